@@ -1,0 +1,514 @@
+//! The typed pipeline. Field names are the words of the file; `shared` meaning is in `docs/pipeline.md`.
+
+use std::path::{Path, PathBuf};
+
+use super::{At, Moment, Place, Span};
+
+/// One pipeline file.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// The file itself.
+    pub file: PathBuf,
+    /// Name of the pipeline; state is kept under it.
+    pub name: At<String>,
+    /// Where records come from.
+    pub source: Source,
+    /// Which columns are key, time and values.
+    pub record: Record,
+    /// What to do with records that are not as they should be.
+    pub on: Policies,
+    /// Where refused records go; by default a folder `dead_letters/` beside the pipeline file.
+    pub dead_letters: At<Location>,
+    /// Operators in order.
+    pub stages: Vec<At<Stage>>,
+    /// Where output goes. Only `run` needs one.
+    pub sink: Option<At<Sink>>,
+    /// Where state is kept and how often.
+    pub state: State,
+    /// Threads, batches, HTTP.
+    pub runtime: Runtime,
+    /// The registry's root, `models/` beside the pipeline file by default.
+    pub models: At<PathBuf>,
+    /// How to train, for `kolk train`.
+    pub train: Option<At<Train>>,
+}
+
+impl Pipeline {
+    /// The folder that relative paths of the file are relative to.
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The `infer` stage, if the pipeline has one.
+    pub fn infer(&self) -> Option<&At<Infer>> {
+        self.stages.iter().find_map(|stage| match &stage.value {
+            Stage::Infer(infer) => Some(infer),
+            _ => None,
+        })
+    }
+}
+
+/// A path (made absolute against the pipeline file's folder) or an object-store URL (`s3://`, `gs://`, `az://`), as text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Location(pub String);
+
+/// `source:`
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// `parquet: { path }`: file, folder, glob or URL.
+    pub path: At<Location>,
+    /// Records before it are not read.
+    pub from: Option<At<Moment>>,
+    /// Records at or after it are not read.
+    pub until: Option<At<Moment>>,
+    /// Records before it advance state silently.
+    pub emit_from: Option<At<Moment>>,
+}
+
+/// `record:`
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Whose series a record belongs to.
+    pub key: Key,
+    /// The time column and, for integers, its unit.
+    pub time: At<TimeColumn>,
+    /// Numeric columns in order. With `columns_as_keys` there is exactly one, named `value` unless written otherwise.
+    pub values: Vec<At<String>>,
+}
+
+/// The key of a record.
+#[derive(Debug, Clone)]
+pub enum Key {
+    /// `key: column`
+    Column(At<String>),
+    /// `columns_as_keys: [a, b]`: each column becomes a key named like it.
+    Melted(Vec<At<String>>),
+    /// No `key:` at all: the whole source is one series, whose key is the empty string.
+    Single,
+}
+
+/// `time: ts` or `time: { column: ts, unit: s }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeColumn {
+    /// Column name.
+    pub column: String,
+    /// Unit of an integer epoch; `None`: the column's own type decides, an integer is then a step without a clock.
+    pub unit: Option<EpochUnit>,
+}
+
+/// Unit of an integer time column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochUnit {
+    /// Seconds.
+    Second,
+    /// Milliseconds.
+    Millisecond,
+    /// Microseconds.
+    Microsecond,
+    /// Nanoseconds.
+    Nanosecond,
+}
+
+/// `on:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policies {
+    /// Null, NaN or infinite values.
+    pub null: OnNull,
+    /// Records older than their key's newest.
+    pub late: OnLate,
+    /// Records that can't be decoded: null key, null time.
+    pub error: OnError,
+}
+
+/// `on.null`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnNull {
+    /// The key's last value stands in, flagged as not observed. Before there is one: as `skip`.
+    #[default]
+    Carry,
+    /// No step is taken; the row is written with a null prediction.
+    Skip,
+    /// As `skip`, and the key's recurrent state starts anew.
+    Reset,
+    /// The record goes to the dead letters.
+    Refuse,
+}
+
+/// `on.late`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLate {
+    /// Taken in the order of the source.
+    #[default]
+    Process,
+    /// To the dead letters.
+    DeadLetter,
+}
+
+/// `on.error`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// To the dead letters.
+    #[default]
+    DeadLetter,
+    /// The run fails.
+    Refuse,
+}
+
+/// One entry of `stages:`
+#[derive(Debug, Clone)]
+pub enum Stage {
+    /// `filter`
+    Filter(Filter),
+    /// `resample`
+    Resample(Resample),
+    /// `calendar`
+    Calendar(Calendar),
+    /// `scale`
+    Scale(Scale),
+    /// `lags`
+    Lags(Lags),
+    /// `infer`
+    Infer(At<Infer>),
+    /// `score`
+    Score(Score),
+}
+
+/// `filter: { where: "value > 0" }`
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// The expression, unparsed: its columns are known only to the stage.
+    pub predicate: At<String>,
+}
+
+/// `resample: { every, aggregate, fill, max_gap, delay }`
+#[derive(Debug, Clone)]
+pub struct Resample {
+    /// Width of a bucket.
+    pub every: At<Span>,
+    /// What a bucket holds of its records.
+    pub aggregate: Aggregate,
+    /// What an empty bucket holds.
+    pub fill: At<Fill>,
+    /// Up to which age empty buckets are filled; beyond it none are emitted. `None`: without limit.
+    pub max_gap: Option<At<Span>>,
+    /// How long after its end a bucket still takes records.
+    pub delay: At<Span>,
+}
+
+/// `aggregate:` of `resample`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Aggregate {
+    #[default]
+    Mean,
+    Sum,
+    Min,
+    Max,
+    First,
+    Last,
+    Count,
+}
+
+/// `fill:` of `resample`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fill {
+    /// The last observed value.
+    #[default]
+    Last,
+    /// A line between the observed values on both sides; looks ahead.
+    Linear,
+    /// Null.
+    Null,
+    /// Zero.
+    Zero,
+}
+
+/// `calendar: { features, timezone }`
+#[derive(Debug, Clone)]
+pub struct Calendar {
+    /// Which features; each becomes a pair `<name>_sin`, `<name>_cos`.
+    pub features: Vec<At<CalendarFeature>>,
+    /// IANA name.
+    pub timezone: At<chrono_tz::Tz>,
+}
+
+/// One calendar feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum CalendarFeature {
+    Minute,
+    Hour,
+    Weekday,
+    Day,
+    Month,
+    Yearday,
+}
+
+/// `scale: { values, half_life, min_count }`
+#[derive(Debug, Clone)]
+pub struct Scale {
+    /// Columns to scale.
+    pub values: Vec<At<String>>,
+    /// Age at which a value counts half. A `Span::Steps` counts records.
+    pub half_life: At<Span>,
+    /// Rows of a key before its own statistics are used alone.
+    pub min_count: u64,
+}
+
+/// `lags: { value: [1, 2, 24] }`
+#[derive(Debug, Clone)]
+pub struct Lags {
+    /// Per column, the lags in rows, each at least 1, ascending. Column `v`, lag 24 becomes `v_lag_24`.
+    pub columns: Vec<(At<String>, Vec<u32>)>,
+}
+
+/// `infer: { model, mode, window, ttl, gap }`
+#[derive(Debug, Clone)]
+pub struct Infer {
+    /// `name` (its champion) or `name/3` (that version).
+    pub model: At<String>,
+    /// How state is used.
+    pub mode: Mode,
+    /// Rows of a window, for mode window; at least 1.
+    pub window: Option<At<usize>>,
+    /// State is reset when a key was silent for longer, and its memory may be freed.
+    pub ttl: Option<At<Span>>,
+    /// State is reset when a key was silent for longer.
+    pub gap: Option<At<Span>>,
+}
+
+/// `mode:` of `infer`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// State carried from record to record.
+    #[default]
+    Carry,
+    /// Computed anew from the last W records.
+    Window,
+}
+
+/// `score: { actual, step, tail }`
+#[derive(Debug, Clone)]
+pub struct Score {
+    /// The column that the prediction is about; by default the model's only target.
+    pub actual: At<String>,
+    /// Which step of the horizon is scored, from 1.
+    pub step: At<usize>,
+    /// Tail probability below which `alert` is set.
+    pub tail: f64,
+    /// Rows of the long window of residuals.
+    pub long: usize,
+    /// Rows of the short window of residuals.
+    pub short: usize,
+}
+
+/// `sink:`
+#[derive(Debug, Clone)]
+pub enum Sink {
+    /// `parquet: { path, fields, part_records }`
+    Parquet {
+        /// Folder or URL.
+        path: At<Location>,
+        /// Further columns of the record that are written.
+        fields: Vec<At<String>>,
+        /// A part holds the output of at most that many input records of a partition.
+        part_records: u64,
+    },
+    /// `stdout: { fields }`: JSON lines.
+    Stdout {
+        /// Further columns of the record that are written.
+        fields: Vec<At<String>>,
+    },
+}
+
+impl Sink {
+    /// Further columns of the record that are written.
+    pub fn fields(&self) -> &[At<String>] {
+        match self {
+            Sink::Parquet { fields, .. } | Sink::Stdout { fields } => fields,
+        }
+    }
+}
+
+/// `state:`
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Folder or URL; `state/` beside the pipeline file by default. Holds one folder per pipeline name.
+    pub path: At<Location>,
+    /// A checkpoint is due when that long has passed since the last, nanoseconds.
+    pub checkpoint_every: std::time::Duration,
+    /// A checkpoint is due after that many records of a partition.
+    pub or_records: u64,
+    /// Virtual partitions of a Parquet source.
+    pub partitions: u32,
+}
+
+/// `runtime:`
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// Worker threads.
+    pub workers: usize,
+    /// Records of a micro-batch at most.
+    pub batch: usize,
+    /// Where metrics and health are served; not at all by default.
+    pub http: Option<At<std::net::SocketAddr>>,
+}
+
+/// `train:`
+#[derive(Debug, Clone)]
+pub struct Train {
+    /// Columns that feed the network; the record's values by default.
+    pub inputs: Vec<At<String>>,
+    /// Columns to forecast.
+    pub targets: Vec<At<String>>,
+    /// Steps ahead; one output for each of 1..=horizon.
+    pub horizon: usize,
+    /// What the network's output is added to.
+    pub residual: Residual,
+    /// A linear path from inputs and lags to output beside the network.
+    pub skip_linear: bool,
+    /// Recurrent layers, first to last; at least one.
+    pub layers: Vec<At<Layer>>,
+    /// Dense layers between the last recurrent layer and the last linear layer.
+    pub head: Vec<Dense>,
+    /// Length of truncated BPTT in mode carry.
+    pub chunk: usize,
+    /// Steps at the start of a lane that give no loss, mode carry.
+    pub burn_in: usize,
+    /// Loss.
+    pub loss: Loss,
+    /// Adam.
+    pub optimizer: Adam,
+    /// Gradients are scaled down to this global norm; `None`: not at all.
+    pub clip_norm: Option<f64>,
+    /// How long to train.
+    pub length: Length,
+    /// Epochs (or updates, in the unit of `length`) without improvement before it stops; `None`: never.
+    pub patience: Option<usize>,
+    /// Examples (window) or lanes (carry) of an update.
+    pub batch_size: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Rows of a season, for the naive forecasts.
+    pub seasonality: Option<usize>,
+    /// How time is split.
+    pub split: At<Split>,
+    /// After evaluation, train on everything for the best number of epochs, then publish.
+    pub refit: bool,
+}
+
+/// `residual:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Residual {
+    /// Nothing is added.
+    #[default]
+    None,
+    /// The target's value at the origin.
+    Last,
+    /// The target's value a whole number of seasons before the predicted step.
+    Seasonal(usize),
+}
+
+/// One recurrent layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Its cell.
+    pub cell: Cell,
+    /// Its width.
+    pub units: usize,
+}
+
+/// Cell of a recurrent layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cell {
+    /// h = f(W x + U h + b)
+    SimpleRnn(Activation),
+    /// Long short-term memory.
+    Lstm,
+    /// Gated recurrent unit, `reset_after` as in Keras and PyTorch.
+    Gru,
+}
+
+/// Activation of a SimpleRNN or a dense layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Activation {
+    #[default]
+    Linear,
+    Tanh,
+    Relu,
+}
+
+/// `dense: 32, activation: relu`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dense {
+    /// Width.
+    pub units: usize,
+    /// Activation.
+    pub activation: Activation,
+}
+
+/// `loss:`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Loss {
+    /// Mean of squares.
+    Mse,
+    /// Mean of absolute values.
+    Mae,
+    /// Quadratic within `delta`, linear beyond.
+    Huber {
+        /// Where it turns linear.
+        delta: f64,
+    },
+}
+
+/// `optimizer: { adam: … }`, Kingma and Ba 2015.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Against division by zero.
+    pub epsilon: f64,
+    /// Where epsilon is added.
+    pub epsilon_form: EpsilonForm,
+}
+
+/// Where Adam adds epsilon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpsilonForm {
+    /// Before bias correction.
+    Keras,
+    /// After bias correction.
+    Torch,
+}
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Passes over the data.
+    Epochs(usize),
+    /// Steps of the optimiser.
+    Updates(usize),
+}
+
+/// `split:`
+#[derive(Debug, Clone)]
+pub enum Split {
+    /// Shares of each key's rows: train, validation, test.
+    PerKey([f64; 3]),
+    /// Two instants: where validation starts, where test starts.
+    At([Moment; 2]),
+    /// Rows of each key: train, validation, test; what is beyond is left out.
+    Rows([usize; 3]),
+    /// The last n rows of each key are test, the n before them validation.
+    Last(usize),
+    /// A text column that holds `train`, `validation` or `test`.
+    Column(String),
+}
+
+/// Where a section that was not written would have stood.
+pub const NOWHERE: Place = Place { line: 0, column: 0 };

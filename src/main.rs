@@ -1,0 +1,5 @@
+//! The `kolk` binary.
+
+fn main() -> std::process::ExitCode {
+    kolk::cli::main()
+}

@@ -1,0 +1,146 @@
+//! Rows of one partition, as columns.
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+
+/// Values of a column, one per row. Plain vectors: stages write in place and reuse the memory of the batch before.
+#[derive(Debug, Clone)]
+pub enum Values {
+    /// [`super::Kind::Number`]; NaN is null.
+    Number(Vec<f64>),
+    /// [`super::Kind::Vector`], row-major [rows, width]; NaN is null.
+    Vector(Vec<f32>, usize),
+    /// [`super::Kind::Flag`]
+    Flag(Vec<bool>),
+    /// [`super::Kind::Time`]; [`super::NO_TIME`] is null.
+    Time(Vec<i64>),
+    /// [`super::Kind::Integer`]
+    Integer(Vec<i64>),
+    /// [`super::Kind::Carried`]
+    Carried(ArrayRef),
+}
+
+/// A column of a batch.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// One value per row.
+    pub values: Values,
+    /// Per row, whether the value came from a record (false: filled, carried or missing). `None`: all of them did
+    /// where they aren't null. Only numbers have it. No loss, metric or score is taken where it is false.
+    pub observed: Option<Vec<bool>>,
+}
+
+/// A row that a stage refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// Position of the record that caused it.
+    pub position: u64,
+    /// Short and of few different values: it labels a metric.
+    pub reason: &'static str,
+}
+
+/// Rows of one partition in the order of the partition.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Per row, the slot of its key in the partition's key table and arena.
+    pub slots: Vec<u32>,
+    /// Per row, its time in ticks.
+    pub times: Vec<i64>,
+    /// Per row, the position (count of records before it in the partition) of the record that caused it.
+    pub positions: Vec<u64>,
+    /// As the layout says.
+    pub columns: Vec<Column>,
+    /// Records that stages refused, in order.
+    pub rejects: Vec<Reject>,
+}
+
+impl From<Values> for Column {
+    fn from(values: Values) -> Self {
+        Column { values, observed: None }
+    }
+}
+
+impl Column {
+    /// The numbers of a column that the layout says is numeric; empty for any other.
+    pub fn numbers(&self) -> &[f64] {
+        match &self.values {
+            Values::Number(values) => values,
+            _ => &[],
+        }
+    }
+
+    /// Whether the value of a row was observed: not filled, not carried, not null.
+    pub fn is_observed(&self, row: usize) -> bool {
+        match (&self.observed, &self.values) {
+            (Some(observed), _) => observed[row],
+            (None, Values::Number(values)) => values[row].is_finite(),
+            _ => true,
+        }
+    }
+
+    fn keep(&mut self, mask: &[bool]) {
+        match &mut self.values {
+            Values::Number(v) => keep(v, mask, 1),
+            Values::Vector(v, width) => keep(v, mask, *width),
+            Values::Flag(v) => keep(v, mask, 1),
+            Values::Time(v) | Values::Integer(v) => keep(v, mask, 1),
+            Values::Carried(array) => {
+                let mask = BooleanArray::from(mask.to_vec());
+                // A mask of the array's own length can't fail on any type.
+                if let Ok(kept) = arrow::compute::filter(array.as_ref(), &mask) {
+                    *array = kept;
+                }
+            }
+        }
+        if let Some(observed) = &mut self.observed {
+            keep(observed, mask, 1);
+        }
+    }
+}
+
+impl Batch {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Keeps the rows where `mask` (one per row) is true, in order.
+    pub fn keep(&mut self, mask: &[bool]) {
+        debug_assert_eq!(mask.len(), self.rows());
+        if mask.iter().all(|keep| *keep) {
+            return;
+        }
+        keep(&mut self.slots, mask, 1);
+        keep(&mut self.times, mask, 1);
+        keep(&mut self.positions, mask, 1);
+        for column in &mut self.columns {
+            column.keep(mask);
+        }
+    }
+}
+
+fn keep<T: Copy>(values: &mut Vec<T>, mask: &[bool], width: usize) {
+    let mut to = 0;
+    for (row, _) in mask.iter().enumerate().filter(|(_, keep)| **keep) {
+        values.copy_within(row * width..(row + 1) * width, to * width);
+        to += 1;
+    }
+    values.truncate(to * width);
+}
+
+impl Values {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        match self {
+            Values::Number(v) => v.len(),
+            Values::Vector(v, width) => v.len() / (*width).max(1),
+            Values::Flag(v) => v.len(),
+            Values::Time(v) | Values::Integer(v) => v.len(),
+            Values::Carried(array) => array.len(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What columns a batch has between two stages, known before anything starts.
+
+use arrow::datatypes::DataType;
+
+use super::Clock;
+use crate::config::{Span, did_you_mean};
+
+/// Type of the key column, for output. Inside, a key is its text in UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyType {
+    /// Text, plain or by dictionary; written as Utf8.
+    Utf8,
+    /// Any integer type; written as that type. Its text is its decimal form.
+    Integer(DataType),
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// f64, NaN for null.
+    Number,
+    /// f32 lists of a fixed width (width 1 is written as a plain float32), NaN for null.
+    Vector(usize),
+    /// Booleans.
+    Flag,
+    /// Ticks of the pipeline's clock, `NO_TIME` for null.
+    Time,
+    /// A 64-bit integer (`model_version`, for one).
+    Integer,
+    /// Carried through untouched from the source, whatever its type.
+    Carried(DataType),
+}
+
+/// Why a column is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// One of the record's values.
+    Value,
+    /// Asked for by the sink or the split, carried along.
+    Field,
+    /// Made by a stage before `infer`, an input of models.
+    Feature,
+    /// Made by a stage for the reader of the output; always written.
+    Output,
+    /// Between stages only; never written, never named by a user.
+    Internal,
+}
+
+/// One column of a [`Layout`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayoutColumn {
+    /// Its name in the pipeline file and in the output.
+    pub name: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// Why it is there.
+    pub role: Role,
+    /// Columns with the mean and standard deviation that `infer` scales it by, if a `scale` stage named it.
+    pub scaled_by: Option<(usize, usize)>,
+}
+
+/// The shape of every batch at one place of the pipeline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// Name of the key column in the output.
+    pub key_name: String,
+    /// Its type.
+    pub key_type: KeyType,
+    /// Name of the time column.
+    pub time_name: String,
+    /// Unit of time.
+    pub clock: Clock,
+    /// Distance of two rows of a key where a stage guarantees it (`resample`).
+    pub interval: Option<Span>,
+    /// Columns, in the order of [`super::Batch::columns`].
+    pub columns: Vec<LayoutColumn>,
+}
+
+impl Layout {
+    /// Index of a column.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name && column.role != Role::Internal)
+    }
+
+    /// Index of a numeric column, or the message for the user.
+    pub fn number(&self, name: &str) -> Result<usize, String> {
+        let index = self.find(name).ok_or_else(|| self.unknown(name))?;
+        match &self.columns[index].kind {
+            Kind::Number => Ok(index),
+            other => Err(format!("column \"{name}\" is not numeric here: {other:?}")),
+        }
+    }
+
+    /// Adds a column and returns its index.
+    pub fn add(&mut self, name: impl Into<String>, kind: Kind, role: Role) -> usize {
+        self.columns.push(LayoutColumn { name: name.into(), kind, role, scaled_by: None });
+        self.columns.len() - 1
+    }
+
+    /// "there is no column …", with the columns there are and the nearest one.
+    pub fn unknown(&self, name: &str) -> String {
+        let names: Vec<&str> = self.names().collect();
+        format!(
+            "there is no column \"{name}\" here (there are: {}){}",
+            names.join(", "),
+            did_you_mean(name, names.iter().copied())
+        )
+    }
+
+    /// Names a user can write, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter(|c| c.role != Role::Internal).map(|c| c.name.as_str())
+    }
+}

@@ -1,0 +1,12 @@
+//! The batch that flows between stages: columns, key slot, time, position.
+//!
+//! Lives here: the shape of a batch ([`Layout`]), its values ([`Batch`]), the time line ([`Clock`]), and the way into
+//! Arrow. Must not live here: reading (`source`), operators (`stage`), writing (`sink`).
+
+mod batch;
+mod clock;
+mod layout;
+
+pub use batch::{Batch, Column, Reject, Values};
+pub use clock::{Clock, Every, NO_TIME};
+pub use layout::{KeyType, Kind, Layout, LayoutColumn, Role};

@@ -1,0 +1,28 @@
+//! One file per operator of `stages:`.
+//!
+//! Lives here: what each operator does to a batch and which row of state it keeps per key. Must not live here: reading
+//! or writing, threads, when to checkpoint, and anything that depends on how records were batched.
+
+use crate::Result;
+use crate::record::Batch;
+use crate::state::Rows;
+
+/// An operator on batches of one partition.
+///
+/// The engine calls [`Stage::process`] with the rows of one partition in their order, and with that partition's state.
+/// What comes out for a record must depend only on the record, on the state, and on the order of the records:
+/// never on where a batch begins or ends, on the clock or on other partitions. A stage value itself keeps only scratch
+/// memory and its plan; it is used for many partitions in turn.
+pub trait Stage: Send {
+    /// The word of the pipeline file, for messages and metrics.
+    fn name(&self) -> &'static str;
+
+    /// The row of state of a new key, in words; empty for a stage without state. Asked once, at the start.
+    fn initial_row(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// Turns a batch of its input layout into one of its output layout. Called with at least one row. May remove rows
+    /// ([`Batch::keep`]), replace them, add columns, and refuse records by [`Batch::rejects`]; an error stops the run.
+    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()>;
+}
