@@ -17,17 +17,17 @@ pub fn run(file: &Path, http: Option<SocketAddr>) -> Result<()> {
     let name = pipeline.name.value.clone();
     let address = http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
     let plan = runtime::plan(pipeline, Purpose::Run)?;
-    let health = Arc::new(http::Health::new());
+    let health = Arc::new(http::Health::default());
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
     let source = plan.source.shown();
     let sink = plan.sink.as_ref().map(|sink| sink.shown()).unwrap_or_default();
     tracing::info!(pipeline = name, source, sink, "starting");
-    health.ready();
+    health.running();
     let bar = progress::records(plan.source.rows());
     let finished = runtime::run(plan, Some(&|done, _| bar.set_position(done)));
     bar.finish_and_clear();
     if let Err(error) = &finished {
-        health.fail(error);
+        health.not_ready(error);
     }
     summary(&name, &finished?, &sink);
     drop(server);

@@ -1,11 +1,12 @@
 //! One partition: keys, state, position, and the stages run over its records.
 
+use crate::Result;
 use crate::config::OnLate;
+use crate::metrics::{Metrics, StageMetrics};
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::source::Records;
 use crate::stage::Stage;
 use crate::state::{Arena, Keys};
-use crate::{Result, metrics::Metrics};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ pub struct Chain {
     initial_row: Vec<u64>,
     late: OnLate,
     metrics: Arc<Metrics>,
+    stage_metrics: Vec<StageMetrics>,
 }
 
 impl Chain {
@@ -32,7 +34,8 @@ impl Chain {
             rows.push((initial_row.len(), row.len()));
             initial_row.extend(row);
         }
-        Chain { stages, rows, initial_row, late, metrics }
+        let stage_metrics = stages.iter().enumerate().map(|(i, stage)| metrics.stage(i, stage.name())).collect();
+        Chain { stages, rows, initial_row, late, metrics, stage_metrics }
     }
 
     /// The row of a new key.
@@ -68,6 +71,11 @@ impl Partition {
         Partition { number, keys: Keys::default(), arena: Arena::new(chain.initial_row.clone()), position: 0 }
     }
 
+    /// Bytes of the rows of state and of the keys.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.arena.words()) + self.keys.bytes()
+    }
+
     /// Takes records, runs them through the stages, and returns what came out. Rejected records are in the batch's
     /// `rejects`, in the order of their positions; they changed no state of the stage that refused them.
     ///
@@ -77,13 +85,15 @@ impl Partition {
         let first = self.position;
         let mut batch = self.admit(chain.late, layout, records);
         self.position += records.len() as u64;
-        for (stage, (start, width)) in chain.stages.iter_mut().zip(&chain.rows) {
+        chain.metrics.batch_rows.observe(batch.rows() as f64);
+        for ((stage, (start, width)), metrics) in chain.stages.iter_mut().zip(&chain.rows).zip(&chain.stage_metrics) {
             if batch.is_empty() {
                 break;
             }
-            let started = Instant::now();
+            let (before, started) = (batch.rows(), Instant::now());
             stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
-            chain.metrics.stage(stage.name(), started.elapsed());
+            metrics.seconds.observe(started.elapsed().as_secs_f64());
+            metrics.removed.inc_by(before.saturating_sub(batch.rows()) as u64);
         }
         batch.rejects.sort_by_key(|reject| reject.position);
         debug_assert!(batch.rejects.iter().all(|r| r.position >= first && r.position < self.position));

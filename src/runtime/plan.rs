@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::engine::Chain;
 use crate::config::{At, Infer, Key, Mode, Pipeline, Problems, Split, Stage, Train};
 use crate::metrics::Metrics;
-use crate::model::{ModelKind, Version};
+use crate::model::{ModelKind, Session, Signature, Version, registry};
 use crate::record::{Layout, Role};
 use crate::stage::{self, inputs::Inputs};
-use crate::{Error, Result, model, sink, source, train};
+use crate::{Error, Result, sink, source, train};
 
 /// What a pipeline is planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
 
 fn find_model(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Version>> {
     let infer = pipeline.infer()?;
-    let version = match model::open(&pipeline.models, &infer.model) {
+    let version = match registry::open(&pipeline.models, &infer.model) {
         Ok(version) => version,
         Err(error) => {
             problems.add(infer.model.place, error);
@@ -133,7 +133,7 @@ fn find_model(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Versio
         let message = format!(
             "the pipeline runs mode {}, but {} was trained for mode {}",
             shown(kind, window),
-            version.label(),
+            label(&version),
             shown(manifest.kind, manifest.window)
         );
         problems.add(infer.place, message);
@@ -146,7 +146,7 @@ fn find_model(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Versio
         };
         let message = format!(
             "the stages before infer are not those that {} was trained behind\n  pipeline: {}\n  model:    {}",
-            version.label(),
+            label(&version),
             show(&stages),
             show(&manifest.stages)
         );
@@ -193,7 +193,7 @@ fn plan_infer(
         mode: infer.mode,
         window: infer.window.as_ref().map_or(1, |window| window.value),
     };
-    let network = model::Session::new(&version.onnx, &manifest.signature())
+    let network = Session::new(&version.onnx, &Signature::of(manifest))
         .and_then(|session| stage::infer::Infer::new(&planned, session, layout, metrics.clone()));
     match network {
         Ok(network) => {
@@ -209,6 +209,11 @@ fn plan_infer(
             None
         }
     }
+}
+
+/// `name/3`
+pub fn label(version: &Version) -> String {
+    format!("{}/{}", version.name, version.number)
 }
 
 /// The stages before `infer` in their canonical form, as a model's manifest keeps them. How nulls are treated is a

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::engine::{Chain, Partition};
-use super::plan::Plan;
+use super::plan::{Plan, label};
 use super::route::{Router, Work};
 use super::worker::{Lane, Output, Shared};
 use crate::config::{At, Moment};
+use crate::model::{library, registry};
 use crate::record::Layout;
 use crate::source::Origin;
 use crate::state::{self, Fingerprint, Folder, RowSpan, Store, Target};
-use crate::{Error, Result, config, model, sink};
+use crate::{Error, Result, config, sink};
 
 /// Pieces of work that may wait for a worker.
 const QUEUE: usize = 4;
@@ -164,13 +165,13 @@ fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
     add("on", format!("{:?}", pipeline.on));
     add("stages", format!("{:?}", pipeline.stages));
     if let Some(version) = &plan.model {
-        add("model", format!("{} {}", version.label(), version.sha256()));
+        add("model", format!("{} {:?}", label(version), version.manifest.files.get(registry::MODEL)));
     }
     add("sink", format!("{:?}", pipeline.sink));
     add("dead letters", format!("{:?}", pipeline.dead_letters));
     add("state format", state::FORMAT.to_string());
     let mut environment = BTreeMap::new();
-    environment.insert("onnx_runtime".to_string(), model::runtime_version());
+    environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
     environment.insert("cpu".to_string(), cpu_features());
     let rows = chain.rows().into_iter().map(|(stage, start, width)| RowSpan { stage, start, width }).collect();
     Fingerprint { sections, environment, partitions: pipeline.state.partitions, rows }

@@ -72,6 +72,8 @@ pub struct Lane {
     parts: Vec<Part>,
     since: u64,
     committed: Instant,
+    /// Keys and bytes as the gauges show them.
+    shown: (i64, i64),
 }
 
 impl Lane {
@@ -92,6 +94,7 @@ impl Lane {
             parts: Vec::new(),
             since: 0,
             committed: Instant::now(),
+            shown: (0, 0),
         }
     }
 
@@ -108,7 +111,7 @@ impl Lane {
         self.origin = work.records.origins.last().copied().or(self.origin);
         self.since += count;
         self.count("records", count);
-        shared.metrics.records_in(count);
+        shared.metrics.records_in.inc_by(count);
         self.write(&batch, shared)?;
         self.refuse(work, &batch, shared)?;
         shared.done.fetch_add(count, Ordering::Relaxed);
@@ -147,7 +150,7 @@ impl Lane {
             return Ok(());
         }
         self.count("rows", rows.num_rows() as u64);
-        shared.metrics.records_out(rows.num_rows() as u64);
+        shared.metrics.records_out.inc_by(rows.num_rows() as u64);
         let start = self.part_start(shared);
         match &shared.output {
             Output::Parts(parts) => {
@@ -173,7 +176,7 @@ impl Lane {
                 )));
             }
             self.count(&format!("dead_letters.{}", reject.reason), 1);
-            shared.metrics.dead_letter(reject.reason);
+            shared.metrics.dead_letters(reject.reason, 1);
             let letter = dead_letter(reject, &work.records, work.position, &shared.source, &shared.files);
             let start = self.part_start(shared);
             self.refused
@@ -191,8 +194,16 @@ impl Lane {
         if let Some(part) = self.refused.take() {
             self.parts.extend(part.finish()?);
         }
-        shared.metrics.state(self.partition.number, self.partition.keys.len(), self.partition.bytes());
+        self.show_state(shared);
         Ok(())
+    }
+
+    /// Adds what changed since the last time to the gauges, which are those of all partitions.
+    fn show_state(&mut self, shared: &Shared) {
+        let now = (self.partition.keys.len() as i64, self.partition.bytes() as i64);
+        shared.metrics.state_keys.add(now.0 - self.shown.0);
+        shared.metrics.state_bytes.add(now.1 - self.shown.1);
+        self.shown = now;
     }
 
     fn commit(&mut self, shared: &Shared, finished: bool) -> Result<()> {

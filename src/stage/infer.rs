@@ -101,10 +101,15 @@ impl Infer {
     /// Puts the network behind the internal columns that [`super::inputs::Inputs`] added to the layout.
     pub fn new(planned: &Planned, session: Session, layout: &mut Layout, metrics: Arc<Metrics>) -> Result<Self> {
         let internal = |name: &str| {
-            column(layout, name).ok_or_else(|| Error::failed(format!("infer without its internal column {name}: a bug of kolk")))
+            column(layout, name)
+                .ok_or_else(|| Error::failed(format!("infer without its internal column {name}: a bug of kolk")))
         };
-        let columns =
-            Columns { x: internal(X)?, usable: internal(USABLE)?, restart: internal(RESTART)?, interval: internal(INTERVAL)? };
+        let columns = Columns {
+            x: internal(X)?,
+            usable: internal(USABLE)?,
+            restart: internal(RESTART)?,
+            interval: internal(INTERVAL)?,
+        };
         let manifest = &planned.manifest;
         let scaled_by = manifest
             .targets
@@ -141,8 +146,8 @@ impl Infer {
         })
     }
 
-    /// Runs `t` steps of `b` rows that were laid out in the scratch memory.
-    fn run(&mut self, t: usize, b: usize) -> Result<()> {
+    /// Runs `t` steps of `b` lanes that were laid out in the scratch memory, `rows` of them (steps included) not padding.
+    fn run(&mut self, t: usize, b: usize, rows: usize) -> Result<()> {
         let Scratch { x, y, states, states_out, .. } = &mut self.scratch;
         y.resize(t * b * self.outputs, 0.0);
         for (out, width) in states_out.iter_mut().zip(&self.states) {
@@ -152,7 +157,8 @@ impl Infer {
         let mut states_out: Vec<&mut [f32]> = states_out.iter_mut().map(Vec::as_mut_slice).collect();
         let started = Instant::now();
         self.session.run(t, b, x, &states, y, &mut states_out)?;
-        self.metrics.inference(b, started.elapsed());
+        self.metrics.inference_rows.observe(rows as f64);
+        self.metrics.inference_seconds.observe(started.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -177,7 +183,7 @@ impl Infer {
                 let t = if many { 1 } else { run_length(now, &order, restart) };
                 let b = batch_size(keys);
                 self.lay_out(t, b, now, &order, batch, x, restart, state);
-                self.run(t, b)?;
+                self.run(t, b, t * keys)?;
                 self.take_back(t, b, now, &order, batch, state, answer);
                 for queue in &mut queues[done..done + keys] {
                     queue.0 += t as u32;
@@ -312,7 +318,7 @@ impl Infer {
             states.clear();
             states.resize(b * width, 0.0);
         }
-        self.run(window, b)?;
+        self.run(window, b, rows.len())?;
         let last = (window - 1) * b * outputs;
         for (lane, row) in rows.iter().enumerate() {
             let from = last + lane * outputs;

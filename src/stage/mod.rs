@@ -6,6 +6,8 @@
 mod calendar;
 mod filter;
 mod filter_parse;
+pub mod infer;
+pub mod inputs;
 mod lags;
 mod nulls;
 mod plan;
@@ -17,6 +19,7 @@ mod score_window;
 #[cfg(test)]
 mod testing;
 
+pub use filter::columns as filter_columns;
 pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal};
 
 use crate::Result;

@@ -208,7 +208,12 @@ fn rows_of_dead_letters(folder: &Path) -> usize {
 #[test]
 fn null_keys_and_times_go_to_the_dead_letters_or_stop_the_run() {
     let (folder, file) = good();
-    with_values(folder.path(), &[Some(1.0); 4], &[Some(0), None, Some(1), Some(2)], &[Some("a"), Some("a"), None, Some("a")]);
+    with_values(
+        folder.path(),
+        &[Some(1.0); 4],
+        &[Some(0), None, Some(1), Some(2)],
+        &[Some("a"), Some("a"), None, Some("a")],
+    );
     let (_, err) = kolk_exits(0, &["run", &file]);
     assert!(err.contains("null_key") && err.contains("null_time"), "{err}");
     assert_eq!(rows(&folder.path().join("out"))["a"].len(), 2);

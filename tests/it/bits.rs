@@ -10,7 +10,14 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 /// Runs rows through a pipeline and gives the output per key.
-fn output(folder: &Path, rows_: &[Row], infer: &str, row_group: usize, part: u64, extra: &str) -> BTreeMap<String, Vec<String>> {
+fn output(
+    folder: &Path,
+    rows_: &[Row],
+    infer: &str,
+    row_group: usize,
+    part: u64,
+    extra: &str,
+) -> BTreeMap<String, Vec<String>> {
     for name in ["out", "state"] {
         let _ = std::fs::remove_dir_all(folder.join(name));
     }
@@ -56,7 +63,8 @@ fn any_cut_gives_the_same(cell: CellKind, kind: ModelKind, infer: &str) {
     let expected = output(folder, &rows, infer, 100_000, 100_000, "runtime: { workers: 1 }");
     assert_eq!(expected.len(), 21);
     assert!(expected.values().all(|rows| rows.len() == 90));
-    let mut runner = TestRunner::new(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() });
     let cuts = (1_usize..400, 1_usize..300, 1_u64..400, 1_usize..4, 1_u32..7, any::<u64>(), 1_u64..500);
     runner
         .run(&cuts, |(row_group, batch, part, workers, partitions, seed, checkpoint)| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use kolk::model::{Architecture, CellKind, Input, Manifest, ModelKind, RecurrentLayer, StatePair};
+use kolk::model::{Architecture, CellKind, Input, Manifest, ModelKind, RecurrentLayer, export, registry};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
@@ -67,7 +67,6 @@ pub fn publish(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, windo
     };
     let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
     network.set_scaling(&[12.0], &[9.0], &[0.1, 0.2], &[2.0, 3.0]);
-    let states: Vec<StatePair> = architecture.states();
     let manifest = Manifest {
         format: 1,
         name: name.into(),
@@ -76,7 +75,7 @@ pub fn publish(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, windo
         bitwise: true,
         window,
         inputs: vec![Input { column: "value".into(), lag: 0 }],
-        states,
+        states: architecture.states(),
         horizon: 2,
         targets: vec!["value".into()],
         quantiles: vec![],
@@ -85,13 +84,16 @@ pub fn publish(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, windo
         seed: 3,
         data_hash: String::new(),
         metrics: BTreeMap::new(),
-        architecture: architecture.clone(),
-        opset: 0,
-        ir_version: 0,
+        architecture,
+        opset: export::OPSET,
+        ir_version: export::IR_VERSION,
         onnx_runtime: String::new(),
         files: BTreeMap::new(),
     };
-    kolk::model::publish(&folder.join("models"), manifest, &network.tensors(), "<html></html>").unwrap();
+    let onnx = export::onnx(&manifest.architecture, &network.tensors(), name).unwrap();
+    let root = folder.join("models");
+    let version = registry::publish(&root, manifest, &onnx, "<html></html>").unwrap();
+    registry::set_champion(&root, name, version.number).unwrap();
 }
 
 /// The smallest pipeline over `data*.parquet` in a folder; `extra` is appended as it is.
