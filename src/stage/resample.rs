@@ -1,0 +1,14 @@
+//! To come.
+use super::Stage;
+use crate::config::{self, Place, Problems};
+use crate::record::Layout;
+
+pub(super) fn plan(
+    _config: &config::Resample,
+    _layout: &mut Layout,
+    place: Place,
+    problems: &mut Problems,
+) -> Option<Box<dyn Stage>> {
+    problems.add(place, "not there yet");
+    None
+}
