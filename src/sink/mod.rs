@@ -8,6 +8,8 @@ mod dead_letters;
 mod part;
 mod plan;
 mod stdout;
+#[cfg(test)]
+mod tests;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use part::{PartWriter, Parts};

@@ -10,6 +10,8 @@ mod folder;
 mod keys;
 mod manifest;
 mod store;
+#[cfg(test)]
+mod store_tests;
 
 pub use arena::{Arena, Rows};
 pub use checkpoint::{Checkpoint, FORMAT, Snapshot};

@@ -31,9 +31,13 @@ pub struct Store {
 impl Store {
     /// The state of a pipeline under `location`, whether there is any or not. Nothing is created.
     pub fn open(location: &Location, pipeline: &str) -> Result<Store> {
-        let folder = Folder::open(location)?.folder(pipeline);
-        let environment = BTreeMap::new();
-        Ok(Store { name: pipeline.into(), folder, output: None, dead_letters: None, environment })
+        Ok(Store::at(Folder::open(location)?, pipeline))
+    }
+
+    /// As [`Store::open`], in a folder that is open.
+    pub fn at(folder: Folder, pipeline: &str) -> Store {
+        let (folder, environment) = (folder.folder(pipeline), BTreeMap::new());
+        Store { name: pipeline.into(), folder, output: None, dead_letters: None, environment }
     }
 
     /// With the folders that parts belong to; a commit whose parts have no folder fails.
