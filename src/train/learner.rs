@@ -12,6 +12,7 @@ impl Learner {
     pub fn new(plan: &Plan, _s: &Scaling) -> Result<Learner> {
         Ok(Learner { net: Network::new(&plan.architecture, plan.seed) })
     }
+    pub fn set_learning_rate(&mut self, _r: f64) {}
     pub fn begin_epoch(&mut self) {}
     pub fn learn(&mut self, _b: &Examples) -> Result<(f64, f64)> {
         Ok((1.0, 1.0))

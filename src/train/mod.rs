@@ -17,6 +17,8 @@ pub mod report;
 pub mod scaling;
 pub mod split;
 mod standin;
+#[cfg(test)]
+mod tests;
 mod trained;
 mod training;
 pub mod windows;

@@ -65,8 +65,9 @@ impl Chart<'_> {
         let failed = |e: &dyn std::fmt::Display| Error::failed(e);
         area.fill(&WHITE).map_err(|e| failed(&e))?;
         let (x, y) = self.ranges();
+        let height = y.end - y.start;
         let font = |size: i32| ("sans-serif", size).into_font().color(&INK);
-        area.draw(&Text::new(self.title.clone(), (14, 10), ("sans-serif", 17).into_font().color(&TRUTH)))
+        area.draw(&Text::new(self.title.clone(), (14, 10), ("sans-serif", 20).into_font().color(&TRUTH)))
             .map_err(|e| failed(&e))?;
         self.legend(area).map_err(|e| failed(&e))?;
         let mut chart = ChartBuilder::on(area)
@@ -74,8 +75,8 @@ impl Chart<'_> {
             .margin_right(22)
             .margin_bottom(8)
             .margin_left(8)
-            .x_label_area_size(44)
-            .y_label_area_size(66)
+            .x_label_area_size(50)
+            .y_label_area_size(74)
             .build_cartesian_2d(x, y)
             .map_err(|e| failed(&e))?;
         chart
@@ -83,14 +84,14 @@ impl Chart<'_> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(GRID)
-            .label_style(font(13))
-            .axis_desc_style(font(13))
+            .label_style(font(16))
+            .axis_desc_style(font(16))
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
             .x_labels(7)
             .y_labels(6)
             .x_label_formatter(&|x| (self.x_text)(*x))
-            .y_label_formatter(&|y| number(*y))
+            .y_label_formatter(&|y| label(*y, height))
             .draw()
             .map_err(|e| failed(&e))?;
         for line in &self.lines {
@@ -117,9 +118,9 @@ impl Chart<'_> {
                 vec![(left, 43), (left + 22, 43)],
                 line.color.stroke_width(line.width.max(2)),
             ))?;
-            let style = ("sans-serif", 13).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
+            let style = ("sans-serif", 16).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
             area.draw(&Text::new(line.name.clone(), (left + 28, 43), style))?;
-            left += 28 + 7 * line.name.chars().count() as i32 + 22;
+            left += 28 + 8 * line.name.chars().count() as i32 + 22;
         }
         Ok(())
     }
@@ -150,22 +151,20 @@ fn widened(low: f64, high: f64, margin: f64) -> std::ops::Range<f64> {
     low - below..high + width * margin
 }
 
-/// A number in few digits.
-pub fn number(value: f64) -> String {
-    if !value.is_finite() {
-        return "–".into();
+/// A number beside an axis that is `width` long: as many digits as tell neighbouring labels apart.
+fn label(value: f64, width: f64) -> String {
+    // Zero comes out of sums of steps as a tiny number.
+    let value = if value.abs() < width * 1e-9 { 0.0 } else { value };
+    if value.abs() >= 1e6 || (value != 0.0 && width < 1e-4) {
+        return format!("{value:.1e}");
     }
-    let size = value.abs();
-    let text = match size {
-        0.0 => return "0".into(),
-        s if s >= 1e6 || s < 1e-4 => return format!("{value:.2e}"),
-        s if s >= 1000.0 => format!("{value:.0}"),
-        s if s >= 100.0 => format!("{value:.1}"),
-        s if s >= 1.0 => format!("{value:.2}"),
-        s if s >= 0.01 => format!("{value:.3}"),
-        _ => format!("{value:.5}"),
-    };
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+    let decimals = (1.0 - width.log10().floor()).clamp(0.0, 6.0) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// A number in few digits, such as a count beside an axis.
+pub fn number(value: f64) -> String {
+    label(value, 100.0)
 }
 
 #[cfg(test)]
@@ -204,8 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short() {
-        let of = [0.0, 1.0, 12.5, 1234.5, 0.0123, 1.5e7, -2.0].map(number);
-        assert_eq!(of, ["0", "1", "12.5", "1234", "0.012", "1.50e7", "-2"]);
+    fn labels_tell_neighbours_apart() {
+        assert_eq!([0.0, 5.0, 10.0].map(|v| label(v, 12.0)), ["0", "5", "10"]);
+        assert_eq!([1.002, 1.004].map(|v| label(v, 0.02)), ["1.002", "1.004"]);
+        assert_eq!([-2.0, 1e-17, 2.0].map(|v| label(v, 5.0)), ["-2.0", "0.0", "2.0"]);
+        assert_eq!(label(2.5e7, 1e7), "2.5e7");
+        assert_eq!(number(24.0), "24");
     }
 }

@@ -23,7 +23,7 @@ p{margin:6px 0 12px;max-width:80ch}.soft{color:var(--soft)}
 .cards{display:flex;flex-wrap:wrap;gap:14px;margin:22px 0}
 .card{background:#fff;border:1px solid var(--line);border-radius:10px;padding:14px 18px;min-width:225px}
 .card b{display:block;font-size:27px;line-height:1.2;font-weight:600}.card span{color:var(--soft);font-size:13px}
-.good{color:var(--good)}.bad{color:var(--bad)}
+.good,.card .good{color:var(--good)}.bad,.card .bad{color:var(--bad)}
 table{border-collapse:collapse;background:#fff;border:1px solid var(--line);border-radius:10px;width:100%;font-size:14px}
 th,td{padding:6px 12px;text-align:right;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
 th{color:var(--soft);font-weight:500}td:first-child,th:first-child,.text td,.text th{text-align:left}

