@@ -28,18 +28,49 @@ pub struct ColdStart {
     pub warm_up: usize,
 }
 
-/// Measures cold starts in the test part.
-pub fn measure(data: &Dataset, model: &Model) -> ColdStart {
-    let tests: Vec<(usize, usize, usize)> = (0..data.series.len())
-        .filter_map(|series| {
-            let first = data.origins(series, Part::Test).next()?;
-            let last = data.origins(series, Part::Test).last()?;
-            Some((series, first, last + 1))
-        })
-        .collect();
-    let longest = tests.iter().map(|(_, from, to)| to - from).max().unwrap_or(0).min(LONGEST);
-    let by_step = by_step(data, model, &tests, longest);
-    ColdStart { targets: whole_test(data, model, &tests), warm_up: warm_up(&by_step), by_step }
+/// Steps of the test part of a series: index, first, end.
+type Span = (usize, usize, usize);
+
+/// Errors of a warm state, step by step.
+pub(super) struct Warm {
+    tests: Vec<Span>,
+    /// Per series, its place in `tests`.
+    place: Vec<Option<usize>>,
+    /// Per test, per step of it: sum of standardised absolute errors, and their number.
+    errors: Vec<Vec<(f64, u32)>>,
+}
+
+impl Warm {
+    /// No errors yet.
+    pub(super) fn new(data: &Dataset) -> Warm {
+        let mut tests = Vec::new();
+        let mut place = vec![None; data.series.len()];
+        for (series, place) in place.iter_mut().enumerate() {
+            let mut origins = data.origins(series, Part::Test);
+            if let Some(first) = origins.next() {
+                *place = Some(tests.len());
+                tests.push((series, first, origins.last().unwrap_or(first) + 1));
+            }
+        }
+        let errors = tests.iter().map(|(_, from, to)| vec![(0.0, 0); to - from]).collect();
+        Warm { tests, place, errors }
+    }
+
+    /// Takes a forecast of the test part.
+    pub(super) fn add(&mut self, data: &Dataset, model: &Model, series: usize, step: usize, y: &[f32]) {
+        let Some(place) = self.place[series] else { return };
+        let (_, from, to) = self.tests[place];
+        if (from..to).contains(&step) {
+            self.errors[place][step - from] = error(data, model, series, step, y);
+        }
+    }
+}
+
+/// Measures cold starts in the test part, beside the errors of a warm state there.
+pub(super) fn measure(data: &Dataset, model: &Model, warm: &Warm) -> ColdStart {
+    let longest = warm.tests.iter().map(|(_, from, to)| to - from).max().unwrap_or(0).min(LONGEST);
+    let by_step = by_step(data, model, warm, longest);
+    ColdStart { targets: whole_test(data, model, &warm.tests), warm_up: warm_up(&by_step), by_step }
 }
 
 /// Steps until the error stays within a hundredth of the warm one.
@@ -47,7 +78,7 @@ fn warm_up(by_step: &[(f64, f64)]) -> usize {
     by_step.iter().rposition(|(cold, warm)| *cold > warm * (1.0 + WITHIN)).map_or(0, |step| step + 1)
 }
 
-fn whole_test(data: &Dataset, model: &Model, tests: &[(usize, usize, usize)]) -> Vec<Errors> {
+fn whole_test(data: &Dataset, model: &Model, tests: &[Span]) -> Vec<Errors> {
     let targets = data.plan.targets.len();
     let sds: Vec<Vec<f64>> = tests
         .iter()
@@ -88,15 +119,8 @@ fn error(data: &Dataset, model: &Model, series: usize, step: usize, y: &[f32]) -
     sum
 }
 
-fn by_step(data: &Dataset, model: &Model, tests: &[(usize, usize, usize)], longest: usize) -> Vec<(f64, f64)> {
-    let mut warm: Vec<Vec<(f64, u32)>> = tests.iter().map(|(_, from, to)| vec![(0.0, 0); to - from]).collect();
-    let whole: Vec<Run> = tests.iter().map(|(series, _, to)| Run { series: *series, from: 0, to: *to }).collect();
-    model.runs(data, &whole, &mut |run, step, y| {
-        let (series, from, _) = tests[run];
-        if step >= from {
-            warm[run][step - from] = error(data, model, series, step, y);
-        }
-    });
+fn by_step(data: &Dataset, model: &Model, warm: &Warm, longest: usize) -> Vec<(f64, f64)> {
+    let tests = &warm.tests;
     // The same number of starts in each key, evenly over its test part; with more keys than starts, in every n-th key.
     let stride = tests.len().div_ceil(STARTS).max(1);
     let per_key = (STARTS / tests.len().max(1)).max(1);
@@ -115,7 +139,7 @@ fn by_step(data: &Dataset, model: &Model, tests: &[(usize, usize, usize)], longe
         let (cold, count) = error(data, model, series, step, y);
         let sum = &mut sums[step - from];
         sum.0 += cold;
-        sum.1 += warm[test][step - tests[test].1].0;
+        sum.1 += warm.errors[test][step - tests[test].1].0;
         sum.2 += count;
     });
     // Late steps are reached by few starts only: where it is less than a quarter of the first step's, the means are

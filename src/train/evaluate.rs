@@ -11,17 +11,13 @@ use std::collections::BTreeMap;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
+use super::album::{Album, Forecast};
 use super::cold::{self, ColdStart};
 use super::dataset::Dataset;
 use super::errors::{Compared, Errors};
 use super::naive::{Naive, mase_scale};
 use super::pass::Model;
 use super::split::Part;
-
-/// Pictures of forecasts at most.
-const PICTURES: usize = 12;
-/// Keys in pictures at most.
-const PICTURE_KEYS: usize = 8;
 
 /// Errors of a model on the test part.
 #[derive(Debug, Clone, Default)]
@@ -54,27 +50,6 @@ pub struct KeyErrors {
     pub mase_scale: Vec<Option<f64>>,
 }
 
-/// One target of one key at the end of the test part, as forecast `step` rows earlier.
-#[derive(Debug, Clone)]
-pub struct Forecast {
-    /// The key.
-    pub key: String,
-    /// Index of the target.
-    pub target: usize,
-    /// How many rows ahead.
-    pub step: usize,
-    /// Ticks of the rows that were forecast.
-    pub times: Vec<i64>,
-    /// What came; NaN where it was not observed.
-    pub truth: Vec<f64>,
-    /// What the model said.
-    pub model: Vec<f64>,
-    /// What the better naive forecast of this key said.
-    pub naive: Vec<f64>,
-    /// Whether that one is the seasonal.
-    pub naive_is_seasonal: bool,
-}
-
 /// What the naive forecasts need to know of one key.
 struct KeyView<'a> {
     naive: Vec<Naive<'a>>,
@@ -91,8 +66,13 @@ pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
     let mut views = views(data);
     let mut steps = vec![vec![Compared::default(); plan.horizon]; targets];
     let mut not_finite = false;
-    model.forecasts(data, Part::Test, &mut |series, row, y| {
+    let mut album = Album::new(data);
+    let mut warm = cold::Warm::new(data);
+    model.forecasts(data, Part::Test, &mut |series, step, y| {
         let Some(view) = &mut views[series] else { return };
+        let row = data.steps[series].rows[step] as usize;
+        album.add(data, &view.naive, series, row, y);
+        warm.add(data, model, series, step, y);
         for (output, value) in y.iter().enumerate() {
             let (step, target) = plan.step_and_target(output);
             let Some(entry) = Entry::new(data, &view.naive[target], series, row, output, season) else { continue };
@@ -116,9 +96,8 @@ pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
     for key in &keys {
         total.iter_mut().zip(&key.targets).for_each(|(sum, key)| sum.merge(key));
     }
-    let forecasts = pictures(data, model, &keys);
-    let cold = if plan.kind == ModelKind::Carry { Some(cold::measure(data, model)) } else { None };
-    Ok(Evaluation { keys, targets: total, steps, cold, forecasts, comparable })
+    let cold = (plan.kind == ModelKind::Carry).then(|| cold::measure(data, model, &warm));
+    Ok(Evaluation { forecasts: album.finish(&keys), keys, targets: total, steps, cold, comparable })
 }
 
 /// One entry, in own units.
@@ -197,62 +176,6 @@ pub(super) fn train_sd(data: &Dataset, series: std::ops::Range<usize>, target: u
 fn comparable(views: &[Option<KeyView>], target: usize) -> bool {
     let sds = || views.iter().flatten().map(|view| view.sd[target]);
     sds().fold(0.0, f64::max) <= 3.0 * sds().fold(f64::INFINITY, f64::min)
-}
-
-/// Rows of a picture.
-fn picture_rows(data: &Dataset) -> usize {
-    (8 * data.plan.season().unwrap_or(0).max(data.plan.horizon)).clamp(60, 300)
-}
-
-fn pictures(data: &Dataset, model: &Model, keys: &[KeyErrors]) -> Vec<Forecast> {
-    let plan = data.plan;
-    let targets = plan.targets.len();
-    let shown = &keys[..keys.len().min(PICTURE_KEYS).min(PICTURES.div_ceil(targets))];
-    let mut found: Vec<Forecast> = Vec::new();
-    let mut first_row = BTreeMap::new();
-    for key in shown {
-        let mut origins: Vec<usize> = data.origins(key.series, Part::Test).collect();
-        let from = origins.len().saturating_sub(picture_rows(data));
-        origins.drain(..from);
-        let row = data.steps[key.series].rows[origins[0]] as usize;
-        first_row.insert(key.series, (found.len(), row));
-        for target in 0..targets {
-            let compared = &key.targets[target];
-            found.push(Forecast {
-                key: key.key.clone(),
-                target,
-                step: plan.horizon,
-                times: Vec::new(),
-                truth: Vec::new(),
-                model: Vec::new(),
-                naive: Vec::new(),
-                naive_is_seasonal: compared.seasonal.count > 0 && compared.seasonal.mae() < compared.last.mae(),
-            });
-        }
-    }
-    let naive: Vec<Vec<Naive>> =
-        shown.iter().map(|key| data.series[key.series].targets.iter().map(|v| Naive::new(v)).collect()).collect();
-    model.forecasts(data, Part::Test, &mut |series, row, y| {
-        let Some((at, first)) = first_row.get(&series) else { return };
-        if row < *first {
-            return;
-        }
-        for target in 0..targets {
-            let output = (plan.horizon - 1) * targets + target;
-            let forecast = &mut found[at + target];
-            let naive = &naive[at / targets][target];
-            let guess = match plan.season() {
-                Some(season) if forecast.naive_is_seasonal => naive.seasonal(row, plan.horizon, season),
-                _ => naive.last(row),
-            };
-            forecast.times.push(data.series[series].times[row + plan.horizon]);
-            forecast.truth.push(data.truth(series, row, output).unwrap_or(f64::NAN));
-            forecast.model.push(data.to_own(series, row, output, y[output]));
-            forecast.naive.push(guess.unwrap_or(f64::NAN));
-        }
-    });
-    found.truncate(PICTURES);
-    found
 }
 
 impl Evaluation {

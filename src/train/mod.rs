@@ -3,6 +3,7 @@
 //! Lives here: everything between captured features ([`Series`]) and a published version. Must not live here: reading
 //! the source or making features (`runtime` runs the same stages as for serving), and the ONNX file (`model`).
 
+mod album;
 mod cold;
 pub mod dataset;
 mod errors;
@@ -25,9 +26,10 @@ pub mod windows;
 
 use standin as network;
 
+pub use album::Forecast;
 pub use cold::ColdStart;
 pub use errors::{Compared, Errors};
-pub use evaluate::{Evaluation, Forecast, KeyErrors};
+pub use evaluate::{Evaluation, KeyErrors};
 pub use fit::{EpochEnd, Phase, Progress};
 pub use plan::{Plan, architecture};
 pub use split::{Part, Split};

@@ -90,23 +90,19 @@ impl Model {
         }
     }
 
-    /// Forecasts of a part: calls `sink(series, row, y)` for each of its origins. In mode carry the state goes through
+    /// Forecasts of a part: calls `sink(series, step, y)` for each of its origins. In mode carry the state goes through
     /// all that lies before.
     pub fn forecasts(&self, data: &Dataset, part: Part, sink: &mut dyn FnMut(usize, usize, &[f32])) {
-        let row_of = |series: usize, step: usize| data.steps[series].rows[step] as usize;
         if data.plan.kind == ModelKind::Window {
-            let origins = windows::origins(data, part);
-            self.windows(data, &origins, &mut |series, step, y| sink(series, row_of(series, step), y));
-            return;
+            return self.windows(data, &windows::origins(data, part), sink);
         }
         let runs: Vec<Run> = (0..data.series.len())
             .filter_map(|series| Some(Run { series, from: 0, to: data.origins(series, part).last()? + 1 }))
             .collect();
         self.runs(data, &runs, &mut |run, step, y| {
             let series = runs[run].series;
-            let row = row_of(series, step);
-            if data.examples[series][row] == Some(part) {
-                sink(series, row, y);
+            if data.examples[series][data.steps[series].rows[step] as usize] == Some(part) {
+                sink(series, step, y);
             }
         });
     }

@@ -4,8 +4,8 @@ use super::Trained;
 use super::chart::{Chart, LAST, Line, MODEL, SEASONAL, TRUTH, number};
 use super::table::name;
 use crate::Result;
+use crate::train::Forecast;
 use crate::train::errors::{Compared, Errors};
-use crate::train::evaluate::Forecast;
 
 const WIDE: (u32, u32) = (940, 300);
 const NARROW: (u32, u32) = (940, 280);
