@@ -1,0 +1,103 @@
+//! Errors of forecasts, summed up.
+//!
+//! Lives here: MAE, RMSE, MSE, in a key's own units, in its standard deviations and as MASE. Must not live here: which
+//! forecasts are compared (`evaluate`).
+
+/// Sums over the entries (origin, step, target) of one forecast.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Errors {
+    /// Number of entries.
+    pub count: u64,
+    absolute: f64,
+    squares: f64,
+    /// In standard deviations of the key's target over its train part.
+    standard_absolute: f64,
+    standard_squares: f64,
+}
+
+impl Errors {
+    /// Counts an error in own units; `sd` is the standard deviation of the target over the train part.
+    pub fn add(&mut self, error: f64, sd: f64) {
+        self.count += 1;
+        self.absolute += error.abs();
+        self.squares += error * error;
+        let standard = error / sd;
+        self.standard_absolute += standard.abs();
+        self.standard_squares += standard * standard;
+    }
+
+    /// Adds other entries.
+    pub fn merge(&mut self, other: &Errors) {
+        self.count += other.count;
+        self.absolute += other.absolute;
+        self.squares += other.squares;
+        self.standard_absolute += other.standard_absolute;
+        self.standard_squares += other.standard_squares;
+    }
+
+    /// Mean absolute error; NaN without entries, as all of them.
+    pub fn mae(&self) -> f64 {
+        self.absolute / self.count as f64
+    }
+
+    /// Mean squared error.
+    pub fn mse(&self) -> f64 {
+        self.squares / self.count as f64
+    }
+
+    /// Root of the mean squared error.
+    pub fn rmse(&self) -> f64 {
+        self.mse().sqrt()
+    }
+
+    /// Mean absolute error of z-scores.
+    pub fn standard_mae(&self) -> f64 {
+        self.standard_absolute / self.count as f64
+    }
+
+    /// Mean squared error of z-scores: what the literature reports for ETT.
+    pub fn standard_mse(&self) -> f64 {
+        self.standard_squares / self.count as f64
+    }
+}
+
+/// The same entries forecast in each way.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Compared {
+    /// By the model.
+    pub model: Errors,
+    /// By the last value.
+    pub last: Errors,
+    /// By the value a season ago; empty without a season.
+    pub seasonal: Errors,
+}
+
+impl Compared {
+    /// Adds other entries.
+    pub fn merge(&mut self, other: &Compared) {
+        self.model.merge(&other.model);
+        self.last.merge(&other.last);
+        self.seasonal.merge(&other.seasonal);
+    }
+
+    /// The mean absolute error of the better naive forecast.
+    pub fn best_naive(&self) -> f64 {
+        self.last.mae().min(if self.seasonal.count > 0 { self.seasonal.mae() } else { f64::INFINITY })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_by_hand() {
+        let mut errors = Errors::default();
+        errors.add(3.0, 2.0);
+        let mut other = Errors::default();
+        other.add(-1.0, 2.0);
+        errors.merge(&other);
+        assert_eq!((errors.count, errors.mae(), errors.mse(), errors.rmse()), (2, 2.0, 5.0, 5.0_f64.sqrt()));
+        assert_eq!((errors.standard_mae(), errors.standard_mse()), (1.0, 1.25));
+    }
+}

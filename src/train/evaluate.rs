@@ -1,0 +1,222 @@
+//! Errors on the held-out time, beside the naive forecasts, on the very same entries.
+//!
+//! Lives here: what is compared with what and in which units. Must not live here: how the network runs (`pass`), and
+//! how it is shown (`report`).
+//!
+//! An entry is (origin, step, target) of the test part whose target was observed and for which a last value is known.
+//! In mode carry the state goes on through train and validation into test, weights frozen, exactly as serving would.
+
+use std::collections::BTreeMap;
+
+use crate::model::ModelKind;
+use crate::{Error, Result};
+
+use super::album::{Album, Forecast};
+use super::cold::{self, ColdStart};
+use super::dataset::Dataset;
+use super::errors::{Compared, Errors};
+use super::naive::{Naive, mase_scale};
+use super::pass::Model;
+use super::split::Part;
+
+/// Errors of a model on the test part.
+#[derive(Debug, Clone, Default)]
+pub struct Evaluation {
+    /// Per key with a test part, in the order of the series.
+    pub keys: Vec<KeyErrors>,
+    /// Per target, over all keys.
+    pub targets: Vec<Compared>,
+    /// Per target and step of the horizon, over all keys.
+    pub steps: Vec<Vec<Compared>>,
+    /// How a key does whose state begins at zero; mode carry.
+    pub cold: Option<ColdStart>,
+    /// Forecast against truth at the end of the test part, for pictures.
+    pub forecasts: Vec<Forecast>,
+    /// Whether all keys' targets vary by about as much (within a factor of 3), per target: then means over keys are in
+    /// own units; else in standard deviations.
+    pub comparable: Vec<bool>,
+}
+
+/// Errors of one key.
+#[derive(Debug, Clone)]
+pub struct KeyErrors {
+    /// Index of its series.
+    pub series: usize,
+    /// The key.
+    pub key: String,
+    /// Per target.
+    pub targets: Vec<Compared>,
+    /// Per target, the scale of MASE.
+    pub mase_scale: Vec<Option<f64>>,
+}
+
+/// What the naive forecasts need to know of one key.
+struct KeyView<'a> {
+    naive: Vec<Naive<'a>>,
+    /// Per target, standard deviation over the train part.
+    sd: Vec<f64>,
+    errors: KeyErrors,
+}
+
+/// Evaluates on the test part.
+pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
+    let plan = data.plan;
+    let targets = plan.targets.len();
+    let season = plan.season();
+    let mut views = views(data);
+    let mut steps = vec![vec![Compared::default(); plan.horizon]; targets];
+    let mut not_finite = false;
+    let mut album = Album::new(data);
+    let mut warm = cold::Warm::new(data);
+    model.forecasts(data, Part::Test, &mut |series, step, y| {
+        let Some(view) = &mut views[series] else { return };
+        let row = data.steps[series].rows[step] as usize;
+        album.add(data, &view.naive, series, row, y);
+        warm.add(data, model, series, step, y);
+        for (output, value) in y.iter().enumerate() {
+            let (step, target) = plan.step_and_target(output);
+            let Some(entry) = Entry::new(data, &view.naive[target], series, row, output, season) else { continue };
+            let predicted = data.to_own(series, row, output, *value);
+            not_finite |= !predicted.is_finite();
+            for compared in [&mut view.errors.targets[target], &mut steps[target][step - 1]] {
+                compared.model.add(predicted - entry.truth, view.sd[target]);
+                compared.last.add(entry.last - entry.truth, view.sd[target]);
+                if let Some(seasonal) = entry.seasonal {
+                    compared.seasonal.add(seasonal - entry.truth, view.sd[target]);
+                }
+            }
+        }
+    });
+    if not_finite {
+        return Err(Error::failed("the trained network predicts values that are not finite: lower the learning rate"));
+    }
+    let comparable = (0..targets).map(|target| comparable(&views, target)).collect();
+    let keys: Vec<KeyErrors> = views.into_iter().flatten().map(|view| view.errors).collect();
+    let mut total = vec![Compared::default(); targets];
+    for key in &keys {
+        total.iter_mut().zip(&key.targets).for_each(|(sum, key)| sum.merge(key));
+    }
+    let cold = (plan.kind == ModelKind::Carry).then(|| cold::measure(data, model, &warm));
+    Ok(Evaluation { forecasts: album.finish(&keys), keys, targets: total, steps, cold, comparable })
+}
+
+/// One entry, in own units.
+struct Entry {
+    truth: f64,
+    last: f64,
+    seasonal: Option<f64>,
+}
+
+impl Entry {
+    fn new(
+        data: &Dataset,
+        naive: &Naive,
+        series: usize,
+        row: usize,
+        output: usize,
+        season: Option<usize>,
+    ) -> Option<Entry> {
+        data.wanted(series, row, output)?;
+        let (step, _) = data.plan.step_and_target(output);
+        Some(Entry {
+            truth: data.truth(series, row, output)?,
+            last: naive.last(row)?,
+            seasonal: season.and_then(|season| naive.seasonal(row, step, season)),
+        })
+    }
+}
+
+fn views<'a>(data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
+    let plan = data.plan;
+    let pooled: Vec<f64> =
+        (0..plan.targets.len()).map(|target| train_sd(data, 0..data.series.len(), target).unwrap_or(1.0)).collect();
+    (0..data.series.len())
+        .map(|series| {
+            data.origins(series, Part::Test).next()?;
+            let s = &data.series[series];
+            let train: Vec<bool> = data.rows[series].iter().map(|part| *part == Some(Part::Train)).collect();
+            let targets = 0..plan.targets.len();
+            Some(KeyView {
+                naive: targets.clone().map(|target| Naive::new(&s.targets[target])).collect(),
+                sd: targets
+                    .clone()
+                    .map(|target| train_sd(data, series..series + 1, target).unwrap_or(pooled[target]))
+                    .collect(),
+                errors: KeyErrors {
+                    series,
+                    key: s.key.clone(),
+                    targets: vec![Compared::default(); targets.len()],
+                    mase_scale: targets
+                        .map(|target| mase_scale(s, target, &train, plan.season().unwrap_or(1)))
+                        .collect(),
+                },
+            })
+        })
+        .collect()
+}
+
+/// Standard deviation of a target over the observed rows of the train part; `None` where there is none.
+pub(super) fn train_sd(data: &Dataset, series: std::ops::Range<usize>, target: usize) -> Option<f64> {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for index in series {
+        let s = &data.series[index];
+        for (row, value) in s.targets[target].iter().enumerate() {
+            if data.rows[index][row] == Some(Part::Train) && s.observed[target][row] && value.is_finite() {
+                count += 1.0;
+                let away = value - mean;
+                mean += away / count;
+                squares += away * (value - mean);
+            }
+        }
+    }
+    let sd = f64::sqrt(squares / count);
+    (sd > 1e-9 * mean.abs()).then_some(sd)
+}
+
+fn comparable(views: &[Option<KeyView>], target: usize) -> bool {
+    let sds = || views.iter().flatten().map(|view| view.sd[target]);
+    sds().fold(0.0, f64::max) <= 3.0 * sds().fold(f64::INFINITY, f64::min)
+}
+
+impl Evaluation {
+    /// Mean over keys of the mean absolute error over the key's own scale; `None` where no key has a scale.
+    pub fn mase(&self, target: usize, of: impl Fn(&Compared) -> &Errors) -> Option<f64> {
+        let scaled = self.keys.iter().filter(|key| of(&key.targets[target]).count > 0);
+        let values: Vec<f64> =
+            scaled.filter_map(|key| Some(of(&key.targets[target]).mae() / key.mase_scale[target]?)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// Every number by name, for the manifest: `<target>.mae`, `.rmse`, `.mse`, `.mase`, `.mae_last_value`,
+    /// `.mae_seasonal`, and over all targets `mae_standard`, `mse_standard` (of z-scores by the train part).
+    pub fn metrics(&self, targets: &[String]) -> BTreeMap<String, f64> {
+        let mut metrics = BTreeMap::new();
+        let mut all = Compared::default();
+        for (target, name) in targets.iter().enumerate() {
+            let compared = &self.targets[target];
+            all.merge(compared);
+            for (word, value) in [
+                ("mae", compared.model.mae()),
+                ("rmse", compared.model.rmse()),
+                ("mse", compared.model.mse()),
+                ("mae_last_value", compared.last.mae()),
+                ("mae_seasonal", compared.seasonal.mae()),
+                ("mase", self.mase(target, |c| &c.model).unwrap_or(f64::NAN)),
+                ("mase_last_value", self.mase(target, |c| &c.last).unwrap_or(f64::NAN)),
+                ("mase_seasonal", self.mase(target, |c| &c.seasonal).unwrap_or(f64::NAN)),
+            ] {
+                metrics.insert(format!("{name}.{word}"), value);
+            }
+            if let Some(cold) = &self.cold {
+                metrics.insert(format!("{name}.mae_cold_start"), cold.targets[target].mae());
+            }
+        }
+        for (way, errors) in [("", all.model), ("_last_value", all.last), ("_seasonal", all.seasonal)] {
+            metrics.insert(format!("mae_standard{way}"), errors.standard_mae());
+            metrics.insert(format!("mse_standard{way}"), errors.standard_mse());
+        }
+        // JSON has no NaN: what could not be measured is left out.
+        metrics.retain(|_, value| value.is_finite());
+        metrics
+    }
+}

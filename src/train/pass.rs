@@ -1,0 +1,166 @@
+//! The network run over series with frozen weights, as serving would.
+//!
+//! Lives here: forward passes for validation and evaluation. Must not live here: learning (`fit`).
+
+use crate::model::ModelKind;
+
+use super::dataset::Dataset;
+use super::network::{Network, State};
+use super::scaling::Scaling;
+use super::split::Part;
+use super::windows::{self, Examples};
+
+/// Series side by side in a pass.
+const SIDE_BY_SIDE: usize = 64;
+/// Timesteps of a piece of a pass.
+const PIECE: usize = 128;
+
+/// A network and its learned scaling.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The network, between standardised inputs and outputs.
+    pub net: Network<f32>,
+    /// The same scaling as in the network, in f64.
+    pub scaling: Scaling,
+}
+
+/// A stretch of steps of one series, from zero state at its begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Index of the series.
+    pub series: usize,
+    /// First step.
+    pub from: usize,
+    /// End, exclusive.
+    pub to: usize,
+}
+
+impl Model {
+    /// Runs stretches with carried state; calls `sink(index of the run, step, y)` at each step, where `y` are the
+    /// outputs in the network's units with what is added to them. State is zero at a run's begin and at restarts.
+    pub fn runs(&self, data: &Dataset, runs: &[Run], sink: &mut dyn FnMut(usize, usize, &[f32])) {
+        // Runs of about equal length go side by side; ties keep their order, so that the same data gives the same bits.
+        let mut order: Vec<usize> = (0..runs.len()).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(runs[*i].to - runs[*i].from));
+        let mut batch = Examples::default();
+        for group in order.chunks(SIDE_BY_SIDE) {
+            let longest = runs[group[0]].to - runs[group[0]].from;
+            let mut state = self.net.zero_state(group.len());
+            for start in (0..longest).step_by(PIECE) {
+                let steps = PIECE.min(longest - start);
+                batch.clear(data, steps, group.len(), 0);
+                for (lane, index) in group.iter().enumerate() {
+                    let run = runs[*index];
+                    for at in 0..steps.min((run.to - run.from).saturating_sub(start)) {
+                        let step = run.from + start + at;
+                        batch.put_x(data, at, lane, run.series, step);
+                        batch.reset[at * group.len() + lane] =
+                            step == run.from || data.steps[run.series].since[step] == 1;
+                    }
+                }
+                let made = self.forward(&mut state, &batch);
+                for at in 0..steps {
+                    for (lane, index) in group.iter().enumerate() {
+                        let cell = at * group.len() + lane;
+                        if batch.active[cell] {
+                            let run = runs[*index];
+                            let step = run.from + start + at;
+                            let y = self.finish(data, run.series, step, &made, cell);
+                            sink(*index, step, &y);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs windows; calls `sink(series, step, y)` for each.
+    pub fn windows(&self, data: &Dataset, origins: &[windows::Origin], sink: &mut dyn FnMut(usize, usize, &[f32])) {
+        let mut batch = Examples::default();
+        for group in origins.chunks(256) {
+            windows::fill(&mut batch, data, &self.scaling, group);
+            let mut state = self.net.zero_state(group.len());
+            let made = self.forward(&mut state, &batch);
+            let last = (batch.steps - 1) * group.len();
+            for (lane, (series, step)) in group.iter().enumerate() {
+                let (series, step) = (*series as usize, *step as usize);
+                let y = self.finish(data, series, step, &made, last + lane);
+                sink(series, step, &y);
+            }
+        }
+    }
+
+    /// Forecasts of a part: calls `sink(series, step, y)` for each of its origins. In mode carry the state goes through
+    /// all that lies before.
+    pub fn forecasts(&self, data: &Dataset, part: Part, sink: &mut dyn FnMut(usize, usize, &[f32])) {
+        if data.plan.kind == ModelKind::Window {
+            return self.windows(data, &windows::origins(data, part), sink);
+        }
+        let runs: Vec<Run> = (0..data.series.len())
+            .filter_map(|series| Some(Run { series, from: 0, to: data.origins(series, part).last()? + 1 }))
+            .collect();
+        self.runs(data, &runs, &mut |run, step, y| {
+            let series = runs[run].series;
+            if data.examples[series][data.steps[series].rows[step] as usize] == Some(part) {
+                sink(series, step, y);
+            }
+        });
+    }
+
+    /// Mean loss over the validation part; `None` where it holds nothing. In mode carry the state is warmed up over
+    /// `warm` steps before it: near enough to all that lies before, and many times faster.
+    pub fn validation_loss(&self, data: &Dataset, warm: usize) -> Option<f64> {
+        let mut sum = 0.0;
+        let mut count = 0_u64;
+        let mut add = |series: usize, step: usize, y: &[f32]| {
+            let row = data.steps[series].rows[step] as usize;
+            if data.examples[series][row] != Some(Part::Validation) {
+                return;
+            }
+            for (output, value) in y.iter().enumerate() {
+                if let Some(wanted) = data.wanted(series, row, output) {
+                    let made = f64::from(*value) - f64::from(data.base(series, row, output));
+                    sum += loss(data.plan.loss, (made - wanted) / self.scaling.out_sd[output]);
+                    count += 1;
+                }
+            }
+        };
+        if data.plan.kind == ModelKind::Window {
+            self.windows(data, &windows::origins(data, Part::Validation), &mut add);
+        } else {
+            let runs: Vec<Run> = (0..data.series.len())
+                .filter_map(|series| {
+                    let first = data.origins(series, Part::Validation).next()?;
+                    let last = data.origins(series, Part::Validation).last()?;
+                    Some(Run { series, from: first.saturating_sub(warm), to: last + 1 })
+                })
+                .collect();
+            self.runs(data, &runs, &mut |run, step, y| add(runs[run].series, step, y));
+        }
+        (count > 0).then(|| sum / count as f64)
+    }
+
+    /// The outputs of a cell of a pass in the network's units, with what is added to them.
+    fn finish(&self, data: &Dataset, series: usize, step: usize, made: &[f32], cell: usize) -> Vec<f32> {
+        let outputs = data.plan.outputs();
+        let row = data.steps[series].rows[step] as usize;
+        made[cell * outputs..(cell + 1) * outputs]
+            .iter()
+            .enumerate()
+            .map(|(output, value)| {
+                let (mean, sd) = (self.scaling.out_mean[output] as f32, self.scaling.out_sd[output] as f32);
+                value * sd + mean + data.base(series, row, output)
+            })
+            .collect()
+    }
+}
+
+/// Loss of one standardised error.
+pub fn loss(loss: crate::config::Loss, error: f64) -> f64 {
+    match loss {
+        crate::config::Loss::Mse => error * error,
+        crate::config::Loss::Mae => error.abs(),
+        crate::config::Loss::Huber { delta } if error.abs() <= delta => 0.5 * error * error,
+        crate::config::Loss::Huber { delta } => delta * (error.abs() - 0.5 * delta),
+    }
+}

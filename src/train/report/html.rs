@@ -1,0 +1,322 @@
+//! `report.html`: one file that needs nothing else, the same bytes for the same training.
+
+use std::fmt::Write;
+
+use super::table::name;
+use super::{against, figure, pictures, shape_text};
+use crate::Result;
+use crate::config::{Length, Loss, Residual};
+use crate::model::{Input, ModelKind};
+use crate::train::Trained;
+use crate::train::errors::Compared;
+
+/// Keys that are listed one by one.
+const LISTED: usize = 50;
+
+const STYLE: &str = "
+:root{--ink:#1f2937;--soft:#6b7280;--line:#e5e7eb;--back:#f9fafb;--blue:#2563eb;--good:#15803d;--bad:#b91c1c}
+*{box-sizing:border-box}
+body{margin:0;background:var(--back);color:var(--ink);font:15px/1.55 system-ui,sans-serif}
+main{max-width:1020px;margin:0 auto;padding:32px 24px 64px}
+h1{font-size:28px;margin:0 0 4px}h2{font-size:19px;margin:40px 0 10px}
+p{margin:6px 0 12px;max-width:80ch}.soft{color:var(--soft)}
+.cards{display:flex;flex-wrap:wrap;gap:14px;margin:22px 0}
+.card{background:#fff;border:1px solid var(--line);border-radius:10px;padding:14px 18px;min-width:225px}
+.card b{display:block;font-size:27px;line-height:1.2;font-weight:600}.card span{color:var(--soft);font-size:13px}
+.good,.card .good{color:var(--good)}.bad,.card .bad{color:var(--bad)}
+table{border-collapse:collapse;background:#fff;border:1px solid var(--line);border-radius:10px;width:100%;font-size:14px}
+th,td{padding:6px 12px;text-align:right;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
+th{color:var(--soft);font-weight:500}td:first-child,th:first-child,.text td,.text th{text-align:left}
+.text th{width:190px}tr:last-child td,tr:last-child th{border-bottom:0}tr.all td{font-weight:600}
+.wide{overflow-x:auto}figure{margin:0 0 16px;background:#fff;border:1px solid var(--line);border-radius:10px;padding:8px}
+svg{display:block;width:100%;height:auto}.warning{border-left:4px solid #d97706;background:#fffbeb;padding:8px 14px;margin:8px 0}
+code{font:13px ui-monospace,monospace}";
+
+/// The report of a training, under the model's name.
+pub fn html(trained: &Trained, model: &str) -> Result<String> {
+    let mut out = String::new();
+    let title = format!("{} · kolk", escape(model));
+    // Writing into a String can't fail, here and below.
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>{STYLE}\n</style>\n</head>\n<body>\n<main>\n\
+         <h1>{}</h1>\n<p class=\"soft\">{}</p>\n",
+        escape(model),
+        escape(&headline(trained))
+    );
+    cards(&mut out, trained);
+    for warning in &trained.warnings {
+        let _ = writeln!(out, "<p class=\"warning\">{}</p>", escape(warning));
+    }
+    section(&mut out, "Forecast against truth", forecast_words(trained));
+    for forecast in &trained.evaluation.forecasts {
+        figure_of(&mut out, &pictures::forecast_svg(trained, forecast)?);
+    }
+    section(
+        &mut out,
+        "Error by rows ahead",
+        "On the test part, over all keys. Every line is of the same entries.".into(),
+    );
+    for target in 0..trained.plan.targets.len() {
+        figure_of(&mut out, &pictures::horizon(trained, target)?);
+    }
+    section(&mut out, "Error by key", error_words(trained));
+    errors(&mut out, trained);
+    if let Some(cold) = pictures::cold(trained) {
+        section(&mut out, "Cold start", cold_words(trained));
+        figure_of(&mut out, &cold?);
+    }
+    section(&mut out, "Training", training_words(trained));
+    figure_of(&mut out, &pictures::losses(trained)?);
+    section(&mut out, "Model", String::new());
+    model_table(&mut out, trained);
+    section(&mut out, "Data and split", split_words(trained));
+    split_table(&mut out, trained);
+    out.push_str("</main>\n</body>\n</html>\n");
+    Ok(out)
+}
+
+fn headline(trained: &Trained) -> String {
+    let plan = &trained.plan;
+    let rows = if plan.horizon == 1 { "one row ahead".into() } else { format!("1 to {} rows ahead", plan.horizon) };
+    let mode = match plan.kind {
+        ModelKind::Carry => "state carried from record to record".to_string(),
+        ModelKind::Window => format!("anew from the last {} rows", plan.window),
+    };
+    format!("forecasts {} {rows}, {mode}: {}", plan.targets.join(", "), shape_text(trained))
+}
+
+fn cards(out: &mut String, trained: &Trained) {
+    out.push_str("<div class=\"cards\">\n");
+    for (target, compared) in trained.evaluation.targets.iter().enumerate() {
+        let mae = |c: &crate::train::errors::Errors| {
+            if trained.evaluation.comparable[target] { c.mae() } else { c.standard_mae() }
+        };
+        let unit = if trained.evaluation.comparable[target] { "" } else { " (in sd of each key)" };
+        let model = mae(&compared.model);
+        let _ = write!(
+            out,
+            "<div class=\"card\"><span>{}: mean absolute error{unit}</span><b>{}</b>",
+            escape(&trained.plan.targets[target]),
+            figure(model)
+        );
+        let mut rival = |label: &str, other: f64| {
+            let class = if model < other { "good" } else { "bad" };
+            let _ = write!(
+                out,
+                "<span>{label} {} <span class=\"{class}\">{}</span></span><br>",
+                figure(other),
+                against(model, other)
+            );
+        };
+        rival("last value", mae(&compared.last));
+        if trained.plan.season().is_some() {
+            rival("season ago", mae(&compared.seasonal));
+        }
+        out.push_str("</div>\n");
+    }
+    out.push_str("</div>\n");
+}
+
+fn section(out: &mut String, title: &str, words: String) {
+    let _ = writeln!(out, "<h2>{title}</h2>");
+    if !words.is_empty() {
+        let _ = writeln!(out, "<p class=\"soft\">{}</p>", escape(&words));
+    }
+}
+
+fn figure_of(out: &mut String, svg: &str) {
+    let _ = writeln!(out, "<figure>{}</figure>", svg.trim_end());
+}
+
+fn forecast_words(trained: &Trained) -> String {
+    let n = trained.evaluation.keys.len();
+    let shown = trained.evaluation.forecasts.len() / trained.plan.targets.len().max(1);
+    let of = if shown < n { format!(" The first {shown} of {n} keys.") } else { String::new() };
+    format!(
+        "The end of the test part. Each point was forecast {} rows earlier, from what was known then; beside it the \
+         better of the naive forecasts.{of}",
+        trained.plan.horizon
+    )
+}
+
+fn error_words(trained: &Trained) -> String {
+    let scale = match trained.plan.season() {
+        Some(season) => format!("the difference of rows a season ({season} rows) apart"),
+        None => "the difference of neighbouring rows".into(),
+    };
+    let refit = if trained.refit_updates.is_some() {
+        " These are errors of the weights before the last training on all of the data."
+    } else {
+        ""
+    };
+    format!(
+        "On the test part, in each key's own units. MASE is the error over {scale}, averaged over the key's train \
+         part.{refit}"
+    )
+}
+
+fn errors(out: &mut String, trained: &Trained) {
+    let seasonal = trained.plan.season().is_some();
+    out.push_str(
+        "<div class=\"wide\"><table>\n<tr><th>key</th><th>target</th><th>entries</th><th>MAE</th><th>last value</th>",
+    );
+    out.push_str(if seasonal { "<th>season ago</th>" } else { "" });
+    out.push_str("<th>against the better</th><th>RMSE</th><th>MASE</th></tr>\n");
+    let mut row = |class: &str, key: &str, target: usize, compared: &Compared, mase: Option<f64>| {
+        let ago = if seasonal { format!("<td>{}</td>", figure(compared.seasonal.mae())) } else { String::new() };
+        let better = compared.best_naive();
+        let color = if compared.model.mae() < better { "good" } else { "bad" };
+        let _ = writeln!(
+            out,
+            "<tr{class}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>{ago}<td class=\"{color}\">{}</td>\
+             <td>{}</td><td>{}</td></tr>",
+            escape(key),
+            escape(&trained.plan.targets[target]),
+            compared.model.count,
+            figure(compared.model.mae()),
+            figure(compared.last.mae()),
+            against(compared.model.mae(), better),
+            figure(compared.model.rmse()),
+            figure(mase.unwrap_or(f64::NAN)),
+        );
+    };
+    for key in trained.evaluation.keys.iter().take(LISTED) {
+        for (target, compared) in key.targets.iter().enumerate() {
+            let mase = key.mase_scale[target].map(|scale| compared.model.mae() / scale);
+            row("", name(&key.key), target, compared, mase);
+        }
+    }
+    let more = trained.evaluation.keys.len().saturating_sub(LISTED);
+    let all = if more > 0 { format!("all ({more} more not listed)") } else { "all".into() };
+    for (target, compared) in trained.evaluation.targets.iter().enumerate() {
+        row(" class=\"all\"", &all, target, compared, trained.evaluation.mase(target, |c| &c.model));
+    }
+    out.push_str("</table></div>\n");
+}
+
+fn cold_words(trained: &Trained) -> String {
+    let Some(cold) = &trained.evaluation.cold else { return String::new() };
+    let by_target: Vec<String> = trained
+        .plan
+        .targets
+        .iter()
+        .zip(&cold.targets)
+        .zip(&trained.evaluation.targets)
+        .map(|((name, cold), warm)| {
+            format!("{name}: MAE {} instead of {}", figure(cold.mae()), figure(warm.model.mae()))
+        })
+        .collect();
+    format!(
+        "With state zero at the begin of the test part ({}). A new key comes within 1 % of a warm one after {} steps; \
+         until then its predictions are flagged.",
+        by_target.join("; "),
+        trained.warm_up
+    )
+}
+
+fn training_words(trained: &Trained) -> String {
+    let stopped = if trained.stopped_early { ", stopped early" } else { "" };
+    let refit = match trained.refit_updates {
+        Some(updates) => {
+            format!(" Then trained anew on all of the data: {updates} updates; those weights are published.")
+        }
+        None => String::new(),
+    };
+    format!("{} epochs{stopped}.{refit}", trained.curve.len())
+}
+
+fn model_table(out: &mut String, trained: &Trained) {
+    let plan = &trained.plan;
+    let shape = &trained.architecture;
+    let columns = |indices: &[usize]| {
+        let all: Vec<String> = indices.iter().map(|i| input_text(&plan.inputs[*i])).collect();
+        if all.len() > 16 { format!("{}, … ({} in all)", all[..15].join(", "), all.len()) } else { all.join(", ") }
+    };
+    let length = match plan.length {
+        Length::Epochs(n) => format!("{n} epochs at most"),
+        Length::Updates(n) => format!("{n} updates at most"),
+    };
+    let batches = match plan.kind {
+        ModelKind::Carry => {
+            format!("{} lanes, chunks of {} steps, {} steps of burn-in", plan.batch_size, plan.chunk, plan.burn_in)
+        }
+        ModelKind::Window => format!("{} windows of {} rows", plan.batch_size, plan.window),
+    };
+    let rows = [
+        ("layers", shape_text(trained)),
+        ("parameters", trained.parameters.to_string()),
+        ("inputs", columns(&shape.network)),
+        ("linear skip from", if shape.skip.is_empty() { "–".into() } else { columns(&shape.skip) }),
+        (
+            "output is added to",
+            match plan.residual {
+                Residual::None => "nothing".into(),
+                Residual::Last => "the last value".into(),
+                Residual::Seasonal(season) => format!("the value a season ({season} rows) before"),
+            },
+        ),
+        (
+            "loss",
+            match plan.loss {
+                Loss::Mse => "MSE".into(),
+                Loss::Mae => "MAE".into(),
+                Loss::Huber { delta } => format!("Huber, delta {delta}"),
+            },
+        ),
+        ("optimiser", format!("Adam, learning rate {}", plan.optimizer.learning_rate)),
+        ("gradient norm", plan.clip_norm.map_or("not clipped".into(), |norm| format!("clipped to {norm}"))),
+        ("batches", batches),
+        ("length", length),
+        ("seed", plan.seed.to_string()),
+        ("sha256 of the data", trained.data_hash.clone()),
+    ];
+    out.push_str("<table class=\"text\">\n");
+    for (word, value) in rows {
+        let _ = writeln!(out, "<tr><th>{word}</th><td>{}</td></tr>", escape(&value));
+    }
+    out.push_str("</table>\n");
+}
+
+fn input_text(input: &Input) -> String {
+    if input.lag == 0 { input.column.clone() } else { format!("{} ({} rows back)", input.column, input.lag) }
+}
+
+fn split_words(trained: &Trained) -> String {
+    format!(
+        "{}. An example belongs to the part that holds all its targets; examples whose targets cross a cut are left out.",
+        trained.plan.split.text(&trained.plan.clock)
+    )
+}
+
+fn split_table(out: &mut String, trained: &Trained) {
+    out.push_str(
+        "<div class=\"wide\"><table>\n<tr><th>key</th><th>from</th><th>to</th><th>rows</th><th>usable</th>\
+         <th>train</th><th>validation</th><th>test</th></tr>\n",
+    );
+    for key in trained.keys.iter().take(LISTED) {
+        let text = |ticks: Option<i64>| ticks.map_or("–".into(), |ticks| trained.plan.clock.text(ticks));
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(name(&key.key)),
+            text(key.span.map(|s| s.0)),
+            text(key.span.map(|s| s.1)),
+            key.rows,
+            key.usable,
+            key.examples[0],
+            key.examples[1],
+            key.examples[2],
+        );
+    }
+    out.push_str("</table></div>\n");
+    if trained.keys.len() > LISTED {
+        let _ = writeln!(out, "<p class=\"soft\">{} more keys are not listed.</p>", trained.keys.len() - LISTED);
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

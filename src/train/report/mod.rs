@@ -1,0 +1,58 @@
+//! How a training is shown: the table on the console, `report.html`, and single pictures.
+//!
+//! Lives here: words, tables and charts. Must not live here: any number that isn't already in [`Trained`].
+
+mod chart;
+mod html;
+mod pictures;
+mod table;
+
+pub use html::html;
+pub use pictures::forecast_svg;
+pub(super) use table::table;
+
+use super::Trained;
+
+/// A number of a table: four significant digits.
+fn figure(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".into();
+    }
+    let size = value.abs();
+    if size != 0.0 && !(1e-4..1e6).contains(&size) {
+        return format!("{value:.3e}");
+    }
+    let decimals = if size == 0.0 { 3 } else { (3 - size.log10().floor() as i32).clamp(0, 6) };
+    format!("{value:.*}", decimals as usize)
+}
+
+/// By how much the model's error is below another's, in percent: `-12.3 %`.
+fn against(model: f64, other: f64) -> String {
+    if !(model.is_finite() && other.is_finite() && other > 0.0) {
+        return "–".into();
+    }
+    format!("{:+.1} %", (model / other - 1.0) * 100.0)
+}
+
+/// What the model is, in a line: `carry LSTM(50), GRU(32) → Dense(16)`.
+fn shape_text(trained: &Trained) -> String {
+    let shape = &trained.architecture;
+    let mut parts: Vec<String> =
+        shape.layers.iter().map(|layer| format!("{}({})", layer.cell.keras_name(), layer.units)).collect();
+    parts.extend(shape.head.iter().map(|dense| format!("Dense({})", dense.units)));
+    parts.push(format!("Dense({})", shape.outputs));
+    parts.join(" → ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_four_significant_digits() {
+        let of = [0.0, 1.0, 12.346, 1234.56, 0.012344, 1e7, f64::NAN].map(figure);
+        assert_eq!(of, ["0.000", "1.000", "12.35", "1235", "0.01234", "1.000e7", "–"]);
+        assert_eq!(against(0.9, 1.0), "-10.0 %");
+        assert_eq!(against(0.9, 0.0), "–");
+    }
+}

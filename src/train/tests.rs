@@ -1,0 +1,247 @@
+//! Whole trainings on made series.
+
+use super::dataset::tests::plain;
+use super::plan::tests::{plan_of, section};
+use super::*;
+use crate::config::{self, Cell, Length, Residual};
+
+fn quiet() -> impl FnMut(Progress) {
+    |_| {}
+}
+
+/// Two sines of other phase and level, a season of 24 rows.
+fn sines(n: usize) -> Vec<Series> {
+    (0..2)
+        .map(|k| {
+            let values: Vec<f64> = (0..n)
+                .map(|i| 10.0 * (k + 1) as f64 + f64::sin((i + 5 * k) as f64 * std::f64::consts::TAU / 24.0))
+                .collect();
+            plain(["north", "south"][k], &values)
+        })
+        .collect()
+}
+
+fn learns_a_sine(cell: Cell, window: Option<usize>, length: Length) {
+    let mut train = section(3, &["v"]);
+    train.layers[0].value.cell = cell;
+    train.layers[0].value.units = 12;
+    train.residual = Residual::Last;
+    train.seasonality = Some(24);
+    train.length = length;
+    train.batch_size = if window.is_some() { 32 } else { 4 };
+    let plan = plan_of(&train, window);
+    let trained = super::train(&sines(600), &plan, &mut quiet()).unwrap();
+    let total = &trained.evaluation.targets[0];
+    assert!(total.model.mae() < 0.2 * total.last.mae(), "{} against {}", total.model.mae(), total.last.mae());
+    // The season is exact, but for rounding.
+    assert!(total.seasonal.mae() < 1e-9);
+    assert_eq!(total.model.count, total.last.count);
+    assert_eq!(total.model.count, total.seasonal.count);
+}
+
+#[test]
+fn an_lstm_learns_a_sine_by_windows() {
+    learns_a_sine(Cell::Lstm, Some(10), Length::Epochs(6));
+}
+
+#[test]
+fn a_gru_learns_a_sine_with_carried_state() {
+    learns_a_sine(Cell::Gru, None, Length::Epochs(30));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
+    for window in [None, Some(5)] {
+        let train_with = |seed| {
+            let mut train = section(2, &["v"]);
+            train.seed = seed;
+            train.refit = true;
+            let plan = plan_of(&train, window);
+            let trained = super::train(&sines(120), &plan, &mut quiet()).unwrap();
+            (report::html(&trained, "sines").unwrap(), trained)
+        };
+        let (html, trained) = train_with(7);
+        let (again_html, again) = train_with(7);
+        assert_eq!(trained.tensors, again.tensors);
+        assert_eq!(trained.metrics, again.metrics);
+        assert_eq!(html, again_html);
+        assert_ne!(trained.tensors, train_with(8).1.tensors);
+    }
+}
+
+#[test]
+fn the_best_weights_are_restored_and_patience_stops() {
+    let mut train = section(1, &["v"]);
+    train.length = Length::Epochs(40);
+    train.patience = Some(3);
+    // So large a step size that it soon gets worse.
+    train.optimizer.learning_rate = 0.2;
+    let plan = plan_of(&train, Some(4));
+    let series = sines(200);
+    let data = dataset::Dataset::new(&series, &plan).unwrap();
+    let fitted = fit::fit(&data, plan.length, Phase::Train, &mut quiet()).unwrap();
+    let losses: Vec<f64> = fitted.curve.iter().map(|epoch| epoch.validation.unwrap()).collect();
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(losses[fitted.best_epoch - 1], best);
+    assert_eq!(fitted.model.validation_loss(&data, 64), Some(best));
+    assert!(fitted.stopped_early && losses.len() == fitted.best_epoch + 3, "{losses:?}");
+}
+
+#[test]
+fn chunks_hand_their_state_on_as_one_long_pass() {
+    let mut train = section(2, &["v"]);
+    (train.batch_size, train.chunk) = (1, 7);
+    train.split.value = config::Split::Rows([100, 0, 0]);
+    let plan = plan_of(&train, None);
+    let series = &sines(100)[..1];
+    let data = dataset::Dataset::new(series, &plan).unwrap();
+    let scaling = scaling::Scaling::learn(&data);
+    let mut learner = learner::Learner::new(&plan, &scaling).unwrap();
+    learner.set_learning_rate(0.0);
+    let model = pass::Model { net: learner.network().clone(), scaling: scaling.clone() };
+    let (mut sum, mut n) = (0.0, 0.0);
+    let run = pass::Run { series: 0, from: 0, to: 98 };
+    model.runs(&data, &[run], &mut |_, step, y| {
+        for (output, value) in y.iter().enumerate() {
+            let wanted = data.wanted(0, step, output).unwrap();
+            sum += ((f64::from(*value) - wanted) / scaling.out_sd[output]).powi(2);
+            n += 1.0;
+        }
+    });
+    let lanes = lanes::Lanes::new(&data, &lanes::stretches(&data), 1, 0);
+    assert!(lanes.chunks() > 10);
+    learner.begin_epoch();
+    let mut batch = windows::Examples::default();
+    let (mut chunked, mut weight) = (0.0, 0.0);
+    for chunk in 0..lanes.chunks() {
+        lanes.fill(&mut batch, &data, &scaling, chunk);
+        let (loss, count) = learner.learn(&batch).unwrap();
+        chunked += loss * count;
+        weight += count;
+    }
+    assert_eq!(weight, n);
+    assert!((chunked / weight - sum / n).abs() < 1e-5 * sum / n, "{} {}", chunked / weight, sum / n);
+}
+
+#[test]
+fn carried_and_cold_evaluation_differ_and_meet() {
+    let mut train = section(1, &["v"]);
+    train.length = Length::Epochs(20);
+    train.batch_size = 4;
+    let plan = plan_of(&train, None);
+    let trained = super::train(&sines(600), &plan, &mut quiet()).unwrap();
+    let cold = trained.evaluation.cold.as_ref().unwrap();
+    assert_eq!(cold.targets[0].count, trained.evaluation.targets[0].model.count);
+    assert!(cold.by_step[0].0 > cold.by_step[0].1, "{:?}", cold.by_step[0]);
+    assert!(trained.warm_up > 0 && trained.warm_up < cold.by_step.len(), "{}", trained.warm_up);
+}
+
+#[test]
+fn rows_that_were_not_observed_count_nowhere() {
+    let mut train = section(1, &["v"]);
+    train.split.value = config::Split::Rows([60, 20, 40]);
+    let plan = plan_of(&train, Some(3));
+    let mut series = sines(120);
+    for s in &mut series {
+        // Filled by a stage with nonsense: neither learned from nor counted.
+        for row in (0..120).step_by(4) {
+            s.observed[0][row] = false;
+            s.targets[0][row] = 1e9;
+        }
+    }
+    let trained = super::train(&series, &plan, &mut quiet()).unwrap();
+    assert_eq!(trained.evaluation.targets[0].model.count, 2 * 30);
+    assert!(trained.evaluation.targets[0].model.mae() < 1e3);
+}
+
+#[test]
+fn what_can_not_be_trained_is_refused_with_what_is_needed() {
+    let refused = |change: &dyn Fn(&mut config::Train), rows: usize, window| {
+        let mut train = section(2, &["v"]);
+        change(&mut train);
+        let plan = plan_of(&train, window);
+        let error = super::train(&sines(rows), &plan, &mut quiet()).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    };
+    let one_row = refused(&|_| (), 1, None);
+    assert!(one_row.contains("in the train part") && one_row.contains("2 keys"), "{one_row}");
+    let short = refused(&|_| (), 20, Some(15));
+    assert!(short.contains("15 usable rows"), "{short}");
+    let no_test = refused(&|t| t.split.value = config::Split::Rows([50, 50, 0]), 100, None);
+    assert!(no_test.contains("in the test part"), "{no_test}");
+    let no_validation = |t: &mut config::Train| {
+        t.split.value = config::Split::Rows([50, 0, 50]);
+        t.patience = Some(2);
+    };
+    assert!(refused(&no_validation, 100, None).contains("patience"));
+    assert!(refused(&|t| t.burn_in = 10_000, 100, None).contains("burn_in"));
+    let plan = plan_of(&section(2, &["v"]), None);
+    assert_eq!(super::train(&[], &plan, &mut quiet()).unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn keys_that_lack_a_part_are_named_and_the_others_train() {
+    let mut series = sines(100);
+    series.push(plain("short", &[1.0, 2.0, 3.0]));
+    let mut train = section(2, &["v"]);
+    train.split.value = config::Split::Last(20);
+    let plan = plan_of(&train, None);
+    let trained = super::train(&series, &plan, &mut quiet()).unwrap();
+    let skipped: Vec<_> = trained.skipped().collect();
+    assert_eq!(skipped, [("short", vec!["train", "validation"])]);
+    assert!(trained.warnings.iter().any(|w| w.contains("short")), "{:?}", trained.warnings);
+    assert!(trained.table().contains("short") && trained.table().contains("all"));
+}
+
+#[test]
+fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
+    let mut series = sines(200);
+    series[0].key = "<b>&".into();
+    let mut train = section(2, &["v"]);
+    train.seasonality = Some(24);
+    let plan = plan_of(&train, None);
+    let trained = super::train(&series, &plan, &mut quiet()).unwrap();
+    let html = report::html(&trained, "sines").unwrap();
+    assert!(html.contains("&lt;b&gt;&amp;") && !html.contains("<b>&amp;") && !html.contains("<script"));
+    assert!(!html.contains("src=") && !html.contains("href=") && !html.contains("NaN"));
+    // Two forecasts, one horizon, one cold start, one loss curve.
+    assert_eq!(html.matches("<svg").count(), 5);
+    let svg = report::forecast_svg(&trained, &trained.evaluation.forecasts[1]).unwrap();
+    assert!(svg.contains("south: v, forecast 2 rows ahead") && svg.contains("xmlns"));
+}
+
+#[test]
+fn zz_sample() {
+    let mut train = section(24, &["temperature"]);
+    train.residual = Residual::Last;
+    train.seasonality = Some(24);
+    train.batch_size = 4;
+    train.length = Length::Epochs(12);
+    let mut plan = plan_of(&train, None);
+    plan.clock =
+        crate::record::Clock { nanos_per_tick: Some(3_600_000_000_000), data_type: arrow::datatypes::DataType::Int64 };
+    let mut series = sines(2400);
+    for s in &mut series {
+        let mut seed = 7u64;
+        for r in 0..2400 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            s.targets[0][r] += ((seed >> 33) as f64 / 2f64.powi(31) - 0.5) * 0.5 + (r as f64 / 150.0).sin();
+            s.x[r] = s.targets[0][r] as f32;
+            s.times[r] = 376_944 + r as i64;
+        }
+    }
+    let t0 = std::time::Instant::now();
+    let trained = super::train(&series, &plan, &mut |p| {
+        if p.finished.is_some() {
+            println!("{p:?}")
+        }
+    })
+    .unwrap();
+    println!("{:?}", t0.elapsed());
+    println!("{}", trained.table());
+    println!("{:?}", trained.metrics);
+    std::fs::write("/tmp/bstub/report.html", report::html(&trained, "taxi-demand").unwrap()).unwrap();
+    std::fs::write("/tmp/bstub/f.svg", report::forecast_svg(&trained, &trained.evaluation.forecasts[0]).unwrap())
+        .unwrap();
+}

@@ -1,0 +1,88 @@
+//! What training leaves: the network's numbers, and how well it does.
+//!
+//! Lives here: the result that is exported and reported. Must not live here: how it came about (`fit`).
+
+use std::collections::BTreeMap;
+
+use crate::model::{Architecture, Tensor};
+
+use super::Plan;
+use super::evaluate::Evaluation;
+
+/// Losses of one epoch, in standardised output space.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Epoch {
+    /// Over the train part, while it was learned from.
+    pub train: f64,
+    /// Over the validation part with the weights at the epoch's end; `None` without one.
+    pub validation: Option<f64>,
+    /// Updates so far.
+    pub updates: usize,
+}
+
+/// How a key's rows are split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeySplit {
+    /// The key.
+    pub key: String,
+    /// Its rows.
+    pub rows: usize,
+    /// Rows that are steps of the network.
+    pub usable: usize,
+    /// Examples in train, validation and test.
+    pub examples: [usize; 3],
+    /// Ticks of its first and last row; `None` without rows.
+    pub span: Option<(i64, i64)>,
+}
+
+impl KeySplit {
+    /// The parts that hold no example of the key.
+    pub fn lacks(&self) -> Vec<&'static str> {
+        super::Part::ALL.iter().zip(self.examples).filter(|(_, n)| *n == 0).map(|(part, _)| part.name()).collect()
+    }
+}
+
+/// A trained network, evaluated.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// What was trained, and how.
+    pub plan: Plan,
+    /// The network's shape.
+    pub architecture: Architecture,
+    /// The network's numbers, as [`Tensor`] names them.
+    pub tensors: Vec<Tensor>,
+    /// Number of trained parameters.
+    pub parameters: usize,
+    /// Steps of a new key until its error is within 1 % of a warm one's; 0 in mode window.
+    pub warm_up: usize,
+    /// Errors by name, for the manifest.
+    pub metrics: BTreeMap<String, f64>,
+    /// Losses per epoch of the training that was evaluated.
+    pub curve: Vec<Epoch>,
+    /// The epoch (from 1) whose weights were kept.
+    pub best_epoch: usize,
+    /// Whether it stopped before its length because validation no longer improved.
+    pub stopped_early: bool,
+    /// Updates of the last training on everything; `None` if there was none.
+    pub refit_updates: Option<usize>,
+    /// Errors on the test part, of the weights before a refit.
+    pub evaluation: Evaluation,
+    /// Per key, its rows and examples.
+    pub keys: Vec<KeySplit>,
+    /// What the user should know, a sentence each.
+    pub warnings: Vec<String>,
+    /// sha256 over what it was trained on.
+    pub data_hash: String,
+}
+
+impl Trained {
+    /// The error per key beside both naive forecasts, for the console.
+    pub fn table(&self) -> String {
+        super::report::table(self)
+    }
+
+    /// Keys that lack a part, with the names of the parts.
+    pub fn skipped(&self) -> impl Iterator<Item = (&str, Vec<&'static str>)> {
+        self.keys.iter().map(|key| (key.key.as_str(), key.lacks())).filter(|(_, lacks)| !lacks.is_empty())
+    }
+}

@@ -1,0 +1,170 @@
+//! A training from captured series to a network with its errors.
+//!
+//! Lives here: the order of things, and what is refused before it starts. Must not live here: each of the things.
+
+use crate::config::Length;
+use crate::model::ModelKind;
+use crate::{Error, Result};
+
+use super::dataset::Dataset;
+use super::evaluate::evaluate;
+use super::fit::{Fitted, Phase, Progress, fit};
+use super::lanes;
+use super::split::Part;
+use super::trained::{KeySplit, Trained};
+use super::{Plan, Series};
+
+/// Keys that a warning names.
+const NAMED: usize = 8;
+
+/// Trains on the train part, evaluates on the test part, and, if the plan says so, trains anew on everything for as
+/// long as was best. The same series, plan and seed give the same bits.
+///
+/// # Errors
+/// Refuses series of which no key has an example in train or in test, and a split or patience that can't be; fails
+/// where the loss is no longer finite.
+pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Trained> {
+    let data = Dataset::new(series, plan)?;
+    let keys = key_splits(&data);
+    check(&data, &keys)?;
+    let fitted = fit(&data, plan.length, Phase::Train, progress)?;
+    progress(Progress {
+        phase: Phase::Evaluate,
+        epoch: fitted.curve.len(),
+        epochs: None,
+        updates: fitted.best_updates,
+        of_updates: fitted.best_updates,
+        train_loss: fitted.curve.last().map_or(f64::NAN, |epoch| epoch.train),
+        finished: None,
+        left: std::time::Duration::ZERO,
+    });
+    let evaluation = evaluate(&data, &fitted.model)?;
+    let mut warnings = fitted.model.scaling.warnings(plan);
+    warnings.extend(lacking(&keys));
+    let warm_up = evaluation.cold.as_ref().map_or(0, |cold| cold.warm_up);
+    if let Some(cold) = evaluation.cold.as_ref().filter(|cold| cold.warm_up > 0 && cold.warm_up == cold.by_step.len()) {
+        warnings.push(format!(
+            "a cold start was not within 1 % of a warm state after {} steps, the most that the test part shows: \
+             warm_up may be too short",
+            cold.warm_up
+        ));
+    }
+    let metrics = evaluation.metrics(&plan.targets);
+    let data_hash = data.hash();
+    let (model, refit_updates) = if plan.refit {
+        let refitted = refit(series, &data, &fitted, progress)?;
+        let updates = refitted.best_updates;
+        (refitted.model, Some(updates))
+    } else {
+        (fitted.model, None)
+    };
+    Ok(Trained {
+        plan: plan.clone(),
+        architecture: plan.architecture.clone(),
+        parameters: model.net.parameters().len(),
+        tensors: model.net.tensors(),
+        warm_up,
+        metrics,
+        curve: fitted.curve,
+        best_epoch: fitted.best_epoch,
+        stopped_early: fitted.stopped_early,
+        refit_updates,
+        evaluation,
+        keys,
+        warnings,
+        data_hash,
+    })
+}
+
+/// Anew on everything: as many epochs as were best, or as many updates as go as often over the data.
+fn refit(series: &[Series], data: &Dataset, best: &Fitted, progress: &mut dyn FnMut(Progress)) -> Result<Fitted> {
+    let everything = Dataset::everything(series, data.plan)?;
+    let count = |data: &Dataset| match data.plan.kind {
+        ModelKind::Window => (0..series.len()).map(|s| data.origins(s, Part::Train).count()).sum::<usize>(),
+        ModelKind::Carry => lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum(),
+    };
+    let length = match data.plan.length {
+        Length::Epochs(_) => Length::Epochs(best.best_epoch),
+        Length::Updates(_) => {
+            let more = count(&everything) as f64 / count(data) as f64;
+            Length::Updates((best.best_updates as f64 * more).round() as usize)
+        }
+    };
+    fit(&everything, length, Phase::Refit, progress)
+}
+
+fn key_splits(data: &Dataset) -> Vec<KeySplit> {
+    data.series
+        .iter()
+        .zip(data.sizes())
+        .zip(&data.steps)
+        .map(|((s, examples), steps)| KeySplit {
+            key: s.key.clone(),
+            rows: s.times.len(),
+            usable: steps.rows.len(),
+            examples,
+            span: s.times.first().copied().zip(s.times.last().copied()),
+        })
+        .collect()
+}
+
+fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
+    let plan = data.plan;
+    let longest = keys.iter().map(|key| key.usable).max().unwrap_or(0);
+    for (part, name) in Part::ALL.iter().zip(0..) {
+        if *part == Part::Validation || keys.iter().any(|key| key.examples[name] > 0) {
+            continue;
+        }
+        let inputs = match plan.kind {
+            ModelKind::Window => format!("{} usable rows without a restart", plan.window),
+            ModelKind::Carry => "one usable row".into(),
+        };
+        return Err(Error::refused(format!(
+            "no key has an example in the {} part: one needs {inputs} and after it {} rows of that part with an \
+             observed target; {} keys, the longest has {longest} usable rows, split {}: bring more rows, or lower \
+             horizon{} or change split",
+            part.name(),
+            plan.horizon,
+            keys.len(),
+            plan.split.text(&plan.clock),
+            if plan.kind == ModelKind::Window { " or window" } else { "" },
+        )));
+    }
+    if plan.patience.is_some() && keys.iter().all(|key| key.examples[1] == 0) {
+        return Err(Error::refused(
+            "patience needs a validation part, but no key has an example in one: change split or leave patience out",
+        ));
+    }
+    if plan.kind == ModelKind::Carry {
+        let steps: usize = lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum();
+        if steps / lanes::width(data, steps) <= plan.burn_in {
+            return Err(Error::refused(format!(
+                "burn_in takes {} steps of a lane, but the train part has only {steps} in all: lower burn_in",
+                plan.burn_in
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// One sentence per combination of lacking parts.
+fn lacking(keys: &[KeySplit]) -> Vec<String> {
+    let mut kinds: Vec<Vec<&str>> = keys.iter().map(KeySplit::lacks).filter(|lacks| !lacks.is_empty()).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+        .into_iter()
+        .map(|lacks| {
+            let names: Vec<&str> = keys.iter().filter(|key| key.lacks() == lacks).map(|key| key.key.as_str()).collect();
+            let more = names.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!(
+                "{} of {} keys have no example in {}: {}{more}",
+                names.len(),
+                keys.len(),
+                lacks.join(", "),
+                names[..names.len().min(NAMED)].join(", ")
+            )
+        })
+        .collect()
+}
