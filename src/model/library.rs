@@ -26,7 +26,7 @@ pub struct Library {
 /// The library, loaded by the first call. Refused if there is none, with the places that were searched.
 pub fn library() -> Result<&'static Library> {
     static LIBRARY: OnceLock<std::result::Result<Library, String>> = OnceLock::new();
-    LIBRARY.get_or_init(load).as_ref().map_err(Error::refused)
+    LIBRARY.get_or_init(|| load(candidates())).as_ref().map_err(Error::refused)
 }
 
 /// Version of the loaded library, for manifests and checkpoints: bits are the same only within one version.
@@ -58,9 +58,9 @@ pub fn candidates() -> Vec<PathBuf> {
     paths
 }
 
-fn load() -> std::result::Result<Library, String> {
+fn load(candidates: Vec<PathBuf>) -> std::result::Result<Library, String> {
     let mut tried = Vec::new();
-    for path in candidates() {
+    for path in candidates {
         let by_linker = path.components().count() == 1;
         if !by_linker && !path.exists() {
             tried.push(format!("{}: not there", path.display()));
@@ -111,5 +111,35 @@ fn version_of(path: &Path) -> std::result::Result<String, String> {
         let version = CStr::from_ptr((base.get_version_string)()).to_string_lossy().into_owned();
         std::mem::forget(library);
         Ok(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_library_is_named_with_the_command_and_every_place() {
+        let text = std::env::temp_dir().join("kolk-not-a-library.so");
+        std::fs::write(&text, "no library").unwrap();
+        let message =
+            load(vec!["/nowhere/libonnxruntime.so".into(), text.clone(), "libkolk-none.so".into()]).unwrap_err();
+        std::fs::remove_file(&text).unwrap();
+        for part in ["make onnxruntime", "ORT_DYLIB_PATH", PINNED, "/nowhere/libonnxruntime.so: not there"] {
+            assert!(message.contains(part), "{part} in: {message}");
+        }
+        assert!(message.contains(&format!("{}: ", text.display())), "{message}");
+        assert!(message.contains("libkolk-none.so: not found by the dynamic linker"), "{message}");
+    }
+
+    #[test]
+    fn the_pinned_version_is_one_version() {
+        assert_eq!(PINNED.split('.').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{PINNED:?}");
+    }
+
+    #[test]
+    fn the_loaded_library_says_its_version() {
+        let library = library().unwrap();
+        assert!(library.version.starts_with("1."), "{library:?}");
     }
 }

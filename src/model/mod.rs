@@ -16,6 +16,11 @@ pub mod registry;
 pub mod runtime;
 mod signature;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use contract::*;
 pub use registry::Version;
 pub use runtime::Session;

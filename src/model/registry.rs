@@ -222,7 +222,9 @@ fn versions(home: &Path) -> Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(home).or_refused(|| format!("read {}", home.display()))? {
         let entry = entry.or_refused(|| format!("read {}", home.display()))?;
-        if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+        let name = entry.file_name();
+        // "03" or "+3" were not written by us and would be looked for as "3".
+        if let Some(number) = name.to_str().and_then(|name| name.parse::<u64>().ok().filter(|n| n.to_string() == name))
             && entry.path().is_dir()
         {
             numbers.push(number);
