@@ -1,0 +1,292 @@
+//! The registry on disk: `<root>/<name>/<n>/` with `model.onnx`, `manifest.json`, `report.html`, and
+//! `<root>/<name>/champion`. Must not live here: what is in a graph (`import`), and who becomes champion (`train`).
+//!
+//! A version is written aside, synced, and renamed whole, so that it is there completely or not at all; it never changes
+//! after that. Two that publish at once get different numbers, because a rename onto a version fails.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::Manifest;
+use crate::config::did_you_mean;
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// The graph of a version.
+pub const MODEL: &str = "model.onnx";
+/// What the graph promises.
+pub const MANIFEST: &str = "manifest.json";
+/// What training says about it.
+pub const REPORT: &str = "report.html";
+const CHAMPION: &str = "champion";
+/// Format of the manifest that this program writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// One version, opened: its files are those that were published.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// Name of the model.
+    pub name: String,
+    /// Number of the version, from 1.
+    pub number: u64,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// `model.onnx`, as it was checked.
+    pub onnx: Vec<u8>,
+}
+
+/// A model of the registry: which versions there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name of the model.
+    pub name: String,
+    /// Its versions, ascending.
+    pub versions: Vec<u64>,
+    /// The version that `model: name` means.
+    pub champion: Option<u64>,
+}
+
+/// All models under `root`, by name; none if there is no such folder.
+pub fn list(root: &Path) -> Result<Vec<Entry>> {
+    let names = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::refused(format!("read the registry {}: {error}", root.display()))),
+    };
+    let mut found = Vec::new();
+    for entry in names {
+        let entry = entry.or_refused(|| format!("read the registry {}", root.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if check_name(&name).is_err() || !entry.path().is_dir() {
+            continue;
+        }
+        let versions = versions(&entry.path())?;
+        if !versions.is_empty() {
+            let champion = champion(root, &name)?;
+            found.push(Entry { name, versions, champion });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Opens `name` (its champion) or `name/3`, and checks each file against the manifest's sha256. Refused, with the
+/// nearest name or the versions there are, if there is no such thing or if it was changed.
+pub fn open(root: &Path, target: &str) -> Result<Version> {
+    let (name, number) = find(root, target)?;
+    let folder = root.join(&name).join(number.to_string());
+    let manifest = read_manifest(&folder)?;
+    let mut onnx = None;
+    for (file, expected) in &manifest.files {
+        let path = folder.join(file);
+        let bytes = fs::read(&path).or_refused(|| format!("read {}", path.display()))?;
+        let found = sha256(&bytes);
+        if found != *expected {
+            return Err(Error::refused(format!(
+                "{} is not what was published: its sha256 is {found}, the manifest says {expected}; restore it or publish \
+                 a new version",
+                path.display()
+            )));
+        }
+        if file == MODEL {
+            onnx = Some(bytes);
+        }
+    }
+    let onnx = onnx
+        .ok_or_else(|| Error::refused(format!("{} names no {MODEL} under files", folder.join(MANIFEST).display())))?;
+    Ok(Version { name, number, folder, manifest, onnx })
+}
+
+/// Name and number that `name` or `name/3` means, without opening it.
+pub fn find(root: &Path, target: &str) -> Result<(String, u64)> {
+    let (name, number) = match target.split_once('/') {
+        None => (target, None),
+        Some((name, number)) => (name, Some(number)),
+    };
+    check_name(name)?;
+    let models = list(root)?;
+    let Some(entry) = models.iter().find(|entry| entry.name == name) else {
+        let names: Vec<&str> = models.iter().map(|entry| entry.name.as_str()).collect();
+        let there = if names.is_empty() { "it is empty".into() } else { format!("there are: {}", names.join(", ")) };
+        return Err(Error::refused(format!(
+            "there is no model \"{name}\" in {} ({there}){}",
+            root.display(),
+            did_you_mean(name, names.iter().copied())
+        )));
+    };
+    let there = entry.versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let number = match number {
+        Some(text) => text.parse().map_err(|_| {
+            Error::refused(format!("\"{target}\": after the slash stands a version's number (there are: {there})"))
+        })?,
+        None => entry.champion.ok_or_else(|| {
+            Error::refused(format!(
+                "model \"{name}\" in {} has no champion: name a version, as {name}/{}",
+                root.display(),
+                entry.versions.last().unwrap_or(&1)
+            ))
+        })?,
+    };
+    if !entry.versions.contains(&number) {
+        return Err(Error::refused(format!(
+            "model \"{name}\" in {} has no version {number} (there are: {there})",
+            root.display()
+        )));
+    }
+    Ok((entry.name.clone(), number))
+}
+
+/// The manifest of a version's folder.
+pub fn read_manifest(folder: &Path) -> Result<Manifest> {
+    let path = folder.join(MANIFEST);
+    let text = fs::read(&path).or_refused(|| format!("read {}", path.display()))?;
+    let json: serde_json::Value = serde_json::from_slice(&text).or_refused(|| format!("read {}", path.display()))?;
+    // Looked at first: another format need not have the fields of this one.
+    if json["format"] != FORMAT {
+        return Err(Error::refused(format!(
+            "{} has format {}, this program reads format {FORMAT}",
+            path.display(),
+            json["format"]
+        )));
+    }
+    serde_json::from_value(json).or_refused(|| format!("read {}", path.display()))
+}
+
+/// Publishes a version under `manifest.name` with the next free number, and returns it opened. `manifest.files` is
+/// filled in here. The champion stays who it was: see [`set_champion`].
+pub fn publish(root: &Path, mut manifest: Manifest, onnx: &[u8], report: &str) -> Result<Version> {
+    check_name(&manifest.name)?;
+    let name = manifest.name.clone();
+    let home = root.join(&name);
+    fs::create_dir_all(&home).or_failed(|| format!("create {}", home.display()))?;
+    manifest.format = FORMAT;
+    manifest.files = BTreeMap::from([(MODEL.to_owned(), sha256(onnx)), (REPORT.to_owned(), sha256(report.as_bytes()))]);
+    let mut json = serde_json::to_string_pretty(&manifest).or_failed(|| "write the manifest as JSON".into())?;
+    json.push('\n');
+    let aside = Aside::new(&home)?;
+    for (file, bytes) in [(MODEL, onnx), (REPORT, report.as_bytes()), (MANIFEST, json.as_bytes())] {
+        write_synced(&aside.0.join(file), bytes)?;
+    }
+    sync(&aside.0)?;
+    let number = aside.rename_to_next(&home)?;
+    sync(&home)?;
+    sync(root)?;
+    let folder = home.join(number.to_string());
+    Ok(Version { name, number, folder, manifest, onnx: onnx.to_vec() })
+}
+
+/// The version that `model: name` means, if one was named.
+pub fn champion(root: &Path, name: &str) -> Result<Option<u64>> {
+    let path = root.join(name).join(CHAMPION);
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(Error::refused(format!("{} holds {text:?}, not a version's number", path.display()))),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::refused(format!("read {}: {error}", path.display()))),
+    }
+}
+
+/// Makes a version the one that `model: name` means. Readers see the old or the new one, nothing between.
+pub fn set_champion(root: &Path, name: &str, number: u64) -> Result<()> {
+    let home = root.join(name);
+    if !home.join(number.to_string()).is_dir() {
+        return Err(Error::refused(format!("model \"{name}\" in {} has no version {number}", root.display())));
+    }
+    let aside = home.join(aside_name());
+    let path = home.join(CHAMPION);
+    write_synced(&aside, format!("{number}\n").as_bytes())?;
+    fs::rename(&aside, &path).or_failed(|| format!("replace {}", path.display()))?;
+    sync(&home)
+}
+
+/// Names are folders and words of a pipeline file: letters, digits, `.`, `_`, `-`, not starting with a dot.
+fn check_name(name: &str) -> Result<()> {
+    let fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && !name.starts_with('.') && name.chars().all(fine) {
+        return Ok(());
+    }
+    Err(Error::refused(format!("\"{name}\" is no name of a model: letters, digits, \".\", \"_\" and \"-\" only")))
+}
+
+/// Numbers of the versions in a model's folder, ascending.
+fn versions(home: &Path) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(home).or_refused(|| format!("read {}", home.display()))? {
+        let entry = entry.or_refused(|| format!("read {}", home.display()))?;
+        let name = entry.file_name();
+        // "03" or "+3" were not written by us and would be looked for as "3".
+        if let Some(number) = name.to_str().and_then(|name| name.parse::<u64>().ok().filter(|n| n.to_string() == name))
+            && entry.path().is_dir()
+        {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// sha256 of some bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A hidden folder beside the versions, removed again unless it becomes one.
+struct Aside(PathBuf);
+
+impl Aside {
+    fn new(home: &Path) -> Result<Self> {
+        let path = home.join(aside_name());
+        fs::create_dir(&path).or_failed(|| format!("create {}", path.display()))?;
+        Ok(Aside(path))
+    }
+
+    /// Renames the folder to the first free number after all versions there are.
+    fn rename_to_next(&self, home: &Path) -> Result<u64> {
+        let last = versions(home)?.last().copied().unwrap_or(0);
+        for number in last + 1.. {
+            let path = home.join(number.to_string());
+            match fs::rename(&self.0, &path) {
+                Ok(()) => return Ok(number),
+                // Another process took this number meanwhile.
+                Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
+                Err(error) => return Err(Error::failed(format!("create {}: {error}", path.display()))),
+            }
+        }
+        Err(Error::failed(format!("{}: no free number for a version", home.display())))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // After the rename there is nothing left by that name; before, nobody wants half a version.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn aside_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!(".new-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().or_failed(|| format!("write {}", path.display()))
+}
+
+/// A rename is durable once its folder is.
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).or_failed(|| format!("sync {}", folder.display()))
+}
