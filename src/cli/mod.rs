@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::error::Context;
 use crate::{Error, Result};
 
 /// The environment variable with the log filter, such as `debug` or `kolk=trace`.
@@ -51,8 +52,6 @@ enum Command {
     Summary(SummaryArgs),
     /// The registry of models
     Models(ModelsArgs),
-    /// The state that a pipeline keeps per key
-    State(StateArgs),
 }
 
 /// `kolk run P`
@@ -118,50 +117,6 @@ pub enum ModelsCommand {
     },
 }
 
-/// `kolk state …`
-#[derive(Debug, Clone, Args)]
-pub struct StateArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: StateCommand,
-}
-
-/// What `kolk state` does.
-#[derive(Debug, Clone, Subcommand)]
-pub enum StateCommand {
-    /// List keys as a table
-    List {
-        /// The pipeline file
-        pipeline: PathBuf,
-        /// List at most that many keys
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
-    },
-    /// Print the state of one key as JSON
-    Get {
-        /// The pipeline file
-        pipeline: PathBuf,
-        /// The key
-        key: String,
-    },
-    /// Write the state of every key: JSON lines on stdout, or a Parquet file
-    Export {
-        /// The pipeline file
-        pipeline: PathBuf,
-        /// A Parquet file to write instead; it must not be there yet
-        #[arg(long, value_name = "FILE")]
-        parquet: Option<PathBuf>,
-    },
-    /// Forget checkpoints, so that the next run starts anew
-    Reset {
-        /// The pipeline file
-        pipeline: PathBuf,
-        /// Don't ask
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
 /// Runs the command of the process' arguments.
 pub fn main() -> ExitCode {
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
@@ -183,21 +138,42 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Train(_) => Err(Error::refused("`kolk train` is not in this build yet")),
         Command::Summary(_) => Err(Error::refused("`kolk summary` is not in this build yet")),
         Command::Models(_) => Err(Error::refused("`kolk models` is not in this build yet")),
-        Command::State(_) => Err(Error::refused("`kolk state` is not in this build yet")),
     }
 }
 
-/// Writes a line of data to stdout. When nobody reads it any more (`kolk … | head`), the process ends quietly.
+/// Stdout for data. When nobody reads it any more (`kolk … | head`), the process ends quietly.
+#[derive(Debug)]
+pub struct Out(std::io::Stdout);
+
+/// Stdout for the data of a command.
+pub fn out() -> Out {
+    Out(std::io::stdout())
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        unless_closed(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        unless_closed(self.0.flush())
+    }
+}
+
+fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other,
+    }
+}
+
+/// Writes a line of data to stdout.
 ///
 /// # Errors
-/// A failure when stdout can't be written for another reason, a full disk for one.
+/// A failure when stdout can't be written, a full disk for one.
 pub fn print(line: impl Display) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Error::failed(format!("can't write to stdout: {error}"))),
-    }
+    let mut out = out();
+    writeln!(out, "{line}").and_then(|()| out.flush()).or_failed(|| "can't write to stdout".into())
 }
 
 fn start_log(log: Log) -> Result<()> {
@@ -252,10 +228,10 @@ mod tests {
         assert_eq!(cli.log, Log::Json);
         let Command::Run(args) = cli.command else { panic!("not run") };
         assert_eq!(args.http.unwrap().to_string(), "127.0.0.1:9464");
-        for line in ["check --offline p.yaml", "models list", "models show a/3", "state get p.yaml KEY", "summary m"] {
+        for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m"] {
             Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap();
         }
-        for line in ["run", "run p.yaml --http 9464", "state get p.yaml", "play p.yaml", "check p.yaml --log xml"] {
+        for line in ["run", "run p.yaml --http 9464", "play p.yaml", "check p.yaml --log xml"] {
             let error = Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

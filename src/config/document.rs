@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::read::{Field, Fields, Reader, Words};
+use super::read::{Field, Fields, Reader};
+use super::words::Words;
 use super::yaml::Node;
 use super::{At, EpochUnit, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
 use super::{NOWHERE, TimeColumn, output, stages, train};
@@ -49,7 +50,7 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
         state: output::state(reader, &fields),
         runtime: output::runtime(reader, &fields),
         models: models(reader, &fields),
-        stages: stages::with_defaults(reader, stages, &record, train.as_deref()),
+        stages,
         record,
         train,
     }

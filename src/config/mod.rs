@@ -13,6 +13,7 @@ mod read;
 mod stages;
 mod time;
 mod train;
+mod words;
 mod yaml;
 
 #[cfg(test)]
@@ -77,7 +78,7 @@ fn parse_with(
     let lines = yaml::Lines::of(text);
     let mut expander = expand::Expander::new(variable);
     let (root, faults) = yaml::read(text, &mut |scalar, place| expander.expand(scalar, place))
-        .map_err(|(place, message)| problem(file, lines.clamp(place), message))?;
+        .map_err(|(place, message)| problem(file, lines.clamp(place), message + hint(text, place)))?;
     let mut problems = Problems::new(file);
     for (place, message) in faults.into_iter().chain(expander.faults) {
         problems.add(place, message);
@@ -90,6 +91,15 @@ fn parse_with(
     let pipeline = document::pipeline(&mut reader, &root, file);
     checks::across(&mut reader.problems, &pipeline);
     reader.problems.finish_within(&lines, pipeline)
+}
+
+/// What most often makes a file no YAML: `{ path: ${DIR}/x }`, where a brace ends the value.
+fn hint(text: &str, place: Place) -> &'static str {
+    let before = |line: &&str| line.chars().take(place.column).collect::<String>().contains("${");
+    match text.lines().nth(place.line.saturating_sub(1)).filter(before) {
+        Some(_) => " (within { } and [ ], a value with ${…} must be in quotes)",
+        None => "",
+    }
 }
 
 fn problem(file: &Path, place: Place, message: impl fmt::Display) -> Error {
@@ -112,10 +122,13 @@ pub fn http_address(text: &str) -> std::result::Result<SocketAddr, String> {
 
 /// Text of the user for a message: on one line, and cut where it is long.
 fn one_line(text: &str) -> String {
-    const LONGEST: usize = 60;
+    shown(text, 60)
+}
+
+fn shown(text: &str, longest: usize) -> String {
     let mut line = String::new();
     for (i, c) in text.chars().enumerate() {
-        if i == LONGEST {
+        if i == longest {
             line.push('…');
             break;
         }

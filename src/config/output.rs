@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::document::path_of;
-use super::read::{Field, Fields, Reader, Words};
+use super::read::{Field, Fields, Reader};
+use super::words::Words;
 use super::{At, Location, Runtime, Sink, Span, State, http_address};
 
 const SINK: Words = Words { section: "`sink`", fields: &["parquet", "stdout"], later: &["kafka"] };

@@ -2,9 +2,10 @@
 
 use chrono_tz::Tz;
 
-use super::read::{Field, Fields, Reader, Words, name_fault, unknown};
-use super::{Aggregate, At, Calendar, CalendarFeature, Fill, Filter, Infer, Lags, Mode, Record, Resample, Scale};
-use super::{Score, Span, Stage, Train, did_you_mean, one_line};
+use super::read::{Field, Fields, Reader};
+use super::words::{Words, name_fault, unknown};
+use super::{Aggregate, At, Calendar, CalendarFeature, Fill, Filter, Infer, Lags, Mode, Resample, Scale, Score};
+use super::{Span, Stage, did_you_mean, one_line};
 
 const STAGES: Words = Words {
     section: "`stages`",
@@ -26,14 +27,8 @@ const SCORE: Words = Words { section: "`score`", fields: &["actual", "step", "ta
 /// Rows of a ring per key at most: windows, lags, windows of residuals.
 const MAX_RING: usize = 1 << 20;
 
-/// A stage as written. What depends on other sections is filled in by [`with_defaults`].
-pub(super) enum Written {
-    Whole(At<Stage>),
-    Score { score: At<Score>, has_actual: bool },
-}
-
 /// Reads `stages`.
-pub(super) fn stages(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Written>> {
+pub(super) fn stages(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Stage>>> {
     if field.node.is_null() {
         return None;
     }
@@ -49,7 +44,7 @@ pub(super) fn stages(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Writte
     Some(stages)
 }
 
-fn stage(reader: &mut Reader, field: Field<'_>) -> Option<Written> {
+fn stage(reader: &mut Reader, field: Field<'_>) -> Option<At<Stage>> {
     let value = match field.name {
         "filter" => Stage::Filter(filter(reader, field)?),
         "resample" => Stage::Resample(resample(reader, field)?),
@@ -57,45 +52,13 @@ fn stage(reader: &mut Reader, field: Field<'_>) -> Option<Written> {
         "scale" => Stage::Scale(scale(reader, field)?),
         "lags" => Stage::Lags(lags(reader, field)?),
         "infer" => Stage::Infer(At { value: infer(reader, field), place: field.name_place }),
-        "score" => {
-            let (value, has_actual) = score(reader, field)?;
-            return Some(Written::Score { score: At { value, place: field.name_place }, has_actual });
-        }
+        "score" => Stage::Score(score(reader, field)?),
         name => {
             reader.problems.add(field.name_place, unknown("stage", name, &STAGES));
             return None;
         }
     };
-    Some(Written::Whole(At { value, place: field.name_place }))
-}
-
-/// Fills in what is known only from other sections: `score.actual` is the only target of `train`, or the record's
-/// only value.
-pub(super) fn with_defaults(
-    reader: &mut Reader,
-    stages: Vec<Written>,
-    record: &Record,
-    train: Option<&Train>,
-) -> Vec<At<Stage>> {
-    let targets = train.map_or(&record.values, |train| &train.targets);
-    let mut whole = Vec::with_capacity(stages.len());
-    for stage in stages {
-        match stage {
-            Written::Whole(stage) => whole.push(stage),
-            Written::Score { score, has_actual } => {
-                let At { mut value, place } = score;
-                match &targets[..] {
-                    [target] if !has_actual => value.actual = At::default_value(target.value.clone()),
-                    _ if !has_actual && !targets.is_empty() => {
-                        reader.problems.add(place, "`score` needs `actual`: there is more than one target");
-                    }
-                    _ => {}
-                }
-                whole.push(At { value: Stage::Score(value), place });
-            }
-        }
-    }
-    whole
+    Some(At { value, place: field.name_place })
 }
 
 fn filter(reader: &mut Reader, field: Field<'_>) -> Option<Filter> {
@@ -165,6 +128,7 @@ fn timezone(reader: &mut Reader, field: Field<'_>) -> Option<At<Tz>> {
     let text = reader.text(field, "the IANA name of a time zone, such as America/New_York")?;
     match text.parse::<Tz>() {
         Ok(zone) => Some(field.at(zone)),
+        Err(_) if !field.node.is_written() => reader.expected(field, "a time zone of the IANA list"),
         Err(_) => {
             let near = did_you_mean(&text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
             reader.wrong(field, format_args!("\"{}\" is no time zone of the IANA list{near}", one_line(&text)))
@@ -241,27 +205,26 @@ fn model(reader: &mut Reader, field: Field<'_>) -> Option<At<String>> {
     Some(text)
 }
 
-fn score(reader: &mut Reader, field: Field<'_>) -> Option<(Score, bool)> {
+/// Which column is scored is known only with the model: empty stands for its only target.
+fn score(reader: &mut Reader, field: Field<'_>) -> Option<Score> {
     let fields = reader.section(field, &SCORE)?;
-    let actual = fields.get("actual").map(|f| reader.text(f, "a column").unwrap_or_default());
+    let actual = fields.get("actual").and_then(|f| reader.text(f, "a column"));
     let step = fields.get("step").and_then(|f| Some(f.at(reader.count(f, 1, MAX_RING)?)));
     let tail = fields
         .get("tail")
-        .and_then(|f| reader.number(f, "a probability between 0 and 1", |tail| tail > 0.0 && tail < 1.0));
+        .and_then(|f| reader.number(f, "a probability above 0 and below 0.5", |tail| tail > 0.0 && tail < 0.5));
     let long = fields.get("long").and_then(|f| reader.count(f, 2, MAX_RING)).unwrap_or(4000);
     let short = fields.get("short").and_then(|f| reader.count(f, 1, MAX_RING)).unwrap_or(10);
-    if short >= long {
+    if short > long {
         let written = fields.get("short").or(fields.get("long"));
         let place = written.map_or(fields.place, |field| field.place());
-        reader.problems.add(place, format_args!("`short` ({short}) must be less than `long` ({long})"));
+        reader.problems.add(place, format_args!("`short` ({short}) must not be more than `long` ({long})"));
     }
-    let has_actual = actual.is_some();
-    let score = Score {
+    Some(Score {
         actual: actual.unwrap_or_default(),
         step: step.unwrap_or(At::default_value(1)),
         tail: tail.unwrap_or(0.001),
         long,
         short,
-    };
-    Some((score, has_actual))
+    })
 }

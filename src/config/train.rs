@@ -1,6 +1,7 @@
 //! The section `train`.
 
-use super::read::{Field, Fields, Reader, Words, not_yet, unknown};
+use super::read::{Field, Fields, Reader};
+use super::words::{Words, not_yet, unknown};
 use super::{Activation, Adam, At, Cell, Dense, EpsilonForm, Layer, Length, Loss, Moment, Record, Residual, Split};
 use super::{Train, did_you_mean, one_line};
 
@@ -208,7 +209,7 @@ fn optimizer(reader: &mut Reader, fields: &Fields) -> Adam {
         return adam;
     };
     let options = reader.section(field, &OPTIMIZER).and_then(|fields| {
-        let adam = reader.need(&fields, "adam")?;
+        let adam = reader.one_of(&fields, &["adam"])?;
         reader.section(adam, &ADAM)
     });
     let Some(options) = options else { return adam };

@@ -109,7 +109,7 @@ pub(super) fn read(text: &str, visit: &mut dyn FnMut(&mut Scalar, Place)) -> Res
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            (place(*error.marker()), format!("this is not YAML: {}", super::one_line(error.info())))
+            (place(*error.marker()), format!("this is not YAML: {}", super::shown(error.info(), 200)))
         })?;
         let at = place(span.start);
         match event {
