@@ -1,6 +1,6 @@
 //! What can be said of several sections together without opening anything.
 
-use super::{Fill, Key, Location, Mode, Moment, Pipeline, Place, Problems, Sink, Stage, one_line};
+use super::{Fill, Key, Location, Moment, Pipeline, Place, Problems, Sink, Stage, one_line};
 
 /// Notes what doesn't fit together. Stand-ins of values that have been refused are empty: nothing is said of them.
 pub(super) fn across(problems: &mut Problems, pipeline: &Pipeline) {
@@ -95,9 +95,6 @@ fn train(problems: &mut Problems, pipeline: &Pipeline) {
     };
     if infer.model.contains('/') {
         problems.add(infer.model.place, "`train` publishes a new version: name the model without one here");
-    }
-    if infer.mode == Mode::Window && train.burn_in > 0 {
-        problems.add(train.place, "`burn_in` is only for mode carry, `infer` is in mode window");
     }
 }
 

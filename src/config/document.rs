@@ -6,7 +6,7 @@ use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
 use super::{At, EpochUnit, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
-use super::{NOWHERE, TimeColumn, output, stages, train};
+use super::{NOWHERE, Stage, TimeColumn, output, stages, train};
 
 const PIPELINE: Words = Words {
     section: "the pipeline",
@@ -39,7 +39,12 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
     let fields = reader.section(whole, &PIPELINE).unwrap_or(Fields::unread(PIPELINE.section));
     let record = record(reader, &fields);
     let stages = fields.get("stages").and_then(|field| stages::stages(reader, field)).unwrap_or_default();
-    let train = fields.get("train").and_then(|field| train::train(reader, field, &record));
+    let mode = stages.iter().find_map(|stage| match &stage.value {
+        Stage::Infer(infer) => Some(infer.mode),
+        _ => None,
+    });
+    let mode = mode.unwrap_or_default();
+    let train = fields.get("train").and_then(|field| train::train(reader, field, &record, mode));
     Pipeline {
         file: file.into(),
         name: reader.need(&fields, "name").and_then(|f| reader.name(f, "a name")).unwrap_or_default(),

@@ -2,7 +2,9 @@
 
 use super::read::{Field, Fields, Reader};
 use super::words::{Words, not_yet, unknown};
-use super::{Activation, Adam, At, Cell, Dense, EpsilonForm, Layer, Length, Loss, Moment, Record, Residual, Split};
+use super::{
+    Activation, Adam, At, Cell, Dense, EpsilonForm, Layer, Length, Loss, Mode, Moment, Record, Residual, Split,
+};
 use super::{Train, did_you_mean, one_line};
 
 const TRAIN: Words = Words {
@@ -49,8 +51,14 @@ const MAX_HORIZON: usize = 1 << 16;
 const ANY: usize = usize::MAX;
 
 /// Reads `train`.
-pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record) -> Option<At<Train>> {
+pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode: Mode) -> Option<At<Train>> {
     let fields = reader.section(field, &TRAIN)?;
+    for carried in ["chunk", "burn_in"].into_iter().filter_map(|name| fields.get(name)) {
+        if mode == Mode::Window {
+            let message = format!("`{}` is only for mode carry, `infer` is in mode window", carried.name);
+            reader.problems.add(carried.name_place, message);
+        }
+    }
     if let Some(window) = fields.get("window") {
         reader.problems.add(window.name_place, "`window` is written under `infer`, for training and serving alike");
     }
