@@ -1,6 +1,239 @@
 //! One file per command.
+//!
+//! Lives here: the arguments of every command, what goes to stdout and stderr, exit codes. Must not live here: what a
+//! command does; each file calls into the modules that know.
+//!
+//! Data goes to stdout ([`print`]), everything else to stderr. Exit codes: 0 done, 1 failed while running, 2 refused
+//! before anything started.
+
+mod check;
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// The environment variable with the log filter, such as `debug` or `kolk=trace`.
+const LOG_VARIABLE: &str = "KOLK_LOG";
+
+/// Runs recurrent neural networks on streams: one hidden state per key, one step per event.
+#[derive(Debug, Parser)]
+#[command(name = "kolk", version, arg_required_else_help = true)]
+struct Cli {
+    /// How log lines are written to stderr; KOLK_LOG filters them (default: warn,kolk=info)
+    #[arg(long, global = true, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
+    log: Log,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Log {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline to the end of its source
+    Run(RunArgs),
+    /// Train the model of a pipeline, evaluate it on held-out time and publish a version
+    Train(TrainArgs),
+    /// Say everything that is wrong with a pipeline, without starting it
+    Check(CheckArgs),
+    /// Print the layers and parameters of a model
+    Summary(SummaryArgs),
+    /// The registry of models
+    Models(ModelsArgs),
+}
+
+/// `kolk run P`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The pipeline file
+    pub pipeline: PathBuf,
+    /// Serve /metrics, /healthz and /readyz there, whatever `runtime.http` says
+    #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
+    pub http: Option<SocketAddr>,
+}
+
+/// `kolk train P`
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// The pipeline file
+    pub pipeline: PathBuf,
+    /// Serve /metrics, /healthz and /readyz there, whatever `runtime.http` says
+    #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
+    pub http: Option<SocketAddr>,
+}
+
+/// `kolk check P`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The pipeline file
+    pub pipeline: PathBuf,
+    /// Don't ask an object store
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `kolk summary X`
+#[derive(Debug, Clone, Args)]
+pub struct SummaryArgs {
+    /// A pipeline file (its train section), a model of the registry (NAME or NAME/VERSION) or an ONNX file
+    pub what: String,
+    /// Where the registry is, for NAME and NAME/VERSION
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    pub models: PathBuf,
+}
+
+/// `kolk models …`
+#[derive(Debug, Clone, Args)]
+pub struct ModelsArgs {
+    /// Where the registry is
+    #[arg(long, value_name = "DIR", default_value = "models", global = true)]
+    pub models: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+/// What `kolk models` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModelsCommand {
+    /// List every version of every model
+    List,
+    /// Show the manifest of a version
+    Show {
+        /// NAME (its champion) or NAME/VERSION
+        name: String,
+    },
+}
 
 /// Runs the command of the process' arguments.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    // A usage error ends here with exit code 2, `--help` and `--version` with 0.
+    let cli = Cli::parse();
+    match start_log(cli.log).and_then(|()| run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error, cli.log);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Check(args) => check::run(&args).map(done),
+        Command::Run(_) => Err(Error::refused("`kolk run` is not in this build yet")),
+        Command::Train(_) => Err(Error::refused("`kolk train` is not in this build yet")),
+        Command::Summary(_) => Err(Error::refused("`kolk summary` is not in this build yet")),
+        Command::Models(_) => Err(Error::refused("`kolk models` is not in this build yet")),
+    }
+}
+
+/// Stdout for data. When nobody reads it any more (`kolk … | head`), the process ends quietly.
+#[derive(Debug)]
+pub struct Out(std::io::Stdout);
+
+/// Stdout for the data of a command.
+pub fn out() -> Out {
+    Out(std::io::stdout())
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        unless_closed(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        unless_closed(self.0.flush())
+    }
+}
+
+fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other,
+    }
+}
+
+/// Writes a line of data to stdout.
+///
+/// # Errors
+/// A failure when stdout can't be written, a full disk for one.
+pub fn print(line: impl Display) -> Result<()> {
+    let mut out = out();
+    writeln!(out, "{line}").and_then(|()| out.flush()).or_failed(|| "can't write to stdout".into())
+}
+
+fn start_log(log: Log) -> Result<()> {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(text) if !text.is_empty() => {
+            EnvFilter::try_new(&text).map_err(|e| Error::refused(format!("{LOG_VARIABLE}={text}: {e}")))?
+        }
+        _ => EnvFilter::new("warn,kolk=info"),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log {
+        Log::Text => lines.with_target(false).init(),
+        Log::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Says on stderr why a command did not finish; as log lines where the log is JSON, so that all of stderr is.
+fn report(error: &Error, log: Log) {
+    let lines: Vec<String> = match error {
+        Error::Problems(problems) => {
+            let count = match problems.len() {
+                1 => "1 problem".to_string(),
+                n => format!("{n} problems"),
+            };
+            problems.iter().map(ToString::to_string).chain([format!("error: {count}")]).collect()
+        }
+        other => vec![format!("error: {other}")],
+    };
+    for line in lines {
+        match log {
+            Log::Json => tracing::error!("{}", line.strip_prefix("error: ").unwrap_or(&line)),
+            // Nobody is left to tell when stderr is closed.
+            Log::Text => drop(writeln!(std::io::stderr(), "{line}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_take_their_arguments() {
+        let cli = Cli::try_parse_from(["kolk", "run", "p.yaml", "--http", "localhost:9464", "--log", "json"]).unwrap();
+        assert_eq!(cli.log, Log::Json);
+        let Command::Run(args) = cli.command else { panic!("not run") };
+        assert_eq!(args.http.unwrap().to_string(), "127.0.0.1:9464");
+        for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m"] {
+            Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap();
+        }
+        for line in ["run", "run p.yaml --http 9464", "play p.yaml", "check p.yaml --log xml"] {
+            let error = Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
 }
