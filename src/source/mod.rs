@@ -3,6 +3,12 @@
 //! Lives here: opening a source, reading only the columns that are needed, decoding them into [`Records`], and finding
 //! a place again after a restart. Must not live here: partitions, state, policies (`runtime`).
 
+mod decode;
+mod files;
+mod input;
+pub mod parquet;
+mod plan;
+
 use arrow::array::ArrayRef;
 
 /// Where a record stands in its source: file and row, both from 0. Melted tables (`columns_as_keys`) count one row per
