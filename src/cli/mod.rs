@@ -1,5 +1,7 @@
 //! One file per command.
 
+pub mod state;
+
 /// Runs the command of the process' arguments.
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

@@ -162,14 +162,14 @@ impl Folder {
         }
     }
 
-    /// Deletes everything in it, and on disk the folder itself.
+    /// Deletes everything in it, the files directly in it last, and on disk the folder itself.
     pub fn remove_all(&self) -> Result<()> {
         let (files, folders) = self.list()?;
-        for name in files {
-            self.remove(&name)?;
-        }
         for name in folders {
             self.folder(&name).remove_all()?;
+        }
+        for name in files {
+            self.remove(&name)?;
         }
         self.sweep(Duration::ZERO);
         self.remove_if_empty();

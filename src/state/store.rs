@@ -235,6 +235,7 @@ impl Store {
             }
         }
         self.tidy();
+        // The fingerprint goes last, so that half a reset is taken for what it was and can be repeated.
         self.folder.remove_all()
     }
 
