@@ -117,6 +117,8 @@ pub enum ModelsCommand {
     },
 }
 
+pub mod state;
+
 /// Runs the command of the process' arguments.
 pub fn main() -> ExitCode {
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.

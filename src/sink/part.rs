@@ -8,9 +8,9 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use sha2::{Digest, Sha256};
 
-use crate::Result;
 use crate::error::Context;
 use crate::state::{Folder, Part, Target};
+use crate::{Error, Result};
 
 /// Rows that are handed to the Parquet writer at a time. Where it cuts pages depends on that, so it is the same however
 /// the rows came.
@@ -59,6 +59,14 @@ impl Parts {
     /// Whether there are any.
     pub fn has_output(&self) -> Result<bool> {
         Ok(!self.existing()?.is_empty())
+    }
+
+    /// Gives a finished part its final name. Only where nothing commits it: for dead letters beside a sink without state.
+    pub fn publish(&self, part: &Part) -> Result<()> {
+        if self.folder.rename(&part.staged, &part.name)? {
+            return Ok(());
+        }
+        Err(Error::failed(format!("{}/{} is gone before it was published", self.folder, part.staged)))
     }
 
     /// Begins the part of a partition that holds what comes of its records from position `first` on.

@@ -24,6 +24,7 @@ pub struct Planned {
     key: KeyType,
     clock: Clock,
     columns: Vec<usize>,
+    shown: String,
 }
 
 /// Plans the output of a pipeline whose last stage gives `layout`; `None` if there are problems.
@@ -71,6 +72,10 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
         key: layout.key_type.clone(),
         clock: layout.clock.clone(),
         columns,
+        shown: match sink {
+            config::Sink::Parquet { path, .. } => path.0.clone(),
+            config::Sink::Stdout { .. } => "stdout".into(),
+        },
     })
 }
 
@@ -78,6 +83,11 @@ impl Planned {
     /// Columns of the output.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// Where the output goes, for messages.
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// The columns as text, for a fingerprint.

@@ -46,8 +46,9 @@ impl Folder {
             other => {
                 let path = std::path::absolute(other.map_or(text, |(_, path)| path))
                     .or_refused(|| format!("{text} is not a location"))?;
-                let prefix = Path::from_absolute_path(&path).or_refused(|| format!("{text} is not a location"))?;
-                (Arc::new(LocalFileSystem::new().with_fsync(true)), prefix, Some(path))
+                let prefix =
+                    Path::from_absolute_path(resolved(path)).or_refused(|| format!("{text} is not a location"))?;
+                (Arc::new(LocalFileSystem::new().with_fsync(true)), prefix.clone(), on_disk(&prefix))
             }
         };
         Ok(Folder {
@@ -67,12 +68,9 @@ impl Folder {
 
     /// A folder in it.
     pub fn folder(&self, name: &str) -> Folder {
-        Folder {
-            prefix: self.path(name),
-            shown: format!("{}/{name}", self.shown),
-            local: self.local.as_ref().map(|local| local.join(name)),
-            ..self.clone()
-        }
+        let prefix = self.path(name);
+        let local = self.local.as_ref().and_then(|_| on_disk(&prefix));
+        Folder { prefix, shown: format!("{}/{name}", self.shown), local, ..self.clone() }
     }
 
     /// Writes a file, in place of the one that may be there.
@@ -162,14 +160,14 @@ impl Folder {
         }
     }
 
-    /// Deletes everything in it, and on disk the folder itself.
+    /// Deletes everything in it, the files directly in it last, and on disk the folder itself.
     pub fn remove_all(&self) -> Result<()> {
         let (files, folders) = self.list()?;
-        for name in files {
-            self.remove(&name)?;
-        }
         for name in folders {
             self.folder(&name).remove_all()?;
+        }
+        for name in files {
+            self.remove(&name)?;
         }
         self.sweep(Duration::ZERO);
         self.remove_if_empty();
@@ -247,6 +245,24 @@ impl Display for Folder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.shown)
     }
+}
+
+/// Where the disk's own store has a folder.
+fn on_disk(prefix: &Path) -> Option<PathBuf> {
+    LocalFileSystem::new().path_to_filesystem(prefix).ok()
+}
+
+/// `..` behind a symbolic link as the system takes it: the store would take it by the letter.
+fn resolved(path: PathBuf) -> PathBuf {
+    if !path.components().any(|part| part == std::path::Component::ParentDir) {
+        return path;
+    }
+    for known in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (known.canonicalize(), path.strip_prefix(known)) {
+            return real.join(rest);
+        }
+    }
+    path
 }
 
 /// Waits for a future of an object store. One small runtime serves the whole process; it never sits between records.

@@ -17,6 +17,8 @@ pub struct Manifest {
     pub format: u32,
     /// The partition.
     pub partition: u32,
+    /// The process that made it, by a random number.
+    pub owner: String,
     /// Number of the commit within the partition, from 0.
     pub sequence: u64,
     /// Records of the partition that are done.

@@ -6,6 +6,7 @@
 //! names; (5) what no kept manifest names is deleted. [`Store::recover`] repeats step 4 for the newest manifest.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
 use super::manifest::STAGED;
 use super::{Change, Checkpoint, Fingerprint, Folder, Manifest, Part, Snapshot, Target};
@@ -22,6 +23,7 @@ const PIPELINE: &str = "pipeline.json";
 #[derive(Debug, Clone)]
 pub struct Store {
     name: String,
+    owner: String,
     folder: Folder,
     output: Option<Folder>,
     dead_letters: Option<Folder>,
@@ -36,8 +38,10 @@ impl Store {
 
     /// As [`Store::open`], in a folder that is open.
     pub fn at(folder: Folder, pipeline: &str) -> Store {
+        // The standard library's seeds of hash tables are the randomness at hand.
+        let owner = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         let (folder, environment) = (folder.folder(pipeline), BTreeMap::new());
-        Store { name: pipeline.into(), folder, output: None, dead_letters: None, environment }
+        Store { name: pipeline.into(), owner, folder, output: None, dead_letters: None, environment }
     }
 
     /// With the folders that parts belong to; a commit whose parts have no folder fails.
@@ -150,6 +154,7 @@ impl Store {
         let manifest = Manifest {
             format: 1,
             partition,
+            owner: self.owner.clone(),
             sequence,
             position: snapshot.position,
             origin: snapshot.origin,
@@ -164,7 +169,9 @@ impl Store {
         };
         let text = serde_json::to_vec_pretty(&manifest).or_failed(|| "cannot write a manifest".into())?;
         folder.put(&manifest.checkpoint, bytes)?;
-        let created = folder.create(&manifest_name(sequence), text)?;
+        // An object store whose answer was lost is asked again by its client, and then refuses what it has taken.
+        let created = folder.create(&manifest_name(sequence), text.clone())?
+            || folder.get(&manifest_name(sequence))?.is_some_and(|there| there == text);
         let files = folder.files()?;
         // Manifests are pruned, so a process that slept through several commits finds its number free again.
         let newest = files.iter().filter_map(|name| sequence_of(name)).max();
@@ -235,6 +242,7 @@ impl Store {
             }
         }
         self.tidy();
+        // The fingerprint goes last, so that half a reset is taken for what it was and can be repeated.
         self.folder.remove_all()
     }
 

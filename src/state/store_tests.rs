@@ -226,3 +226,15 @@ fn what_can_not_be_written_is_refused() {
     assert!(fine.files().unwrap().is_empty());
     assert!(root.path().join("new/out").is_dir());
 }
+
+#[test]
+fn dots_behind_a_link_lead_where_the_system_says() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("real/deep")).unwrap();
+    std::os::unix::fs::symlink(root.path().join("real/deep"), root.path().join("link")).unwrap();
+    let folder = Folder::open(&at(&root.path().join("link/../new/out"))).unwrap();
+    folder.put("a b#c", b"x".to_vec()).unwrap();
+    assert!(root.path().join("real/new/out").is_dir());
+    assert_eq!(folder.files().unwrap().len(), 1);
+    assert_eq!(folder.get("a b#c").unwrap().unwrap(), b"x");
+}
