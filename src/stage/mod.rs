@@ -11,6 +11,8 @@ mod nulls;
 mod plan;
 mod resample;
 mod resample_buckets;
+#[cfg(test)]
+mod resample_tests;
 mod scale;
 mod score;
 mod score_window;
