@@ -9,6 +9,8 @@ mod filter_parse;
 mod lags;
 mod nulls;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod resample;
 mod resample_buckets;
 #[cfg(test)]
