@@ -227,7 +227,9 @@ mod tests {
     fn equals_chrono_everywhere() {
         // Lord Howe shifts by half an hour, at times that are no whole hour of UTC; before 1970 zones have odd offsets.
         for zone in [chrono_tz::Australia::Lord_Howe, chrono_tz::America::New_York, chrono_tz::Asia::Kathmandu] {
-            let times: Vec<i64> = (-3_000..3_000).map(|n| n * 977_777 + n * n % 4_000).collect();
+            let mut times: Vec<i64> = (-3_000..3_000).map(|n| n * 977_777 + n * n % 4_000).collect();
+            // Minute by minute over Lord Howe's shift at 2013-10-05 15:30 UTC.
+            times.extend((-120..120).map(|minute| 1_380_987_000 + minute * 60));
             let millis: Vec<i64> = times.iter().map(|t| t * 1_000 + 999).collect();
             let out = run(zone, DataType::Timestamp(TimeUnit::Millisecond, None), &millis);
             for (row, time) in times.iter().enumerate() {

@@ -11,8 +11,12 @@ pub mod inputs;
 mod lags;
 mod nulls;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod resample;
 mod resample_buckets;
+#[cfg(test)]
+mod resample_tests;
 mod scale;
 mod score;
 mod score_window;

@@ -73,6 +73,8 @@ impl Stage for Nulls {
             OnNull::Refuse => {
                 let refused = self.null.iter().zip(&batch.positions).filter(|(null, _)| **null);
                 batch.rejects.extend(refused.map(|(_, position)| Reject { position: *position, reason: "null_value" }));
+                // A stage before may have refused records behind these: their order must not depend on batches.
+                batch.rejects.sort_by_key(|reject| reject.position);
                 self.null.iter_mut().for_each(|null| *null = !*null);
                 batch.keep(&self.null);
             }

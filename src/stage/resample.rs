@@ -346,6 +346,8 @@ impl Stage for Resample {
                 }
             }
         }
+        // A stage before may have refused records behind these: their order must not depend on batches.
+        batch.rejects.sort_by_key(|reject| reject.position);
         out.swap(batch, sources);
         Ok(())
     }

@@ -263,6 +263,17 @@ mod tests {
     }
 
     #[test]
+    fn a_late_record_does_not_turn_time_back() {
+        let mut table = Table::new(&["value"]);
+        for (time, value) in [(0, 1.0), (100, 2.0), (50, 3.0), (100, 4.0)] {
+            table.push(0, time, &[value]);
+        }
+        let (layout, out) = run(&config(&["value"], Span::Nanos(100_000_000_000), 0), &table, None);
+        let means = out.columns[layout.columns[0].scaled_by.unwrap().0].numbers();
+        assert!((means[3] - (0.5 + 2.0 + 3.0 + 4.0) / 3.5).abs() < 1e-12, "{means:?}");
+    }
+
+    #[test]
     fn the_prior_fades_by_min_count() {
         let mut table = Table::new(&["value"]);
         for (time, value) in [(0, 10.0), (1, 12.0), (2, 11.0)] {
