@@ -24,7 +24,7 @@ pub struct Place {
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct At<T> {
     /// The value.
     pub value: T,
@@ -36,6 +36,13 @@ impl<T> At<T> {
     /// A value that nobody wrote: a default.
     pub fn default_value(value: T) -> Self {
         At { value, place: Place::default() }
+    }
+}
+
+/// Only the value: what is the same wherever it was written.
+impl<T: fmt::Debug> fmt::Debug for At<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
     }
 }
 

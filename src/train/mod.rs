@@ -3,6 +3,18 @@
 //! Lives here: everything between captured features ([`Series`]) and a published version. Must not live here: reading
 //! the source or making features (`runtime` runs the same stages as for serving), and the ONNX file (`model`).
 
+pub mod dataset;
+pub mod lanes;
+pub mod plan;
+pub mod scaling;
+pub mod split;
+pub mod windows;
+
+pub use plan::{Plan, architecture};
+pub use split::{Part, Split};
+
+pub use crate::model::Tensor;
+
 /// One key's rows as the stages before `infer` made them, in order: what a network is trained on.
 #[derive(Debug, Clone, Default)]
 pub struct Series {
