@@ -37,6 +37,7 @@ fmt: ## format the sources
 
 lint: ## formatting and clippy, as CI checks them
 	@cargo fmt --check
+	@scripts/one_build.sh
 	@cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 
 bench: tools onnxruntime ## benches; best on a quiet machine

@@ -31,8 +31,10 @@ for cell in "${cells[@]}"; do
     show summary "$pipeline"
     show run "$pipeline"
 done
-export KOLK_MODELS="$KOLK_OUT/models"
-show models list --models "$out/models"
+show models --models "$out/models" list
+
+printf '\nErrors on the held-out weeks, beside the naive forecasts:\n'
+python3 scripts/results.py "$out/models"
 
 printf '\nLeft under %s:\n' "$out"
 find "$out" -type f -printf '%10s  %p\n' | sort -k 2

@@ -90,6 +90,7 @@ fn reads_stored_and_deflated_archives() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let stored = npz(folder.join("keras_rnn.npz"));
     assert_eq!((stored["x"].shape.as_slice(), stored["y"].shape.as_slice()), (&[256, 10, 1][..], &[256, 1][..]));
+    assert!(stored["w1"].f32().iter().any(|weight| *weight != 0.0));
     let deflated = npz(folder.join("parity_keras_rnn.npz"));
     assert_eq!(deflated["loss"].shape, [100]);
     assert!(deflated["loss"].data.iter().all(|loss| loss.is_finite() && *loss > 0.0));

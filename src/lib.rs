@@ -12,7 +12,7 @@ pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod record;
-// pub mod runtime;
+pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod stage;

@@ -6,7 +6,7 @@
 mod calendar;
 mod filter;
 mod filter_parse;
-// pub mod infer;
+pub mod infer;
 pub mod inputs;
 mod lags;
 mod nulls;
