@@ -37,7 +37,9 @@ impl<F: Float> Adam<F> {
             *v = keep_second * *v + take_second * *g * *g;
             let (m, v) = (m.to_f64(), v.to_f64());
             let step = match epsilon_form {
-                EpsilonForm::Keras => learning_rate * second_correction.sqrt() / first_correction * m / (v.sqrt() + epsilon),
+                EpsilonForm::Keras => {
+                    learning_rate * second_correction.sqrt() / first_correction * m / (v.sqrt() + epsilon)
+                }
                 EpsilonForm::Torch => learning_rate / first_correction * m / ((v / second_correction).sqrt() + epsilon),
             };
             *p += -F::from_f64(step);

@@ -289,7 +289,12 @@ pub fn backward<F: Float>(
     let side: &[F] = if gru { d_recurrent } else { d_gates };
     let d_gates_matrix = Matrix::new(d_gates, steps, width);
     multiply(gradients.kernel, Matrix::new(x, steps, shape.inputs).t(), d_gates_matrix, Output::Add);
-    multiply(gradients.recurrent, Matrix::new(&trace.h_before, steps, u).t(), Matrix::new(side, steps, width), Output::Add);
+    multiply(
+        gradients.recurrent,
+        Matrix::new(&trace.h_before, steps, u).t(),
+        Matrix::new(side, steps, width),
+        Output::Add,
+    );
     let (input_bias, recurrent_bias) = gradients.bias.split_at_mut(width);
     add_rows(input_bias, d_gates);
     if !recurrent_bias.is_empty() {

@@ -1,31 +1,101 @@
-//! stub
+//! One update after the other: forward, loss, backward, clip, Adam.
+//!
+//! Lives here: what a batch does to the numbers, and in mode carry the state handed from chunk to chunk. Must not live
+//! here: which batches there are (`lanes`, `windows`) and when to stop (`fit`).
+
 use super::Plan;
-use super::network::{Network, State};
+use super::adam::Adam;
+use super::cell::Mask;
+use super::loss::{clip, loss};
+use super::network::{Network, Pass, State, Workspace};
 use super::pass::Model;
 use super::scaling::Scaling;
 use super::windows::Examples;
 use crate::Result;
+use crate::config::Loss;
+use crate::model::ModelKind;
+
+/// A network that learns.
+#[derive(Debug)]
 pub struct Learner {
-    net: Network<f32>,
+    network: Network<f32>,
+    adam: Adam<f32>,
+    loss: Loss,
+    clip_norm: Option<f64>,
+    kind: ModelKind,
+    /// State after the last chunk of this epoch; mode carry.
+    state: Option<State<f32>>,
+    work: Workspace<f32>,
+    gradients: Vec<f32>,
+    d_out: Vec<f32>,
 }
+
 impl Learner {
-    pub fn new(plan: &Plan, _s: &Scaling) -> Result<Learner> {
-        Ok(Learner { net: Network::new(&plan.architecture, plan.seed) })
+    /// A new network of the plan, with this scaling.
+    pub fn new(plan: &Plan, scaling: &Scaling) -> Result<Learner> {
+        let mut network = Network::new(&plan.architecture, plan.seed);
+        let f32s = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect::<Vec<_>>();
+        network.set_scaling(&f32s(&scaling.mean), &f32s(&scaling.sd), &f32s(&scaling.out_mean), &f32s(&scaling.out_sd));
+        let parameters = network.parameters().len();
+        Ok(Learner {
+            network,
+            adam: Adam::new(plan.optimizer, parameters),
+            loss: plan.loss,
+            clip_norm: plan.clip_norm,
+            kind: plan.kind,
+            state: None,
+            work: Workspace::default(),
+            gradients: vec![0.0; parameters],
+            d_out: Vec::new(),
+        })
     }
-    pub fn set_learning_rate(&mut self, _r: f64) {}
-    pub fn begin_epoch(&mut self) {}
-    pub fn learn(&mut self, _b: &Examples) -> Result<(f64, f64)> {
-        Ok((1.0, 1.0))
+
+    /// Changes the step size of Adam.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.adam.set_learning_rate(learning_rate);
     }
+
+    /// Lanes begin anew: so does their state.
+    pub fn begin_epoch(&mut self) {
+        self.state = None;
+    }
+
+    /// Learns from a batch; returns its mean loss (before the update) over the entries that count, and their number.
+    pub fn learn(&mut self, batch: &Examples) -> Result<(f64, f64)> {
+        let windows = self.kind == ModelKind::Window;
+        let pass = pass(batch, windows);
+        let mut state = self.state.take().unwrap_or_else(|| self.network.zero_state(batch.batch));
+        let y = self.network.forward(pass, &mut state, &mut self.work);
+        let value = loss(self.loss, y, &batch.wanted, &batch.weight, &mut self.d_out);
+        self.network.backward(pass, &self.d_out, &mut self.work, &mut self.gradients);
+        clip(&mut self.gradients, self.clip_norm);
+        self.adam.update(self.network.parameters_mut(), &self.gradients);
+        // Handed on as numbers only: no gradient goes back through it.
+        self.state = (!windows).then_some(state);
+        let count = batch.weight.iter().map(|weight| f64::from(*weight)).sum();
+        Ok((value, count))
+    }
+
+    /// The network as it is now.
     pub fn network(&self) -> &Network<f32> {
-        &self.net
+        &self.network
     }
+
+    /// The network, when it has learned enough.
     pub fn into_network(self) -> Network<f32> {
-        self.net
+        self.network
     }
 }
+
+fn pass(batch: &Examples, last_only: bool) -> Pass<'_, f32> {
+    let mask = Mask { reset: &batch.reset, active: &batch.active };
+    Pass { t: batch.steps, b: batch.batch, x: &batch.x, mask, last_only }
+}
+
 impl Model {
-    pub fn forward(&self, _s: &mut State, b: &Examples) -> Vec<f32> {
-        vec![0.0; b.steps * b.batch * self.net.outputs()]
+    /// Standardised outputs [steps, batch, outputs] of a batch; advances `state`.
+    pub fn forward(&self, state: &mut State<f32>, batch: &Examples) -> Vec<f32> {
+        let mut work = Workspace::default();
+        self.net.forward(pass(batch, false), state, &mut work).to_vec()
     }
 }

@@ -193,7 +193,12 @@ impl<F: Float> Network<F> {
             };
             if let Some(numbers) = scaling {
                 if numbers.len() != tensor.data.len() {
-                    return Err(Error::refused(format!("tensor {}: {} values, expected {}", tensor.name, tensor.data.len(), numbers.len())));
+                    return Err(Error::refused(format!(
+                        "tensor {}: {} values, expected {}",
+                        tensor.name,
+                        tensor.data.len(),
+                        numbers.len()
+                    )));
                 }
                 numbers.iter_mut().zip(values).for_each(|(number, value)| *number = value);
                 continue;
@@ -202,7 +207,10 @@ impl<F: Float> Network<F> {
                 return Err(Error::refused(format!("tensor {} is not part of this network", tensor.name)));
             };
             if span.shape != tensor.shape || span.range.len() != tensor.data.len() {
-                return Err(Error::refused(format!("tensor {}: shape {:?}, expected {:?}", tensor.name, tensor.shape, span.shape)));
+                return Err(Error::refused(format!(
+                    "tensor {}: shape {:?}, expected {:?}",
+                    tensor.name, tensor.shape, span.shape
+                )));
             }
             self.parameters[span.range.clone()].iter_mut().zip(values).for_each(|(number, value)| *number = value);
             left.retain(|name| *name != tensor.name);
@@ -229,7 +237,11 @@ impl<F: Float> Network<F> {
                 ("out_mean", &self.scaling.out_mean),
                 ("out_sd", &self.scaling.out_sd),
             ] {
-                tensors.push(Tensor { name: format!("scaling/{name}"), shape: vec![numbers.len()], data: f32s(numbers) });
+                tensors.push(Tensor {
+                    name: format!("scaling/{name}"),
+                    shape: vec![numbers.len()],
+                    data: f32s(numbers),
+                });
             }
         }
         tensors
