@@ -153,7 +153,7 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
         }
     }
     let filter = glob::Pattern::new(pattern).map_err(|e| format!("{location} isn't a pattern: {e}"))?;
-    let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
     let mut found = Vec::new();
     let mut folders = vec![path.clone()];
     while let Some(folder) = folders.pop() {

@@ -8,6 +8,10 @@ mod files;
 mod input;
 pub mod parquet;
 mod plan;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use arrow::array::ArrayRef;
 

@@ -1,5 +1,6 @@
 //! Parquet files, row group by row group.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
@@ -8,6 +9,7 @@ use ::parquet::arrow::arrow_reader::{
 };
 use ::parquet::basic::Encoding;
 use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 
 use super::decode::{Dictionary, Gathered, Piece};
@@ -119,7 +121,7 @@ impl ParquetSource {
             let failed = |e: &dyn std::fmt::Display| {
                 Error::failed(format!("{}: row group {index}: {e}", shape.files[file].file.shown))
             };
-            let Some(batch) = group.reader.next().transpose().map_err(|e| failed(&e))? else {
+            let Some(batch) = read(&mut group.reader).map_err(|e| failed(&e))? else {
                 if group.row < group.end {
                     return Err(failed(&format!("{} rows are missing", group.end - group.row)));
                 }
@@ -248,6 +250,16 @@ impl OpenFile {
             .with_batch_size(batch as usize)
             .with_offset(skip)
             .build()
+    }
+}
+
+/// The next rows of a row group. The decoder panics on some corrupt pages (a definition level without room for it, for
+/// one); to the user that is corrupt data like any other.
+fn read(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, String> {
+    match catch_unwind(AssertUnwindSafe(|| reader.next())) {
+        Ok(batch) => batch.transpose().map_err(|e| e.to_string()),
+        // The reader is not used again: an error ends the source.
+        Err(_) => Err("it is corrupt: the decoder gave up on it".into()),
     }
 }
 
