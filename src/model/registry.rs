@@ -201,10 +201,10 @@ pub fn set_champion(root: &Path, name: &str, number: u64) -> Result<()> {
     if !home.join(number.to_string()).is_dir() {
         return Err(Error::refused(format!("model \"{name}\" in {} has no version {number}", root.display())));
     }
-    let aside = home.join(aside_name());
-    let path = home.join(CHAMPION);
-    write_synced(&aside, format!("{number}\n").as_bytes())?;
-    fs::rename(&aside, &path).or_failed(|| format!("replace {}", path.display()))?;
+    let aside = Aside::new(&home)?;
+    let (new, path) = (aside.0.join(CHAMPION), home.join(CHAMPION));
+    write_synced(&new, format!("{number}\n").as_bytes())?;
+    fs::rename(&new, &path).or_failed(|| format!("replace {}", path.display()))?;
     sync(&home)
 }
 
@@ -244,9 +244,15 @@ struct Aside(PathBuf);
 
 impl Aside {
     fn new(home: &Path) -> Result<Self> {
-        let path = home.join(aside_name());
-        fs::create_dir(&path).or_failed(|| format!("create {}", path.display()))?;
-        Ok(Aside(path))
+        loop {
+            let path = home.join(aside_name());
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Aside(path)),
+                // Left by a process that was killed: in a container the next one has the same number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::failed(format!("create {}: {error}", path.display()))),
+            }
+        }
     }
 
     /// Renames the folder to the first free number after all versions there are.
@@ -396,6 +402,19 @@ mod tests {
         for number in numbers {
             open(root, &format!("air/{number}")).unwrap();
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_in_nobodys_way() {
+        let root = tempfile::tempdir().unwrap();
+        published(root.path(), "air", 1);
+        for count in 0..200 {
+            let left = root.path().join("air").join(format!(".new-{}-{count}", std::process::id()));
+            let _ = fs::create_dir(left);
+        }
+        assert_eq!(published(root.path(), "air", 2).number, 2);
+        set_champion(root.path(), "air", 2).unwrap();
+        assert_eq!(open(root.path(), "air").unwrap().number, 2);
     }
 
     #[test]
