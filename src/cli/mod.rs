@@ -119,6 +119,9 @@ pub enum ModelsCommand {
 
 pub mod state;
 
+pub mod models;
+pub mod summary;
+
 /// Runs the command of the process' arguments.
 pub fn main() -> ExitCode {
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
