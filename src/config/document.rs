@@ -33,6 +33,10 @@ const RECORD: Words =
 const TIME: Words = Words { section: "`time`", fields: &["column", "unit"], later: &[] };
 const ON: Words = Words { section: "`on`", fields: &["null", "late", "reorder", "error"], later: &["tombstone"] };
 
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 6] = [PIPELINE, SOURCE, SOURCE_PARQUET, RECORD, TIME, ON];
+
 /// Reads the whole file. Where something is wrong, the reader holds a problem and a stand-in takes the place.
 pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipeline {
     let whole = Field { name: "the file", name_place: Place { line: 1, column: 1 }, node: root };

@@ -20,6 +20,10 @@ const RUNTIME: Words = Words {
     later: &["linger", "delivery", "commit_every"],
 };
 
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [SINK, SINK_PARQUET, SINK_STDOUT, DEAD_LETTERS, DEAD_PARQUET, STATE, RUNTIME];
+
 /// Virtual partitions at most: each has its own files.
 const MAX_PARTITIONS: usize = 4096;
 const MAX_WORKERS: usize = 1024;

@@ -24,6 +24,10 @@ const INFER: Words = Words {
 };
 const SCORE: Words = Words { section: "`score`", fields: &["actual", "step", "tail", "long", "short"], later: &[] };
 
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [STAGES, FILTER, RESAMPLE, CALENDAR, SCALE, INFER, SCORE];
+
 /// Rows of a ring per key at most: windows, lags, windows of residuals.
 const MAX_RING: usize = 1 << 20;
 

@@ -46,6 +46,10 @@ const ADAM: Words =
 const SPLIT: Words =
     Words { section: "`split`", fields: &["per_key", "at", "rows", "last", "column"], later: &["by_key"] };
 
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [TRAIN, LAYERS, LAYER_OPTIONS, HEAD, OPTIMIZER, ADAM, SPLIT];
+
 const MAX_UNITS: usize = 1 << 16;
 const MAX_HORIZON: usize = 1 << 16;
 const ANY: usize = usize::MAX;
