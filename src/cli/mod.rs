@@ -15,8 +15,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Place;
 use crate::error::Context;
 use crate::{Error, Result};
 
@@ -26,8 +28,9 @@ const LOG_VARIABLE: &str = "KOLK_LOG";
 /// Runs recurrent neural networks on streams: one hidden state per key, one step per event.
 #[derive(Debug, Parser)]
 #[command(name = "kolk", version, arg_required_else_help = true)]
+#[command(after_help = "KOLK_LOG filters log lines, such as debug or warn,kolk=trace (default: warn,kolk=info).")]
 struct Cli {
-    /// How log lines are written to stderr; KOLK_LOG filters them (default: warn,kolk=info)
+    /// How log lines are written to stderr
     #[arg(long, global = true, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
     log: Log,
     #[command(subcommand)]
@@ -196,25 +199,36 @@ fn start_log(log: Log) -> Result<()> {
     Ok(())
 }
 
-/// Says on stderr why a command did not finish; as log lines where the log is JSON, so that all of stderr is.
+/// Says on stderr why a command did not finish. Where the log is JSON, in the same shape, so that all of stderr is;
+/// written here and not as a log line, since a filter must not hide it.
 fn report(error: &Error, log: Log) {
-    let lines: Vec<String> = match error {
-        Error::Problems(problems) => {
+    let lines: Vec<String> = match (error, log) {
+        (Error::Problems(problems), Log::Text) => {
             let count = match problems.len() {
-                1 => "1 problem".to_string(),
-                n => format!("{n} problems"),
+                1 => "error: 1 problem".to_string(),
+                n => format!("error: {n} problems"),
             };
-            problems.iter().map(ToString::to_string).chain([format!("error: {count}")]).collect()
+            problems.iter().map(ToString::to_string).chain([count]).collect()
         }
-        other => vec![format!("error: {other}")],
+        (Error::Problems(problems), Log::Json) => problems
+            .iter()
+            .map(|p| {
+                let Place { line, column } = p.place;
+                logged(&json!({ "message": p.message, "file": p.file.display().to_string(), "line": line, "column": column }))
+            })
+            .collect(),
+        (other, Log::Text) => vec![format!("error: {other}")],
+        (other, Log::Json) => vec![logged(&json!({ "message": other.to_string() }))],
     };
     for line in lines {
-        match log {
-            Log::Json => tracing::error!("{}", line.strip_prefix("error: ").unwrap_or(&line)),
-            // Nobody is left to tell when stderr is closed.
-            Log::Text => drop(writeln!(std::io::stderr(), "{line}")),
-        }
+        // Nobody is left to tell when stderr is closed.
+        drop(writeln!(std::io::stderr(), "{line}"));
     }
+}
+
+fn logged(fields: &serde_json::Value) -> String {
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    json!({ "timestamp": now, "level": "ERROR", "fields": fields, "target": "kolk" }).to_string()
 }
 
 #[cfg(test)]
