@@ -7,6 +7,12 @@
 //! before anything started.
 
 mod check;
+pub mod models;
+mod progress;
+mod run;
+pub mod state;
+pub mod summary;
+mod train;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -55,6 +61,8 @@ enum Command {
     Summary(SummaryArgs),
     /// The registry of models
     Models(ModelsArgs),
+    /// The state that a pipeline keeps per key
+    State(state::StateArgs),
 }
 
 /// `kolk run P`
@@ -103,7 +111,10 @@ pub struct ModelsArgs {
     /// Where the registry is
     #[arg(long, value_name = "DIR", default_value = "models", global = true)]
     pub models: PathBuf,
-    /// What to do.
+    /// As JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
     #[command(subcommand)]
     pub command: ModelsCommand,
 }
@@ -120,16 +131,11 @@ pub enum ModelsCommand {
     },
 }
 
-pub mod state;
-
-pub mod models;
-pub mod summary;
-
 /// Runs the command of the process' arguments.
 pub fn main() -> ExitCode {
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
     let cli = Cli::parse();
-    match start_log(cli.log).and_then(|()| run(cli.command)) {
+    match start_log(cli.log).and_then(|()| execute(cli.command)) {
         Ok(code) => code,
         Err(error) => {
             report(&error, cli.log);
@@ -138,14 +144,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn execute(command: Command) -> Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Check(args) => check::run(&args).map(done),
-        Command::Run(_) => Err(Error::refused("`kolk run` is not in this build yet")),
-        Command::Train(_) => Err(Error::refused("`kolk train` is not in this build yet")),
-        Command::Summary(_) => Err(Error::refused("`kolk summary` is not in this build yet")),
-        Command::Models(_) => Err(Error::refused("`kolk models` is not in this build yet")),
+        Command::Run(args) => run::run(&args).map(done),
+        Command::Train(args) => train::run(&args).map(done),
+        Command::Summary(args) => summary::command(&args).map(done),
+        Command::Models(args) => models::command(&args).map(done),
+        Command::State(args) => state::run(&args, &crate::config::load(args.pipeline())?, &mut out()).map(done),
     }
 }
 

@@ -6,12 +6,25 @@ use std::path::Path;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
+use super::{ModelsArgs, ModelsCommand, print};
 use crate::Result;
 use crate::error::Context;
 use crate::model::{Manifest, ModelKind, registry};
 
 /// Errors of a manifest that stand side by side: the model's own and those of the naive forecasts.
 const ERRORS: [(&str, &str); 3] = [("mae", "MAE"), ("mae_last_value", "last value"), ("mae_seasonal", "seasonal")];
+
+/// Prints what `kolk models` is asked for.
+///
+/// # Errors
+/// A registry that can't be read; no such model.
+pub fn command(args: &ModelsArgs) -> Result<()> {
+    let text = match &args.command {
+        ModelsCommand::List => list(&args.models, args.json)?,
+        ModelsCommand::Show { name } => show(&args.models, name, args.json)?,
+    };
+    print(text.trim_end())
+}
 
 /// Every version of every model under `root`: a line for each of its targets, or a JSON list of versions.
 pub fn list(root: &Path, as_json: bool) -> Result<String> {

@@ -3,13 +3,32 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::{SummaryArgs, print};
 use crate::error::Context;
 use crate::model::layers::Layer;
-use crate::model::{Architecture, foreign, import, registry};
-use crate::{Error, Result};
+use crate::model::{Architecture, ModelKind, foreign, import, registry};
+use crate::runtime::{self, Purpose};
+use crate::{Error, Result, config};
 
 /// Inner widths of the columns, as Keras has them on a terminal of 80; a longer cell widens its column.
 const WIDTHS: [usize; 3] = [33, 24, 15];
+
+/// Prints the summary that `kolk summary` is asked for; a pipeline file's is that of its train section.
+///
+/// # Errors
+/// No such file or model; every problem of a pipeline.
+pub fn command(args: &SummaryArgs) -> Result<()> {
+    let path = Path::new(&args.what);
+    let text = if matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml")) {
+        let plan = runtime::plan(config::load(path)?, Purpose::Train)?;
+        let training = plan.train.ok_or_else(|| Error::refused("the pipeline has no `train` section"))?;
+        let window = (training.kind == ModelKind::Window).then_some(training.window);
+        of_architecture(&plan.pipeline.name, &training.architecture, window)
+    } else {
+        run(&args.what, &args.models)?
+    };
+    print(text.trim_end())
+}
 
 /// The summary of an ONNX file, of a version's folder, or of `name` or `name/3` in the registry at `models`.
 pub fn run(what: &str, models: &Path) -> Result<String> {
