@@ -105,14 +105,9 @@ fn table(name: &str, layers: &[Layer]) -> String {
         text += &line(row, '│');
     }
     text += &rule('└', '─', '┴', '┘');
-    let sum = |wanted: &dyn Fn(&Layer) -> bool| {
-        let chosen = layers.iter().filter(|layer| wanted(layer));
-        chosen.fold((0, 0), |(count, bytes), layer| (count + layer.parameters, bytes + layer.bytes))
-    };
-    let totals: [(&str, &dyn Fn(&Layer) -> bool); 3] =
-        [("Total", &|_| true), ("Trainable", &|layer| layer.trainable), ("Non-trainable", &|layer| !layer.trainable)];
-    for (what, wanted) in totals {
-        let (count, bytes) = sum(wanted);
+    for (what, trainable) in [("Total", None), ("Trainable", Some(true)), ("Non-trainable", Some(false))] {
+        let counted = layers.iter().filter(|layer| trainable.is_none_or(|wanted| layer.trainable == wanted));
+        let (count, bytes) = counted.fold((0, 0), |sum, layer| (sum.0 + layer.parameters, sum.1 + layer.bytes));
         // Writing to a string can't fail.
         let _ = writeln!(text, " {what} params: {} ({})", grouped(count), size(bytes));
     }
