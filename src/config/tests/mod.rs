@@ -330,6 +330,21 @@ fn variables_are_expanded_in_values() {
 }
 
 #[test]
+fn of_a_missing_variable_only_that_is_said() {
+    let text = WHOLE
+        .lines()
+        .map(|line| match line.split_once(": ") {
+            Some((field, value)) if !value.contains(['{', '[']) => format!("{field}: ${{NO}}"),
+            _ => line.to_string(),
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let found = problems(&text);
+    assert!(found.len() > 20, "{found:#?}");
+    assert!(found.iter().all(|message| message.contains("the variable NO is not set")), "{found:#?}");
+}
+
+#[test]
 fn what_a_variable_holds_is_never_said() {
     let fields = "  horizon: ${SECRET}\n  loss: ${SECRET}\n  residual: ${SECRET}\n  split: { last: '${SECRET}' }\n  \
                   patience: \"${SECRET}\"\n  refit: ${SECRET}\n  optimizer: ${SECRET}\n";

@@ -133,10 +133,6 @@ fn the_train_section_is_checked() {
             "5:21: `chunk` is only for mode carry, `infer` is in mode window",
         ),
         (
-            "stages: [ infer: { model: m/2 } ]\ntrain: { target: x, layers: [ lstm: 4 ] }".into(),
-            "4:27: `train` publishes a new version",
-        ),
-        (
             "stages: [ { infer: { model: m } }, { score: { step: 3 } } ]\n\
              train: { target: x, horizon: 2, layers: [ lstm: 4 ] }"
                 .into(),
