@@ -7,6 +7,12 @@
 //! before anything started.
 
 mod check;
+pub mod models;
+mod progress;
+mod run;
+pub mod state;
+pub mod summary;
+mod train;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -15,8 +21,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Place;
 use crate::error::Context;
 use crate::{Error, Result};
 
@@ -26,8 +34,9 @@ const LOG_VARIABLE: &str = "KOLK_LOG";
 /// Runs recurrent neural networks on streams: one hidden state per key, one step per event.
 #[derive(Debug, Parser)]
 #[command(name = "kolk", version, arg_required_else_help = true)]
+#[command(after_help = "KOLK_LOG filters log lines, such as debug or warn,kolk=trace (default: warn,kolk=info).")]
 struct Cli {
-    /// How log lines are written to stderr; KOLK_LOG filters them (default: warn,kolk=info)
+    /// How log lines are written to stderr
     #[arg(long, global = true, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
     log: Log,
     #[command(subcommand)]
@@ -52,6 +61,8 @@ enum Command {
     Summary(SummaryArgs),
     /// The registry of models
     Models(ModelsArgs),
+    /// The state that a pipeline keeps per key
+    State(state::StateArgs),
 }
 
 /// `kolk run P`
@@ -100,7 +111,10 @@ pub struct ModelsArgs {
     /// Where the registry is
     #[arg(long, value_name = "DIR", default_value = "models", global = true)]
     pub models: PathBuf,
-    /// What to do.
+    /// As JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
     #[command(subcommand)]
     pub command: ModelsCommand,
 }
@@ -117,13 +131,11 @@ pub enum ModelsCommand {
     },
 }
 
-pub mod state;
-
 /// Runs the command of the process' arguments.
 pub fn main() -> ExitCode {
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
     let cli = Cli::parse();
-    match start_log(cli.log).and_then(|()| run(cli.command)) {
+    match start_log(cli.log).and_then(|()| execute(cli.command)) {
         Ok(code) => code,
         Err(error) => {
             report(&error, cli.log);
@@ -132,14 +144,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn execute(command: Command) -> Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Check(args) => check::run(&args).map(done),
-        Command::Run(_) => Err(Error::refused("`kolk run` is not in this build yet")),
-        Command::Train(_) => Err(Error::refused("`kolk train` is not in this build yet")),
-        Command::Summary(_) => Err(Error::refused("`kolk summary` is not in this build yet")),
-        Command::Models(_) => Err(Error::refused("`kolk models` is not in this build yet")),
+        Command::Run(args) => run::run(&args).map(done),
+        Command::Train(args) => train::run(&args).map(done),
+        Command::Summary(args) => summary::command(&args).map(done),
+        Command::Models(args) => models::command(&args).map(done),
+        Command::State(args) => state::run(&args, &crate::config::load(args.pipeline())?, &mut out()).map(done),
     }
 }
 
@@ -193,25 +206,36 @@ fn start_log(log: Log) -> Result<()> {
     Ok(())
 }
 
-/// Says on stderr why a command did not finish; as log lines where the log is JSON, so that all of stderr is.
+/// Says on stderr why a command did not finish. Where the log is JSON, in the same shape, so that all of stderr is;
+/// written here and not as a log line, since a filter must not hide it.
 fn report(error: &Error, log: Log) {
-    let lines: Vec<String> = match error {
-        Error::Problems(problems) => {
+    let lines: Vec<String> = match (error, log) {
+        (Error::Problems(problems), Log::Text) => {
             let count = match problems.len() {
-                1 => "1 problem".to_string(),
-                n => format!("{n} problems"),
+                1 => "error: 1 problem".to_string(),
+                n => format!("error: {n} problems"),
             };
-            problems.iter().map(ToString::to_string).chain([format!("error: {count}")]).collect()
+            problems.iter().map(ToString::to_string).chain([count]).collect()
         }
-        other => vec![format!("error: {other}")],
+        (Error::Problems(problems), Log::Json) => problems
+            .iter()
+            .map(|p| {
+                let Place { line, column } = p.place;
+                logged(&json!({ "message": p.message, "file": p.file.display().to_string(), "line": line, "column": column }))
+            })
+            .collect(),
+        (other, Log::Text) => vec![format!("error: {other}")],
+        (other, Log::Json) => vec![logged(&json!({ "message": other.to_string() }))],
     };
     for line in lines {
-        match log {
-            Log::Json => tracing::error!("{}", line.strip_prefix("error: ").unwrap_or(&line)),
-            // Nobody is left to tell when stderr is closed.
-            Log::Text => drop(writeln!(std::io::stderr(), "{line}")),
-        }
+        // Nobody is left to tell when stderr is closed.
+        drop(writeln!(std::io::stderr(), "{line}"));
     }
+}
+
+fn logged(fields: &serde_json::Value) -> String {
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    json!({ "timestamp": now, "level": "ERROR", "fields": fields, "target": "kolk" }).to_string()
 }
 
 #[cfg(test)]

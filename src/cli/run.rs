@@ -1,10 +1,8 @@
 //! `kolk run`: to the end of the source, from wherever the last run stopped.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::progress;
+use super::{RunArgs, progress};
 use crate::runtime::{self, Finished, Purpose};
 use crate::{Result, config, http};
 
@@ -12,18 +10,21 @@ use crate::{Result, config, http};
 ///
 /// # Errors
 /// Those of [`runtime::plan`] and [`runtime::run`].
-pub fn run(file: &Path, http: Option<SocketAddr>) -> Result<()> {
-    let pipeline = config::load(file)?;
+pub fn run(arguments: &RunArgs) -> Result<()> {
+    let pipeline = config::load(&arguments.pipeline)?;
     let name = pipeline.name.value.clone();
-    let address = http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
+    let address = arguments.http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
     let plan = runtime::plan(pipeline, Purpose::Run)?;
     let health = Arc::new(http::Health::default());
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
-    let source = plan.source.shown();
-    let sink = plan.sink.as_ref().map(|sink| sink.shown()).unwrap_or_default();
+    let source = plan.pipeline.source.path.0.clone();
+    let sink = match plan.pipeline.sink.as_deref() {
+        Some(config::Sink::Parquet { path, .. }) => path.0.clone(),
+        _ => "stdout".to_string(),
+    };
     tracing::info!(pipeline = name, source, sink, "starting");
     health.running();
-    let bar = progress::records(plan.source.rows());
+    let bar = progress::records(plan.source.records());
     let finished = runtime::run(plan, Some(&|done, _| bar.set_position(done)));
     bar.finish_and_clear();
     if let Err(error) = &finished {

@@ -6,8 +6,8 @@ use indicatif::ProgressBar;
 
 use super::{TrainArgs, print, progress};
 use crate::model::{Manifest, ModelKind, Session, Signature, export, library, registry};
-use crate::runtime::{self, Plan, Purpose, captured::Captured};
-use crate::train::{self, Network, Progress, Series, Trained};
+use crate::runtime::{self, Captured, Plan, Purpose};
+use crate::train::{self, Network, Phase, Progress, Series, Trained};
 use crate::{Error, Result, config, http};
 
 /// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
@@ -41,7 +41,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
     let manifest = manifest(&plan, &trained, name)?;
     check_parity(&onnx, &manifest, &trained, &captured.series)?;
-    let report = train::report::html(&trained, name);
+    let report = train::report::html(&trained, name)?;
     let version = registry::publish(&plan.pipeline.models, manifest, &onnx, &report)?;
     registry::set_champion(&plan.pipeline.models, name, version.number)?;
     eprintln!("published {}: {}", runtime::label(&version), version.folder.join(registry::REPORT).display());
@@ -55,7 +55,7 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
         Some(config::Split::Column(column)) => Some(column.as_str()),
         _ => None,
     };
-    let bar = progress::records(plan.source.rows());
+    let bar = progress::records(plan.source.records());
     let captured = runtime::capture(plan, &training.targets, split, &mut |records| bar.set_position(records))?;
     bar.finish_and_clear();
     let rows: usize = captured.series.iter().map(|series| series.times.len()).sum();
@@ -68,22 +68,40 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
 
 /// Trains behind a progress bar; without a terminal, a line for each tenth of the way.
 fn learn(series: &[Series], training: &train::Plan) -> Result<Trained> {
-    let mut bar: Option<ProgressBar> = None;
+    let mut shown: Option<(Phase, ProgressBar)> = None;
     let mut told = 0;
     let trained = train::train(series, training, &mut |now: Progress| {
-        let bar = bar.get_or_insert_with(|| progress::steps(now.total as u64));
-        bar.set_position(now.done as u64);
-        bar.set_message(now.to_string());
-        let tenth = now.done * 10 / now.total.max(1);
-        if bar.is_hidden() && tenth > told {
-            told = tenth;
-            tracing::info!("{now}");
+        if shown.as_ref().is_none_or(|(phase, _)| *phase != now.phase) {
+            if let Some((_, bar)) = shown.take() {
+                bar.finish_and_clear();
+            }
+            told = 0;
         }
+        let (_, bar) = shown.get_or_insert_with(|| (now.phase, progress::steps(now.of_updates as u64)));
+        bar.set_length(now.of_updates as u64);
+        bar.set_position(now.updates as u64);
+        let message = message(&now);
+        let tenth = now.updates * 10 / now.of_updates.max(1);
+        if bar.is_hidden() && now.finished.is_some() && tenth > told {
+            told = tenth;
+            tracing::info!("{message}, update {} of {}, {} s left", now.updates, now.of_updates, now.left.as_secs());
+        }
+        bar.set_message(message);
     });
-    if let Some(bar) = bar {
+    if let Some((_, bar)) = shown {
         bar.finish_and_clear();
     }
     trained
+}
+
+fn message(now: &Progress) -> String {
+    let phase = match now.phase {
+        Phase::Train => "train",
+        Phase::Refit => "train on everything",
+        Phase::Evaluate => return "evaluate".to_string(),
+    };
+    let validation = now.finished.and_then(|end| end.validation_loss).map(|loss| format!(", validation {loss:.4}"));
+    format!("{phase}: epoch {}, loss {:.4}{}", now.epoch, now.train_loss, validation.unwrap_or_default())
 }
 
 fn manifest(plan: &Plan, trained: &Trained, name: &str) -> Result<Manifest> {
@@ -133,7 +151,7 @@ fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[S
         return Ok(());
     }
     let expected = Network::<f32>::restored(shape, &trained.tensors)?.outputs(&x, steps, 2);
-    let mut session = Session::new(onnx, &Signature::of(manifest))?;
+    let mut session = Session::new(onnx, &Signature::from(manifest))?;
     let widths: Vec<usize> = manifest.states.iter().map(|pair| pair.shape.iter().product::<usize>() * 2).collect();
     let zeros: Vec<Vec<f32>> = widths.iter().map(|width| vec![0.0; *width]).collect();
     let mut out = zeros.clone();

@@ -88,13 +88,8 @@ fn stages(problems: &mut Problems, pipeline: &Pipeline) {
 }
 
 fn train(problems: &mut Problems, pipeline: &Pipeline) {
-    let Some(train) = &pipeline.train else { return };
-    let Some(infer) = pipeline.infer() else {
+    if let (Some(train), None) = (&pipeline.train, pipeline.infer()) {
         problems.add(train.place, "`train` needs an `infer` under `stages`: it names the model, its mode and window");
-        return;
-    };
-    if infer.model.contains('/') {
-        problems.add(infer.model.place, "`train` publishes a new version: name the model without one here");
     }
 }
 

@@ -8,30 +8,22 @@ use super::yaml::Node;
 use super::{At, EpochUnit, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
 use super::{NOWHERE, Stage, TimeColumn, output, stages, train};
 
-const PIPELINE: Words = Words {
-    section: "the pipeline",
-    fields: &[
-        "name",
-        "source",
-        "record",
-        "on",
-        "dead_letters",
-        "stages",
-        "sink",
-        "state",
-        "runtime",
-        "models",
-        "train",
-    ],
-    later: &["tests"],
-};
-const SOURCE: Words =
-    Words { section: "`source`", fields: &["parquet", "from", "until", "emit_from"], later: &["kafka"] };
-const SOURCE_PARQUET: Words = Words { section: "`parquet`", fields: &["path"], later: &[] };
-const RECORD: Words =
-    Words { section: "`record`", fields: &["key", "columns_as_keys", "time", "values"], later: &["sequence"] };
-const TIME: Words = Words { section: "`time`", fields: &["column", "unit"], later: &[] };
-const ON: Words = Words { section: "`on`", fields: &["null", "late", "reorder", "error"], later: &["tombstone"] };
+const PIPELINE: Words = Words::new(
+    "the pipeline",
+    &["name", "source", "record", "on", "dead_letters", "stages", "sink", "state", "runtime", "models", "train"],
+)
+.later(&["tests"]);
+const SOURCE: Words = Words::new("`source`", &["parquet", "from", "until", "emit_from"])
+    .later(&["kafka"])
+    .elsewhere(&[("path", "write it as parquet: { path: … }")]);
+const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path"]);
+const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
+const TIME: Words = Words::new("`time`", &["column", "unit"]);
+const ON: Words = Words::new("`on`", &["null", "late", "reorder", "error"]).later(&["tombstone"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 6] = [PIPELINE, SOURCE, SOURCE_PARQUET, RECORD, TIME, ON];
 
 /// Reads the whole file. Where something is wrong, the reader holds a problem and a stand-in takes the place.
 pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipeline {

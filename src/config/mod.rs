@@ -245,10 +245,14 @@ impl Problems {
 
 /// The end of a message: `, did you mean "near"?` for the nearest of the names, or nothing when none is near.
 pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    // Of short words, only the distance tells that a letter is missing.
+    let near = |name: &str, likeness: f64| {
+        likeness > 0.75 || (word.chars().count() > 1 && strsim::osa_distance(word, name) == 1)
+    };
     names
         .into_iter()
         .map(|name| (strsim::jaro_winkler(word, name), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
+        .filter(|(likeness, name)| near(name, *likeness))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| format!(", did you mean \"{name}\"?"))
         .unwrap_or_default()

@@ -7,18 +7,21 @@ use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::{At, Location, Runtime, Sink, Span, State, http_address};
 
-const SINK: Words = Words { section: "`sink`", fields: &["parquet", "stdout"], later: &["kafka"] };
-const SINK_PARQUET: Words = Words { section: "`parquet`", fields: &["path", "fields", "part_records"], later: &[] };
-const SINK_STDOUT: Words = Words { section: "`stdout`", fields: &["fields"], later: &[] };
-const DEAD_LETTERS: Words = Words { section: "`dead_letters`", fields: &["parquet"], later: &["kafka"] };
-const DEAD_PARQUET: Words = Words { section: "`parquet`", fields: &["path"], later: &[] };
-const STATE: Words =
-    Words { section: "`state`", fields: &["path", "checkpoint_every", "or_records", "partitions"], later: &[] };
-const RUNTIME: Words = Words {
-    section: "`runtime`",
-    fields: &["workers", "batch", "http"],
-    later: &["linger", "delivery", "commit_every"],
-};
+const SINK: Words = Words::new("`sink`", &["parquet", "stdout"])
+    .later(&["kafka"])
+    .elsewhere(&[("path", UNDER_PARQUET), ("fields", UNDER_PARQUET)]);
+const UNDER_PARQUET: &str = "write it within parquet: { … }";
+const SINK_PARQUET: Words = Words::new("`parquet`", &["path", "fields", "part_records"]);
+const SINK_STDOUT: Words = Words::new("`stdout`", &["fields"]);
+const DEAD_LETTERS: Words = Words::new("`dead_letters`", &["parquet"]).later(&["kafka"]);
+const DEAD_PARQUET: Words = Words::new("`parquet`", &["path"]);
+const STATE: Words = Words::new("`state`", &["path", "checkpoint_every", "or_records", "partitions"]);
+const RUNTIME: Words =
+    Words::new("`runtime`", &["workers", "batch", "http"]).later(&["linger", "delivery", "commit_every"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [SINK, SINK_PARQUET, SINK_STDOUT, DEAD_LETTERS, DEAD_PARQUET, STATE, RUNTIME];
 
 /// Virtual partitions at most: each has its own files.
 const MAX_PARTITIONS: usize = 4096;

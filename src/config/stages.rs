@@ -7,22 +7,18 @@ use super::words::{Words, name_fault, unknown};
 use super::{Aggregate, At, Calendar, CalendarFeature, Fill, Filter, Infer, Lags, Mode, Resample, Scale, Score};
 use super::{Span, Stage, did_you_mean, one_line};
 
-const STAGES: Words = Words {
-    section: "`stages`",
-    fields: &["filter", "resample", "calendar", "scale", "lags", "infer", "score"],
-    later: &[],
-};
-const FILTER: Words = Words { section: "`filter`", fields: &["where"], later: &[] };
-const RESAMPLE: Words =
-    Words { section: "`resample`", fields: &["every", "aggregate", "fill", "max_gap", "delay"], later: &[] };
-const CALENDAR: Words = Words { section: "`calendar`", fields: &["features", "timezone"], later: &[] };
-const SCALE: Words = Words { section: "`scale`", fields: &["values", "half_life", "min_count"], later: &[] };
-const INFER: Words = Words {
-    section: "`infer`",
-    fields: &["model", "mode", "window", "ttl", "gap"],
-    later: &["inputs", "states", "layout", "output"],
-};
-const SCORE: Words = Words { section: "`score`", fields: &["actual", "step", "tail", "long", "short"], later: &[] };
+const STAGES: Words = Words::new("`stages`", &["filter", "resample", "calendar", "scale", "lags", "infer", "score"]);
+const FILTER: Words = Words::new("`filter`", &["where"]);
+const RESAMPLE: Words = Words::new("`resample`", &["every", "aggregate", "fill", "max_gap", "delay"]);
+const CALENDAR: Words = Words::new("`calendar`", &["features", "timezone"]);
+const SCALE: Words = Words::new("`scale`", &["values", "half_life", "min_count"]);
+const INFER: Words =
+    Words::new("`infer`", &["model", "mode", "window", "ttl", "gap"]).later(&["inputs", "states", "layout", "output"]);
+const SCORE: Words = Words::new("`score`", &["actual", "step", "tail", "long", "short"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [STAGES, FILTER, RESAMPLE, CALENDAR, SCALE, INFER, SCORE];
 
 /// Rows of a ring per key at most: windows, lags, windows of residuals.
 const MAX_RING: usize = 1 << 20;

@@ -7,9 +7,9 @@ use super::{
 };
 use super::{Train, did_you_mean, one_line};
 
-const TRAIN: Words = Words {
-    section: "`train`",
-    fields: &[
+const TRAIN: Words = Words::new(
+    "`train`",
+    &[
         "inputs",
         "target",
         "targets",
@@ -31,20 +31,20 @@ const TRAIN: Words = Words {
         "seasonality",
         "split",
         "refit",
-        "window",
     ],
-    later: &["known_ahead", "static", "patch"],
-};
-const LAYERS: Words =
-    Words { section: "`layers`", fields: &["simple_rnn", "rnn", "lstm", "gru"], later: &["dropout", "layer_norm"] };
-const LAYER_OPTIONS: Words =
-    Words { section: "a layer", fields: &["activation"], later: &["bidirectional", "dropout"] };
-const HEAD: Words = Words { section: "`head`", fields: &["dense", "activation"], later: &["dropout"] };
-const OPTIMIZER: Words = Words { section: "`optimizer`", fields: &["adam"], later: &[] };
-const ADAM: Words =
-    Words { section: "`adam`", fields: &["learning_rate", "beta_1", "beta_2", "epsilon", "epsilon_form"], later: &[] };
-const SPLIT: Words =
-    Words { section: "`split`", fields: &["per_key", "at", "rows", "last", "column"], later: &["by_key"] };
+)
+.later(&["known_ahead", "static", "patch"])
+.elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
+const LAYERS: Words = Words::new("`layers`", &["simple_rnn", "rnn", "lstm", "gru"]).later(&["dropout", "layer_norm"]);
+const LAYER_OPTIONS: Words = Words::new("a layer", &["activation"]).later(&["bidirectional", "dropout"]);
+const HEAD: Words = Words::new("`head`", &["dense", "activation"]).later(&["dropout"]);
+const OPTIMIZER: Words = Words::new("`optimizer`", &["adam"]);
+const ADAM: Words = Words::new("`adam`", &["learning_rate", "beta_1", "beta_2", "epsilon", "epsilon_form"]);
+const SPLIT: Words = Words::new("`split`", &["per_key", "at", "rows", "last", "column"]).later(&["by_key"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [TRAIN, LAYERS, LAYER_OPTIONS, HEAD, OPTIMIZER, ADAM, SPLIT];
 
 const MAX_UNITS: usize = 1 << 16;
 const MAX_HORIZON: usize = 1 << 16;
@@ -58,9 +58,6 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
             let message = format!("`{}` is only for mode carry, `infer` is in mode window", carried.name);
             reader.problems.add(carried.name_place, message);
         }
-    }
-    if let Some(window) = fields.get("window") {
-        reader.problems.add(window.name_place, "`window` is written under `infer`, for training and serving alike");
     }
     let targets = match reader.one_of(&fields, &["target", "targets"]) {
         Some(field) if field.name == "target" => reader.text(field, "a column").into_iter().collect(),

@@ -11,6 +11,22 @@ pub(super) struct Words {
     pub fields: &'static [&'static str],
     /// Fields that the documentation names and this version lacks.
     pub later: &'static [&'static str],
+    /// Fields that belong into another section, with what to do.
+    pub elsewhere: &'static [(&'static str, &'static str)],
+}
+
+impl Words {
+    pub const fn new(section: &'static str, fields: &'static [&'static str]) -> Self {
+        Words { section, fields, later: &[], elsewhere: &[] }
+    }
+
+    pub const fn later(self, later: &'static [&'static str]) -> Self {
+        Words { later, ..self }
+    }
+
+    pub const fn elsewhere(self, elsewhere: &'static [(&'static str, &'static str)]) -> Self {
+        Words { elsewhere, ..self }
+    }
 }
 
 /// What the text of a plain scalar stands for.
@@ -61,6 +77,9 @@ pub(super) fn found(node: &Node) -> String {
 pub(super) fn unknown(what: &str, name: &str, words: &Words) -> String {
     if words.later.contains(&name) {
         return not_yet(name);
+    }
+    if let Some((_, instead)) = words.elsewhere.iter().find(|(word, _)| *word == name) {
+        return format!("`{name}` does not belong into {}: {instead}", words.section);
     }
     format!(
         "unknown {what} `{}` in {}{} (there are: {})",

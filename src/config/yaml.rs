@@ -50,9 +50,9 @@ impl Node {
         matches!(&self.kind, Kind::Scalar(s) if s.plain && matches!(s.text.as_str(), "" | "~" | "null"))
     }
 
-    /// Whether a scalar is there as it was written: nothing in it was expanded.
+    /// Whether a scalar is there as it was written: nothing in it was or should have been expanded.
     pub fn is_written(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar(scalar) if scalar.written.is_none() && !self.is_null())
+        matches!(&self.kind, Kind::Scalar(scalar) if scalar.written.is_none() && !scalar.broken && !self.is_null())
     }
 
     /// The text of a scalar.

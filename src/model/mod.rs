@@ -7,8 +7,10 @@
 mod binding;
 mod contract;
 pub mod export;
+pub mod foreign;
 mod graph;
 pub mod import;
+pub mod layers;
 mod layout;
 pub mod library;
 pub mod proto;

@@ -2,7 +2,8 @@
 //! the cells' definitions in Keras, against which the graphs are checked.
 
 use super::layout::has_two_biases;
-use super::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer, Tensor};
+use super::{Architecture, CellKind, DenseActivation, DenseLayer, Input, Manifest, ModelKind, RecurrentLayer, Tensor};
+use super::{Version, export, registry};
 
 /// A network of recurrent layers alone, one output, no scaling.
 pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architecture {
@@ -165,4 +166,41 @@ fn times(row: &[f64], kernel: &[f64], width: usize) -> Vec<f64> {
 
 fn add(to: &mut [f64], what: &[f64]) {
     to.iter_mut().zip(what).for_each(|(to, what)| *to += what);
+}
+
+/// A version of a small GRU in a registry, with errors of two targets.
+pub(crate) fn published(root: &std::path::Path, name: &str, seed: u64) -> Version {
+    let mut architecture = plain(2, &[(CellKind::Gru, 4)]);
+    architecture.outputs = 4;
+    let onnx = export::onnx(&architecture, &tensors(&architecture, seed), name).unwrap();
+    registry::publish(root, manifest(name, &architecture, seed), &onnx, "<html></html>").unwrap()
+}
+
+/// A manifest for [`published`].
+pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Manifest {
+    let input = |lag| Input { column: "temp".into(), lag };
+    let metrics = [("temp.mae", 1.25), ("temp.mae_last_value", 2.5), ("pressure.mae_seasonal", 12.5)];
+    Manifest {
+        format: registry::FORMAT,
+        name: name.into(),
+        kind: ModelKind::Carry,
+        form: "operator".into(),
+        bitwise: true,
+        window: None,
+        inputs: vec![input(0), input(24)],
+        states: architecture.states(),
+        horizon: 2,
+        targets: vec!["temp".into(), "pressure".into()],
+        quantiles: vec![],
+        stages: vec![],
+        warm_up: 24,
+        seed,
+        data_hash: "0".repeat(64),
+        metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
+        architecture: architecture.clone(),
+        opset: export::OPSET,
+        ir_version: export::IR_VERSION,
+        onnx_runtime: "1.31.1".into(),
+        files: Default::default(),
+    }
 }

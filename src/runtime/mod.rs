@@ -16,7 +16,7 @@ mod route;
 mod run;
 mod worker;
 
-pub use capture::capture;
+pub use capture::{Captured, capture};
 pub use engine::{Chain, Partition};
-pub use plan::{Plan, Purpose, plan};
+pub use plan::{Plan, Purpose, has_model, label, plan, stages_of_model};
 pub use run::{Finished, run};

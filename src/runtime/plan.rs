@@ -88,6 +88,11 @@ fn problems_of(problems: Problems) -> Error {
     }
 }
 
+/// Whether the model that `infer` names is in the registry.
+pub fn has_model(pipeline: &Pipeline) -> bool {
+    pipeline.infer().is_some_and(|infer| registry::find(&pipeline.models, &infer.model).is_ok())
+}
+
 /// Columns beside key, time and values that may have to be read: what the sink asks for, filters compare and the split
 /// names. Names that stages make aren't in the source; the stages find out.
 fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
@@ -106,7 +111,34 @@ fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
     {
         wanted.push(At { value: column.clone(), place: train.split.place });
     }
+    let made = made_by_stages(pipeline);
+    wanted.retain(|column: &At<String>| !made.contains(&column.value));
     wanted
+}
+
+/// Names of the columns that the stages make: these can't be read.
+fn made_by_stages(pipeline: &Pipeline) -> Vec<String> {
+    let mut made = Vec::new();
+    for stage in &pipeline.stages {
+        match &stage.value {
+            Stage::Resample(_) => made.extend(["observed", "age"].map(String::from)),
+            Stage::Calendar(calendar) => made.extend(calendar.features.iter().flat_map(|feature| {
+                let name = format!("{:?}", feature.value).to_lowercase();
+                [format!("{name}_sin"), format!("{name}_cos")]
+            })),
+            Stage::Lags(lags) => made.extend(
+                lags.columns
+                    .iter()
+                    .flat_map(|(column, lags)| lags.iter().map(move |lag| format!("{}_lag_{lag}", column.value))),
+            ),
+            Stage::Infer(_) => {
+                made.extend(["prediction", "prediction_time", "model_version", "warm_up"].map(String::from));
+            }
+            Stage::Score(_) => made.extend(["residual", "residual_sd", "tail", "alert"].map(String::from)),
+            Stage::Filter(_) | Stage::Scale(_) => {}
+        }
+    }
+    made
 }
 
 fn find_model(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Version>> {
@@ -193,7 +225,7 @@ fn plan_infer(
         mode: infer.mode,
         window: infer.window.as_ref().map_or(1, |window| window.value),
     };
-    let network = Session::new(&version.onnx, &Signature::of(manifest))
+    let network = Session::new(&version.onnx, &Signature::from(manifest))
         .and_then(|session| stage::infer::Infer::new(&planned, session, layout, metrics.clone()));
     match network {
         Ok(network) => {

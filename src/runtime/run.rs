@@ -92,7 +92,7 @@ fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
     }
     let shared = Shared {
         source: plan.source.layout.clone(),
-        files: plan.source.file_names(),
+        files: plan.source.files().map(String::from).collect(),
         sink,
         output,
         dead_letters,
@@ -227,7 +227,7 @@ fn work(
         let reader = scope.spawn(move || read(plan, start, router, senders));
         while !(reader.is_finished() && handles.iter().all(|handle| handle.is_finished())) {
             if let Some(progress) = progress {
-                progress(before + shared.done.load(Ordering::Relaxed), plan.source.rows());
+                progress(before + shared.done.load(Ordering::Relaxed), plan.source.records());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

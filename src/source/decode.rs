@@ -13,7 +13,7 @@ use arrow::compute::{cast, concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Int32Type};
 use arrow::error::ArrowError;
 
-use super::plan::{Columns, KeyColumn};
+use super::schema::{Columns, KeyColumn};
 use super::{Origin, Records};
 use crate::record::NO_TIME;
 use crate::state::murmur2;

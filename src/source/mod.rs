@@ -8,6 +8,7 @@ mod files;
 mod input;
 pub mod parquet;
 mod plan;
+mod schema;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

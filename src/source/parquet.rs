@@ -14,7 +14,8 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::decode::{Dictionary, Gathered, Piece};
 use super::input::{DATA_BLOCK, Input};
-use super::plan::{self, Columns, KeyColumn, Shape};
+use super::plan::{self, Shape};
+use super::schema::{self, Columns, KeyColumn};
 use super::{Origin, Records};
 use crate::Error;
 
@@ -290,7 +291,7 @@ fn hinted(
             }
             // Offsets of 32 bits would overflow in a batch of very long keys.
             KeyColumn::Text(key) if key == name => DataType::LargeUtf8,
-            _ if names.contains(name) => plan::plain(field.data_type()),
+            _ if names.contains(name) => schema::plain(field.data_type()),
             _ => field.data_type().clone(),
         };
         field.as_ref().clone().with_data_type(data_type)

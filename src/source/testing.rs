@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::parquet::{Planned, plan};
 use super::{Origin, Records};
@@ -81,6 +81,22 @@ pub fn problems(pipeline: &Pipeline, fields: &[&str]) -> Result<Planned, String>
     assert_eq!(planned.is_some(), problems.is_empty());
     problems.finish(()).map_err(|e| e.to_string())?;
     Ok(planned.unwrap())
+}
+
+/// Columns `key`, `ts` and `value`, the values 0, 1/4, 2/4…
+pub fn three(keys: ArrayRef, times: ArrayRef) -> Vec<(&'static str, ArrayRef)> {
+    let values = Float64Array::from((0..keys.len()).map(|row| row as f64 / 4.0).collect::<Vec<_>>());
+    vec![("key", keys), ("ts", times), ("value", array(values))]
+}
+
+pub fn steps(rows: i64) -> ArrayRef {
+    array(Int64Array::from_iter_values(0..rows))
+}
+
+/// Two records of a key.
+pub fn sample(path: &Path, key: &str) {
+    let keys = array(StringArray::from_iter_values([key; 2]));
+    write(path, three(keys, steps(2)), 100);
 }
 
 /// One record, comparable: NaN by its bits.

@@ -16,7 +16,7 @@ use crate::record::{Batch, Kind, Layout, Values};
 use crate::state::Rows;
 
 /// Columns that an expression names.
-pub(super) fn columns(predicate: &str) -> Vec<String> {
+pub(crate) fn columns(predicate: &str) -> Vec<String> {
     filter_parse::columns(predicate)
 }
 

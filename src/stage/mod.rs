@@ -23,7 +23,7 @@ mod score_window;
 #[cfg(test)]
 mod testing;
 
-pub use filter::columns as filter_columns;
+pub(crate) use filter::columns as filter_columns;
 pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal};
 
 use crate::Result;

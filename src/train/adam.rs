@@ -19,6 +19,7 @@ impl<F: Float> Adam<F> {
     }
 
     /// Changes the step size.
+    #[cfg(test)]
     pub fn set_learning_rate(&mut self, learning_rate: f64) {
         self.settings.learning_rate = learning_rate;
     }

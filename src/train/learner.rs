@@ -51,6 +51,7 @@ impl Learner {
     }
 
     /// Changes the step size of Adam.
+    #[cfg(test)]
     pub fn set_learning_rate(&mut self, learning_rate: f64) {
         self.adam.set_learning_rate(learning_rate);
     }

@@ -5,7 +5,7 @@
 use crate::model::ModelKind;
 
 use super::dataset::Dataset;
-use super::network::{Network, State};
+use super::network::Network;
 use super::scaling::Scaling;
 use super::split::Part;
 use super::windows::{self, Examples};

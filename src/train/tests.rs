@@ -41,7 +41,7 @@ fn learns_a_sine(cell: Cell, window: Option<usize>, length: Length) {
 
 #[test]
 fn an_lstm_learns_a_sine_by_windows() {
-    learns_a_sine(Cell::Lstm, Some(10), Length::Epochs(6));
+    learns_a_sine(Cell::Lstm, Some(10), Length::Epochs(25));
 }
 
 #[test]

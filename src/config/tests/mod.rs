@@ -269,6 +269,30 @@ fn bounds_hold_before_memory_or_the_stack_is_used() {
     assert!(matches!(parse(&large), Err(Error::Refused(message)) if message.contains("larger than 1 MiB")));
 }
 
+/// The reference is right about the words there are: each is in it, and its example is read.
+#[test]
+fn the_reference_names_every_word() {
+    let text = include_str!("../../../docs/pipeline.md");
+    let sections = document::WORDS.iter().chain(&output::WORDS).chain(&stages::WORDS).chain(&train::WORDS);
+    for section in sections {
+        for word in section.fields.iter().chain(section.later) {
+            let named = [format!("`{word}`"), format!("`{word}("), format!("{word}: "), format!("**{word}**")];
+            assert!(named.iter().any(|form| text.contains(form)), "{word} of {}", section.section);
+        }
+    }
+    let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(problems(example), Vec::<String>::new());
+}
+
+#[test]
+fn the_nearest_name_is_offered() {
+    let near = |word| did_you_mean(word, ["key", "time", "values", "columns_as_keys"]);
+    assert_eq!(near("ky"), ", did you mean \"key\"?");
+    assert_eq!(near("vlaues"), ", did you mean \"values\"?");
+    assert_eq!(near("column_as_key"), ", did you mean \"columns_as_keys\"?");
+    assert_eq!((near("sequence"), near("x"), near("")), (String::new(), String::new(), String::new()));
+}
+
 #[test]
 fn duplicates_are_found_everywhere() {
     assert_eq!(more("name: b\n"), ["4:1: `name` is written twice, first in line 1"]);
@@ -303,6 +327,21 @@ fn variables_are_expanded_in_values() {
             "3:17: the variable NOR is not set; set it, or write ${NOR:-default}"
         ]
     );
+}
+
+#[test]
+fn of_a_missing_variable_only_that_is_said() {
+    let text = WHOLE
+        .lines()
+        .map(|line| match line.split_once(": ") {
+            Some((field, value)) if !value.contains(['{', '[']) => format!("{field}: ${{NO}}"),
+            _ => line.to_string(),
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let found = problems(&text);
+    assert!(found.len() > 20, "{found:#?}");
+    assert!(found.iter().all(|message| message.contains("the variable NO is not set")), "{found:#?}");
 }
 
 #[test]
