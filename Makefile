@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-export XDG_CACHE_HOME ?= $(HOME)/.cache
-export CARGO_TARGET_DIR ?= $(XDG_CACHE_HOME)/kolk/target
+export XDG_CACHE_HOME := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/target)
 
 # Always the release profile: one compilation of every dependency for the demo, tests and benches.
 CARGO_FLAGS := --release --locked

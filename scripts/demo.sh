@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo: for each of the three cells check the pipeline, train on the past, show the published model, run it over
-# the future. Everything it leaves is under out/demo, which it empties first. DEMO=short: only the GRU.
+# The demo: for each of the three cells train on the past, show the model, check the pipeline, run it over the
+# future. Everything it leaves is under out/demo, which it empties first. DEMO=short: only the GRU.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -26,9 +26,9 @@ show() {
 
 for cell in "${cells[@]}"; do
     pipeline=pipelines/weather_$cell.yaml
-    show check "$pipeline"
     show train "$pipeline"
     show summary "$pipeline"
+    show check "$pipeline"
     show run "$pipeline"
 done
 show models --models "$out/models" list

@@ -24,7 +24,7 @@ if ((${#sets[@]} == 0)); then
 fi
 for set in "${sets[@]}"; do
     pipeline=pipelines/$set.yaml
-    for command in check train run; do
+    for command in train check run; do
         printf '\n$ kolk %s %s\n' "$command" "$pipeline"
         SECONDS=0
         "$kolk" "$command" "$pipeline"
