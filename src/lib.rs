@@ -6,6 +6,8 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod http;
 pub mod metrics;
 pub mod model;

@@ -1,6 +1,265 @@
 //! One file per command.
+//!
+//! Lives here: the arguments of every command, what goes to stdout and stderr, exit codes. Must not live here: what a
+//! command does; each file calls into the modules that know.
+//!
+//! Data goes to stdout ([`print`]), everything else to stderr. Exit codes: 0 done, 1 failed while running, 2 refused
+//! before anything started.
+
+mod check;
+pub mod models;
+mod progress;
+mod run;
+pub mod state;
+pub mod summary;
+mod train;
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Place;
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// The environment variable with the log filter, such as `debug` or `kolk=trace`.
+const LOG_VARIABLE: &str = "KOLK_LOG";
+
+/// Runs recurrent neural networks on streams: one hidden state per key, one step per event.
+#[derive(Debug, Parser)]
+#[command(name = "kolk", version, arg_required_else_help = true)]
+#[command(after_help = "KOLK_LOG filters log lines, such as debug or warn,kolk=trace (default: warn,kolk=info).")]
+struct Cli {
+    /// How log lines are written to stderr
+    #[arg(long, global = true, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
+    log: Log,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Log {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline to the end of its source
+    Run(RunArgs),
+    /// Train the model of a pipeline, evaluate it on held-out time and publish a version
+    Train(TrainArgs),
+    /// Say everything that is wrong with a pipeline, without starting it
+    Check(CheckArgs),
+    /// Print the layers and parameters of a model
+    Summary(SummaryArgs),
+    /// The registry of models
+    Models(ModelsArgs),
+    /// The state that a pipeline keeps per key
+    State(state::StateArgs),
+}
+
+/// `kolk run P`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The pipeline file
+    pub pipeline: PathBuf,
+    /// Serve /metrics, /healthz and /readyz there, whatever `runtime.http` says
+    #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
+    pub http: Option<SocketAddr>,
+}
+
+/// `kolk train P`
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// The pipeline file
+    pub pipeline: PathBuf,
+    /// Serve /metrics, /healthz and /readyz there, whatever `runtime.http` says
+    #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
+    pub http: Option<SocketAddr>,
+}
+
+/// `kolk check P`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The pipeline file
+    pub pipeline: PathBuf,
+    /// Don't ask an object store
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `kolk summary X`
+#[derive(Debug, Clone, Args)]
+pub struct SummaryArgs {
+    /// A pipeline file (its train section), a model of the registry (NAME or NAME/VERSION) or an ONNX file
+    pub what: String,
+    /// Where the registry is, for NAME and NAME/VERSION
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    pub models: PathBuf,
+}
+
+/// `kolk models …`
+#[derive(Debug, Clone, Args)]
+pub struct ModelsArgs {
+    /// Where the registry is
+    #[arg(long, value_name = "DIR", default_value = "models", global = true)]
+    pub models: PathBuf,
+    /// As JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+/// What `kolk models` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModelsCommand {
+    /// List every version of every model
+    List,
+    /// Show the manifest of a version
+    Show {
+        /// NAME (its champion) or NAME/VERSION
+        name: String,
+    },
+}
 
 /// Runs the command of the process' arguments.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    // A usage error ends here with exit code 2, `--help` and `--version` with 0.
+    let cli = Cli::parse();
+    match start_log(cli.log).and_then(|()| execute(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error, cli.log);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Check(args) => check::run(&args).map(done),
+        Command::Run(args) => run::run(&args).map(done),
+        Command::Train(args) => train::run(&args).map(done),
+        Command::Summary(args) => summary::command(&args).map(done),
+        Command::Models(args) => models::command(&args).map(done),
+        Command::State(args) => state::run(&args, &crate::config::load(args.pipeline())?, &mut out()).map(done),
+    }
+}
+
+/// Stdout for data. When nobody reads it any more (`kolk … | head`), the process ends quietly.
+#[derive(Debug)]
+pub struct Out(std::io::Stdout);
+
+/// Stdout for the data of a command.
+pub fn out() -> Out {
+    Out(std::io::stdout())
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        unless_closed(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        unless_closed(self.0.flush())
+    }
+}
+
+fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other,
+    }
+}
+
+/// Writes a line of data to stdout.
+///
+/// # Errors
+/// A failure when stdout can't be written, a full disk for one.
+pub fn print(line: impl Display) -> Result<()> {
+    let mut out = out();
+    writeln!(out, "{line}").and_then(|()| out.flush()).or_failed(|| "can't write to stdout".into())
+}
+
+fn start_log(log: Log) -> Result<()> {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(text) if !text.is_empty() => {
+            EnvFilter::try_new(&text).map_err(|e| Error::refused(format!("{LOG_VARIABLE}={text}: {e}")))?
+        }
+        _ => EnvFilter::new("warn,kolk=info"),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log {
+        Log::Text => lines.with_target(false).init(),
+        Log::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Says on stderr why a command did not finish. Where the log is JSON, in the same shape, so that all of stderr is;
+/// written here and not as a log line, since a filter must not hide it.
+fn report(error: &Error, log: Log) {
+    let lines: Vec<String> = match (error, log) {
+        (Error::Problems(problems), Log::Text) => {
+            let count = match problems.len() {
+                1 => "error: 1 problem".to_string(),
+                n => format!("error: {n} problems"),
+            };
+            problems.iter().map(ToString::to_string).chain([count]).collect()
+        }
+        (Error::Problems(problems), Log::Json) => problems
+            .iter()
+            .map(|p| {
+                let Place { line, column } = p.place;
+                logged(&json!({ "message": p.message, "file": p.file.display().to_string(), "line": line, "column": column }))
+            })
+            .collect(),
+        (other, Log::Text) => vec![format!("error: {other}")],
+        (other, Log::Json) => vec![logged(&json!({ "message": other.to_string() }))],
+    };
+    for line in lines {
+        // Nobody is left to tell when stderr is closed.
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+}
+
+fn logged(fields: &serde_json::Value) -> String {
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    json!({ "timestamp": now, "level": "ERROR", "fields": fields, "target": "kolk" }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_take_their_arguments() {
+        let cli = Cli::try_parse_from(["kolk", "run", "p.yaml", "--http", "localhost:9464", "--log", "json"]).unwrap();
+        assert_eq!(cli.log, Log::Json);
+        let Command::Run(args) = cli.command else { panic!("not run") };
+        assert_eq!(args.http.unwrap().to_string(), "127.0.0.1:9464");
+        for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m"] {
+            Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap();
+        }
+        for line in ["run", "run p.yaml --http 9464", "play p.yaml", "check p.yaml --log xml"] {
+            let error = Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
 }

@@ -4,15 +4,141 @@
 //! at once. Must not live here: anything that opens a source, a model or a broker (that is `cli::check` and the
 //! planners of each stage). No other module reads what the user wrote.
 
+mod checks;
+mod document;
+mod expand;
+mod output;
 mod pipeline;
+mod read;
+mod stages;
 mod time;
+mod train;
+mod words;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 pub use pipeline::*;
 pub use time::{Moment, Span};
 
+use std::env::VarError;
 use std::fmt;
+use std::io::Read;
+use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Bytes of a pipeline file at most.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// Reads a pipeline file.
+///
+/// # Errors
+/// [`Error::Problems`] with everything that is wrong in the file; [`Error::Refused`] when it can't be read at all.
+pub fn load(path: &Path) -> Result<Pipeline> {
+    let refused = |what: &dyn fmt::Display| Error::refused(format!("{}: {what}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| refused(&error))?;
+    if bytes.len() > MAX_BYTES {
+        return Err(refused(&"larger than 1 MiB, this is no pipeline file"));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(text, path),
+        Err(error) => {
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            Err(problem(path, yaml::Lines::end(&before), "this is not UTF-8"))
+        }
+    }
+}
+
+/// Reads the text of a pipeline file. `file` names it in messages, and relative paths are relative to its folder.
+///
+/// # Errors
+/// [`Error::Problems`] with everything that is wrong.
+pub fn parse(text: &str, file: &Path) -> Result<Pipeline> {
+    parse_with(text, file, &|name| std::env::var(name))
+}
+
+fn parse_with(
+    text: &str,
+    file: &Path,
+    variable: &dyn Fn(&str) -> std::result::Result<String, VarError>,
+) -> Result<Pipeline> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_BYTES {
+        return Err(Error::refused(format!("{}: larger than 1 MiB, this is no pipeline file", file.display())));
+    }
+    if let Some(at) = text.find('\0') {
+        return Err(problem(file, yaml::Lines::end(&text[..at]), "this is not a text file: it holds a zero byte"));
+    }
+    let lines = yaml::Lines::of(text);
+    let mut expander = expand::Expander::new(variable);
+    let (root, faults) = yaml::read(text, &mut |scalar, place| expander.expand(scalar, place))
+        .map_err(|(place, message)| problem(file, lines.clamp(place), message + hint(text, place)))?;
+    let mut problems = Problems::new(file);
+    for (place, message) in faults.into_iter().chain(expander.faults) {
+        problems.add(place, message);
+    }
+    let Some(root) = root.filter(|root| !root.is_null()) else {
+        let start = Place { line: 1, column: 1 };
+        return Err(problem(file, start, "the file is empty: a pipeline needs at least `name`, `source` and `record`"));
+    };
+    let mut reader = read::Reader::new(problems, file)?;
+    let pipeline = document::pipeline(&mut reader, &root, file);
+    checks::across(&mut reader.problems, &pipeline);
+    reader.problems.finish_within(&lines, pipeline)
+}
+
+/// What most often makes a file no YAML: `{ path: ${DIR}/x }`, where a brace ends the value.
+fn hint(text: &str, place: Place) -> &'static str {
+    let before = |line: &&str| line.chars().take(place.column).collect::<String>().contains("${");
+    match text.lines().nth(place.line.saturating_sub(1)).filter(before) {
+        Some(_) => " (within { } and [ ], a value with ${…} must be in quotes)",
+        None => "",
+    }
+}
+
+fn problem(file: &Path, place: Place, message: impl fmt::Display) -> Error {
+    Error::Problems(vec![Problem { file: file.into(), place, message: message.to_string() }])
+}
+
+/// Reads `127.0.0.1:9464`, `[::1]:9464` or `localhost:9464`.
+///
+/// # Errors
+/// What was expected instead, for the user.
+pub fn http_address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_string(),
+    };
+    numeric
+        .parse()
+        .map_err(|_| format!("expected an address and a port, such as 127.0.0.1:9464, found \"{}\"", one_line(text)))
+}
+
+/// Text of the user for a message: on one line, and cut where it is long.
+fn one_line(text: &str) -> String {
+    shown(text, 60)
+}
+
+fn shown(text: &str, longest: usize) -> String {
+    let mut line = String::new();
+    for (i, c) in text.chars().enumerate() {
+        if i == longest {
+            line.push('…');
+            break;
+        }
+        match c {
+            c if c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
 
 /// Line and column in the pipeline file, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -24,7 +150,7 @@ pub struct Place {
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct At<T> {
     /// The value.
     pub value: T,
@@ -36,6 +162,13 @@ impl<T> At<T> {
     /// A value that nobody wrote: a default.
     pub fn default_value(value: T) -> Self {
         At { value, place: Place::default() }
+    }
+}
+
+/// Only the value: what is the same wherever it was written.
+impl<T: fmt::Debug> fmt::Debug for At<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
     }
 }
 
@@ -91,23 +224,35 @@ impl Problems {
         self.found.is_empty()
     }
 
+    /// As [`Problems::finish`], with every place moved into the text.
+    fn finish_within<T>(mut self, lines: &yaml::Lines, value: T) -> Result<T> {
+        for problem in &mut self.found {
+            problem.place = lines.clamp(problem.place);
+        }
+        self.finish(value)
+    }
+
     /// `value` if nothing was found, else every problem in the order of the file.
-    pub fn finish<T>(mut self, value: T) -> crate::Result<T> {
+    pub fn finish<T>(mut self, value: T) -> Result<T> {
         if self.found.is_empty() {
             return Ok(value);
         }
         self.found.sort();
         self.found.dedup();
-        Err(crate::Error::Problems(self.found))
+        Err(Error::Problems(self.found))
     }
 }
 
 /// The end of a message: `, did you mean "near"?` for the nearest of the names, or nothing when none is near.
 pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    // Of short words, only the distance tells that a letter is missing.
+    let near = |name: &str, likeness: f64| {
+        likeness > 0.75 || (word.chars().count() > 1 && strsim::osa_distance(word, name) == 1)
+    };
     names
         .into_iter()
         .map(|name| (strsim::jaro_winkler(word, name), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
+        .filter(|(likeness, name)| near(name, *likeness))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| format!(", did you mean \"{name}\"?"))
         .unwrap_or_default()

@@ -290,7 +290,7 @@ pub enum Mode {
 /// `score: { actual, step, tail }`
 #[derive(Debug, Clone)]
 pub struct Score {
-    /// The column that the prediction is about; by default the model's only target.
+    /// The column that the prediction is about; empty for the model's only target.
     pub actual: At<String>,
     /// Which step of the horizon is scored, from 1.
     pub step: At<usize>,

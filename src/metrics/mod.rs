@@ -1,1 +1,261 @@
-//! metrics
+//! Every metric by name, in one place.
+//!
+//! Lives here: what kolk can say about itself while it runs ([`Metrics`]), the names, labels and buckets, and the table
+//! of them that `docs/metrics.md` shows. Must not live here: serving them (`http`), and deciding when something is
+//! counted: that is where it happens, once per batch, never per record.
+//!
+//! Names follow Prometheus: base units, `_total` for counters, labels of few values.
+
+mod table;
+
+pub use table::Row;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+
+use crate::Result;
+use crate::error::Context;
+use table::Builder;
+
+/// Rows of a batch: from one event by itself to the largest micro-batch.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 8.0, 32.0, 128.0, 512.0, 2048.0, 8192.0, 32768.0];
+/// One call on a batch: from 10 µs (ONNX Runtime's own overhead at batch 1) to a second.
+const CALL_BUCKETS: [f64; 11] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0];
+/// One checkpoint: from a small folder on a fast disk to a large state on an object store.
+const CHECKPOINT_BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0];
+
+/// All metrics of a process. Share it in an `Arc`; every method takes `&self` and is cheap enough for once a batch.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: prometheus::Registry,
+    rows: Vec<Row>,
+    /// Rows read from the source so far, those before `emit_from` and those refused included.
+    pub source_rows_read: IntCounter,
+    /// Rows that the source holds in all, where it knows.
+    pub source_rows: IntGauge,
+    /// Records that entered the stages.
+    pub records_in: IntCounter,
+    /// Rows that were written to the sink.
+    pub records_out: IntCounter,
+    /// Rows of the batches that the stages were given.
+    pub batch_rows: Histogram,
+    /// Rows of the calls to ONNX Runtime, without padding.
+    pub inference_rows: Histogram,
+    /// Seconds of the calls to ONNX Runtime.
+    pub inference_seconds: Histogram,
+    /// Keys that state is kept for.
+    pub state_keys: IntGauge,
+    /// Bytes of the state rows of all keys.
+    pub state_bytes: IntGauge,
+    dead_letters: IntCounterVec,
+    stage_seconds: HistogramVec,
+    stage_removed: IntCounterVec,
+    checkpoint_seconds: Histogram,
+    checkpoint_bytes: IntGauge,
+    checkpoint_age: Gauge,
+    model_version: IntGaugeVec,
+    build_info: IntGaugeVec,
+    ready: IntGauge,
+    started: Instant,
+    /// Milliseconds from `started` to the last checkpoint.
+    last_checkpoint: AtomicU64,
+}
+
+/// The metrics of one stage, looked up once at the start.
+#[derive(Debug, Clone)]
+pub struct StageMetrics {
+    /// Seconds of [`crate::stage::Stage::process`] on a batch.
+    pub seconds: Histogram,
+    /// Rows that came in less rows that went out, where there were fewer.
+    pub removed: IntCounter,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    ///
+    /// # Errors
+    /// Fails only if two metrics have one name, which a test rules out.
+    pub fn new() -> Result<Metrics> {
+        Self::build().or_failed(|| "register metrics".to_string())
+    }
+
+    fn build() -> prometheus::Result<Metrics> {
+        let mut b = Builder::default();
+        Ok(Metrics {
+            source_rows_read: b.counter("kolk_source_rows_read_total", "Rows read from the source.")?,
+            source_rows: b.gauge("kolk_source_rows", "Rows that the source holds in all; 0 where it can't know.")?,
+            records_in: b.counter("kolk_records_in_total", "Records that entered the stages.")?,
+            records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
+            dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,
+            batch_rows: b.histogram(
+                "kolk_batch_rows",
+                "Rows of the batches that the stages were given.",
+                &BATCH_BUCKETS,
+            )?,
+            stage_seconds: b.histograms(
+                "kolk_stage_seconds",
+                "Seconds that a stage took for a batch.",
+                &["stage"],
+                &CALL_BUCKETS,
+            )?,
+            stage_removed: b.counters(
+                "kolk_stage_rows_removed_total",
+                "Rows that a stage took out on purpose (filter, resample).",
+                &["stage"],
+            )?,
+            inference_rows: b.histogram(
+                "kolk_inference_rows",
+                "Rows of the calls to ONNX Runtime, without padding.",
+                &BATCH_BUCKETS,
+            )?,
+            inference_seconds: b.histogram(
+                "kolk_inference_seconds",
+                "Seconds of the calls to ONNX Runtime.",
+                &CALL_BUCKETS,
+            )?,
+            state_keys: b.gauge("kolk_state_keys", "Keys that state is kept for.")?,
+            state_bytes: b.gauge("kolk_state_bytes", "Bytes of the state rows of all keys.")?,
+            checkpoint_seconds: b.histogram(
+                "kolk_checkpoint_seconds",
+                "Seconds from a checkpoint's begin to its commit.",
+                &CHECKPOINT_BUCKETS,
+            )?,
+            checkpoint_bytes: b.gauge("kolk_checkpoint_bytes", "Bytes of the last checkpoint.")?,
+            checkpoint_age: b.float_gauge(
+                "kolk_checkpoint_age_seconds",
+                "Seconds since the last checkpoint of any partition; before the first, since the start.",
+            )?,
+            model_version: b.gauges("kolk_model_version", "Version of a model in force.", &["model"])?,
+            build_info: b.gauges(
+                "kolk_build_info",
+                "Always 1; the labels say which kolk and which ONNX Runtime run.",
+                &["version", "onnx_runtime"],
+            )?,
+            ready: b.gauge("kolk_ready", "1 while /readyz answers 200, else 0.")?,
+            started: Instant::now(),
+            last_checkpoint: AtomicU64::new(0),
+            registry: b.registry,
+            rows: b.rows,
+        })
+    }
+
+    /// Counts dead letters. `reason` is short and of few different values, as in [`crate::record::Reject`].
+    pub fn dead_letters(&self, reason: &str, count: u64) {
+        self.dead_letters.with_label_values(&[reason]).inc_by(count);
+    }
+
+    /// Dead letters so far of one reason.
+    pub fn dead_letters_of(&self, reason: &str) -> u64 {
+        self.dead_letters.with_label_values(&[reason]).get()
+    }
+
+    /// The metrics of the stage at `index` of the pipeline, labelled by place and word: `2:lags`.
+    pub fn stage(&self, index: usize, name: &str) -> StageMetrics {
+        let label = format!("{index}:{name}");
+        StageMetrics {
+            seconds: self.stage_seconds.with_label_values(&[&label]),
+            removed: self.stage_removed.with_label_values(&[&label]),
+        }
+    }
+
+    /// A checkpoint was committed: how long it took, and its bytes.
+    pub fn checkpoint(&self, took: Duration, bytes: u64) {
+        self.checkpoint_seconds.observe(took.as_secs_f64());
+        self.checkpoint_bytes.set(signed(bytes));
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_checkpoint.store(now, Ordering::Relaxed);
+    }
+
+    /// The version of a model that runs.
+    pub fn model(&self, name: &str, version: u64) {
+        self.model_version.with_label_values(&[name]).set(signed(version));
+    }
+
+    /// The ONNX Runtime that was loaded.
+    pub fn onnx_runtime(&self, version: &str) {
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), version]).set(1);
+    }
+
+    /// All metrics in Prometheus' text format. `ready` is what `/readyz` would say.
+    ///
+    /// # Errors
+    /// Fails if the encoder does; with metrics of our own making it doesn't.
+    pub fn text(&self, ready: bool) -> Result<String> {
+        self.ready.set(i64::from(ready));
+        let last = Duration::from_millis(self.last_checkpoint.load(Ordering::Relaxed));
+        self.checkpoint_age.set(self.started.elapsed().saturating_sub(last).as_secs_f64());
+        TextEncoder::new().encode_to_string(&self.registry.gather()).or_failed(|| "encode metrics".to_string())
+    }
+
+    /// Name, kind, labels and meaning of every metric, in the order of this file.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+/// Gauges are signed; no count of ours comes near the limit.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_exactly_the_metrics_there_are() {
+        let metrics = Metrics::new().unwrap();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let shown: Vec<&str> = page.lines().filter(|line| line.starts_with("| `kolk_")).collect();
+        let there: Vec<String> = metrics.rows().iter().map(Row::markdown).collect();
+        assert_eq!(shown, there, "docs/metrics.md must hold these lines:\n{}", there.join("\n"));
+    }
+
+    #[test]
+    fn names_follow_prometheus() {
+        for row in Metrics::new().unwrap().rows() {
+            assert!(row.name.starts_with("kolk_"), "{}", row.name);
+            assert_eq!(row.name.ends_with("_total"), row.kind == "counter", "{}", row.name);
+            assert!(row.help.ends_with('.'), "{}", row.name);
+            assert!(
+                !["_ms", "_millis", "_kb", "_mb", "_count"].iter().any(|end| row.name.ends_with(end)),
+                "{}",
+                row.name
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new().unwrap();
+        metrics.records_in.inc_by(7);
+        metrics.dead_letters("null_time", 2);
+        metrics.stage(1, "filter").removed.inc_by(3);
+        metrics.stage(1, "filter").seconds.observe(0.002);
+        metrics.inference_rows.observe(64.0);
+        metrics.checkpoint(Duration::from_millis(20), 4096);
+        metrics.model("weather", 3);
+        metrics.onnx_runtime("1.31.1");
+        let text = metrics.text(true).unwrap();
+        for line in [
+            "kolk_records_in_total 7",
+            "kolk_dead_letters_total{reason=\"null_time\"} 2",
+            "kolk_stage_rows_removed_total{stage=\"1:filter\"} 3",
+            "kolk_stage_seconds_bucket{stage=\"1:filter\",le=\"0.003\"} 1",
+            "kolk_stage_seconds_bucket{stage=\"1:filter\",le=\"0.001\"} 0",
+            "kolk_inference_rows_sum 64",
+            "kolk_checkpoint_bytes 4096",
+            "kolk_model_version{model=\"weather\"} 3",
+            concat!("kolk_build_info{onnx_runtime=\"1.31.1\",version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "kolk_ready 1",
+            "# TYPE kolk_batch_rows histogram",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "no line {line:?} in:\n{text}");
+        }
+        assert_eq!(metrics.dead_letters_of("null_time"), 2);
+        assert!(metrics.text(false).unwrap().contains("\nkolk_ready 0\n"));
+    }
+}

@@ -1,1 +1,22 @@
-//! runtime
+//! The way of a batch: planning a pipeline, routing records to partitions, running stages, committing.
+//!
+//! Lives here: everything between the parts that read, compute and write. Must not live here: what a stage does, how a
+//! file is read or written, and anything typed by the user (`config`).
+//!
+//! ```text
+//! source ── reader thread ──(bounded)──> worker 0: partitions 0, 2, 4 … ──> parts and checkpoints
+//!            routes by key  └─(bounded)──> worker 1: partitions 1, 3, 5 …
+//! ```
+
+mod capture;
+mod engine;
+mod plan;
+mod refused;
+mod route;
+mod run;
+mod worker;
+
+pub use capture::{Captured, capture};
+pub use engine::{Chain, Partition};
+pub use plan::{Plan, Purpose, has_model, label, plan, stages_of_model};
+pub use run::{Finished, run};

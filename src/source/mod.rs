@@ -3,6 +3,17 @@
 //! Lives here: opening a source, reading only the columns that are needed, decoding them into [`Records`], and finding
 //! a place again after a restart. Must not live here: partitions, state, policies (`runtime`).
 
+mod decode;
+mod files;
+mod input;
+pub mod parquet;
+mod plan;
+mod schema;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use arrow::array::ArrayRef;
 
 /// Where a record stands in its source: file and row, both from 0. Melted tables (`columns_as_keys`) count one row per
@@ -32,7 +43,8 @@ pub struct Records {
     pub carried: Vec<ArrayRef>,
     /// Per record, where it stands.
     pub origins: Vec<Origin>,
-    /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`); their other
+    /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`,
+    /// `time_out_of_range`); their other
     /// entries are placeholders (key empty, time 0).
     pub bad: Vec<(usize, &'static str)>,
 }

@@ -3,6 +3,29 @@
 //! Lives here: what each operator does to a batch and which row of state it keeps per key. Must not live here: reading
 //! or writing, threads, when to checkpoint, and anything that depends on how records were batched.
 
+mod calendar;
+mod filter;
+mod filter_parse;
+pub mod infer;
+pub mod inputs;
+mod lags;
+mod nulls;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod resample;
+mod resample_buckets;
+#[cfg(test)]
+mod resample_tests;
+mod scale;
+mod score;
+mod score_window;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use filter::columns as filter_columns;
+pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal};
+
 use crate::Result;
 use crate::record::Batch;
 use crate::state::Rows;

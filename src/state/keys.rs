@@ -61,6 +61,25 @@ impl Keys {
         })
     }
 
+    /// Per key, where it ends in the text of all keys; and that text.
+    pub fn parts(&self) -> (&[usize], &[u8]) {
+        (&self.ends, &self.text)
+    }
+
+    /// The keys whose [`Keys::parts`] these are; `None` if they aren't those of different keys.
+    pub fn from_parts(ends: Vec<usize>, text: Vec<u8>) -> Option<Keys> {
+        let mut keys = Keys::default();
+        let mut start = 0;
+        for (slot, end) in ends.iter().enumerate() {
+            let key = text.get(start..*end)?;
+            if keys.slot(murmur2(key), key) as usize != slot {
+                return None;
+            }
+            start = *end;
+        }
+        (start == text.len()).then_some(keys)
+    }
+
     /// Bytes held, about.
     pub fn bytes(&self) -> usize {
         self.text.capacity() + self.ends.capacity() * 8 + self.hashes.capacity() * 4 + self.table.capacity() * 5

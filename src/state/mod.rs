@@ -5,7 +5,17 @@
 //! (`runtime`).
 
 mod arena;
+mod checkpoint;
+mod folder;
 mod keys;
+mod manifest;
+mod store;
+#[cfg(test)]
+mod store_tests;
 
 pub use arena::{Arena, Rows};
+pub use checkpoint::{Checkpoint, FORMAT, Snapshot};
+pub use folder::{Folder, block_on};
 pub use keys::{Keys, murmur2, partition_of};
+pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, Target};
+pub use store::Store;

@@ -1,51 +1,80 @@
-//! One update: forward, loss, backward, clipping, Adam.
+//! One update after the other: forward, loss, backward, clip, Adam.
 //!
-//! Lives here: the loss and the optimiser's numbers between updates, and the state that is carried from chunk to chunk.
-//! Must not live here: which batch comes when (`fit`).
-
-use crate::Result;
-use crate::config::{Adam, EpsilonForm, Loss};
-use crate::model::ModelKind;
+//! Lives here: what a batch does to the numbers, and in mode carry the state handed from chunk to chunk. Must not live
+//! here: which batches there are (`lanes`, `windows`) and when to stop (`fit`).
 
 use super::Plan;
-use super::network::{Network, Sequences, State, Tape};
+use super::adam::Adam;
+use super::cell::Mask;
+use super::loss::{clip, loss};
+use super::network::{Network, Pass, State, Workspace};
+use super::pass::Model;
 use super::scaling::Scaling;
 use super::windows::Examples;
+use crate::Result;
+use crate::config::Loss;
+use crate::model::ModelKind;
 
 /// A network that learns.
 #[derive(Debug)]
 pub struct Learner {
     network: Network<f32>,
-    plan: Plan,
-    first: Vec<f32>,
-    second: Vec<f32>,
-    updates: i32,
+    adam: Adam<f32>,
+    loss: Loss,
+    clip_norm: Option<f64>,
+    kind: ModelKind,
+    /// State after the last chunk of this epoch; mode carry.
     state: Option<State<f32>>,
-}
-
-impl Examples {
-    /// The batch as the network takes it.
-    pub fn sequences(&self) -> Sequences<'_> {
-        Sequences { steps: self.steps, batch: self.batch, x: &self.x, reset: &self.reset, active: &self.active }
-    }
+    work: Workspace<f32>,
+    gradients: Vec<f32>,
+    d_out: Vec<f32>,
 }
 
 impl Learner {
-    /// A network with initial weights from the plan's seed.
+    /// A new network of the plan, with this scaling.
     pub fn new(plan: &Plan, scaling: &Scaling) -> Result<Learner> {
-        let network = Network::new(&plan.architecture, scaling, plan.seed);
-        let zeros = vec![0.0; network.parameters().len()];
-        Ok(Learner { network, plan: plan.clone(), first: zeros.clone(), second: zeros, updates: 0, state: None })
+        let mut network = Network::new(&plan.architecture, plan.seed);
+        let f32s = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect::<Vec<_>>();
+        network.set_scaling(&f32s(&scaling.mean), &f32s(&scaling.sd), &f32s(&scaling.out_mean), &f32s(&scaling.out_sd));
+        let parameters = network.parameters().len();
+        Ok(Learner {
+            network,
+            adam: Adam::new(plan.optimizer, parameters),
+            loss: plan.loss,
+            clip_norm: plan.clip_norm,
+            kind: plan.kind,
+            state: None,
+            work: Workspace::default(),
+            gradients: vec![0.0; parameters],
+            d_out: Vec::new(),
+        })
     }
 
-    /// Changes the step size.
-    pub fn set_learning_rate(&mut self, rate: f64) {
-        self.plan.optimizer.learning_rate = rate;
+    /// Changes the step size of Adam.
+    #[cfg(test)]
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.adam.set_learning_rate(learning_rate);
     }
 
-    /// State is zero again.
+    /// Lanes begin anew: so does their state.
     pub fn begin_epoch(&mut self) {
         self.state = None;
+    }
+
+    /// Learns from a batch; returns its mean loss (before the update) over the entries that count, and their number.
+    pub fn learn(&mut self, batch: &Examples) -> Result<(f64, f64)> {
+        let windows = self.kind == ModelKind::Window;
+        let pass = pass(batch, windows);
+        let mut state = self.state.take().unwrap_or_else(|| self.network.zero_state(batch.batch));
+        let y = self.network.forward(pass, &mut state, &mut self.work);
+        let value = loss(self.loss, y, &batch.wanted, &batch.weight, &mut self.d_out);
+        self.network.backward(pass, &self.d_out, &mut self.work, &mut self.gradients);
+        clip(&mut self.gradients, self.clip_norm);
+        self.adam.update(self.network.parameters_mut(), &self.gradients);
+        // Handed on as numbers only: no gradient goes back through it.
+        self.state = (!windows).then_some(state);
+        let count = batch.weight.iter().map(|weight| f64::from(*weight)).sum();
+        Ok((value, count))
     }
 
     /// The network as it is now.
@@ -53,86 +82,21 @@ impl Learner {
         &self.network
     }
 
-    /// The network, no longer learning.
+    /// The network, when it has learned enough.
     pub fn into_network(self) -> Network<f32> {
         self.network
     }
-
-    /// Learns from a batch; in mode carry from where the one before ended, detached. Gives the mean loss before the
-    /// update and the number of outputs that counted. A batch without any moves the state alone.
-    pub fn learn(&mut self, batch: &Examples) -> Result<(f64, f64)> {
-        let fresh = self.network.zero_state(batch.batch);
-        let (mut state, with_outputs) = match self.plan.kind {
-            ModelKind::Window => (fresh, 1),
-            ModelKind::Carry => (self.state.take().unwrap_or(fresh), batch.steps),
-        };
-        let mut tape = Tape::default();
-        let made = self.network.forward(batch.sequences(), with_outputs, &mut state, &mut tape);
-        if self.plan.kind == ModelKind::Carry {
-            self.state = Some(state);
-        }
-        let count: f64 = batch.weight.iter().map(|w| f64::from(*w)).sum();
-        if count == 0.0 {
-            return Ok((0.0, 0.0));
-        }
-        let mut sum = 0.0;
-        let gradients: Vec<f32> = made
-            .iter()
-            .zip(batch.wanted.iter().zip(&batch.weight))
-            .map(|(made, (wanted, weight))| {
-                if *weight == 0.0 {
-                    return 0.0;
-                }
-                let error = f64::from(made - wanted);
-                sum += super::pass::loss(self.plan.loss, error);
-                (slope(self.plan.loss, error) / count) as f32
-            })
-            .collect();
-        let loss = sum / count;
-        if loss.is_finite() {
-            let mut gradients = self.network.backward(batch.sequences(), &tape, &gradients);
-            if let Some(norm) = self.plan.clip_norm {
-                clip(&mut gradients, norm);
-            }
-            self.adam(&gradients);
-        }
-        Ok((loss, count))
-    }
-
-    /// Kingma and Ba 2015, algorithm 1; Keras adds epsilon before bias correction, PyTorch after.
-    fn adam(&mut self, gradients: &[f32]) {
-        let Adam { learning_rate, beta_1, beta_2, epsilon, epsilon_form } = self.plan.optimizer;
-        self.updates += 1;
-        let (left_1, left_2) = (1.0 - beta_1.powi(self.updates), 1.0 - beta_2.powi(self.updates));
-        let parameters = self.network.parameters_mut();
-        for (i, gradient) in gradients.iter().enumerate() {
-            self.first[i] += (gradient - self.first[i]) * (1.0 - beta_1) as f32;
-            self.second[i] += (gradient * gradient - self.second[i]) * (1.0 - beta_2) as f32;
-            let (m, v) = (f64::from(self.first[i]), f64::from(self.second[i]));
-            let step = match epsilon_form {
-                EpsilonForm::Keras => m * left_2.sqrt() / left_1 / (v.sqrt() + epsilon),
-                EpsilonForm::Torch => m / left_1 / ((v / left_2).sqrt() + epsilon),
-            };
-            parameters[i] -= (learning_rate * step) as f32;
-        }
-    }
 }
 
-/// Derivative of the loss of one error.
-fn slope(loss: Loss, error: f64) -> f64 {
-    match loss {
-        Loss::Mse => 2.0 * error,
-        Loss::Mae if error == 0.0 => 0.0,
-        Loss::Mae => error.signum(),
-        Loss::Huber { delta } => error.clamp(-delta, delta),
-    }
+fn pass(batch: &Examples, last_only: bool) -> Pass<'_, f32> {
+    let mask = Mask { reset: &batch.reset, active: &batch.active };
+    Pass { t: batch.steps, b: batch.batch, x: &batch.x, mask, last_only }
 }
 
-/// Scales gradients down to a global norm.
-fn clip(gradients: &mut [f32], most: f64) {
-    let norm = gradients.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>().sqrt();
-    if norm > most {
-        let scale = (most / norm) as f32;
-        gradients.iter_mut().for_each(|g| *g *= scale);
+impl Model {
+    /// Standardised outputs [steps, batch, outputs] of a batch; advances `state`.
+    pub fn forward(&self, state: &mut State<f32>, batch: &Examples) -> Vec<f32> {
+        let mut work = Workspace::default();
+        self.net.forward(pass(batch, false), state, &mut work).to_vec()
     }
 }

@@ -3,34 +3,38 @@
 //! Lives here: everything between captured features ([`Series`]) and a published version. Must not live here: reading
 //! the source or making features (`runtime` runs the same stages as for serving), and the ONNX file (`model`).
 
+mod adam;
 mod album;
+pub mod cell;
 mod cold;
 pub mod dataset;
 mod errors;
 mod evaluate;
 mod fit;
+pub mod float;
+mod init;
 pub mod lanes;
 mod learner;
+mod loss;
 mod naive;
+pub mod network;
 mod pass;
 pub mod plan;
 pub mod report;
 pub mod scaling;
 pub mod split;
-mod standin;
 #[cfg(test)]
 mod tests;
 mod trained;
 mod training;
 pub mod windows;
 
-use standin as network;
-
 pub use album::Forecast;
 pub use cold::ColdStart;
 pub use errors::{Compared, Errors};
 pub use evaluate::{Evaluation, KeyErrors};
 pub use fit::{EpochEnd, Phase, Progress};
+pub use network::{Network, Pass, State, Workspace};
 pub use plan::{Plan, architecture};
 pub use split::{Part, Split};
 pub use trained::{Epoch, KeySplit, Trained};

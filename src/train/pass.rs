@@ -5,7 +5,7 @@
 use crate::model::ModelKind;
 
 use super::dataset::Dataset;
-use super::network::{Network, Tape};
+use super::network::Network;
 use super::scaling::Scaling;
 use super::split::Part;
 use super::windows::{self, Examples};
@@ -58,7 +58,7 @@ impl Model {
                             step == run.from || data.steps[run.series].since[step] == 1;
                     }
                 }
-                let made = self.net.forward(batch.sequences(), steps, &mut state, &mut Tape::default());
+                let made = self.forward(&mut state, &batch);
                 for at in 0..steps {
                     for (lane, index) in group.iter().enumerate() {
                         let cell = at * group.len() + lane;
@@ -80,10 +80,11 @@ impl Model {
         for group in origins.chunks(256) {
             windows::fill(&mut batch, data, &self.scaling, group);
             let mut state = self.net.zero_state(group.len());
-            let made = self.net.forward(batch.sequences(), 1, &mut state, &mut Tape::default());
+            let made = self.forward(&mut state, &batch);
+            let last = (batch.steps - 1) * group.len();
             for (lane, (series, step)) in group.iter().enumerate() {
                 let (series, step) = (*series as usize, *step as usize);
-                let y = self.finish(data, series, step, &made, lane);
+                let y = self.finish(data, series, step, &made, last + lane);
                 sink(series, step, &y);
             }
         }

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The demo: for each of the three cells train on the past, show the model, check the pipeline, run it over the
+# future. Everything it leaves is under out/demo, which it empties first. DEMO=short: only the GRU.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+cd "$root"
+
+kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
+[[ -x $kolk ]] || die "no $kolk: run make build first"
+out=out/demo
+export KOLK_OUT="$root/$out"
+rm -rf "$out"
+mkdir -p "$out"
+
+cells=(lstm gru rnn)
+if [[ ${DEMO:-} == short ]]; then
+    cells=(gru)
+fi
+
+show() {
+    printf '\n$ kolk %s\n' "$*"
+    "$kolk" "$@"
+}
+
+for cell in "${cells[@]}"; do
+    pipeline=pipelines/weather_$cell.yaml
+    show train "$pipeline"
+    show summary "$pipeline"
+    show check "$pipeline"
+    show run "$pipeline"
+done
+show models --models "$out/models" list
+
+printf '\nErrors on the held-out weeks, beside the naive forecasts:\n'
+python3 scripts/results.py "$out/models"
+
+printf '\nLeft under %s:\n' "$out"
+find "$out" -type f -printf '%10s  %p\n' | sort -k 2
+printf '\nPictures of the forecasts, to open in a browser:\n'
+find "$out/models" -name report.html | sort

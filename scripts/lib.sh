@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# Shared by the scripts of this folder; sourced, not run. Messages go to stderr: a script's stdout is its result.
+
+# Where everything that is fetched or built is kept, outside the clone.
+# shellcheck disable=SC2034  # used by the scripts that source this file
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/kolk"
+
+say() { printf '%s\n' "kolk: $*" >&2; }
+
+die() {
+    printf '%s\n' "kolk: $*" >&2
+    exit 1
+}
+
+# A Python that can fetch packages: pip is needed, nothing else.
+pip_python() {
+    local python
+    for python in "${PYTHON:-python3}" python3 python3.13 python3.12 python3.11; do
+        if "$python" -m pip --version >/dev/null 2>&1; then
+            printf '%s\n' "$python"
+            return
+        fi
+    done
+    die "no python3 with pip here; install them (Debian: apt-get install python3 python3-pip python3-venv)"
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Trains and runs a pipeline on each of five real sets in $KOLK_DATA (they stay out of the repository) and prints the
+# table of errors on held-out time. Everything it leaves is under out/data, which it empties first. Names of pipelines
+# as arguments: only those.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+cd "$root"
+
+[[ -n ${KOLK_DATA:-} ]] || die "KOLK_DATA is not set: the folder with forecast_etth1.parquet and the other sets"
+export KOLK_DATA
+KOLK_DATA=$(cd "$KOLK_DATA" && pwd)
+kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
+[[ -x $kolk ]] || die "no $kolk: run make build first"
+out=out/data
+export KOLK_OUT="$root/$out"
+rm -rf "$out"
+mkdir -p "$out"
+
+sets=("$@")
+if ((${#sets[@]} == 0)); then
+    sets=(etth1 nab gafa aus_retail beijing_pm25)
+fi
+for set in "${sets[@]}"; do
+    pipeline=pipelines/$set.yaml
+    for command in train check run; do
+        printf '\n$ kolk %s %s\n' "$command" "$pipeline"
+        SECONDS=0
+        "$kolk" "$command" "$pipeline"
+        printf '(%s: %d s)\n' "$command" "$SECONDS"
+    done
+done
+
+printf '\n'
+python3 scripts/results.py "$out/models"

@@ -1,0 +1,42 @@
+//! `kolk check`: everything that can be refused, without starting.
+
+use super::CheckArgs;
+use crate::runtime::{self, Purpose};
+use crate::{Error, Result, config};
+
+/// Prints `<file>: ok`, or returns every problem of the pipeline: of its `run` if it has a sink, of its `train` if it has
+/// such a section. A model that isn't trained yet is a problem only where there is nothing to train it with.
+///
+/// # Errors
+/// Refused where anything is wrong with the pipeline.
+pub fn run(args: &CheckArgs) -> Result<()> {
+    let pipeline = config::load(&args.pipeline)?;
+    let file = pipeline.file.clone();
+    let remote = pipeline.source.path.0.contains("://");
+    if !(args.offline && remote) {
+        plan(&pipeline)?;
+    }
+    super::print(format_args!("{}: ok", file.display()))
+}
+
+fn plan(pipeline: &config::Pipeline) -> Result<()> {
+    let mut found = Vec::new();
+    let mut add = |planned: Result<runtime::Plan>| match planned {
+        Ok(_) => Ok(()),
+        Err(Error::Problems(problems)) => {
+            found.extend(problems);
+            Ok(())
+        }
+        Err(other) => Err(other),
+    };
+    if pipeline.train.is_some() {
+        add(runtime::plan(pipeline.clone(), Purpose::Train))?;
+    }
+    let untrained = pipeline.train.is_some() && !runtime::has_model(pipeline);
+    if pipeline.sink.is_some() && !untrained || pipeline.train.is_none() {
+        add(runtime::plan(pipeline.clone(), Purpose::Run))?;
+    }
+    found.sort();
+    found.dedup();
+    if found.is_empty() { Ok(()) } else { Err(Error::Problems(found)) }
+}

@@ -1,0 +1,24 @@
+//! Progress bars: on a terminal only, to stderr.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar over records: how many, how fast, how long still.
+pub fn records(total: u64) -> ProgressBar {
+    bar(total, "{elapsed_precise} {wide_bar} {human_pos}/{human_len} records  {per_sec}  {eta} left")
+}
+
+/// A bar over epochs or updates, with a message.
+pub fn steps(total: u64) -> ProgressBar {
+    bar(total, "{elapsed_precise} {wide_bar} {pos}/{len}  {msg}  {eta} left")
+}
+
+fn bar(total: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}

@@ -1,0 +1,301 @@
+//! `kolk state`: looking into the state of a pipeline, taking it out, deleting it.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, FixedSizeListArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use clap::{Args, Subcommand};
+use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
+
+use crate::config::{Location, Pipeline, Sink};
+use crate::error::Context;
+use crate::sink::DeadLetters;
+use crate::state::{Checkpoint, Fingerprint, Folder, Manifest, RowSpan, Store, Target, murmur2, partition_of};
+use crate::{Error, Result, sink};
+
+/// Keys whose rows are exported at a time.
+const EXPORTED: usize = 4096;
+
+/// Arguments of `kolk state`.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StateCommand,
+}
+
+/// What to do with the state of a pipeline.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// The newest checkpoint of every partition: position, keys, size.
+    List {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What is remembered of one key, as JSON: per stage the words of its row, as bits and read as f64 and f32.
+    Get {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// The key as text.
+        key: String,
+    },
+    /// What is remembered of all keys, as a Parquet file: key, partition, slot and per stage a list of 64-bit words.
+    Export {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// The file to write; must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Deletes the state of a pipeline, so that its next run begins anew. The output stays.
+    Reset {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// Also deletes the pipeline's output and dead letters.
+        #[arg(long)]
+        output: bool,
+        /// Doesn't ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+impl StateArgs {
+    /// The pipeline file.
+    pub fn pipeline(&self) -> &Path {
+        match &self.command {
+            StateCommand::List { pipeline, .. }
+            | StateCommand::Get { pipeline, .. }
+            | StateCommand::Export { pipeline, .. }
+            | StateCommand::Reset { pipeline, .. } => pipeline,
+        }
+    }
+}
+
+/// Runs the command on the pipeline of its file; data goes to `out`, what is said about it to stderr.
+///
+/// # Errors
+/// Refused: no state, an unknown key, a file that is there already. Failed: damaged state.
+pub fn run(args: &StateArgs, pipeline: &Pipeline, out: &mut impl Write) -> Result<()> {
+    match &args.command {
+        StateCommand::List { json, .. } => list(&open(pipeline)?, *json, out),
+        StateCommand::Get { key, .. } => get(&open(pipeline)?, key, out),
+        StateCommand::Export { to, .. } => export(&open(pipeline)?, to),
+        StateCommand::Reset { output, yes, .. } => reset(pipeline, *output, *yes),
+    }
+}
+
+fn open(pipeline: &Pipeline) -> Result<Store> {
+    Store::open(&pipeline.state.path, &pipeline.name)
+}
+
+fn made_by(store: &Store) -> Result<Fingerprint> {
+    store.fingerprint()?.ok_or_else(|| {
+        Error::refused(format!("pipeline {} has no state in {}: it was never run", store.pipeline(), store.folder()))
+    })
+}
+
+fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
+    let newest = if store.fingerprint()?.is_some() { store.status()? } else { Vec::new() };
+    if as_json {
+        let partitions: Vec<Value> = newest
+            .iter()
+            .map(|m| {
+                json!({ "partition": m.partition, "position": m.position, "keys": m.keys,
+                    "bytes": m.checkpoint_bytes, "sequence": m.sequence, "finished": m.finished })
+            })
+            .collect();
+        return write(out, &format!("{}\n", Value::from(partitions)));
+    }
+    if newest.is_empty() {
+        eprintln!("pipeline {} has no state in {}", store.pipeline(), store.folder());
+        return Ok(());
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["partition", "position", "keys", "bytes", "sequence", "finished"]);
+    let row = |m: &Manifest| {
+        [m.partition.to_string(), m.position.to_string(), m.keys.to_string(), m.checkpoint_bytes.to_string()]
+            .into_iter()
+            .chain([m.sequence.to_string(), if m.finished { "yes".into() } else { "no".into() }])
+    };
+    newest.iter().for_each(|m| {
+        table.add_row(row(m));
+    });
+    let sum = |of: fn(&Manifest) -> u64| newest.iter().map(of).sum::<u64>().to_string();
+    table.add_row(["all".to_string(), sum(|m| m.position), sum(|m| m.keys), sum(|m| m.checkpoint_bytes)]);
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(comfy_table::CellAlignment::Right);
+    }
+    write(out, &format!("{}\n", table.trim_fmt()))
+}
+
+fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
+    let made_by = made_by(store)?;
+    let partition = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
+    let unknown = || Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline()));
+    let manifest = store.latest(partition)?.ok_or_else(unknown)?;
+    let checkpoint = store.load(&manifest)?;
+    let slot = checkpoint.keys.find(key.as_bytes()).ok_or_else(unknown)?;
+    let row = checkpoint.row(slot);
+    let stages: Vec<Value> = spans(&made_by, &checkpoint)?
+        .iter()
+        .map(|(name, span)| {
+            let words = &row[span.start..span.start + span.width];
+            let bits: Vec<String> = words.iter().map(|word| format!("{word:016x}")).collect();
+            let f64s: Vec<f64> = words.iter().map(|word| f64::from_bits(*word)).collect();
+            // The lower half of a word is the first of the two: rows are little-endian.
+            let f32s: Vec<f32> =
+                words.iter().flat_map(|w| [*w as u32, (*w >> 32) as u32]).map(f32::from_bits).collect();
+            json!({ "stage": name, "start": span.start, "width": span.width, "bits": bits, "f64": f64s, "f32": f32s })
+        })
+        .collect();
+    let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": partition, "slot": slot,
+        "sequence": manifest.sequence, "position": manifest.position, "finished": manifest.finished, "stages": stages });
+    write(out, &format!("{state:#}\n"))
+}
+
+/// The stages that keep something, by names that differ.
+fn spans(made_by: &Fingerprint, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
+    let mut spans: Vec<(String, RowSpan)> = Vec::new();
+    for span in made_by.rows.iter().filter(|span| span.width > 0) {
+        if span.start + span.width > checkpoint.row_words {
+            return Err(Error::failed("pipeline.json and the checkpoint disagree on the width of a row"));
+        }
+        let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
+        let name = if before == 0 { span.stage.clone() } else { format!("{}_{}", span.stage, before + 1) };
+        spans.push((name, span.clone()));
+    }
+    Ok(spans)
+}
+
+fn export(store: &Store, to: &Path) -> Result<()> {
+    let made_by = made_by(store)?;
+    let (folder, name) = match (to.parent(), to.file_name().and_then(|name| name.to_str())) {
+        (Some(folder), Some(name)) => (if folder == Path::new("") { Path::new(".") } else { folder }, name),
+        _ => return Err(Error::refused(format!("{} is not the name of a file", to.display()))),
+    };
+    let target = Folder::open(&Location(folder.display().to_string()))?;
+    if target.size(name)?.is_some() {
+        return Err(Error::refused(format!("{} is there already: delete it or name another file", to.display())));
+    }
+    let mut writer: Option<ArrowWriter<Vec<u8>>> = None;
+    let failed = || format!("cannot write {}", to.display());
+    let mut keys = 0;
+    for manifest in store.status()? {
+        let checkpoint = store.load(&manifest)?;
+        let spans = spans(&made_by, &checkpoint)?;
+        let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
+        for slots in slots.chunks(EXPORTED) {
+            let rows = exported(&manifest, &checkpoint, &spans, slots).or_failed(failed)?;
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                none => none.insert(ArrowWriter::try_new(Vec::new(), rows.schema(), None).or_failed(failed)?),
+            };
+            writer.write(&rows).or_failed(failed)?;
+            keys += slots.len();
+        }
+    }
+    let Some(writer) = writer else {
+        return Err(Error::refused(format!("pipeline {} has no keys yet", store.pipeline())));
+    };
+    if !target.create(name, writer.into_inner().or_failed(failed)?)? {
+        return Err(Error::refused(format!("{} is there already: delete it or name another file", to.display())));
+    }
+    eprintln!("{keys} keys to {}", to.display());
+    Ok(())
+}
+
+fn exported(
+    manifest: &Manifest,
+    checkpoint: &Checkpoint,
+    spans: &[(String, RowSpan)],
+    slots: &[u32],
+) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+    let mut fields = vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("partition", DataType::UInt32, false),
+        Field::new("slot", DataType::UInt32, false),
+    ];
+    let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(checkpoint.keys.get(*slot))));
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(keys.collect::<StringArray>()),
+        Arc::new(UInt32Array::from(vec![manifest.partition; slots.len()])),
+        Arc::new(UInt32Array::from(slots.to_vec())),
+    ];
+    let item = Arc::new(Field::new_list_field(DataType::UInt64, false));
+    for (name, span) in spans {
+        let words: Vec<u64> = slots
+            .iter()
+            .flat_map(|slot| &checkpoint.row(*slot)[span.start..span.start + span.width])
+            .copied()
+            .collect();
+        let list =
+            FixedSizeListArray::try_new(item.clone(), span.width as i32, Arc::new(UInt64Array::from(words)), None)?;
+        // A stage's name may be that of one of the columns above.
+        fields.push(Field::new(format!("stage_{name}"), list.data_type().clone(), false));
+        columns.push(Arc::new(list));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+fn reset(pipeline: &Pipeline, output: bool, yes: bool) -> Result<()> {
+    let to = match pipeline.sink.as_ref().map(|sink| &sink.value) {
+        Some(Sink::Parquet { path, .. }) => Some(Folder::open(path)?),
+        _ => None,
+    };
+    let letters = Folder::open(&pipeline.dead_letters)?;
+    let store = open(pipeline)?.with_targets(to.clone(), Some(letters.clone()));
+    let mut kinds = Vec::new();
+    if output {
+        // Only names are asked for, which don't depend on the columns.
+        let schema = Arc::new(Schema::empty());
+        kinds.extend(to.map(|folder| sink::Parts::new(Target::Output, folder, &pipeline.name, schema)));
+        kinds.push(DeadLetters::parts(letters, &pipeline.name));
+    }
+    let found: Vec<(Folder, Vec<String>)> =
+        kinds.iter().map(|parts| Ok((parts.folder().clone(), parts.existing()?))).collect::<Result<_>>()?;
+    eprintln!("deletes the state of pipeline {} in {}", pipeline.name.value, store.folder());
+    for (folder, files) in found.iter().filter(|(_, files)| !files.is_empty()) {
+        eprintln!("deletes {} files in {folder}: {} … {}", files.len(), files[0], files[files.len() - 1]);
+    }
+    if !yes && !confirmed()? {
+        return Err(Error::refused("nothing was deleted"));
+    }
+    // Half done, the next start refuses output without state, and this can be said again.
+    store.reset()?;
+    for (folder, files) in found {
+        files.iter().try_for_each(|name| folder.remove(name))?;
+    }
+    Ok(())
+}
+
+fn confirmed() -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::refused("nothing was deleted: nobody is there to ask, confirm with --yes"));
+    }
+    eprint!("really? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).or_failed(|| "cannot read the answer".into())?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn write(out: &mut impl Write, text: &str) -> Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("cannot write to stdout: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::time::Duration;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{UInt32Type, UInt64Type};
+use clap::{CommandFactory, FromArgMatches};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::*;
+use crate::config::*;
+use crate::state::{Checkpoint, Keys, RowSpan};
+
+const PARTITIONS: u32 = 4;
+
+fn pipeline(root: &Path) -> Pipeline {
+    let at = |name: &str| At::default_value(Location(root.join(name).display().to_string()));
+    let word = |word: &str| At::default_value(word.to_string());
+    Pipeline {
+        file: root.join("p.yaml"),
+        name: word("p"),
+        source: Source { path: at("in"), from: None, until: None, emit_from: None },
+        record: Record {
+            key: Key::Single,
+            time: At::default_value(TimeColumn { column: "t".into(), unit: None }),
+            values: vec![word("v")],
+        },
+        on: Policies::default(),
+        dead_letters: at("dead"),
+        stages: Vec::new(),
+        sink: Some(At::default_value(Sink::Parquet { path: at("out"), fields: Vec::new(), part_records: 10 })),
+        state: State {
+            path: at("state"),
+            checkpoint_every: Duration::from_secs(30),
+            or_records: 1000,
+            partitions: PARTITIONS,
+        },
+        runtime: Runtime { workers: 1, batch: 10, http: None },
+        models: At::default_value(root.join("models")),
+        train: None,
+    }
+}
+
+/// 100 keys; the first word of a key is its number, then a stage has two words of it.
+fn filled(pipeline: &Pipeline) {
+    let mut store = open(pipeline).unwrap();
+    let span = |stage: &str, start, width| RowSpan { stage: stage.into(), start, width };
+    let rows = vec![span("kolk", 0, 1), span("lags", 1, 1), span("filter", 2, 0), span("lags", 2, 1)];
+    let (sections, environment) = (BTreeMap::new(), BTreeMap::new());
+    store.begin(&Fingerprint { sections, environment, partitions: PARTITIONS, rows }).unwrap();
+    for partition in 0..PARTITIONS {
+        let mut checkpoint = Checkpoint { position: 7, row_words: 3, ..Default::default() };
+        for n in 0..100_u64 {
+            let key = format!("key-{n}");
+            let hash = murmur2(key.as_bytes());
+            if partition_of(hash, PARTITIONS) == partition {
+                checkpoint.keys.slot(hash, key.as_bytes());
+                let halves = u64::from(1.5_f32.to_bits()) | u64::from(f32::NAN.to_bits()) << 32;
+                checkpoint.words.extend([n, (n as f64 / 4.0).to_bits(), halves]);
+            }
+        }
+        let keys: &Keys = &checkpoint.keys;
+        assert!(keys.len() > 10);
+        store.commit(partition, None, &checkpoint.snapshot(), Vec::new(), partition == 1).unwrap();
+    }
+}
+
+fn kolk(pipeline: &Pipeline, words: &[&str]) -> Result<String> {
+    let command = StateArgs::augment_args(clap::Command::new("state"));
+    let matches = command.try_get_matches_from(["state"].iter().chain(words)).unwrap();
+    let mut out = Vec::new();
+    run(&StateArgs::from_arg_matches(&matches).unwrap(), pipeline, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn list_shows_every_partition() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(root.path());
+    assert_eq!(kolk(&pipeline, &["list", "p.yaml", "--json"]).unwrap(), "[]\n");
+    filled(&pipeline);
+    let listed: Value = serde_json::from_str(&kolk(&pipeline, &["list", "p.yaml", "--json"]).unwrap()).unwrap();
+    let keys: u64 = listed.as_array().unwrap().iter().map(|p| p["keys"].as_u64().unwrap()).sum();
+    assert_eq!((listed.as_array().unwrap().len(), keys), (4, 100));
+    assert_eq!((&listed[1]["finished"], &listed[2]["finished"]), (&json!(true), &json!(false)));
+    let table = kolk(&pipeline, &["list", "p.yaml"]).unwrap();
+    assert_eq!(table.lines().count(), 6, "{table}");
+    let all: Vec<&str> = table.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!((all[0], all[1], all[2]), ("all", "28", "100"), "{table}");
+}
+
+#[test]
+fn get_shows_the_words_of_each_stage() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(root.path());
+    let none = kolk(&pipeline, &["get", "p.yaml", "key-42"]).unwrap_err();
+    assert!(none.to_string().contains("no state") && none.exit_code() == 2, "{none}");
+    filled(&pipeline);
+    let got: Value = serde_json::from_str(&kolk(&pipeline, &["get", "p.yaml", "key-42"]).unwrap()).unwrap();
+    assert_eq!(got["stages"][0]["bits"], json!(["000000000000002a"]));
+    assert_eq!(got["stages"][1]["f64"], json!([10.5]));
+    assert_eq!(got["stages"][2]["f32"], json!([1.5, null]));
+    assert_eq!(got["stages"][2]["stage"], "lags_2");
+    let unknown = kolk(&pipeline, &["get", "p.yaml", "key-100"]).unwrap_err();
+    assert!(unknown.to_string().contains("never saw the key \"key-100\"") && unknown.exit_code() == 2, "{unknown}");
+}
+
+#[test]
+fn export_holds_every_key_once() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(root.path());
+    filled(&pipeline);
+    let path = root.path().join("state.parquet");
+    let to = path.display().to_string();
+    kolk(&pipeline, &["export", "p.yaml", "--to", &to]).unwrap();
+    let mut seen = Vec::new();
+    for rows in ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap() {
+        let rows = rows.unwrap();
+        let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["key", "partition", "slot", "stage_kolk", "stage_lags", "stage_lags_2"]);
+        for row in 0..rows.num_rows() {
+            let key = rows.column(0).as_string::<i32>().value(row);
+            let word = rows.column(3).as_fixed_size_list().value(row).as_primitive::<UInt64Type>().value(0);
+            assert_eq!(key, format!("key-{word}"));
+            let partition = rows.column(1).as_primitive::<UInt32Type>().value(row);
+            assert_eq!(partition, partition_of(murmur2(key.as_bytes()), PARTITIONS));
+            seen.push(word);
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    let again = kolk(&pipeline, &["export", "p.yaml", "--to", &to]).unwrap_err();
+    assert!(again.to_string().contains("there already"), "{again}");
+}
+
+#[test]
+fn reset_deletes_state_and_only_if_told_output() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(root.path());
+    let files = ["out/part-00000-000000000000.parquet", "dead/dead-p-00000-000000000000.parquet"];
+    let others = ["dead/dead-q-00000-000000000000.parquet", "out/notes.txt"];
+    for name in files.iter().chain(&others) {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    let there = |name: &str| root.path().join(name).exists();
+    filled(&pipeline);
+    if !std::io::stdin().is_terminal() {
+        assert!(kolk(&pipeline, &["reset", "p.yaml"]).unwrap_err().to_string().contains("--yes"));
+        assert!(there("state/p/pipeline.json"));
+    }
+    kolk(&pipeline, &["reset", "p.yaml", "--yes"]).unwrap();
+    assert!(!there("state/p") && files.iter().all(|name| there(name)));
+    filled(&pipeline);
+    kolk(&pipeline, &["reset", "p.yaml", "--yes", "--output"]).unwrap();
+    assert!(!there("state/p") && !files.iter().any(|name| there(name)) && others.iter().all(|name| there(name)));
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    #[derive(clap::Parser)]
+    struct Frame {
+        #[command(flatten)]
+        _state: StateArgs,
+    }
+    Frame::command().debug_assert();
+}

@@ -1,0 +1,154 @@
+//! The top of the file, and the sections about records: `source`, `record`, `on`.
+
+use std::path::{Path, PathBuf};
+
+use super::read::{Field, Fields, Reader};
+use super::words::Words;
+use super::yaml::Node;
+use super::{At, EpochUnit, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
+use super::{NOWHERE, Stage, TimeColumn, output, stages, train};
+
+const PIPELINE: Words = Words::new(
+    "the pipeline",
+    &["name", "source", "record", "on", "dead_letters", "stages", "sink", "state", "runtime", "models", "train"],
+)
+.later(&["tests"]);
+const SOURCE: Words = Words::new("`source`", &["parquet", "from", "until", "emit_from"])
+    .later(&["kafka"])
+    .elsewhere(&[("path", "write it as parquet: { path: … }")]);
+const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path"]);
+const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
+const TIME: Words = Words::new("`time`", &["column", "unit"]);
+const ON: Words = Words::new("`on`", &["null", "late", "reorder", "error"]).later(&["tombstone"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 6] = [PIPELINE, SOURCE, SOURCE_PARQUET, RECORD, TIME, ON];
+
+/// Reads the whole file. Where something is wrong, the reader holds a problem and a stand-in takes the place.
+pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipeline {
+    let whole = Field { name: "the file", name_place: Place { line: 1, column: 1 }, node: root };
+    let fields = reader.section(whole, &PIPELINE).unwrap_or(Fields::unread(PIPELINE.section));
+    let record = record(reader, &fields);
+    let stages = fields.get("stages").and_then(|field| stages::stages(reader, field)).unwrap_or_default();
+    let mode = stages.iter().find_map(|stage| match &stage.value {
+        Stage::Infer(infer) => Some(infer.mode),
+        _ => None,
+    });
+    let mode = mode.unwrap_or_default();
+    let train = fields.get("train").and_then(|field| train::train(reader, field, &record, mode));
+    Pipeline {
+        file: file.into(),
+        name: reader.need(&fields, "name").and_then(|f| reader.name(f, "a name")).unwrap_or_default(),
+        source: source(reader, &fields),
+        on: fields.get("on").and_then(|field| policies(reader, field)).unwrap_or_default(),
+        dead_letters: output::dead_letters(reader, &fields),
+        sink: fields.get("sink").and_then(|field| output::sink(reader, field)),
+        state: output::state(reader, &fields),
+        runtime: output::runtime(reader, &fields),
+        models: models(reader, &fields),
+        stages,
+        record,
+        train,
+    }
+}
+
+fn models(reader: &mut Reader, fields: &Fields) -> At<PathBuf> {
+    let Some(field) = fields.get("models") else {
+        return At::default_value(reader.beside("models").0.into());
+    };
+    let Some(text) = reader.text(field, "a folder") else { return At::default() };
+    if text.contains("://") {
+        reader.note(field, "the registry is a local folder");
+    }
+    field.at(reader.beside(&text).0.into())
+}
+
+fn source(reader: &mut Reader, fields: &Fields) -> Source {
+    let fields = match reader.need(fields, "source") {
+        Some(field) => reader.section(field, &SOURCE).unwrap_or(Fields::unread(SOURCE.section)),
+        None => Fields::unread(SOURCE.section),
+    };
+    let path = reader.one_of(&fields, &["parquet"]).and_then(|parquet| path_of(reader, parquet, &SOURCE_PARQUET));
+    let mut moment = |name| fields.get(name).and_then(|field| reader.moment(field));
+    let (from, until, emit_from) = (moment("from"), moment("until"), moment("emit_from"));
+    Source { path: path.unwrap_or_default(), from, until, emit_from }
+}
+
+/// The `path` of a section that has nothing else.
+pub(super) fn path_of(reader: &mut Reader, field: Field<'_>, words: &Words) -> Option<At<Location>> {
+    let fields = reader.section(field, words)?;
+    let path = reader.need(&fields, "path")?;
+    reader.location(path)
+}
+
+fn record(reader: &mut Reader, fields: &Fields) -> Record {
+    let fields = match reader.need(fields, "record") {
+        Some(field) => reader.section(field, &RECORD).unwrap_or(Fields::unread(RECORD.section)),
+        None => Fields::unread(RECORD.section),
+    };
+    let time = reader.need(&fields, "time").and_then(|field| time(reader, field));
+    let melted = fields.get("columns_as_keys");
+    let key = match (fields.get("key"), melted) {
+        (None, None) => Key::Single,
+        (Some(key), None) => Key::Column(reader.text(key, "a column").unwrap_or_default()),
+        (None, Some(columns)) => Key::Melted(reader.some_texts(columns, "columns").unwrap_or_default()),
+        (Some(_), Some(_)) => {
+            reader.one_of(&fields, &["key", "columns_as_keys"]);
+            Key::Single
+        }
+    };
+    let values = match (fields.get("values"), melted) {
+        (Some(values), melted) => {
+            let names = reader.some_texts(values, "columns").unwrap_or_default();
+            if melted.is_some() && names.len() > 1 {
+                reader.note(values, "with `columns_as_keys` there is one value: write one name for it, or none");
+            }
+            names
+        }
+        (None, Some(_)) => vec![At::default_value("value".to_string())],
+        (None, None) => {
+            reader.need(&fields, "values");
+            Vec::new()
+        }
+    };
+    let time = time.unwrap_or(At { value: TimeColumn { column: String::new(), unit: None }, place: NOWHERE });
+    Record { key, time, values }
+}
+
+fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
+    if field.node.text().is_some() {
+        let column = reader.text(field, "a column, or { column, unit }")?;
+        return Some(field.at(TimeColumn { column: column.value, unit: None }));
+    }
+    let fields = reader.section(field, &TIME)?;
+    let column = reader.need(&fields, "column").and_then(|field| reader.text(field, "a column"));
+    let units = [
+        ("s", EpochUnit::Second),
+        ("ms", EpochUnit::Millisecond),
+        ("us", EpochUnit::Microsecond),
+        ("ns", EpochUnit::Nanosecond),
+    ];
+    let unit = fields.get("unit").and_then(|field| reader.word(field, &units, &[]));
+    let column = column?;
+    Some(At { place: column.place, value: TimeColumn { column: column.value, unit } })
+}
+
+fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
+    let fields = reader.section(field, &ON)?;
+    let nulls =
+        [("carry", OnNull::Carry), ("skip", OnNull::Skip), ("reset", OnNull::Reset), ("refuse", OnNull::Refuse)];
+    let lates = [("process", OnLate::Process), ("dead_letter", OnLate::DeadLetter)];
+    let errors = [("dead_letter", OnError::DeadLetter), ("refuse", OnError::Refuse)];
+    if let Some(reorder) = fields.get("reorder")
+        && let Some(span) = reader.span(reorder, true)
+        && !span.is_zero()
+    {
+        reader.note(reorder, "reordering is not in this version of kolk, only 0s is");
+    }
+    Some(Policies {
+        null: fields.get("null").and_then(|f| reader.word(f, &nulls, &[])).unwrap_or_default(),
+        late: fields.get("late").and_then(|f| reader.word(f, &lates, &[])).unwrap_or_default(),
+        error: fields.get("error").and_then(|f| reader.word(f, &errors, &[])).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,109 @@
+//! The sections about what is written and how it runs: `sink`, `dead_letters`, `state`, `runtime`.
+
+use std::time::Duration;
+
+use super::document::path_of;
+use super::read::{Field, Fields, Reader};
+use super::words::Words;
+use super::{At, Location, Runtime, Sink, Span, State, http_address};
+
+const SINK: Words = Words::new("`sink`", &["parquet", "stdout"])
+    .later(&["kafka"])
+    .elsewhere(&[("path", UNDER_PARQUET), ("fields", UNDER_PARQUET)]);
+const UNDER_PARQUET: &str = "write it within parquet: { … }";
+const SINK_PARQUET: Words = Words::new("`parquet`", &["path", "fields", "part_records"]);
+const SINK_STDOUT: Words = Words::new("`stdout`", &["fields"]);
+const DEAD_LETTERS: Words = Words::new("`dead_letters`", &["parquet"]).later(&["kafka"]);
+const DEAD_PARQUET: Words = Words::new("`parquet`", &["path"]);
+const STATE: Words = Words::new("`state`", &["path", "checkpoint_every", "or_records", "partitions"]);
+const RUNTIME: Words =
+    Words::new("`runtime`", &["workers", "batch", "http"]).later(&["linger", "delivery", "commit_every"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [SINK, SINK_PARQUET, SINK_STDOUT, DEAD_LETTERS, DEAD_PARQUET, STATE, RUNTIME];
+
+/// Virtual partitions at most: each has its own files.
+const MAX_PARTITIONS: usize = 4096;
+const MAX_WORKERS: usize = 1024;
+const MAX_BATCH: usize = 1 << 20;
+
+/// Reads `sink`.
+pub(super) fn sink(reader: &mut Reader, field: Field<'_>) -> Option<At<Sink>> {
+    let fields = reader.section(field, &SINK)?;
+    let kind = reader.one_of(&fields, &["parquet", "stdout"])?;
+    let is_parquet = kind.name == "parquet";
+    let inner = reader.section(kind, if is_parquet { &SINK_PARQUET } else { &SINK_STDOUT })?;
+    let columns = inner.get("fields").and_then(|f| reader.texts(f, "columns")).unwrap_or_default();
+    let value = if is_parquet {
+        let path = reader.need(&inner, "path").and_then(|f| reader.location(f)).unwrap_or_default();
+        let part_records = inner.get("part_records").and_then(|f| reader.count(f, 1, usize::MAX));
+        Sink::Parquet { path, fields: columns, part_records: part_records.map_or(131_072, |n| n as u64) }
+    } else {
+        Sink::Stdout { fields: columns }
+    };
+    Some(At { value, place: kind.name_place })
+}
+
+/// Reads `dead_letters`; a folder beside the file by default.
+pub(super) fn dead_letters(reader: &mut Reader, fields: &Fields) -> At<Location> {
+    let Some(field) = fields.get("dead_letters") else {
+        return At::default_value(reader.beside("dead_letters"));
+    };
+    let Some(fields) = reader.section(field, &DEAD_LETTERS) else { return At::default() };
+    let parquet = reader.one_of(&fields, &["parquet"]);
+    parquet.and_then(|parquet| path_of(reader, parquet, &DEAD_PARQUET)).unwrap_or_default()
+}
+
+/// Reads `state`.
+pub(super) fn state(reader: &mut Reader, fields: &Fields) -> State {
+    let fields = section_or_none(reader, fields, "state", &STATE);
+    let path = match fields.get("path") {
+        Some(field) => reader.location(field).unwrap_or_default(),
+        None => At::default_value(reader.beside("state")),
+    };
+    let every = fields.get("checkpoint_every").and_then(|field| duration(reader, field));
+    let or_records = fields.get("or_records").and_then(|f| reader.count(f, 1, usize::MAX));
+    let partitions = fields.get("partitions").and_then(|f| reader.count(f, 1, MAX_PARTITIONS));
+    State {
+        path,
+        checkpoint_every: every.unwrap_or(Duration::from_secs(30)),
+        or_records: or_records.map_or(1_000_000, |n| n as u64),
+        partitions: partitions.and_then(|n| u32::try_from(n).ok()).unwrap_or(16),
+    }
+}
+
+/// Reads `runtime`.
+pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
+    let fields = section_or_none(reader, fields, "runtime", &RUNTIME);
+    let workers = fields.get("workers").and_then(|field| match field.node.text() {
+        Some("cores") => None,
+        Some(text) if text.parse::<f64>().is_err() => reader.expected(field, "`cores` or a whole number"),
+        _ => reader.count(field, 1, MAX_WORKERS),
+    });
+    let http = fields.get("http").and_then(|field| {
+        let text = reader.text(field, "an address and a port, such as 127.0.0.1:9464")?;
+        match http_address(&text) {
+            Ok(address) => Some(field.at(address)),
+            Err(_) => reader.expected(field, "an address and a port, such as 127.0.0.1:9464"),
+        }
+    });
+    Runtime {
+        workers: workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        batch: fields.get("batch").and_then(|f| reader.count(f, 1, MAX_BATCH)).unwrap_or(4096),
+        http,
+    }
+}
+
+fn section_or_none(reader: &mut Reader, fields: &Fields, name: &'static str, words: &Words) -> Fields {
+    let there = fields.get(name).and_then(|field| reader.section(field, words));
+    there.unwrap_or(Fields::unread(words.section))
+}
+
+/// A length of time by the clock on the wall.
+fn duration(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
+    match reader.span(field, false)?.value {
+        Span::Nanos(nanos) => u64::try_from(nanos).ok().map(Duration::from_nanos),
+        Span::Months(_) | Span::Steps(_) => reader.expected(field, "a duration such as 30s or 5m"),
+    }
+}

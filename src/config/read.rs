@@ -1,0 +1,337 @@
+//! Typed access to the fields of a section. Whatever is wrong is noted with its place, and reading goes on.
+//!
+//! A method that returns `None` has said why, so a caller may go on with any stand-in.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::words::{Plain, Words, found, name_fault, not_yet, plain, unknown};
+use super::yaml::{Kind, Node};
+use super::{At, Location, Moment, NOWHERE, Place, Problems, Span, did_you_mean, one_line};
+use crate::Result;
+use crate::error::Context;
+
+/// The fields of one section of the file.
+pub(super) struct Fields {
+    pub section: &'static str,
+    /// Where the section's name stands.
+    pub place: Place,
+    pairs: Rc<Vec<(Node, Node)>>,
+    /// The section isn't there, or is no mapping: nothing is missing in it.
+    unread: bool,
+    /// Some of its fields are unknown: they may stand for one that seems missing.
+    refused: bool,
+}
+
+/// A value with the name of its field.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'a> {
+    pub name: &'a str,
+    /// Where the name stands; in a list, where the value stands.
+    pub name_place: Place,
+    pub node: &'a Node,
+}
+
+/// Reads values and collects problems.
+pub(super) struct Reader {
+    pub problems: Problems,
+    folder: PathBuf,
+}
+
+impl Fields {
+    /// A field, if it is there.
+    pub fn get(&self, name: &'static str) -> Option<Field<'_>> {
+        let (key, node) = self.pairs.iter().find(|(key, _)| key.text() == Some(name))?;
+        Some(Field { name, name_place: key.place, node })
+    }
+
+    /// Stands for a section that isn't there, or that has been refused as a whole.
+    pub fn unread(section: &'static str) -> Self {
+        Fields { section, place: NOWHERE, pairs: Rc::default(), unread: true, refused: false }
+    }
+}
+
+impl<'a> Field<'a> {
+    /// A value in a list that this field holds.
+    fn item(&self, node: &'a Node) -> Field<'a> {
+        Field { name: self.name, name_place: node.place, node }
+    }
+
+    /// Where the value stands.
+    pub fn place(&self) -> Place {
+        self.node.place
+    }
+
+    pub fn at<T>(&self, value: T) -> At<T> {
+        At { value, place: self.node.place }
+    }
+}
+
+impl Reader {
+    pub fn new(problems: Problems, file: &Path) -> Result<Self> {
+        let folder = match file.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let folder = std::path::absolute(folder).or_refused(|| format!("{}", file.display()))?;
+        Ok(Reader { problems, folder })
+    }
+
+    /// Notes that a value is not what was expected; says nothing where a variable couldn't be expanded.
+    pub fn expected<T>(&mut self, field: Field<'_>, what: &str) -> Option<T> {
+        if !matches!(&field.node.kind, Kind::Scalar(scalar) if scalar.broken) {
+            self.note(field, format_args!("expected {what}, found {}", found(field.node)));
+        }
+        None
+    }
+
+    /// Notes a problem of a field's value.
+    pub fn wrong<T>(&mut self, field: Field<'_>, message: impl std::fmt::Display) -> Option<T> {
+        self.note(field, message);
+        None
+    }
+
+    /// As [`Reader::wrong`], for a caller that goes on.
+    pub fn note(&mut self, field: Field<'_>, message: impl std::fmt::Display) {
+        self.problems.add(field.place(), format_args!("`{}`: {message}", one_line(field.name)));
+    }
+
+    /// A field that must be there.
+    pub fn need<'a>(&mut self, fields: &'a Fields, name: &'static str) -> Option<Field<'a>> {
+        let field = fields.get(name);
+        if field.is_none() && !fields.unread {
+            self.problems.add(fields.place, format!("{} needs `{name}`", fields.section));
+        }
+        field
+    }
+
+    /// The fields of a section; nothing written counts as no fields. `None` where it is no mapping.
+    pub fn section(&mut self, field: Field<'_>, words: &Words) -> Option<Fields> {
+        let pairs = match &field.node.kind {
+            Kind::Map(pairs) => pairs.clone(),
+            Kind::Scalar(_) if field.node.is_null() => Rc::default(),
+            _ => return self.expected(field, &format!("a mapping with the fields {}", words.fields.join(", "))),
+        };
+        let mut refused = false;
+        for (key, _) in pairs.iter() {
+            let Some(name) = key.text() else {
+                refused = true;
+                self.problems.add(key.place, "expected the name of a field, found a list or a mapping");
+                continue;
+            };
+            if !words.fields.contains(&name) {
+                refused = true;
+                let message = unknown("field", name, words);
+                self.problems.add(key.place, message);
+            }
+        }
+        Some(Fields { section: words.section, place: field.name_place, pairs, unread: false, refused })
+    }
+
+    /// A mapping whose fields are names that the user chose.
+    pub fn names<'a>(&mut self, field: Field<'a>, what: &str) -> Option<Vec<Field<'a>>> {
+        let Kind::Map(pairs) = &field.node.kind else { return self.expected(field, what) };
+        let mut fields = Vec::new();
+        for (key, node) in pairs.iter() {
+            match key.text() {
+                Some(name) => fields.push(Field { name, name_place: key.place, node }),
+                None => self.problems.add(key.place, "expected a name, found a list or a mapping"),
+            }
+        }
+        Some(fields)
+    }
+
+    /// Exactly one field of a section that offers several, such as `parquet` or `stdout`.
+    pub fn one_of<'a>(&mut self, fields: &'a Fields, names: &[&'static str]) -> Option<Field<'a>> {
+        let there: Vec<Field<'a>> = names.iter().filter_map(|name| fields.get(name)).collect();
+        match there[..] {
+            [one] => Some(one),
+            [] if fields.unread || fields.refused => None,
+            [] => {
+                self.problems.add(fields.place, format!("{} needs one of: {}", fields.section, names.join(", ")));
+                None
+            }
+            [first, second, ..] => {
+                let message = format!("`{}` and `{}` exclude each other, write one", first.name, second.name);
+                self.problems.add(second.name_place.max(first.name_place), message);
+                None
+            }
+        }
+    }
+
+    /// A list's values.
+    pub fn list<'a>(&mut self, field: Field<'a>, what: &str) -> Option<Vec<Field<'a>>> {
+        match &field.node.kind {
+            Kind::List(items) => Some(items.iter().map(|item| field.item(item)).collect()),
+            Kind::Scalar(_) => self.expected(field, &format!("a list of {what} in brackets")),
+            Kind::Map(_) => self.expected(field, &format!("a list of {what}")),
+        }
+    }
+
+    /// Text that isn't empty.
+    pub fn text(&mut self, field: Field<'_>, what: &str) -> Option<At<String>> {
+        let Kind::Scalar(scalar) = &field.node.kind else { return self.expected(field, what) };
+        if scalar.broken {
+            return None;
+        }
+        let is_text = !scalar.plain || scalar.written.is_some() || matches!(plain(&scalar.text), Plain::Text);
+        if !is_text && !field.node.is_null() {
+            return self.expected(field, &format!("{what} (a text, in quotes if it is meant)"));
+        }
+        if scalar.text.is_empty() || !is_text {
+            return self.expected(field, what);
+        }
+        Some(field.at(scalar.text.clone()))
+    }
+
+    /// A name that can be the name of a folder.
+    pub fn name(&mut self, field: Field<'_>, what: &str) -> Option<At<String>> {
+        let name = self.text(field, what)?;
+        match name_fault(&name) {
+            None => Some(name),
+            Some(fault) => self.wrong(field, fault),
+        }
+    }
+
+    /// Texts, each once.
+    pub fn texts(&mut self, field: Field<'_>, what: &str) -> Option<Vec<At<String>>> {
+        let mut texts: Vec<At<String>> = Vec::new();
+        for item in self.list(field, what)? {
+            let Some(text) = self.text(item, what) else { continue };
+            if texts.iter().any(|other| other.value == text.value) {
+                self.note(item, "this is listed twice");
+            } else {
+                texts.push(text);
+            }
+        }
+        Some(texts)
+    }
+
+    /// As [`Reader::texts`], with at least one.
+    pub fn some_texts(&mut self, field: Field<'_>, what: &str) -> Option<Vec<At<String>>> {
+        let texts = self.texts(field, what)?;
+        self.not_empty(field)?;
+        Some(texts)
+    }
+
+    /// Notes that a list is empty.
+    pub fn not_empty(&mut self, field: Field<'_>) -> Option<()> {
+        match &field.node.kind {
+            Kind::List(items) if items.is_empty() => self.wrong(field, "the list is empty"),
+            _ => Some(()),
+        }
+    }
+
+    /// A whole number within bounds.
+    pub fn integer(&mut self, field: Field<'_>, least: i64, most: i64) -> Option<i64> {
+        let what = match (least, most) {
+            (0, i64::MAX) => "a whole number".to_string(),
+            (least, i64::MAX) => format!("a whole number, at least {least}"),
+            (least, most) => format!("a whole number from {least} to {most}"),
+        };
+        let integer = match self.plain(field, &what)? {
+            Plain::Integer(integer) => integer,
+            // 1e6 is a whole number too. Beyond 2^53 a float no longer says which.
+            #[allow(clippy::cast_possible_truncation)]
+            Plain::Float(float) if float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0 => float as i64,
+            _ => return self.expected(field, &what),
+        };
+        if (least..=most).contains(&integer) { Some(integer) } else { self.expected(field, &what) }
+    }
+
+    /// As [`Reader::integer`], for counts.
+    pub fn count(&mut self, field: Field<'_>, least: usize, most: usize) -> Option<usize> {
+        let bound = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.integer(field, bound(least), bound(most)).and_then(|n| usize::try_from(n).ok())
+    }
+
+    /// A finite number for which `fits` holds; `what` says so in words.
+    pub fn number(&mut self, field: Field<'_>, what: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
+        let number = match self.plain(field, what)? {
+            #[allow(clippy::cast_precision_loss)]
+            Plain::Integer(integer) => integer as f64,
+            Plain::Float(float) => float,
+            _ => return self.expected(field, what),
+        };
+        if number.is_finite() && fits(number) { Some(number) } else { self.expected(field, what) }
+    }
+
+    /// What an unquoted or expanded scalar stands for.
+    fn plain(&mut self, field: Field<'_>, what: &str) -> Option<Plain> {
+        match &field.node.kind {
+            Kind::Scalar(scalar) if !scalar.broken && (scalar.plain || scalar.written.is_some()) => {
+                Some(plain(scalar.text.trim()))
+            }
+            _ => self.expected(field, what),
+        }
+    }
+
+    /// One of a few words.
+    pub fn word<T: Copy>(&mut self, field: Field<'_>, words: &[(&'static str, T)], later: &[&str]) -> Option<T> {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        let what = format!("one of: {}", names.join(", "));
+        let Some(text) = field.node.text() else { return self.expected(field, &what) };
+        if let Some((_, value)) = words.iter().find(|(name, _)| *name == text) {
+            return Some(*value);
+        }
+        if later.contains(&text) {
+            return self.wrong(field, not_yet(text));
+        }
+        // Nothing near is said of an expanded value: it may be a secret.
+        if !field.node.is_written() {
+            return self.expected(field, &what);
+        }
+        let near = did_you_mean(text, names);
+        self.wrong(field, format_args!("expected {what}, found {}{near}", found(field.node)))
+    }
+
+    /// A duration; bare integers are steps.
+    pub fn span(&mut self, field: Field<'_>, may_be_zero: bool) -> Option<At<Span>> {
+        const WHAT: &str = "a duration such as 30m, 6h or 3mo, or a number of steps";
+        let Kind::Scalar(scalar) = &field.node.kind else { return self.expected(field, WHAT) };
+        if scalar.broken || field.node.is_null() {
+            return self.expected(field, WHAT);
+        }
+        match Span::parse(&scalar.text) {
+            Ok(span) if span.is_zero() && !may_be_zero => self.wrong(field, "a duration of zero has no meaning here"),
+            Ok(span) => Some(field.at(span)),
+            Err(_) if scalar.written.is_some() => self.expected(field, WHAT),
+            Err(message) => self.wrong(field, message),
+        }
+    }
+
+    /// A point in time.
+    pub fn moment(&mut self, field: Field<'_>) -> Option<At<Moment>> {
+        const WHAT: &str = "a date (2014-01-31), a time (2014-01-31T12:00:00Z) or an integer step";
+        let Kind::Scalar(scalar) = &field.node.kind else { return self.expected(field, WHAT) };
+        if scalar.broken || field.node.is_null() {
+            return self.expected(field, WHAT);
+        }
+        match Moment::parse(&scalar.text) {
+            Ok(moment) => Some(field.at(moment)),
+            Err(_) => self.expected(field, WHAT),
+        }
+    }
+
+    /// A path or a URL of an object store.
+    pub fn location(&mut self, field: Field<'_>) -> Option<At<Location>> {
+        let text = self.text(field, "a path or an s3://, gs:// or az:// URL")?;
+        match text.split_once("://") {
+            Some(("s3" | "gs" | "az", rest)) if !rest.trim_matches('/').is_empty() => {
+                Some(field.at(Location(text.value)))
+            }
+            Some(("s3" | "gs" | "az", _)) => self.expected(field, "a bucket behind ://"),
+            Some(_) => self.expected(field, "a path or an s3://, gs:// or az:// URL"),
+            None => Some(field.at(self.beside(&text))),
+        }
+    }
+
+    /// A path, made absolute against the folder of the pipeline file.
+    pub fn beside(&self, path: &str) -> Location {
+        let joined = self.folder.join(path);
+        let absolute = std::path::absolute(&joined).unwrap_or(joined);
+        let text = absolute.to_string_lossy();
+        let trimmed = text.trim_end_matches('/');
+        Location(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
+    }
+}

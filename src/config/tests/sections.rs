@@ -1,0 +1,201 @@
+//! What can be wrong in each section, at its exact place.
+
+use super::*;
+
+#[test]
+fn words_of_later_versions_say_so() {
+    let cases = [
+        ("name: a\nsource: { kafka: { topic: t } }\nrecord: { time: t, values: [x] }", "2:11", "kafka"),
+        (&format!("{SMALLEST}sink: {{ kafka: {{ topic: t }} }}"), "4:9", "kafka"),
+        (&format!("{SMALLEST}dead_letters: {{ kafka: {{ topic: t }} }}"), "4:17", "kafka"),
+        (&format!("{SMALLEST}on: {{ tombstone: skip }}"), "4:7", "tombstone"),
+        (&format!("{SMALLEST}runtime: {{ linger: 5ms }}"), "4:12", "linger"),
+        (&format!("{SMALLEST}stages: [ infer: {{ model: m, mode: sequence }} ]"), "4:36", "sequence"),
+        (&format!("{SMALLEST}stages: [ infer: {{ model: m, layout: time_first }} ]"), "4:30", "layout"),
+    ];
+    for (text, place, word) in cases {
+        let found = problems(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("{place}: ")), "{found:?}");
+        assert!(found[0].ends_with(&format!("`{word}` is not in this version of kolk")), "{found:?}");
+    }
+    for (line, place, word) in [
+        ("  patch: 24", "8:3", "patch"),
+        ("  known_ahead: [h]", "8:3", "known_ahead"),
+        ("  loss: quantile(0.1, 0.9)", "8:9", "quantile"),
+        ("  head: [ { dropout: 0.1, dense: 3 } ]", "8:13", "dropout"),
+        ("  split: { by_key: hash }", "8:12", "by_key"),
+    ] {
+        let found = train(line);
+        assert!(found.len() == 1 && found[0].starts_with(place) && found[0].contains(word), "{line}: {found:?}");
+        assert!(found[0].ends_with("is not in this version of kolk"), "{found:?}");
+    }
+    let text = "stages: [ infer: { model: m } ]\n\
+                train: { target: x, layers: [ { gru: 3, bidirectional: true }, { dropout: 0.2 } ] }";
+    assert_eq!(
+        more(text),
+        ["5:41: `bidirectional` is not in this version of kolk", "5:66: `dropout` is not in this version of kolk"]
+    );
+    assert_eq!(more("on: { reorder: 5s }"), ["4:16: `reorder`: reordering is not in this version of kolk, only 0s is"]);
+}
+
+#[test]
+fn stages_are_checked_against_each_other() {
+    let infer = "{ infer: { model: m } }";
+    let cases = [
+        ("[ score: { actual: x } ]".to_string(), "4:11: `score` needs an `infer` before it"),
+        (format!("[ {infer}, {infer} ]"), "4:38: a second `infer`, the first is in line 4"),
+        (
+            "[ { resample: { every: 1h } }, { resample: { every: 1d } } ]".into(),
+            "4:42: a second `resample`, the first is in line 4",
+        ),
+        (
+            format!("[ {{ resample: {{ every: 1h, fill: linear, max_gap: 6h, delay: 5h }} }}, {infer} ]"),
+            "4:42: `fill: linear` looks ahead: before `infer` it needs `max_gap`, and a `delay` at least as long",
+        ),
+        (
+            format!("[ {{ resample: {{ every: 1h, fill: linear }} }}, {infer} ]"),
+            "4:42: `fill: linear` looks ahead: before `infer` it needs `max_gap`, and a `delay` at least as long",
+        ),
+        (format!("[ {{ resample: {{ every: 1h, fill: linear, max_gap: 6h, delay: 6h }} }}, {infer} ]"), ""),
+        ("[ infer: { model: m, mode: window } ]".into(), "4:11: `infer` needs `window` in mode window"),
+        ("[ infer: { model: m, window: 3 } ]".into(), "4:30: `window` is only for mode window"),
+        ("[ infer: { model: m, mode: window, window: 0 } ]".into(), "4:52: `window`: expected a whole number from 1"),
+        ("[ infer: { mode: carry } ]".into(), "4:11: `infer` needs `model`"),
+        ("[ infer: { model: m/0 } ]".into(), "4:27: `model`: expected a version behind /"),
+        ("[ infer: { model: ../m } ]".into(), "4:27: `model`: a name begins with a letter"),
+        ("[ infer: { model: m, ttl: 0s } ]".into(), "4:35: `ttl`: a duration of zero has no meaning here"),
+        ("[ infer ]".into(), "4:11: `stages`: expected a stage such as"),
+        ("[ filter: { where: 5 } ]".into(), "4:28: `where`: expected a condition"),
+        ("[ calendar: { features: [hour], timezone: Europe/Berln } ]".into(), "4:51: `timezone`: \"Europe/Berln\""),
+        ("[ calendar: { features: [] } ]".into(), "4:33: `features`: the list is empty"),
+        ("[ lags: { x: [0] } ]".into(), "4:23: `x`: expected a whole number from 1"),
+        (format!("[ {infer}, {{ score: {{ long: 5 }} }} ]"), "4:53: `short` (10) must not be more than `long` (5)"),
+        (format!("[ {infer}, {{ score: {{ tail: 2 }} }} ]"), "4:53: `tail`: expected a probability"),
+    ];
+    for (text, expected) in cases {
+        let found = more(&format!("stages: {text}"));
+        match expected {
+            "" => assert!(found.is_empty(), "{text}: {found:?}"),
+            expected => assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_train_section_is_checked() {
+    for (fields, expected) in [
+        ("  targets: [x]", "8:3: `target` and `targets` exclude each other, write one"),
+        ("  epochs: 1\n  updates: 2", "9:3: `epochs` and `updates` exclude each other, write one"),
+        ("  horizon: 0", "8:12: `horizon`: expected a whole number from 1 to 65536, found the number 0"),
+        ("  horizon: 1.5", "8:12: `horizon`: expected a whole number from 1 to 65536, found the number 1.5"),
+        ("  horizon: soon", "8:12: `horizon`: expected a whole number from 1 to 65536, found the text \"soon\""),
+        ("  horizon: '24'", "8:12: `horizon`: expected a whole number from 1 to 65536, found the text \"24\""),
+        ("  horizon:", "8:3: `horizon`: expected a whole number from 1 to 65536, found nothing"),
+        ("  window: 10", "8:3: `window` does not belong into `train`: write it under `infer`"),
+        ("  residual: seasonal", "8:13: `residual`: expected seasonal(24)"),
+        ("  residual: seasonal(0)", "8:13: `residual`: expected seasonal(rows)"),
+        ("  loss: hubert", "8:9: `loss`: expected one of: mse, mae, huber, huber(0.5), found the text \"hubert\", did"),
+        ("  loss: huber(-1)", "8:9: `loss`: expected huber(delta)"),
+        ("  optimizer: { adam: { beta_1: 1 } }", "8:32: `beta_1`: expected a number from 0 to below 1"),
+        ("  optimizer: { sgd: {} }", "8:16: unknown field `sgd` in `optimizer` (there are: adam)"),
+        ("  clip_norm: .nan", "8:14: `clip_norm`: expected a number above 0"),
+        ("  split: { per_key: [0.7, 0.3, 0.1] }", "8:21: `per_key`: the shares add up to 1.1000"),
+        ("  split: { per_key: [0.7, 0.3] }", "8:21: `per_key`: expected 3 shares"),
+        ("  split: { at: [2014-02-01, 2014-01-01] }", "8:29: `at`: test can't start before validation"),
+        ("  split: { at: [2014-02-01, 5] }", "8:29: `at`: one is a time and the other an integer step"),
+        ("  split: { rows: [0, 1, 1] }", "8:19: `rows`: expected a whole number, at least 1"),
+        ("  split: { last: 4, column: c }", "8:21: `last` and `column` exclude each other, write one"),
+        ("  refit: always", "8:10: `refit`: expected one of: none, best_epochs"),
+        ("  head: [ dense: 0 ]", "8:18: `dense`: expected a whole number from 1"),
+    ] {
+        let found = train(fields);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{fields}: {found:?}");
+    }
+    for fields in ["  split: { rows: [8, 0, 2] }", "  split: { column: part }", "  seed: 1e6", "  optimizer: adam"] {
+        assert_eq!(train(fields), Vec::<String>::new(), "{fields}");
+    }
+    let infer = "stages: [ infer: { model: m } ]\n";
+    for (text, expected) in [
+        ("train: { target: x, layers: [ lstm: 4 ] }".to_string(), "4:1: `train` needs an `infer` under `stages`"),
+        (format!("{infer}train: {{ layers: [ lstm: 4 ] }}"), "5:1: `train` needs one of: target, targets"),
+        (format!("{infer}train: {{ target: x }}"), "5:1: `train` needs `layers`"),
+        (format!("{infer}train: {{ target: x, layers: [] }}"), "5:29: `layers`: needs at least one recurrent layer"),
+        (format!("{infer}train: {{ target: x, layers: [ {{ lstm: 4, gru: 4 }} ] }}"), "5:31: `layers`: expected exact"),
+        (
+            format!("{infer}train: {{ target: x, layers: [ {{ lstm: 4, activation: relu }} ] }}"),
+            "5:42: `activation` is only for simple_rnn, not for lstm",
+        ),
+        (
+            "stages: [ infer: { model: m, mode: window, window: 5 } ]\n\
+             train: { target: x, chunk: 9, layers: [ lstm: 4 ] }"
+                .into(),
+            "5:21: `chunk` is only for mode carry, `infer` is in mode window",
+        ),
+        (
+            "stages: [ { infer: { model: m } }, { score: { step: 3 } } ]\n\
+             train: { target: x, horizon: 2, layers: [ lstm: 4 ] }"
+                .into(),
+            "4:53: `step` is 3, but the horizon is 2",
+        ),
+    ] {
+        let found = more(&text);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn records_places_and_limits_are_checked() {
+    for (text, expected) in [
+        ("name: a/b\nsource: { parquet: { path: i } }\nrecord: { time: t, values: [x] }", "1:7: `name`: a name cons"),
+        ("name: 5\nsource: { parquet: { path: i } }\nrecord: { time: t, values: [x] }", "1:7: `name`: expected a name"),
+        ("name: a\nsource: { parquet: { path: http://x/y } }\nrecord: { time: t, values: [x] }", "2:28: `path`: expec"),
+        ("name: a\nsource: { parquet: { path: s3:// } }\nrecord: { time: t, values: [x] }", "2:28: `path`: expected a"),
+        ("name: a\nsource: { from: 1 }\nrecord: { time: t, values: [x] }", "2:1: `source` needs one of: parquet"),
+        ("name: a\nsource:\nrecord: { time: t, values: [x] }", "2:1: `source` needs one of: parquet"),
+        ("name: a\nrecord: { time: t, values: [x] }", "1:1: the pipeline needs `source`"),
+        ("name: a\nsource: { parquet: { path: i } }\nrecord: { values: [x] }", "3:1: `record` needs `time`"),
+        ("name: a\nsource: { parquet: { path: i } }\nrecord: { time: t }", "3:1: `record` needs `values`"),
+        (
+            "name: a\nsource: { parquet: { path: i } }\nrecord: { time: t, key: k, columns_as_keys: [a], values: [x] }",
+            "3:28: `key` and `columns_as_keys` exclude each other",
+        ),
+        (
+            "name: a\nsource: { parquet: { path: i } }\nrecord: { time: t, columns_as_keys: [a], values: [x, y] }",
+            "3:50: `values`: with `columns_as_keys` there is one value",
+        ),
+        (
+            "name: a\nsource: { parquet: { path: i }, from: 2014-01-02, until: 2014-01-02 }\n\
+             record: { time: t, values: [x] }",
+            "2:58: `until` must be later than `from`",
+        ),
+        (
+            "name: a\nsource: { parquet: { path: i }, from: 2014-01-02, until: 7 }\nrecord: { time: t, values: [x] }",
+            "2:58: `until` and `from`: one is a time, the other a step",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
+    }
+    for (text, expected) in [
+        ("state: { partitions: 5000 }", "4:22: `partitions`: expected a whole number from 1 to 4096"),
+        ("state: { checkpoint_every: 1mo }", "4:28: `checkpoint_every`: expected a duration such as 30s or 5m"),
+        ("state: { checkpoint_every: 30 }", "4:28: `checkpoint_every`: expected a duration such as 30s or 5m"),
+        ("state: [a]", "4:8: `state`: expected a mapping with the fields path, checkpoint_every"),
+        ("runtime: { http: 9464 }", "4:18: `http`: expected an address and a port"),
+        ("sink: { parquet: { path: . } }\ndead_letters: { parquet: { path: . } }", "4:26: output, state and dead let"),
+        ("sink: { parquet: { path: in.parquet } }", "4:26: the sink is the source"),
+        ("sink: { path: out }", "4:9: `path` does not belong into `sink`: write it within parquet"),
+        ("sink: {}", "4:1: `sink` needs one of: parquet, stdout"),
+        ("models: s3://bucket/models", "4:9: `models`: the registry is a local folder"),
+        ("? [a]\n: b", "4:3: expected the name of a field, found a list or a mapping"),
+    ] {
+        let found = more(text);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
+    }
+    let melted = "name: a\nsource: { parquet: { path: s3://b/x/ } }\nrecord: { time: { column: t, unit: ms }, columns_as_keys: [a, b] }";
+    let p = parse(melted).unwrap();
+    assert_eq!((p.source.path.0.as_str(), p.record.values[0].as_str()), ("s3://b/x/", "value"));
+    assert_eq!(p.record.time.value, TimeColumn { column: "t".into(), unit: Some(EpochUnit::Millisecond) });
+    assert!(matches!(&p.record.key, Key::Melted(columns) if columns.len() == 2));
+}

@@ -1,0 +1,301 @@
+//! The section `train`.
+
+use super::read::{Field, Fields, Reader};
+use super::words::{Words, not_yet, unknown};
+use super::{
+    Activation, Adam, At, Cell, Dense, EpsilonForm, Layer, Length, Loss, Mode, Moment, Record, Residual, Split,
+};
+use super::{Train, did_you_mean, one_line};
+
+const TRAIN: Words = Words::new(
+    "`train`",
+    &[
+        "inputs",
+        "target",
+        "targets",
+        "horizon",
+        "residual",
+        "skip",
+        "layers",
+        "head",
+        "chunk",
+        "burn_in",
+        "loss",
+        "optimizer",
+        "clip_norm",
+        "epochs",
+        "updates",
+        "patience",
+        "batch_size",
+        "seed",
+        "seasonality",
+        "split",
+        "refit",
+    ],
+)
+.later(&["known_ahead", "static", "patch"])
+.elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
+const LAYERS: Words = Words::new("`layers`", &["simple_rnn", "rnn", "lstm", "gru"]).later(&["dropout", "layer_norm"]);
+const LAYER_OPTIONS: Words = Words::new("a layer", &["activation"]).later(&["bidirectional", "dropout"]);
+const HEAD: Words = Words::new("`head`", &["dense", "activation"]).later(&["dropout"]);
+const OPTIMIZER: Words = Words::new("`optimizer`", &["adam"]);
+const ADAM: Words = Words::new("`adam`", &["learning_rate", "beta_1", "beta_2", "epsilon", "epsilon_form"]);
+const SPLIT: Words = Words::new("`split`", &["per_key", "at", "rows", "last", "column"]).later(&["by_key"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [TRAIN, LAYERS, LAYER_OPTIONS, HEAD, OPTIMIZER, ADAM, SPLIT];
+
+const MAX_UNITS: usize = 1 << 16;
+const MAX_HORIZON: usize = 1 << 16;
+const ANY: usize = usize::MAX;
+
+/// Reads `train`.
+pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode: Mode) -> Option<At<Train>> {
+    let fields = reader.section(field, &TRAIN)?;
+    for carried in ["chunk", "burn_in"].into_iter().filter_map(|name| fields.get(name)) {
+        if mode == Mode::Window {
+            let message = format!("`{}` is only for mode carry, `infer` is in mode window", carried.name);
+            reader.problems.add(carried.name_place, message);
+        }
+    }
+    let targets = match reader.one_of(&fields, &["target", "targets"]) {
+        Some(field) if field.name == "target" => reader.text(field, "a column").into_iter().collect(),
+        Some(field) => reader.some_texts(field, "columns").unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let inputs = match fields.get("inputs") {
+        Some(field) => reader.some_texts(field, "columns").unwrap_or_default(),
+        None => record.values.iter().map(|name| At::default_value(name.value.clone())).collect(),
+    };
+    let layers = reader.need(&fields, "layers").and_then(|f| layers(reader, f)).unwrap_or_default();
+    let mut count = |name, least, most| fields.get(name).and_then(|f| reader.count(f, least, most));
+    let horizon = count("horizon", 1, MAX_HORIZON).unwrap_or(1);
+    let chunk = count("chunk", 1, ANY).unwrap_or(64);
+    let burn_in = count("burn_in", 0, ANY).unwrap_or(0);
+    let patience = count("patience", 1, ANY);
+    let batch_size = count("batch_size", 1, ANY).unwrap_or(32);
+    let seed = count("seed", 0, ANY).unwrap_or(7);
+    let seasonality = count("seasonality", 1, MAX_HORIZON);
+    let refits = [("none", false), ("best_epochs", true)];
+    let value = Train {
+        inputs,
+        targets,
+        horizon,
+        residual: fields.get("residual").and_then(|f| residual(reader, f)).unwrap_or_default(),
+        skip_linear: fields
+            .get("skip")
+            .and_then(|f| reader.word(f, &[("none", false), ("linear", true)], &[]))
+            .unwrap_or_default(),
+        layers,
+        head: fields.get("head").and_then(|f| head(reader, f)).unwrap_or_default(),
+        chunk,
+        burn_in,
+        loss: fields.get("loss").and_then(|f| loss(reader, f)).unwrap_or(Loss::Mse),
+        optimizer: optimizer(reader, &fields),
+        clip_norm: fields.get("clip_norm").and_then(|f| reader.number(f, "a number above 0", |n| n > 0.0)),
+        length: length(reader, &fields),
+        patience,
+        batch_size,
+        seed: seed as u64,
+        seasonality,
+        split: split(reader, &fields),
+        refit: fields.get("refit").and_then(|f| reader.word(f, &refits, &[])).unwrap_or_default(),
+    };
+    Some(At { value, place: field.name_place })
+}
+
+/// `name`, or `name(a, b)`.
+fn call(text: &str) -> Option<(&str, Vec<&str>)> {
+    let text = text.trim();
+    let Some((name, rest)) = text.split_once('(') else { return Some((text, Vec::new())) };
+    let inside = rest.strip_suffix(')')?;
+    Some((name.trim_end(), inside.split(',').map(str::trim).collect()))
+}
+
+fn residual(reader: &mut Reader, field: Field<'_>) -> Option<Residual> {
+    const WHAT: &str = "one of: last, seasonal(24), none";
+    let parts = field.node.text().and_then(call);
+    match parts.as_ref().map(|(name, arguments)| (*name, &arguments[..])) {
+        Some(("last", [])) => Some(Residual::Last),
+        Some(("none", [])) => Some(Residual::None),
+        Some(("seasonal", [rows])) => match rows.parse() {
+            Ok(rows) if (1..=MAX_HORIZON).contains(&rows) => Some(Residual::Seasonal(rows)),
+            _ => reader.expected(field, &format!("seasonal(rows) with 1 to {MAX_HORIZON} rows")),
+        },
+        Some(("seasonal", _)) => reader.expected(field, "seasonal(24): the rows of a season in parentheses"),
+        _ => reader.expected(field, WHAT),
+    }
+}
+
+fn loss(reader: &mut Reader, field: Field<'_>) -> Option<Loss> {
+    const WHAT: &str = "one of: mse, mae, huber, huber(0.5)";
+    let parts = field.node.text().and_then(call);
+    match parts.as_ref().map(|(name, arguments)| (*name, &arguments[..])) {
+        Some(("mse", [])) => Some(Loss::Mse),
+        Some(("mae", [])) => Some(Loss::Mae),
+        Some(("huber", [])) => Some(Loss::Huber { delta: 1.0 }),
+        Some(("huber", [delta])) => match delta.parse::<f64>() {
+            Ok(delta) if delta > 0.0 && delta.is_finite() => Some(Loss::Huber { delta }),
+            _ => reader.expected(field, "huber(delta) with a number above 0"),
+        },
+        Some((name @ ("quantile" | "cross_entropy"), _)) => reader.wrong(field, not_yet(name)),
+        Some((name, [])) if field.node.is_written() => {
+            let near = did_you_mean(name, ["mse", "mae", "huber"]);
+            reader.wrong(field, format_args!("expected {WHAT}, found the text \"{}\"{near}", one_line(name)))
+        }
+        _ => reader.expected(field, WHAT),
+    }
+}
+
+fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Layer>>> {
+    let items = reader.list(field, "layers such as { lstm: 50 }")?;
+    if items.is_empty() {
+        return reader.wrong(field, "needs at least one recurrent layer");
+    }
+    Some(items.into_iter().filter_map(|item| layer(reader, item)).collect())
+}
+
+fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Layer>> {
+    let names = reader.names(item, "a layer such as { lstm: 50 }")?;
+    let mut cells = Vec::new();
+    let mut activation = None;
+    let mut refused = false;
+    for field in names {
+        if LAYERS.fields.contains(&field.name) {
+            cells.push(field);
+        } else if field.name == "activation" {
+            activation = Some(field);
+        } else {
+            let options = LAYER_OPTIONS.later.contains(&field.name);
+            let words = if options { &LAYER_OPTIONS } else { &LAYERS };
+            reader.problems.add(field.name_place, unknown("layer", field.name, words));
+            refused = true;
+        }
+    }
+    let [cell] = cells[..] else {
+        if !refused {
+            reader.note(item, format_args!("expected exactly one of: {}", LAYERS.fields.join(", ")));
+        }
+        return None;
+    };
+    let units = reader.count(cell, 1, MAX_UNITS);
+    let kind = match cell.name {
+        "lstm" => Cell::Lstm,
+        "gru" => Cell::Gru,
+        _ => {
+            let words = [("tanh", Activation::Tanh), ("relu", Activation::Relu)];
+            let activation = activation.take().and_then(|field| reader.word(field, &words, &[]));
+            Cell::SimpleRnn(activation.unwrap_or(Activation::Tanh))
+        }
+    };
+    if let Some(field) = activation {
+        reader.problems.add(field.name_place, format!("`activation` is only for simple_rnn, not for {}", cell.name));
+    }
+    Some(At { value: Layer { cell: kind, units: units? }, place: item.place() })
+}
+
+fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Dense>> {
+    let words = [("linear", Activation::Linear), ("tanh", Activation::Tanh), ("relu", Activation::Relu)];
+    let mut head = Vec::new();
+    for item in reader.list(field, "layers such as { dense: 32, activation: relu }")? {
+        let Some(fields) = reader.section(item, &HEAD) else { continue };
+        let units = reader.need(&fields, "dense").and_then(|f| reader.count(f, 1, MAX_UNITS));
+        let activation = fields.get("activation").and_then(|f| reader.word(f, &words, &[])).unwrap_or_default();
+        head.extend(units.map(|units| Dense { units, activation }));
+    }
+    Some(head)
+}
+
+fn optimizer(reader: &mut Reader, fields: &Fields) -> Adam {
+    let mut adam =
+        Adam { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, epsilon_form: EpsilonForm::Keras };
+    let Some(field) = fields.get("optimizer").filter(|field| field.node.text() != Some("adam")) else {
+        return adam;
+    };
+    let options = reader.section(field, &OPTIMIZER).and_then(|fields| {
+        let adam = reader.one_of(&fields, &["adam"])?;
+        reader.section(adam, &ADAM)
+    });
+    let Some(options) = options else { return adam };
+    let mut number = |name, to: &mut f64, what, fits: fn(f64) -> bool| {
+        if let Some(number) = options.get(name).and_then(|f| reader.number(f, what, fits)) {
+            *to = number;
+        }
+    };
+    number("learning_rate", &mut adam.learning_rate, "a number above 0", |n| n > 0.0);
+    number("beta_1", &mut adam.beta_1, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n));
+    number("beta_2", &mut adam.beta_2, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n));
+    number("epsilon", &mut adam.epsilon, "a number above 0", |n| n > 0.0);
+    let forms = [("keras", EpsilonForm::Keras), ("torch", EpsilonForm::Torch)];
+    if let Some(form) = options.get("epsilon_form").and_then(|f| reader.word(f, &forms, &[])) {
+        adam.epsilon_form = form;
+    }
+    adam
+}
+
+fn length(reader: &mut Reader, fields: &Fields) -> Length {
+    if fields.get("epochs").is_some() && fields.get("updates").is_some() {
+        reader.one_of(fields, &["epochs", "updates"]);
+    }
+    let updates = fields.get("updates").and_then(|f| reader.count(f, 1, ANY)).map(Length::Updates);
+    let epochs = fields.get("epochs").and_then(|f| reader.count(f, 1, ANY)).map(Length::Epochs);
+    updates.or(epochs).unwrap_or(Length::Epochs(10))
+}
+
+fn split(reader: &mut Reader, fields: &Fields) -> At<Split> {
+    let default = At::default_value(Split::PerKey([0.7, 0.15, 0.15]));
+    let Some(field) = fields.get("split") else { return default };
+    let Some(fields) = reader.section(field, &SPLIT) else { return default };
+    let Some(kind) = reader.one_of(&fields, SPLIT.fields) else { return default };
+    let value = match kind.name {
+        "per_key" => shares(reader, kind),
+        "at" => instants(reader, kind),
+        "rows" => rows(reader, kind),
+        "last" => reader.count(kind, 1, ANY).map(Split::Last),
+        _ => reader.text(kind, "a column").map(|column| Split::Column(column.value)),
+    };
+    value.map_or(default, |value| kind.at(value))
+}
+
+fn exactly<'a, const N: usize>(reader: &mut Reader, field: Field<'a>, what: &str) -> Option<[Field<'a>; N]> {
+    let items = reader.list(field, what)?;
+    let found = items.len();
+    match items.try_into() {
+        Ok(items) => Some(items),
+        Err(_) => reader.wrong(field, format_args!("expected {N} {what}, found {found}")),
+    }
+}
+
+fn shares(reader: &mut Reader, field: Field<'_>) -> Option<Split> {
+    let items = exactly::<3>(reader, field, "shares (train, validation, test)")?;
+    let shares = items.map(|item| reader.number(item, "a share from 0 to 1", |n| (0.0..=1.0).contains(&n)));
+    let [Some(train), Some(validation), Some(test)] = shares else { return None };
+    if train == 0.0 {
+        return reader.wrong(items[0], "nothing is left to train on");
+    }
+    let sum = train + validation + test;
+    // 0.7 + 0.2 + 0.1 is a little off 1 in binary.
+    if sum > 1.0 + 1e-9 {
+        return reader.wrong(field, format_args!("the shares add up to {sum:.4}, more than 1"));
+    }
+    Some(Split::PerKey([train, validation, test]))
+}
+
+fn instants(reader: &mut Reader, field: Field<'_>) -> Option<Split> {
+    let items = exactly::<2>(reader, field, "times (where validation starts, where test starts)")?;
+    let moments: [Option<At<Moment>>; 2] = items.map(|item| reader.moment(item));
+    let [Some(validation), Some(test)] = moments else { return None };
+    match test.is_before(validation.value) {
+        Some(false) => Some(Split::At([validation.value, test.value])),
+        Some(true) => reader.wrong(items[1], "test can't start before validation"),
+        None => reader.wrong(items[1], "one is a time and the other an integer step"),
+    }
+}
+
+fn rows(reader: &mut Reader, field: Field<'_>) -> Option<Split> {
+    let items = exactly::<3>(reader, field, "numbers of rows (train, validation, test)")?;
+    let counts = [reader.count(items[0], 1, ANY), reader.count(items[1], 0, ANY), reader.count(items[2], 0, ANY)];
+    let [Some(train), Some(validation), Some(test)] = counts else { return None };
+    Some(Split::Rows([train, validation, test]))
+}

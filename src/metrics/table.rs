@@ -1,0 +1,87 @@
+//! Registers metrics and remembers what they are, so that the table in `docs/metrics.md` can be held against them.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Result,
+};
+
+/// What one metric is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Full name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Label names.
+    pub labels: Vec<String>,
+    /// Meaning, a sentence.
+    pub help: String,
+}
+
+impl Row {
+    /// The metric's line of the table in `docs/metrics.md`.
+    pub fn markdown(&self) -> String {
+        let labels: Vec<String> = self.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{}` | {} | {} | {} |", self.name, self.kind, labels.join(", "), self.help)
+    }
+}
+
+/// Makes metrics and registers each.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    pub(super) registry: Registry,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Builder {
+    pub(super) fn counter(&mut self, name: &str, help: &str) -> Result<IntCounter> {
+        self.add(name, "counter", &[], help, IntCounter::new(name, help)?)
+    }
+
+    pub(super) fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+        self.add(name, "counter", labels, help, IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    pub(super) fn gauge(&mut self, name: &str, help: &str) -> Result<IntGauge> {
+        self.add(name, "gauge", &[], help, IntGauge::new(name, help)?)
+    }
+
+    pub(super) fn float_gauge(&mut self, name: &str, help: &str) -> Result<Gauge> {
+        self.add(name, "gauge", &[], help, Gauge::new(name, help)?)
+    }
+
+    pub(super) fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+        self.add(name, "gauge", labels, help, IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    pub(super) fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.add(name, "histogram", &[], help, Histogram::with_opts(options)?)
+    }
+
+    pub(super) fn histograms(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.add(name, "histogram", labels, help, HistogramVec::new(options, labels)?)
+    }
+
+    fn add<M: Collector + Clone + 'static>(
+        &mut self,
+        name: &str,
+        kind: &'static str,
+        labels: &[&str],
+        help: &str,
+        metric: M,
+    ) -> Result<M> {
+        self.registry.register(Box::new(metric.clone()))?;
+        let labels = labels.iter().map(ToString::to_string).collect();
+        self.rows.push(Row { name: name.to_string(), kind, labels, help: help.to_string() });
+        Ok(metric)
+    }
+}

@@ -1,0 +1,146 @@
+//! Building an ONNX graph node by node. Must not live here: which nodes a network needs (`export`).
+
+use super::proto::{
+    AttributeProto, GraphProto, NodeProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, attribute_proto, tensor_proto, tensor_shape_proto, type_proto,
+};
+
+/// One axis of a graph input or output.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Axis {
+    /// A size that a run decides, by name.
+    Open(&'static str),
+    /// A fixed size.
+    Fixed(usize),
+}
+
+/// A graph being built. Nodes stand in the order of their making, so the same calls give the same bytes.
+#[derive(Debug, Default)]
+pub(super) struct Graph(pub(super) GraphProto);
+
+impl Graph {
+    /// Adds a node with one output, which is named `output`, and returns that name.
+    pub(super) fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> String {
+        self.node_with(op, inputs, &[output], attributes);
+        output.to_owned()
+    }
+
+    /// Adds a node. Optional inputs and outputs that are left out are empty names.
+    pub(super) fn node_with(&mut self, op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) {
+        self.0.node.push(NodeProto {
+            input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+            output: outputs.iter().map(|name| (*name).to_owned()).collect(),
+            name: outputs.iter().find(|name| !name.is_empty()).map(|name| (*name).to_owned()),
+            op_type: Some(op.to_owned()),
+            attribute: attributes,
+            ..Default::default()
+        });
+    }
+
+    /// Adds float32 values and returns their name. `meaning` says how they stand in them.
+    pub(super) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32], meaning: &str) -> String {
+        self.initializer(
+            name,
+            shape,
+            tensor_proto::DataType::Float,
+            bytes(values, |value| value.to_le_bytes()),
+            meaning,
+        )
+    }
+
+    /// Adds int64 values and returns their name.
+    pub(super) fn integers(&mut self, name: &str, values: &[i64]) -> String {
+        let raw = bytes(values, |value| value.to_le_bytes());
+        self.initializer(name, &[values.len()], tensor_proto::DataType::Int64, raw, "")
+    }
+
+    fn initializer(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        kind: tensor_proto::DataType,
+        raw: Vec<u8>,
+        meaning: &str,
+    ) -> String {
+        self.0.initializer.push(TensorProto {
+            dims: shape.iter().map(|size| *size as i64).collect(),
+            data_type: Some(kind as i32),
+            name: Some(name.to_owned()),
+            doc_string: (!meaning.is_empty()).then(|| meaning.to_owned()),
+            raw_data: Some(raw),
+            ..Default::default()
+        });
+        name.to_owned()
+    }
+
+    /// Declares a float32 input of the graph.
+    pub(super) fn input(&mut self, name: &str, axes: &[Axis]) {
+        self.0.input.push(value_info(name, axes));
+    }
+
+    /// Declares a float32 output of the graph.
+    pub(super) fn output(&mut self, name: &str, axes: &[Axis]) {
+        self.0.output.push(value_info(name, axes));
+    }
+}
+
+/// An integer attribute.
+pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(attribute_proto::AttributeType::Int as i32),
+        i: Some(value),
+        ..Default::default()
+    }
+}
+
+/// A list of strings as attribute.
+pub(super) fn strings(name: &str, values: &[&str]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(attribute_proto::AttributeType::Strings as i32),
+        strings: values.iter().map(|value| value.as_bytes().to_vec()).collect(),
+        ..Default::default()
+    }
+}
+
+/// A string attribute.
+pub(super) fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(attribute_proto::AttributeType::String as i32),
+        s: Some(value.as_bytes().to_vec()),
+        ..Default::default()
+    }
+}
+
+/// An entry of the model's metadata.
+pub(super) fn metadata(key: &str, value: String) -> StringStringEntryProto {
+    StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) }
+}
+
+fn value_info(name: &str, axes: &[Axis]) -> ValueInfoProto {
+    let dim = axes
+        .iter()
+        .map(|axis| tensor_shape_proto::Dimension {
+            value: Some(match axis {
+                Axis::Open(name) => tensor_shape_proto::dimension::Value::DimParam((*name).to_owned()),
+                Axis::Fixed(size) => tensor_shape_proto::dimension::Value::DimValue(*size as i64),
+            }),
+            ..Default::default()
+        })
+        .collect();
+    let tensor = type_proto::Tensor {
+        elem_type: Some(tensor_proto::DataType::Float as i32),
+        shape: Some(TensorShapeProto { dim }),
+    };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn bytes<T: Copy, const N: usize>(values: &[T], to_le: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|value| to_le(*value)).collect()
+}

@@ -1,0 +1,142 @@
+//! The layers of a network as rows of a table, counted and named as Keras does.
+//! Must not live here: the graphs of others (`foreign`), drawing the table (`cli::summary`).
+
+use super::{Architecture, CellKind};
+
+/// One layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Name, `lstm_1`.
+    pub name: String,
+    /// Type, `LSTM`.
+    pub kind: String,
+    /// Shape of its output after the batch axis; `None`: open. Empty: unknown.
+    pub shape: Vec<Option<usize>>,
+    /// Numbers in it.
+    pub parameters: usize,
+    /// Bytes they take.
+    pub bytes: usize,
+    /// Whether they were learned by gradient; statistics are not.
+    pub trainable: bool,
+}
+
+/// Gives names as Keras does: `dense`, `dense_1`, …
+#[derive(Debug, Default)]
+pub(super) struct Names(Vec<String>);
+
+impl Names {
+    pub(super) fn next(&mut self, kind: &str) -> String {
+        let count = self.0.iter().filter(|known| *known == kind).count();
+        self.0.push(kind.to_owned());
+        let mut name = String::new();
+        for (i, c) in kind.chars().enumerate() {
+            // A capital that starts a word: `SimpleRNN` is simple_rnn, `LSTM` is lstm.
+            let after_small = i > 0 && kind.chars().nth(i - 1).is_some_and(char::is_lowercase);
+            if c.is_uppercase() && after_small {
+                name.push('_');
+            }
+            name.extend(c.to_lowercase());
+        }
+        if count > 0 { format!("{name}_{count}") } else { name }
+    }
+}
+
+impl CellKind {
+    /// Parameters of a layer of this cell over `inputs` features, with `biases` biases per gate.
+    fn parameters(self, inputs: usize, units: usize, biases: usize) -> usize {
+        self.gates() * units * (inputs + units + biases)
+    }
+}
+
+impl Architecture {
+    /// The layers in their order. `window`: the rows that a window model sees at once; without it every layer gives an
+    /// output per step, of any number of steps.
+    pub fn layer_table(&self, window: Option<usize>) -> Vec<Layer> {
+        let mut names = Names::default();
+        let mut rows = Vec::new();
+        let steps = |width: usize| vec![window, Some(width)];
+        let last = |width: usize| if window.is_some() { vec![Some(width)] } else { vec![None, Some(width)] };
+        let mut push = |name: String, kind: &str, shape: Vec<Option<usize>>, parameters: usize, trainable: bool| {
+            let bytes = parameters * size_of::<f32>();
+            rows.push(Layer { name, kind: kind.into(), shape, parameters, bytes, trainable });
+        };
+        if self.scaling {
+            push("scaling".into(), "Normalization", steps(self.features), 2 * self.features, false);
+        }
+        let mut width = self.network.len();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let biases = if super::layout::has_two_biases(layer) { 2 } else { 1 };
+            let kind = layer.cell.keras_name();
+            let shape = if i + 1 == self.layers.len() { last(layer.units) } else { steps(layer.units) };
+            push(names.next(kind), kind, shape, layer.cell.parameters(width, layer.units, biases), true);
+            width = layer.units;
+        }
+        for units in self.head.iter().map(|dense| dense.units).chain([self.outputs]) {
+            push(names.next("Dense"), "Dense", last(units), (width + 1) * units, true);
+            width = units;
+        }
+        if !self.skip.is_empty() {
+            push("skip".into(), "Dense", last(self.outputs), self.skip.len() * self.outputs, true);
+        }
+        if self.scaling {
+            push("output_scaling".into(), "Rescaling", last(self.outputs), 2 * self.outputs, false);
+        }
+        if !self.residual.is_empty() {
+            push("residual".into(), "Add", last(self.outputs), 0, true);
+        }
+        rows
+    }
+
+    /// The layers in a few words, `LSTM(50), Dense(32, relu), Dense(1)`.
+    pub fn in_words(&self) -> String {
+        let recurrent = self.layers.iter().map(|layer| format!("{}({})", layer.cell.keras_name(), layer.units));
+        let head = self.head.iter().map(|dense| match dense.activation {
+            super::DenseActivation::Linear => format!("Dense({})", dense.units),
+            super::DenseActivation::Relu => format!("Dense({}, relu)", dense.units),
+            super::DenseActivation::Tanh => format!("Dense({}, tanh)", dense.units),
+        });
+        let words: Vec<String> = recurrent.chain(head).chain([format!("Dense({})", self.outputs)]).collect();
+        words.join(", ")
+    }
+
+    /// Numbers that training learns.
+    pub fn parameters(&self) -> usize {
+        self.layer_table(None).iter().filter(|layer| layer.trainable).map(|layer| layer.parameters).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::{plain, rich};
+
+    /// The table counts what the tensors hold.
+    #[test]
+    fn parameters_are_the_values_of_the_tensors() {
+        for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru] {
+            for mut architecture in [rich(), plain(3, &[(cell, 7), (cell, 5)])] {
+                architecture.layers[0].cell = cell;
+                let values: usize = architecture.tensor_shapes().iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+                let counted: usize = architecture.layer_table(None).iter().map(|layer| layer.parameters).sum();
+                assert_eq!(counted, values, "{architecture:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_keras() {
+        let mut names = Names::default();
+        let kinds = ["SimpleRNN", "LSTM", "LSTM", "GRU", "Dense", "Dense", "SimpleRNN"];
+        let found: Vec<String> = kinds.iter().map(|kind| names.next(kind)).collect();
+        assert_eq!(found, ["simple_rnn", "lstm", "lstm_1", "gru", "dense", "dense_1", "simple_rnn_1"]);
+    }
+
+    #[test]
+    fn a_network_in_words() {
+        assert_eq!(plain(1, &[(CellKind::Lstm, 50)]).in_words(), "LSTM(50), Dense(1)");
+        assert_eq!(
+            rich().in_words(),
+            "LSTM(7), GRU(5), SimpleRNN(4), SimpleRNN(6), Dense(9, relu), Dense(3, tanh), Dense(4), Dense(3)"
+        );
+    }
+}

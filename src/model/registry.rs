@@ -1,0 +1,431 @@
+//! The registry on disk: `<root>/<name>/<n>/` with `model.onnx`, `manifest.json`, `report.html`, and
+//! `<root>/<name>/champion`. Must not live here: what is in a graph (`import`), and who becomes champion (`train`).
+//!
+//! A version is written aside, synced, and renamed whole, so that it is there completely or not at all; it never changes
+//! after that. Two that publish at once get different numbers, because a rename onto a version fails.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::Manifest;
+use crate::config::did_you_mean;
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// The graph of a version.
+pub const MODEL: &str = "model.onnx";
+/// What the graph promises.
+pub const MANIFEST: &str = "manifest.json";
+/// What training says about it.
+pub const REPORT: &str = "report.html";
+const CHAMPION: &str = "champion";
+/// Format of the manifest that this program writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// One version, opened: its files are those that were published.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// Name of the model.
+    pub name: String,
+    /// Number of the version, from 1.
+    pub number: u64,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// `model.onnx`, as it was checked.
+    pub onnx: Vec<u8>,
+}
+
+/// A model of the registry: which versions there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name of the model.
+    pub name: String,
+    /// Its versions, ascending.
+    pub versions: Vec<u64>,
+    /// The version that `model: name` means.
+    pub champion: Option<u64>,
+}
+
+/// All models under `root`, by name; none if there is no such folder.
+pub fn list(root: &Path) -> Result<Vec<Entry>> {
+    let names = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::refused(format!("read the registry {}: {error}", root.display()))),
+    };
+    let mut found = Vec::new();
+    for entry in names {
+        let entry = entry.or_refused(|| format!("read the registry {}", root.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if check_name(&name).is_err() || !entry.path().is_dir() {
+            continue;
+        }
+        let versions = versions(&entry.path())?;
+        if !versions.is_empty() {
+            let champion = champion(root, &name)?;
+            found.push(Entry { name, versions, champion });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Opens `name` (its champion) or `name/3`, and checks each file against the manifest's sha256. Refused, with the
+/// nearest name or the versions there are, if there is no such thing or if it was changed.
+pub fn open(root: &Path, target: &str) -> Result<Version> {
+    let (name, number) = find(root, target)?;
+    let folder = root.join(&name).join(number.to_string());
+    let manifest = read_manifest(&folder)?;
+    let mut onnx = None;
+    for (file, expected) in &manifest.files {
+        let path = folder.join(file);
+        let bytes = fs::read(&path).or_refused(|| format!("read {}", path.display()))?;
+        let found = sha256(&bytes);
+        if found != *expected {
+            return Err(Error::refused(format!(
+                "{} is not what was published: its sha256 is {found}, the manifest says {expected}; restore it or publish \
+                 a new version",
+                path.display()
+            )));
+        }
+        if file == MODEL {
+            onnx = Some(bytes);
+        }
+    }
+    let onnx = onnx
+        .ok_or_else(|| Error::refused(format!("{} names no {MODEL} under files", folder.join(MANIFEST).display())))?;
+    Ok(Version { name, number, folder, manifest, onnx })
+}
+
+/// Name and number that `name` or `name/3` means, without opening it.
+pub fn find(root: &Path, target: &str) -> Result<(String, u64)> {
+    let (name, number) = match target.split_once('/') {
+        None => (target, None),
+        Some((name, number)) => (name, Some(number)),
+    };
+    check_name(name)?;
+    let models = list(root)?;
+    let Some(entry) = models.iter().find(|entry| entry.name == name) else {
+        let names: Vec<&str> = models.iter().map(|entry| entry.name.as_str()).collect();
+        let there = if names.is_empty() { "it is empty".into() } else { format!("there are: {}", names.join(", ")) };
+        return Err(Error::refused(format!(
+            "there is no model \"{name}\" in {} ({there}){}",
+            root.display(),
+            did_you_mean(name, names.iter().copied())
+        )));
+    };
+    let there = entry.versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let number = match number {
+        Some(text) => text.parse().map_err(|_| {
+            Error::refused(format!("\"{target}\": after the slash stands a version's number (there are: {there})"))
+        })?,
+        None => entry.champion.ok_or_else(|| {
+            Error::refused(format!(
+                "model \"{name}\" in {} has no champion: name a version, as {name}/{}",
+                root.display(),
+                entry.versions.last().unwrap_or(&1)
+            ))
+        })?,
+    };
+    if !entry.versions.contains(&number) {
+        return Err(Error::refused(format!(
+            "model \"{name}\" in {} has no version {number} (there are: {there})",
+            root.display()
+        )));
+    }
+    Ok((entry.name.clone(), number))
+}
+
+/// The manifest of a version's folder.
+pub fn read_manifest(folder: &Path) -> Result<Manifest> {
+    let path = folder.join(MANIFEST);
+    let text = fs::read(&path).or_refused(|| format!("read {}", path.display()))?;
+    let json: serde_json::Value = serde_json::from_slice(&text).or_refused(|| format!("read {}", path.display()))?;
+    // Looked at first: another format need not have the fields of this one.
+    if json["format"] != FORMAT {
+        return Err(Error::refused(format!(
+            "{} has format {}, this program reads format {FORMAT}",
+            path.display(),
+            json["format"]
+        )));
+    }
+    serde_json::from_value(json).or_refused(|| format!("read {}", path.display()))
+}
+
+/// Publishes a version under `manifest.name` with the next free number, and returns it opened. `manifest.files` is
+/// filled in here. The champion stays who it was: see [`set_champion`].
+pub fn publish(root: &Path, mut manifest: Manifest, onnx: &[u8], report: &str) -> Result<Version> {
+    check_name(&manifest.name)?;
+    let name = manifest.name.clone();
+    let home = root.join(&name);
+    fs::create_dir_all(&home).or_failed(|| format!("create {}", home.display()))?;
+    manifest.format = FORMAT;
+    manifest.files = BTreeMap::from([(MODEL.to_owned(), sha256(onnx)), (REPORT.to_owned(), sha256(report.as_bytes()))]);
+    let mut json = serde_json::to_string_pretty(&manifest).or_failed(|| "write the manifest as JSON".into())?;
+    json.push('\n');
+    let aside = Aside::new(&home)?;
+    for (file, bytes) in [(MODEL, onnx), (REPORT, report.as_bytes()), (MANIFEST, json.as_bytes())] {
+        write_synced(&aside.0.join(file), bytes)?;
+    }
+    sync(&aside.0)?;
+    let number = aside.rename_to_next(&home)?;
+    sync(&home)?;
+    sync(root)?;
+    let folder = home.join(number.to_string());
+    Ok(Version { name, number, folder, manifest, onnx: onnx.to_vec() })
+}
+
+/// The version that `model: name` means, if one was named.
+pub fn champion(root: &Path, name: &str) -> Result<Option<u64>> {
+    let path = root.join(name).join(CHAMPION);
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(Error::refused(format!("{} holds {text:?}, not a version's number", path.display()))),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::refused(format!("read {}: {error}", path.display()))),
+    }
+}
+
+/// Makes a version the one that `model: name` means. Readers see the old or the new one, nothing between.
+pub fn set_champion(root: &Path, name: &str, number: u64) -> Result<()> {
+    let home = root.join(name);
+    if !home.join(number.to_string()).is_dir() {
+        return Err(Error::refused(format!("model \"{name}\" in {} has no version {number}", root.display())));
+    }
+    let aside = Aside::new(&home)?;
+    let (new, path) = (aside.0.join(CHAMPION), home.join(CHAMPION));
+    write_synced(&new, format!("{number}\n").as_bytes())?;
+    fs::rename(&new, &path).or_failed(|| format!("replace {}", path.display()))?;
+    sync(&home)
+}
+
+/// Names are folders and words of a pipeline file: letters, digits, `.`, `_`, `-`, not starting with a dot.
+fn check_name(name: &str) -> Result<()> {
+    let fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && !name.starts_with('.') && name.chars().all(fine) {
+        return Ok(());
+    }
+    Err(Error::refused(format!("\"{name}\" is no name of a model: letters, digits, \".\", \"_\" and \"-\" only")))
+}
+
+/// Numbers of the versions in a model's folder, ascending.
+fn versions(home: &Path) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(home).or_refused(|| format!("read {}", home.display()))? {
+        let entry = entry.or_refused(|| format!("read {}", home.display()))?;
+        let name = entry.file_name();
+        // "03" or "+3" were not written by us and would be looked for as "3".
+        if let Some(number) = name.to_str().and_then(|name| name.parse::<u64>().ok().filter(|n| n.to_string() == name))
+            && entry.path().is_dir()
+        {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// sha256 of some bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A hidden folder beside the versions, removed again unless it becomes one.
+struct Aside(PathBuf);
+
+impl Aside {
+    fn new(home: &Path) -> Result<Self> {
+        loop {
+            let path = home.join(aside_name());
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Aside(path)),
+                // Left by a process that was killed: in a container the next one has the same number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::failed(format!("create {}: {error}", path.display()))),
+            }
+        }
+    }
+
+    /// Renames the folder to the first free number after all versions there are.
+    fn rename_to_next(&self, home: &Path) -> Result<u64> {
+        let last = versions(home)?.last().copied().unwrap_or(0);
+        for number in last + 1.. {
+            let path = home.join(number.to_string());
+            match fs::rename(&self.0, &path) {
+                Ok(()) => return Ok(number),
+                // Another process took this number meanwhile.
+                Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {}
+                Err(error) => return Err(Error::failed(format!("create {}: {error}", path.display()))),
+            }
+        }
+        Err(Error::failed(format!("{}: no free number for a version", home.display())))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // After the rename there is nothing left by that name; before, nobody wants half a version.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn aside_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!(".new-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().or_failed(|| format!("write {}", path.display()))
+}
+
+/// A rename is durable once its folder is.
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).or_failed(|| format!("sync {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::{manifest, plain, published};
+    use crate::model::{CellKind, Signature};
+
+    fn refusal(result: Result<Version>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn what_was_published_opens_again() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("not/there/yet");
+        let first = published(&root, "air", 1);
+        let second = published(&root, "air", 2);
+        assert_eq!((first.number, second.number), (1, 2));
+        set_champion(&root, "air", 1).unwrap();
+        let opened = open(&root, "air").unwrap();
+        assert_eq!((opened.number, &opened.manifest, &opened.onnx), (1, &first.manifest, &first.onnx));
+        assert_eq!(open(&root, "air/2").unwrap().manifest, second.manifest);
+        set_champion(&root, "air", 2).unwrap();
+        assert_eq!(open(&root, "air").unwrap().number, 2);
+        let entry = Entry { name: "air".into(), versions: vec![1, 2], champion: Some(2) };
+        assert_eq!(list(&root).unwrap(), [entry]);
+        assert_eq!(Signature::from(&opened.manifest), Signature::from(&opened.manifest.architecture));
+        // Nothing is left beside the versions.
+        let mut names: Vec<String> =
+            fs::read_dir(root.join("air")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["1", "2", "champion"]);
+    }
+
+    #[test]
+    fn equal_versions_are_equal_bytes() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (a, b) = (published(a.path(), "air", 1), published(b.path(), "air", 1));
+        for file in [MODEL, MANIFEST, REPORT] {
+            assert_eq!(fs::read(a.folder.join(file)).unwrap(), fs::read(b.folder.join(file)).unwrap(), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_with_what_is() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        assert!(refusal(open(root, "air")).contains("it is empty"));
+        published(root, "air-quality", 1);
+        let message = refusal(open(root, "air-qualty"));
+        assert!(
+            message.contains("there are: air-quality") && message.contains("did you mean \"air-quality\"?"),
+            "{message}"
+        );
+        assert!(refusal(open(root, "air-quality")).contains("no champion: name a version, as air-quality/1"));
+        assert!(refusal(open(root, "air-quality/4")).contains("no version 4 (there are: 1)"));
+        assert!(refusal(open(root, "air-quality/new")).contains("a version's number"));
+        assert!(refusal(open(root, "../air-quality")).contains("is no name of a model"));
+        assert_eq!(set_champion(root, "air-quality", 3).unwrap_err().exit_code(), 2);
+        fs::write(root.join("air-quality/champion"), "new").unwrap();
+        assert!(refusal(open(root, "air-quality")).contains("not a version's number"));
+    }
+
+    #[test]
+    fn a_changed_file_is_refused() {
+        for file in [MODEL, REPORT] {
+            let root = tempfile::tempdir().unwrap();
+            let path = published(root.path(), "air", 1).folder.join(file);
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[3] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let message = refusal(open(root.path(), "air/1"));
+            assert!(message.contains("is not what was published") && message.contains(file), "{message}");
+            fs::remove_file(&path).unwrap();
+            assert!(refusal(open(root.path(), "air/1")).contains(file));
+        }
+    }
+
+    #[test]
+    fn a_manifest_of_another_format_is_refused_by_its_number() {
+        let root = tempfile::tempdir().unwrap();
+        let path = published(root.path(), "air", 1).folder.join(MANIFEST);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        assert!(refusal(open(root.path(), "air/1")).contains("format 2, this program reads format 1"));
+        fs::write(&path, "{}").unwrap();
+        assert!(refusal(open(root.path(), "air/1")).contains("format null"));
+    }
+
+    #[test]
+    fn those_who_publish_at_once_get_different_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let mut numbers: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|i| scope.spawn(move || [0, 1, 2].map(|j| published(root, "air", i * 3 + j).number)))
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=24).collect::<Vec<u64>>());
+        for number in numbers {
+            open(root, &format!("air/{number}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_in_nobodys_way() {
+        let root = tempfile::tempdir().unwrap();
+        published(root.path(), "air", 1);
+        for count in 0..200 {
+            let left = root.path().join("air").join(format!(".new-{}-{count}", std::process::id()));
+            let _ = fs::create_dir(left);
+        }
+        assert_eq!(published(root.path(), "air", 2).number, 2);
+        set_champion(root.path(), "air", 2).unwrap();
+        assert_eq!(open(root.path(), "air").unwrap().number, 2);
+    }
+
+    #[test]
+    fn a_publish_that_fails_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let architecture = plain(1, &[(CellKind::Gru, 2)]);
+        assert!(publish(root.path(), manifest("a/b", &architecture, 1), b"", "").is_err());
+        assert!(publish(root.path(), manifest(".air", &architecture, 1), b"", "").is_err());
+        fs::write(root.path().join("air"), "in the way").unwrap();
+        assert_eq!(publish(root.path(), manifest("air", &architecture, 1), b"", "").unwrap_err().exit_code(), 1);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+        assert_eq!(list(root.path()).unwrap(), []);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the tests of this folder share: architectures with numbers in them, and a plain f64 forward pass written from
+//! the cells' definitions in Keras, against which the graphs are checked.
+
+use super::layout::has_two_biases;
+use super::{Architecture, CellKind, DenseActivation, DenseLayer, Input, Manifest, ModelKind, RecurrentLayer, Tensor};
+use super::{Version, export, registry};
+
+/// A network of recurrent layers alone, one output, no scaling.
+pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architecture {
+    Architecture {
+        features,
+        network: (0..features).collect(),
+        skip: vec![],
+        residual: vec![],
+        layers: layers
+            .iter()
+            .map(|(cell, units)| RecurrentLayer { cell: *cell, units: *units, double_bias: false })
+            .collect(),
+        head: vec![],
+        outputs: 1,
+        scaling: false,
+    }
+}
+
+/// One of everything: stacked cells with both kinds of bias, head, skip, repeated residual, scaling.
+pub(crate) fn rich() -> Architecture {
+    Architecture {
+        features: 5,
+        network: vec![0, 3],
+        skip: vec![1, 2, 3],
+        residual: vec![4, 4, 0],
+        layers: vec![
+            RecurrentLayer { cell: CellKind::Lstm, units: 7, double_bias: true },
+            RecurrentLayer { cell: CellKind::Gru, units: 5, double_bias: false },
+            RecurrentLayer { cell: CellKind::RnnRelu, units: 4, double_bias: false },
+            RecurrentLayer { cell: CellKind::RnnTanh, units: 6, double_bias: true },
+        ],
+        head: vec![
+            DenseLayer { units: 9, activation: DenseActivation::Relu },
+            DenseLayer { units: 3, activation: DenseActivation::Tanh },
+            DenseLayer { units: 4, activation: DenseActivation::Linear },
+        ],
+        outputs: 3,
+        scaling: true,
+    }
+}
+
+/// Numbers in -1..1 that depend on the seed alone (SplitMix64 by Steele, Lea and Flood).
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Iterator for Numbers {
+    type Item = f32;
+
+    fn next(&mut self) -> Option<f32> {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Some(((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0)
+    }
+}
+
+/// Tensors for an architecture: kernels of the size that trained ones have, standard deviations around 1.
+pub(crate) fn tensors(architecture: &Architecture, seed: u64) -> Vec<Tensor> {
+    let mut numbers = Numbers(seed);
+    let fill = |(name, shape): (String, Vec<usize>)| {
+        let size: usize = shape.iter().product();
+        let scale = if name.ends_with("kernel") { 1.5 / (shape[0] as f32).sqrt() } else { 0.5 };
+        let centre = if name.ends_with("sd") { 1.25 } else { 0.0 };
+        let data = numbers.by_ref().take(size).map(|value| centre + scale * value).collect();
+        Tensor { name, shape, data }
+    };
+    architecture.tensor_shapes().into_iter().map(fill).collect()
+}
+
+/// State of one row: per layer h and, for an LSTM, c.
+pub(crate) type RowState = Vec<(Vec<f64>, Vec<f64>)>;
+
+/// Zero state.
+pub(crate) fn zero_state(architecture: &Architecture) -> RowState {
+    architecture.layers.iter().map(|layer| (vec![0.0; layer.units], vec![0.0; layer.units])).collect()
+}
+
+/// One step of one row in f64: `y` for `x`, and the state after it.
+pub(crate) fn step(architecture: &Architecture, tensors: &[Tensor], x: &[f32], state: &mut RowState) -> Vec<f64> {
+    let get = |name: &str| -> Vec<f64> {
+        let tensor = tensors.iter().find(|tensor| tensor.name == name).unwrap();
+        tensor.data.iter().map(|value| f64::from(*value)).collect()
+    };
+    let x: Vec<f64> = x.iter().map(|value| f64::from(*value)).collect();
+    let z = if architecture.scaling {
+        let (mean, sd) = (get("scaling/mean"), get("scaling/sd"));
+        x.iter().zip(mean.iter().zip(&sd)).map(|(x, (mean, sd))| (x - mean) / sd).collect()
+    } else {
+        x.clone()
+    };
+    let pick = |from: &[f64], indices: &[usize]| -> Vec<f64> { indices.iter().map(|index| from[*index]).collect() };
+    let mut flow = pick(&z, &architecture.network);
+    for (i, layer) in architecture.layers.iter().enumerate() {
+        let width = layer.cell.gates() * layer.units;
+        let bias = get(&format!("recurrent_{i}/bias"));
+        let mut input = times(&flow, &get(&format!("recurrent_{i}/kernel")), width);
+        let mut recurrent = times(&state[i].0, &get(&format!("recurrent_{i}/recurrent_kernel")), width);
+        add(&mut input, &bias[..width]);
+        if has_two_biases(layer) {
+            add(&mut recurrent, &bias[width..]);
+        }
+        cell(layer, &input, &recurrent, &mut state[i]);
+        flow = state[i].0.clone();
+    }
+    let dense = |flow: &[f64], name: &str| {
+        let bias = get(&format!("{name}/bias"));
+        let mut out = times(flow, &get(&format!("{name}/kernel")), bias.len());
+        add(&mut out, &bias);
+        out
+    };
+    for (i, layer) in architecture.head.iter().enumerate() {
+        flow = dense(&flow, &format!("dense_{i}"));
+        flow.iter_mut().for_each(|value| {
+            *value = match layer.activation {
+                DenseActivation::Linear => *value,
+                DenseActivation::Relu => value.max(0.0),
+                DenseActivation::Tanh => value.tanh(),
+            }
+        });
+    }
+    let mut y = dense(&flow, "output");
+    if !architecture.skip.is_empty() {
+        add(&mut y, &times(&pick(&z, &architecture.skip), &get("skip/kernel"), architecture.outputs));
+    }
+    if architecture.scaling {
+        let (mean, sd) = (get("scaling/out_mean"), get("scaling/out_sd"));
+        y = y.iter().zip(mean.iter().zip(&sd)).map(|(y, (mean, sd))| y * sd + mean).collect();
+    }
+    if !architecture.residual.is_empty() {
+        add(&mut y, &pick(&x, &architecture.residual));
+    }
+    y
+}
+
+/// The cells as Keras defines them; `input` and `recurrent` are the two affine maps, gate after gate.
+fn cell(layer: &RecurrentLayer, input: &[f64], recurrent: &[f64], (h, c): &mut (Vec<f64>, Vec<f64>)) {
+    let u = layer.units;
+    let sigmoid = |value: f64| 1.0 / (1.0 + (-value).exp());
+    for i in 0..u {
+        let sum = |gate: usize| input[gate * u + i] + recurrent[gate * u + i];
+        h[i] = match layer.cell {
+            CellKind::RnnTanh => sum(0).tanh(),
+            CellKind::RnnRelu => sum(0).max(0.0),
+            CellKind::Lstm => {
+                c[i] = sigmoid(sum(1)) * c[i] + sigmoid(sum(0)) * sum(2).tanh();
+                sigmoid(sum(3)) * c[i].tanh()
+            }
+            CellKind::Gru => {
+                let (z, r) = (sigmoid(sum(0)), sigmoid(sum(1)));
+                z * h[i] + (1.0 - z) * (input[2 * u + i] + r * recurrent[2 * u + i]).tanh()
+            }
+        };
+    }
+}
+
+fn times(row: &[f64], kernel: &[f64], width: usize) -> Vec<f64> {
+    let column = |j: usize| row.iter().enumerate().map(|(i, value)| value * kernel[i * width + j]).sum();
+    (0..width).map(column).collect()
+}
+
+fn add(to: &mut [f64], what: &[f64]) {
+    to.iter_mut().zip(what).for_each(|(to, what)| *to += what);
+}
+
+/// A version of a small GRU in a registry, with errors of two targets.
+pub(crate) fn published(root: &std::path::Path, name: &str, seed: u64) -> Version {
+    let mut architecture = plain(2, &[(CellKind::Gru, 4)]);
+    architecture.outputs = 4;
+    let onnx = export::onnx(&architecture, &tensors(&architecture, seed), name).unwrap();
+    registry::publish(root, manifest(name, &architecture, seed), &onnx, "<html></html>").unwrap()
+}
+
+/// A manifest for [`published`].
+pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Manifest {
+    let input = |lag| Input { column: "temp".into(), lag };
+    let metrics = [("temp.mae", 1.25), ("temp.mae_last_value", 2.5), ("pressure.mae_seasonal", 12.5)];
+    Manifest {
+        format: registry::FORMAT,
+        name: name.into(),
+        kind: ModelKind::Carry,
+        form: "operator".into(),
+        bitwise: true,
+        window: None,
+        inputs: vec![input(0), input(24)],
+        states: architecture.states(),
+        horizon: 2,
+        targets: vec!["temp".into(), "pressure".into()],
+        quantiles: vec![],
+        stages: vec![],
+        warm_up: 24,
+        seed,
+        data_hash: "0".repeat(64),
+        metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
+        architecture: architecture.clone(),
+        opset: export::OPSET,
+        ir_version: export::IR_VERSION,
+        onnx_runtime: "1.31.1".into(),
+        files: Default::default(),
+    }
+}

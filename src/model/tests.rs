@@ -1,0 +1,284 @@
+//! The file, the session and the forward pass against each other. Needs ONNX Runtime.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use proptest::prelude::*;
+
+use super::testing::{Numbers, plain, rich, step, tensors, zero_state};
+use super::*;
+
+/// What a run gives: `y`, then every state out.
+type Outcome = Vec<Vec<f32>>;
+
+fn session(architecture: &Architecture, tensors: &[Tensor]) -> Session {
+    let onnx = export::onnx(architecture, tensors, "test").unwrap();
+    Session::new(&onnx, &Signature::from(architecture)).unwrap()
+}
+
+fn run(session: &mut Session, t: usize, b: usize, x: &[f32], states: &[Vec<f32>]) -> Outcome {
+    let signature = session.signature().clone();
+    let mut y = vec![f32::NAN; t * b * signature.outputs];
+    let mut out: Vec<Vec<f32>> = signature.states.iter().map(|pair| vec![f32::NAN; b * pair.width()]).collect();
+    let states: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
+    let mut slices: Vec<&mut [f32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
+    session.run(t, b, x, &states, &mut y, &mut slices).unwrap();
+    std::iter::once(y).chain(out).collect()
+}
+
+fn zeros(architecture: &Architecture, b: usize) -> Vec<Vec<f32>> {
+    architecture.states().iter().map(|pair| vec![0.0; b * pair.width()]).collect()
+}
+
+fn bits(outcome: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    outcome.iter().map(|values| values.iter().map(|value| value.to_bits()).collect()).collect()
+}
+
+/// Architectures that differ in everything there is.
+fn architectures() -> Vec<Architecture> {
+    let mut all = vec![rich()];
+    for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru] {
+        all.push(plain(1, &[(cell, 50)]));
+        let mut stacked = plain(3, &[(cell, 8), (cell, 5)]);
+        stacked.layers[1].double_bias = true;
+        stacked.outputs = 2;
+        stacked.residual = vec![1, 1];
+        all.push(stacked);
+    }
+    // A run of inputs in the middle is a Slice, one that ends at the last as well.
+    let mut sliced = plain(6, &[(CellKind::Gru, 16)]);
+    (sliced.network, sliced.skip, sliced.residual) = (vec![1, 2], vec![3, 4, 5], vec![5]);
+    sliced.scaling = true;
+    all.push(sliced);
+    all
+}
+
+#[test]
+fn the_graph_computes_what_the_cells_are_defined_as() {
+    const T: usize = 9;
+    const B: usize = 4;
+    for (n, architecture) in architectures().iter().enumerate() {
+        let tensors = tensors(architecture, n as u64);
+        let x: Vec<f32> = Numbers(77).take(T * B * architecture.features).collect();
+        let outcome = run(&mut session(architecture, &tensors), T, B, &x, &zeros(architecture, B));
+        let mut states = vec![zero_state(architecture); B];
+        for t in 0..T {
+            for (b, state) in states.iter_mut().enumerate() {
+                let row = (t * B + b) * architecture.features;
+                let y = step(architecture, &tensors, &x[row..row + architecture.features], state);
+                for (o, expected) in y.iter().enumerate() {
+                    let found = f64::from(outcome[0][(t * B + b) * architecture.outputs + o]);
+                    assert!((found - expected).abs() < 2e-5, "{architecture:?} t {t} b {b}: {found} {expected}");
+                }
+            }
+        }
+        for (out, pair) in outcome[1..].iter().zip(architecture.states()) {
+            let layer: usize = pair.input[2..].parse().unwrap();
+            for (b, state) in states.iter().enumerate() {
+                let expected = if pair.input.starts_with('c') { &state[layer].1 } else { &state[layer].0 };
+                for (i, expected) in expected.iter().enumerate() {
+                    let found = f64::from(out[b * pair.width() + i]);
+                    assert!((found - expected).abs() < 2e-5, "{architecture:?} {}: {found} {expected}", pair.output);
+                }
+            }
+        }
+    }
+}
+
+/// The same rows in every batch size from 2 up, wherever they stand, have the same bits: outputs and states.
+#[test]
+fn bits_of_a_row_do_not_depend_on_its_batch() {
+    const ROWS: usize = 130;
+    for (n, architecture) in architectures().iter().enumerate() {
+        let (f, o) = (architecture.features, architecture.outputs);
+        let mut session = session(architecture, &tensors(architecture, 100 + n as u64));
+        let x: Vec<f32> = Numbers(n as u64).take(ROWS * f).collect();
+        let states: Vec<Vec<f32>> =
+            architecture.states().iter().map(|pair| Numbers(5).take(ROWS * pair.width()).collect()).collect();
+        let whole = bits(&run(&mut session, 1, ROWS, &x, &states));
+        for b in (2..=40).chain([63, 64, 65, 100, 127, 128]) {
+            let start = (b * 7) % (ROWS - b + 1);
+            let rows = |values: &[f32], width: usize| values[start * width..(start + b) * width].to_vec();
+            let given: Vec<Vec<f32>> =
+                states.iter().zip(architecture.states()).map(|(state, pair)| rows(state, pair.width())).collect();
+            let part = bits(&run(&mut session, 1, b, &rows(&x, f), &given));
+            assert_eq!(part[0], whole[0][start * o..(start + b) * o], "y, {b} rows, {architecture:?}");
+            for (i, pair) in architecture.states().iter().enumerate() {
+                let expected = &whole[i + 1][start * pair.width()..(start + b) * pair.width()];
+                assert_eq!(part[i + 1], expected, "{}, {b} rows, {architecture:?}", pair.output);
+            }
+        }
+    }
+}
+
+/// Many steps in one run are the same bits as that many runs of one step.
+#[test]
+fn steps_in_one_run_are_runs_of_one_step() {
+    for (n, architecture) in architectures().iter().enumerate() {
+        let mut session = session(architecture, &tensors(architecture, 200 + n as u64));
+        for (t, b) in [(2, 2), (8, 7), (33, 64), (128, 2)] {
+            let x: Vec<f32> = Numbers(3).take(t * b * architecture.features).collect();
+            let whole = run(&mut session, t, b, &x, &zeros(architecture, b));
+            let mut states = zeros(architecture, b);
+            let mut y = Vec::new();
+            for x in x.chunks_exact(b * architecture.features) {
+                let mut outcome = run(&mut session, 1, b, x, &states);
+                states = outcome.split_off(1);
+                y.append(&mut outcome[0]);
+            }
+            states.insert(0, y);
+            assert_eq!(bits(&whole), bits(&states), "{t} steps of {b} rows, {architecture:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What was exported comes back, bit for bit, and the file depends on nothing else.
+    #[test]
+    fn an_export_loads_back_without_loss(
+        features in 1..6_usize,
+        layers in prop::collection::vec((0..4_usize, 1..9_usize, any::<bool>()), 1..4),
+        head in prop::collection::vec((1..5_usize, 0..3_usize), 0..3),
+        outputs in 1..4_usize,
+        (scaling, skip, residual) in any::<(bool, bool, bool)>(),
+        seed in any::<u64>(),
+    ) {
+        let cells = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
+        let activations = [DenseActivation::Linear, DenseActivation::Relu, DenseActivation::Tanh];
+        let mut pick = Numbers(seed).map(|number| (number.abs() * features as f32) as usize % features);
+        let architecture = Architecture {
+            features,
+            network: pick.by_ref().take(features).collect(),
+            skip: if skip { pick.by_ref().take(2).collect() } else { vec![] },
+            residual: if residual { pick.take(outputs).collect() } else { vec![] },
+            layers: layers.iter().map(|&(cell, units, double_bias)| {
+                RecurrentLayer { cell: cells[cell], units, double_bias }
+            }).collect(),
+            head: head.iter().map(|&(units, a)| DenseLayer { units, activation: activations[a] }).collect(),
+            outputs,
+            scaling,
+        };
+        let mut given = tensors(&architecture, seed);
+        // Values that don't survive arithmetic, only copying.
+        given[0].data[0] = f32::from_bits(0x7fc0_1234);
+        given.last_mut().unwrap().data[0] = -0.0;
+        let onnx = export::onnx(&architecture, &given, "loss-free").unwrap();
+        prop_assert_eq!(&onnx, &export::onnx(&architecture, &given, "loss-free").unwrap());
+        let (back, found) = import::network(&onnx).unwrap();
+        prop_assert_eq!(back, architecture);
+        prop_assert_eq!(found.len(), given.len());
+        for (found, given) in found.iter().zip(&given) {
+            prop_assert_eq!(&found.name, &given.name);
+            prop_assert_eq!(&found.shape, &given.shape);
+            prop_assert_eq!(bits(&[found.data.clone()]), bits(&[given.data.clone()]));
+        }
+    }
+}
+
+/// The arrays of an npz file, flat, with their shapes.
+fn npz(path: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let file = std::fs::File::open(format!("{}/tests/fixtures/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut archive = npyz::npz::NpzArchive::new(file).unwrap();
+    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut arrays = BTreeMap::new();
+    for name in names {
+        let mut bytes = Vec::new();
+        archive.zip_archive().by_name(&format!("{name}.npy")).unwrap().read_to_end(&mut bytes).unwrap();
+        let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
+        let shape = npy.shape().iter().map(|size| *size as usize).collect();
+        assert_eq!(npy.order(), npyz::Order::C, "{path} {name}");
+        arrays.insert(name, (shape, npy.into_vec().unwrap()));
+    }
+    arrays
+}
+
+/// Weights that Keras trained give Keras' outputs (its own export, run by ONNX Runtime, is where `y` comes from).
+#[test]
+fn weights_of_keras_give_its_outputs() {
+    for (file, cell) in [("rnn", CellKind::RnnTanh), ("lstm", CellKind::Lstm), ("gru", CellKind::Gru)] {
+        let arrays = npz(&format!("keras/keras_{file}.npz"));
+        let architecture = plain(1, &[(cell, 50)]);
+        let tensors: Vec<Tensor> = architecture
+            .tensor_shapes()
+            .into_iter()
+            .enumerate()
+            .map(|(i, (name, shape))| {
+                let (stored, data) = arrays[&format!("w{i}")].clone();
+                assert_eq!(stored, shape, "{file} {name}");
+                Tensor { name, shape, data }
+            })
+            .collect();
+        let (shape, x) = &arrays["x"];
+        let (b, t) = (shape[0], shape[1]);
+        let time_first: Vec<f32> = (0..t).flat_map(|t_at| (0..b).map(move |row| x[row * t + t_at])).collect();
+        let outcome = run(&mut session(&architecture, &tensors), t, b, &time_first, &zeros(&architecture, b));
+        for (found, expected) in outcome[0][(t - 1) * b..].iter().zip(&arrays["y"].1) {
+            assert!((found - expected).abs() < 1e-5, "{file}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_graph_of_another_signature_is_refused_with_both_sides() {
+    let architecture = plain(3, &[(CellKind::Lstm, 8)]);
+    let onnx = export::onnx(&architecture, &tensors(&architecture, 1), "test").unwrap();
+    let mut expected = Signature::from(&architecture);
+    expected.features = 4;
+    expected.outputs = 2;
+    expected.states[0].shape = vec![9];
+    expected.states[1].input = "cell".into();
+    let message = Session::new(&onnx, &expected).unwrap_err();
+    assert_eq!(message.exit_code(), 2);
+    let message = message.to_string();
+    for line in [
+        "input \"x\": expected float32 [T, B, 4], the graph has float32 [T, B, 3]",
+        "input \"h_0\": expected float32 [B, 9], the graph has float32 [B, 8]",
+        "input \"cell\": expected float32 [B, 8], the graph has none of that name",
+        "input \"c_0\": the graph has float32 [B, 8], none of that name is expected",
+        "output \"y\": expected float32 [T, B, 2], the graph has float32 [T, B, 1]",
+        "output \"h_0_out\": expected float32 [B, 9], the graph has float32 [B, 8]",
+        "state pairs: expected ",
+    ] {
+        assert!(message.contains(line), "{line} in:\n{message}");
+    }
+}
+
+#[test]
+fn what_is_no_model_is_refused() {
+    let signature = Signature::from(&plain(1, &[(CellKind::Gru, 2)]));
+    assert_eq!(Session::new(b"no model at all", &signature).unwrap_err().exit_code(), 2);
+    assert_eq!(import::network(b"\xff\xff\xff").unwrap_err().exit_code(), 2);
+    assert_eq!(import::network(b"").unwrap_err().exit_code(), 2);
+}
+
+#[test]
+fn short_buffers_are_an_error_not_a_crash() {
+    let architecture = plain(2, &[(CellKind::Gru, 4)]);
+    let mut session = session(&architecture, &tensors(&architecture, 1));
+    let (x, h) = (vec![0.0; 12], vec![0.0; 12]);
+    let (mut y, mut out) = (vec![0.0; 6], vec![0.0; 12]);
+    session.run(2, 3, &x, &[&h], &mut y, &mut [&mut out]).unwrap();
+    assert!(session.run(2, 3, &x[1..], &[&h], &mut y, &mut [&mut out]).is_err());
+    assert!(session.run(2, 3, &x, &[&h[1..]], &mut y, &mut [&mut out]).is_err());
+    assert!(session.run(2, 3, &x, &[], &mut y, &mut [&mut out]).is_err());
+    assert!(session.run(2, 3, &x, &[&h], &mut y[1..], &mut [&mut out]).is_err());
+    assert!(session.run(2, 3, &x, &[&h], &mut y, &mut [&mut out[1..]]).is_err());
+}
+
+/// Buffers are bound by address: other values in the same place, and other places, must both be seen.
+#[test]
+fn a_bound_buffer_is_read_anew_in_every_run() {
+    let architecture = plain(1, &[(CellKind::RnnTanh, 3)]);
+    let tensors = tensors(&architecture, 1);
+    let (mut first, mut second) = (session(&architecture, &tensors), session(&architecture, &tensors));
+    let (mut x, h) = (vec![0.0; 2], vec![0.0; 6]);
+    for round in 0..200 {
+        x.iter_mut().zip(Numbers(round)).for_each(|(x, number)| *x = number);
+        let (mut y, mut out) = (vec![0.0; 2], vec![0.0; 6]);
+        first.run(1, 2, &x, &[&h], &mut y, &mut [&mut out]).unwrap();
+        let expected = run(&mut second, 1, 2, &x.clone(), &[vec![0.0; 6]]);
+        assert_eq!((y, out), (expected[0].clone(), expected[1].clone()), "round {round}");
+    }
+}

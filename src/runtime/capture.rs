@@ -1,0 +1,143 @@
+//! Training's view of a pipeline: the same source and the same stages as serving, captured before the network.
+
+use arrow::array::{Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+
+use super::engine::Partition;
+use super::plan::Plan;
+use crate::error::Context;
+use crate::record::{Batch, Layout, Values};
+use crate::stage::inputs::column;
+use crate::stage::inputs::{RESTART, USABLE, X};
+use crate::train::Series;
+use crate::{Error, Result};
+
+/// What a capture found beside the series.
+#[derive(Debug, Default)]
+pub struct Captured {
+    /// One series per key, in the order of the keys' text.
+    pub series: Vec<Series>,
+    /// Records read.
+    pub records: u64,
+    /// Records that were refused, by reason.
+    pub rejected: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// Where the columns of interest stand in the layout before the network.
+struct Columns {
+    x: usize,
+    usable: usize,
+    restart: usize,
+    /// Per target: its column, and those of its mean and standard deviation.
+    targets: Vec<(usize, Option<(usize, usize)>)>,
+    split: Option<usize>,
+}
+
+/// Reads the whole source through the stages before `infer`. `progress` gets the records read so far.
+///
+/// # Errors
+/// Unreadable data; a target that the stages don't deliver.
+pub fn capture(
+    plan: &Plan,
+    targets: &[String],
+    split: Option<&str>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Captured> {
+    let (mut chain, layout) = plan.chain_before_network()?;
+    let columns = Columns::find(&layout, targets, split)?;
+    let mut partition = Partition::new(0, &chain);
+    let mut source = plan.source.open(None)?;
+    let mut captured = Captured::default();
+    let source_layout = &plan.source.layout;
+    while let Some(records) = source.next()? {
+        captured.records += records.len() as u64;
+        let batch = partition.process(&mut chain, source_layout, &records)?;
+        for reject in &batch.rejects {
+            *captured.rejected.entry(reject.reason).or_default() += 1;
+        }
+        captured.series.resize_with(partition.keys.len(), Series::default);
+        columns.collect(&batch, &mut captured.series)?;
+        progress(captured.records);
+    }
+    for (series, key) in captured.series.iter_mut().zip(partition.keys.iter()) {
+        series.key = String::from_utf8_lossy(key).into_owned();
+    }
+    captured.series.retain(|series| !series.times.is_empty());
+    captured.series.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(captured)
+}
+
+impl Columns {
+    fn find(layout: &Layout, targets: &[String], split: Option<&str>) -> Result<Self> {
+        let internal = |name: &str| {
+            column(layout, name).ok_or_else(|| Error::failed(format!("no internal column {name}: a bug of kolk")))
+        };
+        let targets = targets
+            .iter()
+            .map(|name| {
+                let column = layout.number(name).map_err(|e| Error::refused(format!("train.target: {e}")))?;
+                Ok((column, layout.columns[column].scaled_by))
+            })
+            .collect::<Result<_>>()?;
+        let split = split
+            .map(|name| {
+                layout.find(name).ok_or_else(|| {
+                    Error::refused(format!(
+                        "train.split: {} (a resample stage drops text columns)",
+                        layout.unknown(name)
+                    ))
+                })
+            })
+            .transpose()?;
+        Ok(Columns { x: internal(X)?, usable: internal(USABLE)?, restart: internal(RESTART)?, targets, split })
+    }
+
+    /// Appends each row to its key's series.
+    fn collect(&self, batch: &Batch, series: &mut [Series]) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (Values::Vector(x, width), Values::Flag(usable), Values::Flag(restart)) =
+            (&batch.columns[self.x].values, &batch.columns[self.usable].values, &batch.columns[self.restart].values)
+        else {
+            return Err(Error::failed("unexpected columns before the network: a bug of kolk"));
+        };
+        let split = match self.split.map(|column| &batch.columns[column].values) {
+            Some(Values::Carried(array)) => Some(text(array)?),
+            Some(_) => return Err(Error::refused("train.split: the column must hold text")),
+            None => None,
+        };
+        for row in 0..batch.rows() {
+            let series = &mut series[batch.slots[row] as usize];
+            series.times.push(batch.times[row]);
+            series.x.extend_from_slice(&x[row * width..(row + 1) * width]);
+            series.usable.push(usable[row]);
+            series.restart.push(restart[row]);
+            series.targets.resize(self.targets.len(), Vec::new());
+            series.observed.resize(self.targets.len(), Vec::new());
+            series.scale.resize(self.targets.len(), None);
+            for (i, (column, scaled_by)) in self.targets.iter().enumerate() {
+                series.targets[i].push(batch.columns[*column].numbers()[row]);
+                series.observed[i].push(batch.columns[*column].is_observed(row));
+                if let Some((mean, sd)) = scaled_by {
+                    let pair = (batch.columns[*mean].numbers()[row], batch.columns[*sd].numbers()[row]);
+                    series.scale[i].get_or_insert_default().push(pair);
+                }
+            }
+            if let Some(split) = &split {
+                let text = if split.is_null(row) { "" } else { split.value(row) };
+                series.split.get_or_insert_default().push(text.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(array: &arrow::array::ArrayRef) -> Result<StringArray> {
+    let utf8 = cast(array, &DataType::Utf8).or_refused(|| "train.split: reading the column as text".into())?;
+    utf8.as_any()
+        .downcast_ref::<StringArray>()
+        .cloned()
+        .ok_or_else(|| Error::failed("a cast to text gave no text: a bug of kolk"))
+}

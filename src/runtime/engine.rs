@@ -1,0 +1,151 @@
+//! One partition: keys, state, position, and the stages run over its records.
+
+use crate::Result;
+use crate::config::OnLate;
+use crate::metrics::{Metrics, StageMetrics};
+use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
+use crate::source::Records;
+use crate::stage::Stage;
+use crate::state::{Arena, Keys};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Words of a row before those of the stages: the key's latest time, and whether there is one.
+const HEADER: usize = 2;
+
+/// The stages of a pipeline, and where each keeps its part of a row of state.
+pub struct Chain {
+    stages: Vec<Box<dyn Stage>>,
+    /// Per stage, first word and width of its part.
+    rows: Vec<(usize, usize)>,
+    initial_row: Vec<u64>,
+    late: OnLate,
+    metrics: Arc<Metrics>,
+    stage_metrics: Vec<StageMetrics>,
+}
+
+impl Chain {
+    /// Lays the stages' rows of state one behind the other.
+    pub fn new(stages: Vec<Box<dyn Stage>>, late: OnLate, metrics: Arc<Metrics>) -> Self {
+        let mut initial_row = vec![0; HEADER];
+        let mut rows = Vec::new();
+        for stage in &stages {
+            let row = stage.initial_row();
+            rows.push((initial_row.len(), row.len()));
+            initial_row.extend(row);
+        }
+        let stage_metrics = stages.iter().enumerate().map(|(i, stage)| metrics.stage(i, stage.name())).collect();
+        Chain { stages, rows, initial_row, late, metrics, stage_metrics }
+    }
+
+    /// The row of a new key.
+    pub fn initial_row(&self) -> &[u64] {
+        &self.initial_row
+    }
+
+    /// Name, first word and width of each stage's part of a row.
+    pub fn rows(&self) -> Vec<(String, usize, usize)> {
+        let mut rows = vec![("kolk".to_string(), 0, HEADER)];
+        rows.extend(
+            self.stages.iter().zip(&self.rows).map(|(s, (start, width))| (s.name().to_string(), *start, *width)),
+        );
+        rows
+    }
+}
+
+/// What is remembered of one partition while it runs.
+pub struct Partition {
+    /// Its number.
+    pub number: u32,
+    /// Key to slot.
+    pub keys: Keys,
+    /// Slot to row.
+    pub arena: Arena,
+    /// Records taken so far: the position of the next one.
+    pub position: u64,
+}
+
+impl Partition {
+    /// A partition that has seen nothing.
+    pub fn new(number: u32, chain: &Chain) -> Self {
+        Partition { number, keys: Keys::default(), arena: Arena::new(chain.initial_row.clone()), position: 0 }
+    }
+
+    /// Bytes of the rows of state and of the keys.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.arena.words()) + self.keys.bytes()
+    }
+
+    /// Takes records, runs them through the stages, and returns what came out. Rejected records are in the batch's
+    /// `rejects`, in the order of their positions; they changed no state of the stage that refused them.
+    ///
+    /// # Errors
+    /// Only what isn't the records' fault: ONNX Runtime, memory. The state is then undefined, the caller must stop.
+    pub fn process(&mut self, chain: &mut Chain, layout: &Layout, records: &Records) -> Result<Batch> {
+        let first = self.position;
+        let mut batch = self.admit(chain.late, layout, records);
+        self.position += records.len() as u64;
+        chain.metrics.batch_rows.observe(batch.rows() as f64);
+        for ((stage, (start, width)), metrics) in chain.stages.iter_mut().zip(&chain.rows).zip(&chain.stage_metrics) {
+            if batch.is_empty() {
+                break;
+            }
+            let (before, started) = (batch.rows(), Instant::now());
+            stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
+            metrics.seconds.observe(started.elapsed().as_secs_f64());
+            metrics.removed.inc_by(before.saturating_sub(batch.rows()) as u64);
+        }
+        batch.rejects.sort_by_key(|reject| reject.position);
+        debug_assert!(batch.rejects.iter().all(|r| r.position >= first && r.position < self.position));
+        Ok(batch)
+    }
+
+    /// Finds each record's slot and leaves out what can't be taken: bad records and, by policy, late ones.
+    fn admit(&mut self, late: OnLate, layout: &Layout, records: &Records) -> Batch {
+        let count = records.len();
+        let mut batch = Batch {
+            slots: Vec::with_capacity(count),
+            times: records.times.clone(),
+            positions: (self.position..self.position + count as u64).collect(),
+            columns: Vec::with_capacity(layout.columns.len()),
+            rejects: Vec::new(),
+        };
+        let mut mask = vec![true; count];
+        for (index, reason) in &records.bad {
+            mask[*index] = false;
+            batch.rejects.push(Reject { position: self.position + *index as u64, reason });
+        }
+        for index in 0..count {
+            if !mask[index] {
+                batch.slots.push(0);
+                continue;
+            }
+            let slot = self.keys.slot(records.hashes[index], records.key(index));
+            self.arena.grow_to(self.keys.len());
+            batch.slots.push(slot);
+            let t = batch.times[index];
+            let mut rows = self.arena.rows(0, HEADER);
+            let header: &mut [i64] = bytemuck::cast_slice_mut(rows.get_mut(slot));
+            let is_late = header[1] == 1 && t < header[0];
+            if is_late && late == OnLate::DeadLetter {
+                mask[index] = false;
+                batch.rejects.push(Reject { position: batch.positions[index], reason: "late" });
+            }
+            if header[1] == 0 || t > header[0] {
+                header[0] = t;
+                header[1] = 1;
+            }
+        }
+        let (mut values, mut carried) = (records.values.iter(), records.carried.iter());
+        for column in &layout.columns {
+            let values = match column.kind {
+                Kind::Carried(_) => carried.next().map(|array| Values::Carried(array.clone())),
+                _ => values.next().map(|values| Values::Number(values.clone())),
+            };
+            debug_assert!(values.is_some() && column.role != Role::Internal, "the source's layout fits its records");
+            batch.columns.extend(values.map(Column::from));
+        }
+        batch.keep(&mask);
+        batch
+    }
+}

@@ -1,0 +1,304 @@
+//! A run: restore, read, work, commit; from wherever the last one stopped to the end of the source.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::engine::{Chain, Partition};
+use super::plan::{Plan, label};
+use super::route::{Router, Work};
+use super::worker::{Lane, Output, Shared};
+use crate::config::{At, Moment};
+use crate::model::{library, registry};
+use crate::record::Layout;
+use crate::source::Origin;
+use crate::state::{self, Fingerprint, Folder, RowSpan, Store, Target};
+use crate::{Error, Result, config, sink};
+
+/// Pieces of work that may wait for a worker.
+const QUEUE: usize = 4;
+
+/// What a run did.
+#[derive(Debug, Clone, Default)]
+pub struct Finished {
+    /// Nothing was left to do.
+    pub already: bool,
+    /// Records taken by this process.
+    pub records: u64,
+    /// Counts over the whole life of the pipeline: `records`, `rows`, `dead_letters.<reason>`.
+    pub counters: BTreeMap<String, u64>,
+    /// Keys known.
+    pub keys: u64,
+    /// How long this process took.
+    pub elapsed: Duration,
+}
+
+/// Told about the way of a run: records done by this process, and how many there are in all (those of earlier
+/// processes included in both).
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Runs a planned pipeline to the end of its source.
+///
+/// # Errors
+/// Refused: output without a checkpoint, state of another pipeline, a sink that can't be written. Failed: unreadable data,
+/// a full disk, another process on the same state.
+pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
+    let started = Instant::now();
+    let chain = plan.chain()?;
+    let (shared, mut lanes) = start(&plan, &chain)?;
+    let already = !lanes.is_empty() && lanes.iter().all(|lane| lane.manifest.as_ref().is_some_and(|m| m.finished));
+    if !already {
+        lanes = work(&plan, &shared, chain, lanes, progress)?;
+        if let Some(store) = &shared.store {
+            store.tidy();
+        }
+    }
+    let mut counters = BTreeMap::new();
+    for (name, count) in lanes.iter().flat_map(|lane| &lane.counters) {
+        *counters.entry(name.clone()).or_default() += count;
+    }
+    Ok(Finished {
+        already,
+        records: shared.done.load(Ordering::Relaxed),
+        counters,
+        keys: lanes.iter().map(|lane| lane.partition.keys.len() as u64).sum(),
+        elapsed: started.elapsed(),
+    })
+}
+
+/// Everything that can still be refused, and the partitions as the last run left them.
+fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
+    let pipeline = &plan.pipeline;
+    let (Some(sink), Some(to)) = (plan.sink.clone(), &pipeline.sink) else {
+        return Err(Error::refused("the pipeline has no sink"));
+    };
+    let letters = Folder::open(&pipeline.dead_letters)?;
+    let dead_letters = sink::DeadLetters::parts(letters.clone(), &pipeline.name);
+    let (output, store, part_records) = match &to.value {
+        config::Sink::Stdout { .. } => (Output::Lines(sink::JsonLines::stdout()), None, u64::MAX),
+        config::Sink::Parquet { path, part_records, .. } => {
+            let folder = Folder::open(path)?;
+            let parts = sink::Parts::new(Target::Output, folder.clone(), &pipeline.name, sink.schema());
+            let store = Store::open(&pipeline.state.path, &pipeline.name)?.with_targets(Some(folder), Some(letters));
+            let store = begin(store, &parts, &fingerprint(plan, chain))?;
+            (Output::Parts(parts), Some(store), *part_records)
+        }
+    };
+    let mut lanes = Vec::new();
+    for number in 0..pipeline.state.partitions {
+        lanes.push(restore(number, chain, store.as_ref())?);
+    }
+    let shared = Shared {
+        source: plan.source.layout.clone(),
+        files: plan.source.files().map(String::from).collect(),
+        sink,
+        output,
+        dead_letters,
+        store,
+        emit_from: moment(&plan.source.layout, pipeline.source.emit_from.as_ref())?,
+        part_records,
+        checkpoint_every: pipeline.state.checkpoint_every,
+        or_records: pipeline.state.or_records,
+        on_error: pipeline.on.error,
+        metrics: plan.metrics.clone(),
+        done: AtomicU64::new(0),
+    };
+    Ok((shared, lanes))
+}
+
+/// Takes up the state there is, or begins with none; refuses what would write output twice or leave gaps.
+fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Result<Store> {
+    if store.fingerprint()?.is_none() && parts.has_output()? {
+        return Err(Error::refused(format!(
+            "there is output in {} but no state in {}: going on would write it twice or leave gaps\n\
+             delete the output, name another folder, or bring the state back",
+            parts.folder(),
+            store.folder()
+        )));
+    }
+    parts.probe()?;
+    for change in store.begin(fingerprint)? {
+        tracing::warn!(
+            section = change.section,
+            before = change.before,
+            now = change.now,
+            "the last bits of new output may differ from those of the old"
+        );
+    }
+    Ok(store)
+}
+
+fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64>> {
+    moment
+        .map(|moment| layout.clock.moment(moment.value).map_err(|e| Error::refused(format!("source.emit_from: {e}"))))
+        .transpose()
+}
+
+fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<Lane> {
+    let mut partition = Partition::new(number, chain);
+    let Some((store, manifest)) = store.and_then(|store| store.recover(number).transpose().map(|m| (store, m))) else {
+        return Ok(Lane::new(partition, None, None, BTreeMap::new()));
+    };
+    let manifest = manifest?;
+    let checkpoint = store.load(&manifest)?;
+    if checkpoint.row_words != partition.arena.width() || !partition.arena.restore(checkpoint.words) {
+        return Err(Error::failed(format!(
+            "the checkpoint of partition {number} has rows of another width than the stages"
+        )));
+    }
+    partition.keys = checkpoint.keys;
+    partition.position = checkpoint.position;
+    Ok(Lane::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
+}
+
+/// Everything that results depend on.
+fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
+    let pipeline = &plan.pipeline;
+    let source = &pipeline.source;
+    let mut sections = BTreeMap::new();
+    let mut add = |name: &str, text: String| sections.insert(name.to_string(), text);
+    add("source", plan.source.fingerprint());
+    add("from and until", format!("{:?} {:?} {:?}", source.from, source.until, source.emit_from));
+    add("record", format!("{:?}", pipeline.record));
+    add("on", format!("{:?}", pipeline.on));
+    add("stages", format!("{:?}", pipeline.stages));
+    if let Some(version) = &plan.model {
+        add("model", format!("{} {:?}", label(version), version.manifest.files.get(registry::MODEL)));
+    }
+    add("sink", format!("{:?}", pipeline.sink));
+    add("dead letters", format!("{:?}", pipeline.dead_letters));
+    add("state format", state::FORMAT.to_string());
+    let mut environment = BTreeMap::new();
+    environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
+    environment.insert("cpu".to_string(), cpu_features());
+    let rows = chain.rows().into_iter().map(|(stage, start, width)| RowSpan { stage, start, width }).collect();
+    Fingerprint { sections, environment, partitions: pipeline.state.partitions, rows }
+}
+
+/// The features of this CPU that decide which code ONNX Runtime runs.
+fn cpu_features() -> String {
+    let mut features = vec![std::env::consts::ARCH];
+    #[cfg(target_arch = "x86_64")]
+    for (name, present) in [
+        ("avx", std::is_x86_feature_detected!("avx")),
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
+    ] {
+        if present {
+            features.push(name);
+        }
+    }
+    features.join(" ")
+}
+
+/// Reads, routes and works until the source ends; gives the lanes back.
+fn work(
+    plan: &Plan,
+    shared: &Shared,
+    first_chain: Chain,
+    lanes: Vec<Lane>,
+    progress: Option<Progress<'_>>,
+) -> Result<Vec<Lane>> {
+    let workers = plan.pipeline.runtime.workers.min(lanes.len()).max(1);
+    let before: u64 = lanes.iter().map(|lane| lane.partition.position).sum();
+    let at = lanes.iter().map(|lane| (lane.partition.position, done(lane))).collect();
+    let router = Router::new(plan.pipeline.runtime.batch, shared.part_records, at);
+    let start = lanes.iter().map(done).min().flatten();
+    let mut chains = vec![first_chain];
+    while chains.len() < workers {
+        chains.push(plan.chain()?);
+    }
+    let mut owned: Vec<Vec<Lane>> = (0..workers).map(|_| Vec::new()).collect();
+    for lane in lanes {
+        owned[lane.partition.number as usize % workers].push(lane);
+    }
+    std::thread::scope(|scope| {
+        let mut senders = Vec::new();
+        let mut handles = Vec::new();
+        for (chain, lanes) in chains.into_iter().zip(owned) {
+            let (sender, receiver) = bounded(QUEUE);
+            senders.push(sender);
+            handles.push(scope.spawn(move || one_worker(chain, lanes, &receiver, shared, workers)));
+        }
+        let reader = scope.spawn(move || read(plan, start, router, senders));
+        while !(reader.is_finished() && handles.iter().all(|handle| handle.is_finished())) {
+            if let Some(progress) = progress {
+                progress(before + shared.done.load(Ordering::Relaxed), plan.source.records());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let read = joined(reader.join());
+        let mut lanes = Vec::new();
+        let mut failed = None;
+        for handle in handles {
+            match joined(handle.join()) {
+                Ok(done) => lanes.extend(done),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        // A worker that fails hangs up on the reader: its error is the cause, the reader's the consequence.
+        match (failed, read) {
+            (Some(error), _) | (None, Err(error)) => Err(error),
+            (None, Ok(())) => {
+                let mut finished = Vec::with_capacity(lanes.len());
+                for mut lane in lanes {
+                    if !lane.manifest.as_ref().is_some_and(|manifest| manifest.finished) {
+                        lane.finish(shared)?;
+                    }
+                    finished.push(lane);
+                }
+                Ok(finished)
+            }
+        }
+    })
+}
+
+fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
+    result.unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("unknown");
+        Err(Error::failed(format!("a thread panicked, please report it: {message}")))
+    })
+}
+
+/// Up to where a lane needs nothing of the source any more.
+fn done(lane: &Lane) -> Option<Origin> {
+    match &lane.manifest {
+        Some(manifest) if manifest.finished => Some(Origin { file: u32::MAX, row: u64::MAX }),
+        _ => lane.origin,
+    }
+}
+
+fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sender<Work>>) -> Result<()> {
+    let mut source = plan.source.open(start)?;
+    let mut send = |work: Work| {
+        let worker = work.partition as usize % senders.len();
+        senders[worker].send(work).map_err(|_| Error::failed("a worker stopped"))
+    };
+    while let Some(records) = source.next()? {
+        router.route(&records, &mut send)?;
+    }
+    router.finish(&mut send)
+}
+
+fn one_worker(
+    mut chain: Chain,
+    mut lanes: Vec<Lane>,
+    work: &Receiver<Work>,
+    shared: &Shared,
+    workers: usize,
+) -> Result<Vec<Lane>> {
+    for work in work {
+        // Partitions are dealt out in turn: number = index * workers + worker.
+        let lane = &mut lanes[work.partition as usize / workers];
+        lane.take(&work, &mut chain, shared)?;
+    }
+    Ok(lanes)
+}

@@ -1,0 +1,227 @@
+//! One worker: owns partitions, runs their stages, writes their parts, commits them.
+//!
+//! On a Parquet source the checkpoint is the commit. Parts are cut at fixed positions of the input, so whatever is done
+//! again after a crash is the same bytes under the same names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::engine::{Chain, Partition};
+use super::refused::dead_letter;
+use super::route::Work;
+use crate::config::OnError;
+use crate::metrics::Metrics;
+use crate::record::{Batch, Layout};
+use crate::sink;
+use crate::source::Origin;
+use crate::state::{Manifest, Part, Snapshot, Store};
+use crate::{Error, Result};
+
+/// What every worker of a run shares.
+pub struct Shared {
+    /// Columns of the source.
+    pub source: Layout,
+    /// Names of the source's files, by [`Origin::file`].
+    pub files: Vec<String>,
+    /// Columns of the output.
+    pub sink: sink::Planned,
+    /// Where it goes.
+    pub output: Output,
+    /// Where refused records go.
+    pub dead_letters: sink::Parts,
+    /// Where state is kept; none for a sink that can't be committed (stdout).
+    pub store: Option<Store>,
+    /// Rows before this time are computed and not written.
+    pub emit_from: Option<i64>,
+    /// Input records of a partition that a part covers.
+    pub part_records: u64,
+    /// A checkpoint is due after that time …
+    pub checkpoint_every: Duration,
+    /// … or that many records of a partition.
+    pub or_records: u64,
+    /// What happens to a record that can't be taken.
+    pub on_error: OnError,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Records done by this process, for the progress bar.
+    pub done: AtomicU64,
+}
+
+/// Where rows go.
+pub enum Output {
+    /// Into part files, committed with the state.
+    Parts(sink::Parts),
+    /// To stdout, where nothing can be taken back.
+    Lines(sink::JsonLines),
+}
+
+/// A partition and everything about it that is not yet committed.
+pub struct Lane {
+    /// Keys, state, position.
+    pub partition: Partition,
+    /// The newest commit.
+    pub manifest: Option<Manifest>,
+    /// Where the last record that was taken stands.
+    pub origin: Option<Origin>,
+    /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
+    pub counters: BTreeMap<String, u64>,
+    output: Option<sink::PartWriter>,
+    refused: Option<sink::DeadLetters>,
+    parts: Vec<Part>,
+    since: u64,
+    committed: Instant,
+    /// Keys and bytes as the gauges show them.
+    shown: (i64, i64),
+}
+
+impl Lane {
+    /// A partition as a checkpoint left it, or a fresh one.
+    pub fn new(
+        partition: Partition,
+        manifest: Option<Manifest>,
+        origin: Option<Origin>,
+        counters: BTreeMap<String, u64>,
+    ) -> Self {
+        Lane {
+            partition,
+            manifest,
+            origin,
+            counters,
+            output: None,
+            refused: None,
+            parts: Vec::new(),
+            since: 0,
+            committed: Instant::now(),
+            shown: (0, 0),
+        }
+    }
+
+    /// Takes records that lie within one part.
+    pub fn take(&mut self, work: &Work, chain: &mut Chain, shared: &Shared) -> Result<()> {
+        if work.position != self.partition.position {
+            return Err(Error::failed(format!(
+                "partition {} stands at {} and was given records from {}: a bug of kolk",
+                work.partition, self.partition.position, work.position
+            )));
+        }
+        let count = work.records.len() as u64;
+        let batch = self.partition.process(chain, &shared.source, &work.records)?;
+        self.origin = work.records.origins.last().copied().or(self.origin);
+        self.since += count;
+        self.count("records", count);
+        shared.metrics.records_in.inc_by(count);
+        self.write(&batch, shared)?;
+        self.refuse(work, &batch, shared)?;
+        shared.done.fetch_add(count, Ordering::Relaxed);
+        if self.partition.position.is_multiple_of(shared.part_records) {
+            self.cut(shared)?;
+            if self.since >= shared.or_records || self.committed.elapsed() >= shared.checkpoint_every {
+                self.commit(shared, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what is left, at the end of the source.
+    pub fn finish(&mut self, shared: &Shared) -> Result<()> {
+        self.cut(shared)?;
+        self.commit(shared, true)
+    }
+
+    fn count(&mut self, name: &str, by: u64) {
+        match self.counters.get_mut(name) {
+            Some(count) => *count += by,
+            None => {
+                self.counters.insert(name.to_string(), by);
+            }
+        }
+    }
+
+    /// Position at which the part begins that the records before `self.partition.position` belong to.
+    fn part_start(&self, shared: &Shared) -> u64 {
+        self.partition.position.saturating_sub(1) / shared.part_records * shared.part_records
+    }
+
+    fn write(&mut self, batch: &Batch, shared: &Shared) -> Result<()> {
+        let rows = shared.sink.rows(batch, &self.partition.keys, shared.emit_from)?;
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        self.count("rows", rows.num_rows() as u64);
+        shared.metrics.records_out.inc_by(rows.num_rows() as u64);
+        let start = self.part_start(shared);
+        match &shared.output {
+            Output::Parts(parts) => {
+                self.output.get_or_insert_with(|| parts.begin(self.partition.number, start)).write(rows)
+            }
+            Output::Lines(lines) => lines.write(&rows),
+        }
+    }
+
+    fn refuse(&mut self, work: &Work, batch: &Batch, shared: &Shared) -> Result<()> {
+        if batch.rejects.is_empty() {
+            return Ok(());
+        }
+        for reject in &batch.rejects {
+            let index = (reject.position - work.position) as usize;
+            if shared.on_error == OnError::Refuse && work.records.bad.binary_search_by_key(&index, |(i, _)| *i).is_ok()
+            {
+                let origin = work.records.origins[index];
+                let file = shared.files.get(origin.file as usize).map_or("?", String::as_str);
+                return Err(Error::failed(format!(
+                    "{}: {file}, row {} (from 0); on.error is refuse: mend the record, or set on.error to dead_letter",
+                    reject.reason, origin.row
+                )));
+            }
+            self.count(&format!("dead_letters.{}", reject.reason), 1);
+            shared.metrics.dead_letters(reject.reason, 1);
+            let letter = dead_letter(reject, &work.records, work.position, &shared.source, &shared.files);
+            let start = self.part_start(shared);
+            self.refused
+                .get_or_insert_with(|| sink::DeadLetters::begin(&shared.dead_letters, self.partition.number, start))
+                .push(letter)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open parts; they are staged until a commit names them.
+    fn cut(&mut self, shared: &Shared) -> Result<()> {
+        if let Some(part) = self.output.take() {
+            self.parts.extend(part.finish()?);
+        }
+        if let Some(part) = self.refused.take() {
+            self.parts.extend(part.finish()?);
+        }
+        self.show_state(shared);
+        Ok(())
+    }
+
+    /// Adds what changed since the last time to the gauges, which are those of all partitions.
+    fn show_state(&mut self, shared: &Shared) {
+        let now = (self.partition.keys.len() as i64, self.partition.bytes() as i64);
+        shared.metrics.state_keys.add(now.0 - self.shown.0);
+        shared.metrics.state_bytes.add(now.1 - self.shown.1);
+        self.shown = now;
+    }
+
+    fn commit(&mut self, shared: &Shared, finished: bool) -> Result<()> {
+        self.since = 0;
+        self.committed = Instant::now();
+        let Some(store) = &shared.store else { return Ok(()) };
+        let snapshot = Snapshot {
+            position: self.partition.position,
+            origin: self.origin,
+            keys: &self.partition.keys,
+            words: self.partition.arena.words(),
+            row_words: self.partition.arena.width(),
+            extra: &self.counters,
+        };
+        let parts = std::mem::take(&mut self.parts);
+        let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &snapshot, parts, finished)?;
+        shared.metrics.checkpoint(self.committed.elapsed(), manifest.checkpoint_bytes);
+        self.manifest = Some(manifest);
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! Which columns are written, and how a batch becomes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, StringBuilder, UInt64Array,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use crate::config::{self, Problems};
+use crate::error::Context;
+use crate::record::{Batch, Clock, KeyType, Kind, Layout, NO_TIME, Role, Values};
+use crate::state::Keys;
+use crate::{Error, Result};
+
+/// The columns of an output: the key, the time, the fields asked for, then all that stages made for the reader.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    schema: SchemaRef,
+    key: KeyType,
+    clock: Clock,
+    columns: Vec<usize>,
+    shown: String,
+}
+
+/// Plans the output of a pipeline whose last stage gives `layout`; `None` if there are problems.
+pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Option<Planned> {
+    let key = match &layout.key_type {
+        KeyType::Utf8 => DataType::Utf8,
+        KeyType::Integer(data_type) => data_type.clone(),
+    };
+    let mut fields = vec![
+        Field::new(&layout.key_name, key, false),
+        Field::new(&layout.time_name, layout.clock.data_type.clone(), false),
+    ];
+    let mut columns = Vec::new();
+    let mut fine = true;
+    for name in sink.fields() {
+        if **name == layout.key_name || **name == layout.time_name {
+            continue;
+        }
+        match layout.find(name) {
+            Some(index) if columns.contains(&index) => {}
+            // It comes with the others.
+            Some(index) if layout.columns[index].role == Role::Output => {}
+            Some(index) => columns.push(index),
+            None => {
+                problems.add(name.place, layout.unknown(name));
+                fine = false;
+            }
+        }
+    }
+    columns.extend((0..layout.columns.len()).filter(|index| layout.columns[*index].role == Role::Output));
+    for index in &columns {
+        let column = &layout.columns[*index];
+        if fields.iter().any(|field| *field.name() == column.name) {
+            let place = sink.fields().iter().find(|name| ***name == column.name).map_or(config::NOWHERE, |at| at.place);
+            problems.add(
+                place,
+                format!("two columns of the output would be named \"{}\": rename the one of the source", column.name),
+            );
+            fine = false;
+        }
+        fields.push(Field::new(&column.name, data_type(&column.kind, &layout.clock), nullable(&column.kind)));
+    }
+    fine.then(|| Planned {
+        schema: Arc::new(Schema::new(fields)),
+        key: layout.key_type.clone(),
+        clock: layout.clock.clone(),
+        columns,
+        shown: match sink {
+            config::Sink::Parquet { path, .. } => path.0.clone(),
+            config::Sink::Stdout { .. } => "stdout".into(),
+        },
+    })
+}
+
+impl Planned {
+    /// Columns of the output.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Where the output goes, for messages.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The columns as text, for a fingerprint.
+    pub fn describe(&self) -> String {
+        let columns: Vec<String> =
+            self.schema.fields().iter().map(|field| format!("{}: {}", field.name(), field.data_type())).collect();
+        columns.join(", ")
+    }
+
+    /// The rows of a batch as they are written; those before `emit_from` (in ticks) are left out.
+    pub fn rows(&self, batch: &Batch, keys: &Keys, emit_from: Option<i64>) -> Result<RecordBatch> {
+        let mut arrays = Vec::with_capacity(self.columns.len() + 2);
+        arrays.push(key_column(&self.key, &batch.slots, keys)?);
+        arrays.push(time_column(&batch.times, &self.clock, false)?);
+        for index in &self.columns {
+            arrays.push(column(&batch.columns[*index].values, &self.clock)?);
+        }
+        let rows = RecordBatch::try_new(self.schema.clone(), arrays).or_failed(|| "cannot form the output".into())?;
+        match emit_from {
+            Some(from) if batch.times.iter().any(|time| *time < from) => {
+                let mask: BooleanArray = batch.times.iter().map(|time| Some(*time >= from)).collect();
+                filter_record_batch(&rows, &mask).or_failed(|| "cannot form the output".into())
+            }
+            _ => Ok(rows),
+        }
+    }
+}
+
+/// Arrow type of a column. What is carried loses its dictionary or view: those depend on how the source was read.
+fn data_type(kind: &Kind, clock: &Clock) -> DataType {
+    match kind {
+        Kind::Number => DataType::Float64,
+        Kind::Vector(1) => DataType::Float32,
+        Kind::Vector(width) => DataType::FixedSizeList(item(), i32::try_from(*width).unwrap_or(i32::MAX)),
+        Kind::Flag => DataType::Boolean,
+        Kind::Time => clock.data_type.clone(),
+        Kind::Integer => DataType::Int64,
+        Kind::Carried(data_type) => plain(data_type),
+    }
+}
+
+fn plain(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Dictionary(_, values) => plain(values),
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        other => other.clone(),
+    }
+}
+
+fn nullable(kind: &Kind) -> bool {
+    !matches!(kind, Kind::Flag | Kind::Integer)
+}
+
+fn item() -> Arc<Field> {
+    Arc::new(Field::new_list_field(DataType::Float32, true))
+}
+
+fn column(values: &Values, clock: &Clock) -> Result<ArrayRef> {
+    Ok(match values {
+        Values::Number(values) => {
+            Arc::new(Float64Array::new(values.clone().into(), not_null(values, |value| !value.is_nan())))
+        }
+        Values::Vector(values, 1) => {
+            Arc::new(Float32Array::new(values.clone().into(), not_null(values, |value| !value.is_nan())))
+        }
+        Values::Vector(values, width) => vectors(values, *width)?,
+        Values::Flag(values) => Arc::new(BooleanArray::from(values.clone())),
+        Values::Time(values) => time_column(values, clock, true)?,
+        Values::Integer(values) => Arc::new(Int64Array::from(values.clone())),
+        Values::Carried(array) => {
+            let plain = plain(array.data_type());
+            if plain == *array.data_type() {
+                array.clone()
+            } else {
+                cast(array, &plain).or_failed(|| "cannot carry a column".into())?
+            }
+        }
+    })
+}
+
+/// `None` where nothing is null, so that equal values are equal arrays.
+fn not_null<T>(values: &[T], there: impl Fn(&T) -> bool) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(values.iter().map(there).collect::<BooleanBuffer>());
+    (nulls.null_count() > 0).then_some(nulls)
+}
+
+/// A row that is NaN throughout is null as a whole; else NaN is a null within it.
+fn vectors(values: &[f32], width: usize) -> Result<ArrayRef> {
+    let rows: Vec<&[f32]> = values.chunks_exact(width.max(1)).collect();
+    let whole = not_null(&rows, |row| row.iter().any(|value| !value.is_nan()));
+    let items = Float32Array::new(values.to_vec().into(), not_null(values, |value| !value.is_nan()));
+    let width = i32::try_from(width).or_failed(|| "an output is too wide".into())?;
+    let list = FixedSizeListArray::try_new(item(), width, Arc::new(items), whole);
+    Ok(Arc::new(list.or_failed(|| "cannot form the output".into())?))
+}
+
+/// Ticks in the clock's own type. What is outside its range is null, as [`NO_TIME`] is, where a column may be null.
+fn time_column(ticks: &[i64], clock: &Clock, nullable: bool) -> Result<ArrayRef> {
+    let nulls = if nullable { not_null(ticks, |tick| *tick != NO_TIME) } else { None };
+    let array = Int64Array::new(ticks.to_vec().into(), nulls);
+    match &clock.data_type {
+        // By way of the type of the same width: there is no cast from 64 bits.
+        DataType::Date32 => cast(&array, &DataType::Int32).and_then(|days| cast(&days, &DataType::Date32)),
+        other => cast(&array, other),
+    }
+    .or_failed(|| "cannot form the times of the output".into())
+}
+
+fn key_column(key: &KeyType, slots: &[u32], keys: &Keys) -> Result<ArrayRef> {
+    let text = |slot: u32| {
+        std::str::from_utf8(keys.get(slot)).map_err(|_| Error::failed("a key is not valid UTF-8: the state is damaged"))
+    };
+    let KeyType::Integer(data_type) = key else {
+        let mut builder = StringBuilder::with_capacity(slots.len(), slots.len() * 8);
+        for slot in slots {
+            builder.append_value(text(*slot)?);
+        }
+        return Ok(Arc::new(builder.finish()) as Arc<StringArray>);
+    };
+    // Few keys come often in a batch: each is parsed once.
+    let mut seen: HashMap<u32, i128> = HashMap::new();
+    let mut numbers = Vec::with_capacity(slots.len());
+    for slot in slots {
+        let number = match seen.get(slot) {
+            Some(number) => *number,
+            None => {
+                let text = text(*slot)?;
+                let number = text.parse().or_failed(|| format!("key \"{text}\" is not the integer it was"))?;
+                seen.insert(*slot, number);
+                number
+            }
+        };
+        numbers.push(number);
+    }
+    let array: ArrayRef = match data_type {
+        DataType::UInt64 => Arc::new(numbers.iter().map(|n| u64::try_from(*n).ok()).collect::<UInt64Array>()),
+        _ => Arc::new(numbers.iter().map(|n| i64::try_from(*n).ok()).collect::<Int64Array>()),
+    };
+    cast(&array, data_type).or_failed(|| "cannot form the keys of the output".into())
+}

@@ -1,0 +1,220 @@
+//! What a source holds, found out before anything starts: its files, their footers and the types of their columns.
+
+use std::sync::Arc;
+
+use ::parquet::arrow::parquet_to_arrow_schema;
+use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use ::parquet::file::reader::{ChunkReader, Length};
+use ::parquet::file::statistics::Statistics;
+use arrow::datatypes::{DataType, Schema};
+use sha2::{Digest, Sha256};
+
+use super::files::{self, File};
+use super::input::{FOOTER_BLOCKS, Input};
+use super::parquet::ParquetSource;
+use super::schema::{Columned, Columns, disagreements, resolve};
+use super::{Origin, decode};
+use crate::Error;
+use crate::config::{At, Pipeline, Place, Problems};
+use crate::record::{Clock, Layout};
+
+/// A source that can be read.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// Columns of its records: the values, then the fields that are carried along.
+    pub layout: Layout,
+    pub(super) shape: Arc<Shape>,
+}
+
+/// What the reader needs to know.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub files: Vec<PlannedFile>,
+    pub columns: Columns,
+    pub wanted: decode::Wanted,
+}
+
+/// A file and what its footer says.
+#[derive(Debug)]
+pub(super) struct PlannedFile {
+    pub file: File,
+    /// SHA-256 of the footer.
+    pub footer: [u8; 32],
+    pub groups: Vec<Group>,
+}
+
+/// A row group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub rows: u64,
+    /// Bounds of all its times, if every row has one and the file says so.
+    pub times: Option<(i64, i64)>,
+}
+
+impl PlannedFile {
+    pub fn rows(&self) -> u64 {
+        self.groups.iter().map(|group| group.rows).sum()
+    }
+}
+
+impl Planned {
+    /// Records in all files (rows times columns where a wide table is melted), those outside of `from` and `until`
+    /// included.
+    pub fn records(&self) -> u64 {
+        self.shape.files.iter().map(PlannedFile::rows).sum::<u64>() * self.shape.columns.cells() as u64
+    }
+
+    /// Names of the files in order, relative to the source's folder.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.shape.files.iter().map(|file| file.file.name.as_str())
+    }
+
+    /// Changes whenever the files change: SHA-256 over their names, sizes, rows and footers, as hex. Where the source
+    /// lies does not matter.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for file in &self.shape.files {
+            hash.update((file.file.name.len() as u64).to_le_bytes());
+            hash.update(file.file.name.as_bytes());
+            hash.update(file.file.size.to_le_bytes());
+            hash.update(file.rows().to_le_bytes());
+            hash.update(file.footer);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Begins to read; `start` is the first record to deliver.
+    pub fn open(&self, start: Option<Origin>) -> crate::Result<ParquetSource> {
+        let files = self.shape.files.len();
+        match start {
+            Some(start) if start.file as usize >= files => Err(Error::refused(format!(
+                "the source has {files} files, a checkpoint says file {}: it changed since",
+                start.file
+            ))),
+            _ => Ok(ParquetSource::new(self.shape.clone(), start)),
+        }
+    }
+}
+
+/// Finds the files of a pipeline's source and checks that it has every column that is asked for: those of `record:`, and
+/// `fields` (of the sink, a filter, the split), which are carried along unless they are key, time or a value anyway. Adds
+/// what is wrong to `problems`, and returns `None` if that is anything.
+pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Planned> {
+    let place = pipeline.source.path.place;
+    let mut found = true;
+    let mut problem = |place: Place, message: String| {
+        found = false;
+        problems.add(place, message);
+    };
+    let files = match files::find(&pipeline.source.path.0) {
+        Ok(files) => files,
+        Err(message) => {
+            problem(place, message);
+            return None;
+        }
+    };
+    let mut first: Option<(Schema, String, Option<Columned>)> = None;
+    let mut planned = Vec::with_capacity(files.len());
+    for file in files {
+        let (metadata, footer) = match read_footer(&file) {
+            Ok(read) => read,
+            Err(message) => {
+                problem(place, format!("{}: {message}", file.shown));
+                continue;
+            }
+        };
+        let meta = metadata.file_metadata();
+        let schema = match parquet_to_arrow_schema(meta.schema_descr(), meta.key_value_metadata()) {
+            Ok(schema) => schema,
+            Err(e) => {
+                problem(place, format!("{}: its schema can't be read: {e}", file.shown));
+                continue;
+            }
+        };
+        match &first {
+            None => {
+                let columned = resolve(pipeline, fields, &schema, &file.shown, &mut problem);
+                first = Some((schema, file.shown.clone(), columned));
+            }
+            Some((_, name, Some(columned))) => {
+                for message in disagreements(columned, &schema) {
+                    problem(place, format!("{}: {message} in {name}; all files need the same columns", file.shown));
+                }
+            }
+            Some((_, _, None)) => {}
+        }
+        if let Some((_, _, Some(columned))) = &first {
+            let groups = metadata.row_groups().iter().map(|group| Group {
+                rows: u64::try_from(group.num_rows()).unwrap_or(0),
+                times: bounds(group, &columned.columns.time, &columned.layout.clock),
+            });
+            planned.push(PlannedFile { groups: groups.collect(), file, footer });
+        }
+    }
+    let (_, _, columned) = first?;
+    let Columned { columns, layout, wanted } = columned?;
+    found.then(|| Planned { layout, shape: Arc::new(Shape { files: planned, columns, wanted }) })
+}
+
+/// The footer and its SHA-256, or what is wrong with the file.
+pub(super) fn read_footer(file: &File) -> Result<(ParquetMetaData, [u8; 32]), String> {
+    let input = file.open(FOOTER_BLOCKS).map_err(|e| format!("can't be opened: {e}"))?;
+    footer_of(&input).map_err(|e| format!("can't be read as Parquet: {e}"))
+}
+
+/// As [`read_footer`], of an open file.
+pub(super) fn footer_of(input: &Input) -> Result<(ParquetMetaData, [u8; 32]), String> {
+    const TAIL: u64 = 8;
+    let size = input.len();
+    let tail_at = size.checked_sub(TAIL).ok_or_else(|| format!("it has only {size} bytes"))?;
+    let tail = input.get_bytes(tail_at, TAIL as usize).map_err(|e| e.to_string())?;
+    match &tail[4..] {
+        b"PAR1" => {}
+        b"PARE" => return Err("its footer is encrypted".into()),
+        _ => return Err("it doesn't end as Parquet files do: it is truncated, or something else".into()),
+    }
+    let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    let start = tail_at.checked_sub(length).ok_or("its footer is longer than the file: it is truncated")?;
+    let bytes = input.get_bytes(start, length as usize).map_err(|e| e.to_string())?;
+    let metadata = ParquetMetaDataReader::decode_metadata(&bytes).map_err(|e| e.to_string())?;
+    for group in metadata.row_groups() {
+        if group.num_rows() < 0 {
+            return Err("its footer is corrupt: a negative number of rows".into());
+        }
+        for column in group.columns() {
+            let first = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let end = u64::try_from(first).ok().zip(u64::try_from(column.compressed_size()).ok());
+            if end.and_then(|(first, size)| first.checked_add(size)).is_none_or(|end| end > start) {
+                return Err("its footer names data beyond the end of the file: it is truncated or corrupt".into());
+            }
+        }
+    }
+    Ok((metadata, Sha256::digest(&bytes).into()))
+}
+
+/// Bounds of the times of a row group where its statistics are to be trusted and no row lacks a time.
+fn bounds(group: &RowGroupMetaData, time: &str, clock: &Clock) -> Option<(i64, i64)> {
+    let column = group.columns().iter().find(|column| column.column_path().parts() == [time])?;
+    let statistics = column.statistics()?;
+    let sound = !statistics.is_min_max_deprecated() || statistics.is_min_max_backwards_compatible();
+    if !sound || statistics.null_count_opt() != Some(0) {
+        return None;
+    }
+    let data_type = &clock.data_type;
+    let (low, high) = match statistics {
+        Statistics::Int32(bounds) => {
+            let wide = |value: i32| match data_type {
+                t if t.is_unsigned_integer() => i64::from(value as u32),
+                // Stored as days.
+                DataType::Date64 => i64::from(value) * 86_400_000,
+                _ => i64::from(value),
+            };
+            (wide(*bounds.min_opt()?), wide(*bounds.max_opt()?))
+        }
+        Statistics::Int64(bounds) => (*bounds.min_opt()?, *bounds.max_opt()?),
+        _ => return None,
+    };
+    // An unsigned one beyond i64 looks negative; nothing is left out by it.
+    let unsigned = data_type.is_unsigned_integer();
+    (low <= high && !(unsigned && low < 0)).then_some((low, high))
+}

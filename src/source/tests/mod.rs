@@ -1,0 +1,5 @@
+//! The source on real files.
+
+mod files;
+mod laws;
+mod types;

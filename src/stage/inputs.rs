@@ -1,0 +1,222 @@
+//! What a network is fed: the features of `x`, whether a row can be a step, and whether a new sequence starts at it.
+//!
+//! An internal stage, always the last before the network. Serving puts `infer` behind it, training captures what it
+//! makes: both see the same numbers because both run this code. What the network answers must not live here.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Stage;
+use crate::Result;
+use crate::config::{At, Infer, Place, Problems};
+use crate::model::Input;
+use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
+use crate::state::Rows;
+
+/// Name of the internal column with the features, Vector(F).
+pub const X: &str = "x";
+/// Name of the internal flag: all features of the row are finite.
+pub const USABLE: &str = "usable";
+/// Name of the internal flag: serving starts from zero state at this row. `nulls` may have set it before.
+pub const RESTART: &str = "restart";
+/// Name of the internal integer: the usual distance of the key's rows, in ticks; negative: calendar months; 0: unknown.
+pub const INTERVAL: &str = "interval_ticks";
+
+/// One feature, resolved.
+struct Feature {
+    column: usize,
+    lag: usize,
+    /// Mean and standard deviation columns of a `scale` stage.
+    scaled_by: Option<(usize, usize)>,
+    /// Which ring holds the column's past, for a lag.
+    ring: usize,
+}
+
+/// The stage; see the module.
+pub struct Inputs {
+    features: Vec<Feature>,
+    /// Columns with a past, and where their ring starts in the row of state, in values.
+    rings: Vec<usize>,
+    /// Values a ring holds: the longest lag.
+    depth: usize,
+    gap: Option<Every>,
+    ttl: Option<Every>,
+    clock: Clock,
+    restart: Option<usize>,
+}
+
+/// What is kept per key beside the rings.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Header {
+    /// Rows of the key so far.
+    rows: u64,
+    /// The latest time of the key.
+    last: i64,
+    /// Majority vote over the distances of rows (Boyer and Moore 1981): the candidate and its lead.
+    interval: i64,
+    lead: i64,
+    /// 1 after rows that asked for a restart but took no step.
+    pending: u64,
+}
+
+impl Inputs {
+    /// Resolves the features against the columns before `infer` and adds the internal columns to the layout.
+    pub fn plan(
+        inputs: &[Input],
+        infer: &At<Infer>,
+        layout: &mut Layout,
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let mut rings: Vec<usize> = Vec::new();
+        let mut features = Vec::new();
+        let mut fits = true;
+        for input in inputs {
+            match layout.number(&input.column) {
+                Ok(column) => {
+                    let mut ring = 0;
+                    if input.lag > 0 {
+                        ring = rings.iter().position(|c| *c == column).unwrap_or_else(|| {
+                            rings.push(column);
+                            rings.len() - 1
+                        });
+                    }
+                    let scaled_by = layout.columns[column].scaled_by;
+                    features.push(Feature { column, lag: input.lag as usize, scaled_by, ring });
+                }
+                Err(message) => {
+                    problems.add(place, format!("the model's input \"{}\": {message}", input.column));
+                    fits = false;
+                }
+            }
+        }
+        let mut span = |span: &Option<At<crate::config::Span>>, word: &str| {
+            span.as_ref().and_then(|span| match layout.clock.every(span.value) {
+                Ok(every) => Some(every),
+                Err(message) => {
+                    problems.add(span.place, format!("{word}: {message}"));
+                    fits = false;
+                    None
+                }
+            })
+        };
+        let (gap, ttl) = (span(&infer.gap, "gap"), span(&infer.ttl, "ttl"));
+        let depth = inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
+        let restart = layout.columns.iter().position(|c| c.name == RESTART && c.role == Role::Internal);
+        let clock = layout.clock.clone();
+        layout.add(X, Kind::Vector(features.len()), Role::Internal);
+        layout.add(USABLE, Kind::Flag, Role::Internal);
+        layout.add(RESTART, Kind::Flag, Role::Internal);
+        layout.add(INTERVAL, Kind::Integer, Role::Internal);
+        fits.then_some(Inputs { features, rings, depth, gap, ttl, clock, restart })
+    }
+
+    /// Whether `t` comes too long after `last`.
+    fn silent(&self, limit: Option<Every>, last: i64, t: i64) -> bool {
+        match limit {
+            None => false,
+            Some(Every::Ticks(ticks)) => t.saturating_sub(last) > ticks,
+            Some(months) => self.clock.step(last, months, 1).is_some_and(|end| t > end),
+        }
+    }
+
+    /// The distance of two rows as the vote counts it: whole calendar months as negative months.
+    fn distance(&self, last: i64, t: i64) -> i64 {
+        const DAY_NANOS: i64 = 86_400_000_000_000;
+        let ticks = t.saturating_sub(last);
+        let Some(nanos) = self.clock.nanos_per_tick else { return ticks };
+        let days = i128::from(ticks) * i128::from(nanos) / i128::from(DAY_NANOS);
+        if days < 28 {
+            return ticks;
+        }
+        let months = ((days as f64) / 30.436_875).round() as u32;
+        let moved = self.clock.step(last, Every::Months(months), 1);
+        if moved == Some(t) { -i64::from(months) } else { ticks }
+    }
+}
+
+impl Stage for Inputs {
+    fn name(&self) -> &'static str {
+        "inputs"
+    }
+
+    fn initial_row(&self) -> Vec<u64> {
+        let mut row = vec![0; size_of::<Header>() / 8];
+        row.extend(std::iter::repeat_n(f64::NAN.to_bits(), self.rings.len() * self.depth));
+        row
+    }
+
+    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+        let rows = batch.rows();
+        let width = self.features.len();
+        let mut x = vec![0.0_f32; rows * width];
+        let mut usable = vec![true; rows];
+        let mut restart = vec![false; rows];
+        let mut interval = vec![0_i64; rows];
+        let columns: Vec<&[f64]> = batch.columns.iter().map(|column| column.numbers()).collect();
+        let asked = self.restart.map(|column| &batch.columns[column].values);
+
+        for row in 0..rows {
+            let t = batch.times[row];
+            let (header, past): (&mut Header, &mut [f64]) = state.split_mut(batch.slots[row]);
+            let first = header.rows == 0;
+            let mut fresh = first || self.silent(self.gap, header.last, t) || self.silent(self.ttl, header.last, t);
+            fresh |= matches!(asked, Some(Values::Flag(flags)) if flags[row]);
+
+            for (feature, out) in self.features.iter().zip(&mut x[row * width..(row + 1) * width]) {
+                let mut value = if feature.lag == 0 {
+                    columns[feature.column][row]
+                } else if feature.lag as u64 > header.rows {
+                    f64::NAN
+                } else {
+                    let at = (header.rows - feature.lag as u64) % self.depth as u64;
+                    past[feature.ring * self.depth + at as usize]
+                };
+                if let Some((mean, sd)) = feature.scaled_by {
+                    value = (value - columns[mean][row]) / columns[sd][row];
+                }
+                *out = value as f32;
+                usable[row] &= out.is_finite();
+            }
+            for (ring, column) in self.rings.iter().enumerate() {
+                past[ring * self.depth + (header.rows % self.depth as u64) as usize] = columns[*column][row];
+            }
+
+            if !first && t > header.last {
+                let distance = self.distance(header.last, t);
+                if header.lead == 0 {
+                    (header.interval, header.lead) = (distance, 1);
+                } else {
+                    header.lead += if header.interval == distance { 1 } else { -1 };
+                }
+            }
+            interval[row] = header.interval;
+
+            // A restart at a row that takes no step holds for the next row that does.
+            restart[row] = fresh || header.pending == 1;
+            header.pending = u64::from(restart[row] && !usable[row]);
+            header.rows += 1;
+            header.last = if first { t } else { header.last.max(t) };
+        }
+        batch.columns.push(Values::Vector(x, width).into());
+        batch.columns.push(Values::Flag(usable).into());
+        batch.columns.push(Values::Flag(restart).into());
+        batch.columns.push(Values::Integer(interval).into());
+        Ok(())
+    }
+}
+
+/// The time `steps` rows after `t` for rows at this distance; [`NO_TIME`] if the distance is unknown.
+pub fn time_ahead(clock: &Clock, t: i64, interval: i64, steps: usize) -> i64 {
+    let every = match interval {
+        0 => return NO_TIME,
+        months if months < 0 => Every::Months(months.unsigned_abs() as u32),
+        ticks => Every::Ticks(ticks),
+    };
+    clock.step(t, every, steps as i64).unwrap_or(NO_TIME)
+}
+
+/// Index of an internal column: the last one of that name.
+pub fn column(layout: &Layout, name: &str) -> Option<usize> {
+    layout.columns.iter().rposition(|c| c.name == name && c.role == Role::Internal)
+}

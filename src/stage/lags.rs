@@ -1,0 +1,139 @@
+//! `lags: { value: [1, 2, 24] }`: columns `value_lag_1` … with the key's value that many rows back.
+//!
+//! NaN before the key has that many rows. Every row counts, also one whose value is null, carried or filled. A lag is
+//! scaled by the pair of the row it stands in, not of the row it comes from: both numbers then mean the same to a model.
+//!
+//! State per key and column: the place of the next value, then a ring of as many values as the longest lag.
+
+use super::{Stage, plan};
+use crate::Result;
+use crate::config::{self, Problems};
+use crate::record::{Batch, Kind, Layout, Role, Values};
+use crate::state::Rows;
+
+/// Plans the lags of each column.
+pub(super) fn plan(config: &config::Lags, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Stage>> {
+    let mut rings = Vec::new();
+    let mut start = 0;
+    for (name, lags) in &config.columns {
+        let column = plan::number(layout, name, problems);
+        if lags.contains(&0) {
+            problems.add(name.place, format!("a lag of \"{}\" is 0; the nearest row behind is 1", name.value));
+        }
+        for lag in lags {
+            let lagged = format!("{}_lag_{lag}", name.value);
+            let index = plan::add(layout, lagged, Kind::Number, Role::Feature, name.place, problems);
+            layout.columns[index].scaled_by = column.and_then(|column| layout.columns[column].scaled_by);
+        }
+        let lags: Vec<usize> = lags.iter().filter(|lag| **lag > 0).map(|lag| *lag as usize).collect();
+        if let (Some(column), Some(longest)) = (column, lags.iter().max().copied()) {
+            rings.push(Ring { column, start, longest, lags });
+            start += 1 + longest;
+        }
+    }
+    (rings.len() == config.columns.len()).then(|| Box::new(Lagged { rings }) as Box<dyn Stage>)
+}
+
+struct Ring {
+    column: usize,
+    start: usize,
+    longest: usize,
+    lags: Vec<usize>,
+}
+
+struct Lagged {
+    rings: Vec<Ring>,
+}
+
+impl Stage for Lagged {
+    fn name(&self) -> &'static str {
+        "lags"
+    }
+
+    fn initial_row(&self) -> Vec<u64> {
+        let mut row = Vec::new();
+        for ring in &self.rings {
+            row.push(0);
+            row.resize(row.len() + ring.longest, f64::NAN.to_bits());
+        }
+        row
+    }
+
+    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+        let rows = batch.rows();
+        for Ring { column, start, longest, lags } in &self.rings {
+            let mut lagged = vec![Vec::with_capacity(rows); lags.len()];
+            for (slot, value) in batch.slots.iter().zip(batch.columns[*column].numbers()) {
+                let part = &mut state.get_mut(*slot)[*start..=*start + *longest];
+                let (next, ring) = (part[0] as usize, 1);
+                for (lag, out) in lags.iter().zip(&mut lagged) {
+                    let back = if *lag <= next { next - lag } else { next + longest - lag };
+                    out.push(f64::from_bits(part[ring + back]));
+                }
+                part[ring + next] = value.to_bits();
+                part[0] = if next + 1 == *longest { 0 } else { next as u64 + 1 };
+            }
+            batch.columns.extend(lagged.into_iter().map(|values| Values::Number(values).into()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::At;
+    use crate::stage::testing::{self, Table};
+
+    fn config(columns: &[(&str, &[u32])]) -> config::Lags {
+        let columns =
+            columns.iter().map(|(name, lags)| (At::default_value((*name).to_owned()), lags.to_vec())).collect();
+        config::Lags { columns }
+    }
+
+    #[test]
+    fn a_lag_is_the_keys_value_that_many_rows_back() {
+        let mut table = Table::new(&["value", "other"]);
+        for row in 0..20 {
+            table.push(row % 2, i64::from(row), &[f64::from(row), f64::from(100 + row)]);
+        }
+        let mut layout = table.layout();
+        layout.columns[0].scaled_by = Some((7, 8));
+        let mut problems = Problems::new("p.yaml");
+        let stage = plan(&config(&[("value", &[1, 3]), ("other", &[2])]), &mut layout, &mut problems).unwrap();
+        assert!(problems.is_empty());
+        let (one, three, two) =
+            (layout.find("value_lag_1").unwrap(), layout.find("value_lag_3").unwrap(), layout.find("other_lag_2"));
+        assert_eq!(layout.columns[three].scaled_by, Some((7, 8)));
+        let out = testing::run(&mut [stage], &table.batch(), &[3, 4, 11]);
+        for row in 0..20_usize {
+            let expect = |back: usize, base: f64| match row.checked_sub(2 * back) {
+                Some(row) => base + row as f64,
+                None => f64::NAN,
+            };
+            assert_eq!(out.columns[one].numbers()[row].to_bits(), expect(1, 0.0).to_bits(), "row {row}");
+            assert_eq!(out.columns[three].numbers()[row].to_bits(), expect(3, 0.0).to_bits(), "row {row}");
+            assert_eq!(out.columns[two.unwrap()].numbers()[row].to_bits(), expect(2, 100.0).to_bits(), "row {row}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_column_and_a_second_name_are_problems() {
+        let mut layout = Table::new(&["value"]).layout();
+        let mut problems = Problems::new("p.yaml");
+        assert!(plan(&config(&[("valu", &[1])]), &mut layout, &mut problems).is_none());
+        plan(&config(&[("value", &[1, 1])]), &mut layout, &mut problems);
+        let text = problems.finish(()).unwrap_err().to_string();
+        assert!(
+            text.contains("did you mean \"value\"?") && text.contains("\"value_lag_1\", but there is one"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_batches_or_interleaving() {
+        testing::laws(&["value", "other"], 64, |layout, problems| {
+            plan(&config(&[("value", &[1, 5]), ("other", &[3])]), layout, problems).into_iter().collect()
+        });
+    }
+}

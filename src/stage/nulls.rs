@@ -1,0 +1,148 @@
+//! `on.null`: what becomes of values that are null, NaN or infinite.
+//!
+//! Every value that isn't finite becomes NaN first, so that no infinity ever reaches a later stage. Then, by policy:
+//! `carry` puts the key's last finite value in its place, flagged as not observed (before there is one, NaN stays);
+//! `skip` leaves NaN, on which later stages and `infer` take no step; `reset` does so too and flags the row in the
+//! internal column `restart`, where any value of the row is null; `refuse` sends the record to the dead letters.
+//!
+//! State per key: for `carry`, the last finite value of each column, NaN before there is one.
+
+use super::Stage;
+use super::plan::{self, ON_NULL};
+use crate::Result;
+use crate::config::{OnNull, Problems};
+use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
+use crate::state::Rows;
+
+/// Plans the policy for the record's values.
+pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems) -> Box<dyn Stage> {
+    let values = plan::values(layout);
+    if policy == OnNull::Reset {
+        if plan::internal(layout, "restart").is_some() {
+            problems.add(ON_NULL, "on.null is applied twice");
+        }
+        layout.add("restart", Kind::Flag, Role::Internal);
+    }
+    Box::new(Nulls { policy, values, null: Vec::new() })
+}
+
+struct Nulls {
+    policy: OnNull,
+    values: Vec<usize>,
+    /// Per row of the batch, whether any value is null.
+    null: Vec<bool>,
+}
+
+impl Stage for Nulls {
+    fn name(&self) -> &'static str {
+        "nulls"
+    }
+
+    fn initial_row(&self) -> Vec<u64> {
+        let words = if self.policy == OnNull::Carry { self.values.len() } else { 0 };
+        vec![f64::NAN.to_bits(); words]
+    }
+
+    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+        self.null.clear();
+        self.null.resize(batch.rows(), false);
+        for (part, index) in self.values.iter().enumerate() {
+            let Column { values: Values::Number(values), observed } = &mut batch.columns[*index] else { continue };
+            for row in 0..values.len() {
+                if values[row].is_finite() {
+                    if self.policy == OnNull::Carry {
+                        state.get_mut(batch.slots[row])[part] = values[row].to_bits();
+                    }
+                    continue;
+                }
+                self.null[row] = true;
+                values[row] = f64::NAN;
+                if self.policy == OnNull::Carry {
+                    let last = f64::from_bits(state.get(batch.slots[row])[part]);
+                    let flags = observed.get_or_insert_with(|| values.iter().map(|v| v.is_finite()).collect());
+                    flags[row] = false;
+                    values[row] = last;
+                } else if let Some(flags) = observed {
+                    flags[row] = false;
+                }
+            }
+        }
+        match self.policy {
+            OnNull::Carry | OnNull::Skip => {}
+            OnNull::Reset => batch.columns.push(Values::Flag(self.null.clone()).into()),
+            OnNull::Refuse => {
+                let refused = self.null.iter().zip(&batch.positions).filter(|(null, _)| **null);
+                batch.rejects.extend(refused.map(|(_, position)| Reject { position: *position, reason: "null_value" }));
+                // A stage before may have refused records behind these: their order must not depend on batches.
+                batch.rejects.sort_by_key(|reject| reject.position);
+                self.null.iter_mut().for_each(|null| *null = !*null);
+                batch.keep(&self.null);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::testing::{self, Table};
+
+    fn table() -> Table {
+        let mut table = Table::new(&["value", "other"]);
+        for (key, time, value) in
+            [(0, 1, f64::NAN), (0, 2, 5.0), (1, 2, f64::INFINITY), (0, 3, f64::NEG_INFINITY), (0, 4, 7.0)]
+        {
+            table.push(key, time, &[value, 1.0]);
+        }
+        table
+    }
+
+    fn run(policy: OnNull) -> (Layout, Batch) {
+        let table = table();
+        let mut layout = table.layout();
+        let mut problems = Problems::new("p.yaml");
+        let stage = plan(policy, &mut layout, &mut problems);
+        assert!(problems.is_empty());
+        let out = testing::run(&mut [stage], &table.batch(), &[2, 3]);
+        (layout, out)
+    }
+
+    #[test]
+    fn carry_puts_the_keys_last_value_in_place() {
+        let (_, out) = run(OnNull::Carry);
+        let values = out.columns[0].numbers();
+        assert!(values[0].is_nan() && values[2].is_nan(), "{values:?}");
+        assert_eq!([values[1], values[3], values[4]], [5.0, 5.0, 7.0]);
+        let observed: Vec<bool> = (0..5).map(|row| out.columns[0].is_observed(row)).collect();
+        assert_eq!(observed, [false, true, false, false, true]);
+        assert!((0..5).all(|row| out.columns[1].is_observed(row)));
+    }
+
+    #[test]
+    fn skip_and_reset_leave_nan_and_reset_flags_it() {
+        let (_, out) = run(OnNull::Skip);
+        let null: Vec<bool> = out.columns[0].numbers().iter().map(|v| v.is_nan()).collect();
+        assert_eq!(null, [true, false, true, true, false]);
+        let (layout, out) = run(OnNull::Reset);
+        let restart = plan::internal(&layout, "restart").unwrap();
+        assert!(matches!(&out.columns[restart].values, Values::Flag(flags) if *flags == null));
+        assert!(out.columns[0].numbers()[3].is_nan());
+    }
+
+    #[test]
+    fn refuse_removes_the_record() {
+        let (_, out) = run(OnNull::Refuse);
+        assert_eq!(out.columns[0].numbers(), [5.0, 7.0]);
+        assert_eq!(out.rejects.iter().map(|r| r.position).collect::<Vec<_>>(), [0, 2, 3]);
+        assert!(out.rejects.iter().all(|r| r.reason == "null_value"));
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_batches_or_interleaving() {
+        testing::laws(&["value", "other"], 64, |layout, problems| {
+            Some(plan(OnNull::Carry, layout, problems)).into_iter().collect()
+        });
+        testing::laws(&["value", "other"], 64, |layout, problems| vec![plan(OnNull::Reset, layout, problems)]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Tests of the chain: order, places of problems, the canonical form, and the laws of all stages together.
+
+use serde_json::json;
+
+use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal};
+use super::testing::{self, Table};
+use crate::Result;
+use crate::config::*;
+use crate::record::{Batch, Kind, Layout, Role, Values};
+use crate::stage;
+use crate::state::Rows;
+
+fn at<T>(value: T) -> At<T> {
+    At::default_value(value)
+}
+
+/// A stage written on a line of its own, from 10.
+fn on_line(line: usize, stage: Stage) -> At<Stage> {
+    At { value: stage, place: Place { line: 10 + line, column: 5 } }
+}
+
+fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
+    let here = |path: &str| at(Location(path.into()));
+    Pipeline {
+        file: "p.yaml".into(),
+        name: at("p".into()),
+        source: Source { path: here("in.parquet"), from: None, until: None, emit_from: None },
+        record: Record {
+            key: Key::Single,
+            time: at(TimeColumn { column: "time".into(), unit: None }),
+            values: vec![at("value".into())],
+        },
+        on: Policies { null, ..Policies::default() },
+        dead_letters: here("dead"),
+        stages: stages.into_iter().enumerate().map(|(line, stage)| on_line(line, stage)).collect(),
+        sink: None,
+        state: State {
+            path: here("state"),
+            checkpoint_every: std::time::Duration::from_secs(30),
+            or_records: 1,
+            partitions: 16,
+        },
+        runtime: Runtime { workers: 1, batch: 1, http: None },
+        models: at("models".into()),
+        train: None,
+    }
+}
+
+fn seconds(n: i64) -> Span {
+    Span::Nanos(n * 1_000_000_000)
+}
+
+fn filter(predicate: &str) -> Stage {
+    Stage::Filter(Filter { predicate: at(predicate.into()) })
+}
+
+fn resample() -> Stage {
+    Stage::Resample(Resample {
+        every: at(seconds(2)),
+        aggregate: Aggregate::Mean,
+        fill: at(Fill::Null),
+        max_gap: Some(at(seconds(6))),
+        delay: at(seconds(3)),
+    })
+}
+
+fn calendar() -> Stage {
+    Stage::Calendar(Calendar { features: vec![at(CalendarFeature::Minute)], timezone: at(chrono_tz::Europe::Kyiv) })
+}
+
+fn scale(column: &str) -> Stage {
+    Stage::Scale(Scale { values: vec![at(column.into())], half_life: at(seconds(90)), min_count: 2 })
+}
+
+fn lags(column: &str) -> Stage {
+    Stage::Lags(Lags { columns: vec![(at(column.into()), vec![1, 3])] })
+}
+
+fn infer() -> Stage {
+    Stage::Infer(at(Infer { model: at("m".into()), mode: Mode::Carry, window: None, ttl: None, gap: None }))
+}
+
+fn score() -> Stage {
+    Stage::Score(Score { actual: at(String::new()), step: at(1), tail: 0.01, long: 8, short: 2 })
+}
+
+/// Stands where `infer` would: predicts that the value stays.
+struct Last;
+
+impl stage::Stage for Last {
+    fn name(&self) -> &'static str {
+        "infer"
+    }
+
+    fn process(&mut self, batch: &mut Batch, _state: &mut Rows<'_>) -> Result<()> {
+        let last = batch.columns[0].numbers().iter().map(|value| *value as f32).collect();
+        batch.columns.push(Values::Vector(last, 1).into());
+        batch.columns.push(Values::Integer(vec![1; batch.rows()]).into());
+        Ok(())
+    }
+}
+
+fn plan_infer(_: &At<Infer>, layout: &mut Layout, _: &mut Problems) -> Option<PlannedInfer> {
+    layout.add("prediction", Kind::Vector(1), Role::Output);
+    layout.add("interval_ticks", Kind::Integer, Role::Internal);
+    let forecast = Forecast { targets: vec!["value".into()], horizon: 1, quantiles: 0 };
+    Some(PlannedInfer { stages: vec![Box::new(Last)], forecast })
+}
+
+fn planned(pipeline: &Pipeline, layout: Layout, stop: Stop) -> (Chain, Result<()>) {
+    let mut problems = Problems::new("p.yaml");
+    let chain = chain(pipeline, layout, stop, &mut plan_infer, &mut problems);
+    (chain, problems.finish(()))
+}
+
+fn names(chain: &Chain) -> Vec<&'static str> {
+    chain.stages.iter().map(|stage| stage.name()).collect()
+}
+
+#[test]
+fn null_comes_behind_resample_or_first() {
+    let layout = || Table::new(&["value"]).layout();
+    let all = || vec![filter("value > 0"), resample(), calendar(), scale("value"), lags("value"), infer(), score()];
+    let (chain, result) = planned(&pipeline(OnNull::Carry, all()), layout(), Stop::End);
+    result.unwrap();
+    assert_eq!(names(&chain), ["filter", "resample", "nulls", "calendar", "scale", "lags", "infer", "score"]);
+    let (chain, _) = planned(&pipeline(OnNull::Refuse, all()), layout(), Stop::BeforeInfer);
+    assert_eq!(names(&chain), ["nulls", "filter", "resample", "calendar", "scale", "lags"]);
+    assert_eq!(chain.before_infer, chain.layout);
+    let (chain, _) = planned(&pipeline(OnNull::Reset, vec![filter("value > 0")]), layout(), Stop::BeforeInfer);
+    assert_eq!(names(&chain), ["nulls", "filter"]);
+    assert_eq!(internal(&chain.layout, "restart"), Some(1));
+}
+
+#[test]
+fn the_layout_says_what_comes_out() {
+    let stages = vec![resample(), calendar(), scale("value"), lags("value"), infer(), score()];
+    let (chain, result) = planned(&pipeline(OnNull::Carry, stages), Table::new(&["value"]).layout(), Stop::End);
+    result.unwrap();
+    let before = ["value", "observed", "age", "minute_sin", "minute_cos", "value_lag_1", "value_lag_3"];
+    assert_eq!(chain.before_infer.names().collect::<Vec<_>>(), before);
+    let behind: Vec<&str> = chain.layout.names().skip(before.len()).collect();
+    assert_eq!(behind, ["prediction", "residual", "residual_sd", "tail", "alert"]);
+    let lag = chain.layout.find("value_lag_3").unwrap();
+    assert_eq!(chain.layout.columns[lag].scaled_by, chain.layout.columns[0].scaled_by);
+    assert!(chain.layout.columns[0].scaled_by.is_some());
+    // The order of scale and lags makes no difference to what scales a lag.
+    let stages = vec![lags("value"), scale("value")];
+    let (chain, _) = planned(&pipeline(OnNull::Carry, stages), Table::new(&["value"]).layout(), Stop::End);
+    assert_eq!(chain.layout.columns[1].scaled_by, Some((3, 4)));
+}
+
+#[test]
+fn all_problems_at_once_each_at_its_place() {
+    let stages = vec![
+        calendar(),
+        score(),
+        resample(),
+        filter("minute_sin > 0"),
+        filter("valu > 0"),
+        lags("valu"),
+        scale("minute_cos"),
+        infer(),
+        resample(),
+        infer(),
+    ];
+    let (chain, result) = planned(&pipeline(OnNull::Carry, stages), Table::new(&["value"]).layout(), Stop::End);
+    let text = result.unwrap_err().to_string();
+    for part in [
+        "p.yaml:11:5: score needs an infer stage before it",
+        "column \"minute_sin\" is gone behind resample",
+        "column \"minute_cos\" is gone behind resample",
+        "where, character 1: there is no column \"valu\" here (there are: value, observed, age), did you mean \"value\"?",
+        "p.yaml:18:5: resample must stand before infer",
+        "one infer stage, this is the second",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert_eq!(text.lines().count(), 7, "{text}");
+    assert!(chain.unknown(&chain.layout, "minute_sin").contains("gone behind resample"));
+    assert!(chain.unknown(&chain.layout, "vale").contains("did you mean"));
+}
+
+#[test]
+fn described_in_one_canonical_form() {
+    let mut written =
+        pipeline(OnNull::Skip, vec![resample(), calendar(), scale("value"), lags("value"), infer(), score()]);
+    let described = describe(&written);
+    assert_eq!(
+        json!(described),
+        json!([
+            {"resample": {"every": "2s", "aggregate": "mean", "fill": "null", "max_gap": "6s", "delay": "3s"}},
+            {"null": "skip"},
+            {"calendar": {"features": ["minute"], "timezone": "Europe/Kyiv"}},
+            {"scale": {"values": ["value"], "half_life": "90s", "min_count": 2}},
+            {"lags": [["value", [1, 3]]]},
+        ])
+    );
+    // Behind infer nothing counts; before it everything does.
+    written.stages.truncate(5);
+    assert_eq!(describe(&written), described);
+    written.on.null = OnNull::Carry;
+    assert_ne!(describe(&written), described);
+    written.stages = vec![on_line(0, filter(" value > 0 "))];
+    assert_eq!(json!(describe(&written)), json!([{"null": "carry"}, {"filter": {"where": "value > 0"}}]));
+}
+
+#[test]
+fn bits_of_the_whole_chain_do_not_depend_on_batches_or_interleaving() {
+    for (null, resampled) in
+        [(OnNull::Carry, true), (OnNull::Skip, true), (OnNull::Reset, false), (OnNull::Refuse, true)]
+    {
+        testing::laws(&["value", "other"], 150, |layout, problems| {
+            let mut stages = vec![filter("value > -15 or other > 0")];
+            stages.extend(resampled.then(resample));
+            stages.extend([calendar(), scale("value"), lags("value"), lags("other"), infer(), score()]);
+            let taken = std::mem::replace(layout, Table::new(&[]).layout());
+            let chain = chain(&pipeline(null, stages), taken, Stop::End, &mut plan_infer, problems);
+            *layout = chain.layout;
+            chain.stages
+        });
+    }
+}

@@ -1,0 +1,378 @@
+//! `resample: { every, aggregate, fill, max_gap, delay }`: one row per key and bucket of time.
+//!
+//! A bucket is `(start, end]`, stamped by its end (see [`super::resample_buckets`]). It is over, and its row comes out,
+//! at the first record **of its own key** with a time beyond its end plus `delay`; the row takes that record's position.
+//! (Not at a record of another key: so the rows of a key depend on its own records only, however keys are interleaved or
+//! partitioned, also in files sorted by key. The last buckets of a key stay open when its records end.) A record of a
+//! bucket that is over is refused as `late`.
+//!
+//! Nulls are passed over. `aggregate` takes the values in the order of the records: `first` and `last` too; `count` counts
+//! values. A bucket without a value of a column is filled by `fill` and flagged as not observed; one
+//! without any value at all comes out only while it ends at most `max_gap`, and at most 100,000 buckets, after the last one
+//! that had values. Before a key's first value nothing comes out. `linear` draws a line between the values on both sides
+//! where they are at most `max_gap` apart, else the value is null; it needs a `delay` that covers `max_gap`, so that the
+//! other side is known (as far as it is when the row comes out). `age` is how long ago the last bucket with a
+//! value ended, in seconds, or in steps without a clock.
+//!
+//! Only the record's values go on; what else the record carried, and what stages made before, ends here.
+//!
+//! State per key: how far time has come, the last observed value of each column, and a ring of the open buckets.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::resample_buckets::Buckets;
+use super::{Stage, plan};
+use crate::Result;
+use crate::config::{self, Aggregate, At, Fill, Place, Problems, Span};
+use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, Values};
+use crate::state::Rows;
+
+/// No bucket, no time.
+const NONE: i64 = i64::MIN;
+/// Empty buckets in a row that are filled at most: one wrong time must not write rows without end.
+const MOST_FILLED: i64 = 100_000;
+/// Buckets of a key that may be open at once.
+const MOST_OPEN: i64 = 10_000;
+
+/// Plans the buckets; leaves a layout of the record's values, `observed` and `age`.
+pub(super) fn plan(
+    config: &config::Resample,
+    layout: &mut Layout,
+    place: Place,
+    problems: &mut Problems,
+) -> Option<Box<dyn Stage>> {
+    let sources = plan::values(layout);
+    layout.columns = sources.iter().map(|index| layout.columns[*index].clone()).collect();
+    layout.columns.iter_mut().for_each(|column| column.scaled_by = None);
+    plan::add(layout, "observed".into(), Kind::Flag, Role::Output, place, problems);
+    plan::add(layout, "age".into(), Kind::Number, Role::Output, place, problems);
+    layout.interval = Some(config.every.value);
+
+    let or_here = |at: Place| if at.line > 0 { at } else { place };
+    let mut span = |span: &At<Span>| match layout.clock.every(span.value) {
+        // Nothing is nothing in every unit.
+        _ if matches!(span.value, Span::Nanos(0) | Span::Months(0) | Span::Steps(0)) => Some(Every::Ticks(0)),
+        Ok(Every::Ticks(..0)) => {
+            problems.add(or_here(span.place), "expected a length of time, found a negative one");
+            None
+        }
+        Ok(every) => Some(every),
+        Err(message) => {
+            problems.add(or_here(span.place), message);
+            None
+        }
+    };
+    let delay = span(&config.delay);
+    let max_gap = config.max_gap.as_ref().map(&mut span);
+    let buckets = Buckets::new(&layout.clock, config.every.value)
+        .map_err(|message| problems.add(or_here(config.every.place), message))
+        .ok();
+    let (delay, max_gap, buckets) = (delay?, max_gap.map_or(Some(None), |gap| gap.map(Some))?, buckets?);
+
+    if config.fill.value == Fill::Linear && !max_gap.is_some_and(|gap| buckets.covers(delay, gap)) {
+        problems.add(
+            or_here(config.fill.place),
+            "fill: linear looks ahead: it needs a max_gap, and a delay that covers it, so that the value on the other \
+             side is known when a row comes out",
+        );
+        return None;
+    }
+    let open = buckets.within(delay).saturating_add(2);
+    if open > MOST_OPEN {
+        problems.add(
+            or_here(config.delay.place),
+            format!("delay keeps {open} buckets of every key open, at most {MOST_OPEN} can be: use wider buckets"),
+        );
+        return None;
+    }
+    let tick_seconds = layout.clock.nanos_per_tick.map_or(1.0, |nanos| nanos as f64 / 1e9);
+    let plan =
+        Plan { aggregate: config.aggregate, fill: config.fill.value, max_gap, delay, buckets, open, tick_seconds };
+    let out =
+        Out { values: vec![Vec::new(); sources.len()], observed: vec![Vec::new(); sources.len()], ..Out::default() };
+    Some(Box::new(Resample { plan, sources, out }))
+}
+
+struct Plan {
+    aggregate: Aggregate,
+    fill: Fill,
+    max_gap: Option<Every>,
+    delay: Every,
+    buckets: Buckets,
+    /// Length of the ring of open buckets.
+    open: i64,
+    tick_seconds: f64,
+}
+
+struct Resample {
+    plan: Plan,
+    sources: Vec<usize>,
+    out: Out,
+}
+
+/// How far a key has come.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Header {
+    /// The first bucket that isn't over; [`NONE`] before the first record.
+    low: i64,
+    /// The latest time of any record.
+    latest: i64,
+    /// The last bucket that came out with a value, [`NONE`] before.
+    observed: i64,
+}
+
+/// The last observed value of a column.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Last {
+    bucket: i64,
+    value: f64,
+}
+
+/// What an open bucket holds of a column.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Cell {
+    count: u64,
+    value: f64,
+}
+
+/// One key's state: typed views of its row.
+struct Key<'a> {
+    header: &'a mut Header,
+    last: &'a mut [Last],
+    /// Per place in the ring, the number of its bucket, then its cells.
+    ring: &'a mut [u64],
+    open: i64,
+}
+
+impl<'a> Key<'a> {
+    fn of(words: &'a mut [u64], columns: usize, open: i64) -> Self {
+        let (header, rest) = words.split_at_mut(size_of::<Header>() / 8);
+        let (last, ring) = rest.split_at_mut(columns * size_of::<Last>() / 8);
+        Key {
+            header: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(header)),
+            last: bytemuck::cast_slice_mut(last),
+            ring,
+            open,
+        }
+    }
+
+    fn place(&mut self, bucket: i64) -> (&mut u64, &mut [Cell]) {
+        let width = 1 + self.last.len() * size_of::<Cell>() / 8;
+        let at = bucket.rem_euclid(self.open) as usize * width;
+        let (number, cells) = self.ring[at..at + width].split_at_mut(1);
+        (&mut number[0], bytemuck::cast_slice_mut(cells))
+    }
+
+    /// The cells of an open bucket, empty ones if it had no record yet.
+    fn opened(&mut self, bucket: i64) -> &mut [Cell] {
+        let (number, cells) = self.place(bucket);
+        if *number != bucket as u64 {
+            *number = bucket as u64;
+            cells.fill(Cell { count: 0, value: 0.0 });
+        }
+        cells
+    }
+
+    /// The value of a bucket that has one.
+    fn value(&mut self, bucket: i64, column: usize, aggregate: Aggregate) -> Option<f64> {
+        let (number, cells) = self.place(bucket);
+        let cell = cells[column];
+        if *number != bucket as u64 || cell.count == 0 {
+            return None;
+        }
+        let value = match aggregate {
+            Aggregate::Mean => cell.value / cell.count as f64,
+            Aggregate::Count => cell.count as f64,
+            _ => cell.value,
+        };
+        // A sum that overflowed is no value.
+        value.is_finite().then_some(value)
+    }
+}
+
+impl Cell {
+    fn add(&mut self, value: f64, aggregate: Aggregate) {
+        self.value = match aggregate {
+            _ if self.count == 0 => value,
+            Aggregate::Mean | Aggregate::Sum => self.value + value,
+            Aggregate::Min => self.value.min(value),
+            Aggregate::Max => self.value.max(value),
+            Aggregate::First | Aggregate::Count => self.value,
+            Aggregate::Last => value,
+        };
+        self.count += 1;
+    }
+}
+
+/// The rows that come out; swapped with the batch's own memory.
+#[derive(Default)]
+struct Out {
+    slots: Vec<u32>,
+    times: Vec<i64>,
+    positions: Vec<u64>,
+    values: Vec<Vec<f64>>,
+    observed: Vec<Vec<bool>>,
+    any: Vec<bool>,
+    age: Vec<f64>,
+}
+
+impl Plan {
+    /// The first bucket that isn't over when a key's time has come to `latest`.
+    fn first_open(&self, latest: i64) -> Option<i64> {
+        self.buckets.number(self.buckets.moved(latest, self.delay, -1)?)
+    }
+
+    /// The last bucket that is filled after `observed`.
+    fn last_filled(&self, observed: i64) -> i64 {
+        let most = observed.saturating_add(MOST_FILLED);
+        let Some(max_gap) = self.max_gap else { return most };
+        let Some(limit) = self.buckets.end(observed).and_then(|end| self.buckets.moved(end, max_gap, 1)) else {
+            return most;
+        };
+        // The bucket of the limit ends at it or beyond it.
+        match self.buckets.number(limit) {
+            Some(number) if self.buckets.end(number) == Some(limit) => most.min(number),
+            Some(number) => most.min(number - 1),
+            None => most,
+        }
+    }
+
+    /// Writes the rows of the buckets that are over before `low`.
+    fn close(&self, key: &mut Key<'_>, low: i64, slot: u32, position: u64, out: &mut Out) {
+        let ring_end = key.header.low.saturating_add(key.open);
+        let mut last_filled = if key.header.observed == NONE { NONE } else { self.last_filled(key.header.observed) };
+        for bucket in key.header.low..low {
+            let any = (0..key.last.len()).any(|column| key.value(bucket, column, self.aggregate).is_some());
+            if any {
+                key.header.observed = bucket;
+                last_filled = self.last_filled(bucket);
+            }
+            if any || bucket <= last_filled {
+                self.row(key, bucket, any, slot, position, out);
+            } else if bucket >= ring_end {
+                break; // Behind the ring there are no values, so nothing more comes out.
+            }
+        }
+        key.header.low = low;
+    }
+
+    fn row(&self, key: &mut Key<'_>, bucket: i64, any: bool, slot: u32, position: u64, out: &mut Out) {
+        let Some(end) = self.buckets.end(bucket) else { return };
+        out.slots.push(slot);
+        out.times.push(end);
+        out.positions.push(position);
+        out.any.push(any);
+        let observed = self.buckets.end(key.header.observed).unwrap_or(end);
+        out.age.push(end.saturating_sub(observed) as f64 * self.tick_seconds);
+        for column in 0..key.last.len() {
+            let own = key.value(bucket, column, self.aggregate);
+            if let Some(value) = own {
+                key.last[column] = Last { bucket, value };
+            }
+            out.values[column].push(own.unwrap_or_else(|| self.filled(key, bucket, column)));
+            out.observed[column].push(own.is_some());
+        }
+    }
+
+    fn filled(&self, key: &mut Key<'_>, bucket: i64, column: usize) -> f64 {
+        let last = key.last[column];
+        match self.fill {
+            Fill::Null => f64::NAN,
+            Fill::Zero => 0.0,
+            Fill::Last => last.value,
+            Fill::Linear if last.bucket == NONE => f64::NAN,
+            Fill::Linear => {
+                let until = self.last_filled(last.bucket).min(bucket.saturating_add(key.open));
+                let next = (bucket + 1..=until)
+                    .find_map(|next| key.value(next, column, self.aggregate).map(|value| (next, value)));
+                next.map_or(f64::NAN, |(next, value)| {
+                    let share = (bucket - last.bucket) as f64 / (next - last.bucket) as f64;
+                    last.value + (value - last.value) * share
+                })
+            }
+        }
+    }
+}
+
+impl Stage for Resample {
+    fn name(&self) -> &'static str {
+        "resample"
+    }
+
+    fn initial_row(&self) -> Vec<u64> {
+        let header = Header { low: NONE, latest: NONE, observed: NONE };
+        let mut row: Vec<u64> = bytemuck::cast_slice(&[header]).to_vec();
+        for _ in &self.sources {
+            row.extend_from_slice(bytemuck::cast_slice(&[Last { bucket: NONE, value: f64::NAN }]));
+        }
+        for _ in 0..self.plan.open {
+            row.push(NONE as u64);
+            row.resize(row.len() + self.sources.len() * size_of::<Cell>() / 8, 0);
+        }
+        row
+    }
+
+    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+        let Resample { plan, sources, out } = self;
+        for row in 0..batch.rows() {
+            let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
+            let Some(bucket) = plan.buckets.number(time) else {
+                batch.rejects.push(Reject { position, reason: "time_out_of_range" });
+                continue;
+            };
+            let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
+            if key.header.low != NONE && bucket < key.header.low {
+                batch.rejects.push(Reject { position, reason: "late" });
+                continue;
+            }
+            if time > key.header.latest {
+                key.header.latest = time;
+                // Times before all times close nothing.
+                let low = plan.first_open(time).unwrap_or(NONE);
+                if key.header.low == NONE {
+                    key.header.low = low.max(bucket.saturating_sub(plan.open - 1));
+                } else if low > key.header.low {
+                    plan.close(&mut key, low, slot, position, out);
+                }
+            }
+            let cells = key.opened(bucket);
+            for (cell, source) in cells.iter_mut().zip(sources.iter()) {
+                let value = batch.columns[*source].numbers()[row];
+                if value.is_finite() {
+                    cell.add(value, plan.aggregate);
+                }
+            }
+        }
+        // A stage before may have refused records behind these: their order must not depend on batches.
+        batch.rejects.sort_by_key(|reject| reject.position);
+        out.swap(batch, sources);
+        Ok(())
+    }
+}
+
+impl Out {
+    /// Puts the rows into the batch, and takes the memory of its values for the next ones.
+    fn swap(&mut self, batch: &mut Batch, sources: &[usize]) {
+        std::mem::swap(&mut batch.slots, &mut self.slots);
+        std::mem::swap(&mut batch.times, &mut self.times);
+        std::mem::swap(&mut batch.positions, &mut self.positions);
+        self.slots.clear();
+        self.times.clear();
+        self.positions.clear();
+        let mut columns = Vec::with_capacity(sources.len() + 2);
+        for (column, source) in sources.iter().enumerate() {
+            let before = std::mem::replace(&mut batch.columns[*source].values, Values::Flag(Vec::new()));
+            let mut spare = if let Values::Number(values) = before { values } else { Vec::new() };
+            spare.clear();
+            let values = std::mem::replace(&mut self.values[column], spare);
+            let observed = std::mem::take(&mut self.observed[column]);
+            columns.push(Column { values: Values::Number(values), observed: Some(observed) });
+        }
+        columns.push(Values::Flag(std::mem::take(&mut self.any)).into());
+        columns.push(Values::Number(std::mem::take(&mut self.age)).into());
+        batch.columns = columns;
+    }
+}

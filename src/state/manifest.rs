@@ -1,0 +1,175 @@
+//! What a commit says: the manifest of a partition, the parts it brings, and the fingerprint of the pipeline.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::source::Origin;
+
+/// Folder, below an output folder, of parts that no manifest names yet. Readers of folders skip names with `_`.
+pub const STAGED: &str = "_kolk/staged";
+
+/// One commit of one partition: `<pipeline>/<partition>/<sequence>.json` in the state folder. It is never changed; that
+/// it can be created only once is what keeps two processes off one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Of the manifest itself; 1.
+    pub format: u32,
+    /// The partition.
+    pub partition: u32,
+    /// The process that made it, by a random number.
+    pub owner: String,
+    /// Number of the commit within the partition, from 0.
+    pub sequence: u64,
+    /// Records of the partition that are done.
+    pub position: u64,
+    /// Where the last of them stands in the source.
+    pub origin: Option<Origin>,
+    /// Whether the source was at its end.
+    pub finished: bool,
+    /// Keys the partition has.
+    pub keys: u64,
+    /// File name of the checkpoint, beside the manifest.
+    pub checkpoint: String,
+    /// Its length.
+    pub checkpoint_bytes: u64,
+    /// Its crc32.
+    pub checkpoint_crc32: u32,
+    /// Parts of the output that this commit makes visible.
+    pub parts: Vec<Part>,
+    /// The checkpoint's `extra`.
+    pub counters: BTreeMap<String, u64>,
+    /// What it was computed with: ONNX Runtime, CPU features.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Which folder a part belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// The sink's.
+    Output,
+    /// The dead letters'.
+    DeadLetters,
+}
+
+/// A finished file, uploaded where no reader looks, until a commit names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Where it belongs.
+    pub target: Target,
+    /// Its final name in the target's folder.
+    pub name: String,
+    /// Its name in that folder until then; it tells the content, so that two writers never share it.
+    pub staged: String,
+    /// Rows in it, at least one.
+    pub rows: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// sha256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Target {
+    /// The start of the names of a partition's parts.
+    pub fn stem(self, pipeline: &str, partition: u32) -> String {
+        match self {
+            Target::Output => format!("part-{partition:05}-"),
+            // Pipelines of one folder share its dead letters.
+            Target::DeadLetters => format!("dead-{pipeline}-{partition:05}-"),
+        }
+    }
+
+    /// The final name of the part that begins at a position.
+    pub fn part(self, pipeline: &str, partition: u32, first: u64) -> String {
+        format!("{}{first:012}.parquet", self.stem(pipeline, partition))
+    }
+
+    /// Its name until it is committed.
+    pub fn staged(self, pipeline: &str, partition: u32, first: u64, sha256: &str) -> String {
+        let sum = sha256.get(..16).unwrap_or(sha256);
+        format!("{STAGED}/{pipeline}.{}{first:012}.{sum}", self.stem(pipeline, partition))
+    }
+
+    /// Whether a file of the staged folder is a part of that partition that begins before a position.
+    pub(super) fn is_before(self, file: &str, pipeline: &str, partition: u32, position: u64) -> bool {
+        file.strip_prefix(&format!("{pipeline}.{}", self.stem(pipeline, partition)))
+            .and_then(|rest| rest.split_once('.'))
+            .and_then(|(first, _)| first.parse::<u64>().ok())
+            .is_some_and(|first| first < position)
+    }
+}
+
+/// What state was made by, section by section, so that a later start can say which one changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, `state`): must be equal.
+    pub sections: BTreeMap<String, String>,
+    /// What results depend on in their last bits only: ONNX Runtime, CPU features. A change is told, not refused.
+    pub environment: BTreeMap<String, String>,
+    /// Virtual partitions.
+    pub partitions: u32,
+    /// Whose words are where in a row of state.
+    pub rows: Vec<RowSpan>,
+}
+
+/// One stage's part of a row of state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSpan {
+    /// The stage, or `engine` for the header of the row.
+    pub stage: String,
+    /// First word.
+    pub start: usize,
+    /// Words.
+    pub width: usize,
+}
+
+/// One difference of two fingerprints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The section.
+    pub section: String,
+    /// What it was; empty where there was none.
+    pub before: String,
+    /// What it is now; empty where there is none.
+    pub now: String,
+}
+
+impl Fingerprint {
+    /// Differences that change results.
+    pub fn changes(&self, now: &Fingerprint) -> Vec<Change> {
+        let mut changes = differences(&self.sections, &now.sections);
+        let mut add = |section: &str, before: String, now: String| {
+            if before != now {
+                changes.push(Change { section: section.into(), before, now });
+            }
+        };
+        add("partitions", self.partitions.to_string(), now.partitions.to_string());
+        let rows = |spans: &[RowSpan]| {
+            let spans: Vec<String> = spans.iter().map(|s| format!("{}@{}+{}", s.stage, s.start, s.width)).collect();
+            spans.join(" ")
+        };
+        add("rows", rows(&self.rows), rows(&now.rows));
+        changes
+    }
+
+    /// Differences that may show in the last bits.
+    pub fn environment_changes(&self, now: &Fingerprint) -> Vec<Change> {
+        differences(&self.environment, &now.environment)
+    }
+}
+
+fn differences(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Change> {
+    let mut names: Vec<&String> = before.keys().chain(now.keys()).collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| before.get(*name) != now.get(*name))
+        .map(|name| Change {
+            section: name.clone(),
+            before: before.get(name).cloned().unwrap_or_default(),
+            now: now.get(name).cloned().unwrap_or_default(),
+        })
+        .collect()
+}

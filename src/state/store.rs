@@ -1,0 +1,304 @@
+//! Where a pipeline's state is kept, and the commit of a partition.
+//!
+//! The order of a commit makes it safe to be killed between any two steps: (1) parts lie staged under names that tell
+//! their content; (2) the checkpoint is written, likewise; (3) the manifest is *created* under the partition's next
+//! sequence: this is the commit, and it fails where another process was first; (4) parts are moved to their final
+//! names; (5) what no kept manifest names is deleted. [`Store::recover`] repeats step 4 for the newest manifest.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::manifest::STAGED;
+use super::{Change, Checkpoint, Fingerprint, Folder, Manifest, Part, Snapshot, Target};
+use crate::config::Location;
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// Checkpoints that are kept of a partition.
+const KEPT: u64 = 3;
+
+const PIPELINE: &str = "pipeline.json";
+
+/// The state of one pipeline.
+#[derive(Debug, Clone)]
+pub struct Store {
+    name: String,
+    owner: String,
+    folder: Folder,
+    output: Option<Folder>,
+    dead_letters: Option<Folder>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// The state of a pipeline under `location`, whether there is any or not. Nothing is created.
+    pub fn open(location: &Location, pipeline: &str) -> Result<Store> {
+        Ok(Store::at(Folder::open(location)?, pipeline))
+    }
+
+    /// As [`Store::open`], in a folder that is open.
+    pub fn at(folder: Folder, pipeline: &str) -> Store {
+        // The standard library's seeds of hash tables are the randomness at hand.
+        let owner = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+        let (folder, environment) = (folder.folder(pipeline), BTreeMap::new());
+        Store { name: pipeline.into(), owner, folder, output: None, dead_letters: None, environment }
+    }
+
+    /// With the folders that parts belong to; a commit whose parts have no folder fails.
+    pub fn with_targets(mut self, output: Option<Folder>, dead_letters: Option<Folder>) -> Store {
+        self.output = output;
+        self.dead_letters = dead_letters;
+        self
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Name of the pipeline.
+    pub fn pipeline(&self) -> &str {
+        &self.name
+    }
+
+    /// What the state was made by; `None`: there is no state.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        self.json(&self.folder, PIPELINE)
+    }
+
+    /// Starts with this fingerprint, or goes on if state is there and was made by the same. Refused otherwise, with
+    /// what changed. Returns what changed of the environment, to be told.
+    pub fn begin(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Change>> {
+        self.environment = fingerprint.environment.clone();
+        self.folder.sweep_abandoned();
+        let bytes = serde_json::to_vec_pretty(fingerprint).or_failed(|| "cannot write the fingerprint".into())?;
+        let before = match self.fingerprint()? {
+            Some(before) => before,
+            None if self.folder.create(PIPELINE, bytes)? => return Ok(Vec::new()),
+            None => match self.fingerprint()? {
+                Some(before) => before,
+                None => return Err(Error::failed(format!("{} is being reset by another process", self.folder))),
+            },
+        };
+        let changes = before.changes(fingerprint);
+        if changes.is_empty() {
+            return Ok(before.environment_changes(fingerprint));
+        }
+        let mut message = format!("the state in {} was made by another pipeline:", self.folder);
+        for Change { section, before, now } in &changes {
+            message += &format!("\n  {section}: was {}, is {}", shortened(before), shortened(now));
+        }
+        message += "\nundo the change, give the pipeline another name, or delete its state with kolk state reset";
+        Err(Error::refused(message))
+    }
+
+    /// The newest commit of a partition.
+    pub fn latest(&self, partition: u32) -> Result<Option<Manifest>> {
+        let folder = self.partition(partition);
+        match folder.files()?.iter().filter_map(|name| sequence_of(name)).max() {
+            Some(newest) => self.json(&folder, &manifest_name(newest)),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest commit of a partition, its parts moved to their names where a killed process had not, and staged
+    /// parts deleted that no commit will ever name. To be called before a partition is gone on with.
+    pub fn recover(&self, partition: u32) -> Result<Option<Manifest>> {
+        let Some(newest) = self.latest(partition)? else { return Ok(None) };
+        self.roll_forward(&newest)?;
+        for (target, folder) in self.targets() {
+            let staged = folder.folder(STAGED);
+            for file in staged.files()? {
+                // At or after the position a part may be another process' that is about to commit it.
+                if target.is_before(&file, &self.name, partition, newest.position) {
+                    staged.remove(&file)?;
+                }
+            }
+            staged.sweep_abandoned();
+        }
+        self.partition(partition).sweep_abandoned();
+        Ok(Some(newest))
+    }
+
+    /// The state of a commit.
+    pub fn load(&self, manifest: &Manifest) -> Result<Checkpoint> {
+        let folder = self.partition(manifest.partition);
+        let shown = || format!("{folder}/{}", manifest.checkpoint);
+        let Some(bytes) = folder.get(&manifest.checkpoint)? else {
+            return Err(Error::failed(format!("{} is missing: {}", shown(), REMEDY)));
+        };
+        if bytes.len() as u64 != manifest.checkpoint_bytes || crc32fast::hash(&bytes) != manifest.checkpoint_crc32 {
+            return Err(Error::failed(format!("{} is not what its manifest says: {REMEDY}", shown())));
+        }
+        let checkpoint = Checkpoint::decode(&bytes).or_failed(shown)?;
+        if checkpoint.position != manifest.position {
+            return Err(Error::failed(format!("{} is of another position than its manifest: {REMEDY}", shown())));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Commits a partition: state as of the snapshot's position, and the parts written since the `previous` commit.
+    /// Fails, having changed nothing a reader sees, if another process committed in between.
+    pub fn commit(
+        &self,
+        partition: u32,
+        previous: Option<&Manifest>,
+        snapshot: &Snapshot<'_>,
+        parts: Vec<Part>,
+        finished: bool,
+    ) -> Result<Manifest> {
+        let folder = self.partition(partition);
+        let sequence = previous.map_or(0, |previous| previous.sequence + 1);
+        let bytes = snapshot.encode()?;
+        let crc = crc32fast::hash(&bytes);
+        let manifest = Manifest {
+            format: 1,
+            partition,
+            owner: self.owner.clone(),
+            sequence,
+            position: snapshot.position,
+            origin: snapshot.origin,
+            finished,
+            keys: snapshot.keys.len() as u64,
+            checkpoint: checkpoint_name(sequence, snapshot.position, crc),
+            checkpoint_bytes: bytes.len() as u64,
+            checkpoint_crc32: crc,
+            parts,
+            counters: snapshot.extra.clone(),
+            environment: self.environment.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&manifest).or_failed(|| "cannot write a manifest".into())?;
+        folder.put(&manifest.checkpoint, bytes)?;
+        // An object store whose answer was lost is asked again by its client, and then refuses what it has taken.
+        let created = folder.create(&manifest_name(sequence), text.clone())?
+            || folder.get(&manifest_name(sequence))?.is_some_and(|there| there == text);
+        let files = folder.files()?;
+        // Manifests are pruned, so a process that slept through several commits finds its number free again.
+        let newest = files.iter().filter_map(|name| sequence_of(name)).max();
+        if !created || newest != Some(sequence) {
+            return Err(Error::failed(format!(
+                "another process has taken over partition {partition} of pipeline {} in {}: only one may run at a time",
+                self.name, self.folder
+            )));
+        }
+        self.roll_forward(&manifest)?;
+        for name in files {
+            if number_of(&name).is_some_and(|number| number + KEPT <= sequence) {
+                folder.remove(&name)?;
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Moves the parts of a commit to their final names; those that are there already stay.
+    pub fn roll_forward(&self, manifest: &Manifest) -> Result<()> {
+        for part in &manifest.parts {
+            let folder = match part.target {
+                Target::Output => self.output.as_ref(),
+                Target::DeadLetters => self.dead_letters.as_ref(),
+            };
+            let Some(folder) = folder else {
+                return Err(Error::failed(format!(
+                    "part {} is committed, but the pipeline has no sink for it",
+                    part.name
+                )));
+            };
+            if folder.rename(&part.staged, &part.name)? {
+                continue;
+            }
+            match folder.size(&part.name)? {
+                Some(bytes) if bytes == part.bytes => {}
+                Some(bytes) => {
+                    return Err(Error::failed(format!(
+                        "{folder}/{} has {bytes} bytes, {} were committed: {REMEDY}",
+                        part.name, part.bytes
+                    )));
+                }
+                None => {
+                    return Err(Error::failed(format!(
+                        "{folder}/{} was committed and is missing: {REMEDY}",
+                        part.name
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest commit of every partition that has one.
+    pub fn status(&self) -> Result<Vec<Manifest>> {
+        let partitions = self.folder.folders()?.into_iter().filter_map(|name| name.parse().ok());
+        partitions.filter_map(|partition| self.latest(partition).transpose()).collect()
+    }
+
+    /// Deletes the pipeline's state and its staged parts, and nothing of its output.
+    pub fn reset(&self) -> Result<()> {
+        for (_, folder) in self.targets() {
+            let staged = folder.folder(STAGED);
+            for file in staged.files()? {
+                if file.starts_with(&format!("{}.", self.name)) {
+                    staged.remove(&file)?;
+                }
+            }
+        }
+        self.tidy();
+        // The fingerprint goes last, so that half a reset is taken for what it was and can be repeated.
+        self.folder.remove_all()
+    }
+
+    /// Removes folders that staged parts left empty. Only while no partition of this process is being written.
+    pub fn tidy(&self) {
+        for (_, folder) in self.targets() {
+            folder.folder(STAGED).remove_if_empty();
+            folder.folder("_kolk").remove_if_empty();
+        }
+    }
+
+    fn targets(&self) -> impl Iterator<Item = (Target, &Folder)> {
+        let output = self.output.iter().map(|folder| (Target::Output, folder));
+        output.chain(self.dead_letters.iter().map(|folder| (Target::DeadLetters, folder)))
+    }
+
+    fn partition(&self, partition: u32) -> Folder {
+        self.folder.folder(&format!("{partition:05}"))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, folder: &Folder, name: &str) -> Result<Option<T>> {
+        match folder.get(name)? {
+            Some(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).or_failed(|| format!("{folder}/{name} is damaged ({REMEDY})"))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+const REMEDY: &str = "restore it, or start over with kolk state reset";
+
+fn manifest_name(sequence: u64) -> String {
+    format!("{sequence:010}.json")
+}
+
+/// Two processes at the same sequence write the same name only for the same bytes (or a collision of crc32, which the
+/// fence then still keeps from being used: the position is part of the name).
+fn checkpoint_name(sequence: u64, position: u64, crc: u32) -> String {
+    format!("{sequence:010}-{position:012}-{crc:08x}.checkpoint")
+}
+
+/// The sequence of a manifest's name.
+fn sequence_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".json")?.parse().ok()
+}
+
+/// The sequence of a manifest's or checkpoint's name.
+fn number_of(name: &str) -> Option<u64> {
+    name.get(..10)?.parse().ok()
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        _ if text.is_empty() => "nothing".into(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}

@@ -1,0 +1,439 @@
+//! A network in memory: its numbers in one flat array, forward, backward.
+//!
+//! Lives here: how layers, head, skip path and scaling make the whole that [`crate::model::Architecture`] describes. Must
+//! not live here: one cell's formulas (`cell`), what is wanted of the outputs (`loss`), how numbers change (`adam`).
+
+use std::ops::Range;
+
+use super::cell::{self, Gradients, Mask, Shape, Weights, add_rows};
+use super::float::{Float, Matrix, Output, multiply};
+use super::init::Random;
+use crate::model::{Architecture, CellKind, DenseActivation, Tensor};
+use crate::{Error, Result};
+
+/// A network. Cheap to clone next to what training it costs.
+#[derive(Debug, Clone)]
+pub struct Network<F> {
+    shape: Architecture,
+    parameters: Vec<F>,
+    spans: Vec<Span>,
+    recurrent: Vec<(Shape, [usize; 3])>,
+    /// Per dense layer (the output layer last): width of its input, its width, its activation, its spans.
+    dense: Vec<Dense>,
+    skip: Option<usize>,
+    scaling: Scaling<F>,
+}
+
+/// A named part of the flat array.
+#[derive(Debug, Clone)]
+struct Span {
+    name: String,
+    shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Dense {
+    inputs: usize,
+    units: usize,
+    activation: DenseActivation,
+    kernel: usize,
+    bias: usize,
+}
+
+/// What isn't trained: see [`crate::model::Tensor`].
+#[derive(Debug, Clone)]
+struct Scaling<F> {
+    mean: Vec<F>,
+    sd: Vec<F>,
+    out_mean: Vec<F>,
+    out_sd: Vec<F>,
+}
+
+/// Hidden and cell state of every layer, [B, units] each (`c` is empty but for an LSTM).
+#[derive(Debug, Clone, PartialEq)]
+pub struct State<F> {
+    h: Vec<Vec<F>>,
+    c: Vec<Vec<F>>,
+}
+
+/// One batch, time-major.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a, F> {
+    /// Timesteps.
+    pub t: usize,
+    /// Lanes.
+    pub b: usize,
+    /// Features [t, b, features].
+    pub x: &'a [F],
+    /// Which cells restart and which are no step.
+    pub mask: Mask<'a>,
+    /// Only the last timestep has outputs: window training.
+    pub last_only: bool,
+}
+
+impl<F> Pass<'_, F> {
+    /// Timesteps that have outputs.
+    fn output_steps(&self) -> usize {
+        if self.last_only { 1 } else { self.t }
+    }
+}
+
+/// What a forward pass leaves for the backward pass, and memory that both use again.
+#[derive(Debug, Clone, Default)]
+pub struct Workspace<F> {
+    z_network: Vec<F>,
+    z_skip: Vec<F>,
+    layers: Vec<cell::Trace<F>>,
+    /// Outputs of each dense layer after activation.
+    dense: Vec<Vec<F>>,
+    d: Vec<F>,
+    d_below: Vec<F>,
+    backward: cell::Backward<F>,
+}
+
+impl<F: Float> Network<F> {
+    /// A new network with Keras' defaults: kernels by Glorot, recurrent kernels orthogonal, biases zero, an LSTM's forget
+    /// bias one (with two biases: the input's). The same seed gives the same numbers on every machine.
+    pub fn new(architecture: &Architecture, seed: u64) -> Self {
+        let mut network = Network::zeros(architecture);
+        let mut random = Random::new(seed);
+        for span in &network.spans {
+            let &[rows, columns] = &span.shape[..] else { continue };
+            let values = if span.name.ends_with("/recurrent_kernel") {
+                random.orthogonal(rows, columns)
+            } else if span.name.ends_with("/kernel") {
+                random.glorot_uniform(rows, columns)
+            } else {
+                continue;
+            };
+            for (parameter, value) in network.parameters[span.range.clone()].iter_mut().zip(values) {
+                *parameter = F::from_f64(value);
+            }
+        }
+        for (shape, spans) in &network.recurrent {
+            if shape.layer.cell == CellKind::Lstm {
+                let (start, u) = (network.spans[spans[2]].range.start, shape.layer.units);
+                network.parameters[start + u..start + 2 * u].fill(F::ONE);
+            }
+        }
+        network
+    }
+
+    /// A network of zeros.
+    fn zeros(architecture: &Architecture) -> Self {
+        let shape = architecture.clone();
+        let mut spans = Vec::new();
+        let mut length = 0;
+        let mut add = |name: String, shape: Vec<usize>| {
+            let size = shape.iter().product::<usize>();
+            spans.push(Span { name, shape, range: length..length + size });
+            length += size;
+            spans.len() - 1
+        };
+        let mut inputs = shape.network.len();
+        let mut recurrent = Vec::new();
+        for (i, layer) in shape.layers.iter().enumerate() {
+            let (u, width) = (layer.units, layer.cell.gates() * layer.units);
+            let two = layer.double_bias || layer.cell == CellKind::Gru;
+            recurrent.push((
+                Shape { inputs, layer: *layer },
+                [
+                    add(format!("recurrent_{i}/kernel"), vec![inputs, width]),
+                    add(format!("recurrent_{i}/recurrent_kernel"), vec![u, width]),
+                    add(format!("recurrent_{i}/bias"), if two { vec![2, width] } else { vec![width] }),
+                ],
+            ));
+            inputs = u;
+        }
+        let mut dense = Vec::new();
+        for (i, layer) in shape.head.iter().enumerate() {
+            let kernel = add(format!("dense_{i}/kernel"), vec![inputs, layer.units]);
+            let bias = add(format!("dense_{i}/bias"), vec![layer.units]);
+            dense.push(Dense { inputs, units: layer.units, activation: layer.activation, kernel, bias });
+            inputs = layer.units;
+        }
+        let kernel = add("output/kernel".into(), vec![inputs, shape.outputs]);
+        let bias = add("output/bias".into(), vec![shape.outputs]);
+        dense.push(Dense { inputs, units: shape.outputs, activation: DenseActivation::Linear, kernel, bias });
+        let skip = (!shape.skip.is_empty()).then(|| add("skip/kernel".into(), vec![shape.skip.len(), shape.outputs]));
+        let scaling = Scaling {
+            mean: vec![F::ZERO; shape.features],
+            sd: vec![F::ONE; shape.features],
+            out_mean: vec![F::ZERO; shape.outputs],
+            out_sd: vec![F::ONE; shape.outputs],
+        };
+        Network { parameters: vec![F::ZERO; length], shape, spans, recurrent, dense, skip, scaling }
+    }
+
+    /// The network of an architecture with these numbers.
+    ///
+    /// # Errors
+    /// Refused if a tensor is missing, unknown or of another shape.
+    pub fn restored(architecture: &Architecture, tensors: &[Tensor]) -> Result<Self> {
+        let mut network = Network::zeros(architecture);
+        network.load(tensors)?;
+        Ok(network)
+    }
+
+    /// Replaces all numbers.
+    ///
+    /// # Errors
+    /// As [`Network::restored`].
+    pub fn load(&mut self, tensors: &[Tensor]) -> Result<()> {
+        let mut left: Vec<&str> = self.spans.iter().map(|span| span.name.as_str()).collect();
+        for tensor in tensors {
+            let values = tensor.data.iter().map(|value| F::from_f64(f64::from(*value)));
+            let scaling = match tensor.name.as_str() {
+                "scaling/mean" => Some(&mut self.scaling.mean),
+                "scaling/sd" => Some(&mut self.scaling.sd),
+                "scaling/out_mean" => Some(&mut self.scaling.out_mean),
+                "scaling/out_sd" => Some(&mut self.scaling.out_sd),
+                _ => None,
+            };
+            if let Some(numbers) = scaling {
+                if numbers.len() != tensor.data.len() {
+                    return Err(Error::refused(format!(
+                        "tensor {}: {} values, expected {}",
+                        tensor.name,
+                        tensor.data.len(),
+                        numbers.len()
+                    )));
+                }
+                numbers.iter_mut().zip(values).for_each(|(number, value)| *number = value);
+                continue;
+            }
+            let Some(span) = self.spans.iter().find(|span| span.name == tensor.name) else {
+                return Err(Error::refused(format!("tensor {} is not part of this network", tensor.name)));
+            };
+            if span.shape != tensor.shape || span.range.len() != tensor.data.len() {
+                return Err(Error::refused(format!(
+                    "tensor {}: shape {:?}, expected {:?}",
+                    tensor.name, tensor.shape, span.shape
+                )));
+            }
+            self.parameters[span.range.clone()].iter_mut().zip(values).for_each(|(number, value)| *number = value);
+            left.retain(|name| *name != tensor.name);
+        }
+        if left.is_empty() { Ok(()) } else { Err(Error::refused(format!("tensors are missing: {}", left.join(", ")))) }
+    }
+
+    /// All numbers by name; those of the scaling last, where the architecture has it.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let f32s = |numbers: &[F]| numbers.iter().map(|number| number.to_f64() as f32).collect::<Vec<_>>();
+        let mut tensors: Vec<Tensor> = self
+            .spans
+            .iter()
+            .map(|span| Tensor {
+                name: span.name.clone(),
+                shape: span.shape.clone(),
+                data: f32s(&self.parameters[span.range.clone()]),
+            })
+            .collect();
+        if self.shape.scaling {
+            for (name, numbers) in [
+                ("mean", &self.scaling.mean),
+                ("sd", &self.scaling.sd),
+                ("out_mean", &self.scaling.out_mean),
+                ("out_sd", &self.scaling.out_sd),
+            ] {
+                tensors.push(Tensor {
+                    name: format!("scaling/{name}"),
+                    shape: vec![numbers.len()],
+                    data: f32s(numbers),
+                });
+            }
+        }
+        tensors
+    }
+
+    /// Sets what isn't trained: mean and standard deviation per feature and per output.
+    pub fn set_scaling(&mut self, mean: &[F], sd: &[F], out_mean: &[F], out_sd: &[F]) {
+        self.scaling =
+            Scaling { mean: mean.to_vec(), sd: sd.to_vec(), out_mean: out_mean.to_vec(), out_sd: out_sd.to_vec() };
+    }
+
+    /// The network's shape.
+    pub fn architecture(&self) -> &Architecture {
+        &self.shape
+    }
+
+    /// All trained numbers, in the order of [`Network::tensors`].
+    pub fn parameters(&self) -> &[F] {
+        &self.parameters
+    }
+
+    /// All trained numbers, to change them.
+    pub fn parameters_mut(&mut self) -> &mut [F] {
+        &mut self.parameters
+    }
+
+    /// The state of `b` new keys.
+    pub fn zero_state(&self, b: usize) -> State<F> {
+        let zeros = |wanted: bool, units: usize| vec![F::ZERO; if wanted { b * units } else { 0 }];
+        let layers = || self.shape.layers.iter();
+        State {
+            h: layers().map(|layer| zeros(true, layer.units)).collect(),
+            c: layers().map(|layer| zeros(layer.cell.has_cell_state(), layer.units)).collect(),
+        }
+    }
+
+    fn part(&self, span: usize) -> &[F] {
+        &self.parameters[self.spans[span].range.clone()]
+    }
+
+    fn weights(&self, spans: [usize; 3]) -> Weights<'_, F> {
+        Weights { kernel: self.part(spans[0]), recurrent: self.part(spans[1]), bias: self.part(spans[2]) }
+    }
+
+    /// Standardised outputs [t, b, outputs] (or [b, outputs] if only the last step has them): before `out_sd`, `out_mean`
+    /// and what is added unscaled. Advances `state`.
+    pub fn forward<'w>(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &'w mut Workspace<F>) -> &'w [F] {
+        let (t, b) = (pass.t, pass.b);
+        let steps = t * b;
+        self.standardise(pass.x, &self.shape.network, &mut work.z_network);
+        work.layers.resize_with(self.recurrent.len(), cell::Trace::default);
+        for (i, (shape, spans)) in self.recurrent.iter().enumerate() {
+            let (below, above) = work.layers.split_at_mut(i);
+            let x = below.last().map_or(&work.z_network[..], |layer| &layer.h[..]);
+            let (h, c) = (&mut state.h[i], &mut state.c[i]);
+            cell::forward(*shape, self.weights(*spans), x, (t, b), pass.mask, h, c, &mut above[0]);
+        }
+        let first = steps - pass.output_steps() * b;
+        let rows = steps - first;
+        work.dense.resize_with(self.dense.len(), Vec::new);
+        for (i, layer) in self.dense.iter().enumerate() {
+            let (below, above) = work.dense.split_at_mut(i);
+            let x = match below.last() {
+                Some(below) => &below[..],
+                None => &self.top(&work.layers, &work.z_network)[first * layer.inputs..],
+            };
+            let out = &mut above[0];
+            out.clear();
+            for _ in 0..rows {
+                out.extend_from_slice(self.part(layer.bias));
+            }
+            let kernel = Matrix::new(self.part(layer.kernel), layer.inputs, layer.units);
+            multiply(out, Matrix::new(x, rows, layer.inputs), kernel, Output::Add);
+            activate(layer.activation, out);
+        }
+        let outputs = self.shape.outputs;
+        if let Some(skip) = self.skip {
+            self.standardise(&pass.x[first * self.shape.features..], &self.shape.skip, &mut work.z_skip);
+            let width = self.shape.skip.len();
+            if let Some(out) = work.dense.last_mut() {
+                let kernel = Matrix::new(self.part(skip), width, outputs);
+                multiply(out, Matrix::new(&work.z_skip, rows, width), kernel, Output::Add);
+            }
+        }
+        work.dense.last().map_or(&[], |out| &out[..])
+    }
+
+    /// The output of the last recurrent layer.
+    fn top<'w>(&self, layers: &'w [cell::Trace<F>], z: &'w [F]) -> &'w [F] {
+        layers.last().map_or(z, |layer| &layer.h[..])
+    }
+
+    /// (x - mean) / sd of the chosen features.
+    fn standardise(&self, x: &[F], chosen: &[usize], out: &mut Vec<F>) {
+        out.clear();
+        let Scaling { mean, sd, .. } = &self.scaling;
+        for row in x.chunks_exact(self.shape.features.max(1)) {
+            out.extend(chosen.iter().map(|i| (row[*i] - mean[*i]) / sd[*i]));
+        }
+    }
+
+    /// Gradients of the trained numbers, into `gradients` (as long as [`Network::parameters`]), for gradients `d_out` of
+    /// the standardised outputs of the forward pass that `work` is from.
+    pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
+        gradients.fill(F::ZERO);
+        let (t, b) = (pass.t, pass.b);
+        let first = (t - pass.output_steps()) * b;
+        let rows = t * b - first;
+        let outputs = self.shape.outputs;
+        let Workspace { z_network, z_skip, layers, dense, d, d_below, backward } = work;
+        d.clear();
+        d.extend_from_slice(d_out);
+        if let Some(skip) = self.skip {
+            let width = self.shape.skip.len();
+            let kernel = &mut gradients[self.spans[skip].range.clone()];
+            multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Output::Add);
+        }
+        for (i, layer) in self.dense.iter().enumerate().rev() {
+            let x = match i {
+                0 => &self.top(layers, z_network)[first * layer.inputs..],
+                _ => &dense[i - 1][..],
+            };
+            through_activation(layer.activation, &dense[i], d);
+            let d_matrix = Matrix::new(d, rows, layer.units);
+            let kernel = &mut gradients[self.spans[layer.kernel].range.clone()];
+            multiply(kernel, Matrix::new(x, rows, layer.inputs).t(), d_matrix, Output::Add);
+            add_rows(&mut gradients[self.spans[layer.bias].range.clone()], d);
+            d_below.clear();
+            d_below.resize(rows * layer.inputs, F::ZERO);
+            let kernel = Matrix::new(self.part(layer.kernel), layer.inputs, layer.units);
+            multiply(d_below, d_matrix, kernel.t(), Output::Replace);
+            std::mem::swap(d, d_below);
+        }
+        if first > 0 {
+            // Only the last step had outputs: those before get no gradient from above.
+            let width = d.len() / b;
+            d_below.clear();
+            d_below.resize(first * width, F::ZERO);
+            d_below.extend_from_slice(d);
+            std::mem::swap(d, d_below);
+        }
+        for (i, (shape, spans)) in self.recurrent.iter().enumerate().rev() {
+            let (below, above) = layers.split_at(i);
+            let x = below.last().map_or(&z_network[..], |layer| &layer.h[..]);
+            d_below.clear();
+            d_below.resize(if i > 0 { t * b * shape.inputs } else { 0 }, F::ZERO);
+            // The three spans of a layer stand one behind the other.
+            let (start, end) = (self.spans[spans[0]].range.start, self.spans[spans[2]].range.end);
+            let (kernel, rest) = gradients[start..end].split_at_mut(self.spans[spans[0]].range.len());
+            let (recurrent, bias) = rest.split_at_mut(self.spans[spans[1]].range.len());
+            let into = Gradients { kernel, recurrent, bias };
+            cell::backward(*shape, self.weights(*spans), x, (t, b), pass.mask, &above[0], d, into, d_below, backward);
+            std::mem::swap(d, d_below);
+        }
+    }
+
+    /// What the exported graph gives for `x` [t, b, features] from zero state: [t, b, outputs].
+    pub fn outputs(&self, x: &[F], t: usize, b: usize) -> Vec<F> {
+        let pass = Pass { t, b, x, mask: Mask::default(), last_only: false };
+        let mut work = Workspace::default();
+        let mut y = self.forward(pass, &mut self.zero_state(b), &mut work).to_vec();
+        self.finish(x, &mut y);
+        y
+    }
+
+    /// Turns standardised outputs of the rows of `x` into those of the graph.
+    pub fn finish(&self, x: &[F], y: &mut [F]) {
+        let Scaling { out_mean, out_sd, .. } = &self.scaling;
+        for (row, x) in y.chunks_exact_mut(self.shape.outputs).zip(x.chunks_exact(self.shape.features)) {
+            for (i, y) in row.iter_mut().enumerate() {
+                *y = *y * out_sd[i] + out_mean[i];
+                if let Some(base) = self.shape.residual.get(i) {
+                    *y += x[*base];
+                }
+            }
+        }
+    }
+}
+
+fn activate<F: Float>(activation: DenseActivation, values: &mut [F]) {
+    match activation {
+        DenseActivation::Linear => {}
+        DenseActivation::Tanh => values.iter_mut().for_each(|v| *v = v.tanh()),
+        DenseActivation::Relu => values.iter_mut().filter(|v| **v < F::ZERO).for_each(|v| *v = F::ZERO),
+    }
+}
+
+/// Gradients before an activation from those after it; `y` is what the activation gave.
+fn through_activation<F: Float>(activation: DenseActivation, y: &[F], d: &mut [F]) {
+    match activation {
+        DenseActivation::Linear => {}
+        DenseActivation::Tanh => d.iter_mut().zip(y).for_each(|(d, y)| *d *= F::ONE - *y * *y),
+        DenseActivation::Relu => d.iter_mut().zip(y).filter(|(_, y)| **y <= F::ZERO).for_each(|(d, _)| *d = F::ZERO),
+    }
+}

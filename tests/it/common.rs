@@ -1,0 +1,152 @@
+//! What whole runs need: series on disk, a model in a registry, pipelines, the binary, and the output read back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use kolk::model::{Architecture, CellKind, Input, Manifest, ModelKind, RecurrentLayer, export, registry};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
+
+/// A record of a test: key, time in milliseconds, value.
+pub type Row = (String, i64, f64);
+
+/// A noisy wave per key, one row an hour, keys interleaved; deterministic.
+pub fn series(keys: usize, rows: usize) -> Vec<Row> {
+    let mut out = Vec::new();
+    let mut noise = 0x2545_f491_4f6c_dd1d_u64;
+    for row in 0..rows {
+        for key in 0..keys {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            let wobble = (noise >> 40) as f64 / (1 << 24) as f64 - 0.5;
+            let value = 10.0 * key as f64 + (row as f64 * 0.26 + key as f64).sin() * 3.0 + wobble;
+            out.push((format!("key-{key:03}"), row as i64 * 3_600_000, value));
+        }
+    }
+    out
+}
+
+/// Writes rows as `key, ts, value`, cut into row groups of that size.
+pub fn write(path: &Path, rows: &[Row], row_group: usize) {
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.0.as_str())));
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|r| r.1)));
+    let values: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.2)));
+    write_columns(path, vec![("key", keys), ("ts", times), ("value", values)], row_group);
+}
+
+/// Writes any columns.
+pub fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, row_group: usize) {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(row_group)).build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// A network of untrained but fixed numbers, published as `name` in `folder/models`: one feature `value`, horizon 2.
+pub fn publish(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, window: Option<usize>) {
+    let architecture = Architecture {
+        features: 1,
+        network: vec![0],
+        skip: vec![],
+        residual: vec![0, 0],
+        layers: vec![
+            RecurrentLayer { cell, units: 9, double_bias: false },
+            RecurrentLayer { cell, units: 5, double_bias: false },
+        ],
+        head: vec![],
+        outputs: 2,
+        scaling: true,
+    };
+    let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
+    network.set_scaling(&[12.0], &[9.0], &[0.1, 0.2], &[2.0, 3.0]);
+    let manifest = Manifest {
+        format: 1,
+        name: name.into(),
+        kind,
+        form: "operator".into(),
+        bitwise: true,
+        window,
+        inputs: vec![Input { column: "value".into(), lag: 0 }],
+        states: architecture.states(),
+        horizon: 2,
+        targets: vec!["value".into()],
+        quantiles: vec![],
+        stages: vec![],
+        warm_up: 3,
+        seed: 3,
+        data_hash: String::new(),
+        metrics: BTreeMap::new(),
+        architecture,
+        opset: export::OPSET,
+        ir_version: export::IR_VERSION,
+        onnx_runtime: String::new(),
+        files: BTreeMap::new(),
+    };
+    let onnx = export::onnx(&manifest.architecture, &network.tensors(), name).unwrap();
+    let root = folder.join("models");
+    let version = registry::publish(&root, manifest, &onnx, "<html></html>").unwrap();
+    registry::set_champion(&root, name, version.number).unwrap();
+}
+
+/// The smallest pipeline over `data*.parquet` in a folder; `extra` is appended as it is.
+pub fn pipeline(folder: &Path, infer: &str, sink: &str, extra: &str) -> PathBuf {
+    let file = folder.join("pipeline.yaml");
+    let text = format!(
+        "name: test\nsource:\n  parquet: {{ path: data*.parquet }}\nrecord:\n  key: key\n  time: ts\n  values: [value]\n\
+         stages:\n  - infer: {{ {infer} }}\nsink:\n  {sink}\n{extra}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Runs the binary to its end.
+pub fn kolk(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kolk")).args(arguments).output().unwrap()
+}
+
+/// Runs the binary and asserts its exit code; gives stdout and stderr.
+pub fn kolk_exits(code: i32, arguments: &[&str]) -> (String, String) {
+    let output = kolk(arguments);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout).into(), String::from_utf8_lossy(&output.stderr).into());
+    assert_eq!(output.status.code(), Some(code), "kolk {arguments:?}\nstdout: {out}\nstderr: {err}");
+    (out, err)
+}
+
+/// Every file of a folder (but hidden and `_` folders) with its bytes.
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            files.insert(entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    files
+}
+
+/// All rows of all parts of an output folder as text, per key, in the order of the parts.
+pub fn rows(folder: &Path) -> BTreeMap<String, Vec<String>> {
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in files(folder).keys() {
+        let file = std::fs::File::open(folder.join(name)).unwrap();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            let options = FormatOptions::default().with_null("null");
+            let columns: Vec<_> =
+                batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
+            for row in 0..batch.num_rows() {
+                let cells: Vec<String> = columns.iter().map(|c| c.value(row).to_string()).collect();
+                rows.entry(cells[0].clone()).or_default().push(cells[1..].join(" "));
+            }
+        }
+    }
+    rows
+}

@@ -1,0 +1,7 @@
+//! Whole runs of the binary and the library, in one test binary so that everything is linked once.
+
+mod bad_input;
+mod bits;
+mod common;
+mod kill;
+mod serve_as_trained;

@@ -1,0 +1,134 @@
+//! Training and serving run the same code on the same stages: the features of a training example are those that serving
+//! computes at that record, and the error that `train` reports is the error of what `run` writes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Float32Type, TimestampMillisecondType};
+use kolk::record::Values;
+use kolk::runtime::{Partition, Purpose, capture, plan};
+use kolk::stage::inputs;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::common::*;
+
+const ROWS: usize = 400;
+
+/// Stages of every kind before a small GRU that is trained for a moment.
+fn trained(folder: &Path, stages: &str, infer: &str, train: &str) -> String {
+    write(&folder.join("data.parquet"), &series(3, ROWS), 500);
+    let file = folder.join("pipeline.yaml");
+    let text = format!(
+        "name: whole\nsource: {{ parquet: {{ path: data.parquet }} }}\nrecord: {{ key: key, time: ts, values: [value] }}\n\
+         stages:\n{stages}  - infer: {{ {infer} }}\nsink: {{ parquet: {{ path: out/, fields: [value] }} }}\n\
+         train:\n  target: value\n  horizon: 2\n  layers: [ gru: 6 ]\n  updates: 30\n  seed: 5\n{train}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap().to_string();
+    kolk_exits(0, &["train", &file]);
+    file
+}
+
+const STAGES: &str = "  - calendar: { features: [hour, weekday], timezone: America/New_York }\n  - scale: { values: [value], half_life: 5d }\n  - lags: { value: [1, 24] }\n";
+const INPUTS: &str = "  inputs: [value, hour_sin, hour_cos, weekday_sin]\n  skip: linear\n  residual: seasonal(24)\n";
+
+#[test]
+fn features_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = trained(folder.path(), STAGES, "model: m, mode: carry, gap: 3h", INPUTS);
+    let load = || kolk::config::load(Path::new(&file)).unwrap();
+
+    let training = plan(load(), Purpose::Train).unwrap();
+    let captured = capture(&training, &["value".to_string()], None, &mut |_| ()).unwrap();
+    assert_eq!(captured.series.len(), 3);
+
+    let serving = plan(load(), Purpose::Run).unwrap();
+    let mut chain = serving.chain().unwrap();
+    let x = inputs::column(&serving.layout, inputs::X).unwrap();
+    let mut partition = Partition::new(0, &chain);
+    let mut source = serving.source.open(None).unwrap();
+    let mut served: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    while let Some(records) = source.next().unwrap() {
+        let batch = partition.process(&mut chain, &serving.source.layout, &records).unwrap();
+        let Values::Vector(x, width) = &batch.columns[x].values else { panic!("x is no vector") };
+        for (row, slot) in batch.slots.iter().enumerate() {
+            let key = String::from_utf8(partition.keys.get(*slot).to_vec()).unwrap();
+            served.entry(key).or_default().extend(&x[row * width..(row + 1) * width]);
+        }
+    }
+    for series in &captured.series {
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&served[&series.key]), bits(&series.x), "{}", series.key);
+        assert!(series.x.len() > ROWS * 4);
+        assert!(series.usable.iter().filter(|usable| **usable).count() > ROWS - 30);
+    }
+}
+
+/// The mean absolute error over both steps of the test tail, from the files that `run` wrote.
+fn error_of_output(folder: &Path) -> f64 {
+    let mut keys: BTreeMap<String, Vec<(i64, f64, Vec<f32>)>> = BTreeMap::new();
+    for name in files(&folder.join("out")).keys() {
+        let file = std::fs::File::open(folder.join("out").join(name)).unwrap();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            let (key, ts) = (column("key").as_string::<i32>(), column("ts").as_primitive::<TimestampMillisecondType>());
+            let value = column("value").as_primitive::<arrow::datatypes::Float64Type>();
+            let prediction = column("prediction").as_fixed_size_list();
+            for row in 0..batch.num_rows() {
+                let list = prediction.value(row);
+                let list = list.as_primitive::<Float32Type>();
+                let list = (0..2).map(|i| if list.is_null(i) { f32::NAN } else { list.value(i) }).collect();
+                keys.entry(key.value(row).to_string()).or_default().push((ts.value(row), value.value(row), list));
+            }
+        }
+    }
+    let (mut sum, mut count) = (0.0, 0);
+    for rows in keys.values() {
+        assert_eq!(rows.len(), ROWS);
+        // Test is the last 60 of 400 rows; an example is in it if both its targets are.
+        for t in ROWS - 61..ROWS - 2 {
+            for step in 1..=2 {
+                sum += (rows[t + step].1 - f64::from(rows[t].2[step - 1])).abs();
+                count += 1;
+            }
+        }
+    }
+    sum / f64::from(count)
+}
+
+fn the_error_reported_is_the_error_served(stages: &str, infer: &str, train: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = trained(folder.path(), stages, infer, train);
+    kolk_exits(0, &["run", &file]);
+    let manifest = std::fs::read_to_string(folder.path().join("models/m/1/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let reported = manifest["metrics"]["value.mae"].as_f64().unwrap();
+    let served = error_of_output(folder.path());
+    assert!((reported - served).abs() < 1e-5 * reported, "reported {reported}, served {served}");
+}
+
+#[test]
+fn carry_error_is_that_of_the_output() {
+    the_error_reported_is_the_error_served(STAGES, "model: m, mode: carry", INPUTS);
+}
+
+#[test]
+fn window_error_is_that_of_the_output() {
+    the_error_reported_is_the_error_served("", "model: m, mode: window, window: 12", "  residual: last\n");
+}
+
+#[test]
+fn same_seed_same_model_bit_for_bit() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let models: Vec<_> = folders
+        .iter()
+        .map(|folder| {
+            trained(folder.path(), STAGES, "model: m, mode: carry", INPUTS);
+            files(&folder.path().join("models/m/1"))
+        })
+        .collect();
+    assert_eq!(models[0].keys().collect::<Vec<_>>(), ["manifest.json", "model.onnx", "report.html"]);
+    assert!(models[0] == models[1], "another model from the same seed and data");
+}
