@@ -37,6 +37,7 @@ printf '\nErrors on the held-out weeks, beside the naive forecasts:\n'
 python3 scripts/results.py "$out/models"
 
 printf '\nLeft under %s:\n' "$out"
-find "$out" -type f -printf '%10s  %p\n' | sort -k 2
+find "$out" -path "$out/state" -prune -o -type f -printf '%10s  %p\n' | sort -k 2
+printf '%10s  %s\n' "$(du -sb "$out/state" | cut -f 1)" "$out/state (what is remembered per key: kolk state list PIPELINE)"
 printf '\nPictures of the forecasts, to open in a browser:\n'
 find "$out/models" -name report.html | sort

@@ -1,7 +1,6 @@
 //! The file, the session and the forward pass against each other. Needs ONNX Runtime.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use proptest::prelude::*;
 
@@ -179,19 +178,8 @@ proptest! {
 
 /// The arrays of an npz file, flat, with their shapes.
 fn npz(path: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    let file = std::fs::File::open(format!("{}/tests/fixtures/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let mut archive = npyz::npz::NpzArchive::new(file).unwrap();
-    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
-    let mut arrays = BTreeMap::new();
-    for name in names {
-        let mut bytes = Vec::new();
-        archive.zip_archive().by_name(&format!("{name}.npy")).unwrap().read_to_end(&mut bytes).unwrap();
-        let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
-        let shape = npy.shape().iter().map(|size| *size as usize).collect();
-        assert_eq!(npy.order(), npyz::Order::C, "{path} {name}");
-        arrays.insert(name, (shape, npy.into_vec().unwrap()));
-    }
-    arrays
+    let arrays = crate::fixtures::npz(format!("{}/tests/fixtures/{path}", env!("CARGO_MANIFEST_DIR")));
+    arrays.into_iter().map(|(name, array)| (name, (array.shape.clone(), array.f32()))).collect()
 }
 
 /// Weights that Keras trained give Keras' outputs (its own export, run by ONNX Runtime, is where `y` comes from).

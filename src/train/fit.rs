@@ -97,7 +97,7 @@ pub fn fit(data: &Dataset, length: Length, phase: Phase, progress: &mut dyn FnMu
             epoch: epoch + 1,
             epochs,
             updates,
-            of_updates: epochs.map_or(most_updates, |n| (n * order.len()).max(updates)),
+            of_updates: epochs.map_or(most_updates, |n| updates + (n - epoch) * order.len()),
             train_loss: f64::NAN,
             finished: None,
             left: Duration::ZERO,

@@ -7,6 +7,8 @@ mod adam;
 mod album;
 pub mod cell;
 mod cold;
+#[cfg(test)]
+mod core_tests;
 pub mod dataset;
 mod errors;
 mod evaluate;
@@ -18,6 +20,8 @@ mod learner;
 mod loss;
 mod naive;
 pub mod network;
+#[cfg(test)]
+mod parity_tests;
 mod pass;
 pub mod plan;
 pub mod report;

@@ -210,38 +210,3 @@ fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
     let svg = report::forecast_svg(&trained, &trained.evaluation.forecasts[1]).unwrap();
     assert!(svg.contains("south: v, forecast 2 rows ahead") && svg.contains("xmlns"));
 }
-
-#[test]
-fn zz_sample() {
-    let mut train = section(24, &["temperature"]);
-    train.residual = Residual::Last;
-    train.seasonality = Some(24);
-    train.batch_size = 4;
-    train.length = Length::Epochs(12);
-    let mut plan = plan_of(&train, None);
-    plan.clock =
-        crate::record::Clock { nanos_per_tick: Some(3_600_000_000_000), data_type: arrow::datatypes::DataType::Int64 };
-    let mut series = sines(2400);
-    for s in &mut series {
-        let mut seed = 7u64;
-        for r in 0..2400 {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            s.targets[0][r] += ((seed >> 33) as f64 / 2f64.powi(31) - 0.5) * 0.5 + (r as f64 / 150.0).sin();
-            s.x[r] = s.targets[0][r] as f32;
-            s.times[r] = 376_944 + r as i64;
-        }
-    }
-    let t0 = std::time::Instant::now();
-    let trained = super::train(&series, &plan, &mut |p| {
-        if p.finished.is_some() {
-            println!("{p:?}")
-        }
-    })
-    .unwrap();
-    println!("{:?}", t0.elapsed());
-    println!("{}", trained.table());
-    println!("{:?}", trained.metrics);
-    std::fs::write("/tmp/bstub/report.html", report::html(&trained, "taxi-demand").unwrap()).unwrap();
-    std::fs::write("/tmp/bstub/f.svg", report::forecast_svg(&trained, &trained.evaluation.forecasts[0]).unwrap())
-        .unwrap();
-}
