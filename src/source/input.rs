@@ -153,3 +153,39 @@ impl ChunkReader for Input {
         Ok(bytes.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_give_the_bytes_of_the_object() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let runtime = Arc::new(Runtime::new().unwrap());
+        let path = Path::from("x");
+        runtime.block_on(store.put(&path, bytes.clone().into())).unwrap();
+        for (keep, block) in [(1, 7), (2, 64), (3, 1000), (1, 4096)] {
+            let input = Input::store(store.clone(), path.clone(), 1000, runtime.clone(), (keep, block));
+            for (start, length) in [(0, 1000), (3, 4), (6, 2), (999, 1), (500, 130), (1000, 0)] {
+                assert_eq!(input.get_bytes(start, length).unwrap(), bytes[start as usize..start as usize + length]);
+            }
+            let (mut one, mut other) = (input.get_read(100).unwrap(), input.get_read(900).unwrap());
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            other.read_to_end(&mut b).unwrap();
+            one.read_to_end(&mut a).unwrap();
+            assert_eq!((&a[..], &b[..]), (&bytes[100..], &bytes[900..]));
+            assert!(input.get_bytes(990, 11).is_err());
+            assert!(input.get_bytes(u64::MAX, 11).is_err());
+        }
+    }
+
+    #[test]
+    fn an_object_that_became_shorter_is_an_error() {
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let runtime = Arc::new(Runtime::new().unwrap());
+        runtime.block_on(store.put(&Path::from("x"), vec![1; 50].into())).unwrap();
+        let input = Input::store(store, Path::from("x"), 100, runtime, (1, 64));
+        assert!(input.get_bytes(0, 100).is_err());
+    }
+}

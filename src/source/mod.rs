@@ -43,7 +43,8 @@ pub struct Records {
     pub carried: Vec<ArrayRef>,
     /// Per record, where it stands.
     pub origins: Vec<Origin>,
-    /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`); their other
+    /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`,
+    /// `time_out_of_range`); their other
     /// entries are placeholders (key empty, time 0).
     pub bad: Vec<(usize, &'static str)>,
 }
