@@ -145,6 +145,10 @@ impl Lane {
     }
 
     fn write(&mut self, batch: &Batch, shared: &Shared) -> Result<()> {
+        if batch.is_empty() {
+            // Nothing went through the last stages, so their columns aren't there either.
+            return Ok(());
+        }
         let rows = shared.sink.rows(batch, &self.partition.keys, shared.emit_from)?;
         if rows.num_rows() == 0 {
             return Ok(());

@@ -36,6 +36,9 @@ pub struct Dataset<'a> {
     holes: Vec<Vec<u32>>,
 }
 
+/// Standard deviations of its own key beyond which a scaled target teaches no more.
+const FAR: f64 = 10.0;
+
 impl<'a> Dataset<'a> {
     /// The series split as the plan says.
     pub fn new(series: &'a [Series], plan: &'a Plan) -> Result<Self> {
@@ -76,6 +79,11 @@ impl<'a> Dataset<'a> {
     pub fn wanted(&self, series: usize, row: usize, output: usize) -> Option<f64> {
         let truth = self.truth(series, row, output)?;
         let wanted = self.to_network(series, row, output, truth)? - f64::from(self.base(series, row, output));
+        let (_, target) = self.plan.step_and_target(output);
+        // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
+        // outweigh all others.
+        let scaled = self.series[series].scale[target].is_some();
+        let wanted = if scaled { wanted.clamp(-FAR, FAR) } else { wanted };
         wanted.is_finite().then_some(wanted)
     }
 
