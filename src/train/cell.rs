@@ -4,7 +4,7 @@
 //! 2014 in the `reset_after` form for the GRU). The input's part of all timesteps is one matrix product, the recurrent
 //! part one per step. Arrays are time-major [T, B, width]; gate blocks stand in Keras' order (i f c o; z r h).
 
-use super::float::{Float, Matrix, Output, multiply};
+use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use crate::model::{CellKind, RecurrentLayer};
 
 /// Shape of a layer.
@@ -113,7 +113,12 @@ pub fn forward<F: Float>(
             row.iter_mut().zip(recurrent_bias).for_each(|(gate, bias)| *gate += *bias);
         }
     }
-    multiply(gates, Matrix::new(x, t * b, shape.inputs), Matrix::new(weights.kernel, shape.inputs, width), Output::Add);
+    multiply_rows(
+        gates,
+        Matrix::new(x, t * b, shape.inputs),
+        Matrix::new(weights.kernel, shape.inputs, width),
+        Output::Add,
+    );
 
     for step in 0..t {
         for row in 0..b {
@@ -127,7 +132,7 @@ pub fn forward<F: Float>(
         let all = step * b * u..(step + 1) * b * u;
         trace.h_before[all.clone()].copy_from_slice(h);
         let recurrent = &mut trace.step;
-        multiply(recurrent, Matrix::new(h, b, u), Matrix::new(weights.recurrent, u, width), Output::Replace);
+        multiply_rows(recurrent, Matrix::new(h, b, u), Matrix::new(weights.recurrent, u, width), Output::Replace);
         if cell == CellKind::Lstm {
             trace.c_before[all.clone()].copy_from_slice(c);
         }

@@ -141,6 +141,59 @@ pub fn multiply<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, out
     }
 }
 
+/// Longest inner dimension that gemm sums up in one go, whatever the number of rows; less than that, to be safe.
+const INNER: usize = 256;
+
+/// As [`multiply`] for row-major matrices, and every row of `out` has the same bits however many rows are multiplied with
+/// it: so a network gives the same outputs for a chunk as for the whole, and for a key alone as among others.
+///
+/// gemm doesn't promise that. It sums in another order for a single row and for a single column, and cuts long inner
+/// dimensions in places that depend on the rows; the test below watches what is relied on.
+///
+/// # Panics
+/// If the shapes don't fit.
+pub fn multiply_rows<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, output: Output) {
+    assert_eq!(a.columns, b.rows, "inner dimensions");
+    assert!(!a.transposed && !b.transposed, "row-major");
+    let (rows, inner, columns) = (a.rows, a.columns, b.columns);
+    if columns == 1 {
+        for (out, row) in out[..rows].iter_mut().zip(a.data.chunks_exact(inner.max(1))) {
+            let sum = dot(row, &b.data[..inner]);
+            *out = if output == Output::Add { *out + sum } else { sum };
+        }
+    } else if rows == 1 {
+        let twice = |values: &[F]| [values, values].concat();
+        let (a, mut both) = (twice(&a.data[..inner]), twice(&out[..columns]));
+        multiply_rows(&mut both, Matrix::new(&a, 2, inner), b, output);
+        out[..columns].copy_from_slice(&both[..columns]);
+    } else if inner <= INNER {
+        multiply(out, a, b, output);
+    } else {
+        for from in (0..inner).step_by(INNER) {
+            let piece = INNER.min(inner - from);
+            let part: Vec<F> = a.data.chunks_exact(inner).flat_map(|row| &row[from..from + piece]).copied().collect();
+            let output = if from > 0 { Output::Add } else { output };
+            let b = Matrix::new(&b.data[from * columns..], piece, columns);
+            multiply(out, Matrix::new(&part, rows, piece), b, output);
+        }
+    }
+}
+
+/// Sum of products, always in the same order: eight sums side by side, which the processor does at once.
+fn dot<F: Float>(a: &[F], b: &[F]) -> F {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [F::ZERO; 8];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        sums[lane] += *a * *b;
+    }
+    sums.into_iter().fold(F::ZERO, |all, sum| all + sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +214,38 @@ mod tests {
         let a_t: Vec<f64> = (0..3).flat_map(|k| (0..2).map(move |i| (i * 3 + k) as f64)).collect();
         multiply(&mut out, Matrix::new(&a_t, 3, 2).t(), Matrix::new(&b, 3, 4), Output::Add);
         assert_eq!(out, by_hand.map(|x| 2.0 * x));
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_among_any_number_of_rows() {
+        let mut numbers = crate::model::testing::Numbers(1);
+        const MOST: usize = 300;
+        for inner in [1, 2, 3, 5, 8, 17, 50, 100, 256, 257, 600] {
+            for columns in [1, 2, 3, 7, 17, 50, 150, 200] {
+                let a: Vec<f32> = numbers.by_ref().take(MOST * inner).collect();
+                let b: Vec<f32> = numbers.by_ref().take(inner * columns).collect();
+                let before: Vec<f32> = numbers.by_ref().take(MOST * columns).collect();
+                for output in [Output::Replace, Output::Add] {
+                    let product = |rows: usize| {
+                        let mut out = before[..rows * columns].to_vec();
+                        multiply_rows(&mut out, Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns), output);
+                        out.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+                    };
+                    let whole = product(MOST);
+                    for rows in [1, 2, 3, 4, 5, 8, 15, 31, 32, 33, 64, 65, 127, 200] {
+                        assert!(product(rows) == whole[..rows * columns], "{rows} of [{inner}, {columns}] {output:?}");
+                    }
+                    let exact = |at: usize| {
+                        let (row, column) = (at / columns, at % columns);
+                        let terms =
+                            (0..inner).map(|k| f64::from(a[row * inner + k]) * f64::from(b[k * columns + column]));
+                        terms.sum::<f64>() + if output == Output::Add { f64::from(before[at]) } else { 0.0 }
+                    };
+                    for at in (0..whole.len()).step_by(97) {
+                        assert!((f64::from(f32::from_bits(whole[at])) - exact(at)).abs() < 1e-4);
+                    }
+                }
+            }
+        }
     }
 }
