@@ -93,7 +93,7 @@ fn warm<F: Float>(network: &Network<F>, b: usize, seed: u64) -> State<F> {
 
 /// Central differences of the loss by every number, the incoming state held: it is a constant.
 fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64) {
-    const STEP: f64 = 1e-5;
+    const STEP: f64 = 1e-6;
     let mut network: Network<f64> = network(shape, seed);
     let batch = Batch::random(shape, (7, 3), last_only, seed + 100);
     let state = warm(&network, 3, seed + 200);

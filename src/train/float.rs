@@ -219,9 +219,9 @@ mod tests {
     #[test]
     fn a_row_has_the_same_bits_among_any_number_of_rows() {
         let mut numbers = crate::model::testing::Numbers(1);
-        const MOST: usize = 300;
-        for inner in [1, 2, 3, 5, 8, 17, 50, 100, 256, 257, 600] {
-            for columns in [1, 2, 3, 7, 17, 50, 150, 200] {
+        const MOST: usize = 130;
+        for inner in [1, 2, 3, 5, 17, 50, 256, 300] {
+            for columns in [1, 2, 3, 17, 50, 200] {
                 let a: Vec<f32> = numbers.by_ref().take(MOST * inner).collect();
                 let b: Vec<f32> = numbers.by_ref().take(inner * columns).collect();
                 let before: Vec<f32> = numbers.by_ref().take(MOST * columns).collect();
@@ -232,7 +232,7 @@ mod tests {
                         out.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
                     };
                     let whole = product(MOST);
-                    for rows in [1, 2, 3, 4, 5, 8, 15, 31, 32, 33, 64, 65, 127, 200] {
+                    for rows in [1, 2, 3, 4, 5, 8, 15, 31, 32, 33, 64, 65] {
                         assert!(product(rows) == whole[..rows * columns], "{rows} of [{inner}, {columns}] {output:?}");
                     }
                     let exact = |at: usize| {
