@@ -4,6 +4,9 @@
 //! 2014 in the `reset_after` form for the GRU). The input's part of all timesteps is one matrix product, the recurrent
 //! part one per step. Arrays are time-major [T, B, width]; gate blocks stand in Keras' order (i f c o; z r h).
 
+// One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
+#![allow(clippy::needless_range_loop)]
+
 use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use crate::model::{CellKind, RecurrentLayer};
 

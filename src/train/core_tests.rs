@@ -230,8 +230,8 @@ proptest! {
         wide.weight.fill(0.0);
         wide.reset.fill(false);
         let (features, outputs) = (shape.features, shape.outputs);
-        for lane in 0..B {
-            for (i, at) in places[lane].iter().enumerate() {
+        for (lane, places) in places.iter().enumerate() {
+            for (i, at) in places.iter().enumerate() {
                 let (from, to) = (i * B + lane, at * B + lane);
                 wide.active[to] = true;
                 wide.reset[to] = plain.reset[from];
@@ -248,8 +248,8 @@ proptest! {
         let y = network.forward(plain.pass(), &mut end, &mut work).to_vec();
         let wide_y = network.forward(wide.pass(), &mut wide_end, &mut work).to_vec();
         prop_assert_eq!(end, wide_end);
-        for lane in 0..B {
-            for (i, at) in places[lane].iter().enumerate() {
+        for (lane, places) in places.iter().enumerate() {
+            for (i, at) in places.iter().enumerate() {
                 let (from, to) = (i * B + lane, at * B + lane);
                 prop_assert_eq!(
                     &y[from * outputs..(from + 1) * outputs],

@@ -229,13 +229,9 @@ fn dot<F: Float>(a: &[F], b: &[F]) -> F {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [F::ZERO; 8];
     for (a, b) in a.iter().zip(b) {
-        for lane in 0..8 {
-            sums[lane] += a[lane] * b[lane];
-        }
+        sums.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum += *a * *b);
     }
-    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-        sums[lane] += *a * *b;
-    }
+    sums.iter_mut().zip(a_rest).zip(b_rest).for_each(|((sum, a), b)| *sum += *a * *b);
     sums.into_iter().fold(F::ZERO, |all, sum| all + sum)
 }
 
