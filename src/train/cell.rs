@@ -4,7 +4,10 @@
 //! 2014 in the `reset_after` form for the GRU). The input's part of all timesteps is one matrix product, the recurrent
 //! part one per step. Arrays are time-major [T, B, width]; gate blocks stand in Keras' order (i f c o; z r h).
 
-use super::float::{Float, Matrix, Output, multiply};
+// One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
+#![allow(clippy::needless_range_loop)]
+
+use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use crate::model::{CellKind, RecurrentLayer};
 
 /// Shape of a layer.
@@ -113,7 +116,12 @@ pub fn forward<F: Float>(
             row.iter_mut().zip(recurrent_bias).for_each(|(gate, bias)| *gate += *bias);
         }
     }
-    multiply(gates, Matrix::new(x, t * b, shape.inputs), Matrix::new(weights.kernel, shape.inputs, width), Output::Add);
+    multiply_rows(
+        gates,
+        Matrix::new(x, t * b, shape.inputs),
+        Matrix::new(weights.kernel, shape.inputs, width),
+        Output::Add,
+    );
 
     for step in 0..t {
         for row in 0..b {
@@ -127,7 +135,7 @@ pub fn forward<F: Float>(
         let all = step * b * u..(step + 1) * b * u;
         trace.h_before[all.clone()].copy_from_slice(h);
         let recurrent = &mut trace.step;
-        multiply(recurrent, Matrix::new(h, b, u), Matrix::new(weights.recurrent, u, width), Output::Replace);
+        multiply_rows(recurrent, Matrix::new(h, b, u), Matrix::new(weights.recurrent, u, width), Output::Replace);
         if cell == CellKind::Lstm {
             trace.c_before[all.clone()].copy_from_slice(c);
         }
@@ -137,45 +145,64 @@ pub fn forward<F: Float>(
             }
             let gates = &mut gates[(step * b + row) * width..(step * b + row + 1) * width];
             let recurrent = &mut recurrent[row * width..(row + 1) * width];
-            let h = &mut h[row * u..(row + 1) * u];
+            let h = &mut h[row * u..][..u];
             let at = (step * b + row) * u..(step * b + row + 1) * u;
             match cell {
                 CellKind::RnnTanh | CellKind::RnnRelu => {
-                    for j in 0..u {
-                        let a = gates[j] + recurrent[j];
-                        gates[j] = if cell == CellKind::RnnTanh { a.tanh() } else { relu(a) };
-                        h[j] = gates[j];
+                    add_rows(gates, recurrent);
+                    if cell == CellKind::RnnTanh {
+                        gates.iter_mut().for_each(|a| *a = a.tanh());
+                    } else {
+                        gates.iter_mut().for_each(|a| *a = relu(*a));
                     }
+                    h.copy_from_slice(gates);
                 }
                 CellKind::Lstm => {
-                    for (j, (gate, recurrent)) in gates.iter_mut().zip(&*recurrent).enumerate() {
-                        let a = *gate + *recurrent;
-                        *gate = if j / u == 2 { a.tanh() } else { a.sigmoid() };
-                    }
-                    let c = &mut c[row * u..(row + 1) * u];
-                    let c_tanh = &mut trace.c_tanh[at];
+                    add_rows(gates, recurrent);
+                    gates[..2 * u].iter_mut().for_each(|a| *a = a.sigmoid());
+                    gates[2 * u..3 * u].iter_mut().for_each(|a| *a = a.tanh());
+                    gates[3 * u..].iter_mut().for_each(|a| *a = a.sigmoid());
+                    let [i, f, g, o] = blocks(gates, u);
+                    let c = &mut c[row * u..][..u];
+                    let c_tanh = &mut trace.c_tanh[at][..u];
                     for j in 0..u {
-                        c[j] = gates[u + j] * c[j] + gates[j] * gates[2 * u + j];
+                        c[j] = f[j] * c[j] + i[j] * g[j];
                         c_tanh[j] = c[j].tanh();
-                        h[j] = gates[3 * u + j] * c_tanh[j];
+                        h[j] = o[j] * c_tanh[j];
                     }
                 }
                 CellKind::Gru => {
-                    recurrent.iter_mut().zip(recurrent_bias).for_each(|(a, bias)| *a += *bias);
-                    let candidate = &mut trace.candidate[at];
+                    add_rows(recurrent, recurrent_bias);
+                    let candidate = &mut trace.candidate[at][..u];
+                    candidate.copy_from_slice(&recurrent[2 * u..]);
+                    add_rows(&mut gates[..2 * u], &recurrent[..2 * u]);
+                    gates[..2 * u].iter_mut().for_each(|a| *a = a.sigmoid());
+                    let (zr, hh) = gates.split_at_mut(2 * u);
+                    let [z, r] = blocks(zr, u);
+                    let hh = &mut hh[..u];
                     for j in 0..u {
-                        let z = (gates[j] + recurrent[j]).sigmoid();
-                        let r = (gates[u + j] + recurrent[u + j]).sigmoid();
-                        candidate[j] = recurrent[2 * u + j];
-                        let hh = (gates[2 * u + j] + r * candidate[j]).tanh();
-                        (gates[j], gates[u + j], gates[2 * u + j]) = (z, r, hh);
-                        h[j] = z * h[j] + (F::ONE - z) * hh;
+                        hh[j] = (hh[j] + r[j] * candidate[j]).tanh();
+                        h[j] = z[j] * h[j] + (F::ONE - z[j]) * hh[j];
                     }
                 }
             }
         }
         trace.h[all].copy_from_slice(h);
     }
+}
+
+/// Blocks of `u`, of a length that the compiler knows to be the same.
+fn blocks<F, const N: usize>(values: &[F], u: usize) -> [&[F]; N] {
+    std::array::from_fn(|block| &values[block * u..][..u])
+}
+
+/// As [`blocks`], to write to.
+fn blocks_mut<F, const N: usize>(mut values: &mut [F], u: usize) -> [&mut [F]; N] {
+    std::array::from_fn(|_| {
+        let (block, rest) = std::mem::take(&mut values).split_at_mut(u);
+        values = rest;
+        block
+    })
 }
 
 fn relu<F: Float>(a: F) -> F {
@@ -225,7 +252,7 @@ pub fn backward<F: Float>(
         for row in 0..b {
             let cell_at = step * b + row;
             let at = cell_at * u..(cell_at + 1) * u;
-            let dh = &mut dh[row * u..(row + 1) * u];
+            let dh = &mut dh[row * u..][..u];
             dh.iter_mut().zip(&dh_out[at.clone()]).for_each(|(dh, out)| *dh += *out);
             if !mask.active(cell_at) {
                 continue;
@@ -246,31 +273,33 @@ pub fn backward<F: Float>(
                     }
                 }
                 CellKind::Lstm => {
-                    let dc = &mut dc[row * u..(row + 1) * u];
-                    let (c_before, c_tanh) = (&trace.c_before[at.clone()], &trace.c_tanh[at]);
+                    let dc = &mut dc[row * u..][..u];
+                    let (c_before, c_tanh) = (&trace.c_before[at.clone()][..u], &trace.c_tanh[at][..u]);
+                    let [i, f, g, o] = blocks(gates, u);
+                    let [d_i, d_f, d_g, d_o] = blocks_mut(d, u);
                     for j in 0..u {
-                        let (i, f, g, o) = (gates[j], gates[u + j], gates[2 * u + j], gates[3 * u + j]);
-                        let d_cell = dc[j] + dh[j] * o * (F::ONE - c_tanh[j] * c_tanh[j]);
-                        d[j] = d_cell * g * i * (F::ONE - i);
-                        d[u + j] = d_cell * c_before[j] * f * (F::ONE - f);
-                        d[2 * u + j] = d_cell * i * (F::ONE - g * g);
-                        d[3 * u + j] = dh[j] * c_tanh[j] * o * (F::ONE - o);
-                        dc[j] = d_cell * f;
+                        let d_cell = dc[j] + dh[j] * o[j] * (F::ONE - c_tanh[j] * c_tanh[j]);
+                        d_i[j] = d_cell * g[j] * i[j] * (F::ONE - i[j]);
+                        d_f[j] = d_cell * c_before[j] * f[j] * (F::ONE - f[j]);
+                        d_g[j] = d_cell * i[j] * (F::ONE - g[j] * g[j]);
+                        d_o[j] = dh[j] * c_tanh[j] * o[j] * (F::ONE - o[j]);
+                        dc[j] = d_cell * f[j];
                         dh[j] = F::ZERO;
                     }
                 }
                 CellKind::Gru => {
-                    let (h_before, candidate) = (&trace.h_before[at.clone()], &trace.candidate[at]);
+                    let (h_before, candidate) = (&trace.h_before[at.clone()][..u], &trace.candidate[at][..u]);
                     let side = &mut d_recurrent[cell_at * width..(cell_at + 1) * width];
+                    let [z, r, hh] = blocks(gates, u);
+                    let [d_z, d_r, d_hh] = blocks_mut(d, u);
                     for j in 0..u {
-                        let (z, r, hh) = (gates[j], gates[u + j], gates[2 * u + j]);
-                        let d_hh = dh[j] * (F::ONE - z) * (F::ONE - hh * hh);
-                        d[j] = dh[j] * (h_before[j] - hh) * z * (F::ONE - z);
-                        d[u + j] = d_hh * candidate[j] * r * (F::ONE - r);
-                        d[2 * u + j] = d_hh;
-                        (side[j], side[u + j], side[2 * u + j]) = (d[j], d[u + j], d_hh * r);
-                        dh[j] = dh[j] * z;
+                        d_hh[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - hh[j] * hh[j]);
+                        d_z[j] = dh[j] * (h_before[j] - hh[j]) * z[j] * (F::ONE - z[j]);
+                        d_r[j] = d_hh[j] * candidate[j] * r[j] * (F::ONE - r[j]);
+                        dh[j] *= z[j];
                     }
+                    side.copy_from_slice(d);
+                    side[2 * u..].iter_mut().zip(r).for_each(|(d, r)| *d *= *r);
                 }
             }
         }

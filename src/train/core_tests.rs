@@ -93,7 +93,7 @@ fn warm<F: Float>(network: &Network<F>, b: usize, seed: u64) -> State<F> {
 
 /// Central differences of the loss by every number, the incoming state held: it is a constant.
 fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64) {
-    const STEP: f64 = 1e-5;
+    const STEP: f64 = 1e-6;
     let mut network: Network<f64> = network(shape, seed);
     let batch = Batch::random(shape, (7, 3), last_only, seed + 100);
     let state = warm(&network, 3, seed + 200);
@@ -115,7 +115,7 @@ fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64)
     }
     let zero = gradients.iter().filter(|g| **g == 0.0).count();
     // ReLU units may be off for good; nothing else is without effect.
-    assert!(3 * zero < gradients.len(), "{zero} of {} gradients are zero: {shape:?}", gradients.len());
+    assert!(2 * zero < gradients.len(), "{zero} of {} gradients are zero: {shape:?}", gradients.len());
 }
 
 #[test]
@@ -230,8 +230,8 @@ proptest! {
         wide.weight.fill(0.0);
         wide.reset.fill(false);
         let (features, outputs) = (shape.features, shape.outputs);
-        for lane in 0..B {
-            for (i, at) in places[lane].iter().enumerate() {
+        for (lane, places) in places.iter().enumerate() {
+            for (i, at) in places.iter().enumerate() {
                 let (from, to) = (i * B + lane, at * B + lane);
                 wide.active[to] = true;
                 wide.reset[to] = plain.reset[from];
@@ -248,8 +248,8 @@ proptest! {
         let y = network.forward(plain.pass(), &mut end, &mut work).to_vec();
         let wide_y = network.forward(wide.pass(), &mut wide_end, &mut work).to_vec();
         prop_assert_eq!(end, wide_end);
-        for lane in 0..B {
-            for (i, at) in places[lane].iter().enumerate() {
+        for (lane, places) in places.iter().enumerate() {
+            for (i, at) in places.iter().enumerate() {
                 let (from, to) = (i * B + lane, at * B + lane);
                 prop_assert_eq!(
                     &y[from * outputs..(from + 1) * outputs],

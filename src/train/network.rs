@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::cell::{self, Gradients, Mask, Shape, Weights, add_rows};
-use super::float::{Float, Matrix, Output, multiply};
+use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use super::init::Random;
 use crate::model::{Architecture, CellKind, DenseActivation, Tensor};
 use crate::{Error, Result};
@@ -314,7 +314,7 @@ impl<F: Float> Network<F> {
                 out.extend_from_slice(self.part(layer.bias));
             }
             let kernel = Matrix::new(self.part(layer.kernel), layer.inputs, layer.units);
-            multiply(out, Matrix::new(x, rows, layer.inputs), kernel, Output::Add);
+            multiply_rows(out, Matrix::new(x, rows, layer.inputs), kernel, Output::Add);
             activate(layer.activation, out);
         }
         let outputs = self.shape.outputs;
@@ -323,7 +323,7 @@ impl<F: Float> Network<F> {
             let width = self.shape.skip.len();
             if let Some(out) = work.dense.last_mut() {
                 let kernel = Matrix::new(self.part(skip), width, outputs);
-                multiply(out, Matrix::new(&work.z_skip, rows, width), kernel, Output::Add);
+                multiply_rows(out, Matrix::new(&work.z_skip, rows, width), kernel, Output::Add);
             }
         }
         work.dense.last().map_or(&[], |out| &out[..])
