@@ -3,13 +3,14 @@
 //! Lives here: how layers, head, skip path and scaling make the whole that [`crate::model::Architecture`] describes. Must
 //! not live here: one cell's formulas (`cell`), what is wanted of the outputs (`loss`), how numbers change (`adam`).
 
+mod tensors;
+
 use std::ops::Range;
 
 use super::cell::{self, Gradients, Mask, Shape, Weights, add_rows};
 use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use super::init::Random;
-use crate::model::{Architecture, CellKind, DenseActivation, Tensor};
-use crate::{Error, Result};
+use crate::model::{Architecture, CellKind, DenseActivation};
 
 /// A network. Cheap to clone next to what training it costs.
 #[derive(Debug, Clone)]
@@ -53,8 +54,10 @@ struct Scaling<F> {
 /// Hidden and cell state of every layer, [B, units] each (`c` is empty but for an LSTM).
 #[derive(Debug, Clone, PartialEq)]
 pub struct State<F> {
-    h: Vec<Vec<F>>,
-    c: Vec<Vec<F>>,
+    /// Hidden states.
+    pub h: Vec<Vec<F>>,
+    /// Cell states.
+    pub c: Vec<Vec<F>>,
 }
 
 /// One batch, time-major.
@@ -166,87 +169,6 @@ impl<F: Float> Network<F> {
         Network { parameters: vec![F::ZERO; length], shape, spans, recurrent, dense, skip, scaling }
     }
 
-    /// The network of an architecture with these numbers.
-    ///
-    /// # Errors
-    /// Refused if a tensor is missing, unknown or of another shape.
-    pub fn restored(architecture: &Architecture, tensors: &[Tensor]) -> Result<Self> {
-        let mut network = Network::zeros(architecture);
-        network.load(tensors)?;
-        Ok(network)
-    }
-
-    /// Replaces all numbers.
-    ///
-    /// # Errors
-    /// As [`Network::restored`].
-    pub fn load(&mut self, tensors: &[Tensor]) -> Result<()> {
-        let mut left: Vec<&str> = self.spans.iter().map(|span| span.name.as_str()).collect();
-        for tensor in tensors {
-            let values = tensor.data.iter().map(|value| F::from_f64(f64::from(*value)));
-            let scaling = match tensor.name.as_str() {
-                "scaling/mean" => Some(&mut self.scaling.mean),
-                "scaling/sd" => Some(&mut self.scaling.sd),
-                "scaling/out_mean" => Some(&mut self.scaling.out_mean),
-                "scaling/out_sd" => Some(&mut self.scaling.out_sd),
-                _ => None,
-            };
-            if let Some(numbers) = scaling {
-                if numbers.len() != tensor.data.len() {
-                    return Err(Error::refused(format!(
-                        "tensor {}: {} values, expected {}",
-                        tensor.name,
-                        tensor.data.len(),
-                        numbers.len()
-                    )));
-                }
-                numbers.iter_mut().zip(values).for_each(|(number, value)| *number = value);
-                continue;
-            }
-            let Some(span) = self.spans.iter().find(|span| span.name == tensor.name) else {
-                return Err(Error::refused(format!("tensor {} is not part of this network", tensor.name)));
-            };
-            if span.shape != tensor.shape || span.range.len() != tensor.data.len() {
-                return Err(Error::refused(format!(
-                    "tensor {}: shape {:?}, expected {:?}",
-                    tensor.name, tensor.shape, span.shape
-                )));
-            }
-            self.parameters[span.range.clone()].iter_mut().zip(values).for_each(|(number, value)| *number = value);
-            left.retain(|name| *name != tensor.name);
-        }
-        if left.is_empty() { Ok(()) } else { Err(Error::refused(format!("tensors are missing: {}", left.join(", ")))) }
-    }
-
-    /// All numbers by name; those of the scaling last, where the architecture has it.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        let f32s = |numbers: &[F]| numbers.iter().map(|number| number.to_f64() as f32).collect::<Vec<_>>();
-        let mut tensors: Vec<Tensor> = self
-            .spans
-            .iter()
-            .map(|span| Tensor {
-                name: span.name.clone(),
-                shape: span.shape.clone(),
-                data: f32s(&self.parameters[span.range.clone()]),
-            })
-            .collect();
-        if self.shape.scaling {
-            for (name, numbers) in [
-                ("mean", &self.scaling.mean),
-                ("sd", &self.scaling.sd),
-                ("out_mean", &self.scaling.out_mean),
-                ("out_sd", &self.scaling.out_sd),
-            ] {
-                tensors.push(Tensor {
-                    name: format!("scaling/{name}"),
-                    shape: vec![numbers.len()],
-                    data: f32s(numbers),
-                });
-            }
-        }
-        tensors
-    }
-
     /// Sets what isn't trained: mean and standard deviation per feature and per output.
     pub fn set_scaling(&mut self, mean: &[F], sd: &[F], out_mean: &[F], out_sd: &[F]) {
         self.scaling =
@@ -291,7 +213,7 @@ impl<F: Float> Network<F> {
     pub fn forward<'w>(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &'w mut Workspace<F>) -> &'w [F] {
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
-        self.standardise(pass.x, &self.shape.network, &mut work.z_network);
+        self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
         work.layers.resize_with(self.recurrent.len(), cell::Trace::default);
         for (i, (shape, spans)) in self.recurrent.iter().enumerate() {
             let (below, above) = work.layers.split_at_mut(i);
@@ -319,7 +241,7 @@ impl<F: Float> Network<F> {
         }
         let outputs = self.shape.outputs;
         if let Some(skip) = self.skip {
-            self.standardise(&pass.x[first * self.shape.features..], &self.shape.skip, &mut work.z_skip);
+            self.standardise(pass, first, &self.shape.skip, &mut work.z_skip);
             let width = self.shape.skip.len();
             if let Some(out) = work.dense.last_mut() {
                 let kernel = Matrix::new(self.part(skip), width, outputs);
@@ -334,12 +256,17 @@ impl<F: Float> Network<F> {
         layers.last().map_or(z, |layer| &layer.h[..])
     }
 
-    /// (x - mean) / sd of the chosen features.
-    fn standardise(&self, x: &[F], chosen: &[usize], out: &mut Vec<F>) {
+    /// (x - mean) / sd of the chosen features of the cells from `first` on; 0 where there is no step, since there may be
+    /// NaN, and 0 times NaN would reach the gradients.
+    fn standardise(&self, pass: Pass<'_, F>, first: usize, chosen: &[usize], out: &mut Vec<F>) {
         out.clear();
         let Scaling { mean, sd, .. } = &self.scaling;
-        for row in x.chunks_exact(self.shape.features.max(1)) {
-            out.extend(chosen.iter().map(|i| (row[*i] - mean[*i]) / sd[*i]));
+        for (at, row) in pass.x.chunks_exact(self.shape.features.max(1)).enumerate().skip(first) {
+            if pass.mask.active(at) {
+                out.extend(chosen.iter().map(|i| (row[*i] - mean[*i]) / sd[*i]));
+            } else {
+                out.extend(chosen.iter().map(|_| F::ZERO));
+            }
         }
     }
 
