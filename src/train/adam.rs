@@ -31,19 +31,52 @@ impl<F: Float> Adam<F> {
         let config::Adam { learning_rate, beta_1, beta_2, epsilon, epsilon_form } = self.settings;
         let first_correction = 1.0 - beta_1.powi(self.steps);
         let second_correction = 1.0 - beta_2.powi(self.steps);
-        let (keep_first, keep_second) = (F::from_f64(beta_1), F::from_f64(beta_2));
+        // Both forms as step · m / (sqrt(v) / root + epsilon).
+        let (step, root) = match epsilon_form {
+            EpsilonForm::Keras => (learning_rate * second_correction.sqrt() / first_correction, 1.0),
+            EpsilonForm::Torch => (learning_rate / first_correction, second_correction.sqrt()),
+        };
+        let (step, root, epsilon) = (F::from_f64(step), F::from_f64(root), F::from_f64(epsilon));
         let (take_first, take_second) = (F::from_f64(1.0 - beta_1), F::from_f64(1.0 - beta_2));
         for (((p, g), m), v) in parameters.iter_mut().zip(gradients).zip(&mut self.first).zip(&mut self.second) {
-            *m = keep_first * *m + take_first * *g;
-            *v = keep_second * *v + take_second * *g * *g;
-            let (m, v) = (m.to_f64(), v.to_f64());
-            let step = match epsilon_form {
-                EpsilonForm::Keras => {
-                    learning_rate * second_correction.sqrt() / first_correction * m / (v.sqrt() + epsilon)
-                }
-                EpsilonForm::Torch => learning_rate / first_correction * m / ((v / second_correction).sqrt() + epsilon),
-            };
-            *p += -F::from_f64(step);
+            *m += (*g - *m) * take_first;
+            *v += (*g * *g - *v) * take_second;
+            *p += -(step * *m / (v.sqrt() / root + epsilon));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two updates, written out from the formulas of both frameworks' documentation.
+    #[test]
+    fn epsilon_stands_where_each_framework_has_it() {
+        let settings = config::Adam {
+            learning_rate: 0.1,
+            beta_1: 0.9,
+            beta_2: 0.99,
+            epsilon: 0.05,
+            epsilon_form: EpsilonForm::Keras,
+        };
+        for form in [EpsilonForm::Keras, EpsilonForm::Torch] {
+            let mut adam = Adam::<f64>::new(config::Adam { epsilon_form: form, ..settings }, 1);
+            let mut p = [1.0];
+            adam.update(&mut p, &[0.5]);
+            adam.update(&mut p, &[-0.2]);
+            let mut wanted = 1.0;
+            let (mut m, mut v) = (0.0, 0.0);
+            for (t, g) in [(1, 0.5), (2, -0.2)] {
+                m = 0.9 * m + 0.1 * g;
+                v = 0.99 * v + 0.01 * g * g;
+                let (left_m, left_v) = (1.0 - 0.9_f64.powi(t), 1.0 - 0.99_f64.powi(t));
+                wanted -= match form {
+                    EpsilonForm::Keras => 0.1 * left_v.sqrt() / left_m * m / (v.sqrt() + 0.05),
+                    EpsilonForm::Torch => 0.1 * (m / left_m) / ((v / left_v).sqrt() + 0.05),
+                };
+            }
+            assert!((p[0] - wanted).abs() < 1e-14, "{form:?}: {} {wanted}", p[0]);
         }
     }
 }

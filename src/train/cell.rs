@@ -2,12 +2,10 @@
 //!
 //! Formulas are those of Keras (and of Hochreiter and Schmidhuber 1997 with Gers et al. 2000 for the LSTM, Cho et al.
 //! 2014 in the `reset_after` form for the GRU). The input's part of all timesteps is one matrix product, the recurrent
-//! part one per step. Arrays are time-major [T, B, width]; gate blocks stand in Keras' order (i f c o; z r h).
-
-// One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
-#![allow(clippy::needless_range_loop)]
+//! part one per step; what is elementwise stands in `gates`. Arrays are time-major [T, B, width]; gate blocks stand in Keras' order (i f c o; z r h).
 
 use super::float::{Float, Matrix, Output, multiply, multiply_rows};
+use super::gates as step;
 use crate::model::{CellKind, RecurrentLayer};
 
 /// Shape of a layer.
@@ -55,7 +53,7 @@ impl Mask<'_> {
         self.reset.get(at).copied().unwrap_or(false)
     }
 
-    fn active(&self, at: usize) -> bool {
+    pub(super) fn active(&self, at: usize) -> bool {
         self.active.get(at).copied().unwrap_or(true)
     }
 }
@@ -75,8 +73,8 @@ pub struct Trace<F> {
     gates: Vec<F>,
     /// Recurrent part of the candidate, before the reset gate [T, B, u]; GRU.
     candidate: Vec<F>,
-    /// Scratch of one step [B, g·u].
-    step: Vec<F>,
+    /// The state's part of the gates of one step [B, g·u]; GRU.
+    side: Vec<F>,
 }
 
 /// Runs `t` steps of `b` rows: `x` [t, b, inputs]; `h` and `c` [b, u] are the state before and become that after (`c` is
@@ -103,9 +101,9 @@ pub fn forward<F: Float>(
     }
     if cell == CellKind::Gru {
         trace.candidate.resize(t * b * u, F::ZERO);
+        trace.side.resize(b * width, F::ZERO);
     }
     trace.gates.resize(t * b * width, F::ZERO);
-    trace.step.resize(b * width, F::ZERO);
 
     let gates = &mut trace.gates;
     let (input_bias, recurrent_bias) = weights.bias.split_at(width);
@@ -116,97 +114,45 @@ pub fn forward<F: Float>(
             row.iter_mut().zip(recurrent_bias).for_each(|(gate, bias)| *gate += *bias);
         }
     }
-    multiply_rows(
-        gates,
-        Matrix::new(x, t * b, shape.inputs),
-        Matrix::new(weights.kernel, shape.inputs, width),
-        Output::Add,
-    );
+    let kernel = Matrix::new(weights.kernel, shape.inputs, width);
+    multiply_rows(gates, Matrix::new(x, t * b, shape.inputs), kernel, Output::Add);
 
-    for step in 0..t {
+    let recurrent = Matrix::new(weights.recurrent, u, width);
+    for now in 0..t {
         for row in 0..b {
-            if mask.reset(step * b + row) {
+            if mask.reset(now * b + row) {
                 h[row * u..(row + 1) * u].fill(F::ZERO);
                 if cell == CellKind::Lstm {
                     c[row * u..(row + 1) * u].fill(F::ZERO);
                 }
             }
         }
-        let all = step * b * u..(step + 1) * b * u;
+        let all = now * b * u..(now + 1) * b * u;
         trace.h_before[all.clone()].copy_from_slice(h);
-        let recurrent = &mut trace.step;
-        multiply_rows(recurrent, Matrix::new(h, b, u), Matrix::new(weights.recurrent, u, width), Output::Replace);
         if cell == CellKind::Lstm {
             trace.c_before[all.clone()].copy_from_slice(c);
         }
-        for row in 0..b {
-            if !mask.active(step * b + row) {
-                continue;
-            }
-            let gates = &mut gates[(step * b + row) * width..(step * b + row + 1) * width];
-            let recurrent = &mut recurrent[row * width..(row + 1) * width];
+        if cell == CellKind::Gru {
+            trace.side.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(recurrent_bias));
+            multiply_rows(&mut trace.side, Matrix::new(h, b, u), recurrent, Output::Add);
+        } else {
+            multiply_rows(&mut gates[now * b * width..], Matrix::new(h, b, u), recurrent, Output::Add);
+        }
+        for row in (0..b).filter(|row| mask.active(now * b + row)) {
+            let gates = &mut gates[(now * b + row) * width..][..width];
             let h = &mut h[row * u..][..u];
-            let at = (step * b + row) * u..(step * b + row + 1) * u;
+            let at = (now * b + row) * u..(now * b + row + 1) * u;
             match cell {
-                CellKind::RnnTanh | CellKind::RnnRelu => {
-                    add_rows(gates, recurrent);
-                    if cell == CellKind::RnnTanh {
-                        gates.iter_mut().for_each(|a| *a = a.tanh());
-                    } else {
-                        gates.iter_mut().for_each(|a| *a = relu(*a));
-                    }
-                    h.copy_from_slice(gates);
-                }
-                CellKind::Lstm => {
-                    add_rows(gates, recurrent);
-                    gates[..2 * u].iter_mut().for_each(|a| *a = a.sigmoid());
-                    gates[2 * u..3 * u].iter_mut().for_each(|a| *a = a.tanh());
-                    gates[3 * u..].iter_mut().for_each(|a| *a = a.sigmoid());
-                    let [i, f, g, o] = blocks(gates, u);
-                    let c = &mut c[row * u..][..u];
-                    let c_tanh = &mut trace.c_tanh[at][..u];
-                    for j in 0..u {
-                        c[j] = f[j] * c[j] + i[j] * g[j];
-                        c_tanh[j] = c[j].tanh();
-                        h[j] = o[j] * c_tanh[j];
-                    }
-                }
+                CellKind::RnnTanh => step::tanh_forward(gates, h),
+                CellKind::RnnRelu => step::relu_forward(gates, h),
+                CellKind::Lstm => step::lstm_forward(gates, h, &mut c[row * u..][..u], &mut trace.c_tanh[at]),
                 CellKind::Gru => {
-                    add_rows(recurrent, recurrent_bias);
-                    let candidate = &mut trace.candidate[at][..u];
-                    candidate.copy_from_slice(&recurrent[2 * u..]);
-                    add_rows(&mut gates[..2 * u], &recurrent[..2 * u]);
-                    gates[..2 * u].iter_mut().for_each(|a| *a = a.sigmoid());
-                    let (zr, hh) = gates.split_at_mut(2 * u);
-                    let [z, r] = blocks(zr, u);
-                    let hh = &mut hh[..u];
-                    for j in 0..u {
-                        hh[j] = (hh[j] + r[j] * candidate[j]).tanh();
-                        h[j] = z[j] * h[j] + (F::ONE - z[j]) * hh[j];
-                    }
+                    step::gru_forward(gates, &trace.side[row * width..][..width], h, &mut trace.candidate[at]);
                 }
             }
         }
         trace.h[all].copy_from_slice(h);
     }
-}
-
-/// Blocks of `u`, of a length that the compiler knows to be the same.
-fn blocks<F, const N: usize>(values: &[F], u: usize) -> [&[F]; N] {
-    std::array::from_fn(|block| &values[block * u..][..u])
-}
-
-/// As [`blocks`], to write to.
-fn blocks_mut<F, const N: usize>(mut values: &mut [F], u: usize) -> [&mut [F]; N] {
-    std::array::from_fn(|_| {
-        let (block, rest) = std::mem::take(&mut values).split_at_mut(u);
-        values = rest;
-        block
-    })
-}
-
-fn relu<F: Float>(a: F) -> F {
-    if a > F::ZERO { a } else { F::ZERO }
 }
 
 /// Scratch of the backward pass.
@@ -239,91 +185,56 @@ pub fn backward<F: Float>(
     let cell = shape.layer.cell;
     let width = cell.gates() * u;
     let gru = cell == CellKind::Gru;
-    scratch.gates.clear();
     scratch.gates.resize(t * b * width, F::ZERO);
-    scratch.recurrent.clear();
     scratch.recurrent.resize(if gru { t * b * width } else { 0 }, F::ZERO);
     for buffer in [&mut scratch.dh, &mut scratch.dc] {
         buffer.clear();
         buffer.resize(b * u, F::ZERO);
     }
     let Backward { gates: d_gates, recurrent: d_recurrent, dh, dc } = scratch;
-    for step in (0..t).rev() {
+    let recurrent = Matrix::new(weights.recurrent, u, width);
+    for now in (0..t).rev() {
         for row in 0..b {
-            let cell_at = step * b + row;
+            let cell_at = now * b + row;
             let at = cell_at * u..(cell_at + 1) * u;
             let dh = &mut dh[row * u..][..u];
             dh.iter_mut().zip(&dh_out[at.clone()]).for_each(|(dh, out)| *dh += *out);
+            let d = &mut d_gates[cell_at * width..][..width];
+            let d_side: &mut [F] = if gru { &mut d_recurrent[cell_at * width..][..width] } else { &mut [] };
             if !mask.active(cell_at) {
+                // Of zero gates dh passes through unchanged.
+                d.fill(F::ZERO);
+                d_side.fill(F::ZERO);
                 continue;
             }
-            let gates = &trace.gates[cell_at * width..(cell_at + 1) * width];
-            let d = &mut d_gates[cell_at * width..(cell_at + 1) * width];
+            let gates = &trace.gates[cell_at * width..][..width];
             match cell {
-                CellKind::RnnTanh => {
-                    for j in 0..u {
-                        d[j] = dh[j] * (F::ONE - gates[j] * gates[j]);
-                        dh[j] = F::ZERO;
-                    }
-                }
-                CellKind::RnnRelu => {
-                    for j in 0..u {
-                        d[j] = if gates[j] > F::ZERO { dh[j] } else { F::ZERO };
-                        dh[j] = F::ZERO;
-                    }
-                }
+                CellKind::RnnTanh => step::tanh_backward(gates, dh, d),
+                CellKind::RnnRelu => step::relu_backward(gates, dh, d),
                 CellKind::Lstm => {
                     let dc = &mut dc[row * u..][..u];
-                    let (c_before, c_tanh) = (&trace.c_before[at.clone()][..u], &trace.c_tanh[at][..u]);
-                    let [i, f, g, o] = blocks(gates, u);
-                    let [d_i, d_f, d_g, d_o] = blocks_mut(d, u);
-                    for j in 0..u {
-                        let d_cell = dc[j] + dh[j] * o[j] * (F::ONE - c_tanh[j] * c_tanh[j]);
-                        d_i[j] = d_cell * g[j] * i[j] * (F::ONE - i[j]);
-                        d_f[j] = d_cell * c_before[j] * f[j] * (F::ONE - f[j]);
-                        d_g[j] = d_cell * i[j] * (F::ONE - g[j] * g[j]);
-                        d_o[j] = dh[j] * c_tanh[j] * o[j] * (F::ONE - o[j]);
-                        dc[j] = d_cell * f[j];
-                        dh[j] = F::ZERO;
-                    }
+                    step::lstm_backward(gates, &trace.c_before[at.clone()], &trace.c_tanh[at], dh, dc, d);
                 }
                 CellKind::Gru => {
-                    let (h_before, candidate) = (&trace.h_before[at.clone()][..u], &trace.candidate[at][..u]);
-                    let side = &mut d_recurrent[cell_at * width..(cell_at + 1) * width];
-                    let [z, r, hh] = blocks(gates, u);
-                    let [d_z, d_r, d_hh] = blocks_mut(d, u);
-                    for j in 0..u {
-                        d_hh[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - hh[j] * hh[j]);
-                        d_z[j] = dh[j] * (h_before[j] - hh[j]) * z[j] * (F::ONE - z[j]);
-                        d_r[j] = d_hh[j] * candidate[j] * r[j] * (F::ONE - r[j]);
-                        dh[j] *= z[j];
-                    }
-                    side.copy_from_slice(d);
-                    side[2 * u..].iter_mut().zip(r).for_each(|(d, r)| *d *= *r);
+                    let (h_before, candidate) = (&trace.h_before[at.clone()], &trace.candidate[at]);
+                    step::gru_backward(gates, h_before, candidate, dh, d, d_side);
                 }
             }
         }
-        // Rows without a step have zero gates here, so their dh passes through.
-        let rows = step * b * width..(step + 1) * b * width;
+        let rows = now * b * width..(now + 1) * b * width;
         let side = if gru { &d_recurrent[rows] } else { &d_gates[rows] };
-        multiply(dh, Matrix::new(side, b, width), Matrix::new(weights.recurrent, u, width).t(), Output::Add);
-        for row in 0..b {
-            if mask.reset(step * b + row) {
-                dh[row * u..(row + 1) * u].fill(F::ZERO);
-                dc[row * u..(row + 1) * u].fill(F::ZERO);
-            }
+        multiply(dh, Matrix::new(side, b, width), recurrent.t(), Output::Add);
+        for row in (0..b).filter(|row| mask.reset(now * b + row)) {
+            dh[row * u..(row + 1) * u].fill(F::ZERO);
+            dc[row * u..(row + 1) * u].fill(F::ZERO);
         }
     }
     let steps = t * b;
     let side: &[F] = if gru { d_recurrent } else { d_gates };
     let d_gates_matrix = Matrix::new(d_gates, steps, width);
     multiply(gradients.kernel, Matrix::new(x, steps, shape.inputs).t(), d_gates_matrix, Output::Add);
-    multiply(
-        gradients.recurrent,
-        Matrix::new(&trace.h_before, steps, u).t(),
-        Matrix::new(side, steps, width),
-        Output::Add,
-    );
+    let h_before = Matrix::new(&trace.h_before, steps, u);
+    multiply(gradients.recurrent, h_before.t(), Matrix::new(side, steps, width), Output::Add);
     let (input_bias, recurrent_bias) = gradients.bias.split_at_mut(width);
     add_rows(input_bias, d_gates);
     if !recurrent_bias.is_empty() {

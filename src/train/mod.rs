@@ -3,7 +3,7 @@
 //! Lives here: everything between captured features ([`Series`]) and a published version. Must not live here: reading
 //! the source or making features (`runtime` runs the same stages as for serving), and the ONNX file (`model`).
 
-mod adam;
+pub mod adam;
 mod album;
 pub mod cell;
 mod cold;
@@ -14,10 +14,13 @@ mod errors;
 mod evaluate;
 mod fit;
 pub mod float;
+mod gates;
 mod init;
 pub mod lanes;
 mod learner;
-mod loss;
+pub mod loss;
+#[cfg(test)]
+mod meaning_tests;
 mod naive;
 pub mod network;
 #[cfg(test)]
