@@ -3,5 +3,8 @@
 mod bad_input;
 mod bits;
 mod common;
+mod http;
 mod kill;
+mod official;
 mod serve_as_trained;
+mod summary;
