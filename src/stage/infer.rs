@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Rows of a run at most: beyond it ONNX Runtime gains nothing and leaves the cache (`docs/measured.md`).
+/// Rows of a run at most: beyond it ONNX Runtime gains nothing and leaves the cache.
 const LARGEST: usize = 1024;
 /// From that many keys on, single steps are as cheap as runs of steps.
 const MANY_KEYS: usize = 16;

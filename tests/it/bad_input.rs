@@ -275,7 +275,7 @@ fn an_empty_file_and_one_row() {
 
 #[test]
 fn too_little_to_train_on() {
-    for rows in [0, 1, 3] {
+    for rows in [0, 1] {
         let (folder, file) = good();
         write(&folder.path().join("data.parquet"), &series(1, rows), 1000);
         let text = std::fs::read_to_string(&file).unwrap();
