@@ -209,7 +209,10 @@ impl Lane {
     fn commit(&mut self, shared: &Shared, finished: bool) -> Result<()> {
         self.since = 0;
         self.committed = Instant::now();
-        let Some(store) = &shared.store else { return Ok(()) };
+        let Some(store) = &shared.store else {
+            // Nothing is ever taken back: what was refused is final at once.
+            return self.parts.drain(..).try_for_each(|part| shared.dead_letters.publish(&part));
+        };
         let snapshot = Snapshot {
             position: self.partition.position,
             origin: self.origin,
