@@ -268,7 +268,7 @@ impl Infer {
     }
 
     /// Mode window: every row is computed anew from the key's last W rows.
-    fn from_windows(&mut self, batch: &Batch, state: &mut Rows<'_>, answer: &mut Answer) -> Result<()> {
+    fn windows(&mut self, batch: &Batch, state: &mut Rows<'_>, answer: &mut Answer) -> Result<()> {
         let (Values::Vector(x, _), Values::Flag(usable), Values::Flag(restart)) = (
             &batch.columns[self.columns.x].values,
             &batch.columns[self.columns.usable].values,
@@ -374,7 +374,7 @@ impl Stage for Infer {
         let mut answer = Answer { prediction: vec![f32::NAN; rows * self.outputs], warm_up: vec![true; rows] };
         match self.mode {
             Mode::Carry => self.carry(batch, state, &mut answer)?,
-            Mode::Window => self.from_windows(batch, state, &mut answer)?,
+            Mode::Window => self.windows(batch, state, &mut answer)?,
         }
         self.unscale(batch, &mut answer);
         let Values::Integer(interval) = &batch.columns[self.columns.interval].values else {

@@ -1,5 +1,7 @@
 //! Whole runs of the binary and the library, in one test binary so that everything is linked once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod bad_input;
 mod bits;
 mod common;
