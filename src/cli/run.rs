@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{RunArgs, progress};
+use crate::model::library;
 use crate::runtime::{self, Finished, Purpose};
 use crate::{Result, config, http};
 
@@ -23,6 +24,11 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
         _ => "stdout".to_string(),
     };
     tracing::info!(pipeline = name, source, sink, "starting");
+    plan.metrics.source_rows.set(i64::try_from(plan.source.records()).unwrap_or(i64::MAX));
+    plan.metrics.onnx_runtime(library::version().unwrap_or("none"));
+    if let Some(version) = &plan.model {
+        plan.metrics.model(&version.name, version.number);
+    }
     health.running();
     let bar = progress::records(plan.source.records());
     let finished = runtime::run(plan, Some(&|done, _| bar.set_position(done)));

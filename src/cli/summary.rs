@@ -206,14 +206,14 @@ Model: \"sequential\"
     }
 
     #[test]
-    fn statistics_are_not_trainable_and_the_paths_beside_the_network_have_rows() {
+    fn statistics_are_no_parameters_and_the_paths_beside_the_network_have_rows() {
         let text = of_architecture("rich", &rich(), None);
         for line in [
-            "│ scaling (Normalization)         │ (None, None, 5)        │            10 │",
+            "│ scaling (Rescaling)             │ (None, None, 5)        │             0 │",
             "│ skip (Dense)                    │ (None, None, 3)        │             9 │",
-            "│ output_scaling (Rescaling)      │ (None, None, 3)        │             6 │",
+            "│ output_scaling (Rescaling)      │ (None, None, 3)        │             0 │",
             "│ residual (Add)                  │ (None, None, 3)        │             0 │",
-            " Non-trainable params: 16 (64.00 B)",
+            " Non-trainable params: 0 (0.00 B)",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

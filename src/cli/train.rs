@@ -28,6 +28,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     };
     let health = Arc::new(http::Health::default());
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
+    plan.metrics.onnx_runtime(library::version()?);
     health.running();
 
     let captured = capture(&plan, training)?;
@@ -56,7 +57,12 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
         _ => None,
     };
     let bar = progress::records(plan.source.records());
-    let captured = runtime::capture(plan, &training.targets, split, &mut |records| bar.set_position(records))?;
+    plan.metrics.source_rows.set(i64::try_from(plan.source.records()).unwrap_or(i64::MAX));
+    let read = &plan.metrics.source_rows_read;
+    let captured = runtime::capture(plan, &training.targets, split, &mut |records| {
+        bar.set_position(records);
+        read.inc_by(records.saturating_sub(read.get()));
+    })?;
     bar.finish_and_clear();
     let rows: usize = captured.series.iter().map(|series| series.times.len()).sum();
     eprintln!("{} records read, {rows} rows of {} keys behind the stages", captured.records, captured.series.len());

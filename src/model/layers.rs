@@ -61,7 +61,8 @@ impl Architecture {
             rows.push(Layer { name, kind: kind.into(), shape, parameters, bytes, trainable });
         };
         if self.scaling {
-            push("scaling".into(), "Normalization", steps(self.features), 2 * self.features, false);
+            // Constants of the graph, as in Keras' layer of that name: they aren't parameters.
+            push("scaling".into(), "Rescaling", steps(self.features), 0, true);
         }
         let mut width = self.network.len();
         for (i, layer) in self.layers.iter().enumerate() {
@@ -79,7 +80,7 @@ impl Architecture {
             push("skip".into(), "Dense", last(self.outputs), self.skip.len() * self.outputs, true);
         }
         if self.scaling {
-            push("output_scaling".into(), "Rescaling", last(self.outputs), 2 * self.outputs, false);
+            push("output_scaling".into(), "Rescaling", last(self.outputs), 0, true);
         }
         if !self.residual.is_empty() {
             push("residual".into(), "Add", last(self.outputs), 0, true);
@@ -116,7 +117,9 @@ mod tests {
         for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru] {
             for mut architecture in [rich(), plain(3, &[(cell, 7), (cell, 5)])] {
                 architecture.layers[0].cell = cell;
-                let values: usize = architecture.tensor_shapes().iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+                let trained =
+                    architecture.tensor_shapes().into_iter().filter(|(name, _)| !name.starts_with("scaling/"));
+                let values: usize = trained.map(|(_, shape)| shape.iter().product::<usize>()).sum();
                 let counted: usize = architecture.layer_table(None).iter().map(|layer| layer.parameters).sum();
                 assert_eq!(counted, values, "{architecture:?}");
             }

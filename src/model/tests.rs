@@ -171,7 +171,7 @@ proptest! {
         for (found, given) in found.iter().zip(&given) {
             prop_assert_eq!(&found.name, &given.name);
             prop_assert_eq!(&found.shape, &given.shape);
-            prop_assert_eq!(bits(&[found.data.clone()]), bits(&[given.data.clone()]));
+            prop_assert_eq!(bits(std::slice::from_ref(&found.data)), bits(std::slice::from_ref(&given.data)));
         }
     }
 }

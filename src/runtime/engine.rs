@@ -115,8 +115,8 @@ impl Partition {
             mask[*index] = false;
             batch.rejects.push(Reject { position: self.position + *index as u64, reason });
         }
-        for index in 0..count {
-            if !mask[index] {
+        for (index, taken) in mask.iter_mut().enumerate() {
+            if !*taken {
                 batch.slots.push(0);
                 continue;
             }
@@ -128,7 +128,7 @@ impl Partition {
             let header: &mut [i64] = bytemuck::cast_slice_mut(rows.get_mut(slot));
             let is_late = header[1] == 1 && t < header[0];
             if is_late && late == OnLate::DeadLetter {
-                mask[index] = false;
+                *taken = false;
                 batch.rejects.push(Reject { position: batch.positions[index], reason: "late" });
             }
             if header[1] == 0 || t > header[0] {

@@ -282,7 +282,9 @@ fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sen
         let worker = work.partition as usize % senders.len();
         senders[worker].send(work).map_err(|_| Error::failed("a worker stopped"))
     };
+    let read = &plan.metrics.source_rows_read;
     while let Some(records) = source.next()? {
+        read.inc_by(source.records_passed().saturating_sub(read.get()));
         router.route(&records, &mut send)?;
     }
     router.finish(&mut send)

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Rows of a run at most: beyond it ONNX Runtime gains nothing and leaves the cache (`docs/measured.md`).
+/// Rows of a run at most: beyond it ONNX Runtime gains nothing and leaves the cache.
 const LARGEST: usize = 1024;
 /// From that many keys on, single steps are as cheap as runs of steps.
 const MANY_KEYS: usize = 16;
@@ -268,7 +268,7 @@ impl Infer {
     }
 
     /// Mode window: every row is computed anew from the key's last W rows.
-    fn from_windows(&mut self, batch: &Batch, state: &mut Rows<'_>, answer: &mut Answer) -> Result<()> {
+    fn windows(&mut self, batch: &Batch, state: &mut Rows<'_>, answer: &mut Answer) -> Result<()> {
         let (Values::Vector(x, _), Values::Flag(usable), Values::Flag(restart)) = (
             &batch.columns[self.columns.x].values,
             &batch.columns[self.columns.usable].values,
@@ -374,7 +374,7 @@ impl Stage for Infer {
         let mut answer = Answer { prediction: vec![f32::NAN; rows * self.outputs], warm_up: vec![true; rows] };
         match self.mode {
             Mode::Carry => self.carry(batch, state, &mut answer)?,
-            Mode::Window => self.from_windows(batch, state, &mut answer)?,
+            Mode::Window => self.windows(batch, state, &mut answer)?,
         }
         self.unscale(batch, &mut answer);
         let Values::Integer(interval) = &batch.columns[self.columns.interval].values else {

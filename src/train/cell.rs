@@ -58,6 +58,23 @@ impl Mask<'_> {
     }
 }
 
+/// A layer and what it is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer<'a, F> {
+    /// Its shape.
+    pub shape: Shape,
+    /// Its numbers.
+    pub weights: Weights<'a, F>,
+    /// Its input [t, b, inputs].
+    pub x: &'a [F],
+    /// Timesteps.
+    pub t: usize,
+    /// Rows of a timestep.
+    pub b: usize,
+    /// Which cells are steps and which start anew.
+    pub mask: Mask<'a>,
+}
+
 /// What a forward pass leaves for the backward pass.
 #[derive(Debug, Clone, Default)]
 pub struct Trace<F> {
@@ -77,18 +94,10 @@ pub struct Trace<F> {
     side: Vec<F>,
 }
 
-/// Runs `t` steps of `b` rows: `x` [t, b, inputs]; `h` and `c` [b, u] are the state before and become that after (`c` is
+/// Runs all steps of a layer; `h` and `c` [b, u] are the state before and become that after (`c` is
 /// empty but for an LSTM).
-pub fn forward<F: Float>(
-    shape: Shape,
-    weights: Weights<'_, F>,
-    x: &[F],
-    (t, b): (usize, usize),
-    mask: Mask<'_>,
-    h: &mut [F],
-    c: &mut [F],
-    trace: &mut Trace<F>,
-) {
+pub fn forward<F: Float>(layer: Layer<'_, F>, h: &mut [F], c: &mut [F], trace: &mut Trace<F>) {
+    let Layer { shape, weights, x, t, b, mask } = layer;
     let u = shape.layer.units;
     let cell = shape.layer.cell;
     let width = cell.gates() * u;
@@ -170,17 +179,14 @@ pub struct Backward<F> {
 /// is empty. `dh` [t, b, u] are the gradients of the layer's output. What came before the first step is a constant:
 /// truncated backpropagation through time (Williams and Peng 1990).
 pub fn backward<F: Float>(
-    shape: Shape,
-    weights: Weights<'_, F>,
-    x: &[F],
-    (t, b): (usize, usize),
-    mask: Mask<'_>,
+    layer: Layer<'_, F>,
     trace: &Trace<F>,
     dh_out: &[F],
     gradients: Gradients<'_, F>,
     dx: &mut [F],
     scratch: &mut Backward<F>,
 ) {
+    let Layer { shape, weights, x, t, b, mask } = layer;
     let u = shape.layer.units;
     let cell = shape.layer.cell;
     let width = cell.gates() * u;

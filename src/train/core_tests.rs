@@ -99,7 +99,7 @@ fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64)
     let state = warm(&network, 3, seed + 200);
     let gradients = batch.gradients(&network, &state, kind);
     let mut work = Workspace::default();
-    for i in 0..gradients.len() {
+    for (i, gradient) in gradients.iter().enumerate() {
         let value = network.parameters()[i];
         let mut at = |to: f64| {
             network.parameters_mut()[i] = to;
@@ -108,9 +108,9 @@ fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64)
         let slope = (at(value + STEP) - at(value - STEP)) / (2.0 * STEP);
         at(value);
         assert!(
-            (slope - gradients[i]).abs() <= 1e-6 * slope.abs() + 1e-9,
+            (slope - gradient).abs() <= 1e-6 * slope.abs() + 1e-9,
             "{shape:?} {kind:?} last_only {last_only} number {i}: {} by differences {slope}",
-            gradients[i]
+            gradient
         );
     }
     let zero = gradients.iter().filter(|g| **g == 0.0).count();

@@ -7,7 +7,7 @@ mod tensors;
 
 use std::ops::Range;
 
-use super::cell::{self, Gradients, Mask, Shape, Weights, add_rows};
+use super::cell::{self, Gradients, Layer, Mask, Shape, Weights, add_rows};
 use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use super::init::Random;
 use crate::model::{Architecture, CellKind, DenseActivation};
@@ -219,7 +219,8 @@ impl<F: Float> Network<F> {
             let (below, above) = work.layers.split_at_mut(i);
             let x = below.last().map_or(&work.z_network[..], |layer| &layer.h[..]);
             let (h, c) = (&mut state.h[i], &mut state.c[i]);
-            cell::forward(*shape, self.weights(*spans), x, (t, b), pass.mask, h, c, &mut above[0]);
+            let layer = Layer { shape: *shape, weights: self.weights(*spans), x, t, b, mask: pass.mask };
+            cell::forward(layer, h, c, &mut above[0]);
         }
         let first = steps - pass.output_steps() * b;
         let rows = steps - first;
@@ -320,7 +321,8 @@ impl<F: Float> Network<F> {
             let (kernel, rest) = gradients[start..end].split_at_mut(self.spans[spans[0]].range.len());
             let (recurrent, bias) = rest.split_at_mut(self.spans[spans[1]].range.len());
             let into = Gradients { kernel, recurrent, bias };
-            cell::backward(*shape, self.weights(*spans), x, (t, b), pass.mask, &above[0], d, into, d_below, backward);
+            let layer = Layer { shape: *shape, weights: self.weights(*spans), x, t, b, mask: pass.mask };
+            cell::backward(layer, &above[0], d, into, d_below, backward);
             std::mem::swap(d, d_below);
         }
     }

@@ -5,6 +5,7 @@
 use crate::model::ModelKind;
 
 use super::dataset::Dataset;
+use super::loss;
 use super::network::Network;
 use super::scaling::Scaling;
 use super::split::Part;
@@ -120,7 +121,7 @@ impl Model {
             for (output, value) in y.iter().enumerate() {
                 if let Some(wanted) = data.wanted(series, row, output) {
                     let made = f64::from(*value) - f64::from(data.base(series, row, output));
-                    sum += loss(data.plan.loss, (made - wanted) / self.scaling.out_sd[output]);
+                    sum += loss::entry(data.plan.loss, (made - wanted) / self.scaling.out_sd[output]).0;
                     count += 1;
                 }
             }
@@ -152,15 +153,5 @@ impl Model {
                 value * sd + mean + data.base(series, row, output)
             })
             .collect()
-    }
-}
-
-/// Loss of one standardised error.
-pub fn loss(loss: crate::config::Loss, error: f64) -> f64 {
-    match loss {
-        crate::config::Loss::Mse => error * error,
-        crate::config::Loss::Mae => error.abs(),
-        crate::config::Loss::Huber { delta } if error.abs() <= delta => 0.5 * error * error,
-        crate::config::Loss::Huber { delta } => delta * (error.abs() - 0.5 * delta),
     }
 }

@@ -218,6 +218,7 @@ mod tests {
         ) {
             let rows: Vec<Option<Part>> = words.iter().map(|w| Part::ALL.get(*w as usize).copied()).collect();
             let parts = examples(&rows, horizon);
+            #[allow(clippy::needless_range_loop)]
             for row in 0..rows.len() {
                 let targets = rows.get(row + 1..=row + horizon);
                 let expected = targets.and_then(|t| t[0].filter(|p| t.iter().all(|q| *q == Some(*p))));

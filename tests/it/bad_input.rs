@@ -272,3 +272,20 @@ fn an_empty_file_and_one_row() {
     kolk_exits(0, &["run", &file]);
     assert_eq!(rows(&folder.path().join("out"))["a"].len(), 1);
 }
+
+#[test]
+fn too_little_to_train_on() {
+    for rows in [0, 1] {
+        let (folder, file) = good();
+        write(&folder.path().join("data.parquet"), &series(1, rows), 1000);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(
+            &file,
+            text.replace("model: m,", "model: new,") + "train: { target: value, layers: [ gru: 4 ] }\n",
+        )
+        .unwrap();
+        let (_, err) = kolk_exits(2, &["train", &file]);
+        assert!(!err.contains("panicked"), "{err}");
+        assert!(!folder.path().join("models/new").exists());
+    }
+}

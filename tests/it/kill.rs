@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::common::*;
 use kolk::model::{CellKind, ModelKind};
 
-const EXTRA: &str =
-    "state: { path: state/, checkpoint_every: 1ms, or_records: 500, partitions: 4 }\nruntime: { workers: 2, batch: 64 }";
+const EXTRA: &str = "state: { path: state/, checkpoint_every: 1ms, or_records: 500, partitions: 4 }\nruntime: { workers: 2, batch: 64 }";
 const SINK: &str = "parquet: { path: out/, fields: [value], part_records: 500 }";
 
 #[test]

@@ -1,7 +1,12 @@
 //! Whole runs of the binary and the library, in one test binary so that everything is linked once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod bad_input;
 mod bits;
 mod common;
+mod http;
 mod kill;
+mod official;
 mod serve_as_trained;
+mod summary;
