@@ -84,31 +84,24 @@ impl Float for f32 {
 
     #[inline(always)]
     fn tanh(self) -> Self {
-        let e = exp(2.0 * self);
-        let far = (e - 1.0) / (e + 1.0);
-        // Near zero e - 1 loses the digits of small values; there by the Taylor series.
-        let s = self * self;
-        let series = 21844.0 / 6_081_075.0;
-        let series = series * s - 1382.0 / 155_925.0;
-        let series = series * s + 62.0 / 2835.0;
-        let series = series * s - 17.0 / 315.0;
-        let series = series * s + 2.0 / 15.0;
-        let series = series * s - 1.0 / 3.0;
-        let near = self + self * (s * series);
-        if self.abs() < 0.45 { near } else { far }
+        let (grown, scale) = exp(2.0 * self);
+        // e^2x - 1, to all digits near zero too: there the scale is 1.
+        let e = grown * scale + (scale - 1.0);
+        e / (e + 2.0)
     }
 
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        1.0 / (1.0 + exp(-self))
+        let (grown, scale) = exp(-self);
+        1.0 / (1.0 + (grown * scale + scale))
     }
 }
 
-/// e^x for x within ±40, beyond that e^±40; NaN stays NaN.
+/// e^x as (1 + `.0`) · `.1` for x within ±40, beyond that e^±40; NaN stays NaN.
 ///
-/// e^x = 2^n e^r with |r| <= ln 2 / 2, and e^r by its Taylor series, whose first term left out is below 6e-9.
+/// e^x = 2^n e^r with |r| <= ln 2 / 2, and e^r - 1 by its Taylor series, whose first term left out is below 6e-9.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+fn exp(x: f32) -> (f32, f32) {
     /// 1.5 * 2^23: a number of up to 2^22 added to it is rounded to an integer, which stands in the low bits.
     const ROUNDING: f32 = 12_582_912.0;
     /// ln 2 in two parts; n times the first is exact.
@@ -124,8 +117,7 @@ fn exp(x: f32) -> f32 {
     let series = series * r + 1.0 / 6.0;
     let series = series * r + 0.5;
     let series = series * r + 1.0;
-    let series = series * r + 1.0;
-    series * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()))
+    (series * r, f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits())))
 }
 
 /// A matrix seen in a slice: row-major, or the transpose of one that is.
