@@ -15,7 +15,7 @@ pub mod summary;
 mod train;
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -198,7 +198,8 @@ fn start_log(log: Log) -> Result<()> {
         }
         _ => EnvFilter::new("warn,kolk=info"),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match log {
         Log::Text => lines.with_target(false).init(),
         Log::Json => lines.json().init(),

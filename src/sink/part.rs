@@ -9,7 +9,7 @@ use parquet::file::properties::WriterProperties;
 use sha2::{Digest, Sha256};
 
 use crate::error::Context;
-use crate::state::{Folder, Part, Target};
+use crate::state::{Folder, Part, STAGED, Target};
 use crate::{Error, Result};
 
 /// Rows that are handed to the Parquet writer at a time. Where it cuts pages depends on that, so it is the same however
@@ -39,9 +39,10 @@ impl Parts {
         &self.folder
     }
 
-    /// Refused if no file can be created in the folder, which is created.
+    /// Refused if no file can be created in the folder, which is created. Tried where parts are staged: whatever a killed
+    /// process leaves there, no reader sees.
     pub fn probe(&self) -> Result<()> {
-        self.folder.probe()
+        self.folder.folder(STAGED).probe()
     }
 
     /// Names of the files in the folder that a run would add to or write over: all Parquet files of an output folder,

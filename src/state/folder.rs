@@ -178,7 +178,7 @@ impl Folder {
 
     /// Whether a file can be created in it: creates the folder, writes a file and deletes it. Refused if not.
     pub fn probe(&self) -> Result<()> {
-        let name = format!("_kolk-probe-{}", std::process::id());
+        let name = format!("probe-{}", std::process::id());
         let written = self.put(&name, b"kolk".to_vec()).and_then(|()| self.remove(&name));
         written.map_err(|e| Error::refused(format!("{} can't be written to: {e}", self.shown)))
     }

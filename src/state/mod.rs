@@ -17,5 +17,5 @@ pub use arena::{Arena, Rows};
 pub use checkpoint::{Checkpoint, FORMAT, Snapshot};
 pub use folder::{Folder, block_on};
 pub use keys::{Keys, murmur2, partition_of};
-pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, Target};
+pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
 pub use store::Store;
