@@ -13,6 +13,7 @@ mod read;
 mod stages;
 mod time;
 mod train;
+mod training;
 mod words;
 mod yaml;
 
@@ -21,6 +22,7 @@ mod tests;
 
 pub use pipeline::*;
 pub use time::{Moment, Span};
+pub use training::*;
 
 use std::env::VarError;
 use std::fmt;

@@ -1,0 +1,159 @@
+//! The `train` section, typed. Field names are the words of the file.
+
+use super::{At, Moment};
+
+/// `train:`
+#[derive(Debug, Clone)]
+pub struct Train {
+    /// Columns that feed the network; the record's values by default.
+    pub inputs: Vec<At<String>>,
+    /// Columns to forecast.
+    pub targets: Vec<At<String>>,
+    /// Steps ahead; one output for each of 1..=horizon.
+    pub horizon: usize,
+    /// What the network's output is added to.
+    pub residual: Residual,
+    /// A linear path from inputs and lags to output beside the network.
+    pub skip_linear: bool,
+    /// Recurrent layers, first to last; at least one.
+    pub layers: Vec<At<Layer>>,
+    /// Dense layers between the last recurrent layer and the last linear layer.
+    pub head: Vec<Dense>,
+    /// Length of truncated BPTT in mode carry.
+    pub chunk: usize,
+    /// Steps at the start of a lane that give no loss, mode carry.
+    pub burn_in: usize,
+    /// Loss.
+    pub loss: Loss,
+    /// Adam.
+    pub optimizer: Adam,
+    /// Gradients are scaled down to this global norm; `None`: not at all.
+    pub clip_norm: Option<f64>,
+    /// How long to train.
+    pub length: Length,
+    /// Epochs (or updates, in the unit of `length`) without improvement before it stops; `None`: never.
+    pub patience: Option<usize>,
+    /// Examples (window) or lanes (carry) of an update.
+    pub batch_size: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Rows of a season, for the naive forecasts.
+    pub seasonality: Option<usize>,
+    /// How time is split.
+    pub split: At<Split>,
+    /// After evaluation, train on everything for the best number of epochs, then publish.
+    pub refit: bool,
+}
+
+/// `residual:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Residual {
+    /// Nothing is added.
+    #[default]
+    None,
+    /// The target's value at the origin.
+    Last,
+    /// The target's value a whole number of seasons before the predicted step.
+    Seasonal(usize),
+}
+
+/// One recurrent layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Its cell.
+    pub cell: Cell,
+    /// Its width.
+    pub units: usize,
+}
+
+/// Cell of a recurrent layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cell {
+    /// h = f(W x + U h + b)
+    SimpleRnn(Activation),
+    /// Long short-term memory.
+    Lstm,
+    /// Gated recurrent unit, `reset_after` as in Keras and PyTorch.
+    Gru,
+}
+
+/// Activation of a SimpleRNN or a dense layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Activation {
+    #[default]
+    Linear,
+    Tanh,
+    Relu,
+}
+
+/// `dense: 32, activation: relu`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dense {
+    /// Width.
+    pub units: usize,
+    /// Activation.
+    pub activation: Activation,
+}
+
+/// `loss:`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Loss {
+    /// Mean of squares.
+    Mse,
+    /// Mean of absolute values.
+    Mae,
+    /// Quadratic within `delta`, linear beyond.
+    Huber {
+        /// Where it turns linear.
+        delta: f64,
+    },
+}
+
+/// `optimizer: { adam: … }`, Kingma and Ba 2015.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Against division by zero.
+    pub epsilon: f64,
+    /// Where epsilon is added.
+    pub epsilon_form: EpsilonForm,
+}
+
+/// Where Adam adds epsilon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpsilonForm {
+    /// Before bias correction.
+    Keras,
+    /// After bias correction.
+    Torch,
+}
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Passes over the data.
+    Epochs(usize),
+    /// Steps of the optimiser.
+    Updates(usize),
+}
+
+/// `split:`
+#[derive(Debug, Clone)]
+pub enum Split {
+    /// Shares of each key's rows: train, validation, test.
+    PerKey([f64; 3]),
+    /// Two instants: where validation starts, where test starts.
+    At([Moment; 2]),
+    /// Rows of each key: train, validation, test; what is beyond is left out.
+    Rows([usize; 3]),
+    /// The last n rows of each key are test, the n before them validation.
+    Last(usize),
+    /// A text column that holds `train`, `validation` or `test`.
+    Column(String),
+}
