@@ -1,12 +1,11 @@
 //! How fast Parquet becomes records: key by dictionary and as plain text, time, one value.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kolk::config::{At, Key, Location, Pipeline, Policies, Problems, Record, Runtime, Source, State, TimeColumn};
+use kolk::config::{Pipeline, Problems, parse};
 use kolk::source::parquet::plan;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -14,34 +13,13 @@ use parquet::file::properties::WriterProperties;
 const ROWS: usize = 2_000_000;
 const KEYS: usize = 10_000;
 
-fn at<T>(value: T) -> At<T> {
-    At::default_value(value)
-}
-
 fn pipeline(path: &Path) -> Pipeline {
-    Pipeline {
-        file: PathBuf::new(),
-        name: at("bench".into()),
-        source: Source { path: at(Location(path.display().to_string())), from: None, until: None, emit_from: None },
-        record: Record {
-            key: Key::Column(at("key".into())),
-            time: at(TimeColumn { column: "ts".into(), unit: None }),
-            values: vec![at("value".into())],
-        },
-        on: Policies::default(),
-        dead_letters: at(Location::default()),
-        stages: Vec::new(),
-        sink: None,
-        state: State {
-            path: at(Location::default()),
-            checkpoint_every: Duration::from_secs(30),
-            or_records: 1_000_000,
-            partitions: 16,
-        },
-        runtime: Runtime { workers: 1, batch: 4096, http: None },
-        models: at(PathBuf::new()),
-        train: None,
-    }
+    let text = format!(
+        "name: bench\nsource: {{ parquet: {{ path: {} }} }}\nrecord: {{ key: key, time: ts, values: [value] }}\n\
+         sink: {{ stdout: {{}} }}\n",
+        path.display()
+    );
+    parse(&text, Path::new("bench.yaml")).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn write(path: &Path, dictionary: bool) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks for what the build needs beside Rust: a C compiler (mimalloc, zstd, ring) and Python with pip and venv. On
+# Checks for what the build needs beside Rust: a C compiler (zstd, ring) and Python with pip and venv. On
 # Debian and as root it installs what is missing, else it prints the line to type. Nothing missing: nothing happens.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

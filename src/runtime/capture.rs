@@ -70,9 +70,6 @@ pub fn capture(
 
 impl Columns {
     fn find(layout: &Layout, targets: &[String], split: Option<&str>) -> Result<Self> {
-        let internal = |name: &str| {
-            column(layout, name).ok_or_else(|| Error::failed(format!("no internal column {name}: a bug of kolk")))
-        };
         let targets = targets
             .iter()
             .map(|name| {
@@ -90,7 +87,13 @@ impl Columns {
                 })
             })
             .transpose()?;
-        Ok(Columns { x: internal(X)?, usable: internal(USABLE)?, restart: internal(RESTART)?, targets, split })
+        Ok(Columns {
+            x: column(layout, X)?,
+            usable: column(layout, USABLE)?,
+            restart: column(layout, RESTART)?,
+            targets,
+            split,
+        })
     }
 
     /// Appends each row to its key's series.

@@ -68,6 +68,16 @@ struct Columns {
     interval: usize,
 }
 
+impl Columns {
+    /// What `inputs` made of each row: features [rows, F], whether it is a step, whether the state is zero before it.
+    fn read<'b>(&self, batch: &'b Batch) -> Result<(&'b [f32], &'b [bool], &'b [bool])> {
+        match (&batch.columns[self.x].values, &batch.columns[self.usable].values, &batch.columns[self.restart].values) {
+            (Values::Vector(x, _), Values::Flag(usable), Values::Flag(restart)) => Ok((x, usable, restart)),
+            _ => Err(Error::failed("infer found other columns than inputs makes: a bug of kolk")),
+        }
+    }
+}
+
 /// Memory that is used again for every batch.
 #[derive(Default)]
 struct Scratch {
@@ -100,15 +110,11 @@ pub struct Planned {
 impl Infer {
     /// Puts the network behind the internal columns that [`super::inputs::Inputs`] added to the layout.
     pub fn new(planned: &Planned, session: Session, layout: &mut Layout, metrics: Arc<Metrics>) -> Result<Self> {
-        let internal = |name: &str| {
-            column(layout, name)
-                .ok_or_else(|| Error::failed(format!("infer without its internal column {name}: a bug of kolk")))
-        };
         let columns = Columns {
-            x: internal(X)?,
-            usable: internal(USABLE)?,
-            restart: internal(RESTART)?,
-            interval: internal(INTERVAL)?,
+            x: column(layout, X)?,
+            usable: column(layout, USABLE)?,
+            restart: column(layout, RESTART)?,
+            interval: column(layout, INTERVAL)?,
         };
         let manifest = &planned.manifest;
         let scaled_by = manifest
@@ -164,13 +170,7 @@ impl Infer {
 
     /// Mode carry: the state of each key is advanced row by row.
     fn carry(&mut self, batch: &Batch, state: &mut Rows<'_>, answer: &mut Answer) -> Result<()> {
-        let (Values::Vector(x, _), Values::Flag(usable), Values::Flag(restart)) = (
-            &batch.columns[self.columns.x].values,
-            &batch.columns[self.columns.usable].values,
-            &batch.columns[self.columns.restart].values,
-        ) else {
-            return Err(Error::failed("infer found other columns than inputs makes: a bug of kolk"));
-        };
+        let (x, usable, restart) = self.columns.read(batch)?;
         self.scratch.group(&batch.slots, usable);
         let mut queues = std::mem::take(&mut self.scratch.queues);
         let order = std::mem::take(&mut self.scratch.order);
@@ -269,13 +269,7 @@ impl Infer {
 
     /// Mode window: every row is computed anew from the key's last W rows.
     fn windows(&mut self, batch: &Batch, state: &mut Rows<'_>, answer: &mut Answer) -> Result<()> {
-        let (Values::Vector(x, _), Values::Flag(usable), Values::Flag(restart)) = (
-            &batch.columns[self.columns.x].values,
-            &batch.columns[self.columns.usable].values,
-            &batch.columns[self.columns.restart].values,
-        ) else {
-            return Err(Error::failed("infer found other columns than inputs makes: a bug of kolk"));
-        };
+        let (x, usable, restart) = self.columns.read(batch)?;
         let (features, window) = (self.features, self.window);
         let largest = (LARGEST / window).clamp(16, 256);
         let mut full: Vec<u32> = Vec::with_capacity(largest);

@@ -5,12 +5,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Stage;
-use crate::Result;
+use super::{Stage, internal};
 use crate::config::{At, Infer, Place, Problems};
 use crate::model::Input;
 use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
 use crate::state::Rows;
+use crate::{Error, Result};
 
 /// Name of the internal column with the features, Vector(F).
 pub const X: &str = "x";
@@ -102,7 +102,7 @@ impl Inputs {
         };
         let (gap, ttl) = (span(&infer.gap, "gap"), span(&infer.ttl, "ttl"));
         let depth = inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
-        let restart = layout.columns.iter().position(|c| c.name == RESTART && c.role == Role::Internal);
+        let restart = internal(layout, RESTART);
         let clock = layout.clock.clone();
         layout.add(X, Kind::Vector(features.len()), Role::Internal);
         layout.add(USABLE, Kind::Flag, Role::Internal);
@@ -216,7 +216,10 @@ pub fn time_ahead(clock: &Clock, t: i64, interval: i64, steps: usize) -> i64 {
     clock.step(t, every, steps as i64).unwrap_or(NO_TIME)
 }
 
-/// Index of an internal column: the last one of that name.
-pub fn column(layout: &Layout, name: &str) -> Option<usize> {
-    layout.columns.iter().rposition(|c| c.name == name && c.role == Role::Internal)
+/// Index of one of the columns that [`Inputs`] adds.
+///
+/// # Errors
+/// Only where a chain was put together wrongly.
+pub fn column(layout: &Layout, name: &str) -> Result<usize> {
+    internal(layout, name).ok_or_else(|| Error::failed(format!("no internal column {name}: a bug of kolk")))
 }

@@ -303,9 +303,10 @@ pub(super) fn feature_word(feature: CalendarFeature) -> &'static str {
     }
 }
 
-/// Index of an internal column: those that stages add for each other and no user can name.
+/// Index of an internal column: those that stages add for each other and no user can name. The last one of that name:
+/// `inputs` gives `restart` of `nulls` anew.
 pub fn internal(layout: &Layout, name: &str) -> Option<usize> {
-    layout.columns.iter().position(|column| column.role == Role::Internal && column.name == name)
+    layout.columns.iter().rposition(|column| column.role == Role::Internal && column.name == name)
 }
 
 /// Adds a column that a stage makes; a second one of its name is a problem.
