@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod format;
 pub mod http;
 pub mod metrics;
 pub mod model;

@@ -12,7 +12,7 @@ use crate::{Error, Result, config};
 pub fn run(args: &CheckArgs) -> Result<()> {
     let pipeline = config::load(&args.pipeline)?;
     let file = pipeline.file.clone();
-    let remote = pipeline.source.path.0.contains("://");
+    let remote = pipeline.source.path().is_none_or(|path| path.0.contains("://"));
     if !(args.offline && remote) {
         plan(&pipeline)?;
     }

@@ -18,9 +18,10 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     let plan = runtime::plan(pipeline, Purpose::Run)?;
     let health = Arc::new(http::Health::default());
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
-    let source = plan.pipeline.source.path.0.clone();
+    let source = plan.pipeline.source.path().map_or_else(String::new, |path| path.0.clone());
     let sink = match plan.pipeline.sink.as_deref() {
         Some(config::Sink::Parquet { path, .. }) => path.0.clone(),
+        Some(config::Sink::Kafka(kafka)) => kafka.topic.value.clone(),
         _ => "stdout".to_string(),
     };
     tracing::info!(pipeline = name, source, sink, "starting");

@@ -250,14 +250,14 @@ fn reset(pipeline: &Pipeline, output: bool, yes: bool) -> Result<()> {
         Some(Sink::Parquet { path, .. }) => Some(Folder::open(path)?),
         _ => None,
     };
-    let letters = Folder::open(&pipeline.dead_letters)?;
-    let store = open(pipeline)?.with_targets(to.clone(), Some(letters.clone()));
+    let letters = pipeline.dead_letters.folder().map(|at| Folder::open(at)).transpose()?;
+    let store = open(pipeline)?.with_targets(to.clone(), letters.clone());
     let mut kinds = Vec::new();
     if output {
         // Only names are asked for, which don't depend on the columns.
         let schema = Arc::new(Schema::empty());
         kinds.extend(to.map(|folder| sink::Parts::new(Target::Output, folder, &pipeline.name, schema)));
-        kinds.push(DeadLetters::parts(letters, &pipeline.name));
+        kinds.extend(letters.map(|letters| DeadLetters::parts(letters, &pipeline.name)));
     }
     let found: Vec<(Folder, Vec<String>)> =
         kinds.iter().map(|parts| Ok((parts.folder().clone(), parts.existing()?))).collect::<Result<_>>()?;

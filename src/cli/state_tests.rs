@@ -19,14 +19,14 @@ fn pipeline(root: &Path) -> Pipeline {
     Pipeline {
         file: root.join("p.yaml"),
         name: word("p"),
-        source: Source { path: at("in"), from: None, until: None, emit_from: None },
+        source: Source { input: Input::Parquet(at("in")), from: None, until: None, emit_from: None },
         record: Record {
             key: Key::Single,
             time: At::default_value(TimeColumn { column: "t".into(), unit: None }),
             values: vec![word("v")],
         },
         on: Policies::default(),
-        dead_letters: at("dead"),
+        dead_letters: At::default_value(crate::config::DeadLetters::Parquet(at("dead"))),
         stages: Vec::new(),
         sink: Some(At::default_value(Sink::Parquet { path: at("out"), fields: Vec::new(), part_records: 10 })),
         state: State {
@@ -35,7 +35,7 @@ fn pipeline(root: &Path) -> Pipeline {
             or_records: 1000,
             partitions: PARTITIONS,
         },
-        runtime: Runtime { workers: 1, batch: 10, http: None },
+        runtime: Runtime { batch: 10, ..Runtime::default() },
         models: At::default_value(root.join("models")),
         train: None,
     }

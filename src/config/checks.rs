@@ -95,13 +95,12 @@ fn train(problems: &mut Problems, pipeline: &Pipeline) {
 
 /// Output within what is read would be read by the next run.
 fn places_of_output(problems: &mut Problems, pipeline: &Pipeline) {
-    let source = &pipeline.source.path;
     let Some(Sink::Parquet { path, .. }) = pipeline.sink.as_ref().map(|sink| &sink.value) else { return };
     let same = |a: &Location, b: &Location| !a.0.is_empty() && a == b;
-    if same(source, path) {
+    if pipeline.source.path().is_some_and(|source| same(source, path)) {
         problems.add(path.place, "the sink is the source: output would be read as input by the next run");
     }
-    if same(&pipeline.state.path, path) || same(&pipeline.dead_letters, path) {
+    if same(&pipeline.state.path, path) || pipeline.dead_letters.folder().is_some_and(|letters| same(letters, path)) {
         problems.add(path.place, "output, state and dead letters need a folder each");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
-use super::{At, EpochUnit, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
+use super::{At, EpochUnit, Input, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
 use super::{NOWHERE, Stage, TimeColumn, output, stages, train};
 
 const PIPELINE: Words = Words::new(
@@ -72,7 +72,7 @@ fn source(reader: &mut Reader, fields: &Fields) -> Source {
     let path = reader.one_of(&fields, &["parquet"]).and_then(|parquet| path_of(reader, parquet, &SOURCE_PARQUET));
     let mut moment = |name| fields.get(name).and_then(|field| reader.moment(field));
     let (from, until, emit_from) = (moment("from"), moment("until"), moment("emit_from"));
-    Source { path: path.unwrap_or_default(), from, until, emit_from }
+    Source { input: Input::Parquet(path.unwrap_or_default()), from, until, emit_from }
 }
 
 /// The `path` of a section that has nothing else.
@@ -149,6 +149,8 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
     Some(Policies {
         null: fields.get("null").and_then(|f| reader.word(f, &nulls, &[])).unwrap_or_default(),
         late: fields.get("late").and_then(|f| reader.word(f, &lates, &[])).unwrap_or_default(),
+        reorder: None,
+        tombstone: super::OnTombstone::default(),
         error: fields.get("error").and_then(|f| reader.word(f, &errors, &[])).unwrap_or_default(),
     })
 }

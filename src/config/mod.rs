@@ -7,6 +7,7 @@
 mod checks;
 mod document;
 mod expand;
+mod kafka;
 mod output;
 mod pipeline;
 mod read;
@@ -20,6 +21,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use kafka::*;
 pub use pipeline::*;
 pub use time::{Moment, Span};
 pub use training::*;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::document::path_of;
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
-use super::{At, Location, Runtime, Sink, Span, State, http_address};
+use super::{At, DeadLetters, Runtime, Sink, Span, State, http_address};
 
 const SINK: Words = Words::new("`sink`", &["parquet", "stdout"])
     .later(&["kafka"])
@@ -46,13 +46,14 @@ pub(super) fn sink(reader: &mut Reader, field: Field<'_>) -> Option<At<Sink>> {
 }
 
 /// Reads `dead_letters`; a folder beside the file by default.
-pub(super) fn dead_letters(reader: &mut Reader, fields: &Fields) -> At<Location> {
+pub(super) fn dead_letters(reader: &mut Reader, fields: &Fields) -> At<DeadLetters> {
     let Some(field) = fields.get("dead_letters") else {
-        return At::default_value(reader.beside("dead_letters"));
+        return At::default_value(DeadLetters::Parquet(At::default_value(reader.beside("dead_letters"))));
     };
     let Some(fields) = reader.section(field, &DEAD_LETTERS) else { return At::default() };
     let parquet = reader.one_of(&fields, &["parquet"]);
-    parquet.and_then(|parquet| path_of(reader, parquet, &DEAD_PARQUET)).unwrap_or_default()
+    let path = parquet.and_then(|parquet| path_of(reader, parquet, &DEAD_PARQUET)).unwrap_or_default();
+    At { place: path.place, value: DeadLetters::Parquet(path) }
 }
 
 /// Reads `state`.
@@ -92,6 +93,7 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
         workers: workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         batch: fields.get("batch").and_then(|f| reader.count(f, 1, MAX_BATCH)).unwrap_or(4096),
         http,
+        ..Runtime::default()
     }
 }
 

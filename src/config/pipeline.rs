@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{At, Moment, Place, Span, Train};
+use super::{At, DeadLetters, Delivery, KafkaSink, KafkaSource, Moment, Place, Span, Train};
 
 /// One pipeline file.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Pipeline {
     /// What to do with records that are not as they should be.
     pub on: Policies,
     /// Where refused records go; by default a folder `dead_letters/` beside the pipeline file.
-    pub dead_letters: At<Location>,
+    pub dead_letters: At<DeadLetters>,
     /// Operators in order.
     pub stages: Vec<At<Stage>>,
     /// Where output goes. Only `run` needs one.
@@ -55,14 +55,41 @@ pub struct Location(pub String);
 /// `source:`
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// `parquet: { path }`: file, folder, glob or URL.
-    pub path: At<Location>,
+    /// What is read.
+    pub input: Input,
     /// Records before it are not read.
     pub from: Option<At<Moment>>,
     /// Records at or after it are not read.
     pub until: Option<At<Moment>>,
     /// Records before it advance state silently.
     pub emit_from: Option<At<Moment>>,
+}
+
+impl Source {
+    /// The path of a Parquet source.
+    pub fn path(&self) -> Option<&At<Location>> {
+        match &self.input {
+            Input::Parquet(path) => Some(path),
+            Input::Kafka(_) => None,
+        }
+    }
+
+    /// The Kafka source, if it is one.
+    pub fn kafka(&self) -> Option<&KafkaSource> {
+        match &self.input {
+            Input::Kafka(kafka) => Some(kafka),
+            Input::Parquet(_) => None,
+        }
+    }
+}
+
+/// What `source:` reads.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// `parquet: { path }`: file, folder, glob or URL.
+    Parquet(At<Location>),
+    /// `kafka: { … }`
+    Kafka(Box<KafkaSource>),
 }
 
 /// `record:`
@@ -92,7 +119,8 @@ pub enum Key {
 pub struct TimeColumn {
     /// Column name.
     pub column: String,
-    /// Unit of an integer epoch; `None`: the column's own type decides, an integer is then a step without a clock.
+    /// Unit of an integer epoch; `None`: the column's own type decides, an integer is then a step without a clock. (JSON has
+    /// no types: there, no unit means RFC 3339 text.)
     pub unit: Option<EpochUnit>,
 }
 
@@ -107,17 +135,35 @@ pub enum EpochUnit {
     Microsecond,
     /// Nanoseconds.
     Nanosecond,
+    /// `step`: no clock, an integer that only counts. What an integer column of a typed source is without a unit; JSON has to say so.
+    Step,
 }
 
 /// `on:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Policies {
     /// Null, NaN or infinite values.
     pub null: OnNull,
-    /// Records older than their key's newest.
+    /// Records older than their key's newest, beyond `reorder`.
     pub late: OnLate,
+    /// How long records are held back per key so that they go on in the order of their times; nothing by default.
+    pub reorder: Option<At<Span>>,
+    /// Messages with a key and without a payload.
+    pub tombstone: OnTombstone,
     /// Records that can't be decoded: null key, null time.
     pub error: OnError,
+}
+
+/// `on.tombstone`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnTombstone {
+    /// All that is remembered of the key is forgotten.
+    #[default]
+    Reset,
+    /// Nothing happens.
+    Skip,
+    /// To the dead letters.
+    DeadLetter,
 }
 
 /// `on.null`
@@ -319,6 +365,8 @@ pub enum Sink {
         /// Further columns of the record that are written.
         fields: Vec<At<String>>,
     },
+    /// `kafka: { … }`
+    Kafka(Box<KafkaSink>),
 }
 
 impl Sink {
@@ -326,6 +374,7 @@ impl Sink {
     pub fn fields(&self) -> &[At<String>] {
         match self {
             Sink::Parquet { fields, .. } | Sink::Stdout { fields } => fields,
+            Sink::Kafka(kafka) => &kafka.fields,
         }
     }
 }
@@ -350,8 +399,35 @@ pub struct Runtime {
     pub workers: usize,
     /// Records of a micro-batch at most.
     pub batch: usize,
+    /// Kafka: how long a micro-batch may wait to fill, 5 ms by default.
+    pub linger: std::time::Duration,
+    /// Kafka: what a crash may do to the output.
+    pub delivery: At<Delivery>,
+    /// Kafka: a transaction is committed after that time, 100 ms by default.
+    pub commit_every: std::time::Duration,
+    /// Kafka: how long SIGTERM may take to drain, commit and checkpoint, 25 s by default (Kubernetes kills after 30).
+    pub grace: std::time::Duration,
+    /// Kafka: name of this process among those of the pipeline, for stable transactional ids; by default a new one each time,
+    /// so that a restart waits for the transaction timeout of what it left open (10 s).
+    pub instance: Option<At<String>>,
     /// Where metrics and health are served; not at all by default.
     pub http: Option<At<std::net::SocketAddr>>,
+}
+
+/// What a file without `runtime:` has, on one worker.
+impl Default for Runtime {
+    fn default() -> Self {
+        Runtime {
+            workers: 1,
+            batch: 4096,
+            linger: std::time::Duration::from_millis(5),
+            delivery: At::default(),
+            commit_every: std::time::Duration::from_millis(100),
+            grace: std::time::Duration::from_secs(25),
+            instance: None,
+            http: None,
+        }
+    }
 }
 
 /// Where a section that was not written would have stood.

@@ -39,12 +39,13 @@ impl Clock {
             (DataType::Timestamp(TimeUnit::Microsecond, _), None) => Some(1_000),
             (DataType::Timestamp(TimeUnit::Nanosecond, _), None) => Some(1),
             (DataType::Date32, None) => Some(DAY),
-            (t, Some(unit)) if t.is_integer() => Some(match unit {
-                EpochUnit::Second => 1_000_000_000,
-                EpochUnit::Millisecond => 1_000_000,
-                EpochUnit::Microsecond => 1_000,
-                EpochUnit::Nanosecond => 1,
-            }),
+            (t, Some(unit)) if t.is_integer() => match unit {
+                EpochUnit::Second => Some(1_000_000_000),
+                EpochUnit::Millisecond => Some(1_000_000),
+                EpochUnit::Microsecond => Some(1_000),
+                EpochUnit::Nanosecond => Some(1),
+                EpochUnit::Step => None,
+            },
             (t, None) if t.is_integer() => None,
             (t, Some(_)) => return Err(format!("a unit is only for integer columns, this one is {t}")),
             (t, None) => {

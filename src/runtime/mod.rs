@@ -14,6 +14,7 @@ mod plan;
 mod refused;
 mod route;
 mod run;
+pub mod stream;
 mod worker;
 
 pub use capture::{Captured, capture};

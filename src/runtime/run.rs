@@ -74,10 +74,16 @@ fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
     let (Some(sink), Some(to)) = (plan.sink.clone(), &pipeline.sink) else {
         return Err(Error::refused("the pipeline has no sink"));
     };
-    let letters = Folder::open(&pipeline.dead_letters)?;
+    let config::DeadLetters::Parquet(letters) = &pipeline.dead_letters.value else {
+        return Err(Error::refused(
+            "dead letters of a Parquet source go to a folder: dead_letters: { parquet: { path } }",
+        ));
+    };
+    let letters = Folder::open(letters)?;
     let dead_letters = sink::DeadLetters::parts(letters.clone(), &pipeline.name);
     let (output, store, part_records) = match &to.value {
         config::Sink::Stdout { .. } => (Output::Lines(sink::JsonLines::stdout()), None, u64::MAX),
+        config::Sink::Kafka(_) => return Err(Error::refused("a Parquet source can't be written to Kafka")),
         config::Sink::Parquet { path, part_records, .. } => {
             let folder = Folder::open(path)?;
             let parts = sink::Parts::new(Target::Output, folder.clone(), &pipeline.name, sink.schema());

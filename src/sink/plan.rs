@@ -75,6 +75,7 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
         shown: match sink {
             config::Sink::Parquet { path, .. } => path.0.clone(),
             config::Sink::Stdout { .. } => "stdout".into(),
+            config::Sink::Kafka(kafka) => format!("topic {}", kafka.topic.value),
         },
     })
 }

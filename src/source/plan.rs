@@ -100,13 +100,14 @@ impl Planned {
 /// `fields` (of the sink, a filter, the split), which are carried along unless they are key, time or a value anyway. Adds
 /// what is wrong to `problems`, and returns `None` if that is anything.
 pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Planned> {
-    let place = pipeline.source.path.place;
+    let path = pipeline.source.path()?;
+    let place = path.place;
     let mut found = true;
     let mut problem = |place: Place, message: String| {
         found = false;
         problems.add(place, message);
     };
-    let files = match files::find(&pipeline.source.path.0) {
+    let files = match files::find(&path.0) {
         Ok(files) => files,
         Err(message) => {
             problem(place, message);

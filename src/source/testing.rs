@@ -10,7 +10,8 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray}
 use super::parquet::{Planned, plan};
 use super::{Origin, Records};
 use crate::config::{
-    At, Key, Location, Moment, Pipeline, Place, Policies, Problems, Record, Runtime, Source, State, TimeColumn,
+    At, DeadLetters, Input, Key, Location, Moment, Pipeline, Place, Policies, Problems, Record, Runtime, Source, State,
+    TimeColumn,
 };
 
 pub fn at<T>(value: T) -> At<T> {
@@ -22,14 +23,19 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
     Pipeline {
         file: PathBuf::from("pipeline.yaml"),
         name: at("test".into()),
-        source: Source { path: at(Location(path.to_string())), from: None, until: None, emit_from: None },
+        source: Source {
+            input: Input::Parquet(at(Location(path.to_string()))),
+            from: None,
+            until: None,
+            emit_from: None,
+        },
         record: Record {
             key: Key::Column(at("key".into())),
             time: at(TimeColumn { column: "ts".into(), unit: None }),
             values: vec![at("value".into())],
         },
         on: Policies::default(),
-        dead_letters: at(Location::default()),
+        dead_letters: at(DeadLetters::default()),
         stages: Vec::new(),
         sink: None,
         state: State {
@@ -38,7 +44,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
             or_records: 1_000_000,
             partitions: 16,
         },
-        runtime: Runtime { workers: 1, batch: 4096, http: None },
+        runtime: Runtime::default(),
         models: at(PathBuf::new()),
         train: None,
     }

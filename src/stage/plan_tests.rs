@@ -24,14 +24,14 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
     Pipeline {
         file: "p.yaml".into(),
         name: at("p".into()),
-        source: Source { path: here("in.parquet"), from: None, until: None, emit_from: None },
+        source: Source { input: Input::Parquet(here("in.parquet")), from: None, until: None, emit_from: None },
         record: Record {
             key: Key::Single,
             time: at(TimeColumn { column: "time".into(), unit: None }),
             values: vec![at("value".into())],
         },
         on: Policies { null, ..Policies::default() },
-        dead_letters: here("dead"),
+        dead_letters: at(DeadLetters::Parquet(here("dead"))),
         stages: stages.into_iter().enumerate().map(|(line, stage)| on_line(line, stage)).collect(),
         sink: None,
         state: State {
@@ -40,7 +40,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
             or_records: 1,
             partitions: 16,
         },
-        runtime: Runtime { workers: 1, batch: 1, http: None },
+        runtime: Runtime { batch: 1, ..Runtime::default() },
         models: at("models".into()),
         train: None,
     }

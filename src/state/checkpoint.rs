@@ -33,6 +33,22 @@ pub struct Checkpoint {
     pub row_words: usize,
     /// Whatever else must survive, by name: counters, the watermark.
     pub extra: BTreeMap<String, u64>,
+    /// On a stream: the commit that this is the state of.
+    pub mark: Option<Mark>,
+    /// Of stages that keep more than a row per key, by name.
+    pub overflow: BTreeMap<String, Vec<u8>>,
+}
+
+/// A commit of a partition of a stream. Buckets closed by the clock emit at an unchanged offset, so the offset alone doesn't
+/// say which state is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// Number of the partition's commit, from 1; 0 is the state before the first record.
+    pub sequence: u64,
+    /// Offset of the next message.
+    pub offset: i64,
+    /// Running hash over offset, key and payload of all messages before it.
+    pub hash: u64,
 }
 
 /// The same, borrowed from a partition that goes on.
@@ -170,7 +186,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, String> {
         ));
     }
     let Header { position, origin, row_words, extra, .. } = header;
-    Ok(Checkpoint { position, origin, keys, words, row_words, extra })
+    Ok(Checkpoint { position, origin, keys, words, row_words, extra, ..Checkpoint::default() })
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> std::result::Result<&'a [u8], String> {
@@ -216,7 +232,8 @@ mod tests {
             }
             let words = (0..names.len() * row_words).map(|n| seed.wrapping_mul(n as u64 + 1)).collect();
             let origin = at.1.map(|(file, row)| Origin { file, row });
-            Checkpoint { position: at.0, origin, keys, words, row_words, extra: BTreeMap::from([("n".into(), seed)]) }
+            let extra = BTreeMap::from([("n".into(), seed)]);
+            Checkpoint { position: at.0, origin, keys, words, row_words, extra, ..Checkpoint::default() }
         })
     }
 

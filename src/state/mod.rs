@@ -14,7 +14,7 @@ mod store;
 mod store_tests;
 
 pub use arena::{Arena, Rows};
-pub use checkpoint::{Checkpoint, FORMAT, Snapshot};
+pub use checkpoint::{Checkpoint, FORMAT, Mark, Snapshot};
 pub use folder::{Folder, block_on};
 pub use keys::{Keys, murmur2, partition_of};
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};

@@ -1,0 +1,162 @@
+//! The types of everything about Kafka in the pipeline file; `docs/pipeline.md` says what the words mean.
+
+use std::time::Duration;
+
+use super::{At, Location, Moment};
+
+/// `source.kafka: { brokers, topic, group, format, key, timestamp, start, partitioned_by, idle, properties, registry, … }`
+#[derive(Debug, Clone)]
+pub struct KafkaSource {
+    /// Addresses of brokers, `host:port` separated by commas.
+    pub brokers: At<String>,
+    /// The topic; exactly one.
+    pub topic: At<String>,
+    /// The consumer group; the pipeline's name by default.
+    pub group: At<String>,
+    /// How payloads are written.
+    pub format: At<Format>,
+    /// Name of the column that the message's key becomes (text in UTF-8); `None`: the key is not read.
+    pub key: Option<At<String>>,
+    /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
+    pub timestamp: Option<At<String>>,
+    /// Where the group begins when it has no offsets yet.
+    pub start: At<Start>,
+    /// `partitioned_by: key`: the user says that all messages of a record's key are in one partition. Needed where the record's key is
+    /// not the message's.
+    pub partitioned_by_key: bool,
+    /// A partition without messages for that long has its time moved on by the clock; `None`: never.
+    pub idle: Option<At<Duration>>,
+    /// Columns beside key, time and values that are read from formats without types (JSON), with their types; text where not named.
+    pub columns: Vec<(At<String>, ColumnType)>,
+    /// Further properties of librdkafka, in order.
+    pub properties: Properties,
+}
+
+/// `sink.kafka: { brokers, topic, format, fields, headers, properties, registry, … }`
+#[derive(Debug, Clone)]
+pub struct KafkaSink {
+    /// Addresses of brokers; those of the source by default.
+    pub brokers: At<String>,
+    /// The topic.
+    pub topic: At<String>,
+    /// How payloads are written.
+    pub format: At<Format>,
+    /// Further columns of the record that are written.
+    pub fields: Vec<At<String>>,
+    /// Which headers of the input message its output carries on.
+    pub headers: Headers,
+    /// Further properties of librdkafka, in order.
+    pub properties: Properties,
+}
+
+/// Properties of librdkafka as written; values may be secrets.
+#[derive(Clone, Default, PartialEq)]
+pub struct Properties(pub Vec<(At<String>, At<Secret>)>);
+
+/// Text that may be a secret: it is never shown, not in messages, not by `Debug`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Names only.
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| &name.value)).finish()
+    }
+}
+
+/// `format:`
+#[derive(Debug, Clone, PartialEq)]
+pub enum Format {
+    /// `json`: one object per message.
+    Json,
+    /// `avro`: Confluent's wire format.
+    Avro(SchemaSource),
+    /// `protobuf`: Confluent's wire format.
+    Protobuf(SchemaSource),
+}
+
+/// Where the schemas of Avro and Protobuf come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchemaSource {
+    /// URL of a registry with Confluent's API.
+    pub registry: At<String>,
+    /// User name and password, if it wants them.
+    pub auth: Option<(At<Secret>, At<Secret>)>,
+    /// The subject; `<topic>-value` by default.
+    pub subject: At<String>,
+    /// Full name of the Protobuf message; the first of the schema by default.
+    pub message: Option<At<String>>,
+}
+
+/// `start:`
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Start {
+    /// At the oldest message.
+    #[default]
+    Earliest,
+    /// Behind the newest.
+    Latest,
+    /// At the first message with this timestamp or a later one.
+    At(Moment),
+}
+
+/// `headers:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Headers {
+    /// None.
+    #[default]
+    None,
+    /// All of them.
+    All,
+}
+
+/// Type of a column of a format that has no types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ColumnType {
+    String,
+    Float64,
+    Int64,
+    Boolean,
+}
+
+/// `runtime.delivery`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Outputs and offsets in one transaction.
+    #[default]
+    ExactlyOnce,
+    /// Outputs at once, offsets behind them: a crash repeats some.
+    AtLeastOnce,
+}
+
+/// `dead_letters:`
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeadLetters {
+    /// `parquet: { path }`
+    Parquet(At<Location>),
+    /// `kafka: { topic }`, on the brokers of the sink or, without a Kafka sink, of the source.
+    Kafka(At<String>),
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        DeadLetters::Parquet(At::default())
+    }
+}
+
+impl DeadLetters {
+    /// The folder, if it is one.
+    pub fn folder(&self) -> Option<&At<Location>> {
+        match self {
+            DeadLetters::Parquet(path) => Some(path),
+            DeadLetters::Kafka(_) => None,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Bytes of messages to records, and rows to bytes.
+//!
+//! Lives here: JSON, Avro and Protobuf, Confluent's wire format (magic byte 0, schema id of 4 bytes big-endian, body), and the
+//! client of a schema registry. Must not live here: Kafka's client (`source::kafka`), partitions, offsets to commit, and what
+//! happens to a message that can't be decoded (`runtime`).
+//!
+//! A decoder judges every message alone: whatever is wrong with one, its neighbours come out as without it. It gives
+//! exactly one record per message (with `columns_as_keys` one per message and key), bad ones included.
+
+mod plan;
+
+pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
+
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
+
+use crate::source::Records;
+
+/// Messages of one partition as they came, in order: bytes, not yet records. Memory is used again by [`Messages::clear`].
+#[derive(Debug, Clone, Default)]
+pub struct Messages {
+    /// Per message, its offset; ascending, with gaps.
+    pub offsets: Vec<i64>,
+    /// Per message, its timestamp in milliseconds since 1970, -1 for none.
+    pub timestamps: Vec<i64>,
+    /// Per message, its headers in order; empty where nobody asked for them.
+    pub headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
+    bytes: Vec<u8>,
+    /// Per message, where its key and payload lie in `bytes`.
+    spans: Vec<(Span, Span)>,
+}
+
+/// Where something lies in the bytes; `None`: there is nothing, which is not the same as no bytes.
+type Span = Option<Range<u32>>;
+
+impl Messages {
+    /// Appends a message.
+    pub fn push(&mut self, offset: i64, timestamp: i64, key: Option<&[u8]>, payload: Option<&[u8]>) {
+        self.offsets.push(offset);
+        self.timestamps.push(timestamp);
+        let bytes = &mut self.bytes;
+        let mut add = |part: Option<&[u8]>| {
+            part.map(|part| {
+                let start = bytes.len() as u32;
+                bytes.extend_from_slice(part);
+                start..bytes.len() as u32
+            })
+        };
+        let span = (add(key), add(payload));
+        self.spans.push(span);
+    }
+
+    /// Number of messages.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Bytes of all keys and payloads.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The key of a message, if it has one.
+    pub fn key(&self, index: usize) -> Option<&[u8]> {
+        self.spans[index].0.as_ref().map(|span| &self.bytes[span.start as usize..span.end as usize])
+    }
+
+    /// The payload of a message; `None` is a tombstone.
+    pub fn payload(&self, index: usize) -> Option<&[u8]> {
+        self.spans[index].1.as_ref().map(|span| &self.bytes[span.start as usize..span.end as usize])
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.offsets.clear();
+        self.timestamps.clear();
+        self.headers.clear();
+        self.bytes.clear();
+        self.spans.clear();
+    }
+}
+
+/// What a decoder made of messages.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// One record per message and key, in order. `origins` hold file 0 and the offset as row; `bad` names those that can't be taken.
+    pub records: Records,
+    /// For some of `records.bad`, by index, what exactly is wrong, for people: place in the payload, expected, found.
+    pub details: Vec<(usize, String)>,
+}
+
+/// What was decided about messages by something else than their bytes, to be recorded and obeyed in replay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// Whether these messages were decoded before: then nothing is decided anew.
+    pub replay: bool,
+    /// Ranges of offsets, ascending, whose schema id the registry did not know.
+    pub unknown: Vec<Range<i64>>,
+}
+
+impl Decided {
+    /// Whether an offset's schema id is decided to be unknown.
+    pub fn is_unknown(&self, offset: i64) -> bool {
+        let at = self.unknown.partition_point(|range| range.end <= offset);
+        self.unknown.get(at).is_some_and(|range| range.contains(&offset))
+    }
+
+    /// Notes that the registry doesn't know the schema id of an offset, higher than all noted before. `next_to` is the
+    /// offset of the message before it: where that is noted too, the ranges become one.
+    pub fn note(&mut self, offset: i64, next_to: Option<i64>) {
+        match self.unknown.last_mut() {
+            Some(last) if next_to.is_some_and(|before| last.end == before + 1) => last.end = offset + 1,
+            _ => self.unknown.push(offset..offset + 1),
+        }
+    }
+}
+
+/// Why messages could not be decoded now.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// What is needed can't be reached at present (a registry): nothing was decided, try again later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Not the messages' fault, and trying again won't help.
+    #[error(transparent)]
+    Failed(#[from] crate::Error),
+}
+
+/// Messages to records. One per worker.
+pub trait Decoder: Send {
+    /// Decodes the messages `range`, which have payloads (no tombstones). Decisions are noted in `decided` or, in replay,
+    /// obeyed; a schema id that is unknown in replay and wasn't then is [`DecodeError::Unavailable`].
+    fn decode(
+        &mut self,
+        messages: &Messages,
+        range: Range<usize>,
+        decided: &mut Decided,
+    ) -> Result<Decoded, DecodeError>;
+
+    /// The text of a record's key as the message's own key gives it, for a tombstone; `None` if this pipeline doesn't read it.
+    fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>>;
+}
+
+/// Payloads, one behind the other.
+#[derive(Debug, Clone, Default)]
+pub struct Payloads {
+    /// All bytes.
+    pub bytes: Vec<u8>,
+    /// Per payload, where it ends.
+    pub ends: Vec<usize>,
+}
+
+impl Payloads {
+    /// Number of payloads.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// One payload.
+    pub fn get(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start..self.ends[index]]
+    }
+}
+
+/// Rows to payloads. One per worker.
+pub trait Encoder: Send {
+    /// Appends one payload per row. Equal rows give equal bytes.
+    ///
+    /// # Errors
+    /// Rows of another schema than planned.
+    fn encode(&mut self, rows: &RecordBatch, to: &mut Payloads) -> crate::Result<()>;
+}

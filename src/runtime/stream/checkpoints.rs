@@ -1,0 +1,48 @@
+//! What a worker wants of the store of checkpoints. `state::Log` implements it on a folder or object store, with a thread that
+//! writes; `sim` in memory.
+
+use std::time::Duration;
+
+use super::Partition;
+use crate::Result;
+use crate::state::{Checkpoint, Mark};
+
+/// What there is of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// The newest checkpoint that is not beyond what is committed.
+    pub usable: Option<Mark>,
+    /// The newest of all.
+    pub newest: Option<Mark>,
+}
+
+/// Checkpoints of all partitions of one topic.
+pub trait Checkpoints {
+    /// Looks for the newest checkpoint of a partition at or before `committed`.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    fn find(&mut self, partition: Partition, committed: Mark) -> Result<Found>;
+
+    /// Loads a checkpoint that was found.
+    ///
+    /// # Errors
+    /// A store that can't be read; a checkpoint that is damaged or gone.
+    fn load(&mut self, partition: Partition, mark: Mark) -> Result<Checkpoint>;
+
+    /// Begins to write a checkpoint, whose `mark` is a position that is committed, and returns at once. One of a partition at a time. A
+    /// checkpoint of the same mark that is there already is equal to it: nothing is overwritten.
+    ///
+    /// # Errors
+    /// Those of an earlier write that are told now.
+    fn write(&mut self, partition: Partition, checkpoint: Checkpoint) -> Result<()>;
+
+    /// The checkpoints that became durable since the last call; waits for one up to `timeout` if any is being written.
+    ///
+    /// # Errors
+    /// A store that can't be written.
+    fn written(&mut self, timeout: Duration) -> Result<Vec<(Partition, Mark)>>;
+
+    /// Lets go of a partition: from now on it may have another owner, so nothing of it is deleted any more.
+    fn release(&mut self, partition: Partition);
+}
