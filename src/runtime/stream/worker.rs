@@ -1,0 +1,556 @@
+//! One worker: polls, processes, sends, commits; answers the group; restores what it is given.
+//!
+//! The rules that keep every output exactly once, whatever dies when (`docs/recovery.md` tells them as a story):
+//! - Outputs of a partition stay in its outbox until the transaction with its offset is confirmed. An abort sends them again.
+//! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition that is
+//!   lost takes its outbox and state with it.
+//! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old transaction, and
+//!   what is committed then says what happened. When unsure, the state is dropped and restored.
+//! - A checkpoint is cut only where everything is committed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commit::Commit;
+use super::lane::{Lane, Taken};
+use super::processing::Processing;
+use super::restore::Opening;
+use super::{Broken, Broker, Checkpoints, Event, Partition, Unsendable};
+use crate::config::Start;
+use crate::format::Messages;
+use crate::metrics::Metrics;
+use crate::{Error, Result};
+
+/// How long a call that can be repeated may take.
+pub(super) const SHORT: Duration = Duration::from_millis(250);
+/// How long an idle worker waits for an event.
+const IDLE: Duration = Duration::from_millis(100);
+/// Milliseconds before a transaction that failed is tried again, and before a registry is asked again.
+const AGAIN: i64 = 250;
+/// Attempts to commit before the group's events are looked at again.
+const ATTEMPTS: usize = 3;
+
+/// What a worker goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Messages of a micro-batch at most.
+    pub batch: usize,
+    /// A transaction is committed after that time …
+    pub commit_every: Duration,
+    /// … or with that many bytes of output.
+    pub commit_bytes: usize,
+    /// A checkpoint is due after that time …
+    pub checkpoint_every: Duration,
+    /// … or that many messages of a partition.
+    pub or_records: u64,
+    /// Where a group without offsets begins.
+    pub start: Start,
+    /// A partition without messages for that long has its time moved on by the clock.
+    pub idle: Option<Duration>,
+    /// How long leaving may take.
+    pub grace: Duration,
+    /// What a test breaks on purpose.
+    #[cfg(test)]
+    pub faults: super::faults::Faults,
+}
+
+/// The producer, and whether it has a transaction open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Producer {
+    /// It can't be used (any more): a new one is needed.
+    Renew,
+    /// There is a new one; what the old one did is not known yet.
+    Compare,
+    /// No transaction is open.
+    Idle,
+    /// One is open since then.
+    Open(i64),
+}
+
+/// One member of the group with its partitions.
+pub struct Worker<B, C> {
+    pub(super) broker: B,
+    pub(super) checkpoints: C,
+    pub(super) processing: Processing,
+    pub(super) settings: Settings,
+    pub(super) lanes: BTreeMap<Partition, Lane>,
+    pub(super) openings: Vec<Opening>,
+    pub(super) producer: Producer,
+    metrics: Arc<Metrics>,
+    inbox: Messages,
+    /// Not before then is a failed transaction tried again.
+    retry_at: i64,
+    /// Whether a broker answers.
+    reachable: bool,
+    /// Whether all partitions are paused because too much waits to be sent.
+    paused: bool,
+}
+
+impl<B: Broker, C: Checkpoints> Worker<B, C> {
+    /// A worker that has no partitions yet.
+    pub fn new(broker: B, checkpoints: C, processing: Processing, settings: Settings) -> Self {
+        let metrics = processing.metrics.clone();
+        Worker {
+            broker,
+            checkpoints,
+            processing,
+            settings,
+            lanes: BTreeMap::new(),
+            openings: Vec::new(),
+            producer: Producer::Renew,
+            metrics,
+            inbox: Messages::default(),
+            retry_at: 0,
+            reachable: true,
+            paused: false,
+        }
+    }
+
+    /// Runs until `stop` says so: then it drains, commits, cuts checkpoints and leaves.
+    ///
+    /// # Errors
+    /// Refused: state that can't be gone on with. Failed: what can't be waited out.
+    pub fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let ended = loop {
+            if stop() {
+                break self.drain();
+            }
+            if let Err(error) = self.step() {
+                break Err(error);
+            }
+        };
+        if ended.is_err() && matches!(self.producer, Producer::Open(_)) {
+            // The error is what matters; a transaction that stays open ends by its timeout.
+            self.broker.abort().unwrap_or_default();
+        }
+        self.lanes.clear();
+        self.broker.leave();
+        ended
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let timeout = self.patience();
+        self.inbox.clear();
+        match self.broker.poll(timeout, self.settings.batch, &mut self.inbox)? {
+            Event::Nothing => {}
+            Event::Messages(partition) => self.take(partition)?,
+            Event::End(partition, offset) => {
+                if let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.stalled.is_none()) {
+                    lane.end(offset, &mut self.processing)?;
+                    lane.at_end = true;
+                }
+            }
+            Event::Assigned(partitions) => self.openings.push(Opening::assigned(partitions)),
+            Event::Revoked(partitions) => self.revoke(&partitions)?,
+            Event::Lost(partitions) => self.lose(&partitions)?,
+            Event::Reachable(reachable) => {
+                self.reachable = reachable;
+                self.metrics.broker_reachable(reachable);
+            }
+            Event::OutOfRange(partition) => {
+                return Err(Error::failed(format!(
+                    "partition {partition}: the records from {} on are no longer in the topic (retention), or it was made anew\n\
+                     to begin anew from what there is: kolk state reset, or another name",
+                    self.lanes.get(&partition).map_or(0, |lane| lane.now.mark.offset)
+                )));
+            }
+        }
+        self.settle()?;
+        self.open()?;
+        self.wake_stalled()?;
+        self.tell_idle()?;
+        self.send()?;
+        self.commit_if_due()?;
+        self.cut_checkpoints(false)?;
+        self.take_written(Duration::ZERO)
+    }
+
+    /// How long a poll may wait.
+    fn patience(&self) -> Duration {
+        if self.lanes.values().any(Lane::is_dirty) {
+            // Not beyond the time of the next commit, and not 0: a poll that doesn't wait would spin.
+            let due = match self.producer {
+                Producer::Open(since) => since,
+                _ => self.retry_at,
+            } + self.settings.commit_every.as_millis() as i64;
+            return Duration::from_millis((due - self.broker.now()).clamp(1, IDLE.as_millis() as i64) as u64);
+        }
+        if self.openings.is_empty() && self.producer != Producer::Renew { IDLE } else { Duration::from_millis(10) }
+    }
+
+    fn take(&mut self, partition: Partition) -> Result<()> {
+        let now = self.broker.now();
+        let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.stalled.is_none()) else { return Ok(()) };
+        lane.heard = now;
+        lane.at_end = false;
+        match lane.take(&self.inbox, &mut self.processing)? {
+            Taken::All => {
+                #[cfg(test)]
+                if self.settings.faults.replay_emits && lane.replay.is_some() {
+                    lane.emit_in_replay(&self.inbox);
+                }
+                Ok(())
+            }
+            Taken::Until(offset, why) => {
+                tracing::warn!(partition, offset, why, "waiting before it is tried again");
+                lane.stalled = Some(now + AGAIN);
+                self.broker.pause(&[partition], true)?;
+                self.broker.seek(partition, offset)
+            }
+        }
+    }
+
+    fn wake_stalled(&mut self) -> Result<()> {
+        let now = self.broker.now();
+        for lane in self.lanes.values_mut().filter(|lane| lane.stalled.is_some_and(|until| until <= now)) {
+            lane.stalled = None;
+            if !self.paused {
+                self.broker.pause(&[lane.id], false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the time of partitions on that nothing was heard of.
+    fn tell_idle(&mut self) -> Result<()> {
+        let (Some(idle), true) = (self.settings.idle, self.reachable) else { return Ok(()) };
+        let now = self.broker.now();
+        let idle = idle.as_millis() as i64;
+        let Some(ticks) = chrono::DateTime::from_timestamp_millis(now - idle)
+            .and_then(|at| self.processing.layout.clock.ticks(at))
+        else {
+            return Ok(());
+        };
+        for lane in self.lanes.values_mut() {
+            let busy = lane.replay.is_some() || lane.attempt.is_some() || !lane.at_end;
+            if busy || now - lane.heard < idle || lane.now.is_full() {
+                continue;
+            }
+            lane.heard = now;
+            lane.advance(ticks, &mut self.processing)?;
+        }
+        Ok(())
+    }
+
+    /// Hands what waits to the open transaction; begins one if there is anything.
+    fn send(&mut self) -> Result<()> {
+        if !matches!(self.producer, Producer::Idle | Producer::Open(_)) || self.broker.now() < self.retry_at {
+            return self.hold();
+        }
+        match self.try_send() {
+            Ok(()) => Ok(()),
+            Err(Failed::Broken(broken)) => self.broken(broken),
+            Err(Failed::Error(error)) => Err(error),
+        }
+    }
+
+    fn try_send(&mut self) -> std::result::Result<(), Failed> {
+        for lane in self.lanes.values_mut().filter(|lane| lane.attempt.is_none()) {
+            while let Some(message) = lane.outbox.next() {
+                if self.producer == Producer::Idle {
+                    self.broker.begin()?;
+                    self.producer = Producer::Open(self.broker.now());
+                }
+                match self.broker.send(message) {
+                    Ok(()) => lane.outbox.was_sent(),
+                    Err(Unsendable::Transaction(broken)) => return Err(broken.into()),
+                    Err(Unsendable::Never(why)) => {
+                        let headers = self.processing.too_large(lane.id, &why);
+                        if !lane.outbox.refuse(headers, self.processing.longest_letter) {
+                            return Err(Failed::Error(Error::failed(format!(
+                                "partition {}: a dead letter can't be written: {why}",
+                                lane.id
+                            ))));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops reading while too much waits, and goes on when it doesn't.
+    fn hold(&mut self) -> Result<()> {
+        let waiting: usize = self.lanes.values().map(|lane| lane.outbox.bytes()).sum();
+        let full = waiting > 4 * self.settings.commit_bytes;
+        if full != self.paused {
+            self.paused = full;
+            let all: Vec<Partition> =
+                self.lanes.values().filter(|lane| lane.stalled.is_none()).map(|lane| lane.id).collect();
+            self.broker.pause(&all, full)?;
+        }
+        Ok(())
+    }
+
+    fn commit_if_due(&mut self) -> Result<()> {
+        let now = self.broker.now();
+        let bytes: usize = self.lanes.values().map(|lane| lane.outbox.bytes()).sum();
+        let every = self.settings.commit_every.as_millis() as i64;
+        let due = match self.producer {
+            Producer::Open(since) => now - since >= every || bytes >= self.settings.commit_bytes,
+            // Nothing to send, but offsets to commit: no hurry.
+            Producer::Idle => now - self.retry_at >= every && self.lanes.values().any(Lane::is_dirty),
+            Producer::Renew | Producer::Compare => false,
+        };
+        if due && now >= self.retry_at {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Commits everything that was done. Where that fails, everything is kept and tried again: some times now, then after
+    /// the group was listened to.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            if !matches!(self.producer, Producer::Idle | Producer::Open(_)) {
+                return Ok(());
+            }
+            let started = self.broker.now();
+            match self.try_commit() {
+                Ok(committed) => {
+                    if committed {
+                        self.metrics.transaction_committed(self.broker.now() - started);
+                    }
+                    self.retry_at = self.broker.now();
+                    return self.hold();
+                }
+                Err(Failed::Broken(broken)) => self.broken(broken)?,
+                Err(Failed::Error(error)) => return Err(error),
+            }
+        }
+        self.retry_at = self.broker.now() + AGAIN;
+        Ok(())
+    }
+
+    fn try_commit(&mut self) -> std::result::Result<bool, Failed> {
+        self.try_send()?;
+        let commits: Vec<(Partition, Commit)> = self
+            .lanes
+            .values()
+            .filter(|lane| lane.attempt.is_none() && lane.is_dirty())
+            .map(|lane| (lane.id, lane.next_commit()))
+            .collect();
+        if commits.is_empty() && self.producer == Producer::Idle {
+            return Ok(false);
+        }
+        if self.producer == Producer::Idle {
+            self.broker.begin()?;
+            self.producer = Producer::Open(self.broker.now());
+        }
+        let mut offsets = Vec::with_capacity(commits.len());
+        for (partition, commit) in &commits {
+            let metadata = commit.metadata().ok_or_else(|| {
+                Failed::Error(Error::failed(format!("partition {partition}: the decisions don't fit into a commit: a bug of kolk")))
+            })?;
+            offsets.push((*partition, commit.mark.offset, metadata));
+        }
+        #[cfg(test)]
+        self.spoil(&mut offsets);
+        self.broker.send_offsets(&offsets)?;
+        for (partition, commit) in &commits {
+            if let Some(lane) = self.lanes.get_mut(partition) {
+                lane.attempt = Some((commit.clone(), lane.outbox.len()));
+            }
+        }
+        #[cfg(test)]
+        if self.settings.faults.checkpoint_uncommitted {
+            self.cut_uncommitted()?;
+        }
+        self.broker.commit()?;
+        self.producer = Producer::Idle;
+        for lane in self.lanes.values_mut() {
+            if let Some((commit, messages)) = lane.attempt.take() {
+                lane.confirm(&commit, messages);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A transaction failed: aborts it, or gives the producer up.
+    pub(super) fn broken(&mut self, broken: Broken) -> Result<()> {
+        let broken = match broken {
+            Broken::Abort(why) => {
+                tracing::warn!(why, "a transaction is aborted and will be sent again");
+                self.metrics.transaction_aborted();
+                match self.broker.abort() {
+                    Ok(()) => {
+                        self.producer = Producer::Idle;
+                        for lane in self.lanes.values_mut() {
+                            lane.attempt = None;
+                            lane.outbox.again();
+                        }
+                        return Ok(());
+                    }
+                    // It is certain that nothing of it was committed; what the next producer finds will say so too.
+                    Err(Broken::Abort(why) | Broken::Renew(why)) => why,
+                }
+            }
+            Broken::Renew(why) => why,
+        };
+        tracing::warn!(why = broken, "the outcome of a transaction is unknown: asking what is committed");
+        self.metrics.transaction_unknown();
+        self.producer = Producer::Renew;
+        for lane in self.lanes.values_mut() {
+            lane.outbox.again();
+        }
+        Ok(())
+    }
+
+    /// Gets a producer if there is none, and finds out what the last one did.
+    fn settle(&mut self) -> Result<()> {
+        if self.producer == Producer::Renew {
+            if !self.broker.renew()? {
+                return self.hold();
+            }
+            self.producer = Producer::Compare;
+        }
+        if self.producer != Producer::Compare {
+            return Ok(());
+        }
+        let unsure: Vec<Partition> =
+            self.lanes.values().filter(|lane| lane.attempt.is_some()).map(|lane| lane.id).collect();
+        if !unsure.is_empty() {
+            let Some(found) = self.broker.committed(&unsure, SHORT)? else { return self.hold() };
+            for (partition, found) in unsure.into_iter().zip(found) {
+                let commit = found.and_then(|found| Commit::parse(found.offset, &found.metadata));
+                self.compare(partition, commit.as_ref());
+            }
+        }
+        self.producer = Producer::Idle;
+        Ok(())
+    }
+
+    /// What a partition that was in a transaction of unknown outcome does, by what is committed.
+    fn compare(&mut self, partition: Partition, found: Option<&Commit>) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some((attempt, messages)) = lane.attempt.take() else { return };
+        #[cfg(test)]
+        if self.settings.faults.unknown_is_failure {
+            return;
+        }
+        match found {
+            Some(found) if found.mark == attempt.mark => lane.confirm(&attempt, messages),
+            Some(found) if found.mark == lane.committed => {}
+            _ => {
+                tracing::warn!(partition, "another has committed this partition: restoring it");
+                self.lanes.remove(&partition);
+                self.openings.push(Opening::again(partition));
+            }
+        }
+    }
+
+    /// The group takes partitions away: what was done is committed first, what can't be is dropped.
+    fn revoke(&mut self, partitions: &[Partition]) -> Result<()> {
+        if partitions.iter().any(|partition| self.lanes.get(partition).is_some_and(Lane::is_dirty)) {
+            self.commit()?;
+        }
+        if partitions.iter().any(|partition| self.lanes.get(partition).is_some_and(|lane| !lane.outbox.is_empty())) {
+            // Its messages are in the open transaction, which must not be committed without its offset.
+            self.abandon()?;
+        }
+        self.give_up(partitions)?;
+        self.broker.unassign(partitions)
+    }
+
+    /// Partitions are another's already.
+    fn lose(&mut self, partitions: &[Partition]) -> Result<()> {
+        tracing::warn!(?partitions, "the group gave partitions away while this worker was not heard of");
+        self.metrics.partitions_lost();
+        self.abandon()?;
+        self.give_up(partitions)?;
+        self.broker.unassign(partitions)
+    }
+
+    fn abandon(&mut self) -> Result<()> {
+        if matches!(self.producer, Producer::Open(_)) {
+            self.broken(Broken::Abort("partitions of it are given away".into()))?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
+        #[cfg(test)]
+        if self.settings.faults.resend_lost || self.settings.faults.commit_after_revoke {
+            return self.keep_lost(partitions);
+        }
+        for partition in partitions {
+            self.lanes.remove(partition);
+            self.checkpoints.release(*partition);
+        }
+        for opening in &mut self.openings {
+            opening.drop_all(partitions);
+        }
+        Ok(())
+    }
+
+    /// Begins checkpoints where they are due; of all partitions if `all`.
+    fn cut_checkpoints(&mut self, all: bool) -> Result<()> {
+        let now = self.broker.now();
+        let every = self.settings.checkpoint_every.as_millis() as i64;
+        for lane in self.lanes.values_mut() {
+            let clean = lane.replay.is_none() && lane.attempt.is_none() && !lane.is_dirty() && lane.outbox.is_empty();
+            if !clean || lane.writing || lane.since == 0 && !lane.now.is_full() {
+                continue;
+            }
+            // Partitions of one age are cut one after the other, not all at once.
+            let stagger = every / 8 * i64::from(lane.id % 8) / 8;
+            let due = now - lane.checkpointed >= every + stagger || lane.since >= self.settings.or_records;
+            if all || due || lane.now.is_full() {
+                lane.checkpointed = now;
+                lane.since = 0;
+                lane.writing = true;
+                self.checkpoints.write(lane.id, lane.checkpoint())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits, cuts a checkpoint of every partition, and gives them back, within the time of grace.
+    fn drain(&mut self) -> Result<()> {
+        let until = self.broker.now() + self.settings.grace.as_millis() as i64;
+        self.openings.clear();
+        while self.lanes.values().any(|lane| lane.is_dirty() || !lane.outbox.is_empty()) && self.broker.now() < until {
+            self.retry_at = self.broker.now().min(self.retry_at);
+            self.settle()?;
+            self.commit()?;
+            self.inbox.clear();
+            match self.broker.poll(Duration::from_millis(1), 1, &mut self.inbox)? {
+                Event::Revoked(partitions) => self.revoke(&partitions)?,
+                Event::Lost(partitions) => self.lose(&partitions)?,
+                _ => {}
+            }
+        }
+        // The messages that were polled meanwhile were not taken: they come again to who is next.
+        while self.lanes.values().any(|lane| lane.writing) && self.broker.now() < until {
+            self.take_written(SHORT)?;
+        }
+        self.cut_checkpoints(true)?;
+        while self.lanes.values().any(|lane| lane.writing) && self.broker.now() < until {
+            self.take_written(SHORT)?;
+        }
+        let left = self.lanes.values().filter(|lane| lane.is_dirty() || lane.writing).count();
+        if left > 0 {
+            tracing::warn!(partitions = left, "the time of grace is over: they will be replayed at the next start");
+        }
+        self.abandon()
+    }
+}
+
+/// Why sending or committing stopped.
+pub(super) enum Failed {
+    Broken(Broken),
+    Error(Error),
+}
+
+impl From<Broken> for Failed {
+    fn from(broken: Broken) -> Self {
+        Failed::Broken(broken)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Error(error)
+    }
+}
