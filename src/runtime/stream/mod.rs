@@ -7,6 +7,10 @@
 
 mod broker;
 mod checkpoints;
+#[cfg(test)]
+mod faults;
 
 pub use broker::*;
 pub use checkpoints::*;
+#[cfg(test)]
+pub(crate) use faults::Faults;
