@@ -6,8 +6,10 @@
 //!
 //! Names follow Prometheus: base units, `_total` for counters, labels of few values.
 
+mod stream;
 mod table;
 
+pub use stream::Stream;
 pub use table::Row;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub state_keys: IntGauge,
     /// Bytes of the state rows of all keys.
     pub state_bytes: IntGauge,
+    /// Those of a run on Kafka.
+    pub stream: Stream,
     dead_letters: IntCounterVec,
     stage_seconds: HistogramVec,
     stage_removed: IntCounterVec,
@@ -133,6 +137,7 @@ impl Metrics {
                 "Always 1; the labels say which kolk and which ONNX Runtime run.",
                 &["version", "onnx_runtime"],
             )?,
+            stream: Stream::build(&mut b)?,
             ready: b.gauge("kolk_ready", "1 while /readyz answers 200, else 0.")?,
             started: Instant::now(),
             last_checkpoint: AtomicU64::new(0),

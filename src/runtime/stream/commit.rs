@@ -189,8 +189,15 @@ mod tests {
 
     #[test]
     fn the_hash_sees_where_parts_end() {
-        let h = |key: Option<&str>, payload: Option<&str>| hashed(7, 3, key.map(str::as_bytes), payload.map(str::as_bytes));
-        let all = [h(Some("ab"), Some("c")), h(Some("a"), Some("bc")), h(None, Some("abc")), h(Some(""), Some("abc")), h(Some("abc"), None)];
+        let h =
+            |key: Option<&str>, payload: Option<&str>| hashed(7, 3, key.map(str::as_bytes), payload.map(str::as_bytes));
+        let all = [
+            h(Some("ab"), Some("c")),
+            h(Some("a"), Some("bc")),
+            h(None, Some("abc")),
+            h(Some(""), Some("abc")),
+            h(Some("abc"), None),
+        ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }

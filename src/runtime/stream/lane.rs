@@ -62,7 +62,13 @@ impl Lane {
     ///
     /// # Errors
     /// A checkpoint whose rows are of another width than the stages'.
-    pub fn new(id: Partition, checkpoint: Checkpoint, committed: Commit, processing: &Processing, now: i64) -> Result<Lane> {
+    pub fn new(
+        id: Partition,
+        checkpoint: Checkpoint,
+        committed: Commit,
+        processing: &Processing,
+        now: i64,
+    ) -> Result<Lane> {
         let mark = checkpoint.mark.unwrap_or_default();
         let mut state = engine::Partition::new(id, &processing.chain);
         state.restore(checkpoint.keys, checkpoint.words, checkpoint.row_words, checkpoint.position)?;
@@ -217,13 +223,21 @@ impl Lane {
         self.advanced = None;
     }
 
-    fn process(&mut self, messages: &Messages, range: Range<usize>, decoded: &Decoded, p: &mut Processing) -> Result<()> {
+    fn process(
+        &mut self,
+        messages: &Messages,
+        range: Range<usize>,
+        decoded: &Decoded,
+        p: &mut Processing,
+    ) -> Result<()> {
         let first = self.state.position;
         let batch = self.state.process(&mut p.chain, &p.layout, &decoded.records)?;
         if self.replay.is_some() {
-            p.metrics.replayed.inc_by(range.len() as u64);
-            self.count_rows(&batch, p);
-            return Ok(());
+            p.metrics.stream.replayed.inc_by(range.len() as u64);
+            if !p.emits_in_replay() {
+                self.count_rows(&batch, p);
+                return Ok(());
+            }
         }
         p.metrics.records_in.inc_by(decoded.records.len() as u64);
         self.refuse(messages, &batch, first, decoded, p)?;
@@ -231,7 +245,9 @@ impl Lane {
             let origin = decoded.records.origins.get(usize::try_from(position.checked_sub(first)?).ok()?)?;
             messages.offsets.binary_search(&(origin.row as i64)).ok()
         };
-        self.emit(batch, p, &|position| source(position).map(|index| messages.headers.get(index).cloned().unwrap_or_default()))
+        self.emit(batch, p, &|position| {
+            source(position).map(|index| messages.headers.get(index).cloned().unwrap_or_default())
+        })
     }
 
     /// Rows and letters count alike when they are written and when they are only repeated.
@@ -243,7 +259,12 @@ impl Lane {
         }
     }
 
-    fn emit(&mut self, mut batch: Batch, p: &mut Processing, headers: &dyn Fn(u64) -> Option<Vec<super::Header>>) -> Result<()> {
+    fn emit(
+        &mut self,
+        mut batch: Batch,
+        p: &mut Processing,
+        headers: &dyn Fn(u64) -> Option<Vec<super::Header>>,
+    ) -> Result<()> {
         self.count_rows(&batch, p);
         if batch.is_empty() {
             return Ok(());
@@ -270,7 +291,14 @@ impl Lane {
         Ok(())
     }
 
-    fn refuse(&mut self, messages: &Messages, batch: &Batch, first: u64, decoded: &Decoded, p: &mut Processing) -> Result<()> {
+    fn refuse(
+        &mut self,
+        messages: &Messages,
+        batch: &Batch,
+        first: u64,
+        decoded: &Decoded,
+        p: &mut Processing,
+    ) -> Result<()> {
         for reject in &batch.rejects {
             let index = reject.position.checked_sub(first).and_then(|index| usize::try_from(index).ok());
             let origin = index.and_then(|index| decoded.records.origins.get(index));
@@ -352,8 +380,7 @@ impl Lane {
         self.now.mark.sequence = committed.mark.sequence;
         self.now.unknown = committed.unknown.clone();
         self.now.complete_from = committed.complete_from;
-        processing.metrics.replays.inc();
-        self.agree(&committed).inspect_err(|_| processing.metrics.mismatches.inc())
+        self.agree(&committed).inspect_err(|_| processing.metrics.stream.mismatches.inc())
     }
 
     /// Compares what was read again with what was committed.

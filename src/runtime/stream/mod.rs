@@ -14,9 +14,13 @@ mod lane;
 mod outbox;
 mod processing;
 mod restore;
+#[cfg(test)]
+mod spoil;
 mod worker;
 
 pub use broker::*;
 pub use checkpoints::*;
+#[cfg(test)]
+pub(crate) use faults::Faults;
 pub use processing::Processing;
 pub use worker::{Settings, Worker};

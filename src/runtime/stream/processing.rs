@@ -43,9 +43,20 @@ pub struct Processing {
     pub model: String,
     /// Every metric.
     pub metrics: Arc<Metrics>,
+    /// What a test breaks on purpose.
+    #[cfg(test)]
+    pub faults: super::faults::Faults,
 }
 
 impl Processing {
+    /// Whether what was done before is sent once more: never, but for the test that must see it.
+    pub(super) fn emits_in_replay(&self) -> bool {
+        #[cfg(test)]
+        return self.faults.replay_emits;
+        #[cfg(not(test))]
+        false
+    }
+
     /// Adds a message to the dead letters: its own bytes and headers, and where it is from and why.
     ///
     /// # Errors

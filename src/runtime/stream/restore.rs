@@ -159,14 +159,20 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if range.end < commit.mark.offset {
             return Err(refused(
                 partition,
-                format!("the topic ends at {}, before the committed offset {}: it was truncated or made anew", range.end, commit.mark.offset),
+                format!(
+                    "the topic ends at {}, before the committed offset {}: it was truncated or made anew",
+                    range.end, commit.mark.offset
+                ),
             ));
         }
         let Some(checkpoint) = self.load(partition, commit.mark)? else {
             if commit.mark.sequence > 0 {
                 return Err(refused(
                     partition,
-                    format!("offset {} is committed, but there is no checkpoint of the state: it was deleted, or is kept elsewhere", commit.mark.offset),
+                    format!(
+                        "offset {} is committed, but there is no checkpoint of the state: it was deleted, or is kept elsewhere",
+                        commit.mark.offset
+                    ),
                 ));
             }
             let checkpoint = Checkpoint { mark: Some(commit.mark), ..Checkpoint::default() };
@@ -177,7 +183,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if range.start > from {
             return Err(refused(
                 partition,
-                format!("the records from {from} on are needed and the topic begins at {}: retention has removed them", range.start),
+                format!(
+                    "the records from {from} on are needed and the topic begins at {}: retention has removed them",
+                    range.start
+                ),
             ));
         }
         let lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
@@ -203,7 +212,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                     let Some(newest) = found.newest.filter(|_| committed.sequence > 0) else { return Ok(None) };
                     return Err(refused(
                         partition,
-                        format!("offset {} is committed, which is before every checkpoint (the newest is at {}): offsets were reset by hand", committed.offset, newest.offset),
+                        format!(
+                            "offset {} is committed, which is before every checkpoint (the newest is at {}): offsets were reset by hand",
+                            committed.offset, newest.offset
+                        ),
                     ));
                 }
             }
@@ -230,9 +242,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let offset = match self.settings.start {
             Start::Earliest => Some(range.start),
             Start::Latest => Some(range.end),
-            Start::At(Moment::Instant(at)) => {
-                self.broker.offset_at(partition, at.timestamp_millis(), SHORT)?.map(|offset| offset.clamp(range.start, range.end))
-            }
+            Start::At(Moment::Instant(at)) => self
+                .broker
+                .offset_at(partition, at.timestamp_millis(), SHORT)?
+                .map(|offset| offset.clamp(range.start, range.end)),
             Start::At(Moment::Step(offset)) => Some(offset.clamp(range.start, range.end)),
         };
         Ok(offset.map_or(Restored::Later, Restored::Start))

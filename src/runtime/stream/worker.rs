@@ -91,6 +91,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// A worker that has no partitions yet.
     pub fn new(broker: B, checkpoints: C, processing: Processing, settings: Settings) -> Self {
         let metrics = processing.metrics.clone();
+        #[cfg(test)]
+        let processing = Processing { faults: settings.faults, ..processing };
         Worker {
             broker,
             checkpoints,
@@ -146,7 +148,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Event::Lost(partitions) => self.lose(&partitions)?,
             Event::Reachable(reachable) => {
                 self.reachable = reachable;
-                self.metrics.broker_reachable(reachable);
+                self.metrics.stream.reachable(reachable);
             }
             Event::OutOfRange(partition) => {
                 return Err(Error::failed(format!(
@@ -185,13 +187,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         lane.heard = now;
         lane.at_end = false;
         match lane.take(&self.inbox, &mut self.processing)? {
-            Taken::All => {
-                #[cfg(test)]
-                if self.settings.faults.replay_emits && lane.replay.is_some() {
-                    lane.emit_in_replay(&self.inbox);
-                }
-                Ok(())
-            }
+            Taken::All => Ok(()),
             Taken::Until(offset, why) => {
                 tracing::warn!(partition, offset, why, "waiting before it is tried again");
                 lane.stalled = Some(now + AGAIN);
@@ -217,8 +213,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let (Some(idle), true) = (self.settings.idle, self.reachable) else { return Ok(()) };
         let now = self.broker.now();
         let idle = idle.as_millis() as i64;
-        let Some(ticks) = chrono::DateTime::from_timestamp_millis(now - idle)
-            .and_then(|at| self.processing.layout.clock.ticks(at))
+        let Some(ticks) =
+            chrono::DateTime::from_timestamp_millis(now - idle).and_then(|at| self.processing.layout.clock.ticks(at))
         else {
             return Ok(());
         };
@@ -310,7 +306,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             match self.try_commit() {
                 Ok(committed) => {
                     if committed {
-                        self.metrics.transaction_committed(self.broker.now() - started);
+                        self.metrics.stream.committed(self.broker.now() - started);
                     }
                     self.retry_at = self.broker.now();
                     return self.hold();
@@ -341,7 +337,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let mut offsets = Vec::with_capacity(commits.len());
         for (partition, commit) in &commits {
             let metadata = commit.metadata().ok_or_else(|| {
-                Failed::Error(Error::failed(format!("partition {partition}: the decisions don't fit into a commit: a bug of kolk")))
+                Failed::Error(Error::failed(format!(
+                    "partition {partition}: the decisions don't fit into a commit: a bug of kolk"
+                )))
             })?;
             offsets.push((*partition, commit.mark.offset, metadata));
         }
@@ -372,7 +370,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let broken = match broken {
             Broken::Abort(why) => {
                 tracing::warn!(why, "a transaction is aborted and will be sent again");
-                self.metrics.transaction_aborted();
+                self.metrics.stream.aborted();
                 match self.broker.abort() {
                     Ok(()) => {
                         self.producer = Producer::Idle;
@@ -389,7 +387,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Broken::Renew(why) => why,
         };
         tracing::warn!(why = broken, "the outcome of a transaction is unknown: asking what is committed");
-        self.metrics.transaction_unknown();
+        self.metrics.stream.unknown();
         self.producer = Producer::Renew;
         for lane in self.lanes.values_mut() {
             lane.outbox.again();
@@ -442,6 +440,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// The group takes partitions away: what was done is committed first, what can't be is dropped.
     fn revoke(&mut self, partitions: &[Partition]) -> Result<()> {
+        #[cfg(test)]
+        if self.settings.faults.commit_after_revoke {
+            return self.broker.unassign(partitions);
+        }
         if partitions.iter().any(|partition| self.lanes.get(partition).is_some_and(Lane::is_dirty)) {
             self.commit()?;
         }
@@ -456,7 +458,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Partitions are another's already.
     fn lose(&mut self, partitions: &[Partition]) -> Result<()> {
         tracing::warn!(?partitions, "the group gave partitions away while this worker was not heard of");
-        self.metrics.partitions_lost();
+        self.metrics.stream.lost();
         self.abandon()?;
         self.give_up(partitions)?;
         self.broker.unassign(partitions)
@@ -471,8 +473,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
         #[cfg(test)]
-        if self.settings.faults.resend_lost || self.settings.faults.commit_after_revoke {
-            return self.keep_lost(partitions);
+        if self.settings.faults.resend_lost {
+            return Ok(());
         }
         for partition in partitions {
             self.lanes.remove(partition);

@@ -1,0 +1,120 @@
+//! What a run on Kafka can say about itself.
+
+use std::time::Duration;
+
+use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::table::Builder;
+
+/// One commit of a transaction: from a local broker to one that is far or overloaded.
+const COMMIT_BUCKETS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0];
+/// One restore: from an empty partition to millions of keys and a long replay.
+const RESTORE_BUCKETS: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0];
+
+/// The metrics of a stream.
+#[derive(Debug)]
+pub struct Stream {
+    /// Messages that were read again in silence after a restore.
+    pub replayed: IntCounter,
+    /// Restores that ended otherwise than what was committed.
+    pub mismatches: IntCounter,
+    /// Partitions whose restore ended, by how long it took.
+    pub restore_seconds: Histogram,
+    /// Partitions that this process owns.
+    pub partitions: IntGauge,
+    /// Age of the oldest open transaction, in seconds.
+    pub open_transaction: prometheus::Gauge,
+    transactions: IntCounterVec,
+    commit_seconds: Histogram,
+    lost: IntCounter,
+    reachable: IntGauge,
+    lag: IntGaugeVec,
+    lag_stable: IntGaugeVec,
+    lag_seconds: GaugeVec,
+}
+
+impl Stream {
+    pub(super) fn build(b: &mut Builder) -> prometheus::Result<Stream> {
+        Ok(Stream {
+            lag: b.gauges("kolk_lag_messages", "Offsets between what is committed and the end of the log.", &["partition"])?,
+            lag_stable: b.gauges(
+                "kolk_lag_stable_messages",
+                "Offsets between what is committed and the last stable offset: what can be read at present.",
+                &["partition"],
+            )?,
+            lag_seconds: b.float_gauges(
+                "kolk_lag_seconds",
+                "Age of the newest message that was taken, by its timestamp; 0 at the end of the log.",
+                &["partition"],
+            )?,
+            partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
+            transactions: b.counters(
+                "kolk_transactions_total",
+                "Transactions by how they ended: committed, aborted (and sent again), unknown (settled by what is committed).",
+                &["outcome"],
+            )?,
+            commit_seconds: b.histogram(
+                "kolk_commit_seconds",
+                "Seconds from the end of a transaction's last message to its confirmation.",
+                &COMMIT_BUCKETS,
+            )?,
+            open_transaction: b.float_gauge("kolk_open_transaction_age_seconds", "Age of the open transaction of the worker that told last; 0 if none is.")?,
+            lost: b.counter("kolk_fenced_total", "Times that partitions were another's before this process gave them back.")?,
+            reachable: b.gauge("kolk_broker_reachable", "1 while a broker answers, else 0.")?,
+            replayed: b.counter("kolk_replayed_messages_total", "Messages that were read again in silence after a restore.")?,
+            mismatches: b.counter(
+                "kolk_replay_mismatches_total",
+                "Restores whose messages were not those that were committed.",
+            )?,
+            restore_seconds: b.histogram(
+                "kolk_restore_seconds",
+                "Seconds from a partition's assignment to its first new message.",
+                &RESTORE_BUCKETS,
+            )?,
+        })
+    }
+
+    /// A transaction was committed within so many milliseconds.
+    pub fn committed(&self, millis: i64) {
+        self.transactions.with_label_values(&["committed"]).inc();
+        self.commit_seconds.observe(Duration::from_millis(millis.max(0).unsigned_abs()).as_secs_f64());
+    }
+
+    /// A transaction was aborted.
+    pub fn aborted(&self) {
+        self.transactions.with_label_values(&["aborted"]).inc();
+    }
+
+    /// The outcome of a transaction is unknown.
+    pub fn unknown(&self) {
+        self.transactions.with_label_values(&["unknown"]).inc();
+    }
+
+    /// Partitions were lost.
+    pub fn lost(&self) {
+        self.lost.inc();
+    }
+
+    /// Whether a broker answers.
+    pub fn reachable(&self, reachable: bool) {
+        self.reachable.set(i64::from(reachable));
+    }
+
+    /// How far a partition is behind: committed offset, last stable offset, end of the log, milliseconds since the newest message
+    /// taken (`None`: nothing is left).
+    pub fn lag(&self, partition: u32, committed: i64, stable: i64, end: i64, age: Option<i64>) {
+        let partition = [partition.to_string()];
+        self.lag.with_label_values(&partition).set((end - committed).max(0));
+        self.lag_stable.with_label_values(&partition).set((stable - committed).max(0));
+        self.lag_seconds.with_label_values(&partition).set(age.map_or(0.0, |age| age.max(0) as f64 / 1000.0));
+    }
+
+    /// A partition is no longer this process'.
+    pub fn gone(&self, partition: u32) {
+        let partition = [partition.to_string()];
+        // They aren't there where the partition was never told of.
+        let _ = self.lag.remove_label_values(&partition);
+        let _ = self.lag_stable.remove_label_values(&partition);
+        let _ = self.lag_seconds.remove_label_values(&partition);
+    }
+}

@@ -1,0 +1,34 @@
+//! What the mistakes of [`super::faults`] do to a worker.
+
+use super::worker::Worker;
+use super::{Broker, Checkpoints, Partition};
+use crate::Result;
+
+impl<B: Broker, C: Checkpoints> Worker<B, C> {
+    /// `metadata_late`
+    pub(super) fn spoil(&self, offsets: &mut [(Partition, i64, String)]) {
+        if !self.settings.faults.metadata_late {
+            return;
+        }
+        for (partition, _, metadata) in offsets {
+            if let Some(lane) = self.lanes.get(partition) {
+                let mut late = lane.next_commit();
+                late.mark = lane.committed;
+                *metadata = late.metadata().unwrap_or_default();
+            }
+        }
+    }
+
+    /// `checkpoint_uncommitted`
+    pub(super) fn cut_uncommitted(&mut self) -> Result<()> {
+        for lane in self.lanes.values_mut().filter(|lane| !lane.writing) {
+            if let Some((attempt, _)) = &lane.attempt {
+                let mut checkpoint = lane.checkpoint();
+                checkpoint.mark = Some(attempt.mark);
+                lane.writing = true;
+                self.checkpoints.write(lane.id, checkpoint)?;
+            }
+        }
+        Ok(())
+    }
+}
