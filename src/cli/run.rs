@@ -1,10 +1,15 @@
-//! `kolk run`: to the end of the source, from wherever the last run stopped.
+//! `kolk run`: to the end of a Parquet source, from wherever the last run stopped; on Kafka until a signal.
 
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{RunArgs, progress};
+use crate::error::Context;
 use crate::model::library;
-use crate::runtime::{self, Finished, Purpose};
+use crate::runtime::stream::Stop;
+use crate::runtime::{self, Finished, Plan, Purpose, Source};
+use crate::state::block_on;
 use crate::{Result, config, http};
 
 /// Runs a pipeline; the summary goes to stderr.
@@ -18,28 +23,76 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     let plan = runtime::plan(pipeline, Purpose::Run)?;
     let health = Arc::new(http::Health::default());
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
-    let source = plan.pipeline.source.path().map_or_else(String::new, |path| path.0.clone());
-    let sink = match plan.pipeline.sink.as_deref() {
-        Some(config::Sink::Parquet { path, .. }) => path.0.clone(),
-        Some(config::Sink::Kafka(kafka)) => kafka.topic.value.clone(),
-        _ => "stdout".to_string(),
+    let source = match &plan.pipeline.source.input {
+        config::Input::Parquet(path) => path.0.clone(),
+        config::Input::Kafka(kafka) => format!("topic {}", kafka.topic.value),
     };
+    let sink = plan.sink.as_ref().map_or("nowhere", |sink| sink.shown()).to_string();
     tracing::info!(pipeline = name, source, sink, "starting");
-    plan.metrics.source_rows.set(i64::try_from(plan.source.records()).unwrap_or(i64::MAX));
     plan.metrics.onnx_runtime(library::version().unwrap_or("none"));
     if let Some(version) = &plan.model {
         plan.metrics.model(&version.name, version.number);
     }
     health.running();
-    let bar = progress::records(plan.source.records());
-    let finished = runtime::run(plan, Some(&|done, _| bar.set_position(done)));
-    bar.finish_and_clear();
+    let (finished, signalled) = match &plan.source {
+        Source::Kafka(kafka) => follow(&plan, kafka)?,
+        Source::Parquet(_) => (to_the_end(plan), None),
+    };
     if let Err(error) = &finished {
         health.not_ready(error);
     }
     summary(&name, &finished?, &sink);
     drop(server);
-    Ok(())
+    match signalled {
+        // As the shell counts a process that ended by a signal.
+        Some(signal) => std::process::exit(128 + signal),
+        None => Ok(()),
+    }
+}
+
+fn to_the_end(plan: Plan) -> Result<Finished> {
+    let records = plan.parquet()?.records();
+    plan.metrics.source_rows.set(i64::try_from(records).unwrap_or(i64::MAX));
+    let bar = progress::records(records);
+    let finished = runtime::run(plan, Some(&|done, _| bar.set_position(done)));
+    bar.finish_and_clear();
+    finished
+}
+
+/// Until SIGTERM or SIGINT, which drains; a second one ends at once. Gives the number of the signal.
+fn follow(plan: &Plan, kafka: &crate::source::kafka::Planned) -> Result<(Result<Finished>, Option<i32>)> {
+    let stop = Stop::default();
+    let asked = stop.clone();
+    let number = Arc::new(std::sync::atomic::AtomicI32::new(0));
+    let told = number.clone();
+    block_on(async move {
+        let failed = || "cannot listen for signals".to_string();
+        let mut terminate = signal(SignalKind::terminate()).or_failed(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).or_failed(failed)?;
+        tokio::spawn(async move {
+            loop {
+                let number = tokio::select! {
+                    _ = terminate.recv() => SignalKind::terminate(),
+                    _ = interrupt.recv() => SignalKind::interrupt(),
+                }
+                .as_raw_value();
+                if asked.asked() {
+                    std::process::exit(128 + number);
+                }
+                tracing::info!(
+                    "draining: committing, writing checkpoints, leaving the group; once more to end at once"
+                );
+                told.store(number, std::sync::atomic::Ordering::Relaxed);
+                asked.ask();
+            }
+        });
+        Ok::<_, crate::Error>(())
+    })??;
+    let bar = progress::endless();
+    let finished = runtime::stream::run(plan, kafka, &stop, &|done| bar.set_position(done));
+    bar.finish_and_clear();
+    let number = number.load(std::sync::atomic::Ordering::Relaxed);
+    Ok((finished, (number > 0).then_some(number)))
 }
 
 fn summary(name: &str, finished: &Finished, sink: &str) {

@@ -47,9 +47,9 @@ pub fn capture(
     let (mut chain, layout) = plan.chain_before_network()?;
     let columns = Columns::find(&layout, targets, split)?;
     let mut partition = Partition::new(0, &chain);
-    let mut source = plan.source.open(None)?;
+    let mut source = plan.parquet()?.open(None)?;
     let mut captured = Captured::default();
-    let source_layout = &plan.source.layout;
+    let source_layout = plan.layout_of_source();
     while let Some(records) = source.next()? {
         captured.records += records.len() as u64;
         let batch = partition.process(&mut chain, source_layout, &records)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::engine::Chain;
-use crate::config::{At, Infer, Key, Mode, Pipeline, Problems, Split, Stage, Train};
+use crate::config::{At, Infer, Input, Key, Mode, Pipeline, Problems, Split, Stage, Train};
 use crate::metrics::Metrics;
 use crate::model::{ModelKind, Session, Signature, Version, registry};
 use crate::record::{Layout, Role};
@@ -19,12 +19,39 @@ pub enum Purpose {
     Train,
 }
 
+/// What a pipeline reads, found.
+pub enum Source {
+    /// Files, listed and their columns found.
+    Parquet(source::parquet::Planned),
+    /// A topic, asked about, and how its messages are decoded.
+    Kafka(Box<source::kafka::Planned>),
+}
+
+impl Source {
+    fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Source> {
+        match &pipeline.source.input {
+            Input::Parquet(_) => source::parquet::plan(pipeline, fields, problems).map(Source::Parquet),
+            Input::Kafka(kafka) => {
+                source::kafka::plan(pipeline, kafka, fields, problems).map(|found| Source::Kafka(Box::new(found)))
+            }
+        }
+    }
+
+    /// Columns of its records.
+    pub fn layout(&self) -> &Layout {
+        match self {
+            Source::Parquet(source) => &source.layout,
+            Source::Kafka(source) => &source.decoder.layout,
+        }
+    }
+}
+
 /// A pipeline with everything it names found and fitted together.
 pub struct Plan {
     /// The pipeline file.
     pub pipeline: Pipeline,
-    /// The source, its files listed and its columns found.
-    pub source: source::parquet::Planned,
+    /// The source, its files listed or its topics found.
+    pub source: Source,
     /// The sink, for [`Purpose::Run`].
     pub sink: Option<sink::Planned>,
     /// The columns that come out of the last stage.
@@ -44,7 +71,7 @@ pub struct Plan {
 pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(Metrics::new()?);
-    let source = source::parquet::plan(&pipeline, &wanted(&pipeline, purpose), &mut problems);
+    let source = Source::plan(&pipeline, &wanted(&pipeline, purpose), &mut problems);
     let mut found = None;
     let mut training = None;
     let Some(source) = source else {
@@ -54,7 +81,7 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
         }
         return Err(problems_of(problems));
     };
-    let mut layout = source.layout.clone();
+    let mut layout = source.layout().clone();
     match purpose {
         Purpose::Run => {
             found = find_model(&pipeline, &mut problems);
@@ -300,13 +327,29 @@ fn before_network(
 }
 
 impl Plan {
+    /// The source's files.
+    ///
+    /// # Errors
+    /// Refused where the source is Kafka.
+    pub fn parquet(&self) -> Result<&source::parquet::Planned> {
+        match &self.source {
+            Source::Parquet(source) => Ok(source),
+            Source::Kafka(_) => Err(Error::refused("this reads Parquet files, the source is Kafka")),
+        }
+    }
+
+    /// Columns of the source's records.
+    pub fn layout_of_source(&self) -> &Layout {
+        self.source.layout()
+    }
+
     /// A chain of stages for one worker.
     ///
     /// # Errors
     /// What could fail between planning and now: memory, ONNX Runtime.
     pub fn chain(&self) -> Result<Chain> {
         let mut problems = Problems::new(&self.pipeline.file);
-        let mut layout = self.source.layout.clone();
+        let mut layout = self.layout_of_source().clone();
         let stages = chain(&self.pipeline, &mut layout, self.model.as_ref(), &self.metrics, &mut problems);
         let stages = problems.finish(stages)?;
         Ok(Chain::new(stages, self.pipeline.on.late, self.metrics.clone()))
@@ -318,7 +361,7 @@ impl Plan {
     /// A pipeline without `train` and `infer`.
     pub fn chain_before_network(&self) -> Result<(Chain, Layout)> {
         let mut problems = Problems::new(&self.pipeline.file);
-        let mut layout = self.source.layout.clone();
+        let mut layout = self.layout_of_source().clone();
         let (Some(train), Some(infer)) = (&self.pipeline.train, self.pipeline.infer()) else {
             return Err(Error::refused("training needs a `train` section and an `infer` stage"));
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::engine::{Chain, Partition};
-use super::plan::{Plan, label};
+use super::plan::{Plan, Source, label};
 use super::route::{Router, Work};
 use super::worker::{Lane, Output, Shared};
 use crate::config::{At, Moment};
@@ -97,13 +97,13 @@ fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
         lanes.push(restore(number, chain, store.as_ref())?);
     }
     let shared = Shared {
-        source: plan.source.layout.clone(),
-        files: plan.source.files().map(String::from).collect(),
+        source: plan.layout_of_source().clone(),
+        files: plan.parquet()?.files().map(String::from).collect(),
         sink,
         output,
         dead_letters,
         store,
-        emit_from: moment(&plan.source.layout, pipeline.source.emit_from.as_ref())?,
+        emit_from: moment(plan.layout_of_source(), pipeline.source.emit_from.as_ref())?,
         part_records,
         checkpoint_every: pipeline.state.checkpoint_every,
         or_records: pipeline.state.or_records,
@@ -136,7 +136,7 @@ fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Re
     Ok(store)
 }
 
-fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64>> {
+pub(super) fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64>> {
     moment
         .map(|moment| layout.clock.moment(moment.value).map_err(|e| Error::refused(format!("source.emit_from: {e}"))))
         .transpose()
@@ -160,12 +160,29 @@ fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<Lane> {
 }
 
 /// Everything that results depend on.
-fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
+pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
     let pipeline = &plan.pipeline;
     let source = &pipeline.source;
     let mut sections = BTreeMap::new();
-    let mut add = |name: &str, text: String| sections.insert(name.to_string(), text);
-    add("source", plan.source.fingerprint());
+    let mut add = |name: &str, text: String| {
+        sections.insert(name.to_string(), text);
+    };
+    let mut partitions = pipeline.state.partitions;
+    match &plan.source {
+        Source::Parquet(source) => add("source", source.fingerprint()),
+        Source::Kafka(source) => {
+            partitions = source.partitions;
+            let kafka = pipeline.source.kafka();
+            add(
+                "source",
+                format!(
+                    "{:?} {}",
+                    kafka.map(|kafka| (&kafka.topic, &kafka.key, &kafka.timestamp)),
+                    source.decoder.described
+                ),
+            );
+        }
+    }
     add("from and until", format!("{:?} {:?} {:?}", source.from, source.until, source.emit_from));
     add("record", format!("{:?}", pipeline.record));
     add("on", format!("{:?}", pipeline.on));
@@ -173,14 +190,19 @@ fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
     if let Some(version) = &plan.model {
         add("model", format!("{} {:?}", label(version), version.manifest.files.get(registry::MODEL)));
     }
-    add("sink", format!("{:?}", pipeline.sink));
+    match pipeline.sink.as_deref() {
+        Some(config::Sink::Kafka(sink)) => {
+            add("sink", format!("{:?}", (&sink.topic, &sink.format, &sink.fields, sink.headers)));
+        }
+        sink => add("sink", format!("{sink:?}")),
+    }
     add("dead letters", format!("{:?}", pipeline.dead_letters));
     add("state format", state::FORMAT.to_string());
     let mut environment = BTreeMap::new();
     environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
     environment.insert("cpu".to_string(), cpu_features());
     let rows = chain.rows().into_iter().map(|(stage, start, width)| RowSpan { stage, start, width }).collect();
-    Fingerprint { sections, environment, partitions: pipeline.state.partitions, rows }
+    Fingerprint { sections, environment, partitions, rows }
 }
 
 /// The features of this CPU that decide which code ONNX Runtime runs.
@@ -210,6 +232,7 @@ fn work(
     progress: Option<Progress<'_>>,
 ) -> Result<Vec<Lane>> {
     let workers = plan.pipeline.runtime.workers.min(lanes.len()).max(1);
+    let total = plan.parquet()?.records();
     let before: u64 = lanes.iter().map(|lane| lane.partition.position).sum();
     let at = lanes.iter().map(|lane| (lane.partition.position, done(lane))).collect();
     let router = Router::new(plan.pipeline.runtime.batch, shared.part_records, at);
@@ -233,7 +256,7 @@ fn work(
         let reader = scope.spawn(move || read(plan, start, router, senders));
         while !(reader.is_finished() && handles.iter().all(|handle| handle.is_finished())) {
             if let Some(progress) = progress {
-                progress(before + shared.done.load(Ordering::Relaxed), plan.source.records());
+                progress(before + shared.done.load(Ordering::Relaxed), total);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -263,7 +286,7 @@ fn work(
     })
 }
 
-fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
+pub(super) fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
     result.unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
@@ -283,7 +306,7 @@ fn done(lane: &Lane) -> Option<Origin> {
 }
 
 fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sender<Work>>) -> Result<()> {
-    let mut source = plan.source.open(start)?;
+    let mut source = plan.parquet()?.open(start)?;
     let mut send = |work: Work| {
         let worker = work.partition as usize % senders.len();
         senders[worker].send(work).map_err(|_| Error::failed("a worker stopped"))

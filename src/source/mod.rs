@@ -6,6 +6,7 @@
 mod decode;
 mod files;
 mod input;
+pub mod kafka;
 pub mod parquet;
 mod plan;
 mod schema;

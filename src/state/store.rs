@@ -38,8 +38,7 @@ impl Store {
 
     /// As [`Store::open`], in a folder that is open.
     pub fn at(folder: Folder, pipeline: &str) -> Store {
-        // The standard library's seeds of hash tables are the randomness at hand.
-        let owner = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+        let owner = unique_name();
         let (folder, environment) = (folder.folder(pipeline), BTreeMap::new());
         Store { name: pipeline.into(), owner, folder, output: None, dead_letters: None, environment }
     }
@@ -271,6 +270,12 @@ impl Store {
             None => Ok(None),
         }
     }
+}
+
+/// A name that no other process has.
+pub fn unique_name() -> String {
+    // The standard library's seeds of hash tables are the randomness at hand.
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 const REMEDY: &str = "restore it, or start over with kolk state reset";

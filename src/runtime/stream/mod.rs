@@ -14,6 +14,7 @@ mod lane;
 mod outbox;
 mod processing;
 mod restore;
+mod run;
 #[cfg(test)]
 mod spoil;
 mod worker;
@@ -23,4 +24,5 @@ pub use checkpoints::*;
 #[cfg(test)]
 pub(crate) use faults::Faults;
 pub use processing::Processing;
+pub use run::{Stop, run};
 pub use worker::{Settings, Worker};

@@ -1,0 +1,335 @@
+//! One worker's consumer and producer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::context::Group;
+use super::producer::{Output, Sender};
+use super::properties;
+use crate::config::{Delivery, KafkaSource};
+use crate::error::Context;
+use crate::format::Messages;
+use crate::runtime::stream::{Broken, Broker, Committed, Event, Outgoing, Partition, Range, Unsendable};
+use crate::{Error, Result};
+
+/// How long leaving the group or seeking may take.
+const LONG: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Client {
+    consumer: Option<BaseConsumer<Group>>,
+    sender: Sender,
+    topic: String,
+    headers: bool,
+    /// What was polled and is of another partition than what went before.
+    stash: Option<(Partition, Messages)>,
+    /// Partitions whose end was met while others' messages were gathered.
+    ends: Vec<Partition>,
+    /// Per partition, the offset behind the last message.
+    behind: BTreeMap<Partition, i64>,
+    /// Without transactions: what the next commit commits.
+    offsets: Option<TopicPartitionList>,
+}
+
+impl Client {
+    /// A consumer that joins the group, and a producer that isn't there yet.
+    ///
+    /// # Errors
+    /// Refused: properties that librdkafka doesn't take.
+    pub fn new(source: &KafkaSource, output: Output, worker: usize, headers: bool) -> Result<Client> {
+        let delivery: Delivery = output.delivery;
+        let config = properties::consumer(source, delivery, worker);
+        let consumer: BaseConsumer<Group> =
+            config.create_with_context(Group::default()).map_err(properties::refused)?;
+        consumer.subscribe(&[source.topic.as_str()]).map_err(properties::refused)?;
+        Ok(Client {
+            consumer: Some(consumer),
+            sender: Sender::new(output, worker),
+            topic: source.topic.value.clone(),
+            headers,
+            stash: None,
+            ends: Vec::new(),
+            behind: BTreeMap::new(),
+            offsets: None,
+        })
+    }
+
+    fn consumer(&self) -> Result<&BaseConsumer<Group>> {
+        self.consumer.as_ref().ok_or_else(|| Error::failed("the consumer has left the group: a bug of kolk"))
+    }
+
+    fn list(&self, partitions: impl IntoIterator<Item = (Partition, Offset)>) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in partitions {
+            list.add_partition_offset(&self.topic, number(partition), offset)
+                .or_failed(|| "a partition's offset".into())?;
+        }
+        Ok(list)
+    }
+
+    fn named(&self, partitions: &[Partition]) -> Result<TopicPartitionList> {
+        self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))
+    }
+
+    /// What was gathered before a partition was taken away or read from elsewhere is not to be delivered any more.
+    fn forget(&mut self, partition: Partition) {
+        if self.stash.as_ref().is_some_and(|(of, _)| *of == partition) {
+            self.stash = None;
+        }
+        self.ends.retain(|end| *end != partition);
+    }
+}
+
+impl Broker for Client {
+    fn poll(&mut self, timeout: Duration, most: usize, into: &mut Messages) -> Result<Event> {
+        self.sender.poll();
+        let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
+        if let Some(event) = consumer.context().event() {
+            return Ok(event);
+        }
+        let mut partition = None;
+        if let Some((of, messages)) = self.stash.take() {
+            partition = Some(of);
+            *into = messages;
+        } else if let Some(end) = self.ends.pop() {
+            return Ok(Event::End(end, self.behind.get(&end).copied().unwrap_or(0)));
+        }
+        let mut wait = if partition.is_some() { Duration::ZERO } else { timeout };
+        while into.len() < most {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    consumer.context().heard();
+                    let of = Partition::try_from(message.partition()).unwrap_or(0);
+                    self.behind.insert(of, message.offset() + 1);
+                    if partition.is_some_and(|partition| partition != of) {
+                        let mut one = Messages::default();
+                        push(&mut one, &message, self.headers);
+                        self.stash = Some((of, one));
+                        break;
+                    }
+                    partition = Some(of);
+                    push(into, &message, self.headers);
+                }
+                Some(Err(KafkaError::PartitionEOF(end))) => {
+                    consumer.context().heard();
+                    self.ends.push(Partition::try_from(end).unwrap_or(0));
+                    break;
+                }
+                Some(Err(error)) => {
+                    if let Some(event) = judge(&error, &self.topic)? {
+                        return Ok(event);
+                    }
+                }
+            }
+            wait = Duration::ZERO;
+            if consumer.context().has_event() {
+                break;
+            }
+        }
+        match partition {
+            Some(partition) => Ok(Event::Messages(partition)),
+            None if consumer.context().has_event() => Ok(consumer.context().event().unwrap_or(Event::Nothing)),
+            None => Ok(match self.ends.pop() {
+                Some(end) => Event::End(end, self.behind.get(&end).copied().unwrap_or(0)),
+                None => Event::Nothing,
+            }),
+        }
+    }
+
+    fn assign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
+        let list = self.list(at.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))))?;
+        for (partition, offset) in at {
+            self.forget(*partition);
+            self.behind.insert(*partition, *offset);
+        }
+        self.consumer()?.incremental_assign(&list).or_failed(|| "kafka: taking partitions".into())
+    }
+
+    fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
+        partitions.iter().for_each(|partition| self.forget(*partition));
+        let list = self.named(partitions)?;
+        self.consumer()?.incremental_unassign(&list).or_failed(|| "kafka: giving partitions back".into())
+    }
+
+    fn seek(&mut self, partition: Partition, offset: i64) -> Result<()> {
+        self.forget(partition);
+        self.behind.insert(partition, offset);
+        self.consumer()?
+            .seek(&self.topic, number(partition), Offset::Offset(offset), LONG)
+            .or_failed(|| format!("kafka: reading partition {partition} from offset {offset}"))
+    }
+
+    fn pause(&mut self, partitions: &[Partition], paused: bool) -> Result<()> {
+        let list = self.named(partitions)?;
+        let consumer = self.consumer()?;
+        if paused { consumer.pause(&list) } else { consumer.resume(&list) }.or_failed(|| "kafka: pausing".into())
+    }
+
+    fn committed(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
+        let list = self.named(partitions)?;
+        let found = match self.consumer()?.committed_offsets(list, timeout) {
+            Ok(found) => found,
+            Err(error) => return later(&error, "asking for committed offsets").map(|()| None),
+        };
+        let mut all = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let Some(element) = found.find_partition(&self.topic, number(*partition)) else { return Ok(None) };
+            if let Err(error) = element.error() {
+                return later(&error, "asking for committed offsets").map(|()| None);
+            }
+            all.push(match element.offset() {
+                Offset::Offset(offset) => Some(Committed { offset, metadata: element.metadata().to_string() }),
+                _ => None,
+            });
+        }
+        Ok(Some(all))
+    }
+
+    fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>> {
+        match self.consumer()?.fetch_watermarks(&self.topic, number(partition), timeout) {
+            Ok((start, end)) => Ok(Some(Range { start, end })),
+            Err(error) => later(&error, "asking for the ends of a partition").map(|()| None),
+        }
+    }
+
+    fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
+        let list = self.list([(partition, Offset::Offset(timestamp))])?;
+        let found = match self.consumer()?.offsets_for_times(list, timeout) {
+            Ok(found) => found,
+            Err(error) => return later(&error, "asking for the offset of a time").map(|()| None),
+        };
+        match found.find_partition(&self.topic, number(partition)).map(|element| element.offset()) {
+            Some(Offset::Offset(offset)) => Ok(Some(offset)),
+            Some(Offset::End) => Ok(self.range(partition, timeout)?.map(|range| range.end)),
+            _ => Ok(None),
+        }
+    }
+
+    fn begin(&mut self) -> std::result::Result<(), Broken> {
+        let member = self.consumer.as_ref().and_then(Consumer::group_metadata);
+        self.sender.begin(member)
+    }
+
+    fn send(&mut self, message: Outgoing<'_>) -> std::result::Result<(), Unsendable> {
+        self.sender.send(message)
+    }
+
+    fn send_offsets(&mut self, offsets: &[(Partition, i64, String)]) -> std::result::Result<(), Broken> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset, metadata) in offsets {
+            list.add_partition(&self.topic, number(*partition)).set_metadata(metadata);
+            list.set_partition_offset(&self.topic, number(*partition), Offset::Offset(*offset))
+                .map_err(|error| Broken::Abort(error.to_string()))?;
+        }
+        self.sender.send_offsets(&list)?;
+        self.offsets = (!self.sender.transactional()).then_some(list);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> std::result::Result<(), Broken> {
+        self.sender.commit()?;
+        if let (Some(offsets), Some(consumer)) = (self.offsets.take(), &self.consumer) {
+            consumer.commit(&offsets, CommitMode::Sync).map_err(|error| Broken::Abort(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn abort(&mut self) -> std::result::Result<(), Broken> {
+        self.offsets = None;
+        self.sender.abort()
+    }
+
+    fn renew(&mut self) -> Result<bool> {
+        self.offsets = None;
+        self.sender.renew()
+    }
+
+    fn now(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn leave(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.context().leave();
+            // An event that nobody answered yet would keep the group waiting.
+            while let Some(event) = consumer.context().event() {
+                let answered = match event {
+                    Event::Assigned(_) => consumer.incremental_assign(&TopicPartitionList::new()),
+                    Event::Revoked(partitions) | Event::Lost(partitions) => match self.named(&partitions) {
+                        Ok(list) => consumer.incremental_unassign(&list),
+                        Err(_) => Ok(()),
+                    },
+                    _ => Ok(()),
+                };
+                if let Err(error) = answered {
+                    tracing::debug!(%error, "leaving the group");
+                }
+            }
+            // Dropping it closes it: the group hears at once.
+        }
+    }
+}
+
+fn number(partition: Partition) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: bool) {
+    into.push(message.offset(), message.timestamp().to_millis().unwrap_or(-1), message.key(), message.payload());
+    if headers {
+        let all = message.headers().map(|headers| {
+            headers.iter().map(|header| (header.key.to_string(), header.value.map(<[u8]>::to_vec))).collect()
+        });
+        into.headers.push(all.unwrap_or_default());
+    }
+}
+
+/// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
+fn judge(error: &KafkaError, topic: &str) -> Result<Option<Event>> {
+    let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::AllBrokersDown) => Ok(Some(Event::Reachable(false))),
+        // The worker knows which partition stands where.
+        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset) => Err(Error::failed(format!(
+            "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was made anew ({error})\n\
+             to begin anew from what there is: kolk state reset, or another name"
+        ))),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::FencedInstanceId,
+        ) => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
+        // The worker hears of it by the loss of its partitions.
+        Some(RDKafkaErrorCode::PollExceeded) => Ok(None),
+        _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
+        _ => {
+            tracing::debug!(%error, "librdkafka tries again");
+            Ok(None)
+        }
+    }
+}
+
+/// An answer that can't be had at present; an error where waiting won't help.
+fn later(error: &KafkaError, what: &str) -> Result<()> {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::SaslAuthenticationFailed,
+        ) => Err(Error::failed(format!("kafka: {what}: {error}"))),
+        _ => {
+            tracing::debug!(%error, what, "asking again");
+            Ok(())
+        }
+    }
+}

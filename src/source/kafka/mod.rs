@@ -1,0 +1,16 @@
+//! Kafka by way of librdkafka.
+//!
+//! Lives here: everything that knows a type of rdkafka. [`Client`] is one worker's consumer and producer behind
+//! [`crate::runtime::stream::Broker`]; [`Planned`] is what can be known of the topics before anything starts. Must not live here: when to
+//! commit, what to do after a failure, what state a partition has (`runtime::stream`), and what the bytes of a message mean (`format`).
+
+mod client;
+mod context;
+mod describe;
+mod plan;
+mod producer;
+mod properties;
+
+pub use client::Client;
+pub use plan::{Planned, plan};
+pub use producer::Output;
