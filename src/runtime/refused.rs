@@ -3,13 +3,14 @@
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
+use super::route::Work;
 use crate::record::{Kind, Layout, Reject};
 use crate::sink::DeadLetter;
-use crate::source::Records;
 
-/// The dead letter of a record of `records`, whose first stands at position `first`.
-pub fn dead_letter(reject: &Reject, records: &Records, first: u64, layout: &Layout, files: &[String]) -> DeadLetter {
-    let index = (reject.position - first) as usize;
+/// The dead letter of a record of a piece of work.
+pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[String]) -> DeadLetter {
+    let records = &work.records;
+    let index = (reject.position - work.position) as usize;
     let bad = records.bad.binary_search_by_key(&index, |(index, _)| *index).ok().map(|at| records.bad[at].1);
     let key = (bad != Some("null_key")).then(|| String::from_utf8_lossy(records.key(index)).into_owned());
     let mut record = Map::new();
@@ -26,7 +27,14 @@ pub fn dead_letter(reject: &Reject, records: &Records, first: u64, layout: &Layo
         record.insert(column.name.clone(), value.unwrap_or(Value::Null));
     }
     let origin = records.origins[index];
+    let message = work.messages.as_ref().and_then(|messages| {
+        let at = messages.offsets.binary_search(&i64::try_from(origin.row).ok()?).ok()?;
+        Some((messages.key(at).map(<[u8]>::to_vec), messages.payload(at).map(<[u8]>::to_vec)))
+    });
+    let (message_key, payload) = message.unwrap_or_default();
     DeadLetter {
+        message_key,
+        payload,
         key,
         record: Value::Object(record).to_string(),
         file: files.get(origin.file as usize).cloned(),

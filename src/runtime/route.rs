@@ -3,10 +3,13 @@
 //! A piece of work never crosses a part's cut, so that parts, and with them checkpoints, fall on positions that don't
 //! depend on batch sizes, row groups or the number of workers.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::{concat, take};
 
 use crate::error::Context;
+use crate::format::Messages;
 use crate::source::{Origin, Records};
 use crate::state::partition_of;
 use crate::{Error, Result};
@@ -20,6 +23,8 @@ pub struct Work {
     pub position: u64,
     /// The records.
     pub records: Records,
+    /// On a stream, the messages that they came in.
+    pub messages: Option<Arc<Messages>>,
 }
 
 /// Splits what a source delivers by partition.
@@ -136,7 +141,7 @@ impl Waiting {
             let arrays: Vec<&dyn arrow::array::Array> = pieces.iter().map(AsRef::as_ref).collect();
             records.carried.push(concat(&arrays).map_err(|e| Error::failed(format!("joining carried columns: {e}")))?);
         }
-        Ok(Work { partition, position: self.position - records.len() as u64, records })
+        Ok(Work { partition, position: self.position - records.len() as u64, records, messages: None })
     }
 }
 

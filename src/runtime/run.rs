@@ -70,13 +70,21 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
 
 /// Everything that can still be refused, and the partitions as the last run left them.
 fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
+    let shared = open_sink(plan, chain)?;
+    let lanes = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, shared.store.as_ref()));
+    let lanes = lanes.collect::<Result<_>>()?;
+    Ok((shared, lanes))
+}
+
+/// The sink and the store of a run to files or stdout.
+pub(super) fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
     let pipeline = &plan.pipeline;
     let (Some(sink), Some(to)) = (plan.sink.clone(), &pipeline.sink) else {
         return Err(Error::refused("the pipeline has no sink"));
     };
     let config::DeadLetters::Parquet(letters) = &pipeline.dead_letters.value else {
         return Err(Error::refused(
-            "dead letters of a Parquet source go to a folder: dead_letters: { parquet: { path } }",
+            "beside a Parquet or stdout sink, dead letters go to a folder: dead_letters: { parquet: { path } }",
         ));
     };
     let letters = Folder::open(letters)?;
@@ -92,13 +100,12 @@ fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
             (Output::Parts(parts), Some(store), *part_records)
         }
     };
-    let mut lanes = Vec::new();
-    for number in 0..pipeline.state.partitions {
-        lanes.push(restore(number, chain, store.as_ref())?);
-    }
-    let shared = Shared {
+    Ok(Shared {
         source: plan.layout_of_source().clone(),
-        files: plan.parquet()?.files().map(String::from).collect(),
+        files: match &plan.source {
+            Source::Parquet(source) => source.files().map(String::from).collect(),
+            Source::Kafka(_) => pipeline.source.kafka().map(|kafka| kafka.topic.value.clone()).into_iter().collect(),
+        },
         sink,
         output,
         dead_letters,
@@ -110,8 +117,7 @@ fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
         on_error: pipeline.on.error,
         metrics: plan.metrics.clone(),
         done: AtomicU64::new(0),
-    };
-    Ok((shared, lanes))
+    })
 }
 
 /// Takes up the state there is, or begins with none; refuses what would write output twice or leave gaps.
@@ -142,7 +148,7 @@ pub(super) fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Opt
         .transpose()
 }
 
-fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<Lane> {
+pub(super) fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<Lane> {
     let mut partition = Partition::new(number, chain);
     let Some((store, manifest)) = store.and_then(|store| store.recover(number).transpose().map(|m| (store, m))) else {
         return Ok(Lane::new(partition, None, None, BTreeMap::new()));
@@ -173,6 +179,10 @@ pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
         Source::Kafka(source) => {
             partitions = source.partitions;
             let kafka = pipeline.source.kafka();
+            // Beside a Kafka sink, the store of checkpoints knows it and has more to say.
+            if !matches!(pipeline.sink.as_deref(), Some(config::Sink::Kafka(_))) {
+                add("topic id", source.topic_id.clone());
+            }
             add(
                 "source",
                 format!(

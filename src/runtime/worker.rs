@@ -70,6 +70,8 @@ pub struct Lane {
     output: Option<sink::PartWriter>,
     refused: Option<sink::DeadLetters>,
     parts: Vec<Part>,
+    /// Position at which the open parts begin.
+    part_start: u64,
     since: u64,
     committed: Instant,
     /// Keys and bytes as the gauges show them.
@@ -84,6 +86,7 @@ impl Lane {
         origin: Option<Origin>,
         counters: BTreeMap<String, u64>,
     ) -> Self {
+        let part_start = partition.position;
         Lane {
             partition,
             manifest,
@@ -92,6 +95,7 @@ impl Lane {
             output: None,
             refused: None,
             parts: Vec::new(),
+            part_start,
             since: 0,
             committed: Instant::now(),
             shown: (0, 0),
@@ -130,6 +134,23 @@ impl Lane {
         self.commit(shared, true)
     }
 
+    /// Commits what there is, wherever a stream stands.
+    pub fn save(&mut self, shared: &Shared) -> Result<()> {
+        if self.since == 0 {
+            return Ok(());
+        }
+        self.cut(shared)?;
+        self.commit(shared, false)
+    }
+
+    /// Commits where a stream begins.
+    pub fn begin(&mut self, shared: &Shared) -> Result<()> {
+        if shared.store.is_none() {
+            return Ok(());
+        }
+        self.commit(shared, false)
+    }
+
     fn count(&mut self, name: &str, by: u64) {
         match self.counters.get_mut(name) {
             Some(count) => *count += by,
@@ -137,11 +158,6 @@ impl Lane {
                 self.counters.insert(name.to_string(), by);
             }
         }
-    }
-
-    /// Position at which the part begins that the records before `self.partition.position` belong to.
-    fn part_start(&self, shared: &Shared) -> u64 {
-        self.partition.position.saturating_sub(1) / shared.part_records * shared.part_records
     }
 
     fn write(&mut self, batch: &Batch, shared: &Shared) -> Result<()> {
@@ -155,10 +171,9 @@ impl Lane {
         }
         self.count("rows", rows.num_rows() as u64);
         shared.metrics.records_out.inc_by(rows.num_rows() as u64);
-        let start = self.part_start(shared);
         match &shared.output {
             Output::Parts(parts) => {
-                self.output.get_or_insert_with(|| parts.begin(self.partition.number, start)).write(rows)
+                self.output.get_or_insert_with(|| parts.begin(self.partition.number, self.part_start)).write(rows)
             }
             Output::Lines(lines) => lines.write(&rows),
         }
@@ -181,10 +196,11 @@ impl Lane {
             }
             self.count(&format!("dead_letters.{}", reject.reason), 1);
             shared.metrics.dead_letters(reject.reason, 1);
-            let letter = dead_letter(reject, &work.records, work.position, &shared.source, &shared.files);
-            let start = self.part_start(shared);
+            let letter = dead_letter(reject, work, &shared.source, &shared.files);
             self.refused
-                .get_or_insert_with(|| sink::DeadLetters::begin(&shared.dead_letters, self.partition.number, start))
+                .get_or_insert_with(|| {
+                    sink::DeadLetters::begin(&shared.dead_letters, self.partition.number, self.part_start)
+                })
                 .push(letter)?;
         }
         Ok(())
@@ -198,6 +214,7 @@ impl Lane {
         if let Some(part) = self.refused.take() {
             self.parts.extend(part.finish()?);
         }
+        self.part_start = self.partition.position;
         self.show_state(shared);
         Ok(())
     }

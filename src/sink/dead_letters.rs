@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::{PartWriter, Parts};
@@ -22,6 +22,8 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("partition", DataType::Int32, false),
         Field::new("position", DataType::Int64, false),
         Field::new("reason", DataType::Utf8, false),
+        Field::new("message_key", DataType::Binary, true),
+        Field::new("payload", DataType::Binary, true),
     ]))
 });
 
@@ -32,14 +34,18 @@ pub struct DeadLetter {
     pub key: Option<String>,
     /// The record as JSON.
     pub record: String,
-    /// The file it is from.
+    /// The file or topic it is from.
     pub file: Option<String>,
-    /// Its row there, from 0.
+    /// Its row or offset there, from 0.
     pub row: Option<u64>,
     /// Its position in its partition.
     pub position: u64,
     /// Why: one of few words.
     pub reason: &'static str,
+    /// The key of the message it came in, as it was.
+    pub message_key: Option<Vec<u8>>,
+    /// The message's payload, as it was.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// The dead letters of one part of a partition.
@@ -89,6 +95,8 @@ impl DeadLetters {
             Arc::new(letters.iter().map(|_| Some(partition)).collect::<Int32Array>()),
             Arc::new(letters.iter().map(|letter| Some(signed(letter.position))).collect::<Int64Array>()),
             text(|letter| Some(letter.reason)),
+            Arc::new(letters.iter().map(|letter| letter.message_key.as_deref()).collect::<BinaryArray>()),
+            Arc::new(letters.iter().map(|letter| letter.payload.as_deref()).collect::<BinaryArray>()),
         ];
         let rows = RecordBatch::try_new(SCHEMA.clone(), columns).or_failed(|| "cannot form dead letters".into())?;
         self.writer.write(rows)

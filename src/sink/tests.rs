@@ -224,14 +224,25 @@ fn dead_letters_tell_where_from_and_why() {
     for position in 100..3000 {
         let key = (position % 2 == 0).then(|| format!("k{position}"));
         let (record, file) = (format!("{{\"v\":{position}}}"), Some("a.parquet".to_string()));
-        letters.push(DeadLetter { key, record, file, row: Some(position), position, reason: "late" }).unwrap();
+        letters
+            .push(DeadLetter {
+                key,
+                record,
+                file,
+                row: Some(position),
+                position,
+                reason: "late",
+                message_key: None,
+                payload: None,
+            })
+            .unwrap();
     }
     let part = letters.finish().unwrap().unwrap();
     assert_eq!((part.name.as_str(), part.rows), ("dead-p-00001-000000000100.parquet", 2900));
     let back = file(folder.get(&part.staged).unwrap().unwrap());
     let back = arrow::compute::concat_batches(&back[0].schema(), &back).unwrap();
     let names: Vec<String> = back.schema().fields().iter().map(|field| field.name().clone()).collect();
-    assert_eq!(names, ["key", "record", "file", "row", "partition", "position", "reason"]);
+    assert_eq!(names, ["key", "record", "file", "row", "partition", "position", "reason", "message_key", "payload"]);
     assert!(back.column(0).is_null(1));
     assert_eq!(back.column(0).as_string::<i32>().value(0), "k100");
     assert_eq!(back.column(6).as_string::<i32>().value(2899), "late");

@@ -20,11 +20,23 @@ pub use keys::{Keys, murmur2, partition_of};
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
 pub use store::{Store, unique_name};
 pub struct Log;
-impl Log { pub fn open(_: &crate::config::Location, _: &str, _: &str, _: &Fingerprint) -> crate::Result<Log> { Ok(Log) } }
+impl Log {
+    pub fn open(_: &crate::config::Location, _: &str, _: &str, _: &Fingerprint) -> crate::Result<Log> {
+        Ok(Log)
+    }
+}
 impl crate::runtime::stream::Checkpoints for Log {
-    fn find(&mut self, _: u32, _: Mark) -> crate::Result<crate::runtime::stream::Found> { Ok(Default::default()) }
-    fn load(&mut self, _: u32, _: Mark) -> crate::Result<Checkpoint> { Ok(Default::default()) }
-    fn write(&mut self, _: u32, _: Checkpoint) -> crate::Result<()> { Ok(()) }
-    fn written(&mut self, _: std::time::Duration) -> crate::Result<Vec<(u32, Mark)>> { Ok(vec![]) }
+    fn find(&mut self, _: u32, _: Mark) -> crate::Result<crate::runtime::stream::Found> {
+        Ok(Default::default())
+    }
+    fn load(&mut self, _: u32, _: Mark) -> crate::Result<Checkpoint> {
+        Ok(Default::default())
+    }
+    fn write(&mut self, _: u32, _: Checkpoint) -> crate::Result<()> {
+        Ok(())
+    }
+    fn written(&mut self, _: std::time::Duration) -> crate::Result<Vec<(u32, Mark)>> {
+        Ok(vec![])
+    }
     fn release(&mut self, _: u32) {}
 }

@@ -79,7 +79,16 @@ impl Process {
             for position in first..end {
                 if position % 50 == 7 {
                     let (record, reason) = (format!("{{\"n\":{position}}}"), "test");
-                    letters.push(DeadLetter { key: None, record, file: None, row: None, position, reason })?;
+                    letters.push(DeadLetter {
+                        key: None,
+                        record,
+                        file: None,
+                        row: None,
+                        position,
+                        reason,
+                        message_key: None,
+                        payload: None,
+                    })?;
                     continue;
                 }
                 self.state.words[0] += position;

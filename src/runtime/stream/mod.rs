@@ -10,7 +10,10 @@ mod checkpoints;
 mod commit;
 #[cfg(test)]
 mod faults;
+mod filing;
 mod lane;
+#[cfg(test)]
+mod live_tests;
 mod outbox;
 mod processing;
 mod restore;

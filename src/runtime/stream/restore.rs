@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::commit::Commit;
 use super::lane::Lane;
 use super::worker::{Failed, Producer, SHORT, Worker};
-use super::{Broker, Checkpoints, Committed, Partition};
+use super::{Broker, Checkpoints, Committed, Partition, Range};
 use crate::config::{Moment, Start};
 use crate::state::{Checkpoint, Mark};
 use crate::{Error, Result};
@@ -239,15 +239,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             return Ok(Restored::Start(committed.offset));
         }
         let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(Restored::Later) };
-        let offset = match self.settings.start {
-            Start::Earliest => Some(range.start),
-            Start::Latest => Some(range.end),
-            Start::At(Moment::Instant(at)) => self
-                .broker
-                .offset_at(partition, at.timestamp_millis(), SHORT)?
-                .map(|offset| offset.clamp(range.start, range.end)),
-            Start::At(Moment::Step(offset)) => Some(offset.clamp(range.start, range.end)),
-        };
+        let offset = start_of(&mut self.broker, partition, self.settings.start, range)?;
         Ok(offset.map_or(Restored::Later, Restored::Start))
     }
 
@@ -264,7 +256,24 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 }
 
-fn refused(partition: Partition, what: String) -> Error {
+/// Where a partition that was never read begins; `None`: the broker can't answer at present.
+pub(super) fn start_of(
+    broker: &mut impl Broker,
+    partition: Partition,
+    start: Start,
+    range: Range,
+) -> Result<Option<i64>> {
+    Ok(match start {
+        Start::Earliest => Some(range.start),
+        Start::Latest => Some(range.end),
+        Start::At(Moment::Instant(at)) => broker
+            .offset_at(partition, at.timestamp_millis(), SHORT)?
+            .map(|offset| offset.clamp(range.start, range.end)),
+        Start::At(Moment::Step(offset)) => Some(offset.clamp(range.start, range.end)),
+    })
+}
+
+pub(super) fn refused(partition: Partition, what: String) -> Error {
     Error::refused(format!(
         "partition {partition}: {what}\n\
          to begin anew from what the topic holds: kolk state reset (and a new output topic, or its records come twice)\n\

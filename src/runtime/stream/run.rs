@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::filing::{Filing, whole_messages};
 use super::{Processing, Settings, Worker};
-use crate::config::{DeadLetters, Delivery, Headers, KafkaSource, Pipeline, Sink};
+use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::runtime::plan::{Plan, label};
-use crate::runtime::run::{Finished, fingerprint, joined, moment};
+use crate::runtime::run::{Finished, fingerprint, joined, moment, open_sink};
 use crate::source::kafka::{Client, Output, Planned};
 use crate::state::Log;
 use crate::{Error, Result, format};
@@ -44,28 +45,17 @@ pub fn run(plan: &Plan, source: &Planned, stop: &Stop, progress: &dyn Fn(u64)) -
     let pipeline = &plan.pipeline;
     let kafka = pipeline.source.kafka().ok_or_else(|| Error::failed("the source isn't Kafka: a bug of kolk"))?;
     source.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let output = output(pipeline, kafka, source)?;
-    let encoder = encoder(plan, &output)?;
     let workers = pipeline.runtime.workers.min(source.partitions as usize).max(1);
-    let mut parts = Vec::new();
-    for number in 0..workers {
-        let processing = processing(plan, source, kafka, &output, &encoder)?;
-        let fingerprint = fingerprint(plan, &processing.chain);
-        let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
-        parts.push((number, processing, log));
-    }
     // A worker that ends takes the others with it: half a pipeline would look like a slow one.
     let ended = Stop::default();
+    let asked = || stop.asked() || ended.asked();
+    let members = members(plan, source, kafka, workers)?;
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
-        let handles: Vec<_> = parts
+        let handles: Vec<_> = members
             .into_iter()
-            .map(|(number, processing, log)| {
-                let (output, ended, settings) = (output.clone(), ended.clone(), settings(pipeline, kafka));
-                scope.spawn(move || {
-                    let headers = processing.headers || output.dead_letters.is_some();
-                    let result = Client::new(kafka, output, number, headers).and_then(|client| {
-                        Worker::new(client, log, processing, settings).run(&|| stop.asked() || ended.asked())
-                    });
+            .map(|member| {
+                scope.spawn(|| {
+                    let result = member(&asked);
                     if result.is_err() {
                         ended.ask();
                     }
@@ -89,11 +79,71 @@ pub fn run(plan: &Plan, source: &Planned, stop: &Stop, progress: &dyn Fn(u64)) -
     })
 }
 
-/// Where and how a pipeline sends.
-fn output(pipeline: &Pipeline, kafka: &KafkaSource, source: &Planned) -> Result<Output> {
+/// One worker, ready to be put on its thread; told how to find out that it shall stop.
+type Member<'a> = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'a>;
+
+fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers: usize) -> Result<Vec<Member<'a>>> {
+    let pipeline = &plan.pipeline;
+    let settings = settings(pipeline, kafka);
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else {
-        return Err(Error::refused("a Kafka source is written to Kafka: sink: { kafka: { topic } }"));
+        return filing(plan, source, kafka, workers, &settings);
     };
+    let output = output(pipeline, kafka, sink, source);
+    let encoder = encoder(plan, &output)?;
+    let headers = output.sink.headers == Headers::All || output.dead_letters.is_some();
+    (0..workers)
+        .map(|number| {
+            let processing = processing(plan, source, kafka, &output, &encoder)?;
+            let fingerprint = fingerprint(plan, &processing.chain);
+            let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
+            let (output, settings) = (Some(output.clone()), settings.clone());
+            let member = move |stop: &dyn Fn() -> bool| {
+                let client = Client::new(kafka, output, number, headers)?;
+                Worker::new(client, log, processing, settings).run(stop)
+            };
+            Ok(Box::new(member) as Member<'a>)
+        })
+        .collect()
+}
+
+/// Workers that write files, or to stdout.
+fn filing<'a>(
+    plan: &'a Plan,
+    source: &Planned,
+    kafka: &'a KafkaSource,
+    workers: usize,
+    settings: &Settings,
+) -> Result<Vec<Member<'a>>> {
+    let cells = match &plan.pipeline.record.key {
+        Key::Melted(columns) => columns.len(),
+        _ => 1,
+    };
+    let mut chain = Some(plan.chain()?);
+    let mut shared = match &chain {
+        Some(chain) => open_sink(plan, chain)?,
+        None => return Err(Error::failed("no chain: a bug of kolk")),
+    };
+    shared.part_records = whole_messages(shared.part_records, cells)?;
+    let shared = Arc::new(shared);
+    (0..workers)
+        .map(|number| {
+            let chain = match chain.take() {
+                Some(chain) => chain,
+                None => plan.chain()?,
+            };
+            let (decoder, shared, settings) = (source.decoder.decoder()?, shared.clone(), settings.clone());
+            let tombstone = plan.pipeline.on.tombstone;
+            let member = move |stop: &dyn Fn() -> bool| {
+                let client = Client::new(kafka, None, number, false)?;
+                Filing::new(client, decoder, chain, shared, &settings, tombstone).run(stop)
+            };
+            Ok(Box::new(member) as Member<'a>)
+        })
+        .collect()
+}
+
+/// Where and how a pipeline sends.
+fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &Planned) -> Output {
     // Stable where the process has a name; else no other process ever has it.
     let instance = match &pipeline.runtime.instance {
         Some(instance) => instance.value.clone(),
@@ -103,13 +153,13 @@ fn output(pipeline: &Pipeline, kafka: &KafkaSource, source: &Planned) -> Result<
         DeadLetters::Kafka(topic) => Some(topic.value.clone()),
         DeadLetters::Parquet(_) => None,
     };
-    Ok(Output {
-        sink: sink.as_ref().clone(),
+    Output {
+        sink: sink.clone(),
         dead_letters,
         delivery: pipeline.runtime.delivery.value,
         id: format!("{}-{}-{instance}", pipeline.name.value, kafka.group.value),
         longest: source.longest,
-    })
+    }
 }
 
 fn encoder(plan: &Plan, output: &Output) -> Result<PlannedEncoder> {

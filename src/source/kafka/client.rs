@@ -23,7 +23,8 @@ const LONG: Duration = Duration::from_secs(5);
 /// See the module.
 pub struct Client {
     consumer: Option<BaseConsumer<Group>>,
-    sender: Sender,
+    /// None where nothing is sent.
+    sender: Option<Sender>,
     topic: String,
     headers: bool,
     /// What was polled and is of another partition than what went before.
@@ -41,15 +42,15 @@ impl Client {
     ///
     /// # Errors
     /// Refused: properties that librdkafka doesn't take.
-    pub fn new(source: &KafkaSource, output: Output, worker: usize, headers: bool) -> Result<Client> {
-        let delivery: Delivery = output.delivery;
+    pub fn new(source: &KafkaSource, output: Option<Output>, worker: usize, headers: bool) -> Result<Client> {
+        let delivery = output.as_ref().map_or(Delivery::ExactlyOnce, |output| output.delivery);
         let config = properties::consumer(source, delivery, worker);
         let consumer: BaseConsumer<Group> =
             config.create_with_context(Group::default()).map_err(properties::refused)?;
         consumer.subscribe(&[source.topic.as_str()]).map_err(properties::refused)?;
         Ok(Client {
             consumer: Some(consumer),
-            sender: Sender::new(output, worker),
+            sender: output.map(|output| Sender::new(output, worker)),
             topic: source.topic.value.clone(),
             headers,
             stash: None,
@@ -76,6 +77,10 @@ impl Client {
         self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))
     }
 
+    fn sender(&mut self) -> std::result::Result<&mut Sender, Broken> {
+        self.sender.as_mut().ok_or_else(|| Broken::Renew("nothing is sent from here: a bug of kolk".into()))
+    }
+
     /// What was gathered before a partition was taken away or read from elsewhere is not to be delivered any more.
     fn forget(&mut self, partition: Partition) {
         if self.stash.as_ref().is_some_and(|(of, _)| *of == partition) {
@@ -87,7 +92,9 @@ impl Client {
 
 impl Broker for Client {
     fn poll(&mut self, timeout: Duration, most: usize, into: &mut Messages) -> Result<Event> {
-        self.sender.poll();
+        if let Some(sender) = &self.sender {
+            sender.poll();
+        }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
         if let Some(event) = consumer.context().event() {
             return Ok(event);
@@ -213,11 +220,11 @@ impl Broker for Client {
 
     fn begin(&mut self) -> std::result::Result<(), Broken> {
         let member = self.consumer.as_ref().and_then(Consumer::group_metadata);
-        self.sender.begin(member)
+        self.sender()?.begin(member)
     }
 
     fn send(&mut self, message: Outgoing<'_>) -> std::result::Result<(), Unsendable> {
-        self.sender.send(message)
+        self.sender().map_err(Unsendable::Transaction)?.send(message)
     }
 
     fn send_offsets(&mut self, offsets: &[(Partition, i64, String)]) -> std::result::Result<(), Broken> {
@@ -227,13 +234,14 @@ impl Broker for Client {
             list.set_partition_offset(&self.topic, number(*partition), Offset::Offset(*offset))
                 .map_err(|error| Broken::Abort(error.to_string()))?;
         }
-        self.sender.send_offsets(&list)?;
-        self.offsets = (!self.sender.transactional()).then_some(list);
+        let sender = self.sender()?;
+        sender.send_offsets(&list)?;
+        self.offsets = (!sender.transactional()).then_some(list);
         Ok(())
     }
 
     fn commit(&mut self) -> std::result::Result<(), Broken> {
-        self.sender.commit()?;
+        self.sender()?.commit()?;
         if let (Some(offsets), Some(consumer)) = (self.offsets.take(), &self.consumer) {
             consumer.commit(&offsets, CommitMode::Sync).map_err(|error| Broken::Abort(error.to_string()))?;
         }
@@ -242,12 +250,12 @@ impl Broker for Client {
 
     fn abort(&mut self) -> std::result::Result<(), Broken> {
         self.offsets = None;
-        self.sender.abort()
+        self.sender()?.abort()
     }
 
     fn renew(&mut self) -> Result<bool> {
         self.offsets = None;
-        self.sender.renew()
+        self.sender.as_mut().map_or(Ok(true), Sender::renew)
     }
 
     fn now(&self) -> i64 {

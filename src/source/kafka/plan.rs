@@ -145,7 +145,8 @@ impl Asker {
     fn configs(&self, name: &str) -> BTreeMap<String, String> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let asked = block_on(self.client.describe_configs(&[ResourceSpecifier::Topic(name)], &options));
-        let resource = asked.ok().and_then(Result::ok).and_then(|resources| resources.into_iter().next()).and_then(Result::ok);
+        let resource =
+            asked.ok().and_then(Result::ok).and_then(|resources| resources.into_iter().next()).and_then(Result::ok);
         let entries = resource.map(|resource| resource.entries).unwrap_or_default();
         entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
     }

@@ -1,0 +1,264 @@
+//! Kafka to Parquet or stdout: no transaction, the manifest of a partition is its commit.
+//!
+//! Parts become visible with the manifest that names them, together with the state as of the same record; what was done
+//! behind it is invisible and is simply done again. The group only deals out partitions: its offsets are written for
+//! those who watch the lag, and never read. Nothing has to be replayed, so decisions of clock and registry need no record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::new_null_array;
+
+use super::restore::{refused, start_of};
+use super::worker::SHORT;
+use super::{Broker, Event, Partition, Settings};
+use crate::config::{OnTombstone, Start};
+use crate::format::{Decided, DecodeError, Decoder, Messages};
+use crate::record::{Kind, Layout};
+use crate::runtime::engine::Chain;
+use crate::runtime::route::Work;
+use crate::runtime::run::restore;
+use crate::runtime::worker::{Lane, Shared};
+use crate::source::{Origin, Records};
+use crate::{Error, Result};
+
+/// How long a poll waits.
+const WAIT: Duration = Duration::from_millis(100);
+/// Before a registry that doesn't answer is asked again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// One member of the group with its partitions.
+pub(super) struct Filing<B> {
+    pub broker: B,
+    pub decoder: Box<dyn Decoder>,
+    pub chain: Chain,
+    pub shared: Arc<Shared>,
+    pub start: Start,
+    pub tombstone: OnTombstone,
+    pub batch: usize,
+    pub checkpoint_every: Duration,
+    lanes: BTreeMap<Partition, Filed>,
+    opening: Vec<Partition>,
+}
+
+struct Filed {
+    lane: Lane,
+    saved: Instant,
+    stalled: Option<Instant>,
+}
+
+impl<B: Broker> Filing<B> {
+    pub fn new(
+        broker: B,
+        decoder: Box<dyn Decoder>,
+        chain: Chain,
+        shared: Arc<Shared>,
+        settings: &Settings,
+        tombstone: OnTombstone,
+    ) -> Self {
+        let Settings { start, batch, checkpoint_every, .. } = *settings;
+        let (lanes, opening) = (BTreeMap::new(), Vec::new());
+        Filing { broker, decoder, chain, shared, start, tombstone, batch, checkpoint_every, lanes, opening }
+    }
+
+    /// Runs until `stop` says so: then it commits what it has and leaves.
+    ///
+    /// # Errors
+    /// Refused: state that can't be gone on with. Failed: what can't be waited out.
+    pub fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let ended = loop {
+            if stop() {
+                break self.save(None);
+            }
+            if let Err(error) = self.step() {
+                break Err(error);
+            }
+        };
+        self.lanes.clear();
+        self.broker.leave();
+        ended
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let mut messages = Messages::default();
+        let wait = if self.opening.is_empty() { WAIT } else { Duration::from_millis(10) };
+        match self.broker.poll(wait, self.batch, &mut messages)? {
+            Event::Nothing | Event::End(..) => {}
+            Event::Reachable(reachable) => self.shared.metrics.stream.reachable(reachable),
+            Event::Messages(partition) => self.take(partition, Arc::new(messages))?,
+            Event::Assigned(partitions) => {
+                self.opening = partitions;
+                if self.opening.is_empty() {
+                    self.broker.assign(&[])?;
+                }
+            }
+            Event::Revoked(partitions) => {
+                self.save(Some(&partitions))?;
+                self.give_up(&partitions)?;
+            }
+            Event::Lost(partitions) => {
+                self.shared.metrics.stream.lost();
+                self.give_up(&partitions)?;
+            }
+            Event::OutOfRange(partition) => {
+                return Err(refused(
+                    partition,
+                    "the next record is no longer in the topic: retention has removed it".into(),
+                ));
+            }
+        }
+        self.open()?;
+        self.wake()?;
+        let due: Vec<Partition> = self
+            .lanes
+            .iter()
+            .filter(|(_, filed)| filed.saved.elapsed() >= self.checkpoint_every)
+            .map(|(partition, _)| *partition)
+            .collect();
+        if due.is_empty() { Ok(()) } else { self.save(Some(&due)) }
+    }
+
+    fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
+        for partition in partitions {
+            self.lanes.remove(partition);
+        }
+        self.opening.retain(|partition| !partitions.contains(partition));
+        self.broker.unassign(partitions)
+    }
+
+    /// Commits partitions, all of them without a list.
+    fn save(&mut self, only: Option<&[Partition]>) -> Result<()> {
+        for (partition, filed) in &mut self.lanes {
+            if only.is_none_or(|only| only.contains(partition)) {
+                filed.saved = Instant::now();
+                filed.lane.save(&self.shared)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<()> {
+        if self.opening.is_empty() {
+            return Ok(());
+        }
+        let mut at = Vec::new();
+        let mut lanes = Vec::new();
+        for partition in self.opening.clone() {
+            let mut lane = restore(partition, &self.chain, self.shared.store.as_ref())?;
+            let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(()) };
+            let offset = match lane.origin {
+                Some(origin) => origin.row as i64 + 1,
+                None if lane.manifest.is_some() => range.start,
+                None => {
+                    let Some(start) = start_of(&mut self.broker, partition, self.start, range)? else { return Ok(()) };
+                    if start > 0 {
+                        lane.origin = Some(Origin { file: 0, row: start as u64 - 1 });
+                    }
+                    // From now on it is known where it began.
+                    lane.begin(&self.shared)?;
+                    start
+                }
+            };
+            if range.start > offset || range.end < offset {
+                return Err(refused(
+                    partition,
+                    format!("the state ends at offset {offset}, the topic holds {} to {}", range.start, range.end),
+                ));
+            }
+            tracing::info!(partition, from = offset, keys = lane.partition.keys.len(), "partition opened");
+            at.push((partition, offset));
+            lanes.push((partition, Filed { lane, saved: Instant::now(), stalled: None }));
+        }
+        self.opening.clear();
+        self.broker.assign(&at)?;
+        self.lanes.extend(lanes);
+        Ok(())
+    }
+
+    fn wake(&mut self) -> Result<()> {
+        for (partition, filed) in &mut self.lanes {
+            if filed.stalled.is_some_and(|until| until <= Instant::now()) {
+                filed.stalled = None;
+                self.broker.pause(&[*partition], false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes messages in pieces that don't cross the cut of a part.
+    fn take(&mut self, partition: Partition, messages: Arc<Messages>) -> Result<()> {
+        let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) else { return Ok(()) };
+        let part = self.shared.part_records;
+        let mut at = 0;
+        while at < messages.len() {
+            let position = filed.lane.partition.position;
+            let room = usize::try_from(part - position % part).unwrap_or(usize::MAX);
+            if messages.payload(at).is_none() {
+                match (self.tombstone, self.decoder.key_of(&messages, at)) {
+                    (OnTombstone::Reset, Some(key)) => filed.lane.partition.reset(&key),
+                    (OnTombstone::Skip, _) => {}
+                    (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
+                        let records = refused_record("tombstone", messages.offsets[at], &self.shared.source);
+                        let work = Work { partition, position, records, messages: Some(messages.clone()) };
+                        filed.lane.take(&work, &mut self.chain, &self.shared)?;
+                    }
+                }
+                filed.lane.origin = Some(Origin { file: 0, row: messages.offsets[at] as u64 });
+                at += 1;
+                continue;
+            }
+            let mut end = at + 1;
+            while end < messages.len() && end - at < room && messages.payload(end).is_some() {
+                end += 1;
+            }
+            match self.decoder.decode(&messages, at..end, &mut Decided::default()) {
+                Ok(decoded) => {
+                    let work = Work { partition, position, records: decoded.records, messages: Some(messages.clone()) };
+                    filed.lane.take(&work, &mut self.chain, &self.shared)?;
+                }
+                Err(DecodeError::Unavailable(why)) => {
+                    let offset = messages.offsets[at];
+                    tracing::warn!(partition, offset, why, "waiting before it is tried again");
+                    filed.stalled = Some(Instant::now() + AGAIN);
+                    self.broker.pause(&[partition], true)?;
+                    return self.broker.seek(partition, offset);
+                }
+                Err(DecodeError::Failed(error)) => return Err(error),
+            }
+            at = end;
+        }
+        Ok(())
+    }
+}
+
+/// A message that is no record, as one that can't be taken.
+fn refused_record(reason: &'static str, offset: i64, layout: &Layout) -> Records {
+    let mut records = Records {
+        hashes: vec![0],
+        key_ends: vec![0],
+        times: vec![0],
+        origins: vec![Origin { file: 0, row: offset as u64 }],
+        bad: vec![(0, reason)],
+        ..Records::default()
+    };
+    for column in &layout.columns {
+        match &column.kind {
+            Kind::Carried(data_type) => records.carried.push(new_null_array(data_type, 1)),
+            _ => records.values.push(vec![f64::NAN]),
+        }
+    }
+    records
+}
+
+/// Records of a part, so that no message of several records is cut in two.
+///
+/// # Errors
+/// More than can be counted.
+pub(super) fn whole_messages(part_records: u64, columns: usize) -> Result<u64> {
+    let columns = columns.max(1) as u64;
+    part_records
+        .checked_add(columns - 1)
+        .map(|records| records / columns * columns)
+        .ok_or_else(|| Error::refused("sink.parquet.part_records is too large"))
+}
