@@ -9,7 +9,7 @@
 mod stream;
 mod table;
 
-pub use stream::Stream;
+pub use stream::{Position, Stream};
 pub use table::Row;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,7 @@
 //! What a run on Kafka can say about itself.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
@@ -20,8 +22,7 @@ pub struct Stream {
     pub mismatches: IntCounter,
     /// Partitions whose restore ended, by how long it took.
     pub restore_seconds: Histogram,
-    /// Partitions that this process owns.
-    pub partitions: IntGauge,
+    partitions: IntGauge,
     /// Age of the oldest open transaction, in seconds.
     pub open_transaction: prometheus::Gauge,
     transactions: IntCounterVec,
@@ -31,6 +32,16 @@ pub struct Stream {
     lag: IntGaugeVec,
     lag_stable: IntGaugeVec,
     lag_seconds: GaugeVec,
+    positions: Mutex<BTreeMap<u32, Position>>,
+}
+
+/// How far a partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The committed offset.
+    pub committed: i64,
+    /// Timestamp of the newest message that was taken, milliseconds; `None`: nothing is left to be taken.
+    pub newest: Option<i64>,
 }
 
 impl Stream {
@@ -71,6 +82,7 @@ impl Stream {
                 "Seconds from a partition's assignment to its first new message.",
                 &RESTORE_BUCKETS,
             )?,
+            positions: Mutex::default(),
         })
     }
 
@@ -109,8 +121,23 @@ impl Stream {
         self.lag_seconds.with_label_values(&partition).set(age.map_or(0.0, |age| age.max(0) as f64 / 1000.0));
     }
 
+    /// A partition is this process', and how far it is.
+    pub fn position(&self, partition: u32, position: Position) {
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.insert(partition, position);
+        self.partitions.set(positions.len() as i64);
+    }
+
+    /// All partitions of this process.
+    pub fn positions(&self) -> BTreeMap<u32, Position> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A partition is no longer this process'.
     pub fn gone(&self, partition: u32) {
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.remove(&partition);
+        self.partitions.set(positions.len() as i64);
         let partition = [partition.to_string()];
         // They aren't there where the partition was never told of.
         let _ = self.lag.remove_label_values(&partition);

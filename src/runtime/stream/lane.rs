@@ -9,6 +9,7 @@ use super::processing::Processing;
 use super::{Partition, Topic};
 use crate::config::OnTombstone;
 use crate::format::{Decided, DecodeError, Decoded, Messages};
+use crate::metrics::Metrics;
 use crate::record::Batch;
 use crate::runtime::engine;
 use crate::state::{Checkpoint, Mark};
@@ -38,6 +39,12 @@ pub struct Lane {
     pub checkpointed: i64,
     /// Whether a checkpoint is being written.
     pub writing: bool,
+    /// Timestamp of the newest message.
+    pub newest: i64,
+    /// Keys and bytes as the gauges show them.
+    pub shown: (i64, i64),
+    /// When it was given to this worker, until it has caught up.
+    pub opened: Option<i64>,
     /// Whether nothing is left to be read at present.
     pub at_end: bool,
     /// When the last message came, by the broker's clock.
@@ -87,6 +94,9 @@ impl Lane {
             since: 0,
             checkpointed: now,
             writing: false,
+            newest: 0,
+            shown: (0, 0),
+            opened: Some(now),
             at_end: false,
             heard: now,
             advanced: None,
@@ -110,6 +120,13 @@ impl Lane {
             lane.agree(&committed)?;
         }
         Ok(lane)
+    }
+
+    /// Adds what changed since the last time to the gauges, which are those of all partitions.
+    pub fn show(&mut self, metrics: &Metrics, now: (i64, i64)) {
+        metrics.state_keys.add(now.0 - self.shown.0);
+        metrics.state_bytes.add(now.1 - self.shown.1);
+        self.shown = now;
     }
 
     /// Whether anything happened since the last commit.
@@ -218,6 +235,7 @@ impl Lane {
             mark.hash = hashed(mark.hash, messages.offsets[index], messages.key(index), messages.payload(index));
         }
         mark.offset = messages.offsets[range.end - 1] + 1;
+        self.newest = messages.timestamps[range.end - 1];
         self.now.position = self.state.position;
         self.since += range.len() as u64;
         self.advanced = None;

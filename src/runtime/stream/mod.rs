@@ -20,6 +20,7 @@ mod restore;
 mod run;
 #[cfg(test)]
 mod spoil;
+mod transaction;
 mod worker;
 
 pub use broker::*;

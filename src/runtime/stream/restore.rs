@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::commit::Commit;
 use super::lane::Lane;
-use super::worker::{Failed, Producer, SHORT, Worker};
+use super::transaction::Failed;
+use super::worker::{Producer, SHORT, Worker};
 use super::{Broker, Checkpoints, Committed, Partition, Range};
 use crate::config::{Moment, Start};
 use crate::state::{Checkpoint, Mark};

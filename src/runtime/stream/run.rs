@@ -63,11 +63,15 @@ pub fn run(plan: &Plan, source: &Planned, stop: &Stop, progress: &dyn Fn(u64)) -
                 })
             })
             .collect();
+        let watcher = scope.spawn(|| crate::source::kafka::watch(kafka, &plan.metrics, &asked));
         while handles.iter().any(|handle| !handle.is_finished()) {
             progress(plan.metrics.records_in.get());
             std::thread::sleep(Duration::from_millis(50));
         }
-        handles.into_iter().map(|handle| joined(handle.join())).collect()
+        let mut results: Vec<Result<()>> = handles.into_iter().map(|handle| joined(handle.join())).collect();
+        ended.ask();
+        results.push(joined(watcher.join()));
+        results
     });
     results.into_iter().collect::<Result<()>>()?;
     Ok(Finished {

@@ -7,10 +7,12 @@
 mod client;
 mod context;
 mod describe;
+mod monitor;
 mod plan;
 mod producer;
 mod properties;
 
 pub use client::Client;
+pub use monitor::watch;
 pub use plan::{Planned, plan};
 pub use producer::Output;
