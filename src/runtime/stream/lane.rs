@@ -12,6 +12,7 @@ use crate::format::{Decided, DecodeError, Decoded, Messages};
 use crate::metrics::Metrics;
 use crate::record::Batch;
 use crate::runtime::engine;
+use crate::sink::{DeadLetter, DeadLetters};
 use crate::state::{Checkpoint, Mark};
 use crate::{Error, Result};
 
@@ -31,6 +32,9 @@ pub struct Lane {
     pub outbox: Outbox,
     /// A commit whose outcome is unknown, and how many messages of the outbox it had.
     pub attempt: Option<(Commit, usize)>,
+    /// Dead letters for a folder since the newest checkpoint, and the position of that.
+    pub letters: Vec<DeadLetter>,
+    letters_from: u64,
     /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
     pub counters: BTreeMap<String, u64>,
     /// Records since the newest checkpoint.
@@ -90,6 +94,8 @@ impl Lane {
             replay,
             outbox: Outbox::default(),
             attempt: None,
+            letters: Vec::new(),
+            letters_from: checkpoint.position,
             counters: checkpoint.extra,
             since: 0,
             checkpointed: now,
@@ -250,6 +256,7 @@ impl Lane {
     ) -> Result<()> {
         let first = self.state.position;
         let batch = self.state.process(&mut p.chain, &p.layout, &decoded.records)?;
+        self.refuse(messages, &batch, first, decoded, p)?;
         if self.replay.is_some() {
             p.metrics.stream.replayed.inc_by(range.len() as u64);
             if !p.emits_in_replay() {
@@ -258,7 +265,6 @@ impl Lane {
             }
         }
         p.metrics.records_in.inc_by(decoded.records.len() as u64);
-        self.refuse(messages, &batch, first, decoded, p)?;
         let source = |position: u64| {
             let origin = decoded.records.origins.get(usize::try_from(position.checked_sub(first)?).ok()?)?;
             messages.offsets.binary_search(&(origin.row as i64)).ok()
@@ -325,9 +331,45 @@ impl Lane {
                 return Err(Error::failed("a stage refused a record that isn't there: a bug of kolk"));
             };
             let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.as_str());
-            p.letter(&mut self.outbox, self.id, messages, message, reject.reason, detail)?;
+            self.letter(messages, message, reject.position, (reject.reason, detail), p)?;
         }
         Ok(())
+    }
+
+    /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay, which
+    /// begins there, finds them again; those of a topic are part of a transaction.
+    fn letter(
+        &mut self,
+        messages: &Messages,
+        message: usize,
+        position: u64,
+        (reason, detail): (&'static str, Option<&str>),
+        p: &Processing,
+    ) -> Result<()> {
+        let new = self.replay.is_none();
+        if new {
+            p.refused(self.id, messages.offsets[message], reason, detail)?;
+        }
+        if p.letters.is_some() {
+            self.letters.push(p.filed(messages, message, position, reason));
+        } else if new {
+            p.letter(&mut self.outbox, self.id, messages, message, reason, detail);
+        }
+        Ok(())
+    }
+
+    /// Writes the dead letters of a folder that came since the last checkpoint. Done again after a crash, it writes the same
+    /// and what came after under the same name.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn file_letters(&mut self, processing: &Processing) -> Result<()> {
+        let from = std::mem::replace(&mut self.letters_from, self.state.position);
+        let letters = std::mem::take(&mut self.letters);
+        let Some(parts) = processing.letters.as_ref().filter(|_| !letters.is_empty()) else { return Ok(()) };
+        let mut part = DeadLetters::begin(parts, self.id, from);
+        letters.into_iter().try_for_each(|letter| part.push(letter))?;
+        part.finish()?.map_or(Ok(()), |part| parts.publish(&part))
     }
 
     /// A message with a key and without a payload.
@@ -339,9 +381,7 @@ impl Lane {
             (OnTombstone::Skip, _) => {}
             (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
                 *self.counters.entry("dead_letters.tombstone".into()).or_default() += 1;
-                if self.replay.is_none() {
-                    p.letter(&mut self.outbox, self.id, messages, index, "tombstone", None)?;
-                }
+                self.letter(messages, index, self.state.position - 1, ("tombstone", None), p)?;
             }
         }
         Ok(())

@@ -151,6 +151,7 @@ fn live() {
             tombstone: OnTombstone::Reset,
             on_error: OnError::DeadLetter,
             longest_letter: 1000,
+            letters: None,
             model: String::new(),
             metrics,
             faults: Default::default(),

@@ -9,7 +9,8 @@ use crate::format::{Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
 use crate::record::Layout;
 use crate::runtime::engine::Chain;
-use crate::{Error, Result, sink};
+use crate::sink::{self, DeadLetter};
+use crate::{Error, Result};
 
 /// Everything between the bytes of the source and those of the sink.
 pub struct Processing {
@@ -37,8 +38,10 @@ pub struct Processing {
     pub tombstone: OnTombstone,
     /// What happens to a message that can't be taken.
     pub on_error: OnError,
-    /// Bytes of a dead letter's payload at most.
+    /// Bytes of a dead letter's payload at most, in a topic.
     pub longest_letter: usize,
+    /// The folder of the dead letters, where they don't go to a topic.
+    pub letters: Option<sink::Parts>,
     /// The model version, for commits.
     pub model: String,
     /// Every metric.
@@ -57,20 +60,26 @@ impl Processing {
         false
     }
 
-    /// Adds a message to the dead letters: its own bytes and headers, and where it is from and why.
+    /// A message as a dead letter for the folder.
+    pub fn filed(&self, messages: &Messages, index: usize, position: u64, reason: &'static str) -> DeadLetter {
+        let text = |part: Option<&[u8]>| part.map(|part| String::from_utf8_lossy(part).into_owned());
+        DeadLetter {
+            key: text(messages.key(index)),
+            record: text(messages.payload(index)).unwrap_or_default(),
+            file: Some(self.topic.clone()),
+            row: u64::try_from(messages.offsets[index]).ok(),
+            position,
+            reason,
+            message_key: messages.key(index).map(<[u8]>::to_vec),
+            payload: messages.payload(index).map(<[u8]>::to_vec),
+        }
+    }
+
+    /// Counts a message that is refused.
     ///
     /// # Errors
     /// Where the policy is to refuse.
-    pub fn letter(
-        &mut self,
-        outbox: &mut Outbox,
-        partition: Partition,
-        messages: &Messages,
-        index: usize,
-        reason: &'static str,
-        detail: Option<&str>,
-    ) -> Result<()> {
-        let offset = messages.offsets[index];
+    pub fn refused(&self, partition: Partition, offset: i64, reason: &'static str, detail: Option<&str>) -> Result<()> {
         if self.on_error == OnError::Refuse && reason != "late" {
             return Err(Error::failed(format!(
                 "{reason}: topic {}, partition {partition}, offset {offset}{}; on.error is refuse: set it to dead_letter to go on",
@@ -79,6 +88,20 @@ impl Processing {
             )));
         }
         self.metrics.dead_letters(reason, 1);
+        Ok(())
+    }
+
+    /// Adds a message to what is sent to the topic of the dead letters: its own bytes and headers, and where it is from and why.
+    pub fn letter(
+        &self,
+        outbox: &mut Outbox,
+        partition: Partition,
+        messages: &Messages,
+        index: usize,
+        reason: &'static str,
+        detail: Option<&str>,
+    ) {
+        let offset = messages.offsets[index];
         let mut headers = messages.headers.get(index).cloned().unwrap_or_default();
         let mut add = |name: &str, value: String| headers.push((name.into(), Some(value.into_bytes())));
         add("kolk.pipeline", self.pipeline.clone());
@@ -96,7 +119,6 @@ impl Processing {
             payload = Some(&whole[..self.longest_letter]);
         }
         outbox.push(Topic::DeadLetters, messages.key(index), payload, headers);
-        Ok(())
     }
 
     /// The headers of an output that became a dead letter because it is too large.

@@ -12,8 +12,8 @@ use crate::format::{Payloads, PlannedEncoder};
 use crate::runtime::plan::{Plan, label};
 use crate::runtime::run::{Finished, fingerprint, joined, moment, open_sink};
 use crate::source::kafka::{Client, Output, Planned};
-use crate::state::Log;
-use crate::{Error, Result, format};
+use crate::state::{Folder, Log};
+use crate::{Error, Result, format, sink};
 
 /// Bytes of output after which a transaction is committed at once.
 const COMMIT_BYTES: usize = 16 << 20;
@@ -195,6 +195,10 @@ fn processing(
         headers: output.sink.headers == Headers::All,
         tombstone: pipeline.on.tombstone,
         on_error: pipeline.on.error,
+        letters: match &pipeline.dead_letters.value {
+            DeadLetters::Parquet(path) => Some(sink::DeadLetters::parts(Folder::open(path)?, &pipeline.name)),
+            DeadLetters::Kafka(_) => None,
+        },
         longest_letter: output.longest.saturating_sub(LETTER_ROOM).max(1),
         model: plan.model.as_ref().map(|version| label(version)).unwrap_or_default(),
         metrics: plan.metrics.clone(),

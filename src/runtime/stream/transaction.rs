@@ -35,6 +35,13 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 match self.broker.send(message) {
                     Ok(()) => lane.outbox.was_sent(),
                     Err(Unsendable::Transaction(broken)) => return Err(broken.into()),
+                    Err(Unsendable::Never(why)) if self.processing.letters.is_some() => {
+                        return Err(Failed::Error(Error::failed(format!(
+                            "partition {}: an output can't be written: {why}\n\
+                             let the topic take larger messages (max.message.bytes), or send such outputs to dead_letters: {{ kafka: {{ topic }} }}",
+                            lane.id
+                        ))));
+                    }
                     Err(Unsendable::Never(why)) => {
                         let headers = self.processing.too_large(lane.id, &why);
                         if !lane.outbox.refuse(headers, self.processing.longest_letter) {

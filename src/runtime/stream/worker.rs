@@ -320,6 +320,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             let stagger = every / 8 * i64::from(lane.id % 8) / 8;
             let due = now - lane.checkpointed >= every + stagger || lane.since >= self.settings.or_records;
             if all || due || lane.now.is_full() {
+                lane.file_letters(&self.processing)?;
                 lane.checkpointed = now;
                 lane.since = 0;
                 lane.writing = true;

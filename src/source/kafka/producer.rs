@@ -104,7 +104,7 @@ impl Sender {
         let topic = match (message.topic, &self.output.dead_letters) {
             (Topic::Output, _) => self.output.sink.topic.as_str(),
             (Topic::DeadLetters, Some(topic)) => topic.as_str(),
-            (Topic::DeadLetters, None) => return Ok(()),
+            (Topic::DeadLetters, None) => return Err(Unsendable::Never("there is no topic for dead letters".into())),
         };
         let producer = self.there().map_err(Unsendable::Transaction)?;
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
