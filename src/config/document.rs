@@ -6,20 +6,19 @@ use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
 use super::{At, EpochUnit, Input, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
-use super::{NOWHERE, Stage, TimeColumn, output, stages, train};
+use super::{Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, output, stages, train};
 
 const PIPELINE: Words = Words::new(
     "the pipeline",
     &["name", "source", "record", "on", "dead_letters", "stages", "sink", "state", "runtime", "models", "train"],
 )
 .later(&["tests"]);
-const SOURCE: Words = Words::new("`source`", &["parquet", "from", "until", "emit_from"])
-    .later(&["kafka"])
+const SOURCE: Words = Words::new("`source`", &["parquet", "kafka", "from", "until", "emit_from"])
     .elsewhere(&[("path", "write it as parquet: { path: … }")]);
 const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path"]);
 const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
 const TIME: Words = Words::new("`time`", &["column", "unit"]);
-const ON: Words = Words::new("`on`", &["null", "late", "reorder", "error"]).later(&["tombstone"]);
+const ON: Words = Words::new("`on`", &["null", "late", "reorder", "error", "tombstone"]);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
@@ -37,15 +36,19 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
     });
     let mode = mode.unwrap_or_default();
     let train = fields.get("train").and_then(|field| train::train(reader, field, &record, mode));
+    let name = reader.need(&fields, "name").and_then(|f| reader.name(f, "a name")).unwrap_or_default();
+    let runtime = output::runtime(reader, &fields);
+    let delivery = runtime.delivery.value;
+    let source = source(reader, &fields, &name, delivery);
     Pipeline {
         file: file.into(),
-        name: reader.need(&fields, "name").and_then(|f| reader.name(f, "a name")).unwrap_or_default(),
-        source: source(reader, &fields),
+        name,
         on: fields.get("on").and_then(|field| policies(reader, field)).unwrap_or_default(),
         dead_letters: output::dead_letters(reader, &fields),
-        sink: fields.get("sink").and_then(|field| output::sink(reader, field)),
+        sink: fields.get("sink").and_then(|field| output::sink(reader, field, source.kafka(), delivery)),
+        source,
         state: output::state(reader, &fields),
-        runtime: output::runtime(reader, &fields),
+        runtime,
         models: models(reader, &fields),
         stages,
         record,
@@ -64,15 +67,18 @@ fn models(reader: &mut Reader, fields: &Fields) -> At<PathBuf> {
     field.at(reader.beside(&text).0.into())
 }
 
-fn source(reader: &mut Reader, fields: &Fields) -> Source {
+fn source(reader: &mut Reader, fields: &Fields, name: &str, delivery: Delivery) -> Source {
     let fields = match reader.need(fields, "source") {
         Some(field) => reader.section(field, &SOURCE).unwrap_or(Fields::unread(SOURCE.section)),
         None => Fields::unread(SOURCE.section),
     };
-    let path = reader.one_of(&fields, &["parquet"]).and_then(|parquet| path_of(reader, parquet, &SOURCE_PARQUET));
+    let input = reader.one_of(&fields, &["parquet", "kafka"]).and_then(|kind| match kind.name {
+        "kafka" => kafka_read::source(reader, kind, name, delivery).map(|kafka| Input::Kafka(Box::new(kafka))),
+        _ => path_of(reader, kind, &SOURCE_PARQUET).map(Input::Parquet),
+    });
     let mut moment = |name| fields.get(name).and_then(|field| reader.moment(field));
     let (from, until, emit_from) = (moment("from"), moment("until"), moment("emit_from"));
-    Source { input: Input::Parquet(path.unwrap_or_default()), from, until, emit_from }
+    Source { input: input.unwrap_or(Input::Parquet(At::default())), from, until, emit_from }
 }
 
 /// The `path` of a section that has nothing else.
@@ -128,6 +134,7 @@ fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
         ("ms", EpochUnit::Millisecond),
         ("us", EpochUnit::Microsecond),
         ("ns", EpochUnit::Nanosecond),
+        ("step", EpochUnit::Step),
     ];
     let unit = fields.get("unit").and_then(|field| reader.word(field, &units, &[]));
     let column = column?;
@@ -139,6 +146,8 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
     let nulls =
         [("carry", OnNull::Carry), ("skip", OnNull::Skip), ("reset", OnNull::Reset), ("refuse", OnNull::Refuse)];
     let lates = [("process", OnLate::Process), ("dead_letter", OnLate::DeadLetter)];
+    let tombstones =
+        [("reset", OnTombstone::Reset), ("skip", OnTombstone::Skip), ("dead_letter", OnTombstone::DeadLetter)];
     let errors = [("dead_letter", OnError::DeadLetter), ("refuse", OnError::Refuse)];
     if let Some(reorder) = fields.get("reorder")
         && let Some(span) = reader.span(reorder, true)
@@ -150,7 +159,7 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
         null: fields.get("null").and_then(|f| reader.word(f, &nulls, &[])).unwrap_or_default(),
         late: fields.get("late").and_then(|f| reader.word(f, &lates, &[])).unwrap_or_default(),
         reorder: None,
-        tombstone: super::OnTombstone::default(),
+        tombstone: fields.get("tombstone").and_then(|f| reader.word(f, &tombstones, &[])).unwrap_or_default(),
         error: fields.get("error").and_then(|f| reader.word(f, &errors, &[])).unwrap_or_default(),
     })
 }

@@ -8,6 +8,7 @@ mod checks;
 mod document;
 mod expand;
 mod kafka;
+mod kafka_read;
 mod output;
 mod pipeline;
 mod read;

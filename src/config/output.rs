@@ -3,25 +3,27 @@
 use std::time::Duration;
 
 use super::document::path_of;
+use super::kafka_read;
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
-use super::{At, DeadLetters, Runtime, Sink, Span, State, http_address};
+use super::{At, DeadLetters, Delivery, KafkaSource, Runtime, Sink, Span, State, http_address};
 
-const SINK: Words = Words::new("`sink`", &["parquet", "stdout"])
-    .later(&["kafka"])
+const SINK: Words = Words::new("`sink`", &["parquet", "kafka", "stdout"])
     .elsewhere(&[("path", UNDER_PARQUET), ("fields", UNDER_PARQUET)]);
 const UNDER_PARQUET: &str = "write it within parquet: { … }";
 const SINK_PARQUET: Words = Words::new("`parquet`", &["path", "fields", "part_records"]);
 const SINK_STDOUT: Words = Words::new("`stdout`", &["fields"]);
-const DEAD_LETTERS: Words = Words::new("`dead_letters`", &["parquet"]).later(&["kafka"]);
+const DEAD_LETTERS: Words = Words::new("`dead_letters`", &["parquet", "kafka"]);
+const DEAD_KAFKA: Words = Words::new("`kafka`", &["topic"]);
 const DEAD_PARQUET: Words = Words::new("`parquet`", &["path"]);
 const STATE: Words = Words::new("`state`", &["path", "checkpoint_every", "or_records", "partitions"]);
 const RUNTIME: Words =
-    Words::new("`runtime`", &["workers", "batch", "http"]).later(&["linger", "delivery", "commit_every"]);
+    Words::new("`runtime`", &["workers", "batch", "linger", "delivery", "commit_every", "grace", "instance", "http"]);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
-pub(super) const WORDS: [Words; 7] = [SINK, SINK_PARQUET, SINK_STDOUT, DEAD_LETTERS, DEAD_PARQUET, STATE, RUNTIME];
+pub(super) const WORDS: [Words; 8] =
+    [SINK, SINK_PARQUET, SINK_STDOUT, DEAD_LETTERS, DEAD_PARQUET, DEAD_KAFKA, STATE, RUNTIME];
 
 /// Virtual partitions at most: each has its own files.
 const MAX_PARTITIONS: usize = 4096;
@@ -29,9 +31,18 @@ const MAX_WORKERS: usize = 1024;
 const MAX_BATCH: usize = 1 << 20;
 
 /// Reads `sink`.
-pub(super) fn sink(reader: &mut Reader, field: Field<'_>) -> Option<At<Sink>> {
+pub(super) fn sink(
+    reader: &mut Reader,
+    field: Field<'_>,
+    source: Option<&KafkaSource>,
+    delivery: Delivery,
+) -> Option<At<Sink>> {
     let fields = reader.section(field, &SINK)?;
-    let kind = reader.one_of(&fields, &["parquet", "stdout"])?;
+    let kind = reader.one_of(&fields, &["parquet", "kafka", "stdout"])?;
+    if kind.name == "kafka" {
+        let kafka = kafka_read::sink(reader, kind, source, delivery)?;
+        return Some(At { value: Sink::Kafka(Box::new(kafka)), place: kind.name_place });
+    }
     let is_parquet = kind.name == "parquet";
     let inner = reader.section(kind, if is_parquet { &SINK_PARQUET } else { &SINK_STDOUT })?;
     let columns = inner.get("fields").and_then(|f| reader.texts(f, "columns")).unwrap_or_default();
@@ -51,8 +62,15 @@ pub(super) fn dead_letters(reader: &mut Reader, fields: &Fields) -> At<DeadLette
         return At::default_value(DeadLetters::Parquet(At::default_value(reader.beside("dead_letters"))));
     };
     let Some(fields) = reader.section(field, &DEAD_LETTERS) else { return At::default() };
-    let parquet = reader.one_of(&fields, &["parquet"]);
-    let path = parquet.and_then(|parquet| path_of(reader, parquet, &DEAD_PARQUET)).unwrap_or_default();
+    let Some(kind) = reader.one_of(&fields, &["parquet", "kafka"]) else { return At::default() };
+    if kind.name == "kafka" {
+        let topic = reader.section(kind, &DEAD_KAFKA).and_then(|fields| {
+            let topic = reader.need(&fields, "topic")?;
+            reader.text(topic, "a topic")
+        });
+        return At { place: kind.name_place, value: DeadLetters::Kafka(topic.unwrap_or_default()) };
+    }
+    let path = path_of(reader, kind, &DEAD_PARQUET).unwrap_or_default();
     At { place: path.place, value: DeadLetters::Parquet(path) }
 }
 
@@ -89,11 +107,22 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
             Err(_) => reader.expected(field, "an address and a port, such as 127.0.0.1:9464"),
         }
     });
+    let deliveries = [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
     Runtime {
         workers: workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         batch: fields.get("batch").and_then(|f| reader.count(f, 1, MAX_BATCH)).unwrap_or(4096),
+        linger: fields.get("linger").and_then(|f| duration(reader, f)).unwrap_or(Runtime::default().linger),
+        delivery: fields
+            .get("delivery")
+            .and_then(|f| Some(f.at(reader.word(f, &deliveries, &[])?)))
+            .unwrap_or_default(),
+        commit_every: fields
+            .get("commit_every")
+            .and_then(|f| duration(reader, f))
+            .unwrap_or(Runtime::default().commit_every),
+        grace: fields.get("grace").and_then(|f| duration(reader, f)).unwrap_or(Runtime::default().grace),
+        instance: fields.get("instance").and_then(|f| reader.text(f, "a name")),
         http,
-        ..Runtime::default()
     }
 }
 
@@ -103,7 +132,7 @@ fn section_or_none(reader: &mut Reader, fields: &Fields, name: &'static str, wor
 }
 
 /// A length of time by the clock on the wall.
-fn duration(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
+pub(super) fn duration(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
     match reader.span(field, false)?.value {
         Span::Nanos(nanos) => u64::try_from(nanos).ok().map(Duration::from_nanos),
         Span::Months(_) | Span::Steps(_) => reader.expected(field, "a duration such as 30s or 5m"),

@@ -241,6 +241,7 @@ impl Lane {
             words: self.partition.arena.words(),
             row_words: self.partition.arena.width(),
             extra: &self.counters,
+            mark: None,
         };
         let parts = std::mem::take(&mut self.parts);
         let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &snapshot, parts, finished)?;

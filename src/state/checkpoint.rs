@@ -35,8 +35,6 @@ pub struct Checkpoint {
     pub extra: BTreeMap<String, u64>,
     /// On a stream: the commit that this is the state of.
     pub mark: Option<Mark>,
-    /// Of stages that keep more than a row per key, by name.
-    pub overflow: BTreeMap<String, Vec<u8>>,
 }
 
 /// A commit of a partition of a stream. Buckets closed by the clock emit at an unchanged offset, so the offset alone doesn't
@@ -66,6 +64,8 @@ pub struct Snapshot<'a> {
     pub row_words: usize,
     /// As in [`Checkpoint`].
     pub extra: &'a BTreeMap<String, u64>,
+    /// As in [`Checkpoint`].
+    pub mark: Option<Mark>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,6 +75,8 @@ struct Header {
     keys: usize,
     row_words: usize,
     extra: BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mark: Option<Mark>,
 }
 
 impl Checkpoint {
@@ -87,6 +89,7 @@ impl Checkpoint {
             words: &self.words,
             row_words: self.row_words,
             extra: &self.extra,
+            mark: self.mark,
         }
     }
 
@@ -124,6 +127,7 @@ impl Snapshot<'_> {
             keys: self.keys.len(),
             row_words: self.row_words,
             extra: self.extra.clone(),
+            mark: self.mark,
         })
         .or_failed(|| "cannot write the header of a checkpoint".into())?;
         let (ends, text) = self.keys.parts();
@@ -185,8 +189,8 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, String> {
             header.row_words
         ));
     }
-    let Header { position, origin, row_words, extra, .. } = header;
-    Ok(Checkpoint { position, origin, keys, words, row_words, extra, ..Checkpoint::default() })
+    let Header { position, origin, row_words, extra, mark, .. } = header;
+    Ok(Checkpoint { position, origin, keys, words, row_words, extra, mark })
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> std::result::Result<&'a [u8], String> {

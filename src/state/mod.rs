@@ -8,6 +8,7 @@ mod arena;
 mod checkpoint;
 mod folder;
 mod keys;
+mod log;
 mod manifest;
 mod store;
 #[cfg(test)]
@@ -17,26 +18,6 @@ pub use arena::{Arena, Rows};
 pub use checkpoint::{Checkpoint, FORMAT, Mark, Snapshot};
 pub use folder::{Folder, block_on};
 pub use keys::{Keys, murmur2, partition_of};
+pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
 pub use store::{Store, unique_name};
-pub struct Log;
-impl Log {
-    pub fn open(_: &crate::config::Location, _: &str, _: &str, _: &Fingerprint) -> crate::Result<Log> {
-        Ok(Log)
-    }
-}
-impl crate::runtime::stream::Checkpoints for Log {
-    fn find(&mut self, _: u32, _: Mark) -> crate::Result<crate::runtime::stream::Found> {
-        Ok(Default::default())
-    }
-    fn load(&mut self, _: u32, _: Mark) -> crate::Result<Checkpoint> {
-        Ok(Default::default())
-    }
-    fn write(&mut self, _: u32, _: Checkpoint) -> crate::Result<()> {
-        Ok(())
-    }
-    fn written(&mut self, _: std::time::Duration) -> crate::Result<Vec<(u32, Mark)>> {
-        Ok(vec![])
-    }
-    fn release(&mut self, _: u32) {}
-}

@@ -170,7 +170,15 @@ fn a_second_process_is_fenced() {
 fn a_process_that_slept_through_the_pruning_of_its_number_is_fenced() {
     let root = tempfile::tempdir().unwrap();
     let (store, keys, extra) = (Store::open(&at(root.path()), "p").unwrap(), Keys::default(), BTreeMap::new());
-    let snapshot = |position| Snapshot { position, origin: None, keys: &keys, words: &[], row_words: 1, extra: &extra };
+    let snapshot = |position| Snapshot {
+        position,
+        origin: None,
+        keys: &keys,
+        words: &[],
+        row_words: 1,
+        extra: &extra,
+        mark: None,
+    };
     let first = store.commit(0, None, &snapshot(1), Vec::new(), false).unwrap();
     let mut newest = first.clone();
     for position in 2..9 {

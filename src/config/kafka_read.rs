@@ -1,0 +1,231 @@
+//! Reading what the file says about Kafka: `source.kafka`, `sink.kafka`, and everything within them.
+
+use std::time::Duration;
+
+use super::kafka::{ColumnType, Format, Headers, KafkaSink, KafkaSource, Properties, SchemaSource, Secret, Start};
+use super::output::duration;
+use super::read::{Field, Fields, Reader};
+use super::words::Words;
+use super::yaml::Kind;
+use super::{At, Delivery, Moment};
+
+const SOURCE: Words = Words::new(
+    "`kafka`",
+    &[
+        "brokers",
+        "topic",
+        "group",
+        "format",
+        "key",
+        "timestamp",
+        "start",
+        "partitioned_by",
+        "idle",
+        "columns",
+        "properties",
+    ],
+);
+const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "fields", "headers", "properties"]);
+const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
+const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]);
+const PROTOBUF: Words = Words::new("`protobuf`", &["registry", "auth", "subject", "message"]);
+const AUTH: Words = Words::new("`auth`", &["user", "password"]);
+const FILE: Words = Words::new("a secret", &["file"]);
+
+/// All of the above, for the test of the reference.
+#[cfg(test)]
+pub(super) const WORDS: [Words; 7] = [SOURCE, SINK, FORMAT, AVRO, PROTOBUF, AUTH, FILE];
+
+/// Properties that the promises rest on: what kolk sets, and why nothing else will do.
+const OURS: [(&str, &str); 13] = [
+    ("bootstrap.servers", "it is written as `brokers`"),
+    ("group.id", "it is written as `group`"),
+    ("enable.auto.commit", "false: offsets are committed with the outputs"),
+    ("enable.auto.offset.store", "false: offsets are committed with the outputs"),
+    ("auto.offset.reset", "error: a position that is gone must not become another one in silence"),
+    ("enable.partition.eof", "true: a restore has to know where the log ends"),
+    ("partition.assignment.strategy", "cooperative-sticky: state stays where it is in a rebalance"),
+    ("group.protocol", "classic: the protocol of recovery rests on it"),
+    ("enable.idempotence", "true: a retry must not turn the order of a key around"),
+    ("transactional.id", "one for each worker: set `runtime.instance` for a stable name"),
+    ("delivery.report.only.error", "true"),
+    ("isolation.level", EXACTLY_ONCE_COMMITTED),
+    ("acks", EXACTLY_ONCE_ACKS),
+];
+const EXACTLY_ONCE_COMMITTED: &str =
+    "read_committed: with delivery: exactly_once nothing that may be taken back is read";
+const EXACTLY_ONCE_ACKS: &str = "all: with delivery: exactly_once no output may be lost with a broker";
+
+/// Reads `source.kafka`. `name` is that of the pipeline.
+pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery: Delivery) -> Option<KafkaSource> {
+    let fields = reader.section(field, &SOURCE)?;
+    let brokers = reader.need(&fields, "brokers").and_then(|f| reader.text(f, "addresses, host:port"));
+    let topic = reader.need(&fields, "topic").and_then(|f| reader.text(f, "a topic"));
+    let topic = topic.unwrap_or_default();
+    let group = fields.get("group").and_then(|f| reader.text(f, "a consumer group"));
+    let format = fields.get("format").and_then(|f| format(reader, f, &topic));
+    let key = fields.get("key").and_then(|f| reader.text(f, "the name of a column"));
+    let timestamp = fields.get("timestamp").and_then(|f| reader.text(f, "the name of a column"));
+    let start = fields.get("start").and_then(|f| start(reader, f));
+    let partitioned = fields.get("partitioned_by").and_then(|f| reader.word(f, &[("key", true)], &[]));
+    let idle =
+        fields.get("idle").and_then(|f| Some(f.at(duration(reader, f)?))).filter(|idle| idle.value > Duration::ZERO);
+    let format = format.unwrap_or_else(|| At::default_value(Format::Json));
+    let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
+    Some(KafkaSource {
+        brokers: brokers.unwrap_or_default(),
+        topic,
+        group: group.unwrap_or_else(|| At::default_value(name.to_string())),
+        format,
+        key,
+        timestamp,
+        start: start.unwrap_or_default(),
+        partitioned_by_key: partitioned.unwrap_or_default(),
+        idle,
+        columns,
+        properties: properties(reader, &fields, delivery),
+    })
+}
+
+/// Reads `sink.kafka`; `brokers` are those of the source.
+pub(super) fn sink(
+    reader: &mut Reader,
+    field: Field<'_>,
+    source: Option<&KafkaSource>,
+    delivery: Delivery,
+) -> Option<KafkaSink> {
+    let fields = reader.section(field, &SINK)?;
+    let brokers = match (fields.get("brokers"), source) {
+        (Some(field), _) => reader.text(field, "addresses, host:port"),
+        (None, Some(source)) => Some(source.brokers.clone()),
+        (None, None) => {
+            reader.need(&fields, "brokers");
+            None
+        }
+    };
+    let topic = reader.need(&fields, "topic").and_then(|f| reader.text(f, "a topic")).unwrap_or_default();
+    let words = [("none", Headers::None), ("all", Headers::All)];
+    let own = properties(reader, &fields, delivery);
+    // What is needed to reach the source's brokers is needed to reach the same ones again.
+    let same = fields.get("brokers").is_none() && fields.get("properties").is_none();
+    Some(KafkaSink {
+        brokers: brokers.unwrap_or_default(),
+        format: fields
+            .get("format")
+            .and_then(|f| format(reader, f, &topic))
+            .unwrap_or_else(|| At::default_value(Format::Json)),
+        topic,
+        fields: fields.get("fields").and_then(|f| reader.texts(f, "columns")).unwrap_or_default(),
+        headers: fields.get("headers").and_then(|f| reader.word(f, &words, &[])).unwrap_or_default(),
+        properties: source.filter(|_| same).map_or(own, |source| shared(&source.properties)),
+    })
+}
+
+/// The properties of a consumer that a producer takes as well.
+fn shared(properties: &Properties) -> Properties {
+    const CONSUMERS: [&str; 8] =
+        ["session.", "heartbeat.", "group.", "max.poll.", "fetch.", "queued.", "check.crcs", "max.partition.fetch"];
+    let fits = |name: &str| !CONSUMERS.iter().any(|prefix| name.starts_with(prefix));
+    Properties(properties.0.iter().filter(|(name, _)| fits(name)).cloned().collect())
+}
+
+fn start(reader: &mut Reader, field: Field<'_>) -> Option<At<Start>> {
+    Some(field.at(match field.node.text() {
+        Some("earliest") => Start::Earliest,
+        Some("latest") => Start::Latest,
+        _ => match reader.moment(field)?.value {
+            at @ Moment::Instant(_) => Start::At(at),
+            Moment::Step(_) => return reader.expected(field, "earliest, latest or a time"),
+        },
+    }))
+}
+
+fn format(reader: &mut Reader, field: Field<'_>, topic: &str) -> Option<At<Format>> {
+    if let Some(word) = field.node.text() {
+        return match word {
+            "json" => Some(field.at(Format::Json)),
+            "avro" | "protobuf" => {
+                reader.wrong(field, format!("needs a schema registry: format: {{ {word}: {{ registry: http://… }} }}"))
+            }
+            _ => reader.expected(field, "json, { avro: … } or { protobuf: … }"),
+        };
+    }
+    let fields = reader.section(field, &FORMAT)?;
+    let kind = reader.one_of(&fields, &["avro", "protobuf"])?;
+    let is_avro = kind.name == "avro";
+    let inner = reader.section(kind, if is_avro { &AVRO } else { &PROTOBUF })?;
+    let registry = reader.need(&inner, "registry").and_then(|f| {
+        let url = reader.text(f, "the URL of a schema registry")?;
+        if url.starts_with("http://") || url.starts_with("https://") {
+            Some(url)
+        } else {
+            reader.expected(f, "a URL that begins with http:// or https://")
+        }
+    });
+    let auth = inner.get("auth").and_then(|f| {
+        let fields = reader.section(f, &AUTH)?;
+        let user = reader.need(&fields, "user").and_then(|f| secret(reader, f));
+        let password = reader.need(&fields, "password").and_then(|f| secret(reader, f));
+        user.zip(password)
+    });
+    let subject = inner.get("subject").and_then(|f| reader.text(f, "a subject of the registry"));
+    let schema = SchemaSource {
+        registry: registry.unwrap_or_default(),
+        auth,
+        subject: subject.unwrap_or_else(|| At::default_value(format!("{topic}-value"))),
+        message: inner.get("message").and_then(|f| reader.text(f, "the full name of a message")),
+    };
+    Some(kind.at(if is_avro { Format::Avro(schema) } else { Format::Protobuf(schema) }))
+}
+
+fn columns(reader: &mut Reader, field: Field<'_>, format: &Format) -> Vec<(At<String>, ColumnType)> {
+    if *format != Format::Json {
+        reader.note(field, "only formats without types need it: a schema says what its fields are");
+        return Vec::new();
+    }
+    let words = [
+        ("string", ColumnType::String),
+        ("float64", ColumnType::Float64),
+        ("int64", ColumnType::Int64),
+        ("boolean", ColumnType::Boolean),
+    ];
+    let named = reader.names(field, "a mapping of columns to types").unwrap_or_default();
+    named
+        .into_iter()
+        .filter_map(|column| {
+            let name = At { value: column.name.to_string(), place: column.name_place };
+            Some((name, reader.word(column, &words, &[])?))
+        })
+        .collect()
+}
+
+fn properties(reader: &mut Reader, fields: &Fields, delivery: Delivery) -> Properties {
+    let Some(field) = fields.get("properties") else { return Properties::default() };
+    let mut properties = Vec::new();
+    for property in reader.names(field, "a mapping of librdkafka's properties to values").unwrap_or_default() {
+        let ours = OURS.iter().find(|(name, _)| *name == property.name);
+        let free = delivery == Delivery::AtLeastOnce && matches!(property.name, "acks" | "isolation.level");
+        if let Some((name, why)) = ours.filter(|_| !free) {
+            reader.problems.add(property.name_place, format!("`{name}` can't be set here, kolk sets it: {why}"));
+            continue;
+        }
+        if let Some(value) = secret(reader, property) {
+            properties.push((At { value: property.name.to_string(), place: property.name_place }, value));
+        }
+    }
+    Properties(properties)
+}
+
+/// A value that may be a secret: a text, a number, or `{ file: PATH }`.
+fn secret(reader: &mut Reader, field: Field<'_>) -> Option<At<Secret>> {
+    if let Kind::Scalar(scalar) = &field.node.kind {
+        return (!scalar.broken).then(|| field.at(Secret(scalar.text.clone())));
+    }
+    let fields = reader.section(field, &FILE)?;
+    let path = reader.need(&fields, "file")?;
+    let location = reader.location(path)?;
+    match std::fs::read_to_string(&location.0) {
+        Ok(text) => Some(field.at(Secret(text.trim_end_matches(['\n', '\r']).to_string()))),
+        Err(error) => reader.wrong(path, format!("{}: {error}", location.0)),
+    }
+}
