@@ -12,8 +12,6 @@ mod commit;
 mod faults;
 mod filing;
 mod lane;
-#[cfg(test)]
-mod live_tests;
 mod outbox;
 mod processing;
 mod restore;
