@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::checksum;
 use super::{Checkpoint, Fingerprint, Folder, Mark, Store};
 use crate::config::Location;
 use crate::error::Context;
-use crate::runtime::stream::{Checkpoints, Found};
+use crate::runtime::stream::{Checkpoints, Durable, Found};
 use crate::{Error, Result};
 
 /// Checkpoints that are kept of a partition.
@@ -44,7 +45,7 @@ pub struct Log {
     /// Checkpoints that could not be loaded: not to be found again.
     damaged: Vec<(u32, Mark)>,
     jobs: Option<Sender<Job>>,
-    done: Receiver<Result<(u32, Mark)>>,
+    done: Receiver<Result<Durable>>,
     waiting: usize,
     writer: Option<JoinHandle<()>>,
 }
@@ -125,7 +126,7 @@ impl Checkpoints for Log {
         Ok(())
     }
 
-    fn written(&mut self, timeout: Duration) -> Result<Vec<(u32, Mark)>> {
+    fn written(&mut self, timeout: Duration) -> Result<Vec<Durable>> {
         let mut all = Vec::new();
         if self.waiting > 0
             && !timeout.is_zero()
@@ -168,14 +169,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<(u32, Mark)>>) {
+    fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<Durable>>) {
         for job in work {
             match job {
                 Job::Release(partition) => {
                     self.superseded.remove(&partition);
                 }
                 Job::Write(partition, checkpoint) => {
-                    let written = self.write(partition, &checkpoint).map(|mark| (partition, mark));
+                    let written = self.write(partition, &checkpoint);
                     if tell.send(written).is_err() {
                         return;
                     }
@@ -184,12 +185,13 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Mark> {
+    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
+        let started = Instant::now();
         let mark =
             checkpoint.mark.ok_or_else(|| Error::failed("a checkpoint of a stream without a commit: a bug of kolk"))?;
         let folder = partition_folder(&self.folder, partition);
         let bytes = checkpoint.encode()?;
-        let crc32 = crc32fast::hash(&bytes);
+        let crc32 = checksum(&bytes);
         let written = Written {
             format: 1,
             mark,
@@ -212,7 +214,7 @@ impl Writer {
             }
         }
         self.tidy(partition, &folder)?;
-        Ok(mark)
+        Ok(Durable { partition, mark, bytes: written.bytes, took: started.elapsed() })
     }
 
     /// Deletes what was superseded long ago.
@@ -246,7 +248,7 @@ fn load(folder: &Folder, mark: Mark) -> Result<Checkpoint> {
     let Some(bytes) = folder.get(&written.data)? else {
         return Err(Error::failed(format!("{} is missing", shown())));
     };
-    if bytes.len() as u64 != written.bytes || crc32fast::hash(&bytes) != written.crc32 {
+    if bytes.len() as u64 != written.bytes || checksum(&bytes) != written.crc32 {
         return Err(Error::failed(format!("{} is not what its manifest says", shown())));
     }
     let checkpoint = Checkpoint::decode(&bytes).or_failed(shown)?;

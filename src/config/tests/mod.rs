@@ -276,7 +276,12 @@ fn bounds_hold_before_memory_or_the_stack_is_used() {
 #[test]
 fn the_reference_names_every_word() {
     let text = include_str!("../../../docs/pipeline.md");
-    let sections = document::WORDS.iter().chain(&output::WORDS).chain(&kafka_read::WORDS).chain(&stages::WORDS).chain(&train::WORDS);
+    let sections = document::WORDS
+        .iter()
+        .chain(&output::WORDS)
+        .chain(&kafka_read::WORDS)
+        .chain(&stages::WORDS)
+        .chain(&train::WORDS);
     for section in sections {
         for word in section.fields.iter().chain(section.later) {
             let named = [format!("`{word}`"), format!("`{word}("), format!("{word}: "), format!("**{word}**")];

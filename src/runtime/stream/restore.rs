@@ -11,7 +11,7 @@ use super::commit::Commit;
 use super::lane::Lane;
 use super::transaction::Failed;
 use super::worker::{Producer, SHORT, Worker};
-use super::{Broker, Checkpoints, Committed, Partition, Range};
+use super::{Broker, Checkpoints, Committed, Durable, Partition, Range};
 use crate::config::{Moment, Start};
 use crate::state::{Checkpoint, Mark};
 use crate::{Error, Result};
@@ -246,7 +246,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Tells lanes and openings which checkpoints are durable.
     pub(super) fn take_written(&mut self, timeout: Duration) -> Result<()> {
-        for (partition, mark) in self.checkpoints.written(timeout)? {
+        for Durable { partition, mark, bytes, took } in self.checkpoints.written(timeout)? {
+            self.metrics.checkpoint(took, bytes);
             self.openings.iter_mut().for_each(|opening| opening.written(partition));
             if let Some(lane) = self.lanes.get_mut(&partition) {
                 lane.writing = false;
