@@ -112,7 +112,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             match self.restore(partition, committed)? {
                 Restored::Later => {}
                 Restored::Start(offset) => starts.push((partition, offset)),
-                Restored::Lane(lane, new) => {
+                Restored::Lane(mut lane, new) => {
                     if new {
                         self.checkpoints.write(partition, lane.checkpoint())?;
                         opening.writing.insert(partition);
