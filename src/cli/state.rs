@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::sink::DeadLetters;
-use crate::state::{Checkpoint, Fingerprint, Folder, Manifest, RowSpan, Store, Target, murmur2, partition_of};
+use crate::state::{Checkpoint, Fingerprint, Folder, RowSpan, Store, Stored, Target, murmur2, partition_of};
 use crate::{Error, Result, sink, source};
 
 /// Keys whose rows are exported at a time.
@@ -106,13 +106,13 @@ fn made_by(store: &Store) -> Result<Fingerprint> {
 }
 
 fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
-    let newest = if store.fingerprint()?.is_some() { store.status()? } else { Vec::new() };
+    let newest = if store.fingerprint()?.is_some() { store.stored()? } else { Vec::new() };
     if as_json {
         let partitions: Vec<Value> = newest
             .iter()
             .map(|m| {
                 json!({ "partition": m.partition, "position": m.position, "keys": m.keys,
-                    "bytes": m.checkpoint_bytes, "sequence": m.sequence, "finished": m.finished })
+                    "bytes": m.bytes, "sequence": m.sequence, "offset": m.offset, "finished": m.finished })
             })
             .collect();
         return write(out, &format!("{}\n", Value::from(partitions)));
@@ -123,17 +123,18 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
     }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["partition", "position", "keys", "bytes", "sequence", "finished"]);
-    let row = |m: &Manifest| {
-        [m.partition.to_string(), m.position.to_string(), m.keys.to_string(), m.checkpoint_bytes.to_string()]
+    table.set_header(["partition", "position", "keys", "bytes", "sequence", "offset", "finished"]);
+    let row = |m: &Stored| {
+        [m.partition.to_string(), m.position.to_string(), m.keys.to_string(), m.bytes.to_string()]
             .into_iter()
-            .chain([m.sequence.to_string(), if m.finished { "yes".into() } else { "no".into() }])
+            .chain([m.sequence.to_string(), m.offset.map_or("-".into(), |offset| offset.to_string())])
+            .chain([if m.finished { "yes".into() } else { "no".into() }])
     };
     newest.iter().for_each(|m| {
         table.add_row(row(m));
     });
-    let sum = |of: fn(&Manifest) -> u64| newest.iter().map(of).sum::<u64>().to_string();
-    table.add_row(["all".to_string(), sum(|m| m.position), sum(|m| m.keys), sum(|m| m.checkpoint_bytes)]);
+    let sum = |of: fn(&Stored) -> u64| newest.iter().map(of).sum::<u64>().to_string();
+    table.add_row(["all".to_string(), sum(|m| m.position), sum(|m| m.keys), sum(|m| m.bytes)]);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
@@ -142,11 +143,8 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
 
 fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
-    let partition = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
-    let unknown = || Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline()));
-    let manifest = store.latest(partition)?.ok_or_else(unknown)?;
-    let checkpoint = store.load(&manifest)?;
-    let slot = checkpoint.keys.find(key.as_bytes()).ok_or_else(unknown)?;
+    let (found, checkpoint, slot) = find(store, &made_by, key)?
+        .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
     let row = checkpoint.row(slot);
     let stages: Vec<Value> = spans(&made_by, &checkpoint)?
         .iter()
@@ -160,16 +158,34 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
             json!({ "stage": name, "start": span.start, "width": span.width, "bits": bits, "f64": f64s, "f32": f32s })
         })
         .collect();
-    let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": partition, "slot": slot,
-        "sequence": manifest.sequence, "position": manifest.position, "finished": manifest.finished, "stages": stages });
+    let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": found.partition, "slot": slot,
+        "sequence": found.sequence, "position": found.position, "offset": found.offset, "finished": found.finished, "stages": stages });
     write(out, &format!("{state:#}\n"))
+}
+
+/// The newest checkpoint that has a key, and its slot there. A stream's partitions are those of its topic, whose producers
+/// may have another partitioner: then all have to be looked at.
+fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Stored, Checkpoint, u32)>> {
+    let likely = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
+    let mut stored = store.stored()?;
+    stored.sort_by_key(|stored| stored.partition != likely);
+    for stored in stored {
+        if stored.partition != likely && stored.offset.is_none() {
+            break;
+        }
+        let checkpoint = stored.load(store)?;
+        if let Some(slot) = checkpoint.keys.find(key.as_bytes()) {
+            return Ok(Some((stored, checkpoint, slot)));
+        }
+    }
+    Ok(None)
 }
 
 /// The stages that keep something, by names that differ.
 fn spans(made_by: &Fingerprint, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
     let mut spans: Vec<(String, RowSpan)> = Vec::new();
     for span in made_by.rows.iter().filter(|span| span.width > 0) {
-        if span.start + span.width > checkpoint.row_words {
+        if span.start + span.width > checkpoint.rows.width() {
             return Err(Error::failed("pipeline.json and the checkpoint disagree on the width of a row"));
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
@@ -192,12 +208,12 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     let mut writer: Option<ArrowWriter<Vec<u8>>> = None;
     let failed = || format!("cannot write {}", to.display());
     let mut keys = 0;
-    for manifest in store.status()? {
-        let checkpoint = store.load(&manifest)?;
+    for stored in store.stored()? {
+        let checkpoint = stored.load(store)?;
         let spans = spans(&made_by, &checkpoint)?;
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
         for slots in slots.chunks(EXPORTED) {
-            let rows = exported(&manifest, &checkpoint, &spans, slots).or_failed(failed)?;
+            let rows = exported(stored.partition, &checkpoint, &spans, slots).or_failed(failed)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => none.insert(ArrowWriter::try_new(Vec::new(), rows.schema(), None).or_failed(failed)?),
@@ -217,7 +233,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
 }
 
 fn exported(
-    manifest: &Manifest,
+    partition: u32,
     checkpoint: &Checkpoint,
     spans: &[(String, RowSpan)],
     slots: &[u32],
@@ -230,7 +246,7 @@ fn exported(
     let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(checkpoint.keys.get(*slot))));
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(keys.collect::<StringArray>()),
-        Arc::new(UInt32Array::from(vec![manifest.partition; slots.len()])),
+        Arc::new(UInt32Array::from(vec![partition; slots.len()])),
         Arc::new(UInt32Array::from(slots.to_vec())),
     ];
     let item = Arc::new(Field::new_list_field(DataType::UInt64, false));

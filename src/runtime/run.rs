@@ -155,13 +155,7 @@ pub(super) fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Resu
     };
     let manifest = manifest?;
     let checkpoint = store.load(&manifest)?;
-    if checkpoint.row_words != partition.arena.width() || !partition.arena.restore(checkpoint.words) {
-        return Err(Error::failed(format!(
-            "the checkpoint of partition {number} has rows of another width than the stages"
-        )));
-    }
-    partition.keys = checkpoint.keys;
-    partition.position = checkpoint.position;
+    partition.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position)?;
     Ok(Lane::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
 }
 
