@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 
+mod kafka;
 mod random;
 mod sections;
 
@@ -209,12 +210,12 @@ sink: { parquet: { path: out }, stdout: {} }
             "1:1: the pipeline needs `name`",
             "1:1: unknown field `nam` in the pipeline, did you mean \"name\"? (there are: name, source, record, on, \
              dead_letters, stages, sink, state, runtime, models, train)",
-            "3:3: unknown field `parqet` in `source`, did you mean \"parquet\"? (there are: parquet, from, until, \
+            "3:3: unknown field `parqet` in `source`, did you mean \"parquet\"? (there are: parquet, kafka, from, until, \
              emit_from)",
             "4:9: `from`: expected a date (2014-01-31), a time (2014-01-31T12:00:00Z) or an integer step, found the \
              text \"yesterday\"",
             "6:8: `key`: expected a column, found a list",
-            "7:28: `unit`: expected one of: s, ms, us, ns, found the text \"min\"",
+            "7:28: `unit`: expected one of: s, ms, us, ns, step, found the text \"min\"",
             "8:11: `values`: expected a list of columns in brackets, found the text \"x\"",
             "9:13: `late`: expected one of: process, dead_letter, found the text \"proces\", did you mean \
              \"process\"?",
