@@ -113,3 +113,7 @@ impl Decoder for Framed {
         key_of(&self.columns, messages, index)
     }
 }
+
+#[cfg(test)]
+#[path = "framed_tests.rs"]
+mod tests;

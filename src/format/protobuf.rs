@@ -101,13 +101,13 @@ impl Reader {
             ));
         };
         let found = data_type(&field);
-        let fits = match (&found, purpose) {
-            (Some(DataType::Utf8 | DataType::Int64), Use::Key) => true,
-            (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value) => true,
-            (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time) => true,
-            (Some(_), Use::Carried) => true,
-            _ => false,
-        };
+        let fits = matches!(
+            (&found, purpose),
+            (Some(DataType::Utf8 | DataType::Int64), Use::Key)
+                | (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value)
+                | (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time)
+                | (Some(_), Use::Carried)
+        );
         match found {
             Some(found) if fits => Ok(found),
             _ => Err(format!("field \"{name}\" is {:?}, which can't be used as {purpose:?}", field.kind())),

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::Result;
 use crate::config::SchemaSource;
 use crate::error::Context;
 use crate::state::block_on;
-use crate::{Error, Result};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -268,10 +268,6 @@ impl Silence {
         match self {
             Silence::Unavailable(text) | Silence::Refused(text) => text,
         }
-    }
-
-    pub fn error(self) -> Error {
-        Error::failed(self.text())
     }
 }
 

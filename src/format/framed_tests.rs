@@ -1,0 +1,205 @@
+//! Avro and Protobuf under any bytes: one record for each message, and each as if it had come alone.
+
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
+use proptest::prelude::*;
+use prost::Message;
+use prost_reflect::{DynamicMessage, Value};
+
+use super::*;
+use crate::config::{self, Input, Problems, SchemaSource};
+use crate::format::registry::put_frame;
+use crate::format::{Encoder, Payloads, avro, columns, protobuf};
+
+const ID: u32 = 7;
+const AVRO: &str = r#"{"type":"record","name":"Sale","namespace":"shop","fields":[
+    {"name":"k","type":"string"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]}]}"#;
+const PROTO: &str = "syntax = \"proto3\"; package shop; import \"google/protobuf/wrappers.proto\";
+    message Other { int32 x = 1; message Inner { string k = 1; int64 ts = 2; optional double v = 3; } }
+    message Sale { string k = 1; int64 ts = 2; google.protobuf.DoubleValue v = 3; Kind kind = 4; }
+    enum Kind { NONE = 0; WEB = 1; }";
+
+fn schema(text: &str) -> Schema {
+    Schema { id: ID, text: text.into(), references: Vec::new() }
+}
+
+/// A decoder that knows one schema, and a registry that nobody answers for.
+fn framed(format: &str, newest: &Schema) -> Framed {
+    let yaml = format!(
+        "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ {format}: {{ registry: \"http://127.0.0.1:9\" }} }} }} }}\n\
+         record: {{ key: k, time: ts, values: [v] }}"
+    );
+    let pipeline = config::parse(&yaml, std::path::Path::new("/p/p.yaml")).unwrap();
+    let Input::Kafka(kafka) = &pipeline.source.input else { panic!("no kafka") };
+    let mut problems = Problems::new("p.yaml");
+    let (language, make, columns) = if format == "avro" {
+        let reader = avro::Reader::new(newest).unwrap();
+        let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
+        let columns = Arc::new(columns::plan(&pipeline, kafka, &[], &types, &mut problems).unwrap().0);
+        (Language::Avro, reader.bodies(columns.clone()), columns)
+    } else {
+        let reader = protobuf::Reader::new(newest, Some("shop.Sale")).unwrap();
+        let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
+        let columns = Arc::new(columns::plan(&pipeline, kafka, &[], &types, &mut problems).unwrap().0);
+        (Language::Protobuf, reader.bodies(columns.clone()), columns)
+    };
+    problems.finish(()).unwrap();
+    let (config::Format::Avro(source) | config::Format::Protobuf(source)) = &kafka.format.value else { panic!() };
+    let source: &SchemaSource = source;
+    let mut framed = Framed::new(columns, Arc::new(Registry::new(source).unwrap()), language, make);
+    let body = (framed.make)(newest);
+    framed.bodies.insert(ID, body);
+    framed
+}
+
+fn avro_payload(key: &str, ts: i64, value: Option<f64>) -> Vec<u8> {
+    let fields = [("k", DataType::Utf8, false), ("ts", DataType::Int64, false), ("v", DataType::Float64, true)];
+    let fields: Vec<Field> = fields.into_iter().map(|(name, t, null)| Field::new(name, t, null)).collect();
+    let arrow = ArrowSchema::new(fields);
+    let rows = RecordBatch::try_new(
+        Arc::new(arrow.clone()),
+        vec![
+            Arc::new(StringArray::from(vec![key])),
+            Arc::new(Int64Array::from(vec![ts])),
+            Arc::new(Float64Array::from(vec![value])),
+        ],
+    )
+    .unwrap();
+    let mut payloads = Payloads::default();
+    avro::AvroEncoder::new(&arrow, ID).unwrap().encode(&rows, &mut payloads).unwrap();
+    payloads.bytes
+}
+
+fn proto_payload(key: &str, ts: i64, value: Option<f64>) -> Vec<u8> {
+    let all = protobuf::messages(&schema(PROTO)).unwrap();
+    let mut message = DynamicMessage::new(all[1].clone());
+    message.set_field_by_name("k", Value::String(key.into()));
+    message.set_field_by_name("ts", Value::I64(ts));
+    if let Some(value) = value {
+        let field = all[1].get_field_by_name("v").unwrap();
+        let mut wrapper = DynamicMessage::new(field.kind().as_message().unwrap().clone());
+        wrapper.set_field_by_name("value", Value::F64(value));
+        message.set_field(&field, Value::Message(wrapper));
+    }
+    let mut bytes = Vec::new();
+    put_frame(ID, &mut bytes);
+    // The second message of the file: one index, 1, both zigzag.
+    bytes.extend([2, 2]);
+    message.encode(&mut bytes).unwrap();
+    bytes
+}
+
+fn decode(framed: &mut Framed, payloads: &[Vec<u8>]) -> Decoded {
+    let mut messages = Messages::default();
+    payloads.iter().enumerate().for_each(|(i, payload)| messages.push(i as i64, 0, None, Some(payload)));
+    framed.decode(&messages, 0..messages.len(), &mut Decided::default()).unwrap()
+}
+
+#[test]
+fn what_is_written_is_read() {
+    for (format, text, payload) in
+        [("avro", AVRO, avro_payload as fn(&str, i64, Option<f64>) -> Vec<u8>), ("protobuf", PROTO, proto_payload)]
+    {
+        let mut framed = framed(format, &schema(text));
+        let decoded = decode(&mut framed, &[payload("a", 5, Some(1.5)), payload("b", -6, None)]);
+        let records = &decoded.records;
+        assert_eq!((records.key(0), records.key(1), &records.times[..]), (&b"a"[..], &b"b"[..], &[5, -6][..]));
+        assert!(records.values[0][0] == 1.5 && records.values[0][1].is_nan() && records.bad.is_empty(), "{format}");
+    }
+}
+
+#[test]
+fn a_reader_takes_what_an_older_writer_wrote() {
+    let newer =
+        AVRO.replace(r#"["null","double"]}"#, r#"["null","double"]},{"name":"more","type":"long","default":3}"#);
+    let mut framed = framed("avro", &schema(&newer));
+    let body = (framed.make)(&schema(AVRO));
+    framed.bodies.insert(ID, body);
+    let decoded = decode(&mut framed, &[avro_payload("a", 5, Some(2.0))]);
+    assert_eq!((decoded.records.values[0][0], decoded.records.bad.len()), (2.0, 0));
+}
+
+#[test]
+fn references_are_resolved() {
+    let main = r#"{"type":"record","name":"Sale","namespace":"shop","fields":[
+        {"name":"k","type":"Key"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]},{"name":"k2","type":"shop.Key"}]}"#;
+    let key = r#"{"type":"enum","name":"Key","namespace":"shop","symbols":["A","B"]}"#;
+    let avro = Schema { references: vec![("shop.Key".into(), key.into())], ..schema(main) };
+    assert!(avro::Reader::new(&avro).unwrap().arrow.column_with_name("k2").is_some());
+    let proto = "syntax = \"proto3\"; package shop; import \"common.proto\"; message Sale { common.Key k = 1; }";
+    let common = "syntax = \"proto3\"; package common; enum Key { A = 0; }";
+    let proto = Schema { references: vec![("common.proto".into(), common.into())], ..schema(proto) };
+    assert_eq!(protobuf::messages(&proto).unwrap()[0].full_name(), "shop.Sale");
+}
+
+#[test]
+fn what_the_registry_does_not_say_is_not_decided() {
+    let mut framed = framed("avro", &schema(AVRO));
+    let mut messages = Messages::default();
+    messages.push(3, 0, None, Some(&avro_payload("a", 5, None)));
+    messages.push(4, 0, None, Some(&[0, 0, 0, 0, 9, 1]));
+    // Nobody listens there: nothing may come of it but to wait.
+    let mut decided = Decided::default();
+    let answer = framed.decode(&messages, 0..2, &mut decided);
+    assert!(matches!(answer, Err(DecodeError::Unavailable(_))) && decided.unknown.is_empty());
+    // In replay what was unknown stays so, without anybody being asked.
+    let mut decided = Decided { replay: true, unknown: Vec::from([4..5]) };
+    let decoded = framed.decode(&messages, 0..2, &mut decided).unwrap();
+    assert_eq!(decoded.records.bad, [(1, "unknown_schema")]);
+}
+
+fn payloads(good: fn(&str, i64, Option<f64>) -> Vec<u8>) -> impl Strategy<Value = Vec<(bool, Vec<u8>)>> {
+    let fine = ("[a-z]{1,6}", any::<i64>(), any::<Option<f64>>()).prop_map(move |(k, ts, v)| good(&k, ts, v));
+    let cut =
+        (fine.clone(), any::<prop::sample::Index>()).prop_map(|(bytes, at)| bytes[..at.index(bytes.len())].to_vec());
+    let flipped = (fine.clone(), any::<prop::sample::Index>(), 1..=255_u8).prop_map(|(mut bytes, at, flip)| {
+        // Not in the id: that would ask the registry.
+        let at = 5 + at.index(bytes.len() - 5);
+        bytes[at] ^= flip;
+        bytes
+    });
+    let noise = proptest::collection::vec(any::<u8>(), 0..40).prop_map(|noise| {
+        let mut bytes = Vec::new();
+        put_frame(ID, &mut bytes);
+        bytes.extend(noise);
+        bytes
+    });
+    let one = prop_oneof![
+        fine.prop_map(|bytes| (true, bytes)),
+        cut.prop_map(|bytes| (false, bytes)),
+        flipped.prop_map(|bytes| (false, bytes)),
+        noise.prop_map(|bytes| (false, bytes)),
+    ];
+    proptest::collection::vec(one, 1..20)
+}
+
+fn alone_as_together(framed: &mut Framed, payloads: &[(bool, Vec<u8>)]) -> std::result::Result<(), TestCaseError> {
+    let bytes: Vec<Vec<u8>> = payloads.iter().map(|(_, bytes)| bytes.clone()).collect();
+    let together = decode(framed, &bytes);
+    prop_assert_eq!(together.records.len(), bytes.len());
+    let bad =
+        |decoded: &Decoded, at: usize| decoded.records.bad.iter().find(|(i, _)| *i == at).map(|(_, reason)| *reason);
+    for (index, (good, payload)) in payloads.iter().enumerate() {
+        let alone = decode(framed, std::slice::from_ref(payload));
+        prop_assert_eq!(bad(&together, index), bad(&alone, 0));
+        prop_assert!(!good || bad(&alone, 0).is_none());
+        prop_assert_eq!(together.records.key(index), alone.records.key(0));
+        prop_assert_eq!(together.records.times[index], alone.records.times[0]);
+        prop_assert_eq!(together.records.values[0][index].to_bits(), alone.records.values[0][0].to_bits());
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn no_avro_message_harms_another(payloads in payloads(avro_payload)) {
+        alone_as_together(&mut framed("avro", &schema(AVRO)), &payloads)?;
+    }
+
+    #[test]
+    fn no_protobuf_message_harms_another(payloads in payloads(proto_payload)) {
+        alone_as_together(&mut framed("protobuf", &schema(PROTO)), &payloads)?;
+    }
+}
