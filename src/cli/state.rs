@@ -10,11 +10,11 @@ use clap::{Args, Subcommand};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
-use crate::config::{Location, Pipeline, Sink};
+use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::sink::DeadLetters;
 use crate::state::{Checkpoint, Fingerprint, Folder, RowSpan, Store, Stored, Target, murmur2, partition_of};
-use crate::{Error, Result, sink};
+use crate::{Error, Result, sink, source};
 
 /// Keys whose rows are exported at a time.
 const EXPORTED: usize = 4096;
@@ -57,9 +57,13 @@ pub enum StateCommand {
     Reset {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// Also deletes the pipeline's output and dead letters.
+        /// Also deletes the pipeline's output and dead letters, where they are files.
         #[arg(long)]
         output: bool,
+        /// On Kafka: where the next run begins, in every partition: earliest, latest, a time, or an offset. Without it, where
+        /// the pipeline file's `start` says.
+        #[arg(long, value_name = "TIME|OFFSET", value_parser = start_at)]
+        to: Option<Start>,
         /// Doesn't ask.
         #[arg(long)]
         yes: bool,
@@ -87,7 +91,7 @@ pub fn run(args: &StateArgs, pipeline: &Pipeline, out: &mut impl Write) -> Resul
         StateCommand::List { json, .. } => list(&open(pipeline)?, *json, out),
         StateCommand::Get { key, .. } => get(&open(pipeline)?, key, out),
         StateCommand::Export { to, .. } => export(&open(pipeline)?, to),
-        StateCommand::Reset { output, yes, .. } => reset(pipeline, *output, *yes),
+        StateCommand::Reset { output, to, yes, .. } => reset(pipeline, *output, *to, *yes),
     }
 }
 
@@ -261,7 +265,41 @@ fn exported(
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-fn reset(pipeline: &Pipeline, output: bool, yes: bool) -> Result<()> {
+/// Reads `--to`.
+fn start_at(text: &str) -> std::result::Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        other => Moment::parse(other).map(Start::At),
+    }
+}
+
+/// Lets the group begin anew; first, since a group that is running refuses it.
+fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
+    let Some(kafka) = pipeline.source.kafka() else {
+        return match to {
+            Some(_) => Err(Error::refused("--to is for a Kafka source: a Parquet source begins at its start")),
+            None => Ok(()),
+        };
+    };
+    match to {
+        None => source::kafka::forget(kafka)?,
+        Some(to) => {
+            for (partition, offset) in source::kafka::begin_at(kafka, to)? {
+                eprintln!("partition {partition} begins at offset {offset}");
+            }
+        }
+    }
+    if let Some(Sink::Kafka(sink)) = pipeline.sink.as_deref() {
+        eprintln!(
+            "what is read again is written again: give the pipeline another output topic, or empty topic {}",
+            sink.topic.value
+        );
+    }
+    Ok(())
+}
+
+fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> Result<()> {
     let to = match pipeline.sink.as_ref().map(|sink| &sink.value) {
         Some(Sink::Parquet { path, .. }) => Some(Folder::open(path)?),
         _ => None,
@@ -284,6 +322,7 @@ fn reset(pipeline: &Pipeline, output: bool, yes: bool) -> Result<()> {
     if !yes && !confirmed()? {
         return Err(Error::refused("nothing was deleted"));
     }
+    reset_group(pipeline, start)?;
     // Half done, the next start refuses output without state, and this can be said again.
     store.reset()?;
     for (folder, files) in found {

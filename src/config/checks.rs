@@ -1,6 +1,8 @@
 //! What can be said of several sections together without opening anything.
 
-use super::{Fill, Key, Location, Moment, Pipeline, Place, Problems, Sink, Stage, one_line};
+use super::{
+    At, DeadLetters, Fill, KafkaSource, Key, Location, Moment, Pipeline, Place, Problems, Sink, Stage, one_line,
+};
 
 /// Notes what doesn't fit together. Stand-ins of values that have been refused are empty: nothing is said of them.
 pub(super) fn across(problems: &mut Problems, pipeline: &Pipeline) {
@@ -9,6 +11,7 @@ pub(super) fn across(problems: &mut Problems, pipeline: &Pipeline) {
     stages(problems, pipeline);
     train(problems, pipeline);
     places_of_output(problems, pipeline);
+    kafka(problems, pipeline);
 }
 
 fn source(problems: &mut Problems, pipeline: &Pipeline) {
@@ -90,6 +93,70 @@ fn stages(problems: &mut Problems, pipeline: &Pipeline) {
 fn train(problems: &mut Problems, pipeline: &Pipeline) {
     if let (Some(train), None) = (&pipeline.train, pipeline.infer()) {
         problems.add(train.place, "`train` needs an `infer` under `stages`: it names the model, its mode and window");
+    }
+}
+
+/// What can't be combined with Kafka, or not without it.
+fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
+    let sink = pipeline.sink.as_ref().map(|sink| (&sink.value, sink.place));
+    let Some(kafka) = pipeline.source.kafka() else {
+        if let Some((Sink::Kafka(_), place)) = sink {
+            problems.add(place, "a Parquet source is written to Parquet or stdout, not to Kafka");
+        }
+        if let DeadLetters::Kafka(_) = &pipeline.dead_letters.value {
+            problems.add(pipeline.dead_letters.place, "dead letters go to a topic only from a Kafka source");
+        }
+        return;
+    };
+    if let Some(from) = &pipeline.source.from {
+        problems.add(from.place, "`from` is for files: on Kafka write `start` within `kafka`");
+    }
+    if let Some(until) = &pipeline.source.until {
+        problems.add(until.place, "`until` is for files: a topic has no end");
+    }
+    let is_message_key = |key: &At<String>| kafka.key.as_ref().is_some_and(|name| name.value == key.value);
+    let other_key = match &pipeline.record.key {
+        Key::Column(key) if is_message_key(key) => None,
+        Key::Column(key) => Some(key.place),
+        Key::Melted(columns) => columns.first().map(|column| column.place),
+        Key::Single => Some(pipeline.record.time.place),
+    };
+    if let Some(place) = other_key.filter(|_| !kafka.partitioned_by_key) {
+        problems.add(
+            place,
+            "state is kept where a key's messages are: read the message's key as this column (`key` within `kafka`), or, if all \
+             messages of a key are in one partition, say so with `partitioned_by: key`",
+        );
+    }
+    topics(problems, pipeline, kafka);
+    if let [Some(key), Some(timestamp)] = [kafka.key.as_ref(), kafka.timestamp.as_ref()]
+        && key.value == timestamp.value
+    {
+        problems.add(timestamp.place, format_args!("column \"{}\" is the message's key already", one_line(timestamp)));
+    }
+}
+
+/// No topic is used twice.
+fn topics(problems: &mut Problems, pipeline: &Pipeline, kafka: &KafkaSource) {
+    let sink = pipeline.sink.as_ref().map(|sink| &sink.value);
+    let mut topics = vec![(kafka.topic.value.as_str(), "the source")];
+    if let Some(Sink::Kafka(sink)) = sink {
+        let same = sink.topic.value == kafka.topic.value && sink.brokers.value == kafka.brokers.value;
+        if same && !sink.topic.value.is_empty() {
+            problems.add(sink.topic.place, "the sink is the source: output would be read as input");
+        }
+        topics.push((sink.topic.value.as_str(), "the sink"));
+    }
+    match (&pipeline.dead_letters.value, sink) {
+        (DeadLetters::Kafka(topic), Some(Sink::Kafka(_)) | None) => {
+            if let Some((_, what)) = topics.iter().find(|(name, _)| *name == topic.value && !name.is_empty()) {
+                problems.add(topic.place, format_args!("topic \"{}\" is {what} already", one_line(&topic.value)));
+            }
+        }
+        (DeadLetters::Kafka(topic), _) => {
+            problems.add(topic.place, "dead letters go to a topic only beside a Kafka sink: write a folder");
+        }
+        (DeadLetters::Parquet(_), _) => {}
     }
 }
 

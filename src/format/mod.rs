@@ -5,8 +5,10 @@
 //! happens to a message that can't be decoded (`runtime`).
 //!
 //! A decoder judges every message alone: whatever is wrong with one, its neighbours come out as without it. It gives
-//! exactly one record per message (with `columns_as_keys` one per message and key), bad ones included.
+//! exactly one record per message (with `columns_as_keys` one per message and key; one where the message is bad).
 
+mod columns;
+mod json;
 mod plan;
 
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};

@@ -99,9 +99,22 @@ impl Partition {
         }
     }
 
-    /// Moves time on for all keys, as if each had reached `until`.
-    pub fn advance(&mut self, _chain: &mut Chain, _layout: &Layout, _until: i64) -> Result<Batch> {
-        Ok(Batch::default())
+    /// Moves time on for all keys, as if each had reached `until`; `None` is the end of the source. Returns what came out.
+    ///
+    /// # Errors
+    /// As [`Partition::process`].
+    pub fn advance(&mut self, chain: &mut Chain, until: Option<i64>) -> Result<Batch> {
+        let keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        let mut batch = Batch::default();
+        for (stage, (start, width)) in chain.stages.iter_mut().zip(&chain.rows) {
+            if !batch.is_empty() {
+                stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
+            }
+            if let Some(more) = stage.advance(until, &mut self.arena.rows(*start, *width), keys, self.position)? {
+                batch.append(more)?;
+            }
+        }
+        Ok(batch)
     }
 
     /// Bytes of the rows of state and of the keys.

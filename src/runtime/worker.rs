@@ -129,7 +129,9 @@ impl Lane {
     }
 
     /// Commits what is left, at the end of the source.
-    pub fn finish(&mut self, shared: &Shared) -> Result<()> {
+    pub fn finish(&mut self, chain: &mut Chain, shared: &Shared) -> Result<()> {
+        let batch = self.partition.advance(chain, None)?;
+        self.write(&batch, shared)?;
         self.cut(shared)?;
         self.commit(shared, true)
     }

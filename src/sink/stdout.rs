@@ -53,7 +53,7 @@ impl<W: Write> JsonLines<W> {
 }
 
 /// Times with a zone are instants: the same ones, shown in UTC.
-fn in_utc(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn in_utc(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::with_capacity(rows.num_columns());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(rows.num_columns());
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {

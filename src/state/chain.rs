@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sections::checksum;
 use super::{Checkpoint, Folder, Mark, delta};
 use crate::Error;
 use crate::error::Context;
@@ -117,7 +118,7 @@ impl Entry {
         for file in &self.files {
             let shown = || format!("{folder}/{}", file.name);
             let bytes = get(folder, &file.name)?;
-            if bytes.len() as u64 != file.bytes || crc32fast::hash(&bytes) != file.crc32 {
+            if bytes.len() as u64 != file.bytes || checksum(&bytes) != file.crc32 {
                 return Err(Unread::Damaged(Error::failed(format!("{} is not what its manifest says", shown()))));
             }
             let next = match checkpoint.take() {

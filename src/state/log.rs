@@ -20,7 +20,7 @@ use super::log_writer::{GRACE, Job, Owned, Writer};
 use super::{Checkpoint, Fingerprint, Folder, Mark, Store};
 use crate::config::Location;
 use crate::error::Context;
-use crate::runtime::stream::{Checkpoints, Found};
+use crate::runtime::stream::{Checkpoints, Durable, Found};
 use crate::{Error, Result};
 
 /// The checkpoints of one topic, and the thread that writes them.
@@ -33,7 +33,7 @@ pub struct Log {
     owned: Owned,
     /// Not bounded: there is at most one checkpoint of a partition at a time, and it shares its rows with the partition.
     jobs: Option<Sender<Job>>,
-    done: Receiver<Result<(u32, Mark)>>,
+    done: Receiver<Result<Durable>>,
     waiting: usize,
     writer: Option<JoinHandle<()>>,
 }
@@ -173,7 +173,7 @@ impl Checkpoints for Log {
         Ok(())
     }
 
-    fn written(&mut self, timeout: Duration) -> Result<Vec<(u32, Mark)>> {
+    fn written(&mut self, timeout: Duration) -> Result<Vec<Durable>> {
         let mut all = Vec::new();
         if self.waiting > 0
             && !timeout.is_zero()

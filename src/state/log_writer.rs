@@ -12,8 +12,10 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::chain::{Entry, File, Place, partition_folder, places};
 use super::delta::{self, Outline};
-use super::{Checkpoint, Folder, Mark, unique_name};
+use super::sections::checksum;
+use super::{Checkpoint, Folder, unique_name};
 use crate::error::Context;
+use crate::runtime::stream::Durable;
 use crate::{Error, Result};
 
 /// Checkpoints that are kept of a partition.
@@ -93,7 +95,7 @@ impl Writer {
         Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, lanes: BTreeMap::new() }
     }
 
-    pub fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<(u32, Mark)>>) {
+    pub fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<Durable>>) {
         for job in work {
             match job {
                 Job::Forget(partition) => {
@@ -107,7 +109,7 @@ impl Writer {
                     // Gone before it is told, so that the partition gets its pages back without a copy.
                     drop(checkpoint);
                     let failed = written.is_err();
-                    if tell.send(written.map(|mark| (partition, mark))).is_err() {
+                    if tell.send(written).is_err() {
                         return;
                     }
                     if failed {
@@ -121,7 +123,8 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Mark> {
+    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
+        let started = Instant::now();
         let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
         let outline = Outline::of(checkpoint).ok_or_else(bug)?;
         let mark = outline.mark;
@@ -130,15 +133,16 @@ impl Writer {
         let known = self.lanes.entry(partition).or_default().known.take();
         if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.mark == mark) {
             self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
-            return Ok(mark);
+            return Ok(Durable { partition, mark, bytes: 0, took: started.elapsed() });
         }
         let (bytes, mut files) = match known.as_ref().and_then(|(base, files)| on_base(checkpoint, base, files)) {
             Some((base, changed, files)) => (delta::encode(checkpoint, base, &changed)?, files.to_vec()),
             None => (checkpoint.encode()?, Vec::new()),
         };
-        let (crc32, kind) = (crc32fast::hash(&bytes), if files.is_empty() { "checkpoint" } else { "delta" });
+        let (crc32, kind) = (checksum(&bytes), if files.is_empty() { "checkpoint" } else { "delta" });
         let name = format!("{}.{}-{crc32:08x}.{kind}", Place::of(mark).stem(), self.process);
-        files.push(File { name: name.clone(), bytes: bytes.len() as u64, crc32 });
+        let length = bytes.len() as u64;
+        files.push(File { name: name.clone(), bytes: length, crc32 });
         folder.put(&name, bytes)?;
         let entry = Entry {
             fingerprint: self.fingerprint.clone(),
@@ -152,7 +156,7 @@ impl Writer {
             // Another process wrote the same state; its files are named, this one's never will be.
             folder.remove(&name)?;
         }
-        Ok(mark)
+        Ok(Durable { partition, mark, bytes: length, took: started.elapsed() })
     }
 
     /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its client,

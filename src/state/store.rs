@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::manifest::STAGED;
+use super::sections::checksum;
 use super::{Change, Checkpoint, Fingerprint, Folder, Manifest, Part, Target};
 use crate::config::Location;
 use crate::error::Context;
@@ -126,7 +127,7 @@ impl Store {
         let Some(bytes) = folder.get(&manifest.checkpoint)? else {
             return Err(Error::failed(format!("{} is missing: {}", shown(), REMEDY)));
         };
-        if bytes.len() as u64 != manifest.checkpoint_bytes || crc32fast::hash(&bytes) != manifest.checkpoint_crc32 {
+        if bytes.len() as u64 != manifest.checkpoint_bytes || checksum(&bytes) != manifest.checkpoint_crc32 {
             return Err(Error::failed(format!("{} is not what its manifest says: {REMEDY}", shown())));
         }
         let checkpoint = Checkpoint::decode(&bytes).or_failed(shown)?;
@@ -149,7 +150,7 @@ impl Store {
         let folder = self.partition(partition);
         let sequence = previous.map_or(0, |previous| previous.sequence + 1);
         let bytes = checkpoint.encode()?;
-        let crc = crc32fast::hash(&bytes);
+        let crc = checksum(&bytes);
         let manifest = Manifest {
             format: 1,
             partition,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 
+mod kafka;
 mod random;
 mod sections;
 
@@ -209,12 +210,12 @@ sink: { parquet: { path: out }, stdout: {} }
             "1:1: the pipeline needs `name`",
             "1:1: unknown field `nam` in the pipeline, did you mean \"name\"? (there are: name, source, record, on, \
              dead_letters, stages, sink, state, runtime, models, train)",
-            "3:3: unknown field `parqet` in `source`, did you mean \"parquet\"? (there are: parquet, from, until, \
+            "3:3: unknown field `parqet` in `source`, did you mean \"parquet\"? (there are: parquet, kafka, from, until, \
              emit_from)",
             "4:9: `from`: expected a date (2014-01-31), a time (2014-01-31T12:00:00Z) or an integer step, found the \
              text \"yesterday\"",
             "6:8: `key`: expected a column, found a list",
-            "7:28: `unit`: expected one of: s, ms, us, ns, found the text \"min\"",
+            "7:28: `unit`: expected one of: s, ms, us, ns, step, found the text \"min\"",
             "8:11: `values`: expected a list of columns in brackets, found the text \"x\"",
             "9:13: `late`: expected one of: process, dead_letter, found the text \"proces\", did you mean \
              \"process\"?",
@@ -276,7 +277,12 @@ fn bounds_hold_before_memory_or_the_stack_is_used() {
 #[test]
 fn the_reference_names_every_word() {
     let text = include_str!("../../../docs/pipeline.md");
-    let sections = document::WORDS.iter().chain(&output::WORDS).chain(&stages::WORDS).chain(&train::WORDS);
+    let sections = document::WORDS
+        .iter()
+        .chain(&output::WORDS)
+        .chain(&kafka_read::WORDS)
+        .chain(&stages::WORDS)
+        .chain(&train::WORDS);
     for section in sections {
         for word in section.fields.iter().chain(section.later) {
             let named = [format!("`{word}`"), format!("`{word}("), format!("{word}: "), format!("**{word}**")];

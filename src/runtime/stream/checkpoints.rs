@@ -16,6 +16,19 @@ pub struct Found {
     pub newest: Option<Mark>,
 }
 
+/// A checkpoint that became durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable {
+    /// Whose.
+    pub partition: Partition,
+    /// As of which commit.
+    pub mark: Mark,
+    /// How many bytes were written.
+    pub bytes: u64,
+    /// How long that took.
+    pub took: Duration,
+}
+
 /// Checkpoints of all partitions of one topic.
 pub trait Checkpoints {
     /// Looks for the newest checkpoint of a partition at or before `committed`.
@@ -41,7 +54,7 @@ pub trait Checkpoints {
     ///
     /// # Errors
     /// A store that can't be written.
-    fn written(&mut self, timeout: Duration) -> Result<Vec<(Partition, Mark)>>;
+    fn written(&mut self, timeout: Duration) -> Result<Vec<Durable>>;
 
     /// Lets go of a partition: from now on it may have another owner, so nothing of it is deleted any more.
     fn release(&mut self, partition: Partition);

@@ -388,7 +388,7 @@ impl Lane {
 
     /// Moves the partition's time on by the clock.
     pub fn advance(&mut self, until: i64, processing: &mut Processing) -> Result<()> {
-        let batch = self.state.advance(&mut processing.chain, &processing.layout, until)?;
+        let batch = self.state.advance(&mut processing.chain, Some(until))?;
         self.advanced = Some(until);
         if self.replay.is_some() {
             self.count_rows(&batch, processing);

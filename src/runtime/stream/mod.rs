@@ -11,9 +11,8 @@ mod commit;
 #[cfg(test)]
 mod faults;
 mod filing;
+mod history;
 mod lane;
-#[cfg(test)]
-mod live_tests;
 mod outbox;
 mod processing;
 mod restore;
@@ -27,6 +26,7 @@ pub use broker::*;
 pub use checkpoints::*;
 #[cfg(test)]
 pub(crate) use faults::Faults;
+pub use history::History;
 pub use processing::Processing;
 pub use run::{Stop, run};
 pub use worker::{Settings, Worker};

@@ -11,7 +11,7 @@ use super::commit::Commit;
 use super::lane::Lane;
 use super::transaction::Failed;
 use super::worker::{Producer, SHORT, Worker};
-use super::{Broker, Checkpoints, Committed, Partition, Range};
+use super::{Broker, Checkpoints, Committed, Durable, Partition, Range};
 use crate::config::{Moment, Start};
 use crate::state::{Checkpoint, Mark};
 use crate::{Error, Result};
@@ -108,19 +108,26 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         }
         let Some(committed) = self.broker.committed(&partitions, SHORT)? else { return Ok(()) };
         let mut starts = Vec::new();
+        let mut fresh = Vec::new();
         for (partition, committed) in partitions.into_iter().zip(committed) {
             match self.restore(partition, committed)? {
                 Restored::Later => {}
                 Restored::Start(offset) => starts.push((partition, offset)),
-                Restored::Lane(mut lane, new) => {
+                Restored::Lane(lane, new) => {
                     if new {
-                        self.checkpoints.write(partition, lane.checkpoint())?;
-                        opening.writing.insert(partition);
+                        fresh.push(partition);
                     }
                     opening.waiting.remove(&partition);
                     opening.ready.insert(partition, *lane);
                 }
             }
+        }
+        let mut begin: BTreeMap<Partition, &mut Lane> =
+            opening.ready.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(id, lane)| (*id, lane)).collect();
+        self.processing.begin_with_history(&mut begin)?;
+        for (partition, lane) in begin {
+            self.checkpoints.write(partition, lane.checkpoint())?;
+            opening.writing.insert(partition);
         }
         if starts.is_empty() { Ok(()) } else { self.commit_starts(&starts) }
     }
@@ -246,7 +253,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Tells lanes and openings which checkpoints are durable.
     pub(super) fn take_written(&mut self, timeout: Duration) -> Result<()> {
-        for (partition, mark) in self.checkpoints.written(timeout)? {
+        for Durable { partition, mark, bytes, took } in self.checkpoints.written(timeout)? {
+            self.metrics.checkpoint(took, bytes);
             self.openings.iter_mut().for_each(|opening| opening.written(partition));
             if let Some(lane) = self.lanes.get_mut(&partition) {
                 lane.writing = false;

@@ -1,0 +1,72 @@
+//! What can be wrong with Kafka, at its exact place; and what is read where nothing is.
+
+use super::*;
+
+fn source(kafka: &str) -> String {
+    format!("name: a\nsource: {{ kafka: {{ {kafka} }} }}\nrecord: {{ key: k, time: t, values: [x] }}\n")
+}
+
+const FINE: &str = "brokers: b, topic: t, key: k";
+
+#[test]
+fn what_is_not_written_has_a_default() {
+    let p = parse(&(source(FINE) + "sink: { kafka: { topic: o } }")).unwrap();
+    let kafka = p.source.kafka().unwrap();
+    assert_eq!((kafka.group.as_str(), kafka.start.value, kafka.idle.is_none()), ("a", Start::Earliest, true));
+    assert_eq!(kafka.format.value, Format::Json);
+    let Some(Sink::Kafka(sink)) = p.sink.map(|sink| sink.value) else { panic!("no kafka") };
+    assert_eq!((sink.brokers.as_str(), sink.topic.as_str(), sink.headers), ("b", "o", Headers::None));
+    assert_eq!(p.runtime.delivery.value, Delivery::ExactlyOnce);
+    assert_eq!(p.on.tombstone, OnTombstone::Reset);
+}
+
+#[test]
+fn everything_is_read() {
+    let text = source(
+        "brokers: b, topic: t, key: k, timestamp: at, group: g, start: 2024-01-01, idle: 10s, partitioned_by: key, \
+         format: { protobuf: { registry: http://r, auth: { user: u, password: p }, message: m.M } }, \
+         properties: { sasl.password: hidden, session.timeout.ms: 6000, linger.ms: 1 }",
+    );
+    let rest = "sink: { kafka: { topic: o, headers: all } }\n\
+                runtime: { delivery: at_least_once, commit_every: 50ms, grace: 3s, instance: i }\n\
+                on: { tombstone: skip }";
+    let p = parse(&(text + rest)).unwrap();
+    let kafka = p.source.kafka().unwrap();
+    let Format::Protobuf(schema) = &kafka.format.value else { panic!("no protobuf") };
+    assert_eq!((schema.subject.as_str(), schema.message.as_ref().unwrap().as_str()), ("t-value", "m.M"));
+    assert!(!format!("{p:?}").contains("hidden"), "a secret is shown");
+    let Some(Sink::Kafka(sink)) = &p.sink.as_ref().map(|sink| &sink.value) else { panic!("no kafka") };
+    let names: Vec<&str> = sink.properties.0.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["sasl.password", "linger.ms"], "the producer has what reaches the brokers");
+    assert_eq!((p.runtime.grace.as_secs(), p.on.tombstone), (3, OnTombstone::Skip));
+}
+
+#[test]
+fn what_is_wrong_is_at_its_place() {
+    let sink = |text: &str| source(FINE) + text;
+    let from = "name: a\nsource: { kafka: { brokers: b, topic: t, key: k }, from: 2024-01-01 }\n\
+                record: { key: k, time: t, values: [x] }";
+    for (text, expected) in [
+        (source("topic: t, key: k"), "2:11: `kafka` needs `brokers`"),
+        (source("brokers: b, key: k"), "2:11: `kafka` needs `topic`"),
+        (source("brokers: b, topic: t"), "3:16: state is kept where a key's messages are"),
+        (source(&format!("{FINE}, format: avro")), "2:58: `format`: needs a schema registry"),
+        (source(&format!("{FINE}, format: {{ avro: {{ registry: r }} }}")), "2:78: `registry`: expected a URL"),
+        (source(&format!("{FINE}, start: 5")), "2:57: `start`: expected earliest, latest or a time"),
+        (source(&format!("{FINE}, properties: {{ acks: 1 }}")), "2:64: `acks` can't be set here, kolk sets it: all"),
+        (source(&format!("{FINE}, properties: {{ a: {{ file: no-such-file }} }}")), "2:75: `file`: "),
+        (source(&format!("{FINE}, columns: {{ n: int }}")), "2:64: `n`: expected one of: string, float64, int64"),
+        (source(&format!("{FINE}, timestamp: k")), "2:61: column \"k\" is the message's key already"),
+        (sink("sink: { kafka: { topic: t } }"), "4:25: the sink is the source"),
+        (sink("sink: { kafka: { topic: o } }\ndead_letters: { kafka: { topic: o } }"), "5:33: topic \"o\" is the sink"),
+        (sink("sink: { parquet: { path: o } }\ndead_letters: { kafka: { topic: d } }"), "5:33: dead letters go to a t"),
+        (format!("{SMALLEST}sink: {{ kafka: {{ brokers: b, topic: t }} }}"), "4:9: a Parquet source is written to"),
+        (format!("{SMALLEST}dead_letters: {{ kafka: {{ topic: t }} }}"), "4:17: dead letters go to a topic only"),
+        (from.to_string(), "2:58: `from` is for files"),
+    ] {
+        let found = problems(&text);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
+    }
+    let at_least_once = source(&format!("{FINE}, properties: {{ acks: 1 }}")) + "runtime: { delivery: at_least_once }";
+    assert_eq!(problems(&at_least_once), Vec::<String>::new());
+}

@@ -1,0 +1,396 @@
+//! Which fields of a payload become which columns, for every format; and the columns while they are filled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow::datatypes::{DataType, TimeUnit};
+
+use super::{Decoded, Messages};
+use crate::config::{At, ColumnType, EpochUnit, KafkaSource, Key, Moment, Pipeline, Problems};
+use crate::record::{Clock, KeyType, Kind, Layout, Role};
+use crate::source::{Origin, Records};
+use crate::state::murmur2;
+
+/// Bytes of a detail at most.
+const LONGEST_DETAIL: usize = 200;
+
+/// Where a field of the payload goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Key,
+    Time,
+    Value(usize),
+    Carried(usize),
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeyFrom {
+    Field,
+    Message,
+    /// The values' names with their hashes.
+    Melted(Vec<(String, u32)>),
+    Single,
+}
+
+/// Where times come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TimeFrom {
+    /// A field with the time as text (RFC 3339), in microseconds.
+    Text,
+    /// A field with ticks.
+    Ticks,
+    /// The message's timestamp.
+    Message,
+}
+
+/// Where a carried column comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CarriedFrom {
+    Field(DataType),
+    MessageKey,
+    MessageTimestamp,
+}
+
+/// What is read of each message.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    pub fields: HashMap<String, Target>,
+    pub key: KeyFrom,
+    pub time: TimeFrom,
+    pub values: usize,
+    pub carried: Vec<(String, CarriedFrom)>,
+}
+
+/// What a format without types holds in a column; asked for the time and for carried columns.
+pub(super) type TypeOf<'a> = &'a dyn Fn(&str, Use) -> Option<DataType>;
+
+/// What a column is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Key,
+    Time,
+    Value,
+    Carried,
+}
+
+/// The types of JSON: those that the pipeline file says.
+pub(super) fn declared<'a>(
+    kafka: &'a KafkaSource,
+    unit: Option<EpochUnit>,
+) -> impl Fn(&str, Use) -> Option<DataType> + 'a {
+    move |name, purpose| {
+        Some(match purpose {
+            Use::Key => DataType::Utf8,
+            Use::Value => DataType::Float64,
+            Use::Time if unit.is_none() => utc(TimeUnit::Microsecond),
+            Use::Time => DataType::Int64,
+            Use::Carried => match kafka.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t) {
+                Some(ColumnType::Float64) => DataType::Float64,
+                Some(ColumnType::Int64) => DataType::Int64,
+                Some(ColumnType::Boolean) => DataType::Boolean,
+                Some(ColumnType::String) | None => DataType::Utf8,
+            },
+        })
+    }
+}
+
+fn utc(unit: TimeUnit) -> DataType {
+    DataType::Timestamp(unit, Some("UTC".into()))
+}
+
+/// Plans the columns of a Kafka source; `type_of` says what a field of the payload holds and has told `problems` where it is
+/// `None`.
+pub(super) fn plan(
+    pipeline: &Pipeline,
+    kafka: &KafkaSource,
+    fields: &[At<String>],
+    type_of: TypeOf<'_>,
+    problems: &mut Problems,
+) -> Option<(Columns, Layout)> {
+    let record = &pipeline.record;
+    let message_key = kafka.key.as_ref().map(|name| name.value.as_str());
+    let timestamp = kafka.timestamp.as_ref().map(|name| name.value.as_str());
+    let mut found = HashMap::new();
+    let mut complete = true;
+
+    let time_name = record.time.column.as_str();
+    let (time, data_type) = if timestamp == Some(time_name) {
+        (TimeFrom::Message, Some(utc(TimeUnit::Millisecond)))
+    } else {
+        found.insert(time_name.to_string(), Target::Time);
+        let data_type = type_of(time_name, Use::Time);
+        (
+            if record.time.unit.is_none() && kafka_is_untyped(kafka) { TimeFrom::Text } else { TimeFrom::Ticks },
+            data_type,
+        )
+    };
+    let clock = data_type.and_then(|data_type| {
+        Clock::of(&data_type, record.time.unit).map_err(|message| problems.add(record.time.place, message)).ok()
+    });
+
+    let names: Vec<&At<String>> = match &record.key {
+        Key::Melted(names) => names.iter().collect(),
+        _ => record.values.iter().collect(),
+    };
+    for (index, name) in names.iter().enumerate() {
+        complete &= type_of(name, Use::Value).is_some();
+        found.insert(name.value.clone(), Target::Value(index));
+    }
+    let (key, key_name) = match &record.key {
+        Key::Single => (KeyFrom::Single, "key".to_string()),
+        Key::Melted(names) => {
+            let hashed = names.iter().map(|name| (name.value.clone(), murmur2(name.as_bytes()))).collect();
+            (KeyFrom::Melted(hashed), "key".to_string())
+        }
+        Key::Column(name) if message_key == Some(name.as_str()) => (KeyFrom::Message, name.value.clone()),
+        Key::Column(name) => {
+            complete &= type_of(name, Use::Key).is_some();
+            found.insert(name.value.clone(), Target::Key);
+            (KeyFrom::Field, name.value.clone())
+        }
+    };
+
+    let value_names: Vec<String> = match &record.key {
+        Key::Melted(_) => vec![record.values.first().map_or("value".to_string(), |name| name.value.clone())],
+        _ => record.values.iter().map(|name| name.value.clone()).collect(),
+    };
+    let mut carried: Vec<(String, CarriedFrom)> = Vec::new();
+    for field in fields {
+        let name = field.value.as_str();
+        let known = name == key_name || name == time_name || value_names.iter().any(|value| value == name);
+        if known || carried.iter().any(|(carried, _)| carried == name) {
+            continue;
+        }
+        let from = if message_key == Some(name) {
+            CarriedFrom::MessageKey
+        } else if timestamp == Some(name) {
+            CarriedFrom::MessageTimestamp
+        } else {
+            let Some(data_type) = type_of(name, Use::Carried) else {
+                complete = false;
+                continue;
+            };
+            found.insert(name.to_string(), Target::Carried(carried.len()));
+            CarriedFrom::Field(data_type)
+        };
+        carried.push((name.to_string(), from));
+    }
+
+    let mut layout = Layout {
+        key_name,
+        key_type: KeyType::Utf8,
+        time_name: time_name.to_string(),
+        clock: clock?,
+        interval: None,
+        columns: Vec::new(),
+    };
+    for name in value_names {
+        layout.add(name, Kind::Number, Role::Value);
+    }
+    for (name, from) in &carried {
+        let data_type = match from {
+            CarriedFrom::Field(data_type) => data_type.clone(),
+            CarriedFrom::MessageKey => DataType::Utf8,
+            CarriedFrom::MessageTimestamp => utc(TimeUnit::Millisecond),
+        };
+        layout.add(name, Kind::Carried(data_type), Role::Field);
+    }
+    complete.then_some((Columns { fields: found, key, time, values: names.len(), carried }, layout))
+}
+
+fn kafka_is_untyped(kafka: &KafkaSource) -> bool {
+    kafka.format.value == crate::config::Format::Json
+}
+
+/// A value of a carried column.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) enum Cell {
+    #[default]
+    Null,
+    Text(String),
+    Float(f64),
+    Integer(i64),
+    Flag(bool),
+}
+
+/// What is read of one message. Memory is used again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Row {
+    pub key: Option<String>,
+    pub time: Option<i64>,
+    pub values: Vec<f64>,
+    pub carried: Vec<Cell>,
+}
+
+impl Row {
+    /// Empty, for the next message.
+    pub fn clear(&mut self, columns: &Columns) {
+        self.key = None;
+        self.time = None;
+        self.values.clear();
+        self.values.resize(columns.values, f64::NAN);
+        self.carried.clear();
+        self.carried.resize(columns.carried.len(), Cell::Null);
+    }
+}
+
+/// Why a message is no record: one of few words, and what exactly, for people.
+pub(super) type Fault = (&'static str, String);
+
+/// RFC 3339 as microseconds.
+pub(super) fn micros(text: &str) -> Result<i64, String> {
+    match Moment::parse(text) {
+        Ok(Moment::Instant(at)) => Ok(at.timestamp_micros()),
+        _ => Err(format!("expected a time such as 2024-01-31T12:00:00Z, found \"{text}\"")),
+    }
+}
+
+/// Columns that are being filled.
+pub(super) struct Table {
+    columns: Arc<Columns>,
+    records: Records,
+    details: Vec<(usize, String)>,
+    carried: Vec<Builder>,
+}
+
+enum Builder {
+    Text(StringBuilder),
+    Float(Float64Builder),
+    Integer(Int64Builder, DataType),
+    Flag(BooleanBuilder),
+}
+
+impl Table {
+    pub fn new(columns: Arc<Columns>) -> Table {
+        let values = if matches!(columns.key, KeyFrom::Melted(_)) { 1 } else { columns.values };
+        let builder = |from: &CarriedFrom| match from {
+            CarriedFrom::MessageKey => Builder::Text(StringBuilder::new()),
+            CarriedFrom::MessageTimestamp => Builder::Integer(Int64Builder::new(), utc(TimeUnit::Millisecond)),
+            CarriedFrom::Field(DataType::Float64) => Builder::Float(Float64Builder::new()),
+            CarriedFrom::Field(DataType::Boolean) => Builder::Flag(BooleanBuilder::new()),
+            CarriedFrom::Field(t @ (DataType::Int64 | DataType::Timestamp(..))) => {
+                Builder::Integer(Int64Builder::new(), t.clone())
+            }
+            CarriedFrom::Field(_) => Builder::Text(StringBuilder::new()),
+        };
+        let carried = columns.carried.iter().map(|(_, from)| builder(from)).collect();
+        Table {
+            records: Records { values: vec![Vec::new(); values], ..Records::default() },
+            details: Vec::new(),
+            carried,
+            columns,
+        }
+    }
+
+    /// Adds what was read of a message, or why nothing was.
+    pub fn push(&mut self, messages: &Messages, index: usize, row: Result<&Row, Fault>) {
+        let row = row.and_then(|row| self.admit(messages, index, row));
+        let columns = self.columns.clone();
+        match row {
+            Err((reason, mut detail)) => {
+                let at = self.records.len();
+                self.records.bad.push((at, reason));
+                if detail.len() > LONGEST_DETAIL {
+                    let end = (0..=LONGEST_DETAIL).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
+                    detail.truncate(end);
+                }
+                if !detail.is_empty() {
+                    self.details.push((at, detail));
+                }
+                self.add(messages, index, ("", 0), 0, None, None);
+            }
+            Ok((key, time, row)) => match &columns.key {
+                KeyFrom::Melted(names) => {
+                    for (value, (name, hash)) in names.iter().enumerate() {
+                        self.add(messages, index, (name, *hash), time, Some(&row.values[value..=value]), Some(row));
+                    }
+                }
+                _ => self.add(messages, index, (&key, murmur2(key.as_bytes())), time, Some(&row.values), Some(row)),
+            },
+        }
+    }
+
+    fn admit<'r>(&self, messages: &Messages, index: usize, row: &'r Row) -> Result<(String, i64, &'r Row), Fault> {
+        let key = match self.columns.key {
+            KeyFrom::Field => row.key.clone().ok_or(("null_key", String::new()))?,
+            KeyFrom::Message => {
+                let key = messages.key(index).ok_or(("null_key", String::new()))?;
+                let text = std::str::from_utf8(key).map_err(|e| ("bad_key", format!("the message's key: {e}")))?;
+                text.to_string()
+            }
+            KeyFrom::Melted(_) | KeyFrom::Single => String::new(),
+        };
+        let time = match self.columns.time {
+            TimeFrom::Message => Some(messages.timestamps[index]).filter(|time| *time >= 0),
+            TimeFrom::Text | TimeFrom::Ticks => row.time,
+        };
+        Ok((key, time.ok_or(("null_time", String::new()))?, row))
+    }
+
+    fn add(
+        &mut self,
+        messages: &Messages,
+        index: usize,
+        (key, hash): (&str, u32),
+        time: i64,
+        values: Option<&[f64]>,
+        row: Option<&Row>,
+    ) {
+        let records = &mut self.records;
+        records.hashes.push(hash);
+        records.key_text.extend_from_slice(key.as_bytes());
+        records.key_ends.push(records.key_text.len());
+        records.times.push(time);
+        for (at, column) in records.values.iter_mut().enumerate() {
+            column.push(values.map_or(f64::NAN, |values| values[at]));
+        }
+        records.origins.push(Origin { file: 0, row: u64::try_from(messages.offsets[index]).unwrap_or(0) });
+        for (at, (builder, (_, from))) in self.carried.iter_mut().zip(&self.columns.carried).enumerate() {
+            let cell = match from {
+                CarriedFrom::Field(_) => row.map_or(Cell::Null, |row| row.carried[at].clone()),
+                CarriedFrom::MessageKey => {
+                    messages.key(index).map_or(Cell::Null, |key| Cell::Text(String::from_utf8_lossy(key).into_owned()))
+                }
+                CarriedFrom::MessageTimestamp => Cell::Integer(messages.timestamps[index]),
+            };
+            builder.push(cell);
+        }
+    }
+
+    /// The records.
+    pub fn finish(mut self) -> Decoded {
+        self.records.carried = self.carried.into_iter().map(Builder::finish).collect();
+        Decoded { records: self.records, details: self.details }
+    }
+}
+
+impl Builder {
+    /// A cell of another type than the column's doesn't get here: it made its message a bad one.
+    fn push(&mut self, cell: Cell) {
+        match (self, cell) {
+            (Builder::Text(b), Cell::Text(text)) => b.append_value(text),
+            (Builder::Text(b), _) => b.append_null(),
+            (Builder::Float(b), Cell::Float(value)) => b.append_value(value),
+            (Builder::Float(b), _) => b.append_null(),
+            (Builder::Integer(b, _), Cell::Integer(value)) => b.append_value(value),
+            (Builder::Integer(b, _), _) => b.append_null(),
+            (Builder::Flag(b), Cell::Flag(value)) => b.append_value(value),
+            (Builder::Flag(b), _) => b.append_null(),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Builder::Text(mut b) => Arc::new(b.finish()),
+            Builder::Float(mut b) => Arc::new(b.finish()),
+            Builder::Flag(mut b) => Arc::new(b.finish()),
+            Builder::Integer(mut b, data_type) => {
+                let integers: ArrayRef = Arc::new(b.finish());
+                // Every type that is kept as integers has 64 bits, so there is such a cast.
+                arrow::compute::cast(&integers, &data_type).unwrap_or(integers)
+            }
+        }
+    }
+}
