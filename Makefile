@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: one compilation of every dependency for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo test test-data build tools onnxruntime fmt lint bench
+.PHONY: help demo demo-kafka test chaos test-data build tools test-tools onnxruntime kafka kafka-stop fmt lint bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,14 @@ help: ## this list
 demo: build onnxruntime ## train, publish and run on the weather at three airports; DEMO=short for one model
 	@scripts/demo.sh
 
-test: tools onnxruntime ## every test
-	@python=$$(scripts/python.sh); ORT_DYLIB_PATH=$$(scripts/onnxruntime.sh 2>/dev/null) KOLK_PYTHON=$$python cargo test $(CARGO_FLAGS)
+demo-kafka: build test-tools onnxruntime ## the same weather through Kafka, hour by hour, exactly once; about a minute
+	@scripts/demo_kafka.sh
+
+test: test-tools onnxruntime ## every test, with a Kafka of its own; ARGS="--test it kafka" for some
+	@scripts/test.sh $(ARGS)
+
+chaos: test-tools onnxruntime ## the long chaos on Kafka: kill, stop, scale, restart under load; KOLK_CHAOS_SEED=n repeats one
+	@KOLK_CHAOS=long scripts/test.sh --test it kafka::chaos -- --nocapture
 
 test-data: build onnxruntime ## train and run on the sets in $KOLK_DATA; prints the table of errors
 	@scripts/test_data.sh
@@ -26,8 +32,17 @@ test-data: build onnxruntime ## train and run on the sets in $KOLK_DATA; prints 
 build: tools ## the binary
 	@cargo build $(CARGO_FLAGS)
 
-tools: ## check for a C compiler and Python; install them on Debian as root
+tools: ## check for compilers, headers and Python; install them on Debian as root
 	@scripts/build-tools.sh
+
+test-tools: ## the same, with what the tests need: Java, Maven, kcat
+	@scripts/build-tools.sh test
+
+kafka: test-tools ## start a Kafka of one node on the loopback interface; prints its address
+	@scripts/kafka.sh start
+
+kafka-stop: ## stop it and delete its topics
+	@scripts/kafka.sh clean
 
 onnxruntime: tools ## ONNX Runtime's library, from the pinned official wheel
 	@scripts/onnxruntime.sh >/dev/null

@@ -1,32 +1,52 @@
 #!/usr/bin/env bash
-# Checks for what the build needs beside Rust: a C compiler (zstd, ring) and Python with pip and venv. On
-# Debian and as root it installs what is missing, else it prints the line to type. Nothing missing: nothing happens.
+# Checks for what the build needs beside Rust: compilers for C and C++, make, pkg-config and OpenSSL's headers (zstd,
+# ring, librdkafka), and Python with pip and venv. With the word test also for what the tests need: Java, Maven and
+# kcat, for a Kafka to test against. On Debian and as root it installs what is missing, else it prints the line to
+# type. Nothing missing: nothing happens.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
+what="${1:-build}"
+[[ $what == build || $what == test ]] || die "usage: scripts/build-tools.sh [test]"
 
 if ! command -v cargo >/dev/null; then
     die "no cargo here: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml") or later (rustup)"
 fi
 
 packages=()
-command -v cc >/dev/null || packages+=(gcc)
-command -v ar >/dev/null || packages+=(binutils)
+# Wants a command; its package has the same name, or is named second.
+want() { command -v "$1" >/dev/null || packages+=("${2:-$1}"); }
+want cc gcc
+want g++
+want make
+want ar binutils
+want pkg-config
 printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null || packages+=(libc6-dev)
-command -v python3 >/dev/null || packages+=(python3)
+printf '#include <openssl/ssl.h>\nint main(void) { return OPENSSL_init_ssl(0, 0); }\n' |
+    cc -x c -o /dev/null - -lssl -lcrypto 2>/dev/null || packages+=(libssl-dev)
+want python3
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
-command -v sha256sum >/dev/null || packages+=(coreutils)
+want sha256sum coreutils
+if [[ $what == test ]]; then
+    java_17 >/dev/null || packages+=(openjdk-17-jre-headless)
+    want mvn maven
+    want kcat
+fi
 
 if ((${#packages[@]} == 0)); then
-    say "build tools: all there"
+    say "$what tools: all there"
     exit
 fi
 line="apt-get install -y --no-install-recommends ${packages[*]}"
 command -v apt-get >/dev/null || die "missing: ${packages[*]} (names of Debian packages); install them and try again"
 [[ $(id -u) == 0 ]] || die "missing: ${packages[*]}; type: sudo $line"
-say "build tools: installing ${packages[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >&2
+# Debian 13 has Java 21 or later only; Kafka is content with it.
+if [[ " ${packages[*]} " == *" openjdk-17-jre-headless "* && -z $(apt-cache policy openjdk-17-jre-headless) ]]; then
+    packages=("${packages[@]/openjdk-17-jre-headless/default-jre-headless}")
+fi
+say "$what tools: installing ${packages[*]}"
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2

@@ -23,3 +23,17 @@ pip_python() {
     done
     die "no python3 with pip here; install them (Debian: apt-get install python3 python3-pip python3-venv)"
 }
+
+# A Java of version 17 or later; fails if there is none.
+java_17() {
+    local java version
+    for java in "${JAVA_HOME:+$JAVA_HOME/bin/java}" java /usr/lib/jvm/java-17-openjdk-*/bin/java; do
+        [[ -n $java ]] && command -v "$java" >/dev/null || continue
+        version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+        if ((${version:-0} >= 17)); then
+            printf '%s\n' "$java"
+            return
+        fi
+    done
+    return 1
+}

@@ -6,6 +6,7 @@ mod bad_input;
 mod bits;
 mod common;
 mod http;
+mod kafka;
 mod kill;
 mod official;
 mod serve_as_trained;

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs cargo test with what the tests of whole runs need: ONNX Runtime, Python, a Kafka and a schema registry of their
+# own, which are stopped whatever happens. Its arguments go to cargo test. A broker that KOLK_KAFKA names is used
+# instead, and stays.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+cd "$root"
+
+own_kafka="" own_registry=""
+stop() {
+    local code=$?
+    trap - EXIT
+    if [[ -n $own_registry ]]; then scripts/registry.sh stop || true; fi
+    if [[ -n $own_kafka ]]; then scripts/kafka.sh clean || true; fi
+    exit "$code"
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
+KOLK_PYTHON=$(scripts/python.sh)
+export ORT_DYLIB_PATH KOLK_PYTHON
+
+if [[ -z ${KOLK_KAFKA:-} ]]; then
+    export KOLK_KAFKA_DIR="$cache/kafka/test-$$"
+    own_kafka=yes
+    KOLK_KAFKA=$(scripts/kafka.sh start)
+    export KOLK_KAFKA
+fi
+if [[ -z ${KOLK_REGISTRY:-} && -x scripts/registry.sh ]]; then
+    own_registry=yes
+    KOLK_REGISTRY=$(scripts/registry.sh start)
+    export KOLK_REGISTRY
+fi
+
+cargo test --release --locked "$@"

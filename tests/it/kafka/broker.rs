@@ -1,0 +1,188 @@
+//! The broker of a test: its topics, groups and offsets, and its end and beginning again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// Partitions of a test's topic.
+pub const PARTITIONS: i32 = 4;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A broker that runs.
+pub struct Broker {
+    /// `host:port`.
+    pub address: String,
+    /// The folder of one that was started for this test alone.
+    own: Option<PathBuf>,
+}
+
+impl Broker {
+    /// The broker that all tests share.
+    pub fn shared() -> Broker {
+        let address = std::env::var("KOLK_KAFKA").unwrap_or_else(|_| {
+            panic!(
+                "this test needs a Kafka: `make test` starts one, or set KOLK_KAFKA to host:port (scripts/kafka.sh start prints it)"
+            )
+        });
+        Broker { address, own: None }
+    }
+
+    /// A broker for one test, which may stop it. It ends with the value.
+    pub fn own(name: &str) -> Broker {
+        // Also where this test has a broker of its own: it is one of those that need `make test`.
+        Broker::shared();
+        let beside = std::env::var_os("KOLK_KAFKA_DIR").map(PathBuf::from);
+        let parent = beside.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let folder = parent.join(unique(name));
+        Broker { address: script(&folder, "start"), own: Some(folder) }
+    }
+
+    /// Stops the broker and starts it again on its data.
+    pub fn restart(&self, pause: Duration) {
+        let folder = self.own.as_ref().expect("a broker of its own");
+        script(folder, "stop");
+        std::thread::sleep(pause);
+        assert_eq!(script(folder, "start"), self.address);
+    }
+
+    /// A configuration for a client of this broker.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address);
+        config
+    }
+
+    /// Makes a topic.
+    pub fn topic(&self, name: &str, settings: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+        topic.config = settings.to_vec();
+        // A topic of that name that was just deleted may not be gone altogether.
+        eventually(&format!("making topic {name}"), || {
+            let made = wait(self.admin().create_topics([&topic], &options())).unwrap();
+            made[0].is_ok().then_some(())
+        });
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(&self, name: &str) {
+        wait(self.admin().delete_topics(&[name], &options())).unwrap()[0].as_ref().unwrap();
+    }
+
+    /// Deletes a group, which must have no members.
+    pub fn delete_group(&self, name: &str) {
+        eventually(&format!("deleting group {name}"), || {
+            wait(self.admin().delete_groups(&[name], &options())).unwrap()[0].as_ref().ok().map(|_| ())
+        });
+    }
+
+    /// Deletes the records of every partition before the offset given for it, as retention does.
+    pub fn delete_records(&self, topic: &str, before: &[i64]) {
+        let done = wait(self.admin().delete_records(&offsets(topic, before), &options())).unwrap();
+        done.elements().iter().for_each(|element| element.error().unwrap());
+    }
+
+    /// Commits offsets for a group without members, as people do to reset one.
+    pub fn reset_offsets(&self, group: &str, topic: &str, to: &[i64]) {
+        // Refused as long as the group still knows members.
+        eventually(&format!("resetting the offsets of {group}"), || {
+            self.member(group).commit(&offsets(topic, to), CommitMode::Sync).ok()
+        });
+    }
+
+    /// The offsets that a group has committed, one for each partition.
+    pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
+        let found = self.member(group).committed_offsets(offsets(topic, &[-1; PARTITIONS as usize]), TIMEOUT).unwrap();
+        let offset = |partition| match found.find_partition(topic, partition).unwrap().offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        (0..PARTITIONS).map(offset).collect()
+    }
+
+    /// Where the partitions of a topic begin and end; with `committed`, where the first open transaction begins.
+    pub fn ranges(&self, topic: &str, committed: bool) -> Vec<(i64, i64)> {
+        let isolation = if committed { "read_committed" } else { "read_uncommitted" };
+        let consumer: BaseConsumer = self.client().set("isolation.level", isolation).create().unwrap();
+        (0..PARTITIONS)
+            .map(|partition| {
+                eventually("asking for offsets", || consumer.fetch_watermarks(topic, partition, TIMEOUT).ok())
+            })
+            .collect()
+    }
+
+    /// Waits until no transaction is open on a topic any more.
+    pub fn settled(&self, topic: &str) {
+        eventually("the end of all transactions", || {
+            (self.ranges(topic, true) == self.ranges(topic, false)).then_some(())
+        });
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().unwrap()
+    }
+
+    fn member(&self, group: &str) -> BaseConsumer {
+        self.client().set("group.id", group).set("enable.auto.commit", "false").create().unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.own {
+            script(folder, "clean");
+        }
+    }
+}
+
+/// A name that no other test, and no other run of this one, has.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    format!("{name}-{:x}-{:x}-{}", std::process::id(), since.as_micros(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Tries until there is an answer, for up to a minute.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = attempt() {
+            return answer;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn script(folder: &Path, word: &str) -> String {
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh"))
+        .arg(word)
+        .env("KOLK_KAFKA_DIR", folder)
+        .env_remove("KOLK_KAFKA_PORT")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "scripts/kafka.sh {word}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_string()
+}
+
+fn offsets(topic: &str, each: &[i64]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in (0..).zip(each) {
+        let offset = if *offset < 0 { Offset::Invalid } else { Offset::Offset(*offset) };
+        list.add_partition_offset(topic, partition, offset).unwrap();
+    }
+    list
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}

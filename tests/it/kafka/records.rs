@@ -1,0 +1,250 @@
+//! Records on their way in, outputs on their way back, and what the outputs should be.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use serde::Deserialize;
+
+use super::broker::{Broker, PARTITIONS};
+use crate::common::{self, Row};
+
+/// One output, with floats as their bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub ts: i64,
+    pub value: u64,
+    pub prediction: Vec<u32>,
+    /// Not known before a key's second record: the step is the time between two.
+    pub prediction_time: Option<i64>,
+    pub model_version: i64,
+    pub warm_up: bool,
+}
+
+/// Outputs of each key, in their order.
+pub type Outputs = BTreeMap<String, Vec<Output>>;
+
+#[derive(Deserialize)]
+struct Payload {
+    key: String,
+    ts: i64,
+    value: f64,
+    prediction: Vec<f32>,
+    prediction_time: Option<i64>,
+    model_version: i64,
+    warm_up: bool,
+}
+
+/// Sends records, partitioned as Java's clients do, each key in order.
+pub struct Sender(BaseProducer);
+
+impl Sender {
+    pub fn new(broker: &Broker) -> Sender {
+        let mut config = broker.client();
+        config.set("partitioner", "murmur2_random").set("enable.idempotence", "true").set("linger.ms", "5");
+        Sender(config.create().unwrap())
+    }
+
+    /// Hands records over; they are on their way when this returns.
+    pub fn send(&self, topic: &str, rows: &[Row]) {
+        for (key, ts, value) in rows {
+            let payload = serde_json::json!({ "ts": ts, "value": value }).to_string();
+            let mut record = BaseRecord::to(topic).key(key).payload(&payload);
+            while let Err((error, back)) = self.0.send(record) {
+                assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+                self.0.poll(Duration::from_millis(10));
+                record = back;
+            }
+        }
+        self.0.poll(Duration::ZERO);
+    }
+
+    /// Waits until all of them are in the topic.
+    pub fn flush(&self) {
+        self.0.flush(Duration::from_secs(120)).unwrap();
+    }
+}
+
+/// Sends records in a transaction and takes them back: nobody is to see them, but they have offsets.
+pub fn send_and_abort(broker: &Broker, topic: &str, rows: &[Row]) {
+    let mut config = broker.client();
+    config.set("partitioner", "murmur2_random").set("transactional.id", super::broker::unique("abort"));
+    let sender = Sender(config.create().unwrap());
+    sender.0.init_transactions(Duration::from_secs(60)).unwrap();
+    sender.0.begin_transaction().unwrap();
+    sender.send(topic, rows);
+    sender.flush();
+    sender.0.abort_transaction(Duration::from_secs(60)).unwrap();
+}
+
+/// A consumer of committed messages that stands at the beginning of a topic and says where it ends.
+fn at_the_beginning(broker: &Broker, topic: &str) -> BaseConsumer {
+    let mut config = broker.client();
+    config.set("group.id", "readers-of-tests").set("enable.auto.commit", "false");
+    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut all = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        all.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&all).unwrap();
+    consumer
+}
+
+/// How many committed messages there are.
+pub fn count(broker: &Broker, topic: &str) -> usize {
+    let consumer = at_the_beginning(broker, topic);
+    let (mut count, mut ends) = (0, 0);
+    while ends < PARTITIONS {
+        match consumer.poll(Duration::from_secs(30)).expect("messages or ends") {
+            Ok(_) => count += 1,
+            Err(KafkaError::PartitionEOF(_)) => ends += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    count
+}
+
+/// Reads a topic from its beginning, committed messages only.
+pub struct Reader {
+    consumer: BaseConsumer,
+    /// Which partitions were read to where they end at present.
+    ends: [bool; PARTITIONS as usize],
+    partition_of: BTreeMap<String, i32>,
+    pub outputs: Outputs,
+    /// Messages read.
+    pub count: usize,
+}
+
+impl Reader {
+    pub fn new(broker: &Broker, topic: &str) -> Reader {
+        Reader {
+            consumer: at_the_beginning(broker, topic),
+            ends: [false; PARTITIONS as usize],
+            partition_of: BTreeMap::new(),
+            outputs: Outputs::new(),
+            count: 0,
+        }
+    }
+
+    /// Reads for that long, or until nothing more is there.
+    pub fn read(&mut self, most: Duration) {
+        let started = Instant::now();
+        while started.elapsed() < most {
+            match self.consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(message)) => {
+                    self.ends[message.partition() as usize] = false;
+                    let payload = serde_json::from_slice(message.payload().unwrap()).unwrap();
+                    let (partition, key) = (message.partition(), message.key().map(<[u8]>::to_vec));
+                    drop(message);
+                    self.take(partition, key.as_deref(), payload);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.ends[partition as usize] = true,
+                // A broker that restarts: the client finds it again by itself.
+                Some(Err(_)) => {}
+                None if self.ends.iter().all(|end| *end) => return,
+                None => {}
+            }
+        }
+    }
+
+    fn take(&mut self, partition: i32, key: Option<&[u8]>, payload: Payload) {
+        assert_eq!(key, Some(payload.key.as_bytes()), "the message's key is the record's");
+        let before = *self.partition_of.entry(payload.key.clone()).or_insert(partition);
+        assert_eq!(before, partition, "{}: in two partitions", payload.key);
+        self.count += 1;
+        self.outputs.entry(payload.key).or_default().push(Output {
+            ts: payload.ts,
+            value: payload.value.to_bits(),
+            prediction: payload.prediction.into_iter().map(f32::to_bits).collect(),
+            prediction_time: payload.prediction_time,
+            model_version: payload.model_version,
+            warm_up: payload.warm_up,
+        });
+    }
+
+    /// Reads until that many messages came.
+    pub fn read_until(&mut self, count: usize, within: Duration) {
+        let started = Instant::now();
+        while self.count < count {
+            let left = within.checked_sub(started.elapsed());
+            let left = left.unwrap_or_else(|| panic!("{} of {count} outputs after {within:?}", self.count));
+            self.read(left.min(Duration::from_secs(1)));
+        }
+    }
+
+    /// Whether nothing is in the topic, not even now.
+    pub fn is_empty(broker: &Broker, topic: &str) -> bool {
+        broker.ranges(topic, false).iter().all(|(start, end)| start == end)
+    }
+}
+
+/// What the binary makes of records in a Parquet file, with the model `m` of the folder.
+pub fn expected(folder: &Path, rows: &[Row]) -> Outputs {
+    for name in ["out", "state"] {
+        let _ = std::fs::remove_dir_all(folder.join("reference").join(name));
+    }
+    let reference = folder.join("reference");
+    std::fs::create_dir_all(&reference).unwrap();
+    common::write(&reference.join("data.parquet"), rows, 10_000);
+    let sink = "parquet: { path: out/, fields: [value] }";
+    let file = common::pipeline(&reference, "model: m, mode: carry", sink, "models: ../models");
+    common::kolk_exits(0, &["run", file.to_str().unwrap()]);
+    written(&reference.join("out"))
+}
+
+/// The outputs in a folder of Parquet files.
+pub fn written(folder: &Path) -> Outputs {
+    let mut outputs = Outputs::new();
+    for name in common::files(folder).keys() {
+        let file = std::fs::File::open(folder.join(name)).unwrap();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            // A time is what the source has: a timestamp from Parquet, a number of milliseconds from JSON.
+            let times = |name: &str| {
+                let times = arrow::compute::cast(column(name), &DataType::Int64).unwrap();
+                times.as_primitive::<Int64Type>().clone()
+            };
+            let (ts, prediction_time) = (times("ts"), times("prediction_time"));
+            for row in 0..batch.num_rows() {
+                let prediction = column("prediction").as_fixed_size_list().value(row);
+                let prediction = prediction.as_primitive::<Float32Type>();
+                assert_eq!(prediction.null_count(), 0);
+                outputs.entry(column("key").as_string::<i32>().value(row).to_string()).or_default().push(Output {
+                    ts: ts.value(row),
+                    value: column("value").as_primitive::<Float64Type>().value(row).to_bits(),
+                    prediction: prediction.values().iter().map(|x| x.to_bits()).collect(),
+                    prediction_time: prediction_time.is_valid(row).then(|| prediction_time.value(row)),
+                    model_version: column("model_version").as_primitive::<Int64Type>().value(row),
+                    warm_up: column("warm_up").as_boolean().value(row),
+                });
+            }
+        }
+    }
+    outputs
+}
+
+/// Asserts that every record has its output: once, in order, with the same bits. Says where the first difference is.
+pub fn assert_equal(found: &Outputs, expected: &Outputs) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (key, expected) in expected {
+        let found = &found[key];
+        let same = found.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
+        assert!(
+            same == expected.len() && found.len() == expected.len(),
+            "{key}: {} outputs for {} records, equal up to the {same}th\nfound    {:?}\nexpected {:?}",
+            found.len(),
+            expected.len(),
+            &found[same.saturating_sub(1)..(same + 2).min(found.len())],
+            &expected[same.saturating_sub(1)..(same + 2).min(expected.len())],
+        );
+    }
+}
