@@ -9,7 +9,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::config::*;
-use crate::state::{Checkpoint, Pages, RowSpan};
+use crate::runtime::stream::Checkpoints;
+use crate::state::{Checkpoint, Log, Mark, Pages, RowSpan};
 
 const PARTITIONS: u32 = 4;
 
@@ -104,6 +105,46 @@ fn get_shows_the_words_of_each_stage() {
     assert_eq!(got["stages"][2]["stage"], "lags_2");
     let unknown = kolk(&pipeline, &["get", "p.yaml", "key-100"]).unwrap_err();
     assert!(unknown.to_string().contains("never saw the key \"key-100\"") && unknown.exit_code() == 2, "{unknown}");
+}
+
+#[test]
+fn a_stream_is_looked_at_alike() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(root.path());
+    let rows = vec![RowSpan { stage: "kolk".into(), start: 0, width: 1 }];
+    let made_by = Fingerprint { partitions: 2, rows, ..Fingerprint::default() };
+    let mut log = Log::open(&pipeline.state.path, "p", "id", &made_by).unwrap();
+    // Another partitioner than Java's: both keys are where murmur2 doesn't say.
+    let names = ["a", "b", "c", "d"];
+    for partition in 0..2 {
+        for sequence in 1..3 {
+            let mark = Some(Mark { sequence, offset: 30 + sequence as i64, hash: 9 });
+            let mut checkpoint = Checkpoint { position: 20, mark, ..Checkpoint::default() };
+            let misplaced = names.iter().filter(|name| partition_of(murmur2(name.as_bytes()), 2) != partition);
+            let words: Vec<u64> = misplaced.map(|name| name.as_bytes()[0].into()).collect();
+            words.iter().for_each(|letter| checkpoint.keys.push(&[*letter as u8]));
+            checkpoint.rows = Pages::from_words(1, &words);
+            log.write(partition, checkpoint).unwrap();
+        }
+    }
+    drop(log);
+    let listed: Value = serde_json::from_str(&kolk(&pipeline, &["list", "p.yaml", "--json"]).unwrap()).unwrap();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|p| p["offset"] == 32 && p["sequence"] == 2 && p["finished"] == false), "{listed:?}");
+    for name in names {
+        let got: Value = serde_json::from_str(&kolk(&pipeline, &["get", "p.yaml", name]).unwrap()).unwrap();
+        assert_eq!(got["stages"][0]["bits"], json!([format!("{:016x}", name.as_bytes()[0])]));
+        assert_ne!(got["partition"], partition_of(murmur2(name.as_bytes()), 2));
+    }
+    assert!(kolk(&pipeline, &["get", "p.yaml", "e"]).unwrap_err().to_string().contains("never saw"));
+    let path = root.path().join("state.parquet");
+    kolk(&pipeline, &["export", "p.yaml", "--to", &path.display().to_string()]).unwrap();
+    let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap();
+    assert_eq!(rows.map(|rows| rows.unwrap().num_rows()).sum::<usize>(), 4);
+    kolk(&pipeline, &["reset", "p.yaml", "--yes"]).unwrap();
+    assert_eq!(kolk(&pipeline, &["list", "p.yaml", "--json"]).unwrap(), "[]\n");
+    assert!(!root.path().join("state/p").exists());
 }
 
 #[test]

@@ -204,10 +204,10 @@ mod tests {
     }
 
     proptest! {
-        /// Rows of 300 words, so that a page has few of them.
+        /// Rows of 1,200 words, so that a page has few of them.
         #[test]
         fn pages_are_one_block_of_rows(steps in proptest::collection::vec(step(), 1..60)) {
-            const WIDTH: usize = 300;
+            const WIDTH: usize = 1200;
             let initial: Vec<u64> = (0..WIDTH as u64).collect();
             let mut arena = Arena::new(initial.clone());
             let mut model: Vec<u64> = Vec::new();
@@ -260,14 +260,14 @@ mod tests {
 
     #[test]
     fn only_what_was_written_gets_a_new_number() {
-        let mut arena = Arena::new(vec![0; 512]);
+        let mut arena = Arena::new(vec![0; 2048]);
         arena.grow_to(10);
         let numbers = |pages: &Pages| pages.pages().iter().map(Page::number).collect::<Vec<_>>();
         let first = arena.freeze();
         assert_eq!(numbers(&first).len(), 3);
         assert_eq!(numbers(&first), numbers(&arena.freeze()), "nothing was written");
-        arena.rows(0, 512).get_mut(5)[0] = 1;
-        assert_eq!(arena.rows(0, 512).get(0)[0], 0);
+        arena.rows(0, 2048).get_mut(5)[0] = 1;
+        assert_eq!(arena.rows(0, 2048).get(0)[0], 0);
         let (before, after) = (numbers(&first), numbers(&arena.freeze()));
         assert_eq!((before[0], before[2]), (after[0], after[2]));
         assert_ne!(before[1], after[1]);
@@ -276,13 +276,13 @@ mod tests {
 
     #[test]
     fn a_page_that_no_checkpoint_has_is_not_copied() {
-        let mut arena = Arena::new(vec![0; 512]);
+        let mut arena = Arena::new(vec![0; 2048]);
         arena.grow_to(1);
-        let at = arena.rows(0, 512).get(0).as_ptr();
+        let at = arena.rows(0, 2048).get(0).as_ptr();
         drop(arena.freeze());
-        assert_eq!(arena.rows(0, 512).get_mut(0).as_ptr(), at);
+        assert_eq!(arena.rows(0, 2048).get_mut(0).as_ptr(), at);
         let kept = arena.freeze();
-        assert_ne!(arena.rows(0, 512).get_mut(0).as_ptr(), at);
+        assert_ne!(arena.rows(0, 2048).get_mut(0).as_ptr(), at);
         assert_eq!(kept.row(0).as_ptr(), at);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::checksum;
+use super::sections::checksum;
 use super::{Checkpoint, Folder, Mark, delta};
 use crate::Error;
 use crate::error::Context;

@@ -60,12 +60,6 @@ pub(super) struct Header {
     pub mark: Option<Mark>,
 }
 
-/// The checksum of a checkpoint's bytes, for its name and manifest: that of all but the last four, which are this very
-/// sum. (A crc over bytes and their crc is the same for all bytes.)
-pub fn checksum(bytes: &[u8]) -> u32 {
-    crc32fast::hash(&bytes[..bytes.len().saturating_sub(4)])
-}
-
 impl Checkpoint {
     /// As bytes.
     pub fn encode(&self) -> Result<Vec<u8>> {

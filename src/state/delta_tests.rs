@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::delta::{Outline, apply, encode};
 use super::{Arena, Checkpoint, Keys, Mark, murmur2};
 
-/// Rows of 500 words: four in a page.
-const WIDTH: usize = 500;
+/// Rows of 2,000 words: four in a page.
+const WIDTH: usize = 2000;
 
 /// A partition that is written at random.
 struct Partition {

@@ -17,7 +17,7 @@ use crate::runtime::stream::{Checkpoints, Found};
 
 const WAIT: Duration = Duration::from_secs(20);
 /// Two rows in a page.
-const WIDTH: usize = 1000;
+const WIDTH: usize = 4000;
 
 fn fingerprint(stages: &str) -> Fingerprint {
     Fingerprint {

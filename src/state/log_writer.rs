@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::chain::{Entry, File, Place, partition_folder, places};
-use super::checkpoint::checksum;
 use super::delta::{self, Outline};
-use super::{Checkpoint, Folder, Mark, unique_name};
+use super::sections::checksum;
+use super::{Checkpoint, Folder, unique_name};
 use crate::error::Context;
 use crate::runtime::stream::Durable;
 use crate::{Error, Result};
@@ -105,15 +105,11 @@ impl Writer {
                     self.lanes.entry(partition).or_default().known = Some((outline, files));
                 }
                 Job::Write(partition, checkpoint) => {
-                    let started = Instant::now();
                     let written = self.write(partition, &checkpoint);
                     // Gone before it is told, so that the partition gets its pages back without a copy.
                     drop(checkpoint);
                     let failed = written.is_err();
-                    if tell
-                        .send(written.map(|(mark, bytes)| Durable { partition, mark, bytes, took: started.elapsed() }))
-                        .is_err()
-                    {
+                    if tell.send(written).is_err() {
                         return;
                     }
                     if failed {
@@ -127,7 +123,8 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<(Mark, u64)> {
+    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
+        let started = Instant::now();
         let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
         let outline = Outline::of(checkpoint).ok_or_else(bug)?;
         let mark = outline.mark;
@@ -136,7 +133,7 @@ impl Writer {
         let known = self.lanes.entry(partition).or_default().known.take();
         if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.mark == mark) {
             self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
-            return Ok((mark, 0));
+            return Ok(Durable { partition, mark, bytes: 0, took: started.elapsed() });
         }
         let (bytes, mut files) = match known.as_ref().and_then(|(base, files)| on_base(checkpoint, base, files)) {
             Some((base, changed, files)) => (delta::encode(checkpoint, base, &changed)?, files.to_vec()),
@@ -144,8 +141,8 @@ impl Writer {
         };
         let (crc32, kind) = (checksum(&bytes), if files.is_empty() { "checkpoint" } else { "delta" });
         let name = format!("{}.{}-{crc32:08x}.{kind}", Place::of(mark).stem(), self.process);
-        files.push(File { name: name.clone(), bytes: bytes.len() as u64, crc32 });
-        let size = bytes.len() as u64;
+        let length = bytes.len() as u64;
+        files.push(File { name: name.clone(), bytes: length, crc32 });
         folder.put(&name, bytes)?;
         let entry = Entry {
             fingerprint: self.fingerprint.clone(),
@@ -159,7 +156,7 @@ impl Writer {
             // Another process wrote the same state; its files are named, this one's never will be.
             folder.remove(&name)?;
         }
-        Ok((mark, size))
+        Ok(Durable { partition, mark, bytes: length, took: started.elapsed() })
     }
 
     /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its client,

@@ -29,6 +29,12 @@ pub(super) fn finish(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
+/// The checksum of a file, for its name and manifest: that of all but the last four bytes, which are this very sum. (A crc
+/// over bytes and their crc is the same for all bytes.)
+pub(super) fn checksum(file: &[u8]) -> u32 {
+    crc32fast::hash(&file[..file.len().saturating_sub(4)])
+}
+
 /// Adds words.
 pub(super) fn put_words(out: &mut Vec<u8>, words: &[u64]) {
     let start = out.len();
@@ -98,5 +104,22 @@ impl<'a> Sections<'a> {
 
     fn number(&mut self, bytes: usize) -> Result<u64, Damage> {
         Ok(self.take(bytes)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_tell_files_apart() {
+        let file = |words: &[u64]| {
+            let mut out = begin(b"KOLKTEST", 1, 0);
+            section(&mut out, |out| put_words(out, words));
+            finish(out)
+        };
+        let (one, other) = (file(&[1]), file(&[2]));
+        assert_ne!(checksum(&one), checksum(&other));
+        assert_eq!(crc32fast::hash(&one), crc32fast::hash(&other), "which is why the last bytes are left out");
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
-use super::checkpoint::checksum;
 use super::manifest::STAGED;
+use super::sections::checksum;
 use super::{Change, Checkpoint, Fingerprint, Folder, Manifest, Part, Target};
 use crate::config::Location;
 use crate::error::Context;
