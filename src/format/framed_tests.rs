@@ -145,7 +145,8 @@ fn what_the_registry_does_not_say_is_not_decided() {
     let answer = framed.decode(&messages, 0..2, &mut decided);
     assert!(matches!(answer, Err(DecodeError::Unavailable(_))) && decided.unknown.is_empty());
     // In replay what was unknown stays so, without anybody being asked.
-    let mut decided = Decided { replay: true, unknown: Vec::from([4..5]) };
+    let mut decided = Decided { replay: true, ..Decided::default() };
+    decided.note(4, None);
     let decoded = framed.decode(&messages, 0..2, &mut decided).unwrap();
     assert_eq!(decoded.records.bad, [(1, "unknown_schema")]);
 }

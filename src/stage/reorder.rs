@@ -200,6 +200,11 @@ impl Stage for Reorder {
         };
         let Some(until) = until else { return Ok(None) };
         for slot in 0..keys {
+            // Looked at before it is written: what is written is in the next checkpoint. The first record held is the oldest.
+            let row = state.get(slot);
+            if row[0] == 0 || row[HEADER] as i64 > until {
+                continue;
+            }
             Held::of(state.get_mut(slot), self.values.len()).release_until(until, slot, position, &mut self.out);
         }
         Ok(Some(self.out.take()))

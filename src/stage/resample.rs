@@ -122,6 +122,9 @@ struct Header {
     observed: i64,
 }
 
+/// Word of a row that is [`Header::low`].
+const LOW: usize = 0;
+
 /// The last observed value of a column.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -320,8 +323,10 @@ impl Stage for Resample {
         let Resample { plan, sources, out } = self;
         let Some(low) = until.and_then(|until| plan.first_open(until)) else { return Ok(None) };
         for slot in 0..keys {
-            let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
-            if key.header.low != NONE && low > key.header.low {
+            // Looked at before it is written: what is written is in the next checkpoint.
+            let open = state.get(slot)[LOW] as i64;
+            if open != NONE && low > open {
+                let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
                 plan.close(&mut key, low, slot, position, out);
             }
         }
