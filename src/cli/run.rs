@@ -35,7 +35,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     }
     health.running();
     let (finished, signalled) = match &plan.source {
-        Source::Kafka(kafka) => follow(&plan, kafka)?,
+        Source::Kafka(kafka) => follow(&plan, kafka, &health)?,
         Source::Parquet(_) => (to_the_end(plan), None),
     };
     if let Err(error) = &finished {
@@ -60,7 +60,11 @@ fn to_the_end(plan: Plan) -> Result<Finished> {
 }
 
 /// Until SIGTERM or SIGINT, which drains; a second one ends at once. Gives the number of the signal.
-fn follow(plan: &Plan, kafka: &crate::source::kafka::Planned) -> Result<(Result<Finished>, Option<i32>)> {
+fn follow(
+    plan: &Plan,
+    kafka: &crate::source::kafka::Planned,
+    health: &http::Health,
+) -> Result<(Result<Finished>, Option<i32>)> {
     let stop = Stop::default();
     let asked = stop.clone();
     let number = Arc::new(std::sync::atomic::AtomicI32::new(0));
@@ -89,7 +93,17 @@ fn follow(plan: &Plan, kafka: &crate::source::kafka::Planned) -> Result<(Result<
         Ok::<_, crate::Error>(())
     })??;
     let bar = progress::endless();
-    let finished = runtime::stream::run(plan, kafka, &stop, &|done| bar.set_position(done));
+    plan.metrics.stream.reachable(true);
+    let was = std::sync::atomic::AtomicBool::new(true);
+    let finished = runtime::stream::run(plan, kafka, &stop, &|done| {
+        bar.set_position(done);
+        let is = plan.metrics.stream.is_reachable();
+        match (was.swap(is, std::sync::atomic::Ordering::Relaxed), is) {
+            (true, false) => health.not_ready("no broker answers: waiting for one"),
+            (false, true) => health.running(),
+            _ => {}
+        }
+    });
     bar.finish_and_clear();
     let number = number.load(std::sync::atomic::Ordering::Relaxed);
     Ok((finished, (number > 0).then_some(number)))

@@ -10,11 +10,11 @@ use clap::{Args, Subcommand};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
-use crate::config::{Location, Pipeline, Sink};
+use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::sink::DeadLetters;
-use crate::state::{Checkpoint, Fingerprint, Folder, Manifest, RowSpan, Store, Target, murmur2, partition_of};
-use crate::{Error, Result, sink};
+use crate::state::{Checkpoint, Fingerprint, Folder, RowSpan, Store, Stored, Target, murmur2, partition_of};
+use crate::{Error, Result, sink, source};
 
 /// Keys whose rows are exported at a time.
 const EXPORTED: usize = 4096;
@@ -57,9 +57,13 @@ pub enum StateCommand {
     Reset {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// Also deletes the pipeline's output and dead letters.
+        /// Also deletes the pipeline's output and dead letters, where they are files.
         #[arg(long)]
         output: bool,
+        /// On Kafka: where the next run begins, in every partition: earliest, latest, a time, or an offset. Without it, where
+        /// the pipeline file's `start` says.
+        #[arg(long, value_name = "TIME|OFFSET", value_parser = start_at)]
+        to: Option<Start>,
         /// Doesn't ask.
         #[arg(long)]
         yes: bool,
@@ -87,7 +91,7 @@ pub fn run(args: &StateArgs, pipeline: &Pipeline, out: &mut impl Write) -> Resul
         StateCommand::List { json, .. } => list(&open(pipeline)?, *json, out),
         StateCommand::Get { key, .. } => get(&open(pipeline)?, key, out),
         StateCommand::Export { to, .. } => export(&open(pipeline)?, to),
-        StateCommand::Reset { output, yes, .. } => reset(pipeline, *output, *yes),
+        StateCommand::Reset { output, to, yes, .. } => reset(pipeline, *output, *to, *yes),
     }
 }
 
@@ -102,13 +106,13 @@ fn made_by(store: &Store) -> Result<Fingerprint> {
 }
 
 fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
-    let newest = if store.fingerprint()?.is_some() { store.status()? } else { Vec::new() };
+    let newest = if store.fingerprint()?.is_some() { store.stored()? } else { Vec::new() };
     if as_json {
         let partitions: Vec<Value> = newest
             .iter()
             .map(|m| {
                 json!({ "partition": m.partition, "position": m.position, "keys": m.keys,
-                    "bytes": m.checkpoint_bytes, "sequence": m.sequence, "finished": m.finished })
+                    "bytes": m.bytes, "sequence": m.sequence, "offset": m.offset, "finished": m.finished })
             })
             .collect();
         return write(out, &format!("{}\n", Value::from(partitions)));
@@ -119,17 +123,18 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
     }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["partition", "position", "keys", "bytes", "sequence", "finished"]);
-    let row = |m: &Manifest| {
-        [m.partition.to_string(), m.position.to_string(), m.keys.to_string(), m.checkpoint_bytes.to_string()]
+    table.set_header(["partition", "position", "keys", "bytes", "sequence", "offset", "finished"]);
+    let row = |m: &Stored| {
+        [m.partition.to_string(), m.position.to_string(), m.keys.to_string(), m.bytes.to_string()]
             .into_iter()
-            .chain([m.sequence.to_string(), if m.finished { "yes".into() } else { "no".into() }])
+            .chain([m.sequence.to_string(), m.offset.map_or("-".into(), |offset| offset.to_string())])
+            .chain([if m.finished { "yes".into() } else { "no".into() }])
     };
     newest.iter().for_each(|m| {
         table.add_row(row(m));
     });
-    let sum = |of: fn(&Manifest) -> u64| newest.iter().map(of).sum::<u64>().to_string();
-    table.add_row(["all".to_string(), sum(|m| m.position), sum(|m| m.keys), sum(|m| m.checkpoint_bytes)]);
+    let sum = |of: fn(&Stored) -> u64| newest.iter().map(of).sum::<u64>().to_string();
+    table.add_row(["all".to_string(), sum(|m| m.position), sum(|m| m.keys), sum(|m| m.bytes)]);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
@@ -138,11 +143,8 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
 
 fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
-    let partition = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
-    let unknown = || Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline()));
-    let manifest = store.latest(partition)?.ok_or_else(unknown)?;
-    let checkpoint = store.load(&manifest)?;
-    let slot = checkpoint.keys.find(key.as_bytes()).ok_or_else(unknown)?;
+    let (found, checkpoint, slot) = find(store, &made_by, key)?
+        .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
     let row = checkpoint.row(slot);
     let stages: Vec<Value> = spans(&made_by, &checkpoint)?
         .iter()
@@ -156,16 +158,34 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
             json!({ "stage": name, "start": span.start, "width": span.width, "bits": bits, "f64": f64s, "f32": f32s })
         })
         .collect();
-    let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": partition, "slot": slot,
-        "sequence": manifest.sequence, "position": manifest.position, "finished": manifest.finished, "stages": stages });
+    let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": found.partition, "slot": slot,
+        "sequence": found.sequence, "position": found.position, "offset": found.offset, "finished": found.finished, "stages": stages });
     write(out, &format!("{state:#}\n"))
+}
+
+/// The newest checkpoint that has a key, and its slot there. A stream's partitions are those of its topic, whose producers
+/// may have another partitioner: then all have to be looked at.
+fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Stored, Checkpoint, u32)>> {
+    let likely = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
+    let mut stored = store.stored()?;
+    stored.sort_by_key(|stored| stored.partition != likely);
+    for stored in stored {
+        if stored.partition != likely && stored.offset.is_none() {
+            break;
+        }
+        let checkpoint = stored.load(store)?;
+        if let Some(slot) = checkpoint.keys.find(key.as_bytes()) {
+            return Ok(Some((stored, checkpoint, slot)));
+        }
+    }
+    Ok(None)
 }
 
 /// The stages that keep something, by names that differ.
 fn spans(made_by: &Fingerprint, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
     let mut spans: Vec<(String, RowSpan)> = Vec::new();
     for span in made_by.rows.iter().filter(|span| span.width > 0) {
-        if span.start + span.width > checkpoint.row_words {
+        if span.start + span.width > checkpoint.rows.width() {
             return Err(Error::failed("pipeline.json and the checkpoint disagree on the width of a row"));
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
@@ -188,12 +208,12 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     let mut writer: Option<ArrowWriter<Vec<u8>>> = None;
     let failed = || format!("cannot write {}", to.display());
     let mut keys = 0;
-    for manifest in store.status()? {
-        let checkpoint = store.load(&manifest)?;
+    for stored in store.stored()? {
+        let checkpoint = stored.load(store)?;
         let spans = spans(&made_by, &checkpoint)?;
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
         for slots in slots.chunks(EXPORTED) {
-            let rows = exported(&manifest, &checkpoint, &spans, slots).or_failed(failed)?;
+            let rows = exported(stored.partition, &checkpoint, &spans, slots).or_failed(failed)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => none.insert(ArrowWriter::try_new(Vec::new(), rows.schema(), None).or_failed(failed)?),
@@ -213,7 +233,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
 }
 
 fn exported(
-    manifest: &Manifest,
+    partition: u32,
     checkpoint: &Checkpoint,
     spans: &[(String, RowSpan)],
     slots: &[u32],
@@ -226,7 +246,7 @@ fn exported(
     let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(checkpoint.keys.get(*slot))));
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(keys.collect::<StringArray>()),
-        Arc::new(UInt32Array::from(vec![manifest.partition; slots.len()])),
+        Arc::new(UInt32Array::from(vec![partition; slots.len()])),
         Arc::new(UInt32Array::from(slots.to_vec())),
     ];
     let item = Arc::new(Field::new_list_field(DataType::UInt64, false));
@@ -245,7 +265,41 @@ fn exported(
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-fn reset(pipeline: &Pipeline, output: bool, yes: bool) -> Result<()> {
+/// Reads `--to`.
+fn start_at(text: &str) -> std::result::Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        other => Moment::parse(other).map(Start::At),
+    }
+}
+
+/// Lets the group begin anew; first, since a group that is running refuses it.
+fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
+    let Some(kafka) = pipeline.source.kafka() else {
+        return match to {
+            Some(_) => Err(Error::refused("--to is for a Kafka source: a Parquet source begins at its start")),
+            None => Ok(()),
+        };
+    };
+    match to {
+        None => source::kafka::forget(kafka)?,
+        Some(to) => {
+            for (partition, offset) in source::kafka::begin_at(kafka, to)? {
+                eprintln!("partition {partition} begins at offset {offset}");
+            }
+        }
+    }
+    if let Some(Sink::Kafka(sink)) = pipeline.sink.as_deref() {
+        eprintln!(
+            "what is read again is written again: give the pipeline another output topic, or empty topic {}",
+            sink.topic.value
+        );
+    }
+    Ok(())
+}
+
+fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> Result<()> {
     let to = match pipeline.sink.as_ref().map(|sink| &sink.value) {
         Some(Sink::Parquet { path, .. }) => Some(Folder::open(path)?),
         _ => None,
@@ -268,6 +322,7 @@ fn reset(pipeline: &Pipeline, output: bool, yes: bool) -> Result<()> {
     if !yes && !confirmed()? {
         return Err(Error::refused("nothing was deleted"));
     }
+    reset_group(pipeline, start)?;
     // Half done, the next start refuses output without state, and this can be said again.
     store.reset()?;
     for (folder, files) in found {

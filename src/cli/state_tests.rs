@@ -9,7 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::config::*;
-use crate::state::{Checkpoint, Keys, RowSpan};
+use crate::state::{Checkpoint, Pages, RowSpan};
 
 const PARTITIONS: u32 = 4;
 
@@ -49,19 +49,20 @@ fn filled(pipeline: &Pipeline) {
     let (sections, environment) = (BTreeMap::new(), BTreeMap::new());
     store.begin(&Fingerprint { sections, environment, partitions: PARTITIONS, rows }).unwrap();
     for partition in 0..PARTITIONS {
-        let mut checkpoint = Checkpoint { position: 7, row_words: 3, ..Default::default() };
+        let mut checkpoint = Checkpoint { position: 7, ..Default::default() };
+        let mut words = Vec::new();
         for n in 0..100_u64 {
             let key = format!("key-{n}");
             let hash = murmur2(key.as_bytes());
             if partition_of(hash, PARTITIONS) == partition {
-                checkpoint.keys.slot(hash, key.as_bytes());
+                checkpoint.keys.push(key.as_bytes());
                 let halves = u64::from(1.5_f32.to_bits()) | u64::from(f32::NAN.to_bits()) << 32;
-                checkpoint.words.extend([n, (n as f64 / 4.0).to_bits(), halves]);
+                words.extend([n, (n as f64 / 4.0).to_bits(), halves]);
             }
         }
-        let keys: &Keys = &checkpoint.keys;
-        assert!(keys.len() > 10);
-        store.commit(partition, None, &checkpoint.snapshot(), Vec::new(), partition == 1).unwrap();
+        assert!(checkpoint.keys.len() > 10);
+        checkpoint.rows = Pages::from_words(3, &words);
+        store.commit(partition, None, &checkpoint, Vec::new(), partition == 1).unwrap();
     }
 }
 

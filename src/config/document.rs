@@ -149,16 +149,11 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
     let tombstones =
         [("reset", OnTombstone::Reset), ("skip", OnTombstone::Skip), ("dead_letter", OnTombstone::DeadLetter)];
     let errors = [("dead_letter", OnError::DeadLetter), ("refuse", OnError::Refuse)];
-    if let Some(reorder) = fields.get("reorder")
-        && let Some(span) = reader.span(reorder, true)
-        && !span.is_zero()
-    {
-        reader.note(reorder, "reordering is not in this version of kolk, only 0s is");
-    }
+    let reorder = fields.get("reorder").and_then(|field| reader.span(field, true)).filter(|span| !span.is_zero());
     Some(Policies {
         null: fields.get("null").and_then(|f| reader.word(f, &nulls, &[])).unwrap_or_default(),
         late: fields.get("late").and_then(|f| reader.word(f, &lates, &[])).unwrap_or_default(),
-        reorder: None,
+        reorder,
         tombstone: fields.get("tombstone").and_then(|f| reader.word(f, &tombstones, &[])).unwrap_or_default(),
         error: fields.get("error").and_then(|f| reader.word(f, &errors, &[])).unwrap_or_default(),
     })

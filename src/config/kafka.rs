@@ -28,8 +28,19 @@ pub struct KafkaSource {
     pub idle: Option<At<Duration>>,
     /// Columns beside key, time and values that are read from formats without types (JSON), with their types; text where not named.
     pub columns: Vec<(At<String>, ColumnType)>,
+    /// What came before the topic, to start with.
+    pub history: Option<History>,
     /// Further properties of librdkafka, in order.
     pub properties: Properties,
+}
+
+/// `history: { path, until }`: Parquet files with the same columns, that a partition's state is made of before its first message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// File, folder, glob or URL.
+    pub path: At<Location>,
+    /// Records at or after it are not read: they are in the topic.
+    pub until: Option<At<Moment>>,
 }
 
 /// `sink.kafka: { brokers, topic, format, fields, headers, properties, registry, … }`

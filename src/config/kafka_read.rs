@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::kafka::{ColumnType, Format, Headers, KafkaSink, KafkaSource, Properties, SchemaSource, Secret, Start};
+use super::kafka::{
+    ColumnType, Format, Headers, History, KafkaSink, KafkaSource, Properties, SchemaSource, Secret, Start,
+};
 use super::output::duration;
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
@@ -22,10 +24,12 @@ const SOURCE: Words = Words::new(
         "partitioned_by",
         "idle",
         "columns",
+        "history",
         "properties",
     ],
 );
 const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "fields", "headers", "properties"]);
+const HISTORY: Words = Words::new("`history`", &["path", "until"]);
 const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
 const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]);
 const PROTOBUF: Words = Words::new("`protobuf`", &["registry", "auth", "subject", "message"]);
@@ -34,7 +38,7 @@ const FILE: Words = Words::new("a secret", &["file"]);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
-pub(super) const WORDS: [Words; 7] = [SOURCE, SINK, FORMAT, AVRO, PROTOBUF, AUTH, FILE];
+pub(super) const WORDS: [Words; 8] = [SOURCE, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, AUTH, FILE];
 
 /// Properties that the promises rest on: what kolk sets, and why nothing else will do.
 const OURS: [(&str, &str); 13] = [
@@ -83,6 +87,7 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
         partitioned_by_key: partitioned.unwrap_or_default(),
         idle,
         columns,
+        history: fields.get("history").and_then(|f| history(reader, f)),
         properties: properties(reader, &fields, delivery),
     })
 }
@@ -127,6 +132,13 @@ fn shared(properties: &Properties) -> Properties {
         ["session.", "heartbeat.", "group.", "max.poll.", "fetch.", "queued.", "check.crcs", "max.partition.fetch"];
     let fits = |name: &str| !CONSUMERS.iter().any(|prefix| name.starts_with(prefix));
     Properties(properties.0.iter().filter(|(name, _)| fits(name)).cloned().collect())
+}
+
+fn history(reader: &mut Reader, field: Field<'_>) -> Option<History> {
+    let fields = reader.section(field, &HISTORY)?;
+    let until = fields.get("until").and_then(|f| reader.moment(f));
+    let path = reader.need(&fields, "path").and_then(|f| reader.location(f))?;
+    Some(History { path, until })
 }
 
 fn start(reader: &mut Reader, field: Field<'_>) -> Option<At<Start>> {

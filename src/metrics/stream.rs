@@ -112,6 +112,11 @@ impl Stream {
         self.reachable.set(i64::from(reachable));
     }
 
+    /// Whether a broker answers, as far as is known.
+    pub fn is_reachable(&self) -> bool {
+        self.reachable.get() == 1
+    }
+
     /// How far a partition is behind: committed offset, last stable offset, end of the log, milliseconds since the newest message
     /// taken (`None`: nothing is left).
     pub fn lag(&self, partition: u32, committed: i64, stable: i64, end: i64, age: Option<i64>) {

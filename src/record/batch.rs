@@ -1,6 +1,9 @@
 //! Rows of one partition, as columns.
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::compute::concat;
+
+use crate::{Error, Result};
 
 /// Values of a column, one per row. Plain vectors: stages write in place and reuse the memory of the batch before.
 #[derive(Debug, Clone)]
@@ -77,6 +80,25 @@ impl Column {
         }
     }
 
+    fn append(&mut self, more: Column, before: usize, after: usize) -> Option<()> {
+        // What is observed must be said for all rows once it is said for some.
+        if self.observed.is_some() || more.observed.is_some() {
+            let known = |column: &Column, rows: usize| (0..rows).map(|row| column.is_observed(row)).collect::<Vec<_>>();
+            let mut observed = known(self, before);
+            observed.extend(known(&more, after));
+            self.observed = Some(observed);
+        }
+        match (&mut self.values, more.values) {
+            (Values::Number(a), Values::Number(b)) => a.extend(b),
+            (Values::Vector(a, _), Values::Vector(b, _)) => a.extend(b),
+            (Values::Flag(a), Values::Flag(b)) => a.extend(b),
+            (Values::Time(a), Values::Time(b)) | (Values::Integer(a), Values::Integer(b)) => a.extend(b),
+            (Values::Carried(a), Values::Carried(b)) => *a = concat(&[a.as_ref(), b.as_ref()]).ok()?,
+            _ => return None,
+        }
+        Some(())
+    }
+
     fn keep(&mut self, mask: &[bool]) {
         match &mut self.values {
             Values::Number(v) => keep(v, mask, 1),
@@ -106,6 +128,35 @@ impl Batch {
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
+    }
+
+    /// Appends the rows of another batch of the same layout.
+    ///
+    /// # Errors
+    /// Batches of different layouts.
+    pub fn append(&mut self, more: Batch) -> Result<()> {
+        if more.is_empty() {
+            return Ok(());
+        }
+        if self.is_empty() {
+            let mut rejects = std::mem::take(&mut self.rejects);
+            rejects.extend(more.rejects);
+            *self = Batch { rejects, ..more };
+            return Ok(());
+        }
+        let differ = || Error::failed("batches of different layouts can't be joined: a bug of kolk");
+        if self.columns.len() != more.columns.len() {
+            return Err(differ());
+        }
+        let (before, after) = (self.rows(), more.rows());
+        self.slots.extend(more.slots);
+        self.times.extend(more.times);
+        self.positions.extend(more.positions);
+        self.rejects.extend(more.rejects);
+        for (column, more) in self.columns.iter_mut().zip(more.columns) {
+            column.append(more, before, after).ok_or_else(differ)?;
+        }
+        Ok(())
     }
 
     /// Keeps the rows where `mask` (one per row) is true, in order.

@@ -60,6 +60,7 @@ pub fn capture(
         columns.collect(&batch, &mut captured.series)?;
         progress(captured.records);
     }
+    columns.collect(&partition.advance(&mut chain, None)?, &mut captured.series)?;
     for (series, key) in captured.series.iter_mut().zip(partition.keys.iter()) {
         series.key = String::from_utf8_lossy(key).into_owned();
     }

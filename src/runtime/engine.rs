@@ -5,7 +5,7 @@ use crate::metrics::{Metrics, StageMetrics};
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::source::Records;
 use crate::stage::Stage;
-use crate::state::{Arena, Keys};
+use crate::state::{Arena, KeyList, Keys, Pages};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
@@ -74,22 +74,21 @@ impl Partition {
     /// Puts it where a checkpoint left it.
     ///
     /// # Errors
-    /// Rows of another width than the stages'.
-    pub fn restore(&mut self, keys: Keys, words: Vec<u64>, row_words: usize, position: u64) -> Result<()> {
-        if row_words != self.arena.width() && !keys.is_empty() || !self.arena.restore(words) {
-            return Err(Error::failed(format!(
-                "the checkpoint of partition {} has rows of another width than the stages",
-                self.number
-            )));
+    /// Rows of another width than the stages', a key that is there twice.
+    pub fn restore(&mut self, keys: KeyList, rows: &Pages, position: u64) -> Result<()> {
+        let failed = |what| Error::failed(format!("the checkpoint of partition {} has {what}", self.number));
+        let keys = Keys::from_list(keys).ok_or_else(|| failed("a key twice"))?;
+        if !self.arena.restore(rows) {
+            return Err(failed("rows of another width than the stages"));
         }
         self.keys = keys;
         self.position = position;
         Ok(())
     }
 
-    /// Keys, rows and their width, for a checkpoint.
-    pub fn copy(&self) -> (Keys, Vec<u64>, usize) {
-        (self.keys.clone(), self.arena.words().to_vec(), self.arena.width())
+    /// Keys and rows for a checkpoint, shared until they are written.
+    pub fn freeze(&mut self) -> (KeyList, Pages) {
+        (self.keys.list().clone(), self.arena.freeze())
     }
 
     /// Forgets everything about a key.
@@ -100,14 +99,27 @@ impl Partition {
         }
     }
 
-    /// Moves time on for all keys, as if each had reached `until`.
-    pub fn advance(&mut self, _chain: &mut Chain, _layout: &Layout, _until: i64) -> Result<Batch> {
-        Ok(Batch::default())
+    /// Moves time on for all keys, as if each had reached `until`; `None` is the end of the source. Returns what came out.
+    ///
+    /// # Errors
+    /// As [`Partition::process`].
+    pub fn advance(&mut self, chain: &mut Chain, until: Option<i64>) -> Result<Batch> {
+        let keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        let mut batch = Batch::default();
+        for (stage, (start, width)) in chain.stages.iter_mut().zip(&chain.rows) {
+            if !batch.is_empty() {
+                stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
+            }
+            if let Some(more) = stage.advance(until, &mut self.arena.rows(*start, *width), keys, self.position)? {
+                batch.append(more)?;
+            }
+        }
+        Ok(batch)
     }
 
     /// Bytes of the rows of state and of the keys.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.arena.words()) + self.keys.bytes()
+        self.arena.bytes() + self.keys.bytes()
     }
 
     /// Takes records, runs them through the stages, and returns what came out. Rejected records are in the batch's

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::engine::Chain;
-use crate::config::{At, Infer, Input, Key, Mode, Pipeline, Problems, Split, Stage, Train};
+use crate::config::{At, Infer, Input, Key, Mode, OnLate, Pipeline, Problems, Split, Stage, Train};
 use crate::metrics::Metrics;
 use crate::model::{ModelKind, Session, Signature, Version, registry};
 use crate::record::{Layout, Role};
@@ -352,7 +352,12 @@ impl Plan {
         let mut layout = self.layout_of_source().clone();
         let stages = chain(&self.pipeline, &mut layout, self.model.as_ref(), &self.metrics, &mut problems);
         let stages = problems.finish(stages)?;
-        Ok(Chain::new(stages, self.pipeline.on.late, self.metrics.clone()))
+        Ok(Chain::new(stages, self.late(), self.metrics.clone()))
+    }
+
+    /// What becomes of late records before the stages. With `reorder`, its stage knows which are late.
+    fn late(&self) -> OnLate {
+        if self.pipeline.on.reorder.is_some() { OnLate::Process } else { self.pipeline.on.late }
     }
 
     /// The chain up to the network's inputs, and the layout there.
@@ -367,6 +372,6 @@ impl Plan {
         };
         let stages = before_network(&self.pipeline, train, infer, &mut layout, &mut problems);
         let (stages, _) = problems.finish(stages)?.ok_or_else(|| Error::failed("the stages can't be planned again"))?;
-        Ok((Chain::new(stages, self.pipeline.on.late, self.metrics.clone()), layout))
+        Ok((Chain::new(stages, self.late(), self.metrics.clone()), layout))
     }
 }

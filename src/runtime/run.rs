@@ -155,13 +155,7 @@ pub(super) fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Resu
     };
     let manifest = manifest?;
     let checkpoint = store.load(&manifest)?;
-    if checkpoint.row_words != partition.arena.width() || !partition.arena.restore(checkpoint.words) {
-        return Err(Error::failed(format!(
-            "the checkpoint of partition {number} has rows of another width than the stages"
-        )));
-    }
-    partition.keys = checkpoint.keys;
-    partition.position = checkpoint.position;
+    partition.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position)?;
     Ok(Lane::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
 }
 
@@ -271,11 +265,11 @@ fn work(
             std::thread::sleep(Duration::from_millis(20));
         }
         let read = joined(reader.join());
-        let mut lanes = Vec::new();
+        let mut worked = Vec::new();
         let mut failed = None;
         for handle in handles {
             match joined(handle.join()) {
-                Ok(done) => lanes.extend(done),
+                Ok(done) => worked.push(done),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -283,12 +277,14 @@ fn work(
         match (failed, read) {
             (Some(error), _) | (None, Err(error)) => Err(error),
             (None, Ok(())) => {
-                let mut finished = Vec::with_capacity(lanes.len());
-                for mut lane in lanes {
-                    if !lane.manifest.as_ref().is_some_and(|manifest| manifest.finished) {
-                        lane.finish(shared)?;
+                let mut finished = Vec::new();
+                for (mut chain, lanes) in worked {
+                    for mut lane in lanes {
+                        if !lane.manifest.as_ref().is_some_and(|manifest| manifest.finished) {
+                            lane.finish(&mut chain, shared)?;
+                        }
+                        finished.push(lane);
                     }
-                    finished.push(lane);
                 }
                 Ok(finished)
             }
@@ -335,11 +331,11 @@ fn one_worker(
     work: &Receiver<Work>,
     shared: &Shared,
     workers: usize,
-) -> Result<Vec<Lane>> {
+) -> Result<(Chain, Vec<Lane>)> {
     for work in work {
         // Partitions are dealt out in turn: number = index * workers + worker.
         let lane = &mut lanes[work.partition as usize / workers];
         lane.take(&work, &mut chain, shared)?;
     }
-    Ok(lanes)
+    Ok((chain, lanes))
 }

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::record::{Batch, Layout};
 use crate::sink;
 use crate::source::Origin;
-use crate::state::{Manifest, Part, Snapshot, Store};
+use crate::state::{Checkpoint, Manifest, Part, Store};
 use crate::{Error, Result};
 
 /// What every worker of a run shares.
@@ -129,7 +129,9 @@ impl Lane {
     }
 
     /// Commits what is left, at the end of the source.
-    pub fn finish(&mut self, shared: &Shared) -> Result<()> {
+    pub fn finish(&mut self, chain: &mut Chain, shared: &Shared) -> Result<()> {
+        let batch = self.partition.advance(chain, None)?;
+        self.write(&batch, shared)?;
         self.cut(shared)?;
         self.commit(shared, true)
     }
@@ -234,17 +236,17 @@ impl Lane {
             // Nothing is ever taken back: what was refused is final at once.
             return self.parts.drain(..).try_for_each(|part| shared.dead_letters.publish(&part));
         };
-        let snapshot = Snapshot {
+        let (keys, rows) = self.partition.freeze();
+        let checkpoint = Checkpoint {
             position: self.partition.position,
             origin: self.origin,
-            keys: &self.partition.keys,
-            words: self.partition.arena.words(),
-            row_words: self.partition.arena.width(),
-            extra: &self.counters,
+            keys,
+            rows,
+            extra: self.counters.clone(),
             mark: None,
         };
         let parts = std::mem::take(&mut self.parts);
-        let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &snapshot, parts, finished)?;
+        let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &checkpoint, parts, finished)?;
         shared.metrics.checkpoint(self.committed.elapsed(), manifest.checkpoint_bytes);
         self.manifest = Some(manifest);
         Ok(())

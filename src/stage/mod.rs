@@ -13,6 +13,7 @@ mod nulls;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod reorder;
 mod resample;
 mod resample_buckets;
 #[cfg(test)]
@@ -48,4 +49,17 @@ pub trait Stage: Send {
     /// Turns a batch of its input layout into one of its output layout. Called with at least one row. May remove rows
     /// ([`Batch::keep`]), replace them, add columns, and refuse records by [`Batch::rejects`]; an error stops the run.
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()>;
+
+    /// What comes out because time has come to `until` for every key, though no record said so; `None` for `until` is the end of
+    /// the source. Of the first `keys` slots; rows take `position`. Asked of stages that hold something back; it must depend on
+    /// `until` and the state alone.
+    fn advance(
+        &mut self,
+        _until: Option<i64>,
+        _state: &mut Rows<'_>,
+        _keys: u32,
+        _position: u64,
+    ) -> Result<Option<Batch>> {
+        Ok(None)
+    }
 }

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Stage, calendar, filter, lags, nulls, resample, scale, score};
+use super::{Stage, calendar, filter, lags, nulls, reorder, resample, scale, score};
 use crate::config::{
     self, Aggregate, At, CalendarFeature, Fill, Infer, NOWHERE, OnNull, Pipeline, Place, Problems, Span,
 };
@@ -79,6 +79,10 @@ pub fn chain(
     let mut planner = Planner { layout, stages: Vec::new(), dropped: Vec::new(), forecast: None, before_infer: None };
     for step in steps(pipeline) {
         match step {
+            Step::Reorder(span) => {
+                let stage = reorder::plan(span, pipeline.on.late, &planner.layout, problems);
+                planner.stages.extend(stage);
+            }
             Step::Nulls(policy) => {
                 let stage = nulls::plan(policy, &mut planner.layout, problems);
                 planner.stages.push(stage);
@@ -184,6 +188,7 @@ fn gone(name: &str) -> String {
 }
 
 enum Step<'a> {
+    Reorder(&'a At<Span>),
     Nulls(OnNull),
     Stage(&'a At<config::Stage>),
 }
@@ -200,6 +205,10 @@ fn steps(pipeline: &Pipeline) -> Vec<Step<'_>> {
     };
     let mut steps: Vec<Step<'_>> = stages.iter().map(Step::Stage).collect();
     steps.insert(at, Step::Nulls(policy));
+    if let Some(span) = &pipeline.on.reorder {
+        // Behind `refuse`, so that a record that is refused is there to be refused.
+        steps.insert(usize::from(policy == OnNull::Refuse), Step::Reorder(span));
+    }
     steps
 }
 
@@ -209,6 +218,8 @@ pub fn describe(pipeline: &Pipeline) -> Vec<Value> {
     let mut described = Vec::new();
     for step in steps(pipeline) {
         described.push(match step {
+            // In which order records come is no property of the features.
+            Step::Reorder(_) => continue,
             Step::Nulls(policy) => json!({ "null": null_word(policy) }),
             Step::Stage(stage) => match &stage.value {
                 config::Stage::Infer(_) => break,

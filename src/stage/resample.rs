@@ -315,6 +315,26 @@ impl Stage for Resample {
         row
     }
 
+    /// The clock closes buckets as a record would; the end of a source doesn't: the last bucket of a key may not be whole.
+    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
+        let Resample { plan, sources, out } = self;
+        let Some(low) = until.and_then(|until| plan.first_open(until)) else { return Ok(None) };
+        for slot in 0..keys {
+            let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
+            if key.header.low != NONE && low > key.header.low {
+                plan.close(&mut key, low, slot, position, out);
+            }
+        }
+        let mut batch = Batch::default();
+        let columns = sources.iter().max().map_or(0, |last| last + 1);
+        batch.columns.resize(columns, Values::Flag(Vec::new()).into());
+        for source in sources.iter() {
+            batch.columns[*source] = Values::Number(Vec::new()).into();
+        }
+        out.swap(&mut batch, sources);
+        Ok(Some(batch))
+    }
+
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
         let Resample { plan, sources, out } = self;
         for row in 0..batch.rows() {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::Result;
+use crate::error::Context;
 use crate::source::Origin;
 
 /// Folder, below an output folder, of parts that no manifest names yet. Readers of folders skip names with `_`.
@@ -151,6 +154,13 @@ impl Fingerprint {
         };
         add("rows", rows(&self.rows), rows(&now.rows));
         changes
+    }
+
+    /// A hash of what must be equal.
+    pub(super) fn hash(&self) -> Result<String> {
+        let text = serde_json::to_vec(&(&self.sections, self.partitions, &self.rows))
+            .or_failed(|| "cannot write the fingerprint".into())?;
+        Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Differences that may show in the last bits.

@@ -1,23 +1,35 @@
 //! Rows of state per key, checkpoints, and where they are kept.
 //!
-//! Lives here: the key table ([`Keys`]: key to slot), the arena ([`Arena`]: slot to row), the checkpoint's bytes and the
-//! store with its commit protocol. Must not live here: what a row means (that is each stage's) and when to commit
+//! Lives here: the key table ([`Keys`]: key to slot), the arena ([`Arena`]: slot to row), the checkpoint's bytes, the store of
+//! a finite source with its commit protocol ([`Store`]), and the checkpoints of a stream, whole or as what changed ([`Log`]). Must not live here: what a row means (that is each stage's) and when to commit
 //! (`runtime`).
 
 mod arena;
+mod chain;
 mod checkpoint;
+mod delta;
+#[cfg(test)]
+mod delta_tests;
 mod folder;
 mod keys;
 mod log;
+#[cfg(test)]
+mod log_tests;
+mod log_writer;
 mod manifest;
+mod pages;
+mod sections;
 mod store;
 #[cfg(test)]
 mod store_tests;
+mod stored;
 
 pub use arena::{Arena, Rows};
-pub use checkpoint::{Checkpoint, FORMAT, Mark, Snapshot};
+pub use checkpoint::{Checkpoint, FORMAT, Mark};
 pub use folder::{Folder, block_on};
-pub use keys::{Keys, murmur2, partition_of};
+pub use keys::{KeyList, Keys, murmur2, partition_of};
 pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
+pub use pages::{Page, Pages};
 pub use store::{Store, unique_name};
+pub use stored::Stored;

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::checkpoint::checksum;
 use super::manifest::STAGED;
-use super::{Change, Checkpoint, Fingerprint, Folder, Manifest, Part, Snapshot, Target};
+use super::{Change, Checkpoint, Fingerprint, Folder, Manifest, Part, Target};
 use crate::config::Location;
 use crate::error::Context;
 use crate::{Error, Result};
@@ -137,34 +137,34 @@ impl Store {
         Ok(checkpoint)
     }
 
-    /// Commits a partition: state as of the snapshot's position, and the parts written since the `previous` commit.
+    /// Commits a partition: state as of the checkpoint's position, and the parts written since the `previous` commit.
     /// Fails, having changed nothing a reader sees, if another process committed in between.
     pub fn commit(
         &self,
         partition: u32,
         previous: Option<&Manifest>,
-        snapshot: &Snapshot<'_>,
+        checkpoint: &Checkpoint,
         parts: Vec<Part>,
         finished: bool,
     ) -> Result<Manifest> {
         let folder = self.partition(partition);
         let sequence = previous.map_or(0, |previous| previous.sequence + 1);
-        let bytes = snapshot.encode()?;
+        let bytes = checkpoint.encode()?;
         let crc = checksum(&bytes);
         let manifest = Manifest {
             format: 1,
             partition,
             owner: self.owner.clone(),
             sequence,
-            position: snapshot.position,
-            origin: snapshot.origin,
+            position: checkpoint.position,
+            origin: checkpoint.origin,
             finished,
-            keys: snapshot.keys.len() as u64,
-            checkpoint: checkpoint_name(sequence, snapshot.position, crc),
+            keys: checkpoint.keys.len() as u64,
+            checkpoint: checkpoint_name(sequence, checkpoint.position, crc),
             checkpoint_bytes: bytes.len() as u64,
             checkpoint_crc32: crc,
             parts,
-            counters: snapshot.extra.clone(),
+            counters: checkpoint.extra.clone(),
             environment: self.environment.clone(),
         };
         let text = serde_json::to_vec_pretty(&manifest).or_failed(|| "cannot write a manifest".into())?;

@@ -55,9 +55,9 @@ impl Process {
         let state = match &newest {
             Some(newest) => store.load(newest)?,
             None => {
-                let mut keys = Keys::default();
-                keys.slot(murmur2(b"k"), b"k");
-                Checkpoint { keys, words: vec![0], row_words: 1, ..Default::default() }
+                let mut keys = KeyList::default();
+                keys.push(b"k");
+                Checkpoint { keys, rows: Pages::from_words(1, &[0]), ..Default::default() }
             }
         };
         let output = Parts::new(Target::Output, out, "p", schema);
@@ -76,6 +76,7 @@ impl Process {
             let mut writer = self.output.begin(0, first);
             let mut letters = DeadLetters::begin(&self.dead, 0, first);
             let end = RECORDS.min(first + PART);
+            let mut state = self.state.row(0)[0];
             for position in first..end {
                 if position % 50 == 7 {
                     let (record, reason) = (format!("{{\"n\":{position}}}"), "test");
@@ -91,17 +92,17 @@ impl Process {
                     })?;
                     continue;
                 }
-                self.state.words[0] += position;
-                let sum = Arc::new(Int64Array::from(vec![self.state.words[0] as i64]));
+                state += position;
+                let sum = Arc::new(Int64Array::from(vec![state as i64]));
                 writer.write(RecordBatch::try_from_iter([("sum", sum as _)]).unwrap())?;
             }
             self.state.position = end;
+            self.state.rows = Pages::from_words(1, &[state]);
             parts.extend(writer.finish()?);
             parts.extend(letters.finish()?);
         }
         let finished = self.state.position == RECORDS;
-        let snapshot = self.state.snapshot();
-        self.newest = Some(self.store.commit(0, self.newest.as_ref(), &snapshot, parts, finished)?);
+        self.newest = Some(self.store.commit(0, self.newest.as_ref(), &self.state, parts, finished)?);
         Ok(!finished)
     }
 
@@ -169,16 +170,8 @@ fn a_second_process_is_fenced() {
 #[test]
 fn a_process_that_slept_through_the_pruning_of_its_number_is_fenced() {
     let root = tempfile::tempdir().unwrap();
-    let (store, keys, extra) = (Store::open(&at(root.path()), "p").unwrap(), Keys::default(), BTreeMap::new());
-    let snapshot = |position| Snapshot {
-        position,
-        origin: None,
-        keys: &keys,
-        words: &[],
-        row_words: 1,
-        extra: &extra,
-        mark: None,
-    };
+    let store = Store::open(&at(root.path()), "p").unwrap();
+    let snapshot = |position| Checkpoint { position, ..Checkpoint::default() };
     let first = store.commit(0, None, &snapshot(1), Vec::new(), false).unwrap();
     let mut newest = first.clone();
     for position in 2..9 {

@@ -31,7 +31,6 @@ fn words_of_later_versions_say_so() {
         more(text),
         ["5:41: `bidirectional` is not in this version of kolk", "5:66: `dropout` is not in this version of kolk"]
     );
-    assert_eq!(more("on: { reorder: 5s }"), ["4:16: `reorder`: reordering is not in this version of kolk, only 0s is"]);
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Lane {
     ) -> Result<Lane> {
         let mark = checkpoint.mark.unwrap_or_default();
         let mut state = engine::Partition::new(id, &processing.chain);
-        state.restore(checkpoint.keys, checkpoint.words, checkpoint.row_words, checkpoint.position)?;
+        state.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position)?;
         let whole = committed.mark;
         let replay = (mark.sequence != whole.sequence).then(|| committed.clone());
         let done = replay.is_none();
@@ -160,13 +160,12 @@ impl Lane {
     }
 
     /// All state as of the last commit; to be called only when nothing happened since.
-    pub fn checkpoint(&self) -> Checkpoint {
-        let (keys, words, row_words) = self.state.copy();
+    pub fn checkpoint(&mut self) -> Checkpoint {
+        let (keys, rows) = self.state.freeze();
         Checkpoint {
             position: self.state.position,
             keys,
-            words,
-            row_words,
+            rows,
             extra: self.counters.clone(),
             mark: Some(self.committed),
             ..Checkpoint::default()
@@ -389,7 +388,7 @@ impl Lane {
 
     /// Moves the partition's time on by the clock.
     pub fn advance(&mut self, until: i64, processing: &mut Processing) -> Result<()> {
-        let batch = self.state.advance(&mut processing.chain, &processing.layout, until)?;
+        let batch = self.state.advance(&mut processing.chain, Some(until))?;
         self.advanced = Some(until);
         if self.replay.is_some() {
             self.count_rows(&batch, processing);

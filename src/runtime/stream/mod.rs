@@ -11,6 +11,7 @@ mod commit;
 #[cfg(test)]
 mod faults;
 mod filing;
+mod history;
 mod lane;
 mod outbox;
 mod processing;
@@ -25,6 +26,7 @@ pub use broker::*;
 pub use checkpoints::*;
 #[cfg(test)]
 pub(crate) use faults::Faults;
+pub use history::History;
 pub use processing::Processing;
 pub use run::{Stop, run};
 pub use worker::{Settings, Worker};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::outbox::Outbox;
-use super::{Header, Partition, Topic};
+use super::{Header, History, Partition, Topic};
 use crate::config::{OnError, OnTombstone};
 use crate::format::{Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
@@ -30,6 +30,10 @@ pub struct Processing {
     pub encoder: Box<dyn Encoder>,
     /// Memory of the payloads.
     pub payloads: Payloads,
+    /// What a partition's state begins with.
+    pub history: Option<Arc<History>>,
+    /// Records that are processed at once, at most.
+    pub batch: usize,
     /// Rows before this time, in ticks, are computed and not written.
     pub emit_from: Option<i64>,
     /// Whether headers are carried on.

@@ -108,19 +108,26 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         }
         let Some(committed) = self.broker.committed(&partitions, SHORT)? else { return Ok(()) };
         let mut starts = Vec::new();
+        let mut fresh = Vec::new();
         for (partition, committed) in partitions.into_iter().zip(committed) {
             match self.restore(partition, committed)? {
                 Restored::Later => {}
                 Restored::Start(offset) => starts.push((partition, offset)),
                 Restored::Lane(lane, new) => {
                     if new {
-                        self.checkpoints.write(partition, lane.checkpoint())?;
-                        opening.writing.insert(partition);
+                        fresh.push(partition);
                     }
                     opening.waiting.remove(&partition);
                     opening.ready.insert(partition, *lane);
                 }
             }
+        }
+        let mut begin: BTreeMap<Partition, &mut Lane> =
+            opening.ready.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(id, lane)| (*id, lane)).collect();
+        self.processing.begin_with_history(&mut begin)?;
+        for (partition, lane) in begin {
+            self.checkpoints.write(partition, lane.checkpoint())?;
+            opening.writing.insert(partition);
         }
         if starts.is_empty() { Ok(()) } else { self.commit_starts(&starts) }
     }

@@ -191,6 +191,8 @@ fn processing(
         sink,
         encoder: encoder.encoder()?,
         payloads: Payloads::default(),
+        history: source.history.clone(),
+        batch: pipeline.runtime.batch,
         emit_from: moment(plan.layout_of_source(), pipeline.source.emit_from.as_ref())?,
         headers: output.sink.headers == Headers::All,
         tombstone: pipeline.on.tombstone,

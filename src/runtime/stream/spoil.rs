@@ -22,9 +22,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// `checkpoint_uncommitted`
     pub(super) fn cut_uncommitted(&mut self) -> Result<()> {
         for lane in self.lanes.values_mut().filter(|lane| !lane.writing) {
-            if let Some((attempt, _)) = &lane.attempt {
+            if let Some(mark) = lane.attempt.as_ref().map(|(attempt, _)| attempt.mark) {
                 let mut checkpoint = lane.checkpoint();
-                checkpoint.mark = Some(attempt.mark);
+                checkpoint.mark = Some(mark);
                 lane.writing = true;
                 self.checkpoints.write(lane.id, checkpoint)?;
             }

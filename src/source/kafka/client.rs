@@ -128,6 +128,9 @@ impl Broker for Client {
                     self.ends.push(Partition::try_from(end).unwrap_or(0));
                     break;
                 }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
+                    consumer.context().lost();
+                }
                 Some(Err(error)) => {
                     if let Some(event) = judge(&error, &self.topic)? {
                         return Ok(event);
@@ -303,7 +306,6 @@ fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: bool) {
 fn judge(error: &KafkaError, topic: &str) -> Result<Option<Event>> {
     let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AllBrokersDown) => Ok(Some(Event::Reachable(false))),
         // The worker knows which partition stands where.
         Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset) => Err(Error::failed(format!(
             "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was made anew ({error})\n\

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
@@ -43,22 +44,41 @@ impl Group {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
+    /// No broker answers.
+    pub fn lost(&self) {
+        if !self.unreachable.swap(true, Ordering::Relaxed) {
+            tracing::warn!("no broker answers: waiting for one");
+            self.push(Event::Reachable(false));
+        }
+    }
+
     /// Something arrived: brokers are there.
     pub fn heard(&self) {
         if self.unreachable.swap(false, Ordering::Relaxed) {
+            tracing::info!("a broker answers again");
             self.push(Event::Reachable(true));
         }
     }
 }
 
+/// librdkafka's own lines: kolk says itself what it makes of them.
+fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
 impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tell(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            if !self.unreachable.swap(true, Ordering::Relaxed) {
-                tracing::warn!(reason, "no broker answers: waiting for one");
-                self.push(Event::Reachable(false));
-            }
-            return;
+            return self.lost();
         }
         tracing::debug!(%error, reason, "librdkafka");
     }
@@ -108,6 +128,10 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tell(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
     }

@@ -11,8 +11,10 @@ mod monitor;
 mod plan;
 mod producer;
 mod properties;
+mod reset;
 
 pub use client::Client;
 pub use monitor::watch;
 pub use plan::{Planned, plan};
 pub use producer::Output;
+pub use reset::{begin_at, forget};

@@ -1,6 +1,7 @@
 //! What can be known of the topics before anything starts, and everything that is wrong with them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -10,6 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::{describe, properties};
 use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Place, Problems, Properties, Sink};
 use crate::format::{self, PlannedDecoder};
+use crate::runtime::stream::History;
 use crate::state::block_on;
 
 /// How long a broker may take to answer.
@@ -27,6 +29,8 @@ pub struct Planned {
     pub topic_id: String,
     /// Bytes that the topics written to take of a message.
     pub longest: usize,
+    /// What a partition's state begins with.
+    pub history: Option<Arc<History>>,
     /// What is no problem yet and may become one.
     pub warnings: Vec<String>,
 }
@@ -52,7 +56,12 @@ pub fn plan(
     warn(pipeline, source, &topic, &mut warnings);
     let topic_id =
         describe::topic_id(asker.client.inner(), &source.topic, PATIENCE).unwrap_or_else(|| "unknown".into());
-    Some(Planned { decoder: decoder?, partitions: topic.partitions, topic_id, longest, warnings })
+    let decoder = decoder?;
+    let history = History::plan(pipeline, source, fields, (&decoder.layout, topic.partitions), problems).map(Arc::new);
+    if history.is_none() && source.history.is_some() {
+        return None;
+    }
+    Some(Planned { decoder, history, partitions: topic.partitions, topic_id, longest, warnings })
 }
 
 /// The topics that a pipeline writes to.

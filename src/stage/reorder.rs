@@ -1,0 +1,298 @@
+//! `on.reorder`: records of a key go on in the order of their times.
+//!
+//! A record is held back until its key has reached its time plus the span. So what arrives out of order by less than the span comes
+//! out in order; what is older than what has come out already is late, and `on.late` says what becomes of it: `process` lets it go on at
+//! once, `dead_letter` refuses it. Records of one time keep the order in which they came.
+//!
+//! Time advances by the key's own records, never by the clock and never by other keys: so the same records give the same order
+//! however they are batched or partitioned. A row that comes out takes the position of the record that let it. At most
+//! [`MOST`] records of a key are held; one more lets the oldest go. At the end of a source all are let go.
+//!
+//! State per key: a header, and a list of held records sorted by time (time and values of each). So only the record's values can
+//! be held; a pipeline that carries other columns along is refused.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Stage, plan};
+use crate::Result;
+use crate::config::{At, OnLate, Problems, Span};
+use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
+use crate::state::Rows;
+
+/// Records of a key that are held at most.
+const MOST: usize = 64;
+const NONE: i64 = i64::MIN;
+
+/// What is kept per key before its held records.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+struct Header {
+    /// Records held.
+    held: u64,
+    /// The latest time of any record.
+    latest: i64,
+    /// The latest time that went on.
+    released: i64,
+}
+
+const HEADER: usize = size_of::<Header>() / size_of::<u64>();
+
+/// Plans the stage; `None` with a problem where records carry more than values.
+pub(super) fn plan(span: &At<Span>, late: OnLate, layout: &Layout, problems: &mut Problems) -> Option<Box<dyn Stage>> {
+    let every = match layout.clock.every(span.value) {
+        Ok(every) => every,
+        Err(message) => {
+            problems.add(span.place, message);
+            return None;
+        }
+    };
+    if let Some(carried) = layout.columns.iter().find(|column| matches!(column.kind, Kind::Carried(_))) {
+        problems.add(
+            span.place,
+            format!(
+                "`reorder` holds back key, time and values only: column \"{}\" can't be carried along",
+                carried.name
+            ),
+        );
+        return None;
+    }
+    let values = plan::values(layout);
+    let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
+    Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, out }))
+}
+
+struct Reorder {
+    every: Every,
+    late: OnLate,
+    clock: crate::record::Clock,
+    values: Vec<usize>,
+    out: Out,
+}
+
+/// The rows that come out.
+#[derive(Default)]
+struct Out {
+    slots: Vec<u32>,
+    times: Vec<i64>,
+    positions: Vec<u64>,
+    values: Vec<Vec<f64>>,
+}
+
+/// One key's state.
+struct Held<'a> {
+    header: &'a mut Header,
+    /// Per record its time, then its values as bits.
+    records: &'a mut [u64],
+    width: usize,
+}
+
+impl<'a> Held<'a> {
+    fn of(words: &'a mut [u64], values: usize) -> Held<'a> {
+        let (header, records) = words.split_at_mut(HEADER);
+        Held { header: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(header)), records, width: 1 + values }
+    }
+
+    fn time(&self, at: usize) -> i64 {
+        self.records[at * self.width] as i64
+    }
+
+    /// Puts a record behind those of the same or an earlier time.
+    fn insert(&mut self, time: i64, values: impl Iterator<Item = f64>) {
+        let held = self.header.held as usize;
+        let at = (0..held).rev().find(|at| self.time(*at) <= time).map_or(0, |at| at + 1);
+        self.records.copy_within(at * self.width..held * self.width, (at + 1) * self.width);
+        let record = &mut self.records[at * self.width..(at + 1) * self.width];
+        record[0] = time as u64;
+        for (word, value) in record[1..].iter_mut().zip(values) {
+            *word = value.to_bits();
+        }
+        self.header.held += 1;
+    }
+
+    /// Lets the oldest `count` go.
+    fn release(&mut self, count: usize, slot: u32, position: u64, out: &mut Out) {
+        if count == 0 {
+            return;
+        }
+        for record in self.records[..count * self.width].chunks_exact(self.width) {
+            out.row(slot, record[0] as i64, position, record[1..].iter().map(|bits| f64::from_bits(*bits)));
+        }
+        self.header.released = self.header.released.max(self.time(count - 1));
+        let held = self.header.held as usize;
+        self.records.copy_within(count * self.width..held * self.width, 0);
+        self.header.held -= count as u64;
+    }
+
+    /// Lets go what is not later than `until`.
+    fn release_until(&mut self, until: i64, slot: u32, position: u64, out: &mut Out) {
+        let held = self.header.held as usize;
+        let count = (0..held).find(|at| self.time(*at) > until).unwrap_or(held);
+        self.release(count, slot, position, out);
+    }
+}
+
+impl Out {
+    fn row(&mut self, slot: u32, time: i64, position: u64, values: impl Iterator<Item = f64>) {
+        self.slots.push(slot);
+        self.times.push(time);
+        self.positions.push(position);
+        for (column, value) in self.values.iter_mut().zip(values) {
+            column.push(value);
+        }
+    }
+
+    fn take(&mut self) -> Batch {
+        let columns =
+            self.values.iter_mut().map(|values| Column::from(Values::Number(std::mem::take(values)))).collect();
+        Batch {
+            slots: std::mem::take(&mut self.slots),
+            times: std::mem::take(&mut self.times),
+            positions: std::mem::take(&mut self.positions),
+            columns,
+            rejects: Vec::new(),
+        }
+    }
+}
+
+impl Stage for Reorder {
+    fn name(&self) -> &'static str {
+        "reorder"
+    }
+
+    fn initial_row(&self) -> Vec<u64> {
+        let mut row: Vec<u64> = bytemuck::cast_slice(&[Header { held: 0, latest: NONE, released: NONE }]).to_vec();
+        row.resize(HEADER + MOST * (1 + self.values.len()), 0);
+        row
+    }
+
+    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+        let Reorder { every, late, clock, values, out } = self;
+        for row in 0..batch.rows() {
+            let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
+            let record = values.iter().map(|column| batch.columns[*column].numbers()[row]);
+            let mut held = Held::of(state.get_mut(slot), values.len());
+            if time < held.header.released {
+                match late {
+                    OnLate::Process => out.row(slot, time, position, record),
+                    OnLate::DeadLetter => batch.rejects.push(Reject { position, reason: "late" }),
+                }
+                continue;
+            }
+            if held.header.held as usize == MOST {
+                held.release(1, slot, position, out);
+            }
+            held.insert(time, record);
+            held.header.latest = held.header.latest.max(time);
+            if let Some(until) = clock.step(held.header.latest, *every, -1) {
+                held.release_until(until, slot, position, out);
+            }
+        }
+        batch.rejects.sort_by_key(|reject| reject.position);
+        let rejects = std::mem::take(&mut batch.rejects);
+        *batch = Batch { rejects, ..out.take() };
+        Ok(())
+    }
+
+    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
+        let until = match until {
+            None => Some(i64::MAX),
+            Some(until) => self.clock.step(until, self.every, -1),
+        };
+        let Some(until) = until else { return Ok(None) };
+        for slot in 0..keys {
+            Held::of(state.get_mut(slot), self.values.len()).release_until(until, slot, position, &mut self.out);
+        }
+        Ok(Some(self.out.take()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Place;
+    use crate::stage::testing::Table;
+    use crate::state::Arena;
+    use proptest::prelude::*;
+
+    fn stage(seconds: i64, late: OnLate) -> Box<dyn Stage> {
+        let span = At { value: Span::Nanos(seconds * 1_000_000_000), place: Place::default() };
+        let mut problems = Problems::default();
+        let stage = plan(&span, late, &Table::new(&["v"]).layout(), &mut problems).unwrap();
+        problems.finish(stage).unwrap()
+    }
+
+    /// Key, time and value of what comes out, batches cut at `cuts`; and how many are refused.
+    fn run(stage: &mut dyn Stage, rows: &[(u32, i64, f64)], batch: usize) -> (Vec<(u32, i64, f64)>, usize) {
+        let mut arena = Arena::new(stage.initial_row());
+        arena.grow_to(8);
+        let (mut seen, mut refused) = (Vec::new(), 0);
+        let mut collect = |batch: &Batch| {
+            for row in 0..batch.rows() {
+                seen.push((batch.slots[row], batch.times[row], batch.columns[0].numbers()[row]));
+            }
+        };
+        for rows in rows.chunks(batch) {
+            let mut table = Table::new(&["v"]);
+            rows.iter().for_each(|(key, time, value)| table.push(*key, *time, &[*value]));
+            let mut batch = table.batch();
+            let width = arena.width();
+            stage.process(&mut batch, &mut arena.rows(0, width)).unwrap();
+            refused += batch.rejects.len();
+            collect(&batch);
+        }
+        let width = arena.width();
+        let rest = stage.advance(None, &mut arena.rows(0, width), 8, 0).unwrap().unwrap();
+        collect(&rest);
+        (seen, refused)
+    }
+
+    #[test]
+    fn order_is_restored_within_the_span() {
+        let rows = [(0, 10, 1.0), (0, 12, 2.0), (0, 11, 3.0), (1, 5, 4.0), (0, 20, 5.0), (0, 9, 6.0)];
+        let (seen, refused) = run(stage(5, OnLate::DeadLetter).as_mut(), &rows, 10);
+        assert_eq!(seen, [(0, 10, 1.0), (0, 11, 3.0), (0, 12, 2.0), (0, 20, 5.0), (1, 5, 4.0)]);
+        assert_eq!(refused, 1);
+        let (seen, _) = run(stage(5, OnLate::Process).as_mut(), &rows, 10);
+        assert_eq!(seen[3], (0, 9, 6.0), "a late one goes on at once");
+    }
+
+    #[test]
+    fn the_clock_lets_go_what_is_old_enough() {
+        let mut stage = stage(5, OnLate::Process);
+        let mut arena = Arena::new(stage.initial_row());
+        arena.grow_to(1);
+        let mut table = Table::new(&["v"]);
+        [(10, 1.0), (12, 2.0)].iter().for_each(|(time, value)| table.push(0, *time, &[*value]));
+        let mut batch = table.batch();
+        let width = arena.width();
+        stage.process(&mut batch, &mut arena.rows(0, width)).unwrap();
+        assert!(batch.is_empty());
+        let out = stage.advance(Some(16), &mut arena.rows(0, width), 1, 7).unwrap().unwrap();
+        assert_eq!((out.times, out.positions), (vec![10], vec![7]));
+    }
+
+    proptest! {
+        /// However they arrive within the span and however they are batched: the order of their times.
+        #[test]
+        fn any_order_within_the_span_is_the_same(
+            gaps in proptest::collection::vec((0..8_u32, 0..3_i64), 1..120), shifts in proptest::collection::vec(0..10_i64, 120),
+            batch in 1..40_usize,
+        ) {
+            let mut time = 0;
+            let sorted: Vec<(u32, i64, f64)> = gaps.iter().enumerate().map(|(i, (key, gap))| {
+                time += gap + 1;
+                (*key, time, i as f64)
+            }).collect();
+            // Sorted by times that are off by less than the span, nothing is later than the span allows.
+            let mut arrived = sorted.clone();
+            arrived.sort_by_key(|(_, time, value)| time + shifts[*value as usize]);
+            let (seen, refused) = run(stage(10, OnLate::DeadLetter).as_mut(), &arrived, batch);
+            prop_assert_eq!(refused, 0);
+            for key in 0..8 {
+                let of = |rows: &[(u32, i64, f64)]| rows.iter().filter(|row| row.0 == key).copied().collect::<Vec<_>>();
+                prop_assert_eq!(of(&seen), of(&sorted));
+            }
+            prop_assert_eq!(run(stage(10, OnLate::DeadLetter).as_mut(), &arrived, 1000).0, run(stage(10, OnLate::DeadLetter).as_mut(), &arrived, batch).0);
+        }
+    }
+}

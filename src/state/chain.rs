@@ -1,0 +1,162 @@
+//! What lies in a partition's folder of the log: manifests, and the files that they name: a base and the deltas on it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::checksum;
+use super::{Checkpoint, Folder, Mark, delta};
+use crate::Error;
+use crate::error::Context;
+
+/// Version of the manifest's format.
+const FORMAT: u32 = 1;
+
+/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>.json`.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub format: u32,
+    pub mark: Mark,
+    pub position: u64,
+    pub keys: u64,
+    /// A base and the deltas on it, in order.
+    pub files: Vec<File>,
+    /// Hash of the fingerprint of the pipeline that made it.
+    pub fingerprint: String,
+    /// What it was computed with: ONNX Runtime, CPU features.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A file beside the manifest.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct File {
+    pub name: String,
+    pub bytes: u64,
+    pub crc32: u32,
+}
+
+/// Where a checkpoint stands among those of its partition; its manifest's name says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub sequence: u64,
+    pub offset: i64,
+}
+
+impl Place {
+    pub fn of(mark: Mark) -> Place {
+        Place { sequence: mark.sequence, offset: mark.offset }
+    }
+
+    /// From the name of a manifest.
+    pub fn of_manifest(name: &str) -> Option<Place> {
+        Place::of_stem(name.strip_suffix(".json")?)
+    }
+
+    /// From the name of a manifest or of a file that a process wrote for it.
+    pub fn of_file(name: &str) -> Option<Place> {
+        Place::of_stem(name.split('.').next()?)
+    }
+
+    fn of_stem(stem: &str) -> Option<Place> {
+        let mut parts = stem.split('-');
+        Some(Place { sequence: parts.next()?.parse().ok()?, offset: parts.next()?.parse().ok()? })
+    }
+
+    pub fn stem(self) -> String {
+        format!("{:020}-{:020}", self.sequence, self.offset)
+    }
+
+    pub fn manifest(self) -> String {
+        format!("{}.json", self.stem())
+    }
+}
+
+/// How reading failed.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The store can't be read at present; what is there may be sound.
+    Store(Error),
+    /// It is damaged, or not there.
+    Damaged(Error),
+}
+
+impl From<Unread> for Error {
+    fn from(unread: Unread) -> Error {
+        match unread {
+            Unread::Store(error) | Unread::Damaged(error) => error,
+        }
+    }
+}
+
+impl Entry {
+    pub fn new(mark: Mark, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
+        let (position, keys) = (checkpoint.position, checkpoint.keys.len() as u64);
+        Entry { format: FORMAT, mark, position, keys, files, fingerprint: String::new(), environment: BTreeMap::new() }
+    }
+
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The manifest at a place.
+    pub fn read(folder: &Folder, place: Place) -> std::result::Result<Entry, Unread> {
+        let name = place.manifest();
+        let bytes = get(folder, &name)?;
+        let entry: Entry = serde_json::from_slice(&bytes)
+            .or_failed(|| format!("{folder}/{name} is damaged"))
+            .map_err(Unread::Damaged)?;
+        if entry.format != FORMAT || Place::of(entry.mark) != place || entry.files.is_empty() {
+            return Err(Unread::Damaged(Error::failed(format!("{folder}/{name} isn't what this kolk writes"))));
+        }
+        Ok(entry)
+    }
+
+    /// The checkpoint itself.
+    pub fn load(&self, folder: &Folder) -> std::result::Result<Checkpoint, Unread> {
+        let mut checkpoint: Option<Checkpoint> = None;
+        for file in &self.files {
+            let shown = || format!("{folder}/{}", file.name);
+            let bytes = get(folder, &file.name)?;
+            if bytes.len() as u64 != file.bytes || checksum(&bytes) != file.crc32 {
+                return Err(Unread::Damaged(Error::failed(format!("{} is not what its manifest says", shown()))));
+            }
+            let next = match checkpoint.take() {
+                None => Checkpoint::decode(&bytes),
+                Some(base) => delta::apply(&bytes, base),
+            };
+            checkpoint = Some(next.or_failed(shown).map_err(Unread::Damaged)?);
+        }
+        checkpoint.filter(|checkpoint| checkpoint.mark == Some(self.mark)).ok_or_else(|| {
+            let name = Place::of(self.mark).manifest();
+            Unread::Damaged(Error::failed(format!("{folder}/{name}: its files are of another commit")))
+        })
+    }
+}
+
+fn get(folder: &Folder, name: &str) -> std::result::Result<Vec<u8>, Unread> {
+    match folder.get(name).map_err(Unread::Store)? {
+        Some(bytes) => Ok(bytes),
+        None => Err(Unread::Damaged(Error::failed(format!("{folder}/{name} is missing")))),
+    }
+}
+
+/// The places of all manifests of a folder, oldest first.
+pub(super) fn places(files: &[String]) -> Vec<Place> {
+    let mut places: Vec<Place> = files.iter().filter_map(|name| Place::of_manifest(name)).collect();
+    places.sort();
+    places
+}
+
+/// Where the checkpoints of a partition lie.
+pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
+    folder.folder(&format!("{partition:05}"))
+}
+
+/// What the folder of a topic begins with.
+pub(super) const TOPIC: &str = "topic-";
+
+/// The folder of a topic. An id is base64, of which not all is fit for a name.
+pub(super) fn topic_folder(topic_id: &str) -> String {
+    format!("{TOPIC}{}", topic_id.replace('/', "_").replace('+', "-"))
+}

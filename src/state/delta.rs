@@ -1,0 +1,110 @@
+//! The bytes of a delta: what changed between two checkpoints of one partition.
+//!
+//! Sections: header (JSON), text and ends of the keys that are new, numbers of the pages that changed (u64 each), their
+//! words. A delta fits one checkpoint, whose commit and number of keys it names; on any other it is an error.
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{Header, put_keys, read_keys};
+use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
+use super::{Checkpoint, Mark};
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// Version of the format.
+const FORMAT: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"KOLKDELT";
+
+/// What has to be known of a checkpoint to say what changed since: not its rows.
+#[derive(Debug, Clone)]
+pub(super) struct Outline {
+    pub mark: Mark,
+    keys: usize,
+    list: u64,
+    width: usize,
+    pages: Vec<u64>,
+}
+
+impl Outline {
+    /// Of a checkpoint of a stream.
+    pub fn of(checkpoint: &Checkpoint) -> Option<Outline> {
+        Some(Outline {
+            mark: checkpoint.mark?,
+            keys: checkpoint.keys.len(),
+            list: checkpoint.keys.number(),
+            width: checkpoint.rows.width(),
+            pages: checkpoint.rows.pages().iter().map(|page| page.number()).collect(),
+        })
+    }
+
+    /// Pages of a checkpoint that are other than this one's; `None` if it is not a later state of the same rows.
+    pub fn changed(&self, checkpoint: &Checkpoint) -> Option<Vec<usize>> {
+        let later = checkpoint.mark.is_some_and(|mark| mark.sequence > self.mark.sequence)
+            && checkpoint.keys.number() == self.list
+            && checkpoint.keys.len() >= self.keys
+            && checkpoint.rows.width() == self.width;
+        let pages = checkpoint.rows.pages().iter().enumerate();
+        later.then(|| pages.filter(|(n, page)| self.pages.get(*n) != Some(&page.number())).map(|(n, _)| n).collect())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Base {
+    mark: Mark,
+    keys: usize,
+}
+
+/// A delta as bytes.
+pub(super) fn encode(checkpoint: &Checkpoint, base: &Outline, changed: &[usize]) -> Result<Vec<u8>> {
+    let header = checkpoint.header()?;
+    let on = serde_json::to_vec(&Base { mark: base.mark, keys: base.keys })
+        .or_failed(|| "cannot write the header of a delta".into())?;
+    let pages = || changed.iter().filter_map(|n| checkpoint.rows.pages().get(*n)).map(|page| page.words());
+    let numbers: Vec<u64> = changed.iter().map(|n| *n as u64).collect();
+    let size = header.len() + on.len() + (numbers.len() + pages().map(<[u64]>::len).sum::<usize>()) * 8;
+    let mut out = begin(MAGIC, FORMAT, size);
+    section(&mut out, |out| out.extend_from_slice(&on));
+    section(&mut out, |out| out.extend_from_slice(&header));
+    put_keys(&mut out, checkpoint.keys.from(base.keys));
+    section(&mut out, |out| put_words(out, &numbers));
+    section(&mut out, |out| pages().for_each(|words| put_words(out, words)));
+    Ok(finish(out))
+}
+
+/// The checkpoint that a delta makes of the one it is based on. Every changed or missing byte is an error.
+pub(super) fn apply(bytes: &[u8], base: Checkpoint) -> Result<Checkpoint> {
+    applied(bytes, base).map_err(|what| Error::failed(format!("the delta is damaged: {what}")))
+}
+
+fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Damage> {
+    let mut sections = Sections::open(bytes, MAGIC, FORMAT)?;
+    let on: Base = serde_json::from_slice(sections.next("base")?).map_err(|e| format!("base: {e}"))?;
+    let header: Header = serde_json::from_slice(sections.next("header")?).map_err(|e| format!("header: {e}"))?;
+    if base.mark != Some(on.mark) || base.keys.len() != on.keys {
+        return Err(format!("it is based on commit {}, which is not what comes before it", on.mark.sequence));
+    }
+    let Checkpoint { mut keys, rows, .. } = base;
+    read_keys(&mut sections, &mut keys)?;
+    let numbers: Vec<u64> = sections::words(sections.next("page numbers")?, "page numbers")?.collect();
+    let mut words = sections::words(sections.next("words")?, "words")?;
+    sections.end()?;
+    if keys.len() != header.keys {
+        return Err(format!("{} keys are there, {} are announced", keys.len(), header.keys));
+    }
+    let Header { position, origin, row_words, extra, mark, .. } = header;
+    // The rows of a checkpoint without keys may have had no width yet.
+    let length = |page: usize| super::Pages::new(row_words, 0, Vec::new()).words_of(page, keys.len());
+    let changed = numbers
+        .into_iter()
+        .map(|number| {
+            let page = usize::try_from(number).unwrap_or(usize::MAX >> 16);
+            (page, words.by_ref().take(length(page)).collect())
+        })
+        .collect();
+    if words.next().is_some() {
+        return Err("it has more words than its pages".into());
+    }
+    let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit what comes before it")?;
+    Ok(Checkpoint { position, origin, keys, rows, extra, mark })
+}

@@ -1,0 +1,241 @@
+//! The thread that writes the checkpoints of a [`super::Log`] and deletes those that nobody needs any more.
+//!
+//! Only the owner of a partition deletes, and only what was superseded for longer than any restore takes and what no kept
+//! manifest names.
+
+use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::chain::{Entry, File, Place, partition_folder, places};
+use super::checkpoint::checksum;
+use super::delta::{self, Outline};
+use super::{Checkpoint, Folder, Mark, unique_name};
+use crate::error::Context;
+use crate::runtime::stream::Durable;
+use crate::{Error, Result};
+
+/// Checkpoints that are kept of a partition.
+const KEPT: usize = 3;
+/// How long a file stays after it was superseded: longer than a restore that reads it may take.
+pub(super) const GRACE: Duration = Duration::from_secs(600);
+/// Deltas on a base at most.
+const DELTAS: usize = 8;
+
+/// What the thread is asked to do, in this order.
+pub(super) enum Job {
+    /// Write a checkpoint and tell.
+    Write(u32, Box<Checkpoint>),
+    /// This checkpoint is there, in these files: the next may be a delta on it.
+    Known(u32, Outline, Vec<File>),
+    /// The partition may get another owner.
+    Forget(u32),
+}
+
+/// The partitions of which files may be deleted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Owned(Arc<Mutex<BTreeSet<u32>>>);
+
+impl Owned {
+    pub fn take(&self, partition: u32) {
+        self.lock().insert(partition);
+    }
+
+    /// Once it returns, nothing of the partition is deleted any more.
+    pub fn release(&self, partition: u32) {
+        self.lock().remove(&partition);
+    }
+
+    /// Deletes a file if its partition is owned, and holds up [`Owned::release`] meanwhile.
+    fn remove(&self, partition: u32, folder: &Folder, name: &str) -> Result<()> {
+        let owned = self.lock();
+        if owned.contains(&partition) { folder.remove(name) } else { Ok(()) }
+    }
+
+    // A set of numbers is sound whatever a thread was doing when it panicked.
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's side.
+pub(super) struct Writer {
+    folder: Folder,
+    owned: Owned,
+    /// Part of the names of files, so that no two processes write the same.
+    process: String,
+    fingerprint: String,
+    environment: BTreeMap<String, String>,
+    grace: Duration,
+    lanes: BTreeMap<u32, Lane>,
+}
+
+/// What is known of a partition.
+#[derive(Default)]
+struct Lane {
+    /// The newest checkpoint that is known to be there.
+    known: Option<(Outline, Vec<File>)>,
+    /// Since when each file is superseded.
+    superseded: BTreeMap<String, Instant>,
+    /// Files that manifests name; those never change.
+    named: BTreeMap<Place, Vec<String>>,
+}
+
+impl Writer {
+    pub fn new(
+        folder: Folder,
+        owned: Owned,
+        fingerprint: String,
+        environment: BTreeMap<String, String>,
+        grace: Duration,
+    ) -> Writer {
+        Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, lanes: BTreeMap::new() }
+    }
+
+    pub fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<Durable>>) {
+        for job in work {
+            match job {
+                Job::Forget(partition) => {
+                    self.lanes.remove(&partition);
+                }
+                Job::Known(partition, outline, files) => {
+                    self.lanes.entry(partition).or_default().known = Some((outline, files));
+                }
+                Job::Write(partition, checkpoint) => {
+                    let started = Instant::now();
+                    let written = self.write(partition, &checkpoint);
+                    // Gone before it is told, so that the partition gets its pages back without a copy.
+                    drop(checkpoint);
+                    let failed = written.is_err();
+                    if tell
+                        .send(written.map(|(mark, bytes)| Durable { partition, mark, bytes, took: started.elapsed() }))
+                        .is_err()
+                    {
+                        return;
+                    }
+                    if failed {
+                        continue;
+                    }
+                    if let Err(error) = self.tidy(partition) {
+                        tracing::warn!(partition, %error, "superseded checkpoints can't be deleted");
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<(Mark, u64)> {
+        let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
+        let outline = Outline::of(checkpoint).ok_or_else(bug)?;
+        let mark = outline.mark;
+        let folder = partition_folder(&self.folder, partition);
+        // Until this one is there, nothing is known: a failed write is followed by a base.
+        let known = self.lanes.entry(partition).or_default().known.take();
+        if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.mark == mark) {
+            self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
+            return Ok((mark, 0));
+        }
+        let (bytes, mut files) = match known.as_ref().and_then(|(base, files)| on_base(checkpoint, base, files)) {
+            Some((base, changed, files)) => (delta::encode(checkpoint, base, &changed)?, files.to_vec()),
+            None => (checkpoint.encode()?, Vec::new()),
+        };
+        let (crc32, kind) = (checksum(&bytes), if files.is_empty() { "checkpoint" } else { "delta" });
+        let name = format!("{}.{}-{crc32:08x}.{kind}", Place::of(mark).stem(), self.process);
+        files.push(File { name: name.clone(), bytes: bytes.len() as u64, crc32 });
+        let size = bytes.len() as u64;
+        folder.put(&name, bytes)?;
+        let entry = Entry {
+            fingerprint: self.fingerprint.clone(),
+            environment: self.environment.clone(),
+            ..Entry::new(mark, checkpoint, files)
+        };
+        let text = serde_json::to_vec_pretty(&entry).or_failed(|| "cannot write a manifest".into())?;
+        if folder.create(&Place::of(mark).manifest(), text)? || self.is_there(&folder, &entry)? {
+            self.lanes.entry(partition).or_default().known = Some((outline, entry.files));
+        } else {
+            // Another process wrote the same state; its files are named, this one's never will be.
+            folder.remove(&name)?;
+        }
+        Ok((mark, size))
+    }
+
+    /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its client,
+    /// and then refuses what it has taken. False: it is another's of the same state.
+    fn is_there(&self, folder: &Folder, entry: &Entry) -> Result<bool> {
+        let place = Place::of(entry.mark);
+        let there = Entry::read(folder, place)?;
+        if there.mark != entry.mark || there.fingerprint != entry.fingerprint {
+            return Err(Error::failed(format!(
+                "{folder}/{} is the checkpoint of another history: is another group or pipeline writing to this state?",
+                place.manifest()
+            )));
+        }
+        Ok(there == *entry)
+    }
+
+    /// Deletes what was superseded long ago.
+    fn tidy(&mut self, partition: u32) -> Result<()> {
+        let folder = partition_folder(&self.folder, partition);
+        folder.sweep_abandoned();
+        let files = folder.files()?;
+        let lane = self.lanes.entry(partition).or_default();
+        let Some(oldest) = lane.keep(&folder, &places(&files))? else { return Ok(()) };
+        let named: BTreeSet<&String> = lane.named.values().flatten().collect();
+        let mut old: Vec<&String> = files
+            .iter()
+            .filter(|name| Place::of_file(name).is_some_and(|place| place < oldest) && !named.contains(name))
+            .collect();
+        // Manifests first: one without its files would be taken for damaged.
+        old.sort_by_key(|name| !name.ends_with(".json"));
+        lane.superseded.retain(|name, _| old.contains(&name));
+        for name in old {
+            let since = *lane.superseded.entry(name.clone()).or_insert_with(Instant::now);
+            if since.elapsed() >= self.grace {
+                self.owned.remove(partition, &folder, name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Lane {
+    /// The oldest of the checkpoints that are kept: so many, and one at least that has no file in common with the newest, so
+    /// that one damaged file never takes all of them.
+    fn keep(&mut self, folder: &Folder, places: &[Place]) -> Result<Option<Place>> {
+        let mut bases = BTreeSet::new();
+        let mut kept = Vec::new();
+        for place in places.iter().rev().copied() {
+            if kept.len() >= KEPT && bases.len() > 1 {
+                break;
+            }
+            let names = match self.named.entry(place) {
+                Occupied(known) => known.into_mut(),
+                // One that can't be read names what nobody knows: then nothing is deleted.
+                Vacant(new) => {
+                    new.insert(Entry::read(folder, place)?.files.into_iter().map(|file| file.name).collect())
+                }
+            };
+            bases.extend(names.first().cloned());
+            kept.push(place);
+        }
+        self.named.retain(|place, _| kept.contains(place));
+        Ok(kept.last().copied())
+    }
+}
+
+/// What a delta on a known checkpoint has; `None` if a base is due: the chain is long, or has outgrown half of its base.
+fn on_base<'a>(
+    checkpoint: &Checkpoint,
+    base: &'a Outline,
+    files: &'a [File],
+) -> Option<(&'a Outline, Vec<usize>, &'a [File])> {
+    let (first, deltas) = files.split_first()?;
+    let changed = base.changed(checkpoint)?;
+    let words: usize =
+        changed.iter().filter_map(|n| checkpoint.rows.pages().get(*n)).map(|page| page.words().len()).sum();
+    let bytes = deltas.iter().map(|delta| delta.bytes).sum::<u64>() + 8 * words as u64;
+    (deltas.len() < DELTAS && bytes <= first.bytes / 2).then_some((base, changed, files))
+}

@@ -1,0 +1,129 @@
+//! The rows of a checkpoint: pages that are never changed again, shared with the arena they are of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::sections::{self, Damage};
+
+/// About how many bytes a page has: a few changed keys shall make a small delta, and sharing a page must cost less than
+/// copying it.
+const PAGE_BYTES: usize = 16 << 10;
+/// Rows of a page at most, as a power of two.
+const MOST_ROWS: u32 = 10;
+
+/// Rows of a page of rows of that many words, as a power of two.
+pub(super) fn page_shift(width: usize) -> u32 {
+    let rows = PAGE_BYTES / size_of::<u64>() / width.max(1);
+    rows.max(1).ilog2().min(MOST_ROWS)
+}
+
+/// Rows that are never changed again.
+#[derive(Debug, Clone)]
+pub struct Page {
+    words: Arc<Vec<u64>>,
+    number: u64,
+}
+
+impl Page {
+    /// A page with a number that no other page of this process has.
+    pub(super) fn new(words: Vec<u64>) -> Page {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Page { words: Arc::new(words), number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Its rows, one behind the other.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Two pages with the same number have the same rows.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its rows, copied only if another one has them too.
+    pub(super) fn into_words(self) -> Vec<u64> {
+        Arc::unwrap_or_clone(self.words)
+    }
+}
+
+/// All rows of a partition as of one moment. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Pages {
+    width: usize,
+    rows: usize,
+    pages: Vec<Page>,
+}
+
+impl Pages {
+    /// Every page but the last is full.
+    pub(super) fn new(width: usize, rows: usize, pages: Vec<Page>) -> Pages {
+        Pages { width, rows, pages }
+    }
+
+    /// Rows of `width` words each, one behind the other; words that make no whole row are left out.
+    pub fn from_words(width: usize, words: &[u64]) -> Pages {
+        let rows = words.len().checked_div(width).unwrap_or(0);
+        let page = width.max(1) << page_shift(width);
+        let pages = words[..rows * width].chunks(page).map(|words| Page::new(words.to_vec())).collect();
+        Pages { width, rows, pages }
+    }
+
+    /// Rows from the bytes of a file.
+    pub(super) fn read(width: usize, rows: usize, bytes: &[u8]) -> Result<Pages, Damage> {
+        let page = (width.max(1) << page_shift(width)) * size_of::<u64>();
+        let read = |bytes| Ok(Page::new(sections::words(bytes, "words")?.collect()));
+        Ok(Pages { width, rows, pages: bytes.chunks(page).map(read).collect::<Result<_, Damage>>()? })
+    }
+
+    /// Words of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows there are.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The row of a slot.
+    pub fn row(&self, slot: u32) -> &[u64] {
+        let (slot, shift) = (slot as usize, page_shift(self.width));
+        let at = (slot & ((1 << shift) - 1)) * self.width;
+        &self.pages[slot >> shift].words[at..at + self.width]
+    }
+
+    /// The pages in order.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// Words that page `number` of `rows` rows has.
+    pub(super) fn words_of(&self, page: usize, rows: usize) -> usize {
+        let (first, shift) = (page << page_shift(self.width), page_shift(self.width));
+        rows.saturating_sub(first).min(1 << shift) * self.width
+    }
+
+    /// These rows with some pages put in place of theirs, and `rows` rows in all; `None` if that leaves a gap.
+    pub(super) fn patched(mut self, width: usize, rows: usize, changed: Vec<(usize, Vec<u64>)>) -> Option<Pages> {
+        if !self.is_empty() && self.width != width || rows < self.rows {
+            return None;
+        }
+        (self.width, self.rows) = (width, rows);
+        for (page, words) in changed {
+            match self.pages.len() {
+                count if page < count => self.pages[page] = Page::new(words),
+                count if page == count => self.pages.push(Page::new(words)),
+                _ => return None,
+            }
+        }
+        let whole = self.pages.len() == rows.div_ceil(1 << page_shift(width))
+            && self.pages.iter().enumerate().all(|(n, page)| page.words.len() == self.words_of(n, rows));
+        whole.then_some(self)
+    }
+}

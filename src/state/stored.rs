@@ -1,0 +1,92 @@
+//! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from outside.
+
+use super::chain::{Entry, Place, TOPIC, partition_folder, places};
+use super::{Checkpoint, Folder, Manifest, Store};
+use crate::{Error, Result};
+
+/// The newest checkpoint of a partition.
+#[derive(Debug)]
+pub struct Stored {
+    /// The partition.
+    pub partition: u32,
+    /// Number of the commit.
+    pub sequence: u64,
+    /// Records of the partition that are done.
+    pub position: u64,
+    /// From Kafka to Kafka: offset of the next message.
+    pub offset: Option<i64>,
+    /// Keys the partition has.
+    pub keys: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Whether the source was at its end.
+    pub finished: bool,
+    lies: Lies,
+}
+
+#[derive(Debug)]
+enum Lies {
+    Commit(Box<Manifest>),
+    Log(Folder, Box<Entry>),
+}
+
+impl Stored {
+    /// The checkpoint itself.
+    ///
+    /// # Errors
+    /// A store that can't be read, a checkpoint that is damaged.
+    pub fn load(&self, store: &Store) -> Result<Checkpoint> {
+        match &self.lies {
+            Lies::Commit(manifest) => store.load(manifest),
+            Lies::Log(folder, entry) => entry.load(folder).map_err(Error::from),
+        }
+    }
+
+    fn of_commit(manifest: Manifest) -> Stored {
+        Stored {
+            partition: manifest.partition,
+            sequence: manifest.sequence,
+            position: manifest.position,
+            offset: None,
+            keys: manifest.keys,
+            bytes: manifest.checkpoint_bytes,
+            finished: manifest.finished,
+            lies: Lies::Commit(Box::new(manifest)),
+        }
+    }
+
+    fn of_log(partition: u32, folder: Folder, entry: Entry) -> Stored {
+        Stored {
+            partition,
+            sequence: entry.mark.sequence,
+            position: entry.position,
+            offset: Some(entry.mark.offset),
+            keys: entry.keys,
+            bytes: entry.bytes(),
+            finished: false,
+            lies: Lies::Log(folder, Box::new(entry)),
+        }
+    }
+}
+
+impl Store {
+    /// The newest checkpoint of every partition that has one.
+    ///
+    /// # Errors
+    /// A store that can't be read, a manifest that is damaged.
+    pub fn stored(&self) -> Result<Vec<Stored>> {
+        let mut all: Vec<Stored> = self.status()?.into_iter().map(Stored::of_commit).collect();
+        for topic in self.folder().folders()?.into_iter().filter(|name| name.starts_with(TOPIC)) {
+            let topic = self.folder().folder(&topic);
+            for partition in topic.folders()?.into_iter().filter_map(|name| name.parse().ok()) {
+                let folder = partition_folder(&topic, partition);
+                let newest: Option<Place> = places(&folder.files()?).last().copied();
+                if let Some(newest) = newest {
+                    let entry = Entry::read(&folder, newest)?;
+                    all.push(Stored::of_log(partition, folder, entry));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
