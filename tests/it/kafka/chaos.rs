@@ -14,7 +14,7 @@ use crate::common::{Row, series};
 
 /// The session's timeout is 6 s (`process.rs`): a process that sleeps for longer has lost its partitions.
 const ASLEEP: Duration = Duration::from_secs(9);
-/// For a minute after the last record: what a killed process left open ends by its timeout.
+/// After the last record: what a killed process left open ends by its timeout, and a backlog is worked off.
 const LATE: Duration = Duration::from_secs(120);
 /// Longest time from one output to the next; a busy machine needs a good part of it.
 const STUCK: Duration = Duration::from_secs(60);
@@ -137,12 +137,17 @@ impl Chaos<'_> {
             for action in round(&mut self.random) {
                 self.act(action);
                 self.breathe();
-                self.processes.iter_mut().for_each(Kolk::assert_runs);
+                self.revive();
             }
             rounds += 1;
         }
         self.say("calm");
-        self.reader.read_until(self.rows.len(), LATE);
+        let until = Instant::now() + LATE;
+        while self.reader.count < self.rows.len() {
+            assert!(Instant::now() < until, "{} of {} outputs {LATE:?} later", self.reader.count, self.rows.len());
+            self.revive();
+            self.reader.follow(Duration::from_millis(100));
+        }
         self.silence();
 
         for process in self.processes.drain(..) {
@@ -190,7 +195,7 @@ impl Chaos<'_> {
                 let name = process.name.clone();
                 process.kill();
                 let pause = self.pause(6000);
-                self.reader.read(pause);
+                self.reader.follow(pause);
                 self.processes.push(self.setup.start(&name));
             }
             Action::Sleep => {
@@ -199,7 +204,7 @@ impl Chaos<'_> {
                 self.grow(size);
                 let process = self.any();
                 process.signal("STOP");
-                self.reader.read(ASLEEP);
+                self.reader.follow(ASLEEP);
                 std::thread::sleep(Duration::from_millis(self.random.below(500)));
                 process.signal("CONT");
                 self.processes.push(process);
@@ -262,18 +267,29 @@ impl Chaos<'_> {
         send_and_abort(self.broker, &self.setup.input, &wrong);
     }
 
+    /// Nobody ends by himself, but for one that was started while there was no broker: that one is started again.
+    fn revive(&mut self) {
+        for process in &mut self.processes {
+            if process.log().contains("no broker answers at") && process.has_ended() {
+                *process = self.setup.start(&process.name);
+            }
+            process.assert_runs();
+        }
+    }
+
     /// Half of the time the next thing happens soon, half of the time when work goes on: else it would all hit processes that
     /// wait for the group to notice who is dead.
     fn breathe(&mut self) {
         if self.random.below(2) == 0 {
             let pause = self.pause(1500);
-            return self.reader.read(pause);
+            return self.reader.follow(pause);
         }
         let (before, started) = (self.reader.count, Instant::now());
         let more = 200 + self.random.below(2000) as usize;
         while self.reader.count < (before + more).min(self.sent.load(Ordering::Relaxed)) {
             assert!(started.elapsed() < STUCK, "nothing goes on: {} read, {before} before", self.reader.count);
-            self.reader.read(Duration::from_millis(100));
+            self.revive();
+            self.reader.follow(Duration::from_millis(100));
         }
     }
 
