@@ -7,9 +7,14 @@
 //! A decoder judges every message alone: whatever is wrong with one, its neighbours come out as without it. It gives
 //! exactly one record per message (with `columns_as_keys` one per message and key; one where the message is bad).
 
+mod avro;
 mod columns;
+mod framed;
 mod json;
 mod plan;
+mod protobuf;
+mod protobuf_out;
+mod registry;
 
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 

@@ -1,13 +1,17 @@
 //! From the pipeline file to decoders and encoders, with every problem at its place.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 
-use super::columns;
+use super::avro::AvroEncoder;
+use super::framed::Framed;
 use super::json::{JsonDecoder, JsonEncoder};
-use super::{Decoder, Encoder};
-use crate::config::{At, Format, KafkaSink, Pipeline, Problems};
+use super::protobuf_out::ProtobufEncoder;
+use super::registry::{Language, Registry, Silence};
+use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out};
+use crate::config::{At, Format, KafkaSink, KafkaSource, Pipeline, Problems, SchemaSource};
 use crate::record::Layout;
 
 /// A source's format, ready to decode.
@@ -59,20 +63,116 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
                 make: Box::new(move || Ok(Box::new(JsonDecoder::new(columns.clone())))),
             })
         }
-        Format::Avro(_) | Format::Protobuf(_) => {
-            problems.add(kafka.format.place, "not in this version of kolk, only json is");
-            None
+        Format::Avro(schema) | Format::Protobuf(schema) => plan_framed(pipeline, kafka, schema, fields, problems),
+    }
+}
+
+/// The newest schema of a subject, as a reader of a language.
+enum Reader {
+    Avro(avro::Reader),
+    Protobuf(protobuf::Reader),
+}
+
+impl Reader {
+    fn type_of(&self, name: &str, purpose: columns::Use) -> Result<DataType, String> {
+        match self {
+            Reader::Avro(reader) => reader.type_of(name, purpose),
+            Reader::Protobuf(reader) => reader.type_of(name, purpose),
         }
     }
 }
 
-/// Plans the format of a Kafka sink for rows of `schema`. Adds what is wrong to `problems`, and returns `None` if that is anything.
-pub fn plan_encoder(sink: &KafkaSink, _schema: SchemaRef, problems: &mut Problems) -> Option<PlannedEncoder> {
-    match &sink.format.value {
-        Format::Json => Some(PlannedEncoder { make: Box::new(|| Ok(Box::new(JsonEncoder))) }),
-        Format::Avro(_) | Format::Protobuf(_) => {
-            problems.add(sink.format.place, "not in this version of kolk, only json is");
-            None
+fn plan_framed(
+    pipeline: &Pipeline,
+    kafka: &KafkaSource,
+    schema: &SchemaSource,
+    fields: &[At<String>],
+    problems: &mut Problems,
+) -> Option<PlannedDecoder> {
+    let language = language(&kafka.format.value);
+    let found = Registry::new(schema).map_err(|e| e.to_string()).and_then(|registry| {
+        let newest = registry.latest(&schema.subject, language).map_err(Silence::text)?;
+        let newest = newest.ok_or_else(|| {
+            format!(
+                "the registry at {} has no subject \"{}\": write its name as `subject`",
+                schema.registry.value, schema.subject.value
+            )
+        })?;
+        let reader = match language {
+            Language::Avro => avro::Reader::new(&newest).map(Reader::Avro),
+            Language::Protobuf => {
+                let message = schema.message.as_ref().map(|message| message.value.as_str());
+                protobuf::Reader::new(&newest, message).map(Reader::Protobuf)
+            }
+        };
+        Ok((Arc::new(registry), reader.map_err(|e| format!("subject \"{}\": {e}", schema.subject.value))?, newest))
+    });
+    let (registry, reader, newest) = match found {
+        Ok(found) => found,
+        Err(message) => {
+            problems.add(schema.registry.place, message);
+            return None;
         }
+    };
+    // Told once the columns are planned, which borrows the problems.
+    let wrong = RefCell::new(Vec::new());
+    let types =
+        |name: &str, purpose| reader.type_of(name, purpose).map_err(|message| wrong.borrow_mut().push(message)).ok();
+    let planned = columns::plan(pipeline, kafka, fields, &types, problems);
+    for message in wrong.into_inner() {
+        problems.add(kafka.format.place, message);
     }
+    let (columns, layout) = planned?;
+    let columns = Arc::new(columns);
+    let bodies = match &reader {
+        Reader::Avro(reader) => reader.bodies(columns.clone()),
+        Reader::Protobuf(reader) => reader.bodies(columns.clone()),
+    };
+    Some(PlannedDecoder {
+        layout,
+        described: format!("{language:?} {}", newest.text),
+        make: Box::new(move || Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone())))),
+    })
+}
+
+fn language(format: &Format) -> Language {
+    match format {
+        Format::Protobuf(_) => Language::Protobuf,
+        Format::Avro(_) | Format::Json => Language::Avro,
+    }
+}
+
+/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds what is wrong to `problems`, and
+/// returns `None` if that is anything.
+pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems) -> Option<PlannedEncoder> {
+    let (Format::Avro(source) | Format::Protobuf(source)) = &sink.format.value else {
+        return Some(PlannedEncoder { make: Box::new(|| Ok(Box::new(JsonEncoder))) });
+    };
+    let language = language(&sink.format.value);
+    let registered = || -> Result<(u32, String), String> {
+        let text = match language {
+            Language::Avro => avro::schema_of(&schema, &sink.topic).map_err(|e| e.to_string())?,
+            Language::Protobuf => protobuf_out::schema_of(&schema, &sink.topic)?,
+        };
+        let registry = Registry::new(source).map_err(|e| e.to_string())?;
+        let id = registry.register(&source.subject, &text, language).map_err(|silence| {
+            format!("the output's schema can't be registered as \"{}\": {}", source.subject.value, silence.text())
+        })?;
+        Ok((id, text))
+    };
+    let (id, text) = match registered() {
+        Ok(registered) => registered,
+        Err(message) => {
+            problems.add(sink.format.place, message);
+            return None;
+        }
+    };
+    Some(PlannedEncoder {
+        make: Box::new(move || {
+            Ok(match language {
+                Language::Avro => Box::new(AvroEncoder::new(&schema, id)?),
+                Language::Protobuf => Box::new(ProtobufEncoder::new(text.clone(), id)?),
+            })
+        }),
+    })
 }

@@ -1,0 +1,115 @@
+//! What Avro and Protobuf have in common: each message names its schema, which a registry has to know.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::columns::{Columns, Fault, Row, Table};
+use super::json::key_of;
+use super::registry::{Found, Language, Registry, Schema, Silence, frame};
+use super::{Decided, DecodeError, Decoded, Decoder, Messages};
+
+/// Reads the bodies that were written with one schema.
+pub(super) trait Body: Send {
+    /// Reads one body into a cleared row.
+    fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault>;
+}
+
+/// Makes a [`Body`] for a writer's schema; an error is what is wrong with the schema.
+pub(super) type MakeBody = Arc<dyn Fn(&Schema) -> Result<Box<dyn Body>, String> + Send + Sync>;
+
+/// Messages in Confluent's wire format to records.
+pub(super) struct Framed {
+    columns: Arc<Columns>,
+    registry: Arc<Registry>,
+    language: Language,
+    make: MakeBody,
+    /// Per schema, how to read its bodies, or why they can't be read.
+    bodies: HashMap<u32, Result<Box<dyn Body>, String>>,
+    row: Row,
+}
+
+impl Framed {
+    pub fn new(columns: Arc<Columns>, registry: Arc<Registry>, language: Language, make: MakeBody) -> Framed {
+        Framed { columns, registry, language, make, bodies: HashMap::new(), row: Row::default() }
+    }
+
+    /// Looks the schema of a message up, if that wasn't done before. `Ok(false)`: it is unknown.
+    fn know(&mut self, id: u32) -> Result<bool, DecodeError> {
+        if self.bodies.contains_key(&id) {
+            return Ok(true);
+        }
+        match self.registry.by_id(id, self.language) {
+            Ok(Found::Schema(schema)) => {
+                self.bodies.insert(id, (self.make)(&schema));
+                Ok(true)
+            }
+            Ok(Found::Unknown) => Ok(false),
+            // A schema of another kind stays of another kind: that depends on the id alone.
+            Err(Silence::Refused(why)) => {
+                self.bodies.insert(id, Err(why));
+                Ok(true)
+            }
+            Err(Silence::Unavailable(why)) => Err(DecodeError::Unavailable(why)),
+        }
+    }
+
+    fn read(&mut self, id: u32, body: &[u8]) -> Result<&Row, Fault> {
+        self.row.clear(&self.columns);
+        match self.bodies.get_mut(&id) {
+            Some(Ok(reader)) => reader.read(body, &mut self.row)?,
+            Some(Err(why)) => return Err(("bad_schema", why.clone())),
+            None => return Err(("unknown_schema", format!("the registry doesn't know schema {id}"))),
+        }
+        Ok(&self.row)
+    }
+}
+
+impl Decoder for Framed {
+    fn decode(
+        &mut self,
+        messages: &Messages,
+        range: Range<usize>,
+        decided: &mut Decided,
+    ) -> Result<Decoded, DecodeError> {
+        let mut table = Table::new(self.columns.clone());
+        // Nothing is decided before everything could be asked: what is asked again must find nothing noted.
+        let mut unknown = Vec::new();
+        for index in range.clone() {
+            let Ok((id, _)) = frame(messages.payload(index).unwrap_or_default()) else { continue };
+            let offset = messages.offsets[index];
+            if decided.replay && decided.is_unknown(offset) {
+                unknown.push(index);
+            } else if !self.know(id)? {
+                if decided.replay {
+                    return Err(DecodeError::Unavailable(format!(
+                        "the registry no longer knows schema {id}, which it did when offset {offset} was read first"
+                    )));
+                }
+                unknown.push(index);
+            }
+        }
+        for index in range {
+            match frame(messages.payload(index).unwrap_or_default()) {
+                Err(fault) => table.push(messages, index, Err(fault)),
+                Ok((id, _)) if unknown.binary_search(&index).is_ok() => {
+                    if !decided.replay {
+                        let before = index.checked_sub(1).map(|before| messages.offsets[before]);
+                        decided.note(messages.offsets[index], before);
+                    }
+                    let why = format!("the registry doesn't know schema {id}");
+                    table.push(messages, index, Err(("unknown_schema", why)));
+                }
+                Ok((id, body)) => {
+                    let row = self.read(id, body);
+                    table.push(messages, index, row);
+                }
+            }
+        }
+        Ok(table.finish())
+    }
+
+    fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>> {
+        key_of(&self.columns, messages, index)
+    }
+}

@@ -1,0 +1,278 @@
+//! Protobuf in Confluent's wire format, by prost-reflect; protox compiles the text that registries hold.
+//!
+//! Which columns there are is said by the newest schema of the subject at the start. Each message is read by its writer's schema, field by
+//! field by name. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf
+//! says; one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold, `google.protobuf.Timestamp` is a time, an enum
+//! is its name as text. Only fields at the top of the message become columns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use prost_reflect::{
+    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
+};
+use protox::Compiler;
+use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
+
+use super::columns::{CarriedFrom, Cell, Columns, Fault, Row, Target, Use};
+use super::framed::{Body, MakeBody};
+use super::registry::Schema;
+
+/// Name of the schema itself among the files that it imports.
+pub(super) const MAIN: &str = "kolk_schema.proto";
+
+/// The files of a schema, by name.
+struct Files(HashMap<String, File>);
+
+impl FileResolver for Files {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        let file = self.0.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
+        match file.source() {
+            Some(source) => File::from_source(name, source),
+            None => Ok(File::from_file_descriptor_proto(file.file_descriptor_proto().clone())),
+        }
+    }
+}
+
+/// A file as it is registered: text, or (by Confluent's Python client) a base64 descriptor.
+fn file(name: &str, text: &str) -> Result<File, String> {
+    match File::from_source(name, text) {
+        Ok(file) => Ok(file),
+        Err(error) => {
+            let bytes = STANDARD.decode(text.trim()).map_err(|_| error.to_string())?;
+            let mut descriptor = File::decode_file_descriptor_proto(bytes.as_slice())
+                .map_err(|e| e.to_string())?
+                .file_descriptor_proto()
+                .clone();
+            descriptor.name = Some(name.to_string());
+            Ok(File::from_file_descriptor_proto(descriptor))
+        }
+    }
+}
+
+/// The messages at the top of a schema, in order; or what is wrong with it.
+pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String> {
+    let mut files = HashMap::from([(MAIN.to_string(), file(MAIN, &schema.text)?)]);
+    for (name, text) in &schema.references {
+        files.insert(name.clone(), file(name, text)?);
+    }
+    let mut resolver = ChainFileResolver::new();
+    resolver.add(Files(files));
+    resolver.add(GoogleFileResolver::new());
+    let mut compiler = Compiler::with_file_resolver(resolver);
+    compiler.include_imports(true).open_file(MAIN).map_err(|e| e.to_string())?;
+    let pool: DescriptorPool = compiler.descriptor_pool();
+    let main = pool.get_file_by_name(MAIN).ok_or("the schema is empty")?;
+    Ok(main.messages().collect())
+}
+
+/// The message that a pipeline reads.
+#[derive(Debug, Clone)]
+pub(super) struct Reader(MessageDescriptor);
+
+impl Reader {
+    /// Of a registered schema, by its full name or the first; or what is wrong.
+    pub fn new(schema: &Schema, name: Option<&str>) -> Result<Reader, String> {
+        let all = messages(schema)?;
+        let found = match name {
+            None => all.first().cloned(),
+            Some(name) => all.iter().find_map(|message| named(message, name)),
+        };
+        let names: Vec<&str> = all.iter().map(MessageDescriptor::full_name).collect();
+        let missing = || match name {
+            None => "the schema has no message".to_string(),
+            Some(name) => format!("there is no message \"{name}\" in the schema (there are: {})", names.join(", ")),
+        };
+        found.map(Reader).ok_or_else(missing)
+    }
+
+    /// The type that a column is delivered in; or what is wrong with it.
+    pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
+        let Some(field) = self.0.get_field_by_name(name) else {
+            let fields: Vec<_> = self.0.fields().collect();
+            let names: Vec<&str> = fields.iter().map(FieldDescriptor::name).collect();
+            return Err(format!(
+                "there is no field \"{name}\" in {} (there are: {})",
+                self.0.full_name(),
+                names.join(", ")
+            ));
+        };
+        let found = data_type(&field);
+        let fits = match (&found, purpose) {
+            (Some(DataType::Utf8 | DataType::Int64), Use::Key) => true,
+            (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value) => true,
+            (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time) => true,
+            (Some(_), Use::Carried) => true,
+            _ => false,
+        };
+        match found {
+            Some(found) if fits => Ok(found),
+            _ => Err(format!("field \"{name}\" is {:?}, which can't be used as {purpose:?}", field.kind())),
+        }
+    }
+
+    /// Makes readers of bodies.
+    pub fn bodies(&self, columns: Arc<Columns>) -> MakeBody {
+        let wanted = self.0.full_name().to_string();
+        Arc::new(move |writer: &Schema| {
+            let body = ProtobufBody { messages: messages(writer)?, wanted: wanted.clone(), columns: columns.clone() };
+            Ok(Box::new(body) as Box<dyn Body>)
+        })
+    }
+}
+
+fn named(message: &MessageDescriptor, name: &str) -> Option<MessageDescriptor> {
+    if message.full_name() == name {
+        return Some(message.clone());
+    }
+    message.child_messages().find_map(|child| named(&child, name))
+}
+
+/// The Arrow type of a field; `None`: it can't be a column.
+fn data_type(field: &FieldDescriptor) -> Option<DataType> {
+    if field.cardinality() == Cardinality::Repeated {
+        return None;
+    }
+    Some(match field.kind() {
+        Kind::Double | Kind::Float => DataType::Float64,
+        Kind::Bool => DataType::Boolean,
+        Kind::String | Kind::Enum(_) => DataType::Utf8,
+        Kind::Bytes => return None,
+        Kind::Message(message) => match message.full_name() {
+            "google.protobuf.Timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            name if name.starts_with("google.protobuf.") && name.ends_with("Value") => {
+                return message.get_field_by_name("value").and_then(|field| data_type(&field));
+            }
+            _ => return None,
+        },
+        _ => DataType::Int64,
+    })
+}
+
+struct ProtobufBody {
+    messages: Vec<MessageDescriptor>,
+    wanted: String,
+    columns: Arc<Columns>,
+}
+
+impl ProtobufBody {
+    /// The message that the indexes before a body name, and the body behind them.
+    fn message<'b>(&self, body: &'b [u8]) -> Result<(MessageDescriptor, &'b [u8]), String> {
+        let mut rest = body;
+        let count = zigzag(&mut rest).ok_or("the message's index is cut off")?;
+        // A single zero stands for the first message.
+        let mut indexes = vec![0];
+        if count != 0 {
+            let count =
+                usize::try_from(count).ok().filter(|count| *count <= body.len()).ok_or("a wrong number of indexes")?;
+            indexes =
+                (0..count).map(|_| zigzag(&mut rest)).collect::<Option<Vec<i64>>>().ok_or("an index is cut off")?;
+        }
+        let mut found: Option<MessageDescriptor> = None;
+        for index in indexes {
+            let index = usize::try_from(index).map_err(|_| "a negative index")?;
+            found = match found {
+                None => self.messages.get(index).cloned(),
+                Some(parent) => parent.child_messages().nth(index),
+            };
+            if found.is_none() {
+                return Err(format!("the schema has no message {index}"));
+            }
+        }
+        found.map(|found| (found, rest)).ok_or_else(|| "no message is named".into())
+    }
+}
+
+fn zigzag(rest: &mut &[u8]) -> Option<i64> {
+    let mut value = 0_u64;
+    for (at, byte) in rest.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f).checked_shl(at as u32 * 7)?;
+        if byte & 0x80 == 0 {
+            *rest = &rest[at + 1..];
+            return Some((value >> 1) as i64 ^ -((value & 1) as i64));
+        }
+    }
+    None
+}
+
+impl Body for ProtobufBody {
+    fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault> {
+        let (descriptor, rest) = self.message(body).map_err(|what| ("bad_protobuf", what))?;
+        if descriptor.full_name() != self.wanted {
+            let what = format!("expected message {}, found {}", self.wanted, descriptor.full_name());
+            return Err(("bad_protobuf", what));
+        }
+        let message = DynamicMessage::decode(descriptor, rest).map_err(|e| ("bad_protobuf", e.to_string()))?;
+        for field in message.descriptor().fields() {
+            let Some(target) = self.columns.fields.get(field.name()) else { continue };
+            if field.supports_presence() && !message.has_field(&field) {
+                continue;
+            }
+            let bad = |what: &str| ("bad_value", format!("field \"{}\": {what}", field.name()));
+            let cell = cell(&message.get_field(&field), &field).ok_or_else(|| bad("can't be a column"))?;
+            match (target, cell) {
+                (_, Cell::Null) => {}
+                (Target::Key, Cell::Text(text)) => row.key = Some(text),
+                (Target::Key, Cell::Integer(number)) => row.key = Some(number.to_string()),
+                (Target::Key, _) => return Err(bad("is neither text nor an integer")),
+                (Target::Time, Cell::Integer(ticks)) => row.time = Some(ticks),
+                (Target::Time, _) => return Err(bad("is no time")),
+                (Target::Value(index), Cell::Float(value)) => row.values[*index] = value,
+                (Target::Value(index), Cell::Integer(value)) => row.values[*index] = value as f64,
+                (Target::Value(index), Cell::Flag(value)) => row.values[*index] = f64::from(u8::from(value)),
+                (Target::Value(_), Cell::Text(_)) => return Err(bad("is no number")),
+                (Target::Carried(index), cell) => {
+                    let CarriedFrom::Field(data_type) = &self.columns.carried[*index].1 else { continue };
+                    row.carried[*index] =
+                        fitted(cell, data_type).ok_or_else(|| bad("is of another type than before"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A cell in the type of its column; a writer's schema may say another type than the reader's.
+fn fitted(cell: Cell, to: &DataType) -> Option<Cell> {
+    Some(match (cell, to) {
+        (cell @ Cell::Text(_), DataType::Utf8)
+        | (cell @ Cell::Float(_), DataType::Float64)
+        | (cell @ Cell::Integer(_), DataType::Int64 | DataType::Timestamp(..))
+        | (cell @ Cell::Flag(_), DataType::Boolean) => cell,
+        (Cell::Integer(number), DataType::Float64) => Cell::Float(number as f64),
+        (Cell::Integer(number), DataType::Utf8) => Cell::Text(number.to_string()),
+        _ => return None,
+    })
+}
+
+fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
+    Some(match value {
+        Value::Bool(value) => Cell::Flag(*value),
+        Value::I32(value) => Cell::Integer(i64::from(*value)),
+        Value::U32(value) => Cell::Integer(i64::from(*value)),
+        Value::I64(value) => Cell::Integer(*value),
+        Value::U64(value) => Cell::Integer(i64::try_from(*value).ok()?),
+        Value::F32(value) => Cell::Float(f64::from(*value)),
+        Value::F64(value) => Cell::Float(*value),
+        Value::String(value) => Cell::Text(value.clone()),
+        Value::EnumNumber(number) => {
+            let kind = field.kind();
+            let name = kind.as_enum()?.get_value(*number).map(|value| value.name().to_string());
+            Cell::Text(name.unwrap_or_else(|| number.to_string()))
+        }
+        Value::Message(message) if message.descriptor().full_name() == "google.protobuf.Timestamp" => {
+            let part = |name: &str| {
+                message.get_field_by_name(name).and_then(|part| part.as_i64().or(part.as_i32().map(i64::from)))
+            };
+            Cell::Integer(part("seconds")?.checked_mul(1_000_000)?.checked_add(part("nanos")? / 1000)?)
+        }
+        Value::Message(message) => {
+            let inner = message.descriptor().get_field_by_name("value")?;
+            cell(&message.get_field(&inner), &inner)?
+        }
+        Value::Bytes(_) | Value::List(_) | Value::Map(_) => return None,
+    })
+}
