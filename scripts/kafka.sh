@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# An Apache Kafka of one node on the loopback interface, for tests and the demo: start, stop, status, address, clean.
+# An Apache Kafka of one node on the loopback interface, for tests and the demo: start, stop, clean, status, address, topic.
 #
 #   start    starts it, waits until it is ready, prints its address; if it runs already, only prints
 #   stop     stops it; its topics stay for the next start
 #   clean    stops it and deletes its folder
 #   status   says whether it runs (exit code 3 if not)
 #   address  prints host:port if it runs
+#   topic    makes the topic named, with four partitions
 #
 # KOLK_KAFKA_DIR is its folder: another folder is another broker. KOLK_KAFKA_PORT asks for a port; without it the first
 # free one from 19592 up is taken, and kept for as long as the folder is. KOLK_KAFKA_HEAP is Java's heap (512m). Kafka
@@ -226,7 +227,20 @@ status() {
     fi
 }
 
+topic() {
+    [[ -n ${1:-} ]] || die "usage: scripts/kafka.sh topic NAME"
+    local java options
+    java=$(java_17) || die "no Java 17 or later here"
+    running >/dev/null || die "Kafka does not run"
+    mapfile -t options < <(java_options)
+    "$java" "${options[@]}" org.apache.kafka.tools.TopicCommand --bootstrap-server "$(address)" \
+        --create --if-not-exists --topic "$1" --partitions 4 >/dev/null 2>"$dir/topic.log" </dev/null ||
+        { cat "$dir/topic.log" >&2; die "topic $1 could not be made"; }
+    rm -f "$dir/topic.log"
+}
+
 case "${1:-}" in
     start | stop | clean | status | address) "$1" ;;
-    *) die "usage: scripts/kafka.sh start|stop|clean|status|address" ;;
+    topic) topic "${2:-}" ;;
+    *) die "usage: scripts/kafka.sh start|stop|clean|status|address|topic" ;;
 esac

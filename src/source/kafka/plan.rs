@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -54,9 +54,8 @@ pub fn plan(
     }
     let (asker, topic) = read?;
     warn(pipeline, source, &topic, &mut warnings);
-    let topic_id =
-        describe::topic_id(asker.client.inner(), &source.topic, PATIENCE).unwrap_or_else(|| "unknown".into());
-    let decoder = decoder?;
+    let topic_id = asker.topic_id(&source.topic, problems);
+    let (decoder, topic_id) = (decoder?, topic_id?);
     let history = History::plan(pipeline, source, fields, (&decoder.layout, topic.partitions), problems).map(Arc::new);
     if history.is_none() && source.history.is_some() {
         return None;
@@ -148,6 +147,27 @@ impl Asker {
         }
         let partitions = u32::try_from(topic.partitions().len()).unwrap_or(0);
         Some(Topic { partitions, configs: self.configs(name) })
+    }
+
+    /// The id of a topic that is there. State belongs to an id, so none is made up: a broker that just goes is asked again.
+    fn topic_id(&self, name: &At<String>, problems: &mut Problems) -> Option<String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match describe::topic_id(self.client.inner(), name, PATIENCE) {
+                Ok(id) => return Some(id),
+                Err(_) if Instant::now() < until => std::thread::sleep(PATIENCE / 50),
+                Err(error) => {
+                    problems.add(
+                        self.place,
+                        format!(
+                            "no broker answers at {} with the id of topic \"{}\": {error}",
+                            self.brokers, name.value
+                        ),
+                    );
+                    return None;
+                }
+            }
+        }
     }
 
     /// What the broker tells of a topic's settings; nothing where it may not be asked.

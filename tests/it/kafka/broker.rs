@@ -135,7 +135,13 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Some(folder) = &self.own {
-            script(folder, "clean");
+            // What a broker has to say about a test that failed is worth keeping.
+            if std::thread::panicking() {
+                script(folder, "stop");
+                eprintln!("left for you to look at: {}", folder.display());
+            } else {
+                script(folder, "clean");
+            }
         }
     }
 }

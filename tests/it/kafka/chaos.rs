@@ -1,1 +1,321 @@
+//! Everything that can go wrong, under load, and then: one output per input, in order per key, with the same bits.
+//!
+//! A seed says what happens in which order and with which pauses; `KOLK_CHAOS_SEED` repeats one. What the machine makes of it differs
+//! from run to run, so a seed that failed is run a few times. The short form is part of `make test`, the long one is
+//! `make chaos` (`KOLK_CHAOS=long`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::broker::Broker;
+use super::process::{Kolk, Setup};
+use super::records::*;
+use crate::common::{Row, series};
+
+/// The session's timeout is 6 s (`process.rs`): a process that sleeps for longer has lost its partitions.
+const ASLEEP: Duration = Duration::from_secs(9);
+/// After the last record: what a killed process left open ends by its timeout, and a backlog is worked off.
+const LATE: Duration = Duration::from_secs(120);
+/// Longest time from one output to the next; a busy machine needs a good part of it.
+const STUCK: Duration = Duration::from_secs(60);
+const EXTRA: &str = "state: { path: state/, checkpoint_every: 3s, or_records: 4000 }\nruntime: { workers: 2, instance: \"${KOLK_INSTANCE}\" }";
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// SIGKILL; a new process under the same name comes at once.
+    Kill,
+    /// SIGKILL three times in a row, at moments that may lie within the start and the replay.
+    KillWhileStarting,
+    /// SIGKILL, and nobody comes under that name for some time: the others take over.
+    KillAndLeave,
+    /// SIGSTOP for longer than the session's timeout, then SIGCONT: it wakes up believing that it owns its partitions.
+    Sleep,
+    /// SIGSTOP for a moment: in the middle of a transaction, but within the session's timeout.
+    Blink,
+    /// SIGTERM; it has to drain and to end with 143; then it comes back.
+    Restart,
+    /// To that many processes. The group moves partitions while transactions are open.
+    Scale(usize),
+    /// The broker stops and comes back with its data.
+    Broker,
+    /// Somebody writes records and takes them back.
+    Abort,
+}
+
+/// Every action once, in any order, but with the scales 2, 3, 1 in theirs.
+fn round(random: &mut Random) -> Vec<Action> {
+    use Action::{Abort, Blink, Broker, Kill, KillAndLeave, KillWhileStarting, Restart, Scale, Sleep};
+    let mut actions = vec![
+        Kill,
+        KillWhileStarting,
+        KillAndLeave,
+        Sleep,
+        Blink,
+        Restart,
+        Scale(2),
+        Scale(2),
+        Scale(2),
+        Broker,
+        Abort,
+        Abort,
+    ];
+    for last in (1..actions.len()).rev() {
+        actions.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    let mut sizes = [2, 3, 1].into_iter();
+    for action in &mut actions {
+        if let Scale(size) = action {
+            *size = sizes.next().unwrap_or(1);
+        }
+    }
+    actions
+}
+
+#[test]
+fn whatever_happens_every_record_counts_once() {
+    let long = std::env::var("KOLK_CHAOS").is_ok_and(|form| form == "long");
+    // The pace leaves the processes time to breathe between two replays, even on a busy machine with two cores.
+    let (keys, rows, pace) = if long { (1000, 200, 700.0) } else { (500, 90, 700.0) };
+    let seed = match std::env::var("KOLK_CHAOS_SEED") {
+        Ok(seed) => seed.parse().expect("KOLK_CHAOS_SEED: a number"),
+        Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64,
+    };
+    println!("{} records of {keys} keys, {pace} a second; KOLK_CHAOS_SEED={seed} repeats this", keys * rows);
+
+    let broker = Broker::own("chaos");
+    let setup = Setup::new(&broker, "chaos", EXTRA);
+    let rows = series(keys, rows);
+    let expected = expected(setup.path(), &rows);
+    let sent = AtomicUsize::new(0);
+    let chaos = Chaos {
+        broker: &broker,
+        setup: &setup,
+        rows: &rows,
+        reader: Reader::new(&broker, &setup.output),
+        random: Random(seed | 1),
+        processes: vec![setup.start("p0")],
+        sent: &sent,
+        started: Instant::now(),
+    };
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send(&broker, &setup, &rows, pace, &sent));
+        chaos.run(&|| sending.is_finished(), &expected);
+        sending.join().unwrap();
+    });
+}
+
+/// Sends all records at a steady pace.
+fn send(broker: &Broker, setup: &Setup, rows: &[Row], pace: f64, sent: &AtomicUsize) {
+    let sender = Sender::new(broker);
+    let started = Instant::now();
+    while sent.load(Ordering::Relaxed) < rows.len() {
+        let from = sent.load(Ordering::Relaxed);
+        let to = ((started.elapsed().as_secs_f64() * pace) as usize).clamp(from, rows.len());
+        sender.send(&setup.input, &rows[from..to]);
+        sent.store(to, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    sender.flush();
+}
+
+struct Chaos<'a> {
+    broker: &'a Broker,
+    setup: &'a Setup,
+    rows: &'a [Row],
+    reader: Reader,
+    random: Random,
+    processes: Vec<Kolk>,
+    sent: &'a AtomicUsize,
+    started: Instant,
+}
+
+impl Chaos<'_> {
+    fn run(mut self, all_sent: &dyn Fn() -> bool, expected: &Outputs) {
+        let mut rounds = 0;
+        while rounds == 0 || !all_sent() {
+            for action in round(&mut self.random) {
+                self.act(action);
+                self.breathe();
+                self.revive();
+            }
+            rounds += 1;
+        }
+        self.say("calm");
+        let until = Instant::now() + LATE;
+        while self.reader.count < self.rows.len() {
+            assert!(Instant::now() < until, "{} of {} outputs {LATE:?} later", self.reader.count, self.rows.len());
+            self.revive();
+            self.reader.follow(Duration::from_millis(100));
+        }
+        self.silence();
+
+        for process in self.processes.drain(..) {
+            process.stop();
+        }
+        self.broker.settled(&self.setup.output);
+        self.reader.read(LATE);
+        assert_equal(&self.reader.outputs, expected);
+        assert!(Reader::is_empty(self.broker, &self.setup.dead), "dead letters");
+        self.say(&format!("{rounds} rounds: one output for each record, all bits equal"));
+    }
+
+    /// Behind the last record only aborted ones: killed there, the restart has to find the end of the topic.
+    fn silence(&mut self) {
+        self.abort();
+        std::thread::sleep(Duration::from_secs(1));
+        let process = self.processes.remove(0);
+        let name = process.name.clone();
+        process.kill();
+        let process = self.setup.start(&name);
+        super::broker::eventually("a restart in silence", || process.log().contains("partition opened").then_some(()));
+        self.processes.push(process);
+    }
+
+    fn act(&mut self, action: Action) {
+        self.say(&format!("{action:?}"));
+        match action {
+            Action::Kill => {
+                let process = self.any();
+                self.again(process);
+            }
+            Action::KillWhileStarting => {
+                let mut process = self.any();
+                for _ in 0..3 {
+                    let name = process.name.clone();
+                    process.kill();
+                    process = self.setup.start(&name);
+                    std::thread::sleep(self.pause(2500));
+                }
+                self.processes.push(process);
+            }
+            Action::KillAndLeave => {
+                self.grow(2);
+                let process = self.any();
+                let name = process.name.clone();
+                process.kill();
+                let pause = self.pause(6000);
+                self.reader.follow(pause);
+                self.processes.push(self.setup.start(&name));
+            }
+            Action::Sleep => {
+                // With another one there are partitions that somebody else has when it wakes up; without, there are none.
+                let size = 1 + self.random.below(2) as usize;
+                self.grow(size);
+                let process = self.any();
+                process.signal("STOP");
+                self.reader.follow(ASLEEP);
+                std::thread::sleep(Duration::from_millis(self.random.below(500)));
+                process.signal("CONT");
+                self.processes.push(process);
+            }
+            Action::Blink => {
+                let process = self.any();
+                process.signal("STOP");
+                std::thread::sleep(self.pause(3000));
+                process.signal("CONT");
+                self.processes.push(process);
+            }
+            Action::Restart => {
+                let process = self.any();
+                let name = process.name.clone();
+                process.stop();
+                self.processes.push(self.setup.start(&name));
+            }
+            Action::Scale(size) => {
+                self.grow(size);
+                while self.processes.len() > size {
+                    self.any().stop();
+                }
+            }
+            Action::Broker => {
+                let pause = self.pause(3000);
+                self.broker.restart(pause);
+            }
+            Action::Abort => self.abort(),
+        }
+    }
+
+    /// Takes out one of the processes.
+    fn any(&mut self) -> Kolk {
+        let at = self.random.below(self.processes.len() as u64) as usize;
+        self.processes.swap_remove(at)
+    }
+
+    fn again(&mut self, process: Kolk) {
+        let name = process.name.clone();
+        process.kill();
+        self.processes.push(self.setup.start(&name));
+    }
+
+    /// Starts processes until there are that many; each has a name of its own.
+    fn grow(&mut self, size: usize) {
+        for number in 0.. {
+            if self.processes.len() >= size {
+                return;
+            }
+            let name = format!("p{number}");
+            if self.processes.iter().all(|process| process.name != name) {
+                self.processes.push(self.setup.start(&name));
+            }
+        }
+    }
+
+    fn abort(&mut self) {
+        let from = self.random.below(self.rows.len() as u64 - 500) as usize;
+        let wrong: Vec<Row> = self.rows[from..from + 500].iter().map(|(key, ts, _)| (key.clone(), *ts, 1e6)).collect();
+        send_and_abort(self.broker, &self.setup.input, &wrong);
+    }
+
+    /// Nobody ends by himself, but for one that was started while there was no broker: that one is started again.
+    fn revive(&mut self) {
+        for process in &mut self.processes {
+            if process.log().contains("no broker answers at") && process.has_ended() {
+                *process = self.setup.start(&process.name);
+            }
+            process.assert_runs();
+        }
+    }
+
+    /// Half of the time the next thing happens soon, half of the time when work goes on: else it would all hit processes that
+    /// wait for the group to notice who is dead.
+    fn breathe(&mut self) {
+        if self.random.below(2) == 0 {
+            let pause = self.pause(1500);
+            return self.reader.follow(pause);
+        }
+        let (before, started) = (self.reader.count, Instant::now());
+        let more = 200 + self.random.below(2000) as usize;
+        while self.reader.count < (before + more).min(self.sent.load(Ordering::Relaxed)) {
+            assert!(started.elapsed() < STUCK, "nothing goes on: {} read, {before} before", self.reader.count);
+            self.revive();
+            self.reader.follow(Duration::from_millis(100));
+        }
+    }
+
+    fn pause(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.random.below(most))
+    }
+
+    fn say(&self, what: &str) {
+        println!(
+            "{:6.1} s  {:>6} sent {:>6} read  {} processes  {what}",
+            self.started.elapsed().as_secs_f64(),
+            self.sent.load(Ordering::Relaxed),
+            self.reader.count,
+            self.processes.len()
+        );
+    }
+}
+
+/// xorshift: the same numbers for the same seed, everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) % most
+    }
+}

@@ -134,25 +134,36 @@ impl Reader {
         }
     }
 
-    /// Reads for that long, or until nothing more is there.
+    /// Reads until nothing more is there, for that long at most.
     pub fn read(&mut self, most: Duration) {
-        let started = Instant::now();
-        while started.elapsed() < most {
-            match self.consumer.poll(Duration::from_millis(50)) {
-                Some(Ok(message)) => {
-                    self.ends[message.partition() as usize] = false;
-                    let payload = serde_json::from_slice(message.payload().unwrap()).unwrap();
-                    let (partition, key) = (message.partition(), message.key().map(<[u8]>::to_vec));
-                    drop(message);
-                    self.take(partition, key.as_deref(), payload);
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => self.ends[partition as usize] = true,
-                // A broker that restarts: the client finds it again by itself.
-                Some(Err(_)) => {}
-                None if self.ends.iter().all(|end| *end) => return,
-                None => {}
-            }
+        let until = Instant::now() + most;
+        while self.step() && Instant::now() < until {}
+    }
+
+    /// Reads whatever comes in that time.
+    pub fn follow(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.step();
         }
+    }
+
+    /// Reads the next message, if there is one soon; says whether the end of all partitions isn't reached.
+    fn step(&mut self) -> bool {
+        match self.consumer.poll(Duration::from_millis(50)) {
+            Some(Ok(message)) => {
+                self.ends[message.partition() as usize] = false;
+                let payload = serde_json::from_slice(message.payload().unwrap()).unwrap();
+                let (partition, key) = (message.partition(), message.key().map(<[u8]>::to_vec));
+                drop(message);
+                self.take(partition, key.as_deref(), payload);
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => self.ends[partition as usize] = true,
+            // A broker that restarts: the client finds it again by itself.
+            Some(Err(_)) => {}
+            None => return !self.ends.iter().all(|end| *end),
+        }
+        true
     }
 
     fn take(&mut self, partition: i32, key: Option<&[u8]>, payload: Payload) {
@@ -176,7 +187,7 @@ impl Reader {
         while self.count < count {
             let left = within.checked_sub(started.elapsed());
             let left = left.unwrap_or_else(|| panic!("{} of {count} outputs after {within:?}", self.count));
-            self.read(left.min(Duration::from_secs(1)));
+            self.follow(left.min(Duration::from_millis(500)));
         }
     }
 
