@@ -5,7 +5,7 @@
 
 RECORDS.json holds [[key, ts, value], ...]. `write` registers a schema under <topic>-value and writes the records, each
 with its key as the message's key. `read` prints COUNT committed outputs as JSON lines, in the order of the
-partitions; what it knows of them beforehand is the schema: in Avro that of the registry, in Protobuf the one below.
+partitions; their schema is that of the registry in Avro, the one below in Protobuf.
 """
 
 import json
@@ -34,13 +34,13 @@ AVRO = {
 Field = descriptor_pb2.FieldDescriptorProto
 INPUT = [("ts", Field.TYPE_INT64, ""), ("note", Field.TYPE_STRING, "optional"), ("value", Field.TYPE_DOUBLE, "optional")]
 OUTPUT = [
-    ("key", Field.TYPE_STRING, "optional"),
-    ("ts", Field.TYPE_INT64, "optional"),
+    ("key", Field.TYPE_STRING, ""),
+    ("ts", Field.TYPE_INT64, ""),
     ("value", Field.TYPE_DOUBLE, "optional"),
     ("prediction", Field.TYPE_FLOAT, "repeated"),
     ("prediction_time", Field.TYPE_INT64, "optional"),
-    ("model_version", Field.TYPE_INT64, "optional"),
-    ("warm_up", Field.TYPE_BOOL, "optional"),
+    ("model_version", Field.TYPE_INT64, ""),
+    ("warm_up", Field.TYPE_BOOL, ""),
 ]
 
 
@@ -92,7 +92,9 @@ def read(language, broker, registry, topic, count):
     if language == "avro":
         deserializer = AvroDeserializer(client)
     else:
-        deserializer = ProtobufDeserializer(message("Predicted", OUTPUT), {"use.deprecated.format": False}, client)
+        # Without the registry: the client asks it for a descriptor where .proto text is stored, and only Confluent's own
+        # registry turns one into the other.
+        deserializer = ProtobufDeserializer(message("Predicted", OUTPUT), {"use.deprecated.format": False})
     context = SerializationContext(topic, MessageField.VALUE)
     consumer = Consumer(
         {"bootstrap.servers": broker, "group.id": "python", "isolation.level": "read_committed", "enable.auto.commit": False}
@@ -104,8 +106,9 @@ def read(language, broker, registry, topic, count):
             sys.exit(f"no message within {SECONDS} s" if polled is None else str(polled.error()))
         row = deserializer(polled.value(), context)
         if language == "protobuf":
-            plain = {name: getattr(row, name) for name, _, label in OUTPUT if label == "repeated" or row.HasField(name)}
-            row = {name: None for name, _, _ in OUTPUT} | plain | {"prediction": list(row.prediction)}
+            missing = {name for name, _, label in OUTPUT if label == "optional" and not row.HasField(name)}
+            plain = {name: None if name in missing else getattr(row, name) for name, _, _ in OUTPUT}
+            row = plain | {"prediction": list(row.prediction)}
         assert polled.key().decode() == row["key"], "the message's key is the record's"
         print(json.dumps(row))
     consumer.close()
