@@ -43,10 +43,13 @@ enum Action {
     Abort,
 }
 
+/// Actions of a round.
+const ROUND: usize = 12;
+
 /// Every action once, in any order, but with the scales 2, 3, 1 in theirs.
-fn round(random: &mut Random) -> Vec<Action> {
+fn round(random: &mut Random) -> [Action; ROUND] {
     use Action::{Abort, Blink, Broker, Kill, KillAndLeave, KillWhileStarting, Restart, Scale, Sleep};
-    let mut actions = vec![
+    let mut actions = [
         Kill,
         KillWhileStarting,
         KillAndLeave,
@@ -133,8 +136,12 @@ struct Chaos<'a> {
 impl Chaos<'_> {
     fn run(mut self, all_sent: &dyn Fn() -> bool, expected: &Outputs) {
         let mut actions = 0;
-        while actions == 0 || !all_sent() {
+        // One round, and then for as long as records come.
+        'rounds: loop {
             for action in round(&mut self.random) {
+                if actions >= ROUND && all_sent() {
+                    break 'rounds;
+                }
                 self.act(action);
                 self.breathe();
                 self.revive();
