@@ -9,11 +9,21 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
 own_kafka="" own_registry=""
+kafkas="$cache/kafka/test-$$"
 stop() {
     local code=$?
     trap - EXIT
-    if [[ -n $own_registry ]]; then scripts/registry.sh stop || true; fi
-    if [[ -n $own_kafka ]]; then scripts/kafka.sh clean || true; fi
+    if [[ -n $own_registry ]]; then
+        scripts/registry.sh stop || true
+        rm -rf "$KOLK_REGISTRY_DIR"
+    fi
+    if [[ -n $own_kafka ]]; then
+        # Tests with a broker of their own put its folder beside this one.
+        for KOLK_KAFKA_DIR in "$kafkas"/*; do
+            scripts/kafka.sh clean || true
+        done
+        rm -rf "$kafkas"
+    fi
     exit "$code"
 }
 trap stop EXIT
@@ -25,12 +35,13 @@ KOLK_PYTHON=$(scripts/python.sh)
 export ORT_DYLIB_PATH KOLK_PYTHON
 
 if [[ -z ${KOLK_KAFKA:-} ]]; then
-    export KOLK_KAFKA_DIR="$cache/kafka/test-$$"
+    export KOLK_KAFKA_DIR="$kafkas/shared"
     own_kafka=yes
     KOLK_KAFKA=$(scripts/kafka.sh start)
     export KOLK_KAFKA
 fi
-if [[ -z ${KOLK_REGISTRY:-} && -x scripts/registry.sh ]]; then
+if [[ -z ${KOLK_REGISTRY:-} ]]; then
+    export KOLK_REGISTRY_DIR="$cache/registry/test-$$"
     own_registry=yes
     KOLK_REGISTRY=$(scripts/registry.sh start)
     export KOLK_REGISTRY

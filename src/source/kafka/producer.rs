@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// How long a request of a transaction may take: what the broker gives the whole transaction.
 const REQUEST: Duration = Duration::from_secs(10);
+/// How long an abort waits before delivery reports are served; it is resumed after that.
+const SLICE: Duration = Duration::from_millis(20);
 /// How long the first request of a producer may take before the group is looked at again.
 const FIRST: Duration = Duration::from_secs(3);
 
@@ -166,7 +168,15 @@ impl Sender {
     pub fn abort(&mut self) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         if self.transactional() {
-            producer.abort_transaction(REQUEST).map_err(|error| Broken::Renew(error.to_string()))?;
+            // The messages taken back are reported as failed, and it waits until those reports are served: which is here.
+            let until = Instant::now() + REQUEST;
+            while let Err(error) = producer.abort_transaction(SLICE) {
+                let resumes = matches!(&error, KafkaError::Transaction(inner) if inner.is_retriable());
+                if !resumes || Instant::now() > until {
+                    return Err(Broken::Renew(error.to_string()));
+                }
+                producer.poll(Duration::ZERO);
+            }
         }
         producer.context_failed();
         Ok(())

@@ -42,6 +42,21 @@ struct Payload {
     warm_up: bool,
 }
 
+/// Adds an output as it is written in JSON; gives its key.
+pub fn add(outputs: &mut Outputs, payload: &[u8]) -> String {
+    let payload: Payload =
+        serde_json::from_slice(payload).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(payload)));
+    outputs.entry(payload.key.clone()).or_default().push(Output {
+        ts: payload.ts,
+        value: payload.value.to_bits(),
+        prediction: payload.prediction.into_iter().map(f32::to_bits).collect(),
+        prediction_time: payload.prediction_time,
+        model_version: payload.model_version,
+        warm_up: payload.warm_up,
+    });
+    payload.key
+}
+
 /// Sends records, partitioned as Java's clients do, each key in order.
 pub struct Sender(BaseProducer);
 
@@ -153,10 +168,8 @@ impl Reader {
         match self.consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => {
                 self.ends[message.partition() as usize] = false;
-                let payload = serde_json::from_slice(message.payload().unwrap()).unwrap();
-                let (partition, key) = (message.partition(), message.key().map(<[u8]>::to_vec));
-                drop(message);
-                self.take(partition, key.as_deref(), payload);
+                let message = message.detach();
+                self.take(message.partition(), message.key(), message.payload().unwrap());
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => self.ends[partition as usize] = true,
             // A broker that restarts: the client finds it again by itself.
@@ -166,19 +179,12 @@ impl Reader {
         true
     }
 
-    fn take(&mut self, partition: i32, key: Option<&[u8]>, payload: Payload) {
-        assert_eq!(key, Some(payload.key.as_bytes()), "the message's key is the record's");
-        let before = *self.partition_of.entry(payload.key.clone()).or_insert(partition);
-        assert_eq!(before, partition, "{}: in two partitions", payload.key);
+    fn take(&mut self, partition: i32, key: Option<&[u8]>, payload: &[u8]) {
+        let of = add(&mut self.outputs, payload);
+        assert_eq!(key, Some(of.as_bytes()), "the message's key is the record's");
         self.count += 1;
-        self.outputs.entry(payload.key).or_default().push(Output {
-            ts: payload.ts,
-            value: payload.value.to_bits(),
-            prediction: payload.prediction.into_iter().map(f32::to_bits).collect(),
-            prediction_time: payload.prediction_time,
-            model_version: payload.model_version,
-            warm_up: payload.warm_up,
-        });
+        let before = *self.partition_of.entry(of).or_insert(partition);
+        assert_eq!(before, partition, "a key in two partitions");
     }
 
     /// Reads until that many messages came.
