@@ -34,7 +34,15 @@ impl History {
         let mut files = pipeline.clone();
         files.source.input = Input::Parquet(history.path.clone());
         files.source.until = history.until.clone();
-        let source = parquet::plan(&files, fields, problems)?;
+        // A unit is for the topic's integers; files may have times that know their own.
+        let mut scratch = Problems::new(&pipeline.file);
+        let source = match parquet::plan(&files, fields, &mut scratch) {
+            Some(source) => source,
+            None => {
+                files.record.time.value.unit = None;
+                parquet::plan(&files, fields, problems)?
+            }
+        };
         let (layout, partitions) = topic;
         match fits(&source.layout, layout) {
             Ok(ticks) => Some(History { source, partitions, ticks }),

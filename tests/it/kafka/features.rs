@@ -63,6 +63,13 @@ fn send(broker: &Broker, topic: &str, messages: &[(&str, Option<&str>)]) {
     producer.flush(SOON).unwrap();
 }
 
+/// Sends records and waits until they are in the input.
+fn deliver(broker: &Broker, setup: &Setup, rows: &[Row]) {
+    let sender = Sender::new(broker);
+    sender.send(&setup.input, rows);
+    sender.flush();
+}
+
 fn rows(key: &str, from: i64, count: i64) -> Vec<Row> {
     (from..from + count).map(|ts| (key.to_string(), ts, ts as f64)).collect()
 }
@@ -75,8 +82,7 @@ fn buckets_of_a_silent_partition_are_closed_by_the_clock_once() {
                   state: { checkpoint_every: 1h }\nruntime: { instance: one }";
     write(&broker, &setup, "idle: 500ms,", stages);
     let now = chrono::Utc::now().timestamp_millis() / 1000 * 1000 - 10_000;
-    Sender::new(&broker)
-        .send(&setup.input, &[("a".into(), now + 1, 1.0), ("a".into(), now + 2, 2.0), ("b".into(), now + 3, 5.0)]);
+    deliver(&broker, &setup, &[("a".into(), now + 1, 1.0), ("a".into(), now + 2, 2.0), ("b".into(), now + 3, 5.0)]);
     let kolk = setup.start("a");
     // The bucket of the records, and two that are filled: nothing else ever shows that they are over.
     let found = wait_for(&broker, &setup.output, 6);
@@ -89,7 +95,7 @@ fn buckets_of_a_silent_partition_are_closed_by_the_clock_once() {
     assert_eq!(of(&found, "b"), [(1000, 5.0), (2000, 0.0), (3000, 0.0)]);
     // Killed without a checkpoint: what the clock decided is done again in silence, and a record for a closed bucket is late.
     let kolk = setup.start("a");
-    Sender::new(&broker).send(&setup.input, &[("a".into(), now + 4, 7.0), ("a".into(), now + 60_000, 9.0)]);
+    deliver(&broker, &setup, &[("a".into(), now + 4, 7.0), ("a".into(), now + 60_000, 9.0)]);
     eventually("the late record", || Some(all(&broker, &setup.dead, reason)).filter(|found| found == &["late"]));
     kolk.stop();
     assert_eq!(of(&payloads(&broker, &setup.output), "a"), [(1000, 3.0), (2000, 0.0), (3000, 0.0)]);
@@ -113,7 +119,7 @@ fn a_history_is_what_the_state_begins_with() {
         .unwrap()
         .replace("fields: [value]", "fields: [value, value_lag_1, value_lag_3]");
     std::fs::write(setup.file(), text).unwrap();
-    Sender::new(&broker).send(&setup.input, &new);
+    deliver(&broker, &setup, &new);
     let kolk = setup.start("a");
     let found = wait_for(&broker, &setup.output, 5);
     kolk.kill();
@@ -127,7 +133,7 @@ fn a_history_is_what_the_state_begins_with() {
     std::fs::remove_file(setup.path().join("old.parquet")).unwrap();
     common::write(&setup.path().join("old.parquet"), &rows("a", 0, 1), 100);
     let kolk = setup.start("a");
-    Sender::new(&broker).send(&setup.input, &rows("b", 70, 1));
+    deliver(&broker, &setup, &rows("b", 70, 1));
     let found = wait_for(&broker, &setup.output, 6);
     kolk.stop();
     assert_eq!(lags(found.iter().find(|row| row["key"] == "b").unwrap()), (70.0, Some(9.0), Some(7.0)));
@@ -186,7 +192,7 @@ fn at_least_once_sends_at_once_and_a_reset_begins_elsewhere() {
     let broker = Broker::shared();
     let setup = Setup::new(&broker, "least", "");
     write(&broker, &setup, "", "runtime: { delivery: at_least_once }");
-    Sender::new(&broker).send(&setup.input, &rows("a", 0, 10));
+    deliver(&broker, &setup, &rows("a", 0, 10));
     let kolk = setup.start("a");
     assert_eq!(wait_for(&broker, &setup.output, 10).len(), 10);
     kolk.stop();
