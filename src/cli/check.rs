@@ -22,7 +22,12 @@ pub fn run(args: &CheckArgs) -> Result<()> {
 fn plan(pipeline: &config::Pipeline) -> Result<()> {
     let mut found = Vec::new();
     let mut add = |planned: Result<runtime::Plan>| match planned {
-        Ok(_) => Ok(()),
+        Ok(planned) => {
+            if let runtime::Source::Kafka(kafka) = &planned.source {
+                kafka.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            }
+            Ok(())
+        }
         Err(Error::Problems(problems)) => {
             found.extend(problems);
             Ok(())

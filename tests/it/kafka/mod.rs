@@ -7,6 +7,7 @@
 mod broker;
 mod chaos;
 mod clients;
+mod features;
 mod process;
 mod records;
 mod refusals;

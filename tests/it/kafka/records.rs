@@ -100,7 +100,7 @@ pub fn send_and_abort(broker: &Broker, topic: &str, rows: &[Row]) {
 }
 
 /// A consumer of committed messages that stands at the beginning of a topic and says where it ends.
-fn at_the_beginning(broker: &Broker, topic: &str) -> BaseConsumer {
+pub fn at_the_beginning(broker: &Broker, topic: &str) -> BaseConsumer {
     let mut config = broker.client();
     config.set("group.id", "readers-of-tests").set("enable.auto.commit", "false");
     config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");

@@ -1,0 +1,229 @@
+//! What a stream can do beside taking records: time that the clock moves on, a history to begin with, tombstones, dead letters and
+//! reading them back, outputs at once, beginning again elsewhere.
+
+use std::time::Duration;
+
+use rdkafka::Message;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::Value;
+
+use super::broker::{Broker, PARTITIONS, eventually};
+use super::process::Setup;
+use super::records::{Sender, at_the_beginning};
+use crate::common::{self, Row};
+
+const SOON: Duration = Duration::from_secs(40);
+
+/// Writes a pipeline of one's own; `source` and `rest` are lines of it.
+fn write(broker: &Broker, setup: &Setup, source: &str, rest: &str) {
+    let Setup { input, output, dead, group, .. } = setup;
+    let text = format!(
+        "name: test\n\
+         source: {{ kafka: {{ brokers: \"{}\", topic: {input}, group: {group}, key: key, {source} properties: {{ session.timeout.ms: 6000 }} }} }}\n\
+         record: {{ key: key, time: {{ column: ts, unit: ms }}, values: [value] }}\n\
+         sink: {{ kafka: {{ topic: {output}, fields: [value] }} }}\n\
+         dead_letters: {{ kafka: {{ topic: {dead} }} }}\n{rest}\n",
+        broker.address
+    );
+    std::fs::write(setup.file(), text).unwrap();
+}
+
+/// What `read` makes of the committed messages of a topic, by partition.
+fn all<T>(broker: &Broker, topic: &str, read: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
+    let consumer: BaseConsumer = at_the_beginning(broker, topic);
+    let (mut found, mut ends) = (Vec::new(), 0);
+    while ends < PARTITIONS {
+        match consumer.poll(SOON).expect("messages or ends") {
+            Ok(message) => found.push(read(&message)),
+            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    found
+}
+
+fn payloads(broker: &Broker, topic: &str) -> Vec<Value> {
+    all(broker, topic, |message| serde_json::from_slice(message.payload().unwrap()).unwrap())
+}
+
+fn wait_for(broker: &Broker, topic: &str, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} outputs"), || Some(payloads(broker, topic)).filter(|found| found.len() >= count))
+}
+
+/// Sends messages as they are.
+fn send(broker: &Broker, topic: &str, messages: &[(&str, Option<&str>)]) {
+    let producer: BaseProducer = broker.client().set("partitioner", "murmur2_random").create().unwrap();
+    for (key, payload) in messages {
+        let mut record = BaseRecord::to(topic).key(*key);
+        record.payload = *payload;
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(SOON).unwrap();
+}
+
+fn rows(key: &str, from: i64, count: i64) -> Vec<Row> {
+    (from..from + count).map(|ts| (key.to_string(), ts, ts as f64)).collect()
+}
+
+#[test]
+fn buckets_of_a_silent_partition_are_closed_by_the_clock_once() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "idle", "");
+    let stages = "stages: [ resample: { every: 1s, aggregate: sum, fill: zero, max_gap: 2s } ]\n\
+                  state: { checkpoint_every: 1h }\nruntime: { instance: one }";
+    write(&broker, &setup, "idle: 500ms,", stages);
+    let now = chrono::Utc::now().timestamp_millis() / 1000 * 1000 - 10_000;
+    Sender::new(&broker)
+        .send(&setup.input, &[("a".into(), now + 1, 1.0), ("a".into(), now + 2, 2.0), ("b".into(), now + 3, 5.0)]);
+    let kolk = setup.start("a");
+    // The bucket of the records, and two that are filled: nothing else ever shows that they are over.
+    let found = wait_for(&broker, &setup.output, 6);
+    kolk.kill();
+    let of = |found: &[Value], key: &str| -> Vec<(i64, f64)> {
+        let of = found.iter().filter(|row| row["key"] == key);
+        of.map(|row| (row["ts"].as_i64().unwrap() - now, row["value"].as_f64().unwrap())).collect()
+    };
+    assert_eq!(of(&found, "a"), [(1000, 3.0), (2000, 0.0), (3000, 0.0)]);
+    assert_eq!(of(&found, "b"), [(1000, 5.0), (2000, 0.0), (3000, 0.0)]);
+    // Killed without a checkpoint: what the clock decided is done again in silence, and a record for a closed bucket is late.
+    let kolk = setup.start("a");
+    Sender::new(&broker).send(&setup.input, &[("a".into(), now + 4, 7.0), ("a".into(), now + 60_000, 9.0)]);
+    eventually("the late record", || Some(all(&broker, &setup.dead, reason)).filter(|found| found == &["late"]));
+    kolk.stop();
+    assert_eq!(of(&payloads(&broker, &setup.output), "a"), [(1000, 3.0), (2000, 0.0), (3000, 0.0)]);
+}
+
+fn reason(message: &BorrowedMessage<'_>) -> String {
+    let headers = message.headers().expect("headers");
+    let header = headers.iter().find(|header| header.key == "kolk.reason").expect("a reason");
+    String::from_utf8(header.value.unwrap().to_vec()).unwrap()
+}
+
+#[test]
+fn a_history_is_what_the_state_begins_with() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "history", "");
+    let (old, new) = (rows("a", 0, 50), rows("a", 50, 5));
+    common::write(&setup.path().join("old.parquet"), &[&old[..], &rows("b", 0, 10)[..]].concat(), 100);
+    let rest = "stages: [ lags: { value: [1, 3] } ]\nstate: { checkpoint_every: 1h }\nruntime: { instance: one }";
+    write(&broker, &setup, "history: { path: old.parquet, until: 1970-01-01T00:00:00.049Z },", rest);
+    let text = std::fs::read_to_string(setup.file())
+        .unwrap()
+        .replace("fields: [value]", "fields: [value, value_lag_1, value_lag_3]");
+    std::fs::write(setup.file(), text).unwrap();
+    Sender::new(&broker).send(&setup.input, &new);
+    let kolk = setup.start("a");
+    let found = wait_for(&broker, &setup.output, 5);
+    kolk.kill();
+    // The record of 49 was cut off by `until`.
+    let lags = |row: &Value| (row["value"].as_f64().unwrap(), row["value_lag_1"].as_f64(), row["value_lag_3"].as_f64());
+    assert_eq!(
+        found.iter().map(lags).collect::<Vec<_>>()[..2],
+        [(50.0, Some(48.0), Some(46.0)), (51.0, Some(50.0), Some(47.0))]
+    );
+    // It is read once: the first checkpoint has it.
+    std::fs::remove_file(setup.path().join("old.parquet")).unwrap();
+    common::write(&setup.path().join("old.parquet"), &rows("a", 0, 1), 100);
+    let kolk = setup.start("a");
+    Sender::new(&broker).send(&setup.input, &rows("b", 70, 1));
+    let found = wait_for(&broker, &setup.output, 6);
+    kolk.stop();
+    assert_eq!(lags(found.iter().find(|row| row["key"] == "b").unwrap()), (70.0, Some(9.0), Some(7.0)));
+}
+
+#[test]
+fn tombstones_dead_letters_and_reading_them_back() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "letters", "");
+    let rest = "stages: [ lags: { value: [1] } ]\nruntime: { instance: one }";
+    write(&broker, &setup, "", rest);
+    let text =
+        std::fs::read_to_string(setup.file()).unwrap().replace("fields: [value]", "fields: [value, value_lag_1]");
+    std::fs::write(setup.file(), &text).unwrap();
+    let messages = [
+        ("a", Some(r#"{"ts":1,"value":1}"#)),
+        ("a", Some(r#"{"ts":2,"value":"#)),
+        ("a", Some(r#"{"ts":3,"value":3}"#)),
+        ("a", None),
+        ("a", Some(r#"{"ts":4,"value":4}"#)),
+        ("a", Some(r#"{"ts":5,"value":"5"}"#)),
+    ];
+    send(&broker, &setup.input, &messages);
+    let kolk = setup.start("a");
+    let found = wait_for(&broker, &setup.output, 3);
+    kolk.stop();
+    let lags: Vec<(f64, Option<f64>)> =
+        found.iter().map(|row| (row["value"].as_f64().unwrap(), row["value_lag_1"].as_f64())).collect();
+    assert_eq!(lags, [(1.0, None), (3.0, Some(1.0)), (4.0, None)], "a tombstone forgets");
+    assert_eq!(all(&broker, &setup.dead, reason), ["bad_json", "bad_value"]);
+    let original = |message: &BorrowedMessage<'_>| message.payload().unwrap().to_vec();
+    assert_eq!(
+        all(&broker, &setup.dead, original),
+        [messages[1].1.unwrap().as_bytes(), messages[5].1.unwrap().as_bytes()]
+    );
+    // A pipeline that reads the dead letters, with carried headers.
+    let again = Setup::new(&broker, "again", "");
+    let text = text
+        .replace(&format!("topic: {}", setup.input), &format!("topic: {}", setup.dead))
+        .replace(
+            &format!("dead_letters: {{ kafka: {{ topic: {}", setup.dead),
+            &format!("dead_letters: {{ kafka: {{ topic: {}", again.dead),
+        )
+        .replace(&setup.group, &again.group)
+        .replace(&setup.output, &again.output)
+        .replace("name: test", "name: again");
+    std::fs::write(setup.file(), text).unwrap();
+    let kolk = setup.start("b");
+    eventually("the letters again", || (all(&broker, &again.dead, reason).len() == 2).then_some(()));
+    kolk.stop();
+    assert_eq!(all(&broker, &again.dead, original), all(&broker, &setup.dead, original));
+}
+
+#[test]
+fn at_least_once_sends_at_once_and_a_reset_begins_elsewhere() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "least", "");
+    write(&broker, &setup, "", "runtime: { delivery: at_least_once }");
+    Sender::new(&broker).send(&setup.input, &rows("a", 0, 10));
+    let kolk = setup.start("a");
+    assert_eq!(wait_for(&broker, &setup.output, 10).len(), 10);
+    kolk.stop();
+    let file = setup.file();
+    let file = file.to_str().unwrap();
+    // The state begins anew where it is told to, and only there.
+    common::kolk_exits(0, &["state", "reset", file, "--to", "7", "--yes"]);
+    let kolk = setup.start("a");
+    let values = |found: &[Value]| found.iter().map(|row| row["value"].as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(values(&wait_for(&broker, &setup.output, 13)[10..]), [7.0, 8.0, 9.0]);
+    let (_, refused) = common::kolk_exits(2, &["state", "reset", file, "--yes"]);
+    assert!(refused.contains("has members"), "{refused}");
+    kolk.stop();
+    common::kolk_exits(0, &["state", "reset", file, "--yes"]);
+    let kolk = setup.start("a");
+    assert_eq!(values(&wait_for(&broker, &setup.output, 23)[13..]), (0..10).map(f64::from).collect::<Vec<_>>());
+    kolk.stop();
+}
+
+#[test]
+fn what_is_wrong_with_topics_is_named_before_anything_starts() {
+    let broker = Broker::shared();
+    let setup = Setup::with_input(&broker, "check", "", &[("cleanup.policy", "compact"), ("retention.ms", "1000")]);
+    write(&broker, &setup, "", "");
+    let file = setup.file();
+    let file = file.to_str().unwrap();
+    let (_, warned) = common::kolk_exits(0, &["check", file]);
+    assert!(
+        warned.contains("is compacted") && warned.contains("retention") || warned.contains("keeps its records"),
+        "{warned}"
+    );
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, text.replace(&setup.output, "no-such-topic")).unwrap();
+    let (_, problems) = common::kolk_exits(2, &["check", file]);
+    assert!(problems.contains("4:25: there is no topic \"no-such-topic\""), "{problems}");
+    std::fs::write(file, text.replace(&broker.address, "127.0.0.1:9")).unwrap();
+    let (_, problems) = common::kolk_exits(2, &["check", file]);
+    assert!(problems.contains("no broker answers at 127.0.0.1:9"), "{problems}");
+    common::kolk_exits(0, &["check", "--offline", file]);
+}
