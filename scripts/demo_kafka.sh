@@ -22,6 +22,7 @@ supervisor=""
 stop() {
     local code=$?
     trap - EXIT
+    trap '' INT TERM HUP
     if [[ -n $supervisor ]]; then
         kill -TERM "$supervisor" 2>/dev/null || true
         wait "$supervisor" || true

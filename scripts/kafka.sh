@@ -65,6 +65,12 @@ running() {
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# Whether a port is that of another broker's folder, which may be stopped at present and come back.
+reserved() {
+    local by
+    by=$(cat "$cache/kafka/ports/$1" 2>/dev/null) && [[ $by != "$dir" ]] && grep -qw "$1" "$by/ports" 2>/dev/null
+}
+
 # Sets `port` and `controller`: those that the folder has, those that are asked for, or the first two that are free.
 choose_ports() {
     port="" controller=""
@@ -80,12 +86,14 @@ choose_ports() {
     local candidate=$first_port
     while [[ -z $port || -z $controller ]]; do
         ((candidate < 32768)) || die "no free port from $first_port up"
-        if [[ $candidate != "$port" ]] && ! taken "$candidate"; then
+        if [[ $candidate != "$port" ]] && ! reserved "$candidate" && ! taken "$candidate"; then
             if [[ -z $port ]]; then port=$candidate; else controller=$candidate; fi
         fi
         candidate=$((candidate + 1))
     done
     printf '%s %s\n' "$port" "$controller" >"$dir/ports"
+    mkdir -p "$cache/kafka/ports"
+    printf '%s\n' "$dir" | tee "$cache/kafka/ports/$port" >"$cache/kafka/ports/$controller"
 }
 
 configure() {
@@ -207,6 +215,10 @@ stop() {
 
 clean() {
     stop
+    local port controller
+    if read -r port controller 2>/dev/null <"$dir/ports"; then
+        rm -f "$cache/kafka/ports/$port" "$cache/kafka/ports/$controller"
+    fi
     # Only what this script wrote: the folder is the caller's word.
     rm -rf "$dir/data" "$dir/ports" "$dir/server.properties" "$dir/log4j2.properties" "$log" "$log.old"
     rmdir "$dir" 2>/dev/null || true

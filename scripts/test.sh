@@ -13,6 +13,7 @@ kafkas="$cache/kafka/test-$$"
 stop() {
     local code=$?
     trap - EXIT
+    trap '' INT TERM HUP
     if [[ -n $own_registry ]]; then
         scripts/registry.sh stop || true
         rm -rf "$KOLK_REGISTRY_DIR"
