@@ -1,5 +1,5 @@
 //! What one worker wants of Kafka, free of any type of a client: a member of the consumer group and a transactional
-//! producer. `source::kafka` implements it with librdkafka, `sim` with a cluster in memory.
+//! producer. `source::kafka` implements it with librdkafka.
 //!
 //! Nothing here decides anything; the protocol is [`super::worker`]'s.
 

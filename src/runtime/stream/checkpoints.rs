@@ -1,5 +1,5 @@
 //! What a worker wants of the store of checkpoints. `state::Log` implements it on a folder or object store, with a thread that
-//! writes; `sim` in memory.
+//! writes.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Lives here: the protocol of exactly-once. Which partition's state is loaded and replayed, when a transaction begins and
 //! ends, what is done when it fails, what a rebalance takes away, when a checkpoint is cut. Must not live here: any type of
-//! a Kafka client ([`Broker`] is implemented by `source::kafka` and, for tests, by [`sim`]), bytes of messages (`format`), bytes of
+//! a Kafka client ([`Broker`] is implemented by `source::kafka`), bytes of messages (`format`), bytes of
 //! checkpoints (`state`).
 
 mod broker;

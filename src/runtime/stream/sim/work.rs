@@ -1,0 +1,169 @@
+//! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The state of a
+//! key is a running hash over its values, and the output is that hash.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, TimeUnit};
+
+use crate::Result;
+use crate::config::{self, OnError, OnLate, OnTombstone, Problems};
+use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
+use crate::metrics::Metrics;
+use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
+use crate::runtime::engine::Chain;
+use crate::runtime::stream::Processing;
+use crate::sink;
+use crate::source::{Origin, Records};
+use crate::stage::Stage;
+use crate::state::{Rows, murmur2};
+
+/// First word of the stage's part in a row of state: behind the engine's own header.
+pub const STATE: usize = 2;
+
+/// An output: of which key, and the hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    pub partition: u32,
+    pub key: u8,
+    pub hash: u64,
+}
+
+impl Payload {
+    /// From what the encoder wrote.
+    pub fn read(bytes: &[u8]) -> Option<Payload> {
+        let (partition, key, hash) = (bytes.get(..4)?, *bytes.get(4)?, bytes.get(5..13)?);
+        Some(Payload {
+            partition: u32::from_le_bytes(partition.try_into().ok()?),
+            key,
+            hash: u64::from_le_bytes(hash.try_into().ok()?),
+        })
+    }
+}
+
+/// Name of a key; it tells its partition.
+pub fn key(partition: u32, key: u8) -> [u8; 3] {
+    [b'0' + (partition % 10) as u8, b'.', b'0' + key]
+}
+
+fn parse_key(text: &[u8]) -> Option<(u32, u8)> {
+    match text {
+        [partition, b'.', key] => Some((u32::from(partition - b'0'), key - b'0')),
+        _ => None,
+    }
+}
+
+/// The running hash behind one more value.
+pub fn mix(before: u64, value: u64) -> u64 {
+    (before ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31)
+}
+
+struct Running;
+
+impl Stage for Running {
+    fn name(&self) -> &'static str {
+        "running"
+    }
+
+    fn initial_row(&self) -> Vec<u64> {
+        vec![0]
+    }
+
+    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+        let mut out = Vec::with_capacity(batch.rows());
+        for (row, slot) in batch.slots.iter().enumerate() {
+            let word = &mut state.get_mut(*slot)[0];
+            *word = mix(*word, batch.columns[0].numbers()[row] as u64);
+            out.push(*word as i64);
+        }
+        batch.columns.push(Column::from(Values::Integer(out)));
+        Ok(())
+    }
+}
+
+/// A message's key is the record's, its payload is 8 bytes.
+struct Plain;
+
+impl Decoder for Plain {
+    fn decode(
+        &mut self,
+        messages: &Messages,
+        range: Range<usize>,
+        _: &mut Decided,
+    ) -> std::result::Result<Decoded, DecodeError> {
+        let mut records = Records { values: vec![Vec::new()], ..Records::default() };
+        for index in range {
+            let key = messages.key(index).unwrap_or_default();
+            records.hashes.push(murmur2(key));
+            records.key_text.extend_from_slice(key);
+            records.key_ends.push(records.key_text.len());
+            records.times.push(messages.timestamps[index]);
+            let payload = messages.payload(index).unwrap_or_default().try_into().unwrap_or_default();
+            records.values[0].push(u64::from_le_bytes(payload) as f64);
+            records.origins.push(Origin { file: 0, row: messages.offsets[index] as u64 });
+        }
+        Ok(Decoded { records, details: Vec::new() })
+    }
+
+    fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>> {
+        messages.key(index).map(<[u8]>::to_vec)
+    }
+}
+
+impl Encoder for Plain {
+    fn encode(&mut self, rows: &RecordBatch, to: &mut Payloads) -> Result<()> {
+        let keys = rows.column(0).as_any().downcast_ref::<StringArray>().expect("keys are text");
+        let hashes = rows.column(2).as_any().downcast_ref::<Int64Array>().expect("the hash is an integer");
+        for row in 0..rows.num_rows() {
+            let (partition, key) = parse_key(keys.value(row).as_bytes()).expect("a key of the simulator");
+            to.bytes.extend_from_slice(&partition.to_le_bytes());
+            to.bytes.push(key);
+            to.bytes.extend_from_slice(&hashes.value(row).to_le_bytes());
+            to.ends.push(to.bytes.len());
+        }
+        Ok(())
+    }
+}
+
+fn metrics() -> Arc<Metrics> {
+    static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
+    METRICS.get_or_init(|| Arc::new(Metrics::new().expect("metrics"))).clone()
+}
+
+/// All of it, for one worker.
+pub fn processing() -> Processing {
+    let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
+    let mut layout = Layout {
+        key_name: "key".into(),
+        key_type: KeyType::Utf8,
+        time_name: "time".into(),
+        clock,
+        interval: None,
+        columns: Vec::new(),
+    };
+    layout.add("value", Kind::Number, Role::Value);
+    let source = layout.clone();
+    layout.add("hash", Kind::Integer, Role::Output);
+    let mut problems = Problems::new("sim.yaml");
+    let sink = sink::plan(&config::Sink::Stdout { fields: Vec::new() }, &layout, &mut problems).expect("a sink");
+    Processing {
+        pipeline: "sim".into(),
+        topic: "in".into(),
+        chain: Chain::new(vec![Box::new(Running)], OnLate::Process, metrics()),
+        layout: source,
+        decoder: Box::new(Plain),
+        sink,
+        encoder: Box::new(Plain),
+        payloads: Payloads::default(),
+        emit_from: None,
+        headers: false,
+        tombstone: OnTombstone::Reset,
+        on_error: OnError::DeadLetter,
+        longest_letter: 1_000,
+        letters: None,
+        model: String::new(),
+        metrics: metrics(),
+        faults: Default::default(),
+    }
+}
