@@ -43,7 +43,8 @@ pub trait Checkpoints {
     /// A store that can't be read; a checkpoint that is damaged or gone.
     fn load(&mut self, partition: Partition, mark: Mark) -> Result<Checkpoint>;
 
-    /// Begins to write a checkpoint, whose `mark` is a position that is committed, and returns at once. One of a partition at a time. A
+    /// Begins to write a checkpoint, whose `mark` is a position that is committed, and returns at once. One of a partition at a time, but for
+    /// what is still being written of one that was released meanwhile. A
     /// checkpoint of the same mark that is there already is equal to it: nothing is overwritten.
     ///
     /// # Errors

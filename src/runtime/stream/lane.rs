@@ -39,6 +39,8 @@ pub struct Lane {
     pub counters: BTreeMap<String, u64>,
     /// Records since the newest checkpoint.
     pub since: u64,
+    /// The commit that the newest checkpoint is of, be it durable or being written.
+    pub cut: u64,
     /// When the newest checkpoint was begun, by the broker's clock.
     pub checkpointed: i64,
     /// Whether a checkpoint is being written.
@@ -98,6 +100,7 @@ impl Lane {
             letters_from: checkpoint.position,
             counters: checkpoint.extra,
             since: 0,
+            cut: mark.sequence,
             checkpointed: now,
             writing: false,
             newest: 0,
@@ -161,6 +164,8 @@ impl Lane {
 
     /// All state as of the last commit; to be called only when nothing happened since.
     pub fn checkpoint(&mut self) -> Checkpoint {
+        self.since = 0;
+        self.cut = self.committed.sequence;
         let (keys, rows) = self.state.freeze();
         Checkpoint {
             position: self.state.position,
@@ -419,9 +424,8 @@ impl Lane {
     /// # Errors
     /// A replay that doesn't end where the commit says.
     pub fn end(&mut self, offset: i64, processing: &mut Processing) -> Result<()> {
-        if self.replay.as_ref().is_some_and(|replay| offset >= replay.mark.offset) {
-            self.finish_replay(processing)?;
-        }
+        // What was committed could be read then, so the end is behind it: also where the last records before it are gone since.
+        self.finish_replay(processing)?;
         // Behind the last message there may be offsets without any: what was aborted, the marks of transactions.
         if self.replay.is_none() && offset > self.now.mark.offset {
             self.now.mark.offset = offset;

@@ -18,6 +18,8 @@ mod processing;
 mod restore;
 mod run;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod spoil;
 mod transaction;
 mod worker;

@@ -86,6 +86,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         } else {
             at.iter().try_for_each(|(partition, offset)| self.broker.seek(*partition, *offset))?;
         }
+        if !opening.assigned || self.paused {
+            let all: Vec<Partition> = opening.ready.keys().copied().collect();
+            self.broker.pause(&all, self.paused)?;
+        }
         let now = self.broker.now();
         for (id, mut lane) in opening.ready {
             lane.heard = now;
@@ -110,7 +114,11 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let mut starts = Vec::new();
         let mut fresh = Vec::new();
         for (partition, committed) in partitions.into_iter().zip(committed) {
-            match self.restore(partition, committed)? {
+            let restored = match self.restore(partition, committed.clone()) {
+                Err(_) if self.is_outdated(partition, committed.as_ref())? => Restored::Later,
+                restored => restored?,
+            };
+            match restored {
                 Restored::Later => {}
                 Restored::Start(offset) => starts.push((partition, offset)),
                 Restored::Lane(lane, new) => {
@@ -129,15 +137,30 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             self.checkpoints.write(partition, lane.checkpoint())?;
             opening.writing.insert(partition);
         }
-        if starts.is_empty() { Ok(()) } else { self.commit_starts(&starts) }
+        if starts.is_empty() || self.commit_starts(&starts)? {
+            return Ok(());
+        }
+        // Others are asked again, where the broker had no answer for them.
+        if opening.assigned && starts.len() == opening.waiting.len() { self.answer_early(opening, starts) } else { Ok(()) }
+    }
+
+    /// The start could not be committed. It may be that the group has put this worker out, which it will be told only once
+    /// it has answered: so it takes the partitions without reading them, and tries again.
+    fn answer_early(&mut self, opening: &mut Opening, starts: Vec<(Partition, i64)>) -> Result<()> {
+        let ready = opening.ready.iter().map(|(id, lane)| (*id, lane.now.mark.offset));
+        let at: Vec<(Partition, i64)> = ready.chain(starts).collect();
+        self.broker.assign(&at)?;
+        opening.assigned = false;
+        let all: Vec<Partition> = at.into_iter().map(|(partition, _)| partition).collect();
+        self.broker.pause(&all, true)
     }
 
     /// Commits where partitions begin, before anything of them is read: from then on there is always a C. Whether it went well
-    /// is seen when the offsets are asked for again.
-    fn commit_starts(&mut self, starts: &[(Partition, i64)]) -> Result<()> {
+    /// is seen when the offsets are asked for again; false: it did not.
+    fn commit_starts(&mut self, starts: &[(Partition, i64)]) -> Result<bool> {
         self.commit()?;
         if self.producer != Producer::Idle {
-            return Ok(());
+            return Ok(false);
         }
         let mut offsets = Vec::new();
         for (partition, offset) in starts {
@@ -154,8 +177,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Ok(())
         };
         match transaction() {
-            Ok(()) => Ok(()),
-            Err(Failed::Broken(broken)) => self.broken(broken),
+            Ok(()) => Ok(true),
+            Err(Failed::Broken(broken)) => self.broken(broken).map(|()| false),
             Err(Failed::Error(error)) => Err(error),
         }
     }
@@ -201,6 +224,13 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(Restored::Lane(Box::new(lane), false))
     }
 
+    /// Whether what is committed has changed since it was asked for: then this worker was not heard of for so long that
+    /// another went on meanwhile, and what doesn't fit now may fit.
+    fn is_outdated(&mut self, partition: Partition, before: Option<&Committed>) -> Result<bool> {
+        let now = self.broker.committed(&[partition], SHORT)?;
+        Ok(now.is_none_or(|now| now.first().and_then(Option::as_ref) != before))
+    }
+
     /// The newest checkpoint at or before a commit that can be read.
     fn load(&mut self, partition: Partition, committed: Mark) -> Result<Option<Checkpoint>> {
         let mut before: Option<(Mark, Error)> = None;
@@ -217,7 +247,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 },
                 (None, Some((_, error))) => return Err(error),
                 (None, None) => {
-                    let Some(newest) = found.newest.filter(|_| committed.sequence > 0) else { return Ok(None) };
+                    let newest = found.newest.filter(|newest| committed.sequence > 0 || newest.sequence > 0);
+                    let Some(newest) = newest else { return Ok(None) };
                     return Err(refused(
                         partition,
                         format!(
@@ -257,7 +288,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             self.metrics.checkpoint(took, bytes);
             self.openings.iter_mut().for_each(|opening| opening.written(partition));
             if let Some(lane) = self.lanes.get_mut(&partition) {
-                lane.writing = false;
+                // It may be one that was begun before the partition was away for a while.
+                lane.writing &= lane.cut != mark.sequence;
                 lane.now.prune(mark);
             }
         }

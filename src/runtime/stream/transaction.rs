@@ -16,7 +16,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Hands what waits to the open transaction; begins one if there is anything.
     pub(super) fn send(&mut self) -> Result<()> {
         if !matches!(self.producer, Producer::Idle | Producer::Open(_)) || self.broker.now() < self.retry_at {
-            return self.hold();
+            return Ok(());
         }
         match self.try_send() {
             Ok(()) => Ok(()),
@@ -100,7 +100,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                         self.metrics.stream.committed(self.broker.now() - started);
                     }
                     self.retry_at = self.broker.now();
-                    return self.hold();
+                    return Ok(());
                 }
                 Err(Failed::Broken(broken)) => self.broken(broken)?,
                 Err(Failed::Error(error)) => return Err(error),
@@ -190,7 +190,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     pub(super) fn settle(&mut self) -> Result<()> {
         if self.producer == Producer::Renew {
             if !self.broker.renew()? {
-                return self.hold();
+                return Ok(());
             }
             self.producer = Producer::Compare;
         }
@@ -200,7 +200,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let unsure: Vec<Partition> =
             self.lanes.values().filter(|lane| lane.attempt.is_some()).map(|lane| lane.id).collect();
         if !unsure.is_empty() {
-            let Some(found) = self.broker.committed(&unsure, SHORT)? else { return self.hold() };
+            let Some(found) = self.broker.committed(&unsure, SHORT)? else { return Ok(()) };
             for (partition, found) in unsure.into_iter().zip(found) {
                 let commit = found.and_then(|found| Commit::parse(found.offset, &found.metadata));
                 self.compare(partition, commit.as_ref());

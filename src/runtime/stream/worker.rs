@@ -165,6 +165,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.tell_idle()?;
         self.send()?;
         self.commit_if_due()?;
+        self.hold()?;
         self.cut_checkpoints(false)?;
         self.take_written(Duration::ZERO)?;
         self.show();
@@ -313,7 +314,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let every = self.settings.checkpoint_every.as_millis() as i64;
         for lane in self.lanes.values_mut() {
             let clean = lane.replay.is_none() && lane.attempt.is_none() && !lane.is_dirty() && lane.outbox.is_empty();
-            if !clean || lane.writing || lane.since == 0 && !lane.now.is_full() {
+            if !clean || lane.writing || lane.cut == lane.committed.sequence {
                 continue;
             }
             // Partitions of one age are cut one after the other, not all at once.
@@ -322,7 +323,6 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             if all || due || lane.now.is_full() {
                 lane.file_letters(&self.processing)?;
                 lane.checkpointed = now;
-                lane.since = 0;
                 lane.writing = true;
                 self.checkpoints.write(lane.id, lane.checkpoint())?;
             }

@@ -1,7 +1,7 @@
 //! One worker's consumer and producer.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -170,9 +170,18 @@ impl Broker for Client {
     fn seek(&mut self, partition: Partition, offset: i64) -> Result<()> {
         self.forget(partition);
         self.behind.insert(partition, offset);
-        self.consumer()?
-            .seek(&self.topic, number(partition), Offset::Offset(offset), LONG)
-            .or_failed(|| format!("kafka: reading partition {partition} from offset {offset}"))
+        let until = Instant::now() + LONG;
+        loop {
+            match self.consumer()?.seek(&self.topic, number(partition), Offset::Offset(offset), LONG) {
+                // Taken a moment ago, and not yet being read.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                done => {
+                    return done.or_failed(|| format!("kafka: reading partition {partition} from offset {offset}"));
+                }
+            }
+        }
     }
 
     fn pause(&mut self, partitions: &[Partition], paused: bool) -> Result<()> {

@@ -72,7 +72,8 @@ pub struct Membership {
 }
 
 impl Membership {
-    fn is_busy(&self) -> bool {
+    /// Whether the group waits for the worker.
+    pub fn is_busy(&self) -> bool {
         self.asked.is_some() || !self.asks.is_empty()
     }
 }

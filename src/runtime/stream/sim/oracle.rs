@@ -1,9 +1,39 @@
 //! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It is checked
 //! at every commit, so that what is wrong is found where it happens, and once more at the end, in the order of the output's log.
+//! What bytes alone don't decide (the clock, the registry) it takes from the commits, as a restore must.
+
+use std::collections::BTreeSet;
 
 use super::log::{Fate, Input, Sent};
-use super::work::{Payload, STATE, key, mix};
+use super::work::{FOREIGN, LETTER, Payload, STATE, close, key, mix};
+use crate::runtime::stream::commit::{Advance, Commit};
+use crate::runtime::stream::{Committed, Partition};
 use crate::state::Checkpoint;
+
+/// A key's state: hash, and the time of its newest record since it was closed.
+type Row = (u64, i64);
+
+/// Of all keys of a partition.
+#[derive(Debug, Clone, Default)]
+struct Keys {
+    rows: Vec<Row>,
+    /// Keys in the order of their first records.
+    slots: Vec<u8>,
+}
+
+/// What bytes don't decide.
+#[derive(Debug, Clone, Default)]
+struct Decisions {
+    advances: Vec<Advance>,
+    unknown: BTreeSet<i64>,
+}
+
+/// What comes out of records: of each key its hashes, and the offsets of dead letters.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Made {
+    rows: Vec<(u8, u64)>,
+    letters: Vec<u64>,
+}
 
 /// What is committed of a partition.
 #[derive(Debug, Clone)]
@@ -11,10 +41,10 @@ struct Covered {
     /// Where the group began.
     base: i64,
     until: i64,
-    /// Per key, the running hash.
-    hashes: Vec<u64>,
-    /// Every offset that was committed.
-    marks: Vec<i64>,
+    keys: Keys,
+    decisions: Decisions,
+    /// Every commit: its number and offset.
+    marks: Vec<(u64, i64)>,
 }
 
 /// Of all partitions.
@@ -24,21 +54,53 @@ pub struct Oracle {
     keys: usize,
 }
 
-/// The outputs of the records from `from` to `to`, on top of `hashes`.
-fn straight(input: &Input, fates: &[Fate], from: i64, to: i64, hashes: &mut [u64]) -> Vec<(u8, u64)> {
-    let mut out = Vec::new();
-    for offset in from..to {
-        match input.readable(offset, fates) {
-            Some((key, Some(value))) => {
-                let hash = &mut hashes[key as usize];
-                *hash = mix(*hash, value);
-                out.push((key, *hash));
+impl Keys {
+    fn new(count: usize) -> Keys {
+        Keys { rows: vec![(0, 0); count], slots: Vec::new() }
+    }
+
+    fn close(&mut self, until: i64, made: &mut Made) {
+        for key in &self.slots {
+            let (hash, last) = &mut self.rows[*key as usize];
+            if *last != 0 && *last <= until {
+                *hash = close(*hash, *last);
+                *last = 0;
+                made.rows.push((*key, *hash));
             }
-            Some((key, None)) => hashes[key as usize] = 0,
-            None => {}
         }
     }
-    out
+
+    fn take(&mut self, key: u8, value: u64, time: i64) -> u64 {
+        if !self.slots.contains(&key) {
+            self.slots.push(key);
+        }
+        let (hash, last) = &mut self.rows[key as usize];
+        *hash = mix(*hash, value & !FOREIGN);
+        *last = time.max(*last);
+        *hash
+    }
+}
+
+/// What the records from `from` to `to` make on top of `keys`, with these decisions between them.
+fn straight(input: &Input, fates: &[Fate], (from, to): (i64, i64), decisions: &Decisions, keys: &mut Keys) -> Made {
+    let mut made = Made::default();
+    let mut advances = decisions.advances.iter().peekable();
+    for offset in from..to {
+        let Some((key, value)) = input.readable(offset, fates) else { continue };
+        while let Some(advance) = advances.next_if(|advance| advance.offset <= offset) {
+            keys.close(advance.until, &mut made);
+        }
+        match value {
+            Some(_) if decisions.unknown.contains(&offset) => made.letters.push(offset as u64),
+            Some(value) => {
+                let hash = keys.take(key, value, input.entries[offset as usize].timestamp);
+                made.rows.push((key, hash));
+            }
+            None => keys.rows[key as usize] = (0, 0),
+        }
+    }
+    advances.for_each(|advance| keys.close(advance.until, &mut made));
+    made
 }
 
 impl Oracle {
@@ -52,95 +114,149 @@ impl Oracle {
         inputs: &[Input],
         fates: &[Fate],
         sent: &[Payload],
-        offsets: &[(u32, i64)],
+        offsets: &[(Partition, Committed)],
     ) -> Result<(), String> {
         if let Some(payload) = sent.iter().find(|payload| offsets.iter().all(|(p, _)| *p != payload.partition)) {
             return Err(format!("an output of partition {} is committed without its offset", payload.partition));
         }
-        for (partition, offset) in offsets {
-            let input = &inputs[*partition as usize];
-            if *offset > input.stable(fates) {
-                return Err(format!("partition {partition}: offset {offset} is committed beyond what can be read"));
-            }
-            let fresh = Covered { base: *offset, until: *offset, hashes: vec![0; self.keys], marks: Vec::new() };
-            let is_new = self.covered[*partition as usize].is_none();
-            if is_new && *offset != input.start {
-                return Err(format!("partition {partition}: begun at {offset} instead of {}", input.start));
-            }
-            let covered = self.covered[*partition as usize].get_or_insert(fresh);
-            if *offset < covered.until {
-                return Err(format!("partition {partition}: {offset} is committed after {}", covered.until));
-            }
-            let expected = straight(input, fates, covered.until, *offset, &mut covered.hashes);
-            let of_this = sent.iter().filter(|payload| payload.partition == *partition);
-            let found: Vec<(u8, u64)> = of_this.map(|payload| (payload.key, payload.hash)).collect();
-            if found != expected {
-                let first = found.iter().zip(&expected).position(|(a, b)| a != b);
-                return Err(format!(
-                    "partition {partition}, offsets {} to {offset}: {} outputs instead of {}, the first other one is number {:?}",
-                    covered.until,
-                    found.len(),
-                    expected.len(),
-                    first.unwrap_or(found.len().min(expected.len()))
-                ));
-            }
-            covered.until = *offset;
-            covered.marks.push(*offset);
+        for (partition, committed) in offsets {
+            let of_this: Vec<Payload> = sent.iter().filter(|payload| payload.partition == *partition).copied().collect();
+            self.commit(&inputs[*partition as usize], fates, *partition, committed, &of_this)
+                .map_err(|wrong| format!("partition {partition}: {wrong}"))?;
         }
         Ok(())
     }
 
-    /// A checkpoint must be the state as of an offset that was committed.
+    fn commit(
+        &mut self,
+        input: &Input,
+        fates: &[Fate],
+        partition: Partition,
+        committed: &Committed,
+        sent: &[Payload],
+    ) -> Result<(), String> {
+        let offset = committed.offset;
+        let commit = Commit::parse(offset, &committed.metadata).ok_or("metadata that can't be read is committed")?;
+        if offset > input.stable(fates) {
+            return Err(format!("offset {offset} is committed beyond what can be read"));
+        }
+        let covered = &mut self.covered[partition as usize];
+        if covered.is_none() && offset != input.start {
+            return Err(format!("begun at {offset} instead of {}", input.start));
+        }
+        let covered = covered.get_or_insert_with(|| Covered {
+            base: offset,
+            until: offset,
+            keys: Keys::new(self.keys),
+            decisions: Decisions::default(),
+            marks: Vec::new(),
+        });
+        if offset < covered.until {
+            return Err(format!("{offset} is committed after {}", covered.until));
+        }
+        let decisions = fresh(input, fates, &commit, covered.until)?;
+        let expected = straight(input, fates, (covered.until, offset), &decisions, &mut covered.keys);
+        let found = made(sent);
+        if found != expected {
+            return Err(format!(
+                "offsets {} to {offset}: {} outputs instead of {} (the first other one is number {}), {} dead letters instead of {}",
+                covered.until,
+                found.rows.len(),
+                expected.rows.len(),
+                found.rows.iter().zip(&expected.rows).take_while(|(a, b)| a == b).count(),
+                found.letters.len(),
+                expected.letters.len()
+            ));
+        }
+        covered.until = offset;
+        covered.marks.push((commit.mark.sequence, offset));
+        covered.decisions.advances.extend(decisions.advances);
+        covered.decisions.unknown.extend(decisions.unknown);
+        Ok(())
+    }
+
+    /// A checkpoint must be the state as of a commit.
     pub fn checkpoint(
         &self,
         inputs: &[Input],
         fates: &[Fate],
-        partition: u32,
+        partition: Partition,
         checkpoint: &Checkpoint,
     ) -> Result<(), String> {
         let wrong = |what: String| Err(format!("partition {partition}: a checkpoint {what}"));
         let (Some(mark), Some(covered)) = (checkpoint.mark, &self.covered[partition as usize]) else {
             return wrong("of nothing that is committed".into());
         };
-        if !covered.marks.contains(&mark.offset) {
-            return wrong(format!("of offset {}, which is not committed", mark.offset));
+        if !covered.marks.contains(&(mark.sequence, mark.offset)) {
+            return wrong(format!("of commit {} at {}, which there is not", mark.sequence, mark.offset));
         }
-        let mut hashes = vec![0; self.keys];
-        straight(&inputs[partition as usize], fates, covered.base, mark.offset, &mut hashes);
-        for (number, hash) in hashes.into_iter().enumerate() {
+        let mut decisions = covered.decisions.clone();
+        decisions.advances.retain(|advance| advance.sequence <= mark.sequence);
+        let mut keys = Keys::new(self.keys);
+        straight(&inputs[partition as usize], fates, (covered.base, mark.offset), &decisions, &mut keys);
+        for (number, (hash, last)) in keys.rows.into_iter().enumerate() {
             let slot = checkpoint.keys.find(&key(partition, number as u8));
-            let found = slot.map_or(0, |slot| checkpoint.row(slot)[STATE]);
-            if found != hash {
-                return wrong(format!("of offset {}: key {number} has another state", mark.offset));
+            let found = slot.map_or((0, 0), |slot| {
+                let row = checkpoint.row(slot);
+                (row[STATE], row[STATE + 1] as i64)
+            });
+            if found != (hash, last) {
+                return wrong(format!("of commit {}: key {number} has another state", mark.sequence));
             }
         }
         Ok(())
     }
 
     /// Up to where a partition is committed.
-    pub fn until(&self, partition: u32) -> Option<i64> {
+    pub fn until(&self, partition: Partition) -> Option<i64> {
         self.covered[partition as usize].as_ref().map(|covered| covered.until)
+    }
+
+    /// The last commit of a partition: its number and offset.
+    pub fn mark(&self, partition: Partition) -> Option<(u64, i64)> {
+        self.covered[partition as usize].as_ref().and_then(|covered| covered.marks.last().copied())
     }
 
     /// The output as a reader of committed messages sees it, in the order of its log.
     pub fn output(&self, inputs: &[Input], fates: &[Fate], log: &[Sent]) -> Result<(), String> {
         for (partition, (input, covered)) in inputs.iter().zip(&self.covered).enumerate() {
             let Some(covered) = covered else { continue };
-            let expected = straight(input, fates, covered.base, covered.until, &mut vec![0; self.keys]);
-            for number in 0..self.keys as u8 {
-                let of_key = |(key, _): &&(u8, u64)| *key == number;
-                let expected: Vec<u64> = expected.iter().filter(of_key).map(|(_, hash)| *hash).collect();
-                let found: Vec<u64> = log
-                    .iter()
-                    .filter(|sent| fates[sent.txn] == Fate::Committed)
-                    .filter(|sent| sent.payload.partition == partition as u32 && sent.payload.key == number)
-                    .map(|sent| sent.payload.hash)
-                    .collect();
-                if found != expected {
-                    return Err(format!("partition {partition}, key {number}: the output's log has them in another order"));
-                }
+            let range = (covered.base, covered.until);
+            let expected = straight(input, fates, range, &covered.decisions, &mut Keys::new(self.keys));
+            let committed = log.iter().filter(|sent| fates[sent.txn] == Fate::Committed).map(|sent| sent.payload);
+            let found = made(&committed.filter(|sent| sent.partition == partition as u32).collect::<Vec<_>>());
+            let of_key = |made: &Made, number: u8| -> Vec<u64> {
+                made.rows.iter().filter(|(key, _)| *key == number).map(|(_, hash)| *hash).collect()
+            };
+            let other = (0..self.keys as u8).find(|number| of_key(&found, *number) != of_key(&expected, *number));
+            if let Some(number) = other {
+                return Err(format!("partition {partition}, key {number}: the output's log has them in another order"));
+            }
+            if found.letters != expected.letters {
+                return Err(format!("partition {partition}: the log of the dead letters has them in another order"));
             }
         }
         Ok(())
+    }
+}
+
+/// What a commit decided that the ones before it didn't.
+fn fresh(input: &Input, fates: &[Fate], commit: &Commit, from: i64) -> Result<Decisions, String> {
+    let advances: Vec<Advance> =
+        commit.advances.iter().filter(|advance| advance.sequence == commit.mark.sequence).copied().collect();
+    let unknown: BTreeSet<i64> = commit.unknown.iter().cloned().flatten().filter(|offset| *offset >= from).collect();
+    // A range reaches over offsets without a message.
+    let value = |offset: &i64| input.readable(*offset, fates).and_then(|(_, value)| value);
+    if let Some(offset) = unknown.iter().find(|offset| value(offset).is_some_and(|value| value & FOREIGN == 0)) {
+        return Err(format!("the schema of offset {offset} is held for unknown"));
+    }
+    Ok(Decisions { advances, unknown })
+}
+
+fn made(sent: &[Payload]) -> Made {
+    let (letters, rows): (Vec<&Payload>, Vec<&Payload>) = sent.iter().partition(|payload| payload.key == LETTER);
+    Made {
+        rows: rows.into_iter().map(|payload| (payload.key, payload.hash)).collect(),
+        letters: letters.into_iter().map(|payload| payload.hash).collect(),
     }
 }

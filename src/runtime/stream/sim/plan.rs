@@ -1,9 +1,11 @@
 //! What a schedule consists of: how large everything is, and how often what goes wrong. Each seed turns on only some kinds of
 //! trouble: together they would mostly hide behind each other.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::meddling::Meddling;
 use crate::config::Start;
 use crate::runtime::stream::{Faults, Settings};
 
@@ -59,6 +61,12 @@ pub struct Plan {
     pub cuts: Vec<(i64, usize, i64)>,
     /// Share of the input that is written in transactions, and of these how many are aborted.
     pub transactional: (f64, f64),
+    /// Share of the values whose schema the registry knows only after `registry_knows` milliseconds.
+    pub foreign: f64,
+    pub registry_knows: i64,
+    pub registry_down: Range<i64>,
+    /// What somebody changes by hand, and when.
+    pub meddling: Option<(i64, Meddling)>,
     pub settings: Settings,
 }
 
@@ -92,6 +100,7 @@ impl Plan {
         if dice.chance(0.3) {
             cuts.push((dice.between(0, span), dice.below(3), dice.pick(&[500, 4_000, 9_000, 15_000])));
         }
+        let down = dice.between(0, span);
         Plan {
             partitions: dice.between(1, 4) as u32,
             keys: dice.between(1, 4) as u8,
@@ -103,6 +112,10 @@ impl Plan {
             restarts,
             cuts,
             transactional: (dice.pick(&[0.0, 0.3, 0.9]), dice.pick(&[0.2, 0.7])),
+            foreign: dice.pick(&[0.0, 0.0, 0.1, 0.5]),
+            registry_knows: dice.between(0, span),
+            registry_down: down..down + dice.pick(&[0, 600, 7_000]),
+            meddling: None,
             settings: settings(dice, faults),
         }
     }
@@ -115,6 +128,7 @@ impl Plan {
             troubles: 0,
             restarts: Vec::new(),
             cuts: Vec::new(),
+            registry_down: 0..0,
             ..Plan::of(dice, Faults::default())
         }
     }
@@ -129,7 +143,7 @@ fn settings(dice: &mut Dice, faults: Faults) -> Settings {
         checkpoint_every: millis(dice.pick(&[300, 2_000, 10_000, 60_000])),
         or_records: dice.pick(&[3, 10, 1_000]),
         start: Start::Earliest,
-        idle: None,
+        idle: dice.pick(&[None, None, Some(200), Some(1_500)]).map(millis),
         grace: Duration::from_secs(30),
         faults,
     }

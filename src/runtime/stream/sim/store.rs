@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::scheduler::Op;
 use super::world::{Phase, Wait, World};
-use crate::runtime::stream::{Checkpoints, Found, Partition};
+use crate::runtime::stream::{Checkpoints, Durable, Found, Partition};
 use crate::state::{Checkpoint, Mark};
 use crate::{Error, Result};
 
@@ -15,6 +15,8 @@ use crate::{Error, Result};
 pub struct Writing {
     pub at: i64,
     partition: Partition,
+    /// The partition isn't its process' any more.
+    released: bool,
     checkpoint: Checkpoint,
 }
 
@@ -68,7 +70,8 @@ impl World {
         if self.shelf.marks(writing.partition).all(|there| there != mark) {
             self.shelf.0[writing.partition as usize].push(writing.checkpoint);
         }
-        self.processes[process].written.push((writing.partition, mark));
+        let took = Duration::ZERO;
+        self.processes[process].written.push(Durable { partition: writing.partition, mark, bytes: 0, took });
     }
 
     /// What a process was writing when it died is durable all the same, or lost.
@@ -86,7 +89,7 @@ pub struct Store(pub Client);
 
 impl Checkpoints for Store {
     fn find(&mut self, partition: Partition, committed: Mark) -> Result<Found> {
-        let mut world = self.0.enter(Op::Find)?;
+        let mut world = self.0.enter(Op::Find);
         self.0.may_fail(&mut world)?;
         let found = Found { usable: world.shelf.usable(partition, committed), newest: world.shelf.newest(partition) };
         self.0.exit(world, Op::Find, || format!("find {partition} until {}: {found:?}", committed.offset));
@@ -94,7 +97,7 @@ impl Checkpoints for Store {
     }
 
     fn load(&mut self, partition: Partition, mark: Mark) -> Result<Checkpoint> {
-        let mut world = self.0.enter(Op::Load)?;
+        let mut world = self.0.enter(Op::Load);
         self.0.may_fail(&mut world)?;
         let it = world.shelf.0[partition as usize].iter().find(|checkpoint| checkpoint.mark == Some(mark)).cloned();
         self.0.exit(world, Op::Load, || format!("load {partition} at {}", mark.offset));
@@ -102,24 +105,24 @@ impl Checkpoints for Store {
     }
 
     fn write(&mut self, partition: Partition, checkpoint: Checkpoint) -> Result<()> {
-        let mut world = self.0.enter(Op::Write)?;
+        let mut world = self.0.enter(Op::Write);
         self.0.may_fail(&mut world)?;
         if let Err(wrong) = world.oracle.checkpoint(&world.inputs, &world.fates, partition, &checkpoint) {
             world.fail(wrong);
         }
-        if world.processes[self.0.me].writing.iter().any(|writing| writing.partition == partition) {
+        if world.processes[self.0.me].writing.iter().any(|writing| writing.partition == partition && !writing.released) {
             world.fail(format!("partition {partition}: two checkpoints are written at once"));
         }
         let slow: &[i64] = if world.phase == Phase::Trouble { &[0, 5, 50, 700, 4_000] } else { &[0, 50] };
         let at = world.now + world.dice.pick(slow);
         let offset = checkpoint.mark.unwrap_or_default().offset;
-        world.processes[self.0.me].writing.push(Writing { at, partition, checkpoint });
+        world.processes[self.0.me].writing.push(Writing { at, partition, released: false, checkpoint });
         self.0.exit(world, Op::Write, || format!("write {partition} at {offset}"));
         Ok(())
     }
 
-    fn written(&mut self, timeout: Duration) -> Result<Vec<(Partition, Mark)>> {
-        let mut world = self.0.enter(Op::Written)?;
+    fn written(&mut self, timeout: Duration) -> Result<Vec<Durable>> {
+        let mut world = self.0.enter(Op::Written);
         let until = world.now + timeout.as_millis() as i64;
         let me = self.0.me;
         while world.processes[me].written.is_empty() && !world.processes[me].writing.is_empty() && world.now < until {
@@ -128,5 +131,9 @@ impl Checkpoints for Store {
         Ok(std::mem::take(&mut world.processes[me].written))
     }
 
-    fn release(&mut self, _: Partition) {}
+    fn release(&mut self, partition: Partition) {
+        let mut world = self.0.sim.world();
+        let writing = world.processes[self.0.me].writing.iter_mut();
+        writing.filter(|writing| writing.partition == partition).for_each(|writing| writing.released = true);
+    }
 }

@@ -48,6 +48,10 @@ pub struct Offsets {
 }
 
 impl Offsets {
+    pub fn new(partitions: usize) -> Offsets {
+        Offsets { stable: vec![None; partitions], ..Offsets::default() }
+    }
+
     pub fn is_pending(&self, partition: Partition) -> bool {
         self.pending.iter().any(|pending| pending.partition == partition)
     }
@@ -83,6 +87,7 @@ impl World {
         if let State::Open { txn, .. } = id.state {
             let at = self.now + self.dice.pick(&[0, 1, 5, 40, 400]);
             self.ids[slot].state = State::Deciding { txn, commit, at };
+            self.judge(txn, commit);
         }
         Ok(())
     }
@@ -152,32 +157,35 @@ impl World {
         self.ids.iter().filter_map(due).min()
     }
 
-    fn decide(&mut self, txn: TxnId, commit: bool) {
-        self.fates[txn] = if commit { Fate::Committed } else { Fate::Aborted };
-        let (decided, pending) =
-            std::mem::take(&mut self.offsets.pending).into_iter().partition(|pending| pending.txn == txn);
-        self.offsets.pending = pending;
-        let decided: Vec<Pending> = decided;
-        let shown = || {
-            let offsets: Vec<(u32, i64)> = decided.iter().map(|p| (p.partition, p.committed.offset)).collect();
-            format!("transaction {txn} is {}: {offsets:?}", if commit { "committed" } else { "aborted" })
-        };
-        self.note(None, shown);
+    /// From here on it can't go otherwise, though nobody sees it yet.
+    fn judge(&mut self, txn: TxnId, commit: bool) {
+        let pending = self.offsets.pending.iter().filter(|pending| pending.txn == txn);
+        let offsets: Vec<(u32, Committed)> = pending.map(|p| (p.partition, p.committed.clone())).collect();
+        let shown = || offsets.iter().map(|(partition, committed)| (*partition, committed.offset)).collect::<Vec<_>>();
+        self.note(None, || {
+            format!("transaction {txn} is {}: {:?}", if commit { "committed" } else { "aborted" }, shown())
+        });
         if !commit {
             return;
-        }
-        let mut offsets: Vec<(u32, i64)> = Vec::new();
-        for pending in decided {
-            offsets.push((pending.partition, pending.committed.offset));
-            let stable = &mut self.offsets.stable[pending.partition as usize];
-            if stable.as_ref().is_none_or(|(order, _)| *order < pending.order) {
-                *stable = Some((pending.order, pending.committed));
-            }
         }
         let of_this = self.output.iter().filter(|sent| sent.txn == txn);
         let sent: Vec<Payload> = of_this.map(|sent| sent.payload).collect();
         if let Err(wrong) = self.oracle.committed(&self.inputs, &self.fates, &sent, &offsets) {
             self.fail(wrong);
+        }
+    }
+
+    /// Everybody sees it.
+    fn decide(&mut self, txn: TxnId, commit: bool) {
+        self.fates[txn] = if commit { Fate::Committed } else { Fate::Aborted };
+        let all = std::mem::take(&mut self.offsets.pending);
+        let (decided, pending): (Vec<Pending>, Vec<Pending>) = all.into_iter().partition(|pending| pending.txn == txn);
+        self.offsets.pending = pending;
+        for pending in decided.into_iter().filter(|_| commit) {
+            let stable = &mut self.offsets.stable[pending.partition as usize];
+            if stable.as_ref().is_none_or(|(order, _)| *order < pending.order) {
+                *stable = Some((pending.order, pending.committed));
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The state of a
-//! key is a running hash over its values, and the output is that hash.
+//! key is a running hash over its values, and the output is that hash. A key that no record came of is closed by the clock, which
+//! is one more value and one more output.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -8,12 +9,13 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::Result;
+use super::client::Client;
 use crate::config::{self, OnError, OnLate, OnTombstone, Problems};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
 use crate::runtime::engine::Chain;
-use crate::runtime::stream::Processing;
+use crate::runtime::stream::{Header, Processing};
 use crate::sink;
 use crate::source::{Origin, Records};
 use crate::stage::Stage;
@@ -21,8 +23,12 @@ use crate::state::{Rows, murmur2};
 
 /// First word of the stage's part in a row of state: behind the engine's own header.
 pub const STATE: usize = 2;
+/// Marks a value whose schema the registry may not know yet.
+pub const FOREIGN: u64 = 1 << 63;
+/// In the place of a key: the message is a dead letter.
+pub const LETTER: u8 = u8::MAX;
 
-/// An output: of which key, and the hash.
+/// An output: of which key, and the hash. A dead letter: of which offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payload {
     pub partition: u32,
@@ -39,6 +45,16 @@ impl Payload {
             key,
             hash: u64::from_le_bytes(hash.try_into().ok()?),
         })
+    }
+
+    /// From the headers of a dead letter.
+    pub fn letter(headers: &[Header]) -> Option<Payload> {
+        let number = |name: &str| {
+            let (_, value) = headers.iter().find(|(header, _)| header == name)?;
+            std::str::from_utf8(value.as_ref()?).ok()?.parse::<u64>().ok()
+        };
+        let partition = u32::try_from(number("kolk.partition")?).ok()?;
+        Some(Payload { partition, key: LETTER, hash: number("kolk.offset")? })
     }
 }
 
@@ -59,6 +75,12 @@ pub fn mix(before: u64, value: u64) -> u64 {
     (before ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31)
 }
 
+/// What closing a key at a time is to its hash.
+pub fn close(before: u64, last: i64) -> u64 {
+    mix(before, !last as u64)
+}
+
+/// Per key: the hash, and the time of the newest record since it was closed, or 0.
 struct Running;
 
 impl Stage for Running {
@@ -67,41 +89,116 @@ impl Stage for Running {
     }
 
     fn initial_row(&self) -> Vec<u64> {
-        vec![0]
+        vec![0, 0]
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
         let mut out = Vec::with_capacity(batch.rows());
         for (row, slot) in batch.slots.iter().enumerate() {
-            let word = &mut state.get_mut(*slot)[0];
-            *word = mix(*word, batch.columns[0].numbers()[row] as u64);
-            out.push(*word as i64);
+            let words = state.get_mut(*slot);
+            words[0] = mix(words[0], batch.columns[0].numbers()[row] as u64);
+            words[1] = words[1].max(batch.times[row] as u64);
+            out.push(words[0] as i64);
         }
         batch.columns.push(Column::from(Values::Integer(out)));
         Ok(())
     }
+
+    fn advance(
+        &mut self,
+        until: Option<i64>,
+        state: &mut Rows<'_>,
+        keys: u32,
+        position: u64,
+    ) -> Result<Option<Batch>> {
+        let Some(until) = until else { return Ok(None) };
+        let mut closed = Batch::default();
+        let mut out = Vec::new();
+        for slot in 0..keys {
+            let words = state.get_mut(slot);
+            let last = words[1] as i64;
+            if last == 0 || last > until {
+                continue;
+            }
+            words[0] = close(words[0], last);
+            words[1] = 0;
+            closed.slots.push(slot);
+            closed.times.push(last);
+            closed.positions.push(position);
+            out.push(words[0] as i64);
+        }
+        closed.columns.push(Column::from(Values::Number(vec![f64::NAN; out.len()])));
+        closed.columns.push(Column::from(Values::Integer(out)));
+        Ok((!closed.is_empty()).then_some(closed))
+    }
 }
 
-/// A message's key is the record's, its payload is 8 bytes.
-struct Plain;
+/// A message's key is the record's, its payload is 8 bytes. Of foreign values it asks the simulated registry.
+struct Asking {
+    client: Client,
+}
 
-impl Decoder for Plain {
+impl Asking {
+    /// Whether the messages' schemas are known, decided anew or as before; what is unknown.
+    fn unknown(
+        &self,
+        messages: &Messages,
+        range: Range<usize>,
+        decided: &mut Decided,
+    ) -> std::result::Result<Vec<usize>, DecodeError> {
+        let mut unknown = Vec::new();
+        for index in range {
+            if value_of(messages, index) & FOREIGN == 0 {
+                continue;
+            }
+            let offset = messages.offsets[index];
+            if decided.replay && decided.is_unknown(offset) {
+                unknown.push(index);
+                continue;
+            }
+            match self.client.sim.world().registry() {
+                None => return Err(DecodeError::Unavailable("the registry is down".into())),
+                Some(true) => {}
+                Some(false) if decided.replay => {
+                    return Err(DecodeError::Unavailable("the registry has forgotten a schema".into()));
+                }
+                Some(false) => unknown.push(index),
+            }
+        }
+        if !decided.replay {
+            for index in &unknown {
+                let before = index.checked_sub(1).map(|before| messages.offsets[before]);
+                decided.note(messages.offsets[*index], before);
+            }
+        }
+        Ok(unknown)
+    }
+}
+
+fn value_of(messages: &Messages, index: usize) -> u64 {
+    u64::from_le_bytes(messages.payload(index).unwrap_or_default().try_into().unwrap_or_default())
+}
+
+impl Decoder for Asking {
     fn decode(
         &mut self,
         messages: &Messages,
         range: Range<usize>,
-        _: &mut Decided,
+        decided: &mut Decided,
     ) -> std::result::Result<Decoded, DecodeError> {
+        let unknown = self.unknown(messages, range.clone(), decided)?;
         let mut records = Records { values: vec![Vec::new()], ..Records::default() };
-        for index in range {
+        for (row, index) in range.enumerate() {
             let key = messages.key(index).unwrap_or_default();
             records.hashes.push(murmur2(key));
             records.key_text.extend_from_slice(key);
             records.key_ends.push(records.key_text.len());
             records.times.push(messages.timestamps[index]);
-            let payload = messages.payload(index).unwrap_or_default().try_into().unwrap_or_default();
-            records.values[0].push(u64::from_le_bytes(payload) as f64);
+            records.values[0].push((value_of(messages, index) & !FOREIGN) as f64);
             records.origins.push(Origin { file: 0, row: messages.offsets[index] as u64 });
+            if unknown.contains(&index) {
+                records.bad.push((row, "unknown_schema"));
+            }
         }
         Ok(Decoded { records, details: Vec::new() })
     }
@@ -110,6 +207,9 @@ impl Decoder for Plain {
         messages.key(index).map(<[u8]>::to_vec)
     }
 }
+
+/// Key and hash, as bytes.
+struct Plain;
 
 impl Encoder for Plain {
     fn encode(&mut self, rows: &RecordBatch, to: &mut Payloads) -> Result<()> {
@@ -132,7 +232,7 @@ fn metrics() -> Arc<Metrics> {
 }
 
 /// All of it, for one worker.
-pub fn processing() -> Processing {
+pub fn processing(client: Client) -> Processing {
     let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
     let mut layout = Layout {
         key_name: "key".into(),
@@ -152,10 +252,12 @@ pub fn processing() -> Processing {
         topic: "in".into(),
         chain: Chain::new(vec![Box::new(Running)], OnLate::Process, metrics()),
         layout: source,
-        decoder: Box::new(Plain),
+        decoder: Box::new(Asking { client }),
         sink,
         encoder: Box::new(Plain),
         payloads: Payloads::default(),
+        history: None,
+        batch: 64,
         emit_from: None,
         headers: false,
         tombstone: OnTombstone::Reset,

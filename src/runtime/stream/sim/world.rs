@@ -2,23 +2,25 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::client::{Fetch, Producer};
+use super::client::Fetch;
 use super::dice::Dice;
 use super::group::{Group, Membership};
 use super::log::{Entry, Fate, Input, Kind, Sent, TxnId};
 use super::oracle::Oracle;
+use super::meddling::Meddling;
 use super::plan::Plan;
+use super::producer::Producer;
 use super::store::{Shelf, Writing};
 use super::transactions::{Id, Offsets, State};
-use crate::runtime::stream::Partition;
-use crate::state::Mark;
+use super::work::FOREIGN;
+use crate::runtime::stream::{Durable, Partition};
 
 /// Processes of a schedule at most: one that needs more is not killed any more.
 pub const PROCESSES: usize = 48;
 /// Slots for processes; each has its transactional id.
 const SLOTS: usize = 3;
 /// Events of the trace that is shown.
-const TRACE: usize = 60;
+const TRACE: usize = 200;
 /// After that many milliseconds without trouble everything must be done.
 const PATIENCE: i64 = 400_000;
 
@@ -48,6 +50,8 @@ pub enum Act {
     Cut(usize, i64),
     Kill(usize),
     LateEnd { slot: usize, epoch: u32, commit: bool },
+    /// Somebody changes what he must not.
+    Meddle(Meddling),
     Calm,
 }
 
@@ -89,13 +93,14 @@ pub struct Process {
     pub fetch: Vec<Option<Fetch>>,
     pub producer: Producer,
     pub writing: Vec<Writing>,
-    pub written: Vec<(Partition, Mark)>,
+    pub written: Vec<Durable>,
 }
 
 /// Everything.
 pub struct World {
     pub dice: Dice,
     pub now: i64,
+    began: i64,
     pub plan: Plan,
     pub phase: Phase,
     pub running: usize,
@@ -113,6 +118,8 @@ pub struct World {
     /// How a process ended that wasn't killed, where a test expects it.
     pub refusals: Vec<String>,
     pub expects_refusal: bool,
+    /// The group gave and took, or somebody died, while the workers were leaving.
+    pub disturbed: bool,
     pub failure: Option<String>,
     pub trace: Option<VecDeque<String>>,
     pub steps: u64,
@@ -131,13 +138,14 @@ impl World {
         let mut world = World {
             dice,
             now: 1_700_000_000_000 + skew,
+            began: 1_700_000_000_000 + skew,
             phase: Phase::Trouble,
             running: 0,
             fates: Vec::new(),
             inputs: (0..partitions).map(|_| Input::default()).collect(),
             output: Vec::new(),
             ids: vec![Id { epoch: 0, state: State::Empty }; SLOTS],
-            offsets: Offsets { stable: vec![None; partitions], ..Offsets::default() },
+            offsets: Offsets::new(partitions),
             group: Group::default(),
             processes: Vec::new(),
             shelf: Shelf::new(partitions),
@@ -146,6 +154,7 @@ impl World {
             troubles,
             refusals: Vec::new(),
             expects_refusal: false,
+            disturbed: false,
             failure: None,
             trace: traced.then(VecDeque::new),
             steps: 0,
@@ -182,7 +191,17 @@ impl World {
         for (after, slot, duration) in plan.cuts {
             self.later(after, Act::Cut(slot, duration));
         }
+        if let Some((after, meddling)) = plan.meddling {
+            self.later(after, Act::Meddle(meddling));
+        }
         self.later(plan.span, Act::Calm);
+    }
+
+    /// Whether the registry knows the schema of foreign values; `None`: it is down.
+    pub fn registry(&self) -> Option<bool> {
+        let since = self.now - self.began;
+        let down = self.plan.registry_down.contains(&since) && self.phase == Phase::Trouble;
+        (!down).then_some(since >= self.plan.registry_knows)
     }
 
     pub fn later(&mut self, after: i64, act: Act) {
@@ -241,7 +260,8 @@ impl World {
                 self.fail(format!("after {} s without trouble not everything is done", PATIENCE / 1000));
             }
         }
-        if self.phase == Phase::Leaving && self.processes.iter().all(|process| process.ended) {
+        let is_over = || self.processes.iter().all(|it| it.ended) && self.ids.iter().all(|id| id.state == State::Empty);
+        if self.phase == Phase::Leaving && is_over() {
             let end = self.oracle.output(&self.inputs, &self.fates, &self.output);
             if let Err(wrong) = end.and_then(|()| self.checkpoints_at_end()) {
                 self.fail(wrong);
@@ -252,7 +272,7 @@ impl World {
 
     /// The next time at which something happens without a process.
     pub fn next_time(&self) -> Option<i64> {
-        let acts = self.acts.keys().next().map(|(at, _)| *at);
+        let acts = self.acts.keys().next().map(|(at, _)| (*at).max(self.now + 1));
         let processes = self.processes.iter().filter(|process| !process.ended);
         let writes = processes.flat_map(|process| process.writing.iter().map(|writing| writing.at));
         let all = [acts, self.next_transaction(), self.next_in_group()];
@@ -281,8 +301,12 @@ impl World {
                 let live = self.processes.iter_mut().filter(|process| process.slot == slot && !process.ended);
                 live.for_each(|process| process.cut_until = until);
             }
-            Act::Kill(process) => self.processes[process].killed = true,
+            Act::Kill(process) => {
+                self.processes[process].killed = true;
+                self.disturbed |= self.phase == Phase::Leaving;
+            }
             Act::LateEnd { slot, epoch, commit } => self.arrive_late(slot, epoch, commit),
+            Act::Meddle(meddling) => self.meddle(meddling),
             Act::Calm => self.calm(),
         }
     }
@@ -305,7 +329,10 @@ impl World {
         for _ in 0..count {
             let key = self.dice.below(self.plan.keys as usize) as u8;
             // A number that f64 holds, and now and then a tombstone.
-            let value = (!self.dice.chance(0.05)).then_some(self.dice.word() >> 12);
+            let mut value = (!self.dice.chance(0.05)).then_some(self.dice.word() >> 12);
+            if self.dice.chance(self.plan.foreign) {
+                value = value.map(|value| value | FOREIGN);
+            }
             self.add(partition, Kind::Record { key, value }, txn);
         }
         if let (Some(txn), Some(commit)) = (txn, outcome) {
@@ -341,7 +368,7 @@ impl World {
     }
 
     fn start(&mut self, slot: usize) {
-        if self.processes.len() == PROCESSES {
+        if self.processes.len() == PROCESSES || self.phase == Phase::Leaving {
             return;
         }
         self.processes.push(Process {
@@ -364,22 +391,27 @@ impl World {
         });
     }
 
-    /// Whether everything that can be read is committed and nothing is open.
+    /// Whether everything that can be read is committed, nothing is open, and every partition has an owner who knows it.
     pub fn is_done(&self) -> bool {
         self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
             && self.ids.iter().all(|id| id.state == State::Empty)
+            && self.processes.iter().all(|process| process.ended || !process.member.is_busy())
             && self.inputs.iter().enumerate().all(|(partition, input)| {
-                self.oracle.until(partition as u32).is_some_and(|until| {
-                    input.next(until, input.stable(&self.fates), &self.fates).is_none()
-                })
+                let stable = input.stable(&self.fates);
+                let is_told = |process: &Process| !process.ended && process.fetch[partition].is_some_and(|f| f.told == Some(stable));
+                self.oracle.until(partition as u32).is_some_and(|until| input.next(until, stable, &self.fates).is_none())
+                    && self.processes.iter().any(is_told)
             })
     }
 
     /// Who stopped in an orderly way leaves a checkpoint of what is committed, so that nothing is replayed next time.
     fn checkpoints_at_end(&self) -> Result<(), String> {
+        if self.disturbed {
+            return Ok(());
+        }
         for partition in 0..self.plan.partitions {
-            let committed = self.oracle.until(partition);
-            let newest = self.shelf.newest(partition).map(|mark| mark.offset);
+            let committed = self.oracle.mark(partition);
+            let newest = self.shelf.newest(partition).map(|mark| (mark.sequence, mark.offset));
             if committed != newest {
                 return Err(format!(
                     "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly stop is of {newest:?}"
