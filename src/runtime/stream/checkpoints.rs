@@ -43,9 +43,9 @@ pub trait Checkpoints {
     /// A store that can't be read; a checkpoint that is damaged or gone.
     fn load(&mut self, partition: Partition, mark: Mark) -> Result<Checkpoint>;
 
-    /// Begins to write a checkpoint, whose `mark` is a position that is committed, and returns at once. One of a partition at a time, but for
-    /// what is still being written of one that was released meanwhile. A
-    /// checkpoint of the same mark that is there already is equal to it: nothing is overwritten.
+    /// Begins to write a checkpoint, whose `mark` is a position that is committed, and returns at once. They become durable in
+    /// the order in which they were begun. A checkpoint of the same mark that is there already is equal to it: nothing is
+    /// overwritten.
     ///
     /// # Errors
     /// Those of an earlier write that are told now.

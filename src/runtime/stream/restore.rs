@@ -141,7 +141,11 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             return Ok(());
         }
         // Others are asked again, where the broker had no answer for them.
-        if opening.assigned && starts.len() == opening.waiting.len() { self.answer_early(opening, starts) } else { Ok(()) }
+        if opening.assigned && starts.len() == opening.waiting.len() {
+            self.answer_early(opening, starts)
+        } else {
+            Ok(())
+        }
     }
 
     /// The start could not be committed. It may be that the group has put this worker out, which it will be told only once

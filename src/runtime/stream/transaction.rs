@@ -224,6 +224,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             _ => {
                 tracing::warn!(partition, "another has committed this partition: restoring it");
                 self.lanes.remove(&partition);
+                self.checkpoints.release(partition);
                 self.openings.push(Opening::again(partition));
             }
         }

@@ -191,7 +191,9 @@ impl World {
         };
         if !fits {
             let asked = process.member.asked.clone();
-            self.fail(format!("the group asked {asked:?}, the worker answers that it has {given:?} and gives {taken:?}"));
+            self.fail(format!(
+                "the group asked {asked:?}, the worker answers that it has {given:?} and gives {taken:?}"
+            ));
             return;
         }
         for (partition, position) in given {

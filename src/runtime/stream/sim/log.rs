@@ -56,9 +56,7 @@ impl Input {
     pub fn readable(&self, offset: i64, fates: &[Fate]) -> Option<(u8, Option<u64>)> {
         let entry = &self.entries[offset as usize];
         match entry.kind {
-            Kind::Record { key, value }
-                if !entry.gone && entry.txn.is_none_or(|txn| fates[txn] == Fate::Committed) =>
-            {
+            Kind::Record { key, value } if !entry.gone && entry.txn.is_none_or(|txn| fates[txn] == Fate::Committed) => {
                 Some((key, value))
             }
             _ => None,

@@ -41,7 +41,9 @@ impl World {
             process.writing.clear();
         }
         self.expects_refusal = true;
-        self.note(None, || format!("{meddling:?} in partition {partition}, between {} and {committed}", checkpoint.offset));
+        self.note(None, || {
+            format!("{meddling:?} in partition {partition}, between {} and {committed}", checkpoint.offset)
+        });
         let index = partition as usize;
         let input = &mut self.inputs[index];
         match meddling {

@@ -120,7 +120,8 @@ impl Oracle {
             return Err(format!("an output of partition {} is committed without its offset", payload.partition));
         }
         for (partition, committed) in offsets {
-            let of_this: Vec<Payload> = sent.iter().filter(|payload| payload.partition == *partition).copied().collect();
+            let of_this: Vec<Payload> =
+                sent.iter().filter(|payload| payload.partition == *partition).copied().collect();
             self.commit(&inputs[*partition as usize], fates, *partition, committed, &of_this)
                 .map_err(|wrong| format!("partition {partition}: {wrong}"))?;
         }

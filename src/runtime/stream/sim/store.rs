@@ -15,8 +15,6 @@ use crate::{Error, Result};
 pub struct Writing {
     pub at: i64,
     partition: Partition,
-    /// The partition isn't its process' any more.
-    released: bool,
     checkpoint: Checkpoint,
 }
 
@@ -110,13 +108,11 @@ impl Checkpoints for Store {
         if let Err(wrong) = world.oracle.checkpoint(&world.inputs, &world.fates, partition, &checkpoint) {
             world.fail(wrong);
         }
-        if world.processes[self.0.me].writing.iter().any(|writing| writing.partition == partition && !writing.released) {
-            world.fail(format!("partition {partition}: two checkpoints are written at once"));
-        }
         let slow: &[i64] = if world.phase == Phase::Trouble { &[0, 5, 50, 700, 4_000] } else { &[0, 50] };
-        let at = world.now + world.dice.pick(slow);
+        let before = world.processes[self.0.me].writing.last().map_or(0, |writing| writing.at);
+        let at = before.max(world.now + world.dice.pick(slow));
         let offset = checkpoint.mark.unwrap_or_default().offset;
-        world.processes[self.0.me].writing.push(Writing { at, partition, released: false, checkpoint });
+        world.processes[self.0.me].writing.push(Writing { at, partition, checkpoint });
         self.0.exit(world, Op::Write, || format!("write {partition} at {offset}"));
         Ok(())
     }
@@ -131,9 +127,5 @@ impl Checkpoints for Store {
         Ok(std::mem::take(&mut world.processes[me].written))
     }
 
-    fn release(&mut self, partition: Partition) {
-        let mut world = self.0.sim.world();
-        let writing = world.processes[self.0.me].writing.iter_mut();
-        writing.filter(|writing| writing.partition == partition).for_each(|writing| writing.released = true);
-    }
+    fn release(&mut self, _: Partition) {}
 }

@@ -13,9 +13,16 @@ use crate::runtime::stream::{Committed, Partition};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Empty,
-    Open { txn: TxnId, since: i64 },
+    Open {
+        txn: TxnId,
+        since: i64,
+    },
     /// It is decided; readers see it from `at` on.
-    Deciding { txn: TxnId, commit: bool, at: i64 },
+    Deciding {
+        txn: TxnId,
+        commit: bool,
+        at: i64,
+    },
 }
 
 /// A transactional id.

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::Result;
 use super::client::Client;
+use crate::Result;
 use crate::config::{self, OnError, OnLate, OnTombstone, Problems};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
@@ -104,13 +104,7 @@ impl Stage for Running {
         Ok(())
     }
 
-    fn advance(
-        &mut self,
-        until: Option<i64>,
-        state: &mut Rows<'_>,
-        keys: u32,
-        position: u64,
-    ) -> Result<Option<Batch>> {
+    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
         let Some(until) = until else { return Ok(None) };
         let mut closed = Batch::default();
         let mut out = Vec::new();

@@ -6,8 +6,8 @@ use super::client::Fetch;
 use super::dice::Dice;
 use super::group::{Group, Membership};
 use super::log::{Entry, Fate, Input, Kind, Sent, TxnId};
-use super::oracle::Oracle;
 use super::meddling::Meddling;
+use super::oracle::Oracle;
 use super::plan::Plan;
 use super::producer::Producer;
 use super::store::{Shelf, Writing};
@@ -41,15 +41,27 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy)]
 pub enum Act {
     /// Records come to a partition, in a transaction of this outcome or without one.
-    Produce { partition: Partition, count: usize, outcome: Option<bool> },
-    EndInput { partition: Partition, txn: TxnId, commit: bool },
+    Produce {
+        partition: Partition,
+        count: usize,
+        outcome: Option<bool>,
+    },
+    EndInput {
+        partition: Partition,
+        txn: TxnId,
+        commit: bool,
+    },
     Scale(usize),
     Start(usize),
     Restart(i64),
     Up,
     Cut(usize, i64),
     Kill(usize),
-    LateEnd { slot: usize, epoch: u32, commit: bool },
+    LateEnd {
+        slot: usize,
+        epoch: u32,
+        commit: bool,
+    },
     /// Somebody changes what he must not.
     Meddle(Meddling),
     Calm,
@@ -216,9 +228,8 @@ impl World {
             if trace.len() == TRACE {
                 trace.pop_front();
             }
-            let who = process.map_or("      ".into(), |process| {
-                format!("{}/{process:<2}  ", self.processes[process].slot)
-            });
+            let who =
+                process.map_or("      ".into(), |process| format!("{}/{process:<2}  ", self.processes[process].slot));
             trace.push_back(format!("{now:>8} {who}{}", what()));
         }
     }
@@ -368,7 +379,9 @@ impl World {
     }
 
     fn start(&mut self, slot: usize) {
-        if self.processes.len() == PROCESSES || self.phase == Phase::Leaving {
+        // One that was frozen is replaced; two of one name that both go on for good would fence each other for ever.
+        let is_there = |it: &Process| it.slot == slot && !it.ended && !it.killed && it.frozen_until <= self.now;
+        if self.processes.len() == PROCESSES || self.phase == Phase::Leaving || self.processes.iter().any(is_there) {
             return;
         }
         self.processes.push(Process {
@@ -398,8 +411,12 @@ impl World {
             && self.processes.iter().all(|process| process.ended || !process.member.is_busy())
             && self.inputs.iter().enumerate().all(|(partition, input)| {
                 let stable = input.stable(&self.fates);
-                let is_told = |process: &Process| !process.ended && process.fetch[partition].is_some_and(|f| f.told == Some(stable));
-                self.oracle.until(partition as u32).is_some_and(|until| input.next(until, stable, &self.fates).is_none())
+                let is_told = |process: &Process| {
+                    !process.ended && process.fetch[partition].is_some_and(|f| f.told == Some(stable))
+                };
+                self.oracle
+                    .until(partition as u32)
+                    .is_some_and(|until| input.next(until, stable, &self.fates).is_none())
                     && self.processes.iter().any(is_told)
             })
     }
