@@ -5,7 +5,7 @@ use crate::metrics::{Metrics, StageMetrics};
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::source::Records;
 use crate::stage::Stage;
-use crate::state::{Arena, KeyList, Keys, Pages};
+use crate::state::{Arena, KeyList, Keys, Pages, RowSpan};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,13 +43,24 @@ impl Chain {
         &self.initial_row
     }
 
-    /// Name, first word and width of each stage's part of a row.
-    pub fn rows(&self) -> Vec<(String, usize, usize)> {
-        let mut rows = vec![("kolk".to_string(), 0, HEADER)];
-        rows.extend(
-            self.stages.iter().zip(&self.rows).map(|(s, (start, width))| (s.name().to_string(), *start, *width)),
-        );
-        rows
+    /// Each stage's part of a row.
+    pub fn rows(&self) -> Vec<RowSpan> {
+        let of = |stage: &str, (start, width): (usize, usize)| RowSpan { stage: stage.into(), start, width };
+        let stages = self.stages.iter().zip(&self.rows).map(|(stage, row)| of(stage.name(), *row));
+        std::iter::once(of("kolk", (0, HEADER))).chain(stages).collect()
+    }
+
+    /// The parts of a row that mean the same to the stages of another version of the model: first word here, first word there, width.
+    fn common(&self, other: &Chain) -> Vec<(usize, usize, usize)> {
+        let mut common = vec![(0, 0, HEADER)];
+        let there = other.stages.iter().zip(&other.rows);
+        for ((stage, (start, width)), (same, (to, as_wide))) in self.stages.iter().zip(&self.rows).zip(there) {
+            let meaning = stage.meaning();
+            if meaning.is_some() && meaning == same.meaning() && width == as_wide {
+                common.push((*start, *to, *width));
+            }
+        }
+        common
     }
 }
 
@@ -89,6 +100,18 @@ impl Partition {
     /// Keys and rows for a checkpoint, shared until they are written.
     pub fn freeze(&mut self) -> (KeyList, Pages) {
         (self.keys.list().clone(), self.arena.freeze())
+    }
+
+    /// The rows as another version of the model begins with them: what means the same to it is kept, the rest is as for new keys.
+    pub fn converted(&mut self, from: &Chain, to: &Chain) -> Arena {
+        let mut arena = Arena::new(to.initial_row.clone());
+        arena.grow_to(self.arena.len());
+        let rows = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
+        for (start, at, width) in from.common(to).into_iter().filter(|(_, _, width)| *width > 0) {
+            let (before, mut now) = (self.arena.rows(start, width), arena.rows(at, width));
+            (0..rows).for_each(|slot| now.get_mut(slot).copy_from_slice(before.get(slot)));
+        }
+        arena
     }
 
     /// Forgets everything about a key.

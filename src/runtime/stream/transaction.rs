@@ -64,7 +64,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if full != self.paused {
             self.paused = full;
             let all: Vec<Partition> =
-                self.lanes.values().filter(|lane| lane.stalled.is_none()).map(|lane| lane.id).collect();
+                self.lanes.values().filter(|lane| !lane.is_held()).map(|lane| lane.id).collect();
             self.broker.pause(&all, full)?;
         }
         Ok(())
@@ -219,7 +219,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             return;
         }
         match found {
-            Some(found) if found.mark == attempt.mark => lane.confirm(&attempt, messages),
+            Some(found) if found.mark == attempt.mark && found.era == attempt.era => lane.confirm(&attempt, messages),
             Some(found) if found.mark == lane.committed => {}
             _ => {
                 tracing::warn!(partition, "another has committed this partition: restoring it");
