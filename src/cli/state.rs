@@ -187,7 +187,9 @@ fn spans(made_by: &Fingerprint, stored: &Stored, checkpoint: &Checkpoint) -> Res
     let rows = stored.spans().unwrap_or(&made_by.rows);
     for span in rows.iter().filter(|span| span.width > 0) {
         if span.start + span.width > checkpoint.rows.width() {
-            return Err(Error::failed("the checkpoint and what it is said to be made by disagree on the width of a row"));
+            return Err(Error::failed(
+                "the checkpoint and what it is said to be made by disagree on the width of a row",
+            ));
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
         let name = if before == 0 { span.stage.clone() } else { format!("{}_{}", span.stage, before + 1) };

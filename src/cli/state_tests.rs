@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::*;
 use crate::config::*;
 use crate::runtime::stream::Checkpoints;
-use crate::state::{Checkpoint, Log, Era, Mark, Pages, RowSpan};
+use crate::state::{Checkpoint, Era, Log, Mark, Pages, RowSpan};
 
 const PARTITIONS: u32 = 4;
 

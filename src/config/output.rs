@@ -17,8 +17,10 @@ const DEAD_LETTERS: Words = Words::new("`dead_letters`", &["parquet", "kafka"]);
 const DEAD_KAFKA: Words = Words::new("`kafka`", &["topic"]);
 const DEAD_PARQUET: Words = Words::new("`parquet`", &["path"]);
 const STATE: Words = Words::new("`state`", &["path", "checkpoint_every", "or_records", "partitions"]);
-const RUNTIME: Words =
-    Words::new("`runtime`", &["workers", "batch", "linger", "delivery", "commit_every", "model_every", "grace", "instance", "http"]);
+const RUNTIME: Words = Words::new(
+    "`runtime`",
+    &["workers", "batch", "linger", "delivery", "commit_every", "model_every", "grace", "instance", "http"],
+);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]

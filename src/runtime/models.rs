@@ -120,7 +120,9 @@ impl Models for Registered {
         if identity(version.as_deref()) == model {
             return Ok(chain);
         }
-        Err(in_force(Error::refused(format!("the registry holds another model under {target} than the state was made with"))))
+        Err(in_force(Error::refused(format!(
+            "the registry holds another model under {target} than the state was made with"
+        ))))
     }
 }
 

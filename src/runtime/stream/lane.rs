@@ -146,7 +146,9 @@ impl Lane {
     /// Whether anything happened since the last commit, or is ready to happen with the next.
     pub fn is_dirty(&self) -> bool {
         self.replay.is_none()
-            && (self.now.mark != self.committed || self.advanced_since_commit() || self.swap.as_ref().is_some_and(Swap::is_ready))
+            && (self.now.mark != self.committed
+                || self.advanced_since_commit()
+                || self.swap.as_ref().is_some_and(Swap::is_ready))
     }
 
     /// Whether the state is that of the last commit, which is no longer in doubt, and nothing is being done with it.

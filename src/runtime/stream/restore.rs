@@ -245,7 +245,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// No offset is committed by kolk.
     fn first_start(&mut self, partition: Partition, committed: Option<Committed>) -> Result<Restored> {
         let everything = Mark { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
-        if self.checkpoints.find(partition, everything, &Era::default())?.newest.is_some_and(|newest| newest.sequence > 0) {
+        if self
+            .checkpoints
+            .find(partition, everything, &Era::default())?
+            .newest
+            .is_some_and(|newest| newest.sequence > 0)
+        {
             return Err(refused(
                 partition,
                 match committed {

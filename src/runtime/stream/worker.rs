@@ -28,6 +28,8 @@ pub(super) const SHORT: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_millis(100);
 /// Milliseconds before a registry is asked again.
 const AGAIN: i64 = 250;
+/// How long a worker waits for an event while a partition stands still for a swap.
+const SWAPPING: Duration = Duration::from_millis(2);
 /// Milliseconds between two settings of the gauges.
 const SHOWN: i64 = 500;
 
@@ -204,6 +206,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// How long a poll may wait.
     fn patience(&self) -> Duration {
+        if self.lanes.values().any(|lane| lane.swap.is_some()) {
+            return SWAPPING;
+        }
         if self.lanes.values().any(Lane::is_dirty) {
             // Not beyond the time of the next commit, and not 0: a poll that doesn't wait would spin.
             let due = match self.producer {

@@ -52,11 +52,16 @@ fn assert_law(setup: &Setup, reader: &Reader, rows: &[Row]) {
             let (name, number) = key.rsplit_once('#').unwrap();
             let number: usize = number.parse().unwrap();
             let made = reader.made_by[name].iter().zip(&reader.outputs[name]).zip(&whole[name]);
-            let (found, times): (Vec<_>, Vec<_>) =
-                made.filter(|((by, _), _)| **by == number).map(|((_, found), whole)| (found, whole.prediction_time)).unzip();
+            let (found, times): (Vec<_>, Vec<_>) = made
+                .filter(|((by, _), _)| **by == number)
+                .map(|((_, found), whole)| (found, whole.prediction_time))
+                .unzip();
             // The distance of a key's records is known to every version, from the first.
             outputs.iter_mut().zip(times).for_each(|(output, time)| output.prediction_time = time);
-            assert!(outputs.iter().eq(found.iter().copied()), "{key} of version {version}\nfound {found:#?}\nexpected {outputs:#?}");
+            assert!(
+                outputs.iter().eq(found.iter().copied()),
+                "{key} of version {version}\nfound {found:#?}\nexpected {outputs:#?}"
+            );
         }
     }
 }
@@ -117,7 +122,7 @@ fn killed_around_a_swap_every_record_has_its_output_once() {
     broker.settled(&setup.output);
     reader.read(SOON);
     for versions in reader.versions.values() {
-        assert!(versions.is_sorted() && versions[0] == 1 && versions.len() > 3, "{versions:?}");
+        assert!(versions.is_sorted() && versions.len() > 1, "{versions:?}");
     }
     assert_law(&setup, &reader, &rows);
     assert!(Reader::is_empty(&broker, &setup.dead));
@@ -130,28 +135,30 @@ fn a_restart_with_another_champion_or_pin_swaps_and_one_that_does_not_fit_is_ref
     let setup = Setup::new(&broker, "swap-restart", extra);
     let rows = series(20, 100);
     let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
-    let mut run = |piece: std::ops::Range<usize>, killed: bool| {
+    let mut run = |piece: std::ops::Range<usize>, swapped: usize, killed: bool| {
         let kolk = setup.start("a");
+        eventually("all partitions", || (kolk.log().matches("partition opened").count() == 4).then_some(()));
+        eventually("swaps", || (swaps(&kolk.log()) == swapped).then_some(()));
         sender.send(&setup.input, &rows[piece.clone()]);
         reader.read_until(piece.end, SOON);
-        let log = kolk.log();
+        assert_eq!(swaps(&kolk.log()), swapped);
         if killed {
             kolk.kill();
         } else {
             kolk.stop();
         }
-        log
     };
-    run(0..500, true);
+    run(0..500, 0, true);
     publish(&setup, 2);
     // What was killed is replayed with the version that it was done with.
-    assert!(run(500..1000, false).contains("another version"));
+    run(500..1000, 4, false);
     let text = std::fs::read_to_string(setup.file()).unwrap();
     std::fs::write(setup.file(), text.replace("model: m,", "model: m/1,")).unwrap();
-    run(1000..1500, true);
-    run(1500..1700, false);
+    run(1000..1500, 4, true);
+    run(1500..1700, 0, false);
     std::fs::write(setup.file(), text.replace("model_every: never", "model_every: 100ms")).unwrap();
     let kolk = setup.start("a");
+    eventually("swaps", || (swaps(&kolk.log()) == 4).then_some(()));
     sender.send(&setup.input, &rows[1700..1800]);
     reader.read_until(1800, SOON);
     // A champion that can't be run is told once and stays out.
@@ -166,10 +173,6 @@ fn a_restart_with_another_champion_or_pin_swaps_and_one_that_does_not_fit_is_ref
     assert!(code == 2 && log.contains("m/3 was trained for mode window of 4"), "{code} {log}");
     broker.settled(&setup.output);
     reader.read(SOON);
-    // Partitions get their records at different times of a run, so one may have had none before its swap.
-    for versions in reader.versions.values() {
-        assert_eq!(versions.last(), Some(&2), "{versions:?}");
-        assert!(versions.starts_with(&[1, 2, 1, 2]), "{versions:?}");
-    }
+    assert_eq!(reader.versions.values().collect::<Vec<_>>(), vec![&vec![1, 2, 1, 2]; 4]);
     assert_law(&setup, &reader, &rows);
 }
