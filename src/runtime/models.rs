@@ -133,3 +133,116 @@ pub(super) fn identity(version: Option<&Version>) -> String {
     let hash = version.manifest.files.get(registry::MODEL).map_or("", String::as_str);
     format!("{}#{}", label(version), hash.get(..HASH).unwrap_or(hash))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use arrow::datatypes::{DataType, TimeUnit};
+
+    use super::*;
+    use crate::config;
+    use crate::model::testing::{manifest, plain, published, tensors};
+    use crate::model::{CellKind, export};
+    use crate::record::{Clock, KeyType, Kind, Role};
+
+    /// A pipeline with `model:` that was started when version 1 was the only one.
+    fn registered(folder: &Path, model: &str) -> Registered {
+        let text = format!(
+            "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, key: key }} }}\n\
+             record: {{ key: key, time: {{ column: ts, unit: ms }}, values: [temp, pressure] }}\n\
+             stages:\n  - infer: {{ model: {model} }}\nsink: {{ kafka: {{ topic: o }} }}\n"
+        );
+        let pipeline = config::parse(&text, &folder.join("p.yaml")).unwrap();
+        let mut source = Layout {
+            key_name: "key".into(),
+            key_type: KeyType::Utf8,
+            time_name: "ts".into(),
+            clock: Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).unwrap(),
+            interval: None,
+            columns: Vec::new(),
+        };
+        source.add("temp", Kind::Number, Role::Value);
+        source.add("pressure", Kind::Number, Role::Value);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (mut problems, mut layout) = (Problems::new("p.yaml"), source.clone());
+        let version = find_model(&pipeline, "m/1", &mut problems);
+        chain(&pipeline, &mut layout, version.as_ref(), &metrics, &mut problems);
+        let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &layout, &mut problems);
+        problems.finish(()).unwrap();
+        Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), told: Arc::default() }
+    }
+
+    fn root(folder: &Path) -> std::path::PathBuf {
+        let root = folder.join("models");
+        published(&root, "m", 1);
+        registry::set_champion(&root, "m", 1).unwrap();
+        root
+    }
+
+    fn refusal(result: Result<Chain>) -> String {
+        let error = result.err().unwrap();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_new_champion_is_seen_once_and_a_pinned_version_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root(folder.path());
+        let (mut free, mut pinned) = (registered(folder.path(), "m"), registered(folder.path(), "m/1"));
+        let second = identity(Some(&published(&root, "m", 2)));
+        assert!(free.look().is_none(), "published, and not the champion");
+        registry::set_champion(&root, "m", 2).unwrap();
+        assert_eq!(free.look().unwrap().0, second);
+        assert_eq!(shown(&second), "m/2");
+        assert!(free.look().is_none());
+        registry::set_champion(&root, "m", 1).unwrap();
+        assert_eq!(shown(&free.look().unwrap().0), "m/1");
+        registry::set_champion(&root, "m", 2).unwrap();
+        assert!(pinned.look().is_none());
+    }
+
+    #[test]
+    fn a_version_with_another_output_stays_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root(folder.path());
+        let mut models = registered(folder.path(), "m");
+        let mut architecture = plain(2, &[(CellKind::Gru, 4)]);
+        architecture.outputs = 2;
+        let onnx = export::onnx(&architecture, &tensors(&architecture, 1), "m").unwrap();
+        let shorter = crate::model::Manifest { horizon: 1, ..manifest("m", &architecture, 1) };
+        registry::publish(&root, shorter, &onnx, "<html></html>").unwrap();
+        registry::set_champion(&root, "m", 2).unwrap();
+        let refused = |models: &Registered| {
+            let text = models.metrics.text(true).unwrap();
+            text.contains("kolk_model_refused_version{model=\"m\"} 2")
+        };
+        assert!(models.look().is_none() && models.look().is_none() && refused(&models));
+        assert_eq!(models.told.lock().unwrap().len(), 1);
+        let message = models.told.lock().unwrap().first().unwrap().clone();
+        let (theirs, ours) = message.split_once("\n  pipeline: ").unwrap();
+        assert!(
+            theirs.contains("m/2 makes another output") && theirs != ours && ours.contains("prediction"),
+            "{message}"
+        );
+        registry::set_champion(&root, "m", 1).unwrap();
+        assert!(models.look().is_none() && !refused(&models));
+    }
+
+    #[test]
+    fn the_version_of_a_commit_is_found_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root(folder.path());
+        let mut models = registered(folder.path(), "m");
+        let first = identity(Some(&registry::open(&root, "m/1").unwrap()));
+        published(&root, "m", 2);
+        registry::set_champion(&root, "m", 2).unwrap();
+        assert!(models.chain(&first).is_ok());
+        let other = refusal(models.chain("m/1#0123456789ab"));
+        assert!(other.contains("another model under m/1") && other.contains("kolk state reset"), "{other}");
+        std::fs::remove_dir_all(root.join("m/1")).unwrap();
+        let gone = refusal(models.chain(&first));
+        assert!(gone.contains("no version 1") && gone.contains("m/1 is in force"), "{gone}");
+    }
+}

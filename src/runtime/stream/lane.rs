@@ -182,7 +182,7 @@ impl Lane {
         self.now.mark.sequence = commit.mark.sequence;
         self.outbox.committed(messages);
         self.attempt = None;
-        if let Some(swap) = self.swap.take() {
+        if let Some(swap) = self.swap.take_if(|swap| swap.is(&commit.era)) {
             self.take_over(swap);
         }
     }

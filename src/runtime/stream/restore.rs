@@ -97,6 +97,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let now = self.broker.now();
         for (id, mut lane) in opening.ready {
             lane.heard = now;
+            self.metrics.model_in_force(shown(&lane.now.era.model));
             tracing::info!(
                 partition = id,
                 from = lane.now.mark.offset,
@@ -230,6 +231,17 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 (None, Some((_, error))) => return Err(error),
                 (None, None) => {
                     let Some(newest) = found.newest.filter(|_| committed.sequence > 0) else { return Ok(None) };
+                    if era.from > 0 {
+                        return Err(refused(
+                            partition,
+                            format!(
+                                "{} is in force since commit {}, and of none of its checkpoints is anything left at or before offset {}",
+                                shown(&era.model),
+                                era.from,
+                                committed.offset
+                            ),
+                        ));
+                    }
                     return Err(refused(
                         partition,
                         format!(

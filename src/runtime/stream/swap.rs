@@ -42,6 +42,11 @@ impl Swap {
         self.ready
     }
 
+    /// Whether it is to this era.
+    pub fn is(&self, era: &Era) -> bool {
+        self.era == *era
+    }
+
     /// Makes a commit that of the swap. What is in its checkpoint needs no decisions any more.
     pub fn decide(&self, commit: &mut Commit) {
         commit.era = self.era.clone();

@@ -217,11 +217,11 @@ impl Reader {
 
 /// What the binary makes of records in a Parquet file, with the model `m` of the folder.
 pub fn expected(folder: &Path, rows: &[Row]) -> Outputs {
-    expected_of(folder, rows, "m")
+    expected_of(folder, rows, "model: m, mode: carry")
 }
 
-/// The same with any model or version.
-pub fn expected_of(folder: &Path, rows: &[Row], model: &str) -> Outputs {
+/// The same with any `infer` stage.
+pub fn expected_of(folder: &Path, rows: &[Row], infer: &str) -> Outputs {
     for name in ["out", "state"] {
         let _ = std::fs::remove_dir_all(folder.join("reference").join(name));
     }
@@ -229,7 +229,7 @@ pub fn expected_of(folder: &Path, rows: &[Row], model: &str) -> Outputs {
     std::fs::create_dir_all(&reference).unwrap();
     common::write(&reference.join("data.parquet"), rows, 10_000);
     let sink = "parquet: { path: out/, fields: [value] }";
-    let file = common::pipeline(&reference, &format!("model: {model}, mode: carry"), sink, "models: ../models");
+    let file = common::pipeline(&reference, infer, sink, "models: ../models");
     common::kolk_exits(0, &["run", file.to_str().unwrap()]);
     written(&reference.join("out"))
 }

@@ -30,7 +30,7 @@ fn opened(kolk: &Kolk) {
 /// Asserts one output for each record, in order, and that each version gave, from where it took over, the bits that it
 /// gives from the beginning: nothing of another version is in its state, and nothing of its own is missing.
 fn assert_law(setup: &Setup, reader: &Reader, rows: &[Row]) {
-    let whole = expected_of(setup.path(), rows, "m/1");
+    let whole = expected_of(setup.path(), rows, "model: m/1, mode: carry");
     let counts = |outputs: &Outputs| outputs.iter().map(|(key, all)| (key.clone(), all.len())).collect::<Vec<_>>();
     assert_eq!(counts(&reader.outputs), counts(&whole));
     let mut versions: Vec<i64> = reader.versions.values().flatten().copied().collect();
@@ -47,7 +47,7 @@ fn assert_law(setup: &Setup, reader: &Reader, rows: &[Row]) {
             }
             *n += 1;
         }
-        let mut fresh = expected_of(setup.path(), &own, &format!("m/{version}"));
+        let mut fresh = expected_of(setup.path(), &own, &format!("model: m/{version}, mode: carry"));
         for (key, outputs) in &mut fresh {
             let (name, number) = key.rsplit_once('#').unwrap();
             let number: usize = number.parse().unwrap();
@@ -90,6 +90,35 @@ fn a_version_that_is_published_meanwhile_takes_over_once() {
     assert_eq!(reader.versions.values().collect::<Vec<_>>(), vec![&vec![1, 2]; 4]);
     assert_law(&setup, &reader, &rows);
     assert!(Reader::is_empty(&broker, &setup.dead));
+}
+
+#[test]
+fn windows_are_kept_so_that_nothing_warms_up_again() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "swap-window", EXTRA);
+    let publish = |units| {
+        common::publish_units(setup.path(), "w", CellKind::Gru, ModelKind::Window, Some(5), units);
+    };
+    publish(9);
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    std::fs::write(setup.file(), text.replace("model: m, mode: carry", "model: w, mode: window, window: 5")).unwrap();
+    let rows = series(20, 40);
+    let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
+    let kolk = setup.start("a");
+    sender.send(&setup.input, &rows[..400]);
+    reader.read_until(400, SOON);
+    publish(12);
+    eventually("all partitions", || (swaps(&kolk.log()) == 4).then_some(()));
+    sender.send(&setup.input, &rows[400..]);
+    reader.read_until(rows.len(), SOON);
+    kolk.stop();
+    let of = |version: i64| expected_of(setup.path(), &rows, &format!("model: w/{version}, mode: window, window: 5"));
+    let (mut expected, second) = (of(1), of(2));
+    for (key, outputs) in &mut expected {
+        outputs.truncate(20);
+        outputs.extend(second[key][20..].iter().cloned());
+    }
+    assert_equal(&reader.outputs, &expected);
 }
 
 #[test]
