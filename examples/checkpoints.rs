@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kolk::config::Location;
 use kolk::runtime::stream::Checkpoints;
-use kolk::state::{Arena, Checkpoint, Fingerprint, Keys, Log, Mark, murmur2};
+use kolk::state::{Arena, Checkpoint, Era, Fingerprint, Keys, Log, Mark, murmur2};
 
 const KEYS: u32 = 1_000_000;
 /// The engine's header, then one stage: a header and h and c of 50 `f32` each.
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
 
     let mut log = open()?;
     let mark = Mark { sequence: lane.sequence, offset: lane.sequence as i64, hash: lane.sequence };
-    let checkpoint = time("restore: base, two deltas", || log.load(0, mark))?;
+    let checkpoint = time("restore: base, two deltas", || log.load(0, mark, &Era::default()))?;
     let keys = time("    its table of keys", || Keys::from_list(checkpoint.keys.clone())).ok_or("a key twice")?;
     let mut arena = Arena::new(vec![0; WIDTH]);
     if !time("    its rows", || arena.restore(&checkpoint.rows)) || keys.len() != arena.len() {

@@ -111,8 +111,8 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
         let partitions: Vec<Value> = newest
             .iter()
             .map(|m| {
-                json!({ "partition": m.partition, "position": m.position, "keys": m.keys,
-                    "bytes": m.bytes, "sequence": m.sequence, "offset": m.offset, "finished": m.finished })
+                json!({ "partition": m.partition, "position": m.position, "keys": m.keys, "bytes": m.bytes,
+                    "sequence": m.sequence, "offset": m.offset, "model": m.model(), "finished": m.finished })
             })
             .collect();
         return write(out, &format!("{}\n", Value::from(partitions)));
@@ -146,7 +146,7 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let (found, checkpoint, slot) = find(store, &made_by, key)?
         .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
     let row = checkpoint.row(slot);
-    let stages: Vec<Value> = spans(&made_by, &checkpoint)?
+    let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
         .iter()
         .map(|(name, span)| {
             let words = &row[span.start..span.start + span.width];
@@ -182,11 +182,14 @@ fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Store
 }
 
 /// The stages that keep something, by names that differ.
-fn spans(made_by: &Fingerprint, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
+fn spans(made_by: &Fingerprint, stored: &Stored, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
     let mut spans: Vec<(String, RowSpan)> = Vec::new();
-    for span in made_by.rows.iter().filter(|span| span.width > 0) {
+    let rows = stored.spans().unwrap_or(&made_by.rows);
+    for span in rows.iter().filter(|span| span.width > 0) {
         if span.start + span.width > checkpoint.rows.width() {
-            return Err(Error::failed("pipeline.json and the checkpoint disagree on the width of a row"));
+            return Err(Error::failed(
+                "the checkpoint and what it is said to be made by disagree on the width of a row",
+            ));
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
         let name = if before == 0 { span.stage.clone() } else { format!("{}_{}", span.stage, before + 1) };
@@ -208,9 +211,15 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     let mut writer: Option<ArrowWriter<Vec<u8>>> = None;
     let failed = || format!("cannot write {}", to.display());
     let mut keys = 0;
+    let mut columns = None;
     for stored in store.stored()? {
         let checkpoint = stored.load(store)?;
-        let spans = spans(&made_by, &checkpoint)?;
+        let spans = spans(&made_by, &stored, &checkpoint)?;
+        if *columns.get_or_insert_with(|| spans.clone()) != spans {
+            return Err(Error::refused(
+                "partitions are of different versions of the model, whose rows are different: let kolk run until all have the new one",
+            ));
+        }
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
         for slots in slots.chunks(EXPORTED) {
             let rows = exported(stored.partition, &checkpoint, &spans, slots).or_failed(failed)?;

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::*;
 use crate::config::*;
 use crate::runtime::stream::Checkpoints;
-use crate::state::{Checkpoint, Log, Mark, Pages, RowSpan};
+use crate::state::{Checkpoint, Era, Log, Mark, Pages, RowSpan};
 
 const PARTITIONS: u32 = 4;
 
@@ -112,14 +112,16 @@ fn a_stream_is_looked_at_alike() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = pipeline(root.path());
     let rows = vec![RowSpan { stage: "kolk".into(), start: 0, width: 1 }];
-    let made_by = Fingerprint { partitions: 2, rows, ..Fingerprint::default() };
+    let made_by = Fingerprint { partitions: 2, ..Fingerprint::default() };
+    let era = Era { model: "m/1#0123456789ab".into(), from: 0 };
     let mut log = Log::open(&pipeline.state.path, "p", "id", &made_by).unwrap();
     // Another partitioner than Java's: both keys are where murmur2 doesn't say.
     let names = ["a", "b", "c", "d"];
     for partition in 0..2 {
         for sequence in 1..3 {
             let mark = Some(Mark { sequence, offset: 30 + sequence as i64, hash: 9 });
-            let mut checkpoint = Checkpoint { position: 20, mark, ..Checkpoint::default() };
+            let (era, spans) = (era.clone(), rows.clone());
+            let mut checkpoint = Checkpoint { position: 20, mark, era, spans, ..Checkpoint::default() };
             let misplaced = names.iter().filter(|name| partition_of(murmur2(name.as_bytes()), 2) != partition);
             let words: Vec<u64> = misplaced.map(|name| name.as_bytes()[0].into()).collect();
             words.iter().for_each(|letter| checkpoint.keys.push(&[*letter as u8]));
@@ -132,6 +134,7 @@ fn a_stream_is_looked_at_alike() {
     let listed = listed.as_array().unwrap();
     assert_eq!(listed.len(), 2);
     assert!(listed.iter().all(|p| p["offset"] == 32 && p["sequence"] == 2 && p["finished"] == false), "{listed:?}");
+    assert!(listed.iter().all(|p| p["model"] == "m/1"), "{listed:?}");
     for name in names {
         let got: Value = serde_json::from_str(&kolk(&pipeline, &["get", "p.yaml", name]).unwrap()).unwrap();
         assert_eq!(got["stages"][0]["bits"], json!([format!("{:016x}", name.as_bytes()[0])]));

@@ -17,8 +17,10 @@ const DEAD_LETTERS: Words = Words::new("`dead_letters`", &["parquet", "kafka"]);
 const DEAD_KAFKA: Words = Words::new("`kafka`", &["topic"]);
 const DEAD_PARQUET: Words = Words::new("`parquet`", &["path"]);
 const STATE: Words = Words::new("`state`", &["path", "checkpoint_every", "or_records", "partitions"]);
-const RUNTIME: Words =
-    Words::new("`runtime`", &["workers", "batch", "linger", "delivery", "commit_every", "grace", "instance", "http"]);
+const RUNTIME: Words = Words::new(
+    "`runtime`",
+    &["workers", "batch", "linger", "delivery", "commit_every", "model_every", "grace", "instance", "http"],
+);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
@@ -120,9 +122,21 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
             .get("commit_every")
             .and_then(|f| duration(reader, f))
             .unwrap_or(Runtime::default().commit_every),
+        model_every: match fields.get("model_every") {
+            Some(field) => model_every(reader, field),
+            None => Runtime::default().model_every,
+        },
         grace: fields.get("grace").and_then(|f| duration(reader, f)).unwrap_or(Runtime::default().grace),
         instance: fields.get("instance").and_then(|f| reader.text(f, "a name")),
         http,
+    }
+}
+
+/// How often the registry is looked at; `None`: at the start only.
+fn model_every(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
+    match field.node.text() {
+        Some("never" | "0") => None,
+        _ => duration(reader, field),
     }
 }
 

@@ -405,6 +405,8 @@ pub struct Runtime {
     pub delivery: At<Delivery>,
     /// Kafka: a transaction is committed after that time, 100 ms by default.
     pub commit_every: std::time::Duration,
+    /// Kafka to Kafka: how often the registry is asked for a new champion, 10 s by default; `None`: at the start only.
+    pub model_every: Option<std::time::Duration>,
     /// Kafka: how long SIGTERM may take to drain, commit and checkpoint, 25 s by default (Kubernetes kills after 30).
     pub grace: std::time::Duration,
     /// Kafka: name of this process among those of the pipeline, for stable transactional ids; by default a new one each time,
@@ -423,6 +425,7 @@ impl Default for Runtime {
             linger: std::time::Duration::from_millis(5),
             delivery: At::default(),
             commit_every: std::time::Duration::from_millis(100),
+            model_every: Some(std::time::Duration::from_secs(10)),
             grace: std::time::Duration::from_secs(25),
             instance: None,
             http: None,

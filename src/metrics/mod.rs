@@ -131,7 +131,11 @@ impl Metrics {
                 "kolk_checkpoint_age_seconds",
                 "Seconds since the last checkpoint of any partition; before the first, since the start.",
             )?,
-            model_version: b.gauges("kolk_model_version", "Version of a model in force.", &["model"])?,
+            model_version: b.gauges(
+                "kolk_model_version",
+                "Version of a model in force; where partitions differ, that of the one that changed last.",
+                &["model"],
+            )?,
             build_info: b.gauges(
                 "kolk_build_info",
                 "Always 1; the labels say which kolk and which ONNX Runtime run.",
@@ -176,6 +180,13 @@ impl Metrics {
     /// The version of a model that runs.
     pub fn model(&self, name: &str, version: u64) {
         self.model_version.with_label_values(&[name]).set(signed(version));
+    }
+
+    /// The version of a model that runs, as `name/3`.
+    pub fn model_in_force(&self, label: &str) {
+        if let Some((name, Ok(version))) = label.split_once('/').map(|(name, number)| (name, number.parse())) {
+            self.model(name, version);
+        }
     }
 
     /// The ONNX Runtime that was loaded.

@@ -22,6 +22,11 @@ pub struct Stream {
     pub mismatches: IntCounter,
     /// Partitions whose restore ended, by how long it took.
     pub restore_seconds: Histogram,
+    /// Partitions that took up another version of the model.
+    pub model_swaps: IntCounter,
+    /// How long each of them stood still for it, in seconds.
+    pub model_swap_seconds: Histogram,
+    model_refused: IntGaugeVec,
     partitions: IntGauge,
     /// Age of the oldest open transaction, in seconds.
     pub open_transaction: prometheus::Gauge,
@@ -82,8 +87,24 @@ impl Stream {
                 "Seconds from a partition's assignment to its first new message.",
                 &RESTORE_BUCKETS,
             )?,
+            model_swaps: b.counter("kolk_model_swaps_total", "Partitions that took up another version of the model.")?,
+            model_swap_seconds: b.histogram(
+                "kolk_model_swap_seconds",
+                "Seconds that a partition stood still to take up another version of the model.",
+                &RESTORE_BUCKETS,
+            )?,
+            model_refused: b.gauges(
+                "kolk_model_refused_version",
+                "Champion that doesn't fit the pipeline, so that the version before stays in force; 0: none.",
+                &["model"],
+            )?,
             positions: Mutex::default(),
         })
+    }
+
+    /// The champion can't be taken up; 0: it is, or was.
+    pub fn model_refused(&self, name: &str, version: u64) {
+        self.model_refused.with_label_values(&[name]).set(i64::try_from(version).unwrap_or(i64::MAX));
     }
 
     /// A transaction was committed within so many milliseconds.

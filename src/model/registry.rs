@@ -143,6 +143,11 @@ pub fn find(root: &Path, target: &str) -> Result<(String, u64)> {
     Ok((entry.name.clone(), number))
 }
 
+/// The name in `name` or `name/3`.
+pub fn name_of(target: &str) -> &str {
+    target.split_once('/').map_or(target, |(name, _)| name)
+}
+
 /// The manifest of a version's folder.
 pub fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);

@@ -5,7 +5,7 @@ use crate::metrics::{Metrics, StageMetrics};
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::source::Records;
 use crate::stage::Stage;
-use crate::state::{Arena, KeyList, Keys, Pages};
+use crate::state::{Arena, KeyList, Keys, Pages, RowSpan};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,13 +43,24 @@ impl Chain {
         &self.initial_row
     }
 
-    /// Name, first word and width of each stage's part of a row.
-    pub fn rows(&self) -> Vec<(String, usize, usize)> {
-        let mut rows = vec![("kolk".to_string(), 0, HEADER)];
-        rows.extend(
-            self.stages.iter().zip(&self.rows).map(|(s, (start, width))| (s.name().to_string(), *start, *width)),
-        );
-        rows
+    /// Each stage's part of a row.
+    pub fn rows(&self) -> Vec<RowSpan> {
+        let of = |stage: &str, (start, width): (usize, usize)| RowSpan { stage: stage.into(), start, width };
+        let stages = self.stages.iter().zip(&self.rows).map(|(stage, row)| of(stage.name(), *row));
+        std::iter::once(of("kolk", (0, HEADER))).chain(stages).collect()
+    }
+
+    /// The parts of a row that mean the same to the stages of another version of the model: first word here, first word there, width.
+    fn common(&self, other: &Chain) -> Vec<(usize, usize, usize)> {
+        let mut common = vec![(0, 0, HEADER)];
+        let there = other.stages.iter().zip(&other.rows);
+        for ((stage, (start, width)), (same, (to, as_wide))) in self.stages.iter().zip(&self.rows).zip(there) {
+            let meaning = stage.meaning();
+            if meaning.is_some() && meaning == same.meaning() && width == as_wide {
+                common.push((*start, *to, *width));
+            }
+        }
+        common
     }
 }
 
@@ -89,6 +100,18 @@ impl Partition {
     /// Keys and rows for a checkpoint, shared until they are written.
     pub fn freeze(&mut self) -> (KeyList, Pages) {
         (self.keys.list().clone(), self.arena.freeze())
+    }
+
+    /// The rows as another version of the model begins with them: what means the same to it is kept, the rest is as for new keys.
+    pub fn converted(&mut self, from: &Chain, to: &Chain) -> Arena {
+        let mut arena = Arena::new(to.initial_row.clone());
+        arena.grow_to(self.arena.len());
+        let rows = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
+        for (start, at, width) in from.common(to).into_iter().filter(|(_, _, width)| *width > 0) {
+            let (before, mut now) = (self.arena.rows(start, width), arena.rows(at, width));
+            (0..rows).for_each(|slot| now.get_mut(slot).copy_from_slice(before.get(slot)));
+        }
+        arena
     }
 
     /// Forgets everything about a key.
@@ -193,5 +216,77 @@ impl Partition {
         }
         batch.keep(&mask);
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Rows, murmur2};
+
+    /// A stage whose part of a new row is a number, over and over.
+    struct Keeps {
+        initial: u64,
+        width: usize,
+        meaning: Option<&'static str>,
+    }
+
+    impl Stage for Keeps {
+        fn name(&self) -> &'static str {
+            "keeps"
+        }
+
+        fn initial_row(&self) -> Vec<u64> {
+            vec![self.initial; self.width]
+        }
+
+        fn meaning(&self) -> Option<String> {
+            self.meaning.map(str::to_owned)
+        }
+
+        fn process(&mut self, _: &mut Batch, _: &mut Rows<'_>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn chain(metrics: &Arc<Metrics>, parts: &[(u64, usize, Option<&'static str>)]) -> Chain {
+        let stage = |(initial, width, meaning): &(u64, usize, Option<&'static str>)| {
+            Box::new(Keeps { initial: *initial, width: *width, meaning: *meaning }) as Box<dyn Stage>
+        };
+        Chain::new(parts.iter().map(stage).collect(), OnLate::Process, metrics.clone())
+    }
+
+    #[test]
+    fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let from = chain(
+            &metrics,
+            &[(0, 2, Some("lags")), (0, 0, Some("none")), (0, 3, None), (0, 1, Some("a")), (0, 2, Some("wide"))],
+        );
+        let to = chain(
+            &metrics,
+            &[(7, 2, Some("lags")), (7, 0, Some("none")), (8, 1, None), (9, 1, Some("b")), (6, 3, Some("wide"))],
+        );
+        let mut partition = Partition::new(0, &from);
+        let width = from.initial_row().len();
+        for n in 0..3000_u64 {
+            let key = n.to_string();
+            let slot = partition.keys.slot(murmur2(key.as_bytes()), key.as_bytes());
+            partition.arena.grow_to(partition.keys.len());
+            (0..width).for_each(|word| partition.arena.rows(0, width).get_mut(slot)[word] = 100 * n + word as u64);
+        }
+        let before = partition.freeze().1;
+        let after = partition.converted(&from, &to).freeze();
+        assert_eq!(after.len(), 3000);
+        for n in 0..3000 {
+            let header_and_lags: Vec<u64> = (0..4).map(|word| 100 * n + word).collect();
+            let expected = [&header_and_lags[..], &[8, 9, 6, 6, 6]].concat();
+            assert_eq!(after.row(n as u32), expected);
+            assert_eq!(before.row(n as u32)[9], 100 * n + 9, "the rows that there were are as they were");
+        }
+        // The same stages keep everything that says what it means.
+        let same = partition.converted(&from, &from).freeze();
+        assert_eq!(same.row(5)[..4], before.row(5)[..4]);
+        assert_eq!((&same.row(5)[4..7], &same.row(5)[7..]), (&[0, 0, 0][..], &before.row(5)[7..]));
     }
 }

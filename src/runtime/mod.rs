@@ -10,6 +10,7 @@
 
 mod capture;
 mod engine;
+mod models;
 mod plan;
 mod refused;
 mod route;

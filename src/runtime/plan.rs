@@ -77,14 +77,14 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let Some(source) = source else {
         // Without columns the stages can't be checked, but the model can.
         if purpose == Purpose::Run {
-            find_model(&pipeline, &mut problems);
+            champion_or_pinned(&pipeline, &mut problems);
         }
         return Err(problems_of(problems));
     };
     let mut layout = source.layout().clone();
     match purpose {
         Purpose::Run => {
-            found = find_model(&pipeline, &mut problems);
+            found = champion_or_pinned(&pipeline, &mut problems);
             chain(&pipeline, &mut layout, found.as_ref(), &metrics, &mut problems);
         }
         Purpose::Train => match (&pipeline.train, pipeline.infer()) {
@@ -168,9 +168,15 @@ fn made_by_stages(pipeline: &Pipeline) -> Vec<String> {
     made
 }
 
-fn find_model(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Version>> {
+/// The version that the pipeline names.
+fn champion_or_pinned(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Version>> {
+    find_model(pipeline, &pipeline.infer()?.model, problems)
+}
+
+/// A version of the model (`name` or `name/3`), if the pipeline's `infer` can run it.
+pub(super) fn find_model(pipeline: &Pipeline, target: &str, problems: &mut Problems) -> Option<Arc<Version>> {
     let infer = pipeline.infer()?;
-    let version = match registry::open(&pipeline.models, &infer.model) {
+    let version = match registry::open(&pipeline.models, target) {
         Ok(version) => version,
         Err(error) => {
             problems.add(infer.model.place, error);
@@ -215,7 +221,7 @@ fn find_model(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Versio
 }
 
 /// The whole chain, with `infer` if the pipeline has one; `layout` becomes that of the output.
-fn chain(
+pub(super) fn chain(
     pipeline: &Pipeline,
     layout: &mut Layout,
     model: Option<&Arc<Version>>,
@@ -268,6 +274,11 @@ fn plan_infer(
             None
         }
     }
+}
+
+/// What becomes of late records before the stages. With `reorder`, its stage knows which are late.
+pub(super) fn late(pipeline: &Pipeline) -> OnLate {
+    if pipeline.on.reorder.is_some() { OnLate::Process } else { pipeline.on.late }
 }
 
 /// `name/3`
@@ -352,12 +363,7 @@ impl Plan {
         let mut layout = self.layout_of_source().clone();
         let stages = chain(&self.pipeline, &mut layout, self.model.as_ref(), &self.metrics, &mut problems);
         let stages = problems.finish(stages)?;
-        Ok(Chain::new(stages, self.late(), self.metrics.clone()))
-    }
-
-    /// What becomes of late records before the stages. With `reorder`, its stage knows which are late.
-    fn late(&self) -> OnLate {
-        if self.pipeline.on.reorder.is_some() { OnLate::Process } else { self.pipeline.on.late }
+        Ok(Chain::new(stages, late(&self.pipeline), self.metrics.clone()))
     }
 
     /// The chain up to the network's inputs, and the layout there.
@@ -372,6 +378,6 @@ impl Plan {
         };
         let stages = before_network(&self.pipeline, train, infer, &mut layout, &mut problems);
         let (stages, _) = problems.finish(stages)?.ok_or_else(|| Error::failed("the stages can't be planned again"))?;
-        Ok((Chain::new(stages, self.late(), self.metrics.clone()), layout))
+        Ok((Chain::new(stages, late(&self.pipeline), self.metrics.clone()), layout))
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{At, Moment};
 use crate::model::{library, registry};
 use crate::record::Layout;
 use crate::source::Origin;
-use crate::state::{self, Fingerprint, Folder, RowSpan, Store, Target};
+use crate::state::{self, Fingerprint, Folder, Store, Target};
 use crate::{Error, Result, config, sink};
 
 /// Pieces of work that may wait for a worker.
@@ -159,9 +159,11 @@ pub(super) fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Resu
     Ok(Lane::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
 }
 
-/// Everything that results depend on.
+/// Everything that results depend on. From Kafka to Kafka the version of the model is not part of it, nor are the rows of state that
+/// it makes: each checkpoint says which it is of.
 pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
     let pipeline = &plan.pipeline;
+    let swaps = matches!(pipeline.sink.as_deref(), Some(config::Sink::Kafka(_)));
     let source = &pipeline.source;
     let mut sections = BTreeMap::new();
     let mut add = |name: &str, text: String| {
@@ -174,7 +176,7 @@ pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
             partitions = source.partitions;
             let kafka = pipeline.source.kafka();
             // Beside a Kafka sink, the store of checkpoints knows it and has more to say.
-            if !matches!(pipeline.sink.as_deref(), Some(config::Sink::Kafka(_))) {
+            if !swaps {
                 add("topic id", source.topic_id.clone());
             }
             add(
@@ -190,8 +192,8 @@ pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
     add("from and until", format!("{:?} {:?} {:?}", source.from, source.until, source.emit_from));
     add("record", format!("{:?}", pipeline.record));
     add("on", format!("{:?}", pipeline.on));
-    add("stages", format!("{:?}", pipeline.stages));
-    if let Some(version) = &plan.model {
+    add("stages", if swaps { without_version(&pipeline.stages) } else { format!("{:?}", pipeline.stages) });
+    if let Some(version) = plan.model.as_ref().filter(|_| !swaps) {
         add("model", format!("{} {:?}", label(version), version.manifest.files.get(registry::MODEL)));
     }
     match pipeline.sink.as_deref() {
@@ -205,8 +207,20 @@ pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
     let mut environment = BTreeMap::new();
     environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
     environment.insert("cpu".to_string(), cpu_features());
-    let rows = chain.rows().into_iter().map(|(stage, start, width)| RowSpan { stage, start, width }).collect();
+    let rows = if swaps { Vec::new() } else { chain.rows() };
     Fingerprint { sections, environment, partitions, rows }
+}
+
+/// Stages as text, with the name of their model alone.
+fn without_version(stages: &[At<config::Stage>]) -> String {
+    let mut stages = stages.to_vec();
+    for stage in &mut stages {
+        if let config::Stage::Infer(infer) = &mut stage.value {
+            let model = &mut infer.value.model.value;
+            *model = registry::name_of(model).to_string();
+        }
+    }
+    format!("{stages:?}")
 }
 
 /// The features of this CPU that decide which code ONNX Runtime runs.

@@ -243,7 +243,7 @@ impl Lane {
             keys,
             rows,
             extra: self.counters.clone(),
-            mark: None,
+            ..Checkpoint::default()
         };
         let parts = std::mem::take(&mut self.parts);
         let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &checkpoint, parts, finished)?;

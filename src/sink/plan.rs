@@ -86,6 +86,11 @@ impl Planned {
         self.schema.clone()
     }
 
+    /// Whether rows of the same stages come out in the same columns.
+    pub fn has_columns_of(&self, other: &Planned) -> bool {
+        self.schema == other.schema && self.columns == other.columns
+    }
+
     /// Where the output goes, for messages.
     pub fn shown(&self) -> &str {
         &self.shown

@@ -11,7 +11,7 @@ use super::Stage;
 use super::inputs::{INTERVAL, RESTART, USABLE, X, column, time_ahead};
 use crate::config::Mode;
 use crate::metrics::Metrics;
-use crate::model::{Manifest, Session};
+use crate::model::{Input, Manifest, Session};
 use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
 use crate::state::Rows;
 use crate::{Error, Result};
@@ -57,6 +57,8 @@ pub struct Infer {
     /// Distance of rows where a stage before guarantees it.
     every: Option<Every>,
     scratch: Scratch,
+    /// The model's inputs, in order.
+    inputs: Vec<Input>,
     metrics: Arc<Metrics>,
 }
 
@@ -148,6 +150,7 @@ impl Infer {
             clock: layout.clock.clone(),
             every: layout.interval.and_then(|span| layout.clock.every(span).ok()),
             scratch,
+            inputs: manifest.inputs.clone(),
             metrics,
         })
     }
@@ -361,6 +364,14 @@ impl Stage for Infer {
             Mode::Window => self.window * self.features,
         };
         vec![0; size_of::<Header>() / 8 + numbers.div_ceil(2)]
+    }
+
+    /// What the units of one training hold says nothing to those of another; rows of features do.
+    fn meaning(&self) -> Option<String> {
+        match self.mode {
+            Mode::Carry => None,
+            Mode::Window => Some(format!("the last {} of {:?}", self.window, self.inputs)),
+        }
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {

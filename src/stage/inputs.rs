@@ -146,6 +146,10 @@ impl Stage for Inputs {
         row
     }
 
+    fn meaning(&self) -> Option<String> {
+        Some(format!("the last {} values of columns {:?}", self.depth, self.rings))
+    }
+
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
         let rows = batch.rows();
         let width = self.features.len();

@@ -46,6 +46,13 @@ pub trait Stage: Send {
         Vec::new()
     }
 
+    /// What its row of state means, as text. When a model is replaced by another version, rows are taken over between stages that stand at the same
+    /// place and say the same; `None`: a key begins anew. The stages before the network are the same for all versions; what depends
+    /// on the network has to say so.
+    fn meaning(&self) -> Option<String> {
+        Some(self.name().to_string())
+    }
+
     /// Turns a batch of its input layout into one of its output layout. Called with at least one row. May remove rows
     /// ([`Batch::keep`]), replace them, add columns, and refuse records by [`Batch::rejects`]; an error stops the run.
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()>;

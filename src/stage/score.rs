@@ -209,6 +209,11 @@ impl Stage for Score {
         "score"
     }
 
+    /// Residuals are those of one version: another's are held against its own.
+    fn meaning(&self) -> Option<String> {
+        None
+    }
+
     fn initial_row(&self) -> Vec<u64> {
         vec![0; Waiting::words(self.step) + SUMS_WORDS + self.long]
     }

@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
 
 use super::sections::checksum;
-use super::{Checkpoint, Folder, Mark, delta};
+use super::{Checkpoint, Era, Folder, Mark, RowSpan, delta};
 use crate::Error;
 use crate::error::Context;
 
 /// Version of the manifest's format.
 const FORMAT: u32 = 1;
 
-/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>.json`.
+/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>-<era>.json`.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Entry {
     pub format: u32,
     pub mark: Mark,
+    /// The model version in force.
+    pub era: Era,
+    /// Whose words are where in a row.
+    pub spans: Vec<RowSpan>,
     pub position: u64,
     pub keys: u64,
     /// A base and the deltas on it, in order.
@@ -35,16 +40,24 @@ pub(super) struct File {
     pub crc32: u32,
 }
 
-/// Where a checkpoint stands among those of its partition; its manifest's name says it.
+/// Where a checkpoint stands among those of its partition; its manifest's name says it. A swap of the model writes its
+/// checkpoint before it is committed, so that of one number and offset there may be several, of different eras.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub sequence: u64,
     pub offset: i64,
+    /// Stands for an [`Era`]: [`Place::tag`].
+    pub era: u32,
 }
 
 impl Place {
-    pub fn of(mark: Mark) -> Place {
-        Place { sequence: mark.sequence, offset: mark.offset }
+    pub fn of(mark: Mark, era: &Era) -> Place {
+        Place { sequence: mark.sequence, offset: mark.offset, era: Place::tag(era) }
+    }
+
+    /// What stands for an era.
+    pub fn tag(era: &Era) -> u32 {
+        XxHash3_64::oneshot_with_seed(era.from, era.model.as_bytes()) as u32
     }
 
     /// From the name of a manifest.
@@ -59,11 +72,12 @@ impl Place {
 
     fn of_stem(stem: &str) -> Option<Place> {
         let mut parts = stem.split('-');
-        Some(Place { sequence: parts.next()?.parse().ok()?, offset: parts.next()?.parse().ok()? })
+        let (sequence, offset) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Place { sequence, offset, era: u32::from_str_radix(parts.next()?, 16).ok()? })
     }
 
     pub fn stem(self) -> String {
-        format!("{:020}-{:020}", self.sequence, self.offset)
+        format!("{:020}-{:020}-{:08x}", self.sequence, self.offset, self.era)
     }
 
     pub fn manifest(self) -> String {
@@ -90,8 +104,21 @@ impl From<Unread> for Error {
 
 impl Entry {
     pub fn new(mark: Mark, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
-        let (position, keys) = (checkpoint.position, checkpoint.keys.len() as u64);
-        Entry { format: FORMAT, mark, position, keys, files, fingerprint: String::new(), environment: BTreeMap::new() }
+        Entry {
+            format: FORMAT,
+            mark,
+            era: checkpoint.era.clone(),
+            spans: checkpoint.spans.clone(),
+            position: checkpoint.position,
+            keys: checkpoint.keys.len() as u64,
+            files,
+            fingerprint: String::new(),
+            environment: BTreeMap::new(),
+        }
+    }
+
+    pub fn place(&self) -> Place {
+        Place::of(self.mark, &self.era)
     }
 
     /// Bytes of all its files.
@@ -106,7 +133,7 @@ impl Entry {
         let entry: Entry = serde_json::from_slice(&bytes)
             .or_failed(|| format!("{folder}/{name} is damaged"))
             .map_err(Unread::Damaged)?;
-        if entry.format != FORMAT || Place::of(entry.mark) != place || entry.files.is_empty() {
+        if entry.format != FORMAT || entry.place() != place || entry.files.is_empty() {
             return Err(Unread::Damaged(Error::failed(format!("{folder}/{name} isn't what this kolk writes"))));
         }
         Ok(entry)
@@ -127,10 +154,11 @@ impl Entry {
             };
             checkpoint = Some(next.or_failed(shown).map_err(Unread::Damaged)?);
         }
-        checkpoint.filter(|checkpoint| checkpoint.mark == Some(self.mark)).ok_or_else(|| {
-            let name = Place::of(self.mark).manifest();
+        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.mark == Some(self.mark)).ok_or_else(|| {
+            let name = self.place().manifest();
             Unread::Damaged(Error::failed(format!("{folder}/{name}: its files are of another commit")))
-        })
+        })?;
+        Ok(Checkpoint { era: self.era.clone(), spans: self.spans.clone(), ..checkpoint })
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
-use super::{KeyList, Pages};
+use super::{KeyList, Pages, RowSpan};
 use crate::error::Context;
 use crate::source::Origin;
 use crate::{Error, Result};
@@ -34,6 +34,20 @@ pub struct Checkpoint {
     pub extra: BTreeMap<String, u64>,
     /// On a stream: the commit that this is the state of.
     pub mark: Option<Mark>,
+    /// On a stream: the model version in force. Its manifest says it, not its bytes; so with `spans`.
+    pub era: Era,
+    /// On a stream: whose words are where in a row.
+    pub spans: Vec<RowSpan>,
+}
+
+/// A version of the model, and the commit with which it came into force in a partition. Of two states of one commit number, one
+/// of which was made for a swap that never was committed, it says which is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Era {
+    /// The version; empty where there is no model.
+    pub model: String,
+    /// Number of the commit; 0 is the partition's beginning.
+    pub from: u64,
 }
 
 /// A commit of a partition of a stream. Buckets closed by the clock emit at an unchanged offset, so the offset alone doesn't
@@ -61,6 +75,11 @@ pub(super) struct Header {
 }
 
 impl Checkpoint {
+    /// Whether it is the state that a swap of the model begins with: written before the commit that it is the state of.
+    pub fn is_swap(&self) -> bool {
+        self.era.from > 0 && self.mark.is_some_and(|mark| mark.sequence == self.era.from)
+    }
+
     /// As bytes.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let header = self.header()?;
@@ -148,7 +167,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
         ));
     }
     let rows = Pages::read(row_words, keys.len(), words)?;
-    Ok(Checkpoint { position, origin, keys, rows, extra, mark })
+    Ok(Checkpoint { position, origin, keys, rows, extra, mark, ..Checkpoint::default() })
 }
 
 #[cfg(test)]
@@ -167,7 +186,7 @@ mod tests {
             let origin = at.1.map(|(file, row)| Origin { file, row });
             let extra = BTreeMap::from([("n".into(), seed)]);
             let mark = (seed % 2 == 0).then_some(Mark { sequence: seed, offset: 7, hash: at.0 });
-            Checkpoint { position: at.0, origin, keys, rows, extra, mark }
+            Checkpoint { position: at.0, origin, keys, rows, extra, mark, ..Checkpoint::default() }
         })
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Header, put_keys, read_keys};
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
-use super::{Checkpoint, Mark};
+use super::{Checkpoint, Era, Mark};
 use crate::error::Context;
 use crate::{Error, Result};
 
@@ -20,6 +20,7 @@ const MAGIC: &[u8; 8] = b"KOLKDELT";
 #[derive(Debug, Clone)]
 pub(super) struct Outline {
     pub mark: Mark,
+    pub era: Era,
     keys: usize,
     list: u64,
     width: usize,
@@ -31,6 +32,7 @@ impl Outline {
     pub fn of(checkpoint: &Checkpoint) -> Option<Outline> {
         Some(Outline {
             mark: checkpoint.mark?,
+            era: checkpoint.era.clone(),
             keys: checkpoint.keys.len(),
             list: checkpoint.keys.number(),
             width: checkpoint.rows.width(),
@@ -41,6 +43,7 @@ impl Outline {
     /// Pages of a checkpoint that are other than this one's; `None` if it is not a later state of the same rows.
     pub fn changed(&self, checkpoint: &Checkpoint) -> Option<Vec<usize>> {
         let later = checkpoint.mark.is_some_and(|mark| mark.sequence > self.mark.sequence)
+            && checkpoint.era == self.era
             && checkpoint.keys.number() == self.list
             && checkpoint.keys.len() >= self.keys
             && checkpoint.rows.width() == self.width;
@@ -106,5 +109,5 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
         return Err("it has more words than its pages".into());
     }
     let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit what comes before it")?;
-    Ok(Checkpoint { position, origin, keys, rows, extra, mark })
+    Ok(Checkpoint { position, origin, keys, rows, extra, mark, ..Checkpoint::default() })
 }

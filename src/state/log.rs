@@ -1,11 +1,12 @@
-//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>.json`, and beside each manifest the
+//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<era>.json`, and beside each manifest the
 //! files that it names.
 //!
 //! A checkpoint is the state as of a commit of the group (a [`Mark`]). Its data lies under a name that no other process
-//! uses; its manifest is *created* last, under the commit's number and offset, and never overwritten: a process that was
+//! uses; its manifest is *created* last, under the commit's number, offset and [`Era`], and never overwritten: a process that was
 //! given up and writes a checkpoint of a committed state writes what the owner would, so it does no harm. There is no pointer
 //! to the newest. A checkpoint is written whole (a base), or as what changed since the last one (a delta), which this
-//! process knows to be there; a restore reads a base and the deltas on it. The thread that writes and deletes is
+//! process knows to be there; a restore reads a base and the deltas on it. A swap of the model writes its checkpoint before it is
+//! committed; one that never was is found by no commit, since none has its era. The thread that writes and deletes is
 //! [`super::log_writer`].
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::chain::{Entry, Place, TOPIC, Unread, partition_folder, places, topic_folder};
 use super::delta::Outline;
 use super::log_writer::{GRACE, Job, Owned, Writer};
-use super::{Checkpoint, Fingerprint, Folder, Mark, Store};
+use super::{Checkpoint, Era, Fingerprint, Folder, Mark, Store};
 use crate::config::Location;
 use crate::error::Context;
 use crate::runtime::stream::{Checkpoints, Durable, Found};
@@ -116,26 +117,28 @@ impl Log {
         if entry.fingerprint == self.fingerprint {
             return Ok(entry);
         }
-        let name = Place::of(entry.mark).manifest();
+        let name = entry.place().manifest();
         Err(Unread::Damaged(Error::failed(format!("{}: {name} was made by another pipeline", self.folder))))
     }
 }
 
 impl Checkpoints for Log {
-    fn find(&mut self, partition: u32, committed: Mark) -> Result<Found> {
+    fn find(&mut self, partition: u32, committed: Mark, era: &Era) -> Result<Found> {
         let places = places(&partition_folder(&self.folder, partition).files()?);
         let mut found = Found::default();
         if let Some(newest) = places.last().copied() {
-            let Place { sequence, offset } = newest;
+            let Place { sequence, offset, .. } = newest;
             let entry = self.entry(partition, newest)?;
             found.newest = Some(entry.map_or(Mark { sequence, offset, hash: 0 }, |entry| entry.mark));
         }
-        for place in places.into_iter().rev() {
+        let at = Place::of(committed, era);
+        for place in places.into_iter().rev().filter(|place| place.era == at.era) {
             let before = place.sequence < committed.sequence && place.offset <= committed.offset;
-            if !before && place != Place::of(committed) {
+            if !before && place != at {
                 continue;
             }
-            let Some(Entry { mark, .. }) = self.entry(partition, place)? else { continue };
+            let Some(entry) = self.entry(partition, place)?.filter(|entry| entry.era == *era) else { continue };
+            let mark = entry.mark;
             // The same commit of another history is no state of this one.
             if before || mark.hash == committed.hash || committed.hash == 0 || mark.hash == 0 {
                 found.usable = Some(mark);
@@ -145,8 +148,8 @@ impl Checkpoints for Log {
         Ok(found)
     }
 
-    fn load(&mut self, partition: u32, mark: Mark) -> Result<Checkpoint> {
-        let (folder, place) = (partition_folder(&self.folder, partition), Place::of(mark));
+    fn load(&mut self, partition: u32, mark: Mark, era: &Era) -> Result<Checkpoint> {
+        let (folder, place) = (partition_folder(&self.folder, partition), Place::of(mark, era));
         let loaded = Entry::read(&folder, place)
             .and_then(|entry| self.own(entry))
             .and_then(|entry| entry.load(&folder).map(|checkpoint| (entry, checkpoint)));

@@ -9,13 +9,13 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 
 use super::log_writer::{GRACE, Job, Owned, Writer};
-use super::{Arena, Checkpoint, Fingerprint, Folder, Keys, Log, Mark, RowSpan, Store, murmur2};
+use super::{Arena, Checkpoint, Era, Fingerprint, Folder, Keys, Log, Mark, RowSpan, Store, murmur2};
 
 use crate::Result;
 use crate::config::Location;
 use crate::runtime::stream::{Checkpoints, Found};
 
-const WAIT: Duration = Duration::from_secs(20);
+pub(super) const WAIT: Duration = Duration::from_secs(20);
 /// Two rows in a page.
 const WIDTH: usize = 4000;
 
@@ -32,18 +32,23 @@ fn store(root: &Path) -> Store {
     Store::at(Folder::open(&Location(root.display().to_string())).unwrap(), "p")
 }
 
-fn open(root: &Path, grace: Duration) -> Log {
+pub(super) fn open(root: &Path, grace: Duration) -> Log {
     Log::over(store(root), "id", &fingerprint("s"), grace).unwrap()
 }
 
 /// Partition 3 of a stream whose commit `n` is at offset `10 n`.
-struct Lane {
+pub(super) struct Lane {
     keys: Keys,
     arena: Arena,
-    sequence: u64,
+    pub(super) sequence: u64,
 }
 
-fn mark(sequence: u64) -> Mark {
+/// The model version of the beginning.
+pub(super) fn first() -> Era {
+    Era { model: "m/1".into(), from: 0 }
+}
+
+pub(super) fn mark(sequence: u64) -> Mark {
     Mark { sequence, offset: 10 * sequence as i64, hash: 1000 + sequence }
 }
 
@@ -70,16 +75,16 @@ impl Lane {
     }
 
     /// The next commit: one key is written, one is new.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.sequence += 1;
         self.touch(self.sequence % 7);
         self.touch(100 + self.sequence);
     }
 
-    fn checkpoint(&mut self) -> Checkpoint {
+    pub(super) fn checkpoint(&mut self) -> Checkpoint {
         let (keys, rows) = (self.keys.list().clone(), self.arena.freeze());
         let mark = Some(mark(self.sequence));
-        Checkpoint { position: self.sequence, keys, rows, mark, ..Checkpoint::default() }
+        Checkpoint { position: self.sequence, keys, rows, mark, era: first(), ..Checkpoint::default() }
     }
 
     /// What a checkpoint of commit `sequence` has to be.
@@ -97,7 +102,7 @@ fn write(log: &mut Log, lane: &mut Lane) -> Result<()> {
     Ok(())
 }
 
-fn written_to(root: &Path, grace: Duration, last: u64) -> (Log, Lane) {
+pub(super) fn written_to(root: &Path, grace: Duration, last: u64) -> (Log, Lane) {
     let (mut log, mut lane) = (open(root, grace), Lane::new());
     write(&mut log, &mut lane).unwrap();
     while lane.sequence < last {
@@ -107,7 +112,7 @@ fn written_to(root: &Path, grace: Duration, last: u64) -> (Log, Lane) {
     (log, lane)
 }
 
-fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(root.join("p/topic-id/00003")) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.to_str().unwrap().ends_with(ending));
@@ -116,8 +121,8 @@ fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 fn load(log: &mut Log, sequence: u64) -> Vec<u8> {
-    let found = log.find(3, mark(sequence)).unwrap().usable.unwrap();
-    let checkpoint = log.load(3, found).unwrap();
+    let found = log.find(3, mark(sequence), &first()).unwrap().usable.unwrap();
+    let checkpoint = log.load(3, found, &first()).unwrap();
     assert_eq!(checkpoint.mark, Some(found));
     checkpoint.encode().unwrap()
 }
@@ -136,15 +141,15 @@ fn what_was_written_is_found_and_loaded() {
         assert!(load(&mut log, sequence) == Lane::as_of(sequence), "commit {sequence}");
     }
     let beyond = Mark { sequence: 99, offset: 9999, hash: 5 };
-    assert_eq!(log.find(3, beyond).unwrap(), Found { usable: Some(mark(30)), newest: Some(mark(30)) });
+    assert_eq!(log.find(3, beyond, &first()).unwrap(), Found { usable: Some(mark(30)), newest: Some(mark(30)) });
     let before = Mark { sequence: 0, offset: 0, hash: 0 };
-    assert_eq!(log.find(3, before).unwrap(), Found { usable: None, newest: Some(mark(30)) });
-    assert_eq!(log.find(4, beyond).unwrap(), Found::default());
+    assert_eq!(log.find(3, before, &first()).unwrap(), Found { usable: None, newest: Some(mark(30)) });
+    assert_eq!(log.find(4, beyond, &first()).unwrap(), Found::default());
     // The same commit, but of other records; where the hash isn't known, it is taken.
     let other = Mark { hash: 1, ..mark(20) };
-    assert_eq!(log.find(3, other).unwrap().usable, Some(mark(19)));
-    assert_eq!(log.find(3, Mark { hash: 0, ..mark(20) }).unwrap().usable, Some(mark(20)));
-    assert_eq!(log.find(3, Mark { offset: 201, ..mark(20) }).unwrap().usable, Some(mark(19)));
+    assert_eq!(log.find(3, other, &first()).unwrap().usable, Some(mark(19)));
+    assert_eq!(log.find(3, Mark { hash: 0, ..mark(20) }, &first()).unwrap().usable, Some(mark(20)));
+    assert_eq!(log.find(3, Mark { offset: 201, ..mark(20) }, &first()).unwrap().usable, Some(mark(19)));
 }
 
 #[test]
@@ -152,7 +157,7 @@ fn after_a_restart_deltas_go_on_from_what_was_loaded() {
     let root = tempfile::tempdir().unwrap();
     drop(written_to(root.path(), GRACE, 2));
     let mut log = open(root.path(), GRACE);
-    let mut lane = Lane::restored(log.load(3, mark(2)).unwrap());
+    let mut lane = Lane::restored(log.load(3, mark(2), &first()).unwrap());
     lane.advance();
     write(&mut log, &mut lane).unwrap();
     assert_eq!(files(root.path(), ".delta").len(), 2);
@@ -174,8 +179,8 @@ fn a_damaged_checkpoint_falls_back_to_an_older_chain() {
     assert_eq!((bases.len(), deltas.len()), (2, 10), "1 and 10 are bases");
     // A delta in the middle of the newest chain, then its base, then the manifest of the newest.
     let fallen = |log: &mut Log| loop {
-        let found = log.find(3, mark(12)).unwrap().usable.unwrap();
-        if let Ok(checkpoint) = log.load(3, found) {
+        let found = log.find(3, mark(12), &first()).unwrap().usable.unwrap();
+        if let Ok(checkpoint) = log.load(3, found, &first()) {
             assert!(checkpoint.encode().unwrap() == Lane::as_of(found.sequence));
             return found.sequence;
         }
@@ -191,7 +196,7 @@ fn a_damaged_checkpoint_falls_back_to_an_older_chain() {
     std::fs::write(&manifest, "{}").unwrap();
     assert_eq!(fallen(&mut open(root.path(), GRACE)), 8);
     // The next one is a delta on what could be loaded, not on what could not.
-    let mut lane = Lane::restored(log.load(3, mark(8)).unwrap());
+    let mut lane = Lane::restored(log.load(3, mark(8), &first()).unwrap());
     (8..13).for_each(|_| lane.advance());
     write(&mut log, &mut lane).unwrap();
     assert!(load(&mut log, 13) == Lane::as_of(13));
@@ -215,12 +220,12 @@ fn killed_between_any_two_writes_what_is_found_is_whole() {
         let killed = run().is_err();
         let durable = lane.sequence - 1;
         let mut log = open(root.path(), Duration::ZERO);
-        let found = log.find(3, mark(14)).unwrap().usable;
+        let found = log.find(3, mark(14), &first()).unwrap().usable;
         let sequence = found.map_or(0, |mark| mark.sequence);
         assert!(sequence == durable || sequence == durable + 1, "{sequence} is there, {durable} were told");
         let mut lane = match found {
             Some(mark) => {
-                let checkpoint = log.load(3, mark).unwrap();
+                let checkpoint = log.load(3, mark, &first()).unwrap();
                 assert!(checkpoint.encode().unwrap() == Lane::as_of(mark.sequence));
                 Lane::restored(checkpoint)
             }
@@ -244,7 +249,7 @@ fn a_zombie_does_no_harm_and_another_history_is_told() {
     let (mut log, mut lane) = written_to(root.path(), GRACE, 3);
     let before = files(root.path(), "").len();
     let mut zombie = open(root.path(), GRACE);
-    write(&mut zombie, &mut Lane::restored(log.load(3, mark(3)).unwrap())).unwrap();
+    write(&mut zombie, &mut Lane::restored(log.load(3, mark(3), &first()).unwrap())).unwrap();
     assert_eq!(files(root.path(), "").len(), before, "nothing of it stays");
     write(&mut log, &mut lane).unwrap();
     assert_eq!(files(root.path(), "").len(), before, "nothing happened since");
@@ -316,7 +321,7 @@ fn partitions_are_written_side_by_side_and_a_drop_finishes() {
     drop(log);
     let mut log = open(root.path(), GRACE);
     for partition in 0..8 {
-        assert_eq!(log.find(partition, mark(1)).unwrap().usable, Some(mark(1)));
+        assert_eq!(log.find(partition, mark(1), &first()).unwrap().usable, Some(mark(1)));
     }
     assert_eq!(log.written(WAIT).unwrap(), [], "nothing is being written, so nobody waits");
 }

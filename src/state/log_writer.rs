@@ -106,16 +106,19 @@ impl Writer {
                 }
                 Job::Write(partition, checkpoint) => {
                     let written = self.write(partition, &checkpoint);
+                    let swap = checkpoint.is_swap();
+                    let era = Place::tag(&checkpoint.era);
                     // Gone before it is told, so that the partition gets its pages back without a copy.
                     drop(checkpoint);
                     let failed = written.is_err();
                     if tell.send(written).is_err() {
                         return;
                     }
-                    if failed {
+                    // What a swap begins with supersedes nothing before it is committed.
+                    if failed || swap {
                         continue;
                     }
-                    if let Err(error) = self.tidy(partition) {
+                    if let Err(error) = self.tidy(partition, era) {
                         tracing::warn!(partition, %error, "superseded checkpoints can't be deleted");
                     }
                 }
@@ -127,20 +130,21 @@ impl Writer {
         let started = Instant::now();
         let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
         let outline = Outline::of(checkpoint).ok_or_else(bug)?;
-        let mark = outline.mark;
+        let (mark, era) = (outline.mark, outline.era.clone());
+        let place = Place::of(mark, &era);
         let folder = partition_folder(&self.folder, partition);
         // Until this one is there, nothing is known: a failed write is followed by a base.
         let known = self.lanes.entry(partition).or_default().known.take();
-        if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.mark == mark) {
+        if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.mark == mark && known.era == era) {
             self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
-            return Ok(Durable { partition, mark, bytes: 0, took: started.elapsed() });
+            return Ok(Durable { partition, mark, era, bytes: 0, took: started.elapsed() });
         }
         let (bytes, mut files) = match known.as_ref().and_then(|(base, files)| on_base(checkpoint, base, files)) {
             Some((base, changed, files)) => (delta::encode(checkpoint, base, &changed)?, files.to_vec()),
             None => (checkpoint.encode()?, Vec::new()),
         };
         let (crc32, kind) = (checksum(&bytes), if files.is_empty() { "checkpoint" } else { "delta" });
-        let name = format!("{}.{}-{crc32:08x}.{kind}", Place::of(mark).stem(), self.process);
+        let name = format!("{}.{}-{crc32:08x}.{kind}", place.stem(), self.process);
         let length = bytes.len() as u64;
         files.push(File { name: name.clone(), bytes: length, crc32 });
         folder.put(&name, bytes)?;
@@ -150,21 +154,21 @@ impl Writer {
             ..Entry::new(mark, checkpoint, files)
         };
         let text = serde_json::to_vec_pretty(&entry).or_failed(|| "cannot write a manifest".into())?;
-        if folder.create(&Place::of(mark).manifest(), text)? || self.is_there(&folder, &entry)? {
+        if folder.create(&place.manifest(), text)? || self.is_there(&folder, &entry)? {
             self.lanes.entry(partition).or_default().known = Some((outline, entry.files));
         } else {
             // Another process wrote the same state; its files are named, this one's never will be.
             folder.remove(&name)?;
         }
-        Ok(Durable { partition, mark, bytes: length, took: started.elapsed() })
+        Ok(Durable { partition, mark, era, bytes: length, took: started.elapsed() })
     }
 
     /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its client,
     /// and then refuses what it has taken. False: it is another's of the same state.
     fn is_there(&self, folder: &Folder, entry: &Entry) -> Result<bool> {
-        let place = Place::of(entry.mark);
+        let place = entry.place();
         let there = Entry::read(folder, place)?;
-        if there.mark != entry.mark || there.fingerprint != entry.fingerprint {
+        if there.mark != entry.mark || there.era != entry.era || there.fingerprint != entry.fingerprint {
             return Err(Error::failed(format!(
                 "{folder}/{} is the checkpoint of another history: is another group or pipeline writing to this state?",
                 place.manifest()
@@ -173,13 +177,15 @@ impl Writer {
         Ok(there == *entry)
     }
 
-    /// Deletes what was superseded long ago.
-    fn tidy(&mut self, partition: u32) -> Result<()> {
+    /// Deletes what was superseded long ago. Only checkpoints of the era in force, which are those that a restore can begin with,
+    /// count as superseding.
+    fn tidy(&mut self, partition: u32, era: u32) -> Result<()> {
         let folder = partition_folder(&self.folder, partition);
         folder.sweep_abandoned();
         let files = folder.files()?;
         let lane = self.lanes.entry(partition).or_default();
-        let Some(oldest) = lane.keep(&folder, &places(&files))? else { return Ok(()) };
+        let in_force: Vec<Place> = places(&files).into_iter().filter(|place| place.era == era).collect();
+        let Some(oldest) = lane.keep(&folder, &in_force)? else { return Ok(()) };
         let named: BTreeSet<&String> = lane.named.values().flatten().collect();
         let mut old: Vec<&String> = files
             .iter()
@@ -200,14 +206,12 @@ impl Writer {
 
 impl Lane {
     /// The oldest of the checkpoints that are kept: so many, and one at least that has no file in common with the newest, so
-    /// that one damaged file never takes all of them.
+    /// that one damaged file never takes all of them. `None`: there are no more than that.
     fn keep(&mut self, folder: &Folder, places: &[Place]) -> Result<Option<Place>> {
         let mut bases = BTreeSet::new();
         let mut kept = Vec::new();
+        let mut enough = false;
         for place in places.iter().rev().copied() {
-            if kept.len() >= KEPT && bases.len() > 1 {
-                break;
-            }
             let names = match self.named.entry(place) {
                 Occupied(known) => known.into_mut(),
                 // One that can't be read names what nobody knows: then nothing is deleted.
@@ -217,9 +221,13 @@ impl Lane {
             };
             bases.extend(names.first().cloned());
             kept.push(place);
+            enough = kept.len() >= KEPT && bases.len() > 1;
+            if enough {
+                break;
+            }
         }
         self.named.retain(|place, _| kept.contains(place));
-        Ok(kept.last().copied())
+        Ok(kept.last().copied().filter(|_| enough))
     }
 }
 

@@ -14,6 +14,8 @@ mod folder;
 mod keys;
 mod log;
 #[cfg(test)]
+mod log_swap_tests;
+#[cfg(test)]
 mod log_tests;
 mod log_writer;
 mod manifest;
@@ -25,7 +27,7 @@ mod store_tests;
 mod stored;
 
 pub use arena::{Arena, Rows};
-pub use checkpoint::{Checkpoint, FORMAT, Mark};
+pub use checkpoint::{Checkpoint, Era, FORMAT, Mark};
 pub use folder::{Folder, block_on};
 pub use keys::{KeyList, Keys, murmur2, partition_of};
 pub use log::Log;

@@ -1,7 +1,8 @@
 //! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from outside.
 
 use super::chain::{Entry, Place, TOPIC, partition_folder, places};
-use super::{Checkpoint, Folder, Manifest, Store};
+use super::{Checkpoint, Folder, Manifest, RowSpan, Store};
+use crate::runtime::stream::shown;
 use crate::{Error, Result};
 
 /// The newest checkpoint of a partition.
@@ -39,6 +40,22 @@ impl Stored {
         match &self.lies {
             Lies::Commit(manifest) => store.load(manifest),
             Lies::Log(folder, entry) => entry.load(folder).map_err(Error::from),
+        }
+    }
+
+    /// From Kafka to Kafka: whose words are where in a row. Partitions may be of different versions of the model.
+    pub fn spans(&self) -> Option<&[RowSpan]> {
+        match &self.lies {
+            Lies::Commit(_) => None,
+            Lies::Log(_, entry) => Some(&entry.spans),
+        }
+    }
+
+    /// From Kafka to Kafka: the version of the model in force, empty without one.
+    pub fn model(&self) -> Option<&str> {
+        match &self.lies {
+            Lies::Commit(_) => None,
+            Lies::Log(_, entry) => Some(shown(&entry.era.model)),
         }
     }
 

@@ -52,13 +52,18 @@ pub fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, row_group: usi
 
 /// A network of untrained but fixed numbers, published as `name` in `folder/models`: one feature `value`, horizon 2.
 pub fn publish(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, window: Option<usize>) {
+    publish_units(folder, name, cell, kind, window, 9);
+}
+
+/// The same with another width of the first layer, and so with other numbers.
+pub fn publish_units(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, window: Option<usize>, units: usize) {
     let architecture = Architecture {
         features: 1,
         network: vec![0],
         skip: vec![],
         residual: vec![0, 0],
         layers: vec![
-            RecurrentLayer { cell, units: 9, double_bias: false },
+            RecurrentLayer { cell, units, double_bias: false },
             RecurrentLayer { cell, units: 5, double_bias: false },
         ],
         head: vec![],

@@ -42,6 +42,18 @@ fn everything_is_read() {
 }
 
 #[test]
+fn how_often_the_registry_is_looked_at() {
+    let every = |text: &str| parse(&(source(FINE) + text)).unwrap().runtime.model_every.map(|every| every.as_millis());
+    assert_eq!(every(""), Some(10_000));
+    assert_eq!(every("runtime: { model_every: 250ms }"), Some(250));
+    for never in ["never", "0"] {
+        assert_eq!(every(&format!("runtime: {{ model_every: {never} }}")), None, "{never}");
+    }
+    let found = problems(&(source(FINE) + "runtime: { model_every: often }"));
+    assert!(found.len() == 1 && found[0].starts_with("4:25: `model_every`: "), "{found:?}");
+}
+
+#[test]
 fn what_is_wrong_is_at_its_place() {
     let sink = |text: &str| source(FINE) + text;
     let from = "name: a\nsource: { kafka: { brokers: b, topic: t, key: k }, from: 2024-01-01 }\n\

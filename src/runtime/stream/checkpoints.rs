@@ -5,24 +5,26 @@ use std::time::Duration;
 
 use super::Partition;
 use crate::Result;
-use crate::state::{Checkpoint, Mark};
+use crate::state::{Checkpoint, Era, Mark};
 
 /// What there is of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Found {
-    /// The newest checkpoint that is not beyond what is committed.
+    /// The newest checkpoint of the era that is not beyond what is committed.
     pub usable: Option<Mark>,
     /// The newest of all.
     pub newest: Option<Mark>,
 }
 
 /// A checkpoint that became durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
     /// Whose.
     pub partition: Partition,
     /// As of which commit.
     pub mark: Mark,
+    /// Of which model version.
+    pub era: Era,
     /// How many bytes were written.
     pub bytes: u64,
     /// How long that took.
@@ -31,20 +33,22 @@ pub struct Durable {
 
 /// Checkpoints of all partitions of one topic.
 pub trait Checkpoints {
-    /// Looks for the newest checkpoint of a partition at or before `committed`.
+    /// Looks for the newest checkpoint of a partition at or before `committed`, made by the model version that is in force there,
+    /// since it came into force: no other state can be gone on from.
     ///
     /// # Errors
     /// A store that can't be read.
-    fn find(&mut self, partition: Partition, committed: Mark) -> Result<Found>;
+    fn find(&mut self, partition: Partition, committed: Mark, era: &Era) -> Result<Found>;
 
     /// Loads a checkpoint that was found.
     ///
     /// # Errors
     /// A store that can't be read; a checkpoint that is damaged or gone.
-    fn load(&mut self, partition: Partition, mark: Mark) -> Result<Checkpoint>;
+    fn load(&mut self, partition: Partition, mark: Mark, era: &Era) -> Result<Checkpoint>;
 
-    /// Begins to write a checkpoint, whose `mark` is a position that is committed, and returns at once. They become durable in
-    /// the order in which they were begun. A checkpoint of the same mark that is there already is equal to it: nothing is
+    /// Begins to write a checkpoint, whose `mark` is a position that is committed (or, where it is a swap's, the one that will be), and
+    /// returns at once. They become durable in the order in which they were begun. A checkpoint of the same mark and era that is
+    /// there already is equal to it: nothing is
     /// overwritten.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use crate::state::Mark;
+use crate::state::{Era, Mark};
 
 /// Bytes that Kafka takes by default (`offset.metadata.max.bytes`).
 const LARGEST: usize = 4096;
@@ -37,8 +37,8 @@ pub struct Commit {
     pub mark: Mark,
     /// Records of the partition that were taken, since its beginning.
     pub position: u64,
-    /// The model version that computed the newest output.
-    pub model: String,
+    /// The model version that computes what follows this commit, and the commit with which it came into force.
+    pub era: Era,
     /// The decisions below are complete behind this commit: older ones were forgotten with a checkpoint.
     pub complete_from: u64,
     /// Decisions of the clock since the newest checkpoint, in order.
@@ -57,10 +57,16 @@ struct Written {
     from: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     model: String,
+    #[serde(default, skip_serializing_if = "is_first")]
+    model_from: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     clock: Vec<(u64, i64, i64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unknown: Vec<(i64, i64)>,
+}
+
+fn is_first(sequence: &u64) -> bool {
+    *sequence == 0
 }
 
 impl Commit {
@@ -72,7 +78,8 @@ impl Commit {
             n: self.position,
             hash: format!("{:016x}", self.mark.hash),
             from: self.complete_from,
-            model: self.model.clone(),
+            model: self.era.model.clone(),
+            model_from: self.era.from,
             clock: self.advances.iter().map(|a| (a.sequence, a.offset, a.until)).collect(),
             unknown: self.unknown.iter().map(|r| (r.start, r.end)).collect(),
         };
@@ -89,7 +96,7 @@ impl Commit {
         Some(Commit {
             mark: Mark { sequence: written.seq, offset, hash },
             position: written.n,
-            model: written.model,
+            era: Era { model: written.model, from: written.model_from },
             complete_from: written.from,
             advances: written
                 .clock
@@ -103,7 +110,7 @@ impl Commit {
     /// Whether a checkpoint is due because of the decisions.
     pub fn is_full(&self) -> bool {
         // Each entry of either list takes at most 44 and 42 bytes.
-        200 + self.model.len() + self.advances.len() * 44 + self.unknown.len() * 42 > FULL
+        200 + self.era.model.len() + self.advances.len() * 44 + self.unknown.len() * 42 > FULL
     }
 
     /// Forgets the decisions that are in the state of a checkpoint.
@@ -149,14 +156,14 @@ mod tests {
     proptest! {
         #[test]
         fn metadata_comes_back(
-            sequence: u64, complete_from: u64, offset in 0_i64.., hash: u64, position: u64, model in "[a-z]{0,9}",
+            sequence: u64, complete_from: u64, from: u64, offset in 0_i64.., hash: u64, position: u64, model in "[a-z]{0,9}",
             advances in prop::collection::vec(any::<(u64, i64, i64)>(), 0..20),
             unknown in prop::collection::vec(any::<(i64, i64)>(), 0..20),
         ) {
             let commit = Commit {
                 mark: Mark { sequence, offset, hash },
                 position,
-                model,
+                era: Era { model, from },
                 complete_from,
                 advances: advances.into_iter().map(|(sequence, offset, until)| Advance { sequence, offset, until }).collect(),
                 unknown: unknown.into_iter().map(|(start, end)| start..end).collect(),
@@ -167,7 +174,9 @@ mod tests {
 
         #[test]
         fn a_full_one_still_fits(more in 0_usize..8) {
-            let mut commit = Commit { model: "m".repeat(100), ..Commit::default() };
+            let era = Era { model: "m".repeat(140), from: u64::MAX };
+            let mark = Mark { sequence: u64::MAX, offset: 0, hash: u64::MAX };
+            let mut commit = Commit { mark, era, position: u64::MAX, complete_from: u64::MAX, ..Commit::default() };
             while !commit.is_full() {
                 commit.unknown.push(i64::MIN..i64::MIN + 1);
                 let n = commit.advances.len() as i64;
@@ -178,6 +187,18 @@ mod tests {
             }
             prop_assert!(commit.metadata().is_some());
         }
+    }
+
+    #[test]
+    fn a_swap_costs_few_bytes_and_no_swap_none() {
+        let of = |from| {
+            let era = Era { model: "air/3".into(), from };
+            Commit { mark: Mark { sequence: 7, offset: 9, hash: 1 }, position: 9, era, ..Commit::default() }
+        };
+        let text = |from| of(from).metadata().unwrap();
+        assert_eq!(text(0), r#"{"kolk":1,"seq":7,"n":9,"hash":"0000000000000001","from":0,"model":"air/3"}"#);
+        assert_eq!(text(6).len(), text(0).len() + r#","model_from":6"#.len());
+        assert_eq!(Commit::parse(9, &text(6)), Some(of(6)));
     }
 
     #[test]

@@ -18,4 +18,6 @@ pub struct Faults {
     pub resend_lost: bool,
     /// A commit whose outcome is unknown is taken for a failed one: everything is sent again without a look at what is committed.
     pub unknown_is_failure: bool,
+    /// Another version of the model is committed before the checkpoint that it begins with is durable.
+    pub swap_early: bool,
 }

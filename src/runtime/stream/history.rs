@@ -63,7 +63,8 @@ impl History {
         let mut take = |work: crate::runtime::route::Work| -> Result<()> {
             let Some(lane) = lanes.get_mut(&work.partition) else { return Ok(()) };
             records += work.records.len() as u64;
-            lane.state.process(&mut processing.chain, &processing.layout, &work.records).map(|_| ())
+            let chain = processing.chains.run(&lane.now.era)?;
+            lane.state.process(chain, &processing.layout, &work.records).map(|_| ())
         };
         while let Some(mut block) = source.next()? {
             if (times, by) != (1, 1) {

@@ -6,13 +6,13 @@ use std::ops::Range;
 use super::commit::{Advance, Commit, hashed};
 use super::outbox::Outbox;
 use super::processing::Processing;
+use super::swap::{Swap, Swapped};
 use super::{Partition, Topic};
-use crate::config::OnTombstone;
 use crate::format::{Decided, DecodeError, Decoded, Messages};
 use crate::metrics::Metrics;
 use crate::record::Batch;
 use crate::runtime::engine;
-use crate::sink::{DeadLetter, DeadLetters};
+use crate::sink::DeadLetter;
 use crate::state::{Checkpoint, Mark};
 use crate::{Error, Result};
 
@@ -32,9 +32,13 @@ pub struct Lane {
     pub outbox: Outbox,
     /// A commit whose outcome is unknown, and how many messages of the outbox it had.
     pub attempt: Option<(Commit, usize)>,
+    /// The version of the model that is about to take over; nothing is read meanwhile.
+    pub(super) swap: Option<Swap>,
+    /// One that has, and isn't told yet.
+    pub(super) swapped: Option<Swapped>,
     /// Dead letters for a folder since the newest checkpoint, and the position of that.
     pub letters: Vec<DeadLetter>,
-    letters_from: u64,
+    pub(super) letters_from: u64,
     /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
     pub counters: BTreeMap<String, u64>,
     /// Records since the newest checkpoint.
@@ -71,7 +75,8 @@ pub enum Taken {
 }
 
 impl Lane {
-    /// A partition as a checkpoint left it (a fresh one: an empty checkpoint), with what is committed of it.
+    /// A partition as a checkpoint left it (a fresh one: an empty checkpoint), with what is committed of it. The stages with the
+    /// version of the model that is in force must be loaded.
     ///
     /// # Errors
     /// A checkpoint whose rows are of another width than the stages'.
@@ -83,7 +88,8 @@ impl Lane {
         now: i64,
     ) -> Result<Lane> {
         let mark = checkpoint.mark.unwrap_or_default();
-        let mut state = engine::Partition::new(id, &processing.chain);
+        let era = committed.era.clone();
+        let mut state = engine::Partition::new(id, processing.chains.get(&era)?);
         state.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position)?;
         let whole = committed.mark;
         let replay = (mark.sequence != whole.sequence).then(|| committed.clone());
@@ -91,11 +97,13 @@ impl Lane {
         let mut lane = Lane {
             id,
             state,
-            now: Commit { mark, position: checkpoint.position, model: processing.model.clone(), ..Commit::default() },
+            now: Commit { mark, position: checkpoint.position, era, ..Commit::default() },
             committed: whole,
             replay,
             outbox: Outbox::default(),
             attempt: None,
+            swap: None,
+            swapped: None,
             letters: Vec::new(),
             letters_from: checkpoint.position,
             counters: checkpoint.extra,
@@ -138,9 +146,23 @@ impl Lane {
         self.shown = now;
     }
 
-    /// Whether anything happened since the last commit.
+    /// Whether anything happened since the last commit, or is ready to happen with the next.
     pub fn is_dirty(&self) -> bool {
-        self.replay.is_none() && (self.now.mark != self.committed || self.advanced_since_commit())
+        self.replay.is_none()
+            && (self.now.mark != self.committed
+                || self.advanced_since_commit()
+                || self.swap.as_ref().is_some_and(Swap::is_ready))
+    }
+
+    /// Whether the state is that of the last commit, which is no longer in doubt, and nothing is being done with it.
+    pub fn is_clean(&self) -> bool {
+        let busy = self.replay.is_some() || self.attempt.is_some() || self.writing || self.swap.is_some();
+        !busy && !self.is_dirty() && self.outbox.is_empty()
+    }
+
+    /// Whether its reading is paused for a reason of its own.
+    pub fn is_held(&self) -> bool {
+        self.stalled.is_some() || self.swap.is_some()
     }
 
     fn advanced_since_commit(&self) -> bool {
@@ -151,6 +173,9 @@ impl Lane {
     pub fn next_commit(&self) -> Commit {
         let mut next = self.now.clone();
         next.mark.sequence = self.committed.sequence + 1;
+        if let Some(swap) = &self.swap {
+            swap.decide(&mut next);
+        }
         next
     }
 
@@ -160,21 +185,29 @@ impl Lane {
         self.now.mark.sequence = commit.mark.sequence;
         self.outbox.committed(messages);
         self.attempt = None;
+        if let Some(swap) = self.swap.take_if(|swap| swap.is(&commit.era)) {
+            self.take_over(swap);
+        }
     }
 
     /// All state as of the last commit; to be called only when nothing happened since.
-    pub fn checkpoint(&mut self) -> Checkpoint {
+    ///
+    /// # Errors
+    /// Stages that are not there.
+    pub fn checkpoint(&mut self, processing: &Processing) -> Result<Checkpoint> {
         self.since = 0;
         self.cut = self.committed.sequence;
         let (keys, rows) = self.state.freeze();
-        Checkpoint {
+        Ok(Checkpoint {
             position: self.state.position,
             keys,
             rows,
             extra: self.counters.clone(),
             mark: Some(self.committed),
+            era: self.now.era.clone(),
+            spans: processing.chains.get(&self.now.era)?.rows(),
             ..Checkpoint::default()
-        }
+        })
     }
 
     /// Takes messages in order. Those before the end of a replay change the state and nothing else.
@@ -259,7 +292,7 @@ impl Lane {
         p: &mut Processing,
     ) -> Result<()> {
         let first = self.state.position;
-        let batch = self.state.process(&mut p.chain, &p.layout, &decoded.records)?;
+        let batch = self.state.process(p.chains.run(&self.now.era)?, &p.layout, &decoded.records)?;
         self.refuse(messages, &batch, first, decoded, p)?;
         if self.replay.is_some() {
             p.metrics.stream.replayed.inc_by(range.len() as u64);
@@ -319,81 +352,9 @@ impl Lane {
         Ok(())
     }
 
-    fn refuse(
-        &mut self,
-        messages: &Messages,
-        batch: &Batch,
-        first: u64,
-        decoded: &Decoded,
-        p: &mut Processing,
-    ) -> Result<()> {
-        for reject in &batch.rejects {
-            let index = reject.position.checked_sub(first).and_then(|index| usize::try_from(index).ok());
-            let origin = index.and_then(|index| decoded.records.origins.get(index));
-            let message = origin.and_then(|origin| messages.offsets.binary_search(&(origin.row as i64)).ok());
-            let (Some(index), Some(message)) = (index, message) else {
-                return Err(Error::failed("a stage refused a record that isn't there: a bug of kolk"));
-            };
-            let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.as_str());
-            self.letter(messages, message, reject.position, (reject.reason, detail), p)?;
-        }
-        Ok(())
-    }
-
-    /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay, which
-    /// begins there, finds them again; those of a topic are part of a transaction.
-    fn letter(
-        &mut self,
-        messages: &Messages,
-        message: usize,
-        position: u64,
-        (reason, detail): (&'static str, Option<&str>),
-        p: &Processing,
-    ) -> Result<()> {
-        let new = self.replay.is_none();
-        if new {
-            p.refused(self.id, messages.offsets[message], reason, detail)?;
-        }
-        if p.letters.is_some() {
-            self.letters.push(p.filed(messages, message, position, reason));
-        } else if new {
-            p.letter(&mut self.outbox, self.id, messages, message, reason, detail);
-        }
-        Ok(())
-    }
-
-    /// Writes the dead letters of a folder that came since the last checkpoint. Done again after a crash, it writes the same
-    /// and what came after under the same name.
-    ///
-    /// # Errors
-    /// A folder that can't be written.
-    pub fn file_letters(&mut self, processing: &Processing) -> Result<()> {
-        let from = std::mem::replace(&mut self.letters_from, self.state.position);
-        let letters = std::mem::take(&mut self.letters);
-        let Some(parts) = processing.letters.as_ref().filter(|_| !letters.is_empty()) else { return Ok(()) };
-        let mut part = DeadLetters::begin(parts, self.id, from);
-        letters.into_iter().try_for_each(|letter| part.push(letter))?;
-        part.finish()?.map_or(Ok(()), |part| parts.publish(&part))
-    }
-
-    /// A message with a key and without a payload.
-    fn tombstone(&mut self, messages: &Messages, index: usize, p: &mut Processing) -> Result<()> {
-        let key = p.decoder.key_of(messages, index);
-        self.state.position += 1;
-        match (p.tombstone, key) {
-            (OnTombstone::Reset, Some(key)) => self.state.reset(&key),
-            (OnTombstone::Skip, _) => {}
-            (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
-                *self.counters.entry("dead_letters.tombstone".into()).or_default() += 1;
-                self.letter(messages, index, self.state.position - 1, ("tombstone", None), p)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Moves the partition's time on by the clock.
     pub fn advance(&mut self, until: i64, processing: &mut Processing) -> Result<()> {
-        let batch = self.state.advance(&mut processing.chain, Some(until))?;
+        let batch = self.state.advance(processing.chains.run(&self.now.era)?, Some(until))?;
         self.advanced = Some(until);
         if self.replay.is_some() {
             self.count_rows(&batch, processing);

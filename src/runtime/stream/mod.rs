@@ -1,11 +1,13 @@
 //! A run on Kafka: one worker is one thread, one member of the consumer group and one transactional producer.
 //!
 //! Lives here: the protocol of exactly-once. Which partition's state is loaded and replayed, when a transaction begins and
-//! ends, what is done when it fails, what a rebalance takes away, when a checkpoint is cut. Must not live here: any type of
+//! ends, what is done when it fails, what a rebalance takes away, when a checkpoint is cut, how another version of the model
+//! takes over. Must not live here: any type of
 //! a Kafka client ([`Broker`] is implemented by `source::kafka`), bytes of messages (`format`), bytes of
 //! checkpoints (`state`).
 
 mod broker;
+mod chains;
 mod checkpoints;
 mod commit;
 #[cfg(test)]
@@ -13,6 +15,7 @@ mod faults;
 mod filing;
 mod history;
 mod lane;
+mod letters;
 mod outbox;
 mod processing;
 mod restore;
@@ -21,10 +24,13 @@ mod run;
 mod sim;
 #[cfg(test)]
 mod spoil;
+mod swap;
 mod transaction;
 mod worker;
 
 pub use broker::*;
+pub(crate) use chains::shown;
+pub use chains::{Chains, Models};
 pub use checkpoints::*;
 #[cfg(test)]
 pub(crate) use faults::Faults;

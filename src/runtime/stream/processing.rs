@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::outbox::Outbox;
-use super::{Header, History, Partition, Topic};
+use super::{Chains, Header, History, Partition, Topic};
 use crate::config::{OnError, OnTombstone};
 use crate::format::{Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
 use crate::record::Layout;
-use crate::runtime::engine::Chain;
 use crate::sink::{self, DeadLetter};
 use crate::{Error, Result};
 
@@ -18,8 +17,8 @@ pub struct Processing {
     pub pipeline: String,
     /// Name of the source's topic.
     pub topic: String,
-    /// The stages.
-    pub chain: Chain,
+    /// The stages, with each version of the model that is needed.
+    pub chains: Chains,
     /// Columns of the source.
     pub layout: Layout,
     /// Messages to records.
@@ -46,8 +45,6 @@ pub struct Processing {
     pub longest_letter: usize,
     /// The folder of the dead letters, where they don't go to a topic.
     pub letters: Option<sink::Parts>,
-    /// The model version, for commits.
-    pub model: String,
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// What a test breaks on purpose.
@@ -60,6 +57,14 @@ impl Processing {
     pub(super) fn emits_in_replay(&self) -> bool {
         #[cfg(test)]
         return self.faults.replay_emits;
+        #[cfg(not(test))]
+        false
+    }
+
+    /// Whether a swap doesn't wait for its checkpoint: never, but for the test that must see it.
+    pub(super) fn swaps_early(&self) -> bool {
+        #[cfg(test)]
+        return self.faults.swap_early;
         #[cfg(not(test))]
         false
     }

@@ -11,9 +11,9 @@ use super::commit::Commit;
 use super::lane::Lane;
 use super::transaction::Failed;
 use super::worker::{Producer, SHORT, Worker};
-use super::{Broker, Checkpoints, Committed, Durable, Partition, Range};
+use super::{Broker, Checkpoints, Committed, Partition, Range, shown};
 use crate::config::{Moment, Start};
-use crate::state::{Checkpoint, Mark};
+use crate::state::{Checkpoint, Era, Mark};
 use crate::{Error, Result};
 
 /// Partitions on their way to become lanes.
@@ -62,6 +62,11 @@ impl Opening {
         }
     }
 
+    /// Lanes that wait for the others.
+    pub(super) fn ready(&self) -> impl Iterator<Item = &Lane> {
+        self.ready.values()
+    }
+
     pub(super) fn written(&mut self, partition: Partition) {
         self.writing.remove(&partition);
     }
@@ -86,6 +91,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         } else {
             at.iter().try_for_each(|(partition, offset)| self.broker.seek(*partition, *offset))?;
         }
+        // Those that are read again may have been held.
         if !opening.assigned || self.paused {
             let all: Vec<Partition> = opening.ready.keys().copied().collect();
             self.broker.pause(&all, self.paused)?;
@@ -93,11 +99,13 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let now = self.broker.now();
         for (id, mut lane) in opening.ready {
             lane.heard = now;
+            self.metrics.model_in_force(shown(&lane.now.era.model));
             tracing::info!(
                 partition = id,
                 from = lane.now.mark.offset,
                 committed = lane.committed.offset,
                 keys = lane.state.keys.len(),
+                model = shown(&lane.now.era.model),
                 "partition opened"
             );
             self.lanes.insert(id, lane);
@@ -134,7 +142,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             opening.ready.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(id, lane)| (*id, lane)).collect();
         self.processing.begin_with_history(&mut begin)?;
         for (partition, lane) in begin {
-            self.checkpoints.write(partition, lane.checkpoint())?;
+            self.checkpoints.write(partition, lane.checkpoint(&self.processing)?)?;
             opening.writing.insert(partition);
         }
         if starts.is_empty() || self.commit_starts(&starts)? {
@@ -169,7 +177,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let mut offsets = Vec::new();
         for (partition, offset) in starts {
             let mark = Mark { sequence: 0, offset: *offset, hash: 0 };
-            let commit = Commit { mark, model: self.processing.model.clone(), ..Commit::default() };
+            let era = Era { model: self.processing.chains.wanted().to_string(), from: 0 };
+            let commit = Commit { mark, era, ..Commit::default() };
             offsets.push((*partition, *offset, commit.metadata().unwrap_or_default()));
         }
         let mut transaction = || -> std::result::Result<(), Failed> {
@@ -200,7 +209,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 ),
             ));
         }
-        let Some(checkpoint) = self.load(partition, commit.mark)? else {
+        self.processing.chains.load(&commit.era.model)?;
+        let Some(checkpoint) = self.load(partition, &commit)? else {
             if commit.mark.sequence > 0 {
                 return Err(refused(
                     partition,
@@ -210,7 +220,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                     ),
                 ));
             }
-            let checkpoint = Checkpoint { mark: Some(commit.mark), ..Checkpoint::default() };
+            let checkpoint = Checkpoint { mark: Some(commit.mark), era: commit.era.clone(), ..Checkpoint::default() };
             let lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
             return Ok(Restored::Lane(Box::new(lane), true));
         };
@@ -235,14 +245,15 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(now.is_none_or(|now| now.first().and_then(Option::as_ref) != before))
     }
 
-    /// The newest checkpoint at or before a commit that can be read.
-    fn load(&mut self, partition: Partition, committed: Mark) -> Result<Option<Checkpoint>> {
+    /// The newest checkpoint at or before a commit, of the model version in force there, that can be read.
+    fn load(&mut self, partition: Partition, commit: &Commit) -> Result<Option<Checkpoint>> {
+        let (committed, era) = (commit.mark, &commit.era);
         let mut before: Option<(Mark, Error)> = None;
         loop {
-            let found = self.checkpoints.find(partition, committed)?;
+            let found = self.checkpoints.find(partition, committed, era)?;
             match (found.usable, before) {
                 (Some(mark), Some((failed, error))) if mark == failed => return Err(error),
-                (Some(mark), _) => match self.checkpoints.load(partition, mark) {
+                (Some(mark), _) => match self.checkpoints.load(partition, mark, era) {
                     Ok(checkpoint) => return Ok(Some(checkpoint)),
                     Err(error) => {
                         tracing::warn!(partition, sequence = mark.sequence, %error, "a checkpoint can't be read: taking an older one");
@@ -253,6 +264,17 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 (None, None) => {
                     let newest = found.newest.filter(|newest| committed.sequence > 0 || newest.sequence > 0);
                     let Some(newest) = newest else { return Ok(None) };
+                    if era.from > 0 {
+                        return Err(refused(
+                            partition,
+                            format!(
+                                "{} is in force since commit {}, and of none of its checkpoints is anything left at or before offset {}",
+                                shown(&era.model),
+                                era.from,
+                                committed.offset
+                            ),
+                        ));
+                    }
                     return Err(refused(
                         partition,
                         format!(
@@ -268,7 +290,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// No offset is committed by kolk.
     fn first_start(&mut self, partition: Partition, committed: Option<Committed>) -> Result<Restored> {
         let everything = Mark { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
-        if self.checkpoints.find(partition, everything)?.newest.is_some_and(|newest| newest.sequence > 0) {
+        if self
+            .checkpoints
+            .find(partition, everything, &Era::default())?
+            .newest
+            .is_some_and(|newest| newest.sequence > 0)
+        {
             return Err(refused(
                 partition,
                 match committed {
@@ -288,13 +315,11 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Tells lanes and openings which checkpoints are durable.
     pub(super) fn take_written(&mut self, timeout: Duration) -> Result<()> {
-        for Durable { partition, mark, bytes, took } in self.checkpoints.written(timeout)? {
-            self.metrics.checkpoint(took, bytes);
-            self.openings.iter_mut().for_each(|opening| opening.written(partition));
-            if let Some(lane) = self.lanes.get_mut(&partition) {
-                // It may be one that was begun before the partition was away for a while.
-                lane.writing &= lane.cut != mark.sequence;
-                lane.now.prune(mark);
+        for durable in self.checkpoints.written(timeout)? {
+            self.metrics.checkpoint(durable.took, durable.bytes);
+            self.openings.iter_mut().for_each(|opening| opening.written(durable.partition));
+            if let Some(lane) = self.lanes.get_mut(&durable.partition) {
+                lane.written(&durable);
             }
         }
         Ok(())

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::filing::{Filing, whole_messages};
-use super::{Processing, Settings, Worker};
+use super::{Chains, Processing, Settings, Worker};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
-use crate::runtime::plan::{Plan, label};
+use crate::runtime::engine::Chain;
+use crate::runtime::models::{Registered, identity};
+use crate::runtime::plan::Plan;
 use crate::runtime::run::{Finished, fingerprint, joined, moment, open_sink};
 use crate::source::kafka::{Client, Output, Planned};
 use crate::state::{Folder, Log};
@@ -95,10 +97,12 @@ fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers
     let output = output(pipeline, kafka, sink, source);
     let encoder = encoder(plan, &output)?;
     let headers = output.sink.headers == Headers::All || output.dead_letters.is_some();
+    let models = Registered::of(plan)?;
     (0..workers)
         .map(|number| {
-            let processing = processing(plan, source, kafka, &output, &encoder)?;
-            let fingerprint = fingerprint(plan, &processing.chain);
+            let chain = plan.chain()?;
+            let fingerprint = fingerprint(plan, &chain);
+            let processing = processing(plan, source, kafka, &output, &encoder, chains(plan, chain, &models))?;
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
             let (output, settings) = (Some(output.clone()), settings.clone());
             let member = move |stop: &dyn Fn() -> bool| {
@@ -173,19 +177,25 @@ fn encoder(plan: &Plan, output: &Output) -> Result<PlannedEncoder> {
     problems.finish(encoder)?.ok_or_else(|| Error::refused("the format of the sink can't be planned"))
 }
 
+/// The stages of a worker, at first with the version that was found at the start.
+fn chains(plan: &Plan, chain: Chain, models: &Registered) -> Chains {
+    Chains::new(identity(plan.model.as_deref()), chain, Box::new(models.clone()))
+}
+
 fn processing(
     plan: &Plan,
     source: &Planned,
     kafka: &KafkaSource,
     output: &Output,
     encoder: &PlannedEncoder,
+    chains: Chains,
 ) -> Result<Processing> {
     let pipeline = &plan.pipeline;
     let sink = plan.sink.clone().ok_or_else(|| Error::refused("the pipeline has no sink"))?;
     Ok(Processing {
         pipeline: pipeline.name.value.clone(),
         topic: kafka.topic.value.clone(),
-        chain: plan.chain()?,
+        chains,
         layout: plan.layout_of_source().clone(),
         decoder: source.decoder.decoder()?,
         sink,
@@ -202,7 +212,6 @@ fn processing(
             DeadLetters::Kafka(_) => None,
         },
         longest_letter: output.longest.saturating_sub(LETTER_ROOM).max(1),
-        model: plan.model.as_ref().map(|version| label(version)).unwrap_or_default(),
         metrics: plan.metrics.clone(),
         #[cfg(test)]
         faults: super::Faults::default(),
@@ -222,6 +231,7 @@ fn settings(pipeline: &Pipeline, kafka: &KafkaSource) -> Settings {
         checkpoint_every: pipeline.state.checkpoint_every,
         or_records: pipeline.state.or_records,
         start: kafka.start.value,
+        model_every: runtime.model_every,
         idle: kafka.idle.as_ref().map(|idle| idle.value),
         grace: runtime.grace,
         #[cfg(test)]

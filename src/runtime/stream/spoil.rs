@@ -23,7 +23,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     pub(super) fn cut_uncommitted(&mut self) -> Result<()> {
         for lane in self.lanes.values_mut().filter(|lane| !lane.writing) {
             if let Some(mark) = lane.attempt.as_ref().map(|(attempt, _)| attempt.mark) {
-                let mut checkpoint = lane.checkpoint();
+                let mut checkpoint = lane.checkpoint(&self.processing)?;
                 checkpoint.mark = Some(mark);
                 lane.writing = true;
                 self.checkpoints.write(lane.id, checkpoint)?;

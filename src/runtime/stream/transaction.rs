@@ -3,6 +3,7 @@
 use super::commit::Commit;
 use super::lane::Lane;
 use super::restore::Opening;
+use super::swap::Swap;
 use super::worker::{Producer, SHORT, Worker};
 use super::{Broken, Broker, Checkpoints, Partition, Unsendable};
 use crate::{Error, Result};
@@ -63,8 +64,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let full = waiting > 4 * self.settings.commit_bytes;
         if full != self.paused {
             self.paused = full;
-            let all: Vec<Partition> =
-                self.lanes.values().filter(|lane| lane.stalled.is_none()).map(|lane| lane.id).collect();
+            let all: Vec<Partition> = self.lanes.values().filter(|lane| !lane.is_held()).map(|lane| lane.id).collect();
             self.broker.pause(&all, full)?;
         }
         Ok(())
@@ -74,10 +74,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let now = self.broker.now();
         let bytes: usize = self.lanes.values().map(|lane| lane.outbox.bytes()).sum();
         let every = self.settings.commit_every.as_millis() as i64;
+        // A partition stands still until it is committed.
+        let swap = self.lanes.values().any(|lane| lane.swap.as_ref().is_some_and(Swap::is_ready));
         let due = match self.producer {
-            Producer::Open(since) => now - since >= every || bytes >= self.settings.commit_bytes,
+            Producer::Open(since) => swap || now - since >= every || bytes >= self.settings.commit_bytes,
             // Nothing to send, but offsets to commit: no hurry.
-            Producer::Idle => now - self.retry_at >= every && self.lanes.values().any(Lane::is_dirty),
+            Producer::Idle => swap || now - self.retry_at >= every && self.lanes.values().any(Lane::is_dirty),
             Producer::Renew | Producer::Compare => false,
         };
         if due && now >= self.retry_at {
@@ -219,7 +221,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             return;
         }
         match found {
-            Some(found) if found.mark == attempt.mark => lane.confirm(&attempt, messages),
+            Some(found) if found.mark == attempt.mark && found.era == attempt.era => lane.confirm(&attempt, messages),
             Some(found) if found.mark == lane.committed => {}
             _ => {
                 tracing::warn!(partition, "another has committed this partition: restoring it");

@@ -6,7 +6,8 @@
 //!   lost takes its outbox and state with it.
 //! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old transaction, and
 //!   what is committed then says what happened. When unsure, the state is dropped and restored.
-//! - A checkpoint is cut only where everything is committed.
+//! - A checkpoint is cut only where everything is committed. The one exception is a swap's ([`super::swap`]): it is of the commit that
+//!   will come next, and no commit but that one can be gone on from with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) const SHORT: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_millis(100);
 /// Milliseconds before a registry is asked again.
 const AGAIN: i64 = 250;
+/// How long a worker waits for an event while a partition stands still for a swap.
+const SWAPPING: Duration = Duration::from_millis(2);
 /// Milliseconds between two settings of the gauges.
 const SHOWN: i64 = 500;
 
@@ -45,6 +48,8 @@ pub struct Settings {
     pub or_records: u64,
     /// Where a group without offsets begins.
     pub start: Start,
+    /// How often a new version of the model is asked for; `None`: never.
+    pub model_every: Option<Duration>,
     /// A partition without messages for that long has its time moved on by the clock.
     pub idle: Option<Duration>,
     /// How long leaving may take.
@@ -81,6 +86,8 @@ pub struct Worker<B, C> {
     /// Not before then is a failed transaction tried again.
     pub(super) retry_at: i64,
     shown_at: i64,
+    /// When the version of the model was asked for.
+    pub(super) looked_at: i64,
     /// Whether a broker answers.
     reachable: bool,
     /// Whether all partitions are paused because too much waits to be sent.
@@ -105,6 +112,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             inbox: Messages::default(),
             retry_at: 0,
             shown_at: 0,
+            looked_at: 0,
             reachable: true,
             paused: false,
         }
@@ -139,7 +147,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Event::Nothing => {}
             Event::Messages(partition) => self.take(partition)?,
             Event::End(partition, offset) => {
-                if let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.stalled.is_none()) {
+                if let Some(lane) = self.lanes.get_mut(&partition).and_then(Lane::listening) {
                     lane.end(offset, &mut self.processing)?;
                     lane.at_end = true;
                 }
@@ -166,6 +174,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.send()?;
         self.commit_if_due()?;
         self.hold()?;
+        self.swap()?;
         self.cut_checkpoints(false)?;
         self.take_written(Duration::ZERO)?;
         self.show();
@@ -198,6 +207,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// How long a poll may wait.
     fn patience(&self) -> Duration {
+        if self.lanes.values().any(|lane| lane.swap.is_some()) {
+            return SWAPPING;
+        }
         if self.lanes.values().any(Lane::is_dirty) {
             // Not beyond the time of the next commit, and not 0: a poll that doesn't wait would spin.
             let due = match self.producer {
@@ -211,7 +223,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     fn take(&mut self, partition: Partition) -> Result<()> {
         let now = self.broker.now();
-        let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.stalled.is_none()) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(&partition).and_then(Lane::listening) else { return Ok(()) };
         lane.heard = now;
         lane.at_end = false;
         match lane.take(&self.inbox, &mut self.processing)? {
@@ -247,7 +259,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             return Ok(());
         };
         for lane in self.lanes.values_mut() {
-            let busy = lane.replay.is_some() || lane.attempt.is_some() || !lane.at_end;
+            let busy = lane.replay.is_some() || lane.attempt.is_some() || lane.swap.is_some() || !lane.at_end;
             if busy || now - lane.heard < idle || lane.now.is_full() {
                 continue;
             }
@@ -305,6 +317,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         for opening in &mut self.openings {
             opening.drop_all(partitions);
         }
+        self.drop_chains();
         Ok(())
     }
 
@@ -313,8 +326,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let now = self.broker.now();
         let every = self.settings.checkpoint_every.as_millis() as i64;
         for lane in self.lanes.values_mut() {
-            let clean = lane.replay.is_none() && lane.attempt.is_none() && !lane.is_dirty() && lane.outbox.is_empty();
-            if !clean || lane.writing || lane.cut == lane.committed.sequence {
+            if !lane.is_clean() || lane.cut == lane.committed.sequence {
                 continue;
             }
             // Partitions of one age are cut one after the other, not all at once.
@@ -324,7 +336,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 lane.file_letters(&self.processing)?;
                 lane.checkpointed = now;
                 lane.writing = true;
-                self.checkpoints.write(lane.id, lane.checkpoint())?;
+                self.checkpoints.write(lane.id, lane.checkpoint(&self.processing)?)?;
             }
         }
         Ok(())
@@ -334,6 +346,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     fn drain(&mut self) -> Result<()> {
         let until = self.broker.now() + self.settings.grace.as_millis() as i64;
         self.openings.clear();
+        self.abandon_swaps();
         while self.lanes.values().any(|lane| lane.is_dirty() || !lane.outbox.is_empty()) && self.broker.now() < until {
             self.retry_at = self.broker.now().min(self.retry_at);
             self.settle()?;

@@ -12,3 +12,4 @@ mod process;
 mod records;
 mod refusals;
 mod restarts;
+mod swap;

@@ -134,6 +134,10 @@ pub struct Reader {
     ends: [bool; PARTITIONS as usize],
     partition_of: BTreeMap<String, i32>,
     pub outputs: Outputs,
+    /// Per partition, the model versions of its outputs, each as often as it took over.
+    pub versions: BTreeMap<i32, Vec<i64>>,
+    /// Per key, which of its partition's versions made each of its outputs, by number.
+    pub made_by: BTreeMap<String, Vec<usize>>,
     /// Messages read.
     pub count: usize,
 }
@@ -145,6 +149,8 @@ impl Reader {
             ends: [false; PARTITIONS as usize],
             partition_of: BTreeMap::new(),
             outputs: Outputs::new(),
+            versions: BTreeMap::new(),
+            made_by: BTreeMap::new(),
             count: 0,
         }
     }
@@ -183,6 +189,12 @@ impl Reader {
         let of = add(&mut self.outputs, payload);
         assert_eq!(key, Some(of.as_bytes()), "the message's key is the record's");
         self.count += 1;
+        let version = self.outputs[&of].last().unwrap().model_version;
+        let versions = self.versions.entry(partition).or_default();
+        if versions.last() != Some(&version) {
+            versions.push(version);
+        }
+        self.made_by.entry(of.clone()).or_default().push(versions.len() - 1);
         let before = *self.partition_of.entry(of).or_insert(partition);
         assert_eq!(before, partition, "a key in two partitions");
     }
@@ -205,6 +217,11 @@ impl Reader {
 
 /// What the binary makes of records in a Parquet file, with the model `m` of the folder.
 pub fn expected(folder: &Path, rows: &[Row]) -> Outputs {
+    expected_of(folder, rows, "model: m, mode: carry")
+}
+
+/// The same with any `infer` stage.
+pub fn expected_of(folder: &Path, rows: &[Row], infer: &str) -> Outputs {
     for name in ["out", "state"] {
         let _ = std::fs::remove_dir_all(folder.join("reference").join(name));
     }
@@ -212,7 +229,7 @@ pub fn expected(folder: &Path, rows: &[Row]) -> Outputs {
     std::fs::create_dir_all(&reference).unwrap();
     common::write(&reference.join("data.parquet"), rows, 10_000);
     let sink = "parquet: { path: out/, fields: [value] }";
-    let file = common::pipeline(&reference, "model: m, mode: carry", sink, "models: ../models");
+    let file = common::pipeline(&reference, infer, sink, "models: ../models");
     common::kolk_exits(0, &["run", file.to_str().unwrap()]);
     written(&reference.join("out"))
 }

@@ -148,6 +148,11 @@ fn an_unknown_outcome_taken_for_a_failure_is_found() {
     is_found(Faults { unknown_is_failure: true, ..Faults::default() });
 }
 
+#[test]
+fn a_swap_that_does_not_wait_is_found() {
+    is_found(Faults { swap_early: true, ..Faults::default() });
+}
+
 /// What was meddled with must be refused, with one of these words, in every schedule.
 fn is_refused(meddling: Meddling, words: &[&str]) {
     let mut refused = 0;

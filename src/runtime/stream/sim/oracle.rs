@@ -1,14 +1,14 @@
 //! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It is checked
 //! at every commit, so that what is wrong is found where it happens, and once more at the end, in the order of the output's log.
-//! What bytes alone don't decide (the clock, the registry) it takes from the commits, as a restore must.
+//! What bytes alone don't decide (the clock, the registries) it takes from the commits, as a restore must.
 
 use std::collections::BTreeSet;
 
 use super::log::{Fate, Input, Sent};
-use super::work::{FOREIGN, LETTER, Payload, STATE, close, key, mix};
-use crate::runtime::stream::commit::{Advance, Commit};
+use super::work::{FOREIGN, LETTER, Payload, STATE, close, key, step, version};
+use crate::runtime::stream::commit::Commit;
 use crate::runtime::stream::{Committed, Partition};
-use crate::state::Checkpoint;
+use crate::state::{Checkpoint, Era};
 
 /// A key's state: hash, and the time of its newest record since it was closed.
 type Row = (u64, i64);
@@ -19,13 +19,31 @@ struct Keys {
     rows: Vec<Row>,
     /// Keys in the order of their first records.
     slots: Vec<u8>,
+    /// The version of the model that is in force.
+    version: u64,
 }
 
 /// What bytes don't decide.
 #[derive(Debug, Clone, Default)]
 struct Decisions {
-    advances: Vec<Advance>,
+    events: Vec<Event>,
     unknown: BTreeSet<i64>,
+}
+
+/// What happened between two records.
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    sequence: u64,
+    offset: i64,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// The clock moved on.
+    Advance(i64),
+    /// Another version of the model took over.
+    Swap(u64),
 }
 
 /// What comes out of records: of each key its hashes, and the offsets of dead letters.
@@ -40,7 +58,10 @@ struct Made {
 struct Covered {
     /// Where the group began.
     base: i64,
+    /// With which version of the model.
+    began: u64,
     until: i64,
+    era: Era,
     keys: Keys,
     decisions: Decisions,
     /// Every commit: its number and offset.
@@ -55,8 +76,18 @@ pub struct Oracle {
 }
 
 impl Keys {
-    fn new(count: usize) -> Keys {
-        Keys { rows: vec![(0, 0); count], slots: Vec::new() }
+    fn new(count: usize, version: u64) -> Keys {
+        Keys { rows: vec![(0, 0); count], slots: Vec::new(), version }
+    }
+
+    fn apply(&mut self, what: What, made: &mut Made) {
+        match what {
+            What::Advance(until) => self.close(until, made),
+            What::Swap(version) => {
+                self.version = version;
+                self.rows.fill((0, 0));
+            }
+        }
     }
 
     fn close(&mut self, until: i64, made: &mut Made) {
@@ -75,7 +106,7 @@ impl Keys {
             self.slots.push(key);
         }
         let (hash, last) = &mut self.rows[key as usize];
-        *hash = mix(*hash, value & !FOREIGN);
+        *hash = step(*hash, value & !FOREIGN, self.version);
         *last = time.max(*last);
         *hash
     }
@@ -84,11 +115,11 @@ impl Keys {
 /// What the records from `from` to `to` make on top of `keys`, with these decisions between them.
 fn straight(input: &Input, fates: &[Fate], (from, to): (i64, i64), decisions: &Decisions, keys: &mut Keys) -> Made {
     let mut made = Made::default();
-    let mut advances = decisions.advances.iter().peekable();
+    let mut events = decisions.events.iter().peekable();
     for offset in from..to {
         let Some((key, value)) = input.readable(offset, fates) else { continue };
-        while let Some(advance) = advances.next_if(|advance| advance.offset <= offset) {
-            keys.close(advance.until, &mut made);
+        while let Some(event) = events.next_if(|event| event.offset <= offset) {
+            keys.apply(event.what, &mut made);
         }
         match value {
             Some(_) if decisions.unknown.contains(&offset) => made.letters.push(offset as u64),
@@ -99,7 +130,7 @@ fn straight(input: &Input, fates: &[Fate], (from, to): (i64, i64), decisions: &D
             None => keys.rows[key as usize] = (0, 0),
         }
     }
-    advances.for_each(|advance| keys.close(advance.until, &mut made));
+    events.for_each(|event| keys.apply(event.what, &mut made));
     made
 }
 
@@ -147,13 +178,18 @@ impl Oracle {
         }
         let covered = covered.get_or_insert_with(|| Covered {
             base: offset,
+            began: version(&commit.era.model),
             until: offset,
-            keys: Keys::new(self.keys),
+            era: commit.era.clone(),
+            keys: Keys::new(self.keys, version(&commit.era.model)),
             decisions: Decisions::default(),
             marks: Vec::new(),
         });
         if offset < covered.until {
             return Err(format!("{offset} is committed after {}", covered.until));
+        }
+        if commit.era != covered.era && commit.era.from != commit.mark.sequence {
+            return Err(format!("{:?} follows {:?} in commit {}", commit.era, covered.era, commit.mark.sequence));
         }
         let decisions = fresh(input, fates, &commit, covered.until)?;
         let expected = straight(input, fates, (covered.until, offset), &decisions, &mut covered.keys);
@@ -170,8 +206,9 @@ impl Oracle {
             ));
         }
         covered.until = offset;
+        covered.era = commit.era;
         covered.marks.push((commit.mark.sequence, offset));
-        covered.decisions.advances.extend(decisions.advances);
+        covered.decisions.events.extend(decisions.events);
         covered.decisions.unknown.extend(decisions.unknown);
         Ok(())
     }
@@ -188,12 +225,20 @@ impl Oracle {
         let (Some(mark), Some(covered)) = (checkpoint.mark, &self.covered[partition as usize]) else {
             return wrong("of nothing that is committed".into());
         };
-        if !covered.marks.contains(&(mark.sequence, mark.offset)) {
-            return wrong(format!("of commit {} at {}, which there is not", mark.sequence, mark.offset));
+        // One of a swap is there before its commit, and is the state of the commit before but for the swap.
+        let era = &checkpoint.era;
+        let swaps = era.from == mark.sequence && mark.sequence > 0;
+        let of = mark.sequence - u64::from(swaps);
+        if !covered.marks.contains(&(of, mark.offset)) {
+            return wrong(format!("of commit {of} at {}, which there is not", mark.offset));
         }
         let mut decisions = covered.decisions.clone();
-        decisions.advances.retain(|advance| advance.sequence <= mark.sequence);
-        let mut keys = Keys::new(self.keys);
+        decisions.events.retain(|event| event.sequence <= of);
+        if swaps {
+            let what = What::Swap(version(&era.model));
+            decisions.events.push(Event { sequence: mark.sequence, offset: mark.offset, what });
+        }
+        let mut keys = Keys::new(self.keys, covered.began);
         straight(&inputs[partition as usize], fates, (covered.base, mark.offset), &decisions, &mut keys);
         for (number, (hash, last)) in keys.rows.into_iter().enumerate() {
             let slot = checkpoint.keys.find(&key(partition, number as u8));
@@ -213,6 +258,11 @@ impl Oracle {
         self.covered[partition as usize].as_ref().map(|covered| covered.until)
     }
 
+    /// What is in force at the last commit of a partition.
+    pub fn era(&self, partition: Partition) -> Option<&Era> {
+        self.covered[partition as usize].as_ref().map(|covered| &covered.era)
+    }
+
     /// The last commit of a partition: its number and offset.
     pub fn mark(&self, partition: Partition) -> Option<(u64, i64)> {
         self.covered[partition as usize].as_ref().and_then(|covered| covered.marks.last().copied())
@@ -223,7 +273,7 @@ impl Oracle {
         for (partition, (input, covered)) in inputs.iter().zip(&self.covered).enumerate() {
             let Some(covered) = covered else { continue };
             let range = (covered.base, covered.until);
-            let expected = straight(input, fates, range, &covered.decisions, &mut Keys::new(self.keys));
+            let expected = straight(input, fates, range, &covered.decisions, &mut Keys::new(self.keys, covered.began));
             let committed = log.iter().filter(|sent| fates[sent.txn] == Fate::Committed).map(|sent| sent.payload);
             let found = made(&committed.filter(|sent| sent.partition == partition as u32).collect::<Vec<_>>());
             let of_key = |made: &Made, number: u8| -> Vec<u64> {
@@ -243,15 +293,20 @@ impl Oracle {
 
 /// What a commit decided that the ones before it didn't.
 fn fresh(input: &Input, fates: &[Fate], commit: &Commit, from: i64) -> Result<Decisions, String> {
-    let advances: Vec<Advance> =
-        commit.advances.iter().filter(|advance| advance.sequence == commit.mark.sequence).copied().collect();
+    let sequence = commit.mark.sequence;
+    let advances = commit.advances.iter().filter(|advance| advance.sequence == sequence);
+    let event = |offset, what| Event { sequence, offset, what };
+    let mut events: Vec<Event> = advances.map(|advance| event(advance.offset, What::Advance(advance.until))).collect();
+    if commit.era.from == sequence && sequence > 0 {
+        events.push(event(commit.mark.offset, What::Swap(version(&commit.era.model))));
+    }
     let unknown: BTreeSet<i64> = commit.unknown.iter().cloned().flatten().filter(|offset| *offset >= from).collect();
     // A range reaches over offsets without a message.
     let value = |offset: &i64| input.readable(*offset, fates).and_then(|(_, value)| value);
     if let Some(offset) = unknown.iter().find(|offset| value(offset).is_some_and(|value| value & FOREIGN == 0)) {
         return Err(format!("the schema of offset {offset} is held for unknown"));
     }
-    Ok(Decisions { advances, unknown })
+    Ok(Decisions { events, unknown })
 }
 
 fn made(sent: &[Payload]) -> Made {

@@ -65,6 +65,8 @@ pub struct Plan {
     pub foreign: f64,
     pub registry_knows: i64,
     pub registry_down: Range<i64>,
+    /// Times at which a new version of the model is published.
+    pub publishes: Vec<i64>,
     /// What somebody changes by hand, and when.
     pub meddling: Option<(i64, Meddling)>,
     pub settings: Settings,
@@ -115,6 +117,7 @@ impl Plan {
             foreign: dice.pick(&[0.0, 0.0, 0.1, 0.5]),
             registry_knows: dice.between(0, span),
             registry_down: down..down + dice.pick(&[0, 600, 7_000]),
+            publishes: if dice.chance(0.4) { vec![dice.between(0, span), dice.between(0, span)] } else { Vec::new() },
             meddling: None,
             settings: settings(dice, faults),
         }
@@ -129,6 +132,7 @@ impl Plan {
             restarts: Vec::new(),
             cuts: Vec::new(),
             registry_down: 0..0,
+            publishes: Vec::new(),
             ..Plan::of(dice, Faults::default())
         }
     }
@@ -143,6 +147,7 @@ fn settings(dice: &mut Dice, faults: Faults) -> Settings {
         checkpoint_every: millis(dice.pick(&[300, 2_000, 10_000, 60_000])),
         or_records: dice.pick(&[3, 10, 1_000]),
         start: Start::Earliest,
+        model_every: dice.pick(&[None, Some(50), Some(1_000)]).map(millis),
         idle: dice.pick(&[None, None, Some(200), Some(1_500)]).map(millis),
         grace: Duration::from_secs(30),
         faults,

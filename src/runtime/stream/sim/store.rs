@@ -7,7 +7,7 @@ use super::client::Client;
 use super::scheduler::Op;
 use super::world::{Phase, Wait, World};
 use crate::runtime::stream::{Checkpoints, Durable, Found, Partition};
-use crate::state::{Checkpoint, Mark};
+use crate::state::{Checkpoint, Era, Mark};
 use crate::{Error, Result};
 
 /// A checkpoint on its way.
@@ -35,10 +35,16 @@ impl Shelf {
         self.marks(partition).max()
     }
 
-    /// The newest that is not beyond a commit.
-    pub fn usable(&self, partition: Partition, committed: Mark) -> Option<Mark> {
+    /// The newest of an era that is not beyond a commit.
+    pub fn usable(&self, partition: Partition, committed: Mark, era: &Era) -> Option<Mark> {
         let before = |mark: &Mark| mark.sequence <= committed.sequence && mark.offset <= committed.offset;
-        self.marks(partition).filter(before).max()
+        let of_era = self.0[partition as usize].iter().filter(|checkpoint| checkpoint.era == *era);
+        of_era.filter_map(|checkpoint| checkpoint.mark).filter(before).max()
+    }
+
+    fn get(&self, partition: Partition, mark: Mark, era: &Era) -> Option<&Checkpoint> {
+        let all = &self.0[partition as usize];
+        all.iter().find(|checkpoint| checkpoint.mark == Some(mark) && checkpoint.era == *era)
     }
 
     /// Forgets what a test wants forgotten.
@@ -65,11 +71,12 @@ impl World {
     fn store(&mut self, process: usize, writing: Writing) {
         let Some(mark) = writing.checkpoint.mark else { return };
         self.note(Some(process), || format!("checkpoint of {} at {} is durable", writing.partition, mark.offset));
-        if self.shelf.marks(writing.partition).all(|there| there != mark) {
+        let era = writing.checkpoint.era.clone();
+        if self.shelf.get(writing.partition, mark, &era).is_none() {
             self.shelf.0[writing.partition as usize].push(writing.checkpoint);
         }
         let took = Duration::ZERO;
-        self.processes[process].written.push(Durable { partition: writing.partition, mark, bytes: 0, took });
+        self.processes[process].written.push(Durable { partition: writing.partition, mark, era, bytes: 0, took });
     }
 
     /// What a process was writing when it died is durable all the same, or lost.
@@ -86,18 +93,19 @@ impl World {
 pub struct Store(pub Client);
 
 impl Checkpoints for Store {
-    fn find(&mut self, partition: Partition, committed: Mark) -> Result<Found> {
+    fn find(&mut self, partition: Partition, committed: Mark, era: &Era) -> Result<Found> {
         let mut world = self.0.enter(Op::Find);
         self.0.may_fail(&mut world)?;
-        let found = Found { usable: world.shelf.usable(partition, committed), newest: world.shelf.newest(partition) };
+        let found =
+            Found { usable: world.shelf.usable(partition, committed, era), newest: world.shelf.newest(partition) };
         self.0.exit(world, Op::Find, || format!("find {partition} until {}: {found:?}", committed.offset));
         Ok(found)
     }
 
-    fn load(&mut self, partition: Partition, mark: Mark) -> Result<Checkpoint> {
+    fn load(&mut self, partition: Partition, mark: Mark, era: &Era) -> Result<Checkpoint> {
         let mut world = self.0.enter(Op::Load);
         self.0.may_fail(&mut world)?;
-        let it = world.shelf.0[partition as usize].iter().find(|checkpoint| checkpoint.mark == Some(mark)).cloned();
+        let it = world.shelf.get(partition, mark, era).cloned();
         self.0.exit(world, Op::Load, || format!("load {partition} at {}", mark.offset));
         it.ok_or_else(|| Error::failed("a checkpoint that was found is gone"))
     }

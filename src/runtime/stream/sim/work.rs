@@ -15,6 +15,7 @@ use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, P
 use crate::metrics::Metrics;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
 use crate::runtime::engine::Chain;
+use crate::runtime::stream::chains::{Chains, Models};
 use crate::runtime::stream::{Header, Processing};
 use crate::sink;
 use crate::source::{Origin, Records};
@@ -75,13 +76,20 @@ pub fn mix(before: u64, value: u64) -> u64 {
     (before ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31)
 }
 
+/// What a value is to a hash, by a version of the model.
+pub fn step(before: u64, value: u64, version: u64) -> u64 {
+    mix(before, value ^ mix(version, 0))
+}
+
 /// What closing a key at a time is to its hash.
 pub fn close(before: u64, last: i64) -> u64 {
     mix(before, !last as u64)
 }
 
-/// Per key: the hash, and the time of the newest record since it was closed, or 0.
-struct Running;
+/// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins anew.
+struct Running {
+    version: u64,
+}
 
 impl Stage for Running {
     fn name(&self) -> &'static str {
@@ -92,11 +100,15 @@ impl Stage for Running {
         vec![0, 0]
     }
 
+    fn meaning(&self) -> Option<String> {
+        None
+    }
+
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
         let mut out = Vec::with_capacity(batch.rows());
         for (row, slot) in batch.slots.iter().enumerate() {
             let words = state.get_mut(*slot);
-            words[0] = mix(words[0], batch.columns[0].numbers()[row] as u64);
+            words[0] = step(words[0], batch.columns[0].numbers()[row] as u64, self.version);
             words[1] = words[1].max(batch.times[row] as u64);
             out.push(words[0] as i64);
         }
@@ -124,6 +136,38 @@ impl Stage for Running {
         closed.columns.push(Column::from(Values::Number(vec![f64::NAN; out.len()])));
         closed.columns.push(Column::from(Values::Integer(out)));
         Ok((!closed.is_empty()).then_some(closed))
+    }
+}
+
+/// The registry of models, as one worker sees it.
+struct Versions {
+    client: Client,
+    wanted: u64,
+}
+
+fn chain(version: u64) -> Chain {
+    Chain::new(vec![Box::new(Running { version })], OnLate::Process, metrics())
+}
+
+fn name(version: u64) -> String {
+    format!("m/{version}")
+}
+
+/// The number in a version's name.
+pub fn version(name: &str) -> u64 {
+    name.strip_prefix("m/").and_then(|number| number.parse().ok()).expect("a version of the simulator")
+}
+
+impl Models for Versions {
+    fn look(&mut self) -> Option<(String, Chain)> {
+        let champion = self.client.sim.world().champion;
+        let is_new = champion != self.wanted;
+        self.wanted = champion;
+        is_new.then(|| (name(champion), chain(champion)))
+    }
+
+    fn chain(&mut self, model: &str) -> Result<Chain> {
+        Ok(chain(version(model)))
     }
 }
 
@@ -226,7 +270,9 @@ fn metrics() -> Arc<Metrics> {
 }
 
 /// All of it, for one worker.
-pub fn processing(client: Client) -> Processing {
+pub fn processing(client: impl Fn() -> Client) -> Processing {
+    let wanted = client().sim.world().champion;
+    let versions = Versions { client: client(), wanted };
     let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
     let mut layout = Layout {
         key_name: "key".into(),
@@ -244,9 +290,9 @@ pub fn processing(client: Client) -> Processing {
     Processing {
         pipeline: "sim".into(),
         topic: "in".into(),
-        chain: Chain::new(vec![Box::new(Running)], OnLate::Process, metrics()),
+        chains: Chains::new(name(wanted), chain(wanted), Box::new(versions)),
         layout: source,
-        decoder: Box::new(Asking { client }),
+        decoder: Box::new(Asking { client: client() }),
         sink,
         encoder: Box::new(Plain),
         payloads: Payloads::default(),
@@ -258,7 +304,6 @@ pub fn processing(client: Client) -> Processing {
         on_error: OnError::DeadLetter,
         longest_letter: 1_000,
         letters: None,
-        model: String::new(),
         metrics: metrics(),
         faults: Default::default(),
     }

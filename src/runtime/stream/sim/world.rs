@@ -14,6 +14,7 @@ use super::store::{Shelf, Writing};
 use super::transactions::{Id, Offsets, State};
 use super::work::FOREIGN;
 use crate::runtime::stream::{Durable, Partition};
+use crate::state::Mark;
 
 /// Processes of a schedule at most: one that needs more is not killed any more.
 pub const PROCESSES: usize = 48;
@@ -52,6 +53,8 @@ pub enum Act {
         commit: bool,
     },
     Scale(usize),
+    /// A new version of the model is published.
+    Publish,
     Start(usize),
     Restart(i64),
     Up,
@@ -125,6 +128,8 @@ pub struct World {
     pub processes: Vec<Process>,
     pub shelf: Shelf,
     pub oracle: Oracle,
+    /// The version of the model that is wanted.
+    pub champion: u64,
     pub down_until: i64,
     pub troubles: u32,
     /// How a process ended that wasn't killed, where a test expects it.
@@ -162,6 +167,7 @@ impl World {
             processes: Vec::new(),
             shelf: Shelf::new(partitions),
             oracle: Oracle::new(plan.partitions, plan.keys),
+            champion: 1,
             down_until: 0,
             troubles,
             refusals: Vec::new(),
@@ -199,6 +205,9 @@ impl World {
         }
         for (after, duration) in plan.restarts {
             self.later(after, Act::Restart(duration));
+        }
+        for after in plan.publishes {
+            self.later(after, Act::Publish);
         }
         for (after, slot, duration) in plan.cuts {
             self.later(after, Act::Cut(slot, duration));
@@ -301,6 +310,7 @@ impl World {
                 self.add(partition, Kind::Control, None);
             }
             Act::Scale(workers) => self.wanted = workers,
+            Act::Publish => self.champion += 1,
             Act::Start(slot) => self.start(slot),
             Act::Restart(duration) => {
                 self.down_until = self.now + duration;
@@ -428,7 +438,9 @@ impl World {
         }
         for partition in 0..self.plan.partitions {
             let committed = self.oracle.mark(partition);
-            let newest = self.shelf.newest(partition).map(|mark| (mark.sequence, mark.offset));
+            let everything = Mark { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
+            let usable = self.oracle.era(partition).and_then(|era| self.shelf.usable(partition, everything, era));
+            let newest = usable.map(|mark| (mark.sequence, mark.offset));
             if committed != newest {
                 return Err(format!(
                     "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly stop is of {newest:?}"

@@ -1,0 +1,110 @@
+//! The log of checkpoints where the model changes: what a swap wrote that never was committed is in nobody's way.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::log_tests::{Lane, WAIT, files, first, mark, open, written_to};
+use super::{Checkpoint, Era, Log, Mark};
+use crate::runtime::stream::Checkpoints;
+
+fn second(from: u64) -> Era {
+    Era { model: "m/2".into(), from }
+}
+
+/// The checkpoint of a swap that comes with commit `sequence`, at the offset of the one before it.
+fn swap(lane: &mut Lane, sequence: u64) -> Checkpoint {
+    let mark = Some(Mark { sequence, ..mark(sequence - 1) });
+    Checkpoint { mark, era: second(sequence), ..lane.checkpoint() }
+}
+
+fn put(log: &mut Log, checkpoint: Checkpoint) {
+    let expected = (checkpoint.mark.unwrap(), checkpoint.era.clone());
+    log.write(3, checkpoint).unwrap();
+    let written = log.written(WAIT).unwrap();
+    assert_eq!(written.into_iter().map(|durable| (durable.mark, durable.era)).collect::<Vec<_>>(), [expected]);
+}
+
+fn usable(log: &mut Log, committed: Mark, era: &Era) -> Option<Mark> {
+    let found = log.find(3, committed, era).unwrap().usable;
+    if let Some(mark) = found {
+        let checkpoint = log.load(3, mark, era).unwrap();
+        assert_eq!((checkpoint.mark, &checkpoint.era), (Some(mark), era));
+    }
+    found
+}
+
+fn later(root: &Path) -> Log {
+    open(root, Duration::ZERO)
+}
+
+#[test]
+fn what_was_not_committed_is_found_by_no_commit() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut log, mut lane) = written_to(root.path(), Duration::ZERO, 3);
+    put(&mut log, swap(&mut lane, 4));
+    assert_eq!(usable(&mut log, mark(3), &first()), Some(mark(3)));
+    // The next owner's commit 4 is another, even at the same offset.
+    let mut log = later(root.path());
+    let by_clock = Mark { sequence: 4, ..mark(3) };
+    assert_eq!(usable(&mut log, by_clock, &first()), Some(mark(3)));
+    put(&mut log, Checkpoint { mark: Some(by_clock), ..lane.checkpoint() });
+    assert_eq!(usable(&mut log, by_clock, &first()), Some(by_clock));
+    assert_eq!(usable(&mut log, mark(5), &first()), Some(by_clock));
+    // Nor is it found by a commit behind a later swap to the same version.
+    lane.sequence = 6;
+    assert_eq!(usable(&mut log, mark(7), &second(7)), None);
+    put(&mut log, swap(&mut lane, 7));
+    let swapped = Mark { sequence: 7, ..mark(6) };
+    assert_eq!(usable(&mut log, swapped, &second(7)), Some(swapped));
+    assert_eq!(usable(&mut log, mark(8), &second(7)), Some(swapped));
+    assert_eq!(usable(&mut log, Mark { hash: 1, ..swapped }, &second(7)), None, "another history");
+    // What was before it isn't either, when the old version comes back.
+    assert_eq!(usable(&mut log, mark(9), &Era { from: 9, ..first() }), None);
+}
+
+#[test]
+fn the_same_swap_tried_again_finds_what_it_would_write() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut log, mut lane) = written_to(root.path(), Duration::ZERO, 3);
+    put(&mut log, swap(&mut lane, 4));
+    let count = files(root.path(), "").len();
+    put(&mut later(root.path()), swap(&mut lane, 4));
+    assert_eq!(files(root.path(), "").len(), count);
+    // One to a third version has a place of its own.
+    let third = Era { model: "m/3".into(), from: 4 };
+    put(&mut log, Checkpoint { era: third.clone(), ..swap(&mut lane, 4) });
+    let swapped = Mark { sequence: 4, ..mark(3) };
+    assert_eq!(usable(&mut log, swapped, &third), Some(swapped));
+    assert_eq!(usable(&mut log, swapped, &second(4)), Some(swapped));
+}
+
+#[test]
+fn nothing_is_deleted_for_what_was_not_committed() {
+    let root = tempfile::tempdir().unwrap();
+    let (log, mut lane) = written_to(root.path(), Duration::ZERO, 30);
+    drop(log);
+    let kept = files(root.path(), ".json").len();
+    let oldest = (1..30).find(|n| usable(&mut later(root.path()), mark(*n), &first()) == Some(mark(*n))).unwrap();
+    for sequence in 31..40 {
+        // A process that was killed before it could commit its swap; the next commits something else, and tries again.
+        put(&mut later(root.path()), swap(&mut lane, sequence));
+        lane.sequence = sequence;
+    }
+    assert_eq!(files(root.path(), ".json").len(), kept + 9);
+    assert_eq!(usable(&mut later(root.path()), mark(39), &first()), Some(mark(30)));
+    assert_eq!(usable(&mut later(root.path()), mark(oldest), &first()), Some(mark(oldest)));
+    // It is committed in the end: what was before goes when there is enough behind it, and only then.
+    let mut log = later(root.path());
+    put(&mut log, swap(&mut lane, 40));
+    lane.sequence = 40;
+    for n in 0..30 {
+        lane.advance();
+        put(&mut log, Checkpoint { era: second(40), ..lane.checkpoint() });
+        let old = usable(&mut later(root.path()), mark(39), &first());
+        assert!(n > 1 || old == Some(mark(30)), "{n}: {old:?}");
+    }
+    drop(log);
+    assert_eq!(usable(&mut later(root.path()), mark(39), &first()), None);
+    let manifests = files(root.path(), ".json");
+    assert!((3..=10).contains(&manifests.len()), "{manifests:?}");
+}
