@@ -100,6 +100,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         for (id, mut lane) in opening.ready {
             lane.heard = now;
             self.metrics.model_in_force(shown(&lane.now.era.model));
+            if lane.now.era.model != self.processing.chains.wanted() {
+                // Whoever had it before may have seen a newer version than this worker has: no going back and forth.
+                self.looked_at = 0;
+            }
             tracing::info!(
                 partition = id,
                 from = lane.now.mark.offset,

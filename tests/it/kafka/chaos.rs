@@ -1,4 +1,5 @@
-//! Everything that can go wrong, under load, and then: one output per input, in order per key, with the same bits.
+//! Everything that can go wrong, under load, and then: one output per input, in order per key, with the bits of the model version that
+//! made it.
 //!
 //! A seed says what happens in which order and with which pauses; `KOLK_CHAOS_SEED` repeats one. What the machine makes of it differs
 //! from run to run, so a seed that failed is run a few times. The short form is part of `make test`, the long one is
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::broker::Broker;
 use super::process::{Kolk, Setup};
 use super::records::*;
+use super::swap::{assert_law, publish};
 use crate::common::{Row, series};
 
 /// The session's timeout is 6 s (`process.rs`): a process that sleeps for longer has lost its partitions.
@@ -18,7 +20,7 @@ const ASLEEP: Duration = Duration::from_secs(9);
 const LATE: Duration = Duration::from_secs(120);
 /// Longest time from one output to the next; a busy machine needs a good part of it.
 const STUCK: Duration = Duration::from_secs(60);
-const EXTRA: &str = "state: { path: state/, checkpoint_every: 3s, or_records: 4000 }\nruntime: { workers: 2, instance: \"${KOLK_INSTANCE}\" }";
+const EXTRA: &str = "state: { path: state/, checkpoint_every: 3s, or_records: 4000 }\nruntime: { workers: 2, instance: \"${KOLK_INSTANCE}\", model_every: 200ms }";
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +43,16 @@ enum Action {
     Broker,
     /// Somebody writes records and takes them back.
     Abort,
+    /// A new version of the model is published.
+    Swap,
 }
 
 /// Actions of a round.
-const ROUND: usize = 12;
+const ROUND: usize = 14;
 
 /// Every action once, in any order, but with the scales 2, 3, 1 in theirs.
 fn round(random: &mut Random) -> [Action; ROUND] {
-    use Action::{Abort, Blink, Broker, Kill, KillAndLeave, KillWhileStarting, Restart, Scale, Sleep};
+    use Action::{Abort, Blink, Broker, Kill, KillAndLeave, KillWhileStarting, Restart, Scale, Sleep, Swap};
     let mut actions = [
         Kill,
         KillWhileStarting,
@@ -62,6 +66,8 @@ fn round(random: &mut Random) -> [Action; ROUND] {
         Broker,
         Abort,
         Abort,
+        Swap,
+        Swap,
     ];
     for last in (1..actions.len()).rev() {
         actions.swap(last, random.below(last as u64 + 1) as usize);
@@ -89,7 +95,6 @@ fn whatever_happens_every_record_counts_once() {
     let broker = Broker::own("chaos");
     let setup = Setup::new(&broker, "chaos", EXTRA);
     let rows = series(keys, rows);
-    let expected = expected(setup.path(), &rows);
     let sent = AtomicUsize::new(0);
     let chaos = Chaos {
         broker: &broker,
@@ -98,12 +103,13 @@ fn whatever_happens_every_record_counts_once() {
         reader: Reader::new(&broker, &setup.output),
         random: Random(seed | 1),
         processes: vec![setup.start("p0")],
+        version: 1,
         sent: &sent,
         started: Instant::now(),
     };
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| send(&broker, &setup, &rows, pace, &sent));
-        chaos.run(&|| sending.is_finished(), &expected);
+        chaos.run(&|| sending.is_finished());
         sending.join().unwrap();
     });
 }
@@ -129,12 +135,14 @@ struct Chaos<'a> {
     reader: Reader,
     random: Random,
     processes: Vec<Kolk>,
+    /// The newest version of the model.
+    version: usize,
     sent: &'a AtomicUsize,
     started: Instant,
 }
 
 impl Chaos<'_> {
-    fn run(mut self, all_sent: &dyn Fn() -> bool, expected: &Outputs) {
+    fn run(mut self, all_sent: &dyn Fn() -> bool) {
         let mut actions = 0;
         // One round, and then for as long as records come.
         'rounds: loop {
@@ -162,9 +170,11 @@ impl Chaos<'_> {
         }
         self.broker.settled(&self.setup.output);
         self.reader.read(LATE);
-        assert_equal(&self.reader.outputs, expected);
+        assert_law(self.setup, &self.reader, self.rows);
         assert!(Reader::is_empty(self.broker, &self.setup.dead), "dead letters");
-        self.say(&format!("{actions} actions: one output for each record, all bits equal"));
+        let swaps: usize = self.reader.versions.values().map(|versions| versions.len() - 1).sum();
+        assert!(swaps > 0, "no partition got another version");
+        self.say(&format!("{actions} actions, {swaps} swaps: one output for each record, all bits equal"));
     }
 
     /// Behind the last record only aborted ones: killed there, the restart has to find the end of the topic.
@@ -240,6 +250,10 @@ impl Chaos<'_> {
                 self.broker.restart(pause);
             }
             Action::Abort => self.abort(),
+            Action::Swap => {
+                self.version += 1;
+                publish(self.setup, self.version);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use crate::common::{self, Row};
 pub struct Output {
     pub ts: i64,
     pub value: u64,
+    /// Empty where there is none yet.
     pub prediction: Vec<u32>,
     /// Not known before a key's second record: the step is the time between two.
     pub prediction_time: Option<i64>,
@@ -36,7 +37,7 @@ struct Payload {
     key: String,
     ts: i64,
     value: f64,
-    prediction: Vec<f32>,
+    prediction: Option<Vec<f32>>,
     prediction_time: Option<i64>,
     model_version: i64,
     warm_up: bool,
@@ -49,7 +50,7 @@ pub fn add(outputs: &mut Outputs, payload: &[u8]) -> String {
     outputs.entry(payload.key.clone()).or_default().push(Output {
         ts: payload.ts,
         value: payload.value.to_bits(),
-        prediction: payload.prediction.into_iter().map(f32::to_bits).collect(),
+        prediction: payload.prediction.unwrap_or_default().into_iter().map(f32::to_bits).collect(),
         prediction_time: payload.prediction_time,
         model_version: payload.model_version,
         warm_up: payload.warm_up,
@@ -249,13 +250,19 @@ pub fn written(folder: &Path) -> Outputs {
             };
             let (ts, prediction_time) = (times("ts"), times("prediction_time"));
             for row in 0..batch.num_rows() {
-                let prediction = column("prediction").as_fixed_size_list().value(row);
-                let prediction = prediction.as_primitive::<Float32Type>();
-                assert_eq!(prediction.null_count(), 0);
+                let predictions = column("prediction").as_fixed_size_list();
+                let prediction = if predictions.is_null(row) {
+                    Vec::new()
+                } else {
+                    let prediction = predictions.value(row);
+                    let prediction = prediction.as_primitive::<Float32Type>();
+                    assert_eq!(prediction.null_count(), 0);
+                    prediction.values().iter().map(|x| x.to_bits()).collect()
+                };
                 outputs.entry(column("key").as_string::<i32>().value(row).to_string()).or_default().push(Output {
                     ts: ts.value(row),
                     value: column("value").as_primitive::<Float64Type>().value(row).to_bits(),
-                    prediction: prediction.values().iter().map(|x| x.to_bits()).collect(),
+                    prediction,
                     prediction_time: prediction_time.is_valid(row).then(|| prediction_time.value(row)),
                     model_version: column("model_version").as_primitive::<Int64Type>().value(row),
                     warm_up: column("warm_up").as_boolean().value(row),

@@ -14,7 +14,7 @@ const EXTRA: &str = "state: { path: state/, checkpoint_every: 300ms }\n\
                      runtime: { workers: 2, instance: \"${KOLK_INSTANCE}\", model_every: 100ms }";
 
 /// Publishes the version with that number; each has layers of another width.
-fn publish(setup: &Setup, version: usize) {
+pub fn publish(setup: &Setup, version: usize) {
     common::publish_units(setup.path(), "m", CellKind::Lstm, ModelKind::Carry, None, 9 + version);
 }
 
@@ -29,7 +29,7 @@ fn opened(kolk: &Kolk) {
 
 /// Asserts one output for each record, in order, and that each version gave, from where it took over, the bits that it
 /// gives from the beginning: nothing of another version is in its state, and nothing of its own is missing.
-fn assert_law(setup: &Setup, reader: &Reader, rows: &[Row]) {
+pub fn assert_law(setup: &Setup, reader: &Reader, rows: &[Row]) {
     let whole = expected_of(setup.path(), rows, "model: m/1, mode: carry");
     let counts = |outputs: &Outputs| outputs.iter().map(|(key, all)| (key.clone(), all.len())).collect::<Vec<_>>();
     assert_eq!(counts(&reader.outputs), counts(&whole));
