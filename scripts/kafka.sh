@@ -11,8 +11,8 @@
 #   topic    makes the topic named, with four partitions
 #   acl      Kafka's own kafka-acls on this broker: scripts/kafka.sh acl --add --allow-principal User:kolk ...
 #
-# Who comes over the plain listener may do everything. Over the other one, SASL_SSL with PLAIN, come the users
-# kolk and stranger, whose passwords are below; they may do what an ACL allows.
+# Who comes over the plain listener may do everything. Over the other one, SASL_SSL with PLAIN, comes the user kolk, whose
+# password is below and who may do what an ACL allows.
 #
 # KOLK_KAFKA_DIR is its folder: another folder is another broker. KOLK_KAFKA_PORT asks for a port; without it the first
 # free one from 19592 up is taken, and kept for as long as the folder is. KOLK_KAFKA_HEAP is Java's heap (512m). Kafka
@@ -30,7 +30,6 @@ start_limit=180
 stop_limit=60
 # Of a broker that only this machine reaches, and that lets everyone in by its plain listener: no secrets.
 kolk_password=loopback-not-a-secret
-stranger_password=loopback-no-rights
 store_password=loopback
 
 dir="${KOLK_KAFKA_DIR:-$cache/kafka/broker}"
@@ -143,7 +142,7 @@ ssl.keystore.type=PKCS12
 ssl.keystore.location=$dir/keys.p12
 ssl.keystore.password=$store_password
 sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_kolk="$kolk_password" user_stranger="$stranger_password";
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_kolk="$kolk_password";
 # Whoever has no name came over the plain listener.
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS

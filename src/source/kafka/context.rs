@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,6 +18,9 @@ use rdkafka::{Message, TopicPartitionList};
 
 use crate::runtime::stream::{Event, Partition};
 
+/// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
+const DOUBT: Duration = Duration::from_secs(5);
+
 /// The consumer's side.
 #[derive(Default)]
 pub(super) struct Group {
@@ -24,6 +28,8 @@ pub(super) struct Group {
     /// Set when the consumer leaves: then events are answered here.
     leaving: AtomicBool,
     unreachable: AtomicBool,
+    /// Since when the brokers refuse the credentials, as far as is known, and why.
+    refused: Mutex<Option<(Instant, Away)>>,
 }
 
 impl Group {
@@ -50,6 +56,17 @@ impl Group {
             tracing::warn!("no broker answers: waiting for one");
             self.push(Event::Reachable(false));
         }
+    }
+
+    /// Why the brokers refused the credentials, if that was so long ago that it is to be looked whether they still do.
+    pub fn refused(&self) -> Option<Away> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().filter(|(since, _)| since.elapsed() >= DOUBT).map(|(_, away)| away.clone())
+    }
+
+    /// The brokers let this client in.
+    pub fn let_in(&self) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Something arrived: brokers are there.
@@ -80,7 +97,14 @@ impl ClientContext for Group {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return self.lost();
         }
-        tracing::debug!(%error, reason, "librdkafka");
+        match Away::new(&error, reason) {
+            Some(away @ Away::Credentials(_)) => {
+                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                refused.get_or_insert_with(|| (Instant::now(), away));
+            }
+            Some(Away::Tls(_)) => tracing::warn!(reason, "no TLS connection at present: trying again"),
+            None => tracing::debug!(%error, reason, "librdkafka"),
+        }
     }
 }
 
@@ -114,16 +138,107 @@ impl ConsumerContext for Group {
     }
 }
 
+/// What a client that only asks hears: why it is not let in.
+#[derive(Default)]
+pub(super) struct Door {
+    heard: Mutex<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    /// The last error of a connection.
+    last: Option<String>,
+    /// What no waiting changes.
+    away: Option<Away>,
+}
+
+/// Why a client is turned away, in librdkafka's words.
+#[derive(Debug, Clone)]
+pub(super) enum Away {
+    Credentials(String),
+    Tls(String),
+}
+
+impl Away {
+    fn new(error: &KafkaError, reason: &str) -> Option<Away> {
+        match error.rdkafka_error_code()? {
+            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+                Some(Away::Credentials(reason.to_string()))
+            }
+            RDKafkaErrorCode::SSL => Some(Away::Tls(reason.to_string())),
+            _ => None,
+        }
+    }
+
+    /// For people, with what to do.
+    pub fn text(&self, brokers: &str) -> String {
+        match self {
+            Away::Credentials(reason) => format!(
+                "the brokers at {brokers} refuse the user or the password: {reason}\n\
+                 check sasl.mechanism, sasl.username and sasl.password in `properties`"
+            ),
+            Away::Tls(reason) => format!(
+                "no TLS connection with {brokers}: {reason}\n\
+                 check in `properties` that ssl.ca.location is the file of the CA that signed the brokers' certificates, and that \
+                 `brokers` names them as their certificates do"
+            ),
+        }
+    }
+}
+
+impl Door {
+    /// Why it is turned away, for people.
+    pub fn turned_away(&self, brokers: &str) -> Option<String> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.away.as_ref().map(|away| away.text(brokers))
+    }
+
+    /// The last error of a connection.
+    pub fn last(&self) -> Option<String> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+}
+
+impl ClientContext for Door {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tell(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            return;
+        }
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.last = Some(reason.to_string());
+        heard.away = heard.away.take().or_else(|| Away::new(&error, reason));
+    }
+}
+
+impl ConsumerContext for Door {}
+
 /// The producer's side.
 #[derive(Default)]
 pub(super) struct Deliveries {
     /// The first delivery that failed since it was asked for.
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<Undelivered>>,
+    refused: Mutex<Option<Away>>,
+}
+
+/// A message that did not arrive.
+pub(super) struct Undelivered {
+    pub topic: String,
+    pub code: Option<RDKafkaErrorCode>,
+    pub why: String,
 }
 
 impl Deliveries {
-    pub fn failed(&self) -> Option<String> {
+    pub fn failed(&self) -> Option<Undelivered> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Why the brokers refused the credentials, if they ever did.
+    pub fn refused(&self) -> Option<Away> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -133,6 +248,9 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(away @ Away::Credentials(_)) = Away::new(&error, reason) {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(away);
+        }
         tracing::debug!(%error, reason, "librdkafka");
     }
 }
@@ -142,15 +260,14 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
+            let code = error.rdkafka_error_code();
             // What was purged with an aborted transaction is no news.
-            if matches!(
-                error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
-            ) {
+            if matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
                 return;
             }
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| format!("topic {}: {error}", message.topic()));
+            let topic = message.topic().to_string();
+            failed.get_or_insert_with(|| Undelivered { topic, code, why: error.to_string() });
         }
     }
 }

@@ -80,6 +80,9 @@ fn default<'a>(config: &'a mut ClientConfig, name: &str, value: &str) -> &'a mut
 pub(super) fn refused(error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, what, name, _) => Error::refused(format!("kafka: property {name}: {what}")),
+        KafkaError::ClientCreation(what) if what.starts_with("ssl.") => Error::refused(format!(
+            "kafka: property {what}: check that the file it names is there, can be read and holds PEM"
+        )),
         other => Error::refused(format!("kafka: {other}")),
     }
 }

@@ -45,10 +45,22 @@ impl Broker {
 
     /// Stops the broker and starts it again on its data.
     pub fn restart(&self, pause: Duration) {
+        self.restart_after(&|| std::thread::sleep(pause));
+    }
+
+    /// The same, with something to do in between.
+    pub fn restart_after(&self, meanwhile: &dyn Fn()) {
         let folder = self.own.as_ref().expect("a broker of its own");
         script(folder, "stop");
-        std::thread::sleep(pause);
+        meanwhile();
         assert_eq!(script(folder, "start"), self.address);
+    }
+
+    /// Sends the broker's process a signal, such as `STOP`, after which it is there and doesn't answer.
+    pub fn signal(&self, signal: &str) {
+        let folder = self.own.as_ref().expect("a broker of its own");
+        let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
+        assert!(Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status().unwrap().success());
     }
 
     /// A configuration for a client of this broker.
