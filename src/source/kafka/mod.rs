@@ -15,6 +15,7 @@ mod producer;
 mod properties;
 mod reset;
 mod rights;
+mod sample;
 
 pub use client::Client;
 pub use monitor::watch;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::asker::{Asker, Topic, identity};
 use super::rights::{Right, SEND, TAKE};
+use super::sample;
 use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Problems, Properties, Sink};
 use crate::format::{self, PlannedDecoder};
 use crate::runtime::stream::History;
@@ -47,6 +48,9 @@ pub fn plan(
     warn(pipeline, source, &topic, &mut warnings);
     let topic_id = asker.id_of(&topic, &source.topic, problems);
     let (decoder, topic_id, longest) = (decoder?, topic_id?, longest?);
+    if source.partitioned_by_key.value {
+        sample::check(source, topic.partitions, &decoder, &mut warnings, problems);
+    }
     let history = History::plan(pipeline, source, fields, (&decoder.layout, topic.partitions), problems).map(Arc::new);
     if history.is_none() && source.history.is_some() {
         return None;
