@@ -16,7 +16,8 @@
 #
 # KOLK_KAFKA_DIR is its folder: another folder is another broker. KOLK_KAFKA_PORT asks for a port; without it the first
 # free one from 19592 up is taken, and kept for as long as the folder is. KOLK_KAFKA_HEAP is Java's heap (512m). Kafka
-# comes as jars from Maven Central, once; a second run needs no network.
+# comes as jars from Maven Central, once; a second run needs no network. KOLK_KAFKA_PASSWORD is another
+# password for the user kolk, until the next start.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -29,7 +30,7 @@ first_port=19592
 start_limit=180
 stop_limit=60
 # Of a broker that only this machine reaches, and that lets everyone in by its plain listener: no secrets.
-kolk_password=loopback-not-a-secret
+kolk_password="${KOLK_KAFKA_PASSWORD:-loopback-not-a-secret}"
 store_password=loopback
 
 dir="${KOLK_KAFKA_DIR:-$cache/kafka/broker}"

@@ -30,7 +30,7 @@ pub(super) struct Topic {
     pub configs: BTreeMap<String, String>,
     /// What could not be found out, and what follows from that.
     pub warning: Option<String>,
-    /// Its id and rights; `None`: no answer, which says nothing.
+    /// Its id and rights.
     described: Result<Described, Silence>,
 }
 

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::context::{Away, Group};
+use super::context::Group;
 use super::producer::{Output, Sender};
 use super::properties;
 use super::rights::{JOIN, On, Right, TAKE, missing};
@@ -20,8 +20,8 @@ use crate::{Error, Result};
 
 /// How long leaving the group or seeking may take.
 const LONG: Duration = Duration::from_secs(5);
-/// How long brokers that refused the credentials may take to answer after all.
-const AGAIN: Duration = Duration::from_secs(2);
+/// How long a broker may take to answer when it is looked whether one is back.
+const GLANCE: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub struct Client {
@@ -96,13 +96,20 @@ impl Client {
         self.ends.retain(|end| *end != partition);
     }
 
-    /// Fails if the brokers, which refused the credentials, still do: that no waiting changes.
-    fn let_in(&self, consumer: &BaseConsumer<Group>, refused: &Away) -> Result<()> {
-        match consumer.fetch_metadata(Some(&self.topic), AGAIN) {
-            Ok(_) => consumer.context().let_in(),
-            Err(_) => return Err(Error::failed(format!("kafka: {}", refused.text(&self.brokers)))),
+    /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers refused the
+    /// credentials and still do: that no waiting changes.
+    fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
+        let group = consumer.context();
+        let answered = consumer.fetch_metadata(Some(&self.topic), GLANCE).is_ok();
+        group.looked();
+        if answered {
+            group.heard();
+            return Ok(());
         }
-        Ok(())
+        match group.refused() {
+            Some(refused) => Err(Error::failed(format!("kafka: {}", refused.text(&self.brokers)))),
+            None => Ok(()),
+        }
     }
 
     /// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
@@ -162,8 +169,8 @@ impl Broker for Client {
             sender.poll();
         }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
-        if let Some(refused) = consumer.context().refused() {
-            self.let_in(consumer, &refused)?;
+        if consumer.context().is_in_doubt() {
+            self.look(consumer)?;
         }
         if let Some(event) = consumer.context().event() {
             return Ok(event);

@@ -1,9 +1,8 @@
 //! What librdkafka tells from its own side: events of the group, failed deliveries, brokers gone and back.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -21,6 +20,13 @@ use crate::runtime::stream::{Event, Partition};
 /// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
 const DOUBT: Duration = Duration::from_secs(5);
 
+/// Between two looks at brokers that are gone: they hold up the worker, which has nothing to do then.
+const LOOK: Duration = Duration::from_secs(1);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The consumer's side.
 #[derive(Default)]
 pub(super) struct Group {
@@ -28,22 +34,26 @@ pub(super) struct Group {
     /// Set when the consumer leaves: then events are answered here.
     leaving: AtomicBool,
     unreachable: AtomicBool,
+    /// Whether brokers were lost or refused the credentials since anything was heard of them.
+    troubled: AtomicBool,
     /// Since when the brokers refuse the credentials, as far as is known, and why.
     refused: Mutex<Option<(Instant, Away)>>,
+    /// When it was last looked whether a broker answers.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Group {
     fn push(&self, event: Event) {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+        locked(&self.events).push_back(event);
     }
 
     /// The next event, in order.
     pub fn event(&self) -> Option<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        locked(&self.events).pop_front()
     }
 
     pub fn has_event(&self) -> bool {
-        !self.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !locked(&self.events).is_empty()
     }
 
     pub fn leave(&self) {
@@ -52,25 +62,38 @@ impl Group {
 
     /// No broker answers.
     pub fn lost(&self) {
+        self.troubled.store(true, Ordering::Relaxed);
         if !self.unreachable.swap(true, Ordering::Relaxed) {
             tracing::warn!("no broker answers: waiting for one");
             self.push(Event::Reachable(false));
         }
     }
 
-    /// Why the brokers refused the credentials, if that was so long ago that it is to be looked whether they still do.
-    pub fn refused(&self) -> Option<Away> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.as_ref().filter(|(since, _)| since.elapsed() >= DOUBT).map(|(_, away)| away.clone())
+    /// Whether it is time to look if a broker answers.
+    pub fn is_in_doubt(&self) -> bool {
+        self.troubled.load(Ordering::Relaxed)
+            && (self.unreachable.load(Ordering::Relaxed) || self.refused().is_some())
+            && locked(&self.looked).is_none_or(|at| at.elapsed() >= LOOK)
     }
 
-    /// The brokers let this client in.
-    pub fn let_in(&self) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// It was looked.
+    pub fn looked(&self) {
+        *locked(&self.looked) = Some(Instant::now());
+    }
+
+    /// Why the brokers refuse the credentials, if they have done so for long enough.
+    pub fn refused(&self) -> Option<Away> {
+        locked(&self.refused).as_ref().filter(|(since, _)| since.elapsed() >= DOUBT).map(|(_, away)| away.clone())
     }
 
     /// Something arrived: brokers are there.
     pub fn heard(&self) {
+        // This is called for every message.
+        if !self.troubled.load(Ordering::Relaxed) {
+            return;
+        }
+        self.troubled.store(false, Ordering::Relaxed);
+        *locked(&self.refused) = None;
         if self.unreachable.swap(false, Ordering::Relaxed) {
             tracing::info!("a broker answers again");
             self.push(Event::Reachable(true));
@@ -99,7 +122,8 @@ impl ClientContext for Group {
         }
         match Away::new(&error, reason) {
             Some(away @ Away::Credentials(_)) => {
-                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                self.troubled.store(true, Ordering::Relaxed);
+                let mut refused = locked(&self.refused);
                 refused.get_or_insert_with(|| (Instant::now(), away));
             }
             Some(Away::Tls(_)) => tracing::warn!(reason, "no TLS connection at present: trying again"),
@@ -189,13 +213,13 @@ impl Away {
 impl Door {
     /// Why it is turned away, for people.
     pub fn turned_away(&self, brokers: &str) -> Option<String> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = locked(&self.heard);
         heard.away.as_ref().map(|away| away.text(brokers))
     }
 
     /// The last error of a connection.
     pub fn last(&self) -> Option<String> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+        locked(&self.heard).last.clone()
     }
 }
 
@@ -208,7 +232,7 @@ impl ClientContext for Door {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = locked(&self.heard);
         heard.last = Some(reason.to_string());
         heard.away = heard.away.take().or_else(|| Away::new(&error, reason));
     }
@@ -233,12 +257,12 @@ pub(super) struct Undelivered {
 
 impl Deliveries {
     pub fn failed(&self) -> Option<Undelivered> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+        locked(&self.failed).take()
     }
 
     /// Why the brokers refused the credentials, if they ever did.
     pub fn refused(&self) -> Option<Away> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.refused).clone()
     }
 }
 
@@ -249,7 +273,7 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(away @ Away::Credentials(_)) = Away::new(&error, reason) {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(away);
+            *locked(&self.refused) = Some(away);
         }
         tracing::debug!(%error, reason, "librdkafka");
     }
@@ -265,7 +289,7 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
             if matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
                 return;
             }
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failed = locked(&self.failed);
             let topic = message.topic().to_string();
             failed.get_or_insert_with(|| Undelivered { topic, code, why: error.to_string() });
         }

@@ -23,6 +23,8 @@ pub(super) fn consumer(source: &KafkaSource, delivery: Delivery, worker: usize) 
     let mut config = base(&source.brokers, &source.properties);
     // The default waits a second before it fetches again behind a full queue.
     default(&mut config, "fetch.queue.backoff.ms", "10");
+    // With the default, a broker that is there and doesn't answer is missed only after a minute.
+    default(&mut config, "socket.timeout.ms", "10000");
     if let Some(id) = config.get("group.instance.id").map(|id| format!("{id}-{worker}")) {
         config.set("group.instance.id", id);
     }

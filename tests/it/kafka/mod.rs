@@ -9,6 +9,7 @@ mod chaos;
 mod clients;
 mod features;
 mod outage;
+mod partitioned;
 mod process;
 mod records;
 mod refusals;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::broker::{Broker, eventually};
 use super::process::Setup;
 use super::records::{Reader, Sender};
-use super::secure::{PASSWORD, Secure, VARIABLE, acl, allow, check, said};
+use super::secure::{PASSWORD, Secure, VARIABLE, allow, check, said};
 use crate::common::series;
 
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 1s }";
@@ -44,23 +44,27 @@ fn each_missing_right_is_named_with_its_acl() {
 
     // A group is only asked about once its topic is found.
     assert_missing(&setup, &[&read, &send, &letters, &transact]);
-    acl("--add", "Describe", &["--topic", input]);
+    broker.acl("--add", "Describe", &["--topic", input]);
     assert_missing(&setup, &[&read, &join, &send, &letters, &transact]);
-    acl("--add", "Read", &["--topic", input]);
+    broker.acl("--add", "Read", &["--topic", input]);
     assert_missing(&setup, &[&join, &send, &letters, &transact]);
-    acl("--add", "Describe", &["--topic", output, "--topic", dead, "--group", group, "--transactional-id", &ids]);
+    broker.acl(
+        "--add",
+        "Describe",
+        &["--topic", output, "--topic", dead, "--group", group, "--transactional-id", &ids],
+    );
     assert_missing(&setup, &[&join, &send, &letters, &transact]);
-    acl("--add", "Read", &["--group", group]);
+    broker.acl("--add", "Read", &["--group", group]);
     assert_missing(&setup, &[&send, &letters, &transact]);
-    acl("--add", "Write", &["--topic", output]);
+    broker.acl("--add", "Write", &["--topic", output]);
     assert_missing(&setup, &[&letters, &transact]);
-    acl("--add", "Write", &["--topic", dead]);
+    broker.acl("--add", "Write", &["--topic", dead]);
     assert_missing(&setup, &[&transact]);
     // And a run says the same words.
     let (code, log) = setup.start_with("a", &[(VARIABLE, PASSWORD)]).fails();
     assert_eq!(code, 1, "{log}");
     assert!(log.contains(&format!("the right {transact} is missing")), "{log}");
-    acl("--add", "Write", &["--transactional-id", &ids]);
+    broker.acl("--add", "Write", &["--transactional-id", &ids]);
     assert_missing(&setup, &[]);
     let (_, log) = said(&check(&setup, PASSWORD));
     assert_eq!(log.matches("warning: the right DescribeConfigs on topic").count(), 3, "{log}");
@@ -71,7 +75,7 @@ fn a_right_that_is_taken_away_ends_the_process() {
     let (broker, secure) = (Broker::shared(), Secure::shared());
     let setup = Setup::new(&broker, "taken", EXTRA);
     secure.enter(&broker, &setup, None, None);
-    allow(&setup);
+    allow(&broker, &setup);
     let Setup { input, output, group, .. } = &setup;
     let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, output));
     let rows = series(8, 100);
@@ -86,7 +90,7 @@ fn a_right_that_is_taken_away_ends_the_process() {
         sender.send(input, &rows[sent..sent + 100]);
         sent += 100;
         reader.read_until(sent, SOON);
-        acl("--remove", operation, &on);
+        broker.acl("--remove", operation, &on);
         sender.send(input, &rows[sent..sent + 100]);
         sender.flush();
         sent += 100;
@@ -96,7 +100,7 @@ fn a_right_that_is_taken_away_ends_the_process() {
         assert!(log.contains(&words) || log.contains(general), "{log}");
         // What check says is exact.
         eventually("check", || said(&check(&setup, PASSWORD)).1.contains(&words).then_some(()));
-        acl("--add", operation, &on);
+        broker.acl("--add", operation, &on);
         eventually("check", || (said(&check(&setup, PASSWORD)).0 == Some(0)).then_some(()));
     }
     let kolk = setup.start_with("a", &[(VARIABLE, PASSWORD)]);

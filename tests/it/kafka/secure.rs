@@ -33,6 +33,12 @@ impl Secure {
         Secure { address: needed("KOLK_KAFKA_SECURE"), ca: needed("KOLK_KAFKA_CA") }
     }
 
+    /// That of a broker of a test's own.
+    pub fn of(broker: &Broker) -> Secure {
+        let (address, ca) = broker.secure();
+        Secure { address, ca }
+    }
+
     /// Makes a pipeline go through this listener, as the user kolk; with another password or CA where they are given.
     pub fn enter(&self, broker: &Broker, setup: &Setup, password: Option<&str>, ca: Option<&str>) {
         let Secure { address, .. } = self;
@@ -48,24 +54,16 @@ impl Secure {
     }
 }
 
-/// Changes what the user kolk may do on the shared broker.
-pub fn acl(change: &str, operation: &str, on: &[&str]) {
-    assert!(std::env::var_os("KOLK_KAFKA_DIR").is_some(), "KOLK_KAFKA_DIR is not set: `make test` sets it");
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh"))
-        .args(["acl", change, "--operation", operation, "--resource-pattern-type", "prefixed"])
-        .args(["--allow-principal", "User:kolk"])
-        .args(on)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Everything that a pipeline of [`Setup`] needs.
-pub fn allow(setup: &Setup) {
+pub fn allow(broker: &Broker, setup: &Setup) {
     let Setup { input, output, dead, group, .. } = setup;
-    acl("--add", "Read", &["--topic", input, "--group", group]);
-    acl("--add", "Write", &["--topic", output, "--topic", dead, "--transactional-id", &format!("test-{group}-")]);
-    acl("--add", "DescribeConfigs", &["--topic", input, "--topic", output, "--topic", dead]);
+    broker.acl("--add", "Read", &["--topic", input, "--group", group]);
+    broker.acl(
+        "--add",
+        "Write",
+        &["--topic", output, "--topic", dead, "--transactional-id", &format!("test-{group}-")],
+    );
+    broker.acl("--add", "DescribeConfigs", &["--topic", input, "--topic", output, "--topic", dead]);
 }
 
 /// `kolk check`, with every line of the log.
@@ -101,7 +99,7 @@ fn every_record_once_through_tls_and_sasl() {
     let rows = series(12, 100);
     let expected = expected(setup.path(), &rows);
     secure.enter(&broker, &setup, None, None);
-    allow(&setup);
+    allow(&broker, &setup);
     let checked = check(&setup, PASSWORD);
     let (code, log) = said(&checked);
     assert_eq!(code, Some(0), "{log}");
@@ -150,6 +148,25 @@ fn secure_file_only(broker: &Broker, secure: &Secure, wrong: &str) {
     let (code, log) = said(&check(&setup, ""));
     assert_eq!(code, Some(2), "{log}");
     assert!(!log.contains(wrong), "{log}");
+}
+
+#[test]
+fn a_password_that_is_changed_ends_the_process() {
+    let broker = Broker::own("changed");
+    let secure = Secure::of(&broker);
+    let setup = Setup::new(&broker, "changed", EXTRA);
+    secure.enter(&broker, &setup, None, None);
+    allow(&broker, &setup);
+    let rows = series(4, 50);
+    let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
+    sender.send(&setup.input, &rows);
+    let kolk = setup.start_with("a", &[(VARIABLE, PASSWORD)]);
+    reader.read_until(rows.len(), SOON);
+    broker.restart_with_password("another-one");
+    let (code, log) = kolk.fails();
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("refuse the user or the password"), "{log}");
+    assert!(!log.contains(PASSWORD), "{log}");
 }
 
 #[test]
