@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# An Apache Kafka of one node on the loopback interface, for tests and the demo: start, stop, clean, status, address, topic.
+# An Apache Kafka of one node on the loopback interface, for tests and the demo: start, stop, clean, status, address, secure,
+# topic, acl.
 #
 #   start    starts it, waits until it is ready, prints its address; if it runs already, only prints
 #   stop     stops it; its topics stay for the next start
 #   clean    stops it and deletes its folder
 #   status   says whether it runs (exit code 3 if not)
 #   address  prints host:port if it runs
+#   secure   prints host:port of the listener with TLS and SASL, and the file with the CA, if it runs
 #   topic    makes the topic named, with four partitions
+#   acl      Kafka's own kafka-acls on this broker: scripts/kafka.sh acl --add --allow-principal User:kolk ...
+#
+# Who comes over the plain listener may do everything. Over the other one, SASL_SSL with PLAIN, comes the user kolk, whose
+# password is below and who may do what an ACL allows.
 #
 # KOLK_KAFKA_DIR is its folder: another folder is another broker. KOLK_KAFKA_PORT asks for a port; without it the first
 # free one from 19592 up is taken, and kept for as long as the folder is. KOLK_KAFKA_HEAP is Java's heap (512m). Kafka
-# comes as jars from Maven Central, once; a second run needs no network.
+# comes as jars from Maven Central, once; a second run needs no network. KOLK_KAFKA_PASSWORD is another
+# password for the user kolk, until the next start.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -22,6 +29,9 @@ first_port=19592
 # Seconds until it has to be ready, and until it has to be gone.
 start_limit=180
 stop_limit=60
+# Of a broker that only this machine reaches, and that lets everyone in by its plain listener: no secrets.
+kolk_password="${KOLK_KAFKA_PASSWORD:-loopback-not-a-secret}"
+store_password=loopback
 
 dir="${KOLK_KAFKA_DIR:-$cache/kafka/broker}"
 jars="$cache/kafka/$kafka_version"
@@ -71,29 +81,52 @@ reserved() {
     by=$(cat "$cache/kafka/ports/$1" 2>/dev/null) && [[ $by != "$dir" ]] && grep -qw "$1" "$by/ports" 2>/dev/null
 }
 
-# Sets `port` and `controller`: those that the folder has, those that are asked for, or the first two that are free.
+# Sets `port`, `controller` and `secure`: those that the folder has, those that are asked for, or the first that are free.
 choose_ports() {
-    port="" controller=""
+    port="" controller="" secure=""
     if [[ -f $dir/ports ]]; then
-        read -r port controller <"$dir/ports"
+        # A folder of an older version of this script has two.
+        read -r port controller secure <"$dir/ports"
     fi
     if [[ -n ${KOLK_KAFKA_PORT:-} && ${KOLK_KAFKA_PORT:-} != "$port" ]]; then
-        port=$KOLK_KAFKA_PORT controller=""
+        port=$KOLK_KAFKA_PORT controller="" secure=""
     fi
     if [[ -n $port ]] && taken "$port"; then
         die "port $port is taken: stop what listens there, or set KOLK_KAFKA_PORT to another"
     fi
     local candidate=$first_port
-    while [[ -z $port || -z $controller ]]; do
+    while [[ -z $port || -z $controller || -z $secure ]]; do
         ((candidate < 32768)) || die "no free port from $first_port up"
-        if [[ $candidate != "$port" ]] && ! reserved "$candidate" && ! taken "$candidate"; then
-            if [[ -z $port ]]; then port=$candidate; else controller=$candidate; fi
+        if [[ $candidate != "$port" && $candidate != "$controller" ]] && ! reserved "$candidate" && ! taken "$candidate"; then
+            if [[ -z $port ]]; then
+                port=$candidate
+            elif [[ -z $controller ]]; then
+                controller=$candidate
+            else
+                secure=$candidate
+            fi
         fi
         candidate=$((candidate + 1))
     done
-    printf '%s %s\n' "$port" "$controller" >"$dir/ports"
+    printf '%s %s %s\n' "$port" "$controller" "$secure" >"$dir/ports"
     mkdir -p "$cache/kafka/ports"
-    printf '%s\n' "$dir" | tee "$cache/kafka/ports/$port" >"$cache/kafka/ports/$controller"
+    printf '%s\n' "$dir" | tee "$cache/kafka/ports/$port" "$cache/kafka/ports/$controller" >"$cache/kafka/ports/$secure"
+}
+
+# The broker's certificate, which is its own CA, made once for each folder by Java's keytool. $1: java.
+certify() {
+    local keytool
+    [[ -f $dir/ca.pem ]] && return
+    keytool="$(dirname "$(readlink -f "$(command -v "$1")")")/keytool"
+    rm -f "$dir/keys.p12"
+    if ! {
+        "$keytool" -genkeypair -alias broker -keyalg RSA -keysize 2048 -dname "CN=Kafka of kolk's tests" -validity 36500 \
+            -ext san=ip:127.0.0.1,dns:localhost -ext bc:c -storetype PKCS12 -keystore "$dir/keys.p12" -storepass "$store_password"
+        "$keytool" -exportcert -rfc -alias broker -keystore "$dir/keys.p12" -storepass "$store_password" -file "$dir/ca.new"
+    } >"$log" 2>&1 </dev/null; then
+        failed "could not make its certificate with $keytool"
+    fi
+    mv "$dir/ca.new" "$dir/ca.pem"
 }
 
 configure() {
@@ -101,10 +134,19 @@ configure() {
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller,SASL_SSL://127.0.0.1:$secure
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL_SSL://127.0.0.1:$secure
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$dir/keys.p12
+ssl.keystore.password=$store_password
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_kolk="$kolk_password";
+# Whoever has no name came over the plain listener.
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 log.dirs=$dir/data
 # One node: nothing can be kept twice.
 offsets.topic.replication.factor=1
@@ -168,9 +210,10 @@ start() {
     exec 9>"$cache/kafka/lock"
     flock 9
     choose_ports
+    [[ ! -f $log ]] || mv "$log" "$log.old"
+    certify "$java"
     configure
     mapfile -t options < <(java_options)
-    [[ ! -f $log ]] || mv "$log" "$log.old"
     if [[ ! -f $dir/data/meta.properties ]]; then
         local id
         id=K$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-20)w
@@ -215,18 +258,24 @@ stop() {
 
 clean() {
     stop
-    local port controller
-    if read -r port controller 2>/dev/null <"$dir/ports"; then
-        rm -f "$cache/kafka/ports/$port" "$cache/kafka/ports/$controller"
+    local ports
+    if read -ra ports 2>/dev/null <"$dir/ports"; then
+        rm -f "${ports[@]/#/$cache/kafka/ports/}"
     fi
     # Only what this script wrote: the folder is the caller's word.
-    rm -rf "$dir/data" "$dir/ports" "$dir/server.properties" "$dir/log4j2.properties" "$log" "$log.old"
+    rm -rf "$dir/data" "$dir/ports" "$dir/server.properties" "$dir/log4j2.properties" "$log" "$log.old" \
+        "$dir/keys.p12" "$dir/ca.pem" "$dir/ca.new"
     rmdir "$dir" 2>/dev/null || true
 }
 
 address() {
     running >/dev/null || return 3
     printf '127.0.0.1:%s\n' "$(cut -d ' ' -f 1 "$dir/ports")"
+}
+
+secure() {
+    running >/dev/null || return 3
+    printf '127.0.0.1:%s %s\n' "$(cut -d ' ' -f 3 "$dir/ports")" "$dir/ca.pem"
 }
 
 status() {
@@ -239,20 +288,31 @@ status() {
     fi
 }
 
-topic() {
-    [[ -n ${1:-} ]] || die "usage: scripts/kafka.sh topic NAME"
-    local java options
+# Runs one of Kafka's own commands, $1, on this broker. What it says goes to stderr if it fails.
+command_of_kafka() {
+    local java options said class=$1
+    shift
     java=$(java_17) || die "no Java 17 or later here"
     running >/dev/null || die "Kafka does not run"
     mapfile -t options < <(java_options)
-    "$java" "${options[@]}" org.apache.kafka.tools.TopicCommand --bootstrap-server "$(address)" \
-        --create --if-not-exists --topic "$1" --partitions 4 >/dev/null 2>"$dir/topic.log" </dev/null ||
-        { cat "$dir/topic.log" >&2; die "topic $1 could not be made"; }
-    rm -f "$dir/topic.log"
+    said=$("$java" "${options[@]}" "$class" --bootstrap-server "$(address)" "$@" 2>&1 </dev/null) ||
+        { printf '%s\n' "$said" >&2; return 1; }
+}
+
+topic() {
+    [[ -n ${1:-} ]] || die "usage: scripts/kafka.sh topic NAME"
+    command_of_kafka org.apache.kafka.tools.TopicCommand --create --if-not-exists --topic "$1" --partitions 4 ||
+        die "topic $1 could not be made"
+}
+
+acl() {
+    [[ -n ${1:-} ]] || die "usage: scripts/kafka.sh acl --add|--remove --allow-principal User:NAME --operation WORD ..."
+    command_of_kafka org.apache.kafka.tools.AclCommand --force "$@" || die "the ACL could not be changed"
 }
 
 case "${1:-}" in
-    start | stop | clean | status | address) "$1" ;;
+    start | stop | clean | status | address | secure) "$1" ;;
     topic) topic "${2:-}" ;;
-    *) die "usage: scripts/kafka.sh start|stop|clean|status|address|topic" ;;
+    acl) acl "${@:2}" ;;
+    *) die "usage: scripts/kafka.sh start|stop|clean|status|address|secure|topic|acl" ;;
 esac

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs cargo test with what the tests of whole runs need: ONNX Runtime, Python, a Kafka and a schema registry of their
 # own, which are stopped whatever happens. Its arguments go to cargo test. A broker that KOLK_KAFKA names is used
-# instead, and stays.
+# instead, and stays. The tests of TLS, SASL and ACLs need one that scripts/kafka.sh started: KOLK_KAFKA_SECURE is its secure
+# listener, KOLK_KAFKA_CA the file with its CA, KOLK_KAFKA_DIR its folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -40,6 +41,10 @@ if [[ -z ${KOLK_KAFKA:-} ]]; then
     own_kafka=yes
     KOLK_KAFKA=$(scripts/kafka.sh start)
     export KOLK_KAFKA
+fi
+if [[ -z ${KOLK_KAFKA_SECURE:-} ]] && secure=$(scripts/kafka.sh secure); then
+    read -r KOLK_KAFKA_SECURE KOLK_KAFKA_CA <<<"$secure"
+    export KOLK_KAFKA_SECURE KOLK_KAFKA_CA
 fi
 if [[ -z ${KOLK_REGISTRY:-} ]]; then
     export KOLK_REGISTRY_DIR="$cache/registry/test-$$"

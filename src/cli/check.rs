@@ -1,8 +1,9 @@
 //! `kolk check`: everything that can be refused, without starting.
 
 use super::CheckArgs;
+use crate::config::Problems;
 use crate::runtime::{self, Purpose};
-use crate::{Error, Result, config};
+use crate::{Error, Result, config, source};
 
 /// Prints `<file>: ok`, or returns every problem of the pipeline: of its `run` if it has a sink, of its `train` if it has
 /// such a section. A model that isn't trained yet is a problem only where there is nothing to train it with.
@@ -40,6 +41,13 @@ fn plan(pipeline: &config::Pipeline) -> Result<()> {
     let untrained = pipeline.train.is_some() && !runtime::has_model(pipeline);
     if pipeline.sink.is_some() && !untrained || pipeline.train.is_none() {
         add(runtime::plan(pipeline.clone(), Purpose::Run))?;
+        if let Some(kafka) = pipeline.source.kafka() {
+            let mut problems = Problems::new(&pipeline.file);
+            source::kafka::check_transactions(pipeline, kafka, &mut problems);
+            if let Err(Error::Problems(problems)) = problems.finish(()) {
+                found.extend(problems);
+            }
+        }
     }
     found.sort();
     found.dedup();

@@ -121,7 +121,7 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
         Key::Melted(columns) => columns.first().map(|column| column.place),
         Key::Single => Some(pipeline.record.time.place),
     };
-    if let Some(place) = other_key.filter(|_| !kafka.partitioned_by_key) {
+    if let Some(place) = other_key.filter(|_| !kafka.partitioned_by_key.value) {
         problems.add(
             place,
             "state is kept where a key's messages are: read the message's key as this column (`key` within `kafka`), or, if all \

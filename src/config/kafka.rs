@@ -23,7 +23,7 @@ pub struct KafkaSource {
     pub start: At<Start>,
     /// `partitioned_by: key`: the user says that all messages of a record's key are in one partition. Needed where the record's key is
     /// not the message's.
-    pub partitioned_by_key: bool,
+    pub partitioned_by_key: At<bool>,
     /// A partition without messages for that long has its time moved on by the clock; `None`: never.
     pub idle: Option<At<Duration>>,
     /// Columns beside key, time and values that are read from formats without types (JSON), with their types; text where not named.

@@ -71,7 +71,7 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
     let key = fields.get("key").and_then(|f| reader.text(f, "the name of a column"));
     let timestamp = fields.get("timestamp").and_then(|f| reader.text(f, "the name of a column"));
     let start = fields.get("start").and_then(|f| start(reader, f));
-    let partitioned = fields.get("partitioned_by").and_then(|f| reader.word(f, &[("key", true)], &[]));
+    let partitioned = fields.get("partitioned_by").and_then(|f| Some(f.at(reader.word(f, &[("key", true)], &[])?)));
     let idle =
         fields.get("idle").and_then(|f| Some(f.at(duration(reader, f)?))).filter(|idle| idle.value > Duration::ZERO);
     let format = format.unwrap_or_else(|| At::default_value(Format::Json));

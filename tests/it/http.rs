@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::common::*;
 use kolk::model::{CellKind, ModelKind};
 
-fn get(address: &str, path: &str) -> Option<String> {
+/// The whole answer to a request, if there is one.
+pub fn get(address: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;

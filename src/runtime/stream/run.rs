@@ -13,7 +13,7 @@ use crate::runtime::engine::Chain;
 use crate::runtime::models::{Registered, identity};
 use crate::runtime::plan::Plan;
 use crate::runtime::run::{Finished, fingerprint, joined, moment, open_sink};
-use crate::source::kafka::{Client, Output, Planned};
+use crate::source::kafka::{Client, Output, Planned, transactional_ids};
 use crate::state::{Folder, Log};
 use crate::{Error, Result, format, sink};
 
@@ -165,7 +165,8 @@ fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &P
         sink: sink.clone(),
         dead_letters,
         delivery: pipeline.runtime.delivery.value,
-        id: format!("{}-{}-{instance}", pipeline.name.value, kafka.group.value),
+        ids: transactional_ids(pipeline, kafka),
+        instance,
         longest: source.longest,
     }
 }

@@ -11,6 +11,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use super::context::Group;
 use super::producer::{Output, Sender};
 use super::properties;
+use super::rights::{JOIN, On, Right, TAKE, missing};
 use crate::config::{Delivery, KafkaSource};
 use crate::error::Context;
 use crate::format::Messages;
@@ -19,13 +20,17 @@ use crate::{Error, Result};
 
 /// How long leaving the group or seeking may take.
 const LONG: Duration = Duration::from_secs(5);
+/// How long a broker may take to answer when it is looked whether one is back.
+const GLANCE: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub struct Client {
     consumer: Option<BaseConsumer<Group>>,
     /// None where nothing is sent.
     sender: Option<Sender>,
+    brokers: String,
     topic: String,
+    group: String,
     headers: bool,
     /// What was polled and is of another partition than what went before.
     stash: Option<(Partition, Messages)>,
@@ -51,7 +56,9 @@ impl Client {
         Ok(Client {
             consumer: Some(consumer),
             sender: output.map(|output| Sender::new(output, worker)),
+            brokers: source.brokers.value.clone(),
             topic: source.topic.value.clone(),
+            group: source.group.value.clone(),
             headers,
             stash: None,
             ends: Vec::new(),
@@ -88,6 +95,72 @@ impl Client {
         }
         self.ends.retain(|end| *end != partition);
     }
+
+    /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers refused the
+    /// credentials and still do: that no waiting changes.
+    fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
+        let group = consumer.context();
+        let answered = consumer.fetch_metadata(Some(&self.topic), GLANCE).is_ok();
+        group.looked();
+        if answered {
+            group.heard();
+            return Ok(());
+        }
+        match group.refused() {
+            Some(refused) => Err(Error::failed(format!("kafka: {}", refused.text(&self.brokers)))),
+            None => Ok(()),
+        }
+    }
+
+    /// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
+    fn judge(&self, error: &KafkaError) -> Result<Option<Event>> {
+        let topic = &self.topic;
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
+        match code {
+            // The worker knows which partition stands where.
+            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => Err(Error::failed(format!(
+                "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was made anew ({error})\n\
+                 to begin anew from what there is: kolk state reset, or another name"
+            ))),
+            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
+                Err(self.denied(code, "taking messages"))
+            }
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
+            // The worker hears of it by the loss of its partitions.
+            RDKafkaErrorCode::PollExceeded => Ok(None),
+            _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
+            _ => {
+                tracing::debug!(%error, "librdkafka tries again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// An answer that can't be had at present; an error where waiting won't help.
+    fn later(&self, error: &KafkaError, what: &str) -> Result<()> {
+        match error.rdkafka_error_code() {
+            Some(code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)) => {
+                Err(self.denied(code, what))
+            }
+            _ => {
+                tracing::debug!(%error, what, "asking again");
+                Ok(())
+            }
+        }
+    }
+
+    /// A right is missing.
+    fn denied(&self, code: RDKafkaErrorCode, what: &str) -> Error {
+        let missing = match code {
+            RDKafkaErrorCode::GroupAuthorizationFailed => missing(Right::Read, On::Group(&self.group), JOIN),
+            _ => missing(Right::Read, On::Topic(&self.topic), TAKE),
+        };
+        Error::failed(format!("kafka: {what}: {missing}"))
+    }
 }
 
 impl Broker for Client {
@@ -96,6 +169,9 @@ impl Broker for Client {
             sender.poll();
         }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
+        if consumer.context().is_in_doubt() {
+            self.look(consumer)?;
+        }
         if let Some(event) = consumer.context().event() {
             return Ok(event);
         }
@@ -132,7 +208,7 @@ impl Broker for Client {
                     consumer.context().lost();
                 }
                 Some(Err(error)) => {
-                    if let Some(event) = judge(&error, &self.topic)? {
+                    if let Some(event) = self.judge(&error)? {
                         return Ok(event);
                     }
                 }
@@ -194,13 +270,13 @@ impl Broker for Client {
         let list = self.named(partitions)?;
         let found = match self.consumer()?.committed_offsets(list, timeout) {
             Ok(found) => found,
-            Err(error) => return later(&error, "asking for committed offsets").map(|()| None),
+            Err(error) => return self.later(&error, "asking for committed offsets").map(|()| None),
         };
         let mut all = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let Some(element) = found.find_partition(&self.topic, number(*partition)) else { return Ok(None) };
             if let Err(error) = element.error() {
-                return later(&error, "asking for committed offsets").map(|()| None);
+                return self.later(&error, "asking for committed offsets").map(|()| None);
             }
             all.push(match element.offset() {
                 Offset::Offset(offset) => Some(Committed { offset, metadata: element.metadata().to_string() }),
@@ -213,7 +289,7 @@ impl Broker for Client {
     fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>> {
         match self.consumer()?.fetch_watermarks(&self.topic, number(partition), timeout) {
             Ok((start, end)) => Ok(Some(Range { start, end })),
-            Err(error) => later(&error, "asking for the ends of a partition").map(|()| None),
+            Err(error) => self.later(&error, "asking for the ends of a partition").map(|()| None),
         }
     }
 
@@ -221,7 +297,7 @@ impl Broker for Client {
         let list = self.list([(partition, Offset::Offset(timestamp))])?;
         let found = match self.consumer()?.offsets_for_times(list, timeout) {
             Ok(found) => found,
-            Err(error) => return later(&error, "asking for the offset of a time").map(|()| None),
+            Err(error) => return self.later(&error, "asking for the offset of a time").map(|()| None),
         };
         match found.find_partition(&self.topic, number(partition)).map(|element| element.offset()) {
             Some(Offset::Offset(offset)) => Ok(Some(offset)),
@@ -254,8 +330,15 @@ impl Broker for Client {
 
     fn commit(&mut self) -> std::result::Result<(), Broken> {
         self.sender()?.commit()?;
-        if let (Some(offsets), Some(consumer)) = (self.offsets.take(), &self.consumer) {
-            consumer.commit(&offsets, CommitMode::Sync).map_err(|error| Broken::Abort(error.to_string()))?;
+        if let (Some(offsets), Some(consumer)) = (self.offsets.take(), &self.consumer)
+            && let Err(error) = consumer.commit(&offsets, CommitMode::Sync)
+        {
+            let denied = error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed);
+            let why = denied.then(|| missing(Right::Read, On::Group(&self.group), JOIN));
+            return Err(match why {
+                Some(why) => self.sender()?.deny(why),
+                None => Broken::Abort(error.to_string()),
+            });
         }
         Ok(())
     }
@@ -308,47 +391,5 @@ fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: bool) {
             headers.iter().map(|header| (header.key.to_string(), header.value.map(<[u8]>::to_vec))).collect()
         });
         into.headers.push(all.unwrap_or_default());
-    }
-}
-
-/// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
-fn judge(error: &KafkaError, topic: &str) -> Result<Option<Event>> {
-    let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-    match error.rdkafka_error_code() {
-        // The worker knows which partition stands where.
-        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset) => Err(Error::failed(format!(
-            "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was made anew ({error})\n\
-             to begin anew from what there is: kolk state reset, or another name"
-        ))),
-        Some(
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::FencedInstanceId,
-        ) => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
-        // The worker hears of it by the loss of its partitions.
-        Some(RDKafkaErrorCode::PollExceeded) => Ok(None),
-        _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
-        _ => {
-            tracing::debug!(%error, "librdkafka tries again");
-            Ok(None)
-        }
-    }
-}
-
-/// An answer that can't be had at present; an error where waiting won't help.
-fn later(error: &KafkaError, what: &str) -> Result<()> {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::SaslAuthenticationFailed,
-        ) => Err(Error::failed(format!("kafka: {what}: {error}"))),
-        _ => {
-            tracing::debug!(%error, what, "asking again");
-            Ok(())
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! What librdkafka tells from its own side: events of the group, failed deliveries, brokers gone and back.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,6 +17,16 @@ use rdkafka::{Message, TopicPartitionList};
 
 use crate::runtime::stream::{Event, Partition};
 
+/// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
+const DOUBT: Duration = Duration::from_secs(5);
+
+/// Between two looks at brokers that are gone: they hold up the worker, which has nothing to do then.
+const LOOK: Duration = Duration::from_secs(1);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The consumer's side.
 #[derive(Default)]
 pub(super) struct Group {
@@ -24,20 +34,26 @@ pub(super) struct Group {
     /// Set when the consumer leaves: then events are answered here.
     leaving: AtomicBool,
     unreachable: AtomicBool,
+    /// Whether brokers were lost or refused the credentials since anything was heard of them.
+    troubled: AtomicBool,
+    /// Since when the brokers refuse the credentials, as far as is known, and why.
+    refused: Mutex<Option<(Instant, Away)>>,
+    /// When it was last looked whether a broker answers.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Group {
     fn push(&self, event: Event) {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+        locked(&self.events).push_back(event);
     }
 
     /// The next event, in order.
     pub fn event(&self) -> Option<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        locked(&self.events).pop_front()
     }
 
     pub fn has_event(&self) -> bool {
-        !self.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !locked(&self.events).is_empty()
     }
 
     pub fn leave(&self) {
@@ -46,14 +62,38 @@ impl Group {
 
     /// No broker answers.
     pub fn lost(&self) {
+        self.troubled.store(true, Ordering::Relaxed);
         if !self.unreachable.swap(true, Ordering::Relaxed) {
             tracing::warn!("no broker answers: waiting for one");
             self.push(Event::Reachable(false));
         }
     }
 
+    /// Whether it is time to look if a broker answers.
+    pub fn is_in_doubt(&self) -> bool {
+        self.troubled.load(Ordering::Relaxed)
+            && (self.unreachable.load(Ordering::Relaxed) || self.refused().is_some())
+            && locked(&self.looked).is_none_or(|at| at.elapsed() >= LOOK)
+    }
+
+    /// It was looked.
+    pub fn looked(&self) {
+        *locked(&self.looked) = Some(Instant::now());
+    }
+
+    /// Why the brokers refuse the credentials, if they have done so for long enough.
+    pub fn refused(&self) -> Option<Away> {
+        locked(&self.refused).as_ref().filter(|(since, _)| since.elapsed() >= DOUBT).map(|(_, away)| away.clone())
+    }
+
     /// Something arrived: brokers are there.
     pub fn heard(&self) {
+        // This is called for every message.
+        if !self.troubled.load(Ordering::Relaxed) {
+            return;
+        }
+        self.troubled.store(false, Ordering::Relaxed);
+        *locked(&self.refused) = None;
         if self.unreachable.swap(false, Ordering::Relaxed) {
             tracing::info!("a broker answers again");
             self.push(Event::Reachable(true));
@@ -80,7 +120,15 @@ impl ClientContext for Group {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return self.lost();
         }
-        tracing::debug!(%error, reason, "librdkafka");
+        match Away::new(&error, reason) {
+            Some(away @ Away::Credentials(_)) => {
+                self.troubled.store(true, Ordering::Relaxed);
+                let mut refused = locked(&self.refused);
+                refused.get_or_insert_with(|| (Instant::now(), away));
+            }
+            Some(Away::Tls(_)) => tracing::warn!(reason, "no TLS connection at present: trying again"),
+            None => tracing::debug!(%error, reason, "librdkafka"),
+        }
     }
 }
 
@@ -114,16 +162,107 @@ impl ConsumerContext for Group {
     }
 }
 
+/// What a client that only asks hears: why it is not let in.
+#[derive(Default)]
+pub(super) struct Door {
+    heard: Mutex<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    /// The last error of a connection.
+    last: Option<String>,
+    /// What no waiting changes.
+    away: Option<Away>,
+}
+
+/// Why a client is turned away, in librdkafka's words.
+#[derive(Debug, Clone)]
+pub(super) enum Away {
+    Credentials(String),
+    Tls(String),
+}
+
+impl Away {
+    fn new(error: &KafkaError, reason: &str) -> Option<Away> {
+        match error.rdkafka_error_code()? {
+            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+                Some(Away::Credentials(reason.to_string()))
+            }
+            RDKafkaErrorCode::SSL => Some(Away::Tls(reason.to_string())),
+            _ => None,
+        }
+    }
+
+    /// For people, with what to do.
+    pub fn text(&self, brokers: &str) -> String {
+        match self {
+            Away::Credentials(reason) => format!(
+                "the brokers at {brokers} refuse the user or the password: {reason}\n\
+                 check sasl.mechanism, sasl.username and sasl.password in `properties`"
+            ),
+            Away::Tls(reason) => format!(
+                "no TLS connection with {brokers}: {reason}\n\
+                 check in `properties` that ssl.ca.location is the file of the CA that signed the brokers' certificates, and that \
+                 `brokers` names them as their certificates do"
+            ),
+        }
+    }
+}
+
+impl Door {
+    /// Why it is turned away, for people.
+    pub fn turned_away(&self, brokers: &str) -> Option<String> {
+        let heard = locked(&self.heard);
+        heard.away.as_ref().map(|away| away.text(brokers))
+    }
+
+    /// The last error of a connection.
+    pub fn last(&self) -> Option<String> {
+        locked(&self.heard).last.clone()
+    }
+}
+
+impl ClientContext for Door {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tell(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            return;
+        }
+        let mut heard = locked(&self.heard);
+        heard.last = Some(reason.to_string());
+        heard.away = heard.away.take().or_else(|| Away::new(&error, reason));
+    }
+}
+
+impl ConsumerContext for Door {}
+
 /// The producer's side.
 #[derive(Default)]
 pub(super) struct Deliveries {
     /// The first delivery that failed since it was asked for.
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<Undelivered>>,
+    refused: Mutex<Option<Away>>,
+}
+
+/// A message that did not arrive.
+pub(super) struct Undelivered {
+    pub topic: String,
+    pub code: Option<RDKafkaErrorCode>,
+    pub why: String,
 }
 
 impl Deliveries {
-    pub fn failed(&self) -> Option<String> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn failed(&self) -> Option<Undelivered> {
+        locked(&self.failed).take()
+    }
+
+    /// Why the brokers refused the credentials, if they ever did.
+    pub fn refused(&self) -> Option<Away> {
+        locked(&self.refused).clone()
     }
 }
 
@@ -133,6 +272,9 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(away @ Away::Credentials(_)) = Away::new(&error, reason) {
+            *locked(&self.refused) = Some(away);
+        }
         tracing::debug!(%error, reason, "librdkafka");
     }
 }
@@ -142,15 +284,14 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
+            let code = error.rdkafka_error_code();
             // What was purged with an aborted transaction is no news.
-            if matches!(
-                error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
-            ) {
+            if matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
                 return;
             }
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| format!("topic {}: {error}", message.topic()));
+            let mut failed = locked(&self.failed);
+            let topic = message.topic().to_string();
+            failed.get_or_insert_with(|| Undelivered { topic, code, why: error.to_string() });
         }
     }
 }

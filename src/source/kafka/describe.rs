@@ -1,6 +1,7 @@
-//! The id of a topic, which a topic of the same name that was made anew doesn't have.
+//! What brokers tell of a topic or a group beside what rdkafka asks: the id of a topic, which a topic of the same name that was made
+//! anew doesn't have, and what the user of this client may do.
 //!
-//! rdkafka has no safe call for `DescribeTopics`, so this file calls librdkafka itself.
+//! rdkafka has no safe call for `DescribeTopics` and `DescribeConsumerGroups`, so this file calls librdkafka itself.
 
 #![allow(unsafe_code)]
 
@@ -9,6 +10,50 @@ use std::time::Duration;
 
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::rights::Rights;
+
+/// A topic.
+pub(super) struct Described {
+    /// Its id as base64, the same for all topics where the broker has none (before Kafka 2.8).
+    pub id: String,
+    pub rights: Rights,
+}
+
+/// Why there is no answer; asked again, there may be one.
+#[derive(Debug)]
+pub(super) struct Silence {
+    pub code: Option<RDKafkaErrorCode>,
+    /// In librdkafka's words.
+    pub text: String,
+}
+
+impl Silence {
+    fn new(text: impl std::fmt::Display) -> Silence {
+        Silence { code: None, text: text.to_string() }
+    }
+
+    fn late() -> Silence {
+        Silence::new("no answer in time")
+    }
+
+    /// What librdkafka says is wrong, if anything is.
+    ///
+    /// # Safety
+    /// The pointer is null or points to an error that lives as long as this call.
+    unsafe fn of(error: *const sys::rd_kafka_error_t) -> Result<(), Silence> {
+        // SAFETY: as asked of the caller; null is an error of librdkafka's without a code.
+        let (code, said) = unsafe { (sys::rd_kafka_error_code(error), sys::rd_kafka_error_string(error)) };
+        if code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        let code: RDKafkaErrorCode = code.into();
+        // SAFETY: the text belongs to the error.
+        let text = unsafe { text(said) }.unwrap_or_else(|| code.to_string());
+        Err(Silence { code: Some(code), text })
+    }
+}
 
 /// Something of librdkafka's that is destroyed with its own function.
 struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
@@ -22,54 +67,123 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// The id of a topic as base64, the same for all topics where the broker has none (before Kafka 2.8).
+/// Asks for a topic.
 ///
 /// # Errors
-/// Why there is no answer, in librdkafka's words; asked again, there may be one.
-pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<String, String> {
-    let name = CString::new(topic).map_err(|error| error.to_string())?;
+/// Why there is no answer.
+pub(super) fn topic<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Described, Silence> {
+    let name = CString::new(topic).map_err(Silence::new)?;
     let mut names = [name.as_ptr()];
-    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX - 1000);
-    let rk = client.native_ptr();
-    let no_answer = || "no answer in time".to_string();
-    // SAFETY: `client` outlives all calls. `names` and `name` live until the collection, which copies them, is made. Queue,
-    // collection, options and event are destroyed by `Owned`, the event last of what is read from it; strings, errors and
-    // descriptions belong to the event and are copied before it goes.
-    unsafe {
-        let queue = Owned(sys::rd_kafka_queue_new(rk), sys::rd_kafka_queue_destroy);
-        let topics = Owned(
+    // SAFETY: `names` and `name` live until the collection, which copies them, is made; the collection lives until the request is
+    // made, which copies it.
+    let topics = unsafe {
+        Owned(
             sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()),
             sys::rd_kafka_TopicCollection_destroy,
-        );
-        let options = Owned(
-            sys::rd_kafka_AdminOptions_new(rk, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
-            sys::rd_kafka_AdminOptions_destroy,
-        );
-        sys::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, std::ptr::null_mut(), 0);
-        sys::rd_kafka_DescribeTopics(rk, topics.0, options.0, queue.0);
-        let event = Owned(sys::rd_kafka_queue_poll(queue.0, millis + 1000), sys::rd_kafka_event_destroy);
+        )
+    };
+    let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+    let event = answer(client, operation, timeout, |rk, options, queue| {
+        // SAFETY: all four are alive.
+        unsafe { sys::rd_kafka_DescribeTopics(rk, topics.0, options, queue) }
+    })?;
+    // SAFETY: the result, its descriptions and everything of theirs belong to the event, and are copied before it goes.
+    unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event.0);
-        if event.0.is_null() || result.is_null() {
-            return Err(no_answer());
-        }
-        if sys::rd_kafka_event_error(event.0) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(text(sys::rd_kafka_event_error_string(event.0)).unwrap_or_else(no_answer));
-        }
         let mut count = 0;
-        let described = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        let described = match result.is_null() {
+            true => return Err(Silence::late()),
+            false => sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count),
+        };
         if described.is_null() || count == 0 {
-            return Err(no_answer());
+            return Err(Silence::late());
         }
-        let error = sys::rd_kafka_TopicDescription_error(*described);
-        if sys::rd_kafka_error_code(error) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(text(sys::rd_kafka_error_string(error)).unwrap_or_else(no_answer));
-        }
+        Silence::of(sys::rd_kafka_TopicDescription_error(*described))?;
         let id = sys::rd_kafka_TopicDescription_topic_id(*described);
         if id.is_null() {
-            return Err(no_answer());
+            return Err(Silence::late());
         }
-        text(sys::rd_kafka_Uuid_base64str(id)).ok_or_else(no_answer)
+        let id = text(sys::rd_kafka_Uuid_base64str(id)).ok_or_else(Silence::late)?;
+        let operations = sys::rd_kafka_TopicDescription_authorized_operations(*described, &raw mut count);
+        Ok(Described { id, rights: rights(operations, count) })
     }
+}
+
+/// Asks what may be done with a group, which need not be there.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: Duration) -> Result<Rights, Silence> {
+    let name = CString::new(group).map_err(Silence::new)?;
+    let mut names = [name.as_ptr()];
+    let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+    let event = answer(client, operation, timeout, |rk, options, queue| {
+        // SAFETY: client, options and queue are alive; the names are copied by the call.
+        unsafe { sys::rd_kafka_DescribeConsumerGroups(rk, names.as_mut_ptr(), names.len(), options, queue) }
+    })?;
+    // SAFETY: as in `topic`.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.0);
+        let mut count = 0;
+        let described = match result.is_null() {
+            true => return Err(Silence::late()),
+            false => sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count),
+        };
+        if described.is_null() || count == 0 {
+            return Err(Silence::late());
+        }
+        Silence::of(sys::rd_kafka_ConsumerGroupDescription_error(*described))?;
+        let operations = sys::rd_kafka_ConsumerGroupDescription_authorized_operations(*described, &raw mut count);
+        Ok(rights(operations, count))
+    }
+}
+
+/// Makes a request that includes the rights, and waits for its answer, which is not an error as a whole.
+fn answer<C: ClientContext>(
+    client: &Client<C>,
+    operation: sys::rd_kafka_admin_op_t,
+    timeout: Duration,
+    ask: impl FnOnce(*mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+) -> Result<Owned<sys::rd_kafka_event_t>, Silence> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX - 1000);
+    let rk = client.native_ptr();
+    // SAFETY: `client` outlives all calls; queue, options and event are destroyed by `Owned`. An error of setting an option is
+    // owned here. The error's text belongs to the event and is copied.
+    unsafe {
+        let queue = Owned(sys::rd_kafka_queue_new(rk), sys::rd_kafka_queue_destroy);
+        let options = Owned(sys::rd_kafka_AdminOptions_new(rk, operation), sys::rd_kafka_AdminOptions_destroy);
+        sys::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, std::ptr::null_mut(), 0);
+        let set = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1);
+        drop(Owned(set, sys::rd_kafka_error_destroy));
+        ask(rk, options.0, queue.0);
+        let event = Owned(sys::rd_kafka_queue_poll(queue.0, millis + 1000), sys::rd_kafka_event_destroy);
+        if event.0.is_null() {
+            return Err(Silence::late());
+        }
+        let code = sys::rd_kafka_event_error(event.0);
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let code: RDKafkaErrorCode = code.into();
+            let text = text(sys::rd_kafka_event_error_string(event.0)).unwrap_or_else(|| code.to_string());
+            return Err(Silence { code: Some(code), text });
+        }
+        Ok(event)
+    }
+}
+
+/// A copy of a list of rights.
+///
+/// # Safety
+/// The pointer is null or points to `count` operations.
+unsafe fn rights(operations: *const sys::rd_kafka_AclOperation_t, count: usize) -> Rights {
+    if operations.is_null() {
+        return Rights::default();
+    }
+    // SAFETY: as asked of the caller; read as numbers, since a newer broker may have some that the enum doesn't know.
+    Rights::new(unsafe { std::slice::from_raw_parts(operations.cast::<u32>(), count) }.to_vec())
 }
 
 /// A copy of a text of librdkafka's.

@@ -4,17 +4,23 @@
 //! [`crate::runtime::stream::Broker`]; [`Planned`] is what can be known of the topics before anything starts. Must not live here: when to
 //! commit, what to do after a failure, what state a partition has (`runtime::stream`), and what the bytes of a message mean (`format`).
 
+mod asker;
 mod client;
 mod context;
 mod describe;
 mod monitor;
 mod plan;
+mod probe;
 mod producer;
 mod properties;
 mod reset;
+mod rights;
+mod sample;
 
 pub use client::Client;
 pub use monitor::watch;
 pub use plan::{Planned, plan};
+pub use probe::check_transactions;
 pub use producer::Output;
 pub use reset::{begin_at, forget};
+pub use rights::transactional_ids;

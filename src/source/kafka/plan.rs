@@ -1,21 +1,14 @@
 //! What can be known of the topics before anything starts, and everything that is wrong with them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
-
-use super::{describe, properties};
-use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Place, Problems, Properties, Sink};
+use super::asker::{Asker, Topic, identity};
+use super::rights::{Right, SEND, TAKE};
+use super::sample;
+use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Problems, Properties, Sink};
 use crate::format::{self, PlannedDecoder};
 use crate::runtime::stream::History;
-use crate::state::block_on;
 
-/// How long a broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Kafka's default of `max.message.bytes`.
 const DEFAULT_LONGEST: usize = 1_048_588;
 
@@ -45,22 +38,47 @@ pub fn plan(
 ) -> Option<Planned> {
     let decoder = format::plan_decoder(pipeline, fields, problems);
     let mut warnings = Vec::new();
-    let read = Asker::new(&source.brokers, &source.properties, problems)
-        .and_then(|asker| asker.topic(&source.topic, problems).map(|topic| (asker, topic)));
-    let mut longest = DEFAULT_LONGEST;
-    for (brokers, properties, topic) in written(pipeline, source) {
-        let found = Asker::new(brokers, properties, problems).and_then(|asker| asker.topic(topic, problems));
-        longest = longest.min(found?.number("max.message.bytes").unwrap_or(DEFAULT_LONGEST));
+    let asker = Asker::new(&source.brokers, &source.properties, problems)?;
+    let read = asker.topic(&source.topic, Right::Read, TAKE, problems);
+    if read.is_some() {
+        asker.group(source, problems);
     }
-    let (asker, topic) = read?;
+    let longest = find_written(pipeline, (source, &asker), &mut warnings, problems);
+    let topic = read?;
     warn(pipeline, source, &topic, &mut warnings);
-    let topic_id = asker.topic_id(&source.topic, problems);
-    let (decoder, topic_id) = (decoder?, topic_id?);
+    let topic_id = asker.id_of(&topic, &source.topic, problems);
+    let (decoder, topic_id, longest) = (decoder?, topic_id?, longest?);
+    if source.partitioned_by_key.value {
+        sample::check(source, topic.partitions, &decoder, &mut warnings, problems);
+    }
     let history = History::plan(pipeline, source, fields, (&decoder.layout, topic.partitions), problems).map(Arc::new);
     if history.is_none() && source.history.is_some() {
         return None;
     }
     Some(Planned { decoder, history, partitions: topic.partitions, topic_id, longest, warnings })
+}
+
+/// Finds the topics that a pipeline writes to. Gives the bytes that all of them take of a message.
+fn find_written(
+    pipeline: &Pipeline,
+    (source, asker): (&KafkaSource, &Asker),
+    warnings: &mut Vec<String>,
+    problems: &mut Problems,
+) -> Option<usize> {
+    let mut longest = Some(DEFAULT_LONGEST);
+    for (brokers, properties, name) in written(pipeline, source) {
+        let same = brokers.value == source.brokers.value && identity(properties) == identity(&source.properties);
+        let found = if same {
+            asker.topic(name, Right::Write, SEND, problems)
+        } else {
+            let other = Asker::new(brokers, properties, problems);
+            other.and_then(|other| other.topic(name, Right::Write, SEND, problems))
+        };
+        let takes = found.as_ref().map(|topic| topic.number("max.message.bytes").unwrap_or(DEFAULT_LONGEST));
+        longest = longest.zip(takes).map(|(a, b)| a.min(b));
+        warnings.extend(found.and_then(|topic| topic.warning));
+    }
+    longest
 }
 
 /// The topics that a pipeline writes to.
@@ -82,6 +100,7 @@ fn written<'a>(
 
 fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &Topic, warnings: &mut Vec<String>) {
     let name = source.topic.as_str();
+    warnings.extend(topic.warning.clone());
     if topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
         warnings.push(format!(
             "topic {name} is compacted: what is removed between a checkpoint and a restart can't be replayed, and the start is then \
@@ -96,100 +115,5 @@ fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &Topic, warnings: &mut
         warnings.push(format!(
             "topic {name} keeps its records for less than ten times state.checkpoint_every: after a longer stop the state can't be continued"
         ));
-    }
-}
-
-/// A topic as the brokers describe it.
-struct Topic {
-    partitions: u32,
-    configs: BTreeMap<String, String>,
-}
-
-impl Topic {
-    fn number<N: std::str::FromStr>(&self, name: &str) -> Option<N> {
-        self.configs.get(name)?.parse().ok()
-    }
-}
-
-/// A client that asks, and the place that its brokers were named at.
-struct Asker {
-    client: AdminClient<DefaultClientContext>,
-    brokers: String,
-    place: Place,
-}
-
-impl Asker {
-    fn new(brokers: &At<String>, properties: &Properties, problems: &mut Problems) -> Option<Asker> {
-        match properties::asking(brokers, properties).create() {
-            Ok(client) => Some(Asker { client, brokers: brokers.value.clone(), place: brokers.place }),
-            Err(error) => {
-                problems.add(brokers.place, properties::refused(error));
-                None
-            }
-        }
-    }
-
-    fn topic(&self, name: &At<String>, problems: &mut Problems) -> Option<Topic> {
-        let metadata = match self.client.inner().fetch_metadata(Some(name), PATIENCE) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                problems.add(
-                    self.place,
-                    format!("no broker answers at {} within {} s: {error}", self.brokers, PATIENCE.as_secs()),
-                );
-                return None;
-            }
-        };
-        let topic = metadata.topics().iter().find(|topic| topic.name() == name.value)?;
-        if let Some(error) = topic.error() {
-            problems.add(name.place, why_not(name, error.into()));
-            return None;
-        }
-        let partitions = u32::try_from(topic.partitions().len()).unwrap_or(0);
-        Some(Topic { partitions, configs: self.configs(name) })
-    }
-
-    /// The id of a topic that is there. State belongs to an id, so none is made up: a broker that just goes is asked again.
-    fn topic_id(&self, name: &At<String>, problems: &mut Problems) -> Option<String> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match describe::topic_id(self.client.inner(), name, PATIENCE) {
-                Ok(id) => return Some(id),
-                Err(_) if Instant::now() < until => std::thread::sleep(PATIENCE / 50),
-                Err(error) => {
-                    problems.add(
-                        self.place,
-                        format!(
-                            "no broker answers at {} with the id of topic \"{}\": {error}",
-                            self.brokers, name.value
-                        ),
-                    );
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// What the broker tells of a topic's settings; nothing where it may not be asked.
-    fn configs(&self, name: &str) -> BTreeMap<String, String> {
-        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let asked = block_on(self.client.describe_configs(&[ResourceSpecifier::Topic(name)], &options));
-        let resource =
-            asked.ok().and_then(Result::ok).and_then(|resources| resources.into_iter().next()).and_then(Result::ok);
-        let entries = resource.map(|resource| resource.entries).unwrap_or_default();
-        entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
-    }
-}
-
-fn why_not(name: &str, code: RDKafkaErrorCode) -> String {
-    match code {
-        RDKafkaErrorCode::UnknownTopicOrPartition => {
-            format!(
-                "there is no topic \"{name}\": create it first (kafka-topics.sh --create --topic {name} --partitions N)"
-            )
-        }
-        RDKafkaErrorCode::TopicAuthorizationFailed => format!("not authorised for topic \"{name}\""),
-        RDKafkaErrorCode::InvalidTopic => format!("\"{name}\" can't be the name of a topic"),
-        other => format!("topic \"{name}\": {other}"),
     }
 }

@@ -8,8 +8,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::context::Deliveries;
+use super::context::{Deliveries, Undelivered};
 use super::properties;
+use super::rights::{On, Right, SEND, missing, no_transactions};
 use crate::config::{Delivery, KafkaSink};
 use crate::runtime::stream::{Broken, Outgoing, Topic, Unsendable};
 use crate::{Error, Result};
@@ -20,6 +21,8 @@ const REQUEST: Duration = Duration::from_secs(10);
 const SLICE: Duration = Duration::from_millis(20);
 /// How long the first request of a producer may take before the group is looked at again.
 const FIRST: Duration = Duration::from_secs(3);
+/// First requests that fail while the brokers refuse the credentials, until that is believed.
+const REFUSALS: u32 = 2;
 
 /// Where a pipeline sends.
 #[derive(Debug, Clone)]
@@ -30,8 +33,10 @@ pub struct Output {
     pub dead_letters: Option<String>,
     /// What a crash may do.
     pub delivery: Delivery,
-    /// The transactional id, without the worker's number.
-    pub id: String,
+    /// What the transactional ids of the pipeline begin with, in every process ([`super::transactional_ids`]).
+    pub ids: String,
+    /// This process among them.
+    pub instance: String,
     /// Bytes that the topics take of a message at most.
     pub longest: usize,
 }
@@ -43,12 +48,16 @@ pub(super) struct Sender {
     producer: Option<BaseProducer<Deliveries>>,
     /// The membership that the open transaction belongs to.
     member: Option<ConsumerGroupMetadata>,
+    /// A right that was found to be missing: trying again is of no use, and is not done.
+    denied: Option<String>,
+    /// First requests in a row that failed while the brokers refused the credentials.
+    refusals: u32,
 }
 
 impl Sender {
     pub fn new(output: Output, worker: usize) -> Sender {
-        let id = format!("{}-{worker}", output.id);
-        Sender { output, id, producer: None, member: None }
+        let id = format!("{}{}-{worker}", output.ids, output.instance);
+        Sender { output, id, producer: None, member: None, denied: None, refusals: 0 }
     }
 
     pub fn transactional(&self) -> bool {
@@ -60,6 +69,9 @@ impl Sender {
     }
 
     pub fn renew(&mut self) -> Result<bool> {
+        if let Some(denied) = &self.denied {
+            return Err(Error::failed(format!("kafka: {denied}")));
+        }
         // The old one first: two of one id in one process would fence each other in an order that nobody knows.
         self.producer = None;
         self.member = None;
@@ -70,33 +82,31 @@ impl Sender {
         if self.transactional()
             && let Err(error) = producer.init_transactions(FIRST)
         {
-            return match error.rdkafka_error_code() {
-                Some(
-                    code @ (RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                    | RDKafkaErrorCode::ClusterAuthorizationFailed
-                    | RDKafkaErrorCode::InvalidTransactionTimeout
-                    | RDKafkaErrorCode::Authentication
-                    | RDKafkaErrorCode::SaslAuthenticationFailed
-                    | RDKafkaErrorCode::UnsupportedFeature),
-                ) => Err(Error::failed(format!(
-                    "kafka: transactional id {}: {code}; give its principal Write and Describe on it, or check transaction.timeout.ms",
-                    self.id
-                ))),
-                _ => {
-                    tracing::warn!(%error, "no transactions at present: trying again");
-                    Ok(false)
-                }
-            };
+            if let Some(why) = error.rdkafka_error_code().and_then(|code| no_transactions(code, &output.ids)) {
+                return Err(Error::failed(format!("kafka: {why}")));
+            }
+            producer.poll(Duration::ZERO);
+            let refused = producer.context().refused();
+            self.refusals = if refused.is_some() { self.refusals + 1 } else { 0 };
+            // Once may be a connection that was cut in the middle of it.
+            if let Some(refused) = refused.filter(|_| self.refusals >= REFUSALS) {
+                return Err(Error::failed(format!("kafka: {}", refused.text(&output.sink.brokers))));
+            }
+            tracing::warn!(%error, "no transactions at present: trying again");
+            return Ok(false);
         }
+        self.refusals = 0;
         self.producer = Some(producer);
         Ok(true)
     }
 
     pub fn begin(&mut self, member: Option<ConsumerGroupMetadata>) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
-        producer.context_failed();
-        if self.transactional() {
-            producer.begin_transaction().map_err(broken)?;
+        producer.context().failed();
+        if self.transactional()
+            && let Err(error) = producer.begin_transaction()
+        {
+            return Err(self.broken(error));
         }
         self.member = member;
         Ok(())
@@ -130,7 +140,7 @@ impl Sender {
                     Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
                         return Err(Unsendable::Never(format!("topic {topic}: {error}")));
                     }
-                    _ => return Err(Unsendable::Transaction(broken(error))),
+                    _ => return Err(Unsendable::Transaction(self.broken(error))),
                 },
             }
         }
@@ -142,7 +152,8 @@ impl Sender {
             return Ok(());
         }
         let Some(member) = &self.member else { return Err(Broken::Abort("not a member of the group".into())) };
-        producer.send_offsets_to_transaction(offsets, member, REQUEST).map_err(broken)
+        let sent = producer.send_offsets_to_transaction(offsets, member, REQUEST);
+        sent.map_err(|error| self.broken(error))
     }
 
     pub fn commit(&mut self) -> std::result::Result<(), Broken> {
@@ -156,11 +167,17 @@ impl Sender {
             producer.poll(Duration::from_millis(1));
         }
         producer.poll(Duration::ZERO);
-        if let Some(why) = producer.context_failed() {
-            return Err(Broken::Abort(why));
+        match producer.context().failed() {
+            Some(Undelivered { topic, code: Some(RDKafkaErrorCode::TopicAuthorizationFailed), .. }) => {
+                return Err(self.deny(missing(Right::Write, On::Topic(&topic), SEND)));
+            }
+            Some(failed) => return Err(Broken::Abort(format!("topic {}: {}", failed.topic, failed.why))),
+            None => {}
         }
-        if self.transactional() {
-            producer.commit_transaction(REQUEST).map_err(broken)?;
+        if self.transactional()
+            && let Err(error) = producer.commit_transaction(REQUEST)
+        {
+            return Err(self.broken(error));
         }
         Ok(())
     }
@@ -178,8 +195,32 @@ impl Sender {
                 producer.poll(Duration::ZERO);
             }
         }
-        producer.context_failed();
+        producer.context().failed();
         Ok(())
+    }
+
+    /// Ends what is open and makes [`Sender::renew`] fail: no other producer may do what this one may not.
+    pub fn deny(&mut self, why: String) -> Broken {
+        if let Err(error) = self.abort() {
+            tracing::debug!(?error, "the transaction ends by its timeout");
+        }
+        self.denied = Some(why.clone());
+        Broken::Renew(why)
+    }
+
+    /// What an error means for the transaction. Only what librdkafka says must be aborted can be; after everything else, timeouts
+    /// above all, the outcome is unknown and the producer is not to be used again: a late request could land in the next
+    /// transaction of the same epoch.
+    fn broken(&mut self, error: KafkaError) -> Broken {
+        if let Some(why) = denial(&error, &self.output.ids) {
+            return self.deny(why);
+        }
+        match &error {
+            KafkaError::Transaction(inner) if inner.txn_requires_abort() && !inner.is_fatal() => {
+                Broken::Abort(format!("{} ({})", inner.string(), inner.name()))
+            }
+            _ => Broken::Renew(error.to_string()),
+        }
     }
 
     /// Serves delivery reports.
@@ -190,24 +231,19 @@ impl Sender {
     }
 }
 
-trait Failed {
-    fn context_failed(&self) -> Option<String>;
-}
-
-impl Failed for BaseProducer<Deliveries> {
-    fn context_failed(&self) -> Option<String> {
-        self.context().failed()
-    }
-}
-
-/// What an error means for the transaction. Only what librdkafka says must be aborted can be; after everything else, timeouts
-/// above all, the outcome is unknown and the producer is not to be used again: a late request could land in the next
-/// transaction of the same epoch.
-fn broken(error: KafkaError) -> Broken {
-    match &error {
-        KafkaError::Transaction(inner) if inner.txn_requires_abort() && !inner.is_fatal() => {
-            Broken::Abort(format!("{} ({})", inner.string(), inner.name()))
+/// The right that an error of a transaction says is missing, if it is of that kind. librdkafka doesn't say which topic it is about.
+fn denial(error: &KafkaError, ids: &str) -> Option<String> {
+    let code = error.rdkafka_error_code()?;
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
+            let said = match error {
+                KafkaError::Transaction(inner) => inner.string(),
+                other => other.to_string(),
+            };
+            Some(format!(
+                "a right that was there is missing now: {said}\nkolk check names it, and the ACL that gives it"
+            ))
         }
-        _ => Broken::Renew(error.to_string()),
+        _ => no_transactions(code, ids),
     }
 }

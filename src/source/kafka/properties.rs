@@ -23,6 +23,8 @@ pub(super) fn consumer(source: &KafkaSource, delivery: Delivery, worker: usize) 
     let mut config = base(&source.brokers, &source.properties);
     // The default waits a second before it fetches again behind a full queue.
     default(&mut config, "fetch.queue.backoff.ms", "10");
+    // With the default, a broker that is there and doesn't answer is missed only after a minute.
+    default(&mut config, "socket.timeout.ms", "10000");
     if let Some(id) = config.get("group.instance.id").map(|id| format!("{id}-{worker}")) {
         config.set("group.instance.id", id);
     }
@@ -80,6 +82,9 @@ fn default<'a>(config: &'a mut ClientConfig, name: &str, value: &str) -> &'a mut
 pub(super) fn refused(error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, what, name, _) => Error::refused(format!("kafka: property {name}: {what}")),
+        KafkaError::ClientCreation(what) if what.starts_with("ssl.") => Error::refused(format!(
+            "kafka: property {what}: check that the file it names is there, can be read and holds PEM"
+        )),
         other => Error::refused(format!("kafka: {other}")),
     }
 }

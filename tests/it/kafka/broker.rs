@@ -45,16 +45,53 @@ impl Broker {
 
     /// Stops the broker and starts it again on its data.
     pub fn restart(&self, pause: Duration) {
+        self.restart_after(&|| std::thread::sleep(pause));
+    }
+
+    /// The same, with something to do in between.
+    pub fn restart_after(&self, meanwhile: &dyn Fn()) {
         let folder = self.own.as_ref().expect("a broker of its own");
         script(folder, "stop");
-        std::thread::sleep(pause);
+        meanwhile();
         assert_eq!(script(folder, "start"), self.address);
+    }
+
+    /// Stops the broker and starts it again with another password for the user kolk.
+    pub fn restart_with_password(&self, password: &str) {
+        let folder = self.own.as_ref().expect("a broker of its own");
+        script(folder, "stop");
+        assert_eq!(scripted(folder, &["start"], &[("KOLK_KAFKA_PASSWORD", password)]), self.address);
+    }
+
+    /// Address and CA of its secure listener.
+    pub fn secure(&self) -> (String, String) {
+        let folder = self.own.as_ref().expect("a broker of its own");
+        let told = script(folder, "secure");
+        let (address, ca) = told.split_once(' ').unwrap();
+        (address.to_string(), ca.to_string())
+    }
+
+    /// Changes what the user kolk may do: `--add` or `--remove`, an operation, and what on, by how it begins.
+    pub fn acl(&self, change: &str, operation: &str, on: &[&str]) {
+        let shared = std::env::var_os("KOLK_KAFKA_DIR").map(PathBuf::from);
+        let folder = self.own.clone().or(shared).expect("KOLK_KAFKA_DIR: `make test` sets it");
+        let words = ["acl", change, "--allow-principal", "User:kolk", "--operation", operation];
+        scripted(&folder, &[&words[..], &["--resource-pattern-type", "prefixed"], on].concat(), &[]);
+    }
+
+    /// Sends the broker's process a signal, such as `STOP`, after which it is there and doesn't answer.
+    pub fn signal(&self, signal: &str) {
+        let folder = self.own.as_ref().expect("a broker of its own");
+        let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
+        assert!(Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status().unwrap().success());
     }
 
     /// A configuration for a client of this broker.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.address);
+        // With the default, a client whose broker was stopped for a while asks again only after a minute.
+        config.set("socket.timeout.ms", "10000");
         config
     }
 
@@ -166,13 +203,18 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 fn script(folder: &Path, word: &str) -> String {
+    scripted(folder, &[word], &[])
+}
+
+fn scripted(folder: &Path, words: &[&str], environment: &[(&str, &str)]) -> String {
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh"))
-        .arg(word)
+        .args(words)
         .env("KOLK_KAFKA_DIR", folder)
+        .envs(environment.iter().copied())
         .env_remove("KOLK_KAFKA_PORT")
         .output()
         .unwrap();
-    assert!(output.status.success(), "scripts/kafka.sh {word}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "scripts/kafka.sh {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_string()
 }
 

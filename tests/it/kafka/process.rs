@@ -73,6 +73,11 @@ impl Setup {
 
     /// Starts a process under a name, which `${KOLK_INSTANCE}` is in the pipeline.
     pub fn start(&self, name: &str) -> Kolk {
+        self.start_with(name, &[])
+    }
+
+    /// The same, with further variables of the environment.
+    pub fn start_with(&self, name: &str, environment: &[(&str, &str)]) -> Kolk {
         let log = self.path().join(format!("{name}.log"));
         let file = OpenOptions::new().append(true).create(true).open(&log).unwrap();
         let from = file.metadata().unwrap().len();
@@ -80,6 +85,7 @@ impl Setup {
             .arg("run")
             .arg(self.file())
             .env("KOLK_INSTANCE", name)
+            .envs(environment.iter().copied())
             .stdout(File::create("/dev/null").unwrap())
             .stderr(file)
             .spawn()

@@ -1,0 +1,79 @@
+//! A broker that is gone for longer than a session, a transaction and a request may take, and comes back.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::broker::{Broker, eventually};
+use super::process::{Kolk, Setup};
+use super::records::{Reader, Sender, assert_equal, expected};
+use crate::common::series;
+use crate::http::get;
+
+/// Longer than the session timeout (6 s), the transaction's (10 s), and that of a transaction's request (10 s).
+const GONE: Duration = Duration::from_secs(22);
+const SOON: Duration = Duration::from_secs(60);
+
+/// Runs a pipeline, lets `gone` take the broker away and bring it back, calling what it is given when it is gone and has been for a
+/// while, and asserts that nothing is lost or doubled. So many records are sent while it is gone; where none are, the topic is silent
+/// when the broker is back.
+fn without_a_broker(name: &str, records: usize, gone: impl FnOnce(&Broker, &dyn Fn())) {
+    let broker = Broker::own(name);
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let extra = format!(
+        "state: {{ path: state/, checkpoint_every: 1s }}\n\
+         runtime: {{ workers: 2, instance: one, http: \"{address}\" }}"
+    );
+    let setup = Setup::new(&broker, name, &extra);
+    let rows = series(12, 200);
+    let expected = expected(setup.path(), &rows);
+    let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
+    let mut kolk: Kolk = setup.start("a");
+    sender.send(&setup.input, &rows[..800]);
+    reader.read_until(800, SOON);
+    let ready = || get(&address, "/readyz").unwrap_or_default();
+    eventually("ready", || ready().starts_with("HTTP/1.1 200").then_some(()));
+
+    gone(&broker, &|| {
+        let since = Instant::now();
+        // These wait at the sender, and are written when the broker is back.
+        sender.send(&setup.input, &rows[800..800 + records]);
+        let not_ready = eventually("not ready", || Some(ready()).filter(|answer| answer.starts_with("HTTP/1.1 503")));
+        assert!(not_ready.contains("no broker answers: waiting for one"), "{not_ready}");
+        println!("{name}: not ready after {:?}", since.elapsed());
+        std::thread::sleep(GONE.saturating_sub(since.elapsed()));
+        assert!(ready().starts_with("HTTP/1.1 503"), "{}", ready());
+    });
+    kolk.assert_runs();
+    let since = Instant::now();
+    eventually("ready again", || ready().starts_with("HTTP/1.1 200").then_some(()));
+    println!("{name}: ready again after {:?}", since.elapsed());
+    sender.send(&setup.input, &rows[800 + records..]);
+    eventually("all offsets", || {
+        let ends: Vec<_> = broker.ranges(&setup.input, true).into_iter().map(|(_, end)| Some(end)).collect();
+        let all = ends.iter().flatten().sum::<i64>() == rows.len() as i64;
+        (all && broker.committed(&setup.group, &setup.input) == ends).then_some(())
+    });
+    println!("{name}: all records after {:?}", since.elapsed());
+    kolk.stop();
+    broker.settled(&setup.output);
+    // One that was there before the broker went would show what its own client does about it.
+    let mut reader = Reader::new(&broker, &setup.output);
+    reader.read_until(rows.len(), SOON);
+    reader.read(SOON);
+    assert_equal(&reader.outputs, &expected);
+    assert!(Reader::is_empty(&broker, &setup.dead));
+}
+
+#[test]
+fn a_broker_that_is_stopped() {
+    without_a_broker("stopped", 0, |broker, meanwhile| broker.restart_after(meanwhile));
+}
+
+#[test]
+fn a_broker_that_does_not_answer() {
+    without_a_broker("frozen", 800, |broker, meanwhile| {
+        broker.signal("STOP");
+        meanwhile();
+        broker.signal("CONT");
+    });
+}
