@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use kolk::Error;
 use kolk::config::Location;
 use kolk::runtime::stream::Checkpoints;
 use kolk::state::{Arena, Checkpoint, Era, Fingerprint, Keys, Log, Mark, murmur2};
@@ -60,7 +61,10 @@ fn main() -> Result<()> {
 
     let mut log = open()?;
     let mark = Mark { sequence: lane.sequence, offset: lane.sequence as i64, hash: lane.sequence };
-    let checkpoint = time("restore: base, two deltas", || log.load(0, mark, &Era::default()))?;
+    let checkpoint = time("restore: base, two deltas", || {
+        log.load(0, mark, &Era::default())?;
+        log.loaded(WAIT)?.pop().map_or_else(|| Err(Error::failed("nothing was read")), |loaded| loaded.checkpoint)
+    })?;
     let keys = time("    its table of keys", || Keys::from_list(checkpoint.keys.clone())).ok_or("a key twice")?;
     let mut arena = Arena::new(vec![0; WIDTH]);
     if !time("    its rows", || arena.restore(&checkpoint.rows)) || keys.len() != arena.len() {

@@ -126,6 +126,15 @@ impl Entry {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
+    /// It, if the pipeline of this fingerprint made it.
+    pub fn of(self, fingerprint: &str, folder: &Folder) -> std::result::Result<Entry, Unread> {
+        if self.fingerprint == fingerprint {
+            return Ok(self);
+        }
+        let name = self.place().manifest();
+        Err(Unread::Damaged(Error::failed(format!("{folder}: {name} was made by another pipeline"))))
+    }
+
     /// The manifest at a place.
     pub fn read(folder: &Folder, place: Place) -> std::result::Result<Entry, Unread> {
         let name = place.manifest();

@@ -21,10 +21,10 @@ use super::log_writer::{GRACE, Job, Owned, Writer};
 use super::{Checkpoint, Era, Fingerprint, Folder, Mark, Store};
 use crate::config::Location;
 use crate::error::Context;
-use crate::runtime::stream::{Checkpoints, Durable, Found};
+use crate::runtime::stream::{Checkpoints, Durable, Found, Loaded};
 use crate::{Error, Result};
 
-/// The checkpoints of one topic, and the thread that writes them.
+/// The checkpoints of one topic, and the threads that write and read them.
 pub struct Log {
     folder: Folder,
     fingerprint: String,
@@ -37,6 +37,8 @@ pub struct Log {
     done: Receiver<Result<Durable>>,
     waiting: usize,
     writer: Option<JoinHandle<()>>,
+    reader: Reader,
+    loading: usize,
 }
 
 impl Log {
@@ -80,6 +82,8 @@ impl Log {
             .spawn(move || writer.run(&work, &tell))
             .or_failed(|| "cannot start the thread that writes checkpoints".into())?;
         Ok(Log {
+            reader: Reader::start(folder.clone(), hash.clone())?,
+            loading: 0,
             folder,
             fingerprint: hash,
             damaged: BTreeSet::new(),
@@ -101,7 +105,8 @@ impl Log {
         if self.damaged.contains(&(partition, place)) {
             return Ok(None);
         }
-        let read = Entry::read(&partition_folder(&self.folder, partition), place).and_then(|entry| self.own(entry));
+        let read = Entry::read(&partition_folder(&self.folder, partition), place)
+            .and_then(|entry| entry.of(&self.fingerprint, &self.folder));
         match read {
             Ok(entry) => Ok(Some(entry)),
             Err(Unread::Store(error)) => Err(error),
@@ -112,13 +117,62 @@ impl Log {
             }
         }
     }
+}
 
-    fn own(&self, entry: Entry) -> std::result::Result<Entry, Unread> {
-        if entry.fingerprint == self.fingerprint {
-            return Ok(entry);
-        }
-        let name = entry.place().manifest();
-        Err(Unread::Damaged(Error::failed(format!("{}: {name} was made by another pipeline", self.folder))))
+/// What the thread that reads found at a place.
+type Read = (u32, Place, std::result::Result<(Entry, Checkpoint), Unread>);
+
+/// The thread that reads checkpoints, one after the other.
+struct Reader {
+    wanted: Sender<(u32, Place)>,
+    done: Receiver<Read>,
+}
+
+impl Reader {
+    fn start(folder: Folder, fingerprint: String) -> Result<Reader> {
+        let (wanted, work) = unbounded();
+        let (tell, done) = unbounded();
+        let read = move |(partition, place): (u32, Place)| {
+            let folder = partition_folder(&folder, partition);
+            let loaded = Entry::read(&folder, place)
+                .and_then(|entry| entry.of(&fingerprint, &folder))
+                .and_then(|entry| entry.load(&folder).map(|checkpoint| (entry, checkpoint)));
+            (partition, place, loaded)
+        };
+        std::thread::Builder::new()
+            .name("kolk-restore".into())
+            // It ends when nobody asks any more.
+            .spawn(move || work.into_iter().map(read).try_for_each(|read| tell.send(read)))
+            .or_failed(|| "cannot start the thread that reads checkpoints".into())?;
+        Ok(Reader { wanted, done })
+    }
+
+    fn send(&self, wanted: (u32, Place)) -> Result<()> {
+        self.wanted.send(wanted).map_err(|_| Error::failed("the thread that reads checkpoints has ended"))
+    }
+}
+
+impl Log {
+    /// Takes note of what was read: the writer may go on from it, or it is not to be found again.
+    fn take(&mut self, (partition, place, read): Read) -> Result<Loaded> {
+        self.loading = self.loading.saturating_sub(1);
+        let (Place { sequence, offset, .. }, mut hash) = (place, 0);
+        let checkpoint = match read {
+            Ok((entry, checkpoint)) => {
+                hash = entry.mark.hash;
+                if let Some(outline) = Outline::of(&checkpoint) {
+                    self.send(Job::Known(partition, outline, entry.files))?;
+                }
+                Ok(checkpoint)
+            }
+            Err(unread) => {
+                if matches!(unread, Unread::Damaged(_)) {
+                    self.damaged.insert((partition, place));
+                }
+                Err(unread.into())
+            }
+        };
+        Ok(Loaded { partition, mark: Mark { sequence, offset, hash }, checkpoint })
     }
 }
 
@@ -148,25 +202,24 @@ impl Checkpoints for Log {
         Ok(found)
     }
 
-    fn load(&mut self, partition: u32, mark: Mark, era: &Era) -> Result<Checkpoint> {
-        let (folder, place) = (partition_folder(&self.folder, partition), Place::of(mark, era));
-        let loaded = Entry::read(&folder, place)
-            .and_then(|entry| self.own(entry))
-            .and_then(|entry| entry.load(&folder).map(|checkpoint| (entry, checkpoint)));
-        match loaded {
-            Ok((entry, checkpoint)) => {
-                if let Some(outline) = Outline::of(&checkpoint) {
-                    self.send(Job::Known(partition, outline, entry.files))?;
-                }
-                Ok(checkpoint)
-            }
-            Err(unread) => {
-                if matches!(unread, Unread::Damaged(_)) {
-                    self.damaged.insert((partition, place));
-                }
-                Err(unread.into())
-            }
+    fn load(&mut self, partition: u32, mark: Mark, era: &Era) -> Result<()> {
+        self.reader.send((partition, Place::of(mark, era)))?;
+        self.loading += 1;
+        Ok(())
+    }
+
+    fn loaded(&mut self, timeout: Duration) -> Result<Vec<Loaded>> {
+        let mut all = Vec::new();
+        if self.loading > 0
+            && !timeout.is_zero()
+            && let Ok(read) = self.reader.done.recv_timeout(timeout)
+        {
+            all.push(self.take(read)?);
         }
+        while let Ok(read) = self.reader.done.try_recv() {
+            all.push(self.take(read)?);
+        }
+        Ok(all)
     }
 
     fn write(&mut self, partition: u32, checkpoint: Checkpoint) -> Result<()> {

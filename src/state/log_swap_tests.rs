@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::log_tests::{Lane, WAIT, files, first, mark, open, written_to};
+use super::log_tests::{Lane, WAIT, files, first, mark, open, read, written_to};
 use super::{Checkpoint, Era, Log, Mark};
 use crate::runtime::stream::Checkpoints;
 
@@ -24,13 +24,15 @@ fn put(log: &mut Log, checkpoint: Checkpoint) {
     assert_eq!(written.into_iter().map(|durable| (durable.mark, durable.era)).collect::<Vec<_>>(), [expected]);
 }
 
+/// What a commit finds. Deletion goes on meanwhile, so what is found may be gone when it is read: then it is looked for again.
 fn usable(log: &mut Log, committed: Mark, era: &Era) -> Option<Mark> {
-    let found = log.find(3, committed, era).unwrap().usable;
-    if let Some(mark) = found {
-        let checkpoint = log.load(3, mark, era).unwrap();
-        assert_eq!((checkpoint.mark, &checkpoint.era), (Some(mark), era));
+    loop {
+        let found = log.find(3, committed, era).unwrap().usable?;
+        if let Ok(checkpoint) = read(log, found, era) {
+            assert_eq!((checkpoint.mark, &checkpoint.era), (Some(found), era));
+            return Some(found);
+        }
     }
-    found
 }
 
 fn later(root: &Path) -> Log {

@@ -43,6 +43,12 @@ pub(super) struct Lane {
     pub(super) sequence: u64,
 }
 
+/// Reads a checkpoint and waits for it.
+pub(super) fn read(log: &mut Log, mark: Mark, era: &Era) -> Result<Checkpoint> {
+    log.load(3, mark, era).unwrap();
+    log.loaded(WAIT).unwrap().pop().unwrap().checkpoint
+}
+
 /// The model version of the beginning.
 pub(super) fn first() -> Era {
     Era { model: "m/1".into(), from: 0 }
@@ -122,7 +128,7 @@ pub(super) fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
 
 fn load(log: &mut Log, sequence: u64) -> Vec<u8> {
     let found = log.find(3, mark(sequence), &first()).unwrap().usable.unwrap();
-    let checkpoint = log.load(3, found, &first()).unwrap();
+    let checkpoint = read(log, found, &first()).unwrap();
     assert_eq!(checkpoint.mark, Some(found));
     checkpoint.encode().unwrap()
 }
@@ -157,7 +163,7 @@ fn after_a_restart_deltas_go_on_from_what_was_loaded() {
     let root = tempfile::tempdir().unwrap();
     drop(written_to(root.path(), GRACE, 2));
     let mut log = open(root.path(), GRACE);
-    let mut lane = Lane::restored(log.load(3, mark(2), &first()).unwrap());
+    let mut lane = Lane::restored(read(&mut log, mark(2), &first()).unwrap());
     lane.advance();
     write(&mut log, &mut lane).unwrap();
     assert_eq!(files(root.path(), ".delta").len(), 2);
@@ -180,7 +186,7 @@ fn a_damaged_checkpoint_falls_back_to_an_older_chain() {
     // A delta in the middle of the newest chain, then its base, then the manifest of the newest.
     let fallen = |log: &mut Log| loop {
         let found = log.find(3, mark(12), &first()).unwrap().usable.unwrap();
-        if let Ok(checkpoint) = log.load(3, found, &first()) {
+        if let Ok(checkpoint) = read(log, found, &first()) {
             assert!(checkpoint.encode().unwrap() == Lane::as_of(found.sequence));
             return found.sequence;
         }
@@ -196,7 +202,7 @@ fn a_damaged_checkpoint_falls_back_to_an_older_chain() {
     std::fs::write(&manifest, "{}").unwrap();
     assert_eq!(fallen(&mut open(root.path(), GRACE)), 8);
     // The next one is a delta on what could be loaded, not on what could not.
-    let mut lane = Lane::restored(log.load(3, mark(8), &first()).unwrap());
+    let mut lane = Lane::restored(read(&mut log, mark(8), &first()).unwrap());
     (8..13).for_each(|_| lane.advance());
     write(&mut log, &mut lane).unwrap();
     assert!(load(&mut log, 13) == Lane::as_of(13));
@@ -225,7 +231,7 @@ fn killed_between_any_two_writes_what_is_found_is_whole() {
         assert!(sequence == durable || sequence == durable + 1, "{sequence} is there, {durable} were told");
         let mut lane = match found {
             Some(mark) => {
-                let checkpoint = log.load(3, mark, &first()).unwrap();
+                let checkpoint = read(&mut log, mark, &first()).unwrap();
                 assert!(checkpoint.encode().unwrap() == Lane::as_of(mark.sequence));
                 Lane::restored(checkpoint)
             }
@@ -249,7 +255,7 @@ fn a_zombie_does_no_harm_and_another_history_is_told() {
     let (mut log, mut lane) = written_to(root.path(), GRACE, 3);
     let before = files(root.path(), "").len();
     let mut zombie = open(root.path(), GRACE);
-    write(&mut zombie, &mut Lane::restored(log.load(3, mark(3), &first()).unwrap())).unwrap();
+    write(&mut zombie, &mut Lane::restored(read(&mut log, mark(3), &first()).unwrap())).unwrap();
     assert_eq!(files(root.path(), "").len(), before, "nothing of it stays");
     write(&mut log, &mut lane).unwrap();
     assert_eq!(files(root.path(), "").len(), before, "nothing happened since");

@@ -31,6 +31,17 @@ pub struct Durable {
     pub took: Duration,
 }
 
+/// A checkpoint that was read, or can't be.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Whose.
+    pub partition: Partition,
+    /// As of which commit.
+    pub mark: Mark,
+    /// The checkpoint; an error is one of a store that can't be read, or of a checkpoint that is damaged or gone.
+    pub checkpoint: Result<Checkpoint>,
+}
+
 /// Checkpoints of all partitions of one topic.
 pub trait Checkpoints {
     /// Looks for the newest checkpoint of a partition at or before `committed`, made by the model version that is in force there,
@@ -40,11 +51,17 @@ pub trait Checkpoints {
     /// A store that can't be read.
     fn find(&mut self, partition: Partition, committed: Mark, era: &Era) -> Result<Found>;
 
-    /// Loads a checkpoint that was found.
+    /// Begins to read a checkpoint that was found, on another thread, and returns at once.
     ///
     /// # Errors
-    /// A store that can't be read; a checkpoint that is damaged or gone.
-    fn load(&mut self, partition: Partition, mark: Mark, era: &Era) -> Result<Checkpoint>;
+    /// Of this process alone; what is wrong with the checkpoint is told by [`Checkpoints::loaded`].
+    fn load(&mut self, partition: Partition, mark: Mark, era: &Era) -> Result<()>;
+
+    /// What was read since the last call; waits for one up to `timeout` if any is being read.
+    ///
+    /// # Errors
+    /// Of this process alone.
+    fn loaded(&mut self, timeout: Duration) -> Result<Vec<Loaded>>;
 
     /// Begins to write a checkpoint, whose `mark` is a position that is committed (or, where it is a swap's, the one that will be), and
     /// returns at once. They become durable in the order in which they were begun. A checkpoint of the same mark and era that is

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::new_null_array;
 
-use super::restore::{refused, start_of};
+use super::loading::{refused, start_of};
 use super::worker::SHORT;
 use super::{Broker, Event, Partition, Settings};
 use crate::config::{OnTombstone, Start};

@@ -16,6 +16,7 @@ mod filing;
 mod history;
 mod lane;
 mod letters;
+mod loading;
 mod outbox;
 mod processing;
 mod restore;

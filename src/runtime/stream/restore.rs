@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use super::commit::Commit;
 use super::lane::Lane;
+use super::loading::{Loading, Restored};
 use super::transaction::Failed;
 use super::worker::{Producer, SHORT, Worker};
-use super::{Broker, Checkpoints, Committed, Partition, Range, shown};
-use crate::config::{Moment, Start};
+use super::{Broker, Checkpoints, Loaded, Partition, shown};
+use crate::Result;
 use crate::state::{Checkpoint, Era, Mark};
-use crate::{Error, Result};
 
 /// Partitions on their way to become lanes.
 pub(super) struct Opening {
@@ -24,16 +24,9 @@ pub(super) struct Opening {
     ready: BTreeMap<Partition, Lane>,
     /// Lanes whose first checkpoint is being written.
     writing: BTreeSet<Partition>,
-}
-
-/// What became of a partition.
-enum Restored {
-    /// It can be read.
-    Lane(Box<Lane>, bool),
-    /// It is new: its start is to be committed first.
-    Start(i64),
-    /// The broker can't answer at present.
-    Later,
+    /// What is being read, and what was.
+    loading: BTreeMap<Partition, Loading>,
+    loaded: BTreeMap<Partition, (Loading, Result<Checkpoint>)>,
 }
 
 impl Opening {
@@ -51,6 +44,8 @@ impl Opening {
             waiting: partitions.into_iter().collect(),
             ready: BTreeMap::new(),
             writing: BTreeSet::new(),
+            loading: BTreeMap::new(),
+            loaded: BTreeMap::new(),
         }
     }
 
@@ -59,6 +54,16 @@ impl Opening {
             self.waiting.remove(partition);
             self.ready.remove(partition);
             self.writing.remove(partition);
+            self.loading.remove(partition);
+            self.loaded.remove(partition);
+        }
+    }
+
+    /// A checkpoint was read.
+    fn take_loaded(&mut self, read: Loaded) {
+        let is_wanted = |loading: &mut Loading| loading.is(read.mark);
+        if let Some(loading) = self.loading.extract_if(read.partition..=read.partition, |_, it| is_wanted(it)).next() {
+            self.loaded.insert(read.partition, (loading.1, read.checkpoint));
         }
     }
 
@@ -80,6 +85,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             return Ok(());
         }
         let mut opening = self.openings.remove(0);
+        self.checkpoints.loaded(Duration::ZERO)?.into_iter().for_each(|read| opening.take_loaded(read));
         self.restore_all(&mut opening)?;
         if !opening.waiting.is_empty() || !opening.writing.is_empty() {
             self.openings.insert(0, opening);
@@ -118,7 +124,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 
     fn restore_all(&mut self, opening: &mut Opening) -> Result<()> {
-        let partitions: Vec<Partition> = opening.waiting.iter().copied().collect();
+        let loads = |partition: &Partition| opening.loading.contains_key(partition);
+        let partitions: Vec<Partition> = opening.waiting.iter().copied().filter(|it| !loads(it)).collect();
         if partitions.is_empty() {
             return Ok(());
         }
@@ -126,13 +133,17 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let mut starts = Vec::new();
         let mut fresh = Vec::new();
         for (partition, committed) in partitions.into_iter().zip(committed) {
-            let restored = match self.restore(partition, committed.clone()) {
+            let loaded = opening.loaded.remove(&partition);
+            let restored = match self.restore(partition, committed.clone(), loaded) {
                 Err(_) if self.is_outdated(partition, committed.as_ref())? => Restored::Later,
                 restored => restored?,
             };
             match restored {
                 Restored::Later => {}
                 Restored::Start(offset) => starts.push((partition, offset)),
+                Restored::Loading(loading) => {
+                    opening.loading.insert(partition, *loading);
+                }
                 Restored::Lane(lane, new) => {
                     if new {
                         fresh.push(partition);
@@ -200,123 +211,6 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         }
     }
 
-    fn restore(&mut self, partition: Partition, committed: Option<Committed>) -> Result<Restored> {
-        let commit = committed.as_ref().and_then(|c| Commit::parse(c.offset, &c.metadata));
-        let Some(commit) = commit else { return self.first_start(partition, committed) };
-        let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(Restored::Later) };
-        if range.end < commit.mark.offset {
-            return Err(refused(
-                partition,
-                format!(
-                    "the topic ends at {}, before the committed offset {}: it was truncated or made anew",
-                    range.end, commit.mark.offset
-                ),
-            ));
-        }
-        self.processing.chains.load(&commit.era.model)?;
-        let Some(checkpoint) = self.load(partition, &commit)? else {
-            if commit.mark.sequence > 0 {
-                return Err(refused(
-                    partition,
-                    format!(
-                        "offset {} is committed, but there is no checkpoint of the state: it was deleted, or is kept elsewhere",
-                        commit.mark.offset
-                    ),
-                ));
-            }
-            let checkpoint = Checkpoint { mark: Some(commit.mark), era: commit.era.clone(), ..Checkpoint::default() };
-            let lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
-            return Ok(Restored::Lane(Box::new(lane), true));
-        };
-        let from = checkpoint.mark.unwrap_or_default().offset;
-        if range.start > from {
-            return Err(refused(
-                partition,
-                format!(
-                    "the records from {from} on are needed and the topic begins at {}: retention has removed them",
-                    range.start
-                ),
-            ));
-        }
-        let lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
-        Ok(Restored::Lane(Box::new(lane), false))
-    }
-
-    /// Whether what is committed has changed since it was asked for: then this worker was not heard of for so long that
-    /// another went on meanwhile, and what doesn't fit now may fit.
-    fn is_outdated(&mut self, partition: Partition, before: Option<&Committed>) -> Result<bool> {
-        let now = self.broker.committed(&[partition], SHORT)?;
-        Ok(now.is_none_or(|now| now.first().and_then(Option::as_ref) != before))
-    }
-
-    /// The newest checkpoint at or before a commit, of the model version in force there, that can be read.
-    fn load(&mut self, partition: Partition, commit: &Commit) -> Result<Option<Checkpoint>> {
-        let (committed, era) = (commit.mark, &commit.era);
-        let mut before: Option<(Mark, Error)> = None;
-        loop {
-            let found = self.checkpoints.find(partition, committed, era)?;
-            match (found.usable, before) {
-                (Some(mark), Some((failed, error))) if mark == failed => return Err(error),
-                (Some(mark), _) => match self.checkpoints.load(partition, mark, era) {
-                    Ok(checkpoint) => return Ok(Some(checkpoint)),
-                    Err(error) => {
-                        tracing::warn!(partition, sequence = mark.sequence, %error, "a checkpoint can't be read: taking an older one");
-                        before = Some((mark, error));
-                    }
-                },
-                (None, Some((_, error))) => return Err(error),
-                (None, None) => {
-                    let newest = found.newest.filter(|newest| committed.sequence > 0 || newest.sequence > 0);
-                    let Some(newest) = newest else { return Ok(None) };
-                    if era.from > 0 {
-                        return Err(refused(
-                            partition,
-                            format!(
-                                "{} is in force since commit {}, and of none of its checkpoints is anything left at or before offset {}",
-                                shown(&era.model),
-                                era.from,
-                                committed.offset
-                            ),
-                        ));
-                    }
-                    return Err(refused(
-                        partition,
-                        format!(
-                            "offset {} is committed, which is before every checkpoint (the newest is at {}): offsets were reset by hand",
-                            committed.offset, newest.offset
-                        ),
-                    ));
-                }
-            }
-        }
-    }
-
-    /// No offset is committed by kolk.
-    fn first_start(&mut self, partition: Partition, committed: Option<Committed>) -> Result<Restored> {
-        let everything = Mark { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
-        if self
-            .checkpoints
-            .find(partition, everything, &Era::default())?
-            .newest
-            .is_some_and(|newest| newest.sequence > 0)
-        {
-            return Err(refused(
-                partition,
-                match committed {
-                    None => "there is state, but the group has no offset: it expired, was deleted, or the group has another name".into(),
-                    Some(committed) => format!("there is state, but offset {} was not committed by kolk: offsets were reset by hand", committed.offset),
-                },
-            ));
-        }
-        if let Some(committed) = committed {
-            tracing::info!(partition, offset = committed.offset, "beginning at the offset that the group has");
-            return Ok(Restored::Start(committed.offset));
-        }
-        let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(Restored::Later) };
-        let offset = start_of(&mut self.broker, partition, self.settings.start, range)?;
-        Ok(offset.map_or(Restored::Later, Restored::Start))
-    }
-
     /// Tells lanes and openings which checkpoints are durable.
     pub(super) fn take_written(&mut self, timeout: Duration) -> Result<()> {
         for durable in self.checkpoints.written(timeout)? {
@@ -328,29 +222,4 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         }
         Ok(())
     }
-}
-
-/// Where a partition that was never read begins; `None`: the broker can't answer at present.
-pub(super) fn start_of(
-    broker: &mut impl Broker,
-    partition: Partition,
-    start: Start,
-    range: Range,
-) -> Result<Option<i64>> {
-    Ok(match start {
-        Start::Earliest => Some(range.start),
-        Start::Latest => Some(range.end),
-        Start::At(Moment::Instant(at)) => broker
-            .offset_at(partition, at.timestamp_millis(), SHORT)?
-            .map(|offset| offset.clamp(range.start, range.end)),
-        Start::At(Moment::Step(offset)) => Some(offset.clamp(range.start, range.end)),
-    })
-}
-
-pub(super) fn refused(partition: Partition, what: String) -> Error {
-    Error::refused(format!(
-        "partition {partition}: {what}\n\
-         to begin anew from what the topic holds: kolk state reset (and a new output topic, or its records come twice)\n\
-         to go on: bring back the offsets or the state that belong together"
-    ))
 }

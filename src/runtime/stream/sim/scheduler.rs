@@ -132,7 +132,7 @@ impl Sim {
         drop(world);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let client = || Client { sim: self.clone(), me };
-            let mut worker = Worker::new(client(), Store(client()), processing(client), settings);
+            let mut worker = Worker::new(client(), Store::new(client()), processing(client), settings);
             worker.run(&|| self.world().processes[me].stop)
         }));
         let mut world = self.world();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::scheduler::Op;
 use super::world::{Phase, Wait, World};
-use crate::runtime::stream::{Checkpoints, Durable, Found, Partition};
+use crate::runtime::stream::{Checkpoints, Durable, Found, Loaded, Partition};
 use crate::state::{Checkpoint, Era, Mark};
 use crate::{Error, Result};
 
@@ -89,8 +89,14 @@ impl World {
     }
 }
 
-/// One process' view of it.
-pub struct Store(pub Client);
+/// One process' view of it, and what it is reading.
+pub struct Store(Client, Vec<(i64, Loaded)>);
+
+impl Store {
+    pub fn new(client: Client) -> Store {
+        Store(client, Vec::new())
+    }
+}
 
 impl Checkpoints for Store {
     fn find(&mut self, partition: Partition, committed: Mark, era: &Era) -> Result<Found> {
@@ -102,12 +108,22 @@ impl Checkpoints for Store {
         Ok(found)
     }
 
-    fn load(&mut self, partition: Partition, mark: Mark, era: &Era) -> Result<Checkpoint> {
+    fn load(&mut self, partition: Partition, mark: Mark, era: &Era) -> Result<()> {
         let mut world = self.0.enter(Op::Load);
         self.0.may_fail(&mut world)?;
         let it = world.shelf.get(partition, mark, era).cloned();
+        let checkpoint = it.ok_or_else(|| Error::failed("a checkpoint that was found is gone"));
+        let slow: &[i64] = if world.phase == Phase::Trouble { &[0, 0, 20, 400, 3_000] } else { &[0, 20] };
+        let at = world.now + world.dice.pick(slow);
+        self.1.push((at, Loaded { partition, mark, checkpoint }));
         self.0.exit(world, Op::Load, || format!("load {partition} at {}", mark.offset));
-        it.ok_or_else(|| Error::failed("a checkpoint that was found is gone"))
+        Ok(())
+    }
+
+    fn loaded(&mut self, _: Duration) -> Result<Vec<Loaded>> {
+        let now = self.0.sim.world().now;
+        let done = self.1.extract_if(.., |(at, _)| *at <= now);
+        Ok(done.map(|(_, loaded)| loaded).collect())
     }
 
     fn write(&mut self, partition: Partition, checkpoint: Checkpoint) -> Result<()> {
