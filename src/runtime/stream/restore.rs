@@ -90,9 +90,11 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             self.broker.assign(&at)?;
         } else {
             at.iter().try_for_each(|(partition, offset)| self.broker.seek(*partition, *offset))?;
-            // The lane that was dropped may have been held.
-            let again: Vec<Partition> = at.iter().map(|(partition, _)| *partition).collect();
-            self.broker.pause(&again, self.paused)?;
+        }
+        // Its reading may have been paused when this worker dropped it.
+        let all: Vec<Partition> = at.iter().map(|(partition, _)| *partition).collect();
+        if !all.is_empty() {
+            self.broker.pause(&all, self.paused)?;
         }
         let now = self.broker.now();
         for (id, mut lane) in opening.ready {
