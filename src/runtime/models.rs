@@ -113,7 +113,7 @@ impl Models for Registered {
         let in_force = |error: Error| {
             Error::refused(format!(
                 "{error}\n{target} is in force where this stream stopped, and has to go on there before another version takes over: \
-                 bring it back, or begin anew with kolk state reset"
+                 bring it back, pin it (model: {target}), or begin anew with kolk state reset"
             ))
         };
         let (version, chain) = self.open(target).map_err(in_force)?;

@@ -97,9 +97,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         } else {
             at.iter().try_for_each(|(partition, offset)| self.broker.seek(*partition, *offset))?;
         }
-        // Those that are read again may have been held.
-        if !opening.assigned || self.paused {
-            let all: Vec<Partition> = opening.ready.keys().copied().collect();
+        // Its reading may have been paused when this worker dropped it.
+        let all: Vec<Partition> = at.iter().map(|(partition, _)| *partition).collect();
+        if !all.is_empty() {
             self.broker.pause(&all, self.paused)?;
         }
         let now = self.broker.now();
