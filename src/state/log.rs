@@ -141,8 +141,10 @@ impl Reader {
         };
         std::thread::Builder::new()
             .name("kolk-restore".into())
-            // It ends when nobody asks any more.
-            .spawn(move || work.into_iter().map(read).try_for_each(|read| tell.send(read)))
+            .spawn(move || {
+                // It ends when nobody asks any more, or nobody wants to know.
+                work.into_iter().map(read).all(|read| tell.send(read).is_ok())
+            })
             .or_failed(|| "cannot start the thread that reads checkpoints".into())?;
         Ok(Reader { wanted, done })
     }
