@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How long a killed run with many keys takes to be at the head of its topic again: starts a Kafka of its own, lets kolk take
-# KEYS (1,000,000) keys of an LSTM(50), kills it with REPLAY (200,000) records behind its last checkpoint, starts it again, and prints
-# what the metrics say. Needs what `make test` needs.
+# KEYS (1,000,000) keys of an LSTM(UNITS) (50), and then, for each number in REPLAY ("0 50000 200000 1000000"), kills it with that many records
+# behind its last checkpoint and starts it again. Prints a row of a table for each. Needs what `make test` needs.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -10,7 +10,8 @@ cd "$root"
 
 kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
 [[ -x $kolk ]] || die "no $kolk: run make build first"
-keys=${KEYS:-1000000} replay=${REPLAY:-200000}
+keys=${KEYS:-1000000} units=${UNITS:-50}
+read -ra replays <<<"${REPLAY:-0 50000 200000 1000000}"
 ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
 export ORT_DYLIB_PATH KOLK_KAFKA_DIR="$cache/kafka/bench-$$"
 work=$(mktemp -d "$cache/bench.XXXXXX")
@@ -38,7 +39,7 @@ name: bench
 source: { parquet: { path: train.parquet } }
 record: { key: key, time: ts, values: [value] }
 stages: [ infer: { model: m, mode: carry } ]
-train: { target: value, layers: [ { lstm: 50 } ], epochs: 1 }
+train: { target: value, layers: [ { lstm: $units } ], epochs: 1 }
 YAML
 "$kolk" train "$work/train.yaml" >/dev/null 2>&1
 
@@ -80,22 +81,31 @@ reach "$keys"
 ended=$(date +%s.%N)
 awk -v a="$began" -v b="$ended" -v n="$keys" 'BEGIN { printf "first pass: %d keys in %.1f s (%d a second, the start included)\n", n, b - a, n / (b - a) }'
 kill -TERM "$running"; wait "$running" || true
-printf 'state: %s MB in checkpoints\n' "$(du -sm "$work/state" | cut -f1)"
+megabytes=$(du -sm "$work/state" | cut -f1)
 
-# Behind the checkpoint of the clean stop: records that only a replay brings back.
-start 1h
-send 0 "$replay" 2
-reach "$replay"
-sleep 1
-kill -KILL "$running"; wait "$running" 2>/dev/null || true
-# The group has to notice first that the member is gone; that is Kafka's session, not the restore.
-sleep 8
-send 0 1000 3
-began=$(date +%s.%N)
-start 1h
-reach 1000
-ended=$(date +%s.%N)
-awk -v a="$began" -v b="$ended" -v n="$replay" 'BEGIN { printf "killed %d records behind a checkpoint: at the head of the topic again %.1f s after the start\n", n, b - a }'
-printf 'replayed: %s messages\n' "$(metric kolk_replayed_messages_total)"
-kill -TERM "$running"; wait "$running" || true
+printf '| keys | units | checkpoints, MB | records behind | replayed | seconds |\n|---|---|---|---|---|---|\n'
+step=2
+for replay in "${replays[@]}"; do
+    # Behind the checkpoint of the clean stop: records that only a replay brings back.
+    start 1h
+    for ((sent = 0; sent < replay; sent += keys)); do
+        left=$((replay - sent))
+        send 0 "$((left < keys ? left : keys))" "$step"
+        step=$((step + 1))
+    done
+    if ((replay > 0)); then reach "$replay"; fi
+    sleep 1
+    kill -KILL "$running"; wait "$running" 2>/dev/null || true
+    # The group has to notice first that the member is gone; that is Kafka's session, not the restore.
+    sleep 8
+    send 0 1000 "$step"
+    step=$((step + 1))
+    began=$(date +%s.%N)
+    start 1h
+    reach 1000
+    ended=$(date +%s.%N)
+    seconds=$(awk -v a="$began" -v b="$ended" 'BEGIN { printf "%.1f", b - a }')
+    printf '| %d | %d | %d | %d | %d | %s |\n' "$keys" "$units" "$megabytes" "$replay" "$(metric kolk_replayed_messages_total)" "$seconds"
+    kill -TERM "$running"; wait "$running" || true
+done
 running=""
