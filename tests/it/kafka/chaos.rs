@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::broker::Broker;
+use super::broker::{Broker, PARTITIONS};
 use super::process::{Kolk, Setup};
 use super::records::*;
 use super::swap::{assert_law, publish};
@@ -177,16 +177,19 @@ impl Chaos<'_> {
         self.say(&format!("{actions} actions, {swaps} swaps: one output for each record, all bits equal"));
     }
 
-    /// Behind the last record only aborted ones: killed there, the restart has to find the end of the topic.
+    /// Behind the last record only aborted ones: killed there, the restarts have to find the ends of all partitions.
     fn silence(&mut self) {
         self.abort();
         std::thread::sleep(Duration::from_secs(1));
-        let process = self.processes.remove(0);
-        let name = process.name.clone();
-        process.kill();
-        let process = self.setup.start(&name);
-        super::broker::eventually("a restart in silence", || process.log().contains("partition opened").then_some(()));
-        self.processes.push(process);
+        let names: Vec<String> = self.processes.iter().map(|process| process.name.clone()).collect();
+        self.processes.drain(..).for_each(Kolk::kill);
+        self.processes.extend(names.iter().map(|name| self.setup.start(name)));
+        // Which of them gets a partition is the group's business.
+        super::broker::eventually("a restart in silence", || {
+            let logs: String = self.processes.iter().map(Kolk::log).collect();
+            let is_opened = |partition| logs.contains(&format!("partition opened partition={partition} "));
+            (0..PARTITIONS).all(is_opened).then_some(())
+        });
     }
 
     fn act(&mut self, action: Action) {
