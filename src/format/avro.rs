@@ -62,9 +62,21 @@ impl Reader {
         }
     }
 
+    /// The schema with only those fields that become columns: what else changes in newer schemas changes nothing.
+    pub fn only(&self, columns: &Columns) -> String {
+        let Ok(mut json) = serde_json::from_str::<Value>(&self.json) else { return self.json.clone() };
+        if let Some(fields) = json.get_mut("fields").and_then(Value::as_array_mut) {
+            let is_column = |name: &str| columns.fields.contains_key(name);
+            fields.retain(|field| field.get("name").and_then(Value::as_str).is_some_and(is_column));
+        }
+        let only = json.to_string();
+        // A field that is left out may define a type that another one names.
+        if decoder(&only, &only, 0).is_ok() { only } else { self.json.clone() }
+    }
+
     /// Makes readers of bodies.
     pub fn bodies(&self, columns: Arc<Columns>) -> MakeBody {
-        let reader = self.json.clone();
+        let reader = self.only(&columns);
         Arc::new(move |writer: &Schema| {
             let body = AvroBody {
                 reader: reader.clone(),

@@ -122,6 +122,30 @@ fn a_reader_takes_what_an_older_writer_wrote() {
 }
 
 #[test]
+fn what_is_not_read_may_change() {
+    let more =
+        |text: &str| text.replace(r#"["null","double"]}"#, r#"["null","double"]},{"name":"note","type":"string"}"#);
+    let avro = |text: &str| avro::Reader::new(&schema(text)).unwrap().only(&framed("avro", &schema(AVRO)).columns);
+    assert_eq!(avro(AVRO), avro(&more(AVRO)));
+    assert_ne!(avro(AVRO), avro(&AVRO.replace("\"long\"", "\"int\"")));
+    // A type that is defined where nothing is read of it, and named where something is.
+    let named = r#"{"type":"record","name":"Sale","fields":[
+        {"name":"old","type":{"type":"enum","name":"Key","symbols":["A","B"]}},
+        {"name":"k","type":"Key"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]}]}"#;
+    assert!(avro(named).contains("\"old\""));
+    framed("avro", &schema(named));
+    let protobuf = |text: &str| {
+        let reader = protobuf::Reader::new(&schema(text), Some("shop.Sale")).unwrap();
+        reader.only(&framed("protobuf", &schema(PROTO)).columns)
+    };
+    assert_eq!(protobuf(PROTO), protobuf(&PROTO.replace("Kind kind = 4;", "Kind kind = 4; string note = 5;")));
+    assert_ne!(
+        protobuf(PROTO),
+        protobuf(&PROTO.replace("k = 1; int64 ts = 2; google", "k = 1; string ts = 2; google"))
+    );
+}
+
+#[test]
 fn references_are_resolved() {
     let main = r#"{"type":"record","name":"Sale","namespace":"shop","fields":[
         {"name":"k","type":"Key"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]},{"name":"k2","type":"shop.Key"}]}"#;

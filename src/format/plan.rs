@@ -105,9 +105,9 @@ fn plan_framed(
                 protobuf::Reader::new(&newest, message).map(Reader::Protobuf)
             }
         };
-        Ok((Arc::new(registry), reader.map_err(|e| format!("subject \"{}\": {e}", schema.subject.value))?, newest))
+        Ok((Arc::new(registry), reader.map_err(|e| format!("subject \"{}\": {e}", schema.subject.value))?))
     });
-    let (registry, reader, newest) = match found {
+    let (registry, reader) = match found {
         Ok(found) => found,
         Err(message) => {
             problems.add(schema.registry.place, message);
@@ -124,13 +124,13 @@ fn plan_framed(
     }
     let (columns, layout) = planned?;
     let columns = Arc::new(columns);
-    let bodies = match &reader {
-        Reader::Avro(reader) => reader.bodies(columns.clone()),
-        Reader::Protobuf(reader) => reader.bodies(columns.clone()),
+    let (bodies, only) = match &reader {
+        Reader::Avro(reader) => (reader.bodies(columns.clone()), reader.only(&columns)),
+        Reader::Protobuf(reader) => (reader.bodies(columns.clone()), reader.only(&columns)),
     };
     Some(PlannedDecoder {
         layout,
-        described: format!("{language:?} {}", newest.text),
+        described: format!("{language:?} {only}"),
         make: Box::new(move || Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone())))),
     })
 }

@@ -114,6 +114,18 @@ impl Reader {
         }
     }
 
+    /// The message and those of its fields that become columns, with their types, as text.
+    pub fn only(&self, columns: &Columns) -> String {
+        let mut fields: Vec<String> = self
+            .0
+            .fields()
+            .filter(|field| columns.fields.contains_key(field.name()))
+            .map(|field| format!("{} {:?}", field.name(), data_type(&field)))
+            .collect();
+        fields.sort();
+        format!("{} {}", self.0.full_name(), fields.join(", "))
+    }
+
     /// Makes readers of bodies.
     pub fn bodies(&self, columns: Arc<Columns>) -> MakeBody {
         let wanted = self.0.full_name().to_string();
