@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
-use super::{At, EpochUnit, Input, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source};
+use super::{
+    At, EpochUnit, Input, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source, Watermark,
+};
 use super::{Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, output, stages, train};
 
 const PIPELINE: Words = Words::new(
@@ -18,7 +20,7 @@ const SOURCE: Words = Words::new("`source`", &["parquet", "kafka", "from", "unti
 const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path"]);
 const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
 const TIME: Words = Words::new("`time`", &["column", "unit"]);
-const ON: Words = Words::new("`on`", &["null", "late", "reorder", "error", "tombstone"]);
+const ON: Words = Words::new("`on`", &["null", "late", "reorder", "watermark", "error", "tombstone"]);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
@@ -145,6 +147,7 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
     let fields = reader.section(field, &ON)?;
     let nulls =
         [("carry", OnNull::Carry), ("skip", OnNull::Skip), ("reset", OnNull::Reset), ("refuse", OnNull::Refuse)];
+    let watermarks = [("key", Watermark::Key), ("partition", Watermark::Partition)];
     let lates = [("process", OnLate::Process), ("dead_letter", OnLate::DeadLetter)];
     let tombstones =
         [("reset", OnTombstone::Reset), ("skip", OnTombstone::Skip), ("dead_letter", OnTombstone::DeadLetter)];
@@ -154,6 +157,7 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
         null: fields.get("null").and_then(|f| reader.word(f, &nulls, &[])).unwrap_or_default(),
         late: fields.get("late").and_then(|f| reader.word(f, &lates, &[])).unwrap_or_default(),
         reorder,
+        watermark: fields.get("watermark").and_then(|f| reader.word(f, &watermarks, &[])).unwrap_or_default(),
         tombstone: fields.get("tombstone").and_then(|f| reader.word(f, &tombstones, &[])).unwrap_or_default(),
         error: fields.get("error").and_then(|f| reader.word(f, &errors, &[])).unwrap_or_default(),
     })

@@ -148,10 +148,22 @@ pub struct Policies {
     pub late: OnLate,
     /// How long records are held back per key so that they go on in the order of their times; nothing by default.
     pub reorder: Option<At<Span>>,
+    /// Whose records show that a bucket is over, and that a held record may go on.
+    pub watermark: Watermark,
     /// Messages with a key and without a payload.
     pub tombstone: OnTombstone,
     /// Records that can't be decoded: null key, null time.
     pub error: OnError,
+}
+
+/// `on.watermark`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watermark {
+    /// Those of the key itself.
+    #[default]
+    Key,
+    /// Those of any key of its partition.
+    Partition,
 }
 
 /// `on.tombstone`

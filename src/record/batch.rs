@@ -99,6 +99,22 @@ impl Column {
         Some(())
     }
 
+    fn split_off(&mut self, at: usize, rows: usize) -> Column {
+        let values = match &mut self.values {
+            Values::Number(v) => Values::Number(v.split_off(at)),
+            Values::Vector(v, width) => Values::Vector(v.split_off(at * *width), *width),
+            Values::Flag(v) => Values::Flag(v.split_off(at)),
+            Values::Time(v) => Values::Time(v.split_off(at)),
+            Values::Integer(v) => Values::Integer(v.split_off(at)),
+            Values::Carried(array) => {
+                let rest = array.slice(at, rows - at);
+                *array = array.slice(0, at);
+                Values::Carried(rest)
+            }
+        };
+        Column { values, observed: self.observed.as_mut().map(|observed| observed.split_off(at)) }
+    }
+
     fn keep(&mut self, mask: &[bool]) {
         match &mut self.values {
             Values::Number(v) => keep(v, mask, 1),
@@ -135,28 +151,38 @@ impl Batch {
     /// # Errors
     /// Batches of different layouts.
     pub fn append(&mut self, more: Batch) -> Result<()> {
-        if more.is_empty() {
+        self.rejects.extend(more.rejects);
+        if more.times.is_empty() {
             return Ok(());
         }
         if self.is_empty() {
-            let mut rejects = std::mem::take(&mut self.rejects);
-            rejects.extend(more.rejects);
-            *self = Batch { rejects, ..more };
+            *self = Batch { rejects: std::mem::take(&mut self.rejects), ..more };
             return Ok(());
         }
         let differ = || Error::failed("batches of different layouts can't be joined: a bug of kolk");
         if self.columns.len() != more.columns.len() {
             return Err(differ());
         }
-        let (before, after) = (self.rows(), more.rows());
+        let (before, after) = (self.rows(), more.times.len());
         self.slots.extend(more.slots);
         self.times.extend(more.times);
         self.positions.extend(more.positions);
-        self.rejects.extend(more.rejects);
         for (column, more) in self.columns.iter_mut().zip(more.columns) {
             column.append(more, before, after).ok_or_else(differ)?;
         }
         Ok(())
+    }
+
+    /// Splits off the rows from `at` on; what was refused stays.
+    pub fn split_off(&mut self, at: usize) -> Batch {
+        let rows = self.rows();
+        Batch {
+            slots: self.slots.split_off(at),
+            times: self.times.split_off(at),
+            positions: self.positions.split_off(at),
+            columns: self.columns.iter_mut().map(|column| column.split_off(at, rows)).collect(),
+            rejects: Vec::new(),
+        }
     }
 
     /// Keeps the rows where `mask` (one per row) is true, in order.

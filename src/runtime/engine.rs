@@ -1,6 +1,6 @@
 //! One partition: keys, state, position, and the stages run over its records.
 
-use crate::config::OnLate;
+use crate::config::{OnLate, Pipeline, Watermark};
 use crate::metrics::{Metrics, StageMetrics};
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::source::Records;
@@ -13,20 +13,39 @@ use std::time::Instant;
 /// Words of a row before those of the stages: the key's latest time, and whether there is one.
 const HEADER: usize = 2;
 
+/// How a pipeline takes the order and the time of its records.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Order {
+    /// What becomes of records older than their key's newest.
+    pub late: OnLate,
+    /// Whose records move time on.
+    pub watermark: Watermark,
+}
+
+impl Order {
+    /// As the pipeline file says.
+    pub fn of(pipeline: &Pipeline) -> Order {
+        let on = &pipeline.on;
+        // With `reorder`, its stage knows which records are late.
+        let late = if on.reorder.is_some() { OnLate::Process } else { on.late };
+        Order { late, watermark: on.watermark }
+    }
+}
+
 /// The stages of a pipeline, and where each keeps its part of a row of state.
 pub struct Chain {
     stages: Vec<Box<dyn Stage>>,
     /// Per stage, first word and width of its part.
     rows: Vec<(usize, usize)>,
     initial_row: Vec<u64>,
-    late: OnLate,
+    order: Order,
     metrics: Arc<Metrics>,
     stage_metrics: Vec<StageMetrics>,
 }
 
 impl Chain {
     /// Lays the stages' rows of state one behind the other.
-    pub fn new(stages: Vec<Box<dyn Stage>>, late: OnLate, metrics: Arc<Metrics>) -> Self {
+    pub fn new(stages: Vec<Box<dyn Stage>>, order: Order, metrics: Arc<Metrics>) -> Self {
         let mut initial_row = vec![0; HEADER];
         let mut rows = Vec::new();
         for stage in &stages {
@@ -35,7 +54,7 @@ impl Chain {
             initial_row.extend(row);
         }
         let stage_metrics = stages.iter().enumerate().map(|(i, stage)| metrics.stage(i, stage.name())).collect();
-        Chain { stages, rows, initial_row, late, metrics, stage_metrics }
+        Chain { stages, rows, initial_row, order, metrics, stage_metrics }
     }
 
     /// The row of a new key.
@@ -48,6 +67,13 @@ impl Chain {
         let of = |stage: &str, (start, width): (usize, usize)| RowSpan { stage: stage.into(), start, width };
         let stages = self.stages.iter().zip(&self.rows).map(|(stage, row)| of(stage.name(), *row));
         std::iter::once(of("kolk", (0, HEADER))).chain(stages).collect()
+    }
+
+    /// The first time behind `since` at which some stage may let something go that it holds back; at first, any time.
+    fn due(&self, since: Option<i64>) -> Option<i64> {
+        let Some(since) = since else { return Some(i64::MIN) };
+        let next = since.checked_add(1)?;
+        self.stages.iter().filter_map(|stage| stage.due(since)).min().map(|due| due.max(next))
     }
 
     /// The parts of a row that mean the same to the stages of another version of the model: first word here, first word there, width.
@@ -74,19 +100,22 @@ pub struct Partition {
     pub arena: Arena,
     /// Records taken so far: the position of the next one.
     pub position: u64,
+    /// With [`Watermark::Partition`], the time of the last record that moved the time of all keys on, or that of the clock.
+    pub watermark: Option<i64>,
 }
 
 impl Partition {
     /// A partition that has seen nothing.
     pub fn new(number: u32, chain: &Chain) -> Self {
-        Partition { number, keys: Keys::default(), arena: Arena::new(chain.initial_row.clone()), position: 0 }
+        let arena = Arena::new(chain.initial_row.clone());
+        Partition { number, keys: Keys::default(), arena, position: 0, watermark: None }
     }
 
     /// Puts it where a checkpoint left it.
     ///
     /// # Errors
     /// Rows of another width than the stages', a key that is there twice.
-    pub fn restore(&mut self, keys: KeyList, rows: &Pages, position: u64) -> Result<()> {
+    pub fn restore(&mut self, keys: KeyList, rows: &Pages, position: u64, watermark: Option<i64>) -> Result<()> {
         let failed = |what| Error::failed(format!("the checkpoint of partition {} has {what}", self.number));
         let keys = Keys::from_list(keys).ok_or_else(|| failed("a key twice"))?;
         if !self.arena.restore(rows) {
@@ -94,6 +123,7 @@ impl Partition {
         }
         self.keys = keys;
         self.position = position;
+        self.watermark = watermark;
         Ok(())
     }
 
@@ -127,13 +157,20 @@ impl Partition {
     /// # Errors
     /// As [`Partition::process`].
     pub fn advance(&mut self, chain: &mut Chain, until: Option<i64>) -> Result<Batch> {
+        self.advance_at(chain, until, self.position)
+    }
+
+    fn advance_at(&mut self, chain: &mut Chain, until: Option<i64>, position: u64) -> Result<Batch> {
+        if chain.order.watermark == Watermark::Partition {
+            self.watermark = self.watermark.max(until);
+        }
         let keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let mut batch = Batch::default();
         for (stage, (start, width)) in chain.stages.iter_mut().zip(&chain.rows) {
             if !batch.is_empty() {
                 stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
             }
-            if let Some(more) = stage.advance(until, &mut self.arena.rows(*start, *width), keys, self.position)? {
+            if let Some(more) = stage.advance(until, &mut self.arena.rows(*start, *width), keys, position)? {
                 batch.append(more)?;
             }
         }
@@ -152,9 +189,35 @@ impl Partition {
     /// Only what isn't the records' fault: ONNX Runtime, memory. The state is then undefined, the caller must stop.
     pub fn process(&mut self, chain: &mut Chain, layout: &Layout, records: &Records) -> Result<Batch> {
         let first = self.position;
-        let mut batch = self.admit(chain.late, layout, records);
+        let admitted = self.admit(chain.order.late, layout, records);
         self.position += records.len() as u64;
-        chain.metrics.batch_rows.observe(batch.rows() as f64);
+        chain.metrics.batch_rows.observe(admitted.rows() as f64);
+        let mut batch = match chain.order.watermark {
+            Watermark::Key => self.run(chain, admitted)?,
+            Watermark::Partition => self.run_in_time(chain, admitted)?,
+        };
+        batch.rejects.sort_by_key(|reject| reject.position);
+        debug_assert!(batch.rejects.iter().all(|r| r.position >= first && r.position < self.position));
+        Ok(batch)
+    }
+
+    /// The same in pieces: before a record whose time lets something go, time moves on for all keys. Where that is depends on the
+    /// records alone.
+    fn run_in_time(&mut self, chain: &mut Chain, mut rest: Batch) -> Result<Batch> {
+        let mut out = Batch { rejects: std::mem::take(&mut rest.rejects), ..Batch::default() };
+        while let Some(at) = chain.due(self.watermark).and_then(|due| rest.times.iter().position(|time| *time >= due)) {
+            let later = rest.split_off(at);
+            let (time, position) = (later.times[0], later.positions[0]);
+            out.append(self.run(chain, rest)?)?;
+            out.append(self.advance_at(chain, Some(time), position)?)?;
+            rest = later;
+        }
+        out.append(self.run(chain, rest)?)?;
+        Ok(out)
+    }
+
+    /// Runs admitted records through the stages.
+    fn run(&mut self, chain: &mut Chain, mut batch: Batch) -> Result<Batch> {
         for ((stage, (start, width)), metrics) in chain.stages.iter_mut().zip(&chain.rows).zip(&chain.stage_metrics) {
             if batch.is_empty() {
                 break;
@@ -164,8 +227,6 @@ impl Partition {
             metrics.seconds.observe(started.elapsed().as_secs_f64());
             metrics.removed.inc_by(before.saturating_sub(batch.rows()) as u64);
         }
-        batch.rejects.sort_by_key(|reject| reject.position);
-        debug_assert!(batch.rejects.iter().all(|r| r.position >= first && r.position < self.position));
         Ok(batch)
     }
 
@@ -220,73 +281,5 @@ impl Partition {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::{Rows, murmur2};
-
-    /// A stage whose part of a new row is a number, over and over.
-    struct Keeps {
-        initial: u64,
-        width: usize,
-        meaning: Option<&'static str>,
-    }
-
-    impl Stage for Keeps {
-        fn name(&self) -> &'static str {
-            "keeps"
-        }
-
-        fn initial_row(&self) -> Vec<u64> {
-            vec![self.initial; self.width]
-        }
-
-        fn meaning(&self) -> Option<String> {
-            self.meaning.map(str::to_owned)
-        }
-
-        fn process(&mut self, _: &mut Batch, _: &mut Rows<'_>) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    fn chain(metrics: &Arc<Metrics>, parts: &[(u64, usize, Option<&'static str>)]) -> Chain {
-        let stage = |(initial, width, meaning): &(u64, usize, Option<&'static str>)| {
-            Box::new(Keeps { initial: *initial, width: *width, meaning: *meaning }) as Box<dyn Stage>
-        };
-        Chain::new(parts.iter().map(stage).collect(), OnLate::Process, metrics.clone())
-    }
-
-    #[test]
-    fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let from = chain(
-            &metrics,
-            &[(0, 2, Some("lags")), (0, 0, Some("none")), (0, 3, None), (0, 1, Some("a")), (0, 2, Some("wide"))],
-        );
-        let to = chain(
-            &metrics,
-            &[(7, 2, Some("lags")), (7, 0, Some("none")), (8, 1, None), (9, 1, Some("b")), (6, 3, Some("wide"))],
-        );
-        let mut partition = Partition::new(0, &from);
-        let width = from.initial_row().len();
-        for n in 0..3000_u64 {
-            let key = n.to_string();
-            let slot = partition.keys.slot(murmur2(key.as_bytes()), key.as_bytes());
-            partition.arena.grow_to(partition.keys.len());
-            (0..width).for_each(|word| partition.arena.rows(0, width).get_mut(slot)[word] = 100 * n + word as u64);
-        }
-        let before = partition.freeze().1;
-        let after = partition.converted(&from, &to).freeze();
-        assert_eq!(after.len(), 3000);
-        for n in 0..3000 {
-            let header_and_lags: Vec<u64> = (0..4).map(|word| 100 * n + word).collect();
-            let expected = [&header_and_lags[..], &[8, 9, 6, 6, 6]].concat();
-            assert_eq!(after.row(n as u32), expected);
-            assert_eq!(before.row(n as u32)[9], 100 * n + 9, "the rows that there were are as they were");
-        }
-        // The same stages keep everything that says what it means.
-        let same = partition.converted(&from, &from).freeze();
-        assert_eq!(same.row(5)[..4], before.row(5)[..4]);
-        assert_eq!((&same.row(5)[4..7], &same.row(5)[7..]), (&[0, 0, 0][..], &before.row(5)[7..]));
-    }
-}
+#[path = "engine_tests.rs"]
+mod tests;

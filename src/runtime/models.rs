@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::engine::Chain;
-use super::plan::{Plan, chain, find_model, label, late};
+use super::engine::{Chain, Order};
+use super::plan::{Plan, chain, find_model, label};
 use super::stream::{Models, shown};
 use crate::config::{Pipeline, Problems};
 use crate::metrics::Metrics;
@@ -65,7 +65,7 @@ impl Registered {
                 )));
             }
         }
-        Ok((version, Chain::new(stages, late(&self.pipeline), self.metrics.clone())))
+        Ok((version, Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone())))
     }
 
     /// Tells what is wrong, once in the process.

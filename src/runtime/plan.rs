@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::engine::Chain;
-use crate::config::{At, Infer, Input, Key, Mode, OnLate, Pipeline, Problems, Split, Stage, Train};
+use super::engine::{Chain, Order};
+use crate::config::{At, Infer, Input, Key, Mode, Pipeline, Problems, Split, Stage, Train};
 use crate::metrics::Metrics;
 use crate::model::{ModelKind, Session, Signature, Version, registry};
 use crate::record::{Layout, Role};
@@ -276,11 +276,6 @@ fn plan_infer(
     }
 }
 
-/// What becomes of late records before the stages. With `reorder`, its stage knows which are late.
-pub(super) fn late(pipeline: &Pipeline) -> OnLate {
-    if pipeline.on.reorder.is_some() { OnLate::Process } else { pipeline.on.late }
-}
-
 /// `name/3`
 pub fn label(version: &Version) -> String {
     format!("{}/{}", version.name, version.number)
@@ -363,7 +358,7 @@ impl Plan {
         let mut layout = self.layout_of_source().clone();
         let stages = chain(&self.pipeline, &mut layout, self.model.as_ref(), &self.metrics, &mut problems);
         let stages = problems.finish(stages)?;
-        Ok(Chain::new(stages, late(&self.pipeline), self.metrics.clone()))
+        Ok(Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone()))
     }
 
     /// The chain up to the network's inputs, and the layout there.
@@ -378,6 +373,6 @@ impl Plan {
         };
         let stages = before_network(&self.pipeline, train, infer, &mut layout, &mut problems);
         let (stages, _) = problems.finish(stages)?.ok_or_else(|| Error::failed("the stages can't be planned again"))?;
-        Ok((Chain::new(stages, late(&self.pipeline), self.metrics.clone()), layout))
+        Ok((Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone()), layout))
     }
 }

@@ -155,7 +155,7 @@ pub(super) fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Resu
     };
     let manifest = manifest?;
     let checkpoint = store.load(&manifest)?;
-    partition.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position)?;
+    partition.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position, checkpoint.watermark)?;
     Ok(Lane::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
 }
 

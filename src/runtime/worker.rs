@@ -239,6 +239,7 @@ impl Lane {
         let (keys, rows) = self.partition.freeze();
         let checkpoint = Checkpoint {
             position: self.partition.position,
+            watermark: self.partition.watermark,
             origin: self.origin,
             keys,
             rows,

@@ -19,7 +19,7 @@ use arrow::array::ArrayRef;
 
 /// Where a record stands in its source: file and row, both from 0. Melted tables (`columns_as_keys`) count one row per
 /// cell: `row * columns + column`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Origin {
     /// Index of the file in path order.
     pub file: u32,

@@ -57,6 +57,12 @@ pub trait Stage: Send {
     /// ([`Batch::keep`]), replace them, add columns, and refuse records by [`Batch::rejects`]; an error stops the run.
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()>;
 
+    /// Of a stage that holds something back until time has moved on: the first time behind `since` at which [`Stage::advance`] may let
+    /// something go. It must depend on `since` alone.
+    fn due(&self, _since: i64) -> Option<i64> {
+        None
+    }
+
     /// What comes out because time has come to `until` for every key, though no record said so; `None` for `until` is the end of
     /// the source. Of the first `keys` slots; rows take `position`. Asked of stages that hold something back; it must depend on
     /// `until` and the state alone.

@@ -4,9 +4,9 @@
 //! out in order; what is older than what has come out already is late, and `on.late` says what becomes of it: `process` lets it go on at
 //! once, `dead_letter` refuses it. Records of one time keep the order in which they came.
 //!
-//! Time advances by the key's own records, never by the clock and never by other keys: so the same records give the same order
-//! however they are batched or partitioned. A row that comes out takes the position of the record that let it. At most
-//! [`MOST`] records of a key are held; one more lets the oldest go. At the end of a source all are let go.
+//! Time advances by the key's own records: so the same records give the same order however they are batched or partitioned. With
+//! `on.watermark: partition` other keys' records let go as well, each time that the partition has come one span further. A row
+//! that comes out takes the position of the record that let it. At most [`MOST`] records of a key are held; one more lets the oldest go. At the end of a source all are let go.
 //!
 //! State per key: a header, and a list of held records sorted by time (time and values of each). So only the record's values can
 //! be held; a pipeline that carries other columns along is refused.
@@ -191,6 +191,10 @@ impl Stage for Reorder {
         let rejects = std::mem::take(&mut batch.rejects);
         *batch = Batch { rejects, ..out.take() };
         Ok(())
+    }
+
+    fn due(&self, since: i64) -> Option<i64> {
+        self.clock.step(since, self.every, 1)
     }
 
     fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {

@@ -2,9 +2,10 @@
 //!
 //! A bucket is `(start, end]`, stamped by its end (see [`super::resample_buckets`]). It is over, and its row comes out,
 //! at the first record **of its own key** with a time beyond its end plus `delay`; the row takes that record's position.
-//! (Not at a record of another key: so the rows of a key depend on its own records only, however keys are interleaved or
-//! partitioned, also in files sorted by key. The last buckets of a key stay open when its records end.) A record of a
-//! bucket that is over is refused as `late`.
+//! (So the rows of a key depend on its own records only, however keys are interleaved or partitioned, also in files sorted by
+//! key; and the last buckets of a key stay open when its records end.) With `on.watermark: partition` a record of any key of the
+//! partition does: for streams, whose keys advance together, and where a key that falls silent must still have its rows. A
+//! record of a bucket that is over is refused as `late`.
 //!
 //! Nulls are passed over. `aggregate` takes the values in the order of the records: `first` and `last` too; `count` counts
 //! values. A bucket without a value of a column is filled by `fill` and flagged as not observed; one
@@ -318,7 +319,14 @@ impl Stage for Resample {
         row
     }
 
-    /// The clock closes buckets as a record would; the end of a source doesn't: the last bucket of a key may not be whole.
+    /// One tick beyond the end of the first open bucket, plus the delay.
+    fn due(&self, since: i64) -> Option<i64> {
+        let Plan { buckets, delay, .. } = &self.plan;
+        let end = buckets.end(self.plan.first_open(since)?)?;
+        buckets.moved(end, *delay, 1)?.checked_add(1)
+    }
+
+    /// The clock and other keys' records close buckets as the key's own would; the end of a source doesn't: the last bucket of a key may not be whole.
     fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
         let Resample { plan, sources, out } = self;
         let Some(low) = until.and_then(|until| plan.first_open(until)) else { return Ok(None) };

@@ -30,7 +30,9 @@ pub struct Checkpoint {
     pub keys: KeyList,
     /// A row for each key, in slot order.
     pub rows: Pages,
-    /// Whatever else must survive, by name: counters, the watermark.
+    /// Up to where records of any key, or the clock, moved the time of all keys on; in ticks.
+    pub watermark: Option<i64>,
+    /// Whatever else must survive, by name: counters.
     pub extra: BTreeMap<String, u64>,
     /// On a stream: the commit that this is the state of.
     pub mark: Option<Mark>,
@@ -67,6 +69,8 @@ pub struct Mark {
 pub(super) struct Header {
     pub position: u64,
     pub origin: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<i64>,
     pub keys: usize,
     pub row_words: usize,
     pub extra: BTreeMap<String, u64>,
@@ -114,6 +118,7 @@ impl Checkpoint {
         let header = Header {
             position: self.position,
             origin: self.origin,
+            watermark: self.watermark,
             keys: self.keys.len(),
             row_words: self.rows.width(),
             extra: self.extra.clone(),
@@ -155,7 +160,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
     read_keys(&mut sections, &mut keys)?;
     let words = sections.next("words")?;
     sections.end()?;
-    let Header { position, origin, row_words, extra, mark, .. } = header;
+    let Header { position, origin, watermark, row_words, extra, mark, .. } = header;
     let no_rows = row_words == 0 && !keys.is_empty();
     if no_rows || keys.len() != header.keys || Some(words.len()) != row_words.checked_mul(keys.len() * size_of::<u64>())
     {
@@ -167,7 +172,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
         ));
     }
     let rows = Pages::read(row_words, keys.len(), words)?;
-    Ok(Checkpoint { position, origin, keys, rows, extra, mark, ..Checkpoint::default() })
+    Ok(Checkpoint { position, origin, watermark, keys, rows, extra, mark, ..Checkpoint::default() })
 }
 
 #[cfg(test)]
@@ -186,7 +191,8 @@ mod tests {
             let origin = at.1.map(|(file, row)| Origin { file, row });
             let extra = BTreeMap::from([("n".into(), seed)]);
             let mark = (seed % 2 == 0).then_some(Mark { sequence: seed, offset: 7, hash: at.0 });
-            Checkpoint { position: at.0, origin, keys, rows, extra, mark, ..Checkpoint::default() }
+            let watermark = mark.map(|mark| mark.offset);
+            Checkpoint { position: at.0, origin, watermark, keys, rows, extra, mark, ..Checkpoint::default() }
         })
     }
 
@@ -197,7 +203,7 @@ mod tests {
             let back = Checkpoint::decode(&bytes).unwrap();
             prop_assert_eq!(back.position, it.position);
             prop_assert_eq!(back.origin, it.origin);
-            prop_assert_eq!(back.mark, it.mark);
+            prop_assert_eq!((back.mark, back.watermark), (it.mark, it.watermark));
             prop_assert_eq!(back.rows.width(), it.rows.width());
             prop_assert_eq!(&back.extra, &it.extra);
             prop_assert!(back.keys.iter().eq(it.keys.iter()));

@@ -95,7 +95,7 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
     if keys.len() != header.keys {
         return Err(format!("{} keys are there, {} are announced", keys.len(), header.keys));
     }
-    let Header { position, origin, row_words, extra, mark, .. } = header;
+    let Header { position, origin, watermark, row_words, extra, mark, .. } = header;
     // The rows of a checkpoint without keys may have had no width yet.
     let length = |page: usize| super::Pages::new(row_words, 0, Vec::new()).words_of(page, keys.len());
     let changed = numbers
@@ -109,5 +109,5 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
         return Err("it has more words than its pages".into());
     }
     let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit what comes before it")?;
-    Ok(Checkpoint { position, origin, keys, rows, extra, mark, ..Checkpoint::default() })
+    Ok(Checkpoint { position, origin, watermark, keys, rows, extra, mark, ..Checkpoint::default() })
 }

@@ -90,7 +90,7 @@ impl Lane {
         let mark = checkpoint.mark.unwrap_or_default();
         let era = committed.era.clone();
         let mut state = engine::Partition::new(id, processing.chains.get(&era)?);
-        state.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position)?;
+        state.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position, checkpoint.watermark)?;
         let whole = committed.mark;
         let replay = (mark.sequence != whole.sequence).then(|| committed.clone());
         let done = replay.is_none();
@@ -200,6 +200,7 @@ impl Lane {
         let (keys, rows) = self.state.freeze();
         Ok(Checkpoint {
             position: self.state.position,
+            watermark: self.state.watermark,
             keys,
             rows,
             extra: self.counters.clone(),

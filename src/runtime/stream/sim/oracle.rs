@@ -21,6 +21,9 @@ struct Keys {
     slots: Vec<u8>,
     /// The version of the model that is in force.
     version: u64,
+    /// The steps in which records move time on, and up to where they or the clock have.
+    closes: Option<i64>,
+    moved: Option<i64>,
 }
 
 /// What bytes don't decide.
@@ -73,11 +76,12 @@ struct Covered {
 pub struct Oracle {
     covered: Vec<Option<Covered>>,
     keys: usize,
+    closes: Option<i64>,
 }
 
 impl Keys {
-    fn new(count: usize, version: u64) -> Keys {
-        Keys { rows: vec![(0, 0); count], slots: Vec::new(), version }
+    fn new(count: usize, version: u64, closes: Option<i64>) -> Keys {
+        Keys { rows: vec![(0, 0); count], slots: Vec::new(), version, closes, moved: None }
     }
 
     fn apply(&mut self, what: What, made: &mut Made) {
@@ -91,6 +95,9 @@ impl Keys {
     }
 
     fn close(&mut self, until: i64, made: &mut Made) {
+        if self.closes.is_some() {
+            self.moved = self.moved.max(Some(until));
+        }
         for key in &self.slots {
             let (hash, last) = &mut self.rows[*key as usize];
             if *last != 0 && *last <= until {
@@ -101,14 +108,17 @@ impl Keys {
         }
     }
 
-    fn take(&mut self, key: u8, value: u64, time: i64) -> u64 {
+    fn take(&mut self, key: u8, value: u64, time: i64, made: &mut Made) {
+        if self.closes.is_some_and(|step| self.moved.is_none_or(|moved| time >= moved + step)) {
+            self.close(time, made);
+        }
         if !self.slots.contains(&key) {
             self.slots.push(key);
         }
         let (hash, last) = &mut self.rows[key as usize];
         *hash = step(*hash, value & !FOREIGN, self.version);
         *last = time.max(*last);
-        *hash
+        made.rows.push((key, *hash));
     }
 }
 
@@ -123,10 +133,7 @@ fn straight(input: &Input, fates: &[Fate], (from, to): (i64, i64), decisions: &D
         }
         match value {
             Some(_) if decisions.unknown.contains(&offset) => made.letters.push(offset as u64),
-            Some(value) => {
-                let hash = keys.take(key, value, input.entries[offset as usize].timestamp);
-                made.rows.push((key, hash));
-            }
+            Some(value) => keys.take(key, value, input.entries[offset as usize].timestamp, &mut made),
             None => keys.rows[key as usize] = (0, 0),
         }
     }
@@ -135,8 +142,8 @@ fn straight(input: &Input, fates: &[Fate], (from, to): (i64, i64), decisions: &D
 }
 
 impl Oracle {
-    pub fn new(partitions: u32, keys: u8) -> Oracle {
-        Oracle { covered: vec![None; partitions as usize], keys: keys as usize }
+    pub fn new(partitions: u32, keys: u8, closes: Option<i64>) -> Oracle {
+        Oracle { covered: vec![None; partitions as usize], keys: keys as usize, closes }
     }
 
     /// A transaction was committed: its outputs must be those of the records that its offsets say were read, and no others.
@@ -181,7 +188,7 @@ impl Oracle {
             began: version(&commit.era.model),
             until: offset,
             era: commit.era.clone(),
-            keys: Keys::new(self.keys, version(&commit.era.model)),
+            keys: Keys::new(self.keys, version(&commit.era.model), self.closes),
             decisions: Decisions::default(),
             marks: Vec::new(),
         });
@@ -238,8 +245,11 @@ impl Oracle {
             let what = What::Swap(version(&era.model));
             decisions.events.push(Event { sequence: mark.sequence, offset: mark.offset, what });
         }
-        let mut keys = Keys::new(self.keys, covered.began);
+        let mut keys = Keys::new(self.keys, covered.began, self.closes);
         straight(&inputs[partition as usize], fates, (covered.base, mark.offset), &decisions, &mut keys);
+        if checkpoint.watermark != keys.moved {
+            return wrong(format!("of commit {}: time has come to another point", mark.sequence));
+        }
         for (number, (hash, last)) in keys.rows.into_iter().enumerate() {
             let slot = checkpoint.keys.find(&key(partition, number as u8));
             let found = slot.map_or((0, 0), |slot| {
@@ -273,7 +283,13 @@ impl Oracle {
         for (partition, (input, covered)) in inputs.iter().zip(&self.covered).enumerate() {
             let Some(covered) = covered else { continue };
             let range = (covered.base, covered.until);
-            let expected = straight(input, fates, range, &covered.decisions, &mut Keys::new(self.keys, covered.began));
+            let expected = straight(
+                input,
+                fates,
+                range,
+                &covered.decisions,
+                &mut Keys::new(self.keys, covered.began, self.closes),
+            );
             let committed = log.iter().filter(|sent| fates[sent.txn] == Fate::Committed).map(|sent| sent.payload);
             let found = made(&committed.filter(|sent| sent.partition == partition as u32).collect::<Vec<_>>());
             let of_key = |made: &Made, number: u8| -> Vec<u64> {

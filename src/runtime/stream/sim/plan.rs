@@ -65,6 +65,8 @@ pub struct Plan {
     pub foreign: f64,
     pub registry_knows: i64,
     pub registry_down: Range<i64>,
+    /// Records move the time of all keys of their partition on, in steps of that many milliseconds.
+    pub closes: Option<i64>,
     /// Times at which a new version of the model is published.
     pub publishes: Vec<i64>,
     /// What somebody changes by hand, and when.
@@ -117,6 +119,7 @@ impl Plan {
             foreign: dice.pick(&[0.0, 0.0, 0.1, 0.5]),
             registry_knows: dice.between(0, span),
             registry_down: down..down + dice.pick(&[0, 600, 7_000]),
+            closes: dice.pick(&[None, Some(100), Some(2_000)]),
             publishes: if dice.chance(0.4) { vec![dice.between(0, span), dice.between(0, span)] } else { Vec::new() },
             meddling: None,
             settings: settings(dice, faults),

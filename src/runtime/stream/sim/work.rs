@@ -1,6 +1,6 @@
 //! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The state of a
-//! key is a running hash over its values, and the output is that hash. A key that no record came of is closed by the clock, which
-//! is one more value and one more output.
+//! key is a running hash over its values, and the output is that hash. A key that no record came of is closed, by the clock or by
+//! records of other keys, which is one more value and one more output.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -10,11 +10,11 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::client::Client;
 use crate::Result;
-use crate::config::{self, OnError, OnLate, OnTombstone, Problems};
+use crate::config::{self, OnError, OnTombstone, Problems, Watermark};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
-use crate::runtime::engine::Chain;
+use crate::runtime::engine::{Chain, Order};
 use crate::runtime::stream::chains::{Chains, Models};
 use crate::runtime::stream::{Header, Processing};
 use crate::sink;
@@ -89,6 +89,7 @@ pub fn close(before: u64, last: i64) -> u64 {
 /// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins anew.
 struct Running {
     version: u64,
+    closes: Option<i64>,
 }
 
 impl Stage for Running {
@@ -102,6 +103,10 @@ impl Stage for Running {
 
     fn meaning(&self) -> Option<String> {
         None
+    }
+
+    fn due(&self, since: i64) -> Option<i64> {
+        self.closes.map(|step| since + step)
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
@@ -145,8 +150,10 @@ struct Versions {
     wanted: u64,
 }
 
-fn chain(version: u64) -> Chain {
-    Chain::new(vec![Box::new(Running { version })], OnLate::Process, metrics())
+fn chain(version: u64, closes: Option<i64>) -> Chain {
+    let watermark = if closes.is_some() { Watermark::Partition } else { Watermark::Key };
+    let order = Order { watermark, ..Order::default() };
+    Chain::new(vec![Box::new(Running { version, closes })], order, metrics())
 }
 
 fn name(version: u64) -> String {
@@ -158,16 +165,24 @@ pub fn version(name: &str) -> u64 {
     name.strip_prefix("m/").and_then(|number| number.parse().ok()).expect("a version of the simulator")
 }
 
+impl Client {
+    /// The version of the model that is wanted, and the steps in which records move time on.
+    fn wanted(&self) -> (u64, Option<i64>) {
+        let world = self.sim.world();
+        (world.champion, world.plan.closes)
+    }
+}
+
 impl Models for Versions {
     fn look(&mut self) -> Option<(String, Chain)> {
-        let champion = self.client.sim.world().champion;
+        let (champion, closes) = self.client.wanted();
         let is_new = champion != self.wanted;
         self.wanted = champion;
-        is_new.then(|| (name(champion), chain(champion)))
+        is_new.then(|| (name(champion), chain(champion, closes)))
     }
 
     fn chain(&mut self, model: &str) -> Result<Chain> {
-        Ok(chain(version(model)))
+        Ok(chain(version(model), self.client.wanted().1))
     }
 }
 
@@ -271,7 +286,7 @@ fn metrics() -> Arc<Metrics> {
 
 /// All of it, for one worker.
 pub fn processing(client: impl Fn() -> Client) -> Processing {
-    let wanted = client().sim.world().champion;
+    let (wanted, closes) = client().wanted();
     let versions = Versions { client: client(), wanted };
     let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
     let mut layout = Layout {
@@ -290,7 +305,7 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
     Processing {
         pipeline: "sim".into(),
         topic: "in".into(),
-        chains: Chains::new(name(wanted), chain(wanted), Box::new(versions)),
+        chains: Chains::new(name(wanted), chain(wanted, closes), Box::new(versions)),
         layout: source,
         decoder: Box::new(Asking { client: client() }),
         sink,

@@ -166,7 +166,7 @@ impl World {
             group: Group::default(),
             processes: Vec::new(),
             shelf: Shelf::new(partitions),
-            oracle: Oracle::new(plan.partitions, plan.keys),
+            oracle: Oracle::new(plan.partitions, plan.keys, plan.closes),
             champion: 1,
             down_until: 0,
             troubles,
@@ -292,11 +292,12 @@ impl World {
 
     /// The next time at which something happens without a process.
     pub fn next_time(&self) -> Option<i64> {
-        let acts = self.acts.keys().next().map(|(at, _)| (*at).max(self.now + 1));
+        let acts = self.acts.keys().next().map(|(at, _)| *at);
         let processes = self.processes.iter().filter(|process| !process.ended);
         let writes = processes.flat_map(|process| process.writing.iter().map(|writing| writing.at));
         let all = [acts, self.next_transaction(), self.next_in_group()];
-        all.into_iter().flatten().chain(writes).filter(|at| *at > self.now).min()
+        // What became due by what happened at this moment happens at the next.
+        all.into_iter().flatten().chain(writes).min().map(|at| at.max(self.now + 1))
     }
 
     fn act(&mut self, act: Act) {

@@ -1,0 +1,229 @@
+//! Rows under another version of the model, and time that moves on for all keys.
+
+use std::path::Path;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{self, Problems};
+use crate::record::{Clock, KeyType};
+use crate::source::Origin;
+use crate::stage;
+use crate::state::{Rows, murmur2};
+
+/// A stage whose part of a new row is a number, over and over.
+struct Keeps {
+    initial: u64,
+    width: usize,
+    meaning: Option<&'static str>,
+}
+
+impl Stage for Keeps {
+    fn name(&self) -> &'static str {
+        "keeps"
+    }
+
+    fn initial_row(&self) -> Vec<u64> {
+        vec![self.initial; self.width]
+    }
+
+    fn meaning(&self) -> Option<String> {
+        self.meaning.map(str::to_owned)
+    }
+
+    fn process(&mut self, _: &mut Batch, _: &mut Rows<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn chain(metrics: &Arc<Metrics>, parts: &[(u64, usize, Option<&'static str>)]) -> Chain {
+    let stage = |(initial, width, meaning): &(u64, usize, Option<&'static str>)| {
+        Box::new(Keeps { initial: *initial, width: *width, meaning: *meaning }) as Box<dyn Stage>
+    };
+    Chain::new(parts.iter().map(stage).collect(), Order::default(), metrics.clone())
+}
+
+#[test]
+fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let from = chain(
+        &metrics,
+        &[(0, 2, Some("lags")), (0, 0, Some("none")), (0, 3, None), (0, 1, Some("a")), (0, 2, Some("wide"))],
+    );
+    let to = chain(
+        &metrics,
+        &[(7, 2, Some("lags")), (7, 0, Some("none")), (8, 1, None), (9, 1, Some("b")), (6, 3, Some("wide"))],
+    );
+    let mut partition = Partition::new(0, &from);
+    let width = from.initial_row().len();
+    for n in 0..3000_u64 {
+        let key = n.to_string();
+        let slot = partition.keys.slot(murmur2(key.as_bytes()), key.as_bytes());
+        partition.arena.grow_to(partition.keys.len());
+        (0..width).for_each(|word| partition.arena.rows(0, width).get_mut(slot)[word] = 100 * n + word as u64);
+    }
+    let before = partition.freeze().1;
+    let after = partition.converted(&from, &to).freeze();
+    assert_eq!(after.len(), 3000);
+    for n in 0..3000 {
+        let header_and_lags: Vec<u64> = (0..4).map(|word| 100 * n + word).collect();
+        let expected = [&header_and_lags[..], &[8, 9, 6, 6, 6]].concat();
+        assert_eq!(after.row(n as u32), expected);
+        assert_eq!(before.row(n as u32)[9], 100 * n + 9, "the rows that there were are as they were");
+    }
+    // The same stages keep everything that says what it means.
+    let same = partition.converted(&from, &from).freeze();
+    assert_eq!(same.row(5)[..4], before.row(5)[..4]);
+    assert_eq!((&same.row(5)[4..7], &same.row(5)[7..]), (&[0, 0, 0][..], &before.row(5)[7..]));
+}
+
+/// A record: key, time in seconds, value.
+type Row = (u8, i64, f64);
+
+/// The stages of a pipeline without a network, with these lines of `on` and `stages`, on records of one value.
+fn planned(on: &str, stages: &str) -> (Chain, Layout) {
+    let yaml = format!(
+        "name: p\nsource: {{ parquet: {{ path: x.parquet }} }}\nrecord: {{ key: key, time: ts, values: [value] }}\n\
+         on: {{ {on} }}\nstages: [ {stages} ]"
+    );
+    let pipeline = config::parse(&yaml, Path::new("/p/p.yaml")).unwrap();
+    let mut layout = Layout {
+        key_name: "key".into(),
+        key_type: KeyType::Utf8,
+        time_name: "ts".into(),
+        clock: Clock::of(&DataType::Timestamp(TimeUnit::Second, None), None).unwrap(),
+        interval: None,
+        columns: Vec::new(),
+    };
+    layout.add("value", Kind::Number, Role::Value);
+    let mut problems = Problems::new("p.yaml");
+    let planned = stage::chain(&pipeline, layout.clone(), stage::Stop::End, &mut |_, _, _| None, &mut problems);
+    let stages = problems.finish(planned.stages).unwrap();
+    (Chain::new(stages, Order::of(&pipeline), Arc::new(Metrics::new().unwrap())), layout)
+}
+
+fn records(rows: &[Row]) -> Records {
+    let mut records = Records { values: vec![Vec::new()], ..Records::default() };
+    for (key, time, value) in rows {
+        let key = [b'a' + key];
+        records.hashes.push(murmur2(&key));
+        records.key_text.extend(key);
+        records.key_ends.push(records.key_text.len());
+        records.times.push(*time);
+        records.values[0].push(*value);
+        records.origins.push(Origin::default());
+    }
+    records
+}
+
+/// What came out: key, time, bits of the value, position of the record that let it; and what was refused.
+type Came = (Vec<(u8, i64, u64, u64)>, Vec<Reject>);
+
+/// Runs records in batches that end at `cuts`; where `restored` says so, on a partition that is made of what the one before left.
+fn run(on: &str, stages: &str, rows: &[Row], cuts: &[usize], restored: bool) -> Came {
+    let (mut chain, layout) = planned(on, stages);
+    let mut partition = Partition::new(0, &chain);
+    let (mut came, mut refused) = (Vec::new(), Vec::new());
+    let mut from = 0;
+    for to in cuts.iter().copied().chain([rows.len()]).filter(|to| *to <= rows.len()) {
+        if to <= from {
+            continue;
+        }
+        let batch = partition.process(&mut chain, &layout, &records(&rows[from..to])).unwrap();
+        from = to;
+        for row in 0..batch.rows() {
+            let key = partition.keys.get(batch.slots[row])[0] - b'a';
+            came.push((key, batch.times[row], batch.columns[0].numbers()[row].to_bits(), batch.positions[row]));
+        }
+        refused.extend(batch.rejects);
+        if restored {
+            let ((keys, pages), position, watermark) = (partition.freeze(), partition.position, partition.watermark);
+            partition = Partition::new(0, &chain);
+            partition.restore(keys, &pages, position, watermark).unwrap();
+        }
+    }
+    (came, refused)
+}
+
+const BUCKETS: &str = "resample: { every: 10s, aggregate: sum, fill: zero, max_gap: 20s, delay: 2s }";
+
+#[test]
+fn a_bucket_is_closed_by_a_record_of_its_partition() {
+    let rows = [(0, 1, 1.0), (1, 3, 2.0), (1, 12, 4.0), (1, 13, 8.0), (0, 9, 16.0), (1, 43, 32.0), (0, 41, 64.0)];
+    let value = |v: f64| v.to_bits();
+    // The first bucket ends at 10 and is over with 13; what key 0 has for it then is late. 43 lets go of those that end at 20 and 30;
+    // that of 40 is more than max_gap behind the last record of key 0, and has the zero of key 1.
+    let expected = [
+        (0, 10, value(1.0), 3),
+        (1, 10, value(2.0), 3),
+        (0, 20, value(0.0), 5),
+        (0, 30, value(0.0), 5),
+        (1, 20, value(12.0), 5),
+        (1, 30, value(0.0), 5),
+        (1, 40, value(0.0), 5),
+    ];
+    let (came, refused) = run("watermark: partition", BUCKETS, &rows, &[], false);
+    assert_eq!(came, expected);
+    assert_eq!(refused, [Reject { position: 4, reason: "late" }]);
+    // By its own records alone, key 0 has everything in its one bucket, and no other row before 41.
+    let (came, refused) = run("watermark: key", BUCKETS, &rows, &[], false);
+    let of_key_0: Vec<_> = came.iter().filter(|row| row.0 == 0).copied().collect();
+    assert_eq!(of_key_0[0], (0, 10, value(17.0), 6));
+    assert!(refused.is_empty());
+}
+
+#[test]
+fn a_held_record_is_let_go_by_its_partition() {
+    let rows = [(0, 10, 1.0), (1, 11, 2.0), (1, 14, 3.0), (1, 16, 4.0), (1, 21, 5.0)];
+    // The partition moved on with 10, 16 and 21, each five seconds or more behind the last; key 0 itself never does.
+    let (came, _) = run("watermark: partition, reorder: 5s", "", &rows, &[], false);
+    assert_eq!(
+        came.iter().map(|row| (row.0, row.1, row.3)).collect::<Vec<_>>(),
+        [(0, 10, 3), (1, 11, 3), (1, 14, 4), (1, 16, 4)]
+    );
+}
+
+proptest! {
+    /// However batches are cut, and whether the partition is taken up from its state in between: the same rows and refusals.
+    #[test]
+    fn time_moves_on_by_records_alone(
+        steps in prop::collection::vec((0_u8..4, -6_i64..9, -50_i32..50), 1..120),
+        cuts in prop::collection::btree_set(0_usize..120, 0..40),
+        restored: bool, reorder: bool, dead_letter: bool,
+    ) {
+        let mut now = 0;
+        let rows: Vec<Row> = steps.into_iter().map(|(key, step, value)| {
+            now += step;
+            (key, now, f64::from(value))
+        }).collect();
+        let on = format!(
+            "watermark: partition{}{}",
+            if reorder { ", reorder: 4s" } else { "" },
+            if dead_letter { ", late: dead_letter" } else { "" }
+        );
+        let whole = run(&on, BUCKETS, &rows, &[], false);
+        let cut = run(&on, BUCKETS, &rows, &cuts.into_iter().collect::<Vec<_>>(), restored);
+        prop_assert_eq!(whole, cut);
+    }
+
+    /// Where records come in the order of time and all keys go on to the end, whose records close a bucket changes nothing but when.
+    #[test]
+    fn in_order_the_rows_of_a_key_are_those_of_its_own_time(
+        steps in prop::collection::vec((0_u8..3, 0_i64..9, -50_i32..50), 1..80),
+    ) {
+        let mut now = 0;
+        let mut rows: Vec<Row> = steps.into_iter().map(|(key, step, value)| {
+            now += step;
+            (key, now, f64::from(value))
+        }).collect();
+        rows.extend((0..3).map(|key| (key, now + 100, 1.0)));
+        let by_key = |on: &str| {
+            let (mut came, refused) = run(on, BUCKETS, &rows, &[], false);
+            assert!(refused.is_empty());
+            came.sort_by_key(|row| (row.0, row.1));
+            came.into_iter().map(|(key, time, value, _)| (key, time, value)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(by_key("watermark: partition"), by_key("watermark: key"));
+    }
+}
