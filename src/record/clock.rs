@@ -98,6 +98,11 @@ impl Clock {
         i64::try_from(nanos.div_euclid(i128::from(self.nanos_per_tick?))).ok()
     }
 
+    /// Milliseconds since 1970 as ticks, as [`Clock::ticks`].
+    pub fn ticks_of_millis(&self, millis: i64) -> Option<i64> {
+        self.ticks(DateTime::from_timestamp_millis(millis)?)
+    }
+
     /// `ticks` moved by `n` times `every`. Calendar months keep the day where the month has it, else its last day;
     /// the last day of a month stays the last day.
     pub fn step(&self, ticks: i64, every: Every, n: i64) -> Option<i64> {

@@ -72,7 +72,10 @@ pub struct Lane {
     parts: Vec<Part>,
     /// Position at which the open parts begin.
     part_start: u64,
+    /// Records since the last commit.
     since: u64,
+    /// Whether the clock closed anything since then.
+    closed: bool,
     committed: Instant,
     /// Keys and bytes as the gauges show them.
     shown: (i64, i64),
@@ -97,6 +100,7 @@ impl Lane {
             parts: Vec::new(),
             part_start,
             since: 0,
+            closed: false,
             committed: Instant::now(),
             shown: (0, 0),
         }
@@ -128,6 +132,13 @@ impl Lane {
         Ok(())
     }
 
+    /// Moves time on by the clock, up to `until`.
+    pub fn advance(&mut self, until: i64, chain: &mut Chain, shared: &Shared) -> Result<()> {
+        let batch = self.partition.advance(chain, Some(until))?;
+        self.closed |= !batch.is_empty();
+        self.write(&batch, shared)
+    }
+
     /// Commits what is left, at the end of the source.
     pub fn finish(&mut self, chain: &mut Chain, shared: &Shared) -> Result<()> {
         let batch = self.partition.advance(chain, None)?;
@@ -138,7 +149,7 @@ impl Lane {
 
     /// Commits what there is, wherever a stream stands.
     pub fn save(&mut self, shared: &Shared) -> Result<()> {
-        if self.since == 0 {
+        if self.since == 0 && !self.closed {
             return Ok(());
         }
         self.cut(shared)?;
@@ -211,7 +222,10 @@ impl Lane {
     /// Ends the open parts; they are staged until a commit names them.
     fn cut(&mut self, shared: &Shared) -> Result<()> {
         if let Some(part) = self.output.take() {
-            self.parts.extend(part.finish()?);
+            // What the clock closed came without a record, so another part may begin at the same position.
+            let alone = self.partition.position == self.part_start;
+            let next = self.manifest.as_ref().map_or(0, |manifest| manifest.sequence + 1);
+            self.parts.extend(part.finish(alone.then_some(next))?);
         }
         if let Some(part) = self.refused.take() {
             self.parts.extend(part.finish()?);
@@ -231,6 +245,7 @@ impl Lane {
 
     fn commit(&mut self, shared: &Shared, finished: bool) -> Result<()> {
         self.since = 0;
+        self.closed = false;
         self.committed = Instant::now();
         let Some(store) = &shared.store else {
             // Nothing is ever taken back: what was refused is final at once.

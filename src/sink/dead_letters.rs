@@ -77,7 +77,7 @@ impl DeadLetters {
     /// Ends and uploads it, as [`PartWriter::finish`] does; `None` if there was none.
     pub fn finish(mut self) -> Result<Option<Part>> {
         self.drain()?;
-        self.writer.finish()
+        self.writer.finish(None)
     }
 
     fn drain(&mut self) -> Result<()> {

@@ -123,12 +123,13 @@ impl PartWriter {
         if self.waiting_rows >= CHUNK { self.drain(CHUNK) } else { Ok(()) }
     }
 
-    /// Ends the part and uploads it where no reader looks; `None`, and no file, if there was no row.
-    pub fn finish(mut self) -> Result<Option<Part>> {
+    /// Ends the part and uploads it where no reader looks; `None`, and no file, if there was no row. `commit`: its number, where no
+    /// record was taken since the part began.
+    pub fn finish(mut self, commit: Option<u64>) -> Result<Option<Part>> {
         self.drain(1)?;
         let Some(writer) = self.writer.take() else { return Ok(None) };
         let Parts { target, folder, pipeline, .. } = &self.parts;
-        let name = target.part(pipeline, self.partition, self.first);
+        let name = target.part(pipeline, self.partition, self.first, commit);
         let bytes = writer.into_inner().or_failed(|| format!("cannot write {folder}/{name}"))?;
         let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let staged = target.staged(pipeline, self.partition, self.first, &sha256);

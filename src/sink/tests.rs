@@ -201,12 +201,12 @@ fn a_part_without_rows_is_no_file_and_a_part_reads_back() {
     let root = tempfile::tempdir().unwrap();
     let folder = Folder::open(&Location(root.path().display().to_string())).unwrap();
     let parts = Parts::new(Target::Output, folder.clone(), "p", planned().schema());
-    assert!(parts.begin(0, 0).finish().unwrap().is_none());
+    assert!(parts.begin(0, 0).finish(None).unwrap().is_none());
     assert!(std::fs::read_dir(root.path()).unwrap().next().is_none());
     let rows = planned().rows(&batch(0, 300_000), &keys(), None).unwrap();
     let mut writer = parts.begin(3, 42);
     writer.write(rows.clone()).unwrap();
-    let part = writer.finish().unwrap().unwrap();
+    let part = writer.finish(None).unwrap().unwrap();
     assert_eq!((part.name.as_str(), part.rows), ("part-00003-000000000042.parquet", 300_000));
     assert!(!parts.has_output().unwrap(), "a staged part is not visible");
     assert!(folder.rename(&part.staged, &part.name).unwrap());
@@ -258,7 +258,7 @@ fn bytes_of(sizes: &[usize]) -> Vec<u8> {
         writer.write(planned().rows(&batch(first, *size), &keys(), None).unwrap()).unwrap();
         first += size;
     }
-    let part = writer.finish().unwrap().unwrap();
+    let part = writer.finish(None).unwrap().unwrap();
     folder.get(&part.staged).unwrap().unwrap()
 }
 

@@ -83,9 +83,11 @@ impl Target {
         }
     }
 
-    /// The final name of the part that begins at a position.
-    pub fn part(self, pipeline: &str, partition: u32, first: u64) -> String {
-        format!("{}{first:012}.parquet", self.stem(pipeline, partition))
+    /// The final name of the part that begins at a position; one that holds what came without any record is told from those that begin
+    /// there as well by the number of its commit.
+    pub fn part(self, pipeline: &str, partition: u32, first: u64, commit: Option<u64>) -> String {
+        let commit = commit.map(|number| format!("-{number:06}")).unwrap_or_default();
+        format!("{}{first:012}{commit}.parquet", self.stem(pipeline, partition))
     }
 
     /// Its name until it is committed.

@@ -98,7 +98,7 @@ impl Process {
             }
             self.state.position = end;
             self.state.rows = Pages::from_words(1, &[state]);
-            parts.extend(writer.finish()?);
+            parts.extend(writer.finish(None)?);
             parts.extend(letters.finish()?);
         }
         let finished = self.state.position == RECORDS;

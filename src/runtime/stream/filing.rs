@@ -38,14 +38,21 @@ pub(super) struct Filing<B> {
     pub tombstone: OnTombstone,
     pub batch: usize,
     pub checkpoint_every: Duration,
+    pub idle: Option<Duration>,
     lanes: BTreeMap<Partition, Filed>,
     opening: Vec<Partition>,
+    /// Whether a broker answers.
+    reachable: bool,
 }
 
 struct Filed {
     lane: Lane,
     saved: Instant,
     stalled: Option<Instant>,
+    /// When the last message came, or the clock last moved its time on.
+    heard: Instant,
+    /// Whether nothing is left to be read at present.
+    at_end: bool,
 }
 
 impl<B: Broker> Filing<B> {
@@ -57,9 +64,22 @@ impl<B: Broker> Filing<B> {
         settings: &Settings,
         tombstone: OnTombstone,
     ) -> Self {
-        let Settings { start, batch, checkpoint_every, .. } = *settings;
-        let (lanes, opening) = (BTreeMap::new(), Vec::new());
-        Filing { broker, decoder, chain, shared, start, tombstone, batch, checkpoint_every, lanes, opening }
+        let Settings { start, batch, checkpoint_every, idle, .. } = *settings;
+        let (lanes, opening, reachable) = (BTreeMap::new(), Vec::new(), true);
+        Filing {
+            broker,
+            decoder,
+            chain,
+            shared,
+            start,
+            tombstone,
+            batch,
+            checkpoint_every,
+            idle,
+            lanes,
+            opening,
+            reachable,
+        }
     }
 
     /// Runs until `stop` says so: then it commits what it has and leaves.
@@ -84,8 +104,16 @@ impl<B: Broker> Filing<B> {
         let mut messages = Messages::default();
         let wait = if self.opening.is_empty() { WAIT } else { Duration::from_millis(10) };
         match self.broker.poll(wait, self.batch, &mut messages)? {
-            Event::Nothing | Event::End(..) => {}
-            Event::Reachable(reachable) => self.shared.metrics.stream.reachable(reachable),
+            Event::Nothing => {}
+            Event::End(partition, _) => {
+                if let Some(filed) = self.lanes.get_mut(&partition) {
+                    filed.at_end = true;
+                }
+            }
+            Event::Reachable(reachable) => {
+                self.reachable = reachable;
+                self.shared.metrics.stream.reachable(reachable);
+            }
             Event::Messages(partition) => self.take(partition, Arc::new(messages))?,
             Event::Assigned(partitions) => {
                 self.opening = partitions;
@@ -110,6 +138,7 @@ impl<B: Broker> Filing<B> {
         }
         self.open()?;
         self.wake()?;
+        self.tell_idle()?;
         let due: Vec<Partition> = self
             .lanes
             .iter()
@@ -168,7 +197,8 @@ impl<B: Broker> Filing<B> {
             }
             tracing::info!(partition, from = offset, keys = lane.partition.keys.len(), "partition opened");
             at.push((partition, offset));
-            lanes.push((partition, Filed { lane, saved: Instant::now(), stalled: None }));
+            let now = Instant::now();
+            lanes.push((partition, Filed { lane, saved: now, stalled: None, heard: now, at_end: false }));
         }
         self.opening.clear();
         self.broker.assign(&at)?;
@@ -186,9 +216,23 @@ impl<B: Broker> Filing<B> {
         Ok(())
     }
 
+    /// Moves the time of partitions on that nothing was heard of.
+    fn tell_idle(&mut self) -> Result<()> {
+        let (Some(idle), true) = (self.idle, self.reachable) else { return Ok(()) };
+        let until = self.broker.now() - i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
+        let Some(until) = self.shared.source.clock.ticks_of_millis(until) else { return Ok(()) };
+        for filed in self.lanes.values_mut().filter(|filed| filed.at_end && filed.heard.elapsed() >= idle) {
+            filed.heard = Instant::now();
+            filed.lane.advance(until, &mut self.chain, &self.shared)?;
+        }
+        Ok(())
+    }
+
     /// Takes messages in pieces that don't cross the cut of a part.
     fn take(&mut self, partition: Partition, messages: Arc<Messages>) -> Result<()> {
         let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) else { return Ok(()) };
+        filed.heard = Instant::now();
+        filed.at_end = false;
         let part = self.shared.part_records;
         let mut at = 0;
         while at < messages.len() {

@@ -253,11 +253,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let (Some(idle), true) = (self.settings.idle, self.reachable) else { return Ok(()) };
         let now = self.broker.now();
         let idle = idle.as_millis() as i64;
-        let Some(ticks) =
-            chrono::DateTime::from_timestamp_millis(now - idle).and_then(|at| self.processing.layout.clock.ticks(at))
-        else {
-            return Ok(());
-        };
+        let Some(ticks) = self.processing.layout.clock.ticks_of_millis(now - idle) else { return Ok(()) };
         for lane in self.lanes.values_mut() {
             let busy = lane.replay.is_some() || lane.attempt.is_some() || lane.swap.is_some() || !lane.at_end;
             if busy || now - lane.heard < idle || lane.now.is_full() {

@@ -48,6 +48,10 @@ pub fn plan(
     warn(pipeline, source, &topic, &mut warnings);
     let topic_id = asker.id_of(&topic, &source.topic, problems);
     let (decoder, topic_id, longest) = (decoder?, topic_id?, longest?);
+    if let Some(idle) = source.idle.as_ref().filter(|_| decoder.layout.clock.nanos_per_tick.is_none()) {
+        problems.add(idle.place, "`idle` needs times of a clock: the time column has steps, which no clock moves on");
+        return None;
+    }
     if source.partitioned_by_key.value {
         sample::check(source, topic.partitions, &decoder, &mut warnings, problems);
     }

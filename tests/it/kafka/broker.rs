@@ -134,7 +134,10 @@ impl Broker {
 
     /// The offsets that a group has committed, one for each partition.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
-        let found = self.member(group).committed_offsets(offsets(topic, &[-1; PARTITIONS as usize]), TIMEOUT).unwrap();
+        // A group that is new may have no coordinator yet.
+        let found = eventually("asking for committed offsets", || {
+            self.member(group).committed_offsets(offsets(topic, &[-1; PARTITIONS as usize]), TIMEOUT).ok()
+        });
         let offset = |partition| match found.find_partition(topic, partition).unwrap().offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,

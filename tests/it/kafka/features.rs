@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use kolk::state::{murmur2, partition_of};
 use rdkafka::Message;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{BorrowedMessage, Headers};
@@ -99,6 +100,84 @@ fn buckets_of_a_silent_partition_are_closed_by_the_clock_once() {
     eventually("the late record", || Some(all(&broker, &setup.dead, reason)).filter(|found| found == &["late"]));
     kolk.stop();
     assert_eq!(of(&payloads(&broker, &setup.output), "a"), [(1000, 3.0), (2000, 0.0), (3000, 0.0)]);
+}
+
+#[test]
+fn into_files_the_clock_closes_buckets_too() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "idle-files", "");
+    let stages = "stages: [ resample: { every: 1s, aggregate: sum, fill: zero, max_gap: 1s } ]\n\
+                  state: { path: state/, checkpoint_every: 100ms }";
+    write(&broker, &setup, "idle: 300ms,", stages);
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let text = text.replace(
+        &format!("kafka: {{ topic: {}, fields: [value] }}", setup.output),
+        "parquet: { path: out/, fields: [value] }",
+    );
+    let text = text.replace(&format!("kafka: {{ topic: {} }}", setup.dead), "parquet: { path: dead/ }");
+    std::fs::write(setup.file(), text).unwrap();
+    let out = setup.path().join("out");
+    let wait_for = |count: usize| {
+        let rows = || if out.exists() { common::rows(&out) } else { Default::default() };
+        eventually(&format!("{count} rows"), || Some(rows()).filter(|rows| rows.values().flatten().count() >= count))
+    };
+    let second = || chrono::Utc::now().timestamp_millis() / 1000 * 1000;
+    let before = second() - 10_000;
+    let kolk = setup.start("a");
+    deliver(&broker, &setup, &[("a".into(), before + 1, 1.0), ("a".into(), before + 2, 2.0)]);
+    // Its bucket, and one that is filled.
+    wait_for(2);
+    kolk.kill();
+    let kolk = setup.start("a");
+    eventually("the topic", || (kolk.log().matches("partition opened").count() == 4).then_some(()));
+    // What the clock closed is there with no record behind it; what records bring begins at the same position, under another name.
+    let now = second();
+    deliver(&broker, &setup, &[("a".into(), now + 999, 4.0)]);
+    let rows = wait_for(4);
+    kolk.stop();
+    let found: Vec<(i64, f64)> = rows["a"]
+        .iter()
+        .map(|row| {
+            let mut cells = row.split(' ');
+            let mut next = || cells.next().unwrap();
+            (next().parse::<i64>().unwrap(), next().parse().unwrap())
+        })
+        .collect();
+    let expected = [(before + 1000, 3.0), (before + 2000, 0.0), (now + 1000, 4.0), (now + 2000, 0.0)];
+    assert_eq!(found, expected, "{rows:?}");
+}
+
+#[test]
+fn a_key_that_falls_silent_has_its_rows_by_the_others_of_its_partition() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "watermark", "");
+    let rest = "on: { watermark: partition }\n\
+                stages: [ resample: { every: 1s, aggregate: sum, fill: zero, max_gap: 2s, delay: 500ms } ]\n\
+                state: { checkpoint_every: 1h }\nruntime: { instance: one }";
+    write(&broker, &setup, "", rest);
+    let in_first = |key: &String| partition_of(murmur2(key.as_bytes()), PARTITIONS as u32) == 0;
+    let keys: Vec<String> = (0..).map(|n| format!("key-{n}")).filter(in_first).take(2).collect();
+    let row = |key: usize, ts: i64, value: f64| (keys[key].clone(), ts, value);
+    deliver(&broker, &setup, &[row(0, 100, 1.0), row(1, 200, 2.0), row(1, 1400, 4.0)]);
+    let kolk = setup.start("a");
+    eventually("all offsets", || {
+        let ends: Vec<_> = broker.ranges(&setup.input, true).into_iter().map(|(_, end)| Some(end)).collect();
+        (broker.committed(&setup.group, &setup.input) == ends).then_some(())
+    });
+    assert!(payloads(&broker, &setup.output).is_empty(), "1400 is not beyond 1000 and the delay");
+    // Killed without a checkpoint: how far time had come is done again from the records.
+    kolk.kill();
+    let kolk = setup.start("a");
+    deliver(&broker, &setup, &[row(1, 1501, 8.0), row(0, 900, 16.0), row(1, 3600, 32.0)]);
+    let found = wait_for(&broker, &setup.output, 6);
+    kolk.stop();
+    let of = |key: usize| -> Vec<(i64, f64)> {
+        let of = found.iter().filter(|row| row["key"] == keys[key].as_str());
+        of.map(|row| (row["ts"].as_i64().unwrap(), row["value"].as_f64().unwrap())).collect()
+    };
+    assert_eq!(of(0), [(1000, 1.0), (2000, 0.0), (3000, 0.0)]);
+    assert_eq!(of(1), [(1000, 2.0), (2000, 12.0), (3000, 0.0)]);
+    assert_eq!(all(&broker, &setup.dead, reason), ["late"], "1501 closed the bucket that 900 is for");
 }
 
 fn reason(message: &BorrowedMessage<'_>) -> String {

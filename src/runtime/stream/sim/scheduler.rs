@@ -148,7 +148,10 @@ impl Sim {
                 world.refusals.push(error.to_string());
                 world.phase = Phase::Over;
             }
-            Ok(Err(error)) if excused => world.note(Some(me), || format!("ended: {error}")),
+            Ok(Err(error)) if excused => {
+                world.note(Some(me), || format!("ended: {error}"));
+                world.disturbed |= world.phase == Phase::Leaving;
+            }
             Ok(Err(error)) => world.fail(format!("a worker failed: {error}")),
             Err(payload) if payload.is::<Killed>() => world.note(Some(me), || "dead".into()),
             Err(payload) => {
