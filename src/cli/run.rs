@@ -25,6 +25,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
     let source = match &plan.pipeline.source.input {
         config::Input::Parquet(path) => path.0.clone(),
+        config::Input::DeadLetters(letters) => format!("dead letters {}", letters.path.0),
         config::Input::Kafka(kafka) => format!("topic {}", kafka.topic.value),
     };
     let sink = plan.sink.as_ref().map_or("nowhere", |sink| sink.shown()).to_string();
@@ -36,7 +37,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     health.running();
     let (finished, signalled) = match &plan.source {
         Source::Kafka(kafka) => follow(&plan, kafka, &health)?,
-        Source::Parquet(_) => (to_the_end(plan), None),
+        Source::Files(_) => (to_the_end(plan), None),
     };
     if let Err(error) = &finished {
         health.not_ready(error);
@@ -51,7 +52,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
 }
 
 fn to_the_end(plan: Plan) -> Result<Finished> {
-    let records = plan.parquet()?.records();
+    let records = plan.files()?.records();
     plan.metrics.source_rows.set(i64::try_from(records).unwrap_or(i64::MAX));
     let bar = progress::records(records);
     let finished = runtime::run(plan, Some(&|done, _| bar.set_position(done)));

@@ -56,8 +56,8 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
         Some(config::Split::Column(column)) => Some(column.as_str()),
         _ => None,
     };
-    let bar = progress::records(plan.parquet()?.records());
-    plan.metrics.source_rows.set(i64::try_from(plan.parquet()?.records()).unwrap_or(i64::MAX));
+    let bar = progress::records(plan.files()?.records());
+    plan.metrics.source_rows.set(i64::try_from(plan.files()?.records()).unwrap_or(i64::MAX));
     let read = &plan.metrics.source_rows_read;
     let captured = runtime::capture(plan, &training.targets, split, &mut |records| {
         bar.set_position(records);

@@ -1,7 +1,7 @@
 //! What can be said of several sections together without opening anything.
 
 use super::{
-    At, DeadLetters, Fill, KafkaSource, Key, Location, Moment, Pipeline, Place, Problems, Sink, Stage, one_line,
+    At, DeadLetters, Fill, Input, KafkaSource, Key, Location, Moment, Pipeline, Place, Problems, Sink, Stage, one_line,
 };
 
 /// Notes what doesn't fit together. Stand-ins of values that have been refused are empty: nothing is said of them.
@@ -101,12 +101,12 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     let sink = pipeline.sink.as_ref().map(|sink| (&sink.value, sink.place));
     let Some(kafka) = pipeline.source.kafka() else {
         if let Some((Sink::Kafka(_), place)) = sink {
-            problems.add(place, "a Parquet source is written to Parquet or stdout, not to Kafka");
+            problems.add(place, "what is read of files is written to Parquet or stdout, not to Kafka");
         }
         if let DeadLetters::Kafka(_) = &pipeline.dead_letters.value {
             problems.add(pipeline.dead_letters.place, "dead letters go to a topic only from a Kafka source");
         }
-        return;
+        return letters(problems, pipeline);
     };
     if let Some(from) = &pipeline.source.from {
         problems.add(from.place, "`from` is for files: on Kafka write `start` within `kafka`");
@@ -114,7 +114,7 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     if let Some(until) = &pipeline.source.until {
         problems.add(until.place, "`until` is for files: a topic has no end");
     }
-    let is_message_key = |key: &At<String>| kafka.key.as_ref().is_some_and(|name| name.value == key.value);
+    let is_message_key = |key: &At<String>| kafka.encoding.key.as_ref().is_some_and(|name| name.value == key.value);
     let other_key = match &pipeline.record.key {
         Key::Column(key) if is_message_key(key) => None,
         Key::Column(key) => Some(key.place),
@@ -129,10 +129,31 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
         );
     }
     topics(problems, pipeline, kafka);
-    if let [Some(key), Some(timestamp)] = [kafka.key.as_ref(), kafka.timestamp.as_ref()]
+    if let [Some(key), Some(timestamp)] = [kafka.encoding.key.as_ref(), kafka.encoding.timestamp.as_ref()]
         && key.value == timestamp.value
     {
         problems.add(timestamp.place, format_args!("column \"{}\" is the message's key already", one_line(timestamp)));
+    }
+}
+
+/// What a source of dead letters can't be combined with.
+fn letters(problems: &mut Problems, pipeline: &Pipeline) {
+    let source = &pipeline.source;
+    let Input::DeadLetters(letters) = &source.input else { return };
+    for (word, moment) in [("from", &source.from), ("until", &source.until)] {
+        if let Some(moment) = moment {
+            problems
+                .add(moment.place, format_args!("`{word}` is for files of records: dead letters are read as a whole"));
+        }
+    }
+    if pipeline.dead_letters.folder().is_some_and(|folder| folder.value == letters.path.value) {
+        let place = if pipeline.dead_letters.place == Place::default() {
+            letters.path.place
+        } else {
+            pipeline.dead_letters.place
+        };
+        problems
+            .add(place, "what is refused again would go where it is read: write another folder under `dead_letters`");
     }
 }
 

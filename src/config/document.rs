@@ -15,7 +15,7 @@ const PIPELINE: Words = Words::new(
     &["name", "source", "record", "on", "dead_letters", "stages", "sink", "state", "runtime", "models", "train"],
 )
 .later(&["tests"]);
-const SOURCE: Words = Words::new("`source`", &["parquet", "kafka", "from", "until", "emit_from"])
+const SOURCE: Words = Words::new("`source`", &["parquet", "kafka", "dead_letters", "from", "until", "emit_from"])
     .elsewhere(&[("path", "write it as parquet: { path: … }")]);
 const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path"]);
 const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
@@ -74,7 +74,8 @@ fn source(reader: &mut Reader, fields: &Fields, name: &str, delivery: Delivery) 
         Some(field) => reader.section(field, &SOURCE).unwrap_or(Fields::unread(SOURCE.section)),
         None => Fields::unread(SOURCE.section),
     };
-    let input = reader.one_of(&fields, &["parquet", "kafka"]).and_then(|kind| match kind.name {
+    let input = reader.one_of(&fields, &["parquet", "kafka", "dead_letters"]).and_then(|kind| match kind.name {
+        "dead_letters" => kafka_read::dead_letters(reader, kind).map(|letters| Input::DeadLetters(Box::new(letters))),
         "kafka" => kafka_read::source(reader, kind, name, delivery).map(|kafka| Input::Kafka(Box::new(kafka))),
         _ => path_of(reader, kind, &SOURCE_PARQUET).map(Input::Parquet),
     });

@@ -13,12 +13,8 @@ pub struct KafkaSource {
     pub topic: At<String>,
     /// The consumer group; the pipeline's name by default.
     pub group: At<String>,
-    /// How payloads are written.
-    pub format: At<Format>,
-    /// Name of the column that the message's key becomes (text in UTF-8); `None`: the key is not read.
-    pub key: Option<At<String>>,
-    /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
-    pub timestamp: Option<At<String>>,
+    /// How its messages become records.
+    pub encoding: Encoding,
     /// Where the group begins when it has no offsets yet.
     pub start: At<Start>,
     /// `partitioned_by: key`: the user says that all messages of a record's key are in one partition. Needed where the record's key is
@@ -26,12 +22,32 @@ pub struct KafkaSource {
     pub partitioned_by_key: At<bool>,
     /// A partition without messages for that long has its time moved on by the clock; `None`: never.
     pub idle: Option<At<Duration>>,
-    /// Columns beside key, time and values that are read from formats without types (JSON), with their types; text where not named.
-    pub columns: Vec<(At<String>, ColumnType)>,
     /// What came before the topic, to start with.
     pub history: Option<History>,
     /// Further properties of librdkafka, in order.
     pub properties: Properties,
+}
+
+/// `format`, `key`, `timestamp`, `columns`: how messages become records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoding {
+    /// How payloads are written.
+    pub format: At<Format>,
+    /// Name of the column that the message's key becomes (text in UTF-8); `None`: the key is not read.
+    pub key: Option<At<String>>,
+    /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
+    pub timestamp: Option<At<String>>,
+    /// Columns beside key, time and values that are read from formats without types (JSON), with their types; text where not named.
+    pub columns: Vec<(At<String>, ColumnType)>,
+}
+
+/// `source.dead_letters: { path, format, key, timestamp, columns }`: files of dead letters, whose messages are read again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LettersSource {
+    /// File, folder, glob or URL.
+    pub path: At<Location>,
+    /// How their messages become records.
+    pub encoding: Encoding,
 }
 
 /// `history: { path, until }`: Parquet files with the same columns, that a partition's state is made of before its first message.

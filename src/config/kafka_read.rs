@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::kafka::{
-    ColumnType, Format, Headers, History, KafkaSink, KafkaSource, Properties, SchemaSource, Secret, Start,
+    ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Properties, SchemaSource,
+    Secret, Start,
 };
 use super::output::duration;
 use super::read::{Field, Fields, Reader};
@@ -29,6 +30,7 @@ const SOURCE: Words = Words::new(
     ],
 );
 const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "fields", "headers", "properties"]);
+const LETTERS: Words = Words::new("`source.dead_letters`", &["path", "format", "key", "timestamp", "columns"]);
 const HISTORY: Words = Words::new("`history`", &["path", "until"]);
 const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
 const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]);
@@ -38,7 +40,7 @@ const FILE: Words = Words::new("a secret", &["file"]);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
-pub(super) const WORDS: [Words; 8] = [SOURCE, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, AUTH, FILE];
+pub(super) const WORDS: [Words; 9] = [SOURCE, LETTERS, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, AUTH, FILE];
 
 /// Properties that the promises rest on: what kolk sets, and why nothing else will do.
 const OURS: [(&str, &str); 13] = [
@@ -67,29 +69,40 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
     let topic = reader.need(&fields, "topic").and_then(|f| reader.text(f, "a topic"));
     let topic = topic.unwrap_or_default();
     let group = fields.get("group").and_then(|f| reader.text(f, "a consumer group"));
-    let format = fields.get("format").and_then(|f| format(reader, f, &topic));
-    let key = fields.get("key").and_then(|f| reader.text(f, "the name of a column"));
-    let timestamp = fields.get("timestamp").and_then(|f| reader.text(f, "the name of a column"));
+    let encoding = encoding(reader, &fields, Some(&topic));
     let start = fields.get("start").and_then(|f| start(reader, f));
     let partitioned = fields.get("partitioned_by").and_then(|f| Some(f.at(reader.word(f, &[("key", true)], &[])?)));
     let idle =
         fields.get("idle").and_then(|f| Some(f.at(duration(reader, f)?))).filter(|idle| idle.value > Duration::ZERO);
-    let format = format.unwrap_or_else(|| At::default_value(Format::Json));
-    let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
     Some(KafkaSource {
         brokers: brokers.unwrap_or_default(),
         topic,
         group: group.unwrap_or_else(|| At::default_value(name.to_string())),
-        format,
-        key,
-        timestamp,
+        encoding,
         start: start.unwrap_or_default(),
         partitioned_by_key: partitioned.unwrap_or_default(),
         idle,
-        columns,
         history: fields.get("history").and_then(|f| history(reader, f)),
         properties: properties(reader, &fields, delivery),
     })
+}
+
+/// Reads `source.dead_letters`.
+pub(super) fn dead_letters(reader: &mut Reader, field: Field<'_>) -> Option<LettersSource> {
+    let fields = reader.section(field, &LETTERS)?;
+    let path = reader.need(&fields, "path").and_then(|f| reader.location(f));
+    let encoding = encoding(reader, &fields, None);
+    Some(LettersSource { path: path?, encoding })
+}
+
+/// How messages become records; those of a topic have a subject by its name.
+fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encoding {
+    let mut column = |name| fields.get(name).and_then(|f| reader.text(f, "the name of a column"));
+    let (key, timestamp) = (column("key"), column("timestamp"));
+    let format = fields.get("format").and_then(|f| format(reader, f, topic));
+    let format = format.unwrap_or_else(|| At::default_value(Format::Json));
+    let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
+    Encoding { format, key, timestamp, columns }
 }
 
 /// Reads `sink.kafka`; `brokers` are those of the source.
@@ -117,7 +130,7 @@ pub(super) fn sink(
         brokers: brokers.unwrap_or_default(),
         format: fields
             .get("format")
-            .and_then(|f| format(reader, f, &topic))
+            .and_then(|f| format(reader, f, Some(&topic)))
             .unwrap_or_else(|| At::default_value(Format::Json)),
         topic,
         fields: fields.get("fields").and_then(|f| reader.texts(f, "columns")).unwrap_or_default(),
@@ -152,7 +165,7 @@ fn start(reader: &mut Reader, field: Field<'_>) -> Option<At<Start>> {
     }))
 }
 
-fn format(reader: &mut Reader, field: Field<'_>, topic: &str) -> Option<At<Format>> {
+fn format(reader: &mut Reader, field: Field<'_>, topic: Option<&str>) -> Option<At<Format>> {
     if let Some(word) = field.node.text() {
         return match word {
             "json" => Some(field.at(Format::Json)),
@@ -180,11 +193,15 @@ fn format(reader: &mut Reader, field: Field<'_>, topic: &str) -> Option<At<Forma
         let password = reader.need(&fields, "password").and_then(|f| secret(reader, f));
         user.zip(password)
     });
-    let subject = inner.get("subject").and_then(|f| reader.text(f, "a subject of the registry"));
+    let subject = match topic {
+        Some(_) => inner.get("subject"),
+        None => reader.need(&inner, "subject"),
+    };
+    let subject = subject.and_then(|f| reader.text(f, "a subject of the registry"));
     let schema = SchemaSource {
         registry: registry.unwrap_or_default(),
         auth,
-        subject: subject.unwrap_or_else(|| At::default_value(format!("{topic}-value"))),
+        subject: subject.unwrap_or_else(|| At::default_value(format!("{}-value", topic.unwrap_or_default()))),
         message: inner.get("message").and_then(|f| reader.text(f, "the full name of a message")),
     };
     Some(kind.at(if is_avro { Format::Avro(schema) } else { Format::Protobuf(schema) }))

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{At, DeadLetters, Delivery, KafkaSink, KafkaSource, Moment, Place, Span, Train};
+use super::{At, DeadLetters, Delivery, Encoding, KafkaSink, KafkaSource, LettersSource, Moment, Place, Span, Train};
 
 /// One pipeline file.
 #[derive(Debug, Clone)]
@@ -66,10 +66,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// The path of a Parquet source.
+    /// The path of a source of files.
     pub fn path(&self) -> Option<&At<Location>> {
         match &self.input {
             Input::Parquet(path) => Some(path),
+            Input::DeadLetters(letters) => Some(&letters.path),
             Input::Kafka(_) => None,
         }
     }
@@ -78,6 +79,15 @@ impl Source {
     pub fn kafka(&self) -> Option<&KafkaSource> {
         match &self.input {
             Input::Kafka(kafka) => Some(kafka),
+            Input::Parquet(_) | Input::DeadLetters(_) => None,
+        }
+    }
+
+    /// How its messages become records, where it has messages.
+    pub fn encoding(&self) -> Option<&Encoding> {
+        match &self.input {
+            Input::Kafka(kafka) => Some(&kafka.encoding),
+            Input::DeadLetters(letters) => Some(&letters.encoding),
             Input::Parquet(_) => None,
         }
     }
@@ -90,6 +100,8 @@ pub enum Input {
     Parquet(At<Location>),
     /// `kafka: { … }`
     Kafka(Box<KafkaSource>),
+    /// `dead_letters: { path, … }`
+    DeadLetters(Box<LettersSource>),
 }
 
 /// `record:`

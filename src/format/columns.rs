@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, Strin
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::{Decoded, Messages};
-use crate::config::{At, ColumnType, EpochUnit, KafkaSource, Key, Moment, Pipeline, Problems};
+use crate::config::{At, ColumnType, Encoding, EpochUnit, Format, Key, Moment, Pipeline, Problems};
 use crate::record::{Clock, KeyType, Kind, Layout, Role};
 use crate::source::{Origin, Records};
 use crate::state::murmur2;
@@ -77,7 +77,7 @@ pub(super) enum Use {
 
 /// The types of JSON: those that the pipeline file says.
 pub(super) fn declared<'a>(
-    kafka: &'a KafkaSource,
+    encoding: &'a Encoding,
     unit: Option<EpochUnit>,
 ) -> impl Fn(&str, Use) -> Option<DataType> + 'a {
     move |name, purpose| {
@@ -86,7 +86,7 @@ pub(super) fn declared<'a>(
             Use::Value => DataType::Float64,
             Use::Time if unit.is_none() => utc(TimeUnit::Microsecond),
             Use::Time => DataType::Int64,
-            Use::Carried => match kafka.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t) {
+            Use::Carried => match encoding.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t) {
                 Some(ColumnType::Float64) => DataType::Float64,
                 Some(ColumnType::Int64) => DataType::Int64,
                 Some(ColumnType::Boolean) => DataType::Boolean,
@@ -100,18 +100,18 @@ fn utc(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
 }
 
-/// Plans the columns of a Kafka source; `type_of` says what a field of the payload holds and has told `problems` where it is
+/// Plans the columns of a source of messages; `type_of` says what a field of the payload holds and has told `problems` where it is
 /// `None`.
 pub(super) fn plan(
     pipeline: &Pipeline,
-    kafka: &KafkaSource,
+    encoding: &Encoding,
     fields: &[At<String>],
     type_of: TypeOf<'_>,
     problems: &mut Problems,
 ) -> Option<(Columns, Layout)> {
     let record = &pipeline.record;
-    let message_key = kafka.key.as_ref().map(|name| name.value.as_str());
-    let timestamp = kafka.timestamp.as_ref().map(|name| name.value.as_str());
+    let message_key = encoding.key.as_ref().map(|name| name.value.as_str());
+    let timestamp = encoding.timestamp.as_ref().map(|name| name.value.as_str());
     let mut found = HashMap::new();
     let mut complete = true;
 
@@ -121,10 +121,8 @@ pub(super) fn plan(
     } else {
         found.insert(time_name.to_string(), Target::Time);
         let data_type = type_of(time_name, Use::Time);
-        (
-            if record.time.unit.is_none() && kafka_is_untyped(kafka) { TimeFrom::Text } else { TimeFrom::Ticks },
-            data_type,
-        )
+        let is_text = record.time.unit.is_none() && encoding.format.value == Format::Json;
+        (if is_text { TimeFrom::Text } else { TimeFrom::Ticks }, data_type)
     };
     let clock = data_type.and_then(|data_type| {
         Clock::of(&data_type, record.time.unit).map_err(|message| problems.add(record.time.place, message)).ok()
@@ -198,10 +196,6 @@ pub(super) fn plan(
         layout.add(name, Kind::Carried(data_type), Role::Field);
     }
     complete.then_some((Columns { fields: found, key, time, values: names.len(), carried }, layout))
-}
-
-fn kafka_is_untyped(kafka: &KafkaSource) -> bool {
-    kafka.format.value == crate::config::Format::Json
 }
 
 /// A value of a carried column.

@@ -37,16 +37,18 @@ fn framed(format: &str, newest: &Schema) -> Framed {
     let (language, make, columns) = if format == "avro" {
         let reader = avro::Reader::new(newest).unwrap();
         let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
-        let columns = Arc::new(columns::plan(&pipeline, kafka, &[], &types, &mut problems).unwrap().0);
+        let columns = Arc::new(columns::plan(&pipeline, &kafka.encoding, &[], &types, &mut problems).unwrap().0);
         (Language::Avro, reader.bodies(columns.clone()), columns)
     } else {
         let reader = protobuf::Reader::new(newest, Some("shop.Sale")).unwrap();
         let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
-        let columns = Arc::new(columns::plan(&pipeline, kafka, &[], &types, &mut problems).unwrap().0);
+        let columns = Arc::new(columns::plan(&pipeline, &kafka.encoding, &[], &types, &mut problems).unwrap().0);
         (Language::Protobuf, reader.bodies(columns.clone()), columns)
     };
     problems.finish(()).unwrap();
-    let (config::Format::Avro(source) | config::Format::Protobuf(source)) = &kafka.format.value else { panic!() };
+    let (config::Format::Avro(source) | config::Format::Protobuf(source)) = &kafka.encoding.format.value else {
+        panic!()
+    };
     let source: &SchemaSource = source;
     let mut framed = Framed::new(columns, Arc::new(Registry::new(source).unwrap()), language, make);
     let body = (framed.make)(newest);

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{self, ColumnType, Input, Problems};
+use crate::config::{self, ColumnType, Problems};
 use crate::format::columns::{self, declared};
 use crate::record::Layout;
 
@@ -12,12 +12,13 @@ fn kafka_pipeline(yaml: &str) -> config::Pipeline {
 
 fn planned(yaml: &str) -> (JsonDecoder, Layout) {
     let pipeline = kafka_pipeline(yaml);
-    let Input::Kafka(kafka) = &pipeline.source.input else { panic!("no kafka") };
+    let encoding = pipeline.source.encoding().expect("messages");
     let fields: Vec<config::At<String>> =
         ["shop", "n", "on"].map(|name| config::At::default_value(name.to_string())).to_vec();
     let mut problems = Problems::new("p.yaml");
     let (columns, layout) =
-        columns::plan(&pipeline, kafka, &fields, &declared(kafka, pipeline.record.time.unit), &mut problems).unwrap();
+        columns::plan(&pipeline, encoding, &fields, &declared(encoding, pipeline.record.time.unit), &mut problems)
+            .unwrap();
     problems.finish(()).unwrap();
     (JsonDecoder::new(Arc::new(columns)), layout)
 }
@@ -193,5 +194,8 @@ proptest! {
 fn column_types_are_those_declared() {
     let pipeline = kafka_pipeline(YAML);
     let kafka = pipeline.source.kafka().unwrap();
-    assert_eq!(kafka.columns.iter().map(|(_, t)| *t).collect::<Vec<_>>(), [ColumnType::Int64, ColumnType::Boolean]);
+    assert_eq!(
+        kafka.encoding.columns.iter().map(|(_, t)| *t).collect::<Vec<_>>(),
+        [ColumnType::Int64, ColumnType::Boolean]
+    );
 }

@@ -11,7 +11,7 @@ use super::json::{JsonDecoder, JsonEncoder};
 use super::protobuf_out::ProtobufEncoder;
 use super::registry::{Language, Registry, Silence};
 use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out};
-use crate::config::{At, Format, KafkaSink, KafkaSource, Pipeline, Problems, SchemaSource};
+use crate::config::{At, Encoding, Format, KafkaSink, Pipeline, Problems, SchemaSource};
 use crate::record::Layout;
 
 /// A source's format, ready to decode.
@@ -48,22 +48,22 @@ impl PlannedEncoder {
     }
 }
 
-/// Plans the format of a Kafka source: columns of `record:`, and `fields` (of the sink, a filter, the split), which are carried
+/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the split), which are carried
 /// along unless they are key, time or a value anyway. Adds what is wrong to `problems`, and returns `None` if that is anything.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
-    let kafka = pipeline.source.kafka()?;
-    match &kafka.format.value {
+    let encoding = pipeline.source.encoding()?;
+    match &encoding.format.value {
         Format::Json => {
-            let types = columns::declared(kafka, pipeline.record.time.unit);
-            let (columns, layout) = columns::plan(pipeline, kafka, fields, &types, problems)?;
+            let types = columns::declared(encoding, pipeline.record.time.unit);
+            let (columns, layout) = columns::plan(pipeline, encoding, fields, &types, problems)?;
             let columns = Arc::new(columns);
             Some(PlannedDecoder {
                 layout,
-                described: format!("json {:?}", kafka.columns),
+                described: format!("json {:?}", encoding.columns),
                 make: Box::new(move || Ok(Box::new(JsonDecoder::new(columns.clone())))),
             })
         }
-        Format::Avro(schema) | Format::Protobuf(schema) => plan_framed(pipeline, kafka, schema, fields, problems),
+        Format::Avro(schema) | Format::Protobuf(schema) => plan_framed(pipeline, encoding, schema, fields, problems),
     }
 }
 
@@ -84,12 +84,12 @@ impl Reader {
 
 fn plan_framed(
     pipeline: &Pipeline,
-    kafka: &KafkaSource,
+    encoding: &Encoding,
     schema: &SchemaSource,
     fields: &[At<String>],
     problems: &mut Problems,
 ) -> Option<PlannedDecoder> {
-    let language = language(&kafka.format.value);
+    let language = language(&encoding.format.value);
     let found = Registry::new(schema).map_err(|e| e.to_string()).and_then(|registry| {
         let newest = registry.latest(&schema.subject, language).map_err(Silence::text)?;
         let newest = newest.ok_or_else(|| {
@@ -118,9 +118,9 @@ fn plan_framed(
     let wrong = RefCell::new(Vec::new());
     let types =
         |name: &str, purpose| reader.type_of(name, purpose).map_err(|message| wrong.borrow_mut().push(message)).ok();
-    let planned = columns::plan(pipeline, kafka, fields, &types, problems);
+    let planned = columns::plan(pipeline, encoding, fields, &types, problems);
     for message in wrong.into_inner() {
-        problems.add(kafka.format.place, message);
+        problems.add(encoding.format.place, message);
     }
     let (columns, layout) = planned?;
     let columns = Arc::new(columns);

@@ -47,7 +47,7 @@ pub fn capture(
     let (mut chain, layout) = plan.chain_before_network()?;
     let columns = Columns::find(&layout, targets, split)?;
     let mut partition = Partition::new(0, &chain);
-    let mut source = plan.parquet()?.open(None)?;
+    let mut source = plan.files()?.open(None)?;
     let mut captured = Captured::default();
     let source_layout = plan.layout_of_source();
     while let Some(records) = source.next()? {

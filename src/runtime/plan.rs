@@ -22,7 +22,7 @@ pub enum Purpose {
 /// What a pipeline reads, found.
 pub enum Source {
     /// Files, listed and their columns found.
-    Parquet(source::parquet::Planned),
+    Files(Box<source::Files>),
     /// A topic, asked about, and how its messages are decoded.
     Kafka(Box<source::kafka::Planned>),
 }
@@ -30,7 +30,14 @@ pub enum Source {
 impl Source {
     fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Source> {
         match &pipeline.source.input {
-            Input::Parquet(_) => source::parquet::plan(pipeline, fields, problems).map(Source::Parquet),
+            Input::Parquet(_) => {
+                let found = source::parquet::plan(pipeline, fields, problems)?;
+                Some(Source::Files(Box::new(source::Files::Parquet(found))))
+            }
+            Input::DeadLetters(letters) => {
+                let found = source::dead_letters::plan(pipeline, letters, fields, problems)?;
+                Some(Source::Files(Box::new(source::Files::DeadLetters(found))))
+            }
             Input::Kafka(kafka) => {
                 source::kafka::plan(pipeline, kafka, fields, problems).map(|found| Source::Kafka(Box::new(found)))
             }
@@ -40,7 +47,7 @@ impl Source {
     /// Columns of its records.
     pub fn layout(&self) -> &Layout {
         match self {
-            Source::Parquet(source) => &source.layout,
+            Source::Files(files) => files.layout(),
             Source::Kafka(source) => &source.decoder.layout,
         }
     }
@@ -337,10 +344,10 @@ impl Plan {
     ///
     /// # Errors
     /// Refused where the source is Kafka.
-    pub fn parquet(&self) -> Result<&source::parquet::Planned> {
+    pub fn files(&self) -> Result<&source::Files> {
         match &self.source {
-            Source::Parquet(source) => Ok(source),
-            Source::Kafka(_) => Err(Error::refused("this reads Parquet files, the source is Kafka")),
+            Source::Files(files) => Ok(files),
+            Source::Kafka(_) => Err(Error::refused("this reads files, the source is Kafka")),
         }
     }
 

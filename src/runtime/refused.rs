@@ -1,5 +1,7 @@
 //! A refused record as its dead letter: what the source gave, with its origin and the reason.
 
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::Int64Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
@@ -29,9 +31,11 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
     let origin = records.origins[index];
     let message = work.messages.as_ref().and_then(|messages| {
         let at = messages.offsets.binary_search(&i64::try_from(origin.row).ok()?).ok()?;
-        Some((messages.key(at).map(<[u8]>::to_vec), messages.payload(at).map(<[u8]>::to_vec)))
+        let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
+        Some((bytes(messages.key(at)), bytes(messages.payload(at)), Some(messages.timestamps[at])))
     });
-    let (message_key, payload) = message.unwrap_or_default();
+    let raw: Vec<&ArrayRef> = carried.collect();
+    let (message_key, payload, timestamp) = message.or_else(|| message_of(&raw, index)).unwrap_or_default();
     DeadLetter {
         message_key,
         payload,
@@ -41,7 +45,23 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
         row: Some(origin.row),
         position: reject.position,
         reason: reject.reason,
+        timestamp: timestamp.filter(|timestamp| *timestamp >= 0),
+        detail: work.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.clone()),
     }
+}
+
+/// Key, payload and timestamp of a message.
+type Message = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
+
+/// The message that a record of dead letters came in.
+fn message_of(raw: &[&ArrayRef], index: usize) -> Option<Message> {
+    let [key, payload, timestamp] = raw else { return None };
+    let bytes = |array: &ArrayRef| {
+        let array = array.as_binary_opt::<i32>()?;
+        array.is_valid(index).then(|| array.value(index).to_vec())
+    };
+    let timestamp = timestamp.as_primitive_opt::<Int64Type>()?;
+    Some((bytes(key), bytes(payload), timestamp.is_valid(index).then(|| timestamp.value(index))))
 }
 
 /// JSON knows no infinity: it is written as text, so that it is not lost.
@@ -49,7 +69,7 @@ fn number(value: f64) -> Value {
     if value.is_infinite() { Value::from(value.to_string()) } else { Value::from(value) }
 }
 
-fn text(array: &arrow::array::ArrayRef, index: usize) -> Value {
+fn text(array: &ArrayRef, index: usize) -> Value {
     let options = FormatOptions::default();
     match ArrayFormatter::try_new(array.as_ref(), &options) {
         Ok(_) if array.is_null(index) => Value::Null,

@@ -25,6 +25,8 @@ pub struct Work {
     pub records: Records,
     /// On a stream, the messages that they came in.
     pub messages: Option<Arc<Messages>>,
+    /// For some of the bad ones, by index, what exactly is wrong.
+    pub details: Vec<(usize, String)>,
 }
 
 /// Splits what a source delivers by partition.
@@ -141,7 +143,13 @@ impl Waiting {
             let arrays: Vec<&dyn arrow::array::Array> = pieces.iter().map(AsRef::as_ref).collect();
             records.carried.push(concat(&arrays).map_err(|e| Error::failed(format!("joining carried columns: {e}")))?);
         }
-        Ok(Work { partition, position: self.position - records.len() as u64, records, messages: None })
+        Ok(Work {
+            partition,
+            position: self.position - records.len() as u64,
+            records,
+            messages: None,
+            details: Vec::new(),
+        })
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
     Ok(Shared {
         source: plan.layout_of_source().clone(),
         files: match &plan.source {
-            Source::Parquet(source) => source.files().map(String::from).collect(),
+            Source::Files(files) => files.names(),
             Source::Kafka(_) => pipeline.source.kafka().map(|kafka| kafka.topic.value.clone()).into_iter().collect(),
         },
         sink,
@@ -171,7 +171,7 @@ pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
     };
     let mut partitions = pipeline.state.partitions;
     match &plan.source {
-        Source::Parquet(source) => add("source", source.fingerprint()),
+        Source::Files(files) => add("source", files.fingerprint()),
         Source::Kafka(source) => {
             partitions = source.partitions;
             let kafka = pipeline.source.kafka();
@@ -183,7 +183,7 @@ pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
                 "source",
                 format!(
                     "{:?} {}",
-                    kafka.map(|kafka| (&kafka.topic, &kafka.key, &kafka.timestamp)),
+                    kafka.map(|kafka| (&kafka.topic, &kafka.encoding.key, &kafka.encoding.timestamp)),
                     source.decoder.described
                 ),
             );
@@ -250,7 +250,7 @@ fn work(
     progress: Option<Progress<'_>>,
 ) -> Result<Vec<Lane>> {
     let workers = plan.pipeline.runtime.workers.min(lanes.len()).max(1);
-    let total = plan.parquet()?.records();
+    let total = plan.files()?.records();
     let before: u64 = lanes.iter().map(|lane| lane.partition.position).sum();
     let at = lanes.iter().map(|lane| (lane.partition.position, done(lane))).collect();
     let router = Router::new(plan.pipeline.runtime.batch, shared.part_records, at);
@@ -326,7 +326,7 @@ fn done(lane: &Lane) -> Option<Origin> {
 }
 
 fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sender<Work>>) -> Result<()> {
-    let mut source = plan.parquet()?.open(start)?;
+    let mut source = plan.files()?.open(start)?;
     let mut send = |work: Work| {
         let worker = work.partition as usize % senders.len();
         senders[worker].send(work).map_err(|_| Error::failed("a worker stopped"))

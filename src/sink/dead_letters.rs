@@ -24,6 +24,8 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("reason", DataType::Utf8, false),
         Field::new("message_key", DataType::Binary, true),
         Field::new("payload", DataType::Binary, true),
+        Field::new("timestamp", DataType::Int64, true),
+        Field::new("detail", DataType::Utf8, true),
     ]))
 });
 
@@ -46,6 +48,10 @@ pub struct DeadLetter {
     pub message_key: Option<Vec<u8>>,
     /// The message's payload, as it was.
     pub payload: Option<Vec<u8>>,
+    /// The message's timestamp, in milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// What exactly is wrong, for people.
+    pub detail: Option<String>,
 }
 
 /// The dead letters of one part of a partition.
@@ -97,6 +103,8 @@ impl DeadLetters {
             text(|letter| Some(letter.reason)),
             Arc::new(letters.iter().map(|letter| letter.message_key.as_deref()).collect::<BinaryArray>()),
             Arc::new(letters.iter().map(|letter| letter.payload.as_deref()).collect::<BinaryArray>()),
+            Arc::new(letters.iter().map(|letter| letter.timestamp).collect::<Int64Array>()),
+            text(|letter| letter.detail.as_deref()),
         ];
         let rows = RecordBatch::try_new(SCHEMA.clone(), columns).or_failed(|| "cannot form dead letters".into())?;
         self.writer.write(rows)

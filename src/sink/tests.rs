@@ -234,6 +234,8 @@ fn dead_letters_tell_where_from_and_why() {
                 reason: "late",
                 message_key: None,
                 payload: None,
+                timestamp: None,
+                detail: None,
             })
             .unwrap();
     }
@@ -242,7 +244,22 @@ fn dead_letters_tell_where_from_and_why() {
     let back = file(folder.get(&part.staged).unwrap().unwrap());
     let back = arrow::compute::concat_batches(&back[0].schema(), &back).unwrap();
     let names: Vec<String> = back.schema().fields().iter().map(|field| field.name().clone()).collect();
-    assert_eq!(names, ["key", "record", "file", "row", "partition", "position", "reason", "message_key", "payload"]);
+    assert_eq!(
+        names,
+        [
+            "key",
+            "record",
+            "file",
+            "row",
+            "partition",
+            "position",
+            "reason",
+            "message_key",
+            "payload",
+            "timestamp",
+            "detail"
+        ]
+    );
     assert!(back.column(0).is_null(1));
     assert_eq!(back.column(0).as_string::<i32>().value(0), "k100");
     assert_eq!(back.column(6).as_string::<i32>().value(2899), "late");

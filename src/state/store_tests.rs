@@ -89,6 +89,8 @@ impl Process {
                         reason,
                         message_key: None,
                         payload: None,
+                        timestamp: None,
+                        detail: None,
                     })?;
                     continue;
                 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bits;
 mod common;
+mod dead_letters;
 mod http;
 mod kafka;
 mod kill;

@@ -47,7 +47,7 @@ fn features_are_the_same() {
     let mut chain = serving.chain().unwrap();
     let x = inputs::column(&serving.layout, inputs::X).unwrap();
     let mut partition = Partition::new(0, &chain);
-    let mut source = serving.parquet().unwrap().open(None).unwrap();
+    let mut source = serving.files().unwrap().open(None).unwrap();
     let mut served: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     while let Some(records) = source.next().unwrap() {
         let batch = partition.process(&mut chain, serving.layout_of_source(), &records).unwrap();

@@ -13,7 +13,7 @@ fn what_is_not_written_has_a_default() {
     let p = parse(&(source(FINE) + "sink: { kafka: { topic: o } }")).unwrap();
     let kafka = p.source.kafka().unwrap();
     assert_eq!((kafka.group.as_str(), kafka.start.value, kafka.idle.is_none()), ("a", Start::Earliest, true));
-    assert_eq!(kafka.format.value, Format::Json);
+    assert_eq!(kafka.encoding.format.value, Format::Json);
     let Some(Sink::Kafka(sink)) = p.sink.map(|sink| sink.value) else { panic!("no kafka") };
     assert_eq!((sink.brokers.as_str(), sink.topic.as_str(), sink.headers), ("b", "o", Headers::None));
     assert_eq!(p.runtime.delivery.value, Delivery::ExactlyOnce);
@@ -32,7 +32,7 @@ fn everything_is_read() {
                 on: { tombstone: skip }";
     let p = parse(&(text + rest)).unwrap();
     let kafka = p.source.kafka().unwrap();
-    let Format::Protobuf(schema) = &kafka.format.value else { panic!("no protobuf") };
+    let Format::Protobuf(schema) = &kafka.encoding.format.value else { panic!("no protobuf") };
     assert_eq!((schema.subject.as_str(), schema.message.as_ref().unwrap().as_str()), ("t-value", "m.M"));
     assert!(!format!("{p:?}").contains("hidden"), "a secret is shown");
     let Some(Sink::Kafka(sink)) = &p.sink.as_ref().map(|sink| &sink.value) else { panic!("no kafka") };

@@ -14,7 +14,7 @@ use super::loading::{refused, start_of};
 use super::worker::SHORT;
 use super::{Broker, Event, Partition, Settings};
 use crate::config::{OnTombstone, Start};
-use crate::format::{Decided, DecodeError, Decoder, Messages};
+use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
 use crate::record::{Kind, Layout};
 use crate::runtime::engine::Chain;
 use crate::runtime::route::Work;
@@ -244,7 +244,8 @@ impl<B: Broker> Filing<B> {
                     (OnTombstone::Skip, _) => {}
                     (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
                         let records = refused_record("tombstone", messages.offsets[at], &self.shared.source);
-                        let work = Work { partition, position, records, messages: Some(messages.clone()) };
+                        let messages = Some(messages.clone());
+                        let work = Work { partition, position, records, messages, details: Vec::new() };
                         filed.lane.take(&work, &mut self.chain, &self.shared)?;
                     }
                 }
@@ -258,7 +259,9 @@ impl<B: Broker> Filing<B> {
             }
             match self.decoder.decode(&messages, at..end, &mut Decided::default()) {
                 Ok(decoded) => {
-                    let work = Work { partition, position, records: decoded.records, messages: Some(messages.clone()) };
+                    let Decoded { records, details } = decoded;
+                    let messages = Some(messages.clone());
+                    let work = Work { partition, position, records, messages, details };
                     filed.lane.take(&work, &mut self.chain, &self.shared)?;
                 }
                 Err(DecodeError::Unavailable(why)) => {

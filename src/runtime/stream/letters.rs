@@ -46,7 +46,7 @@ impl Lane {
             p.refused(self.id, messages.offsets[message], reason, detail)?;
         }
         if p.letters.is_some() {
-            self.letters.push(p.filed(messages, message, position, reason));
+            self.letters.push(p.filed(messages, message, position, (reason, detail)));
         } else if new {
             p.letter(&mut self.outbox, self.id, messages, message, reason, detail);
         }

@@ -70,7 +70,13 @@ impl Processing {
     }
 
     /// A message as a dead letter for the folder.
-    pub fn filed(&self, messages: &Messages, index: usize, position: u64, reason: &'static str) -> DeadLetter {
+    pub fn filed(
+        &self,
+        messages: &Messages,
+        index: usize,
+        position: u64,
+        (reason, detail): (&'static str, Option<&str>),
+    ) -> DeadLetter {
         let text = |part: Option<&[u8]>| part.map(|part| String::from_utf8_lossy(part).into_owned());
         DeadLetter {
             key: text(messages.key(index)),
@@ -81,6 +87,8 @@ impl Processing {
             reason,
             message_key: messages.key(index).map(<[u8]>::to_vec),
             payload: messages.payload(index).map(<[u8]>::to_vec),
+            timestamp: Some(messages.timestamps[index]).filter(|timestamp| *timestamp >= 0),
+            detail: detail.map(str::to_owned),
         }
     }
 

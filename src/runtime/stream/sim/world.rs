@@ -419,7 +419,7 @@ impl World {
     pub fn is_done(&self) -> bool {
         self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
             && self.ids.iter().all(|id| id.state == State::Empty)
-            && self.processes.iter().all(|process| process.ended || !process.member.is_busy())
+            && self.processes.iter().all(|process| process.ended || !process.killed && !process.member.is_busy())
             && self.inputs.iter().enumerate().all(|(partition, input)| {
                 let stable = input.stable(&self.fates);
                 let is_told = |process: &Process| {

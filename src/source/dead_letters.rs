@@ -1,0 +1,181 @@
+//! Dead letters as a source: messages that a pipeline refused into a folder are read again, as from a topic.
+//!
+//! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message; one from a Parquet
+//! source has its record as JSON, which is read in their place. What is refused once more keeps those bytes: they go along behind the
+//! carried columns of the records ([`RAW`]).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Int64Type};
+
+use super::parquet::{self, ParquetSource};
+use super::{Origin, Records};
+use crate::config::{At, Input, Key, LettersSource, Pipeline, Problems, Record, Source, TimeColumn};
+use crate::error::Context;
+use crate::format::{self, Decided, DecodeError, Decoder, Messages, PlannedDecoder};
+use crate::record::{Kind, Layout};
+use crate::{Error, Result};
+
+/// What is read of a letter, in this order, and as what.
+const COLUMNS: [(&str, DataType); 4] = [
+    ("message_key", DataType::Binary),
+    ("payload", DataType::Binary),
+    ("timestamp", DataType::Int64),
+    ("record", DataType::Utf8),
+];
+
+/// Arrays behind the carried columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
+pub const RAW: usize = 3;
+
+/// Files of dead letters, found, and how their messages are decoded.
+pub struct Planned {
+    /// Columns of the records.
+    pub layout: Layout,
+    files: parquet::Planned,
+    decoder: Arc<PlannedDecoder>,
+    /// Records of a message.
+    cells: u64,
+}
+
+/// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds what is wrong to
+/// `problems`, and returns `None` if that is anything.
+pub fn plan(
+    pipeline: &Pipeline,
+    source: &LettersSource,
+    fields: &[At<String>],
+    problems: &mut Problems,
+) -> Option<Planned> {
+    let decoder = format::plan_decoder(pipeline, fields, problems);
+    let here = |value: &str| At { value: value.to_string(), place: source.path.place };
+    let mut letters = pipeline.clone();
+    letters.source = Source { input: Input::Parquet(source.path.clone()), from: None, until: None, emit_from: None };
+    // A position counts, so it does for the time, of which nothing is made.
+    let time = At { value: TimeColumn { column: "position".into(), unit: None }, place: source.path.place };
+    letters.record = Record { key: Key::Single, time, values: Vec::new() };
+    let files = parquet::plan(&letters, &COLUMNS.map(|(name, _)| here(name)), problems);
+    let (decoder, files) = (decoder?, files?);
+    for (column, (_, wanted)) in files.layout.columns.iter().zip(&COLUMNS) {
+        if let Kind::Carried(found) = &column.kind
+            && found != wanted
+        {
+            let name = &column.name;
+            problems.add(
+                source.path.place,
+                format!("column \"{name}\" is {found}, and {wanted} in dead letters as kolk writes them"),
+            );
+            return None;
+        }
+    }
+    let cells = match &pipeline.record.key {
+        Key::Melted(columns) => columns.len() as u64,
+        _ => 1,
+    };
+    Some(Planned { layout: decoder.layout.clone(), files, decoder: Arc::new(decoder), cells })
+}
+
+impl Planned {
+    /// Records in all files, at most: a message that can't be decoded is one, however many it would be.
+    pub fn records(&self) -> u64 {
+        self.files.records() * self.cells
+    }
+
+    /// Names of the files in order, relative to the source's folder.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.files()
+    }
+
+    /// Changes whenever the files change, or how they are decoded.
+    pub fn fingerprint(&self) -> String {
+        format!("{} {}", self.files.fingerprint(), self.decoder.described)
+    }
+
+    /// Begins to read; `start` is the first record to deliver, or one before it.
+    pub fn open(&self, start: Option<Origin>) -> Result<Reader> {
+        let cells = self.cells.max(1);
+        let letters = self.files.open(start.map(|start| Origin { row: start.row / cells, ..start }))?;
+        Ok(Reader { letters, decoder: self.decoder.decoder()?, cells })
+    }
+}
+
+/// Reads the records of a [`Planned`] source in order.
+pub struct Reader {
+    letters: ParquetSource,
+    decoder: Box<dyn Decoder>,
+    cells: u64,
+}
+
+impl Reader {
+    /// How many of [`Planned::records`] were read so far.
+    pub fn records_passed(&self) -> u64 {
+        self.letters.records_passed() * self.cells
+    }
+
+    /// The next records, at least one; `None` at the end.
+    #[allow(clippy::should_implement_trait)] // as of [`ParquetSource::next`]
+    pub fn next(&mut self) -> Result<Option<Records>> {
+        match self.letters.next()? {
+            Some(letters) => self.decode(&letters).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn decode(&mut self, letters: &Records) -> Result<Records> {
+        let (keys, payloads, timestamps, messages, tombstones) = messages(letters)?;
+        let decoded = self.decoder.decode(&messages, 0..messages.len(), &mut Decided::default());
+        let mut records = match decoded {
+            Ok(decoded) => decoded.records,
+            Err(DecodeError::Unavailable(why)) => return Err(Error::failed(why)),
+            Err(DecodeError::Failed(error)) => return Err(error),
+        };
+        // Nothing decodes where there is nothing; the reason is what it was.
+        for (index, reason) in &mut records.bad {
+            if tombstones.contains(&records.origins[*index].row) {
+                *reason = "tombstone";
+            }
+        }
+        let of: Vec<u32> = records.origins.iter().map(|origin| origin.row as u32).collect();
+        let mut within = 0;
+        for (at, origin) in records.origins.iter_mut().enumerate() {
+            within = if at > 0 && of[at] == of[at - 1] { within + 1 } else { 0 };
+            let letter = letters.origins[of[at] as usize];
+            *origin = Origin { file: letter.file, row: letter.row * self.cells + within };
+        }
+        let of = UInt32Array::from(of);
+        for raw in [keys, payloads, timestamps] {
+            records.carried.push(take(&raw, &of, None).or_failed(|| "reading dead letters".into())?);
+        }
+        Ok(records)
+    }
+}
+
+/// Key, payload and timestamp of each letter, the same as messages whose offsets count them, and those of them that had no payload.
+type Raw = (ArrayRef, ArrayRef, ArrayRef, Messages, Vec<u64>);
+
+fn messages(letters: &Records) -> Result<Raw> {
+    let [keys, bytes, timestamps, records] = &letters.carried[..] else {
+        return Err(Error::failed("dead letters have other columns than planned: a bug of kolk"));
+    };
+    let (key, payload, time, record) = (
+        keys.as_binary::<i32>(),
+        bytes.as_binary::<i32>(),
+        timestamps.as_primitive::<Int64Type>(),
+        records.as_string::<i32>(),
+    );
+    let mut messages = Messages::default();
+    let mut tombstones = Vec::new();
+    for row in 0..letters.len() {
+        let key = key.is_valid(row).then(|| key.value(row));
+        let time = if time.is_valid(row) { time.value(row) } else { -1 };
+        let bytes = if payload.is_valid(row) { payload.value(row) } else { record.value(row).as_bytes() };
+        if payload.is_null(row) && bytes.is_empty() {
+            tombstones.push(row as u64);
+        }
+        messages.push(row as i64, time, key, Some(bytes));
+    }
+    let effective: BinaryArray = (0..letters.len())
+        .map(|row| messages.payload(row).filter(|_| tombstones.binary_search(&(row as u64)).is_err()))
+        .collect();
+    Ok((keys.clone(), Arc::new(effective), timestamps.clone(), messages, tombstones))
+}
