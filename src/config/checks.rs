@@ -101,7 +101,7 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     let sink = pipeline.sink.as_ref().map(|sink| (&sink.value, sink.place));
     let Some(kafka) = pipeline.source.kafka() else {
         if let Some((Sink::Kafka(_), place)) = sink {
-            problems.add(place, "what is read of files is written to Parquet or stdout, not to Kafka");
+            problems.add(place, "what is read from files is written to Parquet or stdout, not to Kafka");
         }
         if let DeadLetters::Kafka(_) = &pipeline.dead_letters.value {
             problems.add(pipeline.dead_letters.place, "dead letters go to a topic only from a Kafka source");

@@ -56,6 +56,8 @@ fn how_often_the_registry_is_looked_at() {
 #[test]
 fn what_is_wrong_is_at_its_place() {
     let sink = |text: &str| source(FINE) + text;
+    let letters =
+        |text: &str| format!("name: a\nsource: {{ dead_letters: {{ {text} }} }}\nrecord: {{ time: t, values: [x] }}\n");
     let from = "name: a\nsource: { kafka: { brokers: b, topic: t, key: k }, from: 2024-01-01 }\n\
                 record: { key: k, time: t, values: [x] }";
     for (text, expected) in [
@@ -72,9 +74,15 @@ fn what_is_wrong_is_at_its_place() {
         (sink("sink: { kafka: { topic: t } }"), "4:25: the sink is the source"),
         (sink("sink: { kafka: { topic: o } }\ndead_letters: { kafka: { topic: o } }"), "5:33: topic \"o\" is the sink"),
         (sink("sink: { parquet: { path: o } }\ndead_letters: { kafka: { topic: d } }"), "5:33: dead letters go to a t"),
-        (format!("{SMALLEST}sink: {{ kafka: {{ brokers: b, topic: t }} }}"), "4:9: a Parquet source is written to"),
+        (
+            format!("{SMALLEST}sink: {{ kafka: {{ brokers: b, topic: t }} }}"),
+            "4:9: what is read from files is written to",
+        ),
         (format!("{SMALLEST}dead_letters: {{ kafka: {{ topic: t }} }}"), "4:17: dead letters go to a topic only"),
         (from.to_string(), "2:58: `from` is for files"),
+        (letters("path: l, format: { avro: { registry: http://r } }"), "2:46: `avro` needs `subject`"),
+        (letters("path: l").replace(" } }\n", " }, from: 2024-01-01 }\n"), "2:44: `from` is for files of records"),
+        (letters("path: l") + "dead_letters: { parquet: { path: l } }", "4:34: what is refused again would go where"),
     ] {
         let found = problems(&text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");

@@ -16,6 +16,9 @@ use super::{Broker, Checkpoints, Loaded, Partition, shown};
 use crate::Result;
 use crate::state::{Checkpoint, Era, Mark};
 
+/// Milliseconds between two questions for offsets that had no answer.
+const ASKED: i64 = 500;
+
 /// Partitions on their way to become lanes.
 pub(super) struct Opening {
     /// Whether the group waits for an answer; else they are read again from another offset.
@@ -81,7 +84,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Goes on with what the group gave; as far as it goes without waiting.
     pub(super) fn open(&mut self) -> Result<()> {
         // What an own transaction may have done to an offset must be settled before the offset is asked for.
-        if self.openings.is_empty() || !matches!(self.producer, Producer::Idle | Producer::Open(_)) {
+        let now = self.broker.now();
+        if self.openings.is_empty() || now < self.ask_at || !matches!(self.producer, Producer::Idle | Producer::Open(_))
+        {
             return Ok(());
         }
         let mut opening = self.openings.remove(0);
@@ -129,7 +134,11 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if partitions.is_empty() {
             return Ok(());
         }
-        let Some(committed) = self.broker.committed(&partitions, SHORT)? else { return Ok(()) };
+        let Some(committed) = self.broker.committed(&partitions, SHORT)? else {
+            // Somebody's transaction is open, for seconds perhaps: the other partitions must go on meanwhile.
+            self.ask_at = if self.lanes.is_empty() { 0 } else { self.broker.now() + ASKED };
+            return Ok(());
+        };
         let mut starts = Vec::new();
         let mut fresh = Vec::new();
         for (partition, committed) in partitions.into_iter().zip(committed) {

@@ -85,6 +85,8 @@ pub struct Worker<B, C> {
     inbox: Messages,
     /// Not before then is a failed transaction tried again.
     pub(super) retry_at: i64,
+    /// Not before then are the group's offsets asked for again, which holds up all partitions while there is no answer.
+    pub(super) ask_at: i64,
     shown_at: i64,
     /// When the version of the model was asked for.
     pub(super) looked_at: i64,
@@ -111,6 +113,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             metrics,
             inbox: Messages::default(),
             retry_at: 0,
+            ask_at: 0,
             shown_at: 0,
             looked_at: 0,
             reachable: true,
