@@ -322,6 +322,8 @@ impl Broker for Client {
     fn renew(&mut self) -> Result<bool> {
         let mut world = self.enter(Op::Renew);
         self.may_fail(&mut world)?;
+        // Who has to ask what is committed may find that it isn't his state, and then has none to leave a checkpoint of.
+        world.disturbed |= world.phase == Phase::Leaving;
         Ok(self.new_producer(world))
     }
 

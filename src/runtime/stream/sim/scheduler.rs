@@ -268,8 +268,6 @@ impl World {
                 let slot = self.processes[me].slot;
                 let start = self.dice.between(0, duration);
                 self.later(start, Act::Start(slot));
-                let kill = duration + self.dice.pick(&[1, 20, 300, 3_000]);
-                self.later(kill, Act::Kill(me));
             }
         }
         false

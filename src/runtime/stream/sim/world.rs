@@ -390,10 +390,18 @@ impl World {
     }
 
     fn start(&mut self, slot: usize) {
-        // One that was frozen is replaced; two of one name that both go on for good would fence each other for ever.
-        let is_there = |it: &Process| it.slot == slot && !it.ended && !it.killed && it.frozen_until <= self.now;
+        let is_alive = |it: &Process| it.slot == slot && !it.ended && !it.killed;
+        let is_there = |it: &Process| is_alive(it) && it.frozen_until <= self.now;
         if self.processes.len() == PROCESSES || self.phase == Phase::Leaving || self.processes.iter().any(is_there) {
             return;
+        }
+        // Two of one name that both go on for good would fence each other for ever.
+        let frozen: Vec<usize> =
+            (0..self.processes.len()).filter(|process| is_alive(&self.processes[*process])).collect();
+        for process in frozen {
+            let wakes = self.processes[process].frozen_until - self.now;
+            let after = wakes + self.dice.pick(&[1, 20, 300, 3_000]);
+            self.later(after, Act::Kill(process));
         }
         self.processes.push(Process {
             slot,
