@@ -41,6 +41,11 @@ enum Action {
     Scale(usize),
     /// The broker stops and comes back with its data.
     Broker,
+    /// SIGSTOP to the broker for longer than a session, and for as long as a request of a transaction may take: commits time out and
+    /// nobody knows what became of them.
+    Freeze,
+    /// Somebody else takes a worker's transactional id: its open transaction is aborted under its hands, and it is fenced.
+    Fence,
     /// Somebody writes records and takes them back.
     Abort,
     /// A new version of the model is published.
@@ -48,11 +53,13 @@ enum Action {
 }
 
 /// Actions of a round.
-const ROUND: usize = 14;
+const ROUND: usize = 16;
 
 /// Every action once, in any order, but with the scales 2, 3, 1 in theirs.
 fn round(random: &mut Random) -> [Action; ROUND] {
-    use Action::{Abort, Blink, Broker, Kill, KillAndLeave, KillWhileStarting, Restart, Scale, Sleep, Swap};
+    use Action::{
+        Abort, Blink, Broker, Fence, Freeze, Kill, KillAndLeave, KillWhileStarting, Restart, Scale, Sleep, Swap,
+    };
     let mut actions = [
         Kill,
         KillWhileStarting,
@@ -64,6 +71,8 @@ fn round(random: &mut Random) -> [Action; ROUND] {
         Scale(2),
         Scale(2),
         Broker,
+        Freeze,
+        Fence,
         Abort,
         Abort,
         Swap,
@@ -251,6 +260,16 @@ impl Chaos<'_> {
             Action::Broker => {
                 let pause = self.pause(3000);
                 self.broker.restart(pause);
+            }
+            Action::Freeze => {
+                self.broker.signal("STOP");
+                std::thread::sleep(Duration::from_secs(7) + self.pause(6000));
+                self.broker.signal("CONT");
+            }
+            Action::Fence => {
+                let process = self.any();
+                fence(self.broker, &self.setup.transactional_id(&process.name, self.random.below(2)));
+                self.processes.push(process);
             }
             Action::Abort => self.abort(),
             Action::Swap => {

@@ -71,6 +71,11 @@ impl Setup {
         self.path().join("kafka.yaml")
     }
 
+    /// That of a worker of the process with a name.
+    pub fn transactional_id(&self, process: &str, worker: u64) -> String {
+        format!("test-{}-{process}-{worker}", self.group)
+    }
+
     /// Starts a process under a name, which `${KOLK_INSTANCE}` is in the pipeline.
     pub fn start(&self, name: &str) -> Kolk {
         self.start_with(name, &[])

@@ -100,6 +100,12 @@ pub fn send_and_abort(broker: &Broker, topic: &str, rows: &[Row]) {
     sender.0.abort_transaction(Duration::from_secs(60)).unwrap();
 }
 
+/// Takes a transactional id away from whoever has it.
+pub fn fence(broker: &Broker, id: &str) {
+    let producer: BaseProducer = broker.client().set("transactional.id", id).create().unwrap();
+    producer.init_transactions(Duration::from_secs(60)).unwrap();
+}
+
 /// A consumer of committed messages that stands at the beginning of a topic and says where it ends.
 pub fn at_the_beginning(broker: &Broker, topic: &str) -> BaseConsumer {
     let mut config = broker.client();
