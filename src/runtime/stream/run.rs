@@ -90,7 +90,7 @@ type Member<'a> = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'a>;
 
 fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers: usize) -> Result<Vec<Member<'a>>> {
     let pipeline = &plan.pipeline;
-    let settings = settings(pipeline, kafka);
+    let (settings, linger) = (settings(pipeline, kafka), pipeline.runtime.linger);
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else {
         return filing(plan, source, kafka, workers, &settings);
     };
@@ -106,7 +106,7 @@ fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
             let (output, settings) = (Some(output.clone()), settings.clone());
             let member = move |stop: &dyn Fn() -> bool| {
-                let client = Client::new(kafka, output, number, headers)?;
+                let client = Client::new(kafka, output, number, headers, linger)?;
                 Worker::new(client, log, processing, settings).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
@@ -122,6 +122,7 @@ fn filing<'a>(
     workers: usize,
     settings: &Settings,
 ) -> Result<Vec<Member<'a>>> {
+    let linger = plan.pipeline.runtime.linger;
     let cells = match &plan.pipeline.record.key {
         Key::Melted(columns) => columns.len(),
         _ => 1,
@@ -142,7 +143,7 @@ fn filing<'a>(
             let (decoder, shared, settings) = (source.decoder.decoder()?, shared.clone(), settings.clone());
             let tombstone = plan.pipeline.on.tombstone;
             let member = move |stop: &dyn Fn() -> bool| {
-                let client = Client::new(kafka, None, number, false)?;
+                let client = Client::new(kafka, None, number, false, linger)?;
                 Filing::new(client, decoder, chain, shared, &settings, tombstone).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)

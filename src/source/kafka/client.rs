@@ -1,6 +1,6 @@
 //! One worker's consumer and producer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -20,6 +20,8 @@ use crate::{Error, Result};
 
 /// How long leaving the group or seeking may take.
 const LONG: Duration = Duration::from_secs(5);
+/// Bytes of keys and payloads that are gathered at once, about.
+const GATHERED: usize = 16 << 20;
 /// How long a broker may take to answer when it is looked whether one is back.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -32,9 +34,13 @@ pub struct Client {
     topic: String,
     group: String,
     headers: bool,
-    /// What was polled and is of another partition than what went before.
-    stash: Option<(Partition, Messages)>,
-    /// Partitions whose end was met while others' messages were gathered.
+    /// How long messages may be gathered so that there are more of them at once.
+    linger: Duration,
+    /// What was gathered and not delivered yet.
+    gathered: VecDeque<(Partition, Messages)>,
+    /// Memory to be used again.
+    spare: Vec<Messages>,
+    /// Partitions whose end was met behind the messages that were gathered.
     ends: Vec<Partition>,
     /// Per partition, the offset behind the last message.
     behind: BTreeMap<Partition, i64>,
@@ -47,7 +53,13 @@ impl Client {
     ///
     /// # Errors
     /// Refused: properties that librdkafka doesn't take.
-    pub fn new(source: &KafkaSource, output: Option<Output>, worker: usize, headers: bool) -> Result<Client> {
+    pub fn new(
+        source: &KafkaSource,
+        output: Option<Output>,
+        worker: usize,
+        headers: bool,
+        linger: Duration,
+    ) -> Result<Client> {
         let delivery = output.as_ref().map_or(Delivery::ExactlyOnce, |output| output.delivery);
         let config = properties::consumer(source, delivery, worker);
         let consumer: BaseConsumer<Group> =
@@ -60,7 +72,9 @@ impl Client {
             topic: source.topic.value.clone(),
             group: source.group.value.clone(),
             headers,
-            stash: None,
+            linger,
+            gathered: VecDeque::new(),
+            spare: Vec::new(),
             ends: Vec::new(),
             behind: BTreeMap::new(),
             offsets: None,
@@ -90,9 +104,7 @@ impl Client {
 
     /// What was gathered before a partition was taken away or read from elsewhere is not to be delivered any more.
     fn forget(&mut self, partition: Partition) {
-        if self.stash.as_ref().is_some_and(|(of, _)| *of == partition) {
-            self.stash = None;
-        }
+        self.gathered.retain(|(of, _)| *of != partition);
         self.ends.retain(|end| *end != partition);
     }
 
@@ -110,6 +122,55 @@ impl Client {
             Some(refused) => Err(Error::failed(format!("kafka: {}", refused.text(&self.brokers)))),
             None => Ok(()),
         }
+    }
+
+    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or something else
+    /// happened: that is told at once if it can't wait.
+    fn gather(&mut self, timeout: Duration, most: usize) -> Result<Option<Event>> {
+        let Some(consumer) = &self.consumer else { return Ok(None) };
+        let (mut wait, mut until, mut bytes) = (timeout, None, 0);
+        while !consumer.context().has_event() {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    consumer.context().heard();
+                    let of = Partition::try_from(message.partition()).unwrap_or(0);
+                    self.behind.insert(of, message.offset() + 1);
+                    let messages = match self.gathered.iter_mut().find(|(partition, _)| *partition == of) {
+                        Some((_, messages)) => messages,
+                        None => {
+                            let mut messages = self.spare.pop().unwrap_or_default();
+                            messages.clear();
+                            self.gathered.push_back((of, messages));
+                            &mut self.gathered.back_mut().ok_or_else(|| Error::failed("nothing is gathered"))?.1
+                        }
+                    };
+                    if !self.ends.is_empty() {
+                        self.ends.retain(|end| *end != of);
+                    }
+                    bytes += message.payload_len() + message.key_len();
+                    push(messages, &message, self.headers);
+                    if messages.len() >= most || bytes >= GATHERED {
+                        break;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(end))) => {
+                    consumer.context().heard();
+                    self.ends.push(Partition::try_from(end).unwrap_or(0));
+                }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
+                    consumer.context().lost();
+                }
+                Some(Err(error)) => {
+                    if let Some(event) = self.judge(&error)? {
+                        return Ok(Some(event));
+                    }
+                }
+            }
+            let now = Instant::now();
+            wait = until.get_or_insert(now + self.linger).saturating_duration_since(now);
+        }
+        Ok(None)
     }
 
     /// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
@@ -175,57 +236,20 @@ impl Broker for Client {
         if let Some(event) = consumer.context().event() {
             return Ok(event);
         }
-        let mut partition = None;
-        if let Some((of, messages)) = self.stash.take() {
-            partition = Some(of);
-            *into = messages;
-        } else if let Some(end) = self.ends.pop() {
+        if self.gathered.is_empty()
+            && self.ends.is_empty()
+            && let Some(event) = self.gather(timeout, most)?
+        {
+            return Ok(event);
+        }
+        if let Some((partition, messages)) = self.gathered.pop_front() {
+            self.spare.push(std::mem::replace(into, messages));
+            return Ok(Event::Messages(partition));
+        }
+        if let Some(end) = self.ends.pop() {
             return Ok(Event::End(end, self.behind.get(&end).copied().unwrap_or(0)));
         }
-        let mut wait = if partition.is_some() { Duration::ZERO } else { timeout };
-        while into.len() < most {
-            match consumer.poll(wait) {
-                None => break,
-                Some(Ok(message)) => {
-                    consumer.context().heard();
-                    let of = Partition::try_from(message.partition()).unwrap_or(0);
-                    self.behind.insert(of, message.offset() + 1);
-                    if partition.is_some_and(|partition| partition != of) {
-                        let mut one = Messages::default();
-                        push(&mut one, &message, self.headers);
-                        self.stash = Some((of, one));
-                        break;
-                    }
-                    partition = Some(of);
-                    push(into, &message, self.headers);
-                }
-                Some(Err(KafkaError::PartitionEOF(end))) => {
-                    consumer.context().heard();
-                    self.ends.push(Partition::try_from(end).unwrap_or(0));
-                    break;
-                }
-                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
-                    consumer.context().lost();
-                }
-                Some(Err(error)) => {
-                    if let Some(event) = self.judge(&error)? {
-                        return Ok(event);
-                    }
-                }
-            }
-            wait = Duration::ZERO;
-            if consumer.context().has_event() {
-                break;
-            }
-        }
-        match partition {
-            Some(partition) => Ok(Event::Messages(partition)),
-            None if consumer.context().has_event() => Ok(consumer.context().event().unwrap_or(Event::Nothing)),
-            None => Ok(match self.ends.pop() {
-                Some(end) => Event::End(end, self.behind.get(&end).copied().unwrap_or(0)),
-                None => Event::Nothing,
-            }),
-        }
+        Ok(self.consumer()?.context().event().unwrap_or(Event::Nothing))
     }
 
     fn assign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
