@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: one compilation of every dependency for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka test chaos test-data build tools test-tools onnxruntime kafka kafka-stop fmt lint bench
+.PHONY: help demo demo-kafka test chaos test-data build tools test-tools onnxruntime kafka kafka-stop fmt lint fuzz bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lint: ## formatting and clippy, as CI checks them
 	@cargo fmt --check
 	@scripts/one_build.sh
 	@cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
+
+fuzz: tools ## fuzz what reads foreign bytes; TARGET=json for one of them, SECONDS_EACH=60
+	@scripts/fuzz.sh $(TARGET)
 
 bench: tools onnxruntime ## benches; best on a quiet machine
 	@ORT_DYLIB_PATH=$$(scripts/onnxruntime.sh 2>/dev/null) cargo bench --locked

@@ -2,44 +2,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{self, ColumnType, Problems};
-use crate::format::columns::{self, declared};
-use crate::record::Layout;
-
-fn kafka_pipeline(yaml: &str) -> config::Pipeline {
-    config::parse(yaml, std::path::Path::new("/p/p.yaml")).unwrap()
-}
-
-fn planned(yaml: &str) -> (JsonDecoder, Layout) {
-    let pipeline = kafka_pipeline(yaml);
-    let encoding = pipeline.source.encoding().expect("messages");
-    let fields: Vec<config::At<String>> =
-        ["shop", "n", "on"].map(|name| config::At::default_value(name.to_string())).to_vec();
-    let mut problems = Problems::new("p.yaml");
-    let (columns, layout) =
-        columns::plan(&pipeline, encoding, &fields, &declared(encoding, pipeline.record.time.unit), &mut problems)
-            .unwrap();
-    problems.finish(()).unwrap();
-    (JsonDecoder::new(Arc::new(columns)), layout)
-}
-
-const YAML: &str = "
-name: p
-source: { kafka: { brokers: b, topic: t, partitioned_by: key, columns: { n: int64, on: boolean } } }
-record: { key: k, time: { column: ts, unit: ms }, values: [a, b] }
-";
-
-fn messages(payloads: &[&[u8]]) -> Messages {
-    let mut messages = Messages::default();
-    for (index, payload) in payloads.iter().enumerate() {
-        messages.push(index as i64 * 2, 1000 + index as i64, Some(b"key"), Some(payload));
-    }
-    messages
-}
+use crate::config::ColumnType;
+use crate::format::law::{JSON, alone_as_together, bad, json_of, pipeline};
 
 fn decode(decoder: &mut JsonDecoder, payloads: &[&[u8]]) -> Decoded {
-    let messages = messages(payloads);
-    decoder.decode(&messages, 0..messages.len(), &mut Decided::default()).unwrap()
+    let payloads: Vec<Vec<u8>> = payloads.iter().map(|payload| payload.to_vec()).collect();
+    crate::format::law::decode(decoder, &payloads)
 }
 
 fn cell(decoded: &Decoded, column: usize, row: usize) -> String {
@@ -48,7 +16,7 @@ fn cell(decoded: &Decoded, column: usize, row: usize) -> String {
 
 #[test]
 fn fields_become_columns() {
-    let (mut decoder, layout) = planned(YAML);
+    let (mut decoder, layout) = json_of(JSON);
     assert_eq!(layout.names().collect::<Vec<_>>(), ["a", "b", "shop", "n", "on"]);
     let text = r#" {"k":"x","ts":5,"a":1,"b":-2.5e3,"shop":"north","n":7,"on":true,"other":{"k":[1]}} "#;
     let second = r#"{"b":null,"k":12,"ts":6,"shop":{"z":1,"a":[2]},"n":null}"#;
@@ -66,7 +34,7 @@ fn fields_become_columns() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    let (mut decoder, _) = planned(YAML);
+    let (mut decoder, _) = json_of(JSON);
     for (payload, reason, detail) in [
         (&br#"{"k":"x","ts":5,"a":"1.5"}"#[..], "bad_value", "expected a number"),
         (br#"{"k":"x","ts":5,"a":true}"#, "bad_value", "expected a number"),
@@ -98,7 +66,7 @@ name: p
 source: { kafka: { brokers: b, topic: t, key: sensor, timestamp: at } }
 record: { key: sensor, time: at, values: [a] }
 ";
-    let (mut decoder, layout) = planned(yaml);
+    let (mut decoder, layout) = json_of(yaml);
     assert_eq!((layout.key_name.as_str(), layout.time_name.as_str()), ("sensor", "at"));
     let decoded = decode(&mut decoder, &[br#"{"a":1}"#, br#"{"a":2}"#]);
     assert_eq!((decoded.records.key(1), decoded.records.times[1]), (&b"key"[..], 1001));
@@ -107,7 +75,7 @@ name: p
 source: { kafka: { brokers: b, topic: t, partitioned_by: key } }
 record: { key: k, time: ts, values: [a] }
 ";
-    let (mut decoder, _) = planned(text);
+    let (mut decoder, _) = json_of(text);
     let decoded = decode(&mut decoder, &[br#"{"k":"x","ts":"2024-01-01T00:00:01+01:00"}"#, br#"{"k":"x","ts":5}"#]);
     assert_eq!(decoded.records.times[0], 1_704_063_601_000_000);
     assert_eq!(decoded.records.bad, [(1, "bad_value")]);
@@ -120,7 +88,7 @@ name: p
 source: { kafka: { brokers: b, topic: t, partitioned_by: key } }
 record: { columns_as_keys: [x, y], time: { column: ts, unit: step } }
 ";
-    let (mut decoder, _) = planned(yaml);
+    let (mut decoder, _) = json_of(yaml);
     let decoded = decode(&mut decoder, &[br#"{"ts":1,"x":5,"y":6}"#, br#"{"ts":"no"}"#, br#"{"ts":2,"y":7}"#]);
     let records = &decoded.records;
     assert_eq!((records.len(), &records.bad[..]), (5, &[(2, "bad_value")][..]));
@@ -164,27 +132,19 @@ fn any_payload() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Any messages: one record for each, and each as if it had come alone.
+    /// The law, and what is good and what isn't.
     #[test]
     fn no_message_harms_another(payloads in proptest::collection::vec(any_payload(), 1..20)) {
-        let (mut decoder, _) = planned(YAML);
-        let all: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
-        let together = decode(&mut decoder, &all);
-        prop_assert_eq!(together.records.len(), payloads.len());
-        for (index, payload) in all.iter().enumerate() {
-            let alone = decode(&mut decoder, &[payload]);
-            let bad = |decoded: &Decoded, at: usize| decoded.records.bad.iter().find(|(i, _)| *i == at).map(|(_, reason)| *reason);
-            prop_assert_eq!(bad(&together, index), bad(&alone, 0));
-            prop_assert_eq!(together.records.key(index), alone.records.key(0));
-            prop_assert_eq!(together.records.times[index], alone.records.times[0]);
-            prop_assert_eq!(together.records.values[0][index].to_bits(), alone.records.values[0][0].to_bits());
-            prop_assert_eq!(cell(&together, 0, index), cell(&alone, 0, 0));
+        let (mut decoder, _) = json_of(JSON);
+        alone_as_together(&mut decoder, &payloads).map_err(TestCaseError::fail)?;
+        let decoded = crate::format::law::decode(&mut decoder, &payloads);
+        for (index, payload) in payloads.iter().enumerate() {
             if let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(payload) {
                 let number = |name: &str| object.get(name).is_none_or(|v| v.is_null() || v.is_number());
                 let key = object.get("k").is_some_and(|k| k.is_string() || k.is_i64() || k.is_u64());
                 let good = key && object.get("ts").is_some_and(Value::is_i64) && number("a")
                     && object.get("n").is_none_or(|n| n.is_null() || n.is_i64());
-                prop_assert_eq!(bad(&alone, 0).is_none(), good, "{}", String::from_utf8_lossy(payload));
+                prop_assert_eq!(bad(&decoded, index).is_none(), good, "{}", String::from_utf8_lossy(payload));
             }
         }
     }
@@ -192,7 +152,7 @@ proptest! {
 
 #[test]
 fn column_types_are_those_declared() {
-    let pipeline = kafka_pipeline(YAML);
+    let pipeline = pipeline(JSON);
     let kafka = pipeline.source.kafka().unwrap();
     assert_eq!(
         kafka.encoding.columns.iter().map(|(_, t)| *t).collect::<Vec<_>>(),

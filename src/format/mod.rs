@@ -11,6 +11,8 @@ mod avro;
 mod columns;
 mod framed;
 mod json;
+#[cfg(any(test, fuzzing))]
+pub mod law;
 mod plan;
 mod protobuf;
 mod protobuf_out;

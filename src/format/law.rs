@@ -1,0 +1,166 @@
+//! The law of every decoder, for the tests beside them and for fuzzing (`fuzz/`): whatever the messages are, there is a record for each,
+//! and each is what it would be alone.
+//!
+//! Only in tests and under fuzzing.
+
+#![allow(clippy::expect_used)]
+
+use std::sync::Arc;
+
+use arrow::util::display::array_value_to_string;
+
+use super::framed::Framed;
+use super::json::JsonDecoder;
+use super::registry::{Language, Registry, Schema, put_frame};
+use super::{Decided, Decoded, Decoder, Messages, avro, columns, protobuf};
+use crate::config::{self, At, Format, Pipeline, Problems};
+use crate::record::Layout;
+
+/// The id of every schema here.
+pub(super) const ID: u32 = 7;
+
+pub(super) const JSON: &str = "
+name: p
+source: { kafka: { brokers: b, topic: t, partitioned_by: key, columns: { n: int64, on: boolean } } }
+record: { key: k, time: { column: ts, unit: ms }, values: [a, b] }
+";
+
+pub(super) const AVRO: &str = r#"{"type":"record","name":"Sale","namespace":"shop","fields":[
+    {"name":"k","type":"string"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]}]}"#;
+
+pub(super) const PROTO: &str = "syntax = \"proto3\"; package shop; import \"google/protobuf/wrappers.proto\";
+    message Other { int32 x = 1; message Inner { string k = 1; int64 ts = 2; optional double v = 3; } }
+    message Sale { string k = 1; int64 ts = 2; google.protobuf.DoubleValue v = 3; Kind kind = 4; }
+    enum Kind { NONE = 0; WEB = 1; }";
+
+/// Fields beyond those of AVRO, of all kinds that there are, for fuzzing.
+#[cfg(fuzzing)]
+const WIDE: &str = r#"{"type":"record","name":"Sale","namespace":"shop","fields":[
+    {"name":"k","type":"string"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]},
+    {"name":"e","type":{"type":"enum","name":"Kind","symbols":["A","B"]}},{"name":"m","type":{"type":"map","values":"int"}},
+    {"name":"l","type":{"type":"array","items":["null","string"]}},{"name":"x","type":{"type":"fixed","name":"Four","size":4}},
+    {"name":"r","type":{"type":"record","name":"Inner","fields":[{"name":"b","type":"bytes"},{"name":"f","type":"float"}]}},
+    {"name":"o","type":"boolean"},{"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}}]}"#;
+
+/// Any messages: a record for each, in order, and each as if it had come alone.
+///
+/// # Errors
+/// What is otherwise.
+pub fn alone_as_together(decoder: &mut dyn Decoder, payloads: &[Vec<u8>]) -> Result<(), String> {
+    let together = decode(decoder, payloads);
+    let rows = together.records.len();
+    if rows != payloads.len() {
+        return Err(format!("{rows} records of {} messages", payloads.len()));
+    }
+    for (index, payload) in payloads.iter().enumerate() {
+        let alone = decode(decoder, std::slice::from_ref(payload));
+        let (found, expected) = (shown(&together, index), shown(&alone, 0));
+        if found != expected {
+            return Err(format!("message {index}: {found} among others, {expected} alone"));
+        }
+    }
+    Ok(())
+}
+
+/// Decodes messages with the offsets 0, 2, 4, …
+pub(super) fn decode(decoder: &mut dyn Decoder, payloads: &[Vec<u8>]) -> Decoded {
+    let mut messages = Messages::default();
+    for (index, payload) in (0..).zip(payloads) {
+        messages.push(index * 2, 1000 + index, Some(b"key"), Some(payload));
+    }
+    match decoder.decode(&messages, 0..messages.len(), &mut Decided::default()) {
+        Ok(decoded) => decoded,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Why a record can't be taken, if it can't.
+pub(super) fn bad(decoded: &Decoded, index: usize) -> Option<&'static str> {
+    decoded.records.bad.iter().find(|(at, _)| *at == index).map(|(_, reason)| *reason)
+}
+
+/// Everything about a record but where it is from; values by their bits.
+fn shown(decoded: &Decoded, index: usize) -> String {
+    let records = &decoded.records;
+    let values: Vec<u64> = records.values.iter().map(|column| column[index].to_bits()).collect();
+    let carried: Vec<_> = records.carried.iter().map(|array| array_value_to_string(array, index).ok()).collect();
+    let detail = decoded.details.iter().find(|(at, _)| *at == index);
+    let (key, time, bad) = (records.key(index), records.times[index], bad(decoded, index));
+    format!("{bad:?} {key:?} {time} {values:?} {carried:?} {:?}", detail.map(|(_, detail)| detail))
+}
+
+/// A pipeline, from its file.
+pub(super) fn pipeline(yaml: &str) -> Pipeline {
+    config::parse(yaml, std::path::Path::new("/p/p.yaml")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A decoder of JSON by a pipeline file, with further columns.
+pub(super) fn json_of(yaml: &str) -> (JsonDecoder, Layout) {
+    let pipeline = pipeline(yaml);
+    let encoding = pipeline.source.encoding().expect("messages");
+    let fields = ["shop", "n", "on"].map(|name| At::default_value(name.to_string()));
+    let types = columns::declared(encoding, pipeline.record.time.unit);
+    let mut problems = Problems::new("p.yaml");
+    let planned = columns::plan(&pipeline, encoding, &fields, &types, &mut problems);
+    let (columns, layout) = problems.finish(planned).expect("no problems").expect("columns");
+    (JsonDecoder::new(Arc::new(columns)), layout)
+}
+
+/// A decoder of JSON.
+pub fn json() -> Box<dyn Decoder> {
+    Box::new(json_of(JSON).0)
+}
+
+/// A schema without references.
+pub(super) fn schema(text: &str) -> Schema {
+    Schema { id: ID, text: text.into(), references: Vec::new() }
+}
+
+/// A decoder that knows one schema, with a registry that nobody answers for.
+pub(super) fn framed(format: &str, newest: &Schema) -> Framed {
+    let pipeline = pipeline(&format!(
+        "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ {format}: {{ registry: \"http://127.0.0.1:9\" }} }} }} }}\n\
+         record: {{ key: k, time: ts, values: [v] }}"
+    ));
+    let encoding = pipeline.source.encoding().expect("messages");
+    let mut problems = Problems::new("p.yaml");
+    let mut plan = |types: columns::TypeOf<'_>| {
+        Arc::new(columns::plan(&pipeline, encoding, &[], types, &mut problems).expect("columns").0)
+    };
+    let (language, make, columns) = if format == "avro" {
+        let reader = avro::Reader::new(newest).expect("a schema");
+        let columns = plan(&|name, purpose| reader.type_of(name, purpose).ok());
+        (Language::Avro, reader.bodies(columns.clone()), columns)
+    } else {
+        let reader = protobuf::Reader::new(newest, Some("shop.Sale")).expect("a schema");
+        let columns = plan(&|name, purpose| reader.type_of(name, purpose).ok());
+        (Language::Protobuf, reader.bodies(columns.clone()), columns)
+    };
+    let (Format::Avro(source) | Format::Protobuf(source)) = &encoding.format.value else { panic!("no registry") };
+    let registry = Arc::new(Registry::new(source).expect("a client"));
+    let mut framed = Framed::new(columns, registry, language, make);
+    framed.learn(newest);
+    framed
+}
+
+/// A decoder of Avro; `wide`: of a schema with types of all kinds.
+#[cfg(fuzzing)]
+pub fn avro(wide: bool) -> Box<dyn Decoder> {
+    let mut framed = framed("avro", &schema(AVRO));
+    framed.learn(&schema(if wide { WIDE } else { AVRO }));
+    Box::new(framed)
+}
+
+/// A decoder of Protobuf.
+#[cfg(fuzzing)]
+pub fn protobuf() -> Box<dyn Decoder> {
+    Box::new(framed("protobuf", &schema(PROTO)))
+}
+
+/// A body in Confluent's frame, of the one schema there is.
+pub fn in_frame(body: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(body.len() + 5);
+    put_frame(ID, &mut framed);
+    framed.extend_from_slice(body);
+    framed
+}
