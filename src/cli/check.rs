@@ -15,23 +15,23 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     let file = pipeline.file.clone();
     let remote = pipeline.source.path().is_none_or(|path| path.0.contains("://"));
     if !(args.offline && remote) {
-        plan(&pipeline)?;
+        plan(&pipeline, args.offline)?;
     }
     super::print(format_args!("{}: ok", file.display()))
 }
 
-fn plan(pipeline: &config::Pipeline) -> Result<()> {
+fn plan(pipeline: &config::Pipeline, offline: bool) -> Result<()> {
     let mut found = Vec::new();
     let mut add = |planned: Result<runtime::Plan>| match planned {
         Ok(planned) => {
             if let runtime::Source::Kafka(kafka) = &planned.source {
                 kafka.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             }
-            Ok(())
+            Ok(Some(planned))
         }
         Err(Error::Problems(problems)) => {
             found.extend(problems);
-            Ok(())
+            Ok(None)
         }
         Err(other) => Err(other),
     };
@@ -40,13 +40,19 @@ fn plan(pipeline: &config::Pipeline) -> Result<()> {
     }
     let untrained = pipeline.train.is_some() && !runtime::has_model(pipeline);
     if pipeline.sink.is_some() && !untrained || pipeline.train.is_none() {
-        add(runtime::plan(pipeline.clone(), Purpose::Run))?;
+        let planned = add(runtime::plan(pipeline.clone(), Purpose::Run))?;
+        let is_near = |path: &config::Location| !(offline && path.0.contains("://"));
+        let mut problems = Problems::new(&pipeline.file);
+        if let Some(planned) = planned.filter(|_| is_near(&pipeline.state.path))
+            && let Err(error) = runtime::check_state(&planned)
+        {
+            problems.add(pipeline.name.place, error);
+        }
         if let Some(kafka) = pipeline.source.kafka() {
-            let mut problems = Problems::new(&pipeline.file);
             source::kafka::check_transactions(pipeline, kafka, &mut problems);
-            if let Err(Error::Problems(problems)) = problems.finish(()) {
-                found.extend(problems);
-            }
+        }
+        if let Err(Error::Problems(more)) = problems.finish(()) {
+            found.extend(more);
         }
     }
     found.sort();

@@ -32,7 +32,7 @@ pub struct Stream {
     pub open_transaction: prometheus::Gauge,
     transactions: IntCounterVec,
     commit_seconds: Histogram,
-    lost: IntCounter,
+    fenced: IntCounter,
     reachable: IntGauge,
     lag: IntGaugeVec,
     lag_stable: IntGaugeVec,
@@ -75,7 +75,10 @@ impl Stream {
                 &COMMIT_BUCKETS,
             )?,
             open_transaction: b.float_gauge("kolk_open_transaction_age_seconds", "Age of the open transaction of the worker that told last; 0 if none is.")?,
-            lost: b.counter("kolk_fenced_total", "Times that partitions were another's before this process gave them back.")?,
+            fenced: b.counter(
+                "kolk_fenced_total",
+                "Times that another had this process' partitions, or its transactional id, before it gave them back.",
+            )?,
             reachable: b.gauge("kolk_broker_reachable", "1 while a broker answers, else 0.")?,
             replayed: b.counter("kolk_replayed_messages_total", "Messages that were read again in silence after a restore.")?,
             mismatches: b.counter(
@@ -123,9 +126,9 @@ impl Stream {
         self.transactions.with_label_values(&["unknown"]).inc();
     }
 
-    /// Partitions were lost.
-    pub fn lost(&self) {
-        self.lost.inc();
+    /// Another had partitions or the transactional id.
+    pub fn fenced(&self) {
+        self.fenced.inc();
     }
 
     /// Whether a broker answers.

@@ -21,4 +21,4 @@ mod worker;
 pub use capture::{Captured, capture};
 pub use engine::{Chain, Partition};
 pub use plan::{Plan, Purpose, Source, has_model, label, plan, stages_of_model};
-pub use run::{Finished, run};
+pub use run::{Finished, check_state, run};

@@ -14,7 +14,7 @@ use crate::config::{At, Moment};
 use crate::model::{library, registry};
 use crate::record::Layout;
 use crate::source::Origin;
-use crate::state::{self, Fingerprint, Folder, Store, Target};
+use crate::state::{self, Fingerprint, Folder, Log, Store, Target};
 use crate::{Error, Result, config, sink};
 
 /// Pieces of work that may wait for a worker.
@@ -122,13 +122,8 @@ pub(super) fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
 
 /// Takes up the state there is, or begins with none; refuses what would write output twice or leave gaps.
 fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Result<Store> {
-    if store.fingerprint()?.is_none() && parts.has_output()? {
-        return Err(Error::refused(format!(
-            "there is output in {} but no state in {}: going on would write it twice or leave gaps\n\
-             delete the output, name another folder, or bring the state back",
-            parts.folder(),
-            store.folder()
-        )));
+    if store.fingerprint()?.is_none() {
+        without_output(&store, parts)?;
     }
     parts.probe()?;
     for change in store.begin(fingerprint)? {
@@ -140,6 +135,44 @@ fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Re
         );
     }
     Ok(store)
+}
+
+/// Refuses output that no state is there for.
+fn without_output(store: &Store, parts: &sink::Parts) -> Result<()> {
+    if !parts.has_output()? {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "there is output in {} but no state in {}: going on would write it twice or leave gaps\n\
+         delete the output, name another folder, or bring the state back",
+        parts.folder(),
+        store.folder()
+    )))
+}
+
+/// Refuses what [`run`] would refuse of the state and the output that are there, and touches neither.
+///
+/// # Errors
+/// That, and a store that can't be read.
+pub fn check_state(plan: &Plan) -> Result<()> {
+    let pipeline = &plan.pipeline;
+    let fingerprint = fingerprint(plan, &plan.chain()?);
+    match (pipeline.sink.as_deref(), &plan.source, &plan.sink) {
+        (Some(config::Sink::Kafka(_)), Source::Kafka(source), _) => {
+            Log::agrees(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)
+        }
+        (Some(config::Sink::Parquet { path, .. }), _, Some(sink)) => {
+            let store = Store::open(&pipeline.state.path, &pipeline.name)?;
+            if store.agrees(&fingerprint)? {
+                return Ok(());
+            }
+            without_output(
+                &store,
+                &sink::Parts::new(Target::Output, Folder::open(path)?, &pipeline.name, sink.schema()),
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64>> {

@@ -235,9 +235,17 @@ impl Lane {
         Ok(())
     }
 
-    /// Adds what changed since the last time to the gauges, which are those of all partitions.
+    /// Takes the partition out of the gauges: it is another process' from now on.
+    pub fn leave(&mut self, shared: &Shared) {
+        self.show((0, 0), shared);
+    }
+
     fn show_state(&mut self, shared: &Shared) {
-        let now = (self.partition.keys.len() as i64, self.partition.bytes() as i64);
+        self.show((self.partition.keys.len() as i64, self.partition.bytes() as i64), shared);
+    }
+
+    /// Adds what changed since the last time to the gauges, which are those of all partitions.
+    fn show(&mut self, now: (i64, i64), shared: &Shared) {
         shared.metrics.state_keys.add(now.0 - self.shown.0);
         shared.metrics.state_bytes.add(now.1 - self.shown.1);
         self.shown = now;

@@ -61,16 +61,7 @@ impl Log {
                 "the last bits of new output may differ from those of the old"
             );
         }
-        let root = store.folder();
-        let name = topic_folder(topic_id);
-        let others = root.folders()?.into_iter().filter(|folder| folder.starts_with(TOPIC));
-        if let Some(other) = others.into_iter().find(|folder| *folder != name) {
-            return Err(Error::refused(format!(
-                "the state in {root} is of {other}, the topic is {name}: it was deleted and made again, and its offsets \
-                 mean other records now\nto begin anew: kolk state reset, or another name for the pipeline"
-            )));
-        }
-        let folder = root.folder(&name);
+        let folder = Log::of_topic(&store, topic_id)?;
         let owned = Owned::default();
         let (jobs, work) = unbounded();
         let (tell, done) = unbounded();
@@ -93,6 +84,32 @@ impl Log {
             waiting: 0,
             writer: Some(writer),
         })
+    }
+
+    /// The folder of a topic's checkpoints; refused if there are some of another topic.
+    fn of_topic(store: &Store, topic_id: &str) -> Result<Folder> {
+        let root = store.folder();
+        let name = topic_folder(topic_id);
+        let mut others = root.folders()?.into_iter().filter(|folder| folder.starts_with(TOPIC));
+        match others.find(|folder| *folder != name) {
+            None => Ok(root.folder(&name)),
+            Some(other) => Err(Error::refused(format!(
+                "the state in {root} is of {other}, the topic is {name}: it was deleted and made again, and its offsets \
+                 mean other records now\nto begin anew: kolk state reset, or another name for the pipeline"
+            ))),
+        }
+    }
+
+    /// Refuses what [`Log::open`] would refuse, without touching anything.
+    ///
+    /// # Errors
+    /// That, and a store that can't be read.
+    pub fn agrees(location: &Location, pipeline: &str, topic_id: &str, fingerprint: &Fingerprint) -> Result<()> {
+        let store = Store::open(location, pipeline)?;
+        if store.agrees(fingerprint)? {
+            Log::of_topic(&store, topic_id)?;
+        }
+        Ok(())
     }
 
     fn send(&self, job: Job) -> Result<()> {

@@ -80,6 +80,16 @@ impl Store {
                 None => return Err(Error::failed(format!("{} is being reset by another process", self.folder))),
             },
         };
+        self.compare(&before, fingerprint)
+    }
+
+    /// Refuses a fingerprint that another pipeline's state has, without touching anything. Whether there is state.
+    pub fn agrees(&self, fingerprint: &Fingerprint) -> Result<bool> {
+        let Some(before) = self.fingerprint()? else { return Ok(false) };
+        self.compare(&before, fingerprint).map(|_| true)
+    }
+
+    fn compare(&self, before: &Fingerprint, fingerprint: &Fingerprint) -> Result<Vec<Change>> {
         let changes = before.changes(fingerprint);
         if changes.is_empty() {
             return Ok(before.environment_changes(fingerprint));

@@ -90,9 +90,11 @@ pub enum Unsendable {
 pub enum Broken {
     /// It must be aborted; then everything may be sent again in a new one.
     Abort(String),
-    /// Its outcome is unknown, or the producer is fenced or broken: never to be used again. [`Broker::renew`], then compare with
+    /// Its outcome is unknown, or the producer is broken: never to be used again. [`Broker::renew`], then compare with
     /// what is committed.
     Renew(String),
+    /// The same; another producer has taken the transactional id.
+    Fenced(String),
 }
 
 /// One worker's side of Kafka.
@@ -162,6 +164,9 @@ pub trait Broker {
 
     /// Waits until everything that was sent has arrived and commits the transaction.
     fn commit(&mut self) -> std::result::Result<(), Broken>;
+
+    /// Writes how far the group is, for those who watch it from outside; for sinks that commit elsewhere. Nothing rests on it.
+    fn note(&mut self, _offsets: &[(Partition, i64)]) {}
 
     /// Aborts the open transaction.
     fn abort(&mut self) -> std::result::Result<(), Broken>;

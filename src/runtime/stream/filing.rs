@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use arrow::array::new_null_array;
 
-use super::loading::{refused, start_of};
+use super::loading::{expected, refused, start_of};
 use super::worker::SHORT;
 use super::{Broker, Event, Partition, Settings};
 use crate::config::{OnTombstone, Start};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
+use crate::metrics::Position;
 use crate::record::{Kind, Layout};
 use crate::runtime::engine::Chain;
 use crate::runtime::route::Work;
@@ -25,6 +26,8 @@ use crate::{Error, Result};
 
 /// How long a poll waits.
 const WAIT: Duration = Duration::from_millis(100);
+/// Between two settings of the gauges.
+const SHOWN: Duration = Duration::from_millis(500);
 /// Before a registry that doesn't answer is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -39,10 +42,14 @@ pub(super) struct Filing<B> {
     pub batch: usize,
     pub checkpoint_every: Duration,
     pub idle: Option<Duration>,
+    /// Partitions that the topic had at the start.
+    pub partitions: u32,
     lanes: BTreeMap<Partition, Filed>,
     opening: Vec<Partition>,
     /// Whether a broker answers.
     reachable: bool,
+    /// When the gauges were set.
+    shown: Instant,
 }
 
 struct Filed {
@@ -53,6 +60,16 @@ struct Filed {
     heard: Instant,
     /// Whether nothing is left to be read at present.
     at_end: bool,
+    /// Timestamp of the newest message.
+    newest: i64,
+}
+
+impl Filed {
+    /// Offset behind the last message that is committed; nothing is before the first commit, or where nothing is committed at all.
+    fn committed(&self) -> Option<i64> {
+        let origin = self.lane.manifest.as_ref()?.origin?;
+        Some(origin.row as i64 + 1)
+    }
 }
 
 impl<B: Broker> Filing<B> {
@@ -64,7 +81,7 @@ impl<B: Broker> Filing<B> {
         settings: &Settings,
         tombstone: OnTombstone,
     ) -> Self {
-        let Settings { start, batch, checkpoint_every, idle, .. } = *settings;
+        let Settings { start, batch, checkpoint_every, idle, partitions, .. } = *settings;
         let (lanes, opening, reachable) = (BTreeMap::new(), Vec::new(), true);
         Filing {
             broker,
@@ -76,9 +93,11 @@ impl<B: Broker> Filing<B> {
             batch,
             checkpoint_every,
             idle,
+            partitions,
             lanes,
             opening,
             reachable,
+            shown: Instant::now(),
         }
     }
 
@@ -116,6 +135,7 @@ impl<B: Broker> Filing<B> {
             }
             Event::Messages(partition) => self.take(partition, Arc::new(messages))?,
             Event::Assigned(partitions) => {
+                expected(&partitions, self.partitions)?;
                 self.opening = partitions;
                 if self.opening.is_empty() {
                     self.broker.assign(&[])?;
@@ -126,7 +146,7 @@ impl<B: Broker> Filing<B> {
                 self.give_up(&partitions)?;
             }
             Event::Lost(partitions) => {
-                self.shared.metrics.stream.lost();
+                self.shared.metrics.stream.fenced();
                 self.give_up(&partitions)?;
             }
             Event::OutOfRange(partition) => {
@@ -145,12 +165,19 @@ impl<B: Broker> Filing<B> {
             .filter(|(_, filed)| filed.saved.elapsed() >= self.checkpoint_every)
             .map(|(partition, _)| *partition)
             .collect();
-        if due.is_empty() { Ok(()) } else { self.save(Some(&due)) }
+        if !due.is_empty() {
+            self.save(Some(&due))?;
+        }
+        self.show();
+        Ok(())
     }
 
     fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
         for partition in partitions {
-            self.lanes.remove(partition);
+            if let Some(mut filed) = self.lanes.remove(partition) {
+                filed.lane.leave(&self.shared);
+            }
+            self.shared.metrics.stream.gone(*partition);
         }
         self.opening.retain(|partition| !partitions.contains(partition));
         self.broker.unassign(partitions)
@@ -158,13 +185,34 @@ impl<B: Broker> Filing<B> {
 
     /// Commits partitions, all of them without a list.
     fn save(&mut self, only: Option<&[Partition]>) -> Result<()> {
+        let mut offsets = Vec::new();
         for (partition, filed) in &mut self.lanes {
             if only.is_none_or(|only| only.contains(partition)) {
                 filed.saved = Instant::now();
                 filed.lane.save(&self.shared)?;
+                offsets.extend(filed.committed().map(|offset| (*partition, offset)));
             }
         }
+        if !offsets.is_empty() {
+            self.broker.note(&offsets);
+        }
         Ok(())
+    }
+
+    /// Sets the gauges, now and then.
+    fn show(&mut self) {
+        if self.shown.elapsed() < SHOWN {
+            return;
+        }
+        self.shown = Instant::now();
+        for (partition, filed) in &self.lanes {
+            // To stdout nothing is committed: what is taken is done.
+            let taken = filed.lane.origin.map(|origin| origin.row as i64 + 1);
+            let committed = if self.shared.store.is_some() { filed.committed() } else { taken };
+            let newest = (!filed.at_end).then_some(filed.newest);
+            let position = Position { committed: committed.unwrap_or(0), newest };
+            self.shared.metrics.stream.position(*partition, position);
+        }
     }
 
     fn open(&mut self) -> Result<()> {
@@ -198,7 +246,7 @@ impl<B: Broker> Filing<B> {
             tracing::info!(partition, from = offset, keys = lane.partition.keys.len(), "partition opened");
             at.push((partition, offset));
             let now = Instant::now();
-            lanes.push((partition, Filed { lane, saved: now, stalled: None, heard: now, at_end: false }));
+            lanes.push((partition, Filed { lane, saved: now, stalled: None, heard: now, at_end: false, newest: -1 }));
         }
         self.opening.clear();
         self.broker.assign(&at)?;
@@ -233,6 +281,7 @@ impl<B: Broker> Filing<B> {
         let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) else { return Ok(()) };
         filed.heard = Instant::now();
         filed.at_end = false;
+        filed.newest = messages.timestamps.last().copied().unwrap_or(filed.newest);
         let part = self.shared.part_records;
         let mut at = 0;
         while at < messages.len() {

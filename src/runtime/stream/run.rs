@@ -90,7 +90,7 @@ type Member<'a> = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'a>;
 
 fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers: usize) -> Result<Vec<Member<'a>>> {
     let pipeline = &plan.pipeline;
-    let (settings, linger) = (settings(pipeline, kafka), pipeline.runtime.linger);
+    let (settings, linger) = (settings(pipeline, kafka, source), pipeline.runtime.linger);
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else {
         return filing(plan, source, kafka, workers, &settings);
     };
@@ -220,7 +220,7 @@ fn processing(
     })
 }
 
-fn settings(pipeline: &Pipeline, kafka: &KafkaSource) -> Settings {
+fn settings(pipeline: &Pipeline, kafka: &KafkaSource, source: &Planned) -> Settings {
     let runtime = &pipeline.runtime;
     Settings {
         batch: runtime.batch,
@@ -233,6 +233,7 @@ fn settings(pipeline: &Pipeline, kafka: &KafkaSource) -> Settings {
         checkpoint_every: pipeline.state.checkpoint_every,
         or_records: pipeline.state.or_records,
         start: kafka.start.value,
+        partitions: source.partitions,
         model_every: runtime.model_every,
         idle: kafka.idle.as_ref().map(|idle| idle.value),
         grace: runtime.grace,

@@ -160,7 +160,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// A transaction failed: aborts it, or gives the producer up.
     pub(super) fn broken(&mut self, broken: Broken) -> Result<()> {
-        let broken = match broken {
+        let (why, is_fenced) = match broken {
             Broken::Abort(why) => {
                 tracing::warn!(why, "a transaction is aborted and will be sent again");
                 self.metrics.stream.aborted();
@@ -174,12 +174,17 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                         return Ok(());
                     }
                     // It is certain that nothing of it was committed; what the next producer finds will say so too.
-                    Err(Broken::Abort(why) | Broken::Renew(why)) => why,
+                    Err(Broken::Abort(why) | Broken::Renew(why)) => (why, false),
+                    Err(Broken::Fenced(why)) => (why, true),
                 }
             }
-            Broken::Renew(why) => why,
+            Broken::Renew(why) => (why, false),
+            Broken::Fenced(why) => (why, true),
         };
-        tracing::warn!(why = broken, "the outcome of a transaction is unknown: asking what is committed");
+        if is_fenced {
+            self.metrics.stream.fenced();
+        }
+        tracing::warn!(why, "the outcome of a transaction is unknown: asking what is committed");
         self.metrics.stream.unknown();
         self.producer = Producer::Renew;
         for lane in self.lanes.values_mut() {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Lane, Taken};
+use super::loading::expected;
 use super::processing::Processing;
 use super::restore::Opening;
 use super::{Broken, Broker, Checkpoints, Event, Partition};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub or_records: u64,
     /// Where a group without offsets begins.
     pub start: Start,
+    /// Partitions that the topic had at the start.
+    pub partitions: u32,
     /// How often a new version of the model is asked for; `None`: never.
     pub model_every: Option<Duration>,
     /// A partition without messages for that long has its time moved on by the clock.
@@ -155,7 +158,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                     lane.at_end = true;
                 }
             }
-            Event::Assigned(partitions) => self.openings.push(Opening::assigned(partitions)),
+            Event::Assigned(partitions) => {
+                expected(&partitions, self.settings.partitions)?;
+                self.openings.push(Opening::assigned(partitions));
+            }
             Event::Revoked(partitions) => self.revoke(&partitions)?,
             Event::Lost(partitions) => self.lose(&partitions)?,
             Event::Reachable(reachable) => {
@@ -288,7 +294,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Partitions are another's already.
     fn lose(&mut self, partitions: &[Partition]) -> Result<()> {
         tracing::warn!(?partitions, "the group gave partitions away while this worker was not heard of");
-        self.metrics.stream.lost();
+        self.metrics.stream.fenced();
         self.abandon()?;
         self.give_up(partitions)?;
         self.broker.unassign(partitions)

@@ -367,6 +367,16 @@ impl Broker for Client {
         Ok(())
     }
 
+    fn note(&mut self, offsets: &[(Partition, i64)]) {
+        let list = self.list(offsets.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))));
+        let noted = list.and_then(|list| {
+            self.consumer()?.commit(&list, CommitMode::Async).or_failed(|| "kafka: noting offsets".into())
+        });
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the group's offsets stay where they are");
+        }
+    }
+
     fn abort(&mut self) -> std::result::Result<(), Broken> {
         self.offsets = None;
         self.sender()?.abort()

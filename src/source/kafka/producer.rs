@@ -219,6 +219,10 @@ impl Sender {
             KafkaError::Transaction(inner) if inner.txn_requires_abort() && !inner.is_fatal() => {
                 Broken::Abort(format!("{} ({})", inner.string(), inner.name()))
             }
+            _ if is_fenced(&error) => Broken::Fenced(format!(
+                "{error}: another process has the transactional id {}; two may not have one runtime.instance",
+                self.id
+            )),
             _ => Broken::Renew(error.to_string()),
         }
     }
@@ -229,6 +233,12 @@ impl Sender {
             producer.poll(Duration::ZERO);
         }
     }
+}
+
+/// Whether another producer of the same transactional id has come.
+fn is_fenced(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
+    matches!(error.rdkafka_error_code(), Some(Fenced | InvalidProducerEpoch | ProducerFenced))
 }
 
 /// The right that an error of a transaction says is missing, if it is of that kind. librdkafka doesn't say which topic it is about.

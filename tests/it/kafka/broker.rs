@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -104,6 +104,12 @@ impl Broker {
             let made = wait(self.admin().create_topics([&topic], &options())).unwrap();
             made[0].is_ok().then_some(())
         });
+    }
+
+    /// Gives a topic more partitions.
+    pub fn grow(&self, name: &str, partitions: usize) {
+        let grown = NewPartitions::new(name, partitions);
+        wait(self.admin().create_partitions([&grown], &options())).unwrap()[0].as_ref().unwrap();
     }
 
     /// Deletes a topic.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::broker::{Broker, PARTITIONS, eventually};
 use super::process::Setup;
 use super::records::{Reader, Sender, count, send_and_abort};
-use crate::common::{Row, series};
+use crate::common::{Row, kolk_exits, series};
 
 /// Checkpoints at the first start and at a clean stop only, so that a test says what they are behind.
 const RARELY: &str = "state: { path: state/, checkpoint_every: 1h }\nruntime: { instance: one, commit_every: 50ms }";
@@ -112,6 +112,31 @@ fn input_compacted_since_the_checkpoint() {
         (count(&broker, &setup.input) < rows.len()).then_some(())
     });
     assert_refused(&broker, &setup, rows.len(), &["compact"]);
+}
+
+#[test]
+fn partitions_added_while_it_runs_and_before_a_start() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "grown", RARELY);
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let often = "session.timeout.ms: 6000, topic.metadata.refresh.interval.ms: 300,";
+    std::fs::write(setup.file(), text.replace("session.timeout.ms: 6000,", often)).unwrap();
+    let rows = series(10, 40);
+    let sender = Sender::new(&broker);
+    sender.send(&setup.input, &rows);
+    sender.flush();
+    let kolk = setup.start("a");
+    Reader::new(&broker, &setup.output).read_until(rows.len(), SOON);
+    broker.grow(&setup.input, PARTITIONS as usize + 1);
+    let (code, log) = kolk.fails();
+    assert!(code == 1 && log.contains("the topic had 4 partitions at the start and has more now"), "{code} {log}");
+    assert!(log.contains("kolk state reset"), "no choices in: {log}");
+    // Neither the check nor the next start takes it for the same topic.
+    for command in ["check", "run"] {
+        let (_, err) = kolk_exits(2, &[command, setup.file().to_str().unwrap()]);
+        assert!(err.contains("partitions: was 4, is 5") && err.contains("kolk state reset"), "{command}: {err}");
+    }
+    assert_refused(&broker, &setup, rows.len(), &["partitions: was 4, is 5"]);
 }
 
 #[test]

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# How long a record takes from a topic to a topic at each number of records a second in RATES ("500 2000 10000"), for SECONDS_EACH (30): starts a Kafka
+# of its own and runs an LSTM(UNITS) (50) of KEYS (10,000), JSON to JSON, exactly once. EXTRA are further lines of the pipeline, such as
+# "runtime: { commit_every: 20ms }". Broker, sender and reader run on the same cores. Needs what `make test` needs.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+cd "$root"
+# shellcheck source=scripts/bench_lib.sh
+. scripts/bench_lib.sh
+
+read -ra rates <<<"${RATES:-500 2000 10000}"
+python=$(scripts/python.sh)
+# The time is the moment of sending, in microseconds, which the output carries along.
+pipeline "${EXTRA:-}"
+start_run
+until [[ $(metric kolk_partitions) -ge 4 ]]; do sleep 0.2; done
+printf '| records a second | median ms | p99 ms | most ms |\n|---|---|---|---|\n'
+for rate in "${rates[@]}"; do
+    "$python" scripts/bench_latency.py "$address" bench-in bench-out "$rate" "${SECONDS_EACH:-30}" "${KEYS:-10000}"
+done
+end_run TERM
