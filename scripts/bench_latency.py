@@ -39,11 +39,14 @@ def main():
     consumer.poll(1)
     sender = threading.Thread(target=send, args=(brokers, source, rate, seconds, keys))
     sender.start()
-    took = []
+    took, heard = [], time.time()
     while len(took) < rate * seconds:
-        messages = consumer.consume(500, 10)
+        # It waits for all of them or for that long.
+        messages = consumer.consume(500, 0.002)
         now = time.time_ns() // 1000
-        if not messages:
+        if messages:
+            heard = time.time()
+        elif time.time() - heard > 10:
             sys.exit(f"{len(took)} of {rate * seconds} outputs, and no more for 10 s")
         took += [(now - json.loads(message.value())["ts"]) / 1000 for message in messages if not message.error()]
     sender.join()
