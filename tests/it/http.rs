@@ -18,6 +18,12 @@ pub fn get(address: &str, path: &str) -> Option<String> {
     Some(answer)
 }
 
+/// The value of the first metric that begins so.
+pub fn value(metrics: &str, name: &str) -> Option<f64> {
+    let line = metrics.lines().find(|line| line.starts_with(name))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
 #[test]
 fn a_run_is_watched() {
     let folder = tempfile::tempdir().unwrap();
@@ -49,11 +55,7 @@ fn a_run_is_watched() {
     assert!(child.wait().unwrap().success());
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
-    let value = |name: &str| -> f64 {
-        let line =
-            metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {metrics}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    };
+    let value = |name: &str| value(&metrics, name).unwrap_or_else(|| panic!("no {name} in {metrics}"));
     assert!(value("kolk_records_in_total") > 0.0);
     assert!(value("kolk_records_out_total") > 0.0);
     assert_eq!(value("kolk_source_rows "), 300_000.0);

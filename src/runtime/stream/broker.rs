@@ -42,6 +42,9 @@ pub struct Committed {
     pub metadata: String,
 }
 
+/// Metadata of an offset that `kolk state reset --to` has set: a pipeline without state begins there.
+pub const BEGINNING: &str = "kolk state reset";
+
 /// First offset that is still there, and that of the next message to arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {

@@ -12,7 +12,7 @@ use arrow::array::new_null_array;
 
 use super::loading::{expected, refused, start_of};
 use super::worker::SHORT;
-use super::{Broker, Event, Partition, Settings};
+use super::{BEGINNING, Broker, Event, Partition, Range, Settings};
 use crate::config::{OnTombstone, Start};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
 use crate::metrics::Position;
@@ -228,7 +228,7 @@ impl<B: Broker> Filing<B> {
                 Some(origin) => origin.row as i64 + 1,
                 None if lane.manifest.is_some() => range.start,
                 None => {
-                    let Some(start) = start_of(&mut self.broker, partition, self.start, range)? else { return Ok(()) };
+                    let Some(start) = self.start_of(partition, range)? else { return Ok(()) };
                     if start > 0 {
                         lane.origin = Some(Origin { file: 0, row: start as u64 - 1 });
                     }
@@ -252,6 +252,15 @@ impl<B: Broker> Filing<B> {
         self.broker.assign(&at)?;
         self.lanes.extend(lanes);
         Ok(())
+    }
+
+    /// Where a partition without state begins; `None`: the broker can't answer at present.
+    fn start_of(&mut self, partition: Partition, range: Range) -> Result<Option<i64>> {
+        let Some(committed) = self.broker.committed(&[partition], SHORT)? else { return Ok(None) };
+        match committed.into_iter().next().flatten() {
+            Some(set) if set.metadata == BEGINNING => Ok(Some(set.offset.clamp(range.start, range.end))),
+            _ => start_of(&mut self.broker, partition, self.start, range),
+        }
     }
 
     fn wake(&mut self) -> Result<()> {

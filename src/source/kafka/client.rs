@@ -1,6 +1,5 @@
 //! One worker's consumer and producer.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -9,6 +8,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::context::Group;
+use super::gathered::Gathered;
 use super::producer::{Output, Sender};
 use super::properties;
 use super::rights::{JOIN, On, Right, TAKE, missing};
@@ -36,14 +36,7 @@ pub struct Client {
     headers: bool,
     /// How long messages may be gathered so that there are more of them at once.
     linger: Duration,
-    /// What was gathered and not delivered yet.
-    gathered: VecDeque<(Partition, Messages)>,
-    /// Memory to be used again.
-    spare: Vec<Messages>,
-    /// Partitions whose end was met behind the messages that were gathered.
-    ends: Vec<Partition>,
-    /// Per partition, the offset behind the last message.
-    behind: BTreeMap<Partition, i64>,
+    gathered: Gathered,
     /// Without transactions: what the next commit commits.
     offsets: Option<TopicPartitionList>,
 }
@@ -73,10 +66,7 @@ impl Client {
             group: source.group.value.clone(),
             headers,
             linger,
-            gathered: VecDeque::new(),
-            spare: Vec::new(),
-            ends: Vec::new(),
-            behind: BTreeMap::new(),
+            gathered: Gathered::default(),
             offsets: None,
         })
     }
@@ -100,12 +90,6 @@ impl Client {
 
     fn sender(&mut self) -> std::result::Result<&mut Sender, Broken> {
         self.sender.as_mut().ok_or_else(|| Broken::Renew("nothing is sent from here: a bug of kolk".into()))
-    }
-
-    /// What was gathered before a partition was taken away or read from elsewhere is not to be delivered any more.
-    fn forget(&mut self, partition: Partition) {
-        self.gathered.retain(|(of, _)| *of != partition);
-        self.ends.retain(|end| *end != partition);
     }
 
     /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers refused the
@@ -135,19 +119,7 @@ impl Client {
                 Some(Ok(message)) => {
                     consumer.context().heard();
                     let of = Partition::try_from(message.partition()).unwrap_or(0);
-                    self.behind.insert(of, message.offset() + 1);
-                    let messages = match self.gathered.iter_mut().find(|(partition, _)| *partition == of) {
-                        Some((_, messages)) => messages,
-                        None => {
-                            let mut messages = self.spare.pop().unwrap_or_default();
-                            messages.clear();
-                            self.gathered.push_back((of, messages));
-                            &mut self.gathered.back_mut().ok_or_else(|| Error::failed("nothing is gathered"))?.1
-                        }
-                    };
-                    if !self.ends.is_empty() {
-                        self.ends.retain(|end| *end != of);
-                    }
+                    let messages = self.gathered.messages(of, message.offset());
                     bytes += message.payload_len() + message.key_len();
                     push(messages, &message, self.headers);
                     if messages.len() >= most || bytes >= GATHERED {
@@ -156,7 +128,7 @@ impl Client {
                 }
                 Some(Err(KafkaError::PartitionEOF(end))) => {
                     consumer.context().heard();
-                    self.ends.push(Partition::try_from(end).unwrap_or(0));
+                    self.gathered.end(Partition::try_from(end).unwrap_or(0));
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
                     consumer.context().lost();
@@ -237,39 +209,30 @@ impl Broker for Client {
             return Ok(event);
         }
         if self.gathered.is_empty()
-            && self.ends.is_empty()
             && let Some(event) = self.gather(timeout, most)?
         {
             return Ok(event);
         }
-        if let Some((partition, messages)) = self.gathered.pop_front() {
-            self.spare.push(std::mem::replace(into, messages));
-            return Ok(Event::Messages(partition));
-        }
-        if let Some(end) = self.ends.pop() {
-            return Ok(Event::End(end, self.behind.get(&end).copied().unwrap_or(0)));
+        if let Some(event) = self.gathered.next(into) {
+            return Ok(event);
         }
         Ok(self.consumer()?.context().event().unwrap_or(Event::Nothing))
     }
 
     fn assign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
         let list = self.list(at.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))))?;
-        for (partition, offset) in at {
-            self.forget(*partition);
-            self.behind.insert(*partition, *offset);
-        }
+        at.iter().for_each(|(partition, offset)| self.gathered.begin(*partition, *offset));
         self.consumer()?.incremental_assign(&list).or_failed(|| "kafka: taking partitions".into())
     }
 
     fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
-        partitions.iter().for_each(|partition| self.forget(*partition));
+        partitions.iter().for_each(|partition| self.gathered.forget(*partition));
         let list = self.named(partitions)?;
         self.consumer()?.incremental_unassign(&list).or_failed(|| "kafka: giving partitions back".into())
     }
 
     fn seek(&mut self, partition: Partition, offset: i64) -> Result<()> {
-        self.forget(partition);
-        self.behind.insert(partition, offset);
+        self.gathered.begin(partition, offset);
         let until = Instant::now() + LONG;
         loop {
             match self.consumer()?.seek(&self.topic, number(partition), Offset::Offset(offset), LONG) {

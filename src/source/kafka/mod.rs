@@ -8,6 +8,7 @@ mod asker;
 mod client;
 mod context;
 mod describe;
+mod gathered;
 mod monitor;
 mod plan;
 mod probe;

@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::properties;
 use crate::config::{Delivery, KafkaSource, Moment, Start};
 use crate::error::Context;
+use crate::runtime::stream::BEGINNING;
 use crate::state::block_on;
 use crate::{Error, Result};
 
@@ -37,7 +38,7 @@ pub fn forget(source: &KafkaSource) -> Result<()> {
     Ok(())
 }
 
-/// Commits for every partition the offset that `to` says, as one that kolk did not compute: the next start begins there with
+/// Commits for every partition the offset that `to` says, marked as a [`BEGINNING`]: the next start begins there with
 /// no state. Returns partition and offset.
 ///
 /// # Errors
@@ -76,7 +77,8 @@ pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
     }
     let mut list = TopicPartitionList::new();
     for (partition, offset) in &offsets {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).or_failed(failed)?;
+        list.add_partition(topic, *partition).set_metadata(BEGINNING);
+        list.set_partition_offset(topic, *partition, Offset::Offset(*offset)).or_failed(failed)?;
     }
     match consumer.commit(&list, CommitMode::Sync) {
         Ok(()) => Ok(offsets),

@@ -199,14 +199,14 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{:x}-{:x}-{}", std::process::id(), since.as_micros(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Tries until there is an answer, for up to a minute.
+/// Tries until there is an answer, for up to two minutes: a busy machine needs a good part of them.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = attempt() {
             return answer;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        assert!(started.elapsed() < Duration::from_secs(120), "{what}: not within two minutes");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

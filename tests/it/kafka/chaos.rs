@@ -19,7 +19,7 @@ const ASLEEP: Duration = Duration::from_secs(9);
 /// After the last record: what a killed process left open ends by its timeout, and a backlog is worked off.
 const LATE: Duration = Duration::from_secs(120);
 /// Longest time from one output to the next; a busy machine needs a good part of it.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_secs(90);
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 3s, or_records: 4000 }\nruntime: { workers: 2, instance: \"${KOLK_INSTANCE}\", model_every: 200ms }";
 
 /// One thing that happens.

@@ -1,6 +1,7 @@
 //! What a stream can do beside taking records: time that the clock moves on, a history to begin with, tombstones, dead letters and
 //! reading them back, outputs at once, beginning again elsewhere.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use kolk::state::{murmur2, partition_of};
@@ -14,6 +15,7 @@ use super::broker::{Broker, PARTITIONS, eventually};
 use super::process::Setup;
 use super::records::{Sender, at_the_beginning};
 use crate::common::{self, Row};
+use crate::http::{get, value};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -289,6 +291,58 @@ fn at_least_once_sends_at_once_and_a_reset_begins_elsewhere() {
     let kolk = setup.start("a");
     assert_eq!(values(&wait_for(&broker, &setup.output, 23)[13..]), (0..10).map(f64::from).collect::<Vec<_>>());
     kolk.stop();
+}
+
+#[test]
+fn a_stream_is_watched_whatever_its_sink() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "watched", "");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let runtime = format!(
+        "state: {{ path: state/, checkpoint_every: 200ms }}\nruntime: {{ instance: one, http: \"{address}\" }}"
+    );
+    write(&broker, &setup, "", &runtime);
+    // The partition of "a" has ten messages, the others none.
+    deliver(&broker, &setup, &rows("a", 0, 10));
+    let watch = |expected: &[(&str, f64)]| {
+        let kolk = setup.start("a");
+        eventually("the metrics", || {
+            let metrics = get(&address, "/metrics").unwrap_or_default();
+            let is = |name: &str, least: f64| value(&metrics, name).is_some_and(|value| value >= least);
+            let lags = metrics.lines().filter(|line| line.starts_with("kolk_lag_messages{")).collect::<Vec<_>>();
+            let caught_up = lags.len() == PARTITIONS as usize && lags.iter().all(|line| line.ends_with(" 0"));
+            (caught_up && expected.iter().all(|(name, least)| is(name, *least))).then_some(())
+        });
+        kolk.stop();
+    };
+    let both = [
+        ("kolk_partitions ", 4.0),
+        ("kolk_records_in_total ", 10.0),
+        ("kolk_broker_reachable ", 1.0),
+        ("kolk_lag_stable_messages{", 0.0),
+        ("kolk_lag_seconds{", 0.0),
+        ("kolk_checkpoint_bytes ", 1.0),
+        ("kolk_state_keys ", 1.0),
+    ];
+    let transactional = [
+        ("kolk_transactions_total{outcome=\"committed\"}", 1.0),
+        ("kolk_commit_seconds_count ", 1.0),
+        ("kolk_restore_seconds_count ", 4.0),
+    ];
+    watch(&[&both[..], &transactional].concat());
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let text = text.replace(&format!("kafka: {{ topic: {}, fields", setup.output), "parquet: { path: out/, fields");
+    let text = text.replace(&format!("kafka: {{ topic: {} }}", setup.dead), "parquet: { path: dead/ }");
+    std::fs::write(setup.file(), text.replace("name: test", "name: files")).unwrap();
+    watch(&both);
+    let read = || common::rows(&setup.path().join("out")).values().flatten().count();
+    assert_eq!(read(), 10);
+    // Where a reset says, also where the group's offsets are for show.
+    common::kolk_exits(0, &["state", "reset", setup.file().to_str().unwrap(), "--to", "7", "--output", "--yes"]);
+    let kolk = setup.start("a");
+    eventually("rows again", || setup.path().join("out").exists().then(read).filter(|rows| *rows >= 3));
+    kolk.stop();
+    assert_eq!(read(), 3);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod partitioned;
 mod process;
 mod records;
 mod refusals;
+mod registry;
 mod restarts;
 mod rights;
 mod secure;

@@ -1,0 +1,100 @@
+//! Messages that were polled and not delivered yet, by partition, each partition's end behind its messages.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::format::Messages;
+use crate::runtime::stream::{Event, Partition};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    waiting: VecDeque<(Partition, Messages)>,
+    /// Memory to be used again.
+    spare: Vec<Messages>,
+    /// Partitions whose end was met behind what is waiting of them.
+    ends: Vec<Partition>,
+    /// Per partition, the offset behind the last message.
+    behind: BTreeMap<Partition, i64>,
+}
+
+impl Gathered {
+    /// Whether nothing is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.ends.is_empty()
+    }
+
+    /// Where a partition's next message belongs, which has this offset.
+    pub fn messages(&mut self, partition: Partition, offset: i64) -> &mut Messages {
+        self.behind.insert(partition, offset + 1);
+        if !self.ends.is_empty() {
+            self.ends.retain(|end| *end != partition);
+        }
+        let at = self.waiting.iter().position(|(of, _)| *of == partition).unwrap_or_else(|| {
+            let mut messages = self.spare.pop().unwrap_or_default();
+            messages.clear();
+            self.waiting.push_back((partition, messages));
+            self.waiting.len() - 1
+        });
+        &mut self.waiting[at].1
+    }
+
+    /// Nothing is behind the messages of a partition, at present.
+    pub fn end(&mut self, partition: Partition) {
+        self.ends.push(partition);
+    }
+
+    /// A partition is read from this offset on: what was polled of it before is not to be delivered.
+    pub fn begin(&mut self, partition: Partition, offset: i64) {
+        self.forget(partition);
+        self.behind.insert(partition, offset);
+    }
+
+    /// Drops what is waiting of a partition.
+    pub fn forget(&mut self, partition: Partition) {
+        self.waiting.retain(|(of, _)| *of != partition);
+        self.ends.retain(|end| *end != partition);
+    }
+
+    /// What is delivered next; messages are put into `into`.
+    pub fn next(&mut self, into: &mut Messages) -> Option<Event> {
+        if let Some((partition, messages)) = self.waiting.pop_front() {
+            self.spare.push(std::mem::replace(into, messages));
+            return Some(Event::Messages(partition));
+        }
+        let end = self.ends.pop()?;
+        Some(Event::End(end, self.behind.get(&end).copied().unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_come_one_by_one_and_ends_behind_them() {
+        let mut gathered = Gathered::default();
+        let push = |gathered: &mut Gathered, partition, offset| {
+            gathered.messages(partition, offset).push(offset, 0, None, Some(b"x"));
+        };
+        let told = |gathered: &mut Gathered| {
+            let mut into = Messages::default();
+            let event = gathered.next(&mut into);
+            (event.map(|event| format!("{event:?}")).unwrap_or_default(), into.offsets)
+        };
+        gathered.begin(2, 7);
+        push(&mut gathered, 1, 4);
+        gathered.end(2);
+        gathered.end(1);
+        push(&mut gathered, 3, 0);
+        push(&mut gathered, 1, 6);
+        gathered.end(3);
+        assert!(!gathered.is_empty());
+        assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![4, 6]));
+        gathered.forget(3);
+        // The end of 1 was before its last message, that of 3 is not asked for any more.
+        assert_eq!(told(&mut gathered), ("End(2, 7)".into(), vec![]));
+        assert!(gathered.is_empty());
+        push(&mut gathered, 1, 9);
+        assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![9]), "memory is used again, not messages");
+    }
+}
