@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
-use super::{
-    At, EpochUnit, Input, Key, Location, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source, Watermark,
-};
+use super::{At, EpochUnit, Input, Key, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source, Watermark};
 use super::{Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, output, stages, train};
 
 const PIPELINE: Words = Words::new(
@@ -77,18 +75,11 @@ fn source(reader: &mut Reader, fields: &Fields, name: &str, delivery: Delivery) 
     let input = reader.one_of(&fields, &["parquet", "kafka", "dead_letters"]).and_then(|kind| match kind.name {
         "dead_letters" => kafka_read::dead_letters(reader, kind).map(|letters| Input::DeadLetters(Box::new(letters))),
         "kafka" => kafka_read::source(reader, kind, name, delivery).map(|kafka| Input::Kafka(Box::new(kafka))),
-        _ => path_of(reader, kind, &SOURCE_PARQUET).map(Input::Parquet),
+        _ => reader.path_of(kind, &SOURCE_PARQUET).map(Input::Parquet),
     });
     let mut moment = |name| fields.get(name).and_then(|field| reader.moment(field));
     let (from, until, emit_from) = (moment("from"), moment("until"), moment("emit_from"));
     Source { input: input.unwrap_or(Input::Parquet(At::default())), from, until, emit_from }
-}
-
-/// The `path` of a section that has nothing else.
-pub(super) fn path_of(reader: &mut Reader, field: Field<'_>, words: &Words) -> Option<At<Location>> {
-    let fields = reader.section(field, words)?;
-    let path = reader.need(&fields, "path")?;
-    reader.location(path)
 }
 
 fn record(reader: &mut Reader, fields: &Fields) -> Record {

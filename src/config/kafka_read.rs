@@ -6,7 +6,6 @@ use super::kafka::{
     ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Properties, SchemaSource,
     Secret, Start,
 };
-use super::output::duration;
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Kind;
@@ -73,7 +72,7 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
     let start = fields.get("start").and_then(|f| start(reader, f));
     let partitioned = fields.get("partitioned_by").and_then(|f| Some(f.at(reader.word(f, &[("key", true)], &[])?)));
     let idle =
-        fields.get("idle").and_then(|f| Some(f.at(duration(reader, f)?))).filter(|idle| idle.value > Duration::ZERO);
+        fields.get("idle").and_then(|f| Some(f.at(reader.duration(f)?))).filter(|idle| idle.value > Duration::ZERO);
     Some(KafkaSource {
         brokers: brokers.unwrap_or_default(),
         topic,

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::document::path_of;
 use super::kafka_read;
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
-use super::{At, DeadLetters, Delivery, KafkaSource, Runtime, Sink, Span, State, http_address};
+use super::{At, DeadLetters, Delivery, KafkaSource, Runtime, Sink, State, http_address};
 
 const SINK: Words = Words::new("`sink`", &["parquet", "kafka", "stdout"])
     .elsewhere(&[("path", UNDER_PARQUET), ("fields", UNDER_PARQUET)]);
@@ -72,7 +71,7 @@ pub(super) fn dead_letters(reader: &mut Reader, fields: &Fields) -> At<DeadLette
         });
         return At { place: kind.name_place, value: DeadLetters::Kafka(topic.unwrap_or_default()) };
     }
-    let path = path_of(reader, kind, &DEAD_PARQUET).unwrap_or_default();
+    let path = reader.path_of(kind, &DEAD_PARQUET).unwrap_or_default();
     At { place: path.place, value: DeadLetters::Parquet(path) }
 }
 
@@ -83,7 +82,7 @@ pub(super) fn state(reader: &mut Reader, fields: &Fields) -> State {
         Some(field) => reader.location(field).unwrap_or_default(),
         None => At::default_value(reader.beside("state")),
     };
-    let every = fields.get("checkpoint_every").and_then(|field| duration(reader, field));
+    let every = fields.get("checkpoint_every").and_then(|field| reader.duration(field));
     let or_records = fields.get("or_records").and_then(|f| reader.count(f, 1, usize::MAX));
     let partitions = fields.get("partitions").and_then(|f| reader.count(f, 1, MAX_PARTITIONS));
     State {
@@ -113,20 +112,20 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
     Runtime {
         workers: workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         batch: fields.get("batch").and_then(|f| reader.count(f, 1, MAX_BATCH)).unwrap_or(4096),
-        linger: fields.get("linger").and_then(|f| duration(reader, f)).unwrap_or(Runtime::default().linger),
+        linger: fields.get("linger").and_then(|f| reader.duration(f)).unwrap_or(Runtime::default().linger),
         delivery: fields
             .get("delivery")
             .and_then(|f| Some(f.at(reader.word(f, &deliveries, &[])?)))
             .unwrap_or_default(),
         commit_every: fields
             .get("commit_every")
-            .and_then(|f| duration(reader, f))
+            .and_then(|f| reader.duration(f))
             .unwrap_or(Runtime::default().commit_every),
         model_every: match fields.get("model_every") {
             Some(field) => model_every(reader, field),
             None => Runtime::default().model_every,
         },
-        grace: fields.get("grace").and_then(|f| duration(reader, f)).unwrap_or(Runtime::default().grace),
+        grace: fields.get("grace").and_then(|f| reader.duration(f)).unwrap_or(Runtime::default().grace),
         instance: fields.get("instance").and_then(|f| reader.text(f, "a name")),
         http,
     }
@@ -136,19 +135,11 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
 fn model_every(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
     match field.node.text() {
         Some("never" | "0") => None,
-        _ => duration(reader, field),
+        _ => reader.duration(field),
     }
 }
 
 fn section_or_none(reader: &mut Reader, fields: &Fields, name: &'static str, words: &Words) -> Fields {
     let there = fields.get(name).and_then(|field| reader.section(field, words));
     there.unwrap_or(Fields::unread(words.section))
-}
-
-/// A length of time by the clock on the wall.
-pub(super) fn duration(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
-    match reader.span(field, false)?.value {
-        Span::Nanos(nanos) => u64::try_from(nanos).ok().map(Duration::from_nanos),
-        Span::Months(_) | Span::Steps(_) => reader.expected(field, "a duration such as 30s or 5m"),
-    }
 }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::words::{Plain, Words, found, name_fault, not_yet, plain, unknown};
 use super::yaml::{Kind, Node};
@@ -311,6 +312,21 @@ impl Reader {
             Ok(moment) => Some(field.at(moment)),
             Err(_) => self.expected(field, WHAT),
         }
+    }
+
+    /// A length of time by the clock on the wall.
+    pub fn duration(&mut self, field: Field<'_>) -> Option<Duration> {
+        match self.span(field, false)?.value {
+            Span::Nanos(nanos) => u64::try_from(nanos).ok().map(Duration::from_nanos),
+            Span::Months(_) | Span::Steps(_) => self.expected(field, "a duration such as 30s or 5m"),
+        }
+    }
+
+    /// The `path` of a section that has nothing else.
+    pub fn path_of(&mut self, field: Field<'_>, words: &Words) -> Option<At<Location>> {
+        let fields = self.section(field, words)?;
+        let path = self.need(&fields, "path")?;
+        self.location(path)
     }
 
     /// A path or a URL of an object store.

@@ -8,8 +8,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::{Decoded, Messages};
 use crate::config::{At, ColumnType, Encoding, EpochUnit, Format, Key, Moment, Pipeline, Problems};
-use crate::record::{Clock, KeyType, Kind, Layout, Role};
-use crate::source::{Origin, Records};
+use crate::record::{Clock, KeyType, Kind, Layout, Origin, Records, Role};
 use crate::state::murmur2;
 
 /// Bytes of a detail at most.

@@ -1,12 +1,14 @@
 //! The batch that flows between stages: columns, key slot, time, position.
 //!
-//! Lives here: the shape of a batch ([`Layout`]), its values ([`Batch`]), the time line ([`Clock`]), and the way into
+//! Lives here: what a source delivers ([`Records`]), the shape of a batch ([`Layout`]), its values ([`Batch`]), the time line ([`Clock`]), and the way into
 //! Arrow. Must not live here: reading (`source`), operators (`stage`), writing (`sink`).
 
 mod batch;
 mod clock;
 mod layout;
+mod records;
 
 pub use batch::{Batch, Column, Reject, Values};
 pub use clock::{Clock, Every, NO_TIME};
 pub use layout::{KeyType, Kind, Layout, LayoutColumn, Role};
+pub use records::{Origin, Records};

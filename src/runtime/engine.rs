@@ -2,8 +2,7 @@
 
 use crate::config::{OnLate, Pipeline, Watermark};
 use crate::metrics::{Metrics, StageMetrics};
-use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
-use crate::source::Records;
+use crate::record::{Batch, Column, Kind, Layout, Records, Reject, Role, Values};
 use crate::stage::Stage;
 use crate::state::{Arena, KeyList, Keys, Pages, RowSpan};
 use crate::{Error, Result};

@@ -7,8 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{self, Problems};
-use crate::record::{Clock, KeyType};
-use crate::source::Origin;
+use crate::record::{Clock, KeyType, Origin};
 use crate::stage;
 use crate::state::{Rows, murmur2};
 

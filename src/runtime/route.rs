@@ -10,7 +10,7 @@ use arrow::compute::{concat, take};
 
 use crate::error::Context;
 use crate::format::Messages;
-use crate::source::{Origin, Records};
+use crate::record::{Origin, Records};
 use crate::state::partition_of;
 use crate::{Error, Result};
 

@@ -12,8 +12,7 @@ use super::route::{Router, Work};
 use super::worker::{Lane, Output, Shared};
 use crate::config::{At, Moment};
 use crate::model::{library, registry};
-use crate::record::Layout;
-use crate::source::Origin;
+use crate::record::{Layout, Origin};
 use crate::state::{self, Fingerprint, Folder, Log, Store, Target};
 use crate::{Error, Result, config, sink};
 
@@ -72,7 +71,8 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
 fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
     let shared = open_sink(plan, chain)?;
     let lanes = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, shared.store.as_ref()));
-    let lanes = lanes.collect::<Result<_>>()?;
+    let mut lanes = lanes.collect::<Result<Vec<_>>>()?;
+    lanes.iter_mut().for_each(|lane| lane.show_state(&shared));
     Ok((shared, lanes))
 }
 

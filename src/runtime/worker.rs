@@ -13,9 +13,8 @@ use super::refused::dead_letter;
 use super::route::Work;
 use crate::config::OnError;
 use crate::metrics::Metrics;
-use crate::record::{Batch, Layout};
+use crate::record::{Batch, Layout, Origin};
 use crate::sink;
-use crate::source::Origin;
 use crate::state::{Checkpoint, Manifest, Part, Store};
 use crate::{Error, Result};
 
@@ -240,7 +239,8 @@ impl Lane {
         self.show((0, 0), shared);
     }
 
-    fn show_state(&mut self, shared: &Shared) {
+    /// Brings the gauges up to date.
+    pub fn show_state(&mut self, shared: &Shared) {
         self.show((self.partition.keys.len() as i64, self.partition.bytes() as i64), shared);
     }
 

@@ -11,11 +11,10 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::parquet::{self, ParquetSource};
-use super::{Origin, Records};
 use crate::config::{At, Input, Key, LettersSource, Pipeline, Problems, Record, Source, TimeColumn};
 use crate::error::Context;
 use crate::format::{self, Decided, DecodeError, Decoder, Messages, PlannedDecoder};
-use crate::record::{Kind, Layout};
+use crate::record::{Kind, Layout, Origin, Records};
 use crate::{Error, Result};
 
 /// What is read of a letter, in this order, and as what.

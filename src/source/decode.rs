@@ -13,9 +13,8 @@ use arrow::compute::{cast, concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Int32Type};
 use arrow::error::ArrowError;
 
-use super::schema::{Columns, KeyColumn};
-use super::{Origin, Records};
-use crate::record::NO_TIME;
+use super::schema::{Columns, KeyColumn, Wanted};
+use crate::record::{NO_TIME, Origin, Records};
 use crate::state::murmur2;
 
 /// Keys of so many bytes end a [`Records`], however few records have them.
@@ -82,9 +81,6 @@ impl Dictionary {
         }
     }
 }
-
-/// The time that is wanted, in ticks: from (inclusive), until (exclusive).
-pub(super) type Wanted = (Option<i64>, Option<i64>);
 
 impl Piece {
     /// Decodes a batch whose first row is row `first` of file number `file`.

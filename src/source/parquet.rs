@@ -16,8 +16,8 @@ use super::decode::{Dictionary, Gathered, Piece};
 use super::input::{DATA_BLOCK, Input};
 use super::plan::{self, Shape};
 use super::schema::{self, Columns, KeyColumn};
-use super::{Origin, Records};
 use crate::Error;
+use crate::record::{Origin, Records};
 
 pub use super::plan::{Planned, plan};
 

@@ -12,11 +12,10 @@ use sha2::{Digest, Sha256};
 use super::files::{self, File};
 use super::input::{FOOTER_BLOCKS, Input};
 use super::parquet::ParquetSource;
-use super::schema::{Columned, Columns, disagreements, resolve};
-use super::{Origin, decode};
+use super::schema::{Columned, Columns, Wanted, disagreements, resolve};
 use crate::Error;
 use crate::config::{At, Pipeline, Place, Problems};
-use crate::record::{Clock, Layout};
+use crate::record::{Clock, Layout, Origin};
 
 /// A source that can be read.
 #[derive(Debug, Clone)]
@@ -31,7 +30,7 @@ pub struct Planned {
 pub(super) struct Shape {
     pub files: Vec<PlannedFile>,
     pub columns: Columns,
-    pub wanted: decode::Wanted,
+    pub wanted: Wanted,
 }
 
 /// A file and what its footer says.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
 
-use super::decode;
 use crate::config::{At, Key, Moment, Pipeline, Place, did_you_mean};
 use crate::record::{Clock, KeyType, Kind, Layout, Role};
 use crate::state::murmur2;
@@ -54,11 +53,14 @@ impl Columns {
     }
 }
 
+/// The time that is wanted, in ticks: from (inclusive), until (exclusive).
+pub(super) type Wanted = (Option<i64>, Option<i64>);
+
 /// What the first file's schema and the pipeline agree on.
 pub(super) struct Columned {
     pub columns: Columns,
     pub layout: Layout,
-    pub wanted: decode::Wanted,
+    pub wanted: Wanted,
 }
 
 /// Columns and layout by the first file's schema; what doesn't fit goes to `problem`.

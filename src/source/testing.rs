@@ -8,11 +8,11 @@ use ::parquet::file::properties::WriterProperties;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::parquet::{Planned, plan};
-use super::{Origin, Records};
 use crate::config::{
     At, DeadLetters, Input, Key, Location, Moment, Pipeline, Place, Policies, Problems, Record, Runtime, Source, State,
     TimeColumn,
 };
+use crate::record::{Origin, Records};
 
 pub fn at<T>(value: T) -> At<T> {
     At { value, place: Place { line: 7, column: 3 } }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
 use super::{KeyList, Pages, RowSpan};
 use crate::error::Context;
-use crate::source::Origin;
+use crate::record::Origin;
 use crate::{Error, Result};
 
 /// Version of the format; part of what a pipeline's state must agree on.

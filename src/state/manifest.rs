@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Result;
 use crate::error::Context;
-use crate::source::Origin;
+use crate::record::Origin;
 
 /// Folder, below an output folder, of parts that no manifest names yet. Readers of folders skip names with `_`.
 pub const STAGED: &str = "_kolk/staged";

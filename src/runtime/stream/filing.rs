@@ -16,12 +16,11 @@ use super::{BEGINNING, Broker, Event, Partition, Range, Settings};
 use crate::config::{OnTombstone, Start};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
 use crate::metrics::Position;
-use crate::record::{Kind, Layout};
+use crate::record::{Kind, Layout, Origin, Records};
 use crate::runtime::engine::Chain;
 use crate::runtime::route::Work;
 use crate::runtime::run::restore;
 use crate::runtime::worker::{Lane, Shared};
-use crate::source::{Origin, Records};
 use crate::{Error, Result};
 
 /// How long a poll waits.
@@ -250,6 +249,7 @@ impl<B: Broker> Filing<B> {
         }
         self.opening.clear();
         self.broker.assign(&at)?;
+        lanes.iter_mut().for_each(|(_, filed)| filed.lane.show_state(&self.shared));
         self.lanes.extend(lanes);
         Ok(())
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::tempdir;
 
 use crate::config::Moment;
-use crate::source::Origin;
+use crate::record::Origin;
 use crate::source::testing::*;
 
 #[test]

@@ -6,8 +6,7 @@ use arrow::datatypes::{DataType, Int8Type, Int32Type, TimeUnit};
 use tempfile::tempdir;
 
 use crate::config::{EpochUnit, Key, Moment};
-use crate::record::{KeyType, Kind};
-use crate::source::Origin;
+use crate::record::{KeyType, Kind, Origin};
 use crate::source::testing::*;
 
 #[test]

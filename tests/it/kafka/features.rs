@@ -335,6 +335,8 @@ fn a_stream_is_watched_whatever_its_sink() {
     let text = text.replace(&format!("kafka: {{ topic: {} }}", setup.dead), "parquet: { path: dead/ }");
     std::fs::write(setup.file(), text.replace("name: test", "name: files")).unwrap();
     watch(&both);
+    // State that nothing came for is there too.
+    watch(&[("kolk_state_keys ", 1.0)]);
     let read = || common::rows(&setup.path().join("out")).values().flatten().count();
     assert_eq!(read(), 10);
     // Where a reset says, also where the group's offsets are for show.

@@ -13,12 +13,11 @@ use crate::Result;
 use crate::config::{self, OnError, OnTombstone, Problems, Watermark};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
-use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, Records, Role, Values};
 use crate::runtime::engine::{Chain, Order};
 use crate::runtime::stream::chains::{Chains, Models};
 use crate::runtime::stream::{Header, Processing};
 use crate::sink;
-use crate::source::{Origin, Records};
 use crate::stage::Stage;
 use crate::state::{Rows, murmur2};
 
