@@ -128,12 +128,14 @@ impl Sender {
             });
             record = record.headers(headers);
         }
-        let until = Instant::now() + REQUEST;
+        let mut until = None;
         loop {
             match producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) => match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::QueueFull) if Instant::now() < until => {
+                    Some(RDKafkaErrorCode::QueueFull)
+                        if Instant::now() < *until.get_or_insert_with(|| Instant::now() + REQUEST) =>
+                    {
                         producer.poll(Duration::from_millis(1));
                         record = back;
                     }
