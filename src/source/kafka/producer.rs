@@ -222,7 +222,8 @@ impl Sender {
                 Broken::Abort(format!("{} ({})", inner.string(), inner.name()))
             }
             _ if is_fenced(&error) => Broken::Fenced(format!(
-                "{error}: another process has the transactional id {}; two may not have one runtime.instance",
+                "{error}: this producer of {} is no longer the one: another process has the same runtime.instance, or its \
+                 transaction was not ended within transaction.timeout.ms",
                 self.id
             )),
             _ => Broken::Renew(error.to_string()),
@@ -237,7 +238,8 @@ impl Sender {
     }
 }
 
-/// Whether another producer of the same transactional id has come.
+/// Whether the broker takes another producer of the same transactional id for the present one: it came later, or the broker itself
+/// ended the transaction of this one, which counts as such.
 fn is_fenced(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
     matches!(error.rdkafka_error_code(), Some(Fenced | InvalidProducerEpoch | ProducerFenced))
