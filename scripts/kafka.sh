@@ -23,7 +23,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
 
-kafka_version=4.3.1
+# Not 4.3.1: it takes a partition that has no leader for a moment for one that was deleted, and skips the markers of transactions there
+# that are confirmed already (TransactionMarkerChannelManager: "Couldn't find leader endpoint"). One broker that is restarted so loses
+# half a transaction, or writes it twice. Up to 4.2 they wait for the leader.
+kafka_version=4.2.1
 log4j_version=2.25.4
 first_port=19592
 # Seconds until it has to be ready, and until it has to be gone.

@@ -20,11 +20,12 @@ stop() {
         rm -rf "$KOLK_REGISTRY_DIR"
     fi
     if [[ -n $own_kafka ]]; then
-        # Tests with a broker of their own put its folder beside this one.
+        scripts/kafka.sh clean || true
+        # Tests with a broker of their own put its folder beside this one, and leave it if they fail.
         for KOLK_KAFKA_DIR in "$kafkas"/*; do
-            scripts/kafka.sh clean || true
+            if [[ -d $KOLK_KAFKA_DIR ]]; then scripts/kafka.sh stop || true; fi
         done
-        rm -rf "$kafkas"
+        rmdir "$kafkas" 2>/dev/null || true
     fi
     exit "$code"
 }

@@ -1,6 +1,7 @@
 //! `kolk run`: to the end of a Parquet source, from wherever the last run stopped; on Kafka until a signal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,6 +12,9 @@ use crate::runtime::stream::Stop;
 use crate::runtime::{self, Finished, Plan, Purpose, Source};
 use crate::state::block_on;
 use crate::{Result, config, http};
+
+/// Beyond the time of grace, for leaving the group.
+const LEAVING: Duration = Duration::from_secs(3);
 
 /// Runs a pipeline; the summary goes to stderr.
 ///
@@ -60,7 +64,8 @@ fn to_the_end(plan: Plan) -> Result<Finished> {
     finished
 }
 
-/// Until SIGTERM or SIGINT, which drains; a second one ends at once. Gives the number of the signal.
+/// Until SIGTERM or SIGINT, which drains; a second one ends at once, and so does the end of the time of grace. Gives the number of
+/// the signal.
 fn follow(
     plan: &Plan,
     kafka: &crate::source::kafka::Planned,
@@ -68,6 +73,7 @@ fn follow(
 ) -> Result<(Result<Finished>, Option<i32>)> {
     let stop = Stop::default();
     let asked = stop.clone();
+    let grace = plan.pipeline.runtime.grace;
     let number = Arc::new(std::sync::atomic::AtomicI32::new(0));
     let told = number.clone();
     block_on(async move {
@@ -75,21 +81,22 @@ fn follow(
         let mut terminate = signal(SignalKind::terminate()).or_failed(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).or_failed(failed)?;
         tokio::spawn(async move {
-            loop {
-                let number = tokio::select! {
-                    _ = terminate.recv() => SignalKind::terminate(),
-                    _ = interrupt.recv() => SignalKind::interrupt(),
+            let mut signalled = async || {
+                tokio::select! {
+                    _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+                    _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
                 }
-                .as_raw_value();
-                if asked.asked() {
-                    std::process::exit(128 + number);
-                }
-                tracing::info!(
-                    "draining: committing, writing checkpoints, leaving the group; once more to end at once"
-                );
-                told.store(number, std::sync::atomic::Ordering::Relaxed);
-                asked.ask();
-            }
+            };
+            let first = signalled().await;
+            tracing::info!("draining: committing, writing checkpoints, leaving the group; once more to end at once");
+            told.store(first, std::sync::atomic::Ordering::Relaxed);
+            asked.ask();
+            let last = tokio::time::timeout(grace + LEAVING, signalled()).await.unwrap_or_else(|_| {
+                // Nothing is lost by that: what isn't committed is done again.
+                tracing::warn!("the time of grace is over: ending at once");
+                first
+            });
+            std::process::exit(128 + last);
         });
         Ok::<_, crate::Error>(())
     })??;

@@ -119,11 +119,12 @@ impl Client {
                 Some(Ok(message)) => {
                     consumer.context().heard();
                     let of = Partition::try_from(message.partition()).unwrap_or(0);
-                    let messages = self.gathered.messages(of, message.offset());
-                    bytes += message.payload_len() + message.key_len();
-                    push(messages, &message, self.headers);
-                    if messages.len() >= most || bytes >= GATHERED {
-                        break;
+                    if let Some(messages) = self.gathered.messages(of, message.offset()) {
+                        bytes += message.payload_len() + message.key_len();
+                        push(messages, &message, self.headers);
+                        if messages.len() >= most || bytes >= GATHERED {
+                            break;
+                        }
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(end))) => {

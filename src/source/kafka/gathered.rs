@@ -23,9 +23,14 @@ impl Gathered {
         self.waiting.is_empty() && self.ends.is_empty()
     }
 
-    /// Where a partition's next message belongs, which has this offset.
-    pub fn messages(&mut self, partition: Partition, offset: i64) -> &mut Messages {
-        self.behind.insert(partition, offset + 1);
+    /// Where a partition's next message belongs, which has this offset. `None`: it was here before, or comes out of order, which nothing
+    /// behind this may see.
+    pub fn messages(&mut self, partition: Partition, offset: i64) -> Option<&mut Messages> {
+        let behind = self.behind.entry(partition).or_insert(offset);
+        if offset < *behind {
+            return None;
+        }
+        *behind = offset + 1;
         if !self.ends.is_empty() {
             self.ends.retain(|end| *end != partition);
         }
@@ -35,7 +40,7 @@ impl Gathered {
             self.waiting.push_back((partition, messages));
             self.waiting.len() - 1
         });
-        &mut self.waiting[at].1
+        Some(&mut self.waiting[at].1)
     }
 
     /// Nothing is behind the messages of a partition, at present.
@@ -74,7 +79,9 @@ mod tests {
     fn partitions_come_one_by_one_and_ends_behind_them() {
         let mut gathered = Gathered::default();
         let push = |gathered: &mut Gathered, partition, offset| {
-            gathered.messages(partition, offset).push(offset, 0, None, Some(b"x"));
+            if let Some(messages) = gathered.messages(partition, offset) {
+                messages.push(offset, 0, None, Some(b"x"));
+            }
         };
         let told = |gathered: &mut Gathered| {
             let mut into = Messages::default();
@@ -95,6 +102,12 @@ mod tests {
         assert_eq!(told(&mut gathered), ("End(2, 7)".into(), vec![]));
         assert!(gathered.is_empty());
         push(&mut gathered, 1, 9);
-        assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![9]), "memory is used again, not messages");
+        push(&mut gathered, 1, 6);
+        push(&mut gathered, 1, 9);
+        push(&mut gathered, 1, 10);
+        assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![9, 10]), "memory is used again, messages are not");
+        gathered.begin(1, 6);
+        push(&mut gathered, 1, 6);
+        assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![6]), "what is read again on purpose comes again");
     }
 }

@@ -77,3 +77,30 @@ fn a_broker_that_does_not_answer() {
         broker.signal("CONT");
     });
 }
+
+#[test]
+fn a_stop_that_no_broker_answers_ends_with_the_time_of_grace() {
+    let broker = Broker::own("grace");
+    let extra = "state: { path: state/, checkpoint_every: 1s }\nruntime: { workers: 2, instance: one, grace: 2s }";
+    let setup = Setup::new(&broker, "grace", extra);
+    let rows = series(12, 100);
+    let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
+    let kolk = setup.start("a");
+    sender.send(&setup.input, &rows[..600]);
+    reader.read_until(600, SOON);
+    sender.send(&setup.input, &rows[600..]);
+    sender.flush();
+    broker.signal("STOP");
+    let since = Instant::now();
+    let log = kolk.stop();
+    // One request alone would wait for ten seconds.
+    assert!(since.elapsed() < Duration::from_secs(9), "{:?}\n{log}", since.elapsed());
+    assert!(log.contains("the time of grace is over"), "{log}");
+    broker.signal("CONT");
+    let kolk = setup.start("b");
+    reader.read_until(rows.len(), 2 * SOON);
+    kolk.stop();
+    broker.settled(&setup.output);
+    reader.read(SOON);
+    assert_equal(&reader.outputs, &expected(setup.path(), &rows));
+}
