@@ -164,7 +164,9 @@ impl Sender {
         let until = Instant::now() + REQUEST;
         while producer.in_flight_count() > 0 {
             if Instant::now() > until {
-                return Err(Broken::Abort("messages did not arrive in time".into()));
+                let why = "messages did not arrive in time".to_string();
+                // Without a transaction there is nothing to abort that would take them out of the producer.
+                return Err(if self.transactional() { Broken::Abort(why) } else { Broken::Renew(why) });
             }
             producer.poll(Duration::from_millis(1));
         }
