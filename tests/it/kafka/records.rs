@@ -65,9 +65,9 @@ impl Sender {
     pub fn new(broker: &Broker) -> Sender {
         let mut config = broker.client();
         config.set("partitioner", "murmur2_random").set("enable.idempotence", "true").set("linger.ms", "5");
-        // Longer than any broker is frozen here: an idempotent producer of librdkafka 2.12 whose requests timed out, and whose broker
-        // then restarts, can stand still for good.
-        config.set("socket.timeout.ms", "60000");
+        // An idempotent producer of librdkafka 2.12 can stand still after its broker was frozen: for good where requests timed out
+        // meanwhile, until it looks for leaders again where partitions had none for a moment.
+        config.set("socket.timeout.ms", "60000").set("topic.metadata.refresh.interval.ms", "5000");
         Sender(config.create().unwrap())
     }
 
