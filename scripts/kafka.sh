@@ -25,7 +25,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # Not 4.3.1: it takes a partition that has no leader for a moment for one that was deleted, and skips the markers of transactions there
 # that are confirmed already (TransactionMarkerChannelManager: "Couldn't find leader endpoint"). One broker that is restarted so loses
-# half a transaction, or writes it twice. Up to 4.2 they wait for the leader.
+# half a transaction, or writes it twice. 4.2.1 waits for the leader.
 kafka_version=4.2.1
 log4j_version=2.25.4
 first_port=19592

@@ -20,10 +20,11 @@ mod registry;
 
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 
-use crate::record::Records;
 use std::ops::Range;
 
 use arrow::array::RecordBatch;
+
+use crate::record::Records;
 
 /// Messages of one partition as they came, in order: bytes, not yet records. Memory is used again by [`Messages::clear`].
 #[derive(Debug, Clone, Default)]

@@ -31,8 +31,7 @@ pub struct Records {
     /// Per record, where it stands.
     pub origins: Vec<Origin>,
     /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`,
-    /// `time_out_of_range`); their other
-    /// entries are placeholders (key empty, time 0).
+    /// `time_out_of_range`); their other entries are placeholders (key empty, time 0).
     pub bad: Vec<(usize, &'static str)>,
 }
 

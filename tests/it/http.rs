@@ -18,6 +18,11 @@ pub fn get(address: &str, path: &str) -> Option<String> {
     Some(answer)
 }
 
+/// An address that nothing listens at.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
 /// The value of the first metric that begins so.
 pub fn value(metrics: &str, name: &str) -> Option<f64> {
     let line = metrics.lines().find(|line| line.starts_with(name))?;
@@ -36,7 +41,7 @@ fn a_run_is_watched() {
         "parquet: { path: out/, part_records: 4000 }",
         "state: { checkpoint_every: 1ms }",
     );
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = free_address();
     let mut child = Command::new(env!("CARGO_BIN_EXE_kolk"))
         .args(["run", file.to_str().unwrap(), "--http", &address])
         .stderr(Stdio::null())

@@ -1,7 +1,6 @@
 //! What a stream can do beside taking records: time that the clock moves on, a history to begin with, tombstones, dead letters and
 //! reading them back, outputs at once, beginning again elsewhere.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use kolk::state::{murmur2, partition_of};
@@ -15,7 +14,7 @@ use super::broker::{Broker, PARTITIONS, eventually};
 use super::process::Setup;
 use super::records::{Sender, at_the_beginning};
 use crate::common::{self, Row};
-use crate::http::{get, value};
+use crate::http::{free_address, get, value};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -297,7 +296,7 @@ fn at_least_once_sends_at_once_and_a_reset_begins_elsewhere() {
 fn a_stream_is_watched_whatever_its_sink() {
     let broker = Broker::shared();
     let setup = Setup::new(&broker, "watched", "");
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = free_address();
     let runtime = format!(
         "state: {{ path: state/, checkpoint_every: 200ms }}\nruntime: {{ instance: one, http: \"{address}\" }}"
     );

@@ -1,13 +1,12 @@
 //! A broker that is gone for longer than a session, a transaction and a request may take, and comes back.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use super::broker::{Broker, eventually};
 use super::process::{Kolk, Setup};
 use super::records::{Reader, Sender, assert_equal, expected};
 use crate::common::series;
-use crate::http::get;
+use crate::http::{free_address, get};
 
 /// Longer than the session timeout (6 s), the transaction's (10 s), and that of a transaction's request (10 s).
 const GONE: Duration = Duration::from_secs(22);
@@ -18,7 +17,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// when the broker is back.
 fn without_a_broker(name: &str, records: usize, gone: impl FnOnce(&Broker, &dyn Fn())) {
     let broker = Broker::own(name);
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = free_address();
     let extra = format!(
         "state: {{ path: state/, checkpoint_every: 1s }}\n\
          runtime: {{ workers: 2, instance: one, http: \"{address}\" }}"
