@@ -33,6 +33,9 @@ pub struct Stream {
     transactions: IntCounterVec,
     commit_seconds: Histogram,
     fenced: IntCounter,
+    /// Producers that were replaced since a request of a transaction had no answer.
+    pub producers_renewed: IntCounter,
+    reader_restarts: IntCounterVec,
     reachable: IntGauge,
     lag: IntGaugeVec,
     lag_stable: IntGaugeVec,
@@ -78,6 +81,15 @@ impl Stream {
             fenced: b.counter(
                 "kolk_fenced_total",
                 "Times that another had this process' partitions, or its transactional id, before it gave them back.",
+            )?,
+            producers_renewed: b.counter(
+                "kolk_producers_renewed_total",
+                "Producers that were replaced because a request of a transaction had no answer and might have arrived in a later one.",
+            )?,
+            reader_restarts: b.counters(
+                "kolk_reader_restarts_total",
+                "Partitions that nothing was received of although there was something, by what was done: seek, assign, client (for a whole worker).",
+                &["step"],
             )?,
             reachable: b.gauge("kolk_broker_reachable", "1 while a broker answers, else 0.")?,
             replayed: b.counter("kolk_replayed_messages_total", "Messages that were read again in silence after a restore.")?,
@@ -129,6 +141,11 @@ impl Stream {
     /// Another had partitions or the transactional id.
     pub fn fenced(&self) {
         self.fenced.inc();
+    }
+
+    /// A partition that stood still was begun to be read once more, by what was done.
+    pub fn reader_restarted(&self, step: &str) {
+        self.reader_restarts.with_label_values(&[step]).inc();
     }
 
     /// Whether a broker answers.

@@ -146,6 +146,11 @@ impl Lane {
         self.commit(shared, true)
     }
 
+    /// Records since the last commit.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
     /// Commits what there is, wherever a stream stands.
     pub fn save(&mut self, shared: &Shared) -> Result<()> {
         if self.since == 0 && !self.closed {

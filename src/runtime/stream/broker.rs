@@ -31,6 +31,8 @@ pub enum Event {
     Reachable(bool),
     /// A position is not in the log any more, or not yet: retention, or a truncated log.
     OutOfRange(Partition),
+    /// The topic is no longer the one of the start: it was deleted, and there is another of its name.
+    Recreated,
 }
 
 /// What a group has committed for a partition.
@@ -126,6 +128,20 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn seek(&mut self, partition: Partition, offset: i64) -> Result<()>;
 
+    /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The group doesn't
+    /// hear of it.
+    ///
+    /// # Errors
+    /// As [`Broker::poll`].
+    fn reassign(&mut self, at: &[(Partition, i64)]) -> Result<()>;
+
+    /// Leaves the group and joins it again with a new client. No transaction may be open; no partition is the worker's until the
+    /// group gives it one.
+    ///
+    /// # Errors
+    /// As [`Broker::poll`].
+    fn reconnect(&mut self) -> Result<()>;
+
     /// Stops and goes on delivering a partition (backpressure). Messages not yet delivered come later, from where the last
     /// delivered one was.
     ///
@@ -148,12 +164,33 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>>;
 
+    /// The ends of partitions, as [`Broker::range`] has them. `Ok(None)`: not to be had within the time.
+    ///
+    /// # Errors
+    /// As [`Broker::poll`].
+    fn ends(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<i64>>>;
+
+    /// Begins to ask whether the topic is the one of the start, and returns at once.
+    fn ask_topic(&mut self);
+
+    /// Whether it is, by an answer to a question that began at or after the last [`Broker::ask_topic`]: if so, everything that was
+    /// polled before that is of the topic of the start, since an id never comes back. `Ok(None)`: no answer within the time.
+    ///
+    /// # Errors
+    /// As [`Broker::poll`].
+    fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>>;
+
     /// The first offset whose message has this timestamp (milliseconds) or a later one, the end if there is none; `Ok(None)`: not to
     /// be had within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>>;
+
+    /// A request of a transaction that was sent by the present producer and lost without an answer, also where the call that sent
+    /// it was successful, since the client repeats requests by itself. It may still arrive, and take effect on whatever transaction
+    /// the producer has open then: [`Broker::renew`] comes before the next [`Broker::begin`].
+    fn unanswered(&self) -> Option<&'static str>;
 
     /// Begins a transaction, for the member of the group that the worker is now: what it will send belongs to this
     /// membership, and a later one's offsets are never sent with it.

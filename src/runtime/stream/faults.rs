@@ -18,6 +18,12 @@ pub struct Faults {
     pub resend_lost: bool,
     /// A commit whose outcome is unknown is taken for a failed one: everything is sent again without a look at what is committed.
     pub unknown_is_failure: bool,
+    /// A producer goes on although a request of it is still on its way.
+    pub late_requests: bool,
+    /// What was polled is committed without asking whether the topic is the same.
+    pub topic_unasked: bool,
+    /// A partition that nothing comes of is waited for.
+    pub unwatched: bool,
     /// Another version of the model is committed before the checkpoint that it begins with is durable.
     pub swap_early: bool,
 }

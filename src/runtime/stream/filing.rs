@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use arrow::array::new_null_array;
 
-use super::loading::{expected, refused, start_of};
+use super::loading::{expected, recreated, refused, start_of};
+use super::watchdog::Watchdog;
 use super::worker::SHORT;
 use super::{BEGINNING, Broker, Event, Partition, Range, Settings};
 use crate::config::{OnTombstone, Start};
@@ -27,6 +28,8 @@ use crate::{Error, Result};
 const WAIT: Duration = Duration::from_millis(100);
 /// Between two settings of the gauges.
 const SHOWN: Duration = Duration::from_millis(500);
+/// How long a commit may wait for the answer whether the topic is the same.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Before a registry that doesn't answer is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -40,11 +43,13 @@ pub(super) struct Filing<B> {
     pub tombstone: OnTombstone,
     pub batch: usize,
     pub checkpoint_every: Duration,
+    pub or_records: u64,
     pub idle: Option<Duration>,
     /// Partitions that the topic had at the start.
     pub partitions: u32,
     lanes: BTreeMap<Partition, Filed>,
     opening: Vec<Partition>,
+    watchdog: Watchdog,
     /// Whether a broker answers.
     reachable: bool,
     /// When the gauges were set.
@@ -80,7 +85,7 @@ impl<B: Broker> Filing<B> {
         settings: &Settings,
         tombstone: OnTombstone,
     ) -> Self {
-        let Settings { start, batch, checkpoint_every, idle, partitions, .. } = *settings;
+        let Settings { start, batch, checkpoint_every, or_records, idle, partitions, silence, .. } = *settings;
         let (lanes, opening, reachable) = (BTreeMap::new(), Vec::new(), true);
         Filing {
             broker,
@@ -91,10 +96,12 @@ impl<B: Broker> Filing<B> {
             tombstone,
             batch,
             checkpoint_every,
+            or_records,
             idle,
             partitions,
             lanes,
             opening,
+            watchdog: Watchdog::new(silence),
             reachable,
             shown: Instant::now(),
         }
@@ -124,6 +131,7 @@ impl<B: Broker> Filing<B> {
         match self.broker.poll(wait, self.batch, &mut messages)? {
             Event::Nothing => {}
             Event::End(partition, _) => {
+                self.watchdog.heard(partition, self.broker.now());
                 if let Some(filed) = self.lanes.get_mut(&partition) {
                     filed.at_end = true;
                 }
@@ -148,6 +156,7 @@ impl<B: Broker> Filing<B> {
                 self.shared.metrics.stream.fenced();
                 self.give_up(&partitions)?;
             }
+            Event::Recreated => return Err(self.recreated()),
             Event::OutOfRange(partition) => {
                 return Err(refused(
                     partition,
@@ -157,11 +166,14 @@ impl<B: Broker> Filing<B> {
         }
         self.open()?;
         self.wake()?;
+        self.watch()?;
         self.tell_idle()?;
         let due: Vec<Partition> = self
             .lanes
             .iter()
-            .filter(|(_, filed)| filed.saved.elapsed() >= self.checkpoint_every)
+            .filter(|(_, filed)| {
+                filed.saved.elapsed() >= self.checkpoint_every || filed.lane.since() >= self.or_records
+            })
             .map(|(partition, _)| *partition)
             .collect();
         if !due.is_empty() {
@@ -172,6 +184,11 @@ impl<B: Broker> Filing<B> {
     }
 
     fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
+        self.forget(partitions);
+        self.broker.unassign(partitions)
+    }
+
+    fn forget(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             if let Some(mut filed) = self.lanes.remove(partition) {
                 filed.lane.leave(&self.shared);
@@ -179,11 +196,50 @@ impl<B: Broker> Filing<B> {
             self.shared.metrics.stream.gone(*partition);
         }
         self.opening.retain(|partition| !partitions.contains(partition));
-        self.broker.unassign(partitions)
     }
 
-    /// Commits partitions, all of them without a list.
+    fn recreated(&self) -> Error {
+        recreated(self.shared.files.first().map_or("?", String::as_str))
+    }
+
+    /// Whether what was polled so far is of the topic of the start. False: nobody tells at present.
+    fn is_same_topic(&mut self) -> Result<bool> {
+        if self.shared.store.is_none() {
+            return Ok(true);
+        }
+        self.broker.ask_topic();
+        match self.broker.is_same_topic(ANSWER)? {
+            Some(true) => Ok(true),
+            Some(false) => Err(self.recreated()),
+            None => Ok(false),
+        }
+    }
+
+    /// Looks for partitions that stand still, and heals them.
+    fn watch(&mut self) -> Result<()> {
+        if !self.watchdog.is_due(self.broker.now()) {
+            return Ok(());
+        }
+        let lanes = self.lanes.iter().filter(|(_, filed)| filed.stalled.is_none());
+        let next = |filed: &Filed| filed.lane.origin.map_or(0, |origin| origin.row as i64 + 1);
+        let listening: Vec<(Partition, i64)> = lanes.map(|(partition, filed)| (*partition, next(filed))).collect();
+        if self.watchdog.heal(&mut self.broker, &listening, &self.shared.metrics)? {
+            // What is committed is opened again when the group gives it back.
+            self.save(None)?;
+            let all: Vec<Partition> = self.lanes.keys().copied().collect();
+            self.forget(&all);
+            self.broker.reconnect()?;
+        }
+        Ok(())
+    }
+
+    /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is the same.
     fn save(&mut self, only: Option<&[Partition]>) -> Result<()> {
+        if !self.is_same_topic()? {
+            tracing::warn!("no broker tells whether the topic is still the same: committing later");
+            self.lanes.values_mut().for_each(|filed| filed.saved = Instant::now());
+            return Ok(());
+        }
         let mut offsets = Vec::new();
         for (partition, filed) in &mut self.lanes {
             if only.is_none_or(|only| only.contains(partition)) {
@@ -288,6 +344,7 @@ impl<B: Broker> Filing<B> {
     /// Takes messages in pieces that don't cross the cut of a part.
     fn take(&mut self, partition: Partition, messages: Arc<Messages>) -> Result<()> {
         let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) else { return Ok(()) };
+        self.watchdog.heard(partition, self.broker.now());
         filed.heard = Instant::now();
         filed.at_end = false;
         filed.newest = messages.timestamps.last().copied().unwrap_or(filed.newest);

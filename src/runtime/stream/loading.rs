@@ -57,6 +57,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 ),
             ));
         }
+        if let Some(lane) = self.kept(partition, &commit).filter(|lane| range.start <= lane.now.mark.offset) {
+            return Ok(Restored::Lane(Box::new(lane), false));
+        }
         self.processing.chains.load(&commit.era.model)?;
         let checkpoint = match loaded {
             Some((loading, Ok(checkpoint))) if loading.commit == commit => checkpoint,
@@ -184,6 +187,15 @@ pub(super) fn expected(partitions: &[Partition], planned: u32) -> Result<()> {
              to begin anew: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
         ))),
     }
+}
+
+/// The topic was deleted, and there is another of its name.
+pub(super) fn recreated(topic: &str) -> Error {
+    Error::refused(format!(
+        "topic {topic} was deleted and created again while kolk ran: the state is of the topic that is gone, and nothing of the new \
+         one was committed\n\
+         to begin with what the new topic holds: kolk state reset (and a new output topic), or another pipeline name"
+    ))
 }
 
 pub(super) fn refused(partition: Partition, what: String) -> Error {

@@ -27,6 +27,7 @@ mod sim;
 mod spoil;
 mod swap;
 mod transaction;
+mod watchdog;
 mod worker;
 
 pub use broker::*;

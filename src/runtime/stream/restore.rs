@@ -205,16 +205,19 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             let commit = Commit { mark, era, ..Commit::default() };
             offsets.push((*partition, *offset, commit.metadata().unwrap_or_default()));
         }
-        let mut transaction = || -> std::result::Result<(), Failed> {
-            self.broker.begin()?;
-            self.producer = Producer::Open(self.broker.now());
+        let mut transaction = || -> std::result::Result<bool, Failed> {
+            self.broker.ask_topic();
+            if !self.begin()? {
+                return Ok(false);
+            }
             self.broker.send_offsets(&offsets)?;
+            self.confirm_topic()?;
             self.broker.commit()?;
             self.producer = Producer::Idle;
-            Ok(())
+            Ok(true)
         };
         match transaction() {
-            Ok(()) => Ok(true),
+            Ok(done) => Ok(done),
             Err(Failed::Broken(broken)) => self.broken(broken).map(|()| false),
             Err(Failed::Error(error)) => Err(error),
         }

@@ -13,12 +13,14 @@ use crate::runtime::engine::Chain;
 use crate::runtime::models::{Registered, identity};
 use crate::runtime::plan::Plan;
 use crate::runtime::run::{Finished, fingerprint, joined, moment, open_sink};
-use crate::source::kafka::{Client, Output, Planned, transactional_ids};
+use crate::source::kafka::{Client, Output, Planned, TopicWatch, transactional_ids};
 use crate::state::{Folder, Log};
 use crate::{Error, Result, format, sink};
 
 /// Bytes of output after which a transaction is committed at once.
 const COMMIT_BYTES: usize = 16 << 20;
+/// A partition that is silent for longer is looked after: more than librdkafka itself may need after a broker was away.
+const SILENCE: Duration = Duration::from_secs(12);
 /// Bytes that a dead letter's key and headers may take of a message.
 const LETTER_ROOM: usize = 8 << 10;
 
@@ -98,15 +100,16 @@ fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers
     let encoder = encoder(plan, &output)?;
     let headers = output.sink.headers == Headers::All || output.dead_letters.is_some();
     let models = Registered::of(plan)?;
+    let watch = Arc::new(TopicWatch::new(kafka, &source.topic_id)?);
     (0..workers)
         .map(|number| {
             let chain = plan.chain()?;
             let fingerprint = fingerprint(plan, &chain);
             let processing = processing(plan, source, kafka, &output, &encoder, chains(plan, chain, &models))?;
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
-            let (output, settings) = (Some(output.clone()), settings.clone());
+            let (output, settings, watch) = (Some(output.clone()), settings.clone(), watch.clone());
             let member = move |stop: &dyn Fn() -> bool| {
-                let client = Client::new(kafka, output, number, headers, linger)?;
+                let client = Client::new(kafka, output, number, headers, linger, watch)?;
                 Worker::new(client, log, processing, settings).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
@@ -133,7 +136,10 @@ fn filing<'a>(
         None => return Err(Error::failed("no chain: a bug of kolk")),
     };
     shared.part_records = whole_messages(shared.part_records, cells)?;
+    // It decides itself when a partition is committed: not before it is known that the topic is the same.
+    (shared.or_records, shared.checkpoint_every) = (u64::MAX, Duration::MAX);
     let shared = Arc::new(shared);
+    let watch = Arc::new(TopicWatch::new(kafka, &source.topic_id)?);
     (0..workers)
         .map(|number| {
             let chain = match chain.take() {
@@ -141,9 +147,10 @@ fn filing<'a>(
                 None => plan.chain()?,
             };
             let (decoder, shared, settings) = (source.decoder.decoder()?, shared.clone(), settings.clone());
+            let watch = watch.clone();
             let tombstone = plan.pipeline.on.tombstone;
             let member = move |stop: &dyn Fn() -> bool| {
-                let client = Client::new(kafka, None, number, false, linger)?;
+                let client = Client::new(kafka, None, number, false, linger, watch)?;
                 Filing::new(client, decoder, chain, shared, &settings, tombstone).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
@@ -236,6 +243,7 @@ fn settings(pipeline: &Pipeline, kafka: &KafkaSource, source: &Planned) -> Setti
         partitions: source.partitions,
         model_every: runtime.model_every,
         idle: kafka.idle.as_ref().map(|idle| idle.value),
+        silence: SILENCE,
         grace: runtime.grace,
         #[cfg(test)]
         faults: super::Faults::default(),

@@ -167,7 +167,11 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Drops the stages with versions that no partition has any more.
     pub(super) fn drop_chains(&mut self) {
-        let lanes = self.lanes.values().chain(self.openings.iter().flat_map(|opening| opening.ready()));
+        let lanes = self
+            .lanes
+            .values()
+            .chain(self.kept.values())
+            .chain(self.openings.iter().flat_map(|opening| opening.ready()));
         let mut needed: Vec<&str> = Vec::new();
         for lane in lanes {
             needed.push(&lane.now.era.model);

@@ -1,7 +1,10 @@
 //! Transactions of a worker: sending, committing, and what is done when either fails.
 
+use std::time::Duration;
+
 use super::commit::Commit;
 use super::lane::Lane;
+use super::loading::recreated;
 use super::restore::Opening;
 use super::swap::Swap;
 use super::worker::{Producer, SHORT, Worker};
@@ -10,6 +13,8 @@ use crate::{Error, Result};
 
 /// Milliseconds before a transaction that failed is tried again.
 const AGAIN: i64 = 250;
+/// How long a broker may take to tell the topic's id; the transaction waits for it.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Attempts to commit before the group's events are looked at again.
 const ATTEMPTS: usize = 3;
 
@@ -27,12 +32,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 
     fn try_send(&mut self) -> std::result::Result<(), Failed> {
+        let waits = |lane: &Lane| lane.attempt.is_none() && lane.outbox.next().is_some();
+        if !self.lanes.values().any(waits) || !self.begin()? {
+            return Ok(());
+        }
         for lane in self.lanes.values_mut().filter(|lane| lane.attempt.is_none()) {
             while let Some(message) = lane.outbox.next() {
-                if self.producer == Producer::Idle {
-                    self.broker.begin()?;
-                    self.producer = Producer::Open(self.broker.now());
-                }
                 match self.broker.send(message) {
                     Ok(()) => lane.outbox.was_sent(),
                     Err(Unsendable::Transaction(broken)) => return Err(broken.into()),
@@ -56,6 +61,51 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             }
         }
         Ok(())
+    }
+
+    /// Begins a transaction, if none is open. A producer of which a request is still on its way must not: what arrives late would
+    /// commit half of this transaction, or set its offsets back. False: there is no other producer at present.
+    pub(super) fn begin(&mut self) -> std::result::Result<bool, Failed> {
+        if matches!(self.producer, Producer::Open(_)) {
+            return Ok(true);
+        }
+        if let Some(request) = self.unanswered() {
+            tracing::info!(
+                request,
+                "a request of a transaction had no answer and may arrive late: a new producer takes over"
+            );
+            self.metrics.stream.producers_renewed.inc();
+            self.producer = Producer::Renew;
+            if !self.broker.renew()? {
+                return Ok(false);
+            }
+            // Nothing is in doubt: its transactions were confirmed or aborted.
+            self.producer = Producer::Idle;
+        }
+        self.broker.begin()?;
+        self.producer = Producer::Open(self.broker.now());
+        Ok(true)
+    }
+
+    fn unanswered(&self) -> Option<&'static str> {
+        #[cfg(test)]
+        if self.settings.faults.late_requests {
+            return None;
+        }
+        self.broker.unanswered()
+    }
+
+    /// Makes sure that everything polled before the last [`Broker::ask_topic`] is of the topic of the start.
+    pub(super) fn confirm_topic(&mut self) -> std::result::Result<(), Failed> {
+        #[cfg(test)]
+        if self.settings.faults.topic_unasked {
+            return Ok(());
+        }
+        match self.broker.is_same_topic(ANSWER)? {
+            Some(true) => Ok(()),
+            Some(false) => Err(recreated(&self.processing.topic).into()),
+            None => Err(Broken::Abort("no broker tells in time whether the topic is still the same".into()).into()),
+        }
     }
 
     /// Stops reading while too much waits, and goes on when it doesn't.
@@ -113,6 +163,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 
     fn try_commit(&mut self) -> std::result::Result<bool, Failed> {
+        // Asked first, so that the answer comes while messages are on their way.
+        if self.producer != Producer::Idle || self.lanes.values().any(Lane::is_dirty) {
+            self.broker.ask_topic();
+        }
         self.try_send()?;
         let commits: Vec<(Partition, Commit)> = self
             .lanes
@@ -120,12 +174,11 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             .filter(|lane| lane.attempt.is_none() && lane.is_dirty())
             .map(|lane| (lane.id, lane.next_commit()))
             .collect();
-        if commits.is_empty() && self.producer == Producer::Idle {
+        if !matches!(self.producer, Producer::Open(_)) && (commits.is_empty() || self.producer != Producer::Idle) {
             return Ok(false);
         }
-        if self.producer == Producer::Idle {
-            self.broker.begin()?;
-            self.producer = Producer::Open(self.broker.now());
+        if !self.begin()? {
+            return Ok(false);
         }
         let mut offsets = Vec::with_capacity(commits.len());
         for (partition, commit) in &commits {
@@ -148,6 +201,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if self.settings.faults.checkpoint_uncommitted {
             self.cut_uncommitted()?;
         }
+        self.confirm_topic()?;
         self.broker.commit()?;
         self.producer = Producer::Idle;
         for lane in self.lanes.values_mut() {

@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Lane, Taken};
-use super::loading::expected;
+use super::loading::{expected, recreated};
 use super::processing::Processing;
 use super::restore::Opening;
+use super::watchdog::Watchdog;
 use super::{Broken, Broker, Checkpoints, Event, Partition};
 use crate::config::Start;
 use crate::format::Messages;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub model_every: Option<Duration>,
     /// A partition without messages for that long has its time moved on by the clock.
     pub idle: Option<Duration>,
+    /// A partition of which nothing is received for that long, although there is something, is begun to be read once more.
+    pub silence: Duration,
     /// How long leaving may take.
     pub grace: Duration,
     /// What a test breaks on purpose.
@@ -85,6 +88,10 @@ pub struct Worker<B, C> {
     pub(super) openings: Vec<Opening>,
     pub(super) producer: Producer,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) watchdog: Watchdog,
+    /// Partitions of a client that was replaced, until the group has given them to somebody.
+    pub(super) kept: BTreeMap<Partition, Lane>,
+    pub(super) kept_until: i64,
     inbox: Messages,
     /// Not before then is a failed transaction tried again.
     pub(super) retry_at: i64,
@@ -109,6 +116,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             broker,
             checkpoints,
             processing,
+            watchdog: Watchdog::new(settings.silence),
+            kept: BTreeMap::new(),
+            kept_until: 0,
             settings,
             lanes: BTreeMap::new(),
             openings: Vec::new(),
@@ -142,6 +152,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             self.broker.abort().unwrap_or_default();
         }
         self.lanes.clear();
+        self.kept.clear();
         self.broker.leave();
         ended
     }
@@ -153,6 +164,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Event::Nothing => {}
             Event::Messages(partition) => self.take(partition)?,
             Event::End(partition, offset) => {
+                self.watchdog.heard(partition, self.broker.now());
                 if let Some(lane) = self.lanes.get_mut(&partition).and_then(Lane::listening) {
                     lane.end(offset, &mut self.processing)?;
                     lane.at_end = true;
@@ -168,6 +180,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 self.reachable = reachable;
                 self.metrics.stream.reachable(reachable);
             }
+            Event::Recreated => return Err(recreated(&self.processing.topic)),
             Event::OutOfRange(partition) => {
                 return Err(Error::failed(format!(
                     "partition {partition}: the records from {} on are no longer in the topic (retention), or it was made anew\n\
@@ -179,6 +192,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.settle()?;
         self.open()?;
         self.wake_stalled()?;
+        self.watch()?;
         self.tell_idle()?;
         self.send()?;
         self.commit_if_due()?;
@@ -232,6 +246,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     fn take(&mut self, partition: Partition) -> Result<()> {
         let now = self.broker.now();
+        self.watchdog.heard(partition, now);
         let Some(lane) = self.lanes.get_mut(&partition).and_then(Lane::listening) else { return Ok(()) };
         lane.heard = now;
         lane.at_end = false;
@@ -300,7 +315,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.broker.unassign(partitions)
     }
 
-    fn abandon(&mut self) -> Result<()> {
+    pub(super) fn abandon(&mut self) -> Result<()> {
         if matches!(self.producer, Producer::Open(_)) {
             self.broken(Broken::Abort("partitions of it are given away".into()))?;
         }

@@ -166,7 +166,7 @@ impl Asker {
     fn describe(&self, name: &str) -> Result<Described, Silence> {
         let until = Instant::now() + PATIENCE;
         loop {
-            match describe::topic(self.consumer.client(), name, PATIENCE) {
+            match describe::topic(self.consumer.client(), name, PATIENCE, true) {
                 Err(_) if Instant::now() < until => std::thread::sleep(PATIENCE / 50),
                 described => return described,
             }

@@ -1,17 +1,20 @@
 //! One worker's consumer and producer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::context::Group;
 use super::gathered::Gathered;
+use super::native::Member;
 use super::producer::{Output, Sender};
 use super::properties;
 use super::rights::{JOIN, On, Right, TAKE, missing};
+use super::topic_watch::TopicWatch;
 use crate::config::{Delivery, KafkaSource};
 use crate::error::Context;
 use crate::format::Messages;
@@ -37,6 +40,11 @@ pub struct Client {
     /// How long messages may be gathered so that there are more of them at once.
     linger: Duration,
     gathered: Gathered,
+    watch: Arc<TopicWatch>,
+    /// Number of the question for the topic that was asked last.
+    asked: u64,
+    /// Makes the consumer anew.
+    config: ClientConfig,
     /// Without transactions: what the next commit commits.
     offsets: Option<TopicPartitionList>,
 }
@@ -52,14 +60,12 @@ impl Client {
         worker: usize,
         headers: bool,
         linger: Duration,
+        watch: Arc<TopicWatch>,
     ) -> Result<Client> {
         let delivery = output.as_ref().map_or(Delivery::ExactlyOnce, |output| output.delivery);
         let config = properties::consumer(source, delivery, worker);
-        let consumer: BaseConsumer<Group> =
-            config.create_with_context(Group::default()).map_err(properties::refused)?;
-        consumer.subscribe(&[source.topic.as_str()]).map_err(properties::refused)?;
         Ok(Client {
-            consumer: Some(consumer),
+            consumer: Some(join(&config, &source.topic)?),
             sender: output.map(|output| Sender::new(output, worker)),
             brokers: source.brokers.value.clone(),
             topic: source.topic.value.clone(),
@@ -67,6 +73,9 @@ impl Client {
             headers,
             linger,
             gathered: Gathered::default(),
+            watch,
+            asked: 0,
+            config,
             offsets: None,
         })
     }
@@ -202,6 +211,9 @@ impl Broker for Client {
         if let Some(sender) = &self.sender {
             sender.poll();
         }
+        if self.watch.is_other() {
+            return Ok(Event::Recreated);
+        }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
         if consumer.context().is_in_doubt() {
             self.look(consumer)?;
@@ -248,6 +260,19 @@ impl Broker for Client {
         }
     }
 
+    fn reassign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
+        let partitions: Vec<Partition> = at.iter().map(|(partition, _)| *partition).collect();
+        self.unassign(&partitions)?;
+        self.assign(at)
+    }
+
+    fn reconnect(&mut self) -> Result<()> {
+        self.leave();
+        self.gathered = Gathered::default();
+        self.consumer = Some(join(&self.config, &self.topic)?);
+        Ok(())
+    }
+
     fn pause(&mut self, partitions: &[Partition], paused: bool) -> Result<()> {
         let list = self.named(partitions)?;
         let consumer = self.consumer()?;
@@ -281,6 +306,28 @@ impl Broker for Client {
         }
     }
 
+    fn ends(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<i64>>> {
+        // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all partitions of a broker.
+        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
+        let found = match self.consumer()?.offsets_for_times(list, timeout) {
+            Ok(found) => found,
+            Err(error) => return self.later(&error, "asking for the ends of partitions").map(|()| None),
+        };
+        let end = |partition: &Partition| match found.find_partition(&self.topic, number(*partition))?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(partitions.iter().map(end).collect())
+    }
+
+    fn ask_topic(&mut self) {
+        self.asked = self.watch.ask();
+    }
+
+    fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>> {
+        Ok(self.watch.is_same(self.asked, timeout))
+    }
+
     fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
         let list = self.list([(partition, Offset::Offset(timestamp))])?;
         let found = match self.consumer()?.offsets_for_times(list, timeout) {
@@ -294,8 +341,12 @@ impl Broker for Client {
         }
     }
 
+    fn unanswered(&self) -> Option<&'static str> {
+        self.sender.as_ref().and_then(Sender::unanswered)
+    }
+
     fn begin(&mut self) -> std::result::Result<(), Broken> {
-        let member = self.consumer.as_ref().and_then(Consumer::group_metadata);
+        let member = self.consumer.as_ref().and_then(|consumer| Member::of(consumer.client()));
         self.sender()?.begin(member)
     }
 
@@ -376,6 +427,13 @@ impl Broker for Client {
             // Dropping it closes it: the group hears at once.
         }
     }
+}
+
+/// A consumer that joins the group.
+fn join(config: &ClientConfig, topic: &str) -> Result<BaseConsumer<Group>> {
+    let consumer: BaseConsumer<Group> = config.create_with_context(Group::default()).map_err(properties::refused)?;
+    consumer.subscribe(&[topic]).map_err(properties::refused)?;
+    Ok(consumer)
 }
 
 fn number(partition: Partition) -> i32 {

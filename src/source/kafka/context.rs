@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::util::Timeout;
-use rdkafka::{Message, TopicPartitionList};
 
 use crate::runtime::stream::{Event, Partition};
 
@@ -251,13 +249,21 @@ pub(super) struct Deliveries {
 /// A message that did not arrive.
 pub(super) struct Undelivered {
     pub topic: String,
-    pub code: Option<RDKafkaErrorCode>,
+    pub code: RDKafkaErrorCode,
     pub why: String,
 }
 
 impl Deliveries {
     pub fn failed(&self) -> Option<Undelivered> {
         locked(&self.failed).take()
+    }
+
+    /// Notes that a message did not arrive.
+    pub fn undelivered(&self, topic: String, code: RDKafkaErrorCode, why: String) {
+        // What was purged with an aborted transaction is no news.
+        if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+            locked(&self.failed).get_or_insert(Undelivered { topic, code, why });
+        }
     }
 
     /// Why the brokers refused the credentials, if they ever did.
@@ -276,22 +282,5 @@ impl ClientContext for Deliveries {
             *locked(&self.refused) = Some(away);
         }
         tracing::debug!(%error, reason, "librdkafka");
-    }
-}
-
-impl ProducerContext<NoCustomPartitioner> for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result {
-            let code = error.rdkafka_error_code();
-            // What was purged with an aborted transaction is no news.
-            if matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
-                return;
-            }
-            let mut failed = locked(&self.failed);
-            let topic = message.topic().to_string();
-            failed.get_or_insert_with(|| Undelivered { topic, code, why: error.to_string() });
-        }
     }
 }

@@ -56,7 +56,7 @@ impl Silence {
 }
 
 /// Something of librdkafka's that is destroyed with its own function.
-struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+pub(super) struct Owned<T>(pub *mut T, pub unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
@@ -67,7 +67,7 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Asks for a topic.
+/// Asks for a topic; its rights are only known with `with_rights`, which costs the broker more.
 ///
 /// # Errors
 /// Why there is no answer.
@@ -75,6 +75,7 @@ pub(super) fn topic<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     timeout: Duration,
+    with_rights: bool,
 ) -> Result<Described, Silence> {
     let name = CString::new(topic).map_err(Silence::new)?;
     let mut names = [name.as_ptr()];
@@ -87,7 +88,7 @@ pub(super) fn topic<C: ClientContext>(
         )
     };
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    let event = answer(client, operation, timeout, |rk, options, queue| {
+    let event = answer(client, operation, (timeout, with_rights), |rk, options, queue| {
         // SAFETY: all four are alive.
         unsafe { sys::rd_kafka_DescribeTopics(rk, topics.0, options, queue) }
     })?;
@@ -121,7 +122,7 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
     let name = CString::new(group).map_err(Silence::new)?;
     let mut names = [name.as_ptr()];
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let event = answer(client, operation, timeout, |rk, options, queue| {
+    let event = answer(client, operation, (timeout, true), |rk, options, queue| {
         // SAFETY: client, options and queue are alive; the names are copied by the call.
         unsafe { sys::rd_kafka_DescribeConsumerGroups(rk, names.as_mut_ptr(), names.len(), options, queue) }
     })?;
@@ -142,11 +143,11 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
     }
 }
 
-/// Makes a request that includes the rights, and waits for its answer, which is not an error as a whole.
+/// Makes a request, which may include the rights, and waits for its answer, which is not an error as a whole.
 fn answer<C: ClientContext>(
     client: &Client<C>,
     operation: sys::rd_kafka_admin_op_t,
-    timeout: Duration,
+    (timeout, with_rights): (Duration, bool),
     ask: impl FnOnce(*mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
 ) -> Result<Owned<sys::rd_kafka_event_t>, Silence> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX - 1000);
@@ -157,7 +158,7 @@ fn answer<C: ClientContext>(
         let queue = Owned(sys::rd_kafka_queue_new(rk), sys::rd_kafka_queue_destroy);
         let options = Owned(sys::rd_kafka_AdminOptions_new(rk, operation), sys::rd_kafka_AdminOptions_destroy);
         sys::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, std::ptr::null_mut(), 0);
-        let set = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1);
+        let set = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, with_rights.into());
         drop(Owned(set, sys::rd_kafka_error_destroy));
         ask(rk, options.0, queue.0);
         let event = Owned(sys::rd_kafka_queue_poll(queue.0, millis + 1000), sys::rd_kafka_event_destroy);
@@ -190,7 +191,7 @@ unsafe fn rights(operations: *const sys::rd_kafka_AclOperation_t, count: usize) 
 ///
 /// # Safety
 /// The pointer is null or points to a text that ends with a zero byte.
-unsafe fn text(pointer: *const std::ffi::c_char) -> Option<String> {
+pub(super) unsafe fn text(pointer: *const std::ffi::c_char) -> Option<String> {
     // SAFETY: as asked of the caller.
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::producer::{BaseProducer, Producer};
-
-use super::context::Deliveries;
+use super::native::NativeProducer;
 use super::properties;
 use super::rights::{no_transactions, transactional_ids};
 use crate::config::{Delivery, KafkaSource, Pipeline, Problems, Sink};
@@ -28,14 +26,13 @@ pub fn check_transactions(pipeline: &Pipeline, source: &KafkaSource, problems: &
     let instance = pipeline.runtime.instance.as_ref().map_or(String::new(), |instance| format!("{}-", instance.value));
     let id = format!("{ids}{instance}check-{}", unique_name());
     let config = properties::producer(sink, Delivery::ExactlyOnce, &id, 0);
-    let producer: BaseProducer<Deliveries> = match config.create_with_context(Deliveries::default()) {
+    let producer = match NativeProducer::new(&config) {
         Ok(producer) => producer,
         Err(error) => return problems.add(sink.brokers.place, properties::refused(error)),
     };
     let until = Instant::now() + PATIENCE;
     while let Err(error) = producer.init_transactions(REQUEST) {
-        let code = error.rdkafka_error_code();
-        if let Some(why) = code.and_then(|code| no_transactions(code, &ids)) {
+        if let Some(why) = no_transactions(error.code, &ids) {
             return problems.add(sink.topic.place, why);
         }
         // No broker lets this client in, which the topics' plan tells; or a coordinator that isn't ready yet.

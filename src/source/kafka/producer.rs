@@ -1,24 +1,19 @@
 //! One worker's producer: transactions, or (`delivery: at_least_once`) plain sending.
 
+use std::ffi::CString;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::error::RDKafkaErrorCode;
 
-use super::context::{Deliveries, Undelivered};
-use super::properties;
+use super::context::Undelivered;
+use super::native::{Failure, Member, NativeProducer, topic_name};
+use super::properties::{self, TRANSACTION_REQUEST as REQUEST};
 use super::rights::{On, Right, SEND, missing, no_transactions};
 use crate::config::{Delivery, KafkaSink};
 use crate::runtime::stream::{Broken, Outgoing, Topic, Unsendable};
 use crate::{Error, Result};
 
-/// How long a request of a transaction may take: what the broker gives the whole transaction.
-const REQUEST: Duration = Duration::from_secs(10);
-/// How long an abort waits before delivery reports are served; it is resumed after that.
-const SLICE: Duration = Duration::from_millis(20);
 /// How long the first request of a producer may take before the group is looked at again.
 const FIRST: Duration = Duration::from_secs(3);
 /// First requests that fail while the brokers refuse the credentials, until that is believed.
@@ -45,9 +40,11 @@ pub struct Output {
 pub(super) struct Sender {
     output: Output,
     id: String,
-    producer: Option<BaseProducer<Deliveries>>,
+    /// The topics, as librdkafka wants their names.
+    names: (CString, CString),
+    producer: Option<NativeProducer>,
     /// The membership that the open transaction belongs to.
-    member: Option<ConsumerGroupMetadata>,
+    member: Option<Member>,
     /// A right that was found to be missing: trying again is of no use, and is not done.
     denied: Option<String>,
     /// First requests in a row that failed while the brokers refused the credentials.
@@ -57,15 +54,21 @@ pub(super) struct Sender {
 impl Sender {
     pub fn new(output: Output, worker: usize) -> Sender {
         let id = format!("{}{}-{worker}", output.ids, output.instance);
-        Sender { output, id, producer: None, member: None, denied: None, refusals: 0 }
+        let names = (topic_name(&output.sink.topic), topic_name(output.dead_letters.as_deref().unwrap_or_default()));
+        Sender { output, id, names, producer: None, member: None, denied: None, refusals: 0 }
     }
 
     pub fn transactional(&self) -> bool {
         self.output.delivery == Delivery::ExactlyOnce
     }
 
-    fn there(&self) -> std::result::Result<&BaseProducer<Deliveries>, Broken> {
+    fn there(&self) -> std::result::Result<&NativeProducer, Broken> {
         self.producer.as_ref().ok_or_else(|| Broken::Renew("there is no producer".into()))
+    }
+
+    /// A request of a transaction that had no answer and may still arrive.
+    pub fn unanswered(&self) -> Option<&'static str> {
+        self.producer.as_ref().and_then(NativeProducer::unanswered)
     }
 
     pub fn renew(&mut self) -> Result<bool> {
@@ -77,12 +80,11 @@ impl Sender {
         self.member = None;
         let output = &self.output;
         let config = properties::producer(&output.sink, output.delivery, &self.id, output.longest);
-        let producer: BaseProducer<Deliveries> =
-            config.create_with_context(Deliveries::default()).map_err(properties::refused)?;
+        let producer = NativeProducer::new(&config).map_err(properties::refused)?;
         if self.transactional()
             && let Err(error) = producer.init_transactions(FIRST)
         {
-            if let Some(why) = error.rdkafka_error_code().and_then(|code| no_transactions(code, &output.ids)) {
+            if let Some(why) = no_transactions(error.code, &output.ids) {
                 return Err(Error::failed(format!("kafka: {why}")));
             }
             producer.poll(Duration::ZERO);
@@ -100,7 +102,7 @@ impl Sender {
         Ok(true)
     }
 
-    pub fn begin(&mut self, member: Option<ConsumerGroupMetadata>) -> std::result::Result<(), Broken> {
+    pub fn begin(&mut self, member: Option<Member>) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         producer.context().failed();
         if self.transactional()
@@ -113,37 +115,33 @@ impl Sender {
     }
 
     pub fn send(&mut self, message: Outgoing<'_>) -> std::result::Result<(), Unsendable> {
-        let topic = match (message.topic, &self.output.dead_letters) {
-            (Topic::Output, _) => self.output.sink.topic.as_str(),
-            (Topic::DeadLetters, Some(topic)) => topic.as_str(),
-            (Topic::DeadLetters, None) => return Err(Unsendable::Never("there is no topic for dead letters".into())),
+        let name = match message.topic {
+            Topic::Output => &self.names.0,
+            Topic::DeadLetters if self.output.dead_letters.is_some() => &self.names.1,
+            Topic::DeadLetters => return Err(Unsendable::Never("there is no topic for dead letters".into())),
         };
         let producer = self.there().map_err(Unsendable::Transaction)?;
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
-        record.key = message.key;
-        record.payload = message.payload;
-        if !message.headers.is_empty() {
-            let headers = message.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(KafkaHeader { key, value: value.as_ref() })
-            });
-            record = record.headers(headers);
-        }
         let mut until = None;
         loop {
-            match producer.send(record) {
+            let code = match producer.send(name, &message) {
                 Ok(()) => return Ok(()),
-                Err((error, back)) => match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::QueueFull)
-                        if Instant::now() < *until.get_or_insert_with(|| Instant::now() + REQUEST) =>
-                    {
-                        producer.poll(Duration::from_millis(1));
-                        record = back;
-                    }
-                    Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
-                        return Err(Unsendable::Never(format!("topic {topic}: {error}")));
-                    }
-                    _ => return Err(Unsendable::Transaction(self.broken(error))),
-                },
+                Err(code) => code,
+            };
+            match code {
+                RDKafkaErrorCode::QueueFull
+                    if Instant::now() < *until.get_or_insert_with(|| Instant::now() + REQUEST) =>
+                {
+                    producer.poll(Duration::from_millis(1));
+                }
+                RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord => {
+                    return Err(Unsendable::Never(format!("topic {}: {code}", name.to_string_lossy())));
+                }
+                _ => {
+                    let text = format!("topic {}: {code}", name.to_string_lossy());
+                    let (is_fatal, is_retriable, requires_abort) = (code == RDKafkaErrorCode::Fatal, false, false);
+                    let failure = Failure { code, text, is_fatal, is_retriable, requires_abort };
+                    return Err(Unsendable::Transaction(self.broken(failure)));
+                }
             }
         }
     }
@@ -154,15 +152,15 @@ impl Sender {
             return Ok(());
         }
         let Some(member) = &self.member else { return Err(Broken::Abort("not a member of the group".into())) };
-        let sent = producer.send_offsets_to_transaction(offsets, member, REQUEST);
+        let sent = producer.send_offsets(offsets, member, REQUEST);
         sent.map_err(|error| self.broken(error))
     }
 
     pub fn commit(&mut self) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
-        // rdkafka's own flush, which a commit calls, polls in slices of 100 ms.
+        // librdkafka's own flush, which a commit calls, polls in slices of 10 ms.
         let until = Instant::now() + REQUEST;
-        while producer.in_flight_count() > 0 {
+        while producer.in_flight() > 0 {
             if Instant::now() > until {
                 let why = "messages did not arrive in time".to_string();
                 // Without a transaction there is nothing to abort that would take them out of the producer.
@@ -172,14 +170,14 @@ impl Sender {
         }
         producer.poll(Duration::ZERO);
         match producer.context().failed() {
-            Some(Undelivered { topic, code: Some(RDKafkaErrorCode::TopicAuthorizationFailed), .. }) => {
+            Some(Undelivered { topic, code: RDKafkaErrorCode::TopicAuthorizationFailed, .. }) => {
                 return Err(self.deny(missing(Right::Write, On::Topic(&topic), SEND)));
             }
             Some(failed) => return Err(Broken::Abort(format!("topic {}: {}", failed.topic, failed.why))),
             None => {}
         }
         if self.transactional()
-            && let Err(error) = producer.commit_transaction(REQUEST)
+            && let Err(error) = producer.commit(REQUEST)
         {
             return Err(self.broken(error));
         }
@@ -189,14 +187,12 @@ impl Sender {
     pub fn abort(&mut self) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         if self.transactional() {
-            // The messages taken back are reported as failed, and it waits until those reports are served: which is here.
+            // An abort that is not over in time can be gone on with.
             let until = Instant::now() + REQUEST;
-            while let Err(error) = producer.abort_transaction(SLICE) {
-                let resumes = matches!(&error, KafkaError::Transaction(inner) if inner.is_retriable());
-                if !resumes || Instant::now() > until {
+            while let Err(error) = producer.abort(until.saturating_duration_since(Instant::now())) {
+                if !error.is_retriable || Instant::now() > until {
                     return Err(Broken::Renew(error.to_string()));
                 }
-                producer.poll(Duration::ZERO);
             }
         }
         producer.context().failed();
@@ -215,21 +211,21 @@ impl Sender {
     /// What an error means for the transaction. Only what librdkafka says must be aborted can be; after everything else, timeouts
     /// above all, the outcome is unknown and the producer is not to be used again: a late request could land in the next
     /// transaction of the same epoch.
-    fn broken(&mut self, error: KafkaError) -> Broken {
+    fn broken(&mut self, error: Failure) -> Broken {
         if let Some(why) = denial(&error, &self.output.ids) {
             return self.deny(why);
         }
-        match &error {
-            KafkaError::Transaction(inner) if inner.txn_requires_abort() && !inner.is_fatal() => {
-                Broken::Abort(format!("{} ({})", inner.string(), inner.name()))
-            }
-            _ if is_fenced(&error) => Broken::Fenced(format!(
+        if error.requires_abort && !error.is_fatal {
+            return Broken::Abort(error.to_string());
+        }
+        if is_fenced(error.code) {
+            return Broken::Fenced(format!(
                 "{error}: this producer of {} is no longer the one: another process has the same runtime.instance, or its \
                  transaction was not ended within transaction.timeout.ms",
                 self.id
-            )),
-            _ => Broken::Renew(error.to_string()),
+            ));
         }
+        Broken::Renew(error.to_string())
     }
 
     /// Serves delivery reports.
@@ -242,24 +238,18 @@ impl Sender {
 
 /// Whether the broker takes another producer of the same transactional id for the present one: it came later, or the broker itself
 /// ended the transaction of this one, which counts as such.
-fn is_fenced(error: &KafkaError) -> bool {
+fn is_fenced(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
-    matches!(error.rdkafka_error_code(), Some(Fenced | InvalidProducerEpoch | ProducerFenced))
+    matches!(code, Fenced | InvalidProducerEpoch | ProducerFenced)
 }
 
 /// The right that an error of a transaction says is missing, if it is of that kind. librdkafka doesn't say which topic it is about.
-fn denial(error: &KafkaError, ids: &str) -> Option<String> {
-    let code = error.rdkafka_error_code()?;
-    match code {
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
-            let said = match error {
-                KafkaError::Transaction(inner) => inner.string(),
-                other => other.to_string(),
-            };
-            Some(format!(
-                "a right that was there is missing now: {said}\nkolk check names it, and the ACL that gives it"
-            ))
-        }
-        _ => no_transactions(code, ids),
+fn denial(error: &Failure, ids: &str) -> Option<String> {
+    match error.code {
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => Some(format!(
+            "a right that was there is missing now: {}\nkolk check names it, and the ACL that gives it",
+            error.text
+        )),
+        code => no_transactions(code, ids),
     }
 }

@@ -1,5 +1,7 @@
 //! What librdkafka is told: the user's properties, and over them those that the promises rest on.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -7,12 +9,20 @@ use rdkafka::error::KafkaError;
 use crate::Error;
 use crate::config::{Delivery, KafkaSink, KafkaSource, Properties};
 
+/// How long a message of a transaction, or a request about it, may take.
+pub(super) const TRANSACTION_REQUEST: Duration = Duration::from_secs(15);
+
 fn base(brokers: &str, properties: &Properties) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "kolk");
     for (name, value) in &properties.0 {
         config.set(name.value.as_str(), value.value.0.as_str());
     }
+    // With the defaults, a broker that is there and doesn't answer is missed only after a minute, one that comes back may not be
+    // looked for during ten seconds, and a connection that it takes without a word lasts ten as well.
+    default(&mut config, "socket.timeout.ms", "10000");
+    default(&mut config, "reconnect.backoff.max.ms", "1000");
+    default(&mut config, "api.version.request.timeout.ms", "3000");
     config.set("bootstrap.servers", brokers);
     config.set_log_level(RDKafkaLogLevel::Warning);
     config
@@ -23,8 +33,6 @@ pub(super) fn consumer(source: &KafkaSource, delivery: Delivery, worker: usize) 
     let mut config = base(&source.brokers, &source.properties);
     // The default waits a second before it fetches again behind a full queue.
     default(&mut config, "fetch.queue.backoff.ms", "10");
-    // With the default, a broker that is there and doesn't answer is missed only after a minute.
-    default(&mut config, "socket.timeout.ms", "10000");
     if let Some(id) = config.get("group.instance.id").map(|id| format!("{id}-{worker}")) {
         config.set("group.instance.id", id);
     }
@@ -62,7 +70,17 @@ pub(super) fn producer(sink: &KafkaSink, delivery: Delivery, id: &str, longest: 
     config.set("delivery.report.only.error", "true");
     match delivery {
         Delivery::ExactlyOnce => {
-            default(&mut config, "transaction.timeout.ms", "10000");
+            // A cluster with the default settings takes 11 s to give another broker what one that died or froze was leader of. Until
+            // then messages wait, then they arrive or the transaction is aborted (`TRANSACTION_REQUEST`), and only then would the
+            // coordinator end it by itself, which would cost the producer.
+            default(&mut config, "transaction.timeout.ms", "20000");
+            let most = config.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(u64::MAX);
+            // The properties may be the consumer's as well; librdkafka refuses a request that outlasts the transaction.
+            if config.get("socket.timeout.ms").and_then(|ms| ms.parse().ok()).is_some_and(|ms: u64| ms > most) {
+                config.set("socket.timeout.ms", most.to_string());
+            }
+            let wait = u64::try_from(TRANSACTION_REQUEST.as_millis()).unwrap_or(u64::MAX).min(most);
+            default(&mut config, "message.timeout.ms", &wait.to_string());
             config.set("transactional.id", id).set("enable.idempotence", "true").set("acks", "all")
         }
         // Without idempotence a retry could turn the order of a key around.

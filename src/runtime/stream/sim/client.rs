@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
-use super::group::Ask;
+use super::group::{Ask, Membership};
 use super::log::Kind;
 use super::scheduler::{Guard, Op, Sim};
 use super::work::key;
@@ -22,6 +22,20 @@ pub struct Fetch {
     paused: bool,
     /// The end that was told, so that it isn't told twice.
     pub told: Option<i64>,
+    /// Nothing comes any more, until it is begun to be read in one of so many ways: 1 a seek, 2 an assignment, 3 another client. 0: it
+    /// comes.
+    stuck: u8,
+}
+
+impl Fetch {
+    fn at(position: i64) -> Fetch {
+        Fetch { position, paused: false, told: None, stuck: 0 }
+    }
+
+    /// Whether nothing is to come of it before an end. A partition that stands still there can't tell.
+    pub fn is_at(&self, end: i64) -> bool {
+        self.told == Some(end) || self.stuck > 0 && self.position >= end
+    }
 }
 
 /// One process' hands on the world.
@@ -117,6 +131,9 @@ impl Client {
         if !reachable {
             return None;
         }
+        if world.recreated.is_some() && world.dice.chance(0.02) {
+            return Some(Event::Recreated);
+        }
         let partitions = world.inputs.len();
         let first = world.dice.below(partitions);
         (0..partitions).find_map(|nth| world.fetch(me, (first + nth) % partitions, most, into))
@@ -135,8 +152,9 @@ impl World {
     }
 
     fn has_fetched(&self, me: usize, partition: usize) -> bool {
-        let Some(fetch) = self.processes[me].fetch[partition].filter(|fetch| !fetch.paused) else { return false };
-        let input = &self.inputs[partition];
+        let comes = |fetch: &Fetch| !fetch.paused && fetch.stuck == 0;
+        let Some(fetch) = self.processes[me].fetch[partition].filter(comes) else { return false };
+        let input = self.log(partition);
         let stable = input.stable(&self.fates);
         fetch.position < input.start
             || fetch.told != Some(stable)
@@ -144,13 +162,21 @@ impl World {
     }
 
     fn fetch(&mut self, me: usize, partition: usize, most: usize, into: &mut Messages) -> Option<Event> {
-        let fetch = self.processes[me].fetch[partition].filter(|fetch| !fetch.paused)?;
-        let (input, id) = (&self.inputs[partition], partition as Partition);
+        let fetch = self.processes[me].fetch[partition].filter(|fetch| !fetch.paused && fetch.stuck == 0)?;
+        let id = partition as Partition;
+        let odds = self.plan.odds.stuck;
+        if strikes(self, odds) {
+            let stuck = self.dice.between(1, 3) as u8;
+            self.note(Some(me), || format!("{id}: nothing comes any more ({stuck})"));
+            self.processes[me].fetch[partition] = Some(Fetch { stuck, ..fetch });
+            return None;
+        }
+        let count = self.dice.below(most) + 1;
+        let input = self.log(partition);
         if fetch.position < input.start {
             return Some(Event::OutOfRange(id));
         }
         let stable = input.stable(&self.fates);
-        let count = self.dice.below(most) + 1;
         let mut position = fetch.position;
         while into.len() < count
             && let Some(offset) = input.next(position, stable, &self.fates)
@@ -172,8 +198,7 @@ impl World {
             return None;
         }
         self.processes[me].fetch[partition] = Some(Fetch { told: Some(stable), ..fetch });
-        // A client may know of the offsets behind the last message, or only that there is no message.
-        let end = if self.dice.chance(0.5) { position.max(stable) } else { position };
+        let end = position.max(stable);
         self.note(Some(me), || format!("{id}: its end is at {end}"));
         Some(Event::End(id, end))
     }
@@ -197,7 +222,7 @@ impl World {
             return;
         }
         for (partition, position) in given {
-            process.fetch[*partition as usize] = Some(Fetch { position: *position, paused: false, told: None });
+            process.fetch[*partition as usize] = Some(Fetch::at(*position));
             process.member.owned.push(*partition);
         }
         for partition in taken {
@@ -251,10 +276,41 @@ impl Broker for Client {
     fn seek(&mut self, partition: Partition, offset: i64) -> Result<()> {
         let mut world = self.enter(Op::Seek);
         match &mut world.processes[self.me].fetch[partition as usize] {
-            Some(fetch) => (fetch.position, fetch.told) = (offset, None),
+            Some(fetch) => {
+                (fetch.position, fetch.told) = (offset, None);
+                fetch.stuck = if fetch.stuck > 1 { fetch.stuck } else { 0 };
+            }
             None => world.fail(format!("partition {partition}, which the worker doesn't have, is read from {offset}")),
         }
         self.exit(world, Op::Seek, || format!("{partition} to {offset}"));
+        Ok(())
+    }
+
+    fn reassign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
+        let mut world = self.enter(Op::Seek);
+        for (partition, offset) in at {
+            match &mut world.processes[self.me].fetch[*partition as usize] {
+                Some(fetch) => {
+                    let stuck = if fetch.stuck > 2 { fetch.stuck } else { 0 };
+                    *fetch = Fetch { stuck, ..Fetch::at(*offset) };
+                }
+                None => world.fail(format!("partition {partition}, which the worker doesn't have, is assigned again")),
+            }
+        }
+        self.exit(world, Op::Seek, || format!("assigned again: {at:?}"));
+        Ok(())
+    }
+
+    fn reconnect(&mut self) -> Result<()> {
+        let mut world = self.enter(Op::Leave);
+        if world.processes[self.me].producer.is_open() {
+            world.fail("a client is replaced in an open transaction".into());
+        }
+        world.leave_group(self.me);
+        let process = &mut world.processes[self.me];
+        process.member = Membership::default();
+        process.fetch.fill(None);
+        self.exit(world, Op::Leave, || "and joins again".into());
         Ok(())
     }
 
@@ -289,14 +345,37 @@ impl Broker for Client {
 
     fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>> {
         let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
-        let input = &world.inputs[partition as usize];
+        let input = world.log(partition as usize);
         Ok(Some(Range { start: input.start, end: input.stable(&world.fates) }))
+    }
+
+    fn ends(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<i64>>> {
+        let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
+        Ok(Some(partitions.iter().map(|id| world.log(*id as usize).stable(&world.fates)).collect()))
+    }
+
+    fn ask_topic(&mut self) {
+        let mut world = self.sim.world();
+        let is_same = world.recreated.is_none();
+        world.processes[self.me].topic_was_same = is_same;
+    }
+
+    fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>> {
+        let Some(mut world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
+        // The answer is of some moment since the question began.
+        let is_same = world.recreated.is_none() || world.processes[self.me].topic_was_same && world.dice.chance(0.5);
+        self.exit(world, Op::Range, || format!("the topic is the same: {is_same}"));
+        Ok(Some(is_same))
     }
 
     fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
         let Some(world) = self.ask(Op::OffsetAt, timeout)? else { return Ok(None) };
-        let entries = &world.inputs[partition as usize].entries;
+        let entries = &world.log(partition as usize).entries;
         Ok(Some(entries.iter().position(|entry| entry.timestamp >= timestamp).unwrap_or(entries.len()) as i64))
+    }
+
+    fn unanswered(&self) -> Option<&'static str> {
+        self.sim.world().processes[self.me].producer.unanswered()
     }
 
     fn begin(&mut self) -> std::result::Result<(), Broken> {

@@ -1,7 +1,7 @@
 //! What somebody may do to a pipeline's topic, group or state while it doesn't run, after which it must refuse to go on: no output
 //! would be right.
 
-use super::log::Kind;
+use super::log::{Entry, Input, Kind};
 use super::world::{Act, Phase, World};
 use crate::runtime::stream::Committed;
 use crate::state::Mark;
@@ -23,6 +23,8 @@ pub enum Meddling {
     Rewound,
     /// The checkpoints are gone.
     StateDeleted,
+    /// The topic is deleted and created again while processes run, with other records.
+    Recreated,
 }
 
 impl World {
@@ -30,6 +32,9 @@ impl World {
     pub fn meddle(&mut self, meddling: Meddling) {
         if self.phase == Phase::Leaving {
             return;
+        }
+        if meddling == Meddling::Recreated {
+            return self.recreate();
         }
         let Some((partition, checkpoint, committed)) = self.victim() else {
             self.later(50, Act::Meddle(meddling));
@@ -64,6 +69,28 @@ impl World {
                 self.rewind(index, checkpoint);
             }
             Meddling::StateDeleted => self.shelf.retain(partition, |_| false),
+            Meddling::Recreated => {}
+        }
+    }
+
+    /// The new topic has more records than the old one, so that its readers find some at their old offsets. What is in an open
+    /// transaction of the old one is gone with it.
+    fn recreate(&mut self) {
+        self.expects_refusal = true;
+        let now = self.now;
+        let mut recreated = Vec::new();
+        for partition in 0..self.inputs.len() {
+            let mut input = Input::default();
+            for _ in 0..self.inputs[partition].end() + 20 {
+                let key = self.dice.below(self.plan.keys as usize) as u8;
+                let kind = Kind::Record { key, value: Some(self.dice.word() >> 12) };
+                input.entries.push(Entry { kind, txn: None, timestamp: now, gone: false });
+            }
+            recreated.push(input);
+        }
+        self.recreated = Some(recreated);
+        for process in self.processes.iter_mut().filter(|process| !process.ended) {
+            process.fetch.iter_mut().flatten().for_each(|fetch| fetch.told = None);
         }
     }
 
@@ -78,7 +105,7 @@ impl World {
             let between = checkpoint.offset.max(0) as usize..committed.offset.max(0) as usize;
             let entries = self.inputs[partition as usize].entries.get(between)?;
             let fates = &self.fates;
-            let is_there = |entry: &super::log::Entry| {
+            let is_there = |entry: &Entry| {
                 matches!(entry.kind, Kind::Record { .. })
                     && entry.txn.is_none_or(|txn| fates[txn] == super::log::Fate::Committed)
             };

@@ -149,6 +149,23 @@ fn an_unknown_outcome_taken_for_a_failure_is_found() {
 }
 
 #[test]
+fn a_producer_that_goes_on_while_a_request_is_on_its_way_is_found() {
+    is_found(Faults { late_requests: true, ..Faults::default() });
+}
+
+#[test]
+fn a_partition_that_nobody_looks_after_is_found() {
+    is_found(Faults { unwatched: true, ..Faults::default() });
+}
+
+#[test]
+fn a_commit_of_another_topic_is_found() {
+    let outcome = |seed| recreated(seed, Faults { topic_unasked: true, ..Faults::default() });
+    let seed = (0..60).find(|seed| outcome(*seed).failure.is_some()).expect("60 schedules, and none shows it");
+    println!("seed {seed}: {}", outcome(seed).failure.unwrap_or_default());
+}
+
+#[test]
 fn a_swap_that_does_not_wait_is_found() {
     is_found(Faults { swap_early: true, ..Faults::default() });
 }
@@ -170,6 +187,28 @@ fn is_refused(meddling: Meddling, words: &[&str]) {
     }
     // In some schedules there is never anything between a checkpoint and what is committed.
     assert!(refused >= 20, "only {refused} of 60 schedules came to it");
+}
+
+/// A schedule in which the topic is deleted and created again while processes run.
+fn recreated(seed: u64, faults: Faults) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let mut plan = Plan::calm(&mut dice);
+    plan.settings.faults = faults;
+    plan.meddling = Some((dice.between(100, plan.span), Meddling::Recreated));
+    Sim::new(dice, plan, true).run()
+}
+
+#[test]
+fn a_topic_that_is_created_again_ends_the_run() {
+    let mut refused = 0;
+    for seed in 0..100 {
+        let outcome = recreated(seed, Faults::default());
+        let trace = || outcome.trace.join("\n");
+        assert!(outcome.failure.is_none(), "{}\nseed {seed}: {:?}", trace(), outcome.failure);
+        assert!(outcome.refusals.iter().all(|it| it.contains("was deleted and created again")), "{}", trace());
+        refused += outcome.refusals.len();
+    }
+    assert_eq!(refused, 100, "whoever runs finds out");
 }
 
 #[test]

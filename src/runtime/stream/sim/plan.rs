@@ -12,7 +12,7 @@ use crate::runtime::stream::{Faults, Settings};
 /// A session of the group ends after that many milliseconds without a heartbeat.
 pub const SESSION: i64 = 6_000;
 /// Milliseconds after which the coordinator aborts a transaction.
-pub const TRANSACTION: i64 = 10_000;
+pub const TRANSACTION: i64 = 20_000;
 /// Milliseconds without a poll after which a member leaves the group.
 pub const MAX_POLL: i64 = 60_000;
 /// Milliseconds between two heartbeats at most.
@@ -29,6 +29,10 @@ pub struct Odds {
     pub abort: f64,
     /// The outcome of a request is not known.
     pub unknown: f64,
+    /// A request of a transaction is lost and repeated, successfully; the first one arrives late.
+    pub repeated: f64,
+    /// Nothing comes of a partition any more.
+    pub stuck: f64,
     /// A call that may be repeated has no answer.
     pub none: f64,
     /// A call fails for good.
@@ -85,6 +89,8 @@ impl Plan {
             freeze: some(dice, 0.006),
             abort: some(dice, 0.1),
             unknown: some(dice, 0.1),
+            repeated: some(dice, 0.1),
+            stuck: some(dice, 0.01),
             none: some(dice, 0.2),
             error: if dice.chance(0.2) { 0.003 } else { 0.0 },
             jump: some(dice, 0.01),
@@ -153,6 +159,7 @@ fn settings(dice: &mut Dice, faults: Faults) -> Settings {
         partitions: u32::MAX,
         model_every: dice.pick(&[None, Some(50), Some(1_000)]).map(millis),
         idle: dice.pick(&[None, None, Some(200), Some(1_500)]).map(millis),
+        silence: Duration::from_secs(12),
         grace: Duration::from_secs(30),
         faults,
     }

@@ -9,7 +9,7 @@ use super::world::{Wait, World};
 use crate::runtime::stream::{Broken, Outgoing, Partition, Topic};
 
 /// How long a request of a transaction may take.
-const REQUEST: i64 = 10_000;
+const REQUEST: i64 = 15_000;
 
 /// A producer.
 #[derive(Debug, Default)]
@@ -18,6 +18,18 @@ pub struct Producer {
     epoch: Option<u32>,
     /// What is open as the producer sees it.
     open: Option<Open>,
+    /// A request that was lost and repeated.
+    unanswered: Option<&'static str>,
+}
+
+impl Producer {
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    pub fn unanswered(&self) -> Option<&'static str> {
+        self.unanswered
+    }
 }
 
 /// A transaction.
@@ -130,6 +142,10 @@ impl Client {
         if !unknown || world.dice.chance(0.5) {
             let txn = self.flush(&mut world)?;
             world.append_offsets(txn, offsets);
+            if !unknown && self.repeats(&mut world, "TxnOffsetCommit") {
+                let (slot, epoch) = (world.processes[self.me].slot, world.processes[self.me].producer.epoch);
+                world.send_offsets_late(slot, epoch.unwrap_or_default(), offsets);
+            }
         }
         let shown = || offsets.iter().map(|(partition, offset, _)| (*partition, *offset)).collect::<Vec<_>>();
         self.exit(world, Op::SendOffsets, || format!("{:?}{}", shown(), if unknown { ", no answer" } else { "" }));
@@ -161,9 +177,23 @@ impl Client {
         let begun = world.processes[me].producer.open.take().is_some_and(|open| open.txn.is_some());
         if begun {
             world.end_transaction(slot, epoch, commit).map_err(|Fenced| renew("fenced"))?;
+            if self.repeats(&mut world, "EndTxn") {
+                world.send_late(slot, epoch, commit);
+            }
         }
         self.exit(world, op, || "done".into());
         Ok(())
+    }
+
+    /// Whether a request that was answered was a second one: the first is still on its way, of which only the interceptor knows.
+    fn repeats(&self, world: &mut World, request: &'static str) -> bool {
+        let odds = world.plan.odds.repeated;
+        let repeats = strikes(world, odds);
+        if repeats {
+            world.processes[self.me].producer.unanswered = Some(request);
+            world.note(Some(self.me), || format!("{request} was repeated: the first one comes late"));
+        }
+        repeats
     }
 
     /// The request has no answer: it was lost, or it did what it says, or it will, later.
@@ -187,7 +217,9 @@ impl Client {
 
     /// A producer in the place of the last one.
     pub(super) fn new_producer(&self, mut world: Guard<'_>) -> bool {
-        world.processes[self.me].producer = Producer::default();
+        // A client that knows of a request on its way still does when the next one can't be had.
+        let unanswered = world.processes[self.me].producer.unanswered;
+        world.processes[self.me].producer = Producer { unanswered, ..Producer::default() };
         let odds = world.plan.odds.none;
         if !world.is_reachable(self.me) || strikes(&mut world, odds) {
             let until = world.now + 500;
@@ -197,7 +229,7 @@ impl Client {
         }
         let slot = world.processes[self.me].slot;
         let epoch = world.init_producer(slot);
-        world.processes[self.me].producer.epoch = epoch;
+        world.processes[self.me].producer = Producer { epoch, ..Producer::default() };
         if epoch.is_none() {
             let until = world.now + 20;
             let world = self.wait(world, Wait::Until(until));

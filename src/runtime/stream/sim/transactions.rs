@@ -202,6 +202,25 @@ impl World {
         self.note(None, || format!("a late end (commit: {commit}) of id {slot}, epoch {epoch}: {outcome:?}"));
     }
 
+    /// Offsets that arrive after their client repeated them: they are taken for the transaction that its epoch has open then.
+    pub fn offsets_arrive_late(&mut self, slot: usize, epoch: u32, offsets: &[(Partition, i64, String)]) {
+        let id = self.ids[slot];
+        let txn = match id.state {
+            State::Open { txn, .. } if id.epoch == epoch => Some(txn),
+            _ => None,
+        };
+        self.note(None, || format!("late offsets of id {slot}, epoch {epoch}: taken for {txn:?}"));
+        if let Some(txn) = txn {
+            self.append_offsets(txn, offsets);
+        }
+    }
+
+    /// Lets them arrive after some time.
+    pub fn send_offsets_late(&mut self, slot: usize, epoch: u32, offsets: &[(Partition, i64, String)]) {
+        let after = self.dice.pick(&[1, 10, 100, 1_000]);
+        self.later(after, Act::LateOffsets { slot, epoch, offsets: offsets.to_vec() });
+    }
+
     /// Lets one arrive after some time.
     pub fn send_late(&mut self, slot: usize, epoch: u32, commit: bool) {
         let after = self.dice.pick(&[1, 10, 100, 1_000, 8_000]);

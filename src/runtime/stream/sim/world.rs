@@ -39,7 +39,7 @@ pub enum Phase {
 }
 
 /// What will happen by itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Act {
     /// Records come to a partition, in a transaction of this outcome or without one.
     Produce {
@@ -64,6 +64,11 @@ pub enum Act {
         slot: usize,
         epoch: u32,
         commit: bool,
+    },
+    LateOffsets {
+        slot: usize,
+        epoch: u32,
+        offsets: Vec<(Partition, i64, String)>,
     },
     /// Somebody changes what he must not.
     Meddle(Meddling),
@@ -103,6 +108,8 @@ pub struct Process {
     /// A call failed for good, so that it may end with an error.
     pub excused: bool,
     pub told_reachable: bool,
+    /// Whether the topic was the one of the start when the process asked last.
+    pub topic_was_same: bool,
     pub polled_at: i64,
     pub member: Membership,
     pub fetch: Vec<Option<Fetch>>,
@@ -121,6 +128,8 @@ pub struct World {
     pub running: usize,
     pub fates: Vec<Fate>,
     pub inputs: Vec<Input>,
+    /// The topic that took the place of the one above, whose records nobody may commit.
+    pub recreated: Option<Vec<Input>>,
     pub output: Vec<Sent>,
     pub ids: Vec<Id>,
     pub offsets: Offsets,
@@ -160,6 +169,7 @@ impl World {
             running: 0,
             fates: Vec::new(),
             inputs: (0..partitions).map(|_| Input::default()).collect(),
+            recreated: None,
             output: Vec::new(),
             ids: vec![Id { epoch: 0, state: State::Empty }; SLOTS],
             offsets: Offsets::new(partitions),
@@ -223,6 +233,11 @@ impl World {
         let since = self.now - self.began;
         let down = self.plan.registry_down.contains(&since) && self.phase == Phase::Trouble;
         (!down).then_some(since >= self.plan.registry_knows)
+    }
+
+    /// What readers find in a partition.
+    pub fn log(&self, partition: usize) -> &Input {
+        self.recreated.as_ref().map_or(&self.inputs[partition], |recreated| &recreated[partition])
     }
 
     pub fn later(&mut self, after: i64, act: Act) {
@@ -301,7 +316,7 @@ impl World {
     }
 
     fn act(&mut self, act: Act) {
-        if !matches!(act, Act::Up | Act::LateEnd { .. }) {
+        if !matches!(act, Act::Up | Act::LateEnd { .. } | Act::LateOffsets { .. }) {
             self.note(None, || format!("{act:?}"));
         }
         match act {
@@ -328,6 +343,7 @@ impl World {
                 self.disturbed |= self.phase == Phase::Leaving;
             }
             Act::LateEnd { slot, epoch, commit } => self.arrive_late(slot, epoch, commit),
+            Act::LateOffsets { slot, epoch, offsets } => self.offsets_arrive_late(slot, epoch, &offsets),
             Act::Meddle(meddling) => self.meddle(meddling),
             Act::Calm => self.calm(),
         }
@@ -414,6 +430,7 @@ impl World {
             stop: false,
             excused: false,
             told_reachable: true,
+            topic_was_same: true,
             polled_at: self.now,
             member: Membership::default(),
             fetch: vec![None; self.plan.partitions as usize],
@@ -431,7 +448,7 @@ impl World {
             && self.inputs.iter().enumerate().all(|(partition, input)| {
                 let stable = input.stable(&self.fates);
                 let is_told = |process: &Process| {
-                    !process.ended && process.fetch[partition].is_some_and(|f| f.told == Some(stable))
+                    !process.ended && process.fetch[partition].is_some_and(|fetch| fetch.is_at(stable))
                 };
                 self.oracle
                     .until(partition as u32)

@@ -1,0 +1,222 @@
+//! Whether the topic is still the one of the start: asked for all workers of a process by a thread of its own.
+//!
+//! librdkafka fetches by a topic's id, learns a new one by itself, and goes on at the old offset without a word. So what was polled
+//! before a question for the id began is of the old topic only if the answer is the old id, which never comes back. A commit asks
+//! while its messages are on their way; an idle process asks now and then.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::{describe, properties};
+use crate::Result;
+use crate::config::KafkaSource;
+use crate::error::Context;
+
+/// Between two questions that nobody waits for.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long one broker may take to answer before another one is asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Before a question without an answer is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// See the module.
+pub struct TopicWatch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Whether the id is another one. It stays so.
+    is_other: AtomicBool,
+}
+
+/// Questions are numbered in the order in which they begin.
+#[derive(Default)]
+struct State {
+    wanted: u64,
+    begun: u64,
+    answered: u64,
+    stop: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a question that is wanted, or due, and begins it; `None`: the watch is over.
+    fn next(&self) -> Option<u64> {
+        let until = Instant::now() + EVERY;
+        let mut state = self.state();
+        while state.wanted <= state.begun && !state.stop && Instant::now() < until {
+            state = self.wait(state, until);
+        }
+        state.begun += 1;
+        (!state.stop).then_some(state.begun)
+    }
+
+    fn answer(&self, number: u64, is_same: bool) {
+        if !is_same {
+            self.is_other.store(true, Ordering::Release);
+        }
+        self.state().answered = number;
+        self.changed.notify_all();
+    }
+
+    /// A question has no answer: the next attempt has its number.
+    fn again(&self, number: u64) {
+        let until = Instant::now() + AGAIN;
+        let mut state = self.state();
+        state.begun = number - 1;
+        state.wanted = state.wanted.max(number);
+        while !state.stop && Instant::now() < until {
+            state = self.wait(state, until);
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, until: Instant) -> MutexGuard<'a, State> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl TopicWatch {
+    /// Begins to watch the source's topic, whose id was found to be `id`.
+    ///
+    /// # Errors
+    /// Properties that librdkafka doesn't take; no thread to be had.
+    pub fn new(source: &KafkaSource, id: &str) -> Result<TopicWatch> {
+        let client: BaseConsumer =
+            properties::asking(&source.brokers, &source.properties).create().map_err(properties::refused)?;
+        let (topic, id) = (source.topic.value.clone(), id.to_string());
+        let ask = move || {
+            let described = describe::topic(client.client(), &topic, PATIENCE, false);
+            // Errors and log lines are told in the polls.
+            while client.poll(Duration::ZERO).is_some() {}
+            match described {
+                Ok(described) => Some(described.id == id),
+                Err(silence) => {
+                    tracing::debug!(topic, why = silence.text, "no answer with the topic's id: asking again");
+                    None
+                }
+            }
+        };
+        TopicWatch::asking(ask)
+    }
+
+    /// As [`TopicWatch::new`], with another way to ask: whether it is the same, or no answer.
+    fn asking(mut ask: impl FnMut() -> Option<bool> + Send + 'static) -> Result<TopicWatch> {
+        let shared = Arc::<Shared>::default();
+        let its = shared.clone();
+        let run = move || {
+            while let Some(number) = its.next() {
+                match ask() {
+                    Some(is_same) => its.answer(number, is_same),
+                    None => its.again(number),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("topic-watch".into()).spawn(run);
+        let thread = thread.or_failed(|| "start the thread that watches the topic".into())?;
+        Ok(TopicWatch { shared, thread: Some(thread) })
+    }
+
+    /// Wants a question that begins after this call; gives its number.
+    pub fn ask(&self) -> u64 {
+        let mut state = self.shared.state();
+        state.wanted = state.begun + 1;
+        self.shared.changed.notify_all();
+        state.wanted
+    }
+
+    /// The answer to a question, or a later one; `None`: there is none within the time.
+    pub fn is_same(&self, number: u64, timeout: Duration) -> Option<bool> {
+        let until = Instant::now() + timeout;
+        let mut state = self.shared.state();
+        while state.answered < number {
+            if self.is_other() {
+                return Some(false);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            state = self.shared.wait(state, until);
+        }
+        Some(!self.is_other())
+    }
+
+    /// Whether it is known that the topic is another one.
+    pub fn is_other(&self) -> bool {
+        self.shared.is_other.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for TopicWatch {
+    fn drop(&mut self) {
+        self.shared.state().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic of it was told by the panic hook.
+            thread.join().ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_answer_is_to_a_question_that_began_later() {
+        // Each question waits for its answer, and says that it began.
+        let (begun, began) = mpsc::channel();
+        let (answers, answer) = mpsc::channel::<Option<bool>>();
+        let watch = TopicWatch::asking(move || {
+            begun.send(()).unwrap();
+            answer.recv().unwrap()
+        })
+        .unwrap();
+        let first = watch.ask();
+        began.recv_timeout(LONG).unwrap();
+        // This one began before, so its answer is not that of a question asked now; two that ask now share one.
+        let (second, third) = (watch.ask(), watch.ask());
+        assert!(second > first && third == second);
+        answers.send(Some(true)).unwrap();
+        assert_eq!(watch.is_same(first, LONG), Some(true));
+        assert_eq!(watch.is_same(second, Duration::ZERO), None);
+        began.recv_timeout(LONG).unwrap();
+        // No answer: it is asked again, and the answer is that of the question.
+        answers.send(None).unwrap();
+        began.recv_timeout(LONG).unwrap();
+        assert_eq!(watch.is_same(second, Duration::ZERO), None);
+        answers.send(Some(true)).unwrap();
+        assert_eq!(watch.is_same(second, LONG), Some(true));
+        drop(answers);
+        assert!(!watch.is_other());
+    }
+
+    #[test]
+    fn an_id_that_is_another_stays_so() {
+        let count = AtomicU64::new(0);
+        let watch = TopicWatch::asking(move || Some(count.fetch_add(1, Ordering::Relaxed) != 1)).unwrap();
+        let first = watch.ask();
+        assert_eq!(watch.is_same(first, LONG), Some(true));
+        let second = watch.ask();
+        assert_eq!(watch.is_same(second, LONG), Some(false));
+        let third = watch.ask();
+        assert_eq!(watch.is_same(third, LONG), Some(false));
+        assert!(watch.is_other());
+    }
+}
