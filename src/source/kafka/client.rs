@@ -161,6 +161,10 @@ impl Client {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
         match code {
+            // A new topic, too, may have nothing at an old position.
+            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset if self.is_recreated() => {
+                Ok(Some(Event::Recreated))
+            }
             // The worker knows which partition stands where.
             RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => Err(Error::failed(format!(
                 "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was made anew ({error})\n\
@@ -181,6 +185,11 @@ impl Client {
                 Ok(None)
             }
         }
+    }
+
+    /// Asks whether the topic is another one by now.
+    fn is_recreated(&self) -> bool {
+        self.watch.is_same(self.watch.ask(), LONG) == Some(false)
     }
 
     /// An answer that can't be had at present; an error where waiting won't help.

@@ -12,6 +12,7 @@ mod outage;
 mod partitioned;
 mod process;
 mod records;
+mod recreated;
 mod refusals;
 mod registry;
 mod restarts;
