@@ -1,32 +1,39 @@
 #!/usr/bin/env bash
-# An Apache Kafka of one node on the loopback interface, for tests and the demo: start, stop, clean, status, address, secure,
-# topic, acl.
+# An Apache Kafka on the loopback interface, of one node or of several, for tests and the demo: start, stop, clean, status, address,
+# secure, proxied, pid, topic, acl.
 #
-#   start    starts it, waits until it is ready, prints its address; if it runs already, only prints
-#   stop     stops it; its topics stay for the next start
-#   clean    stops it and deletes its folder
-#   status   says whether it runs (exit code 3 if not)
-#   address  prints host:port if it runs
-#   secure   prints host:port of the listener with TLS and SASL, and the file with the CA, if it runs
-#   topic    makes the topic named, with four partitions
-#   acl      Kafka's own kafka-acls on this broker: scripts/kafka.sh acl --add --allow-principal User:kolk ...
+#   start [N]  starts it, waits until it is ready, prints its address; if it runs already, only prints
+#   stop [N]   stops it; its topics stay for the next start
+#   clean      stops it and deletes its folder
+#   status     says whether it runs (exit code 3 if not)
+#   address    prints host:port if it runs, of each node, with commas in between
+#   secure     prints host:port of the listener with TLS and SASL, and the file with the CA, if it runs
+#   proxied    prints for each node, on a line of its own, where a proxy has to listen and where it has to connect, see below
+#   pid N      prints the process id of a node if it runs: a test may kill or freeze it
+#   topic      makes the topic named, with four partitions
+#   acl        Kafka's own kafka-acls on this broker: scripts/kafka.sh acl --add --allow-principal User:kolk ...
 #
-# Who comes over the plain listener may do everything. Over the other one, SASL_SSL with PLAIN, comes the user kolk, whose
-# password is below and who may do what an ACL allows.
+# Who comes over the plain listener may do everything. Over the second one, SASL_SSL with PLAIN, comes the user kolk, whose
+# password is below and who may do what an ACL allows. The third one is plain too, but tells its clients another port than its
+# own: scripts/kafka_proxy.py stands between and delays, cuts or drops requests. Clients begin with the proxy's address.
 #
 # KOLK_KAFKA_DIR is its folder: another folder is another broker. KOLK_KAFKA_PORT asks for a port; without it the first
-# free one from 19592 up is taken, and kept for as long as the folder is. KOLK_KAFKA_HEAP is Java's heap (512m). Kafka
-# comes as jars from Maven Central, once; a second run needs no network. KOLK_KAFKA_PASSWORD is another
-# password for the user kolk, until the next start.
+# free one from 19592 up is taken, and kept for as long as the folder is. KOLK_KAFKA_HEAP is Java's heap (512m; 320m for each of
+# several nodes). Kafka comes as jars from Maven Central, once; a second run needs no network. KOLK_KAFKA_PASSWORD is another
+# password for the user kolk, until the next start. KOLK_KAFKA_VERSION is another version of Kafka, for a folder of its own.
+#
+# KOLK_KAFKA_NODES=3 makes a cluster of so many nodes in a new folder: each broker and controller, topics with replication 3 and
+# min.insync.replicas 2; any one of three may be away. N above is the number of a node, from 1. KOLK_KAFKA_SESSION_MS is how long a
+# node may be silent until its partitions get other leaders (9000, as Kafka's default; 3000 for tests that don't want to wait).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
 
-# Not 4.3.1: it takes a partition that has no leader for a moment for one that was deleted, and skips the markers of transactions there
-# that are confirmed already (TransactionMarkerChannelManager: "Couldn't find leader endpoint"). One broker that is restarted so loses
-# half a transaction, or writes it twice. 4.2.1 waits for the leader.
-kafka_version=4.2.1
+# Not 4.3.1 and not 4.4.0 (KAFKA-20734): they take a partition whose leader is away for one that was deleted, and skip the markers of
+# transactions there that are confirmed already (TransactionMarkerChannelManager: "Couldn't find leader endpoint"). One broker that is
+# restarted so loses half a transaction, or writes it twice. 4.2.1 waits for the leader.
+kafka_version="${KOLK_KAFKA_VERSION:-4.2.1}"
 log4j_version=2.25.4
 first_port=19592
 # Seconds until it has to be ready, and until it has to be gone.
@@ -38,7 +45,14 @@ store_password=loopback
 
 dir="${KOLK_KAFKA_DIR:-$cache/kafka/broker}"
 jars="$cache/kafka/$kafka_version"
-log="$dir/server.log"
+# The folder knows how many nodes it has: there is a line for each of them in `ports`.
+nodes=$(grep -c . "$dir/ports" 2>/dev/null) || nodes=${KOLK_KAFKA_NODES:-1}
+if [[ ! $nodes =~ ^[1-9]$ || ${KOLK_KAFKA_NODES:-$nodes} != "$nodes" ]]; then
+    die "KOLK_KAFKA_NODES=${KOLK_KAFKA_NODES:-}: from 1 to 9, and for a folder that is there already what it has ($dir: $nodes)"
+fi
+
+# The folder of a node: its data, log and process id. One that is alone needs no folder of its own.
+node_dir() { if ((nodes == 1)); then printf '%s\n' "$dir"; else printf '%s\n' "$dir/$1"; fi; }
 
 # Fetches Kafka with all it depends on, by Maven. The folder gets its name when it is whole.
 fetch() {
@@ -68,12 +82,21 @@ fetch() {
     rm -rf "$work"
 }
 
-# The process id of the broker of this folder, if it runs. A number in a file is not enough: it may be anybody's by now.
-running() {
-    local pid
-    pid=$(cat "$dir/pid" 2>/dev/null) && [[ -n $pid ]] || return 1
-    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF -- "$dir/server.properties" || return 1
+# The process id of a node, if it runs. A number in a file is not enough: it may be anybody's by now.
+running() { # node
+    local pid here
+    here=$(node_dir "$1")
+    pid=$(cat "$here/pid" 2>/dev/null) && [[ -n $pid ]] || return 1
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF -- "$here/server.properties" || return 1
     printf '%s\n' "$pid"
+}
+
+any_runs() {
+    local node
+    for ((node = 1; node <= nodes; node++)); do
+        if running "$node" >/dev/null; then return; fi
+    done
+    return 1
 }
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -84,36 +107,50 @@ reserved() {
     by=$(cat "$cache/kafka/ports/$1" 2>/dev/null) && [[ $by != "$dir" ]] && grep -qw "$1" "$by/ports" 2>/dev/null
 }
 
-# Sets `port`, `controller` and `secure`: those that the folder has, those that are asked for, or the first that are free.
-choose_ports() {
-    port="" controller="" secure=""
-    if [[ -f $dir/ports ]]; then
-        # A folder of an older version of this script has two.
-        read -r port controller secure <"$dir/ports"
-    fi
-    if [[ -n ${KOLK_KAFKA_PORT:-} && ${KOLK_KAFKA_PORT:-} != "$port" ]]; then
-        port=$KOLK_KAFKA_PORT controller="" secure=""
-    fi
-    if [[ -n $port ]] && taken "$port"; then
-        die "port $port is taken: stop what listens there, or set KOLK_KAFKA_PORT to another"
-    fi
-    local candidate=$first_port
-    while [[ -z $port || -z $controller || -z $secure ]]; do
-        ((candidate < 32768)) || die "no free port from $first_port up"
-        if [[ $candidate != "$port" && $candidate != "$controller" ]] && ! reserved "$candidate" && ! taken "$candidate"; then
-            if [[ -z $port ]]; then
-                port=$candidate
-            elif [[ -z $controller ]]; then
-                controller=$candidate
-            else
-                secure=$candidate
-            fi
-        fi
-        candidate=$((candidate + 1))
+# What the ports of a node are for, in their order in a line of the file `ports`: listener of clients, of controllers, with TLS,
+# behind a proxy, and the proxy's own.
+uses=(port controller secure proxied proxy)
+
+# A port of a node: `port_of 2 secure`.
+port_of() {
+    local use ports
+    read -ra ports < <(sed -n "${1}p" "$dir/ports")
+    for use in "${!uses[@]}"; do
+        if [[ ${uses[use]} == "$2" ]]; then printf '%s\n' "${ports[use]}"; fi
     done
-    printf '%s %s %s\n' "$port" "$controller" "$secure" >"$dir/ports"
+}
+
+# Writes the file `ports`: what the folder has, what is asked for, and the first that are free.
+choose_ports() {
+    local node use line ports candidate=$first_port chosen=()
+    for ((node = 1; node <= nodes; node++)); do
+        # A folder of an older version of this script has fewer.
+        read -ra line < <(sed -n "${node}p" "$dir/ports" 2>/dev/null) || line=()
+        if ((node == 1)) && [[ -n ${KOLK_KAFKA_PORT:-} && ${KOLK_KAFKA_PORT:-} != "${line[0]:-}" ]]; then
+            line=("$KOLK_KAFKA_PORT")
+        fi
+        if [[ -n ${line[0]:-} ]] && ! running "$node" >/dev/null && taken "${line[0]}"; then
+            die "port ${line[0]} is taken: stop what listens there, or set KOLK_KAFKA_PORT to another"
+        fi
+        chosen+=("${line[*]}")
+    done
+    for node in "${!chosen[@]}"; do
+        read -ra line <<<"${chosen[node]}" || line=()
+        for use in "${!uses[@]}"; do
+            while [[ -z ${line[use]:-} ]]; do
+                ((candidate < 32768)) || die "no free port from $first_port up"
+                ports=" ${chosen[*]} ${line[*]} "
+                if [[ $ports != *" $candidate "* ]] && ! reserved "$candidate" && ! taken "$candidate"; then
+                    line[use]=$candidate
+                fi
+                candidate=$((candidate + 1))
+            done
+        done
+        chosen[node]="${line[*]}"
+    done
+    printf '%s\n' "${chosen[@]}" >"$dir/ports"
     mkdir -p "$cache/kafka/ports"
-    printf '%s\n' "$dir" | tee "$cache/kafka/ports/$port" "$cache/kafka/ports/$controller" >"$cache/kafka/ports/$secure"
+    for candidate in ${chosen[*]}; do printf '%s\n' "$dir" >"$cache/kafka/ports/$candidate"; done
 }
 
 # The broker's certificate, which is its own CA, made once for each folder by Java's keytool. $1: java.
@@ -126,20 +163,28 @@ certify() {
         "$keytool" -genkeypair -alias broker -keyalg RSA -keysize 2048 -dname "CN=Kafka of kolk's tests" -validity 36500 \
             -ext san=ip:127.0.0.1,dns:localhost -ext bc:c -storetype PKCS12 -keystore "$dir/keys.p12" -storepass "$store_password"
         "$keytool" -exportcert -rfc -alias broker -keystore "$dir/keys.p12" -storepass "$store_password" -file "$dir/ca.new"
-    } >"$log" 2>&1 </dev/null; then
-        failed "could not make its certificate with $keytool"
+    } >"$dir/keytool.log" 2>&1 </dev/null; then
+        failed "could not make its certificate with $keytool" "$dir/keytool.log"
     fi
     mv "$dir/ca.new" "$dir/ca.pem"
 }
 
-configure() {
-    cat >"$dir/server.properties" <<PROPERTIES
+configure() { # node
+    local here node voters="" copies=$((nodes < 3 ? nodes : 3)) in_sync session=${KOLK_KAFKA_SESSION_MS:-9000}
+    # One that may be away, where there are enough to keep it.
+    in_sync=$((copies > 2 ? copies - 1 : 1))
+    here=$(node_dir "$1")
+    for ((node = 1; node <= nodes; node++)); do voters+="${voters:+,}$node@127.0.0.1:$(port_of "$node" controller)"; done
+    cat >"$here/server.properties" <<PROPERTIES
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller,SASL_SSL://127.0.0.1:$secure
-advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL_SSL://127.0.0.1:$secure
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+node.id=$1
+controller.quorum.voters=$voters
+listeners=PLAINTEXT://127.0.0.1:$(port_of "$1" port),CONTROLLER://127.0.0.1:$(port_of "$1" controller),\
+  SASL_SSL://127.0.0.1:$(port_of "$1" secure),PROXIED://127.0.0.1:$(port_of "$1" proxied)
+# The last one tells its clients the proxy's port.
+advertised.listeners=PLAINTEXT://127.0.0.1:$(port_of "$1" port),SASL_SSL://127.0.0.1:$(port_of "$1" secure),\
+  PROXIED://127.0.0.1:$(port_of "$1" proxy)
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 ssl.keystore.type=PKCS12
@@ -147,16 +192,20 @@ ssl.keystore.location=$dir/keys.p12
 ssl.keystore.password=$store_password
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_kolk="$kolk_password";
-# Whoever has no name came over the plain listener.
+# Whoever has no name came over a plain listener.
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
-log.dirs=$dir/data
-# One node: nothing can be kept twice.
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+log.dirs=$here/data
+# As often as there are nodes, three times at most.
+default.replication.factor=$copies
+min.insync.replicas=$in_sync
+offsets.topic.replication.factor=$copies
+transaction.state.log.replication.factor=$copies
+transaction.state.log.min.isr=$in_sync
+share.coordinator.state.topic.replication.factor=$copies
+share.coordinator.state.topic.min.isr=$in_sync
+broker.session.timeout.ms=$session
+broker.heartbeat.interval.ms=$((session < 12000 ? session / 6 : 2000))
 # Few, so that a cold start is quick.
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
@@ -176,7 +225,7 @@ log.retention.check.interval.ms=1000
 num.network.threads=2
 num.io.threads=4
 PROPERTIES
-    cat >"$dir/log4j2.properties" <<'PROPERTIES'
+    cat >"$here/log4j2.properties" <<'PROPERTIES'
 appender.stdout.type=Console
 appender.stdout.name=stdout
 appender.stdout.layout.type=PatternLayout
@@ -186,25 +235,74 @@ rootLogger.appenderRef.stdout.ref=stdout
 PROPERTIES
 }
 
-java_options() {
-    printf '%s\n' "-Xmx${KOLK_KAFKA_HEAP:-512m}" -XX:+UseSerialGC -Djava.awt.headless=true \
-        "-Dlog4j2.configurationFile=file:$dir/log4j2.properties" -cp "$jars/*"
+java_options() { # folder
+    printf '%s\n' "-Xmx${KOLK_KAFKA_HEAP:-$((nodes > 1 ? 320 : 512))m}" -XX:+UseSerialGC -Djava.awt.headless=true \
+        "-Dlog4j2.configurationFile=file:$1/log4j2.properties" -cp "$jars/*"
 }
 
-# Shows the end of the broker's log and fails.
-failed() {
-    printf '\n%s\n' "kolk: the last lines of $log:" >&2
-    tail -n 25 "$log" >&2 || true
+# Shows the end of a log and fails.
+failed() { # what log
+    printf '\n%s\n' "kolk: the last lines of $2:" >&2
+    tail -n 25 "$2" >&2 || true
     die "Kafka $1"
 }
 
+# The id of the cluster: that of a node that has data, or a new one.
+cluster_id() {
+    local id
+    id=$(cat "$dir"/data/meta.properties "$dir"/[1-9]/data/meta.properties 2>/dev/null | sed -n 's/^cluster.id=//p' | head -n 1)
+    printf '%s\n' "${id:-K$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-20)w}"
+}
+
+# Starts a node and waits until it is ready.
+launch() { # node cluster-id java
+    local here log pid options java=$3
+    here=$(node_dir "$1")
+    log="$here/server.log"
+    mkdir -p "$here"
+    [[ ! -f $log ]] || mv "$log" "$log.old"
+    configure "$1"
+    mapfile -t options < <(java_options "$here")
+    if [[ ! -f $here/data/meta.properties ]]; then
+        "$java" "${options[@]}" kafka.tools.StorageTool format --cluster-id "$2" --config "$here/server.properties" \
+            >"$log" 2>&1 </dev/null || failed "could not make its data folder" "$log"
+    fi
+    setsid "$java" "${options[@]}" kafka.Kafka "$here/server.properties" >>"$log" 2>&1 </dev/null &
+    pid=$!
+    printf '%s\n' "$pid" >"$here/pid"
+    local end=$((SECONDS + start_limit))
+    until grep -q 'Kafka Server started' "$log"; do
+        kill -0 "$pid" 2>/dev/null || failed "ended while it started" "$log"
+        if ((SECONDS > end)); then
+            kill -KILL "$pid" 2>/dev/null || true
+            failed "was not ready within $start_limit s" "$log"
+        fi
+        sleep 0.2
+    done
+    say "Kafka $kafka_version: 127.0.0.1:$(port_of "$1" port) (log: $log)"
+}
+
+# The nodes that are meant: the one that is named, or all.
+meant() {
+    if [[ -z ${1:-} ]]; then
+        seq "$nodes"
+    elif [[ $1 =~ ^[1-9]$ ]] && (($1 <= nodes)); then
+        printf '%s\n' "$1"
+    else
+        die "$1 is no node: there are $nodes"
+    fi
+}
+
 start() {
-    if running >/dev/null; then
+    local node java id away=() jobs=()
+    for node in $(meant "${1:-}"); do
+        running "$node" >/dev/null || away+=("$node")
+    done
+    if ((${#away[@]} == 0)); then
         say "Kafka runs already: $(address)"
         address
         return
     fi
-    local java pid options
     java=$(java_17) ||
         die "no Java 17 or later here: scripts/build-tools.sh test installs it (Debian: openjdk-17-jre-headless)"
     fetch
@@ -213,82 +311,122 @@ start() {
     exec 9>"$cache/kafka/lock"
     flock 9
     choose_ports
-    [[ ! -f $log ]] || mv "$log" "$log.old"
+    exec 9>&-
     certify "$java"
-    configure
-    mapfile -t options < <(java_options)
-    if [[ ! -f $dir/data/meta.properties ]]; then
-        local id
-        id=K$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-20)w
-        "$java" "${options[@]}" kafka.tools.StorageTool format --cluster-id "$id" --config "$dir/server.properties" \
-            >"$log" 2>&1 </dev/null 9>&- || failed "could not make its data folder"
-    fi
-    setsid "$java" "${options[@]}" kafka.Kafka "$dir/server.properties" >>"$log" 2>&1 </dev/null 9>&- &
-    pid=$!
-    printf '%s\n' "$pid" >"$dir/pid"
-    local end=$((SECONDS + start_limit))
-    until grep -q 'Kafka Server started' "$log"; do
-        kill -0 "$pid" 2>/dev/null || failed "ended while it started"
-        if ((SECONDS > end)); then
-            kill -KILL "$pid" 2>/dev/null || true
-            failed "was not ready within $start_limit s"
-        fi
-        sleep 0.2
+    id=$(cluster_id)
+    # At once: a controller waits for a majority.
+    for node in "${away[@]}"; do
+        launch "$node" "$id" "$java" &
+        jobs+=($!)
     done
-    say "Kafka $kafka_version: 127.0.0.1:$port (log: $log)"
+    local ok=yes job
+    for job in "${jobs[@]}"; do wait "$job" || ok=""; done
+    if [[ -z $ok ]]; then
+        for node in "${away[@]}"; do kill_node "$node"; done
+        exit 1
+    fi
     address
 }
 
-stop() {
-    local pid end
-    if ! pid=$(running); then
-        rm -f "$dir/pid"
-        say "Kafka does not run"
-        return
-    fi
-    kill -TERM "$pid"
-    end=$((SECONDS + stop_limit))
-    while running >/dev/null; do
-        if ((SECONDS > end)); then
-            say "Kafka did not stop within $stop_limit s: killed"
-            kill -KILL "$pid" 2>/dev/null || true
-        fi
+kill_node() {
+    local pid
+    while pid=$(running "$1"); do
+        kill -KILL "$pid" 2>/dev/null || true
         sleep 0.1
     done
-    rm -f "$dir/pid"
-    say "Kafka: stopped"
+    rm -f "$(node_dir "$1")/pid"
+}
+
+stop() {
+    local node pid end ran=""
+    for node in $(meant "${1:-}"); do
+        if pid=$(running "$node"); then
+            ran=yes
+            kill -TERM "$pid"
+            # One that was frozen hears it only then.
+            kill -CONT "$pid"
+        fi
+    done
+    end=$((SECONDS + stop_limit))
+    for node in $(meant "${1:-}"); do
+        # Without a majority of controllers nodes can't leave in order: who stops all of them doesn't wait for that.
+        while running "$node" >/dev/null && ((SECONDS <= end)); do
+            if ((nodes > 1)) && [[ -z ${1:-} ]] && (($(running_nodes) * 2 <= nodes)); then break; fi
+            sleep 0.1
+        done
+        if ((SECONDS > end)); then say "Kafka did not stop within $stop_limit s: killed"; fi
+        kill_node "$node"
+    done
+    if [[ -n $ran ]]; then say "Kafka: stopped"; else say "Kafka does not run"; fi
+}
+
+running_nodes() {
+    local node count=0
+    for ((node = 1; node <= nodes; node++)); do
+        if running "$node" >/dev/null; then count=$((count + 1)); fi
+    done
+    printf '%s\n' "$count"
 }
 
 clean() {
-    stop
-    local ports
-    if read -ra ports 2>/dev/null <"$dir/ports"; then
+    local node here ports
+    if ((nodes > 1)); then
+        # Nothing of it is needed any more.
+        for ((node = 1; node <= nodes; node++)); do kill_node "$node"; done
+        say "Kafka: stopped"
+    else
+        stop
+    fi
+    if read -rd '' -a ports 2>/dev/null <"$dir/ports" || ((${#ports[@]} > 0)); then
         rm -f "${ports[@]/#/$cache/kafka/ports/}"
     fi
     # Only what this script wrote: the folder is the caller's word.
-    rm -rf "$dir/data" "$dir/ports" "$dir/server.properties" "$dir/log4j2.properties" "$log" "$log.old" \
-        "$dir/keys.p12" "$dir/ca.pem" "$dir/ca.new"
+    for ((node = 1; node <= nodes; node++)); do
+        here=$(node_dir "$node")
+        rm -rf "$here/data" "$here/server.properties" "$here/log4j2.properties" "$here/server.log" "$here/server.log.old"
+        rmdir "$here" 2>/dev/null || true
+    done
+    rm -f "$dir/ports" "$dir/keys.p12" "$dir/ca.pem" "$dir/ca.new" "$dir/keytool.log"
     rmdir "$dir" 2>/dev/null || true
 }
 
+# Those of all nodes: a client needs one that runs, and a node that is away comes back at its own.
 address() {
-    running >/dev/null || return 3
-    printf '127.0.0.1:%s\n' "$(cut -d ' ' -f 1 "$dir/ports")"
+    any_runs || return 3
+    local node all=""
+    for ((node = 1; node <= nodes; node++)); do all+="${all:+,}127.0.0.1:$(port_of "$node" port)"; done
+    printf '%s\n' "$all"
 }
 
 secure() {
-    running >/dev/null || return 3
-    printf '127.0.0.1:%s %s\n' "$(cut -d ' ' -f 3 "$dir/ports")" "$dir/ca.pem"
+    any_runs || return 3
+    printf '127.0.0.1:%s %s\n' "$(port_of 1 secure)" "$dir/ca.pem"
+}
+
+proxied() {
+    any_runs || return 3
+    local node
+    for ((node = 1; node <= nodes; node++)); do
+        printf '127.0.0.1:%s 127.0.0.1:%s\n' "$(port_of "$node" proxy)" "$(port_of "$node" proxied)"
+    done
+}
+
+pid() {
+    [[ -n ${1:-} ]] || die "usage: scripts/kafka.sh pid N"
+    running "$(meant "$1")" || return 3
 }
 
 status() {
-    local pid
-    if pid=$(running); then
-        say "Kafka runs: $(address), process $pid, folder $dir"
-    else
-        say "Kafka does not run (folder $dir)"
-        exit 3
-    fi
+    local node pid all=yes
+    for ((node = 1; node <= nodes; node++)); do
+        if pid=$(running "$node"); then
+            say "Kafka runs: 127.0.0.1:$(port_of "$node" port), process $pid, folder $(node_dir "$node")"
+        else
+            say "Kafka does not run (folder $(node_dir "$node"))"
+            all=""
+        fi
+    done
+    [[ -n $all ]] || exit 3
 }
 
 # Runs one of Kafka's own commands, $1, on this broker. What it says goes to stderr if it fails.
@@ -296,8 +434,8 @@ command_of_kafka() {
     local java options said class=$1
     shift
     java=$(java_17) || die "no Java 17 or later here"
-    running >/dev/null || die "Kafka does not run"
-    mapfile -t options < <(java_options)
+    any_runs || die "Kafka does not run"
+    mapfile -t options < <(java_options "$(node_dir 1)")
     said=$("$java" "${options[@]}" "$class" --bootstrap-server "$(address)" "$@" 2>&1 </dev/null) ||
         { printf '%s\n' "$said" >&2; return 1; }
 }
@@ -314,8 +452,9 @@ acl() {
 }
 
 case "${1:-}" in
-    start | stop | clean | status | address | secure) "$1" ;;
+    start | stop | pid) "$1" "${2:-}" ;;
+    clean | status | address | secure | proxied) "$1" ;;
     topic) topic "${2:-}" ;;
     acl) acl "${@:2}" ;;
-    *) die "usage: scripts/kafka.sh start|stop|clean|status|address|secure|topic|acl" ;;
+    *) die "usage: scripts/kafka.sh start|stop|clean|status|address|secure|proxied|pid|topic|acl" ;;
 esac
