@@ -19,6 +19,7 @@ import collections
 import json
 import logging
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -316,7 +317,7 @@ class Case:
         try:
             sent = self.feed(kolk)
             self.finish(kolk, sent)
-            transactions = self.metric("kolk_transactions_total", 'result="committed"')
+            transactions = self.metric("kolk_transactions_total", 'outcome="committed"')
         finally:
             if kolk.poll() is None:
                 kolk.terminate()
@@ -336,7 +337,7 @@ class Case:
         """Sends steadily until kolk has committed enough transactions; gives the number of records."""
         producer = Producer({"bootstrap.servers": self.options.brokers, **CLIENT, "enable.idempotence": True, "linger.ms": 0,
                              "partitioner": "murmur2_random"})
-        started, sent, looked = time.monotonic(), 0, 0
+        started, sent, looked, committed, moved = time.monotonic(), 0, 0, 0, time.monotonic()
         while True:
             now = time.monotonic()
             while sent < (now - started) * self.options.rate:
@@ -344,8 +345,10 @@ class Case:
                 sent += 1
             producer.poll(0.002)
             if now > looked + 1:
-                looked = now
-                if kolk.poll() is not None or self.metric("kolk_transactions_total", 'result="committed"') >= self.options.transactions:
+                looked, before = now, committed
+                committed = self.metric("kolk_transactions_total", 'outcome="committed"')
+                moved = now if committed != before else moved
+                if kolk.poll() is not None or committed >= self.options.transactions or now > moved + PATIENCE:
                     break
         producer.flush()
         return sent
@@ -383,6 +386,8 @@ def main():
     parser.add_argument("--pipeline", help="template of kolk's pipeline")
     parser.add_argument("--http", help="where kolk gives its metrics")
     options = parser.parse_args()
+    # What was started ends with this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # A group of any kind, so that Kafka makes the topic of the offsets.
     Consumer({"bootstrap.servers": options.brokers, "group.id": "torn-reader", **CLIENT}).committed([TopicPartition("none", 0)], 30)
     print("| client | request | form | transactions | held | torn | doubled | lost | offsets set back |")

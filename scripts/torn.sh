@@ -37,4 +37,7 @@ read -ra forms <<<"${FORMS:-hold cut}"
 read -ra clients <<<"${CLIENTS:-plain kolk}"
 "$(scripts/python.sh)" scripts/torn.py --brokers "$address" "${routes[@]}" --kolk "$kolk" --pipeline "$work/template.yaml" \
     --http "127.0.0.1:$port" --transactions "${TRANSACTIONS:-10000}" --every "${EVERY:-100}" --rate "${RATE:-1000}" \
-    --requests "${requests[@]}" --forms "${forms[@]}" --clients "${clients[@]}"
+    --requests "${requests[@]}" --forms "${forms[@]}" --clients "${clients[@]}" &
+torn=$!
+trap 'kill -TERM "$torn"; wait "$torn" || true; exit 143' INT TERM HUP
+wait "$torn"
