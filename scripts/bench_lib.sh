@@ -2,7 +2,8 @@
 # Shared by the benches on Kafka, which source it behind lib.sh: a broker and a folder of their own, an untrained-as-good-as
 # LSTM(UNITS), the pipeline from JSON to JSON, and what a run says of itself. Everything is stopped at the end.
 
-kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
+# KOLK is another binary, to hold one version against another.
+kolk="${KOLK:-${CARGO_TARGET_DIR:-$cache/target}/release/kolk}"
 [[ -x $kolk ]] || die "no $kolk: run make build first"
 units=${UNITS:-50}
 ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)

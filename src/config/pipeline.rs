@@ -434,7 +434,7 @@ pub struct Runtime {
     /// Kafka: how long SIGTERM may take to drain, commit and checkpoint, 25 s by default (Kubernetes kills after 30).
     pub grace: std::time::Duration,
     /// Kafka: name of this process among those of the pipeline, for stable transactional ids; by default a new one each time,
-    /// so that a restart waits for the transaction timeout of what it left open (10 s).
+    /// so that a restart waits for the transaction timeout of what it left open (20 s).
     pub instance: Option<At<String>>,
     /// Where metrics and health are served; not at all by default.
     pub http: Option<At<std::net::SocketAddr>>,

@@ -207,6 +207,9 @@ impl<B: Broker> Filing<B> {
         if self.shared.store.is_none() {
             return Ok(true);
         }
+        if !self.reachable {
+            return Ok(false);
+        }
         self.broker.ask_topic();
         match self.broker.is_same_topic(ANSWER)? {
             Some(true) => Ok(true),

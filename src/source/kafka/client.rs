@@ -173,10 +173,11 @@ impl Client {
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
                 Err(self.denied(code, "taking messages"))
             }
+            // It may come back, as another one; the watch knows.
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
+            | RDKafkaErrorCode::UnknownPartition => Ok(None),
+            RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
             // The worker hears of it by the loss of its partitions.
             RDKafkaErrorCode::PollExceeded => Ok(None),
             _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
@@ -222,6 +223,9 @@ impl Broker for Client {
         }
         if self.watch.is_other() {
             return Ok(Event::Recreated);
+        }
+        if self.watch.is_gone() {
+            return Err(Error::failed(format!("kafka: topic {} was deleted while kolk ran", self.topic)));
         }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
         if consumer.context().is_in_doubt() {

@@ -10,8 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 
-use super::{describe, properties};
+use super::context::Door;
+use super::describe::{self, Silence};
+use super::properties;
 use crate::Result;
 use crate::config::KafkaSource;
 use crate::error::Context;
@@ -20,6 +23,8 @@ use crate::error::Context;
 const EVERY: Duration = Duration::from_secs(5);
 /// How long one broker may take to answer before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a topic may be away before it is gone for good: who deletes one to create it again does so within seconds.
+const AWAY: Duration = Duration::from_secs(30);
 /// Before a question without an answer is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -43,7 +48,19 @@ struct State {
     wanted: u64,
     begun: u64,
     answered: u64,
+    /// Since when the brokers know no such topic.
+    away: Option<Instant>,
     stop: bool,
+}
+
+/// What the brokers say of the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Same,
+    Other,
+    /// There is none.
+    Away,
+    Nothing,
 }
 
 impl Shared {
@@ -66,14 +83,19 @@ impl Shared {
         if !is_same {
             self.is_other.store(true, Ordering::Release);
         }
-        self.state().answered = number;
+        let mut state = self.state();
+        (state.answered, state.away) = (number, None);
         self.changed.notify_all();
     }
 
     /// A question has no answer: the next attempt has its number.
-    fn again(&self, number: u64) {
+    fn again(&self, number: u64, is_away: bool) {
         let until = Instant::now() + AGAIN;
         let mut state = self.state();
+        if is_away && state.away.is_none() {
+            tracing::warn!("the topic is not there any more: waiting whether it comes back");
+            state.away = Some(Instant::now());
+        }
         state.begun = number - 1;
         state.wanted = state.wanted.max(number);
         while !state.stop && Instant::now() < until {
@@ -93,33 +115,35 @@ impl TopicWatch {
     /// # Errors
     /// Properties that librdkafka doesn't take; no thread to be had.
     pub fn new(source: &KafkaSource, id: &str) -> Result<TopicWatch> {
-        let client: BaseConsumer =
-            properties::asking(&source.brokers, &source.properties).create().map_err(properties::refused)?;
+        let config = properties::asking(&source.brokers, &source.properties);
+        let client: BaseConsumer<Door> = config.create_with_context(Door::default()).map_err(properties::refused)?;
         let (topic, id) = (source.topic.value.clone(), id.to_string());
         let ask = move || {
             let described = describe::topic(client.client(), &topic, PATIENCE, false);
             // Errors and log lines are told in the polls.
             while client.poll(Duration::ZERO).is_some() {}
             match described {
-                Ok(described) => Some(described.id == id),
+                Ok(described) if described.id == id => Said::Same,
+                Ok(_) => Said::Other,
+                Err(Silence { code: Some(RDKafkaErrorCode::UnknownTopicOrPartition), .. }) => Said::Away,
                 Err(silence) => {
                     tracing::debug!(topic, why = silence.text, "no answer with the topic's id: asking again");
-                    None
+                    Said::Nothing
                 }
             }
         };
         TopicWatch::asking(ask)
     }
 
-    /// As [`TopicWatch::new`], with another way to ask: whether it is the same, or no answer.
-    fn asking(mut ask: impl FnMut() -> Option<bool> + Send + 'static) -> Result<TopicWatch> {
+    /// As [`TopicWatch::new`], with another way to ask.
+    fn asking(mut ask: impl FnMut() -> Said + Send + 'static) -> Result<TopicWatch> {
         let shared = Arc::<Shared>::default();
         let its = shared.clone();
         let run = move || {
             while let Some(number) = its.next() {
                 match ask() {
-                    Some(is_same) => its.answer(number, is_same),
-                    None => its.again(number),
+                    said @ (Said::Same | Said::Other) => its.answer(number, said == Said::Same),
+                    said => its.again(number, said == Said::Away),
                 }
             }
         };
@@ -152,6 +176,11 @@ impl TopicWatch {
         Some(!self.is_other())
     }
 
+    /// Whether the topic was deleted, and no other came.
+    pub fn is_gone(&self) -> bool {
+        self.shared.state().away.is_some_and(|since| since.elapsed() >= AWAY)
+    }
+
     /// Whether it is known that the topic is another one.
     pub fn is_other(&self) -> bool {
         self.shared.is_other.load(Ordering::Acquire)
@@ -182,7 +211,7 @@ mod tests {
     fn an_answer_is_to_a_question_that_began_later() {
         // Each question waits for its answer, and says that it began.
         let (begun, began) = mpsc::channel();
-        let (answers, answer) = mpsc::channel::<Option<bool>>();
+        let (answers, answer) = mpsc::channel::<Said>();
         let watch = TopicWatch::asking(move || {
             begun.send(()).unwrap();
             answer.recv().unwrap()
@@ -193,15 +222,15 @@ mod tests {
         // This one began before, so its answer is not that of a question asked now; two that ask now share one.
         let (second, third) = (watch.ask(), watch.ask());
         assert!(second > first && third == second);
-        answers.send(Some(true)).unwrap();
+        answers.send(Said::Same).unwrap();
         assert_eq!(watch.is_same(first, LONG), Some(true));
         assert_eq!(watch.is_same(second, Duration::ZERO), None);
         began.recv_timeout(LONG).unwrap();
         // No answer: it is asked again, and the answer is that of the question.
-        answers.send(None).unwrap();
+        answers.send(Said::Away).unwrap();
         began.recv_timeout(LONG).unwrap();
         assert_eq!(watch.is_same(second, Duration::ZERO), None);
-        answers.send(Some(true)).unwrap();
+        answers.send(Said::Same).unwrap();
         assert_eq!(watch.is_same(second, LONG), Some(true));
         drop(answers);
         assert!(!watch.is_other());
@@ -210,7 +239,11 @@ mod tests {
     #[test]
     fn an_id_that_is_another_stays_so() {
         let count = AtomicU64::new(0);
-        let watch = TopicWatch::asking(move || Some(count.fetch_add(1, Ordering::Relaxed) != 1)).unwrap();
+        let watch = TopicWatch::asking(move || match count.fetch_add(1, Ordering::Relaxed) {
+            1 => Said::Other,
+            _ => Said::Same,
+        })
+        .unwrap();
         let first = watch.ask();
         assert_eq!(watch.is_same(first, LONG), Some(true));
         let second = watch.ask();

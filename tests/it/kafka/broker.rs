@@ -10,16 +10,24 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::proxy::Proxy;
+
 /// Partitions of a test's topic.
 pub const PARTITIONS: i32 = 4;
+/// Nodes of a cluster.
+pub const NODES: usize = 3;
+/// What a cluster is started with: a node that is away costs the tests three seconds, not Kafka's nine.
+const CLUSTER: &[(&str, &str)] = &[("KOLK_KAFKA_NODES", "3"), ("KOLK_KAFKA_SESSION_MS", "3000")];
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A broker that runs.
+/// A broker that runs, or a cluster of them.
 pub struct Broker {
-    /// `host:port`.
+    /// `host:port`; of several nodes with commas in between.
     pub address: String,
     /// The folder of one that was started for this test alone.
     own: Option<PathBuf>,
+    /// Variables of the environment that its script has.
+    environment: &'static [(&'static str, &'static str)],
 }
 
 impl Broker {
@@ -30,17 +38,44 @@ impl Broker {
                 "this test needs a Kafka: `make test` starts one, or set KOLK_KAFKA to host:port (scripts/kafka.sh start prints it)"
             )
         });
-        Broker { address, own: None }
+        Broker::at(&address)
     }
 
     /// A broker for one test, which may stop it. It ends with the value.
     pub fn own(name: &str) -> Broker {
+        Broker::start(name, &[])
+    }
+
+    /// A cluster of three nodes for one test: topics with three replicas of which two have to be in sync, so that any one node may be
+    /// killed, frozen or stopped.
+    pub fn cluster(name: &str) -> Broker {
+        Broker::start(name, CLUSTER)
+    }
+
+    fn start(name: &str, environment: &'static [(&'static str, &'static str)]) -> Broker {
         // Also where this test has a broker of its own: it is one of those that need `make test`.
         Broker::shared();
         let beside = std::env::var_os("KOLK_KAFKA_DIR").map(PathBuf::from);
         let parent = beside.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
         let folder = parent.join(unique(name));
-        Broker { address: script(&folder, "start"), own: Some(folder) }
+        Broker { address: scripted(&folder, &["start"], environment), own: Some(folder), environment }
+    }
+
+    /// The same broker with the address of a proxy in front of it, for those that are to go through it.
+    pub fn behind(&self, proxy: &Proxy) -> Broker {
+        Broker::at(&proxy.address)
+    }
+
+    /// One that somebody else starts and stops.
+    pub fn at(address: &str) -> Broker {
+        Broker { address: address.into(), own: None, environment: &[] }
+    }
+
+    /// Where a proxy has to listen and where it has to connect, for each node.
+    pub fn proxied(&self) -> Vec<(String, String)> {
+        let routes = script(self.own.as_ref().expect("a broker of its own"), "proxied");
+        let route = |line: &str| line.split_once(' ').map(|(listen, target)| (listen.to_string(), target.to_string()));
+        routes.lines().map(|line| route(line).unwrap()).collect()
     }
 
     /// Stops the broker and starts it again on its data.
@@ -86,18 +121,50 @@ impl Broker {
         assert!(Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status().unwrap().success());
     }
 
+    /// Sends the process of one node of a cluster a signal; nodes count from 1.
+    pub fn signal_node(&self, node: usize, signal: &str) {
+        let folder = self.own.as_ref().expect("a cluster of its own");
+        let pid = std::fs::read_to_string(folder.join(node.to_string()).join("pid")).unwrap();
+        assert!(Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status().unwrap().success());
+    }
+
+    /// Stops one node, in order.
+    pub fn stop_node(&self, node: usize) {
+        scripted(self.own.as_ref().expect("a cluster of its own"), &["stop", &node.to_string()], &[]);
+    }
+
+    /// Starts one node that was stopped or killed, and waits until it is ready.
+    pub fn start_node(&self, node: usize) {
+        let folder = self.own.as_ref().expect("a cluster of its own");
+        scripted(folder, &["start", &node.to_string()], self.environment);
+    }
+
     /// A configuration for a client of this broker.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.address);
-        // With the default, a client whose broker was stopped for a while asks again only after a minute.
+        // With the defaults, a client whose broker was stopped for a while asks again only after a minute, and one whose broker was
+        // frozen while it connected after twenty seconds.
         config.set("socket.timeout.ms", "10000");
+        config.set("reconnect.backoff.max.ms", "1000");
+        config.set("api.version.request.timeout.ms", "3000");
         config
     }
 
-    /// Makes a topic.
+    /// Makes a topic, with as many replicas as the broker's topics have.
     pub fn topic(&self, name: &str, settings: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+        self.make(NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(-1)), settings);
+    }
+
+    /// Makes a topic of one partition that is on one node only.
+    pub fn topic_on(&self, name: &str, node: usize) {
+        let replicas = [node as i32];
+        let only = ("min.insync.replicas", "1");
+        self.make(NewTopic::new(name, 1, TopicReplication::Variable(&[&replicas])), &[only]);
+    }
+
+    fn make<'a>(&self, mut topic: NewTopic<'a>, settings: &[(&'a str, &'a str)]) {
+        let name = topic.name;
         topic.config = settings.to_vec();
         // A topic of that name that was just deleted may not be gone altogether.
         eventually(&format!("making topic {name}"), || {
@@ -218,9 +285,10 @@ fn script(folder: &Path, word: &str) -> String {
 fn scripted(folder: &Path, words: &[&str], environment: &[(&str, &str)]) -> String {
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh"))
         .args(words)
+        .env_remove("KOLK_KAFKA_PORT")
+        .env_remove("KOLK_KAFKA_NODES")
         .env("KOLK_KAFKA_DIR", folder)
         .envs(environment.iter().copied())
-        .env_remove("KOLK_KAFKA_PORT")
         .output()
         .unwrap();
     assert!(output.status.success(), "scripts/kafka.sh {words:?}: {}", String::from_utf8_lossy(&output.stderr));

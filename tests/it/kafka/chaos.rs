@@ -264,7 +264,7 @@ impl Chaos<'_> {
             }
             Action::Freeze => {
                 self.broker.signal("STOP");
-                std::thread::sleep(Duration::from_secs(7) + self.pause(6000));
+                std::thread::sleep(Duration::from_secs(7) + self.pause(11000));
                 self.broker.signal("CONT");
             }
             Action::Fence => {

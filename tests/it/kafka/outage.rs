@@ -8,7 +8,7 @@ use super::records::{Reader, Sender, assert_equal, expected};
 use crate::common::series;
 use crate::http::{free_address, get};
 
-/// Longer than the session timeout (6 s), the transaction's (10 s), and that of a transaction's request (10 s).
+/// Longer than the session timeout (6 s), the transaction's (20 s), and that of a transaction's request (15 s).
 const GONE: Duration = Duration::from_secs(22);
 const SOON: Duration = Duration::from_secs(60);
 

@@ -70,6 +70,8 @@ pub struct Outcome {
     pub failure: Option<String>,
     pub refusals: Vec<String>,
     pub calls: u64,
+    /// Of the whole trace; only what is shown of it is below.
+    pub digest: u64,
     pub trace: Vec<String>,
 }
 
@@ -93,6 +95,7 @@ impl Sim {
             failure: world.failure.clone(),
             refusals: std::mem::take(&mut world.refusals),
             calls: world.calls,
+            digest: world.digest,
             trace: world.trace.iter().flatten().cloned().collect(),
         }
     }

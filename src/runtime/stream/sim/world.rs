@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use twox_hash::XxHash3_64;
+
 use super::client::Fetch;
 use super::dice::Dice;
 use super::group::{Group, Membership};
@@ -148,6 +150,8 @@ pub struct World {
     pub disturbed: bool,
     pub failure: Option<String>,
     pub trace: Option<VecDeque<String>>,
+    /// Of all that ever was in the trace.
+    pub digest: u64,
     pub steps: u64,
     pub calls: u64,
     wanted: usize,
@@ -185,6 +189,7 @@ impl World {
             disturbed: false,
             failure: None,
             trace: traced.then(VecDeque::new),
+            digest: 0,
             steps: 0,
             calls: 0,
             wanted: 0,
@@ -254,7 +259,9 @@ impl World {
             }
             let who =
                 process.map_or("      ".into(), |process| format!("{}/{process:<2}  ", self.processes[process].slot));
-            trace.push_back(format!("{now:>8} {who}{}", what()));
+            let line = format!("{now:>8} {who}{}", what());
+            self.digest = XxHash3_64::oneshot_with_seed(self.digest, line.as_bytes());
+            trace.push_back(line);
         }
     }
 
