@@ -64,6 +64,37 @@ fn a_partition_that_stands_still_is_read_again() {
 }
 
 #[test]
+fn what_heals_nothing_is_followed_by_the_next_step_and_the_state_stays() {
+    let broker = Broker::own("steps");
+    let mut proxy = Proxy::new(&broker);
+    let address = free_address();
+    let setup = Setup::new(&broker, "steps", "");
+    let sink = format!("kafka: {{ topic: {}, fields: [value] }}", setup.output);
+    setup.write(&broker.behind(&proxy), &sink, &extra(&address));
+    let rows = series(12, 100);
+    let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
+    let kolk = setup.start("a");
+    sender.send(&setup.input, &rows[..600]);
+    reader.read_until(600, SOON);
+
+    // No client gets anything, however it asks.
+    proxy.rules(&[json!({ "keys": ["Fetch"], "mode": "drop" })]);
+    sender.send(&setup.input, &rows[600..]);
+    for step in ["seek", "assign", "client"] {
+        eventually(step, || (restarts(&address, step) >= 1.0).then_some(()));
+    }
+    proxy.rules(&[]);
+    reader.read_until(rows.len(), SOON);
+    // Nothing was replayed: the new client went on with the state of the old one.
+    let metrics = get(&address, "/metrics").unwrap();
+    assert_eq!(value(&metrics, "kolk_replayed_messages_total"), Some(0.0), "{}", kolk.log());
+    kolk.stop();
+    broker.settled(&setup.output);
+    reader.read(SOON);
+    assert_equal(&reader.outputs, &expected(setup.path(), &rows));
+}
+
+#[test]
 fn a_partition_that_stands_still_is_read_again_into_files() {
     let broker = Broker::own("stalled-files");
     let mut proxy = Proxy::new(&broker);
