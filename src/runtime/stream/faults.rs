@@ -18,6 +18,10 @@ pub struct Faults {
     pub resend_lost: bool,
     /// A commit whose outcome is unknown is taken for a failed one: everything is sent again without a look at what is committed.
     pub unknown_is_failure: bool,
+    /// The end of a partition is committed as that of its last message: markers and what was aborted stay before it.
+    pub markers_stay: bool,
+    /// The end of a partition is taken for that of its log, where a transaction may be open.
+    pub high_watermark: bool,
     /// Another version of the model is committed before the checkpoint that it begins with is durable.
     pub swap_early: bool,
 }

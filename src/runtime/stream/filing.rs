@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use arrow::array::new_null_array;
 
-use super::loading::{expected, refused, start_of};
+use super::loading::{expected, start_of};
+use super::refusals::{out_of_range, unread};
 use super::worker::SHORT;
 use super::{BEGINNING, Broker, Event, Partition, Range, Settings};
 use crate::config::{OnTombstone, Start};
@@ -69,6 +70,20 @@ impl Filed {
         let origin = self.lane.manifest.as_ref()?.origin?;
         Some(origin.row as i64 + 1)
     }
+
+    /// Offset of the next message.
+    fn offset(&self) -> i64 {
+        self.lane.origin.map_or(0, |origin| origin.row as i64 + 1)
+    }
+
+    /// Nothing is left: the next message will have this offset, or a higher one. Before it may be markers and what was aborted, which
+    /// retention may remove.
+    fn end(&mut self, offset: i64) {
+        self.at_end = true;
+        if offset > self.offset() {
+            self.lane.origin = Some(Origin { file: 0, row: offset as u64 - 1 });
+        }
+    }
 }
 
 impl<B: Broker> Filing<B> {
@@ -123,9 +138,9 @@ impl<B: Broker> Filing<B> {
         let wait = if self.opening.is_empty() { WAIT } else { Duration::from_millis(10) };
         match self.broker.poll(wait, self.batch, &mut messages)? {
             Event::Nothing => {}
-            Event::End(partition, _) => {
-                if let Some(filed) = self.lanes.get_mut(&partition) {
-                    filed.at_end = true;
+            Event::End(partition, offset) => {
+                if let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) {
+                    filed.end(offset);
                 }
             }
             Event::Reachable(reachable) => {
@@ -149,10 +164,9 @@ impl<B: Broker> Filing<B> {
                 self.give_up(&partitions)?;
             }
             Event::OutOfRange(partition) => {
-                return Err(refused(
-                    partition,
-                    "the next record is no longer in the topic: retention has removed it".into(),
-                ));
+                if let Some(offset) = self.lanes.get(&partition).map(Filed::offset) {
+                    return Err(out_of_range(&mut self.broker, partition, offset));
+                }
             }
         }
         self.open()?;
@@ -206,8 +220,7 @@ impl<B: Broker> Filing<B> {
         self.shown = Instant::now();
         for (partition, filed) in &self.lanes {
             // To stdout nothing is committed: what is taken is done.
-            let taken = filed.lane.origin.map(|origin| origin.row as i64 + 1);
-            let committed = if self.shared.store.is_some() { filed.committed() } else { taken };
+            let committed = if self.shared.store.is_some() { filed.committed() } else { Some(filed.offset()) };
             let newest = (!filed.at_end).then_some(filed.newest);
             let position = Position { committed: committed.unwrap_or(0), newest };
             self.shared.metrics.stream.position(*partition, position);
@@ -225,7 +238,7 @@ impl<B: Broker> Filing<B> {
             let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(()) };
             let offset = match lane.origin {
                 Some(origin) => origin.row as i64 + 1,
-                None if lane.manifest.is_some() => range.start,
+                None if lane.manifest.is_some() => 0,
                 None => {
                     let Some(start) = self.start_of(partition, range)? else { return Ok(()) };
                     if start > 0 {
@@ -237,10 +250,7 @@ impl<B: Broker> Filing<B> {
                 }
             };
             if range.start > offset || range.end < offset {
-                return Err(refused(
-                    partition,
-                    format!("the state ends at offset {offset}, the topic holds {} to {}", range.start, range.end),
-                ));
+                return Err(unread(partition, offset, range));
             }
             tracing::info!(partition, from = offset, keys = lane.partition.keys.len(), "partition opened");
             at.push((partition, offset));

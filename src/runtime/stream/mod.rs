@@ -19,6 +19,8 @@ mod letters;
 mod loading;
 mod outbox;
 mod processing;
+mod refusals;
+mod replay;
 mod restore;
 mod run;
 #[cfg(test)]

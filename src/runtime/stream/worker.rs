@@ -16,12 +16,13 @@ use std::time::Duration;
 use super::lane::{Lane, Taken};
 use super::loading::expected;
 use super::processing::Processing;
+use super::refusals::out_of_range;
 use super::restore::Opening;
 use super::{Broken, Broker, Checkpoints, Event, Partition};
+use crate::Result;
 use crate::config::Start;
 use crate::format::Messages;
 use crate::metrics::{Metrics, Position};
-use crate::{Error, Result};
 
 /// How long a call that can be repeated may take.
 pub(super) const SHORT: Duration = Duration::from_millis(250);
@@ -169,11 +170,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 self.metrics.stream.reachable(reachable);
             }
             Event::OutOfRange(partition) => {
-                return Err(Error::failed(format!(
-                    "partition {partition}: the records from {} on are no longer in the topic (retention), or it was made anew\n\
-                     to begin anew from what there is: kolk state reset, or another name",
-                    self.lanes.get(&partition).map_or(0, |lane| lane.now.mark.offset)
-                )));
+                // One that is being opened is looked at there.
+                if let Some(offset) = self.lanes.get(&partition).map(|lane| lane.now.mark.offset) {
+                    return Err(out_of_range(&mut self.broker, partition, offset));
+                }
             }
         }
         self.settle()?;

@@ -9,6 +9,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::context::Group;
 use super::gathered::Gathered;
+use super::position;
 use super::producer::{Output, Sender};
 use super::properties;
 use super::rights::{JOIN, On, Right, TAKE, missing};
@@ -129,7 +130,9 @@ impl Client {
                 }
                 Some(Err(KafkaError::PartitionEOF(end))) => {
                     consumer.context().heard();
-                    self.gathered.end(Partition::try_from(end).unwrap_or(0));
+                    // At once: behind the next message it would be another end's.
+                    let position = position::position(consumer.client(), &self.topic, end);
+                    self.gathered.end(Partition::try_from(end).unwrap_or(0), position);
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
                     consumer.context().lost();
@@ -152,11 +155,18 @@ impl Client {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
         match code {
-            // The worker knows which partition stands where.
-            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => Err(Error::failed(format!(
-                "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was made anew ({error})\n\
-                 to begin anew from what there is: kolk state reset, or another name"
-            ))),
+            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => {
+                let behind = |partition| self.gathered.behind(partition);
+                let found = position::out_of_range(self.consumer()?, topic, behind);
+                // The worker knows what the partition's state needs.
+                found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
+                    Error::failed(format!(
+                        "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was \
+                         truncated or made anew ({error})\n\
+                         started again, it says of which partition, and what can be done"
+                    ))
+                })
+            }
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
                 Err(self.denied(code, "taking messages"))
             }

@@ -11,6 +11,7 @@ mod describe;
 mod gathered;
 mod monitor;
 mod plan;
+mod position;
 mod probe;
 mod producer;
 mod properties;

@@ -8,6 +8,7 @@ mod broker;
 mod chaos;
 mod clients;
 mod features;
+mod markers;
 mod outage;
 mod partitioned;
 mod process;
