@@ -6,6 +6,7 @@
 //! a Kafka client ([`Broker`] is implemented by `source::kafka`), bytes of messages (`format`), bytes of
 //! checkpoints (`state`).
 
+mod adopt;
 mod broker;
 mod chains;
 mod checkpoints;
@@ -31,6 +32,7 @@ mod swap;
 mod transaction;
 mod worker;
 
+pub use adopt::{Adoption, Saved, Situation, Step, step};
 pub use broker::*;
 pub(crate) use chains::shown;
 pub use chains::{Chains, Models};

@@ -126,7 +126,7 @@ impl Asker {
     /// Whether the right is there to be a member of the source's group; a problem where not.
     pub fn group(&self, source: &KafkaSource, problems: &mut Problems) {
         let denied = match describe::group(self.consumer.client(), &source.group, PATIENCE) {
-            Ok(rights) => rights.lacks(Right::Read),
+            Ok(members) => members.rights.lacks(Right::Read),
             Err(silence) => silence.code == Some(RDKafkaErrorCode::GroupAuthorizationFailed),
         };
         if denied {

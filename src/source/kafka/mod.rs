@@ -4,6 +4,7 @@
 //! [`crate::runtime::stream::Broker`]; [`Planned`] is what can be known of the topics before anything starts. Must not live here: when to
 //! commit, what to do after a failure, what state a partition has (`runtime::stream`), and what the bytes of a message mean (`format`).
 
+mod adopt;
 mod asker;
 mod client;
 mod context;
@@ -19,6 +20,7 @@ mod reset;
 mod rights;
 mod sample;
 
+pub use adopt::{Seen, commit, look};
 pub use client::Client;
 pub use monitor::watch;
 pub use plan::{Planned, plan};

@@ -4,6 +4,7 @@
 //! What a reader of committed messages finds is held against what the same binary makes of the same records in a Parquet file,
 //! bit by bit.
 
+mod adopt;
 mod broker;
 mod chaos;
 mod clients;
