@@ -12,6 +12,7 @@ use arrow::array::new_null_array;
 
 use super::loading::{expected, start_of};
 use super::refusals::{out_of_range, unread};
+use super::waits::{Wait, Waits};
 use super::worker::SHORT;
 use super::{BEGINNING, Broker, Event, Partition, Range, Settings};
 use crate::config::{OnTombstone, Start};
@@ -50,6 +51,7 @@ pub(super) struct Filing<B> {
     reachable: bool,
     /// When the gauges were set.
     shown: Instant,
+    waits: Waits,
 }
 
 struct Filed {
@@ -98,6 +100,7 @@ impl<B: Broker> Filing<B> {
         let Settings { start, batch, checkpoint_every, idle, partitions, .. } = *settings;
         let (lanes, opening, reachable) = (BTreeMap::new(), Vec::new(), true);
         Filing {
+            waits: Waits::new(shared.metrics.clone()),
             broker,
             decoder,
             chain,
@@ -169,6 +172,7 @@ impl<B: Broker> Filing<B> {
                 }
             }
         }
+        self.tell_waits();
         self.open()?;
         self.wake()?;
         self.tell_idle()?;
@@ -183,6 +187,16 @@ impl<B: Broker> Filing<B> {
         }
         self.show();
         Ok(())
+    }
+
+    /// Says what this worker waits for, if anything.
+    fn tell_waits(&mut self) {
+        let opening = self.reachable && !self.opening.is_empty();
+        if self.reachable && self.lanes.is_empty() && !opening {
+            self.waits.no_partitions(&mut self.broker);
+        } else {
+            self.waits.set(opening.then(|| Wait::Offsets(self.opening.clone())));
+        }
     }
 
     fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
@@ -202,10 +216,12 @@ impl<B: Broker> Filing<B> {
         for (partition, filed) in &mut self.lanes {
             if only.is_none_or(|only| only.contains(partition)) {
                 filed.saved = Instant::now();
+                self.waits.set(Some(Wait::Store(vec![*partition])));
                 filed.lane.save(&self.shared)?;
                 offsets.extend(filed.committed().map(|offset| (*partition, offset)));
             }
         }
+        self.waits.set(None);
         if !offsets.is_empty() {
             self.broker.note(&offsets);
         }
@@ -234,7 +250,9 @@ impl<B: Broker> Filing<B> {
         let mut at = Vec::new();
         let mut lanes = Vec::new();
         for partition in self.opening.clone() {
+            self.waits.set(Some(Wait::Store(vec![partition])));
             let mut lane = restore(partition, &self.chain, self.shared.store.as_ref())?;
+            self.waits.set(Some(Wait::Offsets(vec![partition])));
             let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(()) };
             let offset = match lane.origin {
                 Some(origin) => origin.row as i64 + 1,

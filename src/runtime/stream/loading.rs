@@ -6,6 +6,7 @@
 use super::commit::Commit;
 use super::lane::Lane;
 use super::refusals::{adoptable, refused, unread};
+use super::waits::Wait;
 use super::worker::{SHORT, Worker};
 use super::{Broker, Checkpoints, Committed, Partition, Range, shown};
 use crate::config::{Moment, Start};
@@ -88,6 +89,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         range: Range,
         failed: Option<(Mark, Error)>,
     ) -> Result<Restored> {
+        self.waits.set(Some(Wait::Store(vec![partition])));
         let found = self.checkpoints.find(partition, commit.mark, &commit.era)?;
         match (found.usable, failed) {
             (Some(mark), Some((failed, error))) if mark == failed => Err(error),

@@ -30,6 +30,7 @@ mod sim;
 mod spoil;
 mod swap;
 mod transaction;
+mod waits;
 mod worker;
 
 pub use adopt::{Adoption, Saved, Situation, Step, step};
@@ -42,4 +43,5 @@ pub(crate) use faults::Faults;
 pub use history::History;
 pub use processing::Processing;
 pub use run::{Stop, run};
+pub use waits::NO_BROKER;
 pub use worker::{Settings, Worker};

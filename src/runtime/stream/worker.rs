@@ -18,6 +18,7 @@ use super::loading::expected;
 use super::processing::Processing;
 use super::refusals::out_of_range;
 use super::restore::Opening;
+use super::waits::Waits;
 use super::{Broken, Broker, Checkpoints, Event, Partition};
 use crate::Result;
 use crate::config::Start;
@@ -95,7 +96,8 @@ pub struct Worker<B, C> {
     /// When the version of the model was asked for.
     pub(super) looked_at: i64,
     /// Whether a broker answers.
-    reachable: bool,
+    pub(super) reachable: bool,
+    pub(super) waits: Waits,
     /// Whether all partitions are paused because too much waits to be sent.
     pub(super) paused: bool,
 }
@@ -107,6 +109,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         #[cfg(test)]
         let processing = Processing { faults: settings.faults, ..processing };
         Worker {
+            waits: Waits::new(metrics.clone()),
             broker,
             checkpoints,
             processing,
@@ -176,6 +179,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 }
             }
         }
+        self.tell_waits();
         self.settle()?;
         self.open()?;
         self.wake_stalled()?;

@@ -9,6 +9,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::context::Group;
 use super::gathered::Gathered;
+use super::membership::Waiting;
 use super::position;
 use super::producer::{Output, Sender};
 use super::properties;
@@ -38,6 +39,8 @@ pub struct Client {
     /// How long messages may be gathered so that there are more of them at once.
     linger: Duration,
     gathered: Gathered,
+    /// Why it has no partitions, where it has none.
+    waiting: Waiting,
     /// Without transactions: what the next commit commits.
     offsets: Option<TopicPartitionList>,
 }
@@ -68,6 +71,7 @@ impl Client {
             headers,
             linger,
             gathered: Gathered::default(),
+            waiting: Waiting::default(),
             offsets: None,
         })
     }
@@ -174,11 +178,20 @@ impl Client {
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
-            // The worker hears of it by the loss of its partitions.
-            RDKafkaErrorCode::PollExceeded => Ok(None),
+            // The worker hears of it by the loss of its partitions, or by the brokers' silence.
+            RDKafkaErrorCode::PollExceeded
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+                if !fatal =>
+            {
+                Ok(None)
+            }
             _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
             _ => {
                 tracing::debug!(%error, "librdkafka tries again");
+                self.consumer()?.context().complain(error.to_string());
                 Ok(None)
             }
         }
@@ -359,6 +372,11 @@ impl Broker for Client {
     fn renew(&mut self) -> Result<bool> {
         self.offsets = None;
         self.sender.as_mut().map_or(Ok(true), Sender::renew)
+    }
+
+    fn waiting_for(&mut self) -> Option<String> {
+        let consumer = self.consumer.as_ref()?;
+        self.waiting.reason(consumer, &self.group, &self.topic)
     }
 
     fn now(&self) -> i64 {

@@ -10,6 +10,7 @@ mod client;
 mod context;
 mod describe;
 mod gathered;
+mod membership;
 mod monitor;
 mod plan;
 mod position;

@@ -10,6 +10,7 @@ mod chaos;
 mod clients;
 mod features;
 mod markers;
+mod membership;
 mod outage;
 mod partitioned;
 mod process;
