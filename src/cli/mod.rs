@@ -6,6 +6,7 @@
 //! Data goes to stdout ([`print`]), everything else to stderr. Exit codes: 0 done, 1 failed while running, 2 refused
 //! before anything started.
 
+mod adopt;
 mod check;
 pub mod models;
 mod progress;

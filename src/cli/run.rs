@@ -102,14 +102,16 @@ fn follow(
     })??;
     let bar = progress::endless();
     plan.metrics.stream.reachable(true);
-    let was = std::sync::atomic::AtomicBool::new(true);
     let finished = runtime::stream::run(plan, kafka, &stop, &|done| {
         bar.set_position(done);
-        let is = plan.metrics.stream.is_reachable();
-        match (was.swap(is, std::sync::atomic::Ordering::Relaxed), is) {
-            (true, false) => health.not_ready("no broker answers: waiting for one"),
-            (false, true) => health.running(),
-            _ => {}
+        let stream = &plan.metrics.stream;
+        let reason = match stream.is_reachable() {
+            true => stream.waits.overdue(),
+            false => Some(runtime::stream::NO_BROKER.into()),
+        };
+        match reason {
+            Some(reason) => health.not_ready(reason),
+            None => health.running(),
         }
     });
     bar.finish_and_clear();

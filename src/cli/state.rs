@@ -1,4 +1,4 @@
-//! `kolk state`: looking into the state of a pipeline, taking it out, deleting it.
+//! `kolk state`: looking into the state of a pipeline, taking it out, deleting it; going on from it is `adopt`.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
+use super::adopt;
 use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::sink::DeadLetters;
@@ -68,6 +69,15 @@ pub enum StateCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// On Kafka: goes on from the newest checkpoint of each partition where the group's offsets expired or were moved by hand, or the
+    /// topic begins behind them; first says what that skips or repeats.
+    Adopt {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// Doesn't ask.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 impl StateArgs {
@@ -77,7 +87,8 @@ impl StateArgs {
             StateCommand::List { pipeline, .. }
             | StateCommand::Get { pipeline, .. }
             | StateCommand::Export { pipeline, .. }
-            | StateCommand::Reset { pipeline, .. } => pipeline,
+            | StateCommand::Reset { pipeline, .. }
+            | StateCommand::Adopt { pipeline, .. } => pipeline,
         }
     }
 }
@@ -92,6 +103,7 @@ pub fn run(args: &StateArgs, pipeline: &Pipeline, out: &mut impl Write) -> Resul
         StateCommand::Get { key, .. } => get(&open(pipeline)?, key, out),
         StateCommand::Export { to, .. } => export(&open(pipeline)?, to),
         StateCommand::Reset { output, to, yes, .. } => reset(pipeline, *output, *to, *yes),
+        StateCommand::Adopt { yes, .. } => adopt::run(pipeline, &|| Ok(*yes || confirmed("changed")?)),
     }
 }
 
@@ -328,7 +340,7 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
     for (folder, files) in found.iter().filter(|(_, files)| !files.is_empty()) {
         eprintln!("deletes {} files in {folder}: {} … {}", files.len(), files[0], files[files.len() - 1]);
     }
-    if !yes && !confirmed()? {
+    if !yes && !confirmed("deleted")? {
         return Err(Error::refused("nothing was deleted"));
     }
     reset_group(pipeline, start)?;
@@ -340,9 +352,10 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
     Ok(())
 }
 
-fn confirmed() -> Result<bool> {
+/// Asks on the terminal; `done` is what is not done yet.
+fn confirmed(done: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::refused("nothing was deleted: nobody is there to ask, confirm with --yes"));
+        return Err(Error::refused(format!("nothing was {done}: nobody is there to ask, confirm with --yes")));
     }
     eprint!("really? [y/N] ");
     let mut answer = String::new();

@@ -8,9 +8,11 @@
 
 mod stream;
 mod table;
+mod waits;
 
 pub use stream::{Position, Stream};
 pub use table::Row;
+pub use waits::{LONG, Waits};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

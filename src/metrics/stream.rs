@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::table::Builder;
+use super::waits::Waits;
 
 /// One commit of a transaction: from a local broker to one that is far or overloaded.
 const COMMIT_BUCKETS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0];
@@ -41,6 +42,8 @@ pub struct Stream {
     lag_stable: IntGaugeVec,
     lag_seconds: GaugeVec,
     positions: Mutex<BTreeMap<u32, Position>>,
+    /// What its workers wait for.
+    pub waits: Waits,
 }
 
 /// How far a partition is.
@@ -114,6 +117,7 @@ impl Stream {
                 &["model"],
             )?,
             positions: Mutex::default(),
+            waits: Waits::default(),
         })
     }
 

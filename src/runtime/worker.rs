@@ -151,9 +151,11 @@ impl Lane {
         self.since
     }
 
-    /// Commits what there is, wherever a stream stands.
+    /// Commits what there is, wherever a stream stands. Where it stands counts too: behind the last record there may be offsets without
+    /// any, and tombstones change the state.
     pub fn save(&mut self, shared: &Shared) -> Result<()> {
-        if self.since == 0 && !self.closed {
+        let moved = self.manifest.as_ref().is_some_and(|manifest| manifest.origin != self.origin);
+        if self.since == 0 && !self.closed && !moved {
             return Ok(());
         }
         self.cut(shared)?;

@@ -87,7 +87,7 @@ impl Log {
     }
 
     /// The folder of a topic's checkpoints; refused if there are some of another topic.
-    fn of_topic(store: &Store, topic_id: &str) -> Result<Folder> {
+    pub(super) fn of_topic(store: &Store, topic_id: &str) -> Result<Folder> {
         let root = store.folder();
         let name = topic_folder(topic_id);
         let mut others = root.folders()?.into_iter().filter(|folder| folder.starts_with(TOPIC));

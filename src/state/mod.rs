@@ -4,6 +4,7 @@
 //! a finite source with its commit protocol ([`Store`]), and the checkpoints of a stream, whole or as what changed ([`Log`]). Must not live here: what a row means (that is each stage's) and when to commit
 //! (`runtime`).
 
+mod adoption;
 mod arena;
 mod chain;
 mod checkpoint;
@@ -26,6 +27,7 @@ mod store;
 mod store_tests;
 mod stored;
 
+pub use adoption::{Chosen, Kept};
 pub use arena::{Arena, Rows};
 pub use checkpoint::{Checkpoint, Era, FORMAT, Mark};
 pub use folder::{Folder, block_on};

@@ -218,6 +218,11 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn renew(&mut self) -> Result<bool>;
 
+    /// Why there are no partitions, in words for people; `None`: there need not be any. Asked where a worker has had none for long.
+    fn waiting_for(&mut self) -> Option<String> {
+        None
+    }
+
     /// Milliseconds by the clock on the wall, since 1970.
     fn now(&self) -> i64;
 

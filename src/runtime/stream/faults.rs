@@ -24,6 +24,10 @@ pub struct Faults {
     pub topic_unasked: bool,
     /// A partition that nothing comes of is waited for.
     pub unwatched: bool,
+    /// The end of a partition is committed as that of its last message: markers and what was aborted stay before it.
+    pub markers_stay: bool,
+    /// The end of a partition is taken for that of its log, where a transaction may be open.
+    pub high_watermark: bool,
     /// Another version of the model is committed before the checkpoint that it begins with is durable.
     pub swap_early: bool,
 }

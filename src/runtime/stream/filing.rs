@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use arrow::array::new_null_array;
 
-use super::loading::{expected, recreated, refused, start_of};
+use super::loading::{expected, start_of};
+use super::refusals::{out_of_range, recreated, unread};
+use super::waits::{Wait, Waits};
 use super::watchdog::Watchdog;
 use super::worker::SHORT;
 use super::{BEGINNING, Broker, Event, Partition, Range, Settings};
@@ -54,6 +56,7 @@ pub(super) struct Filing<B> {
     reachable: bool,
     /// When the gauges were set.
     shown: Instant,
+    waits: Waits,
 }
 
 struct Filed {
@@ -74,6 +77,20 @@ impl Filed {
         let origin = self.lane.manifest.as_ref()?.origin?;
         Some(origin.row as i64 + 1)
     }
+
+    /// Offset of the next message.
+    fn offset(&self) -> i64 {
+        self.lane.origin.map_or(0, |origin| origin.row as i64 + 1)
+    }
+
+    /// Nothing is left: the next message will have this offset, or a higher one. Before it may be markers and what was aborted, which
+    /// retention may remove.
+    fn end(&mut self, offset: i64) {
+        self.at_end = true;
+        if offset > self.offset() {
+            self.lane.origin = Some(Origin { file: 0, row: offset as u64 - 1 });
+        }
+    }
 }
 
 impl<B: Broker> Filing<B> {
@@ -88,6 +105,7 @@ impl<B: Broker> Filing<B> {
         let Settings { start, batch, checkpoint_every, or_records, idle, partitions, silence, .. } = *settings;
         let (lanes, opening, reachable) = (BTreeMap::new(), Vec::new(), true);
         Filing {
+            waits: Waits::new(shared.metrics.clone()),
             broker,
             decoder,
             chain,
@@ -130,10 +148,10 @@ impl<B: Broker> Filing<B> {
         let wait = if self.opening.is_empty() { WAIT } else { Duration::from_millis(10) };
         match self.broker.poll(wait, self.batch, &mut messages)? {
             Event::Nothing => {}
-            Event::End(partition, _) => {
+            Event::End(partition, offset) => {
                 self.watchdog.heard(partition, self.broker.now());
-                if let Some(filed) = self.lanes.get_mut(&partition) {
-                    filed.at_end = true;
+                if let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) {
+                    filed.end(offset);
                 }
             }
             Event::Reachable(reachable) => {
@@ -158,12 +176,12 @@ impl<B: Broker> Filing<B> {
             }
             Event::Recreated => return Err(self.recreated()),
             Event::OutOfRange(partition) => {
-                return Err(refused(
-                    partition,
-                    "the next record is no longer in the topic: retention has removed it".into(),
-                ));
+                if let Some(offset) = self.lanes.get(&partition).map(Filed::offset) {
+                    return Err(out_of_range(&mut self.broker, partition, offset));
+                }
             }
         }
+        self.tell_waits();
         self.open()?;
         self.wake()?;
         self.watch()?;
@@ -181,6 +199,16 @@ impl<B: Broker> Filing<B> {
         }
         self.show();
         Ok(())
+    }
+
+    /// Says what this worker waits for, if anything.
+    fn tell_waits(&mut self) {
+        let opening = self.reachable && !self.opening.is_empty();
+        if self.reachable && self.lanes.is_empty() && !opening {
+            self.waits.no_partitions(&mut self.broker);
+        } else {
+            self.waits.set(opening.then(|| Wait::Offsets(self.opening.clone())));
+        }
     }
 
     fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
@@ -224,8 +252,7 @@ impl<B: Broker> Filing<B> {
             return Ok(());
         }
         let lanes = self.lanes.iter().filter(|(_, filed)| filed.stalled.is_none());
-        let next = |filed: &Filed| filed.lane.origin.map_or(0, |origin| origin.row as i64 + 1);
-        let listening: Vec<(Partition, i64)> = lanes.map(|(partition, filed)| (*partition, next(filed))).collect();
+        let listening: Vec<(Partition, i64)> = lanes.map(|(partition, filed)| (*partition, filed.offset())).collect();
         if self.watchdog.heal(&mut self.broker, &listening, &self.shared.metrics)? {
             // What is committed is opened again when the group gives it back.
             self.save(None)?;
@@ -247,10 +274,12 @@ impl<B: Broker> Filing<B> {
         for (partition, filed) in &mut self.lanes {
             if only.is_none_or(|only| only.contains(partition)) {
                 filed.saved = Instant::now();
+                self.waits.set(Some(Wait::Store(vec![*partition])));
                 filed.lane.save(&self.shared)?;
                 offsets.extend(filed.committed().map(|offset| (*partition, offset)));
             }
         }
+        self.waits.set(None);
         if !offsets.is_empty() {
             self.broker.note(&offsets);
         }
@@ -265,8 +294,7 @@ impl<B: Broker> Filing<B> {
         self.shown = Instant::now();
         for (partition, filed) in &self.lanes {
             // To stdout nothing is committed: what is taken is done.
-            let taken = filed.lane.origin.map(|origin| origin.row as i64 + 1);
-            let committed = if self.shared.store.is_some() { filed.committed() } else { taken };
+            let committed = if self.shared.store.is_some() { filed.committed() } else { Some(filed.offset()) };
             let newest = (!filed.at_end).then_some(filed.newest);
             let position = Position { committed: committed.unwrap_or(0), newest };
             self.shared.metrics.stream.position(*partition, position);
@@ -280,11 +308,13 @@ impl<B: Broker> Filing<B> {
         let mut at = Vec::new();
         let mut lanes = Vec::new();
         for partition in self.opening.clone() {
+            self.waits.set(Some(Wait::Store(vec![partition])));
             let mut lane = restore(partition, &self.chain, self.shared.store.as_ref())?;
+            self.waits.set(Some(Wait::Offsets(vec![partition])));
             let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(()) };
             let offset = match lane.origin {
                 Some(origin) => origin.row as i64 + 1,
-                None if lane.manifest.is_some() => range.start,
+                None if lane.manifest.is_some() => 0,
                 None => {
                     let Some(start) = self.start_of(partition, range)? else { return Ok(()) };
                     if start > 0 {
@@ -296,10 +326,7 @@ impl<B: Broker> Filing<B> {
                 }
             };
             if range.start > offset || range.end < offset {
-                return Err(refused(
-                    partition,
-                    format!("the state ends at offset {offset}, the topic holds {} to {}", range.start, range.end),
-                ));
+                return Err(unread(partition, offset, range));
             }
             tracing::info!(partition, from = offset, keys = lane.partition.keys.len(), "partition opened");
             at.push((partition, offset));

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::commit::{Advance, Commit, hashed};
 use super::outbox::Outbox;
 use super::processing::Processing;
+use super::refusals::adoptable;
 use super::swap::{Swap, Swapped};
 use super::{Partition, Topic};
 use crate::format::{Decided, DecodeError, Decoded, Messages};
@@ -28,6 +29,8 @@ pub struct Lane {
     pub committed: Mark,
     /// Up to where it only repeats what was done before; `None`: everything it does is new.
     pub replay: Option<Commit>,
+    /// What a replay would have begun with, had the log still begun there.
+    pub(super) removed: Option<Range<i64>>,
     /// What it has to send.
     pub outbox: Outbox,
     /// A commit whose outcome is unknown, and how many messages of the outbox it had.
@@ -100,6 +103,7 @@ impl Lane {
             now: Commit { mark, position: checkpoint.position, era, ..Commit::default() },
             committed: whole,
             replay,
+            removed: None,
             outbox: Outbox::default(),
             attempt: None,
             swap: None,
@@ -122,7 +126,9 @@ impl Lane {
         if mark.sequence < committed.complete_from {
             return Err(Error::failed(format!(
                 "partition {id}: the newest checkpoint that can be read is of commit {}, but decisions of the clock or the registry are \
-                 known only from commit {} on\nbring the newer checkpoint back, or begin anew: kolk state reset",
+                 known only from commit {} on\n\
+                 bring the newer checkpoint back, or go on from this one, after being told what that repeats: kolk state adopt, or begin \
+                 anew: kolk state reset",
                 mark.sequence, committed.complete_from
             )));
         }
@@ -388,15 +394,16 @@ impl Lane {
     pub fn end(&mut self, offset: i64, processing: &mut Processing) -> Result<()> {
         // What was committed could be read then, so the end is behind it: also where the last records before it are gone since.
         self.finish_replay(processing)?;
-        // Behind the last message there may be offsets without any: what was aborted, the marks of transactions.
-        if self.replay.is_none() && offset > self.now.mark.offset {
+        // Behind the last message there may be offsets without any: what was aborted, the markers of transactions. Retention may remove
+        // them, so that the log begins there: it must not be behind what is committed.
+        if self.replay.is_none() && offset > self.now.mark.offset && !processing.ignores_markers() {
             self.now.mark.offset = offset;
         }
         Ok(())
     }
 
     /// Nothing is left to be repeated.
-    fn finish_replay(&mut self, processing: &mut Processing) -> Result<()> {
+    pub(super) fn finish_replay(&mut self, processing: &mut Processing) -> Result<()> {
         self.obey_clock(i64::MAX, processing)?;
         let Some(committed) = self.replay.take() else { return Ok(()) };
         self.now.mark.offset = committed.mark.offset;
@@ -411,11 +418,20 @@ impl Lane {
         if self.now.mark == committed.mark && self.now.position == committed.position {
             return Ok(());
         }
+        let found = format!("({} records then, {} now)", committed.position, self.now.position);
+        if let Some(Range { start, end }) = self.removed.clone() {
+            let what = format!(
+                "the records from offset {start} on are needed to replay what was done up to {}, and the topic begins at {end}: retention \
+                 has removed them {found}",
+                committed.mark.offset
+            );
+            return Err(adoptable(self.id, what));
+        }
         Err(Error::failed(format!(
-            "partition {}: the records before offset {} are not those that were read when it was committed ({} records then, {} now): \
+            "partition {}: the records before offset {} are not those that were read when it was committed {found}: \
              the topic was compacted or changed since\n\
              to begin anew from what there is: kolk state reset, or another name; to keep the state: a topic without compaction",
-            self.id, committed.mark.offset, committed.position, self.now.position
+            self.id, committed.mark.offset
         )))
     }
 }

@@ -5,6 +5,8 @@
 
 use super::commit::Commit;
 use super::lane::Lane;
+use super::refusals::{adoptable, refused, unread};
+use super::waits::Wait;
 use super::worker::{SHORT, Worker};
 use super::{Broker, Checkpoints, Committed, Partition, Range, shown};
 use crate::config::{Moment, Start};
@@ -48,14 +50,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let commit = committed.as_ref().and_then(|c| Commit::parse(c.offset, &c.metadata));
         let Some(commit) = commit else { return self.first_start(partition, committed) };
         let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(Restored::Later) };
-        if range.end < commit.mark.offset {
-            return Err(refused(
-                partition,
-                format!(
-                    "the topic ends at {}, before the committed offset {}: it was truncated or made anew",
-                    range.end, commit.mark.offset
-                ),
-            ));
+        let offset = commit.mark.offset;
+        if range.end < offset {
+            return Err(unread(partition, offset, range));
         }
         if let Some(lane) = self.kept(partition, &commit).filter(|lane| range.start <= lane.now.mark.offset) {
             return Ok(Restored::Lane(Box::new(lane), false));
@@ -66,22 +63,16 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Some((loading, Err(error))) if loading.commit == commit => {
                 let (sequence, mark) = (loading.mark.sequence, loading.mark);
                 tracing::warn!(partition, sequence, %error, "a checkpoint can't be read: taking an older one");
-                return self.find(partition, commit, Some((mark, error)));
+                return self.find(partition, commit, range, Some((mark, error)));
             }
             // Somebody has committed since.
-            _ => return self.find(partition, commit, None),
+            _ => return self.find(partition, commit, range, None),
         };
-        let from = checkpoint.mark.unwrap_or_default().offset;
-        if range.start > from {
-            return Err(refused(
-                partition,
-                format!(
-                    "the records from {from} on are needed and the topic begins at {}: retention has removed them",
-                    range.start
-                ),
-            ));
+        if range.start > offset {
+            return Err(unread(partition, offset, range));
         }
-        let lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
+        let mut lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
+        lane.begin_replay(range.start, &mut self.processing)?;
         Ok(Restored::Lane(Box::new(lane), false))
     }
 
@@ -94,7 +85,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Begins to read the newest checkpoint at or before a commit, of the model version in force there. `failed`: it could not be
     /// read, and why.
-    fn find(&mut self, partition: Partition, commit: Commit, failed: Option<(Mark, Error)>) -> Result<Restored> {
+    fn find(
+        &mut self,
+        partition: Partition,
+        commit: Commit,
+        range: Range,
+        failed: Option<(Mark, Error)>,
+    ) -> Result<Restored> {
+        self.waits.set(Some(Wait::Store(vec![partition])));
         let found = self.checkpoints.find(partition, commit.mark, &commit.era)?;
         match (found.usable, failed) {
             (Some(mark), Some((failed, error))) if mark == failed => Err(error),
@@ -103,12 +101,18 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 Ok(Restored::Loading(Box::new(Loading { commit, mark })))
             }
             (None, Some((_, error))) => Err(error),
-            (None, None) => self.without_state(partition, commit, found.newest),
+            (None, None) => self.without_state(partition, commit, range, found.newest),
         }
     }
 
     /// No checkpoint fits a commit: right only where nothing was read yet.
-    fn without_state(&self, partition: Partition, commit: Commit, newest: Option<Mark>) -> Result<Restored> {
+    fn without_state(
+        &self,
+        partition: Partition,
+        commit: Commit,
+        range: Range,
+        newest: Option<Mark>,
+    ) -> Result<Restored> {
         let (Mark { sequence, offset, .. }, era) = (commit.mark, &commit.era);
         let newest = newest.filter(|newest| sequence > 0 || newest.sequence > 0);
         let what = match newest {
@@ -121,16 +125,22 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 "offset {offset} is committed, which is before every checkpoint (the newest is at {}): offsets were reset by hand",
                 newest.offset
             ),
-            None if sequence > 0 => format!(
-                "offset {offset} is committed, but there is no checkpoint of the state: it was deleted, or is kept elsewhere"
-            ),
+            None if sequence > 0 => {
+                return Err(refused(
+                    partition,
+                    format!(
+                        "offset {offset} is committed, but there is no checkpoint of the state: it was deleted, or is kept elsewhere"
+                    ),
+                ));
+            }
+            None if range.start > offset => return Err(unread(partition, offset, range)),
             None => {
                 let checkpoint = Checkpoint { mark: Some(commit.mark), era: era.clone(), ..Checkpoint::default() };
                 let lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
                 return Ok(Restored::Lane(Box::new(lane), true));
             }
         };
-        Err(refused(partition, what))
+        Err(adoptable(partition, what))
     }
 
     /// No offset is committed by kolk.
@@ -142,7 +152,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             .newest
             .is_some_and(|newest| newest.sequence > 0)
         {
-            return Err(refused(
+            return Err(adoptable(
                 partition,
                 match committed {
                     None => "there is state, but the group has no offset: it expired, was deleted, or the group has another name".into(),
@@ -187,21 +197,4 @@ pub(super) fn expected(partitions: &[Partition], planned: u32) -> Result<()> {
              to begin anew: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
         ))),
     }
-}
-
-/// The topic was deleted, and there is another of its name.
-pub(super) fn recreated(topic: &str) -> Error {
-    Error::refused(format!(
-        "topic {topic} was deleted and created again while kolk ran: the state is of the topic that is gone, and nothing of the new \
-         one was committed\n\
-         to begin with what the new topic holds: kolk state reset (and a new output topic), or another pipeline name"
-    ))
-}
-
-pub(super) fn refused(partition: Partition, what: String) -> Error {
-    Error::refused(format!(
-        "partition {partition}: {what}\n\
-         to begin anew from what the topic holds: kolk state reset (and a new output topic, or its records come twice)\n\
-         to go on: bring back the offsets or the state that belong together"
-    ))
 }

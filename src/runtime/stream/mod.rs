@@ -6,6 +6,7 @@
 //! a Kafka client ([`Broker`] is implemented by `source::kafka`), bytes of messages (`format`), bytes of
 //! checkpoints (`state`).
 
+mod adopt;
 mod broker;
 mod chains;
 mod checkpoints;
@@ -19,6 +20,8 @@ mod letters;
 mod loading;
 mod outbox;
 mod processing;
+mod refusals;
+mod replay;
 mod restore;
 mod run;
 #[cfg(test)]
@@ -27,9 +30,11 @@ mod sim;
 mod spoil;
 mod swap;
 mod transaction;
+mod waits;
 mod watchdog;
 mod worker;
 
+pub use adopt::{Adoption, Saved, Situation, Step, step};
 pub use broker::*;
 pub(crate) use chains::shown;
 pub use chains::{Chains, Models};
@@ -39,4 +44,5 @@ pub(crate) use faults::Faults;
 pub use history::History;
 pub use processing::Processing;
 pub use run::{Stop, run};
+pub use waits::NO_BROKER;
 pub use worker::{Settings, Worker};

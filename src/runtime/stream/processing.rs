@@ -61,6 +61,14 @@ impl Processing {
         false
     }
 
+    /// Whether offsets without a message are never committed: never, but for the test that must see it.
+    pub(super) fn ignores_markers(&self) -> bool {
+        #[cfg(test)]
+        return self.faults.markers_stay;
+        #[cfg(not(test))]
+        false
+    }
+
     /// Whether a swap doesn't wait for its checkpoint: never, but for the test that must see it.
     pub(super) fn swaps_early(&self) -> bool {
         #[cfg(test)]

@@ -11,6 +11,7 @@ use super::commit::Commit;
 use super::lane::Lane;
 use super::loading::{Loading, Restored};
 use super::transaction::Failed;
+use super::waits::Wait;
 use super::worker::{Producer, SHORT, Worker};
 use super::{Broker, Checkpoints, Loaded, Partition, shown};
 use crate::Result;
@@ -77,6 +78,14 @@ impl Opening {
 
     pub(super) fn written(&mut self, partition: Partition) {
         self.writing.remove(&partition);
+    }
+
+    /// What its partitions wait for.
+    pub(super) fn waits_for(&self) -> Wait {
+        match self.writing.iter().chain(self.loading.keys()).copied().collect::<Vec<_>>() {
+            store if !store.is_empty() => Wait::Store(store),
+            _ => Wait::Offsets(self.waiting.iter().copied().collect()),
+        }
     }
 }
 

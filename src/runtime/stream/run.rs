@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::filing::{Filing, whole_messages};
+use super::waits::Told;
 use super::{Chains, Processing, Settings, Worker};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
@@ -68,7 +69,9 @@ pub fn run(plan: &Plan, source: &Planned, stop: &Stop, progress: &dyn Fn(u64)) -
             })
             .collect();
         let watcher = scope.spawn(|| crate::source::kafka::watch(kafka, &plan.metrics, &asked));
+        let mut told = Told::default();
         while handles.iter().any(|handle| !handle.is_finished()) {
+            told.tell(plan.metrics.stream.waits.overdue());
             progress(plan.metrics.records_in.get());
             std::thread::sleep(Duration::from_millis(50));
         }

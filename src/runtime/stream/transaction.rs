@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::commit::Commit;
 use super::lane::Lane;
-use super::loading::recreated;
+use super::refusals::recreated;
 use super::restore::Opening;
 use super::swap::Swap;
 use super::worker::{Producer, SHORT, Worker};

@@ -14,15 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Lane, Taken};
-use super::loading::{expected, recreated};
+use super::loading::expected;
 use super::processing::Processing;
+use super::refusals::{out_of_range, recreated};
 use super::restore::Opening;
+use super::waits::Waits;
 use super::watchdog::Watchdog;
 use super::{Broken, Broker, Checkpoints, Event, Partition};
+use crate::Result;
 use crate::config::Start;
 use crate::format::Messages;
 use crate::metrics::{Metrics, Position};
-use crate::{Error, Result};
 
 /// How long a call that can be repeated may take.
 pub(super) const SHORT: Duration = Duration::from_millis(250);
@@ -101,7 +103,8 @@ pub struct Worker<B, C> {
     /// When the version of the model was asked for.
     pub(super) looked_at: i64,
     /// Whether a broker answers.
-    reachable: bool,
+    pub(super) reachable: bool,
+    pub(super) waits: Waits,
     /// Whether all partitions are paused because too much waits to be sent.
     pub(super) paused: bool,
 }
@@ -113,6 +116,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         #[cfg(test)]
         let processing = Processing { faults: settings.faults, ..processing };
         Worker {
+            waits: Waits::new(metrics.clone()),
             broker,
             checkpoints,
             processing,
@@ -182,13 +186,13 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             }
             Event::Recreated => return Err(recreated(&self.processing.topic)),
             Event::OutOfRange(partition) => {
-                return Err(Error::failed(format!(
-                    "partition {partition}: the records from {} on are no longer in the topic (retention), or it was made anew\n\
-                     to begin anew from what there is: kolk state reset, or another name",
-                    self.lanes.get(&partition).map_or(0, |lane| lane.now.mark.offset)
-                )));
+                // One that is being opened is looked at there.
+                if let Some(offset) = self.lanes.get(&partition).map(|lane| lane.now.mark.offset) {
+                    return Err(out_of_range(&mut self.broker, partition, offset));
+                }
             }
         }
+        self.tell_waits();
         self.settle()?;
         self.open()?;
         self.wake_stalled()?;

@@ -123,10 +123,14 @@ impl Asker {
         }
     }
 
-    /// Whether the right is there to be a member of the source's group; a problem where not.
-    pub fn group(&self, source: &KafkaSource, problems: &mut Problems) {
+    /// Whether the right is there to be a member of the source's group, a problem where not; and whether its members let kolk in. Those
+    /// may leave before it starts, or while it runs.
+    pub fn group(&self, source: &KafkaSource, warnings: &mut Vec<String>, problems: &mut Problems) {
         let denied = match describe::group(self.consumer.client(), &source.group, PATIENCE) {
-            Ok(rights) => rights.lacks(Right::Read),
+            Ok(members) => {
+                warnings.extend(members.keep_out(&source.group));
+                members.rights.lacks(Right::Read)
+            }
             Err(silence) => silence.code == Some(RDKafkaErrorCode::GroupAuthorizationFailed),
         };
         if denied {

@@ -10,7 +10,9 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::context::Group;
 use super::gathered::Gathered;
+use super::membership::Waiting;
 use super::native::Member;
+use super::position;
 use super::producer::{Output, Sender};
 use super::properties;
 use super::rights::{JOIN, On, Right, TAKE, missing};
@@ -45,6 +47,8 @@ pub struct Client {
     asked: u64,
     /// Makes the consumer anew.
     config: ClientConfig,
+    /// Why it has no partitions, where it has none.
+    waiting: Waiting,
     /// Without transactions: what the next commit commits.
     offsets: Option<TopicPartitionList>,
 }
@@ -76,6 +80,7 @@ impl Client {
             watch,
             asked: 0,
             config,
+            waiting: Waiting::default(),
             offsets: None,
         })
     }
@@ -138,7 +143,9 @@ impl Client {
                 }
                 Some(Err(KafkaError::PartitionEOF(end))) => {
                     consumer.context().heard();
-                    self.gathered.end(Partition::try_from(end).unwrap_or(0));
+                    // At once: behind the next message it would be another end's.
+                    let position = position::position(consumer.client(), &self.topic, end);
+                    self.gathered.end(Partition::try_from(end).unwrap_or(0), position);
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
                     consumer.context().lost();
@@ -165,11 +172,18 @@ impl Client {
             RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset if self.is_recreated() => {
                 Ok(Some(Event::Recreated))
             }
-            // The worker knows which partition stands where.
-            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => Err(Error::failed(format!(
-                "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was made anew ({error})\n\
-                 to begin anew from what there is: kolk state reset, or another name"
-            ))),
+            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => {
+                let behind = |partition| self.gathered.behind(partition);
+                let found = position::out_of_range(self.consumer()?, topic, behind);
+                // The worker knows what the partition's state needs.
+                found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
+                    Error::failed(format!(
+                        "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was \
+                         truncated or made anew ({error})\n\
+                         started again, it says of which partition, and what can be done"
+                    ))
+                })
+            }
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
                 Err(self.denied(code, "taking messages"))
             }
@@ -178,11 +192,20 @@ impl Client {
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => Ok(None),
             RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
-            // The worker hears of it by the loss of its partitions.
-            RDKafkaErrorCode::PollExceeded => Ok(None),
+            // The worker hears of it by the loss of its partitions, or by the brokers' silence.
+            RDKafkaErrorCode::PollExceeded
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+                if !fatal =>
+            {
+                Ok(None)
+            }
             _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
             _ => {
                 tracing::debug!(%error, "librdkafka tries again");
+                self.consumer()?.context().complain(error.to_string());
                 Ok(None)
             }
         }
@@ -413,6 +436,11 @@ impl Broker for Client {
     fn renew(&mut self) -> Result<bool> {
         self.offsets = None;
         self.sender.as_mut().map_or(Ok(true), Sender::renew)
+    }
+
+    fn waiting_for(&mut self) -> Option<String> {
+        let consumer = self.consumer.as_ref()?;
+        self.waiting.reason(consumer, &self.group, &self.topic)
     }
 
     fn now(&self) -> i64 {

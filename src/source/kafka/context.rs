@@ -18,6 +18,9 @@ use crate::runtime::stream::{Event, Partition};
 /// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
 const DOUBT: Duration = Duration::from_secs(5);
 
+/// How long an error of the group is news: where it lasts, librdkafka tells it again each second.
+const NEWS: Duration = Duration::from_secs(15);
+
 /// Between two looks at brokers that are gone: they hold up the worker, which has nothing to do then.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -38,6 +41,8 @@ pub(super) struct Group {
     refused: Mutex<Option<(Instant, Away)>>,
     /// When it was last looked whether a broker answers.
     looked: Mutex<Option<Instant>>,
+    /// The last error that librdkafka tries again after, and when it came.
+    complaint: Mutex<Option<(Instant, String)>>,
 }
 
 impl Group {
@@ -82,6 +87,16 @@ impl Group {
     /// Why the brokers refuse the credentials, if they have done so for long enough.
     pub fn refused(&self) -> Option<Away> {
         locked(&self.refused).as_ref().filter(|(since, _)| since.elapsed() >= DOUBT).map(|(_, away)| away.clone())
+    }
+
+    /// An error that librdkafka tries again after.
+    pub fn complain(&self, error: String) {
+        *locked(&self.complaint) = Some((Instant::now(), error));
+    }
+
+    /// The last such error, if it is news.
+    pub fn complaint(&self) -> Option<String> {
+        locked(&self.complaint).as_ref().filter(|(at, _)| at.elapsed() < NEWS).map(|(_, error)| error.clone())
     }
 
     /// Something arrived: brokers are there.
@@ -145,6 +160,7 @@ impl ConsumerContext for Group {
             }
             return;
         }
+        *locked(&self.complaint) = None;
         let list: Vec<Partition> =
             partitions.elements().iter().filter_map(|element| Partition::try_from(element.partition()).ok()).collect();
         tracing::info!(assigned, lost = !assigned && consumer.assignment_lost(), partitions = ?list, "the group moves partitions");

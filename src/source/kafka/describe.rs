@@ -21,6 +21,26 @@ pub(super) struct Described {
     pub rights: Rights,
 }
 
+/// A group.
+pub(super) struct Members {
+    pub rights: Rights,
+    pub state: State,
+    /// Whether it is one of the consumer protocol (KIP-848), not of the classic one.
+    pub of_consumer_protocol: bool,
+    /// How its members have agreed to share partitions; empty during a rebalance, and without members.
+    pub assignor: String,
+    pub count: usize,
+}
+
+/// What a group is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Rebalancing,
+    Stable,
+    /// It has no members, or isn't there.
+    Other,
+}
+
 /// Why there is no answer; asked again, there may be one.
 #[derive(Debug)]
 pub(super) struct Silence {
@@ -114,11 +134,11 @@ pub(super) fn topic<C: ClientContext>(
     }
 }
 
-/// Asks what may be done with a group, which need not be there.
+/// Asks for a group, which need not be there, and what may be done with it.
 ///
 /// # Errors
 /// Why there is no answer.
-pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: Duration) -> Result<Rights, Silence> {
+pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: Duration) -> Result<Members, Silence> {
     let name = CString::new(group).map_err(Silence::new)?;
     let mut names = [name.as_ptr()];
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
@@ -137,9 +157,27 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
         if described.is_null() || count == 0 {
             return Err(Silence::late());
         }
-        Silence::of(sys::rd_kafka_ConsumerGroupDescription_error(*described))?;
-        let operations = sys::rd_kafka_ConsumerGroupDescription_authorized_operations(*described, &raw mut count);
-        Ok(rights(operations, count))
+        let described = *described;
+        Silence::of(sys::rd_kafka_ConsumerGroupDescription_error(described))?;
+        let operations = sys::rd_kafka_ConsumerGroupDescription_authorized_operations(described, &raw mut count);
+        Ok(Members {
+            rights: rights(operations, count),
+            state: state(sys::rd_kafka_ConsumerGroupDescription_state(described)),
+            of_consumer_protocol: sys::rd_kafka_ConsumerGroupDescription_type(described)
+                == sys::rd_kafka_consumer_group_type_t::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER,
+            assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(described)).unwrap_or_default(),
+            count: sys::rd_kafka_ConsumerGroupDescription_member_count(described),
+        })
+    }
+}
+
+fn state(state: sys::rd_kafka_consumer_group_state_t) -> State {
+    use sys::rd_kafka_consumer_group_state_t as Their;
+    match state {
+        Their::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE
+        | Their::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE => State::Rebalancing,
+        Their::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE => State::Stable,
+        _ => State::Other,
     }
 }
 

@@ -11,8 +11,8 @@ pub(super) struct Gathered {
     waiting: VecDeque<(Partition, Messages)>,
     /// Memory to be used again.
     spare: Vec<Messages>,
-    /// Partitions whose end was met behind what is waiting of them.
-    ends: Vec<Partition>,
+    /// Partitions whose end was met behind what is waiting of them, and at which position.
+    ends: BTreeMap<Partition, i64>,
     /// Per partition, the offset behind the last message.
     behind: BTreeMap<Partition, i64>,
 }
@@ -32,7 +32,7 @@ impl Gathered {
         }
         *behind = offset + 1;
         if !self.ends.is_empty() {
-            self.ends.retain(|end| *end != partition);
+            self.ends.remove(&partition);
         }
         let at = self.waiting.iter().position(|(of, _)| *of == partition).unwrap_or_else(|| {
             let mut messages = self.spare.pop().unwrap_or_default();
@@ -43,9 +43,15 @@ impl Gathered {
         Some(&mut self.waiting[at].1)
     }
 
-    /// Nothing is behind the messages of a partition, at present.
-    pub fn end(&mut self, partition: Partition) {
-        self.ends.push(partition);
+    /// Nothing is behind the messages of a partition, at present. `position` is behind the markers and aborted records that follow the
+    /// last of them, as far as is known.
+    pub fn end(&mut self, partition: Partition, position: Option<i64>) {
+        self.ends.insert(partition, position.unwrap_or(0));
+    }
+
+    /// The offset behind the last message of a partition, or where it began to be read.
+    pub fn behind(&self, partition: Partition) -> Option<i64> {
+        self.behind.get(&partition).copied()
     }
 
     /// A partition is read from this offset on: what was polled of it before is not to be delivered.
@@ -57,7 +63,7 @@ impl Gathered {
     /// Drops what is waiting of a partition.
     pub fn forget(&mut self, partition: Partition) {
         self.waiting.retain(|(of, _)| *of != partition);
-        self.ends.retain(|end| *end != partition);
+        self.ends.remove(&partition);
     }
 
     /// What is delivered next; messages are put into `into`.
@@ -66,8 +72,8 @@ impl Gathered {
             self.spare.push(std::mem::replace(into, messages));
             return Some(Event::Messages(partition));
         }
-        let end = self.ends.pop()?;
-        Some(Event::End(end, self.behind.get(&end).copied().unwrap_or(0)))
+        let (end, position) = self.ends.pop_first()?;
+        Some(Event::End(end, position.max(self.behind(end).unwrap_or(0))))
     }
 }
 
@@ -90,17 +96,22 @@ mod tests {
         };
         gathered.begin(2, 7);
         push(&mut gathered, 1, 4);
-        gathered.end(2);
-        gathered.end(1);
+        gathered.end(2, None);
+        gathered.end(1, Some(6));
         push(&mut gathered, 3, 0);
         push(&mut gathered, 1, 6);
-        gathered.end(3);
+        gathered.end(3, Some(1));
         assert!(!gathered.is_empty());
         assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![4, 6]));
         gathered.forget(3);
         // The end of 1 was before its last message, that of 3 is not asked for any more.
         assert_eq!(told(&mut gathered), ("End(2, 7)".into(), vec![]));
         assert!(gathered.is_empty());
+        // Markers are behind the last message, or a seek has gone beyond what the client had.
+        gathered.end(2, Some(9));
+        assert_eq!(told(&mut gathered), ("End(2, 9)".into(), vec![]));
+        gathered.end(2, Some(4));
+        assert_eq!(told(&mut gathered), ("End(2, 7)".into(), vec![]));
         push(&mut gathered, 1, 9);
         push(&mut gathered, 1, 6);
         push(&mut gathered, 1, 9);

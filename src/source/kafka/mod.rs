@@ -4,14 +4,17 @@
 //! [`crate::runtime::stream::Broker`]; [`Planned`] is what can be known of the topics before anything starts. Must not live here: when to
 //! commit, what to do after a failure, what state a partition has (`runtime::stream`), and what the bytes of a message mean (`format`).
 
+mod adopt;
 mod asker;
 mod client;
 mod context;
 mod describe;
 mod gathered;
+mod membership;
 mod monitor;
 mod native;
 mod plan;
+mod position;
 mod probe;
 mod producer;
 mod properties;
@@ -20,6 +23,7 @@ mod rights;
 mod sample;
 mod topic_watch;
 
+pub use adopt::{Seen, commit, look};
 pub use client::Client;
 pub use monitor::watch;
 pub use plan::{Planned, plan};

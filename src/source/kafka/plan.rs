@@ -41,7 +41,7 @@ pub fn plan(
     let asker = Asker::new(&source.brokers, &source.properties, problems)?;
     let read = asker.topic(&source.topic, Right::Read, TAKE, problems);
     if read.is_some() {
-        asker.group(source, problems);
+        asker.group(source, &mut warnings, problems);
     }
     let longest = find_written(pipeline, (source, &asker), &mut warnings, problems);
     let topic = read?;

@@ -6,6 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::membership::ASSIGNOR;
 use crate::Error;
 use crate::config::{Delivery, KafkaSink, KafkaSource, Properties};
 
@@ -42,7 +43,7 @@ pub(super) fn consumer(source: &KafkaSource, delivery: Delivery, worker: usize) 
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true")
-        .set("partition.assignment.strategy", "cooperative-sticky");
+        .set("partition.assignment.strategy", ASSIGNOR);
     match delivery {
         Delivery::ExactlyOnce => config.set("isolation.level", "read_committed"),
         Delivery::AtLeastOnce => default(&mut config, "isolation.level", "read_committed"),

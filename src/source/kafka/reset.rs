@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::properties;
 use crate::config::{Delivery, KafkaSource, Moment, Start};
 use crate::error::Context;
-use crate::runtime::stream::BEGINNING;
+use crate::runtime::stream::{BEGINNING, Partition};
 use crate::state::block_on;
 use crate::{Error, Result};
 
@@ -75,13 +75,31 @@ pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
         };
         offsets.push((partition, offset));
     }
+    let each =
+        offsets.iter().map(|(partition, offset)| (Partition::try_from(*partition).unwrap_or(0), *offset, BEGINNING));
+    commit_for(&consumer, source, each)?;
+    Ok(offsets)
+}
+
+/// Commits offsets with their metadata for a group without members.
+///
+/// # Errors
+/// A group that is running, no broker.
+pub(super) fn commit_for<'a>(
+    consumer: &BaseConsumer,
+    source: &KafkaSource,
+    offsets: impl Iterator<Item = (Partition, i64, &'a str)>,
+) -> Result<()> {
+    let (topic, group) = (source.topic.as_str(), source.group.as_str());
+    let failed = || format!("cannot move group {group} on topic {topic}");
     let mut list = TopicPartitionList::new();
-    for (partition, offset) in &offsets {
-        list.add_partition(topic, *partition).set_metadata(BEGINNING);
-        list.set_partition_offset(topic, *partition, Offset::Offset(*offset)).or_failed(failed)?;
+    for (partition, offset, metadata) in offsets {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        list.add_partition(topic, partition).set_metadata(metadata);
+        list.set_partition_offset(topic, partition, Offset::Offset(offset)).or_failed(failed)?;
     }
     match consumer.commit(&list, CommitMode::Sync) {
-        Ok(()) => Ok(offsets),
+        Ok(()) => Ok(()),
         Err(error)
             if matches!(
                 error.rdkafka_error_code(),
@@ -98,7 +116,7 @@ pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
     }
 }
 
-fn running(group: &str) -> Error {
+pub(super) fn running(group: &str) -> Error {
     Error::refused(format!(
         "group {group} has members: stop the pipeline everywhere first (a killed process stays a member until its session times out)"
     ))

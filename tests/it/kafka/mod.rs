@@ -4,10 +4,13 @@
 //! What a reader of committed messages finds is held against what the same binary makes of the same records in a Parquet file,
 //! bit by bit.
 
+mod adopt;
 mod broker;
 mod chaos;
 mod clients;
 mod features;
+mod markers;
+mod membership;
 mod outage;
 mod partitioned;
 mod process;

@@ -93,14 +93,24 @@ impl Sender {
 
 /// Sends records in a transaction and takes them back: nobody is to see them, but they have offsets.
 pub fn send_and_abort(broker: &Broker, topic: &str, rows: &[Row]) {
+    in_transaction(broker, topic, rows).0.abort_transaction(Duration::from_secs(60)).unwrap();
+}
+
+/// Sends records in a transaction, whose marker has the last offset of each partition it was in.
+pub fn send_and_commit(broker: &Broker, topic: &str, rows: &[Row]) {
+    in_transaction(broker, topic, rows).0.commit_transaction(Duration::from_secs(60)).unwrap();
+}
+
+/// A producer whose transaction has these records, and is open.
+fn in_transaction(broker: &Broker, topic: &str, rows: &[Row]) -> Sender {
     let mut config = broker.client();
-    config.set("partitioner", "murmur2_random").set("transactional.id", super::broker::unique("abort"));
+    config.set("partitioner", "murmur2_random").set("transactional.id", super::broker::unique("transaction"));
     let sender = Sender(config.create().unwrap());
     sender.0.init_transactions(Duration::from_secs(60)).unwrap();
     sender.0.begin_transaction().unwrap();
     sender.send(topic, rows);
     sender.flush();
-    sender.0.abort_transaction(Duration::from_secs(60)).unwrap();
+    sender
 }
 
 /// Takes a transactional id away from whoever has it.

@@ -197,8 +197,9 @@ impl World {
         if fetch.told == Some(stable) {
             return None;
         }
-        self.processes[me].fetch[partition] = Some(Fetch { told: Some(stable), ..fetch });
-        let end = position.max(stable);
+        // A client's position is behind the markers and what was aborted, and before the first open transaction.
+        let end = if self.plan.settings.faults.high_watermark { input.end() } else { stable }.max(position);
+        self.processes[me].fetch[partition] = Some(Fetch { position: end, told: Some(stable), ..fetch });
         self.note(Some(me), || format!("{id}: its end is at {end}"));
         Some(Event::End(id, end))
     }

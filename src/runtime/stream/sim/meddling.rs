@@ -1,5 +1,5 @@
-//! What somebody may do to a pipeline's topic, group or state while it doesn't run, after which it must refuse to go on: no output
-//! would be right.
+//! What somebody may do to a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to go on then: no output
+//! would be right. Where retention has removed nothing but markers and what was aborted, it must go on.
 
 use super::log::{Entry, Input, Kind};
 use super::world::{Act, Phase, World};
@@ -13,6 +13,12 @@ pub enum Meddling {
     Compacted,
     /// Retention removes records that a replay needs.
     Retention,
+    /// Retention removes records that were never read.
+    Unread,
+    /// Retention removes markers and aborted records, which a replay doesn't miss.
+    Gap,
+    /// Retention removes everything up to the stable end, of which the last were markers or aborted records.
+    Markers,
     /// The topic ends before the committed offset.
     Truncated,
     /// The group's offsets are gone.
@@ -28,7 +34,7 @@ pub enum Meddling {
 }
 
 impl World {
-    /// Kills all and does it, once there is something to be destroyed: a partition that is committed beyond its newest checkpoint.
+    /// Kills all and does it, once there is something to be destroyed.
     pub fn meddle(&mut self, meddling: Meddling) {
         if self.phase == Phase::Leaving {
             return;
@@ -36,7 +42,7 @@ impl World {
         if meddling == Meddling::Recreated {
             return self.recreate();
         }
-        let Some((partition, checkpoint, committed)) = self.victim() else {
+        let Some((partition, checkpoint, committed)) = self.victim(meddling) else {
             self.later(50, Act::Meddle(meddling));
             return;
         };
@@ -45,18 +51,25 @@ impl World {
             // What it was writing is never durable: that would make the checkpoint newer than it was.
             process.writing.clear();
         }
-        self.expects_refusal = true;
+        self.expects_refusal = !matches!(meddling, Meddling::Gap | Meddling::Markers);
+        self.meddled = true;
         self.note(None, || {
             format!("{meddling:?} in partition {partition}, between {} and {committed}", checkpoint.offset)
         });
         let index = partition as usize;
         let input = &mut self.inputs[index];
+        let stable = input.stable(&self.fates);
+        let next = |from: i64| input.next(from, stable, &self.fates).unwrap_or(stable);
+        let (replayed, unread) = (next(checkpoint.offset), next(committed));
         match meddling {
             Meddling::Compacted => {
                 let between = checkpoint.offset as usize..committed as usize;
                 input.entries[between].iter_mut().for_each(|entry| entry.gone = true);
             }
-            Meddling::Retention => input.start = checkpoint.offset + 1,
+            Meddling::Retention => input.start = replayed + 1,
+            Meddling::Unread => input.start = unread + 1,
+            Meddling::Gap => input.start = replayed.min(committed),
+            Meddling::Markers => input.start = stable,
             Meddling::Truncated => input.entries.truncate(committed as usize - 1),
             Meddling::Expired => self.offsets.stable[index] = None,
             Meddling::Reset => {
@@ -94,23 +107,36 @@ impl World {
         }
     }
 
-    /// A partition with records between its newest checkpoint and what is committed, all transactions being decided.
-    fn victim(&self) -> Option<(u32, Mark, i64)> {
+    /// A partition that shows it, with its newest checkpoint and what is committed, all transactions of offsets being decided.
+    fn victim(&self, meddling: Meddling) -> Option<(u32, Mark, i64)> {
         if !self.offsets.pending.is_empty() {
             return None;
         }
         (0..self.plan.partitions).find_map(|partition| {
             let (_, committed) = self.offsets.stable[partition as usize].as_ref()?;
             let checkpoint = self.shelf.newest(partition).filter(|mark| mark.sequence > 0)?;
-            let between = checkpoint.offset.max(0) as usize..committed.offset.max(0) as usize;
-            let entries = self.inputs[partition as usize].entries.get(between)?;
-            let fates = &self.fates;
-            let is_there = |entry: &Entry| {
-                matches!(entry.kind, Kind::Record { .. })
-                    && entry.txn.is_none_or(|txn| fates[txn] == super::log::Fate::Committed)
-            };
-            entries.iter().any(is_there).then_some((partition, checkpoint, committed.offset))
+            self.shows(meddling, partition, checkpoint, committed.offset).then_some((
+                partition,
+                checkpoint,
+                committed.offset,
+            ))
         })
+    }
+
+    fn shows(&self, meddling: Meddling, partition: u32, checkpoint: Mark, committed: i64) -> bool {
+        let input = &self.inputs[partition as usize];
+        let stable = input.stable(&self.fates);
+        let is_there = |from: i64, to: i64| input.next(from, to, &self.fates).is_some();
+        match meddling {
+            Meddling::Unread => is_there(committed, stable),
+            // The next record that a replay would read, or the end of the replay, is behind offsets without one.
+            Meddling::Gap => checkpoint.offset < committed && !is_there(checkpoint.offset, checkpoint.offset + 1),
+            Meddling::Markers => {
+                let no_record = !is_there(checkpoint.offset, committed) && !is_there(stable - 1, stable);
+                committed == stable && stable > 0 && no_record
+            }
+            _ => is_there(checkpoint.offset, committed),
+        }
     }
 
     /// Sets the offset to that of the commit before a checkpoint's, with that commit's own metadata.

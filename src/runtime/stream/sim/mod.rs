@@ -187,6 +187,16 @@ fn a_commit_of_another_topic_is_found() {
 }
 
 #[test]
+fn markers_that_are_never_committed_are_found() {
+    is_found(Faults { markers_stay: true, ..Faults::default() });
+}
+
+#[test]
+fn a_high_watermark_taken_for_the_end_is_found() {
+    is_found(Faults { high_watermark: true, ..Faults::default() });
+}
+
+#[test]
 fn a_swap_that_does_not_wait_is_found() {
     is_found(Faults { swap_early: true, ..Faults::default() });
 }
@@ -230,6 +240,41 @@ fn a_topic_that_is_created_again_ends_the_run() {
         refused += outcome.refusals.len();
     }
     assert_eq!(refused, 100, "whoever runs finds out");
+}
+
+/// What was meddled with doesn't matter: everything gets done, in every schedule.
+fn is_gone_on_with(meddling: Meddling) {
+    let mut meddled = 0;
+    for seed in 0..60 {
+        let mut dice = Dice::new(seed);
+        let mut plan = Plan::calm(&mut dice);
+        plan.transactional = (0.9, 0.5);
+        plan.meddling = Some((dice.between(100, plan.span), meddling));
+        let outcome = Sim::new(dice, plan, true).run();
+        assert!(outcome.failure.is_none(), "{}\nseed {seed}: {:?}", outcome.trace.join("\n"), outcome.failure);
+        meddled += usize::from(outcome.meddled);
+    }
+    assert!(meddled >= 20, "only {meddled} of 60 schedules came to it");
+}
+
+#[test]
+fn a_topic_that_lost_markers_only_is_gone_on_with() {
+    is_gone_on_with(Meddling::Markers);
+}
+
+#[test]
+fn a_topic_that_lost_what_no_replay_misses_is_gone_on_with() {
+    is_gone_on_with(Meddling::Gap);
+}
+
+#[test]
+fn a_topic_that_lost_what_was_never_read_is_refused() {
+    is_refused(
+        Meddling::Unread,
+        &[
+            "never read\nto go on with the state there is, after being told what that skips or repeats: kolk state adopt",
+        ],
+    );
 }
 
 #[test]

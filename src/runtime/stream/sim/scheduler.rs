@@ -69,6 +69,8 @@ pub struct Sim {
 pub struct Outcome {
     pub failure: Option<String>,
     pub refusals: Vec<String>,
+    /// Somebody has changed what he must not.
+    pub meddled: bool,
     pub calls: u64,
     /// Of the whole trace; only what is shown of it is below.
     pub digest: u64,
@@ -94,6 +96,7 @@ impl Sim {
         Outcome {
             failure: world.failure.clone(),
             refusals: std::mem::take(&mut world.refusals),
+            meddled: world.meddled,
             calls: world.calls,
             digest: world.digest,
             trace: world.trace.iter().flatten().cloned().collect(),

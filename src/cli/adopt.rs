@@ -1,0 +1,131 @@
+//! `kolk state adopt`: going on from the newest checkpoint of each partition where the group's offsets don't fit it any more, or the topic
+//! begins behind them. Says first what that skips or repeats.
+
+use crate::config::{KafkaSource, Pipeline, Sink};
+use crate::record::Origin;
+use crate::runtime::stream::{Partition, Saved, Situation, Step, step};
+use crate::source::kafka::{Seen, commit, look};
+use crate::state::{Folder, Kept, Store};
+use crate::{Error, Result};
+
+/// Runs it; `confirmed` asks whether to go on.
+///
+/// # Errors
+/// Refused: a group that is running, no state, a topic made anew, nobody who confirms. Failed: no broker, a store that can't be read.
+pub fn run(pipeline: &Pipeline, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
+    let Some(kafka) = pipeline.source.kafka() else {
+        return Err(Error::refused("adopt is for a Kafka source: from Parquet the state itself says where it goes on"));
+    };
+    match pipeline.sink.as_deref() {
+        Some(Sink::Kafka(_)) => adopt(pipeline, kafka, confirmed),
+        Some(Sink::Parquet { path, .. }) => {
+            let letters = pipeline.dead_letters.folder().map(|at| Folder::open(at)).transpose()?;
+            let store = Store::open(&pipeline.state.path, &pipeline.name)?;
+            skip(&store.with_targets(Some(Folder::open(path)?), letters), kafka, confirmed)
+        }
+        _ => Err(Error::refused("without a sink that is committed no state is kept: nothing can be adopted")),
+    }
+}
+
+/// From Kafka to Kafka: commits offsets that fit the checkpoints.
+fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
+    let seen = look(kafka)?;
+    let kept = Kept::open(&Store::open(&pipeline.state.path, &pipeline.name)?, &seen.topic_id)?;
+    let mut offsets = Vec::new();
+    let mut refused = 0;
+    for (partition, (range, committed)) in (0..).zip(&seen.partitions) {
+        let mut chosen = kept.of(partition)?;
+        let decided = loop {
+            let (saved, highest) = (chosen.saved.as_slice(), chosen.highest);
+            let decided = step(&Situation { range: *range, committed: committed.as_ref(), saved, highest });
+            let Step::Adopt(adoption) = &decided else { break decided };
+            match adoption.from.clone() {
+                Some(from) if !kept.is_whole(partition, &from)? => chosen.saved.retain(|saved: &Saved| *saved != from),
+                _ => break decided,
+            }
+        };
+        match decided {
+            Step::Leave(why) => eprintln!("partition {partition}: left alone: {why}"),
+            Step::Refuse(why) => {
+                refused += 1;
+                eprintln!("partition {partition}: can't be gone on with: {why}");
+            }
+            Step::Adopt(adoption) => {
+                eprintln!("partition {partition}: {}", adoption.told().join("\n  "));
+                offsets.push((partition, adoption.offset, adoption.metadata));
+            }
+        }
+    }
+    if refused > 0 {
+        return Err(Error::refused(format!(
+            "nothing was changed: {refused} partitions can't be gone on with\nto begin anew: kolk state reset"
+        )));
+    }
+    if offsets.is_empty() {
+        eprintln!("nothing is to be done");
+        return Ok(());
+    }
+    if !confirmed()? {
+        return Err(Error::refused("nothing was changed"));
+    }
+    commit(kafka, &offsets)?;
+    eprintln!("group {} goes on so: kolk run", kafka.group.value);
+    Ok(())
+}
+
+/// From Kafka to files: the state says itself where it goes on; only where the topic begins behind that it must skip.
+fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
+    let Some(fingerprint) = store.fingerprint()? else {
+        return Err(Error::refused(format!("pipeline {} has no state in {}", store.pipeline(), store.folder())));
+    };
+    let Seen { topic_id, partitions } = look(kafka)?;
+    if fingerprint.sections.get("topic id").is_some_and(|before| *before != topic_id) {
+        return Err(Error::refused(format!(
+            "topic {} was deleted and made again: its offsets mean other records now\nto begin anew: kolk state reset",
+            kafka.topic.value
+        )));
+    }
+    let mut skips: Vec<(Partition, i64)> = Vec::new();
+    for manifest in store.status()? {
+        let partition = manifest.partition;
+        let Some((range, _)) = partitions.get(partition as usize) else { continue };
+        let offset = manifest.origin.map_or(0, |origin| origin.row as i64 + 1);
+        if range.end < offset {
+            return Err(Error::refused(format!(
+                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated or made anew\n\
+                 to begin anew: kolk state reset",
+                range.end
+            )));
+        }
+        if range.start > offset {
+            eprintln!(
+                "partition {partition}: goes on at offset {}, with the state of {} keys as of offset {offset}\n  skips offsets {offset} to \
+                 {}, which the topic doesn't have any more: their records are in no state\n  repeats nothing",
+                range.start,
+                manifest.keys,
+                range.start - 1
+            );
+            skips.push((partition, range.start));
+        } else {
+            eprintln!("partition {partition}: left alone: it goes on at offset {offset}, which the topic has");
+        }
+    }
+    if skips.is_empty() {
+        eprintln!(
+            "nothing is to be done: into files the state says where it goes on, whatever the group's offsets are"
+        );
+        return Ok(());
+    }
+    if !confirmed()? {
+        return Err(Error::refused("nothing was changed"));
+    }
+    skips.into_iter().try_for_each(|(partition, start)| skip_to(store, partition, start))
+}
+
+/// Commits the same state at a later offset.
+fn skip_to(store: &Store, partition: Partition, start: i64) -> Result<()> {
+    let Some(manifest) = store.recover(partition)? else { return Ok(()) };
+    let mut checkpoint = store.load(&manifest)?;
+    checkpoint.origin = Some(Origin { file: 0, row: start as u64 - 1 });
+    store.commit(partition, Some(&manifest), &checkpoint, Vec::new(), false).map(|_| ())
+}

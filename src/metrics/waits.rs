@@ -1,0 +1,85 @@
+//! What the workers of a process wait for, and what of it takes longer than it should.
+//!
+//! A worker says what it waits for before it does, and takes it back afterwards; somebody else looks at the clock. So a worker that is
+//! held up inside a call is seen too.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// From then on a wait is worth a word.
+pub const LONG: Duration = Duration::from_secs(10);
+
+/// What all workers wait for.
+#[derive(Debug, Default)]
+pub struct Waits {
+    all: Mutex<BTreeMap<u64, Wait>>,
+    workers: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Wait {
+    kind: &'static str,
+    since: Instant,
+    text: String,
+}
+
+impl Waits {
+    /// A number for a worker, which no other has.
+    pub fn worker(&self) -> u64 {
+        self.workers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Wait>> {
+        // A map is sound whatever a thread was doing when it panicked.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker waits for something of this kind, in words for people, and has waited for so long already. It goes on waiting if it
+    /// did so before.
+    pub fn begin(&self, worker: u64, kind: &'static str, text: String, waited: Duration) {
+        let now = Instant::now();
+        let since = now.checked_sub(waited).unwrap_or(now);
+        let mut all = self.all();
+        let wait = all.entry(worker).or_insert_with(|| Wait { kind, since, text: String::new() });
+        if wait.kind != kind {
+            (wait.kind, wait.since) = (kind, since);
+        }
+        wait.text = text;
+    }
+
+    /// A worker doesn't wait.
+    pub fn end(&self, worker: u64) {
+        self.all().remove(&worker);
+    }
+
+    /// What has been waited for longest, if that is too long.
+    pub fn overdue(&self) -> Option<String> {
+        let all = self.all();
+        let oldest = all.values().min_by_key(|wait| wait.since)?;
+        (oldest.since.elapsed() >= LONG).then(|| oldest.text.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_takes_long_is_told_and_another_kind_begins_again() {
+        let waits = Waits::default();
+        let (a, b) = (waits.worker(), waits.worker());
+        waits.begin(a, "store", "the store".into(), Duration::ZERO);
+        assert_eq!(waits.overdue(), None);
+        waits.begin(b, "group", "the group".into(), LONG);
+        assert_eq!(waits.overdue().as_deref(), Some("the group"));
+        waits.begin(b, "group", "the group, by other words".into(), Duration::ZERO);
+        assert_eq!(waits.overdue().as_deref(), Some("the group, by other words"));
+        waits.begin(b, "store", "the store".into(), Duration::ZERO);
+        assert_eq!(waits.overdue(), None);
+        waits.begin(a, "group", "the group".into(), LONG);
+        waits.end(a);
+        assert_eq!(waits.overdue(), None);
+    }
+}
