@@ -18,6 +18,7 @@ mod lane;
 mod letters;
 mod loading;
 mod outbox;
+mod pieces;
 mod processing;
 mod restore;
 mod run;
@@ -25,6 +26,7 @@ mod run;
 mod sim;
 #[cfg(test)]
 mod spoil;
+mod stall;
 mod swap;
 mod transaction;
 mod worker;
