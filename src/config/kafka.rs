@@ -33,6 +33,8 @@ pub struct KafkaSource {
 pub struct Encoding {
     /// How payloads are written.
     pub format: At<Format>,
+    /// Which schema says what is read; the subject's newest by default.
+    pub schema: Option<At<Pin>>,
     /// Name of the column that the message's key becomes (text in UTF-8); `None`: the key is not read.
     pub key: Option<At<String>>,
     /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
@@ -106,6 +108,15 @@ pub enum Format {
     Avro(SchemaSource),
     /// `protobuf`: Confluent's wire format.
     Protobuf(SchemaSource),
+}
+
+/// `schema:`, the reader's schema of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// `7`: the one with this id.
+    Id(u32),
+    /// `{ version: 3 }`: a version of the subject.
+    Version(u32),
 }
 
 /// Where the schemas of Avro and Protobuf come from.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::kafka::{
-    ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Properties, SchemaSource,
-    Secret, Start,
+    ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
+    SchemaSource, Secret, Start,
 };
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
@@ -32,14 +32,19 @@ const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "field
 const LETTERS: Words = Words::new("`source.dead_letters`", &["path", "format", "key", "timestamp", "columns"]);
 const HISTORY: Words = Words::new("`history`", &["path", "until"]);
 const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
-const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]);
-const PROTOBUF: Words = Words::new("`protobuf`", &["registry", "auth", "subject", "message"]);
+const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]).elsewhere(NO_READER);
+const PROTOBUF: Words = Words::new("`protobuf`", &["registry", "auth", "subject", "message"]).elsewhere(NO_READER);
+const NO_READER: &[(&str, &str)] = &[("schema", "it belongs to a source: a sink registers the schema of its output")];
+const READS_AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject", "schema"]);
+const READS_PROTOBUF: Words = Words::new("`protobuf`", &["registry", "auth", "subject", "schema", "message"]);
+const PIN: Words = Words::new("`schema`", &["version"]);
 const AUTH: Words = Words::new("`auth`", &["user", "password"]);
 const FILE: Words = Words::new("a secret", &["file"]);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
-pub(super) const WORDS: [Words; 9] = [SOURCE, LETTERS, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, AUTH, FILE];
+pub(super) const WORDS: [Words; 12] =
+    [SOURCE, LETTERS, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, READS_AVRO, READS_PROTOBUF, PIN, AUTH, FILE];
 
 /// Properties that the promises rest on: what kolk sets, and why nothing else will do.
 const OURS: [(&str, &str); 13] = [
@@ -98,10 +103,10 @@ pub(super) fn dead_letters(reader: &mut Reader, field: Field<'_>) -> Option<Lett
 fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encoding {
     let mut column = |name| fields.get(name).and_then(|f| reader.text(f, "the name of a column"));
     let (key, timestamp) = (column("key"), column("timestamp"));
-    let format = fields.get("format").and_then(|f| format(reader, f, topic));
-    let format = format.unwrap_or_else(|| At::default_value(Format::Json));
+    let format = fields.get("format").and_then(|f| format(reader, f, topic, true));
+    let (format, schema) = format.unwrap_or_else(|| (At::default_value(Format::Json), None));
     let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
-    Encoding { format, key, timestamp, columns }
+    Encoding { format, schema, key, timestamp, columns }
 }
 
 /// Reads `sink.kafka`; `brokers` are those of the source.
@@ -129,8 +134,8 @@ pub(super) fn sink(
         brokers: brokers.unwrap_or_default(),
         format: fields
             .get("format")
-            .and_then(|f| format(reader, f, Some(&topic)))
-            .unwrap_or_else(|| At::default_value(Format::Json)),
+            .and_then(|f| format(reader, f, Some(&topic), false))
+            .map_or_else(|| At::default_value(Format::Json), |(format, _)| format),
         topic,
         fields: fields.get("fields").and_then(|f| reader.texts(f, "columns")).unwrap_or_default(),
         headers: fields.get("headers").and_then(|f| reader.word(f, &words, &[])).unwrap_or_default(),
@@ -164,10 +169,16 @@ fn start(reader: &mut Reader, field: Field<'_>) -> Option<At<Start>> {
     }))
 }
 
-fn format(reader: &mut Reader, field: Field<'_>, topic: Option<&str>) -> Option<At<Format>> {
+/// Reads a `format`; that of a source may pin the schema that its readers go by.
+fn format(
+    reader: &mut Reader,
+    field: Field<'_>,
+    topic: Option<&str>,
+    is_source: bool,
+) -> Option<(At<Format>, Option<At<Pin>>)> {
     if let Some(word) = field.node.text() {
         return match word {
-            "json" => Some(field.at(Format::Json)),
+            "json" => Some((field.at(Format::Json), None)),
             "avro" | "protobuf" => {
                 reader.wrong(field, format!("needs a schema registry: format: {{ {word}: {{ registry: http://… }} }}"))
             }
@@ -177,7 +188,13 @@ fn format(reader: &mut Reader, field: Field<'_>, topic: Option<&str>) -> Option<
     let fields = reader.section(field, &FORMAT)?;
     let kind = reader.one_of(&fields, &["avro", "protobuf"])?;
     let is_avro = kind.name == "avro";
-    let inner = reader.section(kind, if is_avro { &AVRO } else { &PROTOBUF })?;
+    let words = match (is_avro, is_source) {
+        (true, true) => &READS_AVRO,
+        (true, false) => &AVRO,
+        (false, true) => &READS_PROTOBUF,
+        (false, false) => &PROTOBUF,
+    };
+    let inner = reader.section(kind, words)?;
     let registry = reader.need(&inner, "registry").and_then(|f| {
         let url = reader.text(f, "the URL of a schema registry")?;
         if url.starts_with("http://") || url.starts_with("https://") {
@@ -203,7 +220,22 @@ fn format(reader: &mut Reader, field: Field<'_>, topic: Option<&str>) -> Option<
         subject: subject.unwrap_or_else(|| At::default_value(format!("{}-value", topic.unwrap_or_default()))),
         message: inner.get("message").and_then(|f| reader.text(f, "the full name of a message")),
     };
-    Some(kind.at(if is_avro { Format::Avro(schema) } else { Format::Protobuf(schema) }))
+    let pin = inner.get("schema").and_then(|f| pin(reader, f));
+    Some((kind.at(if is_avro { Format::Avro(schema) } else { Format::Protobuf(schema) }), pin))
+}
+
+fn pin(reader: &mut Reader, field: Field<'_>) -> Option<At<Pin>> {
+    if let Kind::Map(_) = field.node.kind {
+        let fields = reader.section(field, &PIN)?;
+        let version = reader.need(&fields, "version")?;
+        // Confluent's API counts versions in 31 bits.
+        let number = reader.integer(version, 1, i64::from(i32::MAX))?;
+        return Some(field.at(Pin::Version(u32::try_from(number).ok()?)));
+    }
+    match field.node.text().and_then(|text| text.parse().ok()) {
+        Some(id) => Some(field.at(Pin::Id(id))),
+        None => reader.expected(field, "the id of a schema, or { version: … }"),
+    }
 }
 
 fn columns(reader: &mut Reader, field: Field<'_>, format: &Format) -> Vec<(At<String>, ColumnType)> {

@@ -1,48 +1,45 @@
 //! Avro in Confluent's wire format, by arrow-avro.
 //!
-//! Which columns there are, and of which types, is said by the newest schema of the subject at the start: the reader's schema. Each
-//! message is resolved from its writer's schema to it, by Avro's rules. arrow-avro decodes one body at a time here: a body that is cut off is
-//! only seen by the length that was taken, and a decoder that failed once stays broken and is made anew.
+//! Which columns there are, and of which types, is said by the reader's schema: the newest of the subject at the start,
+//! or a pinned one. Each message is read by its writer's schema, field by field by name; what was read is then brought
+//! into the column's type. arrow-avro's own resolution is not used: it refuses records and enums that were renamed,
+//! symbols that a reader doesn't have yet, and nulls and wider numbers where the reader has none, which all are changes
+//! that registries call compatible in one of the two directions. Fields that a writer lacks have the reader's default.
 //!
-//! Only fields at the top of the record become columns.
+//! arrow-avro decodes one body at a time here: a body that is cut off is only seen by the length that was taken, and a
+//! decoder that failed once stays broken and is made anew. Only fields at the top of the record become columns.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema as ArrowSchema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit};
 use arrow_avro::reader::{Decoder as AvroReader, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
-use arrow_avro::writer::format::AvroBinaryFormat;
-use arrow_avro::writer::{Encoder as AvroWriter, WriterBuilder};
-use serde_json::Value;
 
-use super::columns::{CarriedFrom, Cell, Columns, Fault, Row, Target, TimeFrom, Use};
+use super::avro_schema::Record;
+use super::columns::{CarriedFrom, Cell, Columns, Fault, Row, Target, Use, nanos_of};
 use super::framed::{Body, MakeBody};
 use super::registry::{Schema, put_frame};
-use super::{Encoder, Payloads};
-use crate::error::Context;
-use crate::{Error, Result};
 
 /// A reader's schema.
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
-    json: String,
+    record: Record,
     /// As Arrow types.
     pub arrow: SchemaRef,
 }
 
 impl Reader {
     /// Of a registered schema; or what is wrong with it.
-    pub fn new(schema: &Schema) -> std::result::Result<Reader, String> {
-        let json = inlined(schema)?;
-        let decoder = decoder(&json, &json, 0)?;
-        Ok(Reader { arrow: decoder.schema(), json })
+    pub fn new(schema: &Schema) -> Result<Reader, String> {
+        let record = Record::new(schema)?;
+        let text = record.text(|_| true, std::iter::empty());
+        Ok(Reader { arrow: decoder(&text, &text, 0)?.schema(), record })
     }
 
     /// The type that a column is delivered in; or what is wrong with it.
-    pub fn type_of(&self, name: &str, purpose: Use) -> std::result::Result<DataType, String> {
+    pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
         let Some((_, field)) = self.arrow.column_with_name(name) else {
             let names: Vec<&str> = self.arrow.fields().iter().map(|field| field.name().as_str()).collect();
             return Err(format!("there is no field \"{name}\" in the schema (there are: {})", names.join(", ")));
@@ -62,32 +59,11 @@ impl Reader {
         }
     }
 
-    /// The schema with only those fields that become columns: what else changes in newer schemas changes nothing.
-    pub fn only(&self, columns: &Columns) -> String {
-        let Ok(mut json) = serde_json::from_str::<Value>(&self.json) else { return self.json.clone() };
-        if let Some(fields) = json.get_mut("fields").and_then(Value::as_array_mut) {
-            let is_column = |name: &str| columns.fields.contains_key(name);
-            fields.retain(|field| field.get("name").and_then(Value::as_str).is_some_and(is_column));
-        }
-        let only = json.to_string();
-        // A field that is left out may define a type that another one names.
-        if decoder(&only, &only, 0).is_ok() { only } else { self.json.clone() }
-    }
-
     /// Makes readers of bodies.
     pub fn bodies(&self, columns: Arc<Columns>) -> MakeBody {
-        let reader = self.only(&columns);
+        let reader = self.record.clone();
         Arc::new(move |writer: &Schema| {
-            let body = AvroBody {
-                reader: reader.clone(),
-                writer: inlined(writer)?,
-                id: writer.id,
-                columns: columns.clone(),
-                decoder: None,
-                frame: Vec::new(),
-            };
-            // What is wrong with a schema is said once, not with each message.
-            decoder(&body.writer, &body.reader, body.id)?;
+            let body = AvroBody::new(writer, &reader, columns.clone())?;
             Ok(Box::new(body) as Box<dyn Body>)
         })
     }
@@ -106,7 +82,31 @@ fn carried(found: &DataType) -> Option<DataType> {
     })
 }
 
-fn decoder(writer: &str, reader: &str, id: u32) -> std::result::Result<AvroReader, String> {
+/// Whether a column can be made of what a writer has for it, without loss.
+fn takes(columns: &Columns, target: Target, found: &DataType) -> bool {
+    if let DataType::Union(branches, _) = found {
+        return branches.iter().any(|(_, branch)| takes(columns, target, branch.data_type()));
+    }
+    let is_text = matches!(found, DataType::Utf8 | DataType::Dictionary(..) | DataType::Binary);
+    let is_time = matches!(found, DataType::Timestamp(..) | DataType::Date32);
+    let to = match target {
+        Target::Key => return is_text || found.is_integer(),
+        Target::Value(_) => return found.is_numeric() || *found == DataType::Boolean,
+        Target::Time => return is_time || found.is_integer(),
+        Target::Carried(index) => match &columns.carried[index].1 {
+            CarriedFrom::Field(data_type) => data_type,
+            CarriedFrom::MessageKey | CarriedFrom::MessageTimestamp => return true,
+        },
+    };
+    match to {
+        DataType::Utf8 => is_text,
+        DataType::Boolean => *found == DataType::Boolean,
+        DataType::Float64 => found.is_integer() || found.is_floating(),
+        _ => found.is_integer() || is_time,
+    }
+}
+
+fn decoder(writer: &str, reader: &str, id: u32) -> Result<AvroReader, String> {
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     let fingerprint = Fingerprint::Id(id);
     store.set(fingerprint, AvroSchema::new(writer.to_string())).map_err(|e| e.to_string())?;
@@ -119,21 +119,64 @@ fn decoder(writer: &str, reader: &str, id: u32) -> std::result::Result<AvroReade
         .map_err(|e| e.to_string())
 }
 
+/// Bodies of one writer's schema.
 struct AvroBody {
-    reader: String,
+    /// The writer's schema, and that with only those fields that are read, and the defaults of those that it lacks.
     writer: String,
+    wanted: String,
     id: u32,
     columns: Arc<Columns>,
+    /// Fields of `wanted` and what becomes of them.
+    targets: Vec<(String, Target)>,
     decoder: Option<AvroReader>,
     frame: Vec<u8>,
 }
 
 impl AvroBody {
-    fn batch(&mut self, body: &[u8]) -> std::result::Result<RecordBatch, Fault> {
+    fn new(schema: &Schema, reader: &Record, columns: Arc<Columns>) -> Result<AvroBody, String> {
+        let writer = Record::new(schema)?;
+        let (mut targets, mut defaults) = (Vec::new(), Vec::new());
+        let mut fields: Vec<(&String, &Target)> = columns.fields.iter().collect();
+        // Of several faults of a message the first is told: always the same one.
+        fields.sort_by_key(|(name, _)| *name);
+        for (name, target) in fields {
+            let Some(field) = reader.field(name) else { continue };
+            match writer.source(field) {
+                Some(source) => targets.push((source.name.clone(), *target)),
+                None if field.default.is_some() => {
+                    defaults.push(field);
+                    targets.push((name.clone(), *target));
+                }
+                None if field.may_be_missing() => {}
+                None => {
+                    return Err(format!("there is no field \"{name}\", and the reader's schema has no default for it"));
+                }
+            }
+        }
+        let defaults = || defaults.iter().map(|field| (*field, reader.detached(&field.data_type)));
+        let is_read = |name: &str| targets.iter().any(|(read, _)| read == name);
+        let (text, mut wanted) = (writer.text(|_| true, std::iter::empty()), writer.text(is_read, defaults()));
+        let id = schema.id;
+        let made = decoder(&text, &wanted, id).or_else(|_| {
+            // A field that is left out may define a type that another one names.
+            wanted = writer.text(|_| true, defaults());
+            decoder(&text, &wanted, id)
+        })?;
+        for (name, target) in &targets {
+            let found = made.schema();
+            let (_, found) = found.column_with_name(name).ok_or_else(|| format!("there is no field \"{name}\""))?;
+            if !takes(&columns, *target, found.data_type()) {
+                return Err(format!("field \"{name}\" is {}, which its column can't be made of", found.data_type()));
+            }
+        }
+        Ok(AvroBody { writer: text, wanted, id, columns, targets, decoder: Some(made), frame: Vec::new() })
+    }
+
+    fn batch(&mut self, body: &[u8]) -> Result<RecordBatch, Fault> {
         let bad = |what: String| ("bad_avro", what);
         let mut reader = match self.decoder.take() {
             Some(reader) => reader,
-            None => decoder(&self.writer, &self.reader, self.id).map_err(|e| ("bad_schema", e))?,
+            None => decoder(&self.writer, &self.wanted, self.id).map_err(|e| ("bad_schema", e))?,
         };
         self.frame.clear();
         put_frame(self.id, &mut self.frame);
@@ -155,21 +198,18 @@ impl AvroBody {
 }
 
 impl Body for AvroBody {
-    fn read(&mut self, body: &[u8], row: &mut Row) -> std::result::Result<(), Fault> {
+    fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault> {
         let batch = self.batch(body)?;
-        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-            let Some(target) = self.columns.fields.get(field.name()) else { continue };
-            if array.is_null(0) {
-                continue;
-            }
-            let bad = |what: String| ("bad_value", format!("field \"{}\": {what}", field.name()));
+        for (name, target) in &self.targets {
+            let Some(array) = batch.column_by_name(name).cloned().and_then(present) else { continue };
+            let bad = |what: String| ("bad_value", format!("field \"{name}\": {what}"));
             match target {
-                Target::Key => row.key = text(array).map_err(bad)?,
-                Target::Time => row.time = ticks(array, self.columns.time).map_err(bad)?,
-                Target::Value(index) => row.values[*index] = number(array).map_err(bad)?,
+                Target::Key => row.key = text(&array).map_err(bad)?,
+                Target::Time => row.time = ticks(&array, &self.columns).map_err(bad)?,
+                Target::Value(index) => row.values[*index] = number(&array).map_err(bad)?,
                 Target::Carried(index) => {
                     if let CarriedFrom::Field(data_type) = &self.columns.carried[*index].1 {
-                        row.carried[*index] = cell(array, data_type).map_err(bad)?;
+                        row.carried[*index] = cell(&array, data_type).map_err(bad)?;
                     }
                 }
             }
@@ -178,124 +218,49 @@ impl Body for AvroBody {
     }
 }
 
-fn converted(array: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, String> {
+/// What a field holds, out of its union; `None`: null.
+fn present(array: ArrayRef) -> Option<ArrayRef> {
+    match array.data_type() {
+        DataType::Null => None,
+        DataType::Union(..) => present(array.as_union().value(0)),
+        _ => (!array.is_null(0)).then_some(array),
+    }
+}
+
+fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
     let array = cast(array, to).map_err(|e| e.to_string())?;
     if array.is_null(0) { Err(format!("is out of the range of {to}")) } else { Ok(array) }
 }
 
-fn text(array: &ArrayRef) -> std::result::Result<Option<String>, String> {
+fn text(array: &ArrayRef) -> Result<Option<String>, String> {
     Ok(Some(converted(array, &DataType::Utf8)?.as_string::<i32>().value(0).to_string()))
 }
 
-fn ticks(array: &ArrayRef, _: TimeFrom) -> std::result::Result<Option<i64>, String> {
+fn integer(array: &ArrayRef) -> Result<i64, String> {
     let array = match array.data_type() {
         DataType::Date32 => converted(array, &DataType::Int32)?,
         _ => array.clone(),
     };
-    Ok(Some(converted(&array, &DataType::Int64)?.as_primitive::<Int64Type>().value(0)))
+    Ok(converted(&array, &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
 }
 
-fn number(array: &ArrayRef) -> std::result::Result<f64, String> {
+fn ticks(array: &ArrayRef, columns: &Columns) -> Result<Option<i64>, String> {
+    columns.ticks(integer(array)?, nanos_of(array.data_type())).map(Some).ok_or_else(|| "is out of range".into())
+}
+
+fn number(array: &ArrayRef) -> Result<f64, String> {
     Ok(converted(array, &DataType::Float64)?.as_primitive::<Float64Type>().value(0))
 }
 
-fn cell(array: &ArrayRef, to: &DataType) -> std::result::Result<Cell, String> {
+fn cell(array: &ArrayRef, to: &DataType) -> Result<Cell, String> {
+    if *to == DataType::Int64 {
+        return Ok(Cell::Integer(integer(array)?));
+    }
     let array = converted(array, to)?;
     Ok(match to {
         DataType::Boolean => Cell::Flag(array.as_boolean().value(0)),
         DataType::Float64 => Cell::Float(array.as_primitive::<Float64Type>().value(0)),
-        DataType::Int64 | DataType::Timestamp(..) => {
-            Cell::Integer(converted(&array, &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
-        }
+        DataType::Timestamp(..) => Cell::Integer(integer(&array)?),
         _ => Cell::Text(array.as_string::<i32>().value(0).to_string()),
     })
-}
-
-/// A schema with those it refers to written out where they are named first, since arrow-avro takes one text.
-fn inlined(schema: &Schema) -> std::result::Result<String, String> {
-    if schema.references.is_empty() {
-        return Ok(schema.text.clone());
-    }
-    let parse = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| format!("the schema is no JSON: {e}"));
-    let mut named = HashMap::new();
-    for (name, text) in &schema.references {
-        named.insert(name.clone(), parse(text)?);
-    }
-    let mut root = parse(&schema.text)?;
-    let namespace = root.get("namespace").and_then(Value::as_str).unwrap_or_default().to_string();
-    inline(&mut root, &namespace, &mut named);
-    Ok(root.to_string())
-}
-
-/// Puts a definition in place of the first use of its name; a second use finds it by name.
-fn inline(value: &mut Value, namespace: &str, named: &mut HashMap<String, Value>) {
-    match value {
-        Value::String(name) => {
-            let full = if name.contains('.') { name.clone() } else { format!("{namespace}.{name}") };
-            let Some(mut definition) = named.remove(&full).or_else(|| named.remove(name.as_str())) else { return };
-            let inner = definition.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_string();
-            inline(&mut definition, &inner, named);
-            *value = definition;
-        }
-        Value::Array(union) => union.iter_mut().for_each(|branch| inline(branch, namespace, named)),
-        Value::Object(object) => {
-            for name in ["type", "items", "values"] {
-                if let Some(inner) = object.get_mut(name) {
-                    inline(inner, namespace, named);
-                }
-            }
-            if let Some(Value::Array(fields)) = object.get_mut("fields") {
-                fields.iter_mut().for_each(|field| {
-                    if let Some(data_type) = field.get_mut("type") {
-                        inline(data_type, namespace, named);
-                    }
-                });
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Rows to Avro.
-pub(super) struct AvroEncoder {
-    writer: AvroWriter,
-    id: u32,
-}
-
-/// The Avro schema of an output; its record is named after the topic.
-pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> Result<String> {
-    let schema = AvroSchema::try_from(&plain(output)).or_failed(|| "the output has no Avro schema".into())?;
-    let mut json: Value =
-        serde_json::from_str(&schema.json_string).or_failed(|| "the output has no Avro schema".into())?;
-    let name: String = topic.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    json["name"] = if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }.into();
-    Ok(json.to_string())
-}
-
-/// The output without metadata that Avro would take for its own.
-fn plain(output: &ArrowSchema) -> ArrowSchema {
-    ArrowSchema::new(output.fields().clone())
-}
-
-impl AvroEncoder {
-    pub fn new(output: &ArrowSchema, id: u32) -> Result<AvroEncoder> {
-        let writer = WriterBuilder::new(plain(output))
-            .build_encoder::<AvroBinaryFormat>()
-            .map_err(|e| Error::failed(format!("cannot write the output as Avro: {e}")))?;
-        Ok(AvroEncoder { writer, id })
-    }
-}
-
-impl Encoder for AvroEncoder {
-    fn encode(&mut self, rows: &RecordBatch, to: &mut Payloads) -> Result<()> {
-        let failed = |e: &dyn std::fmt::Display| Error::failed(format!("cannot write the output as Avro: {e}"));
-        let rows = RecordBatch::try_new(self.writer.schema(), rows.columns().to_vec()).map_err(|e| failed(&e))?;
-        self.writer.encode(&rows).map_err(|e| failed(&e))?;
-        for row in self.writer.flush().iter() {
-            put_frame(self.id, &mut to.bytes);
-            to.bytes.extend_from_slice(&row);
-            to.ends.push(to.bytes.len());
-        }
-        Ok(())
-    }
 }

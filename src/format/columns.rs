@@ -58,8 +58,28 @@ pub(super) struct Columns {
     pub fields: HashMap<String, Target>,
     pub key: KeyFrom,
     pub time: TimeFrom,
+    /// That of the time column.
+    pub clock: Clock,
     pub values: usize,
     pub carried: Vec<(String, CarriedFrom)>,
+}
+
+impl Columns {
+    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock of its own (a plain integer) has
+    /// those of the column. `None`: out of range.
+    pub fn ticks(&self, value: i64, nanos: Option<i64>) -> Option<i64> {
+        match (nanos, self.clock.nanos_per_tick) {
+            (Some(from), Some(to)) if from != to => {
+                i64::try_from((i128::from(value) * i128::from(from)).div_euclid(i128::from(to))).ok()
+            }
+            _ => Some(value),
+        }
+    }
+}
+
+/// Nanoseconds of a tick of a type of times; `None`: it is none.
+pub(super) fn nanos_of(data_type: &DataType) -> Option<i64> {
+    Clock::of(data_type, None).ok()?.nanos_per_tick
 }
 
 /// What a format without types holds in a column; asked for the time and for carried columns.
@@ -175,11 +195,12 @@ pub(super) fn plan(
         carried.push((name.to_string(), from));
     }
 
+    let clock = clock?;
     let mut layout = Layout {
         key_name,
         key_type: KeyType::Utf8,
         time_name: time_name.to_string(),
-        clock: clock?,
+        clock: clock.clone(),
         interval: None,
         columns: Vec::new(),
     };
@@ -194,7 +215,7 @@ pub(super) fn plan(
         };
         layout.add(name, Kind::Carried(data_type), Role::Field);
     }
-    complete.then_some((Columns { fields: found, key, time, values: names.len(), carried }, layout))
+    complete.then_some((Columns { fields: found, key, time, clock, values: names.len(), carried }, layout))
 }
 
 /// A value of a carried column.

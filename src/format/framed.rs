@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::answers::Verdict;
 use super::columns::{Columns, Fault, Row, Table};
 use super::json::key_of;
-use super::registry::{Found, Language, Registry, Schema, Silence, frame};
+use super::registry::{Language, Registry, Schema, frame};
 use super::{Decided, DecodeError, Decoded, Decoder, Messages};
 
 /// Reads the bodies that were written with one schema.
@@ -20,7 +21,7 @@ pub(super) type MakeBody = Arc<dyn Fn(&Schema) -> Result<Box<dyn Body>, String> 
 
 /// Messages in Confluent's wire format to records.
 pub(super) struct Framed {
-    columns: Arc<Columns>,
+    pub(super) columns: Arc<Columns>,
     registry: Arc<Registry>,
     language: Language,
     make: MakeBody,
@@ -46,18 +47,47 @@ impl Framed {
             return Ok(true);
         }
         match self.registry.by_id(id, self.language) {
-            Ok(Found::Schema(schema)) => {
-                self.bodies.insert(id, (self.make)(&schema));
-                Ok(true)
-            }
-            Ok(Found::Unknown) => Ok(false),
+            Verdict::Schema(schema) => self.bodies.insert(id, (self.make)(&schema)),
             // A schema of another kind stays of another kind: that depends on the id alone.
-            Err(Silence::Refused(why)) => {
-                self.bodies.insert(id, Err(why));
-                Ok(true)
+            Verdict::Refused(why) => self.bodies.insert(id, Err(why)),
+            Verdict::Unknown => return Ok(false),
+            Verdict::Pending(why) => return Err(DecodeError::Unavailable(why)),
+        };
+        Ok(true)
+    }
+
+    /// The messages whose schema is unknown, by index. All that has to be asked for is asked for, also where the answer
+    /// is that nothing can be said yet; and nothing is noted before everything is known, since what is decoded again
+    /// must find nothing noted.
+    fn unknown(
+        &mut self,
+        messages: &Messages,
+        range: Range<usize>,
+        decided: &Decided,
+    ) -> Result<Vec<usize>, DecodeError> {
+        let (mut unknown, mut missing) = (Vec::new(), None);
+        for index in range {
+            let Ok((id, _)) = frame(messages.payload(index).unwrap_or_default()) else { continue };
+            let offset = messages.offsets[index];
+            if decided.replay && decided.is_unknown(offset) {
+                unknown.push(index);
+                continue;
             }
-            Err(Silence::Unavailable(why)) => Err(DecodeError::Unavailable(why)),
+            match self.know(id) {
+                Ok(true) => {}
+                Ok(false) if decided.replay => {
+                    let why = format!(
+                        "the schema registry no longer knows schema {id}, which it did when offset {offset} was read first"
+                    );
+                    missing.get_or_insert(DecodeError::Unavailable(why));
+                }
+                Ok(false) => unknown.push(index),
+                Err(error) => {
+                    missing.get_or_insert(error);
+                }
+            }
         }
+        missing.map_or(Ok(unknown), Err)
     }
 
     fn read(&mut self, id: u32, body: &[u8]) -> Result<&Row, Fault> {
@@ -79,22 +109,7 @@ impl Decoder for Framed {
         decided: &mut Decided,
     ) -> Result<Decoded, DecodeError> {
         let mut table = Table::new(self.columns.clone());
-        // Nothing is decided before everything could be asked: what is asked again must find nothing noted.
-        let mut unknown = Vec::new();
-        for index in range.clone() {
-            let Ok((id, _)) = frame(messages.payload(index).unwrap_or_default()) else { continue };
-            let offset = messages.offsets[index];
-            if decided.replay && decided.is_unknown(offset) {
-                unknown.push(index);
-            } else if !self.know(id)? {
-                if decided.replay {
-                    return Err(DecodeError::Unavailable(format!(
-                        "the registry no longer knows schema {id}, which it did when offset {offset} was read first"
-                    )));
-                }
-                unknown.push(index);
-            }
-        }
+        let unknown = self.unknown(messages, range.clone(), decided)?;
         for index in range {
             match frame(messages.payload(index).unwrap_or_default()) {
                 Err(fault) => table.push(messages, index, Err(fault)),
@@ -123,3 +138,7 @@ impl Decoder for Framed {
 #[cfg(test)]
 #[path = "framed_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod change_tests;

@@ -12,7 +12,7 @@ use arrow::util::display::array_value_to_string;
 use super::framed::Framed;
 use super::json::JsonDecoder;
 use super::registry::{Language, Registry, Schema, put_frame};
-use super::{Decided, Decoded, Decoder, Messages, avro, columns, protobuf};
+use super::{Decided, Decoded, Decoder, Messages, avro, columns, protobuf, reading};
 use crate::config::{self, At, Format, Pipeline, Problems};
 use crate::record::Layout;
 
@@ -118,29 +118,41 @@ pub(super) fn schema(text: &str) -> Schema {
 
 /// A decoder that knows one schema, with a registry that nobody answers for.
 pub(super) fn framed(format: &str, newest: &Schema) -> Framed {
+    planned(format, newest, &[]).0
+}
+
+/// The same, which carries further columns along; and what is read, as text.
+pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed, String) {
     let pipeline = pipeline(&format!(
         "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ {format}: {{ registry: \"http://127.0.0.1:9\" }} }} }} }}\n\
          record: {{ key: k, time: ts, values: [v] }}"
     ));
     let encoding = pipeline.source.encoding().expect("messages");
+    let fields: Vec<At<String>> = fields.iter().map(|field| At::default_value((*field).to_string())).collect();
     let mut problems = Problems::new("p.yaml");
     let mut plan = |types: columns::TypeOf<'_>| {
-        Arc::new(columns::plan(&pipeline, encoding, &[], types, &mut problems).expect("columns").0)
+        Arc::new(columns::plan(&pipeline, encoding, &fields, types, &mut problems).expect("columns").0)
     };
-    let (language, make, columns) = if format == "avro" {
+    // One schema here has another message before the one that is read.
+    let message = newest.text.contains("message Other").then_some("shop.Sale");
+    let (language, make, columns, described) = if format == "avro" {
         let reader = avro::Reader::new(newest).expect("a schema");
-        let columns = plan(&|name, purpose| reader.type_of(name, purpose).ok());
-        (Language::Avro, reader.bodies(columns.clone()), columns)
+        let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
+        let columns = plan(&types);
+        let described = reading::described(&columns, Language::Avro, &types);
+        (Language::Avro, reader.bodies(columns.clone()), columns, described)
     } else {
-        let reader = protobuf::Reader::new(newest, Some("shop.Sale")).expect("a schema");
-        let columns = plan(&|name, purpose| reader.type_of(name, purpose).ok());
-        (Language::Protobuf, reader.bodies(columns.clone()), columns)
+        let reader = protobuf::Reader::new(newest, message).expect("a schema");
+        let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
+        let columns = plan(&types);
+        let described = reading::described(&columns, Language::Protobuf, &types);
+        (Language::Protobuf, reader.bodies(columns.clone()), columns, described)
     };
     let (Format::Avro(source) | Format::Protobuf(source)) = &encoding.format.value else { panic!("no registry") };
     let registry = Arc::new(Registry::new(source).expect("a client"));
     let mut framed = Framed::new(columns, registry, language, make);
     framed.learn(newest);
-    framed
+    (framed, described)
 }
 
 /// A decoder of Avro; `wide`: of a schema with types of all kinds.

@@ -7,7 +7,10 @@
 //! A decoder judges every message alone: whatever is wrong with one, its neighbours come out as without it. It gives
 //! exactly one record per message (with `columns_as_keys` one per message and key; one where the message is bad).
 
+mod answers;
 mod avro;
+mod avro_out;
+mod avro_schema;
 mod columns;
 mod framed;
 mod json;
@@ -16,11 +19,13 @@ pub mod law;
 mod plan;
 mod protobuf;
 mod protobuf_out;
+mod reading;
 mod registry;
 
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 
@@ -154,6 +159,25 @@ pub trait Decoder: Send {
 
     /// The text of a record's key as the message's own key gives it, for a tombstone; `None` if this pipeline doesn't read it.
     fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>>;
+}
+
+/// Decodes all messages, and waits where a registry hasn't answered yet, for `most` at most. For those whose thread may
+/// stand still.
+///
+/// # Errors
+/// Those of [`Decoder::decode`].
+pub fn decode_patiently(
+    decoder: &mut dyn Decoder,
+    messages: &Messages,
+    most: Duration,
+) -> Result<Decoded, DecodeError> {
+    let until = Instant::now() + most;
+    loop {
+        match decoder.decode(messages, 0..messages.len(), &mut Decided::default()) {
+            Err(DecodeError::Unavailable(_)) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            decoded => return decoded,
+        }
+    }
 }
 
 /// Payloads, one behind the other.

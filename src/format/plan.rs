@@ -5,21 +5,23 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::avro::AvroEncoder;
+use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
 use super::json::{JsonDecoder, JsonEncoder};
 use super::protobuf_out::ProtobufEncoder;
 use super::registry::{Language, Registry, Silence};
-use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out};
-use crate::config::{At, Encoding, Format, KafkaSink, Pipeline, Problems, SchemaSource};
+use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
+use crate::config::{At, Encoding, Format, KafkaSink, Pin, Pipeline, Problems, SchemaSource};
 use crate::record::Layout;
 
 /// A source's format, ready to decode.
 pub struct PlannedDecoder {
     /// Columns of the records.
     pub layout: Layout,
-    /// What results depend on, as text, for the fingerprint of the state.
+    /// What is read, as text, for the fingerprint of the state.
     pub described: String,
+    /// Whether what an earlier version said in its place means the same.
+    was: Box<dyn Fn(&str) -> bool + Send + Sync>,
     make: Box<dyn Fn() -> crate::Result<Box<dyn Decoder>> + Send + Sync>,
 }
 
@@ -30,6 +32,11 @@ impl PlannedDecoder {
     /// What could fail since planning: the registry's client.
     pub fn decoder(&self) -> crate::Result<Box<dyn Decoder>> {
         (self.make)()
+    }
+
+    /// Whether a description, of this version or an earlier one, says that the same is read.
+    pub fn reads_as(&self, described: &str) -> bool {
+        self.described == described || (self.was)(described)
     }
 }
 
@@ -60,6 +67,7 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
             Some(PlannedDecoder {
                 layout,
                 described: format!("json {:?}", encoding.columns),
+                was: Box::new(|_| false),
                 make: Box::new(move || Ok(Box::new(JsonDecoder::new(columns.clone())))),
             })
         }
@@ -67,7 +75,7 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
     }
 }
 
-/// The newest schema of a subject, as a reader of a language.
+/// The schema that says what is read, as a reader of a language.
 enum Reader {
     Avro(avro::Reader),
     Protobuf(protobuf::Reader),
@@ -90,27 +98,11 @@ fn plan_framed(
     problems: &mut Problems,
 ) -> Option<PlannedDecoder> {
     let language = language(&encoding.format.value);
-    let found = Registry::new(schema).map_err(|e| e.to_string()).and_then(|registry| {
-        let newest = registry.latest(&schema.subject, language).map_err(Silence::text)?;
-        let newest = newest.ok_or_else(|| {
-            format!(
-                "the registry at {} has no subject \"{}\": write its name as `subject`",
-                schema.registry.value, schema.subject.value
-            )
-        })?;
-        let reader = match language {
-            Language::Avro => avro::Reader::new(&newest).map(Reader::Avro),
-            Language::Protobuf => {
-                let message = schema.message.as_ref().map(|message| message.value.as_str());
-                protobuf::Reader::new(&newest, message).map(Reader::Protobuf)
-            }
-        };
-        Ok((Arc::new(registry), reader.map_err(|e| format!("subject \"{}\": {e}", schema.subject.value))?))
-    });
-    let (registry, reader) = match found {
+    let (registry, reader) = match reader(encoding, schema, language) {
         Ok(found) => found,
         Err(message) => {
-            problems.add(schema.registry.place, message);
+            let place = encoding.schema.as_ref().map_or(schema.registry.place, |pin| pin.place);
+            problems.add(place, message);
             return None;
         }
     };
@@ -124,15 +116,46 @@ fn plan_framed(
     }
     let (columns, layout) = planned?;
     let columns = Arc::new(columns);
-    let (bodies, only) = match &reader {
-        Reader::Avro(reader) => (reader.bodies(columns.clone()), reader.only(&columns)),
-        Reader::Protobuf(reader) => (reader.bodies(columns.clone()), reader.only(&columns)),
+    let bodies = match &reader {
+        Reader::Avro(reader) => reader.bodies(columns.clone()),
+        Reader::Protobuf(reader) => reader.bodies(columns.clone()),
     };
+    let described = reading::described(&columns, language, &|name, purpose| reader.type_of(name, purpose).ok());
+    let (now, read) = (described.clone(), columns.clone());
     Some(PlannedDecoder {
         layout,
-        described: format!("{language:?} {only}"),
+        described,
+        was: Box::new(move |before| reading::was(before, &now, &read, language)),
         make: Box::new(move || Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone())))),
     })
+}
+
+/// A registry's client, and the schema that says what is read.
+fn reader(encoding: &Encoding, schema: &SchemaSource, language: Language) -> Result<(Arc<Registry>, Reader), String> {
+    let registry = Registry::new(schema).map_err(|e| e.to_string())?;
+    let (url, subject) = (&*schema.registry, &*schema.subject);
+    let pin = encoding.schema.as_ref().map(|pin| pin.value);
+    let found = registry.reader(subject, pin, language).map_err(Silence::text)?;
+    let found = found.ok_or_else(|| match pin {
+        None => format!("the registry at {url} has no subject \"{subject}\": write its name as `subject`"),
+        Some(Pin::Id(id)) => format!("the registry at {url} has no schema with id {id}"),
+        Some(Pin::Version(version)) => format!(
+            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the subject's name as \
+             `subject`"
+        ),
+    })?;
+    let reader = match language {
+        Language::Avro => avro::Reader::new(&found).map(Reader::Avro),
+        Language::Protobuf => {
+            let message = schema.message.as_ref().map(|message| message.value.as_str());
+            protobuf::Reader::new(&found, message).map(Reader::Protobuf)
+        }
+    };
+    let of = match pin {
+        Some(Pin::Id(id)) => format!("schema {id}"),
+        _ => format!("subject \"{subject}\""),
+    };
+    Ok((Arc::new(registry), reader.map_err(|e| format!("{of}: {e}"))?))
 }
 
 fn language(format: &Format) -> Language {
@@ -151,7 +174,7 @@ pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems
     let language = language(&sink.format.value);
     let registered = || -> Result<(u32, String), String> {
         let text = match language {
-            Language::Avro => avro::schema_of(&schema, &sink.topic).map_err(|e| e.to_string())?,
+            Language::Avro => avro_out::schema_of(&schema, &sink.topic).map_err(|e| e.to_string())?,
             Language::Protobuf => protobuf_out::schema_of(&schema, &sink.topic)?,
         };
         let registry = Registry::new(source).map_err(|e| e.to_string())?;

@@ -1,9 +1,11 @@
 //! Protobuf in Confluent's wire format, by prost-reflect; protox compiles the text that registries hold.
 //!
-//! Which columns there are is said by the newest schema of the subject at the start. Each message is read by its writer's schema, field by
-//! field by name. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf
-//! says; one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold, `google.protobuf.Timestamp` is a time, an enum
-//! is its name as text. Only fields at the top of the message become columns.
+//! Which columns there are is said by the reader's schema: the newest of the subject at the start, or a pinned one.
+//! Each message is read by its writer's schema, field by field by name; a message that was renamed is known by its
+//! place in the file. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf
+//! says; one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold,
+//! `google.protobuf.Timestamp` is a time, an enum is its name as text. Only fields at the top of the message become
+//! columns.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use prost_reflect::{
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
-use super::columns::{CarriedFrom, Cell, Columns, Fault, Row, Target, Use};
+use super::columns::{CarriedFrom, Cell, Columns, Fault, Row, Target, Use, nanos_of};
 use super::framed::{Body, MakeBody};
 use super::registry::Schema;
 
@@ -114,26 +116,27 @@ impl Reader {
         }
     }
 
-    /// The message and those of its fields that become columns, with their types, as text.
-    pub fn only(&self, columns: &Columns) -> String {
-        let mut fields: Vec<String> = self
-            .0
-            .fields()
-            .filter(|field| columns.fields.contains_key(field.name()))
-            .map(|field| format!("{} {:?}", field.name(), data_type(&field)))
-            .collect();
-        fields.sort();
-        format!("{} {}", self.0.full_name(), fields.join(", "))
-    }
-
     /// Makes readers of bodies.
     pub fn bodies(&self, columns: Arc<Columns>) -> MakeBody {
-        let wanted = self.0.full_name().to_string();
+        let (wanted, path) = (self.0.full_name().to_string(), path_of(&self.0));
         Arc::new(move |writer: &Schema| {
-            let body = ProtobufBody { messages: messages(writer)?, wanted: wanted.clone(), columns: columns.clone() };
+            let messages = messages(writer)?;
+            let is_renamed = !messages.iter().any(|message| named(message, &wanted).is_some());
+            let path = is_renamed.then(|| path.clone());
+            let body = ProtobufBody { messages, wanted: wanted.clone(), path, columns: columns.clone() };
             Ok(Box::new(body) as Box<dyn Body>)
         })
     }
+}
+
+/// Where a message is in its file, as the indexes before a body say it.
+fn path_of(message: &MessageDescriptor) -> Vec<usize> {
+    let (mut path, siblings): (_, Vec<_>) = match message.parent_message() {
+        Some(parent) => (path_of(&parent), parent.child_messages().collect()),
+        None => (Vec::new(), message.parent_file().messages().collect()),
+    };
+    path.extend(siblings.iter().position(|sibling| sibling == message));
+    path
 }
 
 fn named(message: &MessageDescriptor, name: &str) -> Option<MessageDescriptor> {
@@ -167,35 +170,46 @@ fn data_type(field: &FieldDescriptor) -> Option<DataType> {
 struct ProtobufBody {
     messages: Vec<MessageDescriptor>,
     wanted: String,
+    /// Where no message has the wanted name: the place of the one that is read.
+    path: Option<Vec<usize>>,
     columns: Arc<Columns>,
 }
 
 impl ProtobufBody {
     /// The message that the indexes before a body name, and the body behind them.
     fn message<'b>(&self, body: &'b [u8]) -> Result<(MessageDescriptor, &'b [u8]), String> {
-        let mut rest = body;
-        let count = zigzag(&mut rest).ok_or("the message's index is cut off")?;
-        // A single zero stands for the first message.
-        let mut indexes = vec![0];
-        if count != 0 {
-            let count =
-                usize::try_from(count).ok().filter(|count| *count <= body.len()).ok_or("a wrong number of indexes")?;
-            indexes =
-                (0..count).map(|_| zigzag(&mut rest)).collect::<Option<Vec<i64>>>().ok_or("an index is cut off")?;
-        }
+        let (path, rest) = indexes(body)?;
         let mut found: Option<MessageDescriptor> = None;
-        for index in indexes {
-            let index = usize::try_from(index).map_err(|_| "a negative index")?;
+        for index in &path {
             found = match found {
-                None => self.messages.get(index).cloned(),
-                Some(parent) => parent.child_messages().nth(index),
+                None => self.messages.get(*index).cloned(),
+                Some(parent) => parent.child_messages().nth(*index),
             };
             if found.is_none() {
                 return Err(format!("the schema has no message {index}"));
             }
         }
-        found.map(|found| (found, rest)).ok_or_else(|| "no message is named".into())
+        let found = found.ok_or("no message is named")?;
+        if found.full_name() == self.wanted || self.path.as_ref() == Some(&path) {
+            Ok((found, rest))
+        } else {
+            Err(format!("expected message {}, found {}", self.wanted, found.full_name()))
+        }
     }
+}
+
+/// The indexes before a body, and the body behind them.
+fn indexes(body: &[u8]) -> Result<(Vec<usize>, &[u8]), String> {
+    let mut rest = body;
+    let count = zigzag(&mut rest).ok_or("the message's index is cut off")?;
+    // A single zero stands for the first message.
+    if count == 0 {
+        return Ok((vec![0], rest));
+    }
+    let count = usize::try_from(count).ok().filter(|count| *count <= body.len()).ok_or("a wrong number of indexes")?;
+    let all = (0..count).map(|_| zigzag(&mut rest)).collect::<Option<Vec<i64>>>().ok_or("an index is cut off")?;
+    let all: Result<Vec<usize>, _> = all.into_iter().map(usize::try_from).collect();
+    Ok((all.map_err(|_| "a negative index")?, rest))
 }
 
 fn zigzag(rest: &mut &[u8]) -> Option<i64> {
@@ -210,13 +224,18 @@ fn zigzag(rest: &mut &[u8]) -> Option<i64> {
     None
 }
 
+impl ProtobufBody {
+    /// A field as a time. Numbers and timestamps are written in different ways, so that one never stands for the other.
+    fn ticks(&self, value: i64, field: &FieldDescriptor) -> Option<i64> {
+        let nanos = data_type(field).as_ref().and_then(nanos_of);
+        let is_timestamp = matches!(self.columns.clock.data_type, DataType::Timestamp(..));
+        if nanos.is_some() == is_timestamp { self.columns.ticks(value, nanos) } else { None }
+    }
+}
+
 impl Body for ProtobufBody {
     fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault> {
         let (descriptor, rest) = self.message(body).map_err(|what| ("bad_protobuf", what))?;
-        if descriptor.full_name() != self.wanted {
-            let what = format!("expected message {}, found {}", self.wanted, descriptor.full_name());
-            return Err(("bad_protobuf", what));
-        }
         let message = DynamicMessage::decode(descriptor, rest).map_err(|e| ("bad_protobuf", e.to_string()))?;
         for field in message.descriptor().fields() {
             let Some(target) = self.columns.fields.get(field.name()) else { continue };
@@ -230,7 +249,9 @@ impl Body for ProtobufBody {
                 (Target::Key, Cell::Text(text)) => row.key = Some(text),
                 (Target::Key, Cell::Integer(number)) => row.key = Some(number.to_string()),
                 (Target::Key, _) => return Err(bad("is neither text nor an integer")),
-                (Target::Time, Cell::Integer(ticks)) => row.time = Some(ticks),
+                (Target::Time, Cell::Integer(ticks)) => {
+                    row.time = Some(self.ticks(ticks, &field).ok_or_else(|| bad("is no such time as the column's"))?);
+                }
                 (Target::Time, _) => return Err(bad("is no time")),
                 (Target::Value(index), Cell::Float(value)) => row.values[*index] = value,
                 (Target::Value(index), Cell::Integer(value)) => row.values[*index] = value as f64,

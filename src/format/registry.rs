@@ -1,26 +1,29 @@
 //! The client of a schema registry with Confluent's API (also Apicurio's `/apis/ccompat/v7`).
 //!
-//! Schemas never change, so what was fetched by its id is kept for ever. That an id is unknown is kept for a short time only: it
-//! may be registered the next moment. A registry that doesn't answer is no answer: whoever asks has to wait.
+//! A worker's thread never waits for a registry ([`Registry::by_id`]): all its partitions, its transaction and its
+//! place in the group would wait with it. The questions are asked on the threads of the object stores; what was said is
+//! in [`super::answers`]. While a pipeline is planned nothing else goes on, so there the answer is waited for.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
+use super::answers::{Answers, Verdict};
 use crate::Result;
-use crate::config::SchemaSource;
+use crate::config::{Pin, SchemaSource};
 use crate::error::Context;
-use crate::state::block_on;
+use crate::state::{block_on, spawn};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Attempts of one question, and the pause before the second; each later one is twice as long.
+/// Attempts of one question while planning, and the pause before the second; each later one is twice as long.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long an unknown id stays unknown.
-const UNKNOWN: Duration = Duration::from_secs(2);
+/// Ids that are asked for at the same time: messages that are no messages at all may name thousands.
+const AT_ONCE: usize = 8;
 /// References within references at most.
 const DEEPEST: usize = 16;
 
@@ -40,30 +43,26 @@ pub(super) struct Schema {
     pub references: Vec<(String, String)>,
 }
 
-/// What a registry said of an id.
-#[derive(Debug, Clone)]
-pub(super) enum Found {
-    Schema(Arc<Schema>),
-    /// It doesn't know it.
-    Unknown,
-}
-
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Silence {
-    /// It can't be reached, or is in trouble: ask again later.
+    /// It can't be reached, or is in trouble, or what answers is no registry: ask again later.
     Unavailable(String),
-    /// It answered, and asking again won't change that.
+    /// It answered, and asking again won't change that: the schema itself is wrong.
     Refused(String),
 }
+
+type Answer<T> = std::result::Result<T, Silence>;
+type Later<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One registry; shared by all workers.
 pub(super) struct Registry {
     url: String,
     auth: Option<(String, String)>,
     client: reqwest::Client,
-    known: Mutex<HashMap<u32, Arc<Schema>>>,
-    unknown: Mutex<HashMap<u32, Instant>>,
+    answers: Answers,
+    /// Lets so many questions about ids through.
+    gate: Semaphore,
 }
 
 impl Registry {
@@ -78,52 +77,73 @@ impl Registry {
             url: source.registry.trim_end_matches('/').to_string(),
             auth: source.auth.as_ref().map(|(user, password)| (user.value.0.clone(), password.value.0.clone())),
             client,
-            known: Mutex::default(),
-            unknown: Mutex::default(),
+            answers: Answers::default(),
+            gate: Semaphore::new(AT_ONCE),
         })
     }
 
-    /// The schema of an id.
-    pub fn by_id(&self, id: u32, language: Language) -> std::result::Result<Found, Silence> {
-        if let Some(schema) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return Ok(Found::Schema(schema.clone()));
+    /// What can be said of an id at present. Returns at once; where nothing is known yet, the question is on its way.
+    pub fn by_id(self: &Arc<Self>, id: u32, language: Language) -> Verdict {
+        let (verdict, ask) = self.answers.of(id, Instant::now());
+        if ask {
+            let registry = self.clone();
+            let asked = spawn(async move {
+                // The gate is never closed, so there is always a permit.
+                let permit = registry.gate.acquire().await;
+                let answer = registry.schema(id, language, 1).await;
+                drop(permit);
+                registry.answers.take(id, answer, Instant::now());
+            });
+            if let Err(error) = asked {
+                self.answers.take(id, Err(Silence::Unavailable(error.to_string())), Instant::now());
+            }
         }
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        if unknown.get(&id).is_some_and(|since| since.elapsed() < UNKNOWN) {
-            return Ok(Found::Unknown);
-        }
-        let Some(answer) = self.get(&format!("/schemas/ids/{id}"))? else {
-            unknown.insert(id, Instant::now());
-            return Ok(Found::Unknown);
-        };
-        drop(unknown);
-        Ok(Found::Schema(self.keep(id, &answer, language)?))
+        verdict
     }
 
-    /// The newest schema of a subject; `None`: there is no such subject.
-    pub fn latest(&self, subject: &str, language: Language) -> std::result::Result<Option<Arc<Schema>>, Silence> {
-        let Some(answer) = self.get(&format!("/subjects/{}/versions/latest", escaped(subject)))? else {
-            return Ok(None);
+    /// The schema that a subject's readers go by: the newest, or the one that is pinned; `None`: there is no such
+    /// subject, version or id.
+    pub fn reader(&self, subject: &str, pin: Option<Pin>, language: Language) -> Answer<Option<Arc<Schema>>> {
+        let version = match pin {
+            Some(Pin::Id(id)) => return waiting(self.schema(id, language, ATTEMPTS)),
+            Some(Pin::Version(version)) => version.to_string(),
+            None => "latest".to_string(),
         };
-        let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-        let id = id.ok_or_else(|| Silence::Refused(format!("{}: subject {subject} has no id", self.url)))?;
-        self.keep(id, &answer, language).map(Some)
+        waiting(async {
+            let path = format!("/subjects/{}/versions/{version}", escaped(subject));
+            let Some(answer) = self.get(&path, ATTEMPTS).await? else { return Ok(None) };
+            let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+            let id = id.ok_or_else(|| Silence::Refused(format!("{}: subject {subject} has no id", self.url)))?;
+            let schema = self.read(id, &answer, language, ATTEMPTS).await?;
+            // Most messages will name this one.
+            self.answers.take(id, Ok(Some(schema.clone())), Instant::now());
+            Ok(Some(schema))
+        })
     }
 
     /// Registers a schema under a subject, or finds it there; its id.
-    pub fn register(&self, subject: &str, text: &str, language: Language) -> std::result::Result<u32, Silence> {
+    pub fn register(&self, subject: &str, text: &str, language: Language) -> Answer<u32> {
         let mut body = json!({ "schema": text });
         if language == Language::Protobuf {
             body["schemaType"] = "PROTOBUF".into();
         }
         let path = format!("/subjects/{}/versions", escaped(subject));
-        let answer = self.ask(reqwest::Method::POST, &path, Some(&body))?;
+        let answer = waiting(self.ask(reqwest::Method::POST, &path, Some(&body), ATTEMPTS))?;
         let id = answer.as_ref().and_then(|answer| answer.get("id")).and_then(Value::as_u64);
         id.and_then(|id| u32::try_from(id).ok())
             .ok_or_else(|| Silence::Refused(format!("{}: registering subject {subject} gave no id", self.url)))
     }
 
-    fn keep(&self, id: u32, answer: &Value, language: Language) -> std::result::Result<Arc<Schema>, Silence> {
+    /// The schema of an id; `None`: the registry doesn't know it.
+    async fn schema(&self, id: u32, language: Language, attempts: u32) -> Answer<Option<Arc<Schema>>> {
+        match self.get(&format!("/schemas/ids/{id}"), attempts).await? {
+            Some(answer) => self.read(id, &answer, language, attempts).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The schema that an answer holds, with those it refers to.
+    async fn read(&self, id: u32, answer: &Value, language: Language, attempts: u32) -> Answer<Arc<Schema>> {
         let refused = |what: String| Silence::Refused(format!("{}: schema {id}: {what}", self.url));
         let found = match answer.get("schemaType").and_then(Value::as_str) {
             None | Some("AVRO") => Language::Avro,
@@ -135,76 +155,81 @@ impl Registry {
         }
         let text = answer.get("schema").and_then(Value::as_str).ok_or_else(|| refused("has no text".into()))?;
         let mut references = Vec::new();
-        self.resolve(answer, &mut references, 0)?;
-        let schema = Arc::new(Schema { id, text: text.to_string(), references });
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, schema.clone());
-        Ok(schema)
+        self.resolve(answer, &mut references, 0, attempts).await?;
+        Ok(Arc::new(Schema { id, text: text.to_string(), references }))
     }
 
     /// The schemas that an answer refers to, those first that others need.
-    fn resolve(
-        &self,
-        answer: &Value,
-        into: &mut Vec<(String, String)>,
+    fn resolve<'a>(
+        &'a self,
+        answer: &'a Value,
+        into: &'a mut Vec<(String, String)>,
         depth: usize,
-    ) -> std::result::Result<(), Silence> {
-        let refused = |what: &str| Silence::Refused(format!("{}: a schema's references {what}", self.url));
-        if depth > DEEPEST {
-            return Err(refused("go round in a circle, or too deep"));
-        }
-        for reference in answer.get("references").and_then(Value::as_array).into_iter().flatten() {
-            let part = |name: &str| reference.get(name).and_then(Value::as_str);
-            let (Some(name), Some(subject)) = (part("name"), part("subject")) else {
-                return Err(refused("have no name or no subject"));
-            };
-            if into.iter().any(|(known, _)| known == name) {
-                continue;
+        attempts: u32,
+    ) -> Later<'a, Answer<()>> {
+        Box::pin(async move {
+            let refused = |what: &str| Silence::Refused(format!("{}: a schema's references {what}", self.url));
+            if depth > DEEPEST {
+                return Err(refused("go round in a circle, or too deep"));
             }
-            let version = reference.get("version").and_then(Value::as_u64).unwrap_or(1);
-            let path = format!("/subjects/{}/versions/{version}", escaped(subject));
-            let other = self.get(&path)?.ok_or_else(|| refused(&format!("name {subject}, which isn't there")))?;
-            self.resolve(&other, into, depth + 1)?;
-            let text = other.get("schema").and_then(Value::as_str).ok_or_else(|| refused("have no text"))?;
-            into.push((name.to_string(), text.to_string()));
-        }
-        Ok(())
+            for reference in answer.get("references").and_then(Value::as_array).into_iter().flatten() {
+                let part = |name: &str| reference.get(name).and_then(Value::as_str);
+                let (Some(name), Some(subject)) = (part("name"), part("subject")) else {
+                    return Err(refused("have no name or no subject"));
+                };
+                if into.iter().any(|(known, _)| known == name) {
+                    continue;
+                }
+                let version = reference.get("version").and_then(Value::as_u64).unwrap_or(1);
+                let path = format!("/subjects/{}/versions/{version}", escaped(subject));
+                let other = self.get(&path, attempts).await?;
+                let other = other.ok_or_else(|| refused(&format!("name {subject}, which isn't there")))?;
+                self.resolve(&other, into, depth + 1, attempts).await?;
+                let text = other.get("schema").and_then(Value::as_str).ok_or_else(|| refused("have no text"))?;
+                into.push((name.to_string(), text.to_string()));
+            }
+            Ok(())
+        })
     }
 
-    fn get(&self, path: &str) -> std::result::Result<Option<Value>, Silence> {
-        self.ask(reqwest::Method::GET, path, None)
+    async fn get(&self, path: &str, attempts: u32) -> Answer<Option<Value>> {
+        self.ask(reqwest::Method::GET, path, None, attempts).await
     }
 
     /// `None`: there is nothing of that name.
-    fn ask(
+    async fn ask(
         &self,
         method: reqwest::Method,
         path: &str,
         body: Option<&Value>,
-    ) -> std::result::Result<Option<Value>, Silence> {
+        attempts: u32,
+    ) -> Answer<Option<Value>> {
         let url = format!("{}{path}", self.url);
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let answer =
-                block_on(self.send(method.clone(), &url, body)).map_err(|e| Silence::Unavailable(e.to_string()))?;
-            let trouble = match answer {
+            let trouble = match self.send(method.clone(), &url, body).await {
                 Ok((200..=299, text)) => {
                     let parsed = serde_json::from_str(&text);
-                    return parsed.map(Some).map_err(|e| Silence::Refused(format!("{url}: no JSON: {e}")));
+                    return parsed.map(Some).map_err(|e| Silence::Unavailable(format!("{url}: no JSON: {e}")));
                 }
-                Ok((404, _)) => return Ok(None),
+                // A registry gives its own code with it. A page of something in front of it says nothing about a
+                // schema.
+                Ok((404, text)) if has_code(&text) => return Ok(None),
                 Ok((401 | 403, _)) => {
-                    return Err(Silence::Refused(format!("{url}: not authorised: check format's auth")));
+                    return Err(Silence::Unavailable(format!("{url}: not authorised: check format's auth")));
                 }
-                Ok((status @ (408 | 429 | 500..=599), text)) => format!("{url}: status {status}: {}", brief(&text)),
+                Ok((status @ (404 | 408 | 429 | 500..=599), text)) => {
+                    format!("{url}: status {status}: {}", brief(&text))
+                }
                 Ok((status, text)) => {
-                    return Err(Silence::Refused(format!("{url}: status {status}: {}", brief(&text))));
+                    return Err(Silence::Unavailable(format!("{url}: status {status}: {}", brief(&text))));
                 }
                 Err(error) => format!("{url}: {}", causes(&error)),
             };
-            if attempt >= ATTEMPTS {
+            if attempt >= attempts {
                 return Err(Silence::Unavailable(format!("the schema registry doesn't answer: {trouble}")));
             }
-            std::thread::sleep(pause);
+            tokio::time::sleep(pause).await;
             pause *= 2;
         }
         Err(Silence::Unavailable(url))
@@ -230,6 +255,16 @@ impl Registry {
         let status = response.status().as_u16();
         Ok((status, response.text().await?))
     }
+}
+
+/// The answer, waited for.
+fn waiting<T>(answer: impl Future<Output = Answer<T>>) -> Answer<T> {
+    block_on(answer).map_err(|error| Silence::Unavailable(error.to_string()))?
+}
+
+/// Whether an answer has the code of an error that registries give.
+fn has_code(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|answer| answer.get("error_code").is_some())
 }
 
 /// A client's error and what caused it, without the URL's credentials.
@@ -286,3 +321,7 @@ pub(super) fn put_frame(id: u32, to: &mut Vec<u8>) {
     to.push(0);
     to.extend_from_slice(&id.to_be_bytes());
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

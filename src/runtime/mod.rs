@@ -10,6 +10,7 @@
 
 mod capture;
 mod engine;
+mod fingerprint;
 mod models;
 mod plan;
 mod refused;

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::engine::{Chain, Partition};
-use super::plan::{Plan, Source, label};
+use super::fingerprint::fingerprint;
+use super::plan::{Plan, Source};
 use super::route::{Router, Work};
 use super::worker::{Lane, Output, Shared};
 use crate::config::{At, Moment};
-use crate::model::{library, registry};
 use crate::record::{Layout, Origin};
-use crate::state::{self, Fingerprint, Folder, Log, Store, Target};
+use crate::state::{Fingerprint, Folder, Log, Store, Target};
 use crate::{Error, Result, config, sink};
 
 /// Pieces of work that may wait for a worker.
@@ -96,7 +96,8 @@ pub(super) fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
             let folder = Folder::open(path)?;
             let parts = sink::Parts::new(Target::Output, folder.clone(), &pipeline.name, sink.schema());
             let store = Store::open(&pipeline.state.path, &pipeline.name)?.with_targets(Some(folder), Some(letters));
-            let store = begin(store, &parts, &fingerprint(plan, chain))?;
+            let fingerprint = fingerprint(plan, chain, store.fingerprint()?);
+            let store = begin(store, &parts, &fingerprint)?;
             (Output::Parts(parts), Some(store), *part_records)
         }
     };
@@ -156,14 +157,16 @@ fn without_output(store: &Store, parts: &sink::Parts) -> Result<()> {
 /// That, and a store that can't be read.
 pub fn check_state(plan: &Plan) -> Result<()> {
     let pipeline = &plan.pipeline;
-    let fingerprint = fingerprint(plan, &plan.chain()?);
+    let chain = plan.chain()?;
+    let store = || Store::open(&pipeline.state.path, &pipeline.name);
     match (pipeline.sink.as_deref(), &plan.source, &plan.sink) {
         (Some(config::Sink::Kafka(_)), Source::Kafka(source), _) => {
+            let fingerprint = fingerprint(plan, &chain, store()?.fingerprint()?);
             Log::agrees(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)
         }
         (Some(config::Sink::Parquet { path, .. }), _, Some(sink)) => {
-            let store = Store::open(&pipeline.state.path, &pipeline.name)?;
-            if store.agrees(&fingerprint)? {
+            let store = store()?;
+            if store.agrees(&fingerprint(plan, &chain, store.fingerprint()?))? {
                 return Ok(());
             }
             without_output(
@@ -190,88 +193,6 @@ pub(super) fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Resu
     let checkpoint = store.load(&manifest)?;
     partition.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position, checkpoint.watermark)?;
     Ok(Lane::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
-}
-
-/// Everything that results depend on. From Kafka to Kafka the version of the model is not part of it, nor are the rows of state that
-/// it makes: each checkpoint says which it is of.
-pub(super) fn fingerprint(plan: &Plan, chain: &Chain) -> Fingerprint {
-    let pipeline = &plan.pipeline;
-    let swaps = matches!(pipeline.sink.as_deref(), Some(config::Sink::Kafka(_)));
-    let source = &pipeline.source;
-    let mut sections = BTreeMap::new();
-    let mut add = |name: &str, text: String| {
-        sections.insert(name.to_string(), text);
-    };
-    let mut partitions = pipeline.state.partitions;
-    match &plan.source {
-        Source::Files(files) => add("source", files.fingerprint()),
-        Source::Kafka(source) => {
-            partitions = source.partitions;
-            let kafka = pipeline.source.kafka();
-            // Beside a Kafka sink, the store of checkpoints knows it and has more to say.
-            if !swaps {
-                add("topic id", source.topic_id.clone());
-            }
-            add(
-                "source",
-                format!(
-                    "{:?} {}",
-                    kafka.map(|kafka| (&kafka.topic, &kafka.encoding.key, &kafka.encoding.timestamp)),
-                    source.decoder.described
-                ),
-            );
-        }
-    }
-    add("from and until", format!("{:?} {:?} {:?}", source.from, source.until, source.emit_from));
-    add("record", format!("{:?}", pipeline.record));
-    add("on", format!("{:?}", pipeline.on));
-    add("stages", if swaps { without_version(&pipeline.stages) } else { format!("{:?}", pipeline.stages) });
-    if let Some(version) = plan.model.as_ref().filter(|_| !swaps) {
-        add("model", format!("{} {:?}", label(version), version.manifest.files.get(registry::MODEL)));
-    }
-    match pipeline.sink.as_deref() {
-        Some(config::Sink::Kafka(sink)) => {
-            add("sink", format!("{:?}", (&sink.topic, &sink.format, &sink.fields, sink.headers)));
-        }
-        sink => add("sink", format!("{sink:?}")),
-    }
-    add("dead letters", format!("{:?}", pipeline.dead_letters));
-    add("state format", state::FORMAT.to_string());
-    let mut environment = BTreeMap::new();
-    environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
-    environment.insert("cpu".to_string(), cpu_features());
-    let rows = if swaps { Vec::new() } else { chain.rows() };
-    Fingerprint { sections, environment, partitions, rows }
-}
-
-/// Stages as text, with the name of their model alone.
-fn without_version(stages: &[At<config::Stage>]) -> String {
-    let mut stages = stages.to_vec();
-    for stage in &mut stages {
-        if let config::Stage::Infer(infer) = &mut stage.value {
-            let model = &mut infer.value.model.value;
-            *model = registry::name_of(model).to_string();
-        }
-    }
-    format!("{stages:?}")
-}
-
-/// The features of this CPU that decide which code ONNX Runtime runs.
-fn cpu_features() -> String {
-    let mut features = vec![std::env::consts::ARCH];
-    #[cfg(target_arch = "x86_64")]
-    for (name, present) in [
-        ("avx", std::is_x86_feature_detected!("avx")),
-        ("avx2", std::is_x86_feature_detected!("avx2")),
-        ("fma", std::is_x86_feature_detected!("fma")),
-        ("avx512f", std::is_x86_feature_detected!("avx512f")),
-        ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
-    ] {
-        if present {
-            features.push(name);
-        }
-    }
-    features.join(" ")
 }
 
 /// Reads, routes and works until the source ends; gives the lanes back.

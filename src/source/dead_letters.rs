@@ -5,6 +5,7 @@
 //! carried columns of the records ([`RAW`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
 use arrow::compute::take;
@@ -13,7 +14,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use super::parquet::{self, ParquetSource};
 use crate::config::{At, Input, Key, LettersSource, Pipeline, Problems, Record, Source, TimeColumn};
 use crate::error::Context;
-use crate::format::{self, Decided, DecodeError, Decoder, Messages, PlannedDecoder};
+use crate::format::{self, DecodeError, Decoder, Messages, PlannedDecoder};
 use crate::record::{Kind, Layout, Origin, Records};
 use crate::{Error, Result};
 
@@ -24,6 +25,9 @@ const COLUMNS: [(&str, DataType); 4] = [
     ("timestamp", DataType::Int64),
     ("record", DataType::Utf8),
 ];
+
+/// How long a schema registry may leave a question without an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Arrays behind the carried columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
 pub const RAW: usize = 3;
@@ -90,6 +94,11 @@ impl Planned {
         format!("{} {}", self.files.fingerprint(), self.decoder.described)
     }
 
+    /// Whether the fingerprint of an earlier version says the same.
+    pub fn was(&self, before: &str) -> bool {
+        before.strip_prefix(&format!("{} ", self.files.fingerprint())).is_some_and(|read| self.decoder.reads_as(read))
+    }
+
     /// Begins to read; `start` is the first record to deliver, or one before it.
     pub fn open(&self, start: Option<Origin>) -> Result<Reader> {
         let cells = self.cells.max(1);
@@ -122,7 +131,7 @@ impl Reader {
 
     fn decode(&mut self, letters: &Records) -> Result<Records> {
         let (keys, payloads, timestamps, messages, tombstones) = messages(letters)?;
-        let decoded = self.decoder.decode(&messages, 0..messages.len(), &mut Decided::default());
+        let decoded = format::decode_patiently(&mut *self.decoder, &messages, PATIENCE);
         let mut records = match decoded {
             Ok(decoded) => decoded.records,
             Err(DecodeError::Unavailable(why)) => return Err(Error::failed(why)),

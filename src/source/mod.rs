@@ -67,6 +67,14 @@ impl Files {
         }
     }
 
+    /// Whether the fingerprint of an earlier version says the same.
+    pub fn was(&self, before: &str) -> bool {
+        match self {
+            Files::Parquet(_) => false,
+            Files::DeadLetters(files) => files.was(before),
+        }
+    }
+
     /// Begins to read; `start` is the first record to deliver, or one before it.
     ///
     /// # Errors

@@ -269,6 +269,16 @@ fn resolved(path: PathBuf) -> PathBuf {
 
 /// Waits for a future of an object store. One small runtime serves the whole process; it never sits between records.
 pub fn block_on<F: Future>(future: F) -> Result<F::Output> {
+    Ok(runtime()?.block_on(future))
+}
+
+/// Lets a future run on that runtime, for those who can't wait.
+pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    runtime()?.spawn(future);
+    Ok(())
+}
+
+fn runtime() -> Result<&'static tokio::runtime::Runtime> {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     if RUNTIME.get().is_none() {
         let built = tokio::runtime::Builder::new_multi_thread()
@@ -280,8 +290,5 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output> {
         // Another thread may have been first; then this one is dropped.
         let _ = RUNTIME.set(built);
     }
-    match RUNTIME.get() {
-        Some(runtime) => Ok(runtime.block_on(future)),
-        None => Err(Error::failed("cannot start the threads for files")),
-    }
+    RUNTIME.get().ok_or_else(|| Error::failed("cannot start the threads for files"))
 }

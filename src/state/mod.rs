@@ -30,7 +30,7 @@ mod stored;
 pub use adoption::{Chosen, Kept};
 pub use arena::{Arena, Rows};
 pub use checkpoint::{Checkpoint, Era, FORMAT, Mark};
-pub use folder::{Folder, block_on};
+pub use folder::{Folder, block_on, spawn};
 pub use keys::{KeyList, Keys, murmur2, partition_of};
 pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};

@@ -54,8 +54,21 @@ fn how_often_the_registry_is_looked_at() {
 }
 
 #[test]
+fn a_schema_is_pinned() {
+    let pinned = |schema: &str| {
+        let text = source(&format!("{FINE}, format: {{ avro: {{ registry: http://r, schema: {schema} }} }}"));
+        parse(&text).unwrap().source.encoding().unwrap().schema.as_ref().map(|pin| pin.value)
+    };
+    assert_eq!(pinned("7"), Some(Pin::Id(7)));
+    assert_eq!(pinned("{ version: 3 }"), Some(Pin::Version(3)));
+    assert_eq!(parse(&source(FINE)).unwrap().source.encoding().unwrap().schema, None);
+}
+
+#[test]
 fn what_is_wrong_is_at_its_place() {
     let sink = |text: &str| source(FINE) + text;
+    let pinned =
+        |schema: &str| source(&format!("{FINE}, format: {{ protobuf: {{ registry: http://r, schema: {schema} }} }}"));
     let letters =
         |text: &str| format!("name: a\nsource: {{ dead_letters: {{ {text} }} }}\nrecord: {{ time: t, values: [x] }}\n");
     let from = "name: a\nsource: { kafka: { brokers: b, topic: t, key: k }, from: 2024-01-01 }\n\
@@ -66,6 +79,15 @@ fn what_is_wrong_is_at_its_place() {
         (source("brokers: b, topic: t"), "3:16: state is kept where a key's messages are"),
         (source(&format!("{FINE}, format: avro")), "2:58: `format`: needs a schema registry"),
         (source(&format!("{FINE}, format: {{ avro: {{ registry: r }} }}")), "2:78: `registry`: expected a URL"),
+        (pinned("seven"), "2:100: `schema`: expected the id of a schema, or { version: … }, found the text"),
+        (pinned("[7]"), "2:100: `schema`: expected the id of a schema, or { version: … }, found a list"),
+        (pinned("{ }"), "2:92: `schema` needs `version`"),
+        (pinned("{ version: latest }"), "2:111: `version`: expected a whole number from 1 to"),
+        (pinned("{ version: 0 }"), "2:111: `version`: expected a whole number from 1 to"),
+        (
+            sink("sink: { kafka: { topic: o, format: { avro: { registry: http://r, schema: 7 } } } }"),
+            "4:66: `schema` does not belong into `avro`: it belongs to a source",
+        ),
         (source(&format!("{FINE}, start: 5")), "2:57: `start`: expected earliest, latest or a time"),
         (source(&format!("{FINE}, properties: {{ acks: 1 }}")), "2:64: `acks` can't be set here, kolk sets it: all"),
         (source(&format!("{FINE}, properties: {{ a: {{ file: no-such-file }} }}")), "2:75: `file`: "),

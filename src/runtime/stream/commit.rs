@@ -16,6 +16,8 @@ use crate::state::{Era, Mark};
 const LARGEST: usize = 4096;
 /// From this length on, a checkpoint is due, so that decisions have room until it is durable.
 const FULL: usize = 3000;
+/// Bytes that numbers may grow by from one commit to the next, and what the clock may decide meanwhile.
+const SLACK: usize = 256;
 /// Of this metadata's form.
 const VERSION: u32 = 1;
 
@@ -113,6 +115,11 @@ impl Commit {
         200 + self.era.model.len() + self.advances.len() * 44 + self.unknown.len() * 42 > FULL
     }
 
+    /// Whether it fits into metadata, and what it becomes without further decisions.
+    pub fn has_room(&self) -> bool {
+        self.metadata().is_some_and(|text| text.len() + SLACK <= LARGEST)
+    }
+
     /// Forgets the decisions that are in the state of a checkpoint.
     pub fn prune(&mut self, checkpoint: Mark) {
         let before = self.advances.len() + self.unknown.len();
@@ -187,6 +194,24 @@ mod tests {
             }
             prop_assert!(commit.metadata().is_some());
         }
+    }
+
+    /// Where no checkpoint is due, there is always room for one decision more: or nothing would ever go on.
+    #[test]
+    fn there_is_room_until_a_checkpoint_is_due() {
+        let era = Era { model: "m".repeat(140), from: u64::MAX };
+        let mark = Mark { sequence: u64::MAX, offset: 0, hash: u64::MAX };
+        let mut commit = Commit { mark, era, position: u64::MAX, complete_from: u64::MAX, ..Commit::default() };
+        for offset in (0..).map(|n| i64::MAX - 1_000 + 2 * n) {
+            let is_full = commit.is_full();
+            commit.unknown.push(offset..offset + 1);
+            assert!(commit.has_room());
+            if is_full {
+                break;
+            }
+        }
+        commit.unknown.extend((0..1_000).map(|n| n..n + 1));
+        assert!(!commit.has_room());
     }
 
     #[test]

@@ -30,4 +30,6 @@ pub struct Faults {
     pub high_watermark: bool,
     /// Another version of the model is committed before the checkpoint that it begins with is durable.
     pub swap_early: bool,
+    /// All that was decoded is taken at once, whether a commit can hold what was decided with it or not.
+    pub overfill: bool,
 }

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use arrow::array::new_null_array;
 
 use super::loading::{expected, start_of};
+use super::pieces::{self, Piece};
 use super::refusals::{out_of_range, recreated, unread};
+use super::stall::Stall;
 use super::waits::{Wait, Waits};
 use super::watchdog::Watchdog;
 use super::worker::SHORT;
 use super::{BEGINNING, Broker, Event, Partition, Range, Settings};
 use crate::config::{OnTombstone, Start};
-use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
+use crate::format::{Decided, Decoded, Decoder, Messages};
 use crate::metrics::Position;
 use crate::record::{Kind, Layout, Origin, Records};
 use crate::runtime::engine::Chain;
@@ -32,8 +34,6 @@ const WAIT: Duration = Duration::from_millis(100);
 const SHOWN: Duration = Duration::from_millis(500);
 /// How long a commit may wait for the answer whether the topic is the same.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Before a registry that doesn't answer is asked again.
-const AGAIN: Duration = Duration::from_millis(250);
 
 /// One member of the group with its partitions.
 pub(super) struct Filing<B> {
@@ -62,7 +62,7 @@ pub(super) struct Filing<B> {
 struct Filed {
     lane: Lane,
     saved: Instant,
-    stalled: Option<Instant>,
+    stalled: Option<Stall>,
     /// When the last message came, or the clock last moved its time on.
     heard: Instant,
     /// Whether nothing is left to be read at present.
@@ -72,6 +72,11 @@ struct Filed {
 }
 
 impl Filed {
+    /// Whether it waits for an answer.
+    fn is_stalled(&self) -> bool {
+        self.stalled.as_ref().is_some_and(Stall::is_waiting)
+    }
+
     /// Offset behind the last message that is committed; nothing is before the first commit, or where nothing is committed at all.
     fn committed(&self) -> Option<i64> {
         let origin = self.lane.manifest.as_ref()?.origin?;
@@ -145,12 +150,14 @@ impl<B: Broker> Filing<B> {
 
     fn step(&mut self) -> Result<()> {
         let mut messages = Messages::default();
-        let wait = if self.opening.is_empty() { WAIT } else { Duration::from_millis(10) };
+        let waits = !self.opening.is_empty() || self.lanes.values().any(Filed::is_stalled);
+        let wait = if waits { Duration::from_millis(10) } else { WAIT };
         match self.broker.poll(wait, self.batch, &mut messages)? {
             Event::Nothing => {}
             Event::End(partition, offset) => {
                 self.watchdog.heard(partition, self.broker.now());
-                if let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) {
+                // One that waits is not at its end, whatever was on its way when it began to.
+                if let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| !filed.is_stalled()) {
                     filed.end(offset);
                 }
             }
@@ -251,7 +258,7 @@ impl<B: Broker> Filing<B> {
         if !self.watchdog.is_due(self.broker.now()) {
             return Ok(());
         }
-        let lanes = self.lanes.iter().filter(|(_, filed)| filed.stalled.is_none());
+        let lanes = self.lanes.iter().filter(|(_, filed)| !filed.is_stalled());
         let listening: Vec<(Partition, i64)> = lanes.map(|(partition, filed)| (*partition, filed.offset())).collect();
         if self.watchdog.heal(&mut self.broker, &listening, &self.shared.metrics)? {
             // What is committed is opened again when the group gives it back.
@@ -350,9 +357,9 @@ impl<B: Broker> Filing<B> {
     }
 
     fn wake(&mut self) -> Result<()> {
+        let now = self.broker.now();
         for (partition, filed) in &mut self.lanes {
-            if filed.stalled.is_some_and(|until| until <= Instant::now()) {
-                filed.stalled = None;
+            if filed.stalled.as_mut().is_some_and(|stall| stall.wake(now)) {
                 self.broker.pause(&[*partition], false)?;
             }
         }
@@ -373,7 +380,7 @@ impl<B: Broker> Filing<B> {
 
     /// Takes messages in pieces that don't cross the cut of a part.
     fn take(&mut self, partition: Partition, messages: Arc<Messages>) -> Result<()> {
-        let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| filed.stalled.is_none()) else { return Ok(()) };
+        let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| !filed.is_stalled()) else { return Ok(()) };
         self.watchdog.heard(partition, self.broker.now());
         filed.heard = Instant::now();
         filed.at_end = false;
@@ -402,23 +409,23 @@ impl<B: Broker> Filing<B> {
             while end < messages.len() && end - at < room && messages.payload(end).is_some() {
                 end += 1;
             }
-            match self.decoder.decode(&messages, at..end, &mut Decided::default()) {
-                Ok(decoded) => {
-                    let Decoded { records, details } = decoded;
+            match pieces::decode(&mut *self.decoder, &messages, at..end, Decided::default, |_| true)? {
+                Ok(Piece { end, decoded: Decoded { records, details }, .. }) => {
                     let messages = Some(messages.clone());
                     let work = Work { partition, position, records, messages, details };
                     filed.lane.take(&work, &mut self.chain, &self.shared)?;
+                    at = end;
                 }
-                Err(DecodeError::Unavailable(why)) => {
+                Err(wait) => {
                     let offset = messages.offsets[at];
-                    tracing::warn!(partition, offset, why, "waiting before it is tried again");
-                    filed.stalled = Some(Instant::now() + AGAIN);
+                    filed.stalled = Some(Stall::on(filed.stalled.take(), partition, offset, wait, self.broker.now()));
                     self.broker.pause(&[partition], true)?;
                     return self.broker.seek(partition, offset);
                 }
-                Err(DecodeError::Failed(error)) => return Err(error),
             }
-            at = end;
+        }
+        if let Some(stall) = filed.stalled.take() {
+            stall.over(partition);
         }
         Ok(())
     }

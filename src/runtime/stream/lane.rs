@@ -5,11 +5,13 @@ use std::ops::Range;
 
 use super::commit::{Advance, Commit, hashed};
 use super::outbox::Outbox;
+use super::pieces::{self, Piece, Wait};
 use super::processing::Processing;
 use super::refusals::adoptable;
+use super::stall::Stall;
 use super::swap::{Swap, Swapped};
 use super::{Partition, Topic};
-use crate::format::{Decided, DecodeError, Decoded, Messages};
+use crate::format::{Decided, Decoded, Messages};
 use crate::metrics::Metrics;
 use crate::record::Batch;
 use crate::runtime::engine;
@@ -64,8 +66,8 @@ pub struct Lane {
     pub heard: i64,
     /// Up to where the clock moved the partition's time on since then.
     pub advanced: Option<i64>,
-    /// Since when it can't decode for want of a registry, and until when it waits before it tries again.
-    pub stalled: Option<i64>,
+    /// What keeps it from taking the next message, if anything does.
+    pub(super) stalled: Option<Stall>,
 }
 
 /// How far [`Lane::take`] came.
@@ -73,8 +75,8 @@ pub struct Lane {
 pub enum Taken {
     /// All messages were taken.
     All,
-    /// What is needed for the messages from this offset on can't be had at present.
-    Until(i64, String),
+    /// The messages from this offset on can't be taken at present.
+    Until(i64, Wait),
 }
 
 impl Lane {
@@ -168,7 +170,7 @@ impl Lane {
 
     /// Whether its reading is paused for a reason of its own.
     pub fn is_held(&self) -> bool {
-        self.stalled.is_some() || self.swap.is_some()
+        self.is_stalled() || self.swap.is_some()
     }
 
     fn advanced_since_commit(&self) -> bool {
@@ -239,19 +241,19 @@ impl Lane {
                 at += 1;
                 continue;
             }
-            let mut decided = self.decided();
-            match processing.decoder.decode(messages, at..end, &mut decided) {
-                Ok(decoded) => {
+            let overfills = processing.overfills();
+            let has_room = |decided: &Decided| overfills || self.has_room(decided);
+            match pieces::decode(&mut *processing.decoder, messages, at..end, || self.decided(), has_room)? {
+                Ok(Piece { end, decoded, decided }) => {
                     if !decided.replay {
                         self.now.unknown = decided.unknown;
                     }
                     self.process(messages, at..end, &decoded, processing)?;
                     self.passed(messages, at..end);
+                    at = end;
                 }
-                Err(DecodeError::Unavailable(why)) => return Ok(Taken::Until(offset, why)),
-                Err(DecodeError::Failed(error)) => return Err(error),
+                Err(wait) => return Ok(Taken::Until(offset, wait)),
             }
-            at = end;
         }
         Ok(Taken::All)
     }
@@ -276,6 +278,14 @@ impl Lane {
             Some(replay) => Decided { replay: true, unknown: replay.unknown.clone() },
             None => Decided { replay: false, unknown: self.now.unknown.clone() },
         }
+    }
+
+    /// Whether a commit can hold what would be decided with what is: if not, a checkpoint has to come first.
+    fn has_room(&self, decided: &Decided) -> bool {
+        if decided.replay || decided.unknown.len() <= self.now.unknown.len() {
+            return true;
+        }
+        !self.now.is_full() && Commit { unknown: decided.unknown.clone(), ..self.next_commit() }.has_room()
     }
 
     /// Counts messages into hash and offset.

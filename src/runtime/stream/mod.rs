@@ -19,6 +19,7 @@ mod lane;
 mod letters;
 mod loading;
 mod outbox;
+mod pieces;
 mod processing;
 mod refusals;
 mod replay;
@@ -28,6 +29,7 @@ mod run;
 mod sim;
 #[cfg(test)]
 mod spoil;
+mod stall;
 mod swap;
 mod transaction;
 mod waits;

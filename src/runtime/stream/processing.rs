@@ -77,6 +77,14 @@ impl Processing {
         false
     }
 
+    /// Whether it is never asked if a commit has room: never, but for the test that must see it.
+    pub(super) fn overfills(&self) -> bool {
+        #[cfg(test)]
+        return self.faults.overfill;
+        #[cfg(not(test))]
+        false
+    }
+
     /// A message as a dead letter for the folder.
     pub fn filed(
         &self,

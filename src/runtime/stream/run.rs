@@ -11,11 +11,12 @@ use super::{Chains, Processing, Settings, Worker};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::runtime::engine::Chain;
+use crate::runtime::fingerprint::fingerprint;
 use crate::runtime::models::{Registered, identity};
 use crate::runtime::plan::Plan;
-use crate::runtime::run::{Finished, fingerprint, joined, moment, open_sink};
+use crate::runtime::run::{Finished, joined, moment, open_sink};
 use crate::source::kafka::{Client, Output, Planned, TopicWatch, transactional_ids};
-use crate::state::{Folder, Log};
+use crate::state::{Folder, Log, Store};
 use crate::{Error, Result, format, sink};
 
 /// Bytes of output after which a transaction is committed at once.
@@ -104,10 +105,11 @@ fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers
     let headers = output.sink.headers == Headers::All || output.dead_letters.is_some();
     let models = Registered::of(plan)?;
     let watch = Arc::new(TopicWatch::new(kafka, &source.topic_id)?);
+    let before = Store::open(&pipeline.state.path, &pipeline.name)?.fingerprint()?;
     (0..workers)
         .map(|number| {
             let chain = plan.chain()?;
-            let fingerprint = fingerprint(plan, &chain);
+            let fingerprint = fingerprint(plan, &chain, before.clone());
             let processing = processing(plan, source, kafka, &output, &encoder, chains(plan, chain, &models))?;
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
             let (output, settings, watch) = (Some(output.clone()), settings.clone(), watch.clone());

@@ -113,7 +113,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             return Ok(());
         }
         let wanted = self.processing.chains.wanted();
-        let next = |lane: &&mut Lane| lane.now.era.model != wanted && lane.is_clean() && lane.stalled.is_none();
+        let next = |lane: &&mut Lane| lane.now.era.model != wanted && lane.is_clean() && !lane.is_stalled();
         let Some(lane) = self.lanes.values_mut().find(next) else { return Ok(()) };
         let (id, wanted) = (lane.id, wanted.to_string());
         self.broker.pause(&[id], true)?;

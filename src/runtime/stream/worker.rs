@@ -30,10 +30,10 @@ use crate::metrics::{Metrics, Position};
 pub(super) const SHORT: Duration = Duration::from_millis(250);
 /// How long an idle worker waits for an event.
 const IDLE: Duration = Duration::from_millis(100);
-/// Milliseconds before a registry is asked again.
-const AGAIN: i64 = 250;
 /// How long a worker waits for an event while a partition stands still for a swap.
 const SWAPPING: Duration = Duration::from_millis(2);
+/// Milliseconds that a worker waits for an event at least while a partition waits for something else.
+const STALLED: i64 = 10;
 /// Milliseconds between two settings of the gauges.
 const SHOWN: i64 = 500;
 
@@ -232,8 +232,16 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         }
     }
 
-    /// How long a poll may wait.
+    /// How long a poll may wait: not beyond the time at which a partition that stands still is tried again.
     fn patience(&self) -> Duration {
+        let patience = self.undisturbed();
+        let again = self.lanes.values().filter_map(|lane| lane.stalled.as_ref()?.until()).min();
+        let wait = again.map(|again| (again - self.broker.now()).max(STALLED));
+        wait.and_then(|wait| u64::try_from(wait).ok())
+            .map_or(patience, |wait| patience.min(Duration::from_millis(wait)))
+    }
+
+    fn undisturbed(&self) -> Duration {
         if self.lanes.values().any(|lane| lane.swap.is_some()) {
             return SWAPPING;
         }
@@ -255,10 +263,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         lane.heard = now;
         lane.at_end = false;
         match lane.take(&self.inbox, &mut self.processing)? {
-            Taken::All => Ok(()),
-            Taken::Until(offset, why) => {
-                tracing::warn!(partition, offset, why, "waiting before it is tried again");
-                lane.stalled = Some(now + AGAIN);
+            Taken::All => {
+                lane.unstall();
+                Ok(())
+            }
+            Taken::Until(offset, wait) => {
+                lane.stall(offset, wait, now);
                 self.broker.pause(&[partition], true)?;
                 self.broker.seek(partition, offset)
             }
@@ -267,9 +277,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     fn wake_stalled(&mut self) -> Result<()> {
         let now = self.broker.now();
-        for lane in self.lanes.values_mut().filter(|lane| lane.stalled.is_some_and(|until| until <= now)) {
-            lane.stalled = None;
-            if !self.paused {
+        for lane in self.lanes.values_mut() {
+            if lane.wakes(now) && !self.paused {
                 self.broker.pause(&[lane.id], false)?;
             }
         }

@@ -42,7 +42,7 @@ pub fn look(source: &KafkaSource) -> Result<Seen> {
     if describe::group(consumer.client(), group, PATIENCE).map_err(silent)?.count > 0 {
         return Err(running(group));
     }
-    let topic_id = describe::topic(consumer.client(), topic, PATIENCE).map_err(silent)?.id;
+    let topic_id = describe::topic(consumer.client(), topic, PATIENCE, false).map_err(silent)?.id;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).or_failed(failed)?;
     let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |it| it.partitions().len());
     let mut asked = TopicPartitionList::new();

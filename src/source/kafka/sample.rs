@@ -12,7 +12,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::properties;
 use crate::config::{KafkaSource, Problems};
-use crate::format::{Decided, Messages, PlannedDecoder};
+use crate::format::{self, Messages, PlannedDecoder};
 use crate::state::murmur2;
 
 /// Messages of a partition that are looked at.
@@ -103,10 +103,8 @@ fn keys(sample: &BTreeMap<u32, Messages>, decoder: &PlannedDecoder) -> Result<Se
     let mut decoder = decoder.decoder().map_err(|error| error.to_string())?;
     let mut seen = Seen::new();
     for (partition, messages) in sample {
-        let decoded = decoder
-            .decode(messages, 0..messages.len(), &mut Decided::default())
-            .map_err(|error| error.to_string())?
-            .records;
+        let decoded = format::decode_patiently(&mut *decoder, messages, PATIENCE).map_err(|error| error.to_string())?;
+        let decoded = decoded.records;
         let bad: BTreeSet<usize> = decoded.bad.iter().map(|(index, _)| *index).collect();
         for index in (0..decoded.len()).filter(|index| !bad.contains(index)) {
             match seen.get_mut(decoded.key(index)) {

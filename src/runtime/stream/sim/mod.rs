@@ -201,6 +201,22 @@ fn a_swap_that_does_not_wait_is_found() {
     is_found(Faults { swap_early: true, ..Faults::default() });
 }
 
+#[test]
+fn more_decisions_than_a_commit_can_hold_are_found() {
+    is_found(Faults { overfill: true, ..Faults::default() });
+}
+
+#[test]
+fn unknown_schemas_in_a_backlog_wait_for_checkpoints() {
+    for seed in 0..20 {
+        let mut dice = Dice::new(seed);
+        let mut plan = if seed < 10 { Plan::calm(&mut dice) } else { Plan::of(&mut dice, Faults::default()) };
+        plan.crowd();
+        let outcome = Sim::new(dice, plan, true).run();
+        assert!(outcome.failure.is_none(), "{}\nseed {seed}: {:?}", outcome.trace.join("\n"), outcome.failure);
+    }
+}
+
 /// What was meddled with must be refused, with one of these words, in every schedule.
 fn is_refused(meddling: Meddling, words: &[&str]) {
     let mut refused = 0;

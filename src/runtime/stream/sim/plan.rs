@@ -69,6 +69,12 @@ pub struct Plan {
     pub foreign: f64,
     pub registry_knows: i64,
     pub registry_down: Range<i64>,
+    /// Milliseconds until a worker's first question to the registry is answered, and for which an unknown schema has to be
+    /// missing before that is decided.
+    pub registry_answers: i64,
+    pub registry_grace: i64,
+    /// All of the input is there from the start.
+    pub backlog: bool,
     /// Records move the time of all keys of their partition on, in steps of that many milliseconds.
     pub closes: Option<i64>,
     /// Times at which a new version of the model is published.
@@ -111,7 +117,7 @@ impl Plan {
             cuts.push((dice.between(0, span), dice.below(3), dice.pick(&[500, 4_000, 9_000, 15_000])));
         }
         let down = dice.between(0, span);
-        Plan {
+        let mut plan = Plan {
             partitions: dice.between(1, 4) as u32,
             keys: dice.between(1, 4) as u8,
             records: dice.below(150) + 30,
@@ -127,9 +133,23 @@ impl Plan {
             registry_down: down..down + dice.pick(&[0, 600, 7_000]),
             closes: dice.pick(&[None, Some(100), Some(2_000)]),
             publishes: if dice.chance(0.4) { vec![dice.between(0, span), dice.between(0, span)] } else { Vec::new() },
+            registry_answers: dice.pick(&[0, 5, 700]),
+            registry_grace: dice.pick(&[0, 300, 5_000]),
+            backlog: false,
             meddling: None,
             settings: settings(dice, faults),
+        };
+        if dice.chance(0.02) {
+            plan.crowd();
         }
+        plan
+    }
+
+    /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can tell.
+    pub fn crowd(&mut self) {
+        (self.partitions, self.records, self.backlog) = (1, 1_500, true);
+        (self.foreign, self.registry_knows, self.registry_grace) = (0.5, i64::MAX, self.registry_grace.min(300));
+        (self.settings.batch, self.settings.or_records) = (1_000, 1_000);
     }
 
     /// Without any trouble, so that a test can make one by hand.
@@ -141,6 +161,7 @@ impl Plan {
             restarts: Vec::new(),
             cuts: Vec::new(),
             registry_down: 0..0,
+            registry_answers: 0,
             publishes: Vec::new(),
             ..Plan::of(dice, Faults::default())
         }

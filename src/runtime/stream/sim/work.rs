@@ -188,12 +188,32 @@ impl Models for Versions {
 /// A message's key is the record's, its payload is 8 bytes. Of foreign values it asks the simulated registry.
 struct Asking {
     client: Client,
+    /// When it first asked, and when the answer first was that the schema is unknown.
+    asked: Option<i64>,
+    missing: Option<i64>,
 }
 
 impl Asking {
+    /// Whether the registry knows the schema; it answers late, and an unknown schema has to be missing for a while.
+    fn answer(&mut self) -> std::result::Result<bool, DecodeError> {
+        let later = |why: &str| Err(DecodeError::Unavailable(why.into()));
+        let world = self.client.sim.world();
+        let (now, plan) = (world.now, &world.plan);
+        if now < *self.asked.get_or_insert(now) + plan.registry_answers {
+            return later("the registry hasn't answered yet");
+        }
+        match world.registry() {
+            None => later("the registry is down"),
+            Some(false) if now < *self.missing.get_or_insert(now) + plan.registry_grace => {
+                later("the registry doesn't know a schema yet")
+            }
+            Some(known) => Ok(known),
+        }
+    }
+
     /// Whether the messages' schemas are known, decided anew or as before; what is unknown.
     fn unknown(
-        &self,
+        &mut self,
         messages: &Messages,
         range: Range<usize>,
         decided: &mut Decided,
@@ -208,13 +228,12 @@ impl Asking {
                 unknown.push(index);
                 continue;
             }
-            match self.client.sim.world().registry() {
-                None => return Err(DecodeError::Unavailable("the registry is down".into())),
-                Some(true) => {}
-                Some(false) if decided.replay => {
+            match self.answer()? {
+                true => {}
+                false if decided.replay => {
                     return Err(DecodeError::Unavailable("the registry has forgotten a schema".into()));
                 }
-                Some(false) => unknown.push(index),
+                false => unknown.push(index),
             }
         }
         if !decided.replay {
@@ -306,7 +325,7 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         topic: "in".into(),
         chains: Chains::new(name(wanted), chain(wanted, closes), Box::new(versions)),
         layout: source,
-        decoder: Box::new(Asking { client: client() }),
+        decoder: Box::new(Asking { client: client(), asked: None, missing: None }),
         sink,
         encoder: Box::new(Plain),
         payloads: Payloads::default(),

@@ -212,7 +212,7 @@ impl World {
         while records > 0 {
             let count = (self.dice.below(12) + 1).min(records);
             records -= count;
-            let after = if self.dice.chance(0.2) { 0 } else { self.dice.between(0, plan.span) };
+            let after = if self.dice.chance(0.2) || plan.backlog { 0 } else { self.dice.between(0, plan.span) };
             let partition = self.dice.below(plan.partitions as usize) as Partition;
             let aborts = !self.dice.chance(1.0 - plan.transactional.1);
             let outcome = self.dice.chance(plan.transactional.0).then_some(!aborts);
