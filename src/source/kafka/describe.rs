@@ -134,7 +134,7 @@ pub(super) fn topic<C: ClientContext>(
     }
 }
 
-/// Asks for a group, which need not be there, and what may be done with it.
+/// Asks for a group, which need not be there, and what may be done with it. Not for a process that runs: see [`listed`].
 ///
 /// # Errors
 /// Why there is no answer.
@@ -168,6 +168,52 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
             assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(described)).unwrap_or_default(),
             count: sys::rd_kafka_ConsumerGroupDescription_member_count(described),
         })
+    }
+}
+
+/// Asks all brokers for a group, which need not be there; what may be done with it isn't told. For a process that runs: librdkafka 2.12
+/// aborts the process where a coordinator answers [`group`] after its time is over (`rd_kafka_enq_once_del_source_return`), as one that
+/// was frozen does.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) fn listed<C: ClientContext>(client: &Client<C>, group: &str, timeout: Duration) -> Result<Members, Silence> {
+    let name = CString::new(group).map_err(Silence::new)?;
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let mut list: *const sys::rd_kafka_group_list = std::ptr::null();
+    // SAFETY: the client and the name are alive during the call. The list is null, or it and everything of its belongs to this function,
+    // is copied, and is then destroyed by its own function.
+    unsafe {
+        let code = sys::rd_kafka_list_groups(client.native_ptr(), name.as_ptr(), &raw mut list, millis);
+        if list.is_null() {
+            let code: RDKafkaErrorCode = code.into();
+            return Err(Silence { code: Some(code), text: code.to_string() });
+        }
+        let groups = match usize::try_from((*list).group_cnt).unwrap_or(0) {
+            0 => &[][..],
+            count => std::slice::from_raw_parts((*list).groups, count),
+        };
+        let found = groups.iter().find(|found| text(found.group).as_deref() == Some(group));
+        let members = Members {
+            rights: Rights::default(),
+            state: found.and_then(|found| text(found.state)).map_or(State::Other, |name| State::named(&name)),
+            of_consumer_protocol: false,
+            assignor: found.and_then(|found| text(found.protocol)).unwrap_or_default(),
+            count: found.map_or(0, |found| usize::try_from(found.member_cnt).unwrap_or(0)),
+        };
+        sys::rd_kafka_group_list_destroy(list);
+        Ok(members)
+    }
+}
+
+impl State {
+    /// As brokers write it.
+    fn named(name: &str) -> State {
+        match name {
+            "PreparingRebalance" | "CompletingRebalance" | "AwaitingSync" => State::Rebalancing,
+            "Stable" => State::Stable,
+            _ => State::Other,
+        }
     }
 }
 

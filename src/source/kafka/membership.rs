@@ -47,7 +47,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Why a consumer has no partitions; `None`: it need not have any, or it is too early to say.
     pub fn reason(&mut self, consumer: &BaseConsumer<Group>, group: &str, topic: &str) -> Option<String> {
-        let members = match describe::group(consumer.client(), group, PATIENCE) {
+        let members = match describe::listed(consumer.client(), group, PATIENCE) {
             Ok(members) => members,
             Err(_) if consumer.fetch_metadata(Some(topic), PATIENCE).is_err() => return Some(NO_BROKER.into()),
             Err(silence) => {

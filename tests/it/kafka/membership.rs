@@ -1,5 +1,7 @@
 //! A worker that has nothing and expects something says so: in the log once, and by readiness while it lasts.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -118,4 +120,41 @@ fn a_transaction_that_stays_open_on_the_offsets() {
     ready_with(&kolk, &address, PARTITIONS as usize);
     assert!(kolk.log().contains("ready again"), "{}", kolk.log());
     kolk.stop();
+}
+
+/// Puts a pipe that nobody writes to in the place of each file that holds state: who opens it waits.
+fn hang(state: &Path) {
+    for entry in std::fs::read_dir(state).unwrap() {
+        let entry = entry.unwrap().path();
+        if entry.is_dir() {
+            hang(&entry);
+        } else if entry.extension().is_none_or(|ending| ending != "json") {
+            std::fs::remove_file(&entry).unwrap();
+            assert!(Command::new("mkfifo").arg(&entry).status().unwrap().success());
+        }
+    }
+}
+
+#[test]
+fn a_store_that_does_not_answer() {
+    let broker = Broker::shared();
+    let rows = series(10, 10);
+    for into_files in [false, true] {
+        let setup = Setup::new(&broker, "hangs", EXTRA);
+        if into_files {
+            setup.write(&broker, "parquet: { path: out/, fields: [value] }", EXTRA);
+        }
+        let sender = Sender::new(&broker);
+        sender.send(&setup.input, &rows);
+        sender.flush();
+        let kolk = setup.start("a");
+        eventually("opened", || (kolk.log().matches("partition opened").count() >= PARTITIONS as usize).then_some(()));
+        kolk.stop();
+        hang(&setup.path().join("state"));
+        let address = free_address();
+        let kolk = setup.start_with("a", &[("KOLK_HTTP", &address)]);
+        not_ready(&address, "wait for the store of the state");
+        assert!(kolk.log().contains("not ready: partitions ["), "{}", kolk.log());
+        kolk.kill();
+    }
 }
