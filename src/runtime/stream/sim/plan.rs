@@ -147,9 +147,9 @@ impl Plan {
 
     /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can tell.
     pub fn crowd(&mut self) {
-        (self.partitions, self.records, self.backlog) = (1, 1_500, true);
+        (self.partitions, self.records, self.backlog) = (1, 2_500, true);
         (self.foreign, self.registry_knows, self.registry_grace) = (0.5, i64::MAX, self.registry_grace.min(300));
-        (self.settings.batch, self.settings.or_records) = (1_000, 1_000);
+        (self.settings.batch, self.settings.or_records) = (2_500, 1_000);
     }
 
     /// Without any trouble, so that a test can make one by hand.
