@@ -23,8 +23,8 @@ demo-kafka: build test-tools onnxruntime ## the same weather through Kafka, hour
 test: test-tools onnxruntime ## every test, with a Kafka of its own; ARGS="--test it kafka" for some
 	@scripts/test.sh $(ARGS)
 
-chaos: test-tools onnxruntime ## the long chaos on Kafka: kill, stop, scale, restart under load; KOLK_CHAOS_SEED=n repeats one
-	@KOLK_CHAOS=long scripts/test.sh --test it kafka::chaos -- --nocapture
+chaos: test-tools onnxruntime ## the long chaos on Kafka, of one broker and of three, and late requests; KOLK_CHAOS_SEED=n repeats one
+	@KOLK_CHAOS=long scripts/test.sh --test it -- kafka::chaos kafka::torn --nocapture --test-threads=1
 
 test-data: build onnxruntime ## train and run on the sets in $KOLK_DATA; prints the table of errors
 	@scripts/test_data.sh

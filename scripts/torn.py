@@ -258,7 +258,7 @@ class Case:
 
     def proxy(self):
         return Proxy(self.options.route, {"keys": [self.key], "every": self.options.every, "mode": self.form,
-                                          "until": UNTIL[self.key], "before": self.key == 28, "most": 5})
+                                          "until": UNTIL[self.key], "before": self.key == 28, "most": 8})
 
     def row(self, transactions, held, torn, doubled, lost):
         back = set_back(self.options.brokers, self.name, self.before)

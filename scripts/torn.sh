@@ -39,5 +39,5 @@ read -ra clients <<<"${CLIENTS:-plain kolk}"
     --http "127.0.0.1:$port" --transactions "${TRANSACTIONS:-10000}" --every "${EVERY:-100}" --rate "${RATE:-1000}" \
     --requests "${requests[@]}" --forms "${forms[@]}" --clients "${clients[@]}" &
 torn=$!
-trap 'kill -TERM "$torn"; wait "$torn" || true; exit 143' INT TERM HUP
+trap 'kill -TERM "$torn" 2>/dev/null || true; wait "$torn" || true; exit 143' INT TERM HUP
 wait "$torn"

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::broker::{Broker, PARTITIONS};
+use super::broker::{Broker, NODES, PARTITIONS};
 use super::process::{Kolk, Setup};
 use super::records::*;
 use super::swap::{assert_law, publish};
@@ -44,6 +44,12 @@ enum Action {
     /// SIGSTOP to the broker for longer than a session, and for as long as a request of a transaction may take: commits time out and
     /// nobody knows what became of them.
     Freeze,
+    /// SIGKILL to that node of a cluster; it comes back after its partitions and coordinators have moved.
+    KillNode(usize),
+    /// SIGSTOP to a node until others have its partitions: it wakes up believing that it leads them.
+    FreezeNode(usize),
+    /// A node stops in order and comes back at once.
+    RestartNode(usize),
     /// Somebody else takes a worker's transactional id: its open transaction is aborted under its hands, and it is fenced.
     Fence,
     /// Somebody writes records and takes them back.
@@ -52,15 +58,12 @@ enum Action {
     Swap,
 }
 
-/// Actions of a round.
-const ROUND: usize = 16;
-
 /// Every action once, in any order, but with the scales 2, 3, 1 in theirs.
-fn round(random: &mut Random) -> [Action; ROUND] {
+fn round(random: &mut Random) -> Vec<Action> {
     use Action::{
         Abort, Blink, Broker, Fence, Freeze, Kill, KillAndLeave, KillWhileStarting, Restart, Scale, Sleep, Swap,
     };
-    let mut actions = [
+    let mut actions = vec![
         Kill,
         KillWhileStarting,
         KillAndLeave,
@@ -78,9 +81,7 @@ fn round(random: &mut Random) -> [Action; ROUND] {
         Swap,
         Swap,
     ];
-    for last in (1..actions.len()).rev() {
-        actions.swap(last, random.below(last as u64 + 1) as usize);
-    }
+    shuffle(random, &mut actions);
     let mut sizes = [2, 3, 1].into_iter();
     for action in &mut actions {
         if let Scale(size) = action {
@@ -90,26 +91,63 @@ fn round(random: &mut Random) -> [Action; ROUND] {
     actions
 }
 
+/// The same on a cluster: each node is killed, frozen and restarted once in three rounds, one of them after the other in each, and in
+/// between happens what happens to the processes.
+fn round_of_nodes(random: &mut Random) -> Vec<Action> {
+    use Action::{Fence, FreezeNode, Kill, KillAndLeave, KillNode, Restart, RestartNode, Scale, Sleep, Swap};
+    let mut nodes: Vec<usize> = (1..=NODES).collect();
+    shuffle(random, &mut nodes);
+    let mut troubles = [KillNode(nodes[0]), FreezeNode(nodes[1]), RestartNode(nodes[2])];
+    shuffle(random, &mut troubles);
+    let [first, second, third] = troubles;
+    let mut actions = vec![Kill, Fence, Restart, Sleep, KillAndLeave];
+    shuffle(random, &mut actions);
+    actions.truncate(3);
+    vec![Scale(2), first, actions[0], second, Swap, actions[1], third, Scale(1), actions[2]]
+}
+
+fn shuffle<T>(random: &mut Random, all: &mut [T]) {
+    for last in (1..all.len()).rev() {
+        all.swap(last, random.below(last as u64 + 1) as usize);
+    }
+}
+
+/// Whether the long form is asked for.
+pub fn is_long() -> bool {
+    std::env::var("KOLK_CHAOS").is_ok_and(|form| form == "long")
+}
+
 #[test]
 fn whatever_happens_every_record_counts_once() {
-    let long = std::env::var("KOLK_CHAOS").is_ok_and(|form| form == "long");
     // At that pace the records last as long as a round, or five; backlogs are worked off in between.
-    let (keys, rows, pace) = if long { (1000, 200, 700.0) } else { (500, 80, 500.0) };
+    let (keys, rows, pace) = if is_long() { (1000, 200, 700.0) } else { (500, 80, 500.0) };
+    play(&Broker::own("chaos"), round, keys, rows, pace);
+}
+
+#[test]
+fn whatever_happens_to_the_nodes_of_a_cluster() {
+    // A round, or a dozen.
+    let (keys, rows, pace) = if is_long() { (500, 400, 300.0) } else { (300, 50, 300.0) };
+    play(&Broker::cluster("cluster"), round_of_nodes, keys, rows, pace);
+}
+
+/// Sends that many records for each of so many keys, so many a second, and lets rounds of actions happen meanwhile.
+fn play(broker: &Broker, round: fn(&mut Random) -> Vec<Action>, keys: usize, rows: usize, pace: f64) {
     let seed = match std::env::var("KOLK_CHAOS_SEED") {
         Ok(seed) => seed.parse().expect("KOLK_CHAOS_SEED: a number"),
         Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64,
     };
     println!("{} records of {keys} keys, {pace} a second; KOLK_CHAOS_SEED={seed} repeats this", keys * rows);
 
-    let broker = Broker::own("chaos");
-    let setup = Setup::new(&broker, "chaos", EXTRA);
+    let setup = Setup::new(broker, "chaos", EXTRA);
     let rows = series(keys, rows);
     let sent = AtomicUsize::new(0);
     let chaos = Chaos {
-        broker: &broker,
+        broker,
         setup: &setup,
         rows: &rows,
-        reader: Reader::new(&broker, &setup.output),
+        round,
+        reader: Reader::new(broker, &setup.output),
         random: Random(seed | 1),
         processes: vec![setup.start("p0")],
         version: 1,
@@ -117,7 +155,7 @@ fn whatever_happens_every_record_counts_once() {
         started: Instant::now(),
     };
     std::thread::scope(|scope| {
-        let sending = scope.spawn(|| send(&broker, &setup, &rows, pace, &sent));
+        let sending = scope.spawn(|| send(broker, &setup, &rows, pace, &sent));
         chaos.run(&|| sending.is_finished());
         sending.join().unwrap();
     });
@@ -141,6 +179,7 @@ struct Chaos<'a> {
     broker: &'a Broker,
     setup: &'a Setup,
     rows: &'a [Row],
+    round: fn(&mut Random) -> Vec<Action>,
     reader: Reader,
     random: Random,
     processes: Vec<Kolk>,
@@ -154,9 +193,9 @@ impl Chaos<'_> {
     fn run(mut self, all_sent: &dyn Fn() -> bool) {
         let mut actions = 0;
         // One round, and then for as long as records come.
-        'rounds: loop {
-            for action in round(&mut self.random) {
-                if actions >= ROUND && all_sent() {
+        'rounds: for number in 0.. {
+            for action in (self.round)(&mut self.random) {
+                if number > 0 && all_sent() {
                     break 'rounds;
                 }
                 self.act(action);
@@ -266,6 +305,22 @@ impl Chaos<'_> {
                 self.broker.signal("STOP");
                 std::thread::sleep(Duration::from_secs(7) + self.pause(11000));
                 self.broker.signal("CONT");
+            }
+            Action::KillNode(node) => {
+                self.broker.signal_node(node, "KILL");
+                let pause = Duration::from_secs(3) + self.pause(4000);
+                self.reader.follow(pause);
+                self.broker.start_node(node);
+            }
+            Action::FreezeNode(node) => {
+                self.broker.signal_node(node, "STOP");
+                let pause = Duration::from_secs(3) + self.pause(6000);
+                self.reader.follow(pause);
+                self.broker.signal_node(node, "CONT");
+            }
+            Action::RestartNode(node) => {
+                self.broker.stop_node(node);
+                self.broker.start_node(node);
             }
             Action::Fence => {
                 let process = self.any();

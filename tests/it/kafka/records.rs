@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedMessage;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::Deserialize;
@@ -133,18 +134,23 @@ pub fn at_the_beginning(broker: &Broker, topic: &str) -> BaseConsumer {
     consumer
 }
 
-/// How many committed messages there are.
-pub fn count(broker: &Broker, topic: &str) -> usize {
+/// All committed messages of a topic.
+pub fn all(broker: &Broker, topic: &str) -> Vec<OwnedMessage> {
     let consumer = at_the_beginning(broker, topic);
-    let (mut count, mut ends) = (0, 0);
+    let (mut messages, mut ends) = (Vec::new(), 0);
     while ends < PARTITIONS {
         match consumer.poll(Duration::from_secs(30)).expect("messages or ends") {
-            Ok(_) => count += 1,
+            Ok(message) => messages.push(message.detach()),
             Err(KafkaError::PartitionEOF(_)) => ends += 1,
             Err(error) => panic!("{error}"),
         }
     }
-    count
+    messages
+}
+
+/// How many committed messages there are.
+pub fn count(broker: &Broker, topic: &str) -> usize {
+    all(broker, topic).len()
 }
 
 /// Reads a topic from its beginning, committed messages only.
