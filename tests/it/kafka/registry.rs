@@ -29,6 +29,8 @@ struct Gate {
 enum State {
     Open(Vec<TcpStream>),
     Closed,
+    /// Takes connections and never says a word.
+    Silent(Vec<TcpStream>),
     Forgetful,
 }
 
@@ -53,6 +55,7 @@ impl Gate {
                         std::thread::spawn(move || pass(server, client));
                     }
                     State::Closed => {}
+                    State::Silent(held) => held.push(client),
                     State::Forgetful => knows_nothing(client),
                 }
             }
@@ -66,6 +69,10 @@ impl Gate {
 
     fn close(&self) {
         self.be(State::Closed);
+    }
+
+    fn be_silent(&self) {
+        self.be(State::Silent(Vec::new()));
     }
 
     fn forget(&self) {
@@ -208,7 +215,7 @@ fn only_the_partition_that_needs_it_waits_for_a_registry() {
     let (waiting, others): (Vec<Row>, Vec<Row>) =
         rows[60..].iter().cloned().partition(|row| partition(&row.0) == waits);
     assert!(!others.is_empty());
-    all.gate.close();
+    all.gate.be_silent();
     all.send(&waiting, |(_, ts, value)| avro(second, Some(""), *ts, *value));
     eventually("the wait", || kolk.log().contains("waiting before it is tried again").then_some(()));
     // Longer than a worker would ask, and than its transaction lives.
