@@ -51,7 +51,8 @@ fn late_requests_tear_no_transaction() {
         "kafka: {{ topic: {}, fields: [value], properties: {{ socket.timeout.ms: 1000, reconnect.backoff.ms: 20 }} }}",
         setup.output
     );
-    let extra = "state: { path: state/, checkpoint_every: 1s }\nruntime: { workers: 1, instance: one, commit_every: 10ms }";
+    let extra =
+        "state: { path: state/, checkpoint_every: 1s }\nruntime: { workers: 1, instance: one, commit_every: 10ms }";
     setup.write(&broker.behind(&proxy), &sink, extra);
     let rows = series(20, if long { 20_000 } else { 4_000 });
     let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
@@ -137,7 +138,11 @@ fn late_requests_tear_those_of_a_plain_client() {
         *seen.entry(message.payload().unwrap().to_vec()).or_default() += 1;
     }
     for (transaction, count) in seen {
-        if count == PARTS { whole.insert(transaction) } else { parts.insert(transaction) };
+        if count == PARTS {
+            whole.insert(transaction)
+        } else {
+            parts.insert(transaction)
+        };
     }
     let back = set_back(&broker, &topic);
     println!("{} transactions, {} torn, {back} times an offset was set back", whole.len() + parts.len(), parts.len());
