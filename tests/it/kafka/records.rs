@@ -69,6 +69,9 @@ impl Sender {
         // An idempotent producer of librdkafka 2.12 can stand still after its broker was frozen: for good where requests timed out
         // meanwhile, until it looks for leaders again where partitions had none for a moment.
         config.set("socket.timeout.ms", "60000").set("topic.metadata.refresh.interval.ms", "5000");
+        // Where the leader of a partition is killed with several requests on their way, it may begin a new epoch and send again what
+        // arrived: doubled records, which are not kolk's. One at a time is sent again under its own number.
+        config.set("max.in.flight.requests.per.connection", "1");
         Sender(config.create().unwrap())
     }
 
