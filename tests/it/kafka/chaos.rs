@@ -8,8 +8,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::broker::{Broker, NODES, PARTITIONS};
 use super::process::{Kolk, Setup};
+use super::proxy::Proxy;
 use super::records::*;
 use super::swap::{assert_law, publish};
 use crate::common::{Row, series};
@@ -121,25 +124,32 @@ pub fn is_long() -> bool {
 fn whatever_happens_every_record_counts_once() {
     // At that pace the records last as long as a round, or five; backlogs are worked off in between.
     let (keys, rows, pace) = if is_long() { (1000, 200, 700.0) } else { (500, 80, 500.0) };
-    play(&Broker::own("chaos"), round, keys, rows, pace);
+    let broker = Broker::own("chaos");
+    // After a broker was away, some of kolk's clients get no answer to the question whether their positions are still right.
+    let mut proxy = Proxy::new(&broker);
+    proxy.rules(&[json!({ "keys": ["OffsetForLeaderEpoch"], "every": 2, "mode": "drop" })]);
+    play(&broker, &broker.behind(&proxy), round, keys, rows, pace);
+    println!("{} questions for positions were never answered", proxy.count("dropped"));
 }
 
 #[test]
 fn whatever_happens_to_the_nodes_of_a_cluster() {
     // A round, or a dozen.
     let (keys, rows, pace) = if is_long() { (500, 400, 300.0) } else { (300, 50, 300.0) };
-    play(&Broker::cluster("cluster"), round_of_nodes, keys, rows, pace);
+    let broker = Broker::cluster("cluster");
+    play(&broker, &broker, round_of_nodes, keys, rows, pace);
 }
 
-/// Sends that many records for each of so many keys, so many a second, and lets rounds of actions happen meanwhile.
-fn play(broker: &Broker, round: fn(&mut Random) -> Vec<Action>, keys: usize, rows: usize, pace: f64) {
+/// Sends that many records for each of so many keys, so many a second, and lets rounds of actions happen meanwhile. `kolks` is the
+/// broker as the processes see it.
+fn play(broker: &Broker, kolks: &Broker, round: fn(&mut Random) -> Vec<Action>, keys: usize, rows: usize, pace: f64) {
     let seed = match std::env::var("KOLK_CHAOS_SEED") {
         Ok(seed) => seed.parse().expect("KOLK_CHAOS_SEED: a number"),
         Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64,
     };
     println!("{} records of {keys} keys, {pace} a second; KOLK_CHAOS_SEED={seed} repeats this", keys * rows);
 
-    let setup = Setup::new(broker, "chaos", EXTRA);
+    let setup = Setup::new(kolks, "chaos", EXTRA);
     let rows = series(keys, rows);
     let (sent, round_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let chaos = Chaos {

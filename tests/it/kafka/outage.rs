@@ -92,8 +92,8 @@ fn a_stop_that_no_broker_answers_ends_with_the_time_of_grace() {
     broker.signal("STOP");
     let since = Instant::now();
     let log = kolk.stop();
-    // One request alone would wait for ten seconds.
-    assert!(since.elapsed() < Duration::from_secs(9), "{:?}\n{log}", since.elapsed());
+    // One request alone would wait for fifteen seconds.
+    assert!(since.elapsed() < Duration::from_secs(14), "{:?}\n{log}", since.elapsed());
     assert!(log.contains("the time of grace is over"), "{log}");
     broker.signal("CONT");
     let kolk = setup.start("b");
