@@ -15,6 +15,8 @@ running=""
 stop_bench() {
     local code=$?
     trap - EXIT
+    # A second signal must not leave the broker behind.
+    trap '' INT TERM HUP
     if [[ -n $running ]]; then kill -KILL "$running" 2>/dev/null || true; fi
     scripts/kafka.sh clean || true
     rm -rf "$work"
