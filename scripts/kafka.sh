@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An Apache Kafka on the loopback interface, of one node or of several, for tests and the demo: start, stop, clean, status, address,
-# secure, proxied, pid, topic, acl.
+# secure, proxied, pid, topic, reassign, acl.
 #
 #   start [N]  starts it, waits until it is ready, prints its address; if it runs already, only prints
 #   stop [N]   stops it; its topics stay for the next start
@@ -11,6 +11,7 @@
 #   proxied    prints for each node, on a line of its own, where a proxy has to listen and where it has to connect, see below
 #   pid N      prints the process id of a node if it runs: a test may kill or freeze it
 #   topic      makes the topic named, with four partitions
+#   reassign   SHIFT COUNT TOPIC ...: moves partition P of each topic to COUNT nodes, around the cluster from node P + SHIFT on
 #   acl        Kafka's own kafka-acls on this broker: scripts/kafka.sh acl --add --allow-principal User:kolk ...
 #
 # Who comes over the plain listener may do everything. Over the second one, SASL_SSL with PLAIN, comes the user kolk, whose
@@ -386,7 +387,7 @@ clean() {
         rm -rf "$here/data" "$here/server.properties" "$here/log4j2.properties" "$here/server.log" "$here/server.log.old"
         rmdir "$here" 2>/dev/null || true
     done
-    rm -f "$dir/ports" "$dir/keys.p12" "$dir/ca.pem" "$dir/ca.new" "$dir/keytool.log"
+    rm -f "$dir/ports" "$dir/moves.json" "$dir/keys.p12" "$dir/ca.pem" "$dir/ca.new" "$dir/keytool.log"
     rmdir "$dir" 2>/dev/null || true
 }
 
@@ -446,6 +447,29 @@ topic() {
         die "topic $1 could not be made"
 }
 
+reassign() { # shift count topics
+    local topic partition replica replicas moves=()
+    [[ -n ${3:-} ]] || die "usage: scripts/kafka.sh reassign SHIFT COUNT TOPIC ..."
+    for topic in "${@:3}"; do
+        for partition in 0 1 2 3; do
+            replicas=()
+            for ((replica = 0; replica < $2; replica++)); do
+                replicas+=("$(((partition + $1 + replica) % nodes + 1))")
+            done
+            moves+=("{\"topic\":\"$topic\",\"partition\":$partition,\"replicas\":[$(list "${replicas[@]}")]}")
+        done
+    done
+    printf '{"version":1,"partitions":[%s]}\n' "$(list "${moves[@]}")" >"$dir/moves.json"
+    command_of_kafka org.apache.kafka.tools.reassign.ReassignPartitionsCommand --additional --execute \
+        --reassignment-json-file "$dir/moves.json" || die "the partitions could not be moved"
+}
+
+# Words with commas in between.
+list() {
+    local IFS=,
+    printf '%s' "$*"
+}
+
 acl() {
     [[ -n ${1:-} ]] || die "usage: scripts/kafka.sh acl --add|--remove --allow-principal User:NAME --operation WORD ..."
     command_of_kafka org.apache.kafka.tools.AclCommand --force "$@" || die "the ACL could not be changed"
@@ -455,6 +479,7 @@ case "${1:-}" in
     start | stop | pid) "$1" "${2:-}" ;;
     clean | status | address | secure | proxied) "$1" ;;
     topic) topic "${2:-}" ;;
+    reassign) reassign "${@:2}" ;;
     acl) acl "${@:2}" ;;
-    *) die "usage: scripts/kafka.sh start|stop|clean|status|address|secure|proxied|pid|topic|acl" ;;
+    *) die "usage: scripts/kafka.sh start|stop|clean|status|address|secure|proxied|pid|topic|reassign|acl" ;;
 esac

@@ -139,6 +139,15 @@ impl Broker {
         scripted(folder, &["start", &node.to_string()], self.environment);
     }
 
+    /// Moves the partitions of topics while they are used: to two nodes first, so that some leaders have to go, then to three again, of
+    /// which one has to fetch everything.
+    pub fn reassign(&self, topics: &[&str], shift: usize) {
+        let folder = self.own.as_ref().expect("a cluster of its own");
+        for (shift, count) in [(shift, "2"), (shift + 1, "3")] {
+            scripted(folder, &[&["reassign", &shift.to_string(), count], topics].concat(), &[]);
+        }
+    }
+
     /// A configuration for a client of this broker.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

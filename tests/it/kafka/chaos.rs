@@ -53,6 +53,8 @@ enum Action {
     FreezeNode(usize),
     /// A node stops in order and comes back at once.
     RestartNode(usize),
+    /// Partitions of input and output move to other nodes.
+    Reassign,
     /// Somebody else takes a worker's transactional id: its open transaction is aborted under its hands, and it is fenced.
     Fence,
     /// Somebody writes records and takes them back.
@@ -94,10 +96,10 @@ fn round(random: &mut Random) -> Vec<Action> {
     actions
 }
 
-/// On a cluster, in any order: one node is killed, another one frozen, the third restarted, and in between happens what happens to
-/// processes.
+/// On a cluster, in any order: one node is killed, another one frozen, the third restarted; in between partitions move, and happens what
+/// happens to processes.
 fn round_of_nodes(random: &mut Random) -> Vec<Action> {
-    use Action::{Fence, FreezeNode, Kill, KillAndLeave, KillNode, Restart, RestartNode, Scale, Sleep, Swap};
+    use Action::{Fence, FreezeNode, Kill, KillAndLeave, KillNode, Reassign, Restart, RestartNode, Scale, Sleep, Swap};
     let mut nodes: Vec<usize> = (1..=NODES).collect();
     shuffle(random, &mut nodes);
     let mut troubles = [KillNode(nodes[0]), FreezeNode(nodes[1]), RestartNode(nodes[2])];
@@ -106,7 +108,7 @@ fn round_of_nodes(random: &mut Random) -> Vec<Action> {
     let mut actions = vec![Kill, Fence, Restart, Sleep, KillAndLeave];
     shuffle(random, &mut actions);
     actions.truncate(3);
-    vec![Scale(2), first, actions[0], second, Swap, actions[1], third, Scale(1), actions[2]]
+    vec![Scale(2), first, actions[0], Reassign, second, Swap, actions[1], third, Scale(1), actions[2]]
 }
 
 fn shuffle<T>(random: &mut Random, all: &mut [T]) {
@@ -336,6 +338,10 @@ impl Chaos<'_> {
             Action::RestartNode(node) => {
                 self.broker.stop_node(node);
                 self.broker.start_node(node);
+            }
+            Action::Reassign => {
+                let shift = self.random.below(NODES as u64) as usize;
+                self.broker.reassign(&[&self.setup.input, &self.setup.output], shift);
             }
             Action::Fence => {
                 let process = self.any();
