@@ -33,7 +33,7 @@ const WAIT: Duration = Duration::from_millis(100);
 /// Between two settings of the gauges.
 const SHOWN: Duration = Duration::from_millis(500);
 /// How long a commit may wait for the answer whether the topic is the same.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// One member of the group with its partitions.
 pub(super) struct Filing<B> {

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Milliseconds before a transaction that failed is tried again.
 const AGAIN: i64 = 250;
 /// How long a broker may take to tell the topic's id; the transaction waits for it.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
 /// Attempts to commit before the group's events are looked at again.
 const ATTEMPTS: usize = 3;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::describe::{self, Silence};
+use super::describe::{self, Asked, Silence};
 use super::properties;
 use super::reset::{commit_for, running};
 use crate::config::{Delivery, KafkaSource};
@@ -42,7 +42,7 @@ pub fn look(source: &KafkaSource) -> Result<Seen> {
     if describe::group(consumer.client(), group, PATIENCE).map_err(silent)?.count > 0 {
         return Err(running(group));
     }
-    let topic_id = describe::topic(consumer.client(), topic, PATIENCE, false).map_err(silent)?.id;
+    let topic_id = describe::topic(consumer.client(), topic, Asked::with_rights(PATIENCE)).map_err(silent)?.id;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).or_failed(failed)?;
     let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |it| it.partitions().len());
     let mut asked = TopicPartitionList::new();

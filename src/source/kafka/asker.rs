@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
 use super::context::Door;
-use super::describe::{self, Described, Silence};
+use super::describe::{self, Asked, Described, Silence};
 use super::properties;
 use super::rights::{JOIN, On, Right, missing};
 use crate::config::{At, KafkaSource, Place, Problems, Properties};
@@ -170,7 +170,7 @@ impl Asker {
     fn describe(&self, name: &str) -> Result<Described, Silence> {
         let until = Instant::now() + PATIENCE;
         loop {
-            match describe::topic(self.consumer.client(), name, PATIENCE, true) {
+            match describe::topic(self.consumer.client(), name, Asked::with_rights(PATIENCE)) {
                 Err(_) if Instant::now() < until => std::thread::sleep(PATIENCE / 50),
                 described => return described,
             }

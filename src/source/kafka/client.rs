@@ -1,5 +1,6 @@
 //! One worker's consumer and producer.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,8 @@ use crate::{Error, Result};
 const LONG: Duration = Duration::from_secs(5);
 /// Bytes of keys and payloads that are gathered at once, about.
 const GATHERED: usize = 16 << 20;
+/// How often the time of a question is doubled at most.
+const LONGER: u32 = 4;
 /// How long a broker may take to answer when it is looked whether one is back.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -49,6 +52,8 @@ pub struct Client {
     config: ClientConfig,
     /// Why it has no partitions, where it has none.
     waiting: Waiting,
+    /// Questions in a row that had no answer in time.
+    unanswered: Cell<u32>,
     /// Without transactions: what the next commit commits.
     offsets: Option<TopicPartitionList>,
 }
@@ -81,6 +86,7 @@ impl Client {
             asked: 0,
             config,
             waiting: Waiting::default(),
+            unanswered: Cell::new(0),
             offsets: None,
         })
     }
@@ -216,6 +222,12 @@ impl Client {
         self.watch.is_same(self.watch.ask(), LONG) == Some(false)
     }
 
+    /// How long a question may take, longer with each that had no answer: each is asked from the beginning, so that of a broker that
+    /// takes its time none would ever be answered.
+    fn within(&self, timeout: Duration) -> Duration {
+        timeout * (1 << self.unanswered.get().min(LONGER))
+    }
+
     /// An answer that can't be had at present; an error where waiting won't help.
     fn later(&self, error: &KafkaError, what: &str) -> Result<()> {
         match error.rdkafka_error_code() {
@@ -224,6 +236,7 @@ impl Client {
             }
             _ => {
                 tracing::debug!(%error, what, "asking again");
+                self.unanswered.set(self.unanswered.get().saturating_add(1));
                 Ok(())
             }
         }
@@ -317,7 +330,7 @@ impl Broker for Client {
 
     fn committed(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
         let list = self.named(partitions)?;
-        let found = match self.consumer()?.committed_offsets(list, timeout) {
+        let found = match self.consumer()?.committed_offsets(list, self.within(timeout)) {
             Ok(found) => found,
             Err(error) => return self.later(&error, "asking for committed offsets").map(|()| None),
         };
@@ -332,12 +345,16 @@ impl Broker for Client {
                 _ => None,
             });
         }
+        self.unanswered.set(0);
         Ok(Some(all))
     }
 
     fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>> {
-        match self.consumer()?.fetch_watermarks(&self.topic, number(partition), timeout) {
-            Ok((start, end)) => Ok(Some(Range { start, end })),
+        match self.consumer()?.fetch_watermarks(&self.topic, number(partition), self.within(timeout)) {
+            Ok((start, end)) => {
+                self.unanswered.set(0);
+                Ok(Some(Range { start, end }))
+            }
             Err(error) => self.later(&error, "asking for the ends of a partition").map(|()| None),
         }
     }
@@ -345,7 +362,7 @@ impl Broker for Client {
     fn ends(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<i64>>> {
         // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all partitions of a broker.
         let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
-        let found = match self.consumer()?.offsets_for_times(list, timeout) {
+        let found = match self.consumer()?.offsets_for_times(list, self.within(timeout)) {
             Ok(found) => found,
             Err(error) => return self.later(&error, "asking for the ends of partitions").map(|()| None),
         };
@@ -353,6 +370,7 @@ impl Broker for Client {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
+        self.unanswered.set(0);
         Ok(partitions.iter().map(end).collect())
     }
 
@@ -366,7 +384,7 @@ impl Broker for Client {
 
     fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
         let list = self.list([(partition, Offset::Offset(timestamp))])?;
-        let found = match self.consumer()?.offsets_for_times(list, timeout) {
+        let found = match self.consumer()?.offsets_for_times(list, self.within(timeout)) {
             Ok(found) => found,
             Err(error) => return self.later(&error, "asking for the offset of a time").map(|()| None),
         };

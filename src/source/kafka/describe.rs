@@ -41,6 +41,23 @@ pub(super) enum State {
     Other,
 }
 
+/// How something is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// How long the answer may take.
+    pub timeout: Duration,
+    /// Whether the answer has the rights, which costs the broker more.
+    pub with_rights: bool,
+    /// Which broker is asked. By default it is the controller, as far as the client knows: one that died is waited for.
+    pub broker: Option<i32>,
+}
+
+impl Asked {
+    pub fn with_rights(timeout: Duration) -> Asked {
+        Asked { timeout, with_rights: true, broker: None }
+    }
+}
+
 /// Why there is no answer; asked again, there may be one.
 #[derive(Debug)]
 pub(super) struct Silence {
@@ -87,16 +104,11 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Asks for a topic; its rights are only known with `with_rights`, which costs the broker more.
+/// Asks for a topic.
 ///
 /// # Errors
 /// Why there is no answer.
-pub(super) fn topic<C: ClientContext>(
-    client: &Client<C>,
-    topic: &str,
-    timeout: Duration,
-    with_rights: bool,
-) -> Result<Described, Silence> {
+pub(super) fn topic<C: ClientContext>(client: &Client<C>, topic: &str, asked: Asked) -> Result<Described, Silence> {
     let name = CString::new(topic).map_err(Silence::new)?;
     let mut names = [name.as_ptr()];
     // SAFETY: `names` and `name` live until the collection, which copies them, is made; the collection lives until the request is
@@ -108,7 +120,7 @@ pub(super) fn topic<C: ClientContext>(
         )
     };
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    let event = answer(client, operation, (timeout, with_rights), |rk, options, queue| {
+    let event = answer(client, operation, asked, |rk, options, queue| {
         // SAFETY: all four are alive.
         unsafe { sys::rd_kafka_DescribeTopics(rk, topics.0, options, queue) }
     })?;
@@ -142,7 +154,7 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
     let name = CString::new(group).map_err(Silence::new)?;
     let mut names = [name.as_ptr()];
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let event = answer(client, operation, (timeout, true), |rk, options, queue| {
+    let event = answer(client, operation, Asked::with_rights(timeout), |rk, options, queue| {
         // SAFETY: client, options and queue are alive; the names are copied by the call.
         unsafe { sys::rd_kafka_DescribeConsumerGroups(rk, names.as_mut_ptr(), names.len(), options, queue) }
     })?;
@@ -231,7 +243,7 @@ fn state(state: sys::rd_kafka_consumer_group_state_t) -> State {
 fn answer<C: ClientContext>(
     client: &Client<C>,
     operation: sys::rd_kafka_admin_op_t,
-    (timeout, with_rights): (Duration, bool),
+    Asked { timeout, with_rights, broker }: Asked,
     ask: impl FnOnce(*mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
 ) -> Result<Owned<sys::rd_kafka_event_t>, Silence> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX - 1000);
@@ -242,6 +254,9 @@ fn answer<C: ClientContext>(
         let queue = Owned(sys::rd_kafka_queue_new(rk), sys::rd_kafka_queue_destroy);
         let options = Owned(sys::rd_kafka_AdminOptions_new(rk, operation), sys::rd_kafka_AdminOptions_destroy);
         sys::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, std::ptr::null_mut(), 0);
+        if let Some(broker) = broker {
+            sys::rd_kafka_AdminOptions_set_broker(options.0, broker, std::ptr::null_mut(), 0);
+        }
         let set = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, with_rights.into());
         drop(Owned(set, sys::rd_kafka_error_destroy));
         ask(rk, options.0, queue.0);

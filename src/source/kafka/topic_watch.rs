@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::context::Door;
-use super::describe::{self, Silence};
+use super::describe::{self, Asked, Silence};
 use super::properties;
 use crate::Result;
 use crate::config::KafkaSource;
@@ -21,8 +21,9 @@ use crate::error::Context;
 
 /// Between two questions that nobody waits for.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long one broker may take to answer before another one is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a broker may take to answer before another one is asked, at first, and when none answered.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(8);
 /// How long a topic may be away before it is gone for good: who deletes one to create it again does so within seconds.
 const AWAY: Duration = Duration::from_secs(30);
 /// Before a question without an answer is asked again.
@@ -109,6 +110,47 @@ impl Shared {
     }
 }
 
+/// Who is asked: one broker after the other, since any of them may be away, and each longer than before.
+struct Brokers {
+    client: BaseConsumer<Door>,
+    topic: String,
+    id: String,
+    ids: Vec<i32>,
+    next: usize,
+    patience: Duration,
+}
+
+impl Brokers {
+    fn ask(&mut self) -> Said {
+        if self.ids.is_empty() {
+            let metadata = self.client.fetch_metadata(Some(&self.topic), self.patience);
+            self.ids = metadata.map_or(Vec::new(), |metadata| metadata.brokers().iter().map(|it| it.id()).collect());
+            self.next = 0;
+        }
+        let broker = self.ids.get(self.next).copied();
+        let asked = Asked { timeout: self.patience, with_rights: false, broker };
+        let described = describe::topic(self.client.client(), &self.topic, asked);
+        // Errors and log lines are told in the polls.
+        while self.client.poll(Duration::ZERO).is_some() {}
+        match described {
+            Ok(described) => {
+                self.patience = PATIENCE;
+                if described.id == self.id { Said::Same } else { Said::Other }
+            }
+            Err(Silence { code: Some(RDKafkaErrorCode::UnknownTopicOrPartition), .. }) => Said::Away,
+            Err(silence) => {
+                tracing::debug!(self.topic, broker, why = silence.text, "no answer with the topic's id: asking again");
+                self.next += 1;
+                if self.next >= self.ids.len() {
+                    self.ids.clear();
+                    self.patience = (self.patience * 2).min(LONGEST);
+                }
+                Said::Nothing
+            }
+        }
+    }
+}
+
 impl TopicWatch {
     /// Begins to watch the source's topic, whose id was found to be `id`.
     ///
@@ -116,23 +158,10 @@ impl TopicWatch {
     /// Properties that librdkafka doesn't take; no thread to be had.
     pub fn new(source: &KafkaSource, id: &str) -> Result<TopicWatch> {
         let config = properties::asking(&source.brokers, &source.properties);
-        let client: BaseConsumer<Door> = config.create_with_context(Door::default()).map_err(properties::refused)?;
+        let client = config.create_with_context(Door::default()).map_err(properties::refused)?;
         let (topic, id) = (source.topic.value.clone(), id.to_string());
-        let ask = move || {
-            let described = describe::topic(client.client(), &topic, PATIENCE, false);
-            // Errors and log lines are told in the polls.
-            while client.poll(Duration::ZERO).is_some() {}
-            match described {
-                Ok(described) if described.id == id => Said::Same,
-                Ok(_) => Said::Other,
-                Err(Silence { code: Some(RDKafkaErrorCode::UnknownTopicOrPartition), .. }) => Said::Away,
-                Err(silence) => {
-                    tracing::debug!(topic, why = silence.text, "no answer with the topic's id: asking again");
-                    Said::Nothing
-                }
-            }
-        };
-        TopicWatch::asking(ask)
+        let mut brokers = Brokers { client, topic, id, ids: Vec::new(), next: 0, patience: PATIENCE };
+        TopicWatch::asking(move || brokers.ask())
     }
 
     /// As [`TopicWatch::new`], with another way to ask.
