@@ -12,7 +12,7 @@ use arrow::array::new_null_array;
 
 use super::loading::{expected, start_of};
 use super::pieces::{self, Piece};
-use super::refusals::{out_of_range, recreated, unread};
+use super::refusals::{explained, out_of_range, recreated, unread};
 use super::stall::Stall;
 use super::waits::{Wait, Waits};
 use super::watchdog::Watchdog;
@@ -140,7 +140,8 @@ impl<B: Broker> Filing<B> {
                 break self.save(None);
             }
             if let Err(error) = self.step() {
-                break Err(error);
+                let topic = self.shared.files.first().map_or("?", String::as_str);
+                break Err(explained(&mut self.broker, topic, error));
             }
         };
         self.lanes.clear();

@@ -1,5 +1,7 @@
 //! What is said where a partition can't be gone on with, and the ways out of it.
 
+use std::time::Duration;
+
 use super::{Broker, Partition, Range};
 use crate::Error;
 
@@ -58,6 +60,18 @@ pub(super) fn recreated(topic: &str) -> Error {
     ))
 }
 
+/// Why a run ends. Where the topic was created again, that is the reason for whatever doesn't fit: offsets that are gone, other
+/// records, an end before what was read.
+pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> Error {
+    broker.ask_topic();
+    match broker.is_same_topic(EXPLANATION) {
+        Ok(Some(false)) => recreated(topic),
+        _ => error,
+    }
+}
+
+/// How long the answer may take.
+const EXPLANATION: Duration = Duration::from_secs(2);
 const ADOPT: &str = "to go on with the state there is, after being told what that skips or repeats: kolk state adopt";
 const ANEW: &str =
     "to begin anew from what the topic holds: kolk state reset (and a new output topic, or its records come twice)";

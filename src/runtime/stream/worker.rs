@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::lane::{Lane, Taken};
 use super::loading::expected;
 use super::processing::Processing;
-use super::refusals::{out_of_range, recreated};
+use super::refusals::{explained, out_of_range, recreated};
 use super::restore::Opening;
 use super::waits::Waits;
 use super::watchdog::Watchdog;
@@ -148,7 +148,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 break self.drain();
             }
             if let Err(error) = self.step() {
-                break Err(error);
+                break Err(explained(&mut self.broker, &self.processing.topic, error));
             }
         };
         if ended.is_err() && matches!(self.producer, Producer::Open(_)) {

@@ -1,6 +1,6 @@
 //! Where a group begins next time: for `kolk state reset`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -16,6 +16,8 @@ use crate::state::block_on;
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long members may take to be gone: one that just left may be known for a moment.
+const LEAVING: Duration = Duration::from_secs(3);
 
 /// Deletes what the group has committed, so that its next start begins where `start` says.
 ///
@@ -26,16 +28,17 @@ pub fn forget(source: &KafkaSource) -> Result<()> {
         properties::asking(&source.brokers, &source.properties).create().map_err(properties::refused)?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let group = source.group.as_str();
-    let results =
-        block_on(client.delete_groups(&[group], &options))?.or_failed(|| format!("cannot delete group {group}"))?;
-    for result in results {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
-            Err((_, RDKafkaErrorCode::NonEmptyGroup)) => return Err(running(group)),
-            Err((_, code)) => return Err(Error::failed(format!("cannot delete group {group}: {code}"))),
+    let until = Instant::now() + LEAVING;
+    loop {
+        let results =
+            block_on(client.delete_groups(&[group], &options))?.or_failed(|| format!("cannot delete group {group}"))?;
+        match results.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => return Ok(()),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) if Instant::now() > until => return Err(running(group)),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => std::thread::sleep(LEAVING / 20),
+            Some(Err((_, code))) => return Err(Error::failed(format!("cannot delete group {group}: {code}"))),
         }
     }
-    Ok(())
 }
 
 /// Commits for every partition the offset that `to` says, marked as a [`BEGINNING`]: the next start begins there with
@@ -98,21 +101,25 @@ pub(super) fn commit_for<'a>(
         list.add_partition(topic, partition).set_metadata(metadata);
         list.set_partition_offset(topic, partition, Offset::Offset(offset)).or_failed(failed)?;
     }
-    match consumer.commit(&list, CommitMode::Sync) {
-        Ok(()) => Ok(()),
-        Err(error)
-            if matches!(
-                error.rdkafka_error_code(),
-                Some(
-                    RDKafkaErrorCode::UnknownMemberId
-                        | RDKafkaErrorCode::IllegalGeneration
-                        | RDKafkaErrorCode::RebalanceInProgress
-                )
-            ) =>
-        {
-            Err(running(group))
+    let until = Instant::now() + LEAVING;
+    loop {
+        let error = match consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let has_members = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::UnknownMemberId
+                    | RDKafkaErrorCode::IllegalGeneration
+                    | RDKafkaErrorCode::RebalanceInProgress
+            )
+        );
+        match has_members {
+            false => return Err(error).or_failed(failed),
+            true if Instant::now() > until => return Err(running(group)),
+            true => std::thread::sleep(LEAVING / 20),
         }
-        Err(error) => Err(error).or_failed(failed),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -112,6 +113,7 @@ impl Shared {
 
 /// Who is asked: one broker after the other, since any of them may be away, and each longer than before.
 struct Brokers {
+    config: ClientConfig,
     client: BaseConsumer<Door>,
     topic: String,
     id: String,
@@ -142,11 +144,20 @@ impl Brokers {
                 tracing::debug!(self.topic, broker, why = silence.text, "no answer with the topic's id: asking again");
                 self.next += 1;
                 if self.next >= self.ids.len() {
-                    self.ids.clear();
-                    self.patience = (self.patience * 2).min(LONGEST);
+                    self.begin_again();
                 }
                 Said::Nothing
             }
+        }
+    }
+
+    /// Nobody answered: the next round has more time, and a new client, since one whose broker was frozen may never ask again.
+    fn begin_again(&mut self) {
+        self.ids.clear();
+        self.patience = (self.patience * 2).min(LONGEST);
+        match self.config.create_with_context(Door::default()) {
+            Ok(client) => self.client = client,
+            Err(error) => tracing::debug!(%error, "no other client to ask with"),
         }
     }
 }
@@ -160,7 +171,7 @@ impl TopicWatch {
         let config = properties::asking(&source.brokers, &source.properties);
         let client = config.create_with_context(Door::default()).map_err(properties::refused)?;
         let (topic, id) = (source.topic.value.clone(), id.to_string());
-        let mut brokers = Brokers { client, topic, id, ids: Vec::new(), next: 0, patience: PATIENCE };
+        let mut brokers = Brokers { config, client, topic, id, ids: Vec::new(), next: 0, patience: PATIENCE };
         TopicWatch::asking(move || brokers.ask())
     }
 
@@ -184,9 +195,11 @@ impl TopicWatch {
     /// Wants a question that begins after this call; gives its number.
     pub fn ask(&self) -> u64 {
         let mut state = self.shared.state();
-        state.wanted = state.begun + 1;
+        // One that had no answer begins again under its number, and others may wait for a later one.
+        let number = state.begun + 1;
+        state.wanted = state.wanted.max(number);
         self.shared.changed.notify_all();
-        state.wanted
+        number
     }
 
     /// The answer to a question, or a later one; `None`: there is none within the time.
