@@ -12,7 +12,7 @@ use arrow::array::new_null_array;
 
 use super::loading::{expected, start_of};
 use super::pieces::{self, Piece};
-use super::refusals::{explained, out_of_range, recreated, unread};
+use super::refusals::{ANSWER, explained, out_of_range, recreated, unread};
 use super::stall::Stall;
 use super::waits::{Wait, Waits};
 use super::watchdog::Watchdog;
@@ -32,8 +32,6 @@ use crate::{Error, Result};
 const WAIT: Duration = Duration::from_millis(100);
 /// Between two settings of the gauges.
 const SHOWN: Duration = Duration::from_millis(500);
-/// How long a commit may wait for the answer whether the topic is the same.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// One member of the group with its partitions.
 pub(super) struct Filing<B> {
@@ -140,8 +138,7 @@ impl<B: Broker> Filing<B> {
                 break self.save(None);
             }
             if let Err(error) = self.step() {
-                let topic = self.shared.files.first().map_or("?", String::as_str);
-                break Err(explained(&mut self.broker, topic, error));
+                break Err(explained(&mut self.broker, topic(&self.shared), error));
             }
         };
         self.lanes.clear();
@@ -235,7 +232,7 @@ impl<B: Broker> Filing<B> {
     }
 
     fn recreated(&self) -> Error {
-        recreated(self.shared.files.first().map_or("?", String::as_str))
+        recreated(topic(&self.shared))
     }
 
     /// Whether what was polled so far is of the topic of the start. False: nobody tells at present.
@@ -430,6 +427,11 @@ impl<B: Broker> Filing<B> {
         }
         Ok(())
     }
+}
+
+/// The topic stands where the names of files do.
+fn topic(shared: &Shared) -> &str {
+    shared.files.first().map_or("?", String::as_str)
 }
 
 /// A message that is no record, as one that can't be taken.

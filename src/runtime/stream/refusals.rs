@@ -70,7 +70,8 @@ pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> 
     }
 }
 
-/// How long the answer may take.
+/// How long a commit waits for the answer whether the topic is the same, and how long the end of a run does.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 const EXPLANATION: Duration = Duration::from_secs(2);
 const ADOPT: &str = "to go on with the state there is, after being told what that skips or repeats: kolk state adopt";
 const ANEW: &str =

@@ -1,10 +1,8 @@
 //! Transactions of a worker: sending, committing, and what is done when either fails.
 
-use std::time::Duration;
-
 use super::commit::Commit;
 use super::lane::Lane;
-use super::refusals::recreated;
+use super::refusals::{ANSWER, recreated};
 use super::restore::Opening;
 use super::swap::Swap;
 use super::worker::{Producer, SHORT, Worker};
@@ -13,8 +11,6 @@ use crate::{Error, Result};
 
 /// Milliseconds before a transaction that failed is tried again.
 const AGAIN: i64 = 250;
-/// How long a broker may take to tell the topic's id; the transaction waits for it.
-const ANSWER: Duration = Duration::from_secs(10);
 /// Attempts to commit before the group's events are looked at again.
 const ATTEMPTS: usize = 3;
 
@@ -174,10 +170,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             .filter(|lane| lane.attempt.is_none() && lane.is_dirty())
             .map(|lane| (lane.id, lane.next_commit()))
             .collect();
-        if !matches!(self.producer, Producer::Open(_)) && (commits.is_empty() || self.producer != Producer::Idle) {
-            return Ok(false);
-        }
-        if !self.begin()? {
+        let begun = match self.producer {
+            Producer::Open(_) => true,
+            Producer::Idle => !commits.is_empty() && self.begin()?,
+            Producer::Renew | Producer::Compare => false,
+        };
+        if !begun {
             return Ok(false);
         }
         let mut offsets = Vec::with_capacity(commits.len());
