@@ -5,8 +5,10 @@ use std::path::Path;
 
 use super::{SummaryArgs, print};
 use crate::error::Context;
-use crate::model::layers::Layer;
-use crate::model::{Architecture, ModelKind, foreign, import, registry};
+use crate::model::onnx::{import, inspect};
+use crate::model::{ModelKind, registry};
+use crate::network::Architecture;
+use crate::network::summary::Layer;
 use crate::runtime::{self, Purpose};
 use crate::{Error, Result, config};
 
@@ -68,7 +70,7 @@ fn of_file(path: &Path, name: &str, window: Option<usize>) -> Result<String> {
     let model = import::model(&bytes).map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
     Ok(match import::architecture(&model)? {
         Some(architecture) => of_architecture(name, &architecture, window),
-        None => table(name, &foreign::layers(&model)),
+        None => table(name, &inspect::layers(&model)),
     })
 }
 
@@ -153,9 +155,9 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::export;
-    use crate::model::testing::{plain, rich, tensors};
-    use crate::model::{CellKind, DenseActivation, DenseLayer};
+    use crate::model::onnx::export;
+    use crate::network::testing::{plain, rich, tensors};
+    use crate::network::{CellKind, DenseActivation, DenseLayer};
 
     /// Printed by Keras 3.15 for `Sequential([Input((10, 1)), SimpleRNN(50), Dense(1)])`.
     const SIMPLE_RNN: &str = "\

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::engine::Chain;
 use super::plan::{Plan, Source, label};
 use crate::config::{self, At};
-use crate::model::{library, registry};
+use crate::model::executor::library;
+use crate::model::registry;
 use crate::state::{self, Fingerprint};
 
 /// The section of what is read.

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
-use super::album::{Album, Forecast};
-use super::cold::{self, ColdStart};
 use super::dataset::Dataset;
-use super::errors::{Compared, Errors};
+use super::errors::{Compared, Errors, KeyErrors, train_sd};
 use super::naive::{Naive, mase_scale};
 use super::pass::Model;
+use super::samples::{Album, Forecast};
 use super::split::Part;
+use super::warm_up::{self, ColdStart};
 
 /// Errors of a model on the test part.
 #[derive(Debug, Clone, Default)]
@@ -37,19 +37,6 @@ pub struct Evaluation {
     pub comparable: Vec<bool>,
 }
 
-/// Errors of one key.
-#[derive(Debug, Clone)]
-pub struct KeyErrors {
-    /// Index of its series.
-    pub series: usize,
-    /// The key.
-    pub key: String,
-    /// Per target.
-    pub targets: Vec<Compared>,
-    /// Per target, the scale of MASE.
-    pub mase_scale: Vec<Option<f64>>,
-}
-
 /// What the naive forecasts need to know of one key.
 struct KeyView<'a> {
     naive: Vec<Naive<'a>>,
@@ -67,7 +54,7 @@ pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
     let mut steps = vec![vec![Compared::default(); plan.horizon]; targets];
     let mut not_finite = false;
     let mut album = Album::new(data);
-    let mut warm = cold::Warm::new(data);
+    let mut warm = warm_up::Warm::new(data);
     model.forecasts(data, Part::Test, &mut |series, step, y| {
         let Some(view) = &mut views[series] else { return };
         let row = data.steps[series].rows[step] as usize;
@@ -96,7 +83,7 @@ pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
     for key in &keys {
         total.iter_mut().zip(&key.targets).for_each(|(sum, key)| sum.merge(key));
     }
-    let cold = (plan.kind == ModelKind::Carry).then(|| cold::measure(data, model, &warm));
+    let cold = (plan.kind == ModelKind::Carry).then(|| warm_up::measure(data, model, &warm));
     Ok(Evaluation { forecasts: album.finish(&keys), keys, targets: total, steps, cold, comparable })
 }
 
@@ -153,24 +140,6 @@ fn views<'a>(data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
             })
         })
         .collect()
-}
-
-/// Standard deviation of a target over the observed rows of the train part; `None` where there is none.
-pub(super) fn train_sd(data: &Dataset, series: std::ops::Range<usize>, target: usize) -> Option<f64> {
-    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-    for index in series {
-        let s = &data.series[index];
-        for (row, value) in s.targets[target].iter().enumerate() {
-            if data.rows[index][row] == Some(Part::Train) && s.observed[target][row] && value.is_finite() {
-                count += 1.0;
-                let away = value - mean;
-                mean += away / count;
-                squares += away * (value - mean);
-            }
-        }
-    }
-    let sd = f64::sqrt(squares / count);
-    (sd > 1e-9 * mean.abs()).then_some(sd)
 }
 
 fn comparable(views: &[Option<KeyView>], target: usize) -> bool {

@@ -1,16 +1,17 @@
 //! A network in memory: its numbers in one flat array, forward, backward.
 //!
-//! Lives here: how layers, head, skip path and scaling make the whole that [`crate::model::Architecture`] describes. Must
-//! not live here: one cell's formulas (`cell`), what is wanted of the outputs (`loss`), how numbers change (`adam`).
+//! Lives here: how layers, head, skip path and scaling make the whole that [`crate::network::Architecture`] describes. Must
+//! not live here: one layer over time (`kernel::layer`), what is wanted of the outputs (`loss`), how numbers change (`adam`).
 
 mod tensors;
 
 use std::ops::Range;
 
-use super::cell::{self, Gradients, Layer, Mask, Shape, Weights, add_rows};
-use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use super::init::Random;
-use crate::model::{Architecture, CellKind, DenseActivation};
+use crate::kernel::float::Float;
+use crate::kernel::gemm::{Matrix, Output, multiply, multiply_rows};
+use crate::kernel::layer::{self, Gradients, Layer, Mask, Shape, Weights, add_rows};
+use crate::network::{Architecture, CellKind, DenseActivation};
 
 /// A network. Cheap to clone next to what training it costs.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ struct Dense {
     bias: usize,
 }
 
-/// What isn't trained: see [`crate::model::Tensor`].
+/// What isn't trained: see [`crate::network::Tensor`].
 #[derive(Debug, Clone)]
 struct Scaling<F> {
     mean: Vec<F>,
@@ -87,12 +88,12 @@ impl<F> Pass<'_, F> {
 pub struct Workspace<F> {
     z_network: Vec<F>,
     z_skip: Vec<F>,
-    layers: Vec<cell::Trace<F>>,
+    layers: Vec<layer::Trace<F>>,
     /// Outputs of each dense layer after activation.
     dense: Vec<Vec<F>>,
     d: Vec<F>,
     d_below: Vec<F>,
-    backward: cell::Backward<F>,
+    backward: layer::Backward<F>,
 }
 
 impl<F: Float> Network<F> {
@@ -138,7 +139,7 @@ impl<F: Float> Network<F> {
         let mut recurrent = Vec::new();
         for (i, layer) in shape.layers.iter().enumerate() {
             let (u, width) = (layer.units, layer.cell.gates() * layer.units);
-            let two = layer.double_bias || layer.cell == CellKind::Gru;
+            let two = layer.has_two_biases();
             recurrent.push((
                 Shape { inputs, layer: *layer },
                 [
@@ -214,13 +215,13 @@ impl<F: Float> Network<F> {
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
         self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
-        work.layers.resize_with(self.recurrent.len(), cell::Trace::default);
+        work.layers.resize_with(self.recurrent.len(), layer::Trace::default);
         for (i, (shape, spans)) in self.recurrent.iter().enumerate() {
             let (below, above) = work.layers.split_at_mut(i);
             let x = below.last().map_or(&work.z_network[..], |layer| &layer.h[..]);
             let (h, c) = (&mut state.h[i], &mut state.c[i]);
             let layer = Layer { shape: *shape, weights: self.weights(*spans), x, t, b, mask: pass.mask };
-            cell::forward(layer, h, c, &mut above[0]);
+            layer::forward(layer, h, c, &mut above[0]);
         }
         let first = steps - pass.output_steps() * b;
         let rows = steps - first;
@@ -253,7 +254,7 @@ impl<F: Float> Network<F> {
     }
 
     /// The output of the last recurrent layer.
-    fn top<'w>(&self, layers: &'w [cell::Trace<F>], z: &'w [F]) -> &'w [F] {
+    fn top<'w>(&self, layers: &'w [layer::Trace<F>], z: &'w [F]) -> &'w [F] {
         layers.last().map_or(z, |layer| &layer.h[..])
     }
 
@@ -322,7 +323,7 @@ impl<F: Float> Network<F> {
             let (recurrent, bias) = rest.split_at_mut(self.spans[spans[1]].range.len());
             let into = Gradients { kernel, recurrent, bias };
             let layer = Layer { shape: *shape, weights: self.weights(*spans), x, t, b, mask: pass.mask };
-            cell::backward(layer, &above[0], d, into, d_below, backward);
+            layer::backward(layer, &above[0], d, into, d_below, backward);
             std::mem::swap(d, d_below);
         }
     }

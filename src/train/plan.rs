@@ -4,7 +4,8 @@
 //! anything that looks at data.
 
 use crate::config::{self, Activation, Adam, Cell, Length, Loss, Problems, Residual, Span};
-use crate::model::{Architecture, CellKind, DenseActivation, DenseLayer, Input, ModelKind, RecurrentLayer};
+use crate::model::{Input, ModelKind};
+use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer};
 use crate::record::{Clock, Every};
 
 use super::split::Split;

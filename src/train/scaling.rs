@@ -2,9 +2,10 @@
 //!
 //! Lives here: the statistics, in f64. Must not live here: the `scale` stage, which keeps its own per key.
 
+use super::Plan;
 use super::dataset::Dataset;
 use super::split::Part;
-use super::{Plan, Tensor};
+use crate::network::Tensor;
 
 /// Over that many standard deviations from zero, f32 has too few digits left for the differences.
 const FAR_FROM_ZERO: f64 = 10_000.0;

@@ -9,7 +9,7 @@ mod table;
 
 pub use html::html;
 pub use pictures::forecast_svg;
-pub(super) use table::table;
+pub use table::table;
 
 use super::Trained;
 

@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::import::floats;
-use super::layers::{Layer, Names};
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto};
 use super::proto::{ValueInfoProto, type_proto};
+use crate::network::summary::{Layer, Names};
 
 /// The layers of a graph, in the order of its nodes.
 pub fn layers(model: &ModelProto) -> Vec<Layer> {

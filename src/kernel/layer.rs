@@ -2,11 +2,14 @@
 //!
 //! Formulas are those of Keras (and of Hochreiter and Schmidhuber 1997 with Gers et al. 2000 for the LSTM, Cho et al.
 //! 2014 in the `reset_after` form for the GRU). The input's part of all timesteps is one matrix product, the recurrent
-//! part one per step; what is elementwise stands in `gates`. Arrays are time-major [T, B, width]; gate blocks stand in Keras' order (i f c o; z r h).
+//! part one per step; what is
+//! elementwise is in the file of each cell. Arrays are time-major [T, B, width]; gate blocks have Keras' order (i f c o;
+//! z r h).
 
-use super::float::{Float, Matrix, Output, multiply, multiply_rows};
-use super::gates as step;
-use crate::model::{CellKind, RecurrentLayer};
+use super::float::Float;
+use super::gemm::{Matrix, Output, multiply, multiply_rows};
+use super::{gru, lstm, simple_rnn};
+use crate::network::{CellKind, RecurrentLayer};
 
 /// Shape of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub struct Shape {
     pub layer: RecurrentLayer,
 }
 
-/// A layer's numbers, as [`crate::model::Tensor`] describes them.
+/// A layer's numbers, as [`crate::network::Tensor`] describes them.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a, F> {
     /// [inputs, g·u]
@@ -53,7 +56,7 @@ impl Mask<'_> {
         self.reset.get(at).copied().unwrap_or(false)
     }
 
-    pub(super) fn active(&self, at: usize) -> bool {
+    pub(crate) fn active(&self, at: usize) -> bool {
         self.active.get(at).copied().unwrap_or(true)
     }
 }
@@ -152,11 +155,11 @@ pub fn forward<F: Float>(layer: Layer<'_, F>, h: &mut [F], c: &mut [F], trace: &
             let h = &mut h[row * u..][..u];
             let at = (now * b + row) * u..(now * b + row + 1) * u;
             match cell {
-                CellKind::RnnTanh => step::tanh_forward(gates, h),
-                CellKind::RnnRelu => step::relu_forward(gates, h),
-                CellKind::Lstm => step::lstm_forward(gates, h, &mut c[row * u..][..u], &mut trace.c_tanh[at]),
+                CellKind::RnnTanh => simple_rnn::tanh_forward(gates, h),
+                CellKind::RnnRelu => simple_rnn::relu_forward(gates, h),
+                CellKind::Lstm => lstm::lstm_forward(gates, h, &mut c[row * u..][..u], &mut trace.c_tanh[at]),
                 CellKind::Gru => {
-                    step::gru_forward(gates, &trace.side[row * width..][..width], h, &mut trace.candidate[at]);
+                    gru::gru_forward(gates, &trace.side[row * width..][..width], h, &mut trace.candidate[at]);
                 }
             }
         }
@@ -215,15 +218,15 @@ pub fn backward<F: Float>(
             }
             let gates = &trace.gates[cell_at * width..][..width];
             match cell {
-                CellKind::RnnTanh => step::tanh_backward(gates, dh, d),
-                CellKind::RnnRelu => step::relu_backward(gates, dh, d),
+                CellKind::RnnTanh => simple_rnn::tanh_backward(gates, dh, d),
+                CellKind::RnnRelu => simple_rnn::relu_backward(gates, dh, d),
                 CellKind::Lstm => {
                     let dc = &mut dc[row * u..][..u];
-                    step::lstm_backward(gates, &trace.c_before[at.clone()], &trace.c_tanh[at], dh, dc, d);
+                    lstm::lstm_backward(gates, &trace.c_before[at.clone()], &trace.c_tanh[at], dh, dc, d);
                 }
                 CellKind::Gru => {
                     let (h_before, candidate) = (&trace.h_before[at.clone()], &trace.candidate[at]);
-                    step::gru_backward(gates, h_before, candidate, dh, d, d_side);
+                    gru::gru_backward(gates, h_before, candidate, dh, d, d_side);
                 }
             }
         }

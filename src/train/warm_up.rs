@@ -4,8 +4,7 @@
 //! a warm state (`evaluate`).
 
 use super::dataset::Dataset;
-use super::errors::Errors;
-use super::evaluate::train_sd;
+use super::errors::{Errors, train_sd};
 use super::pass::{Model, Run};
 use super::split::Part;
 

@@ -1,5 +1,5 @@
 //! The layers of a network as rows of a table, counted and named as Keras does.
-//! Must not live here: the graphs of others (`foreign`), drawing the table (`cli::summary`).
+//! Must not live here: the graphs of others (`model::onnx::inspect`), drawing the table (`cli::summary`).
 
 use super::{Architecture, CellKind};
 
@@ -22,10 +22,10 @@ pub struct Layer {
 
 /// Gives names as Keras does: `dense`, `dense_1`, …
 #[derive(Debug, Default)]
-pub(super) struct Names(Vec<String>);
+pub(crate) struct Names(Vec<String>);
 
 impl Names {
-    pub(super) fn next(&mut self, kind: &str) -> String {
+    pub(crate) fn next(&mut self, kind: &str) -> String {
         let count = self.0.iter().filter(|known| *known == kind).count();
         self.0.push(kind.to_owned());
         let mut name = String::new();
@@ -66,7 +66,7 @@ impl Architecture {
         }
         let mut width = self.network.len();
         for (i, layer) in self.layers.iter().enumerate() {
-            let biases = if super::layout::has_two_biases(layer) { 2 } else { 1 };
+            let biases = if layer.has_two_biases() { 2 } else { 1 };
             let kind = layer.cell.keras_name();
             let shape = if i + 1 == self.layers.len() { last(layer.units) } else { steps(layer.units) };
             push(names.next(kind), kind, shape, layer.cell.parameters(width, layer.units, biases), true);
@@ -109,7 +109,7 @@ impl Architecture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::{plain, rich};
+    use crate::network::testing::{plain, rich};
 
     /// The table counts what the tensors hold.
     #[test]

@@ -3,7 +3,7 @@
 //! Lives here: which keys and rows are kept. Must not live here: how they are drawn (`report`).
 
 use super::dataset::Dataset;
-use super::evaluate::KeyErrors;
+use super::errors::KeyErrors;
 use super::naive::Naive;
 use super::split::Part;
 
