@@ -8,7 +8,7 @@ use crate::error::Context;
 use crate::model::onnx::{import, inspect};
 use crate::model::{ModelKind, registry};
 use crate::network::Architecture;
-use crate::network::summary::Layer;
+use crate::network::summary::LayerRow;
 use crate::runtime::{self, Purpose};
 use crate::{Error, Result, config};
 
@@ -75,7 +75,7 @@ fn of_file(path: &Path, name: &str, window: Option<usize>) -> Result<String> {
 }
 
 /// The table of Keras.
-fn table(name: &str, layers: &[Layer]) -> String {
+fn table(name: &str, layers: &[LayerRow]) -> String {
     let header = ["Layer (type)", "Output Shape", "Param #"].map(str::to_owned);
     let rows: Vec<[String; 3]> = layers
         .iter()
@@ -223,7 +223,7 @@ Model: \"sequential\"
 
     #[test]
     fn long_cells_widen_their_column() {
-        let layer = Layer {
+        let layer = LayerRow {
             name: "a".repeat(50),
             kind: "Dense".into(),
             shape: vec![],

@@ -35,7 +35,7 @@ impl<'a, F> Matrix<'a, F> {
 
 /// What becomes of what was in the output of [`multiply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
+pub enum Existing {
     /// It is replaced.
     Replace,
     /// The product is added to it.
@@ -46,7 +46,7 @@ pub enum Output {
 ///
 /// # Panics
 /// If the shapes don't fit.
-pub fn multiply<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, output: Output) {
+pub fn multiply<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, existing: Existing) {
     assert_eq!(a.columns, b.rows, "inner dimensions");
     assert!(out.len() >= a.rows * b.columns, "{} numbers for [{}, {}]", out.len(), a.rows, b.columns);
     if a.rows == 0 || b.columns == 0 {
@@ -65,7 +65,7 @@ pub fn multiply<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, out
             out.as_mut_ptr(),
             1,
             b.columns as isize,
-            output == Output::Add,
+            existing == Existing::Add,
             a.data.as_ptr(),
             a_columns,
             a_rows,
@@ -93,29 +93,29 @@ const INNER: usize = 256;
 ///
 /// # Panics
 /// If the shapes don't fit.
-pub fn multiply_rows<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, output: Output) {
+pub fn multiply_rows<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, existing: Existing) {
     assert_eq!(a.columns, b.rows, "inner dimensions");
     assert!(!a.transposed && !b.transposed, "row-major");
     let (rows, inner, columns) = (a.rows, a.columns, b.columns);
     if columns == 1 {
         for (out, row) in out[..rows].iter_mut().zip(a.data.chunks_exact(inner.max(1))) {
             let sum = dot(row, &b.data[..inner]);
-            *out = if output == Output::Add { *out + sum } else { sum };
+            *out = if existing == Existing::Add { *out + sum } else { sum };
         }
     } else if rows == 1 {
         let twice = |values: &[F]| [values, values].concat();
         let (a, mut both) = (twice(&a.data[..inner]), twice(&out[..columns]));
-        multiply_rows(&mut both, Matrix::new(&a, 2, inner), b, output);
+        multiply_rows(&mut both, Matrix::new(&a, 2, inner), b, existing);
         out[..columns].copy_from_slice(&both[..columns]);
     } else if inner <= INNER {
-        multiply(out, a, b, output);
+        multiply(out, a, b, existing);
     } else {
         for from in (0..inner).step_by(INNER) {
             let piece = INNER.min(inner - from);
             let part: Vec<F> = a.data.chunks_exact(inner).flat_map(|row| &row[from..from + piece]).copied().collect();
-            let output = if from > 0 { Output::Add } else { output };
+            let existing = if from > 0 { Existing::Add } else { existing };
             let b = Matrix::new(&b.data[from * columns..], piece, columns);
-            multiply(out, Matrix::new(&part, rows, piece), b, output);
+            multiply(out, Matrix::new(&part, rows, piece), b, existing);
         }
     }
 }
@@ -146,10 +146,10 @@ mod tests {
             }
         }
         let mut out = vec![7.0; 8];
-        multiply(&mut out, Matrix::new(&a, 2, 3), Matrix::new(&b, 3, 4), Output::Replace);
+        multiply(&mut out, Matrix::new(&a, 2, 3), Matrix::new(&b, 3, 4), Existing::Replace);
         assert_eq!(out, by_hand);
         let a_t: Vec<f64> = (0..3).flat_map(|k| (0..2).map(move |i| (i * 3 + k) as f64)).collect();
-        multiply(&mut out, Matrix::new(&a_t, 3, 2).t(), Matrix::new(&b, 3, 4), Output::Add);
+        multiply(&mut out, Matrix::new(&a_t, 3, 2).t(), Matrix::new(&b, 3, 4), Existing::Add);
         assert_eq!(out, by_hand.map(|x| 2.0 * x));
     }
 
@@ -162,21 +162,29 @@ mod tests {
                 let a: Vec<f32> = numbers.by_ref().take(MOST * inner).collect();
                 let b: Vec<f32> = numbers.by_ref().take(inner * columns).collect();
                 let before: Vec<f32> = numbers.by_ref().take(MOST * columns).collect();
-                for output in [Output::Replace, Output::Add] {
+                for existing in [Existing::Replace, Existing::Add] {
                     let product = |rows: usize| {
                         let mut out = before[..rows * columns].to_vec();
-                        multiply_rows(&mut out, Matrix::new(&a, rows, inner), Matrix::new(&b, inner, columns), output);
+                        multiply_rows(
+                            &mut out,
+                            Matrix::new(&a, rows, inner),
+                            Matrix::new(&b, inner, columns),
+                            existing,
+                        );
                         out.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
                     };
                     let whole = product(MOST);
                     for rows in [1, 2, 3, 4, 5, 8, 15, 31, 32, 33, 64, 65] {
-                        assert!(product(rows) == whole[..rows * columns], "{rows} of [{inner}, {columns}] {output:?}");
+                        assert!(
+                            product(rows) == whole[..rows * columns],
+                            "{rows} of [{inner}, {columns}] {existing:?}"
+                        );
                     }
                     let exact = |at: usize| {
                         let (row, column) = (at / columns, at % columns);
                         let terms =
                             (0..inner).map(|k| f64::from(a[row * inner + k]) * f64::from(b[k * columns + column]));
-                        terms.sum::<f64>() + if output == Output::Add { f64::from(before[at]) } else { 0.0 }
+                        terms.sum::<f64>() + if existing == Existing::Add { f64::from(before[at]) } else { 0.0 }
                     };
                     for at in (0..whole.len()).step_by(97) {
                         assert!((f64::from(f32::from_bits(whole[at])) - exact(at)).abs() < 1e-4);

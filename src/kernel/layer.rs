@@ -7,7 +7,7 @@
 //! z r h).
 
 use super::float::Float;
-use super::gemm::{Matrix, Output, multiply, multiply_rows};
+use super::gemm::{Existing, Matrix, multiply, multiply_rows};
 use super::{gru, lstm, simple_rnn};
 use crate::network::{CellKind, RecurrentLayer};
 
@@ -127,7 +127,7 @@ pub fn forward<F: Float>(layer: Layer<'_, F>, h: &mut [F], c: &mut [F], trace: &
         }
     }
     let kernel = Matrix::new(weights.kernel, shape.inputs, width);
-    multiply_rows(gates, Matrix::new(x, t * b, shape.inputs), kernel, Output::Add);
+    multiply_rows(gates, Matrix::new(x, t * b, shape.inputs), kernel, Existing::Add);
 
     let recurrent = Matrix::new(weights.recurrent, u, width);
     for now in 0..t {
@@ -146,9 +146,9 @@ pub fn forward<F: Float>(layer: Layer<'_, F>, h: &mut [F], c: &mut [F], trace: &
         }
         if cell == CellKind::Gru {
             trace.side.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(recurrent_bias));
-            multiply_rows(&mut trace.side, Matrix::new(h, b, u), recurrent, Output::Add);
+            multiply_rows(&mut trace.side, Matrix::new(h, b, u), recurrent, Existing::Add);
         } else {
-            multiply_rows(&mut gates[now * b * width..], Matrix::new(h, b, u), recurrent, Output::Add);
+            multiply_rows(&mut gates[now * b * width..], Matrix::new(h, b, u), recurrent, Existing::Add);
         }
         for row in (0..b).filter(|row| mask.active(now * b + row)) {
             let gates = &mut gates[(now * b + row) * width..][..width];
@@ -232,7 +232,7 @@ pub fn backward<F: Float>(
         }
         let rows = now * b * width..(now + 1) * b * width;
         let side = if gru { &d_recurrent[rows] } else { &d_gates[rows] };
-        multiply(dh, Matrix::new(side, b, width), recurrent.t(), Output::Add);
+        multiply(dh, Matrix::new(side, b, width), recurrent.t(), Existing::Add);
         for row in (0..b).filter(|row| mask.reset(now * b + row)) {
             dh[row * u..(row + 1) * u].fill(F::ZERO);
             dc[row * u..(row + 1) * u].fill(F::ZERO);
@@ -241,16 +241,16 @@ pub fn backward<F: Float>(
     let steps = t * b;
     let side: &[F] = if gru { d_recurrent } else { d_gates };
     let d_gates_matrix = Matrix::new(d_gates, steps, width);
-    multiply(gradients.kernel, Matrix::new(x, steps, shape.inputs).t(), d_gates_matrix, Output::Add);
+    multiply(gradients.kernel, Matrix::new(x, steps, shape.inputs).t(), d_gates_matrix, Existing::Add);
     let h_before = Matrix::new(&trace.h_before, steps, u);
-    multiply(gradients.recurrent, h_before.t(), Matrix::new(side, steps, width), Output::Add);
+    multiply(gradients.recurrent, h_before.t(), Matrix::new(side, steps, width), Existing::Add);
     let (input_bias, recurrent_bias) = gradients.bias.split_at_mut(width);
     add_rows(input_bias, d_gates);
     if !recurrent_bias.is_empty() {
         add_rows(recurrent_bias, side);
     }
     if !dx.is_empty() {
-        multiply(dx, d_gates_matrix, Matrix::new(weights.kernel, shape.inputs, width).t(), Output::Replace);
+        multiply(dx, d_gates_matrix, Matrix::new(weights.kernel, shape.inputs, width).t(), Existing::Replace);
     }
 }
 

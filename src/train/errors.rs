@@ -4,7 +4,7 @@
 //! forecasts are compared (`evaluate`).
 
 use super::dataset::Dataset;
-use super::split::Part;
+use super::split::Subset;
 
 /// Sums over the entries (origin, step, target) of one forecast.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -108,7 +108,7 @@ pub(super) fn train_sd(data: &Dataset, series: std::ops::Range<usize>, target: u
     for index in series {
         let s = &data.series[index];
         for (row, value) in s.targets[target].iter().enumerate() {
-            if data.rows[index][row] == Some(Part::Train) && s.observed[target][row] && value.is_finite() {
+            if data.rows[index][row] == Some(Subset::Train) && s.observed[target][row] && value.is_finite() {
                 count += 1.0;
                 let away = value - mean;
                 mean += away / count;

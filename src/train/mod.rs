@@ -42,9 +42,9 @@ pub use network::{Network, Pass, State, Workspace};
 pub use plan::{Plan, architecture};
 
 pub use publish::publish;
-pub use samples::Forecast;
+pub use samples::Sample;
 pub use series::Series;
-pub use split::{Part, Split};
+pub use split::{Cuts, Subset};
 pub use trained::{Epoch, KeySplit, Trained};
 pub use training::train;
-pub use warm_up::ColdStart;
+pub use warm_up::WarmUp;

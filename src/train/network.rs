@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::init::Random;
 use crate::kernel::float::Float;
-use crate::kernel::gemm::{Matrix, Output, multiply, multiply_rows};
+use crate::kernel::gemm::{Existing, Matrix, multiply, multiply_rows};
 use crate::kernel::layer::{self, Gradients, Layer, Mask, Shape, Weights, add_rows};
 use crate::network::{Architecture, CellKind, DenseActivation};
 
@@ -18,7 +18,7 @@ use crate::network::{Architecture, CellKind, DenseActivation};
 pub struct Network<F> {
     shape: Architecture,
     parameters: Vec<F>,
-    spans: Vec<Span>,
+    spans: Vec<TensorRange>,
     recurrent: Vec<(Shape, [usize; 3])>,
     /// Per dense layer (the output layer last): width of its input, its width, its activation, its spans.
     dense: Vec<Dense>,
@@ -28,7 +28,7 @@ pub struct Network<F> {
 
 /// A named part of the flat array.
 #[derive(Debug, Clone)]
-struct Span {
+struct TensorRange {
     name: String,
     shape: Vec<usize>,
     range: Range<usize>,
@@ -131,7 +131,7 @@ impl<F: Float> Network<F> {
         let mut length = 0;
         let mut add = |name: String, shape: Vec<usize>| {
             let size = shape.iter().product::<usize>();
-            spans.push(Span { name, shape, range: length..length + size });
+            spans.push(TensorRange { name, shape, range: length..length + size });
             length += size;
             spans.len() - 1
         };
@@ -238,7 +238,7 @@ impl<F: Float> Network<F> {
                 out.extend_from_slice(self.part(layer.bias));
             }
             let kernel = Matrix::new(self.part(layer.kernel), layer.inputs, layer.units);
-            multiply_rows(out, Matrix::new(x, rows, layer.inputs), kernel, Output::Add);
+            multiply_rows(out, Matrix::new(x, rows, layer.inputs), kernel, Existing::Add);
             activate(layer.activation, out);
         }
         let outputs = self.shape.outputs;
@@ -247,7 +247,7 @@ impl<F: Float> Network<F> {
             let width = self.shape.skip.len();
             if let Some(out) = work.dense.last_mut() {
                 let kernel = Matrix::new(self.part(skip), width, outputs);
-                multiply_rows(out, Matrix::new(&work.z_skip, rows, width), kernel, Output::Add);
+                multiply_rows(out, Matrix::new(&work.z_skip, rows, width), kernel, Existing::Add);
             }
         }
         work.dense.last().map_or(&[], |out| &out[..])
@@ -286,7 +286,7 @@ impl<F: Float> Network<F> {
         if let Some(skip) = self.skip {
             let width = self.shape.skip.len();
             let kernel = &mut gradients[self.spans[skip].range.clone()];
-            multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Output::Add);
+            multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Existing::Add);
         }
         for (i, layer) in self.dense.iter().enumerate().rev() {
             let x = match i {
@@ -296,12 +296,12 @@ impl<F: Float> Network<F> {
             through_activation(layer.activation, &dense[i], d);
             let d_matrix = Matrix::new(d, rows, layer.units);
             let kernel = &mut gradients[self.spans[layer.kernel].range.clone()];
-            multiply(kernel, Matrix::new(x, rows, layer.inputs).t(), d_matrix, Output::Add);
+            multiply(kernel, Matrix::new(x, rows, layer.inputs).t(), d_matrix, Existing::Add);
             add_rows(&mut gradients[self.spans[layer.bias].range.clone()], d);
             d_below.clear();
             d_below.resize(rows * layer.inputs, F::ZERO);
             let kernel = Matrix::new(self.part(layer.kernel), layer.inputs, layer.units);
-            multiply(d_below, d_matrix, kernel.t(), Output::Replace);
+            multiply(d_below, d_matrix, kernel.t(), Existing::Replace);
             std::mem::swap(d, d_below);
         }
         if first > 0 {

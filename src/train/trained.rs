@@ -38,7 +38,7 @@ pub struct KeySplit {
 impl KeySplit {
     /// The parts that hold no example of the key.
     pub fn lacks(&self) -> Vec<&'static str> {
-        super::Part::ALL.iter().zip(self.examples).filter(|(_, n)| *n == 0).map(|(part, _)| part.name()).collect()
+        super::Subset::ALL.iter().zip(self.examples).filter(|(_, n)| *n == 0).map(|(part, _)| part.name()).collect()
     }
 }
 

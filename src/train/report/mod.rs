@@ -8,7 +8,7 @@ mod pictures;
 mod table;
 
 pub use html::html;
-pub use pictures::forecast_svg;
+pub use pictures::sample_svg;
 pub use table::table;
 
 use super::Trained;
