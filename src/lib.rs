@@ -12,6 +12,7 @@ pub mod format;
 pub mod http;
 pub mod metrics;
 pub mod model;
+pub mod problem;
 pub mod record;
 pub mod runtime;
 pub mod sink;

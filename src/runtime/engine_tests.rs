@@ -6,7 +6,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{self, Problems};
+use crate::config;
+use crate::error::Problems;
 use crate::record::{Clock, KeyType, Origin};
 use crate::stage;
 use crate::state::{Rows, murmur2};

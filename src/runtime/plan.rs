@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::engine::{Chain, Order};
-use crate::config::{At, Infer, Input, Key, Mode, Pipeline, Problems, Split, Stage, Train};
+use crate::config::{At, Infer, Input, Key, Mode, Pipeline, Split, Stage, Train};
+use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::{ModelKind, Session, Signature, Version, registry};
 use crate::record::{Layout, Role};

@@ -9,7 +9,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{At, Location, Place, Problems, Sink};
+use crate::config::{At, Location, Sink};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Clock, KeyType, Kind, Layout, NO_TIME, Role, Values};
 use crate::state::{Folder, Keys, Target, murmur2};
 

@@ -14,7 +14,9 @@ use super::input::{FOOTER_BLOCKS, Input};
 use super::parquet::ParquetSource;
 use super::schema::{Columned, Columns, Wanted, disagreements, resolve};
 use crate::Error;
-use crate::config::{At, Pipeline, Place, Problems};
+use crate::config::{At, Pipeline};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Clock, Layout, Origin};
 
 /// A source that can be read.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
 
-use crate::config::{At, Key, Moment, Pipeline, Place, did_you_mean};
+use crate::config::{At, Key, Moment, Pipeline};
+use crate::error::did_you_mean;
+use crate::problem::Place;
 use crate::record::{Clock, KeyType, Kind, Layout, Role};
 use crate::state::murmur2;
 

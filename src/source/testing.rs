@@ -9,9 +9,10 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray}
 
 use super::parquet::{Planned, plan};
 use crate::config::{
-    At, DeadLetters, Input, Key, Location, Moment, Pipeline, Place, Policies, Problems, Record, Runtime, Source, State,
-    TimeColumn,
+    At, DeadLetters, Input, Key, Location, Moment, Pipeline, Policies, Record, Runtime, Source, State, TimeColumn,
 };
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Origin, Records};
 
 pub fn at<T>(value: T) -> At<T> {

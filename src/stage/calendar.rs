@@ -10,7 +10,9 @@ use chrono_tz::Tz;
 
 use super::{Stage, plan};
 use crate::Result;
-use crate::config::{self, CalendarFeature, Place, Problems};
+use crate::config::{self, CalendarFeature};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::state::Rows;
 

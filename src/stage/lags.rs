@@ -7,7 +7,8 @@
 
 use super::{Stage, plan};
 use crate::Result;
-use crate::config::{self, Problems};
+use crate::config;
+use crate::error::Problems;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::state::Rows;
 

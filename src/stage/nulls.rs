@@ -10,7 +10,8 @@
 use super::Stage;
 use super::plan::{self, ON_NULL};
 use crate::Result;
-use crate::config::{OnNull, Problems};
+use crate::config::OnNull;
+use crate::error::Problems;
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::state::Rows;
 

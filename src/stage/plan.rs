@@ -7,9 +7,9 @@
 use serde_json::{Value, json};
 
 use super::{Stage, calendar, filter, lags, nulls, reorder, resample, scale, score};
-use crate::config::{
-    self, Aggregate, At, CalendarFeature, Fill, Infer, NOWHERE, OnNull, Pipeline, Place, Problems, Span,
-};
+use crate::config::{self, Aggregate, At, CalendarFeature, Fill, Infer, NOWHERE, OnNull, Pipeline, Span};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Kind, Layout, Role};
 
 /// How far [`chain`] goes.

@@ -6,6 +6,8 @@ use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal
 use super::testing::{self, Table};
 use crate::Result;
 use crate::config::*;
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::stage;
 use crate::state::Rows;

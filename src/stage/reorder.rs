@@ -15,7 +15,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{Stage, plan};
 use crate::Result;
-use crate::config::{At, OnLate, Problems, Span};
+use crate::config::{At, OnLate, Span};
+use crate::error::Problems;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
 use crate::state::Rows;
 
@@ -218,7 +219,7 @@ impl Stage for Reorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Place;
+    use crate::problem::Place;
     use crate::stage::testing::Table;
     use crate::state::Arena;
     use proptest::prelude::*;

@@ -24,7 +24,9 @@ use bytemuck::{Pod, Zeroable};
 use super::resample_buckets::Buckets;
 use super::{Stage, plan};
 use crate::Result;
-use crate::config::{self, Aggregate, At, Fill, Place, Problems, Span};
+use crate::config::{self, Aggregate, At, Fill, Span};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, Values};
 use crate::state::Rows;
 

@@ -17,7 +17,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{Stage, plan};
 use crate::Result;
-use crate::config::{self, Place, Problems, Span};
+use crate::config::{self, Span};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::state::Rows;
 

@@ -20,7 +20,9 @@ use super::plan::{self, Forecast};
 use super::score_window::{SUMS_WORDS, Window};
 use super::{Stage, plan::internal};
 use crate::Result;
-use crate::config::{self, Place, Problems, did_you_mean};
+use crate::config;
+use crate::error::{Problems, did_you_mean};
+use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Kind, Layout, Role, Values};
 use crate::state::Rows;
 

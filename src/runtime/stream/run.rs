@@ -186,7 +186,7 @@ fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &P
 
 fn encoder(plan: &Plan, output: &Output) -> Result<PlannedEncoder> {
     let sink = plan.sink.as_ref().ok_or_else(|| Error::refused("the pipeline has no sink"))?;
-    let mut problems = crate::config::Problems::new(&plan.pipeline.file);
+    let mut problems = crate::error::Problems::new(&plan.pipeline.file);
     let encoder = format::plan_encoder(&output.sink, sink.schema(), &mut problems);
     problems.finish(encoder)?.ok_or_else(|| Error::refused("the format of the sink can't be planned"))
 }

@@ -15,7 +15,9 @@ use super::context::Door;
 use super::describe::{self, Asked, Described, Silence};
 use super::properties;
 use super::rights::{JOIN, On, Right, missing};
-use crate::config::{At, KafkaSource, Place, Problems, Properties};
+use crate::config::{At, KafkaSource, Properties};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::state::block_on;
 
 /// How long a broker may take to answer.

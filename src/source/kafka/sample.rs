@@ -11,7 +11,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::properties;
-use crate::config::{KafkaSource, Problems};
+use crate::config::KafkaSource;
+use crate::error::Problems;
 use crate::format::{self, Messages, PlannedDecoder};
 use crate::state::murmur2;
 

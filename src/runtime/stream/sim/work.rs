@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::client::Client;
 use crate::Result;
-use crate::config::{self, OnError, OnTombstone, Problems, Watermark};
+use crate::config::{self, OnError, OnTombstone, Watermark};
+use crate::error::Problems;
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::metrics::Metrics;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, Records, Role, Values};
