@@ -141,7 +141,7 @@ fn append(records: &Records, columns: usize, all: &mut Vec<One>) {
     let mut bad = records.bad.iter().peekable();
     for row in 0..rows {
         let key = std::str::from_utf8(records.key(row)).unwrap().to_string();
-        assert_eq!(records.hashes[row], crate::state::murmur2(key.as_bytes()));
+        assert_eq!(records.hashes[row], crate::record::murmur2(key.as_bytes()));
         all.push(One {
             origin: records.origins[row],
             key,

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal};
+use super::columns::internal;
+use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
 use super::testing::{self, Table};
 use crate::Result;
 use crate::config::*;

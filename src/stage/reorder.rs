@@ -13,7 +13,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Stage, plan};
+use super::{Stage, columns};
 use crate::Result;
 use crate::config::{At, OnLate, Span};
 use crate::error::Problems;
@@ -57,7 +57,7 @@ pub(super) fn plan(span: &At<Span>, late: OnLate, layout: &Layout, problems: &mu
         );
         return None;
     }
-    let values = plan::values(layout);
+    let values = columns::values(layout);
     let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
     Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, out }))
 }

@@ -18,7 +18,7 @@ use super::rights::{JOIN, On, Right, missing};
 use crate::config::{At, KafkaSource, Properties};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::state::block_on;
+use crate::storage::block_on;
 
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

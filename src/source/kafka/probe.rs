@@ -7,7 +7,7 @@ use super::properties;
 use super::rights::{no_transactions, transactional_ids};
 use crate::config::{Delivery, KafkaSource, Pipeline, Sink};
 use crate::error::Problems;
-use crate::state::unique_name;
+use crate::storage::unique_name;
 
 /// How long one request may take; brokers that don't answer are told of elsewhere.
 const REQUEST: Duration = Duration::from_secs(3);
