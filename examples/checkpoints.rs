@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use kolk::Error;
 use kolk::config::Location;
+use kolk::record::murmur2;
 use kolk::runtime::stream::Checkpoints;
-use kolk::state::{Arena, Checkpoint, Era, Fingerprint, Keys, Log, Mark, murmur2};
+use kolk::state::{Arena, Checkpoint, Era, Fingerprint, Keys, Log, Mark};
 
 const KEYS: u32 = 1_000_000;
 /// The engine's header, then one stage: a header and h and c of 50 `f32` each.

@@ -14,12 +14,14 @@ pub mod kernel;
 pub mod metrics;
 pub mod model;
 pub mod network;
+pub mod problem;
 pub mod record;
 pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod stage;
 pub mod state;
+pub mod storage;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -5,7 +5,8 @@ use crate::config::{KafkaSource, Pipeline, Sink};
 use crate::record::Origin;
 use crate::runtime::stream::{Partition, Saved, Situation, Step, step};
 use crate::source::kafka::{Seen, commit, look};
-use crate::state::{Folder, Kept, Store};
+use crate::state::{Kept, Store};
+use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// Runs it; `confirmed` asks whether to go on.

@@ -8,18 +8,12 @@
 //!            routes by key  └─(bounded)──> worker 1: partitions 1, 3, 5 …
 //! ```
 
-mod capture;
 mod engine;
-mod fingerprint;
+mod files;
 mod models;
 mod plan;
-mod refused;
-mod route;
-mod run;
 pub mod stream;
-mod worker;
 
-pub use capture::{Captured, capture};
 pub use engine::{Chain, Partition};
+pub use files::{Captured, Finished, capture, check_state, run};
 pub use plan::{Plan, Purpose, Source, has_model, label, plan, stages_of_model};
-pub use run::{Finished, check_state, run};

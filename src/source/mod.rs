@@ -6,7 +6,6 @@
 pub mod dead_letters;
 mod decode;
 mod files;
-mod input;
 pub mod kafka;
 pub mod parquet;
 mod plan;

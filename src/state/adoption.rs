@@ -1,8 +1,9 @@
 //! The checkpoints of a stream that could be gone on from, for `kolk state adopt`.
 
+use super::Store;
 use super::chain::{Entry, Place, Unread, partition_folder, places};
-use super::{Folder, Store};
 use crate::runtime::stream::Saved;
+use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// The checkpoints of one topic.

@@ -11,7 +11,6 @@ mod checkpoint;
 mod delta;
 #[cfg(test)]
 mod delta_tests;
-mod folder;
 mod keys;
 mod log;
 #[cfg(test)]
@@ -30,10 +29,9 @@ mod stored;
 pub use adoption::{Chosen, Kept};
 pub use arena::{Arena, Rows};
 pub use checkpoint::{Checkpoint, Era, FORMAT, Mark};
-pub use folder::{Folder, block_on, spawn};
-pub use keys::{KeyList, Keys, murmur2, partition_of};
+pub use keys::{KeyList, Keys};
 pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
 pub use pages::{Page, Pages};
-pub use store::{Store, unique_name};
+pub use store::Store;
 pub use stored::Stored;

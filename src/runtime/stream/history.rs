@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::Partition;
 use super::lane::Lane;
 use super::processing::Processing;
-use crate::config::{At, Input, KafkaSource, Pipeline, Problems};
+use crate::config::{At, Input, KafkaSource, Pipeline};
+use crate::error::Problems;
 use crate::record::{Kind, Layout};
-use crate::runtime::route::Router;
+use crate::runtime::engine::Router;
 use crate::source::parquet;
 use crate::{Error, Result};
 
@@ -60,7 +61,7 @@ impl History {
         let mut source = self.source.open(None)?;
         let mut records = 0;
         let (times, by) = self.ticks;
-        let mut take = |work: crate::runtime::route::Work| -> Result<()> {
+        let mut take = |work: crate::runtime::engine::Work| -> Result<()> {
             let Some(lane) = lanes.get_mut(&work.partition) else { return Ok(()) };
             records += work.records.len() as u64;
             let chain = processing.chains.run(&lane.now.era)?;

@@ -11,12 +11,13 @@ use super::{Chains, Processing, Settings, Worker};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::runtime::engine::Chain;
-use crate::runtime::fingerprint::fingerprint;
+use crate::runtime::files::{Finished, joined, moment, open_sink};
 use crate::runtime::models::{Registered, identity};
 use crate::runtime::plan::Plan;
-use crate::runtime::run::{Finished, joined, moment, open_sink};
+use crate::runtime::plan::fingerprint;
 use crate::source::kafka::{Client, Output, Planned, TopicWatch, transactional_ids};
-use crate::state::{Folder, Log, Store};
+use crate::state::{Log, Store};
+use crate::storage::Folder;
 use crate::{Error, Result, format, sink};
 
 /// Bytes of output after which a transaction is committed at once.
@@ -168,7 +169,7 @@ fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &P
     // Stable where the process has a name; else no other process ever has it.
     let instance = match &pipeline.runtime.instance {
         Some(instance) => instance.value.clone(),
-        None => crate::state::unique_name(),
+        None => crate::storage::unique_name(),
     };
     let dead_letters = match &pipeline.dead_letters.value {
         DeadLetters::Kafka(topic) => Some(topic.value.clone()),
@@ -186,7 +187,7 @@ fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &P
 
 fn encoder(plan: &Plan, output: &Output) -> Result<PlannedEncoder> {
     let sink = plan.sink.as_ref().ok_or_else(|| Error::refused("the pipeline has no sink"))?;
-    let mut problems = crate::config::Problems::new(&plan.pipeline.file);
+    let mut problems = crate::error::Problems::new(&plan.pipeline.file);
     let encoder = format::plan_encoder(&output.sink, sink.schema(), &mut problems);
     problems.finish(encoder)?.ok_or_else(|| Error::refused("the format of the sink can't be planned"))
 }

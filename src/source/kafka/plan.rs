@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::asker::{Asker, Topic, identity};
 use super::rights::{Right, SEND, TAKE};
 use super::sample;
-use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Problems, Properties, Sink};
+use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Properties, Sink};
+use crate::error::Problems;
 use crate::format::{self, PlannedDecoder};
 use crate::runtime::stream::History;
 
