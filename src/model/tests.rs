@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::onnx::{export, import};
 use super::testing::{step, zero_state};
 use super::*;
-use crate::network::testing::{Numbers, plain, rich, tensors};
-use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer, Tensor};
+use crate::kernel::{Activation, CellKind};
+use crate::network::testing::{Numbers, layer, plain, rich, tensors};
+use crate::network::{Architecture, Layer, Tensor};
 
 /// What a run gives: `y`, then every state out.
 type Outcome = Vec<Vec<f32>>;
@@ -42,7 +43,7 @@ fn architectures() -> Vec<Architecture> {
     for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru] {
         all.push(plain(1, &[(cell, 50)]));
         let mut stacked = plain(3, &[(cell, 8), (cell, 5)]);
-        stacked.layers[1].double_bias = true;
+        stacked.layers[1] = layer(cell, 5, true);
         stacked.outputs = 2;
         stacked.residual = vec![1, 1];
         all.push(stacked);
@@ -148,17 +149,18 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let cells = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
-        let activations = [DenseActivation::Linear, DenseActivation::Relu, DenseActivation::Tanh];
+        let activations = [Activation::Linear, Activation::Relu, Activation::Tanh];
         let mut pick = Numbers(seed).map(|number| (number.abs() * features as f32) as usize % features);
         let architecture = Architecture {
             features,
             network: pick.by_ref().take(features).collect(),
             skip: if skip { pick.by_ref().take(2).collect() } else { vec![] },
             residual: if residual { pick.take(outputs).collect() } else { vec![] },
-            layers: layers.iter().map(|&(cell, units, double_bias)| {
-                RecurrentLayer { cell: cells[cell], units, double_bias }
-            }).collect(),
-            head: head.iter().map(|&(units, a)| DenseLayer { units, activation: activations[a] }).collect(),
+            layers: layers
+                .iter()
+                .map(|&(cell, units, double_bias)| layer(cells[cell], units, double_bias))
+                .chain(head.iter().map(|&(units, a)| Layer::dense(units, activations[a])))
+                .collect(),
             outputs,
             scaling,
         };

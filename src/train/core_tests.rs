@@ -7,10 +7,11 @@ use super::adam::Adam;
 use super::loss::{clip, loss};
 use super::network::{Network, Pass, State, Workspace};
 use crate::config::{self, EpsilonForm, Loss};
+use crate::kernel::CellKind;
 use crate::kernel::float::Float;
-use crate::kernel::layer::Mask;
-use crate::network::testing::{Numbers, plain, rich, tensors};
-use crate::network::{Architecture, CellKind, RecurrentLayer};
+use crate::kernel::recurrent::Mask;
+use crate::network::Architecture;
+use crate::network::testing::{Numbers, layer, plain, rich, tensors};
 
 const CELLS: [CellKind; 4] = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
 const LOSSES: [Loss; 3] = [Loss::Mse, Loss::Mae, Loss::Huber { delta: 0.4 }];
@@ -74,12 +75,7 @@ fn network<F: Float>(shape: &Architecture, seed: u64) -> Network<F> {
 
 /// One cell with scaling, two features.
 fn one(cell: CellKind, double_bias: bool) -> Architecture {
-    Architecture {
-        layers: vec![RecurrentLayer { cell, units: 4, double_bias }],
-        outputs: 2,
-        scaling: true,
-        ..plain(2, &[])
-    }
+    Architecture { layers: vec![layer(cell, 4, double_bias)], outputs: 2, scaling: true, ..plain(2, &[]) }
 }
 
 /// The state after a first batch, so that none starts at zero.

@@ -12,7 +12,7 @@ use super::scaling::Scaling;
 use super::windows::Examples;
 use crate::Result;
 use crate::config::Loss;
-use crate::kernel::layer::Mask;
+use crate::kernel::recurrent::Mask;
 use crate::model::ModelKind;
 
 /// A network that learns.

@@ -3,10 +3,10 @@
 //! Lives here: the features of `x` and the network's shape as they follow from the pipeline file. Must not live here:
 //! anything that looks at data.
 
-use crate::config::{self, Activation, Adam, Cell, Length, Loss, Residual, Span};
+use crate::config::{self, Adam, Length, Loss, Residual, Span};
 use crate::error::Problems;
 use crate::model::{Input, ModelKind};
-use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer};
+use crate::network::{Architecture, Layer, RecurrentLayer};
 use crate::record::{Clock, Every};
 
 use super::split::Cuts;
@@ -156,39 +156,18 @@ pub fn architecture(train: &config::Train, lag_columns: &[String]) -> (Vec<Input
             residual.push(index_of(&mut features, input));
         }
     }
-    let layers = train
-        .layers
-        .iter()
-        .map(|layer| RecurrentLayer {
-            cell: match layer.cell {
-                Cell::SimpleRnn(Activation::Relu) => CellKind::RnnRelu,
-                Cell::SimpleRnn(_) => CellKind::RnnTanh,
-                Cell::Lstm => CellKind::Lstm,
-                Cell::Gru => CellKind::Gru,
-            },
-            units: layer.units,
-            double_bias: layer.cell == Cell::Gru,
-        })
-        .collect();
-    let head = train
-        .head
-        .iter()
-        .map(|dense| DenseLayer {
-            units: dense.units,
-            activation: match dense.activation {
-                Activation::Linear => DenseActivation::Linear,
-                Activation::Relu => DenseActivation::Relu,
-                Activation::Tanh => DenseActivation::Tanh,
-            },
-        })
-        .collect();
+    let recurrent = train.layers.iter().map(|layer| {
+        let double_bias = layer.cell.form().recurrent_apart;
+        Layer::Recurrent(RecurrentLayer { cell: layer.cell, units: layer.units, double_bias })
+    });
+    let dense = train.head.iter().map(|dense| Layer::dense(dense.units, dense.activation));
+    let layers = recurrent.chain(dense).collect();
     let architecture = Architecture {
         features: features.len(),
         network,
         skip,
         residual,
         layers,
-        head,
         outputs: train.horizon * train.targets.len(),
         scaling: true,
     };
@@ -206,7 +185,8 @@ fn index_of(features: &mut Vec<Input>, input: Input) -> usize {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{At, EpsilonForm, Layer};
+    use crate::config::{At, EpsilonForm};
+    use crate::kernel::CellKind;
     use crate::problem::Place;
     use arrow::datatypes::DataType;
 
@@ -218,7 +198,7 @@ pub(super) mod tests {
             horizon,
             residual: Residual::None,
             skip_linear: false,
-            layers: vec![At::default_value(Layer { cell: Cell::Gru, units: 8 })],
+            layers: vec![At::default_value(config::Recurrent { cell: CellKind::Gru, units: 8 })],
             head: vec![],
             chunk: 16,
             burn_in: 0,

@@ -3,7 +3,8 @@
 use super::dataset::tests::plain;
 use super::plan::tests::{plan_of, section};
 use super::*;
-use crate::config::{self, Cell, Length, Residual};
+use crate::config::{self, Length, Residual};
+use crate::kernel::CellKind;
 
 fn quiet() -> impl FnMut(Progress) {
     |_| {}
@@ -21,7 +22,7 @@ fn sines(n: usize) -> Vec<Series> {
         .collect()
 }
 
-fn learns_a_sine(cell: Cell, window: Option<usize>, length: Length) {
+fn learns_a_sine(cell: CellKind, window: Option<usize>, length: Length) {
     let mut train = section(3, &["v"]);
     train.layers[0].value.cell = cell;
     train.layers[0].value.units = 12;
@@ -41,12 +42,12 @@ fn learns_a_sine(cell: Cell, window: Option<usize>, length: Length) {
 
 #[test]
 fn an_lstm_learns_a_sine_by_windows() {
-    learns_a_sine(Cell::Lstm, Some(10), Length::Epochs(25));
+    learns_a_sine(CellKind::Lstm, Some(10), Length::Epochs(25));
 }
 
 #[test]
 fn a_gru_learns_a_sine_with_carried_state() {
-    learns_a_sine(Cell::Gru, None, Length::Epochs(30));
+    learns_a_sine(CellKind::Gru, None, Length::Epochs(30));
 }
 
 #[test]

@@ -37,10 +37,9 @@ fn against(model: f64, other: f64) -> String {
 /// What the model is, in a line: `carry LSTM(50), GRU(32) → Dense(16)`.
 fn shape_text(trained: &Trained) -> String {
     let shape = &trained.architecture;
-    let mut parts: Vec<String> =
-        shape.layers.iter().map(|layer| format!("{}({})", layer.cell.keras_name(), layer.units)).collect();
-    parts.extend(shape.head.iter().map(|dense| format!("Dense({})", dense.units)));
-    parts.push(format!("Dense({})", shape.outputs));
+    let stack = shape.stack();
+    let parts: Vec<String> =
+        stack.iter().map(|placed| format!("{}({})", placed.layer.keras_name(), placed.layer.units())).collect();
     parts.join(" → ")
 }
 
