@@ -143,8 +143,10 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::model::testing::{manifest, plain, published, tensors};
-    use crate::model::{CellKind, export};
+    use crate::model::onnx::export;
+    use crate::model::testing::{manifest, published};
+    use crate::network::CellKind;
+    use crate::network::testing::{plain, tensors};
     use crate::record::{Clock, KeyType, Kind, Role};
 
     /// A pipeline with `model:` that was started when version 1 was the only one.
