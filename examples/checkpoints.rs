@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kolk::Error;
 use kolk::config::Location;
-use kolk::runtime::stream::Checkpoints;
+use kolk::state::Checkpoints;
 use kolk::state::{Arena, Checkpoint, Era, Fingerprint, Keys, Log, Mark, murmur2};
 
 const KEYS: u32 = 1_000_000;

@@ -2,9 +2,11 @@
 //! begins behind them. Says first what that skips or repeats.
 
 use crate::config::{KafkaSource, Pipeline, Sink};
+use crate::kafka::Partition;
+use crate::kafka::{Seen, commit, look};
 use crate::record::Origin;
-use crate::runtime::stream::{Partition, Saved, Situation, Step, step};
-use crate::source::kafka::{Seen, commit, look};
+use crate::runtime::kafka::{Situation, Step, step};
+use crate::state::Saved;
 use crate::state::{Folder, Kept, Store};
 use crate::{Error, Result};
 

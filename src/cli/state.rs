@@ -15,7 +15,7 @@ use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::sink::DeadLetters;
 use crate::state::{Checkpoint, Fingerprint, Folder, RowSpan, Store, Stored, Target, murmur2, partition_of};
-use crate::{Error, Result, sink, source};
+use crate::{Error, Result, sink};
 
 /// Keys whose rows are exported at a time.
 const EXPORTED: usize = 4096;
@@ -304,9 +304,9 @@ fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
         };
     };
     match to {
-        None => source::kafka::forget(kafka)?,
+        None => crate::kafka::forget(kafka)?,
         Some(to) => {
-            for (partition, offset) in source::kafka::begin_at(kafka, to)? {
+            for (partition, offset) in crate::kafka::begin_at(kafka, to)? {
                 eprintln!("partition {partition} begins at offset {offset}");
             }
         }

@@ -9,7 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::config::*;
-use crate::runtime::stream::Checkpoints;
+use crate::state::Checkpoints;
 use crate::state::{Checkpoint, Era, Log, Mark, Pages, RowSpan};
 
 const PARTITIONS: u32 = 4;

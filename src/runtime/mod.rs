@@ -11,12 +11,11 @@
 mod capture;
 mod engine;
 mod fingerprint;
-mod models;
+pub mod kafka;
 mod plan;
 mod refused;
 mod route;
 mod run;
-pub mod stream;
 mod worker;
 
 pub use capture::{Captured, capture};

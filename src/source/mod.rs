@@ -6,8 +6,8 @@
 pub mod dead_letters;
 mod decode;
 mod files;
+mod history;
 mod input;
-pub mod kafka;
 pub mod parquet;
 mod plan;
 mod schema;
@@ -15,6 +15,9 @@ mod schema;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod topic;
+
+pub use history::History;
 
 use crate::record::{Layout, Origin, Records};
 

@@ -1,9 +1,21 @@
 //! The checkpoints of a stream that could be gone on from, for `kolk state adopt`.
 
 use super::chain::{Entry, Place, Unread, partition_folder, places};
-use super::{Folder, Store};
-use crate::runtime::stream::Saved;
+use super::{Era, Folder, Mark, Store};
 use crate::{Error, Result};
+
+/// A checkpoint that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The commit that it is the state of.
+    pub mark: Mark,
+    /// The model version in force.
+    pub era: Era,
+    /// Records of the partition before it.
+    pub position: u64,
+    /// Keys it has.
+    pub keys: u64,
+}
 
 /// The checkpoints of one topic.
 pub struct Kept {

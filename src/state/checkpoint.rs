@@ -52,6 +52,11 @@ pub struct Era {
     pub from: u64,
 }
 
+/// A version as users name it.
+pub(crate) fn shown(model: &str) -> &str {
+    model.split_once('#').map_or(model, |(label, _)| label)
+}
+
 /// A commit of a partition of a stream. Buckets closed by the clock emit at an unchanged offset, so the offset alone doesn't
 /// say which state is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use super::log_writer::{GRACE, Job, Owned, Writer};
 use super::{Checkpoint, Era, Fingerprint, Folder, Mark, Store};
 use crate::config::Location;
 use crate::error::Context;
-use crate::runtime::stream::{Checkpoints, Durable, Found, Loaded};
+use crate::state::{Checkpoints, Durable, Found, Loaded};
 use crate::{Error, Result};
 
 /// The checkpoints of one topic, and the threads that write and read them.

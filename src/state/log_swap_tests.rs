@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::log_tests::{Lane, WAIT, files, first, mark, open, read, written_to};
 use super::{Checkpoint, Era, Log, Mark};
-use crate::runtime::stream::Checkpoints;
+use crate::state::Checkpoints;
 
 fn second(from: u64) -> Era {
     Era { model: "m/2".into(), from }

@@ -13,7 +13,7 @@ use super::{Arena, Checkpoint, Era, Fingerprint, Folder, Keys, Log, Mark, RowSpa
 
 use crate::Result;
 use crate::config::Location;
-use crate::runtime::stream::{Checkpoints, Found};
+use crate::state::{Checkpoints, Found};
 
 pub(super) const WAIT: Duration = Duration::from_secs(20);
 /// Two rows in a page.

@@ -15,7 +15,7 @@ use super::delta::{self, Outline};
 use super::sections::checksum;
 use super::{Checkpoint, Folder, unique_name};
 use crate::error::Context;
-use crate::runtime::stream::Durable;
+use crate::state::Durable;
 use crate::{Error, Result};
 
 /// Checkpoints that are kept of a partition.

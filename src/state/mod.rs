@@ -8,6 +8,7 @@ mod adoption;
 mod arena;
 mod chain;
 mod checkpoint;
+mod checkpoints;
 mod delta;
 #[cfg(test)]
 mod delta_tests;
@@ -27,9 +28,11 @@ mod store;
 mod store_tests;
 mod stored;
 
-pub use adoption::{Chosen, Kept};
+pub use adoption::{Chosen, Kept, Saved};
 pub use arena::{Arena, Rows};
+pub(crate) use checkpoint::shown;
 pub use checkpoint::{Checkpoint, Era, FORMAT, Mark};
+pub use checkpoints::{Checkpoints, Durable, Found, Loaded};
 pub use folder::{Folder, block_on, spawn};
 pub use keys::{KeyList, Keys, murmur2, partition_of};
 pub use log::Log;

@@ -2,7 +2,7 @@
 
 use super::chain::{Entry, Place, TOPIC, partition_folder, places};
 use super::{Checkpoint, Folder, Manifest, RowSpan, Store};
-use crate::runtime::stream::shown;
+use crate::state::shown;
 use crate::{Error, Result};
 
 /// The newest checkpoint of a partition.
