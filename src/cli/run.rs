@@ -68,7 +68,7 @@ fn to_the_end(plan: Plan) -> Result<Finished> {
 /// the signal.
 fn follow(
     plan: &Plan,
-    kafka: &crate::source::topic::Planned,
+    kafka: &crate::source::topic::PlannedTopic,
     health: &http::Health,
 ) -> Result<(Result<Finished>, Option<i32>)> {
     let stop = Stop::default();

@@ -5,12 +5,13 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::broker::{Committed, Partition, Range};
+use super::broker::{Committed, LogRange};
 use super::describe::{self, Asked, Silence};
 use super::properties;
 use super::reset::{commit_for, running};
 use crate::config::{Delivery, KafkaSource};
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ pub struct Seen {
     /// The topic's id.
     pub topic_id: String,
     /// Per partition, its log as a reader of committed messages sees it, and the group's offset.
-    pub partitions: Vec<(Range, Option<Committed>)>,
+    pub partitions: Vec<(LogRange, Option<Committed>)>,
 }
 
 fn consumer(source: &KafkaSource) -> Result<BaseConsumer> {
@@ -58,7 +59,7 @@ pub fn look(source: &KafkaSource) -> Result<Seen> {
             _ => None,
         };
         let (start, end) = consumer.fetch_watermarks(topic, element.partition(), PATIENCE).or_failed(failed)?;
-        partitions.push((Range { start, end }, committed));
+        partitions.push((LogRange { start, end }, committed));
     }
     Ok(Seen { topic_id, partitions })
 }
@@ -67,7 +68,7 @@ pub fn look(source: &KafkaSource) -> Result<Seen> {
 ///
 /// # Errors
 /// A group that is running, no broker.
-pub fn commit(source: &KafkaSource, offsets: &[(Partition, i64, String)]) -> Result<()> {
+pub fn commit(source: &KafkaSource, offsets: &[(PartitionId, i64, String)]) -> Result<()> {
     let offsets = offsets.iter().map(|(partition, offset, metadata)| (*partition, *offset, metadata.as_str()));
     commit_for(&consumer(source)?, source, offsets)
 }

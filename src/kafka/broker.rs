@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::format::Messages;
+use crate::record::PartitionId;
 
 /// Why nothing goes on where no broker answers.
 pub const NO_BROKER: &str = "no broker answers: waiting for one";
-
-/// Number of a partition of the source's topic.
-pub type Partition = u32;
 
 /// What a poll found. The group's events are not answered by the poll: the worker answers with [`Broker::assign`] or
 /// [`Broker::unassign`] when it is ready, and until then the group waits for it.
@@ -21,19 +19,19 @@ pub enum Event {
     /// Nothing within the time given.
     Nothing,
     /// Messages of one partition were appended to what [`Broker::poll`] was given.
-    Messages(Partition),
+    Messages(PartitionId),
     /// The end of a partition was reached: the next message will have this offset, or a higher one.
-    End(Partition, i64),
+    End(PartitionId, i64),
     /// The group gives these partitions to the worker. To be answered with [`Broker::assign`].
-    Assigned(Vec<Partition>),
+    Assigned(Vec<PartitionId>),
     /// The group takes these partitions away; they are the worker's until it answers with [`Broker::unassign`].
-    Revoked(Vec<Partition>),
+    Revoked(Vec<PartitionId>),
     /// These partitions are another's already. To be answered with [`Broker::unassign`].
-    Lost(Vec<Partition>),
+    Lost(Vec<PartitionId>),
     /// The broker can't be reached, or is back.
     Reachable(bool),
     /// A position is not in the log any more, or not yet: retention, or a truncated log.
-    OutOfRange(Partition),
+    OutOfRange(PartitionId),
     /// The topic is no longer the one of the start: it was deleted, and there is another of its name.
     Recreated,
 }
@@ -52,7 +50,7 @@ pub const BEGINNING: &str = "kolk state reset";
 
 /// First offset that is still there, and that of the next message to arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub struct LogRange {
     /// The first offset that can be read.
     pub start: i64,
     /// Behind the last message.
@@ -78,11 +76,11 @@ pub struct Outgoing<'a> {
     /// Its payload; `None` is a tombstone.
     pub payload: Option<&'a [u8]>,
     /// Its headers, in order.
-    pub headers: &'a [Header],
+    pub headers: &'a [MessageHeader],
 }
 
 /// Name and value of a header.
-pub type Header = (String, Option<Vec<u8>>);
+pub type MessageHeader = (String, Option<Vec<u8>>);
 
 /// Why a message was not taken for sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,26 +115,26 @@ pub trait Broker {
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn assign(&mut self, at: &[(Partition, i64)]) -> Result<()>;
+    fn assign(&mut self, at: &[(PartitionId, i64)]) -> Result<()>;
 
     /// Answers [`Event::Revoked`] or [`Event::Lost`].
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn unassign(&mut self, partitions: &[Partition]) -> Result<()>;
+    fn unassign(&mut self, partitions: &[PartitionId]) -> Result<()>;
 
     /// Reads a partition of this worker from another offset on.
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn seek(&mut self, partition: Partition, offset: i64) -> Result<()>;
+    fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()>;
 
     /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The group doesn't
     /// hear of it.
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn reassign(&mut self, at: &[(Partition, i64)]) -> Result<()>;
+    fn reassign(&mut self, at: &[(PartitionId, i64)]) -> Result<()>;
 
     /// Leaves the group and joins it again with a new client. No transaction may be open; no partition is the worker's until the
     /// group gives it one.
@@ -150,7 +148,7 @@ pub trait Broker {
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn pause(&mut self, partitions: &[Partition], paused: bool) -> Result<()>;
+    fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()>;
 
     /// The group's *stable* committed offsets: those of transactions that are decided. `Ok(None)`: not to be had within the time
     /// (a transaction is open, the coordinator is busy), ask again. The inner `None`: the group never committed this partition.
@@ -158,20 +156,20 @@ pub trait Broker {
     /// # Errors
     /// As [`Broker::poll`].
     #[allow(clippy::type_complexity)]
-    fn committed(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>>;
+    fn committed(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>>;
 
     /// First offset and end of a partition's log as a reader of committed messages sees it (end: last stable offset). `Ok(None)`: not to
     /// be had within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>>;
+    fn range(&mut self, partition: PartitionId, timeout: Duration) -> Result<Option<LogRange>>;
 
     /// The ends of partitions, as [`Broker::range`] has them. `Ok(None)`: not to be had within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn ends(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<i64>>>;
+    fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>>;
 
     /// Begins to ask whether the topic is the one of the start, and returns at once.
     fn ask_topic(&mut self);
@@ -188,7 +186,7 @@ pub trait Broker {
     ///
     /// # Errors
     /// As [`Broker::poll`].
-    fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>>;
+    fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>>;
 
     /// A request of a transaction that was sent by the present producer and lost without an answer, also where the call that sent
     /// it was successful, since the client repeats requests by itself. It may still arrive, and take effect on whatever transaction
@@ -203,13 +201,13 @@ pub trait Broker {
     fn send(&mut self, message: Outgoing<'_>) -> std::result::Result<(), Unsendable>;
 
     /// Adds what is consumed to the open transaction: partition, offset of the next message, metadata.
-    fn send_offsets(&mut self, offsets: &[(Partition, i64, String)]) -> std::result::Result<(), Broken>;
+    fn send_offsets(&mut self, offsets: &[(PartitionId, i64, String)]) -> std::result::Result<(), Broken>;
 
     /// Waits until everything that was sent has arrived and commits the transaction.
     fn commit(&mut self) -> std::result::Result<(), Broken>;
 
     /// Writes how far the group is, for those who watch it from outside; for sinks that commit elsewhere. Nothing rests on it.
-    fn note(&mut self, _offsets: &[(Partition, i64)]) {}
+    fn note(&mut self, _offsets: &[(PartitionId, i64)]) {}
 
     /// Aborts the open transaction.
     fn abort(&mut self) -> std::result::Result<(), Broken>;

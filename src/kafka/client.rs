@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::acl::{JOIN, On, Right, TAKE, missing};
-use super::broker::{Broken, Broker, Committed, Event, Outgoing, Partition, Range, Unsendable};
+use super::broker::{Broken, Broker, Committed, Event, LogRange, Outgoing, Unsendable};
 use super::context::Group;
 use super::gathered::Gathered;
 use super::membership::Waiting;
@@ -22,6 +22,7 @@ use super::topic_watch::TopicWatch;
 use crate::config::{Delivery, KafkaSource};
 use crate::error::Context;
 use crate::format::Messages;
+use crate::record::PartitionId;
 use crate::{Error, Result};
 
 /// How long leaving the group or seeking may take.
@@ -95,7 +96,7 @@ impl Client {
         self.consumer.as_ref().ok_or_else(|| Error::failed("the consumer has left the group: a bug of kolk"))
     }
 
-    fn list(&self, partitions: impl IntoIterator<Item = (Partition, Offset)>) -> Result<TopicPartitionList> {
+    fn list(&self, partitions: impl IntoIterator<Item = (PartitionId, Offset)>) -> Result<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in partitions {
             list.add_partition_offset(&self.topic, number(partition), offset)
@@ -104,7 +105,7 @@ impl Client {
         Ok(list)
     }
 
-    fn named(&self, partitions: &[Partition]) -> Result<TopicPartitionList> {
+    fn named(&self, partitions: &[PartitionId]) -> Result<TopicPartitionList> {
         self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))
     }
 
@@ -138,7 +139,7 @@ impl Client {
                 None => break,
                 Some(Ok(message)) => {
                     consumer.context().heard();
-                    let of = Partition::try_from(message.partition()).unwrap_or(0);
+                    let of = PartitionId::try_from(message.partition()).unwrap_or(0);
                     if let Some(messages) = self.gathered.messages(of, message.offset()) {
                         bytes += message.payload_len() + message.key_len();
                         push(messages, &message, self.headers);
@@ -151,7 +152,7 @@ impl Client {
                     consumer.context().heard();
                     // At once: behind the next message it would be another end's.
                     let position = position::position(consumer.client(), &self.topic, end);
-                    self.gathered.end(Partition::try_from(end).unwrap_or(0), position);
+                    self.gathered.end(PartitionId::try_from(end).unwrap_or(0), position);
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
                     consumer.context().lost();
@@ -281,19 +282,19 @@ impl Broker for Client {
         Ok(self.consumer()?.context().event().unwrap_or(Event::Nothing))
     }
 
-    fn assign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
+    fn assign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
         let list = self.list(at.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))))?;
         at.iter().for_each(|(partition, offset)| self.gathered.begin(*partition, *offset));
         self.consumer()?.incremental_assign(&list).or_failed(|| "kafka: taking partitions".into())
     }
 
-    fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
+    fn unassign(&mut self, partitions: &[PartitionId]) -> Result<()> {
         partitions.iter().for_each(|partition| self.gathered.forget(*partition));
         let list = self.named(partitions)?;
         self.consumer()?.incremental_unassign(&list).or_failed(|| "kafka: giving partitions back".into())
     }
 
-    fn seek(&mut self, partition: Partition, offset: i64) -> Result<()> {
+    fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()> {
         self.gathered.begin(partition, offset);
         let until = Instant::now() + LONG;
         loop {
@@ -309,8 +310,8 @@ impl Broker for Client {
         }
     }
 
-    fn reassign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
-        let partitions: Vec<Partition> = at.iter().map(|(partition, _)| *partition).collect();
+    fn reassign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
+        let partitions: Vec<PartitionId> = at.iter().map(|(partition, _)| *partition).collect();
         self.unassign(&partitions)?;
         self.assign(at)
     }
@@ -322,13 +323,13 @@ impl Broker for Client {
         Ok(())
     }
 
-    fn pause(&mut self, partitions: &[Partition], paused: bool) -> Result<()> {
+    fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()> {
         let list = self.named(partitions)?;
         let consumer = self.consumer()?;
         if paused { consumer.pause(&list) } else { consumer.resume(&list) }.or_failed(|| "kafka: pausing".into())
     }
 
-    fn committed(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
+    fn committed(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
         let list = self.named(partitions)?;
         let found = match self.consumer()?.committed_offsets(list, self.within(timeout)) {
             Ok(found) => found,
@@ -349,24 +350,24 @@ impl Broker for Client {
         Ok(Some(all))
     }
 
-    fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>> {
+    fn range(&mut self, partition: PartitionId, timeout: Duration) -> Result<Option<LogRange>> {
         match self.consumer()?.fetch_watermarks(&self.topic, number(partition), self.within(timeout)) {
             Ok((start, end)) => {
                 self.unanswered.set(0);
-                Ok(Some(Range { start, end }))
+                Ok(Some(LogRange { start, end }))
             }
             Err(error) => self.later(&error, "asking for the ends of a partition").map(|()| None),
         }
     }
 
-    fn ends(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<i64>>> {
+    fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>> {
         // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all partitions of a broker.
         let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
         let found = match self.consumer()?.offsets_for_times(list, self.within(timeout)) {
             Ok(found) => found,
             Err(error) => return self.later(&error, "asking for the ends of partitions").map(|()| None),
         };
-        let end = |partition: &Partition| match found.find_partition(&self.topic, number(*partition))?.offset() {
+        let end = |partition: &PartitionId| match found.find_partition(&self.topic, number(*partition))?.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
@@ -382,7 +383,7 @@ impl Broker for Client {
         Ok(self.watch.is_same(self.asked, timeout))
     }
 
-    fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
+    fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
         let list = self.list([(partition, Offset::Offset(timestamp))])?;
         let found = match self.consumer()?.offsets_for_times(list, self.within(timeout)) {
             Ok(found) => found,
@@ -408,7 +409,7 @@ impl Broker for Client {
         self.sender().map_err(Unsendable::Transaction)?.send(message)
     }
 
-    fn send_offsets(&mut self, offsets: &[(Partition, i64, String)]) -> std::result::Result<(), Broken> {
+    fn send_offsets(&mut self, offsets: &[(PartitionId, i64, String)]) -> std::result::Result<(), Broken> {
         let mut list = TopicPartitionList::new();
         for (partition, offset, metadata) in offsets {
             list.add_partition(&self.topic, number(*partition)).set_metadata(metadata);
@@ -436,7 +437,7 @@ impl Broker for Client {
         Ok(())
     }
 
-    fn note(&mut self, offsets: &[(Partition, i64)]) {
+    fn note(&mut self, offsets: &[(PartitionId, i64)]) {
         let list = self.list(offsets.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))));
         let noted = list.and_then(|list| {
             self.consumer()?.commit(&list, CommitMode::Async).or_failed(|| "kafka: noting offsets".into())
@@ -495,7 +496,7 @@ fn join(config: &ClientConfig, topic: &str) -> Result<BaseConsumer<Group>> {
     Ok(consumer)
 }
 
-fn number(partition: Partition) -> i32 {
+fn number(partition: PartitionId) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
 

@@ -13,7 +13,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::util::Timeout;
 
-use super::broker::{Event, Partition};
+use super::broker::Event;
+use crate::record::PartitionId;
 
 /// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
 const DOUBT: Duration = Duration::from_secs(5);
@@ -161,8 +162,11 @@ impl ConsumerContext for Group {
             return;
         }
         *locked(&self.complaint) = None;
-        let list: Vec<Partition> =
-            partitions.elements().iter().filter_map(|element| Partition::try_from(element.partition()).ok()).collect();
+        let list: Vec<PartitionId> = partitions
+            .elements()
+            .iter()
+            .filter_map(|element| PartitionId::try_from(element.partition()).ok())
+            .collect();
         tracing::info!(assigned, lost = !assigned && consumer.assignment_lost(), partitions = ?list, "the group moves partitions");
         self.push(match assigned {
             true => Event::Assigned(list),

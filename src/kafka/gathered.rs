@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::broker::{Event, Partition};
+use super::broker::Event;
 use crate::format::Messages;
+use crate::record::PartitionId;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    waiting: VecDeque<(Partition, Messages)>,
+    waiting: VecDeque<(PartitionId, Messages)>,
     /// Memory to be used again.
     spare: Vec<Messages>,
     /// Partitions whose end was met behind what is waiting of them, and at which position.
-    ends: BTreeMap<Partition, i64>,
+    ends: BTreeMap<PartitionId, i64>,
     /// Per partition, the offset behind the last message.
-    behind: BTreeMap<Partition, i64>,
+    behind: BTreeMap<PartitionId, i64>,
 }
 
 impl Gathered {
@@ -25,7 +26,7 @@ impl Gathered {
 
     /// Where a partition's next message belongs, which has this offset. `None`: it was here before, or comes out of order, which nothing
     /// behind this may see.
-    pub fn messages(&mut self, partition: Partition, offset: i64) -> Option<&mut Messages> {
+    pub fn messages(&mut self, partition: PartitionId, offset: i64) -> Option<&mut Messages> {
         let behind = self.behind.entry(partition).or_insert(offset);
         if offset < *behind {
             return None;
@@ -45,23 +46,23 @@ impl Gathered {
 
     /// Nothing is behind the messages of a partition, at present. `position` is behind the markers and aborted records that follow the
     /// last of them, as far as is known.
-    pub fn end(&mut self, partition: Partition, position: Option<i64>) {
+    pub fn end(&mut self, partition: PartitionId, position: Option<i64>) {
         self.ends.insert(partition, position.unwrap_or(0));
     }
 
     /// The offset behind the last message of a partition, or where it began to be read.
-    pub fn behind(&self, partition: Partition) -> Option<i64> {
+    pub fn behind(&self, partition: PartitionId) -> Option<i64> {
         self.behind.get(&partition).copied()
     }
 
     /// A partition is read from this offset on: what was polled of it before is not to be delivered.
-    pub fn begin(&mut self, partition: Partition, offset: i64) {
+    pub fn begin(&mut self, partition: PartitionId, offset: i64) {
         self.forget(partition);
         self.behind.insert(partition, offset);
     }
 
     /// Drops what is waiting of a partition.
-    pub fn forget(&mut self, partition: Partition) {
+    pub fn forget(&mut self, partition: PartitionId) {
         self.waiting.retain(|(of, _)| *of != partition);
         self.ends.remove(&partition);
     }

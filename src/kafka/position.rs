@@ -9,7 +9,7 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::broker::Partition;
+use crate::record::PartitionId;
 
 /// How long the brokers may take to say where a partition begins and ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,12 +32,12 @@ pub(super) fn position<C: ClientContext>(client: &Client<C>, topic: &str, partit
 pub(super) fn out_of_range<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
-    behind: impl Fn(Partition) -> Option<i64>,
-) -> Option<Partition> {
+    behind: impl Fn(PartitionId) -> Option<i64>,
+) -> Option<PartitionId> {
     let assigned = consumer.assignment().ok()?;
     assigned.elements().iter().find_map(|element| {
         let number = element.partition();
-        let partition = Partition::try_from(number).ok()?;
+        let partition = PartitionId::try_from(number).ok()?;
         let at = position(consumer.client(), topic, number).or_else(|| behind(partition))?;
         let (start, end) = consumer.fetch_watermarks(topic, number, PATIENCE).ok()?;
         (at < start || at > end).then_some(partition)

@@ -8,10 +8,11 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::broker::{BEGINNING, Partition};
+use super::broker::BEGINNING;
 use super::properties;
 use crate::config::{Delivery, KafkaSource, Moment, Start};
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::state::block_on;
 use crate::{Error, Result};
 
@@ -79,7 +80,7 @@ pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
         offsets.push((partition, offset));
     }
     let each =
-        offsets.iter().map(|(partition, offset)| (Partition::try_from(*partition).unwrap_or(0), *offset, BEGINNING));
+        offsets.iter().map(|(partition, offset)| (PartitionId::try_from(*partition).unwrap_or(0), *offset, BEGINNING));
     commit_for(&consumer, source, each)?;
     Ok(offsets)
 }
@@ -91,7 +92,7 @@ pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
 pub(super) fn commit_for<'a>(
     consumer: &BaseConsumer,
     source: &KafkaSource,
-    offsets: impl Iterator<Item = (Partition, i64, &'a str)>,
+    offsets: impl Iterator<Item = (PartitionId, i64, &'a str)>,
 ) -> Result<()> {
     let (topic, group) = (source.topic.as_str(), source.group.as_str());
     let failed = || format!("cannot move group {group} on topic {topic}");

@@ -11,4 +11,4 @@ mod records;
 pub use batch::{Batch, Column, Reject, Values};
 pub use clock::{Clock, Every, NO_TIME};
 pub use layout::{KeyType, Kind, Layout, LayoutColumn, Role};
-pub use records::{Origin, Records};
+pub use records::{Origin, PartitionId, Records};

@@ -24,7 +24,7 @@ pub enum Source {
     /// Files, listed and their columns found.
     Files(Box<source::Files>),
     /// A topic, asked about, and how its messages are decoded.
-    Kafka(Box<source::topic::Planned>),
+    Kafka(Box<source::topic::PlannedTopic>),
 }
 
 impl Source {

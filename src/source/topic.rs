@@ -11,7 +11,7 @@ use crate::kafka::{Admin, FoundTopic, Right, SEND, TAKE, identity, sample};
 const DEFAULT_LONGEST: usize = 1_048_588;
 
 /// A Kafka source whose topics were found.
-pub struct Planned {
+pub struct PlannedTopic {
     /// How its messages are decoded, and into which columns.
     pub decoder: PlannedDecoder,
     /// Partitions of the topic.
@@ -33,7 +33,7 @@ pub fn plan(
     source: &KafkaSource,
     fields: &[At<String>],
     problems: &mut Problems,
-) -> Option<Planned> {
+) -> Option<PlannedTopic> {
     let decoder = format::plan_decoder(pipeline, fields, problems);
     let mut warnings = Vec::new();
     let admin = Admin::new(&source.brokers, &source.properties, problems)?;
@@ -57,7 +57,7 @@ pub fn plan(
     if history.is_none() && source.history.is_some() {
         return None;
     }
-    Some(Planned { decoder, history, partitions: topic.partitions, topic_id, longest, warnings })
+    Some(PlannedTopic { decoder, history, partitions: topic.partitions, topic_id, longest, warnings })
 }
 
 /// Finds the topics that a pipeline writes to. Gives the bytes that all of them take of a message.

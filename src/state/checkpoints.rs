@@ -3,27 +3,28 @@
 
 use std::time::Duration;
 
-use super::{Checkpoint, Era, Mark};
+use super::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::Result;
+use crate::record::PartitionId;
 
 /// What there is of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Found {
-    /// The newest checkpoint of the era that is not beyond what is committed.
-    pub usable: Option<Mark>,
+    /// The newest checkpoint of the epoch that is not beyond what is committed.
+    pub usable: Option<CommitPosition>,
     /// The newest of all.
-    pub newest: Option<Mark>,
+    pub newest: Option<CommitPosition>,
 }
 
 /// A checkpoint that became durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
     /// Whose.
-    pub partition: u32,
+    pub partition: PartitionId,
     /// As of which commit.
-    pub mark: Mark,
+    pub at: CommitPosition,
     /// Of which model version.
-    pub era: Era,
+    pub epoch: ModelEpoch,
     /// How many bytes were written.
     pub bytes: u64,
     /// How long that took.
@@ -34,9 +35,9 @@ pub struct Durable {
 #[derive(Debug)]
 pub struct Loaded {
     /// Whose.
-    pub partition: u32,
+    pub partition: PartitionId,
     /// As of which commit.
-    pub mark: Mark,
+    pub at: CommitPosition,
     /// The checkpoint; an error is one of a store that can't be read, or of a checkpoint that is damaged or gone.
     pub checkpoint: Result<Checkpoint>,
 }
@@ -48,13 +49,13 @@ pub trait Checkpoints {
     ///
     /// # Errors
     /// A store that can't be read.
-    fn find(&mut self, partition: u32, committed: Mark, era: &Era) -> Result<Found>;
+    fn find(&mut self, partition: PartitionId, committed: CommitPosition, epoch: &ModelEpoch) -> Result<Found>;
 
     /// Begins to read a checkpoint that was found, on another thread, and returns at once.
     ///
     /// # Errors
     /// Of this process alone; what is wrong with the checkpoint is told by [`Checkpoints::loaded`].
-    fn load(&mut self, partition: u32, mark: Mark, era: &Era) -> Result<()>;
+    fn load(&mut self, partition: PartitionId, at: CommitPosition, epoch: &ModelEpoch) -> Result<()>;
 
     /// What was read since the last call; waits for one up to `timeout` if any is being read.
     ///
@@ -62,14 +63,14 @@ pub trait Checkpoints {
     /// Of this process alone.
     fn loaded(&mut self, timeout: Duration) -> Result<Vec<Loaded>>;
 
-    /// Begins to write a checkpoint, whose `mark` is a position that is committed (or, where it is a swap's, the one that will be), and
-    /// returns at once. They become durable in the order in which they were begun. A checkpoint of the same mark and era that is
+    /// Begins to write a checkpoint, whose `at` is a position that is committed (or, where it is a swap's, the one that will be), and
+    /// returns at once. They become durable in the order in which they were begun. A checkpoint of the same position and epoch that is
     /// there already is equal to it: nothing is
     /// overwritten.
     ///
     /// # Errors
     /// Those of an earlier write that are told now.
-    fn write(&mut self, partition: u32, checkpoint: Checkpoint) -> Result<()>;
+    fn write(&mut self, partition: PartitionId, checkpoint: Checkpoint) -> Result<()>;
 
     /// The checkpoints that became durable since the last call; waits for one up to `timeout` if any is being written.
     ///
@@ -78,5 +79,5 @@ pub trait Checkpoints {
     fn written(&mut self, timeout: Duration) -> Result<Vec<Durable>>;
 
     /// Lets go of a partition: from now on it may have another owner, so nothing of it is deleted any more.
-    fn release(&mut self, partition: u32);
+    fn release(&mut self, partition: PartitionId);
 }

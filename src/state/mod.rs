@@ -31,7 +31,7 @@ mod stored;
 pub use adoption::{Chosen, Kept, Saved};
 pub use arena::{Arena, Rows};
 pub(crate) use checkpoint::shown;
-pub use checkpoint::{Checkpoint, Era, FORMAT, Mark};
+pub use checkpoint::{Checkpoint, CommitPosition, FORMAT, ModelEpoch};
 pub use checkpoints::{Checkpoints, Durable, Found, Loaded};
 pub use folder::{Folder, block_on, spawn};
 pub use keys::{KeyList, Keys, murmur2, partition_of};

@@ -9,14 +9,14 @@
 use std::ops::Range as Offsets;
 
 use super::commit::Commit;
-use crate::kafka::{Committed, Range};
-use crate::state::{Mark, Saved};
+use crate::kafka::{Committed, LogRange};
+use crate::state::{CommitPosition, Saved};
 
 /// What there is of a partition.
 #[derive(Debug)]
 pub struct Situation<'a> {
     /// Its log, for a reader of committed messages.
-    pub range: Range,
+    pub range: LogRange,
     /// What the group has.
     pub committed: Option<&'a Committed>,
     /// Its checkpoints, newest first.
@@ -27,7 +27,7 @@ pub struct Situation<'a> {
 
 /// What to do with a partition.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum AdoptionStep {
     /// Nothing, for this reason.
     Leave(String),
     /// It can't be gone on with, for this reason.
@@ -52,43 +52,46 @@ pub struct Adoption {
 }
 
 /// Decides.
-pub fn step(situation: &Situation<'_>) -> Step {
+pub fn adoption_step(situation: &Situation<'_>) -> AdoptionStep {
     let Situation { range, committed, saved, highest } = *situation;
     let commit = committed.and_then(|committed| Commit::parse(committed.offset, &committed.metadata));
     let Some(commit) = commit else {
         return match (saved.first(), committed) {
             (Some(newest), _) => from(newest, range, highest, None),
-            (None, None) => Step::Leave("it has neither a checkpoint nor an offset, and begins as a new one".into()),
-            (None, Some(committed)) => {
-                Step::Leave(format!("it has no checkpoint, and begins at the group's offset {}", committed.offset))
+            (None, None) => {
+                AdoptionStep::Leave("it has neither a checkpoint nor an offset, and begins as a new one".into())
             }
+            (None, Some(committed)) => AdoptionStep::Leave(format!(
+                "it has no checkpoint, and begins at the group's offset {}",
+                committed.offset
+            )),
         };
     };
-    let offset = commit.mark.offset;
+    let offset = commit.at.offset;
     if range.end < offset {
-        return Step::Refuse(format!(
+        return AdoptionStep::Refuse(format!(
             "the topic ends at {}, before the committed offset {offset}: it was truncated or made anew",
             range.end
         ));
     }
-    let highest = highest.max(commit.mark.sequence);
+    let highest = highest.max(commit.at.sequence);
     let fits = |saved: &&Saved| {
-        let before = saved.mark.sequence < commit.mark.sequence && saved.mark.offset <= offset;
-        saved.era == commit.era && (before || saved.mark == commit.mark)
+        let before = saved.at.sequence < commit.at.sequence && saved.at.offset <= offset;
+        saved.epoch == commit.epoch && (before || saved.at == commit.at)
     };
     let Some(fitting) = saved.iter().find(fits) else {
         return match saved.first() {
             Some(newest) => from(newest, range, highest, Some(offset)),
-            None if commit.mark.sequence > 0 => Step::Leave(format!(
+            None if commit.at.sequence > 0 => AdoptionStep::Leave(format!(
                 "offset {offset} is committed and there is no checkpoint that can be read: nothing can be gone on with (kolk state reset)"
             )),
-            None if range.start > offset => later(&commit, range.start, commit.mark.sequence, None),
-            None => Step::Leave(format!("it has taken nothing yet, and begins at offset {offset}")),
+            None if range.start > offset => later(&commit, range.start, commit.at.sequence, None),
+            None => AdoptionStep::Leave(format!("it has taken nothing yet, and begins at offset {offset}")),
         };
     };
-    let same = fitting.position == commit.position && fitting.mark.hash == commit.mark.hash;
-    if range.start <= offset && (same || range.start <= fitting.mark.offset) {
-        return Step::Leave(format!("its offset {offset} and its checkpoint belong together"));
+    let same = fitting.position == commit.position && fitting.at.hash == commit.at.hash;
+    if range.start <= offset && (same || range.start <= fitting.at.offset) {
+        return AdoptionStep::Leave(format!("its offset {offset} and its checkpoint belong together"));
     }
     match same {
         true => later(&commit, range.start, highest + 1, Some(fitting)),
@@ -97,26 +100,26 @@ pub fn step(situation: &Situation<'_>) -> Step {
 }
 
 /// The state is that of the commit: only what the log doesn't have any more is skipped.
-fn later(commit: &Commit, start: i64, sequence: u64, from: Option<&Saved>) -> Step {
-    let mark = Mark { sequence, offset: start, hash: commit.mark.hash };
-    let skips = Some(commit.mark.offset..start);
-    adopted(Commit { mark, ..commit.clone() }, from, skips, None)
+fn later(commit: &Commit, start: i64, sequence: u64, from: Option<&Saved>) -> AdoptionStep {
+    let at = CommitPosition { sequence, offset: start, hash: commit.at.hash };
+    let skips = Some(commit.at.offset..start);
+    adopted(Commit { at, ..commit.clone() }, from, skips, None)
 }
 
 /// Goes on from a checkpoint. `until` is up to where outputs are known to be written.
-fn from(saved: &Saved, range: Range, highest: u64, until: Option<i64>) -> Step {
-    let Mark { sequence, offset, hash } = saved.mark;
+fn from(saved: &Saved, range: LogRange, highest: u64, until: Option<i64>) -> AdoptionStep {
+    let CommitPosition { sequence, offset, hash } = saved.at;
     if range.end < offset {
-        return Step::Refuse(format!(
+        return AdoptionStep::Refuse(format!(
             "the topic ends at {}, before offset {offset} of its checkpoint: it was truncated or made anew",
             range.end
         ));
     }
     let at = offset.max(range.start);
     let commit = Commit {
-        mark: Mark { sequence: highest.max(sequence) + 1, offset: at, hash },
+        at: CommitPosition { sequence: highest.max(sequence) + 1, offset: at, hash },
         position: saved.position,
-        era: saved.era.clone(),
+        epoch: saved.epoch.clone(),
         complete_from: sequence,
         ..Commit::default()
     };
@@ -129,12 +132,12 @@ fn adopted(
     from: Option<&Saved>,
     skips: Option<Offsets<i64>>,
     repeats: Option<(Offsets<i64>, bool)>,
-) -> Step {
+) -> AdoptionStep {
     match commit.metadata() {
         Some(metadata) => {
-            Step::Adopt(Adoption { offset: commit.mark.offset, metadata, from: from.cloned(), skips, repeats })
+            AdoptionStep::Adopt(Adoption { offset: commit.at.offset, metadata, from: from.cloned(), skips, repeats })
         }
-        None => Step::Refuse("the decisions of the clock don't fit into a commit: a bug of kolk".into()),
+        None => AdoptionStep::Refuse("the decisions of the clock don't fit into a commit: a bug of kolk".into()),
     }
 }
 
@@ -142,7 +145,7 @@ impl Adoption {
     /// What it does, in lines for people.
     pub fn told(&self) -> Vec<String> {
         let state = match &self.from {
-            Some(saved) => format!("with the state of {} keys as of offset {}", saved.keys, saved.mark.offset),
+            Some(saved) => format!("with the state of {} keys as of offset {}", saved.keys, saved.at.offset),
             None => "with no state, as it has taken nothing yet".into(),
         };
         let mut lines = vec![format!("goes on at offset {}, {state}", self.offset)];
@@ -175,24 +178,24 @@ impl Adoption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Era;
+    use crate::state::ModelEpoch;
 
     fn saved(sequence: u64, offset: i64, position: u64) -> Saved {
-        let era = Era { model: "m/1".into(), from: 0 };
-        Saved { mark: Mark { sequence, offset, hash: position + 1 }, era, position, keys: 3 }
+        let epoch = ModelEpoch { model: "m/1".into(), from: 0 };
+        Saved { at: CommitPosition { sequence, offset, hash: position + 1 }, epoch, position, keys: 3 }
     }
 
     fn committed(of: &Saved) -> Committed {
-        let commit = Commit { mark: of.mark, position: of.position, era: of.era.clone(), ..Commit::default() };
-        Committed { offset: of.mark.offset, metadata: commit.metadata().unwrap() }
+        let commit = Commit { at: of.at, position: of.position, epoch: of.epoch.clone(), ..Commit::default() };
+        Committed { offset: of.at.offset, metadata: commit.metadata().unwrap() }
     }
 
-    fn decide(saved: &[Saved], committed: Option<&Committed>, (start, end): (i64, i64), highest: u64) -> Step {
-        step(&Situation { range: Range { start, end }, committed, saved, highest })
+    fn decide(saved: &[Saved], committed: Option<&Committed>, (start, end): (i64, i64), highest: u64) -> AdoptionStep {
+        adoption_step(&Situation { range: LogRange { start, end }, committed, saved, highest })
     }
 
-    fn adopted(step: Step) -> (Adoption, Commit) {
-        let Step::Adopt(adoption) = step else { panic!("{step:?}") };
+    fn adopted(step: AdoptionStep) -> (Adoption, Commit) {
+        let AdoptionStep::Adopt(adoption) = step else { panic!("{step:?}") };
         let commit = Commit::parse(adoption.offset, &adoption.metadata).unwrap();
         (adoption, commit)
     }
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn what_belongs_together_is_left_alone() {
         let at = saved(7, 70, 60);
-        let left = |step: Step| matches!(step, Step::Leave(_));
+        let left = |step: AdoptionStep| matches!(step, AdoptionStep::Leave(_));
         assert!(left(decide(std::slice::from_ref(&at), Some(&committed(&at)), (10, 90), 7)));
         // Retention has removed what no replay needs.
         let later = saved(9, 75, 60);
@@ -217,8 +220,8 @@ mod tests {
             // A checkpoint of number 9 is there and can't be read.
             let (adoption, commit) = adopted(decide(&all, committed, (10, 90), 9));
             assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (70, None, Some((70..90, false))));
-            assert_eq!((commit.mark.sequence, commit.mark.hash, commit.position), (10, 61, 60));
-            assert_eq!((commit.complete_from, &commit.era), (7, &all[0].era));
+            assert_eq!((commit.at.sequence, commit.at.hash, commit.position), (10, 61, 60));
+            assert_eq!((commit.complete_from, &commit.epoch), (7, &all[0].epoch));
         }
         let (adoption, _) = adopted(decide(&all, None, (70, 70), 7));
         assert_eq!(adoption.repeats, None);
@@ -234,21 +237,21 @@ mod tests {
         // A clean stop: the state is that of the commit, and its decisions stay.
         let (adoption, commit) = adopted(decide(std::slice::from_ref(&at), Some(&committed(&at)), (75, 90), 7));
         assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (75, Some(70..75), None));
-        assert_eq!((commit.mark.sequence, commit.mark.hash), (8, 61));
+        assert_eq!((commit.at.sequence, commit.at.hash), (8, 61));
         // A crash: what was done since the checkpoint can't be replayed.
         let (adoption, _) = adopted(decide(std::slice::from_ref(&at), Some(&committed(&end)), (75, 90), 7));
         assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (75, Some(70..75), Some((75..80, true))));
         // Nothing was taken yet.
-        let first = Saved { mark: Mark { sequence: 0, offset: 2, hash: 0 }, position: 0, ..saved(0, 2, 0) };
+        let first = Saved { at: CommitPosition { sequence: 0, offset: 2, hash: 0 }, position: 0, ..saved(0, 2, 0) };
         let (adoption, commit) = adopted(decide(&[], Some(&committed(&first)), (5, 9), 0));
-        assert_eq!((adoption.offset, adoption.from, commit.mark.sequence), (5, None, 0));
+        assert_eq!((adoption.offset, adoption.from, commit.at.sequence), (5, None, 0));
     }
 
     #[test]
     fn a_topic_that_ends_before_is_refused() {
         let at = saved(7, 70, 60);
         for committed in [None, Some(&committed(&at))] {
-            assert!(matches!(decide(std::slice::from_ref(&at), committed, (0, 60), 7), Step::Refuse(_)));
+            assert!(matches!(decide(std::slice::from_ref(&at), committed, (0, 60), 7), AdoptionStep::Refuse(_)));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use crate::state::{Era, Mark};
+use crate::state::{CommitPosition, ModelEpoch};
 
 /// Bytes that Kafka takes by default (`offset.metadata.max.bytes`).
 const LARGEST: usize = 4096;
@@ -36,11 +36,11 @@ pub struct Advance {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Commit {
     /// Offset, number and hash.
-    pub mark: Mark,
+    pub at: CommitPosition,
     /// Records of the partition that were taken, since its beginning.
     pub position: u64,
     /// The model version that computes what follows this commit, and the commit with which it came into force.
-    pub era: Era,
+    pub epoch: ModelEpoch,
     /// The decisions below are complete behind this commit: older ones were forgotten with a checkpoint.
     pub complete_from: u64,
     /// Decisions of the clock since the newest checkpoint, in order.
@@ -76,12 +76,12 @@ impl Commit {
     pub fn metadata(&self) -> Option<String> {
         let written = Written {
             kolk: VERSION,
-            seq: self.mark.sequence,
+            seq: self.at.sequence,
             n: self.position,
-            hash: format!("{:016x}", self.mark.hash),
+            hash: format!("{:016x}", self.at.hash),
             from: self.complete_from,
-            model: self.era.model.clone(),
-            model_from: self.era.from,
+            model: self.epoch.model.clone(),
+            model_from: self.epoch.from,
             clock: self.advances.iter().map(|a| (a.sequence, a.offset, a.until)).collect(),
             unknown: self.unknown.iter().map(|r| (r.start, r.end)).collect(),
         };
@@ -96,9 +96,9 @@ impl Commit {
         }
         let hash = u64::from_str_radix(&written.hash, 16).ok()?;
         Some(Commit {
-            mark: Mark { sequence: written.seq, offset, hash },
+            at: CommitPosition { sequence: written.seq, offset, hash },
             position: written.n,
-            era: Era { model: written.model, from: written.model_from },
+            epoch: ModelEpoch { model: written.model, from: written.model_from },
             complete_from: written.from,
             advances: written
                 .clock
@@ -112,7 +112,7 @@ impl Commit {
     /// Whether a checkpoint is due because of the decisions.
     pub fn is_full(&self) -> bool {
         // Each entry of either list takes at most 44 and 42 bytes.
-        200 + self.era.model.len() + self.advances.len() * 44 + self.unknown.len() * 42 > FULL
+        200 + self.epoch.model.len() + self.advances.len() * 44 + self.unknown.len() * 42 > FULL
     }
 
     /// Whether it fits into metadata, and what it becomes without further decisions.
@@ -121,7 +121,7 @@ impl Commit {
     }
 
     /// Forgets the decisions that are in the state of a checkpoint.
-    pub fn prune(&mut self, checkpoint: Mark) {
+    pub fn prune(&mut self, checkpoint: CommitPosition) {
         let before = self.advances.len() + self.unknown.len();
         self.advances.retain(|advance| advance.sequence > checkpoint.sequence);
         self.unknown.retain(|range| range.end > checkpoint.offset);
@@ -168,9 +168,9 @@ mod tests {
             unknown in prop::collection::vec(any::<(i64, i64)>(), 0..20),
         ) {
             let commit = Commit {
-                mark: Mark { sequence, offset, hash },
+                at: CommitPosition { sequence, offset, hash },
                 position,
-                era: Era { model, from },
+                epoch: ModelEpoch { model, from },
                 complete_from,
                 advances: advances.into_iter().map(|(sequence, offset, until)| Advance { sequence, offset, until }).collect(),
                 unknown: unknown.into_iter().map(|(start, end)| start..end).collect(),
@@ -181,9 +181,9 @@ mod tests {
 
         #[test]
         fn a_full_one_still_fits(more in 0_usize..8) {
-            let era = Era { model: "m".repeat(140), from: u64::MAX };
-            let mark = Mark { sequence: u64::MAX, offset: 0, hash: u64::MAX };
-            let mut commit = Commit { mark, era, position: u64::MAX, complete_from: u64::MAX, ..Commit::default() };
+            let epoch = ModelEpoch { model: "m".repeat(140), from: u64::MAX };
+            let at = CommitPosition { sequence: u64::MAX, offset: 0, hash: u64::MAX };
+            let mut commit = Commit { at, epoch, position: u64::MAX, complete_from: u64::MAX, ..Commit::default() };
             while !commit.is_full() {
                 commit.unknown.push(i64::MIN..i64::MIN + 1);
                 let n = commit.advances.len() as i64;
@@ -199,9 +199,9 @@ mod tests {
     /// Where no checkpoint is due, there is always room for one decision more: or nothing would ever go on.
     #[test]
     fn there_is_room_until_a_checkpoint_is_due() {
-        let era = Era { model: "m".repeat(140), from: u64::MAX };
-        let mark = Mark { sequence: u64::MAX, offset: 0, hash: u64::MAX };
-        let mut commit = Commit { mark, era, position: u64::MAX, complete_from: u64::MAX, ..Commit::default() };
+        let epoch = ModelEpoch { model: "m".repeat(140), from: u64::MAX };
+        let at = CommitPosition { sequence: u64::MAX, offset: 0, hash: u64::MAX };
+        let mut commit = Commit { at, epoch, position: u64::MAX, complete_from: u64::MAX, ..Commit::default() };
         for offset in (0..).map(|n| i64::MAX - 1_000 + 2 * n) {
             let is_full = commit.is_full();
             commit.unknown.push(offset..offset + 1);
@@ -217,8 +217,8 @@ mod tests {
     #[test]
     fn a_swap_costs_few_bytes_and_no_swap_none() {
         let of = |from| {
-            let era = Era { model: "air/3".into(), from };
-            Commit { mark: Mark { sequence: 7, offset: 9, hash: 1 }, position: 9, era, ..Commit::default() }
+            let epoch = ModelEpoch { model: "air/3".into(), from };
+            Commit { at: CommitPosition { sequence: 7, offset: 9, hash: 1 }, position: 9, epoch, ..Commit::default() }
         };
         let text = |from| of(from).metadata().unwrap();
         assert_eq!(text(0), r#"{"kolk":1,"seq":7,"n":9,"hash":"0000000000000001","from":0,"model":"air/3"}"#);

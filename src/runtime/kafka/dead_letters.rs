@@ -1,6 +1,6 @@
 //! The dead letters of a partition, in a topic or in a folder.
 
-use super::partition_task::Lane;
+use super::partition_task::PartitionTask;
 use super::processing::Processing;
 use crate::config::OnTombstone;
 use crate::format::{Decoded, Messages};
@@ -8,7 +8,7 @@ use crate::record::Batch;
 use crate::sink::DeadLetters;
 use crate::{Error, Result};
 
-impl Lane {
+impl PartitionTask {
     /// Puts what the stages refused to the dead letters.
     pub(super) fn refuse(
         &mut self,
@@ -26,14 +26,14 @@ impl Lane {
                 return Err(Error::failed("a stage refused a record that isn't there: a bug of kolk"));
             };
             let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.as_str());
-            self.letter(messages, message, reject.position, (reject.reason, detail), p)?;
+            self.dead_letter(messages, message, reject.position, (reject.reason, detail), p)?;
         }
         Ok(())
     }
 
     /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay, which
     /// begins there, finds them again; those of a topic are part of a transaction.
-    fn letter(
+    fn dead_letter(
         &mut self,
         messages: &Messages,
         message: usize,
@@ -45,10 +45,10 @@ impl Lane {
         if new {
             p.refused(self.id, messages.offsets[message], reason, detail)?;
         }
-        if p.letters.is_some() {
-            self.letters.push(p.filed(messages, message, position, (reason, detail)));
+        if p.dead_letter_folder.is_some() {
+            self.dead_letters.push(p.dead_letter_row(messages, message, position, (reason, detail)));
         } else if new {
-            p.letter(&mut self.outbox, self.id, messages, message, reason, detail);
+            p.dead_letter(&mut self.outbox, self.id, messages, message, reason, detail);
         }
         Ok(())
     }
@@ -58,10 +58,10 @@ impl Lane {
     ///
     /// # Errors
     /// A folder that can't be written.
-    pub fn file_letters(&mut self, processing: &Processing) -> Result<()> {
-        let from = std::mem::replace(&mut self.letters_from, self.state.position);
-        let letters = std::mem::take(&mut self.letters);
-        let Some(parts) = processing.letters.as_ref().filter(|_| !letters.is_empty()) else { return Ok(()) };
+    pub fn write_dead_letters(&mut self, processing: &Processing) -> Result<()> {
+        let from = std::mem::replace(&mut self.dead_letters_from, self.state.position);
+        let letters = std::mem::take(&mut self.dead_letters);
+        let Some(parts) = processing.dead_letter_folder.as_ref().filter(|_| !letters.is_empty()) else { return Ok(()) };
         let mut part = DeadLetters::begin(parts, self.id, from);
         letters.into_iter().try_for_each(|letter| part.push(letter))?;
         part.finish()?.map_or(Ok(()), |part| parts.publish(&part))
@@ -76,7 +76,7 @@ impl Lane {
             (OnTombstone::Skip, _) => {}
             (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
                 *self.counters.entry("dead_letters.tombstone".into()).or_default() += 1;
-                self.letter(messages, index, self.state.position - 1, ("tombstone", None), p)?;
+                self.dead_letter(messages, index, self.state.position - 1, ("tombstone", None), p)?;
             }
         }
         Ok(())

@@ -35,10 +35,10 @@ mod warm_start;
 mod watchdog;
 mod worker;
 
-pub use adopt::{Adoption, Situation, Step, step};
+pub use adopt::{Adoption, AdoptionStep, Situation, adoption_step};
 #[cfg(test)]
 pub(crate) use faults::Faults;
 pub use processing::Processing;
 pub use run::{Stop, run};
-pub use versions::{Chains, Models};
+pub use versions::{Models, Versions};
 pub use worker::{Settings, Worker};

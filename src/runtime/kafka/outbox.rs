@@ -1,6 +1,6 @@
 //! What a partition has to send and is not yet committed: kept until it is, so that it can be sent again.
 
-use crate::kafka::{Header, Outgoing, Topic};
+use crate::kafka::{MessageHeader, Outgoing, Topic};
 
 /// Messages in order, in one piece of memory that is used again.
 #[derive(Debug, Default)]
@@ -14,29 +14,29 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Entry {
     topic: Topic,
-    key: Option<Part>,
-    payload: Option<Part>,
-    headers: Vec<Header>,
+    key: Option<Slice>,
+    payload: Option<Slice>,
+    headers: Vec<MessageHeader>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct Slice {
     start: usize,
     end: usize,
 }
 
 impl Outbox {
     /// Adds a message.
-    pub fn push(&mut self, topic: Topic, key: Option<&[u8]>, payload: Option<&[u8]>, headers: Vec<Header>) {
+    pub fn push(&mut self, topic: Topic, key: Option<&[u8]>, payload: Option<&[u8]>, headers: Vec<MessageHeader>) {
         let key = key.map(|key| self.add(key));
         let payload = payload.map(|payload| self.add(payload));
         self.entries.push(Entry { topic, key, payload, headers });
     }
 
-    fn add(&mut self, bytes: &[u8]) -> Part {
+    fn add(&mut self, bytes: &[u8]) -> Slice {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        Part { start, end: self.bytes.len() }
+        Slice { start, end: self.bytes.len() }
     }
 
     /// Messages that are not committed.
@@ -57,7 +57,7 @@ impl Outbox {
     /// The next message that the open transaction doesn't have.
     pub fn next(&self) -> Option<Outgoing<'_>> {
         let entry = self.entries.get(self.sent)?;
-        let part = |part: Option<Part>| part.map(|part| &self.bytes[part.start..part.end]);
+        let part = |slice: Option<Slice>| slice.map(|slice| &self.bytes[slice.start..slice.end]);
         Some(Outgoing {
             topic: entry.topic,
             key: part(entry.key),
@@ -72,7 +72,7 @@ impl Outbox {
     }
 
     /// The message that [`Outbox::next`] gives becomes a dead letter, its payload cut to `longest` bytes. False: it is one already.
-    pub fn refuse(&mut self, headers: Vec<Header>, longest: usize) -> bool {
+    pub fn refuse(&mut self, headers: Vec<MessageHeader>, longest: usize) -> bool {
         let Some(entry) = self.entries.get_mut(self.sent).filter(|entry| entry.topic == Topic::Output) else {
             return false;
         };

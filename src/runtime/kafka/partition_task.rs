@@ -5,30 +5,31 @@ use std::ops::Range;
 
 use super::commit::{Advance, Commit, hashed};
 use super::outbox::Outbox;
-use super::pieces::{self, Piece, Wait};
+use super::pieces::{self, Piece, StallReason};
 use super::processing::Processing;
 use super::refusals::adoptable;
 use super::stall::Stall;
 use super::swap::{Swap, Swapped};
 use crate::format::{Decided, Decoded, Messages};
-use crate::kafka::{Header, Partition, Topic};
+use crate::kafka::{MessageHeader, Topic};
 use crate::metrics::Metrics;
 use crate::record::Batch;
+use crate::record::PartitionId;
 use crate::runtime::engine;
 use crate::sink::DeadLetter;
-use crate::state::{Checkpoint, Mark};
+use crate::state::{Checkpoint, CommitPosition};
 use crate::{Error, Result};
 
 /// A partition that this worker owns.
-pub struct Lane {
+pub struct PartitionTask {
     /// Its number.
-    pub id: Partition,
+    pub id: PartitionId,
     /// Keys, state, position.
     pub state: engine::Partition,
-    /// How far it is: `mark.sequence` is that of the last commit, the rest is as of now.
+    /// How far it is: `at.sequence` is that of the last commit, the rest is as of now.
     pub now: Commit,
     /// What is committed.
-    pub committed: Mark,
+    pub committed: CommitPosition,
     /// Up to where it only repeats what was done before; `None`: everything it does is new.
     pub replay: Option<Commit>,
     /// What a replay would have begun with, had the log still begun there.
@@ -42,8 +43,8 @@ pub struct Lane {
     /// One that has, and isn't told yet.
     pub(super) swapped: Option<Swapped>,
     /// Dead letters for a folder since the newest checkpoint, and the position of that.
-    pub letters: Vec<DeadLetter>,
-    pub(super) letters_from: u64,
+    pub dead_letters: Vec<DeadLetter>,
+    pub(super) dead_letters_from: u64,
     /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
     pub counters: BTreeMap<String, u64>,
     /// Records since the newest checkpoint.
@@ -70,39 +71,39 @@ pub struct Lane {
     pub(super) stalled: Option<Stall>,
 }
 
-/// How far [`Lane::take`] came.
+/// How far [`PartitionTask::take`] came.
 #[derive(Debug)]
 pub enum Taken {
     /// All messages were taken.
     All,
     /// The messages from this offset on can't be taken at present.
-    Until(i64, Wait),
+    Until(i64, StallReason),
 }
 
-impl Lane {
+impl PartitionTask {
     /// A partition as a checkpoint left it (a fresh one: an empty checkpoint), with what is committed of it. The stages with the
     /// version of the model that is in force must be loaded.
     ///
     /// # Errors
     /// A checkpoint whose rows are of another width than the stages'.
     pub fn new(
-        id: Partition,
+        id: PartitionId,
         checkpoint: Checkpoint,
         committed: Commit,
         processing: &Processing,
         now: i64,
-    ) -> Result<Lane> {
-        let mark = checkpoint.mark.unwrap_or_default();
-        let era = committed.era.clone();
-        let mut state = engine::Partition::new(id, processing.chains.get(&era)?);
+    ) -> Result<PartitionTask> {
+        let at = checkpoint.at.unwrap_or_default();
+        let epoch = committed.epoch.clone();
+        let mut state = engine::Partition::new(id, processing.versions.get(&epoch)?);
         state.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position, checkpoint.watermark)?;
-        let whole = committed.mark;
-        let replay = (mark.sequence != whole.sequence).then(|| committed.clone());
+        let whole = committed.at;
+        let replay = (at.sequence != whole.sequence).then(|| committed.clone());
         let done = replay.is_none();
-        let mut lane = Lane {
+        let mut task = PartitionTask {
             id,
             state,
-            now: Commit { mark, position: checkpoint.position, era, ..Commit::default() },
+            now: Commit { at, position: checkpoint.position, epoch, ..Commit::default() },
             committed: whole,
             replay,
             removed: None,
@@ -110,11 +111,11 @@ impl Lane {
             attempt: None,
             swap: None,
             swapped: None,
-            letters: Vec::new(),
-            letters_from: checkpoint.position,
+            dead_letters: Vec::new(),
+            dead_letters_from: checkpoint.position,
             counters: checkpoint.extra,
             since: 0,
-            cut: mark.sequence,
+            cut: at.sequence,
             checkpointed: now,
             writing: false,
             newest: 0,
@@ -125,26 +126,26 @@ impl Lane {
             advanced: None,
             stalled: None,
         };
-        if mark.sequence < committed.complete_from {
+        if at.sequence < committed.complete_from {
             return Err(Error::failed(format!(
                 "partition {id}: the newest checkpoint that can be read is of commit {}, but decisions of the clock or the registry are \
                  known only from commit {} on\n\
                  bring the newer checkpoint back, or go on from this one, after being told what that repeats: kolk state adopt, or begin \
                  anew: kolk state reset",
-                mark.sequence, committed.complete_from
+                at.sequence, committed.complete_from
             )));
         }
-        if let Some(replay) = &mut lane.replay {
-            replay.prune(mark);
+        if let Some(replay) = &mut task.replay {
+            replay.prune(at);
         }
         if done {
-            lane.now.complete_from = committed.complete_from;
-            lane.now.advances = committed.advances.clone();
-            lane.now.unknown = committed.unknown.clone();
-            lane.now.prune(mark);
-            lane.agree(&committed)?;
+            task.now.complete_from = committed.complete_from;
+            task.now.advances = committed.advances.clone();
+            task.now.unknown = committed.unknown.clone();
+            task.now.prune(at);
+            task.agree(&committed)?;
         }
-        Ok(lane)
+        Ok(task)
     }
 
     /// Adds what changed since the last time to the gauges, which are those of all partitions.
@@ -157,7 +158,7 @@ impl Lane {
     /// Whether anything happened since the last commit, or is ready to happen with the next.
     pub fn is_dirty(&self) -> bool {
         self.replay.is_none()
-            && (self.now.mark != self.committed
+            && (self.now.at != self.committed
                 || self.advanced_since_commit()
                 || self.swap.as_ref().is_some_and(Swap::is_ready))
     }
@@ -180,7 +181,7 @@ impl Lane {
     /// What the next transaction says of this partition.
     pub fn next_commit(&self) -> Commit {
         let mut next = self.now.clone();
-        next.mark.sequence = self.committed.sequence + 1;
+        next.at.sequence = self.committed.sequence + 1;
         if let Some(swap) = &self.swap {
             swap.decide(&mut next);
         }
@@ -189,11 +190,11 @@ impl Lane {
 
     /// The attempted commit is in force.
     pub fn confirm(&mut self, commit: &Commit, messages: usize) {
-        self.committed = commit.mark;
-        self.now.mark.sequence = commit.mark.sequence;
+        self.committed = commit.at;
+        self.now.at.sequence = commit.at.sequence;
         self.outbox.committed(messages);
         self.attempt = None;
-        if let Some(swap) = self.swap.take_if(|swap| swap.is(&commit.era)) {
+        if let Some(swap) = self.swap.take_if(|swap| swap.is(&commit.epoch)) {
             self.take_over(swap);
         }
     }
@@ -212,9 +213,9 @@ impl Lane {
             keys,
             rows,
             extra: self.counters.clone(),
-            mark: Some(self.committed),
-            era: self.now.era.clone(),
-            spans: processing.chains.get(&self.now.era)?.rows(),
+            at: Some(self.committed),
+            epoch: self.now.epoch.clone(),
+            spans: processing.versions.get(&self.now.epoch)?.rows(),
             ..Checkpoint::default()
         })
     }
@@ -224,10 +225,10 @@ impl Lane {
     /// # Errors
     /// A replay that doesn't end where the commit says; what isn't the records' fault.
     pub fn take(&mut self, messages: &Messages, processing: &mut Processing) -> Result<Taken> {
-        let mut at = messages.offsets.partition_point(|offset| *offset < self.now.mark.offset);
+        let mut at = messages.offsets.partition_point(|offset| *offset < self.now.at.offset);
         while at < messages.len() {
             let offset = messages.offsets[at];
-            if let Some(to) = self.replay.as_ref().map(|replay| replay.mark.offset) {
+            if let Some(to) = self.replay.as_ref().map(|replay| replay.at.offset) {
                 if offset >= to {
                     self.finish_replay(processing)?;
                     continue;
@@ -262,7 +263,7 @@ impl Lane {
     fn run_end(&self, messages: &Messages, at: usize) -> usize {
         let mut limit = i64::MAX;
         if let Some(replay) = &self.replay {
-            limit = replay.mark.offset;
+            limit = replay.at.offset;
             let next = replay.advances.iter().map(|a| a.offset).find(|offset| *offset > messages.offsets[at]);
             limit = limit.min(next.unwrap_or(limit));
         }
@@ -290,11 +291,11 @@ impl Lane {
 
     /// Counts messages into hash and offset.
     fn passed(&mut self, messages: &Messages, range: Range<usize>) {
-        let mark = &mut self.now.mark;
+        let at = &mut self.now.at;
         for index in range.clone() {
-            mark.hash = hashed(mark.hash, messages.offsets[index], messages.key(index), messages.payload(index));
+            at.hash = hashed(at.hash, messages.offsets[index], messages.key(index), messages.payload(index));
         }
-        mark.offset = messages.offsets[range.end - 1] + 1;
+        at.offset = messages.offsets[range.end - 1] + 1;
         self.newest = messages.timestamps[range.end - 1];
         self.now.position = self.state.position;
         self.since += range.len() as u64;
@@ -309,7 +310,7 @@ impl Lane {
         p: &mut Processing,
     ) -> Result<()> {
         let first = self.state.position;
-        let batch = self.state.process(p.chains.run(&self.now.era)?, &p.layout, &decoded.records)?;
+        let batch = self.state.process(p.versions.run(&self.now.epoch)?, &p.layout, &decoded.records)?;
         self.refuse(messages, &batch, first, decoded, p)?;
         if self.replay.is_some() {
             p.metrics.stream.replayed.inc_by(range.len() as u64);
@@ -341,7 +342,7 @@ impl Lane {
         &mut self,
         mut batch: Batch,
         p: &mut Processing,
-        headers: &dyn Fn(u64) -> Option<Vec<Header>>,
+        headers: &dyn Fn(u64) -> Option<Vec<MessageHeader>>,
     ) -> Result<()> {
         self.count_rows(&batch, p);
         if batch.is_empty() {
@@ -371,14 +372,14 @@ impl Lane {
 
     /// Moves the partition's time on by the clock.
     pub fn advance(&mut self, until: i64, processing: &mut Processing) -> Result<()> {
-        let batch = self.state.advance(processing.chains.run(&self.now.era)?, Some(until))?;
+        let batch = self.state.advance(processing.versions.run(&self.now.epoch)?, Some(until))?;
         self.advanced = Some(until);
         if self.replay.is_some() {
             self.count_rows(&batch, processing);
             return Ok(());
         }
         let sequence = self.committed.sequence + 1;
-        self.now.advance(Advance { sequence, offset: self.now.mark.offset, until });
+        self.now.advance(Advance { sequence, offset: self.now.at.offset, until });
         self.emit(batch, processing, &|_| None)
     }
 
@@ -406,8 +407,8 @@ impl Lane {
         self.finish_replay(processing)?;
         // Behind the last message there may be offsets without any: what was aborted, the markers of transactions. Retention may remove
         // them, so that the log begins there: it must not be behind what is committed.
-        if self.replay.is_none() && offset > self.now.mark.offset && !processing.ignores_markers() {
-            self.now.mark.offset = offset;
+        if self.replay.is_none() && offset > self.now.at.offset && !processing.ignores_markers() {
+            self.now.at.offset = offset;
         }
         Ok(())
     }
@@ -416,8 +417,8 @@ impl Lane {
     pub(super) fn finish_replay(&mut self, processing: &mut Processing) -> Result<()> {
         self.obey_clock(i64::MAX, processing)?;
         let Some(committed) = self.replay.take() else { return Ok(()) };
-        self.now.mark.offset = committed.mark.offset;
-        self.now.mark.sequence = committed.mark.sequence;
+        self.now.at.offset = committed.at.offset;
+        self.now.at.sequence = committed.at.sequence;
         self.now.unknown = committed.unknown.clone();
         self.now.complete_from = committed.complete_from;
         self.agree(&committed).inspect_err(|_| processing.metrics.stream.mismatches.inc())
@@ -425,7 +426,7 @@ impl Lane {
 
     /// Compares what was read again with what was committed.
     fn agree(&mut self, committed: &Commit) -> Result<()> {
-        if self.now.mark == committed.mark && self.now.position == committed.position {
+        if self.now.at == committed.at && self.now.position == committed.position {
             return Ok(());
         }
         let found = format!("({} records then, {} now)", committed.position, self.now.position);
@@ -433,7 +434,7 @@ impl Lane {
             let what = format!(
                 "the records from offset {start} on are needed to replay what was done up to {}, and the topic begins at {end}: retention \
                  has removed them {found}",
-                committed.mark.offset
+                committed.at.offset
             );
             return Err(adoptable(self.id, what));
         }
@@ -441,7 +442,7 @@ impl Lane {
             "partition {}: the records before offset {} are not those that were read when it was committed {found}: \
              the topic was compacted or changed since\n\
              to begin anew from what there is: kolk state reset, or another name; to keep the state: a topic without compaction",
-            self.id, committed.mark.offset
+            self.id, committed.at.offset
         )))
     }
 }

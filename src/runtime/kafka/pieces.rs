@@ -7,7 +7,7 @@ use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
 
 /// What a message waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wait {
+pub enum StallReason {
     /// An answer of the schema registry; and why there is none.
     Answer(String),
     /// A checkpoint, behind which decisions have room in a commit again.
@@ -35,14 +35,14 @@ pub(super) fn decode(
     range: Range<usize>,
     decided: impl Fn() -> Decided,
     has_room: impl Fn(&Decided) -> bool,
-) -> Result<std::result::Result<Piece, Wait>> {
+) -> Result<std::result::Result<Piece, StallReason>> {
     let mut end = range.end;
     loop {
         let mut decided = decided();
         let wait = match decoder.decode(messages, range.start..end, &mut decided) {
             Ok(decoded) if has_room(&decided) => return Ok(Ok(Piece { end, decoded, decided })),
-            Ok(_) => Wait::Checkpoint,
-            Err(DecodeError::Unavailable(why)) => Wait::Answer(why),
+            Ok(_) => StallReason::Checkpoint,
+            Err(DecodeError::Unavailable(why)) => StallReason::Answer(why),
             Err(DecodeError::Failed(error)) => return Err(error),
         };
         if end <= range.start + 1 {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     /// How many of 100 messages are taken, piece by piece, and what the next one waits for.
-    fn taken(knows: usize, room: usize) -> (usize, Option<Wait>) {
+    fn taken(knows: usize, room: usize) -> (usize, Option<StallReason>) {
         let mut messages = Messages::default();
         (0..100).for_each(|offset| messages.push(offset, 0, None, Some(b"")));
         let (mut at, mut decided) = (0, Decided::default());
@@ -96,13 +96,13 @@ mod tests {
 
     #[test]
     fn what_comes_before_is_taken() {
-        let not_yet = || Some(Wait::Answer("not yet".into()));
+        let not_yet = || Some(StallReason::Answer("not yet".into()));
         for knows in [0, 1, 37, 99] {
             assert_eq!(taken(knows, 100), (knows, not_yet()));
         }
         assert_eq!(taken(100, 100), (100, None));
         // The seventh unknown one has no room; the message before it is the last that is taken.
-        assert_eq!(taken(100, 6), (12, Some(Wait::Checkpoint)));
+        assert_eq!(taken(100, 6), (12, Some(StallReason::Checkpoint)));
         assert_eq!(taken(5, 6), (5, not_yet()));
     }
 }

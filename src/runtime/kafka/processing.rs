@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Chains;
+use super::Versions;
 use super::outbox::Outbox;
 use crate::config::{OnError, OnTombstone};
 use crate::format::{Decoder, Encoder, Messages, Payloads};
-use crate::kafka::{Header, Partition, Topic};
+use crate::kafka::{MessageHeader, Topic};
 use crate::metrics::Metrics;
 use crate::record::Layout;
+use crate::record::PartitionId;
 use crate::sink::{self, DeadLetter};
 use crate::source::History;
 use crate::{Error, Result};
@@ -20,7 +21,7 @@ pub struct Processing {
     /// Name of the source's topic.
     pub topic: String,
     /// The stages, with each version of the model that is needed.
-    pub chains: Chains,
+    pub versions: Versions,
     /// Columns of the source.
     pub layout: Layout,
     /// Messages to records.
@@ -44,9 +45,9 @@ pub struct Processing {
     /// What happens to a message that can't be taken.
     pub on_error: OnError,
     /// Bytes of a dead letter's payload at most, in a topic.
-    pub longest_letter: usize,
+    pub longest_dead_letter: usize,
     /// The folder of the dead letters, where they don't go to a topic.
-    pub letters: Option<sink::Parts>,
+    pub dead_letter_folder: Option<sink::Parts>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// What a test breaks on purpose.
@@ -88,7 +89,7 @@ impl Processing {
     }
 
     /// A message as a dead letter for the folder.
-    pub fn filed(
+    pub fn dead_letter_row(
         &self,
         messages: &Messages,
         index: usize,
@@ -114,7 +115,13 @@ impl Processing {
     ///
     /// # Errors
     /// Where the policy is to refuse.
-    pub fn refused(&self, partition: Partition, offset: i64, reason: &'static str, detail: Option<&str>) -> Result<()> {
+    pub fn refused(
+        &self,
+        partition: PartitionId,
+        offset: i64,
+        reason: &'static str,
+        detail: Option<&str>,
+    ) -> Result<()> {
         if self.on_error == OnError::Refuse && reason != "late" {
             return Err(Error::failed(format!(
                 "{reason}: topic {}, partition {partition}, offset {offset}{}; on.error is refuse: set it to dead_letter to go on",
@@ -127,10 +134,10 @@ impl Processing {
     }
 
     /// Adds a message to what is sent to the topic of the dead letters: its own bytes and headers, and where it is from and why.
-    pub fn letter(
+    pub fn dead_letter(
         &self,
         outbox: &mut Outbox,
-        partition: Partition,
+        partition: PartitionId,
         messages: &Messages,
         index: usize,
         reason: &'static str,
@@ -149,15 +156,15 @@ impl Processing {
             add("kolk.detail", detail.to_string());
         }
         let mut payload = messages.payload(index);
-        if let Some(whole) = payload.filter(|payload| payload.len() > self.longest_letter) {
+        if let Some(whole) = payload.filter(|payload| payload.len() > self.longest_dead_letter) {
             add("kolk.truncated", whole.len().to_string());
-            payload = Some(&whole[..self.longest_letter]);
+            payload = Some(&whole[..self.longest_dead_letter]);
         }
         outbox.push(Topic::DeadLetters, messages.key(index), payload, headers);
     }
 
     /// The headers of an output that became a dead letter because it is too large.
-    pub fn too_large(&self, partition: Partition, why: &str) -> Vec<Header> {
+    pub fn too_large(&self, partition: PartitionId, why: &str) -> Vec<MessageHeader> {
         self.metrics.dead_letters("too_large", 1);
         let header = |name: &str, value: String| (name.to_string(), Some(value.into_bytes()));
         vec![

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use crate::Error;
-use crate::kafka::{Broker, Partition, Range};
+use crate::kafka::{Broker, LogRange};
+use crate::record::PartitionId;
 
 /// Refuses a partition where nothing but other offsets or other state helps.
-pub(super) fn refused(partition: Partition, what: String) -> Error {
+pub(super) fn refused(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ANEW}\n{EXACTLY}"))
 }
 
 /// Refuses a partition that can go on from a checkpoint, if somebody says that this is wanted: it skips or repeats something.
-pub(super) fn adoptable(partition: Partition, what: String) -> Error {
+pub(super) fn adoptable(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ADOPT}\n{ANEW}\n{EXACTLY}"))
 }
 
 /// Refuses a partition whose next record isn't in the topic.
-pub(super) fn unread(partition: Partition, offset: i64, range: Range) -> Error {
+pub(super) fn unread(partition: PartitionId, offset: i64, range: LogRange) -> Error {
     if range.start <= offset {
         return refused(
             partition,
@@ -37,7 +38,7 @@ pub(super) fn unread(partition: Partition, offset: i64, range: Range) -> Error {
 }
 
 /// The same while a process runs, which is told that a position isn't in the topic and not why.
-pub(super) fn out_of_range(broker: &mut impl Broker, partition: Partition, offset: i64) -> Error {
+pub(super) fn out_of_range(broker: &mut impl Broker, partition: PartitionId, offset: i64) -> Error {
     let range = broker.range(partition, super::worker::SHORT).ok().flatten();
     match range.filter(|range| range.start > offset || range.end < offset) {
         Some(range) => unread(partition, offset, range),

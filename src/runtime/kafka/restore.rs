@@ -1,49 +1,50 @@
-//! From what the group gives to lanes that run: the first start of a partition, and its restore.
+//! From what the group gives to tasks that run: the first start of a partition, and its restore.
 //!
-//! A restore reads the *stable* committed offset C, loads the newest checkpoint S at or before it, and lets the lane read from S:
-//! up to C it repeats in silence what was done before ([`Lane::replay`]). Until then the partition isn't part of any
+//! A restore reads the *stable* committed offset C, loads the newest checkpoint S at or before it, and lets the task read from S:
+//! up to C it repeats in silence what was done before ([`PartitionTask::replay`]). Until then the partition isn't part of any
 //! transaction, so nothing below C is ever committed. Other partitions go on meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::commit::Commit;
-use super::partition_task::Lane;
+use super::partition_task::PartitionTask;
 use super::restore_partition::{Loading, Restored};
 use super::transaction::Failed;
 use super::waits::Wait;
 use super::worker::{Producer, SHORT, Worker};
 use crate::Result;
-use crate::kafka::{Broker, Partition};
-use crate::state::{Checkpoint, Era, Mark};
+use crate::kafka::Broker;
+use crate::record::PartitionId;
+use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::state::{Checkpoints, Loaded, shown};
 
 /// Milliseconds between two questions for offsets that had no answer.
 const ASKED: i64 = 500;
 
-/// Partitions on their way to become lanes.
+/// Partitions on their way to become tasks.
 pub(super) struct Opening {
     /// Whether the group waits for an answer; else they are read again from another offset.
     assigned: bool,
-    waiting: BTreeSet<Partition>,
-    ready: BTreeMap<Partition, Lane>,
-    /// Lanes whose first checkpoint is being written.
-    writing: BTreeSet<Partition>,
+    waiting: BTreeSet<PartitionId>,
+    ready: BTreeMap<PartitionId, PartitionTask>,
+    /// Tasks whose first checkpoint is being written.
+    writing: BTreeSet<PartitionId>,
     /// What is being read, and what was.
-    loading: BTreeMap<Partition, Loading>,
-    loaded: BTreeMap<Partition, (Loading, Result<Checkpoint>)>,
+    loading: BTreeMap<PartitionId, Loading>,
+    loaded: BTreeMap<PartitionId, (Loading, Result<Checkpoint>)>,
 }
 
 impl Opening {
-    pub(super) fn assigned(partitions: Vec<Partition>) -> Opening {
+    pub(super) fn assigned(partitions: Vec<PartitionId>) -> Opening {
         Opening { assigned: true, ..Opening::of(partitions) }
     }
 
-    pub(super) fn again(partition: Partition) -> Opening {
+    pub(super) fn again(partition: PartitionId) -> Opening {
         Opening::of(vec![partition])
     }
 
-    fn of(partitions: Vec<Partition>) -> Opening {
+    fn of(partitions: Vec<PartitionId>) -> Opening {
         Opening {
             assigned: false,
             waiting: partitions.into_iter().collect(),
@@ -54,7 +55,7 @@ impl Opening {
         }
     }
 
-    pub(super) fn drop_all(&mut self, partitions: &[Partition]) {
+    pub(super) fn drop_all(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
             self.waiting.remove(partition);
             self.ready.remove(partition);
@@ -66,18 +67,18 @@ impl Opening {
 
     /// A checkpoint was read.
     fn take_loaded(&mut self, read: Loaded) {
-        let is_wanted = |loading: &mut Loading| loading.is(read.mark);
+        let is_wanted = |loading: &mut Loading| loading.is(read.at);
         if let Some(loading) = self.loading.extract_if(read.partition..=read.partition, |_, it| is_wanted(it)).next() {
             self.loaded.insert(read.partition, (loading.1, read.checkpoint));
         }
     }
 
-    /// Lanes that wait for the others.
-    pub(super) fn ready(&self) -> impl Iterator<Item = &Lane> {
+    /// Tasks that wait for the others.
+    pub(super) fn ready(&self) -> impl Iterator<Item = &PartitionTask> {
         self.ready.values()
     }
 
-    pub(super) fn written(&mut self, partition: Partition) {
+    pub(super) fn written(&mut self, partition: PartitionId) {
         self.writing.remove(&partition);
     }
 
@@ -106,47 +107,47 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             self.openings.insert(0, opening);
             return Ok(());
         }
-        let at: Vec<(Partition, i64)> = opening.ready.iter().map(|(id, lane)| (*id, lane.now.mark.offset)).collect();
+        let at: Vec<(PartitionId, i64)> = opening.ready.iter().map(|(id, task)| (*id, task.now.at.offset)).collect();
         if opening.assigned {
             self.broker.assign(&at)?;
         } else {
             at.iter().try_for_each(|(partition, offset)| self.broker.seek(*partition, *offset))?;
         }
         // Its reading may have been paused when this worker dropped it.
-        let all: Vec<Partition> = at.iter().map(|(partition, _)| *partition).collect();
+        let all: Vec<PartitionId> = at.iter().map(|(partition, _)| *partition).collect();
         if !all.is_empty() {
             self.broker.pause(&all, self.paused)?;
         }
         let now = self.broker.now();
-        for (id, mut lane) in opening.ready {
-            lane.heard = now;
-            self.metrics.model_in_force(shown(&lane.now.era.model));
-            if lane.now.era.model != self.processing.chains.wanted() {
+        for (id, mut task) in opening.ready {
+            task.heard = now;
+            self.metrics.model_in_force(shown(&task.now.epoch.model));
+            if task.now.epoch.model != self.processing.versions.wanted() {
                 // Whoever had it before may have seen a newer version than this worker has: no going back and forth.
                 self.looked_at = 0;
             }
             tracing::info!(
                 partition = id,
-                from = lane.now.mark.offset,
-                committed = lane.committed.offset,
-                keys = lane.state.keys.len(),
-                model = shown(&lane.now.era.model),
+                from = task.now.at.offset,
+                committed = task.committed.offset,
+                keys = task.state.keys.len(),
+                model = shown(&task.now.epoch.model),
                 "partition opened"
             );
-            self.lanes.insert(id, lane);
+            self.tasks.insert(id, task);
         }
         Ok(())
     }
 
     fn restore_all(&mut self, opening: &mut Opening) -> Result<()> {
-        let loads = |partition: &Partition| opening.loading.contains_key(partition);
-        let partitions: Vec<Partition> = opening.waiting.iter().copied().filter(|it| !loads(it)).collect();
+        let loads = |partition: &PartitionId| opening.loading.contains_key(partition);
+        let partitions: Vec<PartitionId> = opening.waiting.iter().copied().filter(|it| !loads(it)).collect();
         if partitions.is_empty() {
             return Ok(());
         }
         let Some(committed) = self.broker.committed(&partitions, SHORT)? else {
             // Somebody's transaction is open, for seconds perhaps: the other partitions must go on meanwhile.
-            self.ask_at = if self.lanes.is_empty() { 0 } else { self.broker.now() + ASKED };
+            self.ask_at = if self.tasks.is_empty() { 0 } else { self.broker.now() + ASKED };
             return Ok(());
         };
         let mut starts = Vec::new();
@@ -163,20 +164,20 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 Restored::Loading(loading) => {
                     opening.loading.insert(partition, *loading);
                 }
-                Restored::Lane(lane, new) => {
+                Restored::PartitionTask(task, new) => {
                     if new {
                         fresh.push(partition);
                     }
                     opening.waiting.remove(&partition);
-                    opening.ready.insert(partition, *lane);
+                    opening.ready.insert(partition, *task);
                 }
             }
         }
-        let mut begin: BTreeMap<Partition, &mut Lane> =
-            opening.ready.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(id, lane)| (*id, lane)).collect();
+        let mut begin: BTreeMap<PartitionId, &mut PartitionTask> =
+            opening.ready.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(id, task)| (*id, task)).collect();
         self.processing.begin_with_history(&mut begin)?;
-        for (partition, lane) in begin {
-            self.checkpoints.write(partition, lane.checkpoint(&self.processing)?)?;
+        for (partition, task) in begin {
+            self.checkpoints.write(partition, task.checkpoint(&self.processing)?)?;
             opening.writing.insert(partition);
         }
         if starts.is_empty() || self.commit_starts(&starts)? {
@@ -192,27 +193,27 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// The start could not be committed. It may be that the group has put this worker out, which it will be told only once
     /// it has answered: so it takes the partitions without reading them, and tries again.
-    fn answer_early(&mut self, opening: &mut Opening, starts: Vec<(Partition, i64)>) -> Result<()> {
-        let ready = opening.ready.iter().map(|(id, lane)| (*id, lane.now.mark.offset));
-        let at: Vec<(Partition, i64)> = ready.chain(starts).collect();
+    fn answer_early(&mut self, opening: &mut Opening, starts: Vec<(PartitionId, i64)>) -> Result<()> {
+        let ready = opening.ready.iter().map(|(id, task)| (*id, task.now.at.offset));
+        let at: Vec<(PartitionId, i64)> = ready.chain(starts).collect();
         self.broker.assign(&at)?;
         opening.assigned = false;
-        let all: Vec<Partition> = at.into_iter().map(|(partition, _)| partition).collect();
+        let all: Vec<PartitionId> = at.into_iter().map(|(partition, _)| partition).collect();
         self.broker.pause(&all, true)
     }
 
     /// Commits where partitions begin, before anything of them is read: from then on there is always a C. Whether it went well
     /// is seen when the offsets are asked for again; false: it did not.
-    fn commit_starts(&mut self, starts: &[(Partition, i64)]) -> Result<bool> {
+    fn commit_starts(&mut self, starts: &[(PartitionId, i64)]) -> Result<bool> {
         self.commit()?;
         if self.producer != Producer::Idle {
             return Ok(false);
         }
         let mut offsets = Vec::new();
         for (partition, offset) in starts {
-            let mark = Mark { sequence: 0, offset: *offset, hash: 0 };
-            let era = Era { model: self.processing.chains.wanted().to_string(), from: 0 };
-            let commit = Commit { mark, era, ..Commit::default() };
+            let at = CommitPosition { sequence: 0, offset: *offset, hash: 0 };
+            let epoch = ModelEpoch { model: self.processing.versions.wanted().to_string(), from: 0 };
+            let commit = Commit { at, epoch, ..Commit::default() };
             offsets.push((*partition, *offset, commit.metadata().unwrap_or_default()));
         }
         let mut transaction = || -> std::result::Result<bool, Failed> {
@@ -233,13 +234,13 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         }
     }
 
-    /// Tells lanes and openings which checkpoints are durable.
+    /// Tells tasks and openings which checkpoints are durable.
     pub(super) fn take_written(&mut self, timeout: Duration) -> Result<()> {
         for durable in self.checkpoints.written(timeout)? {
             self.metrics.checkpoint(durable.took, durable.bytes);
             self.openings.iter_mut().for_each(|opening| opening.written(durable.partition));
-            if let Some(lane) = self.lanes.get_mut(&durable.partition) {
-                lane.written(&durable);
+            if let Some(task) = self.tasks.get_mut(&durable.partition) {
+                task.written(&durable);
             }
         }
         Ok(())

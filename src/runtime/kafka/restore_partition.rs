@@ -4,20 +4,21 @@
 //! for once more when a checkpoint is there, and must be what it was read for.
 
 use super::commit::Commit;
-use super::partition_task::Lane;
+use super::partition_task::PartitionTask;
 use super::refusals::{adoptable, refused, unread};
 use super::waits::Wait;
 use super::worker::{SHORT, Worker};
 use crate::config::{Moment, Start};
-use crate::kafka::{Broker, Committed, Partition, Range};
-use crate::state::{Checkpoint, Era, Mark};
+use crate::kafka::{Broker, Committed, LogRange};
+use crate::record::PartitionId;
+use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::state::{Checkpoints, shown};
 use crate::{Error, Result};
 
 /// What became of a partition.
 pub(super) enum Restored {
     /// It can be read. True: it is new, and has no checkpoint yet.
-    Lane(Box<Lane>, bool),
+    PartitionTask(Box<PartitionTask>, bool),
     /// It is new: its start is to be committed first.
     Start(i64),
     /// Its checkpoint is being read.
@@ -30,13 +31,13 @@ pub(super) enum Restored {
 pub(super) struct Loading {
     /// What was committed when it began.
     commit: Commit,
-    mark: Mark,
+    at: CommitPosition,
 }
 
 impl Loading {
-    /// Whether it is the checkpoint of this mark. What can't be read has no hash.
-    pub(super) fn is(&self, mark: Mark) -> bool {
-        (self.mark.sequence, self.mark.offset) == (mark.sequence, mark.offset)
+    /// Whether it is the checkpoint of this position. What can't be read has no hash.
+    pub(super) fn is(&self, at: CommitPosition) -> bool {
+        (self.at.sequence, self.at.offset) == (at.sequence, at.offset)
     }
 }
 
@@ -44,27 +45,27 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Goes on with a partition of which this is committed, and with what was read of its checkpoints, if anything.
     pub(super) fn restore(
         &mut self,
-        partition: Partition,
+        partition: PartitionId,
         committed: Option<Committed>,
         loaded: Option<(Loading, Result<Checkpoint>)>,
     ) -> Result<Restored> {
         let commit = committed.as_ref().and_then(|c| Commit::parse(c.offset, &c.metadata));
         let Some(commit) = commit else { return self.first_start(partition, committed) };
         let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(Restored::Later) };
-        let offset = commit.mark.offset;
+        let offset = commit.at.offset;
         if range.end < offset {
             return Err(unread(partition, offset, range));
         }
-        if let Some(lane) = self.kept(partition, &commit).filter(|lane| range.start <= lane.now.mark.offset) {
-            return Ok(Restored::Lane(Box::new(lane), false));
+        if let Some(task) = self.kept(partition, &commit).filter(|task| range.start <= task.now.at.offset) {
+            return Ok(Restored::PartitionTask(Box::new(task), false));
         }
-        self.processing.chains.load(&commit.era.model)?;
+        self.processing.versions.load(&commit.epoch.model)?;
         let checkpoint = match loaded {
             Some((loading, Ok(checkpoint))) if loading.commit == commit => checkpoint,
             Some((loading, Err(error))) if loading.commit == commit => {
-                let (sequence, mark) = (loading.mark.sequence, loading.mark);
+                let (sequence, at) = (loading.at.sequence, loading.at);
                 tracing::warn!(partition, sequence, %error, "a checkpoint can't be read: taking an older one");
-                return self.find(partition, commit, range, Some((mark, error)));
+                return self.find(partition, commit, range, Some((at, error)));
             }
             // Somebody has committed since.
             _ => return self.find(partition, commit, range, None),
@@ -72,14 +73,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if range.start > offset {
             return Err(unread(partition, offset, range));
         }
-        let mut lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
-        lane.begin_replay(range.start, &mut self.processing)?;
-        Ok(Restored::Lane(Box::new(lane), false))
+        let mut task = PartitionTask::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
+        task.begin_replay(range.start, &mut self.processing)?;
+        Ok(Restored::PartitionTask(Box::new(task), false))
     }
 
     /// Whether what is committed has changed since it was asked for: then this worker was not heard of for so long that
     /// another went on meanwhile, and what doesn't fit now may fit.
-    pub(super) fn is_outdated(&mut self, partition: Partition, before: Option<&Committed>) -> Result<bool> {
+    pub(super) fn is_outdated(&mut self, partition: PartitionId, before: Option<&Committed>) -> Result<bool> {
         let now = self.broker.committed(&[partition], SHORT)?;
         Ok(now.is_none_or(|now| now.first().and_then(Option::as_ref) != before))
     }
@@ -88,18 +89,18 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// read, and why.
     fn find(
         &mut self,
-        partition: Partition,
+        partition: PartitionId,
         commit: Commit,
-        range: Range,
-        failed: Option<(Mark, Error)>,
+        range: LogRange,
+        failed: Option<(CommitPosition, Error)>,
     ) -> Result<Restored> {
         self.waits.set(Some(Wait::Store(vec![partition])));
-        let found = self.checkpoints.find(partition, commit.mark, &commit.era)?;
+        let found = self.checkpoints.find(partition, commit.at, &commit.epoch)?;
         match (found.usable, failed) {
-            (Some(mark), Some((failed, error))) if mark == failed => Err(error),
-            (Some(mark), _) => {
-                self.checkpoints.load(partition, mark, &commit.era)?;
-                Ok(Restored::Loading(Box::new(Loading { commit, mark })))
+            (Some(at), Some((failed, error))) if at == failed => Err(error),
+            (Some(at), _) => {
+                self.checkpoints.load(partition, at, &commit.epoch)?;
+                Ok(Restored::Loading(Box::new(Loading { commit, at })))
             }
             (None, Some((_, error))) => Err(error),
             (None, None) => self.without_state(partition, commit, range, found.newest),
@@ -109,18 +110,18 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// No checkpoint fits a commit: right only where nothing was read yet.
     fn without_state(
         &self,
-        partition: Partition,
+        partition: PartitionId,
         commit: Commit,
-        range: Range,
-        newest: Option<Mark>,
+        range: LogRange,
+        newest: Option<CommitPosition>,
     ) -> Result<Restored> {
-        let (Mark { sequence, offset, .. }, era) = (commit.mark, &commit.era);
+        let (CommitPosition { sequence, offset, .. }, epoch) = (commit.at, &commit.epoch);
         let newest = newest.filter(|newest| sequence > 0 || newest.sequence > 0);
         let what = match newest {
-            Some(_) if era.from > 0 => format!(
+            Some(_) if epoch.from > 0 => format!(
                 "{} is in force since commit {}, and of none of its checkpoints is anything left at or before offset {offset}",
-                shown(&era.model),
-                era.from,
+                shown(&epoch.model),
+                epoch.from,
             ),
             Some(newest) => format!(
                 "offset {offset} is committed, which is before every checkpoint (the newest is at {}): offsets were reset by hand",
@@ -136,20 +137,20 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             }
             None if range.start > offset => return Err(unread(partition, offset, range)),
             None => {
-                let checkpoint = Checkpoint { mark: Some(commit.mark), era: era.clone(), ..Checkpoint::default() };
-                let lane = Lane::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
-                return Ok(Restored::Lane(Box::new(lane), true));
+                let checkpoint = Checkpoint { at: Some(commit.at), epoch: epoch.clone(), ..Checkpoint::default() };
+                let task = PartitionTask::new(partition, checkpoint, commit, &self.processing, self.broker.now())?;
+                return Ok(Restored::PartitionTask(Box::new(task), true));
             }
         };
         Err(adoptable(partition, what))
     }
 
     /// No offset is committed by kolk.
-    fn first_start(&mut self, partition: Partition, committed: Option<Committed>) -> Result<Restored> {
-        let everything = Mark { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
+    fn first_start(&mut self, partition: PartitionId, committed: Option<Committed>) -> Result<Restored> {
+        let everything = CommitPosition { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
         if self
             .checkpoints
-            .find(partition, everything, &Era::default())?
+            .find(partition, everything, &ModelEpoch::default())?
             .newest
             .is_some_and(|newest| newest.sequence > 0)
         {
@@ -174,9 +175,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 /// Where a partition that was never read begins; `None`: the broker can't answer at present.
 pub(super) fn start_of(
     broker: &mut impl Broker,
-    partition: Partition,
+    partition: PartitionId,
     start: Start,
-    range: Range,
+    range: LogRange,
 ) -> Result<Option<i64>> {
     Ok(match start {
         Start::Earliest => Some(range.start),
@@ -189,7 +190,7 @@ pub(super) fn start_of(
 }
 
 /// Fails if the group gives a partition that the topic didn't have at the start.
-pub(super) fn expected(partitions: &[Partition], planned: u32) -> Result<()> {
+pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
     match partitions.iter().find(|partition| **partition >= planned) {
         None => Ok(()),
         Some(partition) => Err(Error::failed(format!(

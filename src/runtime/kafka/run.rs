@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::registered::{Registered, identity};
 use super::to_files::{Filing, whole_messages};
 use super::waits::Told;
-use super::{Chains, Processing, Settings, Worker};
+use super::{Processing, Settings, Versions, Worker};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
@@ -16,7 +16,7 @@ use crate::runtime::engine::Chain;
 use crate::runtime::fingerprint::fingerprint;
 use crate::runtime::plan::Plan;
 use crate::runtime::run::{Finished, joined, moment, open_sink};
-use crate::source::topic::Planned;
+use crate::source::topic::PlannedTopic;
 use crate::state::{Folder, Log, Store};
 use crate::{Error, Result, format, sink};
 
@@ -25,7 +25,7 @@ const COMMIT_BYTES: usize = 16 << 20;
 /// A partition that is silent for longer is looked after: more than librdkafka itself may need after a broker was away.
 const SILENCE: Duration = Duration::from_secs(12);
 /// Bytes that a dead letter's key and headers may take of a message.
-const LETTER_ROOM: usize = 8 << 10;
+const DEAD_LETTER_ROOM: usize = 8 << 10;
 
 /// Asked to stop; shared by all workers of a process.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +47,7 @@ impl Stop {
 ///
 /// # Errors
 /// Refused: state that can't be gone on with. Failed: what can't be waited out.
-pub fn run(plan: &Plan, source: &Planned, stop: &Stop, progress: &dyn Fn(u64)) -> Result<Finished> {
+pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u64)) -> Result<Finished> {
     let started = Instant::now();
     let pipeline = &plan.pipeline;
     let kafka = pipeline.source.kafka().ok_or_else(|| Error::failed("the source isn't Kafka: a bug of kolk"))?;
@@ -95,7 +95,12 @@ pub fn run(plan: &Plan, source: &Planned, stop: &Stop, progress: &dyn Fn(u64)) -
 /// One worker, ready to be put on its thread; told how to find out that it shall stop.
 type Member<'a> = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'a>;
 
-fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers: usize) -> Result<Vec<Member<'a>>> {
+fn members<'a>(
+    plan: &'a Plan,
+    source: &PlannedTopic,
+    kafka: &'a KafkaSource,
+    workers: usize,
+) -> Result<Vec<Member<'a>>> {
     let pipeline = &plan.pipeline;
     let (settings, linger) = (settings(pipeline, kafka, source), pipeline.runtime.linger);
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else {
@@ -111,7 +116,7 @@ fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers
         .map(|number| {
             let chain = plan.chain()?;
             let fingerprint = fingerprint(plan, &chain, before.clone());
-            let processing = processing(plan, source, kafka, &output, &encoder, chains(plan, chain, &models))?;
+            let processing = processing(plan, source, kafka, &output, &encoder, versions(plan, chain, &models))?;
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
             let (output, settings, watch) = (Some(output.clone()), settings.clone(), watch.clone());
             let member = move |stop: &dyn Fn() -> bool| {
@@ -126,7 +131,7 @@ fn members<'a>(plan: &'a Plan, source: &Planned, kafka: &'a KafkaSource, workers
 /// Workers that write files, or to stdout.
 fn filing<'a>(
     plan: &'a Plan,
-    source: &Planned,
+    source: &PlannedTopic,
     kafka: &'a KafkaSource,
     workers: usize,
     settings: &Settings,
@@ -165,7 +170,7 @@ fn filing<'a>(
 }
 
 /// Where and how a pipeline sends.
-fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &Planned) -> Output {
+fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &PlannedTopic) -> Output {
     // Stable where the process has a name; else no other process ever has it.
     let instance = match &pipeline.runtime.instance {
         Some(instance) => instance.value.clone(),
@@ -193,24 +198,24 @@ fn encoder(plan: &Plan, output: &Output) -> Result<PlannedEncoder> {
 }
 
 /// The stages of a worker, at first with the version that was found at the start.
-fn chains(plan: &Plan, chain: Chain, models: &Registered) -> Chains {
-    Chains::new(identity(plan.model.as_deref()), chain, Box::new(models.clone()))
+fn versions(plan: &Plan, chain: Chain, models: &Registered) -> Versions {
+    Versions::new(identity(plan.model.as_deref()), chain, Box::new(models.clone()))
 }
 
 fn processing(
     plan: &Plan,
-    source: &Planned,
+    source: &PlannedTopic,
     kafka: &KafkaSource,
     output: &Output,
     encoder: &PlannedEncoder,
-    chains: Chains,
+    versions: Versions,
 ) -> Result<Processing> {
     let pipeline = &plan.pipeline;
     let sink = plan.sink.clone().ok_or_else(|| Error::refused("the pipeline has no sink"))?;
     Ok(Processing {
         pipeline: pipeline.name.value.clone(),
         topic: kafka.topic.value.clone(),
-        chains,
+        versions,
         layout: plan.layout_of_source().clone(),
         decoder: source.decoder.decoder()?,
         sink,
@@ -222,18 +227,18 @@ fn processing(
         headers: output.sink.headers == Headers::All,
         tombstone: pipeline.on.tombstone,
         on_error: pipeline.on.error,
-        letters: match &pipeline.dead_letters.value {
+        dead_letter_folder: match &pipeline.dead_letters.value {
             DeadLetters::Parquet(path) => Some(sink::DeadLetters::parts(Folder::open(path)?, &pipeline.name)),
             DeadLetters::Kafka(_) => None,
         },
-        longest_letter: output.longest.saturating_sub(LETTER_ROOM).max(1),
+        longest_dead_letter: output.longest.saturating_sub(DEAD_LETTER_ROOM).max(1),
         metrics: plan.metrics.clone(),
         #[cfg(test)]
         faults: super::Faults::default(),
     })
 }
 
-fn settings(pipeline: &Pipeline, kafka: &KafkaSource, source: &Planned) -> Settings {
+fn settings(pipeline: &Pipeline, kafka: &KafkaSource, source: &PlannedTopic) -> Settings {
     let runtime = &pipeline.runtime;
     Settings {
         batch: runtime.batch,

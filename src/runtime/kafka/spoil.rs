@@ -2,19 +2,20 @@
 
 use super::worker::Worker;
 use crate::Result;
-use crate::kafka::{Broker, Partition};
+use crate::kafka::Broker;
+use crate::record::PartitionId;
 use crate::state::Checkpoints;
 
 impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// `metadata_late`
-    pub(super) fn spoil(&self, offsets: &mut [(Partition, i64, String)]) {
+    pub(super) fn spoil(&self, offsets: &mut [(PartitionId, i64, String)]) {
         if !self.settings.faults.metadata_late {
             return;
         }
         for (partition, _, metadata) in offsets {
-            if let Some(lane) = self.lanes.get(partition) {
-                let mut late = lane.next_commit();
-                late.mark = lane.committed;
+            if let Some(task) = self.tasks.get(partition) {
+                let mut late = task.next_commit();
+                late.at = task.committed;
                 *metadata = late.metadata().unwrap_or_default();
             }
         }
@@ -22,12 +23,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// `checkpoint_uncommitted`
     pub(super) fn cut_uncommitted(&mut self) -> Result<()> {
-        for lane in self.lanes.values_mut().filter(|lane| !lane.writing) {
-            if let Some(mark) = lane.attempt.as_ref().map(|(attempt, _)| attempt.mark) {
-                let mut checkpoint = lane.checkpoint(&self.processing)?;
-                checkpoint.mark = Some(mark);
-                lane.writing = true;
-                self.checkpoints.write(lane.id, checkpoint)?;
+        for task in self.tasks.values_mut().filter(|task| !task.writing) {
+            if let Some(at) = task.attempt.as_ref().map(|(attempt, _)| attempt.at) {
+                let mut checkpoint = task.checkpoint(&self.processing)?;
+                checkpoint.at = Some(at);
+                task.writing = true;
+                self.checkpoints.write(task.id, checkpoint)?;
             }
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! A partition that can't go on at present, while the others of its worker do: what it waits for, since when, and when
 //! it is tried again.
 
-use super::partition_task::Lane;
-use super::pieces::Wait;
-use crate::kafka::Partition;
+use super::partition_task::PartitionTask;
+use super::pieces::StallReason;
+use crate::record::PartitionId;
 
 /// Milliseconds before it is tried again: at first (a new schema is known within some milliseconds), and at most.
 const SOON: i64 = 10;
@@ -16,7 +16,7 @@ const TOLD: i64 = 500;
 pub struct Stall {
     /// The message that waits.
     offset: i64,
-    wait: Wait,
+    wait: StallReason,
     /// By the broker's clock.
     since: i64,
     pause: i64,
@@ -27,7 +27,7 @@ pub struct Stall {
 
 impl Stall {
     /// Goes on waiting, or begins to: the message at this offset can't be taken.
-    pub fn on(before: Option<Stall>, partition: Partition, offset: i64, wait: Wait, now: i64) -> Stall {
+    pub fn on(before: Option<Stall>, partition: PartitionId, offset: i64, wait: StallReason, now: i64) -> Stall {
         let mut stall = match before {
             Some(stall) if stall.offset == offset => {
                 Stall { pause: (stall.pause * 2).min(AGAIN), until: None, wait, ..stall }
@@ -40,7 +40,7 @@ impl Stall {
             }
         };
         stall.until = Some(now + stall.pause);
-        if let Wait::Answer(why) = &stall.wait
+        if let StallReason::Answer(why) = &stall.wait
             && !stall.told
             && now - stall.since >= TOLD
         {
@@ -51,7 +51,7 @@ impl Stall {
     }
 
     /// Tells that the wait is over, if it was told.
-    pub fn over(&self, partition: Partition) {
+    pub fn over(&self, partition: PartitionId) {
         if self.told {
             tracing::info!(partition, offset = self.offset, "going on");
         }
@@ -73,9 +73,9 @@ impl Stall {
     }
 }
 
-impl Lane {
+impl PartitionTask {
     /// The message at this offset can't be taken at present.
-    pub(super) fn stall(&mut self, offset: i64, wait: Wait, now: i64) {
+    pub(super) fn stall(&mut self, offset: i64, wait: StallReason, now: i64) {
         self.stalled = Some(Stall::on(self.stalled.take(), self.id, offset, wait, now));
     }
 
@@ -94,7 +94,7 @@ impl Lane {
     /// Whether it is read again from now on.
     pub(super) fn wakes(&mut self, now: i64) -> bool {
         let full = self.now.is_full();
-        self.stalled.as_mut().is_some_and(|stall| (stall.wait != Wait::Checkpoint || !full) && stall.wake(now))
+        self.stalled.as_mut().is_some_and(|stall| (stall.wait != StallReason::Checkpoint || !full) && stall.wake(now))
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn it_is_tried_again_soon_and_then_less_often() {
-        let wait = || Wait::Answer("no answer".into());
+        let wait = || StallReason::Answer("no answer".into());
         let (mut now, mut pauses) = (1_000, Vec::new());
         let mut stall = Stall::on(None, 0, 7, wait(), now);
         while pauses.len() < 8 {

@@ -20,8 +20,9 @@ use super::watchdog::Watchdog;
 use super::worker::SHORT;
 use crate::config::{OnTombstone, Start};
 use crate::format::{Decided, Decoded, Decoder, Messages};
-use crate::kafka::{BEGINNING, Broker, Event, Partition, Range};
+use crate::kafka::{BEGINNING, Broker, Event, LogRange};
 use crate::metrics::Position;
+use crate::record::PartitionId;
 use crate::record::{Kind, Layout, Origin, Records};
 use crate::runtime::engine::Chain;
 use crate::runtime::route::Work;
@@ -48,8 +49,8 @@ pub(super) struct Filing<B> {
     pub idle: Option<Duration>,
     /// Partitions that the topic had at the start.
     pub partitions: u32,
-    lanes: BTreeMap<Partition, Filed>,
-    opening: Vec<Partition>,
+    lanes: BTreeMap<PartitionId, Filed>,
+    opening: Vec<PartitionId>,
     watchdog: Watchdog,
     /// Whether a broker answers.
     reachable: bool,
@@ -192,7 +193,7 @@ impl<B: Broker> Filing<B> {
         self.wake()?;
         self.watch()?;
         self.tell_idle()?;
-        let due: Vec<Partition> = self
+        let due: Vec<PartitionId> = self
             .lanes
             .iter()
             .filter(|(_, filed)| {
@@ -217,12 +218,12 @@ impl<B: Broker> Filing<B> {
         }
     }
 
-    fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
+    fn give_up(&mut self, partitions: &[PartitionId]) -> Result<()> {
         self.forget(partitions);
         self.broker.unassign(partitions)
     }
 
-    fn forget(&mut self, partitions: &[Partition]) {
+    fn forget(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
             if let Some(mut filed) = self.lanes.remove(partition) {
                 filed.lane.leave(&self.shared);
@@ -258,11 +259,11 @@ impl<B: Broker> Filing<B> {
             return Ok(());
         }
         let lanes = self.lanes.iter().filter(|(_, filed)| !filed.is_stalled());
-        let listening: Vec<(Partition, i64)> = lanes.map(|(partition, filed)| (*partition, filed.offset())).collect();
+        let listening: Vec<(PartitionId, i64)> = lanes.map(|(partition, filed)| (*partition, filed.offset())).collect();
         if self.watchdog.heal(&mut self.broker, &listening, &self.shared.metrics)? {
             // What is committed is opened again when the group gives it back.
             self.save(None)?;
-            let all: Vec<Partition> = self.lanes.keys().copied().collect();
+            let all: Vec<PartitionId> = self.lanes.keys().copied().collect();
             self.forget(&all);
             self.broker.reconnect()?;
         }
@@ -270,7 +271,7 @@ impl<B: Broker> Filing<B> {
     }
 
     /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is the same.
-    fn save(&mut self, only: Option<&[Partition]>) -> Result<()> {
+    fn save(&mut self, only: Option<&[PartitionId]>) -> Result<()> {
         if !self.is_same_topic()? {
             tracing::warn!("no broker tells whether the topic is still the same: committing later");
             self.lanes.values_mut().for_each(|filed| filed.saved = Instant::now());
@@ -347,7 +348,7 @@ impl<B: Broker> Filing<B> {
     }
 
     /// Where a partition without state begins; `None`: the broker can't answer at present.
-    fn start_of(&mut self, partition: Partition, range: Range) -> Result<Option<i64>> {
+    fn start_of(&mut self, partition: PartitionId, range: LogRange) -> Result<Option<i64>> {
         let Some(committed) = self.broker.committed(&[partition], SHORT)? else { return Ok(None) };
         match committed.into_iter().next().flatten() {
             Some(set) if set.metadata == BEGINNING => Ok(Some(set.offset.clamp(range.start, range.end))),
@@ -378,7 +379,7 @@ impl<B: Broker> Filing<B> {
     }
 
     /// Takes messages in pieces that don't cross the cut of a part.
-    fn take(&mut self, partition: Partition, messages: Arc<Messages>) -> Result<()> {
+    fn take(&mut self, partition: PartitionId, messages: Arc<Messages>) -> Result<()> {
         let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| !filed.is_stalled()) else { return Ok(()) };
         self.watchdog.heard(partition, self.broker.now());
         filed.heard = Instant::now();

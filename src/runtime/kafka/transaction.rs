@@ -1,12 +1,13 @@
 //! Transactions of a worker: sending, committing, and what is done when either fails.
 
 use super::commit::Commit;
-use super::partition_task::Lane;
+use super::partition_task::PartitionTask;
 use super::refusals::{ANSWER, recreated};
 use super::restore::Opening;
 use super::swap::Swap;
 use super::worker::{Producer, SHORT, Worker};
-use crate::kafka::{Broken, Broker, Partition, Unsendable};
+use crate::kafka::{Broken, Broker, Unsendable};
+use crate::record::PartitionId;
 use crate::state::Checkpoints;
 use crate::{Error, Result};
 
@@ -29,28 +30,28 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 
     fn try_send(&mut self) -> std::result::Result<(), Failed> {
-        let waits = |lane: &Lane| lane.attempt.is_none() && lane.outbox.next().is_some();
-        if !self.lanes.values().any(waits) || !self.begin()? {
+        let waits = |task: &PartitionTask| task.attempt.is_none() && task.outbox.next().is_some();
+        if !self.tasks.values().any(waits) || !self.begin()? {
             return Ok(());
         }
-        for lane in self.lanes.values_mut().filter(|lane| lane.attempt.is_none()) {
-            while let Some(message) = lane.outbox.next() {
+        for task in self.tasks.values_mut().filter(|task| task.attempt.is_none()) {
+            while let Some(message) = task.outbox.next() {
                 match self.broker.send(message) {
-                    Ok(()) => lane.outbox.was_sent(),
+                    Ok(()) => task.outbox.was_sent(),
                     Err(Unsendable::Transaction(broken)) => return Err(broken.into()),
-                    Err(Unsendable::Never(why)) if self.processing.letters.is_some() => {
+                    Err(Unsendable::Never(why)) if self.processing.dead_letter_folder.is_some() => {
                         return Err(Failed::Error(Error::failed(format!(
                             "partition {}: an output can't be written: {why}\n\
                              let the topic take larger messages (max.message.bytes), or send such outputs to dead_letters: {{ kafka: {{ topic }} }}",
-                            lane.id
+                            task.id
                         ))));
                     }
                     Err(Unsendable::Never(why)) => {
-                        let headers = self.processing.too_large(lane.id, &why);
-                        if !lane.outbox.refuse(headers, self.processing.longest_letter) {
+                        let headers = self.processing.too_large(task.id, &why);
+                        if !task.outbox.refuse(headers, self.processing.longest_dead_letter) {
                             return Err(Failed::Error(Error::failed(format!(
                                 "partition {}: a dead letter can't be written: {why}",
-                                lane.id
+                                task.id
                             ))));
                         }
                     }
@@ -107,11 +108,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Stops reading while too much waits, and goes on when it doesn't.
     pub(super) fn hold(&mut self) -> Result<()> {
-        let waiting: usize = self.lanes.values().map(|lane| lane.outbox.bytes()).sum();
+        let waiting: usize = self.tasks.values().map(|task| task.outbox.bytes()).sum();
         let full = waiting > 4 * self.settings.commit_bytes;
         if full != self.paused {
             self.paused = full;
-            let all: Vec<Partition> = self.lanes.values().filter(|lane| !lane.is_held()).map(|lane| lane.id).collect();
+            let all: Vec<PartitionId> =
+                self.tasks.values().filter(|task| !task.is_held()).map(|task| task.id).collect();
             self.broker.pause(&all, full)?;
         }
         Ok(())
@@ -119,14 +121,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     pub(super) fn commit_if_due(&mut self) -> Result<()> {
         let now = self.broker.now();
-        let bytes: usize = self.lanes.values().map(|lane| lane.outbox.bytes()).sum();
+        let bytes: usize = self.tasks.values().map(|task| task.outbox.bytes()).sum();
         let every = self.settings.commit_every.as_millis() as i64;
         // A partition stands still until it is committed.
-        let swap = self.lanes.values().any(|lane| lane.swap.as_ref().is_some_and(Swap::is_ready));
+        let swap = self.tasks.values().any(|task| task.swap.as_ref().is_some_and(Swap::is_ready));
         let due = match self.producer {
             Producer::Open(since) => swap || now - since >= every || bytes >= self.settings.commit_bytes,
             // Nothing to send, but offsets to commit: no hurry.
-            Producer::Idle => swap || now - self.retry_at >= every && self.lanes.values().any(Lane::is_dirty),
+            Producer::Idle => swap || now - self.retry_at >= every && self.tasks.values().any(PartitionTask::is_dirty),
             Producer::Renew | Producer::Compare => false,
         };
         if due && now >= self.retry_at {
@@ -161,15 +163,15 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     fn try_commit(&mut self) -> std::result::Result<bool, Failed> {
         // Asked first, so that the answer comes while messages are on their way.
-        if self.producer != Producer::Idle || self.lanes.values().any(Lane::is_dirty) {
+        if self.producer != Producer::Idle || self.tasks.values().any(PartitionTask::is_dirty) {
             self.broker.ask_topic();
         }
         self.try_send()?;
-        let commits: Vec<(Partition, Commit)> = self
-            .lanes
+        let commits: Vec<(PartitionId, Commit)> = self
+            .tasks
             .values()
-            .filter(|lane| lane.attempt.is_none() && lane.is_dirty())
-            .map(|lane| (lane.id, lane.next_commit()))
+            .filter(|task| task.attempt.is_none() && task.is_dirty())
+            .map(|task| (task.id, task.next_commit()))
             .collect();
         let begun = match self.producer {
             Producer::Open(_) => true,
@@ -186,14 +188,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                     "partition {partition}: the decisions don't fit into a commit: a bug of kolk"
                 )))
             })?;
-            offsets.push((*partition, commit.mark.offset, metadata));
+            offsets.push((*partition, commit.at.offset, metadata));
         }
         #[cfg(test)]
         self.spoil(&mut offsets);
         self.broker.send_offsets(&offsets)?;
         for (partition, commit) in &commits {
-            if let Some(lane) = self.lanes.get_mut(partition) {
-                lane.attempt = Some((commit.clone(), lane.outbox.len()));
+            if let Some(task) = self.tasks.get_mut(partition) {
+                task.attempt = Some((commit.clone(), task.outbox.len()));
             }
         }
         #[cfg(test)]
@@ -203,9 +205,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.confirm_topic()?;
         self.broker.commit()?;
         self.producer = Producer::Idle;
-        for lane in self.lanes.values_mut() {
-            if let Some((commit, messages)) = lane.attempt.take() {
-                lane.confirm(&commit, messages);
+        for task in self.tasks.values_mut() {
+            if let Some((commit, messages)) = task.attempt.take() {
+                task.confirm(&commit, messages);
             }
         }
         Ok(true)
@@ -220,9 +222,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 match self.broker.abort() {
                     Ok(()) => {
                         self.producer = Producer::Idle;
-                        for lane in self.lanes.values_mut() {
-                            lane.attempt = None;
-                            lane.outbox.again();
+                        for task in self.tasks.values_mut() {
+                            task.attempt = None;
+                            task.outbox.again();
                         }
                         return Ok(());
                     }
@@ -240,8 +242,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         tracing::warn!(why, "the outcome of a transaction is unknown: asking what is committed");
         self.metrics.stream.unknown();
         self.producer = Producer::Renew;
-        for lane in self.lanes.values_mut() {
-            lane.outbox.again();
+        for task in self.tasks.values_mut() {
+            task.outbox.again();
         }
         Ok(())
     }
@@ -257,8 +259,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if self.producer != Producer::Compare {
             return Ok(());
         }
-        let unsure: Vec<Partition> =
-            self.lanes.values().filter(|lane| lane.attempt.is_some()).map(|lane| lane.id).collect();
+        let unsure: Vec<PartitionId> =
+            self.tasks.values().filter(|task| task.attempt.is_some()).map(|task| task.id).collect();
         if !unsure.is_empty() {
             let Some(found) = self.broker.committed(&unsure, SHORT)? else { return Ok(()) };
             for (partition, found) in unsure.into_iter().zip(found) {
@@ -271,19 +273,19 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 
     /// What a partition that was in a transaction of unknown outcome does, by what is committed.
-    fn compare(&mut self, partition: Partition, found: Option<&Commit>) {
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        let Some((attempt, messages)) = lane.attempt.take() else { return };
+    fn compare(&mut self, partition: PartitionId, found: Option<&Commit>) {
+        let Some(task) = self.tasks.get_mut(&partition) else { return };
+        let Some((attempt, messages)) = task.attempt.take() else { return };
         #[cfg(test)]
         if self.settings.faults.unknown_is_failure {
             return;
         }
         match found {
-            Some(found) if found.mark == attempt.mark && found.era == attempt.era => lane.confirm(&attempt, messages),
-            Some(found) if found.mark == lane.committed => {}
+            Some(found) if found.at == attempt.at && found.epoch == attempt.epoch => task.confirm(&attempt, messages),
+            Some(found) if found.at == task.committed => {}
             _ => {
                 tracing::warn!(partition, "another has committed this partition: restoring it");
-                self.lanes.remove(&partition);
+                self.tasks.remove(&partition);
                 self.checkpoints.release(partition);
                 self.openings.push(Opening::again(partition));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::runtime::engine::Chain;
-use crate::state::{Era, shown};
+use crate::state::{ModelEpoch, shown};
 use crate::{Error, Result};
 
 /// Where versions of the model come from. [`super::registered`] implements it on the registry.
@@ -20,16 +20,16 @@ pub trait Models: Send {
 }
 
 /// Stages by version.
-pub struct Chains {
+pub struct Versions {
     wanted: String,
-    chains: BTreeMap<String, Chain>,
+    versions: BTreeMap<String, Chain>,
     models: Box<dyn Models>,
 }
 
-impl Chains {
+impl Versions {
     /// With the version that is wanted at the start.
-    pub fn new(wanted: String, chain: Chain, models: Box<dyn Models>) -> Chains {
-        Chains { chains: BTreeMap::from([(wanted.clone(), chain)]), wanted, models }
+    pub fn new(wanted: String, chain: Chain, models: Box<dyn Models>) -> Versions {
+        Versions { versions: BTreeMap::from([(wanted.clone(), chain)]), wanted, models }
     }
 
     /// The version that all partitions shall have.
@@ -41,7 +41,7 @@ impl Chains {
     pub(super) fn look(&mut self) {
         if let Some((model, chain)) = self.models.look() {
             tracing::info!(from = shown(&self.wanted), to = shown(&model), "a new version of the model");
-            self.chains.insert(model.clone(), chain);
+            self.versions.insert(model.clone(), chain);
             self.wanted = model;
         }
     }
@@ -51,36 +51,36 @@ impl Chains {
     /// # Errors
     /// Those of [`Models::chain`].
     pub(super) fn load(&mut self, model: &str) -> Result<()> {
-        if !self.chains.contains_key(model) {
+        if !self.versions.contains_key(model) {
             let chain = self.models.chain(model)?;
-            self.chains.insert(model.to_string(), chain);
+            self.versions.insert(model.to_string(), chain);
         }
         Ok(())
     }
 
-    /// The stages of an era.
+    /// The stages of an epoch.
     ///
     /// # Errors
     /// A version that was not loaded.
-    pub(super) fn get(&self, era: &Era) -> Result<&Chain> {
-        self.chains.get(&era.model).ok_or_else(|| missing(era))
+    pub(super) fn get(&self, epoch: &ModelEpoch) -> Result<&Chain> {
+        self.versions.get(&epoch.model).ok_or_else(|| missing(epoch))
     }
 
-    /// The stages of an era, to be run.
+    /// The stages of an epoch, to be run.
     ///
     /// # Errors
     /// A version that was not loaded.
-    pub(super) fn run(&mut self, era: &Era) -> Result<&mut Chain> {
-        self.chains.get_mut(&era.model).ok_or_else(|| missing(era))
+    pub(super) fn run(&mut self, epoch: &ModelEpoch) -> Result<&mut Chain> {
+        self.versions.get_mut(&epoch.model).ok_or_else(|| missing(epoch))
     }
 
     /// Drops what is neither needed nor wanted.
     pub(super) fn keep(&mut self, needed: &[&str]) {
-        let Chains { wanted, chains, .. } = self;
-        chains.retain(|model, _| model == wanted || needed.contains(&model.as_str()));
+        let Versions { wanted, versions, .. } = self;
+        versions.retain(|model, _| model == wanted || needed.contains(&model.as_str()));
     }
 }
 
-fn missing(era: &Era) -> Error {
-    Error::failed(format!("the stages with {} are not there: a bug of kolk", shown(&era.model)))
+fn missing(epoch: &ModelEpoch) -> Error {
+    Error::failed(format!("the stages with {} are not there: a bug of kolk", shown(&epoch.model)))
 }

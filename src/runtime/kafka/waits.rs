@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::restore::Opening;
 use super::worker::{Producer, Worker};
-use crate::kafka::{Broker, Partition};
+use crate::kafka::Broker;
 use crate::metrics::{LONG, Metrics};
+use crate::record::PartitionId;
 use crate::state::Checkpoints;
 
 /// Milliseconds between two questions why there are no partitions.
@@ -21,9 +22,9 @@ pub(super) enum Wait {
     /// What a transaction of unknown outcome did.
     Outcome,
     /// What is committed of these partitions, or where they begin and end.
-    Offsets(Vec<Partition>),
+    Offsets(Vec<PartitionId>),
     /// The state of these partitions, to be read or written.
-    Store(Vec<Partition>),
+    Store(Vec<PartitionId>),
 }
 
 impl Wait {
@@ -114,7 +115,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Producer::Compare => Some(Wait::Outcome),
             _ => self.openings.first().map(Opening::waits_for).or_else(|| self.swap_waits_for()),
         };
-        if wait.is_none() && self.reachable && self.lanes.is_empty() {
+        if wait.is_none() && self.reachable && self.tasks.is_empty() {
             self.waits.no_partitions(&mut self.broker);
         } else {
             self.waits.set(wait);
@@ -123,8 +124,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// A partition stands still while the checkpoint that a new version of the model begins with is written.
     fn swap_waits_for(&self) -> Option<Wait> {
-        let mut swapping = self.lanes.values().filter(|lane| lane.swap.as_ref().is_some_and(|swap| !swap.is_ready()));
-        swapping.next().map(|lane| Wait::Store(vec![lane.id]))
+        let mut swapping = self.tasks.values().filter(|task| task.swap.as_ref().is_some_and(|swap| !swap.is_ready()));
+        swapping.next().map(|task| Wait::Store(vec![task.id]))
     }
 }
 

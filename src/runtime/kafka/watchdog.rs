@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::partition_task::Lane;
+use super::partition_task::PartitionTask;
 use super::worker::{Producer, SHORT, Worker};
 use crate::Result;
-use crate::kafka::{Broker, Partition};
+use crate::kafka::Broker;
 use crate::metrics::Metrics;
+use crate::record::PartitionId;
 use crate::state::Checkpoints;
 
 /// Milliseconds between two looks.
@@ -23,19 +24,19 @@ const WAITS: usize = 20;
 
 /// What is done about a silent partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Remedy {
     Seek,
     Assign,
     Client,
 }
 
-impl Step {
+impl Remedy {
     /// As the metric's label.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Step::Seek => "seek",
-            Step::Assign => "assign",
-            Step::Client => "client",
+            Remedy::Seek => "seek",
+            Remedy::Assign => "assign",
+            Remedy::Client => "client",
         }
     }
 }
@@ -46,7 +47,7 @@ pub(super) struct Watchdog {
     /// Milliseconds without a word that are too many.
     silence: i64,
     looked: i64,
-    partitions: BTreeMap<Partition, Heard>,
+    partitions: BTreeMap<PartitionId, Heard>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +63,7 @@ impl Watchdog {
     }
 
     /// Something came of a partition: messages, or its end.
-    pub(super) fn heard(&mut self, partition: Partition, now: i64) {
+    pub(super) fn heard(&mut self, partition: PartitionId, now: i64) {
         self.partitions.insert(partition, Heard { at: now, steps: 0 });
     }
 
@@ -77,7 +78,7 @@ impl Watchdog {
 
     /// Those of the partitions that are listened to of which nothing came for too long. One that isn't listened to (paused, waiting)
     /// begins anew when it is.
-    pub(super) fn silent(&mut self, listening: &[(Partition, i64)], now: i64) -> Vec<(Partition, i64)> {
+    pub(super) fn silent(&mut self, listening: &[(PartitionId, i64)], now: i64) -> Vec<(PartitionId, i64)> {
         self.partitions.retain(|partition, _| listening.iter().any(|(it, _)| it == partition));
         let mut silent = Vec::new();
         for (partition, position) in listening {
@@ -90,7 +91,7 @@ impl Watchdog {
     }
 
     /// What to do about a silent partition, `behind` being the offsets that could be read; with 0 its silence is right.
-    pub(super) fn step(&mut self, partition: Partition, behind: i64, now: i64) -> Option<Step> {
+    pub(super) fn step(&mut self, partition: PartitionId, behind: i64, now: i64) -> Option<Remedy> {
         if behind <= 0 {
             self.heard(partition, now);
             return None;
@@ -98,9 +99,9 @@ impl Watchdog {
         let heard = self.partitions.entry(partition).or_insert(Heard { at: now, steps: 0 });
         *heard = Heard { at: now, steps: (heard.steps + 1).min(3) };
         Some(match heard.steps {
-            1 => Step::Seek,
-            2 => Step::Assign,
-            _ => Step::Client,
+            1 => Remedy::Seek,
+            2 => Remedy::Assign,
+            _ => Remedy::Client,
         })
     }
 
@@ -108,12 +109,12 @@ impl Watchdog {
     pub(super) fn heal<B: Broker>(
         &mut self,
         broker: &mut B,
-        listening: &[(Partition, i64)],
+        listening: &[(PartitionId, i64)],
         metrics: &Metrics,
     ) -> Result<bool> {
         let now = broker.now();
         let silent = self.silent(listening, now);
-        let partitions: Vec<Partition> = silent.iter().map(|(partition, _)| *partition).collect();
+        let partitions: Vec<PartitionId> = silent.iter().map(|(partition, _)| *partition).collect();
         if partitions.is_empty() {
             return Ok(false);
         }
@@ -129,16 +130,16 @@ impl Watchdog {
                 "nothing is received of a partition although there is something: reading begins once more"
             );
             match step {
-                Step::Seek => broker.seek(partition, position)?,
-                Step::Assign => broker.reassign(&[(partition, position)])?,
-                Step::Client => client = true,
+                Remedy::Seek => broker.seek(partition, position)?,
+                Remedy::Assign => broker.reassign(&[(partition, position)])?,
+                Remedy::Client => client = true,
             }
-            if step != Step::Client {
+            if step != Remedy::Client {
                 metrics.stream.reader_restarted(step.name());
             }
         }
         if client {
-            metrics.stream.reader_restarted(Step::Client.name());
+            metrics.stream.reader_restarted(Remedy::Client.name());
         }
         Ok(client)
     }
@@ -158,8 +159,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if now > self.kept_until {
             self.kept.clear();
         }
-        let lanes = self.lanes.values().filter(|lane| !self.paused && !lane.is_held());
-        let listening: Vec<(Partition, i64)> = lanes.map(|lane| (lane.id, lane.now.mark.offset)).collect();
+        let tasks = self.tasks.values().filter(|task| !self.paused && !task.is_held());
+        let listening: Vec<(PartitionId, i64)> = tasks.map(|task| (task.id, task.now.at.offset)).collect();
         if self.watchdog.heal(&mut self.broker, &listening, &self.metrics)? {
             self.replace_client()?;
         }
@@ -172,18 +173,18 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.commit()?;
         self.abandon()?;
         for _ in 0..WAITS {
-            if !self.lanes.values().any(|lane| lane.writing) {
+            if !self.tasks.values().any(|task| task.writing) {
                 break;
             }
             self.take_written(SHORT)?;
         }
         self.openings.clear();
-        for (partition, mut lane) in std::mem::take(&mut self.lanes) {
-            lane.show(&self.metrics, (0, 0));
+        for (partition, mut task) in std::mem::take(&mut self.tasks) {
+            task.show(&self.metrics, (0, 0));
             self.metrics.stream.gone(partition);
             self.checkpoints.release(partition);
-            if lane.is_clean() {
-                self.kept.insert(partition, lane);
+            if task.is_clean() {
+                self.kept.insert(partition, task);
             }
         }
         self.kept_until = self.broker.now() + KEPT;
@@ -192,10 +193,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 
     /// The state that was kept of a partition, if it is that of a commit.
-    pub(super) fn kept(&mut self, partition: Partition, commit: &super::commit::Commit) -> Option<Lane> {
-        let lane = self.kept.remove(&partition)?;
-        let is_of_commit = lane.committed == commit.mark && lane.now.era == commit.era;
-        (is_of_commit && self.producer != Producer::Compare).then_some(lane)
+    pub(super) fn kept(&mut self, partition: PartitionId, commit: &super::commit::Commit) -> Option<PartitionTask> {
+        let task = self.kept.remove(&partition)?;
+        let is_of_commit = task.committed == commit.at && task.now.epoch == commit.epoch;
+        (is_of_commit && self.producer != Producer::Compare).then_some(task)
     }
 }
 
@@ -215,13 +216,13 @@ mod tests {
         assert!(dog.silent(&listening, 11_999).is_empty());
         dog.heard(4, 11_999);
         assert_eq!(dog.silent(&listening, 12_000), [(3, 10)]);
-        assert_eq!(dog.step(3, 5, 12_000), Some(Step::Seek));
+        assert_eq!(dog.step(3, 5, 12_000), Some(Remedy::Seek));
         assert!(dog.silent(&listening, 20_000).is_empty(), "each step gets its time");
-        assert_eq!(dog.step(3, 5, 24_000), Some(Step::Assign));
-        assert_eq!(dog.step(3, 5, 36_000), Some(Step::Client));
-        assert_eq!(dog.step(3, 5, 48_000), Some(Step::Client));
+        assert_eq!(dog.step(3, 5, 24_000), Some(Remedy::Assign));
+        assert_eq!(dog.step(3, 5, 36_000), Some(Remedy::Client));
+        assert_eq!(dog.step(3, 5, 48_000), Some(Remedy::Client));
         dog.heard(3, 50_000);
-        assert_eq!(dog.step(3, 5, 62_000), Some(Step::Seek), "it was healed in between");
+        assert_eq!(dog.step(3, 5, 62_000), Some(Remedy::Seek), "it was healed in between");
     }
 
     #[test]

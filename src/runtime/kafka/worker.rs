@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::partition_task::{Lane, Taken};
+use super::partition_task::{PartitionTask, Taken};
 use super::processing::Processing;
 use super::refusals::{explained, out_of_range, recreated};
 use super::restore::Opening;
@@ -23,8 +23,9 @@ use super::watchdog::Watchdog;
 use crate::Result;
 use crate::config::Start;
 use crate::format::Messages;
-use crate::kafka::{Broken, Broker, Event, Partition};
+use crate::kafka::{Broken, Broker, Event};
 use crate::metrics::{Metrics, Position};
+use crate::record::PartitionId;
 use crate::state::Checkpoints;
 
 /// How long a call that can be repeated may take.
@@ -87,13 +88,13 @@ pub struct Worker<B, C> {
     pub(super) checkpoints: C,
     pub(super) processing: Processing,
     pub(super) settings: Settings,
-    pub(super) lanes: BTreeMap<Partition, Lane>,
+    pub(super) tasks: BTreeMap<PartitionId, PartitionTask>,
     pub(super) openings: Vec<Opening>,
     pub(super) producer: Producer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Watchdog,
     /// Partitions of a client that was replaced, until the group has given them to somebody.
-    pub(super) kept: BTreeMap<Partition, Lane>,
+    pub(super) kept: BTreeMap<PartitionId, PartitionTask>,
     pub(super) kept_until: i64,
     inbox: Messages,
     /// Not before then is a failed transaction tried again.
@@ -125,7 +126,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             kept: BTreeMap::new(),
             kept_until: 0,
             settings,
-            lanes: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             openings: Vec::new(),
             producer: Producer::Renew,
             metrics,
@@ -156,7 +157,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             // The error is what matters; a transaction that stays open ends by its timeout.
             self.broker.abort().unwrap_or_default();
         }
-        self.lanes.clear();
+        self.tasks.clear();
         self.kept.clear();
         self.broker.leave();
         ended
@@ -170,9 +171,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Event::Messages(partition) => self.take(partition)?,
             Event::End(partition, offset) => {
                 self.watchdog.heard(partition, self.broker.now());
-                if let Some(lane) = self.lanes.get_mut(&partition).and_then(Lane::listening) {
-                    lane.end(offset, &mut self.processing)?;
-                    lane.at_end = true;
+                if let Some(task) = self.tasks.get_mut(&partition).and_then(PartitionTask::listening) {
+                    task.end(offset, &mut self.processing)?;
+                    task.at_end = true;
                 }
             }
             Event::Assigned(partitions) => {
@@ -188,7 +189,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Event::Recreated => return Err(recreated(&self.processing.topic)),
             Event::OutOfRange(partition) => {
                 // One that is being opened is looked at there.
-                if let Some(offset) = self.lanes.get(&partition).map(|lane| lane.now.mark.offset) {
+                if let Some(offset) = self.tasks.get(&partition).map(|task| task.now.at.offset) {
                     return Err(out_of_range(&mut self.broker, partition, offset));
                 }
             }
@@ -221,32 +222,32 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         }
         self.shown_at = now;
         self.metrics.stream.open_transaction.set(open as f64 / 1000.0);
-        for lane in self.lanes.values_mut() {
-            if lane.replay.is_none()
-                && let Some(opened) = lane.opened.take()
+        for task in self.tasks.values_mut() {
+            if task.replay.is_none()
+                && let Some(opened) = task.opened.take()
             {
                 self.metrics.stream.restore_seconds.observe((now - opened) as f64 / 1000.0);
             }
-            let newest = (!lane.at_end).then_some(lane.newest);
-            self.metrics.stream.position(lane.id, Position { committed: lane.committed.offset, newest });
-            lane.show(&self.metrics, (lane.state.keys.len() as i64, lane.state.bytes() as i64));
+            let newest = (!task.at_end).then_some(task.newest);
+            self.metrics.stream.position(task.id, Position { committed: task.committed.offset, newest });
+            task.show(&self.metrics, (task.state.keys.len() as i64, task.state.bytes() as i64));
         }
     }
 
     /// How long a poll may wait: not beyond the time at which a partition that stands still is tried again.
     fn patience(&self) -> Duration {
         let patience = self.undisturbed();
-        let again = self.lanes.values().filter_map(|lane| lane.stalled.as_ref()?.until()).min();
+        let again = self.tasks.values().filter_map(|task| task.stalled.as_ref()?.until()).min();
         let wait = again.map(|again| (again - self.broker.now()).max(STALLED));
         wait.and_then(|wait| u64::try_from(wait).ok())
             .map_or(patience, |wait| patience.min(Duration::from_millis(wait)))
     }
 
     fn undisturbed(&self) -> Duration {
-        if self.lanes.values().any(|lane| lane.swap.is_some()) {
+        if self.tasks.values().any(|task| task.swap.is_some()) {
             return SWAPPING;
         }
-        if self.lanes.values().any(Lane::is_dirty) {
+        if self.tasks.values().any(PartitionTask::is_dirty) {
             // Not beyond the time of the next commit, and not 0: a poll that doesn't wait would spin.
             let due = match self.producer {
                 Producer::Open(since) => since,
@@ -257,19 +258,19 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if self.openings.is_empty() && self.producer != Producer::Renew { IDLE } else { Duration::from_millis(10) }
     }
 
-    fn take(&mut self, partition: Partition) -> Result<()> {
+    fn take(&mut self, partition: PartitionId) -> Result<()> {
         let now = self.broker.now();
         self.watchdog.heard(partition, now);
-        let Some(lane) = self.lanes.get_mut(&partition).and_then(Lane::listening) else { return Ok(()) };
-        lane.heard = now;
-        lane.at_end = false;
-        match lane.take(&self.inbox, &mut self.processing)? {
+        let Some(task) = self.tasks.get_mut(&partition).and_then(PartitionTask::listening) else { return Ok(()) };
+        task.heard = now;
+        task.at_end = false;
+        match task.take(&self.inbox, &mut self.processing)? {
             Taken::All => {
-                lane.unstall();
+                task.unstall();
                 Ok(())
             }
             Taken::Until(offset, wait) => {
-                lane.stall(offset, wait, now);
+                task.stall(offset, wait, now);
                 self.broker.pause(&[partition], true)?;
                 self.broker.seek(partition, offset)
             }
@@ -278,9 +279,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     fn wake_stalled(&mut self) -> Result<()> {
         let now = self.broker.now();
-        for lane in self.lanes.values_mut() {
-            if lane.wakes(now) && !self.paused {
-                self.broker.pause(&[lane.id], false)?;
+        for task in self.tasks.values_mut() {
+            if task.wakes(now) && !self.paused {
+                self.broker.pause(&[task.id], false)?;
             }
         }
         Ok(())
@@ -292,27 +293,27 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let now = self.broker.now();
         let idle = idle.as_millis() as i64;
         let Some(ticks) = self.processing.layout.clock.ticks_of_millis(now - idle) else { return Ok(()) };
-        for lane in self.lanes.values_mut() {
-            let busy = lane.replay.is_some() || lane.attempt.is_some() || lane.swap.is_some() || !lane.at_end;
-            if busy || now - lane.heard < idle || lane.now.is_full() {
+        for task in self.tasks.values_mut() {
+            let busy = task.replay.is_some() || task.attempt.is_some() || task.swap.is_some() || !task.at_end;
+            if busy || now - task.heard < idle || task.now.is_full() {
                 continue;
             }
-            lane.heard = now;
-            lane.advance(ticks, &mut self.processing)?;
+            task.heard = now;
+            task.advance(ticks, &mut self.processing)?;
         }
         Ok(())
     }
 
     /// The group takes partitions away: what was done is committed first, what can't be is dropped.
-    fn revoke(&mut self, partitions: &[Partition]) -> Result<()> {
+    fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()> {
         #[cfg(test)]
         if self.settings.faults.commit_after_revoke {
             return self.broker.unassign(partitions);
         }
-        if partitions.iter().any(|partition| self.lanes.get(partition).is_some_and(Lane::is_dirty)) {
+        if partitions.iter().any(|partition| self.tasks.get(partition).is_some_and(PartitionTask::is_dirty)) {
             self.commit()?;
         }
-        if partitions.iter().any(|partition| self.lanes.get(partition).is_some_and(|lane| !lane.outbox.is_empty())) {
+        if partitions.iter().any(|partition| self.tasks.get(partition).is_some_and(|task| !task.outbox.is_empty())) {
             // Its messages are in the open transaction, which must not be committed without its offset.
             self.abandon()?;
         }
@@ -321,7 +322,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     }
 
     /// Partitions are another's already.
-    fn lose(&mut self, partitions: &[Partition]) -> Result<()> {
+    fn lose(&mut self, partitions: &[PartitionId]) -> Result<()> {
         tracing::warn!(?partitions, "the group gave partitions away while this worker was not heard of");
         self.metrics.stream.fenced();
         self.abandon()?;
@@ -336,14 +337,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(())
     }
 
-    fn give_up(&mut self, partitions: &[Partition]) -> Result<()> {
+    fn give_up(&mut self, partitions: &[PartitionId]) -> Result<()> {
         #[cfg(test)]
         if self.settings.faults.resend_lost {
             return Ok(());
         }
         for partition in partitions {
-            if let Some(mut lane) = self.lanes.remove(partition) {
-                lane.show(&self.metrics, (0, 0));
+            if let Some(mut task) = self.tasks.remove(partition) {
+                task.show(&self.metrics, (0, 0));
             }
             self.metrics.stream.gone(*partition);
             self.checkpoints.release(*partition);
@@ -351,7 +352,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         for opening in &mut self.openings {
             opening.drop_all(partitions);
         }
-        self.drop_chains();
+        self.drop_versions();
         Ok(())
     }
 
@@ -359,18 +360,18 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     fn cut_checkpoints(&mut self, all: bool) -> Result<()> {
         let now = self.broker.now();
         let every = self.settings.checkpoint_every.as_millis() as i64;
-        for lane in self.lanes.values_mut() {
-            if !lane.is_clean() || lane.cut == lane.committed.sequence {
+        for task in self.tasks.values_mut() {
+            if !task.is_clean() || task.cut == task.committed.sequence {
                 continue;
             }
             // Partitions of one age are cut one after the other, not all at once.
-            let stagger = every / 8 * i64::from(lane.id % 8) / 8;
-            let due = now - lane.checkpointed >= every + stagger || lane.since >= self.settings.or_records;
-            if all || due || lane.now.is_full() {
-                lane.file_letters(&self.processing)?;
-                lane.checkpointed = now;
-                lane.writing = true;
-                self.checkpoints.write(lane.id, lane.checkpoint(&self.processing)?)?;
+            let stagger = every / 8 * i64::from(task.id % 8) / 8;
+            let due = now - task.checkpointed >= every + stagger || task.since >= self.settings.or_records;
+            if all || due || task.now.is_full() {
+                task.write_dead_letters(&self.processing)?;
+                task.checkpointed = now;
+                task.writing = true;
+                self.checkpoints.write(task.id, task.checkpoint(&self.processing)?)?;
             }
         }
         Ok(())
@@ -381,7 +382,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         let until = self.broker.now() + self.settings.grace.as_millis() as i64;
         self.openings.clear();
         self.abandon_swaps();
-        while self.lanes.values().any(|lane| lane.is_dirty() || !lane.outbox.is_empty()) && self.broker.now() < until {
+        while self.tasks.values().any(|task| task.is_dirty() || !task.outbox.is_empty()) && self.broker.now() < until {
             self.retry_at = self.broker.now().min(self.retry_at);
             self.settle()?;
             self.commit()?;
@@ -393,14 +394,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             }
         }
         // The messages that were polled meanwhile were not taken: they come again to who is next.
-        while self.lanes.values().any(|lane| lane.writing) && self.broker.now() < until {
+        while self.tasks.values().any(|task| task.writing) && self.broker.now() < until {
             self.take_written(SHORT)?;
         }
         self.cut_checkpoints(true)?;
-        while self.lanes.values().any(|lane| lane.writing) && self.broker.now() < until {
+        while self.tasks.values().any(|task| task.writing) && self.broker.now() < until {
             self.take_written(SHORT)?;
         }
-        let left = self.lanes.values().filter(|lane| lane.is_dirty() || lane.writing).count();
+        let left = self.tasks.values().filter(|task| task.is_dirty() || task.writing).count();
         if left > 0 {
             tracing::warn!(partitions = left, "the time of grace is over: they will be replayed at the next start");
         }

@@ -11,7 +11,8 @@ use super::scheduler::{Guard, Op, Sim};
 use super::work::key;
 use super::world::{Phase, Wait, World};
 use crate::format::Messages;
-use crate::kafka::{Broken, Broker, Committed, Event, Outgoing, Partition, Range, Unsendable};
+use crate::kafka::{Broken, Broker, Committed, Event, LogRange, Outgoing, Unsendable};
+use crate::record::PartitionId;
 use crate::{Error, Result};
 
 /// Where a partition is read.
@@ -163,7 +164,7 @@ impl World {
 
     fn fetch(&mut self, me: usize, partition: usize, most: usize, into: &mut Messages) -> Option<Event> {
         let fetch = self.processes[me].fetch[partition].filter(|fetch| !fetch.paused && fetch.stuck == 0)?;
-        let id = partition as Partition;
+        let id = partition as PartitionId;
         let odds = self.plan.odds.stuck;
         if strikes(self, odds) {
             let stuck = self.dice.between(1, 3) as u8;
@@ -205,7 +206,7 @@ impl World {
     }
 
     /// Answers for partitions that the group gave, or took.
-    fn answer(&mut self, me: usize, given: &[(Partition, i64)], taken: &[Partition]) {
+    fn answer(&mut self, me: usize, given: &[(PartitionId, i64)], taken: &[PartitionId]) {
         let process = &mut self.processes[me];
         let (mut gets, mut loses) = (given.iter().map(|(partition, _)| *partition).collect::<Vec<_>>(), taken.to_vec());
         gets.sort_unstable();
@@ -234,7 +235,7 @@ impl World {
     }
 }
 
-fn sorted(partitions: &[Partition]) -> Vec<Partition> {
+fn sorted(partitions: &[PartitionId]) -> Vec<PartitionId> {
     let mut sorted = partitions.to_vec();
     sorted.sort_unstable();
     sorted
@@ -260,21 +261,21 @@ impl Broker for Client {
         }
     }
 
-    fn assign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
+    fn assign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
         let mut world = self.enter(Op::Assign);
         world.answer(self.me, at, &[]);
         self.exit(world, Op::Assign, || format!("{at:?}"));
         Ok(())
     }
 
-    fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
+    fn unassign(&mut self, partitions: &[PartitionId]) -> Result<()> {
         let mut world = self.enter(Op::Unassign);
         world.answer(self.me, &[], partitions);
         self.exit(world, Op::Unassign, || format!("{partitions:?}"));
         Ok(())
     }
 
-    fn seek(&mut self, partition: Partition, offset: i64) -> Result<()> {
+    fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()> {
         let mut world = self.enter(Op::Seek);
         match &mut world.processes[self.me].fetch[partition as usize] {
             Some(fetch) => {
@@ -287,7 +288,7 @@ impl Broker for Client {
         Ok(())
     }
 
-    fn reassign(&mut self, at: &[(Partition, i64)]) -> Result<()> {
+    fn reassign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
         let mut world = self.enter(Op::Seek);
         for (partition, offset) in at {
             match &mut world.processes[self.me].fetch[*partition as usize] {
@@ -315,7 +316,7 @@ impl Broker for Client {
         Ok(())
     }
 
-    fn pause(&mut self, partitions: &[Partition], paused: bool) -> Result<()> {
+    fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()> {
         let mut world = self.enter(Op::Pause);
         for partition in partitions {
             if let Some(fetch) = &mut world.processes[self.me].fetch[*partition as usize] {
@@ -326,7 +327,7 @@ impl Broker for Client {
         Ok(())
     }
 
-    fn committed(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
+    fn committed(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
         let Some(mut world) = self.ask(Op::Committed, timeout)? else { return Ok(None) };
         let until = world.now + timeout.as_millis() as i64;
         while partitions.iter().any(|partition| world.offsets.is_pending(*partition)) {
@@ -337,20 +338,20 @@ impl Broker for Client {
             let next = until.min(world.now + 20);
             world = self.wait(world, Wait::Until(next));
         }
-        let stable = |partition: &Partition| world.offsets.stable[*partition as usize].clone();
+        let stable = |partition: &PartitionId| world.offsets.stable[*partition as usize].clone();
         let found: Vec<Option<Committed>> = partitions.iter().map(|partition| Some(stable(partition)?.1)).collect();
         let offsets: Vec<Option<i64>> = found.iter().map(|found| Some(found.as_ref()?.offset)).collect();
         self.exit(world, Op::Committed, || format!("{partitions:?}: {offsets:?}"));
         Ok(Some(found))
     }
 
-    fn range(&mut self, partition: Partition, timeout: Duration) -> Result<Option<Range>> {
+    fn range(&mut self, partition: PartitionId, timeout: Duration) -> Result<Option<LogRange>> {
         let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
         let input = world.log(partition as usize);
-        Ok(Some(Range { start: input.start, end: input.stable(&world.fates) }))
+        Ok(Some(LogRange { start: input.start, end: input.stable(&world.fates) }))
     }
 
-    fn ends(&mut self, partitions: &[Partition], timeout: Duration) -> Result<Option<Vec<i64>>> {
+    fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>> {
         let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
         Ok(Some(partitions.iter().map(|id| world.log(*id as usize).stable(&world.fates)).collect()))
     }
@@ -369,7 +370,7 @@ impl Broker for Client {
         Ok(Some(is_same))
     }
 
-    fn offset_at(&mut self, partition: Partition, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
+    fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
         let Some(world) = self.ask(Op::OffsetAt, timeout)? else { return Ok(None) };
         let entries = &world.log(partition as usize).entries;
         Ok(Some(entries.iter().position(|entry| entry.timestamp >= timestamp).unwrap_or(entries.len()) as i64))
@@ -387,7 +388,7 @@ impl Broker for Client {
         self.send_message(message).map_err(Unsendable::Transaction)
     }
 
-    fn send_offsets(&mut self, offsets: &[(Partition, i64, String)]) -> std::result::Result<(), Broken> {
+    fn send_offsets(&mut self, offsets: &[(PartitionId, i64, String)]) -> std::result::Result<(), Broken> {
         self.send_positions(offsets)
     }
 

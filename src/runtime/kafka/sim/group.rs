@@ -4,7 +4,7 @@
 //! generation gives it to another. A client answers heartbeats and joins by itself, while its worker does something else; only the
 //! answers to the group's events are the worker's.
 
-use crate::kafka::Partition;
+use crate::record::PartitionId;
 use std::collections::VecDeque;
 
 use super::plan::{HEARTBEAT, MAX_POLL, SESSION};
@@ -21,7 +21,7 @@ pub struct Member {
     hears_at: i64,
     heard_at: i64,
     /// What it said it owns when it joined.
-    owned: Vec<Partition>,
+    owned: Vec<PartitionId>,
 }
 
 /// The coordinator.
@@ -37,9 +37,9 @@ pub struct Group {
 /// What the group asks of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    Assign(Vec<Partition>),
-    Revoke(Vec<Partition>),
-    Lost(Vec<Partition>),
+    Assign(Vec<PartitionId>),
+    Revoke(Vec<PartitionId>),
+    Lost(Vec<PartitionId>),
 }
 
 /// What a client is told after it joined.
@@ -50,7 +50,7 @@ struct Sync {
     joined_at: i64,
     /// … and when its partitions.
     at: i64,
-    plan: Vec<Partition>,
+    plan: Vec<PartitionId>,
 }
 
 /// A client's part.
@@ -59,7 +59,7 @@ pub struct Membership {
     pub id: Option<u64>,
     pub generation: i32,
     /// Partitions that the worker has answered for.
-    pub owned: Vec<Partition>,
+    pub owned: Vec<PartitionId>,
     /// What was told to the worker and is not answered.
     pub asked: Option<Ask>,
     /// What is not told yet.
@@ -244,9 +244,9 @@ impl World {
     }
 
     /// Who reads what: everybody keeps what he has up to his share, and nobody gets what another still has.
-    fn share(&mut self) -> Vec<Vec<Partition>> {
+    fn share(&mut self) -> Vec<Vec<PartitionId>> {
         let (members, partitions) = (self.group.members.len(), self.plan.partitions as usize);
-        let mut target: Vec<Vec<Partition>> = vec![Vec::new(); members];
+        let mut target: Vec<Vec<PartitionId>> = vec![Vec::new(); members];
         let shuffled = self.phase == Phase::Trouble && self.dice.chance(self.plan.odds.shuffle);
         let first = self.dice.below(members);
         let share = |index: usize| {
@@ -294,8 +294,8 @@ impl World {
         }
         let Some(sync) = membership.sync.take().filter(|sync| !stale && sync.generation == current) else { return };
         let owned = &membership.owned;
-        let revoked: Vec<Partition> = owned.iter().copied().filter(|p| !sync.plan.contains(p)).collect();
-        let added: Vec<Partition> = sync.plan.iter().copied().filter(|p| !owned.contains(p)).collect();
+        let revoked: Vec<PartitionId> = owned.iter().copied().filter(|p| !sync.plan.contains(p)).collect();
+        let added: Vec<PartitionId> = sync.plan.iter().copied().filter(|p| !owned.contains(p)).collect();
         membership.rejoin = !revoked.is_empty();
         if !revoked.is_empty() {
             membership.asks.push_back(Ask::Revoke(revoked));

@@ -4,7 +4,7 @@
 use super::log::{Entry, Input, Kind};
 use super::world::{Act, Phase, World};
 use crate::kafka::Committed;
-use crate::state::Mark;
+use crate::state::CommitPosition;
 
 /// One such thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl World {
             }
             Meddling::Rewound => {
                 let newest = self.shelf.newest(partition);
-                self.shelf.retain(partition, |mark| Some(mark) == newest);
+                self.shelf.retain(partition, |at| Some(at) == newest);
                 self.rewind(index, checkpoint);
             }
             Meddling::StateDeleted => self.shelf.retain(partition, |_| false),
@@ -108,13 +108,13 @@ impl World {
     }
 
     /// A partition that shows it, with its newest checkpoint and what is committed, all transactions of offsets being decided.
-    fn victim(&self, meddling: Meddling) -> Option<(u32, Mark, i64)> {
+    fn victim(&self, meddling: Meddling) -> Option<(u32, CommitPosition, i64)> {
         if !self.offsets.pending.is_empty() {
             return None;
         }
         (0..self.plan.partitions).find_map(|partition| {
             let (_, committed) = self.offsets.stable[partition as usize].as_ref()?;
-            let checkpoint = self.shelf.newest(partition).filter(|mark| mark.sequence > 0)?;
+            let checkpoint = self.shelf.newest(partition).filter(|at| at.sequence > 0)?;
             self.shows(meddling, partition, checkpoint, committed.offset).then_some((
                 partition,
                 checkpoint,
@@ -123,7 +123,7 @@ impl World {
         })
     }
 
-    fn shows(&self, meddling: Meddling, partition: u32, checkpoint: Mark, committed: i64) -> bool {
+    fn shows(&self, meddling: Meddling, partition: u32, checkpoint: CommitPosition, committed: i64) -> bool {
         let input = &self.inputs[partition as usize];
         let stable = input.stable(&self.fates);
         let is_there = |from: i64, to: i64| input.next(from, to, &self.fates).is_some();
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Sets the offset to that of the commit before a checkpoint's, with that commit's own metadata.
-    fn rewind(&mut self, index: usize, checkpoint: Mark) {
+    fn rewind(&mut self, index: usize, checkpoint: CommitPosition) {
         let Some((_, committed)) = &self.offsets.stable[index] else { return };
         let Ok(mut metadata) = serde_json::from_str::<serde_json::Value>(&committed.metadata) else { return };
         metadata["seq"] = (checkpoint.sequence - 1).into();

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 
 use super::log::{Fate, Input, Sent};
 use super::work::{FOREIGN, LETTER, Payload, STATE, close, key, step, version};
-use crate::kafka::{Committed, Partition};
+use crate::kafka::Committed;
+use crate::record::PartitionId;
 use crate::runtime::kafka::commit::Commit;
-use crate::state::{Checkpoint, Era};
+use crate::state::{Checkpoint, ModelEpoch};
 
 /// A key's state: hash, and the time of its newest record since it was closed.
 type Row = (u64, i64);
@@ -64,7 +65,7 @@ struct Covered {
     /// With which version of the model.
     began: u64,
     until: i64,
-    era: Era,
+    epoch: ModelEpoch,
     keys: Keys,
     decisions: Decisions,
     /// Every commit: its number and offset.
@@ -152,7 +153,7 @@ impl Oracle {
         inputs: &[Input],
         fates: &[Fate],
         sent: &[Payload],
-        offsets: &[(Partition, Committed)],
+        offsets: &[(PartitionId, Committed)],
     ) -> Result<(), String> {
         if let Some(payload) = sent.iter().find(|payload| offsets.iter().all(|(p, _)| *p != payload.partition)) {
             return Err(format!("an output of partition {} is committed without its offset", payload.partition));
@@ -170,7 +171,7 @@ impl Oracle {
         &mut self,
         input: &Input,
         fates: &[Fate],
-        partition: Partition,
+        partition: PartitionId,
         committed: &Committed,
         sent: &[Payload],
     ) -> Result<(), String> {
@@ -185,18 +186,18 @@ impl Oracle {
         }
         let covered = covered.get_or_insert_with(|| Covered {
             base: offset,
-            began: version(&commit.era.model),
+            began: version(&commit.epoch.model),
             until: offset,
-            era: commit.era.clone(),
-            keys: Keys::new(self.keys, version(&commit.era.model), self.closes),
+            epoch: commit.epoch.clone(),
+            keys: Keys::new(self.keys, version(&commit.epoch.model), self.closes),
             decisions: Decisions::default(),
             marks: Vec::new(),
         });
         if offset < covered.until {
             return Err(format!("{offset} is committed after {}", covered.until));
         }
-        if commit.era != covered.era && commit.era.from != commit.mark.sequence {
-            return Err(format!("{:?} follows {:?} in commit {}", commit.era, covered.era, commit.mark.sequence));
+        if commit.epoch != covered.epoch && commit.epoch.from != commit.at.sequence {
+            return Err(format!("{:?} follows {:?} in commit {}", commit.epoch, covered.epoch, commit.at.sequence));
         }
         let decisions = fresh(input, fates, &commit, covered.until)?;
         let expected = straight(input, fates, (covered.until, offset), &decisions, &mut covered.keys);
@@ -213,8 +214,8 @@ impl Oracle {
             ));
         }
         covered.until = offset;
-        covered.era = commit.era;
-        covered.marks.push((commit.mark.sequence, offset));
+        covered.epoch = commit.epoch;
+        covered.marks.push((commit.at.sequence, offset));
         covered.decisions.events.extend(decisions.events);
         covered.decisions.unknown.extend(decisions.unknown);
         Ok(())
@@ -225,30 +226,30 @@ impl Oracle {
         &self,
         inputs: &[Input],
         fates: &[Fate],
-        partition: Partition,
+        partition: PartitionId,
         checkpoint: &Checkpoint,
     ) -> Result<(), String> {
         let wrong = |what: String| Err(format!("partition {partition}: a checkpoint {what}"));
-        let (Some(mark), Some(covered)) = (checkpoint.mark, &self.covered[partition as usize]) else {
+        let (Some(at), Some(covered)) = (checkpoint.at, &self.covered[partition as usize]) else {
             return wrong("of nothing that is committed".into());
         };
         // One of a swap is there before its commit, and is the state of the commit before but for the swap.
-        let era = &checkpoint.era;
-        let swaps = era.from == mark.sequence && mark.sequence > 0;
-        let of = mark.sequence - u64::from(swaps);
-        if !covered.marks.contains(&(of, mark.offset)) {
-            return wrong(format!("of commit {of} at {}, which there is not", mark.offset));
+        let epoch = &checkpoint.epoch;
+        let swaps = epoch.from == at.sequence && at.sequence > 0;
+        let of = at.sequence - u64::from(swaps);
+        if !covered.marks.contains(&(of, at.offset)) {
+            return wrong(format!("of commit {of} at {}, which there is not", at.offset));
         }
         let mut decisions = covered.decisions.clone();
         decisions.events.retain(|event| event.sequence <= of);
         if swaps {
-            let what = What::Swap(version(&era.model));
-            decisions.events.push(Event { sequence: mark.sequence, offset: mark.offset, what });
+            let what = What::Swap(version(&epoch.model));
+            decisions.events.push(Event { sequence: at.sequence, offset: at.offset, what });
         }
         let mut keys = Keys::new(self.keys, covered.began, self.closes);
-        straight(&inputs[partition as usize], fates, (covered.base, mark.offset), &decisions, &mut keys);
+        straight(&inputs[partition as usize], fates, (covered.base, at.offset), &decisions, &mut keys);
         if checkpoint.watermark != keys.moved {
-            return wrong(format!("of commit {}: time has come to another point", mark.sequence));
+            return wrong(format!("of commit {}: time has come to another point", at.sequence));
         }
         for (number, (hash, last)) in keys.rows.into_iter().enumerate() {
             let slot = checkpoint.keys.find(&key(partition, number as u8));
@@ -257,24 +258,24 @@ impl Oracle {
                 (row[STATE], row[STATE + 1] as i64)
             });
             if found != (hash, last) {
-                return wrong(format!("of commit {}: key {number} has another state", mark.sequence));
+                return wrong(format!("of commit {}: key {number} has another state", at.sequence));
             }
         }
         Ok(())
     }
 
     /// Up to where a partition is committed.
-    pub fn until(&self, partition: Partition) -> Option<i64> {
+    pub fn until(&self, partition: PartitionId) -> Option<i64> {
         self.covered[partition as usize].as_ref().map(|covered| covered.until)
     }
 
     /// What is in force at the last commit of a partition.
-    pub fn era(&self, partition: Partition) -> Option<&Era> {
-        self.covered[partition as usize].as_ref().map(|covered| &covered.era)
+    pub fn epoch(&self, partition: PartitionId) -> Option<&ModelEpoch> {
+        self.covered[partition as usize].as_ref().map(|covered| &covered.epoch)
     }
 
     /// The last commit of a partition: its number and offset.
-    pub fn mark(&self, partition: Partition) -> Option<(u64, i64)> {
+    pub fn at(&self, partition: PartitionId) -> Option<(u64, i64)> {
         self.covered[partition as usize].as_ref().and_then(|covered| covered.marks.last().copied())
     }
 
@@ -309,12 +310,12 @@ impl Oracle {
 
 /// What a commit decided that the ones before it didn't.
 fn fresh(input: &Input, fates: &[Fate], commit: &Commit, from: i64) -> Result<Decisions, String> {
-    let sequence = commit.mark.sequence;
+    let sequence = commit.at.sequence;
     let advances = commit.advances.iter().filter(|advance| advance.sequence == sequence);
     let event = |offset, what| Event { sequence, offset, what };
     let mut events: Vec<Event> = advances.map(|advance| event(advance.offset, What::Advance(advance.until))).collect();
-    if commit.era.from == sequence && sequence > 0 {
-        events.push(event(commit.mark.offset, What::Swap(version(&commit.era.model))));
+    if commit.epoch.from == sequence && sequence > 0 {
+        events.push(event(commit.at.offset, What::Swap(version(&commit.epoch.model))));
     }
     let unknown: BTreeSet<i64> = commit.unknown.iter().cloned().flatten().filter(|offset| *offset >= from).collect();
     // A range reaches over offsets without a message.

@@ -6,7 +6,8 @@ use super::scheduler::{Guard, Op};
 use super::transactions::{Fenced, State};
 use super::work::Payload;
 use super::world::{Wait, World};
-use crate::kafka::{Broken, Outgoing, Partition, Topic};
+use crate::kafka::{Broken, Outgoing, Topic};
+use crate::record::PartitionId;
 
 /// How long a request of a transaction may take.
 const REQUEST: i64 = 15_000;
@@ -123,7 +124,7 @@ impl Client {
         (world, free)
     }
 
-    pub(super) fn send_positions(&self, offsets: &[(Partition, i64, String)]) -> Result<(), Broken> {
+    pub(super) fn send_positions(&self, offsets: &[(PartitionId, i64, String)]) -> Result<(), Broken> {
         let world = self.enter(Op::SendOffsets);
         let (mut world, free) = self.free(world);
         if !free {

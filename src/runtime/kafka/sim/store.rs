@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::client::Client;
 use super::scheduler::Op;
 use super::world::{Phase, Wait, World};
-use crate::kafka::Partition;
-use crate::state::{Checkpoint, Era, Mark};
+use crate::record::PartitionId;
+use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::state::{Checkpoints, Durable, Found, Loaded};
 use crate::{Error, Result};
 
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Writing {
     pub at: i64,
-    partition: Partition,
+    partition: PartitionId,
     checkpoint: Checkpoint,
 }
 
@@ -28,29 +28,34 @@ impl Shelf {
         Shelf(vec![Vec::new(); partitions])
     }
 
-    fn marks(&self, partition: Partition) -> impl Iterator<Item = Mark> {
-        self.0[partition as usize].iter().filter_map(|checkpoint| checkpoint.mark)
+    fn marks(&self, partition: PartitionId) -> impl Iterator<Item = CommitPosition> {
+        self.0[partition as usize].iter().filter_map(|checkpoint| checkpoint.at)
     }
 
-    pub fn newest(&self, partition: Partition) -> Option<Mark> {
+    pub fn newest(&self, partition: PartitionId) -> Option<CommitPosition> {
         self.marks(partition).max()
     }
 
-    /// The newest of an era that is not beyond a commit.
-    pub fn usable(&self, partition: Partition, committed: Mark, era: &Era) -> Option<Mark> {
-        let before = |mark: &Mark| mark.sequence <= committed.sequence && mark.offset <= committed.offset;
-        let of_era = self.0[partition as usize].iter().filter(|checkpoint| checkpoint.era == *era);
-        of_era.filter_map(|checkpoint| checkpoint.mark).filter(before).max()
+    /// The newest of an epoch that is not beyond a commit.
+    pub fn usable(
+        &self,
+        partition: PartitionId,
+        committed: CommitPosition,
+        epoch: &ModelEpoch,
+    ) -> Option<CommitPosition> {
+        let before = |at: &CommitPosition| at.sequence <= committed.sequence && at.offset <= committed.offset;
+        let of_era = self.0[partition as usize].iter().filter(|checkpoint| checkpoint.epoch == *epoch);
+        of_era.filter_map(|checkpoint| checkpoint.at).filter(before).max()
     }
 
-    fn get(&self, partition: Partition, mark: Mark, era: &Era) -> Option<&Checkpoint> {
+    fn get(&self, partition: PartitionId, at: CommitPosition, epoch: &ModelEpoch) -> Option<&Checkpoint> {
         let all = &self.0[partition as usize];
-        all.iter().find(|checkpoint| checkpoint.mark == Some(mark) && checkpoint.era == *era)
+        all.iter().find(|checkpoint| checkpoint.at == Some(at) && checkpoint.epoch == *epoch)
     }
 
     /// Forgets what a test wants forgotten.
-    pub fn retain(&mut self, partition: Partition, keep: impl Fn(Mark) -> bool) {
-        self.0[partition as usize].retain(|checkpoint| checkpoint.mark.is_some_and(&keep));
+    pub fn retain(&mut self, partition: PartitionId, keep: impl Fn(CommitPosition) -> bool) {
+        self.0[partition as usize].retain(|checkpoint| checkpoint.at.is_some_and(&keep));
     }
 }
 
@@ -70,14 +75,14 @@ impl World {
     }
 
     fn store(&mut self, process: usize, writing: Writing) {
-        let Some(mark) = writing.checkpoint.mark else { return };
-        self.note(Some(process), || format!("checkpoint of {} at {} is durable", writing.partition, mark.offset));
-        let era = writing.checkpoint.era.clone();
-        if self.shelf.get(writing.partition, mark, &era).is_none() {
+        let Some(at) = writing.checkpoint.at else { return };
+        self.note(Some(process), || format!("checkpoint of {} at {} is durable", writing.partition, at.offset));
+        let epoch = writing.checkpoint.epoch.clone();
+        if self.shelf.get(writing.partition, at, &epoch).is_none() {
             self.shelf.0[writing.partition as usize].push(writing.checkpoint);
         }
         let took = Duration::ZERO;
-        self.processes[process].written.push(Durable { partition: writing.partition, mark, era, bytes: 0, took });
+        self.processes[process].written.push(Durable { partition: writing.partition, at, epoch, bytes: 0, took });
     }
 
     /// What a process was writing when it died is durable all the same, or lost.
@@ -100,24 +105,24 @@ impl Store {
 }
 
 impl Checkpoints for Store {
-    fn find(&mut self, partition: Partition, committed: Mark, era: &Era) -> Result<Found> {
+    fn find(&mut self, partition: PartitionId, committed: CommitPosition, epoch: &ModelEpoch) -> Result<Found> {
         let mut world = self.0.enter(Op::Find);
         self.0.may_fail(&mut world)?;
         let found =
-            Found { usable: world.shelf.usable(partition, committed, era), newest: world.shelf.newest(partition) };
+            Found { usable: world.shelf.usable(partition, committed, epoch), newest: world.shelf.newest(partition) };
         self.0.exit(world, Op::Find, || format!("find {partition} until {}: {found:?}", committed.offset));
         Ok(found)
     }
 
-    fn load(&mut self, partition: Partition, mark: Mark, era: &Era) -> Result<()> {
+    fn load(&mut self, partition: PartitionId, at: CommitPosition, epoch: &ModelEpoch) -> Result<()> {
         let mut world = self.0.enter(Op::Load);
         self.0.may_fail(&mut world)?;
-        let it = world.shelf.get(partition, mark, era).cloned();
+        let it = world.shelf.get(partition, at, epoch).cloned();
         let checkpoint = it.ok_or_else(|| Error::failed("a checkpoint that was found is gone"));
         let slow: &[i64] = if world.phase == Phase::Trouble { &[0, 0, 20, 400, 3_000] } else { &[0, 20] };
-        let at = world.now + world.dice.pick(slow);
-        self.1.push((at, Loaded { partition, mark, checkpoint }));
-        self.0.exit(world, Op::Load, || format!("load {partition} at {}", mark.offset));
+        let when = world.now + world.dice.pick(slow);
+        self.1.push((when, Loaded { partition, at, checkpoint }));
+        self.0.exit(world, Op::Load, || format!("load {partition} at {}", at.offset));
         Ok(())
     }
 
@@ -127,7 +132,7 @@ impl Checkpoints for Store {
         Ok(done.map(|(_, loaded)| loaded).collect())
     }
 
-    fn write(&mut self, partition: Partition, checkpoint: Checkpoint) -> Result<()> {
+    fn write(&mut self, partition: PartitionId, checkpoint: Checkpoint) -> Result<()> {
         let mut world = self.0.enter(Op::Write);
         self.0.may_fail(&mut world)?;
         if let Err(wrong) = world.oracle.checkpoint(&world.inputs, &world.fates, partition, &checkpoint) {
@@ -136,7 +141,7 @@ impl Checkpoints for Store {
         let slow: &[i64] = if world.phase == Phase::Trouble { &[0, 5, 50, 700, 4_000] } else { &[0, 50] };
         let before = world.processes[self.0.me].writing.last().map_or(0, |writing| writing.at);
         let at = before.max(world.now + world.dice.pick(slow));
-        let offset = checkpoint.mark.unwrap_or_default().offset;
+        let offset = checkpoint.at.unwrap_or_default().offset;
         world.processes[self.0.me].writing.push(Writing { at, partition, checkpoint });
         self.0.exit(world, Op::Write, || format!("write {partition} at {offset}"));
         Ok(())
@@ -152,5 +157,5 @@ impl Checkpoints for Store {
         Ok(std::mem::take(&mut world.processes[me].written))
     }
 
-    fn release(&mut self, _: Partition) {}
+    fn release(&mut self, _: PartitionId) {}
 }

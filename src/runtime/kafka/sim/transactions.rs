@@ -7,7 +7,8 @@ use super::log::{Fate, Sent, TxnId};
 use super::plan::TRANSACTION;
 use super::work::Payload;
 use super::world::{Act, World};
-use crate::kafka::{Committed, Partition};
+use crate::kafka::Committed;
+use crate::record::PartitionId;
 
 /// What a transactional id is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Fenced;
 #[derive(Debug)]
 pub struct Pending {
     pub txn: TxnId,
-    pub partition: Partition,
+    pub partition: PartitionId,
     pub committed: Committed,
     pub order: u64,
 }
@@ -59,7 +60,7 @@ impl Offsets {
         Offsets { stable: vec![None; partitions], ..Offsets::default() }
     }
 
-    pub fn is_pending(&self, partition: Partition) -> bool {
+    pub fn is_pending(&self, partition: PartitionId) -> bool {
         self.pending.iter().any(|pending| pending.partition == partition)
     }
 }
@@ -127,7 +128,7 @@ impl World {
     }
 
     /// Adds offsets to a transaction.
-    pub fn append_offsets(&mut self, txn: TxnId, offsets: &[(Partition, i64, String)]) {
+    pub fn append_offsets(&mut self, txn: TxnId, offsets: &[(PartitionId, i64, String)]) {
         for (partition, offset, metadata) in offsets {
             self.offsets.order += 1;
             let order = self.offsets.order;
@@ -203,7 +204,7 @@ impl World {
     }
 
     /// Offsets that arrive after their client repeated them: they are taken for the transaction that its epoch has open then.
-    pub fn offsets_arrive_late(&mut self, slot: usize, epoch: u32, offsets: &[(Partition, i64, String)]) {
+    pub fn offsets_arrive_late(&mut self, slot: usize, epoch: u32, offsets: &[(PartitionId, i64, String)]) {
         let id = self.ids[slot];
         let txn = match id.state {
             State::Open { txn, .. } if id.epoch == epoch => Some(txn),
@@ -216,7 +217,7 @@ impl World {
     }
 
     /// Lets them arrive after some time.
-    pub fn send_offsets_late(&mut self, slot: usize, epoch: u32, offsets: &[(Partition, i64, String)]) {
+    pub fn send_offsets_late(&mut self, slot: usize, epoch: u32, offsets: &[(PartitionId, i64, String)]) {
         let after = self.dice.pick(&[1, 10, 100, 1_000]);
         self.later(after, Act::LateOffsets { slot, epoch, offsets: offsets.to_vec() });
     }

@@ -12,12 +12,12 @@ use super::client::Client;
 use crate::Result;
 use crate::config::{self, OnError, OnTombstone, Problems, Watermark};
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
-use crate::kafka::Header;
+use crate::kafka::MessageHeader;
 use crate::metrics::Metrics;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, Records, Role, Values};
 use crate::runtime::engine::{Chain, Order};
 use crate::runtime::kafka::Processing;
-use crate::runtime::kafka::versions::{Chains, Models};
+use crate::runtime::kafka::versions::{Models, Versions};
 use crate::sink;
 use crate::stage::Stage;
 use crate::state::{Rows, murmur2};
@@ -49,7 +49,7 @@ impl Payload {
     }
 
     /// From the headers of a dead letter.
-    pub fn letter(headers: &[Header]) -> Option<Payload> {
+    pub fn letter(headers: &[MessageHeader]) -> Option<Payload> {
         let number = |name: &str| {
             let (_, value) = headers.iter().find(|(header, _)| header == name)?;
             std::str::from_utf8(value.as_ref()?).ok()?.parse::<u64>().ok()
@@ -145,7 +145,7 @@ impl Stage for Running {
 }
 
 /// The registry of models, as one worker sees it.
-struct Versions {
+struct Registry {
     client: Client,
     wanted: u64,
 }
@@ -173,7 +173,7 @@ impl Client {
     }
 }
 
-impl Models for Versions {
+impl Models for Registry {
     fn look(&mut self) -> Option<(String, Chain)> {
         let (champion, closes) = self.client.wanted();
         let is_new = champion != self.wanted;
@@ -306,7 +306,7 @@ fn metrics() -> Arc<Metrics> {
 /// All of it, for one worker.
 pub fn processing(client: impl Fn() -> Client) -> Processing {
     let (wanted, closes) = client().wanted();
-    let versions = Versions { client: client(), wanted };
+    let versions = Registry { client: client(), wanted };
     let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
     let mut layout = Layout {
         key_name: "key".into(),
@@ -324,7 +324,7 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
     Processing {
         pipeline: "sim".into(),
         topic: "in".into(),
-        chains: Chains::new(name(wanted), chain(wanted, closes), Box::new(versions)),
+        versions: Versions::new(name(wanted), chain(wanted, closes), Box::new(versions)),
         layout: source,
         decoder: Box::new(Asking { client: client(), asked: None, missing: None }),
         sink,
@@ -336,8 +336,8 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         headers: false,
         tombstone: OnTombstone::Reset,
         on_error: OnError::DeadLetter,
-        longest_letter: 1_000,
-        letters: None,
+        longest_dead_letter: 1_000,
+        dead_letter_folder: None,
         metrics: metrics(),
         faults: Default::default(),
     }

@@ -15,9 +15,9 @@ use super::producer::Producer;
 use super::store::{Shelf, Writing};
 use super::transactions::{Id, Offsets, State};
 use super::work::FOREIGN;
-use crate::kafka::Partition;
+use crate::record::PartitionId;
+use crate::state::CommitPosition;
 use crate::state::Durable;
-use crate::state::Mark;
 
 /// Processes of a schedule at most: one that needs more is not killed any more.
 pub const PROCESSES: usize = 48;
@@ -46,12 +46,12 @@ pub enum Phase {
 pub enum Act {
     /// Records come to a partition, in a transaction of this outcome or without one.
     Produce {
-        partition: Partition,
+        partition: PartitionId,
         count: usize,
         outcome: Option<bool>,
     },
     EndInput {
-        partition: Partition,
+        partition: PartitionId,
         txn: TxnId,
         commit: bool,
     },
@@ -71,7 +71,7 @@ pub enum Act {
     LateOffsets {
         slot: usize,
         epoch: u32,
-        offsets: Vec<(Partition, i64, String)>,
+        offsets: Vec<(PartitionId, i64, String)>,
     },
     /// Somebody changes what he must not.
     Meddle(Meddling),
@@ -214,7 +214,7 @@ impl World {
             let count = (self.dice.below(12) + 1).min(records);
             records -= count;
             let after = if self.dice.chance(0.2) || plan.backlog { 0 } else { self.dice.between(0, plan.span) };
-            let partition = self.dice.below(plan.partitions as usize) as Partition;
+            let partition = self.dice.below(plan.partitions as usize) as PartitionId;
             let aborts = !self.dice.chance(1.0 - plan.transactional.1);
             let outcome = self.dice.chance(plan.transactional.0).then_some(!aborts);
             self.later(after, Act::Produce { partition, count, outcome });
@@ -373,7 +373,7 @@ impl World {
         self.restart_sessions();
     }
 
-    fn produce(&mut self, partition: Partition, count: usize, outcome: Option<bool>) {
+    fn produce(&mut self, partition: PartitionId, count: usize, outcome: Option<bool>) {
         let txn = outcome.map(|_| self.new_txn());
         for _ in 0..count {
             let key = self.dice.below(self.plan.keys as usize) as u8;
@@ -390,7 +390,7 @@ impl World {
         }
     }
 
-    fn add(&mut self, partition: Partition, kind: Kind, txn: Option<TxnId>) {
+    fn add(&mut self, partition: PartitionId, kind: Kind, txn: Option<TxnId>) {
         let entry = Entry { kind, txn, timestamp: self.now, gone: false };
         self.inputs[partition as usize].entries.push(entry);
     }
@@ -472,10 +472,10 @@ impl World {
             return Ok(());
         }
         for partition in 0..self.plan.partitions {
-            let committed = self.oracle.mark(partition);
-            let everything = Mark { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
-            let usable = self.oracle.era(partition).and_then(|era| self.shelf.usable(partition, everything, era));
-            let newest = usable.map(|mark| (mark.sequence, mark.offset));
+            let committed = self.oracle.at(partition);
+            let everything = CommitPosition { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
+            let usable = self.oracle.epoch(partition).and_then(|epoch| self.shelf.usable(partition, everything, epoch));
+            let newest = usable.map(|at| (at.sequence, at.offset));
             if committed != newest {
                 return Err(format!(
                     "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly stop is of {newest:?}"
