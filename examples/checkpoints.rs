@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use kolk::Error;
 use kolk::config::Location;
 use kolk::record::murmur2;
-use kolk::runtime::stream::Checkpoints;
-use kolk::state::{Arena, Checkpoint, Era, Fingerprint, Keys, Log, Mark};
+use kolk::state::Checkpoints;
+use kolk::state::{Arena, Checkpoint, CommitPosition, Fingerprint, Keys, Log, ModelEpoch};
 
 const KEYS: u32 = 1_000_000;
 /// The engine's header, then one stage: a header and h and c of 50 `f32` each.
@@ -28,8 +28,8 @@ impl Lane {
     fn checkpoint(&mut self) -> Checkpoint {
         self.sequence += 1;
         let (keys, rows) = (self.keys.list().clone(), self.arena.freeze());
-        let mark = Some(Mark { sequence: self.sequence, offset: self.sequence as i64, hash: self.sequence });
-        Checkpoint { position: self.sequence, keys, rows, mark, ..Checkpoint::default() }
+        let at = Some(CommitPosition { sequence: self.sequence, offset: self.sequence as i64, hash: self.sequence });
+        Checkpoint { position: self.sequence, keys, rows, at, ..Checkpoint::default() }
     }
 }
 
@@ -61,9 +61,9 @@ fn main() -> Result<()> {
     drop(log);
 
     let mut log = open()?;
-    let mark = Mark { sequence: lane.sequence, offset: lane.sequence as i64, hash: lane.sequence };
+    let at = CommitPosition { sequence: lane.sequence, offset: lane.sequence as i64, hash: lane.sequence };
     let checkpoint = time("restore: base, two deltas", || {
-        log.load(0, mark, &Era::default())?;
+        log.load(0, at, &ModelEpoch::default())?;
         log.loaded(WAIT)?.pop().map_or_else(|| Err(Error::failed("nothing was read")), |loaded| loaded.checkpoint)
     })?;
     let keys = time("    its table of keys", || Keys::from_list(checkpoint.keys.clone())).ok_or("a key twice")?;

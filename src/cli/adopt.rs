@@ -2,9 +2,11 @@
 //! begins behind them. Says first what that skips or repeats.
 
 use crate::config::{KafkaSource, Pipeline, Sink};
+use crate::kafka::{Seen, commit, look};
 use crate::record::Origin;
-use crate::runtime::stream::{Partition, Saved, Situation, Step, step};
-use crate::source::kafka::{Seen, commit, look};
+use crate::record::PartitionId;
+use crate::runtime::kafka::{AdoptionStep, Situation, adoption_step};
+use crate::state::Saved;
 use crate::state::{Kept, Store};
 use crate::storage::Folder;
 use crate::{Error, Result};
@@ -38,20 +40,20 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
         let mut chosen = kept.of(partition)?;
         let decided = loop {
             let (saved, highest) = (chosen.saved.as_slice(), chosen.highest);
-            let decided = step(&Situation { range: *range, committed: committed.as_ref(), saved, highest });
-            let Step::Adopt(adoption) = &decided else { break decided };
+            let decided = adoption_step(&Situation { range: *range, committed: committed.as_ref(), saved, highest });
+            let AdoptionStep::Adopt(adoption) = &decided else { break decided };
             match adoption.from.clone() {
                 Some(from) if !kept.is_whole(partition, &from)? => chosen.saved.retain(|saved: &Saved| *saved != from),
                 _ => break decided,
             }
         };
         match decided {
-            Step::Leave(why) => eprintln!("partition {partition}: left alone: {why}"),
-            Step::Refuse(why) => {
+            AdoptionStep::Leave(why) => eprintln!("partition {partition}: left alone: {why}"),
+            AdoptionStep::Refuse(why) => {
                 refused += 1;
                 eprintln!("partition {partition}: can't be gone on with: {why}");
             }
-            Step::Adopt(adoption) => {
+            AdoptionStep::Adopt(adoption) => {
                 eprintln!("partition {partition}: {}", adoption.told().join("\n  "));
                 offsets.push((partition, adoption.offset, adoption.metadata));
             }
@@ -86,7 +88,7 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
             kafka.topic.value
         )));
     }
-    let mut skips: Vec<(Partition, i64)> = Vec::new();
+    let mut skips: Vec<(PartitionId, i64)> = Vec::new();
     for manifest in store.status()? {
         let partition = manifest.partition;
         let Some((range, _)) = partitions.get(partition as usize) else { continue };
@@ -124,7 +126,7 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
 }
 
 /// Commits the same state at a later offset.
-fn skip_to(store: &Store, partition: Partition, start: i64) -> Result<()> {
+fn skip_to(store: &Store, partition: PartitionId, start: i64) -> Result<()> {
     let Some(manifest) = store.recover(partition)? else { return Ok(()) };
     let mut checkpoint = store.load(&manifest)?;
     checkpoint.origin = Some(Origin { file: 0, row: start as u64 - 1 });

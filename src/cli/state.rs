@@ -17,7 +17,7 @@ use crate::record::{murmur2, partition_of};
 use crate::sink::DeadLetters;
 use crate::state::{Checkpoint, Fingerprint, RowSpan, Store, Stored, Target};
 use crate::storage::Folder;
-use crate::{Error, Result, sink, source};
+use crate::{Error, Result, sink};
 
 /// Keys whose rows are exported at a time.
 const EXPORTED: usize = 4096;
@@ -306,9 +306,9 @@ fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
         };
     };
     match to {
-        None => source::kafka::forget(kafka)?,
+        None => crate::kafka::forget(kafka)?,
         Some(to) => {
-            for (partition, offset) in source::kafka::begin_at(kafka, to)? {
+            for (partition, offset) in crate::kafka::begin_at(kafka, to)? {
                 eprintln!("partition {partition} begins at offset {offset}");
             }
         }

@@ -9,8 +9,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::config::*;
-use crate::runtime::stream::Checkpoints;
-use crate::state::{Checkpoint, Era, Log, Mark, Pages, RowSpan};
+use crate::state::Checkpoints;
+use crate::state::{Checkpoint, CommitPosition, Log, ModelEpoch, Pages, RowSpan};
 
 const PARTITIONS: u32 = 4;
 
@@ -113,15 +113,15 @@ fn a_stream_is_looked_at_alike() {
     let pipeline = pipeline(root.path());
     let rows = vec![RowSpan { stage: "kolk".into(), start: 0, width: 1 }];
     let made_by = Fingerprint { partitions: 2, ..Fingerprint::default() };
-    let era = Era { model: "m/1#0123456789ab".into(), from: 0 };
+    let epoch = ModelEpoch { model: "m/1#0123456789ab".into(), from: 0 };
     let mut log = Log::open(&pipeline.state.path, "p", "id", &made_by).unwrap();
     // Another partitioner than Java's: both keys are where murmur2 doesn't say.
     let names = ["a", "b", "c", "d"];
     for partition in 0..2 {
         for sequence in 1..3 {
-            let mark = Some(Mark { sequence, offset: 30 + sequence as i64, hash: 9 });
-            let (era, spans) = (era.clone(), rows.clone());
-            let mut checkpoint = Checkpoint { position: 20, mark, era, spans, ..Checkpoint::default() };
+            let at = Some(CommitPosition { sequence, offset: 30 + sequence as i64, hash: 9 });
+            let (epoch, spans) = (epoch.clone(), rows.clone());
+            let mut checkpoint = Checkpoint { position: 20, at, epoch, spans, ..Checkpoint::default() };
             let misplaced = names.iter().filter(|name| partition_of(murmur2(name.as_bytes()), 2) != partition);
             let words: Vec<u64> = misplaced.map(|name| name.as_bytes()[0].into()).collect();
             words.iter().for_each(|letter| checkpoint.keys.push(&[*letter as u8]));

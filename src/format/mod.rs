@@ -1,7 +1,7 @@
 //! Bytes of messages to records, and rows to bytes.
 //!
 //! Lives here: JSON, Avro and Protobuf, Confluent's wire format (magic byte 0, schema id of 4 bytes big-endian, body), and the
-//! client of a schema registry. Must not live here: Kafka's client (`source::kafka`), partitions, offsets to commit, and what
+//! client of a schema registry. Must not live here: Kafka's client (`kafka`), partitions, offsets to commit, and what
 //! happens to a message that can't be decoded (`runtime`).
 //!
 //! A decoder judges every message alone: whatever is wrong with one, its neighbours come out as without it. It gives

@@ -6,7 +6,7 @@
 pub mod dead_letters;
 mod decode;
 mod files;
-pub mod kafka;
+mod history;
 pub mod parquet;
 mod plan;
 mod schema;
@@ -14,6 +14,9 @@ mod schema;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod topic;
+
+pub use history::History;
 
 use crate::record::{Layout, Origin, Records};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use super::sections::checksum;
-use super::{Checkpoint, Era, Mark, RowSpan, delta};
+use super::{Checkpoint, CommitPosition, ModelEpoch, RowSpan, delta};
 use crate::Error;
 use crate::error::Context;
 use crate::storage::Folder;
@@ -14,13 +14,15 @@ use crate::storage::Folder;
 /// Version of the manifest's format.
 const FORMAT: u32 = 1;
 
-/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>-<era>.json`.
+/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>-<epoch>.json`.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Entry {
     pub format: u32,
-    pub mark: Mark,
+    #[serde(rename = "mark")]
+    pub at: CommitPosition,
     /// The model version in force.
-    pub era: Era,
+    #[serde(rename = "era")]
+    pub epoch: ModelEpoch,
     /// Whose words are where in a row.
     pub spans: Vec<RowSpan>,
     pub position: u64,
@@ -42,23 +44,23 @@ pub(super) struct File {
 }
 
 /// Where a checkpoint stands among those of its partition; its manifest's name says it. A swap of the model writes its
-/// checkpoint before it is committed, so that of one number and offset there may be several, of different eras.
+/// checkpoint before it is committed, so that of one number and offset there may be several, of different epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub sequence: u64,
     pub offset: i64,
-    /// Stands for an [`Era`]: [`Place::tag`].
-    pub era: u32,
+    /// Stands for an [`ModelEpoch`]: [`Place::tag`].
+    pub epoch: u32,
 }
 
 impl Place {
-    pub fn of(mark: Mark, era: &Era) -> Place {
-        Place { sequence: mark.sequence, offset: mark.offset, era: Place::tag(era) }
+    pub fn of(at: CommitPosition, epoch: &ModelEpoch) -> Place {
+        Place { sequence: at.sequence, offset: at.offset, epoch: Place::tag(epoch) }
     }
 
-    /// What stands for an era.
-    pub fn tag(era: &Era) -> u32 {
-        XxHash3_64::oneshot_with_seed(era.from, era.model.as_bytes()) as u32
+    /// What stands for an epoch.
+    pub fn tag(epoch: &ModelEpoch) -> u32 {
+        XxHash3_64::oneshot_with_seed(epoch.from, epoch.model.as_bytes()) as u32
     }
 
     /// From the name of a manifest.
@@ -74,11 +76,11 @@ impl Place {
     fn of_stem(stem: &str) -> Option<Place> {
         let mut parts = stem.split('-');
         let (sequence, offset) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Place { sequence, offset, era: u32::from_str_radix(parts.next()?, 16).ok()? })
+        Some(Place { sequence, offset, epoch: u32::from_str_radix(parts.next()?, 16).ok()? })
     }
 
     pub fn stem(self) -> String {
-        format!("{:020}-{:020}-{:08x}", self.sequence, self.offset, self.era)
+        format!("{:020}-{:020}-{:08x}", self.sequence, self.offset, self.epoch)
     }
 
     pub fn manifest(self) -> String {
@@ -104,11 +106,11 @@ impl From<Unread> for Error {
 }
 
 impl Entry {
-    pub fn new(mark: Mark, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
+    pub fn new(at: CommitPosition, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
         Entry {
             format: FORMAT,
-            mark,
-            era: checkpoint.era.clone(),
+            at,
+            epoch: checkpoint.epoch.clone(),
             spans: checkpoint.spans.clone(),
             position: checkpoint.position,
             keys: checkpoint.keys.len() as u64,
@@ -119,7 +121,7 @@ impl Entry {
     }
 
     pub fn place(&self) -> Place {
-        Place::of(self.mark, &self.era)
+        Place::of(self.at, &self.epoch)
     }
 
     /// Bytes of all its files.
@@ -164,11 +166,11 @@ impl Entry {
             };
             checkpoint = Some(next.or_failed(shown).map_err(Unread::Damaged)?);
         }
-        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.mark == Some(self.mark)).ok_or_else(|| {
+        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.at == Some(self.at)).ok_or_else(|| {
             let name = self.place().manifest();
             Unread::Damaged(Error::failed(format!("{folder}/{name}: its files are of another commit")))
         })?;
-        Ok(Checkpoint { era: self.era.clone(), spans: self.spans.clone(), ..checkpoint })
+        Ok(Checkpoint { epoch: self.epoch.clone(), spans: self.spans.clone(), ..checkpoint })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Header, put_keys, read_keys};
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
-use super::{Checkpoint, Era, Mark};
+use super::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::error::Context;
 use crate::{Error, Result};
 
@@ -19,8 +19,8 @@ const MAGIC: &[u8; 8] = b"KOLKDELT";
 /// What has to be known of a checkpoint to say what changed since: not its rows.
 #[derive(Debug, Clone)]
 pub(super) struct Outline {
-    pub mark: Mark,
-    pub era: Era,
+    pub at: CommitPosition,
+    pub epoch: ModelEpoch,
     keys: usize,
     list: u64,
     width: usize,
@@ -31,8 +31,8 @@ impl Outline {
     /// Of a checkpoint of a stream.
     pub fn of(checkpoint: &Checkpoint) -> Option<Outline> {
         Some(Outline {
-            mark: checkpoint.mark?,
-            era: checkpoint.era.clone(),
+            at: checkpoint.at?,
+            epoch: checkpoint.epoch.clone(),
             keys: checkpoint.keys.len(),
             list: checkpoint.keys.number(),
             width: checkpoint.rows.width(),
@@ -42,8 +42,8 @@ impl Outline {
 
     /// Pages of a checkpoint that are other than this one's; `None` if it is not a later state of the same rows.
     pub fn changed(&self, checkpoint: &Checkpoint) -> Option<Vec<usize>> {
-        let later = checkpoint.mark.is_some_and(|mark| mark.sequence > self.mark.sequence)
-            && checkpoint.era == self.era
+        let later = checkpoint.at.is_some_and(|at| at.sequence > self.at.sequence)
+            && checkpoint.epoch == self.epoch
             && checkpoint.keys.number() == self.list
             && checkpoint.keys.len() >= self.keys
             && checkpoint.rows.width() == self.width;
@@ -54,14 +54,15 @@ impl Outline {
 
 #[derive(Serialize, Deserialize)]
 struct Base {
-    mark: Mark,
+    #[serde(rename = "mark")]
+    at: CommitPosition,
     keys: usize,
 }
 
 /// A delta as bytes.
 pub(super) fn encode(checkpoint: &Checkpoint, base: &Outline, changed: &[usize]) -> Result<Vec<u8>> {
     let header = checkpoint.header()?;
-    let on = serde_json::to_vec(&Base { mark: base.mark, keys: base.keys })
+    let on = serde_json::to_vec(&Base { at: base.at, keys: base.keys })
         .or_failed(|| "cannot write the header of a delta".into())?;
     let pages = || changed.iter().filter_map(|n| checkpoint.rows.pages().get(*n)).map(|page| page.words());
     let numbers: Vec<u64> = changed.iter().map(|n| *n as u64).collect();
@@ -84,8 +85,8 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
     let mut sections = Sections::open(bytes, MAGIC, FORMAT)?;
     let on: Base = serde_json::from_slice(sections.next("base")?).map_err(|e| format!("base: {e}"))?;
     let header: Header = serde_json::from_slice(sections.next("header")?).map_err(|e| format!("header: {e}"))?;
-    if base.mark != Some(on.mark) || base.keys.len() != on.keys {
-        return Err(format!("it is based on commit {}, which is not what comes before it", on.mark.sequence));
+    if base.at != Some(on.at) || base.keys.len() != on.keys {
+        return Err(format!("it is based on commit {}, which is not what comes before it", on.at.sequence));
     }
     let Checkpoint { mut keys, rows, .. } = base;
     read_keys(&mut sections, &mut keys)?;
@@ -95,7 +96,7 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
     if keys.len() != header.keys {
         return Err(format!("{} keys are there, {} are announced", keys.len(), header.keys));
     }
-    let Header { position, origin, watermark, row_words, extra, mark, .. } = header;
+    let Header { position, origin, watermark, row_words, extra, at, .. } = header;
     // The rows of a checkpoint without keys may have had no width yet.
     let length = |page: usize| super::Pages::new(row_words, 0, Vec::new()).words_of(page, keys.len());
     let changed = numbers
@@ -109,5 +110,5 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
         return Err("it has more words than its pages".into());
     }
     let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit what comes before it")?;
-    Ok(Checkpoint { position, origin, watermark, keys, rows, extra, mark, ..Checkpoint::default() })
+    Ok(Checkpoint { position, origin, watermark, keys, rows, extra, at, ..Checkpoint::default() })
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::delta::{Outline, apply, encode};
-use super::{Arena, Checkpoint, Keys, Mark};
+use super::{Arena, Checkpoint, CommitPosition, Keys};
 use crate::record::murmur2;
 
 /// Rows of 2,000 words: four in a page.
@@ -33,8 +33,9 @@ impl Partition {
 
     fn checkpoint(&mut self) -> Checkpoint {
         let (keys, rows) = (self.keys.list().clone(), self.arena.freeze());
-        let mark = Some(Mark { sequence: self.sequence, offset: self.sequence as i64 * 10, hash: self.sequence });
-        Checkpoint { position: self.sequence * 10, keys, rows, mark, ..Checkpoint::default() }
+        let at =
+            Some(CommitPosition { sequence: self.sequence, offset: self.sequence as i64 * 10, hash: self.sequence });
+        Checkpoint { position: self.sequence * 10, keys, rows, at, ..Checkpoint::default() }
     }
 }
 

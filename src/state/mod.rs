@@ -8,6 +8,7 @@ mod adoption;
 mod arena;
 mod chain;
 mod checkpoint;
+mod checkpoints;
 mod delta;
 #[cfg(test)]
 mod delta_tests;
@@ -26,9 +27,11 @@ mod store;
 mod store_tests;
 mod stored;
 
-pub use adoption::{Chosen, Kept};
+pub use adoption::{Chosen, Kept, Saved};
 pub use arena::{Arena, Rows};
-pub use checkpoint::{Checkpoint, Era, FORMAT, Mark};
+pub(crate) use checkpoint::shown;
+pub use checkpoint::{Checkpoint, CommitPosition, FORMAT, ModelEpoch};
+pub use checkpoints::{Checkpoints, Durable, Found, Loaded};
 pub use keys::{KeyList, Keys};
 pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};

@@ -2,7 +2,7 @@
 
 use super::chain::{Entry, Place, TOPIC, partition_folder, places};
 use super::{Checkpoint, Manifest, RowSpan, Store};
-use crate::runtime::stream::shown;
+use crate::state::shown;
 use crate::storage::Folder;
 use crate::{Error, Result};
 
@@ -56,7 +56,7 @@ impl Stored {
     pub fn model(&self) -> Option<&str> {
         match &self.lies {
             Lies::Commit(_) => None,
-            Lies::Log(_, entry) => Some(shown(&entry.era.model)),
+            Lies::Log(_, entry) => Some(shown(&entry.epoch.model)),
         }
     }
 
@@ -76,9 +76,9 @@ impl Stored {
     fn of_log(partition: u32, folder: Folder, entry: Entry) -> Stored {
         Stored {
             partition,
-            sequence: entry.mark.sequence,
+            sequence: entry.at.sequence,
             position: entry.position,
-            offset: Some(entry.mark.offset),
+            offset: Some(entry.at.offset),
             keys: entry.keys,
             bytes: entry.bytes(),
             finished: false,

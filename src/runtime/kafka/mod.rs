@@ -1,0 +1,44 @@
+//! A run on Kafka: one worker is one thread, one member of the consumer group and one transactional producer.
+//!
+//! Lives here: the protocol of exactly-once. Which partition's state is loaded and replayed, when a transaction begins and
+//! ends, what is done when it fails, what a rebalance takes away, when a checkpoint is cut, how another version of the model
+//! takes over. Must not live here: any type of
+//! a Kafka client (the worker knows the port [`crate::kafka::Broker`]), bytes of messages (`format`), bytes of
+//! checkpoints (`state`).
+
+mod adopt;
+mod commit;
+mod dead_letters;
+#[cfg(test)]
+mod faults;
+mod outbox;
+mod partition_task;
+mod pieces;
+mod processing;
+mod refusals;
+mod registered;
+mod replay;
+mod restore;
+mod restore_partition;
+mod run;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod spoil;
+mod stall;
+mod swap;
+mod to_files;
+mod transaction;
+mod versions;
+mod waits;
+mod warm_start;
+mod watchdog;
+mod worker;
+
+pub use adopt::{Adoption, AdoptionStep, Situation, adoption_step};
+#[cfg(test)]
+pub(crate) use faults::Faults;
+pub use processing::Processing;
+pub use run::{Stop, run};
+pub use versions::{Models, Versions};
+pub use worker::{Settings, Worker};
