@@ -69,7 +69,9 @@ kolk() { # binary out arguments...
 }
 
 # The error in a log, on one line, for a verdict.
-why() { awk '/^error/ { found = "" } { found = found (found ? " " : "") $0 } END { print found }' "$1.log" | cut -c 1-400; }
+why() {
+    awk '/^error/ { found = "" } { found = found (found ? " " : "") $0 } END { print found }' "$1.log" | cut -c 1-400
+}
 
 compare() { python3 scripts/same_bits.py "$@"; }
 
