@@ -1,6 +1,6 @@
-//! Typed access to the fields of a section. Whatever is wrong is noted with its place, and reading goes on.
+//! Typed access to the fields of a section. Whatever is wrong becomes a problem with its place, and reading continues.
 //!
-//! A method that returns `None` has said why, so a caller may go on with any stand-in.
+//! A method that returns `None` has added a problem, so its caller may continue with any default.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,12 +18,12 @@ use crate::problem::Place;
 /// The fields of one section of the file.
 pub(super) struct Fields {
     pub section: &'static str,
-    /// Where the section's name stands.
+    /// Place of the section's name.
     pub place: Place,
     pairs: Rc<Vec<(Node, Node)>>,
     /// The section isn't there, or is no mapping: nothing is missing in it.
     unread: bool,
-    /// Some of its fields are unknown: they may stand for one that seems missing.
+    /// Some of its fields are unknown: one may be a misspelling of a missing field.
     refused: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Fields {
 #[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     pub name: &'a str,
-    /// Where the name stands; in a list, where the value stands.
+    /// Place of the name; in a list, of the value.
     pub name_place: Place,
     pub node: &'a Node,
 }
@@ -61,7 +61,7 @@ impl<'a> Field<'a> {
         Field { name: self.name, name_place: node.place, node }
     }
 
-    /// Where the value stands.
+    /// Place of the value.
     pub fn place(&self) -> Place {
         self.node.place
     }
@@ -81,7 +81,7 @@ impl Reader {
         Ok(Reader { problems, folder })
     }
 
-    /// Notes that a value is not what was expected; says nothing where a variable couldn't be expanded.
+    /// Adds the problem that a value is not what was expected; nothing if a variable couldn't be expanded.
     pub fn expected<T>(&mut self, field: Field<'_>, what: &str) -> Option<T> {
         if !matches!(&field.node.kind, Kind::Scalar(scalar) if scalar.broken) {
             self.note(field, format_args!("expected {what}, found {}", found(field.node)));
@@ -95,7 +95,7 @@ impl Reader {
         None
     }
 
-    /// As [`Reader::wrong`], for a caller that goes on.
+    /// As [`Reader::wrong`], for a caller that continues.
     pub fn note(&mut self, field: Field<'_>, message: impl std::fmt::Display) {
         self.problems.add(field.place(), format_args!("`{}`: {message}", one_line(field.name)));
     }
@@ -260,7 +260,7 @@ impl Reader {
         if number.is_finite() && fits(number) { Some(number) } else { self.expected(field, what) }
     }
 
-    /// What an unquoted or expanded scalar stands for.
+    /// The meaning of an unquoted or expanded scalar.
     fn plain(&mut self, field: Field<'_>, what: &str) -> Option<Plain> {
         match &field.node.kind {
             Kind::Scalar(scalar) if !scalar.broken && (scalar.plain || scalar.written.is_some()) => {
@@ -281,7 +281,7 @@ impl Reader {
         if later.contains(&text) {
             return self.wrong(field, not_yet(text));
         }
-        // Nothing near is said of an expanded value: it may be a secret.
+        // No suggestion for an expanded value: it may be a secret.
         if !field.node.is_written() {
             return self.expected(field, &what);
         }

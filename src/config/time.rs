@@ -75,7 +75,7 @@ impl Span {
         matches!(self, Span::Nanos(0) | Span::Months(0) | Span::Steps(0))
     }
 
-    /// Whether it is at least as long as another one, however long the months are that either stands for.
+    /// Whether it is at least as long as another one, for every possible length of their months.
     /// Steps are as long as steps only.
     pub fn covers(self, other: Span) -> bool {
         if other.is_zero() {

@@ -16,7 +16,7 @@ pub(super) trait Body: Send {
     fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault>;
 }
 
-/// Makes a [`Body`] for a writer's schema; an error is what is wrong with the schema.
+/// Makes a [`Body`] for a writer's schema, or returns the error in the schema.
 pub(super) type MakeBody = Arc<dyn Fn(&Schema) -> Result<Box<dyn Body>, String> + Send + Sync>;
 
 /// Messages in Confluent's wire format to records.

@@ -56,8 +56,9 @@ impl PlannedEncoder {
     }
 }
 
-/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the split), which are carried
-/// along unless they are key, time or a value anyway. Adds what is wrong to `problems`, and returns `None` if that is anything.
+/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the
+/// split), which are carried along unless they are key, time or a value anyway. Adds what is wrong to `problems`, and
+/// returns `None` if that is anything.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
     let encoding = pipeline.source.encoding()?;
     match &encoding.format.value {
@@ -76,7 +77,7 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
     }
 }
 
-/// The schema that says what is read, as a reader of a language.
+/// The schema that decides what is read, as a reader of a format.
 enum Reader {
     Avro(avro::Reader),
     Protobuf(protobuf::Reader),
@@ -131,7 +132,7 @@ fn plan_framed(
     })
 }
 
-/// A registry's client, and the schema that says what is read.
+/// A registry's client, and the schema that decides what is read.
 fn reader(encoding: &Encoding, schema: &SchemaSource, language: Language) -> Result<(Arc<Registry>, Reader), String> {
     let registry = Registry::new(schema).map_err(|e| e.to_string())?;
     let (url, subject) = (&*schema.registry, &*schema.subject);
@@ -166,8 +167,8 @@ fn language(format: &Format) -> Language {
     }
 }
 
-/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds what is wrong to `problems`, and
-/// returns `None` if that is anything.
+/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds what is
+/// wrong to `problems`, and returns `None` if that is anything.
 pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems) -> Option<PlannedEncoder> {
     let (Format::Avro(source) | Format::Protobuf(source)) = &sink.format.value else {
         return Some(PlannedEncoder { make: Box::new(|| Ok(Box::new(JsonEncoder))) });

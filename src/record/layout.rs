@@ -26,9 +26,9 @@ pub enum Kind {
     Flag,
     /// Ticks of the pipeline's clock, `NO_TIME` for null.
     Time,
-    /// A 64-bit integer (`model_version`, for one).
+    /// A 64-bit integer, for example `model_version`.
     Integer,
-    /// Carried through untouched from the source, whatever its type.
+    /// Passed through unchanged from the source, with any type.
     Carried(DataType),
 }
 
@@ -37,7 +37,7 @@ pub enum Kind {
 pub enum Role {
     /// One of the record's values.
     Value,
-    /// Asked for by the sink or the split, carried along.
+    /// Passthrough for the sink or the split.
     Field,
     /// Made by a stage before `infer`, an input of models.
     Feature,

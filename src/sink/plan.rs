@@ -123,7 +123,7 @@ impl Planned {
     }
 }
 
-/// Arrow type of a column. What is carried loses its dictionary or view: those depend on how the source was read.
+/// Arrow type of a column. A passthrough column loses its dictionary or view, which depend on how the source was read.
 fn data_type(kind: &Kind, clock: &Clock) -> DataType {
     match kind {
         Kind::Number => DataType::Float64,

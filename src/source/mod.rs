@@ -1,7 +1,8 @@
 //! Where records come from.
 //!
 //! Lives here: opening a source, reading only the columns that are needed, decoding them into [`Records`], and finding
-//! a place again after a restart. [`Files`] is every source that ends. Must not live here: partitions, state, policies (`runtime`).
+//! a place again after a restart. [`Files`] is every source that ends. Must not live here: partitions, state, policies
+//! (`runtime`).
 
 pub mod dead_letters;
 mod decode;
@@ -61,7 +62,7 @@ impl Files {
         }
     }
 
-    /// Changes whenever what is read changes.
+    /// Changes if the input changes.
     pub fn fingerprint(&self) -> String {
         match self {
             Files::Parquet(files) => files.fingerprint(),
@@ -80,7 +81,7 @@ impl Files {
     /// Begins to read; `start` is the first record to deliver, or one before it.
     ///
     /// # Errors
-    /// Files that are not those of `start` any more.
+    /// Files that are no longer those of the start.
     pub fn open(&self, start: Option<Origin>) -> crate::Result<Reader> {
         Ok(match self {
             Files::Parquet(files) => Reader::Parquet(Box::new(files.open(start)?)),

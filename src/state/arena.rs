@@ -4,7 +4,7 @@
 //! Words keep every part aligned for `f64` and `i64`; `bytemuck` gives typed views without copying.
 //!
 //! [`Arena::freeze`] shares all pages with a checkpoint and copies none of them: a page is copied when it is written
-//! while a checkpoint still has it, and taken back when no checkpoint has it any more. A page that was written gets a new
+//! while a checkpoint still has it, and taken back when no checkpoint has it. A page that was written gets a new
 //! number at the next freeze, so two checkpoints tell by numbers which pages differ.
 
 use bytemuck::Pod;
@@ -156,7 +156,7 @@ impl Rows<'_> {
         &mut self.pages[page].words_mut()[at..at + self.initial.len()]
     }
 
-    /// Puts the part of one key back to what a new key has.
+    /// Resets the part of one key to that of a new key.
     pub fn reset(&mut self, slot: u32) {
         let initial = self.initial;
         self.get_mut(slot).copy_from_slice(initial);

@@ -20,7 +20,7 @@ pub(super) struct Entry {
     pub format: u32,
     #[serde(rename = "mark")]
     pub at: CommitPosition,
-    /// The model version in force.
+    /// The active model version.
     #[serde(rename = "era")]
     pub epoch: ModelEpoch,
     /// Whose words are where in a row.
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub environment: BTreeMap<String, String>,
 }
 
-/// A file beside the manifest.
+/// A file next to the manifest.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct File {
     pub name: String,
@@ -43,7 +43,7 @@ pub(super) struct File {
     pub crc32: u32,
 }
 
-/// Where a checkpoint stands among those of its partition; its manifest's name says it. A swap of the model writes its
+/// Position of a checkpoint among those of its partition, as in its manifest's name. A model swap writes its
 /// checkpoint before it is committed, so that of one number and offset there may be several, of different epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -91,7 +91,7 @@ impl Place {
 /// How reading failed.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// The store can't be read at present; what is there may be sound.
+    /// The store can't be read at present; the checkpoint may be sound.
     Store(Error),
     /// It is damaged, or not there.
     Damaged(Error),
@@ -196,7 +196,7 @@ pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
 /// What the folder of a topic begins with.
 pub(super) const TOPIC: &str = "topic-";
 
-/// The folder of a topic. An id is base64, of which not all is fit for a name.
+/// The folder of a topic. An id is base64, and not all of its characters may be in a name.
 pub(super) fn topic_folder(topic_id: &str) -> String {
     format!("{TOPIC}{}", topic_id.replace('/', "_").replace('+', "-"))
 }

@@ -10,8 +10,8 @@ use crate::record::murmur2;
 /// Keys of a chunk.
 const CHUNK: usize = 1024;
 
-/// Keys in order of first appearance, without a way to look them up. Only ever added to, in chunks, so that clones share
-/// all but the newest.
+/// Keys in order of first appearance, without a way to look them up. Only ever added to, in chunks, so that clones
+/// share all but the newest.
 #[derive(Debug, Clone)]
 pub struct KeyList {
     number: u64,
@@ -74,7 +74,7 @@ impl KeyList {
         }
     }
 
-    /// The slot of a key. Looks at all of them.
+    /// The slot of a key. Searches all keys.
     pub fn find(&self, key: &[u8]) -> Option<u32> {
         self.iter().position(|there| there == key).and_then(|slot| u32::try_from(slot).ok())
     }

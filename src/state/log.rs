@@ -1,13 +1,13 @@
-//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<epoch>.json`, and beside each manifest the
-//! files that it names.
+//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<epoch>.json`, and beside each
+//! manifest the files that it names.
 //!
-//! A checkpoint is the state as of a commit of the group (a [`CommitPosition`]). Its data lies under a name that no other process
-//! uses; its manifest is *created* last, under the commit's number, offset and [`ModelEpoch`], and never overwritten: a process that was
-//! given up and writes a checkpoint of a committed state writes what the owner would, so it does no harm. There is no pointer
-//! to the newest. A checkpoint is written whole (a base), or as what changed since the last one (a delta), which this
-//! process knows to be there; a restore reads a base and the deltas on it. A swap of the model writes its checkpoint before it is
-//! committed; one that never was is found by no commit, since none has its epoch. The thread that writes and deletes is
-//! [`super::log_writer`].
+//! A checkpoint is the state as of a commit of the group (a [`CommitPosition`]). Its data lies under a name that no
+//! other process uses; its manifest is *created* last, under the commit's number, offset and [`ModelEpoch`], and never
+//! overwritten: a process that was given up and writes a checkpoint of a committed state writes what the owner would,
+//! so it does no harm. There is no pointer to the newest. A checkpoint is written whole (a base), or as what changed
+//! since the last one (a delta), which this process knows to be there; a restore reads a base and the deltas on it. A
+//! swap of the model writes its checkpoint before it is committed; one that never was is found by no commit, since none
+//! has its epoch. The thread that writes and deletes is [`super::log_writer`].
 
 use std::collections::BTreeSet;
 use std::thread::JoinHandle;
@@ -33,7 +33,8 @@ pub struct Log {
     damaged: BTreeSet<(u32, Place)>,
     /// Partitions of which superseded checkpoints may be deleted.
     owned: Owned,
-    /// Not bounded: there is at most one checkpoint of a partition at a time, and it shares its rows with the partition.
+    /// Not bounded: there is at most one checkpoint of a partition at a time, and it shares its rows with the
+    /// partition.
     jobs: Option<Sender<Job>>,
     done: Receiver<Result<Durable>>,
     waiting: usize,
@@ -95,8 +96,8 @@ impl Log {
         match others.find(|folder| *folder != name) {
             None => Ok(root.folder(&name)),
             Some(other) => Err(Error::refused(format!(
-                "the state in {root} is of {other}, the topic is {name}: it was deleted and made again, and its offsets \
-                 mean other records now\nto begin anew: kolk state reset, or another name for the pipeline"
+                "the state in {root} is of {other}, the topic is {name}: it was deleted and created again, and its offsets \
+                 now belong to other records\nto start from scratch: kolk state reset, or another name for the pipeline"
             ))),
         }
     }
@@ -160,7 +161,7 @@ impl Reader {
         std::thread::Builder::new()
             .name("kolk-restore".into())
             .spawn(move || {
-                // It ends when nobody asks any more, or nobody wants to know.
+                // It ends when there are no more requests or the receiver is gone.
                 work.into_iter().map(read).all(|read| tell.send(read).is_ok())
             })
             .or_failed(|| "cannot start the thread that reads checkpoints".into())?;
@@ -173,7 +174,7 @@ impl Reader {
 }
 
 impl Log {
-    /// Takes note of what was read: the writer may go on from it, or it is not to be found again.
+    /// Records the result of a read: the writer may continue from the checkpoint, or it must not be found again.
     fn take(&mut self, (partition, place, read): Read) -> Result<Loaded> {
         self.loading = self.loading.saturating_sub(1);
         let (Place { sequence, offset, .. }, mut hash) = (place, 0);
@@ -278,7 +279,7 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
-            // It tells its errors by the channel, not by a panic.
+            // It reports its errors by the channel, not by a panic.
             let _ = writer.join();
         }
     }

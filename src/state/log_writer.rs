@@ -1,7 +1,7 @@
-//! The thread that writes the checkpoints of a [`super::Log`] and deletes those that nobody needs any more.
+//! The thread that writes the checkpoints of a [`super::Log`] and deletes those that are no longer needed.
 //!
-//! Only the owner of a partition deletes, and only what was superseded for longer than any restore takes and what no kept
-//! manifest names.
+//! Only the owner of a partition deletes, and only what was superseded for longer than any restore takes and what no
+//! kept manifest names.
 
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ const DELTAS: usize = 8;
 pub(super) enum Job {
     /// Write a checkpoint and tell.
     Write(u32, Box<Checkpoint>),
-    /// This checkpoint is there, in these files: the next may be a delta on it.
+    /// This checkpoint is stored, in these files: the next may be a delta on it.
     Known(u32, Outline, Vec<File>),
     /// The partition may get another owner.
     Forget(u32),
@@ -45,7 +45,7 @@ impl Owned {
         self.lock().insert(partition);
     }
 
-    /// Once it returns, nothing of the partition is deleted any more.
+    /// Once it returns, nothing more of the partition is deleted.
     pub fn release(&self, partition: u32) {
         self.lock().remove(&partition);
     }
@@ -109,7 +109,7 @@ impl Writer {
                     let written = self.write(partition, &checkpoint);
                     let swap = checkpoint.is_swap();
                     let epoch = Place::tag(&checkpoint.epoch);
-                    // Gone before it is told, so that the partition gets its pages back without a copy.
+                    // Dropped before the message is sent, so that the partition gets its pages back without a copy.
                     drop(checkpoint);
                     let failed = written.is_err();
                     if tell.send(written).is_err() {
@@ -129,12 +129,12 @@ impl Writer {
 
     fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
         let started = Instant::now();
-        let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
+        let bug = || Error::failed("a checkpoint of a stream without a commit: internal error, please report");
         let outline = Outline::of(checkpoint).ok_or_else(bug)?;
         let (at, epoch) = (outline.at, outline.epoch.clone());
         let place = Place::of(at, &epoch);
         let folder = partition_folder(&self.folder, partition);
-        // Until this one is there, nothing is known: a failed write is followed by a base.
+        // Until this one is stored, nothing is known: after a failed write comes a base.
         let known = self.lanes.entry(partition).or_default().known.take();
         if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.at == at && known.epoch == epoch) {
             self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
@@ -164,8 +164,8 @@ impl Writer {
         Ok(Durable { partition, at, epoch, bytes: length, took: started.elapsed() })
     }
 
-    /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its client,
-    /// and then refuses what it has taken. False: it is another's of the same state.
+    /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its
+    /// client, and then refuses what it has taken. False: it is another's of the same state.
     fn is_there(&self, folder: &Folder, entry: &Entry) -> Result<bool> {
         let place = entry.place();
         let there = Entry::read(folder, place)?;
@@ -178,8 +178,8 @@ impl Writer {
         Ok(there == *entry)
     }
 
-    /// Deletes what was superseded long ago. Only checkpoints of the epoch in force, which are those that a restore can begin with,
-    /// count as superseding.
+    /// Deletes what was superseded long ago. Only checkpoints of the epoch in force, which are those that a restore can
+    /// begin with, count as superseding.
     fn tidy(&mut self, partition: u32, epoch: u32) -> Result<()> {
         let folder = partition_folder(&self.folder, partition);
         folder.sweep_abandoned();
@@ -206,8 +206,8 @@ impl Writer {
 }
 
 impl Lane {
-    /// The oldest of the checkpoints that are kept: so many, and one at least that has no file in common with the newest, so
-    /// that one damaged file never takes all of them. `None`: there are no more than that.
+    /// The oldest of the checkpoints that are kept: so many, and one at least that has no file in common with the
+    /// newest, so that one damaged file never takes all of them. `None`: there are no more than that.
     fn keep(&mut self, folder: &Folder, places: &[Place]) -> Result<Option<Place>> {
         let mut bases = BTreeSet::new();
         let mut kept = Vec::new();
@@ -215,7 +215,7 @@ impl Lane {
         for place in places.iter().rev().copied() {
             let names = match self.named.entry(place) {
                 Occupied(known) => known.into_mut(),
-                // One that can't be read names what nobody knows: then nothing is deleted.
+                // An unreadable one may name any file: then nothing is deleted.
                 Vacant(new) => {
                     new.insert(Entry::read(folder, place)?.files.into_iter().map(|file| file.name).collect())
                 }
@@ -232,7 +232,8 @@ impl Lane {
     }
 }
 
-/// What a delta on a known checkpoint has; `None` if a base is due: the chain is long, or has outgrown half of its base.
+/// What a delta on a known checkpoint has; `None` if a base is due: the chain is long, or has outgrown half of its
+/// base.
 fn on_base<'a>(
     checkpoint: &Checkpoint,
     base: &'a Outline,

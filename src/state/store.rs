@@ -66,8 +66,8 @@ impl Store {
         self.json(&self.folder, PIPELINE)
     }
 
-    /// Starts with this fingerprint, or goes on if state is there and was made by the same. Refused otherwise, with
-    /// what changed. Returns what changed of the environment, to be told.
+    /// Starts with this fingerprint, or resumes existing state with the same fingerprint. Refused otherwise, with
+    /// the differences. Returns the changes of the environment, to be logged.
     pub fn begin(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Change>> {
         self.environment = fingerprint.environment.clone();
         self.folder.sweep_abandoned();
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// The newest commit of a partition, its parts moved to their names where a killed process had not, and staged
-    /// parts deleted that no commit will ever name. To be called before a partition is gone on with.
+    /// parts deleted that no commit will ever name. Call it before a partition resumes.
     pub fn recover(&self, partition: u32) -> Result<Option<Manifest>> {
         let Some(newest) = self.latest(partition)? else { return Ok(None) };
         self.roll_forward(&newest)?;
@@ -200,7 +200,7 @@ impl Store {
         Ok(manifest)
     }
 
-    /// Moves the parts of a commit to their final names; those that are there already stay.
+    /// Moves the parts of a commit to their final names; those that exist already stay.
     pub fn roll_forward(&self, manifest: &Manifest) -> Result<()> {
         for part in &manifest.parts {
             let folder = match part.target {
@@ -252,7 +252,7 @@ impl Store {
             }
         }
         self.tidy();
-        // The fingerprint goes last, so that half a reset is taken for what it was and can be repeated.
+        // The fingerprint goes last, so that an interrupted reset can be repeated.
         self.folder.remove_all()
     }
 

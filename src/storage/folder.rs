@@ -17,7 +17,7 @@ use crate::config::Location;
 use crate::error::Context;
 use crate::{Error, Result};
 
-/// Age from which the remains of a broken upload are taken for nobody's.
+/// Age from which the remains of a broken upload are considered abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder: a store and a prefix in it. Names are relative, with `/` between their parts.
@@ -46,7 +46,7 @@ impl Folder {
                     .or_refused(|| format!("{text} is not a location"))?;
                 let prefix =
                     Path::from_absolute_path(resolved(path)).or_refused(|| format!("{text} is not a location"))?;
-                // Tests can't take the power away, so they needn't wait for the disk.
+                // Tests can't simulate a power failure, so they need not wait for the disk.
                 let disk = LocalFileSystem::new().with_fsync(!cfg!(test));
                 (Arc::new(disk), prefix.clone(), on_disk(&prefix))
             }
@@ -94,7 +94,7 @@ impl Folder {
         }
     }
 
-    /// The content of a file, if it is there.
+    /// The content of a file, if it exists.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(name);
         let read = async { self.store.get(&path).await?.bytes().await };
@@ -105,7 +105,7 @@ impl Folder {
         }
     }
 
-    /// Length of a file in bytes, if it is there.
+    /// Length of a file in bytes, if it exists.
     pub fn size(&self, name: &str) -> Result<Option<u64>> {
         match block_on(self.store.head(&self.path(name)))? {
             Ok(meta) => Ok(Some(meta.size)),
@@ -217,7 +217,7 @@ impl Folder {
 
     fn failed(&self, action: &str, name: &str, error: &dyn std::error::Error) -> Error {
         let mut cause: &dyn std::error::Error = error;
-        // On disk the innermost error is the system's own words; what is around it repeats the path.
+        // On disk the innermost error has the system's own message; the outer ones repeat the path.
         while let (true, Some(inner)) = (self.local.is_some(), cause.source()) {
             cause = inner;
         }
@@ -252,7 +252,7 @@ fn on_disk(prefix: &Path) -> Option<PathBuf> {
     LocalFileSystem::new().path_to_filesystem(prefix).ok()
 }
 
-/// `..` behind a symbolic link as the system takes it: the store would take it by the letter.
+/// Resolves `..` after a symbolic link as the system does: the store would resolve it textually.
 fn resolved(path: PathBuf) -> PathBuf {
     if !path.components().any(|part| part == std::path::Component::ParentDir) {
         return path;

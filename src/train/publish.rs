@@ -91,7 +91,7 @@ fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[S
         let scale = scales.map_or(1.0, |scales| scales[i % outputs]).max(trained.abs() * 1e-2);
         if (trained - exported).abs() > PARITY * scale {
             return Err(Error::failed(format!(
-                "the exported graph gives {exported} where the trained network gives {trained} (step {}): not published; \
+                "the exported graph gives {exported} but the trained network gives {trained} (step {}): not published; \
                  please report this",
                 i / (2 * outputs)
             )));
