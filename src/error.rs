@@ -1,4 +1,4 @@
-//! The one error type of kolk, and what is wrong with a pipeline, all at once.
+//! The one error type of kolk, and all problems of a pipeline at once.
 //!
 //! Lives here: [`Error`], [`Problems`], the nearest name for a message. Must not live here: what can be wrong.
 //!

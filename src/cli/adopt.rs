@@ -106,7 +106,7 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
         if range.start > offset {
             eprintln!(
                 "partition {partition}: continues at offset {}, with the state of {} keys as of offset {offset}\n  skips offsets {offset} to \
-                 {}, which the topic doesn't have any more: their records are in no state\n  repeats nothing",
+                 {}, which the topic no longer has: their records are in no state\n  repeats nothing",
                 range.start,
                 manifest.keys,
                 range.start - 1

@@ -12,7 +12,7 @@ const MAX_EXPANDED: usize = 1 << 20;
 /// Looks up a variable, as [`std::env::var`] does.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 
-/// Expands values and collects what is wrong with them.
+/// Expands values and collects their faults.
 pub(super) struct Expander<'a> {
     lookup: Lookup<'a>,
     left: usize,

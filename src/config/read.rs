@@ -21,7 +21,7 @@ pub(super) struct Fields {
     /// Place of the section's name.
     pub place: Place,
     pairs: Rc<Vec<(Node, Node)>>,
-    /// The section isn't there, or is no mapping: nothing is missing in it.
+    /// The section doesn't exist, or isn't a mapping: no field is reported as missing.
     unread: bool,
     /// Some of its fields are unknown: one may be a misspelling of a missing field.
     refused: bool,
@@ -43,13 +43,13 @@ pub(super) struct Reader {
 }
 
 impl Fields {
-    /// A field, if it is there.
+    /// A field, if it exists.
     pub fn get(&self, name: &'static str) -> Option<Field<'_>> {
         let (key, node) = self.pairs.iter().find(|(key, _)| key.text() == Some(name))?;
         Some(Field { name, name_place: key.place, node })
     }
 
-    /// Stands for a section that isn't there, or that has been refused as a whole.
+    /// A placeholder for a section that doesn't exist or was refused.
     pub fn unread(section: &'static str) -> Self {
         Fields { section, place: NOWHERE, pairs: Rc::default(), unread: true, refused: false }
     }
@@ -100,7 +100,7 @@ impl Reader {
         self.problems.add(field.place(), format_args!("`{}`: {message}", one_line(field.name)));
     }
 
-    /// A field that must be there.
+    /// A field that is needed.
     pub fn need<'a>(&mut self, fields: &'a Fields, name: &'static str) -> Option<Field<'a>> {
         let field = fields.get(name);
         if field.is_none() && !fields.unread {
@@ -109,7 +109,7 @@ impl Reader {
         field
     }
 
-    /// The fields of a section; nothing written counts as no fields. `None` where it is no mapping.
+    /// The fields of a section; nothing written counts as no fields. `None` if it isn't a mapping.
     pub fn section(&mut self, field: Field<'_>, words: &Words) -> Option<Fields> {
         let pairs = match &field.node.kind {
             Kind::Map(pairs) => pairs.clone(),
@@ -339,7 +339,7 @@ impl Reader {
             Some(("s3" | "gs" | "az", rest)) if !rest.trim_matches('/').is_empty() => {
                 Some(field.at(Location(text.value)))
             }
-            Some(("s3" | "gs" | "az", _)) => self.expected(field, "a bucket behind ://"),
+            Some(("s3" | "gs" | "az", _)) => self.expected(field, "a bucket after ://"),
             Some(_) => self.expected(field, "a path or an s3://, gs:// or az:// URL"),
             None => Some(field.at(self.beside(&text))),
         }

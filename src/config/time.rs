@@ -65,7 +65,9 @@ impl Span {
                 .ok_or_else(too_long),
             unit => match UNITS.iter().find(|(name, _)| *name == unit) {
                 Some((_, nanos)) => number.checked_mul(*nanos).map(Span::Nanos).ok_or_else(too_long),
-                None => Err(format!("\"{}\" is no unit of time (there are: ms, s, m, h, d, w, mo, y)", one_line(unit))),
+                None => {
+                    Err(format!("\"{}\" is not a unit of time (there are: ms, s, m, h, d, w, mo, y)", one_line(unit)))
+                }
             },
         }
     }
@@ -155,9 +157,9 @@ mod tests {
             ("soon", "expected a duration"),
             ("-5m", "negative"),
             ("1.5h", "whole numbers"),
-            ("5min", "\"min\" is no unit"),
-            ("5M", "\"M\" is no unit"),
-            ("1h30m", "no unit"),
+            ("5min", "\"min\" is not a unit"),
+            ("5M", "\"M\" is not a unit"),
+            ("1h30m", "not a unit"),
             ("99999999999999999999s", "too long"),
             ("9999999999999w", "too long"),
             ("400000000y", "too long"),

@@ -237,7 +237,7 @@ impl Lines {
                 *width += 1;
             }
         }
-        // The end of the last line is not a line of its own.
+        // The end of the last line is not another line.
         if widths.len() > 1 && widths.last() == Some(&0) {
             widths.pop();
         }

@@ -66,7 +66,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock of its own (a
+    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock (a
     /// plain integer) has those of the column. `None`: out of range.
     pub fn ticks(&self, value: i64, nanos: Option<i64>) -> Option<i64> {
         match (nanos, self.clock.nanos_per_tick) {
@@ -251,7 +251,7 @@ impl Row {
     }
 }
 
-/// Why a message is no record: one of few words, and what exactly, for people.
+/// Why a message isn't a record: one of few words, and the details, for people.
 pub(super) type Fault = (&'static str, String);
 
 /// RFC 3339 as microseconds.

@@ -1,4 +1,4 @@
-//! What Avro and Protobuf have in common: each message names its schema, which a registry has to know.
+//! What Avro and Protobuf have in common: each message names its schema, which a registry must know.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -4,7 +4,7 @@
 //! record shows only when the batch is flushed, without its number, and poisons the decoder; and it takes 373 ns for an
 //! event where serde_json takes 225.)
 //!
-//! What is taken for what: **values** are JSON numbers; null and missing are null; text, even `"1.5"`, truth values and
+//! The types: **values** are JSON numbers; null and missing are null; text, even `"1.5"`, truth values and
 //! numbers beyond f64 make the record bad. **Keys** are text or integers (as their decimal digits). **Times** are text
 //! as RFC 3339, or with a unit integers. **Further columns** are text unless `columns` says another type; what is no
 //! text becomes its JSON text. Of a field that comes twice the last one counts. Nothing may follow the object.

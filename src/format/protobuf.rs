@@ -250,13 +250,13 @@ impl Body for ProtobufBody {
                 (Target::Key, Cell::Integer(number)) => row.key = Some(number.to_string()),
                 (Target::Key, _) => return Err(bad("is neither text nor an integer")),
                 (Target::Time, Cell::Integer(ticks)) => {
-                    row.time = Some(self.ticks(ticks, &field).ok_or_else(|| bad("is no such time as the column's"))?);
+                    row.time = Some(self.ticks(ticks, &field).ok_or_else(|| bad("isn't a time of the column's kind"))?);
                 }
-                (Target::Time, _) => return Err(bad("is no time")),
+                (Target::Time, _) => return Err(bad("isn't a time")),
                 (Target::Value(index), Cell::Float(value)) => row.values[*index] = value,
                 (Target::Value(index), Cell::Integer(value)) => row.values[*index] = value as f64,
                 (Target::Value(index), Cell::Flag(value)) => row.values[*index] = f64::from(u8::from(value)),
-                (Target::Value(_), Cell::Text(_)) => return Err(bad("is no number")),
+                (Target::Value(_), Cell::Text(_)) => return Err(bad("isn't a number")),
                 (Target::Carried(index), cell) => {
                     let CarriedFrom::Field(data_type) = &self.columns.carried[*index].1 else { continue };
                     row.carried[*index] =

@@ -46,7 +46,7 @@ pub(super) struct Schema {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Silence {
-    /// It can't be reached, or is in trouble, or what answers is no registry: ask again later.
+    /// It can't be reached, or fails, or the answer isn't from a registry: ask again later.
     Unavailable(String),
     /// It answered, and asking again won't change that: the schema itself is wrong.
     Refused(String),
@@ -101,7 +101,7 @@ impl Registry {
         verdict
     }
 
-    /// The schema that a subject's readers go by: the newest, or the one that is pinned; `None`: there is no such
+    /// The reader's schema of a subject: the newest, or the pinned one; `None`: there is no such
     /// subject, version or id.
     pub fn reader(&self, subject: &str, pin: Option<Pin>, language: Language) -> Answer<Option<Arc<Schema>>> {
         let version = match pin {

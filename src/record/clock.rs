@@ -31,7 +31,7 @@ pub enum Every {
 }
 
 impl Clock {
-    /// The clock of a column of this type, or what is wrong with it.
+    /// The clock of a column of this type, or the error in it.
     pub fn of(data_type: &DataType, unit: Option<EpochUnit>) -> Result<Clock, String> {
         let nanos = match (data_type, unit) {
             (DataType::Timestamp(TimeUnit::Second, _), None) => Some(1_000_000_000),

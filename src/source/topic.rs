@@ -23,12 +23,12 @@ pub struct PlannedTopic {
     pub longest: usize,
     /// What a partition's state begins with.
     pub history: Option<Arc<History>>,
-    /// What is no problem yet and may become one.
+    /// What isn't a problem yet and may become one.
     pub warnings: Vec<String>,
 }
 
 /// Asks the brokers for the topics of a pipeline and plans the source's format; `fields` as for
-/// [`format::plan_decoder`]. Adds what is wrong to `problems`, and returns `None` if that is anything.
+/// [`format::plan_decoder`]. Adds every problem to `problems`, and returns `None` if there is one.
 pub fn plan(
     pipeline: &Pipeline,
     source: &KafkaSource,

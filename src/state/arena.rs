@@ -24,7 +24,7 @@ pub struct Arena {
 /// A page: the arena's own, or shared with checkpoints as long as it isn't written.
 #[derive(Debug, Clone, Default)]
 struct Live {
-    /// Empty while `shared` is there.
+    /// Empty while `shared` is set.
     own: Vec<u64>,
     shared: Option<Page>,
 }

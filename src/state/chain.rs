@@ -58,7 +58,7 @@ impl Place {
         Place { sequence: at.sequence, offset: at.offset, epoch: Place::tag(epoch) }
     }
 
-    /// What stands for an epoch.
+    /// The short id of an epoch.
     pub fn tag(epoch: &ModelEpoch) -> u32 {
         XxHash3_64::oneshot_with_seed(epoch.from, epoch.model.as_bytes()) as u32
     }

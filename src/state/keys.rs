@@ -34,7 +34,7 @@ impl Chunk {
 }
 
 impl Default for KeyList {
-    /// No keys, under a number of its own.
+    /// No keys, under a new number.
     fn default() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         KeyList { number: NEXT.fetch_add(1, Ordering::Relaxed), full: Vec::new(), newest: Chunk::default() }
@@ -169,7 +169,7 @@ impl Keys {
     }
 }
 
-/// 32 bits are few for a table of millions: spread them over the 64 that `hashbrown` wants.
+/// 32 bits are few for a table of millions: spread them over the 64 that `hashbrown` needs.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

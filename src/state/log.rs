@@ -5,7 +5,7 @@
 //! other process uses; its manifest is *created* last, under the commit's number, offset and [`ModelEpoch`], and never
 //! overwritten: a process that was given up and writes a checkpoint of a committed state writes what the owner would,
 //! so it does no harm. There is no pointer to the newest. A checkpoint is written whole (a base), or as what changed
-//! since the last one (a delta), which this process knows to be there; a restore reads a base and the deltas on it. A
+//! since the last one (a delta), which this process knows to be stored; a restore reads a base and the deltas on it. A
 //! swap of the model writes its checkpoint before it is committed; one that never was is found by no commit, since none
 //! has its epoch. The thread that writes and deletes is [`super::log_writer`].
 
@@ -53,7 +53,7 @@ impl Log {
         Log::over(Store::open(location, pipeline)?, topic_id, fingerprint, GRACE)
     }
 
-    /// As [`Log::open`] in a store that is open, with a grace period of its own.
+    /// As [`Log::open`] in an open store, with another grace period.
     pub(super) fn over(mut store: Store, topic_id: &str, fingerprint: &Fingerprint, grace: Duration) -> Result<Log> {
         for change in store.begin(fingerprint)? {
             tracing::warn!(
@@ -214,7 +214,7 @@ impl Checkpoints for Log {
             }
             let Some(entry) = self.entry(partition, place)?.filter(|entry| entry.epoch == *epoch) else { continue };
             let at = entry.at;
-            // The same commit of another history is no state of this one.
+            // The same commit of another history is not a state of this one.
             if before || at.hash == committed.hash || committed.hash == 0 || at.hash == 0 {
                 found.usable = Some(at);
                 break;

@@ -77,7 +77,7 @@ pub(super) struct Writer {
 /// What is known of a partition.
 #[derive(Default)]
 struct Lane {
-    /// The newest checkpoint that is known to be there.
+    /// The newest checkpoint that is known to be stored.
     known: Option<(Outline, Vec<File>)>,
     /// Since when each file is superseded.
     superseded: BTreeMap<String, Instant>,
@@ -164,7 +164,7 @@ impl Writer {
         Ok(Durable { partition, at, epoch, bytes: length, took: started.elapsed() })
     }
 
-    /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its
+    /// Whether the existing manifest is this one: an object store whose answer was lost is asked again by its
     /// client, and then refuses what it has taken. False: it is another's of the same state.
     fn is_there(&self, folder: &Folder, entry: &Entry) -> Result<bool> {
         let place = entry.place();
@@ -178,7 +178,7 @@ impl Writer {
         Ok(there == *entry)
     }
 
-    /// Deletes what was superseded long ago. Only checkpoints of the epoch in force, which are those that a restore can
+    /// Deletes what was superseded long ago. Only checkpoints of the active epoch, which are those that a restore can
     /// begin with, count as superseding.
     fn tidy(&mut self, partition: u32, epoch: u32) -> Result<()> {
         let folder = partition_folder(&self.folder, partition);
@@ -192,7 +192,7 @@ impl Writer {
             .iter()
             .filter(|name| Place::of_file(name).is_some_and(|place| place < oldest) && !named.contains(name))
             .collect();
-        // Manifests first: one without its files would be taken for damaged.
+        // Manifests first: one without its files would look damaged.
         old.sort_by_key(|name| !name.ends_with(".json"));
         lane.superseded.retain(|name, _| old.contains(&name));
         for name in old {

@@ -61,7 +61,7 @@ impl Store {
         &self.name
     }
 
-    /// What the state was made by; `None`: there is no state.
+    /// The pipeline that made the state; `None`: there is no state.
     pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
         self.json(&self.folder, PIPELINE)
     }

@@ -73,7 +73,7 @@ impl Folder {
         Folder { prefix, shown: format!("{}/{name}", self.shown), local, ..self.clone() }
     }
 
-    /// Writes a file, in place of the one that may be there.
+    /// Writes a file; it replaces an existing one.
     pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         self.spend("write", name)?;
         let path = self.path(name);
@@ -82,7 +82,7 @@ impl Folder {
             .map_err(|e| self.failed("write", name, &e))
     }
 
-    /// Writes a file that must not be there yet; false, and nothing is written, if it is.
+    /// Creates a file; if it exists, returns false and writes nothing.
     pub fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool> {
         self.spend("write", name)?;
         let path = self.path(name);
@@ -151,7 +151,7 @@ impl Folder {
         }
     }
 
-    /// Deletes a file; one that isn't there is no error.
+    /// Deletes a file; a missing one is not an error.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.spend("delete", name)?;
         match block_on(self.store.delete(&self.path(name)))? {
@@ -194,7 +194,7 @@ impl Folder {
         }
     }
 
-    /// `object_store` uploads to `name#1` beside the file and never lists such names, so only this finds them.
+    /// `object_store` uploads to `name#1` next to the file and never lists such names, so only this finds them.
     fn sweep(&self, age: Duration) {
         let Some(entries) = self.local.as_ref().and_then(|local| std::fs::read_dir(local).ok()) else { return };
         for entry in entries.flatten() {

@@ -104,7 +104,10 @@ fn what_is_wrong_is_at_its_place() {
         (from.to_string(), "2:58: `from` is for files"),
         (letters("path: l, format: { avro: { registry: http://r } }"), "2:46: `avro` needs `subject`"),
         (letters("path: l").replace(" } }\n", " }, from: 2024-01-01 }\n"), "2:44: `from` is for files of records"),
-        (letters("path: l") + "dead_letters: { parquet: { path: l } }", "4:34: records that are refused again would go to"),
+        (
+            letters("path: l") + "dead_letters: { parquet: { path: l } }",
+            "4:34: records that are refused again would go to",
+        ),
     ] {
         let found = problems(&text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
