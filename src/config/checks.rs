@@ -48,7 +48,7 @@ fn record(problems: &mut Problems, pipeline: &Pipeline) {
     let melted: &[_] = if let Key::Melted(columns) = &record.key { columns } else { &[] };
     for column in record.values.iter().chain(melted) {
         if let Some((_, what)) = taken.iter().find(|(name, _)| *name == column.value) {
-            problems.add(column.place, format_args!("column \"{}\" is {what} already", one_line(column)));
+            problems.add(column.place, format_args!("column \"{}\" is already {what}", one_line(column)));
         }
     }
 }
@@ -176,7 +176,7 @@ fn topics(problems: &mut Problems, pipeline: &Pipeline, kafka: &KafkaSource) {
     match (&pipeline.dead_letters.value, sink) {
         (DeadLetters::Kafka(topic), Some(Sink::Kafka(_)) | None) => {
             if let Some((_, what)) = topics.iter().find(|(name, _)| *name == topic.value && !name.is_empty()) {
-                problems.add(topic.place, format_args!("topic \"{}\" is {what} already", one_line(&topic.value)));
+                problems.add(topic.place, format_args!("topic \"{}\" is already {what}", one_line(&topic.value)));
             }
         }
         (DeadLetters::Kafka(topic), _) => {
