@@ -87,7 +87,8 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
     let Seen { topic_id, partitions } = look(kafka)?;
     if fingerprint.sections.get("topic id").is_some_and(|before| *before != topic_id) {
         return Err(Error::refused(format!(
-            "topic {} was deleted and created again: its offsets now belong to other records\nto start from scratch: kolk state reset",
+            "topic {} was deleted and created again: its offsets now belong to other records\nto start from scratch: \
+             kolk state reset",
             kafka.topic.value
         )));
     }
@@ -98,14 +99,16 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
         let offset = manifest.origin.map_or(0, |origin| origin.row as i64 + 1);
         if range.end < offset {
             return Err(Error::refused(format!(
-                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated or created again\n\
+                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated \
+                 or created again\n\
                  to start from scratch: kolk state reset",
                 range.end
             )));
         }
         if range.start > offset {
             eprintln!(
-                "partition {partition}: continues at offset {}, with the state of {} keys as of offset {offset}\n  skips offsets {offset} to \
+                "partition {partition}: continues at offset {}, with the state of {} keys as of offset {offset}\n  \
+                 skips offsets {offset} to \
                  {}, which the topic no longer has: their records are in no state\n  repeats nothing",
                 range.start,
                 manifest.keys,

@@ -125,7 +125,8 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     if let Some(place) = other_key.filter(|_| !kafka.partitioned_by_key.value) {
         problems.add(
             place,
-            "state belongs to the partition of a key's messages: read the message's key as this column (`key` within `kafka`), or, if all \
+            "state belongs to the partition of a key's messages: read the message's key as this column (`key` within \
+             `kafka`), or, if all \
              messages of a key are in one partition, state so with `partitioned_by: key`",
         );
     }

@@ -77,7 +77,8 @@ impl Framed {
                 Ok(true) => {}
                 Ok(false) if decided.replay => {
                     let why = format!(
-                        "the schema registry no longer knows schema {id}, which it did when offset {offset} was read first"
+                        "the schema registry no longer knows schema {id}, which it did when offset {offset} was read \
+                         first"
                     );
                     missing.get_or_insert(DecodeError::Unavailable(why));
                 }

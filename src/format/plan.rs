@@ -142,7 +142,8 @@ fn reader(encoding: &Encoding, schema: &SchemaSource, language: Language) -> Res
         None => format!("the registry at {url} has no subject \"{subject}\": write its name as `subject`"),
         Some(Pin::Id(id)) => format!("the registry at {url} has no schema with id {id}"),
         Some(Pin::Version(version)) => format!(
-            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the subject's name as \
+            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the \
+             subject's name as \
              `subject`"
         ),
     })?;

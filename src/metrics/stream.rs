@@ -58,10 +58,15 @@ pub struct Position {
 impl Stream {
     pub(super) fn build(b: &mut Builder) -> prometheus::Result<Stream> {
         Ok(Stream {
-            lag: b.gauges("kolk_lag_messages", "Offsets between the committed offset and the end of the log.", &["partition"])?,
+            lag: b.gauges(
+                "kolk_lag_messages",
+                "Offsets between the committed offset and the end of the log.",
+                &["partition"],
+            )?,
             lag_stable: b.gauges(
                 "kolk_lag_stable_messages",
-                "Offsets between the committed offset and the last stable offset: the messages that can be read at present.",
+                "Offsets between the committed offset and the last stable offset: the messages that can be read at \
+                 present.",
                 &["partition"],
             )?,
             lag_seconds: b.float_gauges(
@@ -72,7 +77,8 @@ impl Stream {
             partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
             transactions: b.counters(
                 "kolk_transactions_total",
-                "Transactions by outcome: committed, aborted (and sent again), unknown (resolved by what is committed).",
+                "Transactions by outcome: committed, aborted (and sent again), unknown (resolved by what is \
+                 committed).",
                 &["outcome"],
             )?,
             commit_seconds: b.histogram(
@@ -80,26 +86,33 @@ impl Stream {
                 "Seconds from the end of a transaction's last message to its confirmation.",
                 &COMMIT_BUCKETS,
             )?,
-            open_transaction: b.float_gauge("kolk_open_transaction_age_seconds", "Age of the open transaction of the worker that reported last; 0 if none is open.")?,
+            open_transaction: b.float_gauge(
+                "kolk_open_transaction_age_seconds",
+                "Age of the open transaction of the worker that reported last; 0 if none is open.",
+            )?,
             fenced: b.counter(
                 "kolk_fenced_total",
-                "Times that another process took over partitions or the transactional id of this one before it gave them back.",
+                "Times that another process took over partitions or the transactional id of this one before it gave \
+                 them back.",
             )?,
             producers_renewed: b.counter(
                 "kolk_producers_renewed_total",
-                "Producers that were replaced because a request of a transaction had no answer and might arrive in a later one.",
+                "Producers that were replaced because a request of a transaction had no answer and might arrive in a \
+                 later one.",
             )?,
             reader_restarts: b.counters(
                 "kolk_reader_restarts_total",
-                "Restarts of reading because a partition with messages delivered nothing, by step: seek, assign, client (for a whole worker).",
+                "Restarts of reading because a partition with messages delivered nothing, by step: seek, assign, \
+                 client (for a whole worker).",
                 &["step"],
             )?,
             reachable: b.gauge("kolk_broker_reachable", "1 while a broker answers, else 0.")?,
-            replayed: b.counter("kolk_replayed_messages_total", "Messages that were replayed without emitting after a restore.")?,
-            mismatches: b.counter(
-                "kolk_replay_mismatches_total",
-                "Restores whose messages did not match the commit.",
+            replayed: b.counter(
+                "kolk_replayed_messages_total",
+                "Messages that were replayed without emitting after a restore.",
             )?,
+            mismatches: b
+                .counter("kolk_replay_mismatches_total", "Restores whose messages did not match the commit.")?,
             restore_seconds: b.histogram(
                 "kolk_restore_seconds",
                 "Seconds from a partition's assignment to its first new message.",

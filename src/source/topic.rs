@@ -106,7 +106,8 @@ fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &FoundTopic, warnings:
     warnings.extend(topic.warning.clone());
     if topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
         warnings.push(format!(
-            "topic {name} is compacted: what is removed between a checkpoint and a restart can't be replayed, and the start is then \
+            "topic {name} is compacted: what is removed between a checkpoint and a restart can't be replayed, and the \
+             start is then \
              refused; keep checkpoints close (state.checkpoint_every) or read a topic without compaction"
         ));
     }
@@ -116,7 +117,8 @@ fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &FoundTopic, warnings:
         .is_some_and(|millis: i64| u64::try_from(millis).is_ok_and(|ms| ms < every.saturating_mul(10)))
     {
         warnings.push(format!(
-            "topic {name} keeps its records for less than ten times state.checkpoint_every: after a longer stop the state can't be continued"
+            "topic {name} keeps its records for less than ten times state.checkpoint_every: after a longer stop the \
+             state can't be continued"
         ));
     }
 }

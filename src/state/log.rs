@@ -96,7 +96,8 @@ impl Log {
         match others.find(|folder| *folder != name) {
             None => Ok(root.folder(&name)),
             Some(other) => Err(Error::refused(format!(
-                "the state in {root} is of {other}, the topic is {name}: it was deleted and created again, and its offsets \
+                "the state in {root} is of {other}, the topic is {name}: it was deleted and created again, and its \
+                 offsets \
                  now belong to other records\nto start from scratch: kolk state reset, or another name for the pipeline"
             ))),
         }
