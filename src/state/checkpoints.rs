@@ -10,7 +10,7 @@ use crate::record::PartitionId;
 /// What there is of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Found {
-    /// The newest checkpoint of the epoch that is not beyond what is committed.
+    /// The newest checkpoint of the epoch that is not beyond the commit.
     pub usable: Option<CommitPosition>,
     /// The newest of all.
     pub newest: Option<CommitPosition>,

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 /// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
 const PARITY: f32 = 1e-4;
 
-/// Publishes the network as the next version of `name` in the registry at `models`, after its graph was run through ONNX
-/// Runtime over the first steps of `series`. `stages`: the canonical form of those that it was trained behind.
+/// Publishes the network as the next version of `name` in the registry at `models`, after its graph was run through
+/// ONNX Runtime over the first steps of `series`. `stages`: the canonical form of the stages before it in training.
 ///
 /// # Errors
 /// A registry that can't be written; an export that doesn't compute what was trained.

@@ -1,4 +1,5 @@
-//! The whole simulated world at a moment: the cluster, the processes, and what is still to come. One thread has it at a time.
+//! The whole simulated world at a moment: the cluster, the processes, and what is still to come. One thread has it at a
+//! time.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,7 +20,7 @@ use crate::record::PartitionId;
 use crate::state::CommitPosition;
 use crate::state::Durable;
 
-/// Processes of a schedule at most: one that needs more is not killed any more.
+/// Maximum number of processes of a schedule: after that none is killed.
 pub const PROCESSES: usize = 48;
 /// Slots for processes; each has its transactional id.
 const SLOTS: usize = 3;
@@ -28,12 +29,12 @@ const TRACE: usize = 200;
 /// After that many milliseconds without trouble everything must be done.
 const PATIENCE: i64 = 400_000;
 
-/// Where a schedule stands.
+/// The phase of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Records come, and trouble.
     Trouble,
-    /// Nothing bad happens any more: all must come to its end.
+    /// No more trouble: all work must finish.
     Calm,
     /// The workers were asked to stop.
     Leaving,
@@ -41,7 +42,7 @@ pub enum Phase {
     Over,
 }
 
-/// What will happen by itself.
+/// Scheduled events.
 #[derive(Debug, Clone)]
 pub enum Act {
     /// Records come to a partition, in a transaction of this outcome or without one.
@@ -78,7 +79,7 @@ pub enum Act {
     Calm,
 }
 
-/// Whether a process can go on.
+/// Whether a process can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// It can.
@@ -100,7 +101,7 @@ pub struct Process {
     pub wait: Wait,
     /// Its thread runs.
     pub started: bool,
-    /// It is dead, and its thread does nothing any more.
+    /// It is dead, and its thread does nothing.
     pub ended: bool,
     /// To be killed wherever it is.
     pub killed: bool,
@@ -108,7 +109,7 @@ pub struct Process {
     pub cut_until: i64,
     /// Asked to stop.
     pub stop: bool,
-    /// A call failed for good, so that it may end with an error.
+    /// A call failed permanently, so that it may end with an error.
     pub excused: bool,
     pub told_reachable: bool,
     /// Whether the topic was the one of the start when the process asked last.
@@ -149,7 +150,7 @@ pub struct World {
     pub expects_refusal: bool,
     /// Somebody has changed what he must not.
     pub meddled: bool,
-    /// The group gave and took, or somebody died, while the workers were leaving.
+    /// A rebalance or a death happened while the workers were leaving.
     pub disturbed: bool,
     pub failure: Option<String>,
     pub trace: Option<VecDeque<String>>,
@@ -206,7 +207,7 @@ impl World {
         world
     }
 
-    /// Puts down what will happen by itself.
+    /// Schedules an event.
     fn script(&mut self) {
         let plan = self.plan.clone();
         let mut records = plan.records;
@@ -287,7 +288,7 @@ impl World {
         self.now >= self.down_until && self.now >= self.processes[process].cut_until
     }
 
-    /// Everything that is due by now happens.
+    /// Everything that is due happens.
     pub fn tick(&mut self) {
         while let Some(entry) = self.acts.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let act = entry.remove();
@@ -360,7 +361,7 @@ impl World {
         }
     }
 
-    /// No trouble any more.
+    /// No more trouble.
     fn calm(&mut self) {
         self.phase = Phase::Calm;
         self.calm_since = self.now;
@@ -422,7 +423,7 @@ impl World {
         if self.processes.len() == PROCESSES || self.phase == Phase::Leaving || self.processes.iter().any(is_there) {
             return;
         }
-        // Two of one name that both go on for good would fence each other for ever.
+        // Two processes of one name would fence each other forever.
         let frozen: Vec<usize> =
             (0..self.processes.len()).filter(|process| is_alive(&self.processes[*process])).collect();
         for process in frozen {
@@ -451,8 +452,8 @@ impl World {
         });
     }
 
-    /// Whether everything up to the stable end is committed, markers and what was aborted included, nothing is open, and every partition
-    /// has an owner who knows it.
+    /// Whether everything up to the stable end is committed, markers and aborted records included, nothing is open, and
+    /// every partition has an owner who knows it.
     pub fn is_done(&self) -> bool {
         self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
             && self.ids.iter().all(|id| id.state == State::Empty)
@@ -466,7 +467,7 @@ impl World {
             })
     }
 
-    /// Who stopped in an orderly way leaves a checkpoint of what is committed, so that nothing is replayed next time.
+    /// A clean stop leaves a checkpoint of the commit, so that nothing is replayed next time.
     fn checkpoints_at_end(&self) -> Result<(), String> {
         if self.disturbed {
             return Ok(());
@@ -478,7 +479,8 @@ impl World {
             let newest = usable.map(|at| (at.sequence, at.offset));
             if committed != newest {
                 return Err(format!(
-                    "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly stop is of {newest:?}"
+                    "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly \
+                     stop is of {newest:?}"
                 ));
             }
         }
