@@ -66,6 +66,10 @@ pub(super) struct Registry {
 }
 
 impl Registry {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// Credentials or certificates that cannot be used.
     pub fn new(source: &SchemaSource) -> Result<Registry> {
         // The only possible error: a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
