@@ -1,4 +1,4 @@
-//! The rows of a partition, in pages: row `slot` holds everything that is remembered of one key.
+//! The rows of a partition, in pages: row `slot` holds the whole state of one key.
 //!
 //! A row is a whole number of `u64` words: first the engine's own header, then each stage's part, in stage order.
 //! Words keep every part aligned for `f64` and `i64`; `bytemuck` gives typed views without copying.
@@ -69,7 +69,7 @@ impl Arena {
         self.initial.len()
     }
 
-    /// Rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows
     }

@@ -1,4 +1,5 @@
-//! What lies in a partition's folder of the log: manifests, and the files that they name: a base and the deltas on it.
+//! The content of a partition's folder of the log: manifests, and the files that they name: a base and the deltas on
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::storage::Folder;
 /// Version of the manifest's format.
 const FORMAT: u32 = 1;
 
-/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>-<epoch>.json`.
+/// Everything about a checkpoint without its data: `<sequence>-<offset>-<epoch>.json`.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Entry {
     pub format: u32,
@@ -23,7 +24,7 @@ pub(super) struct Entry {
     /// The active model version.
     #[serde(rename = "era")]
     pub epoch: ModelEpoch,
-    /// Whose words are where in a row.
+    /// Layout of a row: the words of each stage.
     pub spans: Vec<RowSpan>,
     pub position: u64,
     pub keys: u64,
@@ -96,7 +97,7 @@ impl Place {
 pub(super) enum Unread {
     /// The store can't be read at present; the checkpoint may be sound.
     Store(Error),
-    /// It is damaged, or not there.
+    /// It is damaged or missing.
     Damaged(Error),
 }
 
@@ -124,7 +125,7 @@ impl Entry {
         }
     }
 
-    /// Where it stands in the chain.
+    /// Its position in the chain.
     pub fn place(&self) -> Place {
         Place::of(self.at, &self.epoch)
     }
@@ -193,7 +194,7 @@ pub(super) fn places(files: &[String]) -> Vec<Place> {
     places
 }
 
-/// Where the checkpoints of a partition lie.
+/// The folder of a partition's checkpoints.
 pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
     folder.folder(&format!("{partition:05}"))
 }

@@ -1,13 +1,13 @@
-//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<epoch>.json`, and beside each
-//! manifest the files that it names.
+//! The checkpoints of a stream: manifests `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<epoch>.json`, and
+//! next to each the files that it names.
 //!
 //! A checkpoint is the state as of a commit of the group (a [`CommitPosition`]). Its data lies under a name that no
 //! other process uses; its manifest is *created* last, under the commit's number, offset and [`ModelEpoch`], and never
-//! overwritten: a process that was given up and writes a checkpoint of a committed state writes what the owner would,
-//! so it does no harm. There is no pointer to the newest. A checkpoint is written whole (a base), or as what changed
-//! since the last one (a delta), which this process knows to be stored; a restore reads a base and the deltas on it. A
-//! swap of the model writes its checkpoint before it is committed; one that never was is found by no commit, since none
-//! has its epoch. The thread that writes and deletes is [`super::log_writer`].
+//! overwritten. A process that lost the partition may still write a checkpoint of a committed state: it writes the same
+//! as the owner, so it does no harm. There is no pointer to the newest. A checkpoint is written whole (a base), or as
+//! the changes since the last one (a delta), which this process knows to be stored. A restore reads a base and the
+//! deltas on it. A model swap writes its checkpoint before it is committed. If it is never committed, no commit has its
+//! epoch, so its checkpoint is never found. The thread that writes and deletes is [`super::log_writer`].
 
 use std::collections::BTreeSet;
 use std::thread::JoinHandle;
@@ -29,7 +29,7 @@ use crate::{Error, Result};
 pub struct Log {
     folder: Folder,
     fingerprint: String,
-    /// Checkpoints that could not be loaded: not to be found again.
+    /// Checkpoints that could not be loaded; they are skipped.
     damaged: BTreeSet<(u32, Place)>,
     /// Partitions of which superseded checkpoints may be deleted.
     owned: Owned,
@@ -120,7 +120,7 @@ impl Log {
         self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())
     }
 
-    /// The manifest at a place, unless it is damaged or gone: then it is not looked at again.
+    /// The manifest at a place, unless it is damaged or gone: then it is skipped from now on.
     fn entry(&mut self, partition: u32, place: Place) -> Result<Option<Entry>> {
         if self.damaged.contains(&(partition, place)) {
             return Ok(None);
@@ -139,7 +139,7 @@ impl Log {
     }
 }
 
-/// What the thread that reads found at a place.
+/// What the reading thread found at a place.
 type Read = (u32, Place, std::result::Result<(Entry, Checkpoint), Unread>);
 
 /// The thread that reads checkpoints, one after the other.
@@ -270,13 +270,13 @@ impl Checkpoints for Log {
     fn release(&mut self, partition: u32) {
         self.owned.release(partition);
         self.damaged.retain(|(of, _)| *of != partition);
-        // A writer that has ended knows nothing that it could forget.
+        // A writer that has ended has nothing to forget.
         let _ = self.send(Job::Forget(partition));
     }
 }
 
 impl Drop for Log {
-    /// What was handed over is still written.
+    /// Checkpoints handed over before are still written.
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(writer) = self.writer.take() {

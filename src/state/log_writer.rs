@@ -1,7 +1,7 @@
 //! The thread that writes the checkpoints of a [`super::Log`] and deletes those that are no longer needed.
 //!
-//! Only the owner of a partition deletes, and only what was superseded for longer than any restore takes and what no
-//! kept manifest names.
+//! Only the owner of a partition deletes files, and only those that were superseded for longer than any restore takes
+//! and that no kept manifest names.
 
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,12 +23,12 @@ use crate::{Error, Result};
 const KEPT: usize = 3;
 /// How long a file stays after it was superseded: longer than a restore that reads it may take.
 pub(super) const GRACE: Duration = Duration::from_secs(600);
-/// Deltas on a base at most.
+/// Maximum number of deltas on a base.
 const DELTAS: usize = 8;
 
-/// What the thread is asked to do, in this order.
+/// Jobs of the thread, in this order.
 pub(super) enum Job {
-    /// Write a checkpoint and tell.
+    /// Write a checkpoint and report it.
     Write(u32, Box<Checkpoint>),
     /// This checkpoint is stored, in these files: the next may be a delta on it.
     Known(u32, Outline, Vec<File>),
@@ -98,7 +98,7 @@ impl Writer {
         Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, lanes: BTreeMap::new() }
     }
 
-    /// Writes what comes until nothing can come; each result is reported.
+    /// Does jobs until all senders are gone; reports each result.
     pub fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<Durable>>) {
         for job in work {
             match job {
@@ -118,7 +118,7 @@ impl Writer {
                     if tell.send(written).is_err() {
                         return;
                     }
-                    // What a swap begins with supersedes nothing before it is committed.
+                    // The checkpoint of a swap supersedes nothing before it is committed.
                     if failed || swap {
                         continue;
                     }

@@ -9,7 +9,7 @@ use super::sections::{self, Damage};
 /// known of them stays in the processor's cache: with 1,000,000 keys in random order, a quarter of this costs 150 ns
 /// more per record.
 const PAGE_BYTES: usize = 64 << 10;
-/// Rows of a page at most, as a power of two.
+/// Maximum number of rows of a page, as a power of two.
 const MOST_ROWS: u32 = 10;
 
 /// Rows of a page of rows of that many words, as a power of two.
@@ -82,7 +82,7 @@ impl Pages {
         self.width
     }
 
-    /// Rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows
     }

@@ -1,7 +1,7 @@
 //! Where a pipeline's state is kept, and the commit of a partition.
 //!
-//! The order of a commit makes it safe to be killed between any two steps: (1) parts lie staged under names that tell
-//! their content; (2) the checkpoint is written, likewise; (3) the manifest is *created* under the partition's next
+//! The order of a commit makes it safe to be killed between any two steps: (1) parts lie staged under names with a hash
+//! of their content; (2) the checkpoint is written, likewise; (3) the manifest is *created* under the partition's next
 //! sequence: this is the commit, and it fails where another process was first; (4) parts are moved to their final
 //! names; (5) what no kept manifest names is deleted. [`Store::recover`] repeats step 4 for the newest manifest.
 

@@ -94,7 +94,10 @@ fn what_is_wrong_is_at_its_place() {
         (source(&format!("{FINE}, columns: {{ n: int }}")), "2:64: `n`: expected one of: string, float64, int64"),
         (source(&format!("{FINE}, timestamp: k")), "2:61: column \"k\" is already the message's key"),
         (sink("sink: { kafka: { topic: t } }"), "4:25: the sink is the source"),
-        (sink("sink: { kafka: { topic: o } }\ndead_letters: { kafka: { topic: o } }"), "5:33: topic \"o\" is already the sink"),
+        (
+            sink("sink: { kafka: { topic: o } }\ndead_letters: { kafka: { topic: o } }"),
+            "5:33: topic \"o\" is already the sink",
+        ),
         (sink("sink: { parquet: { path: o } }\ndead_letters: { kafka: { topic: d } }"), "5:33: dead letters go to a t"),
         (
             format!("{SMALLEST}sink: {{ kafka: {{ brokers: b, topic: t }} }}"),
