@@ -1,7 +1,7 @@
 //! The answers of a registry about schema ids, and when to ask it again. No network here: [`super::registry`]
 //! asks.
 //!
-//! Schemas never change, so one that was found is kept for ever. An id that is missing may be registered the next
+//! Schemas never change, so a found one is kept forever. An id that is missing may be registered the next
 //! moment, so it is unknown only once it has been missing for [`GRACE`]; after that each verdict holds for [`HOLDS`].
 //! Without an answer nothing is decided: the caller waits.
 
@@ -15,7 +15,7 @@ use super::registry::{Schema, Silence};
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long an unknown id stays unknown without a new answer.
 const HOLDS: Duration = Duration::from_secs(2);
-/// Between an answer that decides nothing and the next question.
+/// Pause after an answer that decides nothing.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What is known about an id at present.

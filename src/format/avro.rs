@@ -191,7 +191,7 @@ impl AvroBody {
         }
         let batch = reader.flush().map_err(|e| bad(e.to_string()))?;
         let batch = batch.filter(|batch| batch.num_rows() == 1).ok_or_else(|| bad("the body is truncated".into()))?;
-        // Only one that came through is used again.
+        // Only a decoder that succeeded is used again.
         self.decoder = Some(reader);
         Ok(batch)
     }
@@ -218,7 +218,7 @@ impl Body for AvroBody {
     }
 }
 
-/// What a field holds, out of its union; `None`: null.
+/// The value of a field, out of its union; `None`: null.
 fn present(array: ArrayRef) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Null => None,

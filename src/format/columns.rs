@@ -12,7 +12,7 @@ use crate::error::Problems;
 use crate::record::murmur2;
 use crate::record::{Clock, KeyType, Kind, Layout, Origin, Records, Role};
 
-/// Bytes of a detail at most.
+/// Maximum bytes of a detail.
 const LONGEST_DETAIL: usize = 200;
 
 /// Where a field of the payload goes.
@@ -120,8 +120,8 @@ fn utc(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
 }
 
-/// Plans the columns of a source of messages; `type_of` says what a field of the payload holds and has told `problems`
-/// where it is `None`.
+/// Plans the columns of a source of messages; `type_of` returns the type of a field of the payload, or adds a problem
+/// and returns `None`.
 pub(super) fn plan(
     pipeline: &Pipeline,
     encoding: &Encoding,

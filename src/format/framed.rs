@@ -42,7 +42,7 @@ impl Framed {
         self.bodies.insert(schema.id, (self.make)(schema));
     }
 
-    /// Looks the schema of a message up, if that wasn't done before. `Ok(false)`: it is unknown.
+    /// Looks up the schema of a message, if not done before. `Ok(false)`: it is unknown.
     fn know(&mut self, id: u32) -> Result<bool, DecodeError> {
         if self.bodies.contains_key(&id) {
             return Ok(true);
@@ -57,9 +57,8 @@ impl Framed {
         Ok(true)
     }
 
-    /// The messages whose schema is unknown, by index. All that has to be asked for is asked for, also where the answer
-    /// is that nothing can be said yet; and nothing is noted before everything is known, since what is decoded again
-    /// must find nothing noted.
+    /// The messages whose schema is unknown, by index. Requests all schemas that are needed, even if some answers are
+    /// still missing. It records no decision before everything is known, since the messages are decoded again.
     fn unknown(
         &mut self,
         messages: &Messages,

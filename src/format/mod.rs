@@ -4,8 +4,8 @@
 //! and the client of a schema registry. Must not live here: Kafka's client (`kafka`), partitions, offsets to commit,
 //! and what happens to a message that can't be decoded (`runtime`).
 //!
-//! A decoder judges every message alone: whatever is wrong with one, its neighbours come out as without it. It gives
-//! exactly one record per message (with `columns_as_keys` one per message and key; one where the message is bad).
+//! A decoder judges every message independently: a bad message does not change its neighbours. It returns exactly one
+//! record per message (with `columns_as_keys` one per message and key; one if the message is bad).
 
 mod answers;
 mod avro;
@@ -111,7 +111,7 @@ pub struct Decoded {
     pub details: Vec<(usize, String)>,
 }
 
-/// What was decided about messages by something else than their bytes, to be recorded and obeyed in replay.
+/// Decisions about messages that don't depend on their bytes, to be recorded and obeyed in replay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decided {
     /// Whether these messages were decoded before: then no new decisions are made.

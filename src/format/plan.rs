@@ -58,7 +58,7 @@ impl PlannedEncoder {
 
 /// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the
 /// split), which are passed through unless they are key, time or a value. Adds every problem to `problems`, and
-/// returns `None` if that is anything.
+/// returns `None` if there is one.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
     let encoding = pipeline.source.encoding()?;
     match &encoding.format.value {
@@ -108,7 +108,7 @@ fn plan_framed(
             return None;
         }
     };
-    // Told once the columns are planned, which borrows the problems.
+    // Reported once the columns are planned, which borrows the problems.
     let wrong = RefCell::new(Vec::new());
     let types =
         |name: &str, purpose| reader.type_of(name, purpose).map_err(|message| wrong.borrow_mut().push(message)).ok();
@@ -168,8 +168,8 @@ fn language(format: &Format) -> Language {
     }
 }
 
-/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds what is
-/// wrong to `problems`, and returns `None` if that is anything.
+/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds every
+/// problem to `problems`, and returns `None` if there is one.
 pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems) -> Option<PlannedEncoder> {
     let (Format::Avro(source) | Format::Protobuf(source)) = &sink.format.value else {
         return Some(PlannedEncoder { make: Box::new(|| Ok(Box::new(JsonEncoder))) });

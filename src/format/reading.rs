@@ -1,6 +1,6 @@
 //! What is read of each message, as a canonical text: the part of a source that state belongs to.
 //!
-//! A schema may change in many ways without that anything else is read: documentation, defaults, aliases, the order of
+//! A schema may change in many ways that do not change what is read: documentation, defaults, aliases, the order of
 //! fields, names of records, symbols, which fields may be null, how wide a number is. So the text holds the columns and
 //! their types, and nothing of the schema. Earlier versions wrote the schema's text, which is still understood
 //! ([`was`]).

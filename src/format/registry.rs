@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Maximum number of ids requested at the same time: garbage messages may name thousands.
 const AT_ONCE: usize = 8;
-/// References within references at most.
+/// Maximum depth of references.
 const DEEPEST: usize = 16;
 
 /// Which language a schema is in.
@@ -86,7 +86,7 @@ impl Registry {
         })
     }
 
-    /// What is known about an id at present. Returns at once; where nothing is known yet, the question is on its way.
+    /// What is known about an id at present. Returns at once; if nothing is known yet, it has sent the question.
     pub fn by_id(self: &Arc<Self>, id: u32, language: Language) -> Verdict {
         let (verdict, ask) = self.answers.of(id, Instant::now());
         if ask {

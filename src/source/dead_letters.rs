@@ -44,8 +44,8 @@ pub struct Planned {
     cells: u64,
 }
 
-/// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds what is
-/// wrong to `problems`, and returns `None` if that is anything.
+/// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds every
+/// problem to `problems`, and returns `None` if there is one.
 pub fn plan(
     pipeline: &Pipeline,
     source: &LettersSource,

@@ -94,7 +94,7 @@ impl Reader {
     /// The next records, at least one; `None` at the end.
     ///
     /// # Errors
-    /// Files that can't be read; after that there is nothing to ask for.
+    /// Files that can't be read; the source ends with it.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> crate::Result<Option<Records>> {
         match self {
