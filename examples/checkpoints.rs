@@ -52,7 +52,7 @@ fn main() -> Result<()> {
     let mut log = open()?;
     write(&mut log, &mut lane, "base, all pages written")?;
     time("    next write of each key", || touch(&mut lane.arena, 0..KEYS));
-    time("    and again", || touch(&mut lane.arena, 0..KEYS));
+    time("    and once more", || touch(&mut lane.arena, 0..KEYS));
     write(&mut log, &mut lane, "base again")?;
     touch(&mut lane.arena, 0..KEYS / 100);
     write(&mut log, &mut lane, "delta, 1 % of the pages")?;
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     if !time("    its rows", || arena.restore(&checkpoint.rows)) || keys.len() != arena.len() {
         return Err("the checkpoint doesn't fit".into());
     }
-    println!("a key's rows, one by one: the arena compared with one block of memory");
+    println!("a key's rows, one by one: the arena beside one block of memory");
     drop(checkpoint);
     hot_path(&mut arena);
     Ok(())

@@ -1,4 +1,4 @@
-//! `kolk state`: prints, exports and deletes the state of a pipeline; `adopt` continues from it.
+//! `kolk state`: looking into the state of a pipeline, taking it out, deleting it; going on from it is `adopt`.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -33,50 +33,50 @@ pub struct StateArgs {
 /// What to do with the state of a pipeline.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// Print the newest checkpoint of every partition: position, keys, size
+    /// The newest checkpoint of every partition: position, keys, size.
     List {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// Print JSON.
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Print the state of one key as JSON: per stage the words of its row, as bits and read as f64 and f32
+    /// What is remembered of one key, as JSON: per stage the words of its row, as bits and read as f64 and f32.
     Get {
         /// The pipeline file.
         pipeline: PathBuf,
         /// The key as text.
         key: String,
     },
-    /// Write the state of all keys to a Parquet file: key, partition, slot and per stage a list of 64-bit words
+    /// What is remembered of all keys, as a Parquet file: key, partition, slot and per stage a list of 64-bit words.
     Export {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// The file to write; it must not exist
+        /// The file to write; must not be there yet.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-    /// Delete the state of a pipeline, so that its next run starts from scratch. The output stays
+    /// Deletes the state of a pipeline, so that its next run begins anew. The output stays.
     Reset {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// Also delete the pipeline's output and dead letters, if they are files
+        /// Also deletes the pipeline's output and dead letters, where they are files.
         #[arg(long)]
         output: bool,
-        /// On Kafka: where the next run begins in every partition: earliest, latest, a time, or an offset. Default:
-        /// `start` of the pipeline file
+        /// On Kafka: where the next run begins, in every partition: earliest, latest, a time, or an offset. Without it, where
+        /// the pipeline file's `start` says.
         #[arg(long, value_name = "TIME|OFFSET", value_parser = start_at)]
         to: Option<Start>,
-        /// Don't ask for confirmation
+        /// Doesn't ask.
         #[arg(long)]
         yes: bool,
     },
-    /// On Kafka: continue from the newest checkpoint of each partition if the group's offsets expired or were moved by
-    /// hand, or the topic begins after them. First says what that skips or repeats
+    /// On Kafka: goes on from the newest checkpoint of each partition where the group's offsets expired or were moved by hand, or the
+    /// topic begins behind them; first says what that skips or repeats.
     Adopt {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// Don't ask for confirmation
+        /// Doesn't ask.
         #[arg(long)]
         yes: bool,
     },
@@ -95,10 +95,10 @@ impl StateArgs {
     }
 }
 
-/// Runs the command on the pipeline of its file. Data goes to `out`, messages to stderr.
+/// Runs the command on the pipeline of its file; data goes to `out`, what is said about it to stderr.
 ///
 /// # Errors
-/// Refused: no state, an unknown key, a file that already exists. Failed: damaged state.
+/// Refused: no state, an unknown key, a file that is there already. Failed: damaged state.
 pub fn run(args: &StateArgs, pipeline: &Pipeline, out: &mut impl Write) -> Result<()> {
     match &args.command {
         StateCommand::List { json, .. } => list(&open(pipeline)?, *json, out),
@@ -158,7 +158,7 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
 fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
     let (found, checkpoint, slot) = find(store, &made_by, key)?
-        .ok_or_else(|| Error::refused(format!("pipeline {} has no key \"{key}\"", store.pipeline())))?;
+        .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
     let row = checkpoint.row(slot);
     let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
         .iter()
@@ -177,8 +177,8 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     write(out, &format!("{state:#}\n"))
 }
 
-/// The newest checkpoint that has a key, and its slot in it. A stream's partitions are those of its topic, whose
-/// producers may use another partitioner: then all must be searched.
+/// The newest checkpoint that has a key, and its slot there. A stream's partitions are those of its topic, whose producers
+/// may have another partitioner: then all have to be looked at.
 fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Stored, Checkpoint, u32)>> {
     let likely = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
     let mut stored = store.stored()?;
@@ -195,13 +195,15 @@ fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Store
     Ok(None)
 }
 
-/// The stages that keep state, by unique names.
+/// The stages that keep something, by names that differ.
 fn spans(made_by: &Fingerprint, stored: &Stored, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
     let mut spans: Vec<(String, RowSpan)> = Vec::new();
     let rows = stored.spans().unwrap_or(&made_by.rows);
     for span in rows.iter().filter(|span| span.width > 0) {
         if span.start + span.width > checkpoint.rows.width() {
-            return Err(Error::failed("the checkpoint and the pipeline that wrote it disagree on the width of a row"));
+            return Err(Error::failed(
+                "the checkpoint and what it is said to be made by disagree on the width of a row",
+            ));
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
         let name = if before == 0 { span.stage.clone() } else { format!("{}_{}", span.stage, before + 1) };
@@ -218,7 +220,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     };
     let target = Folder::open(&Location(folder.display().to_string()))?;
     if target.size(name)?.is_some() {
-        return Err(Error::refused(format!("{} already exists: delete it or name another file", to.display())));
+        return Err(Error::refused(format!("{} is there already: delete it or name another file", to.display())));
     }
     let mut writer: Option<ArrowWriter<Vec<u8>>> = None;
     let failed = || format!("cannot write {}", to.display());
@@ -229,7 +231,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         let spans = spans(&made_by, &stored, &checkpoint)?;
         if *columns.get_or_insert_with(|| spans.clone()) != spans {
             return Err(Error::refused(
-                "partitions have different model versions, whose rows differ: let kolk run until all have the new one",
+                "partitions are of different versions of the model, whose rows are different: let kolk run until all have the new one",
             ));
         }
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
@@ -247,7 +249,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         return Err(Error::refused(format!("pipeline {} has no keys yet", store.pipeline())));
     };
     if !target.create(name, writer.into_inner().or_failed(failed)?)? {
-        return Err(Error::refused(format!("{} already exists: delete it or name another file", to.display())));
+        return Err(Error::refused(format!("{} is there already: delete it or name another file", to.display())));
     }
     eprintln!("{keys} keys to {}", to.display());
     Ok(())
@@ -295,7 +297,7 @@ fn start_at(text: &str) -> std::result::Result<Start, String> {
     }
 }
 
-/// Resets the group's offsets. This comes first, since a running group refuses it.
+/// Lets the group begin anew; first, since a group that is running refuses it.
 fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
     let Some(kafka) = pipeline.source.kafka() else {
         return match to {
@@ -313,7 +315,7 @@ fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
     }
     if let Some(Sink::Kafka(sink)) = pipeline.sink.as_deref() {
         eprintln!(
-            "records that are read again are written again: give the pipeline another output topic, or empty topic {}",
+            "what is read again is written again: give the pipeline another output topic, or empty topic {}",
             sink.topic.value
         );
     }
@@ -329,7 +331,7 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
     let store = open(pipeline)?.with_targets(to.clone(), letters.clone());
     let mut kinds = Vec::new();
     if output {
-        // Only names are needed, which don't depend on the columns.
+        // Only names are asked for, which don't depend on the columns.
         let schema = Arc::new(Schema::empty());
         kinds.extend(to.map(|folder| sink::Parts::new(Target::Output, folder, &pipeline.name, schema)));
         kinds.extend(letters.map(|letters| DeadLetters::parts(letters, &pipeline.name)));
@@ -344,7 +346,7 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
         return Err(Error::refused("nothing was deleted"));
     }
     reset_group(pipeline, start)?;
-    // If this fails halfway, the next start refuses output without state, and the command can be repeated.
+    // Half done, the next start refuses output without state, and this can be said again.
     store.reset()?;
     for (folder, files) in found {
         files.iter().try_for_each(|name| folder.remove(name))?;
@@ -352,10 +354,10 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
     Ok(())
 }
 
-/// Asks on the terminal; `done` is the action, such as "deleted".
+/// Asks on the terminal; `done` is what is not done yet.
 fn confirmed(done: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::refused(format!("nothing was {done}: there is no terminal to ask on, confirm with --yes")));
+        return Err(Error::refused(format!("nothing was {done}: nobody is there to ask, confirm with --yes")));
     }
     eprint!("really? [y/N] ");
     let mut answer = String::new();
@@ -363,7 +365,7 @@ fn confirmed(done: &str) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// A reader that closes the pipe (`| head`) is not a failure.
+/// A reader that has seen enough (`| head`) is no failure.
 fn write(out: &mut impl Write, text: &str) -> Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {

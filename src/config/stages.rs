@@ -33,7 +33,7 @@ pub(super) fn stages(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Sta
     for item in reader.list(field, "stages")? {
         let Some(names) = reader.names(item, "a stage such as `scale: { … }`") else { continue };
         let [stage] = names[..] else {
-            reader.note(item, "expected one stage after each dash");
+            reader.note(item, "expected one stage behind each dash");
             continue;
         };
         stages.extend(self::stage(reader, stage));
@@ -82,7 +82,7 @@ fn resample(reader: &mut Reader, field: Field<'_>) -> Option<Resample> {
     let max_gap = fields.get("max_gap").and_then(|f| reader.span(f, false));
     let delay = fields.get("delay").and_then(|f| reader.span(f, true));
     let every = every?;
-    // The default delay has the unit of the width: steps for a time without a clock.
+    // No delay is said in the same unit as the width: steps for a time without a clock.
     let no_delay = if matches!(every.value, Span::Steps(_)) { Span::Steps(0) } else { Span::Nanos(0) };
     let delay = match delay {
         Some(delay) if !delay.is_zero() => delay,
@@ -128,7 +128,7 @@ fn timezone(reader: &mut Reader, field: Field<'_>) -> Option<At<Tz>> {
         Err(_) if !field.node.is_written() => reader.expected(field, "a time zone of the IANA list"),
         Err(_) => {
             let near = did_you_mean(&text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-            reader.wrong(field, format_args!("\"{}\" is not a time zone of the IANA list{near}", one_line(&text)))
+            reader.wrong(field, format_args!("\"{}\" is no time zone of the IANA list{near}", one_line(&text)))
         }
     }
 }
@@ -163,7 +163,7 @@ fn lags(reader: &mut Reader, field: Field<'_>) -> Option<Lags> {
     Some(Lags { columns })
 }
 
-/// Always returns a stage, so that later checks know that there is one, however wrong it is.
+/// Always a stage, so that whether there is one can be told however wrong it is.
 fn infer(reader: &mut Reader, field: Field<'_>) -> Infer {
     let fields = reader.section(field, &INFER).unwrap_or(Fields::unread(INFER.section));
     let model = reader.need(&fields, "model").and_then(|f| model(reader, f));
@@ -197,12 +197,12 @@ fn model(reader: &mut Reader, field: Field<'_>) -> Option<At<String>> {
         return reader.wrong(field, fault);
     }
     if version.is_some_and(|version| !version.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == version)) {
-        return reader.expected(field, "a version after /, a whole number from 1");
+        return reader.expected(field, "a version behind /, a whole number from 1");
     }
     Some(text)
 }
 
-/// The scored column is known only with the model: empty means its only target.
+/// Which column is scored is known only with the model: empty stands for its only target.
 fn score(reader: &mut Reader, field: Field<'_>) -> Option<Score> {
     let fields = reader.section(field, &SCORE)?;
     let actual = fields.get("actual").and_then(|f| reader.text(f, "a column"));

@@ -65,9 +65,7 @@ impl Span {
                 .ok_or_else(too_long),
             unit => match UNITS.iter().find(|(name, _)| *name == unit) {
                 Some((_, nanos)) => number.checked_mul(*nanos).map(Span::Nanos).ok_or_else(too_long),
-                None => {
-                    Err(format!("\"{}\" is not a unit of time (there are: ms, s, m, h, d, w, mo, y)", one_line(unit)))
-                }
+                None => Err(format!("\"{}\" is no unit of time (there are: ms, s, m, h, d, w, mo, y)", one_line(unit))),
             },
         }
     }
@@ -77,7 +75,7 @@ impl Span {
         matches!(self, Span::Nanos(0) | Span::Months(0) | Span::Steps(0))
     }
 
-    /// Whether it is at least as long as another one, for every possible length of their months.
+    /// Whether it is at least as long as another one, however long the months are that either stands for.
     /// Steps are as long as steps only.
     pub fn covers(self, other: Span) -> bool {
         if other.is_zero() {
@@ -157,9 +155,9 @@ mod tests {
             ("soon", "expected a duration"),
             ("-5m", "negative"),
             ("1.5h", "whole numbers"),
-            ("5min", "\"min\" is not a unit"),
-            ("5M", "\"M\" is not a unit"),
-            ("1h30m", "not a unit"),
+            ("5min", "\"min\" is no unit"),
+            ("5M", "\"M\" is no unit"),
+            ("1h30m", "no unit"),
             ("99999999999999999999s", "too long"),
             ("9999999999999w", "too long"),
             ("400000000y", "too long"),

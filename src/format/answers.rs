@@ -1,9 +1,8 @@
-//! The answers of a registry about schema ids, and when to ask it again. No network here: [`super::registry`]
-//! asks.
+//! The answers of a registry about schema ids, and when to ask it again. No network here: [`super::registry`] asks.
 //!
-//! Schemas never change, so a found one is kept forever. An id that is missing may be registered the next
-//! moment, so it is unknown only once it has been missing for [`GRACE`]; after that each verdict holds for [`HOLDS`].
-//! Without an answer nothing is decided: the caller waits.
+//! Schemas never change, so a found one is kept forever. An id that is missing may be registered the next moment, so it
+//! is unknown only once it has been missing for [`GRACE`]; after that each verdict holds for [`HOLDS`]. Without an
+//! answer nothing is decided: the caller waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,8 +56,8 @@ impl Answers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known about an id, and whether the caller must ask the registry now. Only one caller must, until
-    /// its answer is [taken](Answers::take).
+    /// What is known about an id, and whether the caller must ask the registry now. Only one caller must, until its
+    /// answer is [taken](Answers::take).
     pub fn of(&self, id: u32, now: Instant) -> (Verdict, bool) {
         let mut all = self.lock();
         let state = all.entry(id).or_insert_with(|| {

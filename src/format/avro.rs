@@ -1,10 +1,10 @@
 //! Avro in Confluent's wire format, by arrow-avro.
 //!
-//! The reader's schema decides which columns there are and of which types: the newest of the subject at the start,
-//! or a pinned one. Each message is read with its writer's schema, field by field by name; the result is then converted
-//! into the column's type. arrow-avro's own resolution is not used: it refuses records and enums that were renamed,
-//! symbols that a reader doesn't have yet, and nulls and wider numbers where the reader has none, which all are changes
-//! that registries call compatible in one of the two directions. Fields that a writer lacks have the reader's default.
+//! The reader's schema decides which columns there are and of which types: the newest of the subject at the start, or a
+//! pinned one. Each message is read with its writer's schema, field by field by name; the result is then converted into
+//! the column's type. arrow-avro's own resolution is not used: it refuses records and enums that were renamed, symbols
+//! that a reader doesn't have yet, and nulls and wider numbers where the reader has none, which all are changes that
+//! registries call compatible in one of the two directions. Fields that a writer lacks have the reader's default.
 //!
 //! arrow-avro decodes one body at a time here: a truncated body is detected only by the length that was consumed, and a
 //! decoder that failed once stays broken and is replaced. Only top-level fields of the record become columns.

@@ -12,7 +12,7 @@ use crate::error::Problems;
 use crate::record::murmur2;
 use crate::record::{Clock, KeyType, Kind, Layout, Origin, Records, Role};
 
-/// Maximum bytes of a detail.
+/// Bytes of a detail at most.
 const LONGEST_DETAIL: usize = 200;
 
 /// Where a field of the payload goes.
@@ -45,7 +45,7 @@ pub(super) enum TimeFrom {
     Message,
 }
 
-/// Where a passthrough column comes from.
+/// Where a carried column comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CarriedFrom {
     Field(DataType),
@@ -66,8 +66,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock (a
-    /// plain integer) has those of the column. `None`: out of range.
+    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock of its own (a plain integer) has
+    /// those of the column. `None`: out of range.
     pub fn ticks(&self, value: i64, nanos: Option<i64>) -> Option<i64> {
         match (nanos, self.clock.nanos_per_tick) {
             (Some(from), Some(to)) if from != to => {
@@ -83,7 +83,7 @@ pub(super) fn nanos_of(data_type: &DataType) -> Option<i64> {
     Clock::of(data_type, None).ok()?.nanos_per_tick
 }
 
-/// The type of a column in a format without types; for the time and for passthrough columns.
+/// What a format without types holds in a column; asked for the time and for carried columns.
 pub(super) type TypeOf<'a> = &'a dyn Fn(&str, Use) -> Option<DataType>;
 
 /// What a column is asked for.
@@ -120,8 +120,8 @@ fn utc(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
 }
 
-/// Plans the columns of a source of messages; `type_of` returns the type of a field of the payload, or adds a problem
-/// and returns `None`.
+/// Plans the columns of a source of messages; `type_of` says what a field of the payload holds and has told `problems` where it is
+/// `None`.
 pub(super) fn plan(
     pipeline: &Pipeline,
     encoding: &Encoding,
@@ -219,7 +219,7 @@ pub(super) fn plan(
     complete.then_some((Columns { fields: found, key, time, clock, values: names.len(), carried }, layout))
 }
 
-/// A value of a passthrough column.
+/// A value of a carried column.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum Cell {
     #[default]
@@ -251,7 +251,7 @@ impl Row {
     }
 }
 
-/// Why a message isn't a record: one of few words, and the details, for people.
+/// Why a message is no record: one of few words, and what exactly, for people.
 pub(super) type Fault = (&'static str, String);
 
 /// RFC 3339 as microseconds.
@@ -300,7 +300,7 @@ impl Table {
         }
     }
 
-    /// Adds the values of a message, or the reason why it was rejected.
+    /// Adds what was read of a message, or why nothing was.
     pub fn push(&mut self, messages: &Messages, index: usize, row: Result<&Row, Fault>) {
         let row = row.and_then(|row| self.admit(messages, index, row));
         let columns = self.columns.clone();

@@ -4,10 +4,10 @@
 //! record shows only when the batch is flushed, without its number, and poisons the decoder; and it takes 373 ns for an
 //! event where serde_json takes 225.)
 //!
-//! The types: **values** are JSON numbers; null and missing are null; text, even `"1.5"`, truth values and
-//! numbers beyond f64 make the record bad. **Keys** are text or integers (as their decimal digits). **Times** are text
-//! as RFC 3339, or with a unit integers. **Further columns** are text unless `columns` says another type; other
-//! values become their JSON text. If a field comes twice, the last one counts. Nothing may follow the object.
+//! The types: **values** are JSON numbers; null and missing are null; text, even `"1.5"`, truth values and numbers
+//! beyond f64 make the record bad. **Keys** are text or integers (as their decimal digits). **Times** are text as RFC
+//! 3339, or with a unit integers. **Further columns** are text unless `columns` says another type; other values become
+//! their JSON text. If a field comes twice, the last one counts. Nothing may follow the object.
 
 use std::fmt;
 use std::ops::Range;

@@ -164,8 +164,7 @@ pub trait Decoder: Send {
     fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>>;
 }
 
-/// Decodes all messages, and waits where a registry hasn't answered yet, for `most` at most. For those whose thread may
-/// stand still.
+/// Decodes all messages, and waits for a registry's answers for at most `most`. For callers that may block.
 ///
 /// # Errors
 /// Those of [`Decoder::decode`].

@@ -57,7 +57,7 @@ impl PlannedEncoder {
 }
 
 /// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the
-/// split), which are passed through unless they are key, time or a value. Adds every problem to `problems`, and
+/// split), which are carried along unless they are key, time or a value anyway. Adds every problem to `problems`, and
 /// returns `None` if there is one.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
     let encoding = pipeline.source.encoding()?;

@@ -1,9 +1,9 @@
 //! Protobuf in Confluent's wire format, by prost-reflect; protox compiles the text that registries hold.
 //!
-//! The reader's schema decides which columns there are: the newest of the subject at the start, or a pinned one.
-//! Each message is read by its writer's schema, field by field by name; a message that was renamed is known by its
-//! place in the file. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf
-//! says; one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold,
+//! The reader's schema decides which columns there are: the newest of the subject at the start, or a pinned one. Each
+//! message is read by its writer's schema, field by field by name; a message that was renamed is known by its place in
+//! the file. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf says;
+//! one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold,
 //! `google.protobuf.Timestamp` is a time, an enum is its name as text. Only fields at the top of the message become
 //! columns.
 

@@ -86,7 +86,7 @@ impl Registry {
         })
     }
 
-    /// What is known about an id at present. Returns at once; if nothing is known yet, it has sent the question.
+    /// What is known about an id at present. Returns at once; where nothing is known yet, the question is on its way.
     pub fn by_id(self: &Arc<Self>, id: u32, language: Language) -> Verdict {
         let (verdict, ask) = self.answers.of(id, Instant::now());
         if ask {
@@ -105,8 +105,8 @@ impl Registry {
         verdict
     }
 
-    /// The reader's schema of a subject: the newest, or the pinned one; `None`: there is no such
-    /// subject, version or id.
+    /// The reader's schema of a subject: the newest, or the pinned one; `None`: there is no such subject, version or
+    /// id.
     pub fn reader(&self, subject: &str, pin: Option<Pin>, language: Language) -> Answer<Option<Arc<Schema>>> {
         let version = match pin {
             Some(Pin::Id(id)) => return waiting(self.schema(id, language, ATTEMPTS)),

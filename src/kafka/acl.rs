@@ -1,4 +1,4 @@
-//! Rights on brokers with an authorizer: which exist, and the message for one that is missing.
+//! Rights on brokers with an authorizer: which are there, and what is said of one that is missing.
 
 use rdkafka::bindings::rd_kafka_AclOperation_t as Operation;
 use rdkafka::error::RDKafkaErrorCode;
@@ -26,12 +26,12 @@ impl Right {
     }
 }
 
-/// What the user of a client may do with a resource; not every broker reports it.
+/// What the user of a client may do with something; not every broker tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights(Option<Vec<u32>>);
 
 impl Rights {
-    /// Those with these numbers of `rd_kafka_AclOperation_t`; none means that the broker didn't report them.
+    /// Those with these numbers of `rd_kafka_AclOperation_t`; none at all means that the broker didn't say.
     pub fn new(operations: Vec<u32>) -> Rights {
         Rights((!operations.is_empty()).then_some(operations))
     }
@@ -81,8 +81,8 @@ pub fn transactional_ids(pipeline: &Pipeline, source: &KafkaSource) -> String {
     format!("{}-{}-", pipeline.name.value, source.group.value)
 }
 
-/// What an answer to the first request of a transactional producer means that no waiting changes; `ids` is what the
-/// pipeline's transactional ids begin with.
+/// What an answer to the first request of a transactional producer means that no waiting changes; `ids` is what the pipeline's
+/// transactional ids begin with.
 pub fn no_transactions(code: RDKafkaErrorCode, ids: &str) -> Option<String> {
     match code {
         RDKafkaErrorCode::TransactionalIdAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
@@ -112,10 +112,8 @@ mod tests {
     fn what_is_missing_comes_with_the_acl() {
         assert_eq!(
             missing(Right::Write, On::Transactions("demand-demand-"), TRANSACT),
-            "the right Write on transactional ids that begin with \"demand-demand-\" is missing, which is needed to \
-             write exactly once: \
-             kafka-acls.sh --add --allow-principal User:NAME --operation Write --transactional-id 'demand-demand-' \
-             --resource-pattern-type prefixed"
+            "the right Write on transactional ids that begin with \"demand-demand-\" is missing, which is needed to write exactly once: \
+             kafka-acls.sh --add --allow-principal User:NAME --operation Write --transactional-id 'demand-demand-' --resource-pattern-type prefixed"
         );
         assert_eq!(no_transactions(RDKafkaErrorCode::CoordinatorLoadInProgress, "x-"), None);
     }

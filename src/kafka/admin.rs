@@ -1,4 +1,4 @@
-//! The admin client: asks for topics, groups and rights, and why access is refused.
+//! A client that only asks: for topics, groups and rights, and why it is not let in.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::storage::block_on;
 
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait before looking for the reason of a missing answer.
+/// How long it is waited before it is looked why there is no answer.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// A topic as the brokers describe it.
@@ -44,7 +44,7 @@ impl FoundTopic {
     }
 }
 
-/// The user of a client and the addresses of the brokers: with equal ones, the answers are the same.
+/// Who a client is, and by what it knows the brokers: what has to be equal for the same answers.
 pub fn identity(properties: &Properties) -> Vec<(&str, &str)> {
     const OF: [&str; 4] = ["security.", "sasl.", "ssl.", "enable.s"];
     let all = properties.0.iter().map(|(name, value)| (name.as_str(), value.value.0.as_str()));
@@ -57,12 +57,12 @@ pub struct Admin {
     config: ClientConfig,
     brokers: String,
     place: Place,
-    /// Set when nothing answered: it is asked and reported once.
+    /// Set when nothing answered: it is asked and told once.
     silent: Cell<bool>,
 }
 
 impl Admin {
-    /// Connects; adds every problem with the addresses and properties to `problems`.
+    /// Connects; adds to `problems` what is wrong with the addresses and properties.
     pub fn new(brokers: &At<String>, properties: &Properties, problems: &mut Problems) -> Option<Admin> {
         let config = properties::asking(brokers, properties);
         match config.create_with_context(Door::default()) {
@@ -110,7 +110,8 @@ impl Admin {
         }
         let unseen = described.as_ref().is_ok_and(|described| described.rights.lacks(Right::DescribeConfigs));
         let warning = unseen.then(|| {
-            let see = "see its settings; kolk can't warn about them, and assumes 1 MiB for max.message.bytes";
+            let see =
+                "see its settings; what they would warn of is not known, and 1 MiB is taken for max.message.bytes";
             missing(Right::DescribeConfigs, On::Topic(name), see)
         });
         let configs = if unseen { BTreeMap::new() } else { self.configs(name) };
@@ -133,8 +134,8 @@ impl Admin {
         }
     }
 
-    /// Whether the right is there to be a member of the source's group, a problem where not; and whether its members
-    /// let kolk in. Those may leave before it starts, or while it runs.
+    /// Whether the right is there to be a member of the source's group, a problem where not; and whether its members let kolk in. Those
+    /// may leave before it starts, or while it runs.
     pub fn group(&self, source: &KafkaSource, warnings: &mut Vec<String>, problems: &mut Problems) {
         let denied = match describe::group(self.consumer.client(), &source.group, PATIENCE) {
             Ok(members) => {
@@ -150,7 +151,7 @@ impl Admin {
         }
     }
 
-    /// The known partitions of a topic, or why none are known. If access is refused, it doesn't wait.
+    /// What is known of a topic's partitions, or why nothing is. Who is turned away doesn't wait.
     fn metadata(&self, topic: &str) -> Result<Metadata, String> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -158,7 +159,7 @@ impl Admin {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };
-            // Errors are reported in the polls.
+            // Errors are told in the polls.
             while self.consumer.poll(Duration::from_millis(10)).is_some() {}
             if let Some(why) = self.consumer.context().turned_away(&self.brokers) {
                 return Err(why);
@@ -172,7 +173,7 @@ impl Admin {
     fn silence(&self, error: KafkaError) -> String {
         let why = self.consumer.context().last().unwrap_or_else(|| error.to_string());
         let plain = self.config.get("security.protocol").is_none();
-        let hint = if plain { "\nif they need TLS or a user: security.protocol in `properties`" } else { "" };
+        let hint = if plain { "\nif they want TLS or a user: security.protocol in `properties`" } else { "" };
         format!("no broker answers at {} within {} s: {why}{hint}", self.brokers, PATIENCE.as_secs())
     }
 
@@ -187,7 +188,7 @@ impl Admin {
         }
     }
 
-    /// The topic's settings as the broker reports them; nothing if it doesn't.
+    /// What the broker tells of a topic's settings; nothing where it doesn't.
     fn configs(&self, name: &str) -> BTreeMap<String, String> {
         let Ok(client) = self.config.create::<AdminClient<DefaultClientContext>>() else { return BTreeMap::new() };
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));

@@ -1,4 +1,4 @@
-//! What one worker needs from Kafka, free of any type of a client: a member of the consumer group and a transactional
+//! What one worker wants of Kafka, free of any type of a client: a member of the consumer group and a transactional
 //! producer. [`super::Client`] implements it with librdkafka.
 //!
 //! Nothing here decides anything; the protocol is that of `runtime::kafka`.
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::format::Messages;
 use crate::record::PartitionId;
 
-/// The reason for waiting if no broker answers.
+/// Why nothing goes on where no broker answers.
 pub const NO_BROKER: &str = "no broker answers: waiting for one";
 
 /// What a poll found. The group's events are not answered by the poll: the worker answers with [`Broker::assign`] or
@@ -30,9 +30,9 @@ pub enum Event {
     Lost(Vec<PartitionId>),
     /// The broker can't be reached, or is back.
     Reachable(bool),
-    /// A position is no longer in the log, or not yet: retention, or a truncated log.
+    /// A position is not in the log any more, or not yet: retention, or a truncated log.
     OutOfRange(PartitionId),
-    /// The topic is no longer the one of the start: it was deleted, and another one has its name.
+    /// The topic is no longer the one of the start: it was deleted, and there is another of its name.
     Recreated,
 }
 
@@ -41,7 +41,7 @@ pub enum Event {
 pub struct Committed {
     /// Offset of the next message to be read.
     pub offset: i64,
-    /// The metadata of the offset, at most 4,096 bytes.
+    /// The text beside it, of at most 4,096 bytes.
     pub metadata: String,
 }
 
@@ -82,7 +82,7 @@ pub struct Outgoing<'a> {
 /// Name and value of a header.
 pub type MessageHeader = (String, Option<Vec<u8>>);
 
-/// Why a message was not accepted for sending.
+/// Why a message was not taken for sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsendable {
     /// The broker will never take it: too large.
@@ -105,11 +105,10 @@ pub enum Broken {
 
 /// One worker's side of Kafka.
 pub trait Broker {
-    /// Waits for the next event. Messages of one partition, at most `most` of them, are appended to `into`, which is
-    /// empty.
+    /// Waits for the next event. Messages of one partition, at most `most` of them, are appended to `into`, which is empty.
     ///
     /// # Errors
-    /// An error that retrying won't solve: authorisation, a deleted topic, a fatal error of the client.
+    /// What can't be waited out: authorisation, a topic that is gone, a fatal error of the client.
     fn poll(&mut self, timeout: Duration, most: usize, into: &mut Messages) -> Result<Event>;
 
     /// Answers [`Event::Assigned`]: reading begins at these offsets.
@@ -130,38 +129,37 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()>;
 
-    /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The
-    /// group doesn't hear of it.
+    /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The group doesn't
+    /// hear of it.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn reassign(&mut self, at: &[(PartitionId, i64)]) -> Result<()>;
 
-    /// Leaves the group and joins it again with a new client. No transaction may be open; no partition is the worker's
-    /// until the group gives it one.
+    /// Leaves the group and joins it again with a new client. No transaction may be open; no partition is the worker's until the
+    /// group gives it one.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn reconnect(&mut self) -> Result<()>;
 
-    /// Pauses and resumes delivery of a partition (backpressure). Messages not yet delivered come later, from where the
-    /// last delivered one was.
+    /// Stops and goes on delivering a partition (backpressure). Messages not yet delivered come later, from where the last
+    /// delivered one was.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()>;
 
-    /// The group's *stable* committed offsets: those of transactions that are decided. `Ok(None)`: not to be had within
-    /// the time (a transaction is open, the coordinator is busy), ask again. The inner `None`: the group never
-    /// committed this partition.
+    /// The group's *stable* committed offsets: those of transactions that are decided. `Ok(None)`: not to be had within the time
+    /// (a transaction is open, the coordinator is busy), ask again. The inner `None`: the group never committed this partition.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     #[allow(clippy::type_complexity)]
     fn committed(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>>;
 
-    /// First offset and end of a partition's log as a reader of committed messages sees it (end: last stable offset).
-    /// `Ok(None)`: not to be had within the time.
+    /// First offset and end of a partition's log as a reader of committed messages sees it (end: last stable offset). `Ok(None)`: not to
+    /// be had within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
@@ -176,24 +174,23 @@ pub trait Broker {
     /// Begins to ask whether the topic is the one of the start, and returns at once.
     fn ask_topic(&mut self);
 
-    /// Whether it is, by an answer to a question that began at or after the last [`Broker::ask_topic`]: if so,
-    /// everything that was polled before that is of the topic of the start, since an id never comes back. `Ok(None)`:
-    /// no answer within the time.
+    /// Whether it is, by an answer to a question that began at or after the last [`Broker::ask_topic`]: if so, everything that was
+    /// polled before that is of the topic of the start, since an id never comes back. `Ok(None)`: no answer within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>>;
 
-    /// The first offset whose message has this timestamp (milliseconds) or a later one, the end if there is none;
-    /// `Ok(None)`: not to be had within the time.
+    /// The first offset whose message has this timestamp (milliseconds) or a later one, the end if there is none; `Ok(None)`: not to
+    /// be had within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>>;
 
-    /// A request of a transaction that was sent by the present producer and lost without an answer, also where the call
-    /// that sent it was successful, since the client repeats requests itself. It may still arrive, and take effect on
-    /// whatever transaction the producer has open then: [`Broker::renew`] comes before the next [`Broker::begin`].
+    /// A request of a transaction that was sent by the present producer and lost without an answer, also where the call that sent
+    /// it was successful, since the client repeats requests by itself. It may still arrive, and take effect on whatever transaction
+    /// the producer has open then: [`Broker::renew`] comes before the next [`Broker::begin`].
     fn unanswered(&self) -> Option<&'static str>;
 
     /// Begins a transaction, for the member of the group that the worker is now: what it will send belongs to this
@@ -209,22 +206,20 @@ pub trait Broker {
     /// Waits until everything that was sent has arrived and commits the transaction.
     fn commit(&mut self) -> std::result::Result<(), Broken>;
 
-    /// Writes how far the group is, for those who watch it from outside; for sinks that commit elsewhere. Nothing rests
-    /// on it.
+    /// Writes how far the group is, for those who watch it from outside; for sinks that commit elsewhere. Nothing rests on it.
     fn note(&mut self, _offsets: &[(PartitionId, i64)]) {}
 
     /// Aborts the open transaction.
     fn abort(&mut self) -> std::result::Result<(), Broken>;
 
-    /// A new producer with the same transactional id: fences the old one and ends its open transaction. Also called
-    /// once at the start. `Ok(false)`: not to be had at present (no broker, a transaction being ended), ask again.
+    /// A new producer with the same transactional id: fences the old one and ends what it left open. Also called once
+    /// at the start. `Ok(false)`: not to be had at present (no broker, a transaction being ended), ask again.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn renew(&mut self) -> Result<bool>;
 
-    /// Why there are no partitions, in words for people; `None`: there need not be any. Asked where a worker has had
-    /// none for long.
+    /// Why there are no partitions, in words for people; `None`: there need not be any. Asked where a worker has had none for long.
     fn waiting_for(&mut self) -> Option<String> {
         None
     }

@@ -49,7 +49,7 @@ pub struct Client {
     watch: Arc<TopicWatch>,
     /// Number of the question for the topic that was asked last.
     asked: u64,
-    /// Replaces the consumer.
+    /// Makes the consumer anew.
     config: ClientConfig,
     /// Why it has no partitions, where it has none.
     waiting: Waiting,
@@ -113,8 +113,8 @@ impl Client {
         self.sender.as_mut().ok_or_else(|| Broken::Renew("nothing is sent from here: a bug of kolk".into()))
     }
 
-    /// Checks whether a broker answers again: without messages, nothing else would show it. Fails if the brokers
-    /// refused the credentials and still do: waiting does not change that.
+    /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers refused the
+    /// credentials and still do: that no waiting changes.
     fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
         let group = consumer.context();
         let answered = consumer.fetch_metadata(Some(&self.topic), GLANCE).is_ok();
@@ -129,8 +129,8 @@ impl Client {
         }
     }
 
-    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or
-    /// something else happened: that is reported at once if it can't wait.
+    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or something else
+    /// happened: that is told at once if it can't wait.
     fn gather(&mut self, timeout: Duration, most: usize) -> Result<Option<Event>> {
         let Some(consumer) = &self.consumer else { return Ok(None) };
         let (mut wait, mut until, mut bytes) = (timeout, None, 0);
@@ -150,7 +150,7 @@ impl Client {
                 }
                 Some(Err(KafkaError::PartitionEOF(end))) => {
                     consumer.context().heard();
-                    // At once: after the next message it would belong to another end.
+                    // At once: behind the next message it would be another end's.
                     let position = position::position(consumer.client(), &self.topic, end);
                     self.gathered.end(PartitionId::try_from(end).unwrap_or(0), position);
                 }
@@ -169,7 +169,7 @@ impl Client {
         Ok(None)
     }
 
-    /// The meaning of an error of the consumer: an event, nothing (librdkafka retries), or the end.
+    /// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
     fn judge(&self, error: &KafkaError) -> Result<Option<Event>> {
         let topic = &self.topic;
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
@@ -185,10 +185,9 @@ impl Client {
                 // The worker knows what the partition's state needs.
                 found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
                     Error::failed(format!(
-                        "kafka: topic {topic}: a position is not in the log: retention has removed records that were \
-                         not yet read, or the topic was \
-                         truncated or created again ({error})\n\
-                         the next start names the partition and the choices"
+                        "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was \
+                         truncated or made anew ({error})\n\
+                         started again, it says of which partition, and what can be done"
                     ))
                 })
             }
@@ -200,7 +199,7 @@ impl Client {
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => Ok(None),
             RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
-            // The worker learns of it by the loss of its partitions, or by the brokers' silence.
+            // The worker hears of it by the loss of its partitions, or by the brokers' silence.
             RDKafkaErrorCode::PollExceeded
             | RDKafkaErrorCode::BrokerTransportFailure
             | RDKafkaErrorCode::Resolve
@@ -219,13 +218,13 @@ impl Client {
         }
     }
 
-    /// Asks whether the topic has been replaced.
+    /// Asks whether the topic is another one by now.
     fn is_recreated(&self) -> bool {
         self.watch.is_same(self.watch.ask(), LONG) == Some(false)
     }
 
-    /// How long a question may take, longer with each that had no answer: each is asked from the beginning, so that of
-    /// a broker that takes its time none would ever be answered.
+    /// How long a question may take, longer with each that had no answer: each is asked from the beginning, so that of a broker that
+    /// takes its time none would ever be answered.
     fn within(&self, timeout: Duration) -> Duration {
         timeout * (1 << self.unanswered.get().min(LONGER))
     }
@@ -362,8 +361,7 @@ impl Broker for Client {
     }
 
     fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>> {
-        // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all
-        // partitions of a broker.
+        // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all partitions of a broker.
         let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
         let found = match self.consumer()?.offsets_for_times(list, self.within(timeout)) {
             Ok(found) => found,
@@ -472,7 +470,7 @@ impl Broker for Client {
     fn leave(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.context().leave();
-            // An unanswered event would keep the group waiting.
+            // An event that nobody answered yet would keep the group waiting.
             while let Some(event) = consumer.context().event() {
                 let answered = match event {
                     Event::Assigned(_) => consumer.incremental_assign(&TopicPartitionList::new()),
@@ -486,7 +484,7 @@ impl Broker for Client {
                     tracing::debug!(%error, "leaving the group");
                 }
             }
-            // Dropping it closes it, and the group learns of it at once.
+            // Dropping it closes it: the group hears at once.
         }
     }
 }

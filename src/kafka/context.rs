@@ -1,4 +1,4 @@
-//! Callbacks of librdkafka: events of the group, failed deliveries, brokers lost and back.
+//! What librdkafka tells from its own side: events of the group, failed deliveries, brokers gone and back.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,10 @@ use rdkafka::util::Timeout;
 use super::broker::Event;
 use crate::record::PartitionId;
 
-/// How long refused credentials may come from a connection that was cut in the middle, before the next check.
+/// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
 const DOUBT: Duration = Duration::from_secs(5);
 
-/// How long an error of the group counts: while it lasts, librdkafka reports it again each second.
+/// How long an error of the group is news: where it lasts, librdkafka tells it again each second.
 const NEWS: Duration = Duration::from_secs(15);
 
 /// Between two looks at brokers that are gone: they hold up the worker, which has nothing to do then.
@@ -36,7 +36,7 @@ pub(super) struct Group {
     /// Set when the consumer leaves: then events are answered here.
     leaving: AtomicBool,
     unreachable: AtomicBool,
-    /// Whether brokers were lost or refused the credentials since the last sign of them.
+    /// Whether brokers were lost or refused the credentials since anything was heard of them.
     troubled: AtomicBool,
     /// Since when the brokers refuse the credentials, as far as is known, and why.
     refused: Mutex<Option<(Instant, Away)>>,
@@ -100,7 +100,7 @@ impl Group {
         locked(&self.complaint).as_ref().filter(|(at, _)| at.elapsed() < NEWS).map(|(_, error)| error.clone())
     }
 
-    /// Something arrived: brokers are reachable.
+    /// Something arrived: brokers are there.
     pub fn heard(&self) {
         // This is called for every message.
         if !self.troubled.load(Ordering::Relaxed) {
@@ -115,7 +115,7 @@ impl Group {
     }
 }
 
-/// librdkafka's own log lines: kolk logs what they mean.
+/// librdkafka's own lines: kolk says itself what it makes of them.
 fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -147,7 +147,7 @@ impl ClientContext for Group {
 }
 
 impl ConsumerContext for Group {
-    /// Only stores the group's request: the worker answers when it is ready, and librdkafka waits for that.
+    /// Only notes what the group wants: the worker answers when it is ready, and librdkafka waits for that.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.leaving.load(Ordering::Relaxed) {
@@ -180,7 +180,7 @@ impl ConsumerContext for Group {
     }
 }
 
-/// What the admin client receives: why access is refused.
+/// What a client that only asks hears: why it is not let in.
 #[derive(Default)]
 pub(super) struct Door {
     heard: Mutex<Heard>,
@@ -194,7 +194,7 @@ struct Heard {
     away: Option<Away>,
 }
 
-/// Why access is refused, in librdkafka's words.
+/// Why a client is turned away, in librdkafka's words.
 #[derive(Debug, Clone)]
 pub(super) enum Away {
     Credentials(String),
@@ -221,8 +221,7 @@ impl Away {
             ),
             Away::Tls(reason) => format!(
                 "no TLS connection with {brokers}: {reason}\n\
-                 check in `properties` that ssl.ca.location is the file of the CA that signed the brokers' \
-                 certificates, and that \
+                 check in `properties` that ssl.ca.location is the file of the CA that signed the brokers' certificates, and that \
                  `brokers` names them as their certificates do"
             ),
         }
@@ -230,7 +229,7 @@ impl Away {
 }
 
 impl Door {
-    /// Why access is refused, for people.
+    /// Why it is turned away, for people.
     pub fn turned_away(&self, brokers: &str) -> Option<String> {
         let heard = locked(&self.heard);
         heard.away.as_ref().map(|away| away.text(brokers))
@@ -281,7 +280,7 @@ impl Deliveries {
 
     /// Notes that a message did not arrive.
     pub fn undelivered(&self, topic: String, code: RDKafkaErrorCode, why: String) {
-        // Messages purged with an aborted transaction need no line.
+        // What was purged with an aborted transaction is no news.
         if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
             locked(&self.failed).get_or_insert(Undelivered { topic, code, why });
         }

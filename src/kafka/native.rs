@@ -1,11 +1,11 @@
 //! A transactional producer over librdkafka itself, since rdkafka's producer has no place for an interceptor.
 //!
-//! Lives here: the calls of librdkafka that a [`super::producer::Sender`] makes, and the interceptor that learns which
-//! requests of transactions had no answer. Must not live here: what follows from an error.
+//! Lives here: the calls of librdkafka that a [`super::producer::Sender`] makes, and the interceptor that learns which requests
+//! of transactions had no answer. Must not live here: what follows from an error.
 //!
-//! librdkafka itself repeats a request of a transaction when its connection is cut, and reports success, while the
-//! first one may still be on its way. Protocols before KIP-890 have one epoch for all transactions of a producer: so
-//! the first one, arriving late, takes effect on the *next* transaction. Only an interceptor learns of such a request.
+//! librdkafka repeats a request of a transaction by itself when its connection is cut, and reports success, while the first one
+//! may still be on its way. Protocols before KIP-890 have one epoch for all transactions of a producer: so the first one,
+//! arriving late, takes effect on the *next* transaction. Only an interceptor hears of such a request.
 
 #![allow(unsafe_code)]
 
@@ -29,11 +29,11 @@ use super::describe::{Owned, text};
 
 /// Name of the interceptor, for librdkafka.
 const INTERCEPTOR: &CStr = c"kolk";
-/// How long to wait for messages that a dropped producer returned.
+/// How long what a dropped producer took back is waited for.
 const LAST_REPORTS: Duration = Duration::from_millis(500);
 
-/// A producer. Its callbacks run in [`NativeProducer::poll`], [`NativeProducer::commit`] and [`NativeProducer::abort`],
-/// on the thread that calls.
+/// A producer. Its callbacks run in [`NativeProducer::poll`], [`NativeProducer::commit`] and [`NativeProducer::abort`], on the
+/// thread that calls.
 pub(super) struct NativeProducer {
     // Dropped before what its callbacks point to.
     client: Client<Deliveries>,
@@ -53,7 +53,7 @@ pub(super) struct Failure {
     /// In librdkafka's words.
     pub text: String,
     pub is_fatal: bool,
-    /// The same call may continue where it stopped.
+    /// The same call, made again, may go on where it stopped.
     pub is_retriable: bool,
     pub requires_abort: bool,
 }
@@ -68,7 +68,7 @@ impl Failure {
     /// Takes an error of librdkafka's; null is none.
     ///
     /// # Safety
-    /// The pointer is null or an error that nothing else destroys.
+    /// The pointer is null or an error that nobody else destroys.
     unsafe fn of(error: *mut sys::rd_kafka_error_t) -> Result<(), Failure> {
         if error.is_null() {
             return Ok(());
@@ -98,16 +98,15 @@ impl Member {
 }
 
 impl NativeProducer {
-    /// Creates one; it connects on its own.
+    /// Makes one; it connects by itself.
     ///
     /// # Errors
     /// Properties that librdkafka doesn't take.
     pub fn new(config: &ClientConfig) -> Result<NativeProducer, KafkaError> {
         let unanswered = Arc::new(Unanswered(AtomicI16::new(-1)));
         let native = config.create_native_config()?;
-        // SAFETY: the configuration is alive. The callbacks' opaque is the context, which `Client::new` sets and keeps;
-        // the interceptor's is `unanswered`, which is dropped after the client, whose drop waits for all threads that
-        // call it.
+        // SAFETY: the configuration is alive. The callbacks' opaque is the context, which `Client::new` sets and keeps; the
+        // interceptor's is `unanswered`, which is dropped after the client, whose drop waits for all threads that call it.
         unsafe {
             sys::rd_kafka_conf_set_dr_msg_cb(native.ptr(), Some(delivered));
             sys::rd_kafka_conf_set_error_cb(native.ptr(), Some(failed));
@@ -133,7 +132,7 @@ impl NativeProducer {
         &self.client
     }
 
-    /// The request of a transaction of this producer that had no answer, if any: it may still arrive.
+    /// The request of a transaction that had no answer since this producer is there, if any: it may still arrive.
     pub fn unanswered(&self) -> Option<&'static str> {
         request(self.unanswered.0.load(Ordering::Acquire))
     }
@@ -173,8 +172,8 @@ impl NativeProducer {
         let ((key, key_len), (payload, payload_len)) = (part(message.key), part(message.payload));
         let headers = headers(message);
         let raw = headers.as_ref().map_or(std::ptr::null_mut(), |headers| headers.0);
-        // SAFETY: each argument is of the type that its tag says, the list ends with `END`; key and payload are copied.
-        // The headers are librdkafka's from here on if it takes the message.
+        // SAFETY: each argument is of the type that its tag says, the list ends with `END`; key and payload are copied. The headers
+        // are librdkafka's from here on if it takes the message.
         let code = unsafe {
             sys::rd_kafka_producev(
                 self.client.native_ptr(),
@@ -243,7 +242,7 @@ fn headers(message: &Outgoing<'_>) -> Option<Owned<sys::rd_kafka_headers_t>> {
     }
 }
 
-/// The name of a topic, for librdkafka. A name with a zero byte can't be a topic's: planning refuses it.
+/// The name of a topic, for librdkafka. A name with a zero byte is no topic's: it is refused when it is planned.
 pub(super) fn topic_name(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }
@@ -263,7 +262,7 @@ fn request(key: i16) -> Option<&'static str> {
     }
 }
 
-/// librdkafka created the client: from now on it reports responses.
+/// librdkafka made the client: from now on it tells of responses.
 unsafe extern "C" fn begun(
     rk: *mut sys::rd_kafka_t,
     _: *const sys::rd_kafka_conf_t,
@@ -299,7 +298,7 @@ unsafe extern "C" fn response_received(
     RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
-/// A message arrived or did not; only the latter is reported (`delivery.report.only.error`).
+/// A message arrived or did not; only the latter is told (`delivery.report.only.error`).
 unsafe extern "C" fn delivered(_: *mut sys::rd_kafka_t, message: *const sys::rd_kafka_message_t, opaque: *mut c_void) {
     // SAFETY: the message and its topic live as long as this call; `opaque` is the context, which outlives the client.
     unsafe {

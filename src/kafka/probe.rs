@@ -9,14 +9,14 @@ use crate::config::{Delivery, KafkaSource, Pipeline, Sink};
 use crate::error::Problems;
 use crate::storage::unique_name;
 
-/// How long one request may take; brokers that don't answer are reported elsewhere.
+/// How long one request may take; brokers that don't answer are told of elsewhere.
 const REQUEST: Duration = Duration::from_secs(3);
 /// How long a coordinator may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Adds a problem if the pipeline writes in transactions and may not have them. Brokers have no question for that, so
-/// an id is used: one of the pipeline's own would end the transactions of the process that has it, so it is one that no
-/// process has, with the same beginning. The brokers forget it after their `transactional.id.expiration.ms`.
+/// Adds a problem if the pipeline writes in transactions and may not have them. Brokers have no question for that, so an
+/// id is used: one of the pipeline's own would end the transactions of the process that has it, so it is one that no process has,
+/// with the same beginning. The brokers forget it after their `transactional.id.expiration.ms`.
 pub fn check_transactions(pipeline: &Pipeline, source: &KafkaSource, problems: &mut Problems) {
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else { return };
     if pipeline.runtime.delivery.value != Delivery::ExactlyOnce {
@@ -36,7 +36,7 @@ pub fn check_transactions(pipeline: &Pipeline, source: &KafkaSource, problems: &
         if let Some(why) = no_transactions(error.code, &ids) {
             return problems.add(sink.topic.place, why);
         }
-        // Access is refused, which planning the topics reports; or the coordinator isn't ready yet.
+        // No broker lets this client in, which the topics' plan tells; or a coordinator that isn't ready yet.
         let answers = producer.client().fetch_metadata(Some(&sink.topic), REQUEST / 3).is_ok();
         if !answers {
             return;

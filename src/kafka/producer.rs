@@ -40,7 +40,7 @@ pub struct Output {
 pub(super) struct Sender {
     output: Output,
     id: String,
-    /// The topics, as librdkafka needs their names.
+    /// The topics, as librdkafka wants their names.
     names: (CString, CString),
     producer: Option<NativeProducer>,
     /// The membership that the open transaction belongs to.
@@ -75,7 +75,7 @@ impl Sender {
         if let Some(denied) = &self.denied {
             return Err(Error::failed(format!("kafka: {denied}")));
         }
-        // The old one first: two with the same id in one process would fence each other in an unknown order.
+        // The old one first: two of one id in one process would fence each other in an order that nobody knows.
         self.producer = None;
         self.member = None;
         let output = &self.output;
@@ -90,7 +90,7 @@ impl Sender {
             producer.poll(Duration::ZERO);
             let refused = producer.context().refused();
             self.refusals = if refused.is_some() { self.refusals + 1 } else { 0 };
-            // A single time may be a connection that was cut in the middle.
+            // Once may be a connection that was cut in the middle of it.
             if let Some(refused) = refused.filter(|_| self.refusals >= REFUSALS) {
                 return Err(Error::failed(format!("kafka: {}", refused.text(&output.sink.brokers))));
             }
@@ -187,7 +187,7 @@ impl Sender {
     pub fn abort(&mut self) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         if self.transactional() {
-            // An abort that does not finish in time can be continued.
+            // An abort that is not over in time can be gone on with.
             let until = Instant::now() + REQUEST;
             while let Err(error) = producer.abort(until.saturating_duration_since(Instant::now())) {
                 if !error.is_retriable || Instant::now() > until {
@@ -199,7 +199,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Ends the open transaction and makes [`Sender::renew`] fail: another producer would not have the right either.
+    /// Ends what is open and makes [`Sender::renew`] fail: no other producer may do what this one may not.
     pub fn deny(&mut self, why: String) -> Broken {
         if let Err(error) = self.abort() {
             tracing::debug!(?error, "the transaction ends by its timeout");
@@ -208,9 +208,9 @@ impl Sender {
         Broken::Renew(why)
     }
 
-    /// What an error means for the transaction. Only what librdkafka says must be aborted can be; after everything
-    /// else, timeouts above all, the outcome is unknown and the producer is not to be used again: a late request could
-    /// land in the next transaction of the same epoch.
+    /// What an error means for the transaction. Only what librdkafka says must be aborted can be; after everything else, timeouts
+    /// above all, the outcome is unknown and the producer is not to be used again: a late request could land in the next
+    /// transaction of the same epoch.
     fn broken(&mut self, error: Failure) -> Broken {
         if let Some(why) = denial(&error, &self.output.ids) {
             return self.deny(why);
@@ -220,7 +220,7 @@ impl Sender {
         }
         if is_fenced(error.code) {
             return Broken::Fenced(format!(
-                "{error}: this producer of {} has been replaced: another process has the same runtime.instance, or its \
+                "{error}: this producer of {} is no longer the one: another process has the same runtime.instance, or its \
                  transaction was not ended within transaction.timeout.ms",
                 self.id
             ));
@@ -236,15 +236,14 @@ impl Sender {
     }
 }
 
-/// Whether the broker takes another producer of the same transactional id for the present one: it came later, or the
-/// broker itself ended the transaction of this one, which counts as such.
+/// Whether the broker takes another producer of the same transactional id for the present one: it came later, or the broker itself
+/// ended the transaction of this one, which counts as such.
 fn is_fenced(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
     matches!(code, Fenced | InvalidProducerEpoch | ProducerFenced)
 }
 
-/// The right that is missing according to an error of a transaction, if it is of that kind. librdkafka doesn't name the
-/// topic.
+/// The right that an error of a transaction says is missing, if it is of that kind. librdkafka doesn't say which topic it is about.
 fn denial(error: &Failure, ids: &str) -> Option<String> {
     match error.code {
         RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => Some(format!(

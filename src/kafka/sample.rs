@@ -1,8 +1,7 @@
-//! Verifies `partitioned_by: key` on the topic: the keys of its last messages.
+//! `partitioned_by: key` held against the topic: the keys of its last messages.
 //!
-//! Where a record's key is not the message's, only its producers know that a key's messages are all in one partition; a
-//! worker sees its own partitions and would never find out. A sample is no proof: it finds an error of most keys, not
-//! of a single one.
+//! Where a record's key is not the message's, only its producers know that a key's messages are all in one partition; a worker sees
+//! its own partitions and would never find out. A sample is no proof: it finds what is wrong for most keys, not for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,18 +20,18 @@ use crate::record::murmur2;
 const EACH: i64 = 300;
 /// Messages and bytes that are looked at altogether.
 const MOST: (usize, usize) = (30_000, 64 << 20);
-/// How long the sample may take; kolk uses the messages received until then.
+/// How long the sample may take; what came until then is looked at.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one question may take.
 const REQUEST: Duration = Duration::from_secs(3);
-/// With fewer keys, their distribution shows nothing.
+/// Fewer keys say nothing about how they are spread.
 const FEW: usize = 10;
 
 /// The partitions that each key was found in.
 type Seen = BTreeMap<Vec<u8>, BTreeSet<u32>>;
 
-/// Reads the last messages of every partition. A key that is found in two is a problem; keys that are mostly not where
-/// Java's partitioner puts them are a warning.
+/// Reads the last messages of every partition. A key that is found in two is a problem; keys that are mostly not where Java's
+/// partitioner puts them are a warning.
 pub fn check(
     source: &KafkaSource,
     partitions: u32,
@@ -43,7 +42,7 @@ pub fn check(
     let seen = match read(source, partitions).and_then(|sample| keys(&sample, decoder)) {
         Ok(seen) => seen,
         Err(why) => {
-            warnings.push(format!("`partitioned_by: key` could not be verified on topic {}: {why}", *source.topic));
+            warnings.push(format!("`partitioned_by: key` could not be held against topic {}: {why}", *source.topic));
             return;
         }
     };
@@ -129,10 +128,8 @@ fn split(seen: &Seen) -> Option<String> {
     let key: String = String::from_utf8_lossy(key).escape_debug().take(100).collect();
     let shown: Vec<String> = partitions.iter().map(u32::to_string).collect();
     Some(format!(
-        "the topic is not partitioned by the record's key: \"{key}\" is in partitions {} ({} of {} keys in the last \
-         messages are in more than \
-         one), and each would keep a state of its own; have it written with this key as the message's key, or read \
-         another topic",
+        "the topic is not partitioned by the record's key: \"{key}\" is in partitions {} ({} of {} keys in the last messages are in more than \
+         one), and each would keep a state of its own; have it written with this key as the message's key, or read another topic",
         shown.join(", "),
         1 + split.count(),
         seen.len()
@@ -147,10 +144,8 @@ fn elsewhere(seen: &Seen, partitions: u32) -> Option<String> {
     let there = seen.iter().filter(at_home).count();
     (seen.len() >= FEW && there * 2 < seen.len()).then(|| {
         format!(
-            "of {} keys in its last messages only {there} are where Java's partitioner puts them by the key's text \
-             (murmur2): \
-             `partitioned_by: key` holds only if another partitioner sends all messages of a key to one partition. If \
-             it is round robin, \
+            "of {} keys in its last messages only {there} are where Java's partitioner puts them by the key's text (murmur2): \
+             `partitioned_by: key` holds only if another partitioner sends all messages of a key to one partition. If it is round robin, \
              or goes by another field, results are wrong",
             seen.len()
         )

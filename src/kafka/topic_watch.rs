@@ -1,8 +1,8 @@
-//! Whether the topic is still the one of the start: a thread asks for all workers of a process.
+//! Whether the topic is still the one of the start: asked for all workers of a process by a thread of its own.
 //!
-//! librdkafka fetches by a topic's id, learns a new one on its own, and continues at the old offset without an error.
-//! So what was polled before a question for the id began is of the old topic only if the answer is the old id, which
-//! never comes back. A commit asks while its messages are on their way; an idle process asks now and then.
+//! librdkafka fetches by a topic's id, learns a new one by itself, and goes on at the old offset without a word. So what was polled
+//! before a question for the id began is of the old topic only if the answer is the old id, which never comes back. A commit asks
+//! while its messages are on their way; an idle process asks now and then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,13 +20,12 @@ use crate::Result;
 use crate::config::KafkaSource;
 use crate::error::Context;
 
-/// Interval between questions of an idle process.
+/// Between two questions that nobody waits for.
 const EVERY: Duration = Duration::from_secs(5);
 /// How long a broker may take to answer before another one is asked, at first, and when none answered.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(8);
-/// How long a topic may be missing before it counts as deleted: who deletes one to create it again does so within
-/// seconds.
+/// How long a topic may be away before it is gone for good: who deletes one to create it again does so within seconds.
 const AWAY: Duration = Duration::from_secs(30);
 /// Before a question without an answer is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -56,7 +55,7 @@ struct State {
     stop: bool,
 }
 
-/// What the brokers report about the topic.
+/// What the brokers say of the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Same,
@@ -96,7 +95,7 @@ impl Shared {
         let until = Instant::now() + AGAIN;
         let mut state = self.state();
         if is_away && state.away.is_none() {
-            tracing::warn!("the topic no longer exists: waiting in case it comes back");
+            tracing::warn!("the topic is not there any more: waiting whether it comes back");
             state.away = Some(Instant::now());
         }
         state.begun = number - 1;
@@ -112,7 +111,7 @@ impl Shared {
     }
 }
 
-/// Asks one broker after the other, since any of them may be away, with a longer limit each time.
+/// Who is asked: one broker after the other, since any of them may be away, and each longer than before.
 struct Brokers {
     config: ClientConfig,
     client: BaseConsumer<Door>,
@@ -133,7 +132,7 @@ impl Brokers {
         let broker = self.ids.get(self.next).copied();
         let asked = Asked { timeout: self.patience, with_rights: false, broker };
         let described = describe::topic(self.client.client(), &self.topic, asked);
-        // Errors and log lines are reported in the polls.
+        // Errors and log lines are told in the polls.
         while self.client.poll(Duration::ZERO).is_some() {}
         match described {
             Ok(described) => {
@@ -152,8 +151,7 @@ impl Brokers {
         }
     }
 
-    /// Nobody answered: the next round has more time, and a new client, since one whose broker was frozen may never ask
-    /// again.
+    /// Nobody answered: the next round has more time, and a new client, since one whose broker was frozen may never ask again.
     fn begin_again(&mut self) {
         self.ids.clear();
         self.patience = (self.patience * 2).min(LONGEST);
@@ -236,7 +234,7 @@ impl Drop for TopicWatch {
         self.shared.state().stop = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // The panic hook has reported its panic.
+            // A panic of it was told by the panic hook.
             thread.join().ok();
         }
     }

@@ -26,18 +26,18 @@ pub enum Kind {
     Flag,
     /// Ticks of the pipeline's clock, `NO_TIME` for null.
     Time,
-    /// A 64-bit integer, for example `model_version`.
+    /// A 64-bit integer (`model_version`, for one).
     Integer,
-    /// Passed through unchanged from the source, with any type.
+    /// Carried through untouched from the source, whatever its type.
     Carried(DataType),
 }
 
-/// The purpose of a column.
+/// Why a column is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// One of the record's values.
     Value,
-    /// Passthrough for the sink or the split.
+    /// Asked for by the sink or the split, carried along.
     Field,
     /// Made by a stage before `infer`, an input of models.
     Feature,
@@ -54,7 +54,7 @@ pub struct LayoutColumn {
     pub name: String,
     /// What it holds.
     pub kind: Kind,
-    /// Its purpose.
+    /// Why it is there.
     pub role: Role,
     /// Columns with the mean and standard deviation that `infer` scales it by, if a `scale` stage named it.
     pub scaled_by: Option<(usize, usize)>,

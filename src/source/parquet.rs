@@ -268,8 +268,8 @@ impl OpenFile {
     }
 }
 
-/// The next rows of a row group. The decoder panics on some corrupt pages (a definition level without room for it, for
-/// one); to the user that is corrupt data like any other.
+/// The next rows of a row group. The decoder panics on some corrupt pages (for example a definition level without
+/// room); to the user that is corrupt data like any other.
 fn read(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, String> {
     match catch_unwind(AssertUnwindSafe(|| reader.next())) {
         Ok(batch) => batch.transpose().map_err(|e| e.to_string()),

@@ -106,8 +106,8 @@ fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &FoundTopic, warnings:
     warnings.extend(topic.warning.clone());
     if topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
         warnings.push(format!(
-            "topic {name} is compacted: what is removed between a checkpoint and a restart can't be replayed, and the \
-             start is then \
+            "topic {name} is compacted: records that are removed between a checkpoint and a restart can't be \
+             replayed, and the start is then \
              refused; keep checkpoints close (state.checkpoint_every) or read a topic without compaction"
         ));
     }

@@ -1,10 +1,10 @@
-//! The rows of a partition, in pages: row `slot` holds the whole state of one key.
+//! The rows of a partition, in pages: row `slot` holds everything that is remembered of one key.
 //!
 //! A row is a whole number of `u64` words: first the engine's own header, then each stage's part, in stage order.
 //! Words keep every part aligned for `f64` and `i64`; `bytemuck` gives typed views without copying.
 //!
 //! [`Arena::freeze`] shares all pages with a checkpoint and copies none of them: a page is copied when it is written
-//! while a checkpoint still has it, and taken back when no checkpoint has it. A page that was written gets a new
+//! while a checkpoint still has it, and taken back when no checkpoint has it any more. A page that was written gets a new
 //! number at the next freeze, so two checkpoints tell by numbers which pages differ.
 
 use bytemuck::Pod;
@@ -24,7 +24,7 @@ pub struct Arena {
 /// A page: the arena's own, or shared with checkpoints as long as it isn't written.
 #[derive(Debug, Clone, Default)]
 struct Live {
-    /// Empty while `shared` is set.
+    /// Empty while `shared` is there.
     own: Vec<u64>,
     shared: Option<Page>,
 }
@@ -69,7 +69,7 @@ impl Arena {
         self.initial.len()
     }
 
-    /// Number of rows.
+    /// Rows there are.
     pub fn len(&self) -> usize {
         self.rows
     }
@@ -156,7 +156,7 @@ impl Rows<'_> {
         &mut self.pages[page].words_mut()[at..at + self.initial.len()]
     }
 
-    /// Resets the part of one key to that of a new key.
+    /// Puts the part of one key back to what a new key has.
     pub fn reset(&mut self, slot: u32) {
         let initial = self.initial;
         self.get_mut(slot).copy_from_slice(initial);

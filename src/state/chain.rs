@@ -44,8 +44,8 @@ pub(super) struct File {
     pub crc32: u32,
 }
 
-/// Position of a checkpoint among those of its partition, as in its manifest's name. A model swap writes its
-/// checkpoint before it is committed, so that of one number and offset there may be several, of different epochs.
+/// Position of a checkpoint among those of its partition, as in its manifest's name. A model swap writes its checkpoint
+/// before it is committed, so that of one number and offset there may be several, of different epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub sequence: u64,

@@ -16,7 +16,7 @@ const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"KOLKDELT";
 
-/// What must be known of a checkpoint to find later changes: everything but its rows.
+/// What has to be known of a checkpoint to say what changed since: not its rows.
 #[derive(Debug, Clone)]
 pub(super) struct Outline {
     pub at: CommitPosition,
@@ -86,7 +86,7 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
     let on: Base = serde_json::from_slice(sections.next("base")?).map_err(|e| format!("base: {e}"))?;
     let header: Header = serde_json::from_slice(sections.next("header")?).map_err(|e| format!("header: {e}"))?;
     if base.at != Some(on.at) || base.keys.len() != on.keys {
-        return Err(format!("it is based on commit {}, which is not the one before it", on.at.sequence));
+        return Err(format!("it is based on commit {}, which is not what comes before it", on.at.sequence));
     }
     let Checkpoint { mut keys, rows, .. } = base;
     read_keys(&mut sections, &mut keys)?;
@@ -94,7 +94,7 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
     let mut words = sections::words(sections.next("words")?, "words")?;
     sections.end()?;
     if keys.len() != header.keys {
-        return Err(format!("found {} keys, expected {}", keys.len(), header.keys));
+        return Err(format!("{} keys are there, {} are announced", keys.len(), header.keys));
     }
     let Header { position, origin, watermark, row_words, extra, at, .. } = header;
     // The rows of a checkpoint without keys may have had no width yet.
@@ -109,6 +109,6 @@ fn applied(bytes: &[u8], base: Checkpoint) -> std::result::Result<Checkpoint, Da
     if words.next().is_some() {
         return Err("it has more words than its pages".into());
     }
-    let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit the checkpoint before it")?;
+    let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit what comes before it")?;
     Ok(Checkpoint { position, origin, watermark, keys, rows, extra, at, ..Checkpoint::default() })
 }

@@ -24,8 +24,7 @@ fn put(log: &mut Log, checkpoint: Checkpoint) {
     assert_eq!(written.into_iter().map(|durable| (durable.at, durable.epoch)).collect::<Vec<_>>(), [expected]);
 }
 
-/// What a commit finds. Deletion goes on meanwhile, so what is found may be gone when it is read: then it is looked for
-/// again.
+/// What a commit finds. Deletion goes on meanwhile, so what is found may be gone when it is read: then it is looked for again.
 fn usable(log: &mut Log, committed: CommitPosition, epoch: &ModelEpoch) -> Option<CommitPosition> {
     loop {
         let found = log.find(3, committed, epoch).unwrap().usable?;

@@ -314,7 +314,7 @@ fn another_pipeline_and_another_topic_are_refused() {
     };
     assert!(refused("id", "other").contains("stages: was s, is other"));
     let error = refused("a/b+c", "s");
-    assert!(error.contains("deleted and created again") && error.contains("topic-a_b-c"), "{error}");
+    assert!(error.contains("deleted and made again") && error.contains("topic-a_b-c"), "{error}");
     store(root.path()).reset().unwrap();
     drop(Log::over(store(root.path()), "a/b+c", &fingerprint("other"), GRACE).unwrap());
 }

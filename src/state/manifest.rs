@@ -26,13 +26,13 @@ pub struct Manifest {
     pub sequence: u64,
     /// Records of the partition that are done.
     pub position: u64,
-    /// Position of the last of them in the source.
+    /// Where the last of them stands in the source.
     pub origin: Option<Origin>,
     /// Whether the source was at its end.
     pub finished: bool,
     /// Keys the partition has.
     pub keys: u64,
-    /// File name of the checkpoint, next to the manifest.
+    /// File name of the checkpoint, beside the manifest.
     pub checkpoint: String,
     /// Its length.
     pub checkpoint_bytes: u64,
@@ -63,7 +63,7 @@ pub struct Part {
     pub target: Target,
     /// Its final name in the target's folder.
     pub name: String,
-    /// Its name in that folder until then; it contains a hash of the content, so that two writers never share it.
+    /// Its name in that folder until then; it tells the content, so that two writers never share it.
     pub staged: String,
     /// Rows in it, at least one.
     pub rows: u64,
@@ -83,8 +83,8 @@ impl Target {
         }
     }
 
-    /// The final name of the part that begins at a position; one that holds what came without any record is told from
-    /// those that begin there as well by the number of its commit.
+    /// The final name of the part that begins at a position; one that holds what came without any record is told from those that begin
+    /// there as well by the number of its commit.
     pub fn part(self, pipeline: &str, partition: u32, first: u64, commit: Option<u64>) -> String {
         let commit = commit.map(|number| format!("-{number:06}")).unwrap_or_default();
         format!("{}{first:012}{commit}.parquet", self.stem(pipeline, partition))
@@ -108,10 +108,9 @@ impl Target {
 /// What state was made by, section by section, so that a later start can say which one changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, `state`): must be
-    /// equal.
+    /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, `state`): must be equal.
     pub sections: BTreeMap<String, String>,
-    /// What results depend on in their last bits only: ONNX Runtime, CPU features. A change is logged, not refused.
+    /// What results depend on in their last bits only: ONNX Runtime, CPU features. A change is told, not refused.
     pub environment: BTreeMap<String, String>,
     /// Virtual partitions.
     pub partitions: u32,

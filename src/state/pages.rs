@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sections::{self, Damage};
 
-/// About how many bytes a page has. Small pages make small deltas; but the fewer pages there are, the more of what is
-/// known of them stays in the processor's cache: with 1,000,000 keys in random order, a quarter of this costs 150 ns
-/// more per record.
+/// About how many bytes a page has. Small pages make small deltas; but the fewer pages there are, the more of what is known of
+/// them stays in the processor's cache: with 1,000,000 keys in random order, a quarter of this costs 150 ns more per record.
 const PAGE_BYTES: usize = 64 << 10;
-/// Maximum number of rows of a page, as a power of two.
+/// Rows of a page at most, as a power of two.
 const MOST_ROWS: u32 = 10;
 
 /// Rows of a page of rows of that many words, as a power of two.
@@ -32,7 +31,7 @@ impl Page {
         Page { words: Arc::new(words), number: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Its rows, concatenated.
+    /// Its rows, one behind the other.
     pub fn words(&self) -> &[u64] {
         &self.words
     }
@@ -62,7 +61,7 @@ impl Pages {
         Pages { width, rows, pages }
     }
 
-    /// Rows of `width` words each, concatenated; words that don't make a whole row are left out.
+    /// Rows of `width` words each, one behind the other; words that make no whole row are left out.
     pub fn from_words(width: usize, words: &[u64]) -> Pages {
         let rows = words.len().checked_div(width).unwrap_or(0);
         let page = width.max(1) << page_shift(width);
@@ -82,7 +81,7 @@ impl Pages {
         self.width
     }
 
-    /// Number of rows.
+    /// Rows there are.
     pub fn len(&self) -> usize {
         self.rows
     }

@@ -1,5 +1,5 @@
-//! The layout of state files, everything little-endian: eight magic bytes, format version (u32), the
-//! sections, and the crc32 of everything before it. A section is its length (u64), its crc32 (u32) and its bytes.
+//! The layout of state files, everything little-endian: eight magic bytes, format version (u32), the sections, and the
+//! crc32 of everything before it. A section is its length (u64), its crc32 (u32) and its bytes.
 
 /// What is wrong with bytes that were read.
 pub(super) type Damage = String;

@@ -1,5 +1,4 @@
-//! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from
-//! outside.
+//! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from outside.
 
 use super::chain::{Entry, Place, TOPIC, partition_folder, places};
 use super::{Checkpoint, Manifest, RowSpan, Store};
@@ -53,7 +52,7 @@ impl Stored {
         }
     }
 
-    /// From Kafka to Kafka: the active model version, empty without one.
+    /// From Kafka to Kafka: the version of the model in force, empty without one.
     pub fn model(&self) -> Option<&str> {
         match &self.lies {
             Lies::Commit(_) => None,

@@ -1,11 +1,10 @@
-//! Errors on the held-out time, and those of the naive forecasts on the same entries.
+//! Errors on the held-out time, beside the naive forecasts, on the very same entries.
 //!
 //! Lives here: what is compared with what and in which units. Must not live here: how the network runs (`pass`), and
 //! how it is shown (`report`).
 //!
 //! An entry is (origin, step, target) of the test part whose target was observed and for which a last value is known.
-//! In mode carry the state is carried through train and validation into test, with frozen weights, exactly as in
-//! serving.
+//! In mode carry the state goes on through train and validation into test, weights frozen, exactly as serving would.
 
 use std::collections::BTreeMap;
 

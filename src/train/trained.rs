@@ -71,7 +71,7 @@ pub struct Trained {
     pub keys: Vec<KeySplit>,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
-    /// sha256 of the training data.
+    /// sha256 over what it was trained on.
     pub data_hash: String,
 }
 

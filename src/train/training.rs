@@ -17,7 +17,7 @@ use super::{Plan, Series};
 /// Keys that a warning names.
 const NAMED: usize = 8;
 
-/// Trains on the train part, evaluates on the test part, and, if the plan says so, trains again on all data for as
+/// Trains on the train part, evaluates on the test part, and, if the plan says so, trains anew on everything for as
 /// long as was best. The same series, plan and seed give the same bits.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress))
     let warm_up = evaluation.warm_up.as_ref().map_or(0, |cold| cold.steps);
     if let Some(cold) = evaluation.warm_up.as_ref().filter(|cold| cold.steps > 0 && cold.steps == cold.by_step.len()) {
         warnings.push(format!(
-            "a cold start was not within 1 % of a warm state after {} steps, the most in the test part: \
+            "a cold start was not within 1 % of a warm state after {} steps, the most that the test part shows: \
              warm_up may be too short",
             cold.steps
         ));

@@ -176,8 +176,8 @@ mod tests {
     }
 
     proptest! {
-        /// However blocks are cut and wherever it restarts: each partition gets the same records at the same
-        /// positions, and no piece of work crosses a boundary.
+        /// However blocks are cut and wherever it restarts: each partition gets the same records at the same positions,
+        /// and no piece of work crosses a boundary.
         #[test]
         fn positions_do_not_depend_on_blocks(
             keys in prop::collection::vec(0_u8..9, 1..300), block in 1_usize..80, batch in 1_usize..50, cut in 1_u64..40,

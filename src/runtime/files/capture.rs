@@ -13,7 +13,7 @@ use crate::stage::inputs::{RESTART, USABLE, X};
 use crate::train::Series;
 use crate::{Error, Result};
 
-/// What a capture found besides the series.
+/// What a capture found beside the series.
 #[derive(Debug, Default)]
 pub struct Captured {
     /// One series per key, in the order of the keys' text.
@@ -24,7 +24,7 @@ pub struct Captured {
     pub rejected: std::collections::BTreeMap<&'static str, u64>,
 }
 
-/// Indices of the columns of interest in the layout before the network.
+/// Where the columns of interest stand in the layout before the network.
 struct Columns {
     x: usize,
     usable: usize,

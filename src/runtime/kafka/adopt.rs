@@ -1,10 +1,10 @@
-//! `kolk state adopt`: where a partition can continue from one of its checkpoints, and what that skips or repeats.
+//! `kolk state adopt`: where a partition can go on from a checkpoint of its own, and what that skips or repeats.
 //!
-//! Lives here: only the decision, for one partition. Questions to brokers and the store, and writing, are elsewhere.
+//! Lives here: the decision alone, of one partition. What is asked of brokers and of the store, and what is written, is elsewhere.
 //!
-//! What is committed is a [`Commit`] as of the checkpoint, at the offset where reading continues. Count and hash are
-//! the checkpoint's, so the next start restores exactly that and replays nothing. Its number is above those of all
-//! checkpoints: what is written from then on never conflicts with a file of the abandoned history.
+//! What is committed is a [`Commit`] as of the checkpoint, at the offset where reading goes on. Count and hash are the checkpoint's, so
+//! the next start restores exactly that and replays nothing. Its number is above those of all checkpoints: what is written from then on
+//! never meets a file of the history that is given up.
 
 use std::ops::Range as Offsets;
 
@@ -30,18 +30,18 @@ pub struct Situation<'a> {
 pub enum AdoptionStep {
     /// Nothing, for this reason.
     Leave(String),
-    /// It can't be resumed, for this reason.
+    /// It can't be gone on with, for this reason.
     Refuse(String),
     /// Commit this.
     Adopt(Adoption),
 }
 
-/// Where a partition continues.
+/// Where a partition goes on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Adoption {
     /// Offset of the next message.
     pub offset: i64,
-    /// What is committed with it.
+    /// What is committed beside it.
     pub metadata: String,
     /// The checkpoint; `None`: it has taken nothing yet, and has none.
     pub from: Option<Saved>,
@@ -83,8 +83,7 @@ pub fn adoption_step(situation: &Situation<'_>) -> AdoptionStep {
         return match saved.first() {
             Some(newest) => from(newest, range, highest, Some(offset)),
             None if commit.at.sequence > 0 => AdoptionStep::Leave(format!(
-                "offset {offset} is committed and there is no readable checkpoint: nothing can be resumed (kolk state \
-                 reset)"
+                "offset {offset} is committed and there is no checkpoint that can be read: nothing can be gone on with (kolk state reset)"
             )),
             None if range.start > offset => later(&commit, range.start, commit.at.sequence, None),
             None => AdoptionStep::Leave(format!("it has taken nothing yet, and begins at offset {offset}")),
@@ -100,7 +99,7 @@ pub fn adoption_step(situation: &Situation<'_>) -> AdoptionStep {
     }
 }
 
-/// The state is that of the commit: only offsets that the log no longer has are skipped.
+/// The state is that of the commit: only what the log doesn't have any more is skipped.
 fn later(commit: &Commit, start: i64, sequence: u64, from: Option<&Saved>) -> AdoptionStep {
     let at = CommitPosition { sequence, offset: start, hash: commit.at.hash };
     let skips = Some(commit.at.offset..start);
@@ -149,11 +148,11 @@ impl Adoption {
             Some(saved) => format!("with the state of {} keys as of offset {}", saved.keys, saved.at.offset),
             None => "with no state, as it has taken nothing yet".into(),
         };
-        let mut lines = vec![format!("continues at offset {}, {state}", self.offset)];
+        let mut lines = vec![format!("goes on at offset {}, {state}", self.offset)];
         let last = |offsets: &Offsets<i64>| offsets.end - 1;
         if let Some(skips) = &self.skips {
             lines.push(format!(
-                "skips offsets {} to {}, which the topic no longer has: their records are in no state",
+                "skips offsets {} to {}, which the topic doesn't have any more: their records are in no state",
                 skips.start,
                 last(skips)
             ));
@@ -165,8 +164,7 @@ impl Adoption {
                 last(repeats)
             )),
             Some((repeats, false)) => lines.push(format!(
-                "repeats from offset {} on, up to {} at most: how far processing was is no longer known; outputs that \
-                 were \
+                "repeats from offset {} on what was done already, up to {} at most: how far it was isn't known any more; outputs that were \
                  written come again",
                 repeats.start,
                 last(repeats)
@@ -211,7 +209,7 @@ mod tests {
         let later = saved(9, 75, 60);
         assert!(left(decide(std::slice::from_ref(&at), Some(&committed(&later)), (72, 90), 7)));
         assert!(left(decide(&[], None, (0, 9), 0)));
-        assert!(left(decide(&[], Some(&committed(&saved(3, 5, 5))), (0, 9), 0)), "no state to resume");
+        assert!(left(decide(&[], Some(&committed(&saved(3, 5, 5))), (0, 9), 0)), "no state to go on with");
     }
 
     #[test]
@@ -219,7 +217,7 @@ mod tests {
         let all = [saved(7, 70, 60), saved(5, 50, 40)];
         let by_hand = Committed { offset: 20, metadata: String::new() };
         for committed in [None, Some(&by_hand)] {
-            // A checkpoint of number 9 exists and can't be read.
+            // A checkpoint of number 9 is there and can't be read.
             let (adoption, commit) = adopted(decide(&all, committed, (10, 90), 9));
             assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (70, None, Some((70..90, false))));
             assert_eq!((commit.at.sequence, commit.at.hash, commit.position), (10, 61, 60));
@@ -229,7 +227,7 @@ mod tests {
         assert_eq!(adoption.repeats, None);
         assert_eq!(
             adoption.told(),
-            ["continues at offset 70, with the state of 3 keys as of offset 70", "repeats nothing"]
+            ["goes on at offset 70, with the state of 3 keys as of offset 70", "repeats nothing"]
         );
     }
 
@@ -240,7 +238,7 @@ mod tests {
         let (adoption, commit) = adopted(decide(std::slice::from_ref(&at), Some(&committed(&at)), (75, 90), 7));
         assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (75, Some(70..75), None));
         assert_eq!((commit.at.sequence, commit.at.hash), (8, 61));
-        // A crash: the work since the checkpoint can't be replayed.
+        // A crash: what was done since the checkpoint can't be replayed.
         let (adoption, _) = adopted(decide(std::slice::from_ref(&at), Some(&committed(&end)), (75, 90), 7));
         assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (75, Some(70..75), Some((75..80, true))));
         // Nothing was taken yet.

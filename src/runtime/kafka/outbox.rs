@@ -1,4 +1,4 @@
-//! Output of a partition that is not committed yet: kept until it is, so that it can be sent again.
+//! What a partition has to send and is not yet committed: kept until it is, so that it can be sent again.
 
 use crate::kafka::{MessageHeader, Outgoing, Topic};
 
@@ -71,8 +71,7 @@ impl Outbox {
         self.sent += 1;
     }
 
-    /// The message that [`Outbox::next`] gives becomes a dead letter, its payload cut to `longest` bytes. False: it is
-    /// one already.
+    /// The message that [`Outbox::next`] gives becomes a dead letter, its payload cut to `longest` bytes. False: it is one already.
     pub fn refuse(&mut self, headers: Vec<MessageHeader>, longest: usize) -> bool {
         let Some(entry) = self.entries.get_mut(self.sent).filter(|entry| entry.topic == Topic::Output) else {
             return false;
@@ -85,12 +84,12 @@ impl Outbox {
         true
     }
 
-    /// The transaction was aborted: everything must be sent in the next one.
+    /// The transaction is no more: everything has to be sent in the next one.
     pub fn again(&mut self) {
         self.sent = 0;
     }
 
-    /// The first `count` are committed and can be dropped.
+    /// The first `count` are committed and need no place any more.
     pub fn committed(&mut self, count: usize) {
         if count >= self.entries.len() {
             self.entries.clear();
@@ -98,7 +97,7 @@ impl Outbox {
             self.sent = 0;
             return;
         }
-        // Only after an outcome that was unknown for a while are there rows after the commit.
+        // Only after an outcome that was unknown for a while is anything left behind what is committed.
         let at = |entry: &Entry| entry.key.or(entry.payload).map(|part| part.start);
         let start = self.entries[count..].iter().find_map(at).unwrap_or(self.bytes.len());
         self.bytes.drain(..start);

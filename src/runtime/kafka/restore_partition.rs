@@ -196,7 +196,7 @@ pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
         Some(partition) => Err(Error::failed(format!(
             "partition {partition}: the topic had {planned} partitions at the start and has more now: from then on its \
              keys went to other partitions, away from their state\n\
-             to start from scratch: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
+             to begin anew: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
         ))),
     }
 }

@@ -8,14 +8,14 @@ use crate::{Error, Result};
 
 /// Where versions of the model come from. [`super::registered`] implements it on the registry.
 pub trait Models: Send {
-    /// The version that is wanted from now on, with the stages it runs in, if it isn't the one that was wanted before.
-    /// One that doesn't fit is logged, not returned.
+    /// The version that is wanted from now on, with the stages it runs in, if it isn't the one that was wanted before. One that
+    /// doesn't fit is told to the user, not to the caller.
     fn look(&mut self) -> Option<(String, Chain)>;
 
     /// The stages with a version that a commit names.
     ///
     /// # Errors
-    /// Refused: it no longer exists, or can't be run.
+    /// Refused: it is not there any more, or can't be run.
     fn chain(&mut self, model: &str) -> Result<Chain>;
 }
 
@@ -32,12 +32,12 @@ impl Versions {
         Versions { versions: BTreeMap::from([(wanted.clone(), chain)]), wanted, models }
     }
 
-    /// The version that all partitions should have.
+    /// The version that all partitions shall have.
     pub fn wanted(&self) -> &str {
         &self.wanted
     }
 
-    /// Finds out whether another version is wanted now.
+    /// Finds out whether another version is wanted by now.
     pub(super) fn look(&mut self) {
         if let Some((model, chain)) = self.models.look() {
             tracing::info!(from = shown(&self.wanted), to = shown(&model), "a new version of the model");
@@ -46,7 +46,7 @@ impl Versions {
         }
     }
 
-    /// Makes sure that the stages with a version are loaded.
+    /// Makes sure that the stages with a version are there.
     ///
     /// # Errors
     /// Those of [`Models::chain`].

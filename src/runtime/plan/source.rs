@@ -40,7 +40,7 @@ impl Source {
     }
 }
 
-/// Columns besides key, time and values that may be needed: by the sink, by filters and by the split
+/// Columns beside key, time and values that may have to be read: what the sink asks for, filters compare and the split
 /// names. Names that stages make aren't in the source; the stages find out.
 pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
     let mut wanted = Vec::new();

@@ -1,4 +1,4 @@
-//! What `kolk train` needs: the chain up to the network's inputs, and the training plan.
+//! What `kolk train` needs: the chain up to the network's inputs, and what is trained on them.
 
 use crate::config::{At, Infer, Key, Pipeline, Split, Train};
 use crate::error::Problems;
@@ -6,7 +6,7 @@ use crate::record::{Layout, Role};
 use crate::stage::{self, inputs::Inputs};
 use crate::train;
 
-/// The chain up to the network, and the training plan.
+/// The chain up to the network, and what is trained behind it.
 pub(super) type BeforeNetwork = (Vec<Box<dyn stage::Stage>>, train::Plan);
 
 pub(super) fn before_network(

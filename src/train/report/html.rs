@@ -83,7 +83,7 @@ fn headline(trained: &Trained) -> String {
     let rows = if plan.horizon == 1 { "one row ahead".into() } else { format!("1 to {} rows ahead", plan.horizon) };
     let mode = match plan.kind {
         ModelKind::Carry => "state carried from record to record".to_string(),
-        ModelKind::Window => format!("over the last {} rows, from zero state", plan.window),
+        ModelKind::Window => format!("anew from the last {} rows", plan.window),
     };
     format!("forecasts {} {rows}, {mode}: {}", plan.targets.join(", "), shape_text(trained))
 }
@@ -136,8 +136,7 @@ fn forecast_words(trained: &Trained) -> String {
     let shown = trained.evaluation.samples.len() / trained.plan.targets.len().max(1);
     let of = if shown < n { format!(" The first {shown} of {n} keys.") } else { String::new() };
     format!(
-        "The end of the test part. Each point was forecast {} rows earlier, from what was known then; the chart also \
-         has the \
+        "The end of the test part. Each point was forecast {} rows earlier, from what was known then; beside it the \
          better of the naive forecasts.{of}",
         trained.plan.horizon
     )
@@ -222,7 +221,7 @@ fn training_words(trained: &Trained) -> String {
     let stopped = if trained.stopped_early { ", stopped early" } else { "" };
     let refit = match trained.refit_updates {
         Some(updates) => {
-            format!(" Then trained again on all data: {updates} updates; those weights are published.")
+            format!(" Then trained anew on all of the data: {updates} updates; those weights are published.")
         }
         None => String::new(),
     };
@@ -287,8 +286,7 @@ fn input_text(input: &Input) -> String {
 
 fn split_words(trained: &Trained) -> String {
     format!(
-        "{}. An example belongs to the part that holds all its targets; examples whose targets cross a boundary are \
-         not used.",
+        "{}. An example belongs to the part that holds all its targets; examples whose targets cross a cut are left out.",
         trained.plan.split.text(&trained.plan.clock)
     )
 }

@@ -9,7 +9,7 @@ use crate::train::errors::Compared;
 /// Keys that are listed one by one.
 const LISTED: usize = 20;
 
-/// Mean absolute error per key and target, and those of the naive forecasts.
+/// Mean absolute error per key and target beside the naive forecasts.
 pub fn table(trained: &Trained) -> String {
     let evaluation = &trained.evaluation;
     let seasonal = trained.plan.season().is_some();

@@ -94,7 +94,7 @@ fn a_stop_that_no_broker_answers_ends_with_the_time_of_grace() {
     let log = kolk.stop();
     // One request alone would wait for fifteen seconds.
     assert!(since.elapsed() < Duration::from_secs(14), "{:?}\n{log}", since.elapsed());
-    assert!(log.contains("the grace period is over"), "{log}");
+    assert!(log.contains("the time of grace is over"), "{log}");
     broker.signal("CONT");
     let kolk = setup.start("b");
     reader.read_until(rows.len(), 2 * SOON);

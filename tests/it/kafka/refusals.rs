@@ -7,7 +7,7 @@ use super::process::Setup;
 use super::records::{Reader, Sender, count, send_and_abort};
 use crate::common::{Row, kolk_exits, series};
 
-/// Checkpoints only at the first start and at a clean stop, so that a test controls how old they are.
+/// Checkpoints at the first start and at a clean stop only, so that a test says what they are behind.
 const RARELY: &str = "state: { path: state/, checkpoint_every: 1h }\nruntime: { instance: one, commit_every: 50ms }";
 const SOON: Duration = Duration::from_secs(60);
 
@@ -36,7 +36,7 @@ fn assert_refused(broker: &Broker, setup: &Setup, outputs: usize, words: &[&str]
         assert!(log.contains(word), "no {word:?} in: {log}");
     }
     assert!(log.contains("kolk state reset"), "no choices in: {log}");
-    assert!(!log.contains("internal error, please report") && !log.contains("panicked"), "{log}");
+    assert!(!log.contains("a bug of kolk") && !log.contains("panicked"), "{log}");
     broker.settled(&setup.output);
     let mut reader = Reader::new(broker, &setup.output);
     reader.read(SOON);
@@ -52,7 +52,7 @@ fn offsets_reset_by_hand() {
     let back = vec![0; PARTITIONS as usize];
     broker.reset_offsets(&setup.group, &setup.input, &back);
     assert_refused(&broker, &setup, rows.len(), &["reset by hand"]);
-    // Forward, past records that were never processed.
+    // Forward, behind records that were never taken.
     Sender::new(&broker).send(&setup.input, &rows);
     let ends: Vec<_> = broker.ranges(&setup.input, true).into_iter().map(|(_, end)| end).collect();
     broker.reset_offsets(&setup.group, &setup.input, &ends);

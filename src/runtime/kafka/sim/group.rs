@@ -1,9 +1,8 @@
-//! The group: its coordinator with the classic protocol, and each client's part of it with cooperative-sticky
-//! assignment.
+//! The group: its coordinator with the classic protocol, and each client's part of it with cooperative-sticky assignment.
 //!
 //! Two phases: a generation first takes away what must move, its owner gives it back and joins again, and only the next
-//! generation gives it to another. A client answers heartbeats and joins on its own, while its worker does something
-//! else; only the answers to the group's events are the worker's.
+//! generation gives it to another. A client answers heartbeats and joins by itself, while its worker does something else; only the
+//! answers to the group's events are the worker's.
 
 use crate::record::PartitionId;
 use std::collections::VecDeque;
@@ -18,10 +17,10 @@ pub struct Member {
     process: usize,
     /// Whether it joined the generation that is being prepared.
     joined: bool,
-    /// When it learns that a generation is being prepared.
+    /// When it hears that a generation is being prepared.
     hears_at: i64,
     heard_at: i64,
-    /// The partitions that it reported when it joined.
+    /// What it said it owns when it joined.
     owned: Vec<PartitionId>,
 }
 
@@ -43,7 +42,7 @@ pub enum Ask {
     Lost(Vec<PartitionId>),
 }
 
-/// What a client receives after it joined.
+/// What a client is told after it joined.
 #[derive(Debug)]
 struct Sync {
     generation: i32,
@@ -61,14 +60,14 @@ pub struct Membership {
     pub generation: i32,
     /// Partitions that the worker has answered for.
     pub owned: Vec<PartitionId>,
-    /// Events delivered to the worker and not answered.
+    /// What was told to the worker and is not answered.
     pub asked: Option<Ask>,
-    /// Events not delivered yet.
+    /// What is not told yet.
     pub asks: VecDeque<Ask>,
     pub leaving: bool,
     sync: Option<Sync>,
     rejoin: bool,
-    /// When it learns that it is no longer a member.
+    /// When it hears that it is no member any more.
     learns_at: Option<i64>,
 }
 
@@ -146,7 +145,7 @@ impl World {
             member.heard_at = now;
             return;
         }
-        // It was removed from the group, and learns so with its next heartbeat.
+        // It was put out of the group, and hears so with its next heartbeat.
         match membership.learns_at {
             None => membership.learns_at = Some(now + self.dice.between(0, HEARTBEAT)),
             Some(at) if at <= now => self.lose_all(process),
@@ -170,7 +169,7 @@ impl World {
         membership.learns_at = None;
         membership.sync = None;
         membership.rejoin = false;
-        // Events that the worker hasn't received yet are dropped.
+        // What the worker wasn't told yet it need not know.
         membership.asks.clear();
         if membership.asked.is_none() && !membership.owned.is_empty() {
             membership.asks.push_back(Ask::Lost(membership.owned.clone()));
@@ -197,8 +196,8 @@ impl World {
         }
     }
 
-    /// Members that know of it join, unless their worker owes an answer; the generation begins with the last, or
-    /// without those that take too long.
+    /// Members that heard of it join, unless their worker owes an answer; the generation begins with the last, or without
+    /// those that take too long.
     fn join_all(&mut self) {
         let Some(deadline) = self.group.preparing else { return };
         for index in 0..self.group.members.len() {
@@ -219,7 +218,7 @@ impl World {
             }
         }
         if deadline <= self.now {
-            self.note(None, || "the group continues without members that didn't join".into());
+            self.note(None, || "the group goes on without members that didn't join".into());
             self.group.members.retain(|member| member.joined);
         }
         if self.group.members.iter().all(|member| member.joined) {
@@ -244,7 +243,7 @@ impl World {
         }
     }
 
-    /// The assignment: each member keeps its partitions up to its share, and gets none that another still has.
+    /// Who reads what: everybody keeps what he has up to his share, and nobody gets what another still has.
     fn share(&mut self) -> Vec<Vec<PartitionId>> {
         let (members, partitions) = (self.group.members.len(), self.plan.partitions as usize);
         let mut target: Vec<Vec<PartitionId>> = vec![Vec::new(); members];
@@ -275,7 +274,7 @@ impl World {
         target
     }
 
-    /// A client receives its generation, and later its partitions.
+    /// A client hears its generation, and later its partitions.
     fn synchronise(&mut self, process: usize) {
         let now = self.now;
         let stale = self.group.preparing.is_some();
@@ -332,7 +331,7 @@ impl World {
         }
     }
 
-    /// After a restart of the broker, all sessions start again.
+    /// After a restart of the broker everybody's session begins anew.
     pub fn restart_sessions(&mut self) {
         let now = self.now;
         self.group.members.iter_mut().for_each(|member| member.heard_at = member.heard_at.max(now));

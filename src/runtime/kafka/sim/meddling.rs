@@ -1,5 +1,5 @@
-//! Changes of a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to continue then: no
-//! output would be right. If retention has removed only markers and aborted records, it must continue.
+//! What somebody may do to a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to go on then: no output
+//! would be right. Where retention has removed nothing but markers and what was aborted, it must go on.
 
 use super::log::{Entry, Input, Kind};
 use super::world::{Act, Phase, World};
@@ -86,8 +86,8 @@ impl World {
         }
     }
 
-    /// The new topic has more records than the old one, so that its readers find some at their old offsets. What is in
-    /// an open transaction of the old one is gone with it.
+    /// The new topic has more records than the old one, so that its readers find some at their old offsets. What is in an open
+    /// transaction of the old one is gone with it.
     fn recreate(&mut self) {
         self.expects_refusal = true;
         let now = self.now;
@@ -107,8 +107,7 @@ impl World {
         }
     }
 
-    /// A partition that shows it, with its newest checkpoint and what is committed, all transactions of offsets being
-    /// decided.
+    /// A partition that shows it, with its newest checkpoint and what is committed, all transactions of offsets being decided.
     fn victim(&self, meddling: Meddling) -> Option<(u32, CommitPosition, i64)> {
         if !self.offsets.pending.is_empty() {
             return None;
@@ -130,7 +129,7 @@ impl World {
         let is_there = |from: i64, to: i64| input.next(from, to, &self.fates).is_some();
         match meddling {
             Meddling::Unread => is_there(committed, stable),
-            // The next record that a replay would read, or the end of the replay, is after offsets without one.
+            // The next record that a replay would read, or the end of the replay, is behind offsets without one.
             Meddling::Gap => checkpoint.offset < committed && !is_there(checkpoint.offset, checkpoint.offset + 1),
             Meddling::Markers => {
                 let no_record = !is_there(checkpoint.offset, committed) && !is_there(stable - 1, stable);

@@ -1,7 +1,6 @@
-//! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It
-//! is checked at every commit, so that an error is found where it happens, and again at the end, in the order of the
-//! output's log. What bytes alone don't decide (the clock, the registries) it takes from the commits, as a restore
-//! must.
+//! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It is checked
+//! at every commit, so that what is wrong is found where it happens, and once more at the end, in the order of the output's log.
+//! What bytes alone don't decide (the clock, the registries) it takes from the commits, as a restore must.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +20,7 @@ struct Keys {
     rows: Vec<Row>,
     /// Keys in the order of their first records.
     slots: Vec<u8>,
-    /// The active version of the model.
+    /// The version of the model that is in force.
     version: u64,
     /// The steps in which records move time on, and up to where they or the clock have.
     closes: Option<i64>,
@@ -51,7 +50,7 @@ enum What {
     Swap(u64),
 }
 
-/// The output of records: the hashes of each key, and the offsets of dead letters.
+/// What comes out of records: of each key its hashes, and the offsets of dead letters.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Made {
     rows: Vec<(u8, u64)>,
@@ -148,8 +147,7 @@ impl Oracle {
         Oracle { covered: vec![None; partitions as usize], keys: keys as usize, closes }
     }
 
-    /// A transaction was committed: its outputs must be those of the records that its offsets say were read, and no
-    /// others.
+    /// A transaction was committed: its outputs must be those of the records that its offsets say were read, and no others.
     pub fn committed(
         &mut self,
         inputs: &[Input],
@@ -206,8 +204,7 @@ impl Oracle {
         let found = made(sent);
         if found != expected {
             return Err(format!(
-                "offsets {} to {offset}: {} outputs instead of {} (the first other one is number {}), {} dead letters \
-                 instead of {}",
+                "offsets {} to {offset}: {} outputs instead of {} (the first other one is number {}), {} dead letters instead of {}",
                 covered.until,
                 found.rows.len(),
                 expected.rows.len(),
@@ -272,7 +269,7 @@ impl Oracle {
         self.covered[partition as usize].as_ref().map(|covered| covered.until)
     }
 
-    /// The active version at the last commit of a partition.
+    /// What is in force at the last commit of a partition.
     pub fn epoch(&self, partition: PartitionId) -> Option<&ModelEpoch> {
         self.covered[partition as usize].as_ref().map(|covered| &covered.epoch)
     }

@@ -1,5 +1,5 @@
-//! What a schedule consists of: how large everything is, and how often what goes wrong. Each seed turns on only some
-//! kinds of trouble: together they would mostly hide each other.
+//! What a schedule consists of: how large everything is, and how often what goes wrong. Each seed turns on only some kinds of
+//! trouble: together they would mostly hide behind each other.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -31,17 +31,17 @@ pub struct Odds {
     pub unknown: f64,
     /// A request of a transaction is lost and repeated, successfully; the first one arrives late.
     pub repeated: f64,
-    /// A partition stops delivering.
+    /// Nothing comes of a partition any more.
     pub stuck: f64,
     /// A call that may be repeated has no answer.
     pub none: f64,
-    /// A call fails permanently.
+    /// A call fails for good.
     pub error: f64,
     /// Time jumps.
     pub jump: f64,
     /// The group's leader gives partitions to others than it must.
     pub shuffle: f64,
-    /// Another worker is chosen to run.
+    /// Another worker is chosen to go on.
     pub switch: f64,
 }
 
@@ -69,8 +69,8 @@ pub struct Plan {
     pub foreign: f64,
     pub registry_knows: i64,
     pub registry_down: Range<i64>,
-    /// Milliseconds until a worker's first question to the registry is answered, and for which an unknown schema has to
-    /// be missing before that is decided.
+    /// Milliseconds until a worker's first question to the registry is answered, and for which an unknown schema has to be
+    /// missing before that is decided.
     pub registry_answers: i64,
     pub registry_grace: i64,
     /// All of the input is there from the start.
@@ -79,7 +79,7 @@ pub struct Plan {
     pub closes: Option<i64>,
     /// Times at which a new version of the model is published.
     pub publishes: Vec<i64>,
-    /// What is changed by hand, and when.
+    /// What somebody changes by hand, and when.
     pub meddling: Option<(i64, Meddling)>,
     pub settings: Settings,
 }
@@ -145,8 +145,7 @@ impl Plan {
         plan
     }
 
-    /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can
-    /// hold.
+    /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can tell.
     pub fn crowd(&mut self) {
         (self.partitions, self.records, self.backlog) = (1, 2_500, true);
         (self.foreign, self.registry_knows, self.registry_grace) = (0.5, i64::MAX, self.registry_grace.min(300));

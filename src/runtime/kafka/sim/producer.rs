@@ -1,5 +1,4 @@
-//! A process' producer: what it sent and when that arrives, and the many ways in which a request to end a transaction
-//! goes.
+//! A process' producer: what it sent and when that arrives, and the many ways in which a request to end a transaction goes.
 
 use super::client::{Client, strikes};
 use super::log::TxnId;
@@ -16,7 +15,7 @@ const REQUEST: i64 = 15_000;
 /// A producer.
 #[derive(Debug, Default)]
 pub struct Producer {
-    /// None: there is none, or it must not be used.
+    /// None: there is none, or it must not be used any more.
     epoch: Option<u32>,
     /// What is open as the producer sees it.
     open: Option<Open>,
@@ -84,7 +83,7 @@ impl Client {
         if strikes_abort(&mut world) {
             return Err(Broken::Abort("on purpose".into()));
         }
-        // Some of it arrives on its own meanwhile.
+        // Some of it arrives by itself meanwhile.
         if world.is_reachable(self.me) && world.dice.chance(0.3) {
             let state = world.ids[world.processes[self.me].slot].state;
             if !matches!(state, State::Deciding { .. }) {
@@ -105,8 +104,7 @@ impl Client {
         let known = open.txn;
         let txn = world.transaction(slot, epoch).map_err(|Fenced| renew("fenced"))?;
         if known.is_some_and(|known| known != txn) {
-            // The coordinator has ended it; as before KIP-890, a producer of the same epoch could now write into the
-            // next one.
+            // The coordinator has ended it; as before KIP-890, a producer of the same epoch could now write into the next one.
             return Err(renew("the transaction was ended meanwhile"));
         }
         queue.into_iter().for_each(|payload| world.append(txn, payload));
@@ -188,8 +186,7 @@ impl Client {
         Ok(())
     }
 
-    /// Whether a request that was answered was a second one: the first is still on its way, of which only the
-    /// interceptor knows.
+    /// Whether a request that was answered was a second one: the first is still on its way, of which only the interceptor knows.
     fn repeats(&self, world: &mut World, request: &'static str) -> bool {
         let odds = world.plan.odds.repeated;
         let repeats = strikes(world, odds);
@@ -251,8 +248,8 @@ fn strikes_abort(world: &mut World) -> bool {
 }
 
 impl World {
-    /// Whether a process' requests of transactions have an answer: a broker is there, and the last transaction is
-    /// decided or no longer its own.
+    /// Whether a process' requests of transactions have an answer: a broker is there, and the last transaction is decided
+    /// or not its own any more.
     pub fn is_free(&self, process: usize) -> bool {
         let it = &self.processes[process];
         let id = &self.ids[it.slot];

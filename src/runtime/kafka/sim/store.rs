@@ -1,5 +1,5 @@
-//! Checkpoints in memory, which last longer than any process: created once, never changed, durable some time after they
-//! were asked for, or never.
+//! Checkpoints in memory, which last longer than any process: created once, never changed, durable some time after they were
+//! asked for, or never.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Shelf {
         all.iter().find(|checkpoint| checkpoint.at == Some(at) && checkpoint.epoch == *epoch)
     }
 
-    /// Forgets what a test selects.
+    /// Forgets what a test wants forgotten.
     pub fn retain(&mut self, partition: PartitionId, keep: impl Fn(CommitPosition) -> bool) {
         self.0[partition as usize].retain(|checkpoint| checkpoint.at.is_some_and(&keep));
     }

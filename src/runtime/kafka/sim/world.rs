@@ -1,5 +1,4 @@
-//! The whole simulated world at a moment: the cluster, the processes, and what is still to come. One thread has it at a
-//! time.
+//! The whole simulated world at a moment: the cluster, the processes, and what is still to come. One thread has it at a time.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,7 +19,7 @@ use crate::record::PartitionId;
 use crate::state::CommitPosition;
 use crate::state::Durable;
 
-/// Maximum number of processes of a schedule: after that none is killed.
+/// Processes of a schedule at most: one that needs more is not killed any more.
 pub const PROCESSES: usize = 48;
 /// Slots for processes; each has its transactional id.
 const SLOTS: usize = 3;
@@ -29,12 +28,12 @@ const TRACE: usize = 200;
 /// After that many milliseconds without trouble everything must be done.
 const PATIENCE: i64 = 400_000;
 
-/// The phase of a schedule.
+/// Where a schedule stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Records come, and trouble.
     Trouble,
-    /// No more trouble: all work must finish.
+    /// Nothing bad happens any more: all must come to its end.
     Calm,
     /// The workers were asked to stop.
     Leaving,
@@ -42,7 +41,7 @@ pub enum Phase {
     Over,
 }
 
-/// Scheduled events.
+/// What will happen by itself.
 #[derive(Debug, Clone)]
 pub enum Act {
     /// Records come to a partition, in a transaction of this outcome or without one.
@@ -79,7 +78,7 @@ pub enum Act {
     Calm,
 }
 
-/// Whether a process can run.
+/// Whether a process can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// It can.
@@ -101,7 +100,7 @@ pub struct Process {
     pub wait: Wait,
     /// Its thread runs.
     pub started: bool,
-    /// It is dead, and its thread does nothing.
+    /// It is dead, and its thread does nothing any more.
     pub ended: bool,
     /// To be killed wherever it is.
     pub killed: bool,
@@ -109,7 +108,7 @@ pub struct Process {
     pub cut_until: i64,
     /// Asked to stop.
     pub stop: bool,
-    /// A call failed permanently, so that it may end with an error.
+    /// A call failed for good, so that it may end with an error.
     pub excused: bool,
     pub told_reachable: bool,
     /// Whether the topic was the one of the start when the process asked last.
@@ -150,7 +149,7 @@ pub struct World {
     pub expects_refusal: bool,
     /// Somebody has changed what he must not.
     pub meddled: bool,
-    /// A rebalance or a death happened while the workers were leaving.
+    /// The group gave and took, or somebody died, while the workers were leaving.
     pub disturbed: bool,
     pub failure: Option<String>,
     pub trace: Option<VecDeque<String>>,
@@ -207,7 +206,7 @@ impl World {
         world
     }
 
-    /// Schedules an event.
+    /// Puts down what will happen by itself.
     fn script(&mut self) {
         let plan = self.plan.clone();
         let mut records = plan.records;
@@ -288,7 +287,7 @@ impl World {
         self.now >= self.down_until && self.now >= self.processes[process].cut_until
     }
 
-    /// Everything that is due happens.
+    /// Everything that is due by now happens.
     pub fn tick(&mut self) {
         while let Some(entry) = self.acts.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let act = entry.remove();
@@ -361,7 +360,7 @@ impl World {
         }
     }
 
-    /// No more trouble.
+    /// No trouble any more.
     fn calm(&mut self) {
         self.phase = Phase::Calm;
         self.calm_since = self.now;
@@ -423,7 +422,7 @@ impl World {
         if self.processes.len() == PROCESSES || self.phase == Phase::Leaving || self.processes.iter().any(is_there) {
             return;
         }
-        // Two processes of one name would fence each other forever.
+        // Two of one name that both go on for good would fence each other for ever.
         let frozen: Vec<usize> =
             (0..self.processes.len()).filter(|process| is_alive(&self.processes[*process])).collect();
         for process in frozen {
@@ -452,8 +451,8 @@ impl World {
         });
     }
 
-    /// Whether everything up to the stable end is committed, markers and aborted records included, nothing is open, and
-    /// every partition has an owner who knows it.
+    /// Whether everything up to the stable end is committed, markers and what was aborted included, nothing is open, and every partition
+    /// has an owner who knows it.
     pub fn is_done(&self) -> bool {
         self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
             && self.ids.iter().all(|id| id.state == State::Empty)
@@ -467,7 +466,7 @@ impl World {
             })
     }
 
-    /// A clean stop leaves a checkpoint of the commit, so that nothing is replayed next time.
+    /// Who stopped in an orderly way leaves a checkpoint of what is committed, so that nothing is replayed next time.
     fn checkpoints_at_end(&self) -> Result<(), String> {
         if self.disturbed {
             return Ok(());
@@ -479,8 +478,7 @@ impl World {
             let newest = usable.map(|at| (at.sequence, at.offset));
             if committed != newest {
                 return Err(format!(
-                    "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly \
-                     stop is of {newest:?}"
+                    "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly stop is of {newest:?}"
                 ));
             }
         }
