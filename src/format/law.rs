@@ -1,5 +1,5 @@
-//! The law of every decoder, for tests and fuzzing (`fuzz/`): whatever the messages are, there is a record for each,
-//! and each is the same as if it were decoded alone.
+//! The law of every decoder, for the tests beside them and for fuzzing (`fuzz/`): whatever the messages are, there is a record for each,
+//! and each is what it would be alone.
 //!
 //! Only in tests and under fuzzing.
 
@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use arrow::util::display::array_value_to_string;
 
+use super::frame::put_frame;
 use super::framed::Framed;
 use super::json::JsonDecoder;
-use super::registry::{Language, Registry, Schema, put_frame};
+use super::registry::Registry;
+use super::schema::{Language, Schema};
 use super::{Decided, Decoded, Decoder, Messages, avro, columns, protobuf, reading};
 use crate::config::{self, At, Format, Pipeline};
 use crate::error::Problems;
@@ -117,12 +119,12 @@ pub(super) fn schema(text: &str) -> Schema {
     Schema { id: ID, text: text.into(), references: Vec::new() }
 }
 
-/// A decoder that knows one schema, with a registry that never answers.
+/// A decoder that knows one schema, with a registry that nobody answers for.
 pub(super) fn framed(format: &str, newest: &Schema) -> Framed {
     planned(format, newest, &[]).0
 }
 
-/// The same with passthrough columns; and the result as text.
+/// The same, which carries further columns along; and what is read, as text.
 pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed, String) {
     let pipeline = pipeline(&format!(
         "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ {format}: {{ registry: \"http://127.0.0.1:9\" }} }} }} }}\n\
@@ -137,13 +139,13 @@ pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed
     // One schema here has another message before the one that is read.
     let message = newest.text.contains("message Other").then_some("shop.Sale");
     let (language, make, columns, described) = if format == "avro" {
-        let reader = avro::Reader::new(newest).expect("a schema");
+        let reader = avro::AvroReaderSchema::new(newest).expect("a schema");
         let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
         let columns = plan(&types);
         let described = reading::described(&columns, Language::Avro, &types);
         (Language::Avro, reader.bodies(columns.clone()), columns, described)
     } else {
-        let reader = protobuf::Reader::new(newest, message).expect("a schema");
+        let reader = protobuf::ProtobufReaderSchema::new(newest, message).expect("a schema");
         let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
         let columns = plan(&types);
         let described = reading::described(&columns, Language::Protobuf, &types);

@@ -9,7 +9,8 @@ use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
 use super::json::{JsonDecoder, JsonEncoder};
 use super::protobuf_out::ProtobufEncoder;
-use super::registry::{Language, Registry, Silence};
+use super::registry::Registry;
+use super::schema::{Language, Silence};
 use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
 use crate::config::{At, Encoding, Format, KafkaSink, Pin, Pipeline, SchemaSource};
 use crate::error::Problems;
@@ -56,9 +57,8 @@ impl PlannedEncoder {
     }
 }
 
-/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the
-/// split), which are carried along unless they are key, time or a value anyway. Adds every problem to `problems`, and
-/// returns `None` if there is one.
+/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the split), which are carried
+/// along unless they are key, time or a value anyway. Adds what is wrong to `problems`, and returns `None` if that is anything.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
     let encoding = pipeline.source.encoding()?;
     match &encoding.format.value {
@@ -77,17 +77,17 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
     }
 }
 
-/// The schema that decides what is read, as a reader of a format.
-enum Reader {
-    Avro(avro::Reader),
-    Protobuf(protobuf::Reader),
+/// The schema that says what is read, as a reader of a language.
+enum ReaderSchema {
+    Avro(avro::AvroReaderSchema),
+    Protobuf(protobuf::ProtobufReaderSchema),
 }
 
-impl Reader {
+impl ReaderSchema {
     fn type_of(&self, name: &str, purpose: columns::Use) -> Result<DataType, String> {
         match self {
-            Reader::Avro(reader) => reader.type_of(name, purpose),
-            Reader::Protobuf(reader) => reader.type_of(name, purpose),
+            ReaderSchema::Avro(reader) => reader.type_of(name, purpose),
+            ReaderSchema::Protobuf(reader) => reader.type_of(name, purpose),
         }
     }
 }
@@ -108,7 +108,7 @@ fn plan_framed(
             return None;
         }
     };
-    // Reported once the columns are planned, which borrows the problems.
+    // Told once the columns are planned, which borrows the problems.
     let wrong = RefCell::new(Vec::new());
     let types =
         |name: &str, purpose| reader.type_of(name, purpose).map_err(|message| wrong.borrow_mut().push(message)).ok();
@@ -119,8 +119,8 @@ fn plan_framed(
     let (columns, layout) = planned?;
     let columns = Arc::new(columns);
     let bodies = match &reader {
-        Reader::Avro(reader) => reader.bodies(columns.clone()),
-        Reader::Protobuf(reader) => reader.bodies(columns.clone()),
+        ReaderSchema::Avro(reader) => reader.bodies(columns.clone()),
+        ReaderSchema::Protobuf(reader) => reader.bodies(columns.clone()),
     };
     let described = reading::described(&columns, language, &|name, purpose| reader.type_of(name, purpose).ok());
     let (now, read) = (described.clone(), columns.clone());
@@ -132,8 +132,12 @@ fn plan_framed(
     })
 }
 
-/// A registry's client, and the schema that decides what is read.
-fn reader(encoding: &Encoding, schema: &SchemaSource, language: Language) -> Result<(Arc<Registry>, Reader), String> {
+/// A registry's client, and the schema that says what is read.
+fn reader(
+    encoding: &Encoding,
+    schema: &SchemaSource,
+    language: Language,
+) -> Result<(Arc<Registry>, ReaderSchema), String> {
     let registry = Registry::new(schema).map_err(|e| e.to_string())?;
     let (url, subject) = (&*schema.registry, &*schema.subject);
     let pin = encoding.schema.as_ref().map(|pin| pin.value);
@@ -142,16 +146,15 @@ fn reader(encoding: &Encoding, schema: &SchemaSource, language: Language) -> Res
         None => format!("the registry at {url} has no subject \"{subject}\": write its name as `subject`"),
         Some(Pin::Id(id)) => format!("the registry at {url} has no schema with id {id}"),
         Some(Pin::Version(version)) => format!(
-            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the \
-             subject's name as \
+            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the subject's name as \
              `subject`"
         ),
     })?;
     let reader = match language {
-        Language::Avro => avro::Reader::new(&found).map(Reader::Avro),
+        Language::Avro => avro::AvroReaderSchema::new(&found).map(ReaderSchema::Avro),
         Language::Protobuf => {
             let message = schema.message.as_ref().map(|message| message.value.as_str());
-            protobuf::Reader::new(&found, message).map(Reader::Protobuf)
+            protobuf::ProtobufReaderSchema::new(&found, message).map(ReaderSchema::Protobuf)
         }
     };
     let of = match pin {
@@ -168,8 +171,8 @@ fn language(format: &Format) -> Language {
     }
 }
 
-/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds every
-/// problem to `problems`, and returns `None` if there is one.
+/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds what is wrong to `problems`, and
+/// returns `None` if that is anything.
 pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems) -> Option<PlannedEncoder> {
     let (Format::Avro(source) | Format::Protobuf(source)) = &sink.format.value else {
         return Some(PlannedEncoder { make: Box::new(|| Ok(Box::new(JsonEncoder))) });

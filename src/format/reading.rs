@@ -1,9 +1,8 @@
 //! What is read of each message, as a canonical text: the part of a source that state belongs to.
 //!
-//! A schema may change in many ways that do not change what is read: documentation, defaults, aliases, the order of
+//! A schema may change in many ways without that anything else is read: documentation, defaults, aliases, the order of
 //! fields, names of records, symbols, which fields may be null, how wide a number is. So the text holds the columns and
-//! their types, and nothing of the schema. Earlier versions wrote the schema's text, which is still understood
-//! ([`was`]).
+//! what they are, and nothing of the schema. Versions before wrote the schema's text; it is still understood ([`was`]).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use serde::Serialize;
 
 use super::avro;
 use super::columns::{CarriedFrom, Columns, KeyFrom, Target, TimeFrom, Use};
-use super::registry::{Language, Schema};
+use super::schema::{Language, Schema};
 
 /// The columns of a source. The values are not among the types: whatever they are written as, they are read as 64-bit
 /// floats.
@@ -25,7 +24,7 @@ struct Reading {
     /// The field that is the time, and what its ticks are; `None`: the message's timestamp.
     time: Option<(String, String)>,
     values: Vec<String>,
-    /// Passthrough columns with their types.
+    /// Columns that are carried along, with the types in which they go on.
     passthrough: BTreeMap<String, String>,
 }
 
@@ -43,7 +42,7 @@ pub(super) fn was(before: &str, now: &str, columns: &Columns, language: Language
     let before = match (language, before.split_once(' ')) {
         (Language::Avro, Some(("Avro", schema))) => {
             let schema = Schema { id: 0, text: schema.to_string(), references: Vec::new() };
-            let Ok(reader) = avro::Reader::new(&schema) else { return false };
+            let Ok(reader) = avro::AvroReaderSchema::new(&schema) else { return false };
             described(columns, language, &|name, purpose| reader.type_of(name, purpose).ok())
         }
         (Language::Protobuf, Some(("Protobuf", fields))) => {

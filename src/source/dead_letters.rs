@@ -1,8 +1,8 @@
-//! Dead letters as a source: replays rejected messages from a dead-letter folder, as from a topic.
+//! Dead letters as a source: messages that a pipeline refused into a folder are read again, as from a topic.
 //!
-//! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message;
-//! one from a Parquet source has its record as JSON, which is read instead. A message that is refused again keeps those
-//! bytes: they follow the passthrough columns of the records ([`RAW`]).
+//! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message; one from a Parquet
+//! source has its record as JSON, which is read in their place. What is refused once more keeps those bytes: they go along behind the
+//! carried columns of the records ([`RAW`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,7 @@ const COLUMNS: [(&str, DataType); 4] = [
 /// How long a schema registry may leave a question without an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Arrays after the passthrough columns of the records: key (Binary), payload (Binary) and timestamp (Int64,
-/// milliseconds) of the message.
+/// Arrays behind the carried columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
 pub const RAW: usize = 3;
 
 /// Files of dead letters, found, and how their messages are decoded.
@@ -44,8 +43,8 @@ pub struct Planned {
     cells: u64,
 }
 
-/// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds every
-/// problem to `problems`, and returns `None` if there is one.
+/// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds what is wrong to
+/// `problems`, and returns `None` if that is anything.
 pub fn plan(
     pipeline: &Pipeline,
     source: &LettersSource,
@@ -56,7 +55,7 @@ pub fn plan(
     let here = |value: &str| At { value: value.to_string(), place: source.path.place };
     let mut letters = pipeline.clone();
     letters.source = Source { input: Input::Parquet(source.path.clone()), from: None, until: None, emit_from: None };
-    // The position serves as a time, which nothing uses.
+    // A position counts, so it does for the time, of which nothing is made.
     let time = At { value: TimeColumn { column: "position".into(), unit: None }, place: source.path.place };
     letters.record = Record { key: Key::Single, time, values: Vec::new() };
     let files = parquet::plan(&letters, &COLUMNS.map(|(name, _)| here(name)), problems);
@@ -102,21 +101,21 @@ impl Planned {
     }
 
     /// Begins to read; `start` is the first record to deliver, or one before it.
-    pub fn open(&self, start: Option<Origin>) -> Result<Reader> {
+    pub fn open(&self, start: Option<Origin>) -> Result<DeadLettersReader> {
         let cells = self.cells.max(1);
         let letters = self.files.open(start.map(|start| Origin { row: start.row / cells, ..start }))?;
-        Ok(Reader { letters, decoder: self.decoder.decoder()?, cells })
+        Ok(DeadLettersReader { letters, decoder: self.decoder.decoder()?, cells })
     }
 }
 
 /// Reads the records of a [`Planned`] source in order.
-pub struct Reader {
+pub struct DeadLettersReader {
     letters: ParquetSource,
     decoder: Box<dyn Decoder>,
     cells: u64,
 }
 
-impl Reader {
+impl DeadLettersReader {
     /// How many of [`Planned::records`] were read so far.
     pub fn records_passed(&self) -> u64 {
         self.letters.records_passed() * self.cells
@@ -139,7 +138,7 @@ impl Reader {
             Err(DecodeError::Unavailable(why)) => return Err(Error::failed(why)),
             Err(DecodeError::Failed(error)) => return Err(error),
         };
-        // There is nothing to decode; the reason stays.
+        // Nothing decodes where there is nothing; the reason is what it was.
         for (index, reason) in &mut records.bad {
             if tombstones.contains(&records.origins[*index].row) {
                 *reason = "tombstone";
@@ -160,13 +159,12 @@ impl Reader {
     }
 }
 
-/// Key, payload and timestamp of each letter, the same as messages whose offsets count them, and those of them that had
-/// no payload.
+/// Key, payload and timestamp of each letter, the same as messages whose offsets count them, and those of them that had no payload.
 type Raw = (ArrayRef, ArrayRef, ArrayRef, Messages, Vec<u64>);
 
 fn messages(letters: &Records) -> Result<Raw> {
     let [keys, bytes, timestamps, records] = &letters.carried[..] else {
-        return Err(Error::failed("dead letters have other columns than planned: internal error, please report"));
+        return Err(Error::failed("dead letters have other columns than planned: a bug of kolk"));
     };
     let (key, payload, time, record) = (
         keys.as_binary::<i32>(),

@@ -17,15 +17,15 @@ use super::schema::{Columns, KeyColumn, Wanted};
 use crate::record::murmur2;
 use crate::record::{NO_TIME, Origin, Records};
 
-/// Keys of this many bytes end a [`Records`], however few records there are.
+/// Keys of so many bytes end a [`Records`], however few records have them.
 const TEXT_LIMIT: usize = 4 << 20;
 
-/// Rows of one file, without those outside of the requested time.
+/// Rows of one file as kolk wants them: those outside of the wanted time are gone.
 pub(super) struct Piece {
     file: u32,
     rows: Rows,
     keys: Keys,
-    /// Rows that have key and time; `None`: all.
+    /// Where key and time are there; `None`: everywhere.
     valid: Option<NullBuffer>,
     /// Rows where they are not, ascending.
     bad: Vec<(usize, &'static str)>,
@@ -253,7 +253,7 @@ fn push_integer(value: i128, before: &mut Option<(i128, Range<usize>)>, hashes: 
     murmur2(&text[start..])
 }
 
-/// Records under construction: passthrough columns stay in parts until the end.
+/// Records under construction: carried columns stay in parts until the end.
 #[derive(Default)]
 pub(super) struct Gathered {
     records: Records,

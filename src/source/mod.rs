@@ -1,8 +1,7 @@
 //! Where records come from.
 //!
 //! Lives here: opening a source, reading only the columns that are needed, decoding them into [`Records`], and finding
-//! a place again after a restart. [`Files`] is every source that ends. Must not live here: partitions, state, policies
-//! (`runtime`).
+//! a place again after a restart. [`Files`] is every source that ends. Must not live here: partitions, state, policies (`runtime`).
 
 pub mod dead_letters;
 mod decode;
@@ -30,11 +29,11 @@ pub enum Files {
 }
 
 /// Reads the records of [`Files`] in order.
-pub enum Reader {
+pub enum FilesReader {
     /// See [`parquet::ParquetSource`].
     Parquet(Box<parquet::ParquetSource>),
-    /// See [`dead_letters::Reader`].
-    DeadLetters(Box<dead_letters::Reader>),
+    /// See [`dead_letters::DeadLettersReader`].
+    DeadLetters(Box<dead_letters::DeadLettersReader>),
 }
 
 impl Files {
@@ -62,7 +61,7 @@ impl Files {
         }
     }
 
-    /// Changes if the input changes.
+    /// Changes whenever what is read changes.
     pub fn fingerprint(&self) -> String {
         match self {
             Files::Parquet(files) => files.fingerprint(),
@@ -81,33 +80,33 @@ impl Files {
     /// Begins to read; `start` is the first record to deliver, or one before it.
     ///
     /// # Errors
-    /// Files that are no longer those of the start.
-    pub fn open(&self, start: Option<Origin>) -> crate::Result<Reader> {
+    /// Files that are not those of `start` any more.
+    pub fn open(&self, start: Option<Origin>) -> crate::Result<FilesReader> {
         Ok(match self {
-            Files::Parquet(files) => Reader::Parquet(Box::new(files.open(start)?)),
-            Files::DeadLetters(files) => Reader::DeadLetters(Box::new(files.open(start)?)),
+            Files::Parquet(files) => FilesReader::Parquet(Box::new(files.open(start)?)),
+            Files::DeadLetters(files) => FilesReader::DeadLetters(Box::new(files.open(start)?)),
         })
     }
 }
 
-impl Reader {
+impl FilesReader {
     /// The next records, at least one; `None` at the end.
     ///
     /// # Errors
-    /// Files that can't be read; the source ends with it.
+    /// Files that can't be read; after that there is nothing to ask for.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> crate::Result<Option<Records>> {
         match self {
-            Reader::Parquet(source) => source.next(),
-            Reader::DeadLetters(source) => source.next(),
+            FilesReader::Parquet(source) => source.next(),
+            FilesReader::DeadLetters(source) => source.next(),
         }
     }
 
     /// How many of [`Files::records`] were delivered or left out so far.
     pub fn records_passed(&self) -> u64 {
         match self {
-            Reader::Parquet(source) => source.records_passed(),
-            Reader::DeadLetters(source) => source.records_passed(),
+            FilesReader::Parquet(source) => source.records_passed(),
+            FilesReader::DeadLetters(source) => source.records_passed(),
         }
     }
 }

@@ -160,7 +160,7 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Failure> {
     Ok(tokens)
 }
 
-/// The inside of a quoted text; a doubled quote means one quote.
+/// The inside of a quoted text; a doubled quote stands for itself.
 fn quoted(chars: &[char], at: &mut usize) -> Option<String> {
     let quote = chars[*at];
     let mut inside = String::new();
@@ -190,7 +190,7 @@ fn is_number(chars: &[char], start: usize, at: usize) -> bool {
 struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
-    /// The position after the last character.
+    /// The character behind the last.
     end: usize,
 }
 
@@ -248,7 +248,7 @@ impl Parser {
         if self.keyword("is") {
             let wanted = !self.keyword("not");
             if !self.keyword("null") {
-                return Err(Failure { at: self.at(), message: "expected null after is".into() });
+                return Err(Failure { at: self.at(), message: "expected null behind is".into() });
             }
             return Ok(Expr { at, kind: ExprKind::IsNull(Box::new(left), wanted) });
         }
