@@ -28,7 +28,7 @@ pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> Result<String> {
     Ok(json.to_string())
 }
 
-/// The output without metadata that Avro would take for its own.
+/// The output without metadata that Avro would interpret as its own.
 fn plain(output: &ArrowSchema) -> ArrowSchema {
     ArrowSchema::new(output.fields().clone())
 }

@@ -1,8 +1,8 @@
 //! The client of a schema registry with Confluent's API (also Apicurio's `/apis/ccompat/v7`).
 //!
 //! A worker's thread never waits for a registry ([`Registry::by_id`]): all its partitions, its transaction and its
-//! place in the group would wait with it. The questions are asked on the threads of the object stores; what was said is
-//! in [`super::answers`]. While a pipeline is planned nothing else goes on, so there the answer is waited for.
+//! place in the group would wait with it. The questions are asked on the threads of the object stores; the answers are
+//! in [`super::answers`]. While a pipeline is planned nothing else runs, so planning waits for the answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Attempts of one question while planning, and the pause before the second; each later one is twice as long.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Ids that are asked for at the same time: messages that are no messages at all may name thousands.
+/// Maximum number of ids requested at the same time: garbage messages may name thousands.
 const AT_ONCE: usize = 8;
-/// References within references at most.
+/// Maximum depth of references.
 const DEEPEST: usize = 16;
 
 type Answer<T> = std::result::Result<T, Silence>;
@@ -37,7 +37,7 @@ pub(super) struct Registry {
     auth: Option<(String, String)>,
     client: reqwest::Client,
     answers: Answers,
-    /// Lets so many questions about ids through.
+    /// Limits the number of simultaneous questions about ids.
     gate: Semaphore,
 }
 
@@ -47,7 +47,7 @@ impl Registry {
     /// # Errors
     /// Credentials or certificates that cannot be used.
     pub fn new(source: &SchemaSource) -> Result<Registry> {
-        // An error only of the second caller, that one is there already.
+        // The only possible error: a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
@@ -62,7 +62,7 @@ impl Registry {
         })
     }
 
-    /// What can be said of an id at present. Returns at once; where nothing is known yet, the question is on its way.
+    /// What is known about an id at present. Returns at once; where nothing is known yet, the question is on its way.
     pub fn by_id(self: &Arc<Self>, id: u32, language: Language) -> Verdict {
         let (verdict, ask) = self.answers.of(id, Instant::now());
         if ask {
@@ -81,8 +81,8 @@ impl Registry {
         verdict
     }
 
-    /// The schema that a subject's readers go by: the newest, or the one that is pinned; `None`: there is no such
-    /// subject, version or id.
+    /// The reader's schema of a subject: the newest, or the pinned one; `None`: there is no such subject, version or
+    /// id.
     pub fn reader(&self, subject: &str, pin: Option<Pin>, language: Language) -> Answer<Option<Arc<Schema>>> {
         let version = match pin {
             Some(Pin::Id(id)) => return waiting(self.schema(id, language, ATTEMPTS)),

@@ -23,7 +23,7 @@ pub(super) struct Schema {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Silence {
-    /// It can't be reached, or is in trouble, or what answers is no registry: ask again later.
+    /// It can't be reached, or fails, or the answer isn't from a registry: ask again later.
     Unavailable(String),
     /// It answered, and asking again won't change that: the schema itself is wrong.
     Refused(String),
