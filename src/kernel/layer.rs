@@ -2,8 +2,9 @@
 //!
 //! Formulas are those of Keras (and of Hochreiter and Schmidhuber 1997 with Gers et al. 2000 for the LSTM, Cho et al.
 //! 2014 in the `reset_after` form for the GRU). The input's part of all timesteps is one matrix product, the recurrent
-//! part one per step; what is elementwise is in the file of each cell. Arrays are time-major [T, B, width]; gate blocks
-//! have Keras' order (i f c o; z r h).
+//! part one per step; what is
+//! elementwise is in the file of each cell. Arrays are time-major [T, B, width]; gate blocks have Keras' order (i f c o;
+//! z r h).
 
 use super::float::Float;
 use super::gemm::{Existing, Matrix, multiply, multiply_rows};
@@ -41,7 +42,7 @@ pub struct Gradients<'a, F> {
     pub bias: &'a mut [F],
 }
 
-/// Which cells of [T, B] are steps, and which restart; empty slices: all are steps and none restarts.
+/// Which cells of [T, B] are what; empty slices: every one is a step and none starts anew.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mask<'a> {
     /// State is zero before this step.
@@ -60,7 +61,7 @@ impl Mask<'_> {
     }
 }
 
-/// A layer and its inputs.
+/// A layer and what it is given.
 #[derive(Debug, Clone, Copy)]
 pub struct Layer<'a, F> {
     /// Its shape.
@@ -73,7 +74,7 @@ pub struct Layer<'a, F> {
     pub t: usize,
     /// Rows of a timestep.
     pub b: usize,
-    /// Which cells are steps and which restart from zero state.
+    /// Which cells are steps and which start anew.
     pub mask: Mask<'a>,
 }
 
@@ -120,7 +121,7 @@ pub fn forward<F: Float>(layer: Layer<'_, F>, h: &mut [F], c: &mut [F], trace: &
     let (input_bias, recurrent_bias) = weights.bias.split_at(width);
     for row in gates.chunks_exact_mut(width) {
         row.copy_from_slice(input_bias);
-        // A GRU's recurrent bias is inside the reset gate's product and is added there.
+        // A GRU's recurrent bias stands inside the reset gate's product and is added there.
         if cell != CellKind::Gru {
             row.iter_mut().zip(recurrent_bias).for_each(|(gate, bias)| *gate += *bias);
         }
@@ -177,8 +178,8 @@ pub struct Backward<F> {
     dc: Vec<F>,
 }
 
-/// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless
-/// it is empty. `dh` [t, b, u] are the gradients of the layer's output. What came before the first step is a constant:
+/// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless it
+/// is empty. `dh` [t, b, u] are the gradients of the layer's output. What came before the first step is a constant:
 /// truncated backpropagation through time (Williams and Peng 1990).
 pub fn backward<F: Float>(
     layer: Layer<'_, F>,
