@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kolk::config::{Pipeline, Problems, parse};
+use kolk::config::{Pipeline, parse};
+use kolk::error::Problems;
 use kolk::source::parquet::plan;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;

@@ -1,10 +1,15 @@
-//! The one error type of kolk. What matters to a caller is only whether anything had started: that decides the
+//! The one error type of kolk, and what is wrong with a pipeline, all at once.
+//!
+//! Lives here: [`Error`], [`Problems`], the nearest name for a message. Must not live here: what can be wrong.
+//!
+//! What matters to a caller is only whether anything had started: that decides the
 //! exit code and whether a retry makes sense. Messages are lowercase, without a final period, and say what, where
 //! and what to do.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use crate::config::Problem;
+use crate::problem::{Place, Problem};
 
 /// `Result` with kolk's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -73,4 +78,60 @@ impl fmt::Display for Listed<'_> {
         }
         Ok(())
     }
+}
+
+/// Collects problems while a pipeline is read or planned, so that all are shown at once.
+#[derive(Debug, Default)]
+pub struct Problems {
+    file: PathBuf,
+    found: Vec<Problem>,
+}
+
+impl Problems {
+    /// An empty list for one pipeline file.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Problems { file: file.into(), found: Vec::new() }
+    }
+
+    /// Adds a problem at a place.
+    pub fn add(&mut self, place: Place, message: impl fmt::Display) {
+        self.found.push(Problem { file: self.file.clone(), place, message: message.to_string() });
+    }
+
+    /// Whether nothing was found so far.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Moves every place.
+    pub(crate) fn place(&mut self, moved: impl Fn(Place) -> Place) {
+        for problem in &mut self.found {
+            problem.place = moved(problem.place);
+        }
+    }
+
+    /// `value` if nothing was found, else every problem in the order of the file.
+    pub fn finish<T>(mut self, value: T) -> Result<T> {
+        if self.found.is_empty() {
+            return Ok(value);
+        }
+        self.found.sort();
+        self.found.dedup();
+        Err(Error::Problems(self.found))
+    }
+}
+
+/// The end of a message: `, did you mean "near"?` for the nearest of the names, or nothing when none is near.
+pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    // Of short words, only the distance tells that a letter is missing.
+    let near = |name: &str, likeness: f64| {
+        likeness > 0.75 || (word.chars().count() > 1 && strsim::osa_distance(word, name) == 1)
+    };
+    names
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(word, name), name))
+        .filter(|(likeness, name)| near(name, *likeness))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| format!(", did you mean \"{name}\"?"))
+        .unwrap_or_default()
 }

@@ -13,12 +13,14 @@ pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod model;
+pub mod problem;
 pub mod record;
 pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod stage;
 pub mod state;
+pub mod storage;
 pub mod train;
 
 pub use error::{Error, Result};

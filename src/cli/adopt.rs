@@ -3,11 +3,10 @@
 
 use crate::config::{KafkaSource, Pipeline, Sink};
 use crate::kafka::{Seen, commit, look};
-use crate::record::Origin;
-use crate::record::PartitionId;
+use crate::record::{Origin, PartitionId};
 use crate::runtime::kafka::{AdoptionStep, Situation, adoption_step};
-use crate::state::Saved;
-use crate::state::{Folder, Kept, Store};
+use crate::state::{Kept, Saved, Store};
+use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// Runs it; `confirmed` asks whether to go on.

@@ -1,7 +1,7 @@
 //! `kolk check`: everything that can be refused, without starting.
 
 use super::CheckArgs;
-use crate::config::Problems;
+use crate::error::Problems;
 use crate::runtime::{self, Purpose};
 use crate::{Error, Result, config};
 

@@ -25,8 +25,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Place;
 use crate::error::Context;
+use crate::problem::Place;
 use crate::{Error, Result};
 
 /// The environment variable with the log filter, such as `debug` or `kolk=trace`.

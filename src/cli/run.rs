@@ -10,7 +10,7 @@ use crate::error::Context;
 use crate::model::library;
 use crate::runtime::kafka::Stop;
 use crate::runtime::{self, Finished, Plan, Purpose, Source};
-use crate::state::block_on;
+use crate::storage::block_on;
 use crate::{Result, config, http};
 
 /// Beyond the time of grace, for leaving the group.

@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use super::adopt;
 use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
+use crate::record::{murmur2, partition_of};
 use crate::sink::DeadLetters;
-use crate::state::{Checkpoint, Fingerprint, Folder, RowSpan, Store, Stored, Target, murmur2, partition_of};
+use crate::state::{Checkpoint, Fingerprint, RowSpan, Store, Stored, Target};
+use crate::storage::Folder;
 use crate::{Error, Result, sink};
 
 /// Keys whose rows are exported at a time.

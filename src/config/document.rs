@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
-use super::{At, EpochUnit, Input, Key, OnError, OnLate, OnNull, Pipeline, Place, Policies, Record, Source, Watermark};
+use super::{At, EpochUnit, Input, Key, OnError, OnLate, OnNull, Pipeline, Policies, Record, Source, Watermark};
 use super::{Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, output, stages, train};
+use crate::problem::Place;
 
 const PIPELINE: Words = Words::new(
     "the pipeline",

@@ -2,8 +2,9 @@
 
 use std::env::VarError;
 
+use super::one_line;
 use super::yaml::{Fault, Scalar};
-use super::{Place, one_line};
+use crate::problem::Place;
 
 /// Characters of all expanded values at most.
 const MAX_EXPANDED: usize = 1 << 20;

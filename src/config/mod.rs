@@ -32,8 +32,10 @@ use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::error::Problems;
+use crate::problem::{Place, Problem};
 use crate::{Error, Result};
 
 /// Bytes of a pipeline file at most.
@@ -95,7 +97,8 @@ fn parse_with(
     let mut reader = read::Reader::new(problems, file)?;
     let pipeline = document::pipeline(&mut reader, &root, file);
     checks::across(&mut reader.problems, &pipeline);
-    reader.problems.finish_within(&lines, pipeline)
+    reader.problems.place(|place| lines.clamp(place));
+    reader.problems.finish(pipeline)
 }
 
 /// What most often makes a file no YAML: `{ path: ${DIR}/x }`, where a brace ends the value.
@@ -145,15 +148,6 @@ fn shown(text: &str, longest: usize) -> String {
     line
 }
 
-/// Line and column in the pipeline file, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Place {
-    /// Line, from 1; 0 where a value comes from a default.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
-}
-
 /// A value and where it was written.
 #[derive(Clone, PartialEq, Default)]
 pub struct At<T> {
@@ -183,82 +177,4 @@ impl<T> Deref for At<T> {
     fn deref(&self) -> &T {
         &self.value
     }
-}
-
-/// One thing wrong with a pipeline, at its place.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// The pipeline file.
-    pub file: PathBuf,
-    /// Where in it.
-    pub place: Place,
-    /// What is wrong, what was expected, and the nearest name if there is one.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if self.place.line > 0 {
-            write!(f, ":{}:{}", self.place.line, self.place.column)?;
-        }
-        write!(f, ": {}", self.message)
-    }
-}
-
-/// Collects problems while a pipeline is read or planned, so that all are shown at once.
-#[derive(Debug, Default)]
-pub struct Problems {
-    file: PathBuf,
-    found: Vec<Problem>,
-}
-
-impl Problems {
-    /// An empty list for one pipeline file.
-    pub fn new(file: impl Into<PathBuf>) -> Self {
-        Problems { file: file.into(), found: Vec::new() }
-    }
-
-    /// Adds a problem at a place.
-    pub fn add(&mut self, place: Place, message: impl fmt::Display) {
-        self.found.push(Problem { file: self.file.clone(), place, message: message.to_string() });
-    }
-
-    /// Whether nothing was found so far.
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
-    /// As [`Problems::finish`], with every place moved into the text.
-    fn finish_within<T>(mut self, lines: &yaml::Lines, value: T) -> Result<T> {
-        for problem in &mut self.found {
-            problem.place = lines.clamp(problem.place);
-        }
-        self.finish(value)
-    }
-
-    /// `value` if nothing was found, else every problem in the order of the file.
-    pub fn finish<T>(mut self, value: T) -> Result<T> {
-        if self.found.is_empty() {
-            return Ok(value);
-        }
-        self.found.sort();
-        self.found.dedup();
-        Err(Error::Problems(self.found))
-    }
-}
-
-/// The end of a message: `, did you mean "near"?` for the nearest of the names, or nothing when none is near.
-pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    // Of short words, only the distance tells that a letter is missing.
-    let near = |name: &str, likeness: f64| {
-        likeness > 0.75 || (word.chars().count() > 1 && strsim::osa_distance(word, name) == 1)
-    };
-    names
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(word, name), name))
-        .filter(|(likeness, name)| near(name, *likeness))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| format!(", did you mean \"{name}\"?"))
-        .unwrap_or_default()
 }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{At, DeadLetters, Delivery, Encoding, KafkaSink, KafkaSource, LettersSource, Moment, Place, Span, Train};
+use super::{At, DeadLetters, Delivery, Encoding, KafkaSink, KafkaSource, LettersSource, Moment, Span, Train};
+use crate::problem::Place;
 
 /// One pipeline file.
 #[derive(Debug, Clone)]

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use super::words::{Plain, Words, found, name_fault, not_yet, plain, unknown};
 use super::yaml::{Kind, Node};
-use super::{At, Location, Moment, NOWHERE, Place, Problems, Span, did_you_mean, one_line};
+use super::{At, Location, Moment, NOWHERE, Span, one_line};
 use crate::Result;
 use crate::error::Context;
+use crate::error::Problems;
+use crate::error::did_you_mean;
+use crate::problem::Place;
 
 /// The fields of one section of the file.
 pub(super) struct Fields {

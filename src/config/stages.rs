@@ -5,7 +5,8 @@ use chrono_tz::Tz;
 use super::read::{Field, Fields, Reader};
 use super::words::{Words, name_fault, unknown};
 use super::{Aggregate, At, Calendar, CalendarFeature, Fill, Filter, Infer, Lags, Mode, Resample, Scale, Score};
-use super::{Span, Stage, did_you_mean, one_line};
+use super::{Span, Stage, one_line};
+use crate::error::did_you_mean;
 
 const STAGES: Words = Words::new("`stages`", &["filter", "resample", "calendar", "scale", "lags", "infer", "score"]);
 const FILTER: Words = Words::new("`filter`", &["where"]);

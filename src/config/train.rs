@@ -5,7 +5,8 @@ use super::words::{Words, not_yet, unknown};
 use super::{
     Activation, Adam, At, Cell, Dense, EpsilonForm, Layer, Length, Loss, Mode, Moment, Record, Residual, Split,
 };
-use super::{Train, did_you_mean, one_line};
+use super::{Train, one_line};
+use crate::error::did_you_mean;
 
 const TRAIN: Words = Words::new(
     "`train`",

@@ -1,7 +1,8 @@
 //! Which words a section has, and how messages name what was found instead.
 
+use super::one_line;
 use super::yaml::{Kind, Node};
-use super::{did_you_mean, one_line};
+use crate::error::did_you_mean;
 
 /// A section of the file: what it is called and which fields it may have.
 pub(super) struct Words {

@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::problem::Place;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
-
-use super::Place;
 
 /// Depth of lists and mappings at most.
 pub(super) const MAX_DEPTH: usize = 64;

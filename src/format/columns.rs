@@ -7,9 +7,10 @@ use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, Strin
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::{Decoded, Messages};
-use crate::config::{At, ColumnType, Encoding, EpochUnit, Format, Key, Moment, Pipeline, Problems};
+use crate::config::{At, ColumnType, Encoding, EpochUnit, Format, Key, Moment, Pipeline};
+use crate::error::Problems;
+use crate::record::murmur2;
 use crate::record::{Clock, KeyType, Kind, Layout, Origin, Records, Role};
-use crate::state::murmur2;
 
 /// Bytes of a detail at most.
 const LONGEST_DETAIL: usize = 200;

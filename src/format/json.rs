@@ -21,7 +21,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::columns::{CarriedFrom, Cell, Columns, Fault, KeyFrom, Row, Table, Target, TimeFrom, micros};
 use super::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::error::Context;
-use crate::sink::in_utc;
+use crate::record::in_utc;
 
 /// Messages to records.
 pub(super) struct JsonDecoder {

@@ -13,7 +13,8 @@ use super::framed::Framed;
 use super::json::JsonDecoder;
 use super::registry::{Language, Registry, Schema, put_frame};
 use super::{Decided, Decoded, Decoder, Messages, avro, columns, protobuf, reading};
-use crate::config::{self, At, Format, Pipeline, Problems};
+use crate::config::{self, At, Format, Pipeline};
+use crate::error::Problems;
 use crate::record::Layout;
 
 /// The id of every schema here.

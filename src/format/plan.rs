@@ -11,7 +11,8 @@ use super::json::{JsonDecoder, JsonEncoder};
 use super::protobuf_out::ProtobufEncoder;
 use super::registry::{Language, Registry, Silence};
 use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
-use crate::config::{At, Encoding, Format, KafkaSink, Pin, Pipeline, Problems, SchemaSource};
+use crate::config::{At, Encoding, Format, KafkaSink, Pin, Pipeline, SchemaSource};
+use crate::error::Problems;
 use crate::record::Layout;
 
 /// A source's format, ready to decode.

@@ -15,7 +15,7 @@ use super::answers::{Answers, Verdict};
 use crate::Result;
 use crate::config::{Pin, SchemaSource};
 use crate::error::Context;
-use crate::state::{block_on, spawn};
+use crate::storage::{block_on, spawn};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);

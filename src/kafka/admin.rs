@@ -15,8 +15,10 @@ use super::acl::{JOIN, On, Right, missing};
 use super::context::Door;
 use super::describe::{self, Asked, Described, Silence};
 use super::properties;
-use crate::config::{At, KafkaSource, Place, Problems, Properties};
-use crate::state::block_on;
+use crate::config::{At, KafkaSource, Properties};
+use crate::error::Problems;
+use crate::problem::Place;
+use crate::storage::block_on;
 
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::acl::{no_transactions, transactional_ids};
 use super::native::NativeProducer;
 use super::properties;
-use crate::config::{Delivery, KafkaSource, Pipeline, Problems, Sink};
-use crate::state::unique_name;
+use crate::config::{Delivery, KafkaSource, Pipeline, Sink};
+use crate::error::Problems;
+use crate::storage::unique_name;
 
 /// How long one request may take; brokers that don't answer are told of elsewhere.
 const REQUEST: Duration = Duration::from_secs(3);

@@ -13,7 +13,7 @@ use super::properties;
 use crate::config::{Delivery, KafkaSource, Moment, Start};
 use crate::error::Context;
 use crate::record::PartitionId;
-use crate::state::block_on;
+use crate::storage::block_on;
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -11,9 +11,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::properties;
-use crate::config::{KafkaSource, Problems};
+use crate::config::KafkaSource;
+use crate::error::Problems;
 use crate::format::{self, Messages, PlannedDecoder};
-use crate::state::murmur2;
+use crate::record::murmur2;
 
 /// Messages of a partition that are looked at.
 const EACH: i64 = 300;

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::Manifest;
-use crate::config::did_you_mean;
 use crate::error::Context;
+use crate::error::did_you_mean;
 use crate::{Error, Result};
 
 /// The graph of a version.

@@ -3,7 +3,8 @@
 use arrow::datatypes::DataType;
 
 use super::Clock;
-use crate::config::{Span, did_you_mean};
+use crate::config::Span;
+use crate::error::did_you_mean;
 
 /// Type of the key column, for output. Inside, a key is its text in UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub struct Origin {
 /// Decoded records in the order of the source, as columns.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
-    /// Per record, [`crate::state::murmur2`] of its key.
+    /// Per record, [`crate::record::murmur2`] of its key.
     pub hashes: Vec<u32>,
     /// All keys, one after the other, as text in UTF-8.
     pub key_text: Vec<u8>,

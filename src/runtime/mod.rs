@@ -8,17 +8,11 @@
 //!            routes by key  └─(bounded)──> worker 1: partitions 1, 3, 5 …
 //! ```
 
-mod capture;
 mod engine;
-mod fingerprint;
+mod files;
 pub mod kafka;
 mod plan;
-mod refused;
-mod route;
-mod run;
-mod worker;
 
-pub use capture::{Captured, capture};
 pub use engine::{Chain, Partition};
+pub use files::{Captured, Finished, capture, check_state, run};
 pub use plan::{Plan, Purpose, Source, has_model, label, plan, stages_of_model};
-pub use run::{Finished, check_state, run};

@@ -8,7 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::{PartWriter, Parts};
 use crate::Result;
 use crate::error::Context;
-use crate::state::{Folder, Part, Target};
+use crate::state::{Part, Target};
+use crate::storage::Folder;
 
 /// Letters that are gathered before they go to the part.
 const GATHERED: usize = 1024;

@@ -15,4 +15,3 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use part::{PartWriter, Parts};
 pub use plan::{Planned, plan};
 pub use stdout::JsonLines;
-pub(crate) use stdout::in_utc;

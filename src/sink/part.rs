@@ -9,7 +9,8 @@ use parquet::file::properties::WriterProperties;
 use sha2::{Digest, Sha256};
 
 use crate::error::Context;
-use crate::state::{Folder, Part, STAGED, Target};
+use crate::state::{Part, STAGED, Target};
+use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// Rows that are handed to the Parquet writer at a time. Where it cuts pages depends on that, so it is the same however

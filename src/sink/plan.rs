@@ -11,8 +11,9 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::config::{self, Problems};
+use crate::config;
 use crate::error::Context;
+use crate::error::Problems;
 use crate::record::{Batch, Clock, KeyType, Kind, Layout, NO_TIME, Role, Values};
 use crate::state::Keys;
 use crate::{Error, Result};

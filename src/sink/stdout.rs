@@ -1,15 +1,14 @@
 //! JSON lines on standard output.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, RecordBatch, make_array};
-use arrow::datatypes::{DataType, Field, Schema};
-use arrow::error::ArrowError;
+use arrow::array::RecordBatch;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 
 use crate::error::Context;
+use crate::record::in_utc;
 
 /// One writer of JSON lines for all workers. What is written at once stays together, so lines are never mixed.
 #[derive(Debug)]
@@ -50,21 +49,4 @@ impl<W: Write> JsonLines<W> {
     pub fn into_inner(self) -> W {
         self.to.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Times with a zone are instants: the same ones, shown in UTC.
-pub(crate) fn in_utc(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::with_capacity(rows.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(rows.num_columns());
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        let DataType::Timestamp(unit, Some(_)) = field.data_type() else {
-            fields.push(field.clone());
-            columns.push(column.clone());
-            continue;
-        };
-        let utc = DataType::Timestamp(*unit, Some("+00:00".into()));
-        columns.push(make_array(column.to_data().into_builder().data_type(utc.clone()).build()?));
-        fields.push(Arc::new(Field::new(field.name(), utc, field.is_nullable())));
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }

@@ -9,9 +9,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{At, Location, Place, Problems, Sink};
+use crate::config::{At, Location, Sink};
+use crate::error::Problems;
+use crate::problem::Place;
+use crate::record::murmur2;
 use crate::record::{Batch, Clock, KeyType, Kind, Layout, NO_TIME, Role, Values};
-use crate::state::{Folder, Keys, Target, murmur2};
+use crate::state::{Keys, Target};
+use crate::storage::Folder;
 
 fn layout() -> Layout {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));

@@ -12,8 +12,9 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::parquet::{self, ParquetSource};
-use crate::config::{At, Input, Key, LettersSource, Pipeline, Problems, Record, Source, TimeColumn};
+use crate::config::{At, Input, Key, LettersSource, Pipeline, Record, Source, TimeColumn};
 use crate::error::Context;
+use crate::error::Problems;
 use crate::format::{self, DecodeError, Decoder, Messages, PlannedDecoder};
 use crate::record::{Kind, Layout, Origin, Records};
 use crate::{Error, Result};

@@ -14,8 +14,8 @@ use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, D
 use arrow::error::ArrowError;
 
 use super::schema::{Columns, KeyColumn, Wanted};
+use crate::record::murmur2;
 use crate::record::{NO_TIME, Origin, Records};
-use crate::state::murmur2;
 
 /// Keys of so many bytes end a [`Records`], however few records have them.
 const TEXT_LIMIT: usize = 4 << 20;

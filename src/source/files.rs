@@ -11,7 +11,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
-use super::input::{Input, Runtime};
+use crate::storage::{self, block_on, open_url};
 
 /// A file of a source.
 #[derive(Debug, Clone)]
@@ -28,17 +28,15 @@ pub(super) struct File {
 #[derive(Debug, Clone)]
 enum At {
     Disk(PathBuf),
-    Store(Arc<dyn ObjectStore>, ObjectPath, Arc<Runtime>),
+    Store(Arc<dyn ObjectStore>, ObjectPath),
 }
 
 impl File {
     /// Opens the file; `blocks` says how many blocks of how many bytes are kept of a remote one.
-    pub fn open(&self, blocks: (usize, usize)) -> std::io::Result<Input> {
+    pub fn open(&self, blocks: (usize, usize)) -> std::io::Result<storage::File> {
         match &self.at {
-            At::Disk(path) => Input::disk(std::fs::File::open(path)?),
-            At::Store(store, path, runtime) => {
-                Ok(Input::store(store.clone(), path.clone(), self.size, runtime.clone(), blocks))
-            }
+            At::Disk(path) => storage::File::disk(std::fs::File::open(path)?),
+            At::Store(store, path) => Ok(storage::File::store(store.clone(), path.clone(), self.size, blocks)),
         }
     }
 }
@@ -110,19 +108,6 @@ fn walk(folder: &Path, base: &Path, files: &mut Vec<File>) -> std::io::Result<()
     Ok(())
 }
 
-/// A store and the path in it that a URL means. Access is configured by the environment: variables that start with
-/// `AWS_`, `GOOGLE_` or `AZURE_`, by the names that `object_store` knows.
-pub(crate) fn open_url(url: &Url) -> Result<(Arc<dyn ObjectStore>, ObjectPath), String> {
-    // reqwest comes without a TLS provider; it is an error only of the second caller that one is there already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = std::env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix)).then_some((name, value))
-    });
-    let (store, path) = object_store::parse_url_opts(url, options).map_err(|e| e.to_string())?;
-    Ok((Arc::from(store), path))
-}
-
 fn find_in_store(location: &str) -> Result<Vec<File>, String> {
     // A wildcard isn't part of the URL: "?" would begin its query.
     let (base, pattern) = match location.find(WILDCARDS) {
@@ -131,8 +116,7 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
     };
     let url = Url::parse(base).map_err(|e| format!("{base} isn't a URL: {e}"))?;
     let (store, path) = open_url(&url).map_err(|e| format!("can't use {base}: {e}"))?;
-    let runtime = Arc::new(Runtime::new().map_err(|e| format!("can't start the object store's thread: {e}"))?);
-    let unanswered = |e: tokio::time::error::Elapsed| format!("can't read {location}: no answer ({e})");
+    let unanswered = |e: String| format!("can't read {location}: {e}");
     let failed = |e: object_store::Error| format!("can't read {location}: {e}");
     let file = |meta: ObjectMeta, base: &ObjectPath| {
         let parts = meta.location.prefix_match(base).into_iter().flatten();
@@ -141,11 +125,11 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
             shown: format!("{}/{name}", location_of(&url)),
             name,
             size: meta.size,
-            at: At::Store(store.clone(), meta.location, runtime.clone()),
+            at: At::Store(store.clone(), meta.location),
         }
     };
     if pattern.is_empty() && !path.as_ref().is_empty() {
-        match within(&runtime, store.head(&path)).map_err(unanswered)? {
+        match within(store.head(&path)).map_err(unanswered)? {
             Ok(meta) => {
                 let name = path.filename().unwrap_or_default().to_string();
                 return Ok(vec![File { name, shown: location.to_string(), ..file(meta, &path) }]);
@@ -159,7 +143,7 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
     let mut found = Vec::new();
     let mut folders = vec![path.clone()];
     while let Some(folder) = folders.pop() {
-        let list = within(&runtime, store.list_with_delimiter(Some(&folder))).map_err(unanswered)?.map_err(failed)?;
+        let list = within(store.list_with_delimiter(Some(&folder))).map_err(unanswered)?.map_err(failed)?;
         folders.extend(list.common_prefixes.into_iter().filter(|folder| {
             let name = folder.filename().unwrap_or_default();
             !is_hidden(name) || !pattern.is_empty()
@@ -183,8 +167,10 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
 }
 
 /// The answer to a request, unless it takes long: a store tries again for minutes, someone who checks a pipeline doesn't.
-fn within<F: Future>(runtime: &Runtime, request: F) -> Result<F::Output, tokio::time::error::Elapsed> {
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), request).await })
+fn within<F: Future>(request: F) -> Result<F::Output, String> {
+    block_on(async { tokio::time::timeout(Duration::from_secs(30), request).await })
+        .map_err(|e| e.to_string())?
+        .map_err(|e| format!("no answer ({e})"))
 }
 
 /// The URL without a trailing slash, a query or a password.
@@ -209,15 +195,4 @@ fn is_wanted(pattern: &str, name: &str) -> bool {
 
 fn non_empty(files: Vec<File>, message: impl FnOnce() -> String) -> Result<Vec<File>, String> {
     if files.is_empty() { Err(message()) } else { Ok(files) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_can_be_opened_without_a_tls_provider_of_reqwest() {
-        let (_, path) = open_url(&Url::parse("s3://bucket/folder/a.parquet").unwrap()).unwrap();
-        assert_eq!(path.as_ref(), "folder/a.parquet");
-    }
 }

@@ -5,7 +5,8 @@
 
 use super::parquet;
 use crate::Result;
-use crate::config::{At, Input, KafkaSource, Pipeline, Problems};
+use crate::config::{At, Input, KafkaSource, Pipeline};
+use crate::error::Problems;
 use crate::record::{Kind, Layout, Records};
 
 /// The files, found and fitted to the topic's columns.

@@ -7,7 +7,6 @@ pub mod dead_letters;
 mod decode;
 mod files;
 mod history;
-mod input;
 pub mod parquet;
 mod plan;
 mod schema;

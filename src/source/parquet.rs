@@ -13,11 +13,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 
 use super::decode::{Dictionary, Gathered, Piece};
-use super::input::{DATA_BLOCK, Input};
 use super::plan::{self, Shape};
 use super::schema::{self, Columns, KeyColumn};
 use crate::Error;
 use crate::record::{Origin, Records};
+use crate::storage::{DATA_BLOCK, File};
 
 pub use super::plan::{Planned, plan};
 
@@ -42,7 +42,7 @@ pub struct ParquetSource {
 }
 
 struct OpenFile {
-    input: Input,
+    input: File,
     metadata: Arc<ParquetMetaData>,
     schema: Schema,
     /// With the key as a dictionary, and as plain text.
@@ -57,6 +57,20 @@ struct OpenGroup {
     /// Rows delivered and not.
     row: u64,
     end: u64,
+}
+
+impl Planned {
+    /// Begins to read; `start` is the first record to deliver.
+    pub fn open(&self, start: Option<Origin>) -> crate::Result<ParquetSource> {
+        let files = self.shape.files.len();
+        match start {
+            Some(start) if start.file as usize >= files => Err(Error::refused(format!(
+                "the source has {files} files, a checkpoint says file {}: it changed since",
+                start.file
+            ))),
+            _ => Ok(ParquetSource::new(self.shape.clone(), start)),
+        }
+    }
 }
 
 impl ParquetSource {

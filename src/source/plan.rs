@@ -10,12 +10,12 @@ use arrow::datatypes::{DataType, Schema};
 use sha2::{Digest, Sha256};
 
 use super::files::{self, File};
-use super::input::{FOOTER_BLOCKS, Input};
-use super::parquet::ParquetSource;
 use super::schema::{Columned, Columns, Wanted, disagreements, resolve};
-use crate::Error;
-use crate::config::{At, Pipeline, Place, Problems};
-use crate::record::{Clock, Layout, Origin};
+use crate::config::{At, Pipeline};
+use crate::error::Problems;
+use crate::problem::Place;
+use crate::record::{Clock, Layout};
+use crate::storage::{self, FOOTER_BLOCKS};
 
 /// A source that can be read.
 #[derive(Debug, Clone)]
@@ -80,18 +80,6 @@ impl Planned {
             hash.update(file.footer);
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// Begins to read; `start` is the first record to deliver.
-    pub fn open(&self, start: Option<Origin>) -> crate::Result<ParquetSource> {
-        let files = self.shape.files.len();
-        match start {
-            Some(start) if start.file as usize >= files => Err(Error::refused(format!(
-                "the source has {files} files, a checkpoint says file {}: it changed since",
-                start.file
-            ))),
-            _ => Ok(ParquetSource::new(self.shape.clone(), start)),
-        }
     }
 }
 
@@ -163,7 +151,7 @@ pub(super) fn read_footer(file: &File) -> Result<(ParquetMetaData, [u8; 32]), St
 }
 
 /// As [`read_footer`], of an open file.
-pub(super) fn footer_of(input: &Input) -> Result<(ParquetMetaData, [u8; 32]), String> {
+pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 32]), String> {
     const TAIL: u64 = 8;
     let size = input.len();
     let tail_at = size.checked_sub(TAIL).ok_or_else(|| format!("it has only {size} bytes"))?;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
 
-use crate::config::{At, Key, Moment, Pipeline, Place, did_you_mean};
+use crate::config::{At, Key, Moment, Pipeline};
+use crate::error::did_you_mean;
+use crate::problem::Place;
+use crate::record::murmur2;
 use crate::record::{Clock, KeyType, Kind, Layout, Role};
-use crate::state::murmur2;
 
 /// Which columns are read, and as what.
 #[derive(Debug)]

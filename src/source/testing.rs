@@ -9,9 +9,10 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray}
 
 use super::parquet::{Planned, plan};
 use crate::config::{
-    At, DeadLetters, Input, Key, Location, Moment, Pipeline, Place, Policies, Problems, Record, Runtime, Source, State,
-    TimeColumn,
+    At, DeadLetters, Input, Key, Location, Moment, Pipeline, Policies, Record, Runtime, Source, State, TimeColumn,
 };
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Origin, Records};
 
 pub fn at<T>(value: T) -> At<T> {
@@ -140,7 +141,7 @@ fn append(records: &Records, columns: usize, all: &mut Vec<One>) {
     let mut bad = records.bad.iter().peekable();
     for row in 0..rows {
         let key = std::str::from_utf8(records.key(row)).unwrap().to_string();
-        assert_eq!(records.hashes[row], crate::state::murmur2(key.as_bytes()));
+        assert_eq!(records.hashes[row], crate::record::murmur2(key.as_bytes()));
         all.push(One {
             origin: records.origins[row],
             key,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::History;
-use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Problems, Properties, Sink};
+use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Properties, Sink};
+use crate::error::Problems;
 use crate::format::{self, PlannedDecoder};
 use crate::kafka::{Admin, FoundTopic, Right, SEND, TAKE, identity, sample};
 

@@ -8,9 +8,11 @@
 use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use super::{Stage, plan};
+use super::{Stage, columns};
 use crate::Result;
-use crate::config::{self, CalendarFeature, Place, Problems};
+use crate::config::{self, CalendarFeature};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::state::Rows;
 
@@ -26,10 +28,10 @@ pub(super) fn plan(
 ) -> Option<Box<dyn Stage>> {
     let mut features = Vec::new();
     for feature in &config.features {
-        let word = plan::feature_word(feature.value);
+        let word = feature_word(feature.value);
         for part in ["sin", "cos"] {
             let name = format!("{word}_{part}");
-            plan::add(layout, name, Kind::Number, Role::Feature, feature.place, problems);
+            columns::add(layout, name, Kind::Number, Role::Feature, feature.place, problems);
         }
         features.push(Circle::of(feature.value));
     }
@@ -162,6 +164,18 @@ impl Stage for Calendar {
         }
         self.locals = locals;
         Ok(())
+    }
+}
+
+/// The word of a calendar feature, which its columns begin with.
+pub(super) fn feature_word(feature: CalendarFeature) -> &'static str {
+    match feature {
+        CalendarFeature::Minute => "minute",
+        CalendarFeature::Hour => "hour",
+        CalendarFeature::Weekday => "weekday",
+        CalendarFeature::Day => "day",
+        CalendarFeature::Month => "month",
+        CalendarFeature::Yearday => "yearday",
     }
 }
 

@@ -10,8 +10,9 @@ use arrow::datatypes::{DataType, Float64Type};
 
 use super::Stage;
 use super::filter_parse::{self, Arithmetic, Comparison, Expr, ExprKind, Failure};
-use crate::config::{self, Problems};
+use crate::config;
 use crate::error::Context;
+use crate::error::Problems;
 use crate::record::{Batch, Kind, Layout, Values};
 use crate::state::Rows;
 

@@ -6,8 +6,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{Stage, internal};
-use crate::config::{At, Infer, Place, Problems};
+use crate::config::{At, Infer};
+use crate::error::Problems;
 use crate::model::Input;
+use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
 use crate::state::Rows;
 use crate::{Error, Result};

@@ -5,9 +5,10 @@
 //!
 //! State per key and column: the place of the next value, then a ring of as many values as the longest lag.
 
-use super::{Stage, plan};
+use super::{Stage, columns};
 use crate::Result;
-use crate::config::{self, Problems};
+use crate::config;
+use crate::error::Problems;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::state::Rows;
 
@@ -16,13 +17,13 @@ pub(super) fn plan(config: &config::Lags, layout: &mut Layout, problems: &mut Pr
     let mut rings = Vec::new();
     let mut start = 0;
     for (name, lags) in &config.columns {
-        let column = plan::number(layout, name, problems);
+        let column = columns::number(layout, name, problems);
         if lags.contains(&0) {
             problems.add(name.place, format!("a lag of \"{}\" is 0; the nearest row behind is 1", name.value));
         }
         for lag in lags {
             let lagged = format!("{}_lag_{lag}", name.value);
-            let index = plan::add(layout, lagged, Kind::Number, Role::Feature, name.place, problems);
+            let index = columns::add(layout, lagged, Kind::Number, Role::Feature, name.place, problems);
             layout.columns[index].scaled_by = column.and_then(|column| layout.columns[column].scaled_by);
         }
         let lags: Vec<usize> = lags.iter().filter(|lag| **lag > 0).map(|lag| *lag as usize).collect();

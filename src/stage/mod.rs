@@ -4,6 +4,7 @@
 //! or writing, threads, when to checkpoint, and anything that depends on how records were batched.
 
 mod calendar;
+mod columns;
 mod filter;
 mod filter_parse;
 pub mod infer;
@@ -24,8 +25,9 @@ mod score_window;
 #[cfg(test)]
 mod testing;
 
+pub use columns::internal;
 pub(crate) use filter::columns as filter_columns;
-pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal};
+pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
 
 use crate::Result;
 use crate::record::Batch;

@@ -8,18 +8,20 @@
 //! State per key: for `carry`, the last finite value of each column, NaN before there is one.
 
 use super::Stage;
-use super::plan::{self, ON_NULL};
+use super::columns;
 use crate::Result;
-use crate::config::{OnNull, Problems};
+use crate::config::{NOWHERE, OnNull};
+use crate::error::Problems;
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::state::Rows;
 
 /// Plans the policy for the record's values.
 pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems) -> Box<dyn Stage> {
-    let values = plan::values(layout);
+    let values = columns::values(layout);
     if policy == OnNull::Reset {
-        if plan::internal(layout, "restart").is_some() {
-            problems.add(ON_NULL, "on.null is applied twice");
+        if columns::internal(layout, "restart").is_some() {
+            // It has a default, so it may stand nowhere in the file.
+            problems.add(NOWHERE, "on.null is applied twice");
         }
         layout.add("restart", Kind::Flag, Role::Internal);
     }
@@ -125,7 +127,7 @@ mod tests {
         let null: Vec<bool> = out.columns[0].numbers().iter().map(|v| v.is_nan()).collect();
         assert_eq!(null, [true, false, true, true, false]);
         let (layout, out) = run(OnNull::Reset);
-        let restart = plan::internal(&layout, "restart").unwrap();
+        let restart = columns::internal(&layout, "restart").unwrap();
         assert!(matches!(&out.columns[restart].values, Values::Flag(flags) if *flags == null));
         assert!(out.columns[0].numbers()[3].is_nan());
     }

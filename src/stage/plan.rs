@@ -7,10 +7,10 @@
 use serde_json::{Value, json};
 
 use super::{Stage, calendar, filter, lags, nulls, reorder, resample, scale, score};
-use crate::config::{
-    self, Aggregate, At, CalendarFeature, Fill, Infer, NOWHERE, OnNull, Pipeline, Place, Problems, Span,
-};
-use crate::record::{Kind, Layout, Role};
+use crate::config::{self, Aggregate, At, Fill, Infer, OnNull, Pipeline, Span};
+use crate::error::Problems;
+use crate::problem::Place;
+use crate::record::Layout;
 
 /// How far [`chain`] goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +232,7 @@ pub fn describe(pipeline: &Pipeline) -> Vec<Value> {
                     "delay": span_word(c.delay.value),
                 } }),
                 config::Stage::Calendar(c) => json!({ "calendar": {
-                    "features": c.features.iter().map(|f| feature_word(f.value)).collect::<Vec<_>>(),
+                    "features": c.features.iter().map(|f| calendar::feature_word(f.value)).collect::<Vec<_>>(),
                     "timezone": c.timezone.name(),
                 } }),
                 config::Stage::Scale(c) => json!({ "scale": {
@@ -301,59 +301,3 @@ fn fill_word(fill: Fill) -> &'static str {
         Fill::Zero => "zero",
     }
 }
-
-/// The word of a calendar feature, which its columns begin with.
-pub(super) fn feature_word(feature: CalendarFeature) -> &'static str {
-    match feature {
-        CalendarFeature::Minute => "minute",
-        CalendarFeature::Hour => "hour",
-        CalendarFeature::Weekday => "weekday",
-        CalendarFeature::Day => "day",
-        CalendarFeature::Month => "month",
-        CalendarFeature::Yearday => "yearday",
-    }
-}
-
-/// Index of an internal column: those that stages add for each other and no user can name. The last one of that name:
-/// `inputs` gives `restart` of `nulls` anew.
-pub fn internal(layout: &Layout, name: &str) -> Option<usize> {
-    layout.columns.iter().rposition(|column| column.role == Role::Internal && column.name == name)
-}
-
-/// Adds a column that a stage makes; a second one of its name is a problem.
-pub(super) fn add(
-    layout: &mut Layout,
-    name: String,
-    kind: Kind,
-    role: Role,
-    place: Place,
-    problems: &mut Problems,
-) -> usize {
-    if layout.find(&name).is_some() || name == layout.key_name || name == layout.time_name {
-        problems.add(place, format!("this stage makes a column \"{name}\", but there is one of that name already"));
-    }
-    layout.add(name, kind, role)
-}
-
-/// The numeric column that a user named; `None` after reporting that there is none.
-pub(super) fn number(layout: &Layout, name: &At<String>, problems: &mut Problems) -> Option<usize> {
-    match layout.number(name) {
-        Ok(index) => Some(index),
-        Err(message) => {
-            problems.add(name.place, message);
-            None
-        }
-    }
-}
-
-/// The record's own numeric columns, in order.
-pub(super) fn values(layout: &Layout) -> Vec<usize> {
-    let is_value = |index: &usize| {
-        let column = &layout.columns[*index];
-        column.role == Role::Value && column.kind == Kind::Number
-    };
-    (0..layout.columns.len()).filter(is_value).collect()
-}
-
-/// Where `on.null` is a problem: it has a default, so it may stand nowhere in the file.
-pub(super) const ON_NULL: Place = NOWHERE;

@@ -2,10 +2,13 @@
 
 use serde_json::json;
 
-use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe, internal};
+use super::columns::internal;
+use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
 use super::testing::{self, Table};
 use crate::Result;
 use crate::config::*;
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::stage;
 use crate::state::Rows;

@@ -13,9 +13,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Stage, plan};
+use super::{Stage, columns};
 use crate::Result;
-use crate::config::{At, OnLate, Problems, Span};
+use crate::config::{At, OnLate, Span};
+use crate::error::Problems;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
 use crate::state::Rows;
 
@@ -56,7 +57,7 @@ pub(super) fn plan(span: &At<Span>, late: OnLate, layout: &Layout, problems: &mu
         );
         return None;
     }
-    let values = plan::values(layout);
+    let values = columns::values(layout);
     let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
     Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, out }))
 }
@@ -218,7 +219,7 @@ impl Stage for Reorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Place;
+    use crate::problem::Place;
     use crate::stage::testing::Table;
     use crate::state::Arena;
     use proptest::prelude::*;

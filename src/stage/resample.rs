@@ -22,9 +22,11 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::resample_buckets::Buckets;
-use super::{Stage, plan};
+use super::{Stage, columns};
 use crate::Result;
-use crate::config::{self, Aggregate, At, Fill, Place, Problems, Span};
+use crate::config::{self, Aggregate, At, Fill, Span};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, Values};
 use crate::state::Rows;
 
@@ -42,11 +44,11 @@ pub(super) fn plan(
     place: Place,
     problems: &mut Problems,
 ) -> Option<Box<dyn Stage>> {
-    let sources = plan::values(layout);
+    let sources = columns::values(layout);
     layout.columns = sources.iter().map(|index| layout.columns[*index].clone()).collect();
     layout.columns.iter_mut().for_each(|column| column.scaled_by = None);
-    plan::add(layout, "observed".into(), Kind::Flag, Role::Output, place, problems);
-    plan::add(layout, "age".into(), Kind::Number, Role::Output, place, problems);
+    columns::add(layout, "observed".into(), Kind::Flag, Role::Output, place, problems);
+    columns::add(layout, "age".into(), Kind::Number, Role::Output, place, problems);
     layout.interval = Some(config.every.value);
 
     let or_here = |at: Place| if at.line > 0 { at } else { place };

@@ -4,7 +4,9 @@ use arrow::datatypes::DataType;
 
 use super::resample::plan;
 use super::testing::{self, Table};
-use crate::config::{self, Aggregate, At, Fill, Place, Problems, Span};
+use crate::config::{self, Aggregate, At, Fill, Span};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::stage::Stage;
 

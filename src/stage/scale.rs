@@ -15,9 +15,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Stage, plan};
+use super::{Stage, columns};
 use crate::Result;
-use crate::config::{self, Place, Problems, Span};
+use crate::config::{self, Span};
+use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::state::Rows;
 
@@ -33,7 +35,7 @@ pub(super) fn plan(
 ) -> Option<Box<dyn Stage>> {
     let mut columns = Vec::new();
     for name in &config.values {
-        let Some(column) = plan::number(layout, name, problems) else { continue };
+        let Some(column) = columns::number(layout, name, problems) else { continue };
         if layout.columns[column].scaled_by.is_some() {
             problems.add(name.place, format!("column \"{}\" is scaled already", name.value));
             continue;

@@ -16,11 +16,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::plan::{self, Forecast};
+use super::Stage;
+use super::columns::{self, internal};
+use super::plan::Forecast;
 use super::score_window::{SUMS_WORDS, Window};
-use super::{Stage, plan::internal};
 use crate::Result;
-use crate::config::{self, Place, Problems, did_you_mean};
+use crate::config;
+use crate::error::{Problems, did_you_mean};
+use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Kind, Layout, Role, Values};
 use crate::state::Rows;
 
@@ -72,7 +75,7 @@ pub(super) fn plan(
     for (name, kind) in
         [("residual", Kind::Number), ("residual_sd", Kind::Number), ("tail", Kind::Number), ("alert", Kind::Flag)]
     {
-        plan::add(layout, name.into(), kind, Role::Output, place, problems);
+        columns::add(layout, name.into(), kind, Role::Output, place, problems);
     }
     let target = target?;
     if !(1..=forecast.horizon).contains(&step) || config.long < 2 || !(1..=config.long).contains(&config.short) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::Stage;
-use crate::config::Problems;
+use crate::error::Problems;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
 use crate::state::Arena;
 use arrow::datatypes::{DataType, TimeUnit};

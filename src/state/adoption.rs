@@ -1,7 +1,8 @@
 //! The checkpoints of a stream that could be gone on from, for `kolk state adopt`.
 
 use super::chain::{Entry, Place, Unread, partition_folder, places};
-use super::{CommitPosition, Folder, ModelEpoch, Store};
+use super::{CommitPosition, ModelEpoch, Store};
+use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// A checkpoint that can be read.

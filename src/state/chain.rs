@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use super::sections::checksum;
-use super::{Checkpoint, CommitPosition, Folder, ModelEpoch, RowSpan, delta};
+use super::{Checkpoint, CommitPosition, ModelEpoch, RowSpan, delta};
 use crate::Error;
 use crate::error::Context;
+use crate::storage::Folder;
 
 /// Version of the manifest's format.
 const FORMAT: u32 = 1;

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::delta::{Outline, apply, encode};
-use super::{Arena, Checkpoint, CommitPosition, Keys, murmur2};
+use super::{Arena, Checkpoint, CommitPosition, Keys};
+use crate::record::murmur2;
 
 /// Rows of 2,000 words: four in a page.
 const WIDTH: usize = 2000;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 
+use crate::record::murmur2;
+
 /// Keys of a chunk.
 const CHUNK: usize = 1024;
 
@@ -167,54 +169,14 @@ impl Keys {
     }
 }
 
-/// The partition of a key among `partitions`, as Kafka's Java client computes it: `(murmur2(key) & 0x7fffffff) % n`.
-pub fn partition_of(hash: u32, partitions: u32) -> u32 {
-    (hash & 0x7fff_ffff) % partitions
-}
-
 /// 32 bits are few for a table of millions: spread them over the 64 that `hashbrown` wants.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// The hash that Kafka's Java client takes of a record's key: MurmurHash2 by Austin Appleby, seed 0x9747b28c.
-pub fn murmur2(key: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut h = 0x9747_b28c_u32 ^ (key.len() as u32);
-    let mut words = key.chunks_exact(4);
-    for word in &mut words {
-        let k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
-        h = h.wrapping_mul(M) ^ (k ^ (k >> 24)).wrapping_mul(M);
-    }
-    let rest = words.remainder();
-    if !rest.is_empty() {
-        for (i, byte) in rest.iter().enumerate() {
-            h ^= u32::from(*byte) << (8 * i);
-        }
-        h = h.wrapping_mul(M);
-    }
-    h ^= h >> 13;
-    h = h.wrapping_mul(M);
-    h ^ (h >> 15)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Values of Kafka's own `UtilsTest.testMurmur2`.
-    #[test]
-    fn murmur2_is_kafkas() {
-        for (key, hash) in [
-            ("21", -973932308_i32),
-            ("foobar", -790332482),
-            ("a-little-bit-long-string", -985981536),
-            ("a-little-bit-longer-string", -1486304829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
-        ] {
-            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
-        }
-    }
 
     #[test]
     fn slots_are_numbers_of_first_appearance() {

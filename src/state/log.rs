@@ -18,10 +18,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::chain::{Entry, Place, TOPIC, Unread, partition_folder, places, topic_folder};
 use super::delta::Outline;
 use super::log_writer::{GRACE, Job, Owned, Writer};
-use super::{Checkpoint, CommitPosition, Fingerprint, Folder, ModelEpoch, Store};
+use super::{Checkpoint, CommitPosition, Fingerprint, ModelEpoch, Store};
 use crate::config::Location;
 use crate::error::Context;
 use crate::state::{Checkpoints, Durable, Found, Loaded};
+use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// The checkpoints of one topic, and the threads that write and read them.

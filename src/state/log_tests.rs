@@ -9,7 +9,9 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 
 use super::log_writer::{GRACE, Job, Owned, Writer};
-use super::{Arena, Checkpoint, CommitPosition, Fingerprint, Folder, Keys, Log, ModelEpoch, RowSpan, Store, murmur2};
+use super::{Arena, Checkpoint, CommitPosition, Fingerprint, Keys, Log, ModelEpoch, RowSpan, Store};
+use crate::record::murmur2;
+use crate::storage::Folder;
 
 use crate::Result;
 use crate::config::Location;

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::Checkpoint;
 use super::chain::{Entry, File, Place, partition_folder, places};
 use super::delta::{self, Outline};
 use super::sections::checksum;
-use super::{Checkpoint, Folder, unique_name};
 use crate::error::Context;
 use crate::state::Durable;
+use crate::storage::{Folder, unique_name};
 use crate::{Error, Result};
 
 /// Checkpoints that are kept of a partition.

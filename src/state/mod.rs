@@ -12,7 +12,6 @@ mod checkpoints;
 mod delta;
 #[cfg(test)]
 mod delta_tests;
-mod folder;
 mod keys;
 mod log;
 #[cfg(test)]
@@ -33,10 +32,9 @@ pub use arena::{Arena, Rows};
 pub(crate) use checkpoint::shown;
 pub use checkpoint::{Checkpoint, CommitPosition, FORMAT, ModelEpoch};
 pub use checkpoints::{Checkpoints, Durable, Found, Loaded};
-pub use folder::{Folder, block_on, spawn};
-pub use keys::{KeyList, Keys, murmur2, partition_of};
+pub use keys::{KeyList, Keys};
 pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
 pub use pages::{Page, Pages};
-pub use store::{Store, unique_name};
+pub use store::Store;
 pub use stored::Stored;

@@ -6,13 +6,13 @@
 //! names; (5) what no kept manifest names is deleted. [`Store::recover`] repeats step 4 for the newest manifest.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 
 use super::manifest::STAGED;
 use super::sections::checksum;
-use super::{Change, Checkpoint, Fingerprint, Folder, Manifest, Part, Target};
+use super::{Change, Checkpoint, Fingerprint, Manifest, Part, Target};
 use crate::config::Location;
 use crate::error::Context;
+use crate::storage::{Folder, unique_name};
 use crate::{Error, Result};
 
 /// Checkpoints that are kept of a partition.
@@ -281,12 +281,6 @@ impl Store {
             None => Ok(None),
         }
     }
-}
-
-/// A name that no other process has.
-pub fn unique_name() -> String {
-    // The standard library's seeds of hash tables are the randomness at hand.
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 const REMEDY: &str = "restore it, or start over with kolk state reset";

@@ -12,6 +12,7 @@ use super::*;
 use crate::Result;
 use crate::config::Location;
 use crate::sink::{DeadLetter, DeadLetters, Parts};
+use crate::storage::Folder;
 
 const RECORDS: u64 = 550;
 const PART: u64 = 100;

@@ -1,8 +1,9 @@
 //! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from outside.
 
 use super::chain::{Entry, Place, TOPIC, partition_folder, places};
-use super::{Checkpoint, Folder, Manifest, RowSpan, Store};
+use super::{Checkpoint, Manifest, RowSpan, Store};
 use crate::state::shown;
+use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// The newest checkpoint of a partition.

@@ -3,7 +3,8 @@
 //! Lives here: the features of `x` and the network's shape as they follow from the pipeline file. Must not live here:
 //! anything that looks at data.
 
-use crate::config::{self, Activation, Adam, Cell, Length, Loss, Problems, Residual, Span};
+use crate::config::{self, Activation, Adam, Cell, Length, Loss, Residual, Span};
+use crate::error::Problems;
 use crate::model::{Architecture, CellKind, DenseActivation, DenseLayer, Input, ModelKind, RecurrentLayer};
 use crate::record::{Clock, Every};
 
@@ -204,7 +205,8 @@ fn index_of(features: &mut Vec<Input>, input: Input) -> usize {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{At, EpsilonForm, Layer, Place};
+    use crate::config::{At, EpsilonForm, Layer};
+    use crate::problem::Place;
     use arrow::datatypes::DataType;
 
     pub(in crate::train) fn section(horizon: usize, targets: &[&str]) -> config::Train {

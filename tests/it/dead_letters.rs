@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use kolk::config::{At, Location};
 use kolk::sink::{DeadLetter, DeadLetters};
-use kolk::state::Folder;
+use kolk::storage::Folder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::common::*;

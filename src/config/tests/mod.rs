@@ -295,7 +295,7 @@ fn the_reference_names_every_word() {
 
 #[test]
 fn the_nearest_name_is_offered() {
-    let near = |word| did_you_mean(word, ["key", "time", "values", "columns_as_keys"]);
+    let near = |word| crate::error::did_you_mean(word, ["key", "time", "values", "columns_as_keys"]);
     assert_eq!(near("ky"), ", did you mean \"key\"?");
     assert_eq!(near("vlaues"), ", did you mean \"values\"?");
     assert_eq!(near("column_as_key"), ", did you mean \"columns_as_keys\"?");

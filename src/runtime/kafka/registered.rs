@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Models;
-use crate::config::{Pipeline, Problems};
+use crate::config::Pipeline;
+use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::{Version, registry};
 use crate::record::Layout;

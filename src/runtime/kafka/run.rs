@@ -13,11 +13,11 @@ use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key,
 use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
 use crate::runtime::engine::Chain;
-use crate::runtime::fingerprint::fingerprint;
-use crate::runtime::plan::Plan;
-use crate::runtime::run::{Finished, joined, moment, open_sink};
+use crate::runtime::files::{Finished, joined, moment, open_sink};
+use crate::runtime::plan::{Plan, fingerprint};
 use crate::source::topic::PlannedTopic;
-use crate::state::{Folder, Log, Store};
+use crate::state::{Log, Store};
+use crate::storage::Folder;
 use crate::{Error, Result, format, sink};
 
 /// Bytes of output after which a transaction is committed at once.
@@ -174,7 +174,7 @@ fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &P
     // Stable where the process has a name; else no other process ever has it.
     let instance = match &pipeline.runtime.instance {
         Some(instance) => instance.value.clone(),
-        None => crate::state::unique_name(),
+        None => crate::storage::unique_name(),
     };
     let dead_letters = match &pipeline.dead_letters.value {
         DeadLetters::Kafka(topic) => Some(topic.value.clone()),
@@ -192,7 +192,7 @@ fn output(pipeline: &Pipeline, kafka: &KafkaSource, sink: &KafkaSink, source: &P
 
 fn encoder(plan: &Plan, output: &Output) -> Result<PlannedEncoder> {
     let sink = plan.sink.as_ref().ok_or_else(|| Error::refused("the pipeline has no sink"))?;
-    let mut problems = crate::config::Problems::new(&plan.pipeline.file);
+    let mut problems = crate::error::Problems::new(&plan.pipeline.file);
     let encoder = format::plan_encoder(&output.sink, sink.schema(), &mut problems);
     problems.finish(encoder)?.ok_or_else(|| Error::refused("the format of the sink can't be planned"))
 }

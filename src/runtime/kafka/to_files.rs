@@ -25,9 +25,9 @@ use crate::metrics::Position;
 use crate::record::PartitionId;
 use crate::record::{Kind, Layout, Origin, Records};
 use crate::runtime::engine::Chain;
-use crate::runtime::route::Work;
-use crate::runtime::run::restore;
-use crate::runtime::worker::{Lane, Shared};
+use crate::runtime::engine::Work;
+use crate::runtime::files::restore;
+use crate::runtime::files::{PartitionTask, Shared};
 use crate::{Error, Result};
 
 /// How long a poll waits.
@@ -60,7 +60,7 @@ pub(super) struct Filing<B> {
 }
 
 struct Filed {
-    lane: Lane,
+    lane: PartitionTask,
     saved: Instant,
     stalled: Option<Stall>,
     /// When the last message came, or the clock last moved its time on.

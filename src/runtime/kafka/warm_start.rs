@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
 use crate::record::PartitionId;
-use crate::runtime::route::{Router, Work};
+use crate::runtime::engine::{Router, Work};
 use crate::source::History;
 use crate::{Error, Result};
 

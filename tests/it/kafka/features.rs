@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kolk::state::{murmur2, partition_of};
+use kolk::record::{murmur2, partition_of};
 use rdkafka::Message;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{BorrowedMessage, Headers};

@@ -197,7 +197,7 @@ impl Avro {
 }
 
 fn partition(key: &str) -> u32 {
-    (kolk::state::murmur2(key.as_bytes()) & 0x7fff_ffff) % super::broker::PARTITIONS as u32
+    (kolk::record::murmur2(key.as_bytes()) & 0x7fff_ffff) % super::broker::PARTITIONS as u32
 }
 
 #[test]

@@ -10,17 +10,19 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::client::Client;
 use crate::Result;
-use crate::config::{self, OnError, OnTombstone, Problems, Watermark};
+use crate::config::{self, OnError, OnTombstone, Watermark};
+use crate::error::Problems;
 use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::kafka::MessageHeader;
 use crate::metrics::Metrics;
+use crate::record::murmur2;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, Records, Role, Values};
 use crate::runtime::engine::{Chain, Order};
 use crate::runtime::kafka::Processing;
 use crate::runtime::kafka::versions::{Models, Versions};
 use crate::sink;
 use crate::stage::Stage;
-use crate::state::{Rows, murmur2};
+use crate::state::Rows;
 
 /// First word of the stage's part in a row of state: behind the engine's own header.
 pub const STATE: usize = 2;

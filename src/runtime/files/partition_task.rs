@@ -1,4 +1,4 @@
-//! One worker: owns partitions, runs their stages, writes their parts, commits them.
+//! One partition of a run into files: runs its stages, writes its parts, commits them.
 //!
 //! On a Parquet source the checkpoint is the commit. Parts are cut at fixed positions of the input, so whatever is done
 //! again after a crash is the same bytes under the same names.
@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::engine::{Chain, Partition};
-use super::refused::dead_letter;
-use super::route::Work;
+use super::dead_letters::dead_letter;
 use crate::config::OnError;
 use crate::metrics::Metrics;
 use crate::record::{Batch, Layout, Origin};
+use crate::runtime::engine::{Chain, Partition, Work};
 use crate::sink;
 use crate::state::{Checkpoint, Manifest, Part, Store};
 use crate::{Error, Result};
@@ -57,7 +56,7 @@ pub enum Output {
 }
 
 /// A partition and everything about it that is not yet committed.
-pub struct Lane {
+pub struct PartitionTask {
     /// Keys, state, position.
     pub partition: Partition,
     /// The newest commit.
@@ -80,7 +79,7 @@ pub struct Lane {
     shown: (i64, i64),
 }
 
-impl Lane {
+impl PartitionTask {
     /// A partition as a checkpoint left it, or a fresh one.
     pub fn new(
         partition: Partition,
@@ -89,7 +88,7 @@ impl Lane {
         counters: BTreeMap<String, u64>,
     ) -> Self {
         let part_start = partition.position;
-        Lane {
+        PartitionTask {
             partition,
             manifest,
             origin,

@@ -5,13 +5,14 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::url::{block_on, open_url};
 use crate::config::Location;
 use crate::error::Context;
 use crate::{Error, Result};
@@ -37,11 +38,8 @@ impl Folder {
         let (store, prefix, local): (Arc<dyn ObjectStore>, Path, Option<PathBuf>) = match text.split_once("://") {
             Some((scheme, _)) if scheme != "file" => {
                 let url = url::Url::parse(text).or_refused(|| format!("{text} is not a location"))?;
-                // Only the first installation in a process counts; a second is no error.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let (store, prefix) = object_store::parse_url_opts(&url, std::env::vars())
-                    .or_refused(|| format!("cannot use the location {text}"))?;
-                (Arc::from(store), prefix, None)
+                let (store, prefix) = open_url(&url).or_refused(|| format!("cannot use the location {text}"))?;
+                (store, prefix, None)
             }
             other => {
                 let path = std::path::absolute(other.map_or(text, |(_, path)| path))
@@ -265,30 +263,4 @@ fn resolved(path: PathBuf) -> PathBuf {
         }
     }
     path
-}
-
-/// Waits for a future of an object store. One small runtime serves the whole process; it never sits between records.
-pub fn block_on<F: Future>(future: F) -> Result<F::Output> {
-    Ok(runtime()?.block_on(future))
-}
-
-/// Lets a future run on that runtime, for those who can't wait.
-pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-    runtime()?.spawn(future);
-    Ok(())
-}
-
-fn runtime() -> Result<&'static tokio::runtime::Runtime> {
-    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    if RUNTIME.get().is_none() {
-        let built = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("kolk-store")
-            .enable_all()
-            .build()
-            .or_failed(|| "cannot start the threads for files".into())?;
-        // Another thread may have been first; then this one is dropped.
-        let _ = RUNTIME.set(built);
-    }
-    RUNTIME.get().ok_or_else(|| Error::failed("cannot start the threads for files"))
 }

@@ -6,10 +6,16 @@ use arrow::datatypes::{DataType, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{self, Problems};
+use crate::config;
+use crate::error::Problems;
+use crate::metrics::Metrics;
+use crate::record::murmur2;
 use crate::record::{Clock, KeyType, Origin};
+use crate::runtime::engine::Order;
 use crate::stage;
-use crate::state::{Rows, murmur2};
+use crate::stage::Stage;
+use crate::state::Rows;
+use std::sync::Arc;
 
 /// A stage whose part of a new row is a number, over and over.
 struct Keeps {

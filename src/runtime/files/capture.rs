@@ -4,10 +4,10 @@ use arrow::array::{Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::engine::Partition;
-use super::plan::Plan;
 use crate::error::Context;
 use crate::record::{Batch, Layout, Values};
+use crate::runtime::engine::Partition;
+use crate::runtime::plan::Plan;
 use crate::stage::inputs::column;
 use crate::stage::inputs::{RESTART, USABLE, X};
 use crate::train::Series;

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::engine::{Chain, Partition};
-use super::fingerprint::fingerprint;
-use super::plan::{Plan, Source};
-use super::route::{Router, Work};
-use super::worker::{Lane, Output, Shared};
+use super::partition_task::{Output, PartitionTask, Shared};
 use crate::config::{At, Moment};
 use crate::record::{Layout, Origin};
-use crate::state::{Fingerprint, Folder, Log, Store, Target};
+use crate::runtime::engine::{Chain, Partition, Router, Work};
+use crate::runtime::plan::{Plan, Source, fingerprint};
+use crate::state::{Fingerprint, Log, Store, Target};
+use crate::storage::Folder;
 use crate::{Error, Result, config, sink};
 
 /// Pieces of work that may wait for a worker.
@@ -46,38 +45,38 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
     let started = Instant::now();
     let chain = plan.chain()?;
-    let (shared, mut lanes) = start(&plan, &chain)?;
-    let already = !lanes.is_empty() && lanes.iter().all(|lane| lane.manifest.as_ref().is_some_and(|m| m.finished));
+    let (shared, mut tasks) = start(&plan, &chain)?;
+    let already = !tasks.is_empty() && tasks.iter().all(|task| task.manifest.as_ref().is_some_and(|m| m.finished));
     if !already {
-        lanes = work(&plan, &shared, chain, lanes, progress)?;
+        tasks = work(&plan, &shared, chain, tasks, progress)?;
         if let Some(store) = &shared.store {
             store.tidy();
         }
     }
     let mut counters = BTreeMap::new();
-    for (name, count) in lanes.iter().flat_map(|lane| &lane.counters) {
+    for (name, count) in tasks.iter().flat_map(|task| &task.counters) {
         *counters.entry(name.clone()).or_default() += count;
     }
     Ok(Finished {
         already,
         records: shared.done.load(Ordering::Relaxed),
         counters,
-        keys: lanes.iter().map(|lane| lane.partition.keys.len() as u64).sum(),
+        keys: tasks.iter().map(|task| task.partition.keys.len() as u64).sum(),
         elapsed: started.elapsed(),
     })
 }
 
 /// Everything that can still be refused, and the partitions as the last run left them.
-fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<Lane>)> {
+fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<PartitionTask>)> {
     let shared = open_sink(plan, chain)?;
-    let lanes = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, shared.store.as_ref()));
-    let mut lanes = lanes.collect::<Result<Vec<_>>>()?;
-    lanes.iter_mut().for_each(|lane| lane.show_state(&shared));
-    Ok((shared, lanes))
+    let tasks = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, shared.store.as_ref()));
+    let mut tasks = tasks.collect::<Result<Vec<_>>>()?;
+    tasks.iter_mut().for_each(|task| task.show_state(&shared));
+    Ok((shared, tasks))
 }
 
 /// The sink and the store of a run to files or stdout.
-pub(super) fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
+pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
     let pipeline = &plan.pipeline;
     let (Some(sink), Some(to)) = (plan.sink.clone(), &pipeline.sink) else {
         return Err(Error::refused("the pipeline has no sink"));
@@ -178,52 +177,52 @@ pub fn check_state(plan: &Plan) -> Result<()> {
     }
 }
 
-pub(super) fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64>> {
+pub fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64>> {
     moment
         .map(|moment| layout.clock.moment(moment.value).map_err(|e| Error::refused(format!("source.emit_from: {e}"))))
         .transpose()
 }
 
-pub(super) fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<Lane> {
+pub fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<PartitionTask> {
     let mut partition = Partition::new(number, chain);
     let Some((store, manifest)) = store.and_then(|store| store.recover(number).transpose().map(|m| (store, m))) else {
-        return Ok(Lane::new(partition, None, None, BTreeMap::new()));
+        return Ok(PartitionTask::new(partition, None, None, BTreeMap::new()));
     };
     let manifest = manifest?;
     let checkpoint = store.load(&manifest)?;
     partition.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position, checkpoint.watermark)?;
-    Ok(Lane::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
+    Ok(PartitionTask::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
 }
 
-/// Reads, routes and works until the source ends; gives the lanes back.
+/// Reads, routes and works until the source ends; gives the tasks back.
 fn work(
     plan: &Plan,
     shared: &Shared,
     first_chain: Chain,
-    lanes: Vec<Lane>,
+    tasks: Vec<PartitionTask>,
     progress: Option<Progress<'_>>,
-) -> Result<Vec<Lane>> {
-    let workers = plan.pipeline.runtime.workers.min(lanes.len()).max(1);
+) -> Result<Vec<PartitionTask>> {
+    let workers = plan.pipeline.runtime.workers.min(tasks.len()).max(1);
     let total = plan.files()?.records();
-    let before: u64 = lanes.iter().map(|lane| lane.partition.position).sum();
-    let at = lanes.iter().map(|lane| (lane.partition.position, done(lane))).collect();
+    let before: u64 = tasks.iter().map(|task| task.partition.position).sum();
+    let at = tasks.iter().map(|task| (task.partition.position, done(task))).collect();
     let router = Router::new(plan.pipeline.runtime.batch, shared.part_records, at);
-    let start = lanes.iter().map(done).min().flatten();
+    let start = tasks.iter().map(done).min().flatten();
     let mut chains = vec![first_chain];
     while chains.len() < workers {
         chains.push(plan.chain()?);
     }
-    let mut owned: Vec<Vec<Lane>> = (0..workers).map(|_| Vec::new()).collect();
-    for lane in lanes {
-        owned[lane.partition.number as usize % workers].push(lane);
+    let mut owned: Vec<Vec<PartitionTask>> = (0..workers).map(|_| Vec::new()).collect();
+    for task in tasks {
+        owned[task.partition.number as usize % workers].push(task);
     }
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
         let mut handles = Vec::new();
-        for (chain, lanes) in chains.into_iter().zip(owned) {
+        for (chain, tasks) in chains.into_iter().zip(owned) {
             let (sender, receiver) = bounded(QUEUE);
             senders.push(sender);
-            handles.push(scope.spawn(move || one_worker(chain, lanes, &receiver, shared, workers)));
+            handles.push(scope.spawn(move || one_worker(chain, tasks, &receiver, shared, workers)));
         }
         let reader = scope.spawn(move || read(plan, start, router, senders));
         while !(reader.is_finished() && handles.iter().all(|handle| handle.is_finished())) {
@@ -246,12 +245,12 @@ fn work(
             (Some(error), _) | (None, Err(error)) => Err(error),
             (None, Ok(())) => {
                 let mut finished = Vec::new();
-                for (mut chain, lanes) in worked {
-                    for mut lane in lanes {
-                        if !lane.manifest.as_ref().is_some_and(|manifest| manifest.finished) {
-                            lane.finish(&mut chain, shared)?;
+                for (mut chain, tasks) in worked {
+                    for mut task in tasks {
+                        if !task.manifest.as_ref().is_some_and(|manifest| manifest.finished) {
+                            task.finish(&mut chain, shared)?;
                         }
-                        finished.push(lane);
+                        finished.push(task);
                     }
                 }
                 Ok(finished)
@@ -260,7 +259,7 @@ fn work(
     })
 }
 
-pub(super) fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
+pub fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
     result.unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
@@ -271,11 +270,11 @@ pub(super) fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
     })
 }
 
-/// Up to where a lane needs nothing of the source any more.
-fn done(lane: &Lane) -> Option<Origin> {
-    match &lane.manifest {
+/// Up to where a task needs nothing of the source any more.
+fn done(task: &PartitionTask) -> Option<Origin> {
+    match &task.manifest {
         Some(manifest) if manifest.finished => Some(Origin { file: u32::MAX, row: u64::MAX }),
-        _ => lane.origin,
+        _ => task.origin,
     }
 }
 
@@ -295,15 +294,15 @@ fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sen
 
 fn one_worker(
     mut chain: Chain,
-    mut lanes: Vec<Lane>,
+    mut tasks: Vec<PartitionTask>,
     work: &Receiver<Work>,
     shared: &Shared,
     workers: usize,
-) -> Result<(Chain, Vec<Lane>)> {
+) -> Result<(Chain, Vec<PartitionTask>)> {
     for work in work {
         // Partitions are dealt out in turn: number = index * workers + worker.
-        let lane = &mut lanes[work.partition as usize / workers];
-        lane.take(&work, &mut chain, shared)?;
+        let task = &mut tasks[work.partition as usize / workers];
+        task.take(&work, &mut chain, shared)?;
     }
-    Ok((chain, lanes))
+    Ok((chain, tasks))
 }

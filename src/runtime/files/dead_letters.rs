@@ -5,8 +5,8 @@ use arrow::datatypes::Int64Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
-use super::route::Work;
 use crate::record::{Kind, Layout, Reject};
+use crate::runtime::engine::Work;
 use crate::sink::DeadLetter;
 
 /// The dead letter of a record of a piece of work.

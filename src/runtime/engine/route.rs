@@ -10,8 +10,8 @@ use arrow::compute::{concat, take};
 
 use crate::error::Context;
 use crate::format::Messages;
+use crate::record::partition_of;
 use crate::record::{Origin, Records};
-use crate::state::partition_of;
 use crate::{Error, Result};
 
 /// Records of one partition, ready to be processed.
@@ -156,7 +156,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::murmur2;
+    use crate::record::murmur2;
     use proptest::prelude::*;
 
     fn records(keys: &[u8], first_row: u64) -> Records {

@@ -3,7 +3,6 @@
 //! Remote files are read by blocks of which only a few are kept, so that memory does not grow with the size of a row
 //! group (the crate's own asynchronous reader loads whole column chunks).
 
-use std::future::Future;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,36 +13,22 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::url::block_on;
+
 /// Blocks of a remote file for its footer: how many, of how many bytes.
-pub(super) const FOOTER_BLOCKS: (usize, usize) = (2, 256 << 10);
+pub const FOOTER_BLOCKS: (usize, usize) = (2, 256 << 10);
 /// Bytes of a block for reading data.
-pub(super) const DATA_BLOCK: usize = 4 << 20;
-
-/// The thread that requests of object stores run on.
-#[derive(Debug)]
-pub(super) struct Runtime(tokio::runtime::Runtime);
-
-impl Runtime {
-    /// Starts it.
-    pub fn new() -> io::Result<Self> {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map(Runtime)
-    }
-
-    /// Waits for a future. Must not be called on a thread of another runtime.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.0.block_on(future)
-    }
-}
+pub const DATA_BLOCK: usize = 4 << 20;
 
 /// An open file; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Input {
+pub struct File {
     size: u64,
-    bytes: Arc<Source>,
+    bytes: Arc<Backing>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Backing {
     Disk(std::fs::File),
     Store(Remote),
 }
@@ -52,36 +37,34 @@ enum Source {
 struct Remote {
     store: Arc<dyn ObjectStore>,
     path: Path,
-    runtime: Arc<Runtime>,
     block: u64,
     keep: usize,
     /// Index and bytes of the blocks used last, the newest at the end.
     blocks: Mutex<Vec<(u64, Bytes)>>,
 }
 
-impl Input {
+impl File {
+    /// A file of the disk.
+    ///
+    /// # Errors
+    /// Its length can't be asked for.
     pub fn disk(file: std::fs::File) -> io::Result<Self> {
-        Ok(Input { size: file.metadata()?.len(), bytes: Arc::new(Source::Disk(file)) })
+        Ok(File { size: file.metadata()?.len(), bytes: Arc::new(Backing::Disk(file)) })
     }
 
-    pub fn store(
-        store: Arc<dyn ObjectStore>,
-        path: Path,
-        size: u64,
-        runtime: Arc<Runtime>,
-        (keep, block): (usize, usize),
-    ) -> Self {
-        let remote = Remote { store, path, runtime, block: block as u64, keep, blocks: Mutex::default() };
-        Input { size, bytes: Arc::new(Source::Store(remote)) }
+    /// An object of `size` bytes, of which `keep` blocks of `block` bytes are kept.
+    pub fn store(store: Arc<dyn ObjectStore>, path: Path, size: u64, (keep, block): (usize, usize)) -> Self {
+        let remote = Remote { store, path, block: block as u64, keep, blocks: Mutex::default() };
+        File { size, bytes: Arc::new(Backing::Store(remote)) }
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let length = buffer.len().min(left);
         match self.bytes.as_ref() {
-            Source::Disk(file) => file.read_at(&mut buffer[..length], offset),
-            Source::Store(_) if length == 0 => Ok(0),
-            Source::Store(remote) => {
+            Backing::Disk(file) => file.read_at(&mut buffer[..length], offset),
+            Backing::Store(_) if length == 0 => Ok(0),
+            Backing::Store(remote) => {
                 let block = remote.block_at(offset / remote.block, self.size)?;
                 let from = &block[(offset % remote.block) as usize..];
                 let length = length.min(from.len());
@@ -104,7 +87,8 @@ impl Remote {
         let start = index * self.block;
         let range = start..(start + self.block).min(size);
         let length = range.end - range.start;
-        let bytes = self.runtime.block_on(self.store.get_range(&self.path, range)).map_err(io::Error::other)?;
+        let bytes =
+            block_on(self.store.get_range(&self.path, range)).map_err(io::Error::other)?.map_err(io::Error::other)?;
         if bytes.len() as u64 != length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -117,8 +101,8 @@ impl Remote {
 }
 
 /// Reads on from a place; the place is its own, so that several can be read at once.
-pub(super) struct From {
-    input: Input,
+pub struct From {
+    input: File,
     offset: u64,
 }
 
@@ -130,13 +114,13 @@ impl Read for From {
     }
 }
 
-impl Length for Input {
+impl Length for File {
     fn len(&self) -> u64 {
         self.size
     }
 }
 
-impl ChunkReader for Input {
+impl ChunkReader for File {
     type T = BufReader<From>;
 
     fn get_read(&self, start: u64) -> ::parquet::errors::Result<Self::T> {
@@ -162,11 +146,10 @@ mod tests {
     fn blocks_give_the_bytes_of_the_object() {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-        let runtime = Arc::new(Runtime::new().unwrap());
         let path = Path::from("x");
-        runtime.block_on(store.put(&path, bytes.clone().into())).unwrap();
+        block_on(store.put(&path, bytes.clone().into())).unwrap().unwrap();
         for (keep, block) in [(1, 7), (2, 64), (3, 1000), (1, 4096)] {
-            let input = Input::store(store.clone(), path.clone(), 1000, runtime.clone(), (keep, block));
+            let input = File::store(store.clone(), path.clone(), 1000, (keep, block));
             for (start, length) in [(0, 1000), (3, 4), (6, 2), (999, 1), (500, 130), (1000, 0)] {
                 assert_eq!(input.get_bytes(start, length).unwrap(), bytes[start as usize..start as usize + length]);
             }
@@ -183,9 +166,8 @@ mod tests {
     #[test]
     fn an_object_that_became_shorter_is_an_error() {
         let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-        let runtime = Arc::new(Runtime::new().unwrap());
-        runtime.block_on(store.put(&Path::from("x"), vec![1; 50].into())).unwrap();
-        let input = Input::store(store, Path::from("x"), 100, runtime, (1, 64));
+        block_on(store.put(&Path::from("x"), vec![1; 50].into())).unwrap().unwrap();
+        let input = File::store(store, Path::from("x"), 100, (1, 64));
         assert!(input.get_bytes(0, 100).is_err());
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::Chain;
-use super::plan::{Plan, Source, label};
+use super::{Plan, Source, label};
 use crate::config::{self, At};
 use crate::model::{library, registry};
+use crate::runtime::engine::Chain;
 use crate::state::{self, Fingerprint};
 
 /// The section of what is read.
@@ -15,7 +15,7 @@ const SOURCE: &str = "source";
 /// of state that it makes: each checkpoint says which it is of. `before` is what the state that is there was made by,
 /// if there is any: what an earlier version wrote in other words and means the same is taken over, so that it compares
 /// equal.
-pub(super) fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> Fingerprint {
+pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> Fingerprint {
     let mut now = current(plan, chain);
     let (Some(source), Some(before)) = (now.sections.get_mut(SOURCE), before) else { return now };
     if let Some(before) = before.sections.get(SOURCE).filter(|before| is_the_same(plan, before)) {
