@@ -20,6 +20,7 @@ mod position;
 mod probe;
 mod producer;
 mod properties;
+mod questions;
 mod reset;
 pub mod sample;
 mod topic_watch;

@@ -2,7 +2,6 @@
 
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
-use crate::config::OnTombstone;
 use crate::format::{Decoded, Messages};
 use crate::record::Batch;
 use crate::sink::DeadLetters;
@@ -33,7 +32,7 @@ impl PartitionTask {
 
     /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay, which
     /// begins there, finds them again; those of a topic are part of a transaction.
-    fn dead_letter(
+    pub(super) fn dead_letter(
         &mut self,
         messages: &Messages,
         message: usize,
@@ -65,20 +64,5 @@ impl PartitionTask {
         let mut part = DeadLetters::begin(parts, self.id, from);
         letters.into_iter().try_for_each(|letter| part.push(letter))?;
         part.finish()?.map_or(Ok(()), |part| parts.publish(&part))
-    }
-
-    /// A message with a key and without a payload.
-    pub(super) fn tombstone(&mut self, messages: &Messages, index: usize, p: &mut Processing) -> Result<()> {
-        let key = p.decoder.key_of(messages, index);
-        self.state.position += 1;
-        match (p.tombstone, key) {
-            (OnTombstone::Reset, Some(key)) => self.state.reset(&key),
-            (OnTombstone::Skip, _) => {}
-            (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
-                *self.counters.entry("dead_letters.tombstone".into()).or_default() += 1;
-                self.dead_letter(messages, index, self.state.position - 1, ("tombstone", None), p)?;
-            }
-        }
-        Ok(())
     }
 }

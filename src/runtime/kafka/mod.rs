@@ -11,24 +11,30 @@ mod commit;
 mod dead_letters;
 #[cfg(test)]
 mod faults;
+mod file_task;
+mod intake;
 mod outbox;
+mod owned;
 mod partition_task;
 mod pieces;
 mod processing;
 mod refusals;
 mod registered;
 mod replay;
-mod restore;
 mod restore_partition;
+mod restores;
 mod run;
+mod settings;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod spoil;
 mod stall;
 mod swap;
+mod swaps;
+mod taking;
 mod to_files;
-mod transaction;
+mod transactions;
 mod versions;
 mod waits;
 mod warm_start;
@@ -38,7 +44,8 @@ mod worker;
 pub use adopt::{Adoption, AdoptionStep, Situation, adoption_step};
 #[cfg(test)]
 pub(crate) use faults::Faults;
+pub use intake::Incoming;
 pub use processing::Processing;
 pub use run::{Stop, run};
+pub use settings::Settings;
 pub use versions::{Models, Versions};
-pub use worker::{Settings, Worker};

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::Error;
+use super::settings::SHORT;
 use crate::kafka::{Broker, LogRange};
 use crate::record::PartitionId;
+use crate::{Error, Result};
 
 /// Refuses a partition where nothing but other offsets or other state helps.
 pub(super) fn refused(partition: PartitionId, what: String) -> Error {
@@ -39,7 +40,7 @@ pub(super) fn unread(partition: PartitionId, offset: i64, range: LogRange) -> Er
 
 /// The same while a process runs, which is told that a position isn't in the topic and not why.
 pub(super) fn out_of_range(broker: &mut impl Broker, partition: PartitionId, offset: i64) -> Error {
-    let range = broker.range(partition, super::worker::SHORT).ok().flatten();
+    let range = broker.range(partition, SHORT).ok().flatten();
     match range.filter(|range| range.start > offset || range.end < offset) {
         Some(range) => unread(partition, offset, range),
         None => adoptable(
@@ -71,8 +72,19 @@ pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> 
     }
 }
 
-/// How long a commit waits for the answer whether the topic is the same, and how long the end of a run does.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// Fails if the group gives a partition that the topic didn't have at the start.
+pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
+    match partitions.iter().find(|partition| **partition >= planned) {
+        None => Ok(()),
+        Some(partition) => Err(Error::failed(format!(
+            "partition {partition}: the topic had {planned} partitions at the start and has more now: from then on its \
+             keys went to other partitions, away from their state\n\
+             to begin anew: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
+        ))),
+    }
+}
+
+/// How long the end of a run waits for that answer.
 const EXPLANATION: Duration = Duration::from_secs(2);
 const ADOPT: &str = "to go on with the state there is, after being told what that skips or repeats: kolk state adopt";
 const ANEW: &str =

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::intake::Incoming;
 use super::registered::{Registered, identity};
-use super::to_files::{Filing, whole_messages};
+use super::to_files::{FileSinkWorker, whole_messages};
 use super::waits::Told;
-use super::{Processing, Settings, Versions, Worker};
+use super::worker::Worker;
+use super::{Processing, Settings, Versions};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
@@ -104,7 +106,7 @@ fn members<'a>(
     let pipeline = &plan.pipeline;
     let (settings, linger) = (settings(pipeline, kafka, source), pipeline.runtime.linger);
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else {
-        return filing(plan, source, kafka, workers, &settings);
+        return to_files(plan, source, kafka, workers, &settings);
     };
     let output = output(pipeline, kafka, sink, source);
     let encoder = encoder(plan, &output)?;
@@ -117,19 +119,30 @@ fn members<'a>(
             let chain = plan.chain()?;
             let fingerprint = fingerprint(plan, &chain, before.clone());
             let processing = processing(plan, source, kafka, &output, &encoder, versions(plan, chain, &models))?;
+            let incoming = incoming(plan, source, kafka)?;
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
             let (output, settings, watch) = (Some(output.clone()), settings.clone(), watch.clone());
             let member = move |stop: &dyn Fn() -> bool| {
                 let client = Client::new(kafka, output, number, headers, linger, watch)?;
-                Worker::new(client, log, processing, settings).run(stop)
+                Worker::new(client, incoming, log, processing, settings).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
         })
         .collect()
 }
 
+/// How a worker reads.
+fn incoming(plan: &Plan, source: &PlannedTopic, kafka: &KafkaSource) -> Result<Incoming> {
+    Ok(Incoming {
+        topic: kafka.topic.value.clone(),
+        decoder: source.decoder.decoder()?,
+        tombstone: plan.pipeline.on.tombstone,
+        clock: plan.layout_of_source().clock.clone(),
+    })
+}
+
 /// Workers that write files, or to stdout.
-fn filing<'a>(
+fn to_files<'a>(
     plan: &'a Plan,
     source: &PlannedTopic,
     kafka: &'a KafkaSource,
@@ -157,12 +170,11 @@ fn filing<'a>(
                 Some(chain) => chain,
                 None => plan.chain()?,
             };
-            let (decoder, shared, settings) = (source.decoder.decoder()?, shared.clone(), settings.clone());
-            let watch = watch.clone();
-            let tombstone = plan.pipeline.on.tombstone;
+            let (incoming, history) = (incoming(plan, source, kafka)?, source.history.clone());
+            let (watch, shared, settings) = (watch.clone(), shared.clone(), settings.clone());
             let member = move |stop: &dyn Fn() -> bool| {
                 let client = Client::new(kafka, None, number, false, linger, watch)?;
-                Filing::new(client, decoder, chain, shared, &settings, tombstone).run(stop)
+                FileSinkWorker::new(client, incoming, chain, shared, settings, history).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
         })
@@ -217,7 +229,6 @@ fn processing(
         topic: kafka.topic.value.clone(),
         versions,
         layout: plan.layout_of_source().clone(),
-        decoder: source.decoder.decoder()?,
         sink,
         encoder: encoder.encoder()?,
         payloads: Payloads::default(),
@@ -225,7 +236,6 @@ fn processing(
         batch: pipeline.runtime.batch,
         emit_from: moment(plan.layout_of_source(), pipeline.source.emit_from.as_ref())?,
         headers: output.sink.headers == Headers::All,
-        tombstone: pipeline.on.tombstone,
         on_error: pipeline.on.error,
         dead_letter_folder: match &pipeline.dead_letters.value {
             DeadLetters::Parquet(path) => Some(sink::DeadLetters::parts(Folder::open(path)?, &pipeline.name)),

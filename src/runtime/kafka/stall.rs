@@ -1,7 +1,6 @@
 //! A partition that can't go on at present, while the others of its worker do: what it waits for, since when, and when
 //! it is tried again.
 
-use super::partition_task::PartitionTask;
 use super::pieces::StallReason;
 use crate::record::PartitionId;
 
@@ -67,34 +66,10 @@ impl Stall {
         self.until
     }
 
-    /// Whether it is tried again from now on.
-    pub fn wake(&mut self, now: i64) -> bool {
-        self.until.take_if(|until| *until <= now).is_some()
-    }
-}
-
-impl PartitionTask {
-    /// The message at this offset can't be taken at present.
-    pub(super) fn stall(&mut self, offset: i64, wait: StallReason, now: i64) {
-        self.stalled = Some(Stall::on(self.stalled.take(), self.id, offset, wait, now));
-    }
-
-    /// All messages were taken.
-    pub(super) fn unstall(&mut self) {
-        if let Some(stall) = self.stalled.take() {
-            stall.over(self.id);
-        }
-    }
-
-    /// Whether it waits for an answer or a checkpoint.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stalled.as_ref().is_some_and(Stall::is_waiting)
-    }
-
-    /// Whether it is read again from now on.
-    pub(super) fn wakes(&mut self, now: i64) -> bool {
-        let full = self.now.is_full();
-        self.stalled.as_mut().is_some_and(|stall| (stall.wait != StallReason::Checkpoint || !full) && stall.wake(now))
+    /// Whether it is tried again from now on. One that waits for a checkpoint isn't while its partition is full.
+    pub fn wake(&mut self, now: i64, full: bool) -> bool {
+        let may = self.wait != StallReason::Checkpoint || !full;
+        may && self.until.take_if(|until| *until <= now).is_some()
     }
 }
 
@@ -110,8 +85,8 @@ mod tests {
         while pauses.len() < 8 {
             let until = stall.until().unwrap();
             pauses.push(until - now);
-            assert!(!stall.wake(until - 1) && stall.is_waiting());
-            assert!(stall.wake(until) && !stall.is_waiting());
+            assert!(!stall.wake(until - 1, false) && stall.is_waiting());
+            assert!(stall.wake(until, false) && !stall.is_waiting());
             now = until;
             stall = Stall::on(Some(stall), 0, 7, wait(), now);
             // It is told once it has lasted.

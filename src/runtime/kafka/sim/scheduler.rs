@@ -8,9 +8,9 @@ use super::client::Client;
 use super::dice::Dice;
 use super::plan::Plan;
 use super::store::Store;
-use super::work::processing;
+use super::work::{incoming, processing};
 use super::world::{Act, PROCESSES, Phase, Wait, World};
-use crate::runtime::kafka::Worker;
+use crate::runtime::kafka::worker::Worker;
 
 /// Calls of all processes at most.
 const STEPS: u64 = 400_000;
@@ -138,7 +138,8 @@ impl Sim {
         drop(world);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let client = || Client { sim: self.clone(), me };
-            let mut worker = Worker::new(client(), Store::new(client()), processing(client), settings);
+            let mut worker =
+                Worker::new(client(), incoming(client), Store::new(client()), processing(client), settings);
             worker.run(&|| self.world().processes[me].stop)
         }));
         let mut world = self.world();
