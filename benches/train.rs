@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use kolk::model::{Architecture, CellKind, RecurrentLayer};
-use kolk::train::cell::Mask;
+use kolk::kernel::layer::Mask;
+use kolk::network::{Architecture, CellKind, RecurrentLayer};
 use kolk::train::{Network, Pass, Workspace};
 
 const STEPS: usize = 10;

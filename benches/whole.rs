@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{DictionaryArray, Float32Array, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::Int32Type;
-use kolk::model::{
-    Architecture, CellKind, Input, Manifest, ModelKind, RecurrentLayer, Session, Signature, export, registry,
-};
+use kolk::model::onnx::export;
+use kolk::model::{Input, Manifest, ModelKind, Session, Signature, registry};
+use kolk::network::{Architecture, CellKind, RecurrentLayer};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -127,7 +127,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
 /// Nanoseconds a row of ONNX Runtime alone: the same model, batches of 1024 on one thread, state fed back.
 fn raw(onnx: &[u8]) -> Result<f64> {
     const BATCH: usize = 1024;
-    let network = kolk::model::import::network(onnx)?.0;
+    let network = kolk::model::onnx::import::network(onnx)?.0;
     let signature = Signature { features: 1, states: network.states(), outputs: 1 };
     let mut session = Session::new(onnx, &signature)?;
     let x: Vec<f32> = (0..BATCH).map(|row| (row as f32).sin()).collect();

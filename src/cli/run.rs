@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{RunArgs, progress};
 use crate::error::Context;
-use crate::model::library;
+use crate::model::executor::library;
 use crate::runtime::kafka::Stop;
 use crate::runtime::{self, Finished, Plan, Purpose, Source};
 use crate::storage::block_on;

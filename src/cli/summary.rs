@@ -5,8 +5,10 @@ use std::path::Path;
 
 use super::{SummaryArgs, print};
 use crate::error::Context;
-use crate::model::layers::Layer;
-use crate::model::{Architecture, ModelKind, foreign, import, registry};
+use crate::model::onnx::{import, inspect};
+use crate::model::{ModelKind, registry};
+use crate::network::Architecture;
+use crate::network::summary::LayerRow;
 use crate::runtime::{self, Purpose};
 use crate::{Error, Result, config};
 
@@ -68,12 +70,12 @@ fn of_file(path: &Path, name: &str, window: Option<usize>) -> Result<String> {
     let model = import::model(&bytes).map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
     Ok(match import::architecture(&model)? {
         Some(architecture) => of_architecture(name, &architecture, window),
-        None => table(name, &foreign::layers(&model)),
+        None => table(name, &inspect::layers(&model)),
     })
 }
 
 /// The table of Keras.
-fn table(name: &str, layers: &[Layer]) -> String {
+fn table(name: &str, layers: &[LayerRow]) -> String {
     let header = ["Layer (type)", "Output Shape", "Param #"].map(str::to_owned);
     let rows: Vec<[String; 3]> = layers
         .iter()
@@ -153,9 +155,9 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::export;
-    use crate::model::testing::{plain, rich, tensors};
-    use crate::model::{CellKind, DenseActivation, DenseLayer};
+    use crate::model::onnx::export;
+    use crate::network::testing::{plain, rich, tensors};
+    use crate::network::{CellKind, DenseActivation, DenseLayer};
 
     /// Printed by Keras 3.15 for `Sequential([Input((10, 1)), SimpleRNN(50), Dense(1)])`.
     const SIMPLE_RNN: &str = "\
@@ -221,7 +223,7 @@ Model: \"sequential\"
 
     #[test]
     fn long_cells_widen_their_column() {
-        let layer = Layer {
+        let layer = LayerRow {
             name: "a".repeat(50),
             kind: "Dense".into(),
             shape: vec![],

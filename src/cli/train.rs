@@ -5,13 +5,11 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 
 use super::{TrainArgs, print, progress};
-use crate::model::{Manifest, ModelKind, Session, Signature, export, library, registry};
+use crate::model::executor::library;
+use crate::model::registry;
 use crate::runtime::{self, Captured, Plan, Purpose};
-use crate::train::{self, Network, Phase, Progress, Series, Trained};
+use crate::train::{self, Phase, Progress, Series, Trained};
 use crate::{Error, Result, config, http};
-
-/// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
-const PARITY: f32 = 1e-4;
 
 /// Trains the model that the pipeline's `infer` stage names; prints the label of the version it published.
 ///
@@ -36,14 +34,11 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     for warning in &trained.warnings {
         tracing::warn!("{warning}");
     }
-    eprintln!("{}", trained.table());
+    eprintln!("{}", train::report::table(&trained));
 
     let name = infer.model.split('/').next().unwrap_or_default();
-    let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
-    let manifest = manifest(&plan, &trained, name)?;
-    check_parity(&onnx, &manifest, &trained, &captured.series)?;
-    let report = train::report::html(&trained, name)?;
-    let version = registry::publish(&plan.pipeline.models, manifest, &onnx, &report)?;
+    let stages = runtime::stages_of_model(&plan.pipeline);
+    let version = train::publish(&plan.pipeline.models, name, &trained, &captured.series, stages)?;
     registry::set_champion(&plan.pipeline.models, name, version.number)?;
     eprintln!("published {}: {}", runtime::label(&version), version.folder.join(registry::REPORT).display());
     drop(server);
@@ -108,73 +103,4 @@ fn message(now: &Progress) -> String {
     };
     let validation = now.finished.and_then(|end| end.validation_loss).map(|loss| format!(", validation {loss:.4}"));
     format!("{phase}: epoch {}, loss {:.4}{}", now.epoch, now.train_loss, validation.unwrap_or_default())
-}
-
-fn manifest(plan: &Plan, trained: &Trained, name: &str) -> Result<Manifest> {
-    let training = &trained.plan;
-    Ok(Manifest {
-        format: registry::FORMAT,
-        name: name.to_string(),
-        kind: training.kind,
-        form: "operator".into(),
-        bitwise: true,
-        window: (training.kind == ModelKind::Window).then_some(training.window),
-        inputs: training.inputs.clone(),
-        states: trained.architecture.states(),
-        horizon: training.horizon,
-        targets: training.targets.clone(),
-        quantiles: Vec::new(),
-        stages: runtime::stages_of_model(&plan.pipeline),
-        warm_up: trained.warm_up,
-        seed: training.seed,
-        data_hash: trained.data_hash.clone(),
-        metrics: trained.metrics.clone(),
-        architecture: trained.architecture.clone(),
-        opset: export::OPSET,
-        ir_version: export::IR_VERSION,
-        onnx_runtime: library::version()?.to_string(),
-        files: Default::default(),
-    })
-}
-
-/// Runs the first steps of the data through the trained network and through ONNX Runtime: they must agree.
-fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[Series]) -> Result<()> {
-    let shape = &trained.architecture;
-    let (features, outputs) = (shape.features, shape.outputs);
-    let Some(series) = series.iter().max_by_key(|series| series.usable.iter().filter(|usable| **usable).count()) else {
-        return Ok(());
-    };
-    // The same rows in both lanes: a batch of one is computed by other code.
-    let mut x = Vec::new();
-    let rows = (0..series.usable.len()).filter(|row| series.usable[*row]).take(64);
-    for row in rows {
-        for _ in 0..2 {
-            x.extend_from_slice(&series.x[row * features..(row + 1) * features]);
-        }
-    }
-    let steps = x.len() / (2 * features);
-    if steps == 0 {
-        return Ok(());
-    }
-    let expected = Network::<f32>::restored(shape, &trained.tensors)?.outputs(&x, steps, 2);
-    let mut session = Session::new(onnx, &Signature::from(manifest))?;
-    let widths: Vec<usize> = manifest.states.iter().map(|pair| pair.shape.iter().product::<usize>() * 2).collect();
-    let zeros: Vec<Vec<f32>> = widths.iter().map(|width| vec![0.0; *width]).collect();
-    let mut out = zeros.clone();
-    let mut y = vec![0.0; steps * 2 * outputs];
-    let states: Vec<&[f32]> = zeros.iter().map(Vec::as_slice).collect();
-    let mut states_out: Vec<&mut [f32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
-    session.run(steps, 2, &x, &states, &mut y, &mut states_out)?;
-    let scales = trained.tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data);
-    for (i, (trained, exported)) in expected.iter().zip(&y).enumerate() {
-        let scale = scales.map_or(1.0, |scales| scales[i % outputs]).max(trained.abs() * 1e-2);
-        if (trained - exported).abs() > PARITY * scale {
-            return Err(Error::failed(format!(
-                "the exported graph gives {exported} where the trained network gives {trained} (step {}): not published; \
-                 please report this",
-                i / (2 * outputs)
-            )));
-        }
-    }
-    Ok(())
 }

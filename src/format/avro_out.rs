@@ -34,6 +34,10 @@ fn plain(output: &ArrowSchema) -> ArrowSchema {
 }
 
 impl AvroEncoder {
+    /// For rows of these columns, framed with the id of their schema.
+    ///
+    /// # Errors
+    /// Columns that have no Avro type.
     pub fn new(output: &ArrowSchema, id: u32) -> Result<AvroEncoder> {
         let writer = WriterBuilder::new(plain(output))
             .build_encoder::<AvroBinaryFormat>()

@@ -31,6 +31,7 @@ pub(super) struct Framed {
 }
 
 impl Framed {
+    /// For messages whose schemas the registry knows, in one language.
     pub fn new(columns: Arc<Columns>, registry: Arc<Registry>, language: Language, make: MakeBody) -> Framed {
         Framed { columns, registry, language, make, bodies: HashMap::new(), row: Row::default() }
     }

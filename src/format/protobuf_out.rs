@@ -61,6 +61,10 @@ pub(super) struct ProtobufEncoder {
 }
 
 impl ProtobufEncoder {
+    /// For rows of the first message of a schema, framed with its id.
+    ///
+    /// # Errors
+    /// A schema that does not compile, or has no message.
     pub fn new(schema: String, id: u32) -> Result<ProtobufEncoder> {
         let schema = Schema { id, text: schema, references: Vec::new() };
         let found =

@@ -66,6 +66,10 @@ pub(super) struct Registry {
 }
 
 impl Registry {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// Credentials or certificates that cannot be used.
     pub fn new(source: &SchemaSource) -> Result<Registry> {
         // An error only of the second caller, that one is there already.
         let _ = rustls::crypto::ring::default_provider().install_default();

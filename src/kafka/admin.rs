@@ -134,8 +134,8 @@ impl Admin {
         }
     }
 
-    /// Whether the right is there to be a member of the source's group, a problem where not; and whether its members let kolk in. Those
-    /// may leave before it starts, or while it runs.
+    /// Whether the right is there to be a member of the source's group, a problem where not; and whether its members
+    /// let kolk in. Those may leave before it starts, or while it runs.
     pub fn group(&self, source: &KafkaSource, warnings: &mut Vec<String>, problems: &mut Problems) {
         let denied = match describe::group(self.consumer.client(), &source.group, PATIENCE) {
             Ok(members) => {

@@ -46,7 +46,7 @@ pub struct Client {
     watch: Arc<TopicWatch>,
     /// Number of the question for the topic that was asked last.
     asked: u64,
-    /// Makes the consumer anew.
+    /// Makes the consumer again.
     config: ClientConfig,
     /// Why it has no partitions, where it has none.
     waiting: Waiting,
@@ -87,15 +87,19 @@ impl Client {
 
     /// The consumer; none once it has left the group.
     fn consumer(&self) -> Result<&BaseConsumer<Group>> {
-        self.consumer.as_ref().ok_or_else(|| Error::failed("the consumer has left the group: a bug of kolk"))
+        self.consumer
+            .as_ref()
+            .ok_or_else(|| Error::failed("the consumer has left the group: internal error, please report"))
     }
 
     fn sender(&mut self) -> std::result::Result<&mut Sender, Broken> {
-        self.sender.as_mut().ok_or_else(|| Broken::Renew("nothing is sent from here: a bug of kolk".into()))
+        self.sender
+            .as_mut()
+            .ok_or_else(|| Broken::Renew("nothing is sent from here: internal error, please report".into()))
     }
 
-    /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers refused the
-    /// credentials and still do: that no waiting changes.
+    /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers
+    /// refused the credentials and still do: that no waiting changes.
     fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
         let group = consumer.context();
         let answered = consumer.fetch_metadata(Some(&self.questions.topic), GLANCE).is_ok();
@@ -110,8 +114,8 @@ impl Client {
         }
     }
 
-    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or something else
-    /// happened: that is told at once if it can't wait.
+    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or
+    /// something else happened: that is told at once if it can't wait.
     fn gather(&mut self, timeout: Duration, most: usize) -> Result<Option<Event>> {
         let Some(consumer) = &self.consumer else { return Ok(None) };
         let (mut wait, mut until, mut bytes) = (timeout, None, 0);
@@ -167,7 +171,7 @@ impl Client {
                 found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
                     Error::failed(format!(
                         "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was \
-                         truncated or made anew ({error})\n\
+                         truncated or created again ({error})\n\
                          started again, it says of which partition, and what can be done"
                     ))
                 })

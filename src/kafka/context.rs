@@ -56,10 +56,12 @@ impl Group {
         locked(&self.events).pop_front()
     }
 
+    /// Whether an event of the group waits for an answer.
     pub fn has_event(&self) -> bool {
         !locked(&self.events).is_empty()
     }
 
+    /// The consumer leaves the group: nothing more is noted.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
@@ -268,12 +270,16 @@ pub(super) struct Deliveries {
 
 /// A message that did not arrive.
 pub(super) struct Undelivered {
+    /// Where it was to go.
     pub topic: String,
+    /// What librdkafka says.
     pub code: RDKafkaErrorCode,
+    /// The same in words.
     pub why: String,
 }
 
 impl Deliveries {
+    /// The first message that was not delivered, if any.
     pub fn failed(&self) -> Option<Undelivered> {
         locked(&self.failed).take()
     }

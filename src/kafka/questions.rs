@@ -20,13 +20,16 @@ use crate::{Error, Result};
 const LONGER: u32 = 4;
 /// The questions of one consumer.
 pub(super) struct Questions {
+    /// The topic asked about.
     pub topic: String,
+    /// The group asked about.
     pub group: String,
     /// Questions in a row that had no answer in time.
     unanswered: Cell<u32>,
 }
 
 impl Questions {
+    /// Of one topic and group.
     pub fn new(topic: String, group: String) -> Questions {
         Questions { topic, group, unanswered: Cell::new(0) }
     }
@@ -46,6 +49,7 @@ impl Questions {
         self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))
     }
 
+    /// See [`super::Broker::committed`].
     pub fn committed(
         &self,
         consumer: &BaseConsumer<Group>,
@@ -72,6 +76,7 @@ impl Questions {
         Ok(Some(all))
     }
 
+    /// See [`super::Broker::range`].
     pub fn range(
         &self,
         consumer: &BaseConsumer<Group>,
@@ -87,13 +92,15 @@ impl Questions {
         }
     }
 
+    /// See [`super::Broker::ends`].
     pub fn ends(
         &self,
         consumer: &BaseConsumer<Group>,
         partitions: &[PartitionId],
         timeout: Duration,
     ) -> Result<Option<Vec<i64>>> {
-        // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all partitions of a broker.
+        // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all
+        // partitions of a broker.
         let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
         let found = match consumer.offsets_for_times(list, self.within(timeout)) {
             Ok(found) => found,
@@ -107,6 +114,7 @@ impl Questions {
         Ok(partitions.iter().map(end).collect())
     }
 
+    /// See [`super::Broker::offset_at`].
     pub fn offset_at(
         &self,
         consumer: &BaseConsumer<Group>,
@@ -126,8 +134,8 @@ impl Questions {
         }
     }
 
-    /// How long a question may take, longer with each that had no answer: each is asked from the beginning, so that of a broker that
-    /// takes its time none would ever be answered.
+    /// How long a question may take, longer with each that had no answer: each is asked from the beginning, so that of
+    /// a broker that takes its time none would ever be answered.
     fn within(&self, timeout: Duration) -> Duration {
         timeout * (1 << self.unanswered.get().min(LONGER))
     }

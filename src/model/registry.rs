@@ -305,8 +305,10 @@ fn sync(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::{manifest, plain, published};
-    use crate::model::{CellKind, Signature};
+    use crate::model::Signature;
+    use crate::model::testing::{manifest, published};
+    use crate::network::CellKind;
+    use crate::network::testing::plain;
 
     fn refusal(result: Result<Version>) -> String {
         let error = result.unwrap_err();

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::testing::{Numbers, plain, rich, step, tensors, zero_state};
+use super::onnx::{export, import};
+use super::testing::{step, zero_state};
 use super::*;
+use crate::network::testing::{Numbers, plain, rich, tensors};
+use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer, Tensor};
 
 /// What a run gives: `y`, then every state out.
 type Outcome = Vec<Vec<f32>>;

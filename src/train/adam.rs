@@ -1,7 +1,7 @@
 //! Adam (Kingma and Ba 2015) in the two forms there are.
 
-use super::float::Float;
 use crate::config::{self, EpsilonForm};
+use crate::kernel::float::Float;
 
 /// Moments of every parameter.
 #[derive(Debug, Clone)]

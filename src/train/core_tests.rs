@@ -4,13 +4,13 @@
 use proptest::prelude::*;
 
 use super::adam::Adam;
-use super::cell::Mask;
-use super::float::Float;
 use super::loss::{clip, loss};
 use super::network::{Network, Pass, State, Workspace};
 use crate::config::{self, EpsilonForm, Loss};
-use crate::model::testing::{Numbers, plain, rich, tensors};
-use crate::model::{Architecture, CellKind, RecurrentLayer};
+use crate::kernel::float::Float;
+use crate::kernel::layer::Mask;
+use crate::network::testing::{Numbers, plain, rich, tensors};
+use crate::network::{Architecture, CellKind, RecurrentLayer};
 
 const CELLS: [CellKind; 4] = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
 const LOSSES: [Loss; 3] = [Loss::Mse, Loss::Mae, Loss::Huber { delta: 0.4 }];

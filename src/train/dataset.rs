@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-use super::split::{self, Part};
+use super::split::{self, Subset};
 use super::{Plan, Series};
 
 /// The rows of one key as steps of a network. Only usable rows are steps; an index into `rows` is a *step*.
 #[derive(Debug, Clone, Default)]
-pub struct Steps {
+pub struct KeySteps {
     /// Per step, its row.
     pub rows: Vec<u32>,
     /// Per step, how many steps there are since the last restart, itself included: 1 where state is zero.
@@ -27,11 +27,11 @@ pub struct Dataset<'a> {
     /// What is trained.
     pub plan: &'a Plan,
     /// Per series, its steps.
-    pub steps: Vec<Steps>,
+    pub steps: Vec<KeySteps>,
     /// Per series and row, the row's part.
-    pub rows: Vec<Vec<Option<Part>>>,
+    pub rows: Vec<Vec<Option<Subset>>>,
     /// Per series and row, the part that the example with this origin belongs to.
-    pub examples: Vec<Vec<Option<Part>>>,
+    pub examples: Vec<Vec<Option<Subset>>>,
     /// Per series and row, how many holes lie before it; empty without a known interval.
     holes: Vec<Vec<u32>>,
 }
@@ -48,11 +48,11 @@ impl<'a> Dataset<'a> {
 
     /// All of it as the train part, for the last training after the evaluation.
     pub fn everything(series: &'a [Series], plan: &'a Plan) -> Result<Self> {
-        let rows = series.iter().map(|s| vec![Some(Part::Train); s.times.len()]).collect();
+        let rows = series.iter().map(|s| vec![Some(Subset::Train); s.times.len()]).collect();
         Self::with_parts(series, plan, rows)
     }
 
-    fn with_parts(series: &'a [Series], plan: &'a Plan, rows: Vec<Vec<Option<Part>>>) -> Result<Self> {
+    fn with_parts(series: &'a [Series], plan: &'a Plan, rows: Vec<Vec<Option<Subset>>>) -> Result<Self> {
         for s in series {
             check_shape(s, plan)?;
         }
@@ -122,14 +122,14 @@ impl<'a> Dataset<'a> {
     }
 
     /// Whether a step is an origin of a part that is wanted for at least one output.
-    pub fn counts(&self, series: usize, step: usize, part: Part) -> bool {
+    pub fn counts(&self, series: usize, step: usize, part: Subset) -> bool {
         let row = self.steps[series].rows[step] as usize;
         self.examples[series][row] == Some(part)
             && (0..self.plan.outputs()).any(|output| self.wanted(series, row, output).is_some())
     }
 
-    /// Steps of a series that are origins of a part and long enough after a restart for a window.
-    pub fn origins(&self, series: usize, part: Part) -> impl Iterator<Item = usize> + '_ {
+    /// KeySteps of a series that are origins of a part and long enough after a restart for a window.
+    pub fn origins(&self, series: usize, part: Subset) -> impl Iterator<Item = usize> + '_ {
         let needed = self.plan.window as u32;
         (0..self.steps[series].rows.len())
             .filter(move |step| self.steps[series].since[*step] >= needed && self.counts(series, *step, part))
@@ -137,7 +137,7 @@ impl<'a> Dataset<'a> {
 
     /// Number of examples of each part per series.
     pub fn sizes(&self) -> Vec<[usize; 3]> {
-        (0..self.series.len()).map(|s| Part::ALL.map(|part| self.origins(s, part).count())).collect()
+        (0..self.series.len()).map(|s| Subset::ALL.map(|part| self.origins(s, part).count())).collect()
     }
 
     /// sha256 over everything that decides what is learned, as hex.
@@ -177,8 +177,8 @@ fn feed<T: Copy, const N: usize>(hash: &mut Sha256, values: &[T], bytes: impl Fn
     }
 }
 
-fn steps_of(series: &Series) -> Steps {
-    let mut steps = Steps::default();
+fn steps_of(series: &Series) -> KeySteps {
+    let mut steps = KeySteps::default();
     let mut since = 0;
     for (row, usable) in series.usable.iter().enumerate() {
         // A restart at an unusable row takes effect at the next step.

@@ -3,6 +3,9 @@
 //! Lives here: MAE, RMSE, MSE, in a key's own units, in its standard deviations and as MASE. Must not live here: which
 //! forecasts are compared (`evaluate`).
 
+use super::dataset::Dataset;
+use super::split::Subset;
+
 /// Sums over the entries (origin, step, target) of one forecast.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Errors {
@@ -84,6 +87,37 @@ impl Compared {
     pub fn best_naive(&self) -> f64 {
         self.last.mae().min(if self.seasonal.count > 0 { self.seasonal.mae() } else { f64::INFINITY })
     }
+}
+
+/// Errors of one key.
+#[derive(Debug, Clone)]
+pub struct KeyErrors {
+    /// Index of its series.
+    pub series: usize,
+    /// The key.
+    pub key: String,
+    /// Per target.
+    pub targets: Vec<Compared>,
+    /// Per target, the scale of MASE.
+    pub mase_scale: Vec<Option<f64>>,
+}
+
+/// Standard deviation of a target over the observed rows of the train part; `None` where there is none.
+pub(super) fn train_sd(data: &Dataset, series: std::ops::Range<usize>, target: usize) -> Option<f64> {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for index in series {
+        let s = &data.series[index];
+        for (row, value) in s.targets[target].iter().enumerate() {
+            if data.rows[index][row] == Some(Subset::Train) && s.observed[target][row] && value.is_finite() {
+                count += 1.0;
+                let away = value - mean;
+                mean += away / count;
+                squares += away * (value - mean);
+            }
+        }
+    }
+    let sd = f64::sqrt(squares / count);
+    (sd > 1e-9 * mean.abs()).then_some(sd)
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
-use super::album::{Album, Forecast};
-use super::cold::{self, ColdStart};
 use super::dataset::Dataset;
-use super::errors::{Compared, Errors};
+use super::errors::{Compared, Errors, KeyErrors, train_sd};
 use super::naive::{Naive, mase_scale};
 use super::pass::Model;
-use super::split::Part;
+use super::samples::{Sample, Samples};
+use super::split::Subset;
+use super::warm_up::{self, WarmUp};
 
 /// Errors of a model on the test part.
 #[derive(Debug, Clone, Default)]
@@ -29,25 +29,12 @@ pub struct Evaluation {
     /// Per target and step of the horizon, over all keys.
     pub steps: Vec<Vec<Compared>>,
     /// How a key does whose state begins at zero; mode carry.
-    pub cold: Option<ColdStart>,
+    pub warm_up: Option<WarmUp>,
     /// Forecast against truth at the end of the test part, for pictures.
-    pub forecasts: Vec<Forecast>,
+    pub samples: Vec<Sample>,
     /// Whether all keys' targets vary by about as much (within a factor of 3), per target: then means over keys are in
     /// own units; else in standard deviations.
     pub comparable: Vec<bool>,
-}
-
-/// Errors of one key.
-#[derive(Debug, Clone)]
-pub struct KeyErrors {
-    /// Index of its series.
-    pub series: usize,
-    /// The key.
-    pub key: String,
-    /// Per target.
-    pub targets: Vec<Compared>,
-    /// Per target, the scale of MASE.
-    pub mase_scale: Vec<Option<f64>>,
 }
 
 /// What the naive forecasts need to know of one key.
@@ -66,12 +53,12 @@ pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
     let mut views = views(data);
     let mut steps = vec![vec![Compared::default(); plan.horizon]; targets];
     let mut not_finite = false;
-    let mut album = Album::new(data);
-    let mut warm = cold::Warm::new(data);
-    model.forecasts(data, Part::Test, &mut |series, step, y| {
+    let mut samples = Samples::new(data);
+    let mut warm = warm_up::Warm::new(data);
+    model.forecasts(data, Subset::Test, &mut |series, step, y| {
         let Some(view) = &mut views[series] else { return };
         let row = data.steps[series].rows[step] as usize;
-        album.add(data, &view.naive, series, row, y);
+        samples.add(data, &view.naive, series, row, y);
         warm.add(data, model, series, step, y);
         for (output, value) in y.iter().enumerate() {
             let (step, target) = plan.step_and_target(output);
@@ -96,8 +83,8 @@ pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
     for key in &keys {
         total.iter_mut().zip(&key.targets).for_each(|(sum, key)| sum.merge(key));
     }
-    let cold = (plan.kind == ModelKind::Carry).then(|| cold::measure(data, model, &warm));
-    Ok(Evaluation { forecasts: album.finish(&keys), keys, targets: total, steps, cold, comparable })
+    let warm_up = (plan.kind == ModelKind::Carry).then(|| warm_up::measure(data, model, &warm));
+    Ok(Evaluation { samples: samples.finish(&keys), keys, targets: total, steps, warm_up, comparable })
 }
 
 /// One entry, in own units.
@@ -132,9 +119,9 @@ fn views<'a>(data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
         (0..plan.targets.len()).map(|target| train_sd(data, 0..data.series.len(), target).unwrap_or(1.0)).collect();
     (0..data.series.len())
         .map(|series| {
-            data.origins(series, Part::Test).next()?;
+            data.origins(series, Subset::Test).next()?;
             let s = &data.series[series];
-            let train: Vec<bool> = data.rows[series].iter().map(|part| *part == Some(Part::Train)).collect();
+            let train: Vec<bool> = data.rows[series].iter().map(|part| *part == Some(Subset::Train)).collect();
             let targets = 0..plan.targets.len();
             Some(KeyView {
                 naive: targets.clone().map(|target| Naive::new(&s.targets[target])).collect(),
@@ -153,24 +140,6 @@ fn views<'a>(data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
             })
         })
         .collect()
-}
-
-/// Standard deviation of a target over the observed rows of the train part; `None` where there is none.
-pub(super) fn train_sd(data: &Dataset, series: std::ops::Range<usize>, target: usize) -> Option<f64> {
-    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-    for index in series {
-        let s = &data.series[index];
-        for (row, value) in s.targets[target].iter().enumerate() {
-            if data.rows[index][row] == Some(Part::Train) && s.observed[target][row] && value.is_finite() {
-                count += 1.0;
-                let away = value - mean;
-                mean += away / count;
-                squares += away * (value - mean);
-            }
-        }
-    }
-    let sd = f64::sqrt(squares / count);
-    (sd > 1e-9 * mean.abs()).then_some(sd)
 }
 
 fn comparable(views: &[Option<KeyView>], target: usize) -> bool {
@@ -207,7 +176,7 @@ impl Evaluation {
             ] {
                 metrics.insert(format!("{name}.{word}"), value);
             }
-            if let Some(cold) = &self.cold {
+            if let Some(cold) = &self.warm_up {
                 metrics.insert(format!("{name}.mae_cold_start"), cold.targets[target].mae());
             }
         }

@@ -13,7 +13,7 @@ use super::lanes::{self, Lanes};
 use super::learner::Learner;
 use super::pass::Model;
 use super::scaling::Scaling;
-use super::split::Part;
+use super::split::Subset;
 use super::trained::Epoch;
 use super::windows::{self, Examples, epoch_rng, shuffle};
 
@@ -77,7 +77,7 @@ pub struct Fitted {
 pub fn fit(data: &Dataset, length: Length, phase: Phase, progress: &mut dyn FnMut(Progress)) -> Result<Fitted> {
     let scaling = Scaling::learn(data);
     let mut learner = Learner::new(data.plan, &scaling)?;
-    let source = Source::new(data);
+    let batches = Batches::new(data);
     let started = Instant::now();
     let (epochs, most_updates) = match length {
         Length::Epochs(n) => (Some(n), usize::MAX),
@@ -90,7 +90,7 @@ pub fn fit(data: &Dataset, length: Length, phase: Phase, progress: &mut dyn FnMu
     let mut batch = Examples::default();
     while updates < most_updates && epochs.is_none_or(|n| curve.len() < n) {
         let epoch = curve.len();
-        let order = source.epoch(data, epoch);
+        let order = batches.epoch(data, epoch);
         let (mut sum, mut weight) = (0.0, 0.0);
         let mut tell = Progress {
             phase,
@@ -150,53 +150,53 @@ fn left(started: Instant, done: usize, of: usize) -> Duration {
 }
 
 /// Where batches come from.
-enum Source {
+enum Batches {
     Windows(Vec<windows::Origin>),
     Lanes(Vec<(u32, u32, u32)>),
 }
 
 /// The batches of one epoch.
-enum Order {
+enum EpochBatches {
     Windows(Vec<windows::Origin>, usize),
     Lanes(Lanes),
 }
 
-impl Source {
-    fn new(data: &Dataset) -> Source {
+impl Batches {
+    fn new(data: &Dataset) -> Batches {
         match data.plan.kind {
-            ModelKind::Window => Source::Windows(windows::origins(data, Part::Train)),
-            ModelKind::Carry => Source::Lanes(lanes::stretches(data)),
+            ModelKind::Window => Batches::Windows(windows::origins(data, Subset::Train)),
+            ModelKind::Carry => Batches::Lanes(lanes::stretches(data)),
         }
     }
 
-    fn epoch(&self, data: &Dataset, epoch: usize) -> Order {
+    fn epoch(&self, data: &Dataset, epoch: usize) -> EpochBatches {
         let seed = data.plan.seed;
         match self {
-            Source::Windows(origins) => {
+            Batches::Windows(origins) => {
                 let mut order = origins.clone();
                 shuffle(&mut order, &mut epoch_rng(seed, epoch));
-                Order::Windows(order, data.plan.batch_size)
+                EpochBatches::Windows(order, data.plan.batch_size)
             }
-            Source::Lanes(stretches) => Order::Lanes(Lanes::new(data, stretches, seed, epoch)),
+            Batches::Lanes(stretches) => EpochBatches::Lanes(Lanes::new(data, stretches, seed, epoch)),
         }
     }
 }
 
-impl Order {
+impl EpochBatches {
     fn len(&self) -> usize {
         match self {
-            Order::Windows(order, size) => order.len().div_ceil(*size),
-            Order::Lanes(lanes) => lanes.chunks(),
+            EpochBatches::Windows(order, size) => order.len().div_ceil(*size),
+            EpochBatches::Lanes(lanes) => lanes.chunks(),
         }
     }
 
     fn fill(&self, batch: &mut Examples, data: &Dataset, scaling: &Scaling, index: usize) {
         match self {
-            Order::Windows(order, size) => {
+            EpochBatches::Windows(order, size) => {
                 let end = order.len().min((index + 1) * size);
                 windows::fill(batch, data, scaling, &order[index * size..end]);
             }
-            Order::Lanes(lanes) => lanes.fill(batch, data, scaling, index),
+            EpochBatches::Lanes(lanes) => lanes.fill(batch, data, scaling, index),
         }
     }
 }

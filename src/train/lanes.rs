@@ -9,7 +9,7 @@
 
 use super::dataset::Dataset;
 use super::scaling::Scaling;
-use super::split::Part;
+use super::split::Subset;
 use super::windows::{Examples, below, epoch_rng, shuffle};
 
 /// The lanes of one epoch.
@@ -28,7 +28,7 @@ pub fn stretches(data: &Dataset) -> Vec<(u32, u32, u32)> {
     let mut found = Vec::new();
     for series in 0..data.series.len() {
         let rows = &data.steps[series].rows;
-        let train = |step: usize| data.examples[series][rows[step] as usize] == Some(Part::Train);
+        let train = |step: usize| data.examples[series][rows[step] as usize] == Some(Subset::Train);
         let mut step = 0;
         while step < rows.len() {
             let end = (step..rows.len()).find(|s| !train(*s)).unwrap_or(rows.len());

@@ -5,7 +5,6 @@
 
 use super::Plan;
 use super::adam::Adam;
-use super::cell::Mask;
 use super::loss::{clip, loss};
 use super::network::{Network, Pass, State, Workspace};
 use super::pass::Model;
@@ -13,6 +12,7 @@ use super::scaling::Scaling;
 use super::windows::Examples;
 use crate::Result;
 use crate::config::Loss;
+use crate::kernel::layer::Mask;
 use crate::model::ModelKind;
 
 /// A network that learns.

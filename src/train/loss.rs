@@ -1,7 +1,7 @@
 //! Losses over standardised outputs, with their gradients.
 
-use super::float::Float;
 use crate::config::Loss;
+use crate::kernel::float::Float;
 
 /// The mean loss over the entries that count, and its gradient by `y` into `gradient`. Nothing counts: 0, and zeros.
 ///

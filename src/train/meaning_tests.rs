@@ -1,11 +1,11 @@
 //! What masks and the parts of a network mean, each against a plain statement of it. `core_tests` has the gradients.
 
-use super::cell::Mask;
 use super::init::Random;
 use super::loss::loss;
 use super::network::{Network, Pass, State, Workspace};
 use crate::config::Loss;
-use crate::model::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer};
+use crate::kernel::layer::Mask;
+use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer};
 
 const CELLS: [CellKind; 4] = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
 /// Timesteps and lanes of a case.

@@ -1,23 +1,24 @@
 //! A network in memory: its numbers in one flat array, forward, backward.
 //!
-//! Lives here: how layers, head, skip path and scaling make the whole that [`crate::model::Architecture`] describes. Must
-//! not live here: one cell's formulas (`cell`), what is wanted of the outputs (`loss`), how numbers change (`adam`).
+//! Lives here: how layers, head, skip path and scaling make the whole that [`crate::network::Architecture`] describes. Must
+//! not live here: one layer over time (`kernel::layer`), what is wanted of the outputs (`loss`), how numbers change (`adam`).
 
 mod tensors;
 
 use std::ops::Range;
 
-use super::cell::{self, Gradients, Layer, Mask, Shape, Weights, add_rows};
-use super::float::{Float, Matrix, Output, multiply, multiply_rows};
 use super::init::Random;
-use crate::model::{Architecture, CellKind, DenseActivation};
+use crate::kernel::float::Float;
+use crate::kernel::gemm::{Existing, Matrix, multiply, multiply_rows};
+use crate::kernel::layer::{self, Gradients, Layer, Mask, Shape, Weights, add_rows};
+use crate::network::{Architecture, CellKind, DenseActivation};
 
 /// A network. Cheap to clone next to what training it costs.
 #[derive(Debug, Clone)]
 pub struct Network<F> {
     shape: Architecture,
     parameters: Vec<F>,
-    spans: Vec<Span>,
+    spans: Vec<TensorRange>,
     recurrent: Vec<(Shape, [usize; 3])>,
     /// Per dense layer (the output layer last): width of its input, its width, its activation, its spans.
     dense: Vec<Dense>,
@@ -27,7 +28,7 @@ pub struct Network<F> {
 
 /// A named part of the flat array.
 #[derive(Debug, Clone)]
-struct Span {
+struct TensorRange {
     name: String,
     shape: Vec<usize>,
     range: Range<usize>,
@@ -42,7 +43,7 @@ struct Dense {
     bias: usize,
 }
 
-/// What isn't trained: see [`crate::model::Tensor`].
+/// What isn't trained: see [`crate::network::Tensor`].
 #[derive(Debug, Clone)]
 struct Scaling<F> {
     mean: Vec<F>,
@@ -87,12 +88,12 @@ impl<F> Pass<'_, F> {
 pub struct Workspace<F> {
     z_network: Vec<F>,
     z_skip: Vec<F>,
-    layers: Vec<cell::Trace<F>>,
+    layers: Vec<layer::Trace<F>>,
     /// Outputs of each dense layer after activation.
     dense: Vec<Vec<F>>,
     d: Vec<F>,
     d_below: Vec<F>,
-    backward: cell::Backward<F>,
+    backward: layer::Backward<F>,
 }
 
 impl<F: Float> Network<F> {
@@ -130,7 +131,7 @@ impl<F: Float> Network<F> {
         let mut length = 0;
         let mut add = |name: String, shape: Vec<usize>| {
             let size = shape.iter().product::<usize>();
-            spans.push(Span { name, shape, range: length..length + size });
+            spans.push(TensorRange { name, shape, range: length..length + size });
             length += size;
             spans.len() - 1
         };
@@ -138,7 +139,7 @@ impl<F: Float> Network<F> {
         let mut recurrent = Vec::new();
         for (i, layer) in shape.layers.iter().enumerate() {
             let (u, width) = (layer.units, layer.cell.gates() * layer.units);
-            let two = layer.double_bias || layer.cell == CellKind::Gru;
+            let two = layer.has_two_biases();
             recurrent.push((
                 Shape { inputs, layer: *layer },
                 [
@@ -214,13 +215,13 @@ impl<F: Float> Network<F> {
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
         self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
-        work.layers.resize_with(self.recurrent.len(), cell::Trace::default);
+        work.layers.resize_with(self.recurrent.len(), layer::Trace::default);
         for (i, (shape, spans)) in self.recurrent.iter().enumerate() {
             let (below, above) = work.layers.split_at_mut(i);
             let x = below.last().map_or(&work.z_network[..], |layer| &layer.h[..]);
             let (h, c) = (&mut state.h[i], &mut state.c[i]);
             let layer = Layer { shape: *shape, weights: self.weights(*spans), x, t, b, mask: pass.mask };
-            cell::forward(layer, h, c, &mut above[0]);
+            layer::forward(layer, h, c, &mut above[0]);
         }
         let first = steps - pass.output_steps() * b;
         let rows = steps - first;
@@ -237,7 +238,7 @@ impl<F: Float> Network<F> {
                 out.extend_from_slice(self.part(layer.bias));
             }
             let kernel = Matrix::new(self.part(layer.kernel), layer.inputs, layer.units);
-            multiply_rows(out, Matrix::new(x, rows, layer.inputs), kernel, Output::Add);
+            multiply_rows(out, Matrix::new(x, rows, layer.inputs), kernel, Existing::Add);
             activate(layer.activation, out);
         }
         let outputs = self.shape.outputs;
@@ -246,14 +247,14 @@ impl<F: Float> Network<F> {
             let width = self.shape.skip.len();
             if let Some(out) = work.dense.last_mut() {
                 let kernel = Matrix::new(self.part(skip), width, outputs);
-                multiply_rows(out, Matrix::new(&work.z_skip, rows, width), kernel, Output::Add);
+                multiply_rows(out, Matrix::new(&work.z_skip, rows, width), kernel, Existing::Add);
             }
         }
         work.dense.last().map_or(&[], |out| &out[..])
     }
 
     /// The output of the last recurrent layer.
-    fn top<'w>(&self, layers: &'w [cell::Trace<F>], z: &'w [F]) -> &'w [F] {
+    fn top<'w>(&self, layers: &'w [layer::Trace<F>], z: &'w [F]) -> &'w [F] {
         layers.last().map_or(z, |layer| &layer.h[..])
     }
 
@@ -285,7 +286,7 @@ impl<F: Float> Network<F> {
         if let Some(skip) = self.skip {
             let width = self.shape.skip.len();
             let kernel = &mut gradients[self.spans[skip].range.clone()];
-            multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Output::Add);
+            multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Existing::Add);
         }
         for (i, layer) in self.dense.iter().enumerate().rev() {
             let x = match i {
@@ -295,12 +296,12 @@ impl<F: Float> Network<F> {
             through_activation(layer.activation, &dense[i], d);
             let d_matrix = Matrix::new(d, rows, layer.units);
             let kernel = &mut gradients[self.spans[layer.kernel].range.clone()];
-            multiply(kernel, Matrix::new(x, rows, layer.inputs).t(), d_matrix, Output::Add);
+            multiply(kernel, Matrix::new(x, rows, layer.inputs).t(), d_matrix, Existing::Add);
             add_rows(&mut gradients[self.spans[layer.bias].range.clone()], d);
             d_below.clear();
             d_below.resize(rows * layer.inputs, F::ZERO);
             let kernel = Matrix::new(self.part(layer.kernel), layer.inputs, layer.units);
-            multiply(d_below, d_matrix, kernel.t(), Output::Replace);
+            multiply(d_below, d_matrix, kernel.t(), Existing::Replace);
             std::mem::swap(d, d_below);
         }
         if first > 0 {
@@ -322,7 +323,7 @@ impl<F: Float> Network<F> {
             let (recurrent, bias) = rest.split_at_mut(self.spans[spans[1]].range.len());
             let into = Gradients { kernel, recurrent, bias };
             let layer = Layer { shape: *shape, weights: self.weights(*spans), x, t, b, mask: pass.mask };
-            cell::backward(layer, &above[0], d, into, d_below, backward);
+            layer::backward(layer, &above[0], d, into, d_below, backward);
             std::mem::swap(d, d_below);
         }
     }

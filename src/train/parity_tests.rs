@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::adam::Adam;
-use super::cell::Mask;
 use super::loss::loss;
 use super::network::{Network, Pass, Workspace};
 use crate::config::{self, EpsilonForm, Loss};
 use crate::fixtures::{self, Array};
-use crate::model::testing::plain;
-use crate::model::{Architecture, CellKind, Tensor};
+use crate::kernel::layer::Mask;
+use crate::network::testing::plain;
+use crate::network::{Architecture, CellKind, Tensor};
 
 const CELLS: [(&str, CellKind); 3] = [("rnn", CellKind::RnnTanh), ("lstm", CellKind::Lstm), ("gru", CellKind::Gru)];
 

@@ -8,7 +8,7 @@ use super::dataset::Dataset;
 use super::loss;
 use super::network::Network;
 use super::scaling::Scaling;
-use super::split::Part;
+use super::split::Subset;
 use super::windows::{self, Examples};
 
 /// Series side by side in a pass.
@@ -93,7 +93,7 @@ impl Model {
 
     /// Forecasts of a part: calls `sink(series, step, y)` for each of its origins. In mode carry the state goes through
     /// all that lies before.
-    pub fn forecasts(&self, data: &Dataset, part: Part, sink: &mut dyn FnMut(usize, usize, &[f32])) {
+    pub fn forecasts(&self, data: &Dataset, part: Subset, sink: &mut dyn FnMut(usize, usize, &[f32])) {
         if data.plan.kind == ModelKind::Window {
             return self.windows(data, &windows::origins(data, part), sink);
         }
@@ -115,7 +115,7 @@ impl Model {
         let mut count = 0_u64;
         let mut add = |series: usize, step: usize, y: &[f32]| {
             let row = data.steps[series].rows[step] as usize;
-            if data.examples[series][row] != Some(Part::Validation) {
+            if data.examples[series][row] != Some(Subset::Validation) {
                 return;
             }
             for (output, value) in y.iter().enumerate() {
@@ -127,12 +127,12 @@ impl Model {
             }
         };
         if data.plan.kind == ModelKind::Window {
-            self.windows(data, &windows::origins(data, Part::Validation), &mut add);
+            self.windows(data, &windows::origins(data, Subset::Validation), &mut add);
         } else {
             let runs: Vec<Run> = (0..data.series.len())
                 .filter_map(|series| {
-                    let first = data.origins(series, Part::Validation).next()?;
-                    let last = data.origins(series, Part::Validation).last()?;
+                    let first = data.origins(series, Subset::Validation).next()?;
+                    let last = data.origins(series, Subset::Validation).last()?;
                     Some(Run { series, from: first.saturating_sub(warm), to: last + 1 })
                 })
                 .collect();

@@ -5,10 +5,11 @@
 
 use crate::config::{self, Activation, Adam, Cell, Length, Loss, Residual, Span};
 use crate::error::Problems;
-use crate::model::{Architecture, CellKind, DenseActivation, DenseLayer, Input, ModelKind, RecurrentLayer};
+use crate::model::{Input, ModelKind};
+use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer};
 use crate::record::{Clock, Every};
 
-use super::split::Split;
+use super::split::Cuts;
 
 /// Everything that training needs beside the data.
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ pub struct Plan {
     /// Rows of a season, for the seasonal naive forecast.
     pub seasonality: Option<usize>,
     /// How time is split.
-    pub split: Split,
+    pub split: Cuts,
     /// Whether to train again on everything after the evaluation.
     pub refit: bool,
     /// The time line, for texts and calendar steps.
@@ -71,7 +72,7 @@ impl Plan {
         problems: &mut Problems,
     ) -> Option<Plan> {
         let (inputs, architecture) = architecture(train, lag_columns);
-        let split = match Split::new(&train.split.value, clock) {
+        let split = match Cuts::new(&train.split.value, clock) {
             Ok(split) => Some(split),
             Err(message) => {
                 problems.add(train.split.place, message);

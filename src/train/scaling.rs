@@ -2,9 +2,10 @@
 //!
 //! Lives here: the statistics, in f64. Must not live here: the `scale` stage, which keeps its own per key.
 
+use super::Plan;
 use super::dataset::Dataset;
-use super::split::Part;
-use super::{Plan, Tensor};
+use super::split::Subset;
+use crate::network::Tensor;
 
 /// Over that many standard deviations from zero, f32 has too few digits left for the differences.
 const FAR_FROM_ZERO: f64 = 10_000.0;
@@ -67,12 +68,12 @@ impl Scaling {
         for series in 0..data.series.len() {
             for (step, row) in data.steps[series].rows.iter().enumerate() {
                 let row = *row as usize;
-                if data.rows[series][row] == Some(Part::Train) {
+                if data.rows[series][row] == Some(Subset::Train) {
                     for (moments, value) in features.iter_mut().zip(data.x(series, step)) {
                         moments.add(f64::from(*value));
                     }
                 }
-                if data.examples[series][row] == Some(Part::Train) {
+                if data.examples[series][row] == Some(Subset::Train) {
                     for (output, moments) in outputs.iter_mut().enumerate() {
                         if let Some(wanted) = data.wanted(series, row, output) {
                             moments.add(wanted);

@@ -11,7 +11,7 @@ use super::Series;
 
 /// A part of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
+pub enum Subset {
     /// Weights and statistics are learned from it.
     Train,
     /// Decides when to stop.
@@ -20,23 +20,23 @@ pub enum Part {
     Test,
 }
 
-impl Part {
+impl Subset {
     /// All parts in the order of time.
-    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
+    pub const ALL: [Subset; 3] = [Subset::Train, Subset::Validation, Subset::Test];
 
     /// As written in a split column.
     pub fn name(self) -> &'static str {
         match self {
-            Part::Train => "train",
-            Part::Validation => "validation",
-            Part::Test => "test",
+            Subset::Train => "train",
+            Subset::Validation => "validation",
+            Subset::Test => "test",
         }
     }
 }
 
 /// How time is split, in ticks.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Split {
+pub enum Cuts {
     /// Shares of each key's rows.
     PerKey([f64; 3]),
     /// Ticks where validation and where test start.
@@ -49,48 +49,48 @@ pub enum Split {
     Column(String),
 }
 
-impl Split {
+impl Cuts {
     /// The split of a pipeline file, or what is wrong with it on this clock.
-    pub fn new(split: &config::Split, clock: &Clock) -> std::result::Result<Split, String> {
+    pub fn new(split: &config::Split, clock: &Clock) -> std::result::Result<Cuts, String> {
         Ok(match split {
-            config::Split::PerKey(shares) => Split::PerKey(*shares),
+            config::Split::PerKey(shares) => Cuts::PerKey(*shares),
             config::Split::At([validation, test]) => {
                 let cuts = [clock.moment(*validation)?, clock.moment(*test)?];
                 if cuts[0] > cuts[1] {
                     return Err("validation starts after test: write the earlier instant first".into());
                 }
-                Split::At(cuts)
+                Cuts::At(cuts)
             }
-            config::Split::Rows(rows) => Split::Rows(*rows),
-            config::Split::Last(rows) => Split::Last(*rows),
-            config::Split::Column(name) => Split::Column(name.clone()),
+            config::Split::Rows(rows) => Cuts::Rows(*rows),
+            config::Split::Last(rows) => Cuts::Last(*rows),
+            config::Split::Column(name) => Cuts::Column(name.clone()),
         })
     }
 
     /// In the words of the pipeline file, for the report.
     pub fn text(&self, clock: &Clock) -> String {
         match self {
-            Split::PerKey([a, b, c]) => format!(
+            Cuts::PerKey([a, b, c]) => format!(
                 "shares of each key's rows: {:.4} % train, {:.4} % validation, {:.4} % test",
                 a * 100.0,
                 b * 100.0,
                 c * 100.0
             )
             .replace(".0000", ""),
-            Split::At([a, b]) => format!("validation from {}, test from {}", clock.text(*a), clock.text(*b)),
-            Split::Rows([a, b, c]) => format!("rows of each key: {a} train, {b} validation, {c} test"),
-            Split::Last(n) => format!("of each key the last {n} rows are test, the {n} before them validation"),
-            Split::Column(name) => format!("by column {name}"),
+            Cuts::At([a, b]) => format!("validation from {}, test from {}", clock.text(*a), clock.text(*b)),
+            Cuts::Rows([a, b, c]) => format!("rows of each key: {a} train, {b} validation, {c} test"),
+            Cuts::Last(n) => format!("of each key the last {n} rows are test, the {n} before them validation"),
+            Cuts::Column(name) => format!("by column {name}"),
         }
     }
 
     /// The part of each row of a key; `None` for rows left out.
-    pub fn rows(&self, series: &Series) -> Result<Vec<Option<Part>>> {
+    pub fn rows(&self, series: &Series) -> Result<Vec<Option<Subset>>> {
         let n = series.times.len();
         let cut =
-            |ends: [usize; 3]| (0..n).map(|row| Part::ALL.into_iter().zip(ends).find(|(_, e)| row < *e)).collect();
-        let parts: Vec<Option<(Part, usize)>> = match self {
-            Split::PerKey(shares) => {
+            |ends: [usize; 3]| (0..n).map(|row| Subset::ALL.into_iter().zip(ends).find(|(_, e)| row < *e)).collect();
+        let parts: Vec<Option<(Subset, usize)>> = match self {
+            Cuts::PerKey(shares) => {
                 let mut sum = 0.0;
                 cut(shares.map(|share| {
                     sum += share;
@@ -98,28 +98,28 @@ impl Split {
                     ((sum * n as f64 + 1e-6).floor() as usize).min(n)
                 }))
             }
-            Split::Rows([a, b, c]) => cut([*a, a.saturating_add(*b), a.saturating_add(*b).saturating_add(*c)]),
-            Split::Last(last) => cut([n.saturating_sub(last.saturating_mul(2)), n.saturating_sub(*last), n]),
-            Split::At([validation, test]) => {
+            Cuts::Rows([a, b, c]) => cut([*a, a.saturating_add(*b), a.saturating_add(*b).saturating_add(*c)]),
+            Cuts::Last(last) => cut([n.saturating_sub(last.saturating_mul(2)), n.saturating_sub(*last), n]),
+            Cuts::At([validation, test]) => {
                 return Ok(series
                     .times
                     .iter()
                     .map(|time| {
                         Some(match time {
-                            t if t < validation => Part::Train,
-                            t if t < test => Part::Validation,
-                            _ => Part::Test,
+                            t if t < validation => Subset::Train,
+                            t if t < test => Subset::Validation,
+                            _ => Subset::Test,
                         })
                     })
                     .collect());
             }
-            Split::Column(name) => return by_column(name, series),
+            Cuts::Column(name) => return by_column(name, series),
         };
         Ok(parts.into_iter().map(|part| part.map(|(part, _)| part)).collect())
     }
 }
 
-fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Part>>> {
+fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Subset>>> {
     let Some(words) = &series.split else {
         return Err(Error::refused(format!(
             "the split column \"{name}\" is not among the rows of key \"{}\"",
@@ -128,7 +128,7 @@ fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Part>>> {
     };
     words
         .iter()
-        .map(|word| match Part::ALL.into_iter().find(|part| part.name() == word) {
+        .map(|word| match Subset::ALL.into_iter().find(|part| part.name() == word) {
             Some(part) => Ok(Some(part)),
             None if word.is_empty() => Ok(None),
             None => Err(Error::refused(format!(
@@ -141,7 +141,7 @@ fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Part>>> {
 
 /// Per origin row t, the part that holds all of its target rows t+1..=t+horizon; `None` where they cross a cut, leave
 /// the series, or reach a row that is left out.
-pub fn examples(rows: &[Option<Part>], horizon: usize) -> Vec<Option<Part>> {
+pub fn examples(rows: &[Option<Subset>], horizon: usize) -> Vec<Option<Subset>> {
     let mut part_of = vec![None; rows.len()];
     // Length of the run of equal parts that starts at a row.
     let mut run = 0;
@@ -156,7 +156,7 @@ pub fn examples(rows: &[Option<Part>], horizon: usize) -> Vec<Option<Part>> {
 
 #[cfg(test)]
 mod tests {
-    use super::Part::*;
+    use super::Subset::*;
     use super::*;
     use proptest::prelude::*;
 
@@ -164,7 +164,7 @@ mod tests {
         Series { key: "k".into(), times: (0..n as i64).map(|t| t * 10).collect(), ..Series::default() }
     }
 
-    fn origins(split: &Split, n: usize, horizon: usize, part: Part) -> Vec<usize> {
+    fn origins(split: &Cuts, n: usize, horizon: usize, part: Subset) -> Vec<usize> {
         let rows = split.rows(&series(n)).unwrap();
         let parts = examples(&rows, horizon);
         (0..n).filter(|row| parts[*row] == Some(part)).collect()
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn examples_that_cross_a_cut_are_dropped() {
         // Rows 0..7 train, 7, 8 validation, 9..12 test; horizon 2.
-        let split = Split::Rows([7, 2, 3]);
+        let split = Cuts::Rows([7, 2, 3]);
         assert_eq!(origins(&split, 14, 2, Train), [0, 1, 2, 3, 4]);
         assert_eq!(origins(&split, 14, 2, Validation), [6]);
         // Origins 8 (targets 9, 10) and 9 (10, 11); 10 would need row 12, which is left out.
@@ -182,30 +182,30 @@ mod tests {
 
     #[test]
     fn the_usual_split_of_etth1_has_2857_test_origins() {
-        let split = Split::Rows([8640, 2880, 2880]);
+        let split = Cuts::Rows([8640, 2880, 2880]);
         let test = origins(&split, 17420, 24, Test);
         assert_eq!((test[0], test.len()), (11519, 2857));
     }
 
     #[test]
     fn each_split_by_hand() {
-        let ten = |split: Split| {
+        let ten = |split: Cuts| {
             let rows = split.rows(&series(10)).unwrap();
             rows.iter().map(|p| p.map_or('-', |p| p.name().chars().next().unwrap())).collect::<String>()
         };
-        assert_eq!(ten(Split::PerKey([0.7, 0.15, 0.15])), "tttttttvtt");
-        assert_eq!(ten(Split::PerKey([0.1, 0.2, 0.7])), "tvvttttttt");
-        assert_eq!(ten(Split::At([30, 75])), "tttvvvvvtt");
-        assert_eq!(ten(Split::Last(2)), "ttttttvvtt");
-        assert_eq!(ten(Split::Last(7)), "vvvttttttt");
-        assert_eq!(ten(Split::Rows([2, 3, 4])), "ttvvvtttt-");
+        assert_eq!(ten(Cuts::PerKey([0.7, 0.15, 0.15])), "tttttttvtt");
+        assert_eq!(ten(Cuts::PerKey([0.1, 0.2, 0.7])), "tvvttttttt");
+        assert_eq!(ten(Cuts::At([30, 75])), "tttvvvvvtt");
+        assert_eq!(ten(Cuts::Last(2)), "ttttttvvtt");
+        assert_eq!(ten(Cuts::Last(7)), "vvvttttttt");
+        assert_eq!(ten(Cuts::Rows([2, 3, 4])), "ttvvvtttt-");
     }
 
     #[test]
     fn by_column_takes_the_words_and_refuses_others() {
         let mut s = series(4);
         s.split = Some(["train", "train", "test", ""].map(String::from).to_vec());
-        let split = Split::Column("part".into());
+        let split = Cuts::Column("part".into());
         assert_eq!(split.rows(&s).unwrap(), [Some(Train), Some(Train), Some(Test), None]);
         s.split = Some(vec!["training".into(); 4]);
         assert!(split.rows(&s).unwrap_err().to_string().contains("\"training\""));
@@ -216,7 +216,7 @@ mod tests {
         fn an_example_belongs_to_the_part_of_all_its_targets(
             words in prop::collection::vec(0_u8..4, 0..40), horizon in 1_usize..6,
         ) {
-            let rows: Vec<Option<Part>> = words.iter().map(|w| Part::ALL.get(*w as usize).copied()).collect();
+            let rows: Vec<Option<Subset>> = words.iter().map(|w| Subset::ALL.get(*w as usize).copied()).collect();
             let parts = examples(&rows, horizon);
             #[allow(clippy::needless_range_loop)]
             for row in 0..rows.len() {

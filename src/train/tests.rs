@@ -130,7 +130,7 @@ fn carried_and_cold_evaluation_differ_and_meet() {
     train.batch_size = 4;
     let plan = plan_of(&train, None);
     let trained = super::train(&sines(600), &plan, &mut quiet()).unwrap();
-    let cold = trained.evaluation.cold.as_ref().unwrap();
+    let cold = trained.evaluation.warm_up.as_ref().unwrap();
     assert_eq!(cold.targets[0].count, trained.evaluation.targets[0].model.count);
     assert!(cold.by_step[0].0 > cold.by_step[0].1, "{:?}", cold.by_step[0]);
     assert!(trained.warm_up > 0 && trained.warm_up < cold.by_step.len(), "{}", trained.warm_up);
@@ -191,7 +191,8 @@ fn keys_that_lack_a_part_are_named_and_the_others_train() {
     let skipped: Vec<_> = trained.skipped().collect();
     assert_eq!(skipped, [("short", vec!["train", "validation"])]);
     assert!(trained.warnings.iter().any(|w| w.contains("short")), "{:?}", trained.warnings);
-    assert!(trained.table().contains("short") && trained.table().contains("all"));
+    let table = super::report::table(&trained);
+    assert!(table.contains("short") && table.contains("all"));
 }
 
 #[test]
@@ -207,6 +208,6 @@ fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
     assert!(!html.contains("src=") && !html.contains("href=") && !html.contains("NaN"));
     // Two forecasts, one horizon, one cold start, one loss curve.
     assert_eq!(html.matches("<svg").count(), 5);
-    let svg = report::forecast_svg(&trained, &trained.evaluation.forecasts[1]).unwrap();
+    let svg = report::sample_svg(&trained, &trained.evaluation.samples[1]).unwrap();
     assert!(svg.contains("south: v, forecast 2 rows ahead") && svg.contains("xmlns"));
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Architecture, Tensor};
+use crate::network::{Architecture, Tensor};
 
 use super::Plan;
 use super::evaluate::Evaluation;
@@ -38,7 +38,7 @@ pub struct KeySplit {
 impl KeySplit {
     /// The parts that hold no example of the key.
     pub fn lacks(&self) -> Vec<&'static str> {
-        super::Part::ALL.iter().zip(self.examples).filter(|(_, n)| *n == 0).map(|(part, _)| part.name()).collect()
+        super::Subset::ALL.iter().zip(self.examples).filter(|(_, n)| *n == 0).map(|(part, _)| part.name()).collect()
     }
 }
 
@@ -76,11 +76,6 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// The error per key beside both naive forecasts, for the console.
-    pub fn table(&self) -> String {
-        super::report::table(self)
-    }
-
     /// Keys that lack a part, with the names of the parts.
     pub fn skipped(&self) -> impl Iterator<Item = (&str, Vec<&'static str>)> {
         self.keys.iter().map(|key| (key.key.as_str(), key.lacks())).filter(|(_, lacks)| !lacks.is_empty())

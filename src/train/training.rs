@@ -10,7 +10,7 @@ use super::dataset::Dataset;
 use super::evaluate::evaluate;
 use super::fit::{Fitted, Phase, Progress, fit};
 use super::lanes;
-use super::split::Part;
+use super::split::Subset;
 use super::trained::{KeySplit, Trained};
 use super::{Plan, Series};
 
@@ -41,12 +41,12 @@ pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress))
     let evaluation = evaluate(&data, &fitted.model)?;
     let mut warnings = fitted.model.scaling.warnings(plan);
     warnings.extend(lacking(&keys));
-    let warm_up = evaluation.cold.as_ref().map_or(0, |cold| cold.warm_up);
-    if let Some(cold) = evaluation.cold.as_ref().filter(|cold| cold.warm_up > 0 && cold.warm_up == cold.by_step.len()) {
+    let warm_up = evaluation.warm_up.as_ref().map_or(0, |cold| cold.steps);
+    if let Some(cold) = evaluation.warm_up.as_ref().filter(|cold| cold.steps > 0 && cold.steps == cold.by_step.len()) {
         warnings.push(format!(
             "a cold start was not within 1 % of a warm state after {} steps, the most that the test part shows: \
              warm_up may be too short",
-            cold.warm_up
+            cold.steps
         ));
     }
     let metrics = evaluation.metrics(&plan.targets);
@@ -80,7 +80,7 @@ pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress))
 fn refit(series: &[Series], data: &Dataset, best: &Fitted, progress: &mut dyn FnMut(Progress)) -> Result<Fitted> {
     let everything = Dataset::everything(series, data.plan)?;
     let count = |data: &Dataset| match data.plan.kind {
-        ModelKind::Window => (0..series.len()).map(|s| data.origins(s, Part::Train).count()).sum::<usize>(),
+        ModelKind::Window => (0..series.len()).map(|s| data.origins(s, Subset::Train).count()).sum::<usize>(),
         ModelKind::Carry => lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum(),
     };
     let length = match data.plan.length {
@@ -111,8 +111,8 @@ fn key_splits(data: &Dataset) -> Vec<KeySplit> {
 fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
     let plan = data.plan;
     let longest = keys.iter().map(|key| key.usable).max().unwrap_or(0);
-    for (part, name) in Part::ALL.iter().zip(0..) {
-        if *part == Part::Validation || keys.iter().any(|key| key.examples[name] > 0) {
+    for (part, name) in Subset::ALL.iter().zip(0..) {
+        if *part == Subset::Validation || keys.iter().any(|key| key.examples[name] > 0) {
             continue;
         }
         let inputs = match plan.kind {

@@ -7,13 +7,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::dataset::Dataset;
 use super::scaling::Scaling;
-use super::split::Part;
+use super::split::Subset;
 
 /// One example: a series, and the step that is its origin.
 pub type Origin = (u32, u32);
 
 /// Every example of a part, by series and time.
-pub fn origins(data: &Dataset, part: Part) -> Vec<Origin> {
+pub fn origins(data: &Dataset, part: Subset) -> Vec<Origin> {
     (0..data.series.len())
         .flat_map(|series| data.origins(series, part).map(move |step| (series as u32, step as u32)))
         .collect()
@@ -136,7 +136,7 @@ mod tests {
         let mut series = [plain("a", &values)];
         let data = Dataset::new(&series, &plan).unwrap();
         // Usable rows 0 1 3 4 5 6 7 8; the first origin with three of them is row 3 (step 2); row 8 has no target.
-        let found: Vec<u32> = origins(&data, Part::Train).iter().map(|o| data.steps[0].rows[o.1 as usize]).collect();
+        let found: Vec<u32> = origins(&data, Subset::Train).iter().map(|o| data.steps[0].rows[o.1 as usize]).collect();
         assert_eq!(found, [3, 4, 5, 6, 7]);
         let scaling = Scaling::neutral(&plan);
         let mut batch = Examples::default();
@@ -146,7 +146,7 @@ mod tests {
 
         series[0].restart[5] = true;
         let data = Dataset::new(&series, &plan).unwrap();
-        let found: Vec<u32> = origins(&data, Part::Train).iter().map(|o| data.steps[0].rows[o.1 as usize]).collect();
+        let found: Vec<u32> = origins(&data, Subset::Train).iter().map(|o| data.steps[0].rows[o.1 as usize]).collect();
         assert_eq!(found, [3, 4, 7]);
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMillisecondArray};
 
 use super::common::*;
-use kolk::model::{CellKind, ModelKind};
+use kolk::model::ModelKind;
+use kolk::network::CellKind;
 
 const INFER: &str = "model: m, mode: carry";
 const SINK: &str = "parquet: { path: out/, fields: [value] }";

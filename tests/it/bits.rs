@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::common::*;
-use kolk::model::{CellKind, ModelKind};
+use kolk::model::ModelKind;
+use kolk::network::CellKind;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use kolk::model::{Architecture, CellKind, Input, Manifest, ModelKind, RecurrentLayer, export, registry};
+use kolk::model::onnx::export;
+use kolk::model::{Input, Manifest, ModelKind, registry};
+use kolk::network::{Architecture, CellKind, RecurrentLayer};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;

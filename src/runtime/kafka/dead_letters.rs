@@ -22,7 +22,7 @@ impl PartitionTask {
             let origin = index.and_then(|index| decoded.records.origins.get(index));
             let message = origin.and_then(|origin| messages.offsets.binary_search(&(origin.row as i64)).ok());
             let (Some(index), Some(message)) = (index, message) else {
-                return Err(Error::failed("a stage refused a record that isn't there: a bug of kolk"));
+                return Err(Error::failed("a stage refused a record that isn't there: internal error, please report"));
             };
             let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.as_str());
             self.dead_letter(messages, message, reject.position, (reject.reason, detail), p)?;
@@ -30,8 +30,8 @@ impl PartitionTask {
         Ok(())
     }
 
-    /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay, which
-    /// begins there, finds them again; those of a topic are part of a transaction.
+    /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay,
+    /// which begins there, finds them again; those of a topic are part of a transaction.
     pub(super) fn dead_letter(
         &mut self,
         messages: &Messages,
@@ -52,8 +52,8 @@ impl PartitionTask {
         Ok(())
     }
 
-    /// Writes the dead letters of a folder that came since the last checkpoint. Done again after a crash, it writes the same
-    /// and what came after under the same name.
+    /// Writes the dead letters of a folder that came since the last checkpoint. Done again after a crash, it writes the
+    /// same and what came after under the same name.
     ///
     /// # Errors
     /// A folder that can't be written.

@@ -1,4 +1,5 @@
-//! One partition of a topic whose rows go to files or to stdout: its task, how far its reading is, and how it takes messages.
+//! One partition of a topic whose rows go to files or to stdout: its task, how far its reading is, and how it takes
+//! messages.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,8 +15,11 @@ use crate::runtime::files::{PartitionTask, Shared};
 
 /// A partition that a file-sink worker owns.
 pub(super) struct FileTask {
+    /// Its number.
     pub id: PartitionId,
+    /// State, parts, commits.
     pub task: PartitionTask,
+    /// How far its reading is.
     pub reading: Reading,
     /// When it was last committed, by the broker's clock.
     pub saved: i64,
@@ -24,14 +28,15 @@ pub(super) struct FileTask {
 }
 
 impl FileTask {
-    /// Offset behind the last message that is committed; nothing is before the first commit, or where nothing is committed at all.
+    /// Offset behind the last message that is committed; nothing is before the first commit, or where nothing is
+    /// committed at all.
     pub fn saved_until(&self) -> Option<i64> {
         let origin = self.task.manifest.as_ref()?.origin?;
         Some(origin.row as i64 + 1)
     }
 
-    /// Nothing is left: the next message will have this offset, or a higher one. Before it may be markers and what was aborted, which
-    /// retention may remove.
+    /// Nothing is left: the next message will have this offset, or a higher one. Before it may be markers and what was
+    /// aborted, which retention may remove.
     pub fn end(&mut self, offset: i64) {
         self.reading.at_end = true;
         if offset > self.offset() {
@@ -63,10 +68,14 @@ impl Reads for FileTask {
     }
 }
 
-/// A partition that takes messages, in pieces that don't cross the cut of a part. Nothing is replayed, so decisions need no record.
+/// A partition that takes messages, in pieces that don't cross the cut of a part. Nothing is replayed, so decisions
+/// need no record.
 pub(super) struct FileTaking<'a> {
+    /// The partition.
     pub file: &'a mut FileTask,
+    /// Its stages.
     pub chain: &'a mut Chain,
+    /// What all workers share.
     pub shared: &'a Shared,
 }
 

@@ -1,8 +1,8 @@
-//! How a worker reads, the same into Kafka and into files: it polls, decodes, and looks after partitions that wait, that are
-//! idle, or that nothing comes of.
+//! How a worker reads, the same into Kafka and into files: it polls, decodes, and looks after partitions that wait,
+//! that are idle, or that nothing comes of.
 //!
-//! Lives here: everything between the broker and what takes the records of a partition. Must not live here: state, commits,
-//! and where rows go ([`super::worker`], [`super::to_files`]).
+//! Lives here: everything between the broker and what takes the records of a partition. Must not live here: state,
+//! commits, and where rows go ([`super::worker`], [`super::to_files`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,7 +38,9 @@ pub struct Incoming {
 
 /// One worker's reading.
 pub(super) struct Intake<B> {
+    /// The worker's side of Kafka.
     pub broker: B,
+    /// What the worker waits for.
     pub waits: Waits,
     /// Whether a broker answers.
     pub reachable: bool,
@@ -114,8 +116,8 @@ pub(super) trait Takes {
     fn reading(&mut self) -> &mut Reading;
     /// Offset of the next message; those before it were taken.
     fn offset(&self) -> i64;
-    /// Does what has to be done before the message at `at` is taken. Gives the index of the first message that can't be taken
-    /// together with it.
+    /// Does what has to be done before the message at `at` is taken. Gives the index of the first message that can't be
+    /// taken together with it.
     ///
     /// # Errors
     /// What isn't the records' fault.
@@ -146,6 +148,7 @@ pub(super) enum Tombstone {
 }
 
 impl<B: Broker> Intake<B> {
+    /// Nothing is read yet.
     pub fn new(broker: B, incoming: Incoming, metrics: Arc<Metrics>, settings: &Settings) -> Self {
         Intake {
             broker,
@@ -205,8 +208,8 @@ impl<B: Broker> Intake<B> {
         self.broker.poll(timeout, most, inbox)
     }
 
-    /// Takes the messages that were polled, in pieces that can be decoded at present. A partition whose next message can't be
-    /// taken is paused and read from there later.
+    /// Takes the messages that were polled, in pieces that can be decoded at present. A partition whose next message
+    /// can't be taken is paused and read from there later.
     ///
     /// # Errors
     /// Those of the partition; a decoder that fails.
@@ -359,7 +362,8 @@ impl<B: Broker> Intake<B> {
         true
     }
 
-    /// Reports what this worker waits for, if anything. Without brokers everything waits for them, and that is said elsewhere.
+    /// Reports what this worker waits for, if anything. Without brokers everything waits for them, and that is said
+    /// elsewhere.
     pub fn report_waits(&mut self, wait: Option<Wait>, has_partitions: bool) {
         let wait = wait.filter(|_| self.reachable);
         if wait.is_none() && self.reachable && !has_partitions {
@@ -369,8 +373,8 @@ impl<B: Broker> Intake<B> {
         }
     }
 
-    /// Whether everything polled before the last [`Broker::ask_topic`] is of the topic of the start. False: no broker answers
-    /// in time.
+    /// Whether everything polled before the last [`Broker::ask_topic`] is of the topic of the start. False: no broker
+    /// answers in time.
     ///
     /// # Errors
     /// Those of the broker; it is another topic.

@@ -16,11 +16,17 @@ use crate::state::{Checkpoints, Durable};
 
 /// See the module.
 pub(super) struct Owned<B, C> {
+    /// The broker, and how it is read.
     pub intake: Intake<B>,
+    /// The store of checkpoints.
     pub checkpoints: C,
+    /// Everything between the records of the source and the bytes of the sink.
     pub processing: Processing,
+    /// What the worker goes by.
     pub settings: Settings,
+    /// The partitions that it owns.
     pub tasks: BTreeMap<PartitionId, PartitionTask>,
+    /// Every metric.
     pub metrics: Arc<Metrics>,
 }
 

@@ -39,6 +39,7 @@ pub struct PartitionTask {
     pub(super) swapped: Option<Swapped>,
     /// Dead letters for a folder since the newest checkpoint, and the position of that.
     pub dead_letters: Vec<DeadLetter>,
+    /// Position of the newest checkpoint.
     pub(super) dead_letters_from: u64,
     /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
     pub counters: BTreeMap<String, u64>,
@@ -61,8 +62,8 @@ pub struct PartitionTask {
 }
 
 impl PartitionTask {
-    /// A partition as a checkpoint left it (a fresh one: an empty checkpoint), with what is committed of it. The stages with the
-    /// version of the model that is in force must be loaded.
+    /// A partition as a checkpoint left it (a fresh one: an empty checkpoint), with what is committed of it. The stages
+    /// with the active version of the model must be loaded.
     ///
     /// # Errors
     /// A checkpoint whose rows are of another width than the stages'.
@@ -108,7 +109,7 @@ impl PartitionTask {
                 "partition {id}: the newest checkpoint that can be read is of commit {}, but decisions of the clock or the registry are \
                  known only from commit {} on\n\
                  bring the newer checkpoint back, or go on from this one, after being told what that repeats: kolk state adopt, or begin \
-                 anew: kolk state reset",
+                 again: kolk state reset",
                 at.sequence, committed.complete_from
             )));
         }
@@ -168,7 +169,7 @@ impl PartitionTask {
         next
     }
 
-    /// The attempted commit is in force.
+    /// The attempted commit took effect.
     pub fn confirm(&mut self, commit: &Commit, messages: usize) {
         self.committed = commit.at;
         self.now.at.sequence = commit.at.sequence;

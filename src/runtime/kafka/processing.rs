@@ -129,7 +129,8 @@ impl Processing {
         Ok(())
     }
 
-    /// Adds a message to what is sent to the topic of the dead letters: its own bytes and headers, and where it is from and why.
+    /// Adds a message to what is sent to the topic of the dead letters: its own bytes and headers, and where it is from
+    /// and why.
     pub fn dead_letter(
         &self,
         outbox: &mut Outbox,

@@ -1,4 +1,4 @@
-//! What is said where a partition can't be gone on with, and the ways out of it.
+//! What is said where a partition cannot be resumed, and the ways out of it.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ pub(super) fn refused(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ANEW}\n{EXACTLY}"))
 }
 
-/// Refuses a partition that can go on from a checkpoint, if somebody says that this is wanted: it skips or repeats something.
+/// Refuses a partition that can go on from a checkpoint, if somebody says that this is wanted: it skips or repeats
+/// something.
 pub(super) fn adoptable(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ADOPT}\n{ANEW}\n{EXACTLY}"))
 }
@@ -23,7 +24,7 @@ pub(super) fn unread(partition: PartitionId, offset: i64, range: LogRange) -> Er
         return refused(
             partition,
             format!(
-                "the topic ends at {}, before offset {offset}, which was read already: it was truncated or made anew",
+                "the topic ends at {}, before offset {offset}, which was read already: it was truncated or created again",
                 range.end
             ),
         );
@@ -47,7 +48,7 @@ pub(super) fn out_of_range(broker: &mut impl Broker, partition: PartitionId, off
             partition,
             format!(
                 "the record at offset {offset} is not in the topic: retention has removed it before it was read, or the topic was \
-                 truncated or made anew"
+                 truncated or created again"
             ),
         ),
     }
@@ -62,8 +63,8 @@ pub(super) fn recreated(topic: &str) -> Error {
     ))
 }
 
-/// Why a run ends. Where the topic was created again, that is the reason for whatever doesn't fit: offsets that are gone, other
-/// records, an end before what was read.
+/// Why a run ends. Where the topic was created again, that is the reason for whatever doesn't fit: offsets that are
+/// gone, other records, an end before what was read.
 pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> Error {
     broker.ask_topic();
     match broker.is_same_topic(EXPLANATION) {
@@ -79,7 +80,7 @@ pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
         Some(partition) => Err(Error::failed(format!(
             "partition {partition}: the topic had {planned} partitions at the start and has more now: from then on its \
              keys went to other partitions, away from their state\n\
-             to begin anew: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
+             to begin again: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
         ))),
     }
 }
@@ -88,5 +89,5 @@ pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
 const EXPLANATION: Duration = Duration::from_secs(2);
 const ADOPT: &str = "to go on with the state there is, after being told what that skips or repeats: kolk state adopt";
 const ANEW: &str =
-    "to begin anew from what the topic holds: kolk state reset (and a new output topic, or its records come twice)";
+    "to begin again from what the topic holds: kolk state reset (and a new output topic, or its records come twice)";
 const EXACTLY: &str = "to go on exactly where it was: bring back the offsets or the state that belong together";

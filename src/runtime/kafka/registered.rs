@@ -1,5 +1,6 @@
-//! The versions of a pipeline's model in the registry, for a stream that takes up new ones while it runs: which is wanted, and
-//! the stages with each. Must not live here: when a partition changes from one to another ([`super::swap`]).
+//! The versions of a pipeline's model in the registry, for a stream that takes up new ones while it runs: which is
+//! wanted, and the stages with each. Must not live here: when a partition changes from one to another
+//! ([`super::swap`]).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +46,8 @@ impl Registered {
         })
     }
 
-    /// A version and the stages with it, if it fits the pipeline and makes the same columns; without an `infer` stage just those.
+    /// A version and the stages with it, if it fits the pipeline and makes the same columns; without an `infer` stage
+    /// just those.
     fn open(&self, target: &str) -> Result<(Option<Arc<Version>>, Chain)> {
         let mut problems = Problems::new(&self.pipeline.file);
         let version = find_model(&self.pipeline, target, &mut problems);
@@ -114,8 +116,8 @@ impl Models for Registered {
         let target = shown(model);
         let in_force = |error: Error| {
             Error::refused(format!(
-                "{error}\n{target} is in force where this stream stopped, and has to go on there before another version takes over: \
-                 bring it back, pin it (model: {target}), or begin anew with kolk state reset"
+                "{error}\n{target} is active where this stream stopped, and has to go on there before another version takes over: \
+                 bring it back, pin it (model: {target}), or begin again with kolk state reset"
             ))
         };
         let (version, chain) = self.open(target).map_err(in_force)?;
@@ -128,8 +130,8 @@ impl Models for Registered {
     }
 }
 
-/// What stands for a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a registry that is made
-/// anew begins to count anew. Empty without a model.
+/// What stands for a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a
+/// registry that is created again counts again from the start. Empty without a model.
 pub(super) fn identity(version: Option<&Version>) -> String {
     let Some(version) = version else { return String::new() };
     let hash = version.manifest.files.get(registry::MODEL).map_or("", String::as_str);
@@ -144,8 +146,10 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::model::testing::{manifest, plain, published, tensors};
-    use crate::model::{CellKind, export};
+    use crate::model::onnx::export;
+    use crate::model::testing::{manifest, published};
+    use crate::network::CellKind;
+    use crate::network::testing::{plain, tensors};
     use crate::record::{Clock, KeyType, Kind, Role};
 
     /// A pipeline with `model:` that was started when version 1 was the only one.
@@ -245,6 +249,6 @@ mod tests {
         assert!(other.contains("another model under m/1") && other.contains("kolk state reset"), "{other}");
         std::fs::remove_dir_all(root.join("m/1")).unwrap();
         let gone = refusal(models.chain(&first));
-        assert!(gone.contains("no version 1") && gone.contains("m/1 is in force"), "{gone}");
+        assert!(gone.contains("no version 1") && gone.contains("m/1 is active"), "{gone}");
     }
 }

@@ -9,10 +9,12 @@ use super::refusals::adoptable;
 use crate::{Error, Result};
 
 impl PartitionTask {
-    /// Prepares the replay from the checkpoint to what is committed, in a log that begins at `start`, which isn't beyond that.
+    /// Prepares the replay from the checkpoint to what is committed, in a log that begins at `start`, which isn't
+    /// beyond that.
     ///
-    /// With as many records before both, and the same ones, there are none in between: only markers and what was aborted, whether the log
-    /// still has them or not. A log that begins in between is replayed from there: count and hash then say whether anything is missing.
+    /// With as many records before both, and the same ones, there are none in between: only markers and what was
+    /// aborted, whether the log still has them or not. A log that begins in between is replayed from there: count and
+    /// hash then say whether anything is missing.
     ///
     /// # Errors
     /// Stages that fail.
@@ -50,10 +52,11 @@ impl PartitionTask {
     /// # Errors
     /// A replay that doesn't end where the commit says.
     pub fn end(&mut self, offset: i64, processing: &mut Processing) -> Result<()> {
-        // What was committed could be read then, so the end is behind it: also where the last records before it are gone since.
+        // What was committed could be read then, so the end is behind it: also where the last records before it are
+        // gone since.
         self.finish_replay(processing)?;
-        // Behind the last message there may be offsets without any: what was aborted, the markers of transactions. Retention may remove
-        // them, so that the log begins there: it must not be behind what is committed.
+        // Behind the last message there may be offsets without any: what was aborted, the markers of transactions.
+        // Retention may remove them, so that the log begins there: it must not be behind what is committed.
         if self.replay.is_none() && offset > self.now.at.offset && !processing.ignores_markers() {
             self.now.at.offset = offset;
         }
@@ -88,7 +91,7 @@ impl PartitionTask {
         Err(Error::failed(format!(
             "partition {}: the records before offset {} are not those that were read when it was committed {found}: \
              the topic was compacted or changed since\n\
-             to begin anew from what there is: kolk state reset, or another name; to keep the state: a topic without compaction",
+             to begin again from what there is: kolk state reset, or another name; to keep the state: a topic without compaction",
             self.id, committed.at.offset
         )))
     }

@@ -1,7 +1,8 @@
-//! How one partition is restored: what is committed, which checkpoint fits it, and what is refused because nothing does.
+//! How one partition is restored: what is committed, which checkpoint fits it, and what is refused because nothing
+//! does.
 //!
-//! Checkpoints are read on another thread; the worker goes on with its other partitions meanwhile. What is committed is asked
-//! for once more when a checkpoint is there, and must be what it was read for.
+//! Checkpoints are read on another thread; the worker goes on with its other partitions meanwhile. What is committed is
+//! asked for once more when a checkpoint is there, and must be what it was read for.
 
 use std::collections::BTreeMap;
 
@@ -94,8 +95,8 @@ pub(super) fn is_outdated<B: Broker, C: Checkpoints>(
     Ok(now.is_none_or(|now| now.first().and_then(Option::as_ref) != before))
 }
 
-/// Begins to read the newest checkpoint at or before a commit, of the model version in force there. `failed`: it could not be
-/// read, and why.
+/// Begins to read the newest checkpoint at or before a commit, of the active model version there. `failed`: it could
+/// not be read, and why.
 fn find<B: Broker, C: Checkpoints>(
     owned: &mut Owned<B, C>,
     partition: PartitionId,
@@ -128,7 +129,7 @@ fn without_state<B: Broker, C: Checkpoints>(
     let newest = newest.filter(|newest| sequence > 0 || newest.sequence > 0);
     let what = match newest {
         Some(_) if epoch.from > 0 => format!(
-            "{} is in force since commit {}, and of none of its checkpoints is anything left at or before offset {offset}",
+            "{} is active since commit {}, and of none of its checkpoints is anything left at or before offset {offset}",
             shown(&epoch.model),
             epoch.from,
         ),

@@ -1,8 +1,8 @@
 //! From what the group gives to tasks that run: the first start of a partition, and its restore.
 //!
-//! A restore reads the *stable* committed offset C, loads the newest checkpoint S at or before it, and lets the task read from S:
-//! up to C it repeats in silence what was done before ([`PartitionTask::replay`]). Until then the partition isn't part of any
-//! transaction, so nothing below C is ever committed. Other partitions go on meanwhile.
+//! A restore reads the *stable* committed offset C, loads the newest checkpoint S at or before it, and lets the task
+//! read from S: up to C it repeats without emitting what was done before ([`PartitionTask::replay`]). Until then the
+//! partition isn't part of any transaction, so nothing below C is ever committed. Other partitions go on meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,10 +40,12 @@ pub(super) struct Opening {
 }
 
 impl Opening {
+    /// Of partitions that the group gave.
     pub fn assigned(partitions: Vec<PartitionId>) -> Opening {
         Opening { assigned: true, ..Opening::of(partitions) }
     }
 
+    /// Of a partition that the worker has already.
     pub fn again(partition: PartitionId) -> Opening {
         Opening::of(vec![partition])
     }
@@ -59,6 +61,7 @@ impl Opening {
         }
     }
 
+    /// Leaves partitions alone that are another's.
     pub fn drop_all(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
             self.waiting.remove(partition);
@@ -77,6 +80,7 @@ impl Opening {
         }
     }
 
+    /// A first checkpoint became durable.
     pub fn written(&mut self, partition: PartitionId) {
         self.writing.remove(&partition);
     }
@@ -155,8 +159,8 @@ impl Restores {
         self.kept.values().chain(self.openings.iter().flat_map(|opening| opening.ready.values()))
     }
 
-    /// Goes on with what the group gave; as far as it goes without waiting. True: a partition came with another version of the
-    /// model than this worker wants.
+    /// Goes on with what the group gave; as far as it goes without waiting. True: a partition came with another version
+    /// of the model than this worker wants.
     pub fn open<B: Broker, C: Checkpoints>(
         &mut self,
         owned: &mut Owned<B, C>,
@@ -299,8 +303,8 @@ fn answer_early<B: Broker, C: Checkpoints>(
     owned.intake.broker.pause(&all, true)
 }
 
-/// Commits where partitions begin, before anything of them is read: from then on there is always a C. Whether it went well
-/// is seen when the offsets are asked for again; false: it did not.
+/// Commits where partitions begin, before anything of them is read: from then on there is always a C. Whether it went
+/// well is seen when the offsets are asked for again; false: it did not.
 fn commit_starts<B: Broker, C: Checkpoints>(
     owned: &mut Owned<B, C>,
     transactions: &mut Transactions,

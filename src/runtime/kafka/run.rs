@@ -48,11 +48,14 @@ impl Stop {
 /// Runs a pipeline whose source is Kafka until it is asked to stop. `progress` gets the records taken so far.
 ///
 /// # Errors
-/// Refused: state that can't be gone on with. Failed: what can't be waited out.
+/// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
 pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u64)) -> Result<Finished> {
     let started = Instant::now();
     let pipeline = &plan.pipeline;
-    let kafka = pipeline.source.kafka().ok_or_else(|| Error::failed("the source isn't Kafka: a bug of kolk"))?;
+    let kafka = pipeline
+        .source
+        .kafka()
+        .ok_or_else(|| Error::failed("the source isn't Kafka: internal error, please report"))?;
     source.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let workers = pipeline.runtime.workers.min(source.partitions as usize).max(1);
     // A worker that ends takes the others with it: half a pipeline would look like a slow one.
@@ -157,7 +160,7 @@ fn to_files<'a>(
     let mut chain = Some(plan.chain()?);
     let mut shared = match &chain {
         Some(chain) => open_sink(plan, chain)?,
-        None => return Err(Error::failed("no chain: a bug of kolk")),
+        None => return Err(Error::failed("no chain: internal error, please report")),
     };
     shared.part_records = whole_messages(shared.part_records, cells)?;
     // It decides itself when a partition is committed: not before it is known that the topic is the same.

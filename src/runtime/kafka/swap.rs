@@ -19,8 +19,11 @@ pub struct Swap {
 
 /// A swap that is committed.
 pub struct Swapped {
+    /// The epoch before.
     pub(super) from: ModelEpoch,
+    /// See [`Swap::missed`].
     pub(super) missed: bool,
+    /// See [`Swap::began`].
     pub(super) began: i64,
 }
 

@@ -1,10 +1,11 @@
 //! Another version of the model takes over in a partition.
 //!
-//! In this order, so that a restore never needs two versions: the partition is clean at commit n and its reading pauses; its
-//! rows are made those of the new version; a checkpoint of them, of commit n + 1 at the same offset, is written and waited for; only
-//! then n + 1 is committed, with the new version and itself as the commit with which that came into force. A commit can be gone on from
-//! by checkpoints of its own epoch alone, so one that was written for a swap that never was committed is found by nobody.
-//! One partition of a worker at a time: its rows are there twice meanwhile.
+//! In this order, so that a restore never needs two versions: the partition is clean at commit n and its reading
+//! pauses; its rows are made those of the new version; a checkpoint of them, of commit n + 1 at the same offset, is
+//! written and waited for; only then n + 1 is committed, with the new version and itself as the commit with which that
+//! became active. A commit can be gone on from by checkpoints of its own epoch alone, so one that was written for a
+//! swap that never was committed is found by nobody. One partition of a worker at a time: its rows are there twice
+//! meanwhile.
 
 use super::intake::Reads;
 use super::owned::Owned;
@@ -29,8 +30,8 @@ impl Swaps {
         self.looked_at = 0;
     }
 
-    /// Goes on with swaps: reports those that are done, begins the next where a partition has another version than is wanted. True:
-    /// there may be versions that no partition needs any more.
+    /// Goes on with swaps: reports those that are done, begins the next where a partition has another version than is
+    /// wanted. True: there may be versions that no partition needs any more.
     pub fn step<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> Result<bool> {
         self.look_at_models(owned);
         let finished = finish_swaps(owned)?;
@@ -122,7 +123,7 @@ impl PartitionTask {
         Ok(checkpoint)
     }
 
-    /// A swap's commit is in force.
+    /// A swap's commit took effect.
     pub(super) fn take_over(&mut self, swap: Swap) {
         let Swap { epoch, rows, missed, began, .. } = swap;
         self.state.arena = rows;

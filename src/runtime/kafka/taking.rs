@@ -14,7 +14,9 @@ use crate::{Error, Result};
 
 /// A partition that takes messages. Those before the end of a replay change the state and nothing else.
 pub(super) struct Taking<'a> {
+    /// The partition.
     pub task: &'a mut PartitionTask,
+    /// What is done to its messages.
     pub processing: &'a mut Processing,
 }
 
@@ -128,7 +130,7 @@ impl PartitionTask {
         })
     }
 
-    /// Rows and letters count alike when they are written and when they are only repeated.
+    /// Rows and dead letters count alike when they are written and when they are only repeated.
     pub(super) fn count_rows(&mut self, batch: &Batch, p: &Processing) {
         let rows = batch.times.iter().filter(|time| p.emit_from.is_none_or(|from| **time >= from)).count() as u64;
         *self.counters.entry("rows".into()).or_default() += rows;
@@ -137,6 +139,7 @@ impl PartitionTask {
         }
     }
 
+    /// Encodes rows into the outbox, from `emit_from` on; `headers` gives those of the record at a position.
     pub(super) fn emit(
         &mut self,
         mut batch: Batch,
@@ -159,7 +162,9 @@ impl PartitionTask {
         p.payloads.ends.clear();
         p.encoder.encode(&rows, &mut p.payloads)?;
         if p.payloads.len() != batch.rows() {
-            return Err(Error::failed("the encoder gave another number of payloads than rows: a bug of kolk"));
+            return Err(Error::failed(
+                "the encoder gave another number of payloads than rows: internal error, please report",
+            ));
         }
         for (row, slot) in batch.slots.iter().enumerate() {
             let headers = if p.headers { headers(batch.positions[row]).unwrap_or_default() } else { Vec::new() };

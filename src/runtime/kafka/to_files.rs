@@ -2,7 +2,8 @@
 //!
 //! Parts become visible with the manifest that names them, together with the state as of the same record; what was done
 //! behind it is invisible and is simply done again. The group only deals out partitions: its offsets are written for
-//! those who watch the lag, and never read. Nothing has to be replayed, so decisions of clock and registry need no record.
+//! those who watch the lag, and never read. Nothing has to be replayed, so decisions of clock and registry need no
+//! record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,7 +55,7 @@ impl<B: Broker> FileSinkWorker<B> {
     /// Runs until `stop` says so: then it commits what it has and leaves.
     ///
     /// # Errors
-    /// Refused: state that can't be gone on with. Failed: what can't be waited out.
+    /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
     pub fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
         let ended = loop {
             if stop() {
@@ -170,7 +171,8 @@ impl<B: Broker> FileSinkWorker<B> {
         if due.is_empty() { Ok(()) } else { self.save(Some(&due)) }
     }
 
-    /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is the same.
+    /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is
+    /// the same.
     fn save(&mut self, only: Option<&[PartitionId]>) -> Result<()> {
         let now = self.intake.now();
         if !self.is_same_topic()? {
@@ -221,8 +223,8 @@ impl<B: Broker> FileSinkWorker<B> {
         Ok(())
     }
 
-    /// A partition as it was committed, the offset where it goes on, and whether it is new; `None`: the broker can't answer at
-    /// present.
+    /// A partition as it was committed, the offset where it goes on, and whether it is new; `None`: the broker can't
+    /// answer at present.
     fn restore(&mut self, partition: PartitionId) -> Result<Option<(PartitionTask, i64, bool)>> {
         self.intake.waits.set(Some(Wait::Store(vec![partition])));
         let mut task = restore(partition, &self.chain, self.shared.store.as_ref())?;

@@ -104,8 +104,9 @@ impl Transactions {
         Ok(())
     }
 
-    /// Begins a transaction, if none is open. A producer of which a request is still on its way must not: what arrives late would
-    /// commit half of this transaction, or set its offsets back. False: there is no other producer at present.
+    /// Begins a transaction, if none is open. A producer of which a request is still on its way must not: what arrives
+    /// late would commit half of this transaction, or set its offsets back. False: there is no other producer at
+    /// present.
     pub fn begin<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> std::result::Result<bool, Failed> {
         if matches!(self.producer, Producer::Open(_)) {
             return Ok(true);
@@ -128,6 +129,7 @@ impl Transactions {
         Ok(true)
     }
 
+    /// Commits if it is time, or enough is sent.
     pub fn commit_if_due<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> Result<()> {
         let now = owned.now();
         let bytes: usize = owned.tasks.values().map(|task| task.outbox.bytes()).sum();
@@ -146,8 +148,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Commits everything that was done. Where that fails, everything is kept and tried again: some times now, then after
-    /// the group was listened to.
+    /// Commits everything that was done. Where that fails, everything is kept and tried again: some times now, then
+    /// after the group was listened to.
     pub fn commit<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> Result<()> {
         for _ in 0..ATTEMPTS {
             if !self.is_settled() {
@@ -194,7 +196,7 @@ impl Transactions {
         for (partition, commit) in &commits {
             let metadata = commit.metadata().ok_or_else(|| {
                 Failed::Error(Error::failed(format!(
-                    "partition {partition}: the decisions don't fit into a commit: a bug of kolk"
+                    "partition {partition}: the decisions don't fit into a commit: internal error, please report"
                 )))
             })?;
             offsets.push((*partition, commit.at.offset, metadata));
@@ -257,8 +259,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Gets a producer if there is none, and finds out what the last one did. Gives the partitions that another has committed
-    /// meanwhile: they are no longer there, and have to be restored.
+    /// Gets a producer if there is none, and finds out what the last one did. Gives the partitions that another has
+    /// committed meanwhile: they are no longer there, and have to be restored.
     pub fn settle<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> Result<Vec<PartitionId>> {
         let mut outdated = Vec::new();
         if self.producer == Producer::Renew {
@@ -329,7 +331,8 @@ impl Transactions {
     }
 }
 
-/// Compares a partition that was in a transaction of unknown outcome with what is committed. False: another has committed it.
+/// Compares a partition that was in a transaction of unknown outcome with what is committed. False: another has
+/// committed it.
 fn is_as_committed<B, C>(owned: &mut Owned<B, C>, partition: PartitionId, found: Option<&Commit>) -> bool {
     let Some(task) = owned.tasks.get_mut(&partition) else { return true };
     let Some((attempt, messages)) = task.attempt.take() else { return true };

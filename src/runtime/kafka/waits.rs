@@ -60,6 +60,7 @@ pub(super) struct Waits {
 }
 
 impl Waits {
+    /// It waits for nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Waits {
         let worker = metrics.stream.waits.worker();
         Waits { metrics, worker, now: None, idle: None, asked: 0 }
@@ -107,6 +108,7 @@ impl Drop for Waits {
 pub(super) struct Told(BTreeSet<String>);
 
 impl Told {
+    /// Logs a reason that isn't logged yet, or that there is none any more.
     pub fn tell(&mut self, overdue: Option<String>) {
         match overdue {
             Some(why) if self.0.contains(&why) => {}

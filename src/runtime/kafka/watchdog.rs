@@ -1,8 +1,9 @@
 //! A partition that nothing comes of although there is something to be read.
 //!
-//! A client can stand still without an error: librdkafka, for example, validates every position after its broker was away, and
-//! waits for an answer that may never come. What heals it is tried in steps, each after a further time of silence: seek to the
-//! position, take the partition out of the client and put it in again, a new client. The state stays whichever it is.
+//! A client can stand still without an error: librdkafka, for example, validates every position after its broker was
+//! away, and waits for an answer that may never come. What heals it is tried in steps, each after a further time of
+//! silence: seek to the position, take the partition out of the client and put it in again, a new client. The state
+//! stays whichever it is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,6 +52,7 @@ struct Heard {
 }
 
 impl Watchdog {
+    /// With the silence that is too long.
     pub(super) fn new(silence: Duration) -> Watchdog {
         let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
         Watchdog { silence, looked: 0, partitions: BTreeMap::new() }
@@ -70,8 +72,8 @@ impl Watchdog {
         is_due
     }
 
-    /// Those of the partitions that are listened to of which nothing came for too long. One that isn't listened to (paused, waiting)
-    /// begins anew when it is.
+    /// Those of the partitions that are listened to of which nothing came for too long. One that isn't listened to
+    /// (paused, waiting) begins again when it is.
     pub(super) fn silent(&mut self, listening: &[(PartitionId, i64)], now: i64) -> Vec<(PartitionId, i64)> {
         self.partitions.retain(|partition, _| listening.iter().any(|(it, _)| it == partition));
         let mut silent = Vec::new();

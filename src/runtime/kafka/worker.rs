@@ -1,14 +1,15 @@
-//! One worker: polls, processes, sends, commits; answers the group; restores what it is given. Each of these is a part with fields
-//! of its own; here is who does what when.
+//! One worker: polls, processes, sends, commits; answers the group; restores what it is given. Each of these is a part
+//! with fields of its own; here is who does what when.
 //!
 //! The rules that keep every output exactly once, whatever dies when (`docs/recovery.md` tells them as a story):
-//! - Outputs of a partition stay in its outbox until the transaction with its offset is confirmed. An abort sends them again.
-//! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition that is
-//!   lost takes its outbox and state with it.
-//! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old transaction, and
-//!   what is committed then says what happened. When unsure, the state is dropped and restored.
-//! - A checkpoint is taken only where everything is committed. The one exception is a swap's ([`super::swap`]): it is of the commit that
-//!   will come next, and no commit but that one can be gone on from with it.
+//! - Outputs of a partition stay in its outbox until the transaction with its offset is confirmed. An abort sends them
+//!   again.
+//! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition
+//!   that is lost takes its outbox and state with it.
+//! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old
+//!   transaction, and what is committed then says what happened. When unsure, the state is dropped and restored.
+//! - A checkpoint is taken only where everything is committed. The one exception is a swap's ([`super::swap`]): it is
+//!   of the commit that will come next, and no commit but that one can be gone on from with it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,7 +64,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Runs until `stop` says so: then it drains, commits, takes checkpoints and leaves.
     ///
     /// # Errors
-    /// Refused: state that can't be gone on with. Failed: what can't be waited out.
+    /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
     pub fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
         let ended = loop {
             if stop() {
@@ -258,8 +259,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if self.owned.intake.watch(self.owned.tasks.values())? { self.replace_client() } else { Ok(()) }
     }
 
-    /// Leaves the group and joins it with another client. The state of partitions of which everything is committed is kept: should
-    /// the group give them back, and nobody have committed meanwhile, they go on with it.
+    /// Leaves the group and joins it with another client. The state of partitions of which everything is committed is
+    /// kept: should the group give them back, and nobody have committed meanwhile, they go on with it.
     fn replace_client(&mut self) -> Result<()> {
         self.transactions.commit(&mut self.owned)?;
         self.transactions.abandon(&mut self.owned)?;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Plan, Source, label};
 use crate::config::{self, At};
-use crate::model::{library, registry};
+use crate::model::executor::library;
+use crate::model::registry;
 use crate::runtime::engine::Chain;
 use crate::state::{self, Fingerprint};
 

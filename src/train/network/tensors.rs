@@ -1,8 +1,8 @@
 //! A network's numbers by name: the arrays that the contract documents, in and out.
 
 use super::{Network, Scaling};
-use crate::model::{Architecture, Tensor};
-use crate::train::float::Float;
+use crate::kernel::float::Float;
+use crate::network::{Architecture, Tensor};
 use crate::{Error, Result};
 
 impl<F: Float> Network<F> {
@@ -85,7 +85,7 @@ impl<F: Float> Network<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CellKind, DenseActivation, DenseLayer, RecurrentLayer};
+    use crate::network::{CellKind, DenseActivation, DenseLayer, RecurrentLayer};
 
     fn architecture() -> Architecture {
         let layer = |cell, units, double_bias| RecurrentLayer { cell, units, double_bias };

@@ -51,8 +51,8 @@ pub fn html(trained: &Trained, model: &str) -> Result<String> {
         let _ = writeln!(out, "<p class=\"warning\">{}</p>", escape(warning));
     }
     section(&mut out, "Forecast against truth", forecast_words(trained));
-    for forecast in &trained.evaluation.forecasts {
-        figure_of(&mut out, &pictures::forecast_svg(trained, forecast)?);
+    for forecast in &trained.evaluation.samples {
+        figure_of(&mut out, &pictures::sample_svg(trained, forecast)?);
     }
     section(
         &mut out,
@@ -133,7 +133,7 @@ fn figure_of(out: &mut String, svg: &str) {
 
 fn forecast_words(trained: &Trained) -> String {
     let n = trained.evaluation.keys.len();
-    let shown = trained.evaluation.forecasts.len() / trained.plan.targets.len().max(1);
+    let shown = trained.evaluation.samples.len() / trained.plan.targets.len().max(1);
     let of = if shown < n { format!(" The first {shown} of {n} keys.") } else { String::new() };
     format!(
         "The end of the test part. Each point was forecast {} rows earlier, from what was known then; beside it the \
@@ -198,7 +198,7 @@ fn errors(out: &mut String, trained: &Trained) {
 }
 
 fn cold_words(trained: &Trained) -> String {
-    let Some(cold) = &trained.evaluation.cold else { return String::new() };
+    let Some(cold) = &trained.evaluation.warm_up else { return String::new() };
     let by_target: Vec<String> = trained
         .plan
         .targets

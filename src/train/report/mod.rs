@@ -8,8 +8,8 @@ mod pictures;
 mod table;
 
 pub use html::html;
-pub use pictures::forecast_svg;
-pub(super) use table::table;
+pub use pictures::sample_svg;
+pub use table::table;
 
 use super::Trained;
 

@@ -4,7 +4,7 @@ use super::Trained;
 use super::chart::{Chart, LAST, Line, MODEL, SEASONAL, TRUTH, number};
 use super::table::name;
 use crate::Result;
-use crate::train::Forecast;
+use crate::train::Sample;
 use crate::train::errors::{Compared, Errors};
 
 const WIDE: (u32, u32) = (940, 300);
@@ -36,7 +36,7 @@ pub fn losses(trained: &Trained) -> Result<String> {
 }
 
 /// A picture of a forecast: by default the first one of the evaluation. A standalone SVG file.
-pub fn forecast_svg(trained: &Trained, forecast: &Forecast) -> Result<String> {
+pub fn sample_svg(trained: &Trained, forecast: &Sample) -> Result<String> {
     let clock = &trained.plan.clock;
     let target = &trained.plan.targets[forecast.target];
     let first = forecast.times.first().copied().unwrap_or(0);
@@ -107,7 +107,7 @@ pub fn horizon(trained: &Trained, target: usize) -> Result<String> {
 
 /// Error by steps since a cold start; `None` without one.
 pub fn cold(trained: &Trained) -> Option<Result<String>> {
-    let cold = trained.evaluation.cold.as_ref().filter(|cold| cold.by_step.len() > 1)?;
+    let cold = trained.evaluation.warm_up.as_ref().filter(|cold| cold.by_step.len() > 1)?;
     let line = |label: &str, color, of: fn(&(f64, f64)) -> f64| Line {
         name: label.into(),
         color,

@@ -1,6 +1,6 @@
-//! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The state of a
-//! key is a running hash over its values, and the output is that hash. A key that no record came of is closed, by the clock or by
-//! records of other keys, which is one more value and one more output.
+//! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The
+//! state of a key is a running hash over its values, and the output is that hash. A key that no record came of is
+//! closed, by the clock or by records of other keys, which is one more value and one more output.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -88,7 +88,8 @@ pub fn close(before: u64, last: i64) -> u64 {
     mix(before, !last as u64)
 }
 
-/// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins anew.
+/// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins
+/// again.
 struct Running {
     version: u64,
     closes: Option<i64>,

@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 
 use ort::{AsPointer, ortsys, sys};
 
-use super::{Signature, StatePair};
+use super::Signature;
+use crate::network::StatePair;
 
 /// Bindings kept at most; a run of another size or on other buffers makes a new one.
 const BOUND_MAX: usize = 64;
@@ -125,17 +126,6 @@ impl Bindings {
         }
         self.bound.push(bound);
         Ok(self.bound.len() - 1)
-    }
-}
-
-impl StatePair {
-    /// Values of one row.
-    pub fn width(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    fn batched(&self, b: usize) -> Vec<usize> {
-        std::iter::once(b).chain(self.shape.iter().copied()).collect()
     }
 }
 

@@ -6,9 +6,8 @@
 use prost::Message;
 
 use super::graph::{Axis, Graph, integer, metadata, string, strings};
-use super::layout::{ByName, bias_to_onnx, kernel_to_onnx};
 use super::proto::{ModelProto, OperatorSetIdProto};
-use super::{Architecture, CellKind, DenseActivation, Tensor};
+use crate::network::{Architecture, ByName, CellKind, DenseActivation, Tensor, bias_to_onnx, kernel_to_onnx};
 use crate::{Error, Result};
 
 /// Opset of our graphs: the oldest that has every operator in its present form, so that older runtimes load them too.

@@ -1,8 +1,28 @@
 //! Where each number of a network stands: Keras' arrays on one side ([`Tensor`]), the operands `W`, `R`, `B` of ONNX'
 //! recurrent operators on the other. Both ways are permutations, so a round trip changes no bit.
 
-use super::{Architecture, CellKind, RecurrentLayer, Tensor};
+use super::{Architecture, CellKind, RecurrentLayer};
 use crate::{Error, Result};
+
+/// A named array of the network, row-major.
+///
+/// Names, shapes and gate orders are those of Keras (LSTM i, f, c, o; GRU z, r, h), for layer `i` of width `u` with
+/// `g` gates on `n` inputs:
+/// `recurrent_<i>/kernel` [n, g·u], `recurrent_<i>/recurrent_kernel` [u, g·u],
+/// `recurrent_<i>/bias` [g·u], or [2, g·u] (input bias, then recurrent bias) with two biases and for every GRU;
+/// `dense_<i>/kernel` [n, u], `dense_<i>/bias` [u] for the head; `output/kernel` [n, outputs], `output/bias` [outputs];
+/// `skip/kernel` [skip inputs, outputs] if there is a skip path;
+/// and with scaling `scaling/mean` and `scaling/sd` [features], `scaling/out_mean` and `scaling/out_sd` [outputs],
+/// which are not trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Name as above.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Values.
+    pub data: Vec<f32>,
+}
 
 /// Position of Keras' gate blocks in ONNX' order: block `j` of ONNX is block `onnx_gates(cell)[j]` of Keras.
 /// LSTM: i, f, c, o in Keras and i, o, f, c in ONNX. GRU: z, r, h in both. (ONNX operator specification, Keras' cells.)
@@ -14,13 +34,8 @@ fn onnx_gates(cell: CellKind) -> &'static [usize] {
     }
 }
 
-/// Whether a layer's bias has an input and a recurrent half: a GRU always (reset_after), others when asked for.
-pub(super) fn has_two_biases(layer: &RecurrentLayer) -> bool {
-    layer.double_bias || layer.cell == CellKind::Gru
-}
-
 /// A Keras kernel [n, g·u] as ONNX' `W` or `R` [1, g·u, n].
-pub(super) fn kernel_to_onnx(cell: CellKind, units: usize, n: usize, kernel: &[f32]) -> Vec<f32> {
+pub(crate) fn kernel_to_onnx(cell: CellKind, units: usize, n: usize, kernel: &[f32]) -> Vec<f32> {
     let width = cell.gates() * units;
     let mut out = Vec::with_capacity(kernel.len());
     for &gate in onnx_gates(cell) {
@@ -32,7 +47,7 @@ pub(super) fn kernel_to_onnx(cell: CellKind, units: usize, n: usize, kernel: &[f
 }
 
 /// The inverse of [`kernel_to_onnx`].
-pub(super) fn kernel_to_keras(cell: CellKind, units: usize, n: usize, operand: &[f32]) -> Vec<f32> {
+pub(crate) fn kernel_to_keras(cell: CellKind, units: usize, n: usize, operand: &[f32]) -> Vec<f32> {
     let width = cell.gates() * units;
     let mut out = vec![0.0; operand.len()];
     for (block, &gate) in onnx_gates(cell).iter().enumerate() {
@@ -46,7 +61,7 @@ pub(super) fn kernel_to_keras(cell: CellKind, units: usize, n: usize, operand: &
 }
 
 /// A Keras bias [g·u] or [2, g·u] as ONNX' `B` [1, 2·g·u]; an absent recurrent bias is zero.
-pub(super) fn bias_to_onnx(layer: &RecurrentLayer, bias: &[f32]) -> Vec<f32> {
+pub(crate) fn bias_to_onnx(layer: &RecurrentLayer, bias: &[f32]) -> Vec<f32> {
     let width = layer.cell.gates() * layer.units;
     let mut out = Vec::with_capacity(2 * width);
     for half in bias.chunks_exact(width) {
@@ -59,9 +74,9 @@ pub(super) fn bias_to_onnx(layer: &RecurrentLayer, bias: &[f32]) -> Vec<f32> {
 }
 
 /// The inverse of [`bias_to_onnx`].
-pub(super) fn bias_to_keras(layer: &RecurrentLayer, operand: &[f32]) -> Vec<f32> {
+pub(crate) fn bias_to_keras(layer: &RecurrentLayer, operand: &[f32]) -> Vec<f32> {
     let width = layer.cell.gates() * layer.units;
-    let halves = if has_two_biases(layer) { 2 } else { 1 };
+    let halves = if layer.has_two_biases() { 2 } else { 1 };
     let mut out = vec![0.0; halves * width];
     for half in 0..halves {
         for (block, &gate) in onnx_gates(layer.cell).iter().enumerate() {
@@ -86,7 +101,7 @@ impl Architecture {
             let gates = layer.cell.gates() * layer.units;
             shapes.push((format!("recurrent_{i}/kernel"), vec![width, gates]));
             shapes.push((format!("recurrent_{i}/recurrent_kernel"), vec![layer.units, gates]));
-            let bias = if has_two_biases(layer) { vec![2, gates] } else { vec![gates] };
+            let bias = if layer.has_two_biases() { vec![2, gates] } else { vec![gates] };
             shapes.push((format!("recurrent_{i}/bias"), bias));
             width = layer.units;
         }
@@ -129,11 +144,11 @@ impl Architecture {
 }
 
 /// The tensors of a network by name, checked to be exactly those that its architecture asks for.
-pub(super) struct ByName<'a>(Vec<&'a Tensor>);
+pub(crate) struct ByName<'a>(Vec<&'a Tensor>);
 
 impl<'a> ByName<'a> {
     /// Refuses missing, unknown, doubled and misshapen tensors, all at once.
-    pub(super) fn new(architecture: &Architecture, tensors: &'a [Tensor]) -> Result<Self> {
+    pub(crate) fn new(architecture: &Architecture, tensors: &'a [Tensor]) -> Result<Self> {
         let shapes = architecture.tensor_shapes();
         let mut wrong = Vec::new();
         let mut found = Vec::new();
@@ -165,7 +180,7 @@ impl<'a> ByName<'a> {
     }
 
     /// The values of a tensor; empty for a name that the architecture doesn't have.
-    pub(super) fn get(&self, name: &str) -> &'a [f32] {
+    pub(crate) fn get(&self, name: &str) -> &'a [f32] {
         self.0.iter().find(|tensor| tensor.name == name).map_or(&[], |tensor| &tensor.data)
     }
 }

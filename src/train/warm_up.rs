@@ -4,10 +4,9 @@
 //! a warm state (`evaluate`).
 
 use super::dataset::Dataset;
-use super::errors::Errors;
-use super::evaluate::train_sd;
+use super::errors::{Errors, train_sd};
 use super::pass::{Model, Run};
-use super::split::Part;
+use super::split::Subset;
 
 /// A state is warm when the error is within this share of a warm one's.
 const WITHIN: f64 = 0.01;
@@ -18,22 +17,22 @@ const STARTS: usize = 256;
 
 /// A cold start beside a warm state, on the same rows.
 #[derive(Debug, Clone, Default)]
-pub struct ColdStart {
+pub struct WarmUp {
     /// Per target, errors over the whole test part when each key's state is zero at its begin.
     pub targets: Vec<Errors>,
     /// By steps since the start (0: the first): mean absolute error of (cold, warm) in standardised outputs, over many
     /// starts in the test part.
     pub by_step: Vec<(f64, f64)>,
     /// Steps after which the cold error stays within 1 % of the warm one, at most the length of `by_step`.
-    pub warm_up: usize,
+    pub steps: usize,
 }
 
 /// Steps of the test part of a series: index, first, end.
-type Span = (usize, usize, usize);
+type TestSteps = (usize, usize, usize);
 
 /// Errors of a warm state, step by step.
 pub(super) struct Warm {
-    tests: Vec<Span>,
+    tests: Vec<TestSteps>,
     /// Per series, its place in `tests`.
     place: Vec<Option<usize>>,
     /// Per test, per step of it: sum of standardised absolute errors, and their number.
@@ -46,7 +45,7 @@ impl Warm {
         let mut tests = Vec::new();
         let mut place = vec![None; data.series.len()];
         for (series, place) in place.iter_mut().enumerate() {
-            let mut origins = data.origins(series, Part::Test);
+            let mut origins = data.origins(series, Subset::Test);
             if let Some(first) = origins.next() {
                 *place = Some(tests.len());
                 tests.push((series, first, origins.last().unwrap_or(first) + 1));
@@ -67,18 +66,18 @@ impl Warm {
 }
 
 /// Measures cold starts in the test part, beside the errors of a warm state there.
-pub(super) fn measure(data: &Dataset, model: &Model, warm: &Warm) -> ColdStart {
+pub(super) fn measure(data: &Dataset, model: &Model, warm: &Warm) -> WarmUp {
     let longest = warm.tests.iter().map(|(_, from, to)| to - from).max().unwrap_or(0).min(LONGEST);
     let by_step = by_step(data, model, warm, longest);
-    ColdStart { targets: whole_test(data, model, &warm.tests), warm_up: warm_up(&by_step), by_step }
+    WarmUp { targets: whole_test(data, model, &warm.tests), steps: steps_until_warm(&by_step), by_step }
 }
 
 /// Steps until the error stays within a hundredth of the warm one.
-fn warm_up(by_step: &[(f64, f64)]) -> usize {
+fn steps_until_warm(by_step: &[(f64, f64)]) -> usize {
     by_step.iter().rposition(|(cold, warm)| *cold > warm * (1.0 + WITHIN)).map_or(0, |step| step + 1)
 }
 
-fn whole_test(data: &Dataset, model: &Model, tests: &[Span]) -> Vec<Errors> {
+fn whole_test(data: &Dataset, model: &Model, tests: &[TestSteps]) -> Vec<Errors> {
     let targets = data.plan.targets.len();
     let sds: Vec<Vec<f64>> = tests
         .iter()
@@ -89,7 +88,7 @@ fn whole_test(data: &Dataset, model: &Model, tests: &[Span]) -> Vec<Errors> {
     model.runs(data, &runs, &mut |run, step, y| {
         let series = runs[run].series;
         let row = data.steps[series].rows[step] as usize;
-        if data.examples[series][row] != Some(Part::Test) {
+        if data.examples[series][row] != Some(Subset::Test) {
             return;
         }
         for (output, value) in y.iter().enumerate() {
@@ -105,7 +104,7 @@ fn whole_test(data: &Dataset, model: &Model, tests: &[Span]) -> Vec<Errors> {
 /// Sum of standardised absolute errors of a step's outputs and their number.
 fn error(data: &Dataset, model: &Model, series: usize, step: usize, y: &[f32]) -> (f64, u32) {
     let row = data.steps[series].rows[step] as usize;
-    if data.examples[series][row] != Some(Part::Test) {
+    if data.examples[series][row] != Some(Subset::Test) {
         return (0.0, 0);
     }
     let mut sum = (0.0, 0);
@@ -155,9 +154,9 @@ mod tests {
 
     #[test]
     fn warm_up_ends_where_the_error_stays_near() {
-        assert_eq!(warm_up(&[(2.0, 1.0), (1.005, 1.0), (1.02, 1.0), (1.009, 1.0), (0.9, 1.0)]), 3);
-        assert_eq!(warm_up(&[(1.0, 1.0), (1.0, 1.0)]), 0);
-        assert_eq!(warm_up(&[(3.0, 1.0), (2.0, 1.0)]), 2);
-        assert_eq!(warm_up(&[]), 0);
+        assert_eq!(steps_until_warm(&[(2.0, 1.0), (1.005, 1.0), (1.02, 1.0), (1.009, 1.0), (0.9, 1.0)]), 3);
+        assert_eq!(steps_until_warm(&[(1.0, 1.0), (1.0, 1.0)]), 0);
+        assert_eq!(steps_until_warm(&[(3.0, 1.0), (2.0, 1.0)]), 2);
+        assert_eq!(steps_until_warm(&[]), 0);
     }
 }

@@ -3,9 +3,9 @@
 //! Lives here: which keys and rows are kept. Must not live here: how they are drawn (`report`).
 
 use super::dataset::Dataset;
-use super::evaluate::KeyErrors;
+use super::errors::KeyErrors;
 use super::naive::Naive;
-use super::split::Part;
+use super::split::Subset;
 
 /// Pictures at most.
 const PICTURES: usize = 12;
@@ -14,7 +14,7 @@ const KEYS: usize = 8;
 
 /// One target of one key at the end of the test part, as forecast `step` rows earlier.
 #[derive(Debug, Clone)]
-pub struct Forecast {
+pub struct Sample {
     /// The key.
     pub key: String,
     /// Index of the target.
@@ -34,31 +34,31 @@ pub struct Forecast {
 }
 
 /// Collects forecasts of the first keys that have a test part.
-pub(super) struct Album {
-    pages: Vec<Page>,
+pub(super) struct Samples {
+    keys: Vec<KeySamples>,
 }
 
 /// One key.
-struct Page {
+struct KeySamples {
     series: usize,
     first_row: usize,
     /// Per target.
-    forecasts: Vec<Forecast>,
+    samples: Vec<Sample>,
     /// Per target, what the seasonal naive forecast said.
     seasonal: Vec<Vec<f64>>,
 }
 
-impl Album {
-    /// An album without a forecast.
-    pub(super) fn new(data: &Dataset) -> Album {
+impl Samples {
+    /// None yet.
+    pub(super) fn new(data: &Dataset) -> Samples {
         let plan = data.plan;
         let targets = plan.targets.len();
         let rows = (8 * plan.season().unwrap_or(0).max(plan.horizon)).clamp(60, 300);
         let keys = KEYS.min(PICTURES / targets).max(1);
-        let page = |series: usize| {
-            let origins: Vec<usize> = data.origins(series, Part::Test).collect();
+        let kept = |series: usize| {
+            let origins: Vec<usize> = data.origins(series, Subset::Test).collect();
             let first = origins.get(origins.len().saturating_sub(rows))?;
-            let forecast = |target| Forecast {
+            let forecast = |target| Sample {
                 key: data.series[series].key.clone(),
                 target,
                 step: plan.horizon,
@@ -68,39 +68,39 @@ impl Album {
                 naive: Vec::new(),
                 naive_is_seasonal: false,
             };
-            Some(Page {
+            Some(KeySamples {
                 series,
                 first_row: data.steps[series].rows[*first] as usize,
-                forecasts: (0..targets).map(forecast).collect(),
+                samples: (0..targets).map(forecast).collect(),
                 seasonal: vec![Vec::new(); targets],
             })
         };
-        Album { pages: (0..data.series.len()).filter_map(page).take(keys).collect() }
+        Samples { keys: (0..data.series.len()).filter_map(kept).take(keys).collect() }
     }
 
     /// Keeps the last step of what was forecast at an origin row, where a picture shows it.
     pub(super) fn add(&mut self, data: &Dataset, naive: &[Naive], series: usize, row: usize, y: &[f32]) {
-        let Some(page) = self.pages.iter_mut().find(|page| page.series == series && row >= page.first_row) else {
+        let Some(kept) = self.keys.iter_mut().find(|kept| kept.series == series && row >= kept.first_row) else {
             return;
         };
         let (plan, targets) = (data.plan, data.plan.targets.len());
-        for (target, forecast) in page.forecasts.iter_mut().enumerate() {
+        for (target, forecast) in kept.samples.iter_mut().enumerate() {
             let output = (plan.horizon - 1) * targets + target;
             let seasonal = plan.season().and_then(|season| naive[target].seasonal(row, plan.horizon, season));
             forecast.times.push(data.series[series].times[row + plan.horizon]);
             forecast.truth.push(data.truth(series, row, output).unwrap_or(f64::NAN));
             forecast.model.push(data.to_own(series, row, output, y[output]));
             forecast.naive.push(naive[target].last(row).unwrap_or(f64::NAN));
-            page.seasonal[target].push(seasonal.unwrap_or(f64::NAN));
+            kept.seasonal[target].push(seasonal.unwrap_or(f64::NAN));
         }
     }
 
     /// The forecasts, each beside the naive forecast that did better on its key.
-    pub(super) fn finish(self, keys: &[KeyErrors]) -> Vec<Forecast> {
+    pub(super) fn finish(self, keys: &[KeyErrors]) -> Vec<Sample> {
         let mut found = Vec::new();
-        for page in self.pages {
-            let errors = keys.iter().find(|key| key.series == page.series);
-            for (mut forecast, seasonal) in page.forecasts.into_iter().zip(page.seasonal) {
+        for kept in self.keys {
+            let errors = keys.iter().find(|key| key.series == kept.series);
+            for (mut forecast, seasonal) in kept.samples.into_iter().zip(kept.seasonal) {
                 let compared = errors.map(|key| &key.targets[forecast.target]);
                 if compared.is_some_and(|c| c.seasonal.count > 0 && c.seasonal.mae() < c.last.mae()) {
                     forecast.naive = seasonal;

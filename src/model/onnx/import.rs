@@ -1,13 +1,12 @@
 //! Reading `model.onnx` back: our own exports give their architecture and tensors, bit for bit.
-//! Must not live here: foreign graphs (their import is a later issue; `cli::summary` only counts them).
+//! Must not live here: the graphs of others (`inspect` counts their layers).
 
 use prost::Message;
 
 use super::export::ARCHITECTURE_KEY;
-use super::layout::{bias_to_keras, kernel_to_keras};
 use super::proto::{ModelProto, TensorProto, tensor_proto};
-use super::{Architecture, Tensor};
 use crate::error::Context;
+use crate::network::{Architecture, Tensor, bias_to_keras, kernel_to_keras};
 use crate::{Error, Result};
 
 /// The messages of an ONNX file.

@@ -1,10 +1,11 @@
 //! What a graph takes and gives, and comparing that with what is expected of it.
-//! Must not live here: running it (`runtime`).
+//! Must not live here: running it (`ort`).
 
 use ort::value::{Outlet, TensorElementType, ValueType};
 
-use super::export::STATES_KEY;
-use super::{Architecture, Manifest, StatePair};
+use crate::model::Manifest;
+use crate::model::onnx::export::STATES_KEY;
+use crate::network::{Architecture, StatePair};
 use crate::{Error, Result};
 
 /// Names, types and shapes of a graph by the contract: `x` float32 [T, B, features], state pairs float32 [B, shape],

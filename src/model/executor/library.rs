@@ -1,5 +1,5 @@
 //! ONNX Runtime's shared library: where it is looked for, loading it once, its version.
-//! Must not live here: sessions (`runtime`).
+//! Must not live here: sessions (`ort`).
 
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use crate::{Error, Result};
 
 /// The version of ONNX Runtime that kolk is tested with, from `onnxruntime.version`: the one place where it is pinned.
-pub const PINNED: &str = include_str!("../../onnxruntime.version").trim_ascii();
+pub const PINNED: &str = include_str!("../../../onnxruntime.version").trim_ascii();
 
 /// The loaded library.
 #[derive(Debug)]

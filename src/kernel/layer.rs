@@ -2,11 +2,14 @@
 //!
 //! Formulas are those of Keras (and of Hochreiter and Schmidhuber 1997 with Gers et al. 2000 for the LSTM, Cho et al.
 //! 2014 in the `reset_after` form for the GRU). The input's part of all timesteps is one matrix product, the recurrent
-//! part one per step; what is elementwise stands in `gates`. Arrays are time-major [T, B, width]; gate blocks stand in Keras' order (i f c o; z r h).
+//! part one per step; what is
+//! elementwise is in the file of each cell. Arrays are time-major [T, B, width]; gate blocks have Keras' order (i f c o;
+//! z r h).
 
-use super::float::{Float, Matrix, Output, multiply, multiply_rows};
-use super::gates as step;
-use crate::model::{CellKind, RecurrentLayer};
+use super::float::Float;
+use super::gemm::{Existing, Matrix, multiply, multiply_rows};
+use super::{gru, lstm, simple_rnn};
+use crate::network::{CellKind, RecurrentLayer};
 
 /// Shape of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub struct Shape {
     pub layer: RecurrentLayer,
 }
 
-/// A layer's numbers, as [`crate::model::Tensor`] describes them.
+/// A layer's numbers, as [`crate::network::Tensor`] describes them.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a, F> {
     /// [inputs, g·u]
@@ -53,7 +56,7 @@ impl Mask<'_> {
         self.reset.get(at).copied().unwrap_or(false)
     }
 
-    pub(super) fn active(&self, at: usize) -> bool {
+    pub(crate) fn active(&self, at: usize) -> bool {
         self.active.get(at).copied().unwrap_or(true)
     }
 }
@@ -124,7 +127,7 @@ pub fn forward<F: Float>(layer: Layer<'_, F>, h: &mut [F], c: &mut [F], trace: &
         }
     }
     let kernel = Matrix::new(weights.kernel, shape.inputs, width);
-    multiply_rows(gates, Matrix::new(x, t * b, shape.inputs), kernel, Output::Add);
+    multiply_rows(gates, Matrix::new(x, t * b, shape.inputs), kernel, Existing::Add);
 
     let recurrent = Matrix::new(weights.recurrent, u, width);
     for now in 0..t {
@@ -143,20 +146,20 @@ pub fn forward<F: Float>(layer: Layer<'_, F>, h: &mut [F], c: &mut [F], trace: &
         }
         if cell == CellKind::Gru {
             trace.side.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(recurrent_bias));
-            multiply_rows(&mut trace.side, Matrix::new(h, b, u), recurrent, Output::Add);
+            multiply_rows(&mut trace.side, Matrix::new(h, b, u), recurrent, Existing::Add);
         } else {
-            multiply_rows(&mut gates[now * b * width..], Matrix::new(h, b, u), recurrent, Output::Add);
+            multiply_rows(&mut gates[now * b * width..], Matrix::new(h, b, u), recurrent, Existing::Add);
         }
         for row in (0..b).filter(|row| mask.active(now * b + row)) {
             let gates = &mut gates[(now * b + row) * width..][..width];
             let h = &mut h[row * u..][..u];
             let at = (now * b + row) * u..(now * b + row + 1) * u;
             match cell {
-                CellKind::RnnTanh => step::tanh_forward(gates, h),
-                CellKind::RnnRelu => step::relu_forward(gates, h),
-                CellKind::Lstm => step::lstm_forward(gates, h, &mut c[row * u..][..u], &mut trace.c_tanh[at]),
+                CellKind::RnnTanh => simple_rnn::tanh_forward(gates, h),
+                CellKind::RnnRelu => simple_rnn::relu_forward(gates, h),
+                CellKind::Lstm => lstm::lstm_forward(gates, h, &mut c[row * u..][..u], &mut trace.c_tanh[at]),
                 CellKind::Gru => {
-                    step::gru_forward(gates, &trace.side[row * width..][..width], h, &mut trace.candidate[at]);
+                    gru::gru_forward(gates, &trace.side[row * width..][..width], h, &mut trace.candidate[at]);
                 }
             }
         }
@@ -215,21 +218,21 @@ pub fn backward<F: Float>(
             }
             let gates = &trace.gates[cell_at * width..][..width];
             match cell {
-                CellKind::RnnTanh => step::tanh_backward(gates, dh, d),
-                CellKind::RnnRelu => step::relu_backward(gates, dh, d),
+                CellKind::RnnTanh => simple_rnn::tanh_backward(gates, dh, d),
+                CellKind::RnnRelu => simple_rnn::relu_backward(gates, dh, d),
                 CellKind::Lstm => {
                     let dc = &mut dc[row * u..][..u];
-                    step::lstm_backward(gates, &trace.c_before[at.clone()], &trace.c_tanh[at], dh, dc, d);
+                    lstm::lstm_backward(gates, &trace.c_before[at.clone()], &trace.c_tanh[at], dh, dc, d);
                 }
                 CellKind::Gru => {
                     let (h_before, candidate) = (&trace.h_before[at.clone()], &trace.candidate[at]);
-                    step::gru_backward(gates, h_before, candidate, dh, d, d_side);
+                    gru::gru_backward(gates, h_before, candidate, dh, d, d_side);
                 }
             }
         }
         let rows = now * b * width..(now + 1) * b * width;
         let side = if gru { &d_recurrent[rows] } else { &d_gates[rows] };
-        multiply(dh, Matrix::new(side, b, width), recurrent.t(), Output::Add);
+        multiply(dh, Matrix::new(side, b, width), recurrent.t(), Existing::Add);
         for row in (0..b).filter(|row| mask.reset(now * b + row)) {
             dh[row * u..(row + 1) * u].fill(F::ZERO);
             dc[row * u..(row + 1) * u].fill(F::ZERO);
@@ -238,16 +241,16 @@ pub fn backward<F: Float>(
     let steps = t * b;
     let side: &[F] = if gru { d_recurrent } else { d_gates };
     let d_gates_matrix = Matrix::new(d_gates, steps, width);
-    multiply(gradients.kernel, Matrix::new(x, steps, shape.inputs).t(), d_gates_matrix, Output::Add);
+    multiply(gradients.kernel, Matrix::new(x, steps, shape.inputs).t(), d_gates_matrix, Existing::Add);
     let h_before = Matrix::new(&trace.h_before, steps, u);
-    multiply(gradients.recurrent, h_before.t(), Matrix::new(side, steps, width), Output::Add);
+    multiply(gradients.recurrent, h_before.t(), Matrix::new(side, steps, width), Existing::Add);
     let (input_bias, recurrent_bias) = gradients.bias.split_at_mut(width);
     add_rows(input_bias, d_gates);
     if !recurrent_bias.is_empty() {
         add_rows(recurrent_bias, side);
     }
     if !dx.is_empty() {
-        multiply(dx, d_gates_matrix, Matrix::new(weights.kernel, shape.inputs, width).t(), Output::Replace);
+        multiply(dx, d_gates_matrix, Matrix::new(weights.kernel, shape.inputs, width).t(), Existing::Replace);
     }
 }
 

@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::import::floats;
-use super::layers::{Layer, Names};
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto};
 use super::proto::{ValueInfoProto, type_proto};
+use crate::network::summary::{LayerNames, LayerRow};
 
 /// The layers of a graph, in the order of its nodes.
-pub fn layers(model: &ModelProto) -> Vec<Layer> {
+pub fn layers(model: &ModelProto) -> Vec<LayerRow> {
     let Some(graph) = &model.graph else { return Vec::new() };
     let mut walk = Walk::new(graph);
     for (index, node) in graph.node.iter().enumerate() {
@@ -78,8 +78,8 @@ impl<'a> Constants<'a> {
 struct Walk<'a> {
     graph: &'a GraphProto,
     constants: Constants<'a>,
-    names: Names,
-    rows: Vec<Layer>,
+    names: LayerNames,
+    rows: Vec<LayerRow>,
     /// Weights counted so far, by their bytes and shape.
     counted: BTreeSet<(Vec<i64>, Vec<u8>)>,
     taken: BTreeSet<&'a str>,
@@ -92,7 +92,7 @@ impl<'a> Walk<'a> {
         Walk {
             graph,
             constants: Constants::new(graph, None),
-            names: Names::default(),
+            names: LayerNames::default(),
             rows: Vec::new(),
             counted: BTreeSet::new(),
             taken: BTreeSet::new(),
@@ -248,7 +248,7 @@ impl<'a> Walk<'a> {
 
     fn push(&mut self, kind: &str, shape: Vec<Option<usize>>, parameters: usize, bytes: usize) {
         let name = self.names.next(kind);
-        self.rows.push(Layer { name, kind: kind.to_owned(), shape, parameters, bytes, trainable: true });
+        self.rows.push(LayerRow { name, kind: kind.to_owned(), shape, parameters, bytes, trainable: true });
     }
 }
 

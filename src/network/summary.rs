@@ -1,11 +1,11 @@
 //! The layers of a network as rows of a table, counted and named as Keras does.
-//! Must not live here: the graphs of others (`foreign`), drawing the table (`cli::summary`).
+//! Must not live here: the graphs of others (`model::onnx::inspect`), drawing the table (`cli::summary`).
 
 use super::{Architecture, CellKind};
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
+pub struct LayerRow {
     /// Name, `lstm_1`.
     pub name: String,
     /// Type, `LSTM`.
@@ -22,10 +22,10 @@ pub struct Layer {
 
 /// Gives names as Keras does: `dense`, `dense_1`, …
 #[derive(Debug, Default)]
-pub(super) struct Names(Vec<String>);
+pub(crate) struct LayerNames(Vec<String>);
 
-impl Names {
-    pub(super) fn next(&mut self, kind: &str) -> String {
+impl LayerNames {
+    pub(crate) fn next(&mut self, kind: &str) -> String {
         let count = self.0.iter().filter(|known| *known == kind).count();
         self.0.push(kind.to_owned());
         let mut name = String::new();
@@ -51,14 +51,14 @@ impl CellKind {
 impl Architecture {
     /// The layers in their order. `window`: the rows that a window model sees at once; without it every layer gives an
     /// output per step, of any number of steps.
-    pub fn layer_table(&self, window: Option<usize>) -> Vec<Layer> {
-        let mut names = Names::default();
+    pub fn layer_table(&self, window: Option<usize>) -> Vec<LayerRow> {
+        let mut names = LayerNames::default();
         let mut rows = Vec::new();
         let steps = |width: usize| vec![window, Some(width)];
         let last = |width: usize| if window.is_some() { vec![Some(width)] } else { vec![None, Some(width)] };
         let mut push = |name: String, kind: &str, shape: Vec<Option<usize>>, parameters: usize, trainable: bool| {
             let bytes = parameters * size_of::<f32>();
-            rows.push(Layer { name, kind: kind.into(), shape, parameters, bytes, trainable });
+            rows.push(LayerRow { name, kind: kind.into(), shape, parameters, bytes, trainable });
         };
         if self.scaling {
             // Constants of the graph, as in Keras' layer of that name: they aren't parameters.
@@ -66,7 +66,7 @@ impl Architecture {
         }
         let mut width = self.network.len();
         for (i, layer) in self.layers.iter().enumerate() {
-            let biases = if super::layout::has_two_biases(layer) { 2 } else { 1 };
+            let biases = if layer.has_two_biases() { 2 } else { 1 };
             let kind = layer.cell.keras_name();
             let shape = if i + 1 == self.layers.len() { last(layer.units) } else { steps(layer.units) };
             push(names.next(kind), kind, shape, layer.cell.parameters(width, layer.units, biases), true);
@@ -109,7 +109,7 @@ impl Architecture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::{plain, rich};
+    use crate::network::testing::{plain, rich};
 
     /// The table counts what the tensors hold.
     #[test]
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_keras() {
-        let mut names = Names::default();
+        let mut names = LayerNames::default();
         let kinds = ["SimpleRNN", "LSTM", "LSTM", "GRU", "Dense", "Dense", "SimpleRNN"];
         let found: Vec<String> = kinds.iter().map(|kind| names.next(kind)).collect();
         assert_eq!(found, ["simple_rnn", "lstm", "lstm_1", "gru", "dense", "dense_1", "simple_rnn_1"]);

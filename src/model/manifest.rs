@@ -1,0 +1,74 @@
+//! What a version of a model promises: the manifest beside `model.onnx`.
+//! Must not live here: what the network is (`network`), where versions are kept (`registry`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::{Architecture, StatePair};
+
+/// `manifest.json`. Holds no wall time: the same data, seed and program write the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Of the manifest itself; 1.
+    pub format: u32,
+    /// Name of the model in the registry.
+    pub name: String,
+    /// `carry` or `window`.
+    pub kind: ModelKind,
+    /// How recurrent layers stand in the graph; `operator`: as the ONNX operators RNN, LSTM, GRU.
+    pub form: String,
+    /// Whether equal rows give equal bits in every batch.
+    pub bitwise: bool,
+    /// Rows of a window, for kind window.
+    pub window: Option<usize>,
+    /// The features of `x`, in order.
+    pub inputs: Vec<Input>,
+    /// State pairs, in the order of layers; also in the graph's metadata under `kolk.states`.
+    pub states: Vec<StatePair>,
+    /// Steps ahead; `y` holds one output for each of 1..=horizon and each target, [horizon, targets] flattened.
+    pub horizon: usize,
+    /// Columns that are forecast.
+    pub targets: Vec<String>,
+    /// Quantiles; empty for point forecasts.
+    pub quantiles: Vec<f64>,
+    /// The stages it was trained behind, canonical (see `stage::describe`); compared before a start.
+    pub stages: Vec<serde_json::Value>,
+    /// Rows of a new key before its predictions are within 1 % of a warm one's; such rows are flagged.
+    pub warm_up: usize,
+    /// Seed of the training.
+    pub seed: u64,
+    /// sha256 over what it was trained on.
+    pub data_hash: String,
+    /// Errors on the held-out time, by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// The network's shape.
+    pub architecture: Architecture,
+    /// ONNX opset of the graph.
+    pub opset: i64,
+    /// ONNX IR version of the file.
+    pub ir_version: i64,
+    /// ONNX Runtime that it was checked with.
+    pub onnx_runtime: String,
+    /// sha256 of each file of the version but this one.
+    pub files: BTreeMap<String, String>,
+}
+
+/// How a model uses state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// State carried from record to record.
+    Carry,
+    /// From zero state over the last `window` records; the last output counts.
+    Window,
+}
+
+/// One feature of `x`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Input {
+    /// Column it is read from.
+    pub column: String,
+    /// Rows of the key it lies back; 0: the row itself.
+    pub lag: u32,
+}

@@ -1,0 +1,8 @@
+//! `model.onnx`: writing our own networks, reading them back, looking into those of others.
+//! Must not live here: running a graph (`executor`), where files are kept (`registry`).
+
+pub mod export;
+mod graph;
+pub mod import;
+pub mod inspect;
+pub mod proto;

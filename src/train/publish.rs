@@ -1,0 +1,101 @@
+//! From a trained network to a version in the registry: export, check, publish.
+//! Must not live here: how the network came about (`training`), what the files look like (`model::onnx`, `report`).
+
+use std::path::Path;
+
+use super::report;
+use super::{Network, Series, Trained};
+use crate::model::executor::library;
+use crate::model::onnx::export;
+use crate::model::{Manifest, ModelKind, Session, Signature, Version, registry};
+use crate::{Error, Result};
+
+/// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
+const PARITY: f32 = 1e-4;
+
+/// Publishes the network as the next version of `name` in the registry at `models`, after its graph was run through ONNX
+/// Runtime over the first steps of `series`. `stages`: the canonical form of those that it was trained behind.
+///
+/// # Errors
+/// A registry that can't be written; an export that doesn't compute what was trained.
+pub fn publish(
+    models: &Path,
+    name: &str,
+    trained: &Trained,
+    series: &[Series],
+    stages: Vec<serde_json::Value>,
+) -> Result<Version> {
+    let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
+    let manifest = manifest(trained, name, stages)?;
+    check_parity(&onnx, &manifest, trained, series)?;
+    registry::publish(models, manifest, &onnx, &report::html(trained, name)?)
+}
+
+fn manifest(trained: &Trained, name: &str, stages: Vec<serde_json::Value>) -> Result<Manifest> {
+    let training = &trained.plan;
+    Ok(Manifest {
+        format: registry::FORMAT,
+        name: name.to_string(),
+        kind: training.kind,
+        form: "operator".into(),
+        bitwise: true,
+        window: (training.kind == ModelKind::Window).then_some(training.window),
+        inputs: training.inputs.clone(),
+        states: trained.architecture.states(),
+        horizon: training.horizon,
+        targets: training.targets.clone(),
+        quantiles: Vec::new(),
+        stages,
+        warm_up: trained.warm_up,
+        seed: training.seed,
+        data_hash: trained.data_hash.clone(),
+        metrics: trained.metrics.clone(),
+        architecture: trained.architecture.clone(),
+        opset: export::OPSET,
+        ir_version: export::IR_VERSION,
+        onnx_runtime: library::version()?.to_string(),
+        files: Default::default(),
+    })
+}
+
+/// Runs the first steps of the data through the trained network and through ONNX Runtime: they must agree.
+fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[Series]) -> Result<()> {
+    let shape = &trained.architecture;
+    let (features, outputs) = (shape.features, shape.outputs);
+    let Some(series) = series.iter().max_by_key(|series| series.usable.iter().filter(|usable| **usable).count()) else {
+        return Ok(());
+    };
+    // The same rows in both lanes: a batch of one is computed by other code.
+    let mut x = Vec::new();
+    let rows = (0..series.usable.len()).filter(|row| series.usable[*row]).take(64);
+    for row in rows {
+        for _ in 0..2 {
+            x.extend_from_slice(&series.x[row * features..(row + 1) * features]);
+        }
+    }
+    let steps = x.len() / (2 * features);
+    if steps == 0 {
+        return Ok(());
+    }
+    let expected = Network::<f32>::restored(shape, &trained.tensors)?.outputs(&x, steps, 2);
+    let mut session = Session::new(onnx, &Signature::from(manifest))?;
+    let widths: Vec<usize> = manifest.states.iter().map(|pair| pair.shape.iter().product::<usize>() * 2).collect();
+    let zeros: Vec<Vec<f32>> = widths.iter().map(|width| vec![0.0; *width]).collect();
+    let mut out = zeros.clone();
+    let mut y = vec![0.0; steps * 2 * outputs];
+    let states: Vec<&[f32]> = zeros.iter().map(Vec::as_slice).collect();
+    let mut states_out: Vec<&mut [f32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
+    session.run(steps, 2, &x, &states, &mut y, &mut states_out)?;
+    let scales = trained.tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data);
+    for (i, (trained, exported)) in expected.iter().zip(&y).enumerate() {
+        let scale = scales.map_or(1.0, |scales| scales[i % outputs]).max(trained.abs() * 1e-2);
+        if (trained - exported).abs() > PARITY * scale {
+            return Err(Error::failed(format!(
+                "the exported graph gives {exported} where the trained network gives {trained} (step {}): not published; \
+                 please report this",
+                i / (2 * outputs)
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! What training is fed with: the rows of a key.
+//! Must not live here: how they are captured (`runtime`), what is an example (`dataset`).
+
+/// One key's rows as the stages before `infer` made them, in order: what a network is trained on.
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    /// The key as text.
+    pub key: String,
+    /// Per row, its time in ticks.
+    pub times: Vec<i64>,
+    /// Inputs of the network [rows, features], row-major, exactly as `infer` would feed them.
+    pub x: Vec<f32>,
+    /// Per row, whether all of `x` is finite. Where not, serving takes no step and writes a null prediction.
+    pub usable: Vec<bool>,
+    /// Per row, whether serving would start from zero state here (first row, `gap`, `ttl`, `on.null: reset`).
+    pub restart: Vec<bool>,
+    /// Per target, per row: its value in the key's own units, NaN for null.
+    pub targets: Vec<Vec<f64>>,
+    /// Per target, per row: whether the value was observed. No loss and no metric where not.
+    pub observed: Vec<Vec<bool>>,
+    /// Per target, per row: (mean, sd) of the `scale` stage known after the row; `None` if the target isn't scaled.
+    /// The network's output for origin t is `(target - mean_t) / sd_t`.
+    pub scale: Vec<Option<Vec<(f64, f64)>>>,
+    /// Per row, the text of the split column, for `split: { column }`.
+    pub split: Option<Vec<String>>,
+}
