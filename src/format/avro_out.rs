@@ -7,7 +7,7 @@ use arrow_avro::writer::format::AvroBinaryFormat;
 use arrow_avro::writer::{Encoder as AvroWriter, WriterBuilder};
 use serde_json::Value;
 
-use super::registry::put_frame;
+use super::frame::put_frame;
 use super::{Encoder, Payloads};
 use crate::error::Context;
 use crate::{Error, Result};

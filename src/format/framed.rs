@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::answers::Verdict;
 use super::columns::{Columns, Fault, Row, Table};
+use super::frame::frame;
 use super::json::key_of;
-use super::registry::{Language, Registry, Schema, frame};
+use super::registry::Registry;
+use super::schema::{Language, Schema};
 use super::{Decided, DecodeError, Decoded, Decoder, Messages};
 
 /// Reads the bodies that were written with one schema.

@@ -8,8 +8,9 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, Schema as 
 use prost::Message;
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, Value};
 
+use super::frame::put_frame;
 use super::protobuf::messages;
-use super::registry::{Schema, put_frame};
+use super::schema::Schema;
 use super::{Encoder, Payloads};
 use crate::{Error, Result};
 
