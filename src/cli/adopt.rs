@@ -52,7 +52,7 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
                 eprintln!("partition {partition}: cannot be resumed: {why}");
             }
             AdoptionStep::Adopt(adoption) => {
-                eprintln!("partition {partition}: {}", adoption.told().join("\n  "));
+                eprintln!("partition {partition}: {}", adoption.lines().join("\n  "));
                 offsets.push((partition, adoption.offset, adoption.metadata));
             }
         }

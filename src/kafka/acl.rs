@@ -26,7 +26,7 @@ impl Right {
     }
 }
 
-/// What the user of a client may do with something; not every broker tells.
+/// What the user of a client may do with something; not every broker says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights(Option<Vec<u32>>);
 

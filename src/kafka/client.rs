@@ -98,7 +98,7 @@ impl Client {
             .ok_or_else(|| Broken::Renew("nothing is sent from here: internal error, please report".into()))
     }
 
-    /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers
+    /// Looks whether a broker answers again: where no messages come, nothing else would show it. Fails if the brokers
     /// refused the credentials and still do: that no waiting changes.
     fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
         let group = consumer.context();
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or
-    /// something else happened: that is told at once if it can't wait.
+    /// something else happened: that is reported at once if it can't wait.
     fn gather(&mut self, timeout: Duration, most: usize) -> Result<Option<Event>> {
         let Some(consumer) = &self.consumer else { return Ok(None) };
         let (mut wait, mut until, mut bytes) = (timeout, None, 0);

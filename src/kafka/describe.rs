@@ -1,4 +1,4 @@
-//! What brokers tell of a topic or a group beside what rdkafka asks: the id of a topic, which a topic of the same name
+//! What brokers say of a topic or a group beside what rdkafka asks: the id of a topic, which a topic of the same name
 //! that was made anew doesn't have, and what the user of this client may do.
 //!
 //! rdkafka has no safe call for `DescribeTopics` and `DescribeConsumerGroups`, so this file calls librdkafka itself.
@@ -190,7 +190,7 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
     }
 }
 
-/// Asks all brokers for a group, which need not be there; what may be done with it isn't told. For a process that runs:
+/// Asks all brokers for a group, which need not be there; what may be done with it isn't reported. For a process that runs:
 /// librdkafka 2.12 aborts the process where a coordinator answers [`group`] after its time is over
 /// (`rd_kafka_enq_once_del_source_return`), as one that was frozen does.
 ///

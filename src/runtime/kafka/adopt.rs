@@ -146,7 +146,7 @@ fn adopted(
 
 impl Adoption {
     /// What it does, in lines for people.
-    pub fn told(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let state = match &self.from {
             Some(saved) => format!("with the state of {} keys as of offset {}", saved.keys, saved.at.offset),
             None => "with no state, as it has taken nothing yet".into(),
@@ -229,7 +229,7 @@ mod tests {
         let (adoption, _) = adopted(decide(&all, None, (70, 70), 7));
         assert_eq!(adoption.repeats, None);
         assert_eq!(
-            adoption.told(),
+            adoption.lines(),
             ["goes on at offset 70, with the state of 3 keys as of offset 70", "repeats nothing"]
         );
     }

@@ -35,7 +35,7 @@ pub struct PartitionTask {
     pub attempt: Option<(Commit, usize)>,
     /// The version of the model that is about to take over; nothing is read meanwhile.
     pub(super) swap: Option<Swap>,
-    /// One that has, and isn't told yet.
+    /// One that has, and isn't reported yet.
     pub(super) swapped: Option<Swapped>,
     /// Dead letters for a folder since the newest checkpoint, and the position of that.
     pub dead_letters: Vec<DeadLetter>,

@@ -19,7 +19,7 @@ use crate::{Error, Result, sink};
 /// Characters of a graph's sha256 that are part of a version's identity.
 const HASH: usize = 12;
 
-/// The registry, as a worker of a pipeline sees it. Clones share what was told to the user.
+/// The registry, as a worker of a pipeline sees it. Clones share what was reported to the user.
 #[derive(Clone)]
 pub(super) struct Registered {
     pipeline: Pipeline,
@@ -28,8 +28,8 @@ pub(super) struct Registered {
     metrics: Arc<Metrics>,
     /// The number that was wanted last.
     wanted: Option<u64>,
-    /// What was told already.
-    told: Arc<Mutex<BTreeSet<String>>>,
+    /// What was reported already.
+    reported: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Registered {
@@ -42,7 +42,7 @@ impl Registered {
             sink: plan.sink.clone().ok_or_else(|| Error::refused("the pipeline has no sink"))?,
             metrics: plan.metrics.clone(),
             wanted: plan.model.as_ref().map(|version| version.number),
-            told: Arc::default(),
+            reported: Arc::default(),
         })
     }
 
@@ -72,10 +72,10 @@ impl Registered {
         Ok((version, Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone())))
     }
 
-    /// Tells what is wrong, once in the process.
-    fn tell(&self, error: &Error) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(error.to_string()) {
+    /// Reports what is wrong, once in the process.
+    fn report(&self, error: &Error) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.insert(error.to_string()) {
             tracing::error!(%error, "a new version of the model can't be taken up: going on with the one before");
         }
     }
@@ -90,7 +90,7 @@ impl Models for Registered {
         let number = match registry::champion(&self.pipeline.models, &name) {
             Ok(number) => number?,
             Err(error) => {
-                self.tell(&error);
+                self.report(&error);
                 return None;
             }
         };
@@ -106,7 +106,7 @@ impl Models for Registered {
             }
             Err(error) => {
                 self.metrics.stream.model_refused(&name, number);
-                self.tell(&error);
+                self.report(&error);
                 None
             }
         }
@@ -176,7 +176,7 @@ mod tests {
         chain(&pipeline, &mut layout, version.as_ref(), &metrics, &mut problems);
         let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &layout, &mut problems);
         problems.finish(()).unwrap();
-        Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), told: Arc::default() }
+        Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), reported: Arc::default() }
     }
 
     fn root(folder: &Path) -> std::path::PathBuf {
@@ -225,8 +225,8 @@ mod tests {
             text.contains("kolk_model_refused_version{model=\"m\"} 2")
         };
         assert!(models.look().is_none() && models.look().is_none() && refused(&models));
-        assert_eq!(models.told.lock().unwrap().len(), 1);
-        let message = models.told.lock().unwrap().first().unwrap().clone();
+        assert_eq!(models.reported.lock().unwrap().len(), 1);
+        let message = models.reported.lock().unwrap().first().unwrap().clone();
         let (theirs, ours) = message.split_once("\n  pipeline: ").unwrap();
         assert!(
             theirs.contains("m/2 makes another output") && theirs != ours && ours.contains("prediction"),

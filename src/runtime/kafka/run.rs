@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::intake::Incoming;
 use super::registered::{Registered, identity};
 use super::to_files::{FileSinkWorker, whole_messages};
-use super::waits::Told;
+use super::waits::Reported;
 use super::worker::Worker;
 use super::{Processing, Settings, Versions};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
@@ -76,9 +76,9 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
             })
             .collect();
         let watcher = scope.spawn(|| crate::kafka::watch(kafka, &plan.metrics, &asked));
-        let mut told = Told::default();
+        let mut reported = Reported::default();
         while handles.iter().any(|handle| !handle.is_finished()) {
-            told.tell(plan.metrics.stream.waits.overdue());
+            reported.report(plan.metrics.stream.waits.overdue());
             progress(plan.metrics.records_in.get());
             std::thread::sleep(Duration::from_millis(50));
         }

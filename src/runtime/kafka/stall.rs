@@ -7,8 +7,8 @@ use crate::record::PartitionId;
 /// Milliseconds before it is tried again: at first (a new schema is known within some milliseconds), and at most.
 const SOON: i64 = 10;
 const AGAIN: i64 = 250;
-/// Milliseconds after which a wait is told. That a new schema has to be fetched is nothing to tell.
-const TOLD: i64 = 500;
+/// Milliseconds after which a wait is reported. That a new schema has to be fetched need not be reported.
+const REPORTED: i64 = 500;
 
 /// A wait of a partition, from the first try to the one that goes well.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Stall {
     pause: i64,
     /// When it is tried again; `None`: that is being done.
     until: Option<i64>,
-    told: bool,
+    reported: bool,
 }
 
 impl Stall {
@@ -35,23 +35,23 @@ impl Stall {
                 if let Some(other) = other {
                     other.over(partition);
                 }
-                Stall { offset, wait, since: now, pause: SOON, until: None, told: false }
+                Stall { offset, wait, since: now, pause: SOON, until: None, reported: false }
             }
         };
         stall.until = Some(now + stall.pause);
         if let StallReason::Answer(why) = &stall.wait
-            && !stall.told
-            && now - stall.since >= TOLD
+            && !stall.reported
+            && now - stall.since >= REPORTED
         {
             tracing::warn!(partition, offset, why, "waiting before it is tried again");
-            stall.told = true;
+            stall.reported = true;
         }
         stall
     }
 
-    /// Tells that the wait is over, if it was told.
+    /// Reports that the wait is over, if it was reported.
     pub fn over(&self, partition: PartitionId) {
-        if self.told {
+        if self.reported {
             tracing::info!(partition, offset = self.offset, "going on");
         }
     }
@@ -89,12 +89,12 @@ mod tests {
             assert!(stall.wake(until, false) && !stall.is_waiting());
             now = until;
             stall = Stall::on(Some(stall), 0, 7, wait(), now);
-            // It is told once it has lasted.
-            assert_eq!(stall.told, now - 1_000 >= TOLD);
+            // It is reported once it has lasted.
+            assert_eq!(stall.reported, now - 1_000 >= REPORTED);
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 250, 250, 250]);
         // The next message has a wait of its own.
         let next = Stall::on(Some(stall), 0, 8, wait(), now);
-        assert_eq!((next.until(), next.told), (Some(now + 10), false));
+        assert_eq!((next.until(), next.reported), (Some(now + 10), false));
     }
 }

@@ -105,11 +105,11 @@ impl Drop for Waits {
 
 /// Says in the log what takes too long, each reason once while it lasts.
 #[derive(Default)]
-pub(super) struct Told(BTreeSet<String>);
+pub(super) struct Reported(BTreeSet<String>);
 
-impl Told {
+impl Reported {
     /// Logs a reason that isn't logged yet, or that there is none any more.
-    pub fn tell(&mut self, overdue: Option<String>) {
+    pub fn report(&mut self, overdue: Option<String>) {
         match overdue {
             Some(why) if self.0.contains(&why) => {}
             Some(why) => {

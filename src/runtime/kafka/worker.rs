@@ -1,7 +1,7 @@
 //! One worker: polls, processes, sends, commits; answers the group; restores what it is given. Each of these is a part
 //! with fields of its own; here is who does what when.
 //!
-//! The rules that keep every output exactly once, whatever dies when (`docs/recovery.md` tells them as a story):
+//! The rules that keep every output exactly once, whatever dies when (`docs/recovery.md` tells the story):
 //! - Outputs of a partition stay in its outbox until the transaction with its offset is confirmed. An abort sends them
 //!   again.
 //! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition

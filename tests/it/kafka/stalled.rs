@@ -42,7 +42,7 @@ impl Stalled {
     }
 
     /// Lets the group wait for a broker that restarts: what it gives again has no position that could be asked about.
-    fn is_patient(self) -> Stalled {
+    fn patient(self) -> Stalled {
         let text = std::fs::read_to_string(self.setup.file()).unwrap();
         assert!(text.contains("session.timeout.ms: 6000"), "{text}");
         std::fs::write(self.setup.file(), text.replace("session.timeout.ms: 6000", "session.timeout.ms: 45000"))
@@ -80,7 +80,7 @@ impl Stalled {
 
 #[test]
 fn a_partition_that_stands_still_is_read_again() {
-    let mut it = Stalled::new("stalled", None, "1h").is_patient();
+    let mut it = Stalled::new("stalled", None, "1h").patient();
     let mut reader = Reader::new(&it.broker, &it.setup.output);
     let mut kolk = it.setup.start("a");
     it.send(0..600);
@@ -120,7 +120,7 @@ fn what_heals_nothing_is_followed_by_the_next_step_and_the_state_stays() {
 #[test]
 fn a_partition_that_stands_still_is_read_again_into_files() {
     let sink = "parquet: { path: out/, fields: [value] }";
-    let mut it = Stalled::new("stalled-files", Some(sink), "300ms").is_patient();
+    let mut it = Stalled::new("stalled-files", Some(sink), "300ms").patient();
     let kolk = it.setup.start("a");
     let out = it.setup.path().join("out");
     it.send(0..600);
