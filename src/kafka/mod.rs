@@ -26,8 +26,7 @@ mod reset;
 pub mod sample;
 mod topic_watch;
 
-pub use acl::transactional_ids;
-pub use acl::{Right, SEND, TAKE};
+pub use acl::{Right, SEND, TAKE, transactional_ids};
 pub use admin::{Admin, FoundTopic, identity};
 pub use adopt::{Seen, commit, look};
 pub use broker::*;

@@ -4,6 +4,16 @@
 //! and ends, what is done when it fails, what a rebalance takes away, when a checkpoint is taken, how another version
 //! of the model takes over. Must not live here: any type of a Kafka client (the worker knows the port
 //! [`crate::kafka::Broker`]), bytes of messages (`format`), bytes of checkpoints (`state`).
+//!
+//! ```text
+//! run ─┬─ worker ───┬─ intake ──────── pieces, stall, watchdog, waits     reading, the same for both
+//!      │            ├─ restores ────── restore_partition, warm_start
+//!      │            ├─ transactions ── outbox, commit
+//!      │            ├─ swaps ───────── swap, versions, registered
+//!      │            └─ owned ───────── partition_task: taking, replay, dead_letters
+//!      └─ to_files ─┬─ intake
+//!                   └─ file_task                                         parts and manifests instead of transactions
+//! ```
 
 mod adopt;
 mod commit;
