@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use kolk::Error;
 use kolk::config::Location;
 use kolk::record::murmur2;
-use kolk::state::Checkpoints;
-use kolk::state::{Arena, Checkpoint, CommitPosition, Fingerprint, Keys, Log, ModelEpoch};
+use kolk::state::{Arena, Checkpoint, Checkpoints, CommitPosition, Fingerprint, Keys, Log, ModelEpoch};
 
 const KEYS: u32 = 1_000_000;
 /// The engine's header, then one stage: a header and h and c of 50 `f32` each.

@@ -1,6 +1,6 @@
-//! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The state of a
-//! key is a running hash over its values, and the output is that hash. A key that no record came of is closed, by the clock or by
-//! records of other keys, which is one more value and one more output.
+//! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The
+//! state of a key is a running hash over its values, and the output is that hash. A key that no record came of is
+//! closed, by the clock or by records of other keys, which is one more value and one more output.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -18,8 +18,8 @@ use crate::metrics::Metrics;
 use crate::record::murmur2;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, Records, Role, Values};
 use crate::runtime::engine::{Chain, Order};
-use crate::runtime::kafka::Processing;
 use crate::runtime::kafka::versions::{Models, Versions};
+use crate::runtime::kafka::{Incoming, Processing};
 use crate::sink;
 use crate::stage::Stage;
 use crate::state::Rows;
@@ -88,7 +88,8 @@ pub fn close(before: u64, last: i64) -> u64 {
     mix(before, !last as u64)
 }
 
-/// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins anew.
+/// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins
+/// again.
 struct Running {
     version: u64,
     closes: Option<i64>,
@@ -305,16 +306,25 @@ fn metrics() -> Arc<Metrics> {
     METRICS.get_or_init(|| Arc::new(Metrics::new().expect("metrics"))).clone()
 }
 
-/// All of it, for one worker.
+fn clock() -> Clock {
+    Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock")
+}
+
+/// How one worker reads.
+pub fn incoming(client: impl Fn() -> Client) -> Incoming {
+    let decoder = Box::new(Asking { client: client(), asked: None, missing: None });
+    Incoming { topic: "in".into(), decoder, tombstone: OnTombstone::Reset, clock: clock() }
+}
+
+/// All that it does in between.
 pub fn processing(client: impl Fn() -> Client) -> Processing {
     let (wanted, closes) = client().wanted();
     let versions = Registry { client: client(), wanted };
-    let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
     let mut layout = Layout {
         key_name: "key".into(),
         key_type: KeyType::Utf8,
         time_name: "time".into(),
-        clock,
+        clock: clock(),
         interval: None,
         columns: Vec::new(),
     };
@@ -328,7 +338,6 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         topic: "in".into(),
         versions: Versions::new(name(wanted), chain(wanted, closes), Box::new(versions)),
         layout: source,
-        decoder: Box::new(Asking { client: client(), asked: None, missing: None }),
         sink,
         encoder: Box::new(Plain),
         payloads: Payloads::default(),
@@ -336,7 +345,6 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         batch: 64,
         emit_from: None,
         headers: false,
-        tombstone: OnTombstone::Reset,
         on_error: OnError::DeadLetter,
         longest_dead_letter: 1_000,
         dead_letter_folder: None,
