@@ -15,7 +15,7 @@ use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::record::{murmur2, partition_of};
 use crate::sink::DeadLetters;
-use crate::state::{Checkpoint, Fingerprint, RowSpan, Store, Stored, Target};
+use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, RowSpan, Store, Stored, Target};
 use crate::storage::Folder;
 use crate::{Error, Result, sink};
 
@@ -41,7 +41,7 @@ pub enum StateCommand {
         #[arg(long)]
         json: bool,
     },
-    /// What is remembered of one key, as JSON: per stage the words of its row, as bits and read as f64 and f32.
+    /// What is remembered of one key, as JSON: for each stage the names, types and values of its fields.
     Get {
         /// The pipeline file.
         pipeline: PathBuf,
@@ -164,17 +164,37 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
         .iter()
         .map(|(name, span)| {
             let words = &row[span.start..span.start + span.width];
-            let bits: Vec<String> = words.iter().map(|word| format!("{word:016x}")).collect();
-            let f64s: Vec<f64> = words.iter().map(|word| f64::from_bits(*word)).collect();
-            // The lower half of a word is the first of the two: rows are little-endian.
-            let f32s: Vec<f32> =
-                words.iter().flat_map(|w| [*w as u32, (*w >> 32) as u32]).map(f32::from_bits).collect();
-            json!({ "stage": name, "start": span.start, "width": span.width, "bits": bits, "f64": f64s, "f32": f32s })
+            if span.fields.is_empty() {
+                // Written before fields had names.
+                let words: Vec<String> = words.iter().map(|word| format!("{word:016x}")).collect();
+                return Ok(json!({ "stage": name, "words": words }));
+            }
+            let fields = span.fields.iter().map(|field| shown(field, words).ok_or_else(disagree));
+            Ok(json!({ "stage": name, "fields": fields.collect::<Result<Vec<Value>>>()? }))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": found.partition, "slot": slot,
         "sequence": found.sequence, "position": found.position, "offset": found.offset, "finished": found.finished, "stages": stages });
     write(out, &format!("{state:#}\n"))
+}
+
+/// A field with its values; null for a number that isn't finite, and for a time or bucket that there is none of.
+fn shown(field: &FieldSpec, words: &[u64]) -> Option<Value> {
+    let value = |value: FieldValue| match value {
+        FieldValue::F64(value) => json!(value),
+        FieldValue::F32(value) => json!(value),
+        FieldValue::I64(i64::MIN) => Value::Null,
+        FieldValue::I64(value) => json!(value),
+        FieldValue::U64(value) => json!(value),
+        FieldValue::Flag(value) => json!(value),
+    };
+    let mut values: Vec<Value> = field.values(words)?.into_iter().map(value).collect();
+    let value = if field.length.is_some() { Value::from(values) } else { values.pop()? };
+    Some(json!({ "name": field.name, "type": field.of, "value": value }))
+}
+
+fn disagree() -> Error {
+    Error::failed("the checkpoint and its description disagree on the width of a row")
 }
 
 /// The newest checkpoint that has a key, and its slot there. A stream's partitions are those of its topic, whose producers
@@ -201,9 +221,7 @@ fn spans(made_by: &Fingerprint, stored: &Stored, checkpoint: &Checkpoint) -> Res
     let rows = stored.spans().unwrap_or(&made_by.rows);
     for span in rows.iter().filter(|span| span.width > 0) {
         if span.start + span.width > checkpoint.rows.width() {
-            return Err(Error::failed(
-                "the checkpoint and what it is said to be made by disagree on the width of a row",
-            ));
+            return Err(disagree());
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
         let name = if before == 0 { span.stage.clone() } else { format!("{}_{}", span.stage, before + 1) };

@@ -13,7 +13,7 @@ use crate::config::Mode;
 use crate::metrics::Metrics;
 use crate::model::{Input, Manifest, Session};
 use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
-use crate::state::Rows;
+use crate::state::{Rows, StateSpec};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
@@ -358,12 +358,13 @@ impl Stage for Infer {
         "infer"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let numbers = match self.mode {
-            Mode::Carry => self.states.iter().sum::<usize>(),
-            Mode::Window => self.window * self.features,
-        };
-        vec![0; size_of::<Header>() / 8 + numbers.div_ceil(2)]
+    /// The [`Header`], then the network's numbers or the last rows of features.
+    fn state(&self) -> StateSpec {
+        let header = StateSpec::default().u64("steps", 0);
+        match self.mode {
+            Mode::Carry => header.f32s("states", self.states.iter().sum()),
+            Mode::Window => header.f32s("past", self.window * self.features),
+        }
     }
 
     /// What the units of one training hold says nothing to those of another; rows of features do.

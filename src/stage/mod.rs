@@ -31,7 +31,7 @@ pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
 
 use crate::Result;
 use crate::record::Batch;
-use crate::state::Rows;
+use crate::state::{Rows, StateSpec};
 
 /// An operator on batches of one partition.
 ///
@@ -43,9 +43,10 @@ pub trait Stage: Send {
     /// The word of the pipeline file, for messages and metrics.
     fn name(&self) -> &'static str;
 
-    /// The row of state of a new key, in words; empty for a stage without state. Asked once, at the start.
-    fn initial_row(&self) -> Vec<u64> {
-        Vec::new()
+    /// What it remembers of each key, and what a new key begins with; nothing for a stage without state. Asked once, at the
+    /// start.
+    fn state(&self) -> StateSpec {
+        StateSpec::default()
     }
 
     /// What its row of state means, as text. When a model is replaced by another version, rows are taken over between stages that stand at the same

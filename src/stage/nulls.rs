@@ -13,7 +13,7 @@ use crate::Result;
 use crate::config::{NOWHERE, OnNull};
 use crate::error::Problems;
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
-use crate::state::Rows;
+use crate::state::{Rows, StateSpec};
 
 /// Plans the policy for the record's values.
 pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems) -> Box<dyn Stage> {
@@ -25,12 +25,14 @@ pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems)
         }
         layout.add("restart", Kind::Flag, Role::Internal);
     }
-    Box::new(Nulls { policy, values, null: Vec::new() })
+    let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
+    Box::new(Nulls { policy, values, names, null: Vec::new() })
 }
 
 struct Nulls {
     policy: OnNull,
     values: Vec<usize>,
+    names: Vec<String>,
     /// Per row of the batch, whether any value is null.
     null: Vec<bool>,
 }
@@ -40,9 +42,9 @@ impl Stage for Nulls {
         "nulls"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let words = if self.policy == OnNull::Carry { self.values.len() } else { 0 };
-        vec![f64::NAN.to_bits(); words]
+    fn state(&self) -> StateSpec {
+        let carried: &[String] = if self.policy == OnNull::Carry { &self.names } else { &[] };
+        carried.iter().fold(StateSpec::default(), |spec, name| spec.f64(format!("{name}.last"), f64::NAN))
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::config::{At, OnLate, Span};
 use crate::error::Problems;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
-use crate::state::Rows;
+use crate::state::{Rows, StateSpec};
 
 /// Records of a key that are held at most.
 const MOST: usize = 64;
@@ -59,7 +59,8 @@ pub(super) fn plan(span: &At<Span>, late: OnLate, layout: &Layout, problems: &mu
     }
     let values = columns::values(layout);
     let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
-    Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, out }))
+    let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
+    Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, names, out }))
 }
 
 struct Reorder {
@@ -67,6 +68,7 @@ struct Reorder {
     late: OnLate,
     clock: crate::record::Clock,
     values: Vec<usize>,
+    names: Vec<String>,
     out: Out,
 }
 
@@ -160,14 +162,15 @@ impl Stage for Reorder {
         "reorder"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let mut row: Vec<u64> = bytemuck::cast_slice(&[Header { held: 0, latest: NONE, released: NONE }]).to_vec();
-        row.resize(HEADER + MOST * (1 + self.values.len()), 0);
-        row
+    /// The [`Header`], then the records.
+    fn state(&self) -> StateSpec {
+        let time = StateSpec::default().i64("held.time", 0);
+        let record = self.names.iter().fold(time, |spec, name| spec.f64(format!("held.{name}"), 0.0));
+        StateSpec::default().u64("held", 0).i64("latest", NONE).i64("released", NONE).repeated(MOST, record)
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
-        let Reorder { every, late, clock, values, out } = self;
+        let Reorder { every, late, clock, values, out, .. } = self;
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
             let record = values.iter().map(|column| batch.columns[*column].numbers()[row]);
@@ -233,7 +236,7 @@ mod tests {
 
     /// Key, time and value of what comes out, batches cut at `cuts`; and how many are refused.
     fn run(stage: &mut dyn Stage, rows: &[(u32, i64, f64)], batch: usize) -> (Vec<(u32, i64, f64)>, usize) {
-        let mut arena = Arena::new(stage.initial_row());
+        let mut arena = Arena::new(stage.state().initial().to_vec());
         arena.grow_to(8);
         let (mut seen, mut refused) = (Vec::new(), 0);
         let mut collect = |batch: &Batch| {
@@ -269,7 +272,7 @@ mod tests {
     #[test]
     fn the_clock_lets_go_what_is_old_enough() {
         let mut stage = stage(5, OnLate::Process);
-        let mut arena = Arena::new(stage.initial_row());
+        let mut arena = Arena::new(stage.state().initial().to_vec());
         arena.grow_to(1);
         let mut table = Table::new(&["v"]);
         [(10, 1.0), (12, 2.0)].iter().for_each(|(time, value)| table.push(0, *time, &[*value]));

@@ -38,7 +38,7 @@ pub struct Checkpoint {
     pub at: Option<CommitPosition>,
     /// On a stream: the model version in force. Its manifest says it, not its bytes; so with `spans`.
     pub epoch: ModelEpoch,
-    /// On a stream: whose words are where in a row.
+    /// Whose words are where in a row. Its manifest says it too.
     pub spans: Vec<RowSpan>,
 }
 

@@ -22,6 +22,7 @@ mod log_writer;
 mod manifest;
 mod pages;
 mod sections;
+mod spec;
 mod store;
 #[cfg(test)]
 mod store_tests;
@@ -36,5 +37,6 @@ pub use keys::{KeyList, Keys};
 pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
 pub use pages::{Page, Pages};
+pub use spec::{FieldSpec, FieldValue, RowLayout, Slice, StateSpec, Type};
 pub use store::Store;
 pub use stored::Stored;

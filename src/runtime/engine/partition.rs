@@ -1,11 +1,12 @@
 //! One partition: keys, state, position, and the stages run over its records.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::chain::{Chain, HEADER};
 use crate::config::{OnLate, Watermark};
 use crate::record::{Batch, Column, Kind, Layout, Records, Reject, Role, Values};
-use crate::state::{Arena, KeyList, Keys, Pages};
+use crate::state::{Arena, KeyList, Keys, Pages, RowLayout, RowSpan};
 use crate::{Error, Result};
 
 /// What is remembered of one partition while it runs.
@@ -16,6 +17,7 @@ pub struct Partition {
     pub keys: Keys,
     /// Slot to row.
     pub arena: Arena,
+    layout: Arc<RowLayout>,
     /// Records taken so far: the position of the next one.
     pub position: u64,
     /// With [`Watermark::Partition`], the time of the last record that moved the time of all keys on, or that of the clock.
@@ -25,8 +27,9 @@ pub struct Partition {
 impl Partition {
     /// A partition that has seen nothing.
     pub fn new(number: u32, chain: &Chain) -> Self {
-        let arena = Arena::new(chain.initial_row.clone());
-        Partition { number, keys: Keys::default(), arena, position: 0, watermark: None }
+        let arena = Arena::new(chain.layout.initial().to_vec());
+        let layout = chain.layout.clone();
+        Partition { number, keys: Keys::default(), arena, layout, position: 0, watermark: None }
     }
 
     /// Puts it where a checkpoint left it.
@@ -45,6 +48,11 @@ impl Partition {
         Ok(())
     }
 
+    /// Whose words are where in a row.
+    pub fn spans(&self) -> &[RowSpan] {
+        self.layout.spans()
+    }
+
     /// Keys and rows for a checkpoint, shared until they are written.
     pub fn freeze(&mut self) -> (KeyList, Pages) {
         (self.keys.list().clone(), self.arena.freeze())
@@ -52,7 +60,7 @@ impl Partition {
 
     /// The rows as another version of the model begins with them: what means the same to it is kept, the rest is as for new keys.
     pub fn converted(&mut self, from: &Chain, to: &Chain) -> Arena {
-        let mut arena = Arena::new(to.initial_row.clone());
+        let mut arena = Arena::new(to.layout.initial().to_vec());
         arena.grow_to(self.arena.len());
         let rows = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
         for (start, at, width) in from.common(to).into_iter().filter(|(_, _, width)| *width > 0) {
@@ -84,11 +92,12 @@ impl Partition {
         }
         let keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let mut batch = Batch::default();
-        for (stage, (start, width)) in chain.stages.iter_mut().zip(&chain.rows) {
+        let layout = chain.layout.clone();
+        for (stage, part) in chain.stages.iter_mut().zip(&layout.parts()[1..]) {
             if !batch.is_empty() {
-                stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
+                stage.process(&mut batch, &mut self.arena.rows(part.start, part.width))?;
             }
-            if let Some(more) = stage.advance(until, &mut self.arena.rows(*start, *width), keys, position)? {
+            if let Some(more) = stage.advance(until, &mut self.arena.rows(part.start, part.width), keys, position)? {
                 batch.append(more)?;
             }
         }
@@ -136,12 +145,14 @@ impl Partition {
 
     /// Runs admitted records through the stages.
     fn run(&mut self, chain: &mut Chain, mut batch: Batch) -> Result<Batch> {
-        for ((stage, (start, width)), metrics) in chain.stages.iter_mut().zip(&chain.rows).zip(&chain.stage_metrics) {
+        let layout = chain.layout.clone();
+        let stages = chain.stages.iter_mut().zip(&layout.parts()[1..]);
+        for ((stage, part), metrics) in stages.zip(&chain.stage_metrics) {
             if batch.is_empty() {
                 break;
             }
             let (before, started) = (batch.rows(), Instant::now());
-            stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
+            stage.process(&mut batch, &mut self.arena.rows(part.start, part.width))?;
             metrics.seconds.observe(started.elapsed().as_secs_f64());
             metrics.removed.inc_by(before.saturating_sub(batch.rows()) as u64);
         }

@@ -14,7 +14,7 @@ use crate::record::{Clock, KeyType, Origin};
 use crate::runtime::engine::Order;
 use crate::stage;
 use crate::stage::Stage;
-use crate::state::Rows;
+use crate::state::{Rows, StateSpec};
 use std::sync::Arc;
 
 /// A stage whose part of a new row is a number, over and over.
@@ -29,8 +29,8 @@ impl Stage for Keeps {
         "keeps"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        vec![self.initial; self.width]
+    fn state(&self) -> StateSpec {
+        (0..self.width).fold(StateSpec::default(), |spec, word| spec.u64(format!("word {word}"), self.initial))
     }
 
     fn meaning(&self) -> Option<String> {
@@ -61,7 +61,7 @@ fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
         &[(7, 2, Some("lags")), (7, 0, Some("none")), (8, 1, None), (9, 1, Some("b")), (6, 3, Some("wide"))],
     );
     let mut partition = Partition::new(0, &from);
-    let width = from.initial_row().len();
+    let width = from.layout().initial().len();
     for n in 0..3000_u64 {
         let key = n.to_string();
         let slot = partition.keys.slot(murmur2(key.as_bytes()), key.as_bytes());

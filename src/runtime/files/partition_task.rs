@@ -273,6 +273,7 @@ impl PartitionTask {
             keys,
             rows,
             extra: self.counters.clone(),
+            spans: self.partition.spans().to_vec(),
             ..Checkpoint::default()
         };
         let parts = std::mem::take(&mut self.parts);

@@ -74,7 +74,7 @@ impl PartitionTask {
         let checkpoint = Checkpoint {
             at: Some(CommitPosition { sequence: epoch.from, ..self.committed }),
             epoch: epoch.clone(),
-            spans: chain.rows(),
+            spans: chain.layout().spans().to_vec(),
             rows: rows.freeze(),
             ..self.checkpoint(processing)?
         };

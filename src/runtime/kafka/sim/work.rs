@@ -22,7 +22,7 @@ use crate::runtime::kafka::Processing;
 use crate::runtime::kafka::versions::{Models, Versions};
 use crate::sink;
 use crate::stage::Stage;
-use crate::state::Rows;
+use crate::state::{Rows, StateSpec};
 
 /// First word of the stage's part in a row of state: behind the engine's own header.
 pub const STATE: usize = 2;
@@ -99,8 +99,8 @@ impl Stage for Running {
         "running"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        vec![0, 0]
+    fn state(&self) -> StateSpec {
+        StateSpec::default().u64("hash", 0).i64("newest", 0)
     }
 
     fn meaning(&self) -> Option<String> {
