@@ -1,5 +1,6 @@
 //! `kolk state`: looking into the state of a pipeline, taking it out, deleting it; going on from it is `adopt`.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::record::{murmur2, partition_of};
 use crate::sink::DeadLetters;
-use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, RowSpan, Store, Stored, Target};
+use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, KeyList, RowSpan, Store, Stored, Target};
 use crate::storage::Folder;
 use crate::{Error, Result, sink};
 
@@ -159,7 +160,7 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
     let (found, checkpoint, slot) = find(store, &made_by, key)?
         .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
-    let row = checkpoint.row(slot);
+    let row = checkpoint.row(slot)?;
     let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
         .iter()
         .map(|(name, span)| {
@@ -218,9 +219,10 @@ fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Store
 /// The stages that keep something, by names that differ.
 fn spans(made_by: &Fingerprint, stored: &Stored, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
     let mut spans: Vec<(String, RowSpan)> = Vec::new();
+    let width = checkpoint.rows.resolve()?.width();
     let rows = stored.spans().unwrap_or(&made_by.rows);
     for span in rows.iter().filter(|span| span.width > 0) {
-        if span.start + span.width > checkpoint.rows.width() {
+        if span.start + span.width > width {
             return Err(disagree());
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
@@ -254,7 +256,8 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         }
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
         for slots in slots.chunks(EXPORTED) {
-            let rows = exported(stored.partition, &checkpoint, &spans, slots).or_failed(failed)?;
+            let state: Vec<_> = slots.iter().map(|slot| checkpoint.row(*slot)).collect::<Result<_>>()?;
+            let rows = exported(stored.partition, &checkpoint.keys, &spans, slots, &state).or_failed(failed)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => none.insert(ArrowWriter::try_new(Vec::new(), rows.schema(), None).or_failed(failed)?),
@@ -275,16 +278,17 @@ fn export(store: &Store, to: &Path) -> Result<()> {
 
 fn exported(
     partition: u32,
-    checkpoint: &Checkpoint,
+    keys: &KeyList,
     spans: &[(String, RowSpan)],
     slots: &[u32],
+    rows: &[Cow<'_, [u64]>],
 ) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
     let mut fields = vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("partition", DataType::UInt32, false),
         Field::new("slot", DataType::UInt32, false),
     ];
-    let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(checkpoint.keys.get(*slot))));
+    let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(keys.get(*slot))));
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(keys.collect::<StringArray>()),
         Arc::new(UInt32Array::from(vec![partition; slots.len()])),
@@ -292,11 +296,7 @@ fn exported(
     ];
     let item = Arc::new(Field::new_list_field(DataType::UInt64, false));
     for (name, span) in spans {
-        let words: Vec<u64> = slots
-            .iter()
-            .flat_map(|slot| &checkpoint.row(*slot)[span.start..span.start + span.width])
-            .copied()
-            .collect();
+        let words: Vec<u64> = rows.iter().flat_map(|row| &row[span.start..span.start + span.width]).copied().collect();
         let list =
             FixedSizeListArray::try_new(item.clone(), span.width as i32, Arc::new(UInt64Array::from(words)), None)?;
         // A stage's name may be that of one of the columns above.

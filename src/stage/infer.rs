@@ -13,7 +13,7 @@ use crate::config::Mode;
 use crate::metrics::Metrics;
 use crate::model::{Input, Manifest, Session};
 use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{Rows, State, StateSpec};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Instant;
@@ -375,12 +375,12 @@ impl Stage for Infer {
         }
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let mut answer = Answer { prediction: vec![f32::NAN; rows * self.outputs], warm_up: vec![true; rows] };
         match self.mode {
-            Mode::Carry => self.carry(batch, state, &mut answer)?,
-            Mode::Window => self.windows(batch, state, &mut answer)?,
+            Mode::Carry => self.carry(batch, &mut state.rows, &mut answer)?,
+            Mode::Window => self.windows(batch, &mut state.rows, &mut answer)?,
         }
         self.unscale(batch, &mut answer);
         let Values::Integer(interval) = &batch.columns[self.columns.interval].values else {

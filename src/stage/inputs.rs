@@ -11,7 +11,7 @@ use crate::error::Problems;
 use crate::model::Input;
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{State, StateSpec};
 use crate::{Error, Result};
 
 /// Name of the internal column with the features, Vector(F).
@@ -156,7 +156,7 @@ impl Stage for Inputs {
         Some(format!("the last {} values of columns {:?}", self.depth, self.rings))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let width = self.features.len();
         let mut x = vec![0.0_f32; rows * width];
@@ -168,7 +168,7 @@ impl Stage for Inputs {
 
         for row in 0..rows {
             let t = batch.times[row];
-            let (header, past): (&mut Header, &mut [f64]) = state.split_mut(batch.slots[row]);
+            let (header, past): (&mut Header, &mut [f64]) = state.rows.split_mut(batch.slots[row]);
             let first = header.rows == 0;
             let mut fresh = first || self.silent(self.gap, header.last, t) || self.silent(self.ttl, header.last, t);
             fresh |= matches!(asked, Some(Values::Flag(flags)) if flags[row]);

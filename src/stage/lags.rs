@@ -10,7 +10,7 @@ use crate::Result;
 use crate::config;
 use crate::error::Problems;
 use crate::record::{Batch, Kind, Layout, Role, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{State, StateSpec};
 
 /// Plans the lags of each column.
 pub(super) fn plan(config: &config::Lags, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Stage>> {
@@ -58,12 +58,12 @@ impl Stage for Lagged {
         })
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         for Ring { column, start, longest, lags, .. } in &self.rings {
             let mut lagged = vec![Vec::with_capacity(rows); lags.len()];
             for (slot, value) in batch.slots.iter().zip(batch.columns[*column].numbers()) {
-                let part = &mut state.get_mut(*slot)[*start..=*start + *longest];
+                let part = &mut state.rows.get_mut(*slot)[*start..=*start + *longest];
                 let (next, ring) = (part[0] as usize, 1);
                 for (lag, out) in lags.iter().zip(&mut lagged) {
                     let back = if *lag <= next { next - lag } else { next + longest - lag };

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::config::{NOWHERE, OnNull};
 use crate::error::Problems;
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{State, StateSpec};
 
 /// Plans the policy for the record's values.
 pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems) -> Box<dyn Stage> {
@@ -47,7 +47,7 @@ impl Stage for Nulls {
         carried.iter().fold(StateSpec::default(), |spec, name| spec.f64(format!("{name}.last"), f64::NAN))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         self.null.clear();
         self.null.resize(batch.rows(), false);
         for (part, index) in self.values.iter().enumerate() {
@@ -55,14 +55,14 @@ impl Stage for Nulls {
             for row in 0..values.len() {
                 if values[row].is_finite() {
                     if self.policy == OnNull::Carry {
-                        state.get_mut(batch.slots[row])[part] = values[row].to_bits();
+                        state.rows.get_mut(batch.slots[row])[part] = values[row].to_bits();
                     }
                     continue;
                 }
                 self.null[row] = true;
                 values[row] = f64::NAN;
                 if self.policy == OnNull::Carry {
-                    let last = f64::from_bits(state.get(batch.slots[row])[part]);
+                    let last = f64::from_bits(state.rows.get(batch.slots[row])[part]);
                     let flags = observed.get_or_insert_with(|| values.iter().map(|v| v.is_finite()).collect());
                     flags[row] = false;
                     values[row] = last;

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::config::{At, OnLate, Span};
 use crate::error::Problems;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{State, StateSpec};
 
 /// Records of a key that are held at most.
 const MOST: usize = 64;
@@ -169,12 +169,12 @@ impl Stage for Reorder {
         StateSpec::default().u64("held", 0).i64("latest", NONE).i64("released", NONE).repeated(MOST, record)
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let Reorder { every, late, clock, values, out, .. } = self;
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
             let record = values.iter().map(|column| batch.columns[*column].numbers()[row]);
-            let mut held = Held::of(state.get_mut(slot), values.len());
+            let mut held = Held::of(state.rows.get_mut(slot), values.len());
             if time < held.header.released {
                 match late {
                     OnLate::Process => out.row(slot, time, position, record),
@@ -201,7 +201,13 @@ impl Stage for Reorder {
         self.clock.step(since, self.every, 1)
     }
 
-    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
+    fn advance(
+        &mut self,
+        until: Option<i64>,
+        state: &mut State<'_>,
+        keys: u32,
+        position: u64,
+    ) -> Result<Option<Batch>> {
         let until = match until {
             None => Some(i64::MAX),
             Some(until) => self.clock.step(until, self.every, -1),
@@ -209,11 +215,11 @@ impl Stage for Reorder {
         let Some(until) = until else { return Ok(None) };
         for slot in 0..keys {
             // Looked at before it is written: what is written is in the next checkpoint. The first record held is the oldest.
-            let row = state.get(slot);
+            let row = state.rows.get(slot);
             if row[0] == 0 || row[HEADER] as i64 > until {
                 continue;
             }
-            Held::of(state.get_mut(slot), self.values.len()).release_until(until, slot, position, &mut self.out);
+            Held::of(state.rows.get_mut(slot), self.values.len()).release_until(until, slot, position, &mut self.out);
         }
         Ok(Some(self.out.take()))
     }
@@ -249,12 +255,12 @@ mod tests {
             rows.iter().for_each(|(key, time, value)| table.push(*key, *time, &[*value]));
             let mut batch = table.batch();
             let width = arena.width();
-            stage.process(&mut batch, &mut arena.rows(0, width)).unwrap();
+            stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None }).unwrap();
             refused += batch.rejects.len();
             collect(&batch);
         }
         let width = arena.width();
-        let rest = stage.advance(None, &mut arena.rows(0, width), 8, 0).unwrap().unwrap();
+        let rest = stage.advance(None, &mut State { rows: arena.rows(0, width), bank: None }, 8, 0).unwrap().unwrap();
         collect(&rest);
         (seen, refused)
     }
@@ -278,9 +284,10 @@ mod tests {
         [(10, 1.0), (12, 2.0)].iter().for_each(|(time, value)| table.push(0, *time, &[*value]));
         let mut batch = table.batch();
         let width = arena.width();
-        stage.process(&mut batch, &mut arena.rows(0, width)).unwrap();
+        stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None }).unwrap();
         assert!(batch.is_empty());
-        let out = stage.advance(Some(16), &mut arena.rows(0, width), 1, 7).unwrap().unwrap();
+        let out =
+            stage.advance(Some(16), &mut State { rows: arena.rows(0, width), bank: None }, 1, 7).unwrap().unwrap();
         assert_eq!((out.times, out.positions), (vec![10], vec![7]));
     }
 

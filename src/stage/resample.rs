@@ -28,7 +28,7 @@ use crate::config::{self, Aggregate, At, Fill, Span};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{State, StateSpec};
 
 /// No bucket, no time.
 const NONE: i64 = i64::MIN;
@@ -330,14 +330,20 @@ impl Stage for Resample {
     }
 
     /// The clock and other keys' records close buckets as the key's own would; the end of a source doesn't: the last bucket of a key may not be whole.
-    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
+    fn advance(
+        &mut self,
+        until: Option<i64>,
+        state: &mut State<'_>,
+        keys: u32,
+        position: u64,
+    ) -> Result<Option<Batch>> {
         let Resample { plan, sources, out, .. } = self;
         let Some(low) = until.and_then(|until| plan.first_open(until)) else { return Ok(None) };
         for slot in 0..keys {
             // Looked at before it is written: what is written is in the next checkpoint.
-            let open = state.get(slot)[LOW] as i64;
+            let open = state.rows.get(slot)[LOW] as i64;
             if open != NONE && low > open {
-                let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
+                let mut key = Key::of(state.rows.get_mut(slot), sources.len(), plan.open);
                 plan.close(&mut key, low, slot, position, out);
             }
         }
@@ -351,7 +357,7 @@ impl Stage for Resample {
         Ok(Some(batch))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let Resample { plan, sources, out, .. } = self;
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
@@ -359,7 +365,7 @@ impl Stage for Resample {
                 batch.rejects.push(Reject { position, reason: "time_out_of_range" });
                 continue;
             };
-            let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
+            let mut key = Key::of(state.rows.get_mut(slot), sources.len(), plan.open);
             if key.header.low != NONE && bucket < key.header.low {
                 batch.rejects.push(Reject { position, reason: "late" });
                 continue;

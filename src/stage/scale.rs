@@ -21,7 +21,7 @@ use crate::config::{self, Span};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{State, StateSpec};
 
 const NANOS_PER_MONTH: f64 = 30.436_875 * 86_400e9;
 const LARGEST: f64 = 1e140;
@@ -149,13 +149,13 @@ impl Stage for Scale {
         })
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         for (part, index) in self.columns.iter().enumerate() {
             let column = &batch.columns[*index];
             let mut means = Vec::with_capacity(batch.times.len());
             let mut sds = Vec::with_capacity(batch.times.len());
             for (row, value) in column.numbers().iter().enumerate() {
-                let words = &mut state.get_mut(batch.slots[row])[part * WORDS..(part + 1) * WORDS];
+                let words = &mut state.rows.get_mut(batch.slots[row])[part * WORDS..(part + 1) * WORDS];
                 let moments: &mut Moments = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(words));
                 if value.is_finite() && column.is_observed(row) {
                     let time = batch.times[row];

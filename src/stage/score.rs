@@ -25,7 +25,7 @@ use crate::config;
 use crate::error::{Problems, did_you_mean};
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Kind, Layout, Role, Values};
-use crate::state::{Rows, StateSpec};
+use crate::state::{State, StateSpec};
 
 /// Predictions that may wait beyond `step`.
 const SPARE: usize = 4;
@@ -226,13 +226,13 @@ impl Stage for Score {
         score_window::add(Waiting::spec(self.step), self.long)
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let (mut residuals, mut sds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let (mut tails, mut alerts) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let actual = &batch.columns[self.actual];
         for row in 0..rows {
-            let (waiting, window) = state.get_mut(batch.slots[row]).split_at_mut(Waiting::words(self.step));
+            let (waiting, window) = state.rows.get_mut(batch.slots[row]).split_at_mut(Waiting::words(self.step));
             let (Some(mut waiting), mut window) = (Waiting::of(waiting), Window::of(window)) else { continue };
             let predicted = waiting.at(batch.times[row]);
             let value = actual.numbers()[row];
@@ -295,7 +295,7 @@ mod tests {
             "guess"
         }
 
-        fn process(&mut self, batch: &mut Batch, _state: &mut Rows<'_>) -> Result<()> {
+        fn process(&mut self, batch: &mut Batch, _state: &mut State<'_>) -> Result<()> {
             let mut outputs = Vec::new();
             for value in batch.columns[0].numbers() {
                 for step in 1..=HORIZON {

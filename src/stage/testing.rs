@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::Stage;
 use crate::error::Problems;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
-use crate::state::{Arena, StateSpec};
+use crate::state::{Arena, State, StateSpec};
 use arrow::datatypes::{DataType, TimeUnit};
 
 /// Rows of numeric values to feed a stage with. Times are in seconds.
@@ -81,7 +81,8 @@ pub fn run(stages: &mut [Box<dyn Stage>], input: &Batch, cuts: &[usize]) -> Batc
         let mut start = 1;
         for (stage, spec) in stages.iter_mut().zip(&specs) {
             if !batch.is_empty() {
-                stage.process(&mut batch, &mut arena.rows(start, spec.width())).unwrap();
+                let mut state = State { rows: arena.rows(start, spec.width()), bank: None };
+                stage.process(&mut batch, &mut state).unwrap();
                 check(&batch);
             }
             start += spec.width();

@@ -88,6 +88,9 @@ impl FieldSpec {
 pub struct StateSpec {
     initial: Vec<u64>,
     fields: Vec<FieldSpec>,
+    tensors: Vec<FieldSpec>,
+    /// Values of all tensors.
+    numbers: usize,
 }
 
 impl StateSpec {
@@ -145,6 +148,15 @@ impl StateSpec {
         self
     }
 
+    /// Adds a tensor of the network of `length` values, all of which begin with 0. Tensors don't lie in the row but in the
+    /// [`super::Bank`], one after the other. At most one stage of a pipeline has tensors.
+    pub fn tensor(mut self, name: impl Into<String>, length: usize) -> Self {
+        let at = self.numbers * size_of::<f32>();
+        self.tensors.push(FieldSpec { name: name.into(), of: Type::F32, at, length: Some(length), stride: None });
+        self.numbers += length;
+        self
+    }
+
     /// Words of its part of a row.
     pub fn width(&self) -> usize {
         self.initial.len()
@@ -155,7 +167,7 @@ impl StateSpec {
         &self.initial
     }
 
-    /// Its fields.
+    /// Its fields; tensors are not among them.
     pub fn fields(&self) -> &[FieldSpec] {
         &self.fields
     }
@@ -175,21 +187,34 @@ impl StateSpec {
     }
 }
 
-/// One stage's place in a row.
+/// One stage's part of a row in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slice {
+pub struct RowPart {
     /// First word.
     pub start: usize,
     /// Words.
     pub width: usize,
+    /// Whether the stage has the bank.
+    pub has_bank: bool,
 }
 
-/// How the parts of all stages form a row.
+/// Where the network's numbers stand in a whole row, as checkpoints have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BankPlace {
+    /// First word.
+    pub start: usize,
+    /// Numbers, two to a word.
+    pub numbers: usize,
+}
+
+/// How the parts of all stages form a row: in memory without the network's numbers, in a checkpoint with them.
 #[derive(Debug, Clone, Default)]
 pub struct RowLayout {
     initial: Vec<u64>,
-    parts: Vec<Slice>,
+    parts: Vec<RowPart>,
+    bank: Option<BankPlace>,
     spans: Vec<RowSpan>,
+    width: usize,
 }
 
 impl RowLayout {
@@ -197,26 +222,44 @@ impl RowLayout {
     pub fn new<'a>(stages: impl IntoIterator<Item = (&'a str, StateSpec)>) -> Self {
         let mut layout = RowLayout::default();
         for (stage, spec) in stages {
-            let part = Slice { start: layout.initial.len(), width: spec.width() };
+            let has_bank = spec.numbers > 0;
+            layout.parts.push(RowPart { start: layout.initial.len(), width: spec.width(), has_bank });
             layout.initial.extend_from_slice(spec.initial());
-            layout.parts.push(part);
-            let (start, width) = (part.start, part.width);
-            layout.spans.push(RowSpan { stage: stage.into(), start, width, fields: spec.fields });
+            let (start, mut width, mut fields) = (layout.width, spec.width(), spec.fields);
+            if has_bank {
+                debug_assert!(layout.bank.is_none(), "a pipeline has one network");
+                layout.bank = Some(BankPlace { start: start + width, numbers: spec.numbers });
+                let after = |tensor: FieldSpec| FieldSpec { at: width * WORD + tensor.at, ..tensor };
+                fields.extend(spec.tensors.into_iter().map(after));
+                width += spec.numbers.div_ceil(WORD / size_of::<f32>());
+            }
+            layout.spans.push(RowSpan { stage: stage.into(), start, width, fields });
+            layout.width += width;
         }
         layout
     }
 
-    /// The row of a new key.
+    /// The row of a new key in memory.
     pub fn initial(&self) -> &[u64] {
         &self.initial
     }
 
-    /// Each stage's part.
-    pub fn parts(&self) -> &[Slice] {
+    /// Each stage's part of a row in memory.
+    pub fn parts(&self) -> &[RowPart] {
         &self.parts
     }
 
-    /// Each stage's part, as manifests describe it.
+    /// Where the network's numbers stand in a whole row, if there are any.
+    pub fn bank(&self) -> Option<BankPlace> {
+        self.bank
+    }
+
+    /// Words of a whole row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Each stage's part of a whole row, as manifests describe it.
     pub fn spans(&self) -> &[RowSpan] {
         &self.spans
     }
@@ -253,6 +296,23 @@ mod tests {
         assert_eq!(read("h"), [FieldValue::F32(0.0), FieldValue::F32(3.5), FieldValue::F32(2.5)]);
         assert!(spec.fields().iter().all(|field| field.name != "none"), "it has no values");
         assert_eq!(spec.fields()[5].values(&row[..11]), None, "the part is too short");
+    }
+
+    #[test]
+    fn the_networks_numbers_stand_in_the_part_of_their_stage() {
+        let network = StateSpec::default().u64("steps", 0).tensor("h", 3).tensor("c", 3);
+        let score = StateSpec::default().f64("sum", 0.5);
+        let layout = RowLayout::new([("lags", score.clone()), ("infer", network), ("score", score)]);
+        assert_eq!(layout.initial(), [0.5_f64.to_bits(), 0, 0.5_f64.to_bits()]);
+        let parts: Vec<_> = layout.parts().iter().map(|part| (part.start, part.width, part.has_bank)).collect();
+        assert_eq!(parts, [(0, 1, false), (1, 1, true), (2, 1, false)]);
+        assert_eq!((layout.bank(), layout.width()), (Some(BankPlace { start: 2, numbers: 6 }), 6));
+        let spans: Vec<_> = layout.spans().iter().map(|span| (span.start, span.width)).collect();
+        assert_eq!(spans, [(0, 1), (1, 4), (5, 1)]);
+        let c = &layout.spans()[1].fields[2];
+        assert_eq!((c.name.as_str(), c.at, c.length), ("c", 8 + 12, Some(3)));
+        let part = [7, 0, u64::from(1.0_f32.to_bits()) << 32, u64::from(2.0_f32.to_bits())];
+        assert_eq!(c.values(&part).unwrap(), [1.0, 2.0, 0.0].map(FieldValue::F32));
     }
 
     #[test]

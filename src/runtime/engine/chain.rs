@@ -5,11 +5,9 @@ use std::sync::Arc;
 use crate::config::{OnLate, Pipeline, Watermark};
 use crate::metrics::{Metrics, StageMetrics};
 use crate::stage::Stage;
-use crate::state::{RowLayout, Slice, StateSpec};
+use crate::state::{RowLayout, RowPart, StateSpec};
 
-/// Words of a row before those of the stages: the key's latest time, and whether there is one.
-pub(super) const HEADER: usize = 2;
-
+/// What the engine itself remembers of each key, in part 0 of a row: its latest time, and whether there is one.
 fn header() -> StateSpec {
     StateSpec::default().i64("time", 0).flag("seen", false)
 }
@@ -58,7 +56,7 @@ impl Chain {
     }
 
     /// Each stage's part of a row.
-    pub(super) fn parts(&self) -> &[Slice] {
+    pub(super) fn parts(&self) -> &[RowPart] {
         self.layout.parts().get(1..).unwrap_or_default()
     }
 
@@ -69,14 +67,14 @@ impl Chain {
         self.stages.iter().filter_map(|stage| stage.due(since)).min().map(|due| due.max(next))
     }
 
-    /// The parts of a row that mean the same to the stages of another version of the model: first word here, first word there, width.
-    pub(super) fn common(&self, other: &Chain) -> Vec<(usize, usize, usize)> {
-        let mut common = vec![(0, 0, HEADER)];
+    /// Which parts of a row mean the same to the stages of another version of the model.
+    pub(super) fn common(&self, other: &Chain) -> Vec<usize> {
+        let mut common = vec![0];
         let there = other.stages.iter().zip(other.parts());
-        for ((stage, part), (same, to)) in self.stages.iter().zip(self.parts()).zip(there) {
+        for (index, ((stage, part), (same, to))) in self.stages.iter().zip(self.parts()).zip(there).enumerate() {
             let meaning = stage.meaning();
             if meaning.is_some() && meaning == same.meaning() && part.width == to.width {
-                common.push((part.start, to.start, part.width));
+                common.push(index + 1);
             }
         }
         common
