@@ -28,6 +28,11 @@ pub struct Numbers<'a> {
 }
 
 impl Numbers<'_> {
+    /// How many there are of a slot.
+    pub fn width(&self) -> usize {
+        self.numbers
+    }
+
     /// The numbers of a slot.
     #[inline]
     pub fn get(&self, slot: u32) -> &[f32] {
