@@ -20,6 +20,7 @@ pub(super) struct Expander<'a> {
 }
 
 impl<'a> Expander<'a> {
+    /// Nothing expanded so far; `lookup` gives the value of a variable.
     pub fn new(lookup: Lookup<'a>) -> Self {
         Expander { lookup, left: MAX_EXPANDED, faults: Vec::new() }
     }

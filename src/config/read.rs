@@ -66,12 +66,17 @@ impl<'a> Field<'a> {
         self.node.place
     }
 
+    /// A value with this field's place.
     pub fn at<T>(&self, value: T) -> At<T> {
         At { value, place: self.node.place }
     }
 }
 
 impl Reader {
+    /// Reads a file; relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// The working directory cannot be asked for.
     pub fn new(problems: Problems, file: &Path) -> Result<Self> {
         let folder = match file.parent() {
             Some(folder) if folder != Path::new("") => folder,

@@ -225,6 +225,7 @@ impl Builder {
 pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
+    /// Of a text whose lines end in any of the usual ways.
     pub fn of(text: &str) -> Self {
         let mut widths = vec![0];
         let mut chars = text.chars().peekable();

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::registry::{Schema, Silence};
+use super::schema::{Schema, Silence};
 
 /// For how long an id has to be missing before it is unknown.
 pub(super) const GRACE: Duration = Duration::from_secs(5);

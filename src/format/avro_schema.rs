@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::registry::Schema;
+use super::schema::Schema;
 
 /// A record at the top of a schema.
 #[derive(Debug, Clone)]

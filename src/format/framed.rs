@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::answers::Verdict;
 use super::columns::{Columns, Fault, Row, Table};
+use super::frame::frame;
 use super::json::key_of;
-use super::registry::{Language, Registry, Schema, frame};
+use super::registry::Registry;
+use super::schema::{Language, Schema};
 use super::{Decided, DecodeError, Decoded, Decoder, Messages};
 
 /// Reads the bodies that were written with one schema.
@@ -31,6 +33,7 @@ pub(super) struct Framed {
 }
 
 impl Framed {
+    /// For messages whose schemas the registry knows, in one language.
     pub fn new(columns: Arc<Columns>, registry: Arc<Registry>, language: Language, make: MakeBody) -> Framed {
         Framed { columns, registry, language, make, bodies: HashMap::new(), row: Row::default() }
     }

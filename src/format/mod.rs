@@ -12,6 +12,7 @@ mod avro;
 mod avro_out;
 mod avro_schema;
 mod columns;
+mod frame;
 mod framed;
 mod json;
 #[cfg(any(test, fuzzing))]
@@ -21,6 +22,7 @@ mod protobuf;
 mod protobuf_out;
 mod reading;
 mod registry;
+mod schema;
 
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 

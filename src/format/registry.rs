@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::answers::{Answers, Verdict};
+use super::schema::{Language, Schema, Silence};
 use crate::Result;
 use crate::config::{Pin, SchemaSource};
 use crate::error::Context;
@@ -27,31 +28,6 @@ const AT_ONCE: usize = 8;
 /// References within references at most.
 const DEEPEST: usize = 16;
 
-/// Which language a schema is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
-    Avro,
-    Protobuf,
-}
-
-/// A schema as it is registered, with those it refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Schema {
-    pub id: u32,
-    pub text: String,
-    /// Name by which it is referred to, and the schema; those that others need come first.
-    pub references: Vec<(String, String)>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Silence {
-    /// It can't be reached, or is in trouble, or what answers is no registry: ask again later.
-    Unavailable(String),
-    /// It answered, and asking again won't change that: the schema itself is wrong.
-    Refused(String),
-}
-
 type Answer<T> = std::result::Result<T, Silence>;
 type Later<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -66,6 +42,10 @@ pub(super) struct Registry {
 }
 
 impl Registry {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// Credentials or certificates that cannot be used.
     pub fn new(source: &SchemaSource) -> Result<Registry> {
         // An error only of the second caller, that one is there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -295,31 +275,6 @@ fn escaped(subject: &str) -> String {
         }
     }
     out
-}
-
-impl Silence {
-    /// As a problem or an error at the start.
-    pub fn text(self) -> String {
-        match self {
-            Silence::Unavailable(text) | Silence::Refused(text) => text,
-        }
-    }
-}
-
-/// Confluent's frame: a zero byte, the id of the writer's schema, the body.
-pub(super) fn frame(payload: &[u8]) -> std::result::Result<(u32, &[u8]), (&'static str, String)> {
-    match payload {
-        [0, a, b, c, d, body @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), body)),
-        [0, ..] => Err(("bad_frame", format!("{} bytes are too few for Confluent's frame", payload.len()))),
-        [first, ..] => Err(("bad_frame", format!("expected Confluent's frame, which begins with 0, found {first}"))),
-        [] => Err(("bad_frame", "no bytes".into())),
-    }
-}
-
-/// The begin of a frame.
-pub(super) fn put_frame(id: u32, to: &mut Vec<u8>) {
-    to.push(0);
-    to.extend_from_slice(&id.to_be_bytes());
 }
 
 #[cfg(test)]

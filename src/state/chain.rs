@@ -54,6 +54,7 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The place of a position in a model epoch.
     pub fn of(at: CommitPosition, epoch: &ModelEpoch) -> Place {
         Place { sequence: at.sequence, offset: at.offset, epoch: Place::tag(epoch) }
     }
@@ -79,10 +80,12 @@ impl Place {
         Some(Place { sequence, offset, epoch: u32::from_str_radix(parts.next()?, 16).ok()? })
     }
 
+    /// What the names of its files begin with; names sort as places do.
     pub fn stem(self) -> String {
         format!("{:020}-{:020}-{:08x}", self.sequence, self.offset, self.epoch)
     }
 
+    /// Name of its manifest.
     pub fn manifest(self) -> String {
         format!("{}.json", self.stem())
     }
@@ -106,6 +109,7 @@ impl From<Unread> for Error {
 }
 
 impl Entry {
+    /// The entry of a checkpoint at a position, with the files that it is made of.
     pub fn new(at: CommitPosition, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
         Entry {
             format: FORMAT,
@@ -120,6 +124,7 @@ impl Entry {
         }
     }
 
+    /// Where it stands in the chain.
     pub fn place(&self) -> Place {
         Place::of(self.at, &self.epoch)
     }

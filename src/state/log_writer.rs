@@ -41,6 +41,7 @@ pub(super) enum Job {
 pub(super) struct Owned(Arc<Mutex<BTreeSet<u32>>>);
 
 impl Owned {
+    /// From now on the partition is this process's.
     pub fn take(&self, partition: u32) {
         self.lock().insert(partition);
     }
@@ -86,6 +87,7 @@ struct Lane {
 }
 
 impl Writer {
+    /// A writer into a folder; files that no manifest names are deleted after `grace`.
     pub fn new(
         folder: Folder,
         owned: Owned,
@@ -96,6 +98,7 @@ impl Writer {
         Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, lanes: BTreeMap::new() }
     }
 
+    /// Writes what comes until nothing can come; each result is reported.
     pub fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<Durable>>) {
         for job in work {
             match job {
