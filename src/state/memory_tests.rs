@@ -163,3 +163,25 @@ fn a_delta_has_the_pages_whose_rows_or_numbers_changed() {
         check(&applied.rows, &both.whole);
     }
 }
+
+/// By a version that had the network's numbers among the words of the row: 3 keys behind calendar, scale and lags, through
+/// LSTM(3) and score.
+#[test]
+fn a_checkpoint_of_before_is_read_and_written_again_as_it_was() {
+    let bytes = include_bytes!("../../tests/fixtures/state/whole_rows.checkpoint");
+    let checkpoint = Checkpoint::decode(bytes).unwrap();
+    let network = StateSpec::default().u64("steps", 0).tensor("h_0", 3).tensor("c_0", 3);
+    let before = StateSpec::default().f64s("before", 17, 0.0);
+    let layout =
+        RowLayout::new([("before", before), ("infer", network), ("score", StateSpec::default().f64s("s", 29, 0.0))]);
+    let mut memory = Memory::new(Arc::new(layout));
+    assert!(memory.restore(&checkpoint.rows).unwrap());
+    let slot = checkpoint.keys.find(b"key-3").unwrap();
+    let mut infer = memory.part(1);
+    assert_eq!(infer.rows.get(slot), [397]);
+    let Some(Bank::Host(bank)) = &mut infer.bank else { panic!("the network has the bank") };
+    let numbers = [0.020208906, 0.004331042, 0.01579364, 0.04899171, 0.0068945587, 0.026208151];
+    assert_eq!(bank.numbers().get(slot), numbers);
+    let again = Checkpoint { rows: memory.freeze(), ..checkpoint };
+    assert_eq!(again.encode().unwrap(), bytes);
+}
