@@ -8,7 +8,8 @@ use crate::record::{Batch, Column, Kind, Layout, Records, Reject, Role, Values};
 use crate::state::{Frozen, KeyList, Keys, Memory};
 use crate::{Error, Result};
 
-/// What is remembered of one partition while it runs.
+/// What is remembered of one partition while it runs. Room is left for branches: state of its own for each version of the
+/// model behind stages that run once.
 pub struct Partition {
     /// Its number.
     pub number: u32,
