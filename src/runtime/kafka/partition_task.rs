@@ -196,7 +196,7 @@ impl PartitionTask {
             extra: self.counters.clone(),
             at: Some(self.committed),
             epoch: self.now.epoch.clone(),
-            spans: processing.versions.get(&self.now.epoch)?.rows(),
+            spans: processing.versions.get(&self.now.epoch)?.layout().spans().to_vec(),
             ..Checkpoint::default()
         })
     }

@@ -1,14 +1,14 @@
 //! A swap of one partition: what it goes to, how far it is. [`super::swaps`] says what is done in which order.
 
 use super::commit::Commit;
-use crate::state::{Arena, ModelEpoch};
+use crate::state::{Memory, ModelEpoch};
 
 /// A swap on its way.
 pub struct Swap {
     /// The version that takes over, and the commit that it comes with.
     pub(super) epoch: ModelEpoch,
-    /// All rows as it begins with them.
-    pub(super) rows: Arena,
+    /// What is remembered as it begins with it.
+    pub(super) memory: Memory,
     /// Whether its checkpoint is durable.
     pub(super) ready: bool,
     /// Whether messages came that had been on their way when the reading paused: they have to come again.

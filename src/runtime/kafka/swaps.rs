@@ -109,24 +109,24 @@ impl PartitionTask {
         self.write_dead_letters(processing)?;
         let epoch = ModelEpoch { model: to.to_string(), from: self.committed.sequence + 1 };
         let chain = processing.versions.get(&epoch)?;
-        let mut rows = self.state.converted(processing.versions.get(&self.now.epoch)?, chain);
+        let mut memory = self.state.converted(processing.versions.get(&self.now.epoch)?, chain);
         let checkpoint = Checkpoint {
             at: Some(CommitPosition { sequence: epoch.from, ..self.committed }),
             epoch: epoch.clone(),
-            spans: chain.rows(),
-            rows: rows.freeze(),
+            spans: memory.spans().to_vec(),
+            rows: memory.freeze(),
             ..self.checkpoint(processing)?
         };
         self.saved = epoch.from;
-        self.swap = Some(Swap { epoch, rows, ready: processing.swaps_early(), missed: false, began: now });
+        self.swap = Some(Swap { epoch, memory, ready: processing.swaps_early(), missed: false, began: now });
         self.writing = true;
         Ok(checkpoint)
     }
 
     /// A swap's commit took effect.
     pub(super) fn take_over(&mut self, swap: Swap) {
-        let Swap { epoch, rows, missed, began, .. } = swap;
-        self.state.arena = rows;
+        let Swap { epoch, memory, missed, began, .. } = swap;
+        self.state.memory = memory;
         let from = std::mem::replace(&mut self.now.epoch, epoch);
         self.now.prune(self.committed);
         self.swapped = Some(Swapped { from, missed, began });

@@ -256,7 +256,7 @@ impl Oracle {
         for (number, (hash, last)) in keys.rows.into_iter().enumerate() {
             let slot = checkpoint.keys.find(&key(partition, number as u8));
             let found = slot.map_or((0, 0), |slot| {
-                let row = checkpoint.row(slot);
+                let row = checkpoint.row(slot).expect("in memory");
                 (row[STATE], row[STATE + 1] as i64)
             });
             if found != (hash, last) {

@@ -22,7 +22,7 @@ use crate::runtime::kafka::versions::{Models, Versions};
 use crate::runtime::kafka::{Incoming, Processing};
 use crate::sink;
 use crate::stage::Stage;
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// First word of the stage's part in a row of state: behind the engine's own header.
 pub const STATE: usize = 2;
@@ -100,8 +100,8 @@ impl Stage for Running {
         "running"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        vec![0, 0]
+    fn state(&self) -> StateSpec {
+        StateSpec::default().u64("hash", 0).i64("newest", 0)
     }
 
     fn meaning(&self) -> Option<String> {
@@ -112,10 +112,10 @@ impl Stage for Running {
         self.closes.map(|step| since + step)
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let mut out = Vec::with_capacity(batch.rows());
         for (row, slot) in batch.slots.iter().enumerate() {
-            let words = state.get_mut(*slot);
+            let words = state.rows.get_mut(*slot);
             words[0] = step(words[0], batch.columns[0].numbers()[row] as u64, self.version);
             words[1] = words[1].max(batch.times[row] as u64);
             out.push(words[0] as i64);
@@ -124,12 +124,18 @@ impl Stage for Running {
         Ok(())
     }
 
-    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
+    fn advance(
+        &mut self,
+        until: Option<i64>,
+        state: &mut State<'_>,
+        keys: u32,
+        position: u64,
+    ) -> Result<Option<Batch>> {
         let Some(until) = until else { return Ok(None) };
         let mut closed = Batch::default();
         let mut out = Vec::new();
         for slot in 0..keys {
-            let words = state.get_mut(slot);
+            let words = state.rows.get_mut(slot);
             let last = words[1] as i64;
             if last == 0 || last > until {
                 continue;
