@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What a record costs from a topic to a topic: starts a Kafka of its own, fills a topic with RECORDS (2,000,000) of KEYS (10,000), and runs an
-# LSTM(UNITS) (50) over them, JSON to JSON, exactly once, with each number of WORKERS ("1 2"). Prints a row of a table for each: records a second
-# by the wall, the start included, CPU seconds of the process a million records, its peak memory. The broker runs on the same cores.
-# EXTRA are further lines of the pipeline. Needs what `make test` needs.
+# Measures what a record costs from topic to topic. Starts its own Kafka, fills a topic with RECORDS (2,000,000) records
+# of KEYS (10,000) keys, and runs an LSTM(UNITS) (50) over them, JSON to JSON, exactly once, with each number of WORKERS
+# ("1 2"). Prints a table row for each: records per second of wall time, start included; CPU seconds of the process per
+# million records; its peak memory. The broker runs on the same cores. EXTRA: further lines of the pipeline. Needs what
+# `make test` needs.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -18,7 +19,7 @@ say "sending $records records of $keys keys"
 send 0 "$keys" 1 "$((records / keys))"
 printf '| records | keys | workers | records a second | CPU s a million | peak MB |\n|---|---|---|---|---|---|\n'
 for count in "${workers[@]}"; do
-    # Another group begins at the beginning, with a state of its own.
+    # A new group begins at the start of the topic, with its own state.
     pipeline "state: { path: state-$count/ }
 runtime: { workers: $count }
 ${EXTRA:-}"

@@ -1,9 +1,11 @@
-"""How long a record takes from a topic to a topic: sends at a pace, each record with the moment of its sending, and reads the outputs.
+"""Measures how long a record takes from topic to topic: sends records at a fixed rate, each with the time of sending,
+and reads the outputs.
 
     bench_latency.py BROKERS INPUT OUTPUT RATE SECONDS KEYS
 
-Prints a row of a table: records a second, median, 99th percentile and maximum in milliseconds, from just before the record is handed to the
-producer to when a consumer of committed messages has its output. The first fifth is left out: everything is still warming up.
+Prints a table row: records per second; median, 99th percentile and maximum in milliseconds. The time is from just before
+a record is handed to the producer until a consumer of committed messages has its output. The first fifth is the warm-up
+and does not count.
 """
 
 import json

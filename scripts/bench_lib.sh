@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Shared by the benches on Kafka, which source it behind lib.sh: a broker and a folder of their own, an untrained-as-good-as
-# LSTM(UNITS), the pipeline from JSON to JSON, and what a run says of itself. Everything is stopped at the end.
+# Shared by the benches on Kafka, which source it after lib.sh: a broker and a folder, a hardly trained LSTM(UNITS), the
+# pipeline from JSON to JSON, and the metrics of a run. Everything is stopped at the end.
 
-# KOLK is another binary, to hold one version against another.
+# KOLK: another binary, to compare two versions.
 kolk="${KOLK:-${CARGO_TARGET_DIR:-$cache/target}/release/kolk}"
 [[ -x $kolk ]] || die "no $kolk: run make build first"
 units=${UNITS:-50}
@@ -15,7 +15,7 @@ running=""
 stop_bench() {
     local code=$?
     trap - EXIT
-    # A second signal must not leave the broker behind.
+    # A second signal must not leave the broker running.
     trap '' INT TERM HUP
     if [[ -n $running ]]; then kill -KILL "$running" 2>/dev/null || true; fi
     scripts/kafka.sh clean || true
@@ -24,7 +24,7 @@ stop_bench() {
 }
 trap stop_bench EXIT
 
-# One epoch on little data: how good it is doesn't change what a step costs.
+# One epoch on little data: the quality of the model does not change what a step costs.
 "$(scripts/python.sh)" - "$work/train.parquet" <<'PYTHON'
 import sys, math, pyarrow as pa, pyarrow.parquet as pq
 rows = [(f"k{k}", t, math.sin(t / 5 + k)) for k in range(20) for t in range(200)]
@@ -43,7 +43,7 @@ YAML
 address=$(scripts/kafka.sh start)
 for topic in bench-in bench-out bench-dead; do scripts/kafka.sh topic "$topic" >/dev/null; done
 
-# The pipeline, with these lines at its end.
+# Writes the pipeline, with the given lines at its end.
 pipeline() {
     cat >"$work/kafka.yaml" <<YAML
 name: bench
@@ -56,7 +56,7 @@ $1
 YAML
 }
 
-# Sends one record of each key from..to-1, at each time first..last.
+# Sends one record of each key from..to-1 at each time first..last.
 send() { # from to first last
     awk -v from="$1" -v to="$2" -v first="$3" -v last="$4" 'BEGIN {
         for (t = first; t <= last; t++) for (i = from; i < to; i++) printf "sensor-%07d:{\"ts\":%d,\"value\":0.%d}\n", i, t, (i + t) % 1000

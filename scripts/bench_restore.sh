@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# How long a killed run with many keys takes to be at the head of its topic again: starts a Kafka of its own, lets kolk take
-# KEYS (1,000,000) keys of an LSTM(UNITS) (50), and then, for each number in REPLAY ("0 50000 200000 1000000"), kills it with that many records
-# behind its last checkpoint and starts it again. Prints a row of a table for each. Needs what `make test` needs.
+# Measures how long a killed run with many keys takes to reach the end of its topic again. Starts its own Kafka and lets
+# kolk process KEYS (1,000,000) keys of an LSTM(UNITS) (50). Then, for each number in REPLAY ("0 50000 200000 1000000"),
+# kills it with that many records after its last checkpoint and starts it again. Prints a table row for each. Needs what
+# `make test` needs.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -23,10 +24,10 @@ awk -v a="$began" -v b="$(now)" -v n="$keys" 'BEGIN { printf "first pass: %d key
 end_run TERM
 megabytes=$(du -sm "$work/state" | cut -f1)
 
-printf '| keys | units | checkpoints, MB | records behind | replayed | seconds |\n|---|---|---|---|---|---|\n'
+printf '| keys | units | checkpoints, MB | records after the checkpoint | replayed | seconds |\n|---|---|---|---|---|---|\n'
 step=2
 for replay in "${replays[@]}"; do
-    # Behind the checkpoint of the clean stop: records that only a replay brings back.
+    # Records after the checkpoint of the clean stop: only a replay restores them.
     start_run
     for ((sent = 0; sent < replay; sent += keys)); do
         left=$((replay - sent))
@@ -36,7 +37,7 @@ for replay in "${replays[@]}"; do
     if ((replay > 0)); then reach "$replay"; fi
     sleep 1
     end_run KILL
-    # The group has to notice first that the member is gone; that is Kafka's session, not the restore.
+    # First the group has to notice that the member is gone: that is Kafka's session, not the restore.
     sleep 8
     send 0 1000 "$step" "$step"
     step=$((step + 1))

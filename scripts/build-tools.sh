@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks for what the build needs beside Rust: compilers for C and C++, make, pkg-config and OpenSSL's headers (zstd,
-# ring, librdkafka), and Python with pip and venv. With the word test also for what the tests need: Java, Maven and
-# kcat, for a Kafka to test against. On Debian and as root it installs what is missing, else it prints the line to
-# type. Nothing missing: nothing happens.
+# Checks for what the build needs besides Rust: compilers for C and C++, make, pkg-config and the OpenSSL headers (zstd,
+# ring, librdkafka), and Python with pip and venv. With the argument test, also for what the tests need: Java, Maven and
+# kcat. On Debian as root it installs what is missing; otherwise it prints the command. If nothing is missing, it does
+# nothing.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -11,11 +11,11 @@ what="${1:-build}"
 [[ $what == build || $what == test ]] || die "usage: scripts/build-tools.sh [test]"
 
 if ! command -v cargo >/dev/null; then
-    die "no cargo here: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml") or later (rustup)"
+    die "cargo is missing: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml") or later (rustup)"
 fi
 
 packages=()
-# Wants a command; its package has the same name, or is named second.
+# Requires a command. Its package has the same name, or is the second argument.
 want() { command -v "$1" >/dev/null || packages+=("${2:-$1}"); }
 want cc gcc
 want g++
@@ -36,7 +36,7 @@ if [[ $what == test ]]; then
 fi
 
 if ((${#packages[@]} == 0)); then
-    say "$what tools: all there"
+    say "$what tools: complete"
     exit
 fi
 line="apt-get install -y --no-install-recommends ${packages[*]}"
@@ -44,7 +44,7 @@ command -v apt-get >/dev/null || die "missing: ${packages[*]} (names of Debian p
 [[ $(id -u) == 0 ]] || die "missing: ${packages[*]}; type: sudo $line"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >&2
-# Debian 13 has Java 21 or later only; Kafka is content with it.
+# Debian 13 has only Java 21 and later, which Kafka accepts.
 if [[ " ${packages[*]} " == *" openjdk-17-jre-headless "* && -z $(apt-cache policy openjdk-17-jre-headless) ]]; then
     packages=("${packages[@]/openjdk-17-jre-headless/default-jre-headless}")
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo: for each of the three cells train on the past, show the model, check the pipeline, run it over the
-# future. Everything it leaves is under out/demo, which it empties first. DEMO=short: only the GRU.
+# The demo. For each of the three cells: train on the past, print the model, check the pipeline, run it over the future.
+# All output is under out/demo, which is emptied first. DEMO=short: only the GRU.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -33,11 +33,11 @@ for cell in "${cells[@]}"; do
 done
 show models --models "$out/models" list
 
-printf '\nErrors on the held-out weeks, beside the naive forecasts:\n'
+printf '\nErrors on the held-out weeks, and those of the naive forecasts:\n'
 python3 scripts/results.py "$out/models"
 
-printf '\nLeft under %s:\n' "$out"
+printf '\nFiles under %s:\n' "$out"
 find "$out" -path "$out/state" -prune -o -type f -printf '%10s  %p\n' | sort -k 2
-printf '%10s  %s\n' "$(du -sb "$out/state" | cut -f 1)" "$out/state (what is remembered per key: kolk state list PIPELINE)"
+printf '%10s  %s\n' "$(du -sb "$out/state" | cut -f 1)" "$out/state (the state per key: kolk state list PIPELINE)"
 printf '\nPictures of the forecasts, to open in a browser:\n'
 find "$out/models" -name report.html | sort

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The weather at three airports through Kafka, for scripts/demo_kafka.sh: writes the records to a topic, a day a second,
-and shows the forecasts beside what then came.
+"""The weather at three airports through Kafka, for scripts/demo_kafka.sh. Writes the records to a topic, one day per
+second, and prints each forecast beside the value that was then observed.
 
-Reads and writes with kcat, so that a client that isn't kolk's is at both ends. Needs nothing but Python.
+Reads and writes with kcat, so that both ends use another client than kolk's. Needs nothing but Python.
 """
 
 import argparse
@@ -29,8 +29,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("records", help="JSON lines, as kolk writes them to stdout")
     parser.add_argument("--live-from", default="2013-11-01", help="earlier records are written at once")
     parser.add_argument("--hours-per-second", type=float, default=24)
-    parser.add_argument("--seconds", type=float, default=55, help="of the live part; then it ends")
-    parser.add_argument("--kill", help="a file with the number of a process that is killed after a third of that time")
+    parser.add_argument("--seconds", type=float, default=55, help="length of the live part; then it ends")
+    parser.add_argument("--kill", help="a file with a process id; the process is killed after a third of that time")
     return parser.parse_args()
 
 
@@ -43,7 +43,7 @@ def millis(text: str) -> int:
 
 
 def records(path: str) -> list[dict]:
-    """The records of all airports in the order of time, as they would come."""
+    """The records of all airports in the order of time."""
     with open(path, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     for row in rows:
@@ -53,7 +53,7 @@ def records(path: str) -> list[dict]:
 
 
 def write(broker: str, rows: list[dict], live_from: int, pace: float, until: float) -> int:
-    """Writes the records, those since `live_from` at a pace; gives the last one's time."""
+    """Writes the records, those since `live_from` at a pace; returns the time of the last one."""
     producer = kcat(broker, "-P", "-t", INPUT, "-K", "\t", "-X", "linger.ms=5", "-X", "partitioner=murmur2_random",
                     stdin=subprocess.PIPE)
     last, started = 0, None
@@ -76,7 +76,7 @@ def write(broker: str, rows: list[dict], live_from: int, pace: float, until: flo
 
 
 class Watch:
-    """Reads the forecasts and holds them against what came."""
+    """Reads the forecasts and compares them with the observed values."""
 
     def __init__(self) -> None:
         self.forecasts: dict[tuple[str, int], tuple[float, float]] = {}
@@ -99,7 +99,7 @@ class Watch:
             self.forecasts[airport, now + HORIZON * HOUR] = (predicted, temp)
 
     def show(self, airport: str, now: int, forecast: float, temp: float) -> None:
-        """A line a day, when all airports have that hour."""
+        """Prints a line per day, when all airports have that hour."""
         when = datetime.datetime.fromtimestamp(now / 1000, datetime.timezone.utc)
         if when.hour != 17:
             return
@@ -141,8 +141,8 @@ def main() -> None:
 
     def kill() -> None:
         time.sleep(options.seconds / 3)
-        print("\n$ kill -KILL: the process is gone. It is started again; when the group has noticed, after 6 s, it goes on\n"
-              "  where it was:\n", flush=True)
+        print("\n$ kill -KILL: the process is gone. It is started again. After 6 s the group notices, and the process resumes\n"
+              "  where it stopped:\n", flush=True)
         with open(options.kill, encoding="utf-8") as file:
             os.kill(int(file.read()), signal.SIGKILL)
 
@@ -153,7 +153,7 @@ def main() -> None:
     try:
         until = time.monotonic() + options.seconds
         last = write(options.broker, rows, live_from, options.hours_per_second, until)
-        # An hour is over when a later record comes: the forecast of the last one is not there yet.
+        # An hour ends when a later record arrives, so there is no forecast of the last one yet.
         end = time.monotonic() + 30
         while any(watch.hours[airport][-1:] < [last - HOUR] for airport in AIRPORTS) and time.monotonic() < end:
             time.sleep(0.2)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo through Kafka: a broker of its own, the GRU of the demo, two months of weather as they come, a day a second.
-# In between the process is killed. Ends by itself after about a minute and stops what it started.
+# The demo through Kafka: its own broker, the GRU of the demo, two months of weather at one day per second. In between
+# the process is killed. Ends by itself after about a minute and stops what it started.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -14,7 +14,7 @@ export KOLK_OUT="$root/$out"
 export KOLK_KAFKA_DIR="$cache/kafka/demo-$$"
 pipeline=pipelines/weather_kafka.yaml
 log="$out/kolk.log"
-# The model is what takes long: it is kept, here or by make demo.
+# Training takes the longest, so a model is reused: that of an earlier run or of make demo.
 rm -rf "$out/state"
 mkdir -p "$out"
 
@@ -58,7 +58,7 @@ sink: { stdout: { fields: [temp, dewp, humid, wind_speed, pressure] } }
 YAML
 KOLK_LOG=error "$kolk" run "$out/lines.yaml" >"$out/lines.json" 2>"$log"
 
-# What a service manager does: a process that dies is started again. SIGTERM ends it for good.
+# Does what a service manager does: restarts a process that ends. SIGTERM ends it for good.
 supervise() {
     local child=""
     # shellcheck disable=SC2317  # run by the trap

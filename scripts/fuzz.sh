@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes what reads foreign bytes, by cargo-fuzz and libFuzzer: each target of fuzz/ for SECONDS_EACH (60), or the one named. A corpus grows under
-# fuzz/corpus; what goes wrong is left under fuzz/artifacts, and ends the script with an error. The first time it compiles everything once more.
+# Fuzzes the decoders and the pipeline file with cargo-fuzz and libFuzzer: each target of fuzz/ for SECONDS_EACH (60),
+# or the one given. A corpus grows under fuzz/corpus. Inputs that fail are left under fuzz/artifacts, and the script
+# ends with an error. The first run compiles all dependencies again.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -15,7 +16,8 @@ if [[ ! -x $bin ]]; then
 fi
 
 if (($# > 0)); then targets=("$@"); else mapfile -t targets < <("$bin" list); fi
-# The coverage flags are unstable; without a sanitizer nothing else is, and kolk's decoders have no unsafe code that one would watch.
+# The coverage flags are unstable; nothing else is without a sanitizer. kolk's decoders have no unsafe code for a
+# sanitizer to check.
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$cache/fuzz"
 for target in "${targets[@]}"; do
     say "$target for ${SECONDS_EACH:-60} s"

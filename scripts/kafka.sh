@@ -1,68 +1,69 @@
 #!/usr/bin/env bash
-# An Apache Kafka on the loopback interface, of one node or of several, for tests and the demo: start, stop, clean, status, address,
-# secure, proxied, pid, topic, reassign, acl.
+# Apache Kafka on the loopback interface, with one node or several, for tests and the demo.
 #
 #   start [N]  starts it, waits until it is ready, prints its address; if it runs already, only prints
 #   stop [N]   stops it; its topics stay for the next start
 #   clean      stops it and deletes its folder
-#   status     says whether it runs (exit code 3 if not)
-#   address    prints host:port if it runs, of each node, with commas in between
-#   secure     prints host:port of the listener with TLS and SASL, and the file with the CA, if it runs
-#   proxied    prints for each node, on a line of its own, where a proxy has to listen and where it has to connect, see below
-#   pid N      prints the process id of a node if it runs: a test may kill or freeze it
-#   topic      makes the topic named, with four partitions
-#   reassign   SHIFT COUNT TOPIC ...: moves partition P of each topic to COUNT nodes, around the cluster from node P + SHIFT on
+#   status     reports whether it runs (exit code 3 if not)
+#   address    if it runs, prints host:port of each node, separated by commas
+#   secure     if it runs, prints host:port of the listener with TLS and SASL, and the file with the CA
+#   proxied    prints one line per node: where a proxy has to listen, and where it has to connect, see below
+#   pid N      prints the process id of a running node: a test may kill or freeze it
+#   topic      creates the given topic, with four partitions
+#   reassign   SHIFT COUNT TOPIC ...: moves partition P of each topic to COUNT nodes, from node P + SHIFT on, cyclically
 #   acl        Kafka's own kafka-acls on this broker: scripts/kafka.sh acl --add --allow-principal User:kolk ...
 #
-# Who comes over the plain listener may do everything. Over the second one, SASL_SSL with PLAIN, comes the user kolk, whose
-# password is below and who may do what an ACL allows. The third one is plain too, but tells its clients another port than its
-# own: scripts/kafka_proxy.py stands between and delays, cuts or drops requests. Clients begin with the proxy's address.
+# There are three listeners. The plain one allows everything. The second one is SASL_SSL with PLAIN; its user kolk, with
+# the password below, may do what ACLs allow. The third one is plain too, but it gives clients the port of a proxy:
+# scripts/kafka_proxy.py is in between and delays, cuts off or drops requests. Clients begin with the proxy's address.
 #
-# KOLK_KAFKA_DIR is its folder: another folder is another broker. KOLK_KAFKA_PORT asks for a port; without it the first
-# free one from 19592 up is taken, and kept for as long as the folder is. KOLK_KAFKA_HEAP is Java's heap (512m; 320m for each of
-# several nodes). Kafka comes as jars from Maven Central, once; a second run needs no network. KOLK_KAFKA_PASSWORD is another
-# password for the user kolk, until the next start. KOLK_KAFKA_VERSION is another version of Kafka, for a folder of its own.
+# KOLK_KAFKA_DIR is its folder; each folder is a separate broker. KOLK_KAFKA_PORT sets the port; by default it is the
+# first free one from 19592, and the folder keeps it. KOLK_KAFKA_HEAP is Java's heap (512m; 320m for each of several
+# nodes). Kafka comes as jars from Maven Central, once; a second run needs no network. KOLK_KAFKA_PASSWORD sets another
+# password for the user kolk, until the next start. KOLK_KAFKA_VERSION sets another version of Kafka; use a separate
+# folder for it.
 #
-# KOLK_KAFKA_NODES=3 makes a cluster of so many nodes in a new folder: each broker and controller, topics with replication 3 and
-# min.insync.replicas 2; any one of three may be away. N above is the number of a node, from 1. KOLK_KAFKA_SESSION_MS is how long a
-# node may be silent until its partitions get other leaders (9000, as Kafka's default; 3000 for tests that don't want to wait).
+# KOLK_KAFKA_NODES=3 creates a cluster of three nodes in a new folder. Each is broker and controller; topics have
+# replication 3 and min.insync.replicas 2, so any one node may be away. N above is the number of a node, from 1.
+# KOLK_KAFKA_SESSION_MS is how long a node may be silent until its partitions get other leaders (9000, as Kafka's
+# default; 3000 for tests).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
 
-# Not 4.3.1 and not 4.4.0 (KAFKA-20734): they take a partition whose leader is away for one that was deleted, and skip the markers of
-# transactions there that are confirmed already (TransactionMarkerChannelManager: "Couldn't find leader endpoint"). One broker that is
-# restarted so loses half a transaction, or writes it twice. 4.2.1 waits for the leader.
+# Not 4.3.1 and not 4.4.0 (KAFKA-20734): if the leader of a partition is away, they assume that the partition was
+# deleted. They skip the markers of confirmed transactions there (TransactionMarkerChannelManager: "Couldn't find leader
+# endpoint"). So a single broker that restarts loses half a transaction, or writes it twice. 4.2.1 waits for the leader.
 kafka_version="${KOLK_KAFKA_VERSION:-4.2.1}"
 log4j_version=2.25.4
 first_port=19592
-# Seconds until it has to be ready, and until it has to be gone.
+# Seconds within which it must be ready, and must have stopped.
 start_limit=180
 stop_limit=60
-# Of a broker that only this machine reaches, and that lets everyone in by its plain listener: no secrets.
+# Not a secret: only this machine reaches the broker, and its plain listener admits everyone.
 kolk_password="${KOLK_KAFKA_PASSWORD:-loopback-not-a-secret}"
 store_password=loopback
 
 dir="${KOLK_KAFKA_DIR:-$cache/kafka/broker}"
 jars="$cache/kafka/$kafka_version"
-# The folder knows how many nodes it has: there is a line for each of them in `ports`.
+# The folder records its number of nodes: `ports` has a line for each.
 nodes=$(grep -c . "$dir/ports" 2>/dev/null) || nodes=${KOLK_KAFKA_NODES:-1}
 if [[ ! $nodes =~ ^[1-9]$ || ${KOLK_KAFKA_NODES:-$nodes} != "$nodes" ]]; then
-    die "KOLK_KAFKA_NODES=${KOLK_KAFKA_NODES:-}: from 1 to 9, and for a folder that is there already what it has ($dir: $nodes)"
+    die "KOLK_KAFKA_NODES=${KOLK_KAFKA_NODES:-}: must be from 1 to 9; an existing folder keeps its number ($dir: $nodes)"
 fi
 
-# The folder of a node: its data, log and process id. One that is alone needs no folder of its own.
+# The folder of a node: its data, log and process id. A single node uses the main folder.
 node_dir() { if ((nodes == 1)); then printf '%s\n' "$dir"; else printf '%s\n' "$dir/$1"; fi; }
 
-# Fetches Kafka with all it depends on, by Maven. The folder gets its name when it is whole.
+# Downloads Kafka and its dependencies with Maven. The folder gets its name when it is complete.
 fetch() {
     [[ -d $jars ]] && return
-    command -v mvn >/dev/null || die "no mvn here: scripts/build-tools.sh test installs it (Debian: maven)"
+    command -v mvn >/dev/null || die "mvn is missing: scripts/build-tools.sh test installs it (Debian: maven)"
     local work
     mkdir -p "$cache/kafka"
     work=$(mktemp -d "$cache/kafka/.fetch.XXXXXX")
-    say "Kafka $kafka_version: fetching its jars from Maven Central, once (about 55 MB)"
+    say "Kafka $kafka_version: downloading its jars from Maven Central, once (about 55 MB)"
     dependency() { printf '<dependency><groupId>%s</groupId><artifactId>%s</artifactId><version>%s</version></dependency>\n' "$@"; }
     {
         printf '<project><modelVersion>4.0.0</modelVersion><groupId>kolk</groupId><artifactId>kafka</artifactId><version>1</version>\n<dependencies>\n'
@@ -76,14 +77,14 @@ fetch() {
         -DincludeScope=runtime -DoutputDirectory="$work/jars" >"$work/mvn.log" 2>&1; then
         tail -n 20 "$work/mvn.log" >&2
         rm -rf "$work"
-        die "Kafka's jars could not be fetched: try again with a network"
+        die "Kafka's jars could not be downloaded: try again with a network"
     fi
-    # Another start may have been quicker; its jars are as good.
-    mv -T "$work/jars" "$jars" 2>/dev/null || [[ -d $jars ]] || die "$jars could not be made"
+    # Another start may have been quicker; its jars are the same.
+    mv -T "$work/jars" "$jars" 2>/dev/null || [[ -d $jars ]] || die "$jars could not be created"
     rm -rf "$work"
 }
 
-# The process id of a node, if it runs. A number in a file is not enough: it may be anybody's by now.
+# The process id of a node, if it runs. The number in the file is not enough: another process may have it by now.
 running() { # node
     local pid here
     here=$(node_dir "$1")
@@ -102,14 +103,14 @@ any_runs() {
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Whether a port is that of another broker's folder, which may be stopped at present and come back.
+# Whether a port belongs to the folder of another broker, which may be stopped and start again.
 reserved() {
     local by
     by=$(cat "$cache/kafka/ports/$1" 2>/dev/null) && [[ $by != "$dir" ]] && grep -qw "$1" "$by/ports" 2>/dev/null
 }
 
-# What the ports of a node are for, in their order in a line of the file `ports`: listener of clients, of controllers, with TLS,
-# behind a proxy, and the proxy's own.
+# The ports of a node, in their order in a line of the file `ports`: listener of clients, of controllers, with TLS, that
+# to which the proxy connects, and the proxy's own.
 uses=(port controller secure proxied proxy)
 
 # A port of a node: `port_of 2 secure`.
@@ -121,7 +122,7 @@ port_of() {
     done
 }
 
-# Writes the file `ports`: what the folder has, what is asked for, and the first that are free.
+# Writes the file `ports`: the ports that the folder has, the one that was asked for, and the first free ones.
 choose_ports() {
     local node use line ports candidate=$first_port chosen=()
     for ((node = 1; node <= nodes; node++)); do
@@ -154,7 +155,7 @@ choose_ports() {
     for candidate in ${chosen[*]}; do printf '%s\n' "$dir" >"$cache/kafka/ports/$candidate"; done
 }
 
-# The broker's certificate, which is its own CA, made once for each folder by Java's keytool. $1: java.
+# Creates the broker's certificate, which is its own CA, once per folder, with Java's keytool. $1: java.
 certify() {
     local keytool
     [[ -f $dir/ca.pem ]] && return
@@ -165,14 +166,14 @@ certify() {
             -ext san=ip:127.0.0.1,dns:localhost -ext bc:c -storetype PKCS12 -keystore "$dir/keys.p12" -storepass "$store_password"
         "$keytool" -exportcert -rfc -alias broker -keystore "$dir/keys.p12" -storepass "$store_password" -file "$dir/ca.new"
     } >"$dir/keytool.log" 2>&1 </dev/null; then
-        failed "could not make its certificate with $keytool" "$dir/keytool.log"
+        failed "could not create its certificate with $keytool" "$dir/keytool.log"
     fi
     mv "$dir/ca.new" "$dir/ca.pem"
 }
 
 configure() { # node
     local here node voters="" copies=$((nodes < 3 ? nodes : 3)) in_sync session=${KOLK_KAFKA_SESSION_MS:-9000}
-    # One that may be away, where there are enough to keep it.
+    # One node may be away if there are enough nodes.
     in_sync=$((copies > 2 ? copies - 1 : 1))
     here=$(node_dir "$1")
     for ((node = 1; node <= nodes; node++)); do voters+="${voters:+,}$node@127.0.0.1:$(port_of "$node" controller)"; done
@@ -182,7 +183,7 @@ node.id=$1
 controller.quorum.voters=$voters
 listeners=PLAINTEXT://127.0.0.1:$(port_of "$1" port),CONTROLLER://127.0.0.1:$(port_of "$1" controller),\
   SASL_SSL://127.0.0.1:$(port_of "$1" secure),PROXIED://127.0.0.1:$(port_of "$1" proxied)
-# The last one tells its clients the proxy's port.
+# The last one gives clients the proxy's port.
 advertised.listeners=PLAINTEXT://127.0.0.1:$(port_of "$1" port),SASL_SSL://127.0.0.1:$(port_of "$1" secure),\
   PROXIED://127.0.0.1:$(port_of "$1" proxy)
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,PROXIED:PLAINTEXT
@@ -193,11 +194,11 @@ ssl.keystore.location=$dir/keys.p12
 ssl.keystore.password=$store_password
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_kolk="$kolk_password";
-# Whoever has no name came over a plain listener.
+# Clients of the plain listeners have no name.
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 log.dirs=$here/data
-# As often as there are nodes, three times at most.
+# As many as there are nodes, at most three.
 default.replication.factor=$copies
 min.insync.replicas=$in_sync
 offsets.topic.replication.factor=$copies
@@ -207,18 +208,18 @@ share.coordinator.state.topic.replication.factor=$copies
 share.coordinator.state.topic.min.isr=$in_sync
 broker.session.timeout.ms=$session
 broker.heartbeat.interval.ms=$((session < 12000 ? session / 6 : 2000))
-# Few, so that a cold start is quick.
+# Few, for a quick start.
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.num.partitions=1
 num.partitions=4
-# A topic with a wrong name must fail, not appear.
+# A wrong topic name must fail, not create a topic.
 auto.create.topics.enable=false
-# Processes are killed here all the time: what they leave open is found and given to others soon.
+# Tests kill processes all the time: open transactions and dead members must be detected soon.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=2000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
-# Compaction and retention within seconds, for the tests of both.
+# Compaction and retention within seconds, for their tests.
 log.initial.task.delay.ms=500
 log.cleaner.backoff.ms=500
 log.cleaner.dedupe.buffer.size=4194304
@@ -266,7 +267,7 @@ launch() { # node cluster-id java
     mapfile -t options < <(java_options "$here")
     if [[ ! -f $here/data/meta.properties ]]; then
         "$java" "${options[@]}" kafka.tools.StorageTool format --cluster-id "$2" --config "$here/server.properties" \
-            >"$log" 2>&1 </dev/null || failed "could not make its data folder" "$log"
+            >"$log" 2>&1 </dev/null || failed "could not create its data folder" "$log"
     fi
     setsid "$java" "${options[@]}" kafka.Kafka "$here/server.properties" >>"$log" 2>&1 </dev/null &
     pid=$!
@@ -283,14 +284,14 @@ launch() { # node cluster-id java
     say "Kafka $kafka_version: 127.0.0.1:$(port_of "$1" port) (log: $log)"
 }
 
-# The nodes that are meant: the one that is named, or all.
+# The given node, or all nodes.
 meant() {
     if [[ -z ${1:-} ]]; then
         seq "$nodes"
     elif [[ $1 =~ ^[1-9]$ ]] && (($1 <= nodes)); then
         printf '%s\n' "$1"
     else
-        die "$1 is no node: there are $nodes"
+        die "$1 is not a node: there are $nodes"
     fi
 }
 
@@ -300,22 +301,22 @@ start() {
         running "$node" >/dev/null || away+=("$node")
     done
     if ((${#away[@]} == 0)); then
-        say "Kafka runs already: $(address)"
+        say "Kafka is running already: $(address)"
         address
         return
     fi
     java=$(java_17) ||
-        die "no Java 17 or later here: scripts/build-tools.sh test installs it (Debian: openjdk-17-jre-headless)"
+        die "Java 17 or later is missing: scripts/build-tools.sh test installs it (Debian: openjdk-17-jre-headless)"
     fetch
     mkdir -p "$dir"
-    # Two that start at once must not choose the same port.
+    # Two starts at the same time must not choose the same port.
     exec 9>"$cache/kafka/lock"
     flock 9
     choose_ports
     exec 9>&-
     certify "$java"
     id=$(cluster_id)
-    # At once: a controller waits for a majority.
+    # All at the same time: a controller waits for a majority.
     for node in "${away[@]}"; do
         launch "$node" "$id" "$java" &
         jobs+=($!)
@@ -344,13 +345,14 @@ stop() {
         if pid=$(running "$node"); then
             ran=yes
             kill -TERM "$pid"
-            # One that was frozen hears it only then.
+            # A frozen node receives the signal only then.
             kill -CONT "$pid"
         fi
     done
     end=$((SECONDS + stop_limit))
     for node in $(meant "${1:-}"); do
-        # Without a majority of controllers nodes can't leave in order: who stops all of them doesn't wait for that.
+        # Without a majority of controllers, nodes cannot leave in order. When all nodes are stopped, do not wait for
+        # that.
         while running "$node" >/dev/null && ((SECONDS <= end)); do
             if ((nodes > 1)) && [[ -z ${1:-} ]] && (($(running_nodes) * 2 <= nodes)); then break; fi
             sleep 0.1
@@ -358,7 +360,7 @@ stop() {
         if ((SECONDS > end)); then say "Kafka did not stop within $stop_limit s: killed"; fi
         kill_node "$node"
     done
-    if [[ -n $ran ]]; then say "Kafka: stopped"; else say "Kafka does not run"; fi
+    if [[ -n $ran ]]; then say "Kafka: stopped"; else say "Kafka is not running"; fi
 }
 
 running_nodes() {
@@ -372,7 +374,7 @@ running_nodes() {
 clean() {
     local node here ports
     if ((nodes > 1)); then
-        # Nothing of it is needed any more.
+        # None of its data is needed.
         for ((node = 1; node <= nodes; node++)); do kill_node "$node"; done
         say "Kafka: stopped"
     else
@@ -381,7 +383,7 @@ clean() {
     if read -rd '' -a ports 2>/dev/null <"$dir/ports" || ((${#ports[@]} > 0)); then
         rm -f "${ports[@]/#/$cache/kafka/ports/}"
     fi
-    # Only what this script wrote: the folder is the caller's word.
+    # Deletes only what this script wrote: the caller chose the folder.
     for ((node = 1; node <= nodes; node++)); do
         here=$(node_dir "$node")
         rm -rf "$here/data" "$here/server.properties" "$here/log4j2.properties" "$here/server.log" "$here/server.log.old"
@@ -391,7 +393,7 @@ clean() {
     rmdir "$dir" 2>/dev/null || true
 }
 
-# Those of all nodes: a client needs one that runs, and a node that is away comes back at its own.
+# Addresses of all nodes: a client needs one that runs, and a node that is away comes back at the same address.
 address() {
     any_runs || return 3
     local node all=""
@@ -421,21 +423,21 @@ status() {
     local node pid all=yes
     for ((node = 1; node <= nodes; node++)); do
         if pid=$(running "$node"); then
-            say "Kafka runs: 127.0.0.1:$(port_of "$node" port), process $pid, folder $(node_dir "$node")"
+            say "Kafka is running: 127.0.0.1:$(port_of "$node" port), process $pid, folder $(node_dir "$node")"
         else
-            say "Kafka does not run (folder $(node_dir "$node"))"
+            say "Kafka is not running (folder $(node_dir "$node"))"
             all=""
         fi
     done
     [[ -n $all ]] || exit 3
 }
 
-# Runs one of Kafka's own commands, $1, on this broker. What it says goes to stderr if it fails.
+# Runs one of Kafka's own commands, $1, on this broker. If it fails, its output goes to stderr.
 command_of_kafka() {
     local java options said class=$1
     shift
-    java=$(java_17) || die "no Java 17 or later here"
-    any_runs || die "Kafka does not run"
+    java=$(java_17) || die "Java 17 or later is missing"
+    any_runs || die "Kafka is not running"
     mapfile -t options < <(java_options "$(node_dir 1)")
     said=$("$java" "${options[@]}" "$class" --bootstrap-server "$(address)" "$@" 2>&1 </dev/null) ||
         { printf '%s\n' "$said" >&2; return 1; }
@@ -444,7 +446,7 @@ command_of_kafka() {
 topic() {
     [[ -n ${1:-} ]] || die "usage: scripts/kafka.sh topic NAME"
     command_of_kafka org.apache.kafka.tools.TopicCommand --create --if-not-exists --topic "$1" --partitions 4 ||
-        die "topic $1 could not be made"
+        die "topic $1 could not be created"
 }
 
 reassign() { # shift count topics
@@ -464,7 +466,7 @@ reassign() { # shift count topics
         --reassignment-json-file "$dir/moves.json" || die "the partitions could not be moved"
 }
 
-# Words with commas in between.
+# Its arguments, separated by commas.
 list() {
     local IFS=,
     printf '%s' "$*"

@@ -1,39 +1,42 @@
 #!/usr/bin/env python3
-"""A TCP proxy between Kafka's clients and brokers that knows requests: it holds them, cuts connections behind them, or drops them.
+"""A TCP proxy between Kafka's clients and brokers that knows requests. It holds requests, cuts connections, or drops
+requests.
 
     kafka_proxy.py --route LISTEN=TARGET ... [--rule JSON ...] [--stdin]
 
-A route is where clients connect and which listener of a broker they get; `scripts/kafka.sh proxied` prints both. Only what clients
-send is looked at, one request (a frame: length, API key, version, correlation id) after the other; answers pass as they are.
+A route is the address where clients connect and the listener of a broker that they reach; `scripts/kafka.sh proxied`
+prints both. The proxy reads what clients send, request by request (a frame: length, API key, version, correlation id).
+Answers pass unchanged.
 
-What a network does to TCP is what this does: the bytes of a connection keep their order, and what was sent arrives late or not at
-all, but never on another connection. A rule, a JSON object, says which requests it happens to:
+The proxy does what a network can do to TCP: the bytes of a connection keep their order; they arrive late or not at all,
+but never on another connection. A rule is a JSON object that selects requests and says what happens to them:
 
     keys     API keys or names, such as [26] or ["EndTxn"]
-    every    every so manieth of those requests (1), counted over all connections
-    chance   or each with that probability; `seed` (1) repeats the choice
+    every    selects one in so many of those requests (1), counted over all connections
+    chance   or each with this probability; `seed` (1) repeats the choice
     limit    how often at most (no limit)
-    mode     "hold": the request waits, and so does everything behind it on its connection, which stays. A client that gives up
-             closes its side; what it had sent arrives nevertheless.
-             "cut": the request waits, and the client's connection is cut at once. The broker's side stays open: the request
-             arrives later, and its answer goes nowhere.
-             "drop": the request never arrives and is never answered; the connection lives on.
-    until    API keys. A held request is released when the same transactional id has sent requests with these keys, in this order,
-             after it. So a late EndTxn arrives within the next transaction: ["Produce"] can't come earlier.
-    before   true: the held request arrives before the last of them, which follows `settle` seconds later. So a late TxnOffsetCommit
-             arrives behind the next one and before its EndTxn: ["EndTxn", "TxnOffsetCommit", "EndTxn"].
+    mode     "hold": the request waits, and so does everything after it on its connection, which stays. A client that
+             gives up closes its side; what it had sent still arrives.
+             "cut": the request waits, and the client's connection is cut at once. The broker's side stays open: the
+             request arrives later, and its answer is lost.
+             "drop": the request never arrives and is never answered; the connection stays.
+    until    API keys. A held request is released when the same transactional id has sent requests with these keys, in
+             this order, after it. So a late EndTxn arrives within the next transaction: ["Produce"] cannot come earlier.
+    before   true: the held request arrives before the last of them, which follows `settle` seconds later. So a late
+             TxnOffsetCommit arrives after the next one and before its EndTxn: ["EndTxn", "TxnOffsetCommit", "EndTxn"].
              Otherwise it arrives `settle` seconds after the last of them.
-    settle   those seconds (0.003), so that the broker has seen the one before the other comes
-    most     seconds after which a held request is released whatever was seen (5)
+    settle   those seconds (0.003), so that the broker has seen the first before the second arrives
+    most     seconds after which a held request is released in any case (5)
 
-With --stdin, commands are read from there, an object a line, and the end of stdin ends the proxy:
+With --stdin, the proxy reads commands from stdin, one object per line, and ends with it:
 
-    {"rules": [...]}    replaces the rules; what is held stays held
+    {"rules": [...]}    replaces the rules; held requests stay held
     {"release": true}   releases everything that is held
     {"count": true}     asks for the event "count"
 
-Events go to stdout, an object a line: "listening", "held" (with an id, and "cut" for a connection that was cut), "released" (with
-the id, and why: "until", "most", "command"), "dropped", "count" (of the requests by name, and of what was held, cut, dropped, released).
+Events go to stdout, one object per line: "listening"; "held" (with an id, and "cut" if the connection was cut);
+"released" (with the id and the reason: "until", "most", "command"); "dropped"; "count" (of the requests by name, and of
+those held, cut, dropped, released).
 """
 
 import argparse
@@ -166,7 +169,7 @@ class Proxy:
         try:
             print(json.dumps({"event": event, **more}), flush=True)
         except BrokenPipeError:
-            # Nobody is interested any more.
+            # The reader of the events is gone.
             sys.exit(1)
 
     def count(self):
@@ -195,7 +198,7 @@ class Proxy:
         return rule.mode, held.released
 
     def remember(self, request):
-        """A request may be what held ones wait for. Gives what it has to wait for itself, if one of them goes before it."""
+        """Held requests may wait for this request. Returns what it must wait for itself, if one of them goes first."""
         settled = None
         if request.transactional_id is None:
             return settled
@@ -244,14 +247,14 @@ class Connection:
         try:
             self.broker = await asyncio.open_connection(*self.target)
         except OSError:
-            # As if nobody listened: the broker is away.
+            # As if nothing listened: the broker is away.
             self.client[1].transport.abort()
             return
         answers = asyncio.create_task(self.answers())
         requests = asyncio.create_task(self.requests())
         try:
             await self.deliver()
-            # What came late is answered, to nobody; then the broker's side ends too.
+            # Late requests are answered, but nobody receives it; then the broker's side ends too.
             await asyncio.wait([answers], timeout=ANSWER)
         except OSError:
             pass
@@ -339,7 +342,7 @@ async def serve(arguments):
 
         def connected(reader, writer, target=target):
             task = asyncio.create_task(Connection(proxy, target, reader, writer).run())
-            # A task that nobody holds may be collected.
+            # A task without a reference may be collected.
             proxy.connections.add(task)
             task.add_done_callback(proxy.connections.discard)
 

@@ -1,7 +1,7 @@
-# shellcheck shell=bash
-# Shared by the scripts of this folder; sourced, not run. Messages go to stderr: a script's stdout is its result.
+# shellcheck shell=bash Shared by the scripts of this folder; source it, do not run it. Messages go to stderr; stdout is
+# for a script's result.
 
-# Where everything that is fetched or built is kept, outside the clone.
+# The folder for everything that is downloaded or built, outside the clone.
 # shellcheck disable=SC2034  # used by the scripts that source this file
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/kolk"
 
@@ -12,7 +12,7 @@ die() {
     exit 1
 }
 
-# A Python that can fetch packages: pip is needed, nothing else.
+# A Python with pip.
 pip_python() {
     local python
     for python in "${PYTHON:-python3}" python3 python3.13 python3.12 python3.11; do
@@ -21,7 +21,7 @@ pip_python() {
             return
         fi
     done
-    die "no python3 with pip here; install them (Debian: apt-get install python3 python3-pip python3-venv)"
+    die "python3 with pip is missing; install it (Debian: apt-get install python3 python3-pip python3-venv)"
 }
 
 # A Java of version 17 or later; fails if there is none.

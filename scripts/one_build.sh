@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks that the dependencies have the same features with and without the dev-dependencies: where they differ, cargo
-# compiles them, and all that depends on them, once for `cargo build` and once more for `cargo test`.
+# Checks that the dependencies have the same features with and without the dev-dependencies. Where they differ, cargo
+# compiles them, and everything that depends on them, once for `cargo build` and again for `cargo test`.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh

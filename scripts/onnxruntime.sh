@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Brings ONNX Runtime's shared library from the official wheel on PyPI and prints its path. The version is pinned in
-# onnxruntime.version, the wheels' hashes in scripts/onnxruntime.sha256. A second run is a no-op without network.
+# Downloads ONNX Runtime's shared library from the official wheel on PyPI and prints its path. onnxruntime.version pins
+# the version, scripts/onnxruntime.sha256 the hashes of the wheels. A second run does nothing and needs no network.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
 
 if [[ -n ${ORT_DYLIB_PATH:-} ]]; then
-    [[ -f $ORT_DYLIB_PATH ]] || die "ORT_DYLIB_PATH names $ORT_DYLIB_PATH, which is not there: unset it or correct it"
+    [[ -f $ORT_DYLIB_PATH ]] || die "ORT_DYLIB_PATH names $ORT_DYLIB_PATH, which does not exist: unset it or correct it"
     say "ONNX Runtime: $ORT_DYLIB_PATH (from ORT_DYLIB_PATH)"
     printf '%s\n' "$ORT_DYLIB_PATH"
     exit
@@ -30,11 +30,11 @@ python=$(pip_python)
 mkdir -p "$folder"
 work=$(mktemp -d "$folder/.fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-say "ONNX Runtime $version: fetching the official wheel from PyPI, once (about 20 MB)"
+say "ONNX Runtime $version: downloading the official wheel from PyPI, once (about 20 MB)"
 "$python" -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: \
     --platform "manylinux_2_28_$machine" --python-version 3.12 --implementation cp \
     --dest "$work" "onnxruntime==$version" >&2 ||
-    die "the wheel could not be fetched: try again with a network, or set ORT_DYLIB_PATH to a library of version $version"
+    die "the wheel could not be downloaded: try again with a network, or set ORT_DYLIB_PATH to a library of version $version"
 (cd "$work" && sha256sum --check --strict --quiet --ignore-missing "$root/scripts/onnxruntime.sha256" >&2) ||
     die "the wheel is not the pinned one (scripts/onnxruntime.sha256): nothing was installed"
 
@@ -47,7 +47,7 @@ with zipfile.ZipFile(wheel) as archive:
     for member in [f"onnxruntime/capi/{name}", "onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"]:
         (work / pathlib.Path(member).name).write_bytes(archive.read(member))
 PY
-# The library last and by rename: either it is there whole, or not at all.
+# The library comes last and by rename: it is there completely or not at all.
 mv "$work/LICENSE" "$work/ThirdPartyNotices.txt" "$folder/"
 chmod 755 "$work/$name"
 mv "$work/$name" "$folder/$name"

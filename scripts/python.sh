@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the Python environment of the tests (the official ONNX checker, plain ONNX Runtime) from
-# tests/python/requirements.txt and prints its interpreter. A second run is a no-op without network.
+# tests/python/requirements.txt and prints its interpreter. A second run does nothing and needs no network.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -22,10 +22,10 @@ for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11
         break
     fi
 done
-[[ -n $python ]] || die "no Python 3.11 or later with venv here (Debian: apt-get install python3 python3-venv)"
+[[ -n $python ]] || die "no Python 3.11 or later with venv found (Debian: apt-get install python3 python3-venv)"
 
 say "Python of the tests: making $venv, once (about 430 MB)"
-# A venv can't be renamed (its scripts hold their path), so a file says when it is whole.
+# A venv cannot be renamed (its scripts contain their path), so a file marks it as complete.
 rm -rf "$venv"
 mkdir -p "$cache"
 "$python" -m venv "$venv"

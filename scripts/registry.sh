@@ -2,11 +2,12 @@
 # A schema registry (Apicurio, in memory) on the loopback interface, for tests: start, stop, url.
 #
 #   start  starts it, waits until it is ready, prints the URL of its Confluent API; if it runs already, only prints
-#   stop   stops it; its schemas are gone
+#   stop   stops it; its schemas are lost
 #   url    prints the URL if it runs
 #
-# KOLK_REGISTRY_DIR is its folder: another folder is another registry. KOLK_REGISTRY_PORT asks for a port; without it the
-# first free one from 19692 up is taken. It comes from Maven Central, once, and is checked by hash; a second run needs no network.
+# KOLK_REGISTRY_DIR is its folder; each folder is a separate registry. KOLK_REGISTRY_PORT sets the port; by default it
+# is the first free one from 19692. The registry comes from Maven Central, once, and is verified by hash; a second run
+# needs no network.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -22,23 +23,23 @@ log="$dir/registry.log"
 
 fetch() {
     [[ -d $app ]] && return
-    command -v mvn >/dev/null || die "no mvn here: scripts/build-tools.sh test installs it (Debian: maven)"
+    command -v mvn >/dev/null || die "mvn is missing: scripts/build-tools.sh test installs it (Debian: maven)"
     local work archive
     mkdir -p "$cache/registry"
     work=$(mktemp -d "$cache/registry/.fetch.XXXXXX")
-    say "Apicurio $version: fetching it from Maven Central, once (109 MB)"
-    # dependency:copy fails on this artifact; get puts it into a repository of our own.
+    say "Apicurio $version: downloading it from Maven Central, once (109 MB)"
+    # dependency:copy fails on this artifact; dependency:get stores it in a separate local repository.
     if ! mvn --batch-mode --quiet -Dmaven.repo.local="$work/m2" org.apache.maven.plugins:maven-dependency-plugin:2.8:get \
         -Dartifact="io.apicurio:apicurio-registry-app:$version:tar.gz:all" -Dtransitive=false >"$work/mvn.log" 2>&1; then
         tail -n 20 "$work/mvn.log" >&2
         rm -rf "$work"
-        die "the registry could not be fetched: try again with a network"
+        die "the registry could not be downloaded: try again with a network"
     fi
     archive="$work/m2/io/apicurio/apicurio-registry-app/$version/apicurio-registry-app-$version-all.tar.gz"
-    printf '%s  %s\n' "$sha256" "$archive" | sha256sum --check --quiet >&2 || die "$archive is not what it should be"
+    printf '%s  %s\n' "$sha256" "$archive" | sha256sum --check --quiet >&2 || die "$archive has the wrong hash"
     mkdir "$work/app"
     tar -xzf "$archive" -C "$work/app"
-    mv -T "$work/app" "$app" 2>/dev/null || [[ -d $app ]] || die "$app could not be made"
+    mv -T "$work/app" "$app" 2>/dev/null || [[ -d $app ]] || die "$app could not be created"
     rm -rf "$work"
 }
 
@@ -70,7 +71,7 @@ start() {
     fi
     local java port pid end
     java=$(java_17) ||
-        die "no Java 17 or later here: scripts/build-tools.sh test installs it (Debian: openjdk-17-jre-headless)"
+        die "Java 17 or later is missing: scripts/build-tools.sh test installs it (Debian: openjdk-17-jre-headless)"
     fetch
     mkdir -p "$dir"
     exec 9>"$cache/registry/lock"
@@ -82,7 +83,7 @@ start() {
         while taken "$port"; do port=$((port + 1)); done
     fi
     printf '%s\n' "$port" >"$dir/port"
-    # Ids by content, and writers that readers understand, as Confluent's own does.
+    # Ids follow the content, and schemas must stay compatible, as in Confluent's own registry.
     (
         cd "$dir"
         exec setsid "$java" -Xmx512m -XX:+UseSerialGC "-Dkolk.registry=$dir" \
@@ -109,7 +110,7 @@ stop() {
     local pid
     if ! pid=$(running); then
         rm -f "$dir/pid"
-        say "the registry does not run"
+        say "the registry is not running"
         return
     fi
     kill -TERM "$pid"
@@ -124,6 +125,6 @@ stop() {
 
 case "${1:-}" in
     start | stop) "$1" ;;
-    url) url || die "the registry does not run" ;;
-    *) die "say one of: start, stop, url" ;;
+    url) url || die "the registry is not running" ;;
+    *) die "usage: scripts/registry.sh start|stop|url" ;;
 esac

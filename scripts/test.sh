@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs cargo test with what the tests of whole runs need: ONNX Runtime, Python, a Kafka and a schema registry of their
-# own, which are stopped whatever happens. Its arguments go to cargo test. A broker that KOLK_KAFKA names is used
-# instead, and stays. The tests of TLS, SASL and ACLs need one that scripts/kafka.sh started: KOLK_KAFKA_SECURE is its secure
-# listener, KOLK_KAFKA_CA the file with its CA, KOLK_KAFKA_DIR its folder.
+# Runs cargo test with what the tests of whole runs need: ONNX Runtime, Python, a Kafka broker and a schema registry. It
+# starts both services and stops them in any case. Its arguments go to cargo test. If KOLK_KAFKA names a broker, that
+# one is used and keeps running. The tests of TLS, SASL and ACLs need a broker that scripts/kafka.sh started:
+# KOLK_KAFKA_SECURE is its secure listener, KOLK_KAFKA_CA the file with its CA, KOLK_KAFKA_DIR its folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -21,7 +21,7 @@ stop() {
     fi
     if [[ -n $own_kafka ]]; then
         scripts/kafka.sh clean || true
-        # Tests with a broker of their own put its folder beside this one, and leave it if they fail.
+        # Tests with their own broker put its folder beside this one, and keep it if they fail.
         for KOLK_KAFKA_DIR in "$kafkas"/*; do
             if [[ -d $KOLK_KAFKA_DIR ]]; then scripts/kafka.sh stop || true; fi
         done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains and runs a pipeline on each of five real sets in $KOLK_DATA (they stay out of the repository) and prints the
-# table of errors on held-out time. Everything it leaves is under out/data, which it empties first. Names of pipelines
-# as arguments: only those.
+# Trains and runs a pipeline on each of five real data sets in $KOLK_DATA (they stay out of the repository) and prints
+# the table of errors on held-out time. All output is under out/data, which is emptied first. Arguments: names of
+# pipelines, to run only those.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""The tearing loop: a plain client and kolk through a network that delays single requests of transactions (scripts/torn.sh).
+"""The test loop of scripts/torn.sh: a plain client and kolk through a network that delays single requests of transactions.
 
-scripts/kafka_proxy.py holds every so manieth AddPartitionsToTxn, AddOffsetsToTxn, EndTxn or TxnOffsetCommit, and lets it arrive when
-the client, which has given it up and sent it again, is in its next transaction. "cut": the proxy cuts the client's connection at
-once. "hold": the connection stays until the client itself gives up, after `socket.timeout.ms`, here a second.
+scripts/kafka_proxy.py holds one in so many of the requests AddPartitionsToTxn, AddOffsetsToTxn, EndTxn or
+TxnOffsetCommit. The client gives the request up and sends it again. The held request arrives when the client is in its
+next transaction. "cut": the proxy cuts the client's connection at once. "hold": the connection stays until the client
+gives up, after `socket.timeout.ms`, here one second.
 
-The plain client is what any careful program is: it consumes, sends two messages for each that it consumed, one to each of two
-partitions, commits both with its offset, aborts what must be aborted, makes a new producer after a fatal error, and then goes on
-from the offset that its group has. Afterwards a reader of committed messages counts, past the proxy:
+The plain client does what a careful program does. It consumes messages and sends two for each, one to each of two
+partitions, and commits both with its offset. It aborts what must be aborted, creates a new producer after a fatal error,
+and then continues from the committed offset of its group. Afterwards a reader of committed messages, which does not use
+the proxy, counts:
 
-    torn      transactions of which some messages are visible and others are not
-    doubled   messages that are visible more often than once; lost: messages that aren't visible
-    set back  transactions after which the group's offset is lower than one that was committed before or in them
+    torn      transactions with some visible and some invisible messages
+    doubled   messages that are visible more than once; lost: messages that are not visible
+    set back  transactions after which the group's offset is lower than one committed before or in them
 """
 
 import argparse
@@ -31,14 +33,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 REQUESTS = {"AddPartitionsToTxn": 24, "AddOffsetsToTxn": 25, "EndTxn": 26, "TxnOffsetCommit": 28}
-# What the client has to have sent after the held request, so that this lands where it does harm: an EndTxn when the first messages of
-# the next transaction are written and others are to come; a TxnOffsetCommit between the next one and its EndTxn; the others behind
-# their own transaction, which is over.
+# What the client must have sent before the held request is released, so that it does harm. An EndTxn arrives when the
+# first messages of the next transaction are written and others follow; a TxnOffsetCommit between the next one and its
+# EndTxn; the others after the end of their own transaction.
 UNTIL = {24: [26], 25: [26], 26: [0], 28: [26, 28, 26]}
 # A client that may retry soon, and finds its broker again soon.
 CLIENT = {"socket.timeout.ms": 10000, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 1000,
           "api.version.request.timeout.ms": 3000, "logger": logging.getLogger("torn")}
-# What librdkafka says of each cut is no news here.
+# librdkafka's line about each cut is not needed here.
 CLIENT["logger"].addHandler(logging.NullHandler())
 CLIENT["logger"].propagate = False
 # Messages consumed in a transaction, and seconds that the work on one takes.

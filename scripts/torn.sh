@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Shows what a network does to transactions when it delays single requests of them, on a broker of its own: a plain client
-# (librdkafka by Python) and kolk, side by side, through scripts/kafka_proxy.py. Prints a Markdown table; scripts/torn.py says what
-# its columns are.
+# Shows what a network does to transactions when it delays single requests of them. Starts its own broker and runs a
+# plain client (librdkafka by Python) and kolk through scripts/kafka_proxy.py. Prints a Markdown table; scripts/torn.py
+# explains its columns.
 #
 #   TRANSACTIONS=10000  of each client, request and form
-#   REQUESTS="AddPartitionsToTxn AddOffsetsToTxn EndTxn TxnOffsetCommit"  that are held
-#   FORMS="hold cut"    on a connection that stays until the client gives up; the client's connection is cut at once
-#   EVERY=100           every so manieth request is held
+#   REQUESTS="AddPartitionsToTxn AddOffsetsToTxn EndTxn TxnOffsetCommit"  the requests that are held
+#   FORMS="hold cut"    hold: the connection stays until the client gives up; cut: the client's connection is cut at once
+#   EVERY=100           holds one request in so many
 #   CLIENTS="plain kolk"
-#   RATE=1000           records a second that kolk gets; it commits every 10 ms
+#   RATE=1000           records per second for kolk, which commits every 10 ms
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -18,8 +18,8 @@ UNITS=${UNITS:-5}
 # shellcheck source=scripts/bench_lib.sh
 . scripts/bench_lib.sh
 
-# torn.py fills in what is different in each run. With a second of patience the producer gives a held request up and sends it again
-# by itself, as plain clients do.
+# torn.py fills in what differs between runs. After a second, the producer gives up a held request and sends it again by
+# itself, as plain clients do.
 cat >"$work/template.yaml" <<'YAML'
 name: torn
 source: { kafka: { brokers: "{BROKERS}", topic: {INPUT}, group: {GROUP}, key: key, properties: { session.timeout.ms: 6000 } } }

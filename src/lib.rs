@@ -10,6 +10,7 @@ pub mod error;
 pub(crate) mod fixtures;
 pub mod format;
 pub mod http;
+pub mod kafka;
 pub mod kernel;
 pub mod metrics;
 pub mod model;

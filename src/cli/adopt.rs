@@ -2,17 +2,17 @@
 //! begins behind them. Says first what that skips or repeats.
 
 use crate::config::{KafkaSource, Pipeline, Sink};
-use crate::record::Origin;
-use crate::runtime::stream::{Partition, Saved, Situation, Step, step};
-use crate::source::kafka::{Seen, commit, look};
-use crate::state::{Kept, Store};
+use crate::kafka::{Seen, commit, look};
+use crate::record::{Origin, PartitionId};
+use crate::runtime::kafka::{AdoptionStep, Situation, adoption_step};
+use crate::state::{Kept, Saved, Store};
 use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// Runs it; `confirmed` asks whether to go on.
 ///
 /// # Errors
-/// Refused: a group that is running, no state, a topic made anew, nobody who confirms. Failed: no broker, a store that can't be read.
+/// Refused: a group that is running, no state, a topic created again, nobody who confirms. Failed: no broker, a store that can't be read.
 pub fn run(pipeline: &Pipeline, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
     let Some(kafka) = pipeline.source.kafka() else {
         return Err(Error::refused("adopt is for a Kafka source: from Parquet the state itself says where it goes on"));
@@ -38,28 +38,28 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
         let mut chosen = kept.of(partition)?;
         let decided = loop {
             let (saved, highest) = (chosen.saved.as_slice(), chosen.highest);
-            let decided = step(&Situation { range: *range, committed: committed.as_ref(), saved, highest });
-            let Step::Adopt(adoption) = &decided else { break decided };
+            let decided = adoption_step(&Situation { range: *range, committed: committed.as_ref(), saved, highest });
+            let AdoptionStep::Adopt(adoption) = &decided else { break decided };
             match adoption.from.clone() {
                 Some(from) if !kept.is_whole(partition, &from)? => chosen.saved.retain(|saved: &Saved| *saved != from),
                 _ => break decided,
             }
         };
         match decided {
-            Step::Leave(why) => eprintln!("partition {partition}: left alone: {why}"),
-            Step::Refuse(why) => {
+            AdoptionStep::Leave(why) => eprintln!("partition {partition}: left alone: {why}"),
+            AdoptionStep::Refuse(why) => {
                 refused += 1;
-                eprintln!("partition {partition}: can't be gone on with: {why}");
+                eprintln!("partition {partition}: cannot be resumed: {why}");
             }
-            Step::Adopt(adoption) => {
-                eprintln!("partition {partition}: {}", adoption.told().join("\n  "));
+            AdoptionStep::Adopt(adoption) => {
+                eprintln!("partition {partition}: {}", adoption.lines().join("\n  "));
                 offsets.push((partition, adoption.offset, adoption.metadata));
             }
         }
     }
     if refused > 0 {
         return Err(Error::refused(format!(
-            "nothing was changed: {refused} partitions can't be gone on with\nto begin anew: kolk state reset"
+            "nothing was changed: {refused} partitions cannot be resumed\nto begin again: kolk state reset"
         )));
     }
     if offsets.is_empty() {
@@ -82,19 +82,19 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
     let Seen { topic_id, partitions } = look(kafka)?;
     if fingerprint.sections.get("topic id").is_some_and(|before| *before != topic_id) {
         return Err(Error::refused(format!(
-            "topic {} was deleted and made again: its offsets mean other records now\nto begin anew: kolk state reset",
+            "topic {} was deleted and created again: its offsets mean other records now\nto begin again: kolk state reset",
             kafka.topic.value
         )));
     }
-    let mut skips: Vec<(Partition, i64)> = Vec::new();
+    let mut skips: Vec<(PartitionId, i64)> = Vec::new();
     for manifest in store.status()? {
         let partition = manifest.partition;
         let Some((range, _)) = partitions.get(partition as usize) else { continue };
         let offset = manifest.origin.map_or(0, |origin| origin.row as i64 + 1);
         if range.end < offset {
             return Err(Error::refused(format!(
-                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated or made anew\n\
-                 to begin anew: kolk state reset",
+                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated or created again\n\
+                 to begin again: kolk state reset",
                 range.end
             )));
         }
@@ -124,7 +124,7 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
 }
 
 /// Commits the same state at a later offset.
-fn skip_to(store: &Store, partition: Partition, start: i64) -> Result<()> {
+fn skip_to(store: &Store, partition: PartitionId, start: i64) -> Result<()> {
     let Some(manifest) = store.recover(partition)? else { return Ok(()) };
     let mut checkpoint = store.load(&manifest)?;
     checkpoint.origin = Some(Origin { file: 0, row: start as u64 - 1 });

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{RunArgs, progress};
 use crate::error::Context;
 use crate::model::executor::library;
-use crate::runtime::stream::Stop;
+use crate::runtime::kafka::Stop;
 use crate::runtime::{self, Finished, Plan, Purpose, Source};
 use crate::storage::block_on;
 use crate::{Result, config, http};
@@ -68,7 +68,7 @@ fn to_the_end(plan: Plan) -> Result<Finished> {
 /// the signal.
 fn follow(
     plan: &Plan,
-    kafka: &crate::source::kafka::Planned,
+    kafka: &crate::source::topic::PlannedTopic,
     health: &http::Health,
 ) -> Result<(Result<Finished>, Option<i32>)> {
     let stop = Stop::default();
@@ -102,12 +102,12 @@ fn follow(
     })??;
     let bar = progress::endless();
     plan.metrics.stream.reachable(true);
-    let finished = runtime::stream::run(plan, kafka, &stop, &|done| {
+    let finished = runtime::kafka::run(plan, kafka, &stop, &|done| {
         bar.set_position(done);
         let stream = &plan.metrics.stream;
         let reason = match stream.is_reachable() {
             true => stream.waits.overdue(),
-            false => Some(runtime::stream::NO_BROKER.into()),
+            false => Some(crate::kafka::NO_BROKER.into()),
         };
         match reason {
             Some(reason) => health.not_ready(reason),

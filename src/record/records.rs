@@ -2,6 +2,9 @@
 
 use arrow::array::ArrayRef;
 
+/// Number of a partition: of the source's topic, or a virtual one of files.
+pub type PartitionId = u32;
+
 /// Where a record stands in its source: file and row, both from 0. Melted tables (`columns_as_keys`) count one row per
 /// cell: `row * columns + column`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

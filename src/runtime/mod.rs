@@ -10,9 +10,8 @@
 
 mod engine;
 mod files;
-mod models;
+pub mod kafka;
 mod plan;
-pub mod stream;
 
 pub use engine::{Chain, Partition};
 pub use files::{Captured, Finished, capture, check_state, run};

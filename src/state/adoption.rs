@@ -1,10 +1,22 @@
-//! The checkpoints of a stream that could be gone on from, for `kolk state adopt`.
+//! The checkpoints of a stream from which `kolk state adopt` can continue.
 
-use super::Store;
 use super::chain::{Entry, Place, Unread, partition_folder, places};
-use crate::runtime::stream::Saved;
+use super::{CommitPosition, ModelEpoch, Store};
 use crate::storage::Folder;
 use crate::{Error, Result};
+
+/// A checkpoint that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The commit that it is the state of.
+    pub at: CommitPosition,
+    /// The active model version.
+    pub epoch: ModelEpoch,
+    /// Records of the partition before it.
+    pub position: u64,
+    /// Keys it has.
+    pub keys: u64,
+}
 
 /// The checkpoints of one topic.
 pub struct Kept {
@@ -25,7 +37,7 @@ impl Kept {
     /// Those of a store on a topic; refused if its state is of another topic.
     ///
     /// # Errors
-    /// That, no state at all, and a store that can't be read.
+    /// That, no state, and an unreadable store.
     pub fn open(store: &Store, topic_id: &str) -> Result<Kept> {
         let Some(fingerprint) = store.fingerprint()? else {
             return Err(Error::refused(format!("pipeline {} has no state in {}", store.pipeline(), store.folder())));
@@ -33,7 +45,7 @@ impl Kept {
         Ok(Kept { folder: super::Log::of_topic(store, topic_id)?, fingerprint: fingerprint.hash()? })
     }
 
-    /// The checkpoints of a partition. Those that can't be read are told and left out.
+    /// The checkpoints of a partition. Unreadable ones are logged and left out.
     ///
     /// # Errors
     /// A store that can't be read.
@@ -44,7 +56,7 @@ impl Kept {
         let mut saved = Vec::new();
         for place in places.into_iter().rev() {
             match Entry::read(&folder, place).and_then(|entry| entry.of(&self.fingerprint, &folder)) {
-                Ok(Entry { mark, era, position, keys, .. }) => saved.push(Saved { mark, era, position, keys }),
+                Ok(Entry { at, epoch, position, keys, .. }) => saved.push(Saved { at, epoch, position, keys }),
                 Err(Unread::Store(error)) => return Err(error),
                 Err(Unread::Damaged(error)) => tracing::warn!(partition, %error, "a checkpoint can't be read"),
             }
@@ -58,7 +70,7 @@ impl Kept {
     /// A store that can't be read.
     pub fn is_whole(&self, partition: u32, saved: &Saved) -> Result<bool> {
         let folder = partition_folder(&self.folder, partition);
-        match Entry::read(&folder, Place::of(saved.mark, &saved.era)).and_then(|entry| entry.load(&folder)) {
+        match Entry::read(&folder, Place::of(saved.at, &saved.epoch)).and_then(|entry| entry.load(&folder)) {
             Ok(_) => Ok(true),
             Err(Unread::Store(error)) => Err(error),
             Err(Unread::Damaged(error)) => {
@@ -73,7 +85,7 @@ impl Kept {
 mod tests {
     use std::path::Path;
 
-    use super::super::log_tests::{files, first, mark, written_to};
+    use super::super::log_tests::{at, files, first, written_to};
     use super::super::log_writer::GRACE;
     use super::*;
     use crate::config::Location;
@@ -92,7 +104,7 @@ mod tests {
         assert!(open(root, "other").is_err(), "the topic was made anew");
         let kept = open(root, "id").unwrap();
         let Chosen { saved, highest } = kept.of(3).unwrap();
-        let newest = Saved { mark: mark(4), era: first(), position: 4, keys: saved[0].keys };
+        let newest = Saved { at: at(4), epoch: first(), position: 4, keys: saved[0].keys };
         assert_eq!((&saved[0], saved.len(), highest), (&newest, 4, 4));
         assert!(kept.is_whole(3, &saved[0]).unwrap());
         let (manifest, data): (Vec<_>, Vec<_>) = files(root, "")
@@ -103,7 +115,7 @@ mod tests {
         assert!(!kept.is_whole(3, &saved[0]).unwrap() && kept.is_whole(3, &saved[1]).unwrap());
         std::fs::write(&manifest[0], b"{").unwrap();
         let Chosen { saved, highest } = kept.of(3).unwrap();
-        assert_eq!((saved[0].mark, saved.len(), highest), (mark(3), 3, 4));
+        assert_eq!((saved[0].at, saved.len(), highest), (at(3), 3, 4));
         let none = kept.of(5).unwrap();
         assert_eq!((none.saved.len(), none.highest), (0, 0));
     }

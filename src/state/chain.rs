@@ -1,4 +1,5 @@
-//! What lies in a partition's folder of the log: manifests, and the files that they name: a base and the deltas on it.
+//! The content of a partition's folder of the log: manifests, and the files that they name: a base and the deltas on
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use super::sections::checksum;
-use super::{Checkpoint, Era, Mark, RowSpan, delta};
+use super::{Checkpoint, CommitPosition, ModelEpoch, RowSpan, delta};
 use crate::Error;
 use crate::error::Context;
 use crate::storage::Folder;
@@ -14,14 +15,16 @@ use crate::storage::Folder;
 /// Version of the manifest's format.
 const FORMAT: u32 = 1;
 
-/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>-<era>.json`.
+/// Everything about a checkpoint without its data: `<sequence>-<offset>-<epoch>.json`.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Entry {
     pub format: u32,
-    pub mark: Mark,
-    /// The model version in force.
-    pub era: Era,
-    /// Whose words are where in a row.
+    #[serde(rename = "mark")]
+    pub at: CommitPosition,
+    /// The active model version.
+    #[serde(rename = "era")]
+    pub epoch: ModelEpoch,
+    /// Layout of a row: the words of each stage.
     pub spans: Vec<RowSpan>,
     pub position: u64,
     pub keys: u64,
@@ -33,7 +36,7 @@ pub(super) struct Entry {
     pub environment: BTreeMap<String, String>,
 }
 
-/// A file beside the manifest.
+/// A file next to the manifest.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct File {
     pub name: String,
@@ -41,24 +44,25 @@ pub(super) struct File {
     pub crc32: u32,
 }
 
-/// Where a checkpoint stands among those of its partition; its manifest's name says it. A swap of the model writes its
-/// checkpoint before it is committed, so that of one number and offset there may be several, of different eras.
+/// Position of a checkpoint among those of its partition, as in its manifest's name. A model swap writes its checkpoint
+/// before it is committed, so that of one number and offset there may be several, of different epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub sequence: u64,
     pub offset: i64,
-    /// Stands for an [`Era`]: [`Place::tag`].
-    pub era: u32,
+    /// Stands for an [`ModelEpoch`]: [`Place::tag`].
+    pub epoch: u32,
 }
 
 impl Place {
-    pub fn of(mark: Mark, era: &Era) -> Place {
-        Place { sequence: mark.sequence, offset: mark.offset, era: Place::tag(era) }
+    /// The place of a position in a model epoch.
+    pub fn of(at: CommitPosition, epoch: &ModelEpoch) -> Place {
+        Place { sequence: at.sequence, offset: at.offset, epoch: Place::tag(epoch) }
     }
 
-    /// What stands for an era.
-    pub fn tag(era: &Era) -> u32 {
-        XxHash3_64::oneshot_with_seed(era.from, era.model.as_bytes()) as u32
+    /// The short id of an epoch.
+    pub fn tag(epoch: &ModelEpoch) -> u32 {
+        XxHash3_64::oneshot_with_seed(epoch.from, epoch.model.as_bytes()) as u32
     }
 
     /// From the name of a manifest.
@@ -74,13 +78,15 @@ impl Place {
     fn of_stem(stem: &str) -> Option<Place> {
         let mut parts = stem.split('-');
         let (sequence, offset) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Place { sequence, offset, era: u32::from_str_radix(parts.next()?, 16).ok()? })
+        Some(Place { sequence, offset, epoch: u32::from_str_radix(parts.next()?, 16).ok()? })
     }
 
+    /// What the names of its files begin with; names sort as places do.
     pub fn stem(self) -> String {
-        format!("{:020}-{:020}-{:08x}", self.sequence, self.offset, self.era)
+        format!("{:020}-{:020}-{:08x}", self.sequence, self.offset, self.epoch)
     }
 
+    /// Name of its manifest.
     pub fn manifest(self) -> String {
         format!("{}.json", self.stem())
     }
@@ -89,9 +95,9 @@ impl Place {
 /// How reading failed.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// The store can't be read at present; what is there may be sound.
+    /// The store can't be read at present; the checkpoint may be sound.
     Store(Error),
-    /// It is damaged, or not there.
+    /// It is damaged or missing.
     Damaged(Error),
 }
 
@@ -104,11 +110,12 @@ impl From<Unread> for Error {
 }
 
 impl Entry {
-    pub fn new(mark: Mark, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
+    /// The entry of a checkpoint at a position, with the files that it is made of.
+    pub fn new(at: CommitPosition, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
         Entry {
             format: FORMAT,
-            mark,
-            era: checkpoint.era.clone(),
+            at,
+            epoch: checkpoint.epoch.clone(),
             spans: checkpoint.spans.clone(),
             position: checkpoint.position,
             keys: checkpoint.keys.len() as u64,
@@ -118,8 +125,9 @@ impl Entry {
         }
     }
 
+    /// Its position in the chain.
     pub fn place(&self) -> Place {
-        Place::of(self.mark, &self.era)
+        Place::of(self.at, &self.epoch)
     }
 
     /// Bytes of all its files.
@@ -164,11 +172,11 @@ impl Entry {
             };
             checkpoint = Some(next.or_failed(shown).map_err(Unread::Damaged)?);
         }
-        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.mark == Some(self.mark)).ok_or_else(|| {
+        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.at == Some(self.at)).ok_or_else(|| {
             let name = self.place().manifest();
             Unread::Damaged(Error::failed(format!("{folder}/{name}: its files are of another commit")))
         })?;
-        Ok(Checkpoint { era: self.era.clone(), spans: self.spans.clone(), ..checkpoint })
+        Ok(Checkpoint { epoch: self.epoch.clone(), spans: self.spans.clone(), ..checkpoint })
     }
 }
 
@@ -186,7 +194,7 @@ pub(super) fn places(files: &[String]) -> Vec<Place> {
     places
 }
 
-/// Where the checkpoints of a partition lie.
+/// The folder of a partition's checkpoints.
 pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
     folder.folder(&format!("{partition:05}"))
 }
@@ -194,7 +202,7 @@ pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
 /// What the folder of a topic begins with.
 pub(super) const TOPIC: &str = "topic-";
 
-/// The folder of a topic. An id is base64, of which not all is fit for a name.
+/// The folder of a topic. An id is base64, and not all of its characters may be in a name.
 pub(super) fn topic_folder(topic_id: &str) -> String {
     format!("{TOPIC}{}", topic_id.replace('/', "_").replace('+', "-"))
 }

@@ -3,12 +3,13 @@
 //! Sections: header (JSON), key text, key ends (u64 each), words (u64 each). Equal state gives equal bytes. What changed
 //! since another checkpoint is a [`super::delta`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
-use super::{KeyList, Pages, RowSpan};
+use super::{Frozen, KeyList, Pages, RowSpan};
 use crate::error::Context;
 use crate::record::Origin;
 use crate::{Error, Result};
@@ -29,33 +30,38 @@ pub struct Checkpoint {
     /// The keys.
     pub keys: KeyList,
     /// A row for each key, in slot order.
-    pub rows: Pages,
+    pub rows: Frozen,
     /// Up to where records of any key, or the clock, moved the time of all keys on; in ticks.
     pub watermark: Option<i64>,
     /// Whatever else must survive, by name: counters.
     pub extra: BTreeMap<String, u64>,
     /// On a stream: the commit that this is the state of.
-    pub mark: Option<Mark>,
+    pub at: Option<CommitPosition>,
     /// On a stream: the model version in force. Its manifest says it, not its bytes; so with `spans`.
-    pub era: Era,
-    /// On a stream: whose words are where in a row.
+    pub epoch: ModelEpoch,
+    /// Whose words are where in a row. Its manifest says it too.
     pub spans: Vec<RowSpan>,
 }
 
 /// A version of the model, and the commit with which it came into force in a partition. Of two states of one commit number, one
 /// of which was made for a swap that never was committed, it says which is meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct Era {
+pub struct ModelEpoch {
     /// The version; empty where there is no model.
     pub model: String,
     /// Number of the commit; 0 is the partition's beginning.
     pub from: u64,
 }
 
+/// A version as users name it.
+pub(crate) fn shown(model: &str) -> &str {
+    model.split_once('#').map_or(model, |(label, _)| label)
+}
+
 /// A commit of a partition of a stream. Buckets closed by the clock emit at an unchanged offset, so the offset alone doesn't
 /// say which state is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct Mark {
+pub struct CommitPosition {
     /// Number of the partition's commit, from 1; 0 is the state before the first record.
     pub sequence: u64,
     /// Offset of the next message.
@@ -74,25 +80,25 @@ pub(super) struct Header {
     pub keys: usize,
     pub row_words: usize,
     pub extra: BTreeMap<String, u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mark: Option<Mark>,
+    #[serde(rename = "mark", default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<CommitPosition>,
 }
 
 impl Checkpoint {
     /// Whether it is the state that a swap of the model begins with: written before the commit that it is the state of.
     pub fn is_swap(&self) -> bool {
-        self.era.from > 0 && self.mark.is_some_and(|mark| mark.sequence == self.era.from)
+        self.epoch.from > 0 && self.at.is_some_and(|at| at.sequence == self.epoch.from)
     }
 
     /// As bytes.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let header = self.header()?;
+        let (header, rows) = (self.header()?, self.rows.resolve()?);
         let text: usize = self.keys.iter().map(<[u8]>::len).sum();
-        let size = header.len() + text + (self.keys.len() + self.rows.len() * self.rows.width()) * 8;
+        let size = header.len() + text + (self.keys.len() + rows.len() * rows.width()) * 8;
         let mut out = begin(MAGIC, FORMAT, size);
         section(&mut out, |out| out.extend_from_slice(&header));
         put_keys(&mut out, self.keys.iter());
-        section(&mut out, |out| self.rows.pages().iter().for_each(|page| put_words(out, page.words())));
+        section(&mut out, |out| (0..rows.pages()).for_each(|n| put_words(out, &rows.page(n))));
         Ok(finish(out))
     }
 
@@ -102,27 +108,27 @@ impl Checkpoint {
     }
 
     /// The row of a slot.
-    pub fn row(&self, slot: u32) -> &[u64] {
-        self.rows.row(slot)
+    ///
+    /// # Errors
+    /// As [`Frozen::resolve`].
+    pub fn row(&self, slot: u32) -> Result<Cow<'_, [u64]>> {
+        Ok(self.rows.resolve()?.row(slot))
     }
 
     /// The header's bytes.
     pub(super) fn header(&self) -> Result<Vec<u8>> {
-        if self.rows.len() != self.keys.len() {
-            return Err(Error::failed(format!(
-                "{} rows of state are there for {} keys",
-                self.rows.len(),
-                self.keys.len()
-            )));
+        let rows = self.rows.resolve()?;
+        if rows.len() != self.keys.len() {
+            return Err(Error::failed(format!("{} rows of state are there for {} keys", rows.len(), self.keys.len())));
         }
         let header = Header {
             position: self.position,
             origin: self.origin,
             watermark: self.watermark,
             keys: self.keys.len(),
-            row_words: self.rows.width(),
+            row_words: rows.width(),
             extra: self.extra.clone(),
-            mark: self.mark,
+            at: self.at,
         };
         serde_json::to_vec(&header).or_failed(|| "cannot write the header of a checkpoint".into())
     }
@@ -160,7 +166,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
     read_keys(&mut sections, &mut keys)?;
     let words = sections.next("words")?;
     sections.end()?;
-    let Header { position, origin, watermark, row_words, extra, mark, .. } = header;
+    let Header { position, origin, watermark, row_words, extra, at, .. } = header;
     let no_rows = row_words == 0 && !keys.is_empty();
     if no_rows || keys.len() != header.keys || Some(words.len()) != row_words.checked_mul(keys.len() * size_of::<u64>())
     {
@@ -171,8 +177,8 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
             header.keys
         ));
     }
-    let rows = Pages::read(row_words, keys.len(), words)?;
-    Ok(Checkpoint { position, origin, watermark, keys, rows, extra, mark, ..Checkpoint::default() })
+    let rows = Pages::read(row_words, keys.len(), words)?.into();
+    Ok(Checkpoint { position, origin, watermark, keys, rows, extra, at, ..Checkpoint::default() })
 }
 
 #[cfg(test)]
@@ -183,16 +189,16 @@ mod tests {
 
     pub(in crate::state) fn checkpoint() -> impl Strategy<Value = Checkpoint> {
         let keys = proptest::collection::btree_set(".{0,12}", 0..20);
-        (keys, 1..5_usize, any::<(u64, Option<(u32, u64)>)>(), any::<u64>()).prop_map(|(names, row_words, at, seed)| {
+        (keys, 1..5_usize, any::<(u64, Option<(u32, u64)>)>(), any::<u64>()).prop_map(|(names, row_words, of, seed)| {
             let mut keys = KeyList::default();
             names.iter().for_each(|name| keys.push(name.as_bytes()));
             let words: Vec<u64> = (0..names.len() * row_words).map(|n| seed.wrapping_mul(n as u64 + 1)).collect();
-            let rows = Pages::from_words(row_words, &words);
-            let origin = at.1.map(|(file, row)| Origin { file, row });
+            let rows = Pages::from_words(row_words, &words).into();
+            let origin = of.1.map(|(file, row)| Origin { file, row });
             let extra = BTreeMap::from([("n".into(), seed)]);
-            let mark = (seed % 2 == 0).then_some(Mark { sequence: seed, offset: 7, hash: at.0 });
-            let watermark = mark.map(|mark| mark.offset);
-            Checkpoint { position: at.0, origin, watermark, keys, rows, extra, mark, ..Checkpoint::default() }
+            let at = (seed % 2 == 0).then_some(CommitPosition { sequence: seed, offset: 7, hash: of.0 });
+            let watermark = at.map(|at| at.offset);
+            Checkpoint { position: of.0, origin, watermark, keys, rows, extra, at, ..Checkpoint::default() }
         })
     }
 
@@ -203,13 +209,13 @@ mod tests {
             let back = Checkpoint::decode(&bytes).unwrap();
             prop_assert_eq!(back.position, it.position);
             prop_assert_eq!(back.origin, it.origin);
-            prop_assert_eq!((back.mark, back.watermark), (it.mark, it.watermark));
-            prop_assert_eq!(back.rows.width(), it.rows.width());
+            prop_assert_eq!((back.at, back.watermark), (it.at, it.watermark));
+            prop_assert_eq!(back.rows.resolve().unwrap().width(), it.rows.resolve().unwrap().width());
             prop_assert_eq!(&back.extra, &it.extra);
             prop_assert!(back.keys.iter().eq(it.keys.iter()));
             for (slot, key) in it.keys.iter().enumerate() {
                 prop_assert_eq!(back.keys.find(key), Some(slot as u32));
-                prop_assert_eq!(back.row(slot as u32), it.row(slot as u32));
+                prop_assert_eq!(back.row(slot as u32).unwrap(), it.row(slot as u32).unwrap());
             }
             prop_assert_eq!(back.encode().unwrap(), bytes);
         }

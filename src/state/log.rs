@@ -1,12 +1,12 @@
-//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<era>.json`, and beside each manifest the
+//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<epoch>.json`, and beside each manifest the
 //! files that it names.
 //!
-//! A checkpoint is the state as of a commit of the group (a [`Mark`]). Its data lies under a name that no other process
-//! uses; its manifest is *created* last, under the commit's number, offset and [`Era`], and never overwritten: a process that was
+//! A checkpoint is the state as of a commit of the group (a [`CommitPosition`]). Its data lies under a name that no other process
+//! uses; its manifest is *created* last, under the commit's number, offset and [`ModelEpoch`], and never overwritten: a process that was
 //! given up and writes a checkpoint of a committed state writes what the owner would, so it does no harm. There is no pointer
 //! to the newest. A checkpoint is written whole (a base), or as what changed since the last one (a delta), which this
 //! process knows to be there; a restore reads a base and the deltas on it. A swap of the model writes its checkpoint before it is
-//! committed; one that never was is found by no commit, since none has its era. The thread that writes and deletes is
+//! committed; one that never was is found by no commit, since none has its epoch. The thread that writes and deletes is
 //! [`super::log_writer`].
 
 use std::collections::BTreeSet;
@@ -18,10 +18,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::chain::{Entry, Place, TOPIC, Unread, partition_folder, places, topic_folder};
 use super::delta::Outline;
 use super::log_writer::{GRACE, Job, Owned, Writer};
-use super::{Checkpoint, Era, Fingerprint, Mark, Store};
+use super::{Checkpoint, CommitPosition, Fingerprint, ModelEpoch, Store};
 use crate::config::Location;
 use crate::error::Context;
-use crate::runtime::stream::{Checkpoints, Durable, Found, Loaded};
+use crate::state::{Checkpoints, Durable, Found, Loaded};
 use crate::storage::Folder;
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ pub struct Log {
     done: Receiver<Result<Durable>>,
     waiting: usize,
     writer: Option<JoinHandle<()>>,
-    reader: Reader,
+    reader: LogReader,
     loading: usize,
 }
 
@@ -74,7 +74,7 @@ impl Log {
             .spawn(move || writer.run(&work, &tell))
             .or_failed(|| "cannot start the thread that writes checkpoints".into())?;
         Ok(Log {
-            reader: Reader::start(folder.clone(), hash.clone())?,
+            reader: LogReader::start(folder.clone(), hash.clone())?,
             loading: 0,
             folder,
             fingerprint: hash,
@@ -141,13 +141,13 @@ impl Log {
 type Read = (u32, Place, std::result::Result<(Entry, Checkpoint), Unread>);
 
 /// The thread that reads checkpoints, one after the other.
-struct Reader {
+struct LogReader {
     wanted: Sender<(u32, Place)>,
     done: Receiver<Read>,
 }
 
-impl Reader {
-    fn start(folder: Folder, fingerprint: String) -> Result<Reader> {
+impl LogReader {
+    fn start(folder: Folder, fingerprint: String) -> Result<LogReader> {
         let (wanted, work) = unbounded();
         let (tell, done) = unbounded();
         let read = move |(partition, place): (u32, Place)| {
@@ -164,7 +164,7 @@ impl Reader {
                 work.into_iter().map(read).all(|read| tell.send(read).is_ok())
             })
             .or_failed(|| "cannot start the thread that reads checkpoints".into())?;
-        Ok(Reader { wanted, done })
+        Ok(LogReader { wanted, done })
     }
 
     fn send(&self, wanted: (u32, Place)) -> Result<()> {
@@ -179,8 +179,8 @@ impl Log {
         let (Place { sequence, offset, .. }, mut hash) = (place, 0);
         let checkpoint = match read {
             Ok((entry, checkpoint)) => {
-                hash = entry.mark.hash;
-                if let Some(outline) = Outline::of(&checkpoint) {
+                hash = entry.at.hash;
+                if let Some(outline) = Outline::of(&checkpoint)? {
                     self.send(Job::Known(partition, outline, entry.files))?;
                 }
                 Ok(checkpoint)
@@ -192,38 +192,38 @@ impl Log {
                 Err(unread.into())
             }
         };
-        Ok(Loaded { partition, mark: Mark { sequence, offset, hash }, checkpoint })
+        Ok(Loaded { partition, at: CommitPosition { sequence, offset, hash }, checkpoint })
     }
 }
 
 impl Checkpoints for Log {
-    fn find(&mut self, partition: u32, committed: Mark, era: &Era) -> Result<Found> {
+    fn find(&mut self, partition: u32, committed: CommitPosition, epoch: &ModelEpoch) -> Result<Found> {
         let places = places(&partition_folder(&self.folder, partition).files()?);
         let mut found = Found::default();
         if let Some(newest) = places.last().copied() {
             let Place { sequence, offset, .. } = newest;
             let entry = self.entry(partition, newest)?;
-            found.newest = Some(entry.map_or(Mark { sequence, offset, hash: 0 }, |entry| entry.mark));
+            found.newest = Some(entry.map_or(CommitPosition { sequence, offset, hash: 0 }, |entry| entry.at));
         }
-        let at = Place::of(committed, era);
-        for place in places.into_iter().rev().filter(|place| place.era == at.era) {
+        let at = Place::of(committed, epoch);
+        for place in places.into_iter().rev().filter(|place| place.epoch == at.epoch) {
             let before = place.sequence < committed.sequence && place.offset <= committed.offset;
             if !before && place != at {
                 continue;
             }
-            let Some(entry) = self.entry(partition, place)?.filter(|entry| entry.era == *era) else { continue };
-            let mark = entry.mark;
+            let Some(entry) = self.entry(partition, place)?.filter(|entry| entry.epoch == *epoch) else { continue };
+            let at = entry.at;
             // The same commit of another history is no state of this one.
-            if before || mark.hash == committed.hash || committed.hash == 0 || mark.hash == 0 {
-                found.usable = Some(mark);
+            if before || at.hash == committed.hash || committed.hash == 0 || at.hash == 0 {
+                found.usable = Some(at);
                 break;
             }
         }
         Ok(found)
     }
 
-    fn load(&mut self, partition: u32, mark: Mark, era: &Era) -> Result<()> {
-        self.reader.send((partition, Place::of(mark, era)))?;
+    fn load(&mut self, partition: u32, at: CommitPosition, epoch: &ModelEpoch) -> Result<()> {
+        self.reader.send((partition, Place::of(at, epoch)))?;
         self.loading += 1;
         Ok(())
     }

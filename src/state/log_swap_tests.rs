@@ -3,33 +3,33 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::log_tests::{Lane, WAIT, files, first, mark, open, read, written_to};
-use super::{Checkpoint, Era, Log, Mark};
-use crate::runtime::stream::Checkpoints;
+use super::log_tests::{Lane, WAIT, at, files, first, open, read, written_to};
+use super::{Checkpoint, CommitPosition, Log, ModelEpoch};
+use crate::state::Checkpoints;
 
-fn second(from: u64) -> Era {
-    Era { model: "m/2".into(), from }
+fn second(from: u64) -> ModelEpoch {
+    ModelEpoch { model: "m/2".into(), from }
 }
 
 /// The checkpoint of a swap that comes with commit `sequence`, at the offset of the one before it.
 fn swap(lane: &mut Lane, sequence: u64) -> Checkpoint {
-    let mark = Some(Mark { sequence, ..mark(sequence - 1) });
-    Checkpoint { mark, era: second(sequence), ..lane.checkpoint() }
+    let at = Some(CommitPosition { sequence, ..at(sequence - 1) });
+    Checkpoint { at, epoch: second(sequence), ..lane.checkpoint() }
 }
 
 fn put(log: &mut Log, checkpoint: Checkpoint) {
-    let expected = (checkpoint.mark.unwrap(), checkpoint.era.clone());
+    let expected = (checkpoint.at.unwrap(), checkpoint.epoch.clone());
     log.write(3, checkpoint).unwrap();
     let written = log.written(WAIT).unwrap();
-    assert_eq!(written.into_iter().map(|durable| (durable.mark, durable.era)).collect::<Vec<_>>(), [expected]);
+    assert_eq!(written.into_iter().map(|durable| (durable.at, durable.epoch)).collect::<Vec<_>>(), [expected]);
 }
 
 /// What a commit finds. Deletion goes on meanwhile, so what is found may be gone when it is read: then it is looked for again.
-fn usable(log: &mut Log, committed: Mark, era: &Era) -> Option<Mark> {
+fn usable(log: &mut Log, committed: CommitPosition, epoch: &ModelEpoch) -> Option<CommitPosition> {
     loop {
-        let found = log.find(3, committed, era).unwrap().usable?;
-        if let Ok(checkpoint) = read(log, found, era) {
-            assert_eq!((checkpoint.mark, &checkpoint.era), (Some(found), era));
+        let found = log.find(3, committed, epoch).unwrap().usable?;
+        if let Ok(checkpoint) = read(log, found, epoch) {
+            assert_eq!((checkpoint.at, &checkpoint.epoch), (Some(found), epoch));
             return Some(found);
         }
     }
@@ -44,24 +44,24 @@ fn what_was_not_committed_is_found_by_no_commit() {
     let root = tempfile::tempdir().unwrap();
     let (mut log, mut lane) = written_to(root.path(), Duration::ZERO, 3);
     put(&mut log, swap(&mut lane, 4));
-    assert_eq!(usable(&mut log, mark(3), &first()), Some(mark(3)));
+    assert_eq!(usable(&mut log, at(3), &first()), Some(at(3)));
     // The next owner's commit 4 is another, even at the same offset.
     let mut log = later(root.path());
-    let by_clock = Mark { sequence: 4, ..mark(3) };
-    assert_eq!(usable(&mut log, by_clock, &first()), Some(mark(3)));
-    put(&mut log, Checkpoint { mark: Some(by_clock), ..lane.checkpoint() });
+    let by_clock = CommitPosition { sequence: 4, ..at(3) };
+    assert_eq!(usable(&mut log, by_clock, &first()), Some(at(3)));
+    put(&mut log, Checkpoint { at: Some(by_clock), ..lane.checkpoint() });
     assert_eq!(usable(&mut log, by_clock, &first()), Some(by_clock));
-    assert_eq!(usable(&mut log, mark(5), &first()), Some(by_clock));
+    assert_eq!(usable(&mut log, at(5), &first()), Some(by_clock));
     // Nor is it found by a commit behind a later swap to the same version.
     lane.sequence = 6;
-    assert_eq!(usable(&mut log, mark(7), &second(7)), None);
+    assert_eq!(usable(&mut log, at(7), &second(7)), None);
     put(&mut log, swap(&mut lane, 7));
-    let swapped = Mark { sequence: 7, ..mark(6) };
+    let swapped = CommitPosition { sequence: 7, ..at(6) };
     assert_eq!(usable(&mut log, swapped, &second(7)), Some(swapped));
-    assert_eq!(usable(&mut log, mark(8), &second(7)), Some(swapped));
-    assert_eq!(usable(&mut log, Mark { hash: 1, ..swapped }, &second(7)), None, "another history");
+    assert_eq!(usable(&mut log, at(8), &second(7)), Some(swapped));
+    assert_eq!(usable(&mut log, CommitPosition { hash: 1, ..swapped }, &second(7)), None, "another history");
     // What was before it isn't either, when the old version comes back.
-    assert_eq!(usable(&mut log, mark(9), &Era { from: 9, ..first() }), None);
+    assert_eq!(usable(&mut log, at(9), &ModelEpoch { from: 9, ..first() }), None);
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn the_same_swap_tried_again_finds_what_it_would_write() {
     put(&mut later(root.path()), swap(&mut lane, 4));
     assert_eq!(files(root.path(), "").len(), count);
     // One to a third version has a place of its own.
-    let third = Era { model: "m/3".into(), from: 4 };
-    put(&mut log, Checkpoint { era: third.clone(), ..swap(&mut lane, 4) });
-    let swapped = Mark { sequence: 4, ..mark(3) };
+    let third = ModelEpoch { model: "m/3".into(), from: 4 };
+    put(&mut log, Checkpoint { epoch: third.clone(), ..swap(&mut lane, 4) });
+    let swapped = CommitPosition { sequence: 4, ..at(3) };
     assert_eq!(usable(&mut log, swapped, &third), Some(swapped));
     assert_eq!(usable(&mut log, swapped, &second(4)), Some(swapped));
 }
@@ -86,27 +86,27 @@ fn nothing_is_deleted_for_what_was_not_committed() {
     let (log, mut lane) = written_to(root.path(), Duration::ZERO, 30);
     drop(log);
     let kept = files(root.path(), ".json").len();
-    let oldest = (1..30).find(|n| usable(&mut later(root.path()), mark(*n), &first()) == Some(mark(*n))).unwrap();
+    let oldest = (1..30).find(|n| usable(&mut later(root.path()), at(*n), &first()) == Some(at(*n))).unwrap();
     for sequence in 31..40 {
         // A process that was killed before it could commit its swap; the next commits something else, and tries again.
         put(&mut later(root.path()), swap(&mut lane, sequence));
         lane.sequence = sequence;
     }
     assert_eq!(files(root.path(), ".json").len(), kept + 9);
-    assert_eq!(usable(&mut later(root.path()), mark(39), &first()), Some(mark(30)));
-    assert_eq!(usable(&mut later(root.path()), mark(oldest), &first()), Some(mark(oldest)));
+    assert_eq!(usable(&mut later(root.path()), at(39), &first()), Some(at(30)));
+    assert_eq!(usable(&mut later(root.path()), at(oldest), &first()), Some(at(oldest)));
     // It is committed in the end: what was before goes when there is enough behind it, and only then.
     let mut log = later(root.path());
     put(&mut log, swap(&mut lane, 40));
     lane.sequence = 40;
     for n in 0..30 {
         lane.advance();
-        put(&mut log, Checkpoint { era: second(40), ..lane.checkpoint() });
-        let old = usable(&mut later(root.path()), mark(39), &first());
-        assert!(n > 1 || old == Some(mark(30)), "{n}: {old:?}");
+        put(&mut log, Checkpoint { epoch: second(40), ..lane.checkpoint() });
+        let old = usable(&mut later(root.path()), at(39), &first());
+        assert!(n > 1 || old == Some(at(30)), "{n}: {old:?}");
     }
     drop(log);
-    assert_eq!(usable(&mut later(root.path()), mark(39), &first()), None);
+    assert_eq!(usable(&mut later(root.path()), at(39), &first()), None);
     let manifests = files(root.path(), ".json");
     assert!((3..=10).contains(&manifests.len()), "{manifests:?}");
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 
 use super::log_writer::{GRACE, Job, Owned, Writer};
-use super::{Arena, Checkpoint, Era, Fingerprint, Keys, Log, Mark, RowSpan, Store};
+use super::{Arena, Checkpoint, CommitPosition, Fingerprint, Keys, Log, ModelEpoch, RowSpan, Store};
 use crate::record::murmur2;
 use crate::storage::Folder;
 
 use crate::Result;
 use crate::config::Location;
-use crate::runtime::stream::{Checkpoints, Found};
+use crate::state::{Checkpoints, Found};
 
 pub(super) const WAIT: Duration = Duration::from_secs(20);
 /// Two rows in a page.
@@ -26,7 +26,7 @@ fn fingerprint(stages: &str) -> Fingerprint {
         sections: BTreeMap::from([("stages".into(), stages.into())]),
         environment: BTreeMap::from([("onnx_runtime".into(), "1.31.1".into())]),
         partitions: 8,
-        rows: vec![RowSpan { stage: "kolk".into(), start: 0, width: WIDTH }],
+        rows: vec![RowSpan { stage: "kolk".into(), start: 0, width: WIDTH, ..RowSpan::default() }],
     }
 }
 
@@ -46,18 +46,18 @@ pub(super) struct Lane {
 }
 
 /// Reads a checkpoint and waits for it.
-pub(super) fn read(log: &mut Log, mark: Mark, era: &Era) -> Result<Checkpoint> {
-    log.load(3, mark, era).unwrap();
+pub(super) fn read(log: &mut Log, at: CommitPosition, epoch: &ModelEpoch) -> Result<Checkpoint> {
+    log.load(3, at, epoch).unwrap();
     log.loaded(WAIT).unwrap().pop().unwrap().checkpoint
 }
 
 /// The model version of the beginning.
-pub(super) fn first() -> Era {
-    Era { model: "m/1".into(), from: 0 }
+pub(super) fn first() -> ModelEpoch {
+    ModelEpoch { model: "m/1".into(), from: 0 }
 }
 
-pub(super) fn mark(sequence: u64) -> Mark {
-    Mark { sequence, offset: 10 * sequence as i64, hash: 1000 + sequence }
+pub(super) fn at(sequence: u64) -> CommitPosition {
+    CommitPosition { sequence, offset: 10 * sequence as i64, hash: 1000 + sequence }
 }
 
 impl Lane {
@@ -71,8 +71,8 @@ impl Lane {
 
     fn restored(checkpoint: Checkpoint) -> Lane {
         let mut arena = Arena::new(vec![0; WIDTH]);
-        assert!(arena.restore(&checkpoint.rows));
-        Lane { keys: Keys::from_list(checkpoint.keys).unwrap(), arena, sequence: checkpoint.mark.unwrap().sequence }
+        assert!(arena.restore(&checkpoint.rows.resolve().unwrap().joined()));
+        Lane { keys: Keys::from_list(checkpoint.keys).unwrap(), arena, sequence: checkpoint.at.unwrap().sequence }
     }
 
     fn touch(&mut self, key: u64) {
@@ -90,9 +90,9 @@ impl Lane {
     }
 
     pub(super) fn checkpoint(&mut self) -> Checkpoint {
-        let (keys, rows) = (self.keys.list().clone(), self.arena.freeze());
-        let mark = Some(mark(self.sequence));
-        Checkpoint { position: self.sequence, keys, rows, mark, era: first(), ..Checkpoint::default() }
+        let (keys, rows) = (self.keys.list().clone(), self.arena.freeze().into());
+        let at = Some(at(self.sequence));
+        Checkpoint { position: self.sequence, keys, rows, at, epoch: first(), ..Checkpoint::default() }
     }
 
     /// What a checkpoint of commit `sequence` has to be.
@@ -106,7 +106,7 @@ impl Lane {
 fn write(log: &mut Log, lane: &mut Lane) -> Result<()> {
     log.write(3, lane.checkpoint())?;
     let written = log.written(WAIT)?;
-    assert_eq!(written.iter().map(|d| (d.partition, d.mark)).collect::<Vec<_>>(), [(3, mark(lane.sequence))]);
+    assert_eq!(written.iter().map(|d| (d.partition, d.at)).collect::<Vec<_>>(), [(3, at(lane.sequence))]);
     Ok(())
 }
 
@@ -129,9 +129,9 @@ pub(super) fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 fn load(log: &mut Log, sequence: u64) -> Vec<u8> {
-    let found = log.find(3, mark(sequence), &first()).unwrap().usable.unwrap();
+    let found = log.find(3, at(sequence), &first()).unwrap().usable.unwrap();
     let checkpoint = read(log, found, &first()).unwrap();
-    assert_eq!(checkpoint.mark, Some(found));
+    assert_eq!(checkpoint.at, Some(found));
     checkpoint.encode().unwrap()
 }
 
@@ -148,16 +148,16 @@ fn what_was_written_is_found_and_loaded() {
     for sequence in 1..=30 {
         assert!(load(&mut log, sequence) == Lane::as_of(sequence), "commit {sequence}");
     }
-    let beyond = Mark { sequence: 99, offset: 9999, hash: 5 };
-    assert_eq!(log.find(3, beyond, &first()).unwrap(), Found { usable: Some(mark(30)), newest: Some(mark(30)) });
-    let before = Mark { sequence: 0, offset: 0, hash: 0 };
-    assert_eq!(log.find(3, before, &first()).unwrap(), Found { usable: None, newest: Some(mark(30)) });
+    let beyond = CommitPosition { sequence: 99, offset: 9999, hash: 5 };
+    assert_eq!(log.find(3, beyond, &first()).unwrap(), Found { usable: Some(at(30)), newest: Some(at(30)) });
+    let before = CommitPosition { sequence: 0, offset: 0, hash: 0 };
+    assert_eq!(log.find(3, before, &first()).unwrap(), Found { usable: None, newest: Some(at(30)) });
     assert_eq!(log.find(4, beyond, &first()).unwrap(), Found::default());
     // The same commit, but of other records; where the hash isn't known, it is taken.
-    let other = Mark { hash: 1, ..mark(20) };
-    assert_eq!(log.find(3, other, &first()).unwrap().usable, Some(mark(19)));
-    assert_eq!(log.find(3, Mark { hash: 0, ..mark(20) }, &first()).unwrap().usable, Some(mark(20)));
-    assert_eq!(log.find(3, Mark { offset: 201, ..mark(20) }, &first()).unwrap().usable, Some(mark(19)));
+    let other = CommitPosition { hash: 1, ..at(20) };
+    assert_eq!(log.find(3, other, &first()).unwrap().usable, Some(at(19)));
+    assert_eq!(log.find(3, CommitPosition { hash: 0, ..at(20) }, &first()).unwrap().usable, Some(at(20)));
+    assert_eq!(log.find(3, CommitPosition { offset: 201, ..at(20) }, &first()).unwrap().usable, Some(at(19)));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn after_a_restart_deltas_go_on_from_what_was_loaded() {
     let root = tempfile::tempdir().unwrap();
     drop(written_to(root.path(), GRACE, 2));
     let mut log = open(root.path(), GRACE);
-    let mut lane = Lane::restored(read(&mut log, mark(2), &first()).unwrap());
+    let mut lane = Lane::restored(read(&mut log, at(2), &first()).unwrap());
     lane.advance();
     write(&mut log, &mut lane).unwrap();
     assert_eq!(files(root.path(), ".delta").len(), 2);
@@ -187,7 +187,7 @@ fn a_damaged_checkpoint_falls_back_to_an_older_chain() {
     assert_eq!((bases.len(), deltas.len()), (2, 10), "1 and 10 are bases");
     // A delta in the middle of the newest chain, then its base, then the manifest of the newest.
     let fallen = |log: &mut Log| loop {
-        let found = log.find(3, mark(12), &first()).unwrap().usable.unwrap();
+        let found = log.find(3, at(12), &first()).unwrap().usable.unwrap();
         if let Ok(checkpoint) = read(log, found, &first()) {
             assert!(checkpoint.encode().unwrap() == Lane::as_of(found.sequence));
             return found.sequence;
@@ -204,7 +204,7 @@ fn a_damaged_checkpoint_falls_back_to_an_older_chain() {
     std::fs::write(&manifest, "{}").unwrap();
     assert_eq!(fallen(&mut open(root.path(), GRACE)), 8);
     // The next one is a delta on what could be loaded, not on what could not.
-    let mut lane = Lane::restored(read(&mut log, mark(8), &first()).unwrap());
+    let mut lane = Lane::restored(read(&mut log, at(8), &first()).unwrap());
     (8..13).for_each(|_| lane.advance());
     write(&mut log, &mut lane).unwrap();
     assert!(load(&mut log, 13) == Lane::as_of(13));
@@ -228,13 +228,13 @@ fn killed_between_any_two_writes_what_is_found_is_whole() {
         let killed = run().is_err();
         let durable = lane.sequence - 1;
         let mut log = open(root.path(), Duration::ZERO);
-        let found = log.find(3, mark(14), &first()).unwrap().usable;
-        let sequence = found.map_or(0, |mark| mark.sequence);
+        let found = log.find(3, at(14), &first()).unwrap().usable;
+        let sequence = found.map_or(0, |at| at.sequence);
         assert!(sequence == durable || sequence == durable + 1, "{sequence} is there, {durable} were told");
         let mut lane = match found {
-            Some(mark) => {
-                let checkpoint = read(&mut log, mark, &first()).unwrap();
-                assert!(checkpoint.encode().unwrap() == Lane::as_of(mark.sequence));
+            Some(at) => {
+                let checkpoint = read(&mut log, at, &first()).unwrap();
+                assert!(checkpoint.encode().unwrap() == Lane::as_of(at.sequence));
                 Lane::restored(checkpoint)
             }
             None => Lane::new(),
@@ -257,12 +257,12 @@ fn a_zombie_does_no_harm_and_another_history_is_told() {
     let (mut log, mut lane) = written_to(root.path(), GRACE, 3);
     let before = files(root.path(), "").len();
     let mut zombie = open(root.path(), GRACE);
-    write(&mut zombie, &mut Lane::restored(read(&mut log, mark(3), &first()).unwrap())).unwrap();
+    write(&mut zombie, &mut Lane::restored(read(&mut log, at(3), &first()).unwrap())).unwrap();
     assert_eq!(files(root.path(), "").len(), before, "nothing of it stays");
     write(&mut log, &mut lane).unwrap();
     assert_eq!(files(root.path(), "").len(), before, "nothing happened since");
     let mut checkpoint = lane.checkpoint();
-    checkpoint.mark = Some(Mark { hash: 7, ..mark(2) });
+    checkpoint.at = Some(CommitPosition { hash: 7, ..at(2) });
     zombie.write(3, checkpoint).unwrap();
     let error = zombie.written(WAIT).unwrap_err().to_string();
     assert!(error.contains("another history") && error.contains("00000002-"), "{error}");
@@ -284,7 +284,7 @@ fn only_what_was_superseded_long_ago_is_deleted_and_only_by_the_owner() {
     jobs.send(Job::Write(3, Box::new(lane.checkpoint()))).unwrap();
     drop(jobs);
     writer.run(&work, &tell);
-    assert_eq!(told.recv().unwrap().unwrap().mark, mark(31));
+    assert_eq!(told.recv().unwrap().unwrap().at, at(31));
     assert_eq!(files(root.path(), ".json").len(), 31);
     let mut log = open(root.path(), Duration::ZERO);
     for _ in 0..30 {
@@ -329,7 +329,7 @@ fn partitions_are_written_side_by_side_and_a_drop_finishes() {
     drop(log);
     let mut log = open(root.path(), GRACE);
     for partition in 0..8 {
-        assert_eq!(log.find(partition, mark(1), &first()).unwrap().usable, Some(mark(1)));
+        assert_eq!(log.find(partition, at(1), &first()).unwrap().usable, Some(at(1)));
     }
     assert_eq!(log.written(WAIT).unwrap(), [], "nothing is being written, so nobody waits");
 }

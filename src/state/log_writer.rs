@@ -15,9 +15,8 @@ use super::chain::{Entry, File, Place, partition_folder, places};
 use super::delta::{self, Outline};
 use super::sections::checksum;
 use crate::error::Context;
-use crate::runtime::stream::Durable;
-use crate::storage::Folder;
-use crate::storage::unique_name;
+use crate::state::Durable;
+use crate::storage::{Folder, unique_name};
 use crate::{Error, Result};
 
 /// Checkpoints that are kept of a partition.
@@ -42,6 +41,7 @@ pub(super) enum Job {
 pub(super) struct Owned(Arc<Mutex<BTreeSet<u32>>>);
 
 impl Owned {
+    /// From now on the partition is this process's.
     pub fn take(&self, partition: u32) {
         self.lock().insert(partition);
     }
@@ -87,6 +87,7 @@ struct Lane {
 }
 
 impl Writer {
+    /// A writer into a folder; files that no manifest names are deleted after `grace`.
     pub fn new(
         folder: Folder,
         owned: Owned,
@@ -97,6 +98,7 @@ impl Writer {
         Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, lanes: BTreeMap::new() }
     }
 
+    /// Writes what comes until nothing can come; each result is reported.
     pub fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<Durable>>) {
         for job in work {
             match job {
@@ -109,7 +111,7 @@ impl Writer {
                 Job::Write(partition, checkpoint) => {
                     let written = self.write(partition, &checkpoint);
                     let swap = checkpoint.is_swap();
-                    let era = Place::tag(&checkpoint.era);
+                    let epoch = Place::tag(&checkpoint.epoch);
                     // Gone before it is told, so that the partition gets its pages back without a copy.
                     drop(checkpoint);
                     let failed = written.is_err();
@@ -120,7 +122,7 @@ impl Writer {
                     if failed || swap {
                         continue;
                     }
-                    if let Err(error) = self.tidy(partition, era) {
+                    if let Err(error) = self.tidy(partition, epoch) {
                         tracing::warn!(partition, %error, "superseded checkpoints can't be deleted");
                     }
                 }
@@ -131,17 +133,17 @@ impl Writer {
     fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
         let started = Instant::now();
         let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
-        let outline = Outline::of(checkpoint).ok_or_else(bug)?;
-        let (mark, era) = (outline.mark, outline.era.clone());
-        let place = Place::of(mark, &era);
+        let outline = Outline::of(checkpoint)?.ok_or_else(bug)?;
+        let (at, epoch) = (outline.at, outline.epoch.clone());
+        let place = Place::of(at, &epoch);
         let folder = partition_folder(&self.folder, partition);
         // Until this one is there, nothing is known: a failed write is followed by a base.
         let known = self.lanes.entry(partition).or_default().known.take();
-        if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.mark == mark && known.era == era) {
+        if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.at == at && known.epoch == epoch) {
             self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
-            return Ok(Durable { partition, mark, era, bytes: 0, took: started.elapsed() });
+            return Ok(Durable { partition, at, epoch, bytes: 0, took: started.elapsed() });
         }
-        let (bytes, mut files) = match known.as_ref().and_then(|(base, files)| on_base(checkpoint, base, files)) {
+        let (bytes, mut files) = match on_base(checkpoint, known.as_ref())? {
             Some((base, changed, files)) => (delta::encode(checkpoint, base, &changed)?, files.to_vec()),
             None => (checkpoint.encode()?, Vec::new()),
         };
@@ -153,7 +155,7 @@ impl Writer {
         let entry = Entry {
             fingerprint: self.fingerprint.clone(),
             environment: self.environment.clone(),
-            ..Entry::new(mark, checkpoint, files)
+            ..Entry::new(at, checkpoint, files)
         };
         let text = serde_json::to_vec_pretty(&entry).or_failed(|| "cannot write a manifest".into())?;
         if folder.create(&place.manifest(), text)? || self.is_there(&folder, &entry)? {
@@ -162,7 +164,7 @@ impl Writer {
             // Another process wrote the same state; its files are named, this one's never will be.
             folder.remove(&name)?;
         }
-        Ok(Durable { partition, mark, era, bytes: length, took: started.elapsed() })
+        Ok(Durable { partition, at, epoch, bytes: length, took: started.elapsed() })
     }
 
     /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its client,
@@ -170,7 +172,7 @@ impl Writer {
     fn is_there(&self, folder: &Folder, entry: &Entry) -> Result<bool> {
         let place = entry.place();
         let there = Entry::read(folder, place)?;
-        if there.mark != entry.mark || there.era != entry.era || there.fingerprint != entry.fingerprint {
+        if there.at != entry.at || there.epoch != entry.epoch || there.fingerprint != entry.fingerprint {
             return Err(Error::failed(format!(
                 "{folder}/{} is the checkpoint of another history: is another group or pipeline writing to this state?",
                 place.manifest()
@@ -179,14 +181,14 @@ impl Writer {
         Ok(there == *entry)
     }
 
-    /// Deletes what was superseded long ago. Only checkpoints of the era in force, which are those that a restore can begin with,
+    /// Deletes what was superseded long ago. Only checkpoints of the epoch in force, which are those that a restore can begin with,
     /// count as superseding.
-    fn tidy(&mut self, partition: u32, era: u32) -> Result<()> {
+    fn tidy(&mut self, partition: u32, epoch: u32) -> Result<()> {
         let folder = partition_folder(&self.folder, partition);
         folder.sweep_abandoned();
         let files = folder.files()?;
         let lane = self.lanes.entry(partition).or_default();
-        let in_force: Vec<Place> = places(&files).into_iter().filter(|place| place.era == era).collect();
+        let in_force: Vec<Place> = places(&files).into_iter().filter(|place| place.epoch == epoch).collect();
         let Some(oldest) = lane.keep(&folder, &in_force)? else { return Ok(()) };
         let named: BTreeSet<&String> = lane.named.values().flatten().collect();
         let mut old: Vec<&String> = files
@@ -233,16 +235,17 @@ impl Lane {
     }
 }
 
+/// A delta: the checkpoint that it is based on, the pages that it has, and the files of that checkpoint.
+type Delta<'a> = (&'a Outline, Vec<usize>, &'a [File]);
+
 /// What a delta on a known checkpoint has; `None` if a base is due: the chain is long, or has outgrown half of its base.
-fn on_base<'a>(
-    checkpoint: &Checkpoint,
-    base: &'a Outline,
-    files: &'a [File],
-) -> Option<(&'a Outline, Vec<usize>, &'a [File])> {
-    let (first, deltas) = files.split_first()?;
-    let changed = base.changed(checkpoint)?;
-    let words: usize =
-        changed.iter().filter_map(|n| checkpoint.rows.pages().get(*n)).map(|page| page.words().len()).sum();
+fn on_base<'a>(checkpoint: &Checkpoint, known: Option<&'a (Outline, Vec<File>)>) -> Result<Option<Delta<'a>>> {
+    let Some((base, files)) = known else { return Ok(None) };
+    let (Some((first, deltas)), Some(changed)) = (files.split_first(), base.changed(checkpoint)?) else {
+        return Ok(None);
+    };
+    let rows = checkpoint.rows.resolve()?;
+    let words: usize = changed.iter().map(|n| rows.page_words(*n)).sum();
     let bytes = deltas.iter().map(|delta| delta.bytes).sum::<u64>() + 8 * words as u64;
-    (deltas.len() < DELTAS && bytes <= first.bytes / 2).then_some((base, changed, files))
+    Ok((deltas.len() < DELTAS && bytes <= first.bytes / 2).then_some((base, changed, files.as_slice())))
 }

@@ -2,7 +2,7 @@
 
 use super::chain::{Entry, Place, TOPIC, partition_folder, places};
 use super::{Checkpoint, Manifest, RowSpan, Store};
-use crate::runtime::stream::shown;
+use crate::state::shown;
 use crate::storage::Folder;
 use crate::{Error, Result};
 
@@ -44,10 +44,11 @@ impl Stored {
         }
     }
 
-    /// From Kafka to Kafka: whose words are where in a row. Partitions may be of different versions of the model.
+    /// Whose words are where in a row; `None` where only the pipeline's fingerprint says it. On Kafka, partitions may be of
+    /// different versions of the model.
     pub fn spans(&self) -> Option<&[RowSpan]> {
         match &self.lies {
-            Lies::Commit(_) => None,
+            Lies::Commit(manifest) => Some(manifest.rows.as_slice()).filter(|rows| !rows.is_empty()),
             Lies::Log(_, entry) => Some(&entry.spans),
         }
     }
@@ -56,7 +57,7 @@ impl Stored {
     pub fn model(&self) -> Option<&str> {
         match &self.lies {
             Lies::Commit(_) => None,
-            Lies::Log(_, entry) => Some(shown(&entry.era.model)),
+            Lies::Log(_, entry) => Some(shown(&entry.epoch.model)),
         }
     }
 
@@ -76,9 +77,9 @@ impl Stored {
     fn of_log(partition: u32, folder: Folder, entry: Entry) -> Stored {
         Stored {
             partition,
-            sequence: entry.mark.sequence,
+            sequence: entry.at.sequence,
             position: entry.position,
-            offset: Some(entry.mark.offset),
+            offset: Some(entry.at.offset),
             keys: entry.keys,
             bytes: entry.bytes(),
             finished: false,

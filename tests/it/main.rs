@@ -6,6 +6,7 @@ mod bad_input;
 mod bits;
 mod common;
 mod dead_letters;
+mod documents;
 mod http;
 mod kafka;
 mod kill;

@@ -11,7 +11,7 @@ pub enum Source {
     /// Files, listed and their columns found.
     Files(Box<source::Files>),
     /// A topic, asked about, and how its messages are decoded.
-    Kafka(Box<source::kafka::Planned>),
+    Kafka(Box<source::topic::PlannedTopic>),
 }
 
 impl Source {
@@ -26,7 +26,7 @@ impl Source {
                 Some(Source::Files(Box::new(source::Files::DeadLetters(found))))
             }
             Input::Kafka(kafka) => {
-                source::kafka::plan(pipeline, kafka, fields, problems).map(|found| Source::Kafka(Box::new(found)))
+                source::topic::plan(pipeline, kafka, fields, problems).map(|found| Source::Kafka(Box::new(found)))
             }
         }
     }

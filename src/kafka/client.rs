@@ -1,0 +1,420 @@
+//! One worker's consumer and producer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use super::acl::{JOIN, On, Right, missing};
+use super::broker::{Broken, Broker, Committed, Event, LogRange, Outgoing, Unsendable};
+use super::context::Group;
+use super::gathered::Gathered;
+use super::membership::Waiting;
+use super::native::Member;
+use super::position;
+use super::producer::{Output, Sender};
+use super::properties;
+use super::questions::{Questions, number};
+use super::topic_watch::TopicWatch;
+use crate::config::{Delivery, KafkaSource};
+use crate::error::Context;
+use crate::format::Messages;
+use crate::record::PartitionId;
+use crate::{Error, Result};
+
+/// How long leaving the group or seeking may take.
+const LONG: Duration = Duration::from_secs(5);
+/// Bytes of keys and payloads that are gathered at once, about.
+const GATHERED: usize = 16 << 20;
+/// How long a broker may take to answer when it is looked whether one is back.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// See the module.
+pub struct Client {
+    consumer: Option<BaseConsumer<Group>>,
+    /// None where nothing is sent.
+    sender: Option<Sender>,
+    brokers: String,
+    questions: Questions,
+    headers: bool,
+    /// How long messages may be gathered so that there are more of them at once.
+    linger: Duration,
+    gathered: Gathered,
+    watch: Arc<TopicWatch>,
+    /// Number of the question for the topic that was asked last.
+    asked: u64,
+    /// Makes the consumer again.
+    config: ClientConfig,
+    /// Why it has no partitions, where it has none.
+    waiting: Waiting,
+    /// Without transactions: what the next commit commits.
+    offsets: Option<TopicPartitionList>,
+}
+
+impl Client {
+    /// A consumer that joins the group, and a producer that isn't there yet.
+    ///
+    /// # Errors
+    /// Refused: properties that librdkafka doesn't take.
+    pub fn new(
+        source: &KafkaSource,
+        output: Option<Output>,
+        worker: usize,
+        headers: bool,
+        linger: Duration,
+        watch: Arc<TopicWatch>,
+    ) -> Result<Client> {
+        let delivery = output.as_ref().map_or(Delivery::ExactlyOnce, |output| output.delivery);
+        let config = properties::consumer(source, delivery, worker);
+        Ok(Client {
+            consumer: Some(join(&config, &source.topic)?),
+            sender: output.map(|output| Sender::new(output, worker)),
+            brokers: source.brokers.value.clone(),
+            questions: Questions::new(source.topic.value.clone(), source.group.value.clone()),
+            headers,
+            linger,
+            gathered: Gathered::default(),
+            watch,
+            asked: 0,
+            config,
+            waiting: Waiting::default(),
+            offsets: None,
+        })
+    }
+
+    /// The consumer; none once it has left the group.
+    fn consumer(&self) -> Result<&BaseConsumer<Group>> {
+        self.consumer
+            .as_ref()
+            .ok_or_else(|| Error::failed("the consumer has left the group: internal error, please report"))
+    }
+
+    fn sender(&mut self) -> std::result::Result<&mut Sender, Broken> {
+        self.sender
+            .as_mut()
+            .ok_or_else(|| Broken::Renew("nothing is sent from here: internal error, please report".into()))
+    }
+
+    /// Looks whether a broker answers again: where no messages come, nothing else would show it. Fails if the brokers
+    /// refused the credentials and still do: that no waiting changes.
+    fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
+        let group = consumer.context();
+        let answered = consumer.fetch_metadata(Some(&self.questions.topic), GLANCE).is_ok();
+        group.looked();
+        if answered {
+            group.heard();
+            return Ok(());
+        }
+        match group.refused() {
+            Some(refused) => Err(Error::failed(format!("kafka: {}", refused.text(&self.brokers)))),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or
+    /// something else happened: that is reported at once if it can't wait.
+    fn gather(&mut self, timeout: Duration, most: usize) -> Result<Option<Event>> {
+        let Some(consumer) = &self.consumer else { return Ok(None) };
+        let (mut wait, mut until, mut bytes) = (timeout, None, 0);
+        while !consumer.context().has_event() {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    consumer.context().heard();
+                    let of = PartitionId::try_from(message.partition()).unwrap_or(0);
+                    if let Some(messages) = self.gathered.messages(of, message.offset()) {
+                        bytes += message.payload_len() + message.key_len();
+                        push(messages, &message, self.headers);
+                        if messages.len() >= most || bytes >= GATHERED {
+                            break;
+                        }
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(end))) => {
+                    consumer.context().heard();
+                    // At once: behind the next message it would be another end's.
+                    let position = position::position(consumer.client(), &self.questions.topic, end);
+                    self.gathered.end(PartitionId::try_from(end).unwrap_or(0), position);
+                }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
+                    consumer.context().lost();
+                }
+                Some(Err(error)) => {
+                    if let Some(event) = self.judge(&error)? {
+                        return Ok(Some(event));
+                    }
+                }
+            }
+            let now = Instant::now();
+            wait = until.get_or_insert(now + self.linger).saturating_duration_since(now);
+        }
+        Ok(None)
+    }
+
+    /// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
+    fn judge(&self, error: &KafkaError) -> Result<Option<Event>> {
+        let topic = &self.questions.topic;
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
+        match code {
+            // A new topic, too, may have nothing at an old position.
+            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset if self.is_recreated() => {
+                Ok(Some(Event::Recreated))
+            }
+            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => {
+                let behind = |partition| self.gathered.behind(partition);
+                let found = position::out_of_range(self.consumer()?, topic, behind);
+                // The worker knows what the partition's state needs.
+                found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
+                    Error::failed(format!(
+                        "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was \
+                         truncated or created again ({error})\n\
+                         started again, it says of which partition, and what can be done"
+                    ))
+                })
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
+                Err(self.questions.denied(code, "taking messages"))
+            }
+            // It may come back, as another one; the watch knows.
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition => Ok(None),
+            RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
+            // The worker hears of it by the loss of its partitions, or by the brokers' silence.
+            RDKafkaErrorCode::PollExceeded
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+                if !fatal =>
+            {
+                Ok(None)
+            }
+            _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
+            _ => {
+                tracing::debug!(%error, "librdkafka tries again");
+                self.consumer()?.context().complain(error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks whether the topic is another one by now.
+    fn is_recreated(&self) -> bool {
+        self.watch.is_same(self.watch.ask(), LONG) == Some(false)
+    }
+}
+
+impl Broker for Client {
+    fn poll(&mut self, timeout: Duration, most: usize, into: &mut Messages) -> Result<Event> {
+        if let Some(sender) = &self.sender {
+            sender.poll();
+        }
+        if self.watch.is_other() {
+            return Ok(Event::Recreated);
+        }
+        if self.watch.is_gone() {
+            return Err(Error::failed(format!("kafka: topic {} was deleted while kolk ran", self.questions.topic)));
+        }
+        let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
+        if consumer.context().is_in_doubt() {
+            self.look(consumer)?;
+        }
+        if let Some(event) = consumer.context().event() {
+            return Ok(event);
+        }
+        if self.gathered.is_empty()
+            && let Some(event) = self.gather(timeout, most)?
+        {
+            return Ok(event);
+        }
+        if let Some(event) = self.gathered.next(into) {
+            return Ok(event);
+        }
+        Ok(self.consumer()?.context().event().unwrap_or(Event::Nothing))
+    }
+
+    fn assign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
+        let list = self.questions.list(at.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))))?;
+        at.iter().for_each(|(partition, offset)| self.gathered.begin(*partition, *offset));
+        self.consumer()?.incremental_assign(&list).or_failed(|| "kafka: taking partitions".into())
+    }
+
+    fn unassign(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        partitions.iter().for_each(|partition| self.gathered.forget(*partition));
+        let list = self.questions.named(partitions)?;
+        self.consumer()?.incremental_unassign(&list).or_failed(|| "kafka: giving partitions back".into())
+    }
+
+    fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()> {
+        self.gathered.begin(partition, offset);
+        let until = Instant::now() + LONG;
+        loop {
+            match self.consumer()?.seek(&self.questions.topic, number(partition), Offset::Offset(offset), LONG) {
+                // Taken a moment ago, and not yet being read.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                done => {
+                    return done.or_failed(|| format!("kafka: reading partition {partition} from offset {offset}"));
+                }
+            }
+        }
+    }
+
+    fn reassign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
+        let partitions: Vec<PartitionId> = at.iter().map(|(partition, _)| *partition).collect();
+        self.unassign(&partitions)?;
+        self.assign(at)
+    }
+
+    fn reconnect(&mut self) -> Result<()> {
+        self.leave();
+        self.gathered = Gathered::default();
+        self.consumer = Some(join(&self.config, &self.questions.topic)?);
+        Ok(())
+    }
+
+    fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()> {
+        let list = self.questions.named(partitions)?;
+        let consumer = self.consumer()?;
+        if paused { consumer.pause(&list) } else { consumer.resume(&list) }.or_failed(|| "kafka: pausing".into())
+    }
+
+    fn committed(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
+        self.questions.committed(self.consumer()?, partitions, timeout)
+    }
+
+    fn range(&mut self, partition: PartitionId, timeout: Duration) -> Result<Option<LogRange>> {
+        self.questions.range(self.consumer()?, partition, timeout)
+    }
+
+    fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>> {
+        self.questions.ends(self.consumer()?, partitions, timeout)
+    }
+
+    fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
+        self.questions.offset_at(self.consumer()?, partition, timestamp, timeout)
+    }
+
+    fn ask_topic(&mut self) {
+        self.asked = self.watch.ask();
+    }
+
+    fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>> {
+        Ok(self.watch.is_same(self.asked, timeout))
+    }
+
+    fn unanswered(&self) -> Option<&'static str> {
+        self.sender.as_ref().and_then(Sender::unanswered)
+    }
+
+    fn begin(&mut self) -> std::result::Result<(), Broken> {
+        let member = self.consumer.as_ref().and_then(|consumer| Member::of(consumer.client()));
+        self.sender()?.begin(member)
+    }
+
+    fn send(&mut self, message: Outgoing<'_>) -> std::result::Result<(), Unsendable> {
+        self.sender().map_err(Unsendable::Transaction)?.send(message)
+    }
+
+    fn send_offsets(&mut self, offsets: &[(PartitionId, i64, String)]) -> std::result::Result<(), Broken> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset, metadata) in offsets {
+            list.add_partition(&self.questions.topic, number(*partition)).set_metadata(metadata);
+            list.set_partition_offset(&self.questions.topic, number(*partition), Offset::Offset(*offset))
+                .map_err(|error| Broken::Abort(error.to_string()))?;
+        }
+        let sender = self.sender()?;
+        sender.send_offsets(&list)?;
+        self.offsets = (!sender.transactional()).then_some(list);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> std::result::Result<(), Broken> {
+        self.sender()?.commit()?;
+        if let (Some(offsets), Some(consumer)) = (self.offsets.take(), &self.consumer)
+            && let Err(error) = consumer.commit(&offsets, CommitMode::Sync)
+        {
+            let denied = error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed);
+            let why = denied.then(|| missing(Right::Read, On::Group(&self.questions.group), JOIN));
+            return Err(match why {
+                Some(why) => self.sender()?.deny(why),
+                None => Broken::Abort(error.to_string()),
+            });
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, offsets: &[(PartitionId, i64)]) {
+        let list = self.questions.list(offsets.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))));
+        let noted = list.and_then(|list| {
+            self.consumer()?.commit(&list, CommitMode::Async).or_failed(|| "kafka: noting offsets".into())
+        });
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the group's offsets stay where they are");
+        }
+    }
+
+    fn abort(&mut self) -> std::result::Result<(), Broken> {
+        self.offsets = None;
+        self.sender()?.abort()
+    }
+
+    fn renew(&mut self) -> Result<bool> {
+        self.offsets = None;
+        self.sender.as_mut().map_or(Ok(true), Sender::renew)
+    }
+
+    fn waiting_for(&mut self) -> Option<String> {
+        let consumer = self.consumer.as_ref()?;
+        self.waiting.reason(consumer, &self.questions.group, &self.questions.topic)
+    }
+
+    fn now(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn leave(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.context().leave();
+            // An event that nobody answered yet would keep the group waiting.
+            while let Some(event) = consumer.context().event() {
+                let answered = match event {
+                    Event::Assigned(_) => consumer.incremental_assign(&TopicPartitionList::new()),
+                    Event::Revoked(partitions) | Event::Lost(partitions) => match self.questions.named(&partitions) {
+                        Ok(list) => consumer.incremental_unassign(&list),
+                        Err(_) => Ok(()),
+                    },
+                    _ => Ok(()),
+                };
+                if let Err(error) = answered {
+                    tracing::debug!(%error, "leaving the group");
+                }
+            }
+            // Dropping it closes it: the group hears at once.
+        }
+    }
+}
+
+/// A consumer that joins the group.
+fn join(config: &ClientConfig, topic: &str) -> Result<BaseConsumer<Group>> {
+    let consumer: BaseConsumer<Group> = config.create_with_context(Group::default()).map_err(properties::refused)?;
+    consumer.subscribe(&[topic]).map_err(properties::refused)?;
+    Ok(consumer)
+}
+
+fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: bool) {
+    into.push(message.offset(), message.timestamp().to_millis().unwrap_or(-1), message.key(), message.payload());
+    if headers {
+        let all = message.headers().map(|headers| {
+            headers.iter().map(|header| (header.key.to_string(), header.value.map(<[u8]>::to_vec))).collect()
+        });
+        into.headers.push(all.unwrap_or_default());
+    }
+}

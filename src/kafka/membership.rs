@@ -1,0 +1,143 @@
+//! Why a member of a group has no partitions: other consumers in it, a rebalance that doesn't end, or no reason to
+//! worry.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::broker::NO_BROKER;
+use super::context::Group;
+use super::describe::{self, Members, State};
+
+/// How kolk's consumers share partitions.
+pub(super) const ASSIGNOR: &str = "cooperative-sticky";
+
+/// How long the brokers may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A rebalance that takes longer is worth a word.
+const LONG: Duration = Duration::from_secs(10);
+
+impl Members {
+    /// What keeps a consumer of kolk's out of a group, or may do so, with what to do.
+    pub fn keep_out(&self, group: &str) -> Option<String> {
+        let members = if self.count == 1 { "a member".to_string() } else { format!("{} members", self.count) };
+        match self.assignor.as_str() {
+            _ if self.count == 0 => None,
+            _ if self.of_consumer_protocol => Some(format!(
+                "group \"{group}\" has {members} of the consumer protocol (KIP-848), and kolk speaks the classic one: the brokers may not let \
+                 it in\n{OUT}"
+            )),
+            "" | ASSIGNOR => None,
+            other => Some(format!(
+                "group \"{group}\" has {members} with the assignor \"{other}\", and kolk's is \"{ASSIGNOR}\": it gets no partition as long as \
+                 they are there\n{OUT}"
+            )),
+        }
+    }
+}
+
+const OUT: &str = "stop those consumers, or give the pipeline another `group`";
+
+/// What is remembered between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    rebalancing: Option<Instant>,
+    told: bool,
+}
+
+impl Waiting {
+    /// Why a consumer has no partitions; `None`: it need not have any, or it is too early to say.
+    pub fn reason(&mut self, consumer: &BaseConsumer<Group>, group: &str, topic: &str) -> Option<String> {
+        let members = match describe::listed(consumer.client(), group, PATIENCE) {
+            Ok(members) => members,
+            Err(_) if consumer.fetch_metadata(Some(topic), PATIENCE).is_err() => return Some(NO_BROKER.into()),
+            Err(silence) => {
+                let heard = consumer.context().complaint().unwrap_or(silence.text);
+                return Some(format!("the coordinator of group \"{group}\" doesn't answer: {heard}"));
+            }
+        };
+        let partitions = || {
+            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).ok()?;
+            metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len())
+        };
+        self.judge(&members, consumer.context().complaint(), group, topic, partitions)
+    }
+
+    fn judge(
+        &mut self,
+        members: &Members,
+        complaint: Option<String>,
+        group: &str,
+        topic: &str,
+        partitions: impl Fn() -> Option<usize>,
+    ) -> Option<String> {
+        let rebalancing = self.rebalancing.take().filter(|_| members.state == State::Rebalancing);
+        // Members of the other protocol may be no obstacle: what the coordinator says of this one counts more.
+        if let Some(why) = members.keep_out(group).filter(|_| !members.of_consumer_protocol) {
+            return Some(why);
+        }
+        if let Some(complaint) = complaint {
+            return Some(format!("group \"{group}\" doesn't take this worker: {complaint}"));
+        }
+        let count = members.count;
+        match members.state {
+            State::Rebalancing => {
+                let since = *self.rebalancing.insert(rebalancing.unwrap_or_else(Instant::now));
+                (since.elapsed() >= LONG).then(|| {
+                    format!(
+                        "group \"{group}\" has been rebalancing for long: one of its {count} members doesn't answer, and is put out when its \
+                         session.timeout.ms or max.poll.interval.ms is over"
+                    )
+                })
+            }
+            State::Stable => {
+                let partitions = partitions()?;
+                if count <= partitions {
+                    return Some(format!(
+                        "group \"{group}\" gives this worker none of the {partitions} partitions of topic {topic}, though it has {count} \
+                         members only: do others of them read something else?\ngive the pipeline a `group` of its own"
+                    ));
+                }
+                if !std::mem::replace(&mut self.told, true) {
+                    tracing::info!(
+                        members = count,
+                        partitions,
+                        "there are more workers than partitions: this one waits until another leaves"
+                    );
+                }
+                None
+            }
+            State::Other => Some(format!("group \"{group}\" has no members: it hasn't taken this worker yet")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::acl::Rights;
+
+    fn members(state: State, assignor: &str, count: usize) -> Members {
+        Members { rights: Rights::default(), state, of_consumer_protocol: false, assignor: assignor.into(), count }
+    }
+
+    #[test]
+    fn who_has_no_partitions_says_why_unless_there_are_too_few() {
+        let mut waiting = Waiting::default();
+        let mut judge = |members: Members, complaint: Option<&str>| {
+            let partitions = || Some(4);
+            waiting.judge(&members, complaint.map(str::to_string), "g", "t", partitions).unwrap_or_default()
+        };
+        let other = judge(members(State::Stable, "range", 1), Some("inconsistent"));
+        assert!(other.contains("has a member with the assignor \"range\"") && other.contains("`group`"), "{other}");
+        assert_eq!(judge(members(State::Stable, ASSIGNOR, 5), None), "");
+        assert!(judge(members(State::Stable, ASSIGNOR, 4), None).contains("none of the 4 partitions of topic t"));
+        assert!(judge(members(State::Stable, ASSIGNOR, 5), Some("group is full")).contains("group is full"));
+        assert_eq!(judge(members(State::Rebalancing, "", 2), None), "", "it may have begun just now");
+        assert!(judge(members(State::Other, "", 0), None).contains("no members"));
+        let new = Members { of_consumer_protocol: true, ..members(State::Stable, "uniform", 2) };
+        let kept_out = new.keep_out("g").unwrap_or_default();
+        assert!(kept_out.contains("2 members of the consumer protocol"), "{kept_out}");
+        assert!(judge(new, Some("unsupported")).contains("unsupported"));
+    }
+}

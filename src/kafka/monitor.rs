@@ -1,0 +1,45 @@
+//! The lag of a process: asks the brokers for the ends of its partitions, in its own thread.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::properties;
+use crate::Result;
+use crate::config::KafkaSource;
+use crate::metrics::Metrics;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Sets the metrics of lag until `stop` says so.
+///
+/// # Errors
+/// Properties that librdkafka doesn't take.
+pub fn watch(source: &KafkaSource, metrics: &Metrics, stop: &dyn Fn() -> bool) -> Result<()> {
+    let client = |isolation: &str| -> Result<BaseConsumer> {
+        let mut config = properties::asking(&source.brokers, &source.properties);
+        config.set("isolation.level", isolation).create().map_err(properties::refused)
+    };
+    let (all, stable) = (client("read_uncommitted")?, client("read_committed")?);
+    let mut next = Instant::now();
+    while !stop() {
+        std::thread::sleep(Duration::from_millis(100));
+        if Instant::now() < next {
+            continue;
+        }
+        next = Instant::now() + EVERY;
+        for (partition, position) in metrics.stream.positions() {
+            let number = i32::try_from(partition).unwrap_or(i32::MAX);
+            let ends = [&all, &stable].map(|client| client.fetch_watermarks(&source.topic, number, PATIENCE));
+            let [Ok((_, end)), Ok((_, stable))] = ends else {
+                // The gauges keep their values; whether a broker answers is a separate metric.
+                break;
+            };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+            metrics.stream.lag(partition, position.committed, stable, end, position.newest.map(|newest| now - newest));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Where a group begins next time: for `kolk state reset`.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::broker::BEGINNING;
+use super::properties;
+use crate::config::{Delivery, KafkaSource, Moment, Start};
+use crate::error::Context;
+use crate::record::PartitionId;
+use crate::storage::block_on;
+use crate::{Error, Result};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long members may take to be gone: one that just left may be known for a moment.
+const LEAVING: Duration = Duration::from_secs(3);
+
+/// Deletes what the group has committed, so that its next start begins where `start` says.
+///
+/// # Errors
+/// A group that is running, no broker.
+pub fn forget(source: &KafkaSource) -> Result<()> {
+    let client: AdminClient<DefaultClientContext> =
+        properties::asking(&source.brokers, &source.properties).create().map_err(properties::refused)?;
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let group = source.group.as_str();
+    let until = Instant::now() + LEAVING;
+    loop {
+        let results =
+            block_on(client.delete_groups(&[group], &options))?.or_failed(|| format!("cannot delete group {group}"))?;
+        match results.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => return Ok(()),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) if Instant::now() > until => return Err(running(group)),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => std::thread::sleep(LEAVING / 20),
+            Some(Err((_, code))) => return Err(Error::failed(format!("cannot delete group {group}: {code}"))),
+        }
+    }
+}
+
+/// Commits for every partition the offset that `to` says, marked as a [`BEGINNING`]: the next start begins there with
+/// no state. Returns partition and offset.
+///
+/// # Errors
+/// A group that is running, a topic that isn't there, no broker.
+pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
+    let (topic, group) = (source.topic.as_str(), source.group.as_str());
+    let failed = || format!("cannot move group {group} on topic {topic}");
+    let consumer: BaseConsumer =
+        properties::consumer(source, Delivery::ExactlyOnce, 0).create().map_err(properties::refused)?;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).or_failed(failed)?;
+    let partitions =
+        metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
+    if partitions == 0 {
+        return Err(Error::refused(format!("there is no topic \"{topic}\"")));
+    }
+    let mut offsets = Vec::with_capacity(partitions);
+    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+        let (start, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).or_failed(failed)?;
+        let offset = match to {
+            Start::Earliest => start,
+            Start::Latest => end,
+            Start::At(Moment::Step(offset)) => offset.clamp(start, end),
+            Start::At(Moment::Instant(at)) => {
+                let mut asked = TopicPartitionList::new();
+                asked
+                    .add_partition_offset(topic, partition, Offset::Offset(at.timestamp_millis()))
+                    .or_failed(failed)?;
+                let found = consumer.offsets_for_times(asked, PATIENCE).or_failed(failed)?;
+                match found.find_partition(topic, partition).map(|element| element.offset()) {
+                    Some(Offset::Offset(offset)) => offset.clamp(start, end),
+                    _ => end,
+                }
+            }
+        };
+        offsets.push((partition, offset));
+    }
+    let each =
+        offsets.iter().map(|(partition, offset)| (PartitionId::try_from(*partition).unwrap_or(0), *offset, BEGINNING));
+    commit_for(&consumer, source, each)?;
+    Ok(offsets)
+}
+
+/// Commits offsets with their metadata for a group without members.
+///
+/// # Errors
+/// A group that is running, no broker.
+pub(super) fn commit_for<'a>(
+    consumer: &BaseConsumer,
+    source: &KafkaSource,
+    offsets: impl Iterator<Item = (PartitionId, i64, &'a str)>,
+) -> Result<()> {
+    let (topic, group) = (source.topic.as_str(), source.group.as_str());
+    let failed = || format!("cannot move group {group} on topic {topic}");
+    let mut list = TopicPartitionList::new();
+    for (partition, offset, metadata) in offsets {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        list.add_partition(topic, partition).set_metadata(metadata);
+        list.set_partition_offset(topic, partition, Offset::Offset(offset)).or_failed(failed)?;
+    }
+    let until = Instant::now() + LEAVING;
+    loop {
+        let error = match consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let has_members = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::UnknownMemberId
+                    | RDKafkaErrorCode::IllegalGeneration
+                    | RDKafkaErrorCode::RebalanceInProgress
+            )
+        );
+        match has_members {
+            false => return Err(error).or_failed(failed),
+            true if Instant::now() > until => return Err(running(group)),
+            true => std::thread::sleep(LEAVING / 20),
+        }
+    }
+}
+
+/// The group has members, so its offsets can't be set.
+pub(super) fn running(group: &str) -> Error {
+    Error::refused(format!(
+        "group {group} has members: stop the pipeline everywhere first (a killed process stays a member until its session times out)"
+    ))
+}

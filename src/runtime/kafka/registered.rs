@@ -1,0 +1,254 @@
+//! The versions of a pipeline's model in the registry, for a stream that takes up new ones while it runs: which is
+//! wanted, and the stages with each. Must not live here: when a partition changes from one to another
+//! ([`super::swap`]).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Models;
+use crate::config::Pipeline;
+use crate::error::Problems;
+use crate::metrics::Metrics;
+use crate::model::{Version, registry};
+use crate::record::Layout;
+use crate::runtime::engine::{Chain, Order};
+use crate::runtime::plan::{Plan, chain, find_model, label};
+use crate::state::shown;
+use crate::{Error, Result, sink};
+
+/// Characters of a graph's sha256 that are part of a version's identity.
+const HASH: usize = 12;
+
+/// The registry, as a worker of a pipeline sees it. Clones share what was reported to the user.
+#[derive(Clone)]
+pub(super) struct Registered {
+    pipeline: Pipeline,
+    source: Layout,
+    sink: sink::Planned,
+    metrics: Arc<Metrics>,
+    /// The number that was wanted last.
+    wanted: Option<u64>,
+    /// What was reported already.
+    reported: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Registered {
+    /// # Errors
+    /// A pipeline without a sink.
+    pub fn of(plan: &Plan) -> Result<Registered> {
+        Ok(Registered {
+            pipeline: plan.pipeline.clone(),
+            source: plan.layout_of_source().clone(),
+            sink: plan.sink.clone().ok_or_else(|| Error::refused("the pipeline has no sink"))?,
+            metrics: plan.metrics.clone(),
+            wanted: plan.model.as_ref().map(|version| version.number),
+            reported: Arc::default(),
+        })
+    }
+
+    /// A version and the stages with it, if it fits the pipeline and makes the same columns; without an `infer` stage
+    /// just those.
+    fn open(&self, target: &str) -> Result<(Option<Arc<Version>>, Chain)> {
+        let mut problems = Problems::new(&self.pipeline.file);
+        let version = find_model(&self.pipeline, target, &mut problems);
+        let mut layout = self.source.clone();
+        let stages = chain(&self.pipeline, &mut layout, version.as_ref(), &self.metrics, &mut problems);
+        let mut planned = None;
+        if let (true, Some(sink)) = (problems.is_empty(), &self.pipeline.sink) {
+            planned = sink::plan(sink, &layout, &mut problems);
+        }
+        problems.finish(())?;
+        match planned {
+            Some(planned) if planned.has_columns_of(&self.sink) => {}
+            planned => {
+                return Err(Error::refused(format!(
+                    "{target} makes another output than the version that the pipeline was started with, and one topic has one: \
+                     train with the same horizon and targets, or give the pipeline another name and sink\n  {target}: {}\n  pipeline: {}",
+                    planned.map(|planned| planned.describe()).unwrap_or_default(),
+                    self.sink.describe()
+                )));
+            }
+        }
+        Ok((version, Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone())))
+    }
+
+    /// Reports what is wrong, once in the process.
+    fn report(&self, error: &Error) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.insert(error.to_string()) {
+            tracing::error!(%error, "a new version of the model can't be taken up: going on with the one before");
+        }
+    }
+}
+
+impl Models for Registered {
+    fn look(&mut self) -> Option<(String, Chain)> {
+        let name = self.pipeline.infer()?.model.value.clone();
+        if registry::name_of(&name) != name {
+            return None;
+        }
+        let number = match registry::champion(&self.pipeline.models, &name) {
+            Ok(number) => number?,
+            Err(error) => {
+                self.report(&error);
+                return None;
+            }
+        };
+        if self.wanted == Some(number) {
+            self.metrics.stream.model_refused(&name, 0);
+            return None;
+        }
+        match self.open(&format!("{name}/{number}")) {
+            Ok((version, chain)) => {
+                self.metrics.stream.model_refused(&name, 0);
+                self.wanted = Some(number);
+                Some((identity(version.as_deref()), chain))
+            }
+            Err(error) => {
+                self.metrics.stream.model_refused(&name, number);
+                self.report(&error);
+                None
+            }
+        }
+    }
+
+    fn chain(&mut self, model: &str) -> Result<Chain> {
+        let target = shown(model);
+        let in_force = |error: Error| {
+            Error::refused(format!(
+                "{error}\n{target} is active where this stream stopped, and has to go on there before another version takes over: \
+                 bring it back, pin it (model: {target}), or begin again with kolk state reset"
+            ))
+        };
+        let (version, chain) = self.open(target).map_err(in_force)?;
+        if identity(version.as_deref()) == model {
+            return Ok(chain);
+        }
+        Err(in_force(Error::refused(format!(
+            "the registry holds another model under {target} than the state was made with"
+        ))))
+    }
+}
+
+/// What stands for a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a
+/// registry that is created again counts again from the start. Empty without a model.
+pub(super) fn identity(version: Option<&Version>) -> String {
+    let Some(version) = version else { return String::new() };
+    let hash = version.manifest.files.get(registry::MODEL).map_or("", String::as_str);
+    format!("{}#{}", label(version), hash.get(..HASH).unwrap_or(hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use arrow::datatypes::{DataType, TimeUnit};
+
+    use super::*;
+    use crate::config;
+    use crate::kernel::CellKind;
+    use crate::model::onnx::export;
+    use crate::model::testing::{manifest, published};
+    use crate::network::testing::{plain, tensors};
+    use crate::record::{Clock, KeyType, Kind, Role};
+
+    /// A pipeline with `model:` that was started when version 1 was the only one.
+    fn registered(folder: &Path, model: &str) -> Registered {
+        let text = format!(
+            "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, key: key }} }}\n\
+             record: {{ key: key, time: {{ column: ts, unit: ms }}, values: [temp, pressure] }}\n\
+             stages:\n  - infer: {{ model: {model} }}\nsink: {{ kafka: {{ topic: o }} }}\n"
+        );
+        let pipeline = config::parse(&text, &folder.join("p.yaml")).unwrap();
+        let mut source = Layout {
+            key_name: "key".into(),
+            key_type: KeyType::Utf8,
+            time_name: "ts".into(),
+            clock: Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).unwrap(),
+            interval: None,
+            columns: Vec::new(),
+        };
+        source.add("temp", Kind::Number, Role::Value);
+        source.add("pressure", Kind::Number, Role::Value);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (mut problems, mut layout) = (Problems::new("p.yaml"), source.clone());
+        let version = find_model(&pipeline, "m/1", &mut problems);
+        chain(&pipeline, &mut layout, version.as_ref(), &metrics, &mut problems);
+        let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &layout, &mut problems);
+        problems.finish(()).unwrap();
+        Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), reported: Arc::default() }
+    }
+
+    fn root(folder: &Path) -> std::path::PathBuf {
+        let root = folder.join("models");
+        published(&root, "m", 1);
+        registry::set_champion(&root, "m", 1).unwrap();
+        root
+    }
+
+    fn refusal(result: Result<Chain>) -> String {
+        let error = result.err().unwrap();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_new_champion_is_seen_once_and_a_pinned_version_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root(folder.path());
+        let (mut free, mut pinned) = (registered(folder.path(), "m"), registered(folder.path(), "m/1"));
+        let second = identity(Some(&published(&root, "m", 2)));
+        assert!(free.look().is_none(), "published, and not the champion");
+        registry::set_champion(&root, "m", 2).unwrap();
+        assert_eq!(free.look().unwrap().0, second);
+        assert_eq!(shown(&second), "m/2");
+        assert!(free.look().is_none());
+        registry::set_champion(&root, "m", 1).unwrap();
+        assert_eq!(shown(&free.look().unwrap().0), "m/1");
+        registry::set_champion(&root, "m", 2).unwrap();
+        assert!(pinned.look().is_none());
+    }
+
+    #[test]
+    fn a_version_with_another_output_stays_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root(folder.path());
+        let mut models = registered(folder.path(), "m");
+        let mut architecture = plain(2, &[(CellKind::Gru, 4)]);
+        architecture.outputs = 2;
+        let onnx = export::onnx(&architecture, &tensors(&architecture, 1), "m").unwrap();
+        let shorter = crate::model::Manifest { horizon: 1, ..manifest("m", &architecture, 1) };
+        registry::publish(&root, shorter, &onnx, "<html></html>").unwrap();
+        registry::set_champion(&root, "m", 2).unwrap();
+        let refused = |models: &Registered| {
+            let text = models.metrics.text(true).unwrap();
+            text.contains("kolk_model_refused_version{model=\"m\"} 2")
+        };
+        assert!(models.look().is_none() && models.look().is_none() && refused(&models));
+        assert_eq!(models.reported.lock().unwrap().len(), 1);
+        let message = models.reported.lock().unwrap().first().unwrap().clone();
+        let (theirs, ours) = message.split_once("\n  pipeline: ").unwrap();
+        assert!(
+            theirs.contains("m/2 makes another output") && theirs != ours && ours.contains("prediction"),
+            "{message}"
+        );
+        registry::set_champion(&root, "m", 1).unwrap();
+        assert!(models.look().is_none() && !refused(&models));
+    }
+
+    #[test]
+    fn the_version_of_a_commit_is_found_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root(folder.path());
+        let mut models = registered(folder.path(), "m");
+        let first = identity(Some(&registry::open(&root, "m/1").unwrap()));
+        published(&root, "m", 2);
+        registry::set_champion(&root, "m", 2).unwrap();
+        assert!(models.chain(&first).is_ok());
+        let other = refusal(models.chain("m/1#0123456789ab"));
+        assert!(other.contains("another model under m/1") && other.contains("kolk state reset"), "{other}");
+        std::fs::remove_dir_all(root.join("m/1")).unwrap();
+        let gone = refusal(models.chain(&first));
+        assert!(gone.contains("no version 1") && gone.contains("m/1 is active"), "{gone}");
+    }
+}

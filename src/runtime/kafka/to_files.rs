@@ -1,0 +1,293 @@
+//! Kafka to Parquet or stdout: no transaction, the manifest of a partition is its commit.
+//!
+//! Parts become visible with the manifest that names them, together with the state as of the same record; what was done
+//! behind it is invisible and is simply done again. The group only deals out partitions: its offsets are written for
+//! those who watch the lag, and never read. Nothing has to be replayed, so decisions of clock and registry need no
+//! record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::file_task::{FileTaking, FileTask};
+use super::intake::{Incoming, Intake, Reading, Reads};
+use super::refusals::unread;
+use super::restore_partition::start_of;
+use super::settings::{SHORT, Settings};
+use super::waits::Wait;
+use super::warm_start;
+use crate::kafka::{BEGINNING, Broker, Event, LogRange};
+use crate::record::{Origin, PartitionId};
+use crate::runtime::engine::Chain;
+use crate::runtime::files::{PartitionTask, Shared, restore};
+use crate::source::History;
+use crate::{Error, Result};
+
+/// How long a poll waits, and while a partition waits for something else.
+const WAIT: Duration = Duration::from_millis(100);
+const STALLED: Duration = Duration::from_millis(10);
+
+/// One member of the group with its partitions.
+pub(super) struct FileSinkWorker<B> {
+    intake: Intake<B>,
+    chain: Chain,
+    shared: Arc<Shared>,
+    settings: Settings,
+    history: Option<Arc<History>>,
+    tasks: BTreeMap<PartitionId, FileTask>,
+    opening: Vec<PartitionId>,
+}
+
+impl<B: Broker> FileSinkWorker<B> {
+    /// A worker that has no partitions yet.
+    pub fn new(
+        broker: B,
+        incoming: Incoming,
+        chain: Chain,
+        shared: Arc<Shared>,
+        settings: Settings,
+        history: Option<Arc<History>>,
+    ) -> Self {
+        let intake = Intake::new(broker, incoming, shared.metrics.clone(), &settings);
+        FileSinkWorker { intake, chain, shared, settings, history, tasks: BTreeMap::new(), opening: Vec::new() }
+    }
+
+    /// Runs until `stop` says so: then it commits what it has and leaves.
+    ///
+    /// # Errors
+    /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
+    pub fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let ended = loop {
+            if stop() {
+                break self.save(None);
+            }
+            if let Err(error) = self.step() {
+                break Err(self.intake.explained(error));
+            }
+        };
+        self.tasks.clear();
+        self.intake.broker.leave();
+        ended
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let waits = !self.opening.is_empty() || self.tasks.values().any(Reads::is_held);
+        let FileSinkWorker { intake, chain, shared, tasks, .. } = self;
+        match intake.poll(if waits { STALLED } else { WAIT })? {
+            Event::Nothing | Event::Reachable(_) | Event::Recreated => {}
+            Event::End(partition, offset) => {
+                // One that waits is not at its end, whatever was on its way when it began to.
+                if let Some(file) = tasks.get_mut(&partition).filter(|file| !file.is_held()) {
+                    file.end(offset);
+                }
+            }
+            Event::Messages(partition) => {
+                if let Some(file) = tasks.get_mut(&partition).filter(|file| !file.is_held()) {
+                    intake.take(partition, &mut FileTaking { file, chain, shared })?;
+                }
+            }
+            Event::Assigned(partitions) => {
+                self.opening = partitions;
+                if self.opening.is_empty() {
+                    intake.broker.assign(&[])?;
+                }
+            }
+            Event::Revoked(partitions) => {
+                self.save(Some(&partitions))?;
+                self.give_up(&partitions)?;
+            }
+            Event::Lost(partitions) => {
+                self.shared.metrics.stream.fenced();
+                self.give_up(&partitions)?;
+            }
+            Event::OutOfRange(partition) => {
+                if let Some(offset) = tasks.get(&partition).map(Reads::offset) {
+                    return Err(intake.out_of_range(partition, offset));
+                }
+            }
+        }
+        let wait = (!self.opening.is_empty()).then(|| Wait::Offsets(self.opening.clone()));
+        self.intake.report_waits(wait, !self.tasks.is_empty());
+        self.open()?;
+        self.intake.wake(self.tasks.values_mut())?;
+        self.watch()?;
+        self.advance_idle()?;
+        self.save_due()?;
+        self.intake.show(self.tasks.values());
+        Ok(())
+    }
+
+    fn give_up(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        self.forget(partitions);
+        self.intake.broker.unassign(partitions)
+    }
+
+    fn forget(&mut self, partitions: &[PartitionId]) {
+        for partition in partitions {
+            if let Some(mut file) = self.tasks.remove(partition) {
+                file.task.leave(&self.shared);
+            }
+            self.shared.metrics.stream.gone(*partition);
+        }
+        self.opening.retain(|partition| !partitions.contains(partition));
+    }
+
+    /// Whether what was polled so far is of the topic of the start. False: nobody tells at present.
+    fn is_same_topic(&mut self) -> Result<bool> {
+        if self.shared.store.is_none() {
+            return Ok(true);
+        }
+        if !self.intake.reachable {
+            return Ok(false);
+        }
+        self.intake.broker.ask_topic();
+        self.intake.is_same_topic()
+    }
+
+    /// Looks for partitions that stand still, and heals them.
+    fn watch(&mut self) -> Result<()> {
+        if self.intake.watch(self.tasks.values())? {
+            // What is committed is opened again when the group gives it back.
+            self.save(None)?;
+            let all: Vec<PartitionId> = self.tasks.keys().copied().collect();
+            self.forget(&all);
+            self.intake.reconnect()?;
+        }
+        Ok(())
+    }
+
+    /// Moves the time on of partitions that nothing was heard of.
+    fn advance_idle(&mut self) -> Result<()> {
+        let FileSinkWorker { intake, chain, shared, tasks, .. } = self;
+        intake.advance_idle(tasks.values_mut(), |file, until| file.task.advance(until, chain, shared))
+    }
+
+    /// Commits partitions whose checkpoints are due.
+    fn save_due(&mut self) -> Result<()> {
+        let now = self.intake.now();
+        let every = i64::try_from(self.settings.checkpoint_every.as_millis()).unwrap_or(i64::MAX);
+        let is_due = |file: &&FileTask| now - file.saved >= every || file.task.since() >= self.settings.or_records;
+        let due: Vec<PartitionId> = self.tasks.values().filter(is_due).map(|file| file.id).collect();
+        if due.is_empty() { Ok(()) } else { self.save(Some(&due)) }
+    }
+
+    /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is
+    /// the same.
+    fn save(&mut self, only: Option<&[PartitionId]>) -> Result<()> {
+        let now = self.intake.now();
+        if !self.is_same_topic()? {
+            tracing::warn!("no broker tells whether the topic is still the same: committing later");
+            self.tasks.values_mut().for_each(|file| file.saved = now);
+            return Ok(());
+        }
+        let mut offsets = Vec::new();
+        for file in self.tasks.values_mut() {
+            if only.is_none_or(|only| only.contains(&file.id)) {
+                file.saved = now;
+                self.intake.waits.set(Some(Wait::Store(vec![file.id])));
+                file.task.save(&self.shared)?;
+                offsets.extend(file.saved_until().map(|offset| (file.id, offset)));
+            }
+        }
+        self.intake.waits.set(None);
+        if !offsets.is_empty() {
+            self.intake.broker.note(&offsets);
+        }
+        Ok(())
+    }
+
+    /// Opens the partitions that the group gave: all of them, or none where the broker can't answer at present.
+    fn open(&mut self) -> Result<()> {
+        if self.opening.is_empty() {
+            return Ok(());
+        }
+        let mut opened = BTreeMap::new();
+        let mut fresh = BTreeSet::new();
+        for partition in self.opening.clone() {
+            let Some((task, offset, is_new)) = self.restore(partition)? else { return Ok(()) };
+            if is_new {
+                fresh.insert(partition);
+            }
+            opened.insert(partition, (task, offset));
+        }
+        self.begin(&mut opened, &fresh)?;
+        let at: Vec<(PartitionId, i64)> = opened.iter().map(|(partition, (_, offset))| (*partition, *offset)).collect();
+        self.opening.clear();
+        self.intake.broker.assign(&at)?;
+        let (now, commits) = (self.intake.now(), self.shared.store.is_some());
+        for (id, (mut task, from)) in opened {
+            task.show_state(&self.shared);
+            tracing::info!(partition = id, from, keys = task.partition.keys.len(), "partition opened");
+            self.tasks.insert(id, FileTask { id, task, reading: Reading::new(now), saved: now, commits });
+        }
+        Ok(())
+    }
+
+    /// A partition as it was committed, the offset where it goes on, and whether it is new; `None`: the broker can't
+    /// answer at present.
+    fn restore(&mut self, partition: PartitionId) -> Result<Option<(PartitionTask, i64, bool)>> {
+        self.intake.waits.set(Some(Wait::Store(vec![partition])));
+        let mut task = restore(partition, &self.chain, self.shared.store.as_ref())?;
+        self.intake.waits.set(Some(Wait::Offsets(vec![partition])));
+        let Some(range) = self.intake.broker.range(partition, SHORT)? else { return Ok(None) };
+        let is_new = task.origin.is_none() && task.manifest.is_none();
+        let offset = match task.origin {
+            Some(origin) => origin.row as i64 + 1,
+            None if !is_new => 0,
+            None => {
+                let Some(start) = self.start_of(partition, range)? else { return Ok(None) };
+                if start > 0 {
+                    task.origin = Some(Origin { file: 0, row: start as u64 - 1 });
+                }
+                start
+            }
+        };
+        if range.start > offset || range.end < offset {
+            return Err(unread(partition, offset, range));
+        }
+        Ok(Some((task, offset, is_new)))
+    }
+
+    /// Lets new partitions take the history of their keys, and commits where they begin: from now on that is known.
+    fn begin(
+        &mut self,
+        opened: &mut BTreeMap<PartitionId, (PartitionTask, i64)>,
+        fresh: &BTreeSet<PartitionId>,
+    ) -> Result<()> {
+        let FileSinkWorker { chain, shared, .. } = self;
+        if let Some(history) = &self.history {
+            warm_start::feed(history, self.settings.batch, fresh, |work| {
+                let Some((task, _)) = opened.get_mut(&work.partition) else { return Ok(()) };
+                task.partition.process(chain, &shared.source, &work.records).map(|_| ())
+            })?;
+        }
+        for (task, _) in opened.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(_, opened)| opened) {
+            // Positions count the stream's records.
+            task.partition.position = 0;
+            task.begin(shared)?;
+        }
+        Ok(())
+    }
+
+    /// Where a partition without state begins; `None`: the broker can't answer at present.
+    fn start_of(&mut self, partition: PartitionId, range: LogRange) -> Result<Option<i64>> {
+        let broker = &mut self.intake.broker;
+        let Some(committed) = broker.committed(&[partition], SHORT)? else { return Ok(None) };
+        match committed.into_iter().next().flatten() {
+            Some(set) if set.metadata == BEGINNING => Ok(Some(set.offset.clamp(range.start, range.end))),
+            _ => start_of(broker, partition, self.settings.start, range),
+        }
+    }
+}
+
+/// Records of a part, so that no message of several records is cut in two.
+///
+/// # Errors
+/// More than can be counted.
+pub(super) fn whole_messages(part_records: u64, columns: usize) -> Result<u64> {
+    let columns = columns.max(1) as u64;
+    part_records
+        .checked_add(columns - 1)
+        .map(|records| records / columns * columns)
+        .ok_or_else(|| Error::refused("sink.parquet.part_records is too large"))
+}

@@ -1,0 +1,126 @@
+//! What a worker waits for that should have come: said in the log once, and by readiness while it lasts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kafka::Broker;
+use crate::metrics::{LONG, Metrics};
+use crate::record::PartitionId;
+
+/// Milliseconds between two questions why there are no partitions.
+const ASKED: i64 = 5_000;
+
+/// What a worker can't go on without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A producer for transactions.
+    Producer,
+    /// What a transaction of unknown outcome did.
+    Outcome,
+    /// What is committed of these partitions, or where they begin and end.
+    Offsets(Vec<PartitionId>),
+    /// The state of these partitions, to be read or written.
+    Store(Vec<PartitionId>),
+}
+
+impl Wait {
+    fn kind(&self) -> &'static str {
+        match self {
+            Wait::Producer => "producer",
+            Wait::Outcome => "outcome",
+            Wait::Offsets(_) => "offsets",
+            Wait::Store(_) => "store",
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Wait::Producer => "no transaction can be begun: the brokers don't give a producer".into(),
+            Wait::Outcome => "what a transaction did is unknown, and the brokers don't say what is committed".into(),
+            Wait::Offsets(partitions) => format!(
+                "partitions {partitions:?} can't be opened: a transaction with their offsets is open, or the brokers don't say what is \
+                 committed"
+            ),
+            Wait::Store(partitions) => {
+                format!("partitions {partitions:?} wait for the store of the state, which is slow or doesn't answer")
+            }
+        }
+    }
+}
+
+/// What one worker waits for.
+pub(super) struct Waits {
+    metrics: Arc<Metrics>,
+    worker: u64,
+    now: Option<Wait>,
+    /// Since when it has no partitions, and when it was asked why, by the broker's clock.
+    idle: Option<i64>,
+    asked: i64,
+}
+
+impl Waits {
+    /// It waits for nothing yet.
+    pub fn new(metrics: Arc<Metrics>) -> Waits {
+        let worker = metrics.stream.waits.worker();
+        Waits { metrics, worker, now: None, idle: None, asked: 0 }
+    }
+
+    /// It waits for this, or for nothing.
+    pub fn set(&mut self, wait: Option<Wait>) {
+        if self.now == wait && self.idle.is_none() {
+            return;
+        }
+        self.idle = None;
+        match &wait {
+            Some(wait) => self.metrics.stream.waits.begin(self.worker, wait.kind(), wait.text(), Duration::ZERO),
+            None => self.metrics.stream.waits.end(self.worker),
+        }
+        self.now = wait;
+    }
+
+    /// It has no partitions. After a while the broker is asked whether that is as it should be.
+    pub fn no_partitions(&mut self, broker: &mut impl Broker) {
+        if self.now.is_some() {
+            self.set(None);
+        }
+        let now = broker.now();
+        let since = *self.idle.get_or_insert(now);
+        if now - since < LONG.as_millis() as i64 || now - self.asked < ASKED {
+            return;
+        }
+        self.asked = now;
+        match broker.waiting_for() {
+            Some(why) => self.metrics.stream.waits.begin(self.worker, "partitions", why, LONG),
+            None => self.metrics.stream.waits.end(self.worker),
+        }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.metrics.stream.waits.end(self.worker);
+    }
+}
+
+/// Says in the log what takes too long, each reason once while it lasts.
+#[derive(Default)]
+pub(super) struct Reported(BTreeSet<String>);
+
+impl Reported {
+    /// Logs a reason that isn't logged yet, or that there is none any more.
+    pub fn report(&mut self, overdue: Option<String>) {
+        match overdue {
+            Some(why) if self.0.contains(&why) => {}
+            Some(why) => {
+                tracing::warn!("not ready: {why}");
+                self.0.insert(why);
+            }
+            None if self.0.is_empty() => {}
+            None => {
+                tracing::info!("ready again: what was waited for has come");
+                self.0.clear();
+            }
+        }
+    }
+}

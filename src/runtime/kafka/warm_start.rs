@@ -1,0 +1,40 @@
+//! Warm start: the history of a topic makes the state that its partitions begin with.
+
+use std::collections::BTreeSet;
+
+use crate::record::PartitionId;
+use crate::runtime::engine::{Router, Work};
+use crate::source::History;
+use crate::{Error, Result};
+
+/// Deals the history out to partitions that have seen nothing; `take` processes it and emits nothing.
+///
+/// # Errors
+/// Files that can't be read; those of `take`.
+pub(super) fn feed(
+    history: &History,
+    batch: usize,
+    fresh: &BTreeSet<PartitionId>,
+    mut take: impl FnMut(Work) -> Result<()>,
+) -> Result<()> {
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let at = vec![(0, None); history.partitions() as usize];
+    let mut router = Router::new(batch, u64::MAX, at);
+    let mut records = 0;
+    let mut take = |work: Work| -> Result<()> {
+        if !fresh.contains(&work.partition) {
+            return Ok(());
+        }
+        records += work.records.len() as u64;
+        take(work)
+    };
+    let fed = history.read(&mut |block| router.route(block, &mut take)).and_then(|()| router.finish(&mut take));
+    fed.map_err(|error| match error {
+        Error::Failed(message) => Error::Failed(format!("history: {message}")),
+        other => other,
+    })?;
+    tracing::info!(records, partitions = fresh.len(), "the state begins with the history");
+    Ok(())
+}

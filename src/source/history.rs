@@ -1,0 +1,104 @@
+//! The history of a topic: Parquet files with what came before it.
+//!
+//! Lives here: finding the files and fitting them to the topic's columns and ticks. Must not live here: what is done
+//! with the records (`runtime::kafka::warm_start`).
+
+use super::parquet;
+use crate::Result;
+use crate::config::{At, Input, KafkaSource, Pipeline};
+use crate::error::Problems;
+use crate::record::{Kind, Layout, Records};
+
+/// The files, found and fitted to the topic's columns.
+pub struct History {
+    source: parquet::Planned,
+    /// Partitions of the topic.
+    partitions: u32,
+    /// A tick of the files in ticks of the topic, as a fraction.
+    ticks: (i64, i64),
+}
+
+impl History {
+    /// Finds the files of a pipeline's history, which need the columns that the topic gives. Adds what is wrong to
+    /// `problems`, and returns `None` if that is anything or there is no history.
+    pub fn plan(
+        pipeline: &Pipeline,
+        kafka: &KafkaSource,
+        fields: &[At<String>],
+        topic: (&Layout, u32),
+        problems: &mut Problems,
+    ) -> Option<History> {
+        let history = kafka.history.as_ref()?;
+        let mut files = pipeline.clone();
+        files.source.input = Input::Parquet(history.path.clone());
+        files.source.until = history.until.clone();
+        // A unit is for the topic's integers; files may have times that know their own.
+        let mut scratch = Problems::new(&pipeline.file);
+        let source = match parquet::plan(&files, fields, &mut scratch) {
+            Some(source) => source,
+            None => {
+                files.record.time.value.unit = None;
+                parquet::plan(&files, fields, problems)?
+            }
+        };
+        let (layout, partitions) = topic;
+        match fits(&source.layout, layout) {
+            Ok(ticks) => Some(History { source, partitions, ticks }),
+            Err(message) => {
+                problems.add(history.path.place, message);
+                None
+            }
+        }
+    }
+
+    /// Partitions of the topic.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// Reads all files. `take` gets their records, block by block, with times in ticks of the topic.
+    ///
+    /// # Errors
+    /// Files that can't be read; those of `take`.
+    pub fn read(&self, take: &mut dyn FnMut(&Records) -> Result<()>) -> Result<()> {
+        let mut source = self.source.open(None)?;
+        let (times, by) = self.ticks;
+        while let Some(mut block) = source.next()? {
+            if (times, by) != (1, 1) {
+                for time in &mut block.times {
+                    *time = time.saturating_mul(times) / by;
+                }
+            }
+            take(&block)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a tick of the files is counted in ticks of the topic, or what doesn't fit.
+fn fits(files: &Layout, topic: &Layout) -> std::result::Result<(i64, i64), String> {
+    let kind = |kind: &Kind| match kind {
+        Kind::Carried(data_type) => data_type.to_string(),
+        other => format!("{other:?}"),
+    };
+    for (a, b) in files.columns.iter().zip(&topic.columns) {
+        if a.name != b.name || kind(&a.kind) != kind(&b.kind) {
+            return Err(format!(
+                "column \"{}\" is {} in the files and \"{}\", {}, in the topic",
+                a.name,
+                kind(&a.kind),
+                b.name,
+                kind(&b.kind)
+            ));
+        }
+    }
+    match (files.clock.nanos_per_tick, topic.clock.nanos_per_tick) {
+        (None, None) => Ok((1, 1)),
+        (Some(a), Some(b)) if a % b == 0 => Ok((a / b, 1)),
+        (Some(a), Some(b)) if b % a == 0 => Ok((1, b / a)),
+        _ => Err(format!(
+            "times are {} in the files and {} in the topic: one can't be counted in the other",
+            files.clock.data_type, topic.clock.data_type
+        )),
+    }
+}

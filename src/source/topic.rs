@@ -1,0 +1,124 @@
+//! What can be known of the topics before anything starts, and everything that is wrong with them.
+
+use std::sync::Arc;
+
+use super::History;
+use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Properties, Sink};
+use crate::error::Problems;
+use crate::format::{self, PlannedDecoder};
+use crate::kafka::{Admin, FoundTopic, Right, SEND, TAKE, identity, sample};
+
+/// Kafka's default of `max.message.bytes`.
+const DEFAULT_LONGEST: usize = 1_048_588;
+
+/// A Kafka source whose topics were found.
+pub struct PlannedTopic {
+    /// How its messages are decoded, and into which columns.
+    pub decoder: PlannedDecoder,
+    /// Partitions of the topic.
+    pub partitions: u32,
+    /// The id of the topic.
+    pub topic_id: String,
+    /// Bytes that the topics written to take of a message.
+    pub longest: usize,
+    /// What a partition's state begins with.
+    pub history: Option<Arc<History>>,
+    /// What isn't a problem yet and may become one.
+    pub warnings: Vec<String>,
+}
+
+/// Asks the brokers for the topics of a pipeline and plans the source's format; `fields` as for
+/// [`format::plan_decoder`]. Adds every problem to `problems`, and returns `None` if there is one.
+pub fn plan(
+    pipeline: &Pipeline,
+    source: &KafkaSource,
+    fields: &[At<String>],
+    problems: &mut Problems,
+) -> Option<PlannedTopic> {
+    let decoder = format::plan_decoder(pipeline, fields, problems);
+    let mut warnings = Vec::new();
+    let admin = Admin::new(&source.brokers, &source.properties, problems)?;
+    let read = admin.topic(&source.topic, Right::Read, TAKE, problems);
+    if read.is_some() {
+        admin.group(source, &mut warnings, problems);
+    }
+    let longest = find_written(pipeline, (source, &admin), &mut warnings, problems);
+    let topic = read?;
+    warn(pipeline, source, &topic, &mut warnings);
+    let topic_id = admin.id_of(&topic, &source.topic, problems);
+    let (decoder, topic_id, longest) = (decoder?, topic_id?, longest?);
+    if let Some(idle) = source.idle.as_ref().filter(|_| decoder.layout.clock.nanos_per_tick.is_none()) {
+        problems.add(idle.place, "`idle` needs times of a clock: the time column has steps, which no clock moves on");
+        return None;
+    }
+    if source.partitioned_by_key.value {
+        sample::check(source, topic.partitions, &decoder, &mut warnings, problems);
+    }
+    let history = History::plan(pipeline, source, fields, (&decoder.layout, topic.partitions), problems).map(Arc::new);
+    if history.is_none() && source.history.is_some() {
+        return None;
+    }
+    Some(PlannedTopic { decoder, history, partitions: topic.partitions, topic_id, longest, warnings })
+}
+
+/// Finds the topics that a pipeline writes to. Gives the bytes that all of them take of a message.
+fn find_written(
+    pipeline: &Pipeline,
+    (source, admin): (&KafkaSource, &Admin),
+    warnings: &mut Vec<String>,
+    problems: &mut Problems,
+) -> Option<usize> {
+    let mut longest = Some(DEFAULT_LONGEST);
+    for (brokers, properties, name) in written(pipeline, source) {
+        let same = brokers.value == source.brokers.value && identity(properties) == identity(&source.properties);
+        let found = if same {
+            admin.topic(name, Right::Write, SEND, problems)
+        } else {
+            let other = Admin::new(brokers, properties, problems);
+            other.and_then(|other| other.topic(name, Right::Write, SEND, problems))
+        };
+        let takes = found.as_ref().map(|topic| topic.number("max.message.bytes").unwrap_or(DEFAULT_LONGEST));
+        longest = longest.zip(takes).map(|(a, b)| a.min(b));
+        warnings.extend(found.and_then(|topic| topic.warning));
+    }
+    longest
+}
+
+/// The topics that a pipeline writes to.
+fn written<'a>(
+    pipeline: &'a Pipeline,
+    source: &'a KafkaSource,
+) -> Vec<(&'a At<String>, &'a Properties, &'a At<String>)> {
+    let mut topics = Vec::new();
+    let mut brokers = (&source.brokers, &source.properties);
+    if let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) {
+        brokers = (&sink.brokers, &sink.properties);
+        topics.push((brokers.0, brokers.1, &sink.topic));
+    }
+    if let DeadLetters::Kafka(topic) = &pipeline.dead_letters.value {
+        topics.push((brokers.0, brokers.1, topic));
+    }
+    topics
+}
+
+fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &FoundTopic, warnings: &mut Vec<String>) {
+    let name = source.topic.as_str();
+    warnings.extend(topic.warning.clone());
+    if topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+        warnings.push(format!(
+            "topic {name} is compacted: records that are removed between a checkpoint and a restart can't be \
+             replayed, and the start is then \
+             refused; keep checkpoints close (state.checkpoint_every) or read a topic without compaction"
+        ));
+    }
+    let every = u64::try_from(pipeline.state.checkpoint_every.as_millis()).unwrap_or(u64::MAX);
+    if topic
+        .number("retention.ms")
+        .is_some_and(|millis: i64| u64::try_from(millis).is_ok_and(|ms| ms < every.saturating_mul(10)))
+    {
+        warnings.push(format!(
+            "topic {name} keeps its records for less than ten times state.checkpoint_every: after a longer stop the \
+             state can't be continued"
+        ));
+    }
+}
