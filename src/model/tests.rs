@@ -44,7 +44,7 @@ fn bits(outcome: &[Vec<f32>]) -> Vec<Vec<u32>> {
 /// Architectures that differ in everything there is.
 fn architectures() -> Vec<Architecture> {
     let mut all = vec![rich()];
-    for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru] {
+    for cell in CellKind::ALL.iter().copied() {
         all.push(plain(1, &[(cell, 50)]));
         let mut stacked = plain(3, &[(cell, 8), (cell, 5)]);
         stacked.layers[1] = layer(cell, 5, true);
@@ -146,13 +146,13 @@ proptest! {
     #[test]
     fn an_export_loads_back_without_loss(
         features in 1..6_usize,
-        layers in prop::collection::vec((0..4_usize, 1..9_usize, any::<bool>()), 1..4),
+        layers in prop::collection::vec((0..CellKind::ALL.len(), 1..9_usize, any::<bool>()), 1..4),
         head in prop::collection::vec((1..5_usize, 0..3_usize), 0..3),
         outputs in 1..4_usize,
         (scaling, skip, residual) in any::<(bool, bool, bool)>(),
         seed in any::<u64>(),
     ) {
-        let cells = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
+        let cells = CellKind::ALL;
         let activations = [Activation::Linear, Activation::Relu, Activation::Tanh];
         let mut pick = Numbers(seed).map(|number| (number.abs() * features as f32) as usize % features);
         let architecture = Architecture {

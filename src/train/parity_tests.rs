@@ -54,7 +54,7 @@ fn from_torch(cell: CellKind, array: &Array) -> Vec<f32> {
     let blocks: &[usize] = match cell {
         CellKind::Gru => &[1, 0, 2],
         CellKind::Lstm => &[0, 1, 2, 3],
-        CellKind::RnnTanh | CellKind::RnnRelu => &[0],
+        _ => &[0],
     };
     let (width, inputs) = (array.shape[0], array.shape.get(1).copied().unwrap_or(1));
     let units = width / blocks.len();
