@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::activation::Activation;
 use super::float::Float;
-use super::{gru, lstm, simple_rnn};
 
 /// Makes [`CellKind`] of a list of cells.
 macro_rules! cells {
@@ -37,13 +36,13 @@ macro_rules! cells {
 
 cells! {
     /// SimpleRNN with tanh.
-    RnnTanh: simple_rnn::Tanh,
+    RnnTanh: super::simple_rnn::Tanh,
     /// SimpleRNN with ReLU.
-    RnnRelu: simple_rnn::Relu,
+    RnnRelu: super::simple_rnn::Relu,
     /// LSTM.
-    Lstm: lstm::Lstm,
+    Lstm: super::lstm::Lstm,
     /// GRU, reset_after.
-    Gru: gru::Gru,
+    Gru: super::gru::Gru,
 }
 
 /// A cell: what it is, and its arithmetic on one row. Loops run over slices cut to the layer's width, so that they become
