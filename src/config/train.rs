@@ -7,7 +7,7 @@ use super::words::{Words, not_yet, unknown};
 use super::{Adam, At, Dense, EpsilonForm, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
 use super::{Train, one_line};
 use crate::error::did_you_mean;
-use crate::kernel::{Activation, CellKind, cell};
+use crate::kernel::{self, Activation, CellKind};
 
 const TRAIN: Words = Words::new(
     "`train`",
@@ -40,7 +40,7 @@ const TRAIN: Words = Words::new(
 
 /// The cells, each by its words.
 pub(super) static LAYERS: LazyLock<Words> =
-    LazyLock::new(|| Words::new("`layers`", cell::words().leak()).later(&["dropout", "layer_norm"]));
+    LazyLock::new(|| Words::new("`layers`", kernel::words().leak()).later(&["dropout", "layer_norm"]));
 const LAYER_OPTIONS: Words = Words::new("a layer", &["activation"]).later(&["bidirectional", "dropout"]);
 const HEAD: Words = Words::new("`head`", &["dense", "activation"]).later(&["dropout"]);
 const OPTIMIZER: Words = Words::new("`optimizer`", &["adam"]);

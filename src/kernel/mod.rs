@@ -10,9 +10,10 @@ pub mod dense;
 pub mod float;
 pub mod gemm;
 mod gru;
+mod kind;
 mod lstm;
 pub mod recurrent;
 mod simple_rnn;
 
 pub use activation::Activation;
-pub use cell::CellKind;
+pub use kind::{CellKind, words};
