@@ -75,3 +75,23 @@ pub fn words() -> Vec<&'static str> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_fits_itself_and_no_other_has_its_word() {
+        let mut known = Vec::new();
+        for kind in CellKind::ALL {
+            let form = kind.form();
+            assert_eq!(form.states[0], "h", "{kind:?}");
+            assert!((0..form.gates.len()).all(|gate| form.onnx.gates.contains(&gate)), "{kind:?}: {:?}", form.onnx);
+            assert!(form.onnx.gates.iter().chain(&form.bias_of_one).all(|gate| *gate < form.gates.len()), "{kind:?}");
+            for word in form.words {
+                assert!(!known.contains(&(word, form.activation)), "{kind:?}: {word}");
+                known.push((word, form.activation));
+            }
+        }
+    }
+}

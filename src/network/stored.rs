@@ -43,3 +43,33 @@ impl From<Stored> for Architecture {
         Architecture { features, network, skip, residual, layers, outputs, scaling }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::kernel::{Activation, CellKind};
+    use crate::network::testing::{plain, rich};
+    use crate::network::{Architecture, Layer};
+
+    /// As the first published versions have it.
+    const RICH: &str = "{\"features\":5,\"network\":[0,3],\"skip\":[1,2,3],\"residual\":[4,4,0],\
+        \"layers\":[{\"cell\":\"lstm\",\"units\":7,\"double_bias\":true},\
+        {\"cell\":\"gru\",\"units\":5,\"double_bias\":false},{\"cell\":\"rnn_relu\",\"units\":4,\"double_bias\":false},\
+        {\"cell\":\"rnn_tanh\",\"units\":6,\"double_bias\":true}],\
+        \"head\":[{\"units\":9,\"activation\":\"relu\"},{\"units\":3,\"activation\":\"tanh\"},\
+        {\"units\":4,\"activation\":\"linear\"}],\"outputs\":3,\"scaling\":true}";
+
+    #[test]
+    fn the_json_is_that_of_the_first_versions_and_comes_back() {
+        assert_eq!(serde_json::to_string(&rich()).unwrap(), RICH);
+        assert_eq!(serde_json::from_str::<Architecture>(RICH).unwrap(), rich());
+    }
+
+    #[test]
+    fn what_it_can_not_say_is_refused() {
+        let mut architecture = plain(2, &[(CellKind::Gru, 3)]);
+        architecture.layers.insert(0, Layer::dense(4, Activation::Relu));
+        let message = architecture.validate().unwrap_err().to_string();
+        assert!(message.contains("a recurrent layer follows a dense one"), "{message}");
+        assert!(serde_json::to_string(&architecture).is_err());
+    }
+}
