@@ -48,7 +48,7 @@ fn filled(pipeline: &Pipeline) {
     let span = |stage: &str, start, width| RowSpan { stage: stage.into(), start, width };
     let rows = vec![span("kolk", 0, 1), span("lags", 1, 1), span("filter", 2, 0), span("lags", 2, 1)];
     let (sections, environment) = (BTreeMap::new(), BTreeMap::new());
-    store.begin(&Fingerprint { sections, environment, partitions: PARTITIONS, rows }).unwrap();
+    store.begin(&Fingerprint { version: 0, sections, environment, partitions: PARTITIONS, rows }).unwrap();
     for partition in 0..PARTITIONS {
         let mut checkpoint = Checkpoint { position: 7, ..Default::default() };
         let mut words = Vec::new();

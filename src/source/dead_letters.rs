@@ -2,7 +2,7 @@
 //!
 //! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message; one from a Parquet
 //! source has its record as JSON, which is read in their place. What is refused once more keeps those bytes: they go along behind the
-//! carried columns of the records ([`RAW`]).
+//! passthrough columns of the records ([`RAW`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
+use serde_json::{Value, json};
 
 use super::parquet::{self, ParquetSource};
 use crate::config::{At, Input, Key, LettersSource, Pipeline, Record, Source, TimeColumn};
@@ -30,7 +31,7 @@ const COLUMNS: [(&str, DataType); 4] = [
 /// How long a schema registry may leave a question without an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Arrays behind the carried columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
+/// Arrays behind the passthrough columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
 pub const RAW: usize = 3;
 
 /// Files of dead letters, found, and how their messages are decoded.
@@ -61,7 +62,7 @@ pub fn plan(
     let files = parquet::plan(&letters, &COLUMNS.map(|(name, _)| here(name)), problems);
     let (decoder, files) = (decoder?, files?);
     for (column, (_, wanted)) in files.layout.columns.iter().zip(&COLUMNS) {
-        if let Kind::Carried(found) = &column.kind
+        if let Kind::Passthrough(found) = &column.kind
             && found != wanted
         {
             let name = &column.name;
@@ -91,8 +92,8 @@ impl Planned {
     }
 
     /// Changes whenever the files change, or how they are decoded.
-    pub fn fingerprint(&self) -> String {
-        format!("{} {}", self.files.fingerprint(), self.decoder.described)
+    pub fn fingerprint(&self) -> Value {
+        json!({ "files": self.files.fingerprint(), "reads": self.decoder.reads })
     }
 
     /// Whether the fingerprint of an earlier version says the same.
@@ -153,7 +154,7 @@ impl Reader {
         }
         let of = UInt32Array::from(of);
         for raw in [keys, payloads, timestamps] {
-            records.carried.push(take(&raw, &of, None).or_failed(|| "reading dead letters".into())?);
+            records.passthrough.push(take(&raw, &of, None).or_failed(|| "reading dead letters".into())?);
         }
         Ok(records)
     }
@@ -163,7 +164,7 @@ impl Reader {
 type Raw = (ArrayRef, ArrayRef, ArrayRef, Messages, Vec<u64>);
 
 fn messages(letters: &Records) -> Result<Raw> {
-    let [keys, bytes, timestamps, records] = &letters.carried[..] else {
+    let [keys, bytes, timestamps, records] = &letters.passthrough[..] else {
         return Err(Error::failed("dead letters have other columns than planned: a bug of kolk"));
     };
     let (key, payload, time, record) = (

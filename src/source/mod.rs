@@ -18,14 +18,16 @@ pub mod topic;
 
 pub use history::History;
 
+use serde_json::{Value, json};
+
 use crate::record::{Layout, Origin, Records};
 
 /// Files that can be read, whatever is in them.
 pub enum Files {
     /// Records as rows.
-    Parquet(parquet::Planned),
+    Parquet(Box<parquet::Planned>),
     /// Messages that were refused.
-    DeadLetters(dead_letters::Planned),
+    DeadLetters(Box<dead_letters::Planned>),
 }
 
 /// Reads the records of [`Files`] in order.
@@ -62,9 +64,9 @@ impl Files {
     }
 
     /// Changes whenever what is read changes.
-    pub fn fingerprint(&self) -> String {
+    pub fn fingerprint(&self) -> Value {
         match self {
-            Files::Parquet(files) => files.fingerprint(),
+            Files::Parquet(files) => json!({ "files": files.fingerprint() }),
             Files::DeadLetters(files) => files.fingerprint(),
         }
     }
@@ -72,7 +74,7 @@ impl Files {
     /// Whether the fingerprint of an earlier version says the same.
     pub fn was(&self, before: &str) -> bool {
         match self {
-            Files::Parquet(_) => false,
+            Files::Parquet(files) => files.fingerprint() == before,
             Files::DeadLetters(files) => files.was(before),
         }
     }

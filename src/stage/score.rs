@@ -15,86 +15,105 @@
 //! State per key: the ring of predictions, the ring of the last `long` residuals and their sums.
 
 use bytemuck::{Pod, Zeroable};
+use serde_json::{Map, Value, json};
 
-use super::Stage;
-use super::columns::{self, internal};
-use super::plan::Forecast;
 use super::score_window::{SUMS_WORDS, Window};
+use super::{Build, Operator, Stage, columns};
 use crate::Result;
 use crate::config;
 use crate::error::{Problems, did_you_mean};
 use crate::problem::Place;
-use crate::record::{Batch, Clock, Every, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Every, Forecast, Kind, Layout, Role, Values};
 use crate::state::Rows;
 
 /// Predictions that may wait beyond `step`.
 const SPARE: usize = 4;
 
-/// Plans the score of one target at one step of the horizon.
-pub(super) fn plan(
-    config: &config::Score,
-    forecast: &Forecast,
-    layout: &mut Layout,
-    place: Place,
-    problems: &mut Problems,
-) -> Option<Box<dyn Stage>> {
-    let or_here = |at: Place| if at.line > 0 { at } else { place };
-    let target = target(config, forecast).map_err(|message| problems.add(or_here(config.actual.place), message)).ok();
-    let actual = target.and_then(|target| match layout.number(&forecast.targets[target]) {
-        Ok(index) => Some(index),
-        Err(message) => {
-            problems.add(or_here(config.actual.place), message);
-            None
+impl Operator for config::Score {
+    fn word(&self) -> &'static str {
+        "score"
+    }
+
+    fn adds(&self) -> Vec<String> {
+        ["residual", "residual_sd", "tail", "alert"].map(String::from).into()
+    }
+
+    fn canonical(&self) -> Option<Value> {
+        let (default, mut options) = (config::Score::default(), Map::new());
+        let mut add = |name: &str, value: Value, default: Value| {
+            if value != default {
+                options.insert(name.into(), value);
+            }
+        };
+        add("actual", json!(self.actual.value), json!(default.actual.value));
+        add("step", json!(self.step.value), json!(default.step.value));
+        add("tail", json!(self.tail), json!(default.tail));
+        add("long", json!(self.long), json!(default.long));
+        add("short", json!(self.short), json!(default.short));
+        Some(json!({ "score": options }))
+    }
+
+    /// Plans the score of one target at one step of the horizon.
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        let Some(forecast) = layout.forecast.clone() else {
+            problems.add(place, "score needs an infer stage before it");
+            return None;
+        };
+        let forecast = &forecast;
+        let or_here = |at: Place| if at.line > 0 { at } else { place };
+        let target = target(self, forecast).map_err(|message| problems.add(or_here(self.actual.place), message)).ok();
+        let actual = target.and_then(|target| match layout.number(&forecast.targets[target]) {
+            Ok(index) => Some(index),
+            Err(message) => {
+                problems.add(or_here(self.actual.place), message);
+                None
+            }
+        });
+        let step = self.step.value;
+        if step == 0 || step > forecast.horizon {
+            let message = format!("step {step} is scored, but the model predicts steps 1 to {}", forecast.horizon);
+            problems.add(or_here(self.step.place), message);
         }
-    });
-    let step = config.step.value;
-    if step == 0 || step > forecast.horizon {
-        let message = format!("step {step} is scored, but the model predicts steps 1 to {}", forecast.horizon);
-        problems.add(or_here(config.step.place), message);
+        if !(self.tail > 0.0 && self.tail < 0.5) {
+            problems.add(place, format!("tail must lie between 0 and 0.5, found {}", self.tail));
+        }
+        if self.short == 0 || self.long < 2 || self.short > self.long {
+            let message = format!("short must be from 1 to long ({}), found {}", self.long, self.short);
+            problems.add(place, message);
+        }
+        let quantiles = forecast.quantiles.max(1);
+        let width = forecast.width();
+        let interval = match layout.interval.map(|span| layout.clock.every(span)) {
+            Some(Ok(every)) => Some(Interval::Known(every)),
+            _ => layout.features.map(|features| Interval::Column(features.interval)),
+        };
+        if interval.is_none() {
+            problems.add(place, "score needs rows at equal distances: put a resample before infer");
+        }
+        for (name, kind) in
+            [("residual", Kind::Number), ("residual_sd", Kind::Number), ("tail", Kind::Number), ("alert", Kind::Flag)]
+        {
+            columns::add(layout, name.into(), kind, Role::Output, place, problems);
+        }
+        let target = target?;
+        if !(1..=forecast.horizon).contains(&step) || self.long < 2 || !(1..=self.long).contains(&self.short) {
+            return None;
+        }
+        Some(Box::new(Score {
+            actual: actual?,
+            prediction: forecast.column,
+            width,
+            // The middle quantile stands for the prediction.
+            output: ((step - 1) * forecast.targets.len() + target) * quantiles + quantiles / 2,
+            interval: interval?,
+            clock: layout.clock.clone(),
+            step,
+            tail: self.tail,
+            long: self.long,
+            short: self.short,
+            enough: self.long.min(self.short.saturating_mul(10)),
+        }))
     }
-    if !(config.tail > 0.0 && config.tail < 0.5) {
-        problems.add(place, format!("tail must lie between 0 and 0.5, found {}", config.tail));
-    }
-    if config.short == 0 || config.long < 2 || config.short > config.long {
-        let message = format!("short must be from 1 to long ({}), found {}", config.long, config.short);
-        problems.add(place, message);
-    }
-    let quantiles = forecast.quantiles.max(1);
-    let width = forecast.horizon * forecast.targets.len() * quantiles;
-    let prediction = layout.find("prediction").filter(|index| layout.columns[*index].kind == Kind::Vector(width));
-    if prediction.is_none() {
-        problems.add(place, "score needs the predictions of an infer stage before it");
-    }
-    let interval = match layout.interval.map(|span| layout.clock.every(span)) {
-        Some(Ok(every)) => Some(Interval::Known(every)),
-        _ => internal(layout, "interval_ticks").map(Interval::Column),
-    };
-    if interval.is_none() {
-        problems.add(place, "score needs rows at equal distances: put a resample before infer");
-    }
-    for (name, kind) in
-        [("residual", Kind::Number), ("residual_sd", Kind::Number), ("tail", Kind::Number), ("alert", Kind::Flag)]
-    {
-        columns::add(layout, name.into(), kind, Role::Output, place, problems);
-    }
-    let target = target?;
-    if !(1..=forecast.horizon).contains(&step) || config.long < 2 || !(1..=config.long).contains(&config.short) {
-        return None;
-    }
-    Some(Box::new(Score {
-        actual: actual?,
-        prediction: prediction?,
-        width,
-        // The middle quantile stands for the prediction.
-        output: ((step - 1) * forecast.targets.len() + target) * quantiles + quantiles / 2,
-        interval: interval?,
-        clock: layout.clock.clone(),
-        step,
-        tail: config.tail,
-        long: config.long,
-        short: config.short,
-        enough: config.long.min(config.short.saturating_mul(10)),
-    }))
 }
 
 /// Which of the model's targets is scored.
@@ -111,12 +130,14 @@ fn target(config: &config::Score, forecast: &Forecast) -> std::result::Result<us
     }
 }
 
+#[derive(Clone)]
 enum Interval {
     Known(Every),
     /// Index of a column of ticks: 0 where it is unknown, negative for calendar months.
     Column(usize),
 }
 
+#[derive(Clone)]
 struct Score {
     actual: usize,
     prediction: usize,
@@ -273,6 +294,7 @@ mod tests {
 
     use super::*;
     use crate::config::{At, Span};
+    use crate::record::Features;
     use crate::stage::testing::{self, Table};
 
     /// Stands where `infer` would: predicts 2 steps of 2 targets from the first column alone.
@@ -314,10 +336,12 @@ mod tests {
     }
 
     fn stages(config: &config::Score, layout: &mut Layout, problems: &mut Problems) -> Vec<Box<dyn Stage>> {
-        layout.add("prediction", Kind::Vector(HORIZON * TARGETS), Role::Output);
-        layout.add("interval_ticks", Kind::Integer, Role::Internal);
-        let forecast = Forecast { targets: vec!["value".into(), "other".into()], horizon: HORIZON, quantiles: 0 };
-        let score = plan(config, &forecast, layout, Place::default(), problems);
+        let column = layout.add("prediction", Kind::Vector(HORIZON * TARGETS), Role::Output);
+        let interval = layout.add("interval_ticks", Kind::Integer, Role::Internal);
+        layout.features = Some(Features { x: 0, usable: 0, restart: 0, interval });
+        let targets = vec!["value".into(), "other".into()];
+        layout.forecast = Some(Forecast { targets, horizon: HORIZON, quantiles: 0, column });
+        let score = testing::plan(config, layout, problems);
         let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Guess)];
         stages.extend(score);
         stages

@@ -9,6 +9,7 @@
 
 use bytemuck::Pod;
 
+use super::Keys;
 use super::pages::{Page, Pages, page_shift};
 
 /// All rows of a partition.
@@ -119,6 +120,7 @@ impl Arena {
             initial: &self.initial[start..start + width],
             start,
             pages: &mut self.pages,
+            keys: None,
         }
     }
 }
@@ -131,9 +133,21 @@ pub struct Rows<'a> {
     start: usize,
     initial: &'a [u64],
     pages: &'a mut [Live],
+    keys: Option<&'a Keys>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// The same rows, with the keys that they belong to.
+    pub fn of(self, keys: &'a Keys) -> Rows<'a> {
+        Rows { keys: Some(keys), ..self }
+    }
+
+    /// The key of a slot; empty where no keys were given.
+    #[inline]
+    pub fn key(&self, slot: u32) -> &[u8] {
+        self.keys.map_or(&[], |keys| keys.get(slot))
+    }
+
     /// Page of a slot, and where its part begins there.
     #[inline]
     fn place(&self, slot: u32) -> (usize, usize) {

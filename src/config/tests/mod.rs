@@ -281,7 +281,7 @@ fn the_reference_names_every_word() {
         .iter()
         .chain(&output::WORDS)
         .chain(&kafka_read::WORDS)
-        .chain(&stages::WORDS)
+        .chain(super::stages::WORDS)
         .chain(&train::WORDS);
     for section in sections {
         for word in section.fields.iter().chain(section.later) {

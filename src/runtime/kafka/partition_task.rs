@@ -245,11 +245,11 @@ impl PartitionTask {
             let overfills = processing.overfills();
             let has_room = |decided: &Decided| overfills || self.has_room(decided);
             match pieces::decode(&mut *processing.decoder, messages, at..end, || self.decided(), has_room)? {
-                Ok(Piece { end, decoded, decided }) => {
+                Ok(Piece { end, mut decoded, decided }) => {
                     if !decided.replay {
                         self.now.unknown = decided.unknown;
                     }
-                    self.process(messages, at..end, &decoded, processing)?;
+                    self.process(messages, at..end, &mut decoded, processing)?;
                     self.passed(messages, at..end);
                     at = end;
                 }
@@ -306,11 +306,11 @@ impl PartitionTask {
         &mut self,
         messages: &Messages,
         range: Range<usize>,
-        decoded: &Decoded,
+        decoded: &mut Decoded,
         p: &mut Processing,
     ) -> Result<()> {
         let first = self.state.position;
-        let batch = self.state.process(p.versions.run(&self.now.epoch)?, &p.layout, &decoded.records)?;
+        let batch = self.state.process_taking(p.versions.run(&self.now.epoch)?, &p.layout, &mut decoded.records)?;
         self.refuse(messages, &batch, first, decoded, p)?;
         if self.replay.is_some() {
             p.metrics.stream.replayed.inc_by(range.len() as u64);

@@ -310,14 +310,7 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
     let (wanted, closes) = client().wanted();
     let versions = Registry { client: client(), wanted };
     let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
-    let mut layout = Layout {
-        key_name: "key".into(),
-        key_type: KeyType::Utf8,
-        time_name: "time".into(),
-        clock,
-        interval: None,
-        columns: Vec::new(),
-    };
+    let mut layout = Layout::new("key", KeyType::Utf8, "time", clock);
     layout.add("value", Kind::Number, Role::Value);
     let source = layout.clone();
     layout.add("hash", Kind::Integer, Role::Output);

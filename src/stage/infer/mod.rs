@@ -5,14 +5,21 @@
 //! Both give the same bits (ONNX Runtime's operators compute each row alone, and T steps in one run as T runs of one),
 //! so neither can be seen in the output. How features are made must not live here (`stage::inputs`).
 
+mod inputs;
+mod plan;
+
 use bytemuck::{Pod, Zeroable};
 
+pub use inputs::Inputs;
+pub use plan::{Network, Planned};
+
+use inputs::time_ahead;
+
 use super::Stage;
-use super::inputs::{INTERVAL, RESTART, USABLE, X, column, time_ahead};
 use crate::config::Mode;
 use crate::metrics::Metrics;
-use crate::model::{Input, Manifest, Session};
-use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
+use crate::model::{Input, Session};
+use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::Rows;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -52,7 +59,7 @@ pub struct Infer {
     states: Vec<usize>,
     /// Per target, the columns of the pair that its predictions are scaled back with.
     scaled_by: Vec<Option<(usize, usize)>>,
-    columns: Columns,
+    columns: Features,
     clock: Clock,
     /// Distance of rows where a stage before guarantees it.
     every: Option<Every>,
@@ -60,24 +67,6 @@ pub struct Infer {
     /// The model's inputs, in order.
     inputs: Vec<Input>,
     metrics: Arc<Metrics>,
-}
-
-/// Where the internal columns of `inputs` stand.
-struct Columns {
-    x: usize,
-    usable: usize,
-    restart: usize,
-    interval: usize,
-}
-
-impl Columns {
-    /// What `inputs` made of each row: features [rows, F], whether it is a step, whether the state is zero before it.
-    fn read<'b>(&self, batch: &'b Batch) -> Result<(&'b [f32], &'b [bool], &'b [bool])> {
-        match (&batch.columns[self.x].values, &batch.columns[self.usable].values, &batch.columns[self.restart].values) {
-            (Values::Vector(x, _), Values::Flag(usable), Values::Flag(restart)) => Ok((x, usable, restart)),
-            _ => Err(Error::failed("infer found other columns than inputs makes: a bug of kolk")),
-        }
-    }
 }
 
 /// Memory that is used again for every batch.
@@ -97,62 +86,35 @@ struct Scratch {
     states_out: Vec<Vec<f32>>,
 }
 
-/// What the chain needs to know to put `infer` behind `inputs`.
-pub struct Planned {
-    /// The model's contract.
-    pub manifest: Manifest,
-    /// Its number in the registry.
-    pub version: u64,
-    /// `mode:` of the pipeline file.
-    pub mode: Mode,
-    /// `window:` of the pipeline file.
-    pub window: usize,
-}
-
 impl Infer {
-    /// Puts the network behind the internal columns that [`super::inputs::Inputs`] added to the layout.
-    pub fn new(planned: &Planned, session: Session, layout: &mut Layout, metrics: Arc<Metrics>) -> Result<Self> {
-        let columns = Columns {
-            x: column(layout, X)?,
-            usable: column(layout, USABLE)?,
-            restart: column(layout, RESTART)?,
-            interval: column(layout, INTERVAL)?,
-        };
-        let manifest = &planned.manifest;
-        let scaled_by = manifest
-            .targets
-            .iter()
-            .map(|target| layout.find(target).and_then(|column| layout.columns[column].scaled_by))
-            .collect();
-        let outputs = manifest.architecture.outputs;
-        layout.add(PREDICTION, Kind::Vector(outputs), Role::Output);
-        layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
-        layout.add("model_version", Kind::Integer, Role::Output);
-        layout.add("warm_up", Kind::Flag, Role::Output);
+    /// The stage as it was planned, with a session of its own.
+    pub fn new(planned: &Planned, session: Session) -> Self {
+        let version = &planned.model.version;
+        let manifest = &version.manifest;
         let states: Vec<usize> = manifest.states.iter().map(|pair| pair.shape.iter().product()).collect();
         let scratch = Scratch {
             states: vec![Vec::new(); states.len()],
             states_out: vec![Vec::new(); states.len()],
             ..Scratch::default()
         };
-        Ok(Infer {
+        Infer {
             session,
             mode: planned.mode,
             window: planned.window,
             warm_up: manifest.warm_up as u64,
-            version: planned.version as i64,
+            version: version.number as i64,
             features: manifest.architecture.features,
-            outputs,
+            outputs: manifest.architecture.outputs,
             horizon: manifest.horizon,
             states,
-            scaled_by,
-            columns,
-            clock: layout.clock.clone(),
-            every: layout.interval.and_then(|span| layout.clock.every(span).ok()),
+            scaled_by: planned.scaled_by.clone(),
+            columns: planned.features,
+            clock: planned.clock.clone(),
+            every: planned.every,
             scratch,
             inputs: manifest.inputs.clone(),
-            metrics,
-        })
+            metrics: planned.model.metrics.clone(),
+        }
     }
 
     /// Runs `t` steps of `b` lanes that were laid out in the scratch memory, `rows` of them (steps included) not padding.
