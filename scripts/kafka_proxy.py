@@ -169,7 +169,7 @@ class Proxy:
         try:
             print(json.dumps({"event": event, **more}), flush=True)
         except BrokenPipeError:
-            # Nobody is interested any more.
+            # The reader of the events is gone.
             sys.exit(1)
 
     def count(self):
@@ -198,7 +198,7 @@ class Proxy:
         return rule.mode, held.released
 
     def remember(self, request):
-        """A request may be what held ones wait for. Gives what it has to wait for itself, if one of them goes before it."""
+        """Held requests may wait for this request. Returns what it must wait for itself, if one of them goes first."""
         settled = None
         if request.transactional_id is None:
             return settled
@@ -247,14 +247,14 @@ class Connection:
         try:
             self.broker = await asyncio.open_connection(*self.target)
         except OSError:
-            # As if nobody listened: the broker is away.
+            # As if nothing listened: the broker is away.
             self.client[1].transport.abort()
             return
         answers = asyncio.create_task(self.answers())
         requests = asyncio.create_task(self.requests())
         try:
             await self.deliver()
-            # What came late is answered, to nobody; then the broker's side ends too.
+            # Late requests are answered, but nobody receives it; then the broker's side ends too.
             await asyncio.wait([answers], timeout=ANSWER)
         except OSError:
             pass
@@ -342,7 +342,7 @@ async def serve(arguments):
 
         def connected(reader, writer, target=target):
             task = asyncio.create_task(Connection(proxy, target, reader, writer).run())
-            # A task that nobody holds may be collected.
+            # A task without a reference may be collected.
             proxy.connections.add(task)
             task.add_done_callback(proxy.connections.discard)
 

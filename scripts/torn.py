@@ -33,14 +33,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 REQUESTS = {"AddPartitionsToTxn": 24, "AddOffsetsToTxn": 25, "EndTxn": 26, "TxnOffsetCommit": 28}
-# What the client has to have sent after the held request, so that this lands where it does harm: an EndTxn when the first messages of
-# the next transaction are written and others are to come; a TxnOffsetCommit between the next one and its EndTxn; the others behind
-# their own transaction, which is over.
+# What the client must have sent before the held request is released, so that it does harm. An EndTxn arrives when the
+# first messages of the next transaction are written and others follow; a TxnOffsetCommit between the next one and its
+# EndTxn; the others after the end of their own transaction.
 UNTIL = {24: [26], 25: [26], 26: [0], 28: [26, 28, 26]}
 # A client that may retry soon, and finds its broker again soon.
 CLIENT = {"socket.timeout.ms": 10000, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 1000,
           "api.version.request.timeout.ms": 3000, "logger": logging.getLogger("torn")}
-# What librdkafka says of each cut is no news here.
+# librdkafka's line about each cut is not needed here.
 CLIENT["logger"].addHandler(logging.NullHandler())
 CLIENT["logger"].propagate = False
 # Messages consumed in a transaction, and seconds that the work on one takes.

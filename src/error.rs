@@ -1,4 +1,4 @@
-//! The one error type of kolk, and what is wrong with a pipeline, all at once.
+//! The one error type of kolk, and all problems of a pipeline at once.
 //!
 //! Lives here: [`Error`], [`Problems`], the nearest name for a message. Must not live here: what can be wrong.
 //!
@@ -123,7 +123,7 @@ impl Problems {
 
 /// The end of a message: `, did you mean "near"?` for the nearest of the names, or nothing when none is near.
 pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    // Of short words, only the distance tells that a letter is missing.
+    // For short words, the relative similarity is too low: compare the distance.
     let near = |name: &str, likeness: f64| {
         likeness > 0.75 || (word.chars().count() > 1 && strsim::osa_distance(word, name) == 1)
     };

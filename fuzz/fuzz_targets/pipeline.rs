@@ -1,4 +1,4 @@
-//! Pipeline files: read, or told what is wrong.
+//! Pipeline files: read, or refused with their problems.
 #![no_main]
 
 use std::path::Path;

@@ -1,15 +1,15 @@
-//! `kolk check`: everything that can be refused, without starting.
+//! `kolk check`: finds everything that a start would refuse, without starting.
 
 use super::CheckArgs;
 use crate::error::Problems;
 use crate::runtime::{self, Purpose};
 use crate::{Error, Result, config};
 
-/// Prints `<file>: ok`, or returns every problem of the pipeline: of its `run` if it has a sink, of its `train` if it has
-/// such a section. A model that isn't trained yet is a problem only where there is nothing to train it with.
+/// Prints `<file>: ok`, or returns every problem of the pipeline: of its `run` if it has a sink, of its `train` if it
+/// has such a section. A model that isn't trained yet is a problem only without a `train` section.
 ///
 /// # Errors
-/// Refused where anything is wrong with the pipeline.
+/// Refused if anything is wrong with the pipeline.
 pub fn run(args: &CheckArgs) -> Result<()> {
     let pipeline = config::load(&args.pipeline)?;
     let file = pipeline.file.clone();

@@ -37,7 +37,7 @@ const LOG_VARIABLE: &str = "KOLK_LOG";
 #[command(name = "kolk", version, arg_required_else_help = true)]
 #[command(after_help = "KOLK_LOG filters log lines, such as debug or warn,kolk=trace (default: warn,kolk=info).")]
 struct Cli {
-    /// How log lines are written to stderr
+    /// Format of log lines on stderr
     #[arg(long, global = true, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
     log: Log,
     #[command(subcommand)]
@@ -52,17 +52,17 @@ enum Log {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a pipeline to the end of its source
+    /// Run a pipeline: to the end of its files, or on Kafka until a signal
     Run(RunArgs),
-    /// Train the model of a pipeline, evaluate it on held-out time and publish a version
+    /// Train the model of a pipeline, evaluate it on held-out time, publish a version
     Train(TrainArgs),
-    /// Say everything that is wrong with a pipeline, without starting it
+    /// List every problem of a pipeline, without starting it
     Check(CheckArgs),
     /// Print the layers and parameters of a model
     Summary(SummaryArgs),
-    /// The registry of models
+    /// Print the model registry
     Models(ModelsArgs),
-    /// The state that a pipeline keeps per key
+    /// Print, export, delete or adopt the state that a pipeline keeps per key
     State(state::StateArgs),
 }
 
@@ -71,7 +71,7 @@ enum Command {
 pub struct RunArgs {
     /// The pipeline file
     pub pipeline: PathBuf,
-    /// Serve /metrics, /healthz and /readyz there, whatever `runtime.http` says
+    /// Serve /metrics, /healthz and /readyz at this address; takes precedence over `runtime.http`
     #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
     pub http: Option<SocketAddr>,
 }
@@ -81,7 +81,7 @@ pub struct RunArgs {
 pub struct TrainArgs {
     /// The pipeline file
     pub pipeline: PathBuf,
-    /// Serve /metrics, /healthz and /readyz there, whatever `runtime.http` says
+    /// Serve /metrics, /healthz and /readyz at this address; takes precedence over `runtime.http`
     #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
     pub http: Option<SocketAddr>,
 }
@@ -91,7 +91,7 @@ pub struct TrainArgs {
 pub struct CheckArgs {
     /// The pipeline file
     pub pipeline: PathBuf,
-    /// Don't ask an object store
+    /// Don't contact object stores
     #[arg(long)]
     pub offline: bool,
 }
@@ -101,7 +101,7 @@ pub struct CheckArgs {
 pub struct SummaryArgs {
     /// A pipeline file (its train section), a model of the registry (NAME or NAME/VERSION) or an ONNX file
     pub what: String,
-    /// Where the registry is, for NAME and NAME/VERSION
+    /// Folder of the model registry, for NAME and NAME/VERSION
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub models: PathBuf,
 }
@@ -109,10 +109,10 @@ pub struct SummaryArgs {
 /// `kolk models …`
 #[derive(Debug, Clone, Args)]
 pub struct ModelsArgs {
-    /// Where the registry is
+    /// Folder of the model registry
     #[arg(long, value_name = "DIR", default_value = "models", global = true)]
     pub models: PathBuf,
-    /// As JSON
+    /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
     /// What to do
@@ -157,7 +157,7 @@ fn execute(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// Stdout for data. When nobody reads it any more (`kolk … | head`), the process ends quietly.
+/// Stdout for data. If its reader has closed it (`kolk … | head`), the process ends quietly.
 #[derive(Debug)]
 pub struct Out(std::io::Stdout);
 
@@ -186,7 +186,7 @@ fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
 /// Writes a line of data to stdout.
 ///
 /// # Errors
-/// A failure when stdout can't be written, a full disk for one.
+/// A failure if stdout can't be written, for example on a full disk.
 pub fn print(line: impl Display) -> Result<()> {
     let mut out = out();
     writeln!(out, "{line}").and_then(|()| out.flush()).or_failed(|| "can't write to stdout".into())
@@ -208,7 +208,7 @@ fn start_log(log: Log) -> Result<()> {
     Ok(())
 }
 
-/// Says on stderr why a command did not finish. Where the log is JSON, in the same shape, so that all of stderr is;
+/// Writes to stderr why a command failed. If the log is JSON, in the same format, so that all of stderr is JSON;
 /// written here and not as a log line, since a filter must not hide it.
 fn report(error: &Error, log: Log) {
     let lines: Vec<String> = match (error, log) {
@@ -230,7 +230,7 @@ fn report(error: &Error, log: Log) {
         (other, Log::Json) => vec![logged(&json!({ "message": other.to_string() }))],
     };
     for line in lines {
-        // Nobody is left to tell when stderr is closed.
+        // If stderr is closed, the message can't be delivered.
         drop(writeln!(std::io::stderr(), "{line}"));
     }
 }

@@ -11,10 +11,10 @@ use crate::Result;
 use crate::error::Context;
 use crate::model::{Manifest, ModelKind, registry};
 
-/// Errors of a manifest that stand side by side: the model's own and those of the naive forecasts.
+/// Errors of a manifest that are printed side by side: the model's and those of the naive forecasts.
 const ERRORS: [(&str, &str); 3] = [("mae", "MAE"), ("mae_last_value", "last value"), ("mae_seasonal", "seasonal")];
 
-/// Prints what `kolk models` is asked for.
+/// Runs `kolk models`.
 ///
 /// # Errors
 /// A registry that can't be read; no such model.
@@ -31,7 +31,7 @@ pub fn list(root: &Path, as_json: bool) -> Result<String> {
     let mut versions = Vec::new();
     for entry in registry::list(root)? {
         for number in entry.versions {
-            // A version that can't be read is shown as such: the others are still there.
+            // An unreadable version is listed as such, so that the others are listed too.
             let manifest = registry::read_manifest(&root.join(&entry.name).join(number.to_string()));
             versions.push((entry.name.clone(), number, entry.champion == Some(number), manifest));
         }
@@ -70,14 +70,14 @@ pub fn list(root: &Path, as_json: bool) -> Result<String> {
             row.extend([target.clone(), manifest.horizon.to_string()]);
             row.extend(ERRORS.map(|(error, _)| metric(manifest, target, error)));
             table.add_row(row);
-            // What the lines of further targets would only repeat is left out.
+            // Lines of further targets don't repeat these cells.
             start.iter_mut().for_each(String::clear);
         }
     }
     Ok(trimmed(&mut table, &[1, 5, 7, 8, 9, 10]))
 }
 
-/// One version: `name` (its champion) or `name/3`. As JSON: the manifest, with `version` and `champion` beside it.
+/// One version: `name` (its champion) or `name/3`. As JSON: the manifest, with `version` and `champion` added.
 pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
     let (name, number) = registry::find(root, target)?;
     let folder = root.join(&name).join(number.to_string());
@@ -107,7 +107,7 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         ("inputs", inputs.join(", ")),
         ("targets", manifest.targets.join(", ")),
         ("steps ahead", manifest.horizon.to_string()),
-        ("behind stages", if stages.is_empty() { "none".into() } else { stages.join("\n") }),
+        ("stages before", if stages.is_empty() { "none".into() } else { stages.join("\n") }),
         ("warm-up", format!("{} rows", manifest.warm_up)),
         ("form", format!("{}, bitwise: {}", manifest.form, if manifest.bitwise { "yes" } else { "no" })),
         ("seed", manifest.seed.to_string()),
@@ -130,11 +130,15 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         errors.add_row(row);
     }
     // Writing to a string can't fail.
-    let _ = write!(text, "\nerror on held-out time, beside the naive forecasts\n{}", trimmed(&mut errors, &[1, 2, 3]));
+    let _ = write!(
+        text,
+        "\nerrors on held-out time, and those of the naive forecasts\n{}",
+        trimmed(&mut errors, &[1, 2, 3])
+    );
     Ok(text)
 }
 
-/// What a list says of a version beside its name.
+/// What a list says about a version, after its name.
 fn describe(value: &mut Value, manifest: &Manifest) {
     value["kind"] = json!(manifest.kind);
     value["window"] = json!(manifest.window);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar over records: how many, how fast, how long still.
+/// A bar over records: count, rate, time left.
 pub fn records(total: u64) -> ProgressBar {
     bar(total, "{elapsed_precise} {wide_bar} {human_pos}/{human_len} records  {per_sec}  {eta} left")
 }

@@ -6,13 +6,13 @@ use super::one_line;
 use super::yaml::{Fault, Scalar};
 use crate::problem::Place;
 
-/// Characters of all expanded values at most.
+/// Maximum number of characters of all expanded values.
 const MAX_EXPANDED: usize = 1 << 20;
 
 /// Looks up a variable, as [`std::env::var`] does.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 
-/// Expands values and collects what is wrong with them.
+/// Expands values and collects their faults.
 pub(super) struct Expander<'a> {
     lookup: Lookup<'a>,
     left: usize,
@@ -20,6 +20,7 @@ pub(super) struct Expander<'a> {
 }
 
 impl<'a> Expander<'a> {
+    /// Nothing expanded so far; `lookup` gives the value of a variable.
     pub fn new(lookup: Lookup<'a>) -> Self {
         Expander { lookup, left: MAX_EXPANDED, faults: Vec::new() }
     }
@@ -87,7 +88,7 @@ impl<'a> Expander<'a> {
             return Err(format!("`${{{name}}}` names no variable: write ${{NAME}} or ${{NAME:-default}}"));
         }
         match ((self.lookup)(name), default) {
-            // As in a shell, `:-` stands in for an empty variable too.
+            // As in a shell, `:-` also replaces an empty variable.
             (Ok(value), Some(default)) if value.is_empty() => Ok(default.into()),
             (Ok(value), _) => Ok(value),
             (Err(VarError::NotPresent), Some(default)) => Ok(default.into()),

@@ -1,6 +1,6 @@
-//! Typed access to the fields of a section. Whatever is wrong is noted with its place, and reading goes on.
+//! Typed access to the fields of a section. Whatever is wrong becomes a problem with its place, and reading continues.
 //!
-//! A method that returns `None` has said why, so a caller may go on with any stand-in.
+//! A method that returns `None` has added a problem, so its caller may continue with any default.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,12 +18,12 @@ use crate::problem::Place;
 /// The fields of one section of the file.
 pub(super) struct Fields {
     pub section: &'static str,
-    /// Where the section's name stands.
+    /// Place of the section's name.
     pub place: Place,
     pairs: Rc<Vec<(Node, Node)>>,
-    /// The section isn't there, or is no mapping: nothing is missing in it.
+    /// The section doesn't exist, or isn't a mapping: no field is reported as missing.
     unread: bool,
-    /// Some of its fields are unknown: they may stand for one that seems missing.
+    /// Some of its fields are unknown: one may be a misspelling of a missing field.
     refused: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Fields {
 #[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     pub name: &'a str,
-    /// Where the name stands; in a list, where the value stands.
+    /// Place of the name; in a list, of the value.
     pub name_place: Place,
     pub node: &'a Node,
 }
@@ -43,13 +43,13 @@ pub(super) struct Reader {
 }
 
 impl Fields {
-    /// A field, if it is there.
+    /// A field, if it exists.
     pub fn get(&self, name: &'static str) -> Option<Field<'_>> {
         let (key, node) = self.pairs.iter().find(|(key, _)| key.text() == Some(name))?;
         Some(Field { name, name_place: key.place, node })
     }
 
-    /// Stands for a section that isn't there, or that has been refused as a whole.
+    /// A placeholder for a section that doesn't exist or was refused.
     pub fn unread(section: &'static str) -> Self {
         Fields { section, place: NOWHERE, pairs: Rc::default(), unread: true, refused: false }
     }
@@ -61,17 +61,22 @@ impl<'a> Field<'a> {
         Field { name: self.name, name_place: node.place, node }
     }
 
-    /// Where the value stands.
+    /// Place of the value.
     pub fn place(&self) -> Place {
         self.node.place
     }
 
+    /// A value with this field's place.
     pub fn at<T>(&self, value: T) -> At<T> {
         At { value, place: self.node.place }
     }
 }
 
 impl Reader {
+    /// Reads a file; relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// The working directory cannot be asked for.
     pub fn new(problems: Problems, file: &Path) -> Result<Self> {
         let folder = match file.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -81,7 +86,7 @@ impl Reader {
         Ok(Reader { problems, folder })
     }
 
-    /// Notes that a value is not what was expected; says nothing where a variable couldn't be expanded.
+    /// Adds the problem that a value is not what was expected; nothing if a variable couldn't be expanded.
     pub fn expected<T>(&mut self, field: Field<'_>, what: &str) -> Option<T> {
         if !matches!(&field.node.kind, Kind::Scalar(scalar) if scalar.broken) {
             self.note(field, format_args!("expected {what}, found {}", found(field.node)));
@@ -95,12 +100,12 @@ impl Reader {
         None
     }
 
-    /// As [`Reader::wrong`], for a caller that goes on.
+    /// As [`Reader::wrong`], for a caller that continues.
     pub fn note(&mut self, field: Field<'_>, message: impl std::fmt::Display) {
         self.problems.add(field.place(), format_args!("`{}`: {message}", one_line(field.name)));
     }
 
-    /// A field that must be there.
+    /// A field that is needed.
     pub fn need<'a>(&mut self, fields: &'a Fields, name: &'static str) -> Option<Field<'a>> {
         let field = fields.get(name);
         if field.is_none() && !fields.unread {
@@ -109,7 +114,7 @@ impl Reader {
         field
     }
 
-    /// The fields of a section; nothing written counts as no fields. `None` where it is no mapping.
+    /// The fields of a section; nothing written counts as no fields. `None` if it isn't a mapping.
     pub fn section(&mut self, field: Field<'_>, words: &Words) -> Option<Fields> {
         let pairs = match &field.node.kind {
             Kind::Map(pairs) => pairs.clone(),
@@ -260,7 +265,7 @@ impl Reader {
         if number.is_finite() && fits(number) { Some(number) } else { self.expected(field, what) }
     }
 
-    /// What an unquoted or expanded scalar stands for.
+    /// The meaning of an unquoted or expanded scalar.
     fn plain(&mut self, field: Field<'_>, what: &str) -> Option<Plain> {
         match &field.node.kind {
             Kind::Scalar(scalar) if !scalar.broken && (scalar.plain || scalar.written.is_some()) => {
@@ -281,7 +286,7 @@ impl Reader {
         if later.contains(&text) {
             return self.wrong(field, not_yet(text));
         }
-        // Nothing near is said of an expanded value: it may be a secret.
+        // No suggestion for an expanded value: it may be a secret.
         if !field.node.is_written() {
             return self.expected(field, &what);
         }
@@ -339,7 +344,7 @@ impl Reader {
             Some(("s3" | "gs" | "az", rest)) if !rest.trim_matches('/').is_empty() => {
                 Some(field.at(Location(text.value)))
             }
-            Some(("s3" | "gs" | "az", _)) => self.expected(field, "a bucket behind ://"),
+            Some(("s3" | "gs" | "az", _)) => self.expected(field, "a bucket after ://"),
             Some(_) => self.expected(field, "a path or an s3://, gs:// or az:// URL"),
             None => Some(field.at(self.beside(&text))),
         }

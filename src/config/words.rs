@@ -17,14 +17,17 @@ pub(super) struct Words {
 }
 
 impl Words {
+    /// The fields of a section.
     pub const fn new(section: &'static str, fields: &'static [&'static str]) -> Self {
         Words { section, fields, later: &[], elsewhere: &[] }
     }
 
+    /// With fields that a later version will know.
     pub const fn later(self, later: &'static [&'static str]) -> Self {
         Words { later, ..self }
     }
 
+    /// With fields that belong elsewhere, and where.
     pub const fn elsewhere(self, elsewhere: &'static [(&'static str, &'static str)]) -> Self {
         Words { elsewhere, ..self }
     }

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use crate::problem::Place;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-/// Depth of lists and mappings at most.
+/// Maximum depth of lists and mappings.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Nodes at most, those that aliases repeat counted each time.
+/// Maximum number of nodes; those that aliases repeat count each time.
 pub(super) const MAX_NODES: usize = 100_000;
 
 /// A value of the file.
@@ -34,9 +34,9 @@ pub(super) struct Scalar {
     pub text: String,
     /// Written without quotes: may be a number or a word as well as text.
     pub plain: bool,
-    /// What the file says, where a variable was expanded: messages show this one, since the value may be a secret.
+    /// The text of the file if a variable was expanded: messages show this, since the value may be a secret.
     pub written: Option<String>,
-    /// A variable could not be expanded, which has been said: nothing more is to be said of the value.
+    /// A variable could not be expanded, which is already a problem: the value causes no further ones.
     pub broken: bool,
 }
 
@@ -49,7 +49,7 @@ impl Node {
         matches!(&self.kind, Kind::Scalar(s) if s.plain && matches!(s.text.as_str(), "" | "~" | "null"))
     }
 
-    /// Whether a scalar is there as it was written: nothing in it was or should have been expanded.
+    /// Whether a scalar is exactly as written, without variables.
     pub fn is_written(&self) -> bool {
         matches!(&self.kind, Kind::Scalar(scalar) if scalar.written.is_none() && !scalar.broken && !self.is_null())
     }
@@ -129,7 +129,7 @@ pub(super) fn read(text: &str, visit: &mut dyn FnMut(&mut Scalar, Place)) -> Res
                 let plain = style == ScalarStyle::Plain;
                 let name = builder.name_waiting();
                 let mut scalar = Scalar { text: value.into_owned(), plain, written: None, broken: false };
-                // A field without a value has no text of its own to point at: its name stands for it.
+                // A field without a value has no text to point at: the place is that of its name.
                 let at = if plain && scalar.text.is_empty() { name.unwrap_or(at) } else { at };
                 if !builder.expects_name() {
                     visit(&mut scalar, at);
@@ -225,6 +225,7 @@ impl Builder {
 pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
+    /// Of a text whose lines end in any of the usual ways.
     pub fn of(text: &str) -> Self {
         let mut widths = vec![0];
         let mut chars = text.chars().peekable();
@@ -237,14 +238,14 @@ impl Lines {
                 *width += 1;
             }
         }
-        // The end of the last line is not a line of its own.
+        // The end of the last line is not another line.
         if widths.len() > 1 && widths.last() == Some(&0) {
             widths.pop();
         }
         Lines(widths)
     }
 
-    /// The place just behind a text.
+    /// The place right after a text.
     pub fn end(text: &str) -> Place {
         let text = text.replace("\r\n", "\n");
         let line = text.matches(['\n', '\r']).count() + 1;
@@ -252,7 +253,7 @@ impl Lines {
         Place { line, column }
     }
 
-    /// The place, or the end of the text where it lies beyond: the parser says so of what is missing at the end.
+    /// The place, or the end of the text if it is beyond: the parser reports missing text there.
     pub fn clamp(&self, at: Place) -> Place {
         let last = self.0.len();
         let line = at.line.clamp(1, last);

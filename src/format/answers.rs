@@ -1,24 +1,23 @@
-//! What a registry has said of schema ids, and when it has to be asked again. No network here: [`super::registry`]
-//! asks.
+//! The answers of a registry about schema ids, and when to ask it again. No network here: [`super::registry`] asks.
 //!
-//! Schemas never change, so one that was found is kept for ever. An id that is missing may be registered the next
-//! moment, so it is unknown only once it has been missing for [`GRACE`]; after that each verdict holds for [`HOLDS`].
-//! No answer is no verdict: whoever asks has to wait.
+//! Schemas never change, so a found one is kept forever. An id that is missing may be registered the next moment, so it
+//! is unknown only once it has been missing for [`GRACE`]; after that each verdict holds for [`HOLDS`]. Without an
+//! answer nothing is decided: the caller waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::registry::{Schema, Silence};
+use super::schema::{Schema, Silence};
 
-/// For how long an id has to be missing before it is unknown.
+/// How long an id must be missing before it is unknown.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long an unknown id stays unknown without a new answer.
 const HOLDS: Duration = Duration::from_secs(2);
-/// Between an answer that decides nothing and the next question.
+/// Pause after an answer that decides nothing.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// What can be said of an id at present.
+/// What is known about an id at present.
 #[derive(Debug, Clone)]
 pub(super) enum Verdict {
     Schema(Arc<Schema>),
@@ -57,8 +56,8 @@ impl Answers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What can be said of an id, and whether the caller has to ask the registry now. Only one caller is told to, until
-    /// its answer is [taken](Answers::take).
+    /// What is known about an id, and whether the caller must ask the registry now. Only one caller must, until its
+    /// answer is [taken](Answers::take).
     pub fn of(&self, id: u32, now: Instant) -> (Verdict, bool) {
         let mut all = self.lock();
         let state = all.entry(id).or_insert_with(|| {
@@ -77,7 +76,7 @@ impl Answers {
         (Verdict::Pending(open.why.clone()), ask)
     }
 
-    /// Takes what the registry said of an id; `None`: it doesn't know it.
+    /// Takes the registry's answer about an id; `None`: it doesn't know it.
     pub fn take(&self, id: u32, answer: Result<Option<Arc<Schema>>, Silence>, now: Instant) {
         let mut all = self.lock();
         let verdict = match answer {

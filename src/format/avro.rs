@@ -19,23 +19,24 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaSt
 
 use super::avro_schema::Record;
 use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
+use super::frame::put_frame;
 use super::framed::{Body, MakeBody};
-use super::registry::{Schema, put_frame};
+use super::schema::Schema;
 
 /// A reader's schema.
 #[derive(Debug, Clone)]
-pub(super) struct Reader {
+pub(super) struct AvroReaderSchema {
     record: Record,
     /// As Arrow types.
     pub arrow: SchemaRef,
 }
 
-impl Reader {
+impl AvroReaderSchema {
     /// Of a registered schema; or what is wrong with it.
-    pub fn new(schema: &Schema) -> Result<Reader, String> {
+    pub fn new(schema: &Schema) -> Result<AvroReaderSchema, String> {
         let record = Record::new(schema)?;
         let text = record.text(|_| true, std::iter::empty());
-        Ok(Reader { arrow: decoder(&text, &text, 0)?.schema(), record })
+        Ok(AvroReaderSchema { arrow: decoder(&text, &text, 0)?.schema(), record })
     }
 
     /// The type that a column is delivered in; or what is wrong with it.

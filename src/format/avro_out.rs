@@ -7,7 +7,7 @@ use arrow_avro::writer::format::AvroBinaryFormat;
 use arrow_avro::writer::{Encoder as AvroWriter, WriterBuilder};
 use serde_json::Value;
 
-use super::registry::put_frame;
+use super::frame::put_frame;
 use super::{Encoder, Payloads};
 use crate::error::Context;
 use crate::{Error, Result};
@@ -28,12 +28,16 @@ pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> Result<String> {
     Ok(json.to_string())
 }
 
-/// The output without metadata that Avro would take for its own.
+/// The output without metadata that Avro would interpret as its own.
 fn plain(output: &ArrowSchema) -> ArrowSchema {
     ArrowSchema::new(output.fields().clone())
 }
 
 impl AvroEncoder {
+    /// For rows of these columns, framed with the id of their schema.
+    ///
+    /// # Errors
+    /// Columns that have no Avro type.
     pub fn new(output: &ArrowSchema, id: u32) -> Result<AvroEncoder> {
         let writer = WriterBuilder::new(plain(output))
             .build_encoder::<AvroBinaryFormat>()

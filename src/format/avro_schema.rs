@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::registry::Schema;
+use super::schema::Schema;
 
 /// A record at the top of a schema.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Field {
 const KEPT: [&str; 8] = ["type", "name", "namespace", "symbols", "size", "logicalType", "precision", "scale"];
 
 impl Record {
-    /// Of a registered schema; or what is wrong with it.
+    /// From a registered schema, or the error in it.
     pub fn new(schema: &Schema) -> Result<Record, String> {
         let root = inlined(schema)?;
         let mut root = &root;

@@ -7,10 +7,10 @@ use prost_reflect::{DynamicMessage, Value};
 
 use super::*;
 use crate::format::Decoded;
+use crate::format::frame::put_frame;
 use crate::format::law::{bad, decode, planned};
 use crate::format::protobuf;
 use crate::format::reading::was;
-use crate::format::registry::put_frame;
 
 const OLD: u32 = 7;
 const NEW: u32 = 8;

@@ -273,6 +273,7 @@ enum Builder {
 }
 
 impl Table {
+    /// An empty table of these columns.
     pub fn new(columns: Arc<Columns>) -> Table {
         let values = if matches!(columns.key, KeyFrom::Melted(_)) { 1 } else { columns.values };
         let builder = |from: &PassthroughFrom| match from {

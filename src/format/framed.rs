@@ -1,4 +1,4 @@
-//! What Avro and Protobuf have in common: each message names its schema, which a registry has to know.
+//! What Avro and Protobuf have in common: each message names its schema, which a registry must know.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::answers::Verdict;
 use super::columns::{Columns, Fault, Row, Table};
+use super::frame::frame;
 use super::json::key_of;
-use super::registry::{Language, Registry, Schema, frame};
+use super::registry::Registry;
+use super::schema::{Language, Schema};
 use super::{Decided, DecodeError, Decoded, Decoder, Messages};
 
 /// Reads the bodies that were written with one schema.
@@ -16,7 +18,7 @@ pub(super) trait Body: Send {
     fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault>;
 }
 
-/// Makes a [`Body`] for a writer's schema; an error is what is wrong with the schema.
+/// Makes a [`Body`] for a writer's schema, or returns the error in the schema.
 pub(super) type MakeBody = Arc<dyn Fn(&Schema) -> Result<Box<dyn Body>, String> + Send + Sync>;
 
 /// Messages in Confluent's wire format to records.
@@ -31,6 +33,7 @@ pub(super) struct Framed {
 }
 
 impl Framed {
+    /// For messages whose schemas the registry knows, in one language.
     pub fn new(columns: Arc<Columns>, registry: Arc<Registry>, language: Language, make: MakeBody) -> Framed {
         Framed { columns, registry, language, make, bodies: HashMap::new(), row: Row::default() }
     }
@@ -41,7 +44,7 @@ impl Framed {
         self.bodies.insert(schema.id, (self.make)(schema));
     }
 
-    /// Looks the schema of a message up, if that wasn't done before. `Ok(false)`: it is unknown.
+    /// Looks up the schema of a message, if not done before. `Ok(false)`: it is unknown.
     fn know(&mut self, id: u32) -> Result<bool, DecodeError> {
         if self.bodies.contains_key(&id) {
             return Ok(true);
@@ -56,9 +59,8 @@ impl Framed {
         Ok(true)
     }
 
-    /// The messages whose schema is unknown, by index. All that has to be asked for is asked for, also where the answer
-    /// is that nothing can be said yet; and nothing is noted before everything is known, since what is decoded again
-    /// must find nothing noted.
+    /// The messages whose schema is unknown, by index. Requests all schemas that are needed, even if some answers are
+    /// still missing. It records no decision before everything is known, since the messages are decoded again.
     fn unknown(
         &mut self,
         messages: &Messages,
@@ -77,7 +79,8 @@ impl Framed {
                 Ok(true) => {}
                 Ok(false) if decided.replay => {
                     let why = format!(
-                        "the schema registry no longer knows schema {id}, which it did when offset {offset} was read first"
+                        "the schema registry no longer knows schema {id}, which it did when offset {offset} was read \
+                         first"
                     );
                     missing.get_or_insert(DecodeError::Unavailable(why));
                 }

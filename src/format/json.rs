@@ -30,6 +30,7 @@ pub(super) struct JsonDecoder {
 }
 
 impl JsonDecoder {
+    /// Reads these columns.
     pub fn new(columns: Arc<Columns>) -> JsonDecoder {
         JsonDecoder { columns, row: Row::default() }
     }

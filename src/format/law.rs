@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use arrow::util::display::array_value_to_string;
 
+use super::frame::put_frame;
 use super::framed::Framed;
 use super::json::JsonDecoder;
-use super::registry::{Language, Registry, Schema, put_frame};
+use super::registry::Registry;
+use super::schema::{Language, Schema};
 use super::{Decided, Decoded, Decoder, Messages, avro, columns, protobuf, reading};
 use crate::config::{self, At, Format, Pipeline};
 use crate::error::Problems;
@@ -138,13 +140,13 @@ pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed
     // One schema here has another message before the one that is read.
     let message = newest.text.contains("message Other").then_some("shop.Sale");
     let (language, make, columns, described) = if format == "avro" {
-        let reader = avro::Reader::new(newest).expect("a schema");
+        let reader = avro::AvroReaderSchema::new(newest).expect("a schema");
         let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
         let columns = plan(&types);
         let described = reading::described(&columns, Language::Avro, &types);
         (Language::Avro, reader.bodies(columns.clone()), columns, described)
     } else {
-        let reader = protobuf::Reader::new(newest, message).expect("a schema");
+        let reader = protobuf::ProtobufReaderSchema::new(newest, message).expect("a schema");
         let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
         let columns = plan(&types);
         let described = reading::described(&columns, Language::Protobuf, &types);

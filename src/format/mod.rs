@@ -1,17 +1,18 @@
 //! Bytes of messages to records, and rows to bytes.
 //!
-//! Lives here: JSON, Avro and Protobuf, Confluent's wire format (magic byte 0, schema id of 4 bytes big-endian, body), and the
-//! client of a schema registry. Must not live here: Kafka's client (`kafka`), partitions, offsets to commit, and what
-//! happens to a message that can't be decoded (`runtime`).
+//! Lives here: JSON, Avro and Protobuf, Confluent's wire format (magic byte 0, schema id of 4 bytes big-endian, body),
+//! and the client of a schema registry. Must not live here: Kafka's client (`kafka`), partitions, offsets to commit,
+//! and what happens to a message that can't be decoded (`runtime`).
 //!
-//! A decoder judges every message alone: whatever is wrong with one, its neighbours come out as without it. It gives
-//! exactly one record per message (with `columns_as_keys` one per message and key; one where the message is bad).
+//! A decoder judges every message independently: a bad message does not change its neighbours. It returns exactly one
+//! record per message (with `columns_as_keys` one per message and key; one if the message is bad).
 
 mod answers;
 mod avro;
 mod avro_out;
 mod avro_schema;
 mod columns;
+mod frame;
 mod framed;
 mod json;
 #[cfg(any(test, fuzzing))]
@@ -21,6 +22,7 @@ mod protobuf;
 mod protobuf_out;
 mod reading;
 mod registry;
+mod schema;
 
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 
@@ -31,14 +33,15 @@ use arrow::array::RecordBatch;
 
 use crate::record::Records;
 
-/// Messages of one partition as they came, in order: bytes, not yet records. Memory is used again by [`Messages::clear`].
+/// Messages of one partition as they came, in order: bytes, not yet records. Memory is used again by
+/// [`Messages::clear`].
 #[derive(Debug, Clone, Default)]
 pub struct Messages {
     /// Per message, its offset; ascending, with gaps.
     pub offsets: Vec<i64>,
     /// Per message, its timestamp in milliseconds since 1970, -1 for none.
     pub timestamps: Vec<i64>,
-    /// Per message, its headers in order; empty where nobody asked for them.
+    /// Per message, its headers in order; empty if they are not needed.
     pub headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
     bytes: Vec<u8>,
     /// Per message, where its key and payload lie in `bytes`.
@@ -103,16 +106,17 @@ impl Messages {
 /// What a decoder made of messages.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    /// One record per message and key, in order. `origins` hold file 0 and the offset as row; `bad` names those that can't be taken.
+    /// One record per message and key, in order. `origins` hold file 0 and the offset as row; `bad` names those that
+    /// can't be taken.
     pub records: Records,
     /// For some of `records.bad`, by index, what exactly is wrong, for people: place in the payload, expected, found.
     pub details: Vec<(usize, String)>,
 }
 
-/// What was decided about messages by something else than their bytes, to be recorded and obeyed in replay.
+/// Decisions about messages that don't depend on their bytes, to be recorded and obeyed in replay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decided {
-    /// Whether these messages were decoded before: then nothing is decided anew.
+    /// Whether these messages were decoded before: then no new decisions are made.
     pub replay: bool,
     /// Ranges of offsets, ascending, whose schema id the registry did not know.
     pub unknown: Vec<Range<i64>>,
@@ -148,8 +152,8 @@ pub enum DecodeError {
 
 /// Messages to records. One per worker.
 pub trait Decoder: Send {
-    /// Decodes the messages `range`, which have payloads (no tombstones). Decisions are noted in `decided` or, in replay,
-    /// obeyed; a schema id that is unknown in replay and wasn't then is [`DecodeError::Unavailable`].
+    /// Decodes the messages `range`, which have payloads (no tombstones). Decisions are noted in `decided` or, in
+    /// replay, obeyed; a schema id that is unknown in replay and wasn't then is [`DecodeError::Unavailable`].
     fn decode(
         &mut self,
         messages: &Messages,
@@ -157,12 +161,12 @@ pub trait Decoder: Send {
         decided: &mut Decided,
     ) -> Result<Decoded, DecodeError>;
 
-    /// The text of a record's key as the message's own key gives it, for a tombstone; `None` if this pipeline doesn't read it.
+    /// The text of a record's key as the message's own key gives it, for a tombstone; `None` if this pipeline doesn't
+    /// read it.
     fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>>;
 }
 
-/// Decodes all messages, and waits where a registry hasn't answered yet, for `most` at most. For those whose thread may
-/// stand still.
+/// Decodes all messages, and waits for a registry's answers for at most `most`. For callers that may block.
 ///
 /// # Errors
 /// Those of [`Decoder::decode`].
@@ -180,7 +184,7 @@ pub fn decode_patiently(
     }
 }
 
-/// Payloads, one behind the other.
+/// Payloads, concatenated.
 #[derive(Debug, Clone, Default)]
 pub struct Payloads {
     /// All bytes.

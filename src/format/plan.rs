@@ -10,7 +10,8 @@ use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
 use super::json::{JsonDecoder, JsonEncoder};
 use super::protobuf_out::ProtobufEncoder;
-use super::registry::{Language, Registry, Silence};
+use super::registry::Registry;
+use super::schema::{Language, Silence};
 use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
 use crate::config::{At, Encoding, Format, KafkaSink, Pin, Pipeline, SchemaSource};
 use crate::error::Problems;
@@ -81,16 +82,16 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
 }
 
 /// The schema that says what is read, as a reader of a language.
-enum Reader {
-    Avro(avro::Reader),
-    Protobuf(protobuf::Reader),
+enum ReaderSchema {
+    Avro(avro::AvroReaderSchema),
+    Protobuf(protobuf::ProtobufReaderSchema),
 }
 
-impl Reader {
+impl ReaderSchema {
     fn type_of(&self, name: &str, purpose: columns::Use) -> Result<DataType, String> {
         match self {
-            Reader::Avro(reader) => reader.type_of(name, purpose),
-            Reader::Protobuf(reader) => reader.type_of(name, purpose),
+            ReaderSchema::Avro(reader) => reader.type_of(name, purpose),
+            ReaderSchema::Protobuf(reader) => reader.type_of(name, purpose),
         }
     }
 }
@@ -122,8 +123,8 @@ fn plan_framed(
     let (columns, layout) = planned?;
     let columns = Arc::new(columns);
     let bodies = match &reader {
-        Reader::Avro(reader) => reader.bodies(columns.clone()),
-        Reader::Protobuf(reader) => reader.bodies(columns.clone()),
+        ReaderSchema::Avro(reader) => reader.bodies(columns.clone()),
+        ReaderSchema::Protobuf(reader) => reader.bodies(columns.clone()),
     };
     let described = reading::described(&columns, language, &|name, purpose| reader.type_of(name, purpose).ok());
     let (now, read) = (described.clone(), columns.clone());
@@ -138,7 +139,11 @@ fn plan_framed(
 }
 
 /// A registry's client, and the schema that says what is read.
-fn reader(encoding: &Encoding, schema: &SchemaSource, language: Language) -> Result<(Arc<Registry>, Reader), String> {
+fn reader(
+    encoding: &Encoding,
+    schema: &SchemaSource,
+    language: Language,
+) -> Result<(Arc<Registry>, ReaderSchema), String> {
     let registry = Registry::new(schema).map_err(|e| e.to_string())?;
     let (url, subject) = (&*schema.registry, &*schema.subject);
     let pin = encoding.schema.as_ref().map(|pin| pin.value);
@@ -152,10 +157,10 @@ fn reader(encoding: &Encoding, schema: &SchemaSource, language: Language) -> Res
         ),
     })?;
     let reader = match language {
-        Language::Avro => avro::Reader::new(&found).map(Reader::Avro),
+        Language::Avro => avro::AvroReaderSchema::new(&found).map(ReaderSchema::Avro),
         Language::Protobuf => {
             let message = schema.message.as_ref().map(|message| message.value.as_str());
-            protobuf::Reader::new(&found, message).map(Reader::Protobuf)
+            protobuf::ProtobufReaderSchema::new(&found, message).map(ReaderSchema::Protobuf)
         }
     };
     let of = match pin {

@@ -21,7 +21,7 @@ use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
 use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
 use super::framed::{Body, MakeBody};
-use super::registry::Schema;
+use super::schema::Schema;
 
 /// Name of the schema itself among the files that it imports.
 pub(super) const MAIN: &str = "kolk_schema.proto";
@@ -73,11 +73,11 @@ pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String
 
 /// The message that a pipeline reads.
 #[derive(Debug, Clone)]
-pub(super) struct Reader(MessageDescriptor);
+pub(super) struct ProtobufReaderSchema(MessageDescriptor);
 
-impl Reader {
+impl ProtobufReaderSchema {
     /// Of a registered schema, by its full name or the first; or what is wrong.
-    pub fn new(schema: &Schema, name: Option<&str>) -> Result<Reader, String> {
+    pub fn new(schema: &Schema, name: Option<&str>) -> Result<ProtobufReaderSchema, String> {
         let all = messages(schema)?;
         let found = match name {
             None => all.first().cloned(),
@@ -88,7 +88,7 @@ impl Reader {
             None => "the schema has no message".to_string(),
             Some(name) => format!("there is no message \"{name}\" in the schema (there are: {})", names.join(", ")),
         };
-        found.map(Reader).ok_or_else(missing)
+        found.map(ProtobufReaderSchema).ok_or_else(missing)
     }
 
     /// The type that a column is delivered in; or what is wrong with it.

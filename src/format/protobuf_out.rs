@@ -8,8 +8,9 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, Schema as 
 use prost::Message;
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, Value};
 
+use super::frame::put_frame;
 use super::protobuf::messages;
-use super::registry::{Schema, put_frame};
+use super::schema::Schema;
 use super::{Encoder, Payloads};
 use crate::{Error, Result};
 
@@ -61,6 +62,10 @@ pub(super) struct ProtobufEncoder {
 }
 
 impl ProtobufEncoder {
+    /// For rows of the first message of a schema, framed with its id.
+    ///
+    /// # Errors
+    /// A schema that does not compile, or has no message.
     pub fn new(schema: String, id: u32) -> Result<ProtobufEncoder> {
         let schema = Schema { id, text: schema, references: Vec::new() };
         let found =

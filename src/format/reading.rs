@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::avro;
 use super::columns::{Columns, KeyFrom, PassthroughFrom, Target, TimeFrom, Use};
-use super::registry::{Language, Schema};
+use super::schema::{Language, Schema};
 
 /// The columns of a source. The values are not among the types: whatever they are written as, they are read as 64-bit
 /// floats.
@@ -42,7 +42,7 @@ pub(super) fn was(before: &str, now: &str, columns: &Columns, language: Language
     let before = match (language, before.split_once(' ')) {
         (Language::Avro, Some(("Avro", schema))) => {
             let schema = Schema { id: 0, text: schema.to_string(), references: Vec::new() };
-            let Ok(reader) = avro::Reader::new(&schema) else { return false };
+            let Ok(reader) = avro::AvroReaderSchema::new(&schema) else { return false };
             described(columns, language, &|name, purpose| reader.type_of(name, purpose).ok())
         }
         (Language::Protobuf, Some(("Protobuf", fields))) => {

@@ -1,8 +1,8 @@
 //! The client of a schema registry with Confluent's API (also Apicurio's `/apis/ccompat/v7`).
 //!
 //! A worker's thread never waits for a registry ([`Registry::by_id`]): all its partitions, its transaction and its
-//! place in the group would wait with it. The questions are asked on the threads of the object stores; what was said is
-//! in [`super::answers`]. While a pipeline is planned nothing else goes on, so there the answer is waited for.
+//! place in the group would wait with it. The questions are asked on the threads of the object stores; the answers are
+//! in [`super::answers`]. While a pipeline is planned nothing else runs, so planning waits for the answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::answers::{Answers, Verdict};
+use super::schema::{Language, Schema, Silence};
 use crate::Result;
 use crate::config::{Pin, SchemaSource};
 use crate::error::Context;
@@ -22,35 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Attempts of one question while planning, and the pause before the second; each later one is twice as long.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Ids that are asked for at the same time: messages that are no messages at all may name thousands.
+/// Maximum number of ids requested at the same time: garbage messages may name thousands.
 const AT_ONCE: usize = 8;
-/// References within references at most.
+/// Maximum depth of references.
 const DEEPEST: usize = 16;
-
-/// Which language a schema is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
-    Avro,
-    Protobuf,
-}
-
-/// A schema as it is registered, with those it refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Schema {
-    pub id: u32,
-    pub text: String,
-    /// Name by which it is referred to, and the schema; those that others need come first.
-    pub references: Vec<(String, String)>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Silence {
-    /// It can't be reached, or is in trouble, or what answers is no registry: ask again later.
-    Unavailable(String),
-    /// It answered, and asking again won't change that: the schema itself is wrong.
-    Refused(String),
-}
 
 type Answer<T> = std::result::Result<T, Silence>;
 type Later<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -61,13 +37,17 @@ pub(super) struct Registry {
     auth: Option<(String, String)>,
     client: reqwest::Client,
     answers: Answers,
-    /// Lets so many questions about ids through.
+    /// Limits the number of simultaneous questions about ids.
     gate: Semaphore,
 }
 
 impl Registry {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// Credentials or certificates that cannot be used.
     pub fn new(source: &SchemaSource) -> Result<Registry> {
-        // An error only of the second caller, that one is there already.
+        // The only possible error: a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
@@ -82,7 +62,7 @@ impl Registry {
         })
     }
 
-    /// What can be said of an id at present. Returns at once; where nothing is known yet, the question is on its way.
+    /// What is known about an id at present. Returns at once; where nothing is known yet, the question is on its way.
     pub fn by_id(self: &Arc<Self>, id: u32, language: Language) -> Verdict {
         let (verdict, ask) = self.answers.of(id, Instant::now());
         if ask {
@@ -101,8 +81,8 @@ impl Registry {
         verdict
     }
 
-    /// The schema that a subject's readers go by: the newest, or the one that is pinned; `None`: there is no such
-    /// subject, version or id.
+    /// The reader's schema of a subject: the newest, or the pinned one; `None`: there is no such subject, version or
+    /// id.
     pub fn reader(&self, subject: &str, pin: Option<Pin>, language: Language) -> Answer<Option<Arc<Schema>>> {
         let version = match pin {
             Some(Pin::Id(id)) => return waiting(self.schema(id, language, ATTEMPTS)),
@@ -295,31 +275,6 @@ fn escaped(subject: &str) -> String {
         }
     }
     out
-}
-
-impl Silence {
-    /// As a problem or an error at the start.
-    pub fn text(self) -> String {
-        match self {
-            Silence::Unavailable(text) | Silence::Refused(text) => text,
-        }
-    }
-}
-
-/// Confluent's frame: a zero byte, the id of the writer's schema, the body.
-pub(super) fn frame(payload: &[u8]) -> std::result::Result<(u32, &[u8]), (&'static str, String)> {
-    match payload {
-        [0, a, b, c, d, body @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), body)),
-        [0, ..] => Err(("bad_frame", format!("{} bytes are too few for Confluent's frame", payload.len()))),
-        [first, ..] => Err(("bad_frame", format!("expected Confluent's frame, which begins with 0, found {first}"))),
-        [] => Err(("bad_frame", "no bytes".into())),
-    }
-}
-
-/// The begin of a frame.
-pub(super) fn put_frame(id: u32, to: &mut Vec<u8>) {
-    to.push(0);
-    to.extend_from_slice(&id.to_be_bytes());
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Serves metrics and health over HTTP, on a thread of its own that never sits between two records.
+//! Serves metrics and health over HTTP, on its own thread that never delays a record.
 //!
 //! Lives here: `/metrics`, `/healthz`, `/readyz`, and what "ready" means ([`Health`]). Must not live here: the metrics
 //! themselves (`metrics`), and anything that changes a run: these pages only read.

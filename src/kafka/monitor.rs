@@ -1,4 +1,4 @@
-//! How far behind a process is: asks the brokers for the ends of its partitions, by a thread of its own.
+//! The lag of a process: asks the brokers for the ends of its partitions, in its own thread.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,7 +34,7 @@ pub fn watch(source: &KafkaSource, metrics: &Metrics, stop: &dyn Fn() -> bool) -
             let number = i32::try_from(partition).unwrap_or(i32::MAX);
             let ends = [&all, &stable].map(|client| client.fetch_watermarks(&source.topic, number, PATIENCE));
             let [Ok((_, end)), Ok((_, stable))] = ends else {
-                // The gauges keep what they had; whether a broker answers is a metric of its own.
+                // The gauges keep their values; whether a broker answers is a separate metric.
                 break;
             };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);

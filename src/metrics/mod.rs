@@ -23,7 +23,7 @@ use crate::Result;
 use crate::error::Context;
 use table::Builder;
 
-/// Rows of a batch: from one event by itself to the largest micro-batch.
+/// Rows of a batch: from a single event to the largest micro-batch.
 const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 8.0, 32.0, 128.0, 512.0, 2048.0, 8192.0, 32768.0];
 /// One call on a batch: from 10 µs (ONNX Runtime's own overhead at batch 1) to a second.
 const CALL_BUCKETS: [f64; 11] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0];
@@ -43,13 +43,13 @@ pub struct Metrics {
     pub records_in: IntCounter,
     /// Rows that were written to the sink.
     pub records_out: IntCounter,
-    /// Rows of the batches that the stages were given.
+    /// Rows of the batches that the stages process.
     pub batch_rows: Histogram,
     /// Rows of the calls to ONNX Runtime, without padding.
     pub inference_rows: Histogram,
     /// Seconds of the calls to ONNX Runtime.
     pub inference_seconds: Histogram,
-    /// Keys that state is kept for.
+    /// Keys that have state.
     pub state_keys: IntGauge,
     /// Bytes of the state rows of all keys.
     pub state_bytes: IntGauge,
@@ -91,13 +91,13 @@ impl Metrics {
         let mut b = Builder::default();
         Ok(Metrics {
             source_rows_read: b.counter("kolk_source_rows_read_total", "Rows read from the source.")?,
-            source_rows: b.gauge("kolk_source_rows", "Rows that the source holds in all; 0 where it can't know.")?,
+            source_rows: b.gauge("kolk_source_rows", "Rows in the source; 0 if that is unknown.")?,
             records_in: b.counter("kolk_records_in_total", "Records that entered the stages.")?,
             records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
             dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,
             batch_rows: b.histogram(
                 "kolk_batch_rows",
-                "Rows of the batches that the stages were given.",
+                "Rows of the batches that the stages process.",
                 &BATCH_BUCKETS,
             )?,
             stage_seconds: b.histograms(
@@ -108,7 +108,7 @@ impl Metrics {
             )?,
             stage_removed: b.counters(
                 "kolk_stage_rows_removed_total",
-                "Rows that a stage took out on purpose (filter, resample).",
+                "Rows that a stage removed on purpose (filter, resample).",
                 &["stage"],
             )?,
             inference_rows: b.histogram(
@@ -121,7 +121,7 @@ impl Metrics {
                 "Seconds of the calls to ONNX Runtime.",
                 &CALL_BUCKETS,
             )?,
-            state_keys: b.gauge("kolk_state_keys", "Keys that state is kept for.")?,
+            state_keys: b.gauge("kolk_state_keys", "Keys that have state.")?,
             state_bytes: b.gauge("kolk_state_bytes", "Bytes of the state rows of all keys.")?,
             checkpoint_seconds: b.histogram(
                 "kolk_checkpoint_seconds",
@@ -135,12 +135,12 @@ impl Metrics {
             )?,
             model_version: b.gauges(
                 "kolk_model_version",
-                "Version of a model in force; where partitions differ, that of the one that changed last.",
+                "Active version of a model; if partitions differ, that of the one that changed last.",
                 &["model"],
             )?,
             build_info: b.gauges(
                 "kolk_build_info",
-                "Always 1; the labels say which kolk and which ONNX Runtime run.",
+                "Always 1; the labels are the versions of kolk and of ONNX Runtime.",
                 &["version", "onnx_runtime"],
             )?,
             stream: Stream::build(&mut b)?,
@@ -152,12 +152,12 @@ impl Metrics {
         })
     }
 
-    /// Counts dead letters. `reason` is short and of few different values, as in [`crate::record::Reject`].
+    /// Counts dead letters. `reason` is short and has few different values, as in [`crate::record::Reject`].
     pub fn dead_letters(&self, reason: &str, count: u64) {
         self.dead_letters.with_label_values(&[reason]).inc_by(count);
     }
 
-    /// Dead letters so far of one reason.
+    /// Dead letters so far with one reason.
     pub fn dead_letters_of(&self, reason: &str) -> u64 {
         self.dead_letters.with_label_values(&[reason]).get()
     }

@@ -17,13 +17,13 @@ const RESTORE_BUCKETS: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 6
 /// The metrics of a stream.
 #[derive(Debug)]
 pub struct Stream {
-    /// Messages that were read again in silence after a restore.
+    /// Messages that were replayed without emitting after a restore.
     pub replayed: IntCounter,
-    /// Restores that ended otherwise than what was committed.
+    /// Restores whose messages did not match the commit.
     pub mismatches: IntCounter,
     /// Partitions whose restore ended, by how long it took.
     pub restore_seconds: Histogram,
-    /// Partitions that took up another version of the model.
+    /// Partitions that changed to another model version.
     pub model_swaps: IntCounter,
     /// How long each of them stood still for it, in seconds.
     pub model_swap_seconds: Histogram,
@@ -58,21 +58,27 @@ pub struct Position {
 impl Stream {
     pub(super) fn build(b: &mut Builder) -> prometheus::Result<Stream> {
         Ok(Stream {
-            lag: b.gauges("kolk_lag_messages", "Offsets between what is committed and the end of the log.", &["partition"])?,
+            lag: b.gauges(
+                "kolk_lag_messages",
+                "Offsets between the committed offset and the end of the log.",
+                &["partition"],
+            )?,
             lag_stable: b.gauges(
                 "kolk_lag_stable_messages",
-                "Offsets between what is committed and the last stable offset: what can be read at present.",
+                "Offsets between the committed offset and the last stable offset: the messages that can be read at \
+                 present.",
                 &["partition"],
             )?,
             lag_seconds: b.float_gauges(
                 "kolk_lag_seconds",
-                "Age of the newest message that was taken, by its timestamp; 0 at the end of the log.",
+                "Age of the newest processed message, by its timestamp; 0 at the end of the log.",
                 &["partition"],
             )?,
             partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
             transactions: b.counters(
                 "kolk_transactions_total",
-                "Transactions by how they ended: committed, aborted (and sent again), unknown (settled by what is committed).",
+                "Transactions by outcome: committed, aborted (and sent again), unknown (resolved by what is \
+                 committed).",
                 &["outcome"],
             )?,
             commit_seconds: b.histogram(
@@ -80,40 +86,47 @@ impl Stream {
                 "Seconds from the end of a transaction's last message to its confirmation.",
                 &COMMIT_BUCKETS,
             )?,
-            open_transaction: b.float_gauge("kolk_open_transaction_age_seconds", "Age of the open transaction of the worker that told last; 0 if none is.")?,
+            open_transaction: b.float_gauge(
+                "kolk_open_transaction_age_seconds",
+                "Age of the open transaction of the worker that reported last; 0 if none is open.",
+            )?,
             fenced: b.counter(
                 "kolk_fenced_total",
-                "Times that another had this process' partitions, or its transactional id, before it gave them back.",
+                "Times that another process took over partitions or the transactional id of this one before it gave \
+                 them back.",
             )?,
             producers_renewed: b.counter(
                 "kolk_producers_renewed_total",
-                "Producers that were replaced because a request of a transaction had no answer and might have arrived in a later one.",
+                "Producers that were replaced because a request of a transaction had no answer and might arrive in a \
+                 later one.",
             )?,
             reader_restarts: b.counters(
                 "kolk_reader_restarts_total",
-                "Partitions that nothing was received of although there was something, by what was done: seek, assign, client (for a whole worker).",
+                "Restarts of reading because a partition with messages delivered nothing, by step: seek, assign, \
+                 client (for a whole worker).",
                 &["step"],
             )?,
             reachable: b.gauge("kolk_broker_reachable", "1 while a broker answers, else 0.")?,
-            replayed: b.counter("kolk_replayed_messages_total", "Messages that were read again in silence after a restore.")?,
-            mismatches: b.counter(
-                "kolk_replay_mismatches_total",
-                "Restores whose messages were not those that were committed.",
+            replayed: b.counter(
+                "kolk_replayed_messages_total",
+                "Messages that were replayed without emitting after a restore.",
             )?,
+            mismatches: b
+                .counter("kolk_replay_mismatches_total", "Restores whose messages did not match the commit.")?,
             restore_seconds: b.histogram(
                 "kolk_restore_seconds",
                 "Seconds from a partition's assignment to its first new message.",
                 &RESTORE_BUCKETS,
             )?,
-            model_swaps: b.counter("kolk_model_swaps_total", "Partitions that took up another version of the model.")?,
+            model_swaps: b.counter("kolk_model_swaps_total", "Partitions that changed to another model version.")?,
             model_swap_seconds: b.histogram(
                 "kolk_model_swap_seconds",
-                "Seconds that a partition stood still to take up another version of the model.",
+                "Seconds that a partition paused to change to another model version.",
                 &RESTORE_BUCKETS,
             )?,
             model_refused: b.gauges(
                 "kolk_model_refused_version",
-                "Champion that doesn't fit the pipeline, so that the version before stays in force; 0: none.",
+                "Champion that doesn't fit the pipeline, so that the version before stays active; 0: none.",
                 &["model"],
             )?,
             positions: Mutex::default(),
@@ -121,12 +134,12 @@ impl Stream {
         })
     }
 
-    /// The champion can't be taken up; 0: it is, or was.
+    /// The champion that doesn't fit; 0: it fits.
     pub fn model_refused(&self, name: &str, version: u64) {
         self.model_refused.with_label_values(&[name]).set(i64::try_from(version).unwrap_or(i64::MAX));
     }
 
-    /// A transaction was committed within so many milliseconds.
+    /// A transaction was committed in this many milliseconds.
     pub fn committed(&self, millis: i64) {
         self.transactions.with_label_values(&["committed"]).inc();
         self.commit_seconds.observe(Duration::from_millis(millis.max(0).unsigned_abs()).as_secs_f64());
@@ -147,7 +160,7 @@ impl Stream {
         self.fenced.inc();
     }
 
-    /// A partition that stood still was begun to be read once more, by what was done.
+    /// Reading of a partition that delivered nothing was restarted, by step.
     pub fn reader_restarted(&self, step: &str) {
         self.reader_restarts.with_label_values(&[step]).inc();
     }
@@ -162,8 +175,8 @@ impl Stream {
         self.reachable.get() == 1
     }
 
-    /// How far a partition is behind: committed offset, last stable offset, end of the log, milliseconds since the newest message
-    /// taken (`None`: nothing is left).
+    /// How far a partition is behind: committed offset, last stable offset, end of the log, milliseconds since the
+    /// newest message taken (`None`: nothing is left).
     pub fn lag(&self, partition: u32, committed: i64, stable: i64, end: i64, age: Option<i64>) {
         let partition = [partition.to_string()];
         self.lag.with_label_values(&partition).set((end - committed).max(0));
@@ -189,7 +202,7 @@ impl Stream {
         positions.remove(&partition);
         self.partitions.set(positions.len() as i64);
         let partition = [partition.to_string()];
-        // They aren't there where the partition was never told of.
+        // A partition that was never reported has none.
         let _ = self.lag.remove_label_values(&partition);
         let _ = self.lag_stable.remove_label_values(&partition);
         let _ = self.lag_seconds.remove_label_values(&partition);

@@ -1,4 +1,4 @@
-//! Registers metrics and remembers what they are, so that the table in `docs/metrics.md` can be held against them.
+//! Registers metrics and remembers what they are, so that a test can compare them with the table in `docs/metrics.md`.
 
 use prometheus::core::Collector;
 use prometheus::{

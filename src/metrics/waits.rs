@@ -1,7 +1,7 @@
 //! What the workers of a process wait for, and what of it takes longer than it should.
 //!
-//! A worker says what it waits for before it does, and takes it back afterwards; somebody else looks at the clock. So a worker that is
-//! held up inside a call is seen too.
+//! A worker registers what it waits for before it waits, and removes it afterwards; another thread looks at the clock.
+//! So a worker that is held up inside a call is seen too.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +36,8 @@ impl Waits {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker waits for something of this kind, in words for people, and has waited for so long already. It goes on waiting if it
-    /// did so before.
+    /// A worker waits for something of this kind, described for people, and has waited this long already. It keeps
+    /// waiting if it did so before.
     pub fn begin(&self, worker: u64, kind: &'static str, text: String, waited: Duration) {
         let now = Instant::now();
         let since = now.checked_sub(waited).unwrap_or(now);

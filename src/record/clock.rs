@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDateTime, TimeZone, Utc};
 
 use crate::config::{EpochUnit, Moment, Span};
 
-/// Stands for "no time" in a column of times.
+/// Means "no time" in a column of times.
 pub const NO_TIME: i64 = i64::MIN;
 
 const DAY: i64 = 86_400_000_000_000;
@@ -31,7 +31,7 @@ pub enum Every {
 }
 
 impl Clock {
-    /// The clock of a column of this type, or what is wrong with it.
+    /// The clock of a column of this type, or the error in it.
     pub fn of(data_type: &DataType, unit: Option<EpochUnit>) -> Result<Clock, String> {
         let nanos = match (data_type, unit) {
             (DataType::Timestamp(TimeUnit::Second, _), None) => Some(1_000_000_000),
@@ -55,7 +55,7 @@ impl Clock {
         Ok(Clock { nanos_per_tick: nanos, data_type: data_type.clone() })
     }
 
-    /// A span in ticks, or why it can't be said in them.
+    /// A span in ticks, or why there is none.
     pub fn every(&self, span: Span) -> Result<Every, String> {
         match (self.nanos_per_tick, span) {
             (None, Span::Steps(n)) => Ok(Every::Ticks(n)),
@@ -69,7 +69,7 @@ impl Clock {
         }
     }
 
-    /// A moment in ticks, or why it can't be said in them. A moment between two ticks becomes the later one.
+    /// A moment in ticks, or why there is none. A moment between two ticks becomes the later one.
     pub fn moment(&self, moment: Moment) -> Result<i64, String> {
         match (self.nanos_per_tick, moment) {
             (None, Moment::Step(n)) => Ok(n),

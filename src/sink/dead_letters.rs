@@ -69,7 +69,7 @@ impl DeadLetters {
         Parts::new(Target::DeadLetters, folder, pipeline, SCHEMA.clone())
     }
 
-    /// Begins the part of a partition that holds what was refused from position `first` on. `parts` are those of
+    /// Begins the part of a partition that holds the rejects from position `first` on. `parts` are those of
     /// [`DeadLetters::parts`].
     pub fn begin(parts: &Parts, partition: u32, first: u64) -> DeadLetters {
         DeadLetters { partition, gathered: Vec::new(), writer: parts.begin(partition, first) }

@@ -20,7 +20,7 @@ const CHUNK: usize = 8192;
 /// Rows of a row group; a whole number of chunks.
 const ROW_GROUP: usize = 16 * CHUNK;
 
-/// One kind of part files of a pipeline: where they go and what is in them.
+/// One kind of part files of a pipeline: their folder and their columns.
 #[derive(Debug, Clone)]
 pub struct Parts {
     target: Target,
@@ -40,8 +40,8 @@ impl Parts {
         &self.folder
     }
 
-    /// Refused if no file can be created in the folder, which is created. Tried where parts are staged: whatever a killed
-    /// process leaves there, no reader sees.
+    /// Refused if no file can be created in the folder, which is created. Tried where parts are staged: whatever a
+    /// killed process leaves there, no reader sees.
     pub fn probe(&self) -> Result<()> {
         self.folder.folder(STAGED).probe()
     }
@@ -63,7 +63,7 @@ impl Parts {
         Ok(!self.existing()?.is_empty())
     }
 
-    /// Gives a finished part its final name. Only where nothing commits it: for dead letters beside a sink without state.
+    /// Gives a finished part its final name. Only if nothing commits it: for dead letters with a sink without state.
     pub fn publish(&self, part: &Part) -> Result<()> {
         if self.folder.rename(&part.staged, &part.name)? {
             return Ok(());
@@ -71,7 +71,7 @@ impl Parts {
         Err(Error::failed(format!("{}/{} is gone before it was published", self.folder, part.staged)))
     }
 
-    /// Begins the part of a partition that holds what comes of its records from position `first` on.
+    /// Begins the part of a partition that holds the output of its records from position `first` on.
     pub fn begin(&self, partition: u32, first: u64) -> PartWriter {
         PartWriter {
             parts: self.clone(),
@@ -124,8 +124,8 @@ impl PartWriter {
         if self.waiting_rows >= CHUNK { self.drain(CHUNK) } else { Ok(()) }
     }
 
-    /// Ends the part and uploads it where no reader looks; `None`, and no file, if there was no row. `commit`: its number, where no
-    /// record was taken since the part began.
+    /// Ends the part and uploads it where no reader looks; `None`, and no file, if there was no row. `commit`: its
+    /// number, where no record was taken since the part began.
     pub fn finish(mut self, commit: Option<u64>) -> Result<Option<Part>> {
         self.drain(1)?;
         let Some(writer) = self.writer.take() else { return Ok(None) };

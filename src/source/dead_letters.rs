@@ -102,21 +102,21 @@ impl Planned {
     }
 
     /// Begins to read; `start` is the first record to deliver, or one before it.
-    pub fn open(&self, start: Option<Origin>) -> Result<Reader> {
+    pub fn open(&self, start: Option<Origin>) -> Result<DeadLettersReader> {
         let cells = self.cells.max(1);
         let letters = self.files.open(start.map(|start| Origin { row: start.row / cells, ..start }))?;
-        Ok(Reader { letters, decoder: self.decoder.decoder()?, cells })
+        Ok(DeadLettersReader { letters, decoder: self.decoder.decoder()?, cells })
     }
 }
 
 /// Reads the records of a [`Planned`] source in order.
-pub struct Reader {
+pub struct DeadLettersReader {
     letters: ParquetSource,
     decoder: Box<dyn Decoder>,
     cells: u64,
 }
 
-impl Reader {
+impl DeadLettersReader {
     /// How many of [`Planned::records`] were read so far.
     pub fn records_passed(&self) -> u64 {
         self.letters.records_passed() * self.cells

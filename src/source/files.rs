@@ -1,4 +1,4 @@
-//! Which files a source consists of: a file, a folder, a glob, or the same behind an object-store URL.
+//! The files of a source: a file, a folder, a glob, or the same by an object-store URL.
 //!
 //! Names are relative to where the search began, with `/`; files are in the order of these names. Hidden files and
 //! those that start with `_` (`_SUCCESS`, `_temporary/`) are left out, as other readers of Parquet folders do.
@@ -166,7 +166,8 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
     })
 }
 
-/// The answer to a request, unless it takes long: a store tries again for minutes, someone who checks a pipeline doesn't.
+/// The answer to a request, unless it takes long: a store tries again for minutes, someone who checks a pipeline
+/// doesn't.
 fn within<F: Future>(request: F) -> Result<F::Output, String> {
     block_on(async { tokio::time::timeout(Duration::from_secs(30), request).await })
         .map_err(|e| e.to_string())?

@@ -31,11 +31,11 @@ pub enum Files {
 }
 
 /// Reads the records of [`Files`] in order.
-pub enum Reader {
+pub enum FilesReader {
     /// See [`parquet::ParquetSource`].
     Parquet(Box<parquet::ParquetSource>),
-    /// See [`dead_letters::Reader`].
-    DeadLetters(Box<dead_letters::Reader>),
+    /// See [`dead_letters::DeadLettersReader`].
+    DeadLetters(Box<dead_letters::DeadLettersReader>),
 }
 
 impl Files {
@@ -83,15 +83,15 @@ impl Files {
     ///
     /// # Errors
     /// Files that are not those of `start` any more.
-    pub fn open(&self, start: Option<Origin>) -> crate::Result<Reader> {
+    pub fn open(&self, start: Option<Origin>) -> crate::Result<FilesReader> {
         Ok(match self {
-            Files::Parquet(files) => Reader::Parquet(Box::new(files.open(start)?)),
-            Files::DeadLetters(files) => Reader::DeadLetters(Box::new(files.open(start)?)),
+            Files::Parquet(files) => FilesReader::Parquet(Box::new(files.open(start)?)),
+            Files::DeadLetters(files) => FilesReader::DeadLetters(Box::new(files.open(start)?)),
         })
     }
 }
 
-impl Reader {
+impl FilesReader {
     /// The next records, at least one; `None` at the end.
     ///
     /// # Errors
@@ -99,16 +99,16 @@ impl Reader {
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> crate::Result<Option<Records>> {
         match self {
-            Reader::Parquet(source) => source.next(),
-            Reader::DeadLetters(source) => source.next(),
+            FilesReader::Parquet(source) => source.next(),
+            FilesReader::DeadLetters(source) => source.next(),
         }
     }
 
     /// How many of [`Files::records`] were delivered or left out so far.
     pub fn records_passed(&self) -> u64 {
         match self {
-            Reader::Parquet(source) => source.records_passed(),
-            Reader::DeadLetters(source) => source.records_passed(),
+            FilesReader::Parquet(source) => source.records_passed(),
+            FilesReader::DeadLetters(source) => source.records_passed(),
         }
     }
 }

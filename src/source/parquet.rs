@@ -103,7 +103,7 @@ impl ParquetSource {
         self.passed * self.shape.columns.cells() as u64
     }
 
-    /// The next records, at least one; `None` at the end. An error leaves the source where it can't go on.
+    /// The next records, at least one; `None` at the end. After an error the source can't continue.
     #[allow(clippy::should_implement_trait)] // not an iterator: after an error there is nothing to ask for
     pub fn next(&mut self) -> crate::Result<Option<Records>> {
         let mut gathered = Gathered::default();
@@ -149,7 +149,7 @@ impl ParquetSource {
                 return Err(failed(&"it has more rows than the footer says"));
             }
             self.passed += batch.num_rows() as u64;
-            // Origins hold 32 bits for the file; there are no so many files.
+            // Origins have 32 bits for the file, more than there can be files.
             let at = (file as u32, first);
             let mut piece =
                 Piece::decode(batch, &shape.columns, shape.wanted, &mut self.dictionary, at).map_err(|e| failed(&e))?;
@@ -268,8 +268,8 @@ impl OpenFile {
     }
 }
 
-/// The next rows of a row group. The decoder panics on some corrupt pages (a definition level without room for it, for
-/// one); to the user that is corrupt data like any other.
+/// The next rows of a row group. The decoder panics on some corrupt pages (for example a definition level without
+/// room); to the user that is corrupt data like any other.
 fn read(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, String> {
     match catch_unwind(AssertUnwindSafe(|| reader.next())) {
         Ok(batch) => batch.transpose().map_err(|e| e.to_string()),

@@ -51,6 +51,7 @@ pub(super) struct Group {
 }
 
 impl PlannedFile {
+    /// Rows of all its row groups.
     pub fn rows(&self) -> u64 {
         self.groups.iter().map(|group| group.rows).sum()
     }

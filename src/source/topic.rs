@@ -23,12 +23,12 @@ pub struct PlannedTopic {
     pub longest: usize,
     /// What a partition's state begins with.
     pub history: Option<Arc<History>>,
-    /// What is no problem yet and may become one.
+    /// What isn't a problem yet and may become one.
     pub warnings: Vec<String>,
 }
 
 /// Asks the brokers for the topics of a pipeline and plans the source's format; `fields` as for
-/// [`format::plan_decoder`]. Adds what is wrong to `problems`, and returns `None` if that is anything.
+/// [`format::plan_decoder`]. Adds every problem to `problems`, and returns `None` if there is one.
 pub fn plan(
     pipeline: &Pipeline,
     source: &KafkaSource,
@@ -106,7 +106,8 @@ fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &FoundTopic, warnings:
     warnings.extend(topic.warning.clone());
     if topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
         warnings.push(format!(
-            "topic {name} is compacted: what is removed between a checkpoint and a restart can't be replayed, and the start is then \
+            "topic {name} is compacted: records that are removed between a checkpoint and a restart can't be \
+             replayed, and the start is then \
              refused; keep checkpoints close (state.checkpoint_every) or read a topic without compaction"
         ));
     }
@@ -116,7 +117,8 @@ fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &FoundTopic, warnings:
         .is_some_and(|millis: i64| u64::try_from(millis).is_ok_and(|ms| ms < every.saturating_mul(10)))
     {
         warnings.push(format!(
-            "topic {name} keeps its records for less than ten times state.checkpoint_every: after a longer stop the state can't be continued"
+            "topic {name} keeps its records for less than ten times state.checkpoint_every: after a longer stop the \
+             state can't be continued"
         ));
     }
 }

@@ -16,7 +16,7 @@ use crate::config::{self, At, Moment};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, KeyType, Kind, Layout};
-use crate::state::Rows;
+use crate::state::State;
 
 impl Operator for config::Filter {
     fn word(&self) -> &'static str {
@@ -215,8 +215,8 @@ impl Stage for Filter {
         "filter"
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> crate::Result<()> {
-        let loaded: crate::Result<Vec<_>> = self.sources.iter().map(|source| load(source, batch, state)).collect();
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> crate::Result<()> {
+        let loaded: crate::Result<Vec<_>> = self.sources.iter().map(|source| load(source, batch, state.keys)).collect();
         let loaded = loaded?;
         self.keep.clear();
         self.keep.extend((0..batch.rows()).map(|row| self.test.at(&loaded, row) == Some(true)));

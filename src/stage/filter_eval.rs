@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use super::filter_parse::{Arithmetic, Comparison};
 use crate::error::Context;
 use crate::record::{Batch, NO_TIME, Values};
-use crate::state::Rows;
+use crate::state::Keys;
 
 /// What an expression reads, and as what.
 #[derive(Clone)]
@@ -88,8 +88,8 @@ pub(super) enum Test {
 
 /// What is read of the batch, ready row by row.
 pub(super) enum Loaded<'a> {
-    /// Slots, and the rows of state that know their keys.
-    Keys(&'a [u32], &'a Rows<'a>),
+    /// Slots, and the keys that they belong to.
+    Keys(&'a [u32], Option<&'a Keys>),
     /// Ticks, [`NO_TIME`] for null.
     Times(&'a [i64]),
     Numbers(&'a [f64]),
@@ -101,9 +101,9 @@ pub(super) enum Loaded<'a> {
     PassthroughTexts(StringArray),
 }
 
-pub(super) fn load<'a>(source: &Source, batch: &'a Batch, state: &'a Rows<'a>) -> crate::Result<Loaded<'a>> {
+pub(super) fn load<'a>(source: &Source, batch: &'a Batch, keys: Option<&'a Keys>) -> crate::Result<Loaded<'a>> {
     let column = match source.from {
-        From::Key => return Ok(Loaded::Keys(&batch.slots, state)),
+        From::Key => return Ok(Loaded::Keys(&batch.slots, keys)),
         From::Time => return Ok(Loaded::Times(&batch.times)),
         From::Column(column) => column,
     };
@@ -137,7 +137,9 @@ impl Number {
                 Loaded::Singles(v) => f64::from(v[row]),
                 Loaded::Integers(v) => v[row] as f64,
                 Loaded::Times(v) if v[row] != NO_TIME => v[row] as f64,
-                Loaded::Keys(slots, rows) => key(rows, slots[row]).and_then(|key| key.parse().ok()).unwrap_or(f64::NAN),
+                Loaded::Keys(slots, keys) => {
+                    key(*keys, slots[row]).and_then(|key| key.parse().ok()).unwrap_or(f64::NAN)
+                }
                 Loaded::PassthroughNumbers(v) if v.is_valid(row) => v.value(row),
                 _ => f64::NAN,
             },
@@ -162,15 +164,15 @@ impl Text {
             Text::Constant(text) => Some(text),
             Text::Source(source) => match &sources[*source] {
                 Loaded::PassthroughTexts(texts) if texts.is_valid(row) => Some(texts.value(row)),
-                Loaded::Keys(slots, rows) => key(rows, slots[row]),
+                Loaded::Keys(slots, keys) => key(*keys, slots[row]),
                 _ => None,
             },
         }
     }
 }
 
-fn key<'a>(rows: &'a Rows<'_>, slot: u32) -> Option<&'a str> {
-    std::str::from_utf8(rows.key(slot)).ok()
+fn key(keys: Option<&Keys>, slot: u32) -> Option<&str> {
+    std::str::from_utf8(keys?.get(slot)).ok()
 }
 
 impl Time {

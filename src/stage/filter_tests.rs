@@ -107,7 +107,8 @@ fn kept_of(layout: &mut Layout, predicate: &str) -> Vec<i64> {
     problems.finish(()).unwrap();
     let (mut arena, mut batch) = (Arena::new(Vec::new()), table.batch());
     arena.grow_to(3);
-    stage.process(&mut batch, &mut arena.rows(0, 0).of(&keys)).unwrap();
+    let mut state = State { rows: arena.rows(0, 0), bank: None, keys: Some(&keys) };
+    stage.process(&mut batch, &mut state).unwrap();
     batch.times
 }
 

@@ -15,7 +15,7 @@ use crate::config::OnNull;
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 impl Operator for OnNull {
     fn word(&self) -> &'static str {
@@ -32,7 +32,8 @@ impl Operator for OnNull {
         if *self == OnNull::Reset {
             layout.restart = Some(layout.add("restart", Kind::Flag, Role::Internal));
         }
-        Some(Box::new(Nulls { policy: *self, values, null: Vec::new() }))
+        let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
+        Some(Box::new(Nulls { policy: *self, values, names, null: Vec::new() }))
     }
 }
 
@@ -40,6 +41,7 @@ impl Operator for OnNull {
 struct Nulls {
     policy: OnNull,
     values: Vec<usize>,
+    names: Vec<String>,
     /// Per row of the batch, whether any value is null.
     null: Vec<bool>,
 }
@@ -49,12 +51,12 @@ impl Stage for Nulls {
         "nulls"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let words = if self.policy == OnNull::Carry { self.values.len() } else { 0 };
-        vec![f64::NAN.to_bits(); words]
+    fn state(&self) -> StateSpec {
+        let carried: &[String] = if self.policy == OnNull::Carry { &self.names } else { &[] };
+        carried.iter().fold(StateSpec::default(), |spec, name| spec.f64(format!("{name}.last"), f64::NAN))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         self.null.clear();
         self.null.resize(batch.rows(), false);
         for (part, index) in self.values.iter().enumerate() {
@@ -62,14 +64,14 @@ impl Stage for Nulls {
             for row in 0..values.len() {
                 if values[row].is_finite() {
                     if self.policy == OnNull::Carry {
-                        state.get_mut(batch.slots[row])[part] = values[row].to_bits();
+                        state.rows.get_mut(batch.slots[row])[part] = values[row].to_bits();
                     }
                     continue;
                 }
                 self.null[row] = true;
                 values[row] = f64::NAN;
                 if self.policy == OnNull::Carry {
-                    let last = f64::from_bits(state.get(batch.slots[row])[part]);
+                    let last = f64::from_bits(state.rows.get(batch.slots[row])[part]);
                     let flags = observed.get_or_insert_with(|| values.iter().map(|v| v.is_finite()).collect());
                     flags[row] = false;
                     values[row] = last;

@@ -5,12 +5,12 @@ use serde_json::json;
 use super::plan::{Chain, Step, before_infer, chain, describe, steps};
 use super::testing::{self, Table};
 use crate::Result;
-use crate::config::*;
+use crate::config::{self, *};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Features, Forecast, Kind, Layout, Role, Values};
 use crate::stage::{self, Build, Operator};
-use crate::state::Rows;
+use crate::state::State;
 
 fn at<T>(value: T) -> At<T> {
     At::default_value(value)
@@ -36,7 +36,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
         dead_letters: at(DeadLetters::Parquet(here("dead"))),
         stages: stages.into_iter().enumerate().map(|(line, stage)| on_line(line, stage)).collect(),
         sink: None,
-        state: State {
+        state: config::State {
             path: here("state"),
             checkpoint_every: std::time::Duration::from_secs(30),
             or_records: 1,
@@ -121,7 +121,7 @@ impl stage::Stage for Last {
         "infer"
     }
 
-    fn process(&mut self, batch: &mut Batch, _state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, _state: &mut State<'_>) -> Result<()> {
         let last = batch.columns[0].numbers().iter().map(|value| *value as f32).collect();
         batch.columns.push(Values::Vector(last, 1).into());
         batch.columns.push(Values::Integer(vec![1; batch.rows()]).into());

@@ -1,8 +1,8 @@
 //! Buckets of time: which one a time falls into, and where each ends.
 //!
 //! A bucket is `(start, end]` and has a number; ends lie a whole number of widths from the epoch. Weeks end as Mondays
-//! begin, calendar months and years as their first day begins, all in UTC. A time exactly at an end belongs to the bucket
-//! that ends there, so data that is stamped regularly keeps its stamps.
+//! begin, calendar months and years as their first day begins, all in UTC. A time exactly at an end belongs to the
+//! bucket that ends there, so data that is stamped regularly keeps its stamps.
 
 use chrono::{DateTime, Datelike, NaiveDate};
 
@@ -24,7 +24,7 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    /// Buckets `every` wide, or what is wrong with that.
+    /// Buckets of width `every`, or the error in it.
     pub(super) fn new(clock: &Clock, every: Span) -> Result<Self, String> {
         let width = clock.every(every)?;
         if matches!(width, Every::Ticks(..1) | Every::Months(0)) {

@@ -1,4 +1,4 @@
-//! The checkpoints of a stream that could be gone on from, for `kolk state adopt`.
+//! The checkpoints of a stream from which `kolk state adopt` can continue.
 
 use super::chain::{Entry, Place, Unread, partition_folder, places};
 use super::{CommitPosition, ModelEpoch, Store};
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 pub struct Saved {
     /// The commit that it is the state of.
     pub at: CommitPosition,
-    /// The model version in force.
+    /// The active model version.
     pub epoch: ModelEpoch,
     /// Records of the partition before it.
     pub position: u64,
@@ -37,7 +37,7 @@ impl Kept {
     /// Those of a store on a topic; refused if its state is of another topic.
     ///
     /// # Errors
-    /// That, no state at all, and a store that can't be read.
+    /// That, no state, and an unreadable store.
     pub fn open(store: &Store, topic_id: &str) -> Result<Kept> {
         let Some(fingerprint) = store.fingerprint()? else {
             return Err(Error::refused(format!("pipeline {} has no state in {}", store.pipeline(), store.folder())));
@@ -45,7 +45,7 @@ impl Kept {
         Ok(Kept { folder: super::Log::of_topic(store, topic_id)?, fingerprint: fingerprint.hash()? })
     }
 
-    /// The checkpoints of a partition. Those that can't be read are told and left out.
+    /// The checkpoints of a partition. Unreadable ones are logged and left out.
     ///
     /// # Errors
     /// A store that can't be read.

@@ -9,7 +9,6 @@
 
 use bytemuck::Pod;
 
-use super::Keys;
 use super::pages::{Page, Pages, page_shift};
 
 /// All rows of a partition.
@@ -62,7 +61,12 @@ impl Live {
 impl Arena {
     /// An arena whose new rows are copies of `initial`.
     pub fn new(initial: Vec<u64>) -> Self {
-        Arena { shift: page_shift(initial.len()), initial, rows: 0, pages: Vec::new() }
+        Arena::in_pages_of(initial.len(), initial)
+    }
+
+    /// As [`Arena::new`], with as many rows to a page as if they had `width` words.
+    pub(super) fn in_pages_of(width: usize, initial: Vec<u64>) -> Self {
+        Arena { shift: page_shift(width), initial, rows: 0, pages: Vec::new() }
     }
 
     /// Words of a row.
@@ -99,12 +103,12 @@ impl Arena {
 
     /// All rows as they are now, shared until they are written.
     pub fn freeze(&mut self) -> Pages {
-        Pages::new(self.width(), self.rows, self.pages.iter_mut().map(Live::freeze).collect())
+        Pages::new(self.width(), self.shift, self.rows, self.pages.iter_mut().map(Live::freeze).collect())
     }
 
-    /// Replaces all rows by those of a checkpoint; false (and no change) if they are of another width.
+    /// Replaces all rows by those of a checkpoint; false (and no change) if they or their pages are of another width.
     pub fn restore(&mut self, rows: &Pages) -> bool {
-        let fits = rows.is_empty() || rows.width() == self.width();
+        let fits = rows.is_empty() || rows.width() == self.width() && rows.shift() == self.shift;
         if fits {
             self.rows = rows.len();
             self.pages = rows.pages().iter().map(|page| Live { own: Vec::new(), shared: Some(page.clone()) }).collect();
@@ -120,7 +124,6 @@ impl Arena {
             initial: &self.initial[start..start + width],
             start,
             pages: &mut self.pages,
-            keys: None,
         }
     }
 }
@@ -133,21 +136,9 @@ pub struct Rows<'a> {
     start: usize,
     initial: &'a [u64],
     pages: &'a mut [Live],
-    keys: Option<&'a Keys>,
 }
 
-impl<'a> Rows<'a> {
-    /// The same rows, with the keys that they belong to.
-    pub fn of(self, keys: &'a Keys) -> Rows<'a> {
-        Rows { keys: Some(keys), ..self }
-    }
-
-    /// The key of a slot; empty where no keys were given.
-    #[inline]
-    pub fn key(&self, slot: u32) -> &[u8] {
-        self.keys.map_or(&[], |keys| keys.get(slot))
-    }
-
+impl Rows<'_> {
     /// Page of a slot, and where its part begins there.
     #[inline]
     fn place(&self, slot: u32) -> (usize, usize) {

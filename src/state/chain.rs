@@ -1,4 +1,5 @@
-//! What lies in a partition's folder of the log: manifests, and the files that they name: a base and the deltas on it.
+//! The content of a partition's folder of the log: manifests, and the files that they name: a base and the deltas on
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +15,16 @@ use crate::storage::Folder;
 /// Version of the manifest's format.
 const FORMAT: u32 = 1;
 
-/// What there is to know of a checkpoint without reading it: `<sequence>-<offset>-<epoch>.json`.
+/// Everything about a checkpoint without its data: `<sequence>-<offset>-<epoch>.json`.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Entry {
     pub format: u32,
     #[serde(rename = "mark")]
     pub at: CommitPosition,
-    /// The model version in force.
+    /// The active model version.
     #[serde(rename = "era")]
     pub epoch: ModelEpoch,
-    /// Whose words are where in a row.
+    /// Layout of a row: the words of each stage.
     pub spans: Vec<RowSpan>,
     pub position: u64,
     pub keys: u64,
@@ -35,7 +36,7 @@ pub(super) struct Entry {
     pub environment: BTreeMap<String, String>,
 }
 
-/// A file beside the manifest.
+/// A file next to the manifest.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct File {
     pub name: String,
@@ -43,8 +44,8 @@ pub(super) struct File {
     pub crc32: u32,
 }
 
-/// Where a checkpoint stands among those of its partition; its manifest's name says it. A swap of the model writes its
-/// checkpoint before it is committed, so that of one number and offset there may be several, of different epochs.
+/// Position of a checkpoint among those of its partition, as in its manifest's name. A model swap writes its checkpoint
+/// before it is committed, so that of one number and offset there may be several, of different epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub sequence: u64,
@@ -54,11 +55,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The place of a position in a model epoch.
     pub fn of(at: CommitPosition, epoch: &ModelEpoch) -> Place {
         Place { sequence: at.sequence, offset: at.offset, epoch: Place::tag(epoch) }
     }
 
-    /// What stands for an epoch.
+    /// The short id of an epoch.
     pub fn tag(epoch: &ModelEpoch) -> u32 {
         XxHash3_64::oneshot_with_seed(epoch.from, epoch.model.as_bytes()) as u32
     }
@@ -79,10 +81,12 @@ impl Place {
         Some(Place { sequence, offset, epoch: u32::from_str_radix(parts.next()?, 16).ok()? })
     }
 
+    /// What the names of its files begin with; names sort as places do.
     pub fn stem(self) -> String {
         format!("{:020}-{:020}-{:08x}", self.sequence, self.offset, self.epoch)
     }
 
+    /// Name of its manifest.
     pub fn manifest(self) -> String {
         format!("{}.json", self.stem())
     }
@@ -91,9 +95,9 @@ impl Place {
 /// How reading failed.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// The store can't be read at present; what is there may be sound.
+    /// The store can't be read at present; the checkpoint may be sound.
     Store(Error),
-    /// It is damaged, or not there.
+    /// It is damaged or missing.
     Damaged(Error),
 }
 
@@ -106,6 +110,7 @@ impl From<Unread> for Error {
 }
 
 impl Entry {
+    /// The entry of a checkpoint at a position, with the files that it is made of.
     pub fn new(at: CommitPosition, checkpoint: &Checkpoint, files: Vec<File>) -> Entry {
         Entry {
             format: FORMAT,
@@ -120,6 +125,7 @@ impl Entry {
         }
     }
 
+    /// Its position in the chain.
     pub fn place(&self) -> Place {
         Place::of(self.at, &self.epoch)
     }
@@ -188,7 +194,7 @@ pub(super) fn places(files: &[String]) -> Vec<Place> {
     places
 }
 
-/// Where the checkpoints of a partition lie.
+/// The folder of a partition's checkpoints.
 pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
     folder.folder(&format!("{partition:05}"))
 }
@@ -196,7 +202,7 @@ pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
 /// What the folder of a topic begins with.
 pub(super) const TOPIC: &str = "topic-";
 
-/// The folder of a topic. An id is base64, of which not all is fit for a name.
+/// The folder of a topic. An id is base64, and not all of its characters may be in a name.
 pub(super) fn topic_folder(topic_id: &str) -> String {
     format!("{TOPIC}{}", topic_id.replace('/', "_").replace('+', "-"))
 }

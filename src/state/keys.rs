@@ -10,8 +10,8 @@ use crate::record::murmur2;
 /// Keys of a chunk.
 const CHUNK: usize = 1024;
 
-/// Keys in order of first appearance, without a way to look them up. Only ever added to, in chunks, so that clones share
-/// all but the newest.
+/// Keys in order of first appearance, without a way to look them up. Only ever added to, in chunks, so that clones
+/// share all but the newest.
 #[derive(Debug, Clone)]
 pub struct KeyList {
     number: u64,
@@ -34,7 +34,7 @@ impl Chunk {
 }
 
 impl Default for KeyList {
-    /// No keys, under a number of its own.
+    /// No keys, under a new number.
     fn default() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         KeyList { number: NEXT.fetch_add(1, Ordering::Relaxed), full: Vec::new(), newest: Chunk::default() }
@@ -74,7 +74,7 @@ impl KeyList {
         }
     }
 
-    /// The slot of a key. Looks at all of them.
+    /// The slot of a key. Searches all keys.
     pub fn find(&self, key: &[u8]) -> Option<u32> {
         self.iter().position(|there| there == key).and_then(|slot| u32::try_from(slot).ok())
     }
@@ -169,7 +169,7 @@ impl Keys {
     }
 }
 
-/// 32 bits are few for a table of millions: spread them over the 64 that `hashbrown` wants.
+/// 32 bits are few for a table of millions: spread them over the 64 that `hashbrown` needs.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

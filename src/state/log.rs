@@ -38,7 +38,7 @@ pub struct Log {
     done: Receiver<Result<Durable>>,
     waiting: usize,
     writer: Option<JoinHandle<()>>,
-    reader: Reader,
+    reader: LogReader,
     loading: usize,
 }
 
@@ -74,7 +74,7 @@ impl Log {
             .spawn(move || writer.run(&work, &tell))
             .or_failed(|| "cannot start the thread that writes checkpoints".into())?;
         Ok(Log {
-            reader: Reader::start(folder.clone(), hash.clone())?,
+            reader: LogReader::start(folder.clone(), hash.clone())?,
             loading: 0,
             folder,
             fingerprint: hash,
@@ -141,13 +141,13 @@ impl Log {
 type Read = (u32, Place, std::result::Result<(Entry, Checkpoint), Unread>);
 
 /// The thread that reads checkpoints, one after the other.
-struct Reader {
+struct LogReader {
     wanted: Sender<(u32, Place)>,
     done: Receiver<Read>,
 }
 
-impl Reader {
-    fn start(folder: Folder, fingerprint: String) -> Result<Reader> {
+impl LogReader {
+    fn start(folder: Folder, fingerprint: String) -> Result<LogReader> {
         let (wanted, work) = unbounded();
         let (tell, done) = unbounded();
         let read = move |(partition, place): (u32, Place)| {
@@ -164,7 +164,7 @@ impl Reader {
                 work.into_iter().map(read).all(|read| tell.send(read).is_ok())
             })
             .or_failed(|| "cannot start the thread that reads checkpoints".into())?;
-        Ok(Reader { wanted, done })
+        Ok(LogReader { wanted, done })
     }
 
     fn send(&self, wanted: (u32, Place)) -> Result<()> {
@@ -180,7 +180,7 @@ impl Log {
         let checkpoint = match read {
             Ok((entry, checkpoint)) => {
                 hash = entry.at.hash;
-                if let Some(outline) = Outline::of(&checkpoint) {
+                if let Some(outline) = Outline::of(&checkpoint)? {
                     self.send(Job::Known(partition, outline, entry.files))?;
                 }
                 Ok(checkpoint)

@@ -1,5 +1,5 @@
-//! How files of state are laid out, everything little-endian: eight bytes that say what it is, format version (u32), the
-//! sections, and the crc32 of everything before it. A section is its length (u64), its crc32 (u32) and its bytes.
+//! The layout of state files, everything little-endian: eight magic bytes, format version (u32), the sections, and the
+//! crc32 of everything before it. A section is its length (u64), its crc32 (u32) and its bytes.
 
 /// What is wrong with bytes that were read.
 pub(super) type Damage = String;
@@ -12,7 +12,7 @@ pub(super) fn begin(magic: &[u8; 8], format: u32, size: usize) -> Vec<u8> {
     out
 }
 
-/// Adds a section. Length and checksum are written over once its bytes are there, so that nothing is copied twice.
+/// Adds a section. Length and checksum are filled in once its bytes are written, so that nothing is copied twice.
 pub(super) fn section(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 12]);
@@ -29,8 +29,8 @@ pub(super) fn finish(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// The checksum of a file, for its name and manifest: that of all but the last four bytes, which are this very sum. (A crc
-/// over bytes and their crc is the same for all bytes.)
+/// The checksum of a file, for its name and manifest: that of all but the last four bytes, which are this very sum. (A
+/// crc over bytes and their crc is the same for all bytes.)
 pub(super) fn checksum(file: &[u8]) -> u32 {
     crc32fast::hash(&file[..file.len().saturating_sub(4)])
 }
@@ -49,7 +49,7 @@ pub(super) fn put_words(out: &mut Vec<u8>, words: &[u64]) {
 pub(super) fn words<'a>(bytes: &'a [u8], name: &str) -> Result<impl Iterator<Item = u64> + use<'a>, Damage> {
     match bytes.as_chunks() {
         (words, []) => Ok(words.iter().map(|word| u64::from_le_bytes(*word))),
-        _ => Err(format!("its {name} are cut off")),
+        _ => Err(format!("its {name} are truncated")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Random access to one file, on disk or in an object store, as the Parquet reader wants it.
+//! Random access to one file, on disk or in an object store, for the Parquet reader.
 //!
 //! Remote files are read by blocks of which only a few are kept, so that memory does not grow with the size of a row
 //! group (the crate's own asynchronous reader loads whole column chunks).

@@ -17,7 +17,7 @@ use crate::config::Location;
 use crate::error::Context;
 use crate::{Error, Result};
 
-/// Age from which the remains of a broken upload are taken for nobody's.
+/// Age from which the remains of a broken upload are considered abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder: a store and a prefix in it. Names are relative, with `/` between their parts.
@@ -46,7 +46,7 @@ impl Folder {
                     .or_refused(|| format!("{text} is not a location"))?;
                 let prefix =
                     Path::from_absolute_path(resolved(path)).or_refused(|| format!("{text} is not a location"))?;
-                // Tests can't take the power away, so they needn't wait for the disk.
+                // Tests can't simulate a power failure, so they need not wait for the disk.
                 let disk = LocalFileSystem::new().with_fsync(!cfg!(test));
                 (Arc::new(disk), prefix.clone(), on_disk(&prefix))
             }
@@ -73,7 +73,7 @@ impl Folder {
         Folder { prefix, shown: format!("{}/{name}", self.shown), local, ..self.clone() }
     }
 
-    /// Writes a file, in place of the one that may be there.
+    /// Writes a file; it replaces an existing one.
     pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         self.spend("write", name)?;
         let path = self.path(name);
@@ -82,7 +82,7 @@ impl Folder {
             .map_err(|e| self.failed("write", name, &e))
     }
 
-    /// Writes a file that must not be there yet; false, and nothing is written, if it is.
+    /// Creates a file; if it exists, returns false and writes nothing.
     pub fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool> {
         self.spend("write", name)?;
         let path = self.path(name);
@@ -94,7 +94,7 @@ impl Folder {
         }
     }
 
-    /// The content of a file, if it is there.
+    /// The content of a file, if it exists.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(name);
         let read = async { self.store.get(&path).await?.bytes().await };
@@ -105,7 +105,7 @@ impl Folder {
         }
     }
 
-    /// Length of a file in bytes, if it is there.
+    /// Length of a file in bytes, if it exists.
     pub fn size(&self, name: &str) -> Result<Option<u64>> {
         match block_on(self.store.head(&self.path(name)))? {
             Ok(meta) => Ok(Some(meta.size)),
@@ -151,7 +151,7 @@ impl Folder {
         }
     }
 
-    /// Deletes a file; one that isn't there is no error.
+    /// Deletes a file; a missing one is not an error.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.spend("delete", name)?;
         match block_on(self.store.delete(&self.path(name)))? {
@@ -194,7 +194,7 @@ impl Folder {
         }
     }
 
-    /// `object_store` uploads to `name#1` beside the file and never lists such names, so only this finds them.
+    /// `object_store` uploads to `name#1` next to the file and never lists such names, so only this finds them.
     fn sweep(&self, age: Duration) {
         let Some(entries) = self.local.as_ref().and_then(|local| std::fs::read_dir(local).ok()) else { return };
         for entry in entries.flatten() {
@@ -217,7 +217,7 @@ impl Folder {
 
     fn failed(&self, action: &str, name: &str, error: &dyn std::error::Error) -> Error {
         let mut cause: &dyn std::error::Error = error;
-        // On disk the innermost error is the system's own words; what is around it repeats the path.
+        // On disk the innermost error has the system's own message; the outer ones repeat the path.
         while let (true, Some(inner)) = (self.local.is_some(), cause.source()) {
             cause = inner;
         }
@@ -252,7 +252,7 @@ fn on_disk(prefix: &Path) -> Option<PathBuf> {
     LocalFileSystem::new().path_to_filesystem(prefix).ok()
 }
 
-/// `..` behind a symbolic link as the system takes it: the store would take it by the letter.
+/// Resolves `..` after a symbolic link as the system does: the store would resolve it textually.
 fn resolved(path: PathBuf) -> PathBuf {
     if !path.components().any(|part| part == std::path::Component::ParentDir) {
         return path;

@@ -1,6 +1,7 @@
 //! What a URL of an object store means, and the runtime that its requests run on.
 //!
-//! Lives here: the one place that looks for credentials in the environment. Must not live here: what is read or written.
+//! Lives here: the one place that looks for credentials in the environment. Must not live here: what is read or
+//! written.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +18,7 @@ use crate::{Error, Result};
 /// # Errors
 /// A scheme that isn't known, settings that don't fit.
 pub fn open_url(url: &Url) -> std::result::Result<(Arc<dyn ObjectStore>, ObjectPath), String> {
-    // reqwest comes without a TLS provider; it is an error only of the second caller that one is there already.
+    // reqwest has no TLS provider of its own. The only possible error: one is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let options = std::env::vars_os().filter_map(|(name, value)| {
         let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);

@@ -25,9 +25,9 @@ pub struct Sample {
     pub times: Vec<i64>,
     /// What came; NaN where it was not observed.
     pub truth: Vec<f64>,
-    /// What the model said.
+    /// The model's forecast.
     pub model: Vec<f64>,
-    /// What the better naive forecast of this key said.
+    /// The better naive forecast of this key.
     pub naive: Vec<f64>,
     /// Whether that one is the seasonal.
     pub naive_is_seasonal: bool,
@@ -44,7 +44,7 @@ struct KeySamples {
     first_row: usize,
     /// Per target.
     samples: Vec<Sample>,
-    /// Per target, what the seasonal naive forecast said.
+    /// Per target, the seasonal naive forecast.
     seasonal: Vec<Vec<f64>>,
 }
 
@@ -95,7 +95,7 @@ impl Samples {
         }
     }
 
-    /// The forecasts, each beside the naive forecast that did better on its key.
+    /// The forecasts, each with the better naive forecast of its key.
     pub(super) fn finish(self, keys: &[KeyErrors]) -> Vec<Sample> {
         let mut found = Vec::new();
         for kept in self.keys {

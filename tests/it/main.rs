@@ -7,6 +7,7 @@ mod bits;
 mod columns;
 mod common;
 mod dead_letters;
+mod documents;
 mod http;
 mod kafka;
 mod kill;

@@ -94,7 +94,10 @@ fn what_is_wrong_is_at_its_place() {
         (source(&format!("{FINE}, columns: {{ n: int }}")), "2:64: `n`: expected one of: string, float64, int64"),
         (source(&format!("{FINE}, timestamp: k")), "2:61: column \"k\" is the message's key already"),
         (sink("sink: { kafka: { topic: t } }"), "4:25: the sink is the source"),
-        (sink("sink: { kafka: { topic: o } }\ndead_letters: { kafka: { topic: o } }"), "5:33: topic \"o\" is the sink"),
+        (
+            sink("sink: { kafka: { topic: o } }\ndead_letters: { kafka: { topic: o } }"),
+            "5:33: topic \"o\" is already the sink",
+        ),
         (sink("sink: { parquet: { path: o } }\ndead_letters: { kafka: { topic: d } }"), "5:33: dead letters go to a t"),
         (
             format!("{SMALLEST}sink: {{ kafka: {{ brokers: b, topic: t }} }}"),
@@ -104,7 +107,10 @@ fn what_is_wrong_is_at_its_place() {
         (from.to_string(), "2:58: `from` is for files"),
         (letters("path: l, format: { avro: { registry: http://r } }"), "2:46: `avro` needs `subject`"),
         (letters("path: l").replace(" } }\n", " }, from: 2024-01-01 }\n"), "2:44: `from` is for files of records"),
-        (letters("path: l") + "dead_letters: { parquet: { path: l } }", "4:34: what is refused again would go where"),
+        (
+            letters("path: l") + "dead_letters: { parquet: { path: l } }",
+            "4:34: records that are refused again would go to",
+        ),
     ] {
         let found = problems(&text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");

@@ -56,7 +56,7 @@ fn stages_are_checked_against_each_other() {
         ("[ infer: { model: m, window: 3 } ]".into(), "4:30: `window` is only for mode window"),
         ("[ infer: { model: m, mode: window, window: 0 } ]".into(), "4:52: `window`: expected a whole number from 1"),
         ("[ infer: { mode: carry } ]".into(), "4:11: `infer` needs `model`"),
-        ("[ infer: { model: m/0 } ]".into(), "4:27: `model`: expected a version behind /"),
+        ("[ infer: { model: m/0 } ]".into(), "4:27: `model`: expected a version after /"),
         ("[ infer: { model: ../m } ]".into(), "4:27: `model`: a name begins with a letter"),
         ("[ infer: { model: m, ttl: 0s } ]".into(), "4:35: `ttl`: a duration of zero has no meaning here"),
         ("[ infer ]".into(), "4:11: `stages`: expected a stage such as"),

@@ -177,12 +177,20 @@ pub fn check_state(plan: &Plan) -> Result<()> {
     }
 }
 
+/// `source.emit_from` in ticks of the source's clock.
+///
+/// # Errors
+/// A moment that the clock has no tick for.
 pub fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64>> {
     moment
         .map(|moment| layout.clock.moment(moment.value).map_err(|e| Error::refused(format!("source.emit_from: {e}"))))
         .transpose()
 }
 
+/// A partition as the newest commit left it, or a new one.
+///
+/// # Errors
+/// A checkpoint that cannot be read, or that does not fit the stages.
 pub fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<PartitionTask> {
     let mut partition = Partition::new(number, chain);
     let Some((store, manifest)) = store.and_then(|store| store.recover(number).transpose().map(|m| (store, m))) else {
@@ -259,6 +267,10 @@ fn work(
     })
 }
 
+/// What a thread returned; a panic becomes an error.
+///
+/// # Errors
+/// The thread's own, or its panic.
 pub fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
     result.unwrap_or_else(|panic| {
         let message = panic

@@ -13,7 +13,7 @@ use crate::model::Input;
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Features, Kind, Layout, NO_TIME, Role, Values};
 use crate::stage::{Build, Operator, Stage};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// The operator: always the last before the network, whose model or training names the features.
 pub struct Inputs {
@@ -42,6 +42,8 @@ struct Prepare {
     features: Vec<Feature>,
     /// Columns with a past, and where their ring starts in the row of state, in values.
     rings: Vec<usize>,
+    /// Their names.
+    past: Vec<String>,
     /// Values a ring holds: the longest lag.
     depth: usize,
     gap: Option<Every>,
@@ -110,6 +112,7 @@ impl Operator for Inputs {
             })
         };
         let (gap, ttl) = (span(&self.gap, "gap"), span(&self.ttl, "ttl"));
+        let past = rings.iter().map(|column| layout.columns[*column].name.clone()).collect();
         let depth = self.inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
         let (restart, clock) = (layout.restart, layout.clock.clone());
         layout.features = Some(Features {
@@ -119,7 +122,7 @@ impl Operator for Inputs {
             interval: layout.add("interval_ticks", Kind::Integer, Role::Internal),
         })
         .filter(|_| fits);
-        fits.then(|| Box::new(Prepare { features, rings, depth, gap, ttl, clock, restart }) as Box<dyn Build>)
+        fits.then(|| Box::new(Prepare { features, rings, past, depth, gap, ttl, clock, restart }) as Box<dyn Build>)
     }
 }
 
@@ -153,17 +156,18 @@ impl Stage for Prepare {
         "inputs"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let mut row = vec![0; size_of::<Header>() / 8];
-        row.extend(std::iter::repeat_n(f64::NAN.to_bits(), self.rings.len() * self.depth));
-        row
+    /// The [`Header`], then the rings.
+    fn state(&self) -> StateSpec {
+        let header =
+            StateSpec::default().u64("rows", 0).i64("last", 0).i64("interval", 0).i64("lead", 0).flag("pending", false);
+        self.past.iter().fold(header, |spec, name| spec.f64s(format!("{name}.past"), self.depth, f64::NAN))
     }
 
     fn meaning(&self) -> Option<String> {
         Some(format!("the last {} values of columns {:?}", self.depth, self.rings))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let width = self.features.len();
         let mut x = vec![0.0_f32; rows * width];
@@ -175,7 +179,7 @@ impl Stage for Prepare {
 
         for row in 0..rows {
             let t = batch.times[row];
-            let (header, past): (&mut Header, &mut [f64]) = state.split_mut(batch.slots[row]);
+            let (header, past): (&mut Header, &mut [f64]) = state.rows.split_mut(batch.slots[row]);
             let first = header.rows == 0;
             let mut fresh = first || self.silent(self.gap, header.last, t) || self.silent(self.ttl, header.last, t);
             fresh |= matches!(asked, Some(Values::Flag(flags)) if flags[row]);

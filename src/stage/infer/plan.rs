@@ -7,6 +7,7 @@ use super::{Infer, PREDICTION, PREDICTION_TIME};
 use crate::Result;
 use crate::config::{self, Mode};
 use crate::error::Problems;
+use crate::model::executor::OnnxRuntime;
 use crate::model::{Session, Signature};
 use crate::problem::Place;
 use crate::record::{Clock, Every, Features, Forecast, Kind, Layout, Role};
@@ -118,6 +119,7 @@ impl Build for Planned {
     fn build(&self) -> Result<Box<dyn Stage>> {
         let version = &self.model.version;
         let session = Session::new(&version.onnx, &Signature::from(&version.manifest))?;
-        Ok(Box::new(Infer::new(self, session)))
+        let executor = OnnxRuntime::new(session, self.model.metrics.clone());
+        Ok(Box::new(Infer::new(self, Box::new(executor))))
     }
 }

@@ -41,13 +41,13 @@ impl Broker {
         Broker::at(&address)
     }
 
-    /// A broker for one test, which may stop it. It ends with the value.
+    /// A broker for one test, which may stop it. It stops when the value is dropped.
     pub fn own(name: &str) -> Broker {
         Broker::start(name, &[])
     }
 
-    /// A cluster of three nodes for one test: topics with three replicas of which two have to be in sync, so that any one node may be
-    /// killed, frozen or stopped.
+    /// A cluster of three nodes for one test: topics with three replicas of which two have to be in sync, so that any
+    /// one node may be killed, frozen or stopped.
     pub fn cluster(name: &str) -> Broker {
         Broker::start(name, CLUSTER)
     }
@@ -66,7 +66,7 @@ impl Broker {
         Broker::at(&proxy.address)
     }
 
-    /// One that somebody else starts and stops.
+    /// One that is started and stopped elsewhere.
     pub fn at(address: &str) -> Broker {
         Broker { address: address.into(), own: None, environment: &[] }
     }
@@ -139,8 +139,8 @@ impl Broker {
         scripted(folder, &["start", &node.to_string()], self.environment);
     }
 
-    /// Moves the partitions of topics while they are used: to two nodes first, so that some leaders have to go, then to three again, of
-    /// which one has to fetch everything.
+    /// Moves the partitions of topics while they are used: to two nodes first, so that some leaders have to go, then to
+    /// three again, of which one has to fetch everything.
     pub fn reassign(&self, topics: &[&str], shift: usize) {
         let folder = self.own.as_ref().expect("a cluster of its own");
         for (shift, count) in [(shift, "2"), (shift + 1, "3")] {
@@ -152,8 +152,8 @@ impl Broker {
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.address);
-        // With the defaults, a client whose broker was stopped for a while asks again only after a minute, and one whose broker was
-        // frozen while it connected after twenty seconds.
+        // With the defaults, a client whose broker was stopped for a while asks again only after a minute, and one
+        // whose broker was frozen while it connected after twenty seconds.
         config.set("socket.timeout.ms", "10000");
         config.set("reconnect.backoff.max.ms", "1000");
         config.set("api.version.request.timeout.ms", "3000");
@@ -238,7 +238,7 @@ impl Broker {
             .collect()
     }
 
-    /// Waits until no transaction is open on a topic any more.
+    /// Waits until no transaction is open on a topic.
     pub fn settled(&self, topic: &str) {
         eventually("the end of all transactions", || {
             (self.ranges(topic, true) == self.ranges(topic, false)).then_some(())

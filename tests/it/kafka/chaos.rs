@@ -1,9 +1,9 @@
-//! Everything that can go wrong, under load, and then: one output per input, in order per key, with the bits of the model version that
-//! made it.
+//! Everything that can go wrong, under load, and then: one output per input, in order per key, with the bits of the
+//! model version that made it.
 //!
-//! A seed says what happens in which order and with which pauses; `KOLK_CHAOS_SEED` repeats one. What the machine makes of it differs
-//! from run to run, so a seed that failed is run a few times. The short form is part of `make test`, the long one is
-//! `make chaos` (`KOLK_CHAOS=long`).
+//! A seed says what happens in which order and with which pauses; `KOLK_CHAOS_SEED` repeats one. What the machine makes
+//! of it differs from run to run, so a seed that failed is run a few times. The short form is part of `make test`, the
+//! long one is `make chaos` (`KOLK_CHAOS=long`).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ enum Action {
     Kill,
     /// SIGKILL three times in a row, at moments that may lie within the start and the replay.
     KillWhileStarting,
-    /// SIGKILL, and nobody comes under that name for some time: the others take over.
+    /// SIGKILL, and no process has that name for some time: the others take over.
     KillAndLeave,
     /// SIGSTOP for longer than the session's timeout, then SIGCONT: it wakes up believing that it owns its partitions.
     Sleep,
@@ -44,8 +44,8 @@ enum Action {
     Scale(usize),
     /// The broker stops and comes back with its data.
     Broker,
-    /// SIGSTOP to the broker for longer than a session, and for as long as a request of a transaction may take: commits time out and
-    /// nobody knows what became of them.
+    /// SIGSTOP to the broker for longer than a session, and for as long as a request of a transaction may take: commits
+    /// time out and their outcome is unknown.
     Freeze,
     /// SIGKILL to that node of a cluster; it comes back after its partitions and coordinators have moved.
     KillNode(usize),
@@ -55,7 +55,8 @@ enum Action {
     RestartNode(usize),
     /// Partitions of input and output move to other nodes.
     Reassign,
-    /// Somebody else takes a worker's transactional id: its open transaction is aborted under its hands, and it is fenced.
+    /// Somebody else takes a worker's transactional id: its open transaction is aborted under its hands, and it is
+    /// fenced.
     Fence,
     /// Somebody writes records and takes them back.
     Abort,
@@ -96,8 +97,8 @@ fn round(random: &mut Random) -> Vec<Action> {
     actions
 }
 
-/// On a cluster, in any order: one node is killed, another one frozen, the third restarted; in between partitions move, and happens what
-/// happens to processes.
+/// On a cluster, in any order: one node is killed, another one frozen, the third restarted; in between partitions move,
+/// and happens what happens to processes.
 fn round_of_nodes(random: &mut Random) -> Vec<Action> {
     use Action::{Fence, FreezeNode, Kill, KillAndLeave, KillNode, Reassign, Restart, RestartNode, Scale, Sleep, Swap};
     let mut nodes: Vec<usize> = (1..=NODES).collect();
@@ -127,7 +128,8 @@ fn whatever_happens_every_record_counts_once() {
     // At that pace the records last as long as a round, or five; backlogs are worked off in between.
     let (keys, rows, pace) = if is_long() { (1000, 200, 700.0) } else { (500, 80, 500.0) };
     let broker = Broker::own("chaos");
-    // After a broker was away, some of kolk's clients get no answer to the question whether their positions are still right.
+    // After a broker was away, some of kolk's clients get no answer to the question whether their positions are still
+    // right.
     let mut proxy = Proxy::new(&broker);
     proxy.rules(&[json!({ "keys": ["OffsetForLeaderEpoch"], "every": 2, "mode": "drop" })]);
     play(&broker, &broker.behind(&proxy), round, keys, rows, pace);
@@ -142,8 +144,8 @@ fn whatever_happens_to_the_nodes_of_a_cluster() {
     play(&broker, &broker, round_of_nodes, keys, rows, pace);
 }
 
-/// Sends that many records for each of so many keys, so many a second, and lets rounds of actions happen meanwhile. `kolks` is the
-/// broker as the processes see it.
+/// Sends that many records for each of so many keys, so many a second, and lets rounds of actions happen meanwhile.
+/// `kolks` is the broker as the processes see it.
 fn play(broker: &Broker, kolks: &Broker, round: fn(&mut Random) -> Vec<Action>, keys: usize, rows: usize, pace: f64) {
     let seed = match std::env::var("KOLK_CHAOS_SEED") {
         Ok(seed) => seed.parse().expect("KOLK_CHAOS_SEED: a number"),
@@ -174,8 +176,8 @@ fn play(broker: &Broker, kolks: &Broker, round: fn(&mut Random) -> Vec<Action>, 
     });
 }
 
-/// Sends all records at a steady pace. On a machine that is busy with other things the last of them wait for the end of the first round:
-/// what happens happens under load.
+/// Sends all records at a steady pace. On a machine that is busy with other things the last of them wait for the end of
+/// the first round: what happens happens under load.
 fn send(broker: &Broker, setup: &Setup, rows: &[Row], pace: f64, sent: &AtomicUsize, round_over: &AtomicBool) {
     let sender = Sender::new(broker);
     let started = Instant::now();
@@ -251,7 +253,7 @@ impl Chaos<'_> {
         self.processes.drain(..).for_each(Kolk::kill);
         self.processes.extend(names.iter().map(|name| self.setup.start(name)));
         // Which of them gets a partition is the group's business.
-        super::broker::eventually("a restart in silence", || {
+        super::broker::eventually("a restart without output", || {
             let logs: String = self.processes.iter().map(Kolk::log).collect();
             let is_opened = |partition| logs.contains(&format!("partition opened partition={partition} "));
             (0..PARTITIONS).all(is_opened).then_some(())
@@ -285,7 +287,7 @@ impl Chaos<'_> {
                 self.processes.push(self.setup.start(&name));
             }
             Action::Sleep => {
-                // With another one there are partitions that somebody else has when it wakes up; without, there are none.
+                // With another process, that one has partitions of it when it wakes up; without, there are none.
                 let size = 1 + self.random.below(2) as usize;
                 self.grow(size);
                 let process = self.any();
@@ -387,8 +389,8 @@ impl Chaos<'_> {
         send_and_abort(self.broker, &self.setup.input, &wrong);
     }
 
-    /// Nobody ends by himself, but for one that was started while there was no broker: that one is started again. (A broker that goes
-    /// while librdkafka asks it about a group aborts the process: confluentinc/librdkafka#4605.)
+    /// No process ends on its own, except one that was started while there was no broker: that one is started again. (A
+    /// broker that goes while librdkafka asks it about a group aborts the process: confluentinc/librdkafka#4605.)
     fn revive(&mut self) {
         for process in &mut self.processes {
             let excused = |log: &str| log.contains("no broker answers at") || log.contains("eonce->refcnt > 0");
@@ -399,8 +401,8 @@ impl Chaos<'_> {
         }
     }
 
-    /// Half of the time the next thing happens soon, half of the time when work goes on: else it would all hit processes that
-    /// wait for the group to notice who is dead.
+    /// Half of the time the next event happens soon, half of the time while work continues: otherwise all events would
+    /// hit processes that wait for the group to notice who is dead.
     fn breathe(&mut self) {
         if self.random.below(2) == 0 {
             let pause = self.pause(1500);
@@ -409,7 +411,7 @@ impl Chaos<'_> {
         let (before, started) = (self.reader.count, Instant::now());
         let more = 200 + self.random.below(2000) as usize;
         while self.reader.count < (before + more).min(self.sent.load(Ordering::Relaxed)) {
-            assert!(started.elapsed() < STUCK, "nothing goes on: {} read, {before} before", self.reader.count);
+            assert!(started.elapsed() < STUCK, "no progress: {} read, {before} before", self.reader.count);
             self.revive();
             self.reader.follow(Duration::from_millis(100));
         }

@@ -1,4 +1,5 @@
-//! What is asked of a cluster: that the markers of a transaction that was confirmed arrive, wherever its partitions are at the moment.
+//! What is asked of a cluster: that the markers of a transaction that was confirmed arrive, wherever its partitions are
+//! at the moment.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use super::broker::{Broker, NODES, eventually, unique};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Kafka 4.3.1 and 4.4.0 take a partition whose leader is away for one that was deleted, and skip its marker (KAFKA-20734): the commit is
-/// confirmed, and nobody ever reads the message. `KOLK_KAFKA_VERSION` says which broker this is about.
+/// If the leader of a partition is away, Kafka 4.3.1 and 4.4.0 assume that it was deleted and skip its marker
+/// (KAFKA-20734): the commit is confirmed, and the message is never readable. `KOLK_KAFKA_VERSION` selects the broker.
 #[test]
 fn markers_of_a_confirmed_transaction_arrive() {
     let broker = Broker::cluster("markers");

@@ -1,5 +1,5 @@
-//! What a stream can do beside taking records: time that the clock moves on, a history to begin with, tombstones, dead letters and
-//! reading them back, outputs at once, beginning again elsewhere.
+//! Features of a stream besides records: time that the clock advances, a history to begin with, tombstones, dead
+//! letters and reading them back, outputs at once, beginning again elsewhere.
 
 use std::time::Duration;
 
@@ -95,7 +95,8 @@ fn buckets_of_a_silent_partition_are_closed_by_the_clock_once() {
     };
     assert_eq!(of(&found, "a"), [(1000, 3.0), (2000, 0.0), (3000, 0.0)]);
     assert_eq!(of(&found, "b"), [(1000, 5.0), (2000, 0.0), (3000, 0.0)]);
-    // Killed without a checkpoint: what the clock decided is done again in silence, and a record for a closed bucket is late.
+    // Killed without a checkpoint: the clock's decisions are replayed without emitting, and a record for a closed
+    // bucket is late.
     let kolk = setup.start("a");
     deliver(&broker, &setup, &[("a".into(), now + 4, 7.0), ("a".into(), now + 60_000, 9.0)]);
     eventually("the late record", || Some(all(&broker, &setup.dead, reason)).filter(|found| found == &["late"]));
@@ -131,7 +132,8 @@ fn into_files_the_clock_closes_buckets_too() {
     kolk.kill();
     let kolk = setup.start("a");
     eventually("the topic", || (kolk.log().matches("partition opened").count() == 4).then_some(()));
-    // What the clock closed is there with no record behind it; what records bring begins at the same position, under another name.
+    // A bucket that the clock closed has no record after it; the output of records begins at the same position, under
+    // another name.
     let now = second();
     deliver(&broker, &setup, &[("a".into(), now + 999, 4.0)]);
     let rows = wait_for(4);
@@ -278,7 +280,7 @@ fn at_least_once_sends_at_once_and_a_reset_begins_elsewhere() {
     kolk.stop();
     let file = setup.file();
     let file = file.to_str().unwrap();
-    // The state begins anew where it is told to, and only there.
+    // The state is reset where the reset says, and only there.
     common::kolk_exits(0, &["state", "reset", file, "--to", "7", "--yes"]);
     let kolk = setup.start("a");
     let values = |found: &[Value]| found.iter().map(|row| row["value"].as_f64().unwrap()).collect::<Vec<_>>();

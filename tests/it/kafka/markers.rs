@@ -1,5 +1,5 @@
-//! A topic whose last offsets are markers of transactions and what was aborted: they are committed as well, so that the lag is 0 and
-//! retention may remove them.
+//! A topic whose last offsets are markers of transactions and what was aborted: they are committed as well, so that the
+//! lag is 0 and retention may remove them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,7 +37,8 @@ fn opened(kolk: &Kolk, partitions: usize) {
     });
 }
 
-/// Runs over a topic that ends with markers, removes all of it, and goes on with two processes. `done` waits for outputs.
+/// Runs over a topic that ends with markers, removes all of it, and continues with two processes. `done` waits for
+/// outputs.
 fn goes_on(broker: &Broker, setup: &Setup, address: &str, rows: &[Row], done: &dyn Fn(usize)) {
     send(broker, setup, &rows[..BEFORE]);
     let kolk = setup.start_with("a", &[("KOLK_HTTP", address)]);
@@ -68,7 +69,7 @@ fn goes_on(broker: &Broker, setup: &Setup, address: &str, rows: &[Row], done: &d
 fn into_a_topic_retention_may_remove_markers() {
     let broker = Broker::shared();
     let address = free_address();
-    // A checkpoint is written with the records, and none of the markers behind them.
+    // A checkpoint is written with the records, and without the markers after them.
     let extra = "state: { path: state/, checkpoint_every: 1h, or_records: 1 }\n\
                  runtime: { instance: \"${KOLK_INSTANCE}\", commit_every: 50ms, http: \"${KOLK_HTTP:-127.0.0.1:0}\" }";
     let setup = Setup::new(&broker, "markers", extra);

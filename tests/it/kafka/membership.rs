@@ -122,7 +122,7 @@ fn a_transaction_that_stays_open_on_the_offsets() {
     kolk.stop();
 }
 
-/// Puts a pipe that nobody writes to in the place of each file that holds state: who opens it waits.
+/// Replaces each file of the state by a pipe without a writer: opening it blocks.
 fn hang(state: &Path) {
     for entry in std::fs::read_dir(state).unwrap() {
         let entry = entry.unwrap().path();

@@ -1,4 +1,5 @@
-//! A topic that is deleted and created again while kolk runs: the run ends, and nothing of the new topic was ever committed.
+//! A topic that is deleted and created again while kolk runs: the run ends, and nothing of the new topic was ever
+//! committed.
 
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use crate::common::{self, Row, series};
 const SOON: Duration = Duration::from_secs(60);
 const STATE: &str = "state: { path: state/, checkpoint_every: 300ms }";
 
-/// Deletes the input topic of a pipeline that has read all of `before`, creates it again after a pause, and sends `after`, of which
-/// each partition has more than it had before: so a reader that goes on where it was finds records there.
+/// Deletes the input topic of a pipeline that has read all of `before`, creates it again after a pause, and sends
+/// `after`, of which each partition has more than it had before: so a reader that continues at its position finds
+/// records there.
 fn recreate(broker: &Broker, setup: &Setup, pause: Duration, after: &[Row]) {
     broker.delete_topic(&setup.input);
     std::thread::sleep(pause);

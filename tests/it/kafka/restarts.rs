@@ -24,7 +24,7 @@ fn every_record_once_with_the_bits_of_a_parquet_run() {
     reader.read_until(1500, SOON);
     kolk.stop();
 
-    // What came while nobody listened, and what comes now; a clean stop leaves nothing to replay.
+    // Messages from before the start and new ones; a clean stop leaves nothing to replay.
     sender.send(&setup.input, &rows[1500..2500]);
     sender.flush();
     let kolk = setup.start("a");
@@ -59,7 +59,7 @@ fn input_that_was_aborted_is_not_seen_and_what_follows_is() {
     sender.flush();
     send_and_abort(&broker, &setup.input, &wrong);
     reader.read_until(400, SOON);
-    // Silence behind an aborted transaction, then a kill: the end of the topic is found although no record is there.
+    // Silence after an aborted transaction, then a kill: the end of the topic is found although there is no record.
     kolk.kill();
     let kolk = setup.start("a");
     eventually("opened after the kill", || kolk.log().contains("partition opened").then_some(()));
@@ -104,7 +104,7 @@ fn into_files_whatever_is_killed() {
     let mut kolk = setup.start("a");
     let out = setup.path().join("out");
     let count = |outputs: &Outputs| outputs.values().map(Vec::len).sum::<usize>();
-    // A part is cut every 100 records of a partition; the last, open one of each is not there yet.
+    // A part ends every 100 records of a partition; the last, open one of each isn't visible yet.
     let open = 99 * PARTITIONS as usize;
     eventually("opened", || kolk.log().contains("partition opened").then_some(()));
     eventually("all parts", || {

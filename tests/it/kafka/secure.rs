@@ -1,4 +1,4 @@
-//! A broker that wants TLS, a user, a password and rights. Wants the listener that `scripts/kafka.sh secure` tells of.
+//! A broker with TLS, a user, a password and rights: the listener that `scripts/kafka.sh secure` prints.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
-//! Requests of transactions that are late: the client gave them up and sent them again, and the first ones arrive in the client's next
-//! transaction. What librdkafka reports is success; kolk must not believe it.
+//! Requests of transactions that are late: the client gave them up and sent them again, and the first ones arrive in
+//! the client's next transaction. What librdkafka reports is success; kolk must not believe it.
 //!
 //! The short form is part of `make test`, the long one of `make chaos` (`KOLK_CHAOS=long`).
 
@@ -20,14 +20,16 @@ use super::records::*;
 use crate::common::series;
 
 const SOON: Duration = Duration::from_secs(120);
-/// Kafka's own topic of what groups have committed. The brokers of the tests give it as many partitions as a test's topic has.
+/// Kafka's own topic of what groups have committed. The brokers of the tests give it as many partitions as a test's
+/// topic has.
 const OFFSETS: &str = "__consumer_offsets";
 const REQUESTS: [&str; 4] = ["AddPartitionsToTxn", "AddOffsetsToTxn", "EndTxn", "TxnOffsetCommit"];
 /// Held on a connection that stays until the client gives up, or held while the client's connection is cut at once.
 const FORMS: [&str; 2] = ["hold", "cut"];
 
-/// Every so manieth of these requests is held, and arrives where it does harm: an EndTxn when the next transaction has begun to
-/// write, a TxnOffsetCommit between the next one and its EndTxn, the others behind the end of their own transaction.
+/// Every so manieth of these requests is held, and arrives where it does harm: an EndTxn when the next transaction has
+/// begun to write, a TxnOffsetCommit between the next one and its EndTxn, the others after the end of their own
+/// transaction.
 fn late(request: &str, form: &str, every: usize) -> Value {
     let until: &[&str] = match request {
         "EndTxn" => &["Produce"],
@@ -46,7 +48,8 @@ fn late_requests_tear_no_transaction() {
     let broker = Broker::own("torn");
     let mut proxy = Proxy::new(&broker);
     let setup = Setup::new(&broker, "torn", "");
-    // A second of patience: on a connection that stays the client sends the request again while kolk waits for the commit.
+    // A second of patience: on a connection that stays the client sends the request again while kolk waits for the
+    // commit.
     let sink = format!(
         "kafka: {{ topic: {}, fields: [value], properties: {{ socket.timeout.ms: 1000, reconnect.backoff.ms: 20 }} }}",
         setup.output
@@ -107,7 +110,7 @@ fn late_requests_tear_no_transaction() {
     assert!(Reader::is_empty(&broker, &setup.dead));
 }
 
-/// What the above rests on: such requests tear the transactions of a client that believes what it is told.
+/// The control: such requests tear the transactions of a client that believes its library.
 #[test]
 fn late_requests_tear_those_of_a_plain_client() {
     let broker = Broker::own("plain");
@@ -201,8 +204,9 @@ impl Plain {
     }
 }
 
-/// After how many transactions the offset of a group was lower than one that was committed before or in them. Between two transactions
-/// lies a marker, which isn't given to readers but has an offset; of several commits of one transaction the last one counts.
+/// After how many transactions the offset of a group was lower than one that was committed before or in them. Between
+/// two transactions lies a marker, which isn't given to readers but has an offset; of several commits of one
+/// transaction the last one counts.
 fn set_back(broker: &Broker, group: &str) -> usize {
     let mut messages = all(broker, OFFSETS);
     messages.sort_by_key(|message| (message.partition(), message.offset()));
@@ -218,7 +222,7 @@ fn set_back(broker: &Broker, group: &str) -> usize {
         }
         next = Some((message.partition(), message.offset() + 1));
         let (Some(key), Some(value)) = (message.key(), message.payload()) else { continue };
-        // A version of 0 or 1, the group, the topic and the partition; behind it, in the value, a version and the offset.
+        // A version of 0 or 1, the group, the topic and the partition; then, in the value, a version and the offset.
         let (version, rest) = (i16::from_be_bytes([key[0], key[1]]), &key[4..]);
         if version < 2 && rest.starts_with(group.as_bytes()) && key[2..4] == (group.len() as u16).to_be_bytes() {
             let offset = i64::from_be_bytes(value[2..10].try_into().unwrap());
