@@ -8,11 +8,8 @@ use super::{Plan, Source, label, legacy};
 use crate::model::executor::library;
 use crate::model::registry;
 use crate::runtime::engine::Chain;
+use crate::stage;
 use crate::state::{self, Fingerprint};
-use crate::{config, stage};
-
-/// The section of what is read.
-pub(super) const SOURCE: &str = "source";
 
 /// Everything that results depend on. From Kafka to Kafka the version of the model is not part of it, nor are the rows
 /// of state that it makes: each checkpoint says which it is of. `before` is what the state that is there was made by,
@@ -30,21 +27,16 @@ pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> F
     now
 }
 
-/// Whether the model may change while the pipeline runs.
-pub(super) fn swaps(plan: &Plan) -> bool {
-    matches!(plan.pipeline.sink.as_deref(), Some(config::Sink::Kafka(_)))
-}
-
 fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     let pipeline = &plan.pipeline;
-    let swaps = swaps(plan);
+    let swaps = plan.swaps();
     let mut sections = BTreeMap::new();
     let mut add = |name: &str, section: Value| {
         sections.insert(name.to_string(), section);
     };
     let mut partitions = pipeline.state.partitions;
     match &plan.source {
-        Source::Files(files) => add(SOURCE, files.fingerprint()),
+        Source::Files(files) => add("source", files.fingerprint()),
         Source::Kafka(source) => {
             partitions = source.partitions;
             // Beside a Kafka sink, the store of checkpoints knows it and has more to say.
@@ -60,7 +52,7 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
                     }
                 }
             }
-            add(SOURCE, read);
+            add("source", read);
         }
     }
     add("from and until", pipeline.source.canonical_times());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::config;
 use crate::error::Problems;
 use crate::format;
 use crate::metrics::Metrics;

@@ -6,7 +6,6 @@
 
 use serde_json::Value;
 
-use super::fingerprint::{SOURCE, swaps};
 use super::{Plan, Source, label};
 use crate::config::{At, Format, KafkaSink, Pipeline, Sink, Stage};
 use crate::model::registry;
@@ -18,7 +17,7 @@ pub(super) fn text(plan: &Plan, section: &str, canonical: &Value, before: &str) 
     }
     let pipeline = &plan.pipeline;
     Some(match section {
-        SOURCE if is_the_same(plan, before) => before.to_string(),
+        "source" if is_the_same(plan, before) => before.to_string(),
         "from and until" => {
             let source = &pipeline.source;
             format!("{:?} {:?} {:?}", source.from, source.until, source.emit_from)
@@ -26,7 +25,7 @@ pub(super) fn text(plan: &Plan, section: &str, canonical: &Value, before: &str) 
         "record" => record(pipeline),
         "on" => policies(pipeline),
         "stages" => {
-            let stages: Option<Vec<String>> = pipeline.stages.iter().map(|s| stage(s, swaps(plan))).collect();
+            let stages: Option<Vec<String>> = pipeline.stages.iter().map(|s| stage(s, plan.swaps())).collect();
             format!("[{}]", stages?.join(", "))
         }
         "model" => {

@@ -18,7 +18,7 @@ pub(super) use fingerprint::fingerprint;
 pub(super) use model::{chain, find_model};
 
 use super::engine::{Chain, Order};
-use crate::config::Pipeline;
+use crate::config::{Pipeline, Sink};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::Version;
@@ -118,6 +118,11 @@ impl Plan {
     /// Columns of the source's records.
     pub fn layout_of_source(&self) -> &Layout {
         self.source.layout()
+    }
+
+    /// Whether the model may change while the pipeline runs.
+    fn swaps(&self) -> bool {
+        matches!(self.pipeline.sink.as_deref(), Some(Sink::Kafka(_)))
     }
 
     /// The columns that come out of the last stage.
