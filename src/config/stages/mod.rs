@@ -11,14 +11,6 @@ mod resample;
 mod scale;
 mod score;
 
-pub use calendar::{Calendar, CalendarFeature};
-pub use filter::Filter;
-pub use infer::{Infer, Mode};
-pub use lags::Lags;
-pub use resample::{Aggregate, Fill, Resample};
-pub use scale::Scale;
-pub use score::Score;
-
 use super::read::{Field, Reader};
 use super::words::{Words, unknown};
 use super::{At, Pipeline};
@@ -70,7 +62,9 @@ impl<'a> Around<'a> {
 
 /// The words of `stages:` in the order in which messages list them, and the options of each.
 macro_rules! stages {
-    ($($word:literal => $Options:ident,)*) => {
+    ($($word:ident => $Options:ident,)*) => {
+        $(pub use $word::*;)*
+
         /// One entry of `stages:`
         #[derive(Debug, Clone)]
         #[allow(missing_docs)] // its options say what it is
@@ -78,7 +72,7 @@ macro_rules! stages {
             $($Options($Options),)*
         }
 
-        const STAGES: Words = Words::new("`stages`", &[$($word),*]);
+        const STAGES: Words = Words::new("`stages`", &[$(stringify!($word)),*]);
 
         /// All fields, for the test of the reference.
         #[cfg(test)]
@@ -88,13 +82,13 @@ macro_rules! stages {
             /// Its word in the pipeline file.
             pub fn word(&self) -> &'static str {
                 match self {
-                    $(Stage::$Options(_) => $word,)*
+                    $(Stage::$Options(_) => stringify!($word),)*
                 }
             }
 
             fn read(reader: &mut Reader, field: Field<'_>) -> Option<Stage> {
                 match field.name {
-                    $($word => $Options::read(reader, field).map(Stage::$Options),)*
+                    $(stringify!($word) => $Options::read(reader, field).map(Stage::$Options),)*
                     name => {
                         reader.problems.add(field.name_place, unknown("stage", name, &STAGES));
                         None
@@ -112,13 +106,13 @@ macro_rules! stages {
 }
 
 stages! {
-    "filter" => Filter,
-    "resample" => Resample,
-    "calendar" => Calendar,
-    "scale" => Scale,
-    "lags" => Lags,
-    "infer" => Infer,
-    "score" => Score,
+    filter => Filter,
+    resample => Resample,
+    calendar => Calendar,
+    scale => Scale,
+    lags => Lags,
+    infer => Infer,
+    score => Score,
 }
 
 /// Reads `stages`.
