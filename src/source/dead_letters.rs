@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use serde_json::{Value, json};
 
 use super::parquet::{self, ParquetSource};
+use super::{Files, FilesReader};
 use crate::config::{At, Input, Key, LettersSource, Pipeline, Record, Source, TimeColumn};
 use crate::error::Context;
 use crate::error::Problems;
@@ -36,8 +37,7 @@ pub const RAW: usize = 3;
 
 /// Files of dead letters, found, and how their messages are decoded.
 pub struct Planned {
-    /// Columns of the records.
-    pub layout: Layout,
+    layout: Layout,
     files: parquet::Planned,
     decoder: Arc<PlannedDecoder>,
     /// Records of a message.
@@ -80,57 +80,56 @@ pub fn plan(
     Some(Planned { layout: decoder.layout.clone(), files, decoder: Arc::new(decoder), cells })
 }
 
-impl Planned {
-    /// Records in all files, at most: a message that can't be decoded is one, however many it would be.
-    pub fn records(&self) -> u64 {
+impl Files for Planned {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// A message that can't be decoded is one record, however many it would be.
+    fn records(&self) -> u64 {
         self.files.records() * self.cells
     }
 
-    /// Names of the files in order, relative to the source's folder.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.files.files()
+    fn names(&self) -> Vec<String> {
+        self.files.files().map(String::from).collect()
     }
 
-    /// Changes whenever the files change, or how they are decoded.
-    pub fn fingerprint(&self) -> Value {
+    fn fingerprint(&self) -> Value {
         json!({ "files": self.files.fingerprint(), "reads": self.decoder.reads })
     }
 
-    /// Whether the fingerprint of an earlier version says the same.
-    pub fn was(&self, before: &str) -> bool {
+    fn was(&self, before: &str) -> bool {
         before.strip_prefix(&format!("{} ", self.files.fingerprint())).is_some_and(|read| self.decoder.reads_as(read))
     }
 
-    /// Begins to read; `start` is the first record to deliver, or one before it.
-    pub fn open(&self, start: Option<Origin>) -> Result<DeadLettersReader> {
+    fn open(&self, start: Option<Origin>) -> Result<Box<dyn FilesReader>> {
         let cells = self.cells.max(1);
         let letters = self.files.open(start.map(|start| Origin { row: start.row / cells, ..start }))?;
-        Ok(DeadLettersReader { letters, decoder: self.decoder.decoder()?, cells })
+        Ok(Box::new(DeadLettersReader { letters, decoder: self.decoder.decoder()?, cells }))
     }
 }
 
 /// Reads the records of a [`Planned`] source in order.
-pub struct DeadLettersReader {
+struct DeadLettersReader {
     letters: ParquetSource,
     decoder: Box<dyn Decoder>,
     cells: u64,
 }
 
-impl DeadLettersReader {
-    /// How many of [`Planned::records`] were read so far.
-    pub fn records_passed(&self) -> u64 {
-        self.letters.records_passed() * self.cells
-    }
-
-    /// The next records, at least one; `None` at the end.
-    #[allow(clippy::should_implement_trait)] // as of [`ParquetSource::next`]
-    pub fn next(&mut self) -> Result<Option<Records>> {
+impl FilesReader for DeadLettersReader {
+    fn next(&mut self) -> Result<Option<Records>> {
         match self.letters.next()? {
             Some(letters) => self.decode(&letters).map(Some),
             None => Ok(None),
         }
     }
 
+    fn records_passed(&self) -> u64 {
+        self.letters.records_passed() * self.cells
+    }
+}
+
+impl DeadLettersReader {
     fn decode(&mut self, letters: &Records) -> Result<Records> {
         let (keys, payloads, timestamps, messages, tombstones) = messages(letters)?;
         let decoded = format::decode_patiently(&mut *self.decoder, &messages, PATIENCE);

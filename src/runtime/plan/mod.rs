@@ -108,9 +108,9 @@ impl Plan {
     ///
     /// # Errors
     /// Refused where the source is Kafka.
-    pub fn files(&self) -> Result<&crate::source::Files> {
+    pub fn files(&self) -> Result<&dyn crate::source::Files> {
         match &self.source {
-            Source::Files(files) => Ok(files),
+            Source::Files(files) => Ok(&**files),
             Source::Kafka(_) => Err(Error::refused("this reads files, the source is Kafka")),
         }
     }

@@ -9,7 +9,7 @@ use crate::{source, stage};
 /// What a pipeline reads, found.
 pub enum Source {
     /// Files, listed and their columns found.
-    Files(source::Files),
+    Files(Box<dyn source::Files>),
     /// A topic, asked about, and how its messages are decoded.
     Kafka(Box<source::topic::PlannedTopic>),
 }
@@ -18,12 +18,11 @@ impl Source {
     pub(super) fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Source> {
         match &pipeline.source.input {
             Input::Parquet(_) => {
-                let found = source::parquet::plan(pipeline, fields, problems)?;
-                Some(Source::Files(source::Files::Parquet(Box::new(found))))
+                source::parquet::plan(pipeline, fields, problems).map(|found| Source::Files(Box::new(found)))
             }
             Input::DeadLetters(letters) => {
                 let found = source::dead_letters::plan(pipeline, letters, fields, problems)?;
-                Some(Source::Files(source::Files::DeadLetters(Box::new(found))))
+                Some(Source::Files(Box::new(found)))
             }
             Input::Kafka(kafka) => {
                 source::topic::plan(pipeline, kafka, fields, problems).map(|found| Source::Kafka(Box::new(found)))
