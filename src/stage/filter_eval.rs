@@ -35,6 +35,7 @@ pub(super) enum Type {
 }
 
 impl Type {
+    /// The word of the type, for messages.
     pub fn word(self) -> &'static str {
         match self {
             Type::Number => "a number",
