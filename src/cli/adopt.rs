@@ -3,18 +3,16 @@
 
 use crate::config::{KafkaSource, Pipeline, Sink};
 use crate::kafka::{Seen, commit, look};
-use crate::record::Origin;
-use crate::record::PartitionId;
+use crate::record::{Origin, PartitionId};
 use crate::runtime::kafka::{AdoptionStep, Situation, adoption_step};
-use crate::state::Saved;
-use crate::state::{Kept, Store};
+use crate::state::{Kept, Saved, Store};
 use crate::storage::Folder;
 use crate::{Error, Result};
 
 /// Runs it; `confirmed` asks whether to go on.
 ///
 /// # Errors
-/// Refused: a group that is running, no state, a topic made anew, nobody who confirms. Failed: no broker, a store that can't be read.
+/// Refused: a group that is running, no state, a topic created again, nobody who confirms. Failed: no broker, a store that can't be read.
 pub fn run(pipeline: &Pipeline, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
     let Some(kafka) = pipeline.source.kafka() else {
         return Err(Error::refused("adopt is for a Kafka source: from Parquet the state itself says where it goes on"));
@@ -51,17 +49,17 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
             AdoptionStep::Leave(why) => eprintln!("partition {partition}: left alone: {why}"),
             AdoptionStep::Refuse(why) => {
                 refused += 1;
-                eprintln!("partition {partition}: can't be gone on with: {why}");
+                eprintln!("partition {partition}: cannot be resumed: {why}");
             }
             AdoptionStep::Adopt(adoption) => {
-                eprintln!("partition {partition}: {}", adoption.told().join("\n  "));
+                eprintln!("partition {partition}: {}", adoption.lines().join("\n  "));
                 offsets.push((partition, adoption.offset, adoption.metadata));
             }
         }
     }
     if refused > 0 {
         return Err(Error::refused(format!(
-            "nothing was changed: {refused} partitions can't be gone on with\nto begin anew: kolk state reset"
+            "nothing was changed: {refused} partitions cannot be resumed\nto begin again: kolk state reset"
         )));
     }
     if offsets.is_empty() {
@@ -84,7 +82,7 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
     let Seen { topic_id, partitions } = look(kafka)?;
     if fingerprint.sections.get("topic id").is_some_and(|before| *before != topic_id) {
         return Err(Error::refused(format!(
-            "topic {} was deleted and made again: its offsets mean other records now\nto begin anew: kolk state reset",
+            "topic {} was deleted and created again: its offsets mean other records now\nto begin again: kolk state reset",
             kafka.topic.value
         )));
     }
@@ -95,8 +93,8 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
         let offset = manifest.origin.map_or(0, |origin| origin.row as i64 + 1);
         if range.end < offset {
             return Err(Error::refused(format!(
-                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated or made anew\n\
-                 to begin anew: kolk state reset",
+                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated or created again\n\
+                 to begin again: kolk state reset",
                 range.end
             )));
         }

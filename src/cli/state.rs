@@ -1,5 +1,6 @@
 //! `kolk state`: looking into the state of a pipeline, taking it out, deleting it; going on from it is `adopt`.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::record::{murmur2, partition_of};
 use crate::sink::DeadLetters;
-use crate::state::{Checkpoint, Fingerprint, RowSpan, Store, Stored, Target};
+use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, KeyList, RowSpan, Store, Stored, Target};
 use crate::storage::Folder;
 use crate::{Error, Result, sink};
 
@@ -41,7 +42,7 @@ pub enum StateCommand {
         #[arg(long)]
         json: bool,
     },
-    /// What is remembered of one key, as JSON: per stage the words of its row, as bits and read as f64 and f32.
+    /// What is remembered of one key, as JSON: for each stage the names, types and values of its fields.
     Get {
         /// The pipeline file.
         pipeline: PathBuf,
@@ -159,22 +160,42 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
     let (found, checkpoint, slot) = find(store, &made_by, key)?
         .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
-    let row = checkpoint.row(slot);
+    let row = checkpoint.row(slot)?;
     let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
         .iter()
         .map(|(name, span)| {
             let words = &row[span.start..span.start + span.width];
-            let bits: Vec<String> = words.iter().map(|word| format!("{word:016x}")).collect();
-            let f64s: Vec<f64> = words.iter().map(|word| f64::from_bits(*word)).collect();
-            // The lower half of a word is the first of the two: rows are little-endian.
-            let f32s: Vec<f32> =
-                words.iter().flat_map(|w| [*w as u32, (*w >> 32) as u32]).map(f32::from_bits).collect();
-            json!({ "stage": name, "start": span.start, "width": span.width, "bits": bits, "f64": f64s, "f32": f32s })
+            if span.fields.is_empty() {
+                // Written before fields had names.
+                let words: Vec<String> = words.iter().map(|word| format!("{word:016x}")).collect();
+                return Ok(json!({ "stage": name, "words": words }));
+            }
+            let fields = span.fields.iter().map(|field| shown(field, words).ok_or_else(disagree));
+            Ok(json!({ "stage": name, "fields": fields.collect::<Result<Vec<Value>>>()? }))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": found.partition, "slot": slot,
         "sequence": found.sequence, "position": found.position, "offset": found.offset, "finished": found.finished, "stages": stages });
     write(out, &format!("{state:#}\n"))
+}
+
+/// A field with its values; null for a number that isn't finite, and for a time or bucket that there is none of.
+fn shown(field: &FieldSpec, words: &[u64]) -> Option<Value> {
+    let value = |value: FieldValue| match value {
+        FieldValue::F64(value) => json!(value),
+        FieldValue::F32(value) => json!(value),
+        FieldValue::I64(i64::MIN) => Value::Null,
+        FieldValue::I64(value) => json!(value),
+        FieldValue::U64(value) => json!(value),
+        FieldValue::Flag(value) => json!(value),
+    };
+    let mut values: Vec<Value> = field.values(words)?.into_iter().map(value).collect();
+    let value = if field.length.is_some() { Value::from(values) } else { values.pop()? };
+    Some(json!({ "name": field.name, "type": field.of, "value": value }))
+}
+
+fn disagree() -> Error {
+    Error::failed("the checkpoint and its description disagree on the width of a row")
 }
 
 /// The newest checkpoint that has a key, and its slot there. A stream's partitions are those of its topic, whose producers
@@ -198,12 +219,11 @@ fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Store
 /// The stages that keep something, by names that differ.
 fn spans(made_by: &Fingerprint, stored: &Stored, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
     let mut spans: Vec<(String, RowSpan)> = Vec::new();
+    let width = checkpoint.rows.resolve()?.width();
     let rows = stored.spans().unwrap_or(&made_by.rows);
     for span in rows.iter().filter(|span| span.width > 0) {
-        if span.start + span.width > checkpoint.rows.width() {
-            return Err(Error::failed(
-                "the checkpoint and what it is said to be made by disagree on the width of a row",
-            ));
+        if span.start + span.width > width {
+            return Err(disagree());
         }
         let before = spans.iter().filter(|(_, other)| other.stage == span.stage).count();
         let name = if before == 0 { span.stage.clone() } else { format!("{}_{}", span.stage, before + 1) };
@@ -236,7 +256,8 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         }
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
         for slots in slots.chunks(EXPORTED) {
-            let rows = exported(stored.partition, &checkpoint, &spans, slots).or_failed(failed)?;
+            let state: Vec<_> = slots.iter().map(|slot| checkpoint.row(*slot)).collect::<Result<_>>()?;
+            let rows = exported(stored.partition, &checkpoint.keys, &spans, slots, &state).or_failed(failed)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => none.insert(ArrowWriter::try_new(Vec::new(), rows.schema(), None).or_failed(failed)?),
@@ -257,16 +278,17 @@ fn export(store: &Store, to: &Path) -> Result<()> {
 
 fn exported(
     partition: u32,
-    checkpoint: &Checkpoint,
+    keys: &KeyList,
     spans: &[(String, RowSpan)],
     slots: &[u32],
+    rows: &[Cow<'_, [u64]>],
 ) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
     let mut fields = vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("partition", DataType::UInt32, false),
         Field::new("slot", DataType::UInt32, false),
     ];
-    let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(checkpoint.keys.get(*slot))));
+    let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(keys.get(*slot))));
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(keys.collect::<StringArray>()),
         Arc::new(UInt32Array::from(vec![partition; slots.len()])),
@@ -274,11 +296,7 @@ fn exported(
     ];
     let item = Arc::new(Field::new_list_field(DataType::UInt64, false));
     for (name, span) in spans {
-        let words: Vec<u64> = slots
-            .iter()
-            .flat_map(|slot| &checkpoint.row(*slot)[span.start..span.start + span.width])
-            .copied()
-            .collect();
+        let words: Vec<u64> = rows.iter().flat_map(|row| &row[span.start..span.start + span.width]).copied().collect();
         let list =
             FixedSizeListArray::try_new(item.clone(), span.width as i32, Arc::new(UInt64Array::from(words)), None)?;
         // A stage's name may be that of one of the columns above.

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::*;
 use crate::config::*;
 use crate::state::Checkpoints;
-use crate::state::{Checkpoint, CommitPosition, Log, ModelEpoch, Pages, RowSpan};
+use crate::state::{Checkpoint, CommitPosition, Log, ModelEpoch, Pages, RowLayout, RowSpan, StateSpec};
 
 const PARTITIONS: u32 = 4;
 
@@ -45,8 +45,13 @@ fn pipeline(root: &Path) -> Pipeline {
 /// 100 keys; the first word of a key is its number, then a stage has two words of it.
 fn filled(pipeline: &Pipeline) {
     let mut store = open(pipeline).unwrap();
-    let span = |stage: &str, start, width| RowSpan { stage: stage.into(), start, width };
-    let rows = vec![span("kolk", 0, 1), span("lags", 1, 1), span("filter", 2, 0), span("lags", 2, 1)];
+    let stages = [
+        ("kolk", StateSpec::default().u64("number", 0)),
+        ("lags", StateSpec::default().f64("value", 0.0)),
+        ("filter", StateSpec::default()),
+        ("lags", StateSpec::default().f32s("halves", 2)),
+    ];
+    let rows = RowLayout::new(stages).spans().to_vec();
     let (sections, environment) = (BTreeMap::new(), BTreeMap::new());
     store.begin(&Fingerprint { sections, environment, partitions: PARTITIONS, rows }).unwrap();
     for partition in 0..PARTITIONS {
@@ -62,7 +67,7 @@ fn filled(pipeline: &Pipeline) {
             }
         }
         assert!(checkpoint.keys.len() > 10);
-        checkpoint.rows = Pages::from_words(3, &words);
+        checkpoint.rows = Pages::from_words(3, &words).into();
         store.commit(partition, None, &checkpoint, Vec::new(), partition == 1).unwrap();
     }
 }
@@ -92,17 +97,19 @@ fn list_shows_every_partition() {
 }
 
 #[test]
-fn get_shows_the_words_of_each_stage() {
+fn get_shows_the_fields_of_each_stage() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = pipeline(root.path());
     let none = kolk(&pipeline, &["get", "p.yaml", "key-42"]).unwrap_err();
     assert!(none.to_string().contains("no state") && none.exit_code() == 2, "{none}");
     filled(&pipeline);
     let got: Value = serde_json::from_str(&kolk(&pipeline, &["get", "p.yaml", "key-42"]).unwrap()).unwrap();
-    assert_eq!(got["stages"][0]["bits"], json!(["000000000000002a"]));
-    assert_eq!(got["stages"][1]["f64"], json!([10.5]));
-    assert_eq!(got["stages"][2]["f32"], json!([1.5, null]));
-    assert_eq!(got["stages"][2]["stage"], "lags_2");
+    let expected = json!([
+        { "stage": "kolk", "fields": [{ "name": "number", "type": "u64", "value": 42 }] },
+        { "stage": "lags", "fields": [{ "name": "value", "type": "f64", "value": 10.5 }] },
+        { "stage": "lags_2", "fields": [{ "name": "halves", "type": "f32", "value": [1.5, null] }] },
+    ]);
+    assert_eq!(got["stages"], expected);
     let unknown = kolk(&pipeline, &["get", "p.yaml", "key-100"]).unwrap_err();
     assert!(unknown.to_string().contains("never saw the key \"key-100\"") && unknown.exit_code() == 2, "{unknown}");
 }
@@ -111,7 +118,7 @@ fn get_shows_the_words_of_each_stage() {
 fn a_stream_is_looked_at_alike() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = pipeline(root.path());
-    let rows = vec![RowSpan { stage: "kolk".into(), start: 0, width: 1 }];
+    let rows = vec![RowSpan { stage: "kolk".into(), start: 0, width: 1, fields: Vec::new() }];
     let made_by = Fingerprint { partitions: 2, ..Fingerprint::default() };
     let epoch = ModelEpoch { model: "m/1#0123456789ab".into(), from: 0 };
     let mut log = Log::open(&pipeline.state.path, "p", "id", &made_by).unwrap();
@@ -125,7 +132,7 @@ fn a_stream_is_looked_at_alike() {
             let misplaced = names.iter().filter(|name| partition_of(murmur2(name.as_bytes()), 2) != partition);
             let words: Vec<u64> = misplaced.map(|name| name.as_bytes()[0].into()).collect();
             words.iter().for_each(|letter| checkpoint.keys.push(&[*letter as u8]));
-            checkpoint.rows = Pages::from_words(1, &words);
+            checkpoint.rows = Pages::from_words(1, &words).into();
             log.write(partition, checkpoint).unwrap();
         }
     }
@@ -137,7 +144,8 @@ fn a_stream_is_looked_at_alike() {
     assert!(listed.iter().all(|p| p["model"] == "m/1"), "{listed:?}");
     for name in names {
         let got: Value = serde_json::from_str(&kolk(&pipeline, &["get", "p.yaml", name]).unwrap()).unwrap();
-        assert_eq!(got["stages"][0]["bits"], json!([format!("{:016x}", name.as_bytes()[0])]));
+        // Fields without names, as in what was written before they had any.
+        assert_eq!(got["stages"][0]["words"], json!([format!("{:016x}", name.as_bytes()[0])]));
         assert_ne!(got["partition"], partition_of(murmur2(name.as_bytes()), 2));
     }
     assert!(kolk(&pipeline, &["get", "p.yaml", "e"]).unwrap_err().to_string().contains("never saw"));

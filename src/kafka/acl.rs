@@ -26,7 +26,7 @@ impl Right {
     }
 }
 
-/// What the user of a client may do with something; not every broker tells.
+/// What the user of a client may do with something; not every broker says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights(Option<Vec<u32>>);
 
@@ -81,8 +81,8 @@ pub fn transactional_ids(pipeline: &Pipeline, source: &KafkaSource) -> String {
     format!("{}-{}-", pipeline.name.value, source.group.value)
 }
 
-/// What an answer to the first request of a transactional producer means that no waiting changes; `ids` is what the pipeline's
-/// transactional ids begin with.
+/// What an answer to the first request of a transactional producer means that no waiting changes; `ids` is what the
+/// pipeline's transactional ids begin with.
 pub fn no_transactions(code: RDKafkaErrorCode, ids: &str) -> Option<String> {
     match code {
         RDKafkaErrorCode::TransactionalIdAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {

@@ -57,7 +57,7 @@ pub struct Admin {
     config: ClientConfig,
     brokers: String,
     place: Place,
-    /// Set when nothing answered: it is asked and told once.
+    /// Set when nothing answered: it is asked and reported once.
     silent: Cell<bool>,
 }
 
@@ -134,8 +134,8 @@ impl Admin {
         }
     }
 
-    /// Whether the right is there to be a member of the source's group, a problem where not; and whether its members let kolk in. Those
-    /// may leave before it starts, or while it runs.
+    /// Whether the right is there to be a member of the source's group, a problem where not; and whether its members
+    /// let kolk in. Those may leave before it starts, or while it runs.
     pub fn group(&self, source: &KafkaSource, warnings: &mut Vec<String>, problems: &mut Problems) {
         let denied = match describe::group(self.consumer.client(), &source.group, PATIENCE) {
             Ok(members) => {
@@ -159,7 +159,7 @@ impl Admin {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };
-            // Errors are told in the polls.
+            // Errors are reported in the polls.
             while self.consumer.poll(Duration::from_millis(10)).is_some() {}
             if let Some(why) = self.consumer.context().turned_away(&self.brokers) {
                 return Err(why);
@@ -188,7 +188,7 @@ impl Admin {
         }
     }
 
-    /// What the broker tells of a topic's settings; nothing where it doesn't.
+    /// What the broker says of a topic's settings; nothing where it doesn't.
     fn configs(&self, name: &str) -> BTreeMap<String, String> {
         let Ok(client) = self.config.create::<AdminClient<DefaultClientContext>>() else { return BTreeMap::new() };
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));

@@ -15,7 +15,8 @@ use crate::record::PartitionId;
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A process that was killed leaves a transaction open, and the offsets unstable, for as long as its `transaction.timeout.ms`.
+/// A process that was killed leaves a transaction open, and the offsets unstable, for as long as its
+/// `transaction.timeout.ms`.
 const STABLE: Duration = Duration::from_secs(20);
 
 /// A topic and what a group has committed of it.

@@ -105,10 +105,11 @@ pub enum Broken {
 
 /// One worker's side of Kafka.
 pub trait Broker {
-    /// Waits for the next event. Messages of one partition, at most `most` of them, are appended to `into`, which is empty.
+    /// Waits for the next event. Messages of one partition, at most `most` of them, are appended to `into`, which is
+    /// empty.
     ///
     /// # Errors
-    /// What can't be waited out: authorisation, a topic that is gone, a fatal error of the client.
+    /// An error that retrying won't solve: authorisation, a topic that is gone, a fatal error of the client.
     fn poll(&mut self, timeout: Duration, most: usize, into: &mut Messages) -> Result<Event>;
 
     /// Answers [`Event::Assigned`]: reading begins at these offsets.
@@ -129,37 +130,38 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()>;
 
-    /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The group doesn't
-    /// hear of it.
+    /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The
+    /// group doesn't hear of it.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn reassign(&mut self, at: &[(PartitionId, i64)]) -> Result<()>;
 
-    /// Leaves the group and joins it again with a new client. No transaction may be open; no partition is the worker's until the
-    /// group gives it one.
+    /// Leaves the group and joins it again with a new client. No transaction may be open; no partition is the worker's
+    /// until the group gives it one.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn reconnect(&mut self) -> Result<()>;
 
-    /// Stops and goes on delivering a partition (backpressure). Messages not yet delivered come later, from where the last
-    /// delivered one was.
+    /// Stops and goes on delivering a partition (backpressure). Messages not yet delivered come later, from where the
+    /// last delivered one was.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()>;
 
-    /// The group's *stable* committed offsets: those of transactions that are decided. `Ok(None)`: not to be had within the time
-    /// (a transaction is open, the coordinator is busy), ask again. The inner `None`: the group never committed this partition.
+    /// The group's *stable* committed offsets: those of transactions that are decided. `Ok(None)`: not to be had within
+    /// the time (a transaction is open, the coordinator is busy), ask again. The inner `None`: the group never
+    /// committed this partition.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     #[allow(clippy::type_complexity)]
     fn committed(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>>;
 
-    /// First offset and end of a partition's log as a reader of committed messages sees it (end: last stable offset). `Ok(None)`: not to
-    /// be had within the time.
+    /// First offset and end of a partition's log as a reader of committed messages sees it (end: last stable offset).
+    /// `Ok(None)`: not to be had within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
@@ -174,23 +176,24 @@ pub trait Broker {
     /// Begins to ask whether the topic is the one of the start, and returns at once.
     fn ask_topic(&mut self);
 
-    /// Whether it is, by an answer to a question that began at or after the last [`Broker::ask_topic`]: if so, everything that was
-    /// polled before that is of the topic of the start, since an id never comes back. `Ok(None)`: no answer within the time.
+    /// Whether it is, by an answer to a question that began at or after the last [`Broker::ask_topic`]: if so,
+    /// everything that was polled before that is of the topic of the start, since an id never comes back. `Ok(None)`:
+    /// no answer within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>>;
 
-    /// The first offset whose message has this timestamp (milliseconds) or a later one, the end if there is none; `Ok(None)`: not to
-    /// be had within the time.
+    /// The first offset whose message has this timestamp (milliseconds) or a later one, the end if there is none;
+    /// `Ok(None)`: not to be had within the time.
     ///
     /// # Errors
     /// As [`Broker::poll`].
     fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>>;
 
-    /// A request of a transaction that was sent by the present producer and lost without an answer, also where the call that sent
-    /// it was successful, since the client repeats requests by itself. It may still arrive, and take effect on whatever transaction
-    /// the producer has open then: [`Broker::renew`] comes before the next [`Broker::begin`].
+    /// A request of a transaction that was sent by the present producer and lost without an answer, also where the call
+    /// that sent it was successful, since the client repeats requests by itself. It may still arrive, and take effect
+    /// on whatever transaction the producer has open then: [`Broker::renew`] comes before the next [`Broker::begin`].
     fn unanswered(&self) -> Option<&'static str>;
 
     /// Begins a transaction, for the member of the group that the worker is now: what it will send belongs to this
@@ -206,7 +209,8 @@ pub trait Broker {
     /// Waits until everything that was sent has arrived and commits the transaction.
     fn commit(&mut self) -> std::result::Result<(), Broken>;
 
-    /// Writes how far the group is, for those who watch it from outside; for sinks that commit elsewhere. Nothing rests on it.
+    /// Writes how far the group is, for those who watch it from outside; for sinks that commit elsewhere. Nothing rests
+    /// on it.
     fn note(&mut self, _offsets: &[(PartitionId, i64)]) {}
 
     /// Aborts the open transaction.
@@ -219,7 +223,8 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn renew(&mut self) -> Result<bool>;
 
-    /// Why there are no partitions, in words for people; `None`: there need not be any. Asked where a worker has had none for long.
+    /// Why there are no partitions, in words for people; `None`: there need not be any. Asked where a worker has had
+    /// none for long.
     fn waiting_for(&mut self) -> Option<String> {
         None
     }

@@ -1,6 +1,5 @@
 //! One worker's consumer and producer.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use super::acl::{JOIN, On, Right, TAKE, missing};
+use super::acl::{JOIN, On, Right, missing};
 use super::broker::{Broken, Broker, Committed, Event, LogRange, Outgoing, Unsendable};
 use super::context::Group;
 use super::gathered::Gathered;
@@ -18,6 +17,7 @@ use super::native::Member;
 use super::position;
 use super::producer::{Output, Sender};
 use super::properties;
+use super::questions::{Questions, number};
 use super::topic_watch::TopicWatch;
 use crate::config::{Delivery, KafkaSource};
 use crate::error::Context;
@@ -29,8 +29,6 @@ use crate::{Error, Result};
 const LONG: Duration = Duration::from_secs(5);
 /// Bytes of keys and payloads that are gathered at once, about.
 const GATHERED: usize = 16 << 20;
-/// How often the time of a question is doubled at most.
-const LONGER: u32 = 4;
 /// How long a broker may take to answer when it is looked whether one is back.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -40,8 +38,7 @@ pub struct Client {
     /// None where nothing is sent.
     sender: Option<Sender>,
     brokers: String,
-    topic: String,
-    group: String,
+    questions: Questions,
     headers: bool,
     /// How long messages may be gathered so that there are more of them at once.
     linger: Duration,
@@ -49,12 +46,10 @@ pub struct Client {
     watch: Arc<TopicWatch>,
     /// Number of the question for the topic that was asked last.
     asked: u64,
-    /// Makes the consumer anew.
+    /// Makes the consumer again.
     config: ClientConfig,
     /// Why it has no partitions, where it has none.
     waiting: Waiting,
-    /// Questions in a row that had no answer in time.
-    unanswered: Cell<u32>,
     /// Without transactions: what the next commit commits.
     offsets: Option<TopicPartitionList>,
 }
@@ -78,8 +73,7 @@ impl Client {
             consumer: Some(join(&config, &source.topic)?),
             sender: output.map(|output| Sender::new(output, worker)),
             brokers: source.brokers.value.clone(),
-            topic: source.topic.value.clone(),
-            group: source.group.value.clone(),
+            questions: Questions::new(source.topic.value.clone(), source.group.value.clone()),
             headers,
             linger,
             gathered: Gathered::default(),
@@ -87,37 +81,28 @@ impl Client {
             asked: 0,
             config,
             waiting: Waiting::default(),
-            unanswered: Cell::new(0),
             offsets: None,
         })
     }
 
+    /// The consumer; none once it has left the group.
     fn consumer(&self) -> Result<&BaseConsumer<Group>> {
-        self.consumer.as_ref().ok_or_else(|| Error::failed("the consumer has left the group: a bug of kolk"))
-    }
-
-    fn list(&self, partitions: impl IntoIterator<Item = (PartitionId, Offset)>) -> Result<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in partitions {
-            list.add_partition_offset(&self.topic, number(partition), offset)
-                .or_failed(|| "a partition's offset".into())?;
-        }
-        Ok(list)
-    }
-
-    fn named(&self, partitions: &[PartitionId]) -> Result<TopicPartitionList> {
-        self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))
+        self.consumer
+            .as_ref()
+            .ok_or_else(|| Error::failed("the consumer has left the group: internal error, please report"))
     }
 
     fn sender(&mut self) -> std::result::Result<&mut Sender, Broken> {
-        self.sender.as_mut().ok_or_else(|| Broken::Renew("nothing is sent from here: a bug of kolk".into()))
+        self.sender
+            .as_mut()
+            .ok_or_else(|| Broken::Renew("nothing is sent from here: internal error, please report".into()))
     }
 
-    /// Looks whether a broker answers again: where no messages come, nothing else would tell. Fails if the brokers refused the
-    /// credentials and still do: that no waiting changes.
+    /// Looks whether a broker answers again: where no messages come, nothing else would show it. Fails if the brokers
+    /// refused the credentials and still do: that no waiting changes.
     fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
         let group = consumer.context();
-        let answered = consumer.fetch_metadata(Some(&self.topic), GLANCE).is_ok();
+        let answered = consumer.fetch_metadata(Some(&self.questions.topic), GLANCE).is_ok();
         group.looked();
         if answered {
             group.heard();
@@ -129,8 +114,8 @@ impl Client {
         }
     }
 
-    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or something else
-    /// happened: that is told at once if it can't wait.
+    /// Waits for a message and gathers more, until one partition has `most` of them, the time to linger is over, or
+    /// something else happened: that is reported at once if it can't wait.
     fn gather(&mut self, timeout: Duration, most: usize) -> Result<Option<Event>> {
         let Some(consumer) = &self.consumer else { return Ok(None) };
         let (mut wait, mut until, mut bytes) = (timeout, None, 0);
@@ -151,7 +136,7 @@ impl Client {
                 Some(Err(KafkaError::PartitionEOF(end))) => {
                     consumer.context().heard();
                     // At once: behind the next message it would be another end's.
-                    let position = position::position(consumer.client(), &self.topic, end);
+                    let position = position::position(consumer.client(), &self.questions.topic, end);
                     self.gathered.end(PartitionId::try_from(end).unwrap_or(0), position);
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
@@ -171,7 +156,7 @@ impl Client {
 
     /// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
     fn judge(&self, error: &KafkaError) -> Result<Option<Event>> {
-        let topic = &self.topic;
+        let topic = &self.questions.topic;
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
         match code {
@@ -186,13 +171,13 @@ impl Client {
                 found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
                     Error::failed(format!(
                         "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was \
-                         truncated or made anew ({error})\n\
+                         truncated or created again ({error})\n\
                          started again, it says of which partition, and what can be done"
                     ))
                 })
             }
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
-                Err(self.denied(code, "taking messages"))
+                Err(self.questions.denied(code, "taking messages"))
             }
             // It may come back, as another one; the watch knows.
             RDKafkaErrorCode::UnknownTopicOrPartition
@@ -222,35 +207,6 @@ impl Client {
     fn is_recreated(&self) -> bool {
         self.watch.is_same(self.watch.ask(), LONG) == Some(false)
     }
-
-    /// How long a question may take, longer with each that had no answer: each is asked from the beginning, so that of a broker that
-    /// takes its time none would ever be answered.
-    fn within(&self, timeout: Duration) -> Duration {
-        timeout * (1 << self.unanswered.get().min(LONGER))
-    }
-
-    /// An answer that can't be had at present; an error where waiting won't help.
-    fn later(&self, error: &KafkaError, what: &str) -> Result<()> {
-        match error.rdkafka_error_code() {
-            Some(code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)) => {
-                Err(self.denied(code, what))
-            }
-            _ => {
-                tracing::debug!(%error, what, "asking again");
-                self.unanswered.set(self.unanswered.get().saturating_add(1));
-                Ok(())
-            }
-        }
-    }
-
-    /// A right is missing.
-    fn denied(&self, code: RDKafkaErrorCode, what: &str) -> Error {
-        let missing = match code {
-            RDKafkaErrorCode::GroupAuthorizationFailed => missing(Right::Read, On::Group(&self.group), JOIN),
-            _ => missing(Right::Read, On::Topic(&self.topic), TAKE),
-        };
-        Error::failed(format!("kafka: {what}: {missing}"))
-    }
 }
 
 impl Broker for Client {
@@ -262,7 +218,7 @@ impl Broker for Client {
             return Ok(Event::Recreated);
         }
         if self.watch.is_gone() {
-            return Err(Error::failed(format!("kafka: topic {} was deleted while kolk ran", self.topic)));
+            return Err(Error::failed(format!("kafka: topic {} was deleted while kolk ran", self.questions.topic)));
         }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
         if consumer.context().is_in_doubt() {
@@ -283,14 +239,14 @@ impl Broker for Client {
     }
 
     fn assign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
-        let list = self.list(at.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))))?;
+        let list = self.questions.list(at.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))))?;
         at.iter().for_each(|(partition, offset)| self.gathered.begin(*partition, *offset));
         self.consumer()?.incremental_assign(&list).or_failed(|| "kafka: taking partitions".into())
     }
 
     fn unassign(&mut self, partitions: &[PartitionId]) -> Result<()> {
         partitions.iter().for_each(|partition| self.gathered.forget(*partition));
-        let list = self.named(partitions)?;
+        let list = self.questions.named(partitions)?;
         self.consumer()?.incremental_unassign(&list).or_failed(|| "kafka: giving partitions back".into())
     }
 
@@ -298,7 +254,7 @@ impl Broker for Client {
         self.gathered.begin(partition, offset);
         let until = Instant::now() + LONG;
         loop {
-            match self.consumer()?.seek(&self.topic, number(partition), Offset::Offset(offset), LONG) {
+            match self.consumer()?.seek(&self.questions.topic, number(partition), Offset::Offset(offset), LONG) {
                 // Taken a moment ago, and not yet being read.
                 Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(10));
@@ -319,60 +275,30 @@ impl Broker for Client {
     fn reconnect(&mut self) -> Result<()> {
         self.leave();
         self.gathered = Gathered::default();
-        self.consumer = Some(join(&self.config, &self.topic)?);
+        self.consumer = Some(join(&self.config, &self.questions.topic)?);
         Ok(())
     }
 
     fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()> {
-        let list = self.named(partitions)?;
+        let list = self.questions.named(partitions)?;
         let consumer = self.consumer()?;
         if paused { consumer.pause(&list) } else { consumer.resume(&list) }.or_failed(|| "kafka: pausing".into())
     }
 
     fn committed(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<Option<Committed>>>> {
-        let list = self.named(partitions)?;
-        let found = match self.consumer()?.committed_offsets(list, self.within(timeout)) {
-            Ok(found) => found,
-            Err(error) => return self.later(&error, "asking for committed offsets").map(|()| None),
-        };
-        let mut all = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let Some(element) = found.find_partition(&self.topic, number(*partition)) else { return Ok(None) };
-            if let Err(error) = element.error() {
-                return self.later(&error, "asking for committed offsets").map(|()| None);
-            }
-            all.push(match element.offset() {
-                Offset::Offset(offset) => Some(Committed { offset, metadata: element.metadata().to_string() }),
-                _ => None,
-            });
-        }
-        self.unanswered.set(0);
-        Ok(Some(all))
+        self.questions.committed(self.consumer()?, partitions, timeout)
     }
 
     fn range(&mut self, partition: PartitionId, timeout: Duration) -> Result<Option<LogRange>> {
-        match self.consumer()?.fetch_watermarks(&self.topic, number(partition), self.within(timeout)) {
-            Ok((start, end)) => {
-                self.unanswered.set(0);
-                Ok(Some(LogRange { start, end }))
-            }
-            Err(error) => self.later(&error, "asking for the ends of a partition").map(|()| None),
-        }
+        self.questions.range(self.consumer()?, partition, timeout)
     }
 
     fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>> {
-        // A question for the offset of a time, whose answer for this "time" is the end, takes one request for all partitions of a broker.
-        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
-        let found = match self.consumer()?.offsets_for_times(list, self.within(timeout)) {
-            Ok(found) => found,
-            Err(error) => return self.later(&error, "asking for the ends of partitions").map(|()| None),
-        };
-        let end = |partition: &PartitionId| match found.find_partition(&self.topic, number(*partition))?.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        };
-        self.unanswered.set(0);
-        Ok(partitions.iter().map(end).collect())
+        self.questions.ends(self.consumer()?, partitions, timeout)
+    }
+
+    fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
+        self.questions.offset_at(self.consumer()?, partition, timestamp, timeout)
     }
 
     fn ask_topic(&mut self) {
@@ -381,19 +307,6 @@ impl Broker for Client {
 
     fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>> {
         Ok(self.watch.is_same(self.asked, timeout))
-    }
-
-    fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
-        let list = self.list([(partition, Offset::Offset(timestamp))])?;
-        let found = match self.consumer()?.offsets_for_times(list, self.within(timeout)) {
-            Ok(found) => found,
-            Err(error) => return self.later(&error, "asking for the offset of a time").map(|()| None),
-        };
-        match found.find_partition(&self.topic, number(partition)).map(|element| element.offset()) {
-            Some(Offset::Offset(offset)) => Ok(Some(offset)),
-            Some(Offset::End) => Ok(self.range(partition, timeout)?.map(|range| range.end)),
-            _ => Ok(None),
-        }
     }
 
     fn unanswered(&self) -> Option<&'static str> {
@@ -412,8 +325,8 @@ impl Broker for Client {
     fn send_offsets(&mut self, offsets: &[(PartitionId, i64, String)]) -> std::result::Result<(), Broken> {
         let mut list = TopicPartitionList::new();
         for (partition, offset, metadata) in offsets {
-            list.add_partition(&self.topic, number(*partition)).set_metadata(metadata);
-            list.set_partition_offset(&self.topic, number(*partition), Offset::Offset(*offset))
+            list.add_partition(&self.questions.topic, number(*partition)).set_metadata(metadata);
+            list.set_partition_offset(&self.questions.topic, number(*partition), Offset::Offset(*offset))
                 .map_err(|error| Broken::Abort(error.to_string()))?;
         }
         let sender = self.sender()?;
@@ -428,7 +341,7 @@ impl Broker for Client {
             && let Err(error) = consumer.commit(&offsets, CommitMode::Sync)
         {
             let denied = error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed);
-            let why = denied.then(|| missing(Right::Read, On::Group(&self.group), JOIN));
+            let why = denied.then(|| missing(Right::Read, On::Group(&self.questions.group), JOIN));
             return Err(match why {
                 Some(why) => self.sender()?.deny(why),
                 None => Broken::Abort(error.to_string()),
@@ -438,7 +351,7 @@ impl Broker for Client {
     }
 
     fn note(&mut self, offsets: &[(PartitionId, i64)]) {
-        let list = self.list(offsets.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))));
+        let list = self.questions.list(offsets.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))));
         let noted = list.and_then(|list| {
             self.consumer()?.commit(&list, CommitMode::Async).or_failed(|| "kafka: noting offsets".into())
         });
@@ -459,7 +372,7 @@ impl Broker for Client {
 
     fn waiting_for(&mut self) -> Option<String> {
         let consumer = self.consumer.as_ref()?;
-        self.waiting.reason(consumer, &self.group, &self.topic)
+        self.waiting.reason(consumer, &self.questions.group, &self.questions.topic)
     }
 
     fn now(&self) -> i64 {
@@ -474,7 +387,7 @@ impl Broker for Client {
             while let Some(event) = consumer.context().event() {
                 let answered = match event {
                     Event::Assigned(_) => consumer.incremental_assign(&TopicPartitionList::new()),
-                    Event::Revoked(partitions) | Event::Lost(partitions) => match self.named(&partitions) {
+                    Event::Revoked(partitions) | Event::Lost(partitions) => match self.questions.named(&partitions) {
                         Ok(list) => consumer.incremental_unassign(&list),
                         Err(_) => Ok(()),
                     },
@@ -494,10 +407,6 @@ fn join(config: &ClientConfig, topic: &str) -> Result<BaseConsumer<Group>> {
     let consumer: BaseConsumer<Group> = config.create_with_context(Group::default()).map_err(properties::refused)?;
     consumer.subscribe(&[topic]).map_err(properties::refused)?;
     Ok(consumer)
-}
-
-fn number(partition: PartitionId) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
 fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: bool) {

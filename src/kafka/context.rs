@@ -1,4 +1,4 @@
-//! What librdkafka tells from its own side: events of the group, failed deliveries, brokers gone and back.
+//! What librdkafka reports from its own side: events of the group, failed deliveries, brokers gone and back.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use crate::record::PartitionId;
 /// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
 const DOUBT: Duration = Duration::from_secs(5);
 
-/// How long an error of the group is news: where it lasts, librdkafka tells it again each second.
+/// How long an error of the group is news: where it lasts, librdkafka reports it again each second.
 const NEWS: Duration = Duration::from_secs(15);
 
 /// Between two looks at brokers that are gone: they hold up the worker, which has nothing to do then.
@@ -56,10 +56,12 @@ impl Group {
         locked(&self.events).pop_front()
     }
 
+    /// Whether an event of the group waits for an answer.
     pub fn has_event(&self) -> bool {
         !locked(&self.events).is_empty()
     }
 
+    /// The consumer leaves the group: nothing more is noted.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
@@ -116,7 +118,7 @@ impl Group {
 }
 
 /// librdkafka's own lines: kolk says itself what it makes of them.
-fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
+fn report(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{message}");
@@ -127,7 +129,7 @@ fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tell(level, facility, message);
+        report(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -243,7 +245,7 @@ impl Door {
 
 impl ClientContext for Door {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tell(level, facility, message);
+        report(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -268,12 +270,16 @@ pub(super) struct Deliveries {
 
 /// A message that did not arrive.
 pub(super) struct Undelivered {
+    /// Where it was to go.
     pub topic: String,
+    /// What librdkafka says.
     pub code: RDKafkaErrorCode,
+    /// The same in words.
     pub why: String,
 }
 
 impl Deliveries {
+    /// The first message that was not delivered, if any.
     pub fn failed(&self) -> Option<Undelivered> {
         locked(&self.failed).take()
     }
@@ -294,7 +300,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tell(level, facility, message);
+        report(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

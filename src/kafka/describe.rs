@@ -1,5 +1,5 @@
-//! What brokers tell of a topic or a group beside what rdkafka asks: the id of a topic, which a topic of the same name that was made
-//! anew doesn't have, and what the user of this client may do.
+//! What brokers say of a topic or a group beside what rdkafka asks: the id of a topic, which a topic of the same name
+//! that was made anew doesn't have, and what the user of this client may do.
 //!
 //! rdkafka has no safe call for `DescribeTopics` and `DescribeConsumerGroups`, so this file calls librdkafka itself.
 
@@ -18,17 +18,21 @@ use super::acl::Rights;
 pub(super) struct Described {
     /// Its id as base64, the same for all topics where the broker has none (before Kafka 2.8).
     pub id: String,
+    /// What the user of this client may do with it.
     pub rights: Rights,
 }
 
 /// A group.
 pub(super) struct Members {
+    /// What the user of this client may do with it.
     pub rights: Rights,
+    /// What the group is doing.
     pub state: State,
     /// Whether it is one of the consumer protocol (KIP-848), not of the classic one.
     pub of_consumer_protocol: bool,
     /// How its members have agreed to share partitions; empty during a rebalance, and without members.
     pub assignor: String,
+    /// How many there are.
     pub count: usize,
 }
 
@@ -53,6 +57,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// A question that includes the rights.
     pub fn with_rights(timeout: Duration) -> Asked {
         Asked { timeout, with_rights: true, broker: None }
     }
@@ -61,6 +66,7 @@ impl Asked {
 /// Why there is no answer; asked again, there may be one.
 #[derive(Debug)]
 pub(super) struct Silence {
+    /// What librdkafka says, if anything.
     pub code: Option<RDKafkaErrorCode>,
     /// In librdkafka's words.
     pub text: String,
@@ -111,8 +117,8 @@ impl<T> Drop for Owned<T> {
 pub(super) fn topic<C: ClientContext>(client: &Client<C>, topic: &str, asked: Asked) -> Result<Described, Silence> {
     let name = CString::new(topic).map_err(Silence::new)?;
     let mut names = [name.as_ptr()];
-    // SAFETY: `names` and `name` live until the collection, which copies them, is made; the collection lives until the request is
-    // made, which copies it.
+    // SAFETY: `names` and `name` live until the collection, which copies them, is made; the collection lives until the
+    // request is made, which copies it.
     let topics = unsafe {
         Owned(
             sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()),
@@ -146,7 +152,8 @@ pub(super) fn topic<C: ClientContext>(client: &Client<C>, topic: &str, asked: As
     }
 }
 
-/// Asks for a group, which need not be there, and what may be done with it. Not for a process that runs: see [`listed`].
+/// Asks for a group, which need not be there, and what may be done with it. Not for a process that runs: see
+/// [`listed`].
 ///
 /// # Errors
 /// Why there is no answer.
@@ -183,9 +190,9 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
     }
 }
 
-/// Asks all brokers for a group, which need not be there; what may be done with it isn't told. For a process that runs: librdkafka 2.12
-/// aborts the process where a coordinator answers [`group`] after its time is over (`rd_kafka_enq_once_del_source_return`), as one that
-/// was frozen does.
+/// Asks all brokers for a group, which need not be there; what may be done with it isn't reported. For a process that runs:
+/// librdkafka 2.12 aborts the process where a coordinator answers [`group`] after its time is over
+/// (`rd_kafka_enq_once_del_source_return`), as one that was frozen does.
 ///
 /// # Errors
 /// Why there is no answer.
@@ -193,8 +200,8 @@ pub(super) fn listed<C: ClientContext>(client: &Client<C>, group: &str, timeout:
     let name = CString::new(group).map_err(Silence::new)?;
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let mut list: *const sys::rd_kafka_group_list = std::ptr::null();
-    // SAFETY: the client and the name are alive during the call. The list is null, or it and everything of its belongs to this function,
-    // is copied, and is then destroyed by its own function.
+    // SAFETY: the client and the name are alive during the call. The list is null, or it and everything of its belongs
+    // to this function, is copied, and is then destroyed by its own function.
     unsafe {
         let code = sys::rd_kafka_list_groups(client.native_ptr(), name.as_ptr(), &raw mut list, millis);
         if list.is_null() {
@@ -248,8 +255,8 @@ fn answer<C: ClientContext>(
 ) -> Result<Owned<sys::rd_kafka_event_t>, Silence> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX - 1000);
     let rk = client.native_ptr();
-    // SAFETY: `client` outlives all calls; queue, options and event are destroyed by `Owned`. An error of setting an option is
-    // owned here. The error's text belongs to the event and is copied.
+    // SAFETY: `client` outlives all calls; queue, options and event are destroyed by `Owned`. An error of setting an
+    // option is owned here. The error's text belongs to the event and is copied.
     unsafe {
         let queue = Owned(sys::rd_kafka_queue_new(rk), sys::rd_kafka_queue_destroy);
         let options = Owned(sys::rd_kafka_AdminOptions_new(rk, operation), sys::rd_kafka_AdminOptions_destroy);

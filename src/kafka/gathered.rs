@@ -24,8 +24,8 @@ impl Gathered {
         self.waiting.is_empty() && self.ends.is_empty()
     }
 
-    /// Where a partition's next message belongs, which has this offset. `None`: it was here before, or comes out of order, which nothing
-    /// behind this may see.
+    /// Where a partition's next message belongs, which has this offset. `None`: it was here before, or comes out of
+    /// order, which nothing behind this may see.
     pub fn messages(&mut self, partition: PartitionId, offset: i64) -> Option<&mut Messages> {
         let behind = self.behind.entry(partition).or_insert(offset);
         if offset < *behind {
@@ -44,8 +44,8 @@ impl Gathered {
         Some(&mut self.waiting[at].1)
     }
 
-    /// Nothing is behind the messages of a partition, at present. `position` is behind the markers and aborted records that follow the
-    /// last of them, as far as is known.
+    /// Nothing is behind the messages of a partition, at present. `position` is behind the markers and aborted records
+    /// that follow the last of them, as far as is known.
     pub fn end(&mut self, partition: PartitionId, position: Option<i64>) {
         self.ends.insert(partition, position.unwrap_or(0));
     }

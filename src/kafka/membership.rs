@@ -1,4 +1,5 @@
-//! Why a member of a group has no partitions: other consumers in it, a rebalance that doesn't end, or no reason to worry.
+//! Why a member of a group has no partitions: other consumers in it, a rebalance that doesn't end, or no reason to
+//! worry.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,10 @@
 //! Kafka by way of librdkafka.
 //!
-//! Lives here: the port [`Broker`], which says what one worker wants of Kafka, and everything that knows a type of rdkafka.
-//! [`Client`] is one worker's consumer and producer behind the port; [`Admin`] asks for topics, groups and rights before
-//! anything starts. Must not live here: when to commit, what to do after a failure, what state a partition has
-//! (`runtime::kafka`), what a source needs of its topic (`source::topic`), and what the bytes of a message mean (`format`).
+//! Lives here: the port [`Broker`], which says what one worker wants of Kafka, and everything that knows a type of
+//! rdkafka. [`Client`] is one worker's consumer and producer behind the port; [`Admin`] asks for topics, groups and
+//! rights before anything starts. Must not live here: when to commit, what to do after a failure, what state a
+//! partition has (`runtime::kafka`), what a source needs of its topic (`source::topic`), and what the bytes of a
+//! message mean (`format`).
 
 mod acl;
 mod admin;
@@ -20,12 +21,12 @@ mod position;
 mod probe;
 mod producer;
 mod properties;
+mod questions;
 mod reset;
 pub mod sample;
 mod topic_watch;
 
-pub use acl::transactional_ids;
-pub use acl::{Right, SEND, TAKE};
+pub use acl::{Right, SEND, TAKE, transactional_ids};
 pub use admin::{Admin, FoundTopic, identity};
 pub use adopt::{Seen, commit, look};
 pub use broker::*;

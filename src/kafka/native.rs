@@ -1,11 +1,11 @@
 //! A transactional producer over librdkafka itself, since rdkafka's producer has no place for an interceptor.
 //!
-//! Lives here: the calls of librdkafka that a [`super::producer::Sender`] makes, and the interceptor that learns which requests
-//! of transactions had no answer. Must not live here: what follows from an error.
+//! Lives here: the calls of librdkafka that a [`super::producer::Sender`] makes, and the interceptor that learns which
+//! requests of transactions had no answer. Must not live here: what follows from an error.
 //!
-//! librdkafka repeats a request of a transaction by itself when its connection is cut, and reports success, while the first one
-//! may still be on its way. Protocols before KIP-890 have one epoch for all transactions of a producer: so the first one,
-//! arriving late, takes effect on the *next* transaction. Only an interceptor hears of such a request.
+//! librdkafka repeats a request of a transaction by itself when its connection is cut, and reports success, while the
+//! first one may still be on its way. Protocols before KIP-890 have one epoch for all transactions of a producer: so
+//! the first one, arriving late, takes effect on the *next* transaction. Only an interceptor hears of such a request.
 
 #![allow(unsafe_code)]
 
@@ -32,8 +32,8 @@ const INTERCEPTOR: &CStr = c"kolk";
 /// How long what a dropped producer took back is waited for.
 const LAST_REPORTS: Duration = Duration::from_millis(500);
 
-/// A producer. Its callbacks run in [`NativeProducer::poll`], [`NativeProducer::commit`] and [`NativeProducer::abort`], on the
-/// thread that calls.
+/// A producer. Its callbacks run in [`NativeProducer::poll`], [`NativeProducer::commit`] and [`NativeProducer::abort`],
+/// on the thread that calls.
 pub(super) struct NativeProducer {
     // Dropped before what its callbacks point to.
     client: Client<Deliveries>,
@@ -49,12 +49,15 @@ pub(super) struct Member(Owned<sys::rd_kafka_consumer_group_metadata_t>);
 /// Why a call about a transaction failed.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
+    /// What librdkafka says.
     pub code: RDKafkaErrorCode,
     /// In librdkafka's words.
     pub text: String,
+    /// The producer is broken.
     pub is_fatal: bool,
     /// The same call, made again, may go on where it stopped.
     pub is_retriable: bool,
+    /// The transaction has to be aborted.
     pub requires_abort: bool,
 }
 
@@ -105,8 +108,9 @@ impl NativeProducer {
     pub fn new(config: &ClientConfig) -> Result<NativeProducer, KafkaError> {
         let unanswered = Arc::new(Unanswered(AtomicI16::new(-1)));
         let native = config.create_native_config()?;
-        // SAFETY: the configuration is alive. The callbacks' opaque is the context, which `Client::new` sets and keeps; the
-        // interceptor's is `unanswered`, which is dropped after the client, whose drop waits for all threads that call it.
+        // SAFETY: the configuration is alive. The callbacks' opaque is the context, which `Client::new` sets and keeps;
+        // the interceptor's is `unanswered`, which is dropped after the client, whose drop waits for all threads that
+        // call it.
         unsafe {
             sys::rd_kafka_conf_set_dr_msg_cb(native.ptr(), Some(delivered));
             sys::rd_kafka_conf_set_error_cb(native.ptr(), Some(failed));
@@ -137,27 +141,32 @@ impl NativeProducer {
         request(self.unanswered.0.load(Ordering::Acquire))
     }
 
+    /// Takes the transactional id, and ends what an earlier producer left open.
     pub fn init_transactions(&self, timeout: Duration) -> Result<(), Failure> {
         // SAFETY: the client is alive; the error is taken.
         unsafe { Failure::of(sys::rd_kafka_init_transactions(self.client.native_ptr(), millis(timeout))) }
     }
 
+    /// Begins a transaction.
     pub fn begin_transaction(&self) -> Result<(), Failure> {
         // SAFETY: as above.
         unsafe { Failure::of(sys::rd_kafka_begin_transaction(self.client.native_ptr())) }
     }
 
+    /// Adds offsets to the transaction.
     pub fn send_offsets(&self, offsets: &TopicPartitionList, member: &Member, by: Duration) -> Result<(), Failure> {
         let rk = self.client.native_ptr();
         // SAFETY: as above; the list and the membership are copied.
         unsafe { Failure::of(sys::rd_kafka_send_offsets_to_transaction(rk, offsets.ptr(), member.0.0, millis(by))) }
     }
 
+    /// Commits the transaction.
     pub fn commit(&self, timeout: Duration) -> Result<(), Failure> {
         // SAFETY: as above.
         unsafe { Failure::of(sys::rd_kafka_commit_transaction(self.client.native_ptr(), millis(timeout))) }
     }
 
+    /// Aborts the transaction.
     pub fn abort(&self, timeout: Duration) -> Result<(), Failure> {
         // SAFETY: as above.
         unsafe { Failure::of(sys::rd_kafka_abort_transaction(self.client.native_ptr(), millis(timeout))) }
@@ -172,8 +181,8 @@ impl NativeProducer {
         let ((key, key_len), (payload, payload_len)) = (part(message.key), part(message.payload));
         let headers = headers(message);
         let raw = headers.as_ref().map_or(std::ptr::null_mut(), |headers| headers.0);
-        // SAFETY: each argument is of the type that its tag says, the list ends with `END`; key and payload are copied. The headers
-        // are librdkafka's from here on if it takes the message.
+        // SAFETY: each argument is of the type that its tag says, the list ends with `END`; key and payload are copied.
+        // The headers are librdkafka's from here on if it takes the message.
         let code = unsafe {
             sys::rd_kafka_producev(
                 self.client.native_ptr(),

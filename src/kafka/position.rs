@@ -14,8 +14,8 @@ use crate::record::PartitionId;
 /// How long the brokers may take to say where a partition begins and ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The offset behind everything that was handed out of a partition, and behind what is never handed out: markers, and what was
-/// aborted. Asks nobody. rdkafka's own call asks librdkafka's main thread for the whole assignment first.
+/// The offset behind everything that was handed out of a partition, and behind what is never handed out: markers, and
+/// what was aborted. Asks nobody. rdkafka's own call asks librdkafka's main thread for the whole assignment first.
 pub(super) fn position<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<i64> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);
@@ -27,8 +27,8 @@ pub(super) fn position<C: ClientContext>(client: &Client<C>, topic: &str, partit
     }
 }
 
-/// The partition whose position isn't in its log: librdkafka says that one isn't, and rdkafka drops which. `behind` is where a partition
-/// is read that the client says nothing of.
+/// The partition whose position isn't in its log: librdkafka says that one isn't, and rdkafka drops which. `behind` is
+/// where a partition is read that the client says nothing of.
 pub(super) fn out_of_range<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,

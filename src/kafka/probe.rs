@@ -14,9 +14,9 @@ const REQUEST: Duration = Duration::from_secs(3);
 /// How long a coordinator may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Adds a problem if the pipeline writes in transactions and may not have them. Brokers have no question for that, so an
-/// id is used: one of the pipeline's own would end the transactions of the process that has it, so it is one that no process has,
-/// with the same beginning. The brokers forget it after their `transactional.id.expiration.ms`.
+/// Adds a problem if the pipeline writes in transactions and may not have them. Brokers have no question for that, so
+/// an id is used: one of the pipeline's own would end the transactions of the process that has it, so it is one that no
+/// process has, with the same beginning. The brokers forget it after their `transactional.id.expiration.ms`.
 pub fn check_transactions(pipeline: &Pipeline, source: &KafkaSource, problems: &mut Problems) {
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else { return };
     if pipeline.runtime.delivery.value != Delivery::ExactlyOnce {

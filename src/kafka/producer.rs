@@ -52,12 +52,14 @@ pub(super) struct Sender {
 }
 
 impl Sender {
+    /// A sender without a producer yet.
     pub fn new(output: Output, worker: usize) -> Sender {
         let id = format!("{}{}-{worker}", output.ids, output.instance);
         let names = (topic_name(&output.sink.topic), topic_name(output.dead_letters.as_deref().unwrap_or_default()));
         Sender { output, id, names, producer: None, member: None, denied: None, refusals: 0 }
     }
 
+    /// Whether it sends in transactions.
     pub fn transactional(&self) -> bool {
         self.output.delivery == Delivery::ExactlyOnce
     }
@@ -71,6 +73,7 @@ impl Sender {
         self.producer.as_ref().and_then(NativeProducer::unanswered)
     }
 
+    /// See [`super::Broker::renew`].
     pub fn renew(&mut self) -> Result<bool> {
         if let Some(denied) = &self.denied {
             return Err(Error::failed(format!("kafka: {denied}")));
@@ -102,6 +105,7 @@ impl Sender {
         Ok(true)
     }
 
+    /// See [`super::Broker::begin`].
     pub fn begin(&mut self, member: Option<Member>) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         producer.context().failed();
@@ -114,6 +118,7 @@ impl Sender {
         Ok(())
     }
 
+    /// See [`super::Broker::send`].
     pub fn send(&mut self, message: Outgoing<'_>) -> std::result::Result<(), Unsendable> {
         let name = match message.topic {
             Topic::Output => &self.names.0,
@@ -146,6 +151,7 @@ impl Sender {
         }
     }
 
+    /// See [`super::Broker::send_offsets`].
     pub fn send_offsets(&mut self, offsets: &TopicPartitionList) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         if !self.transactional() {
@@ -156,6 +162,7 @@ impl Sender {
         sent.map_err(|error| self.broken(error))
     }
 
+    /// See [`super::Broker::commit`].
     pub fn commit(&mut self) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         // librdkafka's own flush, which a commit calls, polls in slices of 10 ms.
@@ -184,10 +191,11 @@ impl Sender {
         Ok(())
     }
 
+    /// See [`super::Broker::abort`].
     pub fn abort(&mut self) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         if self.transactional() {
-            // An abort that is not over in time can be gone on with.
+            // An abort that is not over in time does no harm: the producer goes on.
             let until = Instant::now() + REQUEST;
             while let Err(error) = producer.abort(until.saturating_duration_since(Instant::now())) {
                 if !error.is_retriable || Instant::now() > until {
@@ -208,9 +216,9 @@ impl Sender {
         Broken::Renew(why)
     }
 
-    /// What an error means for the transaction. Only what librdkafka says must be aborted can be; after everything else, timeouts
-    /// above all, the outcome is unknown and the producer is not to be used again: a late request could land in the next
-    /// transaction of the same epoch.
+    /// What an error means for the transaction. Only what librdkafka says must be aborted can be; after everything
+    /// else, timeouts above all, the outcome is unknown and the producer is not to be used again: a late request could
+    /// land in the next transaction of the same epoch.
     fn broken(&mut self, error: Failure) -> Broken {
         if let Some(why) = denial(&error, &self.output.ids) {
             return self.deny(why);
@@ -236,14 +244,15 @@ impl Sender {
     }
 }
 
-/// Whether the broker takes another producer of the same transactional id for the present one: it came later, or the broker itself
-/// ended the transaction of this one, which counts as such.
+/// Whether the broker takes another producer of the same transactional id for the present one: it came later, or the
+/// broker itself ended the transaction of this one, which counts as such.
 fn is_fenced(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
     matches!(code, Fenced | InvalidProducerEpoch | ProducerFenced)
 }
 
-/// The right that an error of a transaction says is missing, if it is of that kind. librdkafka doesn't say which topic it is about.
+/// The right that an error of a transaction says is missing, if it is of that kind. librdkafka doesn't say which topic
+/// it is about.
 fn denial(error: &Failure, ids: &str) -> Option<String> {
     match error.code {
         RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => Some(format!(

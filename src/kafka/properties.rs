@@ -19,8 +19,8 @@ fn base(brokers: &str, properties: &Properties) -> ClientConfig {
     for (name, value) in &properties.0 {
         config.set(name.value.as_str(), value.value.0.as_str());
     }
-    // With the defaults, a broker that is there and doesn't answer is missed only after a minute, one that comes back may not be
-    // looked for during ten seconds, and a connection that it takes without a word lasts ten as well.
+    // With the defaults, a broker that is there and doesn't answer is missed only after a minute, one that comes back
+    // may not be looked for during ten seconds, and a connection that it takes without a word lasts ten as well.
     default(&mut config, "socket.timeout.ms", "10000");
     default(&mut config, "reconnect.backoff.max.ms", "1000");
     default(&mut config, "api.version.request.timeout.ms", "3000");
@@ -71,9 +71,10 @@ pub(super) fn producer(sink: &KafkaSink, delivery: Delivery, id: &str, longest: 
     config.set("delivery.report.only.error", "true");
     match delivery {
         Delivery::ExactlyOnce => {
-            // A cluster with the default settings takes 11 s to give another broker what one that died or froze was leader of. Until
-            // then messages wait, then they arrive or the transaction is aborted (`TRANSACTION_REQUEST`), and only then would the
-            // coordinator end it by itself, which would cost the producer.
+            // A cluster with the default settings takes 11 s to give another broker what one that died or froze was
+            // leader of. Until then messages wait, then they arrive or the transaction is aborted
+            // (`TRANSACTION_REQUEST`), and only then would the coordinator end it by itself, which would cost the
+            // producer.
             default(&mut config, "transaction.timeout.ms", "20000");
             let most = config.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(u64::MAX);
             // The properties may be the consumer's as well; librdkafka refuses a request that outlasts the transaction.

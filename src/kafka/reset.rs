@@ -124,6 +124,7 @@ pub(super) fn commit_for<'a>(
     }
 }
 
+/// The group has members, so its offsets can't be set.
 pub(super) fn running(group: &str) -> Error {
     Error::refused(format!(
         "group {group} has members: stop the pipeline everywhere first (a killed process stays a member until its session times out)"

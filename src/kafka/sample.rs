@@ -1,7 +1,8 @@
 //! `partitioned_by: key` held against the topic: the keys of its last messages.
 //!
-//! Where a record's key is not the message's, only its producers know that a key's messages are all in one partition; a worker sees
-//! its own partitions and would never find out. A sample is no proof: it finds what is wrong for most keys, not for one.
+//! Where a record's key is not the message's, only its producers know that a key's messages are all in one partition; a
+//! worker sees its own partitions and would never find out. A sample is no proof: it finds what is wrong for most keys,
+//! not for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -30,8 +31,8 @@ const FEW: usize = 10;
 /// The partitions that each key was found in.
 type Seen = BTreeMap<Vec<u8>, BTreeSet<u32>>;
 
-/// Reads the last messages of every partition. A key that is found in two is a problem; keys that are mostly not where Java's
-/// partitioner puts them are a warning.
+/// Reads the last messages of every partition. A key that is found in two is a problem; keys that are mostly not where
+/// Java's partitioner puts them are a warning.
 pub fn check(
     source: &KafkaSource,
     partitions: u32,

@@ -1,8 +1,8 @@
 //! Whether the topic is still the one of the start: asked for all workers of a process by a thread of its own.
 //!
-//! librdkafka fetches by a topic's id, learns a new one by itself, and goes on at the old offset without a word. So what was polled
-//! before a question for the id began is of the old topic only if the answer is the old id, which never comes back. A commit asks
-//! while its messages are on their way; an idle process asks now and then.
+//! librdkafka fetches by a topic's id, learns a new one by itself, and goes on at the old offset without a word. So
+//! what was polled before a question for the id began is of the old topic only if the answer is the old id, which never
+//! comes back. A commit asks while its messages are on their way; an idle process asks now and then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -151,7 +151,8 @@ impl Brokers {
         }
     }
 
-    /// Nobody answered: the next round has more time, and a new client, since one whose broker was frozen may never ask again.
+    /// Nobody answered: the next round has more time, and a new client, since one whose broker was frozen may never ask
+    /// again.
     fn begin_again(&mut self) {
         self.ids.clear();
         self.patience = (self.patience * 2).min(LONGEST);

@@ -1,14 +1,18 @@
 //! The file, the session and the forward pass against each other. Needs ONNX Runtime.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::executor::{Executor, Input, OnnxRuntime, Output, Steps};
 use super::onnx::{export, import};
 use super::testing::{step, zero_state};
 use super::*;
+use crate::metrics::Metrics;
 use crate::network::testing::{Numbers, plain, rich, tensors};
 use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer, Tensor};
+use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
 /// What a run gives: `y`, then every state out.
 type Outcome = Vec<Vec<f32>>;
@@ -272,4 +276,61 @@ fn a_bound_buffer_is_read_anew_in_every_run() {
         let expected = run(&mut second, 1, 2, &x.clone(), &[vec![0.0; 6]]);
         assert_eq!((y, out), (expected[0].clone(), expected[1].clone()), "round {round}");
     }
+}
+
+/// Features and state go in by row and slot, outputs and state come back there, and nothing else is touched.
+#[test]
+fn the_executor_gathers_and_scatters() {
+    const T: usize = 2;
+    let mut architecture = plain(3, &[(CellKind::Lstm, 8), (CellKind::Gru, 5)]);
+    architecture.outputs = 2;
+    let tensors = tensors(&architecture, 5);
+    let mut session_alone = session(&architecture, &tensors);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let mut executor = OnnxRuntime::new(session(&architecture, &tensors), metrics);
+    let spec = architecture
+        .states()
+        .iter()
+        .fold(StateSpec::default().u64("steps", 0), |spec, pair| spec.tensor(&pair.input, pair.width()));
+    let mut memory = Memory::new(Arc::new(RowLayout::new([("infer", spec)])));
+    memory.grow_to(6);
+    let mut state = memory.part(0);
+
+    let slots = [5, 0, 3, 1];
+    let mut states = zeros(&architecture, slots.len());
+    for round in 0..3_u64 {
+        let x: Vec<f32> = Numbers(round).take(8 * 3).collect();
+        // The rows of the inputs in an order of their own, and one step of whose output nobody wants to know.
+        let rows = [7, 2, 1, 0, 6, 3, 4, 5];
+        let mut gives = [0, 1, 2, 3, 4, 5, 6, 7];
+        gives[2] = Output::NONE;
+        let reset = [false, round == 2, false, false];
+        if reset[1] {
+            states.iter_mut().for_each(|state| {
+                let width = state.len() / slots.len();
+                state[width..2 * width].fill(0.0);
+            });
+        }
+        let gathered: Vec<f32> = rows.iter().flat_map(|row| x[row * 3..row * 3 + 3].to_vec()).collect();
+        let expected = run(&mut session_alone, T, slots.len(), &gathered, &states);
+        let mut y = vec![-1.0; 8 * 2];
+        let rows = rows.map(|row| row as u32);
+        let input = Input { values: &x, width: 3 };
+        let steps = Steps { t: T, slots: &slots, inputs: &[input], rows: &rows, reset: &reset, lengths: &[] };
+        let output = Output { values: &mut y, width: 2, rows: &gives };
+        executor.run(&steps, state.bank.as_deref_mut(), &mut [output]).unwrap();
+        let mut wanted = expected[0].clone();
+        wanted[4..6].fill(-1.0);
+        assert_eq!(bits(&[y]), bits(&[wanted]));
+        states = expected[1..].to_vec();
+    }
+    let Some(Bank::Host(bank)) = &mut state.bank else { panic!("a network has a bank") };
+    let bank = bank.numbers();
+    for (n, slot) in slots.iter().enumerate() {
+        let expected = states.iter().flat_map(|state| state.chunks(state.len() / slots.len()).nth(n).unwrap());
+        assert!(expected.eq(bank.get(*slot)), "slot {slot}");
+    }
+    assert!([2, 4].iter().all(|slot| bank.get(*slot).iter().all(|number| *number == 0.0)));
+    let lengths = Steps { t: 1, slots: &[0], inputs: &[], rows: &[0], reset: &[true], lengths: &[1] };
+    assert!(executor.run(&lengths, None, &mut []).is_err());
 }

@@ -1,7 +1,7 @@
 //! The history of a topic: Parquet files with what came before it.
 //!
-//! Lives here: finding the files and fitting them to the topic's columns and ticks. Must not live here: what is done with
-//! the records (`runtime::kafka::warm_start`).
+//! Lives here: finding the files and fitting them to the topic's columns and ticks. Must not live here: what is done
+//! with the records (`runtime::kafka::warm_start`).
 
 use super::parquet;
 use crate::Result;
@@ -19,8 +19,8 @@ pub struct History {
 }
 
 impl History {
-    /// Finds the files of a pipeline's history, which need the columns that the topic gives. Adds what is wrong to `problems`,
-    /// and returns `None` if that is anything or there is no history.
+    /// Finds the files of a pipeline's history, which need the columns that the topic gives. Adds what is wrong to
+    /// `problems`, and returns `None` if that is anything or there is no history.
     pub fn plan(
         pipeline: &Pipeline,
         kafka: &KafkaSource,

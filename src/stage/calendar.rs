@@ -14,7 +14,7 @@ use crate::config::{self, CalendarFeature};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
-use crate::state::Rows;
+use crate::state::State;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
@@ -147,7 +147,7 @@ impl Stage for Calendar {
         "calendar"
     }
 
-    fn process(&mut self, batch: &mut Batch, _state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, _state: &mut State<'_>) -> Result<()> {
         let mut locals = std::mem::take(&mut self.locals);
         locals.clear();
         locals.extend(batch.times.iter().map(|ticks| self.local(*ticks)));

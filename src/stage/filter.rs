@@ -14,7 +14,7 @@ use crate::config;
 use crate::error::Context;
 use crate::error::Problems;
 use crate::record::{Batch, Kind, Layout, Values};
-use crate::state::Rows;
+use crate::state::State;
 
 /// Columns that an expression names.
 pub(crate) fn columns(predicate: &str) -> Vec<String> {
@@ -314,7 +314,7 @@ impl Stage for Filter {
         "filter"
     }
 
-    fn process(&mut self, batch: &mut Batch, _state: &mut Rows<'_>) -> crate::Result<()> {
+    fn process(&mut self, batch: &mut Batch, _state: &mut State<'_>) -> crate::Result<()> {
         let loaded: crate::Result<Vec<_>> =
             self.sources.iter().map(|source| load(source, &batch.columns[source.column].values)).collect();
         let loaded = loaded?;

@@ -11,7 +11,7 @@ use crate::error::Problems;
 use crate::model::Input;
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 use crate::{Error, Result};
 
 /// Name of the internal column with the features, Vector(F).
@@ -38,6 +38,8 @@ pub struct Inputs {
     features: Vec<Feature>,
     /// Columns with a past, and where their ring starts in the row of state, in values.
     rings: Vec<usize>,
+    /// Their names.
+    past: Vec<String>,
     /// Values a ring holds: the longest lag.
     depth: usize,
     gap: Option<Every>,
@@ -103,6 +105,7 @@ impl Inputs {
             })
         };
         let (gap, ttl) = (span(&infer.gap, "gap"), span(&infer.ttl, "ttl"));
+        let past = rings.iter().map(|column| layout.columns[*column].name.clone()).collect();
         let depth = inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
         let restart = internal(layout, RESTART);
         let clock = layout.clock.clone();
@@ -110,7 +113,7 @@ impl Inputs {
         layout.add(USABLE, Kind::Flag, Role::Internal);
         layout.add(RESTART, Kind::Flag, Role::Internal);
         layout.add(INTERVAL, Kind::Integer, Role::Internal);
-        fits.then_some(Inputs { features, rings, depth, gap, ttl, clock, restart })
+        fits.then_some(Inputs { features, rings, past, depth, gap, ttl, clock, restart })
     }
 
     /// Whether `t` comes too long after `last`.
@@ -142,17 +145,18 @@ impl Stage for Inputs {
         "inputs"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let mut row = vec![0; size_of::<Header>() / 8];
-        row.extend(std::iter::repeat_n(f64::NAN.to_bits(), self.rings.len() * self.depth));
-        row
+    /// The [`Header`], then the rings.
+    fn state(&self) -> StateSpec {
+        let header =
+            StateSpec::default().u64("rows", 0).i64("last", 0).i64("interval", 0).i64("lead", 0).flag("pending", false);
+        self.past.iter().fold(header, |spec, name| spec.f64s(format!("{name}.past"), self.depth, f64::NAN))
     }
 
     fn meaning(&self) -> Option<String> {
         Some(format!("the last {} values of columns {:?}", self.depth, self.rings))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let width = self.features.len();
         let mut x = vec![0.0_f32; rows * width];
@@ -164,7 +168,7 @@ impl Stage for Inputs {
 
         for row in 0..rows {
             let t = batch.times[row];
-            let (header, past): (&mut Header, &mut [f64]) = state.split_mut(batch.slots[row]);
+            let (header, past): (&mut Header, &mut [f64]) = state.rows.split_mut(batch.slots[row]);
             let first = header.rows == 0;
             let mut fresh = first || self.silent(self.gap, header.last, t) || self.silent(self.ttl, header.last, t);
             fresh |= matches!(asked, Some(Values::Flag(flags)) if flags[row]);

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::config;
 use crate::error::Problems;
 use crate::record::{Batch, Kind, Layout, Role, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// Plans the lags of each column.
 pub(super) fn plan(config: &config::Lags, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Stage>> {
@@ -28,7 +28,7 @@ pub(super) fn plan(config: &config::Lags, layout: &mut Layout, problems: &mut Pr
         }
         let lags: Vec<usize> = lags.iter().filter(|lag| **lag > 0).map(|lag| *lag as usize).collect();
         if let (Some(column), Some(longest)) = (column, lags.iter().max().copied()) {
-            rings.push(Ring { column, start, longest, lags });
+            rings.push(Ring { name: name.value.clone(), column, start, longest, lags });
             start += 1 + longest;
         }
     }
@@ -36,6 +36,7 @@ pub(super) fn plan(config: &config::Lags, layout: &mut Layout, problems: &mut Pr
 }
 
 struct Ring {
+    name: String,
     column: usize,
     start: usize,
     longest: usize,
@@ -51,21 +52,18 @@ impl Stage for Lagged {
         "lags"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let mut row = Vec::new();
-        for ring in &self.rings {
-            row.push(0);
-            row.resize(row.len() + ring.longest, f64::NAN.to_bits());
-        }
-        row
+    fn state(&self) -> StateSpec {
+        self.rings.iter().fold(StateSpec::default(), |spec, Ring { name, longest, .. }| {
+            spec.u64(format!("{name}.next"), 0).f64s(format!("{name}.ring"), *longest, f64::NAN)
+        })
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
-        for Ring { column, start, longest, lags } in &self.rings {
+        for Ring { column, start, longest, lags, .. } in &self.rings {
             let mut lagged = vec![Vec::with_capacity(rows); lags.len()];
             for (slot, value) in batch.slots.iter().zip(batch.columns[*column].numbers()) {
-                let part = &mut state.get_mut(*slot)[*start..=*start + *longest];
+                let part = &mut state.rows.get_mut(*slot)[*start..=*start + *longest];
                 let (next, ring) = (part[0] as usize, 1);
                 for (lag, out) in lags.iter().zip(&mut lagged) {
                     let back = if *lag <= next { next - lag } else { next + longest - lag };

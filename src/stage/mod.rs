@@ -31,7 +31,7 @@ pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
 
 use crate::Result;
 use crate::record::Batch;
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// An operator on batches of one partition.
 ///
@@ -43,9 +43,10 @@ pub trait Stage: Send {
     /// The word of the pipeline file, for messages and metrics.
     fn name(&self) -> &'static str;
 
-    /// The row of state of a new key, in words; empty for a stage without state. Asked once, at the start.
-    fn initial_row(&self) -> Vec<u64> {
-        Vec::new()
+    /// What it remembers of each key, and what a new key begins with; nothing for a stage without state. Asked once, at the
+    /// start.
+    fn state(&self) -> StateSpec {
+        StateSpec::default()
     }
 
     /// What its row of state means, as text. When a model is replaced by another version, rows are taken over between stages that stand at the same
@@ -57,7 +58,7 @@ pub trait Stage: Send {
 
     /// Turns a batch of its input layout into one of its output layout. Called with at least one row. May remove rows
     /// ([`Batch::keep`]), replace them, add columns, and refuse records by [`Batch::rejects`]; an error stops the run.
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()>;
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()>;
 
     /// Of a stage that holds something back until time has moved on: the first time behind `since` at which [`Stage::advance`] may let
     /// something go. It must depend on `since` alone.
@@ -71,7 +72,7 @@ pub trait Stage: Send {
     fn advance(
         &mut self,
         _until: Option<i64>,
-        _state: &mut Rows<'_>,
+        _state: &mut State<'_>,
         _keys: u32,
         _position: u64,
     ) -> Result<Option<Batch>> {

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::config::{NOWHERE, OnNull};
 use crate::error::Problems;
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// Plans the policy for the record's values.
 pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems) -> Box<dyn Stage> {
@@ -25,12 +25,14 @@ pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems)
         }
         layout.add("restart", Kind::Flag, Role::Internal);
     }
-    Box::new(Nulls { policy, values, null: Vec::new() })
+    let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
+    Box::new(Nulls { policy, values, names, null: Vec::new() })
 }
 
 struct Nulls {
     policy: OnNull,
     values: Vec<usize>,
+    names: Vec<String>,
     /// Per row of the batch, whether any value is null.
     null: Vec<bool>,
 }
@@ -40,12 +42,12 @@ impl Stage for Nulls {
         "nulls"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let words = if self.policy == OnNull::Carry { self.values.len() } else { 0 };
-        vec![f64::NAN.to_bits(); words]
+    fn state(&self) -> StateSpec {
+        let carried: &[String] = if self.policy == OnNull::Carry { &self.names } else { &[] };
+        carried.iter().fold(StateSpec::default(), |spec, name| spec.f64(format!("{name}.last"), f64::NAN))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         self.null.clear();
         self.null.resize(batch.rows(), false);
         for (part, index) in self.values.iter().enumerate() {
@@ -53,14 +55,14 @@ impl Stage for Nulls {
             for row in 0..values.len() {
                 if values[row].is_finite() {
                     if self.policy == OnNull::Carry {
-                        state.get_mut(batch.slots[row])[part] = values[row].to_bits();
+                        state.rows.get_mut(batch.slots[row])[part] = values[row].to_bits();
                     }
                     continue;
                 }
                 self.null[row] = true;
                 values[row] = f64::NAN;
                 if self.policy == OnNull::Carry {
-                    let last = f64::from_bits(state.get(batch.slots[row])[part]);
+                    let last = f64::from_bits(state.rows.get(batch.slots[row])[part]);
                     let flags = observed.get_or_insert_with(|| values.iter().map(|v| v.is_finite()).collect());
                     flags[row] = false;
                     values[row] = last;

@@ -6,12 +6,12 @@ use super::columns::internal;
 use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
 use super::testing::{self, Table};
 use crate::Result;
-use crate::config::*;
+use crate::config::{self, *};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::stage;
-use crate::state::Rows;
+use crate::state::State;
 
 fn at<T>(value: T) -> At<T> {
     At::default_value(value)
@@ -37,7 +37,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
         dead_letters: at(DeadLetters::Parquet(here("dead"))),
         stages: stages.into_iter().enumerate().map(|(line, stage)| on_line(line, stage)).collect(),
         sink: None,
-        state: State {
+        state: config::State {
             path: here("state"),
             checkpoint_every: std::time::Duration::from_secs(30),
             or_records: 1,
@@ -95,7 +95,7 @@ impl stage::Stage for Last {
         "infer"
     }
 
-    fn process(&mut self, batch: &mut Batch, _state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, _state: &mut State<'_>) -> Result<()> {
         let last = batch.columns[0].numbers().iter().map(|value| *value as f32).collect();
         batch.columns.push(Values::Vector(last, 1).into());
         batch.columns.push(Values::Integer(vec![1; batch.rows()]).into());

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::config::{At, OnLate, Span};
 use crate::error::Problems;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// Records of a key that are held at most.
 const MOST: usize = 64;
@@ -59,7 +59,8 @@ pub(super) fn plan(span: &At<Span>, late: OnLate, layout: &Layout, problems: &mu
     }
     let values = columns::values(layout);
     let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
-    Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, out }))
+    let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
+    Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, names, out }))
 }
 
 struct Reorder {
@@ -67,6 +68,7 @@ struct Reorder {
     late: OnLate,
     clock: crate::record::Clock,
     values: Vec<usize>,
+    names: Vec<String>,
     out: Out,
 }
 
@@ -160,18 +162,19 @@ impl Stage for Reorder {
         "reorder"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let mut row: Vec<u64> = bytemuck::cast_slice(&[Header { held: 0, latest: NONE, released: NONE }]).to_vec();
-        row.resize(HEADER + MOST * (1 + self.values.len()), 0);
-        row
+    /// The [`Header`], then the records.
+    fn state(&self) -> StateSpec {
+        let time = StateSpec::default().i64("held.time", 0);
+        let record = self.names.iter().fold(time, |spec, name| spec.f64(format!("held.{name}"), 0.0));
+        StateSpec::default().u64("held", 0).i64("latest", NONE).i64("released", NONE).repeated(MOST, record)
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
-        let Reorder { every, late, clock, values, out } = self;
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
+        let Reorder { every, late, clock, values, out, .. } = self;
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
             let record = values.iter().map(|column| batch.columns[*column].numbers()[row]);
-            let mut held = Held::of(state.get_mut(slot), values.len());
+            let mut held = Held::of(state.rows.get_mut(slot), values.len());
             if time < held.header.released {
                 match late {
                     OnLate::Process => out.row(slot, time, position, record),
@@ -198,7 +201,13 @@ impl Stage for Reorder {
         self.clock.step(since, self.every, 1)
     }
 
-    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
+    fn advance(
+        &mut self,
+        until: Option<i64>,
+        state: &mut State<'_>,
+        keys: u32,
+        position: u64,
+    ) -> Result<Option<Batch>> {
         let until = match until {
             None => Some(i64::MAX),
             Some(until) => self.clock.step(until, self.every, -1),
@@ -206,11 +215,11 @@ impl Stage for Reorder {
         let Some(until) = until else { return Ok(None) };
         for slot in 0..keys {
             // Looked at before it is written: what is written is in the next checkpoint. The first record held is the oldest.
-            let row = state.get(slot);
+            let row = state.rows.get(slot);
             if row[0] == 0 || row[HEADER] as i64 > until {
                 continue;
             }
-            Held::of(state.get_mut(slot), self.values.len()).release_until(until, slot, position, &mut self.out);
+            Held::of(state.rows.get_mut(slot), self.values.len()).release_until(until, slot, position, &mut self.out);
         }
         Ok(Some(self.out.take()))
     }
@@ -233,7 +242,7 @@ mod tests {
 
     /// Key, time and value of what comes out, batches cut at `cuts`; and how many are refused.
     fn run(stage: &mut dyn Stage, rows: &[(u32, i64, f64)], batch: usize) -> (Vec<(u32, i64, f64)>, usize) {
-        let mut arena = Arena::new(stage.initial_row());
+        let mut arena = Arena::new(stage.state().initial().to_vec());
         arena.grow_to(8);
         let (mut seen, mut refused) = (Vec::new(), 0);
         let mut collect = |batch: &Batch| {
@@ -246,12 +255,12 @@ mod tests {
             rows.iter().for_each(|(key, time, value)| table.push(*key, *time, &[*value]));
             let mut batch = table.batch();
             let width = arena.width();
-            stage.process(&mut batch, &mut arena.rows(0, width)).unwrap();
+            stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None }).unwrap();
             refused += batch.rejects.len();
             collect(&batch);
         }
         let width = arena.width();
-        let rest = stage.advance(None, &mut arena.rows(0, width), 8, 0).unwrap().unwrap();
+        let rest = stage.advance(None, &mut State { rows: arena.rows(0, width), bank: None }, 8, 0).unwrap().unwrap();
         collect(&rest);
         (seen, refused)
     }
@@ -269,15 +278,16 @@ mod tests {
     #[test]
     fn the_clock_lets_go_what_is_old_enough() {
         let mut stage = stage(5, OnLate::Process);
-        let mut arena = Arena::new(stage.initial_row());
+        let mut arena = Arena::new(stage.state().initial().to_vec());
         arena.grow_to(1);
         let mut table = Table::new(&["v"]);
         [(10, 1.0), (12, 2.0)].iter().for_each(|(time, value)| table.push(0, *time, &[*value]));
         let mut batch = table.batch();
         let width = arena.width();
-        stage.process(&mut batch, &mut arena.rows(0, width)).unwrap();
+        stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None }).unwrap();
         assert!(batch.is_empty());
-        let out = stage.advance(Some(16), &mut arena.rows(0, width), 1, 7).unwrap().unwrap();
+        let out =
+            stage.advance(Some(16), &mut State { rows: arena.rows(0, width), bank: None }, 1, 7).unwrap().unwrap();
         assert_eq!((out.times, out.positions), (vec![10], vec![7]));
     }
 

@@ -28,7 +28,7 @@ use crate::config::{self, Aggregate, At, Fill, Span};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// No bucket, no time.
 const NONE: i64 = i64::MIN;
@@ -93,7 +93,8 @@ pub(super) fn plan(
         Plan { aggregate: config.aggregate, fill: config.fill.value, max_gap, delay, buckets, open, tick_seconds };
     let out =
         Out { values: vec![Vec::new(); sources.len()], observed: vec![Vec::new(); sources.len()], ..Out::default() };
-    Some(Box::new(Resample { plan, sources, out }))
+    let names = sources.iter().enumerate().map(|(column, _)| layout.columns[column].name.clone()).collect();
+    Some(Box::new(Resample { plan, sources, names, out }))
 }
 
 struct Plan {
@@ -110,6 +111,7 @@ struct Plan {
 struct Resample {
     plan: Plan,
     sources: Vec<usize>,
+    names: Vec<String>,
     out: Out,
 }
 
@@ -308,17 +310,16 @@ impl Stage for Resample {
         "resample"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        let header = Header { low: NONE, latest: NONE, observed: NONE };
-        let mut row: Vec<u64> = bytemuck::cast_slice(&[header]).to_vec();
-        for _ in &self.sources {
-            row.extend_from_slice(bytemuck::cast_slice(&[Last { bucket: NONE, value: f64::NAN }]));
-        }
-        for _ in 0..self.plan.open {
-            row.push(NONE as u64);
-            row.resize(row.len() + self.sources.len() * size_of::<Cell>() / 8, 0);
-        }
-        row
+    /// The [`Header`], a [`Last`] for each column, and the ring of open buckets: number, then a [`Cell`] for each column.
+    fn state(&self) -> StateSpec {
+        let header = StateSpec::default().i64("low", NONE).i64("latest", NONE).i64("observed", NONE);
+        let spec = self.names.iter().fold(header, |spec, name| {
+            spec.i64(format!("{name}.last_bucket"), NONE).f64(format!("{name}.last"), f64::NAN)
+        });
+        let bucket = self.names.iter().fold(StateSpec::default().i64("open.bucket", NONE), |spec, name| {
+            spec.u64(format!("open.{name}.count"), 0).f64(format!("open.{name}.value"), 0.0)
+        });
+        spec.repeated(self.plan.open as usize, bucket)
     }
 
     /// One tick beyond the end of the first open bucket, plus the delay.
@@ -329,14 +330,20 @@ impl Stage for Resample {
     }
 
     /// The clock and other keys' records close buckets as the key's own would; the end of a source doesn't: the last bucket of a key may not be whole.
-    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
-        let Resample { plan, sources, out } = self;
+    fn advance(
+        &mut self,
+        until: Option<i64>,
+        state: &mut State<'_>,
+        keys: u32,
+        position: u64,
+    ) -> Result<Option<Batch>> {
+        let Resample { plan, sources, out, .. } = self;
         let Some(low) = until.and_then(|until| plan.first_open(until)) else { return Ok(None) };
         for slot in 0..keys {
             // Looked at before it is written: what is written is in the next checkpoint.
-            let open = state.get(slot)[LOW] as i64;
+            let open = state.rows.get(slot)[LOW] as i64;
             if open != NONE && low > open {
-                let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
+                let mut key = Key::of(state.rows.get_mut(slot), sources.len(), plan.open);
                 plan.close(&mut key, low, slot, position, out);
             }
         }
@@ -350,15 +357,15 @@ impl Stage for Resample {
         Ok(Some(batch))
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
-        let Resample { plan, sources, out } = self;
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
+        let Resample { plan, sources, out, .. } = self;
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
             let Some(bucket) = plan.buckets.number(time) else {
                 batch.rejects.push(Reject { position, reason: "time_out_of_range" });
                 continue;
             };
-            let mut key = Key::of(state.get_mut(slot), sources.len(), plan.open);
+            let mut key = Key::of(state.rows.get_mut(slot), sources.len(), plan.open);
             if key.header.low != NONE && bucket < key.header.low {
                 batch.rejects.push(Reject { position, reason: "late" });
                 continue;

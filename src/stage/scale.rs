@@ -21,7 +21,7 @@ use crate::config::{self, Span};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 const NANOS_PER_MONTH: f64 = 30.436_875 * 86_400e9;
 const LARGEST: f64 = 1e140;
@@ -58,8 +58,10 @@ pub(super) fn plan(
         problems.add(if config.half_life.place.line > 0 { config.half_life.place } else { place }, message);
     }
     let decay = decay.ok()?;
-    (columns.len() == config.values.len())
-        .then(|| Box::new(Scale { columns, decay, min_count: config.min_count, last: (0, 1.0) }) as Box<dyn Stage>)
+    (columns.len() == config.values.len()).then(|| {
+        let names = config.values.iter().map(|name| name.value.clone()).collect();
+        Box::new(Scale { columns, names, decay, min_count: config.min_count, last: (0, 1.0) }) as Box<dyn Stage>
+    })
 }
 
 fn decay(half_life: Span, layout: &Layout) -> std::result::Result<Decay, String> {
@@ -124,6 +126,7 @@ pub(super) fn floor_sd(mean: f64, sd: f64) -> f64 {
 
 struct Scale {
     columns: Vec<usize>,
+    names: Vec<String>,
     decay: Decay,
     min_count: u64,
     /// The last time difference and its weight: most rows of most sources have the same.
@@ -135,17 +138,24 @@ impl Stage for Scale {
         "scale"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        vec![0; WORDS * self.columns.len()]
+    /// A [`Moments`] for each column.
+    fn state(&self) -> StateSpec {
+        self.names.iter().fold(StateSpec::default(), |spec, name| {
+            spec.u64(format!("{name}.count"), 0)
+                .i64(format!("{name}.time"), 0)
+                .f64(format!("{name}.weight"), 0.0)
+                .f64(format!("{name}.mean"), 0.0)
+                .f64(format!("{name}.squares"), 0.0)
+        })
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         for (part, index) in self.columns.iter().enumerate() {
             let column = &batch.columns[*index];
             let mut means = Vec::with_capacity(batch.times.len());
             let mut sds = Vec::with_capacity(batch.times.len());
             for (row, value) in column.numbers().iter().enumerate() {
-                let words = &mut state.get_mut(batch.slots[row])[part * WORDS..(part + 1) * WORDS];
+                let words = &mut state.rows.get_mut(batch.slots[row])[part * WORDS..(part + 1) * WORDS];
                 let moments: &mut Moments = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(words));
                 if value.is_finite() && column.is_observed(row) {
                     let time = batch.times[row];

@@ -19,13 +19,13 @@ use bytemuck::{Pod, Zeroable};
 use super::Stage;
 use super::columns::{self, internal};
 use super::plan::Forecast;
-use super::score_window::{SUMS_WORDS, Window};
+use super::score_window::{self, Window};
 use crate::Result;
 use crate::config;
 use crate::error::{Problems, did_you_mean};
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Kind, Layout, Role, Values};
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// Predictions that may wait beyond `step`.
 const SPARE: usize = 4;
@@ -149,6 +149,11 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
+    fn spec(step: usize) -> StateSpec {
+        let prediction = StateSpec::default().i64("waiting.time", 0).f64("waiting.prediction", 0.0);
+        StateSpec::default().u64("first", 0).u64("waiting", 0).repeated(step + SPARE, prediction)
+    }
+
     fn words(step: usize) -> usize {
         2 + (step + SPARE) * size_of::<Prediction>() / size_of::<u64>()
     }
@@ -217,17 +222,17 @@ impl Stage for Score {
         None
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        vec![0; Waiting::words(self.step) + SUMS_WORDS + self.long]
+    fn state(&self) -> StateSpec {
+        score_window::add(Waiting::spec(self.step), self.long)
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let (mut residuals, mut sds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let (mut tails, mut alerts) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let actual = &batch.columns[self.actual];
         for row in 0..rows {
-            let (waiting, window) = state.get_mut(batch.slots[row]).split_at_mut(Waiting::words(self.step));
+            let (waiting, window) = state.rows.get_mut(batch.slots[row]).split_at_mut(Waiting::words(self.step));
             let (Some(mut waiting), mut window) = (Waiting::of(waiting), Window::of(window)) else { continue };
             let predicted = waiting.at(batch.times[row]);
             let value = actual.numbers()[row];
@@ -290,7 +295,7 @@ mod tests {
             "guess"
         }
 
-        fn process(&mut self, batch: &mut Batch, _state: &mut Rows<'_>) -> Result<()> {
+        fn process(&mut self, batch: &mut Batch, _state: &mut State<'_>) -> Result<()> {
             let mut outputs = Vec::new();
             for value in batch.columns[0].numbers() {
                 for step in 1..=HORIZON {

@@ -7,6 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::scale::floor_sd;
+use crate::state::StateSpec;
 
 /// What is kept beside the ring itself.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -22,7 +23,17 @@ struct Sums {
 }
 
 /// Words of the state beside the ring.
-pub(super) const SUMS_WORDS: usize = size_of::<Sums>() / size_of::<u64>();
+const SUMS_WORDS: usize = size_of::<Sums>() / size_of::<u64>();
+
+/// Adds what a [`Window`] of `long` residuals lies over.
+pub(super) fn add(spec: StateSpec, long: usize) -> StateSpec {
+    spec.u64("residuals.next", 0)
+        .u64("residuals.count", 0)
+        .f64("residuals.shift", 0.0)
+        .f64("residuals.sum", 0.0)
+        .f64("residuals.squares", 0.0)
+        .f64s("residuals", long, 0.0)
+}
 
 /// A view of one key's residuals, over [`SUMS_WORDS`] words and one for each residual of the long window; all of them
 /// are 0 for a new key.

@@ -1,12 +1,14 @@
 //! A small harness for the tests of stages: rows in, rows out, with batches cut wherever a test wants.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::Stage;
 use crate::error::Problems;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
-use crate::state::Arena;
+use crate::state::{Arena, State, StateSpec};
 use arrow::datatypes::{DataType, TimeUnit};
 
 /// Rows of numeric values to feed a stage with. Times are in seconds.
@@ -61,9 +63,11 @@ impl Table {
 
 /// Runs stages over rows, a batch ending at each of `cuts` (ascending, others are ignored).
 pub fn run(stages: &mut [Box<dyn Stage>], input: &Batch, cuts: &[usize]) -> Batch {
-    let widths: Vec<Vec<u64>> = stages.iter().map(|stage| stage.initial_row()).collect();
+    let specs: Vec<StateSpec> = stages.iter().map(|stage| stage.state()).collect();
     // A word before the first part, as the engine has one: offsets must not be taken for 0.
-    let mut arena = Arena::new([vec![u64::MAX], widths.concat()].concat());
+    specs.iter().for_each(check_fields);
+    let initial: Vec<u64> = specs.iter().flat_map(|spec| spec.initial()).copied().collect();
+    let mut arena = Arena::new([vec![u64::MAX], initial].concat());
     arena.grow_to(input.slots.iter().max().map_or(0, |slot| *slot as usize + 1));
     let mut out: Option<Batch> = None;
     let mut rejects = Vec::new();
@@ -75,12 +79,13 @@ pub fn run(stages: &mut [Box<dyn Stage>], input: &Batch, cuts: &[usize]) -> Batc
         let mut batch = slice(input, from, to);
         from = to;
         let mut start = 1;
-        for (stage, width) in stages.iter_mut().zip(&widths) {
+        for (stage, spec) in stages.iter_mut().zip(&specs) {
             if !batch.is_empty() {
-                stage.process(&mut batch, &mut arena.rows(start, width.len())).unwrap();
+                let mut state = State { rows: arena.rows(start, spec.width()), bank: None };
+                stage.process(&mut batch, &mut state).unwrap();
                 check(&batch);
             }
-            start += width.len();
+            start += spec.width();
         }
         rejects.append(&mut batch.rejects);
         if batch.is_empty() {
@@ -94,6 +99,14 @@ pub fn run(stages: &mut [Box<dyn Stage>], input: &Batch, cuts: &[usize]) -> Batc
     let mut out = out.unwrap_or_default();
     out.rejects = rejects;
     out
+}
+
+/// The fields of a stage have names that differ, and hold every word of its row.
+fn check_fields(spec: &StateSpec) {
+    let names: BTreeSet<&String> = spec.fields().iter().map(|field| &field.name).collect();
+    assert_eq!(names.len(), spec.fields().len(), "{:?}", spec.fields());
+    let values = spec.fields().iter().map(|field| field.values(spec.initial()).unwrap().len());
+    assert_eq!(values.sum::<usize>(), spec.width(), "{:?}", spec.fields());
 }
 
 fn check(batch: &Batch) {

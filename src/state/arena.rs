@@ -61,7 +61,12 @@ impl Live {
 impl Arena {
     /// An arena whose new rows are copies of `initial`.
     pub fn new(initial: Vec<u64>) -> Self {
-        Arena { shift: page_shift(initial.len()), initial, rows: 0, pages: Vec::new() }
+        Arena::in_pages_of(initial.len(), initial)
+    }
+
+    /// As [`Arena::new`], with as many rows to a page as if they had `width` words.
+    pub(super) fn in_pages_of(width: usize, initial: Vec<u64>) -> Self {
+        Arena { shift: page_shift(width), initial, rows: 0, pages: Vec::new() }
     }
 
     /// Words of a row.
@@ -98,12 +103,12 @@ impl Arena {
 
     /// All rows as they are now, shared until they are written.
     pub fn freeze(&mut self) -> Pages {
-        Pages::new(self.width(), self.rows, self.pages.iter_mut().map(Live::freeze).collect())
+        Pages::new(self.width(), self.shift, self.rows, self.pages.iter_mut().map(Live::freeze).collect())
     }
 
-    /// Replaces all rows by those of a checkpoint; false (and no change) if they are of another width.
+    /// Replaces all rows by those of a checkpoint; false (and no change) if they or their pages are of another width.
     pub fn restore(&mut self, rows: &Pages) -> bool {
-        let fits = rows.is_empty() || rows.width() == self.width();
+        let fits = rows.is_empty() || rows.width() == self.width() && rows.shift() == self.shift;
         if fits {
             self.rows = rows.len();
             self.pages = rows.pages().iter().map(|page| Live { own: Vec::new(), shared: Some(page.clone()) }).collect();

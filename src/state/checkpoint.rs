@@ -3,12 +3,13 @@
 //! Sections: header (JSON), key text, key ends (u64 each), words (u64 each). Equal state gives equal bytes. What changed
 //! since another checkpoint is a [`super::delta`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
-use super::{KeyList, Pages, RowSpan};
+use super::{Frozen, KeyList, Pages, RowSpan};
 use crate::error::Context;
 use crate::record::Origin;
 use crate::{Error, Result};
@@ -29,7 +30,7 @@ pub struct Checkpoint {
     /// The keys.
     pub keys: KeyList,
     /// A row for each key, in slot order.
-    pub rows: Pages,
+    pub rows: Frozen,
     /// Up to where records of any key, or the clock, moved the time of all keys on; in ticks.
     pub watermark: Option<i64>,
     /// Whatever else must survive, by name: counters.
@@ -38,7 +39,7 @@ pub struct Checkpoint {
     pub at: Option<CommitPosition>,
     /// On a stream: the model version in force. Its manifest says it, not its bytes; so with `spans`.
     pub epoch: ModelEpoch,
-    /// On a stream: whose words are where in a row.
+    /// Whose words are where in a row. Its manifest says it too.
     pub spans: Vec<RowSpan>,
 }
 
@@ -91,13 +92,13 @@ impl Checkpoint {
 
     /// As bytes.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let header = self.header()?;
+        let (header, rows) = (self.header()?, self.rows.resolve()?);
         let text: usize = self.keys.iter().map(<[u8]>::len).sum();
-        let size = header.len() + text + (self.keys.len() + self.rows.len() * self.rows.width()) * 8;
+        let size = header.len() + text + (self.keys.len() + rows.len() * rows.width()) * 8;
         let mut out = begin(MAGIC, FORMAT, size);
         section(&mut out, |out| out.extend_from_slice(&header));
         put_keys(&mut out, self.keys.iter());
-        section(&mut out, |out| self.rows.pages().iter().for_each(|page| put_words(out, page.words())));
+        section(&mut out, |out| (0..rows.pages()).for_each(|n| put_words(out, &rows.page(n))));
         Ok(finish(out))
     }
 
@@ -107,25 +108,25 @@ impl Checkpoint {
     }
 
     /// The row of a slot.
-    pub fn row(&self, slot: u32) -> &[u64] {
-        self.rows.row(slot)
+    ///
+    /// # Errors
+    /// As [`Frozen::resolve`].
+    pub fn row(&self, slot: u32) -> Result<Cow<'_, [u64]>> {
+        Ok(self.rows.resolve()?.row(slot))
     }
 
     /// The header's bytes.
     pub(super) fn header(&self) -> Result<Vec<u8>> {
-        if self.rows.len() != self.keys.len() {
-            return Err(Error::failed(format!(
-                "{} rows of state are there for {} keys",
-                self.rows.len(),
-                self.keys.len()
-            )));
+        let rows = self.rows.resolve()?;
+        if rows.len() != self.keys.len() {
+            return Err(Error::failed(format!("{} rows of state are there for {} keys", rows.len(), self.keys.len())));
         }
         let header = Header {
             position: self.position,
             origin: self.origin,
             watermark: self.watermark,
             keys: self.keys.len(),
-            row_words: self.rows.width(),
+            row_words: rows.width(),
             extra: self.extra.clone(),
             at: self.at,
         };
@@ -176,7 +177,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
             header.keys
         ));
     }
-    let rows = Pages::read(row_words, keys.len(), words)?;
+    let rows = Pages::read(row_words, keys.len(), words)?.into();
     Ok(Checkpoint { position, origin, watermark, keys, rows, extra, at, ..Checkpoint::default() })
 }
 
@@ -192,7 +193,7 @@ mod tests {
             let mut keys = KeyList::default();
             names.iter().for_each(|name| keys.push(name.as_bytes()));
             let words: Vec<u64> = (0..names.len() * row_words).map(|n| seed.wrapping_mul(n as u64 + 1)).collect();
-            let rows = Pages::from_words(row_words, &words);
+            let rows = Pages::from_words(row_words, &words).into();
             let origin = of.1.map(|(file, row)| Origin { file, row });
             let extra = BTreeMap::from([("n".into(), seed)]);
             let at = (seed % 2 == 0).then_some(CommitPosition { sequence: seed, offset: 7, hash: of.0 });
@@ -209,12 +210,12 @@ mod tests {
             prop_assert_eq!(back.position, it.position);
             prop_assert_eq!(back.origin, it.origin);
             prop_assert_eq!((back.at, back.watermark), (it.at, it.watermark));
-            prop_assert_eq!(back.rows.width(), it.rows.width());
+            prop_assert_eq!(back.rows.resolve().unwrap().width(), it.rows.resolve().unwrap().width());
             prop_assert_eq!(&back.extra, &it.extra);
             prop_assert!(back.keys.iter().eq(it.keys.iter()));
             for (slot, key) in it.keys.iter().enumerate() {
                 prop_assert_eq!(back.keys.find(key), Some(slot as u32));
-                prop_assert_eq!(back.row(slot as u32), it.row(slot as u32));
+                prop_assert_eq!(back.row(slot as u32).unwrap(), it.row(slot as u32).unwrap());
             }
             prop_assert_eq!(back.encode().unwrap(), bytes);
         }

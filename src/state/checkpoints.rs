@@ -1,5 +1,5 @@
-//! What a worker on Kafka wants of the store of checkpoints. [`super::Log`] implements it on a folder or object store, with a thread that
-//! writes.
+//! What a worker on Kafka wants of the store of checkpoints. [`super::Log`] implements it on a folder or object store,
+//! with a thread that writes.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ pub struct Loaded {
 
 /// Checkpoints of all partitions of one topic.
 pub trait Checkpoints {
-    /// Looks for the newest checkpoint of a partition at or before `committed`, made by the model version that is in force there,
-    /// since it came into force: no other state can be gone on from.
+    /// Looks for the newest checkpoint of a partition at or before `committed`, made by the model version that is
+    /// active there, since it became active: no other state can be gone on from.
     ///
     /// # Errors
     /// A store that can't be read.
@@ -63,10 +63,9 @@ pub trait Checkpoints {
     /// Of this process alone.
     fn loaded(&mut self, timeout: Duration) -> Result<Vec<Loaded>>;
 
-    /// Begins to write a checkpoint, whose `at` is a position that is committed (or, where it is a swap's, the one that will be), and
-    /// returns at once. They become durable in the order in which they were begun. A checkpoint of the same position and epoch that is
-    /// there already is equal to it: nothing is
-    /// overwritten.
+    /// Begins to write a checkpoint, whose `at` is a position that is committed (or, where it is a swap's, the one that
+    /// will be), and returns at once. They become durable in the order in which they were begun. A checkpoint of the
+    /// same position and epoch that is there already is equal to it: nothing is overwritten.
     ///
     /// # Errors
     /// Those of an earlier write that are told now.

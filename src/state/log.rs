@@ -180,7 +180,7 @@ impl Log {
         let checkpoint = match read {
             Ok((entry, checkpoint)) => {
                 hash = entry.at.hash;
-                if let Some(outline) = Outline::of(&checkpoint) {
+                if let Some(outline) = Outline::of(&checkpoint)? {
                     self.send(Job::Known(partition, outline, entry.files))?;
                 }
                 Ok(checkpoint)

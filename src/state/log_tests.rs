@@ -26,7 +26,7 @@ fn fingerprint(stages: &str) -> Fingerprint {
         sections: BTreeMap::from([("stages".into(), stages.into())]),
         environment: BTreeMap::from([("onnx_runtime".into(), "1.31.1".into())]),
         partitions: 8,
-        rows: vec![RowSpan { stage: "kolk".into(), start: 0, width: WIDTH }],
+        rows: vec![RowSpan { stage: "kolk".into(), start: 0, width: WIDTH, ..RowSpan::default() }],
     }
 }
 
@@ -71,7 +71,7 @@ impl Lane {
 
     fn restored(checkpoint: Checkpoint) -> Lane {
         let mut arena = Arena::new(vec![0; WIDTH]);
-        assert!(arena.restore(&checkpoint.rows));
+        assert!(arena.restore(&checkpoint.rows.resolve().unwrap().joined()));
         Lane { keys: Keys::from_list(checkpoint.keys).unwrap(), arena, sequence: checkpoint.at.unwrap().sequence }
     }
 
@@ -90,7 +90,7 @@ impl Lane {
     }
 
     pub(super) fn checkpoint(&mut self) -> Checkpoint {
-        let (keys, rows) = (self.keys.list().clone(), self.arena.freeze());
+        let (keys, rows) = (self.keys.list().clone(), self.arena.freeze().into());
         let at = Some(at(self.sequence));
         Checkpoint { position: self.sequence, keys, rows, at, epoch: first(), ..Checkpoint::default() }
     }

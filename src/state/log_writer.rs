@@ -133,7 +133,7 @@ impl Writer {
     fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
         let started = Instant::now();
         let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
-        let outline = Outline::of(checkpoint).ok_or_else(bug)?;
+        let outline = Outline::of(checkpoint)?.ok_or_else(bug)?;
         let (at, epoch) = (outline.at, outline.epoch.clone());
         let place = Place::of(at, &epoch);
         let folder = partition_folder(&self.folder, partition);
@@ -143,7 +143,7 @@ impl Writer {
             self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
             return Ok(Durable { partition, at, epoch, bytes: 0, took: started.elapsed() });
         }
-        let (bytes, mut files) = match known.as_ref().and_then(|(base, files)| on_base(checkpoint, base, files)) {
+        let (bytes, mut files) = match on_base(checkpoint, known.as_ref())? {
             Some((base, changed, files)) => (delta::encode(checkpoint, base, &changed)?, files.to_vec()),
             None => (checkpoint.encode()?, Vec::new()),
         };
@@ -235,16 +235,17 @@ impl Lane {
     }
 }
 
+/// A delta: the checkpoint that it is based on, the pages that it has, and the files of that checkpoint.
+type Delta<'a> = (&'a Outline, Vec<usize>, &'a [File]);
+
 /// What a delta on a known checkpoint has; `None` if a base is due: the chain is long, or has outgrown half of its base.
-fn on_base<'a>(
-    checkpoint: &Checkpoint,
-    base: &'a Outline,
-    files: &'a [File],
-) -> Option<(&'a Outline, Vec<usize>, &'a [File])> {
-    let (first, deltas) = files.split_first()?;
-    let changed = base.changed(checkpoint)?;
-    let words: usize =
-        changed.iter().filter_map(|n| checkpoint.rows.pages().get(*n)).map(|page| page.words().len()).sum();
+fn on_base<'a>(checkpoint: &Checkpoint, known: Option<&'a (Outline, Vec<File>)>) -> Result<Option<Delta<'a>>> {
+    let Some((base, files)) = known else { return Ok(None) };
+    let (Some((first, deltas)), Some(changed)) = (files.split_first(), base.changed(checkpoint)?) else {
+        return Ok(None);
+    };
+    let rows = checkpoint.rows.resolve()?;
+    let words: usize = changed.iter().map(|n| rows.page_words(*n)).sum();
     let bytes = deltas.iter().map(|delta| delta.bytes).sum::<u64>() + 8 * words as u64;
-    (deltas.len() < DELTAS && bytes <= first.bytes / 2).then_some((base, changed, files))
+    Ok((deltas.len() < DELTAS && bytes <= first.bytes / 2).then_some((base, changed, files.as_slice())))
 }

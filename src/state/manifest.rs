@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::FieldSpec;
 use crate::Result;
 use crate::error::Context;
 use crate::record::Origin;
@@ -42,6 +43,9 @@ pub struct Manifest {
     pub parts: Vec<Part>,
     /// The checkpoint's `extra`.
     pub counters: BTreeMap<String, u64>,
+    /// Whose words are where in a row; empty in what was written before manifests said so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<RowSpan>,
     /// What it was computed with: ONNX Runtime, CPU features.
     pub environment: BTreeMap<String, String>,
 }
@@ -119,7 +123,7 @@ pub struct Fingerprint {
 }
 
 /// One stage's part of a row of state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowSpan {
     /// The stage, or `engine` for the header of the row.
     pub stage: String,
@@ -127,6 +131,9 @@ pub struct RowSpan {
     pub start: usize,
     /// Words.
     pub width: usize,
+    /// What they mean; empty in what was written before fields had names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldSpec>,
 }
 
 /// One difference of two fingerprints.
@@ -160,7 +167,10 @@ impl Fingerprint {
 
     /// A hash of what must be equal.
     pub(super) fn hash(&self) -> Result<String> {
-        let text = serde_json::to_vec(&(&self.sections, self.partitions, &self.rows))
+        // Names of fields tell what words mean and change none of them.
+        let bare = |span: &RowSpan| RowSpan { fields: Vec::new(), ..span.clone() };
+        let rows: Vec<RowSpan> = self.rows.iter().map(bare).collect();
+        let text = serde_json::to_vec(&(&self.sections, self.partitions, &rows))
             .or_failed(|| "cannot write the fingerprint".into())?;
         Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
     }

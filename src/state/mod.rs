@@ -6,12 +6,14 @@
 
 mod adoption;
 mod arena;
+mod bank;
 mod chain;
 mod checkpoint;
 mod checkpoints;
 mod delta;
 #[cfg(test)]
 mod delta_tests;
+mod frozen;
 mod keys;
 mod log;
 #[cfg(test)]
@@ -20,8 +22,12 @@ mod log_swap_tests;
 mod log_tests;
 mod log_writer;
 mod manifest;
+mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod pages;
 mod sections;
+mod spec;
 mod store;
 #[cfg(test)]
 mod store_tests;
@@ -29,12 +35,16 @@ mod stored;
 
 pub use adoption::{Chosen, Kept, Saved};
 pub use arena::{Arena, Rows};
+pub use bank::{Bank, HostBank, Numbers};
 pub(crate) use checkpoint::shown;
 pub use checkpoint::{Checkpoint, CommitPosition, FORMAT, ModelEpoch};
 pub use checkpoints::{Checkpoints, Durable, Found, Loaded};
+pub use frozen::{Frozen, Snapshot};
 pub use keys::{KeyList, Keys};
 pub use log::Log;
 pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
+pub use memory::{Memory, State};
 pub use pages::{Page, Pages};
+pub use spec::{BankPlace, FieldSpec, FieldValue, RowLayout, RowPart, StateSpec, Type};
 pub use store::Store;
 pub use stored::Stored;

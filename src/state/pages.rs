@@ -17,6 +17,12 @@ pub(super) fn page_shift(width: usize) -> u32 {
     rows.max(1).ilog2().min(MOST_ROWS)
 }
 
+/// Words that a page has where there are `rows` rows of so many words.
+pub(super) fn words_of(width: usize, page: usize, rows: usize) -> usize {
+    let shift = page_shift(width);
+    rows.saturating_sub(page << shift).min(1 << shift) * width
+}
+
 /// Rows that are never changed again.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -29,6 +35,11 @@ impl Page {
     pub(super) fn new(words: Vec<u64>) -> Page {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Page { words: Arc::new(words), number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Other words that differ from those of another page exactly where these do.
+    pub(super) fn with_words(&self, words: Vec<u64>) -> Page {
+        Page { words: Arc::new(words), number: self.number }
     }
 
     /// Its rows, one behind the other.
@@ -51,14 +62,21 @@ impl Page {
 #[derive(Debug, Clone, Default)]
 pub struct Pages {
     width: usize,
+    /// Rows of a page, as a power of two.
+    shift: u32,
     rows: usize,
     pages: Vec<Page>,
 }
 
 impl Pages {
     /// Every page but the last is full.
-    pub(super) fn new(width: usize, rows: usize, pages: Vec<Page>) -> Pages {
-        Pages { width, rows, pages }
+    pub(super) fn new(width: usize, shift: u32, rows: usize, pages: Vec<Page>) -> Pages {
+        Pages { width, shift, rows, pages }
+    }
+
+    /// As many rows in as many pages, of another width.
+    pub(super) fn with_pages(&self, width: usize, pages: Vec<Page>) -> Pages {
+        Pages { width, pages, ..*self }
     }
 
     /// Rows of `width` words each, one behind the other; words that make no whole row are left out.
@@ -66,19 +84,29 @@ impl Pages {
         let rows = words.len().checked_div(width).unwrap_or(0);
         let page = width.max(1) << page_shift(width);
         let pages = words[..rows * width].chunks(page).map(|words| Page::new(words.to_vec())).collect();
-        Pages { width, rows, pages }
+        Pages { width, shift: page_shift(width), rows, pages }
     }
 
     /// Rows from the bytes of a file.
     pub(super) fn read(width: usize, rows: usize, bytes: &[u8]) -> Result<Pages, Damage> {
         let page = (width.max(1) << page_shift(width)) * size_of::<u64>();
         let read = |bytes| Ok(Page::new(sections::words(bytes, "words")?.collect()));
-        Ok(Pages { width, rows, pages: bytes.chunks(page).map(read).collect::<Result<_, Damage>>()? })
+        Ok(Pages {
+            width,
+            shift: page_shift(width),
+            rows,
+            pages: bytes.chunks(page).map(read).collect::<Result<_, Damage>>()?,
+        })
     }
 
     /// Words of a row.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Rows of a page, as a power of two.
+    pub(super) fn shift(&self) -> u32 {
+        self.shift
     }
 
     /// Rows there are.
@@ -93,7 +121,7 @@ impl Pages {
 
     /// The row of a slot.
     pub fn row(&self, slot: u32) -> &[u64] {
-        let (slot, shift) = (slot as usize, page_shift(self.width));
+        let (slot, shift) = (slot as usize, self.shift);
         let at = (slot & ((1 << shift) - 1)) * self.width;
         &self.pages[slot >> shift].words[at..at + self.width]
     }
@@ -103,18 +131,12 @@ impl Pages {
         &self.pages
     }
 
-    /// Words that page `number` of `rows` rows has.
-    pub(super) fn words_of(&self, page: usize, rows: usize) -> usize {
-        let (first, shift) = (page << page_shift(self.width), page_shift(self.width));
-        rows.saturating_sub(first).min(1 << shift) * self.width
-    }
-
     /// These rows with some pages put in place of theirs, and `rows` rows in all; `None` if that leaves a gap.
     pub(super) fn patched(mut self, width: usize, rows: usize, changed: Vec<(usize, Vec<u64>)>) -> Option<Pages> {
         if !self.is_empty() && self.width != width || rows < self.rows {
             return None;
         }
-        (self.width, self.rows) = (width, rows);
+        (self.width, self.shift, self.rows) = (width, page_shift(width), rows);
         for (page, words) in changed {
             match self.pages.len() {
                 count if page < count => self.pages[page] = Page::new(words),
@@ -123,7 +145,7 @@ impl Pages {
             }
         }
         let whole = self.pages.len() == rows.div_ceil(1 << page_shift(width))
-            && self.pages.iter().enumerate().all(|(n, page)| page.words.len() == self.words_of(n, rows));
+            && self.pages.iter().enumerate().all(|(n, page)| page.words.len() == words_of(width, n, rows));
         whole.then_some(self)
     }
 }

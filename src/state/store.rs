@@ -175,6 +175,7 @@ impl Store {
             checkpoint_crc32: crc,
             parts,
             counters: checkpoint.extra.clone(),
+            rows: checkpoint.spans.clone(),
             environment: self.environment.clone(),
         };
         let text = serde_json::to_vec_pretty(&manifest).or_failed(|| "cannot write a manifest".into())?;

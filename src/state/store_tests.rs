@@ -26,7 +26,7 @@ fn fingerprint(stages: &str) -> Fingerprint {
         sections: BTreeMap::from([("source".into(), "a".into()), ("stages".into(), stages.into())]),
         environment: BTreeMap::from([("onnx_runtime".into(), "1.31.1".into())]),
         partitions: 1,
-        rows: vec![RowSpan { stage: "engine".into(), start: 0, width: 1 }],
+        rows: vec![RowSpan { stage: "engine".into(), start: 0, width: 1, ..RowSpan::default() }],
     }
 }
 
@@ -58,7 +58,7 @@ impl Process {
             None => {
                 let mut keys = KeyList::default();
                 keys.push(b"k");
-                Checkpoint { keys, rows: Pages::from_words(1, &[0]), ..Default::default() }
+                Checkpoint { keys, rows: Pages::from_words(1, &[0]).into(), ..Default::default() }
             }
         };
         let output = Parts::new(Target::Output, out, "p", schema);
@@ -77,7 +77,7 @@ impl Process {
             let mut writer = self.output.begin(0, first);
             let mut letters = DeadLetters::begin(&self.dead, 0, first);
             let end = RECORDS.min(first + PART);
-            let mut state = self.state.row(0)[0];
+            let mut state = self.state.row(0).unwrap()[0];
             for position in first..end {
                 if position % 50 == 7 {
                     let (record, reason) = (format!("{{\"n\":{position}}}"), "test");
@@ -100,7 +100,7 @@ impl Process {
                 writer.write(RecordBatch::try_from_iter([("sum", sum as _)]).unwrap())?;
             }
             self.state.position = end;
-            self.state.rows = Pages::from_words(1, &[state]);
+            self.state.rows = Pages::from_words(1, &[state]).into();
             parts.extend(writer.finish(None)?);
             parts.extend(letters.finish()?);
         }

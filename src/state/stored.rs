@@ -44,10 +44,11 @@ impl Stored {
         }
     }
 
-    /// From Kafka to Kafka: whose words are where in a row. Partitions may be of different versions of the model.
+    /// Whose words are where in a row; `None` where only the pipeline's fingerprint says it. On Kafka, partitions may be of
+    /// different versions of the model.
     pub fn spans(&self) -> Option<&[RowSpan]> {
         match &self.lies {
-            Lies::Commit(_) => None,
+            Lies::Commit(manifest) => Some(manifest.rows.as_slice()).filter(|rows| !rows.is_empty()),
             Lies::Log(_, entry) => Some(&entry.spans),
         }
     }

@@ -1,12 +1,71 @@
 //! What runs a network: ONNX Runtime.
 //!
-//! Lives here: its library ([`library`]), a loaded graph ([`Session`]), and comparing what the graph takes and gives with
-//! what is expected of it ([`Signature`]). Must not live here: which rows go into a batch, state per key (`stage::infer`).
+//! Lives here: the seam ([`Executor`]), ONNX Runtime's executor ([`OnnxRuntime`]) with its library ([`library`]) and a loaded
+//! graph ([`Session`]), and comparing what the graph takes and gives with what is expected of it ([`Signature`]). Must not
+//! live here: which rows go into a run, and what becomes of the outputs (`stage::infer`).
 
 mod binding;
 pub mod library;
+mod onnx_runtime;
 mod ort;
 mod signature;
 
+pub use self::onnx_runtime::OnnxRuntime;
 pub use self::ort::Session;
 pub use signature::Signature;
+
+use crate::Result;
+use crate::state::Bank;
+
+/// Runs a network over steps of many sequences at once. It takes each sequence's state out of the bank and puts it back: one
+/// that works where the bank lies needs no copies.
+pub trait Executor: Send {
+    /// Runs the steps; `outputs` are those of the network, in order. Without a bank every sequence begins from zero, and the
+    /// state it ends with is dropped.
+    ///
+    /// # Errors
+    /// Whatever keeps the network from running. State and outputs are then undefined.
+    fn run(&mut self, steps: &Steps<'_>, bank: Option<&mut Bank>, outputs: &mut [Output<'_>]) -> Result<()>;
+}
+
+/// `t` steps of as many sequences as there are slots.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps<'a> {
+    /// Steps of each sequence.
+    pub t: usize,
+    /// Per sequence, where its state lies in the bank. With a bank, no two are the same.
+    pub slots: &'a [u32],
+    /// The network's inputs, in order.
+    pub inputs: &'a [Input<'a>],
+    /// The row of the inputs that each step takes: [t, sequences].
+    pub rows: &'a [u32],
+    /// Per sequence, whether its state is zero before its first step.
+    pub reset: &'a [bool],
+    /// Per sequence, how many of the `t` steps it takes; empty where all take `t`.
+    pub lengths: &'a [u32],
+}
+
+/// Numbers that a network takes, some for each row.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// [rows, width].
+    pub values: &'a [f32],
+    /// Numbers of a row.
+    pub width: usize,
+}
+
+/// Where the numbers go that a network gives.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// [rows, width].
+    pub values: &'a mut [f32],
+    /// Numbers of a row.
+    pub width: usize,
+    /// The row that each step gives: [t, sequences]; [`Output::NONE`] where nobody wants to know.
+    pub rows: &'a [u32],
+}
+
+impl Output<'_> {
+    /// No row.
+    pub const NONE: u32 = u32::MAX;
+}

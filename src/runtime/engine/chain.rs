@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crate::config::{OnLate, Pipeline, Watermark};
 use crate::metrics::{Metrics, StageMetrics};
 use crate::stage::Stage;
-use crate::state::RowSpan;
+use crate::state::{RowLayout, RowPart, StateSpec};
 
-/// Words of a row before those of the stages: the key's latest time, and whether there is one.
-pub(super) const HEADER: usize = 2;
+/// What the engine itself remembers of each key, in part 0 of a row: its latest time, and whether there is one.
+fn header() -> StateSpec {
+    StateSpec::default().i64("time", 0).flag("seen", false)
+}
 
 /// How a pipeline takes the order and the time of its records.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,9 +34,8 @@ impl Order {
 /// The stages of a pipeline, and where each keeps its part of a row of state.
 pub struct Chain {
     pub(super) stages: Vec<Box<dyn Stage>>,
-    /// Per stage, first word and width of its part.
-    pub(super) rows: Vec<(usize, usize)>,
-    pub(super) initial_row: Vec<u64>,
+    /// The row of state: the engine's own part, then one for each stage.
+    pub(super) layout: Arc<RowLayout>,
     pub(super) order: Order,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stage_metrics: Vec<StageMetrics>,
@@ -43,27 +44,20 @@ pub struct Chain {
 impl Chain {
     /// Lays the stages' rows of state one behind the other.
     pub fn new(stages: Vec<Box<dyn Stage>>, order: Order, metrics: Arc<Metrics>) -> Self {
-        let mut initial_row = vec![0; HEADER];
-        let mut rows = Vec::new();
-        for stage in &stages {
-            let row = stage.initial_row();
-            rows.push((initial_row.len(), row.len()));
-            initial_row.extend(row);
-        }
+        let parts = stages.iter().map(|stage| (stage.name(), stage.state()));
+        let layout = Arc::new(RowLayout::new(std::iter::once(("kolk", header())).chain(parts)));
         let stage_metrics = stages.iter().enumerate().map(|(i, stage)| metrics.stage(i, stage.name())).collect();
-        Chain { stages, rows, initial_row, order, metrics, stage_metrics }
+        Chain { stages, layout, order, metrics, stage_metrics }
     }
 
-    /// The row of a new key.
-    pub fn initial_row(&self) -> &[u64] {
-        &self.initial_row
+    /// The row of state.
+    pub fn layout(&self) -> &RowLayout {
+        &self.layout
     }
 
     /// Each stage's part of a row.
-    pub fn rows(&self) -> Vec<RowSpan> {
-        let of = |stage: &str, (start, width): (usize, usize)| RowSpan { stage: stage.into(), start, width };
-        let stages = self.stages.iter().zip(&self.rows).map(|(stage, row)| of(stage.name(), *row));
-        std::iter::once(of("kolk", (0, HEADER))).chain(stages).collect()
+    pub(super) fn parts(&self) -> &[RowPart] {
+        self.layout.parts().get(1..).unwrap_or_default()
     }
 
     /// The first time behind `since` at which some stage may let something go that it holds back; at first, any time.
@@ -73,14 +67,14 @@ impl Chain {
         self.stages.iter().filter_map(|stage| stage.due(since)).min().map(|due| due.max(next))
     }
 
-    /// The parts of a row that mean the same to the stages of another version of the model: first word here, first word there, width.
-    pub(super) fn common(&self, other: &Chain) -> Vec<(usize, usize, usize)> {
-        let mut common = vec![(0, 0, HEADER)];
-        let there = other.stages.iter().zip(&other.rows);
-        for ((stage, (start, width)), (same, (to, as_wide))) in self.stages.iter().zip(&self.rows).zip(there) {
+    /// Which parts of a row mean the same to the stages of another version of the model.
+    pub(super) fn common(&self, other: &Chain) -> Vec<usize> {
+        let mut common = vec![0];
+        let there = other.stages.iter().zip(other.parts());
+        for (index, ((stage, part), (same, to))) in self.stages.iter().zip(self.parts()).zip(there).enumerate() {
             let meaning = stage.meaning();
-            if meaning.is_some() && meaning == same.meaning() && width == as_wide {
-                common.push((*start, *to, *width));
+            if meaning.is_some() && meaning == same.meaning() && part.width == to.width {
+                common.push(index + 1);
             }
         }
         common

@@ -2,20 +2,21 @@
 
 use std::time::Instant;
 
-use super::chain::{Chain, HEADER};
+use super::chain::Chain;
 use crate::config::{OnLate, Watermark};
 use crate::record::{Batch, Column, Kind, Layout, Records, Reject, Role, Values};
-use crate::state::{Arena, KeyList, Keys, Pages};
+use crate::state::{Frozen, KeyList, Keys, Memory};
 use crate::{Error, Result};
 
-/// What is remembered of one partition while it runs.
+/// What is remembered of one partition while it runs. Room is left for branches: state of its own for each version of the
+/// model behind stages that run once.
 pub struct Partition {
     /// Its number.
     pub number: u32,
     /// Key to slot.
     pub keys: Keys,
-    /// Slot to row.
-    pub arena: Arena,
+    /// What is remembered of each slot.
+    pub memory: Memory,
     /// Records taken so far: the position of the next one.
     pub position: u64,
     /// With [`Watermark::Partition`], the time of the last record that moved the time of all keys on, or that of the clock.
@@ -25,18 +26,18 @@ pub struct Partition {
 impl Partition {
     /// A partition that has seen nothing.
     pub fn new(number: u32, chain: &Chain) -> Self {
-        let arena = Arena::new(chain.initial_row.clone());
-        Partition { number, keys: Keys::default(), arena, position: 0, watermark: None }
+        let memory = Memory::new(chain.layout.clone());
+        Partition { number, keys: Keys::default(), memory, position: 0, watermark: None }
     }
 
     /// Puts it where a checkpoint left it.
     ///
     /// # Errors
     /// Rows of another width than the stages', a key that is there twice.
-    pub fn restore(&mut self, keys: KeyList, rows: &Pages, position: u64, watermark: Option<i64>) -> Result<()> {
+    pub fn restore(&mut self, keys: KeyList, rows: &Frozen, position: u64, watermark: Option<i64>) -> Result<()> {
         let failed = |what| Error::failed(format!("the checkpoint of partition {} has {what}", self.number));
         let keys = Keys::from_list(keys).ok_or_else(|| failed("a key twice"))?;
-        if !self.arena.restore(rows) {
+        if !self.memory.restore(rows)? {
             return Err(failed("rows of another width than the stages"));
         }
         self.keys = keys;
@@ -46,27 +47,23 @@ impl Partition {
     }
 
     /// Keys and rows for a checkpoint, shared until they are written.
-    pub fn freeze(&mut self) -> (KeyList, Pages) {
-        (self.keys.list().clone(), self.arena.freeze())
+    pub fn freeze(&mut self) -> (KeyList, Frozen) {
+        (self.keys.list().clone(), self.memory.freeze())
     }
 
-    /// The rows as another version of the model begins with them: what means the same to it is kept, the rest is as for new keys.
-    pub fn converted(&mut self, from: &Chain, to: &Chain) -> Arena {
-        let mut arena = Arena::new(to.initial_row.clone());
-        arena.grow_to(self.arena.len());
-        let rows = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
-        for (start, at, width) in from.common(to).into_iter().filter(|(_, _, width)| *width > 0) {
-            let (before, mut now) = (self.arena.rows(start, width), arena.rows(at, width));
-            (0..rows).for_each(|slot| now.get_mut(slot).copy_from_slice(before.get(slot)));
-        }
-        arena
+    /// What is remembered as another version of the model begins with it: what means the same to it is kept, the rest is as for
+    /// new keys.
+    pub fn converted(&mut self, from: &Chain, to: &Chain) -> Memory {
+        let mut memory = Memory::new(to.layout.clone());
+        memory.grow_to(self.memory.len());
+        from.common(to).into_iter().for_each(|part| memory.copy_part(part, &mut self.memory, part));
+        memory
     }
 
     /// Forgets everything about a key.
     pub fn reset(&mut self, key: &[u8]) {
         if let Some(slot) = self.keys.find(key) {
-            let width = self.arena.width();
-            self.arena.rows(0, width).reset(slot);
+            self.memory.reset(slot);
         }
     }
 
@@ -84,11 +81,12 @@ impl Partition {
         }
         let keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let mut batch = Batch::default();
-        for (stage, (start, width)) in chain.stages.iter_mut().zip(&chain.rows) {
+        for (index, stage) in chain.stages.iter_mut().enumerate() {
+            let mut state = self.memory.part(index + 1);
             if !batch.is_empty() {
-                stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
+                stage.process(&mut batch, &mut state)?;
             }
-            if let Some(more) = stage.advance(until, &mut self.arena.rows(*start, *width), keys, position)? {
+            if let Some(more) = stage.advance(until, &mut state, keys, position)? {
                 batch.append(more)?;
             }
         }
@@ -97,7 +95,7 @@ impl Partition {
 
     /// Bytes of the rows of state and of the keys.
     pub fn bytes(&self) -> usize {
-        self.arena.bytes() + self.keys.bytes()
+        self.memory.bytes() + self.keys.bytes()
     }
 
     /// Takes records, runs them through the stages, and returns what came out. Rejected records are in the batch's
@@ -136,12 +134,12 @@ impl Partition {
 
     /// Runs admitted records through the stages.
     fn run(&mut self, chain: &mut Chain, mut batch: Batch) -> Result<Batch> {
-        for ((stage, (start, width)), metrics) in chain.stages.iter_mut().zip(&chain.rows).zip(&chain.stage_metrics) {
+        for (index, (stage, metrics)) in chain.stages.iter_mut().zip(&chain.stage_metrics).enumerate() {
             if batch.is_empty() {
                 break;
             }
             let (before, started) = (batch.rows(), Instant::now());
-            stage.process(&mut batch, &mut self.arena.rows(*start, *width))?;
+            stage.process(&mut batch, &mut self.memory.part(index + 1))?;
             metrics.seconds.observe(started.elapsed().as_secs_f64());
             metrics.removed.inc_by(before.saturating_sub(batch.rows()) as u64);
         }
@@ -169,11 +167,11 @@ impl Partition {
                 continue;
             }
             let slot = self.keys.slot(records.hashes[index], records.key(index));
-            self.arena.grow_to(self.keys.len());
+            self.memory.grow_to(self.keys.len());
             batch.slots.push(slot);
             let t = batch.times[index];
-            let mut rows = self.arena.rows(0, HEADER);
-            let header: &mut [i64] = bytemuck::cast_slice_mut(rows.get_mut(slot));
+            let mut state = self.memory.part(0);
+            let header: &mut [i64] = bytemuck::cast_slice_mut(state.rows.get_mut(slot));
             let is_late = header[1] == 1 && t < header[0];
             if is_late && late == OnLate::DeadLetter {
                 *taken = false;

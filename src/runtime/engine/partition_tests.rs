@@ -14,7 +14,7 @@ use crate::record::{Clock, KeyType, Origin};
 use crate::runtime::engine::Order;
 use crate::stage;
 use crate::stage::Stage;
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 use std::sync::Arc;
 
 /// A stage whose part of a new row is a number, over and over.
@@ -29,15 +29,15 @@ impl Stage for Keeps {
         "keeps"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        vec![self.initial; self.width]
+    fn state(&self) -> StateSpec {
+        (0..self.width).fold(StateSpec::default(), |spec, word| spec.u64(format!("word {word}"), self.initial))
     }
 
     fn meaning(&self) -> Option<String> {
         self.meaning.map(str::to_owned)
     }
 
-    fn process(&mut self, _: &mut Batch, _: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, _: &mut Batch, _: &mut State<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -61,15 +61,20 @@ fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
         &[(7, 2, Some("lags")), (7, 0, Some("none")), (8, 1, None), (9, 1, Some("b")), (6, 3, Some("wide"))],
     );
     let mut partition = Partition::new(0, &from);
-    let width = from.initial_row().len();
     for n in 0..3000_u64 {
         let key = n.to_string();
         let slot = partition.keys.slot(murmur2(key.as_bytes()), key.as_bytes());
-        partition.arena.grow_to(partition.keys.len());
-        (0..width).for_each(|word| partition.arena.rows(0, width).get_mut(slot)[word] = 100 * n + word as u64);
+        partition.memory.grow_to(partition.keys.len());
+        for (part, place) in from.layout().parts().iter().enumerate() {
+            let mut state = partition.memory.part(part);
+            let words = state.rows.get_mut(slot).iter_mut().zip(place.start..);
+            words.for_each(|(word, at)| *word = 100 * n + at as u64);
+        }
     }
     let before = partition.freeze().1;
+    let before = before.resolve().unwrap();
     let after = partition.converted(&from, &to).freeze();
+    let after = after.resolve().unwrap();
     assert_eq!(after.len(), 3000);
     for n in 0..3000 {
         let header_and_lags: Vec<u64> = (0..4).map(|word| 100 * n + word).collect();
@@ -79,6 +84,7 @@ fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
     }
     // The same stages keep everything that says what it means.
     let same = partition.converted(&from, &from).freeze();
+    let same = same.resolve().unwrap();
     assert_eq!(same.row(5)[..4], before.row(5)[..4]);
     assert_eq!((&same.row(5)[4..7], &same.row(5)[7..]), (&[0, 0, 0][..], &before.row(5)[7..]));
 }

@@ -273,6 +273,7 @@ impl PartitionTask {
             keys,
             rows,
             extra: self.counters.clone(),
+            spans: self.partition.memory.spans().to_vec(),
             ..Checkpoint::default()
         };
         let parts = std::mem::take(&mut self.parts);

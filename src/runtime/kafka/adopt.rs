@@ -1,10 +1,11 @@
 //! `kolk state adopt`: where a partition can go on from a checkpoint of its own, and what that skips or repeats.
 //!
-//! Lives here: the decision alone, of one partition. What is asked of brokers and of the store, and what is written, is elsewhere.
+//! Lives here: the decision alone, of one partition. What is asked of brokers and of the store, and what is written, is
+//! elsewhere.
 //!
-//! What is committed is a [`Commit`] as of the checkpoint, at the offset where reading goes on. Count and hash are the checkpoint's, so
-//! the next start restores exactly that and replays nothing. Its number is above those of all checkpoints: what is written from then on
-//! never meets a file of the history that is given up.
+//! What is committed is a [`Commit`] as of the checkpoint, at the offset where reading goes on. Count and hash are the
+//! checkpoint's, so the next start restores exactly that and replays nothing. Its number is above those of all
+//! checkpoints: what is written from then on never meets a file of the history that is given up.
 
 use std::ops::Range as Offsets;
 
@@ -30,7 +31,7 @@ pub struct Situation<'a> {
 pub enum AdoptionStep {
     /// Nothing, for this reason.
     Leave(String),
-    /// It can't be gone on with, for this reason.
+    /// It cannot be resumed, for this reason.
     Refuse(String),
     /// Commit this.
     Adopt(Adoption),
@@ -70,7 +71,7 @@ pub fn adoption_step(situation: &Situation<'_>) -> AdoptionStep {
     let offset = commit.at.offset;
     if range.end < offset {
         return AdoptionStep::Refuse(format!(
-            "the topic ends at {}, before the committed offset {offset}: it was truncated or made anew",
+            "the topic ends at {}, before the committed offset {offset}: it was truncated or created again",
             range.end
         ));
     }
@@ -83,7 +84,7 @@ pub fn adoption_step(situation: &Situation<'_>) -> AdoptionStep {
         return match saved.first() {
             Some(newest) => from(newest, range, highest, Some(offset)),
             None if commit.at.sequence > 0 => AdoptionStep::Leave(format!(
-                "offset {offset} is committed and there is no checkpoint that can be read: nothing can be gone on with (kolk state reset)"
+                "offset {offset} is committed and there is no checkpoint that can be read: nothing can be resumed (kolk state reset)"
             )),
             None if range.start > offset => later(&commit, range.start, commit.at.sequence, None),
             None => AdoptionStep::Leave(format!("it has taken nothing yet, and begins at offset {offset}")),
@@ -111,7 +112,7 @@ fn from(saved: &Saved, range: LogRange, highest: u64, until: Option<i64>) -> Ado
     let CommitPosition { sequence, offset, hash } = saved.at;
     if range.end < offset {
         return AdoptionStep::Refuse(format!(
-            "the topic ends at {}, before offset {offset} of its checkpoint: it was truncated or made anew",
+            "the topic ends at {}, before offset {offset} of its checkpoint: it was truncated or created again",
             range.end
         ));
     }
@@ -137,13 +138,15 @@ fn adopted(
         Some(metadata) => {
             AdoptionStep::Adopt(Adoption { offset: commit.at.offset, metadata, from: from.cloned(), skips, repeats })
         }
-        None => AdoptionStep::Refuse("the decisions of the clock don't fit into a commit: a bug of kolk".into()),
+        None => AdoptionStep::Refuse(
+            "the decisions of the clock don't fit into a commit: internal error, please report".into(),
+        ),
     }
 }
 
 impl Adoption {
     /// What it does, in lines for people.
-    pub fn told(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let state = match &self.from {
             Some(saved) => format!("with the state of {} keys as of offset {}", saved.keys, saved.at.offset),
             None => "with no state, as it has taken nothing yet".into(),
@@ -226,7 +229,7 @@ mod tests {
         let (adoption, _) = adopted(decide(&all, None, (70, 70), 7));
         assert_eq!(adoption.repeats, None);
         assert_eq!(
-            adoption.told(),
+            adoption.lines(),
             ["goes on at offset 70, with the state of 3 keys as of offset 70", "repeats nothing"]
         );
     }

@@ -1,9 +1,9 @@
 //! What a transaction says of a partition, in the metadata beside the group's offset.
 //!
-//! A restore replays from the newest checkpoint to the committed offset, and must do there exactly what was done: so the
-//! metadata holds how many messages there were and a running hash over them, and every decision since that checkpoint that
-//! bytes and state alone don't give (the clock's, the registry's). Kafka takes 4,096 bytes; before they are full a
-//! checkpoint is cut, behind which the list is empty again.
+//! A restore replays from the newest checkpoint to the committed offset, and must do there exactly what was done: so
+//! the metadata holds how many messages there were and a running hash over them, and every decision since that
+//! checkpoint that bytes and state alone don't give (the clock's, the registry's). Kafka takes 4,096 bytes; before they
+//! are full a checkpoint is taken, behind which the list is empty again.
 
 use std::ops::Range;
 
@@ -39,7 +39,7 @@ pub struct Commit {
     pub at: CommitPosition,
     /// Records of the partition that were taken, since its beginning.
     pub position: u64,
-    /// The model version that computes what follows this commit, and the commit with which it came into force.
+    /// The model version that computes what follows this commit, and the commit with which it became active.
     pub epoch: ModelEpoch,
     /// The decisions below are complete behind this commit: older ones were forgotten with a checkpoint.
     pub complete_from: u64,

@@ -2,7 +2,6 @@
 
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
-use crate::config::OnTombstone;
 use crate::format::{Decoded, Messages};
 use crate::record::Batch;
 use crate::sink::DeadLetters;
@@ -23,7 +22,7 @@ impl PartitionTask {
             let origin = index.and_then(|index| decoded.records.origins.get(index));
             let message = origin.and_then(|origin| messages.offsets.binary_search(&(origin.row as i64)).ok());
             let (Some(index), Some(message)) = (index, message) else {
-                return Err(Error::failed("a stage refused a record that isn't there: a bug of kolk"));
+                return Err(Error::failed("a stage refused a record that isn't there: internal error, please report"));
             };
             let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.as_str());
             self.dead_letter(messages, message, reject.position, (reject.reason, detail), p)?;
@@ -31,9 +30,9 @@ impl PartitionTask {
         Ok(())
     }
 
-    /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay, which
-    /// begins there, finds them again; those of a topic are part of a transaction.
-    fn dead_letter(
+    /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay,
+    /// which begins there, finds them again; those of a topic are part of a transaction.
+    pub(super) fn dead_letter(
         &mut self,
         messages: &Messages,
         message: usize,
@@ -53,8 +52,8 @@ impl PartitionTask {
         Ok(())
     }
 
-    /// Writes the dead letters of a folder that came since the last checkpoint. Done again after a crash, it writes the same
-    /// and what came after under the same name.
+    /// Writes the dead letters of a folder that came since the last checkpoint. Done again after a crash, it writes the
+    /// same and what came after under the same name.
     ///
     /// # Errors
     /// A folder that can't be written.
@@ -65,20 +64,5 @@ impl PartitionTask {
         let mut part = DeadLetters::begin(parts, self.id, from);
         letters.into_iter().try_for_each(|letter| part.push(letter))?;
         part.finish()?.map_or(Ok(()), |part| parts.publish(&part))
-    }
-
-    /// A message with a key and without a payload.
-    pub(super) fn tombstone(&mut self, messages: &Messages, index: usize, p: &mut Processing) -> Result<()> {
-        let key = p.decoder.key_of(messages, index);
-        self.state.position += 1;
-        match (p.tombstone, key) {
-            (OnTombstone::Reset, Some(key)) => self.state.reset(&key),
-            (OnTombstone::Skip, _) => {}
-            (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
-                *self.counters.entry("dead_letters.tombstone".into()).or_default() += 1;
-                self.dead_letter(messages, index, self.state.position - 1, ("tombstone", None), p)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -1,22 +1,24 @@
-//! Mistakes that a worker can be told to make, each one that would break the promise of exactly-once. The simulator must find
-//! every one of them, or it proves nothing about a worker without them.
+//! Mistakes that a worker can be told to make, each one that would break the promise of exactly-once. The simulator
+//! must find every one of them, or it proves nothing about a worker without them.
 //!
 //! Only in tests.
 
 /// Which mistakes to make; none by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// The metadata that is sent with the offsets is that of the commit before: its sequence and hash stand for less than the offset.
+    /// The metadata that is sent with the offsets is that of the commit before: its sequence and hash stand for less
+    /// than the offset.
     pub metadata_late: bool,
     /// What is replayed between a checkpoint and the committed position is sent once more.
     pub replay_emits: bool,
     /// After a revoke was answered, outputs and offsets of the revoked partitions are sent all the same.
     pub commit_after_revoke: bool,
-    /// A checkpoint is cut at the position that was read, before the commit of that position is confirmed.
+    /// A checkpoint is taken at the position that was read, before the commit of that position is confirmed.
     pub checkpoint_uncommitted: bool,
     /// After an abort the outputs of partitions that were lost meanwhile are sent again as well.
     pub resend_lost: bool,
-    /// A commit whose outcome is unknown is taken for a failed one: everything is sent again without a look at what is committed.
+    /// A commit whose outcome is unknown is taken for a failed one: everything is sent again without a look at what is
+    /// committed.
     pub unknown_is_failure: bool,
     /// A producer goes on although a request of it is still on its way.
     pub late_requests: bool,

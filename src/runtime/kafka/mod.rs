@@ -1,34 +1,49 @@
 //! A run on Kafka: one worker is one thread, one member of the consumer group and one transactional producer.
 //!
-//! Lives here: the protocol of exactly-once. Which partition's state is loaded and replayed, when a transaction begins and
-//! ends, what is done when it fails, what a rebalance takes away, when a checkpoint is cut, how another version of the model
-//! takes over. Must not live here: any type of
-//! a Kafka client (the worker knows the port [`crate::kafka::Broker`]), bytes of messages (`format`), bytes of
-//! checkpoints (`state`).
+//! Lives here: the protocol of exactly-once. Which partition's state is loaded and replayed, when a transaction begins
+//! and ends, what is done when it fails, what a rebalance takes away, when a checkpoint is taken, how another version
+//! of the model takes over. Must not live here: any type of a Kafka client (the worker knows the port
+//! [`crate::kafka::Broker`]), bytes of messages (`format`), bytes of checkpoints (`state`).
+//!
+//! ```text
+//! run ─┬─ worker ───┬─ intake ──────── pieces, stall, watchdog, waits     reading, the same for both
+//!      │            ├─ restores ────── restore_partition, warm_start
+//!      │            ├─ transactions ── outbox, commit
+//!      │            ├─ swaps ───────── swap, versions, registered
+//!      │            └─ owned ───────── partition_task: taking, replay, dead_letters
+//!      └─ to_files ─┬─ intake
+//!                   └─ file_task                                         parts and manifests instead of transactions
+//! ```
 
 mod adopt;
 mod commit;
 mod dead_letters;
 #[cfg(test)]
 mod faults;
+mod file_task;
+mod intake;
 mod outbox;
+mod owned;
 mod partition_task;
 mod pieces;
 mod processing;
 mod refusals;
 mod registered;
 mod replay;
-mod restore;
 mod restore_partition;
+mod restores;
 mod run;
+mod settings;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod spoil;
 mod stall;
 mod swap;
+mod swaps;
+mod taking;
 mod to_files;
-mod transaction;
+mod transactions;
 mod versions;
 mod waits;
 mod warm_start;
@@ -38,7 +53,8 @@ mod worker;
 pub use adopt::{Adoption, AdoptionStep, Situation, adoption_step};
 #[cfg(test)]
 pub(crate) use faults::Faults;
+pub use intake::Incoming;
 pub use processing::Processing;
 pub use run::{Stop, run};
+pub use settings::Settings;
 pub use versions::{Models, Versions};
-pub use worker::{Settings, Worker};

@@ -71,7 +71,8 @@ impl Outbox {
         self.sent += 1;
     }
 
-    /// The message that [`Outbox::next`] gives becomes a dead letter, its payload cut to `longest` bytes. False: it is one already.
+    /// The message that [`Outbox::next`] gives becomes a dead letter, its payload cut to `longest` bytes. False: it is
+    /// one already.
     pub fn refuse(&mut self, headers: Vec<MessageHeader>, longest: usize) -> bool {
         let Some(entry) = self.entries.get_mut(self.sent).filter(|entry| entry.topic == Topic::Output) else {
             return false;

@@ -18,6 +18,7 @@ pub enum StallReason {
 pub(super) struct Piece {
     /// Up to this index.
     pub end: usize,
+    /// Their records.
     pub decoded: Decoded,
     /// What is decided now.
     pub decided: Decided,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Versions;
 use super::outbox::Outbox;
-use crate::config::{OnError, OnTombstone};
-use crate::format::{Decoder, Encoder, Messages, Payloads};
+use crate::config::OnError;
+use crate::format::{Encoder, Messages, Payloads};
 use crate::kafka::{MessageHeader, Topic};
 use crate::metrics::Metrics;
 use crate::record::Layout;
@@ -24,8 +24,6 @@ pub struct Processing {
     pub versions: Versions,
     /// Columns of the source.
     pub layout: Layout,
-    /// Messages to records.
-    pub decoder: Box<dyn Decoder>,
     /// Columns of the output.
     pub sink: sink::Planned,
     /// Rows to payloads.
@@ -40,8 +38,6 @@ pub struct Processing {
     pub emit_from: Option<i64>,
     /// Whether headers are carried on.
     pub headers: bool,
-    /// Messages without a payload.
-    pub tombstone: OnTombstone,
     /// What happens to a message that can't be taken.
     pub on_error: OnError,
     /// Bytes of a dead letter's payload at most, in a topic.
@@ -133,7 +129,8 @@ impl Processing {
         Ok(())
     }
 
-    /// Adds a message to what is sent to the topic of the dead letters: its own bytes and headers, and where it is from and why.
+    /// Adds a message to what is sent to the topic of the dead letters: its own bytes and headers, and where it is from
+    /// and why.
     pub fn dead_letter(
         &self,
         outbox: &mut Outbox,

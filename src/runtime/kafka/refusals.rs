@@ -1,17 +1,19 @@
-//! What is said where a partition can't be gone on with, and the ways out of it.
+//! What is said where a partition cannot be resumed, and the ways out of it.
 
 use std::time::Duration;
 
-use crate::Error;
+use super::settings::SHORT;
 use crate::kafka::{Broker, LogRange};
 use crate::record::PartitionId;
+use crate::{Error, Result};
 
 /// Refuses a partition where nothing but other offsets or other state helps.
 pub(super) fn refused(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ANEW}\n{EXACTLY}"))
 }
 
-/// Refuses a partition that can go on from a checkpoint, if somebody says that this is wanted: it skips or repeats something.
+/// Refuses a partition that can go on from a checkpoint, if somebody says that this is wanted: it skips or repeats
+/// something.
 pub(super) fn adoptable(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ADOPT}\n{ANEW}\n{EXACTLY}"))
 }
@@ -22,7 +24,7 @@ pub(super) fn unread(partition: PartitionId, offset: i64, range: LogRange) -> Er
         return refused(
             partition,
             format!(
-                "the topic ends at {}, before offset {offset}, which was read already: it was truncated or made anew",
+                "the topic ends at {}, before offset {offset}, which was read already: it was truncated or created again",
                 range.end
             ),
         );
@@ -39,14 +41,14 @@ pub(super) fn unread(partition: PartitionId, offset: i64, range: LogRange) -> Er
 
 /// The same while a process runs, which is told that a position isn't in the topic and not why.
 pub(super) fn out_of_range(broker: &mut impl Broker, partition: PartitionId, offset: i64) -> Error {
-    let range = broker.range(partition, super::worker::SHORT).ok().flatten();
+    let range = broker.range(partition, SHORT).ok().flatten();
     match range.filter(|range| range.start > offset || range.end < offset) {
         Some(range) => unread(partition, offset, range),
         None => adoptable(
             partition,
             format!(
                 "the record at offset {offset} is not in the topic: retention has removed it before it was read, or the topic was \
-                 truncated or made anew"
+                 truncated or created again"
             ),
         ),
     }
@@ -61,8 +63,8 @@ pub(super) fn recreated(topic: &str) -> Error {
     ))
 }
 
-/// Why a run ends. Where the topic was created again, that is the reason for whatever doesn't fit: offsets that are gone, other
-/// records, an end before what was read.
+/// Why a run ends. Where the topic was created again, that is the reason for whatever doesn't fit: offsets that are
+/// gone, other records, an end before what was read.
 pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> Error {
     broker.ask_topic();
     match broker.is_same_topic(EXPLANATION) {
@@ -71,10 +73,21 @@ pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> 
     }
 }
 
-/// How long a commit waits for the answer whether the topic is the same, and how long the end of a run does.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// Fails if the group gives a partition that the topic didn't have at the start.
+pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
+    match partitions.iter().find(|partition| **partition >= planned) {
+        None => Ok(()),
+        Some(partition) => Err(Error::failed(format!(
+            "partition {partition}: the topic had {planned} partitions at the start and has more now: from then on its \
+             keys went to other partitions, away from their state\n\
+             to begin again: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
+        ))),
+    }
+}
+
+/// How long the end of a run waits for that answer.
 const EXPLANATION: Duration = Duration::from_secs(2);
 const ADOPT: &str = "to go on with the state there is, after being told what that skips or repeats: kolk state adopt";
 const ANEW: &str =
-    "to begin anew from what the topic holds: kolk state reset (and a new output topic, or its records come twice)";
+    "to begin again from what the topic holds: kolk state reset (and a new output topic, or its records come twice)";
 const EXACTLY: &str = "to go on exactly where it was: bring back the offsets or the state that belong together";

@@ -1,5 +1,6 @@
-//! The versions of a pipeline's model in the registry, for a stream that takes up new ones while it runs: which is wanted, and
-//! the stages with each. Must not live here: when a partition changes from one to another ([`super::swap`]).
+//! The versions of a pipeline's model in the registry, for a stream that takes up new ones while it runs: which is
+//! wanted, and the stages with each. Must not live here: when a partition changes from one to another
+//! ([`super::swap`]).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use crate::{Error, Result, sink};
 /// Characters of a graph's sha256 that are part of a version's identity.
 const HASH: usize = 12;
 
-/// The registry, as a worker of a pipeline sees it. Clones share what was told to the user.
+/// The registry, as a worker of a pipeline sees it. Clones share what was reported to the user.
 #[derive(Clone)]
 pub(super) struct Registered {
     pipeline: Pipeline,
@@ -27,8 +28,8 @@ pub(super) struct Registered {
     metrics: Arc<Metrics>,
     /// The number that was wanted last.
     wanted: Option<u64>,
-    /// What was told already.
-    told: Arc<Mutex<BTreeSet<String>>>,
+    /// What was reported already.
+    reported: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Registered {
@@ -41,11 +42,12 @@ impl Registered {
             sink: plan.sink.clone().ok_or_else(|| Error::refused("the pipeline has no sink"))?,
             metrics: plan.metrics.clone(),
             wanted: plan.model.as_ref().map(|version| version.number),
-            told: Arc::default(),
+            reported: Arc::default(),
         })
     }
 
-    /// A version and the stages with it, if it fits the pipeline and makes the same columns; without an `infer` stage just those.
+    /// A version and the stages with it, if it fits the pipeline and makes the same columns; without an `infer` stage
+    /// just those.
     fn open(&self, target: &str) -> Result<(Option<Arc<Version>>, Chain)> {
         let mut problems = Problems::new(&self.pipeline.file);
         let version = find_model(&self.pipeline, target, &mut problems);
@@ -70,10 +72,10 @@ impl Registered {
         Ok((version, Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone())))
     }
 
-    /// Tells what is wrong, once in the process.
-    fn tell(&self, error: &Error) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(error.to_string()) {
+    /// Reports what is wrong, once in the process.
+    fn report(&self, error: &Error) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.insert(error.to_string()) {
             tracing::error!(%error, "a new version of the model can't be taken up: going on with the one before");
         }
     }
@@ -88,7 +90,7 @@ impl Models for Registered {
         let number = match registry::champion(&self.pipeline.models, &name) {
             Ok(number) => number?,
             Err(error) => {
-                self.tell(&error);
+                self.report(&error);
                 return None;
             }
         };
@@ -104,7 +106,7 @@ impl Models for Registered {
             }
             Err(error) => {
                 self.metrics.stream.model_refused(&name, number);
-                self.tell(&error);
+                self.report(&error);
                 None
             }
         }
@@ -114,8 +116,8 @@ impl Models for Registered {
         let target = shown(model);
         let in_force = |error: Error| {
             Error::refused(format!(
-                "{error}\n{target} is in force where this stream stopped, and has to go on there before another version takes over: \
-                 bring it back, pin it (model: {target}), or begin anew with kolk state reset"
+                "{error}\n{target} is active where this stream stopped, and has to go on there before another version takes over: \
+                 bring it back, pin it (model: {target}), or begin again with kolk state reset"
             ))
         };
         let (version, chain) = self.open(target).map_err(in_force)?;
@@ -128,8 +130,8 @@ impl Models for Registered {
     }
 }
 
-/// What stands for a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a registry that is made
-/// anew begins to count anew. Empty without a model.
+/// What stands for a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a
+/// registry that is created again counts again from the start. Empty without a model.
 pub(super) fn identity(version: Option<&Version>) -> String {
     let Some(version) = version else { return String::new() };
     let hash = version.manifest.files.get(registry::MODEL).map_or("", String::as_str);
@@ -174,7 +176,7 @@ mod tests {
         chain(&pipeline, &mut layout, version.as_ref(), &metrics, &mut problems);
         let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &layout, &mut problems);
         problems.finish(()).unwrap();
-        Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), told: Arc::default() }
+        Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), reported: Arc::default() }
     }
 
     fn root(folder: &Path) -> std::path::PathBuf {
@@ -223,8 +225,8 @@ mod tests {
             text.contains("kolk_model_refused_version{model=\"m\"} 2")
         };
         assert!(models.look().is_none() && models.look().is_none() && refused(&models));
-        assert_eq!(models.told.lock().unwrap().len(), 1);
-        let message = models.told.lock().unwrap().first().unwrap().clone();
+        assert_eq!(models.reported.lock().unwrap().len(), 1);
+        let message = models.reported.lock().unwrap().first().unwrap().clone();
         let (theirs, ours) = message.split_once("\n  pipeline: ").unwrap();
         assert!(
             theirs.contains("m/2 makes another output") && theirs != ours && ours.contains("prediction"),
@@ -247,6 +249,6 @@ mod tests {
         assert!(other.contains("another model under m/1") && other.contains("kolk state reset"), "{other}");
         std::fs::remove_dir_all(root.join("m/1")).unwrap();
         let gone = refusal(models.chain(&first));
-        assert!(gone.contains("no version 1") && gone.contains("m/1 is in force"), "{gone}");
+        assert!(gone.contains("no version 1") && gone.contains("m/1 is active"), "{gone}");
     }
 }

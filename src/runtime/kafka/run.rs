@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::intake::Incoming;
 use super::registered::{Registered, identity};
-use super::to_files::{Filing, whole_messages};
-use super::waits::Told;
-use super::{Processing, Settings, Versions, Worker};
+use super::to_files::{FileSinkWorker, whole_messages};
+use super::waits::Reported;
+use super::worker::Worker;
+use super::{Processing, Settings, Versions};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
 use crate::runtime::engine::Chain;
 use crate::runtime::files::{Finished, joined, moment, open_sink};
-use crate::runtime::plan::Plan;
-use crate::runtime::plan::fingerprint;
+use crate::runtime::plan::{Plan, fingerprint};
 use crate::source::topic::PlannedTopic;
 use crate::state::{Log, Store};
 use crate::storage::Folder;
@@ -47,11 +48,14 @@ impl Stop {
 /// Runs a pipeline whose source is Kafka until it is asked to stop. `progress` gets the records taken so far.
 ///
 /// # Errors
-/// Refused: state that can't be gone on with. Failed: what can't be waited out.
+/// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
 pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u64)) -> Result<Finished> {
     let started = Instant::now();
     let pipeline = &plan.pipeline;
-    let kafka = pipeline.source.kafka().ok_or_else(|| Error::failed("the source isn't Kafka: a bug of kolk"))?;
+    let kafka = pipeline
+        .source
+        .kafka()
+        .ok_or_else(|| Error::failed("the source isn't Kafka: internal error, please report"))?;
     source.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let workers = pipeline.runtime.workers.min(source.partitions as usize).max(1);
     // A worker that ends takes the others with it: half a pipeline would look like a slow one.
@@ -72,9 +76,9 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
             })
             .collect();
         let watcher = scope.spawn(|| crate::kafka::watch(kafka, &plan.metrics, &asked));
-        let mut told = Told::default();
+        let mut reported = Reported::default();
         while handles.iter().any(|handle| !handle.is_finished()) {
-            told.tell(plan.metrics.stream.waits.overdue());
+            reported.report(plan.metrics.stream.waits.overdue());
             progress(plan.metrics.records_in.get());
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -105,7 +109,7 @@ fn members<'a>(
     let pipeline = &plan.pipeline;
     let (settings, linger) = (settings(pipeline, kafka, source), pipeline.runtime.linger);
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else {
-        return filing(plan, source, kafka, workers, &settings);
+        return to_files(plan, source, kafka, workers, &settings);
     };
     let output = output(pipeline, kafka, sink, source);
     let encoder = encoder(plan, &output)?;
@@ -118,19 +122,30 @@ fn members<'a>(
             let chain = plan.chain()?;
             let fingerprint = fingerprint(plan, &chain, before.clone());
             let processing = processing(plan, source, kafka, &output, &encoder, versions(plan, chain, &models))?;
+            let incoming = incoming(plan, source, kafka)?;
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
             let (output, settings, watch) = (Some(output.clone()), settings.clone(), watch.clone());
             let member = move |stop: &dyn Fn() -> bool| {
                 let client = Client::new(kafka, output, number, headers, linger, watch)?;
-                Worker::new(client, log, processing, settings).run(stop)
+                Worker::new(client, incoming, log, processing, settings).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
         })
         .collect()
 }
 
+/// How a worker reads.
+fn incoming(plan: &Plan, source: &PlannedTopic, kafka: &KafkaSource) -> Result<Incoming> {
+    Ok(Incoming {
+        topic: kafka.topic.value.clone(),
+        decoder: source.decoder.decoder()?,
+        tombstone: plan.pipeline.on.tombstone,
+        clock: plan.layout_of_source().clock.clone(),
+    })
+}
+
 /// Workers that write files, or to stdout.
-fn filing<'a>(
+fn to_files<'a>(
     plan: &'a Plan,
     source: &PlannedTopic,
     kafka: &'a KafkaSource,
@@ -145,7 +160,7 @@ fn filing<'a>(
     let mut chain = Some(plan.chain()?);
     let mut shared = match &chain {
         Some(chain) => open_sink(plan, chain)?,
-        None => return Err(Error::failed("no chain: a bug of kolk")),
+        None => return Err(Error::failed("no chain: internal error, please report")),
     };
     shared.part_records = whole_messages(shared.part_records, cells)?;
     // It decides itself when a partition is committed: not before it is known that the topic is the same.
@@ -158,12 +173,11 @@ fn filing<'a>(
                 Some(chain) => chain,
                 None => plan.chain()?,
             };
-            let (decoder, shared, settings) = (source.decoder.decoder()?, shared.clone(), settings.clone());
-            let watch = watch.clone();
-            let tombstone = plan.pipeline.on.tombstone;
+            let (incoming, history) = (incoming(plan, source, kafka)?, source.history.clone());
+            let (watch, shared, settings) = (watch.clone(), shared.clone(), settings.clone());
             let member = move |stop: &dyn Fn() -> bool| {
                 let client = Client::new(kafka, None, number, false, linger, watch)?;
-                Filing::new(client, decoder, chain, shared, &settings, tombstone).run(stop)
+                FileSinkWorker::new(client, incoming, chain, shared, settings, history).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
         })
@@ -218,7 +232,6 @@ fn processing(
         topic: kafka.topic.value.clone(),
         versions,
         layout: plan.layout_of_source().clone(),
-        decoder: source.decoder.decoder()?,
         sink,
         encoder: encoder.encoder()?,
         payloads: Payloads::default(),
@@ -226,7 +239,6 @@ fn processing(
         batch: pipeline.runtime.batch,
         emit_from: moment(plan.layout_of_source(), pipeline.source.emit_from.as_ref())?,
         headers: output.sink.headers == Headers::All,
-        tombstone: pipeline.on.tombstone,
         on_error: pipeline.on.error,
         dead_letter_folder: match &pipeline.dead_letters.value {
             DeadLetters::Parquet(path) => Some(sink::DeadLetters::parts(Folder::open(path)?, &pipeline.name)),

@@ -1,15 +1,14 @@
 //! A partition that can't go on at present, while the others of its worker do: what it waits for, since when, and when
 //! it is tried again.
 
-use super::partition_task::PartitionTask;
 use super::pieces::StallReason;
 use crate::record::PartitionId;
 
 /// Milliseconds before it is tried again: at first (a new schema is known within some milliseconds), and at most.
 const SOON: i64 = 10;
 const AGAIN: i64 = 250;
-/// Milliseconds after which a wait is told. That a new schema has to be fetched is nothing to tell.
-const TOLD: i64 = 500;
+/// Milliseconds after which a wait is reported. That a new schema has to be fetched need not be reported.
+const REPORTED: i64 = 500;
 
 /// A wait of a partition, from the first try to the one that goes well.
 #[derive(Debug, Clone)]
@@ -22,7 +21,7 @@ pub struct Stall {
     pause: i64,
     /// When it is tried again; `None`: that is being done.
     until: Option<i64>,
-    told: bool,
+    reported: bool,
 }
 
 impl Stall {
@@ -36,23 +35,23 @@ impl Stall {
                 if let Some(other) = other {
                     other.over(partition);
                 }
-                Stall { offset, wait, since: now, pause: SOON, until: None, told: false }
+                Stall { offset, wait, since: now, pause: SOON, until: None, reported: false }
             }
         };
         stall.until = Some(now + stall.pause);
         if let StallReason::Answer(why) = &stall.wait
-            && !stall.told
-            && now - stall.since >= TOLD
+            && !stall.reported
+            && now - stall.since >= REPORTED
         {
             tracing::warn!(partition, offset, why, "waiting before it is tried again");
-            stall.told = true;
+            stall.reported = true;
         }
         stall
     }
 
-    /// Tells that the wait is over, if it was told.
+    /// Reports that the wait is over, if it was reported.
     pub fn over(&self, partition: PartitionId) {
-        if self.told {
+        if self.reported {
             tracing::info!(partition, offset = self.offset, "going on");
         }
     }
@@ -67,34 +66,10 @@ impl Stall {
         self.until
     }
 
-    /// Whether it is tried again from now on.
-    pub fn wake(&mut self, now: i64) -> bool {
-        self.until.take_if(|until| *until <= now).is_some()
-    }
-}
-
-impl PartitionTask {
-    /// The message at this offset can't be taken at present.
-    pub(super) fn stall(&mut self, offset: i64, wait: StallReason, now: i64) {
-        self.stalled = Some(Stall::on(self.stalled.take(), self.id, offset, wait, now));
-    }
-
-    /// All messages were taken.
-    pub(super) fn unstall(&mut self) {
-        if let Some(stall) = self.stalled.take() {
-            stall.over(self.id);
-        }
-    }
-
-    /// Whether it waits for an answer or a checkpoint.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stalled.as_ref().is_some_and(Stall::is_waiting)
-    }
-
-    /// Whether it is read again from now on.
-    pub(super) fn wakes(&mut self, now: i64) -> bool {
-        let full = self.now.is_full();
-        self.stalled.as_mut().is_some_and(|stall| (stall.wait != StallReason::Checkpoint || !full) && stall.wake(now))
+    /// Whether it is tried again from now on. One that waits for a checkpoint isn't while its partition is full.
+    pub fn wake(&mut self, now: i64, full: bool) -> bool {
+        let may = self.wait != StallReason::Checkpoint || !full;
+        may && self.until.take_if(|until| *until <= now).is_some()
     }
 }
 
@@ -110,16 +85,16 @@ mod tests {
         while pauses.len() < 8 {
             let until = stall.until().unwrap();
             pauses.push(until - now);
-            assert!(!stall.wake(until - 1) && stall.is_waiting());
-            assert!(stall.wake(until) && !stall.is_waiting());
+            assert!(!stall.wake(until - 1, false) && stall.is_waiting());
+            assert!(stall.wake(until, false) && !stall.is_waiting());
             now = until;
             stall = Stall::on(Some(stall), 0, 7, wait(), now);
-            // It is told once it has lasted.
-            assert_eq!(stall.told, now - 1_000 >= TOLD);
+            // It is reported once it has lasted.
+            assert_eq!(stall.reported, now - 1_000 >= REPORTED);
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 250, 250, 250]);
         // The next message has a wait of its own.
         let next = Stall::on(Some(stall), 0, 8, wait(), now);
-        assert_eq!((next.until(), next.told), (Some(now + 10), false));
+        assert_eq!((next.until(), next.reported), (Some(now + 10), false));
     }
 }

@@ -2,175 +2,94 @@
 //!
 //! Parts become visible with the manifest that names them, together with the state as of the same record; what was done
 //! behind it is invisible and is simply done again. The group only deals out partitions: its offsets are written for
-//! those who watch the lag, and never read. Nothing has to be replayed, so decisions of clock and registry need no record.
+//! those who watch the lag, and never read. Nothing has to be replayed, so decisions of clock and registry need no
+//! record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arrow::array::new_null_array;
-
-use super::Settings;
-use super::pieces::{self, Piece};
-use super::refusals::{ANSWER, explained, out_of_range, recreated, unread};
-use super::restore_partition::{expected, start_of};
-use super::stall::Stall;
-use super::waits::{Wait, Waits};
-use super::watchdog::Watchdog;
-use super::worker::SHORT;
-use crate::config::{OnTombstone, Start};
-use crate::format::{Decided, Decoded, Decoder, Messages};
+use super::file_task::{FileTaking, FileTask};
+use super::intake::{Incoming, Intake, Reading, Reads};
+use super::refusals::unread;
+use super::restore_partition::start_of;
+use super::settings::{SHORT, Settings};
+use super::waits::Wait;
+use super::warm_start;
 use crate::kafka::{BEGINNING, Broker, Event, LogRange};
-use crate::metrics::Position;
-use crate::record::PartitionId;
-use crate::record::{Kind, Layout, Origin, Records};
+use crate::record::{Origin, PartitionId};
 use crate::runtime::engine::Chain;
-use crate::runtime::engine::Work;
-use crate::runtime::files::restore;
-use crate::runtime::files::{PartitionTask, Shared};
+use crate::runtime::files::{PartitionTask, Shared, restore};
+use crate::source::History;
 use crate::{Error, Result};
 
-/// How long a poll waits.
+/// How long a poll waits, and while a partition waits for something else.
 const WAIT: Duration = Duration::from_millis(100);
-/// Between two settings of the gauges.
-const SHOWN: Duration = Duration::from_millis(500);
+const STALLED: Duration = Duration::from_millis(10);
 
 /// One member of the group with its partitions.
-pub(super) struct Filing<B> {
-    pub broker: B,
-    pub decoder: Box<dyn Decoder>,
-    pub chain: Chain,
-    pub shared: Arc<Shared>,
-    pub start: Start,
-    pub tombstone: OnTombstone,
-    pub batch: usize,
-    pub checkpoint_every: Duration,
-    pub or_records: u64,
-    pub idle: Option<Duration>,
-    /// Partitions that the topic had at the start.
-    pub partitions: u32,
-    lanes: BTreeMap<PartitionId, Filed>,
+pub(super) struct FileSinkWorker<B> {
+    intake: Intake<B>,
+    chain: Chain,
+    shared: Arc<Shared>,
+    settings: Settings,
+    history: Option<Arc<History>>,
+    tasks: BTreeMap<PartitionId, FileTask>,
     opening: Vec<PartitionId>,
-    watchdog: Watchdog,
-    /// Whether a broker answers.
-    reachable: bool,
-    /// When the gauges were set.
-    shown: Instant,
-    waits: Waits,
 }
 
-struct Filed {
-    lane: PartitionTask,
-    saved: Instant,
-    stalled: Option<Stall>,
-    /// When the last message came, or the clock last moved its time on.
-    heard: Instant,
-    /// Whether nothing is left to be read at present.
-    at_end: bool,
-    /// Timestamp of the newest message.
-    newest: i64,
-}
-
-impl Filed {
-    /// Whether it waits for an answer.
-    fn is_stalled(&self) -> bool {
-        self.stalled.as_ref().is_some_and(Stall::is_waiting)
-    }
-
-    /// Offset behind the last message that is committed; nothing is before the first commit, or where nothing is committed at all.
-    fn committed(&self) -> Option<i64> {
-        let origin = self.lane.manifest.as_ref()?.origin?;
-        Some(origin.row as i64 + 1)
-    }
-
-    /// Offset of the next message.
-    fn offset(&self) -> i64 {
-        self.lane.origin.map_or(0, |origin| origin.row as i64 + 1)
-    }
-
-    /// Nothing is left: the next message will have this offset, or a higher one. Before it may be markers and what was aborted, which
-    /// retention may remove.
-    fn end(&mut self, offset: i64) {
-        self.at_end = true;
-        if offset > self.offset() {
-            self.lane.origin = Some(Origin { file: 0, row: offset as u64 - 1 });
-        }
-    }
-}
-
-impl<B: Broker> Filing<B> {
+impl<B: Broker> FileSinkWorker<B> {
+    /// A worker that has no partitions yet.
     pub fn new(
         broker: B,
-        decoder: Box<dyn Decoder>,
+        incoming: Incoming,
         chain: Chain,
         shared: Arc<Shared>,
-        settings: &Settings,
-        tombstone: OnTombstone,
+        settings: Settings,
+        history: Option<Arc<History>>,
     ) -> Self {
-        let Settings { start, batch, checkpoint_every, or_records, idle, partitions, silence, .. } = *settings;
-        let (lanes, opening, reachable) = (BTreeMap::new(), Vec::new(), true);
-        Filing {
-            waits: Waits::new(shared.metrics.clone()),
-            broker,
-            decoder,
-            chain,
-            shared,
-            start,
-            tombstone,
-            batch,
-            checkpoint_every,
-            or_records,
-            idle,
-            partitions,
-            lanes,
-            opening,
-            watchdog: Watchdog::new(silence),
-            reachable,
-            shown: Instant::now(),
-        }
+        let intake = Intake::new(broker, incoming, shared.metrics.clone(), &settings);
+        FileSinkWorker { intake, chain, shared, settings, history, tasks: BTreeMap::new(), opening: Vec::new() }
     }
 
     /// Runs until `stop` says so: then it commits what it has and leaves.
     ///
     /// # Errors
-    /// Refused: state that can't be gone on with. Failed: what can't be waited out.
+    /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
     pub fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
         let ended = loop {
             if stop() {
                 break self.save(None);
             }
             if let Err(error) = self.step() {
-                break Err(explained(&mut self.broker, topic(&self.shared), error));
+                break Err(self.intake.explained(error));
             }
         };
-        self.lanes.clear();
-        self.broker.leave();
+        self.tasks.clear();
+        self.intake.broker.leave();
         ended
     }
 
     fn step(&mut self) -> Result<()> {
-        let mut messages = Messages::default();
-        let waits = !self.opening.is_empty() || self.lanes.values().any(Filed::is_stalled);
-        let wait = if waits { Duration::from_millis(10) } else { WAIT };
-        match self.broker.poll(wait, self.batch, &mut messages)? {
-            Event::Nothing => {}
+        let waits = !self.opening.is_empty() || self.tasks.values().any(Reads::is_held);
+        let FileSinkWorker { intake, chain, shared, tasks, .. } = self;
+        match intake.poll(if waits { STALLED } else { WAIT })? {
+            Event::Nothing | Event::Reachable(_) | Event::Recreated => {}
             Event::End(partition, offset) => {
-                self.watchdog.heard(partition, self.broker.now());
                 // One that waits is not at its end, whatever was on its way when it began to.
-                if let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| !filed.is_stalled()) {
-                    filed.end(offset);
+                if let Some(file) = tasks.get_mut(&partition).filter(|file| !file.is_held()) {
+                    file.end(offset);
                 }
             }
-            Event::Reachable(reachable) => {
-                self.reachable = reachable;
-                self.shared.metrics.stream.reachable(reachable);
+            Event::Messages(partition) => {
+                if let Some(file) = tasks.get_mut(&partition).filter(|file| !file.is_held()) {
+                    intake.take(partition, &mut FileTaking { file, chain, shared })?;
+                }
             }
-            Event::Messages(partition) => self.take(partition, Arc::new(messages))?,
             Event::Assigned(partitions) => {
-                expected(&partitions, self.partitions)?;
                 self.opening = partitions;
                 if self.opening.is_empty() {
-                    self.broker.assign(&[])?;
+                    intake.broker.assign(&[])?;
                 }
             }
             Event::Revoked(partitions) => {
@@ -181,60 +100,36 @@ impl<B: Broker> Filing<B> {
                 self.shared.metrics.stream.fenced();
                 self.give_up(&partitions)?;
             }
-            Event::Recreated => return Err(self.recreated()),
             Event::OutOfRange(partition) => {
-                if let Some(offset) = self.lanes.get(&partition).map(Filed::offset) {
-                    return Err(out_of_range(&mut self.broker, partition, offset));
+                if let Some(offset) = tasks.get(&partition).map(Reads::offset) {
+                    return Err(intake.out_of_range(partition, offset));
                 }
             }
         }
-        self.tell_waits();
+        let wait = (!self.opening.is_empty()).then(|| Wait::Offsets(self.opening.clone()));
+        self.intake.report_waits(wait, !self.tasks.is_empty());
         self.open()?;
-        self.wake()?;
+        self.intake.wake(self.tasks.values_mut())?;
         self.watch()?;
-        self.tell_idle()?;
-        let due: Vec<PartitionId> = self
-            .lanes
-            .iter()
-            .filter(|(_, filed)| {
-                filed.saved.elapsed() >= self.checkpoint_every || filed.lane.since() >= self.or_records
-            })
-            .map(|(partition, _)| *partition)
-            .collect();
-        if !due.is_empty() {
-            self.save(Some(&due))?;
-        }
-        self.show();
+        self.advance_idle()?;
+        self.save_due()?;
+        self.intake.show(self.tasks.values());
         Ok(())
-    }
-
-    /// Says what this worker waits for, if anything.
-    fn tell_waits(&mut self) {
-        let opening = self.reachable && !self.opening.is_empty();
-        if self.reachable && self.lanes.is_empty() && !opening {
-            self.waits.no_partitions(&mut self.broker);
-        } else {
-            self.waits.set(opening.then(|| Wait::Offsets(self.opening.clone())));
-        }
     }
 
     fn give_up(&mut self, partitions: &[PartitionId]) -> Result<()> {
         self.forget(partitions);
-        self.broker.unassign(partitions)
+        self.intake.broker.unassign(partitions)
     }
 
     fn forget(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
-            if let Some(mut filed) = self.lanes.remove(partition) {
-                filed.lane.leave(&self.shared);
+            if let Some(mut file) = self.tasks.remove(partition) {
+                file.task.leave(&self.shared);
             }
             self.shared.metrics.stream.gone(*partition);
         }
         self.opening.retain(|partition| !partitions.contains(partition));
-    }
-
-    fn recreated(&self) -> Error {
-        recreated(topic(&self.shared))
     }
 
     /// Whether what was polled so far is of the topic of the start. False: nobody tells at present.
@@ -242,217 +137,147 @@ impl<B: Broker> Filing<B> {
         if self.shared.store.is_none() {
             return Ok(true);
         }
-        if !self.reachable {
+        if !self.intake.reachable {
             return Ok(false);
         }
-        self.broker.ask_topic();
-        match self.broker.is_same_topic(ANSWER)? {
-            Some(true) => Ok(true),
-            Some(false) => Err(self.recreated()),
-            None => Ok(false),
-        }
+        self.intake.broker.ask_topic();
+        self.intake.is_same_topic()
     }
 
     /// Looks for partitions that stand still, and heals them.
     fn watch(&mut self) -> Result<()> {
-        if !self.watchdog.is_due(self.broker.now()) {
-            return Ok(());
-        }
-        let lanes = self.lanes.iter().filter(|(_, filed)| !filed.is_stalled());
-        let listening: Vec<(PartitionId, i64)> = lanes.map(|(partition, filed)| (*partition, filed.offset())).collect();
-        if self.watchdog.heal(&mut self.broker, &listening, &self.shared.metrics)? {
+        if self.intake.watch(self.tasks.values())? {
             // What is committed is opened again when the group gives it back.
             self.save(None)?;
-            let all: Vec<PartitionId> = self.lanes.keys().copied().collect();
+            let all: Vec<PartitionId> = self.tasks.keys().copied().collect();
             self.forget(&all);
-            self.broker.reconnect()?;
+            self.intake.reconnect()?;
         }
         Ok(())
     }
 
-    /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is the same.
+    /// Moves the time on of partitions that nothing was heard of.
+    fn advance_idle(&mut self) -> Result<()> {
+        let FileSinkWorker { intake, chain, shared, tasks, .. } = self;
+        intake.advance_idle(tasks.values_mut(), |file, until| file.task.advance(until, chain, shared))
+    }
+
+    /// Commits partitions whose checkpoints are due.
+    fn save_due(&mut self) -> Result<()> {
+        let now = self.intake.now();
+        let every = i64::try_from(self.settings.checkpoint_every.as_millis()).unwrap_or(i64::MAX);
+        let is_due = |file: &&FileTask| now - file.saved >= every || file.task.since() >= self.settings.or_records;
+        let due: Vec<PartitionId> = self.tasks.values().filter(is_due).map(|file| file.id).collect();
+        if due.is_empty() { Ok(()) } else { self.save(Some(&due)) }
+    }
+
+    /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is
+    /// the same.
     fn save(&mut self, only: Option<&[PartitionId]>) -> Result<()> {
+        let now = self.intake.now();
         if !self.is_same_topic()? {
             tracing::warn!("no broker tells whether the topic is still the same: committing later");
-            self.lanes.values_mut().for_each(|filed| filed.saved = Instant::now());
+            self.tasks.values_mut().for_each(|file| file.saved = now);
             return Ok(());
         }
         let mut offsets = Vec::new();
-        for (partition, filed) in &mut self.lanes {
-            if only.is_none_or(|only| only.contains(partition)) {
-                filed.saved = Instant::now();
-                self.waits.set(Some(Wait::Store(vec![*partition])));
-                filed.lane.save(&self.shared)?;
-                offsets.extend(filed.committed().map(|offset| (*partition, offset)));
+        for file in self.tasks.values_mut() {
+            if only.is_none_or(|only| only.contains(&file.id)) {
+                file.saved = now;
+                self.intake.waits.set(Some(Wait::Store(vec![file.id])));
+                file.task.save(&self.shared)?;
+                offsets.extend(file.saved_until().map(|offset| (file.id, offset)));
             }
         }
-        self.waits.set(None);
+        self.intake.waits.set(None);
         if !offsets.is_empty() {
-            self.broker.note(&offsets);
+            self.intake.broker.note(&offsets);
         }
         Ok(())
     }
 
-    /// Sets the gauges, now and then.
-    fn show(&mut self) {
-        if self.shown.elapsed() < SHOWN {
-            return;
-        }
-        self.shown = Instant::now();
-        for (partition, filed) in &self.lanes {
-            // To stdout nothing is committed: what is taken is done.
-            let committed = if self.shared.store.is_some() { filed.committed() } else { Some(filed.offset()) };
-            let newest = (!filed.at_end).then_some(filed.newest);
-            let position = Position { committed: committed.unwrap_or(0), newest };
-            self.shared.metrics.stream.position(*partition, position);
-        }
-    }
-
+    /// Opens the partitions that the group gave: all of them, or none where the broker can't answer at present.
     fn open(&mut self) -> Result<()> {
         if self.opening.is_empty() {
             return Ok(());
         }
-        let mut at = Vec::new();
-        let mut lanes = Vec::new();
+        let mut opened = BTreeMap::new();
+        let mut fresh = BTreeSet::new();
         for partition in self.opening.clone() {
-            self.waits.set(Some(Wait::Store(vec![partition])));
-            let mut lane = restore(partition, &self.chain, self.shared.store.as_ref())?;
-            self.waits.set(Some(Wait::Offsets(vec![partition])));
-            let Some(range) = self.broker.range(partition, SHORT)? else { return Ok(()) };
-            let offset = match lane.origin {
-                Some(origin) => origin.row as i64 + 1,
-                None if lane.manifest.is_some() => 0,
-                None => {
-                    let Some(start) = self.start_of(partition, range)? else { return Ok(()) };
-                    if start > 0 {
-                        lane.origin = Some(Origin { file: 0, row: start as u64 - 1 });
-                    }
-                    // From now on it is known where it began.
-                    lane.begin(&self.shared)?;
-                    start
-                }
-            };
-            if range.start > offset || range.end < offset {
-                return Err(unread(partition, offset, range));
+            let Some((task, offset, is_new)) = self.restore(partition)? else { return Ok(()) };
+            if is_new {
+                fresh.insert(partition);
             }
-            tracing::info!(partition, from = offset, keys = lane.partition.keys.len(), "partition opened");
-            at.push((partition, offset));
-            let now = Instant::now();
-            lanes.push((partition, Filed { lane, saved: now, stalled: None, heard: now, at_end: false, newest: -1 }));
+            opened.insert(partition, (task, offset));
         }
+        self.begin(&mut opened, &fresh)?;
+        let at: Vec<(PartitionId, i64)> = opened.iter().map(|(partition, (_, offset))| (*partition, *offset)).collect();
         self.opening.clear();
-        self.broker.assign(&at)?;
-        lanes.iter_mut().for_each(|(_, filed)| filed.lane.show_state(&self.shared));
-        self.lanes.extend(lanes);
+        self.intake.broker.assign(&at)?;
+        let (now, commits) = (self.intake.now(), self.shared.store.is_some());
+        for (id, (mut task, from)) in opened {
+            task.show_state(&self.shared);
+            tracing::info!(partition = id, from, keys = task.partition.keys.len(), "partition opened");
+            self.tasks.insert(id, FileTask { id, task, reading: Reading::new(now), saved: now, commits });
+        }
+        Ok(())
+    }
+
+    /// A partition as it was committed, the offset where it goes on, and whether it is new; `None`: the broker can't
+    /// answer at present.
+    fn restore(&mut self, partition: PartitionId) -> Result<Option<(PartitionTask, i64, bool)>> {
+        self.intake.waits.set(Some(Wait::Store(vec![partition])));
+        let mut task = restore(partition, &self.chain, self.shared.store.as_ref())?;
+        self.intake.waits.set(Some(Wait::Offsets(vec![partition])));
+        let Some(range) = self.intake.broker.range(partition, SHORT)? else { return Ok(None) };
+        let is_new = task.origin.is_none() && task.manifest.is_none();
+        let offset = match task.origin {
+            Some(origin) => origin.row as i64 + 1,
+            None if !is_new => 0,
+            None => {
+                let Some(start) = self.start_of(partition, range)? else { return Ok(None) };
+                if start > 0 {
+                    task.origin = Some(Origin { file: 0, row: start as u64 - 1 });
+                }
+                start
+            }
+        };
+        if range.start > offset || range.end < offset {
+            return Err(unread(partition, offset, range));
+        }
+        Ok(Some((task, offset, is_new)))
+    }
+
+    /// Lets new partitions take the history of their keys, and commits where they begin: from now on that is known.
+    fn begin(
+        &mut self,
+        opened: &mut BTreeMap<PartitionId, (PartitionTask, i64)>,
+        fresh: &BTreeSet<PartitionId>,
+    ) -> Result<()> {
+        let FileSinkWorker { chain, shared, .. } = self;
+        if let Some(history) = &self.history {
+            warm_start::feed(history, self.settings.batch, fresh, |work| {
+                let Some((task, _)) = opened.get_mut(&work.partition) else { return Ok(()) };
+                task.partition.process(chain, &shared.source, &work.records).map(|_| ())
+            })?;
+        }
+        for (task, _) in opened.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(_, opened)| opened) {
+            // Positions count the stream's records.
+            task.partition.position = 0;
+            task.begin(shared)?;
+        }
         Ok(())
     }
 
     /// Where a partition without state begins; `None`: the broker can't answer at present.
     fn start_of(&mut self, partition: PartitionId, range: LogRange) -> Result<Option<i64>> {
-        let Some(committed) = self.broker.committed(&[partition], SHORT)? else { return Ok(None) };
+        let broker = &mut self.intake.broker;
+        let Some(committed) = broker.committed(&[partition], SHORT)? else { return Ok(None) };
         match committed.into_iter().next().flatten() {
             Some(set) if set.metadata == BEGINNING => Ok(Some(set.offset.clamp(range.start, range.end))),
-            _ => start_of(&mut self.broker, partition, self.start, range),
+            _ => start_of(broker, partition, self.settings.start, range),
         }
     }
-
-    fn wake(&mut self) -> Result<()> {
-        let now = self.broker.now();
-        for (partition, filed) in &mut self.lanes {
-            if filed.stalled.as_mut().is_some_and(|stall| stall.wake(now)) {
-                self.broker.pause(&[*partition], false)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the time of partitions on that nothing was heard of.
-    fn tell_idle(&mut self) -> Result<()> {
-        let (Some(idle), true) = (self.idle, self.reachable) else { return Ok(()) };
-        let until = self.broker.now() - i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
-        let Some(until) = self.shared.source.clock.ticks_of_millis(until) else { return Ok(()) };
-        for filed in self.lanes.values_mut().filter(|filed| filed.at_end && filed.heard.elapsed() >= idle) {
-            filed.heard = Instant::now();
-            filed.lane.advance(until, &mut self.chain, &self.shared)?;
-        }
-        Ok(())
-    }
-
-    /// Takes messages in pieces that don't cross the cut of a part.
-    fn take(&mut self, partition: PartitionId, messages: Arc<Messages>) -> Result<()> {
-        let Some(filed) = self.lanes.get_mut(&partition).filter(|filed| !filed.is_stalled()) else { return Ok(()) };
-        self.watchdog.heard(partition, self.broker.now());
-        filed.heard = Instant::now();
-        filed.at_end = false;
-        filed.newest = messages.timestamps.last().copied().unwrap_or(filed.newest);
-        let part = self.shared.part_records;
-        let mut at = 0;
-        while at < messages.len() {
-            let position = filed.lane.partition.position;
-            let room = usize::try_from(part - position % part).unwrap_or(usize::MAX);
-            if messages.payload(at).is_none() {
-                match (self.tombstone, self.decoder.key_of(&messages, at)) {
-                    (OnTombstone::Reset, Some(key)) => filed.lane.partition.reset(&key),
-                    (OnTombstone::Skip, _) => {}
-                    (OnTombstone::Reset | OnTombstone::DeadLetter, _) => {
-                        let records = refused_record("tombstone", messages.offsets[at], &self.shared.source);
-                        let messages = Some(messages.clone());
-                        let work = Work { partition, position, records, messages, details: Vec::new() };
-                        filed.lane.take(&work, &mut self.chain, &self.shared)?;
-                    }
-                }
-                filed.lane.origin = Some(Origin { file: 0, row: messages.offsets[at] as u64 });
-                at += 1;
-                continue;
-            }
-            let mut end = at + 1;
-            while end < messages.len() && end - at < room && messages.payload(end).is_some() {
-                end += 1;
-            }
-            match pieces::decode(&mut *self.decoder, &messages, at..end, Decided::default, |_| true)? {
-                Ok(Piece { end, decoded: Decoded { records, details }, .. }) => {
-                    let messages = Some(messages.clone());
-                    let work = Work { partition, position, records, messages, details };
-                    filed.lane.take(&work, &mut self.chain, &self.shared)?;
-                    at = end;
-                }
-                Err(wait) => {
-                    let offset = messages.offsets[at];
-                    filed.stalled = Some(Stall::on(filed.stalled.take(), partition, offset, wait, self.broker.now()));
-                    self.broker.pause(&[partition], true)?;
-                    return self.broker.seek(partition, offset);
-                }
-            }
-        }
-        if let Some(stall) = filed.stalled.take() {
-            stall.over(partition);
-        }
-        Ok(())
-    }
-}
-
-/// The topic stands where the names of files do.
-fn topic(shared: &Shared) -> &str {
-    shared.files.first().map_or("?", String::as_str)
-}
-
-/// A message that is no record, as one that can't be taken.
-fn refused_record(reason: &'static str, offset: i64, layout: &Layout) -> Records {
-    let mut records = Records {
-        hashes: vec![0],
-        key_ends: vec![0],
-        times: vec![0],
-        origins: vec![Origin { file: 0, row: offset as u64 }],
-        bad: vec![(0, reason)],
-        ..Records::default()
-    };
-    for column in &layout.columns {
-        match &column.kind {
-            Kind::Carried(data_type) => records.carried.push(new_null_array(data_type, 1)),
-            _ => records.values.push(vec![f64::NAN]),
-        }
-    }
-    records
 }
 
 /// Records of a part, so that no message of several records is cut in two.

@@ -8,8 +8,8 @@ use crate::{Error, Result};
 
 /// Where versions of the model come from. [`super::registered`] implements it on the registry.
 pub trait Models: Send {
-    /// The version that is wanted from now on, with the stages it runs in, if it isn't the one that was wanted before. One that
-    /// doesn't fit is told to the user, not to the caller.
+    /// The version that is wanted from now on, with the stages it runs in, if it isn't the one that was wanted before.
+    /// One that doesn't fit is reported to the user, not to the caller.
     fn look(&mut self) -> Option<(String, Chain)>;
 
     /// The stages with a version that a commit names.
@@ -82,5 +82,5 @@ impl Versions {
 }
 
 fn missing(epoch: &ModelEpoch) -> Error {
-    Error::failed(format!("the stages with {} are not there: a bug of kolk", shown(&epoch.model)))
+    Error::failed(format!("the stages with {} are not there: internal error, please report", shown(&epoch.model)))
 }

@@ -4,12 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::restore::Opening;
-use super::worker::{Producer, Worker};
 use crate::kafka::Broker;
 use crate::metrics::{LONG, Metrics};
 use crate::record::PartitionId;
-use crate::state::Checkpoints;
 
 /// Milliseconds between two questions why there are no partitions.
 const ASKED: i64 = 5_000;
@@ -63,6 +60,7 @@ pub(super) struct Waits {
 }
 
 impl Waits {
+    /// It waits for nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Waits {
         let worker = metrics.stream.waits.worker();
         Waits { metrics, worker, now: None, idle: None, asked: 0 }
@@ -105,36 +103,13 @@ impl Drop for Waits {
     }
 }
 
-impl<B: Broker, C: Checkpoints> Worker<B, C> {
-    /// Says what this worker waits for, if anything.
-    pub(super) fn tell_waits(&mut self) {
-        let wait = match self.producer {
-            // Everything waits for the brokers, and that is said elsewhere.
-            _ if !self.reachable => None,
-            Producer::Renew => Some(Wait::Producer),
-            Producer::Compare => Some(Wait::Outcome),
-            _ => self.openings.first().map(Opening::waits_for).or_else(|| self.swap_waits_for()),
-        };
-        if wait.is_none() && self.reachable && self.tasks.is_empty() {
-            self.waits.no_partitions(&mut self.broker);
-        } else {
-            self.waits.set(wait);
-        }
-    }
-
-    /// A partition stands still while the checkpoint that a new version of the model begins with is written.
-    fn swap_waits_for(&self) -> Option<Wait> {
-        let mut swapping = self.tasks.values().filter(|task| task.swap.as_ref().is_some_and(|swap| !swap.is_ready()));
-        swapping.next().map(|task| Wait::Store(vec![task.id]))
-    }
-}
-
 /// Says in the log what takes too long, each reason once while it lasts.
 #[derive(Default)]
-pub(super) struct Told(BTreeSet<String>);
+pub(super) struct Reported(BTreeSet<String>);
 
-impl Told {
-    pub fn tell(&mut self, overdue: Option<String>) {
+impl Reported {
+    /// Logs a reason that isn't logged yet, or that there is none any more.
+    pub fn report(&mut self, overdue: Option<String>) {
         match overdue {
             Some(why) if self.0.contains(&why) => {}
             Some(why) => {

@@ -1,26 +1,21 @@
 //! A partition that nothing comes of although there is something to be read.
 //!
-//! A client can stand still without an error: librdkafka, for example, validates every position after its broker was away, and
-//! waits for an answer that may never come. What heals it is tried in steps, each after a further time of silence: seek to the
-//! position, take the partition out of the client and put it in again, a new client. The state stays whichever it is.
+//! A client can stand still without an error: librdkafka, for example, validates every position after its broker was
+//! away, and waits for an answer that may never come. What heals it is tried in steps, each after a further time of
+//! silence: seek to the position, take the partition out of the client and put it in again, a new client. The state
+//! stays whichever it is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::partition_task::PartitionTask;
-use super::worker::{Producer, SHORT, Worker};
+use super::settings::SHORT;
 use crate::Result;
 use crate::kafka::Broker;
 use crate::metrics::Metrics;
 use crate::record::PartitionId;
-use crate::state::Checkpoints;
 
 /// Milliseconds between two looks.
 const EVERY: i64 = 1_000;
-/// Milliseconds for which a worker keeps the state of partitions that a new client may be given again.
-const KEPT: i64 = 60_000;
-/// Polls for checkpoints that are being written when a client is replaced.
-const WAITS: usize = 20;
 
 /// What is done about a silent partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +52,7 @@ struct Heard {
 }
 
 impl Watchdog {
+    /// With the silence that is too long.
     pub(super) fn new(silence: Duration) -> Watchdog {
         let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
         Watchdog { silence, looked: 0, partitions: BTreeMap::new() }
@@ -76,8 +72,8 @@ impl Watchdog {
         is_due
     }
 
-    /// Those of the partitions that are listened to of which nothing came for too long. One that isn't listened to (paused, waiting)
-    /// begins anew when it is.
+    /// Those of the partitions that are listened to of which nothing came for too long. One that isn't listened to
+    /// (paused, waiting) begins again when it is.
     pub(super) fn silent(&mut self, listening: &[(PartitionId, i64)], now: i64) -> Vec<(PartitionId, i64)> {
         self.partitions.retain(|partition, _| listening.iter().any(|(it, _)| it == partition));
         let mut silent = Vec::new();
@@ -142,61 +138,6 @@ impl Watchdog {
             metrics.stream.reader_restarted(Remedy::Client.name());
         }
         Ok(client)
-    }
-}
-
-impl<B: Broker, C: Checkpoints> Worker<B, C> {
-    /// Looks for partitions that stand still, and heals them.
-    pub(super) fn watch(&mut self) -> Result<()> {
-        #[cfg(test)]
-        if self.settings.faults.unwatched {
-            return Ok(());
-        }
-        let now = self.broker.now();
-        if !self.watchdog.is_due(now) {
-            return Ok(());
-        }
-        if now > self.kept_until {
-            self.kept.clear();
-        }
-        let tasks = self.tasks.values().filter(|task| !self.paused && !task.is_held());
-        let listening: Vec<(PartitionId, i64)> = tasks.map(|task| (task.id, task.now.at.offset)).collect();
-        if self.watchdog.heal(&mut self.broker, &listening, &self.metrics)? {
-            self.replace_client()?;
-        }
-        Ok(())
-    }
-
-    /// Leaves the group and joins it with another client. The state of partitions of which everything is committed is kept: should
-    /// the group give them back, and nobody have committed meanwhile, they go on with it.
-    fn replace_client(&mut self) -> Result<()> {
-        self.commit()?;
-        self.abandon()?;
-        for _ in 0..WAITS {
-            if !self.tasks.values().any(|task| task.writing) {
-                break;
-            }
-            self.take_written(SHORT)?;
-        }
-        self.openings.clear();
-        for (partition, mut task) in std::mem::take(&mut self.tasks) {
-            task.show(&self.metrics, (0, 0));
-            self.metrics.stream.gone(partition);
-            self.checkpoints.release(partition);
-            if task.is_clean() {
-                self.kept.insert(partition, task);
-            }
-        }
-        self.kept_until = self.broker.now() + KEPT;
-        self.paused = false;
-        self.broker.reconnect()
-    }
-
-    /// The state that was kept of a partition, if it is that of a commit.
-    pub(super) fn kept(&mut self, partition: PartitionId, commit: &super::commit::Commit) -> Option<PartitionTask> {
-        let task = self.kept.remove(&partition)?;
-        let is_of_commit = task.committed == commit.at && task.now.epoch == commit.epoch;
-        (is_of_commit && self.producer != Producer::Compare).then_some(task)
     }
 }
 

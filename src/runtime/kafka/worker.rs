@@ -1,210 +1,129 @@
-//! One worker: polls, processes, sends, commits; answers the group; restores what it is given.
+//! One worker: polls, processes, sends, commits; answers the group; restores what it is given. Each of these is a part
+//! with fields of its own; here is who does what when.
 //!
-//! The rules that keep every output exactly once, whatever dies when (`docs/recovery.md` tells them as a story):
-//! - Outputs of a partition stay in its outbox until the transaction with its offset is confirmed. An abort sends them again.
-//! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition that is
-//!   lost takes its outbox and state with it.
-//! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old transaction, and
-//!   what is committed then says what happened. When unsure, the state is dropped and restored.
-//! - A checkpoint is cut only where everything is committed. The one exception is a swap's ([`super::swap`]): it is of the commit that
-//!   will come next, and no commit but that one can be gone on from with it.
+//! The rules that keep every output exactly once, whatever dies when (`docs/recovery.md` tells the story):
+//! - Outputs of a partition stay in its outbox until the transaction with its offset is confirmed. An abort sends them
+//!   again.
+//! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition
+//!   that is lost takes its outbox and state with it.
+//! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old
+//!   transaction, and what is committed then says what happened. When unsure, the state is dropped and restored.
+//! - A checkpoint is taken only where everything is committed. The one exception is a swap's ([`super::swap`]): it is
+//!   of the commit that will come next, and no commit but that one can be gone on from with it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::partition_task::{PartitionTask, Taken};
+use super::intake::{Incoming, Intake, Reads};
+use super::owned::Owned;
+use super::partition_task::PartitionTask;
 use super::processing::Processing;
-use super::refusals::{explained, out_of_range, recreated};
-use super::restore::Opening;
-use super::restore_partition::expected;
-use super::waits::Waits;
-use super::watchdog::Watchdog;
+use super::restores::Restores;
+use super::settings::{SHORT, Settings};
+use super::swaps::Swaps;
+use super::taking::Taking;
+use super::transactions::{Producer, Transactions};
+use super::waits::Wait;
 use crate::Result;
-use crate::config::Start;
-use crate::format::Messages;
-use crate::kafka::{Broken, Broker, Event};
-use crate::metrics::{Metrics, Position};
+use crate::kafka::{Broker, Event};
 use crate::record::PartitionId;
 use crate::state::Checkpoints;
 
-/// How long a call that can be repeated may take.
-pub(super) const SHORT: Duration = Duration::from_millis(250);
 /// How long an idle worker waits for an event.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long a worker waits for an event while a partition stands still for a swap.
 const SWAPPING: Duration = Duration::from_millis(2);
 /// Milliseconds that a worker waits for an event at least while a partition waits for something else.
 const STALLED: i64 = 10;
-/// Milliseconds between two settings of the gauges.
-const SHOWN: i64 = 500;
-
-/// What a worker goes by.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Messages of a micro-batch at most.
-    pub batch: usize,
-    /// A transaction is committed after that time …
-    pub commit_every: Duration,
-    /// … or with that many bytes of output.
-    pub commit_bytes: usize,
-    /// A checkpoint is due after that time …
-    pub checkpoint_every: Duration,
-    /// … or that many messages of a partition.
-    pub or_records: u64,
-    /// Where a group without offsets begins.
-    pub start: Start,
-    /// Partitions that the topic had at the start.
-    pub partitions: u32,
-    /// How often a new version of the model is asked for; `None`: never.
-    pub model_every: Option<Duration>,
-    /// A partition without messages for that long has its time moved on by the clock.
-    pub idle: Option<Duration>,
-    /// A partition of which nothing is received for that long, although there is something, is begun to be read once more.
-    pub silence: Duration,
-    /// How long leaving may take.
-    pub grace: Duration,
-    /// What a test breaks on purpose.
-    #[cfg(test)]
-    pub faults: super::faults::Faults,
-}
-
-/// The producer, and whether it has a transaction open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Producer {
-    /// It can't be used (any more): a new one is needed.
-    Renew,
-    /// There is a new one; what the old one did is not known yet.
-    Compare,
-    /// No transaction is open.
-    Idle,
-    /// One is open since then.
-    Open(i64),
-}
+/// Polls for checkpoints that are being written when a client is replaced.
+const WAITS: usize = 20;
 
 /// One member of the group with its partitions.
-pub struct Worker<B, C> {
-    pub(super) broker: B,
-    pub(super) checkpoints: C,
-    pub(super) processing: Processing,
-    pub(super) settings: Settings,
-    pub(super) tasks: BTreeMap<PartitionId, PartitionTask>,
-    pub(super) openings: Vec<Opening>,
-    pub(super) producer: Producer,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) watchdog: Watchdog,
-    /// Partitions of a client that was replaced, until the group has given them to somebody.
-    pub(super) kept: BTreeMap<PartitionId, PartitionTask>,
-    pub(super) kept_until: i64,
-    inbox: Messages,
-    /// Not before then is a failed transaction tried again.
-    pub(super) retry_at: i64,
-    /// Not before then are the group's offsets asked for again, which holds up all partitions while there is no answer.
-    pub(super) ask_at: i64,
-    shown_at: i64,
-    /// When the version of the model was asked for.
-    pub(super) looked_at: i64,
-    /// Whether a broker answers.
-    pub(super) reachable: bool,
-    pub(super) waits: Waits,
-    /// Whether all partitions are paused because too much waits to be sent.
-    pub(super) paused: bool,
+pub(super) struct Worker<B, C> {
+    owned: Owned<B, C>,
+    transactions: Transactions,
+    restores: Restores,
+    swaps: Swaps,
 }
 
 impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// A worker that has no partitions yet.
-    pub fn new(broker: B, checkpoints: C, processing: Processing, settings: Settings) -> Self {
+    pub fn new(broker: B, incoming: Incoming, checkpoints: C, processing: Processing, settings: Settings) -> Self {
         let metrics = processing.metrics.clone();
         #[cfg(test)]
         let processing = Processing { faults: settings.faults, ..processing };
+        let intake = Intake::new(broker, incoming, metrics.clone(), &settings);
         Worker {
-            waits: Waits::new(metrics.clone()),
-            broker,
-            checkpoints,
-            processing,
-            watchdog: Watchdog::new(settings.silence),
-            kept: BTreeMap::new(),
-            kept_until: 0,
-            settings,
-            tasks: BTreeMap::new(),
-            openings: Vec::new(),
-            producer: Producer::Renew,
-            metrics,
-            inbox: Messages::default(),
-            retry_at: 0,
-            ask_at: 0,
-            shown_at: 0,
-            looked_at: 0,
-            reachable: true,
-            paused: false,
+            owned: Owned { intake, checkpoints, processing, settings, tasks: BTreeMap::new(), metrics },
+            transactions: Transactions::new(),
+            restores: Restores::default(),
+            swaps: Swaps::default(),
         }
     }
 
-    /// Runs until `stop` says so: then it drains, commits, cuts checkpoints and leaves.
+    /// Runs until `stop` says so: then it drains, commits, takes checkpoints and leaves.
     ///
     /// # Errors
-    /// Refused: state that can't be gone on with. Failed: what can't be waited out.
+    /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
     pub fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
         let ended = loop {
             if stop() {
                 break self.drain();
             }
             if let Err(error) = self.step() {
-                break Err(explained(&mut self.broker, &self.processing.topic, error));
+                break Err(self.owned.intake.explained(error));
             }
         };
-        if ended.is_err() && matches!(self.producer, Producer::Open(_)) {
+        if ended.is_err() && matches!(self.transactions.producer(), Producer::Open(_)) {
             // The error is what matters; a transaction that stays open ends by its timeout.
-            self.broker.abort().unwrap_or_default();
+            self.owned.intake.broker.abort().unwrap_or_default();
         }
-        self.tasks.clear();
-        self.kept.clear();
-        self.broker.leave();
+        self.owned.tasks.clear();
+        self.owned.intake.broker.leave();
         ended
     }
 
     fn step(&mut self) -> Result<()> {
         let timeout = self.patience();
-        self.inbox.clear();
-        match self.broker.poll(timeout, self.settings.batch, &mut self.inbox)? {
-            Event::Nothing => {}
-            Event::Messages(partition) => self.take(partition)?,
-            Event::End(partition, offset) => {
-                self.watchdog.heard(partition, self.broker.now());
-                if let Some(task) = self.tasks.get_mut(&partition).and_then(PartitionTask::listening) {
-                    task.end(offset, &mut self.processing)?;
-                    task.at_end = true;
+        let Owned { intake, tasks, processing, .. } = &mut self.owned;
+        match intake.poll(timeout)? {
+            Event::Nothing | Event::Reachable(_) | Event::Recreated => {}
+            Event::Messages(partition) => {
+                if let Some(task) = tasks.get_mut(&partition).and_then(PartitionTask::listening) {
+                    intake.take(partition, &mut Taking { task, processing })?;
                 }
             }
-            Event::Assigned(partitions) => {
-                expected(&partitions, self.settings.partitions)?;
-                self.openings.push(Opening::assigned(partitions));
+            Event::End(partition, offset) => {
+                if let Some(task) = tasks.get_mut(&partition).and_then(PartitionTask::listening) {
+                    task.end(offset, processing)?;
+                    task.reading.at_end = true;
+                }
             }
+            Event::Assigned(partitions) => self.restores.assigned(partitions),
             Event::Revoked(partitions) => self.revoke(&partitions)?,
             Event::Lost(partitions) => self.lose(&partitions)?,
-            Event::Reachable(reachable) => {
-                self.reachable = reachable;
-                self.metrics.stream.reachable(reachable);
-            }
-            Event::Recreated => return Err(recreated(&self.processing.topic)),
             Event::OutOfRange(partition) => {
                 // One that is being opened is looked at there.
-                if let Some(offset) = self.tasks.get(&partition).map(|task| task.now.at.offset) {
-                    return Err(out_of_range(&mut self.broker, partition, offset));
+                if let Some(offset) = tasks.get(&partition).map(Reads::offset) {
+                    return Err(intake.out_of_range(partition, offset));
                 }
             }
         }
-        self.tell_waits();
+        self.report_waits();
         self.settle()?;
-        self.open()?;
-        self.wake_stalled()?;
+        if self.restores.open(&mut self.owned, &mut self.transactions)? {
+            self.swaps.look_soon();
+        }
+        self.owned.intake.wake(self.owned.tasks.values_mut())?;
         self.watch()?;
-        self.tell_idle()?;
-        self.send()?;
-        self.commit_if_due()?;
+        self.advance_idle()?;
+        self.transactions.send(&mut self.owned)?;
+        self.transactions.commit_if_due(&mut self.owned)?;
         self.hold()?;
-        self.swap()?;
-        self.cut_checkpoints(false)?;
+        if self.swaps.step(&mut self.owned)? {
+            self.drop_versions();
+        }
+        self.owned.take_checkpoints(false)?;
         self.take_written(Duration::ZERO)?;
         self.show();
         Ok(())
@@ -212,94 +131,84 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Sets the gauges, now and then.
     fn show(&mut self) {
-        let now = self.broker.now();
-        let open = match self.producer {
-            Producer::Open(since) => now - since,
-            _ => 0,
-        };
-        if now - self.shown_at < SHOWN {
+        let Owned { intake, tasks, metrics, .. } = &mut self.owned;
+        if !intake.show(tasks.values()) {
             return;
         }
-        self.shown_at = now;
-        self.metrics.stream.open_transaction.set(open as f64 / 1000.0);
-        for task in self.tasks.values_mut() {
+        let now = intake.now();
+        let open = if let Producer::Open(since) = self.transactions.producer() { now - since } else { 0 };
+        metrics.stream.open_transaction.set(open as f64 / 1000.0);
+        for task in tasks.values_mut() {
             if task.replay.is_none()
                 && let Some(opened) = task.opened.take()
             {
-                self.metrics.stream.restore_seconds.observe((now - opened) as f64 / 1000.0);
+                metrics.stream.restore_seconds.observe((now - opened) as f64 / 1000.0);
             }
-            let newest = (!task.at_end).then_some(task.newest);
-            self.metrics.stream.position(task.id, Position { committed: task.committed.offset, newest });
-            task.show(&self.metrics, (task.state.keys.len() as i64, task.state.bytes() as i64));
+            task.show(metrics, (task.state.keys.len() as i64, task.state.bytes() as i64));
         }
+    }
+
+    /// Reports what this worker waits for, if anything.
+    fn report_waits(&mut self) {
+        let tasks = &self.owned.tasks;
+        // A partition stands still while the checkpoint that a new version of the model begins with is written.
+        let swapping = |task: &&PartitionTask| task.swap.is_some() && !task.is_ready_to_swap();
+        let wait = match self.transactions.producer() {
+            Producer::Renew => Some(Wait::Producer),
+            Producer::Compare => Some(Wait::Outcome),
+            Producer::Idle | Producer::Open(_) => self
+                .restores
+                .waits_for()
+                .or_else(|| tasks.values().find(swapping).map(|task| Wait::Store(vec![task.id]))),
+        };
+        self.owned.intake.report_waits(wait, !self.owned.tasks.is_empty());
     }
 
     /// How long a poll may wait: not beyond the time at which a partition that stands still is tried again.
     fn patience(&self) -> Duration {
         let patience = self.undisturbed();
-        let again = self.tasks.values().filter_map(|task| task.stalled.as_ref()?.until()).min();
-        let wait = again.map(|again| (again - self.broker.now()).max(STALLED));
+        let wait = self.owned.intake.wakes_in(self.owned.tasks.values()).map(|wait| wait.max(STALLED));
         wait.and_then(|wait| u64::try_from(wait).ok())
             .map_or(patience, |wait| patience.min(Duration::from_millis(wait)))
     }
 
     fn undisturbed(&self) -> Duration {
-        if self.tasks.values().any(|task| task.swap.is_some()) {
+        let Owned { tasks, settings, .. } = &self.owned;
+        if tasks.values().any(|task| task.swap.is_some()) {
             return SWAPPING;
         }
-        if self.tasks.values().any(PartitionTask::is_dirty) {
+        if tasks.values().any(PartitionTask::is_dirty) {
             // Not beyond the time of the next commit, and not 0: a poll that doesn't wait would spin.
-            let due = match self.producer {
-                Producer::Open(since) => since,
-                _ => self.retry_at,
-            } + self.settings.commit_every.as_millis() as i64;
-            return Duration::from_millis((due - self.broker.now()).clamp(1, IDLE.as_millis() as i64) as u64);
+            let due = self.transactions.due(settings.commit_every.as_millis() as i64);
+            return Duration::from_millis((due - self.owned.now()).clamp(1, IDLE.as_millis() as i64) as u64);
         }
-        if self.openings.is_empty() && self.producer != Producer::Renew { IDLE } else { Duration::from_millis(10) }
+        let idle = self.restores.is_empty() && self.transactions.producer() != Producer::Renew;
+        if idle { IDLE } else { Duration::from_millis(10) }
     }
 
-    fn take(&mut self, partition: PartitionId) -> Result<()> {
-        let now = self.broker.now();
-        self.watchdog.heard(partition, now);
-        let Some(task) = self.tasks.get_mut(&partition).and_then(PartitionTask::listening) else { return Ok(()) };
-        task.heard = now;
-        task.at_end = false;
-        match task.take(&self.inbox, &mut self.processing)? {
-            Taken::All => {
-                task.unstall();
-                Ok(())
-            }
-            Taken::Until(offset, wait) => {
-                task.stall(offset, wait, now);
-                self.broker.pause(&[partition], true)?;
-                self.broker.seek(partition, offset)
-            }
-        }
+    /// Moves the time on of partitions that nothing was heard of.
+    fn advance_idle(&mut self) -> Result<()> {
+        let Owned { intake, tasks, processing, .. } = &mut self.owned;
+        intake.advance_idle(tasks.values_mut(), |task, until| task.advance(until, processing))
     }
 
-    fn wake_stalled(&mut self) -> Result<()> {
-        let now = self.broker.now();
-        for task in self.tasks.values_mut() {
-            if task.wakes(now) && !self.paused {
-                self.broker.pause(&[task.id], false)?;
-            }
+    /// Gets a producer if there is none, and restores partitions that another has committed meanwhile.
+    fn settle(&mut self) -> Result<()> {
+        for partition in self.transactions.settle(&mut self.owned)? {
+            self.restores.again(partition);
         }
         Ok(())
     }
 
-    /// Moves the time of partitions on that nothing was heard of.
-    fn tell_idle(&mut self) -> Result<()> {
-        let (Some(idle), true) = (self.settings.idle, self.reachable) else { return Ok(()) };
-        let now = self.broker.now();
-        let idle = idle.as_millis() as i64;
-        let Some(ticks) = self.processing.layout.clock.ticks_of_millis(now - idle) else { return Ok(()) };
-        for task in self.tasks.values_mut() {
-            let busy = task.replay.is_some() || task.attempt.is_some() || task.swap.is_some() || !task.at_end;
-            if busy || now - task.heard < idle || task.now.is_full() {
-                continue;
-            }
-            task.heard = now;
-            task.advance(ticks, &mut self.processing)?;
+    /// Stops reading while too much waits to be sent, and goes on when it doesn't.
+    fn hold(&mut self) -> Result<()> {
+        let Owned { intake, tasks, settings, .. } = &mut self.owned;
+        let waiting: usize = tasks.values().map(|task| task.outbox.bytes()).sum();
+        let full = waiting > 4 * settings.commit_bytes;
+        if full != intake.paused {
+            intake.paused = full;
+            let all: Vec<PartitionId> = tasks.values().filter(|task| !task.is_held()).map(|task| task.id).collect();
+            intake.broker.pause(&all, full)?;
         }
         Ok(())
     }
@@ -307,104 +216,124 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// The group takes partitions away: what was done is committed first, what can't be is dropped.
     fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()> {
         #[cfg(test)]
-        if self.settings.faults.commit_after_revoke {
-            return self.broker.unassign(partitions);
+        if self.owned.settings.faults.commit_after_revoke {
+            return self.owned.intake.broker.unassign(partitions);
         }
-        if partitions.iter().any(|partition| self.tasks.get(partition).is_some_and(PartitionTask::is_dirty)) {
-            self.commit()?;
+        let has = |tasks: &BTreeMap<PartitionId, PartitionTask>, what: fn(&PartitionTask) -> bool| {
+            partitions.iter().any(|partition| tasks.get(partition).is_some_and(what))
+        };
+        if has(&self.owned.tasks, PartitionTask::is_dirty) {
+            self.transactions.commit(&mut self.owned)?;
         }
-        if partitions.iter().any(|partition| self.tasks.get(partition).is_some_and(|task| !task.outbox.is_empty())) {
+        if has(&self.owned.tasks, |task| !task.outbox.is_empty()) {
             // Its messages are in the open transaction, which must not be committed without its offset.
-            self.abandon()?;
+            self.transactions.abandon(&mut self.owned)?;
         }
-        self.give_up(partitions)?;
-        self.broker.unassign(partitions)
+        self.give_up(partitions)
     }
 
     /// Partitions are another's already.
     fn lose(&mut self, partitions: &[PartitionId]) -> Result<()> {
         tracing::warn!(?partitions, "the group gave partitions away while this worker was not heard of");
-        self.metrics.stream.fenced();
-        self.abandon()?;
-        self.give_up(partitions)?;
-        self.broker.unassign(partitions)
-    }
-
-    pub(super) fn abandon(&mut self) -> Result<()> {
-        if matches!(self.producer, Producer::Open(_)) {
-            self.broken(Broken::Abort("partitions of it are given away".into()))?;
-        }
-        Ok(())
+        self.owned.metrics.stream.fenced();
+        self.transactions.abandon(&mut self.owned)?;
+        self.give_up(partitions)
     }
 
     fn give_up(&mut self, partitions: &[PartitionId]) -> Result<()> {
         #[cfg(test)]
-        if self.settings.faults.resend_lost {
-            return Ok(());
+        if self.owned.settings.faults.resend_lost {
+            return self.owned.intake.broker.unassign(partitions);
         }
         for partition in partitions {
-            if let Some(mut task) = self.tasks.remove(partition) {
-                task.show(&self.metrics, (0, 0));
-            }
-            self.metrics.stream.gone(*partition);
-            self.checkpoints.release(*partition);
+            self.owned.remove(*partition);
         }
-        for opening in &mut self.openings {
-            opening.drop_all(partitions);
-        }
+        self.restores.drop_all(partitions);
         self.drop_versions();
-        Ok(())
+        self.owned.intake.broker.unassign(partitions)
     }
 
-    /// Begins checkpoints where they are due; of all partitions if `all`.
-    fn cut_checkpoints(&mut self, all: bool) -> Result<()> {
-        let now = self.broker.now();
-        let every = self.settings.checkpoint_every.as_millis() as i64;
-        for task in self.tasks.values_mut() {
-            if !task.is_clean() || task.cut == task.committed.sequence {
-                continue;
+    /// Looks for partitions that stand still, and heals them.
+    fn watch(&mut self) -> Result<()> {
+        self.restores.forget_kept(self.owned.now());
+        if self.owned.intake.watch(self.owned.tasks.values())? { self.replace_client() } else { Ok(()) }
+    }
+
+    /// Leaves the group and joins it with another client. The state of partitions of which everything is committed is
+    /// kept: should the group give them back, and nobody have committed meanwhile, they go on with it.
+    fn replace_client(&mut self) -> Result<()> {
+        self.transactions.commit(&mut self.owned)?;
+        self.transactions.abandon(&mut self.owned)?;
+        for _ in 0..WAITS {
+            if !self.owned.tasks.values().any(|task| task.writing) {
+                break;
             }
-            // Partitions of one age are cut one after the other, not all at once.
-            let stagger = every / 8 * i64::from(task.id % 8) / 8;
-            let due = now - task.checkpointed >= every + stagger || task.since >= self.settings.or_records;
-            if all || due || task.now.is_full() {
-                task.write_dead_letters(&self.processing)?;
-                task.checkpointed = now;
-                task.writing = true;
-                self.checkpoints.write(task.id, task.checkpoint(&self.processing)?)?;
+            self.take_written(SHORT)?;
+        }
+        self.restores.clear();
+        let now = self.owned.now();
+        let all: Vec<PartitionId> = self.owned.tasks.keys().copied().collect();
+        for partition in all {
+            if let Some(task) = self.owned.remove(partition).filter(PartitionTask::is_clean) {
+                self.restores.keep(task, now);
             }
+        }
+        self.owned.intake.reconnect()
+    }
+
+    /// Reports to all partitions which checkpoints are durable.
+    fn take_written(&mut self, timeout: Duration) -> Result<()> {
+        for durable in self.owned.take_written(timeout)? {
+            self.restores.written(durable.partition);
         }
         Ok(())
     }
 
-    /// Commits, cuts a checkpoint of every partition, and gives them back, within the time of grace.
+    /// Drops the stages with versions that no partition has any more.
+    fn drop_versions(&mut self) {
+        let Owned { tasks, processing, .. } = &mut self.owned;
+        let mut needed: Vec<&str> = Vec::new();
+        for task in tasks.values().chain(self.restores.tasks()) {
+            needed.push(&task.now.epoch.model);
+            needed.extend(task.swap.as_ref().map(|swap| swap.epoch.model.as_str()));
+        }
+        processing.versions.keep(&needed);
+    }
+
+    /// Commits, takes a checkpoint of every partition, and gives them back, within the time of grace.
     fn drain(&mut self) -> Result<()> {
-        let until = self.broker.now() + self.settings.grace.as_millis() as i64;
-        self.openings.clear();
-        self.abandon_swaps();
-        while self.tasks.values().any(|task| task.is_dirty() || !task.outbox.is_empty()) && self.broker.now() < until {
-            self.retry_at = self.broker.now().min(self.retry_at);
+        let until = self.owned.now() + self.owned.settings.grace.as_millis() as i64;
+        self.restores.clear();
+        for task in self.owned.tasks.values_mut() {
+            // There is no time to wait for the checkpoints of swaps.
+            task.swap.take_if(|swap| !swap.is_ready());
+        }
+        let waits = |task: &PartitionTask| task.is_dirty() || !task.outbox.is_empty();
+        while self.owned.tasks.values().any(waits) && self.owned.now() < until {
+            self.transactions.retry_now(self.owned.now());
             self.settle()?;
-            self.commit()?;
-            self.inbox.clear();
-            match self.broker.poll(Duration::from_millis(1), 1, &mut self.inbox)? {
+            self.transactions.commit(&mut self.owned)?;
+            // What is polled meanwhile is not taken: it comes again to who is next.
+            match self.owned.intake.receive(Duration::from_millis(1), 1)? {
                 Event::Revoked(partitions) => self.revoke(&partitions)?,
                 Event::Lost(partitions) => self.lose(&partitions)?,
                 _ => {}
             }
         }
-        // The messages that were polled meanwhile were not taken: they come again to who is next.
-        while self.tasks.values().any(|task| task.writing) && self.broker.now() < until {
-            self.take_written(SHORT)?;
-        }
-        self.cut_checkpoints(true)?;
-        while self.tasks.values().any(|task| task.writing) && self.broker.now() < until {
-            self.take_written(SHORT)?;
-        }
-        let left = self.tasks.values().filter(|task| task.is_dirty() || task.writing).count();
+        self.wait_for_checkpoints(until)?;
+        self.owned.take_checkpoints(true)?;
+        self.wait_for_checkpoints(until)?;
+        let left = self.owned.tasks.values().filter(|task| task.is_dirty() || task.writing).count();
         if left > 0 {
             tracing::warn!(partitions = left, "the time of grace is over: they will be replayed at the next start");
         }
-        self.abandon()
+        self.transactions.abandon(&mut self.owned)
+    }
+
+    fn wait_for_checkpoints(&mut self, until: i64) -> Result<()> {
+        while self.owned.tasks.values().any(|task| task.writing) && self.owned.now() < until {
+            self.take_written(SHORT)?;
+        }
+        Ok(())
     }
 }

@@ -80,7 +80,7 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     let mut environment = BTreeMap::new();
     environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
     environment.insert("cpu".to_string(), cpu_features());
-    let rows = if swaps { Vec::new() } else { chain.rows() };
+    let rows = if swaps { Vec::new() } else { chain.layout().spans().to_vec() };
     Fingerprint { sections, environment, partitions, rows }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::{At, Infer, Mode, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
+use crate::model::executor::OnnxRuntime;
 use crate::model::{ModelKind, Session, Signature, Version, registry};
 use crate::record::Layout;
 use crate::stage::{self, inputs::Inputs};
@@ -108,8 +109,10 @@ fn plan_infer(
         mode: infer.mode,
         window: infer.window.as_ref().map_or(1, |window| window.value),
     };
-    let network = Session::new(&version.onnx, &Signature::from(manifest))
-        .and_then(|session| stage::infer::Infer::new(&planned, session, layout, metrics.clone()));
+    let network = Session::new(&version.onnx, &Signature::from(manifest)).and_then(|session| {
+        let executor = Box::new(OnnxRuntime::new(session, metrics.clone()));
+        stage::infer::Infer::new(&planned, executor, layout)
+    });
     match network {
         Ok(network) => {
             let forecast = stage::Forecast {

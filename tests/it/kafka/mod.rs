@@ -10,6 +10,7 @@ mod chaos;
 mod clients;
 mod cluster;
 mod features;
+mod history;
 mod markers;
 mod membership;
 mod outage;

@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use super::broker::{Broker, PARTITIONS};
+use super::broker::{Broker, PARTITIONS, eventually};
 use crate::common::{self, Row};
 
 /// One output, with floats as their bits.
@@ -261,6 +261,14 @@ pub fn expected_of(folder: &Path, rows: &[Row], infer: &str) -> Outputs {
     let file = common::pipeline(&reference, infer, sink, "models: ../models");
     common::kolk_exits(0, &["run", file.to_str().unwrap()]);
     written(&reference.join("out"))
+}
+
+/// The outputs in a folder of Parquet files, once there are `count` of them.
+pub fn written_until(folder: &Path, count: usize) -> Outputs {
+    eventually(&format!("{count} outputs in files"), || {
+        let found = if folder.exists() { written(folder) } else { Outputs::new() };
+        (found.values().map(Vec::len).sum::<usize>() == count).then_some(found)
+    })
 }
 
 /// The outputs in a folder of Parquet files.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::broker::{Broker, eventually};
-use super::process::Setup;
-use super::records::{Outputs, Reader, assert_equal, count, expected, written};
+use super::process::{Kolk, Setup};
+use super::records::{Outputs, Reader, assert_equal, count, expected, written_until};
 use crate::common::{self, Row, series};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -196,19 +196,43 @@ impl Avro {
     }
 }
 
+/// An [`Avro`] whose process has taken the first 60 of its records, and what must come of all of them.
+struct Running {
+    all: Avro,
+    rows: Vec<Row>,
+    expected: Outputs,
+    reader: Reader,
+    kolk: Kolk,
+}
+
+impl Running {
+    fn new(name: &str, extra: &str, each: usize) -> Running {
+        let all = Avro::new(name, extra);
+        let rows = series(6, each);
+        let expected = expected(all.setup.path(), &rows);
+        let mut reader = Reader::new(&all.broker, &all.setup.output);
+        let kolk = all.setup.start("a");
+        all.send_first(&rows[..60]);
+        reader.read_until(60, SOON);
+        Running { all, rows, expected, reader, kolk }
+    }
+}
+
+impl Avro {
+    /// All outputs are there, and so many dead letters.
+    fn ends_with(&self, reader: &Reader, expected: &Outputs, dead: usize) {
+        assert_equal(&reader.outputs, expected);
+        assert_eq!(count(&self.broker, &self.setup.dead), dead, "decided once");
+    }
+}
+
 fn partition(key: &str) -> u32 {
     (kolk::record::murmur2(key.as_bytes()) & 0x7fff_ffff) % super::broker::PARTITIONS as u32
 }
 
 #[test]
 fn only_the_partition_that_needs_it_waits_for_a_registry() {
-    let all = Avro::new("waits", "");
-    let rows = series(6, 40);
-    let expected = expected(all.setup.path(), &rows);
-    let mut reader = Reader::new(&all.broker, &all.setup.output);
-    let kolk = all.setup.start("a");
-    all.send_first(&rows[..60]);
-    reader.read_until(60, SOON);
+    let Running { all, rows, expected, mut reader, kolk } = Running::new("waits", "", 40);
 
     let second = all.register(SECOND);
     let waits = partition(&rows[0].0);
@@ -231,19 +255,12 @@ fn only_the_partition_that_needs_it_waits_for_a_registry() {
     reader.read_until(rows.len(), SOON);
     let log = kolk.stop();
     assert!(log.contains("going on"), "{log}");
-    assert_equal(&reader.outputs, &expected);
-    assert_eq!(count(&all.broker, &all.setup.dead), 0);
+    all.ends_with(&reader, &expected, 0);
 }
 
 #[test]
 fn a_schema_that_is_known_a_moment_later_makes_no_dead_letter() {
-    let all = Avro::new("moment", "");
-    let rows = series(6, 20);
-    let expected = expected(all.setup.path(), &rows);
-    let mut reader = Reader::new(&all.broker, &all.setup.output);
-    let kolk = all.setup.start("a");
-    all.send_first(&rows[..60]);
-    reader.read_until(60, SOON);
+    let Running { all, rows, expected, mut reader, kolk } = Running::new("moment", "", 20);
     let second = all.register(SECOND);
     all.gate.forget();
     all.send(&rows[60..], |(_, ts, value)| avro(second, Some(""), *ts, *value));
@@ -251,8 +268,7 @@ fn a_schema_that_is_known_a_moment_later_makes_no_dead_letter() {
     all.gate.open();
     reader.read_until(rows.len(), SOON);
     kolk.stop();
-    assert_equal(&reader.outputs, &expected);
-    assert_eq!(count(&all.broker, &all.setup.dead), 0);
+    all.ends_with(&reader, &expected, 0);
 }
 
 #[test]
@@ -277,8 +293,7 @@ fn a_backlog_in_which_every_second_schema_is_unknown() {
     kolk.stop();
     all.broker.settled(&all.setup.output);
     reader.read(SOON);
-    assert_equal(&reader.outputs, &expected);
-    assert_eq!(count(&all.broker, &all.setup.dead), rows.len(), "decided once");
+    all.ends_with(&reader, &expected, rows.len());
 }
 
 /// FIRST with nearly everything changed that may be; and the bytes of its records.
@@ -294,13 +309,7 @@ fn changed(id: u32, ts: i64, value: f64) -> Vec<u8> {
 
 #[test]
 fn state_goes_on_with_a_schema_that_changed() {
-    let all = Avro::new("changed", EXTRA);
-    let rows = series(6, 40);
-    let expected = expected(all.setup.path(), &rows);
-    let mut reader = Reader::new(&all.broker, &all.setup.output);
-    let kolk = all.setup.start("a");
-    all.send_first(&rows[..60]);
-    reader.read_until(60, SOON);
+    let Running { all, rows, expected, mut reader, kolk } = Running::new("changed", EXTRA, 40);
     kolk.stop();
 
     // A backlog of both, by a process that starts with the new one.
@@ -338,8 +347,7 @@ fn state_goes_on_with_a_schema_that_changed() {
     all.send(&rows[120..], |(_, ts, value)| changed(second, *ts, *value));
     reader.read_until(rows.len(), SOON);
     kolk.stop();
-    assert_equal(&reader.outputs, &expected);
-    assert_eq!(count(&all.broker, &all.setup.dead), 0);
+    all.ends_with(&reader, &expected, 0);
 }
 
 #[test]
@@ -353,13 +361,8 @@ fn files_go_on_with_a_schema_that_changed_and_wait_for_one_that_is_new() {
         "state: { path: state/, checkpoint_every: 200ms }",
     );
     all.reads("");
-    let read = |outputs: usize| {
-        eventually("outputs", || {
-            let out = all.setup.path().join("out");
-            let found = if out.exists() { written(&out) } else { Outputs::new() };
-            (found.values().map(Vec::len).sum::<usize>() == outputs).then_some(found)
-        })
-    };
+    let out = all.setup.path().join("out");
+    let read = |outputs: usize| written_until(&out, outputs);
     let kolk = all.setup.start("a");
     all.send_first(&rows[..60]);
     read(60);
@@ -380,18 +383,12 @@ fn files_go_on_with_a_schema_that_changed_and_wait_for_one_that_is_new() {
 
 #[test]
 fn a_registry_is_waited_for_and_what_it_does_not_know_is_decided_once() {
-    let all = Avro::new("registry", EXTRA);
+    let Running { all, rows, expected, mut reader, kolk } = Running::new("registry", EXTRA, 50);
     let Avro { broker, gate, setup, first, .. } = &all;
     let first = *first;
-    let rows = series(6, 50);
-    let expected = expected(setup.path(), &rows);
     let send = |rows: &[Row], id: u32, note: Option<&str>| {
         all.send(rows, |(_, ts, value)| avro(id, note, *ts, *value));
     };
-    let mut reader = Reader::new(broker, &setup.output);
-    let kolk = setup.start("a");
-    send(&rows[..60], first, None);
-    reader.read_until(60, SOON);
 
     // Of a schema that was never asked for nothing can be said while nobody answers; what comes behind it waits too.
     let second = all.register(SECOND);
@@ -419,6 +416,5 @@ fn a_registry_is_waited_for_and_what_it_does_not_know_is_decided_once() {
     kolk.stop();
     broker.settled(&setup.output);
     reader.read(SOON);
-    assert_equal(&reader.outputs, &expected);
-    assert_eq!(count(broker, &setup.dead), wrong.len(), "decided once");
+    all.ends_with(&reader, &expected, wrong.len());
 }

@@ -1,5 +1,5 @@
-//! A process' client: the simulated cluster as a [`Broker`]. What a real client answers late, twice, not at all or not yet, this
-//! one does by the dice.
+//! A process' client: the simulated cluster as a [`Broker`]. What a real client answers late, twice, not at all or not
+//! yet, this one does by the dice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::dice::Dice;
 use super::group::{Ask, Membership};
 use super::log::Kind;
+use super::processes::Wait;
 use super::scheduler::{Guard, Op, Sim};
 use super::work::key;
-use super::world::{Phase, Wait, World};
+use super::world::{Phase, World};
 use crate::format::Messages;
 use crate::kafka::{Broken, Broker, Committed, Event, LogRange, Outgoing, Unsendable};
 use crate::record::PartitionId;
@@ -23,8 +24,8 @@ pub struct Fetch {
     paused: bool,
     /// The end that was told, so that it isn't told twice.
     pub told: Option<i64>,
-    /// Nothing comes any more, until it is begun to be read in one of so many ways: 1 a seek, 2 an assignment, 3 another client. 0: it
-    /// comes.
+    /// Nothing comes any more, until it is begun to be read in one of so many ways: 1 a seek, 2 an assignment, 3
+    /// another client. 0: it comes.
     stuck: u8,
 }
 
@@ -403,7 +404,8 @@ impl Broker for Client {
     fn renew(&mut self) -> Result<bool> {
         let mut world = self.enter(Op::Renew);
         self.may_fail(&mut world)?;
-        // Who has to ask what is committed may find that it isn't his state, and then has none to leave a checkpoint of.
+        // Who has to ask what is committed may find that it isn't his state, and then has none to leave a checkpoint
+        // of.
         world.disturbed |= world.phase == Phase::Leaving;
         Ok(self.new_producer(world))
     }

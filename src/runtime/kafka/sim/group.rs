@@ -1,8 +1,9 @@
-//! The group: its coordinator with the classic protocol, and each client's part of it with cooperative-sticky assignment.
+//! The group: its coordinator with the classic protocol, and each client's part of it with cooperative-sticky
+//! assignment.
 //!
 //! Two phases: a generation first takes away what must move, its owner gives it back and joins again, and only the next
-//! generation gives it to another. A client answers heartbeats and joins by itself, while its worker does something else; only the
-//! answers to the group's events are the worker's.
+//! generation gives it to another. A client answers heartbeats and joins by itself, while its worker does something
+//! else; only the answers to the group's events are the worker's.
 
 use crate::record::PartitionId;
 use std::collections::VecDeque;
@@ -196,8 +197,8 @@ impl World {
         }
     }
 
-    /// Members that heard of it join, unless their worker owes an answer; the generation begins with the last, or without
-    /// those that take too long.
+    /// Members that heard of it join, unless their worker owes an answer; the generation begins with the last, or
+    /// without those that take too long.
     fn join_all(&mut self) {
         let Some(deadline) = self.group.preparing else { return };
         for index in 0..self.group.members.len() {
@@ -331,7 +332,7 @@ impl World {
         }
     }
 
-    /// After a restart of the broker everybody's session begins anew.
+    /// After a restart of the broker everybody's session begins again.
     pub fn restart_sessions(&mut self) {
         let now = self.now;
         self.group.members.iter_mut().for_each(|member| member.heard_at = member.heard_at.max(now));

@@ -1,5 +1,5 @@
-//! Logs as Kafka keeps them: every record has an offset for ever, what is in an open transaction can't be read yet, what is in
-//! an aborted one never, and the marks of transactions take an offset as well.
+//! Logs as Kafka keeps them: every record has an offset for ever, what is in an open transaction can't be read yet,
+//! what is in an aborted one never, and the marks of transactions take an offset as well.
 
 use super::work::Payload;
 

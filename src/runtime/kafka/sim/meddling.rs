@@ -1,5 +1,5 @@
-//! What somebody may do to a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to go on then: no output
-//! would be right. Where retention has removed nothing but markers and what was aborted, it must go on.
+//! What somebody may do to a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to go on
+//! then: no output would be right. Where retention has removed nothing but markers and what was aborted, it must go on.
 
 use super::log::{Entry, Input, Kind};
 use super::world::{Act, Phase, World};
@@ -86,8 +86,8 @@ impl World {
         }
     }
 
-    /// The new topic has more records than the old one, so that its readers find some at their old offsets. What is in an open
-    /// transaction of the old one is gone with it.
+    /// The new topic has more records than the old one, so that its readers find some at their old offsets. What is in
+    /// an open transaction of the old one is gone with it.
     fn recreate(&mut self) {
         self.expects_refusal = true;
         let now = self.now;
@@ -107,7 +107,8 @@ impl World {
         }
     }
 
-    /// A partition that shows it, with its newest checkpoint and what is committed, all transactions of offsets being decided.
+    /// A partition that shows it, with its newest checkpoint and what is committed, all transactions of offsets being
+    /// decided.
     fn victim(&self, meddling: Meddling) -> Option<(u32, CommitPosition, i64)> {
         if !self.offsets.pending.is_empty() {
             return None;

@@ -1,9 +1,9 @@
-//! A Kafka cluster, a store of checkpoints and processes that die, all simulated: so that the worker, the same code that runs on a
-//! broker, meets thousands of schedules a minute, each of which its seed brings back.
+//! A Kafka cluster, a store of checkpoints and processes that die, all simulated: so that the worker, the same code
+//! that runs on a broker, meets thousands of schedules a minute, each of which its seed brings back.
 //!
-//! Lives here: logs with gaps and open transactions, the group with its generations, the coordinator of transactions with
-//! epochs and requests that come late, the clock, a scheduler that decides by the dice who goes on and what goes wrong,
-//! and the oracle that knows what must come out. Must not live here: anything that a worker does.
+//! Lives here: logs with gaps and open transactions, the group with its generations, the coordinator of transactions
+//! with epochs and requests that come late, the clock, a scheduler that decides by the dice who goes on and what goes
+//! wrong, and the oracle that knows what must come out. Must not live here: anything that a worker does.
 //!
 //! `KOLK_SIM_SEED=n cargo test --release --lib sim:: -- --nocapture` plays one schedule again and shows its trace;
 //! `KOLK_SIM_SCHEDULES=n` plays more of them than a test run does.
@@ -23,6 +23,7 @@ mod log;
 mod meddling;
 mod oracle;
 mod plan;
+mod processes;
 mod producer;
 mod scheduler;
 mod store;
@@ -111,7 +112,8 @@ fn seed_with(seed: u64, batch: usize) -> (u64, u64, Vec<String>) {
     (outcome.calls, outcome.digest, outcome.trace)
 }
 
-/// Nothing but the seed may decide: not the machine, not what runs beside it. Else a schedule that failed could not be seen again.
+/// Nothing but the seed may decide: not the machine, not what runs beside it. Else a schedule that failed could not be
+/// seen again.
 #[test]
 fn a_seed_is_a_schedule() {
     const SEEDS: u64 = 20;
@@ -306,7 +308,7 @@ fn a_topic_that_lost_what_is_needed_is_refused() {
 #[test]
 fn a_topic_that_was_truncated_is_refused() {
     // Where others came in the place of what was there, the hash shows it.
-    is_refused(Meddling::Truncated, &["truncated or made anew", "compacted or changed since"]);
+    is_refused(Meddling::Truncated, &["truncated or created again", "compacted or changed since"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It is checked
-//! at every commit, so that what is wrong is found where it happens, and once more at the end, in the order of the output's log.
-//! What bytes alone don't decide (the clock, the registries) it takes from the commits, as a restore must.
+//! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It
+//! is checked at every commit, so that what is wrong is found where it happens, and once more at the end, in the order
+//! of the output's log. What bytes alone don't decide (the clock, the registries) it takes from the commits, as a
+//! restore must.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ struct Keys {
     rows: Vec<Row>,
     /// Keys in the order of their first records.
     slots: Vec<u8>,
-    /// The version of the model that is in force.
+    /// The active version of the model.
     version: u64,
     /// The steps in which records move time on, and up to where they or the clock have.
     closes: Option<i64>,
@@ -147,7 +148,8 @@ impl Oracle {
         Oracle { covered: vec![None; partitions as usize], keys: keys as usize, closes }
     }
 
-    /// A transaction was committed: its outputs must be those of the records that its offsets say were read, and no others.
+    /// A transaction was committed: its outputs must be those of the records that its offsets say were read, and no
+    /// others.
     pub fn committed(
         &mut self,
         inputs: &[Input],
@@ -254,7 +256,7 @@ impl Oracle {
         for (number, (hash, last)) in keys.rows.into_iter().enumerate() {
             let slot = checkpoint.keys.find(&key(partition, number as u8));
             let found = slot.map_or((0, 0), |slot| {
-                let row = checkpoint.row(slot);
+                let row = checkpoint.row(slot).expect("in memory");
                 (row[STATE], row[STATE + 1] as i64)
             });
             if found != (hash, last) {
@@ -269,7 +271,7 @@ impl Oracle {
         self.covered[partition as usize].as_ref().map(|covered| covered.until)
     }
 
-    /// What is in force at the last commit of a partition.
+    /// What is active at the last commit of a partition.
     pub fn epoch(&self, partition: PartitionId) -> Option<&ModelEpoch> {
         self.covered[partition as usize].as_ref().map(|covered| &covered.epoch)
     }

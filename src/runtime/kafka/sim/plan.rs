@@ -1,5 +1,5 @@
-//! What a schedule consists of: how large everything is, and how often what goes wrong. Each seed turns on only some kinds of
-//! trouble: together they would mostly hide behind each other.
+//! What a schedule consists of: how large everything is, and how often what goes wrong. Each seed turns on only some
+//! kinds of trouble: together they would mostly hide behind each other.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -69,8 +69,8 @@ pub struct Plan {
     pub foreign: f64,
     pub registry_knows: i64,
     pub registry_down: Range<i64>,
-    /// Milliseconds until a worker's first question to the registry is answered, and for which an unknown schema has to be
-    /// missing before that is decided.
+    /// Milliseconds until a worker's first question to the registry is answered, and for which an unknown schema has to
+    /// be missing before that is decided.
     pub registry_answers: i64,
     pub registry_grace: i64,
     /// All of the input is there from the start.
@@ -145,7 +145,8 @@ impl Plan {
         plan
     }
 
-    /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can tell.
+    /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can
+    /// tell.
     pub fn crowd(&mut self) {
         (self.partitions, self.records, self.backlog) = (1, 2_500, true);
         (self.foreign, self.registry_knows, self.registry_grace) = (0.5, i64::MAX, self.registry_grace.min(300));

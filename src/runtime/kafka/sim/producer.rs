@@ -1,11 +1,13 @@
-//! A process' producer: what it sent and when that arrives, and the many ways in which a request to end a transaction goes.
+//! A process' producer: what it sent and when that arrives, and the many ways in which a request to end a transaction
+//! goes.
 
 use super::client::{Client, strikes};
 use super::log::TxnId;
+use super::processes::Wait;
 use super::scheduler::{Guard, Op};
 use super::transactions::{Fenced, State};
 use super::work::Payload;
-use super::world::{Wait, World};
+use super::world::World;
 use crate::kafka::{Broken, Outgoing, Topic};
 use crate::record::PartitionId;
 
@@ -104,7 +106,8 @@ impl Client {
         let known = open.txn;
         let txn = world.transaction(slot, epoch).map_err(|Fenced| renew("fenced"))?;
         if known.is_some_and(|known| known != txn) {
-            // The coordinator has ended it; as before KIP-890, a producer of the same epoch could now write into the next one.
+            // The coordinator has ended it; as before KIP-890, a producer of the same epoch could now write into the
+            // next one.
             return Err(renew("the transaction was ended meanwhile"));
         }
         queue.into_iter().for_each(|payload| world.append(txn, payload));
@@ -186,7 +189,8 @@ impl Client {
         Ok(())
     }
 
-    /// Whether a request that was answered was a second one: the first is still on its way, of which only the interceptor knows.
+    /// Whether a request that was answered was a second one: the first is still on its way, of which only the
+    /// interceptor knows.
     fn repeats(&self, world: &mut World, request: &'static str) -> bool {
         let odds = world.plan.odds.repeated;
         let repeats = strikes(world, odds);
@@ -248,8 +252,8 @@ fn strikes_abort(world: &mut World) -> bool {
 }
 
 impl World {
-    /// Whether a process' requests of transactions have an answer: a broker is there, and the last transaction is decided
-    /// or not its own any more.
+    /// Whether a process' requests of transactions have an answer: a broker is there, and the last transaction is
+    /// decided or not its own any more.
     pub fn is_free(&self, process: usize) -> bool {
         let it = &self.processes[process];
         let id = &self.ids[it.slot];

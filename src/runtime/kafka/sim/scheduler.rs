@@ -1,5 +1,5 @@
-//! Who goes on. Every worker has a thread of its own, and only one runs at a time: at every call into the simulated world the
-//! thread that has the baton decides by the dice who gets it, how far time goes, and what goes wrong there.
+//! Who goes on. Every worker has a thread of its own, and only one runs at a time: at every call into the simulated
+//! world the thread that has the baton decides by the dice who gets it, how far time goes, and what goes wrong there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::client::Client;
 use super::dice::Dice;
 use super::plan::Plan;
+use super::processes::{PROCESSES, Wait};
 use super::store::Store;
-use super::work::processing;
-use super::world::{Act, PROCESSES, Phase, Wait, World};
-use crate::runtime::kafka::Worker;
+use super::work::{incoming, processing};
+use super::world::{Act, Phase, World};
+use crate::runtime::kafka::worker::Worker;
 
 /// Calls of all processes at most.
 const STEPS: u64 = 400_000;
@@ -138,7 +139,8 @@ impl Sim {
         drop(world);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let client = || Client { sim: self.clone(), me };
-            let mut worker = Worker::new(client(), Store::new(client()), processing(client), settings);
+            let mut worker =
+                Worker::new(client(), incoming(client), Store::new(client()), processing(client), settings);
             worker.run(&|| self.world().processes[me].stop)
         }));
         let mut world = self.world();

@@ -1,11 +1,12 @@
-//! Checkpoints in memory, which last longer than any process: created once, never changed, durable some time after they were
-//! asked for, or never.
+//! Checkpoints in memory, which last longer than any process: created once, never changed, durable some time after they
+//! were asked for, or never.
 
 use std::time::Duration;
 
 use super::client::Client;
+use super::processes::Wait;
 use super::scheduler::Op;
-use super::world::{Phase, Wait, World};
+use super::world::{Phase, World};
 use crate::record::PartitionId;
 use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::state::{Checkpoints, Durable, Found, Loaded};

@@ -1,7 +1,7 @@
 //! The coordinator of transactions, and the offsets that are committed with them.
 //!
-//! As a broker before KIP-890 does it: an epoch belongs to a producer, not to a transaction, so a request that comes late
-//! ends whatever that epoch has open.
+//! As a broker before KIP-890 does it: an epoch belongs to a producer, not to a transaction, so a request that comes
+//! late ends whatever that epoch has open.
 
 use super::log::{Fate, Sent, TxnId};
 use super::plan::TRANSACTION;
@@ -203,7 +203,8 @@ impl World {
         self.note(None, || format!("a late end (commit: {commit}) of id {slot}, epoch {epoch}: {outcome:?}"));
     }
 
-    /// Offsets that arrive after their client repeated them: they are taken for the transaction that its epoch has open then.
+    /// Offsets that arrive after their client repeated them: they are taken for the transaction that its epoch has open
+    /// then.
     pub fn offsets_arrive_late(&mut self, slot: usize, epoch: u32, offsets: &[(PartitionId, i64, String)]) {
         let id = self.ids[slot];
         let txn = match id.state {

@@ -1,6 +1,6 @@
-//! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The state of a
-//! key is a running hash over its values, and the output is that hash. A key that no record came of is closed, by the clock or by
-//! records of other keys, which is one more value and one more output.
+//! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The
+//! state of a key is a running hash over its values, and the output is that hash. A key that no record came of is
+//! closed, by the clock or by records of other keys, which is one more value and one more output.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -18,11 +18,11 @@ use crate::metrics::Metrics;
 use crate::record::murmur2;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, Records, Role, Values};
 use crate::runtime::engine::{Chain, Order};
-use crate::runtime::kafka::Processing;
 use crate::runtime::kafka::versions::{Models, Versions};
+use crate::runtime::kafka::{Incoming, Processing};
 use crate::sink;
 use crate::stage::Stage;
-use crate::state::Rows;
+use crate::state::{State, StateSpec};
 
 /// First word of the stage's part in a row of state: behind the engine's own header.
 pub const STATE: usize = 2;
@@ -88,7 +88,8 @@ pub fn close(before: u64, last: i64) -> u64 {
     mix(before, !last as u64)
 }
 
-/// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins anew.
+/// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins
+/// again.
 struct Running {
     version: u64,
     closes: Option<i64>,
@@ -99,8 +100,8 @@ impl Stage for Running {
         "running"
     }
 
-    fn initial_row(&self) -> Vec<u64> {
-        vec![0, 0]
+    fn state(&self) -> StateSpec {
+        StateSpec::default().u64("hash", 0).i64("newest", 0)
     }
 
     fn meaning(&self) -> Option<String> {
@@ -111,10 +112,10 @@ impl Stage for Running {
         self.closes.map(|step| since + step)
     }
 
-    fn process(&mut self, batch: &mut Batch, state: &mut Rows<'_>) -> Result<()> {
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let mut out = Vec::with_capacity(batch.rows());
         for (row, slot) in batch.slots.iter().enumerate() {
-            let words = state.get_mut(*slot);
+            let words = state.rows.get_mut(*slot);
             words[0] = step(words[0], batch.columns[0].numbers()[row] as u64, self.version);
             words[1] = words[1].max(batch.times[row] as u64);
             out.push(words[0] as i64);
@@ -123,12 +124,18 @@ impl Stage for Running {
         Ok(())
     }
 
-    fn advance(&mut self, until: Option<i64>, state: &mut Rows<'_>, keys: u32, position: u64) -> Result<Option<Batch>> {
+    fn advance(
+        &mut self,
+        until: Option<i64>,
+        state: &mut State<'_>,
+        keys: u32,
+        position: u64,
+    ) -> Result<Option<Batch>> {
         let Some(until) = until else { return Ok(None) };
         let mut closed = Batch::default();
         let mut out = Vec::new();
         for slot in 0..keys {
-            let words = state.get_mut(slot);
+            let words = state.rows.get_mut(slot);
             let last = words[1] as i64;
             if last == 0 || last > until {
                 continue;
@@ -305,16 +312,25 @@ fn metrics() -> Arc<Metrics> {
     METRICS.get_or_init(|| Arc::new(Metrics::new().expect("metrics"))).clone()
 }
 
-/// All of it, for one worker.
+fn clock() -> Clock {
+    Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock")
+}
+
+/// How one worker reads.
+pub fn incoming(client: impl Fn() -> Client) -> Incoming {
+    let decoder = Box::new(Asking { client: client(), asked: None, missing: None });
+    Incoming { topic: "in".into(), decoder, tombstone: OnTombstone::Reset, clock: clock() }
+}
+
+/// All that it does in between.
 pub fn processing(client: impl Fn() -> Client) -> Processing {
     let (wanted, closes) = client().wanted();
     let versions = Registry { client: client(), wanted };
-    let clock = Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).expect("a clock");
     let mut layout = Layout {
         key_name: "key".into(),
         key_type: KeyType::Utf8,
         time_name: "time".into(),
-        clock,
+        clock: clock(),
         interval: None,
         columns: Vec::new(),
     };
@@ -328,7 +344,6 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         topic: "in".into(),
         versions: Versions::new(name(wanted), chain(wanted, closes), Box::new(versions)),
         layout: source,
-        decoder: Box::new(Asking { client: client(), asked: None, missing: None }),
         sink,
         encoder: Box::new(Plain),
         payloads: Payloads::default(),
@@ -336,7 +351,6 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         batch: 64,
         emit_from: None,
         headers: false,
-        tombstone: OnTombstone::Reset,
         on_error: OnError::DeadLetter,
         longest_dead_letter: 1_000,
         dead_letter_folder: None,

@@ -1,28 +1,23 @@
-//! The whole simulated world at a moment: the cluster, the processes, and what is still to come. One thread has it at a time.
+//! The whole simulated world at a moment: the cluster, the processes, and what is still to come. One thread has it at a
+//! time.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use twox_hash::XxHash3_64;
 
-use super::client::Fetch;
 use super::dice::Dice;
-use super::group::{Group, Membership};
+use super::group::Group;
 use super::log::{Entry, Fate, Input, Kind, Sent, TxnId};
 use super::meddling::Meddling;
 use super::oracle::Oracle;
 use super::plan::Plan;
-use super::producer::Producer;
-use super::store::{Shelf, Writing};
+use super::processes::{Process, SLOTS};
+use super::store::Shelf;
 use super::transactions::{Id, Offsets, State};
 use super::work::FOREIGN;
 use crate::record::PartitionId;
 use crate::state::CommitPosition;
-use crate::state::Durable;
 
-/// Processes of a schedule at most: one that needs more is not killed any more.
-pub const PROCESSES: usize = 48;
-/// Slots for processes; each has its transactional id.
-const SLOTS: usize = 3;
 /// Events of the trace that is shown.
 const TRACE: usize = 200;
 /// After that many milliseconds without trouble everything must be done.
@@ -78,49 +73,6 @@ pub enum Act {
     Calm,
 }
 
-/// Whether a process can go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// It can.
-    No,
-    /// Not before that time.
-    Until(i64),
-    /// There is an event for it, or that time has come.
-    Event(i64),
-    /// A broker answers it and the transactional id is free, or that time has come.
-    Free(i64),
-    /// A checkpoint is durable, or that time has come.
-    Written(i64),
-}
-
-/// A process with one worker.
-#[derive(Debug)]
-pub struct Process {
-    pub slot: usize,
-    pub wait: Wait,
-    /// Its thread runs.
-    pub started: bool,
-    /// It is dead, and its thread does nothing any more.
-    pub ended: bool,
-    /// To be killed wherever it is.
-    pub killed: bool,
-    pub frozen_until: i64,
-    pub cut_until: i64,
-    /// Asked to stop.
-    pub stop: bool,
-    /// A call failed for good, so that it may end with an error.
-    pub excused: bool,
-    pub told_reachable: bool,
-    /// Whether the topic was the one of the start when the process asked last.
-    pub topic_was_same: bool,
-    pub polled_at: i64,
-    pub member: Membership,
-    pub fetch: Vec<Option<Fetch>>,
-    pub producer: Producer,
-    pub writing: Vec<Writing>,
-    pub written: Vec<Durable>,
-}
-
 /// Everything.
 pub struct World {
     pub dice: Dice,
@@ -157,8 +109,8 @@ pub struct World {
     pub digest: u64,
     pub steps: u64,
     pub calls: u64,
-    wanted: usize,
-    acts: BTreeMap<(i64, u64), Act>,
+    pub wanted: usize,
+    pub acts: BTreeMap<(i64, u64), Act>,
     number: u64,
     calm_since: i64,
 }
@@ -395,64 +347,8 @@ impl World {
         self.inputs[partition as usize].entries.push(entry);
     }
 
-    /// Sees to it that there are as many workers as there should be.
-    fn supervise(&mut self) {
-        if !matches!(self.phase, Phase::Trouble | Phase::Calm) {
-            return;
-        }
-        for slot in 0..SLOTS {
-            let live = |process: &&mut Process| process.slot == slot && !process.ended;
-            if slot >= self.wanted {
-                self.processes.iter_mut().filter(live).for_each(|process| process.stop = true);
-                continue;
-            }
-            let is_live = self.processes.iter_mut().any(|process| live(&&mut *process));
-            let is_coming = self.acts.values().any(|act| matches!(act, Act::Start(s) if *s == slot));
-            if !is_live && !is_coming && self.processes.len() < PROCESSES {
-                let most = if self.phase == Phase::Calm { 100 } else { 4_000 };
-                let after = self.dice.between(0, most);
-                self.later(after, Act::Start(slot));
-            }
-        }
-    }
-
-    fn start(&mut self, slot: usize) {
-        let is_alive = |it: &Process| it.slot == slot && !it.ended && !it.killed;
-        let is_there = |it: &Process| is_alive(it) && it.frozen_until <= self.now;
-        if self.processes.len() == PROCESSES || self.phase == Phase::Leaving || self.processes.iter().any(is_there) {
-            return;
-        }
-        // Two of one name that both go on for good would fence each other for ever.
-        let frozen: Vec<usize> =
-            (0..self.processes.len()).filter(|process| is_alive(&self.processes[*process])).collect();
-        for process in frozen {
-            let wakes = self.processes[process].frozen_until - self.now;
-            let after = wakes + self.dice.pick(&[1, 20, 300, 3_000]);
-            self.later(after, Act::Kill(process));
-        }
-        self.processes.push(Process {
-            slot,
-            wait: Wait::No,
-            started: false,
-            ended: false,
-            killed: false,
-            frozen_until: 0,
-            cut_until: 0,
-            stop: false,
-            excused: false,
-            told_reachable: true,
-            topic_was_same: true,
-            polled_at: self.now,
-            member: Membership::default(),
-            fetch: vec![None; self.plan.partitions as usize],
-            producer: Producer::default(),
-            writing: Vec::new(),
-            written: Vec::new(),
-        });
-    }
-
-    /// Whether everything up to the stable end is committed, markers and what was aborted included, nothing is open, and every partition
-    /// has an owner who knows it.
+    /// Whether everything up to the stable end is committed, markers and what was aborted included, nothing is open,
+    /// and every partition has an owner who knows it.
     pub fn is_done(&self) -> bool {
         self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
             && self.ids.iter().all(|id| id.state == State::Empty)

@@ -1,0 +1,398 @@
+//! How a worker reads, the same into Kafka and into files: it polls, decodes, and looks after partitions that wait,
+//! that are idle, or that nothing comes of.
+//!
+//! Lives here: everything between the broker and what takes the records of a partition. Must not live here: state,
+//! commits, and where rows go ([`super::worker`], [`super::to_files`]).
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pieces::{self, Piece, StallReason};
+use super::refusals::{expected, explained, out_of_range, recreated};
+use super::settings::{ANSWER, Settings};
+use super::stall::Stall;
+use super::waits::{Wait, Waits};
+use super::watchdog::Watchdog;
+use crate::config::OnTombstone;
+use crate::format::{Decided, Decoded, Decoder, Messages};
+use crate::kafka::{Broker, Event};
+use crate::metrics::{Metrics, Position};
+use crate::record::{Clock, PartitionId};
+use crate::{Error, Result};
+
+/// Milliseconds between two settings of the gauges.
+const SHOWN: i64 = 500;
+
+/// How the messages of a topic become records.
+pub struct Incoming {
+    /// Name of the topic.
+    pub topic: String,
+    /// Messages to records.
+    pub decoder: Box<dyn Decoder>,
+    /// Messages without a payload.
+    pub tombstone: OnTombstone,
+    /// The clock of the records' times.
+    pub clock: Clock,
+}
+
+/// One worker's reading.
+pub(super) struct Intake<B> {
+    /// The worker's side of Kafka.
+    pub broker: B,
+    /// What the worker waits for.
+    pub waits: Waits,
+    /// Whether a broker answers.
+    pub reachable: bool,
+    /// Whether all partitions are paused because too much waits to be sent.
+    pub paused: bool,
+    incoming: Incoming,
+    inbox: Arc<Messages>,
+    watchdog: Watchdog,
+    metrics: Arc<Metrics>,
+    /// Messages of a poll at most.
+    batch: usize,
+    /// Partitions that the topic had at the start.
+    partitions: u32,
+    /// Milliseconds without a message after which a partition's time is moved on by the clock.
+    idle: Option<i64>,
+    shown_at: i64,
+    #[cfg(test)]
+    faults: super::faults::Faults,
+}
+
+/// How far the reading of one partition is.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// When the last message came, or the clock last moved its time on; by the broker's clock.
+    pub heard: i64,
+    /// Whether nothing is left to be read at present.
+    pub at_end: bool,
+    /// Timestamp of the newest message.
+    newest: i64,
+    /// What keeps it from taking the next message, if anything does.
+    stalled: Option<Stall>,
+}
+
+impl Reading {
+    /// Of a partition that is read from now on.
+    pub fn new(now: i64) -> Reading {
+        Reading { heard: now, at_end: false, newest: 0, stalled: None }
+    }
+
+    /// Whether it waits for an answer or a checkpoint.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.as_ref().is_some_and(Stall::is_waiting)
+    }
+}
+
+/// A partition that is read.
+pub(super) trait Reads {
+    /// Its number.
+    fn id(&self) -> PartitionId;
+    /// Offset of the next message.
+    fn offset(&self) -> i64;
+    /// Up to which offset it is done, as the gauges show it.
+    fn committed(&self) -> i64;
+    fn reading(&self) -> &Reading;
+    fn reading_mut(&mut self) -> &mut Reading;
+    /// Whether its reading is paused for a reason of its own.
+    fn is_held(&self) -> bool {
+        self.reading().is_stalled()
+    }
+    /// Whether decisions have no room before the next checkpoint.
+    fn is_full(&self) -> bool {
+        false
+    }
+    /// Whether the clock may move its time on.
+    fn may_advance(&self) -> bool {
+        true
+    }
+}
+
+/// What takes the messages of a partition, in order.
+pub(super) trait Takes {
+    /// How far the partition's reading is.
+    fn reading(&mut self) -> &mut Reading;
+    /// Offset of the next message; those before it were taken.
+    fn offset(&self) -> i64;
+    /// Does what has to be done before the message at `at` is taken. Gives the index of the first message that can't be
+    /// taken together with it.
+    ///
+    /// # Errors
+    /// What isn't the records' fault.
+    fn begin(&mut self, messages: &Messages, at: usize) -> Result<usize>;
+    /// What was decided before.
+    fn decided(&self) -> Decided;
+    /// Whether there is room for what would be decided.
+    fn has_room(&self, decided: &Decided) -> bool;
+    /// Takes the messages `range`.
+    ///
+    /// # Errors
+    /// As [`Takes::begin`].
+    fn take(&mut self, messages: &Arc<Messages>, range: Range<usize>, decoded: Decoded, decided: Decided)
+    -> Result<()>;
+    /// Takes a message without a payload.
+    ///
+    /// # Errors
+    /// As [`Takes::begin`].
+    fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone) -> Result<()>;
+}
+
+/// What is done about a message without a payload.
+pub(super) enum Tombstone {
+    /// The state of this key is forgotten.
+    Reset(Vec<u8>),
+    Skip,
+    DeadLetter,
+}
+
+impl<B: Broker> Intake<B> {
+    /// Nothing is read yet.
+    pub fn new(broker: B, incoming: Incoming, metrics: Arc<Metrics>, settings: &Settings) -> Self {
+        Intake {
+            broker,
+            waits: Waits::new(metrics.clone()),
+            reachable: true,
+            paused: false,
+            incoming,
+            inbox: Arc::default(),
+            watchdog: Watchdog::new(settings.silence),
+            metrics,
+            batch: settings.batch,
+            partitions: settings.partitions,
+            idle: settings.idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
+            shown_at: 0,
+            #[cfg(test)]
+            faults: settings.faults,
+        }
+    }
+
+    /// Milliseconds by the broker's clock.
+    pub fn now(&self) -> i64 {
+        self.broker.now()
+    }
+
+    /// Waits for the next event. Whether brokers answer is noted; messages are kept for [`Intake::take`].
+    ///
+    /// # Errors
+    /// Those of the broker; a topic that was created again or has more partitions than at the start.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Event> {
+        let event = self.receive(timeout, self.batch)?;
+        match &event {
+            Event::Messages(partition) | Event::End(partition, _) => {
+                self.watchdog.heard(*partition, self.broker.now());
+            }
+            Event::Assigned(partitions) => expected(partitions, self.partitions)?,
+            Event::Reachable(reachable) => {
+                self.reachable = *reachable;
+                self.metrics.stream.reachable(*reachable);
+            }
+            Event::Recreated => return Err(recreated(&self.incoming.topic)),
+            Event::Nothing | Event::Revoked(_) | Event::Lost(_) | Event::OutOfRange(_) => {}
+        }
+        Ok(event)
+    }
+
+    /// Waits for the next event and does nothing about it.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub fn receive(&mut self, timeout: Duration, most: usize) -> Result<Event> {
+        if Arc::strong_count(&self.inbox) > 1 {
+            self.inbox = Arc::default();
+        }
+        // Nobody else has it, so nothing is copied.
+        let inbox = Arc::make_mut(&mut self.inbox);
+        inbox.clear();
+        self.broker.poll(timeout, most, inbox)
+    }
+
+    /// Takes the messages that were polled, in pieces that can be decoded at present. A partition whose next message
+    /// can't be taken is paused and read from there later.
+    ///
+    /// # Errors
+    /// Those of the partition; a decoder that fails.
+    pub fn take(&mut self, partition: PartitionId, takes: &mut impl Takes) -> Result<()> {
+        let now = self.broker.now();
+        let reading = takes.reading();
+        (reading.heard, reading.at_end) = (now, false);
+        let stalled = self.take_pieces(takes)?;
+        let reading = takes.reading();
+        let before = reading.stalled.take();
+        match stalled {
+            None => {
+                if let Some(stall) = before {
+                    stall.over(partition);
+                }
+                Ok(())
+            }
+            Some((offset, reason)) => {
+                reading.stalled = Some(Stall::on(before, partition, offset, reason, now));
+                self.broker.pause(&[partition], true)?;
+                self.broker.seek(partition, offset)
+            }
+        }
+    }
+
+    /// Gives the offset of the first message that can't be taken at present, and why.
+    fn take_pieces(&mut self, takes: &mut impl Takes) -> Result<Option<(i64, StallReason)>> {
+        let Incoming { decoder, tombstone, .. } = &mut self.incoming;
+        let messages = &self.inbox;
+        let first = takes.offset();
+        let mut at = messages.offsets.partition_point(|offset| *offset < first);
+        while at < messages.len() {
+            let limit = takes.begin(messages, at)?;
+            let mut end = at + 1;
+            if messages.payload(at).is_none() {
+                let what = match (*tombstone, decoder.key_of(messages, at)) {
+                    (OnTombstone::Reset, Some(key)) => Tombstone::Reset(key),
+                    (OnTombstone::Skip, _) => Tombstone::Skip,
+                    (OnTombstone::Reset | OnTombstone::DeadLetter, _) => Tombstone::DeadLetter,
+                };
+                takes.tombstone(messages, at, what)?;
+            } else {
+                while end < limit && messages.payload(end).is_some() {
+                    end += 1;
+                }
+                let piece = pieces::decode(
+                    &mut **decoder,
+                    messages,
+                    at..end,
+                    || takes.decided(),
+                    |decided| takes.has_room(decided),
+                )?;
+                match piece {
+                    Ok(Piece { end: until, decoded, decided }) => {
+                        takes.take(messages, at..until, decoded, decided)?;
+                        end = until;
+                    }
+                    Err(reason) => return Ok(Some((messages.offsets[at], reason))),
+                }
+            }
+            takes.reading().newest = messages.timestamps[end - 1];
+            at = end;
+        }
+        Ok(None)
+    }
+
+    /// The shortest time until a partition that waits is tried again, if any does.
+    pub fn wakes_in<'a, T: Reads + 'a>(&self, tasks: impl Iterator<Item = &'a T>) -> Option<i64> {
+        let again = tasks.filter_map(|task| task.reading().stalled.as_ref()?.until()).min();
+        again.map(|again| again - self.broker.now())
+    }
+
+    /// Reads partitions again that waited for long enough.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub fn wake<'a, T: Reads + 'a>(&mut self, tasks: impl Iterator<Item = &'a mut T>) -> Result<()> {
+        let now = self.broker.now();
+        for task in tasks {
+            let full = task.is_full();
+            let stalled = task.reading_mut().stalled.as_mut();
+            if stalled.is_some_and(|stall| stall.wake(now, full)) && !self.paused {
+                self.broker.pause(&[task.id()], false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for partitions that stand still, and heals them. True: a new client is needed.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub fn watch<'a, T: Reads + 'a>(&mut self, tasks: impl Iterator<Item = &'a T>) -> Result<bool> {
+        #[cfg(test)]
+        if self.faults.unwatched {
+            return Ok(false);
+        }
+        if !self.watchdog.is_due(self.broker.now()) {
+            return Ok(false);
+        }
+        let listening: Vec<(PartitionId, i64)> =
+            tasks.filter(|task| !self.paused && !task.is_held()).map(|task| (task.id(), task.offset())).collect();
+        self.watchdog.heal(&mut self.broker, &listening, &self.metrics)
+    }
+
+    /// Leaves the group and joins it with another client.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub fn reconnect(&mut self) -> Result<()> {
+        self.paused = false;
+        self.broker.reconnect()
+    }
+
+    /// Moves the time on of partitions that nothing was heard of: `advance` is told up to which tick.
+    ///
+    /// # Errors
+    /// Those of `advance`.
+    pub fn advance_idle<'a, T: Reads + 'a>(
+        &mut self,
+        tasks: impl Iterator<Item = &'a mut T>,
+        mut advance: impl FnMut(&mut T, i64) -> Result<()>,
+    ) -> Result<()> {
+        let (Some(idle), true) = (self.idle, self.reachable) else { return Ok(()) };
+        let now = self.broker.now();
+        let Some(ticks) = self.incoming.clock.ticks_of_millis(now - idle) else { return Ok(()) };
+        for task in tasks {
+            let may = task.may_advance();
+            let reading = task.reading_mut();
+            if may && reading.at_end && now - reading.heard >= idle {
+                reading.heard = now;
+                advance(task, ticks)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the gauges, now and then: false where it isn't time.
+    pub fn show<'a, T: Reads + 'a>(&mut self, tasks: impl Iterator<Item = &'a T>) -> bool {
+        let now = self.broker.now();
+        if now - self.shown_at < SHOWN {
+            return false;
+        }
+        self.shown_at = now;
+        for task in tasks {
+            let reading = task.reading();
+            let newest = (!reading.at_end).then_some(reading.newest);
+            self.metrics.stream.position(task.id(), Position { committed: task.committed(), newest });
+        }
+        true
+    }
+
+    /// Reports what this worker waits for, if anything. Without brokers everything waits for them, and that is said
+    /// elsewhere.
+    pub fn report_waits(&mut self, wait: Option<Wait>, has_partitions: bool) {
+        let wait = wait.filter(|_| self.reachable);
+        if wait.is_none() && self.reachable && !has_partitions {
+            self.waits.no_partitions(&mut self.broker);
+        } else {
+            self.waits.set(wait);
+        }
+    }
+
+    /// Whether everything polled before the last [`Broker::ask_topic`] is of the topic of the start. False: no broker
+    /// answers in time.
+    ///
+    /// # Errors
+    /// Those of the broker; it is another topic.
+    pub fn is_same_topic(&mut self) -> Result<bool> {
+        match self.broker.is_same_topic(ANSWER)? {
+            Some(true) => Ok(true),
+            Some(false) => Err(recreated(&self.incoming.topic)),
+            None => Ok(false),
+        }
+    }
+
+    /// The position of a partition isn't in the topic.
+    pub fn out_of_range(&mut self, partition: PartitionId, offset: i64) -> Error {
+        out_of_range(&mut self.broker, partition, offset)
+    }
+
+    /// Why a run ends.
+    pub fn explained(&mut self, error: Error) -> Error {
+        explained(&mut self.broker, &self.incoming.topic, error)
+    }
+}

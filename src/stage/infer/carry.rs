@@ -1,0 +1,159 @@
+//! Mode carry: the state of each key is advanced row by row.
+//!
+//! Rows of a batch are ordered so that no key appears twice in a step: each run takes the next rows of every key that has rows
+//! left. With many keys that is a wave of single steps; with few keys, runs of several steps.
+
+use super::{Answer, Header, LARGEST, Made};
+use crate::Result;
+use crate::model::executor::{Executor, Input, Output, Steps};
+use crate::network::StatePair;
+use crate::state::{State, StateSpec};
+
+/// From that many keys on, single steps are as cheap as runs of steps.
+const MANY_KEYS: usize = 16;
+/// Steps of a run at most, where keys are few.
+const LONGEST: usize = 64;
+
+/// Waves and runs, and memory that is used again for every batch.
+pub(super) struct Carry {
+    /// Steps after which a state counts as warm.
+    warm_up: u64,
+    states: Vec<StatePair>,
+    /// Rows that take a step, grouped by key, in order within a key.
+    order: Vec<u32>,
+    /// Per key of the batch, its part of `order` that is not done yet.
+    queues: Vec<(u32, u32)>,
+    /// Per slot, the batch it was last seen in and its queue there.
+    seen: Vec<(u64, u32)>,
+    /// Number of the batch.
+    batch: u64,
+    run: Run,
+}
+
+/// One run: per sequence its slot and whether it begins from zero, and the row of each step.
+#[derive(Default)]
+struct Run {
+    slots: Vec<u32>,
+    reset: Vec<bool>,
+    rows: Vec<u32>,
+}
+
+impl Carry {
+    pub(super) fn new(states: &[StatePair], warm_up: usize) -> Self {
+        let (order, queues, seen) = (Vec::new(), Vec::new(), Vec::new());
+        Carry { warm_up: warm_up as u64, states: states.to_vec(), order, queues, seen, batch: 0, run: Run::default() }
+    }
+
+    /// The [`Header`]; the network's own numbers in the bank.
+    pub(super) fn state(&self) -> StateSpec {
+        let header = StateSpec::default().u64("steps", 0);
+        self.states.iter().fold(header, |spec, pair| spec.tensor(&pair.input, pair.width()))
+    }
+
+    /// Advances every key by its rows of the batch.
+    pub(super) fn run(
+        &mut self,
+        executor: &mut dyn Executor,
+        made: Made<'_>,
+        state: &mut State<'_>,
+        answer: &mut Answer,
+    ) -> Result<()> {
+        self.group(made.slots, made.usable);
+        let Carry { warm_up, order, queues, run, .. } = self;
+        while !queues.is_empty() {
+            let many = queues.len() >= MANY_KEYS;
+            for queues in queues.chunks_mut(LARGEST) {
+                let t = if many { 1 } else { run_length(queues, order, made.restart) };
+                run.lay_out(t, queues, order, made);
+                let input = Input { values: made.x, width: made.width };
+                let steps =
+                    Steps { t, slots: &run.slots, inputs: &[input], rows: &run.rows, reset: &run.reset, lengths: &[] };
+                let output = Output { values: &mut answer.prediction, width: answer.width, rows: &run.rows };
+                executor.run(&steps, state.bank.as_deref_mut(), &mut [output])?;
+                run.count(*warm_up, state, answer);
+                queues.iter_mut().for_each(|queue| queue.0 += t as u32);
+            }
+            queues.retain(|(next, end)| next < end);
+        }
+        Ok(())
+    }
+
+    /// Groups the rows that take a step by key: `order` and `queues`.
+    fn group(&mut self, slots: &[u32], usable: &[bool]) {
+        self.batch += 1;
+        self.queues.clear();
+        // Count rows per key, then place them: a counting sort that keeps the order within a key.
+        for (slot, _) in slots.iter().zip(usable).filter(|(_, usable)| **usable) {
+            let slot = *slot as usize;
+            if slot >= self.seen.len() {
+                self.seen.resize(slot + 1, (0, 0));
+            }
+            let seen = &mut self.seen[slot];
+            if seen.0 != self.batch {
+                *seen = (self.batch, self.queues.len() as u32);
+                self.queues.push((0, 0));
+            }
+            self.queues[seen.1 as usize].1 += 1;
+        }
+        let mut start = 0;
+        for queue in &mut self.queues {
+            let count = queue.1;
+            *queue = (start, start);
+            start += count;
+        }
+        self.order.clear();
+        self.order.resize(start as usize, 0);
+        for (row, (slot, _)) in slots.iter().zip(usable).enumerate().filter(|(_, (_, usable))| **usable) {
+            let queue = &mut self.queues[self.seen[*slot as usize].1 as usize];
+            self.order[queue.1 as usize] = row as u32;
+            queue.1 += 1;
+        }
+    }
+}
+
+impl Run {
+    /// The next `t` rows of each queue.
+    fn lay_out(&mut self, t: usize, queues: &[(u32, u32)], order: &[u32], made: Made<'_>) {
+        let sequences = queues.len();
+        self.slots.clear();
+        self.reset.clear();
+        self.rows.clear();
+        self.rows.resize(t * sequences, 0);
+        for (sequence, (next, _)) in queues.iter().enumerate() {
+            let rows = &order[*next as usize..*next as usize + t];
+            let first = rows[0] as usize;
+            self.slots.push(made.slots[first]);
+            self.reset.push(made.restart[first]);
+            for (step, row) in rows.iter().enumerate() {
+                self.rows[step * sequences + sequence] = *row;
+            }
+        }
+    }
+
+    /// Counts the steps of each key, by which a row is of the warm-up or not.
+    fn count(&self, warm_up: u64, state: &mut State<'_>, answer: &mut Answer) {
+        let sequences = self.slots.len();
+        for (sequence, (slot, reset)) in self.slots.iter().zip(&self.reset).enumerate() {
+            let (header, _): (&mut Header, &mut [f32]) = state.rows.split_mut(*slot);
+            if *reset {
+                header.steps = 0;
+            }
+            for row in self.rows[sequence..].iter().step_by(sequences) {
+                answer.warm_up[*row as usize] = header.steps < warm_up;
+                header.steps += 1;
+            }
+        }
+    }
+}
+
+/// How many steps every queue can take in one run: none of them may pass a restart, which needs zero state.
+fn run_length(queues: &[(u32, u32)], order: &[u32], restart: &[bool]) -> usize {
+    let mut length = LONGEST;
+    for (next, end) in queues {
+        let rows = &order[*next as usize..*end as usize];
+        let until_restart = rows.iter().skip(1).take(length).position(|row| restart[*row as usize]);
+        length = length.min(until_restart.map_or(rows.len(), |steps| steps + 1));
+    }
+    // Powers of two: few shapes for ONNX Runtime to keep memory for.
+    1 << length.ilog2()
+}

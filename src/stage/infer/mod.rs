@@ -1,0 +1,217 @@
+//! `infer`: one step of the network per record, with the key's own state.
+//!
+//! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`]), and what becomes of
+//! its outputs. However rows are put together, the bits are the same (ONNX Runtime's operators compute each row alone, and T
+//! steps in one run as T runs of one), so it can't be seen in the output. Must not live here: how features are made
+//! (`stage::inputs`), and moving features and state into and out of a network (`model::executor`).
+
+mod carry;
+mod window;
+
+use bytemuck::{Pod, Zeroable};
+
+use carry::Carry;
+use window::Window;
+
+use super::Stage;
+use super::inputs::{INTERVAL, RESTART, USABLE, X, column, time_ahead};
+use crate::config::Mode;
+use crate::model::Manifest;
+use crate::model::executor::Executor;
+use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
+use crate::state::{State, StateSpec};
+use crate::{Error, Result};
+
+/// Rows of a run at most: beyond it ONNX Runtime gains nothing and leaves the cache.
+const LARGEST: usize = 1024;
+
+/// Name of the column with the network's answer.
+pub const PREDICTION: &str = "prediction";
+/// Name of the column with the time that the last step of the horizon is about.
+pub const PREDICTION_TIME: &str = "prediction_time";
+
+/// What is kept per key in either mode.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Header {
+    /// Steps taken since the state was zero.
+    steps: u64,
+}
+
+/// The stage; see the module.
+pub struct Infer {
+    executor: Box<dyn Executor>,
+    plan: Plan,
+    version: i64,
+    outputs: usize,
+    horizon: usize,
+    /// Per target, the columns of the pair that its predictions are scaled back with.
+    scaled_by: Vec<Option<(usize, usize)>>,
+    columns: Columns,
+    clock: Clock,
+    /// Distance of rows where a stage before guarantees it.
+    every: Option<Every>,
+}
+
+/// Which rows go together, by mode.
+enum Plan {
+    Carry(Carry),
+    /// Beside it, what its rows of features mean.
+    Window(Window, String),
+}
+
+/// What `inputs` made of the rows of a batch.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    slots: &'a [u32],
+    /// Features: [rows, width].
+    x: &'a [f32],
+    width: usize,
+    /// Whether a row is a step.
+    usable: &'a [bool],
+    /// Whether the state is zero before it.
+    restart: &'a [bool],
+}
+
+/// Where the internal columns of `inputs` stand.
+struct Columns {
+    x: usize,
+    usable: usize,
+    restart: usize,
+    interval: usize,
+}
+
+impl Columns {
+    fn read<'b>(&self, batch: &'b Batch) -> Result<Made<'b>> {
+        match (&batch.columns[self.x].values, &batch.columns[self.usable].values, &batch.columns[self.restart].values) {
+            (Values::Vector(x, width), Values::Flag(usable), Values::Flag(restart)) => {
+                Ok(Made { slots: &batch.slots, x, width: *width, usable, restart })
+            }
+            _ => Err(Error::failed("infer found other columns than inputs makes: a bug of kolk")),
+        }
+    }
+}
+
+/// What the chain needs to know to put `infer` behind `inputs`.
+pub struct Planned {
+    /// The model's contract.
+    pub manifest: Manifest,
+    /// Its number in the registry.
+    pub version: u64,
+    /// `mode:` of the pipeline file.
+    pub mode: Mode,
+    /// `window:` of the pipeline file.
+    pub window: usize,
+}
+
+impl Infer {
+    /// Puts the network behind the internal columns that [`super::inputs::Inputs`] added to the layout.
+    pub fn new(planned: &Planned, executor: Box<dyn Executor>, layout: &mut Layout) -> Result<Self> {
+        let columns = Columns {
+            x: column(layout, X)?,
+            usable: column(layout, USABLE)?,
+            restart: column(layout, RESTART)?,
+            interval: column(layout, INTERVAL)?,
+        };
+        let manifest = &planned.manifest;
+        let scaled_by = manifest
+            .targets
+            .iter()
+            .map(|target| layout.find(target).and_then(|column| layout.columns[column].scaled_by))
+            .collect();
+        let outputs = manifest.architecture.outputs;
+        layout.add(PREDICTION, Kind::Vector(outputs), Role::Output);
+        layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
+        layout.add("model_version", Kind::Integer, Role::Output);
+        layout.add("warm_up", Kind::Flag, Role::Output);
+        let plan = match planned.mode {
+            Mode::Carry => Plan::Carry(Carry::new(&manifest.states, manifest.warm_up)),
+            Mode::Window => {
+                let window = Window::new(planned.window, manifest.architecture.features);
+                Plan::Window(window, format!("the last {} of {:?}", planned.window, manifest.inputs))
+            }
+        };
+        Ok(Infer {
+            executor,
+            plan,
+            version: planned.version as i64,
+            outputs,
+            horizon: manifest.horizon,
+            scaled_by,
+            columns,
+            clock: layout.clock.clone(),
+            every: layout.interval.and_then(|span| layout.clock.every(span).ok()),
+        })
+    }
+
+    /// Turns the network's answers back into the keys' own units.
+    fn unscale(&self, batch: &Batch, answer: &mut Answer) {
+        let targets = self.scaled_by.len().max(1);
+        for (target, pair) in self.scaled_by.iter().enumerate() {
+            let Some((mean, sd)) = pair else { continue };
+            let (mean, sd) = (batch.columns[*mean].numbers(), batch.columns[*sd].numbers());
+            for (row, outputs) in answer.prediction.chunks_exact_mut(self.outputs).enumerate() {
+                for output in outputs.iter_mut().skip(target).step_by(targets) {
+                    *output = (f64::from(*output) * sd[row] + mean[row]) as f32;
+                }
+            }
+        }
+    }
+}
+
+/// What `infer` adds to a batch.
+struct Answer {
+    /// [rows, width].
+    prediction: Vec<f32>,
+    width: usize,
+    warm_up: Vec<bool>,
+}
+
+impl Stage for Infer {
+    fn name(&self) -> &'static str {
+        "infer"
+    }
+
+    fn state(&self) -> StateSpec {
+        match &self.plan {
+            Plan::Carry(carry) => carry.state(),
+            Plan::Window(window, _) => window.state(),
+        }
+    }
+
+    /// What the units of one training hold says nothing to those of another; rows of features do.
+    fn meaning(&self) -> Option<String> {
+        match &self.plan {
+            Plan::Carry(_) => None,
+            Plan::Window(_, rows) => Some(rows.clone()),
+        }
+    }
+
+    fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
+        let rows = batch.rows();
+        let prediction = vec![f32::NAN; rows * self.outputs];
+        let mut answer = Answer { prediction, width: self.outputs, warm_up: vec![true; rows] };
+        let (executor, made) = (self.executor.as_mut(), self.columns.read(batch)?);
+        match &mut self.plan {
+            Plan::Carry(carry) => carry.run(executor, made, state, &mut answer)?,
+            Plan::Window(window, _) => window.run(executor, made, state, &mut answer)?,
+        }
+        self.unscale(batch, &mut answer);
+        let Values::Integer(interval) = &batch.columns[self.columns.interval].values else {
+            return Err(Error::failed("infer found other columns than inputs makes: a bug of kolk"));
+        };
+        let mut times = vec![NO_TIME; rows];
+        for (row, time) in times.iter_mut().enumerate() {
+            let t = batch.times[row];
+            *time = match self.every {
+                Some(every) => self.clock.step(t, every, self.horizon as i64).unwrap_or(NO_TIME),
+                None => time_ahead(&self.clock, t, interval[row], self.horizon),
+            };
+        }
+        batch.columns.push(Values::Vector(answer.prediction, self.outputs).into());
+        batch.columns.push(Values::Time(times).into());
+        batch.columns.push(Values::Integer(vec![self.version; rows]).into());
+        batch.columns.push(Values::Flag(answer.warm_up).into());
+        Ok(())
+    }
+}
