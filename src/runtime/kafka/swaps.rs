@@ -31,7 +31,7 @@ impl Swaps {
     }
 
     /// Goes on with swaps: reports those that are done, begins the next where a partition has another version than is
-    /// wanted. True: there may be versions that no partition needs any more.
+    /// wanted. True: there may be versions that no partition needs.
     pub fn step<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> Result<bool> {
         self.look_at_models(owned);
         let finished = finish_swaps(owned)?;
@@ -104,7 +104,7 @@ impl PartitionTask {
         if self.is_held() { None } else { Some(self) }
     }
 
-    /// Begins a swap: gives the checkpoint that has to be durable before it is committed.
+    /// Begins a swap: returns the checkpoint that must be durable before the swap is committed.
     fn begin_swap(&mut self, to: &str, processing: &Processing, now: i64) -> Result<Checkpoint> {
         self.write_dead_letters(processing)?;
         let epoch = ModelEpoch { model: to.to_string(), from: self.committed.sequence + 1 };
@@ -134,11 +134,11 @@ impl PartitionTask {
 
     /// A checkpoint became durable.
     pub(super) fn written(&mut self, durable: &Durable) {
-        // It may be one that was begun before the partition was away for a while.
+        // It may be one that began before the partition was away for a while.
         self.writing &= self.saved != durable.at.sequence;
         match &mut self.swap {
             Some(swap) if swap.epoch == durable.epoch => swap.ready = true,
-            // One of a swap that was given up is no state of this partition.
+            // One of an abandoned swap is not a state of this partition.
             _ if durable.epoch == self.now.epoch => self.now.prune(durable.at),
             _ => {}
         }

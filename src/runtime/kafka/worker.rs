@@ -7,7 +7,7 @@
 //! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition
 //!   that is lost takes its outbox and state with it.
 //! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old
-//!   transaction, and what is committed then says what happened. When unsure, the state is dropped and restored.
+//!   transaction, and the committed offsets then show what happened. When unsure, the state is dropped and restored.
 //! - A checkpoint is taken only where everything is committed. The one exception is a swap's ([`super::swap`]): it is
 //!   of the commit that will come next, and no commit but that one can be gone on from with it.
 
@@ -31,7 +31,7 @@ use crate::state::Checkpoints;
 
 /// How long an idle worker waits for an event.
 const IDLE: Duration = Duration::from_millis(100);
-/// How long a worker waits for an event while a partition stands still for a swap.
+/// How long a worker waits for an event while a partition pauses for a swap.
 const SWAPPING: Duration = Duration::from_millis(2);
 /// Milliseconds that a worker waits for an event at least while a partition waits for something else.
 const STALLED: i64 = 10;
@@ -164,7 +164,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.owned.intake.report_waits(wait, !self.owned.tasks.is_empty());
     }
 
-    /// How long a poll may wait: not beyond the time at which a partition that stands still is tried again.
+    /// How long a poll may wait: not beyond the time at which a waiting partition is tried again.
     fn patience(&self) -> Duration {
         let patience = self.undisturbed();
         let wait = self.owned.intake.wakes_in(self.owned.tasks.values()).map(|wait| wait.max(STALLED));
@@ -213,7 +213,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(())
     }
 
-    /// The group takes partitions away: what was done is committed first, what can't be is dropped.
+    /// The group revokes partitions: finished work is committed first, the rest is dropped.
     fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()> {
         #[cfg(test)]
         if self.owned.settings.faults.commit_after_revoke {
@@ -234,7 +234,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Partitions are another's already.
     fn lose(&mut self, partitions: &[PartitionId]) -> Result<()> {
-        tracing::warn!(?partitions, "the group gave partitions away while this worker was not heard of");
+        tracing::warn!(?partitions, "the group reassigned partitions while this worker was silent");
         self.owned.metrics.stream.fenced();
         self.transactions.abandon(&mut self.owned)?;
         self.give_up(partitions)
@@ -253,14 +253,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.owned.intake.broker.unassign(partitions)
     }
 
-    /// Looks for partitions that stand still, and heals them.
+    /// Looks for partitions that stopped delivering, and restarts them.
     fn watch(&mut self) -> Result<()> {
         self.restores.forget_kept(self.owned.now());
         if self.owned.intake.watch(self.owned.tasks.values())? { self.replace_client() } else { Ok(()) }
     }
 
     /// Leaves the group and joins it with another client. The state of partitions of which everything is committed is
-    /// kept: should the group give them back, and nobody have committed meanwhile, they go on with it.
+    /// kept: should the group give them back, and if no other process has committed meanwhile, they continue with it.
     fn replace_client(&mut self) -> Result<()> {
         self.transactions.commit(&mut self.owned)?;
         self.transactions.abandon(&mut self.owned)?;
@@ -289,7 +289,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(())
     }
 
-    /// Drops the stages with versions that no partition has any more.
+    /// Drops the stages with versions that no partition has.
     fn drop_versions(&mut self) {
         let Owned { tasks, processing, .. } = &mut self.owned;
         let mut needed: Vec<&str> = Vec::new();
@@ -325,7 +325,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.wait_for_checkpoints(until)?;
         let left = self.owned.tasks.values().filter(|task| task.is_dirty() || task.writing).count();
         if left > 0 {
-            tracing::warn!(partitions = left, "the time of grace is over: they will be replayed at the next start");
+            tracing::warn!(partitions = left, "the grace period is over: they will be replayed at the next start");
         }
         self.transactions.abandon(&mut self.owned)
     }

@@ -51,7 +51,7 @@ enum What {
     Swap(u64),
 }
 
-/// What comes out of records: of each key its hashes, and the offsets of dead letters.
+/// The output of records: the hashes of each key, and the offsets of dead letters.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Made {
     rows: Vec<(u8, u64)>,
@@ -206,7 +206,8 @@ impl Oracle {
         let found = made(sent);
         if found != expected {
             return Err(format!(
-                "offsets {} to {offset}: {} outputs instead of {} (the first other one is number {}), {} dead letters instead of {}",
+                "offsets {} to {offset}: {} outputs instead of {} (the first other one is number {}), {} dead letters \
+                 instead of {}",
                 covered.until,
                 found.rows.len(),
                 expected.rows.len(),
