@@ -74,7 +74,7 @@ fn main() -> Result<()> {
     if !time("    its rows", || memory.restore(&checkpoint.rows))? || keys.len() != memory.len() {
         return Err("the checkpoint doesn't fit".into());
     }
-    println!("a key's state, one by one: rows and bank beside one block of memory");
+    println!("a key's state, one by one: rows and bank compared with one block of memory");
     drop(checkpoint);
     hot_path(&mut memory);
     Ok(())

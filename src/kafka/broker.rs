@@ -131,7 +131,7 @@ pub trait Broker {
     fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()>;
 
     /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The
-    /// group doesn't hear of it.
+    /// group isn't informed.
     ///
     /// # Errors
     /// As [`Broker::poll`].

@@ -15,7 +15,8 @@ use crate::record::PartitionId;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The offset after everything that was delivered from a partition, and after what is never delivered: markers, and
-/// aborted. Asks nobody. rdkafka's own call asks librdkafka's main thread for the whole assignment first.
+/// aborted records. It sends no request. rdkafka's own call asks librdkafka's main thread for the whole assignment
+/// first.
 pub(super) fn position<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<i64> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);

@@ -45,7 +45,7 @@ pub struct Loaded {
 /// Checkpoints of all partitions of one topic.
 pub trait Checkpoints {
     /// Looks for the newest checkpoint of a partition at or before `committed`, made by the model version that is
-    /// active there, since it became active: no other state can be gone on from.
+    /// active there, since it became active: no other state can be resumed.
     ///
     /// # Errors
     /// A store that can't be read.

@@ -3,7 +3,7 @@
 //! A restore replays from the newest checkpoint to the committed offset, and must do there exactly what was done: so
 //! the metadata holds how many messages there were and a running hash over them, and every decision since that
 //! checkpoint that bytes and state alone don't give (the clock's, the registry's). Kafka takes 4,096 bytes; before they
-//! are full a checkpoint is taken, behind which the list is empty again.
+//! are full a checkpoint is taken, after which the list is empty again.
 
 use std::ops::Range;
 

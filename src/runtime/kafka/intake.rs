@@ -324,7 +324,7 @@ impl<B: Broker> Intake<B> {
         self.broker.reconnect()
     }
 
-    /// Moves the time on of partitions that nothing was heard of: `advance` is told up to which tick.
+    /// Advances the time of silent partitions: `advance` receives the tick.
     ///
     /// # Errors
     /// Those of `advance`.

@@ -1,7 +1,7 @@
 //! How one partition is restored: the committed offset, the checkpoint that fits it, and refusals if none does.
 //!
 //! Checkpoints are read on another thread; the worker continues with its other partitions meanwhile. The committed
-//! offset is asked for once more when a checkpoint is there, and must be what it was read for.
+//! offset is asked for again when a checkpoint was read, and must be the one for which it was read.
 
 use std::collections::BTreeMap;
 

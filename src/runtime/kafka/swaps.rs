@@ -3,9 +3,8 @@
 //! In this order, so that a restore never needs two versions: the partition is clean at commit n and its reading
 //! pauses; its rows are made those of the new version; a checkpoint of them, of commit n + 1 at the same offset, is
 //! written and waited for; only then n + 1 is committed, with the new version and itself as the commit with which that
-//! became active. A commit can be gone on from by checkpoints of its own epoch alone, so one that was written for a
-//! swap that never was committed is found by nobody. One partition of a worker at a time: its rows are there twice
-//! meanwhile.
+//! became active. A commit can be resumed only from checkpoints of its own epoch, so a checkpoint of a swap that was
+//! never committed is never found. One partition of a worker at a time: its rows exist twice meanwhile.
 
 use super::intake::Reads;
 use super::owned::Owned;
@@ -75,7 +74,7 @@ fn finish_swaps<B: Broker, C: Checkpoints>(owned: &mut Owned<B, C>) -> Result<bo
             commit = task.committed.sequence,
             keys = task.state.keys.len(),
             milliseconds = now - began,
-            "the partition goes on with another version of the model"
+            "the partition continues with another model version"
         );
         owned.metrics.stream.model_swaps.inc();
         owned.metrics.stream.model_swap_seconds.observe((now - began) as f64 / 1000.0);

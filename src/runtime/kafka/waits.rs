@@ -11,7 +11,7 @@ use crate::record::PartitionId;
 /// Milliseconds between two questions why there are no partitions.
 const ASKED: i64 = 5_000;
 
-/// What a worker can't go on without.
+/// What a worker can wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wait {
     /// A producer for transactions.

@@ -9,7 +9,7 @@
 //! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old
 //!   transaction, and the committed offsets then show what happened. When unsure, the state is dropped and restored.
 //! - A checkpoint is taken only where everything is committed. The one exception is a swap's ([`super::swap`]): it is
-//!   of the commit that will come next, and no commit but that one can be gone on from with it.
+//!   of the commit that will come next, and only that commit can be resumed from it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -151,7 +151,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Reports what this worker waits for, if anything.
     fn report_waits(&mut self) {
         let tasks = &self.owned.tasks;
-        // A partition stands still while the checkpoint that a new version of the model begins with is written.
+        // A partition pauses while the checkpoint with which a new model version begins is written.
         let swapping = |task: &&PartitionTask| task.swap.is_some() && !task.is_ready_to_swap();
         let wait = match self.transactions.producer() {
             Producer::Renew => Some(Wait::Producer),
@@ -200,7 +200,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(())
     }
 
-    /// Stops reading while too much waits to be sent, and goes on when it doesn't.
+    /// Pauses reading while too much waits to be sent, and resumes it later.
     fn hold(&mut self) -> Result<()> {
         let Owned { intake, tasks, settings, .. } = &mut self.owned;
         let waiting: usize = tasks.values().map(|task| task.outbox.bytes()).sum();

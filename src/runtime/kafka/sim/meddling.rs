@@ -1,5 +1,5 @@
 //! Changes of a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to continue then: no
-//! output would be right. Where retention has removed nothing but markers and what was aborted, it must go on.
+//! output would be right. If retention has removed only markers and aborted records, it must continue.
 
 use super::log::{Entry, Input, Kind};
 use super::world::{Act, Phase, World};

@@ -1,7 +1,7 @@
 //! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It
-//! is checked at every commit, so that what is wrong is found where it happens, and once more at the end, in the order
-//! of the output's log. What bytes alone don't decide (the clock, the registries) it takes from the commits, as a
-//! restore must.
+//! is checked at every commit, so that an error is found where it happens, and again at the end, in the order of the
+//! output's log. What bytes alone don't decide (the clock, the registries) it takes from the commits, as a restore
+//! must.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
 //! What a schedule consists of: how large everything is, and how often what goes wrong. Each seed turns on only some
-//! kinds of trouble: together they would mostly hide behind each other.
+//! kinds of trouble: together they would mostly hide each other.
 
 use std::ops::Range;
 use std::time::Duration;

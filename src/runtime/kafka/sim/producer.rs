@@ -253,7 +253,7 @@ fn strikes_abort(world: &mut World) -> bool {
 
 impl World {
     /// Whether a process' requests of transactions have an answer: a broker is there, and the last transaction is
-    /// decided or not its own any more.
+    /// decided or no longer its own.
     pub fn is_free(&self, process: usize) -> bool {
         let it = &self.processes[process];
         let id = &self.ids[it.slot];

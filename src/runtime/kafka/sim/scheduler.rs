@@ -104,7 +104,7 @@ impl Sim {
         }
     }
 
-    /// Gives the baton to whoever is next, and waits until it comes back.
+    /// Gives the baton to the next process, and waits until it comes back.
     pub fn pass<'a>(self: &'a Arc<Self>, mut world: Guard<'a>, me: usize) -> Guard<'a> {
         let next = world.next(me);
         if next == me {
@@ -272,7 +272,7 @@ impl World {
             self.note(Some(me), || format!("FROZEN at {op:?} for {duration} ms"));
             self.processes[me].frozen_until = self.now + duration;
             if self.processes.len() + 4 < PROCESSES && self.dice.chance(0.3) {
-                // It is considered dead and replaced; later it continues beside its replacement, and is found and
+                // It is considered dead and replaced; later it continues next to its replacement, and is found and
                 // killed.
                 let slot = self.processes[me].slot;
                 let start = self.dice.between(0, duration);

@@ -83,7 +83,7 @@ pub struct World {
     pub running: usize,
     pub fates: Vec<Fate>,
     pub inputs: Vec<Input>,
-    /// The topic that took the place of the one above, whose records nobody may commit.
+    /// The topic that replaced the one above; no one may commit its records.
     pub recreated: Option<Vec<Input>>,
     pub output: Vec<Sent>,
     pub ids: Vec<Id>,
