@@ -80,7 +80,7 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
         return Err(Error::refused(format!("pipeline {} has no state in {}", store.pipeline(), store.folder())));
     };
     let Seen { topic_id, partitions } = look(kafka)?;
-    if fingerprint.sections.get("topic id").is_some_and(|before| *before != topic_id) {
+    if fingerprint.sections.get("topic id").is_some_and(|before| before.as_str() != Some(topic_id.as_str())) {
         return Err(Error::refused(format!(
             "topic {} was deleted and created again: its offsets mean other records now\nto begin again: kolk state reset",
             kafka.topic.value

@@ -53,7 +53,7 @@ fn filled(pipeline: &Pipeline) {
     ];
     let rows = RowLayout::new(stages).spans().to_vec();
     let (sections, environment) = (BTreeMap::new(), BTreeMap::new());
-    store.begin(&Fingerprint { sections, environment, partitions: PARTITIONS, rows }).unwrap();
+    store.begin(&Fingerprint { version: 0, sections, environment, partitions: PARTITIONS, rows }).unwrap();
     for partition in 0..PARTITIONS {
         let mut checkpoint = Checkpoint { position: 7, ..Default::default() };
         let mut words = Vec::new();

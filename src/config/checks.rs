@@ -1,14 +1,14 @@
 //! What can be said of several sections together without opening anything.
 
 use super::{
-    At, DeadLetters, Fill, Input, KafkaSource, Key, Location, Moment, Pipeline, Place, Problems, Sink, Stage, one_line,
+    At, DeadLetters, Input, KafkaSource, Key, Location, Moment, Pipeline, Place, Problems, Sink, one_line, stages,
 };
 
 /// Notes what doesn't fit together. Stand-ins of values that have been refused are empty: nothing is said of them.
 pub(super) fn across(problems: &mut Problems, pipeline: &Pipeline) {
     source(problems, pipeline);
     record(problems, pipeline);
-    stages(problems, pipeline);
+    stages::check(pipeline, problems);
     train(problems, pipeline);
     places_of_output(problems, pipeline);
     kafka(problems, pipeline);
@@ -48,44 +48,6 @@ fn record(problems: &mut Problems, pipeline: &Pipeline) {
     for column in record.values.iter().chain(melted) {
         if let Some((_, what)) = taken.iter().find(|(name, _)| *name == column.value) {
             problems.add(column.place, format_args!("column \"{}\" is {what} already", one_line(column)));
-        }
-    }
-}
-
-fn stages(problems: &mut Problems, pipeline: &Pipeline) {
-    let mut resample: Option<Place> = None;
-    let mut infer: Option<Place> = None;
-    let infer_comes = |from: usize| pipeline.stages[from..].iter().any(|s| matches!(s.value, Stage::Infer(_)));
-    for (i, stage) in pipeline.stages.iter().enumerate() {
-        match &stage.value {
-            Stage::Resample(it) => {
-                if let Some(first) = resample.replace(stage.place) {
-                    problems.add(stage.place, format_args!("a second `resample`, the first is in line {}", first.line));
-                }
-                let covered = it.max_gap.as_ref().is_some_and(|gap| it.delay.covers(gap.value));
-                if it.fill.value == Fill::Linear && !covered && infer_comes(i) {
-                    problems.add(
-                        it.fill.place,
-                        "`fill: linear` looks ahead: before `infer` it needs `max_gap`, and a `delay` at least as long",
-                    );
-                }
-            }
-            Stage::Infer(_) => {
-                if let Some(first) = infer.replace(stage.place) {
-                    problems.add(stage.place, format_args!("a second `infer`, the first is in line {}", first.line));
-                }
-            }
-            Stage::Score(score) => {
-                if infer.is_none() {
-                    problems.add(stage.place, "`score` needs an `infer` before it");
-                }
-                let horizon = pipeline.train.as_ref().map(|train| train.horizon);
-                if let Some(horizon) = horizon.filter(|horizon| score.step.value > *horizon) {
-                    let message = format!("`step` is {}, but the horizon is {horizon}", score.step.value);
-                    problems.add(score.step.place, message);
-                }
-            }
-            Stage::Filter(_) | Stage::Calendar(_) | Stage::Scale(_) | Stage::Lags(_) => {}
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::pipeline::ON_NULL;
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
-use super::{At, EpochUnit, Input, Key, OnError, OnLate, OnNull, Pipeline, Policies, Record, Source, Watermark};
+use super::{At, EpochUnit, Input, Key, OnError, OnLate, Pipeline, Policies, Record, Source, Watermark};
 use super::{Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, output, stages, train};
 use crate::problem::Place;
 
@@ -138,8 +139,6 @@ fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
 
 fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
     let fields = reader.section(field, &ON)?;
-    let nulls =
-        [("carry", OnNull::Carry), ("skip", OnNull::Skip), ("reset", OnNull::Reset), ("refuse", OnNull::Refuse)];
     let watermarks = [("key", Watermark::Key), ("partition", Watermark::Partition)];
     let lates = [("process", OnLate::Process), ("dead_letter", OnLate::DeadLetter)];
     let tombstones =
@@ -147,7 +146,7 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
     let errors = [("dead_letter", OnError::DeadLetter), ("refuse", OnError::Refuse)];
     let reorder = fields.get("reorder").and_then(|field| reader.span(field, true)).filter(|span| !span.is_zero());
     Some(Policies {
-        null: fields.get("null").and_then(|f| reader.word(f, &nulls, &[])).unwrap_or_default(),
+        null: fields.get("null").and_then(|f| reader.word(f, &ON_NULL, &[])).unwrap_or_default(),
         late: fields.get("late").and_then(|f| reader.word(f, &lates, &[])).unwrap_or_default(),
         reorder,
         watermark: fields.get("watermark").and_then(|f| reader.word(f, &watermarks, &[])).unwrap_or_default(),

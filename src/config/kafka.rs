@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::words::word_of;
 use super::{At, Location, Moment};
 
 /// `source.kafka: { brokers, topic, group, format, key, timestamp, start, partitioned_by, idle, properties, registry, … }`
@@ -162,6 +163,21 @@ pub enum ColumnType {
     Float64,
     Int64,
     Boolean,
+}
+
+/// The words of `columns:`.
+pub(super) const COLUMN_TYPES: [(&str, ColumnType); 4] = [
+    ("string", ColumnType::String),
+    ("float64", ColumnType::Float64),
+    ("int64", ColumnType::Int64),
+    ("boolean", ColumnType::Boolean),
+];
+
+impl ColumnType {
+    /// Its word in the pipeline file.
+    pub fn word(self) -> &'static str {
+        word_of(&COLUMN_TYPES, self)
+    }
 }
 
 /// `runtime.delivery`

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::kafka::COLUMN_TYPES;
 use super::kafka::{
     ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
     SchemaSource, Secret, Start,
@@ -243,18 +244,12 @@ fn columns(reader: &mut Reader, field: Field<'_>, format: &Format) -> Vec<(At<St
         reader.note(field, "only formats without types need it: a schema says what its fields are");
         return Vec::new();
     }
-    let words = [
-        ("string", ColumnType::String),
-        ("float64", ColumnType::Float64),
-        ("int64", ColumnType::Int64),
-        ("boolean", ColumnType::Boolean),
-    ];
     let named = reader.names(field, "a mapping of columns to types").unwrap_or_default();
     named
         .into_iter()
         .filter_map(|column| {
             let name = At { value: column.name.to_string(), place: column.name_place };
-            Some((name, reader.word(column, &words, &[])?))
+            Some((name, reader.word(column, &COLUMN_TYPES, &[])?))
         })
         .collect()
 }

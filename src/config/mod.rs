@@ -4,6 +4,7 @@
 //! at once. Must not live here: anything that opens a source, a model or a broker (that is `cli::check` and the
 //! planners of each stage). No other module reads what the user wrote.
 
+mod canonical;
 mod checks;
 mod document;
 mod expand;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use kafka::*;
 pub use pipeline::*;
+pub use stages::*;
 pub use time::{Moment, Span};
 pub use training::*;
 

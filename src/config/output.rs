@@ -50,7 +50,7 @@ pub(super) fn sink(
     let value = if is_parquet {
         let path = reader.need(&inner, "path").and_then(|f| reader.location(f)).unwrap_or_default();
         let part_records = inner.get("part_records").and_then(|f| reader.count(f, 1, usize::MAX));
-        Sink::Parquet { path, fields: columns, part_records: part_records.map_or(131_072, |n| n as u64) }
+        Sink::Parquet { path, fields: columns, part_records: part_records.map_or(Sink::PART_RECORDS, |n| n as u64) }
     } else {
         Sink::Stdout { fields: columns }
     };

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{At, DeadLetters, Delivery, Encoding, KafkaSink, KafkaSource, LettersSource, Moment, Span, Train};
+use super::words::word_of;
+use super::{
+    At, DeadLetters, Delivery, Encoding, Infer, KafkaSink, KafkaSource, LettersSource, Moment, Span, Stage, Train,
+};
 use crate::problem::Place;
 
 /// One pipeline file.
@@ -41,9 +44,9 @@ impl Pipeline {
     }
 
     /// The `infer` stage, if the pipeline has one.
-    pub fn infer(&self) -> Option<&At<Infer>> {
+    pub fn infer(&self) -> Option<At<&Infer>> {
         self.stages.iter().find_map(|stage| match &stage.value {
-            Stage::Infer(infer) => Some(infer),
+            Stage::Infer(infer) => Some(At { value: infer, place: stage.place }),
             _ => None,
         })
     }
@@ -205,6 +208,17 @@ pub enum OnNull {
     Refuse,
 }
 
+/// The words of `on.null`.
+pub(super) const ON_NULL: [(&str, OnNull); 4] =
+    [("carry", OnNull::Carry), ("skip", OnNull::Skip), ("reset", OnNull::Reset), ("refuse", OnNull::Refuse)];
+
+impl OnNull {
+    /// Its word in the pipeline file.
+    pub fn word(self) -> &'static str {
+        word_of(&ON_NULL, self)
+    }
+}
+
 /// `on.late`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnLate {
@@ -223,154 +237,6 @@ pub enum OnError {
     DeadLetter,
     /// The run fails.
     Refuse,
-}
-
-/// One entry of `stages:`
-#[derive(Debug, Clone)]
-pub enum Stage {
-    /// `filter`
-    Filter(Filter),
-    /// `resample`
-    Resample(Resample),
-    /// `calendar`
-    Calendar(Calendar),
-    /// `scale`
-    Scale(Scale),
-    /// `lags`
-    Lags(Lags),
-    /// `infer`
-    Infer(At<Infer>),
-    /// `score`
-    Score(Score),
-}
-
-/// `filter: { where: "value > 0" }`
-#[derive(Debug, Clone)]
-pub struct Filter {
-    /// The expression, unparsed: its columns are known only to the stage.
-    pub predicate: At<String>,
-}
-
-/// `resample: { every, aggregate, fill, max_gap, delay }`
-#[derive(Debug, Clone)]
-pub struct Resample {
-    /// Width of a bucket.
-    pub every: At<Span>,
-    /// What a bucket holds of its records.
-    pub aggregate: Aggregate,
-    /// What an empty bucket holds.
-    pub fill: At<Fill>,
-    /// Up to which age empty buckets are filled; beyond it none are emitted. `None`: without limit.
-    pub max_gap: Option<At<Span>>,
-    /// How long after its end a bucket still takes records.
-    pub delay: At<Span>,
-}
-
-/// `aggregate:` of `resample`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
-pub enum Aggregate {
-    #[default]
-    Mean,
-    Sum,
-    Min,
-    Max,
-    First,
-    Last,
-    Count,
-}
-
-/// `fill:` of `resample`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fill {
-    /// The last observed value.
-    #[default]
-    Last,
-    /// A line between the observed values on both sides; looks ahead.
-    Linear,
-    /// Null.
-    Null,
-    /// Zero.
-    Zero,
-}
-
-/// `calendar: { features, timezone }`
-#[derive(Debug, Clone)]
-pub struct Calendar {
-    /// Which features; each becomes a pair `<name>_sin`, `<name>_cos`.
-    pub features: Vec<At<CalendarFeature>>,
-    /// IANA name.
-    pub timezone: At<chrono_tz::Tz>,
-}
-
-/// One calendar feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CalendarFeature {
-    Minute,
-    Hour,
-    Weekday,
-    Day,
-    Month,
-    Yearday,
-}
-
-/// `scale: { values, half_life, min_count }`
-#[derive(Debug, Clone)]
-pub struct Scale {
-    /// Columns to scale.
-    pub values: Vec<At<String>>,
-    /// Age at which a value counts half. A `Span::Steps` counts records.
-    pub half_life: At<Span>,
-    /// Rows of a key before its own statistics are used alone.
-    pub min_count: u64,
-}
-
-/// `lags: { value: [1, 2, 24] }`
-#[derive(Debug, Clone)]
-pub struct Lags {
-    /// Per column, the lags in rows, each at least 1, ascending. Column `v`, lag 24 becomes `v_lag_24`.
-    pub columns: Vec<(At<String>, Vec<u32>)>,
-}
-
-/// `infer: { model, mode, window, ttl, gap }`
-#[derive(Debug, Clone)]
-pub struct Infer {
-    /// `name` (its champion) or `name/3` (that version).
-    pub model: At<String>,
-    /// How state is used.
-    pub mode: Mode,
-    /// Rows of a window, for mode window; at least 1.
-    pub window: Option<At<usize>>,
-    /// State is reset when a key was silent for longer, and its memory may be freed.
-    pub ttl: Option<At<Span>>,
-    /// State is reset when a key was silent for longer.
-    pub gap: Option<At<Span>>,
-}
-
-/// `mode:` of `infer`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// State carried from record to record.
-    #[default]
-    Carry,
-    /// Computed anew from the last W records.
-    Window,
-}
-
-/// `score: { actual, step, tail }`
-#[derive(Debug, Clone)]
-pub struct Score {
-    /// The column that the prediction is about; empty for the model's only target.
-    pub actual: At<String>,
-    /// Which step of the horizon is scored, from 1.
-    pub step: At<usize>,
-    /// Tail probability below which `alert` is set.
-    pub tail: f64,
-    /// Rows of the long window of residuals.
-    pub long: usize,
-    /// Rows of the short window of residuals.
-    pub short: usize,
 }
 
 /// `sink:`
@@ -395,6 +261,9 @@ pub enum Sink {
 }
 
 impl Sink {
+    /// Input records of a part, unless written otherwise.
+    pub const PART_RECORDS: u64 = 131_072;
+
     /// Further columns of the record that are written.
     pub fn fields(&self) -> &[At<String>] {
         match self {

@@ -1,6 +1,8 @@
 //! Lengths of time and moments as a user writes them.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use std::fmt;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
 
 use super::one_line;
 
@@ -87,6 +89,33 @@ impl Span {
             (Span::Months(a), Span::Nanos(b)) => i64::from(a).saturating_mul(28 * DAY) >= b,
             (Span::Nanos(a), Span::Months(b)) => a >= i64::from(b).saturating_mul(31 * DAY),
             (Span::Steps(_), _) | (_, Span::Steps(_)) => false,
+        }
+    }
+}
+
+/// As a user would write it, in the largest unit that divides it; a length of nothing is `0` in every unit. Models and state keep
+/// this form.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Span::Nanos(0) | Span::Months(0) | Span::Steps(0) => f.write_str("0"),
+            Span::Steps(n) => write!(f, "{n}"),
+            Span::Months(n) if n % 12 == 0 => write!(f, "{}y", n / 12),
+            Span::Months(n) => write!(f, "{n}mo"),
+            Span::Nanos(n) => match UNITS.iter().rfind(|(_, nanos)| n % nanos == 0) {
+                Some((word, nanos)) => write!(f, "{}{word}", n / nanos),
+                None => write!(f, "{n}ns"),
+            },
+        }
+    }
+}
+
+/// As RFC 3339 in UTC, or the step. State keeps this form.
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Moment::Instant(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            Moment::Step(step) => write!(f, "{step}"),
         }
     }
 }

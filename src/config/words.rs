@@ -33,6 +33,11 @@ impl Words {
     }
 }
 
+/// The word of a value, by the list that it is read with.
+pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, other)| *other == value).map_or("", |(word, _)| word)
+}
+
 /// What the text of a plain scalar stands for.
 pub(super) enum Plain {
     Nothing,

@@ -18,7 +18,7 @@ use arrow_avro::reader::{Decoder as AvroReader, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
 use super::avro_schema::Record;
-use super::columns::{CarriedFrom, Cell, Columns, Fault, Row, Target, Use, nanos_of};
+use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
 use super::frame::put_frame;
 use super::framed::{Body, MakeBody};
 use super::schema::Schema;
@@ -50,11 +50,11 @@ impl AvroReaderSchema {
             Use::Key => matches!(found, DataType::Utf8 | DataType::Dictionary(..)) || found.is_integer(),
             Use::Value => found.is_numeric() || matches!(found, DataType::Boolean),
             Use::Time => found.is_integer() || matches!(found, DataType::Timestamp(..) | DataType::Date32),
-            Use::Carried => carried(found).is_some(),
+            Use::Passthrough => passthrough(found).is_some(),
         };
         match (fits, purpose) {
             (false, _) => Err(format!("field \"{name}\" is {found}, which can't be used as {purpose:?}")),
-            (true, Use::Carried) => Ok(carried(found).unwrap_or(DataType::Utf8)),
+            (true, Use::Passthrough) => Ok(passthrough(found).unwrap_or(DataType::Utf8)),
             (true, Use::Time) if found.is_integer() => Ok(DataType::Int64),
             (true, _) => Ok(found.clone()),
         }
@@ -71,7 +71,7 @@ impl AvroReaderSchema {
 }
 
 /// The type in which a further column goes on; `None`: it can't.
-fn carried(found: &DataType) -> Option<DataType> {
+fn passthrough(found: &DataType) -> Option<DataType> {
     Some(match found {
         DataType::Utf8 | DataType::Dictionary(..) => DataType::Utf8,
         DataType::Boolean => DataType::Boolean,
@@ -94,9 +94,9 @@ fn takes(columns: &Columns, target: Target, found: &DataType) -> bool {
         Target::Key => return is_text || found.is_integer(),
         Target::Value(_) => return found.is_numeric() || *found == DataType::Boolean,
         Target::Time => return is_time || found.is_integer(),
-        Target::Carried(index) => match &columns.carried[index].1 {
-            CarriedFrom::Field(data_type) => data_type,
-            CarriedFrom::MessageKey | CarriedFrom::MessageTimestamp => return true,
+        Target::Passthrough(index) => match &columns.passthrough[index].1 {
+            PassthroughFrom::Field(data_type) => data_type,
+            PassthroughFrom::MessageKey | PassthroughFrom::MessageTimestamp => return true,
         },
     };
     match to {
@@ -208,9 +208,9 @@ impl Body for AvroBody {
                 Target::Key => row.key = text(&array).map_err(bad)?,
                 Target::Time => row.time = ticks(&array, &self.columns).map_err(bad)?,
                 Target::Value(index) => row.values[*index] = number(&array).map_err(bad)?,
-                Target::Carried(index) => {
-                    if let CarriedFrom::Field(data_type) = &self.columns.carried[*index].1 {
-                        row.carried[*index] = cell(&array, data_type).map_err(bad)?;
+                Target::Passthrough(index) => {
+                    if let PassthroughFrom::Field(data_type) = &self.columns.passthrough[*index].1 {
+                        row.passthrough[*index] = cell(&array, data_type).map_err(bad)?;
                     }
                 }
             }

@@ -31,7 +31,7 @@ struct Read {
 
 fn read(decoded: &Decoded) -> Read {
     let records = &decoded.records;
-    let kinds = records.carried[0].as_string::<i32>();
+    let kinds = records.passthrough[0].as_string::<i32>();
     let read = Read {
         key: String::from_utf8(records.key(0).to_vec()).unwrap(),
         time: records.times[0],

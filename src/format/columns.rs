@@ -21,7 +21,7 @@ pub(super) enum Target {
     Key,
     Time,
     Value(usize),
-    Carried(usize),
+    Passthrough(usize),
 }
 
 /// Where keys come from.
@@ -45,9 +45,9 @@ pub(super) enum TimeFrom {
     Message,
 }
 
-/// Where a carried column comes from.
+/// Where a passthrough column comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum CarriedFrom {
+pub(super) enum PassthroughFrom {
     Field(DataType),
     MessageKey,
     MessageTimestamp,
@@ -62,7 +62,7 @@ pub(super) struct Columns {
     /// That of the time column.
     pub clock: Clock,
     pub values: usize,
-    pub carried: Vec<(String, CarriedFrom)>,
+    pub passthrough: Vec<(String, PassthroughFrom)>,
 }
 
 impl Columns {
@@ -83,7 +83,7 @@ pub(super) fn nanos_of(data_type: &DataType) -> Option<i64> {
     Clock::of(data_type, None).ok()?.nanos_per_tick
 }
 
-/// What a format without types holds in a column; asked for the time and for carried columns.
+/// What a format without types holds in a column; asked for the time and for passthrough columns.
 pub(super) type TypeOf<'a> = &'a dyn Fn(&str, Use) -> Option<DataType>;
 
 /// What a column is asked for.
@@ -92,7 +92,7 @@ pub(super) enum Use {
     Key,
     Time,
     Value,
-    Carried,
+    Passthrough,
 }
 
 /// The types of JSON: those that the pipeline file says.
@@ -106,7 +106,8 @@ pub(super) fn declared<'a>(
             Use::Value => DataType::Float64,
             Use::Time if unit.is_none() => utc(TimeUnit::Microsecond),
             Use::Time => DataType::Int64,
-            Use::Carried => match encoding.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t) {
+            Use::Passthrough => match encoding.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t)
+            {
                 Some(ColumnType::Float64) => DataType::Float64,
                 Some(ColumnType::Int64) => DataType::Int64,
                 Some(ColumnType::Boolean) => DataType::Boolean,
@@ -174,52 +175,46 @@ pub(super) fn plan(
         Key::Melted(_) => vec![record.values.first().map_or("value".to_string(), |name| name.value.clone())],
         _ => record.values.iter().map(|name| name.value.clone()).collect(),
     };
-    let mut carried: Vec<(String, CarriedFrom)> = Vec::new();
+    let mut passthrough: Vec<(String, PassthroughFrom)> = Vec::new();
     for field in fields {
         let name = field.value.as_str();
         let known = name == key_name || name == time_name || value_names.iter().any(|value| value == name);
-        if known || carried.iter().any(|(carried, _)| carried == name) {
+        if known || passthrough.iter().any(|(passthrough, _)| passthrough == name) {
             continue;
         }
         let from = if message_key == Some(name) {
-            CarriedFrom::MessageKey
+            PassthroughFrom::MessageKey
         } else if timestamp == Some(name) {
-            CarriedFrom::MessageTimestamp
+            PassthroughFrom::MessageTimestamp
         } else {
-            let Some(data_type) = type_of(name, Use::Carried) else {
+            let Some(data_type) = type_of(name, Use::Passthrough) else {
                 complete = false;
                 continue;
             };
-            found.insert(name.to_string(), Target::Carried(carried.len()));
-            CarriedFrom::Field(data_type)
+            found.insert(name.to_string(), Target::Passthrough(passthrough.len()));
+            PassthroughFrom::Field(data_type)
         };
-        carried.push((name.to_string(), from));
+        passthrough.push((name.to_string(), from));
     }
 
     let clock = clock?;
-    let mut layout = Layout {
-        key_name,
-        key_type: KeyType::Utf8,
-        time_name: time_name.to_string(),
-        clock: clock.clone(),
-        interval: None,
-        columns: Vec::new(),
-    };
+    let mut layout = Layout::new(key_name, KeyType::Utf8, time_name, clock.clone());
+    layout.is_one_series = matches!(record.key, Key::Single);
     for name in value_names {
         layout.add(name, Kind::Number, Role::Value);
     }
-    for (name, from) in &carried {
+    for (name, from) in &passthrough {
         let data_type = match from {
-            CarriedFrom::Field(data_type) => data_type.clone(),
-            CarriedFrom::MessageKey => DataType::Utf8,
-            CarriedFrom::MessageTimestamp => utc(TimeUnit::Millisecond),
+            PassthroughFrom::Field(data_type) => data_type.clone(),
+            PassthroughFrom::MessageKey => DataType::Utf8,
+            PassthroughFrom::MessageTimestamp => utc(TimeUnit::Millisecond),
         };
-        layout.add(name, Kind::Carried(data_type), Role::Field);
+        layout.add(name, Kind::Passthrough(data_type), Role::Field);
     }
-    complete.then_some((Columns { fields: found, key, time, clock, values: names.len(), carried }, layout))
+    complete.then_some((Columns { fields: found, key, time, clock, values: names.len(), passthrough }, layout))
 }
 
-/// A value of a carried column.
+/// A value of a passthrough column.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum Cell {
     #[default]
@@ -236,7 +231,7 @@ pub(super) struct Row {
     pub key: Option<String>,
     pub time: Option<i64>,
     pub values: Vec<f64>,
-    pub carried: Vec<Cell>,
+    pub passthrough: Vec<Cell>,
 }
 
 impl Row {
@@ -246,8 +241,8 @@ impl Row {
         self.time = None;
         self.values.clear();
         self.values.resize(columns.values, f64::NAN);
-        self.carried.clear();
-        self.carried.resize(columns.carried.len(), Cell::Null);
+        self.passthrough.clear();
+        self.passthrough.resize(columns.passthrough.len(), Cell::Null);
     }
 }
 
@@ -267,7 +262,7 @@ pub(super) struct Table {
     columns: Arc<Columns>,
     records: Records,
     details: Vec<(usize, String)>,
-    carried: Vec<Builder>,
+    passthrough: Vec<Builder>,
 }
 
 enum Builder {
@@ -281,21 +276,21 @@ impl Table {
     /// An empty table of these columns.
     pub fn new(columns: Arc<Columns>) -> Table {
         let values = if matches!(columns.key, KeyFrom::Melted(_)) { 1 } else { columns.values };
-        let builder = |from: &CarriedFrom| match from {
-            CarriedFrom::MessageKey => Builder::Text(StringBuilder::new()),
-            CarriedFrom::MessageTimestamp => Builder::Integer(Int64Builder::new(), utc(TimeUnit::Millisecond)),
-            CarriedFrom::Field(DataType::Float64) => Builder::Float(Float64Builder::new()),
-            CarriedFrom::Field(DataType::Boolean) => Builder::Flag(BooleanBuilder::new()),
-            CarriedFrom::Field(t @ (DataType::Int64 | DataType::Timestamp(..))) => {
+        let builder = |from: &PassthroughFrom| match from {
+            PassthroughFrom::MessageKey => Builder::Text(StringBuilder::new()),
+            PassthroughFrom::MessageTimestamp => Builder::Integer(Int64Builder::new(), utc(TimeUnit::Millisecond)),
+            PassthroughFrom::Field(DataType::Float64) => Builder::Float(Float64Builder::new()),
+            PassthroughFrom::Field(DataType::Boolean) => Builder::Flag(BooleanBuilder::new()),
+            PassthroughFrom::Field(t @ (DataType::Int64 | DataType::Timestamp(..))) => {
                 Builder::Integer(Int64Builder::new(), t.clone())
             }
-            CarriedFrom::Field(_) => Builder::Text(StringBuilder::new()),
+            PassthroughFrom::Field(_) => Builder::Text(StringBuilder::new()),
         };
-        let carried = columns.carried.iter().map(|(_, from)| builder(from)).collect();
+        let passthrough = columns.passthrough.iter().map(|(_, from)| builder(from)).collect();
         Table {
             records: Records { values: vec![Vec::new(); values], ..Records::default() },
             details: Vec::new(),
-            carried,
+            passthrough,
             columns,
         }
     }
@@ -363,13 +358,13 @@ impl Table {
             column.push(values.map_or(f64::NAN, |values| values[at]));
         }
         records.origins.push(Origin { file: 0, row: u64::try_from(messages.offsets[index]).unwrap_or(0) });
-        for (at, (builder, (_, from))) in self.carried.iter_mut().zip(&self.columns.carried).enumerate() {
+        for (at, (builder, (_, from))) in self.passthrough.iter_mut().zip(&self.columns.passthrough).enumerate() {
             let cell = match from {
-                CarriedFrom::Field(_) => row.map_or(Cell::Null, |row| row.carried[at].clone()),
-                CarriedFrom::MessageKey => {
+                PassthroughFrom::Field(_) => row.map_or(Cell::Null, |row| row.passthrough[at].clone()),
+                PassthroughFrom::MessageKey => {
                     messages.key(index).map_or(Cell::Null, |key| Cell::Text(String::from_utf8_lossy(key).into_owned()))
                 }
-                CarriedFrom::MessageTimestamp => Cell::Integer(messages.timestamps[index]),
+                PassthroughFrom::MessageTimestamp => Cell::Integer(messages.timestamps[index]),
             };
             builder.push(cell);
         }
@@ -377,7 +372,7 @@ impl Table {
 
     /// The records.
     pub fn finish(mut self) -> Decoded {
-        self.records.carried = self.carried.into_iter().map(Builder::finish).collect();
+        self.records.passthrough = self.passthrough.into_iter().map(Builder::finish).collect();
         Decoded { records: self.records, details: self.details }
     }
 }

@@ -18,7 +18,7 @@ use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::columns::{CarriedFrom, Cell, Columns, Fault, KeyFrom, Row, Table, Target, TimeFrom, micros};
+use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Table, Target, TimeFrom, micros};
 use super::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
 use crate::error::Context;
 use crate::record::in_utc;
@@ -100,9 +100,9 @@ impl<'de> Visitor<'de> for Object<'_> {
                 Some(Target::Key) => self.row.key = map.next_value_seed(KeyText)?,
                 Some(Target::Value(index)) => self.row.values[index] = map.next_value_seed(Number)?.unwrap_or(f64::NAN),
                 Some(Target::Time) => self.row.time = map.next_value_seed(Time(self.columns.time))?,
-                Some(Target::Carried(index)) => {
-                    let CarriedFrom::Field(data_type) = &self.columns.carried[index].1 else { continue };
-                    self.row.carried[index] = map.next_value_seed(Carried(data_type))?;
+                Some(Target::Passthrough(index)) => {
+                    let PassthroughFrom::Field(data_type) = &self.columns.passthrough[index].1 else { continue };
+                    self.row.passthrough[index] = map.next_value_seed(Passthrough(data_type))?;
                 }
             }
         }
@@ -239,9 +239,9 @@ impl Visitor<'_> for Time {
     }
 }
 
-struct Carried<'a>(&'a DataType);
+struct Passthrough<'a>(&'a DataType);
 
-impl<'de> DeserializeSeed<'de> for Carried<'_> {
+impl<'de> DeserializeSeed<'de> for Passthrough<'_> {
     type Value = Cell;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cell, D::Error> {

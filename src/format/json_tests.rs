@@ -11,7 +11,7 @@ fn decode(decoder: &mut JsonDecoder, payloads: &[&[u8]]) -> Decoded {
 }
 
 fn cell(decoded: &Decoded, column: usize, row: usize) -> String {
-    arrow::util::display::array_value_to_string(&decoded.records.carried[column], row).unwrap()
+    arrow::util::display::array_value_to_string(&decoded.records.passthrough[column], row).unwrap()
 }
 
 #[test]

@@ -86,10 +86,11 @@ pub(super) fn bad(decoded: &Decoded, index: usize) -> Option<&'static str> {
 fn shown(decoded: &Decoded, index: usize) -> String {
     let records = &decoded.records;
     let values: Vec<u64> = records.values.iter().map(|column| column[index].to_bits()).collect();
-    let carried: Vec<_> = records.carried.iter().map(|array| array_value_to_string(array, index).ok()).collect();
+    let passthrough: Vec<_> =
+        records.passthrough.iter().map(|array| array_value_to_string(array, index).ok()).collect();
     let detail = decoded.details.iter().find(|(at, _)| *at == index);
     let (key, time, bad) = (records.key(index), records.times[index], bad(decoded, index));
-    format!("{bad:?} {key:?} {time} {values:?} {carried:?} {:?}", detail.map(|(_, detail)| detail))
+    format!("{bad:?} {key:?} {time} {values:?} {passthrough:?} {:?}", detail.map(|(_, detail)| detail))
 }
 
 /// A pipeline, from its file.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use serde_json::{Value, json};
 
 use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
@@ -20,8 +21,10 @@ use crate::record::Layout;
 pub struct PlannedDecoder {
     /// Columns of the records.
     pub layout: Layout,
-    /// What is read, as text, for the fingerprint of the state.
-    pub described: String,
+    /// What is read, in canonical form, for the fingerprint of the state.
+    pub reads: Value,
+    /// The same in the words of the versions before fingerprints had fields.
+    described: String,
     /// Whether what an earlier version said in its place means the same.
     was: Box<dyn Fn(&str) -> bool + Send + Sync>,
     make: Box<dyn Fn() -> crate::Result<Box<dyn Decoder>> + Send + Sync>,
@@ -36,7 +39,7 @@ impl PlannedDecoder {
         (self.make)()
     }
 
-    /// Whether a description, of this version or an earlier one, says that the same is read.
+    /// Whether the words of an earlier version say that the same is read.
     pub fn reads_as(&self, described: &str) -> bool {
         self.described == described || (self.was)(described)
     }
@@ -57,7 +60,7 @@ impl PlannedEncoder {
     }
 }
 
-/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the split), which are carried
+/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the split), which are passthrough
 /// along unless they are key, time or a value anyway. Adds what is wrong to `problems`, and returns `None` if that is anything.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
     let encoding = pipeline.source.encoding()?;
@@ -68,6 +71,7 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
             let columns = Arc::new(columns);
             Some(PlannedDecoder {
                 layout,
+                reads: json!({ "format": "json", "columns": encoding.canonical_columns() }),
                 described: format!("json {:?}", encoding.columns),
                 was: Box::new(|_| false),
                 make: Box::new(move || Ok(Box::new(JsonDecoder::new(columns.clone())))),
@@ -126,6 +130,8 @@ fn plan_framed(
     let (now, read) = (described.clone(), columns.clone());
     Some(PlannedDecoder {
         layout,
+        // It is JSON.
+        reads: serde_json::from_str(&described).unwrap_or_default(),
         described,
         was: Box::new(move |before| reading::was(before, &now, &read, language)),
         make: Box::new(move || Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone())))),

@@ -19,7 +19,7 @@ use prost_reflect::{
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
-use super::columns::{CarriedFrom, Cell, Columns, Fault, Row, Target, Use, nanos_of};
+use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
 use super::framed::{Body, MakeBody};
 use super::schema::Schema;
 
@@ -108,7 +108,7 @@ impl ProtobufReaderSchema {
             (Some(DataType::Utf8 | DataType::Int64), Use::Key)
                 | (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value)
                 | (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time)
-                | (Some(_), Use::Carried)
+                | (Some(_), Use::Passthrough)
         );
         match found {
             Some(found) if fits => Ok(found),
@@ -257,9 +257,9 @@ impl Body for ProtobufBody {
                 (Target::Value(index), Cell::Integer(value)) => row.values[*index] = value as f64,
                 (Target::Value(index), Cell::Flag(value)) => row.values[*index] = f64::from(u8::from(value)),
                 (Target::Value(_), Cell::Text(_)) => return Err(bad("is no number")),
-                (Target::Carried(index), cell) => {
-                    let CarriedFrom::Field(data_type) = &self.columns.carried[*index].1 else { continue };
-                    row.carried[*index] =
+                (Target::Passthrough(index), cell) => {
+                    let PassthroughFrom::Field(data_type) = &self.columns.passthrough[*index].1 else { continue };
+                    row.passthrough[*index] =
                         fitted(cell, data_type).ok_or_else(|| bad("is of another type than before"))?;
                 }
             }

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use serde::Serialize;
 
 use super::avro;
-use super::columns::{CarriedFrom, Columns, KeyFrom, Target, TimeFrom, Use};
+use super::columns::{Columns, KeyFrom, PassthroughFrom, Target, TimeFrom, Use};
 use super::schema::{Language, Schema};
 
 /// The columns of a source. The values are not among the types: whatever they are written as, they are read as 64-bit
@@ -24,7 +24,7 @@ struct Reading {
     /// The field that is the time, and what its ticks are; `None`: the message's timestamp.
     time: Option<(String, String)>,
     values: Vec<String>,
-    /// Columns that are carried along, with the types in which they go on.
+    /// Columns that are passed through, with the types in which they go on.
     passthrough: BTreeMap<String, String>,
 }
 
@@ -60,7 +60,7 @@ fn reading(columns: &Columns, language: Language, type_of: TypeOf<'_>) -> Option
         let mut found: Vec<(&String, Target)> =
             columns.fields.iter().map(|(name, target)| (name, *target)).filter(|(_, target)| wanted(*target)).collect();
         found.sort_by_key(|(name, target)| match target {
-            Target::Value(index) | Target::Carried(index) => (*index, *name),
+            Target::Value(index) | Target::Passthrough(index) => (*index, *name),
             _ => (0, *name),
         });
         found.into_iter().map(|(name, _)| name.clone())
@@ -84,9 +84,9 @@ fn reading(columns: &Columns, language: Language, type_of: TypeOf<'_>) -> Option
         values.push(name);
     }
     let mut passthrough = BTreeMap::new();
-    for (name, from) in &columns.carried {
-        if let CarriedFrom::Field(_) = from {
-            let (word, name) = of(name.clone(), Use::Carried)?;
+    for (name, from) in &columns.passthrough {
+        if let PassthroughFrom::Field(_) = from {
+            let (word, name) = of(name.clone(), Use::Passthrough)?;
             passthrough.insert(name, word);
         }
     }

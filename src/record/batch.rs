@@ -18,8 +18,8 @@ pub enum Values {
     Time(Vec<i64>),
     /// [`super::Kind::Integer`]
     Integer(Vec<i64>),
-    /// [`super::Kind::Carried`]
-    Carried(ArrayRef),
+    /// [`super::Kind::Passthrough`]
+    Passthrough(ArrayRef),
 }
 
 /// A column of a batch.
@@ -93,7 +93,7 @@ impl Column {
             (Values::Vector(a, _), Values::Vector(b, _)) => a.extend(b),
             (Values::Flag(a), Values::Flag(b)) => a.extend(b),
             (Values::Time(a), Values::Time(b)) | (Values::Integer(a), Values::Integer(b)) => a.extend(b),
-            (Values::Carried(a), Values::Carried(b)) => *a = concat(&[a.as_ref(), b.as_ref()]).ok()?,
+            (Values::Passthrough(a), Values::Passthrough(b)) => *a = concat(&[a.as_ref(), b.as_ref()]).ok()?,
             _ => return None,
         }
         Some(())
@@ -106,10 +106,10 @@ impl Column {
             Values::Flag(v) => Values::Flag(v.split_off(at)),
             Values::Time(v) => Values::Time(v.split_off(at)),
             Values::Integer(v) => Values::Integer(v.split_off(at)),
-            Values::Carried(array) => {
+            Values::Passthrough(array) => {
                 let rest = array.slice(at, rows - at);
                 *array = array.slice(0, at);
-                Values::Carried(rest)
+                Values::Passthrough(rest)
             }
         };
         Column { values, observed: self.observed.as_mut().map(|observed| observed.split_off(at)) }
@@ -121,7 +121,7 @@ impl Column {
             Values::Vector(v, width) => keep(v, mask, *width),
             Values::Flag(v) => keep(v, mask, 1),
             Values::Time(v) | Values::Integer(v) => keep(v, mask, 1),
-            Values::Carried(array) => {
+            Values::Passthrough(array) => {
                 let mask = BooleanArray::from(mask.to_vec());
                 // A mask of the array's own length can't fail on any type.
                 if let Ok(kept) = arrow::compute::filter(array.as_ref(), &mask) {
@@ -217,7 +217,7 @@ impl Values {
             Values::Vector(v, width) => v.len() / (*width).max(1),
             Values::Flag(v) => v.len(),
             Values::Time(v) | Values::Integer(v) => v.len(),
-            Values::Carried(array) => array.len(),
+            Values::Passthrough(array) => array.len(),
         }
     }
 }

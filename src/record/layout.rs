@@ -2,7 +2,7 @@
 
 use arrow::datatypes::DataType;
 
-use super::Clock;
+use super::{Batch, Clock, Values};
 use crate::config::Span;
 use crate::error::did_you_mean;
 
@@ -26,10 +26,10 @@ pub enum Kind {
     Flag,
     /// Ticks of the pipeline's clock, `NO_TIME` for null.
     Time,
-    /// A 64-bit integer (`model_version`, for one).
+    /// A 64-bit integer, such as `model_version`.
     Integer,
-    /// Carried through untouched from the source, whatever its type.
-    Carried(DataType),
+    /// Passthrough through untouched from the source, whatever its type.
+    Passthrough(DataType),
 }
 
 /// Why a column is there.
@@ -37,7 +37,7 @@ pub enum Kind {
 pub enum Role {
     /// One of the record's values.
     Value,
-    /// Asked for by the sink or the split, carried along.
+    /// Asked for by the sink or the split, passed through.
     Field,
     /// Made by a stage before `infer`, an input of models.
     Feature,
@@ -58,6 +58,57 @@ pub struct LayoutColumn {
     pub role: Role,
     /// Columns with the mean and standard deviation that `infer` scales it by, if a `scale` stage named it.
     pub scaled_by: Option<(usize, usize)>,
+    /// The column whose earlier values it holds, if a `lags` stage made it.
+    pub lag_of: Option<usize>,
+}
+
+/// What `inputs` makes of each row for the network: the columns of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// The features, [`Kind::Vector`].
+    pub x: usize,
+    /// Flag: all features of the row are finite.
+    pub usable: usize,
+    /// Flag: the state is zero before the row.
+    pub restart: usize,
+    /// Integer: the usual distance of the key's rows, in ticks; negative: calendar months; 0: unknown.
+    pub interval: usize,
+}
+
+/// What `infer` predicts, for the stages after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// Columns that are forecast, as the model's manifest names them.
+    pub targets: Vec<String>,
+    /// Steps ahead.
+    pub horizon: usize,
+    /// Quantiles of each step and target; 0 for point forecasts.
+    pub quantiles: usize,
+    /// The column of predictions: [`Kind::Vector`] of [`Forecast::width`], by step, target and quantile.
+    pub column: usize,
+}
+
+impl Features {
+    /// What `inputs` made of each row: features [rows, F], whether it is a step, whether the state is zero before it.
+    ///
+    /// # Errors
+    /// A batch of another layout.
+    pub fn read<'b>(&self, batch: &'b Batch) -> crate::Result<(&'b [f32], &'b [bool], &'b [bool])> {
+        let values = |column: usize| batch.columns.get(column).map(|column| &column.values);
+        match (values(self.x), values(self.usable), values(self.restart)) {
+            (Some(Values::Vector(x, _)), Some(Values::Flag(usable)), Some(Values::Flag(restart))) => {
+                Ok((x, usable, restart))
+            }
+            _ => Err(crate::Error::failed("the columns before the network are not those of inputs: a bug of kolk")),
+        }
+    }
+}
+
+impl Forecast {
+    /// Numbers of a prediction.
+    pub fn width(&self) -> usize {
+        self.horizon * self.targets.len() * self.quantiles.max(1)
+    }
 }
 
 /// The shape of every batch at one place of the pipeline.
@@ -67,6 +118,8 @@ pub struct Layout {
     pub key_name: String,
     /// Its type.
     pub key_type: KeyType,
+    /// Whether the whole source is one series, whose key is the empty text and no column of the source.
+    pub is_one_series: bool,
     /// Name of the time column.
     pub time_name: String,
     /// Unit of time.
@@ -75,9 +128,31 @@ pub struct Layout {
     pub interval: Option<Span>,
     /// Columns, in the order of [`super::Batch::columns`].
     pub columns: Vec<LayoutColumn>,
+    /// Flag of the rows at which `on.null: reset` starts a key's sequence again.
+    pub restart: Option<usize>,
+    /// What the network reads, after `inputs`.
+    pub features: Option<Features>,
+    /// What the network answered, after `infer`.
+    pub forecast: Option<Forecast>,
 }
 
 impl Layout {
+    /// Key and time alone.
+    pub fn new(key_name: impl Into<String>, key_type: KeyType, time_name: impl Into<String>, clock: Clock) -> Layout {
+        Layout {
+            key_name: key_name.into(),
+            key_type,
+            is_one_series: false,
+            time_name: time_name.into(),
+            clock,
+            interval: None,
+            columns: Vec::new(),
+            restart: None,
+            features: None,
+            forecast: None,
+        }
+    }
+
     /// Index of a column.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name && column.role != Role::Internal)
@@ -94,7 +169,7 @@ impl Layout {
 
     /// Adds a column and returns its index.
     pub fn add(&mut self, name: impl Into<String>, kind: Kind, role: Role) -> usize {
-        self.columns.push(LayoutColumn { name: name.into(), kind, role, scaled_by: None });
+        self.columns.push(LayoutColumn { name: name.into(), kind, role, scaled_by: None, lag_of: None });
         self.columns.len() - 1
     }
 

@@ -13,6 +13,6 @@ mod zone;
 pub use batch::{Batch, Column, Reject, Values};
 pub use clock::{Clock, Every, NO_TIME};
 pub use key::{murmur2, partition_of};
-pub use layout::{KeyType, Kind, Layout, LayoutColumn, Role};
+pub use layout::{Features, Forecast, KeyType, Kind, Layout, LayoutColumn, Role};
 pub use records::{Origin, PartitionId, Records};
 pub use zone::in_utc;

@@ -28,9 +28,9 @@ pub struct Records {
     pub times: Vec<i64>,
     /// Per value column, per record: as in the source; null is NaN, infinite values stay.
     pub values: Vec<Vec<f64>>,
-    /// Per carried column, one array of all records; behind them those of [`crate::source::dead_letters::RAW`], where the
+    /// Per passthrough column, one array of all records; behind them those of [`crate::source::dead_letters::RAW`], where the
     /// source is dead letters.
-    pub carried: Vec<ArrayRef>,
+    pub passthrough: Vec<ArrayRef>,
     /// Per record, where it stands.
     pub origins: Vec<Origin>,
     /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`,

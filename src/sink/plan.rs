@@ -132,7 +132,7 @@ fn data_type(kind: &Kind, clock: &Clock) -> DataType {
         Kind::Flag => DataType::Boolean,
         Kind::Time => clock.data_type.clone(),
         Kind::Integer => DataType::Int64,
-        Kind::Carried(data_type) => plain(data_type),
+        Kind::Passthrough(data_type) => plain(data_type),
     }
 }
 
@@ -165,7 +165,7 @@ fn column(values: &Values, clock: &Clock) -> Result<ArrayRef> {
         Values::Flag(values) => Arc::new(BooleanArray::from(values.clone())),
         Values::Time(values) => time_column(values, clock, true)?,
         Values::Integer(values) => Arc::new(Int64Array::from(values.clone())),
-        Values::Carried(array) => {
+        Values::Passthrough(array) => {
             let plain = plain(array.data_type());
             if plain == *array.data_type() {
                 array.clone()

@@ -19,18 +19,11 @@ use crate::storage::Folder;
 
 fn layout() -> Layout {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let mut layout = Layout {
-        key_name: "airport".into(),
-        key_type: KeyType::Utf8,
-        time_name: "at".into(),
-        clock: Clock::of(&micros, None).unwrap(),
-        interval: None,
-        columns: Vec::new(),
-    };
+    let mut layout = Layout::new("airport", KeyType::Utf8, "at", Clock::of(&micros, None).unwrap());
     layout.add("temp", Kind::Number, Role::Value);
     layout.add("temp_mean", Kind::Number, Role::Internal);
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    layout.add("note", Kind::Carried(dictionary), Role::Field);
+    layout.add("note", Kind::Passthrough(dictionary), Role::Field);
     layout.add("prediction", Kind::Vector(2), Role::Output);
     layout.add("prediction_time", Kind::Time, Role::Output);
     layout.add("model_version", Kind::Integer, Role::Output);
@@ -60,7 +53,7 @@ fn batch(first: usize, count: usize) -> Batch {
     let columns = [
         Values::Number(rows.clone().map(number).collect()),
         Values::Number(vec![0.0; count]),
-        Values::Carried(Arc::new(note)),
+        Values::Passthrough(Arc::new(note)),
         Values::Vector(rows.clone().flat_map(vector).collect(), 2),
         Values::Time(rows.clone().map(|n| if n % 2 == 0 { NO_TIME } else { n as i64 * 1_000_000 }).collect()),
         Values::Integer(rows.clone().map(|n| n as i64 % 4).collect()),

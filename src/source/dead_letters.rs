@@ -2,7 +2,7 @@
 //!
 //! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message; one from a Parquet
 //! source has its record as JSON, which is read in their place. What is refused once more keeps those bytes: they go along behind the
-//! carried columns of the records ([`RAW`]).
+//! passthrough columns of the records ([`RAW`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,10 @@ use std::time::Duration;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
+use serde_json::{Value, json};
 
 use super::parquet::{self, ParquetSource};
+use super::{Files, FilesReader};
 use crate::config::{At, Input, Key, LettersSource, Pipeline, Record, Source, TimeColumn};
 use crate::error::Context;
 use crate::error::Problems;
@@ -30,13 +32,12 @@ const COLUMNS: [(&str, DataType); 4] = [
 /// How long a schema registry may leave a question without an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Arrays behind the carried columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
+/// Arrays behind the passthrough columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
 pub const RAW: usize = 3;
 
 /// Files of dead letters, found, and how their messages are decoded.
 pub struct Planned {
-    /// Columns of the records.
-    pub layout: Layout,
+    layout: Layout,
     files: parquet::Planned,
     decoder: Arc<PlannedDecoder>,
     /// Records of a message.
@@ -61,7 +62,7 @@ pub fn plan(
     let files = parquet::plan(&letters, &COLUMNS.map(|(name, _)| here(name)), problems);
     let (decoder, files) = (decoder?, files?);
     for (column, (_, wanted)) in files.layout.columns.iter().zip(&COLUMNS) {
-        if let Kind::Carried(found) = &column.kind
+        if let Kind::Passthrough(found) = &column.kind
             && found != wanted
         {
             let name = &column.name;
@@ -79,57 +80,56 @@ pub fn plan(
     Some(Planned { layout: decoder.layout.clone(), files, decoder: Arc::new(decoder), cells })
 }
 
-impl Planned {
-    /// Records in all files, at most: a message that can't be decoded is one, however many it would be.
-    pub fn records(&self) -> u64 {
+impl Files for Planned {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// A message that can't be decoded is one record, however many it would be.
+    fn records(&self) -> u64 {
         self.files.records() * self.cells
     }
 
-    /// Names of the files in order, relative to the source's folder.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.files.files()
+    fn names(&self) -> Vec<String> {
+        self.files.files().map(String::from).collect()
     }
 
-    /// Changes whenever the files change, or how they are decoded.
-    pub fn fingerprint(&self) -> String {
-        format!("{} {}", self.files.fingerprint(), self.decoder.described)
+    fn fingerprint(&self) -> Value {
+        json!({ "files": self.files.fingerprint(), "reads": self.decoder.reads })
     }
 
-    /// Whether the fingerprint of an earlier version says the same.
-    pub fn was(&self, before: &str) -> bool {
+    fn was(&self, before: &str) -> bool {
         before.strip_prefix(&format!("{} ", self.files.fingerprint())).is_some_and(|read| self.decoder.reads_as(read))
     }
 
-    /// Begins to read; `start` is the first record to deliver, or one before it.
-    pub fn open(&self, start: Option<Origin>) -> Result<DeadLettersReader> {
+    fn open(&self, start: Option<Origin>) -> Result<Box<dyn FilesReader>> {
         let cells = self.cells.max(1);
         let letters = self.files.open(start.map(|start| Origin { row: start.row / cells, ..start }))?;
-        Ok(DeadLettersReader { letters, decoder: self.decoder.decoder()?, cells })
+        Ok(Box::new(DeadLettersReader { letters, decoder: self.decoder.decoder()?, cells }))
     }
 }
 
 /// Reads the records of a [`Planned`] source in order.
-pub struct DeadLettersReader {
+struct DeadLettersReader {
     letters: ParquetSource,
     decoder: Box<dyn Decoder>,
     cells: u64,
 }
 
-impl DeadLettersReader {
-    /// How many of [`Planned::records`] were read so far.
-    pub fn records_passed(&self) -> u64 {
-        self.letters.records_passed() * self.cells
-    }
-
-    /// The next records, at least one; `None` at the end.
-    #[allow(clippy::should_implement_trait)] // as of [`ParquetSource::next`]
-    pub fn next(&mut self) -> Result<Option<Records>> {
+impl FilesReader for DeadLettersReader {
+    fn next(&mut self) -> Result<Option<Records>> {
         match self.letters.next()? {
             Some(letters) => self.decode(&letters).map(Some),
             None => Ok(None),
         }
     }
 
+    fn records_passed(&self) -> u64 {
+        self.letters.records_passed() * self.cells
+    }
+}
+
+impl DeadLettersReader {
     fn decode(&mut self, letters: &Records) -> Result<Records> {
         let (keys, payloads, timestamps, messages, tombstones) = messages(letters)?;
         let decoded = format::decode_patiently(&mut *self.decoder, &messages, PATIENCE);
@@ -153,7 +153,7 @@ impl DeadLettersReader {
         }
         let of = UInt32Array::from(of);
         for raw in [keys, payloads, timestamps] {
-            records.carried.push(take(&raw, &of, None).or_failed(|| "reading dead letters".into())?);
+            records.passthrough.push(take(&raw, &of, None).or_failed(|| "reading dead letters".into())?);
         }
         Ok(records)
     }
@@ -163,7 +163,7 @@ impl DeadLettersReader {
 type Raw = (ArrayRef, ArrayRef, ArrayRef, Messages, Vec<u64>);
 
 fn messages(letters: &Records) -> Result<Raw> {
-    let [keys, bytes, timestamps, records] = &letters.carried[..] else {
+    let [keys, bytes, timestamps, records] = &letters.passthrough[..] else {
         return Err(Error::failed("dead letters have other columns than planned: a bug of kolk"));
     };
     let (key, payload, time, record) = (

@@ -31,7 +31,7 @@ pub(super) struct Piece {
     bad: Vec<(usize, &'static str)>,
     times: Vec<i64>,
     values: Vec<Vec<f64>>,
-    carried: Vec<ArrayRef>,
+    passthrough: Vec<ArrayRef>,
     /// The next record to take; a record is a row or, melted, one of its cells.
     at: usize,
 }
@@ -116,12 +116,12 @@ impl Piece {
             }
         }
         let values = columns.values.iter().map(|name| numbers(column(&batch, name)?)).collect::<Result<_, _>>()?;
-        let carried = columns.carried.iter().map(|(name, data_type)| {
+        let passthrough = columns.passthrough.iter().map(|(name, data_type)| {
             let array = column(&batch, name)?;
             if array.data_type() == data_type { Ok(array.clone()) } else { cast(array, data_type) }
         });
-        let carried = carried.collect::<Result<_, ArrowError>>()?;
-        Ok(Piece { file, rows, keys, valid, bad, times, values, carried, at: 0 })
+        let passthrough = passthrough.collect::<Result<_, ArrowError>>()?;
+        Ok(Piece { file, rows, keys, valid, bad, times, values, passthrough, at: 0 })
     }
 
     /// Leaves out the records before a place.
@@ -182,8 +182,8 @@ impl Piece {
                 to.extend_from_slice(&from[range.clone()]);
             }
         }
-        into.carried.resize(self.carried.len(), Vec::new());
-        for (to, from) in into.carried.iter_mut().zip(&self.carried) {
+        into.passthrough.resize(self.passthrough.len(), Vec::new());
+        for (to, from) in into.passthrough.iter_mut().zip(&self.passthrough) {
             to.push(match cells {
                 1 => from.slice(range.start, range.len()),
                 _ => take(from, &range.clone().map(|record| (record / cells) as u32).collect::<UInt32Array>(), None)?,
@@ -253,11 +253,11 @@ fn push_integer(value: i128, before: &mut Option<(i128, Range<usize>)>, hashes: 
     murmur2(&text[start..])
 }
 
-/// Records under construction: carried columns stay in parts until the end.
+/// Records under construction: passthrough columns stay in parts until the end.
 #[derive(Default)]
 pub(super) struct Gathered {
     records: Records,
-    carried: Vec<Vec<ArrayRef>>,
+    passthrough: Vec<Vec<ArrayRef>>,
 }
 
 impl Gathered {
@@ -271,9 +271,9 @@ impl Gathered {
         if self.records.is_empty() {
             return Ok(None);
         }
-        for parts in &self.carried {
+        for parts in &self.passthrough {
             let parts: Vec<&dyn Array> = parts.iter().map(|part| part.as_ref()).collect();
-            self.records.carried.push(concat(&parts)?);
+            self.records.passthrough.push(concat(&parts)?);
         }
         Ok(Some(self.records))
     }

@@ -78,7 +78,7 @@ impl History {
 /// How a tick of the files is counted in ticks of the topic, or what doesn't fit.
 fn fits(files: &Layout, topic: &Layout) -> std::result::Result<(i64, i64), String> {
     let kind = |kind: &Kind| match kind {
-        Kind::Carried(data_type) => data_type.to_string(),
+        Kind::Passthrough(data_type) => data_type.to_string(),
         other => format!("{other:?}"),
     };
     for (a, b) in files.columns.iter().zip(&topic.columns) {

@@ -18,95 +18,45 @@ pub mod topic;
 
 pub use history::History;
 
+use serde_json::Value;
+
+use crate::Result;
 use crate::record::{Layout, Origin, Records};
 
-/// Files that can be read, whatever is in them.
-pub enum Files {
-    /// Records as rows.
-    Parquet(parquet::Planned),
-    /// Messages that were refused.
-    DeadLetters(dead_letters::Planned),
-}
-
-/// Reads the records of [`Files`] in order.
-pub enum FilesReader {
-    /// See [`parquet::ParquetSource`].
-    Parquet(Box<parquet::ParquetSource>),
-    /// See [`dead_letters::DeadLettersReader`].
-    DeadLetters(Box<dead_letters::DeadLettersReader>),
-}
-
-impl Files {
+/// Files that can be read, whatever is in them. They deliver the same records in the same order each time.
+pub trait Files: Send + Sync {
     /// Columns of the records.
-    pub fn layout(&self) -> &Layout {
-        match self {
-            Files::Parquet(files) => &files.layout,
-            Files::DeadLetters(files) => &files.layout,
-        }
-    }
+    fn layout(&self) -> &Layout;
 
     /// Records in all files, at most.
-    pub fn records(&self) -> u64 {
-        match self {
-            Files::Parquet(files) => files.records(),
-            Files::DeadLetters(files) => files.records(),
-        }
-    }
+    fn records(&self) -> u64;
 
     /// Names of the files in order, relative to the source's folder.
-    pub fn names(&self) -> Vec<String> {
-        match self {
-            Files::Parquet(files) => files.files().map(String::from).collect(),
-            Files::DeadLetters(files) => files.files().map(String::from).collect(),
-        }
-    }
+    fn names(&self) -> Vec<String>;
 
-    /// Changes whenever what is read changes.
-    pub fn fingerprint(&self) -> String {
-        match self {
-            Files::Parquet(files) => files.fingerprint(),
-            Files::DeadLetters(files) => files.fingerprint(),
-        }
-    }
+    /// Changes whenever what is read changes, in canonical form.
+    fn fingerprint(&self) -> Value;
 
-    /// Whether the fingerprint of an earlier version says the same.
-    pub fn was(&self, before: &str) -> bool {
-        match self {
-            Files::Parquet(_) => false,
-            Files::DeadLetters(files) => files.was(before),
-        }
+    /// Whether the fingerprint of a version before fingerprints had fields says the same.
+    fn was(&self, _before: &str) -> bool {
+        false
     }
 
     /// Begins to read; `start` is the first record to deliver, or one before it.
     ///
     /// # Errors
     /// Files that are not those of `start` any more.
-    pub fn open(&self, start: Option<Origin>) -> crate::Result<FilesReader> {
-        Ok(match self {
-            Files::Parquet(files) => FilesReader::Parquet(Box::new(files.open(start)?)),
-            Files::DeadLetters(files) => FilesReader::DeadLetters(Box::new(files.open(start)?)),
-        })
-    }
+    fn open(&self, start: Option<Origin>) -> Result<Box<dyn FilesReader>>;
 }
 
-impl FilesReader {
-    /// The next records, at least one; `None` at the end.
+/// Reads the records of [`Files`] in order.
+pub trait FilesReader {
+    /// The next records, at least one; `None` at the end. Not an iterator: after an error there is nothing to ask for.
     ///
     /// # Errors
-    /// Files that can't be read; after that there is nothing to ask for.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> crate::Result<Option<Records>> {
-        match self {
-            FilesReader::Parquet(source) => source.next(),
-            FilesReader::DeadLetters(source) => source.next(),
-        }
-    }
+    /// Files that can't be read.
+    fn next(&mut self) -> Result<Option<Records>>;
 
     /// How many of [`Files::records`] were delivered or left out so far.
-    pub fn records_passed(&self) -> u64 {
-        match self {
-            FilesReader::Parquet(source) => source.records_passed(),
-            FilesReader::DeadLetters(source) => source.records_passed(),
-        }
-    }
+    fn records_passed(&self) -> u64;
 }

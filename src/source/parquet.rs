@@ -11,12 +11,14 @@ use ::parquet::basic::Encoding;
 use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
+use serde_json::{Value, json};
 
 use super::decode::{Dictionary, Gathered, Piece};
 use super::plan::{self, Shape};
 use super::schema::{self, Columns, KeyColumn};
+use super::{Files, FilesReader};
 use crate::Error;
-use crate::record::{Origin, Records};
+use crate::record::{Layout, Origin, Records};
 use crate::storage::{DATA_BLOCK, File};
 
 pub use super::plan::{Planned, plan};
@@ -57,6 +59,42 @@ struct OpenGroup {
     /// Rows delivered and not.
     row: u64,
     end: u64,
+}
+
+impl Files for Planned {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn records(&self) -> u64 {
+        Planned::records(self)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.files().map(String::from).collect()
+    }
+
+    fn fingerprint(&self) -> Value {
+        json!({ "files": Planned::fingerprint(self) })
+    }
+
+    fn was(&self, before: &str) -> bool {
+        Planned::fingerprint(self) == before
+    }
+
+    fn open(&self, start: Option<Origin>) -> crate::Result<Box<dyn FilesReader>> {
+        Ok(Box::new(Planned::open(self, start)?))
+    }
+}
+
+impl FilesReader for ParquetSource {
+    fn next(&mut self) -> crate::Result<Option<Records>> {
+        ParquetSource::next(self)
+    }
+
+    fn records_passed(&self) -> u64 {
+        ParquetSource::records_passed(self)
+    }
 }
 
 impl Planned {

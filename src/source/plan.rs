@@ -20,7 +20,7 @@ use crate::storage::{self, FOOTER_BLOCKS};
 /// A source that can be read.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// Columns of its records: the values, then the fields that are carried along.
+    /// Columns of its records: the values, then the fields that are passed through.
     pub layout: Layout,
     pub(super) shape: Arc<Shape>,
 }
@@ -85,7 +85,7 @@ impl Planned {
 }
 
 /// Finds the files of a pipeline's source and checks that it has every column that is asked for: those of `record:`, and
-/// `fields` (of the sink, a filter, the split), which are carried along unless they are key, time or a value anyway. Adds
+/// `fields` (of the sink, a filter, the split), which are passed through unless they are key, time or a value anyway. Adds
 /// what is wrong to `problems`, and returns `None` if that is anything.
 pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Planned> {
     let path = pipeline.source.path()?;

@@ -18,7 +18,7 @@ pub(super) struct Columns {
     pub time: String,
     pub values: Vec<String>,
     /// With the type that they are delivered in.
-    pub carried: Vec<(String, DataType)>,
+    pub passthrough: Vec<(String, DataType)>,
 }
 
 /// Where keys come from.
@@ -38,7 +38,7 @@ impl Columns {
             KeyColumn::Text(name) | KeyColumn::Integer(name) => Some(name.as_str()),
             KeyColumn::Melted(_) | KeyColumn::Single => None,
         };
-        let fields = self.carried.iter().map(|(name, _)| name.as_str());
+        let fields = self.passthrough.iter().map(|(name, _)| name.as_str());
         key.into_iter()
             .chain([self.time.as_str()])
             .chain(self.values.iter().map(String::as_str))
@@ -141,14 +141,14 @@ pub(super) fn resolve(
         Key::Melted(_) => vec![record.values.first().map_or("value".to_string(), |name| name.value.clone())],
         _ => values.clone(),
     };
-    let mut carried: Vec<(String, DataType)> = Vec::new();
+    let mut passthrough: Vec<(String, DataType)> = Vec::new();
     for field in fields {
         let known = field.value == key_name || field.value == record.time.column || value_names.contains(&field.value);
-        if known || carried.iter().any(|(name, _)| *name == field.value) {
+        if known || passthrough.iter().any(|(name, _)| *name == field.value) {
             continue;
         }
         if let Some(data_type) = find(field, field.place, problem) {
-            carried.push((field.value.clone(), data_type));
+            passthrough.push((field.value.clone(), data_type));
         }
     }
     let clock = clock?;
@@ -167,21 +167,15 @@ pub(super) fn resolve(
     if missing || !complete {
         return None;
     }
-    let mut layout = Layout {
-        key_name,
-        key_type,
-        time_name: record.time.column.clone(),
-        clock,
-        interval: None,
-        columns: Vec::new(),
-    };
+    let mut layout = Layout::new(key_name, key_type, record.time.column.clone(), clock);
+    layout.is_one_series = matches!(record.key, Key::Single);
     for name in value_names {
         layout.add(name, Kind::Number, Role::Value);
     }
-    for (name, data_type) in &carried {
-        layout.add(name, Kind::Carried(data_type.clone()), Role::Field);
+    for (name, data_type) in &passthrough {
+        layout.add(name, Kind::Passthrough(data_type.clone()), Role::Field);
     }
-    let columns = Columns { key, time: record.time.column.clone(), values, carried };
+    let columns = Columns { key, time: record.time.column.clone(), values, passthrough };
     Some(Columned { columns, layout, wanted })
 }
 
@@ -213,7 +207,7 @@ pub(super) fn disagreements(columned: &Columned, schema: &Schema) -> Vec<String>
             }
             // Any numbers become the same f64.
             _ if columns.values.iter().any(|value| value == name) => (is_number(&found), "numbers".to_string()),
-            _ => match columns.carried.iter().find(|(carried, _)| carried == name) {
+            _ => match columns.passthrough.iter().find(|(passthrough, _)| passthrough == name) {
                 Some((_, data_type)) => (found == *data_type, data_type.to_string()),
                 None => return None,
             },

@@ -135,9 +135,9 @@ fn append(records: &Records, columns: usize, all: &mut Vec<One>) {
     let rows = records.len();
     assert_eq!((records.hashes.len(), records.key_ends.len(), records.origins.len()), (rows, rows, rows));
     assert_eq!(records.key_ends.last(), Some(&records.key_text.len()));
-    assert_eq!(records.values.len() + records.carried.len(), columns);
+    assert_eq!(records.values.len() + records.passthrough.len(), columns);
     assert!(records.values.iter().all(|values| values.len() == rows));
-    assert!(records.carried.iter().all(|array| array.len() == rows));
+    assert!(records.passthrough.iter().all(|array| array.len() == rows));
     let mut bad = records.bad.iter().peekable();
     for row in 0..rows {
         let key = std::str::from_utf8(records.key(row)).unwrap().to_string();

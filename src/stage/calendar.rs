@@ -7,10 +7,11 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
+use serde_json::{Value, json};
 
-use super::{Stage, columns};
+use super::{Build, Operator, Stage, columns};
 use crate::Result;
-use crate::config::{self, CalendarFeature};
+use crate::config::{self, At, CalendarFeature};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
@@ -19,36 +20,50 @@ use crate::state::State;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 
-/// Plans the features.
-pub(super) fn plan(
-    config: &config::Calendar,
-    layout: &mut Layout,
-    place: Place,
-    problems: &mut Problems,
-) -> Option<Box<dyn Stage>> {
-    let mut features = Vec::new();
-    for feature in &config.features {
-        let word = feature_word(feature.value);
-        for part in ["sin", "cos"] {
-            let name = format!("{word}_{part}");
-            columns::add(layout, name, Kind::Number, Role::Feature, feature.place, problems);
-        }
-        features.push(Circle::of(feature.value));
+impl Operator for config::Calendar {
+    fn word(&self) -> &'static str {
+        "calendar"
     }
-    let Some(nanos_per_tick) = layout.clock.nanos_per_tick else {
-        problems.add(place, "calendar needs times with a clock, here the time is an integer step");
-        return None;
-    };
-    Some(Box::new(Calendar {
-        features,
-        nanos_per_tick,
-        offsets: Offsets { zone: config.timezone.value, hour: i64::MIN, offset: None },
-        day: (i64::MIN, NaiveDate::default()),
-        locals: Vec::new(),
-    }))
+
+    fn adds(&self) -> Vec<String> {
+        let names = |feature: &At<CalendarFeature>| ["sin", "cos"].map(|part| format!("{}_{part}", feature.word()));
+        self.features.iter().flat_map(names).collect()
+    }
+
+    fn canonical(&self) -> Option<Value> {
+        Some(json!({ "calendar": {
+            "features": self.features.iter().map(|feature| feature.word()).collect::<Vec<_>>(),
+            "timezone": self.timezone.name(),
+        } }))
+    }
+
+    /// Plans the features.
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        let mut features = Vec::new();
+        for feature in &self.features {
+            let word = feature.word();
+            for part in ["sin", "cos"] {
+                let name = format!("{word}_{part}");
+                columns::add(layout, name, Kind::Number, Role::Feature, feature.place, problems);
+            }
+            features.push(Circle::of(feature.value));
+        }
+        let Some(nanos_per_tick) = layout.clock.nanos_per_tick else {
+            problems.add(place, "calendar needs times with a clock, here the time is an integer step");
+            return None;
+        };
+        Some(Box::new(Calendar {
+            features,
+            nanos_per_tick,
+            offsets: Offsets { zone: self.timezone.value, hour: i64::MIN, offset: None },
+            day: (i64::MIN, NaiveDate::default()),
+            locals: Vec::new(),
+        }))
+    }
 }
 
 /// A feature with the sine and cosine of each of its values.
+#[derive(Clone)]
 struct Circle {
     feature: CalendarFeature,
     points: Vec<(f64, f64)>,
@@ -90,6 +105,7 @@ struct Local {
 }
 
 /// Seconds that the zone is ahead of UTC, looked up once per hour: times near each other mostly share one.
+#[derive(Clone)]
 struct Offsets {
     zone: Tz,
     hour: i64,
@@ -115,6 +131,7 @@ impl Offsets {
     }
 }
 
+#[derive(Clone)]
 struct Calendar {
     features: Vec<Circle>,
     nanos_per_tick: i64,
@@ -167,22 +184,9 @@ impl Stage for Calendar {
     }
 }
 
-/// The word of a calendar feature, which its columns begin with.
-pub(super) fn feature_word(feature: CalendarFeature) -> &'static str {
-    match feature {
-        CalendarFeature::Minute => "minute",
-        CalendarFeature::Hour => "hour",
-        CalendarFeature::Weekday => "weekday",
-        CalendarFeature::Day => "day",
-        CalendarFeature::Month => "month",
-        CalendarFeature::Yearday => "yearday",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::At;
     use crate::stage::testing::{self, Table};
     use arrow::datatypes::{DataType, TimeUnit};
     use chrono::Timelike;
@@ -208,7 +212,7 @@ mod tests {
         table.time = time;
         times.iter().for_each(|time| table.push(0, *time, &[0.0]));
         let mut problems = Problems::new("p.yaml");
-        let stage = plan(&config(&ALL, timezone), &mut table.layout(), Place::default(), &mut problems);
+        let stage = testing::plan(&config(&ALL, timezone), &mut table.layout(), &mut problems);
         testing::run(&mut [stage.unwrap()], &table.batch(), &[])
     }
 
@@ -268,7 +272,7 @@ mod tests {
         let mut table = Table::new(&["value"]);
         table.time = DataType::Int64;
         let mut problems = Problems::new("p.yaml");
-        assert!(plan(&config(&ALL, Tz::UTC), &mut table.layout(), Place::default(), &mut problems).is_none());
+        assert!(testing::plan(&config(&ALL, Tz::UTC), &mut table.layout(), &mut problems).is_none());
         assert!(!problems.is_empty());
     }
 
@@ -276,7 +280,7 @@ mod tests {
     fn bits_do_not_depend_on_batches_or_interleaving() {
         testing::laws(&["value"], 64, |layout, problems| {
             let config = config(&ALL, chrono_tz::Europe::Berlin);
-            plan(&config, layout, Place::default(), problems).into_iter().collect()
+            testing::plan(&config, layout, problems).into_iter().collect()
         });
     }
 }

@@ -5,10 +5,14 @@ use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Kind, Layout, Role};
 
-/// Index of an internal column: those that stages add for each other and no user can name. The last one of that name:
-/// `inputs` gives `restart` of `nulls` anew.
-pub fn internal(layout: &Layout, name: &str) -> Option<usize> {
-    layout.columns.iter().rposition(|column| column.role == Role::Internal && column.name == name)
+/// Hides a column of the source that was read for the stages before: from here on its name means what a stage makes. Whoever
+/// writes asks for a column by its name at the end, so nobody wants it any more.
+pub(super) fn hide(layout: &mut Layout, name: &str) {
+    for column in &mut layout.columns {
+        if column.role == Role::Field && column.name == name {
+            column.role = Role::Internal;
+        }
+    }
 }
 
 /// Adds a column that a stage makes; a second one of its name is a problem.
@@ -20,6 +24,7 @@ pub(super) fn add(
     place: Place,
     problems: &mut Problems,
 ) -> usize {
+    hide(layout, &name);
     if layout.find(&name).is_some() || name == layout.key_name || name == layout.time_name {
         problems.add(place, format!("this stage makes a column \"{name}\", but there is one of that name already"));
     }

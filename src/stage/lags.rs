@@ -5,36 +5,62 @@
 //!
 //! State per key and column: the place of the next value, then a ring of as many values as the longest lag.
 
-use super::{Stage, columns};
+use serde_json::{Value, json};
+
+use super::{Build, Operator, Stage, columns};
 use crate::Result;
-use crate::config;
+use crate::config::{self, At};
 use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::state::{State, StateSpec};
 
-/// Plans the lags of each column.
-pub(super) fn plan(config: &config::Lags, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Stage>> {
-    let mut rings = Vec::new();
-    let mut start = 0;
-    for (name, lags) in &config.columns {
-        let column = columns::number(layout, name, problems);
-        if lags.contains(&0) {
-            problems.add(name.place, format!("a lag of \"{}\" is 0; the nearest row behind is 1", name.value));
-        }
-        for lag in lags {
-            let lagged = format!("{}_lag_{lag}", name.value);
-            let index = columns::add(layout, lagged, Kind::Number, Role::Feature, name.place, problems);
-            layout.columns[index].scaled_by = column.and_then(|column| layout.columns[column].scaled_by);
-        }
-        let lags: Vec<usize> = lags.iter().filter(|lag| **lag > 0).map(|lag| *lag as usize).collect();
-        if let (Some(column), Some(longest)) = (column, lags.iter().max().copied()) {
-            rings.push(Ring { name: name.value.clone(), column, start, longest, lags });
-            start += 1 + longest;
-        }
+impl Operator for config::Lags {
+    fn word(&self) -> &'static str {
+        "lags"
     }
-    (rings.len() == config.columns.len()).then(|| Box::new(Lagged { rings }) as Box<dyn Stage>)
+
+    fn numbers(&self) -> Vec<At<String>> {
+        self.columns.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn adds(&self) -> Vec<String> {
+        let names = |(name, lags): &(At<String>, Vec<u32>)| -> Vec<String> {
+            lags.iter().map(|lag| format!("{}_lag_{lag}", name.value)).collect()
+        };
+        self.columns.iter().flat_map(names).collect()
+    }
+
+    fn canonical(&self) -> Option<Value> {
+        Some(json!({ "lags": self.columns.iter().map(|(name, lags)| json!([name.value, lags])).collect::<Vec<_>>() }))
+    }
+
+    /// Plans the lags of each column.
+    fn plan(&self, _place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        let mut rings = Vec::new();
+        let mut start = 0;
+        for (name, lags) in &self.columns {
+            let column = columns::number(layout, name, problems);
+            if lags.contains(&0) {
+                problems.add(name.place, format!("a lag of \"{}\" is 0; the nearest row behind is 1", name.value));
+            }
+            for lag in lags {
+                let lagged = format!("{}_lag_{lag}", name.value);
+                let index = columns::add(layout, lagged, Kind::Number, Role::Feature, name.place, problems);
+                layout.columns[index].scaled_by = column.and_then(|column| layout.columns[column].scaled_by);
+                layout.columns[index].lag_of = column;
+            }
+            let lags: Vec<usize> = lags.iter().filter(|lag| **lag > 0).map(|lag| *lag as usize).collect();
+            if let (Some(column), Some(longest)) = (column, lags.iter().max().copied()) {
+                rings.push(Ring { name: name.value.clone(), column, start, longest, lags });
+                start += 1 + longest;
+            }
+        }
+        (rings.len() == self.columns.len()).then(|| Box::new(Lagged { rings }) as Box<dyn Build>)
+    }
 }
 
+#[derive(Clone)]
 struct Ring {
     name: String,
     column: usize,
@@ -43,6 +69,7 @@ struct Ring {
     lags: Vec<usize>,
 }
 
+#[derive(Clone)]
 struct Lagged {
     rings: Vec<Ring>,
 }
@@ -81,7 +108,6 @@ impl Stage for Lagged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::At;
     use crate::stage::testing::{self, Table};
 
     fn config(columns: &[(&str, &[u32])]) -> config::Lags {
@@ -99,7 +125,7 @@ mod tests {
         let mut layout = table.layout();
         layout.columns[0].scaled_by = Some((7, 8));
         let mut problems = Problems::new("p.yaml");
-        let stage = plan(&config(&[("value", &[1, 3]), ("other", &[2])]), &mut layout, &mut problems).unwrap();
+        let stage = testing::plan(&config(&[("value", &[1, 3]), ("other", &[2])]), &mut layout, &mut problems).unwrap();
         assert!(problems.is_empty());
         let (one, three, two) =
             (layout.find("value_lag_1").unwrap(), layout.find("value_lag_3").unwrap(), layout.find("other_lag_2"));
@@ -120,8 +146,8 @@ mod tests {
     fn an_unknown_column_and_a_second_name_are_problems() {
         let mut layout = Table::new(&["value"]).layout();
         let mut problems = Problems::new("p.yaml");
-        assert!(plan(&config(&[("valu", &[1])]), &mut layout, &mut problems).is_none());
-        plan(&config(&[("value", &[1, 1])]), &mut layout, &mut problems);
+        assert!(testing::plan(&config(&[("valu", &[1])]), &mut layout, &mut problems).is_none());
+        testing::plan(&config(&[("value", &[1, 1])]), &mut layout, &mut problems);
         let text = problems.finish(()).unwrap_err().to_string();
         assert!(
             text.contains("did you mean \"value\"?") && text.contains("\"value_lag_1\", but there is one"),
@@ -132,7 +158,7 @@ mod tests {
     #[test]
     fn bits_do_not_depend_on_batches_or_interleaving() {
         testing::laws(&["value", "other"], 64, |layout, problems| {
-            plan(&config(&[("value", &[1, 5]), ("other", &[3])]), layout, problems).into_iter().collect()
+            testing::plan(&config(&[("value", &[1, 5]), ("other", &[3])]), layout, problems).into_iter().collect()
         });
     }
 }

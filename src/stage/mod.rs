@@ -6,11 +6,12 @@
 mod calendar;
 mod columns;
 mod filter;
+mod filter_eval;
 mod filter_parse;
 pub mod infer;
-pub mod inputs;
 mod lags;
 mod nulls;
+mod operator;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -25,13 +26,25 @@ mod score_window;
 #[cfg(test)]
 mod testing;
 
-pub use columns::internal;
-pub(crate) use filter::columns as filter_columns;
-pub use plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
+pub use operator::{Build, Operator};
+pub use plan::{Chain, Model, Planned, Step, before_infer, canonical, chain, describe, from_source, steps};
 
-use crate::Result;
 use crate::record::Batch;
 use crate::state::{State, StateSpec};
+use crate::{Result, config};
+
+/// The operator of a word of the file.
+fn operator_of(stage: &config::Stage) -> Box<dyn Operator + '_> {
+    match stage {
+        config::Stage::Filter(options) => Box::new(options),
+        config::Stage::Resample(options) => Box::new(options),
+        config::Stage::Calendar(options) => Box::new(options),
+        config::Stage::Scale(options) => Box::new(options),
+        config::Stage::Lags(options) => Box::new(options),
+        config::Stage::Infer(options) => Box::new(infer::Network { options, model: None }),
+        config::Stage::Score(options) => Box::new(options),
+    }
+}
 
 /// An operator on batches of one partition.
 ///
@@ -39,6 +52,16 @@ use crate::state::{State, StateSpec};
 /// What comes out for a record must depend only on the record, on the state, and on the order of the records:
 /// never on where a batch begins or ends, on the clock or on other partitions. A stage value itself keeps only scratch
 /// memory and its plan; it is used for many partitions in turn.
+///
+/// A stage may make no row of a record, or many:
+///
+/// - A record is refused before it becomes many rows: either all of its rows come out, or none does.
+/// - The rows of a record come out in the order in which they belong to its key, and take the record's position. What has many parts
+///   (tokens, frames) is many rows, never one row with a list.
+/// - However many rows there are, the stage hands them over at once. The engine cuts what grew: a stage after it may see the rows of one
+///   record in several batches, and must make the same of them.
+/// - Where rows of a key form sequences, a row says by a flag column of the layout that it begins or ends one, as
+///   [`crate::record::Layout::restart`] does. A batch's end never means that.
 pub trait Stage: Send {
     /// The word of the pipeline file, for messages and metrics.
     fn name(&self) -> &'static str;

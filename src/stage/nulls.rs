@@ -7,28 +7,37 @@
 //!
 //! State per key: for `carry`, the last finite value of each column, NaN before there is one.
 
-use super::Stage;
-use super::columns;
+use serde_json::{Value, json};
+
+use super::{Build, Operator, Stage, columns};
 use crate::Result;
-use crate::config::{NOWHERE, OnNull};
+use crate::config::OnNull;
 use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
 use crate::state::{State, StateSpec};
 
-/// Plans the policy for the record's values.
-pub(super) fn plan(policy: OnNull, layout: &mut Layout, problems: &mut Problems) -> Box<dyn Stage> {
-    let values = columns::values(layout);
-    if policy == OnNull::Reset {
-        if columns::internal(layout, "restart").is_some() {
-            // It has a default, so it may stand nowhere in the file.
-            problems.add(NOWHERE, "on.null is applied twice");
-        }
-        layout.add("restart", Kind::Flag, Role::Internal);
+impl Operator for OnNull {
+    fn word(&self) -> &'static str {
+        "nulls"
     }
-    let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
-    Box::new(Nulls { policy, values, names, null: Vec::new() })
+
+    fn canonical(&self) -> Option<Value> {
+        Some(json!({ "null": OnNull::word(*self) }))
+    }
+
+    /// Plans the policy for the record's values.
+    fn plan(&self, _place: Place, layout: &mut Layout, _problems: &mut Problems) -> Option<Box<dyn Build>> {
+        let values = columns::values(layout);
+        if *self == OnNull::Reset {
+            layout.restart = Some(layout.add("restart", Kind::Flag, Role::Internal));
+        }
+        let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
+        Some(Box::new(Nulls { policy: *self, values, names, null: Vec::new() }))
+    }
 }
 
+#[derive(Clone)]
 struct Nulls {
     policy: OnNull,
     values: Vec<usize>,
@@ -106,7 +115,7 @@ mod tests {
         let table = table();
         let mut layout = table.layout();
         let mut problems = Problems::new("p.yaml");
-        let stage = plan(policy, &mut layout, &mut problems);
+        let stage = testing::plan(&policy, &mut layout, &mut problems).unwrap();
         assert!(problems.is_empty());
         let out = testing::run(&mut [stage], &table.batch(), &[2, 3]);
         (layout, out)
@@ -129,7 +138,7 @@ mod tests {
         let null: Vec<bool> = out.columns[0].numbers().iter().map(|v| v.is_nan()).collect();
         assert_eq!(null, [true, false, true, true, false]);
         let (layout, out) = run(OnNull::Reset);
-        let restart = columns::internal(&layout, "restart").unwrap();
+        let restart = layout.restart.unwrap();
         assert!(matches!(&out.columns[restart].values, Values::Flag(flags) if *flags == null));
         assert!(out.columns[0].numbers()[3].is_nan());
     }
@@ -145,8 +154,10 @@ mod tests {
     #[test]
     fn bits_do_not_depend_on_batches_or_interleaving() {
         testing::laws(&["value", "other"], 64, |layout, problems| {
-            Some(plan(OnNull::Carry, layout, problems)).into_iter().collect()
+            testing::plan(&OnNull::Carry, layout, problems).into_iter().collect()
         });
-        testing::laws(&["value", "other"], 64, |layout, problems| vec![plan(OnNull::Reset, layout, problems)]);
+        testing::laws(&["value", "other"], 64, |layout, problems| {
+            testing::plan(&OnNull::Reset, layout, problems).into_iter().collect()
+        });
     }
 }

@@ -2,15 +2,14 @@
 
 use serde_json::json;
 
-use super::columns::internal;
-use super::plan::{Chain, Forecast, PlannedInfer, Stop, chain, describe};
+use super::plan::{Chain, Step, before_infer, chain, describe, steps};
 use super::testing::{self, Table};
 use crate::Result;
 use crate::config::{self, *};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Kind, Layout, Role, Values};
-use crate::stage;
+use crate::record::{Batch, Features, Forecast, Kind, Layout, Role, Values};
+use crate::stage::{self, Build, Operator};
 use crate::state::State;
 
 fn at<T>(value: T) -> At<T> {
@@ -80,7 +79,7 @@ fn lags(column: &str) -> Stage {
 }
 
 fn infer() -> Stage {
-    Stage::Infer(at(Infer { model: at("m".into()), mode: Mode::Carry, window: None, ttl: None, gap: None }))
+    Stage::Infer(Infer { model: at("m".into()), mode: Mode::Carry, window: None, ttl: None, gap: None })
 }
 
 fn score() -> Stage {
@@ -88,7 +87,34 @@ fn score() -> Stage {
 }
 
 /// Stands where `infer` would: predicts that the value stays.
+#[derive(Clone)]
 struct Last;
+
+impl Operator for Last {
+    fn word(&self) -> &'static str {
+        "infer"
+    }
+
+    fn canonical(&self) -> Option<serde_json::Value> {
+        None
+    }
+
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        if layout.forecast.is_some() {
+            problems.add(place, "a pipeline has one infer stage, this is the second");
+            return None;
+        }
+        let column = layout.add("prediction", Kind::Vector(1), Role::Output);
+        let interval = layout.add("interval_ticks", Kind::Integer, Role::Internal);
+        layout.features = Some(Features { x: 0, usable: 0, restart: 0, interval });
+        layout.forecast = Some(Forecast { targets: vec!["value".into()], horizon: 1, quantiles: 0, column });
+        Some(Box::new(Last))
+    }
+
+    fn is_needed(&self) -> bool {
+        true
+    }
+}
 
 impl stage::Stage for Last {
     fn name(&self) -> &'static str {
@@ -103,45 +129,46 @@ impl stage::Stage for Last {
     }
 }
 
-fn plan_infer(_: &At<Infer>, layout: &mut Layout, _: &mut Problems) -> Option<PlannedInfer> {
-    layout.add("prediction", Kind::Vector(1), Role::Output);
-    layout.add("interval_ticks", Kind::Integer, Role::Internal);
-    let forecast = Forecast { targets: vec!["value".into()], horizon: 1, quantiles: 0 };
-    Some(PlannedInfer { stages: vec![Box::new(Last)], forecast })
+/// The steps of a pipeline with [`Last`] as its model.
+fn with_last(pipeline: &Pipeline) -> Vec<Step<'_>> {
+    let mut steps = steps(pipeline, None);
+    for step in steps.iter_mut().filter(|step| step.operator.word() == "infer") {
+        step.operator = Box::new(Last);
+    }
+    steps
 }
 
-fn planned(pipeline: &Pipeline, layout: Layout, stop: Stop) -> (Chain, Result<()>) {
+fn planned(steps: &[Step<'_>], layout: Layout) -> (Chain, Result<()>) {
     let mut problems = Problems::new("p.yaml");
-    let chain = chain(pipeline, layout, stop, &mut plan_infer, &mut problems);
+    let chain = chain(steps, layout, &mut problems);
     (chain, problems.finish(()))
 }
 
 fn names(chain: &Chain) -> Vec<&'static str> {
-    chain.stages.iter().map(|stage| stage.name()).collect()
+    chain.build(&mut Problems::default()).iter().map(|stage| stage.name()).collect()
 }
 
 #[test]
 fn null_comes_behind_resample_or_first() {
     let layout = || Table::new(&["value"]).layout();
     let all = || vec![filter("value > 0"), resample(), calendar(), scale("value"), lags("value"), infer(), score()];
-    let (chain, result) = planned(&pipeline(OnNull::Carry, all()), layout(), Stop::End);
+    let (chain, result) = planned(&with_last(&pipeline(OnNull::Carry, all())), layout());
     result.unwrap();
     assert_eq!(names(&chain), ["filter", "resample", "nulls", "calendar", "scale", "lags", "infer", "score"]);
-    let (chain, _) = planned(&pipeline(OnNull::Refuse, all()), layout(), Stop::BeforeInfer);
+    let (chain, _) = planned(&before_infer(&pipeline(OnNull::Refuse, all())), layout());
     assert_eq!(names(&chain), ["nulls", "filter", "resample", "calendar", "scale", "lags"]);
-    assert_eq!(chain.before_infer, chain.layout);
-    let (chain, _) = planned(&pipeline(OnNull::Reset, vec![filter("value > 0")]), layout(), Stop::BeforeInfer);
+    let (chain, _) = planned(&before_infer(&pipeline(OnNull::Reset, vec![filter("value > 0")])), layout());
     assert_eq!(names(&chain), ["nulls", "filter"]);
-    assert_eq!(internal(&chain.layout, "restart"), Some(1));
+    assert_eq!(chain.layout.restart, Some(1));
 }
 
 #[test]
 fn the_layout_says_what_comes_out() {
     let stages = vec![resample(), calendar(), scale("value"), lags("value"), infer(), score()];
-    let (chain, result) = planned(&pipeline(OnNull::Carry, stages), Table::new(&["value"]).layout(), Stop::End);
+    let (chain, result) = planned(&with_last(&pipeline(OnNull::Carry, stages)), Table::new(&["value"]).layout());
     result.unwrap();
     let before = ["value", "observed", "age", "minute_sin", "minute_cos", "value_lag_1", "value_lag_3"];
-    assert_eq!(chain.before_infer.names().collect::<Vec<_>>(), before);
+    assert_eq!(chain.layout.names().take(before.len()).collect::<Vec<_>>(), before);
     let behind: Vec<&str> = chain.layout.names().skip(before.len()).collect();
     assert_eq!(behind, ["prediction", "residual", "residual_sd", "tail", "alert"]);
     let lag = chain.layout.find("value_lag_3").unwrap();
@@ -149,7 +176,7 @@ fn the_layout_says_what_comes_out() {
     assert!(chain.layout.columns[0].scaled_by.is_some());
     // The order of scale and lags makes no difference to what scales a lag.
     let stages = vec![lags("value"), scale("value")];
-    let (chain, _) = planned(&pipeline(OnNull::Carry, stages), Table::new(&["value"]).layout(), Stop::End);
+    let (chain, _) = planned(&with_last(&pipeline(OnNull::Carry, stages)), Table::new(&["value"]).layout());
     assert_eq!(chain.layout.columns[1].scaled_by, Some((3, 4)));
 }
 
@@ -167,7 +194,7 @@ fn all_problems_at_once_each_at_its_place() {
         resample(),
         infer(),
     ];
-    let (chain, result) = planned(&pipeline(OnNull::Carry, stages), Table::new(&["value"]).layout(), Stop::End);
+    let (_, result) = planned(&with_last(&pipeline(OnNull::Carry, stages)), Table::new(&["value"]).layout());
     let text = result.unwrap_err().to_string();
     for part in [
         "p.yaml:11:5: score needs an infer stage before it",
@@ -180,8 +207,6 @@ fn all_problems_at_once_each_at_its_place() {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
     assert_eq!(text.lines().count(), 7, "{text}");
-    assert!(chain.unknown(&chain.layout, "minute_sin").contains("gone behind resample"));
-    assert!(chain.unknown(&chain.layout, "vale").contains("did you mean"));
 }
 
 #[test]
@@ -218,9 +243,11 @@ fn bits_of_the_whole_chain_do_not_depend_on_batches_or_interleaving() {
             stages.extend(resampled.then(resample));
             stages.extend([calendar(), scale("value"), lags("value"), lags("other"), infer(), score()]);
             let taken = std::mem::replace(layout, Table::new(&[]).layout());
-            let chain = chain(&pipeline(null, stages), taken, Stop::End, &mut plan_infer, problems);
+            let pipeline = pipeline(null, stages);
+            let chain = chain(&with_last(&pipeline), taken, problems);
+            let stages = chain.build(problems);
             *layout = chain.layout;
-            chain.stages
+            stages
         });
     }
 }

@@ -12,11 +12,13 @@
 //! be held; a pipeline that carries other columns along is refused.
 
 use bytemuck::{Pod, Zeroable};
+use serde_json::Value;
 
-use super::{Stage, columns};
+use super::{Build, Operator, Stage, columns};
 use crate::Result;
 use crate::config::{At, OnLate, Span};
 use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
 use crate::state::{State, StateSpec};
 
@@ -38,31 +40,52 @@ struct Header {
 
 const HEADER: usize = size_of::<Header>() / size_of::<u64>();
 
-/// Plans the stage; `None` with a problem where records carry more than values.
-pub(super) fn plan(span: &At<Span>, late: OnLate, layout: &Layout, problems: &mut Problems) -> Option<Box<dyn Stage>> {
-    let every = match layout.clock.every(span.value) {
-        Ok(every) => every,
-        Err(message) => {
-            problems.add(span.place, message);
-            return None;
-        }
-    };
-    if let Some(carried) = layout.columns.iter().find(|column| matches!(column.kind, Kind::Carried(_))) {
-        problems.add(
-            span.place,
-            format!(
-                "`reorder` holds back key, time and values only: column \"{}\" can't be carried along",
-                carried.name
-            ),
-        );
-        return None;
-    }
-    let values = columns::values(layout);
-    let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
-    let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
-    Some(Box::new(Reorder { every, late, clock: layout.clock.clone(), values, names, out }))
+/// `on.reorder`, with what `on.late` says.
+pub(super) struct Reordering<'a> {
+    /// How long a record is held back.
+    pub span: &'a At<Span>,
+    /// What becomes of records that are later.
+    pub late: OnLate,
 }
 
+impl Operator for Reordering<'_> {
+    fn word(&self) -> &'static str {
+        "reorder"
+    }
+
+    /// In which order records come is no property of the features.
+    fn canonical(&self) -> Option<Value> {
+        None
+    }
+
+    /// `None` with a problem where records carry more than values.
+    fn plan(&self, _place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        let span = self.span;
+        let every = match layout.clock.every(span.value) {
+            Ok(every) => every,
+            Err(message) => {
+                problems.add(span.place, message);
+                return None;
+            }
+        };
+        if let Some(passthrough) = layout.columns.iter().find(|column| matches!(column.kind, Kind::Passthrough(_))) {
+            problems.add(
+                span.place,
+                format!(
+                    "`reorder` holds back key, time and values only: column \"{}\" can't be carried along",
+                    passthrough.name
+                ),
+            );
+            return None;
+        }
+        let values = columns::values(layout);
+        let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
+        let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
+        Some(Box::new(Reorder { every, late: self.late, clock: layout.clock.clone(), values, names, out }))
+    }
+}
+
+#[derive(Clone)]
 struct Reorder {
     every: Every,
     late: OnLate,
@@ -73,7 +96,7 @@ struct Reorder {
 }
 
 /// The rows that come out.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Out {
     slots: Vec<u32>,
     times: Vec<i64>,
@@ -228,15 +251,15 @@ impl Stage for Reorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Place;
-    use crate::stage::testing::Table;
+    use crate::stage::testing::{self, Table};
     use crate::state::Arena;
     use proptest::prelude::*;
 
     fn stage(seconds: i64, late: OnLate) -> Box<dyn Stage> {
         let span = At { value: Span::Nanos(seconds * 1_000_000_000), place: Place::default() };
         let mut problems = Problems::default();
-        let stage = plan(&span, late, &Table::new(&["v"]).layout(), &mut problems).unwrap();
+        let reordering = Reordering { span: &span, late };
+        let stage = testing::plan(&reordering, &mut Table::new(&["v"]).layout(), &mut problems).unwrap();
         problems.finish(stage).unwrap()
     }
 
@@ -255,12 +278,15 @@ mod tests {
             rows.iter().for_each(|(key, time, value)| table.push(*key, *time, &[*value]));
             let mut batch = table.batch();
             let width = arena.width();
-            stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None }).unwrap();
+            stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None, keys: None }).unwrap();
             refused += batch.rejects.len();
             collect(&batch);
         }
         let width = arena.width();
-        let rest = stage.advance(None, &mut State { rows: arena.rows(0, width), bank: None }, 8, 0).unwrap().unwrap();
+        let rest = stage
+            .advance(None, &mut State { rows: arena.rows(0, width), bank: None, keys: None }, 8, 0)
+            .unwrap()
+            .unwrap();
         collect(&rest);
         (seen, refused)
     }
@@ -284,10 +310,12 @@ mod tests {
         [(10, 1.0), (12, 2.0)].iter().for_each(|(time, value)| table.push(0, *time, &[*value]));
         let mut batch = table.batch();
         let width = arena.width();
-        stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None }).unwrap();
+        stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None, keys: None }).unwrap();
         assert!(batch.is_empty());
-        let out =
-            stage.advance(Some(16), &mut State { rows: arena.rows(0, width), bank: None }, 1, 7).unwrap().unwrap();
+        let out = stage
+            .advance(Some(16), &mut State { rows: arena.rows(0, width), bank: None, keys: None }, 1, 7)
+            .unwrap()
+            .unwrap();
         assert_eq!((out.times, out.positions), (vec![10], vec![7]));
     }
 

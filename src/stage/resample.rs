@@ -20,9 +20,10 @@
 //! State per key: how far time has come, the last observed value of each column, and a ring of the open buckets.
 
 use bytemuck::{Pod, Zeroable};
+use serde_json::{Value, json};
 
 use super::resample_buckets::Buckets;
-use super::{Stage, columns};
+use super::{Build, Operator, Stage, columns};
 use crate::Result;
 use crate::config::{self, Aggregate, At, Fill, Span};
 use crate::error::Problems;
@@ -37,66 +38,90 @@ const MOST_FILLED: i64 = 100_000;
 /// Buckets of a key that may be open at once.
 const MOST_OPEN: i64 = 10_000;
 
-/// Plans the buckets; leaves a layout of the record's values, `observed` and `age`.
-pub(super) fn plan(
-    config: &config::Resample,
-    layout: &mut Layout,
-    place: Place,
-    problems: &mut Problems,
-) -> Option<Box<dyn Stage>> {
-    let sources = columns::values(layout);
-    layout.columns = sources.iter().map(|index| layout.columns[*index].clone()).collect();
-    layout.columns.iter_mut().for_each(|column| column.scaled_by = None);
-    columns::add(layout, "observed".into(), Kind::Flag, Role::Output, place, problems);
-    columns::add(layout, "age".into(), Kind::Number, Role::Output, place, problems);
-    layout.interval = Some(config.every.value);
-
-    let or_here = |at: Place| if at.line > 0 { at } else { place };
-    let mut span = |span: &At<Span>| match layout.clock.every(span.value) {
-        // Nothing is nothing in every unit.
-        _ if matches!(span.value, Span::Nanos(0) | Span::Months(0) | Span::Steps(0)) => Some(Every::Ticks(0)),
-        Ok(Every::Ticks(..0)) => {
-            problems.add(or_here(span.place), "expected a length of time, found a negative one");
-            None
-        }
-        Ok(every) => Some(every),
-        Err(message) => {
-            problems.add(or_here(span.place), message);
-            None
-        }
-    };
-    let delay = span(&config.delay);
-    let max_gap = config.max_gap.as_ref().map(&mut span);
-    let buckets = Buckets::new(&layout.clock, config.every.value)
-        .map_err(|message| problems.add(or_here(config.every.place), message))
-        .ok();
-    let (delay, max_gap, buckets) = (delay?, max_gap.map_or(Some(None), |gap| gap.map(Some))?, buckets?);
-
-    if config.fill.value == Fill::Linear && !max_gap.is_some_and(|gap| buckets.covers(delay, gap)) {
-        problems.add(
-            or_here(config.fill.place),
-            "fill: linear looks ahead: it needs a max_gap, and a delay that covers it, so that the value on the other \
-             side is known when a row comes out",
-        );
-        return None;
+impl Operator for config::Resample {
+    fn word(&self) -> &'static str {
+        "resample"
     }
-    let open = buckets.within(delay).saturating_add(2);
-    if open > MOST_OPEN {
-        problems.add(
-            or_here(config.delay.place),
-            format!("delay keeps {open} buckets of every key open, at most {MOST_OPEN} can be: use wider buckets"),
-        );
-        return None;
+
+    fn adds(&self) -> Vec<String> {
+        ["observed", "age"].map(String::from).into()
     }
-    let tick_seconds = layout.clock.nanos_per_tick.map_or(1.0, |nanos| nanos as f64 / 1e9);
-    let plan =
-        Plan { aggregate: config.aggregate, fill: config.fill.value, max_gap, delay, buckets, open, tick_seconds };
-    let out =
-        Out { values: vec![Vec::new(); sources.len()], observed: vec![Vec::new(); sources.len()], ..Out::default() };
-    let names = sources.iter().enumerate().map(|(column, _)| layout.columns[column].name.clone()).collect();
-    Some(Box::new(Resample { plan, sources, names, out }))
+
+    fn canonical(&self) -> Option<Value> {
+        Some(json!({ "resample": {
+            "every": self.every.to_string(),
+            "aggregate": self.aggregate.word(),
+            "fill": self.fill.word(),
+            "max_gap": self.max_gap.as_ref().map(|span| span.to_string()),
+            "delay": self.delay.to_string(),
+        } }))
+    }
+
+    /// Plans the buckets; leaves a layout of the record's values, `observed` and `age`.
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        if layout.forecast.is_some() {
+            problems.add(place, "resample must stand before infer: a prediction can't be put into buckets");
+            return None;
+        }
+        let sources = columns::values(layout);
+        layout.columns = sources.iter().map(|index| layout.columns[*index].clone()).collect();
+        layout.columns.iter_mut().for_each(|column| column.scaled_by = None);
+        columns::add(layout, "observed".into(), Kind::Flag, Role::Output, place, problems);
+        columns::add(layout, "age".into(), Kind::Number, Role::Output, place, problems);
+        layout.interval = Some(self.every.value);
+        layout.restart = None;
+
+        let or_here = |at: Place| if at.line > 0 { at } else { place };
+        let mut span = |span: &At<Span>| match layout.clock.every(span.value) {
+            // Nothing is nothing in every unit.
+            _ if matches!(span.value, Span::Nanos(0) | Span::Months(0) | Span::Steps(0)) => Some(Every::Ticks(0)),
+            Ok(Every::Ticks(..0)) => {
+                problems.add(or_here(span.place), "expected a length of time, found a negative one");
+                None
+            }
+            Ok(every) => Some(every),
+            Err(message) => {
+                problems.add(or_here(span.place), message);
+                None
+            }
+        };
+        let delay = span(&self.delay);
+        let max_gap = self.max_gap.as_ref().map(&mut span);
+        let buckets = Buckets::new(&layout.clock, self.every.value)
+            .map_err(|message| problems.add(or_here(self.every.place), message))
+            .ok();
+        let (delay, max_gap, buckets) = (delay?, max_gap.map_or(Some(None), |gap| gap.map(Some))?, buckets?);
+
+        if self.fill.value == Fill::Linear && !max_gap.is_some_and(|gap| buckets.covers(delay, gap)) {
+            problems.add(
+                or_here(self.fill.place),
+                "fill: linear looks ahead: it needs a max_gap, and a delay that covers it, so that the value on the other \
+                 side is known when a row comes out",
+            );
+            return None;
+        }
+        let open = buckets.within(delay).saturating_add(2);
+        if open > MOST_OPEN {
+            problems.add(
+                or_here(self.delay.place),
+                format!("delay keeps {open} buckets of every key open, at most {MOST_OPEN} can be: use wider buckets"),
+            );
+            return None;
+        }
+        let tick_seconds = layout.clock.nanos_per_tick.map_or(1.0, |nanos| nanos as f64 / 1e9);
+        let plan =
+            Plan { aggregate: self.aggregate, fill: self.fill.value, max_gap, delay, buckets, open, tick_seconds };
+        let out = Out {
+            values: vec![Vec::new(); sources.len()],
+            observed: vec![Vec::new(); sources.len()],
+            ..Out::default()
+        };
+        let names = layout.columns[..sources.len()].iter().map(|column| column.name.clone()).collect();
+        Some(Box::new(Resample { plan, sources, names, out }))
+    }
 }
 
+#[derive(Clone)]
 struct Plan {
     aggregate: Aggregate,
     fill: Fill,
@@ -108,6 +133,7 @@ struct Plan {
     tick_seconds: f64,
 }
 
+#[derive(Clone)]
 struct Resample {
     plan: Plan,
     sources: Vec<usize>,
@@ -216,7 +242,7 @@ impl Cell {
 }
 
 /// The rows that come out; swapped with the batch's own memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Out {
     slots: Vec<u32>,
     times: Vec<i64>,

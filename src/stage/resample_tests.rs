@@ -2,11 +2,9 @@
 
 use arrow::datatypes::DataType;
 
-use super::resample::plan;
 use super::testing::{self, Table};
 use crate::config::{self, Aggregate, At, Fill, Span};
 use crate::error::Problems;
-use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::stage::Stage;
 
@@ -25,7 +23,7 @@ fn config(every: i64, fill: Fill, max_gap: Option<i64>, delay: i64) -> config::R
 
 fn planned(config: &config::Resample, table: &Table) -> (Layout, Vec<Box<dyn Stage>>) {
     let (mut layout, mut problems) = (table.layout(), Problems::new("p.yaml"));
-    let stage = plan(config, &mut layout, Place::default(), &mut problems);
+    let stage = testing::plan(config, &mut layout, &mut problems);
     problems.finish(()).unwrap();
     (layout, stage.into_iter().collect())
 }
@@ -170,10 +168,10 @@ fn each_column_is_filled_and_flagged_for_itself() {
 fn only_the_records_values_go_on() {
     let mut layout = Table::new(&["value"]).layout();
     layout.add("hour_sin", Kind::Number, Role::Feature);
-    layout.add("shop", Kind::Carried(DataType::Utf8), Role::Field);
+    layout.add("shop", Kind::Passthrough(DataType::Utf8), Role::Field);
     layout.columns[0].scaled_by = Some((1, 1));
     let mut problems = Problems::new("p.yaml");
-    plan(&config(60, Fill::Last, None, 0), &mut layout, Place::default(), &mut problems);
+    testing::plan(&config(60, Fill::Last, None, 0), &mut layout, &mut problems);
     assert_eq!(layout.names().collect::<Vec<_>>(), ["value", "observed", "age"]);
     assert_eq!((layout.interval, layout.columns[0].scaled_by), (Some(Span::Nanos(60 * SECOND)), None));
 }
@@ -193,14 +191,14 @@ fn what_can_not_be_done_is_refused() {
         (&nothing, "more than nothing"),
     ] {
         let mut problems = Problems::new("p.yaml");
-        assert!(plan(config, &mut Table::new(&["value"]).layout(), Place::default(), &mut problems).is_none());
+        assert!(testing::plan(config, &mut Table::new(&["value"]).layout(), &mut problems).is_none());
         let text = problems.finish(()).unwrap_err().to_string();
         assert!(text.contains(part), "{text}");
     }
     huge.delay = At::default_value(Span::Nanos(0));
     let mut taken = Table::new(&["age"]).layout();
     let mut problems = Problems::new("p.yaml");
-    plan(&huge, &mut taken, Place::default(), &mut problems);
+    testing::plan(&huge, &mut taken, &mut problems);
     assert!(!problems.is_empty());
 }
 
@@ -217,7 +215,7 @@ fn bits_do_not_depend_on_batches_or_interleaving() {
         [(Fill::Last, None, 0), (Fill::Zero, Some(9), 5), (Fill::Null, Some(6), 4), (Fill::Linear, Some(9), 10)]
     {
         testing::laws(&["value", "other"], 100, |layout, problems| {
-            plan(&config(3, fill, max_gap, delay), layout, Place::default(), problems).into_iter().collect()
+            testing::plan(&config(3, fill, max_gap, delay), layout, problems).into_iter().collect()
         });
     }
 }

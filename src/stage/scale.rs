@@ -14,10 +14,11 @@
 //! it stays finite for a key that never changes. Values beyond ±1e140 count as ±1e140, so that no square overflows.
 
 use bytemuck::{Pod, Zeroable};
+use serde_json::{Value, json};
 
-use super::{Stage, columns};
+use super::{Build, Operator, Stage, columns};
 use crate::Result;
-use crate::config::{self, Span};
+use crate::config::{self, At, Span};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Kind, Layout, Role, Values};
@@ -26,42 +27,52 @@ use crate::state::{State, StateSpec};
 const NANOS_PER_MONTH: f64 = 30.436_875 * 86_400e9;
 const LARGEST: f64 = 1e140;
 
-/// Plans the columns to scale.
-pub(super) fn plan(
-    config: &config::Scale,
-    layout: &mut Layout,
-    place: Place,
-    problems: &mut Problems,
-) -> Option<Box<dyn Stage>> {
-    let mut columns = Vec::new();
-    for name in &config.values {
-        let Some(column) = columns::number(layout, name, problems) else { continue };
-        if layout.columns[column].scaled_by.is_some() {
-            problems.add(name.place, format!("column \"{}\" is scaled already", name.value));
-            continue;
-        }
-        let mean = layout.add(format!("{}_mean", name.value), Kind::Number, Role::Internal);
-        let sd = layout.add(format!("{}_sd", name.value), Kind::Number, Role::Internal);
-        // Lags that were made before belong to their column all the same.
-        let lags = format!("{}_lag_", name.value);
-        for (index, other) in layout.columns.iter_mut().enumerate() {
-            let is_lag = other.role == Role::Feature
-                && other.name.strip_prefix(&lags).is_some_and(|lag| lag.bytes().all(|byte| byte.is_ascii_digit()));
-            if index == column || is_lag {
-                other.scaled_by = Some((mean, sd));
+impl Operator for config::Scale {
+    fn word(&self) -> &'static str {
+        "scale"
+    }
+
+    fn numbers(&self) -> Vec<At<String>> {
+        self.values.clone()
+    }
+
+    fn canonical(&self) -> Option<Value> {
+        Some(json!({ "scale": {
+            "values": self.values.iter().map(|name| &name.value).collect::<Vec<_>>(),
+            "half_life": self.half_life.to_string(),
+            "min_count": self.min_count,
+        } }))
+    }
+
+    /// Plans the columns to scale.
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        let mut columns = Vec::new();
+        for name in &self.values {
+            let Some(column) = columns::number(layout, name, problems) else { continue };
+            if layout.columns[column].scaled_by.is_some() {
+                problems.add(name.place, format!("column \"{}\" is scaled already", name.value));
+                continue;
             }
+            let mean = layout.add(format!("{}_mean", name.value), Kind::Number, Role::Internal);
+            let sd = layout.add(format!("{}_sd", name.value), Kind::Number, Role::Internal);
+            // Lags that were made before belong to their column all the same.
+            for (index, other) in layout.columns.iter_mut().enumerate() {
+                if index == column || other.lag_of == Some(column) {
+                    other.scaled_by = Some((mean, sd));
+                }
+            }
+            columns.push(column);
         }
-        columns.push(column);
+        let decay = decay(self.half_life.value, layout);
+        if let Err(message) = &decay {
+            problems.add(if self.half_life.place.line > 0 { self.half_life.place } else { place }, message);
+        }
+        let decay = decay.ok()?;
+        (columns.len() == self.values.len()).then(|| {
+            let names = self.values.iter().map(|name| name.value.clone()).collect();
+            Box::new(Scale { columns, names, decay, min_count: self.min_count, last: (0, 1.0) }) as Box<dyn Build>
+        })
     }
-    let decay = decay(config.half_life.value, layout);
-    if let Err(message) = &decay {
-        problems.add(if config.half_life.place.line > 0 { config.half_life.place } else { place }, message);
-    }
-    let decay = decay.ok()?;
-    (columns.len() == config.values.len()).then(|| {
-        let names = config.values.iter().map(|name| name.value.clone()).collect();
-        Box::new(Scale { columns, names, decay, min_count: config.min_count, last: (0, 1.0) }) as Box<dyn Stage>
-    })
 }
 
 fn decay(half_life: Span, layout: &Layout) -> std::result::Result<Decay, String> {
@@ -77,6 +88,7 @@ fn decay(half_life: Span, layout: &Layout) -> std::result::Result<Decay, String>
     Ok(if per_row { Decay::PerRow((-1.0 / half_life).exp2()) } else { Decay::ByTime { half_life } })
 }
 
+#[derive(Clone, Copy)]
 enum Decay {
     PerRow(f64),
     /// In ticks.
@@ -124,6 +136,7 @@ pub(super) fn floor_sd(mean: f64, sd: f64) -> f64 {
     sd.max(1e-6 * mean.abs()).max(1e-12)
 }
 
+#[derive(Clone)]
 struct Scale {
     columns: Vec<usize>,
     names: Vec<String>,
@@ -188,7 +201,6 @@ impl Stage for Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::At;
     use crate::stage::testing::{self, Table};
 
     fn config(values: &[&str], half_life: Span, min_count: u64) -> config::Scale {
@@ -202,7 +214,7 @@ mod tests {
     fn run(config: &config::Scale, table: &Table, observed: Option<Vec<bool>>) -> (Layout, Batch) {
         let mut layout = table.layout();
         let mut problems = Problems::new("p.yaml");
-        let stage = plan(config, &mut layout, Place::default(), &mut problems);
+        let stage = testing::plan(config, &mut layout, &mut problems);
         problems.finish(()).unwrap();
         let mut batch = table.batch();
         batch.columns[0].observed = observed;
@@ -304,8 +316,8 @@ mod tests {
         table.time = arrow::datatypes::DataType::Int64;
         let mut layout = table.layout();
         let mut problems = Problems::new("p.yaml");
-        plan(&config(&["value"], Span::Nanos(1), 0), &mut layout, Place::default(), &mut problems);
-        plan(&config(&["value"], Span::Steps(1), 0), &mut layout, Place::default(), &mut problems);
+        testing::plan(&config(&["value"], Span::Nanos(1), 0), &mut layout, &mut problems);
+        testing::plan(&config(&["value"], Span::Steps(1), 0), &mut layout, &mut problems);
         let text = problems.finish(()).unwrap_err().to_string();
         assert!(text.contains("half-life in rows") && text.contains("scaled already"), "{text}");
     }
@@ -315,7 +327,7 @@ mod tests {
         for half_life in [Span::Steps(3), Span::Nanos(7_000_000_000)] {
             testing::laws(&["value", "other"], 64, |layout, problems| {
                 let config = config(&["value", "other"], half_life, 3);
-                plan(&config, layout, Place::default(), problems).into_iter().collect()
+                testing::plan(&config, layout, problems).into_iter().collect()
             });
         }
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::Stage;
+use super::{Operator, Stage};
 use crate::error::Problems;
+use crate::problem::Place;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
 use crate::state::{Arena, State, StateSpec};
 use arrow::datatypes::{DataType, TimeUnit};
@@ -46,19 +47,17 @@ impl Table {
     }
 
     pub fn layout(&self) -> Layout {
-        let mut layout = Layout {
-            key_name: "key".into(),
-            key_type: KeyType::Utf8,
-            time_name: "time".into(),
-            clock: Clock::of(&self.time, None).unwrap(),
-            interval: None,
-            columns: Vec::new(),
-        };
+        let mut layout = Layout::new("key", KeyType::Utf8, "time", Clock::of(&self.time, None).unwrap());
         for name in &self.names {
             layout.add(name, Kind::Number, Role::Value);
         }
         layout
     }
+}
+
+/// The stage that an operator makes, if it can be planned.
+pub fn plan(operator: &dyn Operator, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Stage>> {
+    operator.plan(Place::default(), layout, problems).map(|build| build.build().unwrap())
 }
 
 /// Runs stages over rows, a batch ending at each of `cuts` (ascending, others are ignored).
@@ -81,7 +80,7 @@ pub fn run(stages: &mut [Box<dyn Stage>], input: &Batch, cuts: &[usize]) -> Batc
         let mut start = 1;
         for (stage, spec) in stages.iter_mut().zip(&specs) {
             if !batch.is_empty() {
-                let mut state = State { rows: arena.rows(start, spec.width()), bank: None };
+                let mut state = State { rows: arena.rows(start, spec.width()), bank: None, keys: None };
                 stage.process(&mut batch, &mut state).unwrap();
                 check(&batch);
             }
@@ -126,7 +125,7 @@ fn slice(batch: &Batch, from: usize, to: usize) -> Batch {
             Values::Flag(v) => Values::Flag(v[from..to].to_vec()),
             Values::Time(v) => Values::Time(v[from..to].to_vec()),
             Values::Integer(v) => Values::Integer(v[from..to].to_vec()),
-            Values::Carried(v) => Values::Carried(v.slice(from, to - from)),
+            Values::Passthrough(v) => Values::Passthrough(v.slice(from, to - from)),
         },
         observed: column.observed.as_ref().map(|observed| observed[from..to].to_vec()),
     };
@@ -156,7 +155,7 @@ fn append(to: &mut Batch, from: &Batch) {
             (Values::Vector(a, _), Values::Vector(b, _)) => a.extend(b),
             (Values::Flag(a), Values::Flag(b)) => a.extend(b),
             (Values::Time(a), Values::Time(b)) | (Values::Integer(a), Values::Integer(b)) => a.extend(b),
-            (Values::Carried(a), Values::Carried(b)) => {
+            (Values::Passthrough(a), Values::Passthrough(b)) => {
                 *a = arrow::compute::concat(&[a.as_ref(), b.as_ref()]).unwrap();
             }
             _ => panic!("a column changed its kind between batches"),
@@ -164,7 +163,7 @@ fn append(to: &mut Batch, from: &Batch) {
     }
 }
 
-/// Every row as bits: slot, time, then value and observed of each column (carried columns apart).
+/// Every row as bits: slot, time, then value and observed of each column (passthrough columns apart).
 pub fn bits(batch: &Batch) -> Vec<Vec<u64>> {
     let mut rows = Vec::new();
     for row in 0..batch.rows() {
@@ -177,7 +176,7 @@ pub fn bits(batch: &Batch) -> Vec<Vec<u64>> {
                 }
                 Values::Flag(v) => bits.push(u64::from(v[row])),
                 Values::Time(v) | Values::Integer(v) => bits.push(v[row] as u64),
-                Values::Carried(_) => {}
+                Values::Passthrough(_) => {}
             }
             bits.push(u64::from(column.is_observed(row)));
         }

@@ -56,7 +56,7 @@ impl Log {
     pub(super) fn over(mut store: Store, topic_id: &str, fingerprint: &Fingerprint, grace: Duration) -> Result<Log> {
         for change in store.begin(fingerprint)? {
             tracing::warn!(
-                section = change.section,
+                section = change.field,
                 before = change.before,
                 now = change.now,
                 "the last bits of new output may differ from those of the old"

@@ -23,6 +23,7 @@ const WIDTH: usize = 4000;
 
 fn fingerprint(stages: &str) -> Fingerprint {
     Fingerprint {
+        version: Fingerprint::VERSION,
         sections: BTreeMap::from([("stages".into(), stages.into())]),
         environment: BTreeMap::from([("onnx_runtime".into(), "1.31.1".into())]),
         partitions: 8,

@@ -1,8 +1,9 @@
 //! What a commit says: the manifest of a partition, the parts it brings, and the fingerprint of the pipeline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::FieldSpec;
@@ -112,8 +113,12 @@ impl Target {
 /// What state was made by, section by section, so that a later start can say which one changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, `state`): must be equal.
-    pub sections: BTreeMap<String, String>,
+    /// Of the fingerprint itself: [`Fingerprint::VERSION`]; 0 for what was written before it had one.
+    #[serde(default)]
+    pub version: u32,
+    /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, …): must be equal. Each in canonical form,
+    /// without what has its default. Before version 2, a text.
+    pub sections: BTreeMap<String, Value>,
     /// What results depend on in their last bits only: ONNX Runtime, CPU features. A change is told, not refused.
     pub environment: BTreeMap<String, String>,
     /// Virtual partitions.
@@ -139,8 +144,8 @@ pub struct RowSpan {
 /// One difference of two fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The section.
-    pub section: String,
+    /// The field, such as `record.time`.
+    pub field: String,
     /// What it was; empty where there was none.
     pub before: String,
     /// What it is now; empty where there is none.
@@ -148,12 +153,18 @@ pub struct Change {
 }
 
 impl Fingerprint {
-    /// Differences that change results.
+    /// The version that is written.
+    pub const VERSION: u32 = 2;
+
+    /// Differences that change results, field by field.
     pub fn changes(&self, now: &Fingerprint) -> Vec<Change> {
-        let mut changes = differences(&self.sections, &now.sections);
-        let mut add = |section: &str, before: String, now: String| {
+        let mut changes = Vec::new();
+        for name in names(&self.sections, &now.sections) {
+            compare(name, self.sections.get(name), now.sections.get(name), &mut changes);
+        }
+        let mut add = |field: &str, before: String, now: String| {
             if before != now {
-                changes.push(Change { section: section.into(), before, now });
+                changes.push(Change { field: field.into(), before, now });
             }
         };
         add("partitions", self.partitions.to_string(), now.partitions.to_string());
@@ -181,17 +192,103 @@ impl Fingerprint {
     }
 }
 
+/// Names of either side.
+fn names<'a, T>(before: &'a BTreeMap<String, T>, now: &'a BTreeMap<String, T>) -> BTreeSet<&'a str> {
+    before.keys().chain(now.keys()).map(String::as_str).collect()
+}
+
+/// Goes down to the fields that differ.
+fn compare(path: &str, before: Option<&Value>, now: Option<&Value>, changes: &mut Vec<Change>) {
+    match (before, now) {
+        (before, now) if before == now => {}
+        (Some(Value::Object(before)), Some(Value::Object(now))) => {
+            let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+            for name in names {
+                compare(&format!("{path}.{name}"), before.get(name), now.get(name), changes);
+            }
+        }
+        (Some(Value::Array(before)), Some(Value::Array(now)))
+            if before.len() == now.len() && before.iter().chain(now).all(Value::is_object) =>
+        {
+            for (index, (before, now)) in before.iter().zip(now).enumerate() {
+                compare(&format!("{path}[{index}]"), Some(before), Some(now), changes);
+            }
+        }
+        (before, now) => {
+            changes.push(Change { field: path.to_string(), before: shown(before), now: shown(now) });
+        }
+    }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
 fn differences(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Change> {
-    let mut names: Vec<&String> = before.keys().chain(now.keys()).collect();
-    names.sort();
-    names.dedup();
-    names
+    names(before, now)
         .into_iter()
         .filter(|name| before.get(*name) != now.get(*name))
         .map(|name| Change {
-            section: name.clone(),
+            field: name.to_string(),
             before: before.get(name).cloned().unwrap_or_default(),
             now: now.get(name).cloned().unwrap_or_default(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn made_by(sections: Value) -> Fingerprint {
+        Fingerprint {
+            version: Fingerprint::VERSION,
+            sections: serde_json::from_value(sections).unwrap(),
+            ..Fingerprint::default()
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named_with_both_sides() {
+        let before = made_by(json!({
+            "record": {"time": "ts", "values": ["a"]}, "model": {"version": "m/1"},
+            "stages": [{"scale": {"half_life": "5d"}}, {"lags": [["a", [1]]]}],
+        }));
+        let now = made_by(json!({
+            "record": {"time": "time", "unit": "ms", "values": ["a", "b"]},
+            "stages": [{"scale": {"half_life": "6d"}}, {"lags": [["a", [1, 2]]]}],
+        }));
+        let changes: Vec<String> =
+            before.changes(&now).iter().map(|c| format!("{}: {} -> {}", c.field, c.before, c.now)).collect();
+        assert_eq!(
+            changes,
+            [
+                r#"model: {"version":"m/1"} -> "#,
+                "record.time: ts -> time",
+                "record.unit:  -> ms",
+                r#"record.values: ["a"] -> ["a","b"]"#,
+                "stages[0].scale.half_life: 5d -> 6d",
+                r#"stages[1].lags: [["a",[1]]] -> [["a",[1,2]]]"#,
+            ]
+        );
+        assert!(before.changes(&before).is_empty());
+    }
+
+    /// What was written before there were versions is read, and hashes as it did.
+    #[test]
+    fn the_hash_of_earlier_texts_is_what_it_was() {
+        let text = r#"{"sections": {"record": "Record { … }"}, "environment": {}, "partitions": 2, "rows": []}"#;
+        let before: Fingerprint = serde_json::from_str(text).unwrap();
+        assert_eq!(before.version, 0);
+        let sections = BTreeMap::from([("record".to_string(), "Record { … }".to_string())]);
+        let rows: Vec<RowSpan> = Vec::new();
+        let expected = Sha256::digest(serde_json::to_vec(&(&sections, 2_u32, &rows)).unwrap());
+        let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(before.hash().unwrap(), expected);
+    }
 }

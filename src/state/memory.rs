@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::arena::Rows;
-use super::{Arena, Bank, Frozen, RowLayout, RowSpan};
+use super::{Arena, Bank, Frozen, Keys, RowLayout, RowSpan};
 use crate::Result;
 
 /// What a stage works on.
@@ -16,6 +16,15 @@ pub struct State<'a> {
     pub rows: Rows<'a>,
     /// The network's numbers, for a stage that runs one.
     pub bank: Option<&'a mut Bank>,
+    /// The keys that the slots belong to.
+    pub keys: Option<&'a Keys>,
+}
+
+impl<'a> State<'a> {
+    /// The same, with the keys.
+    pub fn of(self, keys: &'a Keys) -> State<'a> {
+        State { keys: Some(keys), ..self }
+    }
 }
 
 /// Everything that is remembered of the keys of a partition, by slot.
@@ -71,7 +80,7 @@ impl Memory {
     pub fn part(&mut self, index: usize) -> State<'_> {
         let part = self.layout.parts()[index];
         let bank = if part.has_bank { self.bank.as_mut() } else { None };
-        State { rows: self.arena.rows(part.start, part.width), bank }
+        State { rows: self.arena.rows(part.start, part.width), bank, keys: None }
     }
 
     /// Puts a slot back to what a new one has.

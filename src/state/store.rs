@@ -62,8 +62,19 @@ impl Store {
     }
 
     /// What the state was made by; `None`: there is no state.
+    ///
+    /// # Errors
+    /// A file that can't be read; refused: that of a later version of kolk.
     pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
-        self.json(&self.folder, PIPELINE)
+        let found: Option<Fingerprint> = self.json(&self.folder, PIPELINE)?;
+        match found {
+            Some(later) if later.version > Fingerprint::VERSION => Err(Error::refused(format!(
+                "the state in {} was written by a later version of kolk: go on with that version, or delete the state with \
+                 kolk state reset",
+                self.folder
+            ))),
+            found => Ok(found),
+        }
     }
 
     /// Starts with this fingerprint, or goes on if state is there and was made by the same. Refused otherwise, with
@@ -95,8 +106,8 @@ impl Store {
             return Ok(before.environment_changes(fingerprint));
         }
         let mut message = format!("the state in {} was made by another pipeline:", self.folder);
-        for Change { section, before, now } in &changes {
-            message += &format!("\n  {section}: was {}, is {}", shortened(before), shortened(now));
+        for Change { field, before, now } in &changes {
+            message += &format!("\n  {field}: {} -> {}", shortened(before), shortened(now));
         }
         message += "\nundo the change, give the pipeline another name, or delete its state with kolk state reset";
         Err(Error::refused(message))
@@ -308,7 +319,7 @@ fn number_of(name: &str) -> Option<u64> {
 
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(200) {
-        _ if text.is_empty() => "nothing".into(),
+        _ if text.is_empty() => "(not there)".into(),
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into(),
     }

@@ -23,6 +23,7 @@ fn at(path: &Path) -> Location {
 
 fn fingerprint(stages: &str) -> Fingerprint {
     Fingerprint {
+        version: Fingerprint::VERSION,
         sections: BTreeMap::from([("source".into(), "a".into()), ("stages".into(), stages.into())]),
         environment: BTreeMap::from([("onnx_runtime".into(), "1.31.1".into())]),
         partitions: 1,
@@ -201,7 +202,7 @@ fn a_changed_pipeline_is_refused_and_told() {
     assert!(!error.to_string().contains("source"), "{error}");
     let mut other = fingerprint("one");
     other.environment.insert("onnx_runtime".into(), "1.32.0".into());
-    assert_eq!(store.begin(&other).unwrap()[0].section, "onnx_runtime");
+    assert_eq!(store.begin(&other).unwrap()[0].field, "onnx_runtime");
     store.reset().unwrap();
     assert_eq!(store.fingerprint().unwrap(), None);
     assert!(store.begin(&fingerprint("two")).unwrap().is_empty());

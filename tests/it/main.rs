@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bits;
+mod columns;
 mod common;
 mod dead_letters;
 mod documents;
@@ -12,4 +13,5 @@ mod kafka;
 mod kill;
 mod official;
 mod serve_as_trained;
+mod state_before;
 mod summary;

@@ -8,7 +8,6 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float32Type, TimestampMillisecondType};
 use kolk::record::Values;
 use kolk::runtime::{Partition, Purpose, capture, plan};
-use kolk::stage::inputs;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::common::*;
@@ -45,7 +44,7 @@ fn features_are_the_same() {
 
     let serving = plan(load(), Purpose::Run).unwrap();
     let mut chain = serving.chain().unwrap();
-    let x = inputs::column(&serving.layout, inputs::X).unwrap();
+    let x = serving.layout().features.unwrap().x;
     let mut partition = Partition::new(0, &chain);
     let mut source = serving.files().unwrap().open(None).unwrap();
     let mut served: BTreeMap<String, Vec<f32>> = BTreeMap::new();

@@ -282,7 +282,7 @@ fn the_reference_names_every_word() {
         .iter()
         .chain(&output::WORDS)
         .chain(&kafka_read::WORDS)
-        .chain(&stages::WORDS)
+        .chain(super::stages::WORDS)
         .chain(&train::WORDS)
         .chain(std::iter::once(&*train::LAYERS));
     for section in sections {

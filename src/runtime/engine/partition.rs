@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use arrow::array::ArrayRef;
+
 use super::chain::Chain;
 use crate::config::{OnLate, Watermark};
-use crate::record::{Batch, Column, Kind, Layout, Records, Reject, Role, Values};
+use crate::record::{Batch, Column, Kind, Layout, LayoutColumn, Records, Reject, Role, Values};
 use crate::state::{Frozen, KeyList, Keys, Memory};
 use crate::{Error, Result};
 
@@ -82,7 +84,7 @@ impl Partition {
         let keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let mut batch = Batch::default();
         for (index, stage) in chain.stages.iter_mut().enumerate() {
-            let mut state = self.memory.part(index + 1);
+            let mut state = self.memory.part(index + 1).of(&self.keys);
             if !batch.is_empty() {
                 stage.process(&mut batch, &mut state)?;
             }
@@ -99,13 +101,29 @@ impl Partition {
     }
 
     /// Takes records, runs them through the stages, and returns what came out. Rejected records are in the batch's
-    /// `rejects`, in the order of their positions; they changed no state of the stage that refused them.
+    /// `rejects`, in the order of their positions; they changed no state of the stage that refused them. The columns of the records
+    /// are copied, so that a refused one can still be shown.
     ///
     /// # Errors
     /// Only what isn't the records' fault: ONNX Runtime, memory. The state is then undefined, the caller must stop.
     pub fn process(&mut self, chain: &mut Chain, layout: &Layout, records: &Records) -> Result<Batch> {
+        let (mut values, mut passthrough) = (records.values.iter().cloned(), records.passthrough.iter().cloned());
+        self.process_columns(chain, records, columns(layout, &mut values, &mut passthrough))
+    }
+
+    /// As [`Partition::process`], and moves the columns out of the records: keys, times, origins and what is bad stay.
+    ///
+    /// # Errors
+    /// As [`Partition::process`].
+    pub fn process_taking(&mut self, chain: &mut Chain, layout: &Layout, records: &mut Records) -> Result<Batch> {
+        let (values, passthrough) = (std::mem::take(&mut records.values), std::mem::take(&mut records.passthrough));
+        let columns = columns(layout, &mut values.into_iter(), &mut passthrough.into_iter());
+        self.process_columns(chain, records, columns)
+    }
+
+    fn process_columns(&mut self, chain: &mut Chain, records: &Records, columns: Vec<Column>) -> Result<Batch> {
         let first = self.position;
-        let admitted = self.admit(chain.order.late, layout, records);
+        let admitted = self.admit(chain.order.late, records, columns);
         self.position += records.len() as u64;
         chain.metrics.batch_rows.observe(admitted.rows() as f64);
         let mut batch = match chain.order.watermark {
@@ -139,7 +157,7 @@ impl Partition {
                 break;
             }
             let (before, started) = (batch.rows(), Instant::now());
-            stage.process(&mut batch, &mut self.memory.part(index + 1))?;
+            stage.process(&mut batch, &mut self.memory.part(index + 1).of(&self.keys))?;
             metrics.seconds.observe(started.elapsed().as_secs_f64());
             metrics.removed.inc_by(before.saturating_sub(batch.rows()) as u64);
         }
@@ -147,13 +165,13 @@ impl Partition {
     }
 
     /// Finds each record's slot and leaves out what can't be taken: bad records and, by policy, late ones.
-    fn admit(&mut self, late: OnLate, layout: &Layout, records: &Records) -> Batch {
+    fn admit(&mut self, late: OnLate, records: &Records, columns: Vec<Column>) -> Batch {
         let count = records.len();
         let mut batch = Batch {
             slots: Vec::with_capacity(count),
             times: records.times.clone(),
             positions: (self.position..self.position + count as u64).collect(),
-            columns: Vec::with_capacity(layout.columns.len()),
+            columns,
             rejects: Vec::new(),
         };
         let mut mask = vec![true; count];
@@ -182,18 +200,26 @@ impl Partition {
                 header[1] = 1;
             }
         }
-        let (mut values, mut carried) = (records.values.iter(), records.carried.iter());
-        for column in &layout.columns {
-            let values = match column.kind {
-                Kind::Carried(_) => carried.next().map(|array| Values::Carried(array.clone())),
-                _ => values.next().map(|values| Values::Number(values.clone())),
-            };
-            debug_assert!(values.is_some() && column.role != Role::Internal, "the source's layout fits its records");
-            batch.columns.extend(values.map(Column::from));
-        }
         batch.keep(&mask);
         batch
     }
+}
+
+/// The columns of records in the order of their layout.
+fn columns(
+    layout: &Layout,
+    values: &mut dyn Iterator<Item = Vec<f64>>,
+    passthrough: &mut dyn Iterator<Item = ArrayRef>,
+) -> Vec<Column> {
+    let column = |column: &LayoutColumn| {
+        let values = match column.kind {
+            Kind::Passthrough(_) => passthrough.next().map(Values::Passthrough),
+            _ => values.next().map(Values::Number),
+        };
+        debug_assert!(values.is_some() && column.role != Role::Internal, "the source's layout fits its records");
+        values.map(Column::from)
+    };
+    layout.columns.iter().filter_map(column).collect()
 }
 
 #[cfg(test)]

@@ -99,18 +99,12 @@ fn planned(on: &str, stages: &str) -> (Chain, Layout) {
          on: {{ {on} }}\nstages: [ {stages} ]"
     );
     let pipeline = config::parse(&yaml, Path::new("/p/p.yaml")).unwrap();
-    let mut layout = Layout {
-        key_name: "key".into(),
-        key_type: KeyType::Utf8,
-        time_name: "ts".into(),
-        clock: Clock::of(&DataType::Timestamp(TimeUnit::Second, None), None).unwrap(),
-        interval: None,
-        columns: Vec::new(),
-    };
+    let mut layout =
+        Layout::new("key", KeyType::Utf8, "ts", Clock::of(&DataType::Timestamp(TimeUnit::Second, None), None).unwrap());
     layout.add("value", Kind::Number, Role::Value);
     let mut problems = Problems::new("p.yaml");
-    let planned = stage::chain(&pipeline, layout.clone(), stage::Stop::End, &mut |_, _, _| None, &mut problems);
-    let stages = problems.finish(planned.stages).unwrap();
+    let stages = stage::chain(&stage::steps(&pipeline, None), layout.clone(), &mut problems).build(&mut problems);
+    let stages = problems.finish(stages).unwrap();
     (Chain::new(stages, Order::of(&pipeline), Arc::new(Metrics::new().unwrap())), layout)
 }
 
@@ -193,6 +187,21 @@ fn a_held_record_is_let_go_by_its_partition() {
         came.iter().map(|row| (row.0, row.1, row.3)).collect::<Vec<_>>(),
         [(0, 10, 3), (1, 11, 3), (1, 14, 4), (1, 16, 4)]
     );
+}
+
+#[test]
+fn a_filter_knows_key_and_time_wherever_it_stands() {
+    let rows = [(0, 1, 1.0), (1, 3, 2.0), (1, 12, 4.0), (0, 13, 16.0), (1, 43, 32.0), (0, 45, 64.0)];
+    let came = |stages: &str| -> Vec<(u8, i64)> {
+        let (came, _) = run("watermark: partition", stages, &rows, &[2, 3], true);
+        came.iter().map(|row| (row.0, row.1)).collect()
+    };
+    assert_eq!(came("filter: { where: \"key != 'b'\" }"), [(0, 1), (0, 13), (0, 45)]);
+    assert_eq!(came("filter: { where: \"ts > '1970-01-01 00:00:03' and key = 'b'\" }"), [(1, 12), (1, 43)]);
+    // Rows that no record of their own key brought know their key as well.
+    let buckets = "resample: { every: 10s, max_gap: 10s }";
+    let closed = came(&format!("{buckets}, filter: {{ where: \"key = 'a' and ts < '1970-01-01 00:00:20'\" }}"));
+    assert_eq!(closed, [(0, 10)]);
 }
 
 proptest! {

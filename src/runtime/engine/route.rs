@@ -45,7 +45,7 @@ struct Waiting {
     /// Records up to and with it were taken before a restart.
     done: Option<Origin>,
     records: Records,
-    /// Per carried column, its pieces.
+    /// Per passthrough column, its pieces.
     pieces: Vec<Vec<ArrayRef>>,
 }
 
@@ -125,10 +125,10 @@ impl Waiting {
                 }
             }
         }
-        if !block.carried.is_empty() {
+        if !block.passthrough.is_empty() {
             let indices = UInt32Array::from(indices.to_vec());
-            self.pieces.resize(block.carried.len(), Vec::new());
-            for (pieces, array) in self.pieces.iter_mut().zip(&block.carried) {
+            self.pieces.resize(block.passthrough.len(), Vec::new());
+            for (pieces, array) in self.pieces.iter_mut().zip(&block.passthrough) {
                 pieces.push(take(array, &indices, None).or_failed(|| "splitting records by partition".to_string())?);
             }
         }
@@ -141,7 +141,9 @@ impl Waiting {
         for pieces in &mut self.pieces {
             let pieces = std::mem::take(pieces);
             let arrays: Vec<&dyn arrow::array::Array> = pieces.iter().map(AsRef::as_ref).collect();
-            records.carried.push(concat(&arrays).map_err(|e| Error::failed(format!("joining carried columns: {e}")))?);
+            records
+                .passthrough
+                .push(concat(&arrays).map_err(|e| Error::failed(format!("joining passthrough columns: {e}")))?);
         }
         Ok(Work {
             partition,

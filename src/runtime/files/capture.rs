@@ -5,11 +5,9 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
 use crate::error::Context;
-use crate::record::{Batch, Layout, Values};
+use crate::record::{Batch, Features, Layout, Values};
 use crate::runtime::engine::Partition;
 use crate::runtime::plan::Plan;
-use crate::stage::inputs::column;
-use crate::stage::inputs::{RESTART, USABLE, X};
 use crate::train::Series;
 use crate::{Error, Result};
 
@@ -26,9 +24,7 @@ pub struct Captured {
 
 /// Where the columns of interest stand in the layout before the network.
 struct Columns {
-    x: usize,
-    usable: usize,
-    restart: usize,
+    features: Features,
     /// Per target: its column, and those of its mean and standard deviation.
     targets: Vec<(usize, Option<(usize, usize)>)>,
     split: Option<usize>,
@@ -44,15 +40,15 @@ pub fn capture(
     split: Option<&str>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Captured> {
-    let (mut chain, layout) = plan.chain_before_network()?;
-    let columns = Columns::find(&layout, targets, split)?;
+    let mut chain = plan.chain()?;
+    let columns = Columns::find(plan.layout(), targets, split)?;
     let mut partition = Partition::new(0, &chain);
     let mut source = plan.files()?.open(None)?;
     let mut captured = Captured::default();
     let source_layout = plan.layout_of_source();
-    while let Some(records) = source.next()? {
+    while let Some(mut records) = source.next()? {
         captured.records += records.len() as u64;
-        let batch = partition.process(&mut chain, source_layout, &records)?;
+        let batch = partition.process_taking(&mut chain, source_layout, &mut records)?;
         for reject in &batch.rejects {
             *captured.rejected.entry(reject.reason).or_default() += 1;
         }
@@ -89,9 +85,7 @@ impl Columns {
             })
             .transpose()?;
         Ok(Columns {
-            x: column(layout, X)?,
-            usable: column(layout, USABLE)?,
-            restart: column(layout, RESTART)?,
+            features: layout.features.ok_or_else(|| Error::failed("the stages end without inputs: a bug of kolk"))?,
             targets,
             split,
         })
@@ -102,13 +96,10 @@ impl Columns {
         if batch.is_empty() {
             return Ok(());
         }
-        let (Values::Vector(x, width), Values::Flag(usable), Values::Flag(restart)) =
-            (&batch.columns[self.x].values, &batch.columns[self.usable].values, &batch.columns[self.restart].values)
-        else {
-            return Err(Error::failed("unexpected columns before the network: a bug of kolk"));
-        };
+        let (x, usable, restart) = self.features.read(batch)?;
+        let width = x.len() / batch.rows();
         let split = match self.split.map(|column| &batch.columns[column].values) {
-            Some(Values::Carried(array)) => Some(text(array)?),
+            Some(Values::Passthrough(array)) => Some(text(array)?),
             Some(_) => return Err(Error::refused("train.split: the column must hold text")),
             None => None,
         };

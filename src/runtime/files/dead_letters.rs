@@ -20,10 +20,10 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
     let time =
         if bad == Some("null_time") { Value::Null } else { Value::from(layout.clock.text(records.times[index])) };
     record.insert(layout.time_name.clone(), time);
-    let (mut values, mut carried) = (records.values.iter(), records.carried.iter());
+    let (mut values, mut passthrough) = (records.values.iter(), records.passthrough.iter());
     for column in &layout.columns {
         let value = match column.kind {
-            Kind::Carried(_) => carried.next().map(|array| text(array, index)),
+            Kind::Passthrough(_) => passthrough.next().map(|array| text(array, index)),
             _ => values.next().map(|values| number(values[index])),
         };
         record.insert(column.name.clone(), value.unwrap_or(Value::Null));
@@ -34,7 +34,7 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
         let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
         Some((bytes(messages.key(at)), bytes(messages.payload(at)), Some(messages.timestamps[at])))
     });
-    let raw: Vec<&ArrayRef> = carried.collect();
+    let raw: Vec<&ArrayRef> = passthrough.collect();
     let (message_key, payload, timestamp) = message.or_else(|| message_of(&raw, index)).unwrap_or_default();
     DeadLetter {
         message_key,

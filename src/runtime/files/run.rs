@@ -128,7 +128,7 @@ fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Re
     parts.probe()?;
     for change in store.begin(fingerprint)? {
         tracing::warn!(
-            section = change.section,
+            section = change.field,
             before = change.before,
             now = change.now,
             "the last bits of new output may differ from those of the old"

@@ -141,7 +141,7 @@ fn refused_record(reason: &'static str, offset: i64, layout: &Layout) -> Records
     };
     for column in &layout.columns {
         match &column.kind {
-            Kind::Carried(data_type) => records.carried.push(new_null_array(data_type, 1)),
+            Kind::Passthrough(data_type) => records.passthrough.push(new_null_array(data_type, 1)),
             _ => records.values.push(vec![f64::NAN]),
         }
     }

@@ -51,12 +51,12 @@ impl Registered {
     fn open(&self, target: &str) -> Result<(Option<Arc<Version>>, Chain)> {
         let mut problems = Problems::new(&self.pipeline.file);
         let version = find_model(&self.pipeline, target, &mut problems);
-        let mut layout = self.source.clone();
-        let stages = chain(&self.pipeline, &mut layout, version.as_ref(), &self.metrics, &mut problems);
+        let chain = chain(&self.pipeline, &self.source, version.as_ref(), &self.metrics, &mut problems);
         let mut planned = None;
         if let (true, Some(sink)) = (problems.is_empty(), &self.pipeline.sink) {
-            planned = sink::plan(sink, &layout, &mut problems);
+            planned = sink::plan(sink, &chain.layout, &mut problems);
         }
+        let stages = if problems.is_empty() { chain.build(&mut problems) } else { Vec::new() };
         problems.finish(())?;
         match planned {
             Some(planned) if planned.has_columns_of(&self.sink) => {}
@@ -160,21 +160,19 @@ mod tests {
              stages:\n  - infer: {{ model: {model} }}\nsink: {{ kafka: {{ topic: o }} }}\n"
         );
         let pipeline = config::parse(&text, &folder.join("p.yaml")).unwrap();
-        let mut source = Layout {
-            key_name: "key".into(),
-            key_type: KeyType::Utf8,
-            time_name: "ts".into(),
-            clock: Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).unwrap(),
-            interval: None,
-            columns: Vec::new(),
-        };
+        let mut source = Layout::new(
+            "key",
+            KeyType::Utf8,
+            "ts",
+            Clock::of(&DataType::Timestamp(TimeUnit::Millisecond, None), None).unwrap(),
+        );
         source.add("temp", Kind::Number, Role::Value);
         source.add("pressure", Kind::Number, Role::Value);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let (mut problems, mut layout) = (Problems::new("p.yaml"), source.clone());
+        let mut problems = Problems::new("p.yaml");
         let version = find_model(&pipeline, "m/1", &mut problems);
-        chain(&pipeline, &mut layout, version.as_ref(), &metrics, &mut problems);
-        let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &layout, &mut problems);
+        let chain = chain(&pipeline, &source, version.as_ref(), &metrics, &mut problems);
+        let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &chain.layout, &mut problems);
         problems.finish(()).unwrap();
         Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), reported: Arc::default() }
     }

@@ -276,10 +276,10 @@ fn begin_with_history<B: Broker, C: Checkpoints>(
 ) -> Result<()> {
     let Some(history) = owned.processing.history.clone() else { return Ok(()) };
     let processing = &mut owned.processing;
-    warm_start::feed(&history, processing.batch, fresh, |work| {
+    warm_start::feed(&history, processing.batch, fresh, |mut work| {
         let Some(task) = opening.ready.get_mut(&work.partition) else { return Ok(()) };
         let chain = processing.versions.run(&task.now.epoch)?;
-        task.state.process(chain, &processing.layout, &work.records).map(|_| ())
+        task.state.process_taking(chain, &processing.layout, &mut work.records).map(|_| ())
     })?;
     for task in opening.ready.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(_, task)| task) {
         // Positions count the stream's records.

@@ -63,13 +63,13 @@ impl Takes for Taking<'_> {
         &mut self,
         messages: &Arc<Messages>,
         range: Range<usize>,
-        decoded: Decoded,
+        mut decoded: Decoded,
         decided: Decided,
     ) -> Result<()> {
         if !decided.replay {
             self.task.now.unknown = decided.unknown;
         }
-        self.task.process(messages, range.clone(), &decoded, self.processing)?;
+        self.task.process(messages, range.clone(), &mut decoded, self.processing)?;
         self.task.passed(messages, range);
         Ok(())
     }
@@ -107,11 +107,11 @@ impl PartitionTask {
         &mut self,
         messages: &Messages,
         range: Range<usize>,
-        decoded: &Decoded,
+        decoded: &mut Decoded,
         p: &mut Processing,
     ) -> Result<()> {
         let first = self.state.position;
-        let batch = self.state.process(p.versions.run(&self.now.epoch)?, &p.layout, &decoded.records)?;
+        let batch = self.state.process_taking(p.versions.run(&self.now.epoch)?, &p.layout, &mut decoded.records)?;
         self.refuse(messages, &batch, first, decoded, p)?;
         if self.replay.is_some() {
             p.metrics.stream.replayed.inc_by(range.len() as u64);

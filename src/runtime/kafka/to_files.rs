@@ -256,9 +256,9 @@ impl<B: Broker> FileSinkWorker<B> {
     ) -> Result<()> {
         let FileSinkWorker { chain, shared, .. } = self;
         if let Some(history) = &self.history {
-            warm_start::feed(history, self.settings.batch, fresh, |work| {
+            warm_start::feed(history, self.settings.batch, fresh, |mut work| {
                 let Some((task, _)) = opened.get_mut(&work.partition) else { return Ok(()) };
-                task.partition.process(chain, &shared.source, &work.records).map(|_| ())
+                task.partition.process_taking(chain, &shared.source, &mut work.records).map(|_| ())
             })?;
         }
         for (task, _) in opened.iter_mut().filter(|(id, _)| fresh.contains(id)).map(|(_, opened)| opened) {

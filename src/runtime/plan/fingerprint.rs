@@ -2,98 +2,85 @@
 
 use std::collections::BTreeMap;
 
-use super::{Plan, Source, label};
-use crate::config::{self, At};
+use serde_json::{Value, json};
+
+use super::{Plan, Source, label, legacy};
 use crate::model::executor::library;
 use crate::model::registry;
 use crate::runtime::engine::Chain;
+use crate::stage;
 use crate::state::{self, Fingerprint};
-
-/// The section of what is read.
-const SOURCE: &str = "source";
 
 /// Everything that results depend on. From Kafka to Kafka the version of the model is not part of it, nor are the rows
 /// of state that it makes: each checkpoint says which it is of. `before` is what the state that is there was made by,
-/// if there is any: what an earlier version wrote in other words and means the same is taken over, so that it compares
-/// equal.
+/// if there is any: where an earlier version wrote a section as text, the section is said in the same words, so that the two compare.
 pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> Fingerprint {
     let mut now = current(plan, chain);
-    let (Some(source), Some(before)) = (now.sections.get_mut(SOURCE), before) else { return now };
-    if let Some(before) = before.sections.get(SOURCE).filter(|before| is_the_same(plan, before)) {
-        source.clone_from(before);
+    for (name, before) in before.iter().flat_map(|before| &before.sections) {
+        let (Value::String(before), Some(section)) = (before, now.sections.get_mut(name)) else { continue };
+        if !section.is_string()
+            && let Some(text) = legacy::text(plan, name, section, before)
+        {
+            *section = Value::String(text);
+        }
     }
     now
 }
 
-/// Whether the section of the source that an earlier version wrote says that the same is read.
-fn is_the_same(plan: &Plan, before: &str) -> bool {
-    match &plan.source {
-        Source::Files(files) => files.was(before),
-        Source::Kafka(source) => before
-            .strip_prefix(&message_parts(plan))
-            .and_then(|rest| rest.strip_prefix(' '))
-            .is_some_and(|read| source.decoder.reads_as(read)),
-    }
-}
-
-/// The topic, and what is read of its messages beside their payloads.
-fn message_parts(plan: &Plan) -> String {
-    let kafka = plan.pipeline.source.kafka();
-    format!("{:?}", kafka.map(|kafka| (&kafka.topic, &kafka.encoding.key, &kafka.encoding.timestamp)))
-}
-
 fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     let pipeline = &plan.pipeline;
-    let swaps = matches!(pipeline.sink.as_deref(), Some(config::Sink::Kafka(_)));
-    let source = &pipeline.source;
+    let swaps = plan.swaps();
     let mut sections = BTreeMap::new();
-    let mut add = |name: &str, text: String| {
-        sections.insert(name.to_string(), text);
+    let mut add = |name: &str, section: Value| {
+        sections.insert(name.to_string(), section);
     };
     let mut partitions = pipeline.state.partitions;
     match &plan.source {
-        Source::Files(files) => add(SOURCE, files.fingerprint()),
+        Source::Files(files) => add("source", files.fingerprint()),
         Source::Kafka(source) => {
             partitions = source.partitions;
             // Beside a Kafka sink, the store of checkpoints knows it and has more to say.
             if !swaps {
-                add("topic id", source.topic_id.clone());
+                add("topic id", json!(source.topic_id));
             }
-            add(SOURCE, format!("{} {}", message_parts(plan), source.decoder.described));
+            let mut read = json!({ "reads": source.decoder.reads });
+            if let Some(kafka) = pipeline.source.kafka() {
+                read["topic"] = json!(kafka.topic.value);
+                for (name, column) in [("key", &kafka.encoding.key), ("timestamp", &kafka.encoding.timestamp)] {
+                    if let Some(column) = column {
+                        read[name] = json!(column.value);
+                    }
+                }
+            }
+            add("source", read);
         }
     }
-    add("from and until", format!("{:?} {:?} {:?}", source.from, source.until, source.emit_from));
-    add("record", format!("{:?}", pipeline.record));
-    add("on", format!("{:?}", pipeline.on));
-    add("stages", if swaps { without_version(&pipeline.stages) } else { format!("{:?}", pipeline.stages) });
+    add("from and until", pipeline.source.canonical_times());
+    add("record", pipeline.record.canonical());
+    add("on", pipeline.on.canonical());
+    let stages = pipeline.stages.iter().filter_map(|stage| stage::canonical(stage));
+    add("stages", if swaps { stages.map(without_version).collect() } else { stages.collect() });
     if let Some(version) = plan.model.as_ref().filter(|_| !swaps) {
-        add("model", format!("{} {:?}", label(version), version.manifest.files.get(registry::MODEL)));
+        add("model", json!({ "version": label(version), "sha256": version.manifest.files.get(registry::MODEL) }));
     }
-    match pipeline.sink.as_deref() {
-        Some(config::Sink::Kafka(sink)) => {
-            add("sink", format!("{:?}", (&sink.topic, &sink.format, &sink.fields, sink.headers)));
-        }
-        sink => add("sink", format!("{sink:?}")),
+    if let Some(sink) = &pipeline.sink {
+        add("sink", sink.canonical());
     }
-    add("dead letters", format!("{:?}", pipeline.dead_letters));
-    add("state format", state::FORMAT.to_string());
+    add("dead letters", pipeline.dead_letters.canonical());
+    add("state format", json!(state::FORMAT.to_string()));
     let mut environment = BTreeMap::new();
     environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
     environment.insert("cpu".to_string(), cpu_features());
     let rows = if swaps { Vec::new() } else { chain.layout().spans().to_vec() };
-    Fingerprint { sections, environment, partitions, rows }
+    Fingerprint { version: Fingerprint::VERSION, sections, environment, partitions, rows }
 }
 
-/// Stages as text, with the name of their model alone.
-fn without_version(stages: &[At<config::Stage>]) -> String {
-    let mut stages = stages.to_vec();
-    for stage in &mut stages {
-        if let config::Stage::Infer(infer) = &mut stage.value {
-            let model = &mut infer.value.model.value;
-            *model = registry::name_of(model).to_string();
-        }
+/// A stage with the name of its model alone.
+fn without_version(mut stage: Value) -> Value {
+    if let Some(Value::String(model)) = stage.pointer_mut("/infer/model") {
+        *model = registry::name_of(model).to_string();
     }
-    format!("{stages:?}")
+    stage
 }
 
 /// The features of this CPU that decide which code ONNX Runtime runs.
@@ -113,3 +100,7 @@ fn cpu_features() -> String {
     }
     features.join(" ")
 }
+
+#[cfg(test)]
+#[path = "fingerprint_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! Must not live here: what each part finds out by itself (`source`, `stage`, `sink`, `model`).
 
 mod fingerprint;
+mod legacy;
 mod model;
 mod source;
 mod training;
@@ -17,12 +18,12 @@ pub(super) use fingerprint::fingerprint;
 pub(super) use model::{chain, find_model};
 
 use super::engine::{Chain, Order};
-use crate::config::Pipeline;
+use crate::config::{Pipeline, Sink};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::Version;
 use crate::record::Layout;
-use crate::{Error, Result, sink, train};
+use crate::{Error, Result, sink, stage, train};
 
 /// What a pipeline is planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub struct Plan {
     pub source: Source,
     /// The sink, for [`Purpose::Run`].
     pub sink: Option<sink::Planned>,
-    /// The columns that come out of the last stage.
-    pub layout: Layout,
+    /// The stages: all of them, or for [`Purpose::Train`] those up to the network's inputs.
+    stages: stage::Chain,
     /// The model that `infer` runs, for [`Purpose::Run`].
     pub model: Option<Arc<Version>>,
     /// What is trained and how, for [`Purpose::Train`].
@@ -59,25 +60,29 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(Metrics::new()?);
     let source = Source::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems);
-    let mut found = None;
-    let mut training = None;
     let Some(source) = source else {
         // Without columns the stages can't be checked, but the model can.
         if purpose == Purpose::Run {
             model::champion_or_pinned(&pipeline, &mut problems);
         }
-        return Err(problems_of(problems));
+        return Err(problems_of(problems, "the source can't be planned"));
     };
-    let mut layout = source.layout().clone();
+    let (mut model, mut train, mut sink, mut stages) = (None, None, None, None);
     match purpose {
         Purpose::Run => {
-            found = model::champion_or_pinned(&pipeline, &mut problems);
-            chain(&pipeline, &mut layout, found.as_ref(), &metrics, &mut problems);
+            model = model::champion_or_pinned(&pipeline, &mut problems);
+            let planned = chain(&pipeline, source.layout(), model.as_ref(), &metrics, &mut problems);
+            match &pipeline.sink {
+                _ if !problems.is_empty() => {}
+                Some(to) => sink = sink::plan(to, &planned.layout, &mut problems),
+                None => problems.add(pipeline.name.place, "there is no `sink`: nowhere to write to"),
+            }
+            stages = Some(planned);
         }
         Purpose::Train => match (&pipeline.train, pipeline.infer()) {
-            (Some(train), Some(infer)) => {
-                training =
-                    training::before_network(&pipeline, train, infer, &mut layout, &mut problems).map(|(_, plan)| plan);
+            (Some(section), Some(infer)) => {
+                let planned = training::before_network(&pipeline, section, &infer, source.layout(), &mut problems);
+                (stages, train) = planned.unzip();
             }
             (None, _) => problems.add(pipeline.name.place, "there is no `train` section: nothing to train"),
             (_, None) => {
@@ -85,21 +90,16 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
             }
         },
     }
-    let mut planned_sink = None;
-    if purpose == Purpose::Run && problems.is_empty() {
-        match &pipeline.sink {
-            Some(sink) => planned_sink = sink::plan(sink, &layout, &mut problems),
-            None => problems.add(pipeline.name.place, "there is no `sink`: nowhere to write to"),
-        }
+    match stages {
+        Some(stages) if problems.is_empty() => Ok(Plan { pipeline, source, sink, stages, model, train, metrics }),
+        _ => Err(problems_of(problems, "the stages can't be planned")),
     }
-    problems.finish(())?;
-    Ok(Plan { pipeline, source, sink: planned_sink, layout, model: found, train: training, metrics })
 }
 
-fn problems_of(problems: Problems) -> Error {
+fn problems_of(problems: Problems, otherwise: &str) -> Error {
     match problems.finish(()) {
         Err(error) => error,
-        Ok(()) => Error::refused("the source can't be planned"),
+        Ok(()) => Error::refused(otherwise),
     }
 }
 
@@ -108,9 +108,9 @@ impl Plan {
     ///
     /// # Errors
     /// Refused where the source is Kafka.
-    pub fn files(&self) -> Result<&crate::source::Files> {
+    pub fn files(&self) -> Result<&dyn crate::source::Files> {
         match &self.source {
-            Source::Files(files) => Ok(files),
+            Source::Files(files) => Ok(&**files),
             Source::Kafka(_) => Err(Error::refused("this reads files, the source is Kafka")),
         }
     }
@@ -120,30 +120,23 @@ impl Plan {
         self.source.layout()
     }
 
+    /// Whether the model may change while the pipeline runs.
+    fn swaps(&self) -> bool {
+        matches!(self.pipeline.sink.as_deref(), Some(Sink::Kafka(_)))
+    }
+
+    /// The columns that come out of the last stage.
+    pub fn layout(&self) -> &Layout {
+        &self.stages.layout
+    }
+
     /// A chain of stages for one worker.
     ///
     /// # Errors
-    /// What could fail between planning and now: memory, ONNX Runtime.
+    /// What can't be opened: ONNX Runtime, the model.
     pub fn chain(&self) -> Result<Chain> {
         let mut problems = Problems::new(&self.pipeline.file);
-        let mut layout = self.layout_of_source().clone();
-        let stages = chain(&self.pipeline, &mut layout, self.model.as_ref(), &self.metrics, &mut problems);
-        let stages = problems.finish(stages)?;
-        Ok(Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone()))
-    }
-
-    /// The chain up to the network's inputs, and the layout there.
-    ///
-    /// # Errors
-    /// A pipeline without `train` and `infer`.
-    pub fn chain_before_network(&self) -> Result<(Chain, Layout)> {
-        let mut problems = Problems::new(&self.pipeline.file);
-        let mut layout = self.layout_of_source().clone();
-        let (Some(train), Some(infer)) = (&self.pipeline.train, self.pipeline.infer()) else {
-            return Err(Error::refused("training needs a `train` section and an `infer` stage"));
-        };
-        let stages = training::before_network(&self.pipeline, train, infer, &mut layout, &mut problems);
-        let (stages, _) = problems.finish(stages)?.ok_or_else(|| Error::failed("the stages can't be planned again"))?;
-        Ok((Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone()), layout))
+        let stages = self.stages.build(&mut problems);
+        Ok(Chain::new(problems.finish(stages)?, Order::of(&self.pipeline), self.metrics.clone()))
     }
 }

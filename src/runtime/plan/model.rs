@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::config::{At, Infer, Mode, Pipeline};
+use crate::config::{Mode, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
-use crate::model::executor::OnnxRuntime;
-use crate::model::{ModelKind, Session, Signature, Version, registry};
+use crate::model::{ModelKind, Version, registry};
 use crate::record::Layout;
-use crate::stage::{self, inputs::Inputs};
+use crate::stage;
 
 /// Whether the model that `infer` names is in the registry.
 pub fn has_model(pipeline: &Pipeline) -> bool {
@@ -71,62 +70,16 @@ pub(in crate::runtime) fn find_model(
     Some(Arc::new(version))
 }
 
-/// The whole chain, with `infer` if the pipeline has one; `layout` becomes that of the output.
+/// The stages of a pipeline, with its `infer` if it has one and `model` is known.
 pub(in crate::runtime) fn chain(
     pipeline: &Pipeline,
-    layout: &mut Layout,
+    source: &Layout,
     model: Option<&Arc<Version>>,
     metrics: &Arc<Metrics>,
     problems: &mut Problems,
-) -> Vec<Box<dyn stage::Stage>> {
-    let mut infer = |infer: &At<Infer>, layout: &mut Layout, problems: &mut Problems| {
-        plan_infer(model?, infer, layout, metrics, problems)
-    };
-    let chain = stage::chain(pipeline, layout.clone(), stage::Stop::End, &mut infer, problems);
-    *layout = chain.layout;
-    chain.stages
-}
-
-fn plan_infer(
-    version: &Version,
-    infer: &At<Infer>,
-    layout: &mut Layout,
-    metrics: &Arc<Metrics>,
-    problems: &mut Problems,
-) -> Option<stage::PlannedInfer> {
-    let manifest = &version.manifest;
-    let place = infer.model.place;
-    let inputs = Inputs::plan(&manifest.inputs, infer, layout, place, problems);
-    for target in &manifest.targets {
-        if let Err(message) = layout.number(target) {
-            problems.add(place, format!("the model's target \"{target}\": {message}"));
-        }
-    }
-    let inputs = inputs?;
-    let planned = stage::infer::Planned {
-        manifest: manifest.clone(),
-        version: version.number,
-        mode: infer.mode,
-        window: infer.window.as_ref().map_or(1, |window| window.value),
-    };
-    let network = Session::new(&version.onnx, &Signature::from(manifest)).and_then(|session| {
-        let executor = Box::new(OnnxRuntime::new(session, metrics.clone()));
-        stage::infer::Infer::new(&planned, executor, layout)
-    });
-    match network {
-        Ok(network) => {
-            let forecast = stage::Forecast {
-                targets: manifest.targets.clone(),
-                horizon: manifest.horizon,
-                quantiles: manifest.quantiles.len(),
-            };
-            Some(stage::PlannedInfer { stages: vec![Box::new(inputs), Box::new(network)], forecast })
-        }
-        Err(error) => {
-            problems.add(place, error);
-            None
-        }
-    }
+) -> stage::Chain {
+    let model = model.map(|version| stage::Model { version: version.clone(), metrics: metrics.clone() });
+    stage::chain(&stage::steps(pipeline, model.as_ref()), source.clone(), problems)
 }
 
 /// `name/3`

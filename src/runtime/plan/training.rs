@@ -2,30 +2,23 @@
 
 use crate::config::{At, Infer, Key, Pipeline, Split, Train};
 use crate::error::Problems;
-use crate::record::{Layout, Role};
-use crate::stage::{self, inputs::Inputs};
+use crate::record::Layout;
+use crate::stage::{self, infer::Inputs};
 use crate::train;
 
 /// The chain up to the network, and what is trained behind it.
-pub(super) type BeforeNetwork = (Vec<Box<dyn stage::Stage>>, train::Plan);
-
 pub(super) fn before_network(
     pipeline: &Pipeline,
     train: &At<Train>,
-    infer: &At<Infer>,
-    layout: &mut Layout,
+    infer: &At<&Infer>,
+    source: &Layout,
     problems: &mut Problems,
-) -> Option<BeforeNetwork> {
-    let chain = stage::chain(pipeline, layout.clone(), stage::Stop::BeforeInfer, &mut |_, _, _| None, problems);
-    *layout = chain.before_infer;
-    let mut stages = chain.stages;
-    let lags: Vec<String> = layout
-        .columns
-        .iter()
-        .filter(|c| c.role == Role::Feature && c.name.contains("_lag_"))
-        .map(|c| c.name.clone())
-        .collect();
-    let plan = train::Plan::new(train, Some(infer), &lags, &layout.clock, layout.interval, problems)?;
+) -> Option<(stage::Chain, train::Plan)> {
+    let mut steps = stage::before_infer(pipeline);
+    let layout = stage::chain(&steps, source.clone(), problems).layout;
+    let lags: Vec<String> =
+        layout.columns.iter().filter(|column| column.lag_of.is_some()).map(|column| column.name.clone()).collect();
+    let plan = train::Plan::new(train, Some(infer.value), &lags, &layout.clock, layout.interval, problems)?;
     let used = plan.inputs.iter().any(|input| lags.contains(&input.column));
     if !lags.is_empty() && !used {
         problems.add(train.place, "the lags are not used: name them in `inputs`, or set `skip: linear`");
@@ -46,7 +39,8 @@ pub(super) fn before_network(
     if !problems.is_empty() {
         return None;
     }
-    let inputs = Inputs::plan(&plan.inputs, infer, layout, train.place, problems)?;
-    stages.push(Box::new(inputs));
-    Some((stages, plan))
+    let inputs = Inputs { inputs: plan.inputs.clone(), gap: infer.gap.clone(), ttl: infer.ttl.clone() };
+    steps.push(stage::Step { place: train.place, operator: Box::new(inputs) });
+    let chain = stage::chain(&steps, source.clone(), problems);
+    problems.is_empty().then_some((chain, plan))
 }

@@ -180,7 +180,7 @@ fn melting_goes_row_by_row() {
     assert_eq!(all[4..].iter().map(|one| one.bad).collect::<Vec<_>>(), [Some("null_time"); 2]);
     let mut source = planned.open(Some(Origin { file: 0, row: 1 })).unwrap();
     let records = source.next().unwrap().unwrap();
-    assert_eq!(records.carried[0].as_string::<i32>().iter().flatten().collect::<String>(), "xyyzz");
+    assert_eq!(records.passthrough[0].as_string::<i32>().iter().flatten().collect::<String>(), "xyyzz");
     for start in 0..=6 {
         assert_eq!(read(&planned, Some(Origin { file: 0, row: start })).unwrap(), all[start as usize..]);
     }
@@ -211,11 +211,11 @@ fn fields_are_carried_once_and_plainly() {
     write(&path, columns, 2);
     let planned = planned(&pipeline(path.display()), &["kind", "value", "list", "ts", "key", "kind"]);
     let kinds: Vec<_> = planned.layout.columns.iter().map(|column| (column.name.as_str(), &column.kind)).collect();
-    assert_eq!(kinds[..2], [("value", &Kind::Number), ("kind", &Kind::Carried(DataType::Utf8))]);
+    assert_eq!(kinds[..2], [("value", &Kind::Number), ("kind", &Kind::Passthrough(DataType::Utf8))]);
     assert_eq!(kinds.len(), 3);
     let records = planned.open(None).unwrap().next().unwrap().unwrap();
-    assert_eq!(records.carried[0].as_string::<i32>().iter().collect::<Vec<_>>(), [Some("x"), None, Some("x")]);
-    assert_eq!(records.carried[1].as_list::<i32>().value(2).as_primitive::<Int32Type>().values(), &[0, 1]);
+    assert_eq!(records.passthrough[0].as_string::<i32>().iter().collect::<Vec<_>>(), [Some("x"), None, Some("x")]);
+    assert_eq!(records.passthrough[1].as_list::<i32>().value(2).as_primitive::<Int32Type>().values(), &[0, 1]);
 }
 
 #[test]

@@ -3,22 +3,26 @@
 //! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`]), and what becomes of
 //! its outputs. However rows are put together, the bits are the same (ONNX Runtime's operators compute each row alone, and T
 //! steps in one run as T runs of one), so it can't be seen in the output. Must not live here: how features are made
-//! (`stage::inputs`), and moving features and state into and out of a network (`model::executor`).
+//! (`inputs`), and moving features and state into and out of a network (`model::executor`).
 
 mod carry;
+mod inputs;
+mod plan;
 mod window;
+
+pub use inputs::Inputs;
+pub use plan::{Network, Planned};
 
 use bytemuck::{Pod, Zeroable};
 
 use carry::Carry;
+use inputs::time_ahead;
 use window::Window;
 
 use super::Stage;
-use super::inputs::{INTERVAL, RESTART, USABLE, X, column, time_ahead};
 use crate::config::Mode;
-use crate::model::Manifest;
 use crate::model::executor::Executor;
-use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
+use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::{State, StateSpec};
 use crate::{Error, Result};
 
@@ -47,7 +51,7 @@ pub struct Infer {
     horizon: usize,
     /// Per target, the columns of the pair that its predictions are scaled back with.
     scaled_by: Vec<Option<(usize, usize)>>,
-    columns: Columns,
+    columns: Features,
     clock: Clock,
     /// Distance of rows where a stage before guarantees it.
     every: Option<Every>,
@@ -73,57 +77,18 @@ struct Made<'a> {
     restart: &'a [bool],
 }
 
-/// Where the internal columns of `inputs` stand.
-struct Columns {
-    x: usize,
-    usable: usize,
-    restart: usize,
-    interval: usize,
-}
-
-impl Columns {
-    fn read<'b>(&self, batch: &'b Batch) -> Result<Made<'b>> {
-        match (&batch.columns[self.x].values, &batch.columns[self.usable].values, &batch.columns[self.restart].values) {
-            (Values::Vector(x, width), Values::Flag(usable), Values::Flag(restart)) => {
-                Ok(Made { slots: &batch.slots, x, width: *width, usable, restart })
-            }
-            _ => Err(Error::failed("infer found other columns than inputs makes: a bug of kolk")),
-        }
+impl<'a> Made<'a> {
+    fn of(batch: &'a Batch, features: Features) -> Result<Made<'a>> {
+        let (x, usable, restart) = features.read(batch)?;
+        Ok(Made { slots: &batch.slots, x, width: x.len() / batch.rows().max(1), usable, restart })
     }
 }
 
-/// What the chain needs to know to put `infer` behind `inputs`.
-pub struct Planned {
-    /// The model's contract.
-    pub manifest: Manifest,
-    /// Its number in the registry.
-    pub version: u64,
-    /// `mode:` of the pipeline file.
-    pub mode: Mode,
-    /// `window:` of the pipeline file.
-    pub window: usize,
-}
-
 impl Infer {
-    /// Puts the network behind the internal columns that [`super::inputs::Inputs`] added to the layout.
-    pub fn new(planned: &Planned, executor: Box<dyn Executor>, layout: &mut Layout) -> Result<Self> {
-        let columns = Columns {
-            x: column(layout, X)?,
-            usable: column(layout, USABLE)?,
-            restart: column(layout, RESTART)?,
-            interval: column(layout, INTERVAL)?,
-        };
-        let manifest = &planned.manifest;
-        let scaled_by = manifest
-            .targets
-            .iter()
-            .map(|target| layout.find(target).and_then(|column| layout.columns[column].scaled_by))
-            .collect();
-        let outputs = manifest.architecture.outputs;
-        layout.add(PREDICTION, Kind::Vector(outputs), Role::Output);
-        layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
-        layout.add("model_version", Kind::Integer, Role::Output);
-        layout.add("warm_up", Kind::Flag, Role::Output);
+    /// The stage as it was planned, with an executor of its own.
+    fn new(planned: &Planned, executor: Box<dyn Executor>) -> Self {
+        let version = &planned.model.version;
+        let manifest = &version.manifest;
         let plan = match planned.mode {
             Mode::Carry => Plan::Carry(Carry::new(&manifest.states, manifest.warm_up)),
             Mode::Window => {
@@ -131,17 +96,17 @@ impl Infer {
                 Plan::Window(window, format!("the last {} of {:?}", planned.window, manifest.inputs))
             }
         };
-        Ok(Infer {
+        Infer {
             executor,
             plan,
-            version: planned.version as i64,
-            outputs,
+            version: version.number as i64,
+            outputs: manifest.architecture.outputs,
             horizon: manifest.horizon,
-            scaled_by,
-            columns,
-            clock: layout.clock.clone(),
-            every: layout.interval.and_then(|span| layout.clock.every(span).ok()),
-        })
+            scaled_by: planned.scaled_by.clone(),
+            columns: planned.features,
+            clock: planned.clock.clone(),
+            every: planned.every,
+        }
     }
 
     /// Turns the network's answers back into the keys' own units.
@@ -191,7 +156,7 @@ impl Stage for Infer {
         let rows = batch.rows();
         let prediction = vec![f32::NAN; rows * self.outputs];
         let mut answer = Answer { prediction, width: self.outputs, warm_up: vec![true; rows] };
-        let (executor, made) = (self.executor.as_mut(), self.columns.read(batch)?);
+        let (executor, made) = (self.executor.as_mut(), Made::of(batch, self.columns)?);
         match &mut self.plan {
             Plan::Carry(carry) => carry.run(executor, made, state, &mut answer)?,
             Plan::Window(window, _) => window.run(executor, made, state, &mut answer)?,

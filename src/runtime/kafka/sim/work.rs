@@ -326,14 +326,7 @@ pub fn incoming(client: impl Fn() -> Client) -> Incoming {
 pub fn processing(client: impl Fn() -> Client) -> Processing {
     let (wanted, closes) = client().wanted();
     let versions = Registry { client: client(), wanted };
-    let mut layout = Layout {
-        key_name: "key".into(),
-        key_type: KeyType::Utf8,
-        time_name: "time".into(),
-        clock: clock(),
-        interval: None,
-        columns: Vec::new(),
-    };
+    let mut layout = Layout::new("key", KeyType::Utf8, "time", clock());
     layout.add("value", Kind::Number, Role::Value);
     let source = layout.clone();
     layout.add("hash", Kind::Integer, Role::Output);

@@ -4,26 +4,29 @@
 //! makes: both see the same numbers because both run this code. What the network answers must not live here.
 
 use bytemuck::{Pod, Zeroable};
+use serde_json::Value;
 
-use super::{Stage, internal};
-use crate::config::{At, Infer};
+use crate::Result;
+use crate::config::{At, Span};
 use crate::error::Problems;
 use crate::model::Input;
 use crate::problem::Place;
-use crate::record::{Batch, Clock, Every, Kind, Layout, NO_TIME, Role, Values};
+use crate::record::{Batch, Clock, Every, Features, Kind, Layout, NO_TIME, Role, Values};
+use crate::stage::{Build, Operator, Stage};
 use crate::state::{State, StateSpec};
-use crate::{Error, Result};
 
-/// Name of the internal column with the features, Vector(F).
-pub const X: &str = "x";
-/// Name of the internal flag: all features of the row are finite.
-pub const USABLE: &str = "usable";
-/// Name of the internal flag: serving starts from zero state at this row. `nulls` may have set it before.
-pub const RESTART: &str = "restart";
-/// Name of the internal integer: the usual distance of the key's rows, in ticks; negative: calendar months; 0: unknown.
-pub const INTERVAL: &str = "interval_ticks";
+/// The operator: always the last before the network, whose model or training names the features.
+pub struct Inputs {
+    /// The features, in order.
+    pub inputs: Vec<Input>,
+    /// `gap:` of `infer`.
+    pub gap: Option<At<Span>>,
+    /// `ttl:` of `infer`.
+    pub ttl: Option<At<Span>>,
+}
 
 /// One feature, resolved.
+#[derive(Clone)]
 struct Feature {
     column: usize,
     lag: usize,
@@ -34,7 +37,8 @@ struct Feature {
 }
 
 /// The stage; see the module.
-pub struct Inputs {
+#[derive(Clone)]
+struct Prepare {
     features: Vec<Feature>,
     /// Columns with a past, and where their ring starts in the row of state, in values.
     rings: Vec<usize>,
@@ -63,19 +67,22 @@ struct Header {
     pending: u64,
 }
 
-impl Inputs {
+impl Operator for Inputs {
+    fn word(&self) -> &'static str {
+        "inputs"
+    }
+
+    /// A model's manifest has a place of its own for them.
+    fn canonical(&self) -> Option<Value> {
+        None
+    }
+
     /// Resolves the features against the columns before `infer` and adds the internal columns to the layout.
-    pub fn plan(
-        inputs: &[Input],
-        infer: &At<Infer>,
-        layout: &mut Layout,
-        place: Place,
-        problems: &mut Problems,
-    ) -> Option<Self> {
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
         let mut rings: Vec<usize> = Vec::new();
         let mut features = Vec::new();
         let mut fits = true;
-        for input in inputs {
+        for input in &self.inputs {
             match layout.number(&input.column) {
                 Ok(column) => {
                     let mut ring = 0;
@@ -94,7 +101,7 @@ impl Inputs {
                 }
             }
         }
-        let mut span = |span: &Option<At<crate::config::Span>>, word: &str| {
+        let mut span = |span: &Option<At<Span>>, word: &str| {
             span.as_ref().and_then(|span| match layout.clock.every(span.value) {
                 Ok(every) => Some(every),
                 Err(message) => {
@@ -104,18 +111,22 @@ impl Inputs {
                 }
             })
         };
-        let (gap, ttl) = (span(&infer.gap, "gap"), span(&infer.ttl, "ttl"));
+        let (gap, ttl) = (span(&self.gap, "gap"), span(&self.ttl, "ttl"));
         let past = rings.iter().map(|column| layout.columns[*column].name.clone()).collect();
-        let depth = inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
-        let restart = internal(layout, RESTART);
-        let clock = layout.clock.clone();
-        layout.add(X, Kind::Vector(features.len()), Role::Internal);
-        layout.add(USABLE, Kind::Flag, Role::Internal);
-        layout.add(RESTART, Kind::Flag, Role::Internal);
-        layout.add(INTERVAL, Kind::Integer, Role::Internal);
-        fits.then_some(Inputs { features, rings, past, depth, gap, ttl, clock, restart })
+        let depth = self.inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
+        let (restart, clock) = (layout.restart, layout.clock.clone());
+        layout.features = Some(Features {
+            x: layout.add("x", Kind::Vector(features.len()), Role::Internal),
+            usable: layout.add("usable", Kind::Flag, Role::Internal),
+            restart: layout.add("restart", Kind::Flag, Role::Internal),
+            interval: layout.add("interval_ticks", Kind::Integer, Role::Internal),
+        })
+        .filter(|_| fits);
+        fits.then(|| Box::new(Prepare { features, rings, past, depth, gap, ttl, clock, restart }) as Box<dyn Build>)
     }
+}
 
+impl Prepare {
     /// Whether `t` comes too long after `last`.
     fn silent(&self, limit: Option<Every>, last: i64, t: i64) -> bool {
         match limit {
@@ -140,7 +151,7 @@ impl Inputs {
     }
 }
 
-impl Stage for Inputs {
+impl Stage for Prepare {
     fn name(&self) -> &'static str {
         "inputs"
     }
@@ -224,12 +235,4 @@ pub fn time_ahead(clock: &Clock, t: i64, interval: i64, steps: usize) -> i64 {
         ticks => Every::Ticks(ticks),
     };
     clock.step(t, every, steps as i64).unwrap_or(NO_TIME)
-}
-
-/// Index of one of the columns that [`Inputs`] adds.
-///
-/// # Errors
-/// Only where a chain was put together wrongly.
-pub fn column(layout: &Layout, name: &str) -> Result<usize> {
-    internal(layout, name).ok_or_else(|| Error::failed(format!("no internal column {name}: a bug of kolk")))
 }

@@ -1,0 +1,88 @@
+//! `infer: { model, mode, window, ttl, gap }`
+
+use super::{Around, MAX_RING, Options};
+use crate::config::read::{Field, Fields, Reader};
+use crate::config::words::{Words, name_fault, word_of};
+use crate::config::{At, Span};
+use crate::error::Problems;
+
+/// `infer: { model, mode, window, ttl, gap }`
+#[derive(Debug, Clone)]
+pub struct Infer {
+    /// `name` (its champion) or `name/3` (that version).
+    pub model: At<String>,
+    /// How state is used.
+    pub mode: Mode,
+    /// Rows of a window, for mode window; at least 1.
+    pub window: Option<At<usize>>,
+    /// State is reset when a key was silent for longer, and its memory may be freed.
+    pub ttl: Option<At<Span>>,
+    /// State is reset when a key was silent for longer.
+    pub gap: Option<At<Span>>,
+}
+
+/// `mode:` of `infer`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// State carried from record to record.
+    #[default]
+    Carry,
+    /// Computed again from the last W records.
+    Window,
+}
+
+const MODES: [(&str, Mode); 2] = [("carry", Mode::Carry), ("window", Mode::Window)];
+
+impl Mode {
+    /// Its word in the pipeline file.
+    pub fn word(self) -> &'static str {
+        word_of(&MODES, self)
+    }
+}
+
+impl Options for Infer {
+    const WORDS: Words = Words::new("`infer`", &["model", "mode", "window", "ttl", "gap"])
+        .later(&["inputs", "states", "layout", "output"]);
+
+    /// Always a stage, so that whether there is one can be told however wrong it is.
+    fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
+        let fields = reader.section(field, &Self::WORDS).unwrap_or(Fields::unread(Self::WORDS.section));
+        let model = reader.need(&fields, "model").and_then(|f| model(reader, f));
+        let mode = fields.get("mode").map(|f| reader.word(f, &MODES, &["sequence"]));
+        let window = fields.get("window").map(|f| reader.count(f, 1, MAX_RING).map(|n| f.at(n)));
+        let ttl = fields.get("ttl").and_then(|f| reader.span(f, false));
+        let gap = fields.get("gap").and_then(|f| reader.span(f, false));
+        // A mode that isn't one says nothing about the window.
+        match (mode.unwrap_or(Some(Mode::Carry)), fields.get("window")) {
+            (Some(Mode::Window), None) => {
+                reader.problems.add(fields.place, "`infer` needs `window` in mode window: the rows of a window");
+            }
+            (Some(Mode::Carry), Some(window)) => {
+                reader.problems.add(window.name_place, "`window` is only for mode window, this is mode carry");
+            }
+            _ => {}
+        }
+        let mode = mode.flatten().unwrap_or_default();
+        Some(Infer { model: model.unwrap_or_default(), mode, window: window.flatten(), ttl, gap })
+    }
+
+    fn check(&self, around: &Around<'_>, problems: &mut Problems) {
+        around.once("infer", problems);
+    }
+}
+
+/// `name` or `name/3`.
+fn model(reader: &mut Reader, field: Field<'_>) -> Option<At<String>> {
+    let text = reader.text(field, "a model: `name`, or `name/3` for a version")?;
+    let (name, version) = match text.split_once('/') {
+        Some((name, version)) => (name, Some(version)),
+        None => (text.as_str(), None),
+    };
+    if let Some(fault) = name_fault(name) {
+        return reader.wrong(field, fault);
+    }
+    if version.is_some_and(|version| !version.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == version)) {
+        return reader.expected(field, "a version behind /, a whole number from 1");
+    }
+    Some(text)
+}

@@ -1,0 +1,29 @@
+//! `scale: { values, half_life, min_count }`
+
+use super::Options;
+use crate::config::read::{Field, Reader};
+use crate::config::words::Words;
+use crate::config::{At, Span};
+
+/// `scale: { values, half_life, min_count }`
+#[derive(Debug, Clone)]
+pub struct Scale {
+    /// Columns to scale.
+    pub values: Vec<At<String>>,
+    /// Age at which a value counts half. A `Span::Steps` counts records.
+    pub half_life: At<Span>,
+    /// Rows of a key before its own statistics are used alone.
+    pub min_count: u64,
+}
+
+impl Options for Scale {
+    const WORDS: Words = Words::new("`scale`", &["values", "half_life", "min_count"]);
+
+    fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
+        let fields = reader.section(field, &Self::WORDS)?;
+        let values = reader.need(&fields, "values").and_then(|f| reader.some_texts(f, "columns"));
+        let half_life = reader.need(&fields, "half_life").and_then(|f| reader.span(f, false));
+        let min_count = fields.get("min_count").and_then(|f| reader.count(f, 1, usize::MAX));
+        Some(Scale { values: values?, half_life: half_life?, min_count: min_count.map_or(24, |n| n as u64) })
+    }
+}

@@ -1,0 +1,92 @@
+//! Tests of fingerprints: a topic's state that an earlier version wrote is taken up.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::config;
+use crate::error::Problems;
+use crate::format;
+use crate::metrics::Metrics;
+use crate::runtime::engine::Order;
+use crate::source::topic::PlannedTopic;
+use crate::state::{Checkpoints, CommitPosition, Log, ModelEpoch};
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/state/kafka");
+const TOPIC_ID: &str = "wKT7nKRARsmtc2_QijyZFA";
+
+/// The plan of the fixture's pipeline, as if its brokers had been asked; `change` is made to the text of the file.
+fn planned(folder: &Path, change: (&str, &str)) -> Plan {
+    let text = std::fs::read_to_string(Path::new(FIXTURE).join("p.yaml")).unwrap().replace(change.0, change.1);
+    let pipeline = config::parse(&text, &folder.join("p.yaml")).unwrap();
+    let mut problems = Problems::new("p.yaml");
+    let fields = super::super::source::wanted(&pipeline, super::super::Purpose::Run);
+    let decoder = format::plan_decoder(&pipeline, &fields, &mut problems).unwrap();
+    let stages = stage::chain(&[], decoder.layout.clone(), &mut problems);
+    problems.finish(()).unwrap();
+    let topic = PlannedTopic {
+        decoder,
+        partitions: 4,
+        topic_id: TOPIC_ID.into(),
+        longest: 1 << 20,
+        history: None,
+        warnings: Vec::new(),
+    };
+    let metrics = Arc::new(Metrics::new().unwrap());
+    Plan { pipeline, source: Source::Kafka(Box::new(topic)), sink: None, stages, model: None, train: None, metrics }
+}
+
+fn copied() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["", "p", &format!("p/topic-{TOPIC_ID}"), &format!("p/topic-{TOPIC_ID}/00000")] {
+        let (from, to) = (Path::new(FIXTURE).join("state").join(path), folder.path().join("state").join(path));
+        std::fs::create_dir_all(&to).unwrap();
+        for file in std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+    folder
+}
+
+fn log(folder: &Path, change: (&str, &str)) -> crate::Result<Log> {
+    let plan = planned(folder, change);
+    let chain = Chain::new(Vec::new(), Order::default(), plan.metrics.clone());
+    let store = state::Store::open(&plan.pipeline.state.path, "p").unwrap();
+    let now = fingerprint(&plan, &chain, store.fingerprint().unwrap());
+    Log::open(&plan.pipeline.state.path, "p", TOPIC_ID, &now)
+}
+
+#[test]
+fn a_checkpoint_that_an_earlier_version_wrote_is_found_and_read() {
+    let folder = copied();
+    let mut log = log(folder.path(), ("", "")).unwrap();
+    let at = CommitPosition { sequence: 1, offset: 16, hash: 18_334_240_971_303_575_165 };
+    let epoch = ModelEpoch { model: "tiny/1#6c8d07121c17".into(), from: 0 };
+    assert_eq!(log.find(0, at, &epoch).unwrap().usable, Some(at));
+    log.load(0, at, &epoch).unwrap();
+    let mut loaded = Vec::new();
+    while loaded.is_empty() {
+        loaded = log.loaded(Duration::from_secs(1)).unwrap();
+    }
+    let checkpoint = loaded.remove(0).checkpoint.unwrap();
+    assert_eq!((checkpoint.position, checkpoint.keys.len(), checkpoint.rows.resolve().unwrap().len()), (16, 2, 2));
+}
+
+#[test]
+fn a_changed_pipeline_is_refused_in_the_words_of_the_state() {
+    let folder = copied();
+    for (change, expected) in [
+        (("topic: in", "topic: other"), "source: "),
+        (("kind != 'z'", "kind != 'y'"), "stages: "),
+        (
+            ("headers: all", "headers: none"),
+            "sink: (\"out\", Json, [\"temp\"], All) -> (\"out\", Json, [\"temp\"], None)",
+        ),
+    ] {
+        let error = log(folder.path(), change).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    // Another version of the model may take over at any time.
+    assert!(log(folder.path(), ("model: tiny", "model: tiny/7")).is_ok());
+}

@@ -1,0 +1,233 @@
+//! An expression of `filter` on the rows of a batch: what it reads, and what it is of a row. What a name means is decided in
+//! [`super::filter`], the grammar is in [`super::filter_parse`].
+
+use arrow::array::{Array, AsArray, BooleanArray, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Float64Type};
+
+use super::filter_parse::{Arithmetic, Comparison};
+use crate::error::Context;
+use crate::record::{Batch, NO_TIME, Values};
+use crate::state::Keys;
+
+/// What an expression reads, and as what.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub from: From,
+    pub kind: Type,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    Column(usize),
+    /// The text of the row's key.
+    Key,
+    /// The row's time.
+    Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Type {
+    Number,
+    Text,
+    Flag,
+    /// Ticks of a clock.
+    Time,
+}
+
+impl Type {
+    pub fn word(self) -> &'static str {
+        match self {
+            Type::Number => "a number",
+            Type::Text => "text",
+            Type::Flag => "true or false",
+            Type::Time => "a time",
+        }
+    }
+}
+
+/// An expression that gives a number; NaN is null.
+#[derive(Clone)]
+pub(super) enum Number {
+    Constant(f64),
+    Source(usize),
+    Negate(Box<Number>),
+    Arithmetic(Arithmetic, Box<Number>, Box<Number>),
+}
+
+/// An expression that gives text.
+#[derive(Clone)]
+pub(super) enum Text {
+    Constant(String),
+    Source(usize),
+}
+
+/// An expression that gives a time in ticks; [`NO_TIME`] is null.
+#[derive(Clone)]
+pub(super) enum Time {
+    Constant(i64),
+    Source(usize),
+}
+
+/// An expression that is true, false or null.
+#[derive(Clone)]
+pub(super) enum Test {
+    Constant(bool),
+    Source(usize),
+    Not(Box<Test>),
+    And(Box<Test>, Box<Test>),
+    Or(Box<Test>, Box<Test>),
+    Numbers(Comparison, Number, Number),
+    Texts(Comparison, Text, Text),
+    Times(Comparison, Time, Time),
+    Flags(Comparison, Box<Test>, Box<Test>),
+    NumberIsNull(Number, bool),
+    TextIsNull(Text, bool),
+    TimeIsNull(Time, bool),
+    FlagIsNull(Box<Test>, bool),
+}
+
+/// What is read of the batch, ready row by row.
+pub(super) enum Loaded<'a> {
+    /// Slots, and the keys that they belong to.
+    Keys(&'a [u32], Option<&'a Keys>),
+    /// Ticks, [`NO_TIME`] for null.
+    Times(&'a [i64]),
+    Numbers(&'a [f64]),
+    Singles(&'a [f32]),
+    Integers(&'a [i64]),
+    Flags(&'a [bool]),
+    PassthroughNumbers(Float64Array),
+    PassthroughFlags(BooleanArray),
+    PassthroughTexts(StringArray),
+}
+
+pub(super) fn load<'a>(source: &Source, batch: &'a Batch, keys: Option<&'a Keys>) -> crate::Result<Loaded<'a>> {
+    let column = match source.from {
+        From::Key => return Ok(Loaded::Keys(&batch.slots, keys)),
+        From::Time => return Ok(Loaded::Times(&batch.times)),
+        From::Column(column) => column,
+    };
+    Ok(match &batch.columns[column].values {
+        Values::Number(v) => Loaded::Numbers(v),
+        Values::Vector(v, _) => Loaded::Singles(v),
+        Values::Flag(v) => Loaded::Flags(v),
+        Values::Integer(v) => Loaded::Integers(v),
+        Values::Time(v) => Loaded::Times(v),
+        Values::Passthrough(array) => {
+            let cast = |to: DataType| {
+                arrow::compute::cast(array, &to).or_failed(|| format!("filter reads a column of {}", array.data_type()))
+            };
+            match source.kind {
+                Type::Number => {
+                    Loaded::PassthroughNumbers(cast(DataType::Float64)?.as_primitive::<Float64Type>().clone())
+                }
+                Type::Flag => Loaded::PassthroughFlags(array.as_boolean().clone()),
+                Type::Text | Type::Time => Loaded::PassthroughTexts(cast(DataType::Utf8)?.as_string::<i32>().clone()),
+            }
+        }
+    })
+}
+
+impl Number {
+    fn at(&self, sources: &[Loaded<'_>], row: usize) -> f64 {
+        let value = match self {
+            Number::Constant(value) => *value,
+            Number::Source(source) => match &sources[*source] {
+                Loaded::Numbers(v) => v[row],
+                Loaded::Singles(v) => f64::from(v[row]),
+                Loaded::Integers(v) => v[row] as f64,
+                Loaded::Times(v) if v[row] != NO_TIME => v[row] as f64,
+                Loaded::Keys(slots, keys) => {
+                    key(*keys, slots[row]).and_then(|key| key.parse().ok()).unwrap_or(f64::NAN)
+                }
+                Loaded::PassthroughNumbers(v) if v.is_valid(row) => v.value(row),
+                _ => f64::NAN,
+            },
+            Number::Negate(a) => -a.at(sources, row),
+            Number::Arithmetic(operation, a, b) => {
+                let (a, b) = (a.at(sources, row), b.at(sources, row));
+                match operation {
+                    Arithmetic::Add => a + b,
+                    Arithmetic::Subtract => a - b,
+                    Arithmetic::Multiply => a * b,
+                    Arithmetic::Divide => a / b,
+                }
+            }
+        };
+        if value.is_finite() { value } else { f64::NAN }
+    }
+}
+
+impl Text {
+    fn at<'a>(&'a self, sources: &'a [Loaded<'_>], row: usize) -> Option<&'a str> {
+        match self {
+            Text::Constant(text) => Some(text),
+            Text::Source(source) => match &sources[*source] {
+                Loaded::PassthroughTexts(texts) if texts.is_valid(row) => Some(texts.value(row)),
+                Loaded::Keys(slots, keys) => key(*keys, slots[row]),
+                _ => None,
+            },
+        }
+    }
+}
+
+fn key(keys: Option<&Keys>, slot: u32) -> Option<&str> {
+    std::str::from_utf8(keys?.get(slot)).ok()
+}
+
+impl Time {
+    fn at(&self, sources: &[Loaded<'_>], row: usize) -> Option<i64> {
+        match self {
+            Time::Constant(ticks) => Some(*ticks),
+            Time::Source(source) => match &sources[*source] {
+                Loaded::Times(times) if times[row] != NO_TIME => Some(times[row]),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Test {
+    /// Of a row; `None` is null.
+    pub fn at(&self, sources: &[Loaded<'_>], row: usize) -> Option<bool> {
+        match self {
+            Test::Constant(flag) => Some(*flag),
+            Test::Source(source) => match &sources[*source] {
+                Loaded::Flags(flags) => Some(flags[row]),
+                Loaded::PassthroughFlags(flags) => flags.is_valid(row).then(|| flags.value(row)),
+                _ => None,
+            },
+            Test::Not(a) => a.at(sources, row).map(|a| !a),
+            Test::And(a, b) => match (a.at(sources, row), b.at(sources, row)) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Test::Or(a, b) => match (a.at(sources, row), b.at(sources, row)) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+            Test::Numbers(comparison, a, b) => compare(*comparison, &a.at(sources, row), &b.at(sources, row)),
+            Test::Texts(comparison, a, b) => compare(*comparison, a.at(sources, row)?, b.at(sources, row)?),
+            Test::Times(comparison, a, b) => compare(*comparison, &a.at(sources, row)?, &b.at(sources, row)?),
+            Test::Flags(comparison, a, b) => compare(*comparison, &a.at(sources, row)?, &b.at(sources, row)?),
+            Test::NumberIsNull(a, wanted) => Some(a.at(sources, row).is_nan() == *wanted),
+            Test::TextIsNull(a, wanted) => Some(a.at(sources, row).is_none() == *wanted),
+            Test::TimeIsNull(a, wanted) => Some(a.at(sources, row).is_none() == *wanted),
+            Test::FlagIsNull(a, wanted) => Some(a.at(sources, row).is_none() == *wanted),
+        }
+    }
+}
+
+fn compare<T: PartialOrd + ?Sized>(comparison: Comparison, a: &T, b: &T) -> Option<bool> {
+    let order = a.partial_cmp(b)?;
+    Some(match comparison {
+        Comparison::Equal => order.is_eq(),
+        Comparison::NotEqual => order.is_ne(),
+        Comparison::Less => order.is_lt(),
+        Comparison::LessOrEqual => order.is_le(),
+        Comparison::Greater => order.is_gt(),
+        Comparison::GreaterOrEqual => order.is_ge(),
+    })
+}

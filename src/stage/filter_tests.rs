@@ -1,0 +1,167 @@
+//! Tests of `filter`: what it keeps, and what it refuses before the start.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, DictionaryArray, Int64Array};
+use arrow::datatypes::Int32Type;
+
+use super::*;
+use crate::record::{Clock, Role, Values, murmur2};
+use crate::stage::testing::{self, Table};
+use crate::state::{Arena, Keys};
+
+fn config(predicate: &str) -> config::Filter {
+    config::Filter { predicate: At::default_value(predicate.to_owned()) }
+}
+
+/// Columns: value 0..6 with a NaN at 3 and infinity at 4; kind a, b, null, a, b, c; flag; count 10.. with a null at 1.
+fn input() -> (Layout, Batch) {
+    let mut table = Table::new(&["value"]);
+    for (row, value) in [0.0, 1.0, 2.0, f64::NAN, f64::INFINITY, 5.0].into_iter().enumerate() {
+        table.push(0, row as i64, &[value]);
+    }
+    let (mut layout, mut batch) = (table.layout(), table.batch());
+    let kinds: DictionaryArray<Int32Type> =
+        [Some("a"), Some("b"), None, Some("a"), Some("b"), Some("c")].into_iter().collect();
+    let counts = Int64Array::from(vec![Some(10), None, Some(12), Some(13), Some(14), Some(15)]);
+    let open = BooleanArray::from(vec![Some(true), None, Some(false), Some(true), Some(true), Some(true)]);
+    for (name, array) in [("kind", Arc::new(kinds) as ArrayRef), ("count", Arc::new(counts)), ("open", Arc::new(open))]
+    {
+        layout.add(name, Kind::Passthrough(array.data_type().clone()), Role::Field);
+        batch.columns.push(Values::Passthrough(array).into());
+    }
+    layout.add("flag", Kind::Flag, Role::Output);
+    batch.columns.push(Values::Flag(vec![true, false, true, false, true, false]).into());
+    (layout, batch)
+}
+
+fn kept(predicate: &str) -> Vec<i64> {
+    let (mut layout, batch) = input();
+    let mut problems = Problems::new("p.yaml");
+    let stage = testing::plan(&config(predicate), &mut layout, &mut problems);
+    problems.finish(()).unwrap();
+    testing::run(&mut [stage.unwrap()], &batch, &[1, 4]).times
+}
+
+#[test]
+fn keeps_the_rows_that_are_true() {
+    for (predicate, expected) in [
+        ("value >= 1", &[1, 2, 5][..]),
+        ("not value >= 1", &[0]),
+        ("value is null", &[3, 4]),
+        ("value is not null and value * 2 - 1 < 3", &[0, 1]),
+        ("value > 0 and (kind = 'b' or not flag)", &[1, 5]),
+        ("kind <> 'a'", &[1, 4, 5]),
+        ("kind is null or kind > 'b'", &[2, 5]),
+        ("count > 12", &[3, 4, 5]),
+        ("not count > 12", &[0, 2]),
+        ("1 / value > 0", &[1, 2, 5]),
+        ("1 / value is null", &[0, 3, 4]),
+        ("open", &[0, 3, 4, 5]),
+        ("open is null or open = false", &[1, 2]),
+        ("open <> flag", &[2, 3, 5]),
+        ("value > 100 or true", &[0, 1, 2, 3, 4, 5]),
+        ("value > 100 or value is not null and value = -(-2)", &[2]),
+        // null or true, null and false
+        ("value > 0 or kind = 'a'", &[0, 1, 2, 3, 5]),
+        ("not (value > 0 and kind = 'b')", &[0, 3, 5]),
+    ] {
+        assert_eq!(kept(predicate), expected, "{predicate}");
+    }
+}
+
+#[test]
+fn types_and_names_are_checked_before_the_start() {
+    for (predicate, part) in [
+        ("value > 'a'", "character 9: a number can't be compared with text"),
+        ("value + 1", "character 1: expected true or false, found a number"),
+        ("-kind = 'a'", "character 2: expected a number, found text"),
+        ("valeu > 1", "did you mean \"value\"?"),
+        ("value > 1 and kind", "character 15: expected true or false, found text"),
+    ] {
+        let (mut layout, _) = input();
+        let mut problems = Problems::new("p.yaml");
+        assert!(testing::plan(&config(predicate), &mut layout, &mut problems).is_none());
+        let text = problems.finish(()).unwrap_err().to_string();
+        assert!(text.contains(part), "{predicate}: {text}");
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_batches_or_interleaving() {
+    testing::laws(&["value", "other"], 64, |layout, problems| {
+        testing::plan(&config("value > other or value = 0"), layout, problems).into_iter().collect()
+    });
+}
+
+/// Keys and times that are kept of keys a, B, 7 at seconds 0, 1, 2, … in turn.
+fn kept_of(layout: &mut Layout, predicate: &str) -> Vec<i64> {
+    let mut table = Table::new(&["value"]);
+    (0..6).for_each(|row| table.push((row % 3) as u32, row, &[row as f64]));
+    let mut keys = Keys::default();
+    for key in ["a", "B", "7"] {
+        keys.slot(murmur2(key.as_bytes()), key.as_bytes());
+    }
+    let mut problems = Problems::new("p.yaml");
+    let mut stage = testing::plan(&config(predicate), layout, &mut problems).unwrap();
+    problems.finish(()).unwrap();
+    let (mut arena, mut batch) = (Arena::new(Vec::new()), table.batch());
+    arena.grow_to(3);
+    let mut state = State { rows: arena.rows(0, 0), bank: None, keys: Some(&keys) };
+    stage.process(&mut batch, &mut state).unwrap();
+    batch.times
+}
+
+#[test]
+fn the_key_is_its_text_or_its_number() {
+    let layout = || Table::new(&["value"]).layout();
+    for (predicate, expected) in [
+        ("key != 'B'", &[0, 2, 3, 5][..]),
+        ("key = 'a' or key = '7' and value > 2", &[0, 3, 5]),
+        ("key < 'a'", &[1, 2, 4, 5]),
+        ("key is null", &[]),
+    ] {
+        assert_eq!(kept_of(&mut layout(), predicate), expected, "{predicate}");
+    }
+    // As its column holds integers; what is no number is null.
+    let mut numbers = Layout { key_type: KeyType::Integer(DataType::Int32), ..layout() };
+    assert_eq!(kept_of(&mut numbers, "key >= 7"), [2, 5]);
+    // Without a key there is no such column.
+    let mut one = Layout { is_one_series: true, ..layout() };
+    let mut problems = Problems::new("p.yaml");
+    assert!(testing::plan(&config("key = 'a'"), &mut one, &mut problems).is_none());
+    assert!(problems.finish(()).unwrap_err().to_string().contains("there is no column \"key\""));
+}
+
+#[test]
+fn the_time_is_compared_by_the_clock() {
+    let layout = || Table::new(&["value"]).layout();
+    for (predicate, expected) in [
+        ("time >= '1970-01-01T00:00:03Z'", &[3, 4, 5][..]),
+        ("'1970-01-01 00:00:03' > time", &[0, 1, 2]),
+        ("time = '1970-01-01T01:00:02+01:00'", &[2]),
+        ("time <> '1970-01-01' and time < '1970-01-01 00:00:03'", &[1, 2]),
+        // Between two ticks.
+        ("time > '1970-01-01T00:00:02.5Z'", &[3, 4, 5]),
+        ("time <= '1970-01-01T00:00:02.5Z'", &[0, 1, 2]),
+        ("time = '1970-01-01T00:00:02.5Z'", &[]),
+        ("time != '1970-01-01T00:00:02.5Z'", &[0, 1, 2, 3, 4, 5]),
+        ("time is not null", &[0, 1, 2, 3, 4, 5]),
+    ] {
+        assert_eq!(kept_of(&mut layout(), predicate), expected, "{predicate}");
+    }
+    // A time that only counts is a number.
+    let clock = Clock::of(&DataType::Int64, None).unwrap();
+    assert_eq!(kept_of(&mut Layout { clock, ..layout() }, "time > 3 and time * 2 < 10"), [4]);
+    for (predicate, part) in [
+        ("time > 3", "a time can't be compared with a number: write a date or a time in single quotes"),
+        ("time > 'soon'", "character 8: expected a date"),
+        ("time + 1 > 3", "expected a number, found a time"),
+        ("time > value", "a time can't be compared with a number"),
+    ] {
+        let mut problems = Problems::new("p.yaml");
+        assert!(testing::plan(&config(predicate), &mut layout(), &mut problems).is_none());
+        let text = problems.finish(()).unwrap_err().to_string();
+        assert!(text.contains(part), "{predicate}: {text}");
+    }
+}

@@ -1,0 +1,94 @@
+//! A word of `stages:` as it is planned, and what the plan becomes.
+//!
+//! Lives here: the contract of an [`Operator`] and of what it is planned into ([`Build`]). Must not live here: any word, and
+//! the order of stages (`plan`).
+
+use serde_json::Value;
+
+use super::Stage;
+use crate::Result;
+use crate::config::At;
+use crate::error::Problems;
+use crate::problem::Place;
+use crate::record::Layout;
+
+/// A word of `stages:`, with its options; most are implemented on the options themselves, beside the stage that they plan.
+pub trait Operator {
+    /// The word of the pipeline file.
+    fn word(&self) -> &'static str;
+
+    /// Columns of any kind that it names, with their places. Those that no stage before makes are read from the source.
+    fn reads(&self) -> Vec<At<String>> {
+        Vec::new()
+    }
+
+    /// Columns of numbers that it names, with their places: values of the record, or what a stage before makes.
+    fn numbers(&self) -> Vec<At<String>> {
+        Vec::new()
+    }
+
+    /// Names of the columns that it makes.
+    fn adds(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Its options in one form, equal exactly where it makes the same of the same rows; `None`: it changes nothing that a model
+    /// could tell. Models and state keep this form for years, so it may only grow: a new option is left out where it has
+    /// its default.
+    fn canonical(&self) -> Option<Value>;
+
+    /// Plans it for rows of `layout`, and makes that the layout of what comes out; `None` after reporting what is wrong. `place` is
+    /// that of its word in the file. Opens nothing.
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>>;
+
+    /// Whether nothing true can be said of what comes after it where it can't be planned.
+    fn is_needed(&self) -> bool {
+        false
+    }
+}
+
+impl<O: Operator + ?Sized> Operator for &O {
+    fn word(&self) -> &'static str {
+        (**self).word()
+    }
+
+    fn reads(&self) -> Vec<At<String>> {
+        (**self).reads()
+    }
+
+    fn numbers(&self) -> Vec<At<String>> {
+        (**self).numbers()
+    }
+
+    fn adds(&self) -> Vec<String> {
+        (**self).adds()
+    }
+
+    fn canonical(&self) -> Option<Value> {
+        (**self).canonical()
+    }
+
+    fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
+        (**self).plan(place, layout, problems)
+    }
+
+    fn is_needed(&self) -> bool {
+        (**self).is_needed()
+    }
+}
+
+/// A planned stage: made once per process, built once per worker.
+pub trait Build: Send + Sync {
+    /// The stage of one worker. What a stage has to open (sessions of ONNX Runtime) is opened here and nowhere else.
+    ///
+    /// # Errors
+    /// What can't be opened.
+    fn build(&self) -> Result<Box<dyn Stage>>;
+}
+
+/// A stage that opens nothing is its own plan.
+impl<S: Stage + Clone + Sync + 'static> Build for S {
+    fn build(&self) -> Result<Box<dyn Stage>> {
+        Ok(Box::new(self.clone()))
+    }
+}

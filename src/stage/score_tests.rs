@@ -1,0 +1,161 @@
+//! Tests of `score`: a slow reference, calendar months, and its laws.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::config::{At, Span};
+use crate::record::Features;
+use crate::stage::testing::{self, Table};
+
+/// Stands where `infer` would: predicts 2 steps of 2 targets from the first column alone.
+struct Guess;
+
+const TARGETS: usize = 2;
+const HORIZON: usize = 2;
+
+fn guess(value: f64, step: usize, target: usize) -> f32 {
+    (value * 0.9 + step as f64 * 0.25 + target as f64) as f32
+}
+
+impl Stage for Guess {
+    fn name(&self) -> &'static str {
+        "guess"
+    }
+
+    fn process(&mut self, batch: &mut Batch, _state: &mut State<'_>) -> Result<()> {
+        let mut outputs = Vec::new();
+        for value in batch.columns[0].numbers() {
+            for step in 1..=HORIZON {
+                outputs.extend((0..TARGETS).map(|target| guess(*value, step, target)));
+            }
+        }
+        batch.columns.push(Values::Vector(outputs, HORIZON * TARGETS).into());
+        batch.columns.push(Values::Integer(vec![1; batch.rows()]).into());
+        Ok(())
+    }
+}
+
+fn config(actual: &str, step: usize, long: usize, short: usize) -> config::Score {
+    config::Score { actual: At::default_value(actual.into()), step: At::default_value(step), tail: 0.1, long, short }
+}
+
+fn stages(config: &config::Score, layout: &mut Layout, problems: &mut Problems) -> Vec<Box<dyn Stage>> {
+    let column = layout.add("prediction", Kind::Vector(HORIZON * TARGETS), Role::Output);
+    let interval = layout.add("interval_ticks", Kind::Integer, Role::Internal);
+    layout.features = Some(Features { x: 0, usable: 0, restart: 0, interval });
+    let targets = vec!["value".into(), "other".into()];
+    layout.forecast = Some(Forecast { targets, horizon: HORIZON, quantiles: 0, column });
+    let score = testing::plan(config, layout, problems);
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Guess)];
+    stages.extend(score);
+    stages
+}
+
+#[test]
+fn equals_a_slow_reference() {
+    let (long, short, step) = (40, 3, 2);
+    let mut table = Table::new(&["value", "other"]);
+    let mut time = [0_i64; 2];
+    for n in 0..600_u32 {
+        let key = n % 2;
+        time[key as usize] += if n % 23 == 0 { 3 } else { 1 };
+        let wave = f64::from(n.wrapping_mul(2_654_435_761) >> 16) / 65_536.0;
+        let other = if n % 17 == 0 { f64::NAN } else { wave * 3.0 + if n > 400 { 2.0 } else { 0.0 } };
+        table.push(key, time[key as usize], &[wave, other]);
+    }
+    let (mut layout, mut problems) = (table.layout(), Problems::new("p.yaml"));
+    let mut stages = stages(&config("other", step, long, short), &mut layout, &mut problems);
+    problems.finish(()).unwrap();
+    let out = testing::run(&mut stages, &table.batch(), &[7, 8, 300]);
+    let column = |name: &str| out.columns[layout.find(name).unwrap()].numbers();
+    let Values::Flag(alerts) = &out.columns[layout.find("alert").unwrap()].values else { panic!() };
+
+    let mut made: HashMap<(u32, i64), f64> = HashMap::new();
+    let mut seen: HashMap<u32, Vec<f64>> = HashMap::new();
+    let (mut scored, mut alerted) = (0, 0);
+    for (row, key) in out.slots.iter().copied().enumerate() {
+        let seen = seen.entry(key).or_default();
+        let residual = made.get(&(key, out.times[row])).map_or(f64::NAN, |p| out.columns[1].numbers()[row] - p);
+        assert_eq!(column("residual")[row].to_bits(), residual.to_bits(), "row {row}");
+        if !residual.is_nan() {
+            seen.push(residual);
+        }
+        let window = &seen[seen.len().saturating_sub(long)..];
+        let mean = window.iter().sum::<f64>() / window.len() as f64;
+        let sd = (window.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / window.len() as f64).sqrt();
+        if window.len() >= 2 {
+            assert!((column("residual_sd")[row] - sd).abs() < 1e-12, "row {row}");
+        } else {
+            assert!(column("residual_sd")[row].is_nan());
+        }
+        let tail = column("tail")[row];
+        if residual.is_nan() || window.len() < 30 {
+            assert!(tail.is_nan(), "row {row}");
+        } else {
+            scored += 1;
+            let newest = window[window.len() - short..].iter().sum::<f64>() / short as f64;
+            // Q by the trapezoid rule.
+            let z = (newest - mean) / sd;
+            let density = |x: f64| (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
+            let expected: f64 = (0..12_000).map(|i| density(z + (f64::from(i) + 0.5) * 1e-3) * 1e-3).sum();
+            assert!((tail - expected).abs() < 1e-7, "row {row}: {tail}, {expected}");
+        }
+        assert_eq!(alerts[row], !tail.is_nan() && !(0.1..=0.9).contains(&tail));
+        alerted += usize::from(alerts[row]);
+        let prediction = f64::from(guess(out.columns[0].numbers()[row], step, 1));
+        made.insert((key, out.times[row] + step as i64), prediction);
+    }
+    assert!(scored > 300 && alerted > 10 && alerted < scored, "{scored}, {alerted}");
+}
+
+#[test]
+fn joins_by_the_calendar_behind_resample() {
+    let mut table = Table::new(&["value", "other"]);
+    let months = [0, 31, 59, 90, 120]; // 1970-01-01 and the firsts of the months behind it
+    months.iter().for_each(|day| table.push(0, day * 86_400, &[*day as f64, 0.0]));
+    let (mut layout, mut problems) = (table.layout(), Problems::new("p.yaml"));
+    layout.interval = Some(Span::Months(1));
+    let mut stages = stages(&config("value", 1, 10, 1), &mut layout, &mut problems);
+    problems.finish(()).unwrap();
+    let out = testing::run(&mut stages, &table.batch(), &[]);
+    let residuals = out.columns[layout.find("residual").unwrap()].numbers();
+    assert!(residuals[0].is_nan());
+    for row in 1..months.len() {
+        let expected = months[row] as f64 - f64::from(guess(months[row - 1] as f64, 1, 0));
+        assert_eq!(residuals[row], expected);
+    }
+}
+
+#[test]
+fn the_ring_keeps_what_is_due_first() {
+    let mut words = vec![0; Waiting::words(1)];
+    let mut waiting = Waiting::of(&mut words).unwrap();
+    for time in [10, 11, 11, 9, 12, 13, 14, 15, 16] {
+        waiting.push(Prediction { time, value: time as f64 });
+    }
+    assert_eq!(waiting.at(9), None);
+    assert_eq!((waiting.at(11), waiting.at(11), waiting.at(10)), (Some(11.0), Some(11.0), None));
+    assert_eq!((waiting.at(14), waiting.at(15), *waiting.count), (Some(14.0), None, 0));
+    waiting.push(Prediction { time: 20, value: 1.0 });
+    assert_eq!(waiting.at(20), Some(1.0));
+}
+
+#[test]
+fn what_the_model_does_not_predict_is_a_problem() {
+    for (config, part) in [
+        (config("", 1, 10, 1), "name one as actual"),
+        (config("valu", 1, 10, 1), "did you mean \"value\"?"),
+        (config("value", 3, 10, 1), "predicts steps 1 to 2"),
+        (config("value", 1, 10, 11), "short must be from 1 to long (10), found 11"),
+    ] {
+        let (mut layout, mut problems) = (Table::new(&["value", "other"]).layout(), Problems::new("p.yaml"));
+        assert_eq!(stages(&config, &mut layout, &mut problems).len(), 1);
+        let text = problems.finish(()).unwrap_err().to_string();
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_batches_or_interleaving() {
+    testing::laws(&["value", "other"], 200, |layout, problems| stages(&config("other", 1, 6, 2), layout, problems));
+}

@@ -1,0 +1,78 @@
+//! State that an earlier version wrote is taken up, and what is written now is not refused for a field that comes later.
+
+use std::path::Path;
+
+use super::common::*;
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/state/parquet");
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The fixture in a folder of its own, its paths those of the folder.
+fn taken_up(folder: &Path) -> std::path::PathBuf {
+    copy(Path::new(FIXTURE), folder);
+    let made_by = folder.join("state/p/pipeline.json");
+    let text = std::fs::read_to_string(&made_by).unwrap();
+    std::fs::write(&made_by, text.replace("{here}", folder.to_str().unwrap())).unwrap();
+    folder.join("p.yaml")
+}
+
+#[test]
+fn what_an_earlier_version_wrote_goes_on_to_the_same_bytes() {
+    let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = taken_up(folder.path());
+    kolk_exits(0, &["check", file.to_str().unwrap()]);
+    kolk_exits(0, &["run", file.to_str().unwrap()]);
+    let from_scratch = taken_up(whole.path());
+    for name in ["state", "out"] {
+        std::fs::remove_dir_all(whole.path().join(name)).unwrap();
+    }
+    kolk_exits(0, &["run", from_scratch.to_str().unwrap()]);
+    let (gone_on, all) = (files(&folder.path().join("out")), files(&whole.path().join("out")));
+    assert!(gone_on.len() > 10 && all.len() > gone_on.len(), "{} of {}", gone_on.len(), all.len());
+    for (name, bytes) in gone_on {
+        assert_eq!(Some(&bytes), all.get(&name), "{name}");
+    }
+}
+
+#[test]
+fn what_differs_is_said_of_either_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = taken_up(folder.path());
+    let text = std::fs::read_to_string(&file).unwrap();
+    let refused = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        kolk_exits(2, &["check", file.to_str().unwrap()]).1
+    };
+    let other = text.replace("late: dead_letter, ", "");
+    let message = refused(&other);
+    assert!(message.contains("on: Policies { null: Skip, late: DeadLetter,"), "{message}");
+    assert!(message.contains("-> Policies { null: Skip, late: Process,"), "{message}");
+    // Written again by this version, single fields are named.
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("out")).unwrap();
+    std::fs::write(&file, &text).unwrap();
+    kolk_exits(0, &["run", file.to_str().unwrap()]);
+    let message = refused(&other);
+    assert!(message.contains("\n  on.late: dead_letter -> (not there)\n"), "{message}");
+    let message = refused(&text.replace("tail: 0.01", "tail: 0.02"));
+    assert!(message.contains("\n  stages[6].score.tail: 0.01 -> 0.02\n"), "{message}");
+    // A default that is written is none that is written.
+    std::fs::write(
+        &file,
+        text.replace("tail: 0.01", "tail: 0.01, step: 1").replace("null: skip", "null: skip, error: dead_letter"),
+    )
+    .unwrap();
+    kolk_exits(0, &["check", file.to_str().unwrap()]);
+}
