@@ -159,7 +159,7 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
 fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
     let (found, checkpoint, slot) = find(store, &made_by, key)?
-        .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
+        .ok_or_else(|| Error::refused(format!("pipeline {} has no key \"{key}\"", store.pipeline())))?;
     let row = checkpoint.row(slot)?;
     let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
         .iter()

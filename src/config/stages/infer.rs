@@ -44,7 +44,7 @@ impl Options for Infer {
     const WORDS: Words = Words::new("`infer`", &["model", "mode", "window", "ttl", "gap"])
         .later(&["inputs", "states", "layout", "output"]);
 
-    /// Always a stage, so that whether there is one can be told however wrong it is.
+    /// Always returns a stage, so that later checks know that there is one, however wrong it is.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS).unwrap_or(Fields::unread(Self::WORDS.section));
         let model = reader.need(&fields, "model").and_then(|f| model(reader, f));
@@ -82,7 +82,7 @@ fn model(reader: &mut Reader, field: Field<'_>) -> Option<At<String>> {
         return reader.wrong(field, fault);
     }
     if version.is_some_and(|version| !version.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == version)) {
-        return reader.expected(field, "a version behind /, a whole number from 1");
+        return reader.expected(field, "a version after /, a whole number from 1");
     }
     Some(text)
 }

@@ -108,7 +108,7 @@ impl PartitionTask {
     pub fn take(&mut self, work: &Work, chain: &mut Chain, shared: &Shared) -> Result<()> {
         if work.position != self.partition.position {
             return Err(Error::failed(format!(
-                "partition {} is at {} and received records from {}: a bug of kolk",
+                "partition {} is at {} and received records from {}: internal error, please report",
                 work.partition, self.partition.position, work.position
             )));
         }

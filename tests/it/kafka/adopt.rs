@@ -54,7 +54,7 @@ fn refused_and_adopted(setup: &Setup, words: &str) -> String {
     let (_, told) = kolk_exits(0, &["state", "adopt", file, "--yes"]);
     // What was adopted needs no adopting.
     let (_, again) = kolk_exits(0, &["state", "adopt", file, "--yes"]);
-    assert!(again.contains("nothing is to be done"), "{again}");
+    assert!(again.contains("there is nothing to do"), "{again}");
     told
 }
 
@@ -149,7 +149,7 @@ fn into_files_only_what_is_gone_is_skipped() {
     let file = setup.file();
     broker.delete_group(&setup.group);
     let (_, told) = kolk_exits(0, &["state", "adopt", file.to_str().unwrap(), "--yes"]);
-    assert!(told.contains("nothing is to be done"), "{told}");
+    assert!(told.contains("there is nothing to do"), "{told}");
     send(&broker, &setup, &rows[BEFORE..BEFORE + 100]);
     let ends: Vec<_> = broker.ranges(&setup.input, true).into_iter().map(|(_, end)| end).collect();
     broker.delete_records(&setup.input, &ends);
