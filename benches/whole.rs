@@ -1,4 +1,4 @@
-//! The whole job, Parquet to Parquet: 10 million rows of 10,000 keys through LSTM(50), beside ONNX Runtime alone on the
+//! The whole job, Parquet to Parquet: 10 million rows of 10,000 keys through LSTM(50), and ONNX Runtime alone on the
 //! same model in the same run. Not criterion: one run takes half a minute, and the memory is part of the answer.
 //!
 //! `cargo bench --bench whole` (`KOLK_ROWS=1000000` for a shorter one)

@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     let mut log = open()?;
     write(&mut log, &mut lane, "base, all pages written")?;
     time("    next write of each key", || touch(&mut lane.memory, 0..KEYS));
-    time("    and once more", || touch(&mut lane.memory, 0..KEYS));
+    time("    and again", || touch(&mut lane.memory, 0..KEYS));
     write(&mut log, &mut lane, "base again")?;
     touch(&mut lane.memory, 0..KEYS / 100);
     write(&mut log, &mut lane, "delta, 1 % of the pages")?;
@@ -74,7 +74,7 @@ fn main() -> Result<()> {
     if !time("    its rows", || memory.restore(&checkpoint.rows))? || keys.len() != memory.len() {
         return Err("the checkpoint doesn't fit".into());
     }
-    println!("a key's state, one by one: rows and bank beside one block of memory");
+    println!("a key's state, one by one: rows and bank compared with one block of memory");
     drop(checkpoint);
     hot_path(&mut memory);
     Ok(())

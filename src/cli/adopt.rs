@@ -1,5 +1,5 @@
-//! `kolk state adopt`: going on from the newest checkpoint of each partition where the group's offsets don't fit it any more, or the topic
-//! begins behind them. Says first what that skips or repeats.
+//! `kolk state adopt`: continues from the newest checkpoint of each partition if the group's offsets no longer fit it,
+//! or the topic begins after them. First it says what that skips or repeats.
 
 use crate::config::{KafkaSource, Pipeline, Sink};
 use crate::kafka::{Seen, commit, look};
@@ -9,13 +9,16 @@ use crate::state::{Kept, Saved, Store};
 use crate::storage::Folder;
 use crate::{Error, Result};
 
-/// Runs it; `confirmed` asks whether to go on.
+/// Runs it; `confirmed` asks for confirmation.
 ///
 /// # Errors
-/// Refused: a group that is running, no state, a topic created again, nobody who confirms. Failed: no broker, a store that can't be read.
+/// Refused: a group that is running, no state, a topic created again, no confirmation. Failed: no broker, an unreadable
+/// store.
 pub fn run(pipeline: &Pipeline, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
     let Some(kafka) = pipeline.source.kafka() else {
-        return Err(Error::refused("adopt is for a Kafka source: from Parquet the state itself says where it goes on"));
+        return Err(Error::refused(
+            "adopt is for a Kafka source: for a Parquet source, the state itself holds the position",
+        ));
     };
     match pipeline.sink.as_deref() {
         Some(Sink::Kafka(_)) => adopt(pipeline, kafka, confirmed),
@@ -24,7 +27,7 @@ pub fn run(pipeline: &Pipeline, confirmed: &dyn Fn() -> Result<bool>) -> Result<
             let store = Store::open(&pipeline.state.path, &pipeline.name)?;
             skip(&store.with_targets(Some(Folder::open(path)?), letters), kafka, confirmed)
         }
-        _ => Err(Error::refused("without a sink that is committed no state is kept: nothing can be adopted")),
+        _ => Err(Error::refused("without a Kafka or Parquet sink no state is kept: there is nothing to adopt")),
     }
 }
 
@@ -63,18 +66,18 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
         )));
     }
     if offsets.is_empty() {
-        eprintln!("nothing is to be done");
+        eprintln!("there is nothing to do");
         return Ok(());
     }
     if !confirmed()? {
         return Err(Error::refused("nothing was changed"));
     }
     commit(kafka, &offsets)?;
-    eprintln!("group {} goes on so: kolk run", kafka.group.value);
+    eprintln!("group {} can continue: kolk run", kafka.group.value);
     Ok(())
 }
 
-/// From Kafka to files: the state says itself where it goes on; only where the topic begins behind that it must skip.
+/// From Kafka to files: the state itself holds the position; it must skip offsets only if the topic begins after it.
 fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
     let Some(fingerprint) = store.fingerprint()? else {
         return Err(Error::refused(format!("pipeline {} has no state in {}", store.pipeline(), store.folder())));
@@ -82,7 +85,8 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
     let Seen { topic_id, partitions } = look(kafka)?;
     if fingerprint.sections.get("topic id").is_some_and(|before| before.as_str() != Some(topic_id.as_str())) {
         return Err(Error::refused(format!(
-            "topic {} was deleted and created again: its offsets mean other records now\nto begin again: kolk state reset",
+            "topic {} was deleted and created again: its offsets mean other records now\nto begin again: kolk state \
+             reset",
             kafka.topic.value
         )));
     }
@@ -93,27 +97,29 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
         let offset = manifest.origin.map_or(0, |origin| origin.row as i64 + 1);
         if range.end < offset {
             return Err(Error::refused(format!(
-                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated or created again\n\
+                "partition {partition}: the topic ends at {}, before offset {offset} of the state: it was truncated \
+                 or created again\n\
                  to begin again: kolk state reset",
                 range.end
             )));
         }
         if range.start > offset {
             eprintln!(
-                "partition {partition}: goes on at offset {}, with the state of {} keys as of offset {offset}\n  skips offsets {offset} to \
-                 {}, which the topic doesn't have any more: their records are in no state\n  repeats nothing",
+                "partition {partition}: continues at offset {}, with the state of {} keys as of offset {offset}\n  \
+                 skips offsets {offset} to \
+                 {}, which the topic no longer has: their records are in no state\n  repeats nothing",
                 range.start,
                 manifest.keys,
                 range.start - 1
             );
             skips.push((partition, range.start));
         } else {
-            eprintln!("partition {partition}: left alone: it goes on at offset {offset}, which the topic has");
+            eprintln!("partition {partition}: left alone: it continues at offset {offset}, which the topic has");
         }
     }
     if skips.is_empty() {
         eprintln!(
-            "nothing is to be done: into files the state says where it goes on, whatever the group's offsets are"
+            "there is nothing to do: with a file sink the state holds the position, whatever the group's offsets are"
         );
         return Ok(());
     }

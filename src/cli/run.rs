@@ -1,4 +1,4 @@
-//! `kolk run`: to the end of a Parquet source, from wherever the last run stopped; on Kafka until a signal.
+//! `kolk run`: to the end of a Parquet source, from where the last run stopped; on Kafka until a signal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::runtime::{self, Finished, Plan, Purpose, Source};
 use crate::storage::block_on;
 use crate::{Result, config, http};
 
-/// Beyond the time of grace, for leaving the group.
+/// Time for leaving the group, after the grace period.
 const LEAVING: Duration = Duration::from_secs(3);
 
 /// Runs a pipeline; the summary goes to stderr.
@@ -64,8 +64,8 @@ fn to_the_end(plan: Plan) -> Result<Finished> {
     finished
 }
 
-/// Until SIGTERM or SIGINT, which drains; a second one ends at once, and so does the end of the time of grace. Gives the number of
-/// the signal.
+/// Until SIGTERM or SIGINT, which drains. A second signal ends at once, and so does the end of the grace period.
+/// Returns the number of the signal.
 fn follow(
     plan: &Plan,
     kafka: &crate::source::topic::PlannedTopic,
@@ -88,12 +88,14 @@ fn follow(
                 }
             };
             let first = signalled().await;
-            tracing::info!("draining: committing, writing checkpoints, leaving the group; once more to end at once");
+            tracing::info!(
+                "draining: committing, writing checkpoints, leaving the group; send the signal again to end at once"
+            );
             told.store(first, std::sync::atomic::Ordering::Relaxed);
             asked.ask();
             let last = tokio::time::timeout(grace + LEAVING, signalled()).await.unwrap_or_else(|_| {
-                // Nothing is lost by that: what isn't committed is done again.
-                tracing::warn!("the time of grace is over: ending at once");
+                // Nothing is lost: what isn't committed is processed again.
+                tracing::warn!("the grace period is over: ending at once");
                 first
             });
             std::process::exit(128 + last);
@@ -123,7 +125,7 @@ fn summary(name: &str, finished: &Finished, sink: &str) {
     let count = |name: &str| finished.counters.get(name).copied().unwrap_or(0);
     if finished.already {
         eprintln!(
-            "{name}: finished already, nothing to do: {} records in, {} rows in {sink}\n\
+            "{name}: already finished, nothing to do: {} records in, {} rows in {sink}\n\
              to run it again: kolk state reset, or give the pipeline another name and sink",
             count("records"),
             count("rows")
@@ -139,7 +141,7 @@ fn summary(name: &str, finished: &Finished, sink: &str) {
         count("rows")
     );
     if finished.records < count("records") {
-        eprintln!("{name}: went on from an earlier run: {} records in all", count("records"));
+        eprintln!("{name}: resumed an earlier run: {} records in all", count("records"));
     }
     for (reason, letters) in finished.counters.iter().filter_map(|(n, c)| Some((n.strip_prefix("dead_letters.")?, c))) {
         eprintln!("{name}: {letters} records to the dead letters: {reason}");

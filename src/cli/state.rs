@@ -1,4 +1,4 @@
-//! `kolk state`: looking into the state of a pipeline, taking it out, deleting it; going on from it is `adopt`.
+//! `kolk state`: prints, exports and deletes the state of a pipeline; `adopt` continues from it.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
@@ -34,11 +34,11 @@ pub struct StateArgs {
 /// What to do with the state of a pipeline.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// The newest checkpoint of every partition: position, keys, size.
+    /// Print the newest checkpoint of every partition: position, keys, size
     List {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -49,35 +49,35 @@ pub enum StateCommand {
         /// The key as text.
         key: String,
     },
-    /// What is remembered of all keys, as a Parquet file: key, partition, slot and per stage a list of 64-bit words.
+    /// Write the state of all keys to a Parquet file: key, partition, slot and per stage a list of 64-bit words
     Export {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// The file to write; must not be there yet.
+        /// The file to write; it must not exist
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-    /// Deletes the state of a pipeline, so that its next run begins anew. The output stays.
+    /// Delete the state of a pipeline, so that its next run starts from scratch. The output stays
     Reset {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// Also deletes the pipeline's output and dead letters, where they are files.
+        /// Also delete the pipeline's output and dead letters, if they are files
         #[arg(long)]
         output: bool,
-        /// On Kafka: where the next run begins, in every partition: earliest, latest, a time, or an offset. Without it, where
-        /// the pipeline file's `start` says.
+        /// On Kafka: where the next run begins in every partition: earliest, latest, a time, or an offset. Default:
+        /// `start` of the pipeline file
         #[arg(long, value_name = "TIME|OFFSET", value_parser = start_at)]
         to: Option<Start>,
-        /// Doesn't ask.
+        /// Don't ask for confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// On Kafka: goes on from the newest checkpoint of each partition where the group's offsets expired or were moved by hand, or the
-    /// topic begins behind them; first says what that skips or repeats.
+    /// On Kafka: continue from the newest checkpoint of each partition if the group's offsets expired or were moved by
+    /// hand, or the topic begins after them. First says what that skips or repeats
     Adopt {
         /// The pipeline file.
         pipeline: PathBuf,
-        /// Doesn't ask.
+        /// Don't ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -96,10 +96,10 @@ impl StateArgs {
     }
 }
 
-/// Runs the command on the pipeline of its file; data goes to `out`, what is said about it to stderr.
+/// Runs the command on the pipeline of its file. Data goes to `out`, messages to stderr.
 ///
 /// # Errors
-/// Refused: no state, an unknown key, a file that is there already. Failed: damaged state.
+/// Refused: no state, an unknown key, a file that already exists. Failed: damaged state.
 pub fn run(args: &StateArgs, pipeline: &Pipeline, out: &mut impl Write) -> Result<()> {
     match &args.command {
         StateCommand::List { json, .. } => list(&open(pipeline)?, *json, out),
@@ -159,7 +159,7 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
 fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
     let (found, checkpoint, slot) = find(store, &made_by, key)?
-        .ok_or_else(|| Error::refused(format!("pipeline {} never saw the key \"{key}\"", store.pipeline())))?;
+        .ok_or_else(|| Error::refused(format!("pipeline {} has no key \"{key}\"", store.pipeline())))?;
     let row = checkpoint.row(slot)?;
     let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
         .iter()
@@ -198,8 +198,8 @@ fn disagree() -> Error {
     Error::failed("the checkpoint and its description disagree on the width of a row")
 }
 
-/// The newest checkpoint that has a key, and its slot there. A stream's partitions are those of its topic, whose producers
-/// may have another partitioner: then all have to be looked at.
+/// The newest checkpoint that has a key, and its slot in it. A stream's partitions are those of its topic, whose
+/// producers may use another partitioner: then all must be searched.
 fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Stored, Checkpoint, u32)>> {
     let likely = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
     let mut stored = store.stored()?;
@@ -216,7 +216,7 @@ fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Store
     Ok(None)
 }
 
-/// The stages that keep something, by names that differ.
+/// The stages that keep state, by unique names.
 fn spans(made_by: &Fingerprint, stored: &Stored, checkpoint: &Checkpoint) -> Result<Vec<(String, RowSpan)>> {
     let mut spans: Vec<(String, RowSpan)> = Vec::new();
     let width = checkpoint.rows.resolve()?.width();
@@ -240,7 +240,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     };
     let target = Folder::open(&Location(folder.display().to_string()))?;
     if target.size(name)?.is_some() {
-        return Err(Error::refused(format!("{} is there already: delete it or name another file", to.display())));
+        return Err(Error::refused(format!("{} already exists: delete it or name another file", to.display())));
     }
     let mut writer: Option<ArrowWriter<Vec<u8>>> = None;
     let failed = || format!("cannot write {}", to.display());
@@ -251,7 +251,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         let spans = spans(&made_by, &stored, &checkpoint)?;
         if *columns.get_or_insert_with(|| spans.clone()) != spans {
             return Err(Error::refused(
-                "partitions are of different versions of the model, whose rows are different: let kolk run until all have the new one",
+                "partitions have different model versions, whose rows differ: let kolk run until all have the new one",
             ));
         }
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
@@ -270,7 +270,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         return Err(Error::refused(format!("pipeline {} has no keys yet", store.pipeline())));
     };
     if !target.create(name, writer.into_inner().or_failed(failed)?)? {
-        return Err(Error::refused(format!("{} is there already: delete it or name another file", to.display())));
+        return Err(Error::refused(format!("{} already exists: delete it or name another file", to.display())));
     }
     eprintln!("{keys} keys to {}", to.display());
     Ok(())
@@ -315,7 +315,7 @@ fn start_at(text: &str) -> std::result::Result<Start, String> {
     }
 }
 
-/// Lets the group begin anew; first, since a group that is running refuses it.
+/// Resets the group's offsets. This comes first, since a running group refuses it.
 fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
     let Some(kafka) = pipeline.source.kafka() else {
         return match to {
@@ -333,7 +333,7 @@ fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
     }
     if let Some(Sink::Kafka(sink)) = pipeline.sink.as_deref() {
         eprintln!(
-            "what is read again is written again: give the pipeline another output topic, or empty topic {}",
+            "records that are read again are written again: give the pipeline another output topic, or empty topic {}",
             sink.topic.value
         );
     }
@@ -349,7 +349,7 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
     let store = open(pipeline)?.with_targets(to.clone(), letters.clone());
     let mut kinds = Vec::new();
     if output {
-        // Only names are asked for, which don't depend on the columns.
+        // Only names are needed, which don't depend on the columns.
         let schema = Arc::new(Schema::empty());
         kinds.extend(to.map(|folder| sink::Parts::new(Target::Output, folder, &pipeline.name, schema)));
         kinds.extend(letters.map(|letters| DeadLetters::parts(letters, &pipeline.name)));
@@ -364,7 +364,7 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
         return Err(Error::refused("nothing was deleted"));
     }
     reset_group(pipeline, start)?;
-    // Half done, the next start refuses output without state, and this can be said again.
+    // If this fails halfway, the next start refuses output without state, and the command can be repeated.
     store.reset()?;
     for (folder, files) in found {
         files.iter().try_for_each(|name| folder.remove(name))?;
@@ -372,10 +372,10 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
     Ok(())
 }
 
-/// Asks on the terminal; `done` is what is not done yet.
+/// Asks on the terminal; `done` is the action, such as "deleted".
 fn confirmed(done: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::refused(format!("nothing was {done}: nobody is there to ask, confirm with --yes")));
+        return Err(Error::refused(format!("nothing was {done}: there is no terminal to ask on, confirm with --yes")));
     }
     eprint!("really? [y/N] ");
     let mut answer = String::new();
@@ -383,7 +383,7 @@ fn confirmed(done: &str) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// A reader that has seen enough (`| head`) is no failure.
+/// A reader that closes the pipe (`| head`) is not a failure.
 fn write(out: &mut impl Write, text: &str) -> Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -15,7 +15,7 @@ use crate::{Error, Result, config};
 /// Inner widths of the columns, as Keras has them on a terminal of 80; a longer cell widens its column.
 const WIDTHS: [usize; 3] = [33, 24, 15];
 
-/// Prints the summary that `kolk summary` is asked for; a pipeline file's is that of its train section.
+/// Runs `kolk summary`; for a pipeline file it prints the network of its train section.
 ///
 /// # Errors
 /// No such file or model; every problem of a pipeline.
@@ -50,7 +50,7 @@ pub fn run(what: &str, models: &Path) -> Result<String> {
     of_folder(&models.join(&name).join(number.to_string()), &format!("{name}/{number}"))
 }
 
-/// The summary of a network that isn't there yet: of a pipeline's train section. `window` as for
+/// The summary of a network that isn't trained yet, that of a pipeline's train section. `window` as for
 /// [`Architecture::layer_table`].
 pub fn of_architecture(name: &str, architecture: &Architecture, window: Option<usize>) -> String {
     table(name, &architecture.layer_table(window))
@@ -116,7 +116,7 @@ fn table(name: &str, layers: &[LayerRow]) -> String {
     text
 }
 
-/// `(None, 10, 50)`, the first axis being the batch; `?` where it isn't known.
+/// `(None, 10, 50)`: the first axis is the batch; `?` if it isn't known.
 fn shape(axes: &[Option<usize>]) -> String {
     if axes.is_empty() {
         return "?".into();

@@ -14,8 +14,8 @@ use crate::{Error, Result, config, http};
 /// Trains the model that the pipeline's `infer` stage names; prints the label of the version it published.
 ///
 /// # Errors
-/// Those of [`runtime::plan`] and [`train::train`]; a registry that can't be written; an export that doesn't compute what
-/// was trained.
+/// Those of [`runtime::plan`] and [`train::train`]; a registry that can't be written; an export that doesn't compute
+/// what was trained.
 pub fn run(arguments: &TrainArgs) -> Result<()> {
     let pipeline = config::load(&arguments.pipeline)?;
     library::library()?;
@@ -60,14 +60,14 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     })?;
     bar.finish_and_clear();
     let rows: usize = captured.series.iter().map(|series| series.times.len()).sum();
-    eprintln!("{} records read, {rows} rows of {} keys behind the stages", captured.records, captured.series.len());
+    eprintln!("{} records read, {rows} rows of {} keys after the stages", captured.records, captured.series.len());
     for (reason, count) in &captured.rejected {
-        eprintln!("{count} records left out of training: {reason}");
+        eprintln!("{count} records not used for training: {reason}");
     }
     Ok(captured)
 }
 
-/// Trains behind a progress bar; without a terminal, a line for each tenth of the way.
+/// Trains with a progress bar; without a terminal, it logs a line for each tenth of the way.
 fn learn(series: &[Series], training: &train::Plan) -> Result<Trained> {
     let mut shown: Option<(Phase, ProgressBar)> = None;
     let mut told = 0;
@@ -98,7 +98,7 @@ fn learn(series: &[Series], training: &train::Plan) -> Result<Trained> {
 fn message(now: &Progress) -> String {
     let phase = match now.phase {
         Phase::Train => "train",
-        Phase::Refit => "train on everything",
+        Phase::Refit => "train on all data",
         Phase::Evaluate => return "evaluate".to_string(),
     };
     let validation = now.finished.and_then(|end| end.validation_loss).map(|loss| format!(", validation {loss:.4}"));

@@ -1,7 +1,8 @@
-//! Sections of the pipeline file in one form, equal exactly where they mean the same: state keeps it to know what it was made by.
+//! Sections of the pipeline file in one form, equal exactly where they mean the same: state keeps it to know what it
+//! was made by.
 //!
-//! Whoever wrote a default and whoever left it out mean the same, so defaults are left out. The form is kept for years, so it may only
-//! grow: a new field is left out where it has its default.
+//! A default that is written and one that is left out mean the same, so defaults are left out. The form is kept for
+//! years, so it may only grow: a new field is left out where it has its default.
 
 use serde_json::{Map, Value, json};
 
@@ -180,7 +181,8 @@ mod tests {
         super::super::parse(&text, std::path::Path::new("/p/p.yaml")).unwrap()
     }
 
-    /// A default that is written is none that is written: so a field that comes later, with its default, changes nothing.
+    /// A default that is written is none that is written: so a field that comes later, with its default, changes
+    /// nothing.
     #[test]
     fn defaults_are_left_out() {
         let plain = read("sink: { parquet: { path: out } }");

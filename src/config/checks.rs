@@ -1,10 +1,11 @@
-//! What can be said of several sections together without opening anything.
+//! Checks that concern several sections of the file and need nothing to be opened.
 
 use super::{
     At, DeadLetters, Input, KafkaSource, Key, Location, Moment, Pipeline, Place, Problems, Sink, one_line, stages,
 };
 
-/// Notes what doesn't fit together. Stand-ins of values that have been refused are empty: nothing is said of them.
+/// Adds a problem for everything that doesn't fit together. Refused values are replaced by empty ones, which are
+/// skipped.
 pub(super) fn across(problems: &mut Problems, pipeline: &Pipeline) {
     source(problems, pipeline);
     record(problems, pipeline);
@@ -40,14 +41,14 @@ fn record(problems: &mut Problems, pipeline: &Pipeline) {
         && !key.is_empty()
     {
         if taken.iter().any(|(column, _)| *column == key.value) {
-            problems.add(key.place, format_args!("column \"{}\" is the time already", one_line(key)));
+            problems.add(key.place, format_args!("column \"{}\" is already the time", one_line(key)));
         }
         taken.push((key, "the key"));
     }
     let melted: &[_] = if let Key::Melted(columns) = &record.key { columns } else { &[] };
     for column in record.values.iter().chain(melted) {
         if let Some((_, what)) = taken.iter().find(|(name, _)| *name == column.value) {
-            problems.add(column.place, format_args!("column \"{}\" is {what} already", one_line(column)));
+            problems.add(column.place, format_args!("column \"{}\" is already {what}", one_line(column)));
         }
     }
 }
@@ -63,7 +64,7 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     let sink = pipeline.sink.as_ref().map(|sink| (&sink.value, sink.place));
     let Some(kafka) = pipeline.source.kafka() else {
         if let Some((Sink::Kafka(_), place)) = sink {
-            problems.add(place, "what is read from files is written to Parquet or stdout, not to Kafka");
+            problems.add(place, "a pipeline that reads files writes to Parquet or stdout, not to Kafka");
         }
         if let DeadLetters::Kafka(_) = &pipeline.dead_letters.value {
             problems.add(pipeline.dead_letters.place, "dead letters go to a topic only from a Kafka source");
@@ -86,15 +87,16 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     if let Some(place) = other_key.filter(|_| !kafka.partitioned_by_key.value) {
         problems.add(
             place,
-            "state is kept where a key's messages are: read the message's key as this column (`key` within `kafka`), or, if all \
-             messages of a key are in one partition, say so with `partitioned_by: key`",
+            "state belongs to the partition of a key's messages: read the message's key as this column (`key` within \
+             `kafka`), or, if all \
+             messages of a key are in one partition, state so with `partitioned_by: key`",
         );
     }
     topics(problems, pipeline, kafka);
     if let [Some(key), Some(timestamp)] = [kafka.encoding.key.as_ref(), kafka.encoding.timestamp.as_ref()]
         && key.value == timestamp.value
     {
-        problems.add(timestamp.place, format_args!("column \"{}\" is the message's key already", one_line(timestamp)));
+        problems.add(timestamp.place, format_args!("column \"{}\" is already the message's key", one_line(timestamp)));
     }
 }
 
@@ -104,8 +106,10 @@ fn letters(problems: &mut Problems, pipeline: &Pipeline) {
     let Input::DeadLetters(letters) = &source.input else { return };
     for (word, moment) in [("from", &source.from), ("until", &source.until)] {
         if let Some(moment) = moment {
-            problems
-                .add(moment.place, format_args!("`{word}` is for files of records: dead letters are read as a whole"));
+            problems.add(
+                moment.place,
+                format_args!("`{word}` is for files of records: dead letters are always read completely"),
+            );
         }
     }
     if pipeline.dead_letters.folder().is_some_and(|folder| folder.value == letters.path.value) {
@@ -114,8 +118,10 @@ fn letters(problems: &mut Problems, pipeline: &Pipeline) {
         } else {
             pipeline.dead_letters.place
         };
-        problems
-            .add(place, "what is refused again would go where it is read: write another folder under `dead_letters`");
+        problems.add(
+            place,
+            "records that are refused again would go to the folder that is read: give `dead_letters` another folder",
+        );
     }
 }
 
@@ -137,13 +143,13 @@ fn topics(problems: &mut Problems, pipeline: &Pipeline, kafka: &KafkaSource) {
             }
         }
         (DeadLetters::Kafka(topic), _) => {
-            problems.add(topic.place, "dead letters go to a topic only beside a Kafka sink: write a folder");
+            problems.add(topic.place, "dead letters go to a topic only with a Kafka sink: write a folder");
         }
         (DeadLetters::Parquet(_), _) => {}
     }
 }
 
-/// Output within what is read would be read by the next run.
+/// Refuses output within the source: the next run would read it.
 fn places_of_output(problems: &mut Problems, pipeline: &Pipeline) {
     let Some(Sink::Parquet { path, .. }) = pipeline.sink.as_ref().map(|sink| &sink.value) else { return };
     let same = |a: &Location, b: &Location| !a.0.is_empty() && a == b;
@@ -151,6 +157,6 @@ fn places_of_output(problems: &mut Problems, pipeline: &Pipeline) {
         problems.add(path.place, "the sink is the source: output would be read as input by the next run");
     }
     if same(&pipeline.state.path, path) || pipeline.dead_letters.folder().is_some_and(|letters| same(letters, path)) {
-        problems.add(path.place, "output, state and dead letters need a folder each");
+        problems.add(path.place, "output, state and dead letters each need their own folder");
     }
 }

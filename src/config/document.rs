@@ -26,7 +26,7 @@ const ON: Words = Words::new("`on`", &["null", "late", "reorder", "watermark", "
 #[cfg(test)]
 pub(super) const WORDS: [Words; 6] = [PIPELINE, SOURCE, SOURCE_PARQUET, RECORD, TIME, ON];
 
-/// Reads the whole file. Where something is wrong, the reader holds a problem and a stand-in takes the place.
+/// Reads the whole file. Whatever is wrong becomes a problem, and a default replaces the value.
 pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipeline {
     let whole = Field { name: "the file", name_place: Place { line: 1, column: 1 }, node: root };
     let fields = reader.section(whole, &PIPELINE).unwrap_or(Fields::unread(PIPELINE.section));

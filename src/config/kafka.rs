@@ -18,12 +18,12 @@ pub struct KafkaSource {
     pub encoding: Encoding,
     /// Where the group begins when it has no offsets yet.
     pub start: At<Start>,
-    /// `partitioned_by: key`: the user says that all messages of a record's key are in one partition. Needed where the record's key is
-    /// not the message's.
+    /// `partitioned_by: key`: the user states that all messages of a record's key are in one partition. Needed if the
+    /// record's key is not the message's.
     pub partitioned_by_key: At<bool>,
-    /// A partition without messages for that long has its time moved on by the clock; `None`: never.
+    /// If a partition has no messages for this long, the clock advances its time; `None`: never.
     pub idle: Option<At<Duration>>,
-    /// What came before the topic, to start with.
+    /// Records from before the topic, to build the first state.
     pub history: Option<History>,
     /// Further properties of librdkafka, in order.
     pub properties: Properties,
@@ -34,17 +34,17 @@ pub struct KafkaSource {
 pub struct Encoding {
     /// How payloads are written.
     pub format: At<Format>,
-    /// Which schema says what is read; the subject's newest by default.
+    /// The schema that decides what is read; the subject's newest by default.
     pub schema: Option<At<Pin>>,
     /// Name of the column that the message's key becomes (text in UTF-8); `None`: the key is not read.
     pub key: Option<At<String>>,
     /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
     pub timestamp: Option<At<String>>,
-    /// Columns beside key, time and values that are read from formats without types (JSON), with their types; text where not named.
+    /// Types of the columns other than key, time and values, for formats without types (JSON); text by default.
     pub columns: Vec<(At<String>, ColumnType)>,
 }
 
-/// `source.dead_letters: { path, format, key, timestamp, columns }`: files of dead letters, whose messages are read again.
+/// `source.dead_letters: { path, format, key, timestamp, columns }`: replays rejected messages from dead-letter files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LettersSource {
     /// File, folder, glob or URL.
@@ -53,7 +53,8 @@ pub struct LettersSource {
     pub encoding: Encoding,
 }
 
-/// `history: { path, until }`: Parquet files with the same columns, that a partition's state is made of before its first message.
+/// `history: { path, until }`: Parquet files with the same columns, from which a partition's state is built before its
+/// first message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     /// File, folder, glob or URL.
@@ -73,7 +74,7 @@ pub struct KafkaSink {
     pub format: At<Format>,
     /// Further columns of the record that are written.
     pub fields: Vec<At<String>>,
-    /// Which headers of the input message its output carries on.
+    /// Which headers of the input message are copied to its output.
     pub headers: Headers,
     /// Further properties of librdkafka, in order.
     pub properties: Properties,
@@ -83,7 +84,7 @@ pub struct KafkaSink {
 #[derive(Clone, Default, PartialEq)]
 pub struct Properties(pub Vec<(At<String>, At<Secret>)>);
 
-/// Text that may be a secret: it is never shown, not in messages, not by `Debug`.
+/// Text that may be a secret: neither messages nor `Debug` ever show it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(pub String);
 
@@ -125,7 +126,7 @@ pub enum Pin {
 pub struct SchemaSource {
     /// URL of a registry with Confluent's API.
     pub registry: At<String>,
-    /// User name and password, if it wants them.
+    /// User name and password, if the registry needs them.
     pub auth: Option<(At<Secret>, At<Secret>)>,
     /// The subject; `<topic>-value` by default.
     pub subject: At<String>,
@@ -139,7 +140,7 @@ pub enum Start {
     /// At the oldest message.
     #[default]
     Earliest,
-    /// Behind the newest.
+    /// After the newest message.
     Latest,
     /// At the first message with this timestamp or a later one.
     At(Moment),
@@ -186,7 +187,7 @@ pub enum Delivery {
     /// Outputs and offsets in one transaction.
     #[default]
     ExactlyOnce,
-    /// Outputs at once, offsets behind them: a crash repeats some.
+    /// Outputs at once, offsets after them: a crash repeats some.
     AtLeastOnce,
 }
 

@@ -1,4 +1,4 @@
-//! Reading what the file says about Kafka: `source.kafka`, `sink.kafka`, and everything within them.
+//! Reads `source.kafka`, `sink.kafka`, and everything within them.
 
 use std::time::Duration;
 
@@ -47,25 +47,25 @@ const FILE: Words = Words::new("a secret", &["file"]);
 pub(super) const WORDS: [Words; 12] =
     [SOURCE, LETTERS, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, READS_AVRO, READS_PROTOBUF, PIN, AUTH, FILE];
 
-/// Properties that the promises rest on: what kolk sets, and why nothing else will do.
+/// Properties on which the guarantees depend: what kolk sets, and why it must be that.
 const OURS: [(&str, &str); 13] = [
     ("bootstrap.servers", "it is written as `brokers`"),
     ("group.id", "it is written as `group`"),
     ("enable.auto.commit", "false: offsets are committed with the outputs"),
     ("enable.auto.offset.store", "false: offsets are committed with the outputs"),
-    ("auto.offset.reset", "error: a position that is gone must not become another one in silence"),
-    ("enable.partition.eof", "true: a restore has to know where the log ends"),
-    ("partition.assignment.strategy", "cooperative-sticky: state stays where it is in a rebalance"),
-    ("group.protocol", "classic: the protocol of recovery rests on it"),
-    ("enable.idempotence", "true: a retry must not turn the order of a key around"),
+    ("auto.offset.reset", "error: a position that no longer exists must not be replaced silently"),
+    ("enable.partition.eof", "true: a restore must know where the log ends"),
+    ("partition.assignment.strategy", "cooperative-sticky: a rebalance moves as few partitions as possible"),
+    ("group.protocol", "classic: recovery depends on it"),
+    ("enable.idempotence", "true: a retry must not change the order of a key"),
     ("transactional.id", "one for each worker: set `runtime.instance` for a stable name"),
     ("delivery.report.only.error", "true"),
     ("isolation.level", EXACTLY_ONCE_COMMITTED),
     ("acks", EXACTLY_ONCE_ACKS),
 ];
 const EXACTLY_ONCE_COMMITTED: &str =
-    "read_committed: with delivery: exactly_once nothing that may be taken back is read";
-const EXACTLY_ONCE_ACKS: &str = "all: with delivery: exactly_once no output may be lost with a broker";
+    "read_committed: with delivery: exactly_once, messages that may still be aborted are not read";
+const EXACTLY_ONCE_ACKS: &str = "all: with delivery: exactly_once, the loss of a broker must not lose an output";
 
 /// Reads `source.kafka`. `name` is that of the pipeline.
 pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery: Delivery) -> Option<KafkaSource> {
@@ -129,7 +129,7 @@ pub(super) fn sink(
     let topic = reader.need(&fields, "topic").and_then(|f| reader.text(f, "a topic")).unwrap_or_default();
     let words = [("none", Headers::None), ("all", Headers::All)];
     let own = properties(reader, &fields, delivery);
-    // What is needed to reach the source's brokers is needed to reach the same ones again.
+    // The sink uses the same brokers and needs the same properties to reach them.
     let same = fields.get("brokers").is_none() && fields.get("properties").is_none();
     Some(KafkaSink {
         brokers: brokers.unwrap_or_default(),
@@ -144,7 +144,7 @@ pub(super) fn sink(
     })
 }
 
-/// The properties of a consumer that a producer takes as well.
+/// The properties of a consumer that also apply to a producer.
 fn shared(properties: &Properties) -> Properties {
     const CONSUMERS: [&str; 8] =
         ["session.", "heartbeat.", "group.", "max.poll.", "fetch.", "queued.", "check.crcs", "max.partition.fetch"];
@@ -241,7 +241,7 @@ fn pin(reader: &mut Reader, field: Field<'_>) -> Option<At<Pin>> {
 
 fn columns(reader: &mut Reader, field: Field<'_>, format: &Format) -> Vec<(At<String>, ColumnType)> {
     if *format != Format::Json {
-        reader.note(field, "only formats without types need it: a schema says what its fields are");
+        reader.note(field, "only formats without types need it: a schema has the types of its fields");
         return Vec::new();
     }
     let named = reader.names(field, "a mapping of columns to types").unwrap_or_default();

@@ -1,8 +1,8 @@
 //! The pipeline file, typed, with the place of every value.
 //!
-//! Lives here: reading YAML, expanding `${NAME}`, checking words, types and ranges, and collecting every [`Problem`]
-//! at once. Must not live here: anything that opens a source, a model or a broker (that is `cli::check` and the
-//! planners of each stage). No other module reads what the user wrote.
+//! Lives here: reading YAML, expanding `${NAME}`, checking words, types and ranges, and collecting every [`Problem`] at
+//! once. Must not live here: anything that opens a source, a model or a broker (that is `cli::check` and the planners
+//! of each stage). No other module reads the user's file.
 
 mod canonical;
 mod checks;
@@ -40,7 +40,7 @@ use crate::error::Problems;
 use crate::problem::{Place, Problem};
 use crate::{Error, Result};
 
-/// Bytes of a pipeline file at most.
+/// Maximum size of a pipeline file in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// Reads a pipeline file.
@@ -53,7 +53,7 @@ pub fn load(path: &Path) -> Result<Pipeline> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| refused(&error))?;
     if bytes.len() > MAX_BYTES {
-        return Err(refused(&"larger than 1 MiB, this is no pipeline file"));
+        return Err(refused(&"larger than 1 MiB, this is not a pipeline file"));
     }
     match std::str::from_utf8(&bytes) {
         Ok(text) => parse(text, path),
@@ -79,7 +79,7 @@ fn parse_with(
 ) -> Result<Pipeline> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
-        return Err(Error::refused(format!("{}: larger than 1 MiB, this is no pipeline file", file.display())));
+        return Err(Error::refused(format!("{}: larger than 1 MiB, this is not a pipeline file", file.display())));
     }
     if let Some(at) = text.find('\0') {
         return Err(problem(file, yaml::Lines::end(&text[..at]), "this is not a text file: it holds a zero byte"));
@@ -103,7 +103,7 @@ fn parse_with(
     reader.problems.finish(pipeline)
 }
 
-/// What most often makes a file no YAML: `{ path: ${DIR}/x }`, where a brace ends the value.
+/// The most common YAML error: `{ path: ${DIR}/x }`, where a brace ends the value.
 fn hint(text: &str, place: Place) -> &'static str {
     let before = |line: &&str| line.chars().take(place.column).collect::<String>().contains("${");
     match text.lines().nth(place.line.saturating_sub(1)).filter(before) {
@@ -160,13 +160,13 @@ pub struct At<T> {
 }
 
 impl<T> At<T> {
-    /// A value that nobody wrote: a default.
+    /// A default value, without a place in the file.
     pub fn default_value(value: T) -> Self {
         At { value, place: Place::default() }
     }
 }
 
-/// Only the value: what is the same wherever it was written.
+/// Only the value counts, not its place.
 impl<T: fmt::Debug> fmt::Debug for At<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.value.fmt(f)

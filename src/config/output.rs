@@ -1,4 +1,4 @@
-//! The sections about what is written and how it runs: `sink`, `dead_letters`, `state`, `runtime`.
+//! The sections `sink`, `dead_letters`, `state` and `runtime`.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(super) fn sink(
     Some(At { value, place: kind.name_place })
 }
 
-/// Reads `dead_letters`; a folder beside the file by default.
+/// Reads `dead_letters`; the default is a folder next to the file.
 pub(super) fn dead_letters(reader: &mut Reader, fields: &Fields) -> At<DeadLetters> {
     let Some(field) = fields.get("dead_letters") else {
         return At::default_value(DeadLetters::Parquet(At::default_value(reader.beside("dead_letters"))));

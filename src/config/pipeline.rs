@@ -1,4 +1,5 @@
-//! The typed pipeline, but for its `train` section (`training`). Field names are the words of the file; `docs/pipeline.md` says what they mean.
+//! The typed pipeline, except its `train` section (`training`). Fields have the names of the file; `docs/pipeline.md`
+//! explains them.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ pub struct Pipeline {
     pub record: Record,
     /// What to do with records that are not as they should be.
     pub on: Policies,
-    /// Where refused records go; by default a folder `dead_letters/` beside the pipeline file.
+    /// Where refused records go; by default the folder `dead_letters/` next to the pipeline file.
     pub dead_letters: At<DeadLetters>,
     /// Operators in order.
     pub stages: Vec<At<Stage>>,
@@ -31,7 +32,7 @@ pub struct Pipeline {
     pub state: State,
     /// Threads, batches, HTTP.
     pub runtime: Runtime,
-    /// The registry's root, `models/` beside the pipeline file by default.
+    /// The registry's root; by default `models/` next to the pipeline file.
     pub models: At<PathBuf>,
     /// How to train, for `kolk train`.
     pub train: Option<At<Train>>,
@@ -52,7 +53,8 @@ impl Pipeline {
     }
 }
 
-/// A path (made absolute against the pipeline file's folder) or an object-store URL (`s3://`, `gs://`, `az://`), as text.
+/// A path (made absolute against the pipeline file's folder) or an object-store URL (`s3://`, `gs://`, `az://`), as
+/// text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Location(pub String);
 
@@ -65,7 +67,7 @@ pub struct Source {
     pub from: Option<At<Moment>>,
     /// Records at or after it are not read.
     pub until: Option<At<Moment>>,
-    /// Records before it advance state silently.
+    /// Records before it advance the state, without output.
     pub emit_from: Option<At<Moment>>,
 }
 
@@ -126,7 +128,7 @@ pub enum Key {
     Column(At<String>),
     /// `columns_as_keys: [a, b]`: each column becomes a key named like it.
     Melted(Vec<At<String>>),
-    /// No `key:` at all: the whole source is one series, whose key is the empty string.
+    /// No `key:`: the whole source is one series, whose key is the empty string.
     Single,
 }
 
@@ -135,8 +137,8 @@ pub enum Key {
 pub struct TimeColumn {
     /// Column name.
     pub column: String,
-    /// Unit of an integer epoch; `None`: the column's own type decides, an integer is then a step without a clock. (JSON has
-    /// no types: there, no unit means RFC 3339 text.)
+    /// Unit of an integer epoch; `None`: the column's own type decides, an integer is then a step without a clock.
+    /// (JSON has no types: there, no unit means RFC 3339 text.)
     pub unit: Option<EpochUnit>,
 }
 
@@ -151,7 +153,8 @@ pub enum EpochUnit {
     Microsecond,
     /// Nanoseconds.
     Nanosecond,
-    /// `step`: no clock, an integer that only counts. What an integer column of a typed source is without a unit; JSON has to say so.
+    /// `step`: no clock, an integer that only counts. What an integer column of a typed source is without a unit; JSON
+    /// has to say so.
     Step,
 }
 
@@ -162,9 +165,9 @@ pub struct Policies {
     pub null: OnNull,
     /// Records older than their key's newest, beyond `reorder`.
     pub late: OnLate,
-    /// How long records are held back per key so that they go on in the order of their times; nothing by default.
+    /// How long records are held per key so that they can be emitted in the order of their times; zero by default.
     pub reorder: Option<At<Span>>,
-    /// Whose records show that a bucket is over, and that a held record may go on.
+    /// Which records show that a bucket is over, and that a held record may be emitted.
     pub watermark: Watermark,
     /// Messages with a key and without a payload.
     pub tombstone: OnTombstone,
@@ -197,12 +200,12 @@ pub enum OnTombstone {
 /// `on.null`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnNull {
-    /// The key's last value stands in, flagged as not observed. Before there is one: as `skip`.
+    /// The key's last value is used, marked as not observed. Before there is one: as `skip`.
     #[default]
     Carry,
     /// No step is taken; the row is written with a null prediction.
     Skip,
-    /// As `skip`, and the key's recurrent state starts anew.
+    /// As `skip`, and the key's recurrent state is reset.
     Reset,
     /// The record goes to the dead letters.
     Refuse,
@@ -276,7 +279,7 @@ impl Sink {
 /// `state:`
 #[derive(Debug, Clone)]
 pub struct State {
-    /// Folder or URL; `state/` beside the pipeline file by default. Holds one folder per pipeline name.
+    /// Folder or URL; by default `state/` next to the pipeline file. Holds one folder per pipeline name.
     pub path: At<Location>,
     /// A checkpoint is due when that long has passed since the last, nanoseconds.
     pub checkpoint_every: std::time::Duration,
@@ -303,10 +306,10 @@ pub struct Runtime {
     pub model_every: Option<std::time::Duration>,
     /// Kafka: how long SIGTERM may take to drain, commit and checkpoint, 25 s by default (Kubernetes kills after 30).
     pub grace: std::time::Duration,
-    /// Kafka: name of this process among those of the pipeline, for stable transactional ids; by default a new one each time,
-    /// so that a restart waits for the transaction timeout of what it left open (20 s).
+    /// Kafka: name of this process among those of the pipeline, for stable transactional ids; by default a new one each
+    /// time, so a restart waits for the timeout of the transaction that was left open (20 s).
     pub instance: Option<At<String>>,
-    /// Where metrics and health are served; not at all by default.
+    /// Where metrics and health are served; by default they are not.
     pub http: Option<At<std::net::SocketAddr>>,
 }
 

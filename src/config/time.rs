@@ -67,7 +67,9 @@ impl Span {
                 .ok_or_else(too_long),
             unit => match UNITS.iter().find(|(name, _)| *name == unit) {
                 Some((_, nanos)) => number.checked_mul(*nanos).map(Span::Nanos).ok_or_else(too_long),
-                None => Err(format!("\"{}\" is no unit of time (there are: ms, s, m, h, d, w, mo, y)", one_line(unit))),
+                None => {
+                    Err(format!("\"{}\" is not a unit of time (there are: ms, s, m, h, d, w, mo, y)", one_line(unit)))
+                }
             },
         }
     }
@@ -77,8 +79,8 @@ impl Span {
         matches!(self, Span::Nanos(0) | Span::Months(0) | Span::Steps(0))
     }
 
-    /// Whether it is at least as long as another one, however long the months are that either stands for.
-    /// Steps are as long as steps only.
+    /// Whether it is at least as long as another one, for every possible length of their months. Steps are as long as
+    /// steps only.
     pub fn covers(self, other: Span) -> bool {
         if other.is_zero() {
             return true;
@@ -93,8 +95,8 @@ impl Span {
     }
 }
 
-/// As a user would write it, in the largest unit that divides it; a length of nothing is `0` in every unit. Models and state keep
-/// this form.
+/// As a user would write it, in the largest unit that divides it; a length of nothing is `0` in every unit. Models and
+/// state keep this form.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -184,9 +186,9 @@ mod tests {
             ("soon", "expected a duration"),
             ("-5m", "negative"),
             ("1.5h", "whole numbers"),
-            ("5min", "\"min\" is no unit"),
-            ("5M", "\"M\" is no unit"),
-            ("1h30m", "no unit"),
+            ("5min", "\"min\" is not a unit"),
+            ("5M", "\"M\" is not a unit"),
+            ("1h30m", "not a unit"),
             ("99999999999999999999s", "too long"),
             ("9999999999999w", "too long"),
             ("400000000y", "too long"),

@@ -14,7 +14,7 @@ pub struct Train {
     pub horizon: usize,
     /// What the network's output is added to.
     pub residual: Residual,
-    /// A linear path from inputs and lags to output beside the network.
+    /// A linear path from inputs and lags to the output, parallel to the network.
     pub skip_linear: bool,
     /// Recurrent layers, first to last; at least one.
     pub layers: Vec<At<Recurrent>>,
@@ -22,13 +22,13 @@ pub struct Train {
     pub head: Vec<Dense>,
     /// Length of truncated BPTT in mode carry.
     pub chunk: usize,
-    /// Steps at the start of a lane that give no loss, mode carry.
+    /// Steps at the start of a lane that don't count in the loss, mode carry.
     pub burn_in: usize,
     /// Loss.
     pub loss: Loss,
     /// Adam.
     pub optimizer: Adam,
-    /// Gradients are scaled down to this global norm; `None`: not at all.
+    /// Gradients are scaled down to this global norm; `None`: they are not.
     pub clip_norm: Option<f64>,
     /// How long to train.
     pub length: Length,
@@ -130,7 +130,7 @@ pub enum Split {
     PerKey([f64; 3]),
     /// Two instants: where validation starts, where test starts.
     At([Moment; 2]),
-    /// Rows of each key: train, validation, test; what is beyond is left out.
+    /// Rows of each key: train, validation, test; later rows are not used.
     Rows([usize; 3]),
     /// The last n rows of each key are test, the n before them validation.
     Last(usize),

@@ -1,10 +1,10 @@
-//! Which words a section has, and how messages name what was found instead.
+//! The fields that a section has, and how messages name what was found instead.
 
 use super::one_line;
 use super::yaml::{Kind, Node};
 use crate::error::did_you_mean;
 
-/// A section of the file: what it is called and which fields it may have.
+/// A section of the file: its name and the fields that it may have.
 pub(super) struct Words {
     /// Its name in messages.
     pub section: &'static str,
@@ -38,7 +38,7 @@ pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'
     words.iter().find(|(_, other)| *other == value).map_or("", |(word, _)| word)
 }
 
-/// What the text of a plain scalar stands for.
+/// The meaning of the text of a plain scalar.
 pub(super) enum Plain {
     Nothing,
     Truth,
@@ -73,7 +73,7 @@ pub(super) fn found(node: &Node) -> String {
         Kind::List(_) => "a list".into(),
         Kind::Map(_) => "a mapping".into(),
         Kind::Scalar(scalar) => match (&scalar.written, scalar.plain, plain(&scalar.text)) {
-            (Some(written), ..) => format!("what \"{}\" stands for", one_line(written)),
+            (Some(written), ..) => format!("the value of \"{}\"", one_line(written)),
             (None, true, Plain::Nothing) => "nothing".into(),
             (None, true, Plain::Truth) => scalar.text.clone(),
             (None, true, Plain::Integer(_) | Plain::Float(_)) => format!("the number {}", one_line(&scalar.text)),
@@ -88,7 +88,7 @@ pub(super) fn unknown(what: &str, name: &str, words: &Words) -> String {
         return not_yet(name);
     }
     if let Some((_, instead)) = words.elsewhere.iter().find(|(word, _)| *word == name) {
-        return format!("`{name}` does not belong into {}: {instead}", words.section);
+        return format!("`{name}` does not belong in {}: {instead}", words.section);
     }
     format!(
         "unknown {what} `{}` in {}{} (there are: {})",

@@ -200,7 +200,7 @@ impl Builder {
     /// What the anchor holds, at the place where it was written, so that a problem points at the text that is wrong.
     fn alias(&mut self, place: Place, anchor: usize) -> Result<(), Fault> {
         let Some((node, count)) = self.anchors.get(&anchor).cloned() else {
-            return Err((place, "an alias can't stand within what it names".into()));
+            return Err((place, "an alias can't be inside the value that it names".into()));
         };
         self.nodes = self.nodes.saturating_add(count - 1);
         if self.open.len() + node.depth() > MAX_DEPTH {

@@ -1,13 +1,13 @@
 //! Avro in Confluent's wire format, by arrow-avro.
 //!
-//! Which columns there are, and of which types, is said by the reader's schema: the newest of the subject at the start,
-//! or a pinned one. Each message is read by its writer's schema, field by field by name; what was read is then brought
-//! into the column's type. arrow-avro's own resolution is not used: it refuses records and enums that were renamed,
-//! symbols that a reader doesn't have yet, and nulls and wider numbers where the reader has none, which all are changes
-//! that registries call compatible in one of the two directions. Fields that a writer lacks have the reader's default.
+//! The reader's schema decides which columns there are and of which types: the newest of the subject at the start, or a
+//! pinned one. Each message is read with its writer's schema, field by field by name; the result is then converted into
+//! the column's type. arrow-avro's own resolution is not used: it refuses records and enums that were renamed, symbols
+//! that a reader doesn't have yet, and nulls and wider numbers where the reader has none, which all are changes that
+//! registries call compatible in one of the two directions. Fields that a writer lacks have the reader's default.
 //!
-//! arrow-avro decodes one body at a time here: a body that is cut off is only seen by the length that was taken, and a
-//! decoder that failed once stays broken and is made anew. Only fields at the top of the record become columns.
+//! arrow-avro decodes one body at a time here: a truncated body is detected only by the length that was consumed, and a
+//! decoder that failed once stays broken and is replaced. Only top-level fields of the record become columns.
 
 use std::sync::Arc;
 
@@ -32,14 +32,14 @@ pub(super) struct AvroReaderSchema {
 }
 
 impl AvroReaderSchema {
-    /// Of a registered schema; or what is wrong with it.
+    /// From a registered schema, or the error in it.
     pub fn new(schema: &Schema) -> Result<AvroReaderSchema, String> {
         let record = Record::new(schema)?;
         let text = record.text(|_| true, std::iter::empty());
         Ok(AvroReaderSchema { arrow: decoder(&text, &text, 0)?.schema(), record })
     }
 
-    /// The type that a column is delivered in; or what is wrong with it.
+    /// The type in which a column is delivered, or the error in it.
     pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
         let Some((_, field)) = self.arrow.column_with_name(name) else {
             let names: Vec<&str> = self.arrow.fields().iter().map(|field| field.name().as_str()).collect();
@@ -70,7 +70,7 @@ impl AvroReaderSchema {
     }
 }
 
-/// The type in which a further column goes on; `None`: it can't.
+/// The type of a passthrough column; `None`: there is none.
 fn passthrough(found: &DataType) -> Option<DataType> {
     Some(match found {
         DataType::Utf8 | DataType::Dictionary(..) => DataType::Utf8,
@@ -83,7 +83,7 @@ fn passthrough(found: &DataType) -> Option<DataType> {
     })
 }
 
-/// Whether a column can be made of what a writer has for it, without loss.
+/// Whether a column can hold a writer's values without loss.
 fn takes(columns: &Columns, target: Target, found: &DataType) -> bool {
     if let DataType::Union(branches, _) = found {
         return branches.iter().any(|(_, branch)| takes(columns, target, branch.data_type()));
@@ -138,7 +138,7 @@ impl AvroBody {
         let writer = Record::new(schema)?;
         let (mut targets, mut defaults) = (Vec::new(), Vec::new());
         let mut fields: Vec<(&String, &Target)> = columns.fields.iter().collect();
-        // Of several faults of a message the first is told: always the same one.
+        // If a message has several faults, always report the first.
         fields.sort_by_key(|(name, _)| *name);
         for (name, target) in fields {
             let Some(field) = reader.field(name) else { continue };
@@ -191,8 +191,8 @@ impl AvroBody {
             )));
         }
         let batch = reader.flush().map_err(|e| bad(e.to_string()))?;
-        let batch = batch.filter(|batch| batch.num_rows() == 1).ok_or_else(|| bad("the body is cut off".into()))?;
-        // Only one that came through is used again.
+        let batch = batch.filter(|batch| batch.num_rows() == 1).ok_or_else(|| bad("the body is truncated".into()))?;
+        // Only a decoder that succeeded is used again.
         self.decoder = Some(reader);
         Ok(batch)
     }
@@ -219,7 +219,7 @@ impl Body for AvroBody {
     }
 }
 
-/// What a field holds, out of its union; `None`: null.
+/// The value of a field, out of its union; `None`: null.
 fn present(array: ArrayRef) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Null => None,

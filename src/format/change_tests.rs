@@ -1,5 +1,5 @@
 //! Schemas that change in compatible ways: old messages with the new reader, new messages with the old one that is
-//! pinned, and state that goes on.
+//! pinned, and state that continues.
 
 use arrow::array::AsArray;
 use prost::Message;
@@ -210,7 +210,7 @@ fn what_an_avro_writer_lacks_has_the_readers_default() {
     let reader = with(r#"{"name":"v","type":"int","default":3}"#, kind);
     let expected = Read { key: "a".into(), time: 5, value: 3.0, kind: Some("B".into()), bad: None };
     assert_eq!(through("avro", &reader, &writer, &payload), expected);
-    // Null, where that is what nothing stands for; and no record where it isn't.
+    // Null, if a missing value means null; and no record if it doesn't.
     let reader = with(r#"{"name":"v","type":["null","int"]}"#, kind);
     assert!(through("avro", &reader, &writer, &payload).value.is_nan());
     let (mut framed, _) = planned("avro", &with(r#"{"name":"v","type":"int"}"#, kind), &["kind"]);

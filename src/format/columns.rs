@@ -12,7 +12,7 @@ use crate::error::Problems;
 use crate::record::murmur2;
 use crate::record::{Clock, KeyType, Kind, Layout, Origin, Records, Role};
 
-/// Bytes of a detail at most.
+/// Maximum bytes of a detail.
 const LONGEST_DETAIL: usize = 200;
 
 /// Where a field of the payload goes.
@@ -66,8 +66,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock of its own (a plain integer) has
-    /// those of the column. `None`: out of range.
+    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock (a plain
+    /// integer) has those of the column. `None`: out of range.
     pub fn ticks(&self, value: i64, nanos: Option<i64>) -> Option<i64> {
         match (nanos, self.clock.nanos_per_tick) {
             (Some(from), Some(to)) if from != to => {
@@ -83,7 +83,7 @@ pub(super) fn nanos_of(data_type: &DataType) -> Option<i64> {
     Clock::of(data_type, None).ok()?.nanos_per_tick
 }
 
-/// What a format without types holds in a column; asked for the time and for passthrough columns.
+/// The type of a column in a format without types; for the time and for passthrough columns.
 pub(super) type TypeOf<'a> = &'a dyn Fn(&str, Use) -> Option<DataType>;
 
 /// What a column is asked for.
@@ -121,8 +121,8 @@ fn utc(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
 }
 
-/// Plans the columns of a source of messages; `type_of` says what a field of the payload holds and has told `problems` where it is
-/// `None`.
+/// Plans the columns of a source of messages; `type_of` returns the type of a field of the payload, or adds a problem
+/// and returns `None`.
 pub(super) fn plan(
     pipeline: &Pipeline,
     encoding: &Encoding,
@@ -246,7 +246,7 @@ impl Row {
     }
 }
 
-/// Why a message is no record: one of few words, and what exactly, for people.
+/// Why a message isn't a record: one of few words, and the details, for people.
 pub(super) type Fault = (&'static str, String);
 
 /// RFC 3339 as microseconds.
@@ -295,7 +295,7 @@ impl Table {
         }
     }
 
-    /// Adds what was read of a message, or why nothing was.
+    /// Adds the values of a message, or the reason why it was rejected.
     pub fn push(&mut self, messages: &Messages, index: usize, row: Result<&Row, Fault>) {
         let row = row.and_then(|row| self.admit(messages, index, row));
         let columns = self.columns.clone();

@@ -1,5 +1,5 @@
-//! The law of every decoder, for the tests beside them and for fuzzing (`fuzz/`): whatever the messages are, there is a record for each,
-//! and each is what it would be alone.
+//! The law of every decoder, for tests and fuzzing (`fuzz/`): whatever the messages are, there is a record for each,
+//! and each is the same as if it were decoded alone.
 //!
 //! Only in tests and under fuzzing.
 
@@ -120,12 +120,12 @@ pub(super) fn schema(text: &str) -> Schema {
     Schema { id: ID, text: text.into(), references: Vec::new() }
 }
 
-/// A decoder that knows one schema, with a registry that nobody answers for.
+/// A decoder that knows one schema, with a registry that never answers.
 pub(super) fn framed(format: &str, newest: &Schema) -> Framed {
     planned(format, newest, &[]).0
 }
 
-/// The same, which carries further columns along; and what is read, as text.
+/// The same with passthrough columns; and the result as text.
 pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed, String) {
     let pipeline = pipeline(&format!(
         "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ {format}: {{ registry: \"http://127.0.0.1:9\" }} }} }} }}\n\

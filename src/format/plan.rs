@@ -60,8 +60,9 @@ impl PlannedEncoder {
     }
 }
 
-/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the split), which are passthrough
-/// along unless they are key, time or a value anyway. Adds what is wrong to `problems`, and returns `None` if that is anything.
+/// Plans how the messages of a source become records: columns of `record:`, and `fields` (of the sink, a filter, the
+/// split), which are passthrough along unless they are key, time or a value anyway. Adds every problem to `problems`,
+/// and returns `None` if there is one.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
     let encoding = pipeline.source.encoding()?;
     match &encoding.format.value {
@@ -81,7 +82,7 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
     }
 }
 
-/// The schema that says what is read, as a reader of a language.
+/// The schema that decides what is read, as a reader of a format.
 enum ReaderSchema {
     Avro(avro::AvroReaderSchema),
     Protobuf(protobuf::ProtobufReaderSchema),
@@ -112,7 +113,7 @@ fn plan_framed(
             return None;
         }
     };
-    // Told once the columns are planned, which borrows the problems.
+    // Reported once the columns are planned, which borrows the problems.
     let wrong = RefCell::new(Vec::new());
     let types =
         |name: &str, purpose| reader.type_of(name, purpose).map_err(|message| wrong.borrow_mut().push(message)).ok();
@@ -138,7 +139,7 @@ fn plan_framed(
     })
 }
 
-/// A registry's client, and the schema that says what is read.
+/// A registry's client, and the schema that decides what is read.
 fn reader(
     encoding: &Encoding,
     schema: &SchemaSource,
@@ -152,7 +153,8 @@ fn reader(
         None => format!("the registry at {url} has no subject \"{subject}\": write its name as `subject`"),
         Some(Pin::Id(id)) => format!("the registry at {url} has no schema with id {id}"),
         Some(Pin::Version(version)) => format!(
-            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the subject's name as \
+            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the \
+             subject's name as \
              `subject`"
         ),
     })?;
@@ -177,8 +179,8 @@ fn language(format: &Format) -> Language {
     }
 }
 
-/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds what is wrong to `problems`, and
-/// returns `None` if that is anything.
+/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds every
+/// problem to `problems`, and returns `None` if there is one.
 pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems) -> Option<PlannedEncoder> {
     let (Format::Avro(source) | Format::Protobuf(source)) = &sink.format.value else {
         return Some(PlannedEncoder { make: Box::new(|| Ok(Box::new(JsonEncoder))) });

@@ -1,9 +1,9 @@
 //! Protobuf in Confluent's wire format, by prost-reflect; protox compiles the text that registries hold.
 //!
-//! Which columns there are is said by the reader's schema: the newest of the subject at the start, or a pinned one.
-//! Each message is read by its writer's schema, field by field by name; a message that was renamed is known by its
-//! place in the file. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf
-//! says; one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold,
+//! The reader's schema decides which columns there are: the newest of the subject at the start, or a pinned one. Each
+//! message is read by its writer's schema, field by field by name; a message that was renamed is known by its place in
+//! the file. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf says;
+//! one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold,
 //! `google.protobuf.Timestamp` is a time, an enum is its name as text. Only fields at the top of the message become
 //! columns.
 
@@ -55,7 +55,7 @@ fn file(name: &str, text: &str) -> Result<File, String> {
     }
 }
 
-/// The messages at the top of a schema, in order; or what is wrong with it.
+/// The top-level messages of a schema, in order, or the error in it.
 pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String> {
     let mut files = HashMap::from([(MAIN.to_string(), file(MAIN, &schema.text)?)]);
     for (name, text) in &schema.references {
@@ -76,7 +76,7 @@ pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String
 pub(super) struct ProtobufReaderSchema(MessageDescriptor);
 
 impl ProtobufReaderSchema {
-    /// Of a registered schema, by its full name or the first; or what is wrong.
+    /// From a registered schema, by its full name or the first; or the error.
     pub fn new(schema: &Schema, name: Option<&str>) -> Result<ProtobufReaderSchema, String> {
         let all = messages(schema)?;
         let found = match name {
@@ -91,7 +91,7 @@ impl ProtobufReaderSchema {
         found.map(ProtobufReaderSchema).ok_or_else(missing)
     }
 
-    /// The type that a column is delivered in; or what is wrong with it.
+    /// The type in which a column is delivered, or the error in it.
     pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
         let Some(field) = self.0.get_field_by_name(name) else {
             let fields: Vec<_> = self.0.fields().collect();
@@ -176,7 +176,7 @@ struct ProtobufBody {
 }
 
 impl ProtobufBody {
-    /// The message that the indexes before a body name, and the body behind them.
+    /// The message that the indexes before a body name, and the body after them.
     fn message<'b>(&self, body: &'b [u8]) -> Result<(MessageDescriptor, &'b [u8]), String> {
         let (path, rest) = indexes(body)?;
         let mut found: Option<MessageDescriptor> = None;
@@ -198,16 +198,16 @@ impl ProtobufBody {
     }
 }
 
-/// The indexes before a body, and the body behind them.
+/// The indexes before a body, and the body after them.
 fn indexes(body: &[u8]) -> Result<(Vec<usize>, &[u8]), String> {
     let mut rest = body;
-    let count = zigzag(&mut rest).ok_or("the message's index is cut off")?;
-    // A single zero stands for the first message.
+    let count = zigzag(&mut rest).ok_or("the message's index is truncated")?;
+    // A single zero means the first message.
     if count == 0 {
         return Ok((vec![0], rest));
     }
     let count = usize::try_from(count).ok().filter(|count| *count <= body.len()).ok_or("a wrong number of indexes")?;
-    let all = (0..count).map(|_| zigzag(&mut rest)).collect::<Option<Vec<i64>>>().ok_or("an index is cut off")?;
+    let all = (0..count).map(|_| zigzag(&mut rest)).collect::<Option<Vec<i64>>>().ok_or("an index is truncated")?;
     let all: Result<Vec<usize>, _> = all.into_iter().map(usize::try_from).collect();
     Ok((all.map_err(|_| "a negative index")?, rest))
 }
@@ -225,7 +225,7 @@ fn zigzag(rest: &mut &[u8]) -> Option<i64> {
 }
 
 impl ProtobufBody {
-    /// A field as a time. Numbers and timestamps are written in different ways, so that one never stands for the other.
+    /// A field as a time. Numbers and timestamps have different forms, so that they are never confused.
     fn ticks(&self, value: i64, field: &FieldDescriptor) -> Option<i64> {
         let nanos = data_type(field).as_ref().and_then(nanos_of);
         let is_timestamp = matches!(self.columns.clock.data_type, DataType::Timestamp(..));
@@ -250,13 +250,13 @@ impl Body for ProtobufBody {
                 (Target::Key, Cell::Integer(number)) => row.key = Some(number.to_string()),
                 (Target::Key, _) => return Err(bad("is neither text nor an integer")),
                 (Target::Time, Cell::Integer(ticks)) => {
-                    row.time = Some(self.ticks(ticks, &field).ok_or_else(|| bad("is no such time as the column's"))?);
+                    row.time = Some(self.ticks(ticks, &field).ok_or_else(|| bad("isn't a time of the column's kind"))?);
                 }
-                (Target::Time, _) => return Err(bad("is no time")),
+                (Target::Time, _) => return Err(bad("isn't a time")),
                 (Target::Value(index), Cell::Float(value)) => row.values[*index] = value,
                 (Target::Value(index), Cell::Integer(value)) => row.values[*index] = value as f64,
                 (Target::Value(index), Cell::Flag(value)) => row.values[*index] = f64::from(u8::from(value)),
-                (Target::Value(_), Cell::Text(_)) => return Err(bad("is no number")),
+                (Target::Value(_), Cell::Text(_)) => return Err(bad("isn't a number")),
                 (Target::Passthrough(index), cell) => {
                     let PassthroughFrom::Field(data_type) = &self.columns.passthrough[*index].1 else { continue };
                     row.passthrough[*index] =

@@ -1,8 +1,9 @@
 //! What is read of each message, as a canonical text: the part of a source that state belongs to.
 //!
-//! A schema may change in many ways without that anything else is read: documentation, defaults, aliases, the order of
+//! A schema may change in many ways that do not change what is read: documentation, defaults, aliases, the order of
 //! fields, names of records, symbols, which fields may be null, how wide a number is. So the text holds the columns and
-//! what they are, and nothing of the schema. Versions before wrote the schema's text; it is still understood ([`was`]).
+//! their types, and nothing of the schema. Earlier versions wrote the schema's text, which is still understood
+//! ([`was`]).
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ struct Reading {
     /// The field that is the time, and what its ticks are; `None`: the message's timestamp.
     time: Option<(String, String)>,
     values: Vec<String>,
-    /// Columns that are passed through, with the types in which they go on.
+    /// Passthrough columns with their types.
     passthrough: BTreeMap<String, String>,
 }
 

@@ -62,7 +62,7 @@ impl Registry {
         })
     }
 
-    /// What is known about an id at present. Returns at once; where nothing is known yet, the question is on its way.
+    /// What is known about an id at present. Returns at once; if nothing is known yet, it has sent the question.
     pub fn by_id(self: &Arc<Self>, id: u32, language: Language) -> Verdict {
         let (verdict, ask) = self.answers.of(id, Instant::now());
         if ask {

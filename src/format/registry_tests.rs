@@ -1,4 +1,4 @@
-//! The client against a registry that is silent, late, forgetful or hidden behind something else. These tests wait for
+//! The client against a registry that is silent, late, forgetful or replaced by something else. These tests wait for
 //! real time to pass, since that is what they are about.
 
 use std::io::{Read, Write};

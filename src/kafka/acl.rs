@@ -1,4 +1,4 @@
-//! Rights on brokers with an authorizer: which are there, and what is said of one that is missing.
+//! Rights on brokers with an authorizer: which exist, and the message for one that is missing.
 
 use rdkafka::bindings::rd_kafka_AclOperation_t as Operation;
 use rdkafka::error::RDKafkaErrorCode;
@@ -31,7 +31,7 @@ impl Right {
 pub struct Rights(Option<Vec<u32>>);
 
 impl Rights {
-    /// Those with these numbers of `rd_kafka_AclOperation_t`; none at all means that the broker didn't say.
+    /// Those with these numbers of `rd_kafka_AclOperation_t`; none means that the broker didn't report them.
     pub fn new(operations: Vec<u32>) -> Rights {
         Rights((!operations.is_empty()).then_some(operations))
     }
@@ -112,8 +112,10 @@ mod tests {
     fn what_is_missing_comes_with_the_acl() {
         assert_eq!(
             missing(Right::Write, On::Transactions("demand-demand-"), TRANSACT),
-            "the right Write on transactional ids that begin with \"demand-demand-\" is missing, which is needed to write exactly once: \
-             kafka-acls.sh --add --allow-principal User:NAME --operation Write --transactional-id 'demand-demand-' --resource-pattern-type prefixed"
+            "the right Write on transactional ids that begin with \"demand-demand-\" is missing, which is needed to \
+             write exactly once: \
+             kafka-acls.sh --add --allow-principal User:NAME --operation Write --transactional-id 'demand-demand-' \
+             --resource-pattern-type prefixed"
         );
         assert_eq!(no_transactions(RDKafkaErrorCode::CoordinatorLoadInProgress, "x-"), None);
     }

@@ -1,4 +1,4 @@
-//! A client that only asks: for topics, groups and rights, and why it is not let in.
+//! The admin client: asks for topics, groups and rights, and why access is refused.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::storage::block_on;
 
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it is waited before it is looked why there is no answer.
+/// How long to wait before looking for the reason of a missing answer.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// A topic as the brokers describe it.
@@ -44,7 +44,7 @@ impl FoundTopic {
     }
 }
 
-/// Who a client is, and by what it knows the brokers: what has to be equal for the same answers.
+/// The user of a client and the addresses of the brokers: with equal ones, the answers are the same.
 pub fn identity(properties: &Properties) -> Vec<(&str, &str)> {
     const OF: [&str; 4] = ["security.", "sasl.", "ssl.", "enable.s"];
     let all = properties.0.iter().map(|(name, value)| (name.as_str(), value.value.0.as_str()));
@@ -62,7 +62,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Connects; adds to `problems` what is wrong with the addresses and properties.
+    /// Connects; adds every problem with the addresses and properties to `problems`.
     pub fn new(brokers: &At<String>, properties: &Properties, problems: &mut Problems) -> Option<Admin> {
         let config = properties::asking(brokers, properties);
         match config.create_with_context(Door::default()) {
@@ -110,8 +110,7 @@ impl Admin {
         }
         let unseen = described.as_ref().is_ok_and(|described| described.rights.lacks(Right::DescribeConfigs));
         let warning = unseen.then(|| {
-            let see =
-                "see its settings; what they would warn of is not known, and 1 MiB is taken for max.message.bytes";
+            let see = "see its settings; kolk can't warn about them, and assumes 1 MiB for max.message.bytes";
             missing(Right::DescribeConfigs, On::Topic(name), see)
         });
         let configs = if unseen { BTreeMap::new() } else { self.configs(name) };
@@ -151,7 +150,7 @@ impl Admin {
         }
     }
 
-    /// What is known of a topic's partitions, or why nothing is. Who is turned away doesn't wait.
+    /// The known partitions of a topic, or why none are known. If access is refused, it doesn't wait.
     fn metadata(&self, topic: &str) -> Result<Metadata, String> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -173,7 +172,7 @@ impl Admin {
     fn silence(&self, error: KafkaError) -> String {
         let why = self.consumer.context().last().unwrap_or_else(|| error.to_string());
         let plain = self.config.get("security.protocol").is_none();
-        let hint = if plain { "\nif they want TLS or a user: security.protocol in `properties`" } else { "" };
+        let hint = if plain { "\nif they need TLS or a user: security.protocol in `properties`" } else { "" };
         format!("no broker answers at {} within {} s: {why}{hint}", self.brokers, PATIENCE.as_secs())
     }
 

@@ -1,4 +1,4 @@
-//! What one worker wants of Kafka, free of any type of a client: a member of the consumer group and a transactional
+//! What one worker needs from Kafka, free of any type of a client: a member of the consumer group and a transactional
 //! producer. [`super::Client`] implements it with librdkafka.
 //!
 //! Nothing here decides anything; the protocol is that of `runtime::kafka`.
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::format::Messages;
 use crate::record::PartitionId;
 
-/// Why nothing goes on where no broker answers.
+/// The reason for waiting if no broker answers.
 pub const NO_BROKER: &str = "no broker answers: waiting for one";
 
 /// What a poll found. The group's events are not answered by the poll: the worker answers with [`Broker::assign`] or
@@ -30,9 +30,9 @@ pub enum Event {
     Lost(Vec<PartitionId>),
     /// The broker can't be reached, or is back.
     Reachable(bool),
-    /// A position is not in the log any more, or not yet: retention, or a truncated log.
+    /// A position is no longer in the log, or not yet: retention, or a truncated log.
     OutOfRange(PartitionId),
-    /// The topic is no longer the one of the start: it was deleted, and there is another of its name.
+    /// The topic is no longer the one of the start: it was deleted, and another one has its name.
     Recreated,
 }
 
@@ -41,7 +41,7 @@ pub enum Event {
 pub struct Committed {
     /// Offset of the next message to be read.
     pub offset: i64,
-    /// The text beside it, of at most 4,096 bytes.
+    /// The metadata of the offset, at most 4,096 bytes.
     pub metadata: String,
 }
 
@@ -82,7 +82,7 @@ pub struct Outgoing<'a> {
 /// Name and value of a header.
 pub type MessageHeader = (String, Option<Vec<u8>>);
 
-/// Why a message was not taken for sending.
+/// Why a message was not accepted for sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsendable {
     /// The broker will never take it: too large.
@@ -131,7 +131,7 @@ pub trait Broker {
     fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()>;
 
     /// Takes partitions of this worker out of its client and puts them in again, to be read from these offsets on. The
-    /// group doesn't hear of it.
+    /// group isn't informed.
     ///
     /// # Errors
     /// As [`Broker::poll`].
@@ -144,7 +144,7 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn reconnect(&mut self) -> Result<()>;
 
-    /// Stops and goes on delivering a partition (backpressure). Messages not yet delivered come later, from where the
+    /// Pauses and resumes delivery of a partition (backpressure). Messages not yet delivered come later, from where the
     /// last delivered one was.
     ///
     /// # Errors
@@ -192,8 +192,8 @@ pub trait Broker {
     fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>>;
 
     /// A request of a transaction that was sent by the present producer and lost without an answer, also where the call
-    /// that sent it was successful, since the client repeats requests by itself. It may still arrive, and take effect
-    /// on whatever transaction the producer has open then: [`Broker::renew`] comes before the next [`Broker::begin`].
+    /// that sent it was successful, since the client repeats requests itself. It may still arrive, and take effect on
+    /// whatever transaction the producer has open then: [`Broker::renew`] comes before the next [`Broker::begin`].
     fn unanswered(&self) -> Option<&'static str>;
 
     /// Begins a transaction, for the member of the group that the worker is now: what it will send belongs to this
@@ -216,8 +216,8 @@ pub trait Broker {
     /// Aborts the open transaction.
     fn abort(&mut self) -> std::result::Result<(), Broken>;
 
-    /// A new producer with the same transactional id: fences the old one and ends what it left open. Also called once
-    /// at the start. `Ok(false)`: not to be had at present (no broker, a transaction being ended), ask again.
+    /// A new producer with the same transactional id: fences the old one and ends its open transaction. Also called
+    /// once at the start. `Ok(false)`: not to be had at present (no broker, a transaction being ended), ask again.
     ///
     /// # Errors
     /// As [`Broker::poll`].

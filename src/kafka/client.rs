@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// Looks whether a broker answers again: where no messages come, nothing else would show it. Fails if the brokers
-    /// refused the credentials and still do: that no waiting changes.
+    /// refused the credentials and still do: waiting does not change that.
     fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
         let group = consumer.context();
         let answered = consumer.fetch_metadata(Some(&self.questions.topic), GLANCE).is_ok();
@@ -135,7 +135,7 @@ impl Client {
                 }
                 Some(Err(KafkaError::PartitionEOF(end))) => {
                     consumer.context().heard();
-                    // At once: behind the next message it would be another end's.
+                    // At once: after the next message it would belong to another end.
                     let position = position::position(consumer.client(), &self.questions.topic, end);
                     self.gathered.end(PartitionId::try_from(end).unwrap_or(0), position);
                 }
@@ -154,7 +154,7 @@ impl Client {
         Ok(None)
     }
 
-    /// What an error of the consumer means: an event, nothing (librdkafka tries again by itself), or the end.
+    /// The meaning of an error of the consumer: an event, nothing (librdkafka retries), or the end.
     fn judge(&self, error: &KafkaError) -> Result<Option<Event>> {
         let topic = &self.questions.topic;
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
@@ -170,9 +170,10 @@ impl Client {
                 // The worker knows what the partition's state needs.
                 found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
                     Error::failed(format!(
-                        "kafka: topic {topic}: a position is not in the log: retention has removed what was not yet read, or the topic was \
+                        "kafka: topic {topic}: a position is not in the log: retention has removed records that were \
+                         not yet read, or the topic was \
                          truncated or created again ({error})\n\
-                         started again, it says of which partition, and what can be done"
+                         the next start names the partition and the choices"
                     ))
                 })
             }
@@ -184,7 +185,7 @@ impl Client {
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => Ok(None),
             RDKafkaErrorCode::FencedInstanceId => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
-            // The worker hears of it by the loss of its partitions, or by the brokers' silence.
+            // The worker learns of it by the loss of its partitions, or by the brokers' silence.
             RDKafkaErrorCode::PollExceeded
             | RDKafkaErrorCode::BrokerTransportFailure
             | RDKafkaErrorCode::Resolve
@@ -203,7 +204,7 @@ impl Client {
         }
     }
 
-    /// Asks whether the topic is another one by now.
+    /// Asks whether the topic has been replaced.
     fn is_recreated(&self) -> bool {
         self.watch.is_same(self.watch.ask(), LONG) == Some(false)
     }
@@ -383,7 +384,7 @@ impl Broker for Client {
     fn leave(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.context().leave();
-            // An event that nobody answered yet would keep the group waiting.
+            // An unanswered event would keep the group waiting.
             while let Some(event) = consumer.context().event() {
                 let answered = match event {
                     Event::Assigned(_) => consumer.incremental_assign(&TopicPartitionList::new()),
@@ -397,7 +398,7 @@ impl Broker for Client {
                     tracing::debug!(%error, "leaving the group");
                 }
             }
-            // Dropping it closes it: the group hears at once.
+            // Dropping it closes it, and the group learns of it at once.
         }
     }
 }

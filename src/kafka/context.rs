@@ -16,7 +16,7 @@ use rdkafka::util::Timeout;
 use super::broker::Event;
 use crate::record::PartitionId;
 
-/// How long refused credentials may be a connection that was cut in the middle, before it is looked again.
+/// How long refused credentials may come from a connection that was cut in the middle, before the next check.
 const DOUBT: Duration = Duration::from_secs(5);
 
 /// How long an error of the group is news: where it lasts, librdkafka reports it again each second.
@@ -36,7 +36,7 @@ pub(super) struct Group {
     /// Set when the consumer leaves: then events are answered here.
     leaving: AtomicBool,
     unreachable: AtomicBool,
-    /// Whether brokers were lost or refused the credentials since anything was heard of them.
+    /// Whether brokers were lost or refused the credentials since the last sign of them.
     troubled: AtomicBool,
     /// Since when the brokers refuse the credentials, as far as is known, and why.
     refused: Mutex<Option<(Instant, Away)>>,
@@ -102,7 +102,7 @@ impl Group {
         locked(&self.complaint).as_ref().filter(|(at, _)| at.elapsed() < NEWS).map(|(_, error)| error.clone())
     }
 
-    /// Something arrived: brokers are there.
+    /// Something arrived: brokers are reachable.
     pub fn heard(&self) {
         // This is called for every message.
         if !self.troubled.load(Ordering::Relaxed) {
@@ -117,7 +117,7 @@ impl Group {
     }
 }
 
-/// librdkafka's own lines: kolk says itself what it makes of them.
+/// librdkafka's own log lines: kolk logs what they mean.
 fn report(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -149,7 +149,7 @@ impl ClientContext for Group {
 }
 
 impl ConsumerContext for Group {
-    /// Only notes what the group wants: the worker answers when it is ready, and librdkafka waits for that.
+    /// Only stores the group's request: the worker answers when it is ready, and librdkafka waits for that.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.leaving.load(Ordering::Relaxed) {
@@ -182,7 +182,7 @@ impl ConsumerContext for Group {
     }
 }
 
-/// What a client that only asks hears: why it is not let in.
+/// What the admin client receives: why access is refused.
 #[derive(Default)]
 pub(super) struct Door {
     heard: Mutex<Heard>,
@@ -196,7 +196,7 @@ struct Heard {
     away: Option<Away>,
 }
 
-/// Why a client is turned away, in librdkafka's words.
+/// Why access is refused, in librdkafka's words.
 #[derive(Debug, Clone)]
 pub(super) enum Away {
     Credentials(String),
@@ -223,7 +223,8 @@ impl Away {
             ),
             Away::Tls(reason) => format!(
                 "no TLS connection with {brokers}: {reason}\n\
-                 check in `properties` that ssl.ca.location is the file of the CA that signed the brokers' certificates, and that \
+                 check in `properties` that ssl.ca.location is the file of the CA that signed the brokers' \
+                 certificates, and that \
                  `brokers` names them as their certificates do"
             ),
         }
@@ -231,7 +232,7 @@ impl Away {
 }
 
 impl Door {
-    /// Why it is turned away, for people.
+    /// Why access is refused, for people.
     pub fn turned_away(&self, brokers: &str) -> Option<String> {
         let heard = locked(&self.heard);
         heard.away.as_ref().map(|away| away.text(brokers))
@@ -286,7 +287,7 @@ impl Deliveries {
 
     /// Notes that a message did not arrive.
     pub fn undelivered(&self, topic: String, code: RDKafkaErrorCode, why: String) {
-        // What was purged with an aborted transaction is no news.
+        // Messages purged with an aborted transaction need no line.
         if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
             locked(&self.failed).get_or_insert(Undelivered { topic, code, why });
         }

@@ -1,5 +1,5 @@
-//! What brokers say of a topic or a group beside what rdkafka asks: the id of a topic, which a topic of the same name
-//! that was made anew doesn't have, and what the user of this client may do.
+//! What brokers report about a topic or a group beyond what rdkafka asks: the id of a topic (a topic of the same name
+//! that was created again has another one), and what the user of this client may do.
 //!
 //! rdkafka has no safe call for `DescribeTopics` and `DescribeConsumerGroups`, so this file calls librdkafka itself.
 
@@ -190,8 +190,8 @@ pub(super) fn group<C: ClientContext>(client: &Client<C>, group: &str, timeout: 
     }
 }
 
-/// Asks all brokers for a group, which need not be there; what may be done with it isn't reported. For a process that runs:
-/// librdkafka 2.12 aborts the process where a coordinator answers [`group`] after its time is over
+/// Asks all brokers for a group, which need not be there; what may be done with it isn't reported. For a process that
+/// runs: librdkafka 2.12 aborts the process where a coordinator answers [`group`] after its time is over
 /// (`rd_kafka_enq_once_del_source_return`), as one that was frozen does.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Messages that were polled and not delivered yet, by partition, each partition's end behind its messages.
+//! Messages that were polled and not delivered yet, by partition, each partition's end after its messages.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,9 +12,9 @@ pub(super) struct Gathered {
     waiting: VecDeque<(PartitionId, Messages)>,
     /// Memory to be used again.
     spare: Vec<Messages>,
-    /// Partitions whose end was met behind what is waiting of them, and at which position.
+    /// Partitions whose end was reached after their waiting messages, and at which position.
     ends: BTreeMap<PartitionId, i64>,
-    /// Per partition, the offset behind the last message.
+    /// Per partition, the offset after the last message.
     behind: BTreeMap<PartitionId, i64>,
 }
 
@@ -25,7 +25,7 @@ impl Gathered {
     }
 
     /// Where a partition's next message belongs, which has this offset. `None`: it was here before, or comes out of
-    /// order, which nothing behind this may see.
+    /// order, which nothing outside of this may see.
     pub fn messages(&mut self, partition: PartitionId, offset: i64) -> Option<&mut Messages> {
         let behind = self.behind.entry(partition).or_insert(offset);
         if offset < *behind {
@@ -44,24 +44,24 @@ impl Gathered {
         Some(&mut self.waiting[at].1)
     }
 
-    /// Nothing is behind the messages of a partition, at present. `position` is behind the markers and aborted records
-    /// that follow the last of them, as far as is known.
+    /// Nothing follows the messages of a partition at present. `position` is after the markers and aborted records that
+    /// follow the last of them, as far as is known.
     pub fn end(&mut self, partition: PartitionId, position: Option<i64>) {
         self.ends.insert(partition, position.unwrap_or(0));
     }
 
-    /// The offset behind the last message of a partition, or where it began to be read.
+    /// The offset after the last message of a partition, or where reading began.
     pub fn behind(&self, partition: PartitionId) -> Option<i64> {
         self.behind.get(&partition).copied()
     }
 
-    /// A partition is read from this offset on: what was polled of it before is not to be delivered.
+    /// A partition is read from this offset on: messages that were polled before must not be delivered.
     pub fn begin(&mut self, partition: PartitionId, offset: i64) {
         self.forget(partition);
         self.behind.insert(partition, offset);
     }
 
-    /// Drops what is waiting of a partition.
+    /// Drops the waiting messages of a partition.
     pub fn forget(&mut self, partition: PartitionId) {
         self.waiting.retain(|(of, _)| *of != partition);
         self.ends.remove(&partition);
@@ -105,10 +105,10 @@ mod tests {
         assert!(!gathered.is_empty());
         assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![4, 6]));
         gathered.forget(3);
-        // The end of 1 was before its last message, that of 3 is not asked for any more.
+        // The end of 1 was before its last message, that of 3 is no longer needed.
         assert_eq!(told(&mut gathered), ("End(2, 7)".into(), vec![]));
         assert!(gathered.is_empty());
-        // Markers are behind the last message, or a seek has gone beyond what the client had.
+        // Markers follow the last message, or a seek went beyond what the client had.
         gathered.end(2, Some(9));
         assert_eq!(told(&mut gathered), ("End(2, 9)".into(), vec![]));
         gathered.end(2, Some(4));

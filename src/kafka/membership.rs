@@ -24,12 +24,14 @@ impl Members {
         match self.assignor.as_str() {
             _ if self.count == 0 => None,
             _ if self.of_consumer_protocol => Some(format!(
-                "group \"{group}\" has {members} of the consumer protocol (KIP-848), and kolk speaks the classic one: the brokers may not let \
+                "group \"{group}\" has {members} of the consumer protocol (KIP-848), and kolk speaks the classic one: \
+                 the brokers may not let \
                  it in\n{OUT}"
             )),
             "" | ASSIGNOR => None,
             other => Some(format!(
-                "group \"{group}\" has {members} with the assignor \"{other}\", and kolk's is \"{ASSIGNOR}\": it gets no partition as long as \
+                "group \"{group}\" has {members} with the assignor \"{other}\", and kolk's is \"{ASSIGNOR}\": it gets \
+                 no partition as long as \
                  they are there\n{OUT}"
             )),
         }
@@ -46,7 +48,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Why a consumer has no partitions; `None`: it need not have any, or it is too early to say.
+    /// Why a consumer has no partitions; `None`: it need not have any, or it is too early to decide.
     pub fn reason(&mut self, consumer: &BaseConsumer<Group>, group: &str, topic: &str) -> Option<String> {
         let members = match describe::listed(consumer.client(), group, PATIENCE) {
             Ok(members) => members,
@@ -72,7 +74,7 @@ impl Waiting {
         partitions: impl Fn() -> Option<usize>,
     ) -> Option<String> {
         let rebalancing = self.rebalancing.take().filter(|_| members.state == State::Rebalancing);
-        // Members of the other protocol may be no obstacle: what the coordinator says of this one counts more.
+        // Members of the other protocol need not be an obstacle: the coordinator's answer about this one counts more.
         if let Some(why) = members.keep_out(group).filter(|_| !members.of_consumer_protocol) {
             return Some(why);
         }
@@ -85,7 +87,8 @@ impl Waiting {
                 let since = *self.rebalancing.insert(rebalancing.unwrap_or_else(Instant::now));
                 (since.elapsed() >= LONG).then(|| {
                     format!(
-                        "group \"{group}\" has been rebalancing for long: one of its {count} members doesn't answer, and is put out when its \
+                        "group \"{group}\" has been rebalancing for long: one of its {count} members doesn't answer, \
+                         and is put out when its \
                          session.timeout.ms or max.poll.interval.ms is over"
                     )
                 })
@@ -94,8 +97,9 @@ impl Waiting {
                 let partitions = partitions()?;
                 if count <= partitions {
                     return Some(format!(
-                        "group \"{group}\" gives this worker none of the {partitions} partitions of topic {topic}, though it has {count} \
-                         members only: do others of them read something else?\ngive the pipeline a `group` of its own"
+                        "group \"{group}\" gives this worker none of the {partitions} partitions of topic {topic}, \
+                         though it has {count} \
+                         members only: do other members read another topic?\ngive the pipeline its own `group`"
                     ));
                 }
                 if !std::mem::replace(&mut self.told, true) {

@@ -1,8 +1,8 @@
 //! Kafka by way of librdkafka.
 //!
-//! Lives here: the port [`Broker`], which says what one worker wants of Kafka, and everything that knows a type of
-//! rdkafka. [`Client`] is one worker's consumer and producer behind the port; [`Admin`] asks for topics, groups and
-//! rights before anything starts. Must not live here: when to commit, what to do after a failure, what state a
+//! Lives here: the port [`Broker`], which says what one worker needs from Kafka, and everything that knows a type of
+//! rdkafka. [`Client`] implements the port with one worker's consumer and producer; [`Admin`] asks for topics, groups
+//! and rights before anything starts. Must not live here: when to commit, what to do after a failure, what state a
 //! partition has (`runtime::kafka`), what a source needs of its topic (`source::topic`), and what the bytes of a
 //! message mean (`format`).
 

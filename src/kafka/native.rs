@@ -3,9 +3,9 @@
 //! Lives here: the calls of librdkafka that a [`super::producer::Sender`] makes, and the interceptor that learns which
 //! requests of transactions had no answer. Must not live here: what follows from an error.
 //!
-//! librdkafka repeats a request of a transaction by itself when its connection is cut, and reports success, while the
+//! librdkafka itself repeats a request of a transaction when its connection is cut, and reports success, while the
 //! first one may still be on its way. Protocols before KIP-890 have one epoch for all transactions of a producer: so
-//! the first one, arriving late, takes effect on the *next* transaction. Only an interceptor hears of such a request.
+//! the first one, arriving late, takes effect on the *next* transaction. Only an interceptor learns of such a request.
 
 #![allow(unsafe_code)]
 
@@ -29,7 +29,7 @@ use super::describe::{Owned, text};
 
 /// Name of the interceptor, for librdkafka.
 const INTERCEPTOR: &CStr = c"kolk";
-/// How long what a dropped producer took back is waited for.
+/// How long to wait for messages that a dropped producer returned.
 const LAST_REPORTS: Duration = Duration::from_millis(500);
 
 /// A producer. Its callbacks run in [`NativeProducer::poll`], [`NativeProducer::commit`] and [`NativeProducer::abort`],
@@ -55,7 +55,7 @@ pub(super) struct Failure {
     pub text: String,
     /// The producer is broken.
     pub is_fatal: bool,
-    /// The same call, made again, may go on where it stopped.
+    /// The same call may continue where it stopped.
     pub is_retriable: bool,
     /// The transaction has to be aborted.
     pub requires_abort: bool,
@@ -71,7 +71,7 @@ impl Failure {
     /// Takes an error of librdkafka's; null is none.
     ///
     /// # Safety
-    /// The pointer is null or an error that nobody else destroys.
+    /// The pointer is null or an error that nothing else destroys.
     unsafe fn of(error: *mut sys::rd_kafka_error_t) -> Result<(), Failure> {
         if error.is_null() {
             return Ok(());
@@ -101,7 +101,7 @@ impl Member {
 }
 
 impl NativeProducer {
-    /// Makes one; it connects by itself.
+    /// Creates one; it connects on its own.
     ///
     /// # Errors
     /// Properties that librdkafka doesn't take.
@@ -136,7 +136,7 @@ impl NativeProducer {
         &self.client
     }
 
-    /// The request of a transaction that had no answer since this producer is there, if any: it may still arrive.
+    /// The request of a transaction of this producer that had no answer, if any: it may still arrive.
     pub fn unanswered(&self) -> Option<&'static str> {
         request(self.unanswered.0.load(Ordering::Acquire))
     }
@@ -251,7 +251,7 @@ fn headers(message: &Outgoing<'_>) -> Option<Owned<sys::rd_kafka_headers_t>> {
     }
 }
 
-/// The name of a topic, for librdkafka. A name with a zero byte is no topic's: it is refused when it is planned.
+/// The name of a topic, for librdkafka. A name with a zero byte can't be a topic's: planning refuses it.
 pub(super) fn topic_name(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }
@@ -271,7 +271,7 @@ fn request(key: i16) -> Option<&'static str> {
     }
 }
 
-/// librdkafka made the client: from now on it tells of responses.
+/// librdkafka created the client: from now on it reports responses.
 unsafe extern "C" fn begun(
     rk: *mut sys::rd_kafka_t,
     _: *const sys::rd_kafka_conf_t,
@@ -307,7 +307,7 @@ unsafe extern "C" fn response_received(
     RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
-/// A message arrived or did not; only the latter is told (`delivery.report.only.error`).
+/// A message arrived or did not; only the latter is reported (`delivery.report.only.error`).
 unsafe extern "C" fn delivered(_: *mut sys::rd_kafka_t, message: *const sys::rd_kafka_message_t, opaque: *mut c_void) {
     // SAFETY: the message and its topic live as long as this call; `opaque` is the context, which outlives the client.
     unsafe {

@@ -1,4 +1,4 @@
-//! Where a consumer stands in a partition, markers and aborted records included, and which position left the log.
+//! The position of a consumer in a partition, including markers and aborted records, and which position left the log.
 
 #![allow(unsafe_code)]
 
@@ -11,11 +11,12 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::record::PartitionId;
 
-/// How long the brokers may take to say where a partition begins and ends.
+/// How long the brokers may take to report where a partition begins and ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The offset behind everything that was handed out of a partition, and behind what is never handed out: markers, and
-/// what was aborted. Asks nobody. rdkafka's own call asks librdkafka's main thread for the whole assignment first.
+/// The offset after everything that was delivered from a partition, and after what is never delivered: markers, and
+/// aborted records. It sends no request. rdkafka's own call asks librdkafka's main thread for the whole assignment
+/// first.
 pub(super) fn position<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<i64> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);

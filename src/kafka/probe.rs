@@ -9,7 +9,7 @@ use crate::config::{Delivery, KafkaSource, Pipeline, Sink};
 use crate::error::Problems;
 use crate::storage::unique_name;
 
-/// How long one request may take; brokers that don't answer are told of elsewhere.
+/// How long one request may take; brokers that don't answer are reported elsewhere.
 const REQUEST: Duration = Duration::from_secs(3);
 /// How long a coordinator may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub fn check_transactions(pipeline: &Pipeline, source: &KafkaSource, problems: &
         if let Some(why) = no_transactions(error.code, &ids) {
             return problems.add(sink.topic.place, why);
         }
-        // No broker lets this client in, which the topics' plan tells; or a coordinator that isn't ready yet.
+        // Access is refused, which planning the topics reports; or the coordinator isn't ready yet.
         let answers = producer.client().fetch_metadata(Some(&sink.topic), REQUEST / 3).is_ok();
         if !answers {
             return;

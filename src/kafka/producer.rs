@@ -40,7 +40,7 @@ pub struct Output {
 pub(super) struct Sender {
     output: Output,
     id: String,
-    /// The topics, as librdkafka wants their names.
+    /// The topics, as librdkafka needs their names.
     names: (CString, CString),
     producer: Option<NativeProducer>,
     /// The membership that the open transaction belongs to.
@@ -78,7 +78,7 @@ impl Sender {
         if let Some(denied) = &self.denied {
             return Err(Error::failed(format!("kafka: {denied}")));
         }
-        // The old one first: two of one id in one process would fence each other in an order that nobody knows.
+        // The old one first: two with the same id in one process would fence each other in an unknown order.
         self.producer = None;
         self.member = None;
         let output = &self.output;
@@ -93,7 +93,7 @@ impl Sender {
             producer.poll(Duration::ZERO);
             let refused = producer.context().refused();
             self.refusals = if refused.is_some() { self.refusals + 1 } else { 0 };
-            // Once may be a connection that was cut in the middle of it.
+            // A single time may be a connection that was cut in the middle.
             if let Some(refused) = refused.filter(|_| self.refusals >= REFUSALS) {
                 return Err(Error::failed(format!("kafka: {}", refused.text(&output.sink.brokers))));
             }
@@ -195,7 +195,7 @@ impl Sender {
     pub fn abort(&mut self) -> std::result::Result<(), Broken> {
         let producer = self.there()?;
         if self.transactional() {
-            // An abort that is not over in time does no harm: the producer goes on.
+            // An abort that does not finish in time does no harm: the producer continues.
             let until = Instant::now() + REQUEST;
             while let Err(error) = producer.abort(until.saturating_duration_since(Instant::now())) {
                 if !error.is_retriable || Instant::now() > until {
@@ -207,7 +207,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Ends what is open and makes [`Sender::renew`] fail: no other producer may do what this one may not.
+    /// Ends the open transaction and makes [`Sender::renew`] fail: another producer would not have the right either.
     pub fn deny(&mut self, why: String) -> Broken {
         if let Err(error) = self.abort() {
             tracing::debug!(?error, "the transaction ends by its timeout");
@@ -228,7 +228,7 @@ impl Sender {
         }
         if is_fenced(error.code) {
             return Broken::Fenced(format!(
-                "{error}: this producer of {} is no longer the one: another process has the same runtime.instance, or its \
+                "{error}: this producer of {} has been replaced: another process has the same runtime.instance, or its \
                  transaction was not ended within transaction.timeout.ms",
                 self.id
             ));
@@ -251,8 +251,8 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
     matches!(code, Fenced | InvalidProducerEpoch | ProducerFenced)
 }
 
-/// The right that an error of a transaction says is missing, if it is of that kind. librdkafka doesn't say which topic
-/// it is about.
+/// The right that is missing according to an error of a transaction, if it is of that kind. librdkafka doesn't name the
+/// topic.
 fn denial(error: &Failure, ids: &str) -> Option<String> {
     match error.code {
         RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => Some(format!(

@@ -1,4 +1,4 @@
-//! What librdkafka is told: the user's properties, and over them those that the promises rest on.
+//! The settings of librdkafka: the user's properties, overridden by those on which the guarantees depend.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ fn base(brokers: &str, properties: &Properties) -> ClientConfig {
     for (name, value) in &properties.0 {
         config.set(name.value.as_str(), value.value.0.as_str());
     }
-    // With the defaults, a broker that is there and doesn't answer is missed only after a minute, one that comes back
-    // may not be looked for during ten seconds, and a connection that it takes without a word lasts ten as well.
+    // With the defaults, a broker that doesn't answer is detected only after a minute, one that comes back may not be
+    // looked for during ten seconds, and a connection that it takes without a word lasts ten as well.
     default(&mut config, "socket.timeout.ms", "10000");
     default(&mut config, "reconnect.backoff.max.ms", "1000");
     default(&mut config, "api.version.request.timeout.ms", "3000");
@@ -32,7 +32,7 @@ fn base(brokers: &str, properties: &Properties) -> ClientConfig {
 /// The consumer of one worker.
 pub(super) fn consumer(source: &KafkaSource, delivery: Delivery, worker: usize) -> ClientConfig {
     let mut config = base(&source.brokers, &source.properties);
-    // The default waits a second before it fetches again behind a full queue.
+    // The default waits a second before it fetches again after a full queue.
     default(&mut config, "fetch.queue.backoff.ms", "10");
     if let Some(id) = config.get("group.instance.id").map(|id| format!("{id}-{worker}")) {
         config.set("group.instance.id", id);
@@ -66,7 +66,7 @@ pub(super) fn producer(sink: &KafkaSink, delivery: Delivery, id: &str, longest: 
     default(&mut config, "queue.buffering.max.messages", "1000000");
     // The partitioner of Kafka's Java client: a key's output is where Java's clients look for it.
     default(&mut config, "partitioner", "murmur2_random");
-    // What the topic takes; librdkafka's own limit would refuse more, or let pass what the broker refuses.
+    // The topic's limit; librdkafka's own limit would refuse other messages than the broker.
     default(&mut config, "message.max.bytes", &longest.clamp(1000, 1_000_000_000).to_string());
     config.set("delivery.report.only.error", "true");
     match delivery {
@@ -98,13 +98,13 @@ fn default<'a>(config: &'a mut ClientConfig, name: &str, value: &str) -> &'a mut
     config
 }
 
-/// What librdkafka says of a configuration, without the value: it may be a secret.
+/// librdkafka's error about a configuration, without the value, which may be a secret.
 pub(super) fn refused(error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, what, name, _) => Error::refused(format!("kafka: property {name}: {what}")),
-        KafkaError::ClientCreation(what) if what.starts_with("ssl.") => Error::refused(format!(
-            "kafka: property {what}: check that the file it names is there, can be read and holds PEM"
-        )),
+        KafkaError::ClientCreation(what) if what.starts_with("ssl.") => {
+            Error::refused(format!("kafka: property {what}: check that the file exists, is readable and holds PEM"))
+        }
         other => Error::refused(format!("kafka: {other}")),
     }
 }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long members may take to be gone: one that just left may be known for a moment.
 const LEAVING: Duration = Duration::from_secs(3);
 
-/// Deletes what the group has committed, so that its next start begins where `start` says.
+/// Deletes the group's offsets, so that its next start begins where `start` says.
 ///
 /// # Errors
 /// A group that is running, no broker.
@@ -127,6 +127,7 @@ pub(super) fn commit_for<'a>(
 /// The group has members, so its offsets can't be set.
 pub(super) fn running(group: &str) -> Error {
     Error::refused(format!(
-        "group {group} has members: stop the pipeline everywhere first (a killed process stays a member until its session times out)"
+        "group {group} has members: stop the pipeline everywhere first (a killed process stays a member until its \
+         session times out)"
     ))
 }

@@ -1,8 +1,8 @@
-//! `partitioned_by: key` held against the topic: the keys of its last messages.
+//! Verifies `partitioned_by: key` on the topic: the keys of its last messages.
 //!
 //! Where a record's key is not the message's, only its producers know that a key's messages are all in one partition; a
-//! worker sees its own partitions and would never find out. A sample is no proof: it finds what is wrong for most keys,
-//! not for one.
+//! worker sees its own partitions and would never find out. A sample is no proof: it finds an error of most keys, not
+//! of a single one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ use crate::record::murmur2;
 const EACH: i64 = 300;
 /// Messages and bytes that are looked at altogether.
 const MOST: (usize, usize) = (30_000, 64 << 20);
-/// How long the sample may take; what came until then is looked at.
+/// How long the sample may take; kolk uses the messages received until then.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one question may take.
 const REQUEST: Duration = Duration::from_secs(3);
-/// Fewer keys say nothing about how they are spread.
+/// With fewer keys, their distribution shows nothing.
 const FEW: usize = 10;
 
 /// The partitions that each key was found in.
@@ -43,7 +43,7 @@ pub fn check(
     let seen = match read(source, partitions).and_then(|sample| keys(&sample, decoder)) {
         Ok(seen) => seen,
         Err(why) => {
-            warnings.push(format!("`partitioned_by: key` could not be held against topic {}: {why}", *source.topic));
+            warnings.push(format!("`partitioned_by: key` could not be verified on topic {}: {why}", *source.topic));
             return;
         }
     };
@@ -129,8 +129,10 @@ fn split(seen: &Seen) -> Option<String> {
     let key: String = String::from_utf8_lossy(key).escape_debug().take(100).collect();
     let shown: Vec<String> = partitions.iter().map(u32::to_string).collect();
     Some(format!(
-        "the topic is not partitioned by the record's key: \"{key}\" is in partitions {} ({} of {} keys in the last messages are in more than \
-         one), and each would keep a state of its own; have it written with this key as the message's key, or read another topic",
+        "the topic is not partitioned by the record's key: \"{key}\" is in partitions {} ({} of {} keys in the last \
+         messages are in more than \
+         one), and each would keep a state of its own; have it written with this key as the message's key, or read \
+         another topic",
         shown.join(", "),
         1 + split.count(),
         seen.len()
@@ -145,8 +147,10 @@ fn elsewhere(seen: &Seen, partitions: u32) -> Option<String> {
     let there = seen.iter().filter(at_home).count();
     (seen.len() >= FEW && there * 2 < seen.len()).then(|| {
         format!(
-            "of {} keys in its last messages only {there} are where Java's partitioner puts them by the key's text (murmur2): \
-             `partitioned_by: key` holds only if another partitioner sends all messages of a key to one partition. If it is round robin, \
+            "of {} keys in its last messages only {there} are where Java's partitioner puts them by the key's text \
+             (murmur2): \
+             `partitioned_by: key` holds only if another partitioner sends all messages of a key to one partition. If \
+             it is round robin, \
              or goes by another field, results are wrong",
             seen.len()
         )

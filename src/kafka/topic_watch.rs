@@ -1,8 +1,8 @@
-//! Whether the topic is still the one of the start: asked for all workers of a process by a thread of its own.
+//! Whether the topic is still the one of the start: a thread asks for all workers of a process.
 //!
-//! librdkafka fetches by a topic's id, learns a new one by itself, and goes on at the old offset without a word. So
-//! what was polled before a question for the id began is of the old topic only if the answer is the old id, which never
-//! comes back. A commit asks while its messages are on their way; an idle process asks now and then.
+//! librdkafka fetches by a topic's id, learns a new one on its own, and continues at the old offset without an error.
+//! So what was polled before a question for the id began is of the old topic only if the answer is the old id, which
+//! never comes back. A commit asks while its messages are on their way; an idle process asks now and then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,12 +20,13 @@ use crate::Result;
 use crate::config::KafkaSource;
 use crate::error::Context;
 
-/// Between two questions that nobody waits for.
+/// Interval between questions of an idle process.
 const EVERY: Duration = Duration::from_secs(5);
 /// How long a broker may take to answer before another one is asked, at first, and when none answered.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(8);
-/// How long a topic may be away before it is gone for good: who deletes one to create it again does so within seconds.
+/// How long a topic may be missing before it counts as deleted: who deletes one to create it again does so within
+/// seconds.
 const AWAY: Duration = Duration::from_secs(30);
 /// Before a question without an answer is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -55,7 +56,7 @@ struct State {
     stop: bool,
 }
 
-/// What the brokers say of the topic.
+/// What the brokers report about the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Same,
@@ -95,7 +96,7 @@ impl Shared {
         let until = Instant::now() + AGAIN;
         let mut state = self.state();
         if is_away && state.away.is_none() {
-            tracing::warn!("the topic is not there any more: waiting whether it comes back");
+            tracing::warn!("the topic no longer exists: waiting in case it comes back");
             state.away = Some(Instant::now());
         }
         state.begun = number - 1;
@@ -111,7 +112,7 @@ impl Shared {
     }
 }
 
-/// Who is asked: one broker after the other, since any of them may be away, and each longer than before.
+/// Asks one broker after the other, since any of them may be away, with a longer limit each time.
 struct Brokers {
     config: ClientConfig,
     client: BaseConsumer<Door>,
@@ -132,7 +133,7 @@ impl Brokers {
         let broker = self.ids.get(self.next).copied();
         let asked = Asked { timeout: self.patience, with_rights: false, broker };
         let described = describe::topic(self.client.client(), &self.topic, asked);
-        // Errors and log lines are told in the polls.
+        // Errors and log lines are reported in the polls.
         while self.client.poll(Duration::ZERO).is_some() {}
         match described {
             Ok(described) => {
@@ -235,7 +236,7 @@ impl Drop for TopicWatch {
         self.shared.state().stop = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A panic of it was told by the panic hook.
+            // The panic hook has reported its panic.
             thread.join().ok();
         }
     }

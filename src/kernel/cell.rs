@@ -8,8 +8,8 @@ use std::ops::Range;
 use super::activation::Activation;
 use super::float::Float;
 
-/// A cell: what it is, and its arithmetic on one row. Loops run over slices cut to the layer's width, so that they become
-/// vector code.
+/// A cell: what it is, and its arithmetic on one row. Loops run over slices cut to the layer's width, so that they
+/// become vector code.
 pub trait Cell<F: Float>: fmt::Debug + Sync {
     /// What it is.
     fn form(&self) -> &'static Form;
@@ -32,9 +32,10 @@ pub struct Form {
     pub keras_name: &'static str,
     /// Names of the gates in the order of their blocks, each `units` columns wide: Keras' order.
     pub gates: &'static [&'static str],
-    /// Letters of its states, each `units` wide: `h` first, which is its output and what the recurrent kernel multiplies.
+    /// Letters of its states, each `units` wide: `h` first, which is its output and what the recurrent kernel
+    /// multiplies.
     pub states: &'static [&'static str],
-    /// Whether the recurrent part of the gates (with a bias of its own) is handed to the cell beside the input's part.
+    /// Whether the recurrent part of the gates (with a bias of its own) is handed to the cell next to the input's part.
     /// Otherwise both come as one sum, and the second bias is there when it is asked for.
     pub recurrent_apart: bool,
     /// Blocks of `units` numbers that a step keeps for the backward pass, besides gates and states.
@@ -77,7 +78,7 @@ pub struct Forward<'a, F> {
     pub recurrent: &'a [F],
     /// [u] Hidden state before, and after.
     pub h: &'a mut [F],
-    /// The other states before, and after, one behind the other.
+    /// The other states before, and after, concatenated.
     pub c: &'a mut [F],
     /// [kept·u] What the backward pass will need.
     pub kept: &'a mut [F],
@@ -94,8 +95,8 @@ pub struct Backward<'a, F> {
     pub c: &'a [F],
     /// [kept·u] What the forward step kept.
     pub kept: &'a [F],
-    /// [u] Gradient of the hidden state after the step; becomes that of what the step takes directly from the hidden state
-    /// before it (not through the recurrent kernel).
+    /// [u] Gradient of the hidden state after the step; becomes that of what the step takes directly from the hidden
+    /// state before it (not through the recurrent kernel).
     pub dh: &'a mut [F],
     /// Gradient of the other states after the step; becomes that before it.
     pub dc: &'a mut [F],

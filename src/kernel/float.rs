@@ -63,7 +63,8 @@ impl Float for f64 {
 }
 
 /// Both functions are within 2e-7 of the true value. They have no branches, so that the compiler does several at once,
-/// and are made of operations that IEEE 754 defines, so that every machine gives the same bits; the C library's are not.
+/// and are made of operations that IEEE 754 defines, so that every machine gives the same bits; the C library's are
+/// not.
 impl Float for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
@@ -103,7 +104,7 @@ impl Float for f32 {
 /// e^x = 2^n e^r with |r| <= ln 2 / 2, and e^r - 1 by its Taylor series, whose first term left out is below 6e-9.
 #[inline(always)]
 fn exp(x: f32) -> (f32, f32) {
-    /// 1.5 * 2^23: a number of up to 2^22 added to it is rounded to an integer, which stands in the low bits.
+    /// 1.5 * 2^23: a number of up to 2^22 added to it is rounded to an integer, which is then in the low bits.
     const ROUNDING: f32 = 12_582_912.0;
     /// ln 2 in two parts; n times the first is exact.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];

@@ -33,7 +33,7 @@ impl<'a, F> Matrix<'a, F> {
     }
 }
 
-/// What becomes of what was in the output of [`multiply`].
+/// What [`multiply`] does with the previous content of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
     /// It is replaced.
@@ -85,11 +85,11 @@ pub fn multiply<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, exi
 /// Longest inner dimension that gemm sums up in one go, whatever the number of rows; less than that, to be safe.
 const INNER: usize = 256;
 
-/// As [`multiply`] for row-major matrices, and every row of `out` has the same bits however many rows are multiplied with
-/// it: so a network gives the same outputs for a chunk as for the whole, and for a key alone as among others.
+/// As [`multiply`] for row-major matrices, and every row of `out` has the same bits however many rows are multiplied
+/// with it: so a network gives the same outputs for a chunk as for the whole, and for a key alone as among others.
 ///
 /// gemm doesn't promise that. It sums in another order for a single row and for a single column, and cuts long inner
-/// dimensions in places that depend on the rows; the test below watches what is relied on.
+/// dimensions in places that depend on the rows; the test below checks the properties that kolk relies on.
 ///
 /// # Panics
 /// If the shapes don't fit.

@@ -1,7 +1,7 @@
 //! GRU (Cho et al. 2014) in the `reset_after` form: n = tanh(a_n + r s_n), h = z h + (1 - z) n; z and r are sigmoids of
 //! a + s, where a = W x + b and s = U h + b' are the input's and the recurrent part.
 
-// One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
+// One index into many blocks of one length: with `zip` the formulas would be unreadable.
 #![allow(clippy::needless_range_loop)]
 
 use super::activation::{sigmoid_all, tanh_all};

@@ -1,7 +1,7 @@
-//! LSTM (Hochreiter and Schmidhuber 1997 with Gers et al. 2000): c = f c + i g, h = o tanh(c); i, f, o are sigmoids, g is
-//! a tanh of W x + U h + b.
+//! LSTM (Hochreiter and Schmidhuber 1997 with Gers et al. 2000): c = f c + i g, h = o tanh(c); i, f, o are sigmoids, g
+//! is a tanh of W x + U h + b.
 
-// One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
+// One index into many blocks of one length: with `zip` the formulas would be unreadable.
 #![allow(clippy::needless_range_loop)]
 
 use super::activation::{sigmoid_all, tanh_all};

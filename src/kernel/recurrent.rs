@@ -1,8 +1,8 @@
 //! One recurrent layer over time, forward and backward, whatever its cell.
 //!
-//! The input's part of all timesteps is one matrix product, the recurrent part one per step; what is elementwise is in the
-//! file of each cell. Arrays are time-major [T, B, width]; gate blocks have the order of [`super::cell::Form::gates`].
-//! Must not live here: formulas of a cell.
+//! The input's part of all timesteps is one matrix product, the recurrent part one per step; what is elementwise is in
+//! the file of each cell. Arrays are time-major [T, B, width]; gate blocks have the order of
+//! [`super::cell::Form::gates`]. Must not live here: formulas of a cell.
 
 use super::CellKind;
 use super::cell::{Backward, Cell, Forward};
@@ -31,7 +31,7 @@ pub struct Gradients<'a, F> {
     pub bias: &'a mut [F],
 }
 
-/// Which cells of [T, B] are what; empty slices: every one is a step and none starts anew.
+/// Which cells of [T, B] are steps, and which restart; empty slices: all are steps and none restarts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mask<'a> {
     /// State is zero before this step.
@@ -179,9 +179,9 @@ pub struct Scratch<F> {
     dc: Vec<F>,
 }
 
-/// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless it
-/// is empty. `dh_out` [t, b, u] are the gradients of the layer's output. What came before the first step is a constant:
-/// truncated backpropagation through time (Williams and Peng 1990).
+/// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless
+/// it is empty. `dh_out` [t, b, u] are the gradients of the layer's output. What came before the first step is a
+/// constant: truncated backpropagation through time (Williams and Peng 1990).
 pub fn backward<F: Float>(
     layer: Sequence<'_, F>,
     trace: &Trace<F>,

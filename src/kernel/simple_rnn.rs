@@ -1,6 +1,6 @@
 //! SimpleRNN: h = f(W x + U h + b) with f = tanh or ReLU.
 
-// One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
+// One index into many blocks of one length: with `zip` the formulas would be unreadable.
 #![allow(clippy::needless_range_loop)]
 
 use super::activation::{Activation, tanh_all};

@@ -1,5 +1,5 @@
-//! What a version of a model promises: the manifest beside `model.onnx`.
-//! Must not live here: what the network is (`network`), where versions are kept (`registry`).
+//! What a version of a model promises: the manifest next to `model.onnx`. Must not live here: what the network is
+//! (`network`), where versions are kept (`registry`).
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct Manifest {
     pub name: String,
     /// `carry` or `window`.
     pub kind: ModelKind,
-    /// How recurrent layers stand in the graph; `operator`: as the ONNX operators RNN, LSTM, GRU.
+    /// Form of recurrent layers in the graph; `operator`: the ONNX operators RNN, LSTM, GRU.
     pub form: String,
     /// Whether equal rows give equal bits in every batch.
     pub bitwise: bool,
@@ -32,13 +32,13 @@ pub struct Manifest {
     pub targets: Vec<String>,
     /// Quantiles; empty for point forecasts.
     pub quantiles: Vec<f64>,
-    /// The stages it was trained behind, canonical (see `stage::describe`); compared before a start.
+    /// The stages before the network in training, canonical (see `stage::describe`); compared before a start.
     pub stages: Vec<serde_json::Value>,
     /// Rows of a new key before its predictions are within 1 % of a warm one's; such rows are flagged.
     pub warm_up: usize,
     /// Seed of the training.
     pub seed: u64,
-    /// sha256 over what it was trained on.
+    /// sha256 of the training data.
     pub data_hash: String,
     /// Errors on the held-out time, by name.
     pub metrics: BTreeMap<String, f64>,

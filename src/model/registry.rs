@@ -1,8 +1,8 @@
 //! The registry on disk: `<root>/<name>/<n>/` with `model.onnx`, `manifest.json`, `report.html`, and
 //! `<root>/<name>/champion`. Must not live here: what is in a graph (`import`), and who becomes champion (`train`).
 //!
-//! A version is written aside, synced, and renamed whole, so that it is there completely or not at all; it never changes
-//! after that. Two that publish at once get different numbers, because a rename onto a version fails.
+//! A version is written to a temporary folder, synced, and renamed, so that it exists completely or not at all; it
+//! never changes after that. Two that publish at once get different numbers, because a rename onto a version fails.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 pub const MODEL: &str = "model.onnx";
 /// What the graph promises.
 pub const MANIFEST: &str = "manifest.json";
-/// What training says about it.
+/// The report of its training.
 pub const REPORT: &str = "report.html";
 const CHAMPION: &str = "champion";
 /// Format of the manifest that this program writes and reads.
@@ -90,7 +90,8 @@ pub fn open(root: &Path, target: &str) -> Result<Version> {
         let found = sha256(&bytes);
         if found != *expected {
             return Err(Error::refused(format!(
-                "{} is not what was published: its sha256 is {found}, the manifest says {expected}; restore it or publish \
+                "{} is not what was published: its sha256 is {found}, the manifest says {expected}; restore it or \
+                 publish \
                  a new version",
                 path.display()
             )));
@@ -124,7 +125,7 @@ pub fn find(root: &Path, target: &str) -> Result<(String, u64)> {
     let there = entry.versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let number = match number {
         Some(text) => text.parse().map_err(|_| {
-            Error::refused(format!("\"{target}\": after the slash stands a version's number (there are: {there})"))
+            Error::refused(format!("\"{target}\": after the slash comes the number of a version (there are: {there})"))
         })?,
         None => entry.champion.ok_or_else(|| {
             Error::refused(format!(
@@ -219,7 +220,7 @@ fn check_name(name: &str) -> Result<()> {
     if !name.is_empty() && !name.starts_with('.') && name.chars().all(fine) {
         return Ok(());
     }
-    Err(Error::refused(format!("\"{name}\" is no name of a model: letters, digits, \".\", \"_\" and \"-\" only")))
+    Err(Error::refused(format!("\"{name}\" is not a name for a model: letters, digits, \".\", \"_\" and \"-\" only")))
 }
 
 /// Numbers of the versions in a model's folder, ascending.
@@ -244,7 +245,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A hidden folder beside the versions, removed again unless it becomes one.
+/// A hidden folder next to the versions, removed unless it becomes one.
 struct Aside(PathBuf);
 
 impl Aside {
@@ -278,7 +279,7 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // After the rename there is nothing left by that name; before, nobody wants half a version.
+        // After the rename there is nothing with that name; before, half a version is of no use.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -332,7 +333,7 @@ mod tests {
         let entry = Entry { name: "air".into(), versions: vec![1, 2], champion: Some(2) };
         assert_eq!(list(&root).unwrap(), [entry]);
         assert_eq!(Signature::from(&opened.manifest), Signature::from(&opened.manifest.architecture));
-        // Nothing is left beside the versions.
+        // There is nothing but the versions.
         let mut names: Vec<String> =
             fs::read_dir(root.join("air")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -362,7 +363,7 @@ mod tests {
         assert!(refusal(open(root, "air-quality")).contains("no champion: name a version, as air-quality/1"));
         assert!(refusal(open(root, "air-quality/4")).contains("no version 4 (there are: 1)"));
         assert!(refusal(open(root, "air-quality/new")).contains("a version's number"));
-        assert!(refusal(open(root, "../air-quality")).contains("is no name of a model"));
+        assert!(refusal(open(root, "../air-quality")).contains("is not a name for a model"));
         assert_eq!(set_champion(root, "air-quality", 3).unwrap_err().exit_code(), 2);
         fs::write(root.join("air-quality/champion"), "new").unwrap();
         assert!(refusal(open(root, "air-quality")).contains("not a version's number"));

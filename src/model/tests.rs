@@ -92,7 +92,7 @@ fn the_graph_computes_what_the_cells_are_defined_as() {
     }
 }
 
-/// The same rows in every batch size from 2 up, wherever they stand, have the same bits: outputs and states.
+/// The same rows in every batch size from 2 up, at any place, have the same bits: outputs and states.
 #[test]
 fn bits_of_a_row_do_not_depend_on_its_batch() {
     const ROWS: usize = 130;
@@ -302,7 +302,7 @@ fn the_executor_gathers_and_scatters() {
     let mut states = zeros(&architecture, slots.len());
     for round in 0..3_u64 {
         let x: Vec<f32> = Numbers(round).take(8 * 3).collect();
-        // The rows of the inputs in an order of their own, and one step of whose output nobody wants to know.
+        // The rows of the inputs in another order, and one step whose output isn't needed.
         let rows = [7, 2, 1, 0, 6, 3, 4, 5];
         let mut gives = [0, 1, 2, 3, 4, 5, 6, 7];
         gives[2] = Output::NONE;

@@ -1,5 +1,5 @@
-//! The shape of a network: its layers in order and the named paths beside them, without its numbers.
-//! Must not live here: its numbers by name (`tensors`), any arithmetic (`kernel`, `train`).
+//! The shape of a network: its layers in order and the named paths parallel to them, without its numbers. Must not live
+//! here: its numbers by name (`tensors`), any arithmetic (`kernel`, `train`).
 
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Error as _, Serialize, Serializer};
@@ -18,7 +18,7 @@ pub struct Architecture {
     pub features: usize,
     /// Indices into `x` of what feeds the first layer.
     pub network: Vec<usize>,
-    /// Indices into `x` of what feeds the linear path beside the layers; empty: there is none.
+    /// Indices into `x` of the inputs of the linear path parallel to the layers; empty: there is none.
     pub skip: Vec<usize>,
     /// Per output, the index into `x` of what is added to it unscaled; empty: nothing is added to any.
     pub residual: Vec<usize>,

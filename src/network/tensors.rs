@@ -84,7 +84,7 @@ impl<'a> ByName<'a> {
             let mut same = tensors.iter().filter(|tensor| tensor.name == *name);
             match (same.next(), same.next()) {
                 (None, _) => wrong.push(format!("\"{name}\" {shape:?} is missing")),
-                (Some(_), Some(_)) => wrong.push(format!("\"{name}\" is there twice")),
+                (Some(_), Some(_)) => wrong.push(format!("\"{name}\" exists twice")),
                 (Some(tensor), None) => {
                     if tensor.shape != *shape || tensor.data.len() != shape.iter().product::<usize>() {
                         wrong.push(format!(

@@ -27,8 +27,8 @@ pub enum Values {
 pub struct Column {
     /// One value per row.
     pub values: Values,
-    /// Per row, whether the value came from a record (false: filled, carried or missing). `None`: all of them did
-    /// where they aren't null. Only numbers have it. No loss, metric or score is taken where it is false.
+    /// Per row, whether the value came from a record (false: filled, carried forward or missing). `None`: all of them
+    /// did where they aren't null. Only numbers have it. No loss, metric or score is taken where it is false.
     pub observed: Option<Vec<bool>>,
 }
 
@@ -71,7 +71,7 @@ impl Column {
         }
     }
 
-    /// Whether the value of a row was observed: not filled, not carried, not null.
+    /// Whether the value of a row was observed: not filled, not carried forward, not null.
     pub fn is_observed(&self, row: usize) -> bool {
         match (&self.observed, &self.values) {
             (Some(observed), _) => observed[row],
@@ -81,7 +81,7 @@ impl Column {
     }
 
     fn append(&mut self, more: Column, before: usize, after: usize) -> Option<()> {
-        // What is observed must be said for all rows once it is said for some.
+        // If some rows have the flag, all rows must have it.
         if self.observed.is_some() || more.observed.is_some() {
             let known = |column: &Column, rows: usize| (0..rows).map(|row| column.is_observed(row)).collect::<Vec<_>>();
             let mut observed = known(self, before);
@@ -159,7 +159,7 @@ impl Batch {
             *self = Batch { rejects: std::mem::take(&mut self.rejects), ..more };
             return Ok(());
         }
-        let differ = || Error::failed("batches of different layouts can't be joined: a bug of kolk");
+        let differ = || Error::failed("batches of different layouts can't be joined: internal error, please report");
         if self.columns.len() != more.columns.len() {
             return Err(differ());
         }
@@ -173,7 +173,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Splits off the rows from `at` on; what was refused stays.
+    /// Splits off the rows from `at` on; rejects stay.
     pub fn split_off(&mut self, at: usize) -> Batch {
         let rows = self.rows();
         Batch {

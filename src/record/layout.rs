@@ -32,7 +32,7 @@ pub enum Kind {
     Passthrough(DataType),
 }
 
-/// Why a column is there.
+/// The purpose of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// One of the record's values.
@@ -54,7 +54,7 @@ pub struct LayoutColumn {
     pub name: String,
     /// What it holds.
     pub kind: Kind,
-    /// Why it is there.
+    /// Its purpose.
     pub role: Role,
     /// Columns with the mean and standard deviation that `infer` scales it by, if a `scale` stage named it.
     pub scaled_by: Option<(usize, usize)>,
@@ -99,7 +99,9 @@ impl Features {
             (Some(Values::Vector(x, _)), Some(Values::Flag(usable)), Some(Values::Flag(restart))) => {
                 Ok((x, usable, restart))
             }
-            _ => Err(crate::Error::failed("the columns before the network are not those of inputs: a bug of kolk")),
+            _ => Err(crate::Error::failed(
+                "the columns before the network are not those of inputs: internal error, please report",
+            )),
         }
     }
 }

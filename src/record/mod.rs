@@ -1,7 +1,8 @@
-//! Records as they come, and the batch that flows between stages: columns, key slot, time, position.
+//! Records, and the batch that flows between stages: columns, key slot, time, position.
 //!
-//! Lives here: what a source delivers ([`Records`]), the shape of a batch ([`Layout`]), its values ([`Batch`]), the time line
-//! ([`Clock`]), and the way into Arrow. Must not live here: reading (`source`), operators (`stage`), writing (`sink`).
+//! Lives here: what a source delivers ([`Records`]), the shape of a batch ([`Layout`]), its values ([`Batch`]), the
+//! time line ([`Clock`]), and the way into Arrow. Must not live here: reading (`source`), operators (`stage`), writing
+//! (`sink`).
 
 mod batch;
 mod clock;

@@ -5,7 +5,7 @@ use arrow::array::ArrayRef;
 /// Number of a partition: of the source's topic, or a virtual one of files.
 pub type PartitionId = u32;
 
-/// Where a record stands in its source: file and row, both from 0. Melted tables (`columns_as_keys`) count one row per
+/// Position of a record in its source: file and row, both from 0. Melted tables (`columns_as_keys`) count one row per
 /// cell: `row * columns + column`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Origin {
@@ -28,10 +28,10 @@ pub struct Records {
     pub times: Vec<i64>,
     /// Per value column, per record: as in the source; null is NaN, infinite values stay.
     pub values: Vec<Vec<f64>>,
-    /// Per passthrough column, one array of all records; behind them those of [`crate::source::dead_letters::RAW`], where the
+    /// Per passthrough column, one array of all records; then those of [`crate::source::dead_letters::RAW`], where the
     /// source is dead letters.
     pub passthrough: Vec<ArrayRef>,
-    /// Per record, where it stands.
+    /// Per record, its position in the source.
     pub origins: Vec<Origin>,
     /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`,
     /// `time_out_of_range`); their other entries are placeholders (key empty, time 0).

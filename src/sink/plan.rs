@@ -123,7 +123,7 @@ impl Planned {
     }
 }
 
-/// Arrow type of a column. What is carried loses its dictionary or view: those depend on how the source was read.
+/// Arrow type of a column. A passthrough column loses its dictionary or view, which depend on how the source was read.
 fn data_type(kind: &Kind, clock: &Clock) -> DataType {
     match kind {
         Kind::Number => DataType::Float64,
@@ -182,7 +182,7 @@ fn not_null<T>(values: &[T], there: impl Fn(&T) -> bool) -> Option<NullBuffer> {
     (nulls.null_count() > 0).then_some(nulls)
 }
 
-/// A row that is NaN throughout is null as a whole; else NaN is a null within it.
+/// A row that is all NaN is null; otherwise NaN is a null within the row.
 fn vectors(values: &[f32], width: usize) -> Result<ArrayRef> {
     let rows: Vec<&[f32]> = values.chunks_exact(width.max(1)).collect();
     let whole = not_null(&rows, |row| row.iter().any(|value| !value.is_nan()));
@@ -197,7 +197,7 @@ fn time_column(ticks: &[i64], clock: &Clock, nullable: bool) -> Result<ArrayRef>
     let nulls = if nullable { not_null(ticks, |tick| *tick != NO_TIME) } else { None };
     let array = Int64Array::new(ticks.to_vec().into(), nulls);
     match &clock.data_type {
-        // By way of the type of the same width: there is no cast from 64 bits.
+        // Via the type of the same width: there is no cast from 64 bits.
         DataType::Date32 => cast(&array, &DataType::Int32).and_then(|days| cast(&days, &DataType::Date32)),
         other => cast(&array, other),
     }

@@ -1,8 +1,8 @@
-//! Dead letters as a source: messages that a pipeline refused into a folder are read again, as from a topic.
+//! Dead letters as a source: replays rejected messages from a dead-letter folder, as from a topic.
 //!
-//! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message; one from a Parquet
-//! source has its record as JSON, which is read in their place. What is refused once more keeps those bytes: they go along behind the
-//! passthrough columns of the records ([`RAW`]).
+//! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message;
+//! one from a Parquet source has its record as JSON, which is read instead. A message that is refused again keeps those
+//! bytes: they follow the passthrough columns of the records ([`RAW`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,8 @@ const COLUMNS: [(&str, DataType); 4] = [
 /// How long a schema registry may leave a question without an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Arrays behind the passthrough columns of the records: key (Binary), payload (Binary) and timestamp (Int64, milliseconds) of the message.
+/// Arrays after the passthrough columns of the records: key (Binary), payload (Binary) and timestamp (Int64,
+/// milliseconds) of the message.
 pub const RAW: usize = 3;
 
 /// Files of dead letters, found, and how their messages are decoded.
@@ -44,8 +45,8 @@ pub struct Planned {
     cells: u64,
 }
 
-/// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds what is wrong to
-/// `problems`, and returns `None` if that is anything.
+/// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds every
+/// problem to `problems`, and returns `None` if there is one.
 pub fn plan(
     pipeline: &Pipeline,
     source: &LettersSource,
@@ -56,7 +57,7 @@ pub fn plan(
     let here = |value: &str| At { value: value.to_string(), place: source.path.place };
     let mut letters = pipeline.clone();
     letters.source = Source { input: Input::Parquet(source.path.clone()), from: None, until: None, emit_from: None };
-    // A position counts, so it does for the time, of which nothing is made.
+    // The position serves as a time, which nothing uses.
     let time = At { value: TimeColumn { column: "position".into(), unit: None }, place: source.path.place };
     letters.record = Record { key: Key::Single, time, values: Vec::new() };
     let files = parquet::plan(&letters, &COLUMNS.map(|(name, _)| here(name)), problems);
@@ -138,7 +139,7 @@ impl DeadLettersReader {
             Err(DecodeError::Unavailable(why)) => return Err(Error::failed(why)),
             Err(DecodeError::Failed(error)) => return Err(error),
         };
-        // Nothing decodes where there is nothing; the reason is what it was.
+        // There is nothing to decode; the reason stays.
         for (index, reason) in &mut records.bad {
             if tombstones.contains(&records.origins[*index].row) {
                 *reason = "tombstone";
@@ -159,12 +160,13 @@ impl DeadLettersReader {
     }
 }
 
-/// Key, payload and timestamp of each letter, the same as messages whose offsets count them, and those of them that had no payload.
+/// Key, payload and timestamp of each letter, the same as messages whose offsets count them, and those of them that had
+/// no payload.
 type Raw = (ArrayRef, ArrayRef, ArrayRef, Messages, Vec<u64>);
 
 fn messages(letters: &Records) -> Result<Raw> {
     let [keys, bytes, timestamps, records] = &letters.passthrough[..] else {
-        return Err(Error::failed("dead letters have other columns than planned: a bug of kolk"));
+        return Err(Error::failed("dead letters have other columns than planned: internal error, please report"));
     };
     let (key, payload, time, record) = (
         keys.as_binary::<i32>(),

@@ -17,15 +17,15 @@ use super::schema::{Columns, KeyColumn, Wanted};
 use crate::record::murmur2;
 use crate::record::{NO_TIME, Origin, Records};
 
-/// Keys of so many bytes end a [`Records`], however few records have them.
+/// Keys of this many bytes end a [`Records`], however few records there are.
 const TEXT_LIMIT: usize = 4 << 20;
 
-/// Rows of one file as kolk wants them: those outside of the wanted time are gone.
+/// Rows of one file, without those outside of the requested time.
 pub(super) struct Piece {
     file: u32,
     rows: Rows,
     keys: Keys,
-    /// Where key and time are there; `None`: everywhere.
+    /// Rows that have key and time; `None`: all.
     valid: Option<NullBuffer>,
     /// Rows where they are not, ascending.
     bad: Vec<(usize, &'static str)>,

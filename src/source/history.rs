@@ -19,8 +19,8 @@ pub struct History {
 }
 
 impl History {
-    /// Finds the files of a pipeline's history, which need the columns that the topic gives. Adds what is wrong to
-    /// `problems`, and returns `None` if that is anything or there is no history.
+    /// Finds the files of a pipeline's history, which need the columns that the topic gives. Adds every problem to
+    /// `problems`, and returns `None` if there is one or there is no history.
     pub fn plan(
         pipeline: &Pipeline,
         kafka: &KafkaSource,

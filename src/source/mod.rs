@@ -1,7 +1,8 @@
 //! Where records come from.
 //!
 //! Lives here: opening a source, reading only the columns that are needed, decoding them into [`Records`], and finding
-//! a place again after a restart. [`Files`] is every source that ends. Must not live here: partitions, state, policies (`runtime`).
+//! a place again after a restart. [`Files`] is every source that ends. Must not live here: partitions, state, policies
+//! (`runtime`).
 
 pub mod dead_letters;
 mod decode;
@@ -45,7 +46,7 @@ pub trait Files: Send + Sync {
     /// Begins to read; `start` is the first record to deliver, or one before it.
     ///
     /// # Errors
-    /// Files that are not those of `start` any more.
+    /// Files that are no longer those of the start.
     fn open(&self, start: Option<Origin>) -> Result<Box<dyn FilesReader>>;
 }
 

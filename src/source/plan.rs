@@ -84,9 +84,9 @@ impl Planned {
     }
 }
 
-/// Finds the files of a pipeline's source and checks that it has every column that is asked for: those of `record:`, and
-/// `fields` (of the sink, a filter, the split), which are passed through unless they are key, time or a value anyway. Adds
-/// what is wrong to `problems`, and returns `None` if that is anything.
+/// Finds the files of a pipeline's source and checks that it has every column that is asked for: those of `record:`,
+/// and `fields` (of the sink, a filter, the split), which are passed through unless they are key, time or a value
+/// anyway. Adds every problem to `problems`, and returns `None` if there is one.
 pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Planned> {
     let path = pipeline.source.path()?;
     let place = path.place;
@@ -145,7 +145,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     found.then(|| Planned { layout, shape: Arc::new(Shape { files: planned, columns, wanted }) })
 }
 
-/// The footer and its SHA-256, or what is wrong with the file.
+/// The footer and its SHA-256, or the error in the file.
 pub(super) fn read_footer(file: &File) -> Result<(ParquetMetaData, [u8; 32]), String> {
     let input = file.open(FOOTER_BLOCKS).map_err(|e| format!("can't be opened: {e}"))?;
     footer_of(&input).map_err(|e| format!("can't be read as Parquet: {e}"))

@@ -232,7 +232,7 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8)
 }
 
-/// Numbers, flags as 0 and 1, and what a writer gives a column without any value.
+/// Numbers, flags as 0 and 1, and the type of a column without any value.
 fn is_number(data_type: &DataType) -> bool {
     data_type.is_numeric() || matches!(data_type, DataType::Boolean | DataType::Null)
 }

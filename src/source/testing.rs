@@ -58,7 +58,7 @@ pub fn between(mut pipeline: Pipeline, from: Option<Moment>, until: Option<Momen
     pipeline
 }
 
-/// Writes columns as a file of row groups of so many rows.
+/// Writes columns as a file with row groups of this many rows.
 pub fn write(path: &Path, columns: Vec<(&str, ArrayRef)>, group: usize) {
     write_with(path, columns, WriterProperties::builder().set_max_row_group_row_count(Some(group)).build());
 }

@@ -1,4 +1,5 @@
-//! `calendar: { features, timezone }`: where a row stands in the hour, day, week, month and year, as points on a circle.
+//! `calendar: { features, timezone }`: the position of a row in the hour, day, week, month and year, as points on a
+//! circle.
 //!
 //! Feature `f` becomes `f_sin` and `f_cos` of `2π · fraction`, by the wall clock of the time zone (so that a habit of
 //! people stays at its hour when daylight saving begins): minute / 60, minutes since midnight / 1440 for `hour`,
@@ -224,7 +225,8 @@ mod tests {
 
     #[test]
     fn follows_daylight_saving() {
-        // New York 2013: 01:30 EST on March 10 is 06:30 UTC; half an hour later the wall clock jumps from 02:00 to 03:00.
+        // New York 2013: 01:30 EST on March 10 is 06:30 UTC; half an hour later the wall clock jumps from 02:00 to
+        // 03:00.
         let before = 1_362_897_000;
         let out = run(
             chrono_tz::America::New_York,
@@ -243,7 +245,8 @@ mod tests {
 
     #[test]
     fn equals_chrono_everywhere() {
-        // Lord Howe shifts by half an hour, at times that are no whole hour of UTC; before 1970 zones have odd offsets.
+        // Lord Howe shifts by half an hour, at times that aren't whole hours of UTC; before 1970 zones have odd
+        // offsets.
         for zone in [chrono_tz::Australia::Lord_Howe, chrono_tz::America::New_York, chrono_tz::Asia::Kathmandu] {
             let mut times: Vec<i64> = (-3_000..3_000).map(|n| n * 977_777 + n * n % 4_000).collect();
             // Minute by minute over Lord Howe's shift at 2013-10-05 15:30 UTC.

@@ -5,8 +5,8 @@ use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Kind, Layout, Role};
 
-/// Hides a column of the source that was read for the stages before: from here on its name means what a stage makes. Whoever
-/// writes asks for a column by its name at the end, so nobody wants it any more.
+/// Hides a column of the source that was read for the stages before: from here on its name means what a stage makes.
+/// Whoever writes asks for a column by its name at the end, so nothing needs it.
 pub(super) fn hide(layout: &mut Layout, name: &str) {
     for column in &mut layout.columns {
         if column.role == Role::Field && column.name == name {

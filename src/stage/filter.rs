@@ -1,10 +1,11 @@
 //! `filter: { where: "value > 0 and kind = 'a'" }`: keeps the rows for which the expression is true.
 //!
-//! Logic has three values, as in SQL: comparing with null is neither true nor false, and only true keeps a row. A number
-//! that isn't finite is null, also one that was computed (`1 / 0`). Columns may be numbers, flags, and what the source
-//! carries along as numbers, booleans or text; integers are compared as f64. The key is text, or a number where its column
-//! holds integers; the time is compared with a date or a time in quotes, or with a number where it only counts. Names that
-//! aren't plain words stand in double quotes, text in single ones. Without state. The grammar is in [`super::filter_parse`].
+//! Logic has three values, as in SQL: comparing with null is neither true nor false, and only true keeps a row. A
+//! number that isn't finite is null, also a computed one (`1 / 0`). Columns may be numbers, flags, and passthrough
+//! columns of the source carries along as numbers, booleans or text; integers are compared as f64. The key is text, or
+//! a number where its column holds integers; the time is compared with a date or a time in quotes, or with a number
+//! where it only counts. Names that aren't plain words are in double quotes, text in single ones. Without state. The
+//! grammar is in [`super::filter_parse`].
 
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};

@@ -173,7 +173,7 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Failure> {
     Ok(tokens)
 }
 
-/// The inside of a quoted text; a doubled quote stands for itself.
+/// The inside of a quoted text; a doubled quote means one quote.
 fn quoted(chars: &[char], at: &mut usize) -> Option<String> {
     let quote = chars[*at];
     let mut inside = String::new();
@@ -203,7 +203,7 @@ fn is_number(chars: &[char], start: usize, at: usize) -> bool {
 struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
-    /// The character behind the last.
+    /// The position after the last character.
     end: usize,
 }
 
@@ -261,7 +261,7 @@ impl Parser {
         if self.keyword("is") {
             let wanted = !self.keyword("not");
             if !self.keyword("null") {
-                return Err(Failure { at: self.at(), message: "expected null behind is".into() });
+                return Err(Failure { at: self.at(), message: "expected null after is".into() });
             }
             return Ok(Expr { at, kind: ExprKind::IsNull(Box::new(left), wanted) });
         }

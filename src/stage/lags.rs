@@ -1,7 +1,7 @@
 //! `lags: { value: [1, 2, 24] }`: columns `value_lag_1` … with the key's value that many rows back.
 //!
-//! NaN before the key has that many rows. Every row counts, also one whose value is null, carried or filled. A lag is
-//! scaled by the pair of the row it stands in, not of the row it comes from: both numbers then mean the same to a model.
+//! NaN before the key has that many rows. Every row counts, also one whose value is null, carried forward or filled. A
+//! lag is scaled by the pair of its own row, not of the row it comes from: both numbers then mean the same to a model.
 //!
 //! State per key and column: the place of the next value, then a ring of as many values as the longest lag.
 
@@ -42,7 +42,7 @@ impl Operator for config::Lags {
         for (name, lags) in &self.columns {
             let column = columns::number(layout, name, problems);
             if lags.contains(&0) {
-                problems.add(name.place, format!("a lag of \"{}\" is 0; the nearest row behind is 1", name.value));
+                problems.add(name.place, format!("a lag of \"{}\" is 0; the nearest earlier row is 1", name.value));
             }
             for lag in lags {
                 let lagged = format!("{}_lag_{lag}", name.value);

@@ -66,15 +66,15 @@ pub trait Stage: Send {
     /// The word of the pipeline file, for messages and metrics.
     fn name(&self) -> &'static str;
 
-    /// What it remembers of each key, and what a new key begins with; nothing for a stage without state. Asked once, at the
-    /// start.
+    /// What it remembers of each key, and what a new key begins with; nothing for a stage without state. Asked once, at
+    /// the start.
     fn state(&self) -> StateSpec {
         StateSpec::default()
     }
 
-    /// What its row of state means, as text. When a model is replaced by another version, rows are taken over between stages that stand at the same
-    /// place and say the same; `None`: a key begins anew. The stages before the network are the same for all versions; what depends
-    /// on the network has to say so.
+    /// The meaning of its row of state, as text. When another model version replaces a model, rows are kept between
+    /// stages at the same place with the same meaning; `None`: a key starts from scratch. The stages before the network
+    /// are the same for all versions; what depends on the network must say so.
     fn meaning(&self) -> Option<String> {
         Some(self.name().to_string())
     }
@@ -83,15 +83,15 @@ pub trait Stage: Send {
     /// ([`Batch::keep`]), replace them, add columns, and refuse records by [`Batch::rejects`]; an error stops the run.
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()>;
 
-    /// Of a stage that holds something back until time has moved on: the first time behind `since` at which [`Stage::advance`] may let
-    /// something go. It must depend on `since` alone.
+    /// For a stage that holds rows until time has advanced: the first time after `since` at which [`Stage::advance`]
+    /// may emit something go. It must depend on `since` alone.
     fn due(&self, _since: i64) -> Option<i64> {
         None
     }
 
-    /// What comes out because time has come to `until` for every key, though no record said so; `None` for `until` is the end of
-    /// the source. Of the first `keys` slots; rows take `position`. Asked of stages that hold something back; it must depend on
-    /// `until` and the state alone.
+    /// Rows that are emitted because time has reached `until` for every key, although no record showed it; `None` for
+    /// `until` is the end of the source. Of the first `keys` slots; rows take `position`. Asked of stages that hold
+    /// something back; it must depend on `until` and the state alone.
     fn advance(
         &mut self,
         _until: Option<i64>,

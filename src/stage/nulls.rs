@@ -1,4 +1,4 @@
-//! `on.null`: what becomes of values that are null, NaN or infinite.
+//! `on.null`: how values that are null, NaN or infinite are treated.
 //!
 //! Every value that isn't finite becomes NaN first, so that no infinity ever reaches a later stage. Then, by policy:
 //! `carry` puts the key's last finite value in its place, flagged as not observed (before there is one, NaN stays);
@@ -86,7 +86,7 @@ impl Stage for Nulls {
             OnNull::Refuse => {
                 let refused = self.null.iter().zip(&batch.positions).filter(|(null, _)| **null);
                 batch.rejects.extend(refused.map(|(_, position)| Reject { position: *position, reason: "null_value" }));
-                // A stage before may have refused records behind these: their order must not depend on batches.
+                // An earlier stage may have refused records after these: their order must not depend on batches.
                 batch.rejects.sort_by_key(|reject| reject.position);
                 self.null.iter_mut().for_each(|null| *null = !*null);
                 batch.keep(&self.null);

@@ -1,7 +1,7 @@
 //! A word of `stages:` as it is planned, and what the plan becomes.
 //!
-//! Lives here: the contract of an [`Operator`] and of what it is planned into ([`Build`]). Must not live here: any word, and
-//! the order of stages (`plan`).
+//! Lives here: the contract of an [`Operator`] and of what it is planned into ([`Build`]). Must not live here: any
+//! word, and the order of stages (`plan`).
 
 use serde_json::Value;
 
@@ -12,7 +12,8 @@ use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::Layout;
 
-/// A word of `stages:`, with its options; most are implemented on the options themselves, beside the stage that they plan.
+/// A word of `stages:`, with its options; most are implemented on the options themselves, next to the stage that they
+/// plan.
 pub trait Operator {
     /// The word of the pipeline file.
     fn word(&self) -> &'static str;
@@ -32,16 +33,16 @@ pub trait Operator {
         Vec::new()
     }
 
-    /// Its options in one form, equal exactly where it makes the same of the same rows; `None`: it changes nothing that a model
-    /// could tell. Models and state keep this form for years, so it may only grow: a new option is left out where it has
-    /// its default.
+    /// Its options in one form, equal exactly where it makes the same of the same rows; `None`: it changes nothing that
+    /// a model could notice. Models and state keep this form for years, so it may only grow: a new option is left out
+    /// if it has its default.
     fn canonical(&self) -> Option<Value>;
 
-    /// Plans it for rows of `layout`, and makes that the layout of what comes out; `None` after reporting what is wrong. `place` is
-    /// that of its word in the file. Opens nothing.
+    /// Plans it for rows of `layout`, and makes that the layout of the output; `None` after reporting what is wrong.
+    /// `place` is that of its word in the file. Opens nothing.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>>;
 
-    /// Whether nothing true can be said of what comes after it where it can't be planned.
+    /// Whether problems of later stages would be misleading if it can't be planned.
     fn is_needed(&self) -> bool {
         false
     }
@@ -79,7 +80,7 @@ impl<O: Operator + ?Sized> Operator for &O {
 
 /// A planned stage: made once per process, built once per worker.
 pub trait Build: Send + Sync {
-    /// The stage of one worker. What a stage has to open (sessions of ONNX Runtime) is opened here and nowhere else.
+    /// The stage of one worker. A stage opens what it needs (sessions of ONNX Runtime) here and nowhere else.
     ///
     /// # Errors
     /// What can't be opened.

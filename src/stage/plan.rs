@@ -1,8 +1,8 @@
 //! From the stages of a pipeline file to planned stages, with the layout between them.
 //!
-//! Lives here: the order of stages, the places of `on.null`, `on.reorder` and `inputs` among them, which columns come from the
-//! source, and the canonical form that a model's manifest keeps of the stages it was trained behind. Must not live here: what
-//! a word means or does (its own file).
+//! Lives here: the order of stages, the places of `on.null`, `on.reorder` and `inputs` among them, which columns come
+//! from the source, and the canonical form that a model's manifest keeps of the stages before it. Must not live here:
+//! what a word means or does (its own file).
 
 use std::sync::Arc;
 
@@ -66,9 +66,9 @@ impl Chain {
 
 /// All stages of a pipeline in order: those of the file, and those that other sections ask for.
 ///
-/// `on.null` is a stage: after the last `resample` (which passes over nulls) or, without one, the first of all. Its policy
-/// `refuse` is about records, not about buckets, so it always comes first. `inputs` stands before `infer`, where the model is
-/// known. Without it, `infer` can't be planned: planning ends there.
+/// `on.null` is a stage: after the last `resample` (which passes over nulls) or, without one, the first of all. Its
+/// policy `refuse` is about records, not about buckets, so it always comes first. `inputs` comes before `infer`, where
+/// the model is known. Without it, `infer` can't be planned: planning ends there.
 pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>> {
     let stages = &pipeline.stages;
     let infer = stages.iter().position(|s| matches!(s.value, config::Stage::Infer(_))).unwrap_or(stages.len());
@@ -91,7 +91,7 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
         let before = stages.iter().position(|s| matches!(s.value, config::Stage::Infer(_))).unwrap_or_default();
         steps.insert(before, Step { place: infer.model.place, operator });
     }
-    // The policies have defaults, so they may stand nowhere in the file.
+    // The policies have defaults, so they may not be in the file.
     steps.insert(at, Step { place: config::NOWHERE, operator: Box::new(policy) });
     if let Some(span) = &pipeline.on.reorder {
         // After `refuse`, so that a record that is refused is there to be refused.
@@ -134,13 +134,14 @@ pub fn chain(steps: &[Step<'_>], mut layout: Layout, problems: &mut Problems) ->
 
 fn gone(name: &str) -> String {
     format!(
-        "column \"{name}\" is gone behind resample, which keeps the record's values only: use it before resample, or \
-         make it behind it"
+        "column \"{name}\" does not exist after resample, which keeps only the record's values: use it before \
+         resample, or \
+         make it after it"
     )
 }
 
-/// The columns, beside key, time and values, that have to come from the source for these stages and for `after` them: those that
-/// are named where no stage before has made them.
+/// The columns, besides key, time and values, that must come from the source for these stages and for `after` them:
+/// those that are named where no stage before has made them.
 pub fn from_source(steps: &[Step<'_>], after: &[At<String>]) -> Vec<At<String>> {
     let mut made: Vec<String> = Vec::new();
     let mut wanted = Vec::new();

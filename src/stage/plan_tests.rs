@@ -16,7 +16,7 @@ fn at<T>(value: T) -> At<T> {
     At::default_value(value)
 }
 
-/// A stage written on a line of its own, from 10.
+/// Each stage is on a separate line, from 10.
 fn on_line(line: usize, stage: Stage) -> At<Stage> {
     At { value: stage, place: Place { line: 10 + line, column: 5 } }
 }
@@ -198,10 +198,10 @@ fn all_problems_at_once_each_at_its_place() {
     let text = result.unwrap_err().to_string();
     for part in [
         "p.yaml:11:5: score needs an infer stage before it",
-        "column \"minute_sin\" is gone behind resample",
-        "column \"minute_cos\" is gone behind resample",
+        "column \"minute_sin\" does not exist after resample",
+        "column \"minute_cos\" does not exist after resample",
         "where, character 1: there is no column \"valu\" here (there are: value, observed, age), did you mean \"value\"?",
-        "p.yaml:18:5: resample must stand before infer",
+        "p.yaml:18:5: resample must come before infer",
         "one infer stage, this is the second",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");

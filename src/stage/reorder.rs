@@ -1,15 +1,16 @@
-//! `on.reorder`: records of a key go on in the order of their times.
+//! `on.reorder`: records of a key are emitted in the order of their times.
 //!
-//! A record is held back until its key has reached its time plus the span. So what arrives out of order by less than the span comes
-//! out in order; what is older than what has come out already is late, and `on.late` says what becomes of it: `process` lets it go on at
-//! once, `dead_letter` refuses it. Records of one time keep the order in which they came.
+//! A record is held until its key has reached its time plus the span. So records that arrive out of order by less than
+//! the span come out in order. A record older than one that was emitted is late, and `on.late` decides: `process` emits
+//! it at once, `dead_letter` refuses it. Records of one time keep the order in which they came.
 //!
-//! Time advances by the key's own records: so the same records give the same order however they are batched or partitioned. With
-//! `on.watermark: partition` other keys' records let go as well, each time that the partition has come one span further. A row
-//! that comes out takes the position of the record that let it. At most [`MOST`] records of a key are held; one more lets the oldest go. At the end of a source all are let go.
+//! Time advances by the key's own records: so the same records give the same order however they are batched or
+//! partitioned. With `on.watermark: partition` records of other keys release rows too, each time that the partition has
+//! advanced by one span. A row that is emitted has the position of the record that released it. At most [`MOST`]
+//! records of a key are held; one more releases the oldest. At the end of a source all buffered rows are emitted.
 //!
-//! State per key: a header, and a list of held records sorted by time (time and values of each). So only the record's values can
-//! be held; a pipeline that carries other columns along is refused.
+//! State per key: a header, and a list of held records sorted by time (time and values of each). So only the record's
+//! values can be held; a pipeline that carries other columns along is refused.
 
 use bytemuck::{Pod, Zeroable};
 use serde_json::Value;
@@ -34,7 +35,7 @@ struct Header {
     held: u64,
     /// The latest time of any record.
     latest: i64,
-    /// The latest time that went on.
+    /// The latest time that was emitted.
     released: i64,
 }
 
@@ -42,7 +43,7 @@ const HEADER: usize = size_of::<Header>() / size_of::<u64>();
 
 /// `on.reorder`, with what `on.late` says.
 pub(super) struct Reordering<'a> {
-    /// How long a record is held back.
+    /// How long a record is held.
     pub span: &'a At<Span>,
     /// What becomes of records that are later.
     pub late: OnLate,
@@ -53,7 +54,7 @@ impl Operator for Reordering<'_> {
         "reorder"
     }
 
-    /// In which order records come is no property of the features.
+    /// The order of records is not a property of the features.
     fn canonical(&self) -> Option<Value> {
         None
     }
@@ -72,7 +73,7 @@ impl Operator for Reordering<'_> {
             problems.add(
                 span.place,
                 format!(
-                    "`reorder` holds back key, time and values only: column \"{}\" can't be carried along",
+                    "`reorder` holds only key, time and values: column \"{}\" can't be passed through",
                     passthrough.name
                 ),
             );
@@ -122,7 +123,7 @@ impl<'a> Held<'a> {
         self.records[at * self.width] as i64
     }
 
-    /// Puts a record behind those of the same or an earlier time.
+    /// Puts a record after those of the same or an earlier time.
     fn insert(&mut self, time: i64, values: impl Iterator<Item = f64>) {
         let held = self.header.held as usize;
         let at = (0..held).rev().find(|at| self.time(*at) <= time).map_or(0, |at| at + 1);
@@ -149,7 +150,7 @@ impl<'a> Held<'a> {
         self.header.held -= count as u64;
     }
 
-    /// Lets go what is not later than `until`.
+    /// Emits rows that are not later than `until`.
     fn release_until(&mut self, until: i64, slot: u32, position: u64, out: &mut Out) {
         let held = self.header.held as usize;
         let count = (0..held).find(|at| self.time(*at) > until).unwrap_or(held);
@@ -237,7 +238,8 @@ impl Stage for Reorder {
         };
         let Some(until) = until else { return Ok(None) };
         for slot in 0..keys {
-            // Looked at before it is written: what is written is in the next checkpoint. The first record held is the oldest.
+            // Read before it is written: a written row is part of the next checkpoint. The first record held is the
+            // oldest.
             let row = state.rows.get(slot);
             if row[0] == 0 || row[HEADER] as i64 > until {
                 continue;
@@ -263,7 +265,7 @@ mod tests {
         problems.finish(stage).unwrap()
     }
 
-    /// Key, time and value of what comes out, batches cut at `cuts`; and how many are refused.
+    /// Key, time and value of the output, with batches cut at `cuts`; and the number of rejects.
     fn run(stage: &mut dyn Stage, rows: &[(u32, i64, f64)], batch: usize) -> (Vec<(u32, i64, f64)>, usize) {
         let mut arena = Arena::new(stage.state().initial().to_vec());
         arena.grow_to(8);
@@ -298,7 +300,7 @@ mod tests {
         assert_eq!(seen, [(0, 10, 1.0), (0, 11, 3.0), (0, 12, 2.0), (0, 20, 5.0), (1, 5, 4.0)]);
         assert_eq!(refused, 1);
         let (seen, _) = run(stage(5, OnLate::Process).as_mut(), &rows, 10);
-        assert_eq!(seen[3], (0, 9, 6.0), "a late one goes on at once");
+        assert_eq!(seen[3], (0, 9, 6.0), "a late one is emitted at once");
     }
 
     #[test]

@@ -1,21 +1,21 @@
 //! `resample: { every, aggregate, fill, max_gap, delay }`: one row per key and bucket of time.
 //!
 //! A bucket is `(start, end]`, stamped by its end (see [`super::resample_buckets`]). It is over, and its row comes out,
-//! at the first record **of its own key** with a time beyond its end plus `delay`; the row takes that record's position.
-//! (So the rows of a key depend on its own records only, however keys are interleaved or partitioned, also in files sorted by
-//! key; and the last buckets of a key stay open when its records end.) With `on.watermark: partition` a record of any key of the
-//! partition does: for streams, whose keys advance together, and where a key that falls silent must still have its rows. A
-//! record of a bucket that is over is refused as `late`.
+//! at the first record **of its own key** with a time beyond its end plus `delay`; the row takes that record's
+//! position. (So the rows of a key depend on its own records only, however keys are interleaved or partitioned, also in
+//! files sorted by key; and the last buckets of a key stay open when its records end.) With `on.watermark: partition` a
+//! record of any key of the partition does: for streams whose keys advance together, and where a key that stops sending
+//! must still have its rows. A record of a bucket that is over is refused as `late`.
 //!
-//! Nulls are passed over. `aggregate` takes the values in the order of the records: `first` and `last` too; `count` counts
-//! values. A bucket without a value of a column is filled by `fill` and flagged as not observed; one
-//! without any value at all comes out only while it ends at most `max_gap`, and at most 100,000 buckets, after the last one
-//! that had values. Before a key's first value nothing comes out. `linear` draws a line between the values on both sides
-//! where they are at most `max_gap` apart, else the value is null; it needs a `delay` that covers `max_gap`, so that the
-//! other side is known (as far as it is when the row comes out). `age` is how long ago the last bucket with a
-//! value ended, in seconds, or in steps without a clock.
+//! Nulls are passed over. `aggregate` takes the values in the order of the records: `first` and `last` too; `count`
+//! counts values. A bucket without a value of a column is filled by `fill` and flagged as not observed; one without any
+//! value at all comes out only while it ends at most `max_gap`, and at most 100,000 buckets, after the last one that
+//! had values. Before a key's first value nothing comes out. `linear` draws a line between the values on both sides
+//! where they are at most `max_gap` apart, else the value is null; it needs a `delay` that covers `max_gap`, so that
+//! the other side is known (as far as it is when the row comes out). `age` is how long ago the last bucket with a value
+//! ended, in seconds, or in steps without a clock.
 //!
-//! Only the record's values go on; what else the record carried, and what stages made before, ends here.
+//! Only the record's values are kept; passthrough columns and columns of earlier stages end here.
 //!
 //! State per key: how far time has come, the last observed value of each column, and a ring of the open buckets.
 
@@ -60,7 +60,7 @@ impl Operator for config::Resample {
     /// Plans the buckets; leaves a layout of the record's values, `observed` and `age`.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
         if layout.forecast.is_some() {
-            problems.add(place, "resample must stand before infer: a prediction can't be put into buckets");
+            problems.add(place, "resample must come before infer: a prediction can't be put into buckets");
             return None;
         }
         let sources = columns::values(layout);
@@ -95,7 +95,8 @@ impl Operator for config::Resample {
         if self.fill.value == Fill::Linear && !max_gap.is_some_and(|gap| buckets.covers(delay, gap)) {
             problems.add(
                 or_here(self.fill.place),
-                "fill: linear looks ahead: it needs a max_gap, and a delay that covers it, so that the value on the other \
+                "fill: linear looks ahead: it needs a max_gap, and a delay that covers it, so that the value on the \
+                 other \
                  side is known when a row comes out",
             );
             return None;
@@ -287,7 +288,7 @@ impl Plan {
             if any || bucket <= last_filled {
                 self.row(key, bucket, any, slot, position, out);
             } else if bucket >= ring_end {
-                break; // Behind the ring there are no values, so nothing more comes out.
+                break; // Beyond the ring there are no values, so nothing more is emitted.
             }
         }
         key.header.low = low;
@@ -336,7 +337,8 @@ impl Stage for Resample {
         "resample"
     }
 
-    /// The [`Header`], a [`Last`] for each column, and the ring of open buckets: number, then a [`Cell`] for each column.
+    /// The [`Header`], a [`Last`] for each column, and the ring of open buckets: number, then a [`Cell`] for each
+    /// column.
     fn state(&self) -> StateSpec {
         let header = StateSpec::default().i64("low", NONE).i64("latest", NONE).i64("observed", NONE);
         let spec = self.names.iter().fold(header, |spec, name| {
@@ -355,7 +357,8 @@ impl Stage for Resample {
         buckets.moved(end, *delay, 1)?.checked_add(1)
     }
 
-    /// The clock and other keys' records close buckets as the key's own would; the end of a source doesn't: the last bucket of a key may not be whole.
+    /// The clock and other keys' records close buckets as the key's own would; the end of a source doesn't: the last
+    /// bucket of a key may not be whole.
     fn advance(
         &mut self,
         until: Option<i64>,
@@ -366,7 +369,7 @@ impl Stage for Resample {
         let Resample { plan, sources, out, .. } = self;
         let Some(low) = until.and_then(|until| plan.first_open(until)) else { return Ok(None) };
         for slot in 0..keys {
-            // Looked at before it is written: what is written is in the next checkpoint.
+            // Read before it is written: a written row is part of the next checkpoint.
             let open = state.rows.get(slot)[LOW] as i64;
             if open != NONE && low > open {
                 let mut key = Key::of(state.rows.get_mut(slot), sources.len(), plan.open);
@@ -414,7 +417,7 @@ impl Stage for Resample {
                 }
             }
         }
-        // A stage before may have refused records behind these: their order must not depend on batches.
+        // An earlier stage may have refused records after these: their order must not depend on batches.
         batch.rejects.sort_by_key(|reject| reject.position);
         out.swap(batch, sources);
         Ok(())

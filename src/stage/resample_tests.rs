@@ -117,7 +117,7 @@ fn linear_draws_lines_over_gaps_up_to_max_gap() {
         found[..4],
         [(10, 1.0, true, 0.0, 2), (20, 2.0, false, 10.0, 2), (30, 3.0, false, 20.0, 2), (40, 4.0, true, 0.0, 2)]
     );
-    // 50 apart: too far for a line, but filled (with null) up to 30 behind 40.
+    // 50 apart: too far for a line, but filled (with null) up to 30 after 40.
     assert_eq!(
         found[4..8].iter().map(|r| (r.0, r.1)).collect::<Vec<_>>(),
         [(50, -1.0), (60, -1.0), (70, -1.0), (90, 9.0)]
@@ -220,7 +220,7 @@ fn bits_do_not_depend_on_batches_or_interleaving() {
     }
 }
 
-/// What `resample` says of one key, computed with all records at hand.
+/// The output of `resample` for one key, computed with all records at hand.
 fn reference(input: &[(i64, f64)], every: i64, max_gap: i64, delay: i64) -> Vec<(i64, Option<f64>)> {
     let end = |time: i64| -(-time).div_euclid(every) * every;
     let mut latest = i64::MIN;

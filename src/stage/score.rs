@@ -1,16 +1,17 @@
-//! `score: { actual, step, tail, long, short }`: predictions beside what then came.
+//! `score: { actual, step, tail, long, short }`: compares predictions with the values that were then observed.
 //!
-//! The prediction made for step `step` waits in a ring until a row of its key has exactly the time it was made for: that
-//! many intervals on, where the interval is that of `resample` or else the one `infer` sees most often for the key. Where
-//! rows miss that time, no residual is taken. Of two predictions for one time the later stands; rows that are late neither
-//! make nor meet one that waits for a later time. Where rows come much denser than the interval, the predictions of some
-//! are left out (the ring holds `step` and a few).
+//! The prediction made for step `step` waits in a ring until a row of its key has exactly the time it was made for:
+//! that many intervals on, where the interval is that of `resample` or else the one `infer` sees most often for the
+//! key. Where rows miss that time, no residual is taken. Of two predictions for one time the later counts; late rows
+//! neither make nor meet one that waits for a later time. Where rows come much denser than the interval, the
+//! predictions of some are left out (the ring holds `step` and a few).
 //!
 //! `residual` is actual minus predicted, NaN without a prediction or where the actual value was not observed.
-//! `residual_sd` is its standard deviation over the last `long` residuals, this one included, from the second on. `tail`
-//! is the Gaussian tail probability of the mean of the last `short` residuals against those `long`, given at rows with a
-//! residual once there are ten times `short` of them, or `long` if that is less. It is near 0 where the series came out far above
-//! what was predicted and near 1 where far below; `alert` says that it is under `tail`, or over 1 - `tail`.
+//! `residual_sd` is its standard deviation over the last `long` residuals, this one included, from the second on.
+//! `tail` is the Gaussian tail probability of the mean of the last `short` residuals against those `long`, given at
+//! rows with a residual once there are ten times `short` of them, or `long` if that is less. It is near 0 where the
+//! series came out far above what was predicted and near 1 where far below; `alert` says that it is under `tail`, or
+//! over 1 - `tail`.
 //!
 //! State per key: the ring of predictions, the ring of the last `long` residuals and their sums.
 
@@ -103,7 +104,7 @@ impl Operator for config::Score {
             actual: actual?,
             prediction: forecast.column,
             width,
-            // The middle quantile stands for the prediction.
+            // The middle quantile is the prediction.
             output: ((step - 1) * forecast.targets.len() + target) * quantiles + quantiles / 2,
             interval: interval?,
             clock: layout.clock.clone(),
@@ -238,7 +239,7 @@ impl Stage for Score {
         "score"
     }
 
-    /// Residuals are those of one version: another's are held against its own.
+    /// Residuals belong to one version: those of another are compared only with its own.
     fn meaning(&self) -> Option<String> {
         None
     }

@@ -111,7 +111,7 @@ fn equals_a_slow_reference() {
 #[test]
 fn joins_by_the_calendar_behind_resample() {
     let mut table = Table::new(&["value", "other"]);
-    let months = [0, 31, 59, 90, 120]; // 1970-01-01 and the firsts of the months behind it
+    let months = [0, 31, 59, 90, 120]; // 1970-01-01 and the first days of the following months
     months.iter().for_each(|day| table.push(0, day * 86_400, &[*day as f64, 0.0]));
     let (mut layout, mut problems) = (table.layout(), Problems::new("p.yaml"));
     layout.interval = Some(Span::Months(1));

@@ -1,15 +1,15 @@
 //! A key's last residuals: mean and standard deviation over all of them, mean over the newest, and the Gaussian tail.
 //!
-//! Sums are kept around a shift near the mean and follow each residual that comes and goes. They are taken anew from the
-//! ring whenever it has gone round, and whenever more than half of the sum of squares leaves at once: so rounding can't
-//! pile up, one wild value leaves nothing behind, and all of it depends on the order of the residuals only.
+//! Sums are kept around a shift near the mean and follow each residual that enters and leaves. They are recomputed from
+//! the ring whenever it has gone round, and whenever more than half of the sum of squares leaves at once: so rounding
+//! can't pile up, one wild value leaves no trace, and all of it depends on the order of the residuals only.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::scale::floor_sd;
 use crate::state::StateSpec;
 
-/// What is kept beside the ring itself.
+/// The state besides the ring itself.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Sums {
@@ -22,7 +22,7 @@ struct Sums {
     squares: f64,
 }
 
-/// Words of the state beside the ring.
+/// Words of the state besides the ring.
 const SUMS_WORDS: usize = size_of::<Sums>() / size_of::<u64>();
 
 /// Adds what a [`Window`] of `long` residuals lies over.

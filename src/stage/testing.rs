@@ -63,7 +63,7 @@ pub fn plan(operator: &dyn Operator, layout: &mut Layout, problems: &mut Problem
 /// Runs stages over rows, a batch ending at each of `cuts` (ascending, others are ignored).
 pub fn run(stages: &mut [Box<dyn Stage>], input: &Batch, cuts: &[usize]) -> Batch {
     let specs: Vec<StateSpec> = stages.iter().map(|stage| stage.state()).collect();
-    // A word before the first part, as the engine has one: offsets must not be taken for 0.
+    // A word before the first part, as the engine has one: offsets must not be confused with 0.
     specs.iter().for_each(check_fields);
     let initial: Vec<u64> = specs.iter().flat_map(|spec| spec.initial()).copied().collect();
     let mut arena = Arena::new([vec![u64::MAX], initial].concat());
@@ -207,7 +207,8 @@ pub fn rows(columns: usize, most: usize) -> impl Strategy<Value = Vec<(u32, i64,
     })
 }
 
-/// The laws of every stage: any cuts give the same bits and rejects, and any interleaving of keys the same rows per key.
+/// The laws of every stage: any cuts give the same bits and rejects, and any interleaving of keys the same rows per
+/// key.
 pub fn laws(columns: &[&str], most: usize, plan: impl Fn(&mut Layout, &mut Problems) -> Vec<Box<dyn Stage>>) {
     laws_on(&Table::new(columns), most, plan);
 }

@@ -101,7 +101,7 @@ mod tests {
         let root = root.path();
         assert!(open(root, "id").is_err(), "there is no state");
         drop(written_to(root, GRACE, 4));
-        assert!(open(root, "other").is_err(), "the topic was made anew");
+        assert!(open(root, "other").is_err(), "the topic was created again");
         let kept = open(root, "id").unwrap();
         let Chosen { saved, highest } = kept.of(3).unwrap();
         let newest = Saved { at: at(4), epoch: first(), position: 4, keys: saved[0].keys };

@@ -1,11 +1,11 @@
-//! The rows of a partition, in pages: row `slot` holds everything that is remembered of one key.
+//! The rows of a partition, in pages: row `slot` holds the whole state of one key.
 //!
 //! A row is a whole number of `u64` words: first the engine's own header, then each stage's part, in stage order.
 //! Words keep every part aligned for `f64` and `i64`; `bytemuck` gives typed views without copying.
 //!
 //! [`Arena::freeze`] shares all pages with a checkpoint and copies none of them: a page is copied when it is written
-//! while a checkpoint still has it, and taken back when no checkpoint has it any more. A page that was written gets a new
-//! number at the next freeze, so two checkpoints tell by numbers which pages differ.
+//! while a checkpoint still has it, and taken back when no checkpoint has it. A page that was written gets a new number
+//! at the next freeze, so two checkpoints tell by numbers which pages differ.
 
 use bytemuck::Pod;
 
@@ -24,7 +24,7 @@ pub struct Arena {
 /// A page: the arena's own, or shared with checkpoints as long as it isn't written.
 #[derive(Debug, Clone, Default)]
 struct Live {
-    /// Empty while `shared` is there.
+    /// Empty while `shared` is set.
     own: Vec<u64>,
     shared: Option<Page>,
 }
@@ -74,7 +74,7 @@ impl Arena {
         self.initial.len()
     }
 
-    /// Rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows
     }
@@ -161,7 +161,7 @@ impl Rows<'_> {
         &mut self.pages[page].words_mut()[at..at + self.initial.len()]
     }
 
-    /// Puts the part of one key back to what a new key has.
+    /// Resets the part of one key to that of a new key.
     pub fn reset(&mut self, slot: u32) {
         let initial = self.initial;
         self.get_mut(slot).copy_from_slice(initial);

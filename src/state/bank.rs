@@ -1,4 +1,4 @@
-//! The network's numbers by slot, apart from what the stages remember: whoever runs the network gathers and scatters them.
+//! The network's numbers by slot, apart from the stages' state: the executor gathers and scatters them.
 //!
 //! Must not live here: what the numbers are (a stage's [`super::StateSpec`] names its tensors), and running a network
 //! (`model::executor`).
@@ -55,8 +55,8 @@ impl HostBank {
 }
 
 impl Bank {
-    /// A bank in this process' memory of so many numbers a slot, all 0 for a new one; pages have as many rows as those of a
-    /// table of `row_words` words.
+    /// A bank in this process' memory of so many numbers a slot, all 0 for a new one; pages have as many rows as those
+    /// of a table of `row_words` words.
     pub(super) fn host(numbers: usize, row_words: usize) -> Bank {
         let words = numbers.div_ceil(size_of::<u64>() / size_of::<f32>());
         Bank::Host(HostBank { arena: Arena::in_pages_of(row_words, vec![0; words]), numbers })

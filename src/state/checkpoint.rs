@@ -1,7 +1,7 @@
 //! The bytes of a checkpoint: all state of one partition as of one position.
 //!
-//! Sections: header (JSON), key text, key ends (u64 each), words (u64 each). Equal state gives equal bytes. What changed
-//! since another checkpoint is a [`super::delta`].
+//! Sections: header (JSON), key text, key ends (u64 each), words (u64 each). Equal state gives equal bytes. What
+//! changed since another checkpoint is a [`super::delta`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,13 +19,13 @@ pub const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"KOLKCKPT";
 
-/// All state of one partition as of one position. Shares rows and keys with the partition it is of, which goes on, so it
-/// costs little to make and to clone.
+/// All state of one partition as of one position. Shares rows and keys with its partition, which continues, so it costs
+/// little to make and to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
     /// Records of the partition before it; all of them are in the state, none after.
     pub position: u64,
-    /// Where the last of them stands in the source.
+    /// Position of the last of them in the source.
     pub origin: Option<Origin>,
     /// The keys.
     pub keys: KeyList,
@@ -37,14 +37,14 @@ pub struct Checkpoint {
     pub extra: BTreeMap<String, u64>,
     /// On a stream: the commit that this is the state of.
     pub at: Option<CommitPosition>,
-    /// On a stream: the model version in force. Its manifest says it, not its bytes; so with `spans`.
+    /// On a stream: the active model version. It is in the manifest, not in the bytes; so are the `spans`.
     pub epoch: ModelEpoch,
-    /// Whose words are where in a row. Its manifest says it too.
+    /// Layout of a row: the words of each stage. Its manifest says it too.
     pub spans: Vec<RowSpan>,
 }
 
-/// A version of the model, and the commit with which it came into force in a partition. Of two states of one commit number, one
-/// of which was made for a swap that never was committed, it says which is meant.
+/// A version of the model, and the commit with which it came into force in a partition. Of two states of one commit
+/// number, one of which was made for a swap that never was committed, it says which is meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct ModelEpoch {
     /// The version; empty where there is no model.
@@ -58,8 +58,8 @@ pub(crate) fn shown(model: &str) -> &str {
     model.split_once('#').map_or(model, |(label, _)| label)
 }
 
-/// A commit of a partition of a stream. Buckets closed by the clock emit at an unchanged offset, so the offset alone doesn't
-/// say which state is meant.
+/// A commit of a partition of a stream. Buckets closed by the clock emit at an unchanged offset, so the offset alone
+/// doesn't say which state is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct CommitPosition {
     /// Number of the partition's commit, from 1; 0 is the state before the first record.
@@ -119,7 +119,7 @@ impl Checkpoint {
     pub(super) fn header(&self) -> Result<Vec<u8>> {
         let rows = self.rows.resolve()?;
         if rows.len() != self.keys.len() {
-            return Err(Error::failed(format!("{} rows of state are there for {} keys", rows.len(), self.keys.len())));
+            return Err(Error::failed(format!("there are {} rows of state for {} keys", rows.len(), self.keys.len())));
         }
         let header = Header {
             position: self.position,
@@ -171,7 +171,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
     if no_rows || keys.len() != header.keys || Some(words.len()) != row_words.checked_mul(keys.len() * size_of::<u64>())
     {
         return Err(format!(
-            "{} keys and {} bytes of rows are there, {} keys of {row_words} words are announced",
+            "found {} keys and {} bytes of rows, expected {} keys of {row_words} words",
             keys.len(),
             words.len(),
             header.keys

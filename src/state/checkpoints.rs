@@ -1,4 +1,4 @@
-//! What a worker on Kafka wants of the store of checkpoints. [`super::Log`] implements it on a folder or object store,
+//! What a worker on Kafka needs from the checkpoint store. [`super::Log`] implements it on a folder or object store,
 //! with a thread that writes.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::record::PartitionId;
 /// What there is of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Found {
-    /// The newest checkpoint of the epoch that is not beyond what is committed.
+    /// The newest checkpoint of the epoch that is not beyond the commit.
     pub usable: Option<CommitPosition>,
     /// The newest of all.
     pub newest: Option<CommitPosition>,
@@ -45,7 +45,7 @@ pub struct Loaded {
 /// Checkpoints of all partitions of one topic.
 pub trait Checkpoints {
     /// Looks for the newest checkpoint of a partition at or before `committed`, made by the model version that is
-    /// active there, since it became active: no other state can be gone on from.
+    /// active there, since it became active: no other state can be resumed.
     ///
     /// # Errors
     /// A store that can't be read.
@@ -54,7 +54,7 @@ pub trait Checkpoints {
     /// Begins to read a checkpoint that was found, on another thread, and returns at once.
     ///
     /// # Errors
-    /// Of this process alone; what is wrong with the checkpoint is told by [`Checkpoints::loaded`].
+    /// Errors of this process only; those of the checkpoint are returned by [`Checkpoints::loaded`].
     fn load(&mut self, partition: PartitionId, at: CommitPosition, epoch: &ModelEpoch) -> Result<()>;
 
     /// What was read since the last call; waits for one up to `timeout` if any is being read.
@@ -65,10 +65,10 @@ pub trait Checkpoints {
 
     /// Begins to write a checkpoint, whose `at` is a position that is committed (or, where it is a swap's, the one that
     /// will be), and returns at once. They become durable in the order in which they were begun. A checkpoint of the
-    /// same position and epoch that is there already is equal to it: nothing is overwritten.
+    /// same position and epoch that already exists is equal to it: nothing is overwritten.
     ///
     /// # Errors
-    /// Those of an earlier write that are told now.
+    /// Errors of an earlier write, reported now.
     fn write(&mut self, partition: PartitionId, checkpoint: Checkpoint) -> Result<()>;
 
     /// The checkpoints that became durable since the last call; waits for one up to `timeout` if any is being written.
@@ -77,6 +77,6 @@ pub trait Checkpoints {
     /// A store that can't be written.
     fn written(&mut self, timeout: Duration) -> Result<Vec<Durable>>;
 
-    /// Lets go of a partition: from now on it may have another owner, so nothing of it is deleted any more.
+    /// Releases a partition: from now on it may have another owner, so nothing more of it is deleted.
     fn release(&mut self, partition: PartitionId);
 }

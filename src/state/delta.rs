@@ -17,7 +17,7 @@ const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"KOLKDELT";
 
-/// What has to be known of a checkpoint to say what changed since: not its rows.
+/// What must be known of a checkpoint to find later changes: everything but its rows.
 #[derive(Debug, Clone)]
 pub(super) struct Outline {
     pub at: CommitPosition,
@@ -96,7 +96,7 @@ fn applied(bytes: &[u8], base: Checkpoint, rows: Pages) -> std::result::Result<C
     let on: Base = serde_json::from_slice(sections.next("base")?).map_err(|e| format!("base: {e}"))?;
     let header: Header = serde_json::from_slice(sections.next("header")?).map_err(|e| format!("header: {e}"))?;
     if base.at != Some(on.at) || base.keys.len() != on.keys {
-        return Err(format!("it is based on commit {}, which is not what comes before it", on.at.sequence));
+        return Err(format!("it is based on commit {}, which is not the one before it", on.at.sequence));
     }
     let Checkpoint { mut keys, .. } = base;
     read_keys(&mut sections, &mut keys)?;
@@ -104,7 +104,7 @@ fn applied(bytes: &[u8], base: Checkpoint, rows: Pages) -> std::result::Result<C
     let mut words = sections::words(sections.next("words")?, "words")?;
     sections.end()?;
     if keys.len() != header.keys {
-        return Err(format!("{} keys are there, {} are announced", keys.len(), header.keys));
+        return Err(format!("found {} keys, expected {}", keys.len(), header.keys));
     }
     let Header { position, origin, watermark, row_words, extra, at, .. } = header;
     let length = |page: usize| words_of(row_words, page, keys.len());
@@ -118,6 +118,6 @@ fn applied(bytes: &[u8], base: Checkpoint, rows: Pages) -> std::result::Result<C
     if words.next().is_some() {
         return Err("it has more words than its pages".into());
     }
-    let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit what comes before it")?;
+    let rows = rows.patched(row_words, keys.len(), changed).ok_or("its pages don't fit the checkpoint before it")?;
     Ok(Checkpoint { position, origin, watermark, keys, rows: rows.into(), extra, at, ..Checkpoint::default() })
 }

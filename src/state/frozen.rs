@@ -1,6 +1,6 @@
 //! A partition's rows and numbers as of one moment, on their way into a checkpoint or out of one.
 //!
-//! In a checkpoint a row is whole: the network's numbers stand in the part of the stage that runs it. In memory they lie
+//! In a checkpoint a row is whole: the network's numbers are in the part of the stage that runs it. In memory they are
 //! apart, in pages of the same slots. Must not live here: the bytes of a checkpoint (`checkpoint`, `delta`).
 
 use std::borrow::Cow;
@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use super::{Page, Pages};
 use crate::Result;
 
-/// What a partition had in memory when a checkpoint was taken. Whoever writes it resolves it first, in a thread of its own.
-/// All of it is in this process' memory; a device's pages would be copied until then.
+/// What a partition had in memory when a checkpoint was taken. Whoever writes it resolves it first, in a thread of its
+/// own. All of it is in this process' memory; a device's pages would be copied until then.
 #[derive(Debug, Clone, Default)]
 pub struct Frozen(Snapshot);
 
@@ -17,12 +17,12 @@ pub struct Frozen(Snapshot);
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     rows: Pages,
-    /// The network's numbers, and the word of a whole row at which they stand.
+    /// The network's numbers, and the word of a whole row at which they begin.
     bank: Option<(usize, Pages)>,
 }
 
 impl Frozen {
-    /// Rows, and numbers that stand at a word of a whole row; both have pages of the same slots.
+    /// Rows, and numbers that belong at a word of a whole row; both have pages of the same slots.
     pub(super) fn new(rows: Pages, bank: Option<(usize, Pages)>) -> Frozen {
         Frozen(Snapshot { rows, bank })
     }
@@ -49,7 +49,7 @@ impl Snapshot {
         self.rows.width() + self.bank.as_ref().map_or(0, |(_, bank)| bank.width())
     }
 
-    /// Rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -103,8 +103,8 @@ impl Snapshot {
         Cow::Owned(self.rows.with_pages(self.width(), pages))
     }
 
-    /// The rows without the numbers, and `width` words of numbers that stand at word `at` of a whole row. Their pages keep the
-    /// numbers that they have in a whole one, so that the next checkpoint knows which of them changed.
+    /// The rows without the numbers, and `width` words of numbers that belong at word `at` of a whole row. Their pages
+    /// keep the numbers that they have in a whole one, so that the next checkpoint knows which of them changed.
     pub(super) fn parted(&self, at: usize, width: usize) -> (Cow<'_, Pages>, Cow<'_, Pages>) {
         match &self.bank {
             Some((here, bank)) if *here == at && bank.width() == width => {
@@ -120,7 +120,7 @@ impl Snapshot {
     }
 }
 
-/// Whole rows of rows of `width` words and numbers of `numbers` words, which come to stand at word `at`.
+/// Whole rows of rows of `width` words and numbers of `numbers` words, which get to word `at`.
 fn join(rows: &[u64], width: usize, at: usize, bank: &[u64], numbers: usize) -> Vec<u64> {
     let mut whole = Vec::with_capacity(rows.len() + bank.len());
     for (row, numbers) in rows.chunks_exact(width).zip(bank.chunks_exact(numbers)) {

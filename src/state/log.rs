@@ -1,13 +1,13 @@
-//! The checkpoints of a stream: `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<epoch>.json`, and beside each manifest the
-//! files that it names.
+//! The checkpoints of a stream: manifests `<pipeline>/topic-<id>/<partition>/<sequence>-<offset>-<epoch>.json`, and
+//! next to each the files that it names.
 //!
-//! A checkpoint is the state as of a commit of the group (a [`CommitPosition`]). Its data lies under a name that no other process
-//! uses; its manifest is *created* last, under the commit's number, offset and [`ModelEpoch`], and never overwritten: a process that was
-//! given up and writes a checkpoint of a committed state writes what the owner would, so it does no harm. There is no pointer
-//! to the newest. A checkpoint is written whole (a base), or as what changed since the last one (a delta), which this
-//! process knows to be there; a restore reads a base and the deltas on it. A swap of the model writes its checkpoint before it is
-//! committed; one that never was is found by no commit, since none has its epoch. The thread that writes and deletes is
-//! [`super::log_writer`].
+//! A checkpoint is the state as of a commit of the group (a [`CommitPosition`]). Its data lies under a name that no
+//! other process uses; its manifest is *created* last, under the commit's number, offset and [`ModelEpoch`], and never
+//! overwritten: a process that was given up and writes a checkpoint of a committed state writes what the owner would,
+//! so it does no harm. There is no pointer to the newest. A checkpoint is written whole (a base), or as what changed
+//! since the last one (a delta), which this process knows to be stored; a restore reads a base and the deltas on it. A
+//! swap of the model writes its checkpoint before it is committed; one that never was is found by no commit, since none
+//! has its epoch. The thread that writes and deletes is [`super::log_writer`].
 
 use std::collections::BTreeSet;
 use std::thread::JoinHandle;
@@ -29,11 +29,12 @@ use crate::{Error, Result};
 pub struct Log {
     folder: Folder,
     fingerprint: String,
-    /// Checkpoints that could not be loaded: not to be found again.
+    /// Checkpoints that could not be loaded; they are skipped.
     damaged: BTreeSet<(u32, Place)>,
     /// Partitions of which superseded checkpoints may be deleted.
     owned: Owned,
-    /// Not bounded: there is at most one checkpoint of a partition at a time, and it shares its rows with the partition.
+    /// Not bounded: there is at most one checkpoint of a partition at a time, and it shares its rows with the
+    /// partition.
     jobs: Option<Sender<Job>>,
     done: Receiver<Result<Durable>>,
     waiting: usize,
@@ -52,7 +53,7 @@ impl Log {
         Log::over(Store::open(location, pipeline)?, topic_id, fingerprint, GRACE)
     }
 
-    /// As [`Log::open`] in a store that is open, with a grace period of its own.
+    /// As [`Log::open`] in an open store, with another grace period.
     pub(super) fn over(mut store: Store, topic_id: &str, fingerprint: &Fingerprint, grace: Duration) -> Result<Log> {
         for change in store.begin(fingerprint)? {
             tracing::warn!(
@@ -95,8 +96,9 @@ impl Log {
         match others.find(|folder| *folder != name) {
             None => Ok(root.folder(&name)),
             Some(other) => Err(Error::refused(format!(
-                "the state in {root} is of {other}, the topic is {name}: it was deleted and made again, and its offsets \
-                 mean other records now\nto begin anew: kolk state reset, or another name for the pipeline"
+                "the state in {root} is of {other}, the topic is {name}: it was deleted and created again, and its \
+                 offsets \
+                 mean other records now\nto start from scratch: kolk state reset, or another name for the pipeline"
             ))),
         }
     }
@@ -118,7 +120,7 @@ impl Log {
         self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())
     }
 
-    /// The manifest at a place, unless it is damaged or gone: then it is not looked at again.
+    /// The manifest at a place, unless it is damaged or gone: then it is skipped from now on.
     fn entry(&mut self, partition: u32, place: Place) -> Result<Option<Entry>> {
         if self.damaged.contains(&(partition, place)) {
             return Ok(None);
@@ -137,7 +139,7 @@ impl Log {
     }
 }
 
-/// What the thread that reads found at a place.
+/// What the reading thread found at a place.
 type Read = (u32, Place, std::result::Result<(Entry, Checkpoint), Unread>);
 
 /// The thread that reads checkpoints, one after the other.
@@ -160,7 +162,7 @@ impl LogReader {
         std::thread::Builder::new()
             .name("kolk-restore".into())
             .spawn(move || {
-                // It ends when nobody asks any more, or nobody wants to know.
+                // It ends when there are no more requests or the receiver is gone.
                 work.into_iter().map(read).all(|read| tell.send(read).is_ok())
             })
             .or_failed(|| "cannot start the thread that reads checkpoints".into())?;
@@ -173,7 +175,7 @@ impl LogReader {
 }
 
 impl Log {
-    /// Takes note of what was read: the writer may go on from it, or it is not to be found again.
+    /// Records the result of a read: the writer may continue from the checkpoint, or it must not be found again.
     fn take(&mut self, (partition, place, read): Read) -> Result<Loaded> {
         self.loading = self.loading.saturating_sub(1);
         let (Place { sequence, offset, .. }, mut hash) = (place, 0);
@@ -213,7 +215,7 @@ impl Checkpoints for Log {
             }
             let Some(entry) = self.entry(partition, place)?.filter(|entry| entry.epoch == *epoch) else { continue };
             let at = entry.at;
-            // The same commit of another history is no state of this one.
+            // The same commit of another history is not a state of this one.
             if before || at.hash == committed.hash || committed.hash == 0 || at.hash == 0 {
                 found.usable = Some(at);
                 break;
@@ -268,17 +270,17 @@ impl Checkpoints for Log {
     fn release(&mut self, partition: u32) {
         self.owned.release(partition);
         self.damaged.retain(|(of, _)| *of != partition);
-        // A writer that has ended knows nothing that it could forget.
+        // A writer that has ended has nothing to forget.
         let _ = self.send(Job::Forget(partition));
     }
 }
 
 impl Drop for Log {
-    /// What was handed over is still written.
+    /// Checkpoints handed over before are still written.
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
-            // It tells its errors by the channel, not by a panic.
+            // It reports its errors by the channel, not by a panic.
             let _ = writer.join();
         }
     }

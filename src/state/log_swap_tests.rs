@@ -1,4 +1,4 @@
-//! The log of checkpoints where the model changes: what a swap wrote that never was committed is in nobody's way.
+//! The log of checkpoints if the model changes: the files of a swap that was never committed do no harm.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +24,8 @@ fn put(log: &mut Log, checkpoint: Checkpoint) {
     assert_eq!(written.into_iter().map(|durable| (durable.at, durable.epoch)).collect::<Vec<_>>(), [expected]);
 }
 
-/// What a commit finds. Deletion goes on meanwhile, so what is found may be gone when it is read: then it is looked for again.
+/// What a commit finds. Deletion continues meanwhile, so a found checkpoint may be gone when it is read: then the
+/// search is repeated.
 fn usable(log: &mut Log, committed: CommitPosition, epoch: &ModelEpoch) -> Option<CommitPosition> {
     loop {
         let found = log.find(3, committed, epoch).unwrap().usable?;
@@ -52,7 +53,7 @@ fn what_was_not_committed_is_found_by_no_commit() {
     put(&mut log, Checkpoint { at: Some(by_clock), ..lane.checkpoint() });
     assert_eq!(usable(&mut log, by_clock, &first()), Some(by_clock));
     assert_eq!(usable(&mut log, at(5), &first()), Some(by_clock));
-    // Nor is it found by a commit behind a later swap to the same version.
+    // Nor is it found by a commit after a later swap to the same version.
     lane.sequence = 6;
     assert_eq!(usable(&mut log, at(7), &second(7)), None);
     put(&mut log, swap(&mut lane, 7));
@@ -95,7 +96,7 @@ fn nothing_is_deleted_for_what_was_not_committed() {
     assert_eq!(files(root.path(), ".json").len(), kept + 9);
     assert_eq!(usable(&mut later(root.path()), at(39), &first()), Some(at(30)));
     assert_eq!(usable(&mut later(root.path()), at(oldest), &first()), Some(at(oldest)));
-    // It is committed in the end: what was before goes when there is enough behind it, and only then.
+    // It is committed in the end: earlier ones are deleted when there are enough after it, and only then.
     let mut log = later(root.path());
     put(&mut log, swap(&mut lane, 40));
     lane.sequence = 40;

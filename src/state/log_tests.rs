@@ -231,7 +231,7 @@ fn killed_between_any_two_writes_what_is_found_is_whole() {
         let mut log = open(root.path(), Duration::ZERO);
         let found = log.find(3, at(14), &first()).unwrap().usable;
         let sequence = found.map_or(0, |at| at.sequence);
-        assert!(sequence == durable || sequence == durable + 1, "{sequence} is there, {durable} were told");
+        assert!(sequence == durable || sequence == durable + 1, "{sequence} exists, {durable} were reported");
         let mut lane = match found {
             Some(at) => {
                 let checkpoint = read(&mut log, at, &first()).unwrap();
@@ -315,7 +315,7 @@ fn another_pipeline_and_another_topic_are_refused() {
     };
     assert!(refused("id", "other").contains("stages: was s, is other"));
     let error = refused("a/b+c", "s");
-    assert!(error.contains("deleted and made again") && error.contains("topic-a_b-c"), "{error}");
+    assert!(error.contains("deleted and created again") && error.contains("topic-a_b-c"), "{error}");
     store(root.path()).reset().unwrap();
     drop(Log::over(store(root.path()), "a/b+c", &fingerprint("other"), GRACE).unwrap());
 }
@@ -332,5 +332,5 @@ fn partitions_are_written_side_by_side_and_a_drop_finishes() {
     for partition in 0..8 {
         assert_eq!(log.find(partition, at(1), &first()).unwrap().usable, Some(at(1)));
     }
-    assert_eq!(log.written(WAIT).unwrap(), [], "nothing is being written, so nobody waits");
+    assert_eq!(log.written(WAIT).unwrap(), [], "nothing is being written, so there is no wait");
 }

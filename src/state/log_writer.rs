@@ -1,7 +1,7 @@
-//! The thread that writes the checkpoints of a [`super::Log`] and deletes those that nobody needs any more.
+//! The thread that writes the checkpoints of a [`super::Log`] and deletes those that are no longer needed.
 //!
-//! Only the owner of a partition deletes, and only what was superseded for longer than any restore takes and what no kept
-//! manifest names.
+//! Only the owner of a partition deletes files, and only those that were superseded for longer than any restore takes
+//! and that no kept manifest names.
 
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,14 +23,14 @@ use crate::{Error, Result};
 const KEPT: usize = 3;
 /// How long a file stays after it was superseded: longer than a restore that reads it may take.
 pub(super) const GRACE: Duration = Duration::from_secs(600);
-/// Deltas on a base at most.
+/// Maximum number of deltas on a base.
 const DELTAS: usize = 8;
 
-/// What the thread is asked to do, in this order.
+/// Jobs of the thread, in this order.
 pub(super) enum Job {
-    /// Write a checkpoint and tell.
+    /// Write a checkpoint and report it.
     Write(u32, Box<Checkpoint>),
-    /// This checkpoint is there, in these files: the next may be a delta on it.
+    /// This checkpoint is stored, in these files: the next may be a delta on it.
     Known(u32, Outline, Vec<File>),
     /// The partition may get another owner.
     Forget(u32),
@@ -46,7 +46,7 @@ impl Owned {
         self.lock().insert(partition);
     }
 
-    /// Once it returns, nothing of the partition is deleted any more.
+    /// Once it returns, nothing more of the partition is deleted.
     pub fn release(&self, partition: u32) {
         self.lock().remove(&partition);
     }
@@ -78,7 +78,7 @@ pub(super) struct Writer {
 /// What is known of a partition.
 #[derive(Default)]
 struct Lane {
-    /// The newest checkpoint that is known to be there.
+    /// The newest checkpoint that is known to be stored.
     known: Option<(Outline, Vec<File>)>,
     /// Since when each file is superseded.
     superseded: BTreeMap<String, Instant>,
@@ -98,7 +98,7 @@ impl Writer {
         Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, lanes: BTreeMap::new() }
     }
 
-    /// Writes what comes until nothing can come; each result is reported.
+    /// Does jobs until all senders are gone; reports each result.
     pub fn run(&mut self, work: &Receiver<Job>, tell: &Sender<Result<Durable>>) {
         for job in work {
             match job {
@@ -112,13 +112,13 @@ impl Writer {
                     let written = self.write(partition, &checkpoint);
                     let swap = checkpoint.is_swap();
                     let epoch = Place::tag(&checkpoint.epoch);
-                    // Gone before it is told, so that the partition gets its pages back without a copy.
+                    // Dropped before the message is sent, so that the partition gets its pages back without a copy.
                     drop(checkpoint);
                     let failed = written.is_err();
                     if tell.send(written).is_err() {
                         return;
                     }
-                    // What a swap begins with supersedes nothing before it is committed.
+                    // The checkpoint of a swap supersedes nothing before it is committed.
                     if failed || swap {
                         continue;
                     }
@@ -132,12 +132,12 @@ impl Writer {
 
     fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
         let started = Instant::now();
-        let bug = || Error::failed("a checkpoint of a stream without a commit: a bug of kolk");
+        let bug = || Error::failed("a checkpoint of a stream without a commit: internal error, please report");
         let outline = Outline::of(checkpoint)?.ok_or_else(bug)?;
         let (at, epoch) = (outline.at, outline.epoch.clone());
         let place = Place::of(at, &epoch);
         let folder = partition_folder(&self.folder, partition);
-        // Until this one is there, nothing is known: a failed write is followed by a base.
+        // Until this one is stored, nothing is known: after a failed write comes a base.
         let known = self.lanes.entry(partition).or_default().known.take();
         if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.at == at && known.epoch == epoch) {
             self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
@@ -167,7 +167,7 @@ impl Writer {
         Ok(Durable { partition, at, epoch, bytes: length, took: started.elapsed() })
     }
 
-    /// Whether the manifest that is there is this one: an object store whose answer was lost is asked again by its client,
+    /// Whether the existing manifest is this one: an object store whose answer was lost is asked again by its client,
     /// and then refuses what it has taken. False: it is another's of the same state.
     fn is_there(&self, folder: &Folder, entry: &Entry) -> Result<bool> {
         let place = entry.place();
@@ -181,8 +181,8 @@ impl Writer {
         Ok(there == *entry)
     }
 
-    /// Deletes what was superseded long ago. Only checkpoints of the epoch in force, which are those that a restore can begin with,
-    /// count as superseding.
+    /// Deletes what was superseded long ago. Only checkpoints of the active epoch, which are those that a restore can
+    /// begin with, count as superseding.
     fn tidy(&mut self, partition: u32, epoch: u32) -> Result<()> {
         let folder = partition_folder(&self.folder, partition);
         folder.sweep_abandoned();
@@ -195,7 +195,7 @@ impl Writer {
             .iter()
             .filter(|name| Place::of_file(name).is_some_and(|place| place < oldest) && !named.contains(name))
             .collect();
-        // Manifests first: one without its files would be taken for damaged.
+        // Manifests first: one without its files would look damaged.
         old.sort_by_key(|name| !name.ends_with(".json"));
         lane.superseded.retain(|name, _| old.contains(&name));
         for name in old {
@@ -209,8 +209,8 @@ impl Writer {
 }
 
 impl Lane {
-    /// The oldest of the checkpoints that are kept: so many, and one at least that has no file in common with the newest, so
-    /// that one damaged file never takes all of them. `None`: there are no more than that.
+    /// The oldest of the checkpoints that are kept: so many, and one at least that has no file in common with the
+    /// newest, so that one damaged file never takes all of them. `None`: there are no more than that.
     fn keep(&mut self, folder: &Folder, places: &[Place]) -> Result<Option<Place>> {
         let mut bases = BTreeSet::new();
         let mut kept = Vec::new();
@@ -218,7 +218,7 @@ impl Lane {
         for place in places.iter().rev().copied() {
             let names = match self.named.entry(place) {
                 Occupied(known) => known.into_mut(),
-                // One that can't be read names what nobody knows: then nothing is deleted.
+                // An unreadable one may name any file: then nothing is deleted.
                 Vacant(new) => {
                     new.insert(Entry::read(folder, place)?.files.into_iter().map(|file| file.name).collect())
                 }
@@ -238,7 +238,8 @@ impl Lane {
 /// A delta: the checkpoint that it is based on, the pages that it has, and the files of that checkpoint.
 type Delta<'a> = (&'a Outline, Vec<usize>, &'a [File]);
 
-/// What a delta on a known checkpoint has; `None` if a base is due: the chain is long, or has outgrown half of its base.
+/// What a delta on a known checkpoint has; `None` if a base is due: the chain is long, or has outgrown half of its
+/// base.
 fn on_base<'a>(checkpoint: &Checkpoint, known: Option<&'a (Outline, Vec<File>)>) -> Result<Option<Delta<'a>>> {
     let Some((base, files)) = known else { return Ok(None) };
     let (Some((first, deltas)), Some(changed)) = (files.split_first(), base.changed(checkpoint)?) else {

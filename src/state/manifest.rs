@@ -28,13 +28,13 @@ pub struct Manifest {
     pub sequence: u64,
     /// Records of the partition that are done.
     pub position: u64,
-    /// Where the last of them stands in the source.
+    /// Position of the last of them in the source.
     pub origin: Option<Origin>,
     /// Whether the source was at its end.
     pub finished: bool,
     /// Keys the partition has.
     pub keys: u64,
-    /// File name of the checkpoint, beside the manifest.
+    /// File name of the checkpoint, next to the manifest.
     pub checkpoint: String,
     /// Its length.
     pub checkpoint_bytes: u64,
@@ -68,7 +68,7 @@ pub struct Part {
     pub target: Target,
     /// Its final name in the target's folder.
     pub name: String,
-    /// Its name in that folder until then; it tells the content, so that two writers never share it.
+    /// Its name in that folder until then; it contains a hash of the content, so that two writers never share it.
     pub staged: String,
     /// Rows in it, at least one.
     pub rows: u64,
@@ -88,8 +88,8 @@ impl Target {
         }
     }
 
-    /// The final name of the part that begins at a position; one that holds what came without any record is told from those that begin
-    /// there as well by the number of its commit.
+    /// The final name of the part that begins at a position; one with output that no record caused has the number of
+    /// its commit, since another part may begin there too.
     pub fn part(self, pipeline: &str, partition: u32, first: u64, commit: Option<u64>) -> String {
         let commit = commit.map(|number| format!("-{number:06}")).unwrap_or_default();
         format!("{}{first:012}{commit}.parquet", self.stem(pipeline, partition))
@@ -116,10 +116,10 @@ pub struct Fingerprint {
     /// Of the fingerprint itself: [`Fingerprint::VERSION`]; 0 for what was written before it had one.
     #[serde(default)]
     pub version: u32,
-    /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, …): must be equal. Each in canonical form,
-    /// without what has its default. Before version 2, a text.
+    /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, …): must be equal. Each
+    /// in canonical form, without what has its default. Before version 2, a text.
     pub sections: BTreeMap<String, Value>,
-    /// What results depend on in their last bits only: ONNX Runtime, CPU features. A change is told, not refused.
+    /// What results depend on in their last bits only: ONNX Runtime, CPU features. A change is logged, not refused.
     pub environment: BTreeMap<String, String>,
     /// Virtual partitions.
     pub partitions: u32,

@@ -1,4 +1,5 @@
-//! Rows and numbers apart in memory, together in a checkpoint: shared until written, and what was written before is read.
+//! Rows and numbers apart in memory, together in a checkpoint: shared until written, and what was written before is
+//! read.
 
 use std::sync::Arc;
 
@@ -12,14 +13,15 @@ use super::{Bank, CommitPosition, Frozen, KeyList, Memory, RowLayout, StateSpec}
 const WIDE: usize = 500;
 const NUMBERS: usize = 5;
 
-/// A wide stage, a network with an odd count of numbers, and a stage behind it.
+/// A wide stage, a network with an odd count of numbers, and a stage after it.
 fn layout() -> Arc<RowLayout> {
     let wide = StateSpec::default().f64s("ring", WIDE, 0.25);
     let network = StateSpec::default().u64("steps", 0).tensor("h", 2).tensor("c", NUMBERS - 2);
     Arc::new(RowLayout::new([("wide", wide), ("infer", network), ("score", StateSpec::default().i64("last", -1))]))
 }
 
-/// Two memories that must hold the same: one with a bank, one whose rows are whole as they were before there were banks.
+/// Two memories that must hold the same: one with a bank, one whose rows are whole as they were before there were
+/// banks.
 struct Both {
     memory: Memory,
     whole: Vec<Vec<u64>>,
@@ -164,8 +166,8 @@ fn a_delta_has_the_pages_whose_rows_or_numbers_changed() {
     }
 }
 
-/// By a version that had the network's numbers among the words of the row: 3 keys behind calendar, scale and lags, through
-/// LSTM(3) and score.
+/// By a version that had the network's numbers among the words of the row: 3 keys after calendar, scale and lags,
+/// through LSTM(3) and score.
 #[test]
 fn a_checkpoint_of_before_is_read_and_written_again_as_it_was() {
     let bytes = include_bytes!("../../tests/fixtures/state/whole_rows.checkpoint");

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sections::{self, Damage};
 
-/// About how many bytes a page has. Small pages make small deltas; but the fewer pages there are, the more of what is known of
-/// them stays in the processor's cache: with 1,000,000 keys in random order, a quarter of this costs 150 ns more per record.
+/// About how many bytes a page has. Small pages make small deltas; but the fewer pages there are, the more of what is
+/// known of them stays in the processor's cache: with 1,000,000 keys in random order, a quarter of this costs 150 ns
+/// more per record.
 const PAGE_BYTES: usize = 64 << 10;
-/// Rows of a page at most, as a power of two.
+/// Maximum number of rows of a page, as a power of two.
 const MOST_ROWS: u32 = 10;
 
 /// Rows of a page of rows of that many words, as a power of two.
@@ -42,7 +43,7 @@ impl Page {
         Page { words: Arc::new(words), number: self.number }
     }
 
-    /// Its rows, one behind the other.
+    /// Its rows, concatenated.
     pub fn words(&self) -> &[u64] {
         &self.words
     }
@@ -79,7 +80,7 @@ impl Pages {
         Pages { width, pages, ..*self }
     }
 
-    /// Rows of `width` words each, one behind the other; words that make no whole row are left out.
+    /// Rows of `width` words each, concatenated; words that don't make a whole row are left out.
     pub fn from_words(width: usize, words: &[u64]) -> Pages {
         let rows = words.len().checked_div(width).unwrap_or(0);
         let page = width.max(1) << page_shift(width);
@@ -109,7 +110,7 @@ impl Pages {
         self.shift
     }
 
-    /// Rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows
     }

@@ -1,7 +1,8 @@
 //! What a stage remembers of each key, described: named, typed fields and tensors of the network, and where each lies.
 //!
-//! Lives here: the description ([`StateSpec`]), how the parts of all stages form a row ([`RowLayout`]), and reading a field
-//! out of a row ([`FieldSpec`]). Must not live here: the values of any key (`arena`, `bank`), and what a field means to its stage.
+//! Lives here: the description ([`StateSpec`]), how the parts of all stages form a row ([`RowLayout`]), and reading a
+//! field out of a row ([`FieldSpec`]). Must not live here: the values of any key (`arena`, `bank`), and what a field
+//! means to its stage.
 
 use serde::{Deserialize, Serialize};
 
@@ -130,8 +131,8 @@ impl StateSpec {
         self
     }
 
-    /// Adds `count` records one after the other. Each field of `item`, which may only have single values, becomes one of
-    /// `count` values.
+    /// Adds `count` records one after the other. Each field of `item`, which may only have single values, becomes one
+    /// of `count` values.
     pub fn repeated(mut self, count: usize, item: StateSpec) -> Self {
         debug_assert!(item.fields.iter().all(|field| field.length.is_none()), "records hold single values");
         let (start, stride) = (self.initial.len() * WORD, item.initial.len() * WORD);
@@ -148,8 +149,8 @@ impl StateSpec {
         self
     }
 
-    /// Adds a tensor of the network of `length` values, all of which begin with 0. Tensors don't lie in the row but in the
-    /// [`super::Bank`], one after the other. At most one stage of a pipeline has tensors.
+    /// Adds a tensor of the network of `length` values, all of which begin with 0. Tensors don't lie in the row but in
+    /// the [`super::Bank`], one after the other. At most one stage of a pipeline has tensors.
     pub fn tensor(mut self, name: impl Into<String>, length: usize) -> Self {
         let at = self.numbers * size_of::<f32>();
         self.tensors.push(FieldSpec { name: name.into(), of: Type::F32, at, length: Some(length), stride: None });
@@ -198,7 +199,7 @@ pub struct RowPart {
     pub has_bank: bool,
 }
 
-/// Where the network's numbers stand in a whole row, as checkpoints have it.
+/// Place of the network's numbers in a whole row, as checkpoints have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BankPlace {
     /// First word.
@@ -249,7 +250,7 @@ impl RowLayout {
         &self.parts
     }
 
-    /// Where the network's numbers stand in a whole row, if there are any.
+    /// Place of the network's numbers in a whole row, if there are any.
     pub fn bank(&self) -> Option<BankPlace> {
         self.bank
     }

@@ -1,7 +1,7 @@
 //! Where a pipeline's state is kept, and the commit of a partition.
 //!
-//! The order of a commit makes it safe to be killed between any two steps: (1) parts lie staged under names that tell
-//! their content; (2) the checkpoint is written, likewise; (3) the manifest is *created* under the partition's next
+//! The order of a commit makes it safe to be killed between any two steps: (1) parts lie staged under names with a hash
+//! of their content; (2) the checkpoint is written, likewise; (3) the manifest is *created* under the partition's next
 //! sequence: this is the commit, and it fails where another process was first; (4) parts are moved to their final
 //! names; (5) what no kept manifest names is deleted. [`Store::recover`] repeats step 4 for the newest manifest.
 
@@ -61,7 +61,7 @@ impl Store {
         &self.name
     }
 
-    /// What the state was made by; `None`: there is no state.
+    /// The pipeline that made the state; `None`: there is no state.
     ///
     /// # Errors
     /// A file that can't be read; refused: that of a later version of kolk.
@@ -69,7 +69,8 @@ impl Store {
         let found: Option<Fingerprint> = self.json(&self.folder, PIPELINE)?;
         match found {
             Some(later) if later.version > Fingerprint::VERSION => Err(Error::refused(format!(
-                "the state in {} was written by a later version of kolk: go on with that version, or delete the state with \
+                "the state in {} was written by a later version of kolk: continue with that version, or delete the \
+                 state with \
                  kolk state reset",
                 self.folder
             ))),
@@ -77,8 +78,8 @@ impl Store {
         }
     }
 
-    /// Starts with this fingerprint, or goes on if state is there and was made by the same. Refused otherwise, with
-    /// what changed. Returns what changed of the environment, to be told.
+    /// Starts with this fingerprint, or resumes existing state with the same fingerprint. Refused otherwise, with the
+    /// differences. Returns the changes of the environment, to be logged.
     pub fn begin(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Change>> {
         self.environment = fingerprint.environment.clone();
         self.folder.sweep_abandoned();
@@ -123,7 +124,7 @@ impl Store {
     }
 
     /// The newest commit of a partition, its parts moved to their names where a killed process had not, and staged
-    /// parts deleted that no commit will ever name. To be called before a partition is gone on with.
+    /// parts deleted that no commit will ever name. Call it before a partition resumes.
     pub fn recover(&self, partition: u32) -> Result<Option<Manifest>> {
         let Some(newest) = self.latest(partition)? else { return Ok(None) };
         self.roll_forward(&newest)?;
@@ -212,7 +213,7 @@ impl Store {
         Ok(manifest)
     }
 
-    /// Moves the parts of a commit to their final names; those that are there already stay.
+    /// Moves the parts of a commit to their final names; those that exist already stay.
     pub fn roll_forward(&self, manifest: &Manifest) -> Result<()> {
         for part in &manifest.parts {
             let folder = match part.target {
@@ -264,7 +265,7 @@ impl Store {
             }
         }
         self.tidy();
-        // The fingerprint goes last, so that half a reset is taken for what it was and can be repeated.
+        // The fingerprint goes last, so that an interrupted reset can be repeated.
         self.folder.remove_all()
     }
 

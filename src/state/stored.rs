@@ -1,4 +1,5 @@
-//! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from outside.
+//! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from
+//! outside.
 
 use super::chain::{Entry, Place, TOPIC, partition_folder, places};
 use super::{Checkpoint, Manifest, RowSpan, Store};
@@ -44,8 +45,8 @@ impl Stored {
         }
     }
 
-    /// Whose words are where in a row; `None` where only the pipeline's fingerprint says it. On Kafka, partitions may be of
-    /// different versions of the model.
+    /// Whose words are where in a row; `None` where only the pipeline's fingerprint says it. On Kafka, partitions may
+    /// be of different versions of the model.
     pub fn spans(&self) -> Option<&[RowSpan]> {
         match &self.lies {
             Lies::Commit(manifest) => Some(manifest.rows.as_slice()).filter(|rows| !rows.is_empty()),
@@ -53,7 +54,7 @@ impl Stored {
         }
     }
 
-    /// From Kafka to Kafka: the version of the model in force, empty without one.
+    /// From Kafka to Kafka: the active model version, empty without one.
     pub fn model(&self) -> Option<&str> {
         match &self.lies {
             Lies::Commit(_) => None,

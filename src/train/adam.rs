@@ -24,7 +24,7 @@ impl<F: Float> Adam<F> {
         self.settings.learning_rate = learning_rate;
     }
 
-    /// One update. Keras folds the bias correction into the step size, so its epsilon stands before the correction;
+    /// One update. Keras folds the bias correction into the step size, so its epsilon comes before the correction;
     /// PyTorch corrects the second moment first and adds epsilon after.
     pub fn update(&mut self, parameters: &mut [F], gradients: &[F]) {
         self.steps += 1;

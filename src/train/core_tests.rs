@@ -1,5 +1,5 @@
-//! Laws of the network in memory, in f64 where rounding would hide a mistake: gradients are those of finite differences,
-//! state handed on is what a longer pass would have had, cells without a step change nothing.
+//! Laws of the network in memory, in f64 where rounding would hide a mistake: gradients are those of finite
+//! differences, state handed on is what a longer pass would have had, cells without a step change nothing.
 
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ struct Batch<F> {
 }
 
 impl<F: Float> Batch<F> {
-    /// Every fourth cell or so is no step, every sixth starts anew, every fifth output doesn't count.
+    /// Every fourth cell or so is no step, every sixth restarts, every fifth output doesn't count.
     fn random(shape: &Architecture, (t, b): (usize, usize), last_only: bool, seed: u64) -> Self {
         let mut numbers = Numbers(seed);
         let mut some =
@@ -110,7 +110,7 @@ fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64)
         );
     }
     let zero = gradients.iter().filter(|g| **g == 0.0).count();
-    // ReLU units may be off for good; nothing else is without effect.
+    // ReLU units may be off permanently; nothing else is without effect.
     assert!(2 * zero < gradients.len(), "{zero} of {} gradients are zero: {shape:?}", gradients.len());
 }
 
@@ -204,7 +204,7 @@ proptest! {
         prop_assert_eq!(state, end);
     }
 
-    /// Cells without a step, wherever they stand and whatever they hold, change no output, no state and no gradient.
+    /// Cells without a step, at any place and with any content, change no output, no state and no gradient.
     #[test]
     fn cells_without_a_step_change_nothing(
         shape in prop::sample::select(shapes()),

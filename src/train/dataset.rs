@@ -1,4 +1,4 @@
-//! Captured series seen as examples: which rows are steps, which part an origin belongs to, what is wanted of it.
+//! Captured series as examples: which rows are steps, which part an origin belongs to, and its targets.
 //!
 //! Lives here: the view of [`Series`] that windows, lanes, scaling and evaluation share, so that all of them mean the
 //! same by a step, an example and a target. Must not live here: how examples are put into batches.
@@ -102,7 +102,7 @@ impl<'a> Dataset<'a> {
         (0..self.series.len()).map(|s| Subset::ALL.map(|part| self.origins(s, part).count())).collect()
     }
 
-    /// sha256 over everything that decides what is learned, as hex.
+    /// sha256 of everything that determines what is learned, as hex.
     pub fn hash(&self) -> String {
         let mut hash = Sha256::new();
         for s in self.series {

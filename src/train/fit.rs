@@ -22,13 +22,13 @@ use super::windows::{self, Examples, epoch_rng, shuffle};
 pub enum Phase {
     /// Learning from the train part.
     Train,
-    /// Learning anew from everything, after the evaluation.
+    /// Learning again on all data, after the evaluation.
     Refit,
     /// Forecasting the test part.
     Evaluate,
 }
 
-/// How far a training is; after each update, and once more at the end of each epoch.
+/// Progress of a training; after each update, and again at the end of each epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// What it is doing.
@@ -45,7 +45,7 @@ pub struct Progress {
     pub train_loss: f64,
     /// Set at the end of an epoch only.
     pub finished: Option<EpochEnd>,
-    /// Until the length is reached, if it goes on as so far.
+    /// Time left until the length is reached, at the rate so far.
     pub left: Duration,
 }
 

@@ -1,11 +1,11 @@
 //! Lanes for `mode: carry`: the train part as a few long lanes side by side, cut into chunks of truncated BPTT.
 //!
-//! Lives here: which step stands where in an epoch. Must not live here: what the network makes of it.
+//! Lives here: the order of the steps in an epoch. Must not live here: the network.
 //!
-//! All train steps are put into one row, key after key in an order redrawn each epoch, and cut into `batch_size` lanes
-//! of equal length. Within a lane state is handed from chunk to chunk; it is zero at the lane's start, where the key
-//! changes and at a restart. The first chunk of an epoch is cut short at random, so that the cuts between chunks lie
-//! elsewhere each epoch. An epoch of n steps has about n / batch_size / chunk updates.
+//! All train steps are concatenated, key after key, in an order that is drawn again each epoch, and cut into
+//! `batch_size` lanes of equal length. Within a lane, state is carried from chunk to chunk; it is zero at the lane's
+//! start, where the key changes and at a restart. The first chunk of an epoch has a random shorter length, so that the
+//! boundaries between chunks are elsewhere each epoch. An epoch of n steps has about n / batch_size / chunk updates.
 
 use super::dataset::Dataset;
 use super::scaling::Scaling;
@@ -165,9 +165,9 @@ mod tests {
                     let value = batch.x[cell];
                     values.push(value);
                     *times.entry(value as u64).or_insert(0) += 1;
-                    // The target of step v is v + 1: what is wanted stands beside its own input.
+                    // The target of step v is v + 1: the target is next to its own input.
                     prop_assert_eq!(batch.wanted[cell * 2], value + 1.0);
-                    // State is handed on exactly where a lane goes on with the next row of the same key.
+                    // State is carried exactly where a lane continues with the next row of the same key.
                     let lane = cell % batch.batch;
                     let row = value as usize % 1000;
                     let follows = before[lane] == Some(value - 1.0) && row > 0 && !restarts.contains(&row);

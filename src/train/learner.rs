@@ -58,7 +58,7 @@ impl Learner {
         self.adam.set_learning_rate(learning_rate);
     }
 
-    /// Lanes begin anew: so does their state.
+    /// Lanes restart, and so does their state.
     pub fn begin_epoch(&mut self) {
         self.state = None;
     }

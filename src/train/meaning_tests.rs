@@ -14,7 +14,7 @@ const CELLS: &[CellKind] = CellKind::ALL;
 const T: usize = 6;
 const B: usize = 3;
 
-/// Everything an architecture can have at once; features stand in another order than in `x`, and one feeds nothing.
+/// Everything an architecture can have at once; features are in another order than in `x`, and one feeds nothing.
 fn full(cell: CellKind) -> Architecture {
     Architecture {
         features: 4,
@@ -84,7 +84,7 @@ impl Case {
         let outputs = T * B * architecture.outputs;
         let mut flags = |share: f64| (0..T * B).map(|_| random.uniform() < share).collect::<Vec<bool>>();
         let (reset, mut active) = (flags(0.25), flags(0.7));
-        // One lane that never steps, as padding beside shorter keys.
+        // One lane that never steps, as padding for shorter keys.
         (0..T).for_each(|t| active[t * B + 1] = false);
         let wanted = (0..outputs).map(|_| random.normal()).collect();
         let weight = (0..outputs).map(|i| if i % 3 == 0 { 0.0 } else { 1.0 }).collect();

@@ -1,7 +1,7 @@
 //! A network in memory: its numbers in one flat array, forward, backward.
 //!
-//! Lives here: how layers, skip path and scaling make the whole that [`Architecture`] describes. Must not live here: the
-//! arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`adam`).
+//! Lives here: how layers, skip path and scaling make the whole that [`Architecture`] describes. Must not live here:
+//! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`adam`).
 
 mod tensors;
 
@@ -36,8 +36,8 @@ struct TensorRange {
     range: Range<usize>,
 }
 
-/// A layer, the width of its input, and its tensors: the three of a recurrent layer or the two of a dense one stand one
-/// behind the other from `first` on.
+/// A layer, the width of its input, and its tensors: the three of a recurrent layer or the two of a dense one follow
+/// each other from `first` on.
 #[derive(Debug, Clone, Copy)]
 struct LayerRange {
     layer: Layer,
@@ -59,7 +59,7 @@ struct Statistics<F> {
 pub struct State<F> {
     /// Hidden states.
     pub h: Vec<Vec<F>>,
-    /// The other states of the cell, one behind the other in each row; empty for a cell without any.
+    /// The other states of the cell, concatenated in each row; empty for a cell without any.
     pub c: Vec<Vec<F>>,
 }
 
@@ -98,8 +98,8 @@ pub struct Workspace<F> {
 }
 
 impl<F: Float> Network<F> {
-    /// A new network with Keras' defaults: kernels by Glorot, recurrent kernels orthogonal, biases zero, an LSTM's forget
-    /// bias one (with two biases: the input's). The same seed gives the same numbers on every machine.
+    /// A new network with Keras' defaults: kernels by Glorot, recurrent kernels orthogonal, biases zero, an LSTM's
+    /// forget bias one (with two biases: the input's). The same seed gives the same numbers on every machine.
     pub fn new(architecture: &Architecture, seed: u64) -> Self {
         let mut network = Network::zeros(architecture);
         let mut random = Random::new(seed);
@@ -209,8 +209,8 @@ impl<F: Float> Network<F> {
         self.layers.iter().rposition(|range| matches!(range.layer, Layer::Recurrent(_)))
     }
 
-    /// Standardised outputs [t, b, outputs] (or [b, outputs] if only the last step has them): before `out_sd`, `out_mean`
-    /// and what is added unscaled. Advances `state`.
+    /// Standardised outputs [t, b, outputs] (or [b, outputs] if only the last step has them): before `out_sd`,
+    /// `out_mean` and what is added unscaled. Advances `state`.
     pub fn forward<'w>(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &'w mut Workspace<F>) -> &'w [F] {
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
@@ -246,8 +246,8 @@ impl<F: Float> Network<F> {
         work.layers.last().map_or(&[], |layer| &layer.output[..])
     }
 
-    /// (x - mean) / sd of the chosen features of the cells from `first` on; 0 where there is no step, since there may be
-    /// NaN, and 0 times NaN would reach the gradients.
+    /// (x - mean) / sd of the chosen features of the cells from `first` on; 0 where there is no step, since there may
+    /// be NaN, and 0 times NaN would reach the gradients.
     fn standardise(&self, pass: Pass<'_, F>, first: usize, chosen: &[usize], out: &mut Vec<F>) {
         out.clear();
         let Statistics { mean, sd, .. } = &self.scaling;
@@ -260,8 +260,8 @@ impl<F: Float> Network<F> {
         }
     }
 
-    /// Gradients of the trained numbers, into `gradients` (as long as [`Network::parameters`]), for gradients `d_out` of
-    /// the standardised outputs of the forward pass that `work` is from.
+    /// Gradients of the trained numbers, into `gradients` (as long as [`Network::parameters`]), for gradients `d_out`
+    /// of the standardised outputs of the forward pass that `work` is from.
     pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
         gradients.fill(F::ZERO);
         let (t, b) = (pass.t, pass.b);

@@ -14,7 +14,7 @@ use crate::record::{Clock, Every};
 use super::head::{self, Head};
 use super::split::Cuts;
 
-/// Everything that training needs beside the data.
+/// Everything that training needs besides the data.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// What the outputs are for.
@@ -29,7 +29,7 @@ pub struct Plan {
     pub architecture: Architecture,
     /// Length of truncated BPTT, carry.
     pub chunk: usize,
-    /// Steps at the start of a lane that give no loss, carry.
+    /// Steps at the start of a lane that don't count in the loss, carry.
     pub burn_in: usize,
     /// Adam's numbers.
     pub optimizer: Adam,

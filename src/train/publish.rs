@@ -13,8 +13,8 @@ use crate::{Error, Result};
 /// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
 const PARITY: f32 = 1e-4;
 
-/// Publishes the network as the next version of `name` in the registry at `models`, after its graph was run through ONNX
-/// Runtime over the first steps of `series`. `stages`: the canonical form of those that it was trained behind.
+/// Publishes the network as the next version of `name` in the registry at `models`, after its graph was run through
+/// ONNX Runtime over the first steps of `series`. `stages`: the canonical form of the stages before it in training.
 ///
 /// # Errors
 /// A registry that can't be written; an export that doesn't compute what was trained.
@@ -93,7 +93,7 @@ fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[S
         let scale = scales.map_or(1.0, |scales| scales[i % outputs]).max(trained.abs() * 1e-2);
         if (trained - exported).abs() > PARITY * scale {
             return Err(Error::failed(format!(
-                "the exported graph gives {exported} where the trained network gives {trained} (step {}): not published; \
+                "the exported graph gives {exported} but the trained network gives {trained} (step {}): not published; \
                  please report this",
                 i / (2 * outputs)
             )));

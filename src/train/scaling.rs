@@ -10,7 +10,7 @@ use crate::network::Tensor;
 /// Over that many standard deviations from zero, f32 has too few digits left for the differences.
 const FAR_FROM_ZERO: f64 = 10_000.0;
 
-/// What stands in the graph before and after the network.
+/// The scaling in the graph before and after the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scaling {
     /// Per feature of `x`.
@@ -84,7 +84,7 @@ impl Scaling {
         }
         let (mean, sd) = features.into_iter().map(Moments::finish).unzip();
         let (out_mean, out_sd) = outputs.into_iter().map(Moments::finish).unzip();
-        // What stands in the graph is f32: train with the very numbers.
+        // The graph has f32: train with the same numbers.
         let mut scaling = Scaling { mean, sd, out_mean, out_sd };
         for values in [&mut scaling.mean, &mut scaling.sd, &mut scaling.out_mean, &mut scaling.out_sd] {
             values.iter_mut().for_each(|v| *v = f64::from(*v as f32));

@@ -1,7 +1,7 @@
 //! Which part of time a row belongs to: train, validation or test.
 //!
 //! Lives here: the split of each key's rows and of its examples. An example belongs to the part that holds *all* its
-//! targets; examples whose targets cross a cut belong to none. Inputs may reach back over a cut.
+//! targets; examples whose targets cross a boundary belong to none. Inputs may reach back over a boundary.
 
 use crate::config;
 use crate::record::Clock;
@@ -41,7 +41,7 @@ pub enum Cuts {
     PerKey([f64; 3]),
     /// Ticks where validation and where test start.
     At([i64; 2]),
-    /// Rows of each key; what is beyond is left out.
+    /// Rows of each key; later rows are not used.
     Rows([usize; 3]),
     /// The last n rows of each key are test, the n before them validation.
     Last(usize),
@@ -50,7 +50,7 @@ pub enum Cuts {
 }
 
 impl Cuts {
-    /// The split of a pipeline file, or what is wrong with it on this clock.
+    /// The split of a pipeline file, or the error in it on this clock.
     pub fn new(split: &config::Split, clock: &Clock) -> std::result::Result<Cuts, String> {
         Ok(match split {
             config::Split::PerKey(shares) => Cuts::PerKey(*shares),
@@ -139,8 +139,8 @@ fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Subset>>> {
         .collect()
 }
 
-/// Per origin row t, the part that holds all of its target rows t+1..=t+horizon; `None` where they cross a cut, leave
-/// the series, or reach a row that is left out.
+/// Per origin row t, the part that holds all of its target rows t+1..=t+horizon; `None` where they cross a boundary,
+/// leave the series, or reach a row that is left out.
 pub fn examples(rows: &[Option<Subset>], horizon: usize) -> Vec<Option<Subset>> {
     let mut part_of = vec![None; rows.len()];
     // Length of the run of equal parts that starts at a row.

@@ -72,7 +72,7 @@ pub struct Trained {
     pub keys: Vec<KeySplit>,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
-    /// sha256 over what it was trained on.
+    /// sha256 of the training data.
     pub data_hash: String,
 }
 

@@ -16,8 +16,8 @@ use super::{Plan, Series};
 /// Keys that a warning names.
 const NAMED: usize = 8;
 
-/// Trains on the train part, evaluates on the test part, and, if the plan says so, trains anew on everything for as
-/// long as was best. The same series, plan and seed give the same bits.
+/// Trains on the train part, evaluates on the test part, and, if the plan says so, trains again on all data for as long
+/// as was best. The same series, plan and seed give the same bits.
 ///
 /// # Errors
 /// Refuses series of which no key has an example in train or in test, and a split or patience that can't be; fails
@@ -113,7 +113,8 @@ fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
         };
         let (after, lower) = plan.head.needs();
         return Err(Error::refused(format!(
-            "no key has an example in the {} part: one needs {inputs} and after it {after}; {} keys, the longest has {longest} usable rows, split {}: bring more rows, or lower \
+            "no key has an example in the {} part: one needs {inputs} and after it {after}; {} keys, the longest has \
+             {longest} usable rows, split {}: bring more rows, or lower \
              {lower}{} or change split",
             part.name(),
             keys.len(),

@@ -38,7 +38,7 @@ pub fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Inputs and what is wanted of a batch, time-major, as the network takes them.
+/// Inputs and targets of a batch, time-major, as the network takes them.
 #[derive(Debug, Clone, Default)]
 pub struct Examples {
     /// Timesteps.
@@ -78,7 +78,7 @@ impl Examples {
         self.active[cell] = true;
     }
 
-    /// Puts what is wanted of a step at a timestep (among those with outputs) of a lane.
+    /// Puts the target of a step at a timestep (among those with outputs) of a lane.
     pub fn put_wanted(
         &mut self,
         data: &Dataset,

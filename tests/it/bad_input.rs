@@ -165,7 +165,7 @@ fn full_disk() {
     for (name, bytes) in written {
         assert_eq!(&bytes[bytes.len() - 4..], b"PAR1", "{name} is half-written");
     }
-    // With room again it goes on, and the output is whole.
+    // With room again it continues, and the output is complete.
     kolk_exits(0, &["state", "reset", &file, "--yes", "--output"]);
     kolk_exits(0, &["run", &file]);
     assert_eq!(rows(&out).values().map(Vec::len).sum::<usize>(), 100_000);

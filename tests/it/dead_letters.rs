@@ -140,8 +140,11 @@ fn what_does_not_fit_is_named() {
                 sink: { kafka: { topic: t } }\n";
     std::fs::write(&file, text).unwrap();
     let (_, err) = kolk_exits(2, &["check", file.to_str().unwrap()]);
-    for words in ["`until` is for files of records", "what is refused again would go where it is read", "not to Kafka"]
-    {
+    for words in [
+        "`until` is for files of records",
+        "records that are refused again would go to the folder that is read",
+        "not to Kafka",
+    ] {
         assert!(err.contains(words), "no {words:?} in {err}");
     }
     let text = text.replace(", until: 2020-01-01", "").replace("path: data.parquet } }\nsink", "path: dead/ } }\nsink");

@@ -45,7 +45,7 @@ fn killed_again_and_again_the_output_is_that_of_one_run() {
             if kills >= 30 {
                 break;
             }
-            // Too slow to be killed in the middle any more: start the whole thing again.
+            // Too slow to be killed in the middle: start again.
             assert_eq!(files(&folder.join("out")), expected, "round {round}");
             kolk_exits(0, &["state", "reset", file, "--yes", "--output"]);
             continue;

@@ -77,7 +77,7 @@ fn timezone(reader: &mut Reader, field: Field<'_>) -> Option<At<Tz>> {
         Err(_) if !field.node.is_written() => reader.expected(field, "a time zone of the IANA list"),
         Err(_) => {
             let near = did_you_mean(&text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-            reader.wrong(field, format_args!("\"{}\" is no time zone of the IANA list{near}", one_line(&text)))
+            reader.wrong(field, format_args!("\"{}\" is not a time zone of the IANA list{near}", one_line(&text)))
         }
     }
 }

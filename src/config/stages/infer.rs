@@ -44,7 +44,7 @@ impl Options for Infer {
     const WORDS: Words = Words::new("`infer`", &["model", "mode", "window", "ttl", "gap"])
         .later(&["inputs", "states", "layout", "output"]);
 
-    /// Always a stage, so that whether there is one can be told however wrong it is.
+    /// Always returns a stage, so that later checks know that there is one, however wrong it is.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS).unwrap_or(Fields::unread(Self::WORDS.section));
         let model = reader.need(&fields, "model").and_then(|f| model(reader, f));

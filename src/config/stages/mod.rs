@@ -20,7 +20,7 @@ use crate::problem::Place;
 /// Rows of a ring per key at most: windows, lags, windows of residuals.
 const MAX_RING: usize = 1 << 20;
 
-/// What every word of `stages:` has: its fields, how they are read, and what can be said of them beside other sections.
+/// What every word of `stages:` has: its fields, how they are read, and how they are checked against other sections.
 trait Options: Sized {
     /// The fields of its section.
     const WORDS: Words;
@@ -37,7 +37,7 @@ struct Around<'a> {
     pipeline: &'a Pipeline,
     /// Which of its stages it is.
     index: usize,
-    /// Where its word stands.
+    /// The place of its word.
     place: Place,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn stages(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Sta
     for item in reader.list(field, "stages")? {
         let Some(names) = reader.names(item, "a stage such as `scale: { … }`") else { continue };
         let [stage] = names[..] else {
-            reader.note(item, "expected one stage behind each dash");
+            reader.note(item, "expected one stage after each dash");
             continue;
         };
         let value = Stage::read(reader, stage);

@@ -87,7 +87,7 @@ impl Options for Resample {
         let max_gap = fields.get("max_gap").and_then(|f| reader.span(f, false));
         let delay = fields.get("delay").and_then(|f| reader.span(f, true));
         let every = every?;
-        // No delay is said in the same unit as the width: steps for a time without a clock.
+        // The default delay has the unit of the width: steps for a time without a clock.
         let no_delay = if matches!(every.value, Span::Steps(_)) { Span::Steps(0) } else { Span::Nanos(0) };
         let delay = match delay {
             Some(delay) if !delay.is_zero() => delay,

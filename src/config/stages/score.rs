@@ -31,7 +31,7 @@ impl Default for Score {
 impl Options for Score {
     const WORDS: Words = Words::new("`score`", &["actual", "step", "tail", "long", "short"]);
 
-    /// Which column is scored is known only with the model: empty stands for its only target.
+    /// The scored column is known only with the model: empty means its only target.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS)?;
         let default = Score::default();

@@ -76,7 +76,7 @@ fn what_is_wrong_is_at_its_place() {
     for (text, expected) in [
         (source("topic: t, key: k"), "2:11: `kafka` needs `brokers`"),
         (source("brokers: b, key: k"), "2:11: `kafka` needs `topic`"),
-        (source("brokers: b, topic: t"), "3:16: state is kept where a key's messages are"),
+        (source("brokers: b, topic: t"), "3:16: state belongs to the partition of a key's messages"),
         (source(&format!("{FINE}, format: avro")), "2:58: `format`: needs a schema registry"),
         (source(&format!("{FINE}, format: {{ avro: {{ registry: r }} }}")), "2:78: `registry`: expected a URL"),
         (pinned("seven"), "2:100: `schema`: expected the id of a schema, or { version: … }, found the text"),
@@ -86,13 +86,13 @@ fn what_is_wrong_is_at_its_place() {
         (pinned("{ version: 0 }"), "2:111: `version`: expected a whole number from 1 to"),
         (
             sink("sink: { kafka: { topic: o, format: { avro: { registry: http://r, schema: 7 } } } }"),
-            "4:66: `schema` does not belong into `avro`: it belongs to a source",
+            "4:66: `schema` does not belong in `avro`: it belongs to a source",
         ),
         (source(&format!("{FINE}, start: 5")), "2:57: `start`: expected earliest, latest or a time"),
         (source(&format!("{FINE}, properties: {{ acks: 1 }}")), "2:64: `acks` can't be set here, kolk sets it: all"),
         (source(&format!("{FINE}, properties: {{ a: {{ file: no-such-file }} }}")), "2:75: `file`: "),
         (source(&format!("{FINE}, columns: {{ n: int }}")), "2:64: `n`: expected one of: string, float64, int64"),
-        (source(&format!("{FINE}, timestamp: k")), "2:61: column \"k\" is the message's key already"),
+        (source(&format!("{FINE}, timestamp: k")), "2:61: column \"k\" is already the message's key"),
         (sink("sink: { kafka: { topic: t } }"), "4:25: the sink is the source"),
         (
             sink("sink: { kafka: { topic: o } }\ndead_letters: { kafka: { topic: o } }"),
@@ -101,7 +101,7 @@ fn what_is_wrong_is_at_its_place() {
         (sink("sink: { parquet: { path: o } }\ndead_letters: { kafka: { topic: d } }"), "5:33: dead letters go to a t"),
         (
             format!("{SMALLEST}sink: {{ kafka: {{ brokers: b, topic: t }} }}"),
-            "4:9: what is read from files is written to",
+            "4:9: a pipeline that reads files writes to",
         ),
         (format!("{SMALLEST}dead_letters: {{ kafka: {{ topic: t }} }}"), "4:17: dead letters go to a topic only"),
         (from.to_string(), "2:58: `from` is for files"),

@@ -95,7 +95,7 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-/// Problems of the smallest pipeline with more lines behind it, which start at line 4.
+/// Problems of the smallest pipeline with more lines after it, which start at line 4.
 fn more(lines: &str) -> Vec<String> {
     problems(&format!("{SMALLEST}{lines}"))
 }
@@ -224,7 +224,7 @@ sink: { parquet: { path: out }, stdout: {} }
             "10:34: `workers`: expected a whole number from 1 to 1024, found the number 0",
             "12:5: unknown stage `infr` in `stages`, did you mean \"infer\"? (there are: filter, resample, calendar, \
              scale, lags, infer, score)",
-            "13:5: `stages`: expected one stage behind each dash",
+            "13:5: `stages`: expected one stage after each dash",
             "15:33: `parquet` and `stdout` exclude each other, write one",
         ]
     );
@@ -247,7 +247,7 @@ fn text_that_is_no_pipeline_gives_one_problem() {
             "1:10: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}' (within { } and [ ], \
              a value with ${…} must be in quotes)",
         ),
-        ("a: &a [*a]", "1:8: an alias can't stand within what it names"),
+        ("a: &a [*a]", "1:8: an alias can't be inside the value that it names"),
     ];
     for (text, expected) in cases {
         let found = problems(text);
@@ -314,7 +314,7 @@ fn duplicates_are_found_everywhere() {
     assert_eq!(stages("scale: { values: [x, y, x], half_life: 3 }"), ["5:29: `values`: this is listed twice"]);
     assert_eq!(
         problems("name: a\nsource: { parquet: { path: i } }\nrecord: { key: t, time: t, values: [x, t] }\n"),
-        ["3:16: column \"t\" is the time already", "3:40: column \"t\" is the time already"]
+        ["3:16: column \"t\" is already the time", "3:40: column \"t\" is already the time"]
     );
 }
 

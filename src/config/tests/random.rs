@@ -1,10 +1,10 @@
-//! Files that nobody wrote: random text and random changes of a pipeline.
+//! Random files: random text and random changes of a pipeline.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Every problem must point into the file, at a line and at most one column behind its end.
+/// Every problem must point into the file, at a line and at most one column after its end.
 fn points_into(text: &str) -> std::result::Result<(), TestCaseError> {
     let Err(Error::Problems(problems)) = parse(text) else { return Ok(()) };
     prop_assert!(!problems.is_empty());

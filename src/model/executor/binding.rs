@@ -1,5 +1,5 @@
 //! The calls of ONNX Runtime's C interface that `ort` has no way to make without copying or allocating: tensors over
-//! memory of one's own, and `Run` on them. All `unsafe` of inference is here, behind [`Bindings::run`].
+//! the caller's memory, and `Run` on them. All `unsafe` of inference is here, inside [`Bindings::run`].
 
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::NonNull;
@@ -89,7 +89,8 @@ impl Bindings {
             return Ok(());
         }
         Err(ort::Error::new(format!(
-            "buffers are too short or too few: x {}, y {}, states {:?} in, {:?} out; the graph has {features} features, \
+            "buffers are too short or too few: x {}, y {}, states {:?} in, {:?} out; the graph has {features} \
+             features, \
              {outputs} outputs, states of {:?}",
             x.len(),
             y.len(),

@@ -34,8 +34,8 @@ pub fn version() -> Result<&'static str> {
     Ok(&library()?.version)
 }
 
-/// Where the library is looked for, in order: `ORT_DYLIB_PATH` (alone, if set), kolk's cache, beside the binary,
-/// the system.
+/// Where kolk looks for the library, in order: `ORT_DYLIB_PATH` (alone, if set), kolk's cache, next to the binary, the
+/// system.
 pub fn candidates() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
         return vec![path.into()];
@@ -100,9 +100,9 @@ struct ApiBase {
 /// Asked of the library itself: `ort` doesn't hand it out, and a file's name can lie.
 #[allow(unsafe_code)]
 fn version_of(path: &Path) -> std::result::Result<String, String> {
-    // SAFETY: loading runs the library's initialisers, which is what the user asks for by naming it. `OrtGetApiBase`
-    // is ONNX Runtime's documented entry and returns a pointer to a static table of the layout above, whose version
-    // string is static and ends in NUL. The library is loaded for good: `ort` opens it again and never closes it.
+    // SAFETY: loading runs the library's initialisers, which the user requested by naming it. `OrtGetApiBase` is ONNX
+    // Runtime's documented entry and returns a pointer to a static table of the layout above, whose version string is
+    // static and ends in NUL. The library stays loaded: `ort` opens it again and never closes it.
     unsafe {
         let library = libloading::Library::new(path).map_err(|error| error.to_string())?;
         let base: libloading::Symbol<unsafe extern "C" fn() -> *const ApiBase> =

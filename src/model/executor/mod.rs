@@ -1,8 +1,8 @@
 //! What runs a network: ONNX Runtime.
 //!
-//! Lives here: the seam ([`Executor`]), ONNX Runtime's executor ([`OnnxRuntime`]) with its library ([`library`]) and a loaded
-//! graph ([`Session`]), and comparing what the graph takes and gives with what is expected of it ([`Signature`]). Must not
-//! live here: which rows go into a run, and what becomes of the outputs (`stage::infer`).
+//! Lives here: the seam ([`Executor`]), ONNX Runtime's executor ([`OnnxRuntime`]) with its library ([`library`]) and a
+//! loaded graph ([`Session`]), and comparing what the graph takes and gives with what is expected of it
+//! ([`Signature`]). Must not live here: which rows go into a run, and what becomes of the outputs (`stage::infer`).
 
 mod binding;
 pub mod library;
@@ -17,11 +17,11 @@ pub use signature::Signature;
 use crate::Result;
 use crate::state::Bank;
 
-/// Runs a network over steps of many sequences at once. It takes each sequence's state out of the bank and puts it back: one
-/// that works where the bank lies needs no copies.
+/// Runs a network over steps of many sequences at once. It takes each sequence's state out of the bank and puts it
+/// back: one that works where the bank lies needs no copies.
 pub trait Executor: Send {
-    /// Runs the steps; `outputs` are those of the network, in order. Without a bank every sequence begins from zero, and the
-    /// state it ends with is dropped.
+    /// Runs the steps; `outputs` are those of the network, in order. Without a bank every sequence begins from zero,
+    /// and the state it ends with is dropped.
     ///
     /// # Errors
     /// Whatever keeps the network from running. State and outputs are then undefined.
@@ -61,7 +61,7 @@ pub struct Output<'a> {
     pub values: &'a mut [f32],
     /// Numbers of a row.
     pub width: usize,
-    /// The row that each step gives: [t, sequences]; [`Output::NONE`] where nobody wants to know.
+    /// The row that each step gives: [t, sequences]; [`Output::NONE`] where it isn't needed.
     pub rows: &'a [u32],
 }
 

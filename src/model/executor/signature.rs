@@ -1,5 +1,5 @@
-//! What a graph takes and gives, and comparing that with what is expected of it.
-//! Must not live here: running it (`ort`).
+//! The inputs and outputs of a graph, and comparing them with the expected ones. Must not live here: running it
+//! (`ort`).
 
 use ort::value::{Outlet, TensorElementType, ValueType};
 
@@ -36,7 +36,7 @@ impl From<&Manifest> for Signature {
     }
 }
 
-/// Lists every difference between the graph and what is expected of it.
+/// Lists every difference between the graph and the expected signature.
 pub(super) fn compare(session: &ort::session::Session, expected: &Signature) -> Result<()> {
     let mut wrong = Vec::new();
     let axes = |sizes: &[&str], last: &[usize]| {

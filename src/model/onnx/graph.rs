@@ -14,7 +14,7 @@ pub(super) enum Axis {
     Fixed(usize),
 }
 
-/// A graph being built. Nodes stand in the order of their making, so the same calls give the same bytes.
+/// A graph being built. Nodes are in the order of their creation, so the same calls give the same bytes.
 #[derive(Debug, Default)]
 pub(super) struct Graph(pub(super) GraphProto);
 
@@ -37,7 +37,7 @@ impl Graph {
         });
     }
 
-    /// Adds float32 values and returns their name. `meaning` says how they stand in them.
+    /// Adds float32 values and returns their name. `meaning` describes their layout.
     pub(super) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32], meaning: &str) -> String {
         self.initializer(
             name,

@@ -197,7 +197,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A recurrent kernel is [u, g·u], and the kernel and bias beside it are g·u wide.
+    /// A recurrent kernel is [u, g·u]; its kernel and bias are g·u wide.
     fn loop_kind(&self, sources: &BTreeSet<&str>) -> Option<(&'static str, usize)> {
         let shapes: Vec<&[i64]> =
             sources.iter().filter_map(|name| Some(self.constants.weights.get(name)?.dims.as_slice())).collect();
@@ -226,7 +226,7 @@ impl<'a> Walk<'a> {
         for name in std::mem::take(sources) {
             let Some(tensor) = self.constants.weights.get(name) else { continue };
             let (dims, raw) = (tensor.dims.clone(), content(tensor));
-            // Only matrices are taken for copies: two zero biases have the same bits and are two.
+            // Only matrices count as copies: two zero biases have the same bits and are two.
             let copy = dims.len() > 1 && !raw.is_empty() && !self.counted.insert((dims, raw));
             if self.taken.insert(name) && !copy {
                 parameters += count(tensor);

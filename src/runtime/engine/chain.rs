@@ -15,7 +15,7 @@ fn header() -> StateSpec {
 /// How a pipeline takes the order and the time of its records.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Order {
-    /// What becomes of records older than their key's newest.
+    /// How records older than their key's newest are treated.
     pub late: OnLate,
     /// Whose records move time on.
     pub watermark: Watermark,
@@ -42,7 +42,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Lays the stages' rows of state one behind the other.
+    /// Concatenates the stages' rows of state.
     pub fn new(stages: Vec<Box<dyn Stage>>, order: Order, metrics: Arc<Metrics>) -> Self {
         let parts = stages.iter().map(|stage| (stage.name(), stage.state()));
         let layout = Arc::new(RowLayout::new(std::iter::once(("kolk", header())).chain(parts)));
@@ -60,7 +60,7 @@ impl Chain {
         self.layout.parts().get(1..).unwrap_or_default()
     }
 
-    /// The first time behind `since` at which some stage may let something go that it holds back; at first, any time.
+    /// The first time after `since` at which some stage may emit held rows; at first, any time.
     pub(super) fn due(&self, since: Option<i64>) -> Option<i64> {
         let Some(since) = since else { return Some(i64::MIN) };
         let next = since.checked_add(1)?;

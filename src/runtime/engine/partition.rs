@@ -10,8 +10,8 @@ use crate::record::{Batch, Column, Kind, Layout, LayoutColumn, Records, Reject, 
 use crate::state::{Frozen, KeyList, Keys, Memory};
 use crate::{Error, Result};
 
-/// What is remembered of one partition while it runs. Room is left for branches: state of its own for each version of the
-/// model behind stages that run once.
+/// What is remembered of one partition while it runs. Room is left for branches: state of its own for each version of
+/// the model after stages that run once.
 pub struct Partition {
     /// Its number.
     pub number: u32,
@@ -21,7 +21,8 @@ pub struct Partition {
     pub memory: Memory,
     /// Records taken so far: the position of the next one.
     pub position: u64,
-    /// With [`Watermark::Partition`], the time of the last record that moved the time of all keys on, or that of the clock.
+    /// With [`Watermark::Partition`], the time of the last record that moved the time of all keys on, or that of the
+    /// clock.
     pub watermark: Option<i64>,
 }
 
@@ -35,7 +36,7 @@ impl Partition {
     /// Puts it where a checkpoint left it.
     ///
     /// # Errors
-    /// Rows of another width than the stages', a key that is there twice.
+    /// Rows of another width than the stages', a key that exists twice.
     pub fn restore(&mut self, keys: KeyList, rows: &Frozen, position: u64, watermark: Option<i64>) -> Result<()> {
         let failed = |what| Error::failed(format!("the checkpoint of partition {} has {what}", self.number));
         let keys = Keys::from_list(keys).ok_or_else(|| failed("a key twice"))?;
@@ -53,8 +54,8 @@ impl Partition {
         (self.keys.list().clone(), self.memory.freeze())
     }
 
-    /// What is remembered as another version of the model begins with it: what means the same to it is kept, the rest is as for
-    /// new keys.
+    /// What is remembered as another version of the model begins with it: what means the same to it is kept, the rest
+    /// is as for new keys.
     pub fn converted(&mut self, from: &Chain, to: &Chain) -> Memory {
         let mut memory = Memory::new(to.layout.clone());
         memory.grow_to(self.memory.len());
@@ -69,7 +70,7 @@ impl Partition {
         }
     }
 
-    /// Moves time on for all keys, as if each had reached `until`; `None` is the end of the source. Returns what came out.
+    /// Advances time for all keys, as if each had reached `until`; `None` is the end of the source. Returns the output.
     ///
     /// # Errors
     /// As [`Partition::process`].
@@ -100,9 +101,9 @@ impl Partition {
         self.memory.bytes() + self.keys.bytes()
     }
 
-    /// Takes records, runs them through the stages, and returns what came out. Rejected records are in the batch's
-    /// `rejects`, in the order of their positions; they changed no state of the stage that refused them. The columns of the records
-    /// are copied, so that a refused one can still be shown.
+    /// Runs records through the stages and returns the output. Rejected records are in the batch's `rejects`, in the
+    /// order of their positions; they changed no state of the stage that refused them. The columns of the records are
+    /// copied, so that a refused one can still be shown.
     ///
     /// # Errors
     /// Only what isn't the records' fault: ONNX Runtime, memory. The state is then undefined, the caller must stop.
@@ -135,8 +136,8 @@ impl Partition {
         Ok(batch)
     }
 
-    /// The same in pieces: before a record whose time lets something go, time moves on for all keys. Where that is depends on the
-    /// records alone.
+    /// The same in pieces: before a record whose time lets something go, time moves on for all keys. Where that is
+    /// depends on the records alone.
     fn run_in_time(&mut self, chain: &mut Chain, mut rest: Batch) -> Result<Batch> {
         let mut out = Batch { rejects: std::mem::take(&mut rest.rejects), ..Batch::default() };
         while let Some(at) = chain.due(self.watermark).and_then(|due| rest.times.iter().position(|time| *time >= due)) {

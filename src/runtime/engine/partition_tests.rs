@@ -82,7 +82,7 @@ fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
         assert_eq!(after.row(n as u32), expected);
         assert_eq!(before.row(n as u32)[9], 100 * n + 9, "the rows that there were are as they were");
     }
-    // The same stages keep everything that says what it means.
+    // The same stages keep every row that has a meaning.
     let same = partition.converted(&from, &from).freeze();
     let same = same.resolve().unwrap();
     assert_eq!(same.row(5)[..4], before.row(5)[..4]);
@@ -122,10 +122,11 @@ fn records(rows: &[Row]) -> Records {
     records
 }
 
-/// What came out: key, time, bits of the value, position of the record that let it; and what was refused.
+/// The output: key, time, bits of the value, position of the record that released it; and the rejects.
 type Came = (Vec<(u8, i64, u64, u64)>, Vec<Reject>);
 
-/// Runs records in batches that end at `cuts`; where `restored` says so, on a partition that is made of what the one before left.
+/// Runs records in batches that end at `cuts`; where `restored` says so, on a partition that is made of what the one
+/// before left.
 fn run(on: &str, stages: &str, rows: &[Row], cuts: &[usize], restored: bool) -> Came {
     let (mut chain, layout) = planned(on, stages);
     let mut partition = Partition::new(0, &chain);
@@ -157,8 +158,8 @@ const BUCKETS: &str = "resample: { every: 10s, aggregate: sum, fill: zero, max_g
 fn a_bucket_is_closed_by_a_record_of_its_partition() {
     let rows = [(0, 1, 1.0), (1, 3, 2.0), (1, 12, 4.0), (1, 13, 8.0), (0, 9, 16.0), (1, 43, 32.0), (0, 41, 64.0)];
     let value = |v: f64| v.to_bits();
-    // The first bucket ends at 10 and is over with 13; what key 0 has for it then is late. 43 lets go of those that end at 20 and 30;
-    // that of 40 is more than max_gap behind the last record of key 0, and has the zero of key 1.
+    // The first bucket ends at 10 and is over with 13; a later record of key 0 for it is late. 43 releases those that
+    // end at 20 and 30; that of 40 is more than max_gap after the last record of key 0, and has the zero of key 1.
     let expected = [
         (0, 10, value(1.0), 3),
         (1, 10, value(2.0), 3),
@@ -181,7 +182,7 @@ fn a_bucket_is_closed_by_a_record_of_its_partition() {
 #[test]
 fn a_held_record_is_let_go_by_its_partition() {
     let rows = [(0, 10, 1.0), (1, 11, 2.0), (1, 14, 3.0), (1, 16, 4.0), (1, 21, 5.0)];
-    // The partition moved on with 10, 16 and 21, each five seconds or more behind the last; key 0 itself never does.
+    // The partition advanced with 10, 16 and 21, each five seconds or more after the last; key 0 itself never does.
     let (came, _) = run("watermark: partition, reorder: 5s", "", &rows, &[], false);
     assert_eq!(
         came.iter().map(|row| (row.0, row.1, row.3)).collect::<Vec<_>>(),
@@ -205,7 +206,8 @@ fn a_filter_knows_key_and_time_wherever_it_stands() {
 }
 
 proptest! {
-    /// However batches are cut, and whether the partition is taken up from its state in between: the same rows and refusals.
+    /// However batches are cut, and whether or not the partition is restored from its state in between: the same rows
+    /// and refusals.
     #[test]
     fn time_moves_on_by_records_alone(
         steps in prop::collection::vec((0_u8..4, -6_i64..9, -50_i32..50), 1..120),
@@ -227,7 +229,8 @@ proptest! {
         prop_assert_eq!(whole, cut);
     }
 
-    /// Where records come in the order of time and all keys go on to the end, whose records close a bucket changes nothing but when.
+    /// If records come in the order of time and all keys continue to the end, it only matters for the moment whose
+    /// records close a bucket.
     #[test]
     fn in_order_the_rows_of_a_key_are_those_of_its_own_time(
         steps in prop::collection::vec((0_u8..3, 0_i64..9, -50_i32..50), 1..80),

@@ -1,7 +1,7 @@
 //! Records to partitions: each record goes to the partition of its key, in the order of the source.
 //!
-//! A piece of work never crosses a part's cut, so that parts, and with them checkpoints, fall on positions that don't
-//! depend on batch sizes, row groups or the number of workers.
+//! A piece of work never crosses the boundary of a part, so that parts, and with them checkpoints, are at positions
+//! that don't depend on batch sizes, row groups or the number of workers.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ struct Waiting {
 }
 
 impl Router {
-    /// A router for partitions that stand at these positions, having taken all records up to these origins.
+    /// A router for partitions at these positions, which have processed all records up to these origins.
     pub fn new(batch: usize, part_records: u64, at: Vec<(u64, Option<Origin>)>) -> Self {
         let chosen = vec![Vec::new(); at.len()];
         let partitions = at
@@ -176,8 +176,8 @@ mod tests {
     }
 
     proptest! {
-        /// However blocks are cut and wherever it starts again: each partition gets the same records at the same
-        /// positions, and no piece of work crosses a cut.
+        /// However blocks are cut and wherever it restarts: each partition gets the same records at the same positions,
+        /// and no piece of work crosses a boundary.
         #[test]
         fn positions_do_not_depend_on_blocks(
             keys in prop::collection::vec(0_u8..9, 1..300), block in 1_usize..80, batch in 1_usize..50, cut in 1_u64..40,

@@ -11,7 +11,7 @@ use crate::runtime::plan::Plan;
 use crate::train::Series;
 use crate::{Error, Result};
 
-/// What a capture found beside the series.
+/// What a capture found besides the series.
 #[derive(Debug, Default)]
 pub struct Captured {
     /// One series per key, in the order of the keys' text.
@@ -22,7 +22,7 @@ pub struct Captured {
     pub rejected: std::collections::BTreeMap<&'static str, u64>,
 }
 
-/// Where the columns of interest stand in the layout before the network.
+/// Indices of the columns of interest in the layout before the network.
 struct Columns {
     features: Features,
     /// Per target: its column, and those of its mean and standard deviation.
@@ -85,7 +85,9 @@ impl Columns {
             })
             .transpose()?;
         Ok(Columns {
-            features: layout.features.ok_or_else(|| Error::failed("the stages end without inputs: a bug of kolk"))?,
+            features: layout
+                .features
+                .ok_or_else(|| Error::failed("the stages end without inputs: internal error, please report"))?,
             targets,
             split,
         })
@@ -134,5 +136,5 @@ fn text(array: &arrow::array::ArrayRef) -> Result<StringArray> {
     utf8.as_any()
         .downcast_ref::<StringArray>()
         .cloned()
-        .ok_or_else(|| Error::failed("a cast to text gave no text: a bug of kolk"))
+        .ok_or_else(|| Error::failed("a cast to text gave no text: internal error, please report"))
 }

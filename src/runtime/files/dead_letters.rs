@@ -1,4 +1,4 @@
-//! A refused record as its dead letter: what the source gave, with its origin and the reason.
+//! A refused record as a dead letter: the source's record, with its origin and the reason.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Int64Type;
@@ -53,7 +53,7 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
 /// Key, payload and timestamp of a message.
 type Message = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
 
-/// The message that a record of dead letters came in.
+/// The message of a record that comes from dead letters.
 fn message_of(raw: &[&ArrayRef], index: usize) -> Option<Message> {
     let [key, payload, timestamp] = raw else { return None };
     let bytes = |array: &ArrayRef| {

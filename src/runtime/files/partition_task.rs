@@ -1,6 +1,6 @@
 //! One partition of a run into files: runs its stages, writes its parts, commits them.
 //!
-//! On a Parquet source the checkpoint is the commit. Parts are cut at fixed positions of the input, so whatever is done
+//! On a Parquet source the checkpoint is the commit. Parts end at fixed positions of the input, so whatever is done
 //! again after a crash is the same bytes under the same names.
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub struct Shared {
 pub enum Output {
     /// Into part files, committed with the state.
     Parts(sink::Parts),
-    /// To stdout, where nothing can be taken back.
+    /// To stdout, where nothing can be undone.
     Lines(sink::JsonLines),
 }
 
@@ -61,7 +61,7 @@ pub struct PartitionTask {
     pub partition: Partition,
     /// The newest commit.
     pub manifest: Option<Manifest>,
-    /// Where the last record that was taken stands.
+    /// Position of the last processed record.
     pub origin: Option<Origin>,
     /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
     pub counters: BTreeMap<String, u64>,
@@ -108,7 +108,7 @@ impl PartitionTask {
     pub fn take(&mut self, work: &Work, chain: &mut Chain, shared: &Shared) -> Result<()> {
         if work.position != self.partition.position {
             return Err(Error::failed(format!(
-                "partition {} stands at {} and was given records from {}: a bug of kolk",
+                "partition {} is at {} and received records from {}: internal error, please report",
                 work.partition, self.partition.position, work.position
             )));
         }
@@ -137,7 +137,7 @@ impl PartitionTask {
         self.write(&batch, shared)
     }
 
-    /// Commits what is left, at the end of the source.
+    /// Commits the rest, at the end of the source.
     pub fn finish(&mut self, chain: &mut Chain, shared: &Shared) -> Result<()> {
         let batch = self.partition.advance(chain, None)?;
         self.write(&batch, shared)?;
@@ -150,8 +150,8 @@ impl PartitionTask {
         self.since
     }
 
-    /// Commits what there is, wherever a stream stands. Where it stands counts too: behind the last record there may be offsets without
-    /// any, and tombstones change the state.
+    /// Commits everything so far, at any position of a stream. The position counts too: after the last record there may
+    /// be offsets without any, and tombstones change the state.
     pub fn save(&mut self, shared: &Shared) -> Result<()> {
         let moved = self.manifest.as_ref().is_some_and(|manifest| manifest.origin != self.origin);
         if self.since == 0 && !self.closed && !moved {
@@ -262,7 +262,7 @@ impl PartitionTask {
         self.closed = false;
         self.committed = Instant::now();
         let Some(store) = &shared.store else {
-            // Nothing is ever taken back: what was refused is final at once.
+            // Nothing is ever undone: a refusal is final at once.
             return self.parts.drain(..).try_for_each(|part| shared.dead_letters.publish(&part));
         };
         let (keys, rows) = self.partition.freeze();

@@ -40,8 +40,8 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 /// Runs a planned pipeline to the end of its source.
 ///
 /// # Errors
-/// Refused: output without a checkpoint, state of another pipeline, a sink that can't be written. Failed: unreadable data,
-/// a full disk, another process on the same state.
+/// Refused: output without a checkpoint, state of another pipeline, a sink that can't be written. Failed: unreadable
+/// data, a full disk, another process on the same state.
 pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
     let started = Instant::now();
     let chain = plan.chain()?;
@@ -83,7 +83,7 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
     };
     let config::DeadLetters::Parquet(letters) = &pipeline.dead_letters.value else {
         return Err(Error::refused(
-            "beside a Parquet or stdout sink, dead letters go to a folder: dead_letters: { parquet: { path } }",
+            "with a Parquet or stdout sink, dead letters go to a folder: dead_letters: { parquet: { path } }",
         ));
     };
     let letters = Folder::open(letters)?;
@@ -137,20 +137,20 @@ fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Re
     Ok(store)
 }
 
-/// Refuses output that no state is there for.
+/// Refuses output without state.
 fn without_output(store: &Store, parts: &sink::Parts) -> Result<()> {
     if !parts.has_output()? {
         return Ok(());
     }
     Err(Error::refused(format!(
-        "there is output in {} but no state in {}: going on would write it twice or leave gaps\n\
-         delete the output, name another folder, or bring the state back",
+        "there is output in {} but no state in {}: continuing would write it twice or leave gaps\n\
+         delete the output, name another folder, or restore the state",
         parts.folder(),
         store.folder()
     )))
 }
 
-/// Refuses what [`run`] would refuse of the state and the output that are there, and touches neither.
+/// Refuses what [`run`] would refuse about the existing state and output, and changes neither.
 ///
 /// # Errors
 /// That, and a store that can't be read.
@@ -282,7 +282,7 @@ pub fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
     })
 }
 
-/// Up to where a task needs nothing of the source any more.
+/// Up to where a task no longer needs the source.
 fn done(task: &PartitionTask) -> Option<Origin> {
     match &task.manifest {
         Some(manifest) if manifest.finished => Some(Origin { file: u32::MAX, row: u64::MAX }),

@@ -1,10 +1,9 @@
-//! `kolk state adopt`: where a partition can go on from a checkpoint of its own, and what that skips or repeats.
+//! `kolk state adopt`: where a partition can continue from one of its checkpoints, and what that skips or repeats.
 //!
-//! Lives here: the decision alone, of one partition. What is asked of brokers and of the store, and what is written, is
-//! elsewhere.
+//! Lives here: only the decision, for one partition. Questions to brokers and the store, and writing, are elsewhere.
 //!
-//! What is committed is a [`Commit`] as of the checkpoint, at the offset where reading goes on. Count and hash are the
-//! checkpoint's, so the next start restores exactly that and replays nothing. Its number is above those of all
+//! What is committed is a [`Commit`] as of the checkpoint, at the offset where reading continues. Count and hash are
+//! the checkpoint's, so the next start restores exactly that and replays nothing. Its number is above those of all
 //! checkpoints: what is written from then on never meets a file of the history that is given up.
 
 use std::ops::Range as Offsets;
@@ -37,12 +36,12 @@ pub enum AdoptionStep {
     Adopt(Adoption),
 }
 
-/// Where a partition goes on.
+/// Where a partition continues.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Adoption {
     /// Offset of the next message.
     pub offset: i64,
-    /// What is committed beside it.
+    /// What is committed with it.
     pub metadata: String,
     /// The checkpoint; `None`: it has taken nothing yet, and has none.
     pub from: Option<Saved>,
@@ -84,7 +83,8 @@ pub fn adoption_step(situation: &Situation<'_>) -> AdoptionStep {
         return match saved.first() {
             Some(newest) => from(newest, range, highest, Some(offset)),
             None if commit.at.sequence > 0 => AdoptionStep::Leave(format!(
-                "offset {offset} is committed and there is no checkpoint that can be read: nothing can be resumed (kolk state reset)"
+                "offset {offset} is committed and there is no readable checkpoint: nothing can be resumed (kolk state \
+                 reset)"
             )),
             None if range.start > offset => later(&commit, range.start, commit.at.sequence, None),
             None => AdoptionStep::Leave(format!("it has taken nothing yet, and begins at offset {offset}")),
@@ -100,7 +100,7 @@ pub fn adoption_step(situation: &Situation<'_>) -> AdoptionStep {
     }
 }
 
-/// The state is that of the commit: only what the log doesn't have any more is skipped.
+/// The state is that of the commit: only offsets that the log no longer has are skipped.
 fn later(commit: &Commit, start: i64, sequence: u64, from: Option<&Saved>) -> AdoptionStep {
     let at = CommitPosition { sequence, offset: start, hash: commit.at.hash };
     let skips = Some(commit.at.offset..start);
@@ -151,11 +151,11 @@ impl Adoption {
             Some(saved) => format!("with the state of {} keys as of offset {}", saved.keys, saved.at.offset),
             None => "with no state, as it has taken nothing yet".into(),
         };
-        let mut lines = vec![format!("goes on at offset {}, {state}", self.offset)];
+        let mut lines = vec![format!("continues at offset {}, {state}", self.offset)];
         let last = |offsets: &Offsets<i64>| offsets.end - 1;
         if let Some(skips) = &self.skips {
             lines.push(format!(
-                "skips offsets {} to {}, which the topic doesn't have any more: their records are in no state",
+                "skips offsets {} to {}, which the topic no longer has: their records are in no state",
                 skips.start,
                 last(skips)
             ));
@@ -167,7 +167,8 @@ impl Adoption {
                 last(repeats)
             )),
             Some((repeats, false)) => lines.push(format!(
-                "repeats from offset {} on what was done already, up to {} at most: how far it was isn't known any more; outputs that were \
+                "repeats from offset {} on, up to {} at most: how far processing was is no longer known; outputs that \
+                 were \
                  written come again",
                 repeats.start,
                 last(repeats)
@@ -212,7 +213,7 @@ mod tests {
         let later = saved(9, 75, 60);
         assert!(left(decide(std::slice::from_ref(&at), Some(&committed(&later)), (72, 90), 7)));
         assert!(left(decide(&[], None, (0, 9), 0)));
-        assert!(left(decide(&[], Some(&committed(&saved(3, 5, 5))), (0, 9), 0)), "no state to go on with");
+        assert!(left(decide(&[], Some(&committed(&saved(3, 5, 5))), (0, 9), 0)), "no state to resume");
     }
 
     #[test]
@@ -220,7 +221,7 @@ mod tests {
         let all = [saved(7, 70, 60), saved(5, 50, 40)];
         let by_hand = Committed { offset: 20, metadata: String::new() };
         for committed in [None, Some(&by_hand)] {
-            // A checkpoint of number 9 is there and can't be read.
+            // A checkpoint of number 9 exists and can't be read.
             let (adoption, commit) = adopted(decide(&all, committed, (10, 90), 9));
             assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (70, None, Some((70..90, false))));
             assert_eq!((commit.at.sequence, commit.at.hash, commit.position), (10, 61, 60));
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(adoption.repeats, None);
         assert_eq!(
             adoption.lines(),
-            ["goes on at offset 70, with the state of 3 keys as of offset 70", "repeats nothing"]
+            ["continues at offset 70, with the state of 3 keys as of offset 70", "repeats nothing"]
         );
     }
 
@@ -241,7 +242,7 @@ mod tests {
         let (adoption, commit) = adopted(decide(std::slice::from_ref(&at), Some(&committed(&at)), (75, 90), 7));
         assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (75, Some(70..75), None));
         assert_eq!((commit.at.sequence, commit.at.hash), (8, 61));
-        // A crash: what was done since the checkpoint can't be replayed.
+        // A crash: the work since the checkpoint can't be replayed.
         let (adoption, _) = adopted(decide(std::slice::from_ref(&at), Some(&committed(&end)), (75, 90), 7));
         assert_eq!((adoption.offset, adoption.skips, adoption.repeats), (75, Some(70..75), Some((75..80, true))));
         // Nothing was taken yet.

@@ -1,9 +1,9 @@
-//! What a transaction says of a partition, in the metadata beside the group's offset.
+//! What a transaction stores about a partition, in the metadata of the group's offset.
 //!
 //! A restore replays from the newest checkpoint to the committed offset, and must do there exactly what was done: so
 //! the metadata holds how many messages there were and a running hash over them, and every decision since that
 //! checkpoint that bytes and state alone don't give (the clock's, the registry's). Kafka takes 4,096 bytes; before they
-//! are full a checkpoint is taken, behind which the list is empty again.
+//! are full a checkpoint is taken, after which the list is empty again.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ const SLACK: usize = 256;
 /// Of this metadata's form.
 const VERSION: u32 = 1;
 
-/// A decision of the clock: everything that ends by `until` is over, though no record said so.
+/// A decision of the clock: everything that ends by `until` is over, although no record showed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {
     /// The commit that it came with.
@@ -41,7 +41,7 @@ pub struct Commit {
     pub position: u64,
     /// The model version that computes what follows this commit, and the commit with which it became active.
     pub epoch: ModelEpoch,
-    /// The decisions below are complete behind this commit: older ones were forgotten with a checkpoint.
+    /// The decisions below are complete after this commit: older ones were dropped with a checkpoint.
     pub complete_from: u64,
     /// Decisions of the clock since the newest checkpoint, in order.
     pub advances: Vec<Advance>,
@@ -140,7 +140,7 @@ impl Commit {
     }
 }
 
-/// The running hash behind one more message.
+/// The running hash after one more message.
 pub fn hashed(before: u64, offset: i64, key: Option<&[u8]>, payload: Option<&[u8]>) -> u64 {
     // Lengths keep "ab" + "c" apart from "a" + "bc", and nothing apart from no bytes.
     let length = |part: Option<&[u8]>| part.map_or(u64::MAX, |part| part.len() as u64);
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Where no checkpoint is due, there is always room for one decision more: or nothing would ever go on.
+    /// If no checkpoint is due, there is always room for one more decision: otherwise nothing could continue.
     #[test]
     fn there_is_room_until_a_checkpoint_is_due() {
         let epoch = ModelEpoch { model: "m".repeat(140), from: u64::MAX };

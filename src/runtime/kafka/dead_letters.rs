@@ -8,7 +8,7 @@ use crate::sink::DeadLetters;
 use crate::{Error, Result};
 
 impl PartitionTask {
-    /// Puts what the stages refused to the dead letters.
+    /// Sends what the stages refused to the dead letters.
     pub(super) fn refuse(
         &mut self,
         messages: &Messages,
@@ -30,7 +30,7 @@ impl PartitionTask {
         Ok(())
     }
 
-    /// Puts a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay,
+    /// Sends a message to the dead letters. Those of a folder are written with the next checkpoint, so that a replay,
     /// which begins there, finds them again; those of a topic are part of a transaction.
     pub(super) fn dead_letter(
         &mut self,
@@ -52,7 +52,7 @@ impl PartitionTask {
         Ok(())
     }
 
-    /// Writes the dead letters of a folder that came since the last checkpoint. Done again after a crash, it writes the
+    /// Writes the dead letters of a folder that came since the last checkpoint. Repeated after a crash, it writes the
     /// same and what came after under the same name.
     ///
     /// # Errors

@@ -28,15 +28,14 @@ pub(super) struct FileTask {
 }
 
 impl FileTask {
-    /// Offset behind the last message that is committed; nothing is before the first commit, or where nothing is
-    /// committed at all.
+    /// Offset after the last committed message; `None` before the first commit, or if nothing is ever committed.
     pub fn saved_until(&self) -> Option<i64> {
         let origin = self.task.manifest.as_ref()?.origin?;
         Some(origin.row as i64 + 1)
     }
 
-    /// Nothing is left: the next message will have this offset, or a higher one. Before it may be markers and what was
-    /// aborted, which retention may remove.
+    /// Nothing is left: the next message will have this offset, or a higher one. Before it may be markers and aborted
+    /// records, which retention may remove.
     pub fn end(&mut self, offset: i64) {
         self.reading.at_end = true;
         if offset > self.offset() {
@@ -129,7 +128,7 @@ impl Takes for FileTaking<'_> {
     }
 }
 
-/// A message that is no record, as one that can't be taken.
+/// A message that isn't a record, as a rejected record.
 fn refused_record(reason: &'static str, offset: i64, layout: &Layout) -> Records {
     let mut records = Records {
         hashes: vec![0],

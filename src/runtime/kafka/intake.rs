@@ -96,7 +96,7 @@ pub(super) trait Reads {
     fn committed(&self) -> i64;
     fn reading(&self) -> &Reading;
     fn reading_mut(&mut self) -> &mut Reading;
-    /// Whether its reading is paused for a reason of its own.
+    /// Whether its reading is paused for a reason of this partition.
     fn is_held(&self) -> bool {
         self.reading().is_stalled()
     }
@@ -116,8 +116,8 @@ pub(super) trait Takes {
     fn reading(&mut self) -> &mut Reading;
     /// Offset of the next message; those before it were taken.
     fn offset(&self) -> i64;
-    /// Does what has to be done before the message at `at` is taken. Gives the index of the first message that can't be
-    /// taken together with it.
+    /// Does what must be done before the message at `at` is processed. Returns the index of the first message that
+    /// can't be taken together with it.
     ///
     /// # Errors
     /// What isn't the records' fault.
@@ -298,7 +298,7 @@ impl<B: Broker> Intake<B> {
         Ok(())
     }
 
-    /// Looks for partitions that stand still, and heals them. True: a new client is needed.
+    /// Looks for partitions that stopped delivering, and restarts them. True: a new client is needed.
     ///
     /// # Errors
     /// Those of the broker.
@@ -324,7 +324,7 @@ impl<B: Broker> Intake<B> {
         self.broker.reconnect()
     }
 
-    /// Moves the time on of partitions that nothing was heard of: `advance` is told up to which tick.
+    /// Advances the time of silent partitions: `advance` receives the tick.
     ///
     /// # Errors
     /// Those of `advance`.

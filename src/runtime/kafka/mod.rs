@@ -1,8 +1,8 @@
 //! A run on Kafka: one worker is one thread, one member of the consumer group and one transactional producer.
 //!
 //! Lives here: the protocol of exactly-once. Which partition's state is loaded and replayed, when a transaction begins
-//! and ends, what is done when it fails, what a rebalance takes away, when a checkpoint is taken, how another version
-//! of the model takes over. Must not live here: any type of a Kafka client (the worker knows the port
+//! and ends, what happens when it fails, what a rebalance revokes, when a checkpoint is taken, how another version of
+//! the model takes over. Must not live here: any type of a Kafka client (the worker knows the port
 //! [`crate::kafka::Broker`]), bytes of messages (`format`), bytes of checkpoints (`state`).
 //!
 //! ```text

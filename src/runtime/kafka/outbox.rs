@@ -1,4 +1,4 @@
-//! What a partition has to send and is not yet committed: kept until it is, so that it can be sent again.
+//! Output of a partition that is not committed yet: kept until it is, so that it can be sent again.
 
 use crate::kafka::{MessageHeader, Outgoing, Topic};
 
@@ -85,12 +85,12 @@ impl Outbox {
         true
     }
 
-    /// The transaction is no more: everything has to be sent in the next one.
+    /// The transaction was aborted: everything must be sent in the next one.
     pub fn again(&mut self) {
         self.sent = 0;
     }
 
-    /// The first `count` are committed and need no place any more.
+    /// The first `count` are committed and can be dropped.
     pub fn committed(&mut self, count: usize) {
         if count >= self.entries.len() {
             self.entries.clear();
@@ -98,7 +98,7 @@ impl Outbox {
             self.sent = 0;
             return;
         }
-        // Only after an outcome that was unknown for a while is anything left behind what is committed.
+        // Only after an outcome that was unknown for a while are there rows after the commit.
         let at = |entry: &Entry| entry.key.or(entry.payload).map(|part| part.start);
         let start = self.entries[count..].iter().find_map(at).unwrap_or(self.bytes.len());
         self.bytes.drain(..start);

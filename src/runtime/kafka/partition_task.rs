@@ -1,4 +1,4 @@
-//! One partition of a stream: its state, how far it is, and what it has to send.
+//! One partition of a stream: its state, its position, and its outbox.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,11 +25,11 @@ pub struct PartitionTask {
     pub now: Commit,
     /// What is committed.
     pub committed: CommitPosition,
-    /// Up to where it only repeats what was done before; `None`: everything it does is new.
+    /// Up to where it only replays without emitting; `None`: everything it does is new.
     pub replay: Option<Commit>,
-    /// What a replay would have begun with, had the log still begun there.
+    /// The offsets with which a replay would have begun if the log still had them.
     pub(super) removed: Option<Range<i64>>,
-    /// What it has to send.
+    /// Output that isn't committed yet.
     pub outbox: Outbox,
     /// A commit whose outcome is unknown, and how many messages of the outbox it had.
     pub attempt: Option<(Commit, usize)>,
@@ -45,9 +45,9 @@ pub struct PartitionTask {
     pub counters: BTreeMap<String, u64>,
     /// Records since the newest checkpoint.
     pub since: u64,
-    /// The commit that the newest checkpoint is of, be it durable or being written.
+    /// The commit of the newest checkpoint, durable or being written.
     pub saved: u64,
-    /// When the newest checkpoint was begun, by the broker's clock.
+    /// When the newest checkpoint began, by the broker's clock.
     pub checkpointed: i64,
     /// Whether a checkpoint is being written.
     pub writing: bool,
@@ -106,9 +106,11 @@ impl PartitionTask {
         };
         if at.sequence < committed.complete_from {
             return Err(Error::failed(format!(
-                "partition {id}: the newest checkpoint that can be read is of commit {}, but decisions of the clock or the registry are \
+                "partition {id}: the newest checkpoint that can be read is of commit {}, but decisions of the clock \
+                 or the registry are \
                  known only from commit {} on\n\
-                 bring the newer checkpoint back, or go on from this one, after being told what that repeats: kolk state adopt, or begin \
+                 restore the newer checkpoint, or continue from this one (it says first what that repeats): kolk \
+                 state adopt, or start \
                  again: kolk state reset",
                 at.sequence, committed.complete_from
             )));
@@ -159,7 +161,7 @@ impl PartitionTask {
         self.now.advances.last().is_some_and(|advance| advance.sequence > self.committed.sequence)
     }
 
-    /// What the next transaction says of this partition.
+    /// What the next transaction stores about this partition.
     pub fn next_commit(&self) -> Commit {
         let mut next = self.now.clone();
         next.at.sequence = self.committed.sequence + 1;

@@ -10,7 +10,7 @@ use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
 pub enum StallReason {
     /// An answer of the schema registry; and why there is none.
     Answer(String),
-    /// A checkpoint, behind which decisions have room in a commit again.
+    /// A checkpoint, after which decisions have room in a commit again.
     Checkpoint,
 }
 
@@ -24,8 +24,8 @@ pub(super) struct Piece {
     pub decided: Decided,
 }
 
-/// Decodes the messages `range`, or the half of them, or the half of that: as many as are there to be decoded, and
-/// bring no more decisions than there is room for; or says what the first of them waits for. `decided` says what was
+/// Decodes the messages `range`, or the half of them, or the half of that: as many as are there to be decoded, and need
+/// no more decisions than there is room for; or returns what the first of them waits for. `decided` says what was
 /// decided before.
 ///
 /// # Errors

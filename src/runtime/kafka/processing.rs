@@ -36,7 +36,7 @@ pub struct Processing {
     pub batch: usize,
     /// Rows before this time, in ticks, are computed and not written.
     pub emit_from: Option<i64>,
-    /// Whether headers are carried on.
+    /// Whether headers are copied to the output.
     pub headers: bool,
     /// What happens to a message that can't be taken.
     pub on_error: OnError,
@@ -52,7 +52,7 @@ pub struct Processing {
 }
 
 impl Processing {
-    /// Whether what was done before is sent once more: never, but for the test that must see it.
+    /// Whether a replay sends its output again: never, except for the test that must detect it.
     pub(super) fn emits_in_replay(&self) -> bool {
         #[cfg(test)]
         return self.faults.replay_emits;
@@ -120,7 +120,8 @@ impl Processing {
     ) -> Result<()> {
         if self.on_error == OnError::Refuse && reason != "late" {
             return Err(Error::failed(format!(
-                "{reason}: topic {}, partition {partition}, offset {offset}{}; on.error is refuse: set it to dead_letter to go on",
+                "{reason}: topic {}, partition {partition}, offset {offset}{}; on.error is refuse: set it to \
+                 dead_letter to continue",
                 self.topic,
                 detail.map(|detail| format!(": {detail}")).unwrap_or_default()
             )));
@@ -129,8 +130,7 @@ impl Processing {
         Ok(())
     }
 
-    /// Adds a message to what is sent to the topic of the dead letters: its own bytes and headers, and where it is from
-    /// and why.
+    /// Adds a message to the output for the dead-letter topic: its own bytes and headers, its origin and the reason.
     pub fn dead_letter(
         &self,
         outbox: &mut Outbox,

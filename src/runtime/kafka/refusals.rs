@@ -12,7 +12,7 @@ pub(super) fn refused(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ANEW}\n{EXACTLY}"))
 }
 
-/// Refuses a partition that can go on from a checkpoint, if somebody says that this is wanted: it skips or repeats
+/// Refuses a partition that can continue from a checkpoint only if the user confirms it, since that skips or repeats
 /// something.
 pub(super) fn adoptable(partition: PartitionId, what: String) -> Error {
     Error::refused(format!("partition {partition}: {what}\n{ADOPT}\n{ANEW}\n{EXACTLY}"))
@@ -24,7 +24,8 @@ pub(super) fn unread(partition: PartitionId, offset: i64, range: LogRange) -> Er
         return refused(
             partition,
             format!(
-                "the topic ends at {}, before offset {offset}, which was read already: it was truncated or created again",
+                "the topic ends at {}, before offset {offset}, which was read already: it was truncated or created \
+                 again",
                 range.end
             ),
         );
@@ -32,14 +33,15 @@ pub(super) fn unread(partition: PartitionId, offset: i64, range: LogRange) -> Er
     adoptable(
         partition,
         format!(
-            "the next record has offset {offset} or a higher one, and the topic begins at {}: retention has removed records that were \
+            "the next record has offset {offset} or a higher one, and the topic begins at {}: retention has removed \
+             records that were \
              never read",
             range.start
         ),
     )
 }
 
-/// The same while a process runs, which is told that a position isn't in the topic and not why.
+/// The same while a process runs, which learns that a position isn't in the topic and not why.
 pub(super) fn out_of_range(broker: &mut impl Broker, partition: PartitionId, offset: i64) -> Error {
     let range = broker.range(partition, SHORT).ok().flatten();
     match range.filter(|range| range.start > offset || range.end < offset) {
@@ -47,7 +49,8 @@ pub(super) fn out_of_range(broker: &mut impl Broker, partition: PartitionId, off
         None => adoptable(
             partition,
             format!(
-                "the record at offset {offset} is not in the topic: retention has removed it before it was read, or the topic was \
+                "the record at offset {offset} is not in the topic: retention has removed it before it was read, or \
+                 the topic was \
                  truncated or created again"
             ),
         ),
@@ -57,7 +60,8 @@ pub(super) fn out_of_range(broker: &mut impl Broker, partition: PartitionId, off
 /// The topic was deleted, and there is another of its name.
 pub(super) fn recreated(topic: &str) -> Error {
     Error::refused(format!(
-        "topic {topic} was deleted and created again while kolk ran: the state is of the topic that is gone, and nothing of the new \
+        "topic {topic} was deleted and created again while kolk ran: the state is of the topic that is gone, and \
+         nothing of the new \
          one was committed\n\
          to begin with what the new topic holds: kolk state reset (and a new output topic), or another pipeline name"
     ))
@@ -80,14 +84,15 @@ pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
         Some(partition) => Err(Error::failed(format!(
             "partition {partition}: the topic had {planned} partitions at the start and has more now: from then on its \
              keys went to other partitions, away from their state\n\
-             to begin again: kolk state reset, or another name; to keep the state: a topic that keeps its number of partitions"
+             to begin again: kolk state reset, or another name; to keep the state: a topic that keeps its number of \
+             partitions"
         ))),
     }
 }
 
 /// How long the end of a run waits for that answer.
 const EXPLANATION: Duration = Duration::from_secs(2);
-const ADOPT: &str = "to go on with the state there is, after being told what that skips or repeats: kolk state adopt";
+const ADOPT: &str = "to continue from the existing state (it says first what that skips or repeats): kolk state adopt";
 const ANEW: &str =
     "to begin again from what the topic holds: kolk state reset (and a new output topic, or its records come twice)";
-const EXACTLY: &str = "to go on exactly where it was: bring back the offsets or the state that belong together";
+const EXACTLY: &str = "to resume exactly where it stopped: restore the offsets or the state that belong together";

@@ -1,4 +1,4 @@
-//! The versions of a pipeline's model in the registry, for a stream that takes up new ones while it runs: which is
+//! The versions of a pipeline's model in the registry, for a stream that changes versions while it runs: which is
 //! wanted, and the stages with each. Must not live here: when a partition changes from one to another
 //! ([`super::swap`]).
 
@@ -62,8 +62,10 @@ impl Registered {
             Some(planned) if planned.has_columns_of(&self.sink) => {}
             planned => {
                 return Err(Error::refused(format!(
-                    "{target} makes another output than the version that the pipeline was started with, and one topic has one: \
-                     train with the same horizon and targets, or give the pipeline another name and sink\n  {target}: {}\n  pipeline: {}",
+                    "{target} makes another output than the version that the pipeline was started with, and one topic \
+                     has one: \
+                     train with the same horizon and targets, or give the pipeline another name and sink\n  {target}: \
+                     {}\n  pipeline: {}",
                     planned.map(|planned| planned.describe()).unwrap_or_default(),
                     self.sink.describe()
                 )));
@@ -76,7 +78,7 @@ impl Registered {
     fn report(&self, error: &Error) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.insert(error.to_string()) {
-            tracing::error!(%error, "a new version of the model can't be taken up: going on with the one before");
+            tracing::error!(%error, "a new model version can't be used: keeping the one before");
         }
     }
 }
@@ -116,7 +118,8 @@ impl Models for Registered {
         let target = shown(model);
         let in_force = |error: Error| {
             Error::refused(format!(
-                "{error}\n{target} is active where this stream stopped, and has to go on there before another version takes over: \
+                "{error}\n{target} is active where this stream stopped, and must finish its work before another \
+                 version takes over: \
                  bring it back, pin it (model: {target}), or begin again with kolk state reset"
             ))
         };
@@ -130,8 +133,8 @@ impl Models for Registered {
     }
 }
 
-/// What stands for a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a
-/// registry that is created again counts again from the start. Empty without a model.
+/// The id of a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a registry
+/// that is created again counts again from the start. Empty without a model.
 pub(super) fn identity(version: Option<&Version>) -> String {
     let Some(version) = version else { return String::new() };
     let hash = version.manifest.files.get(registry::MODEL).map_or("", String::as_str);

@@ -52,11 +52,10 @@ impl PartitionTask {
     /// # Errors
     /// A replay that doesn't end where the commit says.
     pub fn end(&mut self, offset: i64, processing: &mut Processing) -> Result<()> {
-        // What was committed could be read then, so the end is behind it: also where the last records before it are
-        // gone since.
+        // The committed records could be read then, so the end is after them, even if the last ones are gone since.
         self.finish_replay(processing)?;
-        // Behind the last message there may be offsets without any: what was aborted, the markers of transactions.
-        // Retention may remove them, so that the log begins there: it must not be behind what is committed.
+        // After the last message there may be offsets without messages: aborted records, transaction markers. Retention
+        // may remove them, so that the log begins there: it must not be after the committed offset.
         if self.replay.is_none() && offset > self.now.at.offset && !processing.ignores_markers() {
             self.now.at.offset = offset;
         }
@@ -74,7 +73,7 @@ impl PartitionTask {
         self.agree(&committed).inspect_err(|_| processing.metrics.stream.mismatches.inc())
     }
 
-    /// Compares what was read again with what was committed.
+    /// Compares what was replayed with what was committed.
     pub(super) fn agree(&mut self, committed: &Commit) -> Result<()> {
         if self.now.at == committed.at && self.now.position == committed.position {
             return Ok(());
@@ -82,7 +81,8 @@ impl PartitionTask {
         let found = format!("({} records then, {} now)", committed.position, self.now.position);
         if let Some(Range { start, end }) = self.removed.clone() {
             let what = format!(
-                "the records from offset {start} on are needed to replay what was done up to {}, and the topic begins at {end}: retention \
+                "the records from offset {start} on are needed to replay what was done up to {}, and the topic begins \
+                 at {end}: retention \
                  has removed them {found}",
                 committed.at.offset
             );
@@ -91,7 +91,8 @@ impl PartitionTask {
         Err(Error::failed(format!(
             "partition {}: the records before offset {} are not those that were read when it was committed {found}: \
              the topic was compacted or changed since\n\
-             to begin again from what there is: kolk state reset, or another name; to keep the state: a topic without compaction",
+             to begin again from what there is: kolk state reset, or another name; to keep the state: a topic without \
+             compaction",
             self.id, committed.at.offset
         )))
     }

@@ -1,8 +1,7 @@
-//! How one partition is restored: what is committed, which checkpoint fits it, and what is refused because nothing
-//! does.
+//! How one partition is restored: the committed offset, the checkpoint that fits it, and refusals if none does.
 //!
-//! Checkpoints are read on another thread; the worker goes on with its other partitions meanwhile. What is committed is
-//! asked for once more when a checkpoint is there, and must be what it was read for.
+//! Checkpoints are read on another thread; the worker continues with its other partitions meanwhile. The committed
+//! offset is asked for again when a checkpoint was read, and must be the one for which it was read.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +44,7 @@ impl Loading {
     }
 }
 
-/// Goes on with a partition of which this is committed, and with what was read of its checkpoints, if anything.
+/// Continues with a partition, its commit, and its checkpoint if one was read.
 pub(super) fn restore<B: Broker, C: Checkpoints>(
     owned: &mut Owned<B, C>,
     kept: &mut BTreeMap<PartitionId, PartitionTask>,
@@ -84,8 +83,8 @@ pub(super) fn restore<B: Broker, C: Checkpoints>(
     Ok(Restored::Task(Box::new(task), false))
 }
 
-/// Whether what is committed has changed since it was asked for: then this worker was not heard of for so long that
-/// another went on meanwhile, and what doesn't fit now may fit.
+/// Whether the commit has changed since it was asked for: then this worker was silent for so long that another took
+/// over meanwhile, and what doesn't fit now may fit later.
 pub(super) fn is_outdated<B: Broker, C: Checkpoints>(
     owned: &mut Owned<B, C>,
     partition: PartitionId,
@@ -129,19 +128,22 @@ fn without_state<B: Broker, C: Checkpoints>(
     let newest = newest.filter(|newest| sequence > 0 || newest.sequence > 0);
     let what = match newest {
         Some(_) if epoch.from > 0 => format!(
-            "{} is active since commit {}, and of none of its checkpoints is anything left at or before offset {offset}",
+            "{} is active since commit {}, and of none of its checkpoints is anything left at or before offset \
+             {offset}",
             shown(&epoch.model),
             epoch.from,
         ),
         Some(newest) => format!(
-            "offset {offset} is committed, which is before every checkpoint (the newest is at {}): offsets were reset by hand",
+            "offset {offset} is committed, which is before every checkpoint (the newest is at {}): offsets were reset \
+             by hand",
             newest.offset
         ),
         None if sequence > 0 => {
             return Err(refused(
                 partition,
                 format!(
-                    "offset {offset} is committed, but there is no checkpoint of the state: it was deleted, or is kept elsewhere"
+                    "offset {offset} is committed, but there is no checkpoint of the state: it was deleted, or is \
+                     kept elsewhere"
                 ),
             ));
         }

@@ -1,8 +1,8 @@
-//! From what the group gives to tasks that run: the first start of a partition, and its restore.
+//! From an assignment to running tasks: the first start of a partition, and its restore.
 //!
 //! A restore reads the *stable* committed offset C, loads the newest checkpoint S at or before it, and lets the task
 //! read from S: up to C it repeats without emitting what was done before ([`PartitionTask::replay`]). Until then the
-//! partition isn't part of any transaction, so nothing below C is ever committed. Other partitions go on meanwhile.
+//! partition isn't part of any transaction, so nothing below C is ever committed. Other partitions continue meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -100,7 +100,7 @@ pub(super) struct Restores {
     openings: Vec<Opening>,
     /// Not before then are the group's offsets asked for again, which holds up all partitions while there is no answer.
     ask_at: i64,
-    /// Partitions of a client that was replaced, until the group has given them to somebody.
+    /// Partitions of a replaced client, until the group has assigned them.
     kept: BTreeMap<PartitionId, PartitionTask>,
     kept_until: i64,
 }
@@ -159,7 +159,7 @@ impl Restores {
         self.kept.values().chain(self.openings.iter().flat_map(|opening| opening.ready.values()))
     }
 
-    /// Goes on with what the group gave; as far as it goes without waiting. True: a partition came with another version
+    /// Continues with the assignment, as far as possible without waiting. True: a partition came with another version
     /// of the model than this worker wants.
     pub fn open<B: Broker, C: Checkpoints>(
         &mut self,
@@ -222,7 +222,7 @@ impl Restores {
             return Ok(());
         }
         let Some(committed) = owned.intake.broker.committed(&partitions, SHORT)? else {
-            // Somebody's transaction is open, for seconds perhaps: the other partitions must go on meanwhile.
+            // Another transaction is open, perhaps for seconds: the other partitions must continue meanwhile.
             self.ask_at = if owned.tasks.is_empty() { 0 } else { owned.now() + ASKED };
             return Ok(());
         };
@@ -288,8 +288,8 @@ fn begin_with_history<B: Broker, C: Checkpoints>(
     Ok(())
 }
 
-/// The start could not be committed. It may be that the group has put this worker out, which it will be told only once
-/// it has answered: so it takes the partitions without reading them, and tries again.
+/// The start could not be committed. The group may have removed this worker, which it will learn only once it has
+/// answered: so it takes the partitions without reading them, and tries again.
 fn answer_early<B: Broker, C: Checkpoints>(
     owned: &mut Owned<B, C>,
     opening: &mut Opening,

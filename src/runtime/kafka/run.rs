@@ -24,7 +24,7 @@ use crate::{Error, Result, format, sink};
 
 /// Bytes of output after which a transaction is committed at once.
 const COMMIT_BYTES: usize = 16 << 20;
-/// A partition that is silent for longer is looked after: more than librdkafka itself may need after a broker was away.
+/// After this silence a partition is checked: longer than librdkafka itself may need after a broker was away.
 const SILENCE: Duration = Duration::from_secs(12);
 /// Bytes that a dead letter's key and headers may take of a message.
 const DEAD_LETTER_ROOM: usize = 8 << 10;
@@ -97,7 +97,7 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
     })
 }
 
-/// One worker, ready to be put on its thread; told how to find out that it shall stop.
+/// One worker, ready for its thread; `stop` tells it when to stop.
 type Member<'a> = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'a>;
 
 fn members<'a>(

@@ -1,5 +1,5 @@
-//! A partition that can't go on at present, while the others of its worker do: what it waits for, since when, and when
-//! it is tried again.
+//! A partition that can't continue at present, while the others of its worker do: what it waits for, since when, and
+//! when it is tried again.
 
 use super::pieces::StallReason;
 use crate::record::PartitionId;
@@ -52,7 +52,7 @@ impl Stall {
     /// Reports that the wait is over, if it was reported.
     pub fn over(&self, partition: PartitionId) {
         if self.reported {
-            tracing::info!(partition, offset = self.offset, "going on");
+            tracing::info!(partition, offset = self.offset, "continuing");
         }
     }
 
@@ -61,7 +61,7 @@ impl Stall {
         self.until.is_some()
     }
 
-    /// When it has to be looked at again.
+    /// When to look at it again.
     pub fn until(&self) -> Option<i64> {
         self.until
     }
@@ -93,7 +93,7 @@ mod tests {
             assert_eq!(stall.reported, now - 1_000 >= REPORTED);
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 250, 250, 250]);
-        // The next message has a wait of its own.
+        // The next message waits separately.
         let next = Stall::on(Some(stall), 0, 8, wait(), now);
         assert_eq!((next.until(), next.reported), (Some(now + 10), false));
     }

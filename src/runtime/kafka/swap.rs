@@ -38,7 +38,7 @@ impl Swap {
         self.epoch == *epoch
     }
 
-    /// Makes a commit that of the swap. What is in its checkpoint needs no decisions any more.
+    /// Makes a commit that of the swap. Its checkpoint makes earlier decisions unnecessary.
     pub fn decide(&self, commit: &mut Commit) {
         commit.epoch = self.epoch.clone();
         commit.prune(commit.at);

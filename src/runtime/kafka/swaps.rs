@@ -3,9 +3,8 @@
 //! In this order, so that a restore never needs two versions: the partition is clean at commit n and its reading
 //! pauses; its rows are made those of the new version; a checkpoint of them, of commit n + 1 at the same offset, is
 //! written and waited for; only then n + 1 is committed, with the new version and itself as the commit with which that
-//! became active. A commit can be gone on from by checkpoints of its own epoch alone, so one that was written for a
-//! swap that never was committed is found by nobody. One partition of a worker at a time: its rows are there twice
-//! meanwhile.
+//! became active. A commit can be resumed only from checkpoints of its own epoch, so a checkpoint of a swap that was
+//! never committed is never found. One partition of a worker at a time: its rows exist twice meanwhile.
 
 use super::intake::Reads;
 use super::owned::Owned;
@@ -31,7 +30,7 @@ impl Swaps {
     }
 
     /// Goes on with swaps: reports those that are done, begins the next where a partition has another version than is
-    /// wanted. True: there may be versions that no partition needs any more.
+    /// wanted. True: there may be versions that no partition needs.
     pub fn step<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> Result<bool> {
         self.look_at_models(owned);
         let finished = finish_swaps(owned)?;
@@ -75,7 +74,7 @@ fn finish_swaps<B: Broker, C: Checkpoints>(owned: &mut Owned<B, C>) -> Result<bo
             commit = task.committed.sequence,
             keys = task.state.keys.len(),
             milliseconds = now - began,
-            "the partition goes on with another version of the model"
+            "the partition continues with another model version"
         );
         owned.metrics.stream.model_swaps.inc();
         owned.metrics.stream.model_swap_seconds.observe((now - began) as f64 / 1000.0);
@@ -104,7 +103,7 @@ impl PartitionTask {
         if self.is_held() { None } else { Some(self) }
     }
 
-    /// Begins a swap: gives the checkpoint that has to be durable before it is committed.
+    /// Begins a swap: returns the checkpoint that must be durable before the swap is committed.
     fn begin_swap(&mut self, to: &str, processing: &Processing, now: i64) -> Result<Checkpoint> {
         self.write_dead_letters(processing)?;
         let epoch = ModelEpoch { model: to.to_string(), from: self.committed.sequence + 1 };
@@ -134,11 +133,11 @@ impl PartitionTask {
 
     /// A checkpoint became durable.
     pub(super) fn written(&mut self, durable: &Durable) {
-        // It may be one that was begun before the partition was away for a while.
+        // It may be one that began before the partition was away for a while.
         self.writing &= self.saved != durable.at.sequence;
         match &mut self.swap {
             Some(swap) if swap.epoch == durable.epoch => swap.ready = true,
-            // One of a swap that was given up is no state of this partition.
+            // One of an abandoned swap is not a state of this partition.
             _ if durable.epoch == self.now.epoch => self.now.prune(durable.at),
             _ => {}
         }

@@ -50,7 +50,7 @@ impl Takes for Taking<'_> {
         }
     }
 
-    /// Whether a commit can hold what would be decided with what is: if not, a checkpoint has to come first.
+    /// Whether a commit can hold the new decisions with the existing ones: if not, a checkpoint must come first.
     fn has_room(&self, decided: &Decided) -> bool {
         let now = &self.task.now;
         if self.processing.overfills() || decided.replay || decided.unknown.len() <= now.unknown.len() {

@@ -1,9 +1,8 @@
 //! Kafka to Parquet or stdout: no transaction, the manifest of a partition is its commit.
 //!
 //! Parts become visible with the manifest that names them, together with the state as of the same record; what was done
-//! behind it is invisible and is simply done again. The group only deals out partitions: its offsets are written for
-//! those who watch the lag, and never read. Nothing has to be replayed, so decisions of clock and registry need no
-//! record.
+//! after it is invisible and is simply done again. The group only assigns partitions: its offsets are written for those
+//! who watch the lag, and never read. Nothing must be replayed, so decisions of clock and registry need no record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -132,7 +131,7 @@ impl<B: Broker> FileSinkWorker<B> {
         self.opening.retain(|partition| !partitions.contains(partition));
     }
 
-    /// Whether what was polled so far is of the topic of the start. False: nobody tells at present.
+    /// Whether all polled messages are from the topic of the start. False: not known at present.
     fn is_same_topic(&mut self) -> Result<bool> {
         if self.shared.store.is_none() {
             return Ok(true);
@@ -144,7 +143,7 @@ impl<B: Broker> FileSinkWorker<B> {
         self.intake.is_same_topic()
     }
 
-    /// Looks for partitions that stand still, and heals them.
+    /// Looks for partitions that stopped delivering, and restarts them.
     fn watch(&mut self) -> Result<()> {
         if self.intake.watch(self.tasks.values())? {
             // What is committed is opened again when the group gives it back.
@@ -171,12 +170,12 @@ impl<B: Broker> FileSinkWorker<B> {
         if due.is_empty() { Ok(()) } else { self.save(Some(&due)) }
     }
 
-    /// Commits partitions, all of them without a list; those stay as they are while nobody tells whether the topic is
+    /// Commits partitions, all of them without a list; nothing is committed while it is unknown whether the topic is
     /// the same.
     fn save(&mut self, only: Option<&[PartitionId]>) -> Result<()> {
         let now = self.intake.now();
         if !self.is_same_topic()? {
-            tracing::warn!("no broker tells whether the topic is still the same: committing later");
+            tracing::warn!("no broker reports whether the topic is still the same: committing later");
             self.tasks.values_mut().for_each(|file| file.saved = now);
             return Ok(());
         }
@@ -223,7 +222,7 @@ impl<B: Broker> FileSinkWorker<B> {
         Ok(())
     }
 
-    /// A partition as it was committed, the offset where it goes on, and whether it is new; `None`: the broker can't
+    /// A partition as it was committed, the offset where it continues, and whether it is new; `None`: the broker can't
     /// answer at present.
     fn restore(&mut self, partition: PartitionId) -> Result<Option<(PartitionTask, i64, bool)>> {
         self.intake.waits.set(Some(Wait::Store(vec![partition])));
@@ -280,7 +279,7 @@ impl<B: Broker> FileSinkWorker<B> {
     }
 }
 
-/// Records of a part, so that no message of several records is cut in two.
+/// Records of a part, so that no message with several records is split.
 ///
 /// # Errors
 /// More than can be counted.

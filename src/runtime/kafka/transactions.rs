@@ -1,4 +1,4 @@
-//! Transactions of a worker: sending, committing, and what is done when either fails.
+//! Transactions of a worker: sending, committing, and handling their failures.
 
 use super::commit::Commit;
 use super::owned::Owned;
@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 3;
 /// The producer, and whether it has a transaction open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Producer {
-    /// It can't be used (any more): a new one is needed.
+    /// It can't be used: a new one is needed.
     Renew,
     /// There is a new one; what the old one did is not known yet.
     Compare,
@@ -134,7 +134,7 @@ impl Transactions {
         let now = owned.now();
         let bytes: usize = owned.tasks.values().map(|task| task.outbox.bytes()).sum();
         let every = owned.settings.commit_every.as_millis() as i64;
-        // A partition stands still until it is committed.
+        // The partition pauses until it is committed.
         let swap = owned.tasks.values().any(PartitionTask::is_ready_to_swap);
         let due = match self.producer {
             Producer::Open(since) => swap || now - since >= every || bytes >= owned.settings.commit_bytes,
@@ -239,7 +239,7 @@ impl Transactions {
                         }
                         return Ok(());
                     }
-                    // It is certain that nothing of it was committed; what the next producer finds will say so too.
+                    // It is certain that nothing of it was committed; the next producer will find the same.
                     Err(Broken::Abort(why) | Broken::Renew(why)) => (why, false),
                     Err(Broken::Fenced(why)) => (why, true),
                 }
@@ -250,7 +250,7 @@ impl Transactions {
         if is_fenced {
             owned.metrics.stream.fenced();
         }
-        tracing::warn!(why, "the outcome of a transaction is unknown: asking what is committed");
+        tracing::warn!(why, "the outcome of a transaction is unknown: asking for the committed offsets");
         owned.metrics.stream.unknown();
         self.producer = Producer::Renew;
         for task in owned.tasks.values_mut() {
@@ -289,10 +289,10 @@ impl Transactions {
         Ok(outdated)
     }
 
-    /// Aborts what is open: partitions of it are given away.
+    /// Aborts what is open: its partitions were reassigned.
     pub fn abandon<B: Broker, C: Checkpoints>(&mut self, owned: &mut Owned<B, C>) -> Result<()> {
         if matches!(self.producer, Producer::Open(_)) {
-            self.broken(owned, Broken::Abort("partitions of it are given away".into()))?;
+            self.broken(owned, Broken::Abort("its partitions were reassigned".into()))?;
         }
         Ok(())
     }
@@ -364,7 +364,7 @@ fn confirm_topic<B: Broker, C: Checkpoints>(owned: &mut Owned<B, C>) -> std::res
     }
     match owned.intake.is_same_topic()? {
         true => Ok(()),
-        false => Err(Broken::Abort("no broker tells in time whether the topic is still the same".into()).into()),
+        false => Err(Broken::Abort("no broker reports in time whether the topic is still the same".into()).into()),
     }
 }
 

@@ -15,7 +15,7 @@ pub trait Models: Send {
     /// The stages with a version that a commit names.
     ///
     /// # Errors
-    /// Refused: it is not there any more, or can't be run.
+    /// Refused: it no longer exists, or can't be run.
     fn chain(&mut self, model: &str) -> Result<Chain>;
 }
 
@@ -32,12 +32,12 @@ impl Versions {
         Versions { versions: BTreeMap::from([(wanted.clone(), chain)]), wanted, models }
     }
 
-    /// The version that all partitions shall have.
+    /// The version that all partitions should have.
     pub fn wanted(&self) -> &str {
         &self.wanted
     }
 
-    /// Finds out whether another version is wanted by now.
+    /// Finds out whether another version is wanted now.
     pub(super) fn look(&mut self) {
         if let Some((model, chain)) = self.models.look() {
             tracing::info!(from = shown(&self.wanted), to = shown(&model), "a new version of the model");
@@ -46,7 +46,7 @@ impl Versions {
         }
     }
 
-    /// Makes sure that the stages with a version are there.
+    /// Makes sure that the stages with a version are loaded.
     ///
     /// # Errors
     /// Those of [`Models::chain`].
@@ -82,5 +82,5 @@ impl Versions {
 }
 
 fn missing(epoch: &ModelEpoch) -> Error {
-    Error::failed(format!("the stages with {} are not there: internal error, please report", shown(&epoch.model)))
+    Error::failed(format!("the stages with {} are not loaded: internal error, please report", shown(&epoch.model)))
 }

@@ -1,4 +1,4 @@
-//! What a worker waits for that should have come: said in the log once, and by readiness while it lasts.
+//! What a worker waits for: logged once, and reported by readiness while it lasts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::record::PartitionId;
 /// Milliseconds between two questions why there are no partitions.
 const ASKED: i64 = 5_000;
 
-/// What a worker can't go on without.
+/// What a worker can wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wait {
     /// A producer for transactions.
@@ -36,10 +36,13 @@ impl Wait {
 
     fn text(&self) -> String {
         match self {
-            Wait::Producer => "no transaction can be begun: the brokers don't give a producer".into(),
-            Wait::Outcome => "what a transaction did is unknown, and the brokers don't say what is committed".into(),
+            Wait::Producer => "no transaction can be begun: the brokers don't provide a producer".into(),
+            Wait::Outcome => {
+                "the outcome of a transaction is unknown, and the brokers don't report the committed offsets".into()
+            }
             Wait::Offsets(partitions) => format!(
-                "partitions {partitions:?} can't be opened: a transaction with their offsets is open, or the brokers don't say what is \
+                "partitions {partitions:?} can't be opened: a transaction with their offsets is open, or the brokers \
+                 don't say what is \
                  committed"
             ),
             Wait::Store(partitions) => {
@@ -108,7 +111,7 @@ impl Drop for Waits {
 pub(super) struct Reported(BTreeSet<String>);
 
 impl Reported {
-    /// Logs a reason that isn't logged yet, or that there is none any more.
+    /// Logs a reason that isn't logged yet, or that there is none left.
     pub fn report(&mut self, overdue: Option<String>) {
         match overdue {
             Some(why) if self.0.contains(&why) => {}
@@ -118,7 +121,7 @@ impl Reported {
             }
             None if self.0.is_empty() => {}
             None => {
-                tracing::info!("ready again: what was waited for has come");
+                tracing::info!("ready again: the wait is over");
                 self.0.clear();
             }
         }

@@ -1,9 +1,9 @@
-//! A partition that nothing comes of although there is something to be read.
+//! A partition that delivers nothing although it has messages.
 //!
-//! A client can stand still without an error: librdkafka, for example, validates every position after its broker was
-//! away, and waits for an answer that may never come. What heals it is tried in steps, each after a further time of
-//! silence: seek to the position, take the partition out of the client and put it in again, a new client. The state
-//! stays whichever it is.
+//! A client can stop receiving without an error: librdkafka, for example, validates every position after its broker was
+//! away, and waits for an answer that may never come. kolk tries steps, each after a further time of silence: seek to
+//! the position, take the partition out of the client and put it in again, a new client. The state stays whichever it
+//! is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Remedy {
     }
 }
 
-/// When something last came of each partition, and what was done since.
+/// When each partition last delivered something, and the steps taken since.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     /// Milliseconds without a word that are too many.
@@ -72,8 +72,8 @@ impl Watchdog {
         is_due
     }
 
-    /// Those of the partitions that are listened to of which nothing came for too long. One that isn't listened to
-    /// (paused, waiting) begins again when it is.
+    /// The partitions in use that delivered nothing for too long. One that isn't in use (paused, waiting) begins again
+    /// when it is.
     pub(super) fn silent(&mut self, listening: &[(PartitionId, i64)], now: i64) -> Vec<(PartitionId, i64)> {
         self.partitions.retain(|partition, _| listening.iter().any(|(it, _)| it == partition));
         let mut silent = Vec::new();
@@ -86,7 +86,8 @@ impl Watchdog {
         silent
     }
 
-    /// What to do about a silent partition, `behind` being the offsets that could be read; with 0 its silence is right.
+    /// What to do about a silent partition. `behind` is the number of offsets that could be read; with 0 it is rightly
+    /// silent.
     pub(super) fn step(&mut self, partition: PartitionId, behind: i64, now: i64) -> Option<Remedy> {
         if behind <= 0 {
             self.heard(partition, now);
@@ -123,7 +124,7 @@ impl Watchdog {
                 position,
                 end,
                 step = step.name(),
-                "nothing is received of a partition although there is something: reading begins once more"
+                "nothing is received from a partition although it has messages: restarting reading"
             );
             match step {
                 Remedy::Seek => broker.seek(partition, position)?,
@@ -153,7 +154,7 @@ mod tests {
     fn silence_where_there_is_something_is_healed_in_steps() {
         let mut dog = watchdog();
         let listening = [(3, 10), (4, 7)];
-        assert!(dog.silent(&listening, 0).is_empty(), "the silence begins when it is first listened to");
+        assert!(dog.silent(&listening, 0).is_empty(), "the silence begins with the first use");
         assert!(dog.silent(&listening, 11_999).is_empty());
         dog.heard(4, 11_999);
         assert_eq!(dog.silent(&listening, 12_000), [(3, 10)]);

@@ -7,9 +7,9 @@
 //! - A transaction belongs to the membership at its begin. It is resolved before a partition is given back; a partition
 //!   that is lost takes its outbox and state with it.
 //! - After an outcome that is unknown the producer is never used again; a new one with the same id settles the old
-//!   transaction, and what is committed then says what happened. When unsure, the state is dropped and restored.
+//!   transaction, and the committed offsets then show what happened. When unsure, the state is dropped and restored.
 //! - A checkpoint is taken only where everything is committed. The one exception is a swap's ([`super::swap`]): it is
-//!   of the commit that will come next, and no commit but that one can be gone on from with it.
+//!   of the commit that will come next, and only that commit can be resumed from it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::state::Checkpoints;
 
 /// How long an idle worker waits for an event.
 const IDLE: Duration = Duration::from_millis(100);
-/// How long a worker waits for an event while a partition stands still for a swap.
+/// How long a worker waits for an event while a partition pauses for a swap.
 const SWAPPING: Duration = Duration::from_millis(2);
 /// Milliseconds that a worker waits for an event at least while a partition waits for something else.
 const STALLED: i64 = 10;
@@ -151,7 +151,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Reports what this worker waits for, if anything.
     fn report_waits(&mut self) {
         let tasks = &self.owned.tasks;
-        // A partition stands still while the checkpoint that a new version of the model begins with is written.
+        // A partition pauses while the checkpoint with which a new model version begins is written.
         let swapping = |task: &&PartitionTask| task.swap.is_some() && !task.is_ready_to_swap();
         let wait = match self.transactions.producer() {
             Producer::Renew => Some(Wait::Producer),
@@ -164,7 +164,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.owned.intake.report_waits(wait, !self.owned.tasks.is_empty());
     }
 
-    /// How long a poll may wait: not beyond the time at which a partition that stands still is tried again.
+    /// How long a poll may wait: not beyond the time at which a waiting partition is tried again.
     fn patience(&self) -> Duration {
         let patience = self.undisturbed();
         let wait = self.owned.intake.wakes_in(self.owned.tasks.values()).map(|wait| wait.max(STALLED));
@@ -200,7 +200,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(())
     }
 
-    /// Stops reading while too much waits to be sent, and goes on when it doesn't.
+    /// Pauses reading while too much waits to be sent, and resumes it later.
     fn hold(&mut self) -> Result<()> {
         let Owned { intake, tasks, settings, .. } = &mut self.owned;
         let waiting: usize = tasks.values().map(|task| task.outbox.bytes()).sum();
@@ -213,7 +213,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(())
     }
 
-    /// The group takes partitions away: what was done is committed first, what can't be is dropped.
+    /// The group revokes partitions: finished work is committed first, the rest is dropped.
     fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()> {
         #[cfg(test)]
         if self.owned.settings.faults.commit_after_revoke {
@@ -234,7 +234,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
 
     /// Partitions are another's already.
     fn lose(&mut self, partitions: &[PartitionId]) -> Result<()> {
-        tracing::warn!(?partitions, "the group gave partitions away while this worker was not heard of");
+        tracing::warn!(?partitions, "the group reassigned partitions while this worker was silent");
         self.owned.metrics.stream.fenced();
         self.transactions.abandon(&mut self.owned)?;
         self.give_up(partitions)
@@ -253,14 +253,14 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.owned.intake.broker.unassign(partitions)
     }
 
-    /// Looks for partitions that stand still, and heals them.
+    /// Looks for partitions that stopped delivering, and restarts them.
     fn watch(&mut self) -> Result<()> {
         self.restores.forget_kept(self.owned.now());
         if self.owned.intake.watch(self.owned.tasks.values())? { self.replace_client() } else { Ok(()) }
     }
 
     /// Leaves the group and joins it with another client. The state of partitions of which everything is committed is
-    /// kept: should the group give them back, and nobody have committed meanwhile, they go on with it.
+    /// kept: should the group give them back, and if no other process has committed meanwhile, they continue with it.
     fn replace_client(&mut self) -> Result<()> {
         self.transactions.commit(&mut self.owned)?;
         self.transactions.abandon(&mut self.owned)?;
@@ -289,7 +289,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         Ok(())
     }
 
-    /// Drops the stages with versions that no partition has any more.
+    /// Drops the stages with versions that no partition has.
     fn drop_versions(&mut self) {
         let Owned { tasks, processing, .. } = &mut self.owned;
         let mut needed: Vec<&str> = Vec::new();
@@ -325,7 +325,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.wait_for_checkpoints(until)?;
         let left = self.owned.tasks.values().filter(|task| task.is_dirty() || task.writing).count();
         if left > 0 {
-            tracing::warn!(partitions = left, "the time of grace is over: they will be replayed at the next start");
+            tracing::warn!(partitions = left, "the grace period is over: they will be replayed at the next start");
         }
         self.transactions.abandon(&mut self.owned)
     }

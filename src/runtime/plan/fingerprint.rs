@@ -12,8 +12,9 @@ use crate::stage;
 use crate::state::{self, Fingerprint};
 
 /// Everything that results depend on. From Kafka to Kafka the version of the model is not part of it, nor are the rows
-/// of state that it makes: each checkpoint says which it is of. `before` is what the state that is there was made by,
-/// if there is any: where an earlier version wrote a section as text, the section is said in the same words, so that the two compare.
+/// of state that it makes: each checkpoint says which it is of. `before` is the fingerprint of the existing state, if
+/// there is any: where an earlier version wrote a section as text, the section is said in the same words, so that the
+/// two compare.
 pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> Fingerprint {
     let mut now = current(plan, chain);
     for (name, before) in before.iter().flat_map(|before| &before.sections) {
@@ -39,7 +40,7 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
         Source::Files(files) => add("source", files.fingerprint()),
         Source::Kafka(source) => {
             partitions = source.partitions;
-            // Beside a Kafka sink, the store of checkpoints knows it and has more to say.
+            // With a Kafka sink, the checkpoint store knows it and reports more.
             if !swaps {
                 add("topic id", json!(source.topic_id));
             }

@@ -1,8 +1,8 @@
-//! The sections of a fingerprint in the words of the versions before fingerprints had fields, so that the state which those wrote is
-//! taken up. Frozen: what came later is not said here, and nothing is added.
+//! The sections of a fingerprint in the words of the versions before fingerprints had fields, so that the state which
+//! those wrote is taken up. Frozen: what came later is not said here, and nothing is added.
 //!
-//! Those versions wrote how Rust showed the types of the pipeline file then. The words of plain values (text, spans, moments, names of
-//! variants) are still those of Rust; structs are written out.
+//! Those versions wrote how Rust showed the types of the pipeline file then. The words of plain values (text, spans,
+//! moments, names of variants) are still those of Rust; structs are written out.
 
 use serde_json::Value;
 
@@ -90,7 +90,7 @@ fn is_the_same(plan: &Plan, before: &str) -> bool {
     }
 }
 
-/// The topic, and what is read of its messages beside their payloads.
+/// The topic, and what is read of its messages besides their payloads.
 fn message_parts(plan: &Plan) -> String {
     let kafka = plan.pipeline.source.kafka();
     format!("{:?}", kafka.map(|kafka| (&kafka.topic, &kafka.encoding.key, &kafka.encoding.timestamp)))

@@ -52,7 +52,7 @@ pub struct Plan {
     pub metrics: Arc<Metrics>,
 }
 
-/// Plans a pipeline, or tells everything that is wrong with it.
+/// Plans a pipeline, or returns everything that is wrong with it.
 ///
 /// # Errors
 /// Every problem at its place; or one refusal for what has no place in the file.

@@ -1,4 +1,4 @@
-//! The model of a pipeline, held against the stages before it.
+//! The model of a pipeline, compared with the stages before it.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub(in crate::runtime) fn find_model(
             stages => stages.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
         let message = format!(
-            "the stages before infer are not those that {} was trained behind\n  pipeline: {}\n  model:    {}",
+            "the stages before infer are not those with which {} was trained\n  pipeline: {}\n  model:    {}",
             label(&version),
             show(&stages),
             show(&manifest.stages)

@@ -39,8 +39,8 @@ impl Source {
     }
 }
 
-/// Columns beside key, time and values that have to be read: what filters compare, the sink asks for and the split names, where
-/// no stage before makes them.
+/// Columns besides key, time and values that must be read: what filters compare, the sink writes and the split names,
+/// where no stage before makes them.
 pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
     match (purpose, &pipeline.sink, &pipeline.train) {
         (Purpose::Run, sink, _) => {

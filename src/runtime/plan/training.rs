@@ -1,4 +1,4 @@
-//! What `kolk train` needs: the chain up to the network's inputs, and what is trained on them.
+//! What `kolk train` needs: the chain up to the network's inputs, and the training plan.
 
 use crate::config::{At, Infer, Key, Pipeline, Split, Train};
 use crate::error::Problems;
@@ -6,7 +6,7 @@ use crate::record::Layout;
 use crate::stage::{self, infer::Inputs};
 use crate::train;
 
-/// The chain up to the network, and what is trained behind it.
+/// The chain up to the network, and the training plan.
 pub(super) fn before_network(
     pipeline: &Pipeline,
     train: &At<Train>,

@@ -1,6 +1,6 @@
 //! What a network is fed: the features of `x`, whether a row can be a step, and whether a new sequence starts at it.
 //!
-//! An internal stage, always the last before the network. Serving puts `infer` behind it, training captures what it
+//! An internal stage, always the last before the network. Serving puts `infer` after it, training captures what it
 //! makes: both see the same numbers because both run this code. What the network answers must not live here.
 
 use bytemuck::{Pod, Zeroable};
@@ -52,7 +52,7 @@ struct Prepare {
     restart: Option<usize>,
 }
 
-/// What is kept per key beside the rings.
+/// The state per key besides the rings.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Header {

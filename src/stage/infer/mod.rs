@@ -1,9 +1,9 @@
 //! `infer`: one step of the network per record, with the key's own state.
 //!
-//! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`]), and what becomes of
-//! its outputs. However rows are put together, the bits are the same (ONNX Runtime's operators compute each row alone, and T
-//! steps in one run as T runs of one), so it can't be seen in the output. Must not live here: how features are made
-//! (`inputs`), and moving features and state into and out of a network (`model::executor`).
+//! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`]), and what
+//! becomes of its outputs. However rows are put together, the bits are the same (ONNX Runtime's operators compute each
+//! row alone, and T steps in one run as T runs of one), so it can't be seen in the output. Must not live here: how
+//! features are made (`inputs`), and moving features and state into and out of a network (`model::executor`).
 
 mod carry;
 mod inputs;
@@ -144,7 +144,7 @@ impl Stage for Infer {
         }
     }
 
-    /// What the units of one training hold says nothing to those of another; rows of features do.
+    /// The units of one training mean nothing to another one; rows of features do.
     fn meaning(&self) -> Option<String> {
         match &self.plan {
             Plan::Carry(_) => None,
@@ -163,7 +163,7 @@ impl Stage for Infer {
         }
         self.unscale(batch, &mut answer);
         let Values::Integer(interval) = &batch.columns[self.columns.interval].values else {
-            return Err(Error::failed("infer found other columns than inputs makes: a bug of kolk"));
+            return Err(Error::failed("infer found other columns than inputs makes: internal error, please report"));
         };
         let mut times = vec![NO_TIME; rows];
         for (row, time) in times.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! What the outputs of a network are for: what they are taught, how they are judged, how that is shown.
 //!
-//! Lives here: the trait [`Head`] and which heads there are. Must not live here: what is the same for all of them, such as
-//! batches (`windows`, `lanes`), the loop (`fit`) and the frame of the report (`report`).
+//! Lives here: the trait [`Head`] and which heads there are. Must not live here: what is the same for all of them, such
+//! as batches (`windows`, `lanes`), the loop (`fit`) and the frame of the report (`report`).
 
 pub mod forecast;
 
@@ -22,7 +22,8 @@ pub fn head(train: &config::Train) -> Arc<dyn Head> {
     Arc::new(forecast::Forecast::new(train))
 }
 
-/// What a network's outputs mean. An output row belongs to an origin: a row of a series, up to which the network has seen.
+/// What a network's outputs mean. An output row belongs to an origin: a row of a series, up to which the network has
+/// seen.
 pub trait Head: fmt::Debug + Send + Sync {
     /// Columns that it is taught from: those of [`super::Series::targets`], in this order.
     fn columns(&self) -> &[String];
@@ -59,7 +60,7 @@ pub trait Head: fmt::Debug + Send + Sync {
     /// What it is taught, as rows of the report's table: word and value.
     fn words(&self) -> Vec<(&'static str, String)>;
 
-    /// What an example needs beside its inputs, and the option that lowers it; for the message that there is none.
+    /// What an example needs besides its inputs, and the option that lowers it; for the message that there is none.
     fn needs(&self) -> (String, &'static str);
 }
 

@@ -156,7 +156,7 @@ fn widened(low: f64, high: f64, margin: f64) -> std::ops::Range<f64> {
     low - below..high + width * margin
 }
 
-/// A number beside an axis that is `width` long: as many digits as tell neighbouring labels apart.
+/// A label of an axis that is `width` long: as many digits as tell neighbouring labels apart.
 fn label(value: f64, width: f64) -> String {
     // Zero comes out of sums of steps as a tiny number.
     let value = if value.abs() < width * 1e-9 { 0.0 } else { value };
@@ -167,7 +167,7 @@ fn label(value: f64, width: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// A number in few digits, such as a count beside an axis.
+/// A number in few digits, such as a count on an axis.
 pub fn number(value: f64) -> String {
     label(value, 100.0)
 }

@@ -63,7 +63,7 @@ fn headline(trained: &Trained) -> String {
     let plan = &trained.plan;
     let mode = match plan.kind {
         ModelKind::Carry => "state carried from record to record".to_string(),
-        ModelKind::Window => format!("anew from the last {} rows", plan.window),
+        ModelKind::Window => format!("over the last {} rows, from zero state", plan.window),
     };
     format!("{}, {mode}: {}", plan.head.headline(), shape_text(trained))
 }
@@ -85,7 +85,7 @@ fn training_words(trained: &Trained) -> String {
     let stopped = if trained.stopped_early { ", stopped early" } else { "" };
     let refit = match trained.refit_updates {
         Some(updates) => {
-            format!(" Then trained anew on all of the data: {updates} updates; those weights are published.")
+            format!(" Then trained again on all data: {updates} updates; those weights are published.")
         }
         None => String::new(),
     };
@@ -136,7 +136,8 @@ fn input_text(input: &Input) -> String {
 
 fn split_words(trained: &Trained) -> String {
     format!(
-        "{}. An example belongs to the part that holds all its targets; examples whose targets cross a cut are left out.",
+        "{}. An example belongs to the part that holds all its targets; examples whose targets cross a boundary are \
+         not used.",
         trained.plan.split.text(&trained.plan.clock)
     )
 }

@@ -1,4 +1,4 @@
-//! Going on from checkpoints where the group's offsets don't fit them any more, or the topic begins behind them.
+//! Continuing from checkpoints if the group's offsets no longer fit them, or the topic begins after them.
 
 use std::time::Duration;
 
@@ -50,11 +50,11 @@ fn refused_and_adopted(setup: &Setup, words: &str) -> String {
     let file = setup.file();
     let file = file.to_str().unwrap();
     let (_, asked) = kolk_exits(2, &["state", "adopt", file]);
-    assert!(asked.contains("nothing was changed: nobody is there to ask"), "{asked}");
+    assert!(asked.contains("nothing was changed: there is no terminal to ask on"), "{asked}");
     let (_, told) = kolk_exits(0, &["state", "adopt", file, "--yes"]);
     // What was adopted needs no adopting.
     let (_, again) = kolk_exits(0, &["state", "adopt", file, "--yes"]);
-    assert!(again.contains("nothing is to be done"), "{again}");
+    assert!(again.contains("there is nothing to do"), "{again}");
     told
 }
 
@@ -85,7 +85,7 @@ fn offsets_that_are_gone_or_moved_by_hand() {
             "the group has no offset"
         };
         let told = refused_and_adopted(&setup, words);
-        assert_eq!(told.matches("goes on at offset").count(), PARTITIONS as usize, "{told}");
+        assert_eq!(told.matches("continues at offset").count(), PARTITIONS as usize, "{told}");
         assert!(!told.contains("skips") && told.contains("repeats nothing"), "{told}");
         goes_on(&broker, &setup, reader, &rows[BEFORE..], &rows);
     }
@@ -102,7 +102,7 @@ fn what_was_done_since_the_checkpoint_is_told_and_comes_again() {
     assert!(running.contains("has members"), "a killed process is a member for a while: {running}");
     broker.delete_group(&setup.group);
     let (_, told) = kolk_exits(0, &["state", "adopt", file.to_str().unwrap(), "--yes"]);
-    assert!(told.contains("repeats from offset 0 on what was done already"), "{told}");
+    assert!(told.contains("repeats from offset 0 on, up to"), "{told}");
     let kolk = setup.start("a");
     reader.read_until(2 * BEFORE, SOON);
     send(&broker, &setup, &rows[BEFORE..]);
@@ -149,7 +149,7 @@ fn into_files_only_what_is_gone_is_skipped() {
     let file = setup.file();
     broker.delete_group(&setup.group);
     let (_, told) = kolk_exits(0, &["state", "adopt", file.to_str().unwrap(), "--yes"]);
-    assert!(told.contains("nothing is to be done"), "{told}");
+    assert!(told.contains("there is nothing to do"), "{told}");
     send(&broker, &setup, &rows[BEFORE..BEFORE + 100]);
     let ends: Vec<_> = broker.ranges(&setup.input, true).into_iter().map(|(_, end)| end).collect();
     broker.delete_records(&setup.input, &ends);

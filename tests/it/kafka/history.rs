@@ -5,7 +5,7 @@ use super::process::Setup;
 use super::records::{Sender, assert_equal, expected, written_until};
 use crate::common::{self, series};
 
-/// Checkpoints often, so that the second process has something to go on with.
+/// Checkpoints often, so that the second process has something to resume.
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 200ms }";
 
 #[test]

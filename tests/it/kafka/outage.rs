@@ -12,9 +12,9 @@ use crate::http::{free_address, get};
 const GONE: Duration = Duration::from_secs(22);
 const SOON: Duration = Duration::from_secs(60);
 
-/// Runs a pipeline, lets `gone` take the broker away and bring it back, calling what it is given when it is gone and has been for a
-/// while, and asserts that nothing is lost or doubled. So many records are sent while it is gone; where none are, the topic is silent
-/// when the broker is back.
+/// Runs a pipeline, lets `gone` take the broker away and bring it back, calling what it is given when it is gone and
+/// has been for a while, and asserts that nothing is lost or doubled. So many records are sent while it is gone; where
+/// none are, the topic is silent when the broker is back.
 fn without_a_broker(name: &str, records: usize, gone: impl FnOnce(&Broker, &dyn Fn())) {
     let broker = Broker::own(name);
     let address = free_address();
@@ -94,7 +94,7 @@ fn a_stop_that_no_broker_answers_ends_with_the_time_of_grace() {
     let log = kolk.stop();
     // One request alone would wait for fifteen seconds.
     assert!(since.elapsed() < Duration::from_secs(14), "{:?}\n{log}", since.elapsed());
-    assert!(log.contains("the time of grace is over"), "{log}");
+    assert!(log.contains("the grace period is over"), "{log}");
     broker.signal("CONT");
     let kolk = setup.start("b");
     reader.read_until(rows.len(), 2 * SOON);

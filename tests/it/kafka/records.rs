@@ -66,11 +66,12 @@ impl Sender {
     pub fn new(broker: &Broker) -> Sender {
         let mut config = broker.client();
         config.set("partitioner", "murmur2_random").set("enable.idempotence", "true").set("linger.ms", "5");
-        // An idempotent producer of librdkafka 2.12 can stand still after its broker was frozen: for good where requests timed out
+        // An idempotent producer of librdkafka 2.12 can stop after its broker was frozen: forever if requests timed out
         // meanwhile, until it looks for leaders again where partitions had none for a moment.
         config.set("socket.timeout.ms", "60000").set("topic.metadata.refresh.interval.ms", "5000");
-        // Where the leader of a partition is killed with several requests on their way, it may begin a new epoch and send again what
-        // arrived: doubled records, which are not kolk's. One at a time is sent again under its own number.
+        // Where the leader of a partition is killed with several requests on their way, it may begin a new epoch and
+        // send again what arrived: doubled records, which are not kolk's. One at a time is sent again under its own
+        // number.
         config.set("max.in.flight.requests.per.connection", "1");
         Sender(config.create().unwrap())
     }
@@ -95,7 +96,7 @@ impl Sender {
     }
 }
 
-/// Sends records in a transaction and takes them back: nobody is to see them, but they have offsets.
+/// Sends records in a transaction and aborts it: nobody sees them, but they have offsets.
 pub fn send_and_abort(broker: &Broker, topic: &str, rows: &[Row]) {
     in_transaction(broker, topic, rows).0.abort_transaction(Duration::from_secs(60)).unwrap();
 }
@@ -117,13 +118,13 @@ fn in_transaction(broker: &Broker, topic: &str, rows: &[Row]) -> Sender {
     sender
 }
 
-/// Takes a transactional id away from whoever has it.
+/// Takes a transactional id away from its owner.
 pub fn fence(broker: &Broker, id: &str) {
     let producer: BaseProducer = broker.client().set("transactional.id", id).create().unwrap();
     producer.init_transactions(Duration::from_secs(60)).unwrap();
 }
 
-/// A consumer of committed messages that stands at the beginning of a topic and says where it ends.
+/// A consumer of committed messages at the beginning of a topic, which reports the end.
 pub fn at_the_beginning(broker: &Broker, topic: &str) -> BaseConsumer {
     let mut config = broker.client();
     config.set("group.id", "readers-of-tests").set("enable.auto.commit", "false");

@@ -7,7 +7,7 @@ use super::process::Setup;
 use super::records::{Reader, Sender, count, send_and_abort};
 use crate::common::{Row, kolk_exits, series};
 
-/// Checkpoints at the first start and at a clean stop only, so that a test says what they are behind.
+/// Checkpoints only at the first start and at a clean stop, so that a test controls how old they are.
 const RARELY: &str = "state: { path: state/, checkpoint_every: 1h }\nruntime: { instance: one, commit_every: 50ms }";
 const SOON: Duration = Duration::from_secs(60);
 
@@ -52,7 +52,7 @@ fn offsets_reset_by_hand() {
     let back = vec![0; PARTITIONS as usize];
     broker.reset_offsets(&setup.group, &setup.input, &back);
     assert_refused(&broker, &setup, rows.len(), &["reset by hand"]);
-    // Forward, behind records that were never taken.
+    // Forward, past records that were never processed.
     Sender::new(&broker).send(&setup.input, &rows);
     let ends: Vec<_> = broker.ranges(&setup.input, true).into_iter().map(|(_, end)| end).collect();
     broker.reset_offsets(&setup.group, &setup.input, &ends);

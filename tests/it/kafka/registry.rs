@@ -1,5 +1,5 @@
 //! A schema registry that goes away and comes back, doesn't know an id (yet), and gets a newer schema: in front of the
-//! real one stands a gate.
+//! real one is a gate.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -250,11 +250,11 @@ fn only_the_partition_that_needs_it_waits_for_a_registry() {
     }
     reader.read_until(60 + others.len(), Duration::from_secs(5));
     assert_eq!(reader.count, 60 + others.len(), "nothing of what waits");
-    assert_eq!(kolk.log().matches("waiting before it is tried again").count(), 1, "it is told once");
+    assert_eq!(kolk.log().matches("waiting before it is tried again").count(), 1, "it is logged once");
     all.gate.open();
     reader.read_until(rows.len(), SOON);
     let log = kolk.stop();
-    assert!(log.contains("going on"), "{log}");
+    assert!(log.contains("continuing"), "{log}");
     all.ends_with(&reader, &expected, 0);
 }
 
@@ -390,7 +390,7 @@ fn a_registry_is_waited_for_and_what_it_does_not_know_is_decided_once() {
         all.send(rows, |(_, ts, value)| avro(id, note, *ts, *value));
     };
 
-    // Of a schema that was never asked for nothing can be said while nobody answers; what comes behind it waits too.
+    // Nothing is known about a schema that was never fetched while the registry is silent; later messages wait too.
     let second = all.register(SECOND);
     gate.close();
     send(&rows[60..120], second, Some("new"));

@@ -90,13 +90,13 @@ fn a_partition_that_stands_still_is_read_again() {
     reader.read_until(it.rows.len(), SOON);
     kolk.assert_runs();
     assert!(it.restarts("seek") >= 1.0, "{}", kolk.log());
-    assert!(kolk.log().contains("reading begins once more"), "{}", kolk.log());
+    assert!(kolk.log().contains("restarting reading"), "{}", kolk.log());
     it.ends(kolk, reader);
 }
 
 #[test]
 fn what_heals_nothing_is_followed_by_the_next_step_and_the_state_stays() {
-    // The state in memory has to do: nothing is written but at the first start.
+    // The state in memory must suffice: nothing is written except at the first start.
     let mut it = Stalled::new("steps", None, "1h");
     let mut reader = Reader::new(&it.broker, &it.setup.output);
     let kolk = it.setup.start("a");

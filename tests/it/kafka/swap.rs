@@ -21,7 +21,7 @@ pub fn publish(setup: &Setup, version: usize) {
 }
 
 fn swaps(log: &str) -> usize {
-    log.matches("goes on with another version").count()
+    log.matches("continues with another model version").count()
 }
 
 /// Partitions that kolk was given and has caught up with or not.
@@ -194,13 +194,13 @@ fn a_restart_with_another_champion_or_pin_swaps_and_one_that_does_not_fit_is_ref
     eventually("swaps", || (swaps(&kolk.log()) == 4).then_some(()));
     sender.send(&setup.input, &rows[1700..1800]);
     reader.read_until(1800, SOON);
-    // A champion that can't be run is told once and stays out.
+    // A champion that can't be run is logged once and not used.
     common::publish(setup.path(), "m", CellKind::Lstm, ModelKind::Window, Some(4));
-    eventually("the refusal", || kolk.log().contains("can't be taken up").then_some(()));
+    eventually("the refusal", || kolk.log().contains("new model version can't be used").then_some(()));
     sender.send(&setup.input, &rows[1800..]);
     reader.read_until(rows.len(), SOON);
     let log = kolk.stop();
-    assert_eq!(log.matches("can't be taken up").count(), 1, "{log}");
+    assert_eq!(log.matches("new model version can't be used").count(), 1, "{log}");
     assert!(log.contains("m/3 was trained for mode window of 4"), "{log}");
     let (code, log) = setup.start("a").fails();
     assert!(code == 2 && log.contains("m/3 was trained for mode window of 4"), "{code} {log}");

@@ -19,13 +19,12 @@ use crate::{Error, Result};
 /// Where a partition is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Fetch {
-    /// The offset behind what was delivered.
+    /// The offset after the delivered messages.
     pub position: i64,
     paused: bool,
-    /// The end that was told, so that it isn't told twice.
+    /// The end that was reported, so that it isn't reported twice.
     pub told: Option<i64>,
-    /// Nothing comes any more, until it is begun to be read in one of so many ways: 1 a seek, 2 an assignment, 3
-    /// another client. 0: it comes.
+    /// Nothing is delivered until reading is restarted by: 1 a seek, 2 an assignment, 3 another client. 0: it comes.
     stuck: u8,
 }
 
@@ -34,7 +33,7 @@ impl Fetch {
         Fetch { position, paused: false, told: None, stuck: 0 }
     }
 
-    /// Whether nothing is to come of it before an end. A partition that stands still there can't tell.
+    /// Whether nothing will be delivered before an end. A stuck partition can't tell there.
     pub fn is_at(&self, end: i64) -> bool {
         self.told == Some(end) || self.stuck > 0 && self.position >= end
     }
@@ -47,7 +46,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Begins a call: other processes may go on first, time passes, and this one may die here.
+    /// Begins a call: other processes may run first, time passes, and this one may die here.
     pub fn enter(&self, op: Op) -> Guard<'_> {
         let mut world = self.sim.world();
         if world.strike(self.me, op) {
@@ -61,7 +60,7 @@ impl Client {
         world.note(Some(self.me), || format!("{op:?}: {}", what()));
     }
 
-    /// Lets others go on until this process can.
+    /// Lets others run until this process can.
     pub fn wait<'a>(&'a self, mut world: Guard<'a>, wait: Wait) -> Guard<'a> {
         world.processes[self.me].wait = wait;
         let mut world = self.sim.pass(world, self.me);
@@ -72,7 +71,7 @@ impl Client {
         world
     }
 
-    /// A call may fail for good; its process may end with an error then.
+    /// A call may fail permanently; its process may end with an error then.
     pub fn may_fail(&self, world: &mut World) -> Result<()> {
         if world.phase == Phase::Trouble && world.dice.chance(world.plan.odds.error) {
             world.processes[self.me].excused = true;
@@ -169,7 +168,7 @@ impl World {
         let odds = self.plan.odds.stuck;
         if strikes(self, odds) {
             let stuck = self.dice.between(1, 3) as u8;
-            self.note(Some(me), || format!("{id}: nothing comes any more ({stuck})"));
+            self.note(Some(me), || format!("{id}: nothing is delivered ({stuck})"));
             self.processes[me].fetch[partition] = Some(Fetch { stuck, ..fetch });
             return None;
         }
@@ -199,7 +198,7 @@ impl World {
         if fetch.told == Some(stable) {
             return None;
         }
-        // A client's position is behind the markers and what was aborted, and before the first open transaction.
+        // A client's position is after the markers and aborted records, and before the first open transaction.
         let end = if self.plan.settings.faults.high_watermark { input.end() } else { stable }.max(position);
         self.processes[me].fetch[partition] = Some(Fetch { position: end, told: Some(stable), ..fetch });
         self.note(Some(me), || format!("{id}: its end is at {end}"));
@@ -404,8 +403,7 @@ impl Broker for Client {
     fn renew(&mut self) -> Result<bool> {
         let mut world = self.enter(Op::Renew);
         self.may_fail(&mut world)?;
-        // Who has to ask what is committed may find that it isn't his state, and then has none to leave a checkpoint
-        // of.
+        // A worker that asks for the commit may find that its state doesn't match, and then has none for a checkpoint.
         world.disturbed |= world.phase == Phase::Leaving;
         Ok(self.new_producer(world))
     }

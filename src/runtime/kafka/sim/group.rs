@@ -2,7 +2,7 @@
 //! assignment.
 //!
 //! Two phases: a generation first takes away what must move, its owner gives it back and joins again, and only the next
-//! generation gives it to another. A client answers heartbeats and joins by itself, while its worker does something
+//! generation gives it to another. A client answers heartbeats and joins on its own, while its worker does something
 //! else; only the answers to the group's events are the worker's.
 
 use crate::record::PartitionId;
@@ -18,10 +18,10 @@ pub struct Member {
     process: usize,
     /// Whether it joined the generation that is being prepared.
     joined: bool,
-    /// When it hears that a generation is being prepared.
+    /// When it learns that a generation is being prepared.
     hears_at: i64,
     heard_at: i64,
-    /// What it said it owns when it joined.
+    /// The partitions that it reported when it joined.
     owned: Vec<PartitionId>,
 }
 
@@ -43,7 +43,7 @@ pub enum Ask {
     Lost(Vec<PartitionId>),
 }
 
-/// What a client is told after it joined.
+/// What a client receives after it joined.
 #[derive(Debug)]
 struct Sync {
     generation: i32,
@@ -61,14 +61,14 @@ pub struct Membership {
     pub generation: i32,
     /// Partitions that the worker has answered for.
     pub owned: Vec<PartitionId>,
-    /// What was told to the worker and is not answered.
+    /// Events delivered to the worker and not answered.
     pub asked: Option<Ask>,
-    /// What is not told yet.
+    /// Events not delivered yet.
     pub asks: VecDeque<Ask>,
     pub leaving: bool,
     sync: Option<Sync>,
     rejoin: bool,
-    /// When it hears that it is no member any more.
+    /// When it learns that it is no longer a member.
     learns_at: Option<i64>,
 }
 
@@ -146,7 +146,7 @@ impl World {
             member.heard_at = now;
             return;
         }
-        // It was put out of the group, and hears so with its next heartbeat.
+        // It was removed from the group, and learns so with its next heartbeat.
         match membership.learns_at {
             None => membership.learns_at = Some(now + self.dice.between(0, HEARTBEAT)),
             Some(at) if at <= now => self.lose_all(process),
@@ -170,7 +170,7 @@ impl World {
         membership.learns_at = None;
         membership.sync = None;
         membership.rejoin = false;
-        // What the worker wasn't told yet it need not know.
+        // Events that the worker hasn't received yet are dropped.
         membership.asks.clear();
         if membership.asked.is_none() && !membership.owned.is_empty() {
             membership.asks.push_back(Ask::Lost(membership.owned.clone()));
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// Members that heard of it join, unless their worker owes an answer; the generation begins with the last, or
+    /// Members that know of it join, unless their worker owes an answer; the generation begins with the last, or
     /// without those that take too long.
     fn join_all(&mut self) {
         let Some(deadline) = self.group.preparing else { return };
@@ -219,7 +219,7 @@ impl World {
             }
         }
         if deadline <= self.now {
-            self.note(None, || "the group goes on without members that didn't join".into());
+            self.note(None, || "the group continues without members that didn't join".into());
             self.group.members.retain(|member| member.joined);
         }
         if self.group.members.iter().all(|member| member.joined) {
@@ -244,7 +244,7 @@ impl World {
         }
     }
 
-    /// Who reads what: everybody keeps what he has up to his share, and nobody gets what another still has.
+    /// The assignment: each member keeps its partitions up to its share, and gets none that another still has.
     fn share(&mut self) -> Vec<Vec<PartitionId>> {
         let (members, partitions) = (self.group.members.len(), self.plan.partitions as usize);
         let mut target: Vec<Vec<PartitionId>> = vec![Vec::new(); members];
@@ -275,7 +275,7 @@ impl World {
         target
     }
 
-    /// A client hears its generation, and later its partitions.
+    /// A client receives its generation, and later its partitions.
     fn synchronise(&mut self, process: usize) {
         let now = self.now;
         let stale = self.group.preparing.is_some();

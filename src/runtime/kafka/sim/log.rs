@@ -1,9 +1,9 @@
-//! Logs as Kafka keeps them: every record has an offset for ever, what is in an open transaction can't be read yet,
-//! what is in an aborted one never, and the marks of transactions take an offset as well.
+//! Logs as Kafka keeps them: every record has its offset forever, records of an open transaction can't be read yet,
+//! those of an aborted one never, and the marks of transactions take an offset as well.
 
 use super::work::Payload;
 
-/// Number of a transaction, of whoever.
+/// Number of a transaction of any client.
 pub type TxnId = usize;
 
 /// What became of a transaction.
@@ -52,7 +52,7 @@ impl Input {
         self.entries.iter().position(open).map_or(self.end(), |at| at as i64)
     }
 
-    /// Whether a reader of committed records gets what is at an offset.
+    /// Whether a reader of committed records gets the record at an offset.
     pub fn readable(&self, offset: i64, fates: &[Fate]) -> Option<(u8, Option<u64>)> {
         let entry = &self.entries[offset as usize];
         match entry.kind {

@@ -1,5 +1,5 @@
-//! What somebody may do to a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to go on
-//! then: no output would be right. Where retention has removed nothing but markers and what was aborted, it must go on.
+//! Changes of a pipeline's topic, group or state while it doesn't run. Mostly it must refuse to continue then: no
+//! output would be right. If retention has removed only markers and aborted records, it must continue.
 
 use super::log::{Entry, Input, Kind};
 use super::world::{Act, Phase, World};
@@ -130,7 +130,7 @@ impl World {
         let is_there = |from: i64, to: i64| input.next(from, to, &self.fates).is_some();
         match meddling {
             Meddling::Unread => is_there(committed, stable),
-            // The next record that a replay would read, or the end of the replay, is behind offsets without one.
+            // The next record that a replay would read, or the end of the replay, is after offsets without one.
             Meddling::Gap => checkpoint.offset < committed && !is_there(checkpoint.offset, checkpoint.offset + 1),
             Meddling::Markers => {
                 let no_record = !is_there(checkpoint.offset, committed) && !is_there(stable - 1, stable);

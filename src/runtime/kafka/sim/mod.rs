@@ -1,9 +1,9 @@
 //! A Kafka cluster, a store of checkpoints and processes that die, all simulated: so that the worker, the same code
-//! that runs on a broker, meets thousands of schedules a minute, each of which its seed brings back.
+//! that runs on a broker, meets thousands of schedules a minute, each reproducible by its seed.
 //!
 //! Lives here: logs with gaps and open transactions, the group with its generations, the coordinator of transactions
-//! with epochs and requests that come late, the clock, a scheduler that decides by the dice who goes on and what goes
-//! wrong, and the oracle that knows what must come out. Must not live here: anything that a worker does.
+//! with epochs and requests that come late, the clock, a scheduler that decides by the dice which process runs and what
+//! fails, and the oracle that knows what must come out. Must not live here: anything that a worker does.
 //!
 //! `KOLK_SIM_SEED=n cargo test --release --lib sim:: -- --nocapture` plays one schedule again and shows its trace;
 //! `KOLK_SIM_SCHEDULES=n` plays more of them than a test run does.
@@ -77,7 +77,7 @@ fn search(seeds: std::ops::Range<u64>, faults: Faults) -> (Option<u64>, u64) {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text} is no number")))
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text} is not a number")))
 }
 
 /// Plays a seed again, to show how it went.
@@ -112,8 +112,7 @@ fn seed_with(seed: u64, batch: usize) -> (u64, u64, Vec<String>) {
     (outcome.calls, outcome.digest, outcome.trace)
 }
 
-/// Nothing but the seed may decide: not the machine, not what runs beside it. Else a schedule that failed could not be
-/// seen again.
+/// Only the seed may decide: not the machine, not other programs. Otherwise a failed schedule could not be reproduced.
 #[test]
 fn a_seed_is_a_schedule() {
     const SEEDS: u64 = 20;
@@ -257,7 +256,7 @@ fn a_topic_that_is_created_again_ends_the_run() {
         assert!(outcome.refusals.iter().all(|it| it.contains("was deleted and created again")), "{}", trace());
         refused += outcome.refusals.len();
     }
-    assert_eq!(refused, 100, "whoever runs finds out");
+    assert_eq!(refused, 100, "a running process finds out");
 }
 
 /// What was meddled with doesn't matter: everything gets done, in every schedule.
@@ -289,9 +288,8 @@ fn a_topic_that_lost_what_no_replay_misses_is_gone_on_with() {
 fn a_topic_that_lost_what_was_never_read_is_refused() {
     is_refused(
         Meddling::Unread,
-        &[
-            "never read\nto go on with the state there is, after being told what that skips or repeats: kolk state adopt",
-        ],
+        &["never read\nto continue from the existing state (it says first what that skips or repeats): kolk state \
+             adopt"],
     );
 }
 
@@ -307,7 +305,7 @@ fn a_topic_that_lost_what_is_needed_is_refused() {
 
 #[test]
 fn a_topic_that_was_truncated_is_refused() {
-    // Where others came in the place of what was there, the hash shows it.
+    // If other records are in their place, the hash shows it.
     is_refused(Meddling::Truncated, &["truncated or created again", "compacted or changed since"]);
 }
 

@@ -1,7 +1,7 @@
 //! What must be: the output of a straight run over the same input, with nothing lost, doubled or in another order. It
-//! is checked at every commit, so that what is wrong is found where it happens, and once more at the end, in the order
-//! of the output's log. What bytes alone don't decide (the clock, the registries) it takes from the commits, as a
-//! restore must.
+//! is checked at every commit, so that an error is found where it happens, and again at the end, in the order of the
+//! output's log. What bytes alone don't decide (the clock, the registries) it takes from the commits, as a restore
+//! must.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ enum What {
     Swap(u64),
 }
 
-/// What comes out of records: of each key its hashes, and the offsets of dead letters.
+/// The output of records: the hashes of each key, and the offsets of dead letters.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Made {
     rows: Vec<(u8, u64)>,
@@ -206,7 +206,8 @@ impl Oracle {
         let found = made(sent);
         if found != expected {
             return Err(format!(
-                "offsets {} to {offset}: {} outputs instead of {} (the first other one is number {}), {} dead letters instead of {}",
+                "offsets {} to {offset}: {} outputs instead of {} (the first other one is number {}), {} dead letters \
+                 instead of {}",
                 covered.until,
                 found.rows.len(),
                 expected.rows.len(),

@@ -1,5 +1,5 @@
 //! What a schedule consists of: how large everything is, and how often what goes wrong. Each seed turns on only some
-//! kinds of trouble: together they would mostly hide behind each other.
+//! kinds of trouble: together they would mostly hide each other.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -31,17 +31,17 @@ pub struct Odds {
     pub unknown: f64,
     /// A request of a transaction is lost and repeated, successfully; the first one arrives late.
     pub repeated: f64,
-    /// Nothing comes of a partition any more.
+    /// A partition stops delivering.
     pub stuck: f64,
     /// A call that may be repeated has no answer.
     pub none: f64,
-    /// A call fails for good.
+    /// A call fails permanently.
     pub error: f64,
     /// Time jumps.
     pub jump: f64,
     /// The group's leader gives partitions to others than it must.
     pub shuffle: f64,
-    /// Another worker is chosen to go on.
+    /// Another worker is chosen to run.
     pub switch: f64,
 }
 
@@ -79,7 +79,7 @@ pub struct Plan {
     pub closes: Option<i64>,
     /// Times at which a new version of the model is published.
     pub publishes: Vec<i64>,
-    /// What somebody changes by hand, and when.
+    /// What is changed by hand, and when.
     pub meddling: Option<(i64, Meddling)>,
     pub settings: Settings,
 }
@@ -146,7 +146,7 @@ impl Plan {
     }
 
     /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can
-    /// tell.
+    /// hold.
     pub fn crowd(&mut self) {
         (self.partitions, self.records, self.backlog) = (1, 2_500, true);
         (self.foreign, self.registry_knows, self.registry_grace) = (0.5, i64::MAX, self.registry_grace.min(300));

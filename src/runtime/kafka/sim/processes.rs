@@ -7,12 +7,12 @@ use super::store::Writing;
 use super::world::{Act, Phase, World};
 use crate::state::Durable;
 
-/// Processes of a schedule at most: one that needs more is not killed any more.
+/// Maximum number of processes of a schedule: after that none is killed.
 pub const PROCESSES: usize = 48;
 /// Slots for processes; each has its transactional id.
 pub const SLOTS: usize = 3;
 
-/// Whether a process can go on.
+/// Whether a process can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// It can.
@@ -34,7 +34,7 @@ pub struct Process {
     pub wait: Wait,
     /// Its thread runs.
     pub started: bool,
-    /// It is dead, and its thread does nothing any more.
+    /// It is dead, and its thread does nothing.
     pub ended: bool,
     /// To be killed wherever it is.
     pub killed: bool,
@@ -42,7 +42,7 @@ pub struct Process {
     pub cut_until: i64,
     /// Asked to stop.
     pub stop: bool,
-    /// A call failed for good, so that it may end with an error.
+    /// A call failed permanently, so that it may end with an error.
     pub excused: bool,
     pub told_reachable: bool,
     /// Whether the topic was the one of the start when the process asked last.
@@ -83,7 +83,7 @@ impl World {
         if self.processes.len() == PROCESSES || self.phase == Phase::Leaving || self.processes.iter().any(is_there) {
             return;
         }
-        // Two of one name that both go on for good would fence each other for ever.
+        // Two processes of one name would fence each other forever.
         let frozen: Vec<usize> =
             (0..self.processes.len()).filter(|process| is_alive(&self.processes[*process])).collect();
         for process in frozen {

@@ -17,7 +17,7 @@ const REQUEST: i64 = 15_000;
 /// A producer.
 #[derive(Debug, Default)]
 pub struct Producer {
-    /// None: there is none, or it must not be used any more.
+    /// None: there is none, or it must not be used.
     epoch: Option<u32>,
     /// What is open as the producer sees it.
     open: Option<Open>,
@@ -85,7 +85,7 @@ impl Client {
         if strikes_abort(&mut world) {
             return Err(Broken::Abort("on purpose".into()));
         }
-        // Some of it arrives by itself meanwhile.
+        // Some of it arrives on its own meanwhile.
         if world.is_reachable(self.me) && world.dice.chance(0.3) {
             let state = world.ids[world.processes[self.me].slot].state;
             if !matches!(state, State::Deciding { .. }) {
@@ -253,7 +253,7 @@ fn strikes_abort(world: &mut World) -> bool {
 
 impl World {
     /// Whether a process' requests of transactions have an answer: a broker is there, and the last transaction is
-    /// decided or not its own any more.
+    /// decided or no longer its own.
     pub fn is_free(&self, process: usize) -> bool {
         let it = &self.processes[process];
         let id = &self.ids[it.slot];

@@ -1,5 +1,5 @@
-//! Who goes on. Every worker has a thread of its own, and only one runs at a time: at every call into the simulated
-//! world the thread that has the baton decides by the dice who gets it, how far time goes, and what goes wrong there.
+//! Who runs next. Every worker has its own thread, and only one runs at a time: at every call into the simulated world
+//! the thread that has the baton decides by the dice who gets it, how far time goes, and what goes wrong there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -104,7 +104,7 @@ impl Sim {
         }
     }
 
-    /// Gives the baton to whoever is next, and waits until it comes back.
+    /// Gives the baton to the next process, and waits until it comes back.
     pub fn pass<'a>(self: &'a Arc<Self>, mut world: Guard<'a>, me: usize) -> Guard<'a> {
         let next = world.next(me);
         if next == me {
@@ -150,7 +150,7 @@ impl Sim {
         let (stop, excused) = (it.stop, it.excused);
         match ended {
             Ok(Ok(())) if stop => world.note(Some(me), || "left".into()),
-            Ok(Ok(())) => world.fail("a worker ended by itself".into()),
+            Ok(Ok(())) => world.fail("a worker ended on its own".into()),
             Ok(Err(error)) if world.expects_refusal => {
                 world.note(Some(me), || format!("ended: {error}"));
                 world.refusals.push(error.to_string());
@@ -180,7 +180,7 @@ impl Sim {
 }
 
 impl World {
-    /// Who goes on; `me` has the baton now.
+    /// Who runs next; `me` has the baton now.
     fn next(&mut self, me: usize) -> usize {
         self.steps += 1;
         if self.steps > STEPS && self.phase != Phase::Over {
@@ -206,7 +206,7 @@ impl World {
             let waits = (0..self.processes.len()).filter_map(|process| self.wakes_at(process));
             match waits.chain(self.next_time()).min() {
                 Some(at) => self.now = at.max(self.now + 1),
-                None => self.fail("nobody can go on".into()),
+                None => self.fail("no process can continue".into()),
             }
         }
     }
@@ -226,7 +226,7 @@ impl World {
             }
     }
 
-    /// When a process that can't go on may be able to by the mere passing of time.
+    /// When a waiting process may continue merely because time passes.
     fn wakes_at(&self, process: usize) -> Option<i64> {
         let it = &self.processes[process];
         if it.ended {
@@ -237,7 +237,7 @@ impl World {
             Wait::Until(at) | Wait::Event(at) | Wait::Free(at) | Wait::Written(at) => at,
         };
         let mut wakes = at.max(it.frozen_until);
-        // Reaching the broker again, or not any more, is an event.
+        // Reaching the broker again, or losing it, is an event.
         for at in [self.down_until, it.cut_until] {
             if at > self.now {
                 wakes = wakes.min(at.max(it.frozen_until));
@@ -272,7 +272,8 @@ impl World {
             self.note(Some(me), || format!("FROZEN at {op:?} for {duration} ms"));
             self.processes[me].frozen_until = self.now + duration;
             if self.processes.len() + 4 < PROCESSES && self.dice.chance(0.3) {
-                // It is taken for dead and replaced; later it goes on beside its replacement, and is found and killed.
+                // It is considered dead and replaced; later it continues next to its replacement, and is found and
+                // killed.
                 let slot = self.processes[me].slot;
                 let start = self.dice.between(0, duration);
                 self.later(start, Act::Start(slot));

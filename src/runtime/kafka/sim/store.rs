@@ -54,7 +54,7 @@ impl Shelf {
         all.iter().find(|checkpoint| checkpoint.at == Some(at) && checkpoint.epoch == *epoch)
     }
 
-    /// Forgets what a test wants forgotten.
+    /// Forgets what a test selects.
     pub fn retain(&mut self, partition: PartitionId, keep: impl Fn(CommitPosition) -> bool) {
         self.0[partition as usize].retain(|checkpoint| checkpoint.at.is_some_and(&keep));
     }

@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// Time passes: what is decided becomes visible, what takes too long is aborted.
+    /// Time passes: decided transactions become visible, those that take too long are aborted.
     pub fn tick_transactions(&mut self) {
         for slot in 0..self.ids.len() {
             match self.ids[slot].state {
@@ -165,7 +165,7 @@ impl World {
         self.ids.iter().filter_map(due).min()
     }
 
-    /// From here on it can't go otherwise, though nobody sees it yet.
+    /// From here on the outcome is fixed, although nobody sees it yet.
     fn judge(&mut self, txn: TxnId, commit: bool) {
         let pending = self.offsets.pending.iter().filter(|pending| pending.txn == txn);
         let offsets: Vec<(u32, Committed)> = pending.map(|p| (p.partition, p.committed.clone())).collect();
@@ -203,7 +203,7 @@ impl World {
         self.note(None, || format!("a late end (commit: {commit}) of id {slot}, epoch {epoch}: {outcome:?}"));
     }
 
-    /// Offsets that arrive after their client repeated them: they are taken for the transaction that its epoch has open
+    /// Offsets that arrive after their client repeated them: they count for the transaction that its epoch has open
     /// then.
     pub fn offsets_arrive_late(&mut self, slot: usize, epoch: u32, offsets: &[(PartitionId, i64, String)]) {
         let id = self.ids[slot];

@@ -24,7 +24,7 @@ use crate::sink;
 use crate::stage::Stage;
 use crate::state::{State, StateSpec};
 
-/// First word of the stage's part in a row of state: behind the engine's own header.
+/// First word of the stage's part in a row of state: after the engine's own header.
 pub const STATE: usize = 2;
 /// Marks a value whose schema the registry may not know yet.
 pub const FOREIGN: u64 = 1 << 63;
@@ -61,7 +61,7 @@ impl Payload {
     }
 }
 
-/// Name of a key; it tells its partition.
+/// Name of a key; it contains its partition.
 pub fn key(partition: u32, key: u8) -> [u8; 3] {
     [b'0' + (partition % 10) as u8, b'.', b'0' + key]
 }
@@ -73,7 +73,7 @@ fn parse_key(text: &[u8]) -> Option<(u32, u8)> {
     }
 }
 
-/// The running hash behind one more value.
+/// The running hash after one more value.
 pub fn mix(before: u64, value: u64) -> u64 {
     (before ^ value).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31)
 }
@@ -153,7 +153,7 @@ impl Stage for Running {
     }
 }
 
-/// The registry of models, as one worker sees it.
+/// Print the model registry, as one worker sees it.
 struct Registry {
     client: Client,
     wanted: u64,
@@ -204,7 +204,7 @@ struct Asking {
 }
 
 impl Asking {
-    /// Whether the registry knows the schema; it answers late, and an unknown schema has to be missing for a while.
+    /// Whether the registry knows the schema; it answers late, and an unknown schema must be missing for a while.
     fn answer(&mut self) -> std::result::Result<bool, DecodeError> {
         let later = |why: &str| Err(DecodeError::Unavailable(why.into()));
         let world = self.client.sim.world();
@@ -221,7 +221,7 @@ impl Asking {
         }
     }
 
-    /// Whether the messages' schemas are known, decided anew or as before; what is unknown.
+    /// Whether the messages' schemas are known, decided now or as before; what is unknown.
     fn unknown(
         &mut self,
         messages: &Messages,

@@ -23,12 +23,12 @@ const TRACE: usize = 200;
 /// After that many milliseconds without trouble everything must be done.
 const PATIENCE: i64 = 400_000;
 
-/// Where a schedule stands.
+/// The phase of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Records come, and trouble.
     Trouble,
-    /// Nothing bad happens any more: all must come to its end.
+    /// No more trouble: all work must finish.
     Calm,
     /// The workers were asked to stop.
     Leaving,
@@ -36,7 +36,7 @@ pub enum Phase {
     Over,
 }
 
-/// What will happen by itself.
+/// Scheduled events.
 #[derive(Debug, Clone)]
 pub enum Act {
     /// Records come to a partition, in a transaction of this outcome or without one.
@@ -83,7 +83,7 @@ pub struct World {
     pub running: usize,
     pub fates: Vec<Fate>,
     pub inputs: Vec<Input>,
-    /// The topic that took the place of the one above, whose records nobody may commit.
+    /// The topic that replaced the one above; no one may commit its records.
     pub recreated: Option<Vec<Input>>,
     pub output: Vec<Sent>,
     pub ids: Vec<Id>,
@@ -101,7 +101,7 @@ pub struct World {
     pub expects_refusal: bool,
     /// Somebody has changed what he must not.
     pub meddled: bool,
-    /// The group gave and took, or somebody died, while the workers were leaving.
+    /// A rebalance or a death happened while the workers were leaving.
     pub disturbed: bool,
     pub failure: Option<String>,
     pub trace: Option<VecDeque<String>>,
@@ -158,7 +158,7 @@ impl World {
         world
     }
 
-    /// Puts down what will happen by itself.
+    /// Schedules an event.
     fn script(&mut self) {
         let plan = self.plan.clone();
         let mut records = plan.records;
@@ -239,7 +239,7 @@ impl World {
         self.now >= self.down_until && self.now >= self.processes[process].cut_until
     }
 
-    /// Everything that is due by now happens.
+    /// Everything that is due happens.
     pub fn tick(&mut self) {
         while let Some(entry) = self.acts.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let act = entry.remove();
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    /// No trouble any more.
+    /// No more trouble.
     fn calm(&mut self) {
         self.phase = Phase::Calm;
         self.calm_since = self.now;
@@ -347,8 +347,8 @@ impl World {
         self.inputs[partition as usize].entries.push(entry);
     }
 
-    /// Whether everything up to the stable end is committed, markers and what was aborted included, nothing is open,
-    /// and every partition has an owner who knows it.
+    /// Whether everything up to the stable end is committed, markers and aborted records included, nothing is open, and
+    /// every partition has an owner who knows it.
     pub fn is_done(&self) -> bool {
         self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
             && self.ids.iter().all(|id| id.state == State::Empty)
@@ -362,7 +362,7 @@ impl World {
             })
     }
 
-    /// Who stopped in an orderly way leaves a checkpoint of what is committed, so that nothing is replayed next time.
+    /// A clean stop leaves a checkpoint of the commit, so that nothing is replayed next time.
     fn checkpoints_at_end(&self) -> Result<(), String> {
         if self.disturbed {
             return Ok(());
@@ -374,7 +374,8 @@ impl World {
             let newest = usable.map(|at| (at.sequence, at.offset));
             if committed != newest {
                 return Err(format!(
-                    "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly stop is of {newest:?}"
+                    "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly \
+                     stop is of {newest:?}"
                 ));
             }
         }

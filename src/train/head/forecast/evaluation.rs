@@ -1,10 +1,11 @@
-//! Errors on the held-out time, beside the naive forecasts, on the very same entries.
+//! Errors on the held-out time, and those of the naive forecasts on the same entries.
 //!
 //! Lives here: what is compared with what and in which units. Must not live here: how the network runs (`pass`), and
 //! how it is shown (`report`).
 //!
 //! An entry is (origin, step, target) of the test part whose target was observed and for which a last value is known.
-//! In mode carry the state goes on through train and validation into test, weights frozen, exactly as serving would.
+//! In mode carry the state is carried through train and validation into test, with frozen weights, exactly as in
+//! serving.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -213,7 +214,7 @@ impl Evaluation for ForecastEvaluation {
         let longest = |cold: &&WarmUp| cold.steps > 0 && cold.steps == cold.by_step.len();
         let warning = |cold: &WarmUp| {
             format!(
-                "a cold start was not within 1 % of a warm state after {} steps, the most that the test part shows: \
+                "a cold start was not within 1 % of a warm state after {} steps, the most in the test part: \
                  warm_up may be too short",
                 cold.steps
             )

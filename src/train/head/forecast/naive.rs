@@ -13,8 +13,8 @@ pub struct Naive<'a> {
 }
 
 impl<'a> Naive<'a> {
-    /// Of a target's values in the key's own units, NaN for null. A value that a stage filled or carried counts as
-    /// known: it stood in the record.
+    /// Of a target's values in the key's own units, NaN for null. A value that a stage filled or carried forward counts
+    /// as known: it was in the record.
     pub fn new(values: &'a [f64]) -> Self {
         let mut youngest = 0;
         let known = values

@@ -1,4 +1,5 @@
-//! The report's words and tables about forecasts. Must not live here: pictures (`pictures`), what every head's report has.
+//! The report's words and tables about forecasts. Must not live here: pictures (`pictures`), what every head's report
+//! has.
 
 use std::fmt::Write;
 
@@ -9,7 +10,7 @@ use crate::train::errors::{Compared, Errors};
 use crate::train::report::html::{LISTED, escape, figure_of, section};
 use crate::train::report::{against, figure, name};
 
-/// The errors of each target beside those of the naive forecasts.
+/// The errors of each target and those of the naive forecasts.
 pub(super) fn cards(out: &mut String, evaluation: &ForecastEvaluation) {
     out.push_str("<div class=\"cards\">\n");
     for (target, compared) in evaluation.targets.iter().enumerate() {
@@ -66,7 +67,8 @@ fn forecast_words(evaluation: &ForecastEvaluation) -> String {
     let shown = evaluation.samples.len() / evaluation.head.targets.len().max(1);
     let of = if shown < n { format!(" The first {shown} of {n} keys.") } else { String::new() };
     format!(
-        "The end of the test part. Each point was forecast {} rows earlier, from what was known then; beside it the \
+        "The end of the test part. Each point was forecast {} rows earlier, from what was known then; the chart also \
+         has the \
          better of the naive forecasts.{of}",
         evaluation.head.horizon
     )

@@ -9,7 +9,7 @@ use crate::train::report::{against, figure, name};
 /// Keys that are listed one by one.
 const LISTED: usize = 20;
 
-/// Mean absolute error per key and target beside the naive forecasts.
+/// Mean absolute error per key and target, and those of the naive forecasts.
 pub(super) fn table(evaluation: &ForecastEvaluation) -> String {
     let head = &evaluation.head;
     let seasonal = head.season().is_some();

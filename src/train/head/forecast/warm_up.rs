@@ -1,4 +1,4 @@
-//! How a key does whose state begins at zero, as that of a new key does.
+//! Errors of a key whose state begins at zero, like that of a new key.
 //!
 //! Lives here: the error of a cold start, and how many steps it takes until it is over. Must not live here: errors of
 //! a warm state (`evaluate`).
@@ -16,7 +16,7 @@ const LONGEST: usize = 256;
 /// Cold starts over which is averaged, at most.
 const STARTS: usize = 256;
 
-/// A cold start beside a warm state, on the same rows.
+/// A cold start compared with a warm state, on the same rows.
 #[derive(Debug, Clone, Default)]
 pub struct WarmUp {
     /// Per target, errors over the whole test part when each key's state is zero at its begin.
@@ -66,7 +66,7 @@ impl Warm {
     }
 }
 
-/// Measures cold starts in the test part, beside the errors of a warm state there.
+/// Measures cold starts in the test part, and the errors of a warm state there.
 pub(super) fn measure(head: &Forecast, data: &Dataset, model: &Model, warm: &Warm) -> WarmUp {
     let longest = warm.tests.iter().map(|(_, from, to)| to - from).max().unwrap_or(0).min(LONGEST);
     let by_step = by_step(data, model, warm, longest);
