@@ -67,7 +67,7 @@ impl Chain {
 /// All stages of a pipeline in order: those of the file, and those that other sections ask for.
 ///
 /// `on.null` is a stage: after the last `resample` (which passes over nulls) or, without one, the first of all. Its policy
-/// `refuse` is about records, not about buckets, so it always comes first. `inputs` stands before `infer`, where the model is
+/// `refuse` is about records, not about buckets, so it always comes first. `inputs` comes before `infer`, where the model is
 /// known. Without it, `infer` can't be planned: planning ends there.
 pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>> {
     let stages = &pipeline.stages;

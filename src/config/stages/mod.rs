@@ -37,7 +37,7 @@ struct Around<'a> {
     pipeline: &'a Pipeline,
     /// Which of its stages it is.
     index: usize,
-    /// Where its word stands.
+    /// Where its word is.
     place: Place,
 }
 

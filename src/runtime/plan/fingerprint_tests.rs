@@ -73,6 +73,22 @@ fn a_checkpoint_that_an_earlier_version_wrote_is_found_and_read() {
     assert_eq!((checkpoint.position, checkpoint.keys.len(), checkpoint.rows.resolve().unwrap().len()), (16, 2, 2));
 }
 
+/// A field that comes later is left out where it has its default; where it has not, no text of an earlier version says so.
+#[test]
+fn a_field_that_comes_later_is_none_of_the_earlier_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = planned(folder.path(), ("", ""));
+    let mut record = plan.pipeline.record.canonical();
+    let before = legacy::text(&plan, "record", &record, "").unwrap();
+    assert!(before.starts_with("Record { key: Column(\"key\"), "), "{before}");
+    record["made_up"] = json!(1);
+    assert_eq!(legacy::text(&plan, "record", &record, ""), None);
+    let stages = |stage: Value| legacy::text(&plan, "stages", &json!([stage]), "");
+    assert!(stages(json!({"filter": {"where": "a"}})).is_some());
+    assert_eq!(stages(json!({"filter": {"where": "a", "made_up": 1}})), None);
+    assert_eq!(stages(json!({"made_up": {}})), None);
+}
+
 #[test]
 fn a_changed_pipeline_is_refused_in_the_words_of_the_state() {
     let folder = copied();

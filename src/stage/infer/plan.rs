@@ -51,7 +51,7 @@ impl Operator for Network<'_> {
         Some(json!({ "infer": options }))
     }
 
-    /// Adds `prediction` and what belongs to it. `inputs` stands before it.
+    /// Adds `prediction` and what belongs to it. `inputs` comes before it.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
         if layout.forecast.is_some() {
             problems.add(place, "a pipeline has one infer stage, this is the second");
