@@ -12,7 +12,9 @@ use crate::state::Keys;
 /// What an expression reads, and as what.
 #[derive(Clone)]
 pub(super) struct Source {
+    /// Where it is.
     pub from: From,
+    /// What it is.
     pub kind: Type,
 }
 
@@ -35,6 +37,7 @@ pub(super) enum Type {
 }
 
 impl Type {
+    /// In words, for messages.
     pub fn word(self) -> &'static str {
         match self {
             Type::Number => "a number",
