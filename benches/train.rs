@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use kolk::kernel::layer::Mask;
-use kolk::network::{Architecture, CellKind, RecurrentLayer};
+use kolk::kernel::CellKind;
+use kolk::kernel::recurrent::Mask;
+use kolk::network::{Architecture, Layer};
 use kolk::train::{Network, Pass, Workspace};
 
 const STEPS: usize = 10;
@@ -17,8 +18,7 @@ fn architecture(cell: CellKind) -> Architecture {
         network: vec![0],
         skip: Vec::new(),
         residual: Vec::new(),
-        layers: vec![RecurrentLayer { cell, units: 50, double_bias: false }],
-        head: Vec::new(),
+        layers: vec![Layer::recurrent(cell, 50)],
         outputs: 1,
         scaling: false,
     }

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{DictionaryArray, Float32Array, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::Int32Type;
+use kolk::kernel::CellKind;
 use kolk::model::onnx::export;
 use kolk::model::{Input, Manifest, ModelKind, Session, Signature, registry};
-use kolk::network::{Architecture, CellKind, RecurrentLayer};
+use kolk::network::{Architecture, Layer};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -89,8 +90,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         network: vec![0],
         skip: vec![],
         residual: vec![],
-        layers: vec![RecurrentLayer { cell: CellKind::Lstm, units: UNITS, double_bias: false }],
-        head: vec![],
+        layers: vec![Layer::recurrent(CellKind::Lstm, UNITS)],
         outputs: 1,
         scaling: false,
     };

@@ -155,9 +155,10 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{Activation, CellKind};
     use crate::model::onnx::export;
+    use crate::network::Layer;
     use crate::network::testing::{plain, rich, tensors};
-    use crate::network::{CellKind, DenseActivation, DenseLayer};
 
     /// Printed by Keras 3.15 for `Sequential([Input((10, 1)), SimpleRNN(50), Dense(1)])`.
     const SIMPLE_RNN: &str = "\
@@ -194,7 +195,7 @@ Model: \"sequential\"
     #[test]
     fn a_stack_is_printed_as_keras_prints_it() {
         let mut architecture = plain(1, &[(CellKind::Lstm, 50), (CellKind::Lstm, 500)]);
-        architecture.head = vec![DenseLayer { units: 1000, activation: DenseActivation::Linear }];
+        architecture.layers.push(Layer::dense(1000, Activation::Linear));
         let text = of_architecture("taxi-demand", &architecture, Some(10));
         for line in [
             "│ lstm (LSTM)                     │ (None, 10, 50)         │        10,400 │",

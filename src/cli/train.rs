@@ -34,7 +34,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     for warning in &trained.warnings {
         tracing::warn!("{warning}");
     }
-    eprintln!("{}", train::report::table(&trained));
+    eprintln!("{}", trained.evaluation.table());
 
     let name = infer.model.split('/').next().unwrap_or_default();
     let stages = runtime::stages_of_model(&plan.pipeline);
@@ -54,7 +54,7 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     let bar = progress::records(plan.files()?.records());
     plan.metrics.source_rows.set(i64::try_from(plan.files()?.records()).unwrap_or(i64::MAX));
     let read = &plan.metrics.source_rows_read;
-    let captured = runtime::capture(plan, &training.targets, split, &mut |records| {
+    let captured = runtime::capture(plan, training.head.columns(), split, &mut |records| {
         bar.set_position(records);
         read.inc_by(records.saturating_sub(read.get()));
     })?;

@@ -1,12 +1,13 @@
 //! The section `train`.
 
+use std::sync::LazyLock;
+
 use super::read::{Field, Fields, Reader};
 use super::words::{Words, not_yet, unknown};
-use super::{
-    Activation, Adam, At, Cell, Dense, EpsilonForm, Layer, Length, Loss, Mode, Moment, Record, Residual, Split,
-};
+use super::{Adam, At, Dense, EpsilonForm, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
 use super::{Train, one_line};
 use crate::error::did_you_mean;
+use crate::kernel::{self, Activation, CellKind};
 
 const TRAIN: Words = Words::new(
     "`train`",
@@ -36,16 +37,19 @@ const TRAIN: Words = Words::new(
 )
 .later(&["known_ahead", "static", "patch"])
 .elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
-const LAYERS: Words = Words::new("`layers`", &["simple_rnn", "rnn", "lstm", "gru"]).later(&["dropout", "layer_norm"]);
+
+/// The cells, each by its words.
+pub(super) static LAYERS: LazyLock<Words> =
+    LazyLock::new(|| Words::new("`layers`", kernel::words().leak()).later(&["dropout", "layer_norm"]));
 const LAYER_OPTIONS: Words = Words::new("a layer", &["activation"]).later(&["bidirectional", "dropout"]);
 const HEAD: Words = Words::new("`head`", &["dense", "activation"]).later(&["dropout"]);
 const OPTIMIZER: Words = Words::new("`optimizer`", &["adam"]);
 const ADAM: Words = Words::new("`adam`", &["learning_rate", "beta_1", "beta_2", "epsilon", "epsilon_form"]);
 const SPLIT: Words = Words::new("`split`", &["per_key", "at", "rows", "last", "column"]).later(&["by_key"]);
 
-/// All of the above, for the test of the reference.
+/// All of the above but [`LAYERS`], for the test of the reference.
 #[cfg(test)]
-pub(super) const WORDS: [Words; 7] = [TRAIN, LAYERS, LAYER_OPTIONS, HEAD, OPTIMIZER, ADAM, SPLIT];
+pub(super) const WORDS: [Words; 6] = [TRAIN, LAYER_OPTIONS, HEAD, OPTIMIZER, ADAM, SPLIT];
 
 const MAX_UNITS: usize = 1 << 16;
 const MAX_HORIZON: usize = 1 << 16;
@@ -149,7 +153,7 @@ fn loss(reader: &mut Reader, field: Field<'_>) -> Option<Loss> {
     }
 }
 
-fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Layer>>> {
+fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Recurrent>>> {
     let items = reader.list(field, "layers such as { lstm: 50 }")?;
     if items.is_empty() {
         return reader.wrong(field, "needs at least one recurrent layer");
@@ -157,7 +161,7 @@ fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Layer>>> {
     Some(items.into_iter().filter_map(|item| layer(reader, item)).collect())
 }
 
-fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Layer>> {
+fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Recurrent>> {
     let names = reader.names(item, "a layer such as { lstm: 50 }")?;
     let mut cells = Vec::new();
     let mut activation = None;
@@ -169,7 +173,7 @@ fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Layer>> {
             activation = Some(field);
         } else {
             let options = LAYER_OPTIONS.later.contains(&field.name);
-            let words = if options { &LAYER_OPTIONS } else { &LAYERS };
+            let words = if options { &LAYER_OPTIONS } else { &*LAYERS };
             reader.problems.add(field.name_place, unknown("layer", field.name, words));
             refused = true;
         }
@@ -181,19 +185,21 @@ fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Layer>> {
         return None;
     };
     let units = reader.count(cell, 1, MAX_UNITS);
-    let kind = match cell.name {
-        "lstm" => Cell::Lstm,
-        "gru" => Cell::Gru,
-        _ => {
-            let words = [("tanh", Activation::Tanh), ("relu", Activation::Relu)];
-            let activation = activation.take().and_then(|field| reader.word(field, &words, &[]));
-            Cell::SimpleRnn(activation.unwrap_or(Activation::Tanh))
-        }
-    };
+    let kinds: Vec<(&str, CellKind)> = CellKind::ALL
+        .iter()
+        .filter(|kind| kind.form().words.contains(&cell.name))
+        .map(|kind| (kind.form().activation.map_or("", Activation::word), *kind))
+        .collect();
+    let mut kind = kinds.first()?.1;
+    if kind.form().activation.is_some()
+        && let Some(field) = activation.take()
+    {
+        kind = reader.word(field, &kinds, &[]).unwrap_or(kind);
+    }
     if let Some(field) = activation {
         reader.problems.add(field.name_place, format!("`activation` is only for simple_rnn, not for {}", cell.name));
     }
-    Some(At { value: Layer { cell: kind, units: units? }, place: item.place() })
+    Some(At { value: Recurrent { cell: kind, units: units? }, place: item.place() })
 }
 
 fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Dense>> {

@@ -1,6 +1,7 @@
 //! The `train` section, typed. Field names are the words of the file.
 
 use super::{At, Moment};
+use crate::kernel::{Activation, CellKind};
 
 /// `train:`
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ pub struct Train {
     /// A linear path from inputs and lags to output beside the network.
     pub skip_linear: bool,
     /// Recurrent layers, first to last; at least one.
-    pub layers: Vec<At<Layer>>,
+    pub layers: Vec<At<Recurrent>>,
     /// Dense layers between the last recurrent layer and the last linear layer.
     pub head: Vec<Dense>,
     /// Length of truncated BPTT in mode carry.
@@ -59,32 +60,11 @@ pub enum Residual {
 
 /// One recurrent layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layer {
+pub struct Recurrent {
     /// Its cell.
-    pub cell: Cell,
+    pub cell: CellKind,
     /// Its width.
     pub units: usize,
-}
-
-/// Cell of a recurrent layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cell {
-    /// h = f(W x + U h + b)
-    SimpleRnn(Activation),
-    /// Long short-term memory.
-    Lstm,
-    /// Gated recurrent unit, `reset_after` as in Keras and PyTorch.
-    Gru,
-}
-
-/// Activation of a SimpleRNN or a dense layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
-pub enum Activation {
-    #[default]
-    Linear,
-    Tanh,
-    Relu,
 }
 
 /// `dense: 32, activation: relu`

@@ -131,6 +131,13 @@ fn dot<F: Float>(a: &[F], b: &[F]) -> F {
     sums.into_iter().fold(F::ZERO, |all, sum| all + sum)
 }
 
+/// Adds all rows of `values` to `sums`.
+pub fn add_rows<F: Float>(sums: &mut [F], values: &[F]) {
+    for row in values.chunks_exact(sums.len()) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

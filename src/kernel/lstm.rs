@@ -1,42 +1,72 @@
-//! LSTM (Hochreiter and Schmidhuber 1997 with Gers et al. 2000): one step of one row, forward and backward.
+//! LSTM (Hochreiter and Schmidhuber 1997 with Gers et al. 2000): c = f c + i g, h = o tanh(c); i, f, o are sigmoids, g is
+//! a tanh of W x + U h + b.
 
 // One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
 #![allow(clippy::needless_range_loop)]
 
+use super::activation::{sigmoid_all, tanh_all};
+use super::blocks::{blocks, blocks_mut};
+use super::cell::{Backward, Cell, Form, Forward, Operator};
 use super::float::Float;
-use super::gates::{blocks, blocks_mut, sigmoid_all, tanh_all};
 
-/// LSTM: c = f c + i g, h = o tanh(c); gates i f g o.
-pub fn lstm_forward<F: Float>(gates: &mut [F], h: &mut [F], c: &mut [F], c_tanh: &mut [F]) {
-    let u = h.len();
-    sigmoid_all(&mut gates[..2 * u]);
-    tanh_all(&mut gates[2 * u..3 * u]);
-    sigmoid_all(&mut gates[3 * u..]);
-    let [i, f, g, o] = blocks(gates, u);
-    let (c, c_tanh) = (&mut c[..u], &mut c_tanh[..u]);
-    for j in 0..u {
-        c[j] = f[j] * c[j] + i[j] * g[j];
-        c_tanh[j] = c[j];
-    }
-    tanh_all(c_tanh);
-    for j in 0..u {
-        h[j] = o[j] * c_tanh[j];
-    }
-}
+/// Keeps tanh(c).
+#[derive(Debug)]
+pub(super) struct Lstm;
 
-/// As [`tanh_backward`]; `dc` becomes the gradient of the cell state before.
-pub fn lstm_backward<F: Float>(gates: &[F], c_before: &[F], c_tanh: &[F], dh: &mut [F], dc: &mut [F], d: &mut [F]) {
-    let u = dh.len();
-    let [i, f, g, o] = blocks(gates, u);
-    let [d_i, d_f, d_g, d_o] = blocks_mut(d, u);
-    let (c_before, c_tanh, dc) = (&c_before[..u], &c_tanh[..u], &mut dc[..u]);
-    for j in 0..u {
-        let d_cell = dc[j] + dh[j] * o[j] * (F::ONE - c_tanh[j] * c_tanh[j]);
-        d_i[j] = d_cell * g[j] * i[j] * (F::ONE - i[j]);
-        d_f[j] = d_cell * c_before[j] * f[j] * (F::ONE - f[j]);
-        d_g[j] = d_cell * i[j] * (F::ONE - g[j] * g[j]);
-        d_o[j] = dh[j] * c_tanh[j] * o[j] * (F::ONE - o[j]);
-        dc[j] = d_cell * f[j];
+static FORM: Form = Form {
+    words: &["lstm"],
+    activation: None,
+    keras_name: "LSTM",
+    gates: &["i", "f", "g", "o"],
+    states: &["h", "c"],
+    recurrent_apart: false,
+    kept: 1,
+    bias_of_one: Some(1),
+    onnx: Operator {
+        name: "LSTM",
+        gates: &[0, 3, 1, 2],
+        order: "ONNX order i, o, f, c; Keras has i, f, c, o",
+        attributes: &[],
+    },
+};
+
+impl<F: Float> Cell<F> for Lstm {
+    fn form(&self) -> &'static Form {
+        &FORM
     }
-    dh.fill(F::ZERO);
+
+    fn forward(&self, step: Forward<'_, F>) {
+        let Forward { gates, h, c, kept: c_tanh, .. } = step;
+        let u = h.len();
+        sigmoid_all(&mut gates[..2 * u]);
+        tanh_all(&mut gates[2 * u..3 * u]);
+        sigmoid_all(&mut gates[3 * u..]);
+        let [i, f, g, o] = blocks(gates, u);
+        let (c, c_tanh) = (&mut c[..u], &mut c_tanh[..u]);
+        for j in 0..u {
+            c[j] = f[j] * c[j] + i[j] * g[j];
+            c_tanh[j] = c[j];
+        }
+        tanh_all(c_tanh);
+        for j in 0..u {
+            h[j] = o[j] * c_tanh[j];
+        }
+    }
+
+    fn backward(&self, step: Backward<'_, F>) {
+        let Backward { gates, c, kept: c_tanh, dh, dc, d_gates, .. } = step;
+        let u = dh.len();
+        let [i, f, g, o] = blocks(gates, u);
+        let [d_i, d_f, d_g, d_o] = blocks_mut(d_gates, u);
+        let (c, c_tanh, dc) = (&c[..u], &c_tanh[..u], &mut dc[..u]);
+        for j in 0..u {
+            let d_cell = dc[j] + dh[j] * o[j] * (F::ONE - c_tanh[j] * c_tanh[j]);
+            d_i[j] = d_cell * g[j] * i[j] * (F::ONE - i[j]);
+            d_f[j] = d_cell * c[j] * f[j] * (F::ONE - f[j]);
+            d_g[j] = d_cell * i[j] * (F::ONE - g[j] * g[j]);
+            d_o[j] = dh[j] * c_tanh[j] * o[j] * (F::ONE - o[j]);
+            dc[j] = d_cell * f[j];
+        }
+        dh.fill(F::ZERO);
+    }
 }

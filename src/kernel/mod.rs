@@ -1,12 +1,19 @@
-//! The arithmetic of networks, forward and backward: one file per cell, the matrix product, vectorised activations.
+//! The arithmetic of networks, forward and backward: one file per cell, layers over time, the matrix product, activations.
 //!
-//! Lives here: what is computed from numbers alone. Must not live here: which layers a network has (`network`), how
-//! numbers are learned (`train`), files (`model`).
+//! Lives here: what is computed from numbers alone, and what each cell is ([`cell::Form`]). Must not live here: which
+//! layers a network has (`network`), how numbers are learned (`train`), files (`model`).
 
+pub mod activation;
+mod blocks;
+pub mod cell;
+pub mod dense;
 pub mod float;
-mod gates;
 pub mod gemm;
 mod gru;
-pub mod layer;
+mod kind;
 mod lstm;
+pub mod recurrent;
 mod simple_rnn;
+
+pub use activation::Activation;
+pub use kind::{CellKind, words};

@@ -1,41 +1,75 @@
-//! SimpleRNN with tanh or ReLU: one step of one row, forward and backward.
+//! SimpleRNN: h = f(W x + U h + b) with f = tanh or ReLU.
 
 // One index into many blocks of one length: with `zip` the formulas couldn't be read any more.
 #![allow(clippy::needless_range_loop)]
 
+use super::activation::{Activation, tanh_all};
+use super::cell::{Attribute, Backward, Cell, Form, Forward, Operator};
 use super::float::Float;
-use super::gates::tanh_all;
 
-/// SimpleRNN: h = tanh(a).
-pub fn tanh_forward<F: Float>(gates: &mut [F], h: &mut [F]) {
-    tanh_all(gates);
-    h.copy_from_slice(gates);
-}
+/// With tanh.
+#[derive(Debug)]
+pub(super) struct Tanh;
 
-/// SimpleRNN: h = max(a, 0).
-pub fn relu_forward<F: Float>(gates: &mut [F], h: &mut [F]) {
-    // Written so that NaN stays NaN.
-    gates.iter_mut().for_each(|v| *v = if *v < F::ZERO { F::ZERO } else { *v });
-    h.copy_from_slice(gates);
-}
+/// With max(0, x).
+#[derive(Debug)]
+pub(super) struct Relu;
 
-/// `dh`, the gradient of the state after the step, becomes that of what the step takes directly from the state before
-/// (here nothing); `d` that of the gates before activation.
-pub fn tanh_backward<F: Float>(gates: &[F], dh: &mut [F], d: &mut [F]) {
-    let u = dh.len();
-    let (gates, d) = (&gates[..u], &mut d[..u]);
-    for j in 0..u {
-        d[j] = dh[j] * (F::ONE - gates[j] * gates[j]);
+const fn form(activation: Activation, attributes: &'static [(&'static str, Attribute)]) -> Form {
+    Form {
+        words: &["simple_rnn", "rnn"],
+        activation: Some(activation),
+        keras_name: "SimpleRNN",
+        gates: &["h"],
+        states: &["h"],
+        recurrent_apart: false,
+        kept: 0,
+        bias_of_one: None,
+        onnx: Operator { name: "RNN", gates: &[0], order: "one gate", attributes },
     }
-    dh.fill(F::ZERO);
 }
 
-/// As [`tanh_backward`].
-pub fn relu_backward<F: Float>(gates: &[F], dh: &mut [F], d: &mut [F]) {
-    let u = dh.len();
-    let (gates, d) = (&gates[..u], &mut d[..u]);
-    for j in 0..u {
-        d[j] = if gates[j] > F::ZERO { dh[j] } else { F::ZERO };
+impl<F: Float> Cell<F> for Tanh {
+    fn form(&self) -> &'static Form {
+        static FORM: Form = form(Activation::Tanh, &[("activations", Attribute::Texts(&["Tanh"]))]);
+        &FORM
     }
-    dh.fill(F::ZERO);
+
+    fn forward(&self, step: Forward<'_, F>) {
+        tanh_all(step.gates);
+        step.h.copy_from_slice(step.gates);
+    }
+
+    fn backward(&self, step: Backward<'_, F>) {
+        let Backward { gates, dh, d_gates, .. } = step;
+        let u = dh.len();
+        let (gates, d_gates) = (&gates[..u], &mut d_gates[..u]);
+        for j in 0..u {
+            d_gates[j] = dh[j] * (F::ONE - gates[j] * gates[j]);
+        }
+        dh.fill(F::ZERO);
+    }
+}
+
+impl<F: Float> Cell<F> for Relu {
+    fn form(&self) -> &'static Form {
+        static FORM: Form = form(Activation::Relu, &[("activations", Attribute::Texts(&["Relu"]))]);
+        &FORM
+    }
+
+    fn forward(&self, step: Forward<'_, F>) {
+        // Written so that NaN stays NaN.
+        step.gates.iter_mut().for_each(|v| *v = if *v < F::ZERO { F::ZERO } else { *v });
+        step.h.copy_from_slice(step.gates);
+    }
+
+    fn backward(&self, step: Backward<'_, F>) {
+        let Backward { gates, dh, d_gates, .. } = step;
+        let u = dh.len();
+        let (gates, d_gates) = (&gates[..u], &mut d_gates[..u]);
+        for j in 0..u {
+            d_gates[j] = if gates[j] > F::ZERO { dh[j] } else { F::ZERO };
+        }
+        dh.fill(F::ZERO);
+    }
 }

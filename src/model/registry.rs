@@ -305,9 +305,9 @@ fn sync(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::CellKind;
     use crate::model::Signature;
     use crate::model::testing::{manifest, published};
-    use crate::network::CellKind;
     use crate::network::testing::plain;
 
     fn refusal(result: Result<Version>) -> String {

@@ -3,15 +3,16 @@
 
 use super::onnx::export;
 use super::{Input, Manifest, ModelKind, Version, registry};
+use crate::kernel::{Activation, CellKind};
 use crate::network::testing::{plain, tensors};
-use crate::network::{Architecture, CellKind, DenseActivation, RecurrentLayer, Tensor};
+use crate::network::{Architecture, Layer, RecurrentLayer, Tensor};
 
 /// State of one row: per layer h and, for an LSTM, c.
 pub(crate) type RowState = Vec<(Vec<f64>, Vec<f64>)>;
 
 /// Zero state.
 pub(crate) fn zero_state(architecture: &Architecture) -> RowState {
-    architecture.layers.iter().map(|layer| (vec![0.0; layer.units], vec![0.0; layer.units])).collect()
+    architecture.recurrent().map(|layer| (vec![0.0; layer.units], vec![0.0; layer.units])).collect()
 }
 
 /// One step of one row in f64: `y` for `x`, and the state after it.
@@ -29,35 +30,37 @@ pub(crate) fn step(architecture: &Architecture, tensors: &[Tensor], x: &[f32], s
     };
     let pick = |from: &[f64], indices: &[usize]| -> Vec<f64> { indices.iter().map(|index| from[*index]).collect() };
     let mut flow = pick(&z, &architecture.network);
-    for (i, layer) in architecture.layers.iter().enumerate() {
-        let width = layer.cell.gates() * layer.units;
-        let bias = get(&format!("recurrent_{i}/bias"));
-        let mut input = times(&flow, &get(&format!("recurrent_{i}/kernel")), width);
-        let mut recurrent = times(&state[i].0, &get(&format!("recurrent_{i}/recurrent_kernel")), width);
-        add(&mut input, &bias[..width]);
-        if layer.has_two_biases() {
-            add(&mut recurrent, &bias[width..]);
-        }
-        cell(layer, &input, &recurrent, &mut state[i]);
-        flow = state[i].0.clone();
-    }
-    let dense = |flow: &[f64], name: &str| {
+    let mut states = state.iter_mut();
+    for placed in architecture.stack() {
+        let name = placed.name;
         let bias = get(&format!("{name}/bias"));
-        let mut out = times(flow, &get(&format!("{name}/kernel")), bias.len());
-        add(&mut out, &bias);
-        out
-    };
-    for (i, layer) in architecture.head.iter().enumerate() {
-        flow = dense(&flow, &format!("dense_{i}"));
-        flow.iter_mut().for_each(|value| {
-            *value = match layer.activation {
-                DenseActivation::Linear => *value,
-                DenseActivation::Relu => value.max(0.0),
-                DenseActivation::Tanh => value.tanh(),
+        match placed.layer {
+            Layer::Recurrent(layer) => {
+                let state = states.next().unwrap();
+                let width = layer.cell.gates() * layer.units;
+                let mut input = times(&flow, &get(&format!("{name}/kernel")), width);
+                let mut recurrent = times(&state.0, &get(&format!("{name}/recurrent_kernel")), width);
+                add(&mut input, &bias[..width]);
+                if layer.has_two_biases() {
+                    add(&mut recurrent, &bias[width..]);
+                }
+                cell(&layer, &input, &recurrent, state);
+                flow = state.0.clone();
             }
-        });
+            Layer::Dense(layer) => {
+                flow = times(&flow, &get(&format!("{name}/kernel")), bias.len());
+                add(&mut flow, &bias);
+                flow.iter_mut().for_each(|value| {
+                    *value = match layer.activation {
+                        Activation::Linear => *value,
+                        Activation::Relu => value.max(0.0),
+                        Activation::Tanh => value.tanh(),
+                    }
+                });
+            }
+        }
     }
-    let mut y = dense(&flow, "output");
+    let mut y = flow;
     if !architecture.skip.is_empty() {
         add(&mut y, &times(&pick(&z, &architecture.skip), &get("skip/kernel"), architecture.outputs));
     }

@@ -9,9 +9,10 @@ use super::executor::{Executor, Input, OnnxRuntime, Output, Steps};
 use super::onnx::{export, import};
 use super::testing::{step, zero_state};
 use super::*;
+use crate::kernel::{Activation, CellKind};
 use crate::metrics::Metrics;
-use crate::network::testing::{Numbers, plain, rich, tensors};
-use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer, Tensor};
+use crate::network::testing::{Numbers, layer, plain, rich, tensors};
+use crate::network::{Architecture, Layer, Tensor};
 use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
 /// What a run gives: `y`, then every state out.
@@ -43,10 +44,10 @@ fn bits(outcome: &[Vec<f32>]) -> Vec<Vec<u32>> {
 /// Architectures that differ in everything there is.
 fn architectures() -> Vec<Architecture> {
     let mut all = vec![rich()];
-    for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru] {
+    for cell in CellKind::ALL.iter().copied() {
         all.push(plain(1, &[(cell, 50)]));
         let mut stacked = plain(3, &[(cell, 8), (cell, 5)]);
-        stacked.layers[1].double_bias = true;
+        stacked.layers[1] = layer(cell, 5, true);
         stacked.outputs = 2;
         stacked.residual = vec![1, 1];
         all.push(stacked);
@@ -145,24 +146,25 @@ proptest! {
     #[test]
     fn an_export_loads_back_without_loss(
         features in 1..6_usize,
-        layers in prop::collection::vec((0..4_usize, 1..9_usize, any::<bool>()), 1..4),
+        layers in prop::collection::vec((0..CellKind::ALL.len(), 1..9_usize, any::<bool>()), 1..4),
         head in prop::collection::vec((1..5_usize, 0..3_usize), 0..3),
         outputs in 1..4_usize,
         (scaling, skip, residual) in any::<(bool, bool, bool)>(),
         seed in any::<u64>(),
     ) {
-        let cells = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
-        let activations = [DenseActivation::Linear, DenseActivation::Relu, DenseActivation::Tanh];
+        let cells = CellKind::ALL;
+        let activations = [Activation::Linear, Activation::Relu, Activation::Tanh];
         let mut pick = Numbers(seed).map(|number| (number.abs() * features as f32) as usize % features);
         let architecture = Architecture {
             features,
             network: pick.by_ref().take(features).collect(),
             skip: if skip { pick.by_ref().take(2).collect() } else { vec![] },
             residual: if residual { pick.take(outputs).collect() } else { vec![] },
-            layers: layers.iter().map(|&(cell, units, double_bias)| {
-                RecurrentLayer { cell: cells[cell], units, double_bias }
-            }).collect(),
-            head: head.iter().map(|&(units, a)| DenseLayer { units, activation: activations[a] }).collect(),
+            layers: layers
+                .iter()
+                .map(|&(cell, units, double_bias)| layer(cells[cell], units, double_bias))
+                .chain(head.iter().map(|&(units, a)| Layer::dense(units, activations[a])))
+                .collect(),
             outputs,
             scaling,
         };

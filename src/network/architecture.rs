@@ -1,150 +1,116 @@
-//! The shape of a network: its layers and the paths beside them, without its numbers.
+//! The shape of a network: its layers in order and the named paths beside them, without its numbers.
 //! Must not live here: its numbers by name (`tensors`), any arithmetic (`kernel`, `train`).
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Error as _, Serialize, Serializer};
+
+use super::stored::Stored;
+use super::{DenseLayer, Layer, RecurrentLayer, StatePair};
+use crate::kernel::Activation;
+use crate::{Error, Result};
 
 /// Shape of a network: everything but its numbers.
 ///
-/// `y = out_sd * (head(recurrent(z[network])) + skip(z[skip])) + out_mean + x[residual]` with `z = (x - mean) / sd`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `y = out_sd * (output(layers(z[network])) + skip(z[skip])) + out_mean + x[residual]` with `z = (x - mean) / sd`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Architecture {
     /// Features of `x`.
     pub features: usize,
-    /// Indices into `x` of what feeds the first recurrent layer.
+    /// Indices into `x` of what feeds the first layer.
     pub network: Vec<usize>,
-    /// Indices into `x` of what feeds the linear path beside the network; empty: there is none.
+    /// Indices into `x` of what feeds the linear path beside the layers; empty: there is none.
     pub skip: Vec<usize>,
     /// Per output, the index into `x` of what is added to it unscaled; empty: nothing is added to any.
     pub residual: Vec<usize>,
-    /// Recurrent layers.
-    pub layers: Vec<RecurrentLayer>,
-    /// Dense layers before the output layer.
-    pub head: Vec<DenseLayer>,
-    /// Outputs: horizon × targets.
+    /// Layers, first to last, before the output layer. Each takes what the one before gives.
+    pub layers: Vec<Layer>,
+    /// Width of the output layer, a dense one without activation.
     pub outputs: usize,
     /// Whether `mean`, `sd`, `out_mean`, `out_sd` are part of the network (false: as if 0 and 1).
     pub scaling: bool,
 }
 
-/// One recurrent layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecurrentLayer {
-    /// Its cell.
-    pub cell: CellKind,
-    /// Its width.
-    pub units: usize,
-    /// Two biases per gate, as PyTorch keeps them. A GRU always has two (reset_after).
-    pub double_bias: bool,
-}
-
-impl RecurrentLayer {
-    /// Whether its bias has an input and a recurrent half: a GRU always (reset_after), others when asked for.
-    pub fn has_two_biases(&self) -> bool {
-        self.double_bias || self.cell == CellKind::Gru
-    }
-}
-
-/// Cell of a recurrent layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CellKind {
-    /// SimpleRNN with tanh.
-    RnnTanh,
-    /// SimpleRNN with ReLU.
-    RnnRelu,
-    /// LSTM.
-    Lstm,
-    /// GRU, reset_after.
-    Gru,
-}
-
-impl CellKind {
-    /// Gates: blocks of `units` columns in a kernel.
-    pub fn gates(self) -> usize {
-        match self {
-            CellKind::RnnTanh | CellKind::RnnRelu => 1,
-            CellKind::Lstm => 4,
-            CellKind::Gru => 3,
-        }
-    }
-
-    /// Its name in Keras.
-    pub fn keras_name(self) -> &'static str {
-        match self {
-            CellKind::RnnTanh | CellKind::RnnRelu => "SimpleRNN",
-            CellKind::Lstm => "LSTM",
-            CellKind::Gru => "GRU",
-        }
-    }
-
-    /// Whether it has a cell state `c` beside the hidden state `h`.
-    pub fn has_cell_state(self) -> bool {
-        self == CellKind::Lstm
-    }
-}
-
-/// A dense layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DenseLayer {
-    /// Its width.
-    pub units: usize,
-    /// Its activation.
-    pub activation: DenseActivation,
-}
-
-/// Activation of a dense layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DenseActivation {
-    /// None.
-    Linear,
-    /// max(0, x)
-    Relu,
-    /// tanh
-    Tanh,
+/// A layer in its place in a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedLayer {
+    /// What its tensors' names begin with: `recurrent_0`, `dense_0`, `output`.
+    pub name: String,
+    /// Width of its input.
+    pub inputs: usize,
+    /// The layer.
+    pub layer: Layer,
 }
 
 impl Architecture {
-    /// The state pairs of the graph: `h_<i>`, and `c_<i>` for an LSTM, in the order of layers.
-    pub fn states(&self) -> Vec<StatePair> {
-        let mut pairs = Vec::new();
+    /// All layers in order, the output layer last, each with its name and the width of its input.
+    pub fn stack(&self) -> Vec<PlacedLayer> {
+        let mut inputs = self.network.len();
+        let mut stack: Vec<PlacedLayer> = Vec::with_capacity(self.layers.len() + 1);
         for (i, layer) in self.layers.iter().enumerate() {
-            for letter in if layer.cell.has_cell_state() { &["h", "c"][..] } else { &["h"][..] } {
-                pairs.push(StatePair {
-                    input: format!("{letter}_{i}"),
-                    output: format!("{letter}_{i}_out"),
-                    shape: vec![layer.units],
-                    init: "zero".into(),
-                });
+            let before = self.layers[..i].iter().filter(|other| other.prefix() == layer.prefix()).count();
+            stack.push(PlacedLayer { name: format!("{}_{before}", layer.prefix()), inputs, layer: *layer });
+            inputs = layer.units();
+        }
+        let layer = Layer::Dense(DenseLayer { units: self.outputs, activation: Activation::Linear });
+        stack.push(PlacedLayer { name: "output".into(), inputs, layer });
+        stack
+    }
+
+    /// The recurrent layers, first to last.
+    pub fn recurrent(&self) -> impl Iterator<Item = &RecurrentLayer> {
+        self.layers.iter().filter_map(|layer| match layer {
+            Layer::Recurrent(layer) => Some(layer),
+            Layer::Dense(_) => None,
+        })
+    }
+
+    /// The state pairs of the graph: `h_<i>`, and `c_<i>` for an LSTM, in the order of recurrent layers.
+    pub fn states(&self) -> Vec<StatePair> {
+        let pair = |letter: &str, i: usize, units: usize| StatePair {
+            input: format!("{letter}_{i}"),
+            output: format!("{letter}_{i}_out"),
+            shape: vec![units],
+            init: "zero".into(),
+        };
+        self.recurrent()
+            .enumerate()
+            .flat_map(|(i, layer)| layer.cell.form().states.iter().map(move |letter| pair(letter, i, layer.units)))
+            .collect()
+    }
+
+    /// Refuses an architecture that no graph can have: no layer, widths of zero, indices outside of `x`.
+    pub fn validate(&self) -> Result<()> {
+        let mut wrong = Vec::new();
+        let recurrent = self.recurrent().count();
+        if self.features == 0 || self.outputs == 0 || self.network.is_empty() || recurrent == 0 {
+            wrong.push("features, network, layers and outputs must not be empty".to_owned());
+        }
+        for (what, indices) in [("network", &self.network), ("skip", &self.skip), ("residual", &self.residual)] {
+            if let Some(index) = indices.iter().find(|index| **index >= self.features) {
+                wrong.push(format!("{what} names input {index} of {} (they count from 0)", self.features));
             }
         }
-        pairs
+        if !self.residual.is_empty() && self.residual.len() != self.outputs {
+            wrong.push(format!("residual has {} entries for {} outputs", self.residual.len(), self.outputs));
+        }
+        if self.layers.iter().any(|layer| layer.units() == 0) {
+            wrong.push("a layer has no units".to_owned());
+        }
+        if let Err(message) = Stored::try_from(self) {
+            wrong.push(message);
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::refused(format!("architecture: {}", wrong.join("; ")))) }
     }
 }
 
-/// A pair of graph input and output that carries state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatePair {
-    /// Graph input, `h_0`.
-    #[serde(rename = "in")]
-    pub input: String,
-    /// Graph output, `h_0_out`.
-    #[serde(rename = "out")]
-    pub output: String,
-    /// Shape without the batch axis, `[50]`.
-    pub shape: Vec<usize>,
-    /// `zero`
-    pub init: String,
+impl Serialize for Architecture {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Stored::try_from(self).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
-impl StatePair {
-    /// Values of one row.
-    pub fn width(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Shape of the state of `b` rows.
-    pub(crate) fn batched(&self, b: usize) -> Vec<usize> {
-        std::iter::once(b).chain(self.shape.iter().copied()).collect()
+impl<'de> Deserialize<'de> for Architecture {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Stored::deserialize(deserializer).map(Architecture::from)
     }
 }

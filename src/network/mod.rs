@@ -1,14 +1,19 @@
 //! What a network is, as data: its layers, its tensors by name, its summary.
 //!
-//! Lives here: shapes and names ([`Architecture`], [`Tensor`]), and the layers as rows of a table ([`summary`]). Must not
-//! live here: arithmetic (`kernel`, `train`), files (`model`).
+//! Lives here: shapes and names ([`Architecture`], [`Layer`], [`Tensor`]), and the layers as rows of a table
+//! ([`summary`]). Must not live here: arithmetic (`kernel`, `train`), files (`model`).
 
 mod architecture;
+mod layer;
+mod state_pair;
+mod stored;
 pub mod summary;
 mod tensors;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use architecture::*;
-pub use tensors::Tensor;
-pub(crate) use tensors::{ByName, bias_to_keras, bias_to_onnx, kernel_to_keras, kernel_to_onnx};
+pub use architecture::{Architecture, PlacedLayer};
+pub use layer::{DenseLayer, Layer, RecurrentLayer};
+pub use state_pair::StatePair;
+pub(crate) use tensors::ByName;
+pub use tensors::{NamedTensor, Tensor};

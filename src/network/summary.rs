@@ -1,7 +1,7 @@
 //! The layers of a network as rows of a table, counted and named as Keras does.
 //! Must not live here: the graphs of others (`model::onnx::inspect`), drawing the table (`cli::summary`).
 
-use super::{Architecture, CellKind};
+use super::{Architecture, Layer};
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +41,6 @@ impl LayerNames {
     }
 }
 
-impl CellKind {
-    /// Parameters of a layer of this cell over `inputs` features, with `biases` biases per gate.
-    fn parameters(self, inputs: usize, units: usize, biases: usize) -> usize {
-        self.gates() * units * (inputs + units + biases)
-    }
-}
-
 impl Architecture {
     /// The layers in their order. `window`: the rows that a window model sees at once; without it every layer gives an
     /// output per step, of any number of steps.
@@ -64,17 +57,15 @@ impl Architecture {
             // Constants of the graph, as in Keras' layer of that name: they aren't parameters.
             push("scaling".into(), "Rescaling", steps(self.features), 0, true);
         }
-        let mut width = self.network.len();
-        for (i, layer) in self.layers.iter().enumerate() {
-            let biases = if layer.has_two_biases() { 2 } else { 1 };
-            let kind = layer.cell.keras_name();
-            let shape = if i + 1 == self.layers.len() { last(layer.units) } else { steps(layer.units) };
-            push(names.next(kind), kind, shape, layer.cell.parameters(width, layer.units, biases), true);
-            width = layer.units;
-        }
-        for units in self.head.iter().map(|dense| dense.units).chain([self.outputs]) {
-            push(names.next("Dense"), "Dense", last(units), (width + 1) * units, true);
-            width = units;
+        let stack = self.stack();
+        let last_recurrent = stack.iter().rposition(|placed| matches!(placed.layer, Layer::Recurrent(_))).unwrap_or(0);
+        for (i, placed) in stack.iter().enumerate() {
+            let kind = placed.layer.keras_name();
+            let units = placed.layer.units();
+            let shape = if i < last_recurrent { steps(units) } else { last(units) };
+            let tensors = placed.layer.tensors(placed.inputs);
+            let parameters = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+            push(names.next(kind), kind, shape, parameters, true);
         }
         if !self.skip.is_empty() {
             push("skip".into(), "Dense", last(self.outputs), self.skip.len() * self.outputs, true);
@@ -90,13 +81,7 @@ impl Architecture {
 
     /// The layers in a few words, `LSTM(50), Dense(32, relu), Dense(1)`.
     pub fn in_words(&self) -> String {
-        let recurrent = self.layers.iter().map(|layer| format!("{}({})", layer.cell.keras_name(), layer.units));
-        let head = self.head.iter().map(|dense| match dense.activation {
-            super::DenseActivation::Linear => format!("Dense({})", dense.units),
-            super::DenseActivation::Relu => format!("Dense({}, relu)", dense.units),
-            super::DenseActivation::Tanh => format!("Dense({}, tanh)", dense.units),
-        });
-        let words: Vec<String> = recurrent.chain(head).chain([format!("Dense({})", self.outputs)]).collect();
+        let words: Vec<String> = self.stack().iter().map(|placed| placed.layer.in_words()).collect();
         words.join(", ")
     }
 
@@ -109,14 +94,14 @@ impl Architecture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::testing::{plain, rich};
+    use crate::kernel::CellKind;
+    use crate::network::testing::{plain, rich, with_first_cell};
 
     /// The table counts what the tensors hold.
     #[test]
     fn parameters_are_the_values_of_the_tensors() {
-        for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru] {
-            for mut architecture in [rich(), plain(3, &[(cell, 7), (cell, 5)])] {
-                architecture.layers[0].cell = cell;
+        for cell in CellKind::ALL.iter().copied() {
+            for architecture in [with_first_cell(rich(), cell), plain(3, &[(cell, 7), (cell, 5)])] {
                 let trained =
                     architecture.tensor_shapes().into_iter().filter(|(name, _)| !name.starts_with("scaling/"));
                 let values: usize = trained.map(|(_, shape)| shape.iter().product::<usize>()).sum();

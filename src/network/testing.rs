@@ -1,6 +1,7 @@
 //! What the tests of many rooms share: architectures with numbers in them.
 
-use super::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer, Tensor};
+use super::{Architecture, Layer, RecurrentLayer, Tensor};
+use crate::kernel::{Activation, CellKind};
 
 /// A network of recurrent layers alone, one output, no scaling.
 pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architecture {
@@ -9,11 +10,7 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         network: (0..features).collect(),
         skip: vec![],
         residual: vec![],
-        layers: layers
-            .iter()
-            .map(|(cell, units)| RecurrentLayer { cell: *cell, units: *units, double_bias: false })
-            .collect(),
-        head: vec![],
+        layers: layers.iter().map(|(cell, units)| Layer::recurrent(*cell, *units)).collect(),
         outputs: 1,
         scaling: false,
     }
@@ -27,19 +24,30 @@ pub(crate) fn rich() -> Architecture {
         skip: vec![1, 2, 3],
         residual: vec![4, 4, 0],
         layers: vec![
-            RecurrentLayer { cell: CellKind::Lstm, units: 7, double_bias: true },
-            RecurrentLayer { cell: CellKind::Gru, units: 5, double_bias: false },
-            RecurrentLayer { cell: CellKind::RnnRelu, units: 4, double_bias: false },
-            RecurrentLayer { cell: CellKind::RnnTanh, units: 6, double_bias: true },
-        ],
-        head: vec![
-            DenseLayer { units: 9, activation: DenseActivation::Relu },
-            DenseLayer { units: 3, activation: DenseActivation::Tanh },
-            DenseLayer { units: 4, activation: DenseActivation::Linear },
+            layer(CellKind::Lstm, 7, true),
+            layer(CellKind::Gru, 5, false),
+            layer(CellKind::RnnRelu, 4, false),
+            layer(CellKind::RnnTanh, 6, true),
+            Layer::dense(9, Activation::Relu),
+            Layer::dense(3, Activation::Tanh),
+            Layer::dense(4, Activation::Linear),
         ],
         outputs: 3,
         scaling: true,
     }
+}
+
+/// A recurrent layer.
+pub(crate) fn layer(cell: CellKind, units: usize, double_bias: bool) -> Layer {
+    Layer::Recurrent(RecurrentLayer { cell, units, double_bias })
+}
+
+/// The architecture with another cell in its first layer.
+pub(crate) fn with_first_cell(mut architecture: Architecture, cell: CellKind) -> Architecture {
+    if let Some(Layer::Recurrent(layer)) = architecture.layers.first_mut() {
+        layer.cell = cell;
+    }
+    architecture
 }
 
 /// Numbers in -1..1 that depend on the seed alone (SplitMix64 by Steele, Lea and Flood).

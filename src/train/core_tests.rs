@@ -7,12 +7,13 @@ use super::adam::Adam;
 use super::loss::{clip, loss};
 use super::network::{Network, Pass, State, Workspace};
 use crate::config::{self, EpsilonForm, Loss};
+use crate::kernel::CellKind;
 use crate::kernel::float::Float;
-use crate::kernel::layer::Mask;
-use crate::network::testing::{Numbers, plain, rich, tensors};
-use crate::network::{Architecture, CellKind, RecurrentLayer};
+use crate::kernel::recurrent::Mask;
+use crate::network::Architecture;
+use crate::network::testing::{Numbers, layer, plain, rich, tensors};
 
-const CELLS: [CellKind; 4] = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
+const CELLS: &[CellKind] = CellKind::ALL;
 const LOSSES: [Loss; 3] = [Loss::Mse, Loss::Mae, Loss::Huber { delta: 0.4 }];
 
 /// A batch of random numbers.
@@ -74,12 +75,7 @@ fn network<F: Float>(shape: &Architecture, seed: u64) -> Network<F> {
 
 /// One cell with scaling, two features.
 fn one(cell: CellKind, double_bias: bool) -> Architecture {
-    Architecture {
-        layers: vec![RecurrentLayer { cell, units: 4, double_bias }],
-        outputs: 2,
-        scaling: true,
-        ..plain(2, &[])
-    }
+    Architecture { layers: vec![layer(cell, 4, double_bias)], outputs: 2, scaling: true, ..plain(2, &[]) }
 }
 
 /// The state after a first batch, so that none starts at zero.
@@ -120,7 +116,7 @@ fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64)
 
 #[test]
 fn gradients_of_every_cell_are_those_of_finite_differences() {
-    for cell in CELLS {
+    for cell in CELLS.iter().copied() {
         for double_bias in [false, true] {
             for (i, kind) in LOSSES.into_iter().enumerate() {
                 for last_only in [false, true] {
@@ -142,7 +138,7 @@ fn gradients_through_stack_head_skip_and_scaling_are_those_of_finite_differences
 
 #[test]
 fn an_update_may_not_reach_back_before_a_reset() {
-    for cell in CELLS {
+    for cell in CELLS.iter().copied() {
         let shape = one(cell, false);
         let network: Network<f64> = network(&shape, 3);
         let mut batch = Batch::random(&shape, (6, 2), true, 4);

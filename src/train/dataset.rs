@@ -36,9 +36,6 @@ pub struct Dataset<'a> {
     holes: Vec<Vec<u32>>,
 }
 
-/// Standard deviations of its own key beyond which a scaled target teaches no more.
-const FAR: f64 = 10.0;
-
 impl<'a> Dataset<'a> {
     /// The series split as the plan says.
     pub fn new(series: &'a [Series], plan: &'a Plan) -> Result<Self> {
@@ -56,62 +53,27 @@ impl<'a> Dataset<'a> {
         for s in series {
             check_shape(s, plan)?;
         }
-        let examples = rows.iter().map(|rows| split::examples(rows, plan.horizon)).collect();
+        let examples = rows.iter().map(|rows| split::examples(rows, plan.head.reach())).collect();
         let steps = series.iter().map(steps_of).collect();
         let holes = series.iter().map(|s| holes_of(s, plan)).collect();
         Ok(Dataset { series, plan, steps, rows, examples, holes })
     }
 
-    /// The target of an output for an origin row, in the key's own units: `None` where there is no such row, where it
-    /// was not observed, or where it lies beyond a hole.
-    pub fn truth(&self, series: usize, row: usize, output: usize) -> Option<f64> {
-        let (step, target) = self.plan.step_and_target(output);
-        let s = &self.series[series];
-        let at = row + step;
-        let value = *s.targets[target].get(at)?;
-        let holes = &self.holes[series];
-        let reached = holes.is_empty() || holes[row] == holes[at];
-        (reached && s.observed[target][at] && value.is_finite()).then_some(value)
+    /// What the network itself has to make for an output at an origin row; see [`super::head::Head::target`].
+    pub fn wanted(&self, series: usize, row: usize, output: usize) -> Option<f64> {
+        self.plan.head.target(self, series, row, output)
     }
 
-    /// What the network itself has to make for an output at an origin row: the target in the network's units, less
-    /// what is added to the output.
-    pub fn wanted(&self, series: usize, row: usize, output: usize) -> Option<f64> {
-        let truth = self.truth(series, row, output)?;
-        let wanted = self.to_network(series, row, output, truth)? - f64::from(self.base(series, row, output));
-        let (_, target) = self.plan.step_and_target(output);
-        // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
-        // outweigh all others.
-        let scaled = self.series[series].scale[target].is_some();
-        let wanted = if scaled { wanted.clamp(-FAR, FAR) } else { wanted };
-        wanted.is_finite().then_some(wanted)
+    /// Whether no hole lies between two rows.
+    pub fn is_without_hole(&self, series: usize, from: usize, to: usize) -> bool {
+        let holes = &self.holes[series];
+        holes.is_empty() || holes[from] == holes[to]
     }
 
     /// What is added to an output, in the network's units.
     pub fn base(&self, series: usize, row: usize, output: usize) -> f32 {
         let shape = &self.plan.architecture;
         shape.residual.get(output).map_or(0.0, |i| self.series[series].x[row * shape.features + i])
-    }
-
-    /// A value of an output's target in the network's units; `None` where the `scale` stage knows none yet.
-    fn to_network(&self, series: usize, row: usize, output: usize, value: f64) -> Option<f64> {
-        let (_, target) = self.plan.step_and_target(output);
-        match &self.series[series].scale[target] {
-            None => Some(value),
-            Some(pairs) => {
-                let (mean, sd) = pairs[row];
-                (mean.is_finite() && sd.is_finite() && sd > 0.0).then(|| (value - mean) / sd)
-            }
-        }
-    }
-
-    /// An output of the network in the key's own units.
-    pub fn to_own(&self, series: usize, row: usize, output: usize, value: f32) -> f64 {
-        let (_, target) = self.plan.step_and_target(output);
-        match &self.series[series].scale[target] {
-            None => f64::from(value),
-            Some(pairs) => f64::from(value) * pairs[row].1 + pairs[row].0,
-        }
     }
 
     /// The features of a step.
@@ -125,7 +87,7 @@ impl<'a> Dataset<'a> {
     pub fn counts(&self, series: usize, step: usize, part: Subset) -> bool {
         let row = self.steps[series].rows[step] as usize;
         self.examples[series][row] == Some(part)
-            && (0..self.plan.outputs()).any(|output| self.wanted(series, row, output).is_some())
+            && (0..self.plan.head.outputs()).any(|output| self.wanted(series, row, output).is_some())
     }
 
     /// KeySteps of a series that are origins of a part and long enough after a restart for a window.
@@ -214,7 +176,7 @@ fn holes_of(series: &Series, plan: &Plan) -> Vec<u32> {
 /// What captures features and what trains on them are two programs' parts: a series of another shape is a defect.
 fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
     let n = s.times.len();
-    let targets = plan.targets.len();
+    let targets = plan.head.columns().len();
     let fits = s.x.len() == n * plan.architecture.features
         && s.usable.len() == n
         && s.restart.len() == n
@@ -235,8 +197,6 @@ fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{Residual, Split};
-    use crate::record::Every;
     use crate::train::plan::tests::{plan_of, section};
 
     /// A series with `values` as its only feature and its only target, all observed.
@@ -253,38 +213,6 @@ pub(super) mod tests {
             scale: vec![None],
             split: None,
         }
-    }
-
-    #[test]
-    fn truth_is_the_row_h_later_where_observed_and_on_this_side_of_a_hole() {
-        let mut train = section(2, &["v"]);
-        train.residual = Residual::Last;
-        train.split.value = Split::Rows([5, 0, 0]);
-        let mut plan = plan_of(&train, None);
-        plan.interval = Some(Every::Ticks(1));
-        let mut s = plain("a", &[10.0, 20.0, 40.0, 80.0, 160.0]);
-        s.times = vec![0, 1, 2, 5, 6];
-        s.observed[0][1] = false;
-        let series = [s];
-        let data = Dataset::new(&series, &plan).unwrap();
-        let truths: Vec<[Option<f64>; 2]> = (0..5).map(|row| [data.truth(0, row, 0), data.truth(0, row, 1)]).collect();
-        assert_eq!(truths, [[None, Some(40.0)], [Some(40.0), None], [None, None], [Some(160.0), None], [None, None]]);
-        assert_eq!(data.wanted(0, 0, 1), Some(30.0));
-        assert_eq!(data.wanted(0, 3, 0), Some(80.0));
-    }
-
-    #[test]
-    fn a_scaled_target_is_scaled_with_the_pair_of_the_origin_and_back() {
-        let mut train = section(1, &["v"]);
-        train.residual = Residual::Last;
-        let plan = plan_of(&train, None);
-        let mut s = plain("a", &[10.0, 20.0]);
-        s.x = vec![0.5, 0.25];
-        s.scale = vec![Some(vec![(8.0, 4.0), (9.0, 5.0)])];
-        let series = [s];
-        let data = Dataset::new(&series, &plan).unwrap();
-        assert_eq!(data.wanted(0, 0, 0), Some((20.0 - 8.0) / 4.0 - 0.5));
-        assert_eq!(data.to_own(0, 0, 0, 3.0), 20.0);
     }
 
     #[test]

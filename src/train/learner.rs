@@ -3,16 +3,18 @@
 //! Lives here: what a batch does to the numbers, and in mode carry the state handed from chunk to chunk. Must not live
 //! here: which batches there are (`lanes`, `windows`) and when to stop (`fit`).
 
+use std::sync::Arc;
+
 use super::Plan;
 use super::adam::Adam;
-use super::loss::{clip, loss};
+use super::head::Head;
+use super::loss::clip;
 use super::network::{Network, Pass, State, Workspace};
 use super::pass::Model;
 use super::scaling::Scaling;
 use super::windows::Examples;
 use crate::Result;
-use crate::config::Loss;
-use crate::kernel::layer::Mask;
+use crate::kernel::recurrent::Mask;
 use crate::model::ModelKind;
 
 /// A network that learns.
@@ -20,7 +22,7 @@ use crate::model::ModelKind;
 pub struct Learner {
     network: Network<f32>,
     adam: Adam<f32>,
-    loss: Loss,
+    head: Arc<dyn Head>,
     clip_norm: Option<f64>,
     kind: ModelKind,
     /// State after the last chunk of this epoch; mode carry.
@@ -40,7 +42,7 @@ impl Learner {
         Ok(Learner {
             network,
             adam: Adam::new(plan.optimizer, parameters),
-            loss: plan.loss,
+            head: plan.head.clone(),
             clip_norm: plan.clip_norm,
             kind: plan.kind,
             state: None,
@@ -67,7 +69,7 @@ impl Learner {
         let pass = pass(batch, windows);
         let mut state = self.state.take().unwrap_or_else(|| self.network.zero_state(batch.batch));
         let y = self.network.forward(pass, &mut state, &mut self.work);
-        let value = loss(self.loss, y, &batch.wanted, &batch.weight, &mut self.d_out);
+        let value = self.head.loss(y, &batch.wanted, &batch.weight, &mut self.d_out);
         self.network.backward(pass, &self.d_out, &mut self.work, &mut self.gradients);
         clip(&mut self.gradients, self.clip_norm);
         self.adam.update(self.network.parameters_mut(), &self.gradients);

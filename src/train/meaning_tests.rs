@@ -4,17 +4,15 @@ use super::init::Random;
 use super::loss::loss;
 use super::network::{Network, Pass, State, Workspace};
 use crate::config::Loss;
-use crate::kernel::layer::Mask;
-use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer};
+use crate::kernel::recurrent::Mask;
+use crate::kernel::{Activation, CellKind};
+use crate::network::testing::layer;
+use crate::network::{Architecture, Layer};
 
-const CELLS: [CellKind; 4] = [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru];
+const CELLS: &[CellKind] = CellKind::ALL;
 /// Timesteps and lanes of a case.
 const T: usize = 6;
 const B: usize = 3;
-
-fn layer(cell: CellKind, units: usize, double_bias: bool) -> RecurrentLayer {
-    RecurrentLayer { cell, units, double_bias }
-}
 
 /// Everything an architecture can have at once; features stand in another order than in `x`, and one feeds nothing.
 fn full(cell: CellKind) -> Architecture {
@@ -23,11 +21,13 @@ fn full(cell: CellKind) -> Architecture {
         network: vec![2, 0],
         skip: vec![1, 2],
         residual: vec![2, 0],
-        layers: vec![layer(cell, 4, true), layer(CellKind::Gru, 3, false), layer(CellKind::Lstm, 3, false)],
-        head: vec![
-            DenseLayer { units: 5, activation: DenseActivation::Tanh },
-            DenseLayer { units: 4, activation: DenseActivation::Relu },
-            DenseLayer { units: 3, activation: DenseActivation::Linear },
+        layers: vec![
+            layer(cell, 4, true),
+            layer(CellKind::Gru, 3, false),
+            layer(CellKind::Lstm, 3, false),
+            Layer::dense(5, Activation::Tanh),
+            Layer::dense(4, Activation::Relu),
+            Layer::dense(3, Activation::Linear),
         ],
         outputs: 2,
         scaling: true,
@@ -100,7 +100,7 @@ impl Case {
 /// Outputs of one lane run alone, by steps it really takes, from zero state at each reset: what masks have to mean.
 #[test]
 fn a_masked_lane_is_the_lane_alone() {
-    for cell in CELLS {
+    for cell in CELLS.iter().copied() {
         let architecture = full(cell);
         let case = Case::new(&architecture);
         let mut work = Workspace::default();
@@ -130,7 +130,7 @@ fn a_masked_lane_is_the_lane_alone() {
 
 #[test]
 fn cells_without_a_step_may_hold_anything() {
-    for cell in CELLS {
+    for cell in CELLS.iter().copied() {
         let mut case = Case::new(&full(cell));
         for at in 0..T * B {
             if !case.active[at] {
@@ -166,8 +166,7 @@ fn the_whole_is_the_documented_formula() {
         network: vec![1],
         skip: vec![0],
         residual: vec![1],
-        layers: vec![layer(CellKind::RnnTanh, 1, false)],
-        head: vec![DenseLayer { units: 1, activation: DenseActivation::Tanh }],
+        layers: vec![layer(CellKind::RnnTanh, 1, false), Layer::dense(1, Activation::Tanh)],
         outputs: 1,
         scaling: true,
     };

@@ -8,15 +8,14 @@ pub mod adam;
 mod core_tests;
 pub mod dataset;
 mod errors;
-mod evaluate;
 mod fit;
+pub mod head;
 mod init;
 pub mod lanes;
 mod learner;
 pub mod loss;
 #[cfg(test)]
 mod meaning_tests;
-mod naive;
 pub mod network;
 #[cfg(test)]
 mod parity_tests;
@@ -24,7 +23,6 @@ mod pass;
 pub mod plan;
 mod publish;
 pub mod report;
-mod samples;
 pub mod scaling;
 mod series;
 pub mod split;
@@ -32,19 +30,15 @@ pub mod split;
 mod tests;
 mod trained;
 mod training;
-mod warm_up;
 pub mod windows;
 
 pub use errors::{Compared, Errors, KeyErrors};
-pub use evaluate::Evaluation;
 pub use fit::{EpochEnd, Phase, Progress};
 pub use network::{Network, Pass, State, Workspace};
 pub use plan::{Plan, architecture};
 
 pub use publish::publish;
-pub use samples::Sample;
 pub use series::Series;
 pub use split::{Cuts, Subset};
 pub use trained::{Epoch, KeySplit, Trained};
 pub use training::train;
-pub use warm_up::WarmUp;

@@ -9,9 +9,10 @@ use super::loss::loss;
 use super::network::{Network, Pass, Workspace};
 use crate::config::{self, EpsilonForm, Loss};
 use crate::fixtures::{self, Array};
-use crate::kernel::layer::Mask;
+use crate::kernel::CellKind;
+use crate::kernel::recurrent::Mask;
 use crate::network::testing::plain;
-use crate::network::{Architecture, CellKind, Tensor};
+use crate::network::{Architecture, Layer, Tensor};
 
 const CELLS: [(&str, CellKind); 3] = [("rnn", CellKind::RnnTanh), ("lstm", CellKind::Lstm), ("gru", CellKind::Gru)];
 
@@ -28,7 +29,11 @@ fn keras_shape(cell: CellKind) -> Architecture {
 
 fn torch_shape(cell: CellKind, layers: usize) -> Architecture {
     let mut shape = plain(1, &vec![(cell, 50); layers]);
-    shape.layers.iter_mut().for_each(|layer| layer.double_bias = true);
+    for layer in &mut shape.layers {
+        if let Layer::Recurrent(layer) = layer {
+            layer.double_bias = true;
+        }
+    }
     shape
 }
 
@@ -49,7 +54,7 @@ fn from_torch(cell: CellKind, array: &Array) -> Vec<f32> {
     let blocks: &[usize] = match cell {
         CellKind::Gru => &[1, 0, 2],
         CellKind::Lstm => &[0, 1, 2, 3],
-        CellKind::RnnTanh | CellKind::RnnRelu => &[0],
+        _ => &[0],
     };
     let (width, inputs) = (array.shape[0], array.shape.get(1).copied().unwrap_or(1));
     let units = width / blocks.len();
@@ -72,7 +77,7 @@ fn torch(shape: &Architecture, arrays: &Arrays, name: impl Fn(&str, &str) -> Str
             return get("d", if what == "kernel" { "weight" } else { "bias" }).f32();
         }
         let layer = part.trim_start_matches("recurrent_");
-        let cell = shape.layers[layer.parse::<usize>().unwrap()].cell;
+        let cell = shape.recurrent().nth(layer.parse().unwrap()).unwrap().cell;
         let recurrent = |parameter: &str| from_torch(cell, get("r", &format!("{parameter}_l{layer}")));
         match what {
             "kernel" => recurrent("weight_ih"),

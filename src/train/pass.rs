@@ -5,7 +5,6 @@
 use crate::model::ModelKind;
 
 use super::dataset::Dataset;
-use super::loss;
 use super::network::Network;
 use super::scaling::Scaling;
 use super::split::Subset;
@@ -111,20 +110,13 @@ impl Model {
     /// Mean loss over the validation part; `None` where it holds nothing. In mode carry the state is warmed up over
     /// `warm` steps before it: near enough to all that lies before, and many times faster.
     pub fn validation_loss(&self, data: &Dataset, warm: usize) -> Option<f64> {
-        let mut sum = 0.0;
-        let mut count = 0_u64;
+        let mut total = (0.0, 0);
         let mut add = |series: usize, step: usize, y: &[f32]| {
             let row = data.steps[series].rows[step] as usize;
             if data.examples[series][row] != Some(Subset::Validation) {
                 return;
             }
-            for (output, value) in y.iter().enumerate() {
-                if let Some(wanted) = data.wanted(series, row, output) {
-                    let made = f64::from(*value) - f64::from(data.base(series, row, output));
-                    sum += loss::entry(data.plan.loss, (made - wanted) / self.scaling.out_sd[output]).0;
-                    count += 1;
-                }
-            }
+            data.plan.head.add_loss(data, &self.scaling, (series, row), y, &mut total);
         };
         if data.plan.kind == ModelKind::Window {
             self.windows(data, &windows::origins(data, Subset::Validation), &mut add);
@@ -138,12 +130,12 @@ impl Model {
                 .collect();
             self.runs(data, &runs, &mut |run, step, y| add(runs[run].series, step, y));
         }
-        (count > 0).then(|| sum / count as f64)
+        (total.1 > 0).then(|| total.0 / total.1 as f64)
     }
 
     /// The outputs of a cell of a pass in the network's units, with what is added to them.
     fn finish(&self, data: &Dataset, series: usize, step: usize, made: &[f32], cell: usize) -> Vec<f32> {
-        let outputs = data.plan.outputs();
+        let outputs = data.plan.head.outputs();
         let row = data.steps[series].rows[step] as usize;
         made[cell * outputs..(cell + 1) * outputs]
             .iter()

@@ -3,21 +3,22 @@
 //! Lives here: the features of `x` and the network's shape as they follow from the pipeline file. Must not live here:
 //! anything that looks at data.
 
-use crate::config::{self, Activation, Adam, Cell, Length, Loss, Residual, Span};
+use std::sync::Arc;
+
+use crate::config::{self, Adam, Length, Span};
 use crate::error::Problems;
 use crate::model::{Input, ModelKind};
-use crate::network::{Architecture, CellKind, DenseActivation, DenseLayer, RecurrentLayer};
+use crate::network::{Architecture, Layer, RecurrentLayer};
 use crate::record::{Clock, Every};
 
+use super::head::{self, Head};
 use super::split::Cuts;
 
 /// Everything that training needs beside the data.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Columns that are forecast, in the order of [`super::Series::targets`].
-    pub targets: Vec<String>,
-    /// Steps ahead: outputs are [horizon, targets], flattened.
-    pub horizon: usize,
+    /// What the outputs are for.
+    pub head: Arc<dyn Head>,
     /// How the model uses state.
     pub kind: ModelKind,
     /// Rows of a window; 1 for carry.
@@ -26,14 +27,10 @@ pub struct Plan {
     pub inputs: Vec<Input>,
     /// The network's shape.
     pub architecture: Architecture,
-    /// What the network's output is added to, for the reader of the report.
-    pub residual: Residual,
     /// Length of truncated BPTT, carry.
     pub chunk: usize,
     /// Steps at the start of a lane that give no loss, carry.
     pub burn_in: usize,
-    /// Loss, in standardised output space.
-    pub loss: Loss,
     /// Adam's numbers.
     pub optimizer: Adam,
     /// Global norm that gradients are scaled down to.
@@ -46,8 +43,6 @@ pub struct Plan {
     pub batch_size: usize,
     /// Seed of everything random.
     pub seed: u64,
-    /// Rows of a season, for the seasonal naive forecast.
-    pub seasonality: Option<usize>,
     /// How time is split.
     pub split: Cuts,
     /// Whether to train again on everything after the evaluation.
@@ -71,7 +66,8 @@ impl Plan {
         interval: Option<Span>,
         problems: &mut Problems,
     ) -> Option<Plan> {
-        let (inputs, architecture) = architecture(train, lag_columns);
+        let head = head::head(train);
+        let (inputs, architecture) = architecture(train, head.as_ref(), lag_columns);
         let split = match Cuts::new(&train.split.value, clock) {
             Ok(split) => Some(split),
             Err(message) => {
@@ -84,53 +80,32 @@ impl Plan {
             _ => None,
         };
         Some(Plan {
-            targets: train.targets.iter().map(|name| name.value.clone()).collect(),
-            horizon: train.horizon,
+            head,
             kind: if window.is_some() { ModelKind::Window } else { ModelKind::Carry },
             window: window.unwrap_or(1),
             inputs,
             architecture,
-            residual: train.residual,
             chunk: train.chunk.max(1),
             burn_in: train.burn_in,
-            loss: train.loss,
             optimizer: train.optimizer,
             clip_norm: train.clip_norm,
             length: train.length,
             patience: train.patience,
             batch_size: train.batch_size.max(1),
             seed: train.seed,
-            seasonality: train.seasonality,
             split: split?,
             refit: train.refit,
             clock: clock.clone(),
             interval: interval.and_then(|span| clock.every(span).ok()),
         })
     }
-
-    /// Outputs of the network: horizon × targets.
-    pub fn outputs(&self) -> usize {
-        self.horizon * self.targets.len()
-    }
-
-    /// Step (from 1) and target of an output.
-    pub fn step_and_target(&self, output: usize) -> (usize, usize) {
-        (output / self.targets.len() + 1, output % self.targets.len())
-    }
-
-    /// How the naive forecasts' season is called in the report.
-    pub fn season(&self) -> Option<usize> {
-        self.seasonality.filter(|season| *season > 0)
-    }
 }
 
 /// The features of `x` and the network's shape for a `train` section.
 ///
 /// The network reads `train.inputs` at the row itself. The linear path reads the same and every column of the `lags`
-/// stages. A residual needs the target at the row (`last`) or a whole number `k` of seasons before the predicted step
-/// (`seasonal(m)`: for step h the target `m * ceil(h / m) - h` rows back, the youngest one that is known at the origin).
-/// Equal features are held once. Outputs are [horizon, targets], flattened.
-pub fn architecture(train: &config::Train, lag_columns: &[String]) -> (Vec<Input>, Architecture) {
+/// stages. The head may add a feature to each output. Equal features are held once.
+pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[String]) -> (Vec<Input>, Architecture) {
     let mut features = Vec::new();
     let now = |column: &str| Input { column: column.to_string(), lag: 0 };
     let network: Vec<usize> = train.inputs.iter().map(|name| index_of(&mut features, now(name))).collect();
@@ -144,52 +119,20 @@ pub fn architecture(train: &config::Train, lag_columns: &[String]) -> (Vec<Input
             }
         }
     }
-    let mut residual = Vec::new();
-    for step in 1..=train.horizon {
-        for target in &train.targets {
-            let lag = match train.residual {
-                Residual::None => continue,
-                Residual::Last => 0,
-                Residual::Seasonal(season) => season.max(1) * step.div_ceil(season.max(1)) - step,
-            };
-            let input = Input { column: target.value.clone(), lag: u32::try_from(lag).unwrap_or(u32::MAX) };
-            residual.push(index_of(&mut features, input));
-        }
-    }
-    let layers = train
-        .layers
-        .iter()
-        .map(|layer| RecurrentLayer {
-            cell: match layer.cell {
-                Cell::SimpleRnn(Activation::Relu) => CellKind::RnnRelu,
-                Cell::SimpleRnn(_) => CellKind::RnnTanh,
-                Cell::Lstm => CellKind::Lstm,
-                Cell::Gru => CellKind::Gru,
-            },
-            units: layer.units,
-            double_bias: layer.cell == Cell::Gru,
-        })
-        .collect();
-    let head = train
-        .head
-        .iter()
-        .map(|dense| DenseLayer {
-            units: dense.units,
-            activation: match dense.activation {
-                Activation::Linear => DenseActivation::Linear,
-                Activation::Relu => DenseActivation::Relu,
-                Activation::Tanh => DenseActivation::Tanh,
-            },
-        })
-        .collect();
+    let residual = head.residual().into_iter().map(|input| index_of(&mut features, input)).collect();
+    let recurrent = train.layers.iter().map(|layer| {
+        let double_bias = layer.cell.form().recurrent_apart;
+        Layer::Recurrent(RecurrentLayer { cell: layer.cell, units: layer.units, double_bias })
+    });
+    let dense = train.head.iter().map(|dense| Layer::dense(dense.units, dense.activation));
+    let layers = recurrent.chain(dense).collect();
     let architecture = Architecture {
         features: features.len(),
         network,
         skip,
         residual,
         layers,
-        head,
-        outputs: train.horizon * train.targets.len(),
+        outputs: head.outputs(),
         scaling: true,
     };
     (features, architecture)
@@ -206,7 +149,8 @@ fn index_of(features: &mut Vec<Input>, input: Input) -> usize {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{At, EpsilonForm, Layer};
+    use crate::config::{At, EpsilonForm, Loss, Residual};
+    use crate::kernel::CellKind;
     use crate::problem::Place;
     use arrow::datatypes::DataType;
 
@@ -218,7 +162,7 @@ pub(super) mod tests {
             horizon,
             residual: Residual::None,
             skip_linear: false,
-            layers: vec![At::default_value(Layer { cell: Cell::Gru, units: 8 })],
+            layers: vec![At::default_value(config::Recurrent { cell: CellKind::Gru, units: 8 })],
             head: vec![],
             chunk: 16,
             burn_in: 0,
@@ -261,12 +205,12 @@ pub(super) mod tests {
     fn last_reuses_the_input_and_seasonal_takes_the_youngest_known_season() {
         let mut train = section(5, &["value"]);
         train.residual = Residual::Last;
-        let (inputs, shape) = architecture(&train, &[]);
+        let (inputs, shape) = architecture(&train, head::head(&train).as_ref(), &[]);
         assert_eq!(inputs, [Input { column: "value".into(), lag: 0 }]);
         assert_eq!(shape.residual, [0; 5]);
 
         train.residual = Residual::Seasonal(3);
-        let (inputs, shape) = architecture(&train, &[]);
+        let (inputs, shape) = architecture(&train, head::head(&train).as_ref(), &[]);
         let lags: Vec<u32> = shape.residual.iter().map(|i| inputs[*i].lag).collect();
         // Steps 1..5 of season 3: t+1-3, t+2-3, t+3-3, t+4-6, t+5-6.
         assert_eq!(lags, [2, 1, 0, 2, 1]);
@@ -279,7 +223,8 @@ pub(super) mod tests {
         train.inputs = vec![At::default_value("b".to_string()), At::default_value("hour_sin".to_string())];
         train.residual = Residual::Last;
         train.skip_linear = true;
-        let (inputs, shape) = architecture(&train, &["b_lag_1".to_string(), "hour_sin".to_string()]);
+        let (inputs, shape) =
+            architecture(&train, head::head(&train).as_ref(), &["b_lag_1".to_string(), "hour_sin".to_string()]);
         let names: Vec<&str> = inputs.iter().map(|i| i.column.as_str()).collect();
         assert_eq!(names, ["b", "hour_sin", "b_lag_1", "a"]);
         assert_eq!(shape.network, [0, 1]);

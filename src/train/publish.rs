@@ -33,7 +33,7 @@ pub fn publish(
 
 fn manifest(trained: &Trained, name: &str, stages: Vec<serde_json::Value>) -> Result<Manifest> {
     let training = &trained.plan;
-    Ok(Manifest {
+    let mut manifest = Manifest {
         format: registry::FORMAT,
         name: name.to_string(),
         kind: training.kind,
@@ -42,8 +42,8 @@ fn manifest(trained: &Trained, name: &str, stages: Vec<serde_json::Value>) -> Re
         window: (training.kind == ModelKind::Window).then_some(training.window),
         inputs: training.inputs.clone(),
         states: trained.architecture.states(),
-        horizon: training.horizon,
-        targets: training.targets.clone(),
+        horizon: 1,
+        targets: Vec::new(),
         quantiles: Vec::new(),
         stages,
         warm_up: trained.warm_up,
@@ -55,7 +55,9 @@ fn manifest(trained: &Trained, name: &str, stages: Vec<serde_json::Value>) -> Re
         ir_version: export::IR_VERSION,
         onnx_runtime: library::version()?.to_string(),
         files: Default::default(),
-    })
+    };
+    training.head.describe(&mut manifest);
+    Ok(manifest)
 }
 
 /// Runs the first steps of the data through the trained network and through ONNX Runtime: they must agree.

@@ -52,7 +52,7 @@ impl Moments {
 impl Scaling {
     /// Mean 0 and standard deviation 1 everywhere.
     pub fn neutral(plan: &Plan) -> Scaling {
-        let (features, outputs) = (plan.architecture.features, plan.outputs());
+        let (features, outputs) = (plan.architecture.features, plan.head.outputs());
         Scaling {
             mean: vec![0.0; features],
             sd: vec![1.0; features],
@@ -64,7 +64,7 @@ impl Scaling {
     /// The statistics of the train part: features over its usable rows, outputs over its examples.
     pub fn learn(data: &Dataset) -> Scaling {
         let mut features = vec![Moments::default(); data.plan.architecture.features];
-        let mut outputs = vec![Moments::default(); data.plan.outputs()];
+        let mut outputs = vec![Moments::default(); data.plan.head.outputs()];
         for series in 0..data.series.len() {
             for (step, row) in data.steps[series].rows.iter().enumerate() {
                 let row = *row as usize;

@@ -1,9 +1,11 @@
 //! Whole trainings on made series.
 
 use super::dataset::tests::plain;
+use super::head::forecast::{ForecastEvaluation, sample_svg};
 use super::plan::tests::{plan_of, section};
 use super::*;
-use crate::config::{self, Cell, Length, Residual};
+use crate::config::{self, Length, Residual};
+use crate::kernel::CellKind;
 
 fn quiet() -> impl FnMut(Progress) {
     |_| {}
@@ -21,7 +23,12 @@ fn sines(n: usize) -> Vec<Series> {
         .collect()
 }
 
-fn learns_a_sine(cell: Cell, window: Option<usize>, length: Length) {
+/// The evaluation of a forecast.
+fn forecast(trained: &Trained) -> &ForecastEvaluation {
+    trained.evaluation.as_any().downcast_ref().unwrap()
+}
+
+fn learns_a_sine(cell: CellKind, window: Option<usize>, length: Length) {
     let mut train = section(3, &["v"]);
     train.layers[0].value.cell = cell;
     train.layers[0].value.units = 12;
@@ -31,7 +38,7 @@ fn learns_a_sine(cell: Cell, window: Option<usize>, length: Length) {
     train.batch_size = if window.is_some() { 32 } else { 4 };
     let plan = plan_of(&train, window);
     let trained = super::train(&sines(600), &plan, &mut quiet()).unwrap();
-    let total = &trained.evaluation.targets[0];
+    let total = &forecast(&trained).targets[0];
     assert!(total.model.mae() < 0.2 * total.last.mae(), "{} against {}", total.model.mae(), total.last.mae());
     // The season is exact, but for rounding.
     assert!(total.seasonal.mae() < 1e-9);
@@ -41,12 +48,12 @@ fn learns_a_sine(cell: Cell, window: Option<usize>, length: Length) {
 
 #[test]
 fn an_lstm_learns_a_sine_by_windows() {
-    learns_a_sine(Cell::Lstm, Some(10), Length::Epochs(25));
+    learns_a_sine(CellKind::Lstm, Some(10), Length::Epochs(25));
 }
 
 #[test]
 fn a_gru_learns_a_sine_with_carried_state() {
-    learns_a_sine(Cell::Gru, None, Length::Epochs(30));
+    learns_a_sine(CellKind::Gru, None, Length::Epochs(30));
 }
 
 #[test]
@@ -130,8 +137,8 @@ fn carried_and_cold_evaluation_differ_and_meet() {
     train.batch_size = 4;
     let plan = plan_of(&train, None);
     let trained = super::train(&sines(600), &plan, &mut quiet()).unwrap();
-    let cold = trained.evaluation.warm_up.as_ref().unwrap();
-    assert_eq!(cold.targets[0].count, trained.evaluation.targets[0].model.count);
+    let cold = forecast(&trained).warm_up.as_ref().unwrap();
+    assert_eq!(cold.targets[0].count, forecast(&trained).targets[0].model.count);
     assert!(cold.by_step[0].0 > cold.by_step[0].1, "{:?}", cold.by_step[0]);
     assert!(trained.warm_up > 0 && trained.warm_up < cold.by_step.len(), "{}", trained.warm_up);
 }
@@ -150,8 +157,8 @@ fn rows_that_were_not_observed_count_nowhere() {
         }
     }
     let trained = super::train(&series, &plan, &mut quiet()).unwrap();
-    assert_eq!(trained.evaluation.targets[0].model.count, 2 * 30);
-    assert!(trained.evaluation.targets[0].model.mae() < 1e3);
+    assert_eq!(forecast(&trained).targets[0].model.count, 2 * 30);
+    assert!(forecast(&trained).targets[0].model.mae() < 1e3);
 }
 
 #[test]
@@ -191,7 +198,7 @@ fn keys_that_lack_a_part_are_named_and_the_others_train() {
     let skipped: Vec<_> = trained.skipped().collect();
     assert_eq!(skipped, [("short", vec!["train", "validation"])]);
     assert!(trained.warnings.iter().any(|w| w.contains("short")), "{:?}", trained.warnings);
-    let table = super::report::table(&trained);
+    let table = trained.evaluation.table();
     assert!(table.contains("short") && table.contains("all"));
 }
 
@@ -208,6 +215,6 @@ fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
     assert!(!html.contains("src=") && !html.contains("href=") && !html.contains("NaN"));
     // Two forecasts, one horizon, one cold start, one loss curve.
     assert_eq!(html.matches("<svg").count(), 5);
-    let svg = report::sample_svg(&trained, &trained.evaluation.samples[1]).unwrap();
+    let svg = sample_svg(forecast(&trained), &trained.plan.clock, &forecast(&trained).samples[1]).unwrap();
     assert!(svg.contains("south: v, forecast 2 rows ahead") && svg.contains("xmlns"));
 }

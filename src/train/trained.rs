@@ -3,11 +3,12 @@
 //! Lives here: the result that is exported and reported. Must not live here: how it came about (`fit`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::network::{Architecture, Tensor};
 
 use super::Plan;
-use super::evaluate::Evaluation;
+use super::head::Evaluation;
 
 /// Losses of one epoch, in standardised output space.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +67,7 @@ pub struct Trained {
     /// Updates of the last training on everything; `None` if there was none.
     pub refit_updates: Option<usize>,
     /// Errors on the test part, of the weights before a refit.
-    pub evaluation: Evaluation,
+    pub evaluation: Arc<dyn Evaluation>,
     /// Per key, its rows and examples.
     pub keys: Vec<KeySplit>,
     /// What the user should know, a sentence each.

@@ -7,7 +7,6 @@ use crate::model::ModelKind;
 use crate::{Error, Result};
 
 use super::dataset::Dataset;
-use super::evaluate::evaluate;
 use super::fit::{Fitted, Phase, Progress, fit};
 use super::lanes;
 use super::split::Subset;
@@ -38,18 +37,11 @@ pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress))
         finished: None,
         left: std::time::Duration::ZERO,
     });
-    let evaluation = evaluate(&data, &fitted.model)?;
+    let evaluation = plan.head.evaluate(&data, &fitted.model)?;
     let mut warnings = fitted.model.scaling.warnings(plan);
     warnings.extend(lacking(&keys));
-    let warm_up = evaluation.warm_up.as_ref().map_or(0, |cold| cold.steps);
-    if let Some(cold) = evaluation.warm_up.as_ref().filter(|cold| cold.steps > 0 && cold.steps == cold.by_step.len()) {
-        warnings.push(format!(
-            "a cold start was not within 1 % of a warm state after {} steps, the most that the test part shows: \
-             warm_up may be too short",
-            cold.steps
-        ));
-    }
-    let metrics = evaluation.metrics(&plan.targets);
+    warnings.extend(evaluation.warnings());
+    let metrics = evaluation.metrics();
     let data_hash = data.hash();
     let (model, refit_updates) = if plan.refit {
         let refitted = refit(series, &data, &fitted, progress)?;
@@ -63,7 +55,7 @@ pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress))
         architecture: plan.architecture.clone(),
         parameters: model.net.parameters().len(),
         tensors: model.net.tensors(),
-        warm_up,
+        warm_up: evaluation.warm_up(),
         metrics,
         curve: fitted.curve,
         best_epoch: fitted.best_epoch,
@@ -119,12 +111,11 @@ fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
             ModelKind::Window => format!("{} usable rows without a restart", plan.window),
             ModelKind::Carry => "one usable row".into(),
         };
+        let (after, lower) = plan.head.needs();
         return Err(Error::refused(format!(
-            "no key has an example in the {} part: one needs {inputs} and after it {} rows of that part with an \
-             observed target; {} keys, the longest has {longest} usable rows, split {}: bring more rows, or lower \
-             horizon{} or change split",
+            "no key has an example in the {} part: one needs {inputs} and after it {after}; {} keys, the longest has {longest} usable rows, split {}: bring more rows, or lower \
+             {lower}{} or change split",
             part.name(),
-            plan.horizon,
             keys.len(),
             plan.split.text(&plan.clock),
             if plan.kind == ModelKind::Window { " or window" } else { "" },

@@ -88,7 +88,7 @@ impl Examples {
         series: usize,
         step: usize,
     ) {
-        let outputs = data.plan.outputs();
+        let outputs = data.plan.head.outputs();
         let cell = at * self.batch + lane;
         let row = data.steps[series].rows[step] as usize;
         for output in 0..outputs {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMillisecondArray};
 
 use super::common::*;
+use kolk::kernel::CellKind;
 use kolk::model::ModelKind;
-use kolk::network::CellKind;
 
 const INFER: &str = "model: m, mode: carry";
 const SINK: &str = "parquet: { path: out/, fields: [value] }";

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::common::*;
+use kolk::kernel::CellKind;
 use kolk::model::ModelKind;
-use kolk::network::CellKind;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use kolk::kernel::CellKind;
 use kolk::model::onnx::export;
 use kolk::model::{Input, Manifest, ModelKind, registry};
-use kolk::network::{Architecture, CellKind, RecurrentLayer};
+use kolk::network::{Architecture, Layer};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
@@ -64,11 +65,7 @@ pub fn publish_units(folder: &Path, name: &str, cell: CellKind, kind: ModelKind,
         network: vec![0],
         skip: vec![],
         residual: vec![0, 0],
-        layers: vec![
-            RecurrentLayer { cell, units, double_bias: false },
-            RecurrentLayer { cell, units: 5, double_bias: false },
-        ],
-        head: vec![],
+        layers: vec![Layer::recurrent(cell, units), Layer::recurrent(cell, 5)],
         outputs: 2,
         scaling: true,
     };

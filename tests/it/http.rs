@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::common::*;
+use kolk::kernel::CellKind;
 use kolk::model::ModelKind;
-use kolk::network::CellKind;
 
 /// The whole answer to a request, if there is one.
 pub fn get(address: &str, path: &str) -> Option<String> {

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::common::*;
+use kolk::kernel::CellKind;
 use kolk::model::ModelKind;
-use kolk::network::CellKind;
 
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 1ms, or_records: 500, partitions: 4 }\nruntime: { workers: 2, batch: 64 }";
 const SINK: &str = "parquet: { path: out/, fields: [value], part_records: 500 }";

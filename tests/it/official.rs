@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use super::common::*;
+use kolk::kernel::CellKind;
 use kolk::model::onnx::import;
 use kolk::model::{ModelKind, registry};
-use kolk::network::CellKind;
 use kolk::train::Network;
 use serde_json::json;
 

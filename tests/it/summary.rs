@@ -24,7 +24,7 @@ fn the_founding_models_show_their_parameters() {
 fn stdout_gets_a_line_of_json_for_each_record() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("data.parquet"), &series(3, 20), 1000);
-    publish(folder.path(), "m", kolk::network::CellKind::Gru, kolk::model::ModelKind::Carry, None);
+    publish(folder.path(), "m", kolk::kernel::CellKind::Gru, kolk::model::ModelKind::Carry, None);
     let file = pipeline(folder.path(), "model: m, mode: carry", "stdout: { fields: [value] }", "");
     let (out, _) = kolk_exits(0, &["run", file.to_str().unwrap()]);
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

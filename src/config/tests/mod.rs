@@ -4,6 +4,7 @@ use std::env::VarError;
 use std::path::Path;
 
 use super::*;
+use crate::kernel::{Activation, CellKind};
 
 mod kafka;
 mod random;
@@ -144,9 +145,9 @@ fn the_whole_example_is_read() {
     assert_eq!(p.models.value, Path::new("/p/models"));
     let t = p.train.unwrap();
     assert_eq!((t.horizon, t.residual, t.skip_linear), (24, Residual::Seasonal(24), true));
-    let cells: Vec<Layer> = t.layers.iter().map(|layer| layer.value).collect();
-    assert_eq!(cells[0], Layer { cell: Cell::Lstm, units: 50 });
-    assert_eq!(cells[2], Layer { cell: Cell::SimpleRnn(Activation::Relu), units: 8 });
+    let cells: Vec<Recurrent> = t.layers.iter().map(|layer| layer.value).collect();
+    assert_eq!(cells[0], Recurrent { cell: CellKind::Lstm, units: 50 });
+    assert_eq!(cells[2], Recurrent { cell: CellKind::RnnRelu, units: 8 });
     assert_eq!(t.head, [Dense { units: 32, activation: Activation::Relu }]);
     assert_eq!((t.loss, t.length, t.patience), (Loss::Huber { delta: 0.5 }, Length::Updates(5000), Some(500)));
     assert_eq!(t.optimizer.epsilon_form, EpsilonForm::Torch);
@@ -176,7 +177,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((score.long, score.short), (4000, 10));
     let t = p.train.unwrap();
     assert_eq!(t.inputs, vec![At::default_value("x".to_string())]);
-    assert_eq!(t.layers[0].value, Layer { cell: Cell::SimpleRnn(Activation::Tanh), units: 4 });
+    assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::RnnTanh, units: 4 });
     assert_eq!((t.horizon, t.residual, t.skip_linear, t.chunk, t.burn_in), (1, Residual::None, false, 64, 0));
     assert_eq!((t.loss, t.length, t.patience, t.clip_norm), (Loss::Mse, Length::Epochs(10), None, None));
     let adam =
@@ -282,7 +283,8 @@ fn the_reference_names_every_word() {
         .chain(&output::WORDS)
         .chain(&kafka_read::WORDS)
         .chain(super::stages::WORDS)
-        .chain(&train::WORDS);
+        .chain(&train::WORDS)
+        .chain(std::iter::once(&*train::LAYERS));
     for section in sections {
         for word in section.fields.iter().chain(section.later) {
             let named = [format!("`{word}`"), format!("`{word}("), format!("{word}: "), format!("**{word}**")];

@@ -6,8 +6,11 @@
 use prost::Message;
 
 use super::graph::{Axis, Graph, integer, metadata, string, strings};
+use super::operands::{bias_to_onnx, kernel_to_onnx};
 use super::proto::{ModelProto, OperatorSetIdProto};
-use crate::network::{Architecture, ByName, CellKind, DenseActivation, Tensor, bias_to_onnx, kernel_to_onnx};
+use crate::kernel::Activation;
+use crate::kernel::cell::Attribute;
+use crate::network::{Architecture, ByName, Layer, RecurrentLayer, Tensor};
 use crate::{Error, Result};
 
 /// Opset of our graphs: the oldest that has every operator in its present form, so that older runtimes load them too.
@@ -60,22 +63,24 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
         "x".to_owned()
     };
     let mut flow = select(graph, &z, &architecture.network, all, "network");
-    let mut width = architecture.network.len();
-    for index in 0..architecture.layers.len() {
-        flow = recurrent(graph, architecture, tensors, index, width, &flow);
-        width = architecture.layers[index].units;
-    }
-    for (index, layer) in architecture.head.iter().enumerate() {
-        let name = format!("dense_{index}");
-        flow = dense(graph, tensors, &name, &[width, layer.units], &flow);
-        flow = match layer.activation {
-            DenseActivation::Linear => flow,
-            DenseActivation::Relu => graph.node("Relu", &[&flow], &format!("{name}/relu"), vec![]),
-            DenseActivation::Tanh => graph.node("Tanh", &[&flow], &format!("{name}/tanh"), vec![]),
+    let mut recurrent_layers = 0;
+    for placed in architecture.stack() {
+        flow = match placed.layer {
+            Layer::Recurrent(layer) => {
+                recurrent_layers += 1;
+                recurrent(graph, &layer, tensors, recurrent_layers - 1, placed.inputs, &flow)
+            }
+            Layer::Dense(layer) => {
+                let name = &placed.name;
+                let sum = dense(graph, tensors, name, &[placed.inputs, layer.units], &flow);
+                match layer.activation {
+                    Activation::Linear => sum,
+                    Activation::Relu => graph.node("Relu", &[&sum], &format!("{name}/relu"), vec![]),
+                    Activation::Tanh => graph.node("Tanh", &[&sum], &format!("{name}/tanh"), vec![]),
+                }
+            }
         };
-        width = layer.units;
     }
-    flow = dense(graph, tensors, "output", &[width, architecture.outputs], &flow);
     if !architecture.skip.is_empty() {
         let from = select(graph, &z, &architecture.skip, all, "skip");
         let shape = [architecture.skip.len(), architecture.outputs];
@@ -118,33 +123,30 @@ fn select(graph: &mut Graph, from: &str, indices: &[usize], all: usize, name: &s
 /// A recurrent operator over [T, B, n] with its states [B, units] in and out; returns its output [T, B, units].
 fn recurrent(
     graph: &mut Graph,
-    architecture: &Architecture,
+    layer: &RecurrentLayer,
     tensors: &ByName,
     index: usize,
     inputs: usize,
     from: &str,
 ) -> String {
-    let layer = &architecture.layers[index];
     let (cell, units) = (layer.cell, layer.units);
+    let form = cell.form();
     let gates = cell.gates() * units;
+    let operand = form.onnx.gates.len() * units;
     let name = format!("recurrent_{index}");
-    let order = match cell {
-        CellKind::Lstm => "ONNX order i, o, f, c; Keras has i, f, c, o",
-        CellKind::Gru => "ONNX order z, r, h, as Keras",
-        CellKind::RnnTanh | CellKind::RnnRelu => "one gate",
-    };
+    let order = form.onnx.order;
     let kernel_name = format!("{name}/kernel");
     let values = kernel_to_onnx(cell, units, inputs, tensors.get(&kernel_name));
     let about = format!("Keras kernel [{inputs}, {gates}], transposed; {order}");
-    let kernel = graph.floats(&kernel_name, &[1, gates, inputs], &values, &about);
+    let kernel = graph.floats(&kernel_name, &[1, operand, inputs], &values, &about);
     let recurrent_name = format!("{name}/recurrent_kernel");
     let values = kernel_to_onnx(cell, units, units, tensors.get(&recurrent_name));
     let about = format!("Keras recurrent kernel [{units}, {gates}], transposed; {order}");
-    let recurrent = graph.floats(&recurrent_name, &[1, gates, units], &values, &about);
+    let recurrent = graph.floats(&recurrent_name, &[1, operand, units], &values, &about);
     let bias_name = format!("{name}/bias");
     let values = bias_to_onnx(layer, tensors.get(&bias_name));
     let about = format!("input bias, then recurrent bias (zero where Keras has none); {order}");
-    let bias = graph.floats(&bias_name, &[1, 2 * gates], &values, &about);
+    let bias = graph.floats(&bias_name, &[1, 2 * operand], &values, &about);
 
     let axis = |graph: &mut Graph, value: i64| {
         let name = format!("axis_{value}");
@@ -155,30 +157,32 @@ fn recurrent(
     };
     let first_axis = axis(graph, 0);
     let direction_axis = axis(graph, 1);
-    let letters: &[&str] = if cell.has_cell_state() { &["h", "c"] } else { &["h"] };
     let mut initial = Vec::new();
-    for letter in letters {
+    for letter in form.states {
         let state = format!("{letter}_{index}");
         graph.input(&state, &[BATCH, Axis::Fixed(units)]);
         graph.output(&format!("{state}_out"), &[BATCH, Axis::Fixed(units)]);
         initial.push(graph.node("Unsqueeze", &[&state, &first_axis], &format!("{name}/{letter}"), vec![]));
     }
-    let (op, mut attributes) = match cell {
-        CellKind::Lstm => ("LSTM", vec![]),
-        CellKind::Gru => ("GRU", vec![integer("linear_before_reset", 1)]),
-        CellKind::RnnTanh => ("RNN", vec![strings("activations", &["Tanh"])]),
-        CellKind::RnnRelu => ("RNN", vec![strings("activations", &["Relu"])]),
-    };
+    let mut attributes: Vec<_> = form
+        .onnx
+        .attributes
+        .iter()
+        .map(|(name, attribute)| match attribute {
+            Attribute::Integer(value) => integer(name, *value),
+            Attribute::Texts(values) => strings(name, values),
+        })
+        .collect();
     attributes.push(string("direction", "forward"));
     attributes.push(integer("hidden_size", units as i64));
     let sequence = format!("{name}/sequence");
-    let last: Vec<String> = letters.iter().map(|letter| format!("{name}/{letter}_last")).collect();
+    let last: Vec<String> = form.states.iter().map(|letter| format!("{name}/{letter}_last")).collect();
     let mut operands = vec![from, &kernel, &recurrent, &bias, ""];
     operands.extend(initial.iter().map(String::as_str));
     let mut results = vec![sequence.as_str()];
     results.extend(last.iter().map(String::as_str));
-    graph.node_with(op, &operands, &results, attributes);
-    for (letter, last) in letters.iter().zip(&last) {
+    graph.node_with(form.onnx.name, &operands, &results, attributes);
+    for (letter, last) in form.states.iter().zip(&last) {
         graph.node("Squeeze", &[last, &first_axis], &format!("{letter}_{index}_out"), vec![]);
     }
     graph.node("Squeeze", &[&sequence, &direction_axis], &format!("{name}/output"), vec![])

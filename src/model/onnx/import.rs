@@ -4,9 +4,10 @@
 use prost::Message;
 
 use super::export::ARCHITECTURE_KEY;
+use super::operands::{bias_to_keras, kernel_to_keras};
 use super::proto::{ModelProto, TensorProto, tensor_proto};
 use crate::error::Context;
-use crate::network::{Architecture, Tensor, bias_to_keras, kernel_to_keras};
+use crate::network::{Architecture, RecurrentLayer, Tensor};
 use crate::{Error, Result};
 
 /// The messages of an ONNX file.
@@ -43,19 +44,18 @@ pub fn network(bytes: &[u8]) -> Result<(Architecture, Vec<Tensor>)> {
             return Err(Error::refused(format!("this ONNX file has no initialiser \"{name}\"")));
         };
         let data = floats(stored)?;
-        let data = match recurrent_part(&name) {
+        let data = match recurrent_part(&architecture, &name) {
             None => {
                 check(stored, &shape, data.len())?;
                 data
             }
-            Some((index, part)) => {
-                let layer = &architecture.layers[index];
-                let gates = layer.cell.gates() * layer.units;
+            Some((layer, part)) => {
+                let operand = layer.cell.form().onnx.gates.len() * layer.units;
                 if part == "bias" {
-                    check(stored, &[1, 2 * gates], data.len())?;
+                    check(stored, &[1, 2 * operand], data.len())?;
                     bias_to_keras(layer, &data)
                 } else {
-                    check(stored, &[1, gates, shape[0]], data.len())?;
+                    check(stored, &[1, operand, shape[0]], data.len())?;
                     kernel_to_keras(layer.cell, layer.units, shape[0], &data)
                 }
             }
@@ -79,9 +79,10 @@ pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
     })
 }
 
-fn recurrent_part(name: &str) -> Option<(usize, &str)> {
+/// The recurrent layer that a tensor belongs to, and which of its tensors it is.
+fn recurrent_part<'a>(architecture: &'a Architecture, name: &'a str) -> Option<(&'a RecurrentLayer, &'a str)> {
     let (index, part) = name.strip_prefix("recurrent_")?.split_once('/')?;
-    Some((index.parse().ok()?, part))
+    Some((architecture.recurrent().nth(index.parse().ok()?)?, part))
 }
 
 fn check(stored: &TensorProto, expected: &[usize], values: usize) -> Result<()> {

@@ -5,4 +5,5 @@ pub mod export;
 mod graph;
 pub mod import;
 pub mod inspect;
+mod operands;
 pub mod proto;

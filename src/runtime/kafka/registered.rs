@@ -146,9 +146,9 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::kernel::CellKind;
     use crate::model::onnx::export;
     use crate::model::testing::{manifest, published};
-    use crate::network::CellKind;
     use crate::network::testing::{plain, tensors};
     use crate::record::{Clock, KeyType, Kind, Role};
 

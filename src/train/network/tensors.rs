@@ -1,6 +1,6 @@
 //! A network's numbers by name: the arrays that the contract documents, in and out.
 
-use super::{Network, Scaling};
+use super::{Network, Statistics};
 use crate::kernel::float::Float;
 use crate::network::{Architecture, Tensor};
 use crate::{Error, Result};
@@ -51,8 +51,8 @@ impl<F: Float> Network<F> {
             "scaling/out_mean" => &mut self.scaling.out_mean,
             "scaling/out_sd" => &mut self.scaling.out_sd,
             _ => {
-                return match self.spans.iter().find(|span| span.name == name) {
-                    Some(span) => (span.shape.clone(), &mut self.parameters[span.range.clone()]),
+                return match self.tensors.iter().find(|tensor| tensor.name == name) {
+                    Some(tensor) => (tensor.shape.clone(), &mut self.parameters[tensor.range.clone()]),
                     None => (Vec::new(), &mut []),
                 };
             }
@@ -68,12 +68,12 @@ impl<F: Float> Network<F> {
             data: numbers.iter().map(|number| number.to_f64() as f32).collect(),
         };
         let mut tensors: Vec<Tensor> = self
-            .spans
+            .tensors
             .iter()
-            .map(|span| tensor(&span.name, &span.shape, &self.parameters[span.range.clone()]))
+            .map(|range| tensor(&range.name, &range.shape, &self.parameters[range.range.clone()]))
             .collect();
         if self.shape.scaling {
-            let Scaling { mean, sd, out_mean, out_sd } = &self.scaling;
+            let Statistics { mean, sd, out_mean, out_sd } = &self.scaling;
             for (name, numbers) in [("mean", mean), ("sd", sd), ("out_mean", out_mean), ("out_sd", out_sd)] {
                 tensors.push(tensor(&format!("scaling/{name}"), &[numbers.len()], numbers));
             }
@@ -85,10 +85,11 @@ impl<F: Float> Network<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{CellKind, DenseActivation, DenseLayer, RecurrentLayer};
+    use crate::kernel::{Activation, CellKind};
+    use crate::network::Layer;
+    use crate::network::testing::layer;
 
     fn architecture() -> Architecture {
-        let layer = |cell, units, double_bias| RecurrentLayer { cell, units, double_bias };
         Architecture {
             features: 3,
             network: vec![0, 2],
@@ -98,8 +99,8 @@ mod tests {
                 layer(CellKind::Lstm, 4, false),
                 layer(CellKind::Gru, 3, false),
                 layer(CellKind::RnnTanh, 2, true),
+                Layer::dense(5, Activation::Relu),
             ],
-            head: vec![DenseLayer { units: 5, activation: DenseActivation::Relu }],
             outputs: 2,
             scaling: true,
         }

@@ -8,6 +8,11 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::error::Context;
 use crate::{Error, Result};
 
+/// Size of a chart over time.
+pub const WIDE: (u32, u32) = (940, 300);
+/// Size of any other chart.
+pub const NARROW: (u32, u32) = (940, 280);
+
 /// What came.
 pub const TRUTH: RGBColor = RGBColor(31, 41, 55);
 /// The model.

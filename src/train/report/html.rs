@@ -2,16 +2,14 @@
 
 use std::fmt::Write;
 
-use super::table::name;
-use super::{against, figure, pictures, shape_text};
+use super::{name, pictures, shape_text};
 use crate::Result;
-use crate::config::{Length, Loss, Residual};
+use crate::config::Length;
 use crate::model::{Input, ModelKind};
 use crate::train::Trained;
-use crate::train::errors::Compared;
 
 /// Keys that are listed one by one.
-const LISTED: usize = 50;
+pub(in crate::train) const LISTED: usize = 50;
 
 const STYLE: &str = "
 :root{--ink:#1f2937;--soft:#6b7280;--line:#e5e7eb;--back:#f9fafb;--blue:#2563eb;--good:#15803d;--bad:#b91c1c}
@@ -46,28 +44,11 @@ pub fn html(trained: &Trained, model: &str) -> Result<String> {
         escape(model),
         escape(&headline(trained))
     );
-    cards(&mut out, trained);
+    trained.evaluation.cards(&mut out);
     for warning in &trained.warnings {
         let _ = writeln!(out, "<p class=\"warning\">{}</p>", escape(warning));
     }
-    section(&mut out, "Forecast against truth", forecast_words(trained));
-    for forecast in &trained.evaluation.samples {
-        figure_of(&mut out, &pictures::sample_svg(trained, forecast)?);
-    }
-    section(
-        &mut out,
-        "Error by rows ahead",
-        "On the test part, over all keys. Every line is of the same entries.".into(),
-    );
-    for target in 0..trained.plan.targets.len() {
-        figure_of(&mut out, &pictures::horizon(trained, target)?);
-    }
-    section(&mut out, "Error by key", error_words(trained));
-    errors(&mut out, trained);
-    if let Some(cold) = pictures::cold(trained) {
-        section(&mut out, "Cold start", cold_words(trained));
-        figure_of(&mut out, &cold?);
-    }
+    trained.evaluation.sections(&mut out, &trained.plan.clock, trained.refit_updates.is_some())?;
     section(&mut out, "Training", training_words(trained));
     figure_of(&mut out, &pictures::losses(trained)?);
     section(&mut out, "Model", String::new());
@@ -80,141 +61,24 @@ pub fn html(trained: &Trained, model: &str) -> Result<String> {
 
 fn headline(trained: &Trained) -> String {
     let plan = &trained.plan;
-    let rows = if plan.horizon == 1 { "one row ahead".into() } else { format!("1 to {} rows ahead", plan.horizon) };
     let mode = match plan.kind {
         ModelKind::Carry => "state carried from record to record".to_string(),
         ModelKind::Window => format!("anew from the last {} rows", plan.window),
     };
-    format!("forecasts {} {rows}, {mode}: {}", plan.targets.join(", "), shape_text(trained))
+    format!("{}, {mode}: {}", plan.head.headline(), shape_text(trained))
 }
 
-fn cards(out: &mut String, trained: &Trained) {
-    out.push_str("<div class=\"cards\">\n");
-    for (target, compared) in trained.evaluation.targets.iter().enumerate() {
-        let mae = |c: &crate::train::errors::Errors| {
-            if trained.evaluation.comparable[target] { c.mae() } else { c.standard_mae() }
-        };
-        let unit = if trained.evaluation.comparable[target] { "" } else { " (in sd of each key)" };
-        let model = mae(&compared.model);
-        let _ = write!(
-            out,
-            "<div class=\"card\"><span>{}: mean absolute error{unit}</span><b>{}</b>",
-            escape(&trained.plan.targets[target]),
-            figure(model)
-        );
-        let mut rival = |label: &str, other: f64| {
-            let class = if model < other { "good" } else { "bad" };
-            let _ = write!(
-                out,
-                "<span>{label} {} <span class=\"{class}\">{}</span></span><br>",
-                figure(other),
-                against(model, other)
-            );
-        };
-        rival("last value", mae(&compared.last));
-        if trained.plan.season().is_some() {
-            rival("season ago", mae(&compared.seasonal));
-        }
-        out.push_str("</div>\n");
-    }
-    out.push_str("</div>\n");
-}
-
-fn section(out: &mut String, title: &str, words: String) {
+/// Begins a section.
+pub(in crate::train) fn section(out: &mut String, title: &str, words: String) {
     let _ = writeln!(out, "<h2>{title}</h2>");
     if !words.is_empty() {
         let _ = writeln!(out, "<p class=\"soft\">{}</p>", escape(&words));
     }
 }
 
-fn figure_of(out: &mut String, svg: &str) {
+/// A picture.
+pub(in crate::train) fn figure_of(out: &mut String, svg: &str) {
     let _ = writeln!(out, "<figure>{}</figure>", svg.trim_end());
-}
-
-fn forecast_words(trained: &Trained) -> String {
-    let n = trained.evaluation.keys.len();
-    let shown = trained.evaluation.samples.len() / trained.plan.targets.len().max(1);
-    let of = if shown < n { format!(" The first {shown} of {n} keys.") } else { String::new() };
-    format!(
-        "The end of the test part. Each point was forecast {} rows earlier, from what was known then; beside it the \
-         better of the naive forecasts.{of}",
-        trained.plan.horizon
-    )
-}
-
-fn error_words(trained: &Trained) -> String {
-    let scale = match trained.plan.season() {
-        Some(season) => format!("the difference of rows a season ({season} rows) apart"),
-        None => "the difference of neighbouring rows".into(),
-    };
-    let refit = if trained.refit_updates.is_some() {
-        " These are errors of the weights before the last training on all of the data."
-    } else {
-        ""
-    };
-    format!(
-        "On the test part, in each key's own units. MASE is the error over {scale}, averaged over the key's train \
-         part.{refit}"
-    )
-}
-
-fn errors(out: &mut String, trained: &Trained) {
-    let seasonal = trained.plan.season().is_some();
-    out.push_str(
-        "<div class=\"wide\"><table>\n<tr><th>key</th><th>target</th><th>entries</th><th>MAE</th><th>last value</th>",
-    );
-    out.push_str(if seasonal { "<th>season ago</th>" } else { "" });
-    out.push_str("<th>against the better</th><th>RMSE</th><th>MASE</th></tr>\n");
-    let mut row = |class: &str, key: &str, target: usize, compared: &Compared, mase: Option<f64>| {
-        let ago = if seasonal { format!("<td>{}</td>", figure(compared.seasonal.mae())) } else { String::new() };
-        let better = compared.best_naive();
-        let color = if compared.model.mae() < better { "good" } else { "bad" };
-        let _ = writeln!(
-            out,
-            "<tr{class}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>{ago}<td class=\"{color}\">{}</td>\
-             <td>{}</td><td>{}</td></tr>",
-            escape(key),
-            escape(&trained.plan.targets[target]),
-            compared.model.count,
-            figure(compared.model.mae()),
-            figure(compared.last.mae()),
-            against(compared.model.mae(), better),
-            figure(compared.model.rmse()),
-            figure(mase.unwrap_or(f64::NAN)),
-        );
-    };
-    for key in trained.evaluation.keys.iter().take(LISTED) {
-        for (target, compared) in key.targets.iter().enumerate() {
-            let mase = key.mase_scale[target].map(|scale| compared.model.mae() / scale);
-            row("", name(&key.key), target, compared, mase);
-        }
-    }
-    let more = trained.evaluation.keys.len().saturating_sub(LISTED);
-    let all = if more > 0 { format!("all ({more} more not listed)") } else { "all".into() };
-    for (target, compared) in trained.evaluation.targets.iter().enumerate() {
-        row(" class=\"all\"", &all, target, compared, trained.evaluation.mase(target, |c| &c.model));
-    }
-    out.push_str("</table></div>\n");
-}
-
-fn cold_words(trained: &Trained) -> String {
-    let Some(cold) = &trained.evaluation.warm_up else { return String::new() };
-    let by_target: Vec<String> = trained
-        .plan
-        .targets
-        .iter()
-        .zip(&cold.targets)
-        .zip(&trained.evaluation.targets)
-        .map(|((name, cold), warm)| {
-            format!("{name}: MAE {} instead of {}", figure(cold.mae()), figure(warm.model.mae()))
-        })
-        .collect();
-    format!(
-        "With state zero at the begin of the test part ({}). A new key comes within 1 % of a warm one after {} steps; \
-         until then its predictions are flagged.",
-        by_target.join("; "),
-        trained.warm_up
-    )
 }
 
 fn training_words(trained: &Trained) -> String {
@@ -250,22 +114,8 @@ fn model_table(out: &mut String, trained: &Trained) {
         ("parameters", trained.parameters.to_string()),
         ("inputs", columns(&shape.network)),
         ("linear skip from", if shape.skip.is_empty() { "–".into() } else { columns(&shape.skip) }),
-        (
-            "output is added to",
-            match plan.residual {
-                Residual::None => "nothing".into(),
-                Residual::Last => "the last value".into(),
-                Residual::Seasonal(season) => format!("the value a season ({season} rows) before"),
-            },
-        ),
-        (
-            "loss",
-            match plan.loss {
-                Loss::Mse => "MSE".into(),
-                Loss::Mae => "MAE".into(),
-                Loss::Huber { delta } => format!("Huber, delta {delta}"),
-            },
-        ),
+    ];
+    let training = [
         ("optimiser", format!("Adam, learning rate {}", plan.optimizer.learning_rate)),
         ("gradient norm", plan.clip_norm.map_or("not clipped".into(), |norm| format!("clipped to {norm}"))),
         ("batches", batches),
@@ -274,7 +124,7 @@ fn model_table(out: &mut String, trained: &Trained) {
         ("sha256 of the data", trained.data_hash.clone()),
     ];
     out.push_str("<table class=\"text\">\n");
-    for (word, value) in rows {
+    for (word, value) in rows.into_iter().chain(plan.head.words()).chain(training) {
         let _ = writeln!(out, "<tr><th>{word}</th><td>{}</td></tr>", escape(&value));
     }
     out.push_str("</table>\n");
@@ -317,6 +167,7 @@ fn split_table(out: &mut String, trained: &Trained) {
     }
 }
 
-fn escape(text: &str) -> String {
+/// Text as HTML.
+pub(in crate::train) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,20 +1,22 @@
-//! How a training is shown: the table on the console, `report.html`, and single pictures.
+//! How a training is shown: `report.html`, and what a head shows its results with.
 //!
 //! Lives here: words, tables and charts. Must not live here: any number that isn't already in [`Trained`].
 
-mod chart;
-mod html;
+pub(in crate::train) mod chart;
+pub(in crate::train) mod html;
 mod pictures;
-mod table;
 
 pub use html::html;
-pub use pictures::sample_svg;
-pub use table::table;
 
 use super::Trained;
 
+/// The key of a source that is one series is empty.
+pub(in crate::train) fn name(key: &str) -> &str {
+    if key.is_empty() { "(the series)" } else { key }
+}
+
 /// A number of a table: four significant digits.
-fn figure(value: f64) -> String {
+pub(in crate::train) fn figure(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
     }
@@ -27,7 +29,7 @@ fn figure(value: f64) -> String {
 }
 
 /// By how much the model's error is below another's, in percent: `-12.3 %`.
-fn against(model: f64, other: f64) -> String {
+pub(in crate::train) fn against(model: f64, other: f64) -> String {
     if !(model.is_finite() && other.is_finite() && other > 0.0) {
         return "–".into();
     }
@@ -37,10 +39,9 @@ fn against(model: f64, other: f64) -> String {
 /// What the model is, in a line: `carry LSTM(50), GRU(32) → Dense(16)`.
 fn shape_text(trained: &Trained) -> String {
     let shape = &trained.architecture;
-    let mut parts: Vec<String> =
-        shape.layers.iter().map(|layer| format!("{}({})", layer.cell.keras_name(), layer.units)).collect();
-    parts.extend(shape.head.iter().map(|dense| format!("Dense({})", dense.units)));
-    parts.push(format!("Dense({})", shape.outputs));
+    let stack = shape.stack();
+    let parts: Vec<String> =
+        stack.iter().map(|placed| format!("{}({})", placed.layer.keras_name(), placed.layer.units())).collect();
     parts.join(" → ")
 }
 

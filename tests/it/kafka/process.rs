@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use kolk::kernel::CellKind;
 use kolk::model::ModelKind;
-use kolk::network::CellKind;
 
 use super::broker::{Broker, unique};
 use crate::common;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kolk::kernel::CellKind;
 use kolk::model::ModelKind;
-use kolk::network::CellKind;
 
 use super::broker::{Broker, eventually};
 use super::process::{Kolk, Setup};

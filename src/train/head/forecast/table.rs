@@ -2,18 +2,18 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::{against, figure};
-use crate::train::Trained;
+use super::ForecastEvaluation;
 use crate::train::errors::Compared;
+use crate::train::report::{against, figure, name};
 
 /// Keys that are listed one by one.
 const LISTED: usize = 20;
 
 /// Mean absolute error per key and target beside the naive forecasts.
-pub fn table(trained: &Trained) -> String {
-    let evaluation = &trained.evaluation;
-    let seasonal = trained.plan.season().is_some();
-    let several = trained.plan.targets.len() > 1;
+pub(super) fn table(evaluation: &ForecastEvaluation) -> String {
+    let head = &evaluation.head;
+    let seasonal = head.season().is_some();
+    let several = head.targets.len() > 1;
     let mut table = Table::new();
     let lines = presets::UTF8_HORIZONTAL_ONLY;
     let style = lines.row_separator(presets::NOTHING.row_separator).header_separator(lines.top_border);
@@ -27,7 +27,7 @@ pub fn table(trained: &Trained) -> String {
     table.set_header(header);
     let mut row = |key: &str, target: usize, compared: &Compared, mase: Option<f64>| {
         let mut cells = vec![key.to_string()];
-        cells.extend(several.then(|| trained.plan.targets[target].clone()));
+        cells.extend(several.then(|| head.targets[target].clone()));
         cells.extend([figure(compared.model.mae()), figure(compared.last.mae())]);
         cells.extend(seasonal.then(|| figure(compared.seasonal.mae())));
         cells.push(against(compared.model.mae(), compared.best_naive()));
@@ -55,9 +55,4 @@ pub fn table(trained: &Trained) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
-}
-
-/// The key of a source that is one series is empty.
-pub fn name(key: &str) -> &str {
-    if key.is_empty() { "(the series)" } else { key }
 }

@@ -6,22 +6,27 @@
 //! An entry is (origin, step, target) of the test part whose target was observed and for which a last value is known.
 //! In mode carry the state goes on through train and validation into test, weights frozen, exactly as serving would.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
+use super::naive::{Naive, mase_scale};
+use super::samples::{Sample, Samples};
+use super::warm_up::{self, WarmUp};
+use super::{Forecast, report, table};
 use crate::model::ModelKind;
+use crate::record::Clock;
+use crate::train::dataset::Dataset;
+use crate::train::errors::{Compared, Errors, KeyErrors, train_sd};
+use crate::train::head::Evaluation;
+use crate::train::pass::Model;
+use crate::train::split::Subset;
 use crate::{Error, Result};
 
-use super::dataset::Dataset;
-use super::errors::{Compared, Errors, KeyErrors, train_sd};
-use super::naive::{Naive, mase_scale};
-use super::pass::Model;
-use super::samples::{Sample, Samples};
-use super::split::Subset;
-use super::warm_up::{self, WarmUp};
-
-/// Errors of a model on the test part.
-#[derive(Debug, Clone, Default)]
-pub struct Evaluation {
+/// Errors of forecasts on the test part.
+#[derive(Debug, Clone)]
+pub struct ForecastEvaluation {
+    /// What was forecast.
+    pub head: Forecast,
     /// Per key with a test part, in the order of the series.
     pub keys: Vec<KeyErrors>,
     /// Per target, over all keys.
@@ -46,24 +51,25 @@ struct KeyView<'a> {
 }
 
 /// Evaluates on the test part.
-pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
-    let plan = data.plan;
-    let targets = plan.targets.len();
-    let season = plan.season();
-    let mut views = views(data);
-    let mut steps = vec![vec![Compared::default(); plan.horizon]; targets];
+pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result<ForecastEvaluation> {
+    let targets = head.targets.len();
+    let season = head.season();
+    let mut views = views(head, data);
+    let mut steps = vec![vec![Compared::default(); head.horizon]; targets];
     let mut not_finite = false;
-    let mut samples = Samples::new(data);
+    let mut samples = Samples::new(head, data);
     let mut warm = warm_up::Warm::new(data);
     model.forecasts(data, Subset::Test, &mut |series, step, y| {
         let Some(view) = &mut views[series] else { return };
         let row = data.steps[series].rows[step] as usize;
-        samples.add(data, &view.naive, series, row, y);
+        samples.add(head, data, &view.naive, series, row, y);
         warm.add(data, model, series, step, y);
         for (output, value) in y.iter().enumerate() {
-            let (step, target) = plan.step_and_target(output);
-            let Some(entry) = Entry::new(data, &view.naive[target], series, row, output, season) else { continue };
-            let predicted = data.to_own(series, row, output, *value);
+            let (step, target) = head.step_and_target(output);
+            let Some(entry) = Entry::new(head, data, &view.naive[target], series, row, output, season) else {
+                continue;
+            };
+            let predicted = head.to_own(data, series, row, output, *value);
             not_finite |= !predicted.is_finite();
             for compared in [&mut view.errors.targets[target], &mut steps[target][step - 1]] {
                 compared.model.add(predicted - entry.truth, view.sd[target]);
@@ -83,8 +89,16 @@ pub fn evaluate(data: &Dataset, model: &Model) -> Result<Evaluation> {
     for key in &keys {
         total.iter_mut().zip(&key.targets).for_each(|(sum, key)| sum.merge(key));
     }
-    let warm_up = (plan.kind == ModelKind::Carry).then(|| warm_up::measure(data, model, &warm));
-    Ok(Evaluation { samples: samples.finish(&keys), keys, targets: total, steps, warm_up, comparable })
+    let warm_up = (data.plan.kind == ModelKind::Carry).then(|| warm_up::measure(head, data, model, &warm));
+    Ok(ForecastEvaluation {
+        head: head.clone(),
+        samples: samples.finish(&keys),
+        keys,
+        targets: total,
+        steps,
+        warm_up,
+        comparable,
+    })
 }
 
 /// One entry, in own units.
@@ -96,6 +110,7 @@ struct Entry {
 
 impl Entry {
     fn new(
+        head: &Forecast,
         data: &Dataset,
         naive: &Naive,
         series: usize,
@@ -104,25 +119,24 @@ impl Entry {
         season: Option<usize>,
     ) -> Option<Entry> {
         data.wanted(series, row, output)?;
-        let (step, _) = data.plan.step_and_target(output);
+        let (step, _) = head.step_and_target(output);
         Some(Entry {
-            truth: data.truth(series, row, output)?,
+            truth: head.truth(data, series, row, output)?,
             last: naive.last(row)?,
             seasonal: season.and_then(|season| naive.seasonal(row, step, season)),
         })
     }
 }
 
-fn views<'a>(data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
-    let plan = data.plan;
+fn views<'a>(head: &Forecast, data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
     let pooled: Vec<f64> =
-        (0..plan.targets.len()).map(|target| train_sd(data, 0..data.series.len(), target).unwrap_or(1.0)).collect();
+        (0..head.targets.len()).map(|target| train_sd(data, 0..data.series.len(), target).unwrap_or(1.0)).collect();
     (0..data.series.len())
         .map(|series| {
             data.origins(series, Subset::Test).next()?;
             let s = &data.series[series];
             let train: Vec<bool> = data.rows[series].iter().map(|part| *part == Some(Subset::Train)).collect();
-            let targets = 0..plan.targets.len();
+            let targets = 0..head.targets.len();
             Some(KeyView {
                 naive: targets.clone().map(|target| Naive::new(&s.targets[target])).collect(),
                 sd: targets
@@ -134,7 +148,7 @@ fn views<'a>(data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
                     key: s.key.clone(),
                     targets: vec![Compared::default(); targets.len()],
                     mase_scale: targets
-                        .map(|target| mase_scale(s, target, &train, plan.season().unwrap_or(1)))
+                        .map(|target| mase_scale(s, target, &train, head.season().unwrap_or(1)))
                         .collect(),
                 },
             })
@@ -147,7 +161,7 @@ fn comparable(views: &[Option<KeyView>], target: usize) -> bool {
     sds().fold(0.0, f64::max) <= 3.0 * sds().fold(f64::INFINITY, f64::min)
 }
 
-impl Evaluation {
+impl ForecastEvaluation {
     /// Mean over keys of the mean absolute error over the key's own scale; `None` where no key has a scale.
     pub fn mase(&self, target: usize, of: impl Fn(&Compared) -> &Errors) -> Option<f64> {
         let scaled = self.keys.iter().filter(|key| of(&key.targets[target]).count > 0);
@@ -155,13 +169,15 @@ impl Evaluation {
             scaled.filter_map(|key| Some(of(&key.targets[target]).mae() / key.mase_scale[target]?)).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
+}
 
-    /// Every number by name, for the manifest: `<target>.mae`, `.rmse`, `.mse`, `.mase`, `.mae_last_value`,
-    /// `.mae_seasonal`, and over all targets `mae_standard`, `mse_standard` (of z-scores by the train part).
-    pub fn metrics(&self, targets: &[String]) -> BTreeMap<String, f64> {
+/// Metrics: `<target>.mae`, `.rmse`, `.mse`, `.mase`, `.mae_last_value`, `.mae_seasonal`, and over all targets
+/// `mae_standard`, `mse_standard` (of z-scores by the train part).
+impl Evaluation for ForecastEvaluation {
+    fn metrics(&self) -> BTreeMap<String, f64> {
         let mut metrics = BTreeMap::new();
         let mut all = Compared::default();
-        for (target, name) in targets.iter().enumerate() {
+        for (target, name) in self.head.targets.iter().enumerate() {
             let compared = &self.targets[target];
             all.merge(compared);
             for (word, value) in [
@@ -187,5 +203,37 @@ impl Evaluation {
         // JSON has no NaN: what could not be measured is left out.
         metrics.retain(|_, value| value.is_finite());
         metrics
+    }
+
+    fn warm_up(&self) -> usize {
+        self.warm_up.as_ref().map_or(0, |cold| cold.steps)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let longest = |cold: &&WarmUp| cold.steps > 0 && cold.steps == cold.by_step.len();
+        let warning = |cold: &WarmUp| {
+            format!(
+                "a cold start was not within 1 % of a warm state after {} steps, the most that the test part shows: \
+                 warm_up may be too short",
+                cold.steps
+            )
+        };
+        self.warm_up.as_ref().filter(longest).map(warning).into_iter().collect()
+    }
+
+    fn table(&self) -> String {
+        table::table(self)
+    }
+
+    fn cards(&self, out: &mut String) {
+        report::cards(out, self);
+    }
+
+    fn sections(&self, out: &mut String, clock: &Clock, refit: bool) -> Result<()> {
+        report::sections(out, self, clock, refit)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Lives here: last value, seasonal, and the scale of MASE. Must not live here: what is counted, and how (`evaluate`).
 
-use super::Series;
+use crate::train::Series;
 
 /// Naive forecasts of one target of one key.
 #[derive(Debug)]

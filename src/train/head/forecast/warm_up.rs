@@ -3,10 +3,11 @@
 //! Lives here: the error of a cold start, and how many steps it takes until it is over. Must not live here: errors of
 //! a warm state (`evaluate`).
 
-use super::dataset::Dataset;
-use super::errors::{Errors, train_sd};
-use super::pass::{Model, Run};
-use super::split::Subset;
+use super::Forecast;
+use crate::train::dataset::Dataset;
+use crate::train::errors::{Errors, train_sd};
+use crate::train::pass::{Model, Run};
+use crate::train::split::Subset;
 
 /// A state is warm when the error is within this share of a warm one's.
 const WITHIN: f64 = 0.01;
@@ -66,10 +67,10 @@ impl Warm {
 }
 
 /// Measures cold starts in the test part, beside the errors of a warm state there.
-pub(super) fn measure(data: &Dataset, model: &Model, warm: &Warm) -> WarmUp {
+pub(super) fn measure(head: &Forecast, data: &Dataset, model: &Model, warm: &Warm) -> WarmUp {
     let longest = warm.tests.iter().map(|(_, from, to)| to - from).max().unwrap_or(0).min(LONGEST);
     let by_step = by_step(data, model, warm, longest);
-    WarmUp { targets: whole_test(data, model, &warm.tests), steps: steps_until_warm(&by_step), by_step }
+    WarmUp { targets: whole_test(head, data, model, &warm.tests), steps: steps_until_warm(&by_step), by_step }
 }
 
 /// Steps until the error stays within a hundredth of the warm one.
@@ -77,8 +78,8 @@ fn steps_until_warm(by_step: &[(f64, f64)]) -> usize {
     by_step.iter().rposition(|(cold, warm)| *cold > warm * (1.0 + WITHIN)).map_or(0, |step| step + 1)
 }
 
-fn whole_test(data: &Dataset, model: &Model, tests: &[TestSteps]) -> Vec<Errors> {
-    let targets = data.plan.targets.len();
+fn whole_test(head: &Forecast, data: &Dataset, model: &Model, tests: &[TestSteps]) -> Vec<Errors> {
+    let targets = head.targets.len();
     let sds: Vec<Vec<f64>> = tests
         .iter()
         .map(|(s, ..)| (0..targets).map(|target| train_sd(data, *s..s + 1, target).unwrap_or(1.0)).collect())
@@ -92,9 +93,9 @@ fn whole_test(data: &Dataset, model: &Model, tests: &[TestSteps]) -> Vec<Errors>
             return;
         }
         for (output, value) in y.iter().enumerate() {
-            let (_, target) = data.plan.step_and_target(output);
-            if let Some(truth) = data.truth(series, row, output) {
-                errors[target].add(data.to_own(series, row, output, *value) - truth, sds[run][target]);
+            let (_, target) = head.step_and_target(output);
+            if let Some(truth) = head.truth(data, series, row, output) {
+                errors[target].add(head.to_own(data, series, row, output, *value) - truth, sds[run][target]);
             }
         }
     });

@@ -2,10 +2,11 @@
 //!
 //! Lives here: which keys and rows are kept. Must not live here: how they are drawn (`report`).
 
-use super::dataset::Dataset;
-use super::errors::KeyErrors;
+use super::Forecast;
 use super::naive::Naive;
-use super::split::Subset;
+use crate::train::dataset::Dataset;
+use crate::train::errors::KeyErrors;
+use crate::train::split::Subset;
 
 /// Pictures at most.
 const PICTURES: usize = 12;
@@ -50,10 +51,9 @@ struct KeySamples {
 
 impl Samples {
     /// None yet.
-    pub(super) fn new(data: &Dataset) -> Samples {
-        let plan = data.plan;
-        let targets = plan.targets.len();
-        let rows = (8 * plan.season().unwrap_or(0).max(plan.horizon)).clamp(60, 300);
+    pub(super) fn new(head: &Forecast, data: &Dataset) -> Samples {
+        let targets = head.targets.len();
+        let rows = (8 * head.season().unwrap_or(0).max(head.horizon)).clamp(60, 300);
         let keys = KEYS.min(PICTURES / targets).max(1);
         let kept = |series: usize| {
             let origins: Vec<usize> = data.origins(series, Subset::Test).collect();
@@ -61,7 +61,7 @@ impl Samples {
             let forecast = |target| Sample {
                 key: data.series[series].key.clone(),
                 target,
-                step: plan.horizon,
+                step: head.horizon,
                 times: Vec::new(),
                 truth: Vec::new(),
                 model: Vec::new(),
@@ -79,17 +79,25 @@ impl Samples {
     }
 
     /// Keeps the last step of what was forecast at an origin row, where a picture shows it.
-    pub(super) fn add(&mut self, data: &Dataset, naive: &[Naive], series: usize, row: usize, y: &[f32]) {
+    pub(super) fn add(
+        &mut self,
+        head: &Forecast,
+        data: &Dataset,
+        naive: &[Naive],
+        series: usize,
+        row: usize,
+        y: &[f32],
+    ) {
         let Some(kept) = self.keys.iter_mut().find(|kept| kept.series == series && row >= kept.first_row) else {
             return;
         };
-        let (plan, targets) = (data.plan, data.plan.targets.len());
+        let targets = head.targets.len();
         for (target, forecast) in kept.samples.iter_mut().enumerate() {
-            let output = (plan.horizon - 1) * targets + target;
-            let seasonal = plan.season().and_then(|season| naive[target].seasonal(row, plan.horizon, season));
-            forecast.times.push(data.series[series].times[row + plan.horizon]);
-            forecast.truth.push(data.truth(series, row, output).unwrap_or(f64::NAN));
-            forecast.model.push(data.to_own(series, row, output, y[output]));
+            let output = (head.horizon - 1) * targets + target;
+            let seasonal = head.season().and_then(|season| naive[target].seasonal(row, head.horizon, season));
+            forecast.times.push(data.series[series].times[row + head.horizon]);
+            forecast.truth.push(head.truth(data, series, row, output).unwrap_or(f64::NAN));
+            forecast.model.push(head.to_own(data, series, row, output, y[output]));
             forecast.naive.push(naive[target].last(row).unwrap_or(f64::NAN));
             kept.seasonal[target].push(seasonal.unwrap_or(f64::NAN));
         }

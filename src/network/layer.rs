@@ -1,0 +1,101 @@
+//! A layer as data: its width, its tensors, its name for readers.
+//! Must not live here: its arithmetic (`kernel`), its nodes in a graph (`model::onnx`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::cell::{Initial, LayerTensor};
+use crate::kernel::{Activation, CellKind};
+
+/// A layer. What is computed is in `kernel`, by the same word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Carries state from step to step.
+    Recurrent(RecurrentLayer),
+    /// The same for each step.
+    Dense(DenseLayer),
+}
+
+/// A recurrent layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecurrentLayer {
+    /// Its cell.
+    pub cell: CellKind,
+    /// Its width.
+    pub units: usize,
+    /// Two biases per gate, as PyTorch keeps them. A GRU always has two (reset_after).
+    pub double_bias: bool,
+}
+
+/// A dense layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenseLayer {
+    /// Its width.
+    pub units: usize,
+    /// Its activation.
+    pub activation: Activation,
+}
+
+impl RecurrentLayer {
+    /// Whether its bias has an input and a recurrent half: a cell with a recurrent part of its own always, others when
+    /// asked for.
+    pub fn has_two_biases(&self) -> bool {
+        self.double_bias || self.cell.form().recurrent_apart
+    }
+}
+
+impl Layer {
+    /// A recurrent layer with as many biases as Keras has.
+    pub fn recurrent(cell: CellKind, units: usize) -> Layer {
+        Layer::Recurrent(RecurrentLayer { cell, units, double_bias: false })
+    }
+
+    /// A dense layer.
+    pub fn dense(units: usize, activation: Activation) -> Layer {
+        Layer::Dense(DenseLayer { units, activation })
+    }
+
+    /// Width of its output.
+    pub fn units(&self) -> usize {
+        match self {
+            Layer::Recurrent(layer) => layer.units,
+            Layer::Dense(layer) => layer.units,
+        }
+    }
+
+    /// What its tensors' names begin with, before its number among the layers of its kind.
+    pub fn prefix(&self) -> &'static str {
+        match self {
+            Layer::Recurrent(_) => "recurrent",
+            Layer::Dense(_) => "dense",
+        }
+    }
+
+    /// The tensors that it learns, over an input of this width.
+    pub fn tensors(&self, inputs: usize) -> Vec<LayerTensor> {
+        match self {
+            Layer::Recurrent(layer) => layer.cell.tensors(inputs, layer.units, layer.has_two_biases()).into(),
+            Layer::Dense(layer) => vec![
+                LayerTensor { name: "kernel", shape: vec![inputs, layer.units], initial: Initial::Glorot },
+                LayerTensor { name: "bias", shape: vec![layer.units], initial: Initial::Zeros(0..0) },
+            ],
+        }
+    }
+
+    /// Its type in Keras.
+    pub fn keras_name(&self) -> &'static str {
+        match self {
+            Layer::Recurrent(layer) => layer.cell.form().keras_name,
+            Layer::Dense(_) => "Dense",
+        }
+    }
+
+    /// In a few words, `LSTM(50)`, `Dense(32, relu)`.
+    pub fn in_words(&self) -> String {
+        match self {
+            Layer::Dense(layer) if layer.activation != Activation::Linear => {
+                format!("Dense({}, {})", layer.units, layer.activation.word())
+            }
+            _ => format!("{}({})", self.keras_name(), self.units()),
+        }
+    }
+}

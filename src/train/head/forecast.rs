@@ -1,0 +1,232 @@
+//! Regression: every target column, each of 1..=horizon rows after the origin.
+//!
+//! Lives here: what the outputs are taught and what is added to them. Must not live here: how they are judged
+//! (`forecast/`).
+
+mod evaluation;
+mod naive;
+mod pictures;
+mod report;
+mod samples;
+mod table;
+mod warm_up;
+
+use std::sync::Arc;
+
+use super::Head;
+use crate::Result;
+use crate::config::{self, Loss, Residual};
+use crate::model::{Input, Manifest};
+use crate::train::dataset::Dataset;
+use crate::train::loss;
+use crate::train::pass::Model;
+use crate::train::scaling::Scaling;
+
+pub use evaluation::ForecastEvaluation;
+pub use pictures::sample_svg;
+pub use samples::Sample;
+pub use warm_up::WarmUp;
+
+/// Standard deviations of its own key beyond which a scaled target teaches no more.
+const FAR: f64 = 10.0;
+
+/// Forecasts of columns. Outputs are [horizon, targets], flattened.
+#[derive(Debug, Clone)]
+pub struct Forecast {
+    /// Columns that are forecast.
+    pub targets: Vec<String>,
+    /// Steps ahead.
+    pub horizon: usize,
+    /// What the network's output is added to.
+    pub residual: Residual,
+    /// Loss of an entry, in standard deviations of the output.
+    pub loss: Loss,
+    /// Rows of a season, for the seasonal naive forecast.
+    pub seasonality: Option<usize>,
+}
+
+impl Forecast {
+    /// The head of a `train` section.
+    pub fn new(train: &config::Train) -> Self {
+        Forecast {
+            targets: train.targets.iter().map(|name| name.value.clone()).collect(),
+            horizon: train.horizon,
+            residual: train.residual,
+            loss: train.loss,
+            seasonality: train.seasonality,
+        }
+    }
+
+    /// Step (from 1) and target of an output.
+    pub fn step_and_target(&self, output: usize) -> (usize, usize) {
+        (output / self.targets.len() + 1, output % self.targets.len())
+    }
+
+    /// Rows of the naive forecasts' season.
+    pub fn season(&self) -> Option<usize> {
+        self.seasonality.filter(|season| *season > 0)
+    }
+
+    /// The target of an output for an origin row, in the key's own units: `None` where there is no such row, where it
+    /// was not observed, or where it lies beyond a hole.
+    pub fn truth(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64> {
+        let (step, target) = self.step_and_target(output);
+        let s = &data.series[series];
+        let at = row + step;
+        let value = *s.targets[target].get(at)?;
+        let reached = data.is_without_hole(series, row, at);
+        (reached && s.observed[target][at] && value.is_finite()).then_some(value)
+    }
+
+    /// A value of an output's target in the network's units; `None` where the `scale` stage knows none yet.
+    fn to_network(&self, data: &Dataset, series: usize, row: usize, output: usize, value: f64) -> Option<f64> {
+        let (_, target) = self.step_and_target(output);
+        match &data.series[series].scale[target] {
+            None => Some(value),
+            Some(pairs) => {
+                let (mean, sd) = pairs[row];
+                (mean.is_finite() && sd.is_finite() && sd > 0.0).then(|| (value - mean) / sd)
+            }
+        }
+    }
+
+    /// An output of the network in the key's own units.
+    pub fn to_own(&self, data: &Dataset, series: usize, row: usize, output: usize, value: f32) -> f64 {
+        let (_, target) = self.step_and_target(output);
+        match &data.series[series].scale[target] {
+            None => f64::from(value),
+            Some(pairs) => f64::from(value) * pairs[row].1 + pairs[row].0,
+        }
+    }
+}
+
+impl Head for Forecast {
+    fn columns(&self) -> &[String] {
+        &self.targets
+    }
+
+    fn outputs(&self) -> usize {
+        self.horizon * self.targets.len()
+    }
+
+    fn reach(&self) -> usize {
+        self.horizon
+    }
+
+    /// `last` adds the target at the origin, `seasonal(m)` for step h the target `m * ceil(h / m) - h` rows back: the
+    /// youngest one a whole number of seasons before that is known at the origin.
+    fn residual(&self) -> Vec<Input> {
+        let mut residual = Vec::new();
+        for step in 1..=self.horizon {
+            for target in &self.targets {
+                let lag = match self.residual {
+                    Residual::None => continue,
+                    Residual::Last => 0,
+                    Residual::Seasonal(season) => season.max(1) * step.div_ceil(season.max(1)) - step,
+                };
+                residual.push(Input { column: target.clone(), lag: u32::try_from(lag).unwrap_or(u32::MAX) });
+            }
+        }
+        residual
+    }
+
+    fn target(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64> {
+        let truth = self.truth(data, series, row, output)?;
+        let wanted = self.to_network(data, series, row, output, truth)? - f64::from(data.base(series, row, output));
+        let (_, target) = self.step_and_target(output);
+        // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
+        // outweigh all others.
+        let scaled = data.series[series].scale[target].is_some();
+        let wanted = if scaled { wanted.clamp(-FAR, FAR) } else { wanted };
+        wanted.is_finite().then_some(wanted)
+    }
+
+    fn loss(&self, y: &[f32], wanted: &[f32], weight: &[f32], gradient: &mut Vec<f32>) -> f64 {
+        loss::loss(self.loss, y, wanted, weight, gradient)
+    }
+
+    fn add_loss(&self, data: &Dataset, scaling: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, u64)) {
+        let (series, row) = origin;
+        for (output, value) in y.iter().enumerate() {
+            if let Some(wanted) = self.target(data, series, row, output) {
+                let made = f64::from(*value) - f64::from(data.base(series, row, output));
+                total.0 += loss::entry(self.loss, (made - wanted) / scaling.out_sd[output]).0;
+                total.1 += 1;
+            }
+        }
+    }
+
+    fn evaluate(&self, data: &Dataset, model: &Model) -> Result<Arc<dyn super::Evaluation>> {
+        Ok(Arc::new(evaluation::evaluate(self, data, model)?))
+    }
+
+    fn describe(&self, manifest: &mut Manifest) {
+        manifest.horizon = self.horizon;
+        manifest.targets.clone_from(&self.targets);
+    }
+
+    fn headline(&self) -> String {
+        let rows = if self.horizon == 1 { "one row ahead".into() } else { format!("1 to {} rows ahead", self.horizon) };
+        format!("forecasts {} {rows}", self.targets.join(", "))
+    }
+
+    fn words(&self) -> Vec<(&'static str, String)> {
+        let added = match self.residual {
+            Residual::None => "nothing".into(),
+            Residual::Last => "the last value".into(),
+            Residual::Seasonal(season) => format!("the value a season ({season} rows) before"),
+        };
+        let loss = match self.loss {
+            Loss::Mse => "MSE".into(),
+            Loss::Mae => "MAE".into(),
+            Loss::Huber { delta } => format!("Huber, delta {delta}"),
+        };
+        vec![("output is added to", added), ("loss", loss)]
+    }
+
+    fn needs(&self) -> (String, &'static str) {
+        (format!("{} rows of that part with an observed target", self.horizon), "horizon")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Split;
+    use crate::record::Every;
+    use crate::train::dataset::tests::plain;
+    use crate::train::plan::tests::{plan_of, section};
+
+    #[test]
+    fn truth_is_the_row_h_later_where_observed_and_on_this_side_of_a_hole() {
+        let mut train = section(2, &["v"]);
+        train.residual = Residual::Last;
+        train.split.value = Split::Rows([5, 0, 0]);
+        let mut plan = plan_of(&train, None);
+        plan.interval = Some(Every::Ticks(1));
+        let mut s = plain("a", &[10.0, 20.0, 40.0, 80.0, 160.0]);
+        s.times = vec![0, 1, 2, 5, 6];
+        s.observed[0][1] = false;
+        let series = [s];
+        let (data, head) = (Dataset::new(&series, &plan).unwrap(), Forecast::new(&train));
+        let truths: Vec<[Option<f64>; 2]> =
+            (0..5).map(|row| [head.truth(&data, 0, row, 0), head.truth(&data, 0, row, 1)]).collect();
+        assert_eq!(truths, [[None, Some(40.0)], [Some(40.0), None], [None, None], [Some(160.0), None], [None, None]]);
+        assert_eq!(data.wanted(0, 0, 1), Some(30.0));
+        assert_eq!(data.wanted(0, 3, 0), Some(80.0));
+    }
+
+    #[test]
+    fn a_scaled_target_is_scaled_with_the_pair_of_the_origin_and_back() {
+        let mut train = section(1, &["v"]);
+        train.residual = Residual::Last;
+        let plan = plan_of(&train, None);
+        let mut s = plain("a", &[10.0, 20.0]);
+        s.x = vec![0.5, 0.25];
+        s.scale = vec![Some(vec![(8.0, 4.0), (9.0, 5.0)])];
+        let series = [s];
+        let (data, head) = (Dataset::new(&series, &plan).unwrap(), Forecast::new(&train));
+        assert_eq!(data.wanted(0, 0, 0), Some((20.0 - 8.0) / 4.0 - 0.5));
+        assert_eq!(head.to_own(&data, 0, 0, 0, 3.0), 20.0);
+    }
+}
