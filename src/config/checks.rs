@@ -133,7 +133,7 @@ fn topics(problems: &mut Problems, pipeline: &Pipeline, kafka: &KafkaSource) {
     match (&pipeline.dead_letters.value, sink) {
         (DeadLetters::Kafka(topic), Some(Sink::Kafka(_)) | None) => {
             if let Some((_, what)) = topics.iter().find(|(name, _)| *name == topic.value && !name.is_empty()) {
-                problems.add(topic.place, format_args!("topic \"{}\" is {what} already", one_line(&topic.value)));
+                problems.add(topic.place, format_args!("topic \"{}\" is already {what}", one_line(&topic.value)));
             }
         }
         (DeadLetters::Kafka(topic), _) => {

@@ -82,7 +82,7 @@ fn model(reader: &mut Reader, field: Field<'_>) -> Option<At<String>> {
         return reader.wrong(field, fault);
     }
     if version.is_some_and(|version| !version.parse::<u32>().is_ok_and(|n| n > 0 && n.to_string() == version)) {
-        return reader.expected(field, "a version behind /, a whole number from 1");
+        return reader.expected(field, "a version after /, a whole number from 1");
     }
     Some(text)
 }

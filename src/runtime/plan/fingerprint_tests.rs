@@ -89,6 +89,22 @@ fn a_field_that_comes_later_is_none_of_the_earlier_words() {
     assert_eq!(stages(json!({"made_up": {}})), None);
 }
 
+/// What this version writes, kept: every later version has to find the same in it.
+#[test]
+fn what_fingerprints_with_fields_say_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = planned(folder.path(), ("", ""));
+    let chain = Chain::new(Vec::new(), Order::default(), plan.metrics.clone());
+    let text = std::fs::read_to_string(Path::new(FIXTURE).join("pipeline.v2.json")).unwrap();
+    let mut kept: Fingerprint = serde_json::from_str(&text).unwrap();
+    let now = fingerprint(&plan, &chain, Some(kept.clone()));
+    assert_eq!(kept.changes(&now), []);
+    let record = kept.sections.get_mut("record").unwrap();
+    record["made_up"] = json!(true);
+    let changes: Vec<String> = kept.changes(&now).into_iter().map(|change| change.field).collect();
+    assert_eq!(changes, ["record.made_up"]);
+}
+
 #[test]
 fn a_changed_pipeline_is_refused_in_the_words_of_the_state() {
     let folder = copied();
