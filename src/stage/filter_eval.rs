@@ -12,7 +12,9 @@ use crate::state::Keys;
 /// What an expression reads, and as what.
 #[derive(Clone)]
 pub(super) struct Source {
+    /// Where it is.
     pub from: From,
+    /// What it is.
     pub kind: Type,
 }
 

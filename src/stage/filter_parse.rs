@@ -17,14 +17,18 @@ const MOST_TOKENS: usize = 500;
 /// What is wrong with an expression, at a character of it, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
+    /// The character, from 1.
     pub at: usize,
+    /// What is wrong.
     pub message: String,
 }
 
 /// A node of the tree and the character it begins at.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Expr {
+    /// The character, from 1.
     pub at: usize,
+    /// What it is.
     pub kind: ExprKind,
 }
 

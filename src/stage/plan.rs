@@ -85,11 +85,10 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
         other => Step { place: stage.place, operator: operator_of(other) },
     };
     let mut steps: Vec<Step<'a>> = stages.iter().map(step).collect();
-    if let (Some(model), Some(config::Stage::Infer(infer))) = (model, stages.get(infer).map(|stage| &stage.value)) {
+    if let (Some(model), Some(options)) = (model, pipeline.infer()) {
         let inputs = model.version.manifest.inputs.clone();
-        let operator = Box::new(Inputs { inputs, gap: infer.gap.clone(), ttl: infer.ttl.clone() });
-        let before = stages.iter().position(|s| matches!(s.value, config::Stage::Infer(_))).unwrap_or_default();
-        steps.insert(before, Step { place: infer.model.place, operator });
+        let operator = Box::new(Inputs { inputs, gap: options.gap.clone(), ttl: options.ttl.clone() });
+        steps.insert(infer, Step { place: options.model.place, operator });
     }
     // The policies have defaults, so they may not be in the file.
     steps.insert(at, Step { place: config::NOWHERE, operator: Box::new(policy) });

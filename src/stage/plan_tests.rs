@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::plan::{Chain, Step, before_infer, chain, describe, steps};
+use super::plan::{Chain, Step, before_infer, chain, describe, from_source, steps};
 use super::testing::{self, Table};
 use crate::Result;
 use crate::config::{self, *};
@@ -178,6 +178,34 @@ fn the_layout_says_what_comes_out() {
     let stages = vec![lags("value"), scale("value")];
     let (chain, _) = planned(&with_last(&pipeline(OnNull::Carry, stages)), Table::new(&["value"]).layout());
     assert_eq!(chain.layout.columns[1].scaled_by, Some((3, 4)));
+}
+
+#[test]
+fn a_column_comes_from_the_source_where_no_stage_before_makes_it() {
+    let wanted = |stages: Vec<Stage>, after: &[&str]| -> Vec<String> {
+        let after: Vec<At<String>> = after.iter().map(|name| at(name.to_string())).collect();
+        let pipeline = pipeline(OnNull::Carry, stages);
+        from_source(&steps(&pipeline, None), &after).into_iter().map(|column| column.value).collect()
+    };
+    let again = "age > 1 and observed and minute_sin > 0 and value_lag_1 > 0";
+    assert_eq!(
+        wanted(vec![filter(again), resample(), calendar(), lags("value"), filter(again)], &["age", "shop"]),
+        ["age", "observed", "minute_sin", "value_lag_1", "shop"]
+    );
+    let again = "alert or tail > 0 or residual is null or residual_sd > 0 or prediction > 0";
+    let names = ["alert", "tail", "residual", "residual_sd", "prediction"];
+    assert_eq!(wanted(vec![filter(again), infer(), score(), filter(again)], &["warm_up", "alert"]), names);
+}
+
+#[test]
+fn a_column_of_the_source_is_hidden_by_one_that_is_made() {
+    let mut layout = Table::new(&["value"]).layout();
+    layout.add("alert", Kind::Flag, Role::Field);
+    let pipeline = pipeline(OnNull::Carry, vec![filter("alert"), infer(), score(), filter("alert")]);
+    let (chain, result) = planned(&with_last(&pipeline), layout);
+    result.unwrap();
+    let alerts: Vec<Role> = chain.layout.columns.iter().filter(|c| c.name == "alert").map(|c| c.role).collect();
+    assert_eq!(alerts, [Role::Internal, Role::Output]);
 }
 
 #[test]

@@ -313,7 +313,7 @@ fn another_pipeline_and_another_topic_are_refused() {
         assert_eq!(error.exit_code(), 2);
         error.to_string()
     };
-    assert!(refused("id", "other").contains("stages: was s, is other"));
+    assert!(refused("id", "other").contains("stages: s -> other"));
     let error = refused("a/b+c", "s");
     assert!(error.contains("deleted and created again") && error.contains("topic-a_b-c"), "{error}");
     store(root.path()).reset().unwrap();

@@ -198,7 +198,7 @@ fn a_changed_pipeline_is_refused_and_told() {
     assert!(store.begin(&fingerprint("one")).unwrap().is_empty());
     let error = store.begin(&fingerprint("two")).unwrap_err();
     assert_eq!(error.exit_code(), 2);
-    assert!(error.to_string().contains("stages: was one, is two"), "{error}");
+    assert!(error.to_string().contains("stages: one -> two"), "{error}");
     assert!(!error.to_string().contains("source"), "{error}");
     let mut other = fingerprint("one");
     other.environment.insert("onnx_runtime".into(), "1.32.0".into());

@@ -73,6 +73,38 @@ fn a_checkpoint_that_an_earlier_version_wrote_is_found_and_read() {
     assert_eq!((checkpoint.position, checkpoint.keys.len(), checkpoint.rows.resolve().unwrap().len()), (16, 2, 2));
 }
 
+/// A field that comes later is left out where it has its default; where it has not, no text of an earlier version says so.
+#[test]
+fn a_field_that_comes_later_is_none_of_the_earlier_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = planned(folder.path(), ("", ""));
+    let mut record = plan.pipeline.record.canonical();
+    let before = legacy::text(&plan, "record", &record, "").unwrap();
+    assert!(before.starts_with("Record { key: Column(\"key\"), "), "{before}");
+    record["made_up"] = json!(1);
+    assert_eq!(legacy::text(&plan, "record", &record, ""), None);
+    let stages = |stage: Value| legacy::text(&plan, "stages", &json!([stage]), "");
+    assert!(stages(json!({"filter": {"where": "a"}})).is_some());
+    assert_eq!(stages(json!({"filter": {"where": "a", "made_up": 1}})), None);
+    assert_eq!(stages(json!({"made_up": {}})), None);
+}
+
+/// What this version writes, kept: every later version has to find the same in it.
+#[test]
+fn what_fingerprints_with_fields_say_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = planned(folder.path(), ("", ""));
+    let chain = Chain::new(Vec::new(), Order::default(), plan.metrics.clone());
+    let text = std::fs::read_to_string(Path::new(FIXTURE).join("pipeline.v2.json")).unwrap();
+    let mut kept: Fingerprint = serde_json::from_str(&text).unwrap();
+    let now = fingerprint(&plan, &chain, Some(kept.clone()));
+    assert_eq!(kept.changes(&now), []);
+    let record = kept.sections.get_mut("record").unwrap();
+    record["made_up"] = json!(true);
+    let changes: Vec<String> = kept.changes(&now).into_iter().map(|change| change.field).collect();
+    assert_eq!(changes, ["record.made_up"]);
+}
+
 #[test]
 fn a_changed_pipeline_is_refused_in_the_words_of_the_state() {
     let folder = copied();
