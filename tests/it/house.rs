@@ -146,7 +146,7 @@ fn the_check_of_the_floors_sees_every_way_to_name_a_room() {
     let source = Source { path: "stage/x.rs".into(), room: "stage".into(), lines: lines.map(String::from).to_vec() };
     let named = rooms_named(&source);
     assert_eq!(named.into_iter().collect::<Vec<_>>(), ["Result", "cli", "sink", "source", "state"]);
-    assert!(code().iter().map(rooms_named).flatten().filter(|room| FLOORS.contains(&room.as_str())).count() > 300);
+    assert!(code().iter().flat_map(rooms_named).filter(|room| FLOORS.contains(&room.as_str())).count() > 300);
 }
 
 #[test]
