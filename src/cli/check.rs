@@ -24,7 +24,7 @@ fn plan(pipeline: &config::Pipeline, offline: bool) -> Result<()> {
     let mut found = Vec::new();
     let mut add = |planned: Result<runtime::Plan>| match planned {
         Ok(planned) => {
-            if let runtime::Source::Kafka(kafka) = &planned.source {
+            if let runtime::PlannedSource::Kafka(kafka) = &planned.source {
                 kafka.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             }
             Ok(Some(planned))

@@ -9,7 +9,7 @@ use super::{RunArgs, progress};
 use crate::error::Context;
 use crate::model::executor::library;
 use crate::runtime::kafka::Stop;
-use crate::runtime::{self, Finished, Plan, Purpose, Source};
+use crate::runtime::{self, Finished, Plan, PlannedSource, Purpose};
 use crate::storage::block_on;
 use crate::{Result, config, http};
 
@@ -40,8 +40,8 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     }
     health.running();
     let (finished, signalled) = match &plan.source {
-        Source::Kafka(kafka) => follow(&plan, kafka, &health)?,
-        Source::Files(_) => (to_the_end(plan), None),
+        PlannedSource::Kafka(kafka) => follow(&plan, kafka, &health)?,
+        PlannedSource::Files(_) => (to_the_end(plan), None),
     };
     if let Err(error) = &finished {
         health.not_ready(error);

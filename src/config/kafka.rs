@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::words::word_of;
 use super::{At, Location, Moment};
 
-/// `source.kafka: { brokers, topic, group, format, key, timestamp, start, partitioned_by, idle, properties, registry, … }`
+/// `source.kafka: { brokers, topic, group, format, key, … }`
 #[derive(Debug, Clone)]
 pub struct KafkaSource {
     /// Addresses of brokers, `host:port` separated by commas.

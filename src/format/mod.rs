@@ -45,11 +45,11 @@ pub struct Messages {
     pub headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
     bytes: Vec<u8>,
     /// Per message, where its key and payload lie in `bytes`.
-    spans: Vec<(Span, Span)>,
+    spans: Vec<(ByteRange, ByteRange)>,
 }
 
 /// Where something lies in the bytes; `None`: there is nothing, which is not the same as no bytes.
-type Span = Option<Range<u32>>;
+type ByteRange = Option<Range<u32>>;
 
 impl Messages {
     /// Appends a message.

@@ -1,4 +1,5 @@
-//! The arithmetic of networks, forward and backward: one file per cell, layers over time, the matrix product, activations.
+//! The arithmetic of networks, forward and backward: one file per cell, layers over time, the matrix product,
+//! activations.
 //!
 //! Lives here: what is computed from numbers alone, and what each cell is ([`cell::Form`]). Must not live here: which
 //! layers a network has (`network`), how numbers are learned (`train`), files (`model`).

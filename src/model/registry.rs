@@ -362,7 +362,7 @@ mod tests {
         );
         assert!(refusal(open(root, "air-quality")).contains("no champion: name a version, as air-quality/1"));
         assert!(refusal(open(root, "air-quality/4")).contains("no version 4 (there are: 1)"));
-        assert!(refusal(open(root, "air-quality/new")).contains("a version's number"));
+        assert!(refusal(open(root, "air-quality/new")).contains("the number of a version"));
         assert!(refusal(open(root, "../air-quality")).contains("is not a name for a model"));
         assert_eq!(set_champion(root, "air-quality", 3).unwrap_err().exit_code(), 2);
         fs::write(root.join("air-quality/champion"), "new").unwrap();

@@ -1,6 +1,6 @@
-//! The JSON of an architecture, in manifests and in a graph's metadata: recurrent layers under `layers`, dense ones under
-//! `head`. Published versions keep it: what it can't say gets other fields with a default.
-//! Must not live here: anything that works with a network.
+//! The JSON of an architecture, in manifests and in a graph's metadata: recurrent layers under `layers`, dense ones
+//! under `head`. Published versions keep it: what it can't say gets other fields with a default. Must not live here:
+//! anything that works with a network.
 
 use serde::{Deserialize, Serialize};
 

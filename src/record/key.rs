@@ -1,7 +1,7 @@
 //! The hash of a key's text, and the partition that it gives.
 //!
-//! Lives here: what Kafka's own clients compute, so that a key has the same partition everywhere. Must not live here: tables of
-//! keys (`state`).
+//! Lives here: what Kafka's own clients compute, so that a key has the same partition everywhere. Must not live here:
+//! tables of keys (`state`).
 
 /// The hash that Kafka's Java client takes of a record's key: MurmurHash2 by Austin Appleby, seed 0x9747b28c.
 pub fn murmur2(key: &[u8]) -> u32 {

@@ -1,6 +1,6 @@
 //! Where predictions go.
 //!
-//! Lives here: which columns are written and how a batch becomes them ([`Planned`]), part files ([`Parts`]), JSON lines
+//! Lives here: which columns are written and how a batch becomes them ([`PlannedSink`]), part files ([`Parts`]), JSON lines
 //! ([`JsonLines`]), dead letters ([`DeadLetters`]). Must not live here: when a part is cut and when it becomes visible
 //! (`runtime` and `state`).
 
@@ -13,5 +13,5 @@ mod tests;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use part::{PartWriter, Parts};
-pub use plan::{Planned, plan};
+pub use plan::{PlannedSink, plan};
 pub use stdout::JsonLines;

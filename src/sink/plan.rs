@@ -20,7 +20,7 @@ use crate::{Error, Result};
 
 /// The columns of an output: the key, the time, the fields asked for, then all that stages made for the reader.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct PlannedSink {
     schema: SchemaRef,
     key: KeyType,
     clock: Clock,
@@ -29,7 +29,7 @@ pub struct Planned {
 }
 
 /// Plans the output of a pipeline whose last stage gives `layout`; `None` if there are problems.
-pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Option<Planned> {
+pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Option<PlannedSink> {
     let key = match &layout.key_type {
         KeyType::Utf8 => DataType::Utf8,
         KeyType::Integer(data_type) => data_type.clone(),
@@ -68,7 +68,7 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
         }
         fields.push(Field::new(&column.name, data_type(&column.kind, &layout.clock), nullable(&column.kind)));
     }
-    fine.then(|| Planned {
+    fine.then(|| PlannedSink {
         schema: Arc::new(Schema::new(fields)),
         key: layout.key_type.clone(),
         clock: layout.clock.clone(),
@@ -81,14 +81,14 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
     })
 }
 
-impl Planned {
+impl PlannedSink {
     /// Columns of the output.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
     /// Whether rows of the same stages come out in the same columns.
-    pub fn has_columns_of(&self, other: &Planned) -> bool {
+    pub fn has_columns_of(&self, other: &PlannedSink) -> bool {
         self.schema == other.schema && self.columns == other.columns
     }
 

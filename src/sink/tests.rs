@@ -74,7 +74,7 @@ fn sink(fields: &[&str]) -> Sink {
     Sink::Stdout { fields: fields.iter().map(|name| At { value: name.to_string(), place }).collect() }
 }
 
-fn planned() -> Planned {
+fn planned() -> PlannedSink {
     plan(&sink(&["note", "temp", "airport", "note", "score"]), &layout(), &mut Problems::new("p.yaml")).unwrap()
 }
 

@@ -37,9 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub const RAW: usize = 3;
 
 /// Files of dead letters, found, and how their messages are decoded.
-pub struct Planned {
+pub struct PlannedDeadLetters {
     layout: Layout,
-    files: parquet::Planned,
+    files: parquet::PlannedParquet,
     decoder: Arc<PlannedDecoder>,
     /// Records of a message.
     cells: u64,
@@ -52,7 +52,7 @@ pub fn plan(
     source: &LettersSource,
     fields: &[At<String>],
     problems: &mut Problems,
-) -> Option<Planned> {
+) -> Option<PlannedDeadLetters> {
     let decoder = format::plan_decoder(pipeline, fields, problems);
     let here = |value: &str| At { value: value.to_string(), place: source.path.place };
     let mut letters = pipeline.clone();
@@ -78,10 +78,10 @@ pub fn plan(
         Key::Melted(columns) => columns.len() as u64,
         _ => 1,
     };
-    Some(Planned { layout: decoder.layout.clone(), files, decoder: Arc::new(decoder), cells })
+    Some(PlannedDeadLetters { layout: decoder.layout.clone(), files, decoder: Arc::new(decoder), cells })
 }
 
-impl Files for Planned {
+impl Files for PlannedDeadLetters {
     fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -110,7 +110,7 @@ impl Files for Planned {
     }
 }
 
-/// Reads the records of a [`Planned`] source in order.
+/// Reads the records of a [`PlannedDeadLetters`] source in order.
 struct DeadLettersReader {
     letters: ParquetSource,
     decoder: Box<dyn Decoder>,

@@ -11,7 +11,7 @@ use crate::record::{Kind, Layout, Records};
 
 /// The files, found and fitted to the topic's columns.
 pub struct History {
-    source: parquet::Planned,
+    source: parquet::PlannedParquet,
     /// Partitions of the topic.
     partitions: u32,
     /// A tick of the files in ticks of the topic, as a fraction.

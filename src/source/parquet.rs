@@ -21,14 +21,14 @@ use crate::Error;
 use crate::record::{Layout, Origin, Records};
 use crate::storage::{DATA_BLOCK, File};
 
-pub use super::plan::{Planned, plan};
+pub use super::plan::{PlannedParquet, plan};
 
 /// Records that are delivered at once, at most.
 pub const BATCH: usize = 8192;
 /// Bytes of the rows that are decoded at once, about, at most.
 const BATCH_BYTES: u64 = 32 << 20;
 
-/// Reads the records of a [`Planned`] source in order.
+/// Reads the records of a [`PlannedParquet`] source in order.
 pub struct ParquetSource {
     shape: Arc<Shape>,
     /// The first record to deliver, until it was met.
@@ -61,13 +61,13 @@ struct OpenGroup {
     end: u64,
 }
 
-impl Files for Planned {
+impl Files for PlannedParquet {
     fn layout(&self) -> &Layout {
         &self.layout
     }
 
     fn records(&self) -> u64 {
-        Planned::records(self)
+        PlannedParquet::records(self)
     }
 
     fn names(&self) -> Vec<String> {
@@ -75,15 +75,15 @@ impl Files for Planned {
     }
 
     fn fingerprint(&self) -> Value {
-        json!({ "files": Planned::fingerprint(self) })
+        json!({ "files": PlannedParquet::fingerprint(self) })
     }
 
     fn was(&self, before: &str) -> bool {
-        Planned::fingerprint(self) == before
+        PlannedParquet::fingerprint(self) == before
     }
 
     fn open(&self, start: Option<Origin>) -> crate::Result<Box<dyn FilesReader>> {
-        Ok(Box::new(Planned::open(self, start)?))
+        Ok(Box::new(PlannedParquet::open(self, start)?))
     }
 }
 
@@ -97,7 +97,7 @@ impl FilesReader for ParquetSource {
     }
 }
 
-impl Planned {
+impl PlannedParquet {
     /// Begins to read; `start` is the first record to deliver.
     pub fn open(&self, start: Option<Origin>) -> crate::Result<ParquetSource> {
         let files = self.shape.files.len();

@@ -19,7 +19,7 @@ use crate::storage::{self, FOOTER_BLOCKS};
 
 /// A source that can be read.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct PlannedParquet {
     /// Columns of its records: the values, then the fields that are passed through.
     pub layout: Layout,
     pub(super) shape: Arc<Shape>,
@@ -57,7 +57,7 @@ impl PlannedFile {
     }
 }
 
-impl Planned {
+impl PlannedParquet {
     /// Records in all files (rows times columns where a wide table is melted), those outside of `from` and `until`
     /// included.
     pub fn records(&self) -> u64 {
@@ -87,7 +87,7 @@ impl Planned {
 /// Finds the files of a pipeline's source and checks that it has every column that is asked for: those of `record:`,
 /// and `fields` (of the sink, a filter, the split), which are passed through unless they are key, time or a value
 /// anyway. Adds every problem to `problems`, and returns `None` if there is one.
-pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Planned> {
+pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedParquet> {
     let path = pipeline.source.path()?;
     let place = path.place;
     let mut found = true;
@@ -142,7 +142,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     }
     let (_, _, columned) = first?;
     let Columned { columns, layout, wanted } = columned?;
-    found.then(|| Planned { layout, shape: Arc::new(Shape { files: planned, columns, wanted }) })
+    found.then(|| PlannedParquet { layout, shape: Arc::new(Shape { files: planned, columns, wanted }) })
 }
 
 /// The footer and its SHA-256, or the error in the file.

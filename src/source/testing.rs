@@ -7,7 +7,7 @@ use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 
-use super::parquet::{Planned, plan};
+use super::parquet::{PlannedParquet, plan};
 use crate::config::{
     At, DeadLetters, Input, Key, Location, Moment, Pipeline, Policies, Record, Runtime, Source, State, TimeColumn,
 };
@@ -76,12 +76,12 @@ pub fn array<A: arrow::array::Array + 'static>(array: A) -> ArrayRef {
     Arc::new(array)
 }
 
-pub fn planned(pipeline: &Pipeline, fields: &[&str]) -> Planned {
+pub fn planned(pipeline: &Pipeline, fields: &[&str]) -> PlannedParquet {
     problems(pipeline, fields).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// The plan, or the problems as text.
-pub fn problems(pipeline: &Pipeline, fields: &[&str]) -> Result<Planned, String> {
+pub fn problems(pipeline: &Pipeline, fields: &[&str]) -> Result<PlannedParquet, String> {
     let mut problems = Problems::new("pipeline.yaml");
     let fields: Vec<At<String>> = fields.iter().map(|field| at(field.to_string())).collect();
     let planned = plan(pipeline, &fields, &mut problems);
@@ -118,7 +118,7 @@ pub struct One {
 }
 
 /// All records from a place on, checked for wholeness.
-pub fn read(planned: &Planned, start: Option<Origin>) -> crate::Result<Vec<One>> {
+pub fn read(planned: &PlannedParquet, start: Option<Origin>) -> crate::Result<Vec<One>> {
     let mut source = planned.open(start)?;
     let mut all = Vec::new();
     while let Some(records) = source.next()? {

@@ -10,7 +10,7 @@
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
-use super::filter_eval::{From, Number, Source, Test, Text, Time, Type, load};
+use super::filter_eval::{From, Number, Operand, Test, Text, Time, Type, load};
 use super::filter_parse::{self, Comparison, Expr, ExprKind, Failure};
 use super::{Build, Operator, Stage};
 use crate::config::{self, At, Moment};
@@ -67,7 +67,7 @@ impl Typed {
 
 struct Compiler<'a> {
     layout: &'a Layout,
-    sources: Vec<Source>,
+    sources: Vec<Operand>,
 }
 
 impl Compiler<'_> {
@@ -180,7 +180,7 @@ impl Compiler<'_> {
     fn source(&mut self, from: From, kind: Type) -> Typed {
         let known = self.sources.iter().position(|source| source.from == from);
         let source = known.unwrap_or_else(|| {
-            self.sources.push(Source { from, kind });
+            self.sources.push(Operand { from, kind });
             self.sources.len() - 1
         });
         match kind {
@@ -207,7 +207,7 @@ fn expected(wanted: Type, found: &Typed, expr: &Expr) -> Failure {
 #[derive(Clone)]
 struct Filter {
     test: Test,
-    sources: Vec<Source>,
+    sources: Vec<Operand>,
     keep: Vec<bool>,
 }
 

@@ -1,5 +1,5 @@
-//! An expression of `filter` on the rows of a batch: what it reads, and what it is of a row. What a name means is decided in
-//! [`super::filter`], the grammar is in [`super::filter_parse`].
+//! An expression of `filter` on the rows of a batch: what it reads, and what it is of a row. What a name means is
+//! decided in [`super::filter`], the grammar is in [`super::filter_parse`].
 
 use arrow::array::{Array, AsArray, BooleanArray, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Float64Type};
@@ -11,7 +11,7 @@ use crate::state::Keys;
 
 /// What an expression reads, and as what.
 #[derive(Clone)]
-pub(super) struct Source {
+pub(super) struct Operand {
     /// Where it is.
     pub from: From,
     /// What it is.
@@ -104,7 +104,7 @@ pub(super) enum Loaded<'a> {
     PassthroughTexts(StringArray),
 }
 
-pub(super) fn load<'a>(source: &Source, batch: &'a Batch, keys: Option<&'a Keys>) -> crate::Result<Loaded<'a>> {
+pub(super) fn load<'a>(source: &Operand, batch: &'a Batch, keys: Option<&'a Keys>) -> crate::Result<Loaded<'a>> {
     let column = match source.from {
         From::Key => return Ok(Loaded::Keys(&batch.slots, keys)),
         From::Time => return Ok(Loaded::Times(&batch.times)),

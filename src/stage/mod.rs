@@ -27,7 +27,9 @@ mod score_window;
 mod testing;
 
 pub use operator::{Build, Operator};
-pub use plan::{Chain, Model, Planned, Step, before_infer, canonical, chain, describe, from_source, steps};
+pub use plan::{
+    Model, PlannedStage, PlannedStages, Step, before_infer, canonical, chain, describe, from_source, steps,
+};
 
 use crate::record::Batch;
 use crate::state::{State, StateSpec};
@@ -49,17 +51,17 @@ fn operator_of(stage: &config::Stage) -> Box<dyn Operator + '_> {
 /// An operator on batches of one partition.
 ///
 /// The engine calls [`Stage::process`] with the rows of one partition in their order, and with that partition's state.
-/// What comes out for a record must depend only on the record, on the state, and on the order of the records:
-/// never on where a batch begins or ends, on the clock or on other partitions. A stage value itself keeps only scratch
-/// memory and its plan; it is used for many partitions in turn.
+/// What comes out for a record must depend only on the record, on the state, and on the order of the records: never on
+/// where a batch begins or ends, on the clock or on other partitions. A stage value itself keeps only scratch memory
+/// and its plan; it is used for many partitions in turn.
 ///
 /// A stage may make no row of a record, or many:
 ///
 /// - A record is refused before it becomes many rows: either all of its rows come out, or none does.
-/// - The rows of a record come out in the order in which they belong to its key, and take the record's position. What has many parts
-///   (tokens, frames) is many rows, never one row with a list.
-/// - However many rows there are, the stage hands them over at once. The engine cuts what grew: a stage after it may see the rows of one
-///   record in several batches, and must make the same of them.
+/// - The rows of a record come out in the order in which they belong to its key, and take the record's position. What
+///   has many parts (tokens, frames) is many rows, never one row with a list.
+/// - However many rows there are, the stage hands them over at once. The engine cuts what grew: a stage after it may
+///   see the rows of one record in several batches, and must make the same of them.
 /// - Where rows of a key form sequences, a row says by a flag column of the layout that it begins or ends one, as
 ///   [`crate::record::Layout::restart`] does. A batch's end never means that.
 pub trait Stage: Send {
@@ -84,7 +86,7 @@ pub trait Stage: Send {
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()>;
 
     /// For a stage that holds rows until time has advanced: the first time after `since` at which [`Stage::advance`]
-    /// may emit something go. It must depend on `since` alone.
+    /// may emit something. It must depend on `since` alone.
     fn due(&self, _since: i64) -> Option<i64> {
         None
     }

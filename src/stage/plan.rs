@@ -37,24 +37,24 @@ pub struct Model {
 }
 
 /// A planned stage and the place of its word.
-pub struct Planned {
+pub struct PlannedStage {
     place: Place,
     build: Box<dyn Build>,
 }
 
 /// The planned stages.
-pub struct Chain {
+pub struct PlannedStages {
     /// In order. Fewer than the pipeline has where a problem was reported.
-    pub stages: Vec<Planned>,
+    pub stages: Vec<PlannedStage>,
     /// Shape of the rows that come out of the last stage.
     pub layout: Layout,
 }
 
-impl Chain {
+impl PlannedStages {
     /// The stages of one worker, in order; what can't be built is added to `problems`.
     pub fn build(&self, problems: &mut Problems) -> Vec<Box<dyn Stage>> {
         let mut stages = Vec::new();
-        for Planned { place, build } in &self.stages {
+        for PlannedStage { place, build } in &self.stages {
             match build.build() {
                 Ok(stage) => stages.push(stage),
                 Err(error) => problems.add(*place, error),
@@ -108,7 +108,7 @@ pub fn before_infer(pipeline: &Pipeline) -> Vec<Step<'_>> {
 const INFER: &str = "infer";
 
 /// Plans stages for batches of `layout`, and reports everything that is wrong with them.
-pub fn chain(steps: &[Step<'_>], mut layout: Layout, problems: &mut Problems) -> Chain {
+pub fn chain(steps: &[Step<'_>], mut layout: Layout, problems: &mut Problems) -> PlannedStages {
     let mut stages = Vec::new();
     // Columns that there were until `resample`.
     let mut dropped: Vec<String> = Vec::new();
@@ -122,20 +122,19 @@ pub fn chain(steps: &[Step<'_>], mut layout: Layout, problems: &mut Problems) ->
         }
         let before: Vec<String> = layout.names().map(str::to_owned).collect();
         match operator.plan(*place, &mut layout, problems) {
-            Some(build) => stages.push(Planned { place: *place, build }),
+            Some(build) => stages.push(PlannedStage { place: *place, build }),
             None if operator.is_needed() => break,
             None => {}
         }
         dropped.extend(before.into_iter().filter(|name| layout.find(name).is_none()));
     }
-    Chain { stages, layout }
+    PlannedStages { stages, layout }
 }
 
 fn gone(name: &str) -> String {
     format!(
         "column \"{name}\" does not exist after resample, which keeps only the record's values: use it before \
-         resample, or \
-         make it after it"
+         resample, or make it after it"
     )
 }
 

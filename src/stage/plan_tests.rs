@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::plan::{Chain, Step, before_infer, chain, describe, from_source, steps};
+use super::plan::{PlannedStages, Step, before_infer, chain, describe, from_source, steps};
 use super::testing::{self, Table};
 use crate::Result;
 use crate::config::{self, *};
@@ -138,13 +138,13 @@ fn with_last(pipeline: &Pipeline) -> Vec<Step<'_>> {
     steps
 }
 
-fn planned(steps: &[Step<'_>], layout: Layout) -> (Chain, Result<()>) {
+fn planned(steps: &[Step<'_>], layout: Layout) -> (PlannedStages, Result<()>) {
     let mut problems = Problems::new("p.yaml");
     let chain = chain(steps, layout, &mut problems);
     (chain, problems.finish(()))
 }
 
-fn names(chain: &Chain) -> Vec<&'static str> {
+fn names(chain: &PlannedStages) -> Vec<&'static str> {
     chain.build(&mut Problems::default()).iter().map(|stage| stage.name()).collect()
 }
 

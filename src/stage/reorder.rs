@@ -30,7 +30,7 @@ const NONE: i64 = i64::MIN;
 /// What is kept per key before its held records.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-struct Header {
+struct RowHead {
     /// Records held.
     held: u64,
     /// The latest time of any record.
@@ -39,7 +39,7 @@ struct Header {
     released: i64,
 }
 
-const HEADER: usize = size_of::<Header>() / size_of::<u64>();
+const HEADER: usize = size_of::<RowHead>() / size_of::<u64>();
 
 /// `on.reorder`, with what `on.late` says.
 pub(super) struct Reordering<'a> {
@@ -107,7 +107,7 @@ struct Out {
 
 /// One key's state.
 struct Held<'a> {
-    header: &'a mut Header,
+    header: &'a mut RowHead,
     /// Per record its time, then its values as bits.
     records: &'a mut [u64],
     width: usize,
@@ -186,7 +186,7 @@ impl Stage for Reorder {
         "reorder"
     }
 
-    /// The [`Header`], then the records.
+    /// The [`RowHead`], then the records.
     fn state(&self) -> StateSpec {
         let time = StateSpec::default().i64("held.time", 0);
         let record = self.names.iter().fold(time, |spec, name| spec.f64(format!("held.{name}"), 0.0));

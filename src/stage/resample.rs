@@ -145,7 +145,7 @@ struct Resample {
 /// How far a key has come.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Header {
+struct RowHead {
     /// The first bucket that isn't over; [`NONE`] before the first record.
     low: i64,
     /// The latest time of any record.
@@ -154,7 +154,7 @@ struct Header {
     observed: i64,
 }
 
-/// Word of a row that is [`Header::low`].
+/// Word of a row that is [`RowHead::low`].
 const LOW: usize = 0;
 
 /// The last observed value of a column.
@@ -175,7 +175,7 @@ struct Cell {
 
 /// One key's state: typed views of its row.
 struct Key<'a> {
-    header: &'a mut Header,
+    header: &'a mut RowHead,
     last: &'a mut [Last],
     /// Per place in the ring, the number of its bucket, then its cells.
     ring: &'a mut [u64],
@@ -184,7 +184,7 @@ struct Key<'a> {
 
 impl<'a> Key<'a> {
     fn of(words: &'a mut [u64], columns: usize, open: i64) -> Self {
-        let (header, rest) = words.split_at_mut(size_of::<Header>() / 8);
+        let (header, rest) = words.split_at_mut(size_of::<RowHead>() / 8);
         let (last, ring) = rest.split_at_mut(columns * size_of::<Last>() / 8);
         Key {
             header: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(header)),
@@ -337,7 +337,7 @@ impl Stage for Resample {
         "resample"
     }
 
-    /// The [`Header`], a [`Last`] for each column, and the ring of open buckets: number, then a [`Cell`] for each
+    /// The [`RowHead`], a [`Last`] for each column, and the ring of open buckets: number, then a [`Cell`] for each
     /// column.
     fn state(&self) -> StateSpec {
         let header = StateSpec::default().i64("low", NONE).i64("latest", NONE).i64("observed", NONE);

@@ -3,15 +3,15 @@
 //! The value column stays in its own units. The row carries the pair (mean, sd) known after the row, in two internal
 //! columns that [`crate::record::LayoutColumn::scaled_by`] points to; `infer` scales by it.
 //!
-//! With `w` the weight of what was before, every observed value x does (West 1979, with decay)
-//! `W = w W + 1; d = x - m; m += d / W; S = w S + d (x - m)`, where `w = 2^(-dt / half_life)` by the time since the last
-//! observed value, or `2^(-1 / half_life)` where the half-life counts rows (then only rows with an observed value count).
-//! The variance is S / W. Calendar months count 30.436875 days.
+//! With `w` the weight of what was before, every observed value x does (West 1979, with decay) `W = w W + 1; d = x - m;
+//! m += d / W; S = w S + d (x - m)`, where `w = 2^(-dt / half_life)` by the time since the last observed value, or
+//! `2^(-1 / half_life)` where the half-life counts rows (then only rows with an observed value count). The variance is
+//! S / W. Calendar months count 30.436875 days.
 //!
 //! Until `min_count` values were observed, `k = min_count - n` values of a prior are added: a standard deviation of a
 //! tenth of |m| (1 where m is 0) around the key's own mean, `(S + k v) / (W + k)`. So the pair is finite from the first
-//! observed value on; before it, it is NaN. The sd is never below `1e-6 |m|` nor below 1e-12, so that dividing by
-//! it stays finite for a key that never changes. Values beyond ±1e140 count as ±1e140, so that no square overflows.
+//! observed value on; before it, it is NaN. The sd is never below `1e-6 |m|` nor below 1e-12, so that dividing by it
+//! stays finite for a key that never changes. Values beyond ±1e140 count as ±1e140, so that no square overflows.
 
 use bytemuck::{Pod, Zeroable};
 use serde_json::{Value, json};

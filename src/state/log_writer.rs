@@ -72,12 +72,12 @@ pub(super) struct Writer {
     fingerprint: String,
     environment: BTreeMap<String, String>,
     grace: Duration,
-    lanes: BTreeMap<u32, Lane>,
+    partitions: BTreeMap<u32, Written>,
 }
 
 /// What is known of a partition.
 #[derive(Default)]
-struct Lane {
+struct Written {
     /// The newest checkpoint that is known to be stored.
     known: Option<(Outline, Vec<File>)>,
     /// Since when each file is superseded.
@@ -95,7 +95,7 @@ impl Writer {
         environment: BTreeMap<String, String>,
         grace: Duration,
     ) -> Writer {
-        Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, lanes: BTreeMap::new() }
+        Writer { folder, owned, process: unique_name(), fingerprint, environment, grace, partitions: BTreeMap::new() }
     }
 
     /// Does jobs until all senders are gone; reports each result.
@@ -103,10 +103,10 @@ impl Writer {
         for job in work {
             match job {
                 Job::Forget(partition) => {
-                    self.lanes.remove(&partition);
+                    self.partitions.remove(&partition);
                 }
                 Job::Known(partition, outline, files) => {
-                    self.lanes.entry(partition).or_default().known = Some((outline, files));
+                    self.partitions.entry(partition).or_default().known = Some((outline, files));
                 }
                 Job::Write(partition, checkpoint) => {
                     let written = self.write(partition, &checkpoint);
@@ -138,9 +138,9 @@ impl Writer {
         let place = Place::of(at, &epoch);
         let folder = partition_folder(&self.folder, partition);
         // Until this one is stored, nothing is known: after a failed write comes a base.
-        let known = self.lanes.entry(partition).or_default().known.take();
+        let known = self.partitions.entry(partition).or_default().known.take();
         if let Some((known, files)) = known.as_ref().filter(|(known, _)| known.at == at && known.epoch == epoch) {
-            self.lanes.entry(partition).or_default().known = Some((known.clone(), files.clone()));
+            self.partitions.entry(partition).or_default().known = Some((known.clone(), files.clone()));
             return Ok(Durable { partition, at, epoch, bytes: 0, took: started.elapsed() });
         }
         let (bytes, mut files) = match on_base(checkpoint, known.as_ref())? {
@@ -159,7 +159,7 @@ impl Writer {
         };
         let text = serde_json::to_vec_pretty(&entry).or_failed(|| "cannot write a manifest".into())?;
         if folder.create(&place.manifest(), text)? || self.is_there(&folder, &entry)? {
-            self.lanes.entry(partition).or_default().known = Some((outline, entry.files));
+            self.partitions.entry(partition).or_default().known = Some((outline, entry.files));
         } else {
             // Another process wrote the same state; its files are named, this one's never will be.
             folder.remove(&name)?;
@@ -187,19 +187,19 @@ impl Writer {
         let folder = partition_folder(&self.folder, partition);
         folder.sweep_abandoned();
         let files = folder.files()?;
-        let lane = self.lanes.entry(partition).or_default();
+        let written = self.partitions.entry(partition).or_default();
         let in_force: Vec<Place> = places(&files).into_iter().filter(|place| place.epoch == epoch).collect();
-        let Some(oldest) = lane.keep(&folder, &in_force)? else { return Ok(()) };
-        let named: BTreeSet<&String> = lane.named.values().flatten().collect();
+        let Some(oldest) = written.keep(&folder, &in_force)? else { return Ok(()) };
+        let named: BTreeSet<&String> = written.named.values().flatten().collect();
         let mut old: Vec<&String> = files
             .iter()
             .filter(|name| Place::of_file(name).is_some_and(|place| place < oldest) && !named.contains(name))
             .collect();
         // Manifests first: one without its files would look damaged.
         old.sort_by_key(|name| !name.ends_with(".json"));
-        lane.superseded.retain(|name, _| old.contains(&name));
+        written.superseded.retain(|name, _| old.contains(&name));
         for name in old {
-            let since = *lane.superseded.entry(name.clone()).or_insert_with(Instant::now);
+            let since = *written.superseded.entry(name.clone()).or_insert_with(Instant::now);
             if since.elapsed() >= self.grace {
                 self.owned.remove(partition, &folder, name)?;
             }
@@ -208,7 +208,7 @@ impl Writer {
     }
 }
 
-impl Lane {
+impl Written {
     /// The oldest of the checkpoints that are kept: so many, and one at least that has no file in common with the
     /// newest, so that one damaged file never takes all of them. `None`: there are no more than that.
     fn keep(&mut self, folder: &Folder, places: &[Place]) -> Result<Option<Place>> {

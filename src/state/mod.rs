@@ -1,8 +1,8 @@
 //! Rows of state per key, checkpoints, and where they are kept.
 //!
-//! Lives here: the key table ([`Keys`]: key to slot), the arena ([`Arena`]: slot to row), the checkpoint's bytes, the store of
-//! a finite source with its commit protocol ([`Store`]), and the checkpoints of a stream, whole or as what changed ([`Log`]). Must not live here: what a row means (that is each stage's) and when to commit
-//! (`runtime`).
+//! Lives here: the key table ([`Keys`]: key to slot), the arena ([`Arena`]: slot to row), the checkpoint's bytes, the
+//! store of a finite source with its commit protocol ([`Store`]), and the checkpoints of a stream, whole or as what
+//! changed ([`Log`]). Must not live here: what a row means (that is each stage's) and when to commit (`runtime`).
 
 mod adoption;
 mod arena;

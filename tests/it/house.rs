@@ -159,6 +159,17 @@ fn a_file_holds_one_idea() {
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
+#[test]
+fn a_comment_is_wrapped_at_120_columns() {
+    let wide: Vec<String> = sources()
+        .iter()
+        .flat_map(|source| source.lines.iter().enumerate().map(move |(number, line)| (source, number, line)))
+        .filter(|(_, _, line)| line.trim_start().starts_with("//") && line.chars().count() > 120)
+        .map(|(source, number, _)| format!("src/{}:{}", source.path.display(), number + 1))
+        .collect();
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
+}
+
 /// The compiler asks for the docs of what the library shows; this asks for the rest.
 #[test]
 fn a_public_item_says_what_it_is_in_a_private_module_too() {

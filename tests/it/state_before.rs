@@ -1,4 +1,5 @@
-//! State that an earlier version wrote is taken up, and what is written now is not refused for a field that comes later.
+//! State that an earlier version wrote is taken up, and what is written now is not refused for a field that comes
+//! later.
 
 use std::path::Path;
 

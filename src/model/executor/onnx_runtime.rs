@@ -1,4 +1,5 @@
-//! ONNX Runtime as an executor: copies features and state into its tensors, runs them, and copies outputs and state back.
+//! ONNX Runtime as an executor: copies features and state into its tensors, runs them, and copies outputs and state
+//! back.
 //!
 //! Must not live here: calling ONNX Runtime (`ort`), and which rows go into a run (`stage::infer`).
 
@@ -131,8 +132,8 @@ fn misfit(expected: &str) -> Error {
     Error::failed(format!("ONNX Runtime's executor takes {expected}: internal error, please report"))
 }
 
-/// Rows of a run for that many sequences: the next size of the ladder. A batch of one is computed by other code than a larger
-/// one, with other last bits, so two is the least.
+/// Rows of a run for that many sequences: the next size of the ladder. A batch of one is computed by other code than a
+/// larger one, with other last bits, so two is the least.
 fn batch_size(sequences: usize) -> usize {
     match sequences {
         0..=16 => sequences.max(2).next_power_of_two(),

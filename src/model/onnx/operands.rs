@@ -1,6 +1,6 @@
-//! Where each number of a recurrent layer is: Keras' arrays on one side ([`crate::network::Tensor`]), the operands `W`, `R`,
-//! `B` of ONNX' operators on the other. Both ways are permutations, so a round trip changes no bit.
-//! Must not live here: which block is which gate (`kernel`, the file of each cell).
+//! Where each number of a recurrent layer is: Keras' arrays on one side ([`crate::network::Tensor`]), the operands `W`,
+//! `R`, `B` of ONNX' operators on the other. Both ways are permutations, so a round trip changes no bit. Must not live
+//! here: which block is which gate (`kernel`, the file of each cell).
 
 use crate::kernel::CellKind;
 use crate::network::RecurrentLayer;

@@ -1,7 +1,7 @@
 //! A run over files: from wherever the last one stopped to the end of the source.
 //!
-//! Lives here: the threads of such a run, one partition's parts and commits ([`PartitionTask`]), refused records as dead
-//! letters, and training's capture. Must not live here: what a partition does to records (`runtime::engine`).
+//! Lives here: the threads of such a run, one partition's parts and commits ([`PartitionTask`]), refused records as
+//! dead letters, and training's capture. Must not live here: what a partition does to records (`runtime::engine`).
 
 mod capture;
 mod dead_letters;

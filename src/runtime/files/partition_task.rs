@@ -24,7 +24,7 @@ pub struct Shared {
     /// Names of the source's files, by [`Origin::file`].
     pub files: Vec<String>,
     /// Columns of the output.
-    pub sink: sink::Planned,
+    pub sink: sink::PlannedSink,
     /// Where it goes.
     pub output: Output,
     /// Where refused records go.

@@ -10,7 +10,7 @@ use super::partition_task::{Output, PartitionTask, Shared};
 use crate::config::{At, Moment};
 use crate::record::{Layout, Origin};
 use crate::runtime::engine::{Chain, Partition, Router, Work};
-use crate::runtime::plan::{Plan, Source, fingerprint};
+use crate::runtime::plan::{Plan, PlannedSource, fingerprint};
 use crate::state::{Fingerprint, Log, Store, Target};
 use crate::storage::Folder;
 use crate::{Error, Result, config, sink};
@@ -103,8 +103,10 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
     Ok(Shared {
         source: plan.layout_of_source().clone(),
         files: match &plan.source {
-            Source::Files(files) => files.names(),
-            Source::Kafka(_) => pipeline.source.kafka().map(|kafka| kafka.topic.value.clone()).into_iter().collect(),
+            PlannedSource::Files(files) => files.names(),
+            PlannedSource::Kafka(_) => {
+                pipeline.source.kafka().map(|kafka| kafka.topic.value.clone()).into_iter().collect()
+            }
         },
         sink,
         output,
@@ -159,7 +161,7 @@ pub fn check_state(plan: &Plan) -> Result<()> {
     let chain = plan.chain()?;
     let store = || Store::open(&pipeline.state.path, &pipeline.name);
     match (pipeline.sink.as_deref(), &plan.source, &plan.sink) {
-        (Some(config::Sink::Kafka(_)), Source::Kafka(source), _) => {
+        (Some(config::Sink::Kafka(_)), PlannedSource::Kafka(source), _) => {
             let fingerprint = fingerprint(plan, &chain, store()?.fingerprint()?);
             Log::agrees(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)
         }

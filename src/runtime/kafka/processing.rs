@@ -25,7 +25,7 @@ pub struct Processing {
     /// Columns of the source.
     pub layout: Layout,
     /// Columns of the output.
-    pub sink: sink::Planned,
+    pub sink: sink::PlannedSink,
     /// Rows to payloads.
     pub encoder: Box<dyn Encoder>,
     /// Memory of the payloads.

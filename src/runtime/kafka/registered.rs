@@ -24,7 +24,7 @@ const HASH: usize = 12;
 pub(super) struct Registered {
     pipeline: Pipeline,
     source: Layout,
-    sink: sink::Planned,
+    sink: sink::PlannedSink,
     metrics: Arc<Metrics>,
     /// The number that was wanted last.
     wanted: Option<u64>,

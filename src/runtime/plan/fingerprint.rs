@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Plan, Source, label, legacy};
+use super::{Plan, PlannedSource, label, legacy};
 use crate::model::executor::library;
 use crate::model::registry;
 use crate::runtime::engine::Chain;
@@ -37,8 +37,8 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     };
     let mut partitions = pipeline.state.partitions;
     match &plan.source {
-        Source::Files(files) => add("source", files.fingerprint()),
-        Source::Kafka(source) => {
+        PlannedSource::Files(files) => add("source", files.fingerprint()),
+        PlannedSource::Kafka(source) => {
             partitions = source.partitions;
             // With a Kafka sink, the checkpoint store knows it and reports more.
             if !swaps {

@@ -34,7 +34,15 @@ fn planned(folder: &Path, change: (&str, &str)) -> Plan {
         warnings: Vec::new(),
     };
     let metrics = Arc::new(Metrics::new().unwrap());
-    Plan { pipeline, source: Source::Kafka(Box::new(topic)), sink: None, stages, model: None, train: None, metrics }
+    Plan {
+        pipeline,
+        source: PlannedSource::Kafka(Box::new(topic)),
+        sink: None,
+        stages,
+        model: None,
+        train: None,
+        metrics,
+    }
 }
 
 fn copied() -> tempfile::TempDir {
@@ -73,7 +81,8 @@ fn a_checkpoint_that_an_earlier_version_wrote_is_found_and_read() {
     assert_eq!((checkpoint.position, checkpoint.keys.len(), checkpoint.rows.resolve().unwrap().len()), (16, 2, 2));
 }
 
-/// A field that comes later is left out where it has its default; where it has not, no text of an earlier version says so.
+/// A field that comes later is left out where it has its default; where it has not, no text of an earlier version says
+/// so.
 #[test]
 fn a_field_that_comes_later_is_none_of_the_earlier_words() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Plan, Source, label};
+use super::{Plan, PlannedSource, label};
 use crate::config::{At, Format, KafkaSink, Pipeline, Sink, Stage};
 use crate::model::registry;
 
@@ -82,8 +82,8 @@ fn knew(section: &str, canonical: &Value) -> bool {
 /// Whether the text of an earlier version says that the same is read.
 fn is_the_same(plan: &Plan, before: &str) -> bool {
     match &plan.source {
-        Source::Files(files) => files.was(before),
-        Source::Kafka(source) => before
+        PlannedSource::Files(files) => files.was(before),
+        PlannedSource::Kafka(source) => before
             .strip_prefix(&message_parts(plan))
             .and_then(|rest| rest.strip_prefix(' '))
             .is_some_and(|read| source.decoder.reads_as(read)),

@@ -12,7 +12,7 @@ mod training;
 use std::sync::Arc;
 
 pub use model::{has_model, label, stages_of_model};
-pub use source::Source;
+pub use source::PlannedSource;
 
 pub(super) use fingerprint::fingerprint;
 pub(super) use model::{chain, find_model};
@@ -39,11 +39,11 @@ pub struct Plan {
     /// The pipeline file.
     pub pipeline: Pipeline,
     /// The source, its files listed or its topics found.
-    pub source: Source,
+    pub source: PlannedSource,
     /// The sink, for [`Purpose::Run`].
-    pub sink: Option<sink::Planned>,
+    pub sink: Option<sink::PlannedSink>,
     /// The stages: all of them, or for [`Purpose::Train`] those up to the network's inputs.
-    stages: stage::Chain,
+    stages: stage::PlannedStages,
     /// The model that `infer` runs, for [`Purpose::Run`].
     pub model: Option<Arc<Version>>,
     /// What is trained and how, for [`Purpose::Train`].
@@ -59,7 +59,7 @@ pub struct Plan {
 pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(Metrics::new()?);
-    let source = Source::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems);
+    let source = PlannedSource::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems);
     let Some(source) = source else {
         // Without columns the stages can't be checked, but the model can.
         if purpose == Purpose::Run {
@@ -110,8 +110,8 @@ impl Plan {
     /// Refused where the source is Kafka.
     pub fn files(&self) -> Result<&dyn crate::source::Files> {
         match &self.source {
-            Source::Files(files) => Ok(&**files),
-            Source::Kafka(_) => Err(Error::refused("this reads files, the source is Kafka")),
+            PlannedSource::Files(files) => Ok(&**files),
+            PlannedSource::Kafka(_) => Err(Error::refused("this reads files, the source is Kafka")),
         }
     }
 

@@ -77,7 +77,7 @@ pub(in crate::runtime) fn chain(
     model: Option<&Arc<Version>>,
     metrics: &Arc<Metrics>,
     problems: &mut Problems,
-) -> stage::Chain {
+) -> stage::PlannedStages {
     let model = model.map(|version| stage::Model { version: version.clone(), metrics: metrics.clone() });
     stage::chain(&stage::steps(pipeline, model.as_ref()), source.clone(), problems)
 }

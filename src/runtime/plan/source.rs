@@ -7,34 +7,33 @@ use crate::record::Layout;
 use crate::{source, stage};
 
 /// What a pipeline reads, found.
-pub enum Source {
+pub enum PlannedSource {
     /// Files, listed and their columns found.
     Files(Box<dyn source::Files>),
     /// A topic, asked about, and how its messages are decoded.
     Kafka(Box<source::topic::PlannedTopic>),
 }
 
-impl Source {
-    pub(super) fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<Source> {
+impl PlannedSource {
+    pub(super) fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedSource> {
         match &pipeline.source.input {
             Input::Parquet(_) => {
-                source::parquet::plan(pipeline, fields, problems).map(|found| Source::Files(Box::new(found)))
+                source::parquet::plan(pipeline, fields, problems).map(|found| PlannedSource::Files(Box::new(found)))
             }
             Input::DeadLetters(letters) => {
                 let found = source::dead_letters::plan(pipeline, letters, fields, problems)?;
-                Some(Source::Files(Box::new(found)))
+                Some(PlannedSource::Files(Box::new(found)))
             }
-            Input::Kafka(kafka) => {
-                source::topic::plan(pipeline, kafka, fields, problems).map(|found| Source::Kafka(Box::new(found)))
-            }
+            Input::Kafka(kafka) => source::topic::plan(pipeline, kafka, fields, problems)
+                .map(|found| PlannedSource::Kafka(Box::new(found))),
         }
     }
 
     /// Columns of its records.
     pub fn layout(&self) -> &Layout {
         match self {
-            Source::Files(files) => files.layout(),
-            Source::Kafka(source) => &source.decoder.layout,
+            PlannedSource::Files(files) => files.layout(),
+            PlannedSource::Kafka(source) => &source.decoder.layout,
         }
     }
 }

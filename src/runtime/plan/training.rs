@@ -13,7 +13,7 @@ pub(super) fn before_network(
     infer: &At<&Infer>,
     source: &Layout,
     problems: &mut Problems,
-) -> Option<(stage::Chain, train::Plan)> {
+) -> Option<(stage::PlannedStages, train::Plan)> {
     let mut steps = stage::before_infer(pipeline);
     let layout = stage::chain(&steps, source.clone(), problems).layout;
     let lags: Vec<String> =

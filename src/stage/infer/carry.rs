@@ -1,9 +1,9 @@
 //! Mode carry: the state of each key is advanced row by row.
 //!
-//! Rows of a batch are ordered so that no key appears twice in a step: each run takes the next rows of every key that has rows
-//! left. With many keys that is a wave of single steps; with few keys, runs of several steps.
+//! Rows of a batch are ordered so that no key appears twice in a step: each run takes the next rows of every key that
+//! has rows left. With many keys that is a wave of single steps; with few keys, runs of several steps.
 
-use super::{Answer, Header, LARGEST, Made};
+use super::{Answer, LARGEST, Made, RowHead};
 use crate::Result;
 use crate::model::executor::{Executor, Input, Output, Steps};
 use crate::network::StatePair;
@@ -44,7 +44,7 @@ impl Carry {
         Carry { warm_up: warm_up as u64, states: states.to_vec(), order, queues, seen, batch: 0, run: Run::default() }
     }
 
-    /// The [`Header`]; the network's own numbers in the bank.
+    /// The [`RowHead`]; the network's own numbers in the bank.
     pub(super) fn state(&self) -> StateSpec {
         let header = StateSpec::default().u64("steps", 0);
         self.states.iter().fold(header, |spec, pair| spec.tensor(&pair.input, pair.width()))
@@ -134,7 +134,7 @@ impl Run {
     fn count(&self, warm_up: u64, state: &mut State<'_>, answer: &mut Answer) {
         let sequences = self.slots.len();
         for (sequence, (slot, reset)) in self.slots.iter().zip(&self.reset).enumerate() {
-            let (header, _): (&mut Header, &mut [f32]) = state.rows.split_mut(*slot);
+            let (header, _): (&mut RowHead, &mut [f32]) = state.rows.split_mut(*slot);
             if *reset {
                 header.steps = 0;
             }

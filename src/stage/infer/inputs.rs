@@ -55,7 +55,7 @@ struct Prepare {
 /// The state per key besides the rings.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Header {
+struct RowHead {
     /// Rows of the key so far.
     rows: u64,
     /// The latest time of the key.
@@ -156,7 +156,7 @@ impl Stage for Prepare {
         "inputs"
     }
 
-    /// The [`Header`], then the rings.
+    /// The [`RowHead`], then the rings.
     fn state(&self) -> StateSpec {
         let header =
             StateSpec::default().u64("rows", 0).i64("last", 0).i64("interval", 0).i64("lead", 0).flag("pending", false);
@@ -179,7 +179,7 @@ impl Stage for Prepare {
 
         for row in 0..rows {
             let t = batch.times[row];
-            let (header, past): (&mut Header, &mut [f64]) = state.rows.split_mut(batch.slots[row]);
+            let (header, past): (&mut RowHead, &mut [f64]) = state.rows.split_mut(batch.slots[row]);
             let first = header.rows == 0;
             let mut fresh = first || self.silent(self.gap, header.last, t) || self.silent(self.ttl, header.last, t);
             fresh |= matches!(asked, Some(Values::Flag(flags)) if flags[row]);

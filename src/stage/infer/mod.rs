@@ -11,7 +11,7 @@ mod plan;
 mod window;
 
 pub use inputs::Inputs;
-pub use plan::{Network, Planned};
+pub use plan::{Network, PlannedNetwork};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -37,7 +37,7 @@ pub const PREDICTION_TIME: &str = "prediction_time";
 /// What is kept per key in either mode.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Header {
+struct RowHead {
     /// Steps taken since the state was zero.
     steps: u64,
 }
@@ -86,7 +86,7 @@ impl<'a> Made<'a> {
 
 impl Infer {
     /// The stage as it was planned, with an executor of its own.
-    fn new(planned: &Planned, executor: Box<dyn Executor>) -> Self {
+    fn new(planned: &PlannedNetwork, executor: Box<dyn Executor>) -> Self {
         let version = &planned.model.version;
         let manifest = &version.manifest;
         let plan = match planned.mode {

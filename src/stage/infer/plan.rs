@@ -81,7 +81,7 @@ impl Operator for Network<'_> {
             quantiles: manifest.quantiles.len(),
             column,
         });
-        Some(Box::new(Planned {
+        Some(Box::new(PlannedNetwork {
             mode: self.options.mode,
             window: self.options.window.as_ref().map_or(1, |window| window.value),
             features,
@@ -98,7 +98,7 @@ impl Operator for Network<'_> {
 }
 
 /// `infer`, but for its session.
-pub struct Planned {
+pub struct PlannedNetwork {
     /// The model.
     pub model: Model,
     /// `mode:` of the pipeline file.
@@ -115,7 +115,7 @@ pub struct Planned {
     pub every: Option<Every>,
 }
 
-impl Build for Planned {
+impl Build for PlannedNetwork {
     fn build(&self) -> Result<Box<dyn Stage>> {
         let version = &self.model.version;
         let session = Session::new(&version.onnx, &Signature::from(&version.manifest))?;

@@ -1,6 +1,6 @@
 //! Mode window: every row is computed from zero state over the key's last W rows.
 
-use super::{Answer, Header, LARGEST, Made};
+use super::{Answer, LARGEST, Made, RowHead};
 use crate::Result;
 use crate::model::executor::{Executor, Input, Output, Steps};
 use crate::state::{State, StateSpec};
@@ -32,7 +32,7 @@ impl Window {
         Window { window, features, largest, ends, slots, values: Vec::new(), rows, gives, reset: Vec::new() }
     }
 
-    /// The [`Header`] and the last rows of features, as a ring.
+    /// The [`RowHead`] and the last rows of features, as a ring.
     pub(super) fn state(&self) -> StateSpec {
         StateSpec::default().u64("steps", 0).f32s("past", self.window * self.features)
     }
@@ -47,7 +47,7 @@ impl Window {
     ) -> Result<()> {
         let (features, window) = (self.features, self.window);
         for row in (0..made.slots.len()).filter(|row| made.usable[*row]) {
-            let (header, ring): (&mut Header, &mut [f32]) = state.rows.split_mut(made.slots[row]);
+            let (header, ring): (&mut RowHead, &mut [f32]) = state.rows.split_mut(made.slots[row]);
             if made.restart[row] {
                 header.steps = 0;
             }

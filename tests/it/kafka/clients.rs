@@ -1,4 +1,5 @@
-//! Clients that aren't kolk's at both ends: kcat, and Confluent's for Python with Avro and Protobuf through a schema registry.
+//! Clients that aren't kolk's at both ends: kcat, and Confluent's for Python with Avro and Protobuf through a schema
+//! registry.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

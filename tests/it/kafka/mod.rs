@@ -1,8 +1,8 @@
 //! Whole runs of the binary against a real Kafka, which `make test` starts.
 //!
-//! Every test has topics and groups of its own, so that tests run side by side; one that stops its broker has a broker of its own.
-//! What a reader of committed messages finds is held against what the same binary makes of the same records in a Parquet file,
-//! bit by bit.
+//! Every test has topics and groups of its own, so that tests run side by side; one that stops its broker has a broker
+//! of its own. What a reader of committed messages finds is held against what the same binary makes of the same records
+//! in a Parquet file, bit by bit.
 
 mod adopt;
 mod broker;
