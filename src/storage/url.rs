@@ -3,6 +3,7 @@
 //! Lives here: the one place that looks for credentials in the environment. Must not live here: what is read or
 //! written.
 
+use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 
 use object_store::ObjectStore;
@@ -20,12 +21,17 @@ use crate::{Error, Result};
 pub fn open_url(url: &Url) -> std::result::Result<(Arc<dyn ObjectStore>, ObjectPath), String> {
     // reqwest has no TLS provider of its own. The only possible error: one is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = std::env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix)).then_some((name, value))
-    });
+    let options = settings(std::env::vars_os());
     let (store, path) = object_store::parse_url_opts(url, options).map_err(|e| e.to_string())?;
     Ok((Arc::from(store), path))
+}
+
+/// The variables that configure access to object stores.
+fn settings(variables: impl Iterator<Item = (OsString, OsString)>) -> impl Iterator<Item = (String, String)> {
+    variables.filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix)).then_some((name, value))
+    })
 }
 
 /// Waits for a future of an object store. One small runtime serves the whole process; it never sits between records.
@@ -57,6 +63,19 @@ fn runtime() -> Result<&'static tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_left_out() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = || OsString::from_vec(vec![b'A', b'W', b'S', b'_', 0xff]);
+        let variables = [
+            ("AWS_REGION".into(), "r".into()),
+            (broken(), "x".into()),
+            ("AWS_KEY".into(), broken()),
+            ("HOME".into(), "/".into()),
+        ];
+        assert_eq!(settings(variables.into_iter()).collect::<Vec<_>>(), [("AWS_REGION".to_string(), "r".to_string())]);
+    }
 
     #[test]
     fn a_bucket_can_be_opened_without_a_tls_provider_of_reqwest() {

@@ -183,6 +183,28 @@ fn a_key_that_falls_silent_has_its_rows_by_the_others_of_its_partition() {
     assert_eq!(all(&broker, &setup.dead, reason), ["late"], "1501 closed the bucket that 900 is for");
 }
 
+#[test]
+fn a_filter_reads_key_and_time() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "filter", "");
+    let stages = "stages: [ filter: { where: \"key != 'b' and ts < '1970-01-01T00:00:00.004Z'\" } ]";
+    write(&broker, &setup, "", stages);
+    for key in ["a", "b", "c"] {
+        deliver(&broker, &setup, &rows(key, 0, 6));
+    }
+    let kolk = setup.start("a");
+    wait_for(&broker, &setup.output, 8);
+    kolk.stop();
+    let mut found: Vec<(String, i64)> = payloads(&broker, &setup.output)
+        .iter()
+        .map(|row| (row["key"].as_str().unwrap().to_string(), row["ts"].as_i64().unwrap()))
+        .collect();
+    found.sort();
+    let expected: Vec<(String, i64)> =
+        ["a", "c"].iter().flat_map(|key| (0..4).map(|ts| (key.to_string(), ts))).collect();
+    assert_eq!(found, expected);
+}
+
 fn reason(message: &BorrowedMessage<'_>) -> String {
     let headers = message.headers().expect("headers");
     let header = headers.iter().find(|header| header.key == "kolk.reason").expect("a reason");
