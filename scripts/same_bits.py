@@ -21,12 +21,14 @@ from demo_kafka import records
 
 NOT_OUTPUT = ("models", "state")
 DURATION = re.compile(r"\b\d+(\.\d+)?\s?(ms|s|min|h)\b")
+UPLOAD = re.compile(r"#\d+$")
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def files(folder: pathlib.Path, without: tuple[str, ...] = ()) -> dict[str, pathlib.Path]:
-    """All files under a folder by their relative path, without some folders at its top."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    """All files under a folder by their relative path, without some folders at its top. What a killed upload left
+    (`name#1`, where no reader looks) is not counted: the next run deletes it after an hour."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not UPLOAD.search(path.name))
     named = {str(path.relative_to(folder)): path for path in found}
     return {name: path for name, path in named.items() if name.split("/")[0] not in without}
 

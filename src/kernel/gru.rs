@@ -54,21 +54,26 @@ impl<F: Float> Cell<F> for Gru {
     }
 
     fn backward(&self, step: Backward<'_, F>) {
-        let Backward { gates, h, kept: s_n, dh, d_gates, d_recurrent, .. } = step;
-        let u = dh.len();
-        let [z, r, n] = blocks(gates, u);
-        let [d_z, d_r, d_n] = blocks_mut(d_gates, u);
-        let [s_z, s_r, d_s_n] = blocks_mut(d_recurrent, u);
-        let (h, s_n) = (&h[..u], &s_n[..u]);
-        for j in 0..u {
-            let d_new = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
-            d_z[j] = dh[j] * (h[j] - n[j]) * z[j] * (F::ONE - z[j]);
-            d_r[j] = d_new * s_n[j] * r[j] * (F::ONE - r[j]);
-            d_n[j] = d_new;
-            s_z[j] = d_z[j];
-            s_r[j] = d_r[j];
-            d_s_n[j] = d_new * r[j];
-            dh[j] *= z[j];
-        }
+        let Backward { gates, h, kept, dh, d_gates, d_recurrent, .. } = step;
+        gradients(gates, h, kept, dh, d_gates, d_recurrent);
+    }
+}
+
+/// Slices as arguments don't overlap, so that the loop becomes vector code without asking.
+fn gradients<F: Float>(gates: &[F], h: &[F], s_n: &[F], dh: &mut [F], d_gates: &mut [F], d_recurrent: &mut [F]) {
+    let u = dh.len();
+    let [z, r, n] = blocks(gates, u);
+    let [d_z, d_r, d_n] = blocks_mut(d_gates, u);
+    let [s_z, s_r, d_s_n] = blocks_mut(d_recurrent, u);
+    let (h, s_n) = (&h[..u], &s_n[..u]);
+    for j in 0..u {
+        let d_new = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
+        d_z[j] = dh[j] * (h[j] - n[j]) * z[j] * (F::ONE - z[j]);
+        d_r[j] = d_new * s_n[j] * r[j] * (F::ONE - r[j]);
+        d_n[j] = d_new;
+        s_z[j] = d_z[j];
+        s_r[j] = d_r[j];
+        d_s_n[j] = d_new * r[j];
+        dh[j] *= z[j];
     }
 }

@@ -54,19 +54,24 @@ impl<F: Float> Cell<F> for Lstm {
     }
 
     fn backward(&self, step: Backward<'_, F>) {
-        let Backward { gates, c, kept: c_tanh, dh, dc, d_gates, .. } = step;
-        let u = dh.len();
-        let [i, f, g, o] = blocks(gates, u);
-        let [d_i, d_f, d_g, d_o] = blocks_mut(d_gates, u);
-        let (c, c_tanh, dc) = (&c[..u], &c_tanh[..u], &mut dc[..u]);
-        for j in 0..u {
-            let d_cell = dc[j] + dh[j] * o[j] * (F::ONE - c_tanh[j] * c_tanh[j]);
-            d_i[j] = d_cell * g[j] * i[j] * (F::ONE - i[j]);
-            d_f[j] = d_cell * c[j] * f[j] * (F::ONE - f[j]);
-            d_g[j] = d_cell * i[j] * (F::ONE - g[j] * g[j]);
-            d_o[j] = dh[j] * c_tanh[j] * o[j] * (F::ONE - o[j]);
-            dc[j] = d_cell * f[j];
-        }
+        let Backward { gates, c, kept, dh, dc, d_gates, .. } = step;
+        gradients(gates, c, kept, dh, dc, d_gates);
         dh.fill(F::ZERO);
+    }
+}
+
+/// Slices as arguments don't overlap, so that the loop becomes vector code without asking.
+fn gradients<F: Float>(gates: &[F], c: &[F], c_tanh: &[F], dh: &[F], dc: &mut [F], d_gates: &mut [F]) {
+    let u = dh.len();
+    let [i, f, g, o] = blocks(gates, u);
+    let [d_i, d_f, d_g, d_o] = blocks_mut(d_gates, u);
+    let (c, c_tanh, dc) = (&c[..u], &c_tanh[..u], &mut dc[..u]);
+    for j in 0..u {
+        let d_cell = dc[j] + dh[j] * o[j] * (F::ONE - c_tanh[j] * c_tanh[j]);
+        d_i[j] = d_cell * g[j] * i[j] * (F::ONE - i[j]);
+        d_f[j] = d_cell * c[j] * f[j] * (F::ONE - f[j]);
+        d_g[j] = d_cell * i[j] * (F::ONE - g[j] * g[j]);
+        d_o[j] = dh[j] * c_tanh[j] * o[j] * (F::ONE - o[j]);
+        dc[j] = d_cell * f[j];
     }
 }
