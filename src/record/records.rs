@@ -28,8 +28,8 @@ pub struct Records {
     pub times: Vec<i64>,
     /// Per value column, per record: as in the source; null is NaN, infinite values stay.
     pub values: Vec<Vec<f64>>,
-    /// Per passthrough column, one array of all records; then those of [`crate::source::dead_letters::RAW`], where the
-    /// source is dead letters.
+    /// Per passthrough column, one array of all records. Where the source is dead letters, three more follow, of the
+    /// message: key (Binary), payload (Binary) and timestamp (Int64, milliseconds).
     pub passthrough: Vec<ArrayRef>,
     /// Per record, its position in the source.
     pub origins: Vec<Origin>,

@@ -2,7 +2,7 @@
 //!
 //! The files are those that [`crate::sink::DeadLetters`] writes. A letter from a topic has the bytes of its message;
 //! one from a Parquet source has its record as JSON, which is read instead. A message that is refused again keeps those
-//! bytes: they follow the passthrough columns of the records ([`RAW`]).
+//! bytes: they follow the passthrough columns of the records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,6 @@ const COLUMNS: [(&str, DataType); 4] = [
 
 /// How long a schema registry may leave a question without an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Arrays after the passthrough columns of the records: key (Binary), payload (Binary) and timestamp (Int64,
-/// milliseconds) of the message.
-pub const RAW: usize = 3;
 
 /// Files of dead letters, found, and how their messages are decoded.
 pub struct PlannedDeadLetters {
