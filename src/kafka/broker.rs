@@ -53,7 +53,7 @@ pub const BEGINNING: &str = "kolk state reset";
 pub struct LogRange {
     /// The first offset that can be read.
     pub start: i64,
-    /// Behind the last message.
+    /// After the last message.
     pub end: i64,
 }
 

@@ -252,7 +252,7 @@ fn described_in_one_canonical_form() {
             {"lags": [["value", [1, 3]]]},
         ])
     );
-    // Behind infer nothing counts; before it everything does.
+    // After infer nothing counts; before it everything does.
     written.stages.truncate(5);
     assert_eq!(describe(&written), described);
     written.on.null = OnNull::Carry;

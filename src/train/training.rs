@@ -68,7 +68,7 @@ pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress))
     })
 }
 
-/// Anew on everything: as many epochs as were best, or as many updates as go as often over the data.
+/// From scratch on everything: as many epochs as were best, or as many updates as go as often over the data.
 fn refit(series: &[Series], data: &Dataset, best: &Fitted, progress: &mut dyn FnMut(Progress)) -> Result<Fitted> {
     let everything = Dataset::everything(series, data.plan)?;
     let count = |data: &Dataset| match data.plan.kind {

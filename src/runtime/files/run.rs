@@ -33,7 +33,7 @@ pub struct Finished {
     pub elapsed: Duration,
 }
 
-/// Told about the way of a run: records done by this process, and how many there are in all (those of earlier
+/// Called during a run, with the records done by this process, and how many there are in all (those of earlier
 /// processes included in both).
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
