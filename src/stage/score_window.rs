@@ -57,10 +57,10 @@ impl<'a> Window<'a> {
     pub(super) fn push(&mut self, residual: f64) {
         let Window { sums, ring } = self;
         let next = sums.next as usize;
-        let mut anew = sums.count == 0;
+        let mut again = sums.count == 0;
         if sums.count as usize == ring.len() {
             let leaving = ring[next] - sums.shift;
-            anew |= leaving * leaving * 2.0 > sums.squares || !sums.squares.is_finite();
+            again |= leaving * leaving * 2.0 > sums.squares || !sums.squares.is_finite();
             sums.sum -= leaving;
             sums.squares -= leaving * leaving;
         } else {
@@ -71,12 +71,12 @@ impl<'a> Window<'a> {
         sums.sum += coming;
         sums.squares += coming * coming;
         sums.next = if next + 1 == ring.len() { 0 } else { sums.next + 1 };
-        if anew || sums.next == 0 {
-            self.sum_anew();
+        if again || sums.next == 0 {
+            self.sum_again();
         }
     }
 
-    fn sum_anew(&mut self) {
+    fn sum_again(&mut self) {
         let Window { sums, ring } = self;
         let residuals = &ring[..sums.count as usize];
         sums.shift = residuals.iter().sum::<f64>() / residuals.len() as f64;

@@ -9,13 +9,13 @@ use crate::{Error, Result};
 
 /// Refuses a partition where nothing but other offsets or other state helps.
 pub(super) fn refused(partition: PartitionId, what: String) -> Error {
-    Error::refused(format!("partition {partition}: {what}\n{ANEW}\n{EXACTLY}"))
+    Error::refused(format!("partition {partition}: {what}\n{RESET}\n{EXACTLY}"))
 }
 
 /// Refuses a partition that can continue from a checkpoint only if the user confirms it, since that skips or repeats
 /// something.
 pub(super) fn adoptable(partition: PartitionId, what: String) -> Error {
-    Error::refused(format!("partition {partition}: {what}\n{ADOPT}\n{ANEW}\n{EXACTLY}"))
+    Error::refused(format!("partition {partition}: {what}\n{ADOPT}\n{RESET}\n{EXACTLY}"))
 }
 
 /// Refuses a partition whose next record isn't in the topic.
@@ -93,6 +93,6 @@ pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
 /// How long the end of a run waits for that answer.
 const EXPLANATION: Duration = Duration::from_secs(2);
 const ADOPT: &str = "to continue from the existing state (it says first what that skips or repeats): kolk state adopt";
-const ANEW: &str =
+const RESET: &str =
     "to begin again from what the topic holds: kolk state reset (and a new output topic, or its records come twice)";
 const EXACTLY: &str = "to resume exactly where it stopped: restore the offsets or the state that belong together";

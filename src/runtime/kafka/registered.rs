@@ -63,9 +63,8 @@ impl Registered {
             planned => {
                 return Err(Error::refused(format!(
                     "{target} makes another output than the version that the pipeline was started with, and one topic \
-                     has one: \
-                     train with the same horizon and targets, or give the pipeline another name and sink\n  {target}: \
-                     {}\n  pipeline: {}",
+                     has one: train with the same horizon and targets, or give the pipeline another name and sink\n  \
+                     {target}: {}\n  pipeline: {}",
                     planned.map(|planned| planned.describe()).unwrap_or_default(),
                     self.sink.describe()
                 )));
@@ -116,18 +115,17 @@ impl Models for Registered {
 
     fn chain(&mut self, model: &str) -> Result<Chain> {
         let target = shown(model);
-        let in_force = |error: Error| {
+        let still_active = |error: Error| {
             Error::refused(format!(
                 "{error}\n{target} is active where this stream stopped, and must finish its work before another \
-                 version takes over: \
-                 bring it back, pin it (model: {target}), or begin again with kolk state reset"
+                 version takes over: bring it back, pin it (model: {target}), or begin again with kolk state reset"
             ))
         };
-        let (version, chain) = self.open(target).map_err(in_force)?;
+        let (version, chain) = self.open(target).map_err(still_active)?;
         if identity(version.as_deref()) == model {
             return Ok(chain);
         }
-        Err(in_force(Error::refused(format!(
+        Err(still_active(Error::refused(format!(
             "the registry holds another model under {target} than the state was made with"
         ))))
     }

@@ -14,8 +14,8 @@ pub(super) fn before_network(
     source: &Layout,
     problems: &mut Problems,
 ) -> Option<(stage::PlannedStages, train::Plan)> {
-    let mut steps = stage::before_infer(pipeline);
-    let layout = stage::chain(&steps, source.clone(), problems).layout;
+    let mut chain = stage::chain(&stage::before_infer(pipeline), source.clone(), problems);
+    let layout = &chain.layout;
     let lags: Vec<String> =
         layout.columns.iter().filter(|column| column.lag_of.is_some()).map(|column| column.name.clone()).collect();
     let plan = train::Plan::new(train, Some(infer.value), &lags, &layout.clock, layout.interval, problems)?;
@@ -40,7 +40,9 @@ pub(super) fn before_network(
         return None;
     }
     let inputs = Inputs { inputs: plan.inputs.clone(), gap: infer.gap.clone(), ttl: infer.ttl.clone() };
-    steps.push(stage::Step { place: train.place, operator: Box::new(inputs) });
-    let chain = stage::chain(&steps, source.clone(), problems);
+    let step = stage::Step { place: train.place, operator: Box::new(inputs) };
+    let last = stage::chain(&[step], chain.layout, problems);
+    chain.stages.extend(last.stages);
+    chain.layout = last.layout;
     problems.is_empty().then_some((chain, plan))
 }
