@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -113,7 +115,23 @@ pub fn pipeline(folder: &Path, infer: &str, sink: &str, extra: &str) -> PathBuf 
 
 /// Runs the binary to its end.
 pub fn kolk(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kolk")).args(arguments).output().unwrap()
+    finished(Command::new(env!("CARGO_BIN_EXE_kolk")).args(arguments))
+}
+
+/// Runs a program to its end. One that takes ten minutes is killed: a test that fails says more than one that never
+/// ends.
+pub fn finished(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = child.id().to_string();
+    let (ended, ending) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if ending.recv_timeout(Duration::from_secs(600)) == Err(RecvTimeoutError::Timeout) {
+            Command::new("kill").args(["-KILL", &process]).status().unwrap();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    output
 }
 
 /// Runs the binary and asserts its exit code; gives stdout and stderr.

@@ -38,11 +38,11 @@ fn checker_and_plain_onnx_runtime_agree() {
         });
         let case_file = folder.path().join("case.json");
         std::fs::write(&case_file, case.to_string()).unwrap();
-        let output = Command::new(&python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/check_onnx.py"))
-            .args([version.folder.join(registry::MODEL), case_file])
-            .output()
-            .unwrap();
+        let output = finished(
+            Command::new(&python)
+                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/check_onnx.py"))
+                .args([version.folder.join(registry::MODEL), case_file]),
+        );
         assert!(output.status.success(), "{cell:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -155,7 +155,7 @@ fn play(broker: &Broker, kolks: &Broker, round: fn(&mut Random) -> Vec<Action>, 
 
     let setup = Setup::new(kolks, "chaos", EXTRA);
     let rows = series(keys, rows);
-    let (sent, round_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (sent, round_over, given_up) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
     let chaos = Chaos {
         broker,
         setup: &setup,
@@ -170,18 +170,38 @@ fn play(broker: &Broker, kolks: &Broker, round: fn(&mut Random) -> Vec<Action>, 
         started: Instant::now(),
     };
     std::thread::scope(|scope| {
-        let sending = scope.spawn(|| send(broker, &setup, &rows, pace, &sent, &round_over));
+        let sending = scope.spawn(|| send(broker, &setup, &rows, pace, [&round_over, &given_up], &sent));
+        let _guard = OnPanic(&given_up);
         chaos.run(&|| sending.is_finished());
         sending.join().unwrap();
     });
 }
 
+/// Is set when the thread panics. A scope waits for its threads, so what they wait for must come in any case.
+struct OnPanic<'a>(&'a AtomicBool);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.store(std::thread::panicking(), Ordering::Relaxed);
+    }
+}
+
 /// Sends all records at a steady pace. On a machine that is busy with other things the last of them wait for the end of
-/// the first round: what happens happens under load.
-fn send(broker: &Broker, setup: &Setup, rows: &[Row], pace: f64, sent: &AtomicUsize, round_over: &AtomicBool) {
+/// the first round: what happens happens under load. Where the test has failed, nobody needs the rest.
+fn send(
+    broker: &Broker,
+    setup: &Setup,
+    rows: &[Row],
+    pace: f64,
+    [round_over, given_up]: [&AtomicBool; 2],
+    sent: &AtomicUsize,
+) {
     let sender = Sender::new(broker);
     let started = Instant::now();
     while sent.load(Ordering::Relaxed) < rows.len() {
+        if given_up.load(Ordering::Relaxed) {
+            return;
+        }
         let from = sent.load(Ordering::Relaxed);
         let most = if round_over.load(Ordering::Relaxed) { rows.len() } else { rows.len() * 9 / 10 };
         let to = ((started.elapsed().as_secs_f64() * pace) as usize).min(most).max(from);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::broker::Broker;
 use super::process::Setup;
 use super::records::*;
-use crate::common::{Row, series};
+use crate::common::{Row, finished, series};
 
 const SOON: Duration = Duration::from_secs(60);
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 1s }\nruntime: { workers: 2 }";
@@ -19,14 +19,16 @@ fn kcat_writes_and_reads() {
     let setup = Setup::new(&broker, "kcat", EXTRA);
     let rows = series(8, 50);
     let expected = expected(setup.path(), &rows);
-    let kcat = |options: &[&str], stdin: Stdio| {
+    let kcat = |options: &[&str]| {
         let mut command = Command::new("kcat");
-        command.args(["-q", "-b", &broker.address]).args(options).stdin(stdin).stdout(Stdio::piped());
-        command.spawn().expect("kcat: `make test` checks for it (Debian: kcat)")
+        command.args(["-q", "-b", &broker.address]).args(options);
+        command
     };
 
-    let mut producer =
-        kcat(&["-P", "-t", &setup.input, "-K", "\t", "-X", "partitioner=murmur2_random"], Stdio::piped());
+    let mut producer = kcat(&["-P", "-t", &setup.input, "-K", "\t", "-X", "partitioner=murmur2_random"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("kcat: `make test` checks for it (Debian: kcat)");
     let mut stdin = producer.stdin.take().unwrap();
     for (key, ts, value) in &rows {
         writeln!(stdin, "{key}\t{}", serde_json::json!({ "ts": ts, "value": value })).unwrap();
@@ -40,11 +42,8 @@ fn kcat_writes_and_reads() {
     kolk.stop();
     broker.settled(&setup.output);
 
-    let consumer = kcat(
-        &["-C", "-e", "-t", &setup.output, "-o", "beginning", "-f", "%k\t%s\n", "-X", "isolation.level=read_committed"],
-        Stdio::null(),
-    );
-    let output = consumer.wait_with_output().unwrap();
+    let reads = ["-C", "-e", "-t", &setup.output, "-o", "beginning", "-f", "%k\t%s\n"];
+    let output = finished(kcat(&reads).args(["-X", "isolation.level=read_committed"]));
     assert!(output.status.success());
     let mut found = Outputs::new();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
@@ -81,11 +80,11 @@ fn python(language: &str) {
     let records = setup.path().join("records.json");
     std::fs::write(&records, serde_json::to_vec::<Vec<Row>>(&rows).unwrap()).unwrap();
     let client = |word: &str, topic: &str, last: &str| {
-        let output = Command::new(&python)
-            .args(["-W", "ignore", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/kafka_client.py")])
-            .args([word, language, &broker.address, &registry, topic, last])
-            .output()
-            .unwrap();
+        let output = finished(
+            Command::new(&python)
+                .args(["-W", "ignore", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/kafka_client.py")])
+                .args([word, language, &broker.address, &registry, topic, last]),
+        );
         assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };

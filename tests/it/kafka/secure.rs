@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::broker::Broker;
 use super::process::Setup;
 use super::records::{Reader, Sender, assert_equal, expected};
-use crate::common::series;
+use crate::common::{self, series};
 
 /// That of the user kolk; scripts/kafka.sh has the same.
 pub const PASSWORD: &str = "loopback-not-a-secret";
@@ -70,7 +70,7 @@ pub fn allow(broker: &Broker, setup: &Setup) {
 pub fn check(setup: &Setup, password: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kolk"));
     command.arg("check").arg(setup.file()).env(VARIABLE, password).env("KOLK_LOG", "trace");
-    command.output().unwrap()
+    common::finished(&mut command)
 }
 
 /// Code and stderr.
