@@ -36,6 +36,8 @@ pub struct Records {
     /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`,
     /// `time_out_of_range`); their other entries are placeholders (key empty, time 0).
     pub bad: Vec<(usize, &'static str)>,
+    /// For some of the bad ones, by index, ascending, what exactly is wrong.
+    pub details: Vec<(usize, String)>,
 }
 
 impl Records {

@@ -9,7 +9,7 @@ use arrow::array::{
     UInt32Array, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::{cast, concat, filter_record_batch, take};
+use arrow::compute::{cast, concat, filter_record_batch, nullif, take};
 use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Int32Type};
 use arrow::error::ArrowError;
 
@@ -25,15 +25,27 @@ pub(super) struct Piece {
     file: u32,
     rows: Rows,
     keys: Keys,
-    /// Rows that have key and time; `None`: all.
+    /// Rows that have key and time and no flaw; `None`: all.
     valid: Option<NullBuffer>,
-    /// Rows where they are not, ascending.
+    /// Rows that are refused, ascending.
     bad: Vec<(usize, &'static str)>,
+    /// For some of them, what exactly is wrong.
+    details: Vec<(usize, String)>,
     times: Vec<i64>,
     values: Vec<Vec<f64>>,
     passthrough: Vec<ArrayRef>,
     /// The next record to take; a record is a row or, melted, one of its cells.
     at: usize,
+}
+
+/// A value that a row is refused for.
+pub(super) struct Flaw {
+    pub column: String,
+    /// Of the batch.
+    pub row: usize,
+    pub reason: &'static str,
+    /// What exactly is wrong, for people.
+    pub detail: String,
 }
 
 /// The place of each row in the file.
@@ -85,28 +97,52 @@ impl Dictionary {
 impl Piece {
     /// Decodes a batch whose first row is row `first` of file number `file`.
     pub fn decode(
-        batch: RecordBatch,
+        mut batch: RecordBatch,
         columns: &Columns,
         wanted: Wanted,
         dictionary: &mut Dictionary,
         (file, first): (u32, u64),
+        mut flaws: Vec<Flaw>,
     ) -> Result<Piece, ArrowError> {
-        let (times, time_null) = ticks(column(&batch, &columns.time)?)?;
+        let (mut times, time_null) = ticks(column(&batch, &columns.time)?)?;
+        for flaw in flaws.iter().filter(|flaw| flaw.column == columns.time) {
+            times[flaw.row] = NO_TIME;
+        }
+        if flaws.iter().any(|flaw| flaw.column != columns.time) {
+            batch = without_flaws(&batch, &flaws)?;
+        }
         let (batch, times, time_null, rows) = match outside(&times, wanted) {
             None => (batch, times, time_null, Rows::From(first)),
             Some(inside) => {
                 let kept: Vec<usize> = (0..times.len()).filter(|row| inside.value(*row)).collect();
                 let null = time_null.map(|null| kept.iter().map(|row| null.is_valid(*row)).collect::<NullBuffer>());
                 let times = kept.iter().map(|row| times[*row]).collect();
+                flaws.retain_mut(|flaw| match kept.binary_search(&flaw.row) {
+                    Ok(row) => {
+                        flaw.row = row;
+                        true
+                    }
+                    Err(_) => false,
+                });
                 let rows = kept.iter().map(|row| first + *row as u64).collect();
                 (filter_record_batch(&batch, &inside)?, times, null, Rows::Listed(rows))
             }
         };
         let (keys, key_null) = keys(&batch, columns, dictionary)?;
         let mut bad = Vec::new();
-        let valid = NullBuffer::union(key_null.as_ref(), valid_times(&times).as_ref());
+        let mut valid = NullBuffer::union(key_null.as_ref(), valid_times(&times).as_ref());
+        flaws.sort_by_key(|flaw| flaw.row);
+        flaws.dedup_by_key(|flaw| flaw.row);
+        if !flaws.is_empty() {
+            let flawless = (0..times.len()).map(|row| flaws.binary_search_by_key(&row, |flaw| flaw.row).is_err());
+            valid = NullBuffer::union(valid.as_ref(), Some(&flawless.collect()));
+        }
         if let Some(valid) = &valid {
             for row in (0..times.len()).filter(|row| valid.is_null(*row)) {
+                if let Ok(at) = flaws.binary_search_by_key(&row, |flaw| flaw.row) {
+                    bad.push((row, flaws[at].reason));
+                    continue;
+                }
                 let reason = match (times[row] == NO_TIME, &time_null) {
                     (false, _) => "null_key",
                     (true, Some(null)) if null.is_null(row) => "null_time",
@@ -121,7 +157,8 @@ impl Piece {
             if array.data_type() == data_type { Ok(array.clone()) } else { cast(array, data_type) }
         });
         let passthrough = passthrough.collect::<Result<_, ArrowError>>()?;
-        Ok(Piece { file, rows, keys, valid, bad, times, values, passthrough, at: 0 })
+        let details = flaws.into_iter().map(|flaw| (flaw.row, flaw.detail)).collect();
+        Ok(Piece { file, rows, keys, valid, bad, details, times, values, passthrough, at: 0 })
     }
 
     /// Leaves out the records before a place.
@@ -166,6 +203,9 @@ impl Piece {
         for (row, reason) in &self.bad[first_bad..] {
             for record in (row * cells..(row + 1) * cells).filter(|record| range.contains(record)) {
                 records.bad.push((base + record - range.start, reason));
+                if let Ok(at) = self.details.binary_search_by_key(row, |(row, _)| *row) {
+                    records.details.push((base + record - range.start, self.details[at].1.clone()));
+                }
             }
         }
         for record in range.clone() {
@@ -277,6 +317,20 @@ impl Gathered {
         }
         Ok(Some(self.records))
     }
+}
+
+/// The batch with null in the place of what is refused, so that nothing wrong is shown of it.
+fn without_flaws(batch: &RecordBatch, flaws: &[Flaw]) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, array)| {
+        let mut refused = vec![false; array.len()];
+        let mut rows = flaws.iter().filter(|flaw| flaw.column == *field.name()).peekable();
+        if rows.peek().is_none() {
+            return Ok((field.name(), array.clone(), true));
+        }
+        rows.for_each(|flaw| refused[flaw.row] = true);
+        Ok((field.name(), nullif(array, &BooleanArray::from(refused))?, true))
+    });
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {

@@ -8,6 +8,7 @@ pub mod dead_letters;
 mod decode;
 mod files;
 mod history;
+mod int96;
 pub mod parquet;
 mod plan;
 mod schema;

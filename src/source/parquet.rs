@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Schema};
 use serde_json::{Value, json};
 
 use super::decode::{Dictionary, Gathered, Piece};
+use super::int96;
 use super::plan::{self, Shape};
 use super::schema::{self, Columns, KeyColumn};
 use super::{Files, FilesReader};
@@ -53,6 +54,8 @@ struct OpenFile {
 
 struct OpenGroup {
     reader: ParquetRecordBatchReader,
+    /// The INT96 columns of the same rows, as milliseconds.
+    millis: Option<ParquetRecordBatchReader>,
     /// Number of the row group in its file.
     index: usize,
     file: usize,
@@ -75,11 +78,16 @@ impl Files for PlannedParquet {
     }
 
     fn fingerprint(&self) -> Value {
-        json!({ "files": PlannedParquet::fingerprint(self) })
+        let mut fingerprint = json!({ "files": PlannedParquet::fingerprint(self) });
+        // State that counted the same times in nanoseconds can't go on in microseconds.
+        if self.shape.is_int96 {
+            fingerprint["int96_times"] = json!("microseconds");
+        }
+        fingerprint
     }
 
     fn was(&self, before: &str) -> bool {
-        PlannedParquet::fingerprint(self) == before
+        !self.shape.is_int96 && PlannedParquet::fingerprint(self) == before
     }
 
     fn open(&self, start: Option<Origin>) -> crate::Result<Box<dyn FilesReader>> {
@@ -181,6 +189,13 @@ impl ParquetSource {
                 self.group = None;
                 continue;
             };
+            let flaws = match &mut group.millis {
+                None => Vec::new(),
+                Some(millis) => match read(millis).map_err(|e| failed(&e))? {
+                    Some(millis) if millis.num_rows() == batch.num_rows() => int96::wrapped(&batch, &millis),
+                    _ => return Err(failed(&"its INT96 columns have fewer rows than the others")),
+                },
+            };
             let first = group.row;
             group.row += batch.num_rows() as u64;
             if group.row > group.end {
@@ -189,8 +204,8 @@ impl ParquetSource {
             self.passed += batch.num_rows() as u64;
             // Origins have 32 bits for the file, more than there can be files.
             let at = (file as u32, first);
-            let mut piece =
-                Piece::decode(batch, &shape.columns, shape.wanted, &mut self.dictionary, at).map_err(|e| failed(&e))?;
+            let mut piece = Piece::decode(batch, &shape.columns, shape.wanted, &mut self.dictionary, at, flaws)
+                .map_err(|e| failed(&e))?;
             if let Some(start) = self.start.take() {
                 // A melted row may have been delivered in part.
                 piece.skip_before(start);
@@ -240,10 +255,10 @@ impl ParquetSource {
                     self.file.insert(open)
                 }
             };
-            let reader = open
-                .reader(index, &self.shape.columns, (row - first) as usize)
+            let (reader, millis) = open
+                .readers(index, &self.shape.columns, (row - first) as usize)
                 .map_err(|e| Error::failed(format!("{}: row group {index}: {e}", planned.file.shown)))?;
-            self.group = Some(OpenGroup { reader, index, file, row, end });
+            self.group = Some(OpenGroup { reader, millis, index, file, row, end });
             return Ok(true);
         }
     }
@@ -258,17 +273,17 @@ impl OpenFile {
             return Err("the file was changed after the start".into());
         }
         let file = metadata.file_metadata();
-        let schema = ::parquet::arrow::parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
-            .map_err(|e| e.to_string())?;
+        let schema = int96::schema_of(file).map_err(|e| e.to_string())?;
         Ok(OpenFile { input, metadata: Arc::new(metadata), schema, readers: [None, None] })
     }
 
-    fn reader(
+    /// Readers of a row group: of all columns, and of those that are INT96 again.
+    fn readers(
         &mut self,
         index: usize,
         columns: &Columns,
         skip: usize,
-    ) -> ::parquet::errors::Result<ParquetRecordBatchReader> {
+    ) -> ::parquet::errors::Result<(ParquetRecordBatchReader, Option<ParquetRecordBatchReader>)> {
         let group = self.metadata.row_group(index);
         let descriptor = self.metadata.file_metadata().schema_descr();
         let names = columns.names();
@@ -297,12 +312,25 @@ impl OpenFile {
                 self.readers[usize::from(!as_dictionary)].insert(metadata).clone()
             }
         };
-        ParquetRecordBatchReaderBuilder::new_with_metadata(self.input.clone(), metadata)
-            .with_row_groups(vec![index])
-            .with_projection(mask)
-            .with_batch_size(batch as usize)
-            .with_offset(skip)
-            .build()
+        let reader = |metadata, mask| {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.input.clone(), metadata)
+                .with_row_groups(vec![index])
+                .with_projection(mask)
+                .with_batch_size(batch as usize)
+                .with_offset(skip)
+                .build()
+        };
+        let file = self.metadata.file_metadata();
+        let is_int96 = |root: &&usize| int96::is_int96(file, descriptor.root_schema().get_fields()[**root].name());
+        let int96: Vec<usize> = roots.iter().filter(is_int96).copied().collect();
+        let millis = match int96.is_empty() {
+            true => None,
+            false => {
+                let mask = ProjectionMask::roots(descriptor, int96.iter().copied());
+                Some(reader(as_millis(&self.metadata, &self.schema, &int96)?, mask)?)
+            }
+        };
+        Ok((reader(metadata, mask)?, millis))
     }
 }
 
@@ -350,6 +378,24 @@ fn hinted(
     });
     let wanted = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     // A file whose types can't be asked for in another way is read in its own; decoding casts.
+    let own = || match int96::has_any(metadata.file_metadata()) {
+        true => ArrowReaderOptions::new().with_schema(Arc::new(schema.clone())),
+        false => ArrowReaderOptions::new(),
+    };
     ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_schema(wanted))
-        .or_else(|_| ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()))
+        .or_else(|_| ArrowReaderMetadata::try_new(metadata.clone(), own()))
+}
+
+/// The reader's plan for a file with some of its columns, INT96 ones, as milliseconds.
+fn as_millis(
+    metadata: &Arc<ParquetMetaData>,
+    schema: &Schema,
+    int96: &[usize],
+) -> ::parquet::errors::Result<ArrowReaderMetadata> {
+    let fields = schema.fields().iter().enumerate().map(|(root, field)| match int96.contains(&root) {
+        true => field.as_ref().clone().with_data_type(int96::every_one()),
+        false => field.as_ref().clone(),
+    });
+    let wanted = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_schema(wanted))
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ::parquet::arrow::parquet_to_arrow_schema;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use ::parquet::file::reader::{ChunkReader, Length};
 use ::parquet::file::statistics::Statistics;
@@ -10,6 +9,7 @@ use arrow::datatypes::{DataType, Schema};
 use sha2::{Digest, Sha256};
 
 use super::files::{self, File};
+use super::int96;
 use super::schema::{Columned, Columns, Wanted, disagreements, resolve};
 use crate::config::{At, Pipeline};
 use crate::error::Problems;
@@ -31,6 +31,8 @@ pub(super) struct Shape {
     pub files: Vec<PlannedFile>,
     pub columns: Columns,
     pub wanted: Wanted,
+    /// Whether times were nanoseconds for versions before that read INT96 as microseconds.
+    pub is_int96: bool,
 }
 
 /// A file and what its footer says.
@@ -104,6 +106,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     };
     let mut first: Option<(Schema, String, Option<Columned>)> = None;
     let mut planned = Vec::with_capacity(files.len());
+    let mut is_int96 = false;
     for file in files {
         let (metadata, footer) = match read_footer(&file) {
             Ok(read) => read,
@@ -113,13 +116,14 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
             }
         };
         let meta = metadata.file_metadata();
-        let schema = match parquet_to_arrow_schema(meta.schema_descr(), meta.key_value_metadata()) {
+        let schema = match int96::schema_of(meta) {
             Ok(schema) => schema,
             Err(e) => {
                 problem(place, format!("{}: its schema can't be read: {e}", file.shown));
                 continue;
             }
         };
+        is_int96 |= int96::is_in_micros(meta, &schema, &pipeline.record.time.column);
         match &first {
             None => {
                 let columned = resolve(pipeline, fields, &schema, &file.shown, &mut problem);
@@ -142,7 +146,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     }
     let (_, _, columned) = first?;
     let Columned { columns, layout, wanted } = columned?;
-    found.then(|| PlannedParquet { layout, shape: Arc::new(Shape { files: planned, columns, wanted }) })
+    found.then(|| PlannedParquet { layout, shape: Arc::new(Shape { files: planned, columns, wanted, is_int96 }) })
 }
 
 /// The footer and its SHA-256, or the error in the file.

@@ -13,6 +13,7 @@ mod http;
 mod kafka;
 mod kill;
 mod official;
+mod parquet_types;
 mod serve_as_trained;
 mod state_before;
 mod summary;

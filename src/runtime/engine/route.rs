@@ -122,6 +122,9 @@ impl Waiting {
             for (offset, index) in rows().enumerate() {
                 if let Ok(at) = block.bad.binary_search_by_key(&index, |(index, _)| *index) {
                     to.bad.push((start + offset, block.bad[at].1));
+                    if let Ok(at) = block.details.binary_search_by_key(&index, |(index, _)| *index) {
+                        to.details.push((start + offset, block.details[at].1.clone()));
+                    }
                 }
             }
         }
@@ -145,13 +148,9 @@ impl Waiting {
                 .passthrough
                 .push(concat(&arrays).map_err(|e| Error::failed(format!("joining passthrough columns: {e}")))?);
         }
-        Ok(Work {
-            partition,
-            position: self.position - records.len() as u64,
-            records,
-            messages: None,
-            details: Vec::new(),
-        })
+        let details = std::mem::take(&mut records.details);
+        let position = self.position - records.len() as u64;
+        Ok(Work { partition, position, records, messages: None, details })
     }
 }
 

@@ -17,8 +17,10 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
     let key = (bad != Some("null_key")).then(|| String::from_utf8_lossy(records.key(index)).into_owned());
     let mut record = Map::new();
     record.insert(layout.key_name.clone(), key.clone().map_or(Value::Null, Value::from));
-    let time =
-        if bad == Some("null_time") { Value::Null } else { Value::from(layout.clock.text(records.times[index])) };
+    let time = match bad {
+        Some("null_time" | "time_out_of_range") => Value::Null,
+        _ => Value::from(layout.clock.text(records.times[index])),
+    };
     record.insert(layout.time_name.clone(), time);
     let (mut values, mut passthrough) = (records.values.iter(), records.passthrough.iter());
     for column in &layout.columns {

@@ -207,8 +207,11 @@ impl PartitionTask {
             {
                 let origin = work.records.origins[index];
                 let file = shared.files.get(origin.file as usize).map_or("?", String::as_str);
+                let detail = work.details.iter().find(|(at, _)| *at == index);
+                let detail = detail.map_or(String::new(), |(_, detail)| format!(": {detail}"));
                 return Err(Error::failed(format!(
-                    "{}: {file}, row {} (from 0); on.error is refuse: mend the record, or set on.error to dead_letter",
+                    "{}: {file}, row {} (from 0){detail}; on.error is refuse: mend the record, or set on.error to \
+                     dead_letter",
                     reject.reason, origin.row
                 )));
             }
