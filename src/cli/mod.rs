@@ -11,6 +11,7 @@ mod check;
 pub mod models;
 mod progress;
 mod run;
+mod signals;
 pub mod state;
 pub mod summary;
 mod train;
@@ -134,6 +135,7 @@ pub enum ModelsCommand {
 
 /// Runs the command of the process' arguments.
 pub fn main() -> ExitCode {
+    signals::catch();
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
     let cli = Cli::parse();
     match start_log(cli.log).and_then(|()| execute(cli.command)) {

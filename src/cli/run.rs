@@ -1,16 +1,14 @@
 //! `kolk run`: to the end of a Parquet source, from where the last run stopped; on Kafka until a signal.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use super::signals::{self, Signals};
 use super::{RunArgs, progress};
-use crate::error::Context;
 use crate::model::executor::library;
 use crate::runtime::kafka::Stop;
 use crate::runtime::{self, Finished, Plan, PlannedSource, Purpose};
-use crate::storage::block_on;
 use crate::{Result, config, http};
 
 /// Time for leaving the group, after the grace period.
@@ -49,8 +47,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     summary(&name, &finished?, &sink);
     drop(server);
     match signalled {
-        // As the shell counts a process that ended by a signal.
-        Some(signal) => std::process::exit(128 + signal),
+        Some(signal) => std::process::exit(signals::exit_code(signal)),
         None => Ok(()),
     }
 }
@@ -64,7 +61,7 @@ fn to_the_end(plan: Plan) -> Result<Finished> {
     finished
 }
 
-/// Until SIGTERM or SIGINT, which drains. A second signal ends at once, and so does the end of the grace period.
+/// Until a signal, which drains. A second signal ends at once, and so does the end of the grace period.
 /// Returns the number of the signal.
 fn follow(
     plan: &Plan,
@@ -72,36 +69,8 @@ fn follow(
     health: &http::Health,
 ) -> Result<(Result<Finished>, Option<i32>)> {
     let stop = Stop::default();
-    let asked = stop.clone();
-    let grace = plan.pipeline.runtime.grace;
-    let number = Arc::new(std::sync::atomic::AtomicI32::new(0));
-    let told = number.clone();
-    block_on(async move {
-        let failed = || "cannot listen for signals".to_string();
-        let mut terminate = signal(SignalKind::terminate()).or_failed(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).or_failed(failed)?;
-        tokio::spawn(async move {
-            let mut signalled = async || {
-                tokio::select! {
-                    _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
-                    _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-                }
-            };
-            let first = signalled().await;
-            tracing::info!(
-                "draining: committing, writing checkpoints, leaving the group; send the signal again to end at once"
-            );
-            told.store(first, std::sync::atomic::Ordering::Relaxed);
-            asked.ask();
-            let last = tokio::time::timeout(grace + LEAVING, signalled()).await.unwrap_or_else(|_| {
-                // Nothing is lost: what isn't committed is processed again.
-                tracing::warn!("the grace period is over: ending at once");
-                first
-            });
-            std::process::exit(128 + last);
-        });
-        Ok::<_, crate::Error>(())
-    })??;
+    let number = Arc::new(AtomicI32::new(0));
+    drain_on(Signals::take()?, stop.clone(), number.clone(), plan.pipeline.runtime.grace);
     let bar = progress::endless();
     plan.metrics.stream.reachable(true);
     let finished = runtime::kafka::run(plan, kafka, &stop, &|done| {
@@ -117,8 +86,26 @@ fn follow(
         }
     });
     bar.finish_and_clear();
-    let number = number.load(std::sync::atomic::Ordering::Relaxed);
+    let number = number.load(Ordering::Relaxed);
     Ok((finished, (number > 0).then_some(number)))
+}
+
+/// Asks for a stop at the first signal, which it leaves in `number`, and ends the process at the second.
+fn drain_on(mut signals: Signals, stop: Stop, number: Arc<AtomicI32>, grace: Duration) {
+    std::thread::spawn(move || {
+        let Some(first) = signals.next(None) else { return };
+        tracing::info!(
+            "draining: committing, writing checkpoints, leaving the group; send the signal again to end at once"
+        );
+        number.store(first, Ordering::Relaxed);
+        stop.ask();
+        let last = signals.next(Some(grace + LEAVING)).unwrap_or_else(|| {
+            // Nothing is lost: what isn't committed is processed again.
+            tracing::warn!("the grace period is over: ending at once");
+            first
+        });
+        std::process::exit(signals::exit_code(last));
+    });
 }
 
 fn summary(name: &str, finished: &Finished, sink: &str) {

@@ -1,6 +1,7 @@
 //! What whole runs need: series on disk, a model in a registry, pipelines, the binary, and the output read back.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -111,6 +112,18 @@ pub fn pipeline(folder: &Path, infer: &str, sink: &str, extra: &str) -> PathBuf 
     );
     std::fs::write(&file, text).unwrap();
     file
+}
+
+/// Lets SIGHUP do what it does by default, also where the tests were started with `nohup`.
+#[allow(unsafe_code)]
+pub fn default_hangup(command: &mut Command) {
+    // SAFETY: `signal` may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
 }
 
 /// Runs the binary to its end.

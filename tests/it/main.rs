@@ -15,5 +15,6 @@ mod kill;
 mod official;
 mod parquet_types;
 mod serve_as_trained;
+mod signals;
 mod state_before;
 mod summary;

@@ -1,7 +1,6 @@
 //! A pipeline on Kafka, and processes of the binary that run it.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -87,7 +86,9 @@ impl Setup {
         let log = self.path().join(format!("{name}.log"));
         let file = OpenOptions::new().append(true).create(true).open(&log).unwrap();
         let from = file.metadata().unwrap().len();
-        let child = Command::new(env!("CARGO_BIN_EXE_kolk"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kolk"));
+        common::default_hangup(&mut command);
+        let child = command
             .arg("run")
             .arg(self.file())
             .env("KOLK_INSTANCE", name)
@@ -144,13 +145,16 @@ impl Kolk {
     }
 
     /// SIGTERM; it has to drain and say so by its exit code. Gives what it wrote.
-    pub fn stop(mut self) -> String {
+    pub fn stop(self) -> String {
+        self.stop_with("TERM", 15)
+    }
+
+    /// The same with another signal, by its name and number.
+    pub fn stop_with(mut self, name: &str, number: i32) -> String {
         self.assert_runs();
-        self.signal("TERM");
+        self.signal(name);
         let status = self.wait(Duration::from_secs(40));
-        // Before it listens for signals it has done nothing that would have to be drained.
-        let early = status.signal() == Some(15) && !self.log().contains("the group moves partitions");
-        assert!(early || status.code() == Some(128 + 15), "{}: {status}\n{}", self.name, self.log());
+        assert!(status.code() == Some(128 + number), "{}: {status}\n{}", self.name, self.log());
         self.log()
     }
 

@@ -22,7 +22,9 @@ fn every_record_once_with_the_bits_of_a_parquet_run() {
     let kolk = setup.start("a");
     sender.send(&setup.input, &rows[..1500]);
     reader.read_until(1500, SOON);
-    kolk.stop();
+    // A terminal that closes, or a supervisor that means "end": it drains as for SIGTERM.
+    let log = kolk.stop_with("HUP", 1);
+    assert!(log.contains("draining"), "{log}");
 
     // Messages from before the start and new ones; a clean stop leaves nothing to replay.
     sender.send(&setup.input, &rows[1500..2500]);
