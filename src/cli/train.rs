@@ -1,6 +1,7 @@
 //! `kolk train`: capture, train, evaluate, export, check, publish.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
@@ -8,8 +9,11 @@ use super::{TrainArgs, print, progress};
 use crate::model::executor::library;
 use crate::model::registry;
 use crate::runtime::{self, Captured, Plan, Purpose};
-use crate::train::{self, Phase, Progress, Series, Trained};
+use crate::train::{self, Event, Looked, Phase, Progress, Series, Trained};
 use crate::{Error, Result, config, http};
+
+/// Without a terminal, a line is logged at least this often.
+const QUIET: Duration = Duration::from_secs(15);
 
 /// Trains the model that the pipeline's `infer` stage names; prints the label of the version it published.
 ///
@@ -31,7 +35,9 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
 
     let captured = capture(&plan, training)?;
     let trained = learn(&captured.series, training)?;
-    for warning in &trained.warnings {
+    tracing::info!("{}", kept(&trained));
+    // Those of the data were logged before it started.
+    for warning in trained.warnings.iter().skip(trained.warned) {
         tracing::warn!("{warning}");
     }
     eprintln!("{}", trained.evaluation.table());
@@ -67,40 +73,66 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     Ok(captured)
 }
 
-/// Trains with a progress bar; without a terminal, it logs a line for each tenth of the way.
+/// Trains with a progress bar; without a terminal, it logs a line for each tenth of the way, and after each quarter of a
+/// minute.
 fn learn(series: &[Series], training: &train::Plan) -> Result<Trained> {
-    let mut shown: Option<(Phase, ProgressBar)> = None;
-    let mut told = 0;
-    let trained = train::train(series, training, &mut |now: Progress| {
-        if shown.as_ref().is_none_or(|(phase, _)| *phase != now.phase) {
-            if let Some((_, bar)) = shown.take() {
+    let mut shown: Option<ProgressBar> = None;
+    let (mut logged, mut logged_at) = (0, Instant::now());
+    let trained = train::train(series, training, &mut |event: Event| match event {
+        Event::Warning(warning) => tracing::warn!("{warning}"),
+        Event::Start(phase, what) => {
+            if let Some(bar) = shown.take() {
                 bar.finish_and_clear();
             }
-            told = 0;
+            (logged, logged_at) = (0, Instant::now());
+            match phase {
+                Phase::Refit => tracing::info!("{what}, on all data"),
+                Phase::Train | Phase::Evaluate => tracing::info!("{what}"),
+            }
         }
-        let (_, bar) = shown.get_or_insert_with(|| (now.phase, progress::steps(now.of_updates as u64)));
-        bar.set_length(now.of_updates as u64);
-        bar.set_position(now.updates as u64);
-        let message = message(&now);
-        let tenth = now.updates * 10 / now.of_updates.max(1);
-        if bar.is_hidden() && now.finished.is_some() && tenth > told {
-            told = tenth;
-            tracing::info!("{message}, update {} of {}, {} s left", now.updates, now.of_updates, now.left.as_secs());
+        Event::Progress(now) => {
+            let bar = shown.get_or_insert_with(|| progress::steps(now.of_updates as u64));
+            bar.set_length(now.of_updates as u64);
+            bar.set_position(now.updates as u64);
+            let message = message(&now);
+            let tenth = now.updates * 10 / now.of_updates.max(1);
+            if bar.is_hidden() && now.looked.is_some() && (tenth > logged || logged_at.elapsed() > QUIET) {
+                (logged, logged_at) = (tenth, Instant::now());
+                let left = now.left.as_secs();
+                tracing::info!(
+                    "{message}, update {} of at most {}, at most {left} s left",
+                    now.updates,
+                    now.of_updates
+                );
+            }
+            bar.set_message(message);
         }
-        bar.set_message(message);
     });
-    if let Some((_, bar)) = shown {
+    if let Some(bar) = shown {
         bar.finish_and_clear();
     }
     trained
 }
 
 fn message(now: &Progress) -> String {
-    let phase = match now.phase {
-        Phase::Train => "train",
-        Phase::Refit => "train on all data",
-        Phase::Evaluate => return "evaluate".to_string(),
+    let phase = if now.phase == Phase::Refit { "train on all data" } else { "train" };
+    let looked = match now.looked {
+        Some(Looked { validation: Some(loss), since_best: 0 }) => format!(", validation {loss:.4}, the best so far"),
+        Some(Looked { validation: Some(loss), since_best }) => {
+            format!(", validation {loss:.4}, the best was {since_best} updates ago")
+        }
+        _ => String::new(),
     };
-    let validation = now.finished.and_then(|end| end.validation_loss).map(|loss| format!(", validation {loss:.4}"));
-    format!("{phase}: epoch {}, loss {:.4}{}", now.epoch, now.train_loss, validation.unwrap_or_default())
+    format!("{phase}: epoch {}, loss {:.4}{looked}", now.epoch, now.train_loss)
+}
+
+/// Which weights were kept, and why the training ended.
+fn kept(trained: &Trained) -> String {
+    let last = trained.looks.last().copied().unwrap_or(trained.best);
+    let ended = if trained.stopped_early { "validation no longer improved" } else { "the end of its length" };
+    let validation = trained.best.validation.map(|loss| format!(", validation loss {loss:.4}")).unwrap_or_default();
+    format!(
+        "{} updates, {} epochs ({ended}); kept the weights of epoch {}, update {}{validation}",
+        last.updates, last.epoch, trained.best.epoch, trained.best.updates
+    )
 }

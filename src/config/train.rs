@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::read::{Field, Fields, Reader};
+use super::training::LOOK_EVERY;
 use super::words::{Words, not_yet, unknown};
 use super::{Adam, At, Dense, EpsilonForm, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
 use super::{Train, one_line};
@@ -82,6 +83,16 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let batch_size = count("batch_size", 1, ANY).unwrap_or(32);
     let seed = count("seed", 0, ANY).unwrap_or(7);
     let seasonality = count("seasonality", 1, MAX_HORIZON);
+    if let (Some(few), None, None) = (patience, fields.get("epochs"), fields.get("updates"))
+        && few < LOOK_EVERY
+        && let Some(field) = fields.get("patience")
+    {
+        let message = format_args!(
+            "{few} updates are fewer than lie between two looks at validation ({LOOK_EVERY}): without `epochs`, \
+             patience counts updates; write `epochs` too, or at least {LOOK_EVERY}"
+        );
+        reader.note(field, message);
+    }
     let refits = [("none", false), ("best_epochs", true)];
     let value = Train {
         inputs,
@@ -247,7 +258,7 @@ fn length(reader: &mut Reader, fields: &Fields) -> Length {
     }
     let updates = fields.get("updates").and_then(|f| reader.count(f, 1, ANY)).map(Length::Updates);
     let epochs = fields.get("epochs").and_then(|f| reader.count(f, 1, ANY)).map(Length::Epochs);
-    updates.or(epochs).unwrap_or(Length::Epochs(10))
+    updates.or(epochs).unwrap_or(Length::Open)
 }
 
 fn split(reader: &mut Reader, fields: &Fields) -> At<Split> {

@@ -32,7 +32,8 @@ pub struct Train {
     pub clip_norm: Option<f64>,
     /// How long to train.
     pub length: Length,
-    /// Epochs (or updates, in the unit of `length`) without improvement before it stops; `None`: never.
+    /// Epochs (or updates, in the unit of `length`) without improvement before it stops; `None`: never, or where the
+    /// length is open, a default.
     pub patience: Option<usize>,
     /// Examples (window) or lanes (carry) of an update.
     pub batch_size: usize,
@@ -121,7 +122,18 @@ pub enum Length {
     Epochs(usize),
     /// Steps of the optimiser.
     Updates(usize),
+    /// Neither is written: until validation no longer improves, within a bound.
+    Open,
 }
+
+/// Updates between two looks at validation where the length is [`Length::Open`], at least.
+pub const LOOK_EVERY: usize = 50;
+/// Updates without improvement after which an open training stops, at least.
+pub const OPEN_PATIENCE: usize = 500;
+/// Updates of an open training, at most.
+pub const OPEN_UPDATES: usize = 10_000;
+/// Updates of an open training without a validation part.
+pub const BLIND_UPDATES: usize = 1_500;
 
 /// `split:`
 #[derive(Debug, Clone)]

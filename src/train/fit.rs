@@ -1,6 +1,7 @@
-//! The loop: epochs of updates, early stopping, progress.
+//! The loop: epochs of updates, looks at the validation part, progress.
 //!
-//! Lives here: which batch comes when, and which weights are kept. Must not live here: gradients and the optimiser.
+//! Lives here: which batch comes when, and which weights are kept. Must not live here: gradients and the optimiser, and
+//! when to look and to stop (`schedule`).
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,21 @@ use super::lanes::{self, Lanes};
 use super::learner::Learner;
 use super::pass::Model;
 use super::scaling::Scaling;
+use super::schedule::{Schedule, still_falling};
 use super::split::Subset;
-use super::trained::Epoch;
+use super::trained::Look;
 use super::windows::{self, Examples, epoch_rng, shuffle};
+
+/// What a training tells while it runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event<'a> {
+    /// What the user should know before it is worth waiting, a sentence.
+    Warning(&'a str),
+    /// A phase starts, and what it is going to do, a sentence.
+    Start(Phase, &'a str),
+    /// An update, or a look at validation.
+    Progress(Progress),
+}
 
 /// What a training is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,34 +41,32 @@ pub enum Phase {
     Evaluate,
 }
 
-/// Progress of a training; after each update, and again at the end of each epoch.
+/// Progress of a training; after each update, and again after each look at validation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// What it is doing.
     pub phase: Phase,
     /// The epoch, from 1.
     pub epoch: usize,
-    /// Epochs at most; `None` where the length is in updates.
-    pub epochs: Option<usize>,
     /// Updates so far.
     pub updates: usize,
     /// Updates at most, about where the length is in epochs.
     pub of_updates: usize,
-    /// Mean loss of the epoch so far.
+    /// Mean loss since the last look.
     pub train_loss: f64,
-    /// Set at the end of an epoch only.
-    pub finished: Option<EpochEnd>,
+    /// Set after a look only.
+    pub looked: Option<Looked>,
     /// Time left until the length is reached, at the rate so far.
     pub left: Duration,
 }
 
-/// The end of an epoch.
+/// A look at the validation part.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EpochEnd {
+pub struct Looked {
     /// Loss over the validation part; `None` without one.
-    pub validation_loss: Option<f64>,
-    /// Whether these are the best weights so far.
-    pub best: bool,
+    pub validation: Option<f64>,
+    /// Updates since the best weights so far.
+    pub since_best: usize,
 }
 
 /// The outcome of a loop.
@@ -63,90 +74,119 @@ pub struct EpochEnd {
 pub struct Fitted {
     /// The network with the weights that are kept.
     pub model: Model,
-    /// Losses per epoch.
-    pub curve: Vec<Epoch>,
-    /// The epoch (from 1) whose weights are kept.
-    pub best_epoch: usize,
-    /// Updates until then.
-    pub best_updates: usize,
+    /// Losses.
+    pub looks: Vec<Look>,
+    /// The look whose weights are kept.
+    pub best: Look,
     /// Whether patience ran out.
     pub stopped_early: bool,
+    /// By what share per tenth of the training the loss was still falling at its end, where it was, and whether that is
+    /// the validation loss.
+    pub falling: Option<(f64, bool)>,
 }
 
 /// Trains on the train part. Where there is a validation part the weights that did best on it are kept, else the last.
-pub fn fit(data: &Dataset, length: Length, phase: Phase, progress: &mut dyn FnMut(Progress)) -> Result<Fitted> {
+/// `watch` gets what it is going to do, and its progress.
+pub fn fit(data: &Dataset, length: Length, phase: Phase, watch: &mut dyn FnMut(Event)) -> Result<Fitted> {
     let scaling = Scaling::learn(data);
     let mut learner = Learner::new(data.plan, &scaling)?;
     let batches = Batches::new(data);
+    let schedule = Schedule::new(data, length);
+    watch(Event::Start(phase, &schedule.text(batches.epoch(data, 0).len())));
     let started = Instant::now();
-    let (epochs, most_updates) = match length {
-        Length::Epochs(n) => (Some(n), usize::MAX),
-        Length::Updates(n) => (None, n),
-    };
-    let mut curve: Vec<Epoch> = Vec::new();
-    let mut best: Option<(f64, Vec<f32>)> = None;
-    let (mut best_epoch, mut best_updates, mut stopped_early) = (0, 0, false);
-    let mut updates = 0;
+    let mut looks: Vec<Look> = Vec::new();
+    let mut best: Option<(Look, Vec<f32>)> = None;
+    // Loss and weight of each update.
+    let mut losses: Vec<(f64, f64)> = Vec::new();
+    // Of the updates since the last look.
+    let (mut sum, mut weight, mut looked_at) = (0.0, 0.0, 0);
     let mut batch = Examples::default();
-    while updates < most_updates && epochs.is_none_or(|n| curve.len() < n) {
-        let epoch = curve.len();
+    let mut epoch = 0;
+    'training: while losses.len() < schedule.updates && schedule.epochs.is_none_or(|n| epoch < n) {
         let order = batches.epoch(data, epoch);
-        let (mut sum, mut weight) = (0.0, 0.0);
-        let mut tell = Progress {
-            phase,
-            epoch: epoch + 1,
-            epochs,
-            updates,
-            of_updates: epochs.map_or(most_updates, |n| updates + (n - epoch) * order.len()),
-            train_loss: f64::NAN,
-            finished: None,
-            left: Duration::ZERO,
-        };
+        epoch += 1;
         learner.begin_epoch();
-        for index in 0..order.len().min(most_updates - updates) {
+        let of_updates = schedule.epochs.map_or(schedule.updates, |n| losses.len() + (n + 1 - epoch) * order.len());
+        for index in 0..order.len() {
             order.fill(&mut batch, data, &scaling, index);
             let (loss, count) = learner.learn(&batch)?;
-            if !loss.is_finite() {
-                return Err(Error::failed(format!(
-                    "the loss is no longer finite in epoch {}, update {}: lower the learning rate or set clip_norm",
-                    epoch + 1,
-                    updates + 1
-                )));
-            }
+            losses.push((loss * count, count));
             sum += loss * count;
             weight += count;
-            updates += 1;
-            tell.updates = updates;
-            tell.train_loss = sum / weight;
-            tell.left = left(started, updates, tell.of_updates);
-            progress(tell);
-        }
-        let model = Model { net: learner.network().clone(), scaling: scaling.clone() };
-        let validation = model.validation_loss(data, 4 * data.plan.chunk);
-        let judged = validation.unwrap_or(f64::NEG_INFINITY);
-        let is_best = validation.is_none() || best.as_ref().is_none_or(|(before, _)| judged < *before);
-        curve.push(Epoch { train: sum / weight, validation, updates });
-        if is_best {
-            best = Some((judged, learner.network().parameters().to_vec()));
-            (best_epoch, best_updates) = (curve.len(), updates);
-        }
-        tell.finished = Some(EpochEnd { validation_loss: validation, best: is_best });
-        progress(tell);
-        let waited = if epochs.is_some() { curve.len() - best_epoch } else { updates - best_updates };
-        if data.plan.patience.is_some_and(|patience| validation.is_some() && waited >= patience.max(1)) {
-            stopped_early = epochs.map_or(updates < most_updates, |n| curve.len() < n);
-            break;
+            let updates = losses.len();
+            if !loss.is_finite() {
+                return Err(Error::failed(format!(
+                    "the loss is no longer finite in epoch {epoch}, update {updates}: lower the learning rate or set \
+                     clip_norm"
+                )));
+            }
+            let train = sum / weight;
+            let mut now = Progress {
+                phase,
+                epoch,
+                updates,
+                of_updates,
+                train_loss: train,
+                looked: None,
+                left: left(started, updates, of_updates),
+            };
+            watch(Event::Progress(now));
+            if !schedule.is_due(updates, updates - looked_at, index + 1 == order.len()) {
+                continue;
+            }
+            (sum, weight, looked_at) = (0.0, 0.0, updates);
+            let model = Model { net: learner.network().clone(), scaling: scaling.clone() };
+            let validation = model.validation_loss(data, schedule.thinned);
+            let look = Look { epoch, updates, train, validation };
+            looks.push(look);
+            if best.as_ref().is_none_or(|(best, _)| is_better(validation, best.validation)) {
+                best = Some((look, learner.network().parameters().to_vec()));
+            }
+            let since_best = best.as_ref().map_or(0, |(best, _)| updates - best.updates);
+            now.looked = Some(Looked { validation, since_best });
+            watch(Event::Progress(now));
+            if schedule.is_over(&looks) || updates >= schedule.updates {
+                break 'training;
+            }
         }
     }
+    let (best, weights) =
+        best.ok_or_else(|| Error::failed("trained without an update: internal error, please report"))?;
     let mut net = learner.into_network();
-    if let Some((_, weights)) = best {
-        net.parameters_mut().copy_from_slice(&weights);
-    }
-    Ok(Fitted { model: Model { net, scaling }, curve, best_epoch, best_updates, stopped_early })
+    net.parameters_mut().copy_from_slice(&weights);
+    let stopped_early = losses.len() < schedule.updates && schedule.epochs.is_none_or(|n| epoch < n);
+    let falling = if stopped_early { None } else { falling(&looks, best, &losses) };
+    Ok(Fitted { model: Model { net, scaling }, looks, best, stopped_early, falling })
+}
+
+/// Without a validation part, the last weights are the best.
+fn is_better(now: Option<f64>, before: Option<f64>) -> bool {
+    now.is_none() || now < before
+}
+
+fn mean(losses: &[(f64, f64)]) -> f64 {
+    let (sum, weight) = losses.iter().fold((0.0, 0.0), |sum, loss| (sum.0 + loss.0, sum.1 + loss.1));
+    sum / weight
 }
 
 fn left(started: Instant, done: usize, of: usize) -> Duration {
     started.elapsed().mul_f64(of.saturating_sub(done) as f64 / done.max(1) as f64)
+}
+
+/// The fall of the validation loss at the end, if the best weights are of the end; without a validation part, that of
+/// the train loss.
+fn falling(looks: &[Look], best: Look, losses: &[(f64, f64)]) -> Option<(f64, bool)> {
+    let updates = losses.len();
+    let points: Vec<(usize, f64)> = looks.iter().filter_map(|look| Some((look.updates, look.validation?))).collect();
+    if points.len() > 1 {
+        let is_late = looks.last() == Some(&best) || best.updates * 10 > updates * 9;
+        return still_falling(&points, updates).filter(|_| is_late).map(|falls| (falls, true));
+    }
+    // Single updates differ in what they are of: fortieths of the training.
+    let piece = updates.div_ceil(40).max(1);
+    let points: Vec<(usize, f64)> =
+        losses.chunks(piece).enumerate().map(|(i, piece_of)| (i * piece + piece_of.len(), mean(piece_of))).collect();
+    still_falling(&points, updates).map(|falls| (falls, false))
 }
 
 /// Where batches come from.

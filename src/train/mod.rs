@@ -14,6 +14,7 @@ mod init;
 pub mod lanes;
 mod learner;
 pub mod loss;
+mod magnitude;
 #[cfg(test)]
 mod meaning_tests;
 pub mod network;
@@ -24,6 +25,7 @@ pub mod plan;
 mod publish;
 pub mod report;
 pub mod scaling;
+mod schedule;
 mod series;
 pub mod split;
 #[cfg(test)]
@@ -33,12 +35,12 @@ mod training;
 pub mod windows;
 
 pub use errors::{Compared, Errors, KeyErrors};
-pub use fit::{EpochEnd, Phase, Progress};
+pub use fit::{Event, Looked, Phase, Progress};
 pub use network::{Network, Pass, State, Workspace};
 pub use plan::{Plan, architecture};
 
 pub use publish::publish;
 pub use series::Series;
 pub use split::{Cuts, Subset};
-pub use trained::{Epoch, KeySplit, Trained};
+pub use trained::{KeySplit, Look, Trained};
 pub use training::train;

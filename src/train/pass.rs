@@ -107,9 +107,9 @@ impl Model {
         });
     }
 
-    /// Mean loss over the validation part; `None` where it holds nothing. In mode carry the state is warmed up over
-    /// `warm` steps before it: near enough to all that lies before, and many times faster.
-    pub fn validation_loss(&self, data: &Dataset, warm: usize) -> Option<f64> {
+    /// Mean loss over the validation part, or over every `thinned`-th window or key of it; `None` where it holds
+    /// nothing.
+    pub fn validation_loss(&self, data: &Dataset, thinned: usize) -> Option<f64> {
         let mut total = (0.0, 0);
         let mut add = |series: usize, step: usize, y: &[f32]| {
             let row = data.steps[series].rows[step] as usize;
@@ -119,15 +119,11 @@ impl Model {
             data.plan.head.add_loss(data, &self.scaling, (series, row), y, &mut total);
         };
         if data.plan.kind == ModelKind::Window {
-            self.windows(data, &windows::origins(data, Subset::Validation), &mut add);
+            let origins: Vec<windows::Origin> =
+                windows::origins(data, Subset::Validation).into_iter().step_by(thinned).collect();
+            self.windows(data, &origins, &mut add);
         } else {
-            let runs: Vec<Run> = (0..data.series.len())
-                .filter_map(|series| {
-                    let first = data.origins(series, Subset::Validation).next()?;
-                    let last = data.origins(series, Subset::Validation).last()?;
-                    Some(Run { series, from: first.saturating_sub(warm), to: last + 1 })
-                })
-                .collect();
+            let runs = validation_runs(data, thinned);
             self.runs(data, &runs, &mut |run, step, y| add(runs[run].series, step, y));
         }
         (total.1 > 0).then(|| total.0 / total.1 as f64)
@@ -146,4 +142,18 @@ impl Model {
             })
             .collect()
     }
+}
+
+/// What a look at the validation part runs over in mode carry, for every `thinned`-th key. The state is warmed up over
+/// four chunks before it: near enough to all that lies before, and many times faster.
+pub fn validation_runs(data: &Dataset, thinned: usize) -> Vec<Run> {
+    let warm = 4 * data.plan.chunk;
+    (0..data.series.len())
+        .filter_map(|series| {
+            let first = data.origins(series, Subset::Validation).next()?;
+            let last = data.origins(series, Subset::Validation).last()?;
+            Some(Run { series, from: first.saturating_sub(warm), to: last + 1 })
+        })
+        .step_by(thinned)
+        .collect()
 }

@@ -25,6 +25,8 @@ pub struct Plan {
     pub window: usize,
     /// The features of [`super::Series::x`], in order.
     pub inputs: Vec<Input>,
+    /// Per feature, the column that it is of: a lag's is the one that lags.
+    pub columns: Vec<String>,
     /// The network's shape.
     pub architecture: Architecture,
     /// Length of truncated BPTT, carry.
@@ -83,6 +85,7 @@ impl Plan {
             head,
             kind: if window.is_some() { ModelKind::Window } else { ModelKind::Carry },
             window: window.unwrap_or(1),
+            columns: inputs.iter().map(|input| input.column.clone()).collect(),
             inputs,
             architecture,
             chunk: train.chunk.max(1),

@@ -7,9 +7,6 @@ use super::dataset::Dataset;
 use super::split::Subset;
 use crate::network::Tensor;
 
-/// Over that many standard deviations from zero, f32 has too few digits left for the differences.
-const FAR_FROM_ZERO: f64 = 10_000.0;
-
 /// The scaling in the graph before and after the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scaling {
@@ -23,24 +20,44 @@ pub struct Scaling {
     pub out_sd: Vec<f64>,
 }
 
+/// Sums for a mean and a standard deviation.
 #[derive(Debug, Clone, Copy, Default)]
-struct Moments {
-    count: f64,
+pub(super) struct Moments {
+    /// Number of values.
+    pub count: f64,
     mean: f64,
     squares: f64,
 }
 
 impl Moments {
     /// Welford's update.
-    fn add(&mut self, value: f64) {
+    pub fn add(&mut self, value: f64) {
         self.count += 1.0;
         let away = value - self.mean;
         self.mean += away / self.count;
         self.squares += away * (value - self.mean);
     }
 
+    /// Adds other values (Chan, Golub and LeVeque 1979).
+    pub fn merge(&mut self, other: Moments) {
+        if other.count == 0.0 {
+            return;
+        }
+        let count = self.count + other.count;
+        let away = other.mean - self.mean;
+        self.mean += away * other.count / count;
+        self.squares += other.squares + away * away * self.count * other.count / count;
+        self.count = count;
+    }
+
+    /// Mean and standard deviation; 0 for nothing and for a constant.
+    pub fn raw(self) -> (f64, f64) {
+        let sd = if self.count > 0.0 { (self.squares / self.count).sqrt() } else { 0.0 };
+        (self.mean, if sd > 1e-9 * self.mean.abs() { sd } else { 0.0 })
+    }
+
     /// Mean and standard deviation (of the population); (0, 1) for nothing, sd 1 for a constant.
-    fn finish(self) -> (f64, f64) {
+    pub fn finish(self) -> (f64, f64) {
         if self.count == 0.0 {
             return (0.0, 1.0);
         }
@@ -107,21 +124,6 @@ impl Scaling {
             })
             .to_vec()
     }
-
-    /// Features that float32 holds with too few digits, one sentence each.
-    pub fn warnings(&self, plan: &Plan) -> Vec<String> {
-        let far = |mean: f64, sd: f64| mean.abs() / sd > FAR_FROM_ZERO;
-        (0..self.mean.len())
-            .filter(|i| far(self.mean[*i], self.sd[*i]))
-            .map(|i| {
-                format!(
-                    "feature \"{}\" has mean {:.6e} and standard deviation {:.3e}: too far from zero for float32, \
-                     scale it (stage `scale`) or subtract its level first",
-                    plan.inputs[i].column, self.mean[i], self.sd[i]
-                )
-            })
-            .collect()
-    }
 }
 
 #[cfg(test)]
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn constant_features_get_sd_one_and_far_ones_a_warning() {
+    fn constant_features_get_sd_one() {
         let mut train = section(1, &["v"]);
         train.split.value = Split::Rows([6, 0, 0]);
         let plan = plan_of(&train, None);
@@ -156,10 +158,20 @@ mod tests {
         let data = Dataset::new(&series, &plan).unwrap();
         let scaling = Scaling::learn(&data);
         assert_eq!((scaling.sd[0], scaling.out_sd[0]), (1.0, 1.0));
-        assert!(scaling.warnings(&plan).is_empty());
+    }
 
-        let series = [plain("a", &[1e6, 1e6 + 1.0, 1e6, 1e6 + 1.0, 1e6, 1e6 + 1.0])];
-        let data = Dataset::new(&series, &plan).unwrap();
-        assert_eq!(Scaling::learn(&data).warnings(&plan).len(), 1);
+    #[test]
+    fn moments_of_two_parts_are_those_of_the_whole() {
+        let of = |values: &[f64]| {
+            let mut moments = Moments::default();
+            values.iter().for_each(|v| moments.add(*v));
+            moments
+        };
+        let mut merged = of(&[1.0, 2.0]);
+        merged.merge(of(&[]));
+        merged.merge(of(&[6.0, 7.0, 9.0]));
+        let (mean, sd) = of(&[1.0, 2.0, 6.0, 7.0, 9.0]).raw();
+        assert!((merged.raw().0 - mean).abs() < 1e-12 && (merged.raw().1 - sd).abs() < 1e-12);
+        assert_eq!(of(&[4.0; 3]).raw(), (4.0, 0.0));
     }
 }

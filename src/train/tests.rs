@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{self, Length, Residual};
 use crate::kernel::CellKind;
 
-fn quiet() -> impl FnMut(Progress) {
+fn quiet() -> impl FnMut(Event<'_>) {
     |_| {}
 }
 
@@ -87,11 +87,96 @@ fn the_best_weights_are_restored_and_patience_stops() {
     let series = sines(200);
     let data = dataset::Dataset::new(&series, &plan).unwrap();
     let fitted = fit::fit(&data, plan.length, Phase::Train, &mut quiet()).unwrap();
-    let losses: Vec<f64> = fitted.curve.iter().map(|epoch| epoch.validation.unwrap()).collect();
+    let losses: Vec<f64> = fitted.looks.iter().map(|look| look.validation.unwrap()).collect();
     let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
-    assert_eq!(losses[fitted.best_epoch - 1], best);
-    assert_eq!(fitted.model.validation_loss(&data, 64), Some(best));
-    assert!(fitted.stopped_early && losses.len() == fitted.best_epoch + 3, "{losses:?}");
+    assert_eq!(losses[fitted.best.epoch - 1], best);
+    assert_eq!(fitted.model.validation_loss(&data, 1), Some(best));
+    assert!(fitted.stopped_early && losses.len() == fitted.best.epoch + 3, "{losses:?}");
+}
+
+#[test]
+fn without_a_length_it_trains_until_validation_no_longer_improves() {
+    for window in [None, Some(5)] {
+        let mut train = section(1, &["v"]);
+        train.length = Length::Open;
+        train.residual = Residual::Last;
+        train.seasonality = Some(24);
+        let plan = plan_of(&train, window);
+        let series = sines(300);
+        let mut said = Vec::new();
+        let mut run = || {
+            super::train(&series, &plan, &mut |event| {
+                if let Event::Start(_, what) = event {
+                    said.push(what.to_string());
+                }
+            })
+            .unwrap()
+        };
+        let trained = run();
+        // A few updates an epoch: ten epochs, the default of before, would hardly have begun.
+        let last = *trained.looks.last().unwrap();
+        assert!(last.updates >= 500 && last.updates <= config::OPEN_UPDATES, "{last:?}");
+        assert!(trained.looks.iter().all(|look| look.validation >= trained.best.validation));
+        let total = &forecast(&trained).targets[0];
+        assert!(total.model.mae() < 0.3 * total.last.mae(), "{} against {}", total.model.mae(), total.last.mae());
+        let again = run();
+        assert_eq!((again.tensors, again.looks), (trained.tensors, trained.looks));
+        for word in ["measured every 50 updates", "for 500 updates", "at most 10000 updates"] {
+            assert!(said[0].contains(word), "{}", said[0]);
+        }
+    }
+}
+
+#[test]
+fn without_a_length_and_a_validation_part_it_trains_a_default_length_and_says_so() {
+    let mut train = section(1, &["v"]);
+    train.length = Length::Open;
+    train.chunk = 8;
+    train.split.value = config::Split::Rows([40, 0, 20]);
+    let plan = plan_of(&train, None);
+    let mut said = Vec::new();
+    let trained = super::train(&sines(60), &plan, &mut |event| match event {
+        Event::Start(_, what) | Event::Warning(what) => said.push(what.to_string()),
+        Event::Progress(_) => (),
+    })
+    .unwrap();
+    assert_eq!(trained.looks.last().unwrap().updates, config::BLIND_UPDATES);
+    assert!(said[0].starts_with("no key has an example in the validation part"), "{said:?}");
+    assert!(said[1].starts_with("trains 1500 updates"), "{said:?}");
+    assert!(trained.warnings[0].contains("validation part"));
+}
+
+#[test]
+fn a_training_that_ends_while_the_loss_falls_says_what_to_write() {
+    let warned = |length, rows, window| {
+        let mut train = section(1, &["v"]);
+        train.length = length;
+        train.optimizer.learning_rate = 1e-3;
+        train.split.value = config::Split::Rows(rows);
+        let plan = plan_of(&train, window);
+        let trained = super::train(&sines(400), &plan, &mut quiet()).unwrap();
+        let html = report::html(&trained, "sines").unwrap();
+        let found = trained.warnings.into_iter().find(|w| w.contains("still falling"));
+        assert!(found.as_ref().is_none_or(|w| html.contains(&report::html::escape(w))), "{found:?}");
+        found
+    };
+    let short = warned(Length::Epochs(4), [250, 50, 100], None).unwrap();
+    assert!(short.contains("validation loss") && short.contains("its 4 epochs ("), "{short}");
+    assert!(short.contains("`epochs: 8`, or leave `epochs` out"), "{short}");
+    let short = warned(Length::Updates(60), [250, 0, 150], Some(6)).unwrap();
+    assert!(
+        short.contains("train loss") && short.contains("its 60 updates were over: write `updates: 120`"),
+        "{short}"
+    );
+    assert_eq!(warned(Length::Open, [250, 50, 100], None), None);
+
+    // Noise: there is nothing to learn after the level.
+    let mut train = section(1, &["v"]);
+    (train.length, train.batch_size) = (Length::Epochs(12), 32);
+    let noise = |i: usize| (i as f64 * 12.9898).sin() * 43758.5453 % 1.0;
+    let series = [plain("noise", &(0..600).map(noise).collect::<Vec<_>>())];
+    let trained = super::train(&series, &plan_of(&train, Some(3)), &mut quiet()).unwrap();
+    assert!(trained.warnings.iter().all(|w| !w.contains("still falling")), "{:?}", trained.warnings);
 }
 
 #[test]

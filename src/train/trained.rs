@@ -10,15 +10,17 @@ use crate::network::{Architecture, Tensor};
 use super::Plan;
 use super::head::Evaluation;
 
-/// Losses of one epoch, in standardised output space.
+/// Losses at one look at the validation part, in standardised output space.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Epoch {
-    /// Over the train part, while it was learned from.
-    pub train: f64,
-    /// Over the validation part with the weights at the epoch's end; `None` without one.
-    pub validation: Option<f64>,
+pub struct Look {
+    /// The epoch, from 1.
+    pub epoch: usize,
     /// Updates so far.
     pub updates: usize,
+    /// Over the train part since the last look, while it was learned from.
+    pub train: f64,
+    /// Over the validation part with the weights of now; `None` without one.
+    pub validation: Option<f64>,
 }
 
 /// How a key's rows are split.
@@ -58,10 +60,10 @@ pub struct Trained {
     pub warm_up: usize,
     /// Errors by name, for the manifest.
     pub metrics: BTreeMap<String, f64>,
-    /// Losses per epoch of the training that was evaluated.
-    pub curve: Vec<Epoch>,
-    /// The epoch (from 1) whose weights were kept.
-    pub best_epoch: usize,
+    /// Losses of the training that was evaluated.
+    pub looks: Vec<Look>,
+    /// The look whose weights were kept.
+    pub best: Look,
     /// Whether it stopped before its length because validation no longer improved.
     pub stopped_early: bool,
     /// Updates of the last training on everything; `None` if there was none.
@@ -72,6 +74,8 @@ pub struct Trained {
     pub keys: Vec<KeySplit>,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
+    /// How many of them came before the training.
+    pub warned: usize,
     /// sha256 of the training data.
     pub data_hash: String,
 }

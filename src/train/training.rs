@@ -7,8 +7,9 @@ use crate::model::ModelKind;
 use crate::{Error, Result};
 
 use super::dataset::Dataset;
-use super::fit::{Fitted, Phase, Progress, fit};
+use super::fit::{Event, Fitted, Phase, fit};
 use super::lanes;
+use super::magnitude;
 use super::split::Subset;
 use super::trained::{KeySplit, Trained};
 use super::{Plan, Series};
@@ -17,35 +18,31 @@ use super::{Plan, Series};
 const NAMED: usize = 8;
 
 /// Trains on the train part, evaluates on the test part, and, if the plan says so, trains again on all data for as long
-/// as was best. The same series, plan and seed give the same bits.
+/// as was best. The same series, plan and seed give the same bits. `watch` gets what happens meanwhile.
 ///
 /// # Errors
 /// Refuses series of which no key has an example in train or in test, and a split or patience that can't be; fails
 /// where the loss is no longer finite.
-pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Trained> {
+pub fn train(series: &[Series], plan: &Plan, watch: &mut dyn FnMut(Event)) -> Result<Trained> {
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;
-    let fitted = fit(&data, plan.length, Phase::Train, progress)?;
-    progress(Progress {
-        phase: Phase::Evaluate,
-        epoch: fitted.curve.len(),
-        epochs: None,
-        updates: fitted.best_updates,
-        of_updates: fitted.best_updates,
-        train_loss: fitted.curve.last().map_or(f64::NAN, |epoch| epoch.train),
-        finished: None,
-        left: std::time::Duration::ZERO,
-    });
-    let evaluation = plan.head.evaluate(&data, &fitted.model)?;
-    let mut warnings = fitted.model.scaling.warnings(plan);
+    let mut warnings = magnitude::warnings(&data);
     warnings.extend(lacking(&keys));
+    let warned = warnings.len();
+    for warning in &warnings {
+        watch(Event::Warning(warning));
+    }
+    let fitted = fit(&data, plan.length, Phase::Train, watch)?;
+    watch(Event::Start(Phase::Evaluate, "evaluates"));
+    let evaluation = plan.head.evaluate(&data, &fitted.model)?;
+    warnings.extend(too_short(plan, &fitted));
     warnings.extend(evaluation.warnings());
     let metrics = evaluation.metrics();
     let data_hash = data.hash();
     let (model, refit_updates) = if plan.refit {
-        let refitted = refit(series, &data, &fitted, progress)?;
-        let updates = refitted.best_updates;
+        let refitted = refit(series, &data, &fitted, watch)?;
+        let updates = refitted.best.updates;
         (refitted.model, Some(updates))
     } else {
         (fitted.model, None)
@@ -57,32 +54,59 @@ pub fn train(series: &[Series], plan: &Plan, progress: &mut dyn FnMut(Progress))
         tensors: model.net.tensors(),
         warm_up: evaluation.warm_up(),
         metrics,
-        curve: fitted.curve,
-        best_epoch: fitted.best_epoch,
+        looks: fitted.looks,
+        best: fitted.best,
         stopped_early: fitted.stopped_early,
         refit_updates,
         evaluation,
         keys,
         warnings,
+        warned,
         data_hash,
     })
 }
 
+/// That the loss was still falling when the length was reached, and what to write instead.
+fn too_short(plan: &Plan, fitted: &Fitted) -> Option<String> {
+    let (falls, validation) = fitted.falling?;
+    let updates = fitted.looks.last()?.updates;
+    let (ended, word, longer) = match plan.length {
+        Length::Epochs(n) => {
+            let s = if n == 1 { "" } else { "s" };
+            (format!("its {n} epoch{s} ({updates} updates) were over"), "epochs", 2 * n)
+        }
+        Length::Updates(n) => (format!("its {n} updates were over"), "updates", 2 * n),
+        Length::Open => (format!("the bound of {updates} updates was reached"), "", 2 * updates),
+    };
+    let longer = match word {
+        "" => format!("write `updates: {longer}`"),
+        word if validation => {
+            format!("write `{word}: {longer}`, or leave `{word}` out to train until validation no longer improves")
+        }
+        word => format!("write `{word}: {longer}`"),
+    };
+    let part = if validation { "validation" } else { "train" };
+    Some(format!(
+        "the {part} loss was still falling by {:.1} % per tenth of the training when {ended}: {longer}",
+        falls * 100.0
+    ))
+}
+
 /// From scratch on everything: as many epochs as were best, or as many updates as go as often over the data.
-fn refit(series: &[Series], data: &Dataset, best: &Fitted, progress: &mut dyn FnMut(Progress)) -> Result<Fitted> {
+fn refit(series: &[Series], data: &Dataset, best: &Fitted, watch: &mut dyn FnMut(Event)) -> Result<Fitted> {
     let everything = Dataset::everything(series, data.plan)?;
     let count = |data: &Dataset| match data.plan.kind {
         ModelKind::Window => (0..series.len()).map(|s| data.origins(s, Subset::Train).count()).sum::<usize>(),
         ModelKind::Carry => lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum(),
     };
     let length = match data.plan.length {
-        Length::Epochs(_) => Length::Epochs(best.best_epoch),
-        Length::Updates(_) => {
+        Length::Epochs(_) => Length::Epochs(best.best.epoch),
+        Length::Updates(_) | Length::Open => {
             let more = count(&everything) as f64 / count(data) as f64;
-            Length::Updates((best.best_updates as f64 * more).round() as usize)
+            Length::Updates((best.best.updates as f64 * more).round() as usize)
         }
     };
-    fit(&everything, length, Phase::Refit, progress)
+    fit(&everything, length, Phase::Refit, watch)
 }
 
 fn key_splits(data: &Dataset) -> Vec<KeySplit> {
@@ -139,24 +163,31 @@ fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
     Ok(())
 }
 
-/// One sentence per combination of lacking parts.
+/// One sentence per combination of lacking parts, and one where no key has a validation part.
 fn lacking(keys: &[KeySplit]) -> Vec<String> {
     let mut kinds: Vec<Vec<&str>> = keys.iter().map(KeySplit::lacks).filter(|lacks| !lacks.is_empty()).collect();
     kinds.sort();
     kinds.dedup();
-    kinds
-        .into_iter()
-        .map(|lacks| {
-            let names: Vec<&str> = keys.iter().filter(|key| key.lacks() == lacks).map(|key| key.key.as_str()).collect();
-            let more = names.len().saturating_sub(NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!(
-                "{} of {} keys have no example in {}: {}{more}",
-                names.len(),
-                keys.len(),
-                lacks.join(", "),
-                names[..names.len().min(NAMED)].join(", ")
-            )
-        })
-        .collect()
+    let blind = keys.iter().all(|key| key.examples[1] == 0);
+    let blind = blind.then(|| {
+        "no key has an example in the validation part: nothing tells when to stop, so the last weights are kept; give \
+         `split` a validation part"
+            .to_string()
+    });
+    if blind.is_some() {
+        kinds.retain(|lacks| lacks[..] != ["validation"]);
+    }
+    let kinds = kinds.into_iter().map(|lacks| {
+        let names: Vec<&str> = keys.iter().filter(|key| key.lacks() == lacks).map(|key| key.key.as_str()).collect();
+        let more = names.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!(
+            "{} of {} keys have no example in {}: {}{more}",
+            names.len(),
+            keys.len(),
+            lacks.join(", "),
+            names[..names.len().min(NAMED)].join(", ")
+        )
+    });
+    blind.into_iter().chain(kinds).collect()
 }

@@ -179,7 +179,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(t.inputs, vec![At::default_value("x".to_string())]);
     assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::RnnTanh, units: 4 });
     assert_eq!((t.horizon, t.residual, t.skip_linear, t.chunk, t.burn_in), (1, Residual::None, false, 64, 0));
-    assert_eq!((t.loss, t.length, t.patience, t.clip_norm), (Loss::Mse, Length::Epochs(10), None, None));
+    assert_eq!((t.loss, t.length, t.patience, t.clip_norm), (Loss::Mse, Length::Open, None, None));
     let adam =
         Adam { learning_rate: 0.001, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, epsilon_form: EpsilonForm::Keras };
     assert_eq!((t.optimizer, t.batch_size, t.seed, t.refit), (adam, 32, 7, false));

@@ -81,6 +81,7 @@ fn the_train_section_is_checked() {
     for (fields, expected) in [
         ("  targets: [x]", "8:3: `target` and `targets` exclude each other, write one"),
         ("  epochs: 1\n  updates: 2", "9:3: `epochs` and `updates` exclude each other, write one"),
+        ("  patience: 3", "8:13: `patience`: 3 updates are fewer than lie between two looks at validation (50)"),
         ("  horizon: 0", "8:12: `horizon`: expected a whole number from 1 to 65536, found the number 0"),
         ("  horizon: 1.5", "8:12: `horizon`: expected a whole number from 1 to 65536, found the number 1.5"),
         ("  horizon: soon", "8:12: `horizon`: expected a whole number from 1 to 65536, found the text \"soon\""),
@@ -106,7 +107,14 @@ fn the_train_section_is_checked() {
         let found = train(fields);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{fields}: {found:?}");
     }
-    for fields in ["  split: { rows: [8, 0, 2] }", "  split: { column: part }", "  seed: 1e6", "  optimizer: adam"] {
+    for fields in [
+        "  split: { rows: [8, 0, 2] }",
+        "  split: { column: part }",
+        "  seed: 1e6",
+        "  optimizer: adam",
+        "  patience: 50",
+        "  epochs: 4\n  patience: 3",
+    ] {
         assert_eq!(train(fields), Vec::<String>::new(), "{fields}");
     }
     let infer = "stages: [ infer: { model: m } ]\n";

@@ -18,7 +18,13 @@ pub(super) fn before_network(
     let layout = &chain.layout;
     let lags: Vec<String> =
         layout.columns.iter().filter(|column| column.lag_of.is_some()).map(|column| column.name.clone()).collect();
-    let plan = train::Plan::new(train, Some(infer.value), &lags, &layout.clock, layout.interval, problems)?;
+    let mut plan = train::Plan::new(train, Some(infer.value), &lags, &layout.clock, layout.interval, problems)?;
+    for column in &mut plan.columns {
+        let lag_of = layout.find(column).and_then(|index| layout.columns[index].lag_of);
+        if let Some(index) = lag_of {
+            column.clone_from(&layout.columns[index].name);
+        }
+    }
     let used = plan.inputs.iter().any(|input| lags.contains(&input.column));
     if !lags.is_empty() && !used {
         problems.add(train.place, "the lags are not used: name them in `inputs`, or set `skip: linear`");

@@ -89,7 +89,11 @@ fn training_words(trained: &Trained) -> String {
         }
         None => String::new(),
     };
-    format!("{} epochs{stopped}.{refit}", trained.curve.len())
+    let last = trained.looks.last().copied().unwrap_or(trained.best);
+    match trained.plan.length {
+        Length::Open => format!("{} updates{stopped}.{refit}", last.updates),
+        _ => format!("{} epochs{stopped}.{refit}", last.epoch),
+    }
 }
 
 fn model_table(out: &mut String, trained: &Trained) {
@@ -102,6 +106,7 @@ fn model_table(out: &mut String, trained: &Trained) {
     let length = match plan.length {
         Length::Epochs(n) => format!("{n} epochs at most"),
         Length::Updates(n) => format!("{n} updates at most"),
+        Length::Open => "until validation no longer improved".into(),
     };
     let batches = match plan.kind {
         ModelKind::Carry => {

@@ -3,23 +3,30 @@
 use super::Trained;
 use super::chart::{Chart, Line, MODEL, NARROW, SEASONAL, number};
 use crate::Result;
+use crate::config::Length;
+use crate::train::Look;
 
-/// Loss by epoch.
+/// Loss by epoch, or by updates where the length is not written.
 pub fn losses(trained: &Trained) -> Result<String> {
-    let at = |f: &dyn Fn(usize) -> f64| (0..trained.curve.len()).map(|i| ((i + 1) as f64, f(i))).collect();
-    let mut lines =
-        vec![Line { name: "train".into(), color: MODEL, points: at(&|i| trained.curve[i].train), width: 2 }];
-    if trained.curve.iter().any(|epoch| epoch.validation.is_some()) {
+    let by_epoch = trained.plan.length != Length::Open;
+    let place = |look: &Look| if by_epoch { look.epoch as f64 } else { look.updates as f64 };
+    let at = |f: &dyn Fn(&Look) -> f64| trained.looks.iter().map(|look| (place(look), f(look))).collect();
+    let title = match by_epoch {
+        true => format!("Loss by epoch; the weights of epoch {} were kept", trained.best.epoch),
+        false => format!("Loss by updates; the weights after {} updates were kept", trained.best.updates),
+    };
+    let mut lines = vec![Line { name: "train".into(), color: MODEL, points: at(&|look| look.train), width: 2 }];
+    if trained.looks.iter().any(|look| look.validation.is_some()) {
         lines.push(Line {
             name: "validation".into(),
             color: SEASONAL,
-            points: at(&|i| trained.curve[i].validation.unwrap_or(f64::NAN)),
+            points: at(&|look| look.validation.unwrap_or(f64::NAN)),
             width: 2,
         });
     }
     Chart {
-        title: format!("Loss by epoch; the weights of epoch {} were kept", trained.best_epoch),
-        x_label: "epoch".into(),
+        title,
+        x_label: if by_epoch { "epoch" } else { "updates" }.into(),
         y_label: "loss, standardised".into(),
         lines,
         from_zero: false,
