@@ -73,8 +73,8 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     Ok(captured)
 }
 
-/// Trains with a progress bar; without a terminal, it logs a line for each tenth of the way, and after each quarter of a
-/// minute.
+/// Trains with a progress bar; without a terminal, it logs a line for each tenth of the way, and at least one in a
+/// quarter of a minute.
 fn learn(series: &[Series], training: &train::Plan) -> Result<Trained> {
     let mut shown: Option<ProgressBar> = None;
     let (mut logged, mut logged_at) = (0, Instant::now());

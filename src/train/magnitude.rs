@@ -1,6 +1,6 @@
 //! Numbers that one scaling for all keys, or float32, can't hold: what the user should know before training.
 //!
-//! Lives here: the warnings about magnitudes. Must not live here: the scaling itself (`scaling`, and the stage `scale`).
+//! Lives here: the warnings about magnitudes. Must not live here: the scaling itself (`scaling`, the stage `scale`).
 
 use super::dataset::Dataset;
 use super::report::name;
