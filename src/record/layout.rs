@@ -73,6 +73,8 @@ pub struct Features {
     pub restart: usize,
     /// Integer: the usual distance of the key's rows, in ticks; negative: calendar months; 0: unknown.
     pub interval: usize,
+    /// Integer: whether that distance counts, and what is known of days of the week (`infer`'s).
+    pub rhythm: usize,
 }
 
 /// What `infer` predicts, for the stages after it.

@@ -9,7 +9,7 @@ use super::{Operator, Stage};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
-use crate::state::{Arena, State, StateSpec};
+use crate::state::{Arena, State, StateSpec, Type};
 use arrow::datatypes::{DataType, TimeUnit};
 
 /// Rows of numeric values to feed a stage with. Times are in seconds.
@@ -104,8 +104,11 @@ pub fn run(stages: &mut [Box<dyn Stage>], input: &Batch, cuts: &[usize]) -> Batc
 fn check_fields(spec: &StateSpec) {
     let names: BTreeSet<&String> = spec.fields().iter().map(|field| &field.name).collect();
     assert_eq!(names.len(), spec.fields().len(), "{:?}", spec.fields());
-    let values = spec.fields().iter().map(|field| field.values(spec.initial()).unwrap().len());
-    assert_eq!(values.sum::<usize>(), spec.width(), "{:?}", spec.fields());
+    let words = spec.fields().iter().map(|field| {
+        let values = field.values(spec.initial()).unwrap().len();
+        if field.of == Type::F32 { values.div_ceil(2) } else { values }
+    });
+    assert_eq!(words.sum::<usize>(), spec.width(), "{:?}", spec.fields());
 }
 
 fn check(batch: &Batch) {

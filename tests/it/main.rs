@@ -14,6 +14,7 @@ mod kafka;
 mod kill;
 mod official;
 mod parquet_types;
+mod score;
 mod serve_as_trained;
 mod signals;
 mod state_before;

@@ -6,12 +6,13 @@
 use bytemuck::{Pod, Zeroable};
 use serde_json::Value;
 
+use super::rhythm::{self, NOTHING, Rhythm};
 use crate::Result;
 use crate::config::{At, Span};
 use crate::error::Problems;
 use crate::model::Input;
 use crate::problem::Place;
-use crate::record::{Batch, Clock, Every, Features, Kind, Layout, NO_TIME, Role, Values};
+use crate::record::{Batch, Clock, Every, Features, Kind, Layout, Role, Values};
 use crate::stage::{Build, Operator, Stage};
 use crate::state::{State, StateSpec};
 
@@ -50,6 +51,8 @@ struct Prepare {
     ttl: Option<Every>,
     clock: Clock,
     restart: Option<usize>,
+    /// Whether no stage before makes the rows regular.
+    learns: bool,
 }
 
 /// The state per key besides the rings.
@@ -63,9 +66,11 @@ struct RowHead {
     /// Majority vote over the distances of rows (Boyer and Moore 1981): the candidate and its lead.
     interval: i64,
     lead: i64,
-    /// 1 after rows that asked for a restart but took no step.
+    /// Bit 0: after rows that asked for a restart but took no step. The other bits are the key's [`Rhythm`].
     pending: u64,
 }
+
+const PENDING: u64 = 1;
 
 impl Operator for Inputs {
     fn word(&self) -> &'static str {
@@ -114,15 +119,17 @@ impl Operator for Inputs {
         let (gap, ttl) = (span(&self.gap, "gap"), span(&self.ttl, "ttl"));
         let past = rings.iter().map(|column| layout.columns[*column].name.clone()).collect();
         let depth = self.inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
-        let (restart, clock) = (layout.restart, layout.clock.clone());
+        let (restart, clock, learns) = (layout.restart, layout.clock.clone(), layout.interval.is_none());
         layout.features = Some(Features {
             x: layout.add("x", Kind::Vector(features.len()), Role::Internal),
             usable: layout.add("usable", Kind::Flag, Role::Internal),
             restart: layout.add("restart", Kind::Flag, Role::Internal),
             interval: layout.add("interval_ticks", Kind::Integer, Role::Internal),
+            rhythm: layout.add("rhythm", Kind::Integer, Role::Internal),
         })
         .filter(|_| fits);
-        fits.then(|| Box::new(Prepare { features, rings, past, depth, gap, ttl, clock, restart }) as Box<dyn Build>)
+        let prepare = Prepare { features, rings, past, depth, gap, ttl, clock, restart, learns };
+        fits.then(|| Box::new(prepare) as Box<dyn Build>)
     }
 }
 
@@ -159,7 +166,7 @@ impl Stage for Prepare {
     /// The [`RowHead`], then the rings.
     fn state(&self) -> StateSpec {
         let header =
-            StateSpec::default().u64("rows", 0).i64("last", 0).i64("interval", 0).i64("lead", 0).flag("pending", false);
+            StateSpec::default().u64("rows", 0).i64("last", 0).i64("interval", 0).i64("lead", 0).u64("rhythm", 0);
         self.past.iter().fold(header, |spec, name| spec.f64s(format!("{name}.past"), self.depth, f64::NAN))
     }
 
@@ -174,6 +181,8 @@ impl Stage for Prepare {
         let mut usable = vec![true; rows];
         let mut restart = vec![false; rows];
         let mut interval = vec![0_i64; rows];
+        let mut known = vec![NOTHING; rows];
+        let day = rhythm::ticks_of_a_day(&self.clock);
         let columns: Vec<&[f64]> = batch.columns.iter().map(|column| column.numbers()).collect();
         let asked = self.restart.map(|column| &batch.columns[column].values);
 
@@ -205,6 +214,10 @@ impl Stage for Prepare {
 
             if !first && t > header.last {
                 let distance = self.distance(header.last, t);
+                if self.learns {
+                    let mut rhythm = Rhythm { word: &mut header.pending, day };
+                    rhythm.learn(header.last, t, header.interval, distance);
+                }
                 if header.lead == 0 {
                     (header.interval, header.lead) = (distance, 1);
                 } else {
@@ -212,10 +225,13 @@ impl Stage for Prepare {
                 }
             }
             interval[row] = header.interval;
+            if self.learns {
+                known[row] = Rhythm { word: &mut header.pending, day }.known(header.interval);
+            }
 
             // A restart at a row that takes no step holds for the next row that does.
-            restart[row] = fresh || header.pending == 1;
-            header.pending = u64::from(restart[row] && !usable[row]);
+            restart[row] = fresh || header.pending & PENDING == PENDING;
+            header.pending = header.pending & !PENDING | u64::from(restart[row] && !usable[row]);
             header.rows += 1;
             header.last = if first { t } else { header.last.max(t) };
         }
@@ -223,16 +239,7 @@ impl Stage for Prepare {
         batch.columns.push(Values::Flag(usable).into());
         batch.columns.push(Values::Flag(restart).into());
         batch.columns.push(Values::Integer(interval).into());
+        batch.columns.push(Values::Integer(known).into());
         Ok(())
     }
-}
-
-/// The time `steps` rows after `t` for rows at this distance; [`NO_TIME`] if the distance is unknown.
-pub fn time_ahead(clock: &Clock, t: i64, interval: i64, steps: usize) -> i64 {
-    let every = match interval {
-        0 => return NO_TIME,
-        months if months < 0 => Every::Months(months.unsigned_abs() as u32),
-        ticks => Every::Ticks(ticks),
-    };
-    clock.step(t, every, steps as i64).unwrap_or(NO_TIME)
 }

@@ -8,6 +8,7 @@
 mod carry;
 mod inputs;
 mod plan;
+mod rhythm;
 mod window;
 
 pub use inputs::Inputs;
@@ -16,7 +17,7 @@ pub use plan::{Network, PlannedNetwork};
 use bytemuck::{Pod, Zeroable};
 
 use carry::Carry;
-use inputs::time_ahead;
+use rhythm::time_ahead;
 use window::Window;
 
 use super::Stage;
@@ -162,7 +163,10 @@ impl Stage for Infer {
             Plan::Window(window, _) => window.run(executor, made, state, &mut answer)?,
         }
         self.unscale(batch, &mut answer);
-        let Values::Integer(interval) = &batch.columns[self.columns.interval].values else {
+        let column = |column: usize| &batch.columns[column].values;
+        let (Values::Integer(interval), Values::Integer(rhythm)) =
+            (column(self.columns.interval), column(self.columns.rhythm))
+        else {
             return Err(Error::failed("infer found other columns than inputs makes: internal error, please report"));
         };
         let mut times = vec![NO_TIME; rows];
@@ -170,7 +174,7 @@ impl Stage for Infer {
             let t = batch.times[row];
             *time = match self.every {
                 Some(every) => self.clock.step(t, every, self.horizon as i64).unwrap_or(NO_TIME),
-                None => time_ahead(&self.clock, t, interval[row], self.horizon),
+                None => time_ahead(&self.clock, t, interval[row], rhythm[row], self.horizon),
             };
         }
         batch.columns.push(Values::Vector(answer.prediction, self.outputs).into());

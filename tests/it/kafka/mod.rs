@@ -23,6 +23,7 @@ mod refusals;
 mod registry;
 mod restarts;
 mod rights;
+mod scored;
 mod secure;
 mod stalled;
 mod swap;
