@@ -1,5 +1,7 @@
 //! `kolk check`: finds everything that a start would refuse, without starting.
 
+use std::collections::BTreeSet;
+
 use super::CheckArgs;
 use crate::error::Problems;
 use crate::runtime::{self, Purpose};
@@ -22,11 +24,13 @@ pub fn run(args: &CheckArgs) -> Result<()> {
 
 fn plan(pipeline: &config::Pipeline, offline: bool) -> Result<()> {
     let mut found = Vec::new();
+    let mut notes = BTreeSet::new();
     let mut add = |planned: Result<runtime::Plan>| match planned {
         Ok(planned) => {
             if let runtime::PlannedSource::Kafka(kafka) = &planned.source {
                 kafka.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             }
+            notes.extend(planned.source.notes().to_vec());
             Ok(Some(planned))
         }
         Err(Error::Problems(problems)) => {
@@ -55,6 +59,7 @@ fn plan(pipeline: &config::Pipeline, offline: bool) -> Result<()> {
             found.extend(more);
         }
     }
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
     found.sort();
     found.dedup();
     if found.is_empty() { Ok(()) } else { Err(Error::Problems(found)) }

@@ -32,6 +32,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     };
     let sink = plan.sink.as_ref().map_or("nowhere", |sink| sink.shown()).to_string();
     tracing::info!(pipeline = name, source, sink, "starting");
+    plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
     plan.metrics.onnx_runtime(library::version().unwrap_or("none"));
     if let Some(version) = &plan.model {
         plan.metrics.model(&version.name, version.number);

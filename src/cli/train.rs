@@ -33,6 +33,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     plan.metrics.onnx_runtime(library::version()?);
     health.running();
 
+    plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
     let captured = capture(&plan, training)?;
     let trained = learn(&captured.series, training)?;
     tracing::info!("{}", kept(&trained));

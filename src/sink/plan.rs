@@ -1,6 +1,6 @@
 //! Which columns are written, and how a batch becomes them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::config;
 use crate::error::Context;
@@ -25,6 +25,7 @@ pub struct PlannedSink {
     key: KeyType,
     clock: Clock,
     columns: Vec<usize>,
+    retyped: BTreeMap<String, String>,
     shown: String,
 }
 
@@ -36,9 +37,10 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
     };
     let mut fields = vec![
         Field::new(&layout.key_name, key, false),
-        Field::new(&layout.time_name, layout.clock.data_type.clone(), false),
+        Field::new(&layout.time_name, written(&layout.clock.data_type), false),
     ];
     let mut columns = Vec::new();
+    let mut untyped = vec![(&layout.time_name, &layout.clock.data_type)];
     let mut fine = true;
     for name in sink.fields() {
         if **name == layout.key_name || **name == layout.time_name {
@@ -66,13 +68,21 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
             );
             fine = false;
         }
+        match &column.kind {
+            Kind::Time => untyped.push((&column.name, &layout.clock.data_type)),
+            Kind::Passthrough(data_type) => untyped.push((&column.name, data_type)),
+            _ => {}
+        }
         fields.push(Field::new(&column.name, data_type(&column.kind, &layout.clock), nullable(&column.kind)));
     }
+    untyped.retain(|(_, data_type)| is_untyped(data_type));
+    let retyped = untyped.iter().map(|(name, data_type)| (name.to_string(), written(data_type).to_string()));
     fine.then(|| PlannedSink {
         schema: Arc::new(Schema::new(fields)),
         key: layout.key_type.clone(),
         clock: layout.clock.clone(),
         columns,
+        retyped: retyped.collect(),
         shown: match sink {
             config::Sink::Parquet { path, .. } => path.0.clone(),
             config::Sink::Stdout { .. } => "stdout".into(),
@@ -90,6 +100,11 @@ impl PlannedSink {
     /// Whether rows of the same stages come out in the same columns.
     pub fn has_columns_of(&self, other: &PlannedSink) -> bool {
         self.schema == other.schema && self.columns == other.columns
+    }
+
+    /// The columns whose times have a type that earlier versions left out, with that type.
+    pub fn retyped(&self) -> &BTreeMap<String, String> {
+        &self.retyped
     }
 
     /// Where the output goes, for messages.
@@ -130,18 +145,41 @@ fn data_type(kind: &Kind, clock: &Clock) -> DataType {
         Kind::Vector(1) => DataType::Float32,
         Kind::Vector(width) => DataType::FixedSizeList(item(), i32::try_from(*width).unwrap_or(i32::MAX)),
         Kind::Flag => DataType::Boolean,
-        Kind::Time => clock.data_type.clone(),
+        Kind::Time => written(&clock.data_type),
         Kind::Integer => DataType::Int64,
-        Kind::Passthrough(data_type) => plain(data_type),
+        Kind::Passthrough(data_type) => written(data_type),
     }
 }
 
-fn plain(data_type: &DataType) -> DataType {
+/// The type that a column of this type is written as. Parquet has no type for dates in milliseconds, nor for times in
+/// seconds: without one, other readers take them for bare integers.
+fn written(data_type: &DataType) -> DataType {
+    let item = |field: &Arc<Field>| Arc::new(Field::clone(field).with_data_type(written(field.data_type())));
     match data_type {
-        DataType::Dictionary(_, values) => plain(values),
+        DataType::Dictionary(_, values) => written(values),
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::List(field) => DataType::List(item(field)),
+        DataType::LargeList(field) => DataType::LargeList(item(field)),
+        DataType::FixedSizeList(field, width) => DataType::FixedSizeList(item(field), *width),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(item).collect()),
         other => other.clone(),
+    }
+}
+
+/// Whether Parquet has no type for it, or for a part of it.
+fn is_untyped(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Date64 | DataType::Timestamp(TimeUnit::Second, _) | DataType::Time32(TimeUnit::Second) => true,
+        DataType::Dictionary(_, values) => is_untyped(values),
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            is_untyped(field.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| is_untyped(field.data_type())),
+        _ => false,
     }
 }
 
@@ -166,11 +204,11 @@ fn column(values: &Values, clock: &Clock) -> Result<ArrayRef> {
         Values::Time(values) => time_column(values, clock, true)?,
         Values::Integer(values) => Arc::new(Int64Array::from(values.clone())),
         Values::Passthrough(array) => {
-            let plain = plain(array.data_type());
-            if plain == *array.data_type() {
+            let written = written(array.data_type());
+            if written == *array.data_type() {
                 array.clone()
             } else {
-                cast(array, &plain).or_failed(|| "cannot carry a column".into())?
+                cast(array, &written).or_failed(|| "cannot carry a column".into())?
             }
         }
     })
@@ -192,14 +230,18 @@ fn vectors(values: &[f32], width: usize) -> Result<ArrayRef> {
     Ok(Arc::new(list.or_failed(|| "cannot form the output".into())?))
 }
 
-/// Ticks in the clock's own type. What is outside its range is null, as [`NO_TIME`] is, where a column may be null.
+/// Ticks in the type that the clock's own is written as. What is outside its range is null, as [`NO_TIME`] is, where a
+/// column may be null.
 fn time_column(ticks: &[i64], clock: &Clock, nullable: bool) -> Result<ArrayRef> {
     let nulls = if nullable { not_null(ticks, |tick| *tick != NO_TIME) } else { None };
     let array = Int64Array::new(ticks.to_vec().into(), nulls);
     match &clock.data_type {
         // Via the type of the same width: there is no cast from 64 bits.
         DataType::Date32 => cast(&array, &DataType::Int32).and_then(|days| cast(&days, &DataType::Date32)),
-        other => cast(&array, other),
+        own => cast(&array, own).and_then(|times| match written(own) {
+            written if written == *own => Ok(times),
+            written => cast(&times, &written),
+        }),
     }
     .or_failed(|| "cannot form the times of the output".into())
 }

@@ -99,6 +99,10 @@ impl Files for PlannedDeadLetters {
         before.strip_prefix(&format!("{} ", self.files.fingerprint())).is_some_and(|read| self.decoder.reads_as(read))
     }
 
+    fn notes(&self) -> &[String] {
+        &self.files.notes
+    }
+
     fn open(&self, start: Option<Origin>) -> Result<Box<dyn FilesReader>> {
         let cells = self.cells.max(1);
         let letters = self.files.open(start.map(|start| Origin { row: start.row / cells, ..start }))?;

@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
-    UInt32Array, UInt64Array,
+    UInt32Array, UInt64Array, new_null_array,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::{cast, concat, filter_record_batch, nullif, take};
+use arrow::compute::{cast, concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Int32Type};
 use arrow::error::ArrowError;
 
+use super::flaws::{Flaw, widened, without_flaws};
+use super::merge::plain;
+use super::plan::ticks_per;
 use super::schema::{Columns, KeyColumn, Wanted};
 use crate::record::murmur2;
-use crate::record::{NO_TIME, Origin, Records};
+use crate::record::{Clock, NO_TIME, Origin, Records};
 
 /// Keys of this many bytes end a [`Records`], however few records there are.
 const TEXT_LIMIT: usize = 4 << 20;
@@ -36,16 +39,6 @@ pub(super) struct Piece {
     passthrough: Vec<ArrayRef>,
     /// The next record to take; a record is a row or, melted, one of its cells.
     at: usize,
-}
-
-/// A value that a row is refused for.
-pub(super) struct Flaw {
-    pub column: String,
-    /// Of the batch.
-    pub row: usize,
-    pub reason: &'static str,
-    /// What exactly is wrong, for people.
-    pub detail: String,
 }
 
 /// The place of each row in the file.
@@ -104,7 +97,7 @@ impl Piece {
         (file, first): (u32, u64),
         mut flaws: Vec<Flaw>,
     ) -> Result<Piece, ArrowError> {
-        let (mut times, time_null) = ticks(column(&batch, &columns.time)?)?;
+        let (mut times, time_null) = ticks(column(&batch, &columns.time)?, &columns.clock)?;
         for flaw in flaws.iter().filter(|flaw| flaw.column == columns.time) {
             times[flaw.row] = NO_TIME;
         }
@@ -128,6 +121,14 @@ impl Piece {
                 (filter_record_batch(&batch, &inside)?, times, null, Rows::Listed(rows))
             }
         };
+        let mut passthrough = Vec::with_capacity(columns.passthrough.len());
+        for (name, data_type) in &columns.passthrough {
+            passthrough.push(match batch.column_by_name(name) {
+                None => new_null_array(data_type, times.len()),
+                Some(array) if array.data_type() == data_type => array.clone(),
+                Some(array) => widened(array, data_type, name, &mut flaws)?,
+            });
+        }
         let (keys, key_null) = keys(&batch, columns, dictionary)?;
         let mut bad = Vec::new();
         let mut valid = NullBuffer::union(key_null.as_ref(), valid_times(&times).as_ref());
@@ -151,12 +152,11 @@ impl Piece {
                 bad.push((row, reason));
             }
         }
-        let values = columns.values.iter().map(|name| numbers(column(&batch, name)?)).collect::<Result<_, _>>()?;
-        let passthrough = columns.passthrough.iter().map(|(name, data_type)| {
-            let array = column(&batch, name)?;
-            if array.data_type() == data_type { Ok(array.clone()) } else { cast(array, data_type) }
+        let values = columns.values.iter().map(|name| match batch.column_by_name(name) {
+            Some(array) => numbers(array),
+            None => Ok(vec![f64::NAN; times.len()]),
         });
-        let passthrough = passthrough.collect::<Result<_, ArrowError>>()?;
+        let values = values.collect::<Result<_, _>>()?;
         let details = flaws.into_iter().map(|flaw| (flaw.row, flaw.detail)).collect();
         Ok(Piece { file, rows, keys, valid, bad, details, times, values, passthrough, at: 0 })
     }
@@ -319,26 +319,12 @@ impl Gathered {
     }
 }
 
-/// The batch with null in the place of what is refused, so that nothing wrong is shown of it.
-fn without_flaws(batch: &RecordBatch, flaws: &[Flaw]) -> Result<RecordBatch, ArrowError> {
-    let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, array)| {
-        let mut refused = vec![false; array.len()];
-        let mut rows = flaws.iter().filter(|flaw| flaw.column == *field.name()).peekable();
-        if rows.peek().is_none() {
-            return Ok((field.name(), array.clone(), true));
-        }
-        rows.for_each(|flaw| refused[flaw.row] = true);
-        Ok((field.name(), nullif(array, &BooleanArray::from(refused))?, true))
-    });
-    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
-}
-
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
     batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("there is no column \"{name}\"")))
 }
 
 /// Ticks, [`NO_TIME`] where null or beyond `i64`, and where the source is null.
-fn ticks(array: &ArrayRef) -> Result<(Vec<i64>, Option<NullBuffer>), ArrowError> {
+fn ticks(array: &ArrayRef, clock: &Clock) -> Result<(Vec<i64>, Option<NullBuffer>), ArrowError> {
     // Timestamps and dates are cast as the integers they are; an unsigned one that doesn't fit becomes null.
     let cast = match array.data_type() {
         DataType::Date32 => cast(&cast(array, &DataType::Int32)?, &DataType::Int64)?,
@@ -346,11 +332,15 @@ fn ticks(array: &ArrayRef) -> Result<(Vec<i64>, Option<NullBuffer>), ArrowError>
         _ => cast(array, &DataType::Int64)?,
     };
     let ticks = cast.as_primitive::<arrow::datatypes::Int64Type>();
-    let values = match ticks.nulls() {
+    let mut values: Vec<i64> = match ticks.nulls() {
         None => ticks.values().to_vec(),
         Some(nulls) => ticks.values().iter().zip(nulls).map(|(v, valid)| if valid { *v } else { NO_TIME }).collect(),
     };
-    Ok((values, array.nulls().cloned()))
+    let factor = ticks_per(&plain(array.data_type()), clock);
+    if factor != 1 {
+        values.iter_mut().for_each(|tick| *tick = tick.checked_mul(factor).unwrap_or(NO_TIME));
+    }
+    Ok((values, array.logical_nulls()))
 }
 
 /// Which rows are wanted, unless all are. A row without a time stays: it is refused and counted later.

@@ -51,6 +51,11 @@ impl History {
         }
     }
 
+    /// What is worth saying of the files.
+    pub fn notes(&self) -> &[String] {
+        &self.source.notes
+    }
+
     /// Partitions of the topic.
     pub fn partitions(&self) -> u32 {
         self.partitions

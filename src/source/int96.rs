@@ -16,7 +16,7 @@ use arrow::datatypes::{
     TimestampNanosecondType,
 };
 
-use super::decode::Flaw;
+use super::flaws::Flaw;
 
 /// The columns of a file with the types that they are read in. INT96 is microseconds, as its writers have it, unless
 /// the writer was Arrow and left its own unit in the footer.

@@ -7,8 +7,10 @@
 pub mod dead_letters;
 mod decode;
 mod files;
+mod flaws;
 mod history;
 mod int96;
+mod merge;
 pub mod parquet;
 mod plan;
 mod schema;
@@ -17,6 +19,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod topic;
+mod united;
 
 pub use history::History;
 
@@ -42,6 +45,11 @@ pub trait Files: Send + Sync {
     /// Whether the fingerprint of a version before fingerprints had fields says the same.
     fn was(&self, _before: &str) -> bool {
         false
+    }
+
+    /// What is worth saying of the files before they are read.
+    fn notes(&self) -> &[String] {
+        &[]
     }
 
     /// Begins to read; `start` is the first record to deliver, or one before it.

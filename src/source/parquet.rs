@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use super::decode::{Dictionary, Gathered, Piece};
 use super::int96;
+use super::merge;
 use super::plan::{self, Shape};
-use super::schema::{self, Columns, KeyColumn};
+use super::schema::{Columns, KeyColumn};
 use super::{Files, FilesReader};
 use crate::Error;
 use crate::record::{Layout, Origin, Records};
@@ -83,11 +84,19 @@ impl Files for PlannedParquet {
         if self.shape.is_int96 {
             fingerprint["int96_times"] = json!("microseconds");
         }
+        // Its ticks are not those of the first file alone.
+        if self.shape.is_finer {
+            fingerprint["times"] = json!(self.layout.clock.data_type.to_string());
+        }
         fingerprint
     }
 
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     fn was(&self, before: &str) -> bool {
-        !self.shape.is_int96 && PlannedParquet::fingerprint(self) == before
+        !self.shape.is_int96 && !self.shape.is_finer && PlannedParquet::fingerprint(self) == before
     }
 
     fn open(&self, start: Option<Origin>) -> crate::Result<Box<dyn FilesReader>> {
@@ -371,7 +380,7 @@ fn hinted(
             }
             // Offsets of 32 bits would overflow in a batch of very long keys.
             KeyColumn::Text(key) if key == name => DataType::LargeUtf8,
-            _ if names.contains(name) => schema::plain(field.data_type()),
+            _ if names.contains(name) => merge::plain(field.data_type()),
             _ => field.data_type().clone(),
         };
         field.as_ref().clone().with_data_type(data_type)

@@ -9,8 +9,9 @@ use arrow::datatypes::{DataType, Schema};
 use sha2::{Digest, Sha256};
 
 use super::files::{self, File};
-use super::int96;
-use super::schema::{Columned, Columns, Wanted, disagreements, resolve};
+use super::schema::{Columned, Columns, Wanted, resolve};
+use super::united::United;
+use super::{int96, merge};
 use crate::config::{At, Pipeline};
 use crate::error::Problems;
 use crate::problem::Place;
@@ -22,6 +23,8 @@ use crate::storage::{self, FOOTER_BLOCKS};
 pub struct PlannedParquet {
     /// Columns of its records: the values, then the fields that are passed through.
     pub layout: Layout,
+    /// What is worth saying of files that differ.
+    pub notes: Vec<String>,
     pub(super) shape: Arc<Shape>,
 }
 
@@ -33,6 +36,8 @@ pub(super) struct Shape {
     pub wanted: Wanted,
     /// Whether times were nanoseconds for versions before that read INT96 as microseconds.
     pub is_int96: bool,
+    /// Whether another file has finer times than the first.
+    pub is_finer: bool,
 }
 
 /// A file and what its footer says.
@@ -42,6 +47,8 @@ pub(super) struct PlannedFile {
     /// SHA-256 of the footer.
     pub footer: [u8; 32],
     pub groups: Vec<Group>,
+    /// Type of its times; Null without any.
+    ticks: DataType,
 }
 
 /// A row group.
@@ -104,7 +111,8 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
             return None;
         }
     };
-    let mut first: Option<(Schema, String, Option<Columned>)> = None;
+    let mut united = United::new(pipeline, fields);
+    let mut empty: Vec<(Schema, String)> = Vec::new();
     let mut planned = Vec::with_capacity(files.len());
     let mut is_int96 = false;
     for file in files {
@@ -123,30 +131,55 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
                 continue;
             }
         };
-        is_int96 |= int96::is_in_micros(meta, &schema, &pipeline.record.time.column);
-        match &first {
-            None => {
-                let columned = resolve(pipeline, fields, &schema, &file.shown, &mut problem);
-                first = Some((schema, file.shown.clone(), columned));
-            }
-            Some((_, name, Some(columned))) => {
-                for message in disagreements(columned, &schema) {
-                    problem(place, format!("{}: {message} in {name}; all files need the same columns", file.shown));
-                }
-            }
-            Some((_, _, None)) => {}
+        for name in united.encrypted(&metadata) {
+            problem(
+                place,
+                format!(
+                    "column \"{name}\" of {} is encrypted: kolk has no key for it, leave the column out",
+                    file.shown
+                ),
+            );
         }
-        if let Some((_, _, Some(columned))) = &first {
-            let groups = metadata.row_groups().iter().map(|group| Group {
-                rows: u64::try_from(group.num_rows()).unwrap_or(0),
-                times: bounds(group, &columned.columns.time, &columned.layout.clock),
-            });
-            planned.push(PlannedFile { groups: groups.collect(), file, footer });
+        let time = &pipeline.record.time.column;
+        is_int96 |= int96::is_in_micros(meta, &schema, time);
+        let ticks = schema.field_with_name(time).map_or(DataType::Null, |field| merge::plain(field.data_type()));
+        let groups = metadata.row_groups().iter().map(|group| Group {
+            rows: u64::try_from(group.num_rows()).unwrap_or(0),
+            times: bounds(group, time, &ticks),
+        });
+        let groups: Vec<Group> = groups.collect();
+        if groups.iter().all(|group| group.rows == 0) {
+            empty.push((schema, file.shown.clone()));
+        } else {
+            united.add(&schema, &file.shown, &mut |message| problem(place, message));
+        }
+        planned.push(PlannedFile { groups, file, footer, ticks });
+    }
+    // The types of a file without rows count only where there is nothing else: some writers have none for it.
+    if united.is_empty() {
+        empty.iter().for_each(|(schema, shown)| united.add(schema, shown, &mut |message| problem(place, message)));
+    }
+    if united.is_empty() {
+        return None;
+    }
+    united.finish(&mut |message| problem(place, message));
+    let Columned { columns, layout, wanted } = resolve(pipeline, fields, &united, &mut problem)?;
+    for file in &mut planned {
+        let factor = ticks_per(&file.ticks, &layout.clock);
+        for times in file.groups.iter_mut().map(|group| &mut group.times) {
+            *times = times.and_then(|(low, high)| low.checked_mul(factor).zip(high.checked_mul(factor)));
         }
     }
-    let (_, _, columned) = first?;
-    let Columned { columns, layout, wanted } = columned?;
-    found.then(|| PlannedParquet { layout, shape: Arc::new(Shape { files: planned, columns, wanted, is_int96 }) })
+    let first = united.first_type(&columns.time).map(|first| ticks_per(first, &layout.clock));
+    let is_finer = first.is_some_and(|factor| factor != 1);
+    let shape = Shape { files: planned, columns, wanted, is_int96, is_finer };
+    found.then(|| PlannedParquet { layout, notes: united.into_notes(), shape: Arc::new(shape) })
+}
+
+/// Ticks of the clock in one of a column of this type.
+pub(super) fn ticks_per(data_type: &DataType, clock: &Clock) -> i64 {
+    let own = Clock::of(data_type, None).ok().and_then(|own| own.nanos_per_tick);
+    own.zip(clock.nanos_per_tick).map_or(1, |(own, clock)| own / clock)
 }
 
 /// The footer and its SHA-256, or the error in the file.
@@ -186,14 +219,13 @@ pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 
 }
 
 /// Bounds of the times of a row group where its statistics are to be trusted and no row lacks a time.
-fn bounds(group: &RowGroupMetaData, time: &str, clock: &Clock) -> Option<(i64, i64)> {
+fn bounds(group: &RowGroupMetaData, time: &str, data_type: &DataType) -> Option<(i64, i64)> {
     let column = group.columns().iter().find(|column| column.column_path().parts() == [time])?;
     let statistics = column.statistics()?;
     let sound = !statistics.is_min_max_deprecated() || statistics.is_min_max_backwards_compatible();
     if !sound || statistics.null_count_opt() != Some(0) {
         return None;
     }
-    let data_type = &clock.data_type;
     let (low, high) = match statistics {
         Statistics::Int32(bounds) => {
             let wide = |value: i32| match data_type {

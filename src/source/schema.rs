@@ -1,10 +1,12 @@
-//! Which columns of a source are read and as what, and whether all files agree on it.
+//! Which columns of a source are read and as what.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::DataType;
 
+use super::merge::is_number;
+use super::united::United;
 use crate::config::{At, Key, Moment, Pipeline};
 use crate::error::did_you_mean;
 use crate::problem::Place;
@@ -16,6 +18,8 @@ use crate::record::{Clock, KeyType, Kind, Layout, Role};
 pub(super) struct Columns {
     pub key: KeyColumn,
     pub time: String,
+    /// What a tick of the records is.
+    pub clock: Clock,
     pub values: Vec<String>,
     /// With the type that they are delivered in.
     pub passthrough: Vec<(String, DataType)>,
@@ -58,41 +62,40 @@ impl Columns {
 /// The time that is wanted, in ticks: from (inclusive), until (exclusive).
 pub(super) type Wanted = (Option<i64>, Option<i64>);
 
-/// What the first file's schema and the pipeline agree on.
+/// What the files and the pipeline agree on.
 pub(super) struct Columned {
     pub columns: Columns,
     pub layout: Layout,
     pub wanted: Wanted,
 }
 
-/// Columns and layout by the first file's schema; what doesn't fit goes to `problem`.
+/// Columns and layout by what the files have; what doesn't fit goes to `problem`.
 pub(super) fn resolve(
     pipeline: &Pipeline,
     fields: &[At<String>],
-    schema: &Schema,
-    file: &str,
+    united: &United,
     problem: &mut impl FnMut(Place, String),
 ) -> Option<Columned> {
     let record = &pipeline.record;
     let mut missing = false;
-    let mut find =
-        |name: &str, place: Place, problem: &mut dyn FnMut(Place, String)| match schema.column_with_name(name) {
-            Some((_, field)) => Some(plain(field.data_type())),
-            None => {
-                missing = true;
-                problem(place, unknown(name, schema, file));
-                None
-            }
-        };
+    let mut find = |name: &str, place: Place, problem: &mut dyn FnMut(Place, String)| {
+        let found = united.data_type(name);
+        if found.is_none() {
+            missing = true;
+            problem(place, unknown(name, united));
+        }
+        found
+    };
     let wrong = |name: &str, expected: &str, found: &DataType| {
-        format!("expected {expected} in column \"{name}\", it holds {found} ({file})")
+        format!("expected {expected} in column \"{name}\", it holds {found} ({})", united.file_of(name))
     };
 
     let time_type = find(&record.time.column, record.time.place, problem);
     let clock = time_type.and_then(|data_type| match Clock::of(&data_type, record.time.unit) {
         Ok(clock) => Some(clock),
         Err(message) => {
-            problem(record.time.place, format!("column \"{}\" in {file}: {message}", record.time.column));
+            let name = &record.time.column;
+            problem(record.time.place, format!("column \"{name}\" in {}: {message}", united.file_of(name)));
             None
         }
     });
@@ -175,74 +178,13 @@ pub(super) fn resolve(
     for (name, data_type) in &passthrough {
         layout.add(name, Kind::Passthrough(data_type.clone()), Role::Field);
     }
-    let columns = Columns { key, time: record.time.column.clone(), values, passthrough };
+    let clock = layout.clock.clone();
+    let columns = Columns { key, time: record.time.column.clone(), clock, values, passthrough };
     Some(Columned { columns, layout, wanted })
 }
 
-fn unknown(name: &str, schema: &Schema, file: &str) -> String {
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+fn unknown(name: &str, united: &United) -> String {
+    let names = united.names();
     let near = did_you_mean(name, names.iter().copied());
-    format!("there is no column \"{name}\" in {file} (there are: {}){near}", names.join(", "))
-}
-
-/// How another file's schema differs in the columns that are read.
-pub(super) fn disagreements(columned: &Columned, schema: &Schema) -> Vec<String> {
-    let mut names: Vec<&str> = columned.columns.names().into_iter().collect();
-    names.sort_unstable();
-    let found = names.into_iter().filter_map(|name| {
-        let Some((_, field)) = schema.column_with_name(name) else {
-            return Some(format!("there is no column \"{name}\", unlike"));
-        };
-        let found = plain(field.data_type());
-        let columns = &columned.columns;
-        let expected = match &columns.key {
-            KeyColumn::Text(key) if key == name => (is_text(&found), "text".to_string()),
-            KeyColumn::Integer(key) if key == name => match &columned.layout.key_type {
-                KeyType::Integer(data_type) => (found == *data_type, data_type.to_string()),
-                KeyType::Utf8 => return None,
-            },
-            _ if columns.time == name => {
-                let data_type = &columned.layout.clock.data_type;
-                (same_clock(&found, data_type), data_type.to_string())
-            }
-            // Any numbers become the same f64.
-            _ if columns.values.iter().any(|value| value == name) => (is_number(&found), "numbers".to_string()),
-            _ => match columns.passthrough.iter().find(|(passthrough, _)| passthrough == name) {
-                Some((_, data_type)) => (found == *data_type, data_type.to_string()),
-                None => return None,
-            },
-        };
-        let (fits, expected) = expected;
-        (!fits).then(|| format!("column \"{name}\" is {found}, but {expected}"))
-    });
-    found.collect()
-}
-
-/// The type without what only says how it is stored: dictionaries and views.
-pub(super) fn plain(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Dictionary(_, values) => plain(values),
-        DataType::Utf8View => DataType::Utf8,
-        DataType::BinaryView => DataType::Binary,
-        other => other.clone(),
-    }
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8)
-}
-
-/// Numbers, flags as 0 and 1, and the type of a column without any value.
-fn is_number(data_type: &DataType) -> bool {
-    data_type.is_numeric() || matches!(data_type, DataType::Boolean | DataType::Null)
-}
-
-/// Whether ticks mean the same: zones only say how a time is shown.
-fn same_clock(a: &DataType, b: &DataType) -> bool {
-    match (a, b) {
-        (DataType::Timestamp(a, a_zone), DataType::Timestamp(b, b_zone)) => {
-            a == b && a_zone.is_some() == b_zone.is_some()
-        }
-        _ => a == b,
-    }
+    format!("there is no column \"{name}\" in {} (there are: {}){near}", united.file_of(name), names.join(", "))
 }

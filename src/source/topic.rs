@@ -58,6 +58,7 @@ pub fn plan(
     if history.is_none() && source.history.is_some() {
         return None;
     }
+    warnings.extend(history.iter().flat_map(|history| history.notes().to_vec()));
     Some(PlannedTopic { decoder, history, partitions: topic.partitions, topic_id, longest, warnings })
 }
 

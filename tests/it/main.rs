@@ -13,6 +13,7 @@ mod http;
 mod kafka;
 mod kill;
 mod official;
+mod parquet_differ;
 mod parquet_types;
 mod score;
 mod serve_as_trained;

@@ -3,29 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::*;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::LogicalType;
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int96, Int96Type};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::common::*;
-
-/// A pipeline over `data/` with lags of one row.
-fn pipeline_of(folder: &Path, source: &str, sink: &str, extra: &str) -> String {
-    let file = folder.join("p.yaml");
-    let text = format!(
-        "name: p\nsource: {{ parquet: {{ path: data/ }}{source} }}\n\
-         record: {{ key: key, time: ts, values: [value] }}\nstages:\n  - lags: {{ value: [1] }}\n\
-         sink: {{ {sink} }}\n{extra}\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    std::fs::create_dir_all(folder.join("data")).unwrap();
-    file.to_str().unwrap().to_string()
-}
-
-/// Lines of stdout as JSON.
-fn lines(text: &str) -> Vec<serde_json::Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
+use super::parquet_differ::{lines, pipeline_of};
 
 /// Days since 1970 and nanoseconds of the day as INT96.
 fn int96(days: i32, nanos: u64) -> Int96 {
@@ -70,7 +58,7 @@ fn int96_is_read_in_microseconds() {
     let rows: Vec<_> = DAYS.iter().map(|(day, nanos)| ("A", int96(*day, *nanos), int96(*day, *nanos))).collect();
     write_int96(&folder.path().join("data/a.parquet"), &rows);
     let (out, _) = kolk_exits(0, &["run", &file]);
-    let times = ["2024-01-01T00:00:00", "9999-12-31T23:59:59", "0001-01-01T00:00:00"];
+    let times = ["0001-01-01T00:00:00", "2024-01-01T00:00:00", "9999-12-31T23:59:59"];
     for (line, expected) in lines(&out).iter().zip(times) {
         assert_eq!((&line["ts"], &line["seen"]), (&expected.into(), &expected.into()), "{out}");
     }
@@ -113,4 +101,99 @@ fn state_of_int96_in_nanoseconds_is_refused_by_name() {
     std::fs::write(&made_by, before.to_string()).unwrap();
     let (_, err) = kolk_exits(2, &["check", &file]);
     assert!(err.contains("source.int96_times: (not there) -> microseconds"), "{err}");
+}
+
+/// Every clock, with days 0, 1, 2 in it.
+fn clocks() -> Vec<ArrayRef> {
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![19_723, 19_724, 19_725]));
+    let seconds = cast(&days, &DataType::Timestamp(TimeUnit::Second, None)).unwrap();
+    let zoned = DataType::Timestamp(TimeUnit::Second, Some("Asia/Tokyo".into()));
+    let in_zone = TimestampSecondArray::from_iter_values([1_704_034_800, 1_704_121_200, 1_704_207_600]);
+    let mut all = vec![cast(&days, &DataType::Date64).unwrap(), seconds, Arc::new(in_zone.with_data_type(zoned)), days];
+    for unit in [TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
+        all.push(cast(&all[0], &DataType::Timestamp(unit, None)).unwrap());
+    }
+    all
+}
+
+#[test]
+fn times_of_the_output_have_a_type_that_others_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    publish(folder, "m", kolk::kernel::CellKind::Gru, kolk::model::ModelKind::Carry, None);
+    for clock in clocks() {
+        for name in ["out", "state", "data"] {
+            let _ = std::fs::remove_dir_all(folder.join(name));
+        }
+        let file = folder.join("p.yaml");
+        let text = "name: p\nsource: { parquet: { path: data/ } }\nrecord: { key: key, time: ts, values: [value] }\n\
+                    stages:\n  - infer: { model: m, mode: carry }\n\
+                    sink: { parquet: { path: out/, fields: [seen, hour] } }\nstate: { partitions: 1 }\n";
+        std::fs::create_dir_all(folder.join("data")).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let hours: ArrayRef = Arc::new(Time32SecondArray::from(vec![0, 3_600, 86_399]));
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("key", Arc::new(StringArray::from(vec!["a"; 3]))),
+            ("ts", clock.clone()),
+            ("value", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0]))),
+            ("seen", clock.clone()),
+            ("hour", hours),
+        ];
+        write_columns(&folder.join("data/a.parquet"), columns, 10);
+        kolk_exits(0, &["run", file.to_str().unwrap()]);
+        let part = files(&folder.join("out")).into_iter().next().unwrap().0;
+        let part = || std::fs::File::open(folder.join("out").join(&part)).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(part()).unwrap();
+        for column in reader.parquet_schema().columns() {
+            let name = column.name();
+            let logical = column.logical_type_ref();
+            match name {
+                "hour" => assert!(matches!(logical, Some(LogicalType::Time { .. })), "{name} {}", clock.data_type()),
+                "ts" | "prediction_time" | "seen" => {
+                    let is_a_time = matches!(logical, Some(LogicalType::Date | LogicalType::Timestamp { .. }));
+                    assert!(is_a_time, "{name} {} {logical:?}", clock.data_type());
+                }
+                _ => {}
+            }
+        }
+        // As a reader that knows nothing of Arrow finds them.
+        let options = parquet::arrow::arrow_reader::ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(part(), options).unwrap();
+        let rows = reader.build().unwrap().next().unwrap().unwrap();
+        let seconds = |name: &str| {
+            let seconds =
+                cast(rows.column_by_name(name).unwrap(), &DataType::Timestamp(TimeUnit::Second, None)).unwrap();
+            cast(&seconds, &DataType::Int64).unwrap()
+        };
+        let expected = cast(&clock, &DataType::Timestamp(TimeUnit::Second, None)).unwrap();
+        let expected = cast(&expected, &DataType::Int64).unwrap();
+        for name in ["ts", "seen"] {
+            assert_eq!(&seconds(name), &expected, "{name} {}", clock.data_type());
+        }
+        // Two steps later is 2024-01-05, in Tokyo nine hours earlier.
+        let zone = if clock.data_type().to_string().contains("Tokyo") { 9 * 3_600 } else { 0 };
+        let next = seconds("prediction_time");
+        let third = next.as_primitive::<arrow::datatypes::Int64Type>().value(2);
+        assert_eq!(third, 1_704_412_800 - zone);
+    }
+}
+
+#[test]
+fn state_whose_output_had_bare_integers_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = pipeline_of(folder.path(), "", "parquet: { path: out/ }", "");
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("key", Arc::new(StringArray::from(vec!["a"; 3]))),
+        ("ts", clocks().remove(0)),
+        ("value", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0]))),
+    ];
+    write_columns(&folder.path().join("data/a.parquet"), columns, 10);
+    kolk_exits(0, &["run", &file]);
+    kolk_exits(0, &["check", &file]);
+    let made_by = folder.path().join("state/p/pipeline.json");
+    let mut before: serde_json::Value = serde_json::from_slice(&std::fs::read(&made_by).unwrap()).unwrap();
+    assert!(before["sections"]["sink"].as_object_mut().unwrap().remove("times").is_some(), "{before}");
+    std::fs::write(&made_by, before.to_string()).unwrap();
+    let (_, err) = kolk_exits(2, &["check", &file]);
+    assert!(err.contains("sink.times"), "{err}");
 }

@@ -65,7 +65,13 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
         add("model", json!({ "version": label(version), "sha256": version.manifest.files.get(registry::MODEL) }));
     }
     if let Some(sink) = &pipeline.sink {
-        add("sink", sink.canonical());
+        let mut canonical = sink.canonical();
+        let retyped = plan.sink.as_ref().map(|sink| sink.retyped()).filter(|retyped| !retyped.is_empty());
+        if let (Some(retyped), Some(fields)) = (retyped, canonical.as_object_mut()) {
+            // State of a version that wrote bare integers has parts that these don't go with.
+            fields.insert("times".into(), json!(retyped));
+        }
+        add("sink", canonical);
     }
     add("dead letters", pipeline.dead_letters.canonical());
     add("state format", json!(state::FORMAT.to_string()));

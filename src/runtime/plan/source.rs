@@ -29,6 +29,14 @@ impl PlannedSource {
         }
     }
 
+    /// What is worth saying of it before it is read.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            PlannedSource::Files(files) => files.notes(),
+            PlannedSource::Kafka(_) => &[],
+        }
+    }
+
     /// Columns of its records.
     pub fn layout(&self) -> &Layout {
         match self {

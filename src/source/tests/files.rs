@@ -133,7 +133,7 @@ fn files_of_another_schema_are_refused() {
     assert_eq!(read(&planned(&pipeline(folder.path().display()), &[]), None).unwrap().len(), 4);
     let cases: Vec<(Vec<(&str, ArrayRef)>, &str)> = vec![
         (three(steps(2), steps(2)), "column \"key\" is Int64, but text in"),
-        (three(text(), array(Int32Array::from(vec![1, 2]))), "column \"ts\" is Int32, but Int64 in"),
+        (three(text(), array(Date32Array::from(vec![1, 2]))), "column \"ts\" is Date32, but Int64 in"),
         (vec![("key", text()), ("ts", steps(2)), ("value", text())], "column \"value\" is Utf8, but numbers in"),
         (vec![("key", text()), ("ts", steps(2))], "there is no column \"value\""),
     ];

@@ -50,7 +50,7 @@ fn every_type_of_key() {
     for (keys, expected) in int_keys {
         write(&path, three(keys.clone(), steps(6)), 4);
         let planned = planned(&pipeline(path.display()), &[]);
-        assert_eq!(planned.layout.key_type, KeyType::Integer(crate::source::schema::plain(keys.data_type())));
+        assert_eq!(planned.layout.key_type, KeyType::Integer(crate::source::merge::plain(keys.data_type())));
         let found: Vec<String> = read(&planned, None).unwrap().into_iter().map(|one| one.key).collect();
         assert_eq!(found, expected, "{}", keys.data_type());
     }
