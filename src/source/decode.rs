@@ -28,7 +28,7 @@ pub(super) struct Piece {
     file: u32,
     rows: Rows,
     keys: Keys,
-    /// Rows that have key and time and no flaw; `None`: all.
+    /// Rows that have key and time; `None`: all.
     valid: Option<NullBuffer>,
     /// Rows that are refused, ascending.
     bad: Vec<(usize, &'static str)>,
@@ -130,20 +130,13 @@ impl Piece {
             });
         }
         let (keys, key_null) = keys(&batch, columns, dictionary)?;
-        let mut bad = Vec::new();
-        let mut valid = NullBuffer::union(key_null.as_ref(), valid_times(&times).as_ref());
+        let valid = NullBuffer::union(key_null.as_ref(), valid_times(&times).as_ref());
         flaws.sort_by_key(|flaw| flaw.row);
         flaws.dedup_by_key(|flaw| flaw.row);
-        if !flaws.is_empty() {
-            let flawless = (0..times.len()).map(|row| flaws.binary_search_by_key(&row, |flaw| flaw.row).is_err());
-            valid = NullBuffer::union(valid.as_ref(), Some(&flawless.collect()));
-        }
+        let mut bad: Vec<(usize, &'static str)> = flaws.iter().map(|flaw| (flaw.row, flaw.reason)).collect();
         if let Some(valid) = &valid {
-            for row in (0..times.len()).filter(|row| valid.is_null(*row)) {
-                if let Ok(at) = flaws.binary_search_by_key(&row, |flaw| flaw.row) {
-                    bad.push((row, flaws[at].reason));
-                    continue;
-                }
+            let is_flawed = |row: usize| flaws.binary_search_by_key(&row, |flaw| flaw.row).is_ok();
+            for row in (0..times.len()).filter(|row| valid.is_null(*row) && !is_flawed(*row)) {
                 let reason = match (times[row] == NO_TIME, &time_null) {
                     (false, _) => "null_key",
                     (true, Some(null)) if null.is_null(row) => "null_time",
@@ -152,6 +145,7 @@ impl Piece {
                 bad.push((row, reason));
             }
         }
+        bad.sort_unstable();
         let values = columns.values.iter().map(|name| match batch.column_by_name(name) {
             Some(array) => numbers(array),
             None => Ok(vec![f64::NAN; times.len()]),

@@ -8,9 +8,11 @@ pub mod dead_letters;
 mod decode;
 mod files;
 mod flaws;
+mod folders;
 mod history;
 mod int96;
 mod merge;
+mod open_file;
 pub mod parquet;
 mod plan;
 mod schema;
@@ -18,6 +20,7 @@ mod schema;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod topic;
 mod united;
 

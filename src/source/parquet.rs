@@ -1,34 +1,22 @@
 //! Parquet files, row group by row group.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-use ::parquet::basic::Encoding;
-use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema};
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::{Value, json};
 
 use super::decode::{Dictionary, Gathered, Piece};
-use super::int96;
-use super::merge;
+use super::folders::with_folders;
+use super::open_file::{OpenFile, read};
 use super::plan::{self, Shape};
-use super::schema::{Columns, KeyColumn};
-use super::{Files, FilesReader};
+use super::{Files, FilesReader, int96, text};
 use crate::Error;
 use crate::record::{Layout, Origin, Records};
-use crate::storage::{DATA_BLOCK, File};
 
 pub use super::plan::{PlannedParquet, plan};
 
 /// Records that are delivered at once, at most.
 pub const BATCH: usize = 8192;
-/// Bytes of the rows that are decoded at once, about, at most.
-const BATCH_BYTES: u64 = 32 << 20;
 
 /// Reads the records of a [`PlannedParquet`] source in order.
 pub struct ParquetSource {
@@ -45,22 +33,17 @@ pub struct ParquetSource {
     passed: u64,
 }
 
-struct OpenFile {
-    input: File,
-    metadata: Arc<ParquetMetaData>,
-    schema: Schema,
-    /// With the key as a dictionary, and as plain text.
-    readers: [Option<ArrowReaderMetadata>; 2],
-}
-
 struct OpenGroup {
     reader: ParquetRecordBatchReader,
+    /// Whether it reads text as bytes, which are checked.
+    as_bytes: bool,
     /// The INT96 columns of the same rows, as milliseconds.
     millis: Option<ParquetRecordBatchReader>,
     /// Number of the row group in its file.
     index: usize,
     file: usize,
-    /// Rows delivered and not.
+    /// Its first row in the file, the next to deliver, and the last one's successor.
+    first: u64,
     row: u64,
     end: u64,
 }
@@ -84,6 +67,9 @@ impl Files for PlannedParquet {
         if self.shape.is_int96 {
             fingerprint["int96_times"] = json!("microseconds");
         }
+        if !self.shape.above.is_empty() {
+            fingerprint["folders"] = self.shape.above.iter().cloned().collect();
+        }
         // Its ticks are not those of the first file alone.
         if self.shape.is_finer {
             fingerprint["times"] = json!(self.layout.clock.data_type.to_string());
@@ -96,7 +82,10 @@ impl Files for PlannedParquet {
     }
 
     fn was(&self, before: &str) -> bool {
-        !self.shape.is_int96 && !self.shape.is_finer && PlannedParquet::fingerprint(self) == before
+        !self.shape.is_int96
+            && !self.shape.is_finer
+            && self.shape.above.is_empty()
+            && PlannedParquet::fingerprint(self) == before
     }
 
     fn open(&self, start: Option<Origin>) -> crate::Result<Box<dyn FilesReader>> {
@@ -191,20 +180,43 @@ impl ParquetSource {
             let failed = |e: &dyn std::fmt::Display| {
                 Error::failed(format!("{}: row group {index}: {e}", shape.files[file].file.shown))
             };
-            let Some(batch) = read(&mut group.reader).map_err(|e| failed(&e))? else {
+            let open = self.file.as_mut().filter(|open| !group.as_bytes && open.has_text(&shape.columns));
+            let next = match (read(&mut group.reader), open) {
+                (Err(error), Some(open)) => {
+                    // It may be text that isn't UTF-8: then only those rows are refused.
+                    let again = open.readers(index, &shape.columns, (group.row - group.first) as usize, true);
+                    let again = again.map_err(|e| e.to_string()).and_then(|(mut reader, millis)| {
+                        let next = read(&mut reader)?;
+                        (group.reader, group.millis, group.as_bytes) = (reader, millis, true);
+                        Ok(next)
+                    });
+                    // Both fail where something else is wrong: the first error says it better.
+                    again.map_err(|_| error)
+                }
+                (next, _) => next,
+            };
+            let Some(batch) = next.map_err(|e| failed(&e))? else {
                 if group.row < group.end {
                     return Err(failed(&format!("{} rows are missing", group.end - group.row)));
                 }
                 self.group = None;
                 continue;
             };
-            let flaws = match &mut group.millis {
+            let mut flaws = match &mut group.millis {
                 None => Vec::new(),
                 Some(millis) => match read(millis).map_err(|e| failed(&e))? {
                     Some(millis) if millis.num_rows() == batch.num_rows() => int96::wrapped(&batch, &millis),
                     _ => return Err(failed(&"its INT96 columns have fewer rows than the others")),
                 },
             };
+            let batch = match &self.file {
+                Some(open) if group.as_bytes => {
+                    text::checked(batch, &open.schema, &mut flaws).map_err(|e| failed(&e))?
+                }
+                _ => batch,
+            };
+            let batch = with_folders(batch, &shape.files[file].folders).map_err(|e| failed(&e))?;
+            let batch = batch.map_err(|(row, why)| failed(&format!("row {}: {why}", group.row + row as u64)))?;
             let first = group.row;
             group.row += batch.num_rows() as u64;
             if group.row > group.end {
@@ -265,146 +277,10 @@ impl ParquetSource {
                 }
             };
             let (reader, millis) = open
-                .readers(index, &self.shape.columns, (row - first) as usize)
+                .readers(index, &self.shape.columns, (row - first) as usize, false)
                 .map_err(|e| Error::failed(format!("{}: row group {index}: {e}", planned.file.shown)))?;
-            self.group = Some(OpenGroup { reader, millis, index, file, row, end });
+            self.group = Some(OpenGroup { reader, millis, as_bytes: false, index, file, first, row, end });
             return Ok(true);
         }
     }
-}
-
-impl OpenFile {
-    fn open(planned: &plan::PlannedFile, columns: &Columns) -> Result<Self, String> {
-        let blocks = columns.names().len() + 2;
-        let input = planned.file.open((blocks, DATA_BLOCK)).map_err(|e| e.to_string())?;
-        let (metadata, footer) = plan::footer_of(&input)?;
-        if footer != planned.footer {
-            return Err("the file was changed after the start".into());
-        }
-        let file = metadata.file_metadata();
-        let schema = int96::schema_of(file).map_err(|e| e.to_string())?;
-        Ok(OpenFile { input, metadata: Arc::new(metadata), schema, readers: [None, None] })
-    }
-
-    /// Readers of a row group: of all columns, and of those that are INT96 again.
-    fn readers(
-        &mut self,
-        index: usize,
-        columns: &Columns,
-        skip: usize,
-    ) -> ::parquet::errors::Result<(ParquetRecordBatchReader, Option<ParquetRecordBatchReader>)> {
-        let group = self.metadata.row_group(index);
-        let descriptor = self.metadata.file_metadata().schema_descr();
-        let names = columns.names();
-        let roots = descriptor.root_schema().get_fields().iter().enumerate();
-        let roots: Vec<usize> = roots.filter(|(_, root)| names.contains(root.name())).map(|(root, _)| root).collect();
-        let mask = ProjectionMask::roots(descriptor, roots.iter().copied());
-        let as_dictionary = match &columns.key {
-            KeyColumn::Text(name) => is_dictionary(group, name),
-            _ => false,
-        };
-        let mut bytes = 0;
-        for (leaf, column) in group.columns().iter().enumerate() {
-            if roots.contains(&descriptor.get_column_root_idx(leaf)) {
-                let is_key =
-                    matches!(&columns.key, KeyColumn::Text(name) if column.column_path().parts() == [name.as_str()]);
-                let text = column.unencoded_byte_array_data_bytes().filter(|_| !(is_key && as_dictionary));
-                bytes += u64::try_from(column.uncompressed_size().max(text.unwrap_or(0))).unwrap_or(0);
-            }
-        }
-        let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
-        let batch = (BATCH_BYTES / (bytes / rows).max(1)).clamp(1, (BATCH / columns.cells()).max(1) as u64);
-        let metadata = match &self.readers[usize::from(!as_dictionary)] {
-            Some(metadata) => metadata.clone(),
-            None => {
-                let metadata = hinted(&self.metadata, &self.schema, columns, as_dictionary)?;
-                self.readers[usize::from(!as_dictionary)].insert(metadata).clone()
-            }
-        };
-        let reader = |metadata, mask| {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.input.clone(), metadata)
-                .with_row_groups(vec![index])
-                .with_projection(mask)
-                .with_batch_size(batch as usize)
-                .with_offset(skip)
-                .build()
-        };
-        let file = self.metadata.file_metadata();
-        let is_int96 = |root: &&usize| int96::is_int96(file, descriptor.root_schema().get_fields()[**root].name());
-        let int96: Vec<usize> = roots.iter().filter(is_int96).copied().collect();
-        let millis = match int96.is_empty() {
-            true => None,
-            false => {
-                let mask = ProjectionMask::roots(descriptor, int96.iter().copied());
-                Some(reader(as_millis(&self.metadata, &self.schema, &int96)?, mask)?)
-            }
-        };
-        Ok((reader(metadata, mask)?, millis))
-    }
-}
-
-/// The next rows of a row group. The decoder panics on some corrupt pages (for example a definition level without
-/// room); to the user that is corrupt data like any other.
-fn read(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, String> {
-    match catch_unwind(AssertUnwindSafe(|| reader.next())) {
-        Ok(batch) => batch.transpose().map_err(|e| e.to_string()),
-        // The reader is not used again: an error ends the source.
-        Err(_) => Err("it is corrupt: the decoder gave up on it".into()),
-    }
-}
-
-/// Whether a column of a row group is stored by a dictionary throughout: then each distinct value is hashed only once.
-/// Where the writer gave up on its dictionary half-way, reading as a dictionary would build a new one for every batch.
-fn is_dictionary(group: &RowGroupMetaData, name: &str) -> bool {
-    group.columns().iter().filter(|column| column.column_path().parts() == [name]).any(|column| {
-        column.dictionary_page_offset().is_some()
-            && column.page_encoding_stats_mask().is_none_or(|pages| {
-                pages.is_only(Encoding::RLE_DICTIONARY) || pages.is_only(Encoding::PLAIN_DICTIONARY)
-            })
-    })
-}
-
-/// The reader's plan for a file, with the types that suit kolk instead of those the file was written from.
-fn hinted(
-    metadata: &Arc<ParquetMetaData>,
-    schema: &Schema,
-    columns: &Columns,
-    as_dictionary: bool,
-) -> ::parquet::errors::Result<ArrowReaderMetadata> {
-    let names = columns.names();
-    let fields = schema.fields().iter().map(|field| {
-        let name = field.name().as_str();
-        let data_type = match &columns.key {
-            KeyColumn::Text(key) if key == name && as_dictionary => {
-                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-            }
-            // Offsets of 32 bits would overflow in a batch of very long keys.
-            KeyColumn::Text(key) if key == name => DataType::LargeUtf8,
-            _ if names.contains(name) => merge::plain(field.data_type()),
-            _ => field.data_type().clone(),
-        };
-        field.as_ref().clone().with_data_type(data_type)
-    });
-    let wanted = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    // A file whose types can't be asked for in another way is read in its own; decoding casts.
-    let own = || match int96::has_any(metadata.file_metadata()) {
-        true => ArrowReaderOptions::new().with_schema(Arc::new(schema.clone())),
-        false => ArrowReaderOptions::new(),
-    };
-    ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_schema(wanted))
-        .or_else(|_| ArrowReaderMetadata::try_new(metadata.clone(), own()))
-}
-
-/// The reader's plan for a file with some of its columns, INT96 ones, as milliseconds.
-fn as_millis(
-    metadata: &Arc<ParquetMetaData>,
-    schema: &Schema,
-    int96: &[usize],
-) -> ::parquet::errors::Result<ArrowReaderMetadata> {
-    let fields = schema.fields().iter().enumerate().map(|(root, field)| match int96.contains(&root) {
-        true => field.as_ref().clone().with_data_type(int96::every_one()),
-        false => field.as_ref().clone(),
-    });
-    let wanted = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_schema(wanted))
 }

@@ -6,9 +6,11 @@ use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroup
 use ::parquet::file::reader::{ChunkReader, Length};
 use ::parquet::file::statistics::Statistics;
 use arrow::datatypes::{DataType, Schema};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::files::{self, File};
+use super::folders::{self, FolderColumn};
 use super::schema::{Columned, Columns, Wanted, resolve};
 use super::united::United;
 use super::{int96, merge};
@@ -38,6 +40,8 @@ pub(super) struct Shape {
     pub is_int96: bool,
     /// Whether another file has finer times than the first.
     pub is_finer: bool,
+    /// Columns in the path of the source itself: the names of its files don't say them.
+    pub above: Vec<(String, String)>,
 }
 
 /// A file and what its footer says.
@@ -49,6 +53,8 @@ pub(super) struct PlannedFile {
     pub groups: Vec<Group>,
     /// Type of its times; Null without any.
     ticks: DataType,
+    /// Columns of its path that are wanted.
+    pub folders: Vec<FolderColumn>,
 }
 
 /// A row group.
@@ -115,7 +121,9 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     let mut empty: Vec<(Schema, String)> = Vec::new();
     let mut planned = Vec::with_capacity(files.len());
     let mut is_int96 = false;
-    for file in files {
+    let paths: Vec<folders::Values> = files.iter().map(|file| folders::values(&file.shown)).collect();
+    let in_paths = folders::types(&paths);
+    for (file, path) in files.into_iter().zip(paths) {
         let (metadata, footer) = match read_footer(&file) {
             Ok(read) => read,
             Err(message) => {
@@ -131,6 +139,10 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
                 continue;
             }
         };
+        let folders = FolderColumn::of(&path, &in_paths, |name| united.wants(name));
+        let from_folders = folders.iter().filter(|folder| schema.field_with_name(&folder.name).is_err());
+        from_folders.for_each(|folder| united.is_in_path(&folder.name));
+        let schema = folders::extended(&schema, &path, &in_paths);
         for name in united.encrypted(&metadata) {
             problem(
                 place,
@@ -153,7 +165,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
         } else {
             united.add(&schema, &file.shown, &mut |message| problem(place, message));
         }
-        planned.push(PlannedFile { groups, file, footer, ticks });
+        planned.push(PlannedFile { groups, file, footer, ticks, folders });
     }
     // The types of a file without rows count only where there is nothing else: some writers have none for it.
     if united.is_empty() {
@@ -172,8 +184,16 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     }
     let first = united.first_type(&columns.time).map(|first| ticks_per(first, &layout.clock));
     let is_finer = first.is_some_and(|factor| factor != 1);
-    let shape = Shape { files: planned, columns, wanted, is_int96, is_finer };
+    let above = planned.first().map(above).unwrap_or_default();
+    let shape = Shape { files: planned, columns, wanted, is_int96, is_finer, above };
     found.then(|| PlannedParquet { layout, notes: united.into_notes(), shape: Arc::new(shape) })
+}
+
+/// Columns of a file's path that are wanted and stand above the folder that file names are relative to.
+fn above(file: &PlannedFile) -> Vec<(String, String)> {
+    let within = folders::values(&file.file.name);
+    let above = file.folders.iter().filter(|folder| !within.iter().any(|(name, _)| *name == folder.name));
+    above.map(|folder| (folder.name.clone(), folder.text().to_string())).collect()
 }
 
 /// Ticks of the clock in one of a column of this type.
@@ -188,8 +208,8 @@ pub(super) fn read_footer(file: &File) -> Result<(ParquetMetaData, [u8; 32]), St
     footer_of(&input).map_err(|e| format!("can't be read as Parquet: {e}"))
 }
 
-/// As [`read_footer`], of an open file.
-pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 32]), String> {
+/// The bytes of the footer of an open file, and where they begin.
+pub(super) fn footer_bytes(input: &storage::File) -> Result<(Bytes, u64), String> {
     const TAIL: u64 = 8;
     let size = input.len();
     let tail_at = size.checked_sub(TAIL).ok_or_else(|| format!("it has only {size} bytes"))?;
@@ -201,7 +221,12 @@ pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 
     }
     let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
     let start = tail_at.checked_sub(length).ok_or("its footer is longer than the file: it is truncated")?;
-    let bytes = input.get_bytes(start, length as usize).map_err(|e| e.to_string())?;
+    Ok((input.get_bytes(start, length as usize).map_err(|e| e.to_string())?, start))
+}
+
+/// As [`read_footer`], of an open file.
+pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 32]), String> {
+    let (bytes, start) = footer_bytes(input)?;
     let metadata = ParquetMetaDataReader::decode_metadata(&bytes).map_err(|e| e.to_string())?;
     for group in metadata.row_groups() {
         if group.num_rows() < 0 {

@@ -79,6 +79,19 @@ impl United {
         self.wanted.iter().map(|(name, _)| name.as_str()).filter(|name| is_encrypted(name)).collect()
     }
 
+    /// Whether a column is read.
+    pub fn wants(&self, name: &str) -> bool {
+        self.wanted.iter().any(|(wanted, _)| wanted == name)
+    }
+
+    /// Says of a column that it comes from the names of folders.
+    pub fn is_in_path(&mut self, name: &str) {
+        let note = format!("column \"{name}\" is read from the names of folders, {name}=…");
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Adds the columns of a file; what doesn't fit goes to `problem`.
     pub fn add(&mut self, schema: &Schema, file: &str, problem: &mut impl FnMut(String)) {
         if self.files == 0 {

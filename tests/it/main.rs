@@ -14,6 +14,8 @@ mod kafka;
 mod kill;
 mod official;
 mod parquet_differ;
+mod parquet_folders;
+mod parquet_text;
 mod parquet_types;
 mod score;
 mod serve_as_trained;

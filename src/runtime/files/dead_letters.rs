@@ -14,7 +14,12 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
     let records = &work.records;
     let index = (reject.position - work.position) as usize;
     let bad = records.bad.binary_search_by_key(&index, |(index, _)| *index).ok().map(|at| records.bad[at].1);
-    let key = (bad != Some("null_key")).then(|| String::from_utf8_lossy(records.key(index)).into_owned());
+    let has_key = match bad {
+        Some("null_key") => false,
+        Some("not_utf8") => !records.key(index).is_empty(),
+        _ => true,
+    };
+    let key = has_key.then(|| String::from_utf8_lossy(records.key(index)).into_owned());
     let mut record = Map::new();
     record.insert(layout.key_name.clone(), key.clone().map_or(Value::Null, Value::from));
     let time = match bad {
