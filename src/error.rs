@@ -103,6 +103,11 @@ impl Problems {
         self.found.is_empty()
     }
 
+    /// How many were found so far.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
     /// Moves every place.
     pub(crate) fn place(&mut self, moved: impl Fn(Place) -> Place) {
         for problem in &mut self.found {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::CheckArgs;
 use crate::error::Problems;
+use crate::problem::Problem;
 use crate::runtime::{self, Purpose};
 use crate::{Error, Result, config};
 
@@ -13,22 +14,27 @@ use crate::{Error, Result, config};
 /// # Errors
 /// Refused if anything is wrong with the pipeline.
 pub fn run(args: &CheckArgs) -> Result<()> {
-    let pipeline = config::load(&args.pipeline)?;
+    let (pipeline, problems) = config::load_all(&args.pipeline)?;
     let file = pipeline.file.clone();
     let remote = pipeline.source.path().is_none_or(|path| path.0.contains("://"));
+    let found = match problems.finish(()) {
+        Err(Error::Problems(found)) => found,
+        other => other.map(|()| Vec::new())?,
+    };
     if !(args.offline && remote) {
-        plan(&pipeline, args.offline)?;
+        plan(&pipeline, args.offline, found)?;
+    } else if !found.is_empty() {
+        return Err(Error::Problems(found));
     }
     super::print(format_args!("{}: ok", file.display()))
 }
 
-fn plan(pipeline: &config::Pipeline, offline: bool) -> Result<()> {
-    let mut found = Vec::new();
+fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> Result<()> {
     let mut notes = BTreeSet::new();
     let mut add = |planned: Result<runtime::Plan>| match planned {
         Ok(planned) => {
             if let runtime::PlannedSource::Kafka(kafka) = &planned.source {
-                kafka.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                kafka.warnings.iter().for_each(|warning| eprintln!("warning: {}", config::hide(warning)));
             }
             notes.extend(planned.source.notes().to_vec());
             Ok(Some(planned))
@@ -59,7 +65,7 @@ fn plan(pipeline: &config::Pipeline, offline: bool) -> Result<()> {
             found.extend(more);
         }
     }
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    notes.iter().for_each(|note| eprintln!("note: {}", config::hide(note)));
     found.sort();
     found.dedup();
     if found.is_empty() { Ok(()) } else { Err(Error::Problems(found)) }

@@ -28,7 +28,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::Context;
 use crate::problem::Place;
-use crate::{Error, Result};
+use crate::{Error, Result, config};
 
 /// The environment variable with the log filter, such as `debug` or `kolk=trace`.
 const LOG_VARIABLE: &str = "KOLK_LOG";
@@ -138,6 +138,7 @@ pub fn main() -> ExitCode {
     signals::catch();
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
     let cli = Cli::parse();
+    report_panics();
     match start_log(cli.log).and_then(|()| execute(cli.command)) {
         Ok(code) => code,
         Err(error) => {
@@ -178,6 +179,35 @@ impl Write for Out {
     }
 }
 
+/// Stderr for everything else; it shows no secret, whatever a library puts into its messages.
+#[derive(Debug)]
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // Each message comes whole.
+        std::io::stderr().write_all(config::hide(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// A panic is reported like everything else.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = std::backtrace::Backtrace::capture();
+        let trace = match backtrace.status() {
+            std::backtrace::BacktraceStatus::Captured => format!("\n{backtrace}"),
+            _ => String::new(),
+        };
+        drop(Stderr.write_all(format!("thread {:?}: {panic}{trace}\n", thread.name().unwrap_or("?")).as_bytes()));
+    }));
+}
+
 fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
@@ -202,7 +232,7 @@ fn start_log(log: Log) -> Result<()> {
         _ => EnvFilter::new("warn,kolk=info"),
     };
     let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(|| Stderr);
     match log {
         Log::Text => lines.with_target(false).init(),
         Log::Json => lines.json().init(),
@@ -233,7 +263,7 @@ fn report(error: &Error, log: Log) {
     };
     for line in lines {
         // If stderr is closed, the message can't be delivered.
-        drop(writeln!(std::io::stderr(), "{line}"));
+        drop(writeln!(Stderr, "{line}"));
     }
 }
 

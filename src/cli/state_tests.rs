@@ -18,6 +18,7 @@ fn pipeline(root: &Path) -> Pipeline {
     let at = |name: &str| At::default_value(Location(root.join(name).display().to_string()));
     let word = |word: &str| At::default_value(word.to_string());
     Pipeline {
+        written: Default::default(),
         file: root.join("p.yaml"),
         name: word("p"),
         source: Source { input: Input::Parquet(at("in")), from: None, until: None, emit_from: None },
@@ -53,7 +54,9 @@ fn filled(pipeline: &Pipeline) {
     ];
     let rows = RowLayout::new(stages).spans().to_vec();
     let (sections, environment) = (BTreeMap::new(), BTreeMap::new());
-    store.begin(&Fingerprint { version: 0, sections, environment, partitions: PARTITIONS, rows }).unwrap();
+    store
+        .begin(&Fingerprint { sections, environment, partitions: PARTITIONS, rows, ..Fingerprint::default() })
+        .unwrap();
     for partition in 0..PARTITIONS {
         let mut checkpoint = Checkpoint { position: 7, ..Default::default() };
         let mut words = Vec::new();

@@ -55,6 +55,7 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
         stages,
         record,
         train,
+        written: std::mem::take(&mut reader.written),
     }
 }
 

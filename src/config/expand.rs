@@ -2,8 +2,8 @@
 
 use std::env::VarError;
 
-use super::one_line;
 use super::yaml::{Fault, Scalar};
+use super::{is_secret, one_line, remember};
 use crate::problem::Place;
 
 /// Maximum number of characters of all expanded values.
@@ -90,7 +90,12 @@ impl<'a> Expander<'a> {
         match ((self.lookup)(name), default) {
             // As in a shell, `:-` also replaces an empty variable.
             (Ok(value), Some(default)) if value.is_empty() => Ok(default.into()),
-            (Ok(value), _) => Ok(value),
+            (Ok(value), _) => {
+                if is_secret(name) {
+                    remember(&value);
+                }
+                Ok(value)
+            }
             (Err(VarError::NotPresent), Some(default)) => Ok(default.into()),
             (Err(VarError::NotPresent), None) => {
                 Err(format!("the variable {name} is not set; set it, or write ${{{name}:-default}}"))

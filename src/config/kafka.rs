@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::words::word_of;
-use super::{At, Location, Moment};
+use super::{At, Location, Moment, Secret};
 
 /// `source.kafka: { brokers, topic, group, format, key, … }`
 #[derive(Debug, Clone)]
@@ -84,16 +84,6 @@ pub struct KafkaSink {
 #[derive(Clone, Default, PartialEq)]
 pub struct Properties(pub Vec<(At<String>, At<Secret>)>);
 
-/// Text that may be a secret: neither messages nor `Debug` ever show it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// Names only.
 impl std::fmt::Debug for Properties {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -124,8 +114,10 @@ pub enum Pin {
 /// Where the schemas of Avro and Protobuf come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SchemaSource {
-    /// URL of a registry with Confluent's API.
+    /// URL of a registry with Confluent's API, without user and password.
     pub registry: At<String>,
+    /// The URL as written, if user and password were written in it.
+    pub written: Option<Secret>,
     /// User name and password, if the registry needs them.
     pub auth: Option<(At<Secret>, At<Secret>)>,
     /// The subject; `<topic>-value` by default.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::kafka::COLUMN_TYPES;
 use super::kafka::{
     ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
-    SchemaSource, Secret, Start,
+    SchemaSource, Start,
 };
 use super::read::{Field, Fields, Reader};
-use super::words::Words;
+use super::words::{Words, found};
 use super::yaml::Kind;
-use super::{At, Delivery, Moment};
+use super::{At, Delivery, Moment, Secret, is_secret, remember, remember_basic, split_credentials};
 
 const SOURCE: Words = Words::new(
     "`kafka`",
@@ -70,7 +70,7 @@ const EXACTLY_ONCE_ACKS: &str = "all: with delivery: exactly_once, the loss of a
 /// Reads `source.kafka`. `name` is that of the pipeline.
 pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery: Delivery) -> Option<KafkaSource> {
     let fields = reader.section(field, &SOURCE)?;
-    let brokers = reader.need(&fields, "brokers").and_then(|f| reader.text(f, "addresses, host:port"));
+    let brokers = reader.need(&fields, "brokers").and_then(|f| brokers(reader, f));
     let topic = reader.need(&fields, "topic").and_then(|f| reader.text(f, "a topic"));
     let topic = topic.unwrap_or_default();
     let group = fields.get("group").and_then(|f| reader.text(f, "a consumer group"));
@@ -90,6 +90,17 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
         history: fields.get("history").and_then(|f| history(reader, f)),
         properties: properties(reader, &fields, delivery),
     })
+}
+
+fn brokers(reader: &mut Reader, field: Field<'_>) -> Option<At<String>> {
+    let brokers = reader.text(field, "addresses, host:port")?;
+    if brokers.contains('@') {
+        return reader.wrong(
+            field,
+            "an address holds no user and no password: write `sasl.username` and `sasl.password` under `properties`",
+        );
+    }
+    Some(brokers)
 }
 
 /// Reads `source.dead_letters`.
@@ -119,7 +130,7 @@ pub(super) fn sink(
 ) -> Option<KafkaSink> {
     let fields = reader.section(field, &SINK)?;
     let brokers = match (fields.get("brokers"), source) {
-        (Some(field), _) => reader.text(field, "addresses, host:port"),
+        (Some(field), _) => brokers(reader, field),
         (None, Some(source)) => Some(source.brokers.clone()),
         (None, None) => {
             reader.need(&fields, "brokers");
@@ -196,33 +207,68 @@ fn format(
         (false, false) => &PROTOBUF,
     };
     let inner = reader.section(kind, words)?;
-    let registry = reader.need(&inner, "registry").and_then(|f| {
-        let url = reader.text(f, "the URL of a schema registry")?;
-        if url.starts_with("http://") || url.starts_with("https://") {
-            Some(url)
-        } else {
-            reader.expected(f, "a URL that begins with http:// or https://")
-        }
-    });
-    let auth = inner.get("auth").and_then(|f| {
-        let fields = reader.section(f, &AUTH)?;
-        let user = reader.need(&fields, "user").and_then(|f| secret(reader, f));
-        let password = reader.need(&fields, "password").and_then(|f| secret(reader, f));
-        user.zip(password)
-    });
+    let registry = reader.need(&inner, "registry").and_then(|f| registry(reader, f));
+    let auth = inner.get("auth").and_then(|f| auth(reader, f));
+    let Registry { url, written, auth: in_url } = registry.unwrap_or_default();
+    if let (Some(f), Some(_)) = (inner.get("auth"), &in_url) {
+        reader.note(f, "the URL of the registry has a user already: write it once");
+    }
     let subject = match topic {
         Some(_) => inner.get("subject"),
         None => reader.need(&inner, "subject"),
     };
     let subject = subject.and_then(|f| reader.text(f, "a subject of the registry"));
     let schema = SchemaSource {
-        registry: registry.unwrap_or_default(),
-        auth,
+        registry: url,
+        written,
+        auth: auth.or(in_url),
         subject: subject.unwrap_or_else(|| At::default_value(format!("{}-value", topic.unwrap_or_default()))),
         message: inner.get("message").and_then(|f| reader.text(f, "the full name of a message")),
     };
     let pin = inner.get("schema").and_then(|f| pin(reader, f));
     Some((kind.at(if is_avro { Format::Avro(schema) } else { Format::Protobuf(schema) }), pin))
+}
+
+/// Where a registry is, and how to get in.
+#[derive(Default)]
+struct Registry {
+    url: At<String>,
+    written: Option<Secret>,
+    auth: Option<(At<Secret>, At<Secret>)>,
+}
+
+/// Reads the URL of a registry. User and password may be in it; from here on they are not.
+fn registry(reader: &mut Reader, field: Field<'_>) -> Option<Registry> {
+    const WHAT: &str = "a URL that begins with http:// or https://";
+    let url = reader.text(field, "the URL of a schema registry")?;
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return reader.expected(field, WHAT);
+    }
+    let Ok(parsed) = url::Url::parse(&url) else {
+        return reader.wrong(
+            field,
+            "this is not a URL; user and password are written in `auth`, or percent-encoded where they are in the URL",
+        );
+    };
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return reader.wrong(field, "the URL of a registry has no ? and no #: credentials are written in `auth`");
+    }
+    let Some((bare, user, password)) = split_credentials(&url) else {
+        return Some(Registry { url, ..Registry::default() });
+    };
+    remember_basic(&user, &password);
+    let auth = Some((field.at(Secret::unknown(user)), field.at(Secret::new(password))));
+    Some(Registry { written: Some(Secret::unknown(url.value)), url: field.at(bare), auth })
+}
+
+fn auth(reader: &mut Reader, field: Field<'_>) -> Option<(At<Secret>, At<Secret>)> {
+    let fields = reader.section(field, &AUTH)?;
+    let user = reader.need(&fields, "user").and_then(|f| secret(reader, f));
+    let password = reader.need(&fields, "password").and_then(|f| secret(reader, f));
+    let (user, password) = user.zip(password)?;
+    remember(password.reveal());
+    remember_basic(user.reveal(), password.reveal());
+    Some((user, password))
 }
 
 fn pin(reader: &mut Reader, field: Field<'_>) -> Option<At<Pin>> {
@@ -265,6 +311,9 @@ fn properties(reader: &mut Reader, fields: &Fields, delivery: Delivery) -> Prope
             continue;
         }
         if let Some(value) = secret(reader, property) {
+            if is_secret(property.name) {
+                remember(value.reveal());
+            }
             properties.push((At { value: property.name.to_string(), place: property.name_place }, value));
         }
     }
@@ -274,13 +323,13 @@ fn properties(reader: &mut Reader, fields: &Fields, delivery: Delivery) -> Prope
 /// A value that may be a secret: a text, a number, or `{ file: PATH }`.
 fn secret(reader: &mut Reader, field: Field<'_>) -> Option<At<Secret>> {
     if let Kind::Scalar(scalar) = &field.node.kind {
-        return (!scalar.broken).then(|| field.at(Secret(scalar.text.clone())));
+        return (!scalar.broken).then(|| field.at(Secret::unknown(scalar.text.as_str())));
     }
     let fields = reader.section(field, &FILE)?;
     let path = reader.need(&fields, "file")?;
     let location = reader.location(path)?;
     match std::fs::read_to_string(&location.0) {
-        Ok(text) => Some(field.at(Secret(text.trim_end_matches(['\n', '\r']).to_string()))),
-        Err(error) => reader.wrong(path, format!("{}: {error}", location.0)),
+        Ok(text) => Some(field.at(Secret::unknown(text.trim_end_matches(['\n', '\r'])))),
+        Err(error) => reader.wrong(path, format!("{} cannot be read: {error}", found(path.node))),
     }
 }

@@ -12,7 +12,9 @@ mod kafka;
 mod kafka_read;
 mod output;
 mod pipeline;
+mod places;
 mod read;
+mod secret;
 mod stages;
 mod time;
 mod train;
@@ -25,6 +27,7 @@ mod tests;
 
 pub use kafka::*;
 pub use pipeline::*;
+pub use secret::*;
 pub use stages::*;
 pub use time::{Moment, Span};
 pub use training::*;
@@ -48,6 +51,15 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`Error::Problems`] with everything that is wrong in the file; [`Error::Refused`] when it can't be read at all.
 pub fn load(path: &Path) -> Result<Pipeline> {
+    whole(load_all(path)?)
+}
+
+/// As [`load`], for who looks for further problems: where every value could be read and only some don't fit together,
+/// there is a pipeline, with those problems.
+///
+/// # Errors
+/// As [`load`], of what can't be read.
+pub fn load_all(path: &Path) -> Result<(Pipeline, Problems)> {
     let refused = |what: &dyn fmt::Display| Error::refused(format!("{}: {what}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
     let mut bytes = Vec::new();
@@ -56,7 +68,7 @@ pub fn load(path: &Path) -> Result<Pipeline> {
         return Err(refused(&"larger than 1 MiB, this is not a pipeline file"));
     }
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text, path),
+        Ok(text) => parse_with(text, path, &|name| std::env::var(name)),
         Err(error) => {
             let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             Err(problem(path, yaml::Lines::end(&before), "this is not UTF-8"))
@@ -69,14 +81,19 @@ pub fn load(path: &Path) -> Result<Pipeline> {
 /// # Errors
 /// [`Error::Problems`] with everything that is wrong.
 pub fn parse(text: &str, file: &Path) -> Result<Pipeline> {
-    parse_with(text, file, &|name| std::env::var(name))
+    whole(parse_with(text, file, &|name| std::env::var(name))?)
+}
+
+/// A pipeline without problems.
+fn whole((pipeline, problems): (Pipeline, Problems)) -> Result<Pipeline> {
+    problems.finish(pipeline)
 }
 
 fn parse_with(
     text: &str,
     file: &Path,
     variable: &dyn Fn(&str) -> std::result::Result<String, VarError>,
-) -> Result<Pipeline> {
+) -> Result<(Pipeline, Problems)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
         return Err(Error::refused(format!("{}: larger than 1 MiB, this is not a pipeline file", file.display())));
@@ -98,9 +115,15 @@ fn parse_with(
     };
     let mut reader = read::Reader::new(problems, file)?;
     let pipeline = document::pipeline(&mut reader, &root, file);
+    // What was not read would be missed elsewhere, too: those problems come first.
+    let is_read = reader.problems.is_empty();
     checks::across(&mut reader.problems, &pipeline);
     reader.problems.place(|place| lines.clamp(place));
-    reader.problems.finish(pipeline)
+    if is_read {
+        Ok((pipeline, reader.problems))
+    } else {
+        reader.problems.finish(pipeline).map(|p| (p, Problems::default()))
+    }
 }
 
 /// The most common YAML error: `{ path: ${DIR}/x }`, where a brace ends the value.
@@ -137,7 +160,7 @@ fn one_line(text: &str) -> String {
 
 fn shown(text: &str, longest: usize) -> String {
     let mut line = String::new();
-    for (i, c) in text.chars().enumerate() {
+    for (i, c) in without_credentials(text).chars().enumerate() {
         if i == longest {
             line.push('…');
             break;

@@ -1,6 +1,7 @@
 //! The typed pipeline, except its `train` section (`training`). Fields have the names of the file; `docs/pipeline.md`
 //! explains them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::words::word_of;
@@ -36,12 +37,24 @@ pub struct Pipeline {
     pub models: At<PathBuf>,
     /// How to train, for `kolk train`.
     pub train: Option<At<Train>>,
+    /// How the user wrote durations and moments whose canonical form is another: `14d` for `2w`.
+    pub written: BTreeMap<String, String>,
 }
 
 impl Pipeline {
     /// The folder that relative paths of the file are relative to.
     pub fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The command that deletes its state.
+    pub fn reset_command(&self) -> String {
+        format!("kolk state reset {}", quoted(&self.file))
+    }
+
+    /// The command that trains its model.
+    pub fn train_command(&self) -> String {
+        format!("kolk train {}", quoted(&self.file))
     }
 
     /// The `infer` stage, if the pipeline has one.
@@ -51,6 +64,13 @@ impl Pipeline {
             _ => None,
         })
     }
+}
+
+/// A path as an argument of a command.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ':' | '@');
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// A path (made absolute against the pipeline file's folder) or an object-store URL (`s3://`, `gs://`, `az://`), as

@@ -2,13 +2,14 @@
 //!
 //! A method that returns `None` has added a problem, so its caller may continue with any default.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::words::{Plain, Words, found, name_fault, not_yet, plain, unknown};
-use super::yaml::{Kind, Node};
-use super::{At, Location, Moment, NOWHERE, Span, one_line};
+use super::yaml::{Kind, Node, Scalar};
+use super::{At, Location, Moment, NOWHERE, Span, is_secret, is_signed, one_line, places};
 use crate::Result;
 use crate::error::Context;
 use crate::error::Problems;
@@ -39,6 +40,8 @@ pub(super) struct Field<'a> {
 /// Reads values and collects problems.
 pub(super) struct Reader {
     pub problems: Problems,
+    /// The user's words for values whose canonical text is another.
+    pub written: BTreeMap<String, String>,
     folder: PathBuf,
 }
 
@@ -83,13 +86,20 @@ impl Reader {
             _ => Path::new("."),
         };
         let folder = std::path::absolute(folder).or_refused(|| format!("{}", file.display()))?;
-        Ok(Reader { problems, folder })
+        Ok(Reader { problems, written: BTreeMap::new(), folder })
     }
 
     /// Adds the problem that a value is not what was expected; nothing if a variable couldn't be expanded.
     pub fn expected<T>(&mut self, field: Field<'_>, what: &str) -> Option<T> {
         if !matches!(&field.node.kind, Kind::Scalar(scalar) if scalar.broken) {
-            self.note(field, format_args!("expected {what}, found {}", found(field.node)));
+            // What was written in the place of a password may be one.
+            let found = match &field.node.kind {
+                Kind::Scalar(_) if is_secret(field.name) || matches!(field.name, "auth" | "properties" | "user") => {
+                    "a text".to_string()
+                }
+                _ => found(field.node),
+            };
+            self.note(field, format_args!("expected {what}, found {found}"));
         }
         None
     }
@@ -283,7 +293,7 @@ impl Reader {
         if let Some((_, value)) = words.iter().find(|(name, _)| *name == text) {
             return Some(*value);
         }
-        if later.contains(&text) {
+        if later.contains(&text) || places::LATER.contains(&text) {
             return self.wrong(field, not_yet(text));
         }
         // No suggestion for an expanded value: it may be a secret.
@@ -303,9 +313,20 @@ impl Reader {
         }
         match Span::parse(&scalar.text) {
             Ok(span) if span.is_zero() && !may_be_zero => self.wrong(field, "a duration of zero has no meaning here"),
-            Ok(span) => Some(field.at(span)),
+            Ok(span) => {
+                self.remember(scalar, span);
+                Some(field.at(span))
+            }
             Err(_) if scalar.written.is_some() => self.expected(field, WHAT),
             Err(message) => self.wrong(field, message),
+        }
+    }
+
+    /// Keeps the words of a value that has another canonical text; those of a variable may be a secret.
+    fn remember(&mut self, scalar: &Scalar, value: impl std::fmt::Display) {
+        let (canonical, text) = (value.to_string(), scalar.text.trim());
+        if scalar.written.is_none() && (canonical != text || text.ends_with('w')) {
+            self.written.insert(canonical, text.to_string());
         }
     }
 
@@ -317,7 +338,10 @@ impl Reader {
             return self.expected(field, WHAT);
         }
         match Moment::parse(&scalar.text) {
-            Ok(moment) => Some(field.at(moment)),
+            Ok(moment) => {
+                self.remember(scalar, moment);
+                Some(field.at(moment))
+            }
             Err(_) => self.expected(field, WHAT),
         }
     }
@@ -341,6 +365,17 @@ impl Reader {
     pub fn location(&mut self, field: Field<'_>) -> Option<At<Location>> {
         let text = self.text(field, "a path or an s3://, gs:// or az:// URL")?;
         match text.split_once("://") {
+            Some((scheme @ ("s3" | "gs" | "az"), rest)) if has_credentials(rest) => {
+                let variables = match scheme {
+                    "s3" => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                    "gs" => "GOOGLE_SERVICE_ACCOUNT",
+                    _ => "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+                };
+                self.wrong(
+                    field,
+                    format_args!("credentials are not written in a URL: set {variables} in the environment"),
+                )
+            }
             Some(("s3" | "gs" | "az", rest)) if !rest.trim_matches('/').is_empty() => {
                 Some(field.at(Location(text.value)))
             }
@@ -358,4 +393,12 @@ impl Reader {
         let trimmed = text.trim_end_matches('/');
         Location(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
     }
+}
+
+/// Whether what comes after the scheme of an object store's URL holds a user, or the signature of a query.
+fn has_credentials(rest: &str) -> bool {
+    let bucket = rest.split(['/', '?']).next().unwrap_or_default();
+    let is_secret_user = bucket.split_once('@').is_some_and(|(user, _)| user.contains(':'));
+    // A path may hold ? as a wildcard.
+    is_secret_user || rest.split_once('?').is_some_and(|(_, query)| is_signed(query))
 }

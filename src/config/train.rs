@@ -6,7 +6,7 @@ use super::read::{Field, Fields, Reader};
 use super::training::LOOK_EVERY;
 use super::words::{Words, not_yet, unknown};
 use super::{Adam, At, Dense, EpsilonForm, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
-use super::{Train, one_line};
+use super::{Train, one_line, places};
 use crate::error::did_you_mean;
 use crate::kernel::{self, Activation, CellKind};
 
@@ -155,7 +155,7 @@ fn loss(reader: &mut Reader, field: Field<'_>) -> Option<Loss> {
             Ok(delta) if delta > 0.0 && delta.is_finite() => Some(Loss::Huber { delta }),
             _ => reader.expected(field, "huber(delta) with a number above 0"),
         },
-        Some((name @ ("quantile" | "cross_entropy"), _)) => reader.wrong(field, not_yet(name)),
+        Some((name, _)) if places::LATER.contains(&name) => reader.wrong(field, not_yet(name)),
         Some((name, [])) if field.node.is_written() => {
             let near = did_you_mean(name, ["mse", "mae", "huber"]);
             reader.wrong(field, format_args!("expected {WHAT}, found the text \"{}\"{near}", one_line(name)))
@@ -231,6 +231,10 @@ fn optimizer(reader: &mut Reader, fields: &Fields) -> Adam {
     let Some(field) = fields.get("optimizer").filter(|field| field.node.text() != Some("adam")) else {
         return adam;
     };
+    if let Some(name) = field.node.text().filter(|name| places::LATER.contains(name)) {
+        reader.note(field, not_yet(name));
+        return adam;
+    }
     let options = reader.section(field, &OPTIMIZER).and_then(|fields| {
         let adam = reader.one_of(&fields, &["adam"])?;
         reader.section(adam, &ADAM)

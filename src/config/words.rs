@@ -1,7 +1,7 @@
 //! The fields that a section has, and how messages name what was found instead.
 
-use super::one_line;
 use super::yaml::{Kind, Node};
+use super::{one_line, places};
 use crate::error::did_you_mean;
 
 /// A section of the file: its name and the fields that it may have.
@@ -89,6 +89,12 @@ pub(super) fn unknown(what: &str, name: &str, words: &Words) -> String {
     }
     if let Some((_, instead)) = words.elsewhere.iter().find(|(word, _)| *word == name) {
         return format!("`{name}` does not belong in {}: {instead}", words.section);
+    }
+    if places::LATER.contains(&name) {
+        return not_yet(name);
+    }
+    if let Some(instead) = places::of(name) {
+        return format!("`{name}` does not belong in {}: write {instead}", words.section);
     }
     format!(
         "unknown {what} `{}` in {}{} (there are: {})",

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::answers::{Answers, Verdict};
 use super::schema::{Language, Schema, Silence};
 use crate::Result;
-use crate::config::{Pin, SchemaSource};
+use crate::config::{Pin, SchemaSource, hide};
 use crate::error::Context;
 use crate::storage::{block_on, spawn};
 
@@ -55,7 +55,10 @@ impl Registry {
             .or_failed(|| "cannot make a client for the schema registry".into())?;
         Ok(Registry {
             url: source.registry.trim_end_matches('/').to_string(),
-            auth: source.auth.as_ref().map(|(user, password)| (user.value.0.clone(), password.value.0.clone())),
+            auth: source
+                .auth
+                .as_ref()
+                .map(|(user, password)| (user.reveal().to_string(), password.reveal().to_string())),
             client,
             answers: Answers::default(),
             gate: Semaphore::new(AT_ONCE),
@@ -261,8 +264,9 @@ fn causes(error: &reqwest::Error) -> String {
     if text.is_empty() { "no answer".into() } else { text }
 }
 
+/// An answer may repeat what it was asked with.
 fn brief(text: &str) -> String {
-    text.chars().take(200).collect()
+    hide(text).chars().take(200).collect()
 }
 
 /// A subject as a part of a path.

@@ -27,6 +27,7 @@ fn registry(answer: fn(Duration) -> Option<(u16, &'static str)>) -> Arc<Registry
     });
     let source = SchemaSource {
         registry: At::default_value(url),
+        written: None,
         auth: None,
         subject: At::default_value("s".into()),
         message: None,

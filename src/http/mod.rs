@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::oneshot;
 
+use crate::config::hide;
 use crate::error::Context;
 use crate::metrics::Metrics;
 use crate::{Error, Result};
@@ -44,7 +45,7 @@ impl Health {
 
     /// From now on it doesn't, for this reason: `restoring state`, `stopping`, an error's message.
     pub fn not_ready(&self, reason: impl fmt::Display) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_string());
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(hide(&reason.to_string()).into_owned());
     }
 
     /// Why it doesn't do its work; `None` while it does.

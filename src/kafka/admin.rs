@@ -47,7 +47,7 @@ impl FoundTopic {
 /// The user of a client and the addresses of the brokers: with equal ones, the answers are the same.
 pub fn identity(properties: &Properties) -> Vec<(&str, &str)> {
     const OF: [&str; 4] = ["security.", "sasl.", "ssl.", "enable.s"];
-    let all = properties.0.iter().map(|(name, value)| (name.as_str(), value.value.0.as_str()));
+    let all = properties.0.iter().map(|(name, value)| (name.as_str(), value.reveal()));
     all.filter(|(name, _)| OF.iter().any(|prefix| name.starts_with(prefix))).collect()
 }
 

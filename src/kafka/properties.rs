@@ -17,7 +17,7 @@ fn base(brokers: &str, properties: &Properties) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "kolk");
     for (name, value) in &properties.0 {
-        config.set(name.value.as_str(), value.value.0.as_str());
+        config.set(name.value.as_str(), value.reveal());
     }
     // With the defaults, a broker that doesn't answer is detected only after a minute, one that comes back may not be
     // looked for during ten seconds, and a connection that it takes without a word lasts ten as well.

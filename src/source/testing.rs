@@ -22,6 +22,7 @@ pub fn at<T>(value: T) -> At<T> {
 /// A pipeline that reads `path` with key `key`, time `ts` and value `value`.
 pub fn pipeline(path: impl ToString) -> Pipeline {
     Pipeline {
+        written: Default::default(),
         file: PathBuf::from("pipeline.yaml"),
         name: at("test".into()),
         source: Source {

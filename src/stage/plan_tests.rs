@@ -24,6 +24,7 @@ fn on_line(line: usize, stage: Stage) -> At<Stage> {
 fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
     let here = |path: &str| at(Location(path.into()));
     Pipeline {
+        written: Default::default(),
         file: "p.yaml".into(),
         name: at("p".into()),
         source: Source { input: Input::Parquet(here("in.parquet")), from: None, until: None, emit_from: None },

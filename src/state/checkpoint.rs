@@ -37,7 +37,8 @@ pub struct Checkpoint {
     pub extra: BTreeMap<String, u64>,
     /// On a stream: the commit that this is the state of.
     pub at: Option<CommitPosition>,
-    /// On a stream: the active model version. It is in the manifest, not in the bytes; so are the `spans`.
+    /// The active model version, and on a stream since when. It is in the manifest, not in the bytes; so are the
+    /// `spans`.
     pub epoch: ModelEpoch,
     /// Layout of a row: the words of each stage. Its manifest says it too.
     pub spans: Vec<RowSpan>,

@@ -28,6 +28,7 @@ fn fingerprint(stages: &str) -> Fingerprint {
         environment: BTreeMap::from([("onnx_runtime".into(), "1.31.1".into())]),
         partitions: 8,
         rows: vec![RowSpan { stage: "kolk".into(), start: 0, width: WIDTH, ..RowSpan::default() }],
+        ..Fingerprint::default()
     }
 }
 

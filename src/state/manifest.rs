@@ -7,6 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::FieldSpec;
+use super::difference::{Change, Sides, Written, of_section};
 use crate::Result;
 use crate::error::Context;
 use crate::record::Origin;
@@ -44,6 +45,10 @@ pub struct Manifest {
     pub parts: Vec<Part>,
     /// The checkpoint's `extra`.
     pub counters: BTreeMap<String, u64>,
+    /// The version of the model that the state, and the rows since the last commit, were made with; empty without a
+    /// model, and in what was written before manifests said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
     /// Whose words are where in a row; empty in what was written before manifests said so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<RowSpan>,
@@ -125,6 +130,12 @@ pub struct Fingerprint {
     pub partitions: u32,
     /// Whose words are where in a row of state.
     pub rows: Vec<RowSpan>,
+    /// The user's words for values that are kept in another form, to show them. Not compared.
+    #[serde(default, skip_serializing_if = "Written::is_empty")]
+    pub written: Written,
+    /// The command that deletes the state, for messages. Not kept.
+    #[serde(skip)]
+    pub reset: String,
 }
 
 /// One stage's part of a row of state.
@@ -141,17 +152,6 @@ pub struct RowSpan {
     pub fields: Vec<FieldSpec>,
 }
 
-/// One difference of two fingerprints.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The field, such as `record.time`.
-    pub field: String,
-    /// What it was; empty where there was none.
-    pub before: String,
-    /// What it is now; empty where there is none.
-    pub now: String,
-}
-
 impl Fingerprint {
     /// The version that is written.
     pub const VERSION: u32 = 2;
@@ -159,20 +159,26 @@ impl Fingerprint {
     /// Differences that change results, field by field.
     pub fn changes(&self, now: &Fingerprint) -> Vec<Change> {
         let mut changes = Vec::new();
+        let sides = Sides { before: &self.written, now: &now.written };
         for name in names(&self.sections, &now.sections) {
-            compare(name, self.sections.get(name), now.sections.get(name), &mut changes);
+            changes.extend(of_section(name, self.sections.get(name), now.sections.get(name), sides));
         }
-        let mut add = |field: &str, before: String, now: String| {
+        let add = |changes: &mut Vec<Change>, field: &str, before: String, now: String| {
             if before != now {
                 changes.push(Change { field: field.into(), before, now });
             }
         };
-        add("partitions", self.partitions.to_string(), now.partitions.to_string());
+        let of_topic = now.sections.get("source").is_some_and(|source| source.get("reads").is_some());
+        let partitions = if of_topic { "partitions of the topic" } else { "state.partitions" };
+        add(&mut changes, partitions, self.partitions.to_string(), now.partitions.to_string());
         let rows = |spans: &[RowSpan]| {
             let spans: Vec<String> = spans.iter().map(|s| format!("{}@{}+{}", s.stage, s.start, s.width)).collect();
             spans.join(" ")
         };
-        add("rows", rows(&self.rows), rows(&now.rows));
+        // They follow from the stages, which say it better.
+        if changes.is_empty() {
+            add(&mut changes, "rows of state", rows(&self.rows), rows(&now.rows));
+        }
         changes
     }
 
@@ -195,37 +201,6 @@ impl Fingerprint {
 /// Names of either side.
 fn names<'a, T>(before: &'a BTreeMap<String, T>, now: &'a BTreeMap<String, T>) -> BTreeSet<&'a str> {
     before.keys().chain(now.keys()).map(String::as_str).collect()
-}
-
-/// Goes down to the fields that differ.
-fn compare(path: &str, before: Option<&Value>, now: Option<&Value>, changes: &mut Vec<Change>) {
-    match (before, now) {
-        (before, now) if before == now => {}
-        (Some(Value::Object(before)), Some(Value::Object(now))) => {
-            let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-            for name in names {
-                compare(&format!("{path}.{name}"), before.get(name), now.get(name), changes);
-            }
-        }
-        (Some(Value::Array(before)), Some(Value::Array(now)))
-            if before.len() == now.len() && before.iter().chain(now).all(Value::is_object) =>
-        {
-            for (index, (before, now)) in before.iter().zip(now).enumerate() {
-                compare(&format!("{path}[{index}]"), Some(before), Some(now), changes);
-            }
-        }
-        (before, now) => {
-            changes.push(Change { field: path.to_string(), before: shown(before), now: shown(now) });
-        }
-    }
-}
-
-fn shown(value: Option<&Value>) -> String {
-    match value {
-        None => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-    }
 }
 
 fn differences(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Change> {
@@ -268,12 +243,12 @@ mod tests {
         assert_eq!(
             changes,
             [
-                r#"model: {"version":"m/1"} -> "#,
+                "model: { version: m/1 } -> (not written)",
                 "record.time: ts -> time",
-                "record.unit:  -> ms",
-                r#"record.values: ["a"] -> ["a","b"]"#,
+                "record.time.unit: (not written) -> ms",
+                "record.values: [a] -> [a, b]",
                 "stages[0].scale.half_life: 5d -> 6d",
-                r#"stages[1].lags: [["a",[1]]] -> [["a",[1,2]]]"#,
+                "stages[1].lags.a: [1] -> [1, 2]",
             ]
         );
         assert!(before.changes(&before).is_empty());

@@ -13,6 +13,7 @@ mod checkpoints;
 mod delta;
 #[cfg(test)]
 mod delta_tests;
+pub mod difference;
 mod frozen;
 mod keys;
 mod log;
@@ -26,6 +27,7 @@ mod memory;
 #[cfg(test)]
 mod memory_tests;
 mod pages;
+mod rust_text;
 mod sections;
 mod spec;
 mod store;
@@ -39,10 +41,11 @@ pub use bank::{Bank, HostBank, Numbers};
 pub(crate) use checkpoint::shown;
 pub use checkpoint::{Checkpoint, CommitPosition, FORMAT, ModelEpoch};
 pub use checkpoints::{Checkpoints, Durable, Found, Loaded};
+pub use difference::{Change, Written};
 pub use frozen::{Frozen, Snapshot};
 pub use keys::{KeyList, Keys};
 pub use log::Log;
-pub use manifest::{Change, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
+pub use manifest::{Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
 pub use memory::{Memory, State};
 pub use pages::{Page, Pages};
 pub use spec::{BankPlace, FieldSpec, FieldValue, RowLayout, RowPart, StateSpec, Type};

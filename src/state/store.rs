@@ -106,11 +106,13 @@ impl Store {
         if changes.is_empty() {
             return Ok(before.environment_changes(fingerprint));
         }
-        let mut message = format!("the state in {} was made by another pipeline:", self.folder);
+        let mut message =
+            format!("the state in {} was made by another pipeline; the state -> the pipeline file:", self.folder);
         for Change { field, before, now } in &changes {
             message += &format!("\n  {field}: {} -> {}", shortened(before), shortened(now));
         }
-        message += "\nundo the change, give the pipeline another name, or delete its state with kolk state reset";
+        message += "\nundo the change, give the pipeline another name, or delete its state: ";
+        message += if fingerprint.reset.is_empty() { "kolk state reset" } else { &fingerprint.reset };
         Err(Error::refused(message))
     }
 
@@ -187,6 +189,7 @@ impl Store {
             checkpoint_crc32: crc,
             parts,
             counters: checkpoint.extra.clone(),
+            model: checkpoint.epoch.model.clone(),
             rows: checkpoint.spans.clone(),
             environment: self.environment.clone(),
         };
@@ -320,7 +323,6 @@ fn number_of(name: &str) -> Option<u64> {
 
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(200) {
-        _ if text.is_empty() => "(not there)".into(),
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into(),
     }

@@ -28,6 +28,7 @@ fn fingerprint(stages: &str) -> Fingerprint {
         environment: BTreeMap::from([("onnx_runtime".into(), "1.31.1".into())]),
         partitions: 1,
         rows: vec![RowSpan { stage: "engine".into(), start: 0, width: 1, ..RowSpan::default() }],
+        ..Fingerprint::default()
     }
 }
 

@@ -54,10 +54,10 @@ impl Stored {
         }
     }
 
-    /// From Kafka to Kafka: the active model version, empty without one.
+    /// The active model version, empty without one.
     pub fn model(&self) -> Option<&str> {
         match &self.lies {
-            Lies::Commit(_) => None,
+            Lies::Commit(manifest) => Some(shown(&manifest.model)).filter(|model| !model.is_empty()),
             Lies::Log(_, entry) => Some(shown(&entry.epoch.model)),
         }
     }

@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use url::Url;
 
+use crate::config::{is_secret, remember};
 use crate::error::Context;
 use crate::{Error, Result};
 
@@ -30,7 +31,11 @@ pub fn open_url(url: &Url) -> std::result::Result<(Arc<dyn ObjectStore>, ObjectP
 fn settings(variables: impl Iterator<Item = (OsString, OsString)>) -> impl Iterator<Item = (String, String)> {
     variables.filter_map(|(name, value)| {
         let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix)).then_some((name, value))
+        let is_ours = ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix));
+        if is_ours && is_secret(&name) {
+            remember(&value);
+        }
+        is_ours.then_some((name, value))
     })
 }
 

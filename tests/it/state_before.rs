@@ -20,6 +20,20 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A second version of the model goes on from what an earlier version of kolk committed, pinned or not.
+#[test]
+fn another_version_of_the_model_goes_on_from_earlier_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = taken_up(folder.path());
+    copy(&folder.path().join("models/tiny/1"), &folder.path().join("models/tiny/2"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("model: tiny/1", "model: tiny/2")).unwrap();
+    kolk_exits(0, &["check", file.to_str().unwrap()]);
+    let (_, told) = kolk_exits(0, &["run", file.to_str().unwrap()]);
+    assert!(told.contains("another model version") && told.contains("tiny/2"), "{told}");
+    kolk_exits(0, &["check", file.to_str().unwrap()]);
+}
+
 /// The fixture in a folder of its own, its paths those of the folder.
 fn taken_up(folder: &Path) -> std::path::PathBuf {
     copy(Path::new(FIXTURE), folder);
@@ -58,15 +72,28 @@ fn what_differs_is_said_of_either_version() {
     };
     let other = text.replace("late: dead_letter, ", "");
     let message = refused(&other);
-    assert!(message.contains("on: Policies { null: Skip, late: DeadLetter,"), "{message}");
-    assert!(message.contains("-> Policies { null: Skip, late: Process,"), "{message}");
+    assert!(message.contains("\n  on.late: dead_letter -> process\n"), "{message}");
+    let refused_by = |from: &str, to: &str| refused(&text.replace(from, to));
+    for (from, to, expected) in [
+        ("half_life: 5d", "half_life: 14d", "\n  stages[3].scale.half_life: 5d -> 14d\n"),
+        ("gap: 1d", "gap: 2w", "\n  stages[5].infer.gap: 1d -> 2w\n"),
+        ("tail: 0.01", "tail: 0.02", "\n  stages[6].score.tail: 0.01 -> 0.02\n"),
+        ("temp: [1, 2]", "temp: [1, 3]", "\n  stages[4].lags.temp: [1, 2] -> [1, 3]\n"),
+        ("partitions: 2", "partitions: 3", "\n  state.partitions: 2 -> 3\n"),
+    ] {
+        let message = refused_by(from, to);
+        assert!(message.contains(expected), "{from}: {message}");
+        for word in ["Some(", "Nanos", "Policies", "{ null", "717f430374"] {
+            assert!(!message.contains(word), "{word}: {message}");
+        }
+    }
     // Written again by this version, single fields are named.
     std::fs::remove_dir_all(folder.path().join("state")).unwrap();
     std::fs::remove_dir_all(folder.path().join("out")).unwrap();
     std::fs::write(&file, &text).unwrap();
     kolk_exits(0, &["run", file.to_str().unwrap()]);
     let message = refused(&other);
-    assert!(message.contains("\n  on.late: dead_letter -> (not there)\n"), "{message}");
+    assert!(message.contains("\n  on.late: dead_letter -> (not written)\n"), "{message}");
     let message = refused(&text.replace("tail: 0.01", "tail: 0.02"));
     assert!(message.contains("\n  stages[6].score.tail: 0.01 -> 0.02\n"), "{message}");
     // A default that is written is none that is written.

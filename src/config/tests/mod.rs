@@ -82,7 +82,7 @@ fn variable(name: &str) -> std::result::Result<String, VarError> {
 }
 
 fn parse(text: &str) -> Result<Pipeline> {
-    parse_with(text, Path::new("/p/a.yaml"), &variable)
+    whole(parse_with(text, Path::new("/p/a.yaml"), &variable)?)
 }
 
 fn problems(text: &str) -> Vec<String> {

@@ -33,6 +33,62 @@ fn words_of_later_versions_say_so() {
     );
 }
 
+/// A field that belongs elsewhere, and the words of other tools, get their place.
+#[test]
+fn a_word_in_the_wrong_section_gets_its_place() {
+    for (line, expected) in [
+        (
+            "  learning_rate: 0.01",
+            "`learning_rate` does not belong in `train`: write it in `train: { optimizer: { adam:",
+        ),
+        ("  lr: 0.01", "write `train: { optimizer: { adam: { learning_rate: 0.001 } } }`"),
+        ("  hidden_size: 50", "write the number of units with its layer"),
+        ("  num_layers: 2", "write one entry of `train: { layers:"),
+        (
+            "  optimizer: { learning_rate: 0.01 }",
+            "does not belong in `optimizer`: write it in `train: { optimizer: { adam:",
+        ),
+        ("  timezone: UTC", "write it in the stage `calendar: { … }`"),
+        ("  weight_decay: 0.1", "`weight_decay` is not in this version of kolk"),
+        ("  dropout: 0.1", "`dropout` is not in this version of kolk"),
+        ("  optimizer: sgd", "`sgd` is not in this version of kolk"),
+        ("  batch_sise: 4", "did you mean \"batch_size\"?"),
+    ] {
+        let found = train(line);
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{line}: {found:?}");
+    }
+    for (text, expected) in [
+        ("epochs: 3", "write it in `train: { … }`"),
+        ("dropout: 3", "`dropout` is not in this version of kolk"),
+        ("infer: { model: m }", "`infer` does not belong in the pipeline: write it in the list `stages: [ … ]`"),
+        ("on: { key: 1, gap: 6h }", "write it in the stage `infer: { … }`"),
+        ("runtime: { processing.guarantee: exactly_once }", "write `runtime: { delivery: exactly_once }`"),
+        ("stages: [ { dropout: 0.1 } ]", "`dropout` is not in this version of kolk"),
+        ("state: { state.dir: x }", "write `state: { path: folder }`"),
+    ] {
+        let found = more(text);
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{text}: {found:?}");
+    }
+    let kafka = |field: &str| {
+        problems(&format!(
+            "name: a\nsource: {{ kafka: {{ brokers: h, topic: t, key: k, {field} }} }}\n\
+             record: {{ key: k, time: {{ column: t, unit: ms }}, values: [x] }}"
+        ))
+    };
+    for (field, expected) in [
+        ("bootstrap.servers: h", "write `source: { kafka: { brokers: \"host:9092\" } }`"),
+        ("group.id: g", "write `source: { kafka: { group: name } }`"),
+        ("auto.offset.reset: earliest", "write `source: { kafka: { start: earliest } }`"),
+        ("sasl.password: geheim", "write it in `properties: { … }`"),
+        ("schema.registry.url: u", "write `format: { avro: { registry:"),
+        ("headers: all", "write it in `sink: { kafka: { … } }`"),
+    ] {
+        let found = kafka(field);
+        assert!(found.len() == 1 && found[0].contains(expected), "{field}: {found:?}");
+        assert!(!found[0].contains("geheim"), "{found:?}");
+    }
+}
+
 #[test]
 fn stages_are_checked_against_each_other() {
     let infer = "{ infer: { model: m } }";
@@ -93,7 +149,7 @@ fn the_train_section_is_checked() {
         ("  loss: hubert", "8:9: `loss`: expected one of: mse, mae, huber, huber(0.5), found the text \"hubert\", did"),
         ("  loss: huber(-1)", "8:9: `loss`: expected huber(delta)"),
         ("  optimizer: { adam: { beta_1: 1 } }", "8:32: `beta_1`: expected a number from 0 to below 1"),
-        ("  optimizer: { sgd: {} }", "8:16: unknown field `sgd` in `optimizer` (there are: adam)"),
+        ("  optimizer: { sgd: {} }", "8:16: `sgd` is not in this version of kolk"),
         ("  clip_norm: .nan", "8:14: `clip_norm`: expected a number above 0"),
         ("  split: { per_key: [0.7, 0.3, 0.1] }", "8:21: `per_key`: the shares add up to 1.1000"),
         ("  split: { per_key: [0.7, 0.3] }", "8:21: `per_key`: expected 3 shares"),

@@ -7,6 +7,7 @@ mod capture;
 mod dead_letters;
 mod partition_task;
 mod run;
+mod versions;
 
 pub use capture::{Captured, capture};
 pub use partition_task::{PartitionTask, Shared};

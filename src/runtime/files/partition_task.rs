@@ -9,16 +9,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::dead_letters::dead_letter;
+use super::versions::Versions;
 use crate::config::OnError;
 use crate::metrics::Metrics;
 use crate::record::{Batch, Layout, Origin};
 use crate::runtime::engine::{Chain, Partition, Work};
 use crate::sink;
-use crate::state::{Checkpoint, Manifest, Part, Store};
+use crate::state::{Checkpoint, Manifest, ModelEpoch, Part, Store};
 use crate::{Error, Result};
 
 /// What every worker of a run shares.
 pub struct Shared {
+    /// Versions of the model: that of this run, and those that partitions were left with.
+    pub versions: Versions,
     /// Columns of the source.
     pub source: Layout,
     /// Names of the source's files, by [`Origin::file`].
@@ -277,6 +280,7 @@ impl PartitionTask {
             rows,
             extra: self.counters.clone(),
             spans: self.partition.memory.spans().to_vec(),
+            epoch: ModelEpoch { model: shared.versions.wanted().to_string(), from: 0 },
             ..Checkpoint::default()
         };
         let parts = std::mem::take(&mut self.parts);

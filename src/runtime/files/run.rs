@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::partition_task::{Output, PartitionTask, Shared};
+use super::versions::Versions;
 use crate::config::{At, Moment};
 use crate::record::{Layout, Origin};
 use crate::runtime::engine::{Chain, Partition, Router, Work};
@@ -69,8 +70,9 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
 /// Everything that can still be refused, and the partitions as the last run left them.
 fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<PartitionTask>)> {
     let shared = open_sink(plan, chain)?;
-    let tasks = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, shared.store.as_ref()));
+    let tasks = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, &shared));
     let mut tasks = tasks.collect::<Result<Vec<_>>>()?;
+    shared.versions.forget();
     tasks.iter_mut().for_each(|task| task.show_state(&shared));
     Ok((shared, tasks))
 }
@@ -88,6 +90,7 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
     };
     let letters = Folder::open(letters)?;
     let dead_letters = sink::DeadLetters::parts(letters.clone(), &pipeline.name);
+    let mut before = None;
     let (output, store, part_records) = match &to.value {
         config::Sink::Stdout { .. } => (Output::Lines(sink::JsonLines::stdout()), None, u64::MAX),
         config::Sink::Kafka(_) => return Err(Error::refused("a Parquet source can't be written to Kafka")),
@@ -95,12 +98,14 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
             let folder = Folder::open(path)?;
             let parts = sink::Parts::new(Target::Output, folder.clone(), &pipeline.name, sink.schema());
             let store = Store::open(&pipeline.state.path, &pipeline.name)?.with_targets(Some(folder), Some(letters));
-            let fingerprint = fingerprint(plan, chain, store.fingerprint()?);
+            before = store.fingerprint()?;
+            let fingerprint = fingerprint(plan, chain, before.clone());
             let store = begin(store, &parts, &fingerprint)?;
             (Output::Parts(parts), Some(store), *part_records)
         }
     };
     Ok(Shared {
+        versions: Versions::of(plan, before.as_ref())?,
         source: plan.layout_of_source().clone(),
         files: match &plan.source {
             PlannedSource::Files(files) => files.names(),
@@ -167,8 +172,9 @@ pub fn check_state(plan: &Plan) -> Result<()> {
         }
         (Some(config::Sink::Parquet { path, .. }), _, Some(sink)) => {
             let store = store()?;
-            if store.agrees(&fingerprint(plan, &chain, store.fingerprint()?))? {
-                return Ok(());
+            let before = store.fingerprint()?;
+            if store.agrees(&fingerprint(plan, &chain, before.clone()))? {
+                return Versions::of(plan, before.as_ref())?.check(&store);
             }
             without_output(
                 &store,
@@ -193,15 +199,16 @@ pub fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64
 ///
 /// # Errors
 /// A checkpoint that cannot be read, or that does not fit the stages.
-pub fn restore(number: u32, chain: &Chain, store: Option<&Store>) -> Result<PartitionTask> {
-    let mut partition = Partition::new(number, chain);
+pub fn restore(number: u32, chain: &Chain, shared: &Shared) -> Result<PartitionTask> {
+    let store = shared.store.as_ref();
     let Some((store, manifest)) = store.and_then(|store| store.recover(number).transpose().map(|m| (store, m))) else {
-        return Ok(PartitionTask::new(partition, None, None, BTreeMap::new()));
+        return Ok(PartitionTask::new(Partition::new(number, chain), None, None, BTreeMap::new()));
     };
     let manifest = manifest?;
-    let checkpoint = store.load(&manifest)?;
-    partition.restore(checkpoint.keys, &checkpoint.rows, checkpoint.position, checkpoint.watermark)?;
-    Ok(PartitionTask::new(partition, Some(manifest), checkpoint.origin, checkpoint.extra))
+    let mut checkpoint = store.load(&manifest)?;
+    let (origin, counters) = (checkpoint.origin, std::mem::take(&mut checkpoint.extra));
+    let partition = shared.versions.restore(&manifest, checkpoint, chain, &shared.metrics)?;
+    Ok(PartitionTask::new(partition, Some(manifest), origin, counters))
 }
 
 /// Reads, routes and works until the source ends; gives the tasks back.

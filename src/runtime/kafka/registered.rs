@@ -6,26 +6,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Models;
-use crate::config::Pipeline;
-use crate::error::Problems;
-use crate::metrics::Metrics;
-use crate::model::{Version, registry};
-use crate::record::Layout;
-use crate::runtime::engine::{Chain, Order};
-use crate::runtime::plan::{Plan, chain, find_model, label};
-use crate::state::shown;
-use crate::{Error, Result, sink};
-
-/// Characters of a graph's sha256 that are part of a version's identity.
-const HASH: usize = 12;
+use crate::model::registry;
+use crate::runtime::engine::Chain;
+use crate::runtime::plan::{Opener, Plan, identity};
+use crate::{Error, Result};
 
 /// The registry, as a worker of a pipeline sees it. Clones share what was reported to the user.
 #[derive(Clone)]
 pub(super) struct Registered {
-    pipeline: Pipeline,
-    source: Layout,
-    sink: sink::PlannedSink,
-    metrics: Arc<Metrics>,
+    opener: Opener,
     /// The number that was wanted last.
     wanted: Option<u64>,
     /// What was reported already.
@@ -37,40 +26,10 @@ impl Registered {
     /// A pipeline without a sink.
     pub fn of(plan: &Plan) -> Result<Registered> {
         Ok(Registered {
-            pipeline: plan.pipeline.clone(),
-            source: plan.layout_of_source().clone(),
-            sink: plan.sink.clone().ok_or_else(|| Error::refused("the pipeline has no sink"))?,
-            metrics: plan.metrics.clone(),
+            opener: Opener::of(plan)?,
             wanted: plan.model.as_ref().map(|version| version.number),
             reported: Arc::default(),
         })
-    }
-
-    /// A version and the stages with it, if it fits the pipeline and makes the same columns; without an `infer` stage
-    /// just those.
-    fn open(&self, target: &str) -> Result<(Option<Arc<Version>>, Chain)> {
-        let mut problems = Problems::new(&self.pipeline.file);
-        let version = find_model(&self.pipeline, target, &mut problems);
-        let chain = chain(&self.pipeline, &self.source, version.as_ref(), &self.metrics, &mut problems);
-        let mut planned = None;
-        if let (true, Some(sink)) = (problems.is_empty(), &self.pipeline.sink) {
-            planned = sink::plan(sink, &chain.layout, &mut problems);
-        }
-        let stages = if problems.is_empty() { chain.build(&mut problems) } else { Vec::new() };
-        problems.finish(())?;
-        match planned {
-            Some(planned) if planned.has_columns_of(&self.sink) => {}
-            planned => {
-                return Err(Error::refused(format!(
-                    "{target} makes another output than the version that the pipeline was started with, and one topic \
-                     has one: train with the same horizon and targets, or give the pipeline another name and sink\n  \
-                     {target}: {}\n  pipeline: {}",
-                    planned.map(|planned| planned.describe()).unwrap_or_default(),
-                    self.sink.describe()
-                )));
-            }
-        }
-        Ok((version, Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone())))
     }
 
     /// Reports what is wrong, once in the process.
@@ -84,11 +43,11 @@ impl Registered {
 
 impl Models for Registered {
     fn look(&mut self) -> Option<(String, Chain)> {
-        let name = self.pipeline.infer()?.model.value.clone();
+        let name = self.opener.pipeline.infer()?.model.value.clone();
         if registry::name_of(&name) != name {
             return None;
         }
-        let number = match registry::champion(&self.pipeline.models, &name) {
+        let number = match registry::champion(&self.opener.pipeline.models, &name) {
             Ok(number) => number?,
             Err(error) => {
                 self.report(&error);
@@ -96,17 +55,17 @@ impl Models for Registered {
             }
         };
         if self.wanted == Some(number) {
-            self.metrics.stream.model_refused(&name, 0);
+            self.opener.metrics.stream.model_refused(&name, 0);
             return None;
         }
-        match self.open(&format!("{name}/{number}")) {
+        match self.opener.open(&format!("{name}/{number}")) {
             Ok((version, chain)) => {
-                self.metrics.stream.model_refused(&name, 0);
+                self.opener.metrics.stream.model_refused(&name, 0);
                 self.wanted = Some(number);
                 Some((identity(version.as_deref()), chain))
             }
             Err(error) => {
-                self.metrics.stream.model_refused(&name, number);
+                self.opener.metrics.stream.model_refused(&name, number);
                 self.report(&error);
                 None
             }
@@ -114,29 +73,8 @@ impl Models for Registered {
     }
 
     fn chain(&mut self, model: &str) -> Result<Chain> {
-        let target = shown(model);
-        let still_active = |error: Error| {
-            Error::refused(format!(
-                "{error}\n{target} is active where this stream stopped, and must finish its work before another \
-                 version takes over: bring it back, pin it (model: {target}), or begin again with kolk state reset"
-            ))
-        };
-        let (version, chain) = self.open(target).map_err(still_active)?;
-        if identity(version.as_deref()) == model {
-            return Ok(chain);
-        }
-        Err(still_active(Error::refused(format!(
-            "the registry holds another model under {target} than the state was made with"
-        ))))
+        self.opener.chain(model)
     }
-}
-
-/// The id of a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a registry
-/// that is created again counts again from the start. Empty without a model.
-pub(super) fn identity(version: Option<&Version>) -> String {
-    let Some(version) = version else { return String::new() };
-    let hash = version.manifest.files.get(registry::MODEL).map_or("", String::as_str);
-    format!("{}#{}", label(version), hash.get(..HASH).unwrap_or(hash))
 }
 
 #[cfg(test)]
@@ -146,12 +84,17 @@ mod tests {
     use arrow::datatypes::{DataType, TimeUnit};
 
     use super::*;
-    use crate::config;
+    use crate::error::Problems;
     use crate::kernel::CellKind;
+    use crate::metrics::Metrics;
     use crate::model::onnx::export;
     use crate::model::testing::{manifest, published};
     use crate::network::testing::{plain, tensors};
+    use crate::record::Layout;
     use crate::record::{Clock, KeyType, Kind, Role};
+    use crate::runtime::plan::{chain, find_model};
+    use crate::state::shown;
+    use crate::{config, sink};
 
     /// A pipeline with `model:` that was started when version 1 was the only one.
     fn registered(folder: &Path, model: &str) -> Registered {
@@ -175,7 +118,8 @@ mod tests {
         let chain = chain(&pipeline, &source, version.as_ref(), &metrics, &mut problems);
         let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &chain.layout, &mut problems);
         problems.finish(()).unwrap();
-        Registered { pipeline, source, sink: sink.unwrap(), metrics, wanted: Some(1), reported: Arc::default() }
+        let opener = Opener { pipeline, source, sink: sink.unwrap(), metrics, planned: "m/1".into() };
+        Registered { opener, wanted: Some(1), reported: Arc::default() }
     }
 
     fn root(folder: &Path) -> std::path::PathBuf {
@@ -220,7 +164,7 @@ mod tests {
         registry::publish(&root, shorter, &onnx, "<html></html>").unwrap();
         registry::set_champion(&root, "m", 2).unwrap();
         let refused = |models: &Registered| {
-            let text = models.metrics.text(true).unwrap();
+            let text = models.opener.metrics.text(true).unwrap();
             text.contains("kolk_model_refused_version{model=\"m\"} 2")
         };
         assert!(models.look().is_none() && models.look().is_none() && refused(&models));

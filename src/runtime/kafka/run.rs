@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::intake::Incoming;
-use super::registered::{Registered, identity};
+use super::registered::Registered;
 use super::to_files::{FileSinkWorker, whole_messages};
 use super::waits::Reported;
 use super::worker::Worker;
@@ -16,7 +16,7 @@ use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
 use crate::runtime::engine::Chain;
 use crate::runtime::files::{Finished, joined, moment, open_sink};
-use crate::runtime::plan::{Plan, fingerprint};
+use crate::runtime::plan::{Plan, fingerprint, identity};
 use crate::source::topic::PlannedTopic;
 use crate::state::{Log, Store};
 use crate::storage::Folder;

@@ -226,7 +226,7 @@ impl<B: Broker> FileSinkWorker<B> {
     /// answer at present.
     fn restore(&mut self, partition: PartitionId) -> Result<Option<(PartitionTask, i64, bool)>> {
         self.intake.waits.set(Some(Wait::Store(vec![partition])));
-        let mut task = restore(partition, &self.chain, self.shared.store.as_ref())?;
+        let mut task = restore(partition, &self.chain, &self.shared)?;
         self.intake.waits.set(Some(Wait::Offsets(vec![partition])));
         let Some(range) = self.intake.broker.range(partition, SHORT)? else { return Ok(None) };
         let is_new = task.origin.is_none() && task.manifest.is_none();

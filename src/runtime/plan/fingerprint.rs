@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Plan, PlannedSource, label, legacy};
+use crate::config::split_credentials;
 use crate::model::executor::library;
-use crate::model::registry;
+use crate::model::{Version, registry};
 use crate::runtime::engine::Chain;
 use crate::stage;
 use crate::state::{self, Fingerprint};
@@ -25,7 +26,86 @@ pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> F
             *section = Value::String(text);
         }
     }
+    if let (Some(before), Some(version)) = (&before, &plan.model)
+        && !plan.swaps()
+    {
+        keep_version(version, before, &mut now);
+    }
+    for (name, section) in &mut now.sections {
+        if let Some(before) = before.as_ref().and_then(|before| before.sections.get(name)) {
+            keep_urls(before, section);
+        }
+    }
     now
+}
+
+/// A run to files goes on from commits of another version of the same model ([`crate::runtime::files`]), so the first
+/// run's version stays in the fingerprint, and rows are then those of each commit.
+fn keep_version(version: &Version, before: &Fingerprint, now: &mut Fingerprint) {
+    let Some(model) = before.sections.get("model") else { return };
+    let before_label = match model {
+        Value::String(text) => text.split(' ').next(),
+        model => model.get("version").and_then(Value::as_str),
+    };
+    if before_label.map(registry::name_of) != Some(version.name.as_str()) {
+        return;
+    }
+    if now.sections.insert("model".into(), model.clone()).as_ref() != Some(model) {
+        now.rows.clone_from(&before.rows);
+    }
+    let Some(was) = before.sections.get("stages").and_then(model_of) else { return };
+    if registry::name_of(&was) != version.name {
+        return;
+    }
+    match now.sections.get_mut("stages") {
+        Some(Value::String(text)) => {
+            if let Some(is) = model_of(&Value::String(text.clone())) {
+                *text = text.replacen(&format!("{NETWORK}{is}\""), &format!("{NETWORK}{was}\""), 1);
+            }
+        }
+        Some(Value::Array(stages)) => {
+            for stage in stages {
+                if let Some(model) = stage.pointer_mut("/infer/model") {
+                    *model = json!(was);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// How the text of an `infer` begins in fingerprints without fields.
+const NETWORK: &str = "Infer(Infer { model: \"";
+
+/// The model that stages name.
+fn model_of(stages: &Value) -> Option<String> {
+    match stages {
+        Value::String(text) => {
+            let (_, rest) = text.split_once(NETWORK)?;
+            Some(rest.split('"').next()?.to_string())
+        }
+        stages => {
+            let named = |stage: &Value| Some(stage.pointer("/infer/model")?.as_str()?.to_string());
+            stages.as_array()?.iter().find_map(named)
+        }
+    }
+}
+
+/// Earlier versions left user and password in URLs; they are not part of what results depend on.
+fn keep_urls(before: &Value, now: &mut Value) {
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            for (name, now) in now {
+                before.get(name).into_iter().for_each(|before| keep_urls(before, now));
+            }
+        }
+        (Value::String(before), Value::String(now))
+            if split_credentials(before).is_some_and(|(bare, ..)| bare == *now) =>
+        {
+            now.clone_from(before);
+        }
+        _ => {}
+    }
 }
 
 fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
@@ -79,7 +159,9 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
     environment.insert("cpu".to_string(), cpu_features());
     let rows = if swaps { Vec::new() } else { chain.layout().spans().to_vec() };
-    Fingerprint { version: Fingerprint::VERSION, sections, environment, partitions, rows }
+    let written = pipeline.written.clone();
+    let reset = pipeline.reset_command();
+    Fingerprint { version: Fingerprint::VERSION, sections, environment, partitions, rows, written, reset }
 }
 
 /// A stage with the name of its model alone.

@@ -118,11 +118,12 @@ fn what_fingerprints_with_fields_say_stays() {
 fn a_changed_pipeline_is_refused_in_the_words_of_the_state() {
     let folder = copied();
     for (change, expected) in [
-        (("topic: in", "topic: other"), "source: "),
-        (("kind != 'z'", "kind != 'y'"), "stages: "),
+        (("topic: in", "topic: other"), "\n  source.kafka.topic: in -> other\n"),
+        (("kind != 'z'", "kind != 'y'"), "\n  stages[0].filter.where: kind != 'z' -> kind != 'y'\n"),
+        (("headers: all", "headers: none"), "\n  sink.kafka.headers: all -> (not written)\n"),
         (
-            ("headers: all", "headers: none"),
-            "sink: (\"out\", Json, [\"temp\"], All) -> (\"out\", Json, [\"temp\"], None)",
+            ("emit_from: 2024-01-01", "emit_from: 2024-01-02"),
+            "\n  source.emit_from: 2024-01-01T00:00:00Z -> 2024-01-02\n",
         ),
     ] {
         let error = log(folder.path(), change).err().unwrap().to_string();

@@ -163,8 +163,13 @@ fn format(format: &Format) -> String {
         Format::Avro(schema) => ("Avro", schema),
         Format::Protobuf(schema) => ("Protobuf", schema),
     };
+    // Those versions left user and password in the URL.
+    let (registry, auth) = match &schema.written {
+        Some(url) => (url.reveal(), &None),
+        None => (schema.registry.as_str(), &schema.auth),
+    };
     format!(
-        "{word}(SchemaSource {{ registry: {:?}, auth: {:?}, subject: {:?}, message: {:?} }})",
-        schema.registry, schema.auth, schema.subject, schema.message
+        "{word}(SchemaSource {{ registry: {registry:?}, auth: {auth:?}, subject: {:?}, message: {:?} }})",
+        schema.subject, schema.message
     )
 }

@@ -8,14 +8,18 @@ mod legacy;
 mod model;
 mod source;
 mod training;
+mod version;
 
 use std::sync::Arc;
 
 pub use model::{has_model, label, stages_of_model};
 pub use source::PlannedSource;
+pub(super) use version::{Opener, identity, named};
 
 pub(super) use fingerprint::fingerprint;
-pub(super) use model::{chain, find_model};
+pub(super) use model::chain;
+#[cfg(test)]
+pub(super) use model::find_model;
 
 use super::engine::{Chain, Order};
 use crate::config::{Pipeline, Sink};
@@ -59,7 +63,8 @@ pub struct Plan {
 pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(Metrics::new()?);
-    let source = PlannedSource::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems);
+    let source = PlannedSource::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems)
+        .or_else(|| source::without_times(&pipeline, purpose));
     let Some(source) = source else {
         // Without columns the stages can't be checked, but the model can.
         if purpose == Purpose::Run {
@@ -67,11 +72,19 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
         }
         return Err(problems_of(problems, "the source can't be planned"));
     };
+    if let Some(from) = &pipeline.source.emit_from
+        && let Err(message) = source.layout().clock.moment(from.value)
+    {
+        problems.add(from.place, message);
+    }
     let (mut model, mut train, mut sink, mut stages) = (None, None, None, None);
     match purpose {
         Purpose::Run => {
+            let before = problems.len();
             model = model::champion_or_pinned(&pipeline, &mut problems);
-            let planned = chain(&pipeline, source.layout(), model.as_ref(), &metrics, &mut problems);
+            // Of a model that doesn't fit that is the problem, and not each column that it lacks here.
+            let fitting = model.as_ref().filter(|_| problems.len() == before);
+            let planned = chain(&pipeline, source.layout(), fitting, &metrics, &mut problems);
             match &pipeline.sink {
                 _ if !problems.is_empty() => {}
                 Some(to) => sink = sink::plan(to, &planned.layout, &mut problems),

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::config::{Mode, Pipeline};
+use crate::config::{self, Mode, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::{ModelKind, Version, registry};
 use crate::record::Layout;
 use crate::stage;
+use crate::state::Written;
+use crate::state::difference::{Change, Sides, of};
 
 /// Whether the model that `infer` names is in the registry.
 pub fn has_model(pipeline: &Pipeline) -> bool {
@@ -46,28 +48,67 @@ pub(in crate::runtime) fn find_model(
     let window = infer.window.as_ref().map(|window| window.value);
     if kind != manifest.kind || (kind == ModelKind::Window && window != manifest.window) {
         let message = format!(
-            "the pipeline runs mode {}, but {} was trained for mode {}",
+            "the pipeline runs mode {}, but {} was trained for mode {}\n{}",
             shown(kind, window),
             label(&version),
-            shown(manifest.kind, manifest.window)
+            shown(manifest.kind, manifest.window),
+            way_on(pipeline, "for this mode")
         );
         problems.add(infer.place, message);
     }
     let stages = stages_of_model(pipeline);
     if stages != manifest.stages {
-        let show = |stages: &[serde_json::Value]| match stages {
-            [] => "none".to_string(),
-            stages => stages.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        };
-        let message = format!(
-            "the stages before infer are not those with which {} was trained\n  pipeline: {}\n  model:    {}",
-            label(&version),
-            show(&stages),
-            show(&manifest.stages)
-        );
-        problems.add(infer.place, message);
+        problems.add(infer.place, other_stages(pipeline, &version, &stages));
+        scored(pipeline, manifest.horizon, problems);
     }
     Some(Arc::new(version))
+}
+
+/// The steps that are scored, where the stages are not planned with the model: it doesn't fit.
+fn scored(pipeline: &Pipeline, horizon: usize, problems: &mut Problems) {
+    // What is going to be trained has a horizon of its own, which the file is checked by.
+    if pipeline.train.is_some() {
+        return;
+    }
+    for stage in &pipeline.stages {
+        if let config::Stage::Score(score) = &stage.value
+            && score.step.value > horizon
+        {
+            let message = format!("step {} is scored, but the model predicts steps 1 to {horizon}", score.step.value);
+            problems.add(score.step.place, message);
+        }
+    }
+}
+
+/// What differs between the stages before `infer` and those that a model was trained with.
+fn other_stages(pipeline: &Pipeline, version: &Version, stages: &[serde_json::Value]) -> String {
+    let model = label(version);
+    let mut message = format!(
+        "the stages before infer are not those with which {model} was trained; the model -> the pipeline file:"
+    );
+    let list = |stages: &[serde_json::Value]| serde_json::Value::from(stages.to_vec());
+    let sides = Sides { before: &Written::new(), now: &pipeline.written };
+    for Change { field, before, now } in of("stages", Some(&list(&version.manifest.stages)), Some(&list(stages)), sides)
+    {
+        message += &format!("\n  {field}: {before} -> {now}");
+    }
+    message.push('\n');
+    message + &way_on(pipeline, "with these stages")
+}
+
+/// What to do about a model that was trained otherwise.
+fn way_on(pipeline: &Pipeline, how: &str) -> String {
+    let train = pipeline.train_command();
+    match (&pipeline.train, registry::name_of(&model_of(pipeline)) == model_of(pipeline)) {
+        (Some(_), true) => format!("undo the change, or train a version {how}: {train}"),
+        (Some(_), false) => format!("undo the change, or train a version {how} ({train}) and name it in `infer`"),
+        (None, _) => format!("undo the change, or name a version in `infer` that was trained {how}"),
+    }
+}
+
+/// The model that `infer` names.
+fn model_of(pipeline: &Pipeline) -> String {
+    pipeline.infer().map(|infer| infer.model.value.clone()).unwrap_or_default()
 }
 
 /// The stages of a pipeline, with its `infer` if it has one and `model` is known.

@@ -46,6 +46,18 @@ impl PlannedSource {
     }
 }
 
+/// A source whose `from` or `until` may be wrong, without them: what else is wrong is found as well.
+pub(super) fn without_times(pipeline: &Pipeline, purpose: Purpose) -> Option<PlannedSource> {
+    let (Input::Parquet(_), false) =
+        (&pipeline.source.input, pipeline.source.from.is_none() && pipeline.source.until.is_none())
+    else {
+        return None;
+    };
+    let mut pipeline = pipeline.clone();
+    (pipeline.source.from, pipeline.source.until) = (None, None);
+    PlannedSource::plan(&pipeline, &wanted(&pipeline, purpose), &mut Problems::default())
+}
+
 /// Columns besides key, time and values that must be read: what filters compare, the sink writes and the split names,
 /// where no stage before makes them.
 pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {

@@ -18,14 +18,15 @@ pub(super) fn before_network(
     let layout = &chain.layout;
     let lags: Vec<String> =
         layout.columns.iter().filter(|column| column.lag_of.is_some()).map(|column| column.name.clone()).collect();
-    let mut plan = train::Plan::new(train, Some(infer.value), &lags, &layout.clock, layout.interval, problems)?;
-    for column in &mut plan.columns {
+    stage::infer::check_spans(infer.value, &layout.clock, problems);
+    let mut plan = train::Plan::new(train, Some(infer.value), &lags, &layout.clock, layout.interval, problems);
+    for column in plan.iter_mut().flat_map(|plan| &mut plan.columns) {
         let lag_of = layout.find(column).and_then(|index| layout.columns[index].lag_of);
         if let Some(index) = lag_of {
             column.clone_from(&layout.columns[index].name);
         }
     }
-    let used = plan.inputs.iter().any(|input| lags.contains(&input.column));
+    let used = plan.as_ref().is_none_or(|plan| plan.inputs.iter().any(|input| lags.contains(&input.column)));
     if !lags.is_empty() && !used {
         problems.add(train.place, "the lags are not used: name them in `inputs`, or set `skip: linear`");
     }
@@ -42,9 +43,7 @@ pub(super) fn before_network(
     if let (Split::Column(_), Key::Melted(_)) = (&train.split.value, &pipeline.record.key) {
         problems.add(train.split.place, "columns_as_keys has no further columns to split by");
     }
-    if !problems.is_empty() {
-        return None;
-    }
+    let plan = plan.filter(|_| problems.is_empty())?;
     let inputs = Inputs { inputs: plan.inputs.clone(), gap: infer.gap.clone(), ttl: infer.ttl.clone() };
     let step = stage::Step { place: train.place, operator: Box::new(inputs) };
     let last = stage::chain(&[step], chain.layout, problems);

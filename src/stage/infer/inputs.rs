@@ -87,6 +87,8 @@ impl Operator for Inputs {
         let mut rings: Vec<usize> = Vec::new();
         let mut features = Vec::new();
         let mut fits = true;
+        let mut missing: Vec<&str> = Vec::new();
+        let mut first = None;
         for input in &self.inputs {
             match layout.number(&input.column) {
                 Ok(column) => {
@@ -101,10 +103,20 @@ impl Operator for Inputs {
                     features.push(Feature { column, lag: input.lag as usize, scaled_by, ring });
                 }
                 Err(message) => {
-                    problems.add(place, format!("the model's input \"{}\": {message}", input.column));
+                    missing.push(&input.column);
+                    first.get_or_insert(message);
                     fits = false;
                 }
             }
+        }
+        missing.dedup();
+        // A model of other columns is one problem, however many those are.
+        match (first, &missing[..]) {
+            (Some(message), [one]) => problems.add(place, format!("the model's input \"{one}\": {message}")),
+            (Some(message), all) => {
+                problems.add(place, format!("the model's inputs \"{}\": {message}", all.join("\", \"")));
+            }
+            (None, _) => {}
         }
         let mut span = |span: &Option<At<Span>>, word: &str| {
             span.as_ref().and_then(|span| match layout.clock.every(span.value) {

@@ -12,7 +12,7 @@ mod rhythm;
 mod window;
 
 pub use inputs::Inputs;
-pub use plan::{Network, PlannedNetwork};
+pub use plan::{Network, PlannedNetwork, check_spans};
 
 use bytemuck::{Pod, Zeroable};
 

@@ -57,7 +57,10 @@ impl Operator for Network<'_> {
             problems.add(place, "a pipeline has one infer stage, this is the second");
             return None;
         }
-        let model = self.model.clone()?;
+        let Some(model) = self.model.clone() else {
+            check_spans(self.options, &layout.clock, problems);
+            return None;
+        };
         let manifest = &model.version.manifest;
         for target in &manifest.targets {
             if let Err(message) = layout.number(target) {
@@ -94,6 +97,17 @@ impl Operator for Network<'_> {
 
     fn is_needed(&self) -> bool {
         true
+    }
+}
+
+/// Adds what of `ttl` and `gap` the clock has no measure for.
+pub fn check_spans(options: &config::Infer, clock: &Clock, problems: &mut Problems) {
+    for (word, span) in [("ttl", &options.ttl), ("gap", &options.gap)] {
+        if let Some(span) = span
+            && let Err(message) = clock.every(span.value)
+        {
+            problems.add(span.place, format!("{word}: {message}"));
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod registry;
 mod restarts;
 mod rights;
 mod scored;
+mod secrets;
 mod secure;
 mod stalled;
 mod swap;

@@ -10,6 +10,7 @@ use super::broker::{Broker, eventually};
 use super::process::{Kolk, Setup};
 use super::records::*;
 use crate::common::{self, Row, series};
+use crate::retrained;
 
 const SOON: Duration = Duration::from_secs(60);
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 300ms }\n\
@@ -208,4 +209,37 @@ fn a_restart_with_another_champion_or_pin_swaps_and_one_that_does_not_fit_is_ref
     reader.read(SOON);
     assert_eq!(reader.versions.values().collect::<Vec<_>>(), vec![&vec![1, 2, 1, 2]; 4]);
     assert_law(&setup, &reader, &rows);
+}
+
+/// From Kafka to files, a version takes over between two runs: what is committed stays, and the next run continues.
+#[test]
+fn a_run_to_files_continues_with_another_version() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "swap-files", EXTRA);
+    let sink = "parquet: { path: out/, fields: [value], part_records: 50 }";
+    setup.write(&broker, sink, EXTRA);
+    let rows = series(12, 100);
+    let sender = Sender::new(&broker);
+    let count = || retrained::written(setup.path()).values().map(Vec::len).sum::<usize>();
+    let wait = |wanted: usize| {
+        eventually("rows in files", || (setup.path().join("out").exists() && count() >= wanted).then_some(()));
+    };
+    sender.send(&setup.input, &rows[..600]);
+    let kolk = setup.start("a");
+    wait(600);
+    kolk.stop();
+    publish(&setup, 2);
+    sender.send(&setup.input, &rows[600..]);
+    let kolk = setup.start("a");
+    wait(rows.len());
+    let log = kolk.stop();
+    assert!(log.contains("partitions continue with another model version"), "{log}");
+    let found = retrained::written(setup.path());
+    assert_eq!(found.len(), 12);
+    for (key, found) in &found {
+        assert_eq!(retrained::versions(found), [(1, 0), (2, 50)], "{key}");
+        let times: Vec<i64> = found.iter().map(|row| row.0).collect();
+        let sent: Vec<i64> = rows.iter().filter(|row| row.0 == *key).map(|row| row.1).collect();
+        assert_eq!(times, sent, "{key}");
+    }
 }

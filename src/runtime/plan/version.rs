@@ -1,0 +1,109 @@
+//! Versions of a pipeline's model besides the one that it was planned with: their stages, if they fit. Must not live
+//! here: when a partition changes from one to another.
+
+use std::sync::Arc;
+
+use super::model::{chain, find_model, label};
+use super::{Chain, Order, Plan};
+use crate::config::Pipeline;
+use crate::error::Problems;
+use crate::metrics::Metrics;
+use crate::model::{Version, registry};
+use crate::record::Layout;
+use crate::state::shown;
+use crate::{Error, Result, sink};
+
+/// Characters of a graph's sha256 that are part of a version's identity.
+const HASH: usize = 12;
+
+/// Opens versions for a pipeline.
+#[derive(Clone)]
+pub struct Opener {
+    pub(in crate::runtime) pipeline: Pipeline,
+    pub(in crate::runtime) source: Layout,
+    pub(in crate::runtime) sink: sink::PlannedSink,
+    pub(in crate::runtime) metrics: Arc<Metrics>,
+    /// The version that the pipeline was planned with, as users name it.
+    pub(in crate::runtime) planned: String,
+}
+
+impl Opener {
+    /// # Errors
+    /// A pipeline without a sink.
+    pub fn of(plan: &Plan) -> Result<Opener> {
+        Ok(Opener {
+            pipeline: plan.pipeline.clone(),
+            source: plan.layout_of_source().clone(),
+            sink: plan.sink.clone().ok_or_else(|| Error::refused("the pipeline has no sink"))?,
+            metrics: plan.metrics.clone(),
+            planned: plan.model.as_deref().map(label).unwrap_or_default(),
+        })
+    }
+
+    /// A version and the stages with it, if it fits the pipeline and makes the same columns; without an `infer` stage
+    /// just those.
+    ///
+    /// # Errors
+    /// What doesn't fit.
+    pub fn open(&self, target: &str) -> Result<(Option<Arc<Version>>, Chain)> {
+        let mut problems = Problems::new(&self.pipeline.file);
+        let version = find_model(&self.pipeline, target, &mut problems);
+        let chain = chain(&self.pipeline, &self.source, version.as_ref(), &self.metrics, &mut problems);
+        let mut planned = None;
+        if let (true, Some(sink)) = (problems.is_empty(), &self.pipeline.sink) {
+            planned = sink::plan(sink, &chain.layout, &mut problems);
+        }
+        let stages = if problems.is_empty() { chain.build(&mut problems) } else { Vec::new() };
+        problems.finish(())?;
+        match planned {
+            Some(planned) if planned.has_columns_of(&self.sink) => {}
+            planned => {
+                let other = match self.planned.as_str() {
+                    "" => "the version that the pipeline was started with",
+                    planned => planned,
+                };
+                return Err(Error::refused(format!(
+                    "{target} makes another output than {other}, and one sink has one: train with the same horizon and \
+                     targets, or give the pipeline another name and sink\n  {target}: {}\n  pipeline: {}",
+                    planned.map(|planned| planned.describe()).unwrap_or_default(),
+                    self.sink.describe()
+                )));
+            }
+        }
+        Ok((version, Chain::new(stages, Order::of(&self.pipeline), self.metrics.clone())))
+    }
+
+    /// The stages with the version that a commit names.
+    ///
+    /// # Errors
+    /// Refused: it is no longer in the registry, or does not fit.
+    pub fn chain(&self, model: &str) -> Result<Chain> {
+        let target = shown(model);
+        let still_active = |error: Error| {
+            Error::refused(format!(
+                "{error}\n{target} is active where the last run stopped, and is needed before another version takes \
+                 over: bring it back, pin it (model: {target}), or begin again: {}",
+                self.pipeline.reset_command()
+            ))
+        };
+        let (version, chain) = self.open(target).map_err(still_active)?;
+        if identity(version.as_deref()) == model {
+            return Ok(chain);
+        }
+        Err(still_active(Error::refused(format!(
+            "the registry holds another model under {target} than the state was made with"
+        ))))
+    }
+}
+
+/// The id of a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a registry
+/// that is created again counts again from the start. Empty without a model.
+pub fn identity(version: Option<&Version>) -> String {
+    let Some(version) = version else { return String::new() };
+    named(&label(version), version.manifest.files.get(registry::MODEL).map_or("", String::as_str))
+}
+
+/// The same of a version's name and its graph's sha256.
+pub fn named(label: &str, sha256: &str) -> String {
+    format!("{label}#{}", sha256.get(..HASH).unwrap_or(sha256))
+}
