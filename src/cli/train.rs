@@ -35,8 +35,14 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
 
     plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
     let captured = capture(&plan, training)?;
-    let trained = learn(&captured.series, training)?;
+    let trained = learn(&captured.series, training).map_err(|error| match (error, lost(&plan, &captured)) {
+        (Error::Refused(message), Some(lost)) => Error::refused(format!("{message}; {lost}")),
+        (error, _) => error,
+    })?;
     tracing::info!("{}", kept(&trained));
+    for errors in trained.evaluation.validation() {
+        tracing::info!("{errors}");
+    }
     // Those of the data were logged before it started.
     for warning in trained.warnings.iter().skip(trained.warned) {
         tracing::warn!("{warning}");
@@ -68,10 +74,17 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     bar.finish_and_clear();
     let rows: usize = captured.series.iter().map(|series| series.times.len()).sum();
     eprintln!("{} records read, {rows} rows of {} keys after the stages", captured.records, captured.series.len());
-    for (reason, count) in &captured.rejected {
-        eprintln!("{count} records not used for training: {reason}");
+    if let Some(lost) = lost(plan, &captured) {
+        eprintln!("not used for training: {lost}");
     }
     Ok(captured)
+}
+
+/// What did not become a row, and why.
+fn lost(plan: &Plan, captured: &Captured) -> Option<String> {
+    let is = |what: fn(&config::Stage) -> bool| plan.pipeline.stages.iter().any(|stage| what(&stage.value));
+    let drops = is(|stage| matches!(stage, config::Stage::Filter(_)));
+    captured.lost(drops && !is(|stage| matches!(stage, config::Stage::Resample(_))))
 }
 
 /// Trains with a progress bar; without a terminal, it logs a line for each tenth of the way, and at least one in a

@@ -64,6 +64,33 @@ impl Errors {
     }
 }
 
+/// What errors over several keys are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// The target's own unit.
+    Own,
+    /// Standard deviations of each key's target.
+    Standard,
+}
+
+impl Unit {
+    /// Mean absolute error.
+    pub fn mae(self, errors: &Errors) -> f64 {
+        match self {
+            Unit::Own => errors.mae(),
+            Unit::Standard => errors.standard_mae(),
+        }
+    }
+
+    /// Root of the mean squared error.
+    pub fn rmse(self, errors: &Errors) -> f64 {
+        match self {
+            Unit::Own => errors.rmse(),
+            Unit::Standard => errors.standard_mse().sqrt(),
+        }
+    }
+}
+
 /// The same entries forecast in each way.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Compared {
@@ -83,9 +110,22 @@ impl Compared {
         self.seasonal.merge(&other.seasonal);
     }
 
+    /// The naive forecasts that are better than the model, in words.
+    pub fn beaten_by(&self, unit: Unit) -> Option<&'static str> {
+        let model = unit.mae(&self.model);
+        let seasonal = self.seasonal.count > 0;
+        match (unit.mae(&self.last) < model, seasonal && unit.mae(&self.seasonal) < model) {
+            (true, true) => Some("both naive forecasts"),
+            (true, false) => Some("the last value"),
+            (false, true) => Some("the season ago"),
+            (false, false) => None,
+        }
+    }
+
     /// The mean absolute error of the better naive forecast.
-    pub fn best_naive(&self) -> f64 {
-        self.last.mae().min(if self.seasonal.count > 0 { self.seasonal.mae() } else { f64::INFINITY })
+    pub fn best_naive(&self, unit: Unit) -> f64 {
+        let seasonal = if self.seasonal.count > 0 { unit.mae(&self.seasonal) } else { f64::INFINITY };
+        unit.mae(&self.last).min(seasonal)
     }
 }
 

@@ -101,12 +101,13 @@ fn judge(data: &Dataset, column: &str, moments: &[Moments], warnings: &mut Vec<S
         };
         warnings.push(format!(
             "keys differ in scale: \"{column}\" has {}, {}; one scaling for all keys leaves less than 1 % of its range \
-             to {} of {} keys ({}): scale it per key (stage `scale: {{ values: [{column}], … }}`)",
+             to {} of {} keys ({}): {}",
             of(least),
             of(large),
             small.len(),
             keys.len(),
-            names(data, &small)
+            names(data, &small),
+            remedy(data, column)
         ));
     }
     // In float32 a key may have lost all of its differences.
@@ -118,13 +119,24 @@ fn judge(data: &Dataset, column: &str, moments: &[Moments], warnings: &mut Vec<S
     if let Some(worst) = far.iter().max_by(|a, b| a.mean.abs().total_cmp(&b.mean.abs())) {
         warnings.push(format!(
             "\"{column}\" is too far from zero for float32 in {} of {} keys ({}): around {:.6e} its steps are {:.1e}; \
-             scale it per key (stage `scale: {{ values: [{column}], … }}`) or subtract its level first",
+             {}",
             far.len(),
             keys.len(),
             names(data, &far),
             worst.mean,
-            step_at(worst.mean)
+            step_at(worst.mean),
+            remedy(data, column)
         ));
+    }
+}
+
+/// What helps; a `scale` stage, unless there is one that didn't.
+fn remedy(data: &Dataset, column: &str) -> String {
+    let target = data.plan.head.columns().iter().position(|target| target == column);
+    let is_scaled = |target: usize| data.series.iter().any(|series| series.scale[target].is_some());
+    match target.is_some_and(is_scaled) {
+        true => "it is scaled, but varies by less than a millionth of its level: subtract the level first".into(),
+        false => format!("scale it per key (stage `scale: {{ values: [{column}], … }}`)"),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod adam;
 mod core_tests;
 pub mod dataset;
 mod errors;
+mod examples;
 mod fit;
 pub mod head;
 mod init;

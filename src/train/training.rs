@@ -7,6 +7,7 @@ use crate::model::ModelKind;
 use crate::{Error, Result};
 
 use super::dataset::Dataset;
+use super::examples;
 use super::fit::{Event, Fitted, Phase, fit};
 use super::lanes;
 use super::magnitude;
@@ -126,25 +127,10 @@ fn key_splits(data: &Dataset) -> Vec<KeySplit> {
 
 fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
     let plan = data.plan;
-    let longest = keys.iter().map(|key| key.usable).max().unwrap_or(0);
-    for (part, name) in Subset::ALL.iter().zip(0..) {
-        if *part == Subset::Validation || keys.iter().any(|key| key.examples[name] > 0) {
-            continue;
+    for (part, index) in Subset::ALL.iter().zip(0..) {
+        if *part != Subset::Validation && keys.iter().all(|key| key.examples[index] == 0) {
+            return Err(Error::refused(examples::none_in(data, *part)));
         }
-        let inputs = match plan.kind {
-            ModelKind::Window => format!("{} usable rows without a restart", plan.window),
-            ModelKind::Carry => "one usable row".into(),
-        };
-        let (after, lower) = plan.head.needs();
-        return Err(Error::refused(format!(
-            "no key has an example in the {} part: one needs {inputs} and after it {after}; {} keys, the longest has \
-             {longest} usable rows, split {}: bring more rows, or lower \
-             {lower}{} or change split",
-            part.name(),
-            keys.len(),
-            plan.split.text(&plan.clock),
-            if plan.kind == ModelKind::Window { " or window" } else { "" },
-        )));
     }
     if plan.patience.is_some() && keys.iter().all(|key| key.examples[1] == 0) {
         return Err(Error::refused(

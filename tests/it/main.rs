@@ -24,3 +24,4 @@ mod serve_as_trained;
 mod signals;
 mod state_before;
 mod summary;
+mod training;

@@ -296,6 +296,18 @@ fn the_reference_names_every_word() {
 }
 
 #[test]
+fn a_range_of_lags_is_the_list_written_out() {
+    let of = |lags: &str| {
+        let pipeline = parse(&format!("{SMALLEST}stages: [ lags: {{ x: {lags} }} ]\n")).unwrap();
+        let Stage::Lags(lags) = &pipeline.stages[0].value else { panic!() };
+        lags.columns[0].1.clone()
+    };
+    assert_eq!(of("1..4"), [1, 2, 3, 4]);
+    assert_eq!(of("[ 168, 1..3, 7 .. 8 ]"), of("[1, 2, 3, 7, 8, 168]"));
+    assert_eq!(of("5..5"), [5]);
+}
+
+#[test]
 fn the_nearest_name_is_offered() {
     let near = |word| crate::error::did_you_mean(word, ["key", "time", "values", "columns_as_keys"]);
     assert_eq!(near("ky"), ", did you mean \"key\"?");

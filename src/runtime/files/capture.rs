@@ -22,6 +22,20 @@ pub struct Captured {
     pub rejected: std::collections::BTreeMap<&'static str, u64>,
 }
 
+impl Captured {
+    /// How many records did not become rows, and why; `None` where all did. `drops`: whether a stage may drop rows, and
+    /// none makes further ones.
+    pub fn lost(&self, drops: bool) -> Option<String> {
+        let rows: u64 = self.series.iter().map(|series| series.times.len() as u64).sum();
+        let rejected: u64 = self.rejected.values().sum();
+        let mut lost: Vec<String> =
+            self.rejected.iter().map(|(reason, count)| format!("{count} were refused ({reason})")).collect();
+        let dropped = self.records.saturating_sub(rejected).saturating_sub(rows);
+        lost.extend((drops && dropped > 0).then(|| format!("{dropped} were filtered out")));
+        (!lost.is_empty()).then(|| format!("of {} records, {}", self.records, lost.join(", ")))
+    }
+}
+
 /// Indices of the columns of interest in the layout before the network.
 struct Columns {
     features: Features,

@@ -79,7 +79,12 @@ pub trait Evaluation: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// The table for the console.
+    /// The errors on the validation part, a sentence each; none without one.
+    fn validation(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The tables for the console.
     fn table(&self) -> String;
 
     /// The figures at the top of the report, as HTML.

@@ -17,9 +17,10 @@ use super::{Forecast, report, table};
 use crate::model::ModelKind;
 use crate::record::Clock;
 use crate::train::dataset::Dataset;
-use crate::train::errors::{Compared, Errors, KeyErrors, train_sd};
+use crate::train::errors::{Compared, Errors, KeyErrors, Unit, train_sd};
 use crate::train::head::Evaluation;
 use crate::train::pass::Model;
+use crate::train::report::figure;
 use crate::train::split::Subset;
 use crate::{Error, Result};
 
@@ -32,6 +33,8 @@ pub struct ForecastEvaluation {
     pub keys: Vec<KeyErrors>,
     /// Per target, over all keys.
     pub targets: Vec<Compared>,
+    /// Per target, over all keys, of the validation part; without entries where there is none.
+    pub validation: Vec<Compared>,
     /// Per target and step of the horizon, over all keys.
     pub steps: Vec<Vec<Compared>>,
     /// How a key does whose state begins at zero; mode carry.
@@ -51,55 +54,86 @@ struct KeyView<'a> {
     errors: KeyErrors,
 }
 
-/// Evaluates on the test part.
+/// Evaluates on the test part, and for who compares variants, on the validation part.
 pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result<ForecastEvaluation> {
     let targets = head.targets.len();
-    let season = head.season();
-    let mut views = views(head, data);
+    let mut views = views(head, data, Subset::Test);
     let mut steps = vec![vec![Compared::default(); head.horizon]; targets];
-    let mut not_finite = false;
     let mut samples = Samples::new(head, data);
     let mut warm = warm_up::Warm::new(data);
+    let mut is_finite = true;
     model.forecasts(data, Subset::Test, &mut |series, step, y| {
         let Some(view) = &mut views[series] else { return };
         let row = data.steps[series].rows[step] as usize;
         samples.add(head, data, &view.naive, series, row, y);
         warm.add(data, model, series, step, y);
-        for (output, value) in y.iter().enumerate() {
-            let (step, target) = head.step_and_target(output);
-            let Some(entry) = Entry::new(head, data, &view.naive[target], series, row, output, season) else {
-                continue;
-            };
-            let predicted = head.to_own(data, series, row, output, *value);
-            not_finite |= !predicted.is_finite();
-            for compared in [&mut view.errors.targets[target], &mut steps[target][step - 1]] {
-                compared.model.add(predicted - entry.truth, view.sd[target]);
-                compared.last.add(entry.last - entry.truth, view.sd[target]);
-                if let Some(seasonal) = entry.seasonal {
-                    compared.seasonal.add(seasonal - entry.truth, view.sd[target]);
-                }
-            }
+        is_finite &= view.add(head, data, (series, row), y, Some(&mut steps));
+    });
+    let comparable = (0..targets).map(|target| comparable(&views, target)).collect();
+    let (keys, total) = summed(views, targets);
+    let warm_up = (data.plan.kind == ModelKind::Carry).then(|| warm_up::measure(head, data, model, &warm));
+
+    let mut validation = self::views(head, data, Subset::Validation);
+    model.forecasts(data, Subset::Validation, &mut |series, step, y| {
+        if let Some(view) = &mut validation[series] {
+            is_finite &= view.add(head, data, (series, data.steps[series].rows[step] as usize), y, None);
         }
     });
-    if not_finite {
+    if !is_finite {
         return Err(Error::failed("the trained network predicts values that are not finite: lower the learning rate"));
     }
-    let comparable = (0..targets).map(|target| comparable(&views, target)).collect();
-    let keys: Vec<KeyErrors> = views.into_iter().flatten().map(|view| view.errors).collect();
-    let mut total = vec![Compared::default(); targets];
-    for key in &keys {
-        total.iter_mut().zip(&key.targets).for_each(|(sum, key)| sum.merge(key));
-    }
-    let warm_up = (data.plan.kind == ModelKind::Carry).then(|| warm_up::measure(head, data, model, &warm));
     Ok(ForecastEvaluation {
         head: head.clone(),
         samples: samples.finish(&keys),
         keys,
         targets: total,
+        validation: summed(validation, targets).1,
         steps,
         warm_up,
         comparable,
     })
+}
+
+/// The errors of each key, and per target over all keys.
+fn summed(views: Vec<Option<KeyView>>, targets: usize) -> (Vec<KeyErrors>, Vec<Compared>) {
+    let keys: Vec<KeyErrors> = views.into_iter().flatten().map(|view| view.errors).collect();
+    let mut total = vec![Compared::default(); targets];
+    for key in &keys {
+        total.iter_mut().zip(&key.targets).for_each(|(sum, key)| sum.merge(key));
+    }
+    (keys, total)
+}
+
+impl KeyView<'_> {
+    /// Counts the outputs at an origin (series, row); false where one isn't finite.
+    fn add(
+        &mut self,
+        head: &Forecast,
+        data: &Dataset,
+        origin: (usize, usize),
+        y: &[f32],
+        mut steps: Option<&mut Vec<Vec<Compared>>>,
+    ) -> bool {
+        let (series, row) = origin;
+        let mut is_finite = true;
+        for (output, value) in y.iter().enumerate() {
+            let (step, target) = head.step_and_target(output);
+            let Some(entry) = Entry::new(head, data, &self.naive[target], series, row, output, head.season()) else {
+                continue;
+            };
+            let predicted = head.to_own(data, series, row, output, *value);
+            is_finite &= predicted.is_finite();
+            let by_step = steps.as_deref_mut().map(|steps| &mut steps[target][step - 1]);
+            for compared in std::iter::once(&mut self.errors.targets[target]).chain(by_step) {
+                compared.model.add(predicted - entry.truth, self.sd[target]);
+                compared.last.add(entry.last - entry.truth, self.sd[target]);
+                if let Some(seasonal) = entry.seasonal {
+                    compared.seasonal.add(seasonal - entry.truth, self.sd[target]);
+                }
+            }
+        }
+        is_finite
+    }
 }
 
 /// One entry, in own units.
@@ -129,12 +163,12 @@ impl Entry {
     }
 }
 
-fn views<'a>(head: &Forecast, data: &Dataset<'a>) -> Vec<Option<KeyView<'a>>> {
+fn views<'a>(head: &Forecast, data: &Dataset<'a>, part: Subset) -> Vec<Option<KeyView<'a>>> {
     let pooled: Vec<f64> =
         (0..head.targets.len()).map(|target| train_sd(data, 0..data.series.len(), target).unwrap_or(1.0)).collect();
     (0..data.series.len())
         .map(|series| {
-            data.origins(series, Subset::Test).next()?;
+            data.origins(series, part).next()?;
             let s = &data.series[series];
             let train: Vec<bool> = data.rows[series].iter().map(|part| *part == Some(Subset::Train)).collect();
             let targets = 0..head.targets.len();
@@ -170,6 +204,31 @@ impl ForecastEvaluation {
             scaled.filter_map(|key| Some(of(&key.targets[target]).mae() / key.mase_scale[target]?)).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
+
+    /// That a naive forecast is better than the model on the test part, judged over all keys: in standard deviations of
+    /// each where they differ in scale.
+    fn beaten(&self, target: usize) -> Option<String> {
+        let compared = &self.targets[target];
+        let (unit, words) = match self.comparable[target] {
+            true => (Unit::Own, ""),
+            false => (Unit::Standard, ", in standard deviations of each key"),
+        };
+        let beaten = compared.beaten_by(unit)?;
+        Some(format!(
+            "the model of \"{}\" is worse than {beaten} on the test part{words} ({}): try `residual`, `skip: linear`, \
+             `lags` or `scale`, or a longer training",
+            self.head.targets[target],
+            errors_text(compared, unit)
+        ))
+    }
+}
+
+/// The errors of the model and of the naive forecasts, in words.
+fn errors_text(compared: &Compared, unit: Unit) -> String {
+    let seasonal = compared.seasonal.count > 0;
+    let seasonal =
+        if seasonal { format!(", season ago {}", figure(unit.mae(&compared.seasonal))) } else { String::new() };
+    format!("MAE {}, last value {}{seasonal}", figure(unit.mae(&compared.model)), figure(unit.mae(&compared.last)))
 }
 
 /// Metrics: `<target>.mae`, `.rmse`, `.mse`, `.mase`, `.mae_last_value`, `.mae_seasonal`, and over all targets
@@ -190,6 +249,9 @@ impl Evaluation for ForecastEvaluation {
                 ("mase", self.mase(target, |c| &c.model).unwrap_or(f64::NAN)),
                 ("mase_last_value", self.mase(target, |c| &c.last).unwrap_or(f64::NAN)),
                 ("mase_seasonal", self.mase(target, |c| &c.seasonal).unwrap_or(f64::NAN)),
+                ("mae_validation", self.validation[target].model.mae()),
+                ("mae_validation_last_value", self.validation[target].last.mae()),
+                ("mae_validation_seasonal", self.validation[target].seasonal.mae()),
             ] {
                 metrics.insert(format!("{name}.{word}"), value);
             }
@@ -219,7 +281,25 @@ impl Evaluation for ForecastEvaluation {
                 cold.steps
             )
         };
-        self.warm_up.as_ref().filter(longest).map(warning).into_iter().collect()
+        let cold = self.warm_up.as_ref().filter(longest).map(warning);
+        cold.into_iter().chain((0..self.targets.len()).filter_map(|target| self.beaten(target))).collect()
+    }
+
+    fn validation(&self) -> Vec<String> {
+        let known = self.validation.iter().enumerate().filter(|(_, compared)| compared.model.count > 0);
+        known
+            .map(|(target, compared)| {
+                let name = &self.head.targets[target];
+                let own = errors_text(compared, Unit::Own);
+                let standard = match self.comparable[target] {
+                    true => String::new(),
+                    false => {
+                        format!("; in standard deviations of each key: {}", errors_text(compared, Unit::Standard))
+                    }
+                };
+                format!("validation part, {name}: {own}{standard}")
+            })
+            .collect()
     }
 
     fn table(&self) -> String {

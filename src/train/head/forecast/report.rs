@@ -6,7 +6,8 @@ use std::fmt::Write;
 use super::{ForecastEvaluation, pictures};
 use crate::Result;
 use crate::record::Clock;
-use crate::train::errors::{Compared, Errors};
+use crate::train::errors::{Compared, Errors, Unit};
+use crate::train::head::Evaluation;
 use crate::train::report::html::{LISTED, escape, figure_of, section};
 use crate::train::report::{against, figure, name};
 
@@ -54,6 +55,9 @@ pub(super) fn sections(out: &mut String, evaluation: &ForecastEvaluation, clock:
         figure_of(out, &pictures::horizon(evaluation, target)?);
     }
     section(out, "Error by key", error_words(evaluation, refit));
+    for errors in Evaluation::validation(evaluation) {
+        let _ = writeln!(out, "<p class=\"soft\">{}</p>", escape(&errors));
+    }
     errors(out, evaluation);
     if let Some(cold) = pictures::cold(evaluation) {
         section(out, "Cold start", cold_words(evaluation));
@@ -96,7 +100,7 @@ fn errors(out: &mut String, evaluation: &ForecastEvaluation) {
     out.push_str("<th>against the better</th><th>RMSE</th><th>MASE</th></tr>\n");
     let mut row = |class: &str, key: &str, target: usize, compared: &Compared, mase: Option<f64>| {
         let ago = if seasonal { format!("<td>{}</td>", figure(compared.seasonal.mae())) } else { String::new() };
-        let better = compared.best_naive();
+        let better = compared.best_naive(Unit::Own);
         let color = if compared.model.mae() < better { "good" } else { "bad" };
         let _ = writeln!(
             out,
