@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A TCP proxy between Kafka's clients and brokers that knows requests. It holds requests, cuts connections, or drops
-requests.
+"""A TCP proxy between Kafka's clients and brokers that knows requests. It holds requests, cuts connections, drops
+requests, or answers that there is no broker.
 
     kafka_proxy.py --route LISTEN=TARGET ... [--rule JSON ...] [--stdin]
 
@@ -20,6 +20,7 @@ but never on another connection. A rule is a JSON object that selects requests a
              "cut": the request waits, and the client's connection is cut at once. The broker's side stays open: the
              request arrives later, and its answer is lost.
              "drop": the request never arrives and is never answered; the connection stays.
+             "forget": the answer to a Metadata request names no broker, as that of a broker that is starting may do.
     until    API keys. A held request is released when the same transactional id has sent requests with these keys, in
              this order, after it. So a late EndTxn arrives within the next transaction: ["Produce"] cannot come earlier.
     before   true: the held request arrives before the last of them, which follows `settle` seconds later. So a late
@@ -35,8 +36,8 @@ With --stdin, the proxy reads commands from stdin, one object per line, and ends
     {"count": true}     asks for the event "count"
 
 Events go to stdout, one object per line: "listening"; "held" (with an id, and "cut" if the connection was cut);
-"released" (with the id and the reason: "until", "most", "command"); "dropped"; "count" (of the requests by name, and of
-those held, cut, dropped, released).
+"released" (with the id and the reason: "until", "most", "command"); "dropped"; "forgotten"; "count" (of the requests by
+name, and of those held, cut, dropped, forgotten, released).
 """
 
 import argparse
@@ -73,6 +74,8 @@ NAMES = {
 KEYS = {key: name for name, key in NAMES.items()}
 # Requests whose body begins with the transactional id, and the version from which on strings are compact.
 TRANSACTIONAL = {0: 9, 22: 2, 24: 3, 25: 3, 26: 3, 28: 3}
+# From this version on Metadata has compact strings.
+FLEXIBLE_METADATA = 9
 # Seconds that the broker has for the answer to what came late, before its side is closed.
 ANSWER = 2.0
 LARGEST = 256 << 20
@@ -104,6 +107,40 @@ class Request:
         return None if length < 0 else self.frame[at : at + length].decode(errors="replace")
 
 
+def varint(frame, at):
+    """An unsigned varint, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = frame[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
+def without_brokers(frame):
+    """An answer to a Metadata request (from its correlation id on, compact strings) with an empty list of brokers."""
+
+    def tags(at):
+        count, at = varint(frame, at)
+        for _ in range(count):
+            _, at = varint(frame, at)
+            size, at = varint(frame, at)
+            at += size
+        return at
+
+    # Correlation id, tagged fields of the header, throttle time.
+    begin = tags(4) + 4
+    count, at = varint(frame, begin)
+    for _ in range(count - 1):
+        # Id, host, port, rack, tagged fields; lengths are one more than they say, none is zero.
+        size, at = varint(frame, at + 4)
+        size, at = varint(frame, at + size - 1 + 4)
+        at = tags(at + max(size - 1, 0))
+    return frame[:begin] + b"\x01" + frame[at:]
+
+
 class Rule:
     """Which requests something happens to, and what."""
 
@@ -120,8 +157,10 @@ class Rule:
         self.random = random.Random(words.get("seed", 1))
         self.left = words.get("limit")
         self.mode = words.get("mode", "hold")
-        if self.mode not in ("hold", "cut", "drop"):
-            raise ValueError(f"mode {self.mode}: hold, cut or drop")
+        if self.mode not in ("hold", "cut", "drop", "forget"):
+            raise ValueError(f"mode {self.mode}: hold, cut, drop or forget")
+        if self.mode == "forget" and self.keys != {NAMES["Metadata"]}:
+            raise ValueError("mode forget is for Metadata requests")
         self.until = [key(word) for word in words.get("until", [])]
         self.before = words.get("before", False)
         self.settle = words.get("settle", 0.003)
@@ -162,7 +201,7 @@ class Proxy:
         self.held = {}
         self.numbers = 0
         self.requests = {}
-        self.counts = {"held": 0, "cut": 0, "dropped": 0, "released": 0}
+        self.counts = {"held": 0, "cut": 0, "dropped": 0, "forgotten": 0, "released": 0}
         self.connections = set()
 
     def say(self, event, **more):
@@ -188,6 +227,10 @@ class Proxy:
             self.counts["dropped"] += 1
             self.say("dropped", **about)
             return "drop", None
+        if rule.mode == "forget" and request.version >= FLEXIBLE_METADATA:
+            self.counts["forgotten"] += 1
+            self.say("forgotten", **about)
+            return "forget", settled
         self.numbers += 1
         held = Held(self.numbers, request, rule)
         self.held[held.number] = held
@@ -242,6 +285,8 @@ class Connection:
         self.client = (reader, writer)
         # Requests on their way to the broker, each with the event that it waits for or None; None itself is the end.
         self.queue = asyncio.Queue()
+        # Correlation ids of the requests whose answers shall name no broker.
+        self.forgetful = set()
 
     async def run(self):
         try:
@@ -275,6 +320,8 @@ class Connection:
                     raise ConnectionError(f"a request of {size} bytes")
                 request = Request(length + await reader.readexactly(size))
                 mode, released = self.proxy.judge(request)
+                if mode == "forget":
+                    self.forgetful.add(request.correlation)
                 if mode != "drop":
                     self.queue.put_nowait((request.frame, released))
                 if mode == "cut":
@@ -299,7 +346,14 @@ class Connection:
         """From the broker to the client, if it is still there. An end on the broker's side ends the connection."""
         reader, writer = self.broker[0], self.client[1]
         try:
-            while data := await reader.read(1 << 16):
+            while True:
+                length = await reader.readexactly(4)
+                frame = await reader.readexactly(struct.unpack(">i", length)[0])
+                correlation = struct.unpack_from(">i", frame)[0]
+                if correlation in self.forgetful:
+                    self.forgetful.discard(correlation)
+                    frame = without_brokers(frame)
+                data = struct.pack(">i", len(frame)) + frame
                 if not writer.is_closing():
                     writer.write(data)
                     try:
@@ -307,7 +361,7 @@ class Connection:
                     except OSError:
                         # The client is gone; what it asked for is still delivered.
                         pass
-        except OSError:
+        except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
             writer.transport.abort()

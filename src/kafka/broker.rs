@@ -144,6 +144,9 @@ pub trait Broker {
     /// As [`Broker::poll`].
     fn reconnect(&mut self) -> Result<()>;
 
+    /// Whether the consumer has lost its brokers for good, though they answer others: only [`Broker::reconnect`] helps.
+    fn is_deaf(&mut self) -> bool;
+
     /// Pauses and resumes delivery of a partition (backpressure). Messages not yet delivered come later, from where the
     /// last delivered one was.
     ///

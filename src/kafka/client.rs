@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::acl::{JOIN, On, Right, missing};
-use super::broker::{Broken, Broker, Committed, Event, LogRange, Outgoing, Unsendable};
+use super::broker::{Broken, Broker, Committed, Event, LogRange, NO_BROKER, Outgoing, Unsendable};
 use super::context::Group;
 use super::gathered::Gathered;
 use super::membership::Waiting;
@@ -106,8 +106,10 @@ impl Client {
         group.looked();
         if answered {
             group.heard();
+            self.questions.hearing.heard();
             return Ok(());
         }
+        self.questions.hearing.missed();
         match group.refused() {
             Some(refused) => Err(Error::failed(format!("kafka: {}", refused.text(&self.brokers)))),
             None => Ok(()),
@@ -276,8 +278,14 @@ impl Broker for Client {
     fn reconnect(&mut self) -> Result<()> {
         self.leave();
         self.gathered = Gathered::default();
+        self.questions.hearing.heard();
         self.consumer = Some(join(&self.config, &self.questions.topic)?);
         Ok(())
+    }
+
+    fn is_deaf(&mut self) -> bool {
+        let Some(consumer) = &self.consumer else { return false };
+        self.questions.hearing.is_deaf(consumer, &self.questions.topic, &self.watch)
     }
 
     fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()> {
@@ -373,7 +381,11 @@ impl Broker for Client {
 
     fn waiting_for(&mut self) -> Option<String> {
         let consumer = self.consumer.as_ref()?;
-        self.waiting.reason(consumer, &self.questions.group, &self.questions.topic)
+        let reason = self.waiting.reason(consumer, &self.questions.group, &self.questions.topic);
+        if reason.as_deref() == Some(NO_BROKER) {
+            self.questions.hearing.missed();
+        }
+        reason
     }
 
     fn now(&self) -> i64 {

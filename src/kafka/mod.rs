@@ -14,6 +14,7 @@ mod client;
 mod context;
 mod describe;
 mod gathered;
+mod hearing;
 mod membership;
 mod monitor;
 mod native;

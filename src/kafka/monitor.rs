@@ -5,13 +5,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::properties;
-use crate::Result;
 use crate::config::KafkaSource;
 use crate::metrics::Metrics;
+use crate::{Error, Result};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Looks in a row without an answer after which other clients ask: these may have lost their brokers for good (see
+/// [`super::hearing`]).
+const FAILURES: u32 = 3;
 
 /// Sets the metrics of lag until `stop` says so.
 ///
@@ -22,8 +25,9 @@ pub fn watch(source: &KafkaSource, metrics: &Metrics, stop: &dyn Fn() -> bool) -
         let mut config = properties::asking(&source.brokers, &source.properties);
         config.set("isolation.level", isolation).create().map_err(properties::refused)
     };
-    let (all, stable) = (client("read_uncommitted")?, client("read_committed")?);
-    let mut next = Instant::now();
+    let clients = || Ok::<_, Error>([client("read_uncommitted")?, client("read_committed")?]);
+    let mut asked = clients()?;
+    let (mut next, mut failures) = (Instant::now(), 0);
     while !stop() {
         std::thread::sleep(Duration::from_millis(100));
         if Instant::now() < next {
@@ -32,13 +36,18 @@ pub fn watch(source: &KafkaSource, metrics: &Metrics, stop: &dyn Fn() -> bool) -
         next = Instant::now() + EVERY;
         for (partition, position) in metrics.stream.positions() {
             let number = i32::try_from(partition).unwrap_or(i32::MAX);
-            let ends = [&all, &stable].map(|client| client.fetch_watermarks(&source.topic, number, PATIENCE));
+            let ends = asked.each_ref().map(|client| client.fetch_watermarks(&source.topic, number, PATIENCE));
             let [Ok((_, end)), Ok((_, stable))] = ends else {
                 // The gauges keep their values; whether a broker answers is a separate metric.
+                failures += 1;
                 break;
             };
+            failures = 0;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
             metrics.stream.lag(partition, position.committed, stable, end, position.newest.map(|newest| now - newest));
+        }
+        if failures >= FAILURES {
+            (asked, failures) = (clients()?, 0);
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::acl::{JOIN, On, Right, TAKE, missing};
 use super::broker::{Committed, LogRange};
 use super::context::Group;
+use super::hearing::Hearing;
 use crate::error::Context;
 use crate::record::PartitionId;
 use crate::{Error, Result};
@@ -24,6 +25,8 @@ pub(super) struct Questions {
     pub topic: String,
     /// The group asked about.
     pub group: String,
+    /// Whether there are answers.
+    pub hearing: Hearing,
     /// Questions in a row that had no answer in time.
     unanswered: Cell<u32>,
 }
@@ -31,7 +34,7 @@ pub(super) struct Questions {
 impl Questions {
     /// Of one topic and group.
     pub fn new(topic: String, group: String) -> Questions {
-        Questions { topic, group, unanswered: Cell::new(0) }
+        Questions { topic, group, hearing: Hearing::default(), unanswered: Cell::new(0) }
     }
 
     /// Partitions with offsets.
@@ -72,7 +75,7 @@ impl Questions {
                 _ => None,
             });
         }
-        self.unanswered.set(0);
+        self.answered();
         Ok(Some(all))
     }
 
@@ -85,7 +88,7 @@ impl Questions {
     ) -> Result<Option<LogRange>> {
         match consumer.fetch_watermarks(&self.topic, number(partition), self.within(timeout)) {
             Ok((start, end)) => {
-                self.unanswered.set(0);
+                self.answered();
                 Ok(Some(LogRange { start, end }))
             }
             Err(error) => self.later(&error, "asking for the ends of a partition").map(|()| None),
@@ -110,7 +113,7 @@ impl Questions {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
-        self.unanswered.set(0);
+        self.answered();
         Ok(partitions.iter().map(end).collect())
     }
 
@@ -134,6 +137,11 @@ impl Questions {
         }
     }
 
+    fn answered(&self) {
+        self.unanswered.set(0);
+        self.hearing.heard();
+    }
+
     /// How long a question may take, longer with each that had no answer: each is asked from the beginning, so that of
     /// a broker that takes its time none would ever be answered.
     fn within(&self, timeout: Duration) -> Duration {
@@ -149,6 +157,7 @@ impl Questions {
             _ => {
                 tracing::debug!(%error, what, "asking again");
                 self.unanswered.set(self.unanswered.get().saturating_add(1));
+                self.hearing.missed();
                 Ok(())
             }
         }

@@ -51,6 +51,8 @@ struct State {
     wanted: u64,
     begun: u64,
     answered: u64,
+    /// When the last answer came.
+    heard: Option<Instant>,
     /// Since when the brokers know no such topic.
     away: Option<Instant>,
     stop: bool,
@@ -87,7 +89,7 @@ impl Shared {
             self.is_other.store(true, Ordering::Release);
         }
         let mut state = self.state();
-        (state.answered, state.away) = (number, None);
+        (state.answered, state.away, state.heard) = (number, None, Some(Instant::now()));
         self.changed.notify_all();
     }
 
@@ -218,6 +220,11 @@ impl TopicWatch {
             state = self.shared.wait(state, until);
         }
         Some(!self.is_other())
+    }
+
+    /// Whether there was an answer within that time.
+    pub fn has_heard(&self, within: Duration) -> bool {
+        self.shared.state().heard.is_some_and(|heard| heard.elapsed() < within)
     }
 
     /// Whether the topic was deleted, and no other came.

@@ -13,7 +13,7 @@ use super::refusals::{expected, explained, out_of_range, recreated};
 use super::settings::{ANSWER, Settings};
 use super::stall::Stall;
 use super::waits::{Wait, Waits};
-use super::watchdog::Watchdog;
+use super::watchdog::{Remedy, Watchdog};
 use crate::config::OnTombstone;
 use crate::format::{Decided, Decoded, Decoder, Messages};
 use crate::kafka::{Broker, Event};
@@ -310,6 +310,11 @@ impl<B: Broker> Intake<B> {
         if !self.watchdog.is_due(self.broker.now()) {
             return Ok(false);
         }
+        if self.broker.is_deaf() {
+            tracing::warn!("the client reaches no broker any more, though they answer others: a new client takes over");
+            self.metrics.stream.reader_restarted(Remedy::Client.name());
+            return Ok(true);
+        }
         let listening: Vec<(PartitionId, i64)> =
             tasks.filter(|task| !self.paused && !task.is_held()).map(|task| (task.id(), task.offset())).collect();
         self.watchdog.heal(&mut self.broker, &listening, &self.metrics)
@@ -321,6 +326,9 @@ impl<B: Broker> Intake<B> {
     /// Those of the broker.
     pub fn reconnect(&mut self) -> Result<()> {
         self.paused = false;
+        // The new client says so if it reaches none either.
+        self.reachable = true;
+        self.metrics.stream.reachable(true);
         self.broker.reconnect()
     }
 

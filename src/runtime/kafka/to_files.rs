@@ -35,6 +35,8 @@ pub(super) struct FileSinkWorker<B> {
     history: Option<Arc<History>>,
     tasks: BTreeMap<PartitionId, FileTask>,
     opening: Vec<PartitionId>,
+    /// Whether the last question for the topic had an answer.
+    is_topic_known: bool,
 }
 
 impl<B: Broker> FileSinkWorker<B> {
@@ -48,7 +50,8 @@ impl<B: Broker> FileSinkWorker<B> {
         history: Option<Arc<History>>,
     ) -> Self {
         let intake = Intake::new(broker, incoming, shared.metrics.clone(), &settings);
-        FileSinkWorker { intake, chain, shared, settings, history, tasks: BTreeMap::new(), opening: Vec::new() }
+        let (tasks, opening) = (BTreeMap::new(), Vec::new());
+        FileSinkWorker { intake, chain, shared, settings, history, tasks, opening, is_topic_known: true }
     }
 
     /// Runs until `stop` says so: then it commits what it has and leaves.
@@ -174,9 +177,15 @@ impl<B: Broker> FileSinkWorker<B> {
     /// the same.
     fn save(&mut self, only: Option<&[PartitionId]>) -> Result<()> {
         let now = self.intake.now();
-        if !self.is_same_topic()? {
-            tracing::warn!("no broker reports whether the topic is still the same: committing later");
+        let is_known = self.is_same_topic()?;
+        if !is_known {
+            if self.is_topic_known && self.intake.reachable {
+                tracing::warn!("no broker reports whether the topic is still the same: committing later");
+            }
             self.tasks.values_mut().for_each(|file| file.saved = now);
+        }
+        self.is_topic_known = is_known;
+        if !is_known {
             return Ok(());
         }
         let mut offsets = Vec::new();

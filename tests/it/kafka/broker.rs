@@ -1,12 +1,15 @@
 //! The broker of a test: its topics, groups and offsets, and its end and beginning again.
 
+use std::cell::Cell;
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::bindings::rd_kafka_brokers_add;
+use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -264,6 +267,29 @@ impl Drop for Broker {
             } else {
                 script(folder, "clean");
             }
+        }
+    }
+}
+
+/// The brokers of a client that lives as long as a test does. One that a starting broker has told of no broker never
+/// connects again (confluentinc/librdkafka#5301) if it isn't told of them again.
+pub struct Bootstrap {
+    brokers: CString,
+    told: Cell<Instant>,
+}
+
+impl Bootstrap {
+    pub fn new(broker: &Broker) -> Bootstrap {
+        Bootstrap { brokers: CString::new(broker.address.as_str()).unwrap(), told: Cell::new(Instant::now()) }
+    }
+
+    /// Tells the client now and then.
+    #[allow(unsafe_code)]
+    pub fn repeat<C: ClientContext>(&self, client: &Client<C>) {
+        if self.told.get().elapsed() > Duration::from_secs(5) {
+            self.told.set(Instant::now());
+            // SAFETY: the client is alive; the list is copied.
+            unsafe { rd_kafka_brokers_add(client.native_ptr(), self.brokers.as_ptr()) };
         }
     }
 }

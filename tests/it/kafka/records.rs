@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use super::broker::{Broker, PARTITIONS, eventually};
+use super::broker::{Bootstrap, Broker, PARTITIONS, eventually};
 use crate::common::{self, Row};
 
 /// One output, with floats as their bits.
@@ -60,7 +60,7 @@ pub fn add(outputs: &mut Outputs, payload: &[u8]) -> String {
 }
 
 /// Sends records, partitioned as Java's clients do, each key in order.
-pub struct Sender(BaseProducer);
+pub struct Sender(BaseProducer, Bootstrap);
 
 impl Sender {
     pub fn new(broker: &Broker) -> Sender {
@@ -73,7 +73,7 @@ impl Sender {
         // send again what arrived: doubled records, which are not kolk's. One at a time is sent again under its own
         // number.
         config.set("max.in.flight.requests.per.connection", "1");
-        Sender(config.create().unwrap())
+        Sender(config.create().unwrap(), Bootstrap::new(broker))
     }
 
     /// Hands records over; they are on their way when this returns.
@@ -88,11 +88,16 @@ impl Sender {
             }
         }
         self.0.poll(Duration::ZERO);
+        self.1.repeat(self.0.client());
     }
 
     /// Waits until all of them are in the topic.
     pub fn flush(&self) {
-        self.0.flush(Duration::from_secs(120)).unwrap();
+        let started = Instant::now();
+        while let Err(error) = self.0.flush(Duration::from_secs(5)) {
+            assert!(started.elapsed() < Duration::from_secs(120), "{error}");
+            self.1.repeat(self.0.client());
+        }
     }
 }
 
@@ -110,7 +115,7 @@ pub fn send_and_commit(broker: &Broker, topic: &str, rows: &[Row]) {
 fn in_transaction(broker: &Broker, topic: &str, rows: &[Row]) -> Sender {
     let mut config = broker.client();
     config.set("partitioner", "murmur2_random").set("transactional.id", super::broker::unique("transaction"));
-    let sender = Sender(config.create().unwrap());
+    let sender = Sender(config.create().unwrap(), Bootstrap::new(broker));
     sender.0.init_transactions(Duration::from_secs(60)).unwrap();
     sender.0.begin_transaction().unwrap();
     sender.send(topic, rows);
@@ -126,13 +131,18 @@ pub fn fence(broker: &Broker, id: &str) {
 
 /// A consumer of committed messages at the beginning of a topic, which reports the end.
 pub fn at_the_beginning(broker: &Broker, topic: &str) -> BaseConsumer {
+    reading(broker, topic, &[Offset::Beginning; PARTITIONS as usize])
+}
+
+/// The same, from an offset of each partition on.
+fn reading(broker: &Broker, topic: &str, from: &[Offset]) -> BaseConsumer {
     let mut config = broker.client();
     config.set("group.id", "readers-of-tests").set("enable.auto.commit", "false");
     config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().unwrap();
     let mut all = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        all.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    for (partition, offset) in (0..).zip(from) {
+        all.add_partition_offset(topic, partition, *offset).unwrap();
     }
     consumer.assign(&all).unwrap();
     consumer
@@ -160,6 +170,12 @@ pub fn count(broker: &Broker, topic: &str) -> usize {
 /// Reads a topic from its beginning, committed messages only.
 pub struct Reader {
     consumer: BaseConsumer,
+    broker: Broker,
+    topic: String,
+    /// The next offset of each partition.
+    next: [i64; PARTITIONS as usize],
+    /// When something last came.
+    heard: Instant,
     /// Which partitions were read to where they end at present.
     ends: [bool; PARTITIONS as usize],
     partition_of: BTreeMap<String, i32>,
@@ -176,6 +192,10 @@ impl Reader {
     pub fn new(broker: &Broker, topic: &str) -> Reader {
         Reader {
             consumer: at_the_beginning(broker, topic),
+            broker: Broker::at(&broker.address),
+            topic: topic.into(),
+            next: [0; PARTITIONS as usize],
+            heard: Instant::now(),
             ends: [false; PARTITIONS as usize],
             partition_of: BTreeMap::new(),
             outputs: Outputs::new(),
@@ -203,14 +223,27 @@ impl Reader {
     fn step(&mut self) -> bool {
         match self.consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => {
-                self.ends[message.partition() as usize] = false;
+                let partition = message.partition() as usize;
+                self.ends[partition] = false;
+                self.next[partition] = message.offset() + 1;
+                self.heard = Instant::now();
                 let message = message.detach();
                 self.take(message.partition(), message.key(), message.payload().unwrap());
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => self.ends[partition as usize] = true,
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.ends[partition as usize] = true;
+                self.heard = Instant::now();
+            }
             // A broker that restarts: the client finds it again by itself.
             Some(Err(_)) => {}
-            None => return !self.ends.iter().all(|end| *end),
+            None => {
+                // It may have lost its brokers for good: confluentinc/librdkafka#5301.
+                if self.heard.elapsed() > Duration::from_secs(20) {
+                    self.heard = Instant::now();
+                    self.consumer = reading(&self.broker, &self.topic, &self.next.map(Offset::Offset));
+                }
+                return !self.ends.iter().all(|end| *end);
+            }
         }
         true
     }

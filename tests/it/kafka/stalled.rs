@@ -52,6 +52,7 @@ impl Stalled {
 
     fn send(&self, range: std::ops::Range<usize>) {
         self.sender.send(&self.setup.input, &self.rows[range]);
+        self.sender.flush();
     }
 
     /// The broker restarts and never answers whether positions are still right; then the other half of the records
@@ -91,6 +92,25 @@ fn a_partition_that_stands_still_is_read_again() {
     kolk.assert_runs();
     assert!(it.restarts("seek") >= 1.0, "{}", kolk.log());
     assert!(kolk.log().contains("restarting reading"), "{}", kolk.log());
+    it.ends(kolk, reader);
+}
+
+#[test]
+fn a_client_that_was_told_of_no_broker_is_replaced() {
+    let mut it = Stalled::new("forgotten", None, "1h").patient();
+    let mut reader = Reader::new(&it.broker, &it.setup.output);
+    let kolk = it.setup.start("a");
+    it.send(0..600);
+    reader.read_until(600, SOON);
+
+    // The restart makes every client ask. librdkafka gives up all brokers then, those of the configuration too.
+    it.proxy.rules(&[json!({ "keys": ["Metadata"], "mode": "forget" })]);
+    it.broker.restart(Duration::ZERO);
+    it.proxy.wait_for("forgotten", 8);
+    std::thread::sleep(Duration::from_secs(5));
+    it.proxy.rules(&[]);
+    it.send(600..it.rows.len());
+    reader.read_until(it.rows.len(), SOON);
     it.ends(kolk, reader);
 }
 

@@ -303,6 +303,10 @@ impl Broker for Client {
         Ok(())
     }
 
+    fn is_deaf(&mut self) -> bool {
+        false
+    }
+
     fn reconnect(&mut self) -> Result<()> {
         let mut world = self.enter(Op::Leave);
         if world.processes[self.me].producer.is_open() {
