@@ -7,7 +7,7 @@
 //! The types: **values** are JSON numbers; null and missing are null; text, even `"1.5"`, truth values and numbers
 //! beyond f64 make the record bad. **Keys** are text or integers (as their decimal digits). **Times** are text as RFC
 //! 3339, or with a unit integers. **Further columns** are text unless `columns` says another type; other values become
-//! their JSON text. If a field comes twice, the last one counts. Nothing may follow the object.
+//! their JSON text. A field that is read must not come twice. Nothing may follow the object.
 
 use std::fmt;
 use std::ops::Range;
@@ -28,19 +28,21 @@ use crate::record::in_utc;
 pub(super) struct JsonDecoder {
     columns: Arc<Columns>,
     row: Row,
+    seen: Seen,
 }
 
 impl JsonDecoder {
     /// Reads these columns.
     pub fn new(columns: Arc<Columns>) -> JsonDecoder {
-        JsonDecoder { columns, row: Row::default() }
+        JsonDecoder { columns, row: Row::default(), seen: Seen::default() }
     }
 
     fn read(&mut self, payload: &[u8]) -> Result<(), Fault> {
         self.row.clear(&self.columns);
+        self.seen.0.fill(0);
         let text = std::str::from_utf8(payload).map_err(|e| ("bad_json", e.to_string()))?;
         let mut json = serde_json::Deserializer::from_str(text);
-        let object = Object { columns: &self.columns, row: &mut self.row };
+        let object = Object { columns: &self.columns, row: &mut self.row, seen: &mut self.seen };
         object.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| {
             let reason = if error.is_data() { "bad_value" } else { "bad_json" };
             (reason, error.to_string())
@@ -75,6 +77,30 @@ pub(super) fn key_of(columns: &Columns, messages: &Messages, index: usize) -> Op
 struct Object<'a> {
     columns: &'a Columns,
     row: &'a mut Row,
+    seen: &'a mut Seen,
+}
+
+/// Fields of a message that were met, a bit each.
+#[derive(Default)]
+struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Whether it is the first time.
+    fn is_first(&mut self, columns: &Columns, target: Target) -> bool {
+        let field = match target {
+            Target::Key => 0,
+            Target::Time => 1,
+            Target::Value(index) => 2 + index,
+            Target::Passthrough(index) => 2 + columns.values + index,
+        };
+        if self.0.len() <= field / 64 {
+            self.0.resize(field / 64 + 1, 0);
+        }
+        let (word, bit) = (&mut self.0[field / 64], 1 << (field % 64));
+        let is_first = *word & bit == 0;
+        *word |= bit;
+        is_first
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
@@ -94,6 +120,10 @@ impl<'de> Visitor<'de> for Object<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(target) = map.next_key_seed(Name(self.columns))? {
+            if let Some(twice) = target.filter(|target| !self.seen.is_first(self.columns, *target)) {
+                let name = self.columns.fields.iter().find(|(_, target)| **target == twice);
+                return Err(A::Error::custom(format!("field \"{}\" comes twice", name.map_or("?", |(name, _)| name))));
+            }
             match target {
                 None => {
                     map.next_value::<IgnoredAny>()?;

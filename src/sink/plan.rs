@@ -42,6 +42,12 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
     let mut columns = Vec::new();
     let mut untyped = vec![(&layout.time_name, &layout.clock.data_type)];
     let mut fine = true;
+    if layout.key_name == layout.time_name {
+        let name = &layout.key_name;
+        problems
+            .add(config::NOWHERE, format!("key and time would both be column \"{name}\" of the output: rename one"));
+        fine = false;
+    }
     for name in sink.fields() {
         if **name == layout.key_name || **name == layout.time_name {
             continue;

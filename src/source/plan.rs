@@ -14,7 +14,7 @@ use super::folders::{self, FolderColumn};
 use super::schema::{Columned, Columns, Wanted, resolve};
 use super::united::United;
 use super::{int96, merge};
-use crate::config::{At, Pipeline};
+use crate::config::{At, Key, Pipeline};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
@@ -184,6 +184,11 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     }
     let first = united.first_type(&columns.time).map(|first| ticks_per(first, &layout.clock));
     let is_finer = first.is_some_and(|factor| factor != 1);
+    if !matches!(pipeline.record.key, Key::Column(_))
+        && let Some(hidden) = fields.iter().find(|field| field.value == layout.key_name && united.has(field))
+    {
+        united.is_hidden(hidden);
+    }
     let above = planned.first().map(above).unwrap_or_default();
     let shape = Shape { files: planned, columns, wanted, is_int96, is_finer, above };
     found.then(|| PlannedParquet { layout, notes: united.into_notes(), shape: Arc::new(shape) })

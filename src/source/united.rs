@@ -84,6 +84,16 @@ impl United {
         self.wanted.iter().any(|(wanted, _)| wanted == name)
     }
 
+    /// Whether any file has a column.
+    pub fn has(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name)
+    }
+
+    /// Says of a column that its name is that of the series.
+    pub fn is_hidden(&mut self, name: &str) {
+        self.notes.push(format!("\"{name}\" is the key of the series here: the column of that name is not read"));
+    }
+
     /// Says of a column that it comes from the names of folders.
     pub fn is_in_path(&mut self, name: &str) {
         let note = format!("column \"{name}\" is read from the names of folders, {name}=…");

@@ -202,6 +202,23 @@ fn two_columns_of_one_name_are_refused_and_other_cases_of_it_told() {
 }
 
 #[test]
+fn a_column_that_has_the_name_of_the_series_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = pipeline_of(folder.path(), "", "stdout: { fields: [key] }", "");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("key: key, ", "")).unwrap();
+    write_columns(&folder.path().join("data/1.parquet"), columns(0..4), 5);
+    let (_, err) = kolk_exits(0, &["check", &file]);
+    assert!(err.contains("\"key\" is the key of the series here"), "{err}");
+    // Two columns of the output of one name.
+    let columns = recast(columns(0..4), "ts", &DataType::Int64);
+    write_columns(&folder.path().join("data/1.parquet"), columns, 5);
+    std::fs::write(&file, text.replace("key: key, ", "key: ts, ").replace("[key]", "[value]")).unwrap();
+    let (_, err) = kolk_exits(2, &["check", &file]);
+    assert!(err.contains("key and time would both be column \"ts\" of the output"), "{err}");
+}
+
+#[test]
 fn encrypted_columns_are_refused_where_they_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = pipeline_of(folder.path(), "", "stdout: { fields: [value] }", "");
