@@ -22,6 +22,7 @@ mod resample_buckets;
 mod resample_tests;
 mod scale;
 mod score;
+mod score_rank;
 mod score_waiting;
 mod score_window;
 #[cfg(test)]

@@ -84,7 +84,7 @@ fn infer() -> Stage {
 }
 
 fn score() -> Stage {
-    Stage::Score(Score { actual: at(String::new()), step: at(1), tail: 0.01, long: 8, short: 2 })
+    Stage::Score(Score { actual: at(String::new()), step: at(1), tail: 0.01, long: 8, short: 2, quiet: 3 })
 }
 
 /// Stands where `infer` would: predicts that the value stays.

@@ -1,18 +1,20 @@
-//! `score: { actual, step, tail, long, short }`: compares predictions with the values that were then observed.
+//! `score: { actual, step, tail, long, short, quiet }`: compares predictions with the values that were then observed.
 //!
 //! A prediction is compared with the row that training would have taken as its target (`score_waiting`).
 //!
 //! `residual` is actual minus predicted, NaN without a prediction or where the actual value was not observed.
 //! `residual_sd` is its standard deviation over the last `long` residuals, this one included, from the second on.
-//! `tail` is the Gaussian tail probability of the mean of the last `short` residuals against those `long`, given at
-//! rows with a residual once there are ten times `short` of them, or `long` if that is less. It is near 0 where the
-//! series came out far above what was predicted and near 1 where far below; `alert` says that it is under `tail`, or
-//! over 1 - `tail`.
+//! `tail` is the share of rows that are at least as unusual (`score_rank`), given at rows with a residual once there
+//! are ten times `short` of them, or `long` if that is less. `alert` says that it is under `tail`, where that isn't by
+//! the lot among equal rows alone. After an alert there is none for `quiet` rows, unless a row is more unusual than
+//! those since.
 //!
-//! State per key: the predictions that wait, the ring of the last `long` residuals and their sums.
+//! State per key: the predictions that wait, the last `long` residuals with their sums, the ranks, and the last alert.
 
+use bytemuck::{Pod, Zeroable};
 use serde_json::{Map, Value, json};
 
+use super::score_rank::{self, Ranks};
 use super::score_waiting::Join;
 use super::score_window::{self, Window};
 use super::{Build, Operator, Stage, columns};
@@ -20,7 +22,7 @@ use crate::Result;
 use crate::config;
 use crate::error::{Problems, did_you_mean};
 use crate::problem::Place;
-use crate::record::{Batch, Forecast, Kind, Layout, Role, Values};
+use crate::record::{Batch, Forecast, Kind, Layout, Role, Values, murmur2};
 use crate::state::{State, StateSpec};
 
 impl Operator for config::Score {
@@ -44,6 +46,9 @@ impl Operator for config::Score {
         add("tail", json!(self.tail), json!(default.tail));
         add("long", json!(self.long), json!(default.long));
         add("short", json!(self.short), json!(default.short));
+        add("quiet", json!(self.quiet), json!(default.quiet));
+        // What a tail is. Before, it was the tail of a Gaussian, and this was not said.
+        add("calibration", json!("rank"), Value::Null);
         Some(json!({ "score": options }))
     }
 
@@ -74,6 +79,11 @@ impl Operator for config::Score {
         if self.short == 0 || self.long < 2 || self.short > self.long {
             let message = format!("short must be from 1 to long ({}), found {}", self.long, self.short);
             problems.add(place, message);
+        }
+        if (self.long as f64 + 1.0) * self.tail <= 1.0 {
+            let (long, tail) = (self.long, self.tail);
+            let least = (1.0 / tail).ceil();
+            tracing::warn!(long, tail, least, "score: `long` is too short for `tail`: there can never be an alert");
         }
         let quantiles = forecast.quantiles.max(1);
         let width = forecast.width();
@@ -106,6 +116,8 @@ impl Operator for config::Score {
             tail: self.tail,
             long: self.long,
             short: self.short,
+            quiet: self.quiet as u64,
+            scratch: Vec::new(),
             enough: self.long.min(self.short.saturating_mul(10)),
         }))
     }
@@ -137,7 +149,20 @@ struct Score {
     tail: f64,
     long: usize,
     short: usize,
+    quiet: u64,
+    /// Memory for medians, used again for every row.
+    scratch: Vec<f32>,
     enough: usize,
+}
+
+/// A key's last alert.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LastAlert {
+    /// Rows for which there is none.
+    quiet: u64,
+    /// How unusual it was.
+    smallest: f64,
 }
 
 impl Stage for Score {
@@ -151,7 +176,8 @@ impl Stage for Score {
     }
 
     fn state(&self) -> StateSpec {
-        score_window::add(self.join.state(self.step), self.long)
+        let spec = score_window::add(self.join.state(self.step), self.long);
+        score_rank::add(spec, self.long, self.short).u64("alert.quiet", 0).f64("alert.smallest", 0.0)
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
@@ -160,8 +186,14 @@ impl Stage for Score {
         let (mut tails, mut alerts) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let actual = &batch.columns[self.actual];
         for row in 0..rows {
-            let (waiting, window) = state.rows.get_mut(batch.slots[row]).split_at_mut(self.join.words(self.step));
-            let mut window = Window::of(window);
+            let slot = batch.slots[row];
+            let (waiting, rest) = state.rows.get_mut(slot).split_at_mut(self.join.words(self.step));
+            let (window, rest) = rest.split_at_mut(score_window::words(self.long));
+            let (ranks, last) = rest.split_at_mut(score_rank::words(self.long, self.short));
+            let mut window = Window::of(window, self.long);
+            let key = state.keys.map_or(0, |keys| murmur2(keys.get(slot)));
+            let Some(mut ranks) = Ranks::of(ranks, self.long, self.short, key.into()) else { continue };
+            let last: &mut LastAlert = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(last));
             let prediction = match &batch.columns[self.prediction].values {
                 Values::Vector(values, width) if *width == self.width => values[row * self.width + self.output],
                 _ => f32::NAN,
@@ -172,17 +204,36 @@ impl Stage for Score {
                 Some(predicted) if actual.is_observed(row) => value - predicted,
                 _ => f64::NAN,
             };
-            let mut tail = f64::NAN;
-            if residual.is_finite() {
-                window.push(residual);
-                if window.count() >= self.enough {
-                    tail = window.tail(self.short);
+            let (mut tail, mut alert) = (f64::NAN, false);
+            let is_scored = residual.is_finite();
+            let mut shares = [None; 3];
+            if is_scored {
+                let rounded = Window::rounded(residual);
+                shares[0] = ranks.residual(window.residuals(), rounded);
+                window.push(rounded);
+                if window.count() >= self.short {
+                    shares[1] = ranks.mean(window.newest_mean(self.short));
                 }
             }
-            residuals.push(if residual.is_finite() { residual } else { f64::NAN });
+            if actual.is_observed(row) {
+                shares[2] = ranks.value(value, &mut self.scratch);
+            }
+            if is_scored
+                && let Some(rank) = ranks.rank(shares)
+                && window.count() >= self.enough
+            {
+                tail = rank.tail;
+                let is_new = last.quiet == 0 || rank.smallest < last.smallest;
+                alert = is_new && tail < self.tail && rank.equal < self.tail;
+                if alert {
+                    *last = LastAlert { quiet: self.quiet + 1, smallest: rank.smallest };
+                }
+            }
+            last.quiet = last.quiet.saturating_sub(1);
+            residuals.push(if is_scored { residual } else { f64::NAN });
             sds.push(if window.count() >= 2 { window.mean_sd().1 } else { f64::NAN });
             tails.push(tail);
-            alerts.push(tail < self.tail || tail > 1.0 - self.tail);
+            alerts.push(alert);
         }
         batch.columns.push(Values::Number(residuals).into());
         batch.columns.push(Values::Number(sds).into());

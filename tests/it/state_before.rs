@@ -77,7 +77,7 @@ fn what_differs_is_said_of_either_version() {
     for (from, to, expected) in [
         ("half_life: 5d", "half_life: 14d", "\n  stages[3].scale.half_life: 5d -> 14d\n"),
         ("gap: 1d", "gap: 2w", "\n  stages[5].infer.gap: 1d -> 2w\n"),
-        ("tail: 0.01", "tail: 0.02", "\n  stages[6].score.tail: 0.01 -> 0.02\n"),
+        ("every: 30m", "every: 1h", "\n  stages[1].resample.every: 30m -> 1h\n"),
         ("temp: [1, 2]", "temp: [1, 3]", "\n  stages[4].lags.temp: [1, 2] -> [1, 3]\n"),
         ("partitions: 2", "partitions: 3", "\n  state.partitions: 2 -> 3\n"),
     ] {
@@ -94,13 +94,37 @@ fn what_differs_is_said_of_either_version() {
     kolk_exits(0, &["run", file.to_str().unwrap()]);
     let message = refused(&other);
     assert!(message.contains("\n  on.late: dead_letter -> (not written)\n"), "{message}");
-    let message = refused(&text.replace("tail: 0.01", "tail: 0.02"));
-    assert!(message.contains("\n  stages[6].score.tail: 0.01 -> 0.02\n"), "{message}");
+    let message = refused(&text.replace("min_count: 3", "min_count: 4"));
+    assert!(message.contains("\n  stages[3].scale.min_count: 3 -> 4\n"), "{message}");
     // A default that is written is none that is written.
     std::fs::write(
         &file,
-        text.replace("tail: 0.01", "tail: 0.01, step: 1").replace("null: skip", "null: skip, error: dead_letter"),
+        text.replace("gap: 1d", "gap: 1d, mode: carry").replace("null: skip", "null: skip, error: dead_letter"),
     )
     .unwrap();
     kolk_exits(0, &["check", file.to_str().unwrap()]);
+}
+
+/// A tail was that of a Gaussian before. Its residuals are not those that ranks are of, so its state is refused.
+#[test]
+fn what_scored_by_a_gaussian_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = taken_up(folder.path());
+    for name in ["state", "out"] {
+        std::fs::remove_dir_all(folder.path().join(name)).unwrap();
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let scored = text.replace("gap: 1d }", "gap: 1d }\n  - score: { actual: temp, tail: 0.01 }");
+    assert_ne!(scored, text);
+    std::fs::write(&file, scored).unwrap();
+    kolk_exits(0, &["run", file.to_str().unwrap()]);
+    kolk_exits(0, &["check", file.to_str().unwrap()]);
+    let made_by = folder.path().join("state/p/pipeline.json");
+    let text = std::fs::read_to_string(&made_by).unwrap();
+    let mut before: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let score = before["sections"]["stages"][6]["score"].as_object_mut().unwrap();
+    assert_eq!(score.remove("calibration"), Some("rank".into()));
+    std::fs::write(&made_by, serde_json::to_vec(&before).unwrap()).unwrap();
+    let (_, message) = kolk_exits(2, &["run", file.to_str().unwrap()]);
+    assert!(message.contains("score.calibration") && message.contains("kolk state reset"), "{message}");
 }

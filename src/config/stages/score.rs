@@ -1,4 +1,4 @@
-//! `score: { actual, step, tail, long, short }`
+//! `score: { actual, step, tail, long, short, quiet }`
 
 use super::{Around, MAX_RING, Options, Stage};
 use crate::config::At;
@@ -6,7 +6,7 @@ use crate::config::read::{Field, Reader};
 use crate::config::words::Words;
 use crate::error::Problems;
 
-/// `score: { actual, step, tail, long, short }`
+/// `score: { actual, step, tail, long, short, quiet }`
 #[derive(Debug, Clone)]
 pub struct Score {
     /// The column that the prediction is about; empty for the model's only target.
@@ -19,17 +19,19 @@ pub struct Score {
     pub long: usize,
     /// Rows of the short window of residuals.
     pub short: usize,
+    /// Rows after an alert without another one, unless one is more unusual.
+    pub quiet: usize,
 }
 
 /// What a file without any of its fields has.
 impl Default for Score {
     fn default() -> Self {
-        Score { actual: At::default(), step: At::default_value(1), tail: 0.001, long: 4000, short: 10 }
+        Score { actual: At::default(), step: At::default_value(1), tail: 0.001, long: 8000, short: 10, quiet: 0 }
     }
 }
 
 impl Options for Score {
-    const WORDS: Words = Words::new("`score`", &["actual", "step", "tail", "long", "short"]);
+    const WORDS: Words = Words::new("`score`", &["actual", "step", "tail", "long", "short", "quiet"]);
 
     /// The scored column is known only with the model: empty means its only target.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
@@ -42,6 +44,7 @@ impl Options for Score {
             .and_then(|f| reader.number(f, "a probability above 0 and below 0.5", |tail| tail > 0.0 && tail < 0.5));
         let long = fields.get("long").and_then(|f| reader.count(f, 2, MAX_RING)).unwrap_or(default.long);
         let short = fields.get("short").and_then(|f| reader.count(f, 1, MAX_RING)).unwrap_or(default.short);
+        let quiet = fields.get("quiet").and_then(|f| reader.count(f, 0, MAX_RING)).unwrap_or(default.quiet);
         if short > long {
             let written = fields.get("short").or(fields.get("long"));
             let place = written.map_or(fields.place, |field| field.place());
@@ -53,6 +56,7 @@ impl Options for Score {
             tail: tail.unwrap_or(default.tail),
             long,
             short,
+            quiet,
         })
     }
 

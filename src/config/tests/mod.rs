@@ -174,7 +174,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((resample.aggregate, resample.fill.clone()), (Aggregate::Mean, At::default_value(Fill::Last)));
     let Stage::Score(score) = &p.stages[2].value else { panic!() };
     assert_eq!((score.actual.as_str(), score.step.value, score.tail), ("", 1, 0.001));
-    assert_eq!((score.long, score.short), (4000, 10));
+    assert_eq!((score.long, score.short), (8000, 10));
     let t = p.train.unwrap();
     assert_eq!(t.inputs, vec![At::default_value("x".to_string())]);
     assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::RnnTanh, units: 4 });
