@@ -134,5 +134,5 @@ fn skip_to(store: &Store, partition: PartitionId, start: i64) -> Result<()> {
     let Some(manifest) = store.recover(partition)? else { return Ok(()) };
     let mut checkpoint = store.load(&manifest)?;
     checkpoint.origin = Some(Origin { file: 0, row: start as u64 - 1 });
-    store.commit(partition, Some(&manifest), &checkpoint, Vec::new(), false).map(|_| ())
+    store.commit(partition, Some(&manifest), &checkpoint, Vec::new(), None).map(|_| ())
 }

@@ -53,10 +53,11 @@ fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> 
         let planned = add(runtime::plan(pipeline.clone(), Purpose::Run))?;
         let is_near = |path: &config::Location| !(offline && path.0.contains("://"));
         let mut problems = Problems::new(&pipeline.file);
-        if let Some(planned) = planned.filter(|_| is_near(&pipeline.state.path))
-            && let Err(error) = runtime::check_state(&planned)
-        {
-            problems.add(pipeline.name.place, error);
+        if let Some(planned) = planned.filter(|_| is_near(&pipeline.state.path)) {
+            match runtime::check_state(&planned) {
+                Ok(new) => runtime::new_files(&new).iter().for_each(|new| eprintln!("{new}")),
+                Err(error) => problems.add(pipeline.name.place, error),
+            }
         }
         if let Some(kafka) = pipeline.source.kafka() {
             crate::kafka::check_transactions(pipeline, kafka, &mut problems);

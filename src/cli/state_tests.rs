@@ -71,7 +71,9 @@ fn filled(pipeline: &Pipeline) {
         }
         assert!(checkpoint.keys.len() > 10);
         checkpoint.rows = Pages::from_words(3, &words).into();
-        store.commit(partition, None, &checkpoint, Vec::new(), partition == 1).unwrap();
+        store
+            .commit(partition, None, &checkpoint, Vec::new(), (partition == 1).then(crate::state::End::default))
+            .unwrap();
     }
 }
 

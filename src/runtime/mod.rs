@@ -14,5 +14,5 @@ pub mod kafka;
 mod plan;
 
 pub use engine::{Chain, Partition};
-pub use files::{Captured, Finished, capture, check_state, run};
+pub use files::{Captured, Finished, capture, check_state, new_files, run};
 pub use plan::{Plan, PlannedSource, Purpose, has_model, label, plan, stages_of_model};

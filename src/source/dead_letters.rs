@@ -19,6 +19,7 @@ use crate::error::Context;
 use crate::error::Problems;
 use crate::format::{self, DecodeError, Decoder, Messages, PlannedDecoder};
 use crate::record::{Kind, Layout, Origin, Records};
+use crate::state::SourceFiles;
 use crate::{Error, Result};
 
 /// What is read of a letter, in this order, and as what.
@@ -87,16 +88,16 @@ impl Files for PlannedDeadLetters {
         self.files.records() * self.cells
     }
 
-    fn names(&self) -> Vec<String> {
-        self.files.files().map(String::from).collect()
+    fn files(&self) -> &SourceFiles {
+        &self.files.files
     }
 
     fn fingerprint(&self) -> Value {
-        json!({ "files": self.files.fingerprint(), "reads": self.decoder.reads })
+        json!({ "reads": self.decoder.reads })
     }
 
-    fn was(&self, before: &str) -> bool {
-        before.strip_prefix(&format!("{} ", self.files.fingerprint())).is_some_and(|read| self.decoder.reads_as(read))
+    fn was<'a>(&self, before: &'a str) -> Option<&'a str> {
+        before.split_once(' ').filter(|(_, read)| self.decoder.reads_as(read)).map(|(hash, _)| hash)
     }
 
     fn notes(&self) -> &[String] {

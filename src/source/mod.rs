@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::record::{Layout, Origin, Records};
+use crate::state::SourceFiles;
 
 /// Files that can be read, whatever is in them. They deliver the same records in the same order each time.
 pub trait Files: Send + Sync {
@@ -39,15 +40,15 @@ pub trait Files: Send + Sync {
     /// Records in all files, at most.
     fn records(&self) -> u64;
 
-    /// Names of the files in order, relative to the source's folder.
-    fn names(&self) -> Vec<String>;
+    /// The files in the order in which they are read.
+    fn files(&self) -> &SourceFiles;
 
-    /// Changes whenever what is read changes, in canonical form.
+    /// Changes whenever what is read of the files changes, in canonical form. The files are compared one by one.
     fn fingerprint(&self) -> Value;
 
-    /// Whether the fingerprint of a version before fingerprints had fields says the same.
-    fn was(&self, _before: &str) -> bool {
-        false
+    /// Where the fingerprint of a version before fingerprints had fields says the same, its hash of the files.
+    fn was<'a>(&self, _before: &'a str) -> Option<&'a str> {
+        None
     }
 
     /// What is worth saying of the files before they are read.

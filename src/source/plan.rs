@@ -18,6 +18,7 @@ use crate::config::{At, Key, Pipeline};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
+use crate::state::{SourceFile, SourceFiles};
 use crate::storage::{self, FOOTER_BLOCKS};
 
 /// A source that can be read.
@@ -25,6 +26,8 @@ use crate::storage::{self, FOOTER_BLOCKS};
 pub struct PlannedParquet {
     /// Columns of its records: the values, then the fields that are passed through.
     pub layout: Layout,
+    /// Its files, in the order in which they are read.
+    pub files: SourceFiles,
     /// What is worth saying of files that differ.
     pub notes: Vec<String>,
     pub(super) shape: Arc<Shape>,
@@ -78,25 +81,20 @@ impl PlannedParquet {
     pub fn records(&self) -> u64 {
         self.shape.files.iter().map(PlannedFile::rows).sum::<u64>() * self.shape.columns.cells() as u64
     }
+}
 
-    /// Names of the files in order, relative to the source's folder.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.shape.files.iter().map(|file| file.file.name.as_str())
-    }
-
-    /// Changes whenever the files change: SHA-256 over their names, sizes, rows and footers, as hex. Where the source
-    /// lies does not matter.
-    pub fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        for file in &self.shape.files {
-            hash.update((file.file.name.len() as u64).to_le_bytes());
-            hash.update(file.file.name.as_bytes());
-            hash.update(file.file.size.to_le_bytes());
-            hash.update(file.rows().to_le_bytes());
-            hash.update(file.footer);
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+/// The files as state remembers them; `of` is the pipeline, whose folder messages leave out.
+fn remembered(planned: &[PlannedFile], pipeline: &Pipeline) -> SourceFiles {
+    let files = planned.iter().map(|file| SourceFile {
+        name: file.file.name.clone(),
+        bytes: file.file.size,
+        rows: file.rows(),
+        footer: file.footer.iter().map(|byte| format!("{byte:02x}")).collect(),
+    });
+    let folder = planned.first().and_then(|file| file.file.shown.strip_suffix(&file.file.name)).unwrap_or_default();
+    let here = std::path::absolute(pipeline.folder()).ok().map(|here| format!("{}/", here.display()));
+    let folder = here.as_deref().and_then(|here| folder.strip_prefix(here)).unwrap_or(folder).to_string();
+    SourceFiles { files: files.collect(), folder, hashed: None }
 }
 
 /// Finds the files of a pipeline's source and checks that it has every column that is asked for: those of `record:`,
@@ -190,8 +188,9 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
         united.is_hidden(hidden);
     }
     let above = planned.first().map(above).unwrap_or_default();
+    let files = remembered(&planned, pipeline);
     let shape = Shape { files: planned, columns, wanted, is_int96, is_finer, above };
-    found.then(|| PlannedParquet { layout, notes: united.into_notes(), shape: Arc::new(shape) })
+    found.then(|| PlannedParquet { layout, files, notes: united.into_notes(), shape: Arc::new(shape) })
 }
 
 /// Columns of a file's path that are wanted and stand above the folder that file names are relative to.

@@ -55,7 +55,7 @@ impl Log {
 
     /// As [`Log::open`] in an open store, with another grace period.
     pub(super) fn over(mut store: Store, topic_id: &str, fingerprint: &Fingerprint, grace: Duration) -> Result<Log> {
-        for change in store.begin(fingerprint)? {
+        for change in store.begin(fingerprint)?.environment {
             tracing::warn!(
                 section = change.field,
                 before = change.before,
@@ -109,7 +109,7 @@ impl Log {
     /// That, and a store that can't be read.
     pub fn agrees(location: &Location, pipeline: &str, topic_id: &str, fingerprint: &Fingerprint) -> Result<()> {
         let store = Store::open(location, pipeline)?;
-        if store.agrees(fingerprint)? {
+        if store.agrees(fingerprint)?.is_some() {
             Log::of_topic(&store, topic_id)?;
         }
         Ok(())

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::FieldSpec;
 use super::difference::{Change, Sides, Written, of_section};
+use super::{FieldSpec, SourceFiles};
 use crate::Result;
 use crate::error::Context;
 use crate::record::Origin;
@@ -33,6 +33,16 @@ pub struct Manifest {
     pub origin: Option<Origin>,
     /// Whether the source was at its end.
     pub finished: bool,
+    /// If so, how many files it had; not in what was written before a source could grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<usize>,
+    /// Parts with what stages held back, emitted because the source ended. The state is as of before that. If the
+    /// source grows, the next commit removes them: their rows come again, in their places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tail: Vec<String>,
+    /// The `tail` of the commit before this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removes: Vec<String>,
     /// Keys the partition has.
     pub keys: u64,
     /// File name of the checkpoint, next to the manifest.
@@ -54,6 +64,29 @@ pub struct Manifest {
     pub rows: Vec<RowSpan>,
     /// What it was computed with: ONNX Runtime, CPU features.
     pub environment: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Files at the start of the source that have been read, the last one perhaps in part. For commits that don't say
+    /// it: there were `known`, or `hashed` where an earlier version kept a hash of them.
+    pub fn files_read(&self, known: usize, hashed: Option<usize>) -> usize {
+        match (self.finished, self.files) {
+            (true, Some(files)) => files,
+            (true, None) => hashed.unwrap_or(known),
+            (false, _) => self.origin.map_or(0, |origin| origin.file as usize + 1),
+        }
+    }
+}
+
+/// The end of a source, for a commit.
+#[derive(Debug, Clone, Default)]
+pub struct End {
+    /// Files of the source.
+    pub files: usize,
+    /// How many of the commit's parts, the last ones, hold what only the end made stages emit.
+    pub tail: usize,
+    /// Counters with what the end added.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// Which folder a part belongs to.
@@ -136,6 +169,13 @@ pub struct Fingerprint {
     /// The command that deletes the state, for messages. Not kept.
     #[serde(skip)]
     pub reset: String,
+    /// The files of the source, where it has any. State goes on with those that come behind them.
+    #[serde(default, skip_serializing_if = "no_files")]
+    pub source: SourceFiles,
+}
+
+fn no_files(source: &SourceFiles) -> bool {
+    source.files.is_empty()
 }
 
 /// One stage's part of a row of state.
@@ -156,7 +196,16 @@ impl Fingerprint {
     /// The version that is written.
     pub const VERSION: u32 = 2;
 
-    /// Differences that change results, field by field.
+    /// Whether it is of a version that kept a hash of the source's files and no list.
+    pub(super) fn has_hash_of_files(&self) -> bool {
+        match self.sections.get("source") {
+            Some(Value::String(_)) => self.source.files.is_empty(),
+            Some(section) => section.get("files").is_some() && self.source.files.is_empty(),
+            None => false,
+        }
+    }
+
+    /// Differences that change results, field by field; those of the source's files aside.
     pub fn changes(&self, now: &Fingerprint) -> Vec<Change> {
         let mut changes = Vec::new();
         let sides = Sides { before: &self.written, now: &now.written };

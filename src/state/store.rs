@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::manifest::STAGED;
 use super::sections::checksum;
-use super::{Change, Checkpoint, Fingerprint, Manifest, Part, Target};
+use super::{Change, Checkpoint, End, Fingerprint, Manifest, Part, SourceFiles, Target};
 use crate::config::Location;
 use crate::error::Context;
 use crate::storage::{Folder, unique_name};
@@ -19,6 +19,15 @@ use crate::{Error, Result};
 const KEPT: u64 = 3;
 
 const PIPELINE: &str = "pipeline.json";
+
+/// What a start finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Changes of the environment, to be logged.
+    pub environment: Vec<Change>,
+    /// Files of the source that are new since the last start, as messages name them; none at the first start.
+    pub new_files: Vec<String>,
+}
 
 /// The state of one pipeline.
 #[derive(Debug, Clone)]
@@ -78,33 +87,41 @@ impl Store {
         }
     }
 
-    /// Starts with this fingerprint, or resumes existing state with the same fingerprint. Refused otherwise, with the
-    /// differences. Returns the changes of the environment, to be logged.
-    pub fn begin(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Change>> {
+    /// Starts with this fingerprint, or resumes existing state with the same fingerprint, whose source may have grown.
+    /// Refused otherwise, with the differences.
+    pub fn begin(&mut self, fingerprint: &Fingerprint) -> Result<Begun> {
         self.environment = fingerprint.environment.clone();
         self.folder.sweep_abandoned();
         let bytes = serde_json::to_vec_pretty(fingerprint).or_failed(|| "cannot write the fingerprint".into())?;
         let before = match self.fingerprint()? {
             Some(before) => before,
-            None if self.folder.create(PIPELINE, bytes)? => return Ok(Vec::new()),
+            None if self.folder.create(PIPELINE, bytes)? => return Ok(Begun::default()),
             None => match self.fingerprint()? {
                 Some(before) => before,
                 None => return Err(Error::failed(format!("{} is being reset by another process", self.folder))),
             },
         };
-        self.compare(&before, fingerprint)
+        let begun = self.compare(&before, fingerprint)?;
+        if before.source.files != fingerprint.source.files {
+            // Before any of the new ones is read: from now on they are part of what is compared.
+            let grown = Fingerprint { source: fingerprint.source.clone(), ..before };
+            let bytes = serde_json::to_vec_pretty(&grown).or_failed(|| "cannot write the fingerprint".into())?;
+            self.folder.put(PIPELINE, bytes)?;
+        }
+        Ok(begun)
     }
 
-    /// Refuses a fingerprint that another pipeline's state has, without touching anything. Whether there is state.
-    pub fn agrees(&self, fingerprint: &Fingerprint) -> Result<bool> {
-        let Some(before) = self.fingerprint()? else { return Ok(false) };
-        self.compare(&before, fingerprint).map(|_| true)
+    /// Refuses a fingerprint that another pipeline's state has, without touching anything. `None`: there is no state.
+    pub fn agrees(&self, fingerprint: &Fingerprint) -> Result<Option<Begun>> {
+        let Some(before) = self.fingerprint()? else { return Ok(None) };
+        self.compare(&before, fingerprint).map(Some)
     }
 
-    fn compare(&self, before: &Fingerprint, fingerprint: &Fingerprint) -> Result<Vec<Change>> {
+    fn compare(&self, before: &Fingerprint, fingerprint: &Fingerprint) -> Result<Begun> {
         let changes = before.changes(fingerprint);
         if changes.is_empty() {
-            return Ok(before.environment_changes(fingerprint));
+            let new_files = self.new_files(before, &fingerprint.source)?;
+            return Ok(Begun { environment: before.environment_changes(fingerprint), new_files });
         }
         let mut message =
             format!("the state in {} was made by another pipeline; the state -> the pipeline file:", self.folder);
@@ -114,6 +131,41 @@ impl Store {
         message += "\nundo the change, give the pipeline another name, or delete its state: ";
         message += if fingerprint.reset.is_empty() { "kolk state reset" } else { &fingerprint.reset };
         Err(Error::refused(message))
+    }
+
+    /// The files of a source that are new to the state. Refused where a file that was read is no longer as it was, or
+    /// not all of the new ones come behind those.
+    fn new_files(&self, before: &Fingerprint, source: &SourceFiles) -> Result<Vec<String>> {
+        if source.files.is_empty() {
+            // A topic.
+            return Ok(Vec::new());
+        }
+        if before.has_hash_of_files() {
+            return match source.hashed {
+                Some(known) => Ok(source.new_since(&source.files[..known])),
+                None => Err(Error::refused(format!(
+                    "the state in {} has read other files of the source than are there now: files were changed, are \
+                     missing, or came before others that were read (an earlier version of kolk kept only a hash of them \
+                     all, so which ones is unknown)\n{FILES_REMEDY}",
+                    self.folder
+                ))),
+            };
+        }
+        let known = &before.source.files;
+        // Of some the state may know that they are there, and have read nothing.
+        let mut read = 0;
+        for manifest in self.status()? {
+            read = read.max(manifest.files_read(known.len(), source.hashed));
+        }
+        let found = source.differences(&known[..read.min(known.len())]);
+        if found.is_empty() {
+            return Ok(source.new_since(known));
+        }
+        let lines: String = found.iter().map(|line| format!("\n  {line}")).collect();
+        Err(Error::refused(format!(
+            "the state in {} has read other files of the source than are there now:{lines}\n{FILES_REMEDY}",
+            self.folder
+        )))
     }
 
     /// The newest commit of a partition.
@@ -169,7 +221,7 @@ impl Store {
         previous: Option<&Manifest>,
         checkpoint: &Checkpoint,
         parts: Vec<Part>,
-        finished: bool,
+        end: Option<End>,
     ) -> Result<Manifest> {
         let folder = self.partition(partition);
         let sequence = previous.map_or(0, |previous| previous.sequence + 1);
@@ -182,13 +234,16 @@ impl Store {
             sequence,
             position: checkpoint.position,
             origin: checkpoint.origin,
-            finished,
+            finished: end.is_some(),
+            files: end.as_ref().map(|end| end.files),
+            tail: end.as_ref().map(|end| tail(&parts, end.tail)).unwrap_or_default(),
+            removes: previous.map(|previous| previous.tail.clone()).unwrap_or_default(),
             keys: checkpoint.keys.len() as u64,
             checkpoint: checkpoint_name(sequence, checkpoint.position, crc),
             checkpoint_bytes: bytes.len() as u64,
             checkpoint_crc32: crc,
             parts,
-            counters: checkpoint.extra.clone(),
+            counters: end.map_or_else(|| checkpoint.extra.clone(), |end| end.counters),
             model: checkpoint.epoch.model.clone(),
             rows: checkpoint.spans.clone(),
             environment: self.environment.clone(),
@@ -216,8 +271,12 @@ impl Store {
         Ok(manifest)
     }
 
-    /// Moves the parts of a commit to their final names; those that exist already stay.
+    /// Moves the parts of a commit to their final names; those that exist already stay. Before that, removes what is
+    /// emitted again: readers see no row twice.
     pub fn roll_forward(&self, manifest: &Manifest) -> Result<()> {
+        if let Some(output) = &self.output {
+            manifest.removes.iter().try_for_each(|name| output.remove(name))?;
+        }
         for part in &manifest.parts {
             let folder = match part.target {
                 Target::Output => self.output.as_ref(),
@@ -298,6 +357,15 @@ impl Store {
         }
     }
 }
+
+/// Names of the last parts of the output.
+fn tail(parts: &[Part], count: usize) -> Vec<String> {
+    let last = parts.iter().rev().take(count).filter(|part| part.target == Target::Output);
+    last.map(|part| part.name.clone()).collect()
+}
+
+const FILES_REMEDY: &str = "put the files back as they were and name new ones so that they come last, or read all of \
+                            them from scratch: kolk state reset";
 
 const REMEDY: &str = "restore it, or start over with kolk state reset";
 

@@ -107,7 +107,8 @@ impl Process {
             parts.extend(letters.finish()?);
         }
         let finished = self.state.position == RECORDS;
-        self.newest = Some(self.store.commit(0, self.newest.as_ref(), &self.state, parts, finished)?);
+        self.newest =
+            Some(self.store.commit(0, self.newest.as_ref(), &self.state, parts, finished.then(End::default))?);
         Ok(!finished)
     }
 
@@ -177,14 +178,14 @@ fn a_process_that_slept_through_the_pruning_of_its_number_is_fenced() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(&at(root.path()), "p").unwrap();
     let snapshot = |position| Checkpoint { position, ..Checkpoint::default() };
-    let first = store.commit(0, None, &snapshot(1), Vec::new(), false).unwrap();
+    let first = store.commit(0, None, &snapshot(1), Vec::new(), None).unwrap();
     let mut newest = first.clone();
     for position in 2..9 {
-        newest = store.commit(0, Some(&newest), &snapshot(position), Vec::new(), false).unwrap();
+        newest = store.commit(0, Some(&newest), &snapshot(position), Vec::new(), None).unwrap();
     }
-    assert!(store.commit(0, Some(&first), &snapshot(2), Vec::new(), false).is_err());
+    assert!(store.commit(0, Some(&first), &snapshot(2), Vec::new(), None).is_err());
     assert_eq!(store.latest(0).unwrap().as_ref(), Some(&newest));
-    store.commit(0, Some(&newest), &snapshot(9), Vec::new(), true).unwrap();
+    store.commit(0, Some(&newest), &snapshot(9), Vec::new(), Some(End::default())).unwrap();
     let files = store.folder().folder("00000").files().unwrap();
     assert_eq!(files.len(), 6, "three manifests and their checkpoints are kept: {files:?}");
     assert_eq!(store.load(&newest).unwrap().position, 8);
@@ -195,18 +196,18 @@ fn a_changed_pipeline_is_refused_and_told() {
     let root = tempfile::tempdir().unwrap();
     let mut store = Store::open(&at(root.path()), "p").unwrap();
     assert_eq!(store.fingerprint().unwrap(), None);
-    assert!(store.begin(&fingerprint("one")).unwrap().is_empty());
-    assert!(store.begin(&fingerprint("one")).unwrap().is_empty());
+    assert!(store.begin(&fingerprint("one")).unwrap().environment.is_empty());
+    assert!(store.begin(&fingerprint("one")).unwrap().environment.is_empty());
     let error = store.begin(&fingerprint("two")).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("stages: one -> two"), "{error}");
     assert!(!error.to_string().contains("source"), "{error}");
     let mut other = fingerprint("one");
     other.environment.insert("onnx_runtime".into(), "1.32.0".into());
-    assert_eq!(store.begin(&other).unwrap()[0].field, "onnx_runtime");
+    assert_eq!(store.begin(&other).unwrap().environment[0].field, "onnx_runtime");
     store.reset().unwrap();
     assert_eq!(store.fingerprint().unwrap(), None);
-    assert!(store.begin(&fingerprint("two")).unwrap().is_empty());
+    assert!(store.begin(&fingerprint("two")).unwrap().environment.is_empty());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod columns;
 mod common;
 mod dead_letters;
 mod documents;
+mod grows;
 mod house;
 mod http;
 mod kafka;

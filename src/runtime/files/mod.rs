@@ -11,4 +11,4 @@ mod versions;
 
 pub use capture::{Captured, capture};
 pub use partition_task::{PartitionTask, Shared};
-pub use run::{Finished, check_state, joined, moment, open_sink, restore, run};
+pub use run::{Finished, check_state, joined, moment, new_files, open_sink, restore, run};

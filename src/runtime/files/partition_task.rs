@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::record::{Batch, Layout, Origin};
 use crate::runtime::engine::{Chain, Partition, Work};
 use crate::sink;
-use crate::state::{Checkpoint, Manifest, ModelEpoch, Part, Store};
+use crate::state::{Checkpoint, End, Manifest, ModelEpoch, Part, Store};
 use crate::{Error, Result};
 
 /// What every worker of a run shares.
@@ -26,6 +26,8 @@ pub struct Shared {
     pub source: Layout,
     /// Names of the source's files, by [`Origin::file`].
     pub files: Vec<String>,
+    /// How many of them a hash stands for that an earlier version kept instead of a list.
+    pub hashed: Option<usize>,
     /// Columns of the output.
     pub sink: sink::PlannedSink,
     /// Where it goes.
@@ -66,6 +68,10 @@ pub struct PartitionTask {
     pub manifest: Option<Manifest>,
     /// Position of the last processed record.
     pub origin: Option<Origin>,
+    /// Records up to there need not be read.
+    pub done: Option<Origin>,
+    /// Whether the whole source is processed and committed.
+    pub finished: bool,
     /// Counts over the whole life of the pipeline, by name; kept in checkpoints.
     pub counters: BTreeMap<String, u64>,
     output: Option<sink::PartWriter>,
@@ -95,6 +101,8 @@ impl PartitionTask {
             partition,
             manifest,
             origin,
+            done: origin,
+            finished: false,
             counters,
             output: None,
             refused: None,
@@ -127,7 +135,7 @@ impl PartitionTask {
         if self.partition.position.is_multiple_of(shared.part_records) {
             self.cut(shared)?;
             if self.since >= shared.or_records || self.committed.elapsed() >= shared.checkpoint_every {
-                self.commit(shared, false)?;
+                self.commit(shared)?;
             }
         }
         Ok(())
@@ -140,12 +148,33 @@ impl PartitionTask {
         self.write(&batch, shared)
     }
 
-    /// Commits the rest, at the end of the source.
+    /// Continues after a commit at the end of a source, which may have more files now.
+    pub fn resume(&mut self, shared: &Shared) {
+        let Some(manifest) = self.manifest.as_ref().filter(|manifest| manifest.finished) else { return };
+        let files = shared.files.len();
+        let read = manifest.files_read(files, shared.hashed);
+        self.finished = read >= files;
+        if self.finished {
+            self.counters = manifest.counters.clone();
+        }
+        // All of them, whichever record of the partition was the last.
+        let last = u32::try_from(read).unwrap_or(u32::MAX).checked_sub(1);
+        self.done = last.map(|file| Origin { file, row: u64::MAX });
+    }
+
+    /// Commits the rest, at the end of the source. What stages emit only because it is the end goes into parts of its
+    /// own, and the state is that of before: if the source grows, it is as if it had not ended there.
     pub fn finish(&mut self, chain: &mut Chain, shared: &Shared) -> Result<()> {
+        self.cut(shared)?;
+        let checkpoint = self.checkpoint(shared);
+        let before = self.parts.len();
         let batch = self.partition.advance(chain, None)?;
         self.write(&batch, shared)?;
         self.cut(shared)?;
-        self.commit(shared, true)
+        let tail = self.parts.len() - before;
+        let end = End { files: shared.files.len(), tail, counters: self.counters.clone() };
+        self.finished = true;
+        self.commit_as(shared, checkpoint, Some(end))
     }
 
     /// Records since the last commit.
@@ -161,7 +190,7 @@ impl PartitionTask {
             return Ok(());
         }
         self.cut(shared)?;
-        self.commit(shared, false)
+        self.commit(shared)
     }
 
     /// Commits where a stream begins.
@@ -169,7 +198,7 @@ impl PartitionTask {
         if shared.store.is_none() {
             return Ok(());
         }
-        self.commit(shared, false)
+        self.commit(shared)
     }
 
     fn count(&mut self, name: &str, by: u64) {
@@ -263,16 +292,15 @@ impl PartitionTask {
         self.shown = now;
     }
 
-    fn commit(&mut self, shared: &Shared, finished: bool) -> Result<()> {
-        self.since = 0;
-        self.closed = false;
-        self.committed = Instant::now();
-        let Some(store) = &shared.store else {
-            // Nothing is ever undone: a refusal is final at once.
-            return self.parts.drain(..).try_for_each(|part| shared.dead_letters.publish(&part));
-        };
+    fn commit(&mut self, shared: &Shared) -> Result<()> {
+        let checkpoint = self.checkpoint(shared);
+        self.commit_as(shared, checkpoint, None)
+    }
+
+    /// The state as it is now.
+    fn checkpoint(&mut self, shared: &Shared) -> Checkpoint {
         let (keys, rows) = self.partition.freeze();
-        let checkpoint = Checkpoint {
+        Checkpoint {
             position: self.partition.position,
             watermark: self.partition.watermark,
             origin: self.origin,
@@ -282,9 +310,19 @@ impl PartitionTask {
             spans: self.partition.memory.spans().to_vec(),
             epoch: ModelEpoch { model: shared.versions.wanted().to_string(), from: 0 },
             ..Checkpoint::default()
+        }
+    }
+
+    fn commit_as(&mut self, shared: &Shared, checkpoint: Checkpoint, end: Option<End>) -> Result<()> {
+        self.since = 0;
+        self.closed = false;
+        self.committed = Instant::now();
+        let Some(store) = &shared.store else {
+            // Nothing is ever undone: a refusal is final at once.
+            return self.parts.drain(..).try_for_each(|part| shared.dead_letters.publish(&part));
         };
         let parts = std::mem::take(&mut self.parts);
-        let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &checkpoint, parts, finished)?;
+        let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &checkpoint, parts, end)?;
         shared.metrics.checkpoint(self.committed.elapsed(), manifest.checkpoint_bytes);
         self.manifest = Some(manifest);
         Ok(())

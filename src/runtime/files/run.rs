@@ -19,6 +19,9 @@ use crate::{Error, Result, config, sink};
 /// Pieces of work that may wait for a worker.
 const QUEUE: usize = 4;
 
+/// New files that are named, at most.
+const NAMED: usize = 3;
+
 /// What a run did.
 #[derive(Debug, Clone, Default)]
 pub struct Finished {
@@ -47,7 +50,7 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
     let started = Instant::now();
     let chain = plan.chain()?;
     let (shared, mut tasks) = start(&plan, &chain)?;
-    let already = !tasks.is_empty() && tasks.iter().all(|task| task.manifest.as_ref().is_some_and(|m| m.finished));
+    let already = !tasks.is_empty() && tasks.iter().all(|task| task.finished);
     if !already {
         tasks = work(&plan, &shared, chain, tasks, progress)?;
         if let Some(store) = &shared.store {
@@ -73,7 +76,10 @@ fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<PartitionTask>)> {
     let tasks = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, &shared));
     let mut tasks = tasks.collect::<Result<Vec<_>>>()?;
     shared.versions.forget();
-    tasks.iter_mut().for_each(|task| task.show_state(&shared));
+    for task in &mut tasks {
+        task.resume(&shared);
+        task.show_state(&shared);
+    }
     Ok((shared, tasks))
 }
 
@@ -90,7 +96,7 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
     };
     let letters = Folder::open(letters)?;
     let dead_letters = sink::DeadLetters::parts(letters.clone(), &pipeline.name);
-    let mut before = None;
+    let (mut before, mut hashed) = (None, None);
     let (output, store, part_records) = match &to.value {
         config::Sink::Stdout { .. } => (Output::Lines(sink::JsonLines::stdout()), None, u64::MAX),
         config::Sink::Kafka(_) => return Err(Error::refused("a Parquet source can't be written to Kafka")),
@@ -100,6 +106,7 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
             let store = Store::open(&pipeline.state.path, &pipeline.name)?.with_targets(Some(folder), Some(letters));
             before = store.fingerprint()?;
             let fingerprint = fingerprint(plan, chain, before.clone());
+            hashed = fingerprint.source.hashed;
             let store = begin(store, &parts, &fingerprint)?;
             (Output::Parts(parts), Some(store), *part_records)
         }
@@ -108,11 +115,12 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
         versions: Versions::of(plan, before.as_ref())?,
         source: plan.layout_of_source().clone(),
         files: match &plan.source {
-            PlannedSource::Files(files) => files.names(),
+            PlannedSource::Files(files) => files.files().files.iter().map(|file| file.name.clone()).collect(),
             PlannedSource::Kafka(_) => {
                 pipeline.source.kafka().map(|kafka| kafka.topic.value.clone()).into_iter().collect()
             }
         },
+        hashed,
         sink,
         output,
         dead_letters,
@@ -133,7 +141,11 @@ fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Re
         without_output(&store, parts)?;
     }
     parts.probe()?;
-    for change in store.begin(fingerprint)? {
+    let begun = store.begin(fingerprint)?;
+    if let Some(new) = new_files(&begun.new_files) {
+        tracing::info!("{new}");
+    }
+    for change in begun.environment {
         tracing::warn!(
             section = change.field,
             before = change.before,
@@ -142,6 +154,14 @@ fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Re
         );
     }
     Ok(store)
+}
+
+/// What is said of files that came since the last start, if there are any.
+pub fn new_files(names: &[String]) -> Option<String> {
+    let count = names.len();
+    let some = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if count > NAMED { ", …" } else { "" };
+    (count > 0).then(|| format!("{count} new file{}: {some}{more}", if count == 1 { "" } else { "s" }))
 }
 
 /// Refuses output without state.
@@ -157,32 +177,33 @@ fn without_output(store: &Store, parts: &sink::Parts) -> Result<()> {
     )))
 }
 
-/// Refuses what [`run`] would refuse about the existing state and output, and changes neither.
+/// Refuses what [`run`] would refuse about the existing state and output, and changes neither. Returns the files that
+/// are new to the state.
 ///
 /// # Errors
 /// That, and a store that can't be read.
-pub fn check_state(plan: &Plan) -> Result<()> {
+pub fn check_state(plan: &Plan) -> Result<Vec<String>> {
     let pipeline = &plan.pipeline;
     let chain = plan.chain()?;
     let store = || Store::open(&pipeline.state.path, &pipeline.name);
     match (pipeline.sink.as_deref(), &plan.source, &plan.sink) {
         (Some(config::Sink::Kafka(_)), PlannedSource::Kafka(source), _) => {
             let fingerprint = fingerprint(plan, &chain, store()?.fingerprint()?);
-            Log::agrees(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)
+            Log::agrees(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
         }
         (Some(config::Sink::Parquet { path, .. }), _, Some(sink)) => {
             let store = store()?;
             let before = store.fingerprint()?;
-            if store.agrees(&fingerprint(plan, &chain, before.clone()))? {
-                return Versions::of(plan, before.as_ref())?.check(&store);
+            if let Some(begun) = store.agrees(&fingerprint(plan, &chain, before.clone()))? {
+                Versions::of(plan, before.as_ref())?.check(&store)?;
+                return Ok(begun.new_files);
             }
-            without_output(
-                &store,
-                &sink::Parts::new(Target::Output, Folder::open(path)?, &pipeline.name, sink.schema()),
-            )
+            let parts = sink::Parts::new(Target::Output, Folder::open(path)?, &pipeline.name, sink.schema());
+            without_output(&store, &parts)?;
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(Vec::new())
 }
 
 /// `source.emit_from` in ticks of the source's clock.
@@ -222,9 +243,9 @@ fn work(
     let workers = plan.pipeline.runtime.workers.min(tasks.len()).max(1);
     let total = plan.files()?.records();
     let before: u64 = tasks.iter().map(|task| task.partition.position).sum();
-    let at = tasks.iter().map(|task| (task.partition.position, done(task))).collect();
+    let at = tasks.iter().map(|task| (task.partition.position, task.done)).collect();
     let router = Router::new(plan.pipeline.runtime.batch, shared.part_records, at);
-    let start = tasks.iter().map(done).min().flatten();
+    let start = tasks.iter().map(|task| task.done).min().flatten();
     let mut chains = vec![first_chain];
     while chains.len() < workers {
         chains.push(plan.chain()?);
@@ -264,7 +285,7 @@ fn work(
                 let mut finished = Vec::new();
                 for (mut chain, tasks) in worked {
                     for mut task in tasks {
-                        if !task.manifest.as_ref().is_some_and(|manifest| manifest.finished) {
+                        if !task.finished {
                             task.finish(&mut chain, shared)?;
                         }
                         finished.push(task);
@@ -289,14 +310,6 @@ pub fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
             .unwrap_or("unknown");
         Err(Error::failed(format!("a thread panicked, please report it: {message}")))
     })
-}
-
-/// Up to where a task no longer needs the source.
-fn done(task: &PartitionTask) -> Option<Origin> {
-    match &task.manifest {
-        Some(manifest) if manifest.finished => Some(Origin { file: u32::MAX, row: u64::MAX }),
-        _ => task.origin,
-    }
 }
 
 fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sender<Work>>) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::model::executor::library;
 use crate::model::{Version, registry};
 use crate::runtime::engine::Chain;
 use crate::stage;
-use crate::state::{self, Fingerprint};
+use crate::state::{self, Fingerprint, SourceFiles};
 
 /// Everything that results depend on. From Kafka to Kafka the version of the model is not part of it, nor are the rows
 /// of state that it makes: each checkpoint says which it is of. `before` is the fingerprint of the existing state, if
@@ -18,6 +18,19 @@ use crate::state::{self, Fingerprint};
 /// two compare.
 pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> Fingerprint {
     let mut now = current(plan, chain);
+    if let (PlannedSource::Files(files), Some(before)) = (&plan.source, before.as_ref().and_then(made_from)) {
+        // An earlier version kept one hash of all files.
+        let hash = match before {
+            Value::String(text) => files.was(text),
+            section => section.get("files").and_then(Value::as_str),
+        };
+        now.source.hashed = hash.and_then(|hash| state::hashed(hash, &now.source.files));
+        if let (Value::Object(before), Some(Value::Object(section))) = (before, now.sections.get_mut("source"))
+            && let Some(hash) = before.get("files")
+        {
+            section.insert("files".into(), hash.clone());
+        }
+    }
     for (name, before) in before.iter().flat_map(|before| &before.sections) {
         let (Value::String(before), Some(section)) = (before, now.sections.get_mut(name)) else { continue };
         if !section.is_string()
@@ -108,6 +121,11 @@ fn keep_urls(before: &Value, now: &mut Value) {
     }
 }
 
+/// What a fingerprint says of the source.
+fn made_from(fingerprint: &Fingerprint) -> Option<&Value> {
+    fingerprint.sections.get("source")
+}
+
 fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     let pipeline = &plan.pipeline;
     let swaps = plan.swaps();
@@ -161,7 +179,11 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     let rows = if swaps { Vec::new() } else { chain.layout().spans().to_vec() };
     let written = pipeline.written.clone();
     let reset = pipeline.reset_command();
-    Fingerprint { version: Fingerprint::VERSION, sections, environment, partitions, rows, written, reset }
+    let source = match &plan.source {
+        PlannedSource::Files(files) => files.files().clone(),
+        PlannedSource::Kafka(_) => SourceFiles::default(),
+    };
+    Fingerprint { version: Fingerprint::VERSION, sections, environment, partitions, rows, written, reset, source }
 }
 
 /// A stage with the name of its model alone.

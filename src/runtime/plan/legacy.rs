@@ -82,7 +82,7 @@ fn knew(section: &str, canonical: &Value) -> bool {
 /// Whether the text of an earlier version says that the same is read.
 fn is_the_same(plan: &Plan, before: &str) -> bool {
     match &plan.source {
-        PlannedSource::Files(files) => files.was(before),
+        PlannedSource::Files(files) => files.was(before).is_some(),
         PlannedSource::Kafka(source) => before
             .strip_prefix(&message_parts(plan))
             .and_then(|rest| rest.strip_prefix(' '))
