@@ -26,7 +26,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     let health = Arc::new(http::Health::default());
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
     let source = match &plan.pipeline.source.input {
-        config::Input::Parquet(path) => path.0.clone(),
+        config::Input::Parquet(files) => files.path.0.clone(),
         config::Input::DeadLetters(letters) => format!("dead letters {}", letters.path.0),
         config::Input::Kafka(kafka) => format!("topic {}", kafka.topic.value),
     };
@@ -130,6 +130,13 @@ fn summary(name: &str, finished: &Finished, sink: &str) {
     );
     if finished.records < count("records") {
         eprintln!("{name}: resumed an earlier run: {} records in all", count("records"));
+    }
+    if count("late") > 0 {
+        eprintln!(
+            "{name}: {} records were older than their key's newest and were processed in the order in which they came \
+             (on.late: process; on.reorder puts them in order)",
+            count("late")
+        );
     }
     for (reason, letters) in finished.counters.iter().filter_map(|(n, c)| Some((n.strip_prefix("dead_letters.")?, c))) {
         eprintln!("{name}: {letters} records to the dead letters: {reason}");

@@ -21,7 +21,7 @@ fn pipeline(root: &Path) -> Pipeline {
         written: Default::default(),
         file: root.join("p.yaml"),
         name: word("p"),
-        source: Source { input: Input::Parquet(at("in")), from: None, until: None, emit_from: None },
+        source: Source { input: Input::Parquet(at("in").into()), from: None, until: None, emit_from: None },
         record: Record {
             key: Key::Single,
             time: At::default_value(TimeColumn { column: "t".into(), unit: None }),

@@ -77,6 +77,9 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     if let Some(lost) = lost(plan, &captured) {
         eprintln!("not used for training: {lost}");
     }
+    if let Some(few) = captured.late.judge(captured.records, plan.files()?.files())? {
+        tracing::warn!("{few}");
+    }
     Ok(captured)
 }
 

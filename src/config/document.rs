@@ -6,8 +6,11 @@ use super::pipeline::ON_NULL;
 use super::read::{Field, Fields, Reader};
 use super::words::Words;
 use super::yaml::Node;
-use super::{At, EpochUnit, Input, Key, OnError, OnLate, Pipeline, Policies, Record, Source, Watermark};
+use super::{
+    At, EpochUnit, FileOrder, Input, Key, Location, OnError, OnLate, ParquetFiles, Pipeline, Policies, Record,
+};
 use super::{Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, output, stages, train};
+use super::{Source, Watermark};
 use crate::problem::Place;
 
 const PIPELINE: Words = Words::new(
@@ -17,7 +20,7 @@ const PIPELINE: Words = Words::new(
 .later(&["tests"]);
 const SOURCE: Words = Words::new("`source`", &["parquet", "kafka", "dead_letters", "from", "until", "emit_from"])
     .elsewhere(&[("path", "write it as parquet: { path: … }")]);
-const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path"]);
+const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path", "order"]);
 const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
 const TIME: Words = Words::new("`time`", &["column", "unit"]);
 const ON: Words = Words::new("`on`", &["null", "late", "reorder", "watermark", "error", "tombstone"]);
@@ -78,11 +81,27 @@ fn source(reader: &mut Reader, fields: &Fields, name: &str, delivery: Delivery) 
     let input = reader.one_of(&fields, &["parquet", "kafka", "dead_letters"]).and_then(|kind| match kind.name {
         "dead_letters" => kafka_read::dead_letters(reader, kind).map(|letters| Input::DeadLetters(Box::new(letters))),
         "kafka" => kafka_read::source(reader, kind, name, delivery).map(|kafka| Input::Kafka(Box::new(kafka))),
-        _ => reader.path_of(kind, &SOURCE_PARQUET).map(Input::Parquet),
+        _ => parquet(reader, kind).map(Input::Parquet),
     });
     let mut moment = |name| fields.get(name).and_then(|field| reader.moment(field));
     let (from, until, emit_from) = (moment("from"), moment("until"), moment("emit_from"));
-    Source { input: input.unwrap_or(Input::Parquet(At::default())), from, until, emit_from }
+    Source { input: input.unwrap_or(Input::Parquet(ParquetFiles::default())), from, until, emit_from }
+}
+
+fn parquet(reader: &mut Reader, field: Field<'_>) -> Option<ParquetFiles> {
+    let fields = reader.section(field, &SOURCE_PARQUET)?;
+    let path = reader.need(&fields, "path")?;
+    let (path, list) = if path.node.is_list() {
+        let entries = reader.list(path, "files")?;
+        let list: Vec<At<Location>> = entries.into_iter().filter_map(|entry| reader.location(entry)).collect();
+        let Some(first) = list.first().cloned() else { return reader.expected(path, "at least one file") };
+        (first, list)
+    } else {
+        (reader.location(path)?, Vec::new())
+    };
+    let orders = [("path", FileOrder::Path), ("time", FileOrder::Time)];
+    let order = fields.get("order").and_then(|field| Some(field.at(reader.word(field, &orders, &[])?)));
+    Some(ParquetFiles { path, list, order: order.unwrap_or_default() })
 }
 
 fn record(reader: &mut Reader, fields: &Fields) -> Record {

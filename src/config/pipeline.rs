@@ -95,7 +95,7 @@ impl Source {
     /// The path of a source of files.
     pub fn path(&self) -> Option<&At<Location>> {
         match &self.input {
-            Input::Parquet(path) => Some(path),
+            Input::Parquet(files) => Some(&files.path),
             Input::DeadLetters(letters) => Some(&letters.path),
             Input::Kafka(_) => None,
         }
@@ -122,12 +122,39 @@ impl Source {
 /// What `source:` reads.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// `parquet: { path }`: file, folder, glob or URL.
-    Parquet(At<Location>),
+    /// `parquet: { path, order }`
+    Parquet(ParquetFiles),
     /// `kafka: { … }`
     Kafka(Box<KafkaSource>),
     /// `dead_letters: { path, … }`
     DeadLetters(Box<LettersSource>),
+}
+
+/// `parquet: { path, order }`
+#[derive(Debug, Clone, Default)]
+pub struct ParquetFiles {
+    /// File, folder, glob or URL; of a list the first entry.
+    pub path: At<Location>,
+    /// The entries if `path` is a list: files, in the order in which they are read.
+    pub list: Vec<At<Location>>,
+    /// The order in which files are read.
+    pub order: At<FileOrder>,
+}
+
+impl From<At<Location>> for ParquetFiles {
+    fn from(path: At<Location>) -> ParquetFiles {
+        ParquetFiles { path, ..ParquetFiles::default() }
+    }
+}
+
+/// `order:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileOrder {
+    /// By their paths, or as they are listed.
+    #[default]
+    Path,
+    /// By their first times, as their footers say.
+    Time,
 }
 
 /// `record:`

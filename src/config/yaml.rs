@@ -49,6 +49,11 @@ impl Node {
         matches!(&self.kind, Kind::Scalar(s) if s.plain && matches!(s.text.as_str(), "" | "~" | "null"))
     }
 
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(&self.kind, Kind::List(_))
+    }
+
     /// Whether a scalar is exactly as written, without variables.
     pub fn is_written(&self) -> bool {
         matches!(&self.kind, Kind::Scalar(scalar) if scalar.written.is_none() && !scalar.broken && !self.is_null())

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub source_rows: IntGauge,
     /// Records that entered the stages.
     pub records_in: IntCounter,
+    /// Records older than their key's newest that were processed.
+    pub late_records: IntCounter,
     /// Rows that were written to the sink.
     pub records_out: IntCounter,
     /// Rows of the batches that the stages process.
@@ -93,6 +95,10 @@ impl Metrics {
             source_rows_read: b.counter("kolk_source_rows_read_total", "Rows read from the source.")?,
             source_rows: b.gauge("kolk_source_rows", "Rows in the source; 0 if that is unknown.")?,
             records_in: b.counter("kolk_records_in_total", "Records that entered the stages.")?,
+            late_records: b.counter(
+                "kolk_late_records_total",
+                "Records older than their key's newest that were processed, in the order in which they came.",
+            )?,
             records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
             dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,
             batch_rows: b.histogram(

@@ -53,7 +53,8 @@ pub fn plan(
     let decoder = format::plan_decoder(pipeline, fields, problems);
     let here = |value: &str| At { value: value.to_string(), place: source.path.place };
     let mut letters = pipeline.clone();
-    letters.source = Source { input: Input::Parquet(source.path.clone()), from: None, until: None, emit_from: None };
+    letters.source =
+        Source { input: Input::Parquet(source.path.clone().into()), from: None, until: None, emit_from: None };
     // The position serves as a time, which nothing uses.
     let time = At { value: TimeColumn { column: "position".into(), unit: None }, place: source.path.place };
     letters.record = Record { key: Key::Single, time, values: Vec::new() };

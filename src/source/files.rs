@@ -11,6 +11,8 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
+use super::tables;
+use crate::config::{self, Location};
 use crate::storage::{self, block_on, open_url};
 
 /// A file of a source.
@@ -41,6 +43,33 @@ impl File {
     }
 }
 
+/// The files of a list, in its order; or why one of them is none.
+pub(super) fn listed(list: &[config::At<Location>], folder: &Path) -> Result<Vec<File>, String> {
+    let here = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let mut files: Vec<File> = Vec::with_capacity(list.len());
+    for location in list {
+        let location = location.0.as_str();
+        let is_file = location.contains("://") || Path::new(location).is_file();
+        if location.contains(WILDCARDS) && !is_file || Path::new(location).is_dir() {
+            return Err(format!("{location} is a folder or a pattern: a list names files one by one"));
+        }
+        let found = match location.split_once("://") {
+            Some(_) => find_in_store(location)?,
+            None => find_on_disk(Path::new(location))?,
+        };
+        let [file] = &found[..] else { return Err(format!("{location} is a folder: a list names files one by one")) };
+        let name = match Path::new(location).strip_prefix(&here) {
+            Ok(below) => below.display().to_string(),
+            Err(_) => file.shown.clone(),
+        };
+        if files.iter().any(|other| other.name == name) {
+            return Err(format!("{location} is in the list twice"));
+        }
+        files.push(File { name, ..file.clone() });
+    }
+    Ok(files)
+}
+
 /// The files of a location, in order, or why there are none.
 pub(super) fn find(location: &str) -> Result<Vec<File>, String> {
     let mut files = match location.split_once("://") {
@@ -59,8 +88,11 @@ fn find_on_disk(location: &Path) -> Result<Vec<File>, String> {
             return Ok(vec![on_disk(location, base, meta.len())]);
         }
         Ok(_) => {
+            tables::refuse_on_disk(location)?;
             let mut files = Vec::new();
-            walk(location, location, &mut files).map_err(|e| format!("can't read the folder {shown}: {e}"))?;
+            walk(location, location, &mut files)
+                .map_err(|e| format!("can't read the folder {shown}: {e}"))?
+                .map_or(Ok(()), Err)?;
             return non_empty(files, || {
                 format!("the folder {shown} holds no *.parquet file (names that start with \"_\" or \".\" don't count)")
             });
@@ -73,6 +105,7 @@ fn find_on_disk(location: &Path) -> Result<Vec<File>, String> {
         return Err(format!("there is no file or folder {shown}"));
     };
     let (base, pattern) = text.split_at(text[..wildcard].rfind('/').map_or(0, |slash| slash + 1));
+    tables::refuse_on_disk(Path::new(if base.is_empty() { "." } else { base }))?;
     let paths = glob::glob(text).map_err(|e| format!("{shown} isn't a pattern: {e}"))?;
     let mut files = Vec::new();
     for path in paths {
@@ -83,6 +116,16 @@ fn find_on_disk(location: &Path) -> Result<Vec<File>, String> {
             files.push(file);
         }
     }
+    // A wildcard may lead into tables.
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for file in &files {
+        let At::Disk(path) = &file.at else { continue };
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        if folders.last() != Some(&folder) && folder.as_os_str().len() > base.len() {
+            folders.push(folder);
+        }
+    }
+    folders.iter().try_for_each(|folder| tables::refuse_on_disk(folder))?;
     non_empty(files, || format!("no file matches {shown}"))
 }
 
@@ -91,7 +134,8 @@ fn on_disk(path: &Path, base: &Path, size: u64) -> File {
     File { name: parts.join("/"), shown: path.display().to_string(), size, at: At::Disk(path.to_path_buf()) }
 }
 
-fn walk(folder: &Path, base: &Path, files: &mut Vec<File>) -> std::io::Result<()> {
+/// Finds all files below a folder; or refuses a table that is among them.
+fn walk(folder: &Path, base: &Path, files: &mut Vec<File>) -> std::io::Result<Option<String>> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -100,12 +144,17 @@ fn walk(folder: &Path, base: &Path, files: &mut Vec<File>) -> std::io::Result<()
         }
         let meta = std::fs::metadata(&path)?;
         if meta.is_dir() {
-            walk(&path, base, files)?;
+            if let Err(refused) = tables::refuse_one_on_disk(&path) {
+                return Ok(Some(refused));
+            }
+            if let Some(refused) = walk(&path, base, files)? {
+                return Ok(Some(refused));
+            }
         } else if is_parquet(&name) {
             files.push(on_disk(&path, base, meta.len()));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn find_in_store(location: &str) -> Result<Vec<File>, String> {
@@ -138,12 +187,15 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
             Err(e) => return Err(failed(e)),
         }
     }
+    let shown = |at: &ObjectPath| format!("{}://{}/{at}", url.scheme(), url.host_str().unwrap_or_default());
+    tables::refuse_in_store(&*store, &path, shown)?;
     let filter = glob::Pattern::new(pattern).map_err(|e| format!("{location} isn't a pattern: {e}"))?;
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
     let mut found = Vec::new();
     let mut folders = vec![path.clone()];
     while let Some(folder) = folders.pop() {
         let list = within(store.list_with_delimiter(Some(&folder))).map_err(unanswered)?.map_err(failed)?;
+        tables::refuse_listed(&*store, &list, || shown(&folder))?;
         folders.extend(list.common_prefixes.into_iter().filter(|folder| {
             let name = folder.filename().unwrap_or_default();
             !is_hidden(name) || !pattern.is_empty()
@@ -168,7 +220,7 @@ fn find_in_store(location: &str) -> Result<Vec<File>, String> {
 
 /// The answer to a request, unless it takes long: a store tries again for minutes, someone who checks a pipeline
 /// doesn't.
-fn within<F: Future>(request: F) -> Result<F::Output, String> {
+pub(super) fn within<F: Future>(request: F) -> Result<F::Output, String> {
     block_on(async { tokio::time::timeout(Duration::from_secs(30), request).await })
         .map_err(|e| e.to_string())?
         .map_err(|e| format!("no answer ({e})"))

@@ -30,7 +30,7 @@ impl History {
     ) -> Option<History> {
         let history = kafka.history.as_ref()?;
         let mut files = pipeline.clone();
-        files.source.input = Input::Parquet(history.path.clone());
+        files.source.input = Input::Parquet(history.path.clone().into());
         files.source.until = history.until.clone();
         // A unit is for the topic's integers; files may have times that know their own.
         let mut scratch = Problems::new(&pipeline.file);

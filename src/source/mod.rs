@@ -13,9 +13,11 @@ mod history;
 mod int96;
 mod merge;
 mod open_file;
+mod order;
 pub mod parquet;
 mod plan;
 mod schema;
+mod tables;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::open_file::{OpenFile, read};
 use super::plan::{self, Shape};
 use super::{Files, FilesReader, int96, text};
 use crate::Error;
+use crate::config::FileOrder;
 use crate::record::{Layout, Origin, Records};
 use crate::state::SourceFiles;
 
@@ -64,6 +65,9 @@ impl Files for PlannedParquet {
 
     fn fingerprint(&self) -> Value {
         let mut fingerprint = json!({});
+        if self.order == FileOrder::Time {
+            fingerprint["order"] = json!("time");
+        }
         // State that counted the same times in nanoseconds can't go on in microseconds.
         if self.shape.is_int96 {
             fingerprint["int96_times"] = json!("microseconds");

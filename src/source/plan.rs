@@ -13,8 +13,8 @@ use super::files::{self, File};
 use super::folders::{self, FolderColumn};
 use super::schema::{Columned, Columns, Wanted, resolve};
 use super::united::United;
-use super::{int96, merge};
-use crate::config::{At, Key, Pipeline};
+use super::{int96, merge, order};
+use crate::config::{At, FileOrder, Input, Key, Pipeline};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
@@ -28,7 +28,9 @@ pub struct PlannedParquet {
     pub layout: Layout,
     /// Its files, in the order in which they are read.
     pub files: SourceFiles,
-    /// What is worth saying of files that differ.
+    /// The order in which they are read.
+    pub order: FileOrder,
+    /// What is worth saying of files that differ, or whose times go down.
     pub notes: Vec<String>,
     pub(super) shape: Arc<Shape>,
 }
@@ -66,6 +68,27 @@ pub(super) struct Group {
     pub rows: u64,
     /// Bounds of all its times, if every row has one and the file says so.
     pub times: Option<(i64, i64)>,
+    /// Bounds of its times, where some rows have none.
+    pub span: Option<(i64, i64)>,
+    /// Whether the file says that no row has a time.
+    pub is_timeless: bool,
+    /// Bounds of its keys, if the file says so.
+    pub keys: Option<order::Bounds>,
+}
+
+impl Group {
+    fn new(group: &RowGroupMetaData, time: &str, ticks: &DataType, keys: Option<order::Bounds>) -> Group {
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        let nulls = statistics(group, time).and_then(Statistics::null_count_opt);
+        let span = bounds(group, time, ticks);
+        Group {
+            rows,
+            times: span.filter(|_| nulls == Some(0)),
+            span,
+            is_timeless: rows > 0 && nulls == Some(rows),
+            keys,
+        }
+    }
 }
 
 impl PlannedFile {
@@ -101,14 +124,18 @@ fn remembered(planned: &[PlannedFile], pipeline: &Pipeline) -> SourceFiles {
 /// and `fields` (of the sink, a filter, the split), which are passed through unless they are key, time or a value
 /// anyway. Adds every problem to `problems`, and returns `None` if there is one.
 pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedParquet> {
-    let path = pipeline.source.path()?;
-    let place = path.place;
+    let Input::Parquet(input) = &pipeline.source.input else { return None };
+    let place = input.path.place;
     let mut found = true;
     let mut problem = |place: Place, message: String| {
         found = false;
         problems.add(place, message);
     };
-    let files = match files::find(&path.0) {
+    let found_files = match &input.list[..] {
+        [] => files::find(&input.path.0),
+        list => files::listed(list, pipeline.folder()),
+    };
+    let files = match found_files {
         Ok(files) => files,
         Err(message) => {
             problem(place, message);
@@ -153,10 +180,14 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
         let time = &pipeline.record.time.column;
         is_int96 |= int96::is_in_micros(meta, &schema, time);
         let ticks = schema.field_with_name(time).map_or(DataType::Null, |field| merge::plain(field.data_type()));
-        let groups = metadata.row_groups().iter().map(|group| Group {
-            rows: u64::try_from(group.num_rows()).unwrap_or(0),
-            times: bounds(group, time, &ticks),
-        });
+        let keys = |group: &RowGroupMetaData| match &pipeline.record.key {
+            Key::Column(key) => match folders.iter().find(|folder| folder.name == key.value) {
+                Some(folder) => Some((folder.text().as_bytes().to_vec(), folder.text().as_bytes().to_vec())),
+                None => order::key_bounds(statistics(group, key)?),
+            },
+            Key::Melted(_) | Key::Single => None,
+        };
+        let groups = metadata.row_groups().iter().map(|group| Group::new(group, time, &ticks, keys(group)));
         let groups: Vec<Group> = groups.collect();
         if groups.iter().all(|group| group.rows == 0) {
             empty.push((schema, file.shown.clone()));
@@ -176,7 +207,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     let Columned { columns, layout, wanted } = resolve(pipeline, fields, &united, &mut problem)?;
     for file in &mut planned {
         let factor = ticks_per(&file.ticks, &layout.clock);
-        for times in file.groups.iter_mut().map(|group| &mut group.times) {
+        for times in file.groups.iter_mut().flat_map(|group| [&mut group.times, &mut group.span]) {
             *times = times.and_then(|(low, high)| low.checked_mul(factor).zip(high.checked_mul(factor)));
         }
     }
@@ -188,9 +219,20 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
         united.is_hidden(hidden);
     }
     let above = planned.first().map(above).unwrap_or_default();
+    if input.order.value == FileOrder::Time {
+        planned = match order::by_time(planned, &columns.time) {
+            Ok(sorted) => sorted,
+            Err(messages) => {
+                messages.into_iter().for_each(|message| problem(input.order.place, message));
+                return None;
+            }
+        };
+    }
     let files = remembered(&planned, pipeline);
+    let mut notes = united.into_notes();
+    notes.extend(order::falls(&planned, &files.folder, &layout.clock));
     let shape = Shape { files: planned, columns, wanted, is_int96, is_finer, above };
-    found.then(|| PlannedParquet { layout, files, notes: united.into_notes(), shape: Arc::new(shape) })
+    found.then(|| PlannedParquet { layout, files, order: input.order.value, notes, shape: Arc::new(shape) })
 }
 
 /// Columns of a file's path that are wanted and stand above the folder that file names are relative to.
@@ -247,12 +289,16 @@ pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 
     Ok((metadata, Sha256::digest(&bytes).into()))
 }
 
-/// Bounds of the times of a row group where its statistics are to be trusted and no row lacks a time.
+/// What a file says of a column of a row group.
+fn statistics<'a>(group: &'a RowGroupMetaData, name: &str) -> Option<&'a Statistics> {
+    group.columns().iter().find(|column| column.column_path().parts() == [name])?.statistics()
+}
+
+/// Bounds of the times of a row group, where its statistics are to be trusted. Rows may lack a time.
 fn bounds(group: &RowGroupMetaData, time: &str, data_type: &DataType) -> Option<(i64, i64)> {
-    let column = group.columns().iter().find(|column| column.column_path().parts() == [time])?;
-    let statistics = column.statistics()?;
+    let statistics = statistics(group, time)?;
     let sound = !statistics.is_min_max_deprecated() || statistics.is_min_max_backwards_compatible();
-    if !sound || statistics.null_count_opt() != Some(0) {
+    if !sound {
         return None;
     }
     let (low, high) = match statistics {

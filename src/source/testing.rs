@@ -26,7 +26,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
         file: PathBuf::from("pipeline.yaml"),
         name: at("test".into()),
         source: Source {
-            input: Input::Parquet(at(Location(path.to_string()))),
+            input: Input::Parquet(at(Location(path.to_string())).into()),
             from: None,
             until: None,
             emit_from: None,

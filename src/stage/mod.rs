@@ -93,6 +93,11 @@ pub trait Stage: Send {
         None
     }
 
+    /// Positions of records that it emitted late since it was last asked, if it puts records in order.
+    fn late(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Rows that are emitted because time has reached `until` for every key, although no record showed it; `None` for
     /// `until` is the end of the source. Of the first `keys` slots; rows take `position`. Asked of stages that hold
     /// something back; it must depend on `until` and the state alone.

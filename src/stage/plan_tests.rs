@@ -27,7 +27,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
         written: Default::default(),
         file: "p.yaml".into(),
         name: at("p".into()),
-        source: Source { input: Input::Parquet(here("in.parquet")), from: None, until: None, emit_from: None },
+        source: Source { input: Input::Parquet(here("in.parquet").into()), from: None, until: None, emit_from: None },
         record: Record {
             key: Key::Single,
             time: at(TimeColumn { column: "time".into(), unit: None }),

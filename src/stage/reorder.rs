@@ -82,7 +82,15 @@ impl Operator for Reordering<'_> {
         let values = columns::values(layout);
         let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
         let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
-        Some(Box::new(Reorder { every, late: self.late, clock: layout.clock.clone(), values, names, out }))
+        Some(Box::new(Reorder {
+            every,
+            late: self.late,
+            clock: layout.clock.clone(),
+            values,
+            names,
+            out,
+            came_late: Vec::new(),
+        }))
     }
 }
 
@@ -94,6 +102,8 @@ struct Reorder {
     values: Vec<usize>,
     names: Vec<String>,
     out: Out,
+    /// Positions of records that were emitted at once because they came too late.
+    came_late: Vec<u64>,
 }
 
 /// The rows that come out.
@@ -194,14 +204,17 @@ impl Stage for Reorder {
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
-        let Reorder { every, late, clock, values, out, .. } = self;
+        let Reorder { every, late, clock, values, out, came_late, .. } = self;
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
             let record = values.iter().map(|column| batch.columns[*column].numbers()[row]);
             let mut held = Held::of(state.rows.get_mut(slot), values.len());
             if time < held.header.released {
                 match late {
-                    OnLate::Process => out.row(slot, time, position, record),
+                    OnLate::Process => {
+                        out.row(slot, time, position, record);
+                        came_late.push(position);
+                    }
                     OnLate::DeadLetter => batch.rejects.push(Reject { position, reason: "late" }),
                 }
                 continue;
@@ -219,6 +232,10 @@ impl Stage for Reorder {
         let rejects = std::mem::take(&mut batch.rejects);
         *batch = Batch { rejects, ..out.take() };
         Ok(())
+    }
+
+    fn late(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.came_late)
     }
 
     fn due(&self, since: i64) -> Option<i64> {

@@ -14,6 +14,7 @@ mod http;
 mod kafka;
 mod kill;
 mod official;
+mod order;
 mod parquet_differ;
 mod parquet_folders;
 mod parquet_text;

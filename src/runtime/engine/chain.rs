@@ -19,6 +19,8 @@ pub struct Order {
     pub late: OnLate,
     /// Whose records move time on.
     pub watermark: Watermark,
+    /// Whether a stage puts records in order: then it knows which ones are late.
+    pub reorders: bool,
 }
 
 impl Order {
@@ -27,7 +29,7 @@ impl Order {
         let on = &pipeline.on;
         // With `reorder`, its stage knows which records are late.
         let late = if on.reorder.is_some() { OnLate::Process } else { on.late };
-        Order { late, watermark: on.watermark }
+        Order { late, watermark: on.watermark, reorders: on.reorder.is_some() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use arrow::array::ArrayRef;
 
-use super::chain::Chain;
+use super::chain::{Chain, Order};
 use crate::config::{OnLate, Watermark};
 use crate::record::{Batch, Column, Kind, Layout, LayoutColumn, Records, Reject, Role, Values};
 use crate::state::{Frozen, KeyList, Keys, Memory};
@@ -24,13 +24,14 @@ pub struct Partition {
     /// With [`Watermark::Partition`], the time of the last record that moved the time of all keys on, or that of the
     /// clock.
     pub watermark: Option<i64>,
+    late: Vec<u64>,
 }
 
 impl Partition {
     /// A partition that has seen nothing.
     pub fn new(number: u32, chain: &Chain) -> Self {
         let memory = Memory::new(chain.layout.clone());
-        Partition { number, keys: Keys::default(), memory, position: 0, watermark: None }
+        Partition { number, keys: Keys::default(), memory, position: 0, watermark: None, late: Vec::new() }
     }
 
     /// Puts it where a checkpoint left it.
@@ -96,6 +97,11 @@ impl Partition {
         Ok(batch)
     }
 
+    /// Positions of the records that were processed last although they are older than their key's newest.
+    pub fn late(&self) -> &[u64] {
+        &self.late
+    }
+
     /// Bytes of the rows of state and of the keys.
     pub fn bytes(&self) -> usize {
         self.memory.bytes() + self.keys.bytes()
@@ -124,7 +130,8 @@ impl Partition {
 
     fn process_columns(&mut self, chain: &mut Chain, records: &Records, columns: Vec<Column>) -> Result<Batch> {
         let first = self.position;
-        let admitted = self.admit(chain.order.late, records, columns);
+        self.late.clear();
+        let admitted = self.admit(chain.order, records, columns);
         self.position += records.len() as u64;
         chain.metrics.batch_rows.observe(admitted.rows() as f64);
         let mut batch = match chain.order.watermark {
@@ -132,6 +139,10 @@ impl Partition {
             Watermark::Partition => self.run_in_time(chain, admitted)?,
         };
         batch.rejects.sort_by_key(|reject| reject.position);
+        for stage in &mut chain.stages {
+            self.late.append(&mut stage.late());
+        }
+        self.late.retain(|late| batch.rejects.binary_search_by_key(late, |reject| reject.position).is_err());
         debug_assert!(batch.rejects.iter().all(|r| r.position >= first && r.position < self.position));
         Ok(batch)
     }
@@ -166,7 +177,7 @@ impl Partition {
     }
 
     /// Finds each record's slot and leaves out what can't be taken: bad records and, by policy, late ones.
-    fn admit(&mut self, late: OnLate, records: &Records, columns: Vec<Column>) -> Batch {
+    fn admit(&mut self, order: Order, records: &Records, columns: Vec<Column>) -> Batch {
         let count = records.len();
         let mut batch = Batch {
             slots: Vec::with_capacity(count),
@@ -192,9 +203,11 @@ impl Partition {
             let mut state = self.memory.part(0);
             let header: &mut [i64] = bytemuck::cast_slice_mut(state.rows.get_mut(slot));
             let is_late = header[1] == 1 && t < header[0];
-            if is_late && late == OnLate::DeadLetter {
+            if is_late && order.late == OnLate::DeadLetter {
                 *taken = false;
                 batch.rejects.push(Reject { position: batch.positions[index], reason: "late" });
+            } else if is_late && !order.reorders {
+                self.late.push(batch.positions[index]);
             }
             if header[1] == 0 || t > header[0] {
                 header[0] = t;

@@ -4,6 +4,8 @@ use arrow::array::{Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
+use super::Late;
+use crate::config::Stage;
 use crate::error::Context;
 use crate::record::{Batch, Features, Layout, Values};
 use crate::runtime::engine::Partition;
@@ -20,6 +22,8 @@ pub struct Captured {
     pub records: u64,
     /// Records that were refused, by reason.
     pub rejected: std::collections::BTreeMap<&'static str, u64>,
+    /// Records that came after later ones of their key.
+    pub late: Late,
 }
 
 impl Captured {
@@ -60,9 +64,18 @@ pub fn capture(
     let mut source = plan.files()?.open(None)?;
     let mut captured = Captured::default();
     let source_layout = plan.layout_of_source();
+    // `resample` puts records into their buckets whatever their order, or refuses them.
+    let in_buckets = plan.pipeline.stages.iter().any(|stage| matches!(stage.value, Stage::Resample(_)));
     while let Some(mut records) = source.next()? {
         captured.records += records.len() as u64;
+        let first = partition.position;
         let batch = partition.process_taking(&mut chain, source_layout, &mut records)?;
+        let file = |position: &u64| records.origins.get((position - first) as usize).map_or(0, |origin| origin.file);
+        if !in_buckets {
+            captured.late.processed(partition.late().iter().map(file));
+        }
+        let refused = batch.rejects.iter().filter(|reject| reject.reason == "late");
+        captured.late.refused(refused.map(|reject| file(&reject.position)));
         for reject in &batch.rejects {
             *captured.rejected.entry(reject.reason).or_default() += 1;
         }

@@ -129,6 +129,11 @@ impl PartitionTask {
         self.since += count;
         self.count("records", count);
         shared.metrics.records_in.inc_by(count);
+        let late = self.partition.late().len() as u64;
+        if late > 0 {
+            self.count("late", late);
+            shared.metrics.late_records.inc_by(late);
+        }
         self.write(&batch, shared)?;
         self.refuse(work, &batch, shared)?;
         shared.done.fetch_add(count, Ordering::Relaxed);

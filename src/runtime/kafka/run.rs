@@ -91,7 +91,10 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
     Ok(Finished {
         already: false,
         records: plan.metrics.records_in.get(),
-        counters: BTreeMap::from([("rows".to_string(), plan.metrics.records_out.get())]),
+        counters: BTreeMap::from([
+            ("rows".to_string(), plan.metrics.records_out.get()),
+            ("late".to_string(), plan.metrics.late_records.get()),
+        ]),
         keys: u64::try_from(plan.metrics.state_keys.get()).unwrap_or(0),
         elapsed: started.elapsed(),
     })

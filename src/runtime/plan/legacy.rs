@@ -51,6 +51,7 @@ fn knew(section: &str, canonical: &Value) -> bool {
         _ => true,
     };
     match section {
+        "source" => canonical.get("order").is_none(),
         "from and until" => fields(canonical, &["from", "until", "emit_from"]),
         "record" => fields(canonical, &["key", "columns_as_keys", "time", "unit", "values"]),
         "on" => fields(canonical, &["null", "late", "reorder", "watermark", "tombstone", "error"]),

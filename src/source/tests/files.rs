@@ -4,7 +4,10 @@ use arrow::array::*;
 use arrow::datatypes::Int32Type;
 use tempfile::tempdir;
 
-use crate::config::{Key, Moment};
+use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::config::{FileOrder, Input, Key, Location, Moment};
+use crate::source::parquet::PlannedParquet;
 use crate::source::testing::*;
 
 #[test]
@@ -143,4 +146,110 @@ fn files_of_another_schema_are_refused() {
         let message = problems(&pipeline(folder.path().display()), &[]).unwrap_err();
         assert!(message.contains("b.parquet") && message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn a_folder_of_a_table_is_refused_and_a_list_of_its_files_is_not() {
+    for (mark, kind) in [
+        ("_delta_log/00000000000000000000.json", "a Delta table"),
+        (".hoodie/hoodie.properties", "a Hudi table"),
+        ("metadata/v1.metadata.json", "an Iceberg table"),
+        ("metadata/00000-9c12d441-03fe-4693-9a96-a0705ddf69c1.metadata.json", "an Iceberg table"),
+    ] {
+        let folder = tempdir().unwrap();
+        let root = folder.path().join("lake/sales");
+        for name in ["data/day=1/hour=2/a.parquet", "b.parquet"] {
+            sample(&root.join(name), "a");
+        }
+        let lake = folder.path().join("lake").display().to_string();
+        let locations = [
+            format!("{lake}/sales"),
+            format!("{lake}/sales/data"),
+            format!("{lake}/sales/data/day=1"),
+            format!("{lake}/sales/data/day=1/hour=2"),
+            format!("{lake}/sales/*.parquet"),
+            format!("{lake}/sales/data/day=*/hour=*/*.parquet"),
+            format!("{lake}/*/*.parquet"),
+            lake.clone(),
+        ];
+        for location in &locations {
+            for scheme in ["", "file://"] {
+                problems(&pipeline(format!("{scheme}{location}")), &[]).unwrap();
+            }
+        }
+        let at = root.join(mark);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::fs::write(&at, "{}").unwrap();
+        for location in &locations {
+            for scheme in ["", "file://"] {
+                let message = problems(&pipeline(format!("{scheme}{location}")), &[]).unwrap_err();
+                assert!(message.contains(kind) && message.contains("lake/sales"), "{scheme}{location}: {message}");
+                assert!(message.contains("path: [a.parquet, b.parquet]"), "{message}");
+            }
+        }
+        // Who names a file knows it.
+        let file = format!("{lake}/sales/b.parquet");
+        assert_eq!(planned(&pipeline(&file), &[]).files.files.len(), 1);
+        let mut listed = pipeline(&file);
+        let Input::Parquet(input) = &mut listed.source.input else { panic!() };
+        input.list = vec![at_location(&file), at_location(&format!("{lake}/sales/data/day=1/hour=2/a.parquet"))];
+        let found = planned(&listed, &[]).files.files;
+        assert!(found[0].name.ends_with("sales/b.parquet") && found[1].name.ends_with("hour=2/a.parquet"), "{found:?}");
+    }
+}
+
+fn at_location(path: &str) -> crate::config::At<Location> {
+    at(Location(path.into()))
+}
+
+#[test]
+fn a_list_names_files_once_and_nothing_else() {
+    let folder = tempdir().unwrap();
+    sample(&folder.path().join("a.parquet"), "a");
+    let root = folder.path().display().to_string();
+    let refused = |second: &str| {
+        let mut listed = pipeline(format!("{root}/a.parquet"));
+        let Input::Parquet(input) = &mut listed.source.input else { panic!() };
+        input.list = vec![at_location(&format!("{root}/a.parquet")), at_location(&format!("{root}/{second}"))];
+        problems(&listed, &[]).unwrap_err()
+    };
+    assert!(refused("a.parquet").contains("is in the list twice"));
+    assert!(refused("").contains("a list names files one by one"));
+    assert!(refused("*.parquet").contains("a list names files one by one"));
+    assert!(refused("b.parquet").contains("there is no file or folder"));
+}
+
+#[test]
+fn the_order_of_time_needs_footers_that_say_it() {
+    let folder = tempdir().unwrap();
+    let times = |from: i64| array(Int64Array::from_iter_values(from..from + 3));
+    let keys = || array(StringArray::from_iter_values(["a", "b", "c"]));
+    for (name, from) in [("a", 20), ("b", 0), ("c", 10)] {
+        write(&folder.path().join(format!("{name}.parquet")), three(keys(), times(from)), 2);
+    }
+    write(&folder.path().join("empty.parquet"), three(array(StringArray::from_iter_values([""; 0])), steps(0)), 2);
+    let mut by_time = pipeline(folder.path().display());
+    let Input::Parquet(input) = &mut by_time.source.input else { panic!() };
+    input.order = at(FileOrder::Time);
+    let names = |planned: PlannedParquet| planned.files.files.into_iter().map(|file| file.name).collect::<Vec<_>>();
+    assert_eq!(names(planned(&by_time, &[])), ["b.parquet", "c.parquet", "a.parquet"]);
+    assert_eq!(planned(&by_time, &[]).notes, [""; 0]);
+    let by_path = planned(&pipeline(folder.path().display()), &[]);
+    assert!(by_path.notes[0].contains("a.parquet (from 20) comes before ") && by_path.notes.len() == 1);
+    assert_eq!(names(by_path), ["a.parquet", "b.parquet", "c.parquet", "empty.parquet"]);
+
+    // Files of other keys may have any times.
+    let other = || array(StringArray::from_iter_values(["x", "y", "z"]));
+    write(&folder.path().join("b.parquet"), three(other(), times(0)), 2);
+    std::fs::remove_file(folder.path().join("c.parquet")).unwrap();
+    assert_eq!(planned(&pipeline(folder.path().display()), &[]).notes, [""; 0]);
+
+    let none = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None).build();
+    write_with(&folder.path().join("b.parquet"), three(keys(), times(0)), none);
+    let message = problems(&by_time, &[]).unwrap_err();
+    assert!(message.contains("b.parquet: order: time needs statistics of column \"ts\""), "{message}");
+    let nulls = array(Int64Array::from(vec![None, None, None]));
+    write(&folder.path().join("b.parquet"), three(keys(), nulls), 5);
+    let message = problems(&by_time, &[]).unwrap_err();
+    assert!(message.contains("b.parquet: order: time needs times"), "{message}");
 }
