@@ -1,7 +1,8 @@
 //! Checks that concern several sections of the file and need nothing to be opened.
 
 use super::{
-    At, DeadLetters, Input, KafkaSource, Key, Location, Moment, Pipeline, Place, Problems, Sink, one_line, stages,
+    At, DeadLetters, Input, KafkaSource, Key, KeyFormat, Location, Moment, Pipeline, Place, Problems, Sink, one_line,
+    stages,
 };
 
 /// Adds a problem for everything that doesn't fit together. Refused values are replaced by empty ones, which are
@@ -76,6 +77,12 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     }
     if let Some(until) = &pipeline.source.until {
         problems.add(until.place, "`until` is for files: a topic has no end");
+    }
+    if let Some(name) = kafka.encoding.key.as_ref().filter(|_| kafka.history.is_some())
+        && kafka.encoding.key_format != KeyFormat::Text
+    {
+        problems
+            .add(name.place, "with a `history` keys are text: rows of files are partitioned by the text of their key");
     }
     let is_message_key = |key: &At<String>| kafka.encoding.key.as_ref().is_some_and(|name| name.value == key.value);
     let other_key = match &pipeline.record.key {

@@ -36,8 +36,10 @@ pub struct Encoding {
     pub format: At<Format>,
     /// The schema that decides what is read; the subject's newest by default.
     pub schema: Option<At<Pin>>,
-    /// Name of the column that the message's key becomes (text in UTF-8); `None`: the key is not read.
+    /// Name of the column that the message's key becomes; `None`: the key is not read.
     pub key: Option<At<String>>,
+    /// How that key is written.
+    pub key_format: KeyFormat,
     /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
     pub timestamp: Option<At<String>>,
     /// Types of the columns other than key, time and values, for formats without types (JSON); text by default.
@@ -156,6 +158,38 @@ pub enum ColumnType {
     Float64,
     Int64,
     Boolean,
+}
+
+/// `key: { format }`: how the keys of messages are written. Within kolk a key is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyFormat {
+    /// `text`: in UTF-8.
+    #[default]
+    Text,
+    /// `int`: 4 bytes, big-endian, with a sign.
+    Int,
+    /// `long`: 8 bytes, big-endian, with a sign.
+    Long,
+    /// `bytes`: any; as text they are hexadecimal.
+    Bytes,
+    /// `json`: one value; a string without its quotes.
+    Json,
+}
+
+/// Its words.
+pub(super) const KEY_FORMATS: [(&str, KeyFormat); 5] = [
+    ("text", KeyFormat::Text),
+    ("int", KeyFormat::Int),
+    ("long", KeyFormat::Long),
+    ("bytes", KeyFormat::Bytes),
+    ("json", KeyFormat::Json),
+];
+
+impl KeyFormat {
+    /// Its word in the pipeline file.
+    pub fn word(self) -> &'static str {
+        word_of(&KEY_FORMATS, self)
+    }
 }
 
 /// The words of `columns:`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kafka::COLUMN_TYPES;
+use super::kafka::{COLUMN_TYPES, KEY_FORMATS, KeyFormat};
 use super::kafka::{
     ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
     SchemaSource, Start,
@@ -31,6 +31,7 @@ const SOURCE: Words = Words::new(
 );
 const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "fields", "headers", "properties"]);
 const LETTERS: Words = Words::new("`source.dead_letters`", &["path", "format", "key", "timestamp", "columns"]);
+const KEY: Words = Words::new("`key`", &["column", "format"]);
 const HISTORY: Words = Words::new("`history`", &["path", "until"]);
 const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
 const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]).elsewhere(NO_READER);
@@ -44,8 +45,8 @@ const FILE: Words = Words::new("a secret", &["file"]);
 
 /// All of the above, for the test of the reference.
 #[cfg(test)]
-pub(super) const WORDS: [Words; 12] =
-    [SOURCE, LETTERS, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, READS_AVRO, READS_PROTOBUF, PIN, AUTH, FILE];
+pub(super) const WORDS: [Words; 13] =
+    [SOURCE, LETTERS, KEY, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, READS_AVRO, READS_PROTOBUF, PIN, AUTH, FILE];
 
 /// Properties on which the guarantees depend: what kolk sets, and why it must be that.
 const OURS: [(&str, &str); 13] = [
@@ -113,12 +114,24 @@ pub(super) fn dead_letters(reader: &mut Reader, field: Field<'_>) -> Option<Lett
 
 /// How messages become records; those of a topic have a subject by its name.
 fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encoding {
-    let mut column = |name| fields.get(name).and_then(|f| reader.text(f, "the name of a column"));
-    let (key, timestamp) = (column("key"), column("timestamp"));
+    let (key, key_format) = fields.get("key").map(|f| key(reader, f)).unwrap_or_default();
+    let timestamp = fields.get("timestamp").and_then(|f| reader.text(f, "the name of a column"));
     let format = fields.get("format").and_then(|f| format(reader, f, topic, true));
     let (format, schema) = format.unwrap_or_else(|| (At::default_value(Format::Json), None));
     let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
-    Encoding { format, schema, key, timestamp, columns }
+    Encoding { format, schema, key, key_format, timestamp, columns }
+}
+
+/// The column that a message's key becomes, and how it is written.
+fn key(reader: &mut Reader, field: Field<'_>) -> (Option<At<String>>, KeyFormat) {
+    const COLUMN: &str = "the name of a column";
+    if !matches!(field.node.kind, Kind::Map(_)) {
+        return (reader.text(field, COLUMN), KeyFormat::Text);
+    }
+    let Some(fields) = reader.section(field, &KEY) else { return (None, KeyFormat::Text) };
+    let format = fields.get("format").and_then(|f| reader.word(f, &KEY_FORMATS, &["avro", "protobuf"]));
+    let column = reader.need(&fields, "column").and_then(|f| reader.text(f, COLUMN));
+    (column, format.unwrap_or_default())
 }
 
 /// Reads `sink.kafka`; `brokers` are those of the source.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::words::word_of;
 use super::{
-    At, DeadLetters, Delivery, Encoding, Infer, KafkaSink, KafkaSource, LettersSource, Moment, Span, Stage, Train,
+    At, DeadLetters, Delivery, Encoding, Infer, KafkaSink, KafkaSource, KeyFormat, LettersSource, Moment, Span, Stage,
+    Train,
 };
 use crate::problem::Place;
 
@@ -55,6 +56,16 @@ impl Pipeline {
     /// The command that trains its model.
     pub fn train_command(&self) -> String {
         format!("kolk train {}", quoted(&self.file))
+    }
+
+    /// How the records' keys are written in messages; text where they aren't the messages' keys.
+    pub fn key_format(&self) -> KeyFormat {
+        match (self.source.encoding(), &self.record.key) {
+            (Some(Encoding { key: Some(name), key_format, .. }), Key::Column(key)) if name.value == key.value => {
+                *key_format
+            }
+            _ => KeyFormat::Text,
+        }
     }
 
     /// The `infer` stage, if the pipeline has one.

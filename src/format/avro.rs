@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, SchemaRef, TimeUnit};
 use arrow_avro::reader::{Decoder as AvroReader, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
 use super::avro_schema::Record;
-use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
+use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, in_ticks, nanos_of};
 use super::frame::put_frame;
 use super::framed::{Body, MakeBody};
 use super::schema::Schema;
@@ -62,7 +62,7 @@ impl AvroReaderSchema {
 
     /// Makes readers of bodies.
     pub fn bodies(&self, columns: Arc<Columns>) -> MakeBody {
-        let reader = self.record.clone();
+        let reader = self.clone();
         Arc::new(move |writer: &Schema| {
             let body = AvroBody::new(writer, &reader, columns.clone())?;
             Ok(Box::new(body) as Box<dyn Body>)
@@ -77,33 +77,49 @@ fn passthrough(found: &DataType) -> Option<DataType> {
         DataType::Boolean => DataType::Boolean,
         t if t.is_integer() => DataType::Int64,
         DataType::Float32 | DataType::Float64 => DataType::Float64,
-        DataType::Timestamp(..) => found.clone(),
+        DataType::Timestamp(..) | DataType::Decimal128(..) => found.clone(),
         DataType::Date32 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::Binary | DataType::FixedSizeBinary(_) => DataType::Binary,
         _ => return None,
     })
 }
 
-/// Whether a column can hold a writer's values without loss.
+/// Whether a column can hold a writer's values without loss, as far as their type says.
 fn takes(columns: &Columns, target: Target, found: &DataType) -> bool {
     if let DataType::Union(branches, _) = found {
         return branches.iter().any(|(_, branch)| takes(columns, target, branch.data_type()));
     }
+    let is_bytes = matches!(found, DataType::Binary | DataType::FixedSizeBinary(_));
     let is_text = matches!(found, DataType::Utf8 | DataType::Dictionary(..) | DataType::Binary);
-    let is_time = matches!(found, DataType::Timestamp(..) | DataType::Date32);
     let to = match target {
         Target::Key => return is_text || found.is_integer(),
         Target::Value(_) => return found.is_numeric() || *found == DataType::Boolean,
-        Target::Time => return is_time || found.is_integer(),
+        Target::Time => return found.is_integer() || is_same_time(found, &columns.clock.data_type),
         Target::Passthrough(index) => match &columns.passthrough[index].1 {
             PassthroughFrom::Field(data_type) => data_type,
-            PassthroughFrom::MessageKey | PassthroughFrom::MessageTimestamp => return true,
+            PassthroughFrom::MessageKey(_) | PassthroughFrom::MessageTimestamp => return true,
         },
     };
     match to {
         DataType::Utf8 => is_text,
+        DataType::Binary => is_text || is_bytes,
         DataType::Boolean => *found == DataType::Boolean,
         DataType::Float64 => found.is_integer() || found.is_floating(),
-        _ => found.is_integer() || is_time,
+        DataType::Decimal128(..) => found.is_integer() || matches!(found, DataType::Decimal128(..)),
+        _ => found.is_integer() || is_same_time(found, to),
+    }
+}
+
+/// Whether a type of times means the same kind of times as a column's. An instant is no time of a wall clock; a date is
+/// one, that of midnight. A column of plain integers takes them all: what its numbers mean, it doesn't say.
+fn is_same_time(found: &DataType, to: &DataType) -> bool {
+    match (found, to) {
+        (DataType::Timestamp(_, zone), DataType::Timestamp(_, to)) => zone.is_some() == to.is_some(),
+        (DataType::Timestamp(_, zone), DataType::Date32) => zone.is_none(),
+        (DataType::Date32, DataType::Timestamp(_, zone)) => zone.is_none(),
+        (DataType::Date32, DataType::Date32) => true,
+        (DataType::Timestamp(..) | DataType::Date32, to) => to.is_integer(),
+        _ => false,
     }
 }
 
@@ -128,13 +144,22 @@ struct AvroBody {
     id: u32,
     columns: Arc<Columns>,
     /// Fields of `wanted` and what becomes of them.
-    targets: Vec<(String, Target)>,
+    targets: Vec<Field>,
     decoder: Option<AvroReader>,
     frame: Vec<u8>,
 }
 
+/// A field that is read.
+struct Field {
+    name: String,
+    target: Target,
+    /// Nanoseconds of a tick, if the reader's schema says that it is a time: those of an integer that says nothing.
+    nanos: Option<i64>,
+}
+
 impl AvroBody {
-    fn new(schema: &Schema, reader: &Record, columns: Arc<Columns>) -> Result<AvroBody, String> {
+    fn new(schema: &Schema, reader: &AvroReaderSchema, columns: Arc<Columns>) -> Result<AvroBody, String> {
+        let (arrow, reader) = (&reader.arrow, &reader.record);
         let writer = Record::new(schema)?;
         let (mut targets, mut defaults) = (Vec::new(), Vec::new());
         let mut fields: Vec<(&String, &Target)> = columns.fields.iter().collect();
@@ -142,11 +167,13 @@ impl AvroBody {
         fields.sort_by_key(|(name, _)| *name);
         for (name, target) in fields {
             let Some(field) = reader.field(name) else { continue };
+            let nanos = arrow.column_with_name(name).and_then(|(_, field)| nanos_of(field.data_type()));
+            let mut read = |name: &str| targets.push(Field { name: name.to_string(), target: *target, nanos });
             match writer.source(field) {
-                Some(source) => targets.push((source.name.clone(), *target)),
+                Some(source) => read(&source.name),
                 None if field.default.is_some() => {
                     defaults.push(field);
-                    targets.push((name.clone(), *target));
+                    read(name);
                 }
                 None if field.may_be_missing() => {}
                 None => {
@@ -155,7 +182,7 @@ impl AvroBody {
             }
         }
         let defaults = || defaults.iter().map(|field| (*field, reader.detached(&field.data_type)));
-        let is_read = |name: &str| targets.iter().any(|(read, _)| read == name);
+        let is_read = |name: &str| targets.iter().any(|read| read.name == name);
         let (text, mut wanted) = (writer.text(|_| true, std::iter::empty()), writer.text(is_read, defaults()));
         let id = schema.id;
         let made = decoder(&text, &wanted, id).or_else(|_| {
@@ -163,7 +190,7 @@ impl AvroBody {
             wanted = writer.text(|_| true, defaults());
             decoder(&text, &wanted, id)
         })?;
-        for (name, target) in &targets {
+        for Field { name, target, .. } in &targets {
             let found = made.schema();
             let (_, found) = found.column_with_name(name).ok_or_else(|| format!("there is no field \"{name}\""))?;
             if !takes(&columns, *target, found.data_type()) {
@@ -201,21 +228,61 @@ impl AvroBody {
 impl Body for AvroBody {
     fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault> {
         let batch = self.batch(body)?;
-        for (name, target) in &self.targets {
+        for field in &self.targets {
+            let name = field.name.as_str();
             let Some(array) = batch.column_by_name(name).cloned().and_then(present) else { continue };
             let bad = |what: String| ("bad_value", format!("field \"{name}\": {what}"));
-            match target {
+            // Another branch of a union may fit where this one doesn't.
+            if !takes(&self.columns, field.target, array.data_type()) {
+                return Err(bad(format!("is {}, which its column can't be made of", array.data_type())));
+            }
+            match field.target {
                 Target::Key => row.key = text(&array).map_err(bad)?,
-                Target::Time => row.time = ticks(&array, &self.columns).map_err(bad)?,
-                Target::Value(index) => row.values[*index] = number(&array).map_err(bad)?,
+                Target::Time => {
+                    let (value, nanos) = (integer(&array).map_err(bad)?, nanos_of(array.data_type()).or(field.nanos));
+                    row.set_time(&self.columns, value, nanos);
+                }
+                Target::Value(index) => row.values[index] = number(&array).map_err(bad)?,
                 Target::Passthrough(index) => {
-                    if let PassthroughFrom::Field(data_type) = &self.columns.passthrough[*index].1 {
-                        row.passthrough[*index] = cell(&array, data_type).map_err(bad)?;
+                    if let PassthroughFrom::Field(data_type) = &self.columns.passthrough[index].1 {
+                        row.passthrough[index] = field.cell(&array, data_type)?;
                     }
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Field {
+    /// The value of a passthrough column.
+    fn cell(&self, array: &ArrayRef, to: &DataType) -> Result<Cell, Fault> {
+        let bad = |what: String| ("bad_value", format!("field \"{}\": {what}", self.name));
+        Ok(match to {
+            DataType::Boolean => Cell::Flag(converted(array, to).map_err(bad)?.as_boolean().value(0)),
+            DataType::Int64 => Cell::Integer(integer(array).map_err(bad)?),
+            DataType::Timestamp(..) => {
+                let (value, nanos) = (integer(array).map_err(bad)?, nanos_of(array.data_type()).or(self.nanos));
+                let (Some(from), Some(into)) = (nanos, nanos_of(to)) else { return Ok(Cell::Integer(value)) };
+                Cell::Integer(in_ticks(value, from, into).map_err(|unfit| unfit.of_time(&self.name, value, nanos))?)
+            }
+            DataType::Float64 => {
+                let float = number(array).map_err(bad)?;
+                if array.data_type().is_integer() && float as i128 != i128::from(integer(array).map_err(bad)?) {
+                    return Err(bad("has more digits than a 64-bit float holds".into()));
+                }
+                Cell::Float(float)
+            }
+            DataType::Decimal128(precision, scale) => {
+                Cell::Decimal(decimal(array, *precision, *scale).map_err(|what| {
+                    ("bad_schema", format!("field \"{}\": {what} {to}, which the schema of the start has", self.name))
+                })?)
+            }
+            DataType::Binary => {
+                Cell::Bytes(converted(array, &DataType::Binary).map_err(bad)?.as_binary::<i32>().value(0).to_vec())
+            }
+            _ => text(array).map_err(bad)?.map_or(Cell::Null, Cell::Text),
+        })
     }
 }
 
@@ -245,23 +312,23 @@ fn integer(array: &ArrayRef) -> Result<i64, String> {
     Ok(converted(&array, &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
 }
 
-fn ticks(array: &ArrayRef, columns: &Columns) -> Result<Option<i64>, String> {
-    columns.ticks(integer(array)?, nanos_of(array.data_type())).map(Some).ok_or_else(|| "is out of range".into())
-}
-
 fn number(array: &ArrayRef) -> Result<f64, String> {
     Ok(converted(array, &DataType::Float64)?.as_primitive::<Float64Type>().value(0))
 }
 
-fn cell(array: &ArrayRef, to: &DataType) -> Result<Cell, String> {
-    if *to == DataType::Int64 {
-        return Ok(Cell::Integer(integer(array)?));
-    }
-    let array = converted(array, to)?;
-    Ok(match to {
-        DataType::Boolean => Cell::Flag(array.as_boolean().value(0)),
-        DataType::Float64 => Cell::Float(array.as_primitive::<Float64Type>().value(0)),
-        DataType::Timestamp(..) => Cell::Integer(integer(&array)?),
-        _ => Cell::Text(array.as_string::<i32>().value(0).to_string()),
-    })
+/// A decimal or an integer as a decimal, unscaled, if there is exactly that one.
+fn decimal(array: &ArrayRef, precision: u8, scale: i8) -> Result<i128, String> {
+    let (value, from) = match array.data_type() {
+        DataType::Decimal128(_, from) => (array.as_primitive::<Decimal128Type>().value(0), *from),
+        _ => (i128::from(integer(array)?), 0),
+    };
+    let shown = || format!("{value} of scale {from} doesn't fit into");
+    let power = |digits: i8| 10_i128.checked_pow(u32::from(digits.unsigned_abs()));
+    let unscaled = match scale.checked_sub(from).map(|more| (more, power(more))) {
+        Some((0.., Some(power))) => value.checked_mul(power),
+        Some((_, Some(power))) => (value % power == 0).then(|| value / power),
+        _ => None,
+    };
+    let fits = |value: &i128| power(precision as i8).is_none_or(|limit| value.unsigned_abs() < limit.unsigned_abs());
+    unscaled.filter(fits).ok_or_else(shown)
 }

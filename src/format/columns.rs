@@ -1,19 +1,12 @@
-//! Which fields of a payload become which columns, for every format; and the columns while they are filled.
+//! Which fields of a payload become which columns, for every format. They are filled in [`super::table`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::{Decoded, Messages};
-use crate::config::{At, ColumnType, Encoding, EpochUnit, Format, Key, Moment, Pipeline};
+use crate::config::{At, ColumnType, Encoding, EpochUnit, Format, Key, KeyFormat, Moment, Pipeline};
 use crate::error::Problems;
-use crate::record::murmur2;
-use crate::record::{Clock, KeyType, Kind, Layout, Origin, Records, Role};
-
-/// Maximum bytes of a detail.
-const LONGEST_DETAIL: usize = 200;
+use crate::record::{Clock, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
 
 /// Where a field of the payload goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +21,7 @@ pub(super) enum Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum KeyFrom {
     Field,
-    Message,
+    Message(KeyFormat),
     /// The values' names with their hashes.
     Melted(Vec<(String, u32)>),
     Single,
@@ -49,7 +42,7 @@ pub(super) enum TimeFrom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PassthroughFrom {
     Field(DataType),
-    MessageKey,
+    MessageKey(KeyFormat),
     MessageTimestamp,
 }
 
@@ -66,8 +59,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// A time of a field whose ticks are that long as ticks of the time column; a field without a clock (a plain
-    /// integer) has those of the column. `None`: out of range.
+    /// A time of a field whose ticks are that long as ticks of the time column, rounded down; a field without a clock
+    /// (a plain integer) has those of the column. `None`: 64 bits don't hold it.
     pub fn ticks(&self, value: i64, nanos: Option<i64>) -> Option<i64> {
         match (nanos, self.clock.nanos_per_tick) {
             (Some(from), Some(to)) if from != to => {
@@ -75,6 +68,45 @@ impl Columns {
             }
             _ => Some(value),
         }
+    }
+
+    /// Name of the field with the time, for messages.
+    pub fn time_name(&self) -> &str {
+        let is_time = |(_, target): &(&String, &Target)| **target == Target::Time;
+        self.fields.iter().find(is_time).map_or("the message's timestamp", |(name, _)| name.as_str())
+    }
+}
+
+/// Why a value of a field can't be one of its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is beyond what the column's type can hold.
+    Beyond,
+    /// The column's type can hold it only in part.
+    Inexact,
+}
+
+impl Unfit {
+    /// As a time: why its message is refused.
+    pub fn of_time(self, name: &str, value: i64, nanos: Option<i64>) -> Fault {
+        match self {
+            Unfit::Beyond => (TIME_OUT_OF_RANGE, explain_beyond(name, value, nanos)),
+            Unfit::Inexact => {
+                ("bad_schema", format!("field \"{name}\": {value} is finer than the schema of the start can hold"))
+            }
+        }
+    }
+}
+
+/// A time in ticks of another length, if there is exactly that one.
+pub(super) fn in_ticks(value: i64, from: i64, to: i64) -> Result<i64, Unfit> {
+    if from == to {
+        return Ok(value);
+    }
+    let nanos = i128::from(value) * i128::from(from);
+    match nanos.rem_euclid(i128::from(to)) {
+        0 => i64::try_from(nanos / i128::from(to)).map_err(|_| Unfit::Beyond),
+        _ => Err(Unfit::Inexact),
     }
 }
 
@@ -117,7 +149,7 @@ pub(super) fn declared<'a>(
     }
 }
 
-fn utc(unit: TimeUnit) -> DataType {
+pub(super) fn utc(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
 }
 
@@ -163,7 +195,9 @@ pub(super) fn plan(
             let hashed = names.iter().map(|name| (name.value.clone(), murmur2(name.as_bytes()))).collect();
             (KeyFrom::Melted(hashed), "key".to_string())
         }
-        Key::Column(name) if message_key == Some(name.as_str()) => (KeyFrom::Message, name.value.clone()),
+        Key::Column(name) if message_key == Some(name.as_str()) => {
+            (KeyFrom::Message(encoding.key_format), name.value.clone())
+        }
         Key::Column(name) => {
             complete &= type_of(name, Use::Key).is_some();
             found.insert(name.value.clone(), Target::Key);
@@ -183,7 +217,7 @@ pub(super) fn plan(
             continue;
         }
         let from = if message_key == Some(name) {
-            PassthroughFrom::MessageKey
+            PassthroughFrom::MessageKey(encoding.key_format)
         } else if timestamp == Some(name) {
             PassthroughFrom::MessageTimestamp
         } else {
@@ -206,7 +240,7 @@ pub(super) fn plan(
     for (name, from) in &passthrough {
         let data_type = match from {
             PassthroughFrom::Field(data_type) => data_type.clone(),
-            PassthroughFrom::MessageKey => DataType::Utf8,
+            PassthroughFrom::MessageKey(_) => DataType::Utf8,
             PassthroughFrom::MessageTimestamp => utc(TimeUnit::Millisecond),
         };
         layout.add(name, Kind::Passthrough(data_type), Role::Field);
@@ -223,6 +257,9 @@ pub(super) enum Cell {
     Float(f64),
     Integer(i64),
     Flag(bool),
+    /// Unscaled, in the column's scale.
+    Decimal(i128),
+    Bytes(Vec<u8>),
 }
 
 /// What is read of one message. Memory is used again.
@@ -230,6 +267,8 @@ pub(super) enum Cell {
 pub(super) struct Row {
     pub key: Option<String>,
     pub time: Option<i64>,
+    /// A time that no column of times can hold, as it is written.
+    pub beyond: Option<String>,
     pub values: Vec<f64>,
     pub passthrough: Vec<Cell>,
 }
@@ -239,10 +278,17 @@ impl Row {
     pub fn clear(&mut self, columns: &Columns) {
         self.key = None;
         self.time = None;
+        self.beyond = None;
         self.values.clear();
         self.values.resize(columns.values, f64::NAN);
         self.passthrough.clear();
         self.passthrough.resize(columns.passthrough.len(), Cell::Null);
+    }
+
+    /// The time, which perhaps no column can hold.
+    pub fn set_time(&mut self, columns: &Columns, value: i64, nanos: Option<i64>) {
+        self.time = columns.ticks(value, nanos);
+        self.beyond = self.time.is_none().then(|| value.to_string());
     }
 }
 
@@ -254,154 +300,5 @@ pub(super) fn micros(text: &str) -> Result<i64, String> {
     match Moment::parse(text) {
         Ok(Moment::Instant(at)) => Ok(at.timestamp_micros()),
         _ => Err(format!("expected a time such as 2024-01-31T12:00:00Z, found \"{text}\"")),
-    }
-}
-
-/// Columns that are being filled.
-pub(super) struct Table {
-    columns: Arc<Columns>,
-    records: Records,
-    details: Vec<(usize, String)>,
-    passthrough: Vec<Builder>,
-}
-
-enum Builder {
-    Text(StringBuilder),
-    Float(Float64Builder),
-    Integer(Int64Builder, DataType),
-    Flag(BooleanBuilder),
-}
-
-impl Table {
-    /// An empty table of these columns.
-    pub fn new(columns: Arc<Columns>) -> Table {
-        let values = if matches!(columns.key, KeyFrom::Melted(_)) { 1 } else { columns.values };
-        let builder = |from: &PassthroughFrom| match from {
-            PassthroughFrom::MessageKey => Builder::Text(StringBuilder::new()),
-            PassthroughFrom::MessageTimestamp => Builder::Integer(Int64Builder::new(), utc(TimeUnit::Millisecond)),
-            PassthroughFrom::Field(DataType::Float64) => Builder::Float(Float64Builder::new()),
-            PassthroughFrom::Field(DataType::Boolean) => Builder::Flag(BooleanBuilder::new()),
-            PassthroughFrom::Field(t @ (DataType::Int64 | DataType::Timestamp(..))) => {
-                Builder::Integer(Int64Builder::new(), t.clone())
-            }
-            PassthroughFrom::Field(_) => Builder::Text(StringBuilder::new()),
-        };
-        let passthrough = columns.passthrough.iter().map(|(_, from)| builder(from)).collect();
-        Table {
-            records: Records { values: vec![Vec::new(); values], ..Records::default() },
-            details: Vec::new(),
-            passthrough,
-            columns,
-        }
-    }
-
-    /// Adds the values of a message, or the reason why it was rejected.
-    pub fn push(&mut self, messages: &Messages, index: usize, row: Result<&Row, Fault>) {
-        let row = row.and_then(|row| self.admit(messages, index, row));
-        let columns = self.columns.clone();
-        match row {
-            Err((reason, mut detail)) => {
-                let at = self.records.len();
-                self.records.bad.push((at, reason));
-                if detail.len() > LONGEST_DETAIL {
-                    let end = (0..=LONGEST_DETAIL).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
-                    detail.truncate(end);
-                }
-                if !detail.is_empty() {
-                    self.details.push((at, detail));
-                }
-                self.add(messages, index, ("", 0), 0, None, None);
-            }
-            Ok((key, time, row)) => match &columns.key {
-                KeyFrom::Melted(names) => {
-                    for (value, (name, hash)) in names.iter().enumerate() {
-                        self.add(messages, index, (name, *hash), time, Some(&row.values[value..=value]), Some(row));
-                    }
-                }
-                _ => self.add(messages, index, (&key, murmur2(key.as_bytes())), time, Some(&row.values), Some(row)),
-            },
-        }
-    }
-
-    fn admit<'r>(&self, messages: &Messages, index: usize, row: &'r Row) -> Result<(String, i64, &'r Row), Fault> {
-        let key = match self.columns.key {
-            KeyFrom::Field => row.key.clone().ok_or(("null_key", String::new()))?,
-            KeyFrom::Message => {
-                let key = messages.key(index).ok_or(("null_key", String::new()))?;
-                let text = std::str::from_utf8(key).map_err(|e| ("bad_key", format!("the message's key: {e}")))?;
-                text.to_string()
-            }
-            KeyFrom::Melted(_) | KeyFrom::Single => String::new(),
-        };
-        let time = match self.columns.time {
-            TimeFrom::Message => Some(messages.timestamps[index]).filter(|time| *time >= 0),
-            TimeFrom::Text | TimeFrom::Ticks => row.time,
-        };
-        Ok((key, time.ok_or(("null_time", String::new()))?, row))
-    }
-
-    fn add(
-        &mut self,
-        messages: &Messages,
-        index: usize,
-        (key, hash): (&str, u32),
-        time: i64,
-        values: Option<&[f64]>,
-        row: Option<&Row>,
-    ) {
-        let records = &mut self.records;
-        records.hashes.push(hash);
-        records.key_text.extend_from_slice(key.as_bytes());
-        records.key_ends.push(records.key_text.len());
-        records.times.push(time);
-        for (at, column) in records.values.iter_mut().enumerate() {
-            column.push(values.map_or(f64::NAN, |values| values[at]));
-        }
-        records.origins.push(Origin { file: 0, row: u64::try_from(messages.offsets[index]).unwrap_or(0) });
-        for (at, (builder, (_, from))) in self.passthrough.iter_mut().zip(&self.columns.passthrough).enumerate() {
-            let cell = match from {
-                PassthroughFrom::Field(_) => row.map_or(Cell::Null, |row| row.passthrough[at].clone()),
-                PassthroughFrom::MessageKey => {
-                    messages.key(index).map_or(Cell::Null, |key| Cell::Text(String::from_utf8_lossy(key).into_owned()))
-                }
-                PassthroughFrom::MessageTimestamp => Cell::Integer(messages.timestamps[index]),
-            };
-            builder.push(cell);
-        }
-    }
-
-    /// The records.
-    pub fn finish(mut self) -> Decoded {
-        self.records.passthrough = self.passthrough.into_iter().map(Builder::finish).collect();
-        Decoded { records: self.records, details: self.details }
-    }
-}
-
-impl Builder {
-    /// A cell of another type than the column's doesn't get here: it made its message a bad one.
-    fn push(&mut self, cell: Cell) {
-        match (self, cell) {
-            (Builder::Text(b), Cell::Text(text)) => b.append_value(text),
-            (Builder::Text(b), _) => b.append_null(),
-            (Builder::Float(b), Cell::Float(value)) => b.append_value(value),
-            (Builder::Float(b), _) => b.append_null(),
-            (Builder::Integer(b, _), Cell::Integer(value)) => b.append_value(value),
-            (Builder::Integer(b, _), _) => b.append_null(),
-            (Builder::Flag(b), Cell::Flag(value)) => b.append_value(value),
-            (Builder::Flag(b), _) => b.append_null(),
-        }
-    }
-
-    fn finish(self) -> ArrayRef {
-        match self {
-            Builder::Text(mut b) => Arc::new(b.finish()),
-            Builder::Float(mut b) => Arc::new(b.finish()),
-            Builder::Flag(mut b) => Arc::new(b.finish()),
-            Builder::Integer(mut b, data_type) => {
-                let integers: ArrayRef = Arc::new(b.finish());
-                // Every type that is kept as integers has 64 bits, so there is such a cast.
-                arrow::compute::cast(&integers, &data_type).unwrap_or(integers)
-            }
-        }
     }
 }

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::answers::Verdict;
-use super::columns::{Columns, Fault, Row, Table};
+use super::columns::{Columns, Fault, Row};
 use super::frame::frame;
 use super::json::key_of;
 use super::registry::Registry;
 use super::schema::{Language, Schema};
+use super::table::Table;
 use super::{Decided, DecodeError, Decoded, Decoder, Messages};
 
 /// Reads the bodies that were written with one schema.
@@ -145,3 +146,7 @@ mod tests;
 #[cfg(test)]
 #[path = "change_tests.rs"]
 mod change_tests;
+
+#[cfg(test)]
+#[path = "value_tests.rs"]
+mod value_tests;

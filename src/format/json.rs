@@ -6,8 +6,8 @@
 //!
 //! The types: **values** are JSON numbers; null and missing are null; text, even `"1.5"`, truth values and numbers
 //! beyond f64 make the record bad. **Keys** are text or integers (as their decimal digits). **Times** are text as RFC
-//! 3339, or with a unit integers. **Further columns** are text unless `columns` says another type; other values become
-//! their JSON text. A field that is read must not come twice. Nothing may follow the object.
+//! 3339, or with a unit integers. **Further columns** are text unless `columns` says another type; other values are the
+//! text that they are written as, to the byte. A field that is read must not come twice. Nothing may follow the object.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,8 +19,9 @@ use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Table, Target, TimeFrom, micros};
-use super::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads};
+use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target, TimeFrom, micros};
+use super::table::Table;
+use super::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, Payloads, key, raw};
 use crate::error::Context;
 use crate::record::in_utc;
 
@@ -42,7 +43,7 @@ impl JsonDecoder {
         self.seen.0.fill(0);
         let text = std::str::from_utf8(payload).map_err(|e| ("bad_json", e.to_string()))?;
         let mut json = serde_json::Deserializer::from_str(text);
-        let object = Object { columns: &self.columns, row: &mut self.row, seen: &mut self.seen };
+        let object = Object { columns: &self.columns, row: &mut self.row, seen: &mut self.seen, text };
         object.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| {
             let reason = if error.is_data() { "bad_value" } else { "bad_json" };
             (reason, error.to_string())
@@ -68,7 +69,11 @@ impl Decoder for JsonDecoder {
 /// The record's key as the message's key gives it.
 pub(super) fn key_of(columns: &Columns, messages: &Messages, index: usize) -> Option<Vec<u8>> {
     match columns.key {
-        KeyFrom::Message => messages.key(index).map(<[u8]>::to_vec),
+        KeyFrom::Message(format) => {
+            let key = messages.key(index)?;
+            // A key that isn't one is no record's key either.
+            Some(key::text_of(format, key).map_or_else(|_| key.to_vec(), |text| text.into_owned().into_bytes()))
+        }
         _ => None,
     }
 }
@@ -78,6 +83,8 @@ struct Object<'a> {
     columns: &'a Columns,
     row: &'a mut Row,
     seen: &'a mut Seen,
+    /// The message.
+    text: &'a str,
 }
 
 /// Fields of a message that were met, a bit each.
@@ -119,7 +126,9 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(target) = map.next_key_seed(Name(self.columns))? {
+        let mut fields = 0..;
+        while let Some((target, end)) = map.next_key_seed(Name(self.columns, self.text))? {
+            let number = fields.next().unwrap_or_default();
             if let Some(twice) = target.filter(|target| !self.seen.is_first(self.columns, *target)) {
                 let name = self.columns.fields.iter().find(|(_, target)| **target == twice);
                 return Err(A::Error::custom(format!("field \"{}\" comes twice", name.map_or("?", |(name, _)| name))));
@@ -130,10 +139,26 @@ impl<'de> Visitor<'de> for Object<'_> {
                 }
                 Some(Target::Key) => self.row.key = map.next_value_seed(KeyText)?,
                 Some(Target::Value(index)) => self.row.values[index] = map.next_value_seed(Number)?.unwrap_or(f64::NAN),
-                Some(Target::Time) => self.row.time = map.next_value_seed(Time(self.columns.time))?,
+                Some(Target::Time) => {
+                    (self.row.time, self.row.beyond) = match map.next_value_seed(Time(self.columns.time))? {
+                        Ticks::Null => (None, None),
+                        Ticks::Of(ticks) => (Some(ticks), None),
+                        Ticks::Beyond(text) => (None, Some(text)),
+                    };
+                }
                 Some(Target::Passthrough(index)) => {
                     let PassthroughFrom::Field(data_type) = &self.columns.passthrough[index].1 else { continue };
-                    self.row.passthrough[index] = map.next_value_seed(Passthrough(data_type))?;
+                    // A name with escapes isn't found by where it is.
+                    let at =
+                        end.map_or_else(|| raw::of_field(self.text, number), |end| raw::after_name(self.text, end));
+                    let is_text = self.text.as_bytes().get(at) == Some(&b'"');
+                    self.row.passthrough[index] = if is_text && *data_type == DataType::Utf8 {
+                        map.next_value().map(Cell::Text)?
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                        let written = self.text.get(at..raw::end(self.text, at)).unwrap_or_default();
+                        cell(written, data_type).map_err(A::Error::custom)?
+                    };
                 }
             }
         }
@@ -141,26 +166,33 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// The name of a field, as where it goes.
-struct Name<'a>(&'a Columns);
+/// The name of a field, as where it goes, and where in the message (the second) it ends, if that is known.
+struct Name<'a>(&'a Columns, &'a str);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<Target>;
+    type Value = (Option<Target>, Option<usize>);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Name<'_> {
-    type Value = Option<Target>;
+impl<'de> Visitor<'de> for Name<'_> {
+    type Value = (Option<Target>, Option<usize>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.fields.get(name).copied())
+        Ok((self.0.fields.get(name).copied(), None))
+    }
+
+    /// Without escapes it is a part of the message itself.
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        let begin = (name.as_ptr() as usize).checked_sub(self.1.as_ptr() as usize);
+        let end = begin.map(|begin| begin + name.len() + 1).filter(|end| *end <= self.1.len());
+        Ok((self.0.fields.get(name).copied(), end))
     }
 }
 
@@ -237,8 +269,16 @@ struct Time(TimeFrom);
 
 seed!(Time);
 
+/// A time as it is written.
+enum Ticks {
+    Null,
+    Of(i64),
+    /// Beyond 64 bits.
+    Beyond(String),
+}
+
 impl Visitor<'_> for Time {
-    type Value = Option<i64>;
+    type Value = Ticks;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0 == TimeFrom::Text { "a time as text (RFC 3339)" } else { "a time as an integer" })
@@ -246,7 +286,7 @@ impl Visitor<'_> for Time {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
         match self.0 {
-            TimeFrom::Text => micros(text).map(Some).map_err(E::custom),
+            TimeFrom::Text => micros(text).map(Ticks::Of).map_err(E::custom),
             _ => Err(E::invalid_type(serde::de::Unexpected::Str(text), &self)),
         }
     }
@@ -254,39 +294,50 @@ impl Visitor<'_> for Time {
     fn visit_u64<E: serde::de::Error>(self, ticks: u64) -> Result<Self::Value, E> {
         match i64::try_from(ticks) {
             Ok(ticks) => self.visit_i64(ticks),
-            Err(_) => Err(E::custom("the time is beyond 64 bits")),
+            Err(_) if self.0 == TimeFrom::Text => Err(E::invalid_type(serde::de::Unexpected::Unsigned(ticks), &self)),
+            Err(_) => Ok(Ticks::Beyond(ticks.to_string())),
         }
     }
 
     fn visit_i64<E: serde::de::Error>(self, ticks: i64) -> Result<Self::Value, E> {
         match self.0 {
             TimeFrom::Text => Err(E::invalid_type(serde::de::Unexpected::Signed(ticks), &self)),
-            _ => Ok(Some(ticks)),
+            _ => Ok(Ticks::Of(ticks)),
         }
     }
 
+    fn visit_f64<E: serde::de::Error>(self, ticks: f64) -> Result<Self::Value, E> {
+        // An integer of more digits than 64 bits hold comes as a float.
+        if self.0 == TimeFrom::Text || ticks.abs() < 9.2e18 {
+            return Err(E::invalid_type(serde::de::Unexpected::Float(ticks), &self));
+        }
+        Ok(Ticks::Beyond(ticks.to_string()))
+    }
+
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Ticks::Null)
     }
 }
 
-struct Passthrough<'a>(&'a DataType);
-
-impl<'de> DeserializeSeed<'de> for Passthrough<'_> {
-    type Value = Cell;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cell, D::Error> {
-        let value = <serde_json::Value as serde::Deserialize>::deserialize(deserializer)?;
-        let wrong = |expected: &str| D::Error::custom(format!("expected {expected}, found {value}"));
-        Ok(match (self.0, &value) {
-            (_, serde_json::Value::Null) => Cell::Null,
-            (DataType::Float64, value) => Cell::Float(value.as_f64().ok_or_else(|| wrong("a number"))?),
-            (DataType::Int64, value) => Cell::Integer(value.as_i64().ok_or_else(|| wrong("an integer"))?),
-            (DataType::Boolean, value) => Cell::Flag(value.as_bool().ok_or_else(|| wrong("true or false"))?),
-            (_, serde_json::Value::String(text)) => Cell::Text(text.clone()),
-            (_, value) => Cell::Text(value.to_string()),
-        })
-    }
+/// The value of a passthrough column as it is written; text only where the column isn't.
+fn cell(written: &str, to: &DataType) -> Result<Cell, String> {
+    let wrong = |expected: &str| Err(format!("expected {expected}, found {written}"));
+    let is_number = written.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    Ok(match (to, written) {
+        (_, "null") => Cell::Null,
+        (DataType::Float64, _) => match written.parse() {
+            Ok(number) if is_number && f64::is_finite(number) => Cell::Float(number),
+            _ => return wrong("a number"),
+        },
+        (DataType::Int64, _) => match written.parse() {
+            Ok(number) if is_number => Cell::Integer(number),
+            _ => return wrong("an integer"),
+        },
+        (DataType::Boolean, "true") => Cell::Flag(true),
+        (DataType::Boolean, "false") => Cell::Flag(false),
+        (DataType::Boolean, _) => return wrong("true or false"),
+        _ => Cell::Text(written.to_string()),
+    })
 }
 
 /// Rows to one object each: nulls written out, times that have a zone in UTC; the same text as on stdout.

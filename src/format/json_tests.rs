@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::ColumnType;
 use crate::format::law::{JSON, alone_as_together, bad, json_of, pipeline};
+use crate::record::TimeRange;
 
 fn decode(decoder: &mut JsonDecoder, payloads: &[&[u8]]) -> Decoded {
     let payloads: Vec<Vec<u8>> = payloads.iter().map(|payload| payload.to_vec()).collect();
@@ -27,9 +28,39 @@ fn fields_become_columns() {
     assert_eq!((records.values[0][0], records.values[1][0]), (1.0, -2500.0));
     assert!(records.values[0][1].is_nan() && records.values[1][1].is_nan());
     assert_eq!([cell(&decoded, 0, 0), cell(&decoded, 1, 0), cell(&decoded, 2, 0)], ["north", "7", "true"]);
-    assert_eq!([cell(&decoded, 0, 1), cell(&decoded, 1, 1)], [r#"{"a":[2],"z":1}"#, ""]);
+    assert_eq!([cell(&decoded, 0, 1), cell(&decoded, 1, 1)], [r#"{"z":1,"a":[2]}"#, ""]);
     assert_eq!(records.origins.iter().map(|origin| origin.row).collect::<Vec<_>>(), [0, 2]);
     assert!(records.bad.is_empty());
+}
+
+#[test]
+fn what_is_carried_keeps_its_bytes() {
+    let (mut decoder, _) = json_of(JSON);
+    for (written, carried) in [
+        ("327267367867168100001", "327267367867168100001"),
+        ("-327267367867168100001.50", "-327267367867168100001.50"),
+        ("1.10", "1.10"),
+        ("1e999", "1e999"),
+        ("-0", "-0"),
+        ("true", "true"),
+        ("null", ""),
+        (r#""1.10""#, "1.10"),
+        (r#""a\u0062\n\"""#, "ab\n\""),
+        (r#"{ "z":1.10, "a":[2 ,{"b":"}]"}],"z":2 }"#, r#"{ "z":1.10, "a":[2 ,{"b":"}]"}],"z":2 }"#),
+        ("[ ]", "[ ]"),
+    ] {
+        for name in ["shop", r"s\u0068op"] {
+            for (before, after) in [("", ""), (r#""x":[1,"\"]"],"#, ""), ("", r#","\u0061":5"#)] {
+                let text = format!(r#" {{{before}"k":"x","ts":5 , "{name}" : {written} {after}}}"#);
+                let decoded = decode(&mut decoder, &[text.as_bytes()]);
+                assert_eq!((cell(&decoded, 0, 0).as_str(), decoded.records.bad.len()), (carried, 0), "{text}");
+            }
+        }
+    }
+    let last = decode(&mut decoder, &[br#"{"k":"x","ts":5,"shop":2.0,"n":9223372036854775807}"#]);
+    assert_eq!([cell(&last, 0, 0), cell(&last, 1, 0)], ["2.0", "9223372036854775807"]);
+    let bad = decode(&mut decoder, &[br#"{"k":"x","ts":5,"n":9223372036854775808}"#]);
+    assert_eq!(bad.records.bad, [(0, "bad_value")]);
 }
 
 #[test]
@@ -145,7 +176,9 @@ proptest! {
             if let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(payload) {
                 let number = |name: &str| object.get(name).is_none_or(|v| v.is_null() || v.is_number());
                 let key = object.get("k").is_some_and(|k| k.is_string() || k.is_i64() || k.is_u64());
-                let good = key && object.get("ts").is_some_and(Value::is_i64) && number("a")
+                let range = TimeRange::of_ticks(Some(1_000_000));
+                let time = object.get("ts").and_then(Value::as_i64).is_some_and(|ms| range.has(ms));
+                let good = key && time && number("a")
                     && object.get("n").is_none_or(|n| n.is_null() || n.is_i64());
                 prop_assert_eq!(bad(&decoded, index).is_none(), good, "{}", String::from_utf8_lossy(payload));
             }

@@ -15,14 +15,18 @@ mod columns;
 mod frame;
 mod framed;
 mod json;
+pub mod key;
+pub mod key_guess;
 #[cfg(any(test, fuzzing))]
 pub mod law;
 mod plan;
 mod protobuf;
 mod protobuf_out;
+mod raw;
 mod reading;
 mod registry;
 mod schema;
+mod table;
 
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 

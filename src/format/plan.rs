@@ -13,7 +13,7 @@ use super::protobuf_out::ProtobufEncoder;
 use super::registry::Registry;
 use super::schema::{Language, Silence};
 use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
-use crate::config::{At, Encoding, Format, KafkaSink, Pin, Pipeline, SchemaSource};
+use crate::config::{At, Encoding, Format, KafkaSink, KeyFormat, Pin, Pipeline, SchemaSource};
 use crate::error::Problems;
 use crate::record::Layout;
 
@@ -41,7 +41,8 @@ impl PlannedDecoder {
 
     /// Whether the words of an earlier version say that the same is read.
     pub fn reads_as(&self, described: &str) -> bool {
-        self.described == described || (self.was)(described)
+        // Those versions read keys as text.
+        self.reads.get(KEY_FORMAT).is_none() && (self.described == described || (self.was)(described))
     }
 }
 
@@ -72,7 +73,7 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
             let columns = Arc::new(columns);
             Some(PlannedDecoder {
                 layout,
-                reads: json!({ "format": "json", "columns": encoding.canonical_columns() }),
+                reads: with_key_format(json!({ "format": "json", "columns": encoding.canonical_columns() }), encoding),
                 described: format!("json {:?}", encoding.columns),
                 was: Box::new(|_| false),
                 make: Box::new(move || Ok(Box::new(JsonDecoder::new(columns.clone())))),
@@ -80,6 +81,16 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
         }
         Format::Avro(schema) | Format::Protobuf(schema) => plan_framed(pipeline, encoding, schema, fields, problems),
     }
+}
+
+/// The field of a fingerprint that says how keys are written, unless as text.
+const KEY_FORMAT: &str = "key format";
+
+fn with_key_format(mut reads: Value, encoding: &Encoding) -> Value {
+    if encoding.key_format != KeyFormat::default() {
+        reads[KEY_FORMAT] = json!(encoding.key_format.word());
+    }
+    reads
 }
 
 /// The schema that decides what is read, as a reader of a format.
@@ -132,7 +143,7 @@ fn plan_framed(
     Some(PlannedDecoder {
         layout,
         // It is JSON.
-        reads: serde_json::from_str(&described).unwrap_or_default(),
+        reads: with_key_format(serde_json::from_str(&described).unwrap_or_default(), encoding),
         described,
         was: Box::new(move |before| reading::was(before, &now, &read, language)),
         make: Box::new(move || Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone())))),

@@ -155,7 +155,7 @@ fn data_type(field: &FieldDescriptor) -> Option<DataType> {
         Kind::Double | Kind::Float => DataType::Float64,
         Kind::Bool => DataType::Boolean,
         Kind::String | Kind::Enum(_) => DataType::Utf8,
-        Kind::Bytes => return None,
+        Kind::Bytes => DataType::Binary,
         Kind::Message(message) => match message.full_name() {
             "google.protobuf.Timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             name if name.starts_with("google.protobuf.") && name.ends_with("Value") => {
@@ -224,15 +224,6 @@ fn zigzag(rest: &mut &[u8]) -> Option<i64> {
     None
 }
 
-impl ProtobufBody {
-    /// A field as a time. Numbers and timestamps have different forms, so that they are never confused.
-    fn ticks(&self, value: i64, field: &FieldDescriptor) -> Option<i64> {
-        let nanos = data_type(field).as_ref().and_then(nanos_of);
-        let is_timestamp = matches!(self.columns.clock.data_type, DataType::Timestamp(..));
-        if nanos.is_some() == is_timestamp { self.columns.ticks(value, nanos) } else { None }
-    }
-}
-
 impl Body for ProtobufBody {
     fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault> {
         let (descriptor, rest) = self.message(body).map_err(|what| ("bad_protobuf", what))?;
@@ -242,25 +233,37 @@ impl Body for ProtobufBody {
             if field.supports_presence() && !message.has_field(&field) {
                 continue;
             }
-            let bad = |what: &str| ("bad_value", format!("field \"{}\": {what}", field.name()));
-            let cell = cell(&message.get_field(&field), &field).ok_or_else(|| bad("can't be a column"))?;
+            let refused = |reason, what: &str| (reason, format!("field \"{}\": {what}", field.name()));
+            let changed = |what: &str| refused("bad_schema", what);
+            let cell = cell(&message.get_field(&field), &field).ok_or_else(|| changed("can't be a column"))?;
+            // Whatever was a time stays one, and what wasn't doesn't become one: its unit would be a guess.
+            let nanos = data_type(&field).as_ref().and_then(nanos_of);
             match (target, cell) {
                 (_, Cell::Null) => {}
-                (Target::Key, Cell::Text(text)) => row.key = Some(text),
-                (Target::Key, Cell::Integer(number)) => row.key = Some(number.to_string()),
-                (Target::Key, _) => return Err(bad("is neither text nor an integer")),
-                (Target::Time, Cell::Integer(ticks)) => {
-                    row.time = Some(self.ticks(ticks, &field).ok_or_else(|| bad("isn't a time of the column's kind"))?);
+                (Target::Time, cell) => {
+                    let is_timestamp = matches!(self.columns.clock.data_type, DataType::Timestamp(..));
+                    match cell {
+                        Cell::Integer(ticks) if nanos.is_some() == is_timestamp => {
+                            row.set_time(&self.columns, ticks, nanos);
+                        }
+                        Cell::Integer(_) => return Err(changed("isn't a time of the column's kind")),
+                        Cell::Decimal(ticks) => row.beyond = Some(ticks.to_string()),
+                        _ => return Err(changed("isn't a time")),
+                    }
                 }
-                (Target::Time, _) => return Err(bad("isn't a time")),
+                (Target::Key, Cell::Text(text)) => row.key = Some(text),
+                (Target::Key, Cell::Integer(number)) if nanos.is_none() => row.key = Some(number.to_string()),
+                (Target::Key, Cell::Decimal(number)) => row.key = Some(number.to_string()),
+                (Target::Key, _) => return Err(changed("is neither text nor an integer")),
                 (Target::Value(index), Cell::Float(value)) => row.values[*index] = value,
-                (Target::Value(index), Cell::Integer(value)) => row.values[*index] = value as f64,
+                (Target::Value(index), Cell::Integer(value)) if nanos.is_none() => row.values[*index] = value as f64,
+                (Target::Value(index), Cell::Decimal(value)) => row.values[*index] = value as f64,
                 (Target::Value(index), Cell::Flag(value)) => row.values[*index] = f64::from(u8::from(value)),
-                (Target::Value(_), Cell::Text(_)) => return Err(bad("isn't a number")),
+                (Target::Value(_), _) => return Err(changed("isn't a number")),
                 (Target::Passthrough(index), cell) => {
                     let PassthroughFrom::Field(data_type) = &self.columns.passthrough[*index].1 else { continue };
                     row.passthrough[*index] =
-                        fitted(cell, data_type).ok_or_else(|| bad("is of another type than before"))?;
+                        fitted(cell, nanos, data_type).map_err(|(reason, what)| refused(reason, what))?;
                 }
             }
         }
@@ -268,26 +271,49 @@ impl Body for ProtobufBody {
     }
 }
 
-/// A cell in the type of its column; a writer's schema may say another type than the reader's.
-fn fitted(cell: Cell, to: &DataType) -> Option<Cell> {
-    Some(match (cell, to) {
+/// A cell in the type of its column, or why it is none; a writer's schema may say another type than the reader's.
+/// `nanos`: of a tick, where the cell is a time.
+fn fitted(cell: Cell, nanos: Option<i64>, to: &DataType) -> Result<Cell, (&'static str, &'static str)> {
+    let is_time = matches!(to, DataType::Timestamp(..));
+    if nanos.is_some() != is_time {
+        return Err(("bad_schema", "is a time in one schema and none in the other"));
+    }
+    Ok(match (cell, to) {
         (cell @ Cell::Text(_), DataType::Utf8)
         | (cell @ Cell::Float(_), DataType::Float64)
         | (cell @ Cell::Integer(_), DataType::Int64 | DataType::Timestamp(..))
+        | (cell @ Cell::Bytes(_), DataType::Binary)
         | (cell @ Cell::Flag(_), DataType::Boolean) => cell,
-        (Cell::Integer(number), DataType::Float64) => Cell::Float(number as f64),
+        (Cell::Integer(number), DataType::Float64) if number as f64 as i128 == i128::from(number) => {
+            Cell::Float(number as f64)
+        }
+        (Cell::Integer(_) | Cell::Decimal(_), DataType::Float64) => {
+            return Err(("bad_value", "has more digits than a 64-bit float holds"));
+        }
+        (Cell::Decimal(_), DataType::Int64) => {
+            return Err(("bad_value", "is beyond the range of 64-bit integers with a sign"));
+        }
         (Cell::Integer(number), DataType::Utf8) => Cell::Text(number.to_string()),
-        _ => return None,
+        (Cell::Decimal(number), DataType::Utf8) => Cell::Text(number.to_string()),
+        (Cell::Text(text), DataType::Binary) => Cell::Bytes(text.into_bytes()),
+        (Cell::Bytes(bytes), DataType::Utf8) => {
+            Cell::Text(String::from_utf8(bytes).map_err(|_| ("bad_value", "isn't text in UTF-8"))?)
+        }
+        _ => return Err(("bad_schema", "is of another type than in the schema of the start")),
     })
 }
 
+/// A value; an integer beyond 64 bits with a sign is a decimal. `None`: it can't be a column.
 fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
     Some(match value {
         Value::Bool(value) => Cell::Flag(*value),
         Value::I32(value) => Cell::Integer(i64::from(*value)),
         Value::U32(value) => Cell::Integer(i64::from(*value)),
         Value::I64(value) => Cell::Integer(*value),
-        Value::U64(value) => Cell::Integer(i64::try_from(*value).ok()?),
+        Value::U64(value) => match i64::try_from(*value) {
+            Ok(value) => Cell::Integer(value),
+            Err(_) => Cell::Decimal(i128::from(*value)),
+        },
         Value::F32(value) => Cell::Float(f64::from(*value)),
         Value::F64(value) => Cell::Float(*value),
         Value::String(value) => Cell::Text(value.clone()),
@@ -300,12 +326,14 @@ fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
             let part = |name: &str| {
                 message.get_field_by_name(name).and_then(|part| part.as_i64().or(part.as_i32().map(i64::from)))
             };
-            Cell::Integer(part("seconds")?.checked_mul(1_000_000)?.checked_add(part("nanos")? / 1000)?)
+            // What 64 bits don't hold is beyond the calendar as well.
+            Cell::Integer(part("seconds")?.saturating_mul(1_000_000).saturating_add(part("nanos")? / 1000))
         }
         Value::Message(message) => {
             let inner = message.descriptor().get_field_by_name("value")?;
             cell(&message.get_field(&inner), &inner)?
         }
-        Value::Bytes(_) | Value::List(_) | Value::Map(_) => return None,
+        Value::Bytes(bytes) => Cell::Bytes(bytes.to_vec()),
+        Value::List(_) | Value::Map(_) => return None,
     })
 }

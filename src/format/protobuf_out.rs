@@ -34,6 +34,7 @@ pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> std::result::Resul
         }
         let kind = match field.data_type() {
             DataType::Utf8 => "string",
+            DataType::Binary => "bytes",
             DataType::Boolean => "bool",
             DataType::Float32 => "float",
             DataType::Float64 => "double",
@@ -118,6 +119,7 @@ fn plain(array: &ArrayRef) -> std::result::Result<ArrayRef, String> {
 fn value(array: &ArrayRef, row: usize, kind: &Kind) -> Option<Value> {
     Some(match array.data_type() {
         DataType::Utf8 => Value::String(array.as_string::<i32>().value(row).to_string()),
+        DataType::Binary => Value::Bytes(array.as_binary::<i32>().value(row).to_vec().into()),
         DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
         DataType::Float32 => Value::F32(array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => Value::F64(array.as_primitive::<Float64Type>().value(row)),

@@ -69,7 +69,7 @@ fn reading(columns: &Columns, language: Language, type_of: TypeOf<'_>) -> Option
     let of = |name: String, purpose: Use| Some((word(&type_of(&name, purpose)?, purpose), name));
     let key = match columns.key {
         KeyFrom::Field => names(|target| target == Target::Key).next(),
-        KeyFrom::Message | KeyFrom::Melted(_) | KeyFrom::Single => None,
+        KeyFrom::Message(_) | KeyFrom::Melted(_) | KeyFrom::Single => None,
     };
     let time = match columns.time {
         TimeFrom::Message => None,
@@ -115,6 +115,8 @@ fn word(data_type: &DataType, purpose: Use) -> String {
         DataType::Timestamp(of, Some(_)) => format!("timestamp in {}", unit(of)),
         DataType::Timestamp(of, None) => format!("local timestamp in {}", unit(of)),
         DataType::Date32 => "date".into(),
+        DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
+        DataType::Binary => "bytes".into(),
         other => other.to_string(),
     }
 }

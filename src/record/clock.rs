@@ -5,6 +5,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDateTime, TimeZone, Utc};
 
+use super::TimeRange;
 use crate::config::{EpochUnit, Moment, Span};
 
 /// Means "no time" in a column of times.
@@ -84,6 +85,11 @@ impl Clock {
         }
     }
 
+    /// The ticks that there are.
+    pub fn range(&self) -> TimeRange {
+        TimeRange::of_ticks(self.nanos_per_tick)
+    }
+
     /// Ticks as UTC; `None` without a clock or outside the range of dates.
     pub fn utc(&self, ticks: i64) -> Option<DateTime<Utc>> {
         let nanos = i128::from(ticks) * i128::from(self.nanos_per_tick?);
@@ -105,8 +111,9 @@ impl Clock {
 
     /// `ticks` moved by `n` times `every`. Calendar months keep the day where the month has it, else its last day;
     /// the last day of a month stays the last day.
+    /// `None` beyond the calendar.
     pub fn step(&self, ticks: i64, every: Every, n: i64) -> Option<i64> {
-        match every {
+        let moved = match every {
             Every::Ticks(width) => ticks.checked_add(width.checked_mul(n)?),
             Every::Months(width) => {
                 let at = self.utc(ticks)?;
@@ -120,12 +127,13 @@ impl Clock {
                 let moved = if last_day { last_of_month(moved)? } else { moved };
                 self.ticks(moved)
             }
-        }
+        };
+        moved.filter(|moved| self.range().has(*moved))
     }
 
-    /// Ticks as text: RFC 3339, or the integer itself without a clock.
+    /// Ticks as text: RFC 3339, or the integer itself without a clock or beyond the calendar.
     pub fn text(&self, ticks: i64) -> String {
-        match self.utc(ticks) {
+        match self.utc(ticks).filter(|_| self.range().has(ticks)) {
             Some(at) => at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
             None => ticks.to_string(),
         }

@@ -8,6 +8,7 @@ mod batch;
 mod clock;
 mod key;
 mod layout;
+mod range;
 mod records;
 mod zone;
 
@@ -15,5 +16,6 @@ pub use batch::{Batch, Column, Reject, Values};
 pub use clock::{Clock, Every, NO_TIME};
 pub use key::{murmur2, partition_of};
 pub use layout::{Features, Forecast, KeyType, Kind, Layout, LayoutColumn, Role};
+pub use range::{TIME_OUT_OF_RANGE, TimeRange, explain as explain_beyond, rows_beyond};
 pub use records::{Origin, PartitionId, Records};
 pub use zone::in_utc;

@@ -34,7 +34,8 @@ pub struct Records {
     /// Per record, its position in the source.
     pub origins: Vec<Origin>,
     /// Records that can't be taken, by index, ascending, with the reason (`null_key`, `null_time`,
-    /// `time_out_of_range`, `not_utf8`, `bad_value`); their other entries are placeholders (key empty, time 0).
+    /// `time_out_of_range`, `not_utf8`, `bad_value`); their other entries are placeholders (key empty, time
+    /// [`super::NO_TIME`] or 0), or what the source says.
     pub bad: Vec<(usize, &'static str)>,
     /// For some of the bad ones, by index, ascending, what exactly is wrong.
     pub details: Vec<(usize, String)>,

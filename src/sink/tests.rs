@@ -294,3 +294,25 @@ proptest! {
 fn bytes_do_not_depend_on_the_smallest_batches() {
     assert!(bytes_of(&[1; 20_000]) == bytes_of(&[20_000]));
 }
+
+/// A stage may come to a time beyond the calendar (`prediction_time`), which Arrow writes as the text of an error.
+#[test]
+fn a_time_without_a_text_is_null_in_json() {
+    let mut layout = Layout::new("k", KeyType::Utf8, "at", Clock::of(&DataType::Date32, None).unwrap());
+    layout.add("prediction_time", Kind::Time, Role::Output);
+    let mut problems = Problems::new("p.yaml");
+    let planned = plan(&Sink::Stdout { fields: Vec::new() }, &layout, &mut problems).unwrap();
+    let batch = Batch {
+        slots: vec![0, 0],
+        times: vec![0, 1],
+        positions: vec![0, 1],
+        columns: vec![Values::Time(vec![2_932_896, 2_932_897]).into()],
+        rejects: Vec::new(),
+    };
+    let lines = JsonLines::new(Vec::new());
+    lines.write(&planned.rows(&batch, &keys(), None).unwrap()).unwrap();
+    let text = String::from_utf8(lines.into_inner()).unwrap();
+    let expected = "{\"k\":\"EWR\",\"at\":\"1970-01-01\",\"prediction_time\":\"9999-12-31\"}\n\
+                    {\"k\":\"EWR\",\"at\":\"1970-01-02\",\"prediction_time\":null}\n";
+    assert_eq!(text, expected);
+}

@@ -13,12 +13,12 @@ use arrow::compute::{cast, concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Int32Type};
 use arrow::error::ArrowError;
 
-use super::flaws::{Flaw, widened, without_flaws};
+use super::flaws::{Flaw, beyond, widened, without_flaws};
 use super::merge::plain;
 use super::plan::ticks_per;
 use super::schema::{Columns, KeyColumn, Wanted};
 use crate::record::murmur2;
-use crate::record::{Clock, NO_TIME, Origin, Records};
+use crate::record::{Clock, NO_TIME, Origin, Records, TIME_OUT_OF_RANGE};
 
 /// Keys of this many bytes end a [`Records`], however few records there are.
 const TEXT_LIMIT: usize = 4 << 20;
@@ -129,6 +129,7 @@ impl Piece {
                 Some(array) => widened(array, data_type, name, &mut flaws)?,
             });
         }
+        flaws.extend(beyond(&times, &passthrough, columns));
         let (keys, key_null) = keys(&batch, columns, dictionary)?;
         let valid = NullBuffer::union(key_null.as_ref(), valid_times(&times).as_ref());
         flaws.sort_by_key(|flaw| flaw.row);
@@ -140,7 +141,7 @@ impl Piece {
                 let reason = match (times[row] == NO_TIME, &time_null) {
                     (false, _) => "null_key",
                     (true, Some(null)) if null.is_null(row) => "null_time",
-                    (true, _) => "time_out_of_range",
+                    (true, _) => TIME_OUT_OF_RANGE,
                 };
                 bad.push((row, reason));
             }
@@ -203,8 +204,7 @@ impl Piece {
             }
         }
         for record in range.clone() {
-            let time = self.times[record / cells];
-            records.times.push(if time == NO_TIME { 0 } else { time });
+            records.times.push(self.times[record / cells]);
             records.origins.push(self.origin(record));
         }
         if let Keys::Names(_) = &self.keys {

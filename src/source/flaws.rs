@@ -6,6 +6,9 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::schema::Columns;
+use crate::record::{NO_TIME, TIME_OUT_OF_RANGE, explain_beyond, rows_beyond};
+
 /// A value that a row is refused for.
 pub(super) struct Flaw {
     pub column: String,
@@ -14,6 +17,24 @@ pub(super) struct Flaw {
     pub reason: &'static str,
     /// What exactly is wrong, for people.
     pub detail: String,
+}
+
+/// Times beyond the calendar, in the time column and the passthrough ones.
+pub(super) fn beyond(times: &[i64], passthrough: &[ArrayRef], columns: &Columns) -> Vec<Flaw> {
+    let (range, nanos) = (columns.clock.range(), columns.clock.nanos_per_tick);
+    let flaw = |column: &str, row, detail| Flaw { column: column.into(), row, reason: TIME_OUT_OF_RANGE, detail };
+    let mut flaws = Vec::new();
+    // One loop without branches for what is almost always so.
+    if !times.iter().fold(true, |fine, time| fine & range.has(*time)) {
+        for (row, time) in times.iter().enumerate().filter(|(_, time)| !range.has(**time) && **time != NO_TIME) {
+            flaws.push(flaw(&columns.time, row, explain_beyond(&columns.time, *time, nanos)));
+        }
+    }
+    for (array, (name, _)) in passthrough.iter().zip(&columns.passthrough) {
+        let detail = || format!("column \"{name}\" is beyond the years 1 to 9999");
+        flaws.extend(rows_beyond(array).into_iter().map(|row| flaw(name, row, detail())));
+    }
+    flaws
 }
 
 /// The batch with null in the place of what is refused, so that nothing wrong is shown of it.
@@ -52,8 +73,9 @@ pub(super) fn widened(
     for row in 0..array.len() {
         let one = array.slice(row, 1);
         parts.push(exactly(&one).unwrap_or_else(|_| {
-            let options = FormatOptions::default();
-            let shown = ArrayFormatter::try_new(&one, &options).map(|shown| shown.value(0).to_string());
+            // What has no text isn't shown: the text of an error would be taken for the value.
+            let options = FormatOptions::default().with_display_error(false);
+            let shown = ArrayFormatter::try_new(&one, &options).and_then(|shown| shown.value(0).try_to_string());
             let shown = shown.unwrap_or_default();
             let detail = format!("column \"{name}\": {shown} can't be {to}, as which the column is read");
             flaws.push(Flaw { column: name.to_string(), row, reason: "bad_value", detail });

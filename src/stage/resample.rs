@@ -28,7 +28,7 @@ use crate::Result;
 use crate::config::{self, Aggregate, At, Fill, Span};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, Values};
+use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, TIME_OUT_OF_RANGE, Values};
 use crate::state::{State, StateSpec};
 
 /// No bucket, no time.
@@ -391,7 +391,7 @@ impl Stage for Resample {
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
             let Some(bucket) = plan.buckets.number(time) else {
-                batch.rejects.push(Reject { position, reason: "time_out_of_range" });
+                batch.rejects.push(Reject { position, reason: TIME_OUT_OF_RANGE });
                 continue;
             };
             let mut key = Key::of(state.rows.get_mut(slot), sources.len(), plan.open);

@@ -58,10 +58,11 @@ impl Buckets {
 
     /// Where a bucket ends; `None` outside the range of times.
     pub(super) fn end(&self, number: i64) -> Option<i64> {
-        match self.every {
+        let end = match self.every {
             Every::Ticks(width) => number.checked_mul(width)?.checked_add(self.origin),
             Every::Months(width) => self.month_start(number.checked_mul(i64::from(width))?),
-        }
+        };
+        end.filter(|end| self.clock.range().has(*end))
     }
 
     /// `ticks` moved by a span, once forth or (`-1`) back.

@@ -1,11 +1,12 @@
 //! A refused record as a dead letter: the source's record, with its origin and the reason.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::Int64Type;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
-use crate::record::{Kind, Layout, Reject};
+use crate::record::{Kind, Layout, NO_TIME, Reject};
 use crate::runtime::engine::Work;
 use crate::sink::DeadLetter;
 
@@ -22,10 +23,20 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
     let key = has_key.then(|| String::from_utf8_lossy(records.key(index)).into_owned());
     let mut record = Map::new();
     record.insert(layout.key_name.clone(), key.clone().map_or(Value::Null, Value::from));
-    let time = match bad {
-        Some("null_time" | "time_out_of_range") => Value::Null,
-        _ => Value::from(layout.clock.text(records.times[index])),
+    let origin = records.origins[index];
+    let message = work.messages.as_ref().and_then(|messages| {
+        let at = messages.offsets.binary_search(&i64::try_from(origin.row).ok()?).ok()?;
+        let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
+        Some((bytes(messages.key(at)), bytes(messages.payload(at)), Some(messages.timestamps[at])))
+    });
+    let raw: Vec<&ArrayRef> = records.passthrough.iter().skip(passthrough_columns(layout)).collect();
+    let message = message.or_else(|| message_of(&raw, index));
+    // Nothing is known of a message that can't be decoded; of a row of a file it is what its reason doesn't name.
+    let has_time = match bad {
+        None => true,
+        Some(reason) => message.is_none() && reason != "null_time" && records.times[index] != NO_TIME,
     };
+    let time = if has_time { Value::from(layout.clock.text(records.times[index])) } else { Value::Null };
     record.insert(layout.time_name.clone(), time);
     let (mut values, mut passthrough) = (records.values.iter(), records.passthrough.iter());
     for column in &layout.columns {
@@ -35,14 +46,7 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
         };
         record.insert(column.name.clone(), value.unwrap_or(Value::Null));
     }
-    let origin = records.origins[index];
-    let message = work.messages.as_ref().and_then(|messages| {
-        let at = messages.offsets.binary_search(&i64::try_from(origin.row).ok()?).ok()?;
-        let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
-        Some((bytes(messages.key(at)), bytes(messages.payload(at)), Some(messages.timestamps[at])))
-    });
-    let raw: Vec<&ArrayRef> = passthrough.collect();
-    let (message_key, payload, timestamp) = message.or_else(|| message_of(&raw, index)).unwrap_or_default();
+    let (message_key, payload, timestamp) = message.unwrap_or_default();
     DeadLetter {
         message_key,
         payload,
@@ -55,6 +59,10 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
         timestamp: timestamp.filter(|timestamp| *timestamp >= 0),
         detail: work.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.clone()),
     }
+}
+
+fn passthrough_columns(layout: &Layout) -> usize {
+    layout.columns.iter().filter(|column| matches!(column.kind, Kind::Passthrough(_))).count()
 }
 
 /// Key, payload and timestamp of a message.
@@ -76,11 +84,38 @@ fn number(value: f64) -> Value {
     if value.is_infinite() { Value::from(value.to_string()) } else { Value::from(value) }
 }
 
+/// A value as text. What has none (a time beyond the calendar) is the number it is stored as.
 fn text(array: &ArrayRef, index: usize) -> Value {
-    let options = FormatOptions::default();
-    match ArrayFormatter::try_new(array.as_ref(), &options) {
-        Ok(_) if array.is_null(index) => Value::Null,
-        Ok(formatter) => Value::from(formatter.value(index).to_string()),
-        Err(_) => Value::Null,
+    if array.is_null(index) {
+        return Value::Null;
+    }
+    let one = array.slice(index, 1);
+    let options = FormatOptions::default().with_display_error(false);
+    let text = ArrayFormatter::try_new(one.as_ref(), &options).and_then(|text| text.value(0).try_to_string());
+    let stored = || match one.data_type() {
+        DataType::Date32 => cast(&one, &DataType::Int32).and_then(|days| cast(&days, &DataType::Int64)),
+        _ => cast(&one, &DataType::Int64),
+    };
+    let number = || Some(stored().ok()?.as_primitive_opt::<Int64Type>().filter(|stored| stored.is_valid(0))?.value(0));
+    text.ok().map(Value::from).or_else(|| number().map(|number| Value::from(number.to_string()))).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Date32Array, StringArray, TimestampMillisecondArray};
+    use std::sync::Arc;
+
+    #[test]
+    fn no_text_of_an_error_is_a_value() {
+        let far: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![Some(0), Some(i64::MAX), None]));
+        let texts: Vec<Value> = (0..3).map(|row| text(&far, row)).collect();
+        assert_eq!(texts, [Value::from("1970-01-01T00:00:00"), Value::from(i64::MAX.to_string()), Value::Null]);
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
+        assert_eq!(text(&days, 0), Value::from(i32::MAX.to_string()));
+        let zoned: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![5]).with_timezone("No/Where"));
+        assert_eq!(text(&zoned, 0), Value::from("5"));
+        let words: ArrayRef = Arc::new(StringArray::from(vec!["ERROR: mine"]));
+        assert_eq!(text(&words, 0), Value::from("ERROR: mine"));
     }
 }

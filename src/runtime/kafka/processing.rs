@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Versions;
 use super::outbox::Outbox;
-use crate::config::OnError;
+use crate::config::{KeyFormat, OnError};
 use crate::format::{Encoder, Messages, Payloads};
 use crate::kafka::{MessageHeader, Topic};
 use crate::metrics::Metrics;
@@ -26,6 +26,8 @@ pub struct Processing {
     pub layout: Layout,
     /// Columns of the output.
     pub sink: sink::PlannedSink,
+    /// How the keys of outputs are written: as those of the source, where these are the records' keys.
+    pub key_format: KeyFormat,
     /// Rows to payloads.
     pub encoder: Box<dyn Encoder>,
     /// Memory of the payloads.

@@ -236,6 +236,7 @@ fn processing(
         versions,
         layout: plan.layout_of_source().clone(),
         sink,
+        key_format: pipeline.key_format(),
         encoder: encoder.encoder()?,
         payloads: Payloads::default(),
         history: source.history.clone(),

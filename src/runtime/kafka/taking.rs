@@ -7,7 +7,7 @@ use super::commit::{Commit, hashed};
 use super::intake::{Reading, Takes, Tombstone};
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
-use crate::format::{Decided, Decoded, Messages};
+use crate::format::{Decided, Decoded, Messages, key};
 use crate::kafka::{MessageHeader, Topic};
 use crate::record::Batch;
 use crate::{Error, Result};
@@ -169,7 +169,8 @@ impl PartitionTask {
         }
         for (row, slot) in batch.slots.iter().enumerate() {
             let headers = if p.headers { headers(batch.positions[row]).unwrap_or_default() } else { Vec::new() };
-            self.outbox.push(Topic::Output, Some(self.state.keys.get(*slot)), Some(p.payloads.get(row)), headers);
+            let key = key::bytes_of(p.key_format, self.state.keys.get(*slot));
+            self.outbox.push(Topic::Output, Some(&key), Some(p.payloads.get(row)), headers);
         }
         p.metrics.records_out.inc_by(batch.rows() as u64);
         Ok(())

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::tempdir;
 
 use crate::config::Moment;
-use crate::record::Origin;
+use crate::record::{NO_TIME, Origin};
 use crate::source::testing::*;
 
 #[test]
@@ -112,7 +112,7 @@ proptest! {
             stored.rows.iter().enumerate().map(move |(row, (key, time))| {
                 let valid = key.is_some() && time.is_some();
                 let key = key.filter(|_| valid).map_or(String::new(), |key| format!("key {key}"));
-                (Origin { file: file as u32, row: row as u64 }, key, time.map_or(0, i64::from))
+                (Origin { file: file as u32, row: row as u64 }, key, time.map_or(NO_TIME, i64::from))
             })
         }).collect();
         let found: Vec<_> = all.iter().map(|one| (one.origin, one.key.clone(), one.time)).collect();

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int8Type, Int32Type, TimeUnit};
 use tempfile::tempdir;
 
 use crate::config::{EpochUnit, Key, Moment};
-use crate::record::{KeyType, Kind, Origin};
+use crate::record::{KeyType, Kind, NO_TIME, Origin};
 use crate::source::testing::*;
 
 #[test]
@@ -146,7 +146,8 @@ fn bad_rows_are_named_and_stay() {
         let reasons: Vec<_> = found.iter().map(|one| (one.bad, one.key.as_str(), one.time)).collect();
         let out = Some("time_out_of_range");
         let null = Some("null_time");
-        let expected = [(None, "a", 1), (Some("null_key"), "", 2), (null, "", 0), (out, "", 0), (null, "", 0)];
+        let expected =
+            [(None, "a", 1), (Some("null_key"), "", 2), (null, "", NO_TIME), (out, "", NO_TIME), (null, "", NO_TIME)];
         assert_eq!(reasons, expected);
         // Neither a bound nor statistics take away what has no time.
         let late = between(pipeline(path.display()), Some(Moment::Step(100)), None);
@@ -233,4 +234,24 @@ fn keys_of_a_megabyte() {
         // They come in small parts.
         assert!(planned.open(None).unwrap().next().unwrap().unwrap().len() <= 5);
     }
+}
+
+#[test]
+fn times_beyond_the_calendar_are_refused_in_every_column() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let keys = array(StringArray::from(vec![Some("a"), Some("b"), None, Some("d"), Some("e")]));
+    let far = 1_700_000_000_000_000_000;
+    let times = array(TimestampMillisecondArray::from(vec![Some(5), Some(far), Some(far), None, Some(6)]));
+    let until = array(Date32Array::from(vec![Some(2_932_896), Some(0), Some(0), Some(2_932_897), Some(i32::MIN)]));
+    let mut columns = three(keys, times);
+    columns.push(("until", until));
+    write(&path, columns, 2);
+    let reasons = |fields: &[&str]| -> Vec<_> {
+        read(&planned(&pipeline(path.display()), fields), None).unwrap().iter().map(|one| (one.time, one.bad)).collect()
+    };
+    let out = Some("time_out_of_range");
+    let first = [(5, None), (far, out), (far, out)];
+    assert_eq!(reasons(&[]), [&first[..], &[(NO_TIME, Some("null_time")), (6, None)]].concat());
+    assert_eq!(reasons(&["until"]), [&first[..], &[(NO_TIME, out), (6, out)]].concat());
 }

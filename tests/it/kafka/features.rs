@@ -33,7 +33,7 @@ fn write(broker: &Broker, setup: &Setup, source: &str, rest: &str) {
 }
 
 /// What `read` makes of the committed messages of a topic, by partition.
-fn all<T>(broker: &Broker, topic: &str, read: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
+pub(super) fn all<T>(broker: &Broker, topic: &str, read: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
     let consumer: BaseConsumer = at_the_beginning(broker, topic);
     let (mut found, mut ends) = (Vec::new(), 0);
     while ends < PARTITIONS {
@@ -46,11 +46,11 @@ fn all<T>(broker: &Broker, topic: &str, read: impl Fn(&BorrowedMessage<'_>) -> T
     found
 }
 
-fn payloads(broker: &Broker, topic: &str) -> Vec<Value> {
+pub(super) fn payloads(broker: &Broker, topic: &str) -> Vec<Value> {
     all(broker, topic, |message| serde_json::from_slice(message.payload().unwrap()).unwrap())
 }
 
-fn wait_for(broker: &Broker, topic: &str, count: usize) -> Vec<Value> {
+pub(super) fn wait_for(broker: &Broker, topic: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{count} outputs"), || Some(payloads(broker, topic)).filter(|found| found.len() >= count))
 }
 
@@ -205,7 +205,7 @@ fn a_filter_reads_key_and_time() {
     assert_eq!(found, expected);
 }
 
-fn reason(message: &BorrowedMessage<'_>) -> String {
+pub(super) fn reason(message: &BorrowedMessage<'_>) -> String {
     let headers = message.headers().expect("headers");
     let header = headers.iter().find(|header| header.key == "kolk.reason").expect("a reason");
     String::from_utf8(header.value.unwrap().to_vec()).unwrap()

@@ -29,3 +29,4 @@ mod secure;
 mod stalled;
 mod swap;
 mod torn;
+mod values;

@@ -338,6 +338,7 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         versions: Versions::new(name(wanted), chain(wanted, closes), Box::new(versions)),
         layout: source,
         sink,
+        key_format: config::KeyFormat::default(),
         encoder: Box::new(Plain),
         payloads: Payloads::default(),
         history: None,

@@ -1,0 +1,205 @@
+//! The columns of a source of messages while they are filled, message by message.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, StringBuilder,
+};
+use arrow::datatypes::{DataType, TimeUnit};
+
+use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, TimeFrom, Unfit, nanos_of, utc};
+use super::{Decoded, Messages, key};
+use crate::record::{Origin, Records, TIME_OUT_OF_RANGE, TimeRange, murmur2};
+
+/// Maximum bytes of a detail.
+const LONGEST_DETAIL: usize = 200;
+
+/// Columns that are being filled.
+pub(super) struct Table {
+    columns: Arc<Columns>,
+    records: Records,
+    details: Vec<(usize, String)>,
+    passthrough: Vec<Builder>,
+    /// Passthrough columns that hold times, with what they may be.
+    times: Vec<(usize, TimeRange)>,
+}
+
+enum Builder {
+    Text(StringBuilder),
+    Float(Float64Builder),
+    Integer(Int64Builder, DataType),
+    Flag(BooleanBuilder),
+    Decimal(Decimal128Builder, DataType),
+    Bytes(BinaryBuilder),
+}
+
+impl Table {
+    /// An empty table of these columns.
+    pub fn new(columns: Arc<Columns>) -> Table {
+        let values = if matches!(columns.key, KeyFrom::Melted(_)) { 1 } else { columns.values };
+        let builder = |from: &PassthroughFrom| match from {
+            PassthroughFrom::MessageKey(_) => Builder::Text(StringBuilder::new()),
+            PassthroughFrom::MessageTimestamp => Builder::Integer(Int64Builder::new(), utc(TimeUnit::Millisecond)),
+            PassthroughFrom::Field(DataType::Float64) => Builder::Float(Float64Builder::new()),
+            PassthroughFrom::Field(DataType::Boolean) => Builder::Flag(BooleanBuilder::new()),
+            PassthroughFrom::Field(DataType::Binary) => Builder::Bytes(BinaryBuilder::new()),
+            PassthroughFrom::Field(t @ DataType::Decimal128(..)) => {
+                Builder::Decimal(Decimal128Builder::new(), t.clone())
+            }
+            PassthroughFrom::Field(t @ (DataType::Int64 | DataType::Timestamp(..))) => {
+                Builder::Integer(Int64Builder::new(), t.clone())
+            }
+            PassthroughFrom::Field(_) => Builder::Text(StringBuilder::new()),
+        };
+        let passthrough = columns.passthrough.iter().map(|(_, from)| builder(from)).collect();
+        let range = |from: &PassthroughFrom| match from {
+            PassthroughFrom::MessageKey(_) => None,
+            PassthroughFrom::MessageTimestamp => Some(TimeRange::of_ticks(Some(1_000_000))),
+            PassthroughFrom::Field(data_type) => TimeRange::of(data_type),
+        };
+        let times = columns.passthrough.iter().enumerate().filter_map(|(at, (_, from))| Some((at, range(from)?)));
+        Table {
+            records: Records { values: vec![Vec::new(); values], ..Records::default() },
+            details: Vec::new(),
+            passthrough,
+            times: times.collect(),
+            columns,
+        }
+    }
+
+    /// Adds the values of a message, or the reason why it was rejected.
+    pub fn push(&mut self, messages: &Messages, index: usize, row: Result<&Row, Fault>) {
+        let row = row.and_then(|row| self.admit(messages, index, row));
+        let columns = self.columns.clone();
+        match row {
+            Err((reason, mut detail)) => {
+                let at = self.records.len();
+                self.records.bad.push((at, reason));
+                if detail.len() > LONGEST_DETAIL {
+                    let end = (0..=LONGEST_DETAIL).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
+                    detail.truncate(end);
+                }
+                if !detail.is_empty() {
+                    self.details.push((at, detail));
+                }
+                self.add(messages, index, ("", 0), 0, None, None);
+            }
+            Ok((key, time, row)) => match &columns.key {
+                KeyFrom::Melted(names) => {
+                    for (value, (name, hash)) in names.iter().enumerate() {
+                        self.add(messages, index, (name, *hash), time, Some(&row.values[value..=value]), Some(row));
+                    }
+                }
+                _ => self.add(messages, index, (&key, murmur2(key.as_bytes())), time, Some(&row.values), Some(row)),
+            },
+        }
+    }
+
+    fn admit<'r>(&self, messages: &Messages, index: usize, row: &'r Row) -> Result<(String, i64, &'r Row), Fault> {
+        let key = match self.columns.key {
+            KeyFrom::Field => row.key.clone().ok_or(("null_key", String::new()))?,
+            KeyFrom::Message(format) => {
+                let key = messages.key(index).ok_or(("null_key", String::new()))?;
+                key::text_of(format, key).map_err(|e| ("bad_key", format!("the message's key: {e}")))?.into_owned()
+            }
+            KeyFrom::Melted(_) | KeyFrom::Single => String::new(),
+        };
+        if let Some(time) = &row.beyond {
+            let name = self.columns.time_name();
+            return Err((TIME_OUT_OF_RANGE, format!("field \"{name}\": {time} is beyond the range of times")));
+        }
+        let time = match self.columns.time {
+            TimeFrom::Message => Some(messages.timestamps[index]).filter(|time| *time >= 0),
+            TimeFrom::Text | TimeFrom::Ticks => row.time,
+        };
+        let time = time.ok_or(("null_time", String::new()))?;
+        if !self.columns.clock.range().has(time) {
+            let nanos = self.columns.clock.nanos_per_tick;
+            return Err(Unfit::Beyond.of_time(self.columns.time_name(), time, nanos));
+        }
+        for (at, range) in &self.times {
+            let (name, from) = &self.columns.passthrough[*at];
+            let (value, nanos) = match (from, &row.passthrough[*at]) {
+                (PassthroughFrom::MessageTimestamp, _) => (messages.timestamps[index], Some(1_000_000)),
+                (PassthroughFrom::Field(data_type), Cell::Integer(value)) => (*value, nanos_of(data_type)),
+                _ => continue,
+            };
+            if !range.has(value) {
+                return Err(Unfit::Beyond.of_time(name, value, nanos));
+            }
+        }
+        Ok((key, time, row))
+    }
+
+    fn add(
+        &mut self,
+        messages: &Messages,
+        index: usize,
+        (key, hash): (&str, u32),
+        time: i64,
+        values: Option<&[f64]>,
+        row: Option<&Row>,
+    ) {
+        let records = &mut self.records;
+        records.hashes.push(hash);
+        records.key_text.extend_from_slice(key.as_bytes());
+        records.key_ends.push(records.key_text.len());
+        records.times.push(time);
+        for (at, column) in records.values.iter_mut().enumerate() {
+            column.push(values.map_or(f64::NAN, |values| values[at]));
+        }
+        records.origins.push(Origin { file: 0, row: u64::try_from(messages.offsets[index]).unwrap_or(0) });
+        for (at, (builder, (_, from))) in self.passthrough.iter_mut().zip(&self.columns.passthrough).enumerate() {
+            let cell = match from {
+                PassthroughFrom::Field(_) => row.map_or(Cell::Null, |row| row.passthrough[at].clone()),
+                PassthroughFrom::MessageKey(format) => messages.key(index).map_or(Cell::Null, |key| {
+                    let text = key::text_of(*format, key);
+                    Cell::Text(text.unwrap_or_else(|_| String::from_utf8_lossy(key)).into_owned())
+                }),
+                PassthroughFrom::MessageTimestamp => Cell::Integer(messages.timestamps[index]),
+            };
+            builder.push(cell);
+        }
+    }
+
+    /// The records.
+    pub fn finish(mut self) -> Decoded {
+        self.records.passthrough = self.passthrough.into_iter().map(Builder::finish).collect();
+        Decoded { records: self.records, details: self.details }
+    }
+}
+
+impl Builder {
+    /// A cell of another type than the column's doesn't get here: it made its message a bad one.
+    fn push(&mut self, cell: Cell) {
+        match (self, cell) {
+            (Builder::Text(b), Cell::Text(text)) => b.append_value(text),
+            (Builder::Text(b), _) => b.append_null(),
+            (Builder::Float(b), Cell::Float(value)) => b.append_value(value),
+            (Builder::Float(b), _) => b.append_null(),
+            (Builder::Integer(b, _), Cell::Integer(value)) => b.append_value(value),
+            (Builder::Integer(b, _), _) => b.append_null(),
+            (Builder::Flag(b), Cell::Flag(value)) => b.append_value(value),
+            (Builder::Flag(b), _) => b.append_null(),
+            (Builder::Decimal(b, _), Cell::Decimal(value)) => b.append_value(value),
+            (Builder::Decimal(b, _), _) => b.append_null(),
+            (Builder::Bytes(b), Cell::Bytes(bytes)) => b.append_value(bytes),
+            (Builder::Bytes(b), _) => b.append_null(),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Builder::Text(mut b) => Arc::new(b.finish()),
+            Builder::Float(mut b) => Arc::new(b.finish()),
+            Builder::Flag(mut b) => Arc::new(b.finish()),
+            Builder::Bytes(mut b) => Arc::new(b.finish()),
+            Builder::Decimal(b, data_type) => Arc::new(b.with_data_type(data_type).finish()),
+            Builder::Integer(mut b, data_type) => {
+                let integers: ArrayRef = Arc::new(b.finish());
+                // Every type that is kept as integers has 64 bits, so there is such a cast.
+                arrow::compute::cast(&integers, &data_type).unwrap_or(integers)
+            }
+        }
+    }
+}

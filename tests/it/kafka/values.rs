@@ -1,0 +1,266 @@
+//! Values that a schema changes, or that no column can hold: outputs have the right value, or the message is a dead
+//! letter. Avro and Protobuf, with the real registry.
+
+use std::time::Duration;
+
+use rdkafka::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::{Value, json};
+
+use super::broker::{Broker, eventually};
+use super::features::{all, payloads, reason, wait_for};
+use super::process::Setup;
+
+const SOON: Duration = Duration::from_secs(40);
+
+fn registry() -> String {
+    std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it")
+}
+
+/// Registers a schema under the subject of a topic's values; gives its id.
+fn register(topic: &str, schema_type: &str, schema: &str) -> u32 {
+    use std::io::{Read, Write};
+    let url = registry();
+    let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap();
+    let body = json!({ "schema": schema, "schemaType": schema_type }).to_string();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "POST /{path}/subjects/{topic}-value/versions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let id = answer.split_once("\"id\":").unwrap_or_else(|| panic!("{answer}")).1;
+    id.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+/// A pipeline without a model, whose outputs and dead letters go to topics.
+fn write(broker: &Broker, setup: &Setup, format: &str) {
+    let Setup { input, output, dead, group, .. } = setup;
+    let text = format!(
+        "name: test\n\
+         source: {{ kafka: {{ brokers: \"{}\", topic: {input}, group: {group}, partitioned_by: key, format: {{ {format}: {{ registry: \"{}\" }} }}, properties: {{ session.timeout.ms: 6000 }} }} }}\n\
+         record: {{ key: shop, time: ts, values: [v] }}\n\
+         sink: {{ kafka: {{ topic: {output}, fields: [v, x] }} }}\n\
+         dead_letters: {{ kafka: {{ topic: {dead} }} }}\n",
+        broker.address,
+        registry()
+    );
+    std::fs::write(setup.file(), text).unwrap();
+}
+
+fn send(broker: &Broker, topic: &str, payloads: &[Vec<u8>]) {
+    let producer: BaseProducer = broker.client().set("partitioner", "murmur2_random").create().unwrap();
+    for payload in payloads {
+        producer.send(BaseRecord::to(topic).key("a").payload(payload)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(SOON).unwrap();
+}
+
+/// Every output, and every dead letter's reason; all outputs are JSON without the text of an error.
+fn outcome(broker: &Broker, setup: &Setup, outputs: usize, dead: usize) -> (Vec<Value>, Vec<String>) {
+    let found = wait_for(broker, &setup.output, outputs);
+    let reasons =
+        eventually("the dead letters", || Some(all(broker, &setup.dead, reason)).filter(|found| found.len() >= dead));
+    let texts = all(broker, &setup.output, |message| String::from_utf8(message.payload().unwrap().to_vec()).unwrap());
+    assert!(texts.iter().all(|text| !text.contains("ERROR") && !text.contains("Cast")), "{texts:?}");
+    (found, reasons)
+}
+
+fn zigzag(number: i64, to: &mut Vec<u8>) {
+    varint(((number << 1) ^ (number >> 63)) as u64, to);
+}
+
+fn varint(mut rest: u64, to: &mut Vec<u8>) {
+    while rest >= 0x80 {
+        to.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    to.push(rest as u8);
+}
+
+fn frame(id: u32) -> Vec<u8> {
+    let mut bytes = vec![0];
+    bytes.extend(id.to_be_bytes());
+    bytes
+}
+
+fn sale(unit: &str, scale: u32) -> String {
+    let time = json!({ "type": "long", "logicalType": unit });
+    let price = json!({ "type": "bytes", "logicalType": "decimal", "precision": 18, "scale": scale });
+    let fields = json!([
+        { "name": "shop", "type": "string" }, { "name": "ts", "type": time }, { "name": "v", "type": price },
+        { "name": "until", "type": time }, { "name": "x", "type": price },
+    ]);
+    json!({ "type": "record", "name": "Sale", "fields": fields }).to_string()
+}
+
+fn avro(id: u32, ts: i64, until: i64, price: i64) -> Vec<u8> {
+    let mut bytes = frame(id);
+    zigzag(1, &mut bytes);
+    bytes.push(b'a');
+    zigzag(ts, &mut bytes);
+    let price = [&[16_u8][..], &price.to_be_bytes()].concat();
+    bytes.extend(&price);
+    zigzag(until, &mut bytes);
+    bytes.extend(&price);
+    bytes
+}
+
+#[test]
+fn avro_logical_types_change_and_values_stay() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "logical", "");
+    let old = register(&setup.input, "AVRO", &sale("timestamp-millis", 2));
+    write(&broker, &setup, "avro");
+    let text = std::fs::read_to_string(setup.file()).unwrap().replace("[v, x]", "[v, x, until]");
+    std::fs::write(setup.file(), text).unwrap();
+    let kolk = setup.start("a");
+    let at = 1_700_000_000_123;
+    send(&broker, &setup.input, &[avro(old, at, at, 110), avro(old, at * 1_000_000, at, 1)]);
+    wait_for(&broker, &setup.output, 1);
+    // The schema changes while it runs.
+    let new = register(&setup.input, "AVRO", &sale("timestamp-micros", 4));
+    send(
+        &broker,
+        &setup.input,
+        &[
+            avro(new, (at + 1) * 1000, (at + 2) * 1000, 12_300),
+            avro(new, (at + 2) * 1000, (at + 2) * 1000, 12_345),
+            avro(new, (at + 3) * 1000, (at + 2) * 1000 + 1, 12_300),
+            avro(old, at + 4, i64::MAX, 1),
+            avro(old, at + 5, at, 500),
+        ],
+    );
+    let (outputs, mut dead) = outcome(&broker, &setup, 3, 4);
+    kolk.stop();
+    let row = |ts: &str, price: &str, until: &str| {
+        let text = format!(r#"{{"shop":"a","ts":"{ts}Z","v":{price},"x":{price},"until":"{until}Z"}}"#);
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let expected = [
+        row("2023-11-14T22:13:20.123", "1.1", "2023-11-14T22:13:20.123"),
+        row("2023-11-14T22:13:20.124", "1.23", "2023-11-14T22:13:20.125"),
+        row("2023-11-14T22:13:20.128", "5.0", "2023-11-14T22:13:20.123"),
+    ];
+    assert_eq!(outputs, expected);
+    dead.sort();
+    assert_eq!(dead, ["bad_schema", "bad_schema", "time_out_of_range", "time_out_of_range"]);
+}
+
+const PROTO: &str = "syntax = \"proto3\"; import \"google/protobuf/timestamp.proto\";
+message Sale { string shop = 1; google.protobuf.Timestamp ts = 2; double v = 3; X x = 4; }";
+
+/// `x` as its field is encoded, tag and all.
+fn protobuf(id: u32, seconds: i64, x: &[u8]) -> Vec<u8> {
+    let mut time = vec![8];
+    varint(seconds as u64, &mut time);
+    let mut bytes = frame(id);
+    bytes.extend([0, 10, 1, b'a', 18, time.len() as u8]);
+    bytes.extend(&time);
+    bytes.push(25);
+    bytes.extend(1.5_f64.to_le_bytes());
+    bytes.extend(x);
+    bytes
+}
+
+#[test]
+fn protobuf_times_and_types_that_do_not_fit_are_dead_letters() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "logical-proto", "");
+    let old = register(&setup.input, "PROTOBUF", &PROTO.replace("X x", "google.protobuf.Timestamp x"));
+    write(&broker, &setup, "protobuf");
+    let kolk = setup.start("a");
+    let stamp = |seconds: u64| {
+        let mut time = vec![8];
+        varint(seconds, &mut time);
+        [&[34, time.len() as u8][..], &time].concat()
+    };
+    send(
+        &broker,
+        &setup.input,
+        &[
+            protobuf(old, 1_700_000_000, &stamp(5)),
+            protobuf(old, 9_000_000_000_000, &stamp(5)),
+            protobuf(old, 1, &stamp(9_000_000_000_000)),
+        ],
+    );
+    wait_for(&broker, &setup.output, 1);
+    // Under another subject: the registry calls it no compatible change, and producers do it all the same.
+    let new = register(&format!("{}-other", setup.input), "PROTOBUF", &PROTO.replace("X x", "int64 x"));
+    let mut number = vec![32];
+    varint(1_700_000_000, &mut number);
+    send(&broker, &setup.input, &[protobuf(new, 1_700_000_001, &number), protobuf(old, 1_700_000_002, &stamp(7))]);
+    let (outputs, mut dead) = outcome(&broker, &setup, 2, 3);
+    kolk.stop();
+    let times: Vec<_> = outputs.iter().map(|row| (row["ts"].as_str().unwrap(), row["x"].as_str().unwrap())).collect();
+    let expected = [("2023-11-14T22:13:20Z", "1970-01-01T00:00:05Z"), ("2023-11-14T22:13:22Z", "1970-01-01T00:00:07Z")];
+    assert_eq!(times, expected);
+    dead.sort();
+    assert_eq!(dead, ["bad_schema", "time_out_of_range", "time_out_of_range"]);
+    assert_eq!(payloads(&broker, &setup.output).len(), 2);
+}
+
+/// Sends messages with keys of any bytes; gives the outputs' keys, payloads and partitions.
+fn keyed(format: &str, keys: &[&[u8]], outputs: usize) -> Vec<(Vec<u8>, String, i32)> {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, &format!("keys-{format}"), "");
+    let Setup { input, output, dead, group, .. } = &setup;
+    let text = format!(
+        "name: test\n\
+         source: {{ kafka: {{ brokers: \"{}\", topic: {input}, group: {group}, key: {{ column: shop, format: {format} }}, properties: {{ session.timeout.ms: 6000 }} }} }}\n\
+         record: {{ key: shop, time: {{ column: ts, unit: step }}, values: [v] }}\n\
+         stages: [ lags: {{ v: [1] }} ]\n\
+         sink: {{ kafka: {{ topic: {output}, fields: [v, v_lag_1] }} }}\n\
+         dead_letters: {{ kafka: {{ topic: {dead} }} }}\n",
+        broker.address
+    );
+    std::fs::write(setup.file(), text).unwrap();
+    let producer: BaseProducer = broker.client().set("partitioner", "murmur2_random").create().unwrap();
+    for (ts, key) in keys.iter().enumerate() {
+        let payload = format!(r#"{{"ts":{ts},"v":{ts}}}"#);
+        producer.send(BaseRecord::to(input).key(*key).payload(&payload)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(SOON).unwrap();
+    let kolk = setup.start("a");
+    wait_for(&broker, output, outputs);
+    let mut found = all(&broker, output, |message| {
+        let text = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
+        (message.key().unwrap().to_vec(), text, message.partition())
+    });
+    let mut inputs = all(&broker, input, |message| (message.key().unwrap().to_vec(), message.partition()));
+    eventually("the dead letters", || {
+        Some(all(&broker, dead, reason)).filter(|found| found.len() == keys.len() - outputs)
+    });
+    kolk.stop();
+    inputs.dedup();
+    for (key, _, partition) in &found {
+        assert!(inputs.contains(&(key.clone(), *partition)), "{key:?} is in partition {partition}, {inputs:?}");
+    }
+    found.sort_by_key(|(key, text, _)| (key.clone(), text.clone()));
+    found
+}
+
+#[test]
+fn keys_that_are_no_text_have_a_state_each_and_come_out_as_they_came() {
+    let ints: [&[u8]; 4] = [&[0, 0, 0, 1], &[255, 255, 255, 254], &[0, 0, 0, 1], b"text!"];
+    let found = keyed("int", &ints, 3);
+    let rows: Vec<_> = found.iter().map(|(key, text, _)| (&key[..], text.as_str())).collect();
+    let expected: [(&[u8], &str); 3] = [
+        (&[0, 0, 0, 1], r#"{"shop":"1","ts":0,"v":0.0,"v_lag_1":null}"#),
+        (&[0, 0, 0, 1], r#"{"shop":"1","ts":2,"v":2.0,"v_lag_1":0.0}"#),
+        (&[255, 255, 255, 254], r#"{"shop":"-2","ts":1,"v":1.0,"v_lag_1":null}"#),
+    ];
+    assert_eq!(rows, expected);
+    let found = keyed("json", &[br#""shop-1""#, b"7", br#""shop-1""#], 3);
+    let rows: Vec<_> = found.iter().map(|(key, text, _)| (&key[..], text.as_str())).collect();
+    let expected: [(&[u8], &str); 3] = [
+        (br#""shop-1""#, r#"{"shop":"shop-1","ts":0,"v":0.0,"v_lag_1":null}"#),
+        (br#""shop-1""#, r#"{"shop":"shop-1","ts":2,"v":2.0,"v_lag_1":0.0}"#),
+        (b"7", r#"{"shop":"7","ts":1,"v":1.0,"v_lag_1":null}"#),
+    ];
+    assert_eq!(rows, expected);
+}
