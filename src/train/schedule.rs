@@ -55,12 +55,12 @@ impl Schedule {
     pub fn new(data: &Dataset, length: Length) -> Schedule {
         let plan = data.plan;
         let look = validation_steps(data);
-        let fixed = |epochs, updates, patience| Schedule {
+        let fixed = |epochs, updates, patience: Option<Patience>| Schedule {
             epochs,
             updates,
             every: None,
             thinned: 1,
-            patience,
+            patience: patience.filter(|_| look > 0),
             is_open: length == Length::Open,
         };
         match length {
@@ -194,6 +194,10 @@ pub fn still_falling(points: &[(usize, f64)], updates: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Split;
+    use crate::train::Series;
+    use crate::train::dataset::tests::plain;
+    use crate::train::plan::tests::{plan_of, section};
 
     fn looks(losses: &[f64], every: usize) -> Vec<Look> {
         let look = |(i, loss): (usize, &f64)| Look {
@@ -224,6 +228,30 @@ mod tests {
         }
         assert!(schedule(Patience::Updates(150)).is_over(&looks(&rises, 50)));
         assert!(!schedule(Patience::Updates(151)).is_over(&looks(&rises, 50)));
+    }
+
+    #[test]
+    fn a_large_validation_part_is_thinned_out_so_that_looks_stay_frequent_and_cheap() {
+        for window in [Some(4), None] {
+            let mut train = section(1, &["v"]);
+            (train.length, train.batch_size, train.chunk) = (Length::Open, 1, 4);
+            train.split.value = Split::Rows([20, 60, 5]);
+            let plan = plan_of(&train, window);
+            let values: Vec<f64> = (0..85).map(f64::from).collect();
+            let series: Vec<Series> = (0..200).map(|key| plain(&format!("k{key}"), &values)).collect();
+            let data = Dataset::new(&series, &plan).unwrap();
+            let schedule = Schedule::new(&data, Length::Open);
+            let (every, thinned) = (schedule.every.unwrap(), schedule.thinned);
+            assert!(thinned > 1 && (LOOK_EVERY..=RARELY).contains(&every), "{schedule:?}");
+            // A look takes at most half of the time of the updates before it, three passes each.
+            let look = validation_steps(&data) / thinned;
+            assert!(look <= every * update_steps(&data) * 3 / 2 + 100, "{look} steps, {schedule:?}");
+            assert!(schedule.text(10).contains(&format!("on every {thinned}th of its")), "{}", schedule.text(10));
+            assert_eq!(schedule.patience, Some(Patience::Worthwhile(OPEN_PATIENCE.max(3 * every))));
+            // A length that is written looks at everything, at the end of each epoch.
+            let fixed = Schedule::new(&data, Length::Epochs(3));
+            assert_eq!((fixed.every, fixed.thinned, fixed.epochs), (None, 1, Some(3)));
+        }
     }
 
     #[test]

@@ -117,6 +117,17 @@ fn no_usable_row_says_why() {
 }
 
 #[test]
+fn training_from_a_topic_is_refused_with_the_way() {
+    let folder = folder();
+    let file = pipeline(folder.path(), &sines(&[("a", 10.0, 1.0)], 10), "", "epochs: 1");
+    let kafka = "source: { kafka: { brokers: 127.0.0.1:9, topic: t, key: key } }";
+    let text = std::fs::read_to_string(&file).unwrap().replace("source: { parquet: { path: data.parquet } }", kafka);
+    std::fs::write(&file, text.replace("time: ts", "time: { column: ts, unit: ms }")).unwrap();
+    let (_, said) = kolk_exits(2, &["train", &file]);
+    assert!(said.contains("training reads files") && said.contains("Parquet files"), "{said}");
+}
+
+#[test]
 fn a_range_of_lags_trains_the_model_of_the_list_and_serves_it() {
     let folder = folder();
     let rows = sines(&[("a", 10.0, 1.0)], 120);
