@@ -22,6 +22,12 @@ const QUIET: Duration = Duration::from_secs(15);
 /// what was trained.
 pub fn run(arguments: &TrainArgs) -> Result<()> {
     let pipeline = config::load(&arguments.pipeline)?;
+    if pipeline.source.kafka().is_some() {
+        return Err(Error::refused(
+            "training reads files, but the source is Kafka: train with a pipeline that has the same stages and reads \
+             the same records from Parquet files, such as the topic's history",
+        ));
+    }
     library::library()?;
     let address = arguments.http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
     let plan = runtime::plan(pipeline, Purpose::Train)?;

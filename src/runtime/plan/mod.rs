@@ -124,10 +124,7 @@ impl Plan {
     pub fn files(&self) -> Result<&dyn crate::source::Files> {
         match &self.source {
             PlannedSource::Files(files) => Ok(&**files),
-            PlannedSource::Kafka(_) => Err(Error::refused(
-                "training reads files, but the source is Kafka: train with a pipeline that has the same stages and \
-                 reads the same records from Parquet files, such as the topic's history",
-            )),
+            PlannedSource::Kafka(_) => Err(Error::refused("this reads files, the source is Kafka")),
         }
     }
 
