@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Float32Type, Float64Type, Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
 use kolk::kernel::CellKind;
 use kolk::model::ModelKind;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -29,17 +29,17 @@ pub fn written(folder: &Path) -> BTreeMap<String, Vec<Written>> {
         for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
             let batch = batch.unwrap();
             let column = |name: &str| batch.column_by_name(name).unwrap();
-            let (keys, times) =
-                (column("key").as_string::<i32>(), column("ts").as_primitive::<TimestampMillisecondType>());
-            let (values, versions) = (column("value").as_primitive::<Float64Type>(), column("model_version"));
+            let integers = |name: &str| arrow::compute::cast(column(name), &arrow::datatypes::DataType::Int64).unwrap();
+            let (keys, times, versions) = (column("key").as_string::<i32>(), integers("ts"), integers("model_version"));
+            let (times, versions) = (times.as_primitive::<Int64Type>(), versions.as_primitive::<Int64Type>());
+            let values = column("value").as_primitive::<Float64Type>();
             let predictions = column("prediction").as_fixed_size_list();
             for row in 0..batch.num_rows() {
                 let prediction = predictions.value(row);
                 let prediction =
                     prediction.as_primitive::<Float32Type>().values().iter().map(|p| p.to_bits()).collect();
-                let version = arrow::compute::cast(versions, &arrow::datatypes::DataType::Int64).unwrap();
-                let version = version.as_primitive::<Int64Type>().value(row);
-                let written = (times.value(row), version, prediction, values.value(row).to_bits());
+                let bits = values.value(row).to_bits();
+                let written = (times.value(row), versions.value(row), prediction, bits);
                 rows.entry(keys.value(row).to_string()).or_default().push(written);
             }
         }
