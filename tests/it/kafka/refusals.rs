@@ -134,7 +134,10 @@ fn partitions_added_while_it_runs_and_before_a_start() {
     // Neither the check nor the next start takes it for the same topic.
     for command in ["check", "run"] {
         let (_, err) = kolk_exits(2, &[command, setup.file().to_str().unwrap()]);
-        assert!(err.contains("partitions of the topic: 4 -> 5") && err.contains("kolk state reset"), "{command}: {err}");
+        assert!(
+            err.contains("partitions of the topic: 4 -> 5") && err.contains("kolk state reset"),
+            "{command}: {err}"
+        );
     }
     assert_refused(&broker, &setup, rows.len(), &["partitions of the topic: 4 -> 5"]);
 }
