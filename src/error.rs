@@ -126,6 +126,20 @@ impl Problems {
     }
 }
 
+/// Text from data for a line of a terminal or a log: whatever isn't printed as it is is escaped.
+pub fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
+                line.extend(c.escape_default());
+            }
+            c => line.push(c),
+        }
+    }
+    line
+}
+
 /// The end of a message: `, did you mean "near"?` for the nearest of the names, or nothing when none is near.
 pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     // For short words, the relative similarity is too low: compare the distance.

@@ -1,6 +1,7 @@
 //! `kolk state adopt`: continues from the newest checkpoint of each partition if the group's offsets no longer fit it,
 //! or the topic begins after them. First it says what that skips or repeats.
 
+use super::messages::say;
 use crate::config::{KafkaSource, Pipeline, Sink};
 use crate::kafka::{Seen, commit, look};
 use crate::record::{Origin, PartitionId};
@@ -49,13 +50,13 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
             }
         };
         match decided {
-            AdoptionStep::Leave(why) => eprintln!("partition {partition}: left alone: {why}"),
+            AdoptionStep::Leave(why) => say(format_args!("partition {partition}: left alone: {why}")),
             AdoptionStep::Refuse(why) => {
                 refused += 1;
-                eprintln!("partition {partition}: cannot be resumed: {why}");
+                say(format_args!("partition {partition}: cannot be resumed: {why}"));
             }
             AdoptionStep::Adopt(adoption) => {
-                eprintln!("partition {partition}: {}", adoption.lines().join("\n  "));
+                say(format_args!("partition {partition}: {}", adoption.lines().join("\n  ")));
                 offsets.push((partition, adoption.offset, adoption.metadata));
             }
         }
@@ -66,14 +67,14 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
         )));
     }
     if offsets.is_empty() {
-        eprintln!("there is nothing to do");
+        say("there is nothing to do");
         return Ok(());
     }
     if !confirmed()? {
         return Err(Error::refused("nothing was changed"));
     }
     commit(kafka, &offsets)?;
-    eprintln!("group {} can continue: kolk run", kafka.group.value);
+    say(format_args!("group {} can continue: kolk run", kafka.group.value));
     Ok(())
 }
 
@@ -104,23 +105,23 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
             )));
         }
         if range.start > offset {
-            eprintln!(
+            say(format_args!(
                 "partition {partition}: continues at offset {}, with the state of {} keys as of offset {offset}\n  \
                  skips offsets {offset} to \
                  {}, which the topic no longer has: their records are in no state\n  repeats nothing",
                 range.start,
                 manifest.keys,
                 range.start - 1
-            );
+            ));
             skips.push((partition, range.start));
         } else {
-            eprintln!("partition {partition}: left alone: it continues at offset {offset}, which the topic has");
+            say(format_args!(
+                "partition {partition}: left alone: it continues at offset {offset}, which the topic has"
+            ));
         }
     }
     if skips.is_empty() {
-        eprintln!(
-            "there is nothing to do: with a file sink the state holds the position, whatever the group's offsets are"
-        );
+        say("there is nothing to do: with a file sink the state holds the position, whatever the group's offsets are");
         return Ok(());
     }
     if !confirmed()? {

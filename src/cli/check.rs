@@ -30,12 +30,11 @@ pub fn run(args: &CheckArgs) -> Result<()> {
 }
 
 fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> Result<()> {
-    let mut notes = BTreeSet::new();
+    // Both plans look at the same source.
+    let (mut warnings, mut notes) = (BTreeSet::new(), BTreeSet::new());
     let mut add = |planned: Result<runtime::Plan>| match planned {
         Ok(planned) => {
-            if let runtime::PlannedSource::Kafka(kafka) = &planned.source {
-                kafka.warnings.iter().for_each(|warning| eprintln!("warning: {}", config::hide(warning)));
-            }
+            warnings.extend(planned.warnings());
             notes.extend(planned.source.notes().to_vec());
             Ok(Some(planned))
         }
@@ -66,7 +65,8 @@ fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> 
             found.extend(more);
         }
     }
-    notes.iter().for_each(|note| eprintln!("note: {}", config::hide(note)));
+    warnings.iter().for_each(super::messages::warn);
+    notes.iter().for_each(|note| super::messages::say(format_args!("note: {note}")));
     found.sort();
     found.dedup();
     if found.is_empty() { Ok(()) } else { Err(Error::Problems(found)) }

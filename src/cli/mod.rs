@@ -3,11 +3,12 @@
 //! Lives here: the arguments of every command, what goes to stdout and stderr, exit codes. Must not live here: what a
 //! command does; each file calls into the modules that know.
 //!
-//! Data goes to stdout ([`print`]), everything else to stderr. Exit codes: 0 done, 1 failed while running, 2 refused
-//! before anything started.
+//! Data goes to stdout ([`print`]), everything else to stderr ([`messages`]). Exit codes: 0 done, 1 failed while
+//! running, 2 refused before anything started.
 
 mod adopt;
 mod check;
+mod messages;
 pub mod models;
 mod progress;
 mod run;
@@ -17,21 +18,16 @@ pub mod summary;
 mod train;
 
 use std::fmt::Display;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde_json::json;
-use tracing_subscriber::EnvFilter;
+use clap::{Args, Parser, Subcommand};
 
+use crate::Result;
 use crate::error::Context;
-use crate::problem::Place;
-use crate::{Error, Result, config};
-
-/// The environment variable with the log filter, such as `debug` or `kolk=trace`.
-const LOG_VARIABLE: &str = "KOLK_LOG";
+use messages::Log;
 
 /// Runs recurrent neural networks on streams: one hidden state per key, one step per event.
 #[derive(Debug, Parser)]
@@ -43,12 +39,6 @@ struct Cli {
     log: Log,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Log {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,11 +128,10 @@ pub fn main() -> ExitCode {
     signals::catch();
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
     let cli = Cli::parse();
-    report_panics();
-    match start_log(cli.log).and_then(|()| execute(cli.command)) {
+    match messages::start(cli.log).and_then(|()| execute(cli.command)) {
         Ok(code) => code,
         Err(error) => {
-            report(&error, cli.log);
+            messages::report(&error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -179,35 +168,6 @@ impl Write for Out {
     }
 }
 
-/// Stderr for everything else; it shows no secret, whatever a library puts into its messages.
-#[derive(Debug)]
-pub(crate) struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // Each message comes whole.
-        std::io::stderr().write_all(config::hide(&String::from_utf8_lossy(bytes)).as_bytes())?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
-}
-
-/// A panic is reported like everything else.
-fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current();
-        let backtrace = std::backtrace::Backtrace::capture();
-        let trace = match backtrace.status() {
-            std::backtrace::BacktraceStatus::Captured => format!("\n{backtrace}"),
-            _ => String::new(),
-        };
-        drop(Stderr.write_all(format!("thread {:?}: {panic}{trace}\n", thread.name().unwrap_or("?")).as_bytes()));
-    }));
-}
-
 fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
@@ -222,54 +182,6 @@ fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
 pub fn print(line: impl Display) -> Result<()> {
     let mut out = out();
     writeln!(out, "{line}").and_then(|()| out.flush()).or_failed(|| "can't write to stdout".into())
-}
-
-fn start_log(log: Log) -> Result<()> {
-    let filter = match std::env::var(LOG_VARIABLE) {
-        Ok(text) if !text.is_empty() => {
-            EnvFilter::try_new(&text).map_err(|e| Error::refused(format!("{LOG_VARIABLE}={text}: {e}")))?
-        }
-        _ => EnvFilter::new("warn,kolk=info"),
-    };
-    let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(|| Stderr);
-    match log {
-        Log::Text => lines.with_target(false).init(),
-        Log::Json => lines.json().init(),
-    }
-    Ok(())
-}
-
-/// Writes to stderr why a command failed. If the log is JSON, in the same format, so that all of stderr is JSON;
-/// written here and not as a log line, since a filter must not hide it.
-fn report(error: &Error, log: Log) {
-    let lines: Vec<String> = match (error, log) {
-        (Error::Problems(problems), Log::Text) => {
-            let count = match problems.len() {
-                1 => "error: 1 problem".to_string(),
-                n => format!("error: {n} problems"),
-            };
-            problems.iter().map(ToString::to_string).chain([count]).collect()
-        }
-        (Error::Problems(problems), Log::Json) => problems
-            .iter()
-            .map(|p| {
-                let Place { line, column } = p.place;
-                logged(&json!({ "message": p.message, "file": p.file.display().to_string(), "line": line, "column": column }))
-            })
-            .collect(),
-        (other, Log::Text) => vec![format!("error: {other}")],
-        (other, Log::Json) => vec![logged(&json!({ "message": other.to_string() }))],
-    };
-    for line in lines {
-        // If stderr is closed, the message can't be delivered.
-        drop(writeln!(Stderr, "{line}"));
-    }
-}
-
-fn logged(fields: &serde_json::Value) -> String {
-    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
-    json!({ "timestamp": now, "level": "ERROR", "fields": fields, "target": "kolk" }).to_string()
 }
 
 #[cfg(test)]

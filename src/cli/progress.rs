@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar over records: count, rate, time left.
 pub fn records(total: u64) -> ProgressBar {
@@ -14,8 +14,16 @@ pub fn steps(total: u64) -> ProgressBar {
     bar(total, "{elapsed_precise} {wide_bar} {pos}/{len}  {msg}  {eta} left")
 }
 
+/// A terminal that gets JSON has no bars in between.
+fn on_terminal(bar: ProgressBar) -> ProgressBar {
+    if super::messages::is_json() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar
+}
+
 fn bar(total: u64, template: &str) -> ProgressBar {
-    let bar = ProgressBar::new(total);
+    let bar = on_terminal(ProgressBar::new(total));
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -25,7 +33,7 @@ fn bar(total: u64, template: &str) -> ProgressBar {
 
 /// Records of a source without an end.
 pub fn endless() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
+    let bar = on_terminal(ProgressBar::new_spinner());
     if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {spinner} {human_pos} records  {per_sec}") {
         bar.set_style(style);
     }

@@ -1,9 +1,13 @@
 //! `kolk run`: to the end of a Parquet source, from where the last run stopped; on Kafka until a signal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
+
+use super::messages::say_with;
 use super::signals::{self, Signals};
 use super::{RunArgs, progress};
 use crate::model::executor::library;
@@ -34,6 +38,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     tracing::info!(pipeline = name, source, sink, "starting");
     plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
     plan.metrics.onnx_runtime(library::version().unwrap_or("none"));
+    plan.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     if let Some(version) = &plan.model {
         plan.metrics.model(&version.name, version.number);
     }
@@ -109,36 +114,44 @@ fn drain_on(mut signals: Signals, stop: Stop, number: Arc<AtomicI32>, grace: Dur
     });
 }
 
+/// What a run did: lines for people, or one object in which they are the message.
 fn summary(name: &str, finished: &Finished, sink: &str) {
     let count = |name: &str| finished.counters.get(name).copied().unwrap_or(0);
+    let (all, rows, seconds) = (count("records"), count("rows"), finished.elapsed.as_secs_f64());
+    let letters: BTreeMap<&str, u64> =
+        finished.counters.iter().filter_map(|(n, c)| Some((n.strip_prefix("dead_letters.")?, *c))).collect();
+    let mut lines = Vec::new();
     if finished.already {
-        eprintln!(
-            "{name}: already finished, nothing to do: {} records in, {} rows in {sink}\n\
-             to run it again: kolk state reset, or give the pipeline another name and sink",
-            count("records"),
-            count("rows")
-        );
-        return;
+        lines.push(format!("already finished, nothing to do: {all} records in, {rows} rows in {sink}"));
+    } else {
+        let (records, keys) = (finished.records, finished.keys);
+        let each = records as f64 / seconds.max(1e-9);
+        lines.push(format!(
+            "{records} records of {keys} keys in {seconds:.1} s ({each:.0} a second), {rows} rows to {sink}"
+        ));
+        if records < all {
+            lines.push(format!("resumed an earlier run: {all} records in all"));
+        }
     }
-    let seconds = finished.elapsed.as_secs_f64();
-    eprintln!(
-        "{name}: {} records of {} keys in {seconds:.1} s ({:.0} a second), {} rows to {sink}",
-        finished.records,
-        finished.keys,
-        finished.records as f64 / seconds.max(1e-9),
-        count("rows")
-    );
-    if finished.records < count("records") {
-        eprintln!("{name}: resumed an earlier run: {} records in all", count("records"));
+    lines.extend(letters.iter().map(|(reason, letters)| format!("{letters} records to the dead letters: {reason}")));
+    let (refused, came) = (letters.values().sum::<u64>(), all.max(finished.records));
+    let refuses_most = refused * 2 > came;
+    if refuses_most {
+        lines.push(format!("warning: most of what came was refused: {refused} of {came} records"));
     }
-    if count("late") > 0 {
-        eprintln!(
-            "{name}: {} records were older than their key's newest and were processed in the order in which they came \
-             (on.late: process; on.reorder puts them in order)",
-            count("late")
-        );
+    let late = count("late");
+    if late > 0 {
+        lines.push(format!(
+            "{late} records were older than their key's newest and were processed in the order in which they came \
+             (on.late: process; on.reorder puts them in order)"
+        ));
     }
-    for (reason, letters) in finished.counters.iter().filter_map(|(n, c)| Some((n.strip_prefix("dead_letters.")?, c))) {
-        eprintln!("{name}: {letters} records to the dead letters: {reason}");
+    let mut text: Vec<String> = lines.iter().map(|line| format!("{name}: {line}")).collect();
+    if finished.already {
+        text.push("to run it again: kolk state reset, or give the pipeline another name and sink".into());
     }
+    let fields = json!({ "pipeline": name, "already_finished": finished.already, "records": finished.records,
+        "records_in_all": came, "keys": finished.keys, "seconds": seconds, "rows": rows, "sink": sink,
+        "late": late, "dead_letters": letters, "most_refused": refuses_most });
+    say_with(text.join("\n"), fields);
 }

@@ -12,6 +12,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use super::adopt;
+use super::messages::say;
 use crate::config::{Location, Moment, Pipeline, Sink, Start};
 use crate::error::Context;
 use crate::record::{murmur2, partition_of};
@@ -133,7 +134,7 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
         return write(out, &format!("{}\n", Value::from(partitions)));
     }
     if newest.is_empty() {
-        eprintln!("pipeline {} has no state in {}", store.pipeline(), store.folder());
+        say(format_args!("pipeline {} has no state in {}", store.pipeline(), store.folder()));
         return Ok(());
     }
     let mut table = comfy_table::Table::new();
@@ -272,7 +273,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     if !target.create(name, writer.into_inner().or_failed(failed)?)? {
         return Err(Error::refused(format!("{} already exists: delete it or name another file", to.display())));
     }
-    eprintln!("{keys} keys to {}", to.display());
+    say(format_args!("{keys} keys to {}", to.display()));
     Ok(())
 }
 
@@ -327,15 +328,15 @@ fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
         None => crate::kafka::forget(kafka)?,
         Some(to) => {
             for (partition, offset) in crate::kafka::begin_at(kafka, to)? {
-                eprintln!("partition {partition} begins at offset {offset}");
+                say(format_args!("partition {partition} begins at offset {offset}"));
             }
         }
     }
     if let Some(Sink::Kafka(sink)) = pipeline.sink.as_deref() {
-        eprintln!(
+        say(format_args!(
             "records that are read again are written again: give the pipeline another output topic, or empty topic {}",
             sink.topic.value
-        );
+        ));
     }
     Ok(())
 }
@@ -356,9 +357,9 @@ fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> 
     }
     let found: Vec<(Folder, Vec<String>)> =
         kinds.iter().map(|parts| Ok((parts.folder().clone(), parts.existing()?))).collect::<Result<_>>()?;
-    eprintln!("deletes the state of pipeline {} in {}", pipeline.name.value, store.folder());
+    say(format_args!("deletes the state of pipeline {} in {}", pipeline.name.value, store.folder()));
     for (folder, files) in found.iter().filter(|(_, files)| !files.is_empty()) {
-        eprintln!("deletes {} files in {folder}: {} … {}", files.len(), files[0], files[files.len() - 1]);
+        say(format_args!("deletes {} files in {folder}: {} … {}", files.len(), files[0], files[files.len() - 1]));
     }
     if !yes && !confirmed("deleted")? {
         return Err(Error::refused("nothing was deleted"));

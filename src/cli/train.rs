@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use serde_json::json;
 
+use super::messages::{say, say_with};
 use super::{TrainArgs, print, progress};
 use crate::model::executor::library;
 use crate::model::registry;
@@ -37,6 +39,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     let health = Arc::new(http::Health::default());
     let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
     plan.metrics.onnx_runtime(library::version()?);
+    plan.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     health.running();
 
     plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
@@ -53,13 +56,14 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     for warning in trained.warnings.iter().skip(trained.warned) {
         tracing::warn!("{warning}");
     }
-    eprintln!("{}", trained.evaluation.table());
+    say_with(trained.evaluation.table(), json!({ "metrics": trained.evaluation.metrics() }));
 
     let name = infer.model.split('/').next().unwrap_or_default();
     let stages = runtime::stages_of_model(&plan.pipeline);
     let version = train::publish(&plan.pipeline.models, name, &trained, &captured.series, stages)?;
     registry::set_champion(&plan.pipeline.models, name, version.number)?;
-    eprintln!("published {}: {}", runtime::label(&version), version.folder.join(registry::REPORT).display());
+    let (label, report) = (runtime::label(&version), version.folder.join(registry::REPORT).display().to_string());
+    say_with(format_args!("published {label}: {report}"), json!({ "model": label, "report": report }));
     drop(server);
     print(runtime::label(&version))
 }
@@ -79,9 +83,13 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     })?;
     bar.finish_and_clear();
     let rows: usize = captured.series.iter().map(|series| series.times.len()).sum();
-    eprintln!("{} records read, {rows} rows of {} keys after the stages", captured.records, captured.series.len());
+    let keys = captured.series.len();
+    say_with(
+        format_args!("{} records read, {rows} rows of {keys} keys after the stages", captured.records),
+        json!({ "records": captured.records, "rows": rows, "keys": keys, "not_used": captured.rejected }),
+    );
     if let Some(lost) = lost(plan, &captured) {
-        eprintln!("not used for training: {lost}");
+        say(format_args!("not used for training: {lost}"));
     }
     if let Some(few) = captured.late.judge(captured.records, plan.files()?.files())? {
         tracing::warn!("{few}");

@@ -59,6 +59,12 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// The name of a field for the beginning of a message about it; nothing where there is none.
+    pub fn field(&self, target: Option<Target>) -> String {
+        let name = self.fields.iter().find(|(_, found)| Some(**found) == target).map(|(name, _)| name);
+        name.map(|name| format!("\"{name}\": ")).unwrap_or_default()
+    }
+
     /// A time of a field whose ticks are that long as ticks of the time column, rounded down; a field without a clock
     /// (a plain integer) has those of the column. `None`: 64 bits don't hold it.
     pub fn ticks(&self, value: i64, nanos: Option<i64>) -> Option<i64> {
@@ -265,6 +271,8 @@ pub(super) enum Cell {
 /// What is read of one message. Memory is used again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Row {
+    /// The field that is being read, for an error.
+    pub at: Option<Target>,
     pub key: Option<String>,
     pub time: Option<i64>,
     /// A time that no column of times can hold, as it is written.
@@ -276,6 +284,7 @@ pub(super) struct Row {
 impl Row {
     /// Empty, for the next message.
     pub fn clear(&mut self, columns: &Columns) {
+        self.at = None;
         self.key = None;
         self.time = None;
         self.beyond = None;

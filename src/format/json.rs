@@ -44,9 +44,9 @@ impl JsonDecoder {
         let text = std::str::from_utf8(payload).map_err(|e| ("bad_json", e.to_string()))?;
         let mut json = serde_json::Deserializer::from_str(text);
         let object = Object { columns: &self.columns, row: &mut self.row, seen: &mut self.seen, text };
-        object.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| {
-            let reason = if error.is_data() { "bad_value" } else { "bad_json" };
-            (reason, error.to_string())
+        object.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| match error.is_data() {
+            true => ("bad_value", format!("{}{error}", self.columns.field(self.row.at))),
+            false => ("bad_json", error.to_string()),
         })
     }
 }
@@ -129,10 +129,13 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut fields = 0..;
         while let Some((target, end)) = map.next_key_seed(Name(self.columns, self.text))? {
             let number = fields.next().unwrap_or_default();
+            // Where a field comes twice, its name is in the message.
+            self.row.at = None;
             if let Some(twice) = target.filter(|target| !self.seen.is_first(self.columns, *target)) {
                 let name = self.columns.fields.iter().find(|(_, target)| **target == twice);
                 return Err(A::Error::custom(format!("field \"{}\" comes twice", name.map_or("?", |(name, _)| name))));
             }
+            self.row.at = target;
             match target {
                 None => {
                     map.next_value::<IgnoredAny>()?;

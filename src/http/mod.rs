@@ -148,9 +148,13 @@ async fn show_metrics(State((metrics, health)): Shared) -> Response {
     }
 }
 
-async fn show_ready(State((_, health)): Shared) -> Response {
+async fn show_ready(State((metrics, health)): Shared) -> Response {
     match health.reason() {
-        None => "ready\n".into_response(),
+        // It stays ready: another process, or a restart, would refuse the same records.
+        None => match metrics.refusals.mostly() {
+            Some(warning) => format!("ready\nwarning: {warning}\n").into_response(),
+            None => "ready\n".into_response(),
+        },
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
@@ -179,7 +183,7 @@ mod tests {
 
     #[test]
     fn ready_only_while_running_and_says_why_not() {
-        let (server, _, health) = start();
+        let (server, metrics, health) = start();
         let page = |path| {
             let (head, body) = get_page(&server, path);
             (head.split(' ').nth(1).unwrap().to_string(), body)
@@ -191,6 +195,11 @@ mod tests {
         health.not_ready("disk full");
         assert_eq!(page("/readyz"), ("503".into(), "disk full\n".into()));
         assert_eq!(page("/other").0, "404");
+        health.running();
+        (0..30).for_each(|_| _ = metrics.refusals.note("bad_json"));
+        let (status, body) = page("/readyz");
+        assert_eq!(status, "200");
+        assert!(body.starts_with("ready\nwarning: most of what comes is refused: 100 %"), "{body}");
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The admin client: asks for topics, groups and rights, and why access is refused.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
@@ -14,6 +13,7 @@ use rdkafka::metadata::Metadata;
 use super::acl::{JOIN, On, Right, missing};
 use super::context::Door;
 use super::describe::{self, Asked, Described, Silence};
+use super::listeners::Unreachable;
 use super::properties;
 use crate::config::{At, KafkaSource, Properties};
 use crate::error::Problems;
@@ -31,8 +31,10 @@ pub struct FoundTopic {
     pub partitions: u32,
     /// Settings; none where they may not be asked for.
     pub configs: BTreeMap<String, String>,
-    /// What could not be found out, and what follows from that.
-    pub warning: Option<String>,
+    /// What could not be found out or reached, and what follows from that.
+    pub warnings: Vec<String>,
+    /// Whether the right that it was looked for with is missing, which was reported.
+    pub is_denied: bool,
     /// Its id and rights.
     described: Result<Described, Silence>,
 }
@@ -59,6 +61,8 @@ pub struct Admin {
     place: Place,
     /// Set when nothing answered: it is asked and reported once.
     silent: Cell<bool>,
+    /// The advertised addresses that can't be reached; tried once.
+    unreachable: OnceCell<Unreachable>,
 }
 
 impl Admin {
@@ -68,7 +72,7 @@ impl Admin {
         match config.create_with_context(Door::default()) {
             Ok(consumer) => {
                 let (brokers, place) = (brokers.value.clone(), brokers.place);
-                Some(Admin { consumer, config, brokers, place, silent: Cell::new(false) })
+                Some(Admin { consumer, config, brokers, place, silent: Cell::new(false), unreachable: OnceCell::new() })
             }
             Err(error) => {
                 problems.add(brokers.place, properties::refused(error));
@@ -88,8 +92,12 @@ impl Admin {
         if self.silent.get() {
             return None;
         }
-        let metadata = match self.metadata(name) {
-            Ok(metadata) => metadata,
+        let answered = self.metadata(name).and_then(|metadata| {
+            let unreachable = self.unreachable.get_or_init(|| Unreachable::of(&metadata));
+            unreachable.all(&metadata, &self.brokers).map_or(Ok((metadata, unreachable)), Err)
+        });
+        let (metadata, unreachable) = match answered {
+            Ok(answered) => answered,
             Err(why) => {
                 self.silent.set(true);
                 problems.add(self.place, why);
@@ -105,17 +113,19 @@ impl Admin {
             return None;
         }
         let described = self.describe(name);
-        if described.as_ref().is_ok_and(|described| described.rights.lacks(right)) {
+        let is_denied = described.as_ref().is_ok_and(|described| described.rights.lacks(right));
+        if is_denied {
             problems.add(name.place, denied());
         }
         let unseen = described.as_ref().is_ok_and(|described| described.rights.lacks(Right::DescribeConfigs));
-        let warning = unseen.then(|| {
+        let mut warnings = Vec::from_iter(unreachable.leaders(&metadata, name));
+        if unseen {
             let see = "see its settings; kolk can't warn about them, and assumes 1 MiB for max.message.bytes";
-            missing(Right::DescribeConfigs, On::Topic(name), see)
-        });
+            warnings.push(missing(Right::DescribeConfigs, On::Topic(name), see));
+        }
         let configs = if unseen { BTreeMap::new() } else { self.configs(name) };
         let partitions = u32::try_from(topic.partitions().len()).unwrap_or(0);
-        Some(FoundTopic { partitions, configs, warning, described })
+        Some(FoundTopic { partitions, configs, warnings, is_denied, described })
     }
 
     /// The id of a topic that was found. State belongs to an id, so none is made up.
@@ -189,7 +199,8 @@ impl Admin {
 
     /// What the broker says of a topic's settings; nothing where it doesn't.
     fn configs(&self, name: &str) -> BTreeMap<String, String> {
-        let Ok(client) = self.config.create::<AdminClient<DefaultClientContext>>() else { return BTreeMap::new() };
+        let client: Result<AdminClient<Door>, _> = self.config.create_with_context(Door::default());
+        let Ok(client) = client else { return BTreeMap::new() };
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let asked = block_on(client.describe_configs(&[ResourceSpecifier::Topic(name)], &options));
         let resource =

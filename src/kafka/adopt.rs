@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::broker::{Committed, LogRange};
+use super::context::Door;
 use super::describe::{self, Asked, Silence};
 use super::properties;
 use super::reset::{commit_for, running};
@@ -28,8 +29,9 @@ pub struct Seen {
     pub partitions: Vec<(LogRange, Option<Committed>)>,
 }
 
-fn consumer(source: &KafkaSource) -> Result<BaseConsumer> {
-    properties::consumer(source, Delivery::ExactlyOnce, 0).create().map_err(properties::refused)
+fn consumer(source: &KafkaSource) -> Result<BaseConsumer<Door>> {
+    let config = properties::consumer(source, Delivery::ExactlyOnce, 0);
+    config.create_with_context(Door::default()).map_err(properties::refused)
 }
 
 /// Looks at the topic and the group, which must have no members.

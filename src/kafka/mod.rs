@@ -15,6 +15,7 @@ mod context;
 mod describe;
 mod gathered;
 mod hearing;
+mod listeners;
 mod membership;
 mod monitor;
 mod native;

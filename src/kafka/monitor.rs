@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::context::Door;
 use super::properties;
 use crate::config::KafkaSource;
 use crate::metrics::Metrics;
@@ -21,9 +22,10 @@ const FAILURES: u32 = 3;
 /// # Errors
 /// Properties that librdkafka doesn't take.
 pub fn watch(source: &KafkaSource, metrics: &Metrics, stop: &dyn Fn() -> bool) -> Result<()> {
-    let client = |isolation: &str| -> Result<BaseConsumer> {
+    let client = |isolation: &str| -> Result<BaseConsumer<Door>> {
         let mut config = properties::asking(&source.brokers, &source.properties);
-        config.set("isolation.level", isolation).create().map_err(properties::refused)
+        config.set("isolation.level", isolation);
+        config.create_with_context(Door::default()).map_err(properties::refused)
     };
     let clients = || Ok::<_, Error>([client("read_uncommitted")?, client("read_committed")?]);
     let mut asked = clients()?;

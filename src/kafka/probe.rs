@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::acl::{no_transactions, transactional_ids};
+use super::listeners::Unreachable;
 use super::native::NativeProducer;
 use super::properties;
 use crate::config::{Delivery, KafkaSource, Pipeline, Sink};
@@ -31,6 +32,11 @@ pub fn check_transactions(pipeline: &Pipeline, source: &KafkaSource, problems: &
         Ok(producer) => producer,
         Err(error) => return problems.add(sink.brokers.place, properties::refused(error)),
     };
+    // What can't be reached is reported where the topics are planned.
+    let metadata = producer.client().fetch_metadata(Some(&sink.topic), REQUEST);
+    if metadata.is_ok_and(|metadata| Unreachable::of(&metadata).all(&metadata, &sink.brokers).is_some()) {
+        return;
+    }
     let until = Instant::now() + PATIENCE;
     while let Err(error) = producer.init_transactions(REQUEST) {
         if let Some(why) = no_transactions(error.code, &ids) {

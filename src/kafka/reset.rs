@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::broker::BEGINNING;
+use super::context::Door;
 use super::properties;
 use crate::config::{Delivery, KafkaSource, Moment, Start};
 use crate::error::Context;
@@ -25,8 +25,8 @@ const LEAVING: Duration = Duration::from_secs(3);
 /// # Errors
 /// A group that is running, no broker.
 pub fn forget(source: &KafkaSource) -> Result<()> {
-    let client: AdminClient<DefaultClientContext> =
-        properties::asking(&source.brokers, &source.properties).create().map_err(properties::refused)?;
+    let config = properties::asking(&source.brokers, &source.properties);
+    let client: AdminClient<Door> = config.create_with_context(Door::default()).map_err(properties::refused)?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let group = source.group.as_str();
     let until = Instant::now() + LEAVING;
@@ -50,8 +50,8 @@ pub fn forget(source: &KafkaSource) -> Result<()> {
 pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
     let (topic, group) = (source.topic.as_str(), source.group.as_str());
     let failed = || format!("cannot move group {group} on topic {topic}");
-    let consumer: BaseConsumer =
-        properties::consumer(source, Delivery::ExactlyOnce, 0).create().map_err(properties::refused)?;
+    let config = properties::consumer(source, Delivery::ExactlyOnce, 0);
+    let consumer: BaseConsumer<Door> = config.create_with_context(Door::default()).map_err(properties::refused)?;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).or_failed(failed)?;
     let partitions =
         metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
@@ -90,7 +90,7 @@ pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
 /// # Errors
 /// A group that is running, no broker.
 pub(super) fn commit_for<'a>(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Door>,
     source: &KafkaSource,
     offsets: impl Iterator<Item = (PartitionId, i64, &'a str)>,
 ) -> Result<()> {

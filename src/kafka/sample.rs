@@ -1,4 +1,4 @@
-//! Verifies `partitioned_by: key` on the topic: the keys of its last messages.
+//! The last messages of a topic, looked at before a pipeline starts, and `partitioned_by: key` verified on their keys.
 //!
 //! Where a record's key is not the message's, only its producers know that a key's messages are all in one partition; a
 //! worker sees its own partitions and would never find out. A sample is no proof: it finds an error of most keys, not
@@ -11,10 +11,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use super::context::Door;
 use super::properties;
 use crate::config::KafkaSource;
-use crate::error::Problems;
-use crate::format::{self, Messages, PlannedDecoder};
+use crate::error::{Problems, printable};
+use crate::format::{self, Decoded, Messages, PlannedDecoder};
 use crate::record::murmur2;
 
 /// Messages of a partition that are looked at.
@@ -31,22 +32,47 @@ const FEW: usize = 10;
 /// The partitions that each key was found in.
 type Seen = BTreeMap<Vec<u8>, BTreeSet<u32>>;
 
-/// Reads the last messages of every partition. A key that is found in two is a problem; keys that are mostly not where
-/// Java's partitioner puts them are a warning.
+/// The last committed messages of each partition that have a payload, and what they are as records.
+pub struct Sample {
+    /// By partition.
+    pub partitions: BTreeMap<u32, (Messages, Decoded)>,
+}
+
+impl Sample {
+    /// Reads and decodes it, or says why not.
+    ///
+    /// # Errors
+    /// No answer of a broker or of the registry.
+    pub fn take(source: &KafkaSource, partitions: u32, decoder: &PlannedDecoder) -> Result<Sample, String> {
+        let mut decoder = decoder.decoder().map_err(|error| error.to_string())?;
+        let decoded = read(source, partitions)?.into_iter().map(|(partition, messages)| {
+            let decoded = format::decode_patiently(&mut *decoder, &messages, PATIENCE);
+            Ok((partition, (messages, decoded.map_err(|error| error.to_string())?)))
+        });
+        Ok(Sample { partitions: decoded.collect::<Result<_, String>>()? })
+    }
+
+    /// How many messages it has.
+    pub fn messages(&self) -> usize {
+        self.partitions.values().map(|(messages, _)| messages.len()).sum()
+    }
+
+    /// What they are as records.
+    pub fn decoded(&self) -> impl Iterator<Item = &Decoded> {
+        self.partitions.values().map(|(_, decoded)| decoded)
+    }
+}
+
+/// A key that is found in two partitions is a problem; keys that are mostly not where Java's partitioner puts them are
+/// a warning.
 pub fn check(
     source: &KafkaSource,
     partitions: u32,
-    decoder: &PlannedDecoder,
+    sample: &Sample,
     warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) {
-    let seen = match read(source, partitions).and_then(|sample| keys(&sample, decoder)) {
-        Ok(seen) => seen,
-        Err(why) => {
-            warnings.push(format!("`partitioned_by: key` could not be verified on topic {}: {why}", *source.topic));
-            return;
-        }
-    };
+    let seen = keys(sample);
     if let Some(problem) = split(&seen) {
         problems.add(source.partitioned_by_key.place, problem);
     } else if let Some(warning) = elsewhere(&seen, partitions) {
@@ -63,10 +89,14 @@ fn read(source: &KafkaSource, partitions: u32) -> Result<BTreeMap<u32, Messages>
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error");
-    let consumer: BaseConsumer = config.create().map_err(|error| properties::refused(error).to_string())?;
+    let consumer: BaseConsumer<Door> =
+        config.create_with_context(Door::default()).map_err(|error| properties::refused(error).to_string())?;
     let until = Instant::now() + PATIENCE;
     let (mut list, mut ends) = (TopicPartitionList::new(), BTreeMap::new());
     for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+        if Instant::now() > until {
+            break;
+        }
         let (start, end) =
             consumer.fetch_watermarks(&source.topic, partition, REQUEST).map_err(|error| error.to_string())?;
         if start < end {
@@ -86,7 +116,8 @@ fn read(source: &KafkaSource, partitions: u32) -> Result<BTreeMap<u32, Messages>
                 }
                 if let (Some(payload), Ok(partition)) = (message.payload(), u32::try_from(partition)) {
                     let messages = sample.entry(partition).or_default();
-                    messages.push(message.offset(), -1, message.key(), Some(payload));
+                    let timestamp = message.timestamp().to_millis().unwrap_or(-1);
+                    messages.push(message.offset(), timestamp, message.key(), Some(payload));
                     left = (left.0 - 1, left.1.saturating_sub(payload.len()));
                 }
             }
@@ -101,12 +132,10 @@ fn read(source: &KafkaSource, partitions: u32) -> Result<BTreeMap<u32, Messages>
 }
 
 /// The keys of messages; those that can't be decoded have none.
-fn keys(sample: &BTreeMap<u32, Messages>, decoder: &PlannedDecoder) -> Result<Seen, String> {
-    let mut decoder = decoder.decoder().map_err(|error| error.to_string())?;
+fn keys(sample: &Sample) -> Seen {
     let mut seen = Seen::new();
-    for (partition, messages) in sample {
-        let decoded = format::decode_patiently(&mut *decoder, messages, PATIENCE).map_err(|error| error.to_string())?;
-        let decoded = decoded.records;
+    for (partition, (_, decoded)) in &sample.partitions {
+        let decoded = &decoded.records;
         let bad: BTreeSet<usize> = decoded.bad.iter().map(|(index, _)| *index).collect();
         for index in (0..decoded.len()).filter(|index| !bad.contains(index)) {
             match seen.get_mut(decoded.key(index)) {
@@ -119,14 +148,14 @@ fn keys(sample: &BTreeMap<u32, Messages>, decoder: &PlannedDecoder) -> Result<Se
             }
         }
     }
-    Ok(seen)
+    seen
 }
 
 /// Says which key is in more than one partition, if any is.
 fn split(seen: &Seen) -> Option<String> {
     let mut split = seen.iter().filter(|(_, partitions)| partitions.len() > 1);
     let (key, partitions) = split.next()?;
-    let key: String = String::from_utf8_lossy(key).escape_debug().take(100).collect();
+    let key: String = printable(&String::from_utf8_lossy(key)).chars().take(100).collect();
     let shown: Vec<String> = partitions.iter().map(u32::to_string).collect();
     Some(format!(
         "the topic is not partitioned by the record's key: \"{key}\" is in partitions {} ({} of {} keys in the last \

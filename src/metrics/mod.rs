@@ -6,10 +6,12 @@
 //!
 //! Names follow Prometheus: base units, `_total` for counters, labels of few values.
 
+mod refusals;
 mod stream;
 mod table;
 mod waits;
 
+pub use refusals::Refusals;
 pub use stream::{Position, Stream};
 pub use table::Row;
 pub use waits::{LONG, Waits};
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub state_bytes: IntGauge,
     /// Those of a run on Kafka.
     pub stream: Stream,
+    /// What was refused, for the log, the summary and readiness.
+    pub refusals: Refusals,
     dead_letters: IntCounterVec,
     stage_seconds: HistogramVec,
     stage_removed: IntCounterVec,
@@ -101,6 +105,7 @@ impl Metrics {
             )?,
             records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
             dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,
+            refusals: Refusals::default(),
             batch_rows: b.histogram(
                 "kolk_batch_rows",
                 "Rows of the batches that the stages process.",

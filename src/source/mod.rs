@@ -16,6 +16,7 @@ mod open_file;
 mod order;
 pub mod parquet;
 mod plan;
+mod sample;
 mod schema;
 mod tables;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub mod topic;
 mod united;
 
 pub use history::History;
+pub use sample::of_files;
 
 use serde_json::Value;
 

@@ -6,7 +6,8 @@ use super::History;
 use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Properties, Sink};
 use crate::error::Problems;
 use crate::format::{self, PlannedDecoder};
-use crate::kafka::{Admin, FoundTopic, Right, SEND, TAKE, identity, sample};
+use crate::kafka::sample::{Sample, check as check_keys};
+use crate::kafka::{Admin, FoundTopic, Right, SEND, TAKE, identity};
 
 /// Kafka's default of `max.message.bytes`.
 const DEFAULT_LONGEST: usize = 1_048_588;
@@ -25,6 +26,8 @@ pub struct PlannedTopic {
     pub history: Option<Arc<History>>,
     /// What isn't a problem yet and may become one.
     pub warnings: Vec<String>,
+    /// What could not be looked at, without being wrong.
+    pub notes: Vec<String>,
 }
 
 /// Asks the brokers for the topics of a pipeline and plans the source's format; `fields` as for
@@ -51,15 +54,31 @@ pub fn plan(
         problems.add(idle.place, "`idle` needs times of a clock: the time column has steps, which no clock moves on");
         return None;
     }
-    if source.partitioned_by_key.value {
-        sample::check(source, topic.partitions, &decoder, &mut warnings, problems);
+    let sample = (!topic.is_denied).then(|| Sample::take(source, topic.partitions, &decoder));
+    let mut notes = Vec::new();
+    match sample.unwrap_or_else(|| Err("it can't be read".into())) {
+        _ if topic.is_denied => {}
+        Ok(sample) if sample.messages() == 0 => notes.push(format!(
+            "topic {} has no messages yet: its keys, times and columns could not be looked at",
+            *source.topic
+        )),
+        Ok(sample) => {
+            if source.partitioned_by_key.value {
+                check_keys(source, topic.partitions, &sample, &mut warnings, problems);
+            }
+            warnings.extend(super::sample::of_topic(pipeline, source, &decoder.layout, &sample));
+        }
+        Err(why) if source.partitioned_by_key.value => {
+            warnings.push(format!("`partitioned_by: key` could not be verified on topic {}: {why}", *source.topic))
+        }
+        Err(why) => warnings.push(format!("topic {}: its last messages could not be looked at: {why}", *source.topic)),
     }
     let history = History::plan(pipeline, source, fields, (&decoder.layout, topic.partitions), problems).map(Arc::new);
     if history.is_none() && source.history.is_some() {
         return None;
     }
     warnings.extend(history.iter().flat_map(|history| history.notes().to_vec()));
-    Some(PlannedTopic { decoder, history, partitions: topic.partitions, topic_id, longest, warnings })
+    Some(PlannedTopic { decoder, history, partitions: topic.partitions, topic_id, longest, warnings, notes })
 }
 
 /// Finds the topics that a pipeline writes to. Gives the bytes that all of them take of a message.
@@ -80,7 +99,7 @@ fn find_written(
         };
         let takes = found.as_ref().map(|topic| topic.number("max.message.bytes").unwrap_or(DEFAULT_LONGEST));
         longest = longest.zip(takes).map(|(a, b)| a.min(b));
-        warnings.extend(found.and_then(|topic| topic.warning));
+        warnings.extend(found.map(|topic| topic.warnings).unwrap_or_default());
     }
     longest
 }
@@ -104,7 +123,7 @@ fn written<'a>(
 
 fn warn(pipeline: &Pipeline, source: &KafkaSource, topic: &FoundTopic, warnings: &mut Vec<String>) {
     let name = source.topic.as_str();
-    warnings.extend(topic.warning.clone());
+    warnings.extend(topic.warnings.iter().cloned());
     if topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
         warnings.push(format!(
             "topic {name} is compacted: records that are removed between a checkpoint and a restart can't be \

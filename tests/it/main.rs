@@ -13,6 +13,7 @@ mod house;
 mod http;
 mod kafka;
 mod kill;
+mod messages;
 mod official;
 mod order;
 mod parquet_differ;

@@ -65,6 +65,21 @@ fn passthrough_columns(layout: &Layout) -> usize {
     layout.columns.iter().filter(|column| matches!(column.kind, Kind::Passthrough(_))).count()
 }
 
+/// Where a dead letter came from, and what exactly is wrong with it where that is known, for the log.
+pub fn origin(letter: &DeadLetter, work: &Work, layout: &Layout) -> (String, Option<String>) {
+    let (file, row) = (letter.file.as_deref().unwrap_or("?"), letter.row.unwrap_or(0));
+    let at = match work.messages {
+        Some(_) => format!("topic {file}, partition {}, offset {row}", work.partition),
+        None => format!("{file}, row {row} (from 0)"),
+    };
+    let column = match letter.reason {
+        "null_key" | "bad_key" => Some(&layout.key_name),
+        "null_time" | "bad_time" | "time_out_of_range" | "late" => Some(&layout.time_name),
+        _ => None,
+    };
+    (at, letter.detail.clone().or_else(|| column.map(|column| format!("column \"{column}\""))))
+}
+
 /// Key, payload and timestamp of a message.
 type Message = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
 

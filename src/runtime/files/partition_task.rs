@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::dead_letters::dead_letter;
+use super::dead_letters::{dead_letter, origin};
 use super::versions::Versions;
 use crate::config::OnError;
 use crate::metrics::Metrics;
 use crate::record::{Batch, Layout, Origin};
-use crate::runtime::engine::{Chain, Partition, Work};
+use crate::runtime::engine::{Chain, Partition, Work, refused};
 use crate::sink;
 use crate::state::{Checkpoint, End, Manifest, ModelEpoch, Part, Store};
 use crate::{Error, Result};
@@ -134,6 +134,7 @@ impl PartitionTask {
             self.count("late", late);
             shared.metrics.late_records.inc_by(late);
         }
+        shared.metrics.refusals.came(count);
         self.write(&batch, shared)?;
         self.refuse(work, &batch, shared)?;
         shared.done.fetch_add(count, Ordering::Relaxed);
@@ -253,8 +254,8 @@ impl PartitionTask {
                 )));
             }
             self.count(&format!("dead_letters.{}", reject.reason), 1);
-            shared.metrics.dead_letters(reject.reason, 1);
             let letter = dead_letter(reject, work, &shared.source, &shared.files);
+            refused(&shared.metrics, reject.reason, || origin(&letter, work, &shared.source));
             self.refused
                 .get_or_insert_with(|| {
                     sink::DeadLetters::begin(&shared.dead_letters, self.partition.number, self.part_start)

@@ -10,6 +10,7 @@ use crate::kafka::{MessageHeader, Topic};
 use crate::metrics::Metrics;
 use crate::record::Layout;
 use crate::record::PartitionId;
+use crate::runtime::engine::refused;
 use crate::sink::{self, DeadLetter};
 use crate::source::History;
 use crate::{Error, Result};
@@ -109,7 +110,7 @@ impl Processing {
         }
     }
 
-    /// Counts a message that is refused.
+    /// Counts a message that is refused, and logs it now and then.
     ///
     /// # Errors
     /// Where the policy is to refuse.
@@ -128,7 +129,10 @@ impl Processing {
                 detail.map(|detail| format!(": {detail}")).unwrap_or_default()
             )));
         }
-        self.metrics.dead_letters(reason, 1);
+        refused(&self.metrics, reason, || {
+            let at = format!("topic {}, partition {partition}, offset {offset}", self.topic);
+            (at, detail.map(str::to_owned))
+        });
         Ok(())
     }
 
@@ -164,7 +168,10 @@ impl Processing {
 
     /// The headers of an output that became a dead letter because it is too large.
     pub fn too_large(&self, partition: PartitionId, why: &str) -> Vec<MessageHeader> {
-        self.metrics.dead_letters("too_large", 1);
+        refused(&self.metrics, "too_large", || {
+            let at = format!("an output of topic {}, partition {partition}", self.topic);
+            (at, Some(why.to_owned()))
+        });
         let header = |name: &str, value: String| (name.to_string(), Some(value.into_bytes()));
         vec![
             header("kolk.pipeline", self.pipeline.clone()),

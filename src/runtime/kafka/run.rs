@@ -14,6 +14,7 @@ use super::{Processing, Settings, Versions};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
+use crate::metrics::Metrics;
 use crate::runtime::engine::Chain;
 use crate::runtime::files::{Finished, joined, moment, open_sink};
 use crate::runtime::plan::{Plan, fingerprint, identity};
@@ -56,7 +57,6 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
         .source
         .kafka()
         .ok_or_else(|| Error::failed("the source isn't Kafka: internal error, please report"))?;
-    source.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let workers = pipeline.runtime.workers.min(source.partitions as usize).max(1);
     // A worker that ends takes the others with it: half a pipeline would look like a slow one.
     let ended = Stop::default();
@@ -79,6 +79,7 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
         let mut reported = Reported::default();
         while handles.iter().any(|handle| !handle.is_finished()) {
             reported.report(plan.metrics.stream.waits.overdue());
+            reported.refusals(plan.metrics.refusals.mostly());
             progress(plan.metrics.records_in.get());
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -91,13 +92,18 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
     Ok(Finished {
         already: false,
         records: plan.metrics.records_in.get(),
-        counters: BTreeMap::from([
-            ("rows".to_string(), plan.metrics.records_out.get()),
-            ("late".to_string(), plan.metrics.late_records.get()),
-        ]),
+        counters: counters(&plan.metrics),
         keys: u64::try_from(plan.metrics.state_keys.get()).unwrap_or(0),
         elapsed: started.elapsed(),
     })
+}
+
+/// What this process wrote, and what it refused by reason.
+fn counters(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let refused = metrics.refusals.by_reason().into_iter();
+    let refused = refused.map(|(reason, count)| (format!("dead_letters.{reason}"), count));
+    let counts = [("rows", metrics.records_out.get()), ("late", metrics.late_records.get())];
+    refused.chain(counts.map(|(name, count)| (name.to_string(), count))).collect()
 }
 
 /// One worker, ready for its thread; `stop` tells it when to stop.

@@ -122,6 +122,7 @@ impl PartitionTask {
         }
         p.metrics.records_in.inc_by(decoded.records.len() as u64);
         p.metrics.late_records.inc_by(self.state.late().len() as u64);
+        p.metrics.refusals.came(decoded.records.len() as u64);
         let source = |position: u64| {
             let origin = decoded.records.origins.get(usize::try_from(position.checked_sub(first)?).ok()?)?;
             messages.offsets.binary_search(&(origin.row as i64)).ok()

@@ -108,22 +108,35 @@ impl Drop for Waits {
 
 /// Says in the log what takes too long, each reason once while it lasts.
 #[derive(Default)]
-pub(super) struct Reported(BTreeSet<String>);
+pub(super) struct Reported {
+    waits: BTreeSet<String>,
+    refuses_most: bool,
+}
 
 impl Reported {
     /// Logs a reason that isn't logged yet, or that there is none left.
     pub fn report(&mut self, overdue: Option<String>) {
         match overdue {
-            Some(why) if self.0.contains(&why) => {}
+            Some(why) if self.waits.contains(&why) => {}
             Some(why) => {
                 tracing::warn!("not ready: {why}");
-                self.0.insert(why);
+                self.waits.insert(why);
             }
-            None if self.0.is_empty() => {}
+            None if self.waits.is_empty() => {}
             None => {
                 tracing::info!("ready again: the wait is over");
-                self.0.clear();
+                self.waits.clear();
             }
         }
+    }
+
+    /// Logs that most of what comes is refused, when that begins and when it is over.
+    pub fn refusals(&mut self, mostly: Option<String>) {
+        match (&mostly, self.refuses_most) {
+            (Some(said), false) => tracing::warn!("{said}"),
+            (None, true) => tracing::info!("most of what comes is taken again"),
+            _ => {}
+        }
+        self.refuses_most = mostly.is_some();
     }
 }

@@ -31,6 +31,7 @@ fn planned(folder: &Path, change: (&str, &str)) -> Plan {
         topic_id: TOPIC_ID.into(),
         longest: 1 << 20,
         history: None,
+        notes: Vec::new(),
         warnings: Vec::new(),
     };
     let metrics = Arc::new(Metrics::new().unwrap());

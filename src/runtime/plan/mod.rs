@@ -4,6 +4,7 @@
 //! Must not live here: what each part finds out by itself (`source`, `stage`, `sink`, `model`).
 
 mod fingerprint;
+mod folders;
 mod legacy;
 mod model;
 mod source;
@@ -63,6 +64,7 @@ pub struct Plan {
 pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(Metrics::new()?);
+    folders::check(&pipeline, purpose, &mut problems);
     let source = PlannedSource::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems)
         .or_else(|| source::without_times(&pipeline, purpose));
     let Some(source) = source else {
@@ -125,6 +127,14 @@ impl Plan {
         match &self.source {
             PlannedSource::Files(files) => Ok(&**files),
             PlannedSource::Kafka(_) => Err(Error::refused("this reads files, the source is Kafka")),
+        }
+    }
+
+    /// What isn't a problem yet and may become one: what a sample of the source shows, among others.
+    pub fn warnings(&self) -> Vec<String> {
+        match &self.source {
+            PlannedSource::Kafka(kafka) => kafka.warnings.clone(),
+            PlannedSource::Files(files) => crate::source::of_files(&self.pipeline, &**files),
         }
     }
 

@@ -33,7 +33,7 @@ impl PlannedSource {
     pub fn notes(&self) -> &[String] {
         match self {
             PlannedSource::Files(files) => files.notes(),
-            PlannedSource::Kafka(_) => &[],
+            PlannedSource::Kafka(source) => &source.notes,
         }
     }
 

@@ -76,7 +76,17 @@ impl Broker {
 
     /// Where a proxy has to listen and where it has to connect, for each node.
     pub fn proxied(&self) -> Vec<(String, String)> {
-        let routes = script(self.own.as_ref().expect("a broker of its own"), "proxied");
+        Broker::routes(self.own.as_ref().expect("a broker of its own"))
+    }
+
+    /// The same of the broker that all tests share, for which no proxy listens.
+    pub fn shared_routes() -> Vec<(String, String)> {
+        let folder = std::env::var_os("KOLK_KAFKA_DIR").map(PathBuf::from);
+        Broker::routes(&folder.expect("KOLK_KAFKA_DIR: `make test` sets it"))
+    }
+
+    fn routes(folder: &Path) -> Vec<(String, String)> {
+        let routes = script(folder, "proxied");
         let route = |line: &str| line.split_once(' ').map(|(listen, target)| (listen.to_string(), target.to_string()));
         routes.lines().map(|line| route(line).unwrap()).collect()
     }

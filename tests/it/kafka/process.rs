@@ -83,6 +83,11 @@ impl Setup {
 
     /// The same, with further variables of the environment.
     pub fn start_with(&self, name: &str, environment: &[(&str, &str)]) -> Kolk {
+        self.start_as(name, &[], environment)
+    }
+
+    /// The same, with further arguments too.
+    pub fn start_as(&self, name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Kolk {
         let log = self.path().join(format!("{name}.log"));
         let file = OpenOptions::new().append(true).create(true).open(&log).unwrap();
         let from = file.metadata().unwrap().len();
@@ -91,6 +96,7 @@ impl Setup {
         let child = command
             .arg("run")
             .arg(self.file())
+            .args(arguments)
             .env("KOLK_INSTANCE", name)
             .envs(environment.iter().copied())
             .stdout(File::create("/dev/null").unwrap())
