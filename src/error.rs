@@ -154,3 +154,16 @@ pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, name)| format!(", did you mean \"{name}\"?"))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_do_something_to_a_terminal_is_escaped() {
+        assert_eq!(printable("shop-1 é 日本"), "shop-1 é 日本");
+        assert_eq!(printable("a\u{1b}[31mb\nc\0"), "a\\u{1b}[31mb\\nc\\u{0}");
+        // Text that would be shown the other way around, and C1's control sequences.
+        assert_eq!(printable("a\u{202e}b\u{9b}2J"), "a\\u{202e}b\\u{9b}2J");
+    }
+}

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
 
+use crate::error::printable;
 use crate::problem::Place;
 use crate::{Error, Result, config};
 
@@ -41,7 +42,7 @@ pub fn start(log: Log) -> Result<()> {
         Ok(text) if !text.is_empty() => {
             EnvFilter::try_new(&text).map_err(|e| Error::refused(format!("{LOG_VARIABLE}={text}: {e}")))?
         }
-        _ => EnvFilter::new("warn,kolk=info"),
+        _ => EnvFilter::new("warn,kolk=info,rdkafka=off,librdkafka=error"),
     };
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(|| Stderr);
@@ -142,7 +143,10 @@ fn write_json(level: &str, text: &str, mut fields: Map<String, Value>) {
     write(&json!({ "timestamp": now, "level": level, "fields": fields, "target": "kolk" }).to_string());
 }
 
-fn write(line: &str) {
+/// Lines of text; whatever would do something to a terminal is escaped.
+fn write(text: &str) {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    let line = lines.join("\n");
     // If stderr is closed, the message can't be delivered.
     drop(writeln!(Stderr, "{line}"));
 }

@@ -32,7 +32,9 @@ use messages::Log;
 /// Runs recurrent neural networks on streams: one hidden state per key, one step per event.
 #[derive(Debug, Parser)]
 #[command(name = "kolk", version, arg_required_else_help = true)]
-#[command(after_help = "KOLK_LOG filters log lines, such as debug or warn,kolk=trace (default: warn,kolk=info).")]
+#[command(
+    after_help = "KOLK_LOG filters log lines, such as debug or warn,kolk=trace (default: warn,kolk=info, without librdkafka)."
+)]
 struct Cli {
     /// Format of log lines on stderr
     #[arg(long, global = true, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]

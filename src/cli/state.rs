@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::adopt;
 use super::messages::say;
 use crate::config::{Location, Moment, Pipeline, Sink, Start};
-use crate::error::Context;
+use crate::error::{Context, printable};
 use crate::record::{murmur2, partition_of};
 use crate::sink::DeadLetters;
 use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, KeyList, RowSpan, Store, Stored, Target};
@@ -160,7 +160,7 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
 fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
     let (found, checkpoint, slot) = find(store, &made_by, key)?
-        .ok_or_else(|| Error::refused(format!("pipeline {} has no key \"{key}\"", store.pipeline())))?;
+        .ok_or_else(|| Error::refused(format!("pipeline {} has no key \"{}\"", store.pipeline(), printable(key))))?;
     let row = checkpoint.row(slot)?;
     let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
         .iter()

@@ -1,8 +1,8 @@
 //! Files, folders and object stores: one opener for whatever is read or written by name.
 //!
 //! Lives here: a folder that is written whole file by whole file ([`Folder`]), random access to one file ([`File`]),
-//! URLs and their credentials, and whether a folder could be written. Must not live here: what is in the files. No other module opens an object store or looks
-//! for credentials.
+//! URLs and their credentials, and whether a folder could be written. Must not live here: what is in the files. No
+//! other module opens an object store or looks for credentials.
 
 mod file;
 mod folder;

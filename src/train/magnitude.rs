@@ -147,9 +147,8 @@ fn step_at(value: f64) -> f32 {
 }
 
 fn names(data: &Dataset, keys: &[&OfKey]) -> String {
-    let mut names: Vec<&str> = keys.iter().take(NAMED).map(|key| name(&data.series[key.series].key)).collect();
-    let more = format!("{} more", keys.len().saturating_sub(NAMED));
-    names.extend((keys.len() > NAMED).then_some(more.as_str()));
+    let mut names: Vec<String> = keys.iter().take(NAMED).map(|key| name(&data.series[key.series].key)).collect();
+    names.extend((keys.len() > NAMED).then(|| format!("{} more", keys.len() - NAMED)));
     names.join(", ")
 }
 

@@ -140,3 +140,26 @@ fn folders_that_cannot_be_written_are_named_and_nothing_is_left_behind() {
     kolk_exits(0, &["check", file.to_str().unwrap()]);
     assert_eq!(entries(), before);
 }
+
+#[test]
+fn control_characters_of_keys_do_not_reach_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let evil = "a\u{1b}[31m\u{7}\nb\u{202e}";
+    let rows: Vec<Row> = series(2, 200)
+        .into_iter()
+        .map(|(key, ts, value)| (if key == "key-000" { evil.to_string() } else { key }, ts, value))
+        .collect();
+    write(&folder.path().join("data.parquet"), &rows, 1000);
+    let train = "train: { inputs: [value], target: value, horizon: 1, layers: [ { gru: 2 } ], epochs: 1 }";
+    let file = pipeline(folder.path(), "model: m, mode: carry", "parquet: { path: out/ }", train);
+    let file = file.to_str().unwrap();
+    let (out, table) = kolk_exits(0, &["train", file]);
+    assert!(table.contains("a\\u{1b}[31m\\u{7}\\nb\\u{202e}") && table.contains("key-001"), "{table}");
+    let (_, run) = kolk_exits(0, &["run", file]);
+    let (_, missing) = kolk_exits(2, &["state", "get", file, "x\u{1b}[2J"]);
+    assert!(missing.contains("no key \"x\\u{1b}[2J\""), "{missing}");
+    for said in [out, table, run, missing] {
+        let control = said.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
+        assert_eq!(control, None, "{said}");
+    }
+}

@@ -157,7 +157,7 @@ fn split_table(out: &mut String, trained: &Trained) {
         let _ = writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(name(&key.key)),
+            escape(&name(&key.key)),
             text(key.span.map(|s| s.0)),
             text(key.span.map(|s| s.1)),
             key.rows,

@@ -9,10 +9,11 @@ mod pictures;
 pub use html::html;
 
 use super::Trained;
+use crate::error::printable;
 
-/// The key of a source that is one series is empty.
-pub(in crate::train) fn name(key: &str) -> &str {
-    if key.is_empty() { "(the series)" } else { key }
+/// A key for people: that of a source that is one series is empty, and one may hold whatever a producer wrote.
+pub(in crate::train) fn name(key: &str) -> String {
+    if key.is_empty() { "(the series)".into() } else { printable(key) }
 }
 
 /// A number of a table: four significant digits.

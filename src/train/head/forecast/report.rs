@@ -119,7 +119,7 @@ fn errors(out: &mut String, evaluation: &ForecastEvaluation) {
     for key in evaluation.keys.iter().take(LISTED) {
         for (target, compared) in key.targets.iter().enumerate() {
             let mase = key.mase_scale[target].map(|scale| compared.model.mae() / scale);
-            row("", name(&key.key), target, compared, mase);
+            row("", &name(&key.key), target, compared, mase);
         }
     }
     let more = evaluation.keys.len().saturating_sub(LISTED);

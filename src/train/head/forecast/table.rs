@@ -24,7 +24,7 @@ pub(super) fn table(evaluation: &ForecastEvaluation) -> String {
     for key in evaluation.keys.iter().take(LISTED) {
         for (target, compared) in key.targets.iter().enumerate() {
             let mase = key.mase_scale[target].map(|scale| compared.model.mae() / scale);
-            rows.add(name(&key.key), target, compared, Unit::Own, mase);
+            rows.add(&name(&key.key), target, compared, Unit::Own, mase);
         }
     }
     let more = evaluation.keys.len().saturating_sub(LISTED);
