@@ -148,5 +148,5 @@ fn write(text: &str) {
     let lines: Vec<String> = text.split('\n').map(printable).collect();
     let line = lines.join("\n");
     // If stderr is closed, the message can't be delivered.
-    drop(writeln!(Stderr, "{line}"));
+    drop(Stderr.write_all(format!("{line}\n").as_bytes()));
 }

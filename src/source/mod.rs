@@ -11,6 +11,7 @@ mod flaws;
 mod folders;
 mod history;
 mod int96;
+mod key_shape;
 mod merge;
 mod open_file;
 mod order;

@@ -10,6 +10,7 @@ use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::Files;
+use super::key_shape::shape;
 use crate::config::{EpochUnit, Format, KafkaSource, Key, OnNull, Pipeline};
 use crate::error::{did_you_mean, printable};
 use crate::kafka::sample::Sample;
@@ -44,6 +45,7 @@ pub(super) fn of_topic(pipeline: &Pipeline, source: &KafkaSource, layout: &Layou
     if !from_message {
         said.extend(implausible(pipeline, layout, &ticks, Utc::now()));
     }
+    said.extend(keys(pipeline, source, sample));
     said.into_iter().map(|what| format!("topic {topic}, in its last {messages} messages: {what}")).collect()
 }
 
@@ -99,6 +101,17 @@ fn refused(pipeline: &Pipeline, sample: &Sample) -> Option<String> {
             counts.join(", ")
         )
     })
+}
+
+/// What the messages' keys look like, where they are the records' and hardly text.
+fn keys(pipeline: &Pipeline, source: &KafkaSource, sample: &Sample) -> Option<String> {
+    let of_message = source.encoding.key.as_ref().map(|name| name.value.as_str());
+    match &pipeline.record.key {
+        Key::Column(name) if of_message == Some(name.value.as_str()) => {}
+        _ => return None,
+    }
+    let messages = sample.partitions.values().map(|(messages, _)| messages);
+    shape(messages.flat_map(|messages| (0..messages.len()).filter_map(|index| messages.key(index))))
 }
 
 /// What payloads are instead, where their first byte shows it.

@@ -87,6 +87,21 @@ fn what_would_be_refused_is_counted_with_an_example() {
     assert!(said.contains("10 of 10 records (100 %) would be refused") && said.contains("schema registry"), "{said}");
 }
 
+#[test]
+fn keys_that_are_hardly_text_are_said_to_be_so() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "shape", "");
+    let producer: BaseProducer = broker.client().create().unwrap();
+    for key in 1..20_i32 {
+        let (key, payload) = (key.to_be_bytes(), format!("{{\"ts\":{},\"value\":1}}", 1_700_000_000_000_i64));
+        producer.send(BaseRecord::to(&setup.input).key(&key).payload(&payload)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
+    let said = checked(&setup, 0);
+    assert!(said.contains("keys look like integers of 4 bytes"), "{said}");
+    assert!(!said.contains("refused"), "{said}");
+}
+
 /// The test broker's listener for proxies, and nothing listens at the address that it advertises.
 #[test]
 fn an_advertised_address_that_cannot_be_reached_is_named_and_librdkafka_is_silent() {
