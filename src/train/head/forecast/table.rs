@@ -14,8 +14,8 @@ const LISTED: usize = 20;
 pub(super) fn table(evaluation: &ForecastEvaluation) -> String {
     let mut rows = Rows { evaluation, cells: Vec::new(), has_notes: false };
     let is_one = evaluation.keys.len() == 1;
-    let single = evaluation.keys.first().filter(|_| is_one).map_or("all", |key| name(&key.key));
-    rows.totals(single, &evaluation.validation, &|_| None);
+    let single = evaluation.keys.first().filter(|_| is_one).map_or("all".into(), |key| name(&key.key));
+    rows.totals(&single, &evaluation.validation, &|_| None);
     let mut text = match rows.cells.is_empty() {
         true => "validation part: none".to_string(),
         false => format!("validation part\n{}", rows.take()),
