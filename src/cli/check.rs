@@ -54,7 +54,7 @@ fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> 
         let mut problems = Problems::new(&pipeline.file);
         if let Some(planned) = planned.filter(|_| is_near(&pipeline.state.path)) {
             match runtime::check_state(&planned) {
-                Ok(new) => runtime::new_files(&new).iter().for_each(|new| eprintln!("{new}")),
+                Ok(new) => runtime::new_files(&new).iter().for_each(super::messages::say),
                 Err(error) => problems.add(pipeline.name.place, error),
             }
         }
