@@ -1,8 +1,8 @@
 //! The calendar: which times there are, for every type of time. Beyond it no time can be written as text (RFC 3339), as
 //! a Protobuf `Timestamp`, or be read by most other programs.
 //!
-//! Lives here: the range, and finding what lies beyond it in a column. Sources judge every time by it before a record is
-//! taken. Must not live here: what becomes of such a record.
+//! Lives here: the range, and finding what lies beyond it in a column. Sources judge every time by it before they take
+//! a record. Must not live here: what becomes of such a record.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
