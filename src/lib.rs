@@ -24,5 +24,6 @@ pub mod stage;
 pub mod state;
 pub mod storage;
 pub mod train;
+pub mod zone;
 
 pub use error::{Error, Result};

@@ -24,7 +24,7 @@ fn pipeline(root: &Path) -> Pipeline {
         source: Source { input: Input::Parquet(at("in").into()), from: None, until: None, emit_from: None },
         record: Record {
             key: Key::Single,
-            time: At::default_value(TimeColumn { column: "t".into(), unit: None }),
+            time: At::default_value(TimeColumn { column: "t".into(), unit: None, timezone: None }),
             values: vec![word("v")],
         },
         on: Policies::default(),

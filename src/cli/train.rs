@@ -59,7 +59,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     say_with(trained.evaluation.table(), json!({ "metrics": trained.evaluation.metrics() }));
 
     let name = infer.model.split('/').next().unwrap_or_default();
-    let stages = runtime::stages_of_model(&plan.pipeline);
+    let stages = runtime::stages_of_model(&plan.pipeline, &plan.layout_of_source().clock);
     let version = train::publish(&plan.pipeline.models, name, &trained, &captured.series, stages)?;
     registry::set_champion(&plan.pipeline.models, name, version.number)?;
     let (label, report) = (runtime::label(&version), version.folder.join(registry::REPORT).display().to_string());

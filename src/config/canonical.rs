@@ -69,6 +69,7 @@ impl Record {
             .with("columns_as_keys", columns)
             .with("time", Some(json!(self.time.column)))
             .with("unit", unit.map(|unit| json!(unit)))
+            .with("timezone", self.time.timezone.as_ref().map(|zone| json!(zone.name())))
             .with("values", Some(texts(&self.values)))
             .done()
     }

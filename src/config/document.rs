@@ -22,7 +22,7 @@ const SOURCE: Words = Words::new("`source`", &["parquet", "kafka", "dead_letters
     .elsewhere(&[("path", "write it as parquet: { path: … }")]);
 const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path", "order"]);
 const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
-const TIME: Words = Words::new("`time`", &["column", "unit"]);
+const TIME: Words = Words::new("`time`", &["column", "unit", "timezone"]);
 const ON: Words = Words::new("`on`", &["null", "late", "reorder", "watermark", "error", "tombstone"]);
 
 /// All of the above, for the test of the reference.
@@ -134,14 +134,15 @@ fn record(reader: &mut Reader, fields: &Fields) -> Record {
             Vec::new()
         }
     };
-    let time = time.unwrap_or(At { value: TimeColumn { column: String::new(), unit: None }, place: NOWHERE });
+    let time =
+        time.unwrap_or(At { value: TimeColumn { column: String::new(), unit: None, timezone: None }, place: NOWHERE });
     Record { key, time, values }
 }
 
 fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
     if field.node.text().is_some() {
-        let column = reader.text(field, "a column, or { column, unit }")?;
-        return Some(field.at(TimeColumn { column: column.value, unit: None }));
+        let column = reader.text(field, "a column, or { column, unit, timezone }")?;
+        return Some(field.at(TimeColumn { column: column.value, unit: None, timezone: None }));
     }
     let fields = reader.section(field, &TIME)?;
     let column = reader.need(&fields, "column").and_then(|field| reader.text(field, "a column"));
@@ -153,8 +154,9 @@ fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
         ("step", EpochUnit::Step),
     ];
     let unit = fields.get("unit").and_then(|field| reader.word(field, &units, &[]));
+    let timezone = fields.get("timezone").and_then(|field| reader.timezone(field)).map(|zone| zone.value);
     let column = column?;
-    Some(At { place: column.place, value: TimeColumn { column: column.value, unit } })
+    Some(At { place: column.place, value: TimeColumn { column: column.value, unit, timezone } })
 }
 
 fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {

@@ -10,6 +10,7 @@ use super::{
     Train,
 };
 use crate::problem::Place;
+use crate::zone::Zone;
 
 /// One pipeline file.
 #[derive(Debug, Clone)]
@@ -190,7 +191,7 @@ pub enum Key {
     Single,
 }
 
-/// `time: ts` or `time: { column: ts, unit: s }`
+/// `time: ts` or `time: { column: ts, unit: s, timezone: Europe/Berlin }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeColumn {
     /// Column name.
@@ -198,6 +199,8 @@ pub struct TimeColumn {
     /// Unit of an integer epoch; `None`: the column's own type decides, an integer is then a step without a clock.
     /// (JSON has no types: there, no unit means RFC 3339 text.)
     pub unit: Option<EpochUnit>,
+    /// Whose days and months there are; `None`: those of the column's own zone, else UTC's.
+    pub timezone: Option<Zone>,
 }
 
 /// Unit of an integer time column.

@@ -15,6 +15,7 @@ use crate::error::Context;
 use crate::error::Problems;
 use crate::error::did_you_mean;
 use crate::problem::Place;
+use crate::zone::{self, Zone};
 
 /// The fields of one section of the file.
 pub(super) struct Fields {
@@ -346,11 +347,25 @@ impl Reader {
         }
     }
 
+    /// A time zone by its name.
+    pub fn timezone(&mut self, field: Field<'_>) -> Option<At<Zone>> {
+        let text = self.text(field, "the IANA name of a time zone, such as America/New_York")?;
+        match Zone::find(&text) {
+            Ok(Some(zone)) => Some(field.at(zone)),
+            Err(message) => self.wrong(field, message),
+            Ok(None) if !field.node.is_written() => self.expected(field, "a time zone of the IANA list"),
+            Ok(None) => {
+                let near = did_you_mean(&text, zone::names());
+                self.wrong(field, format_args!("\"{}\" is not a time zone of the IANA list{near}", one_line(&text)))
+            }
+        }
+    }
+
     /// A length of time by the clock on the wall.
     pub fn duration(&mut self, field: Field<'_>) -> Option<Duration> {
-        match self.span(field, false)?.value {
+        match self.span(field, false)?.value.in_hours() {
             Span::Nanos(nanos) => u64::try_from(nanos).ok().map(Duration::from_nanos),
-            Span::Months(_) | Span::Steps(_) => self.expected(field, "a duration such as 30s or 5m"),
+            Span::Days(_) | Span::Months(_) | Span::Steps(_) => self.expected(field, "a duration such as 30s or 5m"),
         }
     }
 

@@ -7,10 +7,12 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
 use super::one_line;
 
 /// A length of time. Calendar lengths stay calendar lengths: a month is not 30 days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Span {
-    /// `ms s m h d w`, in nanoseconds.
+    /// `ms s m h`, in nanoseconds.
     Nanos(i64),
+    /// `d` and `w`, in days: those of the time column's zone, or of 24 hours.
+    Days(i64),
     /// `mo` and `y`, in calendar months.
     Months(u32),
     /// A bare integer: steps of a time without a clock.
@@ -26,6 +28,7 @@ pub enum Moment {
     Step(i64),
 }
 
+/// Lengths that are written in a unit; [`Span::Days`] has the last two.
 const UNITS: [(&str, i64); 6] = [
     ("ms", 1_000_000),
     ("s", 1_000_000_000),
@@ -66,7 +69,10 @@ impl Span {
                 .map(Span::Months)
                 .ok_or_else(too_long),
             unit => match UNITS.iter().find(|(name, _)| *name == unit) {
-                Some((_, nanos)) => number.checked_mul(*nanos).map(Span::Nanos).ok_or_else(too_long),
+                Some((_, nanos)) => match number.checked_mul(*nanos).ok_or_else(too_long)? {
+                    days if *nanos >= DAY => Ok(Span::Days(days / DAY)),
+                    nanos => Ok(Span::Nanos(nanos)),
+                },
                 None => {
                     Err(format!("\"{}\" is not a unit of time (there are: ms, s, m, h, d, w, mo, y)", one_line(unit)))
                 }
@@ -76,7 +82,15 @@ impl Span {
 
     /// Whether it has no length.
     pub fn is_zero(self) -> bool {
-        matches!(self, Span::Nanos(0) | Span::Months(0) | Span::Steps(0))
+        matches!(self, Span::Nanos(0) | Span::Days(0) | Span::Months(0) | Span::Steps(0))
+    }
+
+    /// The same with days of 24 hours.
+    pub fn in_hours(self) -> Span {
+        match self {
+            Span::Days(days) => Span::Nanos(days.saturating_mul(DAY)),
+            other => other,
+        }
     }
 
     /// Whether it is at least as long as another one, for every possible length of their months. Steps are as long as
@@ -85,12 +99,12 @@ impl Span {
         if other.is_zero() {
             return true;
         }
-        match (self, other) {
+        match (self.in_hours(), other.in_hours()) {
             (Span::Nanos(a), Span::Nanos(b)) | (Span::Steps(a), Span::Steps(b)) => a >= b,
             (Span::Months(a), Span::Months(b)) => a >= b,
             (Span::Months(a), Span::Nanos(b)) => i64::from(a).saturating_mul(28 * DAY) >= b,
             (Span::Nanos(a), Span::Months(b)) => a >= i64::from(b).saturating_mul(31 * DAY),
-            (Span::Steps(_), _) | (_, Span::Steps(_)) => false,
+            (Span::Steps(_) | Span::Days(_), _) | (_, Span::Steps(_) | Span::Days(_)) => false,
         }
     }
 }
@@ -99,8 +113,9 @@ impl Span {
 /// state keep this form.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Span::Nanos(0) | Span::Months(0) | Span::Steps(0) => f.write_str("0"),
+        match self.in_hours() {
+            Span::Nanos(0) | Span::Days(0) | Span::Months(0) | Span::Steps(0) => f.write_str("0"),
+            Span::Days(n) => write!(f, "{n}d"),
             Span::Steps(n) => write!(f, "{n}"),
             Span::Months(n) if n % 12 == 0 => write!(f, "{}y", n / 12),
             Span::Months(n) => write!(f, "{n}mo"),
@@ -108,6 +123,18 @@ impl fmt::Display for Span {
                 Some((word, nanos)) => write!(f, "{}{word}", n / nanos),
                 None => write!(f, "{n}ns"),
             },
+        }
+    }
+}
+
+/// Days are hours here, as they were before they could be those of a zone: what was written then is compared as text.
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.in_hours() {
+            Span::Nanos(n) => write!(f, "Nanos({n})"),
+            Span::Days(n) => write!(f, "Days({n})"),
+            Span::Months(n) => write!(f, "Months({n})"),
+            Span::Steps(n) => write!(f, "Steps({n})"),
         }
     }
 }
@@ -172,8 +199,9 @@ mod tests {
             ("30s", Span::Nanos(30_000_000_000)),
             ("30 m", Span::Nanos(1_800_000_000_000)),
             ("6h", Span::Nanos(6 * 3_600_000_000_000)),
-            ("1d", Span::Nanos(DAY)),
-            ("2w", Span::Nanos(14 * DAY)),
+            ("1d", Span::Days(1)),
+            ("2w", Span::Days(14)),
+            ("24h", Span::Nanos(DAY)),
             ("3mo", Span::Months(3)),
             ("2y", Span::Months(24)),
             ("0s", Span::Nanos(0)),
@@ -236,7 +264,8 @@ mod tests {
         #[test]
         fn whole_numbers_of_a_unit_are_exact(n in 0i64..10_000, unit in 0usize..6) {
             let (name, nanos) = UNITS[unit];
-            prop_assert_eq!(Span::parse(&format!("{n}{name}")), Ok(Span::Nanos(n * nanos)));
+            let span = Span::parse(&format!("{n}{name}")).map(Span::in_hours);
+            prop_assert_eq!(span, Ok(Span::Nanos(n * nanos)));
         }
     }
 }

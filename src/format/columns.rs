@@ -184,7 +184,9 @@ pub(super) fn plan(
         (if is_text { TimeFrom::Text } else { TimeFrom::Ticks }, data_type)
     };
     let clock = data_type.and_then(|data_type| {
-        Clock::of(&data_type, record.time.unit).map_err(|message| problems.add(record.time.place, message)).ok()
+        Clock::of_column(&data_type, record.time.unit, record.time.timezone.as_ref())
+            .map_err(|message| problems.add(record.time.place, message))
+            .ok()
     });
 
     let names: Vec<&At<String>> = match &record.key {

@@ -1,17 +1,20 @@
 //! The time line of a pipeline: what one tick of a record's time means.
 //!
 //! Times are `i64` ticks in the unit of the source's own column, so that nothing is lost or rounded on the way through.
+//! An instant has no zone; what a day, a week, a month or a year is after it follows the zone of the column, or UTC.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use chrono::{DateTime, Datelike, Days, Months, NaiveDateTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 
 use super::TimeRange;
 use crate::config::{EpochUnit, Moment, Span};
+use crate::zone::{Zone, database};
 
 /// Means "no time" in a column of times.
 pub const NO_TIME: i64 = i64::MIN;
 
 const DAY: i64 = 86_400_000_000_000;
+const DAY_SECONDS: i64 = 86_400;
 
 /// Unit and Arrow type of a time column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,16 @@ pub struct Clock {
     pub nanos_per_tick: Option<i64>,
     /// Type of the column, for output.
     pub data_type: DataType,
+    /// Whose days and months there are; `None`: those of UTC, of dates, or none at all.
+    pub zone: Option<Zone>,
+}
+
+/// Microseconds in UTC.
+impl Default for Clock {
+    fn default() -> Self {
+        let data_type = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        Clock { nanos_per_tick: Some(1_000), data_type, zone: None }
+    }
 }
 
 /// A [`Span`] in the ticks of a [`Clock`].
@@ -27,13 +40,49 @@ pub struct Clock {
 pub enum Every {
     /// A fixed number of ticks.
     Ticks(i64),
-    /// Calendar months (UTC).
+    /// Days of the clock's zone. (In UTC all days are as long: there they are ticks.)
+    Days(i64),
+    /// Calendar months of the clock's zone, or UTC's.
     Months(u32),
 }
 
 impl Clock {
-    /// The clock of a column of this type, or the error in it.
+    /// The clock of a column of this type, in the zone of the type, or the error in it.
     pub fn of(data_type: &DataType, unit: Option<EpochUnit>) -> Result<Clock, String> {
+        Clock::plain(data_type, unit)?.in_zone_of_column()
+    }
+
+    /// The clock of a column of this type, in `zone` if there is one, or the error in it.
+    pub fn of_column(data_type: &DataType, unit: Option<EpochUnit>, zone: Option<&Zone>) -> Result<Clock, String> {
+        match zone {
+            Some(zone) => Clock::plain(data_type, unit)?.in_zone(zone),
+            None => Clock::of(data_type, unit),
+        }
+    }
+
+    /// The same ticks, with the days and months of a zone, or why they can't have any.
+    pub fn in_zone(mut self, zone: &Zone) -> Result<Clock, String> {
+        match self.data_type {
+            _ if self.nanos_per_tick.is_none() => return Err("a step without a clock has no time zone".into()),
+            _ if self.is_date() => return Err("a date has no time zone: its days are its own".into()),
+            _ => self.zone = Some(zone.clone()).filter(|zone| !zone.is_utc()),
+        }
+        Ok(self)
+    }
+
+    fn in_zone_of_column(self) -> Result<Clock, String> {
+        let DataType::Timestamp(_, Some(name)) = &self.data_type else { return Ok(self) };
+        match Zone::find(name)? {
+            Some(zone) => self.in_zone(&zone),
+            None => Err(format!(
+                "the time zone \"{name}\" is not in the tz database {}: name one of the IANA list, as in time: {{ \
+                 column: …, timezone: Europe/Berlin }}",
+                database()
+            )),
+        }
+    }
+
+    fn plain(data_type: &DataType, unit: Option<EpochUnit>) -> Result<Clock, String> {
         let nanos = match (data_type, unit) {
             (DataType::Timestamp(TimeUnit::Second, _), None) => Some(1_000_000_000),
             (DataType::Timestamp(TimeUnit::Millisecond, _), None) | (DataType::Date64, None) => Some(1_000_000),
@@ -53,7 +102,25 @@ impl Clock {
                 return Err(format!("expected a timestamp, a date or an integer for the time, the column is {t}"));
             }
         };
-        Ok(Clock { nanos_per_tick: nanos, data_type: data_type.clone() })
+        Ok(Clock { nanos_per_tick: nanos, data_type: data_type.clone(), zone: None })
+    }
+
+    /// Whether the ticks of a column of another type mean the same, its days and months among them.
+    pub fn is_that_of(&self, data_type: &DataType) -> bool {
+        match (&self.data_type, data_type) {
+            (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(other, Some(_))) if unit == other => {
+                let zone = |data_type: &DataType| Clock::of(data_type, None).map(|clock| clock.zone).ok();
+                // Where the pipeline file names the zone, those of the columns only say how times are shown.
+                let is_named = zone(&self.data_type).as_ref() != Some(&self.zone);
+                is_named || zone(data_type).as_ref() == Some(&self.zone)
+            }
+            (own, other) => own == other,
+        }
+    }
+
+    /// Whether times are dates, which have no time of day and no zone.
+    pub fn is_date(&self) -> bool {
+        matches!(self.data_type, DataType::Date32 | DataType::Date64)
     }
 
     /// A span in ticks, or why there is none.
@@ -65,6 +132,8 @@ impl Clock {
             }
             (Some(_), Span::Steps(_)) => Err("expected a duration with a unit, such as 30m or 6h".into()),
             (Some(_), Span::Months(n)) => Ok(Every::Months(n)),
+            (Some(_), Span::Days(n)) if self.zone.is_some() => Ok(Every::Days(n)),
+            (Some(_), Span::Days(n)) => self.every(Span::Nanos(n.checked_mul(DAY).ok_or("too long")?)),
             (Some(tick), Span::Nanos(n)) if n % tick == 0 => Ok(Every::Ticks(n / tick)),
             (Some(_), Span::Nanos(_)) => Err(format!("finer than the time column, which is {}", self.data_type)),
         }
@@ -109,26 +178,63 @@ impl Clock {
         self.ticks(DateTime::from_timestamp_millis(millis)?)
     }
 
-    /// `ticks` moved by `n` times `every`. Calendar months keep the day where the month has it, else its last day;
-    /// the last day of a month stays the last day.
+    /// `ticks` moved by `n` times `every`. Days and months keep the time of day: one that the clocks skip becomes as
+    /// much later as they skip, and one that they show twice keeps its offset if it can, else it is the first. A day
+    /// that begins late, since its midnight is skipped, counts as midnight. Calendar months keep the day where the
+    /// month has it, else its last day; the last day of a month stays the last day.
     /// `None` beyond the calendar.
     pub fn step(&self, ticks: i64, every: Every, n: i64) -> Option<i64> {
         let moved = match every {
             Every::Ticks(width) => ticks.checked_add(width.checked_mul(n)?),
+            Every::Days(width) => {
+                let days = width.checked_mul(n)?;
+                self.on_another_day(ticks, |day| day.checked_add(days))
+            }
             Every::Months(width) => {
-                let at = self.utc(ticks)?;
-                let months = u32::try_from(n.unsigned_abs()).ok()?.checked_mul(width)?;
-                let last_day = is_last_day(at.naive_utc());
-                let moved = if n >= 0 {
-                    at.checked_add_months(Months::new(months))?
+                let months = i64::from(width).checked_mul(n)?;
+                if self.zone.is_some() {
+                    self.on_another_day(ticks, |day| Some(day_of(months_later(date_of(day)?, months)?)))
                 } else {
-                    at.checked_sub_months(Months::new(months))?
-                };
-                let moved = if last_day { last_of_month(moved)? } else { moved };
-                self.ticks(moved)
+                    let at = self.utc(ticks)?;
+                    let date = months_later(at.date_naive(), months)?;
+                    self.ticks(date.and_time(at.time()).and_utc())
+                }
             }
         };
         moved.filter(|moved| self.range().has(*moved))
+    }
+
+    /// The same time of day on another local day; days are counted from 1970.
+    fn on_another_day(&self, ticks: i64, other: impl Fn(i64) -> Option<i64>) -> Option<i64> {
+        let zone = self.zone.as_ref()?;
+        let per_second = 1_000_000_000 / self.nanos_per_tick?;
+        let (utc, rest) = (ticks.div_euclid(per_second), ticks.rem_euclid(per_second));
+        let offset = zone.offset(utc).seconds;
+        let local = utc.checked_add(offset)?;
+        let (day, time) = (local.div_euclid(DAY_SECONDS), local.rem_euclid(DAY_SECONDS));
+        let other = other(day)?;
+        let moved = if zone.start_of_day(day) == utc {
+            zone.start_of_day(other)
+        } else {
+            zone.instant(other.checked_mul(DAY_SECONDS)?.checked_add(time)?, offset)
+        };
+        moved.checked_mul(per_second)?.checked_add(rest)
+    }
+
+    /// The date of a time on the wall clock of its zone; `None` without a clock or outside the range of dates.
+    pub fn date(&self, ticks: i64) -> Option<NaiveDate> {
+        let Some(zone) = &self.zone else { return Some(self.utc(ticks)?.date_naive()) };
+        let utc = ticks.div_euclid(1_000_000_000 / self.nanos_per_tick?);
+        date_of(utc.checked_add(zone.offset(utc).seconds)?.div_euclid(DAY_SECONDS))
+    }
+
+    /// The first tick of a date; `None` without a clock or outside the range.
+    pub fn start_of(&self, date: NaiveDate) -> Option<i64> {
+        let day = day_of(date);
+        match &self.zone {
+            Some(zone) => zone.start_of_day(day).checked_mul(1_000_000_000 / self.nanos_per_tick?),
+            None => self.ticks(DateTime::from_timestamp(day.checked_mul(DAY_SECONDS)?, 0)?),
+        }
     }
 
     /// Ticks as text: RFC 3339, or the integer itself without a clock or beyond the calendar.
@@ -140,12 +246,26 @@ impl Clock {
     }
 }
 
-fn is_last_day(at: NaiveDateTime) -> bool {
-    at.date().checked_add_days(Days::new(1)).is_some_and(|next| next.month() != at.month())
+/// A date some months later, or earlier; the last day of a month stays the last day.
+fn months_later(date: NaiveDate, months: i64) -> Option<NaiveDate> {
+    let count = Months::new(u32::try_from(months.unsigned_abs()).ok()?);
+    let moved = if months >= 0 { date.checked_add_months(count)? } else { date.checked_sub_months(count)? };
+    let is_last = date.checked_add_days(Days::new(1)).is_some_and(|next| next.month() != date.month());
+    if !is_last {
+        return Some(moved);
+    }
+    moved.with_day(1)?.checked_add_months(Months::new(1))?.pred_opt()
 }
 
-fn last_of_month(at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let first = at.date_naive().with_day(1)?;
-    let last = first.checked_add_months(Months::new(1))?.pred_opt()?;
-    Some(Utc.from_utc_datetime(&last.and_time(at.time())))
+/// A date by its days since 1970; `None` outside the range of dates.
+fn date_of(day: i64) -> Option<NaiveDate> {
+    Some(DateTime::from_timestamp(day.checked_mul(DAY_SECONDS)?, 0)?.date_naive())
 }
+
+fn day_of(date: NaiveDate) -> i64 {
+    date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp().div_euclid(DAY_SECONDS)
+}
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod tests;

@@ -56,7 +56,8 @@ pub fn plan(
     letters.source =
         Source { input: Input::Parquet(source.path.clone().into()), from: None, until: None, emit_from: None };
     // The position serves as a time, which nothing uses.
-    let time = At { value: TimeColumn { column: "position".into(), unit: None }, place: source.path.place };
+    let time =
+        At { value: TimeColumn { column: "position".into(), unit: None, timezone: None }, place: source.path.place };
     letters.record = Record { key: Key::Single, time, values: Vec::new() };
     let files = parquet::plan(&letters, &COLUMNS.map(|(name, _)| here(name)), problems);
     let (decoder, files) = (decoder?, files?);

@@ -91,7 +91,8 @@ pub(super) fn resolve(
     };
 
     let time_type = find(&record.time.column, record.time.place, problem);
-    let clock = time_type.and_then(|data_type| match Clock::of(&data_type, record.time.unit) {
+    let zone = record.time.timezone.as_ref();
+    let clock = time_type.and_then(|data_type| match Clock::of_column(&data_type, record.time.unit, zone) {
         Ok(clock) => Some(clock),
         Err(message) => {
             let name = &record.time.column;

@@ -33,7 +33,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
         },
         record: Record {
             key: Key::Column(at("key".into())),
-            time: at(TimeColumn { column: "ts".into(), unit: None }),
+            time: at(TimeColumn { column: "ts".into(), unit: None, timezone: None }),
             values: vec![at("value".into())],
         },
         on: Policies::default(),

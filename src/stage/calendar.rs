@@ -1,13 +1,12 @@
 //! `calendar: { features, timezone }`: the position of a row in the hour, day, week, month and year, as points on a
-//! circle.
+//! circle. A date has no zone: its day is its own, and its time of day is midnight.
 //!
 //! Feature `f` becomes `f_sin` and `f_cos` of `2π · fraction`, by the wall clock of the time zone (so that a habit of
 //! people stays at its hour when daylight saving begins): minute / 60, minutes since midnight / 1440 for `hour`,
 //! days since Monday / 7, days since the 1st / 31, months since January / 12, days since January 1st / 366.
 //! Rows outside the range of dates have NaN. Without state.
 
-use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
-use chrono_tz::Tz;
+use chrono::{DateTime, Datelike, NaiveDate};
 use serde_json::{Value, json};
 
 use super::{Build, Operator, Stage, columns};
@@ -15,10 +14,10 @@ use crate::Result;
 use crate::config::{self, At, CalendarFeature};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Kind, Layout, Role, Values};
 use crate::state::State;
+use crate::zone::{Offsets, Zone};
 
-const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 
 impl Operator for config::Calendar {
@@ -31,10 +30,16 @@ impl Operator for config::Calendar {
         self.features.iter().flat_map(names).collect()
     }
 
-    fn canonical(&self) -> Option<Value> {
+    /// Of dates the zone doesn't matter. Where it never did (a zone ahead of UTC, and no time of day), models keep it.
+    fn canonical(&self, clock: &Clock) -> Option<Value> {
+        let zone = &self.timezone.value;
+        let of_time =
+            |feature: &At<CalendarFeature>| matches!(feature.value, CalendarFeature::Minute | CalendarFeature::Hour);
+        let mattered = zone.was_behind_utc() || self.features.iter().any(of_time);
+        let zone = if clock.is_date() && mattered { Zone::utc().name().to_string() } else { zone.name().to_string() };
         Some(json!({ "calendar": {
             "features": self.features.iter().map(|feature| feature.word()).collect::<Vec<_>>(),
-            "timezone": self.timezone.name(),
+            "timezone": zone,
         } }))
     }
 
@@ -53,10 +58,11 @@ impl Operator for config::Calendar {
             problems.add(place, "calendar needs times with a clock, here the time is an integer step");
             return None;
         };
+        let zone = if layout.clock.is_date() { Zone::utc() } else { self.timezone.value.clone() };
         Some(Box::new(Calendar {
             features,
             nanos_per_tick,
-            offsets: Offsets { zone: self.timezone.value, hour: i64::MIN, offset: None },
+            offsets: Offsets::new(zone),
             day: (i64::MIN, NaiveDate::default()),
             locals: Vec::new(),
         }))
@@ -105,33 +111,6 @@ struct Local {
     minute: u32,
 }
 
-/// Seconds that the zone is ahead of UTC, looked up once per hour: times near each other mostly share one.
-#[derive(Clone)]
-struct Offsets {
-    zone: Tz,
-    hour: i64,
-    /// `None` where it changes within the hour.
-    offset: Option<i64>,
-}
-
-impl Offsets {
-    fn at(&mut self, utc: i64) -> Option<i64> {
-        let hour = utc.div_euclid(HOUR);
-        if hour != self.hour {
-            let first = self.exact(hour.checked_mul(HOUR)?)?;
-            let last = self.exact(hour.checked_mul(HOUR)?.checked_add(HOUR - 1)?)?;
-            self.hour = hour;
-            self.offset = (first == last).then_some(first);
-        }
-        self.offset.or_else(|| self.exact(utc))
-    }
-
-    fn exact(&self, utc: i64) -> Option<i64> {
-        let utc = DateTime::from_timestamp(utc, 0)?.naive_utc();
-        Some(i64::from(self.zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()))
-    }
-}
-
 #[derive(Clone)]
 struct Calendar {
     features: Vec<Circle>,
@@ -151,7 +130,7 @@ impl Calendar {
         } else {
             ticks.div_euclid(SECOND / self.nanos_per_tick)
         };
-        let local = utc.checked_add(self.offsets.at(utc)?)?;
+        let local = utc.checked_add(self.offsets.at(utc))?;
         let day = local.div_euclid(DAY);
         if day != self.day.0 {
             self.day = (day, DateTime::from_timestamp(day.checked_mul(DAY)?, 0)?.date_naive());
@@ -191,11 +170,12 @@ mod tests {
     use crate::stage::testing::{self, Table};
     use arrow::datatypes::{DataType, TimeUnit};
     use chrono::Timelike;
+    use chrono_tz::Tz;
 
     fn config(features: &[CalendarFeature], timezone: Tz) -> config::Calendar {
         config::Calendar {
             features: features.iter().map(|f| At::default_value(*f)).collect(),
-            timezone: At::default_value(timezone),
+            timezone: At::default_value(Zone::find(timezone.name()).unwrap().unwrap()),
         }
     }
 
@@ -268,6 +248,31 @@ mod tests {
         assert_fraction(&out, 5, 0, 3.0 / 7.0); // 1970-01-01 was a Thursday
         assert!(out.columns[5].numbers()[1].is_nan());
         assert_fraction(&out, 7, 2, 30.0 / 31.0);
+    }
+
+    #[test]
+    fn dates_have_no_zone() {
+        // 2024-01-01, a Monday, as days and as milliseconds.
+        for (time, ticks) in [(DataType::Date32, 19_723), (DataType::Date64, 19_723 * 86_400_000)] {
+            for zone in [Tz::America__New_York, Tz::Pacific__Kiritimati, Tz::UTC] {
+                let out = run(zone, time.clone(), &[ticks]);
+                for (column, fraction) in [(1, 0.0), (3, 0.0), (5, 0.0), (7, 0.0), (9, 0.0), (11, 0.0)] {
+                    assert_fraction(&out, column, 0, fraction);
+                }
+            }
+        }
+        // A model that was trained on the wrong days isn't taken; one for which nothing changed is.
+        let zone_of = |features: &[CalendarFeature], zone: Tz, time: &DataType| {
+            let clock = Clock::of(time, None).unwrap();
+            let canonical = config(features, zone).canonical(&clock).unwrap();
+            canonical["calendar"]["timezone"].as_str().unwrap().to_string()
+        };
+        let weekday = [CalendarFeature::Weekday];
+        assert_eq!(zone_of(&weekday, Tz::America__New_York, &DataType::Date32), "UTC");
+        assert_eq!(zone_of(&weekday, Tz::Europe__Berlin, &DataType::Date32), "Europe/Berlin");
+        assert_eq!(zone_of(&ALL, Tz::Europe__Berlin, &DataType::Date64), "UTC");
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+        assert_eq!(zone_of(&ALL, Tz::America__New_York, &micros), "America/New_York");
     }
 
     #[test]

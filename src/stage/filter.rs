@@ -16,7 +16,7 @@ use super::{Build, Operator, Stage};
 use crate::config::{self, At, Moment};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, KeyType, Kind, Layout};
+use crate::record::{Batch, Clock, KeyType, Kind, Layout};
 use crate::state::State;
 
 impl Operator for config::Filter {
@@ -29,7 +29,7 @@ impl Operator for config::Filter {
         filter_parse::columns(&self.predicate).into_iter().map(|value| At { value, place }).collect()
     }
 
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         Some(json!({ "filter": { "where": self.predicate.trim() } }))
     }
 

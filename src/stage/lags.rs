@@ -12,7 +12,7 @@ use crate::Result;
 use crate::config::{self, At};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Kind, Layout, Role, Values};
 use crate::state::{State, StateSpec};
 
 impl Operator for config::Lags {
@@ -31,7 +31,7 @@ impl Operator for config::Lags {
         self.columns.iter().flat_map(names).collect()
     }
 
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         Some(json!({ "lags": self.columns.iter().map(|(name, lags)| json!([name.value, lags])).collect::<Vec<_>>() }))
     }
 

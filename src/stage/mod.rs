@@ -18,6 +18,7 @@ mod plan_tests;
 mod reorder;
 mod resample;
 mod resample_buckets;
+mod resample_key;
 #[cfg(test)]
 mod resample_tests;
 mod scale;

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::config::OnNull;
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Column, Kind, Layout, Reject, Role, Values};
+use crate::record::{Batch, Clock, Column, Kind, Layout, Reject, Role, Values};
 use crate::state::{State, StateSpec};
 
 impl Operator for OnNull {
@@ -22,7 +22,7 @@ impl Operator for OnNull {
         "nulls"
     }
 
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         Some(json!({ "null": OnNull::word(*self) }))
     }
 

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::config::At;
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::Layout;
+use crate::record::{Clock, Layout};
 
 /// A word of `stages:`, with its options; most are implemented on the options themselves, next to the stage that they
 /// plan.
@@ -35,8 +35,8 @@ pub trait Operator {
 
     /// Its options in one form, equal exactly where it makes the same of the same rows; `None`: it changes nothing that
     /// a model could notice. Models and state keep this form for years, so it may only grow: a new option is left out
-    /// if it has its default.
-    fn canonical(&self) -> Option<Value>;
+    /// if it has its default. `clock` is the source's: what a day is may be part of what is made.
+    fn canonical(&self, clock: &Clock) -> Option<Value>;
 
     /// Plans it for rows of `layout`, and makes that the layout of the output; `None` after reporting what is wrong.
     /// `place` is that of its word in the file. Opens nothing.
@@ -65,8 +65,8 @@ impl<O: Operator + ?Sized> Operator for &O {
         (**self).adds()
     }
 
-    fn canonical(&self) -> Option<Value> {
-        (**self).canonical()
+    fn canonical(&self, clock: &Clock) -> Option<Value> {
+        (**self).canonical(clock)
     }
 
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {

@@ -17,7 +17,7 @@ use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::Version;
 use crate::problem::Place;
-use crate::record::Layout;
+use crate::record::{Clock, Layout};
 
 /// An operator and the place of its word in the file.
 pub struct Step<'a> {
@@ -153,11 +153,11 @@ pub fn from_source(steps: &[Step<'_>], after: &[At<String>]) -> Vec<At<String>> 
 
 /// The stages before `infer` with `on.null` in its place, in a form that is equal exactly where the features are
 /// made in the same way: one JSON object each.
-pub fn describe(pipeline: &Pipeline) -> Vec<Value> {
-    before_infer(pipeline).iter().filter_map(|step| step.operator.canonical()).collect()
+pub fn describe(pipeline: &Pipeline, clock: &Clock) -> Vec<Value> {
+    before_infer(pipeline).iter().filter_map(|step| step.operator.canonical(clock)).collect()
 }
 
 /// A stage of the file in its canonical form.
-pub fn canonical(stage: &config::Stage) -> Option<Value> {
-    operator_of(stage).canonical()
+pub fn canonical(stage: &config::Stage, clock: &Clock) -> Option<Value> {
+    operator_of(stage).canonical(clock)
 }

@@ -8,9 +8,10 @@ use crate::Result;
 use crate::config::{self, *};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Features, Forecast, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Features, Forecast, Kind, Layout, Role, Values};
 use crate::stage::{self, Build, Operator};
 use crate::state::State;
+use crate::zone::Zone;
 
 fn at<T>(value: T) -> At<T> {
     At::default_value(value)
@@ -30,7 +31,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
         source: Source { input: Input::Parquet(here("in.parquet").into()), from: None, until: None, emit_from: None },
         record: Record {
             key: Key::Single,
-            time: at(TimeColumn { column: "time".into(), unit: None }),
+            time: at(TimeColumn { column: "time".into(), unit: None, timezone: None }),
             values: vec![at("value".into())],
         },
         on: Policies { null, ..Policies::default() },
@@ -64,11 +65,15 @@ fn resample() -> Stage {
         fill: at(Fill::Null),
         max_gap: Some(at(seconds(6))),
         delay: at(seconds(3)),
+        timezone: None,
     })
 }
 
 fn calendar() -> Stage {
-    Stage::Calendar(Calendar { features: vec![at(CalendarFeature::Minute)], timezone: at(chrono_tz::Europe::Kyiv) })
+    Stage::Calendar(Calendar {
+        features: vec![at(CalendarFeature::Minute)],
+        timezone: at(Zone::find("Europe/Kyiv").unwrap().unwrap()),
+    })
 }
 
 fn scale(column: &str) -> Stage {
@@ -96,7 +101,7 @@ impl Operator for Last {
         "infer"
     }
 
-    fn canonical(&self) -> Option<serde_json::Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<serde_json::Value> {
         None
     }
 
@@ -242,7 +247,7 @@ fn all_problems_at_once_each_at_its_place() {
 fn described_in_one_canonical_form() {
     let mut written =
         pipeline(OnNull::Skip, vec![resample(), calendar(), scale("value"), lags("value"), infer(), score()]);
-    let described = describe(&written);
+    let described = describe(&written, &Table::new(&[]).layout().clock);
     assert_eq!(
         json!(described),
         json!([
@@ -255,11 +260,14 @@ fn described_in_one_canonical_form() {
     );
     // After infer nothing counts; before it everything does.
     written.stages.truncate(5);
-    assert_eq!(describe(&written), described);
+    assert_eq!(describe(&written, &Table::new(&[]).layout().clock), described);
     written.on.null = OnNull::Carry;
-    assert_ne!(describe(&written), described);
+    assert_ne!(describe(&written, &Table::new(&[]).layout().clock), described);
     written.stages = vec![on_line(0, filter(" value > 0 "))];
-    assert_eq!(json!(describe(&written)), json!([{"null": "carry"}, {"filter": {"where": "value > 0"}}]));
+    assert_eq!(
+        json!(describe(&written, &Table::new(&[]).layout().clock)),
+        json!([{"null": "carry"}, {"filter": {"where": "value > 0"}}])
+    );
 }
 
 #[test]

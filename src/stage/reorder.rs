@@ -20,7 +20,7 @@ use crate::Result;
 use crate::config::{At, OnLate, Span};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Values};
+use crate::record::{Batch, Clock, Column, Every, Kind, Layout, Reject, Values};
 use crate::state::{State, StateSpec};
 
 /// Records of a key that are held at most.
@@ -55,7 +55,7 @@ impl Operator for Reordering<'_> {
     }
 
     /// The order of records is not a property of the features.
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         None
     }
 

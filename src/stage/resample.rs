@@ -1,4 +1,4 @@
-//! `resample: { every, aggregate, fill, max_gap, delay }`: one row per key and bucket of time.
+//! `resample: { every, aggregate, fill, max_gap, delay, timezone }`: one row per key and bucket of time.
 //!
 //! A bucket is `(start, end]`, stamped by its end (see [`super::resample_buckets`]). It is over, and its row comes out,
 //! at the first record **of its own key** with a time beyond its end plus `delay`; the row takes that record's
@@ -19,16 +19,16 @@
 //!
 //! State per key: how far time has come, the last observed value of each column, and a ring of the open buckets.
 
-use bytemuck::{Pod, Zeroable};
 use serde_json::{Value, json};
 
 use super::resample_buckets::Buckets;
+use super::resample_key::{Key, LOW, Last};
 use super::{Build, Operator, Stage, columns};
 use crate::Result;
 use crate::config::{self, Aggregate, At, Fill, Span};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Column, Every, Kind, Layout, Reject, Role, TIME_OUT_OF_RANGE, Values};
+use crate::record::{Batch, Clock, Column, Every, Kind, Layout, Reject, Role, TIME_OUT_OF_RANGE, Values};
 use crate::state::{State, StateSpec};
 
 /// No bucket, no time.
@@ -47,14 +47,23 @@ impl Operator for config::Resample {
         ["observed", "age"].map(String::from).into()
     }
 
-    fn canonical(&self) -> Option<Value> {
-        Some(json!({ "resample": {
+    /// With the zone where its days or months are the buckets; what was made with those of UTC is something else.
+    fn canonical(&self, clock: &Clock) -> Option<Value> {
+        let mut options = json!({
             "every": self.every.to_string(),
             "aggregate": self.aggregate.word(),
             "fill": self.fill.word(),
             "max_gap": self.max_gap.as_ref().map(|span| span.to_string()),
             "delay": self.delay.to_string(),
-        } }))
+        });
+        let zone = match &self.timezone {
+            Some(zone) => Some(&zone.value).filter(|zone| !zone.is_utc()),
+            None => clock.zone.as_ref(),
+        };
+        if let (Some(zone), Span::Days(_) | Span::Months(_)) = (zone, self.every.value) {
+            options["timezone"] = json!(zone.name());
+        }
+        Some(json!({ "resample": options }))
     }
 
     /// Plans the buckets; leaves a layout of the record's values, `observed` and `age`.
@@ -72,9 +81,18 @@ impl Operator for config::Resample {
         layout.restart = None;
 
         let or_here = |at: Place| if at.line > 0 { at } else { place };
-        let mut span = |span: &At<Span>| match layout.clock.every(span.value) {
+        if let Some(zone) = &self.timezone {
+            match layout.clock.clone().in_zone(zone) {
+                Ok(clock) => layout.clock = clock,
+                Err(message) => problems.add(zone.place, message),
+            }
+        }
+        // Among buckets of hours a day is 24 of them, among days of the zone it is one of these.
+        let is_local = matches!(layout.clock.every(self.every.value), Ok(Every::Days(_) | Every::Months(_)));
+        let length = |span: Span| if is_local { span } else { span.in_hours() };
+        let mut span = |span: &At<Span>| match layout.clock.every(length(span.value)) {
             // Nothing is nothing in every unit.
-            _ if matches!(span.value, Span::Nanos(0) | Span::Months(0) | Span::Steps(0)) => Some(Every::Ticks(0)),
+            _ if span.value.is_zero() => Some(Every::Ticks(0)),
             Ok(Every::Ticks(..0)) => {
                 problems.add(or_here(span.place), "expected a length of time, found a negative one");
                 None
@@ -142,106 +160,6 @@ struct Resample {
     out: Out,
 }
 
-/// How far a key has come.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct RowHead {
-    /// The first bucket that isn't over; [`NONE`] before the first record.
-    low: i64,
-    /// The latest time of any record.
-    latest: i64,
-    /// The last bucket that came out with a value, [`NONE`] before.
-    observed: i64,
-}
-
-/// Word of a row that is [`RowHead::low`].
-const LOW: usize = 0;
-
-/// The last observed value of a column.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Last {
-    bucket: i64,
-    value: f64,
-}
-
-/// What an open bucket holds of a column.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Cell {
-    count: u64,
-    value: f64,
-}
-
-/// One key's state: typed views of its row.
-struct Key<'a> {
-    header: &'a mut RowHead,
-    last: &'a mut [Last],
-    /// Per place in the ring, the number of its bucket, then its cells.
-    ring: &'a mut [u64],
-    open: i64,
-}
-
-impl<'a> Key<'a> {
-    fn of(words: &'a mut [u64], columns: usize, open: i64) -> Self {
-        let (header, rest) = words.split_at_mut(size_of::<RowHead>() / 8);
-        let (last, ring) = rest.split_at_mut(columns * size_of::<Last>() / 8);
-        Key {
-            header: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(header)),
-            last: bytemuck::cast_slice_mut(last),
-            ring,
-            open,
-        }
-    }
-
-    fn place(&mut self, bucket: i64) -> (&mut u64, &mut [Cell]) {
-        let width = 1 + self.last.len() * size_of::<Cell>() / 8;
-        let at = bucket.rem_euclid(self.open) as usize * width;
-        let (number, cells) = self.ring[at..at + width].split_at_mut(1);
-        (&mut number[0], bytemuck::cast_slice_mut(cells))
-    }
-
-    /// The cells of an open bucket, empty ones if it had no record yet.
-    fn opened(&mut self, bucket: i64) -> &mut [Cell] {
-        let (number, cells) = self.place(bucket);
-        if *number != bucket as u64 {
-            *number = bucket as u64;
-            cells.fill(Cell { count: 0, value: 0.0 });
-        }
-        cells
-    }
-
-    /// The value of a bucket that has one.
-    fn value(&mut self, bucket: i64, column: usize, aggregate: Aggregate) -> Option<f64> {
-        let (number, cells) = self.place(bucket);
-        let cell = cells[column];
-        if *number != bucket as u64 || cell.count == 0 {
-            return None;
-        }
-        let value = match aggregate {
-            Aggregate::Mean => cell.value / cell.count as f64,
-            Aggregate::Count => cell.count as f64,
-            _ => cell.value,
-        };
-        // A sum that overflowed is no value.
-        value.is_finite().then_some(value)
-    }
-}
-
-impl Cell {
-    fn add(&mut self, value: f64, aggregate: Aggregate) {
-        self.value = match aggregate {
-            _ if self.count == 0 => value,
-            Aggregate::Mean | Aggregate::Sum => self.value + value,
-            Aggregate::Min => self.value.min(value),
-            Aggregate::Max => self.value.max(value),
-            Aggregate::First | Aggregate::Count => self.value,
-            Aggregate::Last => value,
-        };
-        self.count += 1;
-    }
-}
-
 /// The rows that come out; swapped with the batch's own memory.
 #[derive(Clone, Default)]
 struct Out {
@@ -286,7 +204,9 @@ impl Plan {
                 last_filled = self.last_filled(bucket);
             }
             if any || bucket <= last_filled {
-                self.row(key, bucket, any, slot, position, out);
+                if any || !self.buckets.is_skipped(bucket) {
+                    self.row(key, bucket, any, slot, position, out);
+                }
             } else if bucket >= ring_end {
                 break; // Beyond the ring there are no values, so nothing more is emitted.
             }

@@ -5,8 +5,9 @@ use arrow::datatypes::DataType;
 use super::testing::{self, Table};
 use crate::config::{self, Aggregate, At, Fill, Span};
 use crate::error::Problems;
-use crate::record::{Batch, Kind, Layout, Role, Values};
-use crate::stage::Stage;
+use crate::record::{Batch, Clock, Kind, Layout, Role, Values};
+use crate::stage::{Operator, Stage};
+use crate::zone::Zone;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -18,6 +19,7 @@ fn config(every: i64, fill: Fill, max_gap: Option<i64>, delay: i64) -> config::R
         fill: At::default_value(fill),
         max_gap: max_gap.map(at),
         delay: at(delay),
+        timezone: None,
     }
 }
 
@@ -273,5 +275,84 @@ fn equals_a_slow_reference() {
     });
     if let Err(failure) = result {
         panic!("{failure}");
+    }
+}
+
+/// The ends of the buckets of local days, as the wall clock shows them.
+fn days(every: Span, zone: &str, named: bool, times: &[&str]) -> Vec<String> {
+    let at = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp();
+    let mut config = config(0, Fill::Null, None, 0);
+    config.every = At::default_value(every);
+    let mut table = Table::new(&["value"]);
+    let column = if named { "UTC" } else { zone };
+    table.time = DataType::Timestamp(arrow::datatypes::TimeUnit::Second, Some(column.into()));
+    config.timezone = named.then(|| At::default_value(Zone::find(zone).unwrap().unwrap()));
+    times.iter().for_each(|time| table.push(0, at(time), &[1.0]));
+    let (layout, mut stages) = planned(&config, &table);
+    assert_eq!(layout.clock.zone, Zone::find(zone).unwrap());
+    let out = testing::run(&mut stages, &table.batch(), &(0..times.len()).collect::<Vec<_>>());
+    assert!(out.rejects.is_empty());
+    let zone: chrono_tz::Tz = zone.parse().unwrap();
+    let local = |time: &i64| chrono::DateTime::from_timestamp(*time, 0).unwrap().with_timezone(&zone);
+    out.times.iter().map(|time| local(time).format("%Y-%m-%d %H:%M").to_string()).collect()
+}
+
+#[test]
+fn days_are_those_of_the_zone() {
+    for named in [false, true] {
+        let times = ["2024-03-09T12:00:00-05:00", "2024-03-11T00:00:00-04:00", "2024-03-11T00:00:01-04:00"];
+        let ends = days(Span::Days(1), "America/New_York", named, &times);
+        // The day of 23 hours between them has no record, and midnight belongs to the day that ends.
+        assert_eq!(ends, ["2024-03-10 00:00", "2024-03-11 00:00"]);
+        let times = ["2018-11-03T12:00:00-03:00", "2018-11-04T12:00:00-02:00", "2018-11-05T12:00:00-02:00"];
+        assert_eq!(days(Span::Days(1), "America/Sao_Paulo", named, &times), ["2018-11-04 01:00", "2018-11-05 00:00"]);
+        // The date line moved: there was no December 30th, and there is no row for it.
+        let times = ["2011-12-28T12:00:00-10:00", "2012-01-01T12:00:00+14:00"];
+        let ends = days(Span::Days(1), "Pacific/Apia", named, &times);
+        assert_eq!(ends, ["2011-12-29 00:00", "2011-12-31 00:00", "2012-01-01 00:00"]);
+        // Twice around midnight: 23:30 comes again after 00:00:30 of the next day.
+        let times = ["2010-11-07T00:00:30-02:30", "2010-11-06T23:30:00-03:30", "2010-11-08T12:00:00-03:30"];
+        assert_eq!(days(Span::Days(1), "America/St_Johns", named, &times), ["2010-11-08 00:00"]);
+        let times = ["2018-03-20T12:00:00+01:00", "2018-04-03T12:00:00+02:00"];
+        assert_eq!(days(Span::Days(7), "Europe/Berlin", named, &times), ["2018-03-26 00:00", "2018-04-02 00:00"]);
+        assert_eq!(days(Span::Months(1), "Europe/Berlin", named, &times), ["2018-04-01 00:00"]);
+        // 24 hours are no day of the zone.
+        let hours = Span::Nanos(86_400 * SECOND);
+        assert_eq!(days(hours, "Europe/Berlin", named, &times)[..2], ["2018-03-21 01:00", "2018-03-22 01:00"]);
+    }
+}
+
+#[test]
+fn what_was_made_with_days_of_utc_is_something_else() {
+    let canonical = |every: Span, timezone: Option<Zone>, zone: Option<&str>| {
+        let mut config = config(0, Fill::Last, None, 0);
+        (config.every, config.timezone) = (At::default_value(every), timezone.map(At::default_value));
+        let data_type = DataType::Timestamp(arrow::datatypes::TimeUnit::Second, zone.map(Into::into));
+        config.canonical(&Clock::of(&data_type, None).unwrap()).unwrap()["resample"].clone()
+    };
+    let (day, hours) = (Span::Days(1), Span::Nanos(86_400 * SECOND));
+    let before = canonical(day, None, None);
+    assert_eq!((&before["every"], before.get("timezone")), (&"1d".into(), None));
+    for same in [
+        canonical(day, None, Some("UTC")),
+        canonical(hours, None, Some("America/New_York")),
+        canonical(day, Some(Zone::utc()), Some("America/New_York")),
+    ] {
+        assert_eq!(same, before);
+    }
+    assert_eq!(canonical(day, None, Some("America/New_York"))["timezone"], "America/New_York");
+    assert_eq!(canonical(Span::Months(1), Zone::find("Asia/Tokyo").unwrap(), None)["timezone"], "Asia/Tokyo");
+}
+
+#[test]
+fn local_days_do_not_depend_on_batches_or_interleaving() {
+    for (fill, days) in [(Fill::Null, 1), (Fill::Linear, 2)] {
+        testing::laws(&["value"], 100, |layout, problems| {
+            layout.clock = layout.clock.clone().in_zone(&Zone::find("Europe/Berlin").unwrap().unwrap()).unwrap();
+            let mut config = config(0, fill, None, 0);
+            let span = |days: i64| At::default_value(Span::Days(days));
+            (config.every, config.max_gap, config.delay) = (span(days), Some(span(3)), span(3));
+            testing::plan(&config, layout, problems).into_iter().collect()
+        });
     }
 }

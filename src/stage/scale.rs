@@ -21,7 +21,7 @@ use crate::Result;
 use crate::config::{self, At, Span};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Kind, Layout, Role, Values};
 use crate::state::{State, StateSpec};
 
 const NANOS_PER_MONTH: f64 = 30.436_875 * 86_400e9;
@@ -36,7 +36,7 @@ impl Operator for config::Scale {
         self.values.clone()
     }
 
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         Some(json!({ "scale": {
             "values": self.values.iter().map(|name| &name.value).collect::<Vec<_>>(),
             "half_life": self.half_life.to_string(),
@@ -76,11 +76,13 @@ impl Operator for config::Scale {
 }
 
 fn decay(half_life: Span, layout: &Layout) -> std::result::Result<Decay, String> {
-    let (per_row, half_life) = match (half_life, layout.clock.nanos_per_tick) {
+    let (per_row, half_life) = match (half_life.in_hours(), layout.clock.nanos_per_tick) {
         (Span::Steps(rows), _) => (true, rows as f64),
         (Span::Nanos(nanos), Some(tick)) => (false, nanos as f64 / tick as f64),
         (Span::Months(months), Some(tick)) => (false, f64::from(months) * NANOS_PER_MONTH / tick as f64),
-        (_, None) => return Err("the time is an integer step without a clock: write the half-life in rows".into()),
+        (Span::Days(_), _) | (_, None) => {
+            return Err("the time is an integer step without a clock: write the half-life in rows".into());
+        }
     };
     if half_life <= 0.0 {
         return Err("the half-life must be more than nothing".into());

@@ -34,7 +34,7 @@ impl Operator for config::Score {
         ["residual", "residual_sd", "tail", "alert"].map(String::from).into()
     }
 
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         let (default, mut options) = (config::Score::default(), Map::new());
         let mut add = |name: &str, value: Value, default: Value| {
             if value != default {

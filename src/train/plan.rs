@@ -189,7 +189,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::train) fn steps_clock() -> Clock {
-        Clock { nanos_per_tick: None, data_type: DataType::Int64 }
+        Clock { nanos_per_tick: None, data_type: DataType::Int64, zone: None }
     }
 
     pub(in crate::train) fn plan_of(train: &config::Train, window: Option<usize>) -> Plan {

@@ -28,3 +28,4 @@ mod signals;
 mod state_before;
 mod summary;
 mod training;
+mod zones;

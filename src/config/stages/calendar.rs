@@ -1,20 +1,18 @@
 //! `calendar: { features, timezone }`
 
-use chrono_tz::Tz;
-
 use super::Options;
+use crate::config::At;
 use crate::config::read::{Field, Reader};
 use crate::config::words::{Words, word_of};
-use crate::config::{At, one_line};
-use crate::error::did_you_mean;
+use crate::zone::Zone;
 
 /// `calendar: { features, timezone }`
 #[derive(Debug, Clone)]
 pub struct Calendar {
     /// Which features; each becomes a pair `<name>_sin`, `<name>_cos`.
     pub features: Vec<At<CalendarFeature>>,
-    /// IANA name.
-    pub timezone: At<Tz>,
+    /// Whose wall clock is read.
+    pub timezone: At<Zone>,
 }
 
 /// One calendar feature.
@@ -63,21 +61,9 @@ impl Options for Calendar {
             reader.not_empty(field);
         }
         let timezone = match fields.get("timezone") {
-            Some(field) => timezone(reader, field)?,
-            None => At::default_value(Tz::UTC),
+            Some(field) => reader.timezone(field)?,
+            None => At::default_value(Zone::utc()),
         };
         Some(Calendar { features, timezone })
-    }
-}
-
-fn timezone(reader: &mut Reader, field: Field<'_>) -> Option<At<Tz>> {
-    let text = reader.text(field, "the IANA name of a time zone, such as America/New_York")?;
-    match text.parse::<Tz>() {
-        Ok(zone) => Some(field.at(zone)),
-        Err(_) if !field.node.is_written() => reader.expected(field, "a time zone of the IANA list"),
-        Err(_) => {
-            let near = did_you_mean(&text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-            reader.wrong(field, format_args!("\"{}\" is not a time zone of the IANA list{near}", one_line(&text)))
-        }
     }
 }

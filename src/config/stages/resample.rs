@@ -1,12 +1,13 @@
-//! `resample: { every, aggregate, fill, max_gap, delay }`
+//! `resample: { every, aggregate, fill, max_gap, delay, timezone }`
 
 use super::{Around, Options, Stage};
 use crate::config::read::{Field, Reader};
 use crate::config::words::{Words, word_of};
 use crate::config::{At, Span};
 use crate::error::Problems;
+use crate::zone::Zone;
 
-/// `resample: { every, aggregate, fill, max_gap, delay }`
+/// `resample: { every, aggregate, fill, max_gap, delay, timezone }`
 #[derive(Debug, Clone)]
 pub struct Resample {
     /// Width of a bucket.
@@ -19,6 +20,8 @@ pub struct Resample {
     pub max_gap: Option<At<Span>>,
     /// How long after its end a bucket still takes records.
     pub delay: At<Span>,
+    /// Whose days and months buckets are; `None`: those of the time column.
+    pub timezone: Option<At<Zone>>,
 }
 
 /// `aggregate:` of `resample`
@@ -77,7 +80,7 @@ impl Fill {
 }
 
 impl Options for Resample {
-    const WORDS: Words = Words::new("`resample`", &["every", "aggregate", "fill", "max_gap", "delay"]);
+    const WORDS: Words = Words::new("`resample`", &["every", "aggregate", "fill", "max_gap", "delay", "timezone"]);
 
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS)?;
@@ -86,6 +89,7 @@ impl Options for Resample {
         let fill = fields.get("fill").and_then(|f| Some(f.at(reader.word(f, &FILLS, &[])?)));
         let max_gap = fields.get("max_gap").and_then(|f| reader.span(f, false));
         let delay = fields.get("delay").and_then(|f| reader.span(f, true));
+        let timezone = fields.get("timezone").and_then(|f| reader.timezone(f));
         let every = every?;
         // The default delay has the unit of the width: steps for a time without a clock.
         let no_delay = if matches!(every.value, Span::Steps(_)) { Span::Steps(0) } else { Span::Nanos(0) };
@@ -100,6 +104,7 @@ impl Options for Resample {
             fill: fill.unwrap_or_default(),
             max_gap,
             delay,
+            timezone,
         })
     }
 

@@ -262,6 +262,9 @@ fn records_places_and_limits_are_checked() {
     let melted = "name: a\nsource: { parquet: { path: s3://b/x/ } }\nrecord: { time: { column: t, unit: ms }, columns_as_keys: [a, b] }";
     let p = parse(melted).unwrap();
     assert_eq!((p.source.path().unwrap().0.as_str(), p.record.values[0].as_str()), ("s3://b/x/", "value"));
-    assert_eq!(p.record.time.value, TimeColumn { column: "t".into(), unit: Some(EpochUnit::Millisecond) });
+    assert_eq!(
+        p.record.time.value,
+        TimeColumn { column: "t".into(), unit: Some(EpochUnit::Millisecond), timezone: None }
+    );
     assert!(matches!(&p.record.key, Key::Melted(columns) if columns.len() == 2));
 }

@@ -114,7 +114,7 @@ mod tests {
         source.add("pressure", Kind::Number, Role::Value);
         let metrics = Arc::new(Metrics::new().unwrap());
         let mut problems = Problems::new("p.yaml");
-        let version = find_model(&pipeline, "m/1", &mut problems);
+        let version = find_model(&pipeline, "m/1", &source.clock, &mut problems);
         let chain = chain(&pipeline, &source, version.as_ref(), &metrics, &mut problems);
         let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &chain.layout, &mut problems);
         problems.finish(()).unwrap();

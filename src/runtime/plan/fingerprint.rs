@@ -157,7 +157,7 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     add("from and until", pipeline.source.canonical_times());
     add("record", pipeline.record.canonical());
     add("on", pipeline.on.canonical());
-    let stages = pipeline.stages.iter().filter_map(|stage| stage::canonical(stage));
+    let stages = pipeline.stages.iter().filter_map(|stage| stage::canonical(stage, &plan.source.layout().clock));
     add("stages", if swaps { stages.map(without_version).collect() } else { stages.collect() });
     if let Some(version) = plan.model.as_ref().filter(|_| !swaps) {
         add("model", json!({ "version": label(version), "sha256": version.manifest.files.get(registry::MODEL) }));

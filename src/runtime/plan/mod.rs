@@ -27,7 +27,7 @@ use crate::config::{Pipeline, Sink};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::Version;
-use crate::record::Layout;
+use crate::record::{Clock, Layout};
 use crate::{Error, Result, sink, stage, train};
 
 /// What a pipeline is planned for.
@@ -70,7 +70,7 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let Some(source) = source else {
         // Without columns the stages can't be checked, but the model can.
         if purpose == Purpose::Run {
-            model::champion_or_pinned(&pipeline, &mut problems);
+            model::champion_or_pinned(&pipeline, &Clock::default(), &mut problems);
         }
         return Err(problems_of(problems, "the source can't be planned"));
     };
@@ -83,7 +83,7 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     match purpose {
         Purpose::Run => {
             let before = problems.len();
-            model = model::champion_or_pinned(&pipeline, &mut problems);
+            model = model::champion_or_pinned(&pipeline, &source.layout().clock, &mut problems);
             // Of a model that doesn't fit that is the problem, and not each column that it lacks here.
             let fitting = model.as_ref().filter(|_| problems.len() == before);
             let planned = chain(&pipeline, source.layout(), fitting, &metrics, &mut problems);

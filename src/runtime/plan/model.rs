@@ -6,7 +6,7 @@ use crate::config::{self, Mode, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::{ModelKind, Version, registry};
-use crate::record::Layout;
+use crate::record::{Clock, Layout};
 use crate::stage;
 use crate::state::Written;
 use crate::state::difference::{Change, Sides, of};
@@ -17,14 +17,15 @@ pub fn has_model(pipeline: &Pipeline) -> bool {
 }
 
 /// The version that the pipeline names.
-pub(super) fn champion_or_pinned(pipeline: &Pipeline, problems: &mut Problems) -> Option<Arc<Version>> {
-    find_model(pipeline, &pipeline.infer()?.model, problems)
+pub(super) fn champion_or_pinned(pipeline: &Pipeline, clock: &Clock, problems: &mut Problems) -> Option<Arc<Version>> {
+    find_model(pipeline, &pipeline.infer()?.model, clock, problems)
 }
 
-/// A version of the model (`name` or `name/3`), if the pipeline's `infer` can run it.
+/// A version of the model (`name` or `name/3`), if the pipeline's `infer` can run it. `clock` is the source's.
 pub(in crate::runtime) fn find_model(
     pipeline: &Pipeline,
     target: &str,
+    clock: &Clock,
     problems: &mut Problems,
 ) -> Option<Arc<Version>> {
     let infer = pipeline.infer()?;
@@ -56,7 +57,7 @@ pub(in crate::runtime) fn find_model(
         );
         problems.add(infer.place, message);
     }
-    let stages = stages_of_model(pipeline);
+    let stages = stages_of_model(pipeline, clock);
     if stages != manifest.stages {
         problems.add(infer.place, other_stages(pipeline, &version, &stages));
         scored(pipeline, manifest.horizon, problems);
@@ -130,6 +131,6 @@ pub fn label(version: &Version) -> String {
 
 /// The stages before `infer` in their canonical form, as a model's manifest keeps them. How nulls are treated is a
 /// choice of who runs the model, not a property of its features.
-pub fn stages_of_model(pipeline: &Pipeline) -> Vec<serde_json::Value> {
-    stage::describe(pipeline).into_iter().filter(|stage| stage.get("null").is_none()).collect()
+pub fn stages_of_model(pipeline: &Pipeline, clock: &Clock) -> Vec<serde_json::Value> {
+    stage::describe(pipeline, clock).into_iter().filter(|stage| stage.get("null").is_none()).collect()
 }

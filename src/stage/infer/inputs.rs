@@ -78,7 +78,7 @@ impl Operator for Inputs {
     }
 
     /// A model's manifest has a place of its own for them.
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         None
     }
 

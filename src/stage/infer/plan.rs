@@ -34,7 +34,7 @@ impl Operator for Network<'_> {
         [PREDICTION, PREDICTION_TIME, MODEL_VERSION, WARM_UP].map(String::from).into()
     }
 
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, _clock: &Clock) -> Option<Value> {
         let config::Infer { model, mode, window, ttl, gap } = self.options;
         let mut options = Map::from_iter([("model".to_string(), json!(model.value))]);
         if *mode != Mode::default() {
