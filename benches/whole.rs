@@ -117,6 +117,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: String::new(),
+        tz_database: None,
         files: Default::default(),
     };
     let version = registry::publish(&folder.join("models"), manifest, &onnx, "")?;

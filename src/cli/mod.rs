@@ -23,10 +23,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Result;
 use crate::error::Context;
+use crate::zone::database;
 use messages::Log;
 
 /// Runs recurrent neural networks on streams: one hidden state per key, one step per event.
@@ -129,7 +130,9 @@ pub enum ModelsCommand {
 pub fn main() -> ExitCode {
     signals::catch();
     // A usage error ends here with exit code 2, `--help` and `--version` with 0.
-    let cli = Cli::parse();
+    let version = format!("{}\ntz database {}", env!("CARGO_PKG_VERSION"), database());
+    let command = Cli::command().long_version(&*Box::leak(version.into_boxed_str()));
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     match messages::start(cli.log).and_then(|()| execute(cli.command)) {
         Ok(code) => code,
         Err(error) => {

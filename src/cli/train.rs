@@ -60,7 +60,8 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
 
     let name = infer.model.split('/').next().unwrap_or_default();
     let stages = runtime::stages_of_model(&plan.pipeline, &plan.layout_of_source().clock);
-    let version = train::publish(&plan.pipeline.models, name, &trained, &captured.series, stages)?;
+    let tz_database = plan.tz_database();
+    let version = train::publish(&plan.pipeline.models, name, &trained, &captured.series, stages, tz_database)?;
     registry::set_champion(&plan.pipeline.models, name, version.number)?;
     let (label, report) = (runtime::label(&version), version.folder.join(registry::REPORT).display().to_string());
     say_with(format_args!("published {label}: {report}"), json!({ "model": label, "report": report }));

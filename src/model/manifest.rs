@@ -50,6 +50,9 @@ pub struct Manifest {
     pub ir_version: i64,
     /// ONNX Runtime that it was checked with.
     pub onnx_runtime: String,
+    /// Version of the tz database that it was trained with, where a time zone mattered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tz_database: Option<String>,
     /// sha256 of each file of the version but this one.
     pub files: BTreeMap<String, String>,
 }

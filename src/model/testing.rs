@@ -137,6 +137,7 @@ pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Ma
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: "1.31.1".into(),
+        tz_database: None,
         files: Default::default(),
     }
 }

@@ -221,11 +221,57 @@ impl Clock {
         moved.checked_mul(per_second)?.checked_add(rest)
     }
 
+    /// The distance of two times, the earlier one first, as rows of a series are apart: whole calendar months are
+    /// negative, and a day of the zone counts as 24 hours whatever its length.
+    pub fn distance(&self, from: i64, to: i64) -> i64 {
+        let ticks = to.saturating_sub(from);
+        let Some(nanos) = self.nanos_per_tick else { return ticks };
+        let days = i128::from(ticks) * i128::from(nanos) / i128::from(DAY);
+        // Daylight saving may make it less than 28 days.
+        if days < if self.zone.is_some() { 27 } else { 28 } {
+            return self.in_days(from, to).unwrap_or(ticks);
+        }
+        let months = ((days as f64) / 30.436_875).round() as u32;
+        if self.step(from, Every::Months(months), 1) == Some(to) {
+            return -i64::from(months);
+        }
+        self.in_days(from, to).unwrap_or(ticks)
+    }
+
+    /// Whole days of the zone between two times, in ticks of 24 hours. `None` for UTC, where they need no other count.
+    fn in_days(&self, from: i64, to: i64) -> Option<i64> {
+        self.zone.as_ref()?;
+        let day = DAY / self.nanos_per_tick?;
+        let ticks = to.checked_sub(from)?;
+        let days = ticks.checked_add(day / 2)?.div_euclid(day);
+        // Days of the same length are told by division, the others by the calendar.
+        let is_whole = days > 0 && (ticks - days * day).abs() <= day / 8;
+        (is_whole && self.step(from, Every::Days(days), 1) == Some(to)).then(|| days * day)
+    }
+
+    /// The whole days between two times, days of the zone; `None` without a clock or where they aren't whole.
+    pub fn whole_days(&self, from: i64, to: i64) -> Option<i64> {
+        let nanos = self.nanos_per_tick.filter(|nanos| DAY % nanos == 0)?;
+        let day = DAY / nanos;
+        match self.zone {
+            Some(_) => Some(self.in_days(from, to)? / day),
+            None => Some(to.saturating_sub(from)).filter(|ticks| ticks % day == 0).map(|ticks| ticks / day),
+        }
+    }
+
+    /// The day of a time on the wall clock of its zone, in days since 1970; `None` without a clock.
+    pub fn day(&self, ticks: i64) -> Option<i64> {
+        let nanos = self.nanos_per_tick?;
+        let Some(zone) = &self.zone else {
+            return i64::try_from((i128::from(ticks) * i128::from(nanos)).div_euclid(i128::from(DAY))).ok();
+        };
+        let utc = ticks.div_euclid(1_000_000_000 / nanos);
+        Some(utc.checked_add(zone.offset(utc).seconds)?.div_euclid(DAY_SECONDS))
+    }
+
     /// The date of a time on the wall clock of its zone; `None` without a clock or outside the range of dates.
     pub fn date(&self, ticks: i64) -> Option<NaiveDate> {
-        let Some(zone) = &self.zone else { return Some(self.utc(ticks)?.date_naive()) };
-        let utc = ticks.div_euclid(1_000_000_000 / self.nanos_per_tick?);
-        date_of(utc.checked_add(zone.offset(utc).seconds)?.div_euclid(DAY_SECONDS))
+        date_of(self.day(ticks)?)
     }
 
     /// The first tick of a date; `None` without a clock or outside the range.

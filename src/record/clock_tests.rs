@@ -92,3 +92,24 @@ fn columns_of_other_zones_have_other_days() {
     let named = Clock::of_column(&of(Some("UTC")), None, Zone::find("Asia/Tokyo").unwrap().as_ref()).unwrap();
     assert!(named.is_that_of(&of(Some("Europe/Berlin"))) && !named.is_that_of(&DataType::Date32));
 }
+
+#[test]
+fn rows_are_days_or_months_of_the_zone_apart() {
+    let berlin = clock("Europe/Berlin");
+    for (from, to, distance) in [
+        ("2018-03-25T00:00:00+01:00", "2018-03-26T00:00:00+02:00", 86_400_000_000),
+        ("2018-03-23T18:00:00+01:00", "2018-03-26T18:00:00+02:00", 3 * 86_400_000_000),
+        ("2018-10-28T00:00:00+02:00", "2018-10-29T00:00:00+01:00", 86_400_000_000),
+        ("2018-03-01T00:00:00+01:00", "2018-04-01T00:00:00+02:00", -1),
+        ("2018-03-01T00:00:00+01:00", "2019-03-01T00:00:00+01:00", -12),
+        ("2018-03-25T00:00:00+01:00", "2018-03-25T01:00:00+01:00", 3_600_000_000),
+    ] {
+        assert_eq!(berlin.distance(at(from), at(to)), distance, "{from} {to}");
+    }
+    let whole = |from: &str, to: &str| berlin.whole_days(at(from), at(to));
+    assert_eq!(whole("2018-03-25T00:00:00+01:00", "2018-03-26T00:00:00+02:00"), Some(1));
+    assert_eq!(whole("2018-03-25T00:00:00+01:00", "2018-03-26T01:00:00+02:00"), None);
+    let utc = Clock::default();
+    assert_eq!(utc.whole_days(0, 3 * 86_400_000_000), Some(3));
+    assert_eq!((utc.whole_days(0, 3_600_000_000), utc.distance(0, 31 * 86_400_000_000)), (None, -1));
+}

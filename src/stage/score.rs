@@ -22,7 +22,7 @@ use crate::Result;
 use crate::config;
 use crate::error::{Problems, did_you_mean};
 use crate::problem::Place;
-use crate::record::{Batch, Forecast, Kind, Layout, Role, Values, murmur2};
+use crate::record::{Batch, Clock, Forecast, Kind, Layout, Role, Values, murmur2};
 use crate::state::{State, StateSpec};
 
 impl Operator for config::Score {

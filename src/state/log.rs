@@ -21,7 +21,7 @@ use super::log_writer::{GRACE, Job, Owned, Writer};
 use super::{Checkpoint, CommitPosition, Fingerprint, ModelEpoch, Store};
 use crate::config::Location;
 use crate::error::Context;
-use crate::state::{Checkpoints, Durable, Found, Loaded};
+use crate::state::{Change, Checkpoints, Durable, Found, Loaded};
 use crate::storage::Folder;
 use crate::{Error, Result};
 
@@ -55,14 +55,7 @@ impl Log {
 
     /// As [`Log::open`] in an open store, with another grace period.
     pub(super) fn over(mut store: Store, topic_id: &str, fingerprint: &Fingerprint, grace: Duration) -> Result<Log> {
-        for change in store.begin(fingerprint)?.environment {
-            tracing::warn!(
-                section = change.field,
-                before = change.before,
-                now = change.now,
-                "the last bits of new output may differ from those of the old"
-            );
-        }
+        store.begin(fingerprint)?.environment.iter().for_each(Change::warn);
         let folder = Log::of_topic(&store, topic_id)?;
         let owned = Owned::default();
         let (jobs, work) = unbounded();

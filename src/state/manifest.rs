@@ -157,7 +157,8 @@ pub struct Fingerprint {
     /// Everything that changes results, by name (`source`, `record`, `stages`, `model`, `sink`, …): must be equal. Each
     /// in canonical form, without what has its default. Before version 2, a text.
     pub sections: BTreeMap<String, Value>,
-    /// What results depend on in their last bits only: ONNX Runtime, CPU features. A change is logged, not refused.
+    /// What results depend on in their last bits only (ONNX Runtime, CPU features), and the tz database. A change is
+    /// logged, not refused.
     pub environment: BTreeMap<String, String>,
     /// Virtual partitions.
     pub partitions: u32,
@@ -191,6 +192,22 @@ pub struct RowSpan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldSpec>,
 }
+
+impl Change {
+    /// Logs a change of what results were computed with.
+    pub fn warn(&self) {
+        let effect = match self.field.as_str() {
+            TZ_DATABASE => "new output may differ from the old where the rules of a time zone changed",
+            _ => "the last bits of new output may differ from those of the old",
+        };
+        tracing::warn!(section = self.field, before = self.before, now = self.now, "{effect}");
+    }
+}
+
+/// The part of the environment with the version of the tz database; only where a time zone matters.
+pub const TZ_DATABASE: &str = "tz_database";
+/// What all versions had compiled in that said nothing of it.
+const FIRST_TZ_DATABASE: &str = "2025b";
 
 impl Fingerprint {
     /// The version that is written.
@@ -241,9 +258,13 @@ impl Fingerprint {
         Ok(Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Differences that may show in the last bits.
+    /// Differences that may show in the last bits, or where the rules of a time zone changed.
     pub fn environment_changes(&self, now: &Fingerprint) -> Vec<Change> {
-        differences(&self.environment, &now.environment)
+        let mut before = self.environment.clone();
+        if now.environment.contains_key(TZ_DATABASE) {
+            before.entry(TZ_DATABASE.into()).or_insert_with(|| FIRST_TZ_DATABASE.into());
+        }
+        differences(&before, &now.environment)
     }
 }
 

@@ -46,7 +46,7 @@ pub use difference::{Change, Written};
 pub use frozen::{Frozen, Snapshot};
 pub use keys::{KeyList, Keys};
 pub use log::Log;
-pub use manifest::{End, Fingerprint, Manifest, Part, RowSpan, STAGED, Target};
+pub use manifest::{End, Fingerprint, Manifest, Part, RowSpan, STAGED, TZ_DATABASE, Target};
 pub use memory::{Memory, State};
 pub use pages::{Page, Pages};
 pub use source_files::{SourceFile, SourceFiles, hashed};

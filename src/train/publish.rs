@@ -14,7 +14,8 @@ use crate::{Error, Result};
 const PARITY: f32 = 1e-4;
 
 /// Publishes the network as the next version of `name` in the registry at `models`, after its graph was run through
-/// ONNX Runtime over the first steps of `series`. `stages`: the canonical form of the stages before it in training.
+/// ONNX Runtime over the first steps of `series`. `stages`: the canonical form of the stages before it in training;
+/// `tz_database`: the version that these depended on.
 ///
 /// # Errors
 /// A registry that can't be written; an export that doesn't compute what was trained.
@@ -24,9 +25,11 @@ pub fn publish(
     trained: &Trained,
     series: &[Series],
     stages: Vec<serde_json::Value>,
+    tz_database: Option<&str>,
 ) -> Result<Version> {
     let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
-    let manifest = manifest(trained, name, stages)?;
+    let tz_database = tz_database.map(str::to_string);
+    let manifest = Manifest { tz_database, ..manifest(trained, name, stages)? };
     check_parity(&onnx, &manifest, trained, series)?;
     registry::publish(models, manifest, &onnx, &report::html(trained, name)?)
 }
@@ -54,6 +57,7 @@ fn manifest(trained: &Trained, name: &str, stages: Vec<serde_json::Value>) -> Re
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: library::version()?.to_string(),
+        tz_database: None,
         files: Default::default(),
     };
     training.head.describe(&mut manifest);

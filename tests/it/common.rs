@@ -95,6 +95,7 @@ pub fn publish_units(folder: &Path, name: &str, cell: CellKind, kind: ModelKind,
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: String::new(),
+        tz_database: None,
         files: BTreeMap::new(),
     };
     let onnx = export::onnx(&manifest.architecture, &network.tensors(), name).unwrap();

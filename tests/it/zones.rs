@@ -166,9 +166,70 @@ fn a_newer_database_of_the_system_is_used() {
     // Compiled in: noon on both days, since British Columbia stays on summer time in 2026.
     let (out, _) = with("2025b", &["run", &file]);
     assert_eq!(cosines(&out), [-1.0, -1.0]);
-
-    // Another database: 13:00, and the change is logged.
+    // A newer database: 13:00.
     let (out, _) = with("2999a", &["run", &file]);
     let thirteen = (std::f64::consts::TAU * 13.0 / 24.0).cos();
     assert!(cosines(&out).iter().all(|cos| (cos - thirteen).abs() < 1e-12), "{out}");
+
+    let shown = |version: &str| with(version, &["--version"]).0;
+    assert!(shown("2025b").contains("(compiled in)"), "{}", shown("2025b"));
+    assert!(shown("2999a").contains(&format!("tz database 2999a ({})", folder.join("zones").display())));
+
+    // State keeps the version, and a change is logged.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("stdout: { fields: [hour_sin, hour_cos] }", "parquet: { path: out/, fields: [hour_cos] }");
+    std::fs::write(&file, text).unwrap();
+    let (_, log) = with("2025b", &["run", &file]);
+    assert!(!log.contains("rules of a time zone"), "{log}");
+    let (_, log) = with("2999a", &["run", &file]);
+    assert!(log.contains("rules of a time zone changed") && log.contains("2999a"), "{log}");
+}
+
+/// Trains and runs on a column with a zone, and checks the rows against those that follow them.
+fn scored(folder: &Path, zone: &str, times: &[i64], stages: &str) -> usize {
+    let values: Vec<f64> = (0..times.len()).map(|row| 10.0 + 5.0 * (row as f64 / 2.0).sin()).collect();
+    source(folder, in_zone(zone, times.to_vec()), values);
+    let infer = format!("{stages}infer: {{ model: m }}, score: {{ actual: value, step: 1 }}");
+    let file = pipeline_of(folder, "ts", &infer, "");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text += "train: { inputs: [value], target: value, horizon: 1, layers: [ { gru: 4 } ], epochs: 2 }\n";
+    std::fs::write(&file, text).unwrap();
+    kolk_exits(0, &["train", &file]);
+    let rows = printed(folder, &file);
+    for (row, next) in rows.iter().zip(&rows[1..]).filter(|(row, _)| !row["prediction_time"].is_null()) {
+        assert_eq!(row["prediction_time"], next["ts"], "{row}");
+    }
+    let known = rows.iter().filter(|row| !row["prediction_time"].is_null()).count();
+    let late = rows[2..].iter().filter(|row| row["residual"].is_null()).count();
+    assert_eq!(late, 0, "every row from the third on is scored");
+    assert!(known + 8 > rows.len(), "{known} of {}", rows.len());
+    rows.len()
+}
+
+#[test]
+fn predictions_are_for_the_days_and_months_of_the_zone() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let local = |year: i32, month: u32, day: u32| {
+        use chrono::TimeZone;
+        chrono_tz::Europe::Berlin.with_ymd_and_hms(year, month, day, 0, 0, 0).unwrap().timestamp_micros()
+    };
+    let months: Vec<i64> = (0..72).map(|month| local(2018 + month / 12, month as u32 % 12 + 1, 1)).collect();
+    assert_eq!(scored(folder, "Europe/Berlin", &months, ""), 72);
+    let first = chrono::NaiveDate::from_ymd_opt(2018, 1, 1).unwrap();
+    let days: Vec<i64> = first
+        .iter_days()
+        .take(700)
+        .map(|day| {
+            use chrono::Datelike;
+            local(day.year(), day.month(), day.day())
+        })
+        .collect();
+    assert_eq!(scored(folder, "Europe/Berlin", &days, ""), 700);
+    // The same after a resample, whose last bucket stays open.
+    assert_eq!(scored(folder, "Europe/Berlin", &days, "resample: { every: 1d }, "), 699);
+    // In UTC the column's type says nothing, the word does.
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("models/m/1/manifest.json")).unwrap()).unwrap();
+    assert!(manifest["tz_database"].is_string(), "{manifest}");
 }

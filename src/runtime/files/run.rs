@@ -12,7 +12,7 @@ use crate::config::{At, Moment};
 use crate::record::{Layout, Origin};
 use crate::runtime::engine::{Chain, Partition, Router, Work};
 use crate::runtime::plan::{Plan, PlannedSource, fingerprint};
-use crate::state::{Fingerprint, Log, Store, Target};
+use crate::state::{Change, Fingerprint, Log, Store, Target};
 use crate::storage::Folder;
 use crate::{Error, Result, config, sink};
 
@@ -145,14 +145,7 @@ fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Re
     if let Some(new) = new_files(&begun.new_files) {
         tracing::info!("{new}");
     }
-    for change in begun.environment {
-        tracing::warn!(
-            section = change.field,
-            before = change.before,
-            now = change.now,
-            "the last bits of new output may differ from those of the old"
-        );
-    }
+    begun.environment.iter().for_each(Change::warn);
     Ok(store)
 }
 

@@ -176,6 +176,9 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     let mut environment = BTreeMap::new();
     environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
     environment.insert("cpu".to_string(), cpu_features());
+    if let Some(version) = plan.tz_database() {
+        environment.insert(state::TZ_DATABASE.to_string(), version.to_string());
+    }
     let rows = if swaps { Vec::new() } else { chain.layout().spans().to_vec() };
     let written = pipeline.written.clone();
     let reset = pipeline.reset_command();

@@ -23,11 +23,12 @@ pub(super) use model::chain;
 pub(super) use model::find_model;
 
 use super::engine::{Chain, Order};
-use crate::config::{Pipeline, Sink};
+use crate::config::{Pipeline, Sink, Stage};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::Version;
 use crate::record::{Clock, Layout};
+use crate::zone::{Zone, database};
 use crate::{Error, Result, sink, stage, train};
 
 /// What a pipeline is planned for.
@@ -136,6 +137,17 @@ impl Plan {
             PlannedSource::Kafka(kafka) => kafka.warnings.clone(),
             PlannedSource::Files(files) => crate::source::of_files(&self.pipeline, &**files),
         }
+    }
+
+    /// The version of the tz database, where results depend on the rules of a time zone.
+    pub fn tz_database(&self) -> Option<&'static str> {
+        let own = self.layout_of_source().clock.zone.iter();
+        let named = self.pipeline.stages.iter().filter_map(|stage| match &stage.value {
+            Stage::Calendar(calendar) => Some(&calendar.timezone.value),
+            Stage::Resample(resample) => resample.timezone.as_ref().map(|zone| &zone.value),
+            _ => None,
+        });
+        own.chain(named).any(Zone::is_of_database).then(|| database().version())
     }
 
     /// Columns of the source's records.

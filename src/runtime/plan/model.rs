@@ -10,6 +10,7 @@ use crate::record::{Clock, Layout};
 use crate::stage;
 use crate::state::Written;
 use crate::state::difference::{Change, Sides, of};
+use crate::zone::database;
 
 /// Whether the model that `infer` names is in the registry.
 pub fn has_model(pipeline: &Pipeline) -> bool {
@@ -56,6 +57,15 @@ pub(in crate::runtime) fn find_model(
             way_on(pipeline, "for this mode")
         );
         problems.add(infer.place, message);
+    }
+    if let Some(trained) = manifest.tz_database.as_deref().filter(|trained| *trained != database().version()) {
+        tracing::warn!(
+            model = label(&version),
+            trained_with = trained,
+            now = database().version(),
+            "the model was trained with another tz database: where the rules of a time zone changed, its calendar \
+             differs"
+        );
     }
     let stages = stages_of_model(pipeline, clock);
     if stages != manifest.stages {

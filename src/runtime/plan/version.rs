@@ -47,7 +47,7 @@ impl Opener {
     /// What doesn't fit.
     pub fn open(&self, target: &str) -> Result<(Option<Arc<Version>>, Chain)> {
         let mut problems = Problems::new(&self.pipeline.file);
-        let version = find_model(&self.pipeline, target, &mut problems);
+        let version = find_model(&self.pipeline, target, &self.source.clock, &mut problems);
         let chain = chain(&self.pipeline, &self.source, version.as_ref(), &self.metrics, &mut problems);
         let mut planned = None;
         if let (true, Some(sink)) = (problems.is_empty(), &self.pipeline.sink) {

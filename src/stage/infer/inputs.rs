@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 use serde_json::Value;
 
-use super::rhythm::{self, NOTHING, Rhythm};
+use super::rhythm::{NOTHING, Rhythm};
 use crate::Result;
 use crate::config::{At, Span};
 use crate::error::Problems;
@@ -154,20 +154,6 @@ impl Prepare {
             Some(months) => self.clock.step(last, months, 1).is_some_and(|end| t > end),
         }
     }
-
-    /// The distance of two rows as the vote counts it: whole calendar months as negative months.
-    fn distance(&self, last: i64, t: i64) -> i64 {
-        const DAY_NANOS: i64 = 86_400_000_000_000;
-        let ticks = t.saturating_sub(last);
-        let Some(nanos) = self.clock.nanos_per_tick else { return ticks };
-        let days = i128::from(ticks) * i128::from(nanos) / i128::from(DAY_NANOS);
-        if days < 28 {
-            return ticks;
-        }
-        let months = ((days as f64) / 30.436_875).round() as u32;
-        let moved = self.clock.step(last, Every::Months(months), 1);
-        if moved == Some(t) { -i64::from(months) } else { ticks }
-    }
 }
 
 impl Stage for Prepare {
@@ -194,7 +180,6 @@ impl Stage for Prepare {
         let mut restart = vec![false; rows];
         let mut interval = vec![0_i64; rows];
         let mut known = vec![NOTHING; rows];
-        let day = rhythm::ticks_of_a_day(&self.clock);
         let columns: Vec<&[f64]> = batch.columns.iter().map(|column| column.numbers()).collect();
         let asked = self.restart.map(|column| &batch.columns[column].values);
 
@@ -225,9 +210,9 @@ impl Stage for Prepare {
             }
 
             if !first && t > header.last {
-                let distance = self.distance(header.last, t);
+                let distance = self.clock.distance(header.last, t);
                 if self.learns {
-                    let mut rhythm = Rhythm { word: &mut header.pending, day };
+                    let mut rhythm = Rhythm::of(&mut header.pending, &self.clock);
                     rhythm.learn(header.last, t, header.interval, distance);
                 }
                 if header.lead == 0 {
@@ -238,7 +223,7 @@ impl Stage for Prepare {
             }
             interval[row] = header.interval;
             if self.learns {
-                known[row] = Rhythm { word: &mut header.pending, day }.known(header.interval);
+                known[row] = Rhythm::of(&mut header.pending, &self.clock).known(header.interval);
             }
 
             // A restart at a row that takes no step holds for the next row that does.

@@ -6,7 +6,7 @@
 //! Training takes the target n rows later, whatever the time of that row. So the time of a prediction has to be that of
 //! a row that isn't there yet. What is known of it:
 //!
-//! - **Days of the week.** Where the usual distance is a number of whole days, each day of the week remembers how many
+//! - **Days of the week**, those of the clock's zone. Where the usual distance is a number of whole days, each day of the week remembers how many
 //!   days later the key's next row came: a majority vote (Boyer and Moore 1981) of one byte. A row of Friday that was
 //!   followed by Monday's says 3. The n-th row is n such jumps away, and unknown while one of them is.
 //! - **A regular clock.** Other usual distances, of hours or of calendar months say, count as long as other distances
@@ -35,22 +35,27 @@ pub(super) const REGULAR: i64 = 1;
 /// A key's word of state. Bit 0 is not of the rhythm. Bits 1 to 7 are the points; byte 1 is Monday's, byte 7 Sunday's:
 /// the jump in days (5 bits, 0: unknown), and the lead of its vote (3 bits).
 pub(super) struct Rhythm<'a> {
-    pub(super) word: &'a mut u64,
+    word: &'a mut u64,
+    clock: &'a Clock,
     /// Ticks of a day; `None` without a calendar.
-    pub(super) day: Option<i64>,
+    day: Option<i64>,
 }
 
 /// Ticks of a day; `None` for a clock without days, and for ticks that no day is a whole number of.
-pub(super) fn ticks_of_a_day(clock: &Clock) -> Option<i64> {
+fn ticks_of_a_day(clock: &Clock) -> Option<i64> {
     clock.nanos_per_tick.filter(|tick| DAY_NANOS % tick == 0).map(|tick| DAY_NANOS / tick)
 }
 
 /// Day of the week, from 0 for Monday. 1970-01-01 was a Thursday.
-fn weekday(t: i64, day: i64) -> u64 {
-    (t.div_euclid(day) + 3).rem_euclid(7) as u64
+fn weekday(clock: &Clock, t: i64) -> u64 {
+    (clock.day(t).unwrap_or_default() + 3).rem_euclid(7) as u64
 }
 
-impl Rhythm<'_> {
+impl<'a> Rhythm<'a> {
+    pub(super) fn of(word: &'a mut u64, clock: &'a Clock) -> Self {
+        Rhythm { word, clock, day: ticks_of_a_day(clock) }
+    }
+
     /// Learns from the distance of two rows. `usual` is the distance that led the vote before, 0 for none; `distance`
     /// the one that is counted now, both negative for calendar months.
     pub(super) fn learn(&mut self, last: i64, t: i64, usual: i64, distance: i64) {
@@ -61,11 +66,10 @@ impl Rhythm<'_> {
         };
         *self.word = *self.word & !(MOST << 1) | points << 1;
         if let Some(day) = self.day {
-            let ticks = t.saturating_sub(last);
-            // Rows that are less than a day apart tell nothing about days.
-            if ticks >= day {
-                let days = if ticks % day == 0 && ticks / day <= LONGEST { ticks / day } else { 0 };
-                self.vote(8 * (1 + weekday(last, day)), days as u64);
+            let days = self.clock.whole_days(last, t).filter(|days| *days <= LONGEST);
+            // Rows that are less than a day apart tell nothing about days. A day of a zone may have 23 hours.
+            if days.is_some_and(|days| days > 0) || t.saturating_sub(last) >= day {
+                self.vote(8 * (1 + weekday(self.clock, last)), days.unwrap_or(0) as u64);
             }
         }
     }
@@ -102,7 +106,10 @@ pub(super) fn time_ahead(clock: &Clock, t: i64, interval: i64, known: i64, steps
         REGULAR if interval < 0 => (Every::Months(interval.unsigned_abs() as u32), steps as i64),
         REGULAR => (Every::Ticks(interval), steps as i64),
         days => match ticks_of_a_day(clock) {
-            Some(day) => (Every::Ticks(day), days_ahead(days as u64, weekday(t, day), steps)),
+            Some(day) => {
+                let every = if clock.zone.is_some() { Every::Days(1) } else { Every::Ticks(day) };
+                (every, days_ahead(days as u64, weekday(clock, t), steps))
+            }
             None => return NO_TIME,
         },
     };
@@ -134,9 +141,9 @@ mod tests {
         let (mut word, mut usual, mut lead) = (0, 0, 0);
         let mut out = Vec::new();
         for (n, t) in rows.iter().enumerate() {
-            let mut rhythm = Rhythm { word: &mut word, day: ticks_of_a_day(clock) };
+            let mut rhythm = Rhythm::of(&mut word, clock);
             if n > 0 {
-                let distance = t - rows[n - 1];
+                let distance = clock.distance(rows[n - 1], *t);
                 rhythm.learn(rows[n - 1], *t, usual, distance);
                 match lead {
                     0 => (usual, lead) = (distance, 1),
@@ -186,6 +193,24 @@ mod tests {
         // Every third day, which is each day of the week in turn; every other week.
         assert_eq!(unknown(&days(), &(0..90).map(|n| n * 3).collect::<Vec<_>>(), 1), 7);
         assert_eq!(unknown(&days(), &(0..90).map(|n| n * 14).collect::<Vec<_>>(), 2), 1);
+    }
+
+    #[test]
+    fn days_and_months_are_those_of_the_zone() {
+        let zone = Some("America/New_York".into());
+        let clock = Clock::of(&DataType::Timestamp(TimeUnit::Second, zone), None).unwrap();
+        let midnight = |day: i64| clock.step(18_000, Every::Days(1), day).unwrap();
+        let days: Vec<i64> = (0..800).map(midnight).collect();
+        assert_eq!(unknown(&clock, &days, 1), 7);
+        assert_eq!(unknown(&clock, &days, 3), 7);
+        // Evenings, which are the next day in UTC, but at weekends.
+        let business = weeks(&[0, 1, 2, 3, 4]);
+        let evenings: Vec<i64> = business.iter().map(|day| midnight(*day)).map(|start| start + 20 * 3600).collect();
+        assert_eq!(unknown(&clock, &evenings, 1), 5);
+        let months: Vec<i64> = (0..60).map(|month| clock.step(18_000, Every::Months(month), 1).unwrap()).collect();
+        assert_eq!(unknown(&clock, &months, 2), 1);
+        let hours: Vec<i64> = (0..9_000).map(|hour| 18_000 + hour * 3600).collect();
+        assert_eq!(unknown(&clock, &hours, 24), 1);
     }
 
     #[test]
