@@ -105,19 +105,6 @@ impl Clock {
         Ok(Clock { nanos_per_tick: nanos, data_type: data_type.clone(), zone: None })
     }
 
-    /// Whether the ticks of a column of another type mean the same, its days and months among them.
-    pub fn is_that_of(&self, data_type: &DataType) -> bool {
-        match (&self.data_type, data_type) {
-            (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(other, Some(_))) if unit == other => {
-                let zone = |data_type: &DataType| Clock::of(data_type, None).map(|clock| clock.zone).ok();
-                // Where the pipeline file names the zone, those of the columns only say how times are shown.
-                let is_named = zone(&self.data_type).as_ref() != Some(&self.zone);
-                is_named || zone(data_type).as_ref() == Some(&self.zone)
-            }
-            (own, other) => own == other,
-        }
-    }
-
     /// Whether times are dates, which have no time of day and no zone.
     pub fn is_date(&self) -> bool {
         matches!(self.data_type, DataType::Date32 | DataType::Date64)

@@ -83,17 +83,6 @@ fn a_zone_is_that_of_the_column_unless_another_is_named() {
 }
 
 #[test]
-fn columns_of_other_zones_have_other_days() {
-    let of = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
-    assert!(clock("UTC").is_that_of(&of(Some("+00:00"))) && !clock("UTC").is_that_of(&of(None)));
-    assert!(clock("Europe/Berlin").is_that_of(&of(Some("Europe/Berlin"))));
-    assert!(!clock("Europe/Berlin").is_that_of(&of(Some("UTC"))));
-    assert!(!clock("UTC").is_that_of(&of(Some("Mars/Olympus"))));
-    let named = Clock::of_column(&of(Some("UTC")), None, Zone::find("Asia/Tokyo").unwrap().as_ref()).unwrap();
-    assert!(named.is_that_of(&of(Some("Europe/Berlin"))) && !named.is_that_of(&DataType::Date32));
-}
-
-#[test]
 fn rows_are_days_or_months_of_the_zone_apart() {
     let berlin = clock("Europe/Berlin");
     for (from, to, distance) in [

@@ -171,12 +171,13 @@ fn finer(a: TimeUnit, b: TimeUnit) -> TimeUnit {
     if rank(a) >= rank(b) { a } else { b }
 }
 
-/// Timestamps. Those with a zone are instants, those without are not, so they don't go together; which zone it is only
-/// says how a time is shown.
+/// Timestamps. Those with a zone are instants, those without are not, so they don't go together. Of different zones there
+/// is no common day: it is that of UTC, whatever the order of files.
 fn times(a: &DataType, b: &DataType) -> Option<DataType> {
     match (a, b) {
         (DataType::Timestamp(a, a_zone), DataType::Timestamp(b, b_zone)) if a_zone.is_some() == b_zone.is_some() => {
-            Some(DataType::Timestamp(finer(*a, *b), a_zone.clone()))
+            let zone = if a_zone == b_zone { a_zone.clone() } else { Some("UTC".into()) };
+            Some(DataType::Timestamp(finer(*a, *b), zone))
         }
         _ => None,
     }

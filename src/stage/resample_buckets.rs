@@ -34,13 +34,8 @@ impl Buckets {
             return Err("the width of a bucket must be more than nothing".into());
         }
         let origin = match (width, every.in_hours(), clock.nanos_per_tick) {
-            (Every::Days(days), ..) => {
-                if days % 7 == 0 {
-                    MONDAY
-                } else {
-                    0
-                }
-            }
+            (Every::Days(days), ..) if days % 7 == 0 => MONDAY,
+            (Every::Days(_), ..) => 0,
             (_, Span::Nanos(nanos), Some(tick)) if nanos % WEEK_NANOS == 0 => MONDAY_NANOS / tick,
             _ => 0,
         };
