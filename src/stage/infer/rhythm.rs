@@ -6,9 +6,10 @@
 //! Training takes the target n rows later, whatever the time of that row. So the time of a prediction has to be that of
 //! a row that isn't there yet. What is known of it:
 //!
-//! - **Days of the week**, those of the clock's zone. Where the usual distance is a number of whole days, each day of the week remembers how many
-//!   days later the key's next row came: a majority vote (Boyer and Moore 1981) of one byte. A row of Friday that was
-//!   followed by Monday's says 3. The n-th row is n such jumps away, and unknown while one of them is.
+//! - **Days of the week**, those of the clock's zone. Where the usual distance is a number of whole days, each day of
+//!   the week remembers how many days later the key's next row came: a majority vote (Boyer and Moore 1981) of one
+//!   byte. A row of Friday that was followed by Monday's says 3. The n-th row is n such jumps away, and unknown while
+//!   one of them is.
 //! - **A regular clock.** Other usual distances, of hours or of calendar months say, count as long as other distances
 //!   are rare. Each other distance costs [`COST`] points, each usual one earns a point back; from [`UNSURE`] points on
 //!   nothing is known.
