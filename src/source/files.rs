@@ -45,7 +45,8 @@ impl File {
 
 /// The files of a list, in its order; or why one of them is none.
 pub(super) fn listed(list: &[config::At<Location>], folder: &Path) -> Result<Vec<File>, String> {
-    let here = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    // A file that is named without a folder is in "", which has no absolute path.
+    let here = std::path::absolute(folder.join(".")).unwrap_or_else(|_| folder.to_path_buf());
     let mut files: Vec<File> = Vec::with_capacity(list.len());
     for location in list {
         let location = location.0.as_str();

@@ -115,7 +115,7 @@ fn remembered(planned: &[PlannedFile], pipeline: &Pipeline) -> SourceFiles {
         footer: file.footer.iter().map(|byte| format!("{byte:02x}")).collect(),
     });
     let folder = planned.first().and_then(|file| file.file.shown.strip_suffix(&file.file.name)).unwrap_or_default();
-    let here = std::path::absolute(pipeline.folder()).ok().map(|here| format!("{}/", here.display()));
+    let here = std::path::absolute(pipeline.folder().join(".")).ok().map(|here| format!("{}/", here.display()));
     let folder = here.as_deref().and_then(|here| folder.strip_prefix(here)).unwrap_or(folder).to_string();
     SourceFiles { files: files.collect(), folder, hashed: None }
 }

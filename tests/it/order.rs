@@ -128,6 +128,11 @@ fn part_10_before_part_2_is_named_and_order_time_mends_it() {
     let err = kolk(0, "run", &listed);
     assert!(!err.contains("older than"), "{err}");
     assert_eq!(found, rows_of(folder));
+    // Its names are the same wherever kolk is started.
+    let here =
+        std::process::Command::new(env!("CARGO_BIN_EXE_kolk")).args(["run", "p.yaml"]).current_dir(folder).output();
+    let err = String::from_utf8(here.unwrap().stderr).unwrap();
+    assert!(err.contains("already finished"), "{err}");
 }
 
 fn rows_of(folder: &Path) -> std::collections::BTreeMap<String, Vec<String>> {
