@@ -57,8 +57,10 @@ pub fn of_files(pipeline: &Pipeline, files: &dyn Files) -> Vec<String> {
     let mut said = Vec::new();
     let bad = records.bad.len();
     if bad * 2 > records.len() {
-        let reason = records.bad.first().map_or("", |(_, reason)| reason);
-        said.push(format!("{bad} of them would be refused, for example as {reason}"));
+        let (index, reason) = records.bad.first().copied().unwrap_or_default();
+        let detail = records.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| printable(detail));
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+        said.push(format!("{bad} of them would be refused, for example as {reason}{detail}"));
     }
     said.extend(nulls(layout, &[&records]).into_iter().map(|(_, what)| what));
     said.extend(implausible(pipeline, layout, &times_of(&[&records]), Utc::now()));

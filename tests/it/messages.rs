@@ -98,7 +98,8 @@ fn times_of_another_unit_and_columns_without_values_are_warned_of() {
     assert!(said.contains("the first 30 records: column \"value\" is null in all of them"), "{said}");
     let nanos: Vec<i64> = seconds.iter().map(|second| second * 1_000_000_000).collect();
     let said = with_times(folder.path(), &nanos, "{ column: ts, unit: us }");
-    assert!(said.contains("write unit: ns"), "{said}");
+    assert!(said.contains("30 of them would be refused, for example as time_out_of_range: "), "{said}");
+    assert!(said.contains("it looks like ns"), "{said}");
     let said = with_times(folder.path(), &nanos, "ts");
     assert!(said.contains("read as steps") && said.contains("unit: ns }"), "{said}");
     let said = with_times(folder.path(), &seconds, "{ column: ts, unit: s }");
