@@ -28,9 +28,29 @@ pub fn writable_path(folder: &Path) -> Result<(), String> {
     let path = std::path::absolute(folder).map_err(refused)?;
     // Where it isn't there, it would be made in the nearest folder that is.
     let there = nearest(&path).map_err(refused)?;
+    if let Some(made) = nameless(&there) {
+        return made.map_err(refused);
+    }
     let probe = there.join(format!(".kolk-{}", unique_name()));
     OpenOptions::new().write(true).create_new(true).open(&probe).map_err(refused)?;
     std::fs::remove_file(&probe).map_err(refused)
+}
+
+/// Makes a file that has no name in the folder: of a process that is killed meanwhile nothing is left, which readers of
+/// the folder would find. `None`: this file system has no such files.
+#[cfg(target_os = "linux")]
+fn nameless(folder: &Path) -> Option<Result<(), Error>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    match OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder) {
+        Ok(_) => Some(Ok(())),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nameless(_: &Path) -> Option<Result<(), Error>> {
+    None
 }
 
 fn nearest(path: &Path) -> Result<PathBuf, Error> {
