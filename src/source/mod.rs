@@ -11,7 +11,6 @@ mod flaws;
 mod folders;
 mod history;
 mod int96;
-mod key_shape;
 mod merge;
 mod open_file;
 mod order;

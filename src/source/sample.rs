@@ -10,9 +10,9 @@ use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::Files;
-use super::key_shape::shape;
-use crate::config::{EpochUnit, Format, KafkaSource, Key, OnNull, Pipeline};
+use crate::config::{EpochUnit, Format, KafkaSource, Key, KeyFormat, OnNull, Pipeline};
 use crate::error::{did_you_mean, printable};
+use crate::format::key_guess;
 use crate::kafka::sample::Sample;
 use crate::record::{Layout, Records};
 
@@ -105,15 +105,16 @@ fn refused(pipeline: &Pipeline, sample: &Sample) -> Option<String> {
     })
 }
 
-/// What the messages' keys look like, where they are the records' and hardly text.
+/// What the messages' keys look like, where they are the records', read as text, and hardly text.
 fn keys(pipeline: &Pipeline, source: &KafkaSource, sample: &Sample) -> Option<String> {
-    let of_message = source.encoding.key.as_ref().map(|name| name.value.as_str());
-    match &pipeline.record.key {
-        Key::Column(name) if of_message == Some(name.value.as_str()) => {}
-        _ => return None,
+    let column = source.encoding.key.as_ref().map(|name| name.value.as_str())?;
+    let is_record_key = matches!(&pipeline.record.key, Key::Column(name) if name.value == column);
+    if !is_record_key || source.encoding.key_format != KeyFormat::Text {
+        return None;
     }
     let messages = sample.partitions.values().map(|(messages, _)| messages);
-    shape(messages.flat_map(|messages| (0..messages.len()).filter_map(|index| messages.key(index))))
+    let keys = messages.flat_map(|messages| (0..messages.len()).filter_map(|index| messages.key(index)));
+    key_guess::advice(key_guess::of_most(keys)?, column)
 }
 
 /// What payloads are instead, where their first byte shows it.

@@ -98,7 +98,7 @@ fn keys_that_are_hardly_text_are_said_to_be_so() {
     }
     producer.flush(Duration::from_secs(60)).unwrap();
     let said = checked(&setup, 0);
-    assert!(said.contains("keys look like integers of 4 bytes"), "{said}");
+    assert!(said.contains("keys look like 4-byte integers: write `key: {"), "{said}");
     assert!(!said.contains("refused"), "{said}");
 }
 
