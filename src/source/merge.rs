@@ -171,8 +171,8 @@ fn finer(a: TimeUnit, b: TimeUnit) -> TimeUnit {
     if rank(a) >= rank(b) { a } else { b }
 }
 
-/// Timestamps. Those with a zone are instants, those without are not, so they don't go together. Different zones have no
-/// common day: it is that of UTC, whatever the order of files.
+/// Timestamps. Those with a zone are instants, those without are not, so they don't go together. Different zones have
+/// no common day: it is that of UTC, whatever the order of files.
 fn times(a: &DataType, b: &DataType) -> Option<DataType> {
     match (a, b) {
         (DataType::Timestamp(a, a_zone), DataType::Timestamp(b, b_zone)) if a_zone.is_some() == b_zone.is_some() => {
