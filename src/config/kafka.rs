@@ -174,15 +174,18 @@ pub enum KeyFormat {
     Bytes,
     /// `json`: one value; a string without its quotes.
     Json,
+    /// `avro`: one value in Confluent's wire format, with a schema of the payloads' registry.
+    Avro,
 }
 
 /// Its words.
-pub(super) const KEY_FORMATS: [(&str, KeyFormat); 5] = [
+pub(super) const KEY_FORMATS: [(&str, KeyFormat); 6] = [
     ("text", KeyFormat::Text),
     ("int", KeyFormat::Int),
     ("long", KeyFormat::Long),
     ("bytes", KeyFormat::Bytes),
     ("json", KeyFormat::Json),
+    ("avro", KeyFormat::Avro),
 ];
 
 impl KeyFormat {

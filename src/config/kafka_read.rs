@@ -116,7 +116,20 @@ pub(super) fn dead_letters(reader: &mut Reader, field: Field<'_>) -> Option<Lett
 fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encoding {
     let (key, key_format) = fields.get("key").map(|f| key(reader, f)).unwrap_or_default();
     let timestamp = fields.get("timestamp").and_then(|f| reader.text(f, "the name of a column"));
-    let format = fields.get("format").and_then(|f| format(reader, f, topic, true));
+    let format = match fields.get("format") {
+        Some(field) => format(reader, field, topic, true),
+        None => Some((At::default_value(Format::Json), None)),
+    };
+    if let (Some(key), KeyFormat::Avro, Some((At { value: Format::Json, .. }, _))) =
+        (fields.get("key"), key_format, &format)
+    {
+        reader.note(
+            key,
+            "an avro key needs a schema registry, and only payloads with schemas have one here (`format: { avro: { \
+             registry: http://… } }`, or protobuf): with JSON payloads take the key from one of their fields \
+             (`record.key`, with `partitioned_by: key`)",
+        );
+    }
     let (format, schema) = format.unwrap_or_else(|| (At::default_value(Format::Json), None));
     let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
     Encoding { format, schema, key, key_format, timestamp, columns }
@@ -129,7 +142,7 @@ fn key(reader: &mut Reader, field: Field<'_>) -> (Option<At<String>>, KeyFormat)
         return (reader.text(field, COLUMN), KeyFormat::Text);
     }
     let Some(fields) = reader.section(field, &KEY) else { return (None, KeyFormat::Text) };
-    let format = fields.get("format").and_then(|f| reader.word(f, &KEY_FORMATS, &["avro", "protobuf"]));
+    let format = fields.get("format").and_then(|f| reader.word(f, &KEY_FORMATS, &["protobuf"]));
     let column = reader.need(&fields, "column").and_then(|f| reader.text(f, COLUMN));
     (column, format.unwrap_or_default())
 }

@@ -65,6 +65,12 @@ impl Columns {
         name.map(|name| format!("\"{name}\": ")).unwrap_or_default()
     }
 
+    /// Whether the message's key is read in this format.
+    pub fn reads_message_key(&self, format: KeyFormat) -> bool {
+        self.key == KeyFrom::Message(format)
+            || self.passthrough.iter().any(|(_, from)| *from == PassthroughFrom::MessageKey(format))
+    }
+
     /// A time of a field whose ticks are that long as ticks of the time column, rounded down; a field without a clock
     /// (a plain integer) has those of the column. `None`: 64 bits don't hold it.
     pub fn ticks(&self, value: i64, nanos: Option<i64>) -> Option<i64> {

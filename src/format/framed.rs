@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::answers::Verdict;
-use super::columns::{Columns, Fault, Row};
+use super::avro_key::AvroKeys;
+use super::columns::{Columns, Fault, KeyFrom, Row};
 use super::frame::frame;
 use super::json::key_of;
 use super::registry::Registry;
@@ -31,12 +32,20 @@ pub(super) struct Framed {
     /// Per schema, how to read its bodies, or why they can't be read.
     bodies: HashMap<u32, Result<Box<dyn Body>, String>>,
     row: Row,
+    /// Where the messages' keys have schemas too.
+    keys: Option<AvroKeys>,
 }
 
 impl Framed {
     /// For messages whose schemas the registry knows, in one language.
     pub fn new(columns: Arc<Columns>, registry: Arc<Registry>, language: Language, make: MakeBody) -> Framed {
-        Framed { columns, registry, language, make, bodies: HashMap::new(), row: Row::default() }
+        Framed { columns, registry, language, make, bodies: HashMap::new(), row: Row::default(), keys: None }
+    }
+
+    /// Reads the messages' keys with their schemas.
+    pub fn with_keys(mut self, keys: Option<AvroKeys>) -> Framed {
+        self.keys = keys;
+        self
     }
 
     /// Knows a schema without asking.
@@ -76,22 +85,39 @@ impl Framed {
                 unknown.push(index);
                 continue;
             }
-            match self.know(id) {
-                Ok(true) => {}
-                Ok(false) if decided.replay => {
-                    let why = format!(
-                        "the schema registry no longer knows schema {id}, which it did when offset {offset} was read \
-                         first"
-                    );
-                    missing.get_or_insert(DecodeError::Unavailable(why));
+            // Both are asked for, whatever is known of the other.
+            let (value, key) = (self.know(id).map(|known| (!known).then_some(id)), self.unknown_key(messages, index));
+            match value.and_then(|value| Ok(value.or(key?))) {
+                Ok(None) => {}
+                Ok(Some(id)) if decided.replay => {
+                    missing.get_or_insert(forgotten(id, offset));
                 }
-                Ok(false) => unknown.push(index),
+                Ok(Some(_)) => unknown.push(index),
                 Err(error) => {
                     missing.get_or_insert(error);
                 }
             }
         }
         missing.map_or(Ok(unknown), Err)
+    }
+
+    /// The id of a message's key's schema, if it is unknown.
+    fn unknown_key(&mut self, messages: &Messages, index: usize) -> Result<Option<u32>, DecodeError> {
+        match (&mut self.keys, messages.key(index)) {
+            (Some(keys), Some(key)) => keys.unknown(key),
+            _ => Ok(None),
+        }
+    }
+
+    /// Why a message's schema is unknown: that of its payload, or of its key. Which one isn't recorded, and a replay
+    /// has to say the same.
+    fn explain_unknown(&self, id: u32, messages: &Messages, index: usize) -> String {
+        match (&self.keys, messages.key(index).map(frame)) {
+            (Some(_), Some(Ok((key, _)))) => {
+                format!("the registry doesn't know schema {id} (of the payload) or {key} (of the key)")
+            }
+            _ => format!("the registry doesn't know schema {id}"),
+        }
     }
 
     fn read(&mut self, id: u32, body: &[u8]) -> Result<&Row, Fault> {
@@ -118,14 +144,12 @@ impl Decoder for Framed {
             match frame(messages.payload(index).unwrap_or_default()) {
                 Err(fault) => table.push(messages, index, Err(fault)),
                 Ok((id, _)) if unknown.binary_search(&index).is_ok() => {
-                    if !decided.replay {
-                        let before = index.checked_sub(1).map(|before| messages.offsets[before]);
-                        decided.note(messages.offsets[index], before);
-                    }
-                    let why = format!("the registry doesn't know schema {id}");
+                    note(decided, messages, index);
+                    let why = self.explain_unknown(id, messages, index);
                     table.push(messages, index, Err(("unknown_schema", why)));
                 }
                 Ok((id, body)) => {
+                    table.key = self.keys.as_ref().and_then(|keys| Some(keys.text(messages.key(index)?)));
                     let row = self.read(id, body);
                     table.push(messages, index, row);
                 }
@@ -134,9 +158,43 @@ impl Decoder for Framed {
         Ok(table.finish())
     }
 
-    fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>> {
-        key_of(&self.columns, messages, index)
+    fn key_of(
+        &mut self,
+        messages: &Messages,
+        index: usize,
+        decided: &mut Decided,
+    ) -> Result<Option<Vec<u8>>, DecodeError> {
+        let reads_key = matches!(self.columns.key, KeyFrom::Message(_));
+        let Some(key) = messages.key(index).filter(|_| self.keys.is_some() && reads_key) else {
+            return Ok(key_of(&self.columns, messages, index));
+        };
+        let offset = messages.offsets[index];
+        if decided.replay && decided.is_unknown(offset) {
+            return Ok(None);
+        }
+        match self.unknown_key(messages, index)? {
+            Some(id) if decided.replay => Err(forgotten(id, offset)),
+            Some(_) => {
+                note(decided, messages, index);
+                Ok(None)
+            }
+            None => Ok(self.keys.as_ref().and_then(|keys| keys.text(key).ok()).map(String::into_bytes)),
+        }
     }
+}
+
+/// Notes that a message's schema is unknown.
+fn note(decided: &mut Decided, messages: &Messages, index: usize) {
+    if !decided.replay {
+        let before = index.checked_sub(1).map(|before| messages.offsets[before]);
+        decided.note(messages.offsets[index], before);
+    }
+}
+
+fn forgotten(id: u32, offset: i64) -> DecodeError {
+    DecodeError::Unavailable(format!(
+        "the schema registry no longer knows schema {id}, which it did when offset {offset} was read first"
+    ))
 }
 
 #[cfg(test)]

@@ -61,8 +61,8 @@ impl Decoder for JsonDecoder {
         Ok(table.finish())
     }
 
-    fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>> {
-        key_of(&self.columns, messages, index)
+    fn key_of(&mut self, messages: &Messages, index: usize, _: &mut Decided) -> Result<Option<Vec<u8>>, DecodeError> {
+        Ok(key_of(&self.columns, messages, index))
     }
 }
 

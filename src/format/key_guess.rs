@@ -88,8 +88,9 @@ pub fn advice(shape: Shape, column: &str) -> Option<String> {
             Some(format!("keys look like {looks}: write `key: {{ column: {column}, format: {format} }}`"))
         }
         (_, None) => Some(format!(
-            "keys look like {looks}, whose id would be part of the key: take the key from a field of the message \
-             (`record.key`, with `partitioned_by: key`)"
+            "keys look like {looks}, whose id would be part of the key: if they are Avro, write `key: {{ column: \
+             {column}, format: avro }}`; else take the key from a field of the message (`record.key`, with \
+             `partitioned_by: key`)"
         )),
     }
 }
@@ -135,7 +136,7 @@ mod tests {
         let text = "keys look like 4-byte integers: write `key: { column: shop, format: int }`";
         assert_eq!(said(&[b"\0\0\0\x01", b"\0\0\x02\x07", b"shop"]), text);
         assert!(said(&[b"\0\0\0\0\0\0\0\x01", b"\0\0\0\0\x01\0\0\0"]).contains("format: long"));
-        assert!(said(&[b"\0\0\0\0\x03\x0cshop-1", b"\0\0\0\0\x03\x02a"]).contains("frame"));
+        assert!(said(&[b"\0\0\0\0\x03\x0cshop-1", b"\0\0\0\0\x03\x02a"]).contains("format: avro"));
         assert!(said(&[b"\0\0\0\0\x03\x04ab", b"\0\0\0\0\x03\x04cd", b"\0\0\0\0\x03\x02a"]).contains("frame"));
         assert!(said(&[b"\"shop-1\"", b"\"b\""]).contains("in quotes: write `key: { column: shop, format: json }`"));
         assert!(said(&[b"{\"a\":1}"]).contains("written differently"));

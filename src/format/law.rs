@@ -159,6 +159,24 @@ pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed
     (framed, described)
 }
 
+/// A decoder by a pipeline file, of Avro with keys in Avro.
+#[cfg(test)]
+pub(super) fn framed_with_keys(yaml: &str, newest: &Schema, keys: super::avro_key::AvroKeys) -> Framed {
+    let pipeline = pipeline(yaml);
+    let encoding = pipeline.source.encoding().expect("messages");
+    let Format::Avro(source) = &encoding.format.value else { panic!("no registry") };
+    let reader = avro::AvroReaderSchema::new(newest).expect("a schema");
+    let types = |name: &str, purpose| reader.type_of(name, purpose).ok();
+    let mut problems = Problems::new("p.yaml");
+    let columns = columns::plan(&pipeline, encoding, &[], &types, &mut problems).expect("columns").0;
+    let columns = Arc::new(columns);
+    let registry = Arc::new(Registry::new(source).expect("a client"));
+    let mut framed =
+        Framed::new(columns.clone(), registry, Language::Avro, reader.bodies(columns)).with_keys(Some(keys));
+    framed.learn(newest);
+    framed
+}
+
 /// A decoder of Avro; `wide`: of a schema with types of all kinds.
 #[cfg(fuzzing)]
 pub fn avro(wide: bool) -> Box<dyn Decoder> {

@@ -9,6 +9,7 @@
 
 mod answers;
 mod avro;
+mod avro_key;
 mod avro_out;
 mod avro_schema;
 mod columns;
@@ -166,8 +167,13 @@ pub trait Decoder: Send {
     ) -> Result<Decoded, DecodeError>;
 
     /// The text of a record's key as the message's own key gives it, for a tombstone; `None` if this pipeline doesn't
-    /// read it.
-    fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>>;
+    /// read it, or there is none. Decisions are as in [`Decoder::decode`].
+    fn key_of(
+        &mut self,
+        messages: &Messages,
+        index: usize,
+        decided: &mut Decided,
+    ) -> Result<Option<Vec<u8>>, DecodeError>;
 }
 
 /// Decodes all messages, and waits for a registry's answers for at most `most`. For callers that may block.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde_json::{Value, json};
 
+use super::avro_key::AvroKeys;
 use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
 use super::json::{JsonDecoder, JsonEncoder};
@@ -140,13 +141,27 @@ fn plan_framed(
     };
     let described = reading::described(&columns, language, &|name, purpose| reader.type_of(name, purpose).ok());
     let (now, read) = (described.clone(), columns.clone());
+    let key_registry = if columns.reads_message_key(KeyFormat::Avro) {
+        match Registry::new(schema) {
+            Ok(registry) => Some(Arc::new(registry)),
+            Err(error) => {
+                problems.add(schema.registry.place, error.to_string());
+                return None;
+            }
+        }
+    } else {
+        None
+    };
     Some(PlannedDecoder {
         layout,
         // It is JSON.
         reads: with_key_format(serde_json::from_str(&described).unwrap_or_default(), encoding),
         described,
         was: Box::new(move |before| reading::was(before, &now, &read, language)),
-        make: Box::new(move || Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone())))),
+        make: Box::new(move || {
+            let keys = key_registry.clone().map(AvroKeys::new);
+            Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone()).with_keys(keys)))
+        }),
     })
 }
 

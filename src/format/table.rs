@@ -17,6 +17,8 @@ const LONGEST_DETAIL: usize = 200;
 /// Columns that are being filled.
 pub(super) struct Table {
     columns: Arc<Columns>,
+    /// The text of the next message's key, or why it is none, where a schema is needed for it.
+    pub key: Option<Result<String, Fault>>,
     records: Records,
     details: Vec<(usize, String)>,
     passthrough: Vec<Builder>,
@@ -63,13 +65,15 @@ impl Table {
             details: Vec::new(),
             passthrough,
             times: times.collect(),
+            key: None,
             columns,
         }
     }
 
     /// Adds the values of a message, or the reason why it was rejected.
     pub fn push(&mut self, messages: &Messages, index: usize, row: Result<&Row, Fault>) {
-        let row = row.and_then(|row| self.admit(messages, index, row));
+        let framed = self.key.take();
+        let row = row.and_then(|row| self.admit(messages, index, row, framed.as_ref()));
         let columns = self.columns.clone();
         match row {
             Err((reason, mut detail)) => {
@@ -82,25 +86,50 @@ impl Table {
                 if !detail.is_empty() {
                     self.details.push((at, detail));
                 }
-                self.add(messages, index, ("", 0), 0, None, None);
+                self.add(messages, index, ("", 0), 0, None, (None, framed.as_ref()));
             }
             Ok((key, time, row)) => match &columns.key {
                 KeyFrom::Melted(names) => {
                     for (value, (name, hash)) in names.iter().enumerate() {
-                        self.add(messages, index, (name, *hash), time, Some(&row.values[value..=value]), Some(row));
+                        self.add(
+                            messages,
+                            index,
+                            (name, *hash),
+                            time,
+                            Some(&row.values[value..=value]),
+                            (Some(row), framed.as_ref()),
+                        );
                     }
                 }
-                _ => self.add(messages, index, (&key, murmur2(key.as_bytes())), time, Some(&row.values), Some(row)),
+                _ => self.add(
+                    messages,
+                    index,
+                    (&key, murmur2(key.as_bytes())),
+                    time,
+                    Some(&row.values),
+                    (Some(row), framed.as_ref()),
+                ),
             },
         }
     }
 
-    fn admit<'r>(&self, messages: &Messages, index: usize, row: &'r Row) -> Result<(String, i64, &'r Row), Fault> {
+    fn admit<'r>(
+        &self,
+        messages: &Messages,
+        index: usize,
+        row: &'r Row,
+        framed: Option<&Result<String, Fault>>,
+    ) -> Result<(String, i64, &'r Row), Fault> {
         let key = match self.columns.key {
             KeyFrom::Field => row.key.clone().ok_or(("null_key", String::new()))?,
             KeyFrom::Message(format) => {
                 let key = messages.key(index).ok_or(("null_key", String::new()))?;
-                key::text_of(format, key).map_err(|e| ("bad_key", format!("the message's key: {e}")))?.into_owned()
+                match framed {
+                    Some(text) => text.clone()?,
+                    None => key::text_of(format, key)
+                        .map_err(|e| ("bad_key", format!("the message's key: {e}")))?
+                        .into_owned(),
+                }
             }
             KeyFrom::Melted(_) | KeyFrom::Single => String::new(),
         };
@@ -138,7 +167,7 @@ impl Table {
         (key, hash): (&str, u32),
         time: i64,
         values: Option<&[f64]>,
-        row: Option<&Row>,
+        (row, framed): (Option<&Row>, Option<&Result<String, Fault>>),
     ) {
         let records = &mut self.records;
         records.hashes.push(hash);
@@ -153,8 +182,11 @@ impl Table {
             let cell = match from {
                 PassthroughFrom::Field(_) => row.map_or(Cell::Null, |row| row.passthrough[at].clone()),
                 PassthroughFrom::MessageKey(format) => messages.key(index).map_or(Cell::Null, |key| {
-                    let text = key::text_of(*format, key);
-                    Cell::Text(text.unwrap_or_else(|_| String::from_utf8_lossy(key)).into_owned())
+                    let text = match framed {
+                        Some(text) => text.as_ref().ok().map(|text| text.as_str().into()),
+                        None => key::text_of(*format, key).ok(),
+                    };
+                    Cell::Text(text.unwrap_or_else(|| String::from_utf8_lossy(key)).into_owned())
                 }),
                 PassthroughFrom::MessageTimestamp => Cell::Integer(messages.timestamps[index]),
             };

@@ -13,7 +13,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::context::Door;
 use super::properties;
-use crate::config::KafkaSource;
+use crate::config::{KafkaSource, KeyFormat};
 use crate::error::{Problems, printable};
 use crate::format::{self, Decoded, Messages, PlannedDecoder};
 use crate::record::murmur2;
@@ -73,9 +73,17 @@ pub fn check(
     problems: &mut Problems,
 ) {
     let seen = keys(sample);
+    // The bytes of an Avro key hold the id of its schema: its text says nothing of where a producer puts it.
+    let avro = source.encoding.key.as_ref().filter(|_| source.encoding.key_format == KeyFormat::Avro);
     if let Some(problem) = split(&seen) {
-        problems.add(source.partitioned_by_key.place, problem);
-    } else if let Some(warning) = elsewhere(&seen, partitions) {
+        match avro {
+            Some(key) => problems.add(
+                key.place,
+                format!("{problem}. Producers place an Avro key by its bytes, the id of its schema among them"),
+            ),
+            None => problems.add(source.partitioned_by_key.place, problem),
+        }
+    } else if let Some(warning) = elsewhere(&seen, partitions).filter(|_| avro.is_none()) {
         warnings.push(format!("topic {}: {warning}", *source.topic));
     }
 }

@@ -88,6 +88,14 @@ fn what_is_wrong_is_at_its_place() {
             sink("sink: { kafka: { topic: o, format: { avro: { registry: http://r, schema: 7 } } } }"),
             "4:66: `schema` does not belong in `avro`: it belongs to a source",
         ),
+        (
+            source("brokers: b, topic: t, key: { column: k, format: avro }"),
+            "2:47: `key`: an avro key needs a schema registry",
+        ),
+        (
+            source("brokers: b, topic: t, key: { column: k, format: avro }, format: { avro: { registry: r } }"),
+            "2:104: `registry`: expected a URL",
+        ),
         (source(&format!("{FINE}, start: 5")), "2:57: `start`: expected earliest, latest or a time"),
         (source(&format!("{FINE}, properties: {{ acks: 1 }}")), "2:64: `acks` can't be set here, kolk sets it: all"),
         (source(&format!("{FINE}, properties: {{ a: {{ file: no-such-file }} }}")), "2:75: `file`: "),

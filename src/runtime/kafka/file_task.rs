@@ -114,7 +114,7 @@ impl Takes for FileTaking<'_> {
         self.work(messages, decoded.records, decoded.details)
     }
 
-    fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone) -> Result<()> {
+    fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone, _: Decided) -> Result<()> {
         match tombstone {
             Tombstone::Reset(key) => self.file.task.partition.reset(&key),
             Tombstone::Skip => {}

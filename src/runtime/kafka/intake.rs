@@ -15,7 +15,7 @@ use super::stall::Stall;
 use super::waits::{Wait, Waits};
 use super::watchdog::{Remedy, Watchdog};
 use crate::config::OnTombstone;
-use crate::format::{Decided, Decoded, Decoder, Messages};
+use crate::format::{Decided, DecodeError, Decoded, Decoder, Messages};
 use crate::kafka::{Broker, Event};
 use crate::metrics::{Metrics, Position};
 use crate::record::{Clock, PartitionId};
@@ -136,7 +136,7 @@ pub(super) trait Takes {
     ///
     /// # Errors
     /// As [`Takes::begin`].
-    fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone) -> Result<()>;
+    fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone, decided: Decided) -> Result<()>;
 }
 
 /// What is done about a message without a payload.
@@ -245,12 +245,22 @@ impl<B: Broker> Intake<B> {
             let limit = takes.begin(messages, at)?;
             let mut end = at + 1;
             if messages.payload(at).is_none() {
-                let what = match (*tombstone, decoder.key_of(messages, at)) {
-                    (OnTombstone::Reset, Some(key)) => Tombstone::Reset(key),
-                    (OnTombstone::Skip, _) => Tombstone::Skip,
-                    (OnTombstone::Reset | OnTombstone::DeadLetter, _) => Tombstone::DeadLetter,
+                let mut decided = takes.decided();
+                let what = match tombstone {
+                    OnTombstone::Skip => Tombstone::Skip,
+                    OnTombstone::DeadLetter => Tombstone::DeadLetter,
+                    OnTombstone::Reset => match decoder.key_of(messages, at, &mut decided) {
+                        Ok(_) if !takes.has_room(&decided) => {
+                            return Ok(Some((messages.offsets[at], StallReason::Checkpoint)));
+                        }
+                        Ok(key) => key.map_or(Tombstone::DeadLetter, Tombstone::Reset),
+                        Err(DecodeError::Unavailable(why)) => {
+                            return Ok(Some((messages.offsets[at], StallReason::Answer(why))));
+                        }
+                        Err(DecodeError::Failed(error)) => return Err(error),
+                    },
                 };
-                takes.tombstone(messages, at, what)?;
+                takes.tombstone(messages, at, what, decided)?;
             } else {
                 while end < limit && messages.payload(end).is_some() {
                     end += 1;

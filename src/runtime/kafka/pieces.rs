@@ -75,8 +75,13 @@ mod tests {
             Ok(Decoded::default())
         }
 
-        fn key_of(&self, _: &Messages, _: usize) -> Option<Vec<u8>> {
-            None
+        fn key_of(
+            &mut self,
+            _: &Messages,
+            _: usize,
+            _: &mut Decided,
+        ) -> std::result::Result<Option<Vec<u8>>, DecodeError> {
+            Ok(None)
         }
     }
 

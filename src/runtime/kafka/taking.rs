@@ -74,8 +74,11 @@ impl Takes for Taking<'_> {
         Ok(())
     }
 
-    fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone) -> Result<()> {
+    fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone, decided: Decided) -> Result<()> {
         let task = &mut *self.task;
+        if !decided.replay {
+            task.now.unknown = decided.unknown;
+        }
         task.state.position += 1;
         match tombstone {
             Tombstone::Reset(key) => task.state.reset(&key),

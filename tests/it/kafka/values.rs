@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::broker::{Broker, eventually};
 use super::features::{all, payloads, reason, wait_for};
 use super::process::Setup;
+use crate::common::kolk_exits;
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -263,4 +264,75 @@ fn keys_that_are_no_text_have_a_state_each_and_come_out_as_they_came() {
         (b"7", r#"{"shop":"7","ts":1,"v":1.0,"v_lag_1":null}"#),
     ];
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn avro_keys_of_two_schemas_are_one_key_whose_state_goes_on() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "keys-avro", "");
+    let Setup { input, output, dead, group, .. } = &setup;
+    let fields = json!([
+        { "name": "ts", "type": { "type": "long", "logicalType": "timestamp-millis" } }, { "name": "v", "type": "double" },
+    ]);
+    let sale = register(input, "AVRO", &json!({ "type": "record", "name": "Sale", "fields": fields }).to_string());
+    let text = register(&format!("{input}-key"), "AVRO", r#""string""#);
+    let record = json!({ "type": "record", "name": "Key", "fields": [{ "name": "shop", "type": "string" }] });
+    let record = register(&format!("{input}-other-key"), "AVRO", &record.to_string());
+    assert_ne!(text, record);
+    let config = format!(
+        "name: test\n\
+         source: {{ kafka: {{ brokers: \"{}\", topic: {input}, group: {group}, key: {{ column: shop, format: avro }}, format: {{ avro: {{ registry: \"{}\" }} }}, properties: {{ session.timeout.ms: 6000 }} }} }}\n\
+         record: {{ key: shop, time: ts, values: [v] }}\n\
+         stages: [ lags: {{ v: [1] }} ]\n\
+         sink: {{ kafka: {{ topic: {output}, fields: [v, v_lag_1] }} }}\n\
+         dead_letters: {{ kafka: {{ topic: {dead} }} }}\n",
+        broker.address,
+        registry()
+    );
+    std::fs::write(setup.file(), config).unwrap();
+    let key = |id: u32| [&frame(id)[..], &[12], b"shop-1"].concat();
+    let value = |number: i64| {
+        let mut bytes = frame(sale);
+        zigzag(1_700_000_000_000 + number, &mut bytes);
+        bytes.extend((number as f64).to_le_bytes());
+        bytes
+    };
+    let producer: BaseProducer = broker.client().create().unwrap();
+    // In one partition, wherever a producer's partitioner would put the keys.
+    let put_in = |partition: i32, key: &[u8], payload: Option<Vec<u8>>| {
+        let mut message = BaseRecord::<[u8], Vec<u8>>::to(input).key(key).partition(partition);
+        if let Some(payload) = &payload {
+            message = message.payload(payload);
+        }
+        producer.send(message).map_err(|(error, _)| error).unwrap();
+        producer.flush(SOON).unwrap();
+    };
+    let put = |key: &[u8], payload| put_in(0, key, payload);
+    put(&key(text), Some(value(1)));
+    put(&key(record), Some(value(2)));
+    put(b"shop-1", Some(value(3)));
+    let kolk = setup.start("a");
+    wait_for(&broker, output, 2);
+    // The state goes on in another process, and a tombstone of either schema is the key's.
+    kolk.stop();
+    put(&key(text), Some(value(4)));
+    put(&key(record), None);
+    put(&key(u32::MAX - 7), Some(value(5)));
+    put(&key(u32::MAX - 7), None);
+    put(&key(text), Some(value(6)));
+    let kolk = setup.start("b");
+    wait_for(&broker, output, 4);
+    let found = all(&broker, output, |message| {
+        let row: Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        (message.key().unwrap().to_vec(), row["shop"].clone(), row["v"].as_f64(), row["v_lag_1"].as_f64())
+    });
+    let row = |v: f64, lag: Option<f64>| (b"shop-1".to_vec(), json!("shop-1"), Some(v), lag);
+    assert_eq!(found, [row(1.0, None), row(2.0, Some(1.0)), row(4.0, Some(2.0)), row(6.0, None)]);
+    let reasons = eventually("the dead letters", || Some(all(&broker, dead, reason)).filter(|found| found.len() >= 3));
+    kolk.stop();
+    assert_eq!(reasons, ["bad_key", "unknown_schema", "tombstone"]);
+    // A producer that places the key elsewhere under its new schema is found before a start.
+    put_in(1, &key(record), Some(value(7)));
+    let (_, said) = kolk_exits(2, &["check", setup.file().to_str().unwrap()]);
+    assert!(said.contains("\"shop-1\" is in partitions 0, 1") && said.contains("the id of its schema"), "{said}");
 }

@@ -284,8 +284,13 @@ impl Decoder for Asking {
         Ok(Decoded { records, details: Vec::new() })
     }
 
-    fn key_of(&self, messages: &Messages, index: usize) -> Option<Vec<u8>> {
-        messages.key(index).map(<[u8]>::to_vec)
+    fn key_of(
+        &mut self,
+        messages: &Messages,
+        index: usize,
+        _: &mut Decided,
+    ) -> std::result::Result<Option<Vec<u8>>, DecodeError> {
+        Ok(messages.key(index).map(<[u8]>::to_vec))
     }
 }
 

@@ -1,0 +1,202 @@
+//! Keys of messages in Avro, each with the id of its schema in Confluent's frame.
+//!
+//! Lives here: which schemas are those of a key, and a key's text. A key is one value, so its bytes are read directly;
+//! the id isn't part of it. Must not live here: other formats of keys ([`super::key`]), the columns of payloads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::DecodeError;
+use super::answers::Verdict;
+use super::avro_schema::Record;
+use super::columns::Fault;
+use super::frame::frame;
+use super::registry::Registry;
+use super::schema::{Language, Schema};
+
+/// Keys whose schemas a registry knows.
+pub(super) struct AvroKeys {
+    registry: Arc<Registry>,
+    /// Per schema, what a key of it is, or why it can't be one.
+    types: HashMap<u32, Result<KeyType, String>>,
+}
+
+impl AvroKeys {
+    /// With a registry of their own: what is asked for as a value's schema may be in another language.
+    pub fn new(registry: Arc<Registry>) -> AvroKeys {
+        AvroKeys { registry, types: HashMap::new() }
+    }
+
+    /// Knows a schema without asking.
+    #[cfg(test)]
+    pub fn learn(&mut self, schema: &Schema) {
+        self.types.insert(schema.id, KeyType::of(schema));
+    }
+
+    /// Looks up the schema of a key, if not done before; gives its id if it is unknown. What isn't framed needs none.
+    pub fn unknown(&mut self, key: &[u8]) -> Result<Option<u32>, DecodeError> {
+        let Ok((id, _)) = frame(key) else { return Ok(None) };
+        if self.types.contains_key(&id) {
+            return Ok(None);
+        }
+        let key_type = match self.registry.by_id(id, Language::Avro) {
+            Verdict::Schema(schema) => KeyType::of(&schema),
+            Verdict::Refused(why) => Err(why),
+            Verdict::Unknown => return Ok(Some(id)),
+            Verdict::Pending(why) => return Err(DecodeError::Unavailable(why)),
+        };
+        self.types.insert(id, key_type);
+        Ok(None)
+    }
+
+    /// The text of a key whose schema was looked up.
+    pub fn text(&self, key: &[u8]) -> Result<String, Fault> {
+        let bad = |what: String| ("bad_key", format!("the message's key: {what}"));
+        let (id, mut body) = frame(key).map_err(|(_, what)| bad(what))?;
+        match self.types.get(&id) {
+            Some(Ok(key_type)) => {
+                let text = key_type.text(&mut body).map_err(bad)?.ok_or(("null_key", String::new()))?;
+                if !body.is_empty() {
+                    return Err(bad(format!("{} bytes follow the value of schema {id}", body.len())));
+                }
+                Ok(text)
+            }
+            Some(Err(why)) => Err(bad(format!("schema {id}: {why}"))),
+            None => {
+                Err(("unknown_schema", format!("the registry doesn't know schema {id}, that of the message's key")))
+            }
+        }
+    }
+}
+
+/// What a key is.
+#[derive(Debug, PartialEq)]
+enum KeyType {
+    Text,
+    Int,
+    Long,
+    Boolean,
+    Bytes,
+    Fixed(usize),
+    Uuid,
+    Enum(Vec<String>),
+    /// Branches, of which null is `None`.
+    Union(Vec<Option<KeyType>>),
+}
+
+const WANTED: &str = "a key is one value: text, an integer, a boolean, bytes or an enum, or a record with one such \
+                      field; else take it from a field of the payload (`record.key`, with `partitioned_by: key`)";
+
+impl KeyType {
+    /// Of a registered schema, or why it can't be that of a key.
+    fn of(schema: &Schema) -> Result<KeyType, String> {
+        let root: Value = serde_json::from_str(&schema.text).map_err(|e| format!("the schema is no JSON: {e}"))?;
+        let mut inner = &root;
+        while let Some(within) = inner.get("type").filter(|within| within.is_object()) {
+            inner = within;
+        }
+        let is_record = inner.get("type").is_some_and(|word| word == "record");
+        // A record is written as its fields one after another, so one field and a record around it are the same bytes.
+        let around = json!({ "type": "record", "name": "Key", "fields": [{ "name": "key", "type": inner }] });
+        let text = if is_record { schema.text.clone() } else { around.to_string() };
+        let record = Record::new(&Schema { id: schema.id, text, references: schema.references.clone() })?;
+        match &record.fields[..] {
+            [field] => KeyType::of_type(&field.data_type),
+            fields => Err(format!("a record of {} fields: {WANTED}", fields.len())),
+        }
+    }
+
+    fn of_type(found: &Value) -> Result<KeyType, String> {
+        if let Value::Array(branches) = found {
+            let branch = |branch: &Value| match branch == "null" {
+                true => Ok(None),
+                false => KeyType::of_type(branch).map(Some),
+            };
+            return Ok(KeyType::Union(branches.iter().map(branch).collect::<Result<_, _>>()?));
+        }
+        let word = found.as_str().or_else(|| found.get("type").and_then(Value::as_str)).unwrap_or_default();
+        let logical = found.get("logicalType").and_then(Value::as_str);
+        let size = || found.get("size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+        Ok(match (word, logical, size()) {
+            ("string", _, _) => KeyType::Text,
+            ("fixed", Some("uuid"), Some(16)) => KeyType::Uuid,
+            (_, Some(logical), _) => return Err(format!("{logical}: {WANTED}")),
+            ("int", ..) => KeyType::Int,
+            ("long", ..) => KeyType::Long,
+            ("boolean", ..) => KeyType::Boolean,
+            ("bytes", ..) => KeyType::Bytes,
+            ("fixed", _, Some(size)) => KeyType::Fixed(size),
+            ("enum", ..) => {
+                let symbols = found.get("symbols").and_then(Value::as_array).into_iter().flatten();
+                KeyType::Enum(symbols.filter_map(Value::as_str).map(str::to_string).collect())
+            }
+            _ => return Err(format!("{}: {WANTED}", if word.is_empty() { "no type" } else { word })),
+        })
+    }
+
+    /// Takes a value; `None`: null.
+    fn text(&self, from: &mut &[u8]) -> Result<Option<String>, String> {
+        let utf8 = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_string).map_err(|e| e.to_string());
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Ok(Some(match self {
+            KeyType::Text => utf8(sized(from)?)?,
+            KeyType::Bytes => hex(sized(from)?),
+            KeyType::Fixed(size) => hex(taken(from, *size)?),
+            KeyType::Uuid => {
+                let mut text = hex(taken(from, 16)?);
+                [20, 16, 12, 8].into_iter().for_each(|at| text.insert(at, '-'));
+                text
+            }
+            KeyType::Int => i32::try_from(zigzag(from)?).map_err(|_| "an int beyond 32 bits".to_string())?.to_string(),
+            KeyType::Long => zigzag(from)?.to_string(),
+            KeyType::Boolean => match taken(from, 1)? {
+                [0] => "false".into(),
+                [1] => "true".into(),
+                other => return Err(format!("a boolean is 0 or 1, found {other:?}")),
+            },
+            KeyType::Enum(symbols) => chosen(symbols, from)?.clone(),
+            KeyType::Union(branches) => match chosen(branches, from)? {
+                Some(branch) => return branch.text(from),
+                None => return Ok(None),
+            },
+        }))
+    }
+}
+
+fn taken<'a>(from: &mut &'a [u8], size: usize) -> Result<&'a [u8], String> {
+    let (taken, rest) = from.split_at_checked(size).ok_or("the key is truncated")?;
+    *from = rest;
+    Ok(taken)
+}
+
+/// Bytes with their length before them.
+fn sized<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], String> {
+    let size = zigzag(from)?;
+    taken(from, usize::try_from(size).map_err(|_| format!("a length of {size}"))?)
+}
+
+/// One of these, by its number.
+fn chosen<'a, T>(all: &'a [T], from: &mut &[u8]) -> Result<&'a T, String> {
+    let number = zigzag(from)?;
+    let found = usize::try_from(number).ok().and_then(|number| all.get(number));
+    found.ok_or_else(|| format!("number {number} of {} that the schema has", all.len()))
+}
+
+/// An integer as Avro writes it.
+fn zigzag(from: &mut &[u8]) -> Result<i64, String> {
+    let mut found = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = taken(from, 1)?[0];
+        found |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok((found >> 1) as i64 ^ -((found & 1) as i64));
+        }
+    }
+    Err("an integer of more than 64 bits".into())
+}
+
+#[cfg(test)]
+#[path = "avro_key_tests.rs"]
+mod tests;
