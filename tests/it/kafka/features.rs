@@ -105,6 +105,36 @@ fn buckets_of_a_silent_partition_are_closed_by_the_clock_once() {
 }
 
 #[test]
+fn days_are_those_of_the_zone_of_the_time() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "zone", "");
+    write(&broker, &setup, "", "stages: [ resample: { every: 1d, aggregate: sum } ]\nruntime: { instance: one }");
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let zoned = text.replace("column: ts, unit: ms", "column: ts, unit: ms, timezone: America/New_York");
+    assert_ne!(text, zoned);
+    std::fs::write(setup.file(), zoned).unwrap();
+    let at = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
+    // Daylight saving begins on 2024-03-10: a day of 23 hours, between midnights of five and of four hours in UTC.
+    let rows: Vec<Row> = [
+        ("2024-03-10T05:00:00Z", 1.0),
+        ("2024-03-10T05:00:01Z", 2.0),
+        ("2024-03-11T04:00:00Z", 3.0),
+        ("2024-03-11T04:00:01Z", 4.0),
+        ("2024-03-12T04:00:01Z", 5.0),
+    ]
+    .map(|(text, value)| ("a".to_string(), at(text), value))
+    .to_vec();
+    deliver(&broker, &setup, &rows);
+    let kolk = setup.start("a");
+    let found = wait_for(&broker, &setup.output, 3);
+    kolk.stop();
+    let found: Vec<(i64, f64)> =
+        found.iter().map(|row| (row["ts"].as_i64().unwrap(), row["value"].as_f64().unwrap())).collect();
+    let days = ["2024-03-10T05:00:00Z", "2024-03-11T04:00:00Z", "2024-03-12T04:00:00Z"].map(at);
+    assert_eq!(found, [(days[0], 1.0), (days[1], 5.0), (days[2], 4.0)]);
+}
+
+#[test]
 fn into_files_the_clock_closes_buckets_too() {
     let broker = Broker::shared();
     let setup = Setup::new(&broker, "idle-files", "");
