@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::common::{default_hangup, pipeline};
 
@@ -22,8 +22,10 @@ fn spawn(arguments: &[&str]) -> Child {
 
 /// Waits for something while the process runs.
 fn until<T>(child: &mut Child, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
     loop {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        assert!(started.elapsed() < Duration::from_secs(120), "not within two minutes");
         if let Some(found) = attempt() {
             return found;
         }
