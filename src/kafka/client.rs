@@ -11,6 +11,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use super::acl::{JOIN, On, Right, missing};
 use super::broker::{Broken, Broker, Committed, Event, LogRange, NO_BROKER, Outgoing, Unsendable};
 use super::context::Group;
+use super::dismiss::dismiss;
 use super::gathered::Gathered;
 use super::membership::Waiting;
 use super::native::Member;
@@ -410,7 +411,8 @@ impl Broker for Client {
                     tracing::debug!(%error, "leaving the group");
                 }
             }
-            // Dropping it closes it, and the group learns of it at once.
+            // That closes it, and the group learns of it at once.
+            dismiss(consumer, "consumer");
         }
     }
 }

@@ -13,6 +13,7 @@ mod broker;
 mod client;
 mod context;
 mod describe;
+mod dismiss;
 mod gathered;
 mod hearing;
 mod listeners;

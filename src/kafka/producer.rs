@@ -9,6 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::acl::{On, Right, SEND, missing, no_transactions};
 use super::broker::{Broken, Outgoing, Topic, Unsendable};
 use super::context::Undelivered;
+use super::dismiss::dismiss;
 use super::native::{Failure, Member, NativeProducer, topic_name};
 use super::properties::{self, TRANSACTION_REQUEST as REQUEST};
 use crate::config::{Delivery, KafkaSink};
@@ -79,7 +80,9 @@ impl Sender {
             return Err(Error::failed(format!("kafka: {denied}")));
         }
         // The old one first: two with the same id in one process would fence each other in an unknown order.
-        self.producer = None;
+        if let Some(old) = self.producer.take() {
+            dismiss(old, "producer");
+        }
         self.member = None;
         let output = &self.output;
         let config = properties::producer(&output.sink, output.delivery, &self.id, output.longest);
@@ -98,6 +101,7 @@ impl Sender {
                 return Err(Error::failed(format!("kafka: {}", refused.text(&output.sink.brokers))));
             }
             tracing::warn!(%error, "no transactions at present: trying again");
+            dismiss(producer, "producer");
             return Ok(false);
         }
         self.refusals = 0;
