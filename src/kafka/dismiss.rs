@@ -24,6 +24,17 @@ pub(super) fn dismiss<T: Send + 'static>(client: T, what: &'static str) {
     }
 }
 
+/// Calls a function of a client that may never return; `None` if it takes longer. The thread that waits for it is left.
+pub(super) fn within<T: Send + 'static>(time: Duration, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (answers, answer) = mpsc::channel();
+    let run = move || {
+        // Nobody may wait for it any more.
+        answers.send(call()).ok();
+    };
+    std::thread::Builder::new().name("call".into()).spawn(run).ok()?;
+    answer.recv_timeout(time).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -91,6 +91,11 @@ impl Failure {
     }
 }
 
+// SAFETY: librdkafka only reads what it points to, from whatever thread; the one owner destroys it.
+unsafe impl Send for Member {}
+// SAFETY: as above.
+unsafe impl Sync for Member {}
+
 impl Member {
     /// Who a consumer is in its group now; `None` if it is in none.
     pub fn of<C: ClientContext>(consumer: &Client<C>) -> Option<Member> {

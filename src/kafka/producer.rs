@@ -1,6 +1,7 @@
 //! One worker's producer: transactions, or (`delivery: at_least_once`) plain sending.
 
 use std::ffi::CString;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -9,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::acl::{On, Right, SEND, missing, no_transactions};
 use super::broker::{Broken, Outgoing, Topic, Unsendable};
 use super::context::Undelivered;
-use super::dismiss::dismiss;
+use super::dismiss::{dismiss, within};
 use super::native::{Failure, Member, NativeProducer, topic_name};
 use super::properties::{self, TRANSACTION_REQUEST as REQUEST};
 use crate::config::{Delivery, KafkaSink};
@@ -17,6 +18,8 @@ use crate::{Error, Result};
 
 /// How long the first request of a producer may take before the group is looked at again.
 const FIRST: Duration = Duration::from_secs(3);
+/// How much longer than its own limit a call of librdkafka may take.
+const LATE: Duration = Duration::from_secs(5);
 /// First requests that fail while the brokers refuse the credentials, until that is believed.
 const REFUSALS: u32 = 2;
 
@@ -43,9 +46,9 @@ pub(super) struct Sender {
     id: String,
     /// The topics, as librdkafka needs their names.
     names: (CString, CString),
-    producer: Option<NativeProducer>,
+    producer: Option<Arc<NativeProducer>>,
     /// The membership that the open transaction belongs to.
-    member: Option<Member>,
+    member: Option<Arc<Member>>,
     /// A right that was found to be missing: trying again is of no use, and is not done.
     denied: Option<String>,
     /// First requests in a row that failed while the brokers refused the credentials.
@@ -66,12 +69,12 @@ impl Sender {
     }
 
     fn there(&self) -> std::result::Result<&NativeProducer, Broken> {
-        self.producer.as_ref().ok_or_else(|| Broken::Renew("there is no producer".into()))
+        self.producer.as_deref().ok_or_else(|| Broken::Renew("there is no producer".into()))
     }
 
     /// A request of a transaction that had no answer and may still arrive.
     pub fn unanswered(&self) -> Option<&'static str> {
-        self.producer.as_ref().and_then(NativeProducer::unanswered)
+        self.producer.as_deref().and_then(NativeProducer::unanswered)
     }
 
     /// See [`super::Broker::renew`].
@@ -105,7 +108,7 @@ impl Sender {
             return Ok(false);
         }
         self.refusals = 0;
-        self.producer = Some(producer);
+        self.producer = Some(Arc::new(producer));
         Ok(true)
     }
 
@@ -118,7 +121,7 @@ impl Sender {
         {
             return Err(self.broken(error));
         }
-        self.member = member;
+        self.member = member.map(Arc::new);
         Ok(())
     }
 
@@ -157,13 +160,19 @@ impl Sender {
 
     /// See [`super::Broker::send_offsets`].
     pub fn send_offsets(&mut self, offsets: &TopicPartitionList) -> std::result::Result<(), Broken> {
-        let producer = self.there()?;
+        self.there()?;
         if !self.transactional() {
             return Ok(());
         }
-        let Some(member) = &self.member else { return Err(Broken::Abort("not a member of the group".into())) };
-        let sent = producer.send_offsets(offsets, member, REQUEST);
-        sent.map_err(|error| self.broken(error))
+        let (Some(producer), Some(member)) = (self.producer.clone(), self.member.clone()) else {
+            return Err(Broken::Abort("not a member of the group".into()));
+        };
+        // librdkafka waits for ever where the producer has lost its brokers, whatever time it is given.
+        let offsets = offsets.clone();
+        match within(REQUEST + LATE, move || producer.send_offsets(&offsets, &member, REQUEST)) {
+            Some(sent) => sent.map_err(|error| self.broken(error)),
+            None => Err(Broken::Renew("the producer has no answer about the offsets".into())),
+        }
     }
 
     /// See [`super::Broker::commit`].
