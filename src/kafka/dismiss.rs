@@ -28,7 +28,7 @@ pub(super) fn dismiss<T: Send + 'static>(client: T, what: &'static str) {
 pub(super) fn within<T: Send + 'static>(time: Duration, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (answers, answer) = mpsc::channel();
     let run = move || {
-        // Nobody may wait for it any more.
+        // The caller may have stopped waiting.
         answers.send(call()).ok();
     };
     std::thread::Builder::new().name("call".into()).spawn(run).ok()?;

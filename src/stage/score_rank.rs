@@ -144,7 +144,7 @@ impl<'a> Ranks<'a> {
         })
     }
 
-    /// The lot of the row whose value is taken in next, for one of four uses.
+    /// The random number of the next row, for one of four uses: it orders equal values.
     fn lot(&self, of: u64) -> f64 {
         lot(self.seed ^ (*self.values.count << 2 | of))
     }

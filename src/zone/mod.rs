@@ -126,7 +126,7 @@ impl Zone {
 
     /// When the wall clock shows `local`: with the preferred offset if it can be, else first.
     fn shown(&self, local: i64, preferred: Option<i64>) -> Shown {
-        // Offsets are below two days: the first one here is over or in force.
+        // Offsets are below two days, so the offset found here has ended by then, or still applies.
         let mut offset = self.offset(local.saturating_sub(2 * DAY));
         let mut first = None;
         loop {

@@ -71,7 +71,7 @@ impl Rules {
             return;
         };
         let last = self.changes.last().copied();
-        // Without listed changes the rule has always been in force.
+        // Without listed changes, the rule has always applied.
         let from = last.map_or(1900, year_of);
         // The changes at the end of the last year may belong to the year that is not listed.
         let until = days(from + 402, 1, 1) * DAY - 2 * DAY;

@@ -321,7 +321,7 @@ impl<B: Broker> Intake<B> {
             return Ok(false);
         }
         if self.broker.is_deaf() {
-            tracing::warn!("the client reaches no broker any more, though they answer others: a new client takes over");
+            tracing::warn!("the client no longer reaches a broker, though other clients do: a new client takes over");
             self.metrics.stream.reader_restarted(Remedy::Client.name());
             return Ok(true);
         }
