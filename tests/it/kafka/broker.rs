@@ -243,12 +243,11 @@ impl Broker {
     /// Where the partitions of a topic begin and end; with `committed`, where the first open transaction begins.
     pub fn ranges(&self, topic: &str, committed: bool) -> Vec<(i64, i64)> {
         let isolation = if committed { "read_committed" } else { "read_uncommitted" };
-        let consumer: BaseConsumer = self.client().set("isolation.level", isolation).create().unwrap();
-        (0..PARTITIONS)
-            .map(|partition| {
-                eventually("asking for offsets", || consumer.fetch_watermarks(topic, partition, TIMEOUT).ok())
-            })
-            .collect()
+        // A client for each attempt: one that a broker told of no broker would never get an answer (see `Bootstrap`).
+        eventually("asking for offsets", || {
+            let consumer: BaseConsumer = self.client().set("isolation.level", isolation).create().unwrap();
+            (0..PARTITIONS).map(|partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).ok()).collect()
+        })
     }
 
     /// Waits until no transaction is open on a topic.

@@ -47,6 +47,7 @@ fn without_a_broker(name: &str, records: usize, gone: impl FnOnce(&Broker, &dyn 
     eventually("ready again", || ready().starts_with("HTTP/1.1 200").then_some(()));
     println!("{name}: ready again after {:?}", since.elapsed());
     sender.send(&setup.input, &rows[800 + records..]);
+    sender.flush();
     eventually("all offsets", || {
         let ends: Vec<_> = broker.ranges(&setup.input, true).into_iter().map(|(_, end)| Some(end)).collect();
         let all = ends.iter().flatten().sum::<i64>() == rows.len() as i64;

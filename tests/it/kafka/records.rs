@@ -84,6 +84,7 @@ impl Sender {
             while let Err((error, back)) = self.0.send(record) {
                 assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
                 self.0.poll(Duration::from_millis(10));
+                self.1.repeat(self.0.client());
                 record = back;
             }
         }
