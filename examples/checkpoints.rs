@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let mut log = open()?;
     let at = CommitPosition { sequence: lane.sequence, offset: lane.sequence as i64, hash: lane.sequence };
     let checkpoint = time("restore: base, two deltas", || {
-        log.load(0, at, &ModelEpoch::default())?;
+        log.load(0.into(), at, &ModelEpoch::default())?;
         log.loaded(WAIT)?.pop().map_or_else(|| Err(Error::failed("nothing was read")), |loaded| loaded.checkpoint)
     })?;
     let keys = time("    its table of keys", || Keys::from_list(checkpoint.keys.clone())).ok_or("a key twice")?;
@@ -104,7 +104,7 @@ fn touch(memory: &mut Memory, slots: impl Iterator<Item = u32>) {
 
 fn write(log: &mut Log, lane: &mut Lane, what: &str) -> Result<()> {
     let checkpoint = time(&format!("{what}: snapshot"), || lane.checkpoint());
-    let written = time(&format!("{what}: write"), || log.write(0, checkpoint).and_then(|()| log.written(WAIT)))?;
+    let written = time(&format!("{what}: write"), || log.write(0.into(), checkpoint).and_then(|()| log.written(WAIT)))?;
     if written.is_empty() { Err("not written in time".into()) } else { Ok(()) }
 }
 

@@ -38,7 +38,7 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
     let kept = Kept::open(&Store::open(&pipeline.state.path, &pipeline.name)?, &seen.topic_id)?;
     let mut offsets = Vec::new();
     let mut refused = 0;
-    for (partition, (range, committed)) in (0..).zip(&seen.partitions) {
+    for (partition, (range, committed)) in (0..).map(PartitionId::from).zip(&seen.partitions) {
         let mut chosen = kept.of(partition)?;
         let decided = loop {
             let (saved, highest) = (chosen.saved.as_slice(), chosen.highest);
@@ -93,8 +93,8 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
     }
     let mut skips: Vec<(PartitionId, i64)> = Vec::new();
     for manifest in store.status()? {
-        let partition = manifest.partition;
-        let Some((range, _)) = partitions.get(partition as usize) else { continue };
+        let partition = manifest.id();
+        let Some((range, _)) = partitions.get(partition.number as usize) else { continue };
         let offset = manifest.origin.map_or(0, |origin| origin.row as i64 + 1);
         if range.end < offset {
             return Err(Error::refused(format!(

@@ -127,7 +127,7 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
         let partitions: Vec<Value> = newest
             .iter()
             .map(|m| {
-                json!({ "partition": m.partition, "position": m.position, "keys": m.keys, "bytes": m.bytes,
+                json!({ "partition": m.partition.number, "position": m.position, "keys": m.keys, "bytes": m.bytes,
                     "sequence": m.sequence, "offset": m.offset, "model": m.model(), "finished": m.finished })
             })
             .collect();
@@ -175,7 +175,7 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
             Ok(json!({ "stage": name, "fields": fields.collect::<Result<Vec<Value>>>()? }))
         })
         .collect::<Result<_>>()?;
-    let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": found.partition, "slot": slot,
+    let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": found.partition.number, "slot": slot,
         "sequence": found.sequence, "position": found.position, "offset": found.offset, "finished": found.finished, "stages": stages });
     write(out, &format!("{state:#}\n"))
 }
@@ -202,7 +202,7 @@ fn disagree() -> Error {
 /// The newest checkpoint that has a key, and its slot in it. A stream's partitions are those of its topic, whose
 /// producers may use another partitioner: then all must be searched.
 fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Stored, Checkpoint, u32)>> {
-    let likely = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1));
+    let likely = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1)).into();
     let mut stored = store.stored()?;
     stored.sort_by_key(|stored| stored.partition != likely);
     for stored in stored {
@@ -258,7 +258,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
         for slots in slots.chunks(EXPORTED) {
             let state: Vec<_> = slots.iter().map(|slot| checkpoint.row(*slot)).collect::<Result<_>>()?;
-            let rows = exported(stored.partition, &checkpoint.keys, &spans, slots, &state).or_failed(failed)?;
+            let rows = exported(stored.partition.number, &checkpoint.keys, &spans, slots, &state).or_failed(failed)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => none.insert(ArrowWriter::try_new(Vec::new(), rows.schema(), None).or_failed(failed)?),

@@ -72,7 +72,7 @@ fn filled(pipeline: &Pipeline) {
         assert!(checkpoint.keys.len() > 10);
         checkpoint.rows = Pages::from_words(3, &words).into();
         store
-            .commit(partition, None, &checkpoint, Vec::new(), (partition == 1).then(crate::state::End::default))
+            .commit(partition.into(), None, &checkpoint, Vec::new(), (partition == 1).then(crate::state::End::default))
             .unwrap();
     }
 }
@@ -138,7 +138,7 @@ fn a_stream_is_looked_at_alike() {
             let words: Vec<u64> = misplaced.map(|name| name.as_bytes()[0].into()).collect();
             words.iter().for_each(|letter| checkpoint.keys.push(&[*letter as u8]));
             checkpoint.rows = Pages::from_words(1, &words).into();
-            log.write(partition, checkpoint).unwrap();
+            log.write(partition.into(), checkpoint).unwrap();
         }
     }
     drop(log);

@@ -18,7 +18,8 @@ use super::native::Member;
 use super::position;
 use super::producer::{Output, Sender};
 use super::properties;
-use super::questions::{Questions, number};
+use super::questions::Questions;
+use super::subscription::{Received, Subscription, number, unknown};
 use super::topic_watch::TopicWatch;
 use crate::config::{Delivery, KafkaSource};
 use crate::error::Context;
@@ -44,6 +45,10 @@ pub struct Client {
     /// How long messages may be gathered so that there are more of them at once.
     linger: Duration,
     gathered: Gathered,
+    topics: Arc<Subscription>,
+    /// The version of the topics that the consumer subscribes to.
+    subscribed: u64,
+    received: Received,
     watch: Arc<TopicWatch>,
     /// Number of the question for the topic that was asked last.
     asked: u64,
@@ -66,18 +71,21 @@ impl Client {
         worker: usize,
         headers: bool,
         linger: Duration,
-        watch: Arc<TopicWatch>,
+        (topics, watch): (Arc<Subscription>, Arc<TopicWatch>),
     ) -> Result<Client> {
         let delivery = output.as_ref().map_or(Delivery::ExactlyOnce, |output| output.delivery);
         let config = properties::consumer(source, delivery, worker);
         Ok(Client {
-            consumer: Some(join(&config, &source.topic)?),
+            subscribed: topics.version(),
+            consumer: Some(join(&config, &topics)?),
             sender: output.map(|output| Sender::new(output, worker)),
             brokers: source.brokers.value.clone(),
-            questions: Questions::new(source.topic.value.clone(), source.group.value.clone()),
+            questions: Questions::new(topics.clone(), source.group.value.clone()),
             headers,
             linger,
             gathered: Gathered::default(),
+            topics,
+            received: Received::default(),
             watch,
             asked: 0,
             config,
@@ -103,7 +111,7 @@ impl Client {
     /// refused the credentials and still do: waiting does not change that.
     fn look(&self, consumer: &BaseConsumer<Group>) -> Result<()> {
         let group = consumer.context();
-        let answered = consumer.fetch_metadata(Some(&self.questions.topic), GLANCE).is_ok();
+        let answered = consumer.fetch_metadata(self.topics.any().as_deref(), GLANCE).is_ok();
         group.looked();
         if answered {
             group.heard();
@@ -127,7 +135,8 @@ impl Client {
                 None => break,
                 Some(Ok(message)) => {
                     consumer.context().heard();
-                    let of = PartitionId::try_from(message.partition()).unwrap_or(0);
+                    let of = self.received.partition(&self.topics, message.topic(), message.partition());
+                    let of = of.ok_or_else(|| unknown(message.topic()))?;
                     if let Some(messages) = self.gathered.messages(of, message.offset()) {
                         bytes += message.payload_len() + message.key_len();
                         push(messages, &message, self.headers);
@@ -139,8 +148,9 @@ impl Client {
                 Some(Err(KafkaError::PartitionEOF(end))) => {
                     consumer.context().heard();
                     // At once: after the next message it would belong to another end.
-                    let position = position::position(consumer.client(), &self.questions.topic, end);
-                    self.gathered.end(PartitionId::try_from(end).unwrap_or(0), position);
+                    let end = u32::try_from(end).unwrap_or(0).into();
+                    let position = position::position(consumer.client(), self.topics.topic_of(end), number(end));
+                    self.gathered.end(end, position);
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
                     consumer.context().lost();
@@ -159,7 +169,7 @@ impl Client {
 
     /// The meaning of an error of the consumer: an event, nothing (librdkafka retries), or the end.
     fn judge(&self, error: &KafkaError) -> Result<Option<Event>> {
-        let topic = &self.questions.topic;
+        let topic = &self.topics.shown();
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let Some(code) = error.rdkafka_error_code() else { return Ok(None) };
         match code {
@@ -169,7 +179,7 @@ impl Client {
             }
             RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset => {
                 let behind = |partition| self.gathered.behind(partition);
-                let found = position::out_of_range(self.consumer()?, topic, behind);
+                let found = position::out_of_range(self.consumer()?, &self.topics, behind);
                 // The worker knows what the partition's state needs.
                 found.map(|partition| Some(Event::OutOfRange(partition))).ok_or_else(|| {
                     Error::failed(format!(
@@ -222,9 +232,13 @@ impl Broker for Client {
             return Ok(Event::Recreated);
         }
         if self.watch.is_gone() {
-            return Err(Error::failed(format!("kafka: topic {} was deleted while kolk ran", self.questions.topic)));
+            return Err(Error::failed(format!("kafka: topic {} was deleted while kolk ran", self.topics.shown())));
         }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
+        if self.subscribed != self.topics.version() {
+            self.subscribed = self.topics.version();
+            subscribe(consumer, &self.topics)?;
+        }
         if consumer.context().is_in_doubt() {
             self.look(consumer)?;
         }
@@ -258,7 +272,12 @@ impl Broker for Client {
         self.gathered.begin(partition, offset);
         let until = Instant::now() + LONG;
         loop {
-            match self.consumer()?.seek(&self.questions.topic, number(partition), Offset::Offset(offset), LONG) {
+            match self.consumer()?.seek(
+                self.topics.topic_of(partition),
+                number(partition),
+                Offset::Offset(offset),
+                LONG,
+            ) {
                 // Taken a moment ago, and not yet being read.
                 Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(10));
@@ -280,13 +299,14 @@ impl Broker for Client {
         self.leave();
         self.gathered = Gathered::default();
         self.questions.hearing.heard();
-        self.consumer = Some(join(&self.config, &self.questions.topic)?);
+        self.subscribed = self.topics.version();
+        self.consumer = Some(join(&self.config, &self.topics)?);
         Ok(())
     }
 
     fn is_deaf(&mut self) -> bool {
         let Some(consumer) = &self.consumer else { return false };
-        self.questions.hearing.is_deaf(consumer, &self.questions.topic, &self.watch)
+        self.questions.hearing.is_deaf(consumer, self.topics.any().as_deref(), &self.watch)
     }
 
     fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()> {
@@ -333,12 +353,8 @@ impl Broker for Client {
     }
 
     fn send_offsets(&mut self, offsets: &[(PartitionId, i64, String)]) -> std::result::Result<(), Broken> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset, metadata) in offsets {
-            list.add_partition(&self.questions.topic, number(*partition)).set_metadata(metadata);
-            list.set_partition_offset(&self.questions.topic, number(*partition), Offset::Offset(*offset))
-                .map_err(|error| Broken::Abort(error.to_string()))?;
-        }
+        let offsets = offsets.iter().map(|(partition, offset, metadata)| (*partition, *offset, metadata.as_str()));
+        let list = self.topics.with_metadata(offsets).map_err(|error| Broken::Abort(error.to_string()))?;
         let sender = self.sender()?;
         sender.send_offsets(&list)?;
         self.offsets = (!sender.transactional()).then_some(list);
@@ -382,7 +398,7 @@ impl Broker for Client {
 
     fn waiting_for(&mut self) -> Option<String> {
         let consumer = self.consumer.as_ref()?;
-        let reason = self.waiting.reason(consumer, &self.questions.group, &self.questions.topic);
+        let reason = self.waiting.reason(consumer, &self.questions.group, &self.topics);
         if reason.as_deref() == Some(NO_BROKER) {
             self.questions.hearing.missed();
         }
@@ -418,10 +434,17 @@ impl Broker for Client {
 }
 
 /// A consumer that joins the group.
-fn join(config: &ClientConfig, topic: &str) -> Result<BaseConsumer<Group>> {
-    let consumer: BaseConsumer<Group> = config.create_with_context(Group::default()).map_err(properties::refused)?;
-    consumer.subscribe(&[topic]).map_err(properties::refused)?;
+fn join(config: &ClientConfig, topics: &Arc<Subscription>) -> Result<BaseConsumer<Group>> {
+    let group = Group::new(topics.clone());
+    let consumer: BaseConsumer<Group> = config.create_with_context(group).map_err(properties::refused)?;
+    subscribe(&consumer, topics)?;
     Ok(consumer)
+}
+
+fn subscribe(consumer: &BaseConsumer<Group>, topics: &Subscription) -> Result<()> {
+    let names = topics.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    consumer.subscribe(&names).map_err(properties::refused)
 }
 
 fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: bool) {

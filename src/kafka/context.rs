@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -14,6 +14,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::util::Timeout;
 
 use super::broker::Event;
+use super::subscription::Subscription;
 use crate::record::PartitionId;
 
 /// How long refused credentials may come from a connection that was cut in the middle, before the next check.
@@ -30,8 +31,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The consumer's side.
-#[derive(Default)]
 pub(super) struct Group {
+    topics: Arc<Subscription>,
     events: Mutex<VecDeque<Event>>,
     /// Set when the consumer leaves: then events are answered here.
     leaving: AtomicBool,
@@ -47,6 +48,20 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Of a consumer of these topics.
+    pub fn new(topics: Arc<Subscription>) -> Group {
+        Group {
+            topics,
+            events: Mutex::default(),
+            leaving: AtomicBool::default(),
+            unreachable: AtomicBool::default(),
+            troubled: AtomicBool::default(),
+            refused: Mutex::default(),
+            looked: Mutex::default(),
+            complaint: Mutex::default(),
+        }
+    }
+
     fn push(&self, event: Event) {
         locked(&self.events).push_back(event);
     }
@@ -167,7 +182,7 @@ impl ConsumerContext for Group {
         let list: Vec<PartitionId> = partitions
             .elements()
             .iter()
-            .filter_map(|element| PartitionId::try_from(element.partition()).ok())
+            .filter_map(|element| self.topics.partition(element.topic(), element.partition()))
             .collect();
         tracing::info!(assigned, lost = !assigned && consumer.assignment_lost(), partitions = ?list, "the group moves partitions");
         self.push(match assigned {

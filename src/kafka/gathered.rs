@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn partitions_come_one_by_one_and_ends_behind_them() {
         let mut gathered = Gathered::default();
-        let push = |gathered: &mut Gathered, partition, offset| {
-            if let Some(messages) = gathered.messages(partition, offset) {
+        let push = |gathered: &mut Gathered, partition: u32, offset| {
+            if let Some(messages) = gathered.messages(partition.into(), offset) {
                 messages.push(offset, 0, None, Some(b"x"));
             }
         };
@@ -95,30 +95,30 @@ mod tests {
             let event = gathered.next(&mut into);
             (event.map(|event| format!("{event:?}")).unwrap_or_default(), into.offsets)
         };
-        gathered.begin(2, 7);
+        gathered.begin(2.into(), 7);
         push(&mut gathered, 1, 4);
-        gathered.end(2, None);
-        gathered.end(1, Some(6));
+        gathered.end(2.into(), None);
+        gathered.end(1.into(), Some(6));
         push(&mut gathered, 3, 0);
         push(&mut gathered, 1, 6);
-        gathered.end(3, Some(1));
+        gathered.end(3.into(), Some(1));
         assert!(!gathered.is_empty());
         assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![4, 6]));
-        gathered.forget(3);
+        gathered.forget(3.into());
         // The end of 1 was before its last message, that of 3 is no longer needed.
         assert_eq!(told(&mut gathered), ("End(2, 7)".into(), vec![]));
         assert!(gathered.is_empty());
         // Markers follow the last message, or a seek went beyond what the client had.
-        gathered.end(2, Some(9));
+        gathered.end(2.into(), Some(9));
         assert_eq!(told(&mut gathered), ("End(2, 9)".into(), vec![]));
-        gathered.end(2, Some(4));
+        gathered.end(2.into(), Some(4));
         assert_eq!(told(&mut gathered), ("End(2, 7)".into(), vec![]));
         push(&mut gathered, 1, 9);
         push(&mut gathered, 1, 6);
         push(&mut gathered, 1, 9);
         push(&mut gathered, 1, 10);
         assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![9, 10]), "memory is used again, messages are not");
-        gathered.begin(1, 6);
+        gathered.begin(1.into(), 6);
         push(&mut gathered, 1, 6);
         assert_eq!(told(&mut gathered), ("Messages(1)".into(), vec![6]), "what is read again on purpose comes again");
     }

@@ -46,11 +46,11 @@ impl Hearing {
     }
 
     /// Whether the consumer knows no broker, while another client of the process gets answers.
-    pub fn is_deaf(&self, consumer: &BaseConsumer<Group>, topic: &str, watch: &TopicWatch) -> bool {
+    pub fn is_deaf(&self, consumer: &BaseConsumer<Group>, topic: Option<&str>, watch: &TopicWatch) -> bool {
         if self.unanswered.get().is_none_or(|since| since.elapsed() < PATIENCE) {
             return false;
         }
-        if consumer.fetch_metadata(Some(topic), LOOK).is_ok() {
+        if consumer.fetch_metadata(topic, LOOK).is_ok() {
             self.heard();
             return false;
         }

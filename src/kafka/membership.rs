@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::broker::NO_BROKER;
 use super::context::Group;
 use super::describe::{self, Members, State};
+use super::subscription::Subscription;
 
 /// How kolk's consumers share partitions.
 pub(super) const ASSIGNOR: &str = "cooperative-sticky";
@@ -49,20 +50,25 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Why a consumer has no partitions; `None`: it need not have any, or it is too early to decide.
-    pub fn reason(&mut self, consumer: &BaseConsumer<Group>, group: &str, topic: &str) -> Option<String> {
+    pub fn reason(&mut self, consumer: &BaseConsumer<Group>, group: &str, topics: &Subscription) -> Option<String> {
         let members = match describe::listed(consumer.client(), group, PATIENCE) {
             Ok(members) => members,
-            Err(_) if consumer.fetch_metadata(Some(topic), PATIENCE).is_err() => return Some(NO_BROKER.into()),
+            Err(_) if consumer.fetch_metadata(topics.any().as_deref(), PATIENCE).is_err() => {
+                return Some(NO_BROKER.into());
+            }
             Err(silence) => {
                 let heard = consumer.context().complaint().unwrap_or(silence.text);
                 return Some(format!("the coordinator of group \"{group}\" doesn't answer: {heard}"));
             }
         };
         let partitions = || {
-            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).ok()?;
-            metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len())
+            let count = |topic: &String| {
+                let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).ok()?;
+                metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len())
+            };
+            topics.names().iter().map(count).sum()
         };
-        self.judge(&members, consumer.context().complaint(), group, topic, partitions)
+        self.judge(&members, consumer.context().complaint(), group, &topics.shown(), partitions)
     }
 
     fn judge(

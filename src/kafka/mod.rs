@@ -27,6 +27,7 @@ mod properties;
 mod questions;
 mod reset;
 pub mod sample;
+mod subscription;
 mod topic_watch;
 
 pub use acl::{Right, SEND, TAKE, transactional_ids};
@@ -38,4 +39,5 @@ pub use monitor::watch;
 pub use probe::check_transactions;
 pub use producer::Output;
 pub use reset::{begin_at, forget};
+pub use subscription::Subscription;
 pub use topic_watch::TopicWatch;

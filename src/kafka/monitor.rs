@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::context::Door;
 use super::properties;
+use super::subscription::{Subscription, number};
 use crate::config::KafkaSource;
 use crate::metrics::Metrics;
 use crate::{Error, Result};
@@ -21,7 +22,7 @@ const FAILURES: u32 = 3;
 ///
 /// # Errors
 /// Properties that librdkafka doesn't take.
-pub fn watch(source: &KafkaSource, metrics: &Metrics, stop: &dyn Fn() -> bool) -> Result<()> {
+pub fn watch(source: &KafkaSource, topics: &Subscription, metrics: &Metrics, stop: &dyn Fn() -> bool) -> Result<()> {
     let client = |isolation: &str| -> Result<BaseConsumer<Door>> {
         let mut config = properties::asking(&source.brokers, &source.properties);
         config.set("isolation.level", isolation);
@@ -37,8 +38,8 @@ pub fn watch(source: &KafkaSource, metrics: &Metrics, stop: &dyn Fn() -> bool) -
         }
         next = Instant::now() + EVERY;
         for (partition, position) in metrics.stream.positions() {
-            let number = i32::try_from(partition).unwrap_or(i32::MAX);
-            let ends = asked.each_ref().map(|client| client.fetch_watermarks(&source.topic, number, PATIENCE));
+            let (topic, number) = (topics.topic_of(partition), number(partition));
+            let ends = asked.each_ref().map(|client| client.fetch_watermarks(topic, number, PATIENCE));
             let [Ok((_, end)), Ok((_, stable))] = ends else {
                 // The gauges keep their values; whether a broker answers is a separate metric.
                 failures += 1;

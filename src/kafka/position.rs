@@ -9,6 +9,7 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::subscription::Subscription;
 use crate::record::PartitionId;
 
 /// How long the brokers may take to report where a partition begins and ends.
@@ -32,13 +33,13 @@ pub(super) fn position<C: ClientContext>(client: &Client<C>, topic: &str, partit
 /// where a partition is read that the client says nothing of.
 pub(super) fn out_of_range<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    topic: &str,
+    topics: &Subscription,
     behind: impl Fn(PartitionId) -> Option<i64>,
 ) -> Option<PartitionId> {
     let assigned = consumer.assignment().ok()?;
     assigned.elements().iter().find_map(|element| {
-        let number = element.partition();
-        let partition = PartitionId::try_from(number).ok()?;
+        let (topic, number) = (element.topic(), element.partition());
+        let partition = topics.partition(topic, number)?;
         let at = position(consumer.client(), topic, number).or_else(|| behind(partition))?;
         let (start, end) = consumer.fetch_watermarks(topic, number, PATIENCE).ok()?;
         (at < start || at > end).then_some(partition)

@@ -3,6 +3,7 @@
 //! Each question has a time; one that has no answer in time is asked again, and given longer.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -13,7 +14,7 @@ use super::acl::{JOIN, On, Right, TAKE, missing};
 use super::broker::{Committed, LogRange};
 use super::context::Group;
 use super::hearing::Hearing;
-use crate::error::Context;
+use super::subscription::{Subscription, number};
 use crate::record::PartitionId;
 use crate::{Error, Result};
 
@@ -21,8 +22,8 @@ use crate::{Error, Result};
 const LONGER: u32 = 4;
 /// The questions of one consumer.
 pub(super) struct Questions {
-    /// The topic asked about.
-    pub topic: String,
+    /// The topics asked about.
+    pub topics: Arc<Subscription>,
     /// The group asked about.
     pub group: String,
     /// Whether there are answers.
@@ -32,19 +33,14 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// Of one topic and group.
-    pub fn new(topic: String, group: String) -> Questions {
-        Questions { topic, group, hearing: Hearing::default(), unanswered: Cell::new(0) }
+    /// Of the topics of a source, and a group.
+    pub fn new(topics: Arc<Subscription>, group: String) -> Questions {
+        Questions { topics, group, hearing: Hearing::default(), unanswered: Cell::new(0) }
     }
 
     /// Partitions with offsets.
     pub fn list(&self, partitions: impl IntoIterator<Item = (PartitionId, Offset)>) -> Result<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in partitions {
-            list.add_partition_offset(&self.topic, number(partition), offset)
-                .or_failed(|| "a partition's offset".into())?;
-        }
-        Ok(list)
+        self.topics.list(partitions)
     }
 
     /// Partitions without offsets.
@@ -66,7 +62,9 @@ impl Questions {
         };
         let mut all = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let Some(element) = found.find_partition(&self.topic, number(*partition)) else { return Ok(None) };
+            let Some(element) = found.find_partition(self.topics.topic_of(*partition), number(*partition)) else {
+                return Ok(None);
+            };
             if let Err(error) = element.error() {
                 return self.later(&error, "asking for committed offsets").map(|()| None);
             }
@@ -86,7 +84,7 @@ impl Questions {
         partition: PartitionId,
         timeout: Duration,
     ) -> Result<Option<LogRange>> {
-        match consumer.fetch_watermarks(&self.topic, number(partition), self.within(timeout)) {
+        match consumer.fetch_watermarks(self.topics.topic_of(partition), number(partition), self.within(timeout)) {
             Ok((start, end)) => {
                 self.answered();
                 Ok(Some(LogRange { start, end }))
@@ -109,7 +107,10 @@ impl Questions {
             Ok(found) => found,
             Err(error) => return self.later(&error, "asking for the ends of partitions").map(|()| None),
         };
-        let end = |partition: &PartitionId| match found.find_partition(&self.topic, number(*partition))?.offset() {
+        let end = |partition: &PartitionId| match found
+            .find_partition(self.topics.topic_of(*partition), number(*partition))?
+            .offset()
+        {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
@@ -130,7 +131,7 @@ impl Questions {
             Ok(found) => found,
             Err(error) => return self.later(&error, "asking for the offset of a time").map(|()| None),
         };
-        match found.find_partition(&self.topic, number(partition)).map(|element| element.offset()) {
+        match found.find_partition(self.topics.topic_of(partition), number(partition)).map(|element| element.offset()) {
             Some(Offset::Offset(offset)) => Ok(Some(offset)),
             Some(Offset::End) => Ok(self.range(consumer, partition, timeout)?.map(|range| range.end)),
             _ => Ok(None),
@@ -167,13 +168,8 @@ impl Questions {
     pub fn denied(&self, code: RDKafkaErrorCode, what: &str) -> Error {
         let missing = match code {
             RDKafkaErrorCode::GroupAuthorizationFailed => missing(Right::Read, On::Group(&self.group), JOIN),
-            _ => missing(Right::Read, On::Topic(&self.topic), TAKE),
+            _ => missing(Right::Read, On::Topic(&self.topics.shown()), TAKE),
         };
         Error::failed(format!("kafka: {what}: {missing}"))
     }
-}
-
-/// A partition as librdkafka counts it.
-pub(super) fn number(partition: PartitionId) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
 }

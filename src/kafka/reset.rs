@@ -10,6 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::broker::BEGINNING;
 use super::context::Door;
 use super::properties;
+use super::subscription::Subscription;
 use crate::config::{Delivery, KafkaSource, Moment, Start};
 use crate::error::Context;
 use crate::record::PartitionId;
@@ -80,7 +81,7 @@ pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
         offsets.push((partition, offset));
     }
     let each =
-        offsets.iter().map(|(partition, offset)| (PartitionId::try_from(*partition).unwrap_or(0), *offset, BEGINNING));
+        offsets.iter().map(|(partition, offset)| (u32::try_from(*partition).unwrap_or(0).into(), *offset, BEGINNING));
     commit_for(&consumer, source, each)?;
     Ok(offsets)
 }
@@ -96,12 +97,7 @@ pub(super) fn commit_for<'a>(
 ) -> Result<()> {
     let (topic, group) = (source.topic.as_str(), source.group.as_str());
     let failed = || format!("cannot move group {group} on topic {topic}");
-    let mut list = TopicPartitionList::new();
-    for (partition, offset, metadata) in offsets {
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-        list.add_partition(topic, partition).set_metadata(metadata);
-        list.set_partition_offset(topic, partition, Offset::Offset(offset)).or_failed(failed)?;
-    }
+    let list = Subscription::to_one(topic).with_metadata(offsets)?;
     let until = Instant::now() + LEAVING;
     loop {
         let error = match consumer.commit(&list, CommitMode::Sync) {

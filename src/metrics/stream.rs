@@ -8,6 +8,7 @@ use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGa
 
 use super::table::Builder;
 use super::waits::Waits;
+use crate::record::PartitionId;
 
 /// One commit of a transaction: from a local broker to one that is far or overloaded.
 const COMMIT_BUCKETS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0];
@@ -41,7 +42,7 @@ pub struct Stream {
     lag: IntGaugeVec,
     lag_stable: IntGaugeVec,
     lag_seconds: GaugeVec,
-    positions: Mutex<BTreeMap<u32, Position>>,
+    positions: Mutex<BTreeMap<PartitionId, Position>>,
     /// What its workers wait for.
     pub waits: Waits,
 }
@@ -177,7 +178,7 @@ impl Stream {
 
     /// How far a partition is behind: committed offset, last stable offset, end of the log, milliseconds since the
     /// newest message taken (`None`: nothing is left).
-    pub fn lag(&self, partition: u32, committed: i64, stable: i64, end: i64, age: Option<i64>) {
+    pub fn lag(&self, partition: PartitionId, committed: i64, stable: i64, end: i64, age: Option<i64>) {
         let partition = [partition.to_string()];
         self.lag.with_label_values(&partition).set((end - committed).max(0));
         self.lag_stable.with_label_values(&partition).set((stable - committed).max(0));
@@ -185,19 +186,19 @@ impl Stream {
     }
 
     /// A partition is this process', and how far it is.
-    pub fn position(&self, partition: u32, position: Position) {
+    pub fn position(&self, partition: PartitionId, position: Position) {
         let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
         positions.insert(partition, position);
         self.partitions.set(positions.len() as i64);
     }
 
     /// All partitions of this process.
-    pub fn positions(&self) -> BTreeMap<u32, Position> {
+    pub fn positions(&self) -> BTreeMap<PartitionId, Position> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A partition is no longer this process'.
-    pub fn gone(&self, partition: u32) {
+    pub fn gone(&self, partition: PartitionId) {
         let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
         positions.remove(&partition);
         self.partitions.set(positions.len() as i64);

@@ -2,9 +2,6 @@
 
 use arrow::array::ArrayRef;
 
-/// Number of a partition: of the source's topic, or a virtual one of files.
-pub type PartitionId = u32;
-
 /// Position of a record in its source: file and row, both from 0. Melted tables (`columns_as_keys`) count one row per
 /// cell: `row * columns + column`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

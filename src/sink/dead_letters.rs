@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::{PartWriter, Parts};
 use crate::Result;
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::state::{Part, Target};
 use crate::storage::Folder;
 
@@ -58,7 +59,7 @@ pub struct DeadLetter {
 /// The dead letters of one part of a partition.
 #[derive(Debug)]
 pub struct DeadLetters {
-    partition: u32,
+    partition: PartitionId,
     gathered: Vec<DeadLetter>,
     writer: PartWriter,
 }
@@ -71,7 +72,7 @@ impl DeadLetters {
 
     /// Begins the part of a partition that holds the rejects from position `first` on. `parts` are those of
     /// [`DeadLetters::parts`].
-    pub fn begin(parts: &Parts, partition: u32, first: u64) -> DeadLetters {
+    pub fn begin(parts: &Parts, partition: PartitionId, first: u64) -> DeadLetters {
         DeadLetters { partition, gathered: Vec::new(), writer: parts.begin(partition, first) }
     }
 
@@ -93,7 +94,7 @@ impl DeadLetters {
         let text = |pick: fn(&DeadLetter) -> Option<&str>| -> ArrayRef {
             Arc::new(letters.iter().map(pick).collect::<StringArray>())
         };
-        let partition = i32::try_from(self.partition).unwrap_or(i32::MAX);
+        let partition = i32::try_from(self.partition.number).unwrap_or(i32::MAX);
         let columns = vec![
             text(|letter| letter.key.as_deref()),
             text(|letter| Some(&letter.record)),

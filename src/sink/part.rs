@@ -9,6 +9,7 @@ use parquet::file::properties::WriterProperties;
 use sha2::{Digest, Sha256};
 
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::state::{Part, STAGED, Target};
 use crate::storage::Folder;
 use crate::{Error, Result};
@@ -72,7 +73,7 @@ impl Parts {
     }
 
     /// Begins the part of a partition that holds the output of its records from position `first` on.
-    pub fn begin(&self, partition: u32, first: u64) -> PartWriter {
+    pub fn begin(&self, partition: PartitionId, first: u64) -> PartWriter {
         PartWriter {
             parts: self.clone(),
             partition,
@@ -88,7 +89,7 @@ impl Parts {
 /// A part in memory, compressed row group by row group. The same rows give the same bytes, however they are handed in.
 pub struct PartWriter {
     parts: Parts,
-    partition: u32,
+    partition: PartitionId,
     first: u64,
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,

@@ -200,10 +200,10 @@ fn a_part_without_rows_is_no_file_and_a_part_reads_back() {
     let root = tempfile::tempdir().unwrap();
     let folder = Folder::open(&Location(root.path().display().to_string())).unwrap();
     let parts = Parts::new(Target::Output, folder.clone(), "p", planned().schema());
-    assert!(parts.begin(0, 0).finish(None).unwrap().is_none());
+    assert!(parts.begin(0.into(), 0).finish(None).unwrap().is_none());
     assert!(std::fs::read_dir(root.path()).unwrap().next().is_none());
     let rows = planned().rows(&batch(0, 300_000), &keys(), None).unwrap();
-    let mut writer = parts.begin(3, 42);
+    let mut writer = parts.begin(3.into(), 42);
     writer.write(rows.clone()).unwrap();
     let part = writer.finish(None).unwrap().unwrap();
     assert_eq!((part.name.as_str(), part.rows), ("part-00003-000000000042.parquet", 300_000));
@@ -219,7 +219,7 @@ fn dead_letters_tell_where_from_and_why() {
     let root = tempfile::tempdir().unwrap();
     let folder = Folder::open(&Location(root.path().display().to_string())).unwrap();
     let parts = DeadLetters::parts(folder.clone(), "p");
-    let mut letters = DeadLetters::begin(&parts, 1, 100);
+    let mut letters = DeadLetters::begin(&parts, 1.into(), 100);
     for position in 100..3000 {
         let key = (position % 2 == 0).then(|| format!("k{position}"));
         let (record, file) = (format!("{{\"v\":{position}}}"), Some("a.parquet".to_string()));
@@ -268,7 +268,7 @@ fn dead_letters_tell_where_from_and_why() {
 fn bytes_of(sizes: &[usize]) -> Vec<u8> {
     let root = tempfile::tempdir().unwrap();
     let folder = Folder::open(&Location(root.path().display().to_string())).unwrap();
-    let mut writer = Parts::new(Target::Output, folder.clone(), "p", planned().schema()).begin(0, 0);
+    let mut writer = Parts::new(Target::Output, folder.clone(), "p", planned().schema()).begin(0.into(), 0);
     let mut first = 0;
     for size in sizes {
         writer.write(planned().rows(&batch(first, *size), &keys(), None).unwrap()).unwrap();

@@ -7,7 +7,7 @@ use crate::config::{At, DeadLetters, KafkaSource, KeyFormat, Pipeline, Propertie
 use crate::error::Problems;
 use crate::format::{self, PlannedDecoder};
 use crate::kafka::sample::{Sample, check as check_keys};
-use crate::kafka::{Admin, FoundTopic, Right, SEND, TAKE, identity};
+use crate::kafka::{Admin, FoundTopic, Right, SEND, Subscription, TAKE, identity};
 
 /// Kafka's default of `max.message.bytes`.
 const DEFAULT_LONGEST: usize = 1_048_588;
@@ -16,6 +16,8 @@ const DEFAULT_LONGEST: usize = 1_048_588;
 pub struct PlannedTopic {
     /// How its messages are decoded, and into which columns.
     pub decoder: PlannedDecoder,
+    /// The topics that are read.
+    pub topics: Arc<Subscription>,
     /// Partitions of the topic.
     pub partitions: u32,
     /// The id of the topic.
@@ -78,7 +80,8 @@ pub fn plan(
         return None;
     }
     warnings.extend(history.iter().flat_map(|history| history.notes().to_vec()));
-    Some(PlannedTopic { decoder, history, partitions: topic.partitions, topic_id, longest, warnings, notes })
+    let topics = Arc::new(Subscription::to_one(&source.topic));
+    Some(PlannedTopic { topics, decoder, history, partitions: topic.partitions, topic_id, longest, warnings, notes })
 }
 
 /// Finds the topics that a pipeline writes to. Gives the bytes that all of them take of a message.

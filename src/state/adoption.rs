@@ -2,6 +2,7 @@
 
 use super::chain::{Entry, Place, Unread, partition_folder, places};
 use super::{CommitPosition, ModelEpoch, Store};
+use crate::record::PartitionId;
 use crate::storage::Folder;
 use crate::{Error, Result};
 
@@ -49,7 +50,7 @@ impl Kept {
     ///
     /// # Errors
     /// A store that can't be read.
-    pub fn of(&self, partition: u32) -> Result<Chosen> {
+    pub fn of(&self, partition: PartitionId) -> Result<Chosen> {
         let folder = partition_folder(&self.folder, partition);
         let places = places(&folder.files()?);
         let highest = places.last().map_or(0, |place| place.sequence);
@@ -58,7 +59,9 @@ impl Kept {
             match Entry::read(&folder, place).and_then(|entry| entry.of(&self.fingerprint, &folder)) {
                 Ok(Entry { at, epoch, position, keys, .. }) => saved.push(Saved { at, epoch, position, keys }),
                 Err(Unread::Store(error)) => return Err(error),
-                Err(Unread::Damaged(error)) => tracing::warn!(partition, %error, "a checkpoint can't be read"),
+                Err(Unread::Damaged(error)) => {
+                    tracing::warn!(partition = partition.number, topic = partition.topic.name(), %error, "a checkpoint can't be read")
+                }
             }
         }
         Ok(Chosen { saved, highest })
@@ -68,13 +71,13 @@ impl Kept {
     ///
     /// # Errors
     /// A store that can't be read.
-    pub fn is_whole(&self, partition: u32, saved: &Saved) -> Result<bool> {
+    pub fn is_whole(&self, partition: PartitionId, saved: &Saved) -> Result<bool> {
         let folder = partition_folder(&self.folder, partition);
         match Entry::read(&folder, Place::of(saved.at, &saved.epoch)).and_then(|entry| entry.load(&folder)) {
             Ok(_) => Ok(true),
             Err(Unread::Store(error)) => Err(error),
             Err(Unread::Damaged(error)) => {
-                tracing::warn!(partition, %error, "a checkpoint can't be read: taking an older one");
+                tracing::warn!(partition = partition.number, topic = partition.topic.name(), %error, "a checkpoint can't be read: taking an older one");
                 Ok(false)
             }
         }
@@ -103,20 +106,20 @@ mod tests {
         drop(written_to(root, GRACE, 4));
         assert!(open(root, "other").is_err(), "the topic was created again");
         let kept = open(root, "id").unwrap();
-        let Chosen { saved, highest } = kept.of(3).unwrap();
+        let Chosen { saved, highest } = kept.of(3.into()).unwrap();
         let newest = Saved { at: at(4), epoch: first(), position: 4, keys: saved[0].keys };
         assert_eq!((&saved[0], saved.len(), highest), (&newest, 4, 4));
-        assert!(kept.is_whole(3, &saved[0]).unwrap());
+        assert!(kept.is_whole(3.into(), &saved[0]).unwrap());
         let (manifest, data): (Vec<_>, Vec<_>) = files(root, "")
             .into_iter()
             .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{:020}-", 4)))
             .partition(|path| path.extension().is_some_and(|ending| ending == "json"));
         std::fs::write(&data[0], b"not what it was").unwrap();
-        assert!(!kept.is_whole(3, &saved[0]).unwrap() && kept.is_whole(3, &saved[1]).unwrap());
+        assert!(!kept.is_whole(3.into(), &saved[0]).unwrap() && kept.is_whole(3.into(), &saved[1]).unwrap());
         std::fs::write(&manifest[0], b"{").unwrap();
-        let Chosen { saved, highest } = kept.of(3).unwrap();
+        let Chosen { saved, highest } = kept.of(3.into()).unwrap();
         assert_eq!((saved[0].at, saved.len(), highest), (at(3), 3, 4));
-        let none = kept.of(5).unwrap();
+        let none = kept.of(5.into()).unwrap();
         assert_eq!((none.saved.len(), none.highest), (0, 0));
     }
 }

@@ -10,6 +10,7 @@ use super::sections::checksum;
 use super::{Checkpoint, CommitPosition, ModelEpoch, RowSpan, delta};
 use crate::Error;
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::storage::Folder;
 
 /// Version of the manifest's format.
@@ -194,9 +195,13 @@ pub(super) fn places(files: &[String]) -> Vec<Place> {
     places
 }
 
-/// The folder of a partition's checkpoints.
-pub(super) fn partition_folder(folder: &Folder, partition: u32) -> Folder {
-    folder.folder(&format!("{partition:05}"))
+/// The folder of a partition: that of its number, in a folder of its topic where there are several.
+pub(super) fn partition_folder(folder: &Folder, partition: PartitionId) -> Folder {
+    let number = format!("{:05}", partition.number);
+    match partition.topic.name() {
+        None => folder.folder(&number),
+        Some(_) => folder.folder(&topic_folder(partition.topic.id())).folder(&number),
+    }
 }
 
 /// What the folder of a topic begins with.

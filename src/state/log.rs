@@ -21,6 +21,7 @@ use super::log_writer::{GRACE, Job, Owned, Writer};
 use super::{Checkpoint, CommitPosition, Fingerprint, ModelEpoch, Store};
 use crate::config::Location;
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::state::{Change, Checkpoints, Durable, Found, Loaded};
 use crate::storage::Folder;
 use crate::{Error, Result};
@@ -30,7 +31,7 @@ pub struct Log {
     folder: Folder,
     fingerprint: String,
     /// Checkpoints that could not be loaded; they are skipped.
-    damaged: BTreeSet<(u32, Place)>,
+    damaged: BTreeSet<(PartitionId, Place)>,
     /// Partitions of which superseded checkpoints may be deleted.
     owned: Owned,
     /// Not bounded: there is at most one checkpoint of a partition at a time, and it shares its rows with the
@@ -114,7 +115,7 @@ impl Log {
     }
 
     /// The manifest at a place, unless it is damaged or gone: then it is skipped from now on.
-    fn entry(&mut self, partition: u32, place: Place) -> Result<Option<Entry>> {
+    fn entry(&mut self, partition: PartitionId, place: Place) -> Result<Option<Entry>> {
         if self.damaged.contains(&(partition, place)) {
             return Ok(None);
         }
@@ -124,7 +125,7 @@ impl Log {
             Ok(entry) => Ok(Some(entry)),
             Err(Unread::Store(error)) => Err(error),
             Err(Unread::Damaged(error)) => {
-                tracing::warn!(partition, sequence = place.sequence, %error, "a checkpoint can't be read");
+                tracing::warn!(partition = partition.number, topic = partition.topic.name(), sequence = place.sequence, %error, "a checkpoint can't be read");
                 self.damaged.insert((partition, place));
                 Ok(None)
             }
@@ -133,11 +134,11 @@ impl Log {
 }
 
 /// What the reading thread found at a place.
-type Read = (u32, Place, std::result::Result<(Entry, Checkpoint), Unread>);
+type Read = (PartitionId, Place, std::result::Result<(Entry, Checkpoint), Unread>);
 
 /// The thread that reads checkpoints, one after the other.
 struct LogReader {
-    wanted: Sender<(u32, Place)>,
+    wanted: Sender<(PartitionId, Place)>,
     done: Receiver<Read>,
 }
 
@@ -145,7 +146,7 @@ impl LogReader {
     fn start(folder: Folder, fingerprint: String) -> Result<LogReader> {
         let (wanted, work) = unbounded();
         let (tell, done) = unbounded();
-        let read = move |(partition, place): (u32, Place)| {
+        let read = move |(partition, place): (PartitionId, Place)| {
             let folder = partition_folder(&folder, partition);
             let loaded = Entry::read(&folder, place)
                 .and_then(|entry| entry.of(&fingerprint, &folder))
@@ -162,7 +163,7 @@ impl LogReader {
         Ok(LogReader { wanted, done })
     }
 
-    fn send(&self, wanted: (u32, Place)) -> Result<()> {
+    fn send(&self, wanted: (PartitionId, Place)) -> Result<()> {
         self.wanted.send(wanted).map_err(|_| Error::failed("the thread that reads checkpoints has ended"))
     }
 }
@@ -192,7 +193,7 @@ impl Log {
 }
 
 impl Checkpoints for Log {
-    fn find(&mut self, partition: u32, committed: CommitPosition, epoch: &ModelEpoch) -> Result<Found> {
+    fn find(&mut self, partition: PartitionId, committed: CommitPosition, epoch: &ModelEpoch) -> Result<Found> {
         let places = places(&partition_folder(&self.folder, partition).files()?);
         let mut found = Found::default();
         if let Some(newest) = places.last().copied() {
@@ -217,7 +218,7 @@ impl Checkpoints for Log {
         Ok(found)
     }
 
-    fn load(&mut self, partition: u32, at: CommitPosition, epoch: &ModelEpoch) -> Result<()> {
+    fn load(&mut self, partition: PartitionId, at: CommitPosition, epoch: &ModelEpoch) -> Result<()> {
         self.reader.send((partition, Place::of(at, epoch)))?;
         self.loading += 1;
         Ok(())
@@ -237,7 +238,7 @@ impl Checkpoints for Log {
         Ok(all)
     }
 
-    fn write(&mut self, partition: u32, checkpoint: Checkpoint) -> Result<()> {
+    fn write(&mut self, partition: PartitionId, checkpoint: Checkpoint) -> Result<()> {
         self.owned.take(partition);
         self.send(Job::Write(partition, Box::new(checkpoint)))?;
         self.waiting += 1;
@@ -260,7 +261,7 @@ impl Checkpoints for Log {
         Ok(all)
     }
 
-    fn release(&mut self, partition: u32) {
+    fn release(&mut self, partition: PartitionId) {
         self.owned.release(partition);
         self.damaged.retain(|(of, _)| *of != partition);
         // A writer that has ended has nothing to forget.

@@ -19,7 +19,7 @@ fn swap(lane: &mut Lane, sequence: u64) -> Checkpoint {
 
 fn put(log: &mut Log, checkpoint: Checkpoint) {
     let expected = (checkpoint.at.unwrap(), checkpoint.epoch.clone());
-    log.write(3, checkpoint).unwrap();
+    log.write(3.into(), checkpoint).unwrap();
     let written = log.written(WAIT).unwrap();
     assert_eq!(written.into_iter().map(|durable| (durable.at, durable.epoch)).collect::<Vec<_>>(), [expected]);
 }
@@ -28,7 +28,7 @@ fn put(log: &mut Log, checkpoint: Checkpoint) {
 /// search is repeated.
 fn usable(log: &mut Log, committed: CommitPosition, epoch: &ModelEpoch) -> Option<CommitPosition> {
     loop {
-        let found = log.find(3, committed, epoch).unwrap().usable?;
+        let found = log.find(3.into(), committed, epoch).unwrap().usable?;
         if let Ok(checkpoint) = read(log, found, epoch) {
             assert_eq!((checkpoint.at, &checkpoint.epoch), (Some(found), epoch));
             return Some(found);

@@ -49,7 +49,7 @@ pub(super) struct Lane {
 
 /// Reads a checkpoint and waits for it.
 pub(super) fn read(log: &mut Log, at: CommitPosition, epoch: &ModelEpoch) -> Result<Checkpoint> {
-    log.load(3, at, epoch).unwrap();
+    log.load(3.into(), at, epoch).unwrap();
     log.loaded(WAIT).unwrap().pop().unwrap().checkpoint
 }
 
@@ -106,9 +106,9 @@ impl Lane {
 }
 
 fn write(log: &mut Log, lane: &mut Lane) -> Result<()> {
-    log.write(3, lane.checkpoint())?;
+    log.write(3.into(), lane.checkpoint())?;
     let written = log.written(WAIT)?;
-    assert_eq!(written.iter().map(|d| (d.partition, d.at)).collect::<Vec<_>>(), [(3, at(lane.sequence))]);
+    assert_eq!(written.iter().map(|d| (d.partition, d.at)).collect::<Vec<_>>(), [(3.into(), at(lane.sequence))]);
     Ok(())
 }
 
@@ -131,7 +131,7 @@ pub(super) fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 fn load(log: &mut Log, sequence: u64) -> Vec<u8> {
-    let found = log.find(3, at(sequence), &first()).unwrap().usable.unwrap();
+    let found = log.find(3.into(), at(sequence), &first()).unwrap().usable.unwrap();
     let checkpoint = read(log, found, &first()).unwrap();
     assert_eq!(checkpoint.at, Some(found));
     checkpoint.encode().unwrap()
@@ -151,15 +151,15 @@ fn what_was_written_is_found_and_loaded() {
         assert!(load(&mut log, sequence) == Lane::as_of(sequence), "commit {sequence}");
     }
     let beyond = CommitPosition { sequence: 99, offset: 9999, hash: 5 };
-    assert_eq!(log.find(3, beyond, &first()).unwrap(), Found { usable: Some(at(30)), newest: Some(at(30)) });
+    assert_eq!(log.find(3.into(), beyond, &first()).unwrap(), Found { usable: Some(at(30)), newest: Some(at(30)) });
     let before = CommitPosition { sequence: 0, offset: 0, hash: 0 };
-    assert_eq!(log.find(3, before, &first()).unwrap(), Found { usable: None, newest: Some(at(30)) });
-    assert_eq!(log.find(4, beyond, &first()).unwrap(), Found::default());
+    assert_eq!(log.find(3.into(), before, &first()).unwrap(), Found { usable: None, newest: Some(at(30)) });
+    assert_eq!(log.find(4.into(), beyond, &first()).unwrap(), Found::default());
     // The same commit, but of other records; where the hash isn't known, it is taken.
     let other = CommitPosition { hash: 1, ..at(20) };
-    assert_eq!(log.find(3, other, &first()).unwrap().usable, Some(at(19)));
-    assert_eq!(log.find(3, CommitPosition { hash: 0, ..at(20) }, &first()).unwrap().usable, Some(at(20)));
-    assert_eq!(log.find(3, CommitPosition { offset: 201, ..at(20) }, &first()).unwrap().usable, Some(at(19)));
+    assert_eq!(log.find(3.into(), other, &first()).unwrap().usable, Some(at(19)));
+    assert_eq!(log.find(3.into(), CommitPosition { hash: 0, ..at(20) }, &first()).unwrap().usable, Some(at(20)));
+    assert_eq!(log.find(3.into(), CommitPosition { offset: 201, ..at(20) }, &first()).unwrap().usable, Some(at(19)));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn after_a_restart_deltas_go_on_from_what_was_loaded() {
     assert_eq!(files(root.path(), ".delta").len(), 2);
     assert!(load(&mut log, 3) == Lane::as_of(3));
     // The partition was another's in between: what this process knew counts no more.
-    log.release(3);
+    log.release(3.into());
     lane.advance();
     write(&mut log, &mut lane).unwrap();
     assert_eq!(files(root.path(), ".delta").len(), 2);
@@ -189,7 +189,7 @@ fn a_damaged_checkpoint_falls_back_to_an_older_chain() {
     assert_eq!((bases.len(), deltas.len()), (2, 10), "1 and 10 are bases");
     // A delta in the middle of the newest chain, then its base, then the manifest of the newest.
     let fallen = |log: &mut Log| loop {
-        let found = log.find(3, at(12), &first()).unwrap().usable.unwrap();
+        let found = log.find(3.into(), at(12), &first()).unwrap().usable.unwrap();
         if let Ok(checkpoint) = read(log, found, &first()) {
             assert!(checkpoint.encode().unwrap() == Lane::as_of(found.sequence));
             return found.sequence;
@@ -230,7 +230,7 @@ fn killed_between_any_two_writes_what_is_found_is_whole() {
         let killed = run().is_err();
         let durable = lane.sequence - 1;
         let mut log = open(root.path(), Duration::ZERO);
-        let found = log.find(3, at(14), &first()).unwrap().usable;
+        let found = log.find(3.into(), at(14), &first()).unwrap().usable;
         let sequence = found.map_or(0, |at| at.sequence);
         assert!(sequence == durable || sequence == durable + 1, "{sequence} exists, {durable} were reported");
         let mut lane = match found {
@@ -265,7 +265,7 @@ fn a_zombie_does_no_harm_and_another_history_is_told() {
     assert_eq!(files(root.path(), "").len(), before, "nothing happened since");
     let mut checkpoint = lane.checkpoint();
     checkpoint.at = Some(CommitPosition { hash: 7, ..at(2) });
-    zombie.write(3, checkpoint).unwrap();
+    zombie.write(3.into(), checkpoint).unwrap();
     let error = zombie.written(WAIT).unwrap_err().to_string();
     assert!(error.contains("another history") && error.contains("00000002-"), "{error}");
     assert!(load(&mut log, 2) == Lane::as_of(2));
@@ -283,7 +283,7 @@ fn only_what_was_superseded_long_ago_is_deleted_and_only_by_the_owner() {
     let hash = fingerprint("s").hash().unwrap();
     let mut writer = Writer::new(folder, Owned::default(), hash, BTreeMap::new(), Duration::ZERO);
     let ((jobs, work), (tell, told)) = (unbounded(), unbounded());
-    jobs.send(Job::Write(3, Box::new(lane.checkpoint()))).unwrap();
+    jobs.send(Job::Write(3.into(), Box::new(lane.checkpoint()))).unwrap();
     drop(jobs);
     writer.run(&work, &tell);
     assert_eq!(told.recv().unwrap().unwrap().at, at(31));
@@ -326,12 +326,12 @@ fn partitions_are_written_side_by_side_and_a_drop_finishes() {
     let root = tempfile::tempdir().unwrap();
     let mut log = open(root.path(), GRACE);
     for partition in 0..8 {
-        log.write(partition, Lane::new().checkpoint()).unwrap();
+        log.write(partition.into(), Lane::new().checkpoint()).unwrap();
     }
     drop(log);
     let mut log = open(root.path(), GRACE);
     for partition in 0..8 {
-        assert_eq!(log.find(partition, at(1), &first()).unwrap().usable, Some(at(1)));
+        assert_eq!(log.find(partition.into(), at(1), &first()).unwrap().usable, Some(at(1)));
     }
     assert_eq!(log.written(WAIT).unwrap(), [], "nothing is being written, so there is no wait");
 }

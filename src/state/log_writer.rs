@@ -15,6 +15,7 @@ use super::chain::{Entry, File, Place, partition_folder, places};
 use super::delta::{self, Outline};
 use super::sections::checksum;
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::state::Durable;
 use crate::storage::{Folder, unique_name};
 use crate::{Error, Result};
@@ -29,36 +30,36 @@ const DELTAS: usize = 8;
 /// Jobs of the thread, in this order.
 pub(super) enum Job {
     /// Write a checkpoint and report it.
-    Write(u32, Box<Checkpoint>),
+    Write(PartitionId, Box<Checkpoint>),
     /// This checkpoint is stored, in these files: the next may be a delta on it.
-    Known(u32, Outline, Vec<File>),
+    Known(PartitionId, Outline, Vec<File>),
     /// The partition may get another owner.
-    Forget(u32),
+    Forget(PartitionId),
 }
 
 /// The partitions of which files may be deleted.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Owned(Arc<Mutex<BTreeSet<u32>>>);
+pub(super) struct Owned(Arc<Mutex<BTreeSet<PartitionId>>>);
 
 impl Owned {
     /// From now on the partition is this process's.
-    pub fn take(&self, partition: u32) {
+    pub fn take(&self, partition: PartitionId) {
         self.lock().insert(partition);
     }
 
     /// Once it returns, nothing more of the partition is deleted.
-    pub fn release(&self, partition: u32) {
+    pub fn release(&self, partition: PartitionId) {
         self.lock().remove(&partition);
     }
 
     /// Deletes a file if its partition is owned, and holds up [`Owned::release`] meanwhile.
-    fn remove(&self, partition: u32, folder: &Folder, name: &str) -> Result<()> {
+    fn remove(&self, partition: PartitionId, folder: &Folder, name: &str) -> Result<()> {
         let owned = self.lock();
         if owned.contains(&partition) { folder.remove(name) } else { Ok(()) }
     }
 
     // A set of numbers is sound whatever a thread was doing when it panicked.
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<PartitionId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,7 +73,7 @@ pub(super) struct Writer {
     fingerprint: String,
     environment: BTreeMap<String, String>,
     grace: Duration,
-    partitions: BTreeMap<u32, Written>,
+    partitions: BTreeMap<PartitionId, Written>,
 }
 
 /// What is known of a partition.
@@ -123,14 +124,14 @@ impl Writer {
                         continue;
                     }
                     if let Err(error) = self.tidy(partition, epoch) {
-                        tracing::warn!(partition, %error, "superseded checkpoints can't be deleted");
+                        tracing::warn!(partition = partition.number, topic = partition.topic.name(), %error, "superseded checkpoints can't be deleted");
                     }
                 }
             }
         }
     }
 
-    fn write(&mut self, partition: u32, checkpoint: &Checkpoint) -> Result<Durable> {
+    fn write(&mut self, partition: PartitionId, checkpoint: &Checkpoint) -> Result<Durable> {
         let started = Instant::now();
         let bug = || Error::failed("a checkpoint of a stream without a commit: internal error, please report");
         let outline = Outline::of(checkpoint)?.ok_or_else(bug)?;
@@ -183,7 +184,7 @@ impl Writer {
 
     /// Deletes what was superseded long ago. Only checkpoints of the active epoch, which are those that a restore can
     /// begin with, count as superseding.
-    fn tidy(&mut self, partition: u32, epoch: u32) -> Result<()> {
+    fn tidy(&mut self, partition: PartitionId, epoch: u32) -> Result<()> {
         let folder = partition_folder(&self.folder, partition);
         folder.sweep_abandoned();
         let files = folder.files()?;

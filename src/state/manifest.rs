@@ -10,7 +10,7 @@ use super::difference::{Change, Sides, Written, of_section};
 use super::{FieldSpec, SourceFiles};
 use crate::Result;
 use crate::error::Context;
-use crate::record::Origin;
+use crate::record::{Origin, PartitionId, SourceTopic};
 
 /// Folder, below an output folder, of parts that no manifest names yet. Readers of folders skip names with `_`.
 pub const STAGED: &str = "_kolk/staged";
@@ -21,8 +21,11 @@ pub const STAGED: &str = "_kolk/staged";
 pub struct Manifest {
     /// Of the manifest itself; 1.
     pub format: u32,
-    /// The partition.
+    /// Number of the partition.
     pub partition: u32,
+    /// Its topic, where the source has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<OfTopic>,
     /// The process that made it, by a random number.
     pub owner: String,
     /// Number of the commit within the partition, from 0.
@@ -66,7 +69,33 @@ pub struct Manifest {
     pub environment: BTreeMap<String, String>,
 }
 
+/// A topic among several, as state names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfTopic {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+}
+
+impl OfTopic {
+    /// How state names a topic; `None` for the only one.
+    pub fn of(topic: SourceTopic) -> Option<OfTopic> {
+        topic.name().map(|name| OfTopic { name: name.into(), id: topic.id().into() })
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> SourceTopic {
+        SourceTopic::new(&self.name, &self.id)
+    }
+}
+
 impl Manifest {
+    /// The partition.
+    pub fn id(&self) -> PartitionId {
+        PartitionId::of(self.topic.as_ref().map_or(SourceTopic::ONLY, OfTopic::topic), self.partition)
+    }
+
     /// Files at the start of the source that have been read, the last one perhaps in part. For commits that don't say
     /// it: there were `known`, or `hashed` where an earlier version kept a hash of them.
     pub fn files_read(&self, known: usize, hashed: Option<usize>) -> usize {
@@ -118,29 +147,31 @@ pub struct Part {
 
 impl Target {
     /// The start of the names of a partition's parts.
-    pub fn stem(self, pipeline: &str, partition: u32) -> String {
+    pub fn stem(self, pipeline: &str, partition: PartitionId) -> String {
+        let topic = partition.topic.name().map(|name| format!("{name}-")).unwrap_or_default();
+        let number = partition.number;
         match self {
-            Target::Output => format!("part-{partition:05}-"),
+            Target::Output => format!("part-{topic}{number:05}-"),
             // Pipelines of one folder share its dead letters.
-            Target::DeadLetters => format!("dead-{pipeline}-{partition:05}-"),
+            Target::DeadLetters => format!("dead-{pipeline}-{topic}{number:05}-"),
         }
     }
 
     /// The final name of the part that begins at a position; one with output that no record caused has the number of
     /// its commit, since another part may begin there too.
-    pub fn part(self, pipeline: &str, partition: u32, first: u64, commit: Option<u64>) -> String {
+    pub fn part(self, pipeline: &str, partition: PartitionId, first: u64, commit: Option<u64>) -> String {
         let commit = commit.map(|number| format!("-{number:06}")).unwrap_or_default();
         format!("{}{first:012}{commit}.parquet", self.stem(pipeline, partition))
     }
 
     /// Its name until it is committed.
-    pub fn staged(self, pipeline: &str, partition: u32, first: u64, sha256: &str) -> String {
+    pub fn staged(self, pipeline: &str, partition: PartitionId, first: u64, sha256: &str) -> String {
         let sum = sha256.get(..16).unwrap_or(sha256);
         format!("{STAGED}/{pipeline}.{}{first:012}.{sum}", self.stem(pipeline, partition))
     }
 
     /// Whether a file of the staged folder is a part of that partition that begins before a position.
-    pub(super) fn is_before(self, file: &str, pipeline: &str, partition: u32, position: u64) -> bool {
+    pub(super) fn is_before(self, file: &str, pipeline: &str, partition: PartitionId, position: u64) -> bool {
         file.strip_prefix(&format!("{pipeline}.{}", self.stem(pipeline, partition)))
             .and_then(|rest| rest.split_once('.'))
             .and_then(|(first, _)| first.parse::<u64>().ok())

@@ -35,6 +35,7 @@ mod store;
 #[cfg(test)]
 mod store_tests;
 mod stored;
+mod topics;
 
 pub use adoption::{Chosen, Kept, Saved};
 pub use arena::{Arena, Rows};
@@ -46,10 +47,11 @@ pub use difference::{Change, Written};
 pub use frozen::{Frozen, Snapshot};
 pub use keys::{KeyList, Keys};
 pub use log::Log;
-pub use manifest::{End, Fingerprint, Manifest, Part, RowSpan, STAGED, TZ_DATABASE, Target};
+pub use manifest::{End, Fingerprint, Manifest, OfTopic, Part, RowSpan, STAGED, TZ_DATABASE, Target};
 pub use memory::{Memory, State};
 pub use pages::{Page, Pages};
 pub use source_files::{SourceFile, SourceFiles, hashed};
 pub use spec::{BankPlace, FieldSpec, FieldValue, RowLayout, RowPart, StateSpec, Type};
 pub use store::{Begun, Store};
 pub use stored::Stored;
+pub use topics::KnownTopic;

@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::STAGED;
+use super::chain::{partition_folder, topic_folder};
+use super::manifest::{OfTopic, STAGED};
 use super::sections::checksum;
 use super::{Change, Checkpoint, End, Fingerprint, Manifest, Part, SourceFiles, Target};
 use crate::config::Location;
 use crate::error::Context;
+use crate::record::PartitionId;
 use crate::storage::{Folder, unique_name};
 use crate::{Error, Result};
 
@@ -169,7 +171,7 @@ impl Store {
     }
 
     /// The newest commit of a partition.
-    pub fn latest(&self, partition: u32) -> Result<Option<Manifest>> {
+    pub fn latest(&self, partition: PartitionId) -> Result<Option<Manifest>> {
         let folder = self.partition(partition);
         match folder.files()?.iter().filter_map(|name| sequence_of(name)).max() {
             Some(newest) => self.json(&folder, &manifest_name(newest)),
@@ -179,7 +181,7 @@ impl Store {
 
     /// The newest commit of a partition, its parts moved to their names where a killed process had not, and staged
     /// parts deleted that no commit will ever name. Call it before a partition resumes.
-    pub fn recover(&self, partition: u32) -> Result<Option<Manifest>> {
+    pub fn recover(&self, partition: PartitionId) -> Result<Option<Manifest>> {
         let Some(newest) = self.latest(partition)? else { return Ok(None) };
         self.roll_forward(&newest)?;
         for (target, folder) in self.targets() {
@@ -198,7 +200,7 @@ impl Store {
 
     /// The state of a commit.
     pub fn load(&self, manifest: &Manifest) -> Result<Checkpoint> {
-        let folder = self.partition(manifest.partition);
+        let folder = self.partition(manifest.id());
         let shown = || format!("{folder}/{}", manifest.checkpoint);
         let Some(bytes) = folder.get(&manifest.checkpoint)? else {
             return Err(Error::failed(format!("{} is missing: {}", shown(), REMEDY)));
@@ -217,7 +219,7 @@ impl Store {
     /// Fails, having changed nothing a reader sees, if another process committed in between.
     pub fn commit(
         &self,
-        partition: u32,
+        partition: PartitionId,
         previous: Option<&Manifest>,
         checkpoint: &Checkpoint,
         parts: Vec<Part>,
@@ -229,7 +231,8 @@ impl Store {
         let crc = checksum(&bytes);
         let manifest = Manifest {
             format: 1,
-            partition,
+            partition: partition.number,
+            topic: OfTopic::of(partition.topic),
             owner: self.owner.clone(),
             sequence,
             position: checkpoint.position,
@@ -312,8 +315,15 @@ impl Store {
 
     /// The newest commit of every partition that has one.
     pub fn status(&self) -> Result<Vec<Manifest>> {
-        let partitions = self.folder.folders()?.into_iter().filter_map(|name| name.parse().ok());
-        partitions.filter_map(|partition| self.latest(partition).transpose()).collect()
+        let numbers = |folder: &Folder| -> Result<Vec<u32>> {
+            Ok(folder.folders()?.into_iter().filter_map(|name| name.parse().ok()).collect())
+        };
+        let mut partitions: Vec<PartitionId> = numbers(&self.folder)?.into_iter().map(PartitionId::from).collect();
+        for topic in self.topics()? {
+            let folder = self.folder.folder(&topic_folder(topic.of.id()));
+            partitions.extend(numbers(&folder)?.into_iter().map(|number| PartitionId::of(topic.of, number)));
+        }
+        partitions.into_iter().filter_map(|partition| self.latest(partition).transpose()).collect()
     }
 
     /// Deletes the pipeline's state and its staged parts, and nothing of its output.
@@ -344,11 +354,11 @@ impl Store {
         output.chain(self.dead_letters.iter().map(|folder| (Target::DeadLetters, folder)))
     }
 
-    fn partition(&self, partition: u32) -> Folder {
-        self.folder.folder(&format!("{partition:05}"))
+    fn partition(&self, partition: PartitionId) -> Folder {
+        partition_folder(&self.folder, partition)
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, folder: &Folder, name: &str) -> Result<Option<T>> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, folder: &Folder, name: &str) -> Result<Option<T>> {
         match folder.get(name)? {
             Some(bytes) => {
                 serde_json::from_slice(&bytes).map(Some).or_failed(|| format!("{folder}/{name} is damaged ({REMEDY})"))

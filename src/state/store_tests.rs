@@ -54,7 +54,7 @@ impl Process {
         let mut store = Store::at(open("state")?, "p").with_targets(Some(out.clone()), Some(dead.clone()));
         store.begin(&fingerprint("s"))?;
         let schema = Arc::new(Schema::new(vec![Field::new("sum", DataType::Int64, false)]));
-        let newest = store.recover(0)?;
+        let newest = store.recover(0.into())?;
         let state = match &newest {
             Some(newest) => store.load(newest)?,
             None => {
@@ -76,8 +76,8 @@ impl Process {
         let cuts = if self.newest.is_none() { 2 } else { 1 };
         for _ in 0..cuts {
             let first = self.state.position;
-            let mut writer = self.output.begin(0, first);
-            let mut letters = DeadLetters::begin(&self.dead, 0, first);
+            let mut writer = self.output.begin(0.into(), first);
+            let mut letters = DeadLetters::begin(&self.dead, 0.into(), first);
             let end = RECORDS.min(first + PART);
             let mut state = self.state.row(0).unwrap()[0];
             for position in first..end {
@@ -108,7 +108,7 @@ impl Process {
         }
         let finished = self.state.position == RECORDS;
         self.newest =
-            Some(self.store.commit(0, self.newest.as_ref(), &self.state, parts, finished.then(End::default))?);
+            Some(self.store.commit(0.into(), self.newest.as_ref(), &self.state, parts, finished.then(End::default))?);
         Ok(!finished)
     }
 
@@ -178,14 +178,14 @@ fn a_process_that_slept_through_the_pruning_of_its_number_is_fenced() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(&at(root.path()), "p").unwrap();
     let snapshot = |position| Checkpoint { position, ..Checkpoint::default() };
-    let first = store.commit(0, None, &snapshot(1), Vec::new(), None).unwrap();
+    let first = store.commit(0.into(), None, &snapshot(1), Vec::new(), None).unwrap();
     let mut newest = first.clone();
     for position in 2..9 {
-        newest = store.commit(0, Some(&newest), &snapshot(position), Vec::new(), None).unwrap();
+        newest = store.commit(0.into(), Some(&newest), &snapshot(position), Vec::new(), None).unwrap();
     }
-    assert!(store.commit(0, Some(&first), &snapshot(2), Vec::new(), None).is_err());
-    assert_eq!(store.latest(0).unwrap().as_ref(), Some(&newest));
-    store.commit(0, Some(&newest), &snapshot(9), Vec::new(), Some(End::default())).unwrap();
+    assert!(store.commit(0.into(), Some(&first), &snapshot(2), Vec::new(), None).is_err());
+    assert_eq!(store.latest(0.into()).unwrap().as_ref(), Some(&newest));
+    store.commit(0.into(), Some(&newest), &snapshot(9), Vec::new(), Some(End::default())).unwrap();
     let files = store.folder().folder("00000").files().unwrap();
     assert_eq!(files.len(), 6, "three manifests and their checkpoints are kept: {files:?}");
     assert_eq!(store.load(&newest).unwrap().position, 8);
@@ -215,7 +215,7 @@ fn damaged_state_and_lost_parts_are_told() {
     let root = tempfile::tempdir().unwrap();
     Process::run(root.path(), None).unwrap();
     let store = Process::start(root.path(), None).unwrap().store;
-    let newest = store.latest(0).unwrap().unwrap();
+    let newest = store.latest(0.into()).unwrap().unwrap();
     let path = root.path().join("state/p/00000").join(&newest.checkpoint);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[40] ^= 1;
@@ -226,7 +226,7 @@ fn damaged_state_and_lost_parts_are_told() {
     assert!(store.load(&newest).unwrap_err().to_string().contains("missing"));
     let part = newest.parts.iter().find(|part| part.target == Target::Output).unwrap();
     std::fs::remove_file(root.path().join("out").join(&part.name)).unwrap();
-    let error = store.recover(0).unwrap_err().to_string();
+    let error = store.recover(0.into()).unwrap_err().to_string();
     assert!(error.contains(&part.name) && error.contains("missing"), "{error}");
 }
 

@@ -1,8 +1,9 @@
 //! The newest checkpoints of a pipeline, whichever way its partitions are committed, for those who look at them from
 //! outside.
 
-use super::chain::{Entry, Place, TOPIC, partition_folder, places};
+use super::chain::{Entry, Place, TOPIC, partition_folder, places, topic_folder};
 use super::{Checkpoint, Manifest, RowSpan, Store};
+use crate::record::{PartitionId, SourceTopic};
 use crate::state::shown;
 use crate::storage::Folder;
 use crate::{Error, Result};
@@ -11,7 +12,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Stored {
     /// The partition.
-    pub partition: u32,
+    pub partition: PartitionId,
     /// Number of the commit.
     pub sequence: u64,
     /// Records of the partition that are done.
@@ -64,7 +65,7 @@ impl Stored {
 
     fn of_commit(manifest: Manifest) -> Stored {
         Stored {
-            partition: manifest.partition,
+            partition: manifest.id(),
             sequence: manifest.sequence,
             position: manifest.position,
             offset: None,
@@ -75,7 +76,7 @@ impl Stored {
         }
     }
 
-    fn of_log(partition: u32, folder: Folder, entry: Entry) -> Stored {
+    fn of_log(partition: PartitionId, folder: Folder, entry: Entry) -> Stored {
         Stored {
             partition,
             sequence: entry.at.sequence,
@@ -96,10 +97,13 @@ impl Store {
     /// A store that can't be read, a manifest that is damaged.
     pub fn stored(&self) -> Result<Vec<Stored>> {
         let mut all: Vec<Stored> = self.status()?.into_iter().map(Stored::of_commit).collect();
-        for topic in self.folder().folders()?.into_iter().filter(|name| name.starts_with(TOPIC)) {
-            let topic = self.folder().folder(&topic);
-            for partition in topic.folders()?.into_iter().filter_map(|name| name.parse().ok()) {
-                let folder = partition_folder(&topic, partition);
+        let known = self.topics()?;
+        for name in self.folder().folders()?.into_iter().filter(|name| name.starts_with(TOPIC)) {
+            let of = known.iter().map(|known| known.of).find(|of| topic_folder(of.id()) == name);
+            let topic = self.folder().folder(&name);
+            for number in topic.folders()?.into_iter().filter_map(|name| name.parse::<u32>().ok()) {
+                let partition = PartitionId::of(of.unwrap_or(SourceTopic::ONLY), number);
+                let folder = partition_folder(&topic, number.into());
                 let newest: Option<Place> = places(&folder.files()?).last().copied();
                 if let Some(newest) = newest {
                     let entry = Entry::read(&folder, newest)?;

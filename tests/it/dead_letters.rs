@@ -17,7 +17,7 @@ type Message<'a> = (Option<&'a str>, Option<&'a str>, Option<i64>);
 fn write_letters(folder: &Path, messages: &[Message<'_>]) {
     let at: At<Location> = At::default_value(Location(folder.to_str().unwrap().into()));
     let parts = DeadLetters::parts(Folder::open(&at).unwrap(), "before");
-    let mut letters = DeadLetters::begin(&parts, 3, 0);
+    let mut letters = DeadLetters::begin(&parts, 3.into(), 0);
     for (position, (key, payload, timestamp)) in messages.iter().enumerate() {
         let bytes = |text: &Option<&str>| text.map(|text| text.as_bytes().to_vec());
         letters

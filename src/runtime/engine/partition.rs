@@ -6,15 +6,15 @@ use arrow::array::ArrayRef;
 
 use super::chain::{Chain, Order};
 use crate::config::{OnLate, Watermark};
-use crate::record::{Batch, Column, Kind, Layout, LayoutColumn, Records, Reject, Role, Values};
+use crate::record::{Batch, Column, Kind, Layout, LayoutColumn, PartitionId, Records, Reject, Role, Values};
 use crate::state::{Frozen, KeyList, Keys, Memory};
 use crate::{Error, Result};
 
 /// What is remembered of one partition while it runs. Room is left for branches: state of its own for each version of
 /// the model after stages that run once.
 pub struct Partition {
-    /// Its number.
-    pub number: u32,
+    /// Which it is.
+    pub id: PartitionId,
     /// Key to slot.
     pub keys: Keys,
     /// What is remembered of each slot.
@@ -29,9 +29,9 @@ pub struct Partition {
 
 impl Partition {
     /// A partition that has seen nothing.
-    pub fn new(number: u32, chain: &Chain) -> Self {
+    pub fn new(id: PartitionId, chain: &Chain) -> Self {
         let memory = Memory::new(chain.layout.clone());
-        Partition { number, keys: Keys::default(), memory, position: 0, watermark: None, late: Vec::new() }
+        Partition { id, keys: Keys::default(), memory, position: 0, watermark: None, late: Vec::new() }
     }
 
     /// Puts it where a checkpoint left it.
@@ -39,7 +39,7 @@ impl Partition {
     /// # Errors
     /// Rows of another width than the stages', a key that exists twice.
     pub fn restore(&mut self, keys: KeyList, rows: &Frozen, position: u64, watermark: Option<i64>) -> Result<()> {
-        let failed = |what| Error::failed(format!("the checkpoint of partition {} has {what}", self.number));
+        let failed = |what| Error::failed(format!("the checkpoint of partition {} has {what}", self.id));
         let keys = Keys::from_list(keys).ok_or_else(|| failed("a key twice"))?;
         if !self.memory.restore(rows)? {
             return Err(failed("rows of another width than the stages"));

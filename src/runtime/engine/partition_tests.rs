@@ -60,7 +60,7 @@ fn what_means_the_same_is_kept_and_the_rest_begins_anew() {
         &metrics,
         &[(7, 2, Some("lags")), (7, 0, Some("none")), (8, 1, None), (9, 1, Some("b")), (6, 3, Some("wide"))],
     );
-    let mut partition = Partition::new(0, &from);
+    let mut partition = Partition::new(0.into(), &from);
     for n in 0..3000_u64 {
         let key = n.to_string();
         let slot = partition.keys.slot(murmur2(key.as_bytes()), key.as_bytes());
@@ -129,7 +129,7 @@ type Came = (Vec<(u8, i64, u64, u64)>, Vec<Reject>);
 /// before left.
 fn run(on: &str, stages: &str, rows: &[Row], cuts: &[usize], restored: bool) -> Came {
     let (mut chain, layout) = planned(on, stages);
-    let mut partition = Partition::new(0, &chain);
+    let mut partition = Partition::new(0.into(), &chain);
     let (mut came, mut refused) = (Vec::new(), Vec::new());
     let mut from = 0;
     for to in cuts.iter().copied().chain([rows.len()]).filter(|to| *to <= rows.len()) {
@@ -145,7 +145,7 @@ fn run(on: &str, stages: &str, rows: &[Row], cuts: &[usize], restored: bool) -> 
         refused.extend(batch.rejects);
         if restored {
             let ((keys, pages), position, watermark) = (partition.freeze(), partition.position, partition.watermark);
-            partition = Partition::new(0, &chain);
+            partition = Partition::new(0.into(), &chain);
             partition.restore(keys, &pages, position, watermark).unwrap();
         }
     }

@@ -11,14 +11,14 @@ use arrow::compute::{concat, take};
 use crate::error::Context;
 use crate::format::Messages;
 use crate::record::partition_of;
-use crate::record::{Origin, Records};
+use crate::record::{Origin, PartitionId, Records};
 use crate::{Error, Result};
 
 /// Records of one partition, ready to be processed.
 #[derive(Debug)]
 pub struct Work {
     /// The partition.
-    pub partition: u32,
+    pub partition: PartitionId,
     /// Position of the first record.
     pub position: u64,
     /// The records.
@@ -79,7 +79,7 @@ impl Router {
                 let (now, later) = rest.split_at(room.min(rest.len()));
                 waiting.append(block, now)?;
                 if now.len() == room {
-                    send(waiting.take(partition as u32)?)?;
+                    send(waiting.take((partition as u32).into())?)?;
                 }
                 rest = later;
             }
@@ -93,7 +93,7 @@ impl Router {
     pub fn finish(mut self, send: &mut dyn FnMut(Work) -> Result<()>) -> Result<()> {
         for (partition, waiting) in self.partitions.iter_mut().enumerate() {
             if !waiting.records.is_empty() {
-                send(waiting.take(partition as u32)?)?;
+                send(waiting.take((partition as u32).into())?)?;
             }
         }
         Ok(())
@@ -139,7 +139,7 @@ impl Waiting {
         Ok(())
     }
 
-    fn take(&mut self, partition: u32) -> Result<Work> {
+    fn take(&mut self, partition: PartitionId) -> Result<Work> {
         let mut records = std::mem::take(&mut self.records);
         for pieces in &mut self.pieces {
             let pieces = std::mem::take(pieces);
@@ -188,9 +188,9 @@ mod tests {
             let mut send = |work: Work| {
                 assert!(work.position / cut == (work.position + work.records.len() as u64 - 1) / cut);
                 for (i, origin) in work.records.origins.iter().enumerate() {
-                    taken[work.partition as usize].push((work.position + i as u64, *origin, work.records.values[0][i]));
+                    taken[work.partition.number as usize].push((work.position + i as u64, *origin, work.records.values[0][i]));
                     if origin.row < resume as u64 {
-                        at[work.partition as usize] = (work.position + i as u64 + 1, Some(*origin));
+                        at[work.partition.number as usize] = (work.position + i as u64 + 1, Some(*origin));
                     }
                 }
                 Ok(())
@@ -210,7 +210,7 @@ mod tests {
             let mut router = Router::new(batch, cut, at.clone());
             let mut send = |work: Work| {
                 for (i, origin) in work.records.origins.iter().enumerate() {
-                    again[work.partition as usize].push((work.position + i as u64, *origin, work.records.values[0][i]));
+                    again[work.partition.number as usize].push((work.position + i as u64, *origin, work.records.values[0][i]));
                 }
                 Ok(())
             };

@@ -60,7 +60,7 @@ pub fn capture(
 ) -> Result<Captured> {
     let mut chain = plan.chain()?;
     let columns = Columns::find(plan.layout(), targets, split)?;
-    let mut partition = Partition::new(0, &chain);
+    let mut partition = Partition::new(0.into(), &chain);
     let mut source = plan.files()?.open(None)?;
     let mut captured = Captured::default();
     let source_layout = plan.layout_of_source();

@@ -229,7 +229,7 @@ impl PartitionTask {
         shared.metrics.records_out.inc_by(rows.num_rows() as u64);
         match &shared.output {
             Output::Parts(parts) => {
-                self.output.get_or_insert_with(|| parts.begin(self.partition.number, self.part_start)).write(rows)
+                self.output.get_or_insert_with(|| parts.begin(self.partition.id, self.part_start)).write(rows)
             }
             Output::Lines(lines) => lines.write(&rows),
         }
@@ -258,7 +258,7 @@ impl PartitionTask {
             refused(&shared.metrics, reject.reason, || origin(&letter, work, &shared.source));
             self.refused
                 .get_or_insert_with(|| {
-                    sink::DeadLetters::begin(&shared.dead_letters, self.partition.number, self.part_start)
+                    sink::DeadLetters::begin(&shared.dead_letters, self.partition.id, self.part_start)
                 })
                 .push(letter)?;
         }
@@ -328,7 +328,7 @@ impl PartitionTask {
             return self.parts.drain(..).try_for_each(|part| shared.dead_letters.publish(&part));
         };
         let parts = std::mem::take(&mut self.parts);
-        let manifest = store.commit(self.partition.number, self.manifest.as_ref(), &checkpoint, parts, end)?;
+        let manifest = store.commit(self.partition.id, self.manifest.as_ref(), &checkpoint, parts, end)?;
         shared.metrics.checkpoint(self.committed.elapsed(), manifest.checkpoint_bytes);
         self.manifest = Some(manifest);
         Ok(())

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::partition_task::{Output, PartitionTask, Shared};
 use super::versions::Versions;
 use crate::config::{At, Moment};
-use crate::record::{Layout, Origin};
+use crate::record::{Layout, Origin, PartitionId};
 use crate::runtime::engine::{Chain, Partition, Router, Work};
 use crate::runtime::plan::{Plan, PlannedSource, fingerprint};
 use crate::state::{Change, Fingerprint, Log, Store, Target};
@@ -73,7 +73,7 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
 /// Everything that can still be refused, and the partitions as the last run left them.
 fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<PartitionTask>)> {
     let shared = open_sink(plan, chain)?;
-    let tasks = (0..plan.pipeline.state.partitions).map(|number| restore(number, chain, &shared));
+    let tasks = (0..plan.pipeline.state.partitions).map(|number| restore(number.into(), chain, &shared));
     let mut tasks = tasks.collect::<Result<Vec<_>>>()?;
     shared.versions.forget();
     for task in &mut tasks {
@@ -213,10 +213,10 @@ pub fn moment(layout: &Layout, moment: Option<&At<Moment>>) -> Result<Option<i64
 ///
 /// # Errors
 /// A checkpoint that cannot be read, or that does not fit the stages.
-pub fn restore(number: u32, chain: &Chain, shared: &Shared) -> Result<PartitionTask> {
+pub fn restore(id: PartitionId, chain: &Chain, shared: &Shared) -> Result<PartitionTask> {
     let store = shared.store.as_ref();
-    let Some((store, manifest)) = store.and_then(|store| store.recover(number).transpose().map(|m| (store, m))) else {
-        return Ok(PartitionTask::new(Partition::new(number, chain), None, None, BTreeMap::new()));
+    let Some((store, manifest)) = store.and_then(|store| store.recover(id).transpose().map(|m| (store, m))) else {
+        return Ok(PartitionTask::new(Partition::new(id, chain), None, None, BTreeMap::new()));
     };
     let manifest = manifest?;
     let mut checkpoint = store.load(&manifest)?;
@@ -245,7 +245,7 @@ fn work(
     }
     let mut owned: Vec<Vec<PartitionTask>> = (0..workers).map(|_| Vec::new()).collect();
     for task in tasks {
-        owned[task.partition.number as usize % workers].push(task);
+        owned[task.partition.id.number as usize % workers].push(task);
     }
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
@@ -308,7 +308,7 @@ pub fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
 fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sender<Work>>) -> Result<()> {
     let mut source = plan.files()?.open(start)?;
     let mut send = |work: Work| {
-        let worker = work.partition as usize % senders.len();
+        let worker = work.partition.number as usize % senders.len();
         senders[worker].send(work).map_err(|_| Error::failed("a worker stopped"))
     };
     let read = &plan.metrics.source_rows_read;
@@ -328,7 +328,7 @@ fn one_worker(
 ) -> Result<(Chain, Vec<PartitionTask>)> {
     for work in work {
         // Partitions are dealt out in turn: number = index * workers + worker.
-        let task = &mut tasks[work.partition as usize / workers];
+        let task = &mut tasks[work.partition.number as usize / workers];
         task.take(&work, &mut chain, shared)?;
     }
     Ok((chain, tasks))

@@ -76,10 +76,10 @@ impl Versions {
         chain: &Chain,
         metrics: &Metrics,
     ) -> Result<Partition> {
-        let (number, left) = (manifest.partition, self.left(manifest));
+        let (id, left) = (manifest.id(), self.left(manifest));
         let Checkpoint { keys, rows, position, watermark, .. } = checkpoint;
         if left == self.wanted {
-            let mut partition = Partition::new(number, chain);
+            let mut partition = Partition::new(id, chain);
             partition.restore(keys, &rows, position, watermark)?;
             return Ok(partition);
         }
@@ -91,7 +91,7 @@ impl Versions {
         let Some(from) = earlier.get(left) else {
             return Err(Error::failed("a version of the model was lost: internal error, please report"));
         };
-        let mut partition = Partition::new(number, from);
+        let mut partition = Partition::new(id, from);
         partition.restore(keys, &rows, position, watermark)?;
         partition.memory = partition.converted(from, chain);
         metrics.stream.model_swaps.inc();

@@ -45,7 +45,7 @@ impl PartitionTask {
             p.refused(self.id, messages.offsets[message], reason, detail)?;
         }
         if p.dead_letter_folder.is_some() {
-            self.dead_letters.push(p.dead_letter_row(messages, message, position, (reason, detail)));
+            self.dead_letters.push(p.dead_letter_row(self.id, messages, message, position, (reason, detail)));
         } else if new {
             p.dead_letter(&mut self.outbox, self.id, messages, message, reason, detail);
         }

@@ -74,7 +74,7 @@ impl<B: Broker, C: Checkpoints> Owned<B, C> {
                 continue;
             }
             // Partitions of one age are saved one after the other, not all at once.
-            let stagger = every / 8 * i64::from(task.id % 8) / 8;
+            let stagger = every / 8 * i64::from(task.id.number % 8) / 8;
             let due = now - task.checkpointed >= every + stagger || task.since >= self.settings.or_records;
             if all || due || task.now.is_full() {
                 task.write_dead_letters(&self.processing)?;

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub struct Processing {
     /// Name of the pipeline.
     pub pipeline: String,
-    /// Name of the source's topic.
+    /// Name of the source's topic, where it is the only one.
     pub topic: String,
     /// The stages, with each version of the model that is needed.
     pub versions: Versions,
@@ -87,9 +87,15 @@ impl Processing {
         false
     }
 
+    /// The topic of a partition.
+    fn topic_of(&self, partition: PartitionId) -> &str {
+        partition.topic.name().unwrap_or(&self.topic)
+    }
+
     /// A message as a dead letter for the folder.
     pub fn dead_letter_row(
         &self,
+        partition: PartitionId,
         messages: &Messages,
         index: usize,
         position: u64,
@@ -99,7 +105,7 @@ impl Processing {
         DeadLetter {
             key: text(messages.key(index)),
             record: text(messages.payload(index)).unwrap_or_default(),
-            file: Some(self.topic.clone()),
+            file: Some(self.topic_of(partition).to_string()),
             row: u64::try_from(messages.offsets[index]).ok(),
             position,
             reason,
@@ -123,14 +129,15 @@ impl Processing {
     ) -> Result<()> {
         if self.on_error == OnError::Refuse && reason != "late" {
             return Err(Error::failed(format!(
-                "{reason}: topic {}, partition {partition}, offset {offset}{}; on.error is refuse: set it to \
+                "{reason}: topic {}, partition {}, offset {offset}{}; on.error is refuse: set it to \
                  dead_letter to continue",
-                self.topic,
+                self.topic_of(partition),
+                partition.number,
                 detail.map(|detail| format!(": {detail}")).unwrap_or_default()
             )));
         }
         refused(&self.metrics, reason, || {
-            let at = format!("topic {}, partition {partition}, offset {offset}", self.topic);
+            let at = format!("topic {}, partition {}, offset {offset}", self.topic_of(partition), partition.number);
             (at, detail.map(str::to_owned))
         });
         Ok(())
@@ -150,8 +157,8 @@ impl Processing {
         let mut headers = messages.headers.get(index).cloned().unwrap_or_default();
         let mut add = |name: &str, value: String| headers.push((name.into(), Some(value.into_bytes())));
         add("kolk.pipeline", self.pipeline.clone());
-        add("kolk.topic", self.topic.clone());
-        add("kolk.partition", partition.to_string());
+        add("kolk.topic", self.topic_of(partition).to_string());
+        add("kolk.partition", partition.number.to_string());
         add("kolk.offset", offset.to_string());
         add("kolk.timestamp", messages.timestamps[index].to_string());
         add("kolk.reason", reason.to_string());
@@ -169,15 +176,18 @@ impl Processing {
     /// The headers of an output that became a dead letter because it is too large.
     pub fn too_large(&self, partition: PartitionId, why: &str) -> Vec<MessageHeader> {
         refused(&self.metrics, "too_large", || {
-            let at = format!("an output of topic {}, partition {partition}", self.topic);
+            let at = format!("an output of topic {}, partition {}", self.topic_of(partition), partition.number);
             (at, Some(why.to_owned()))
         });
         let header = |name: &str, value: String| (name.to_string(), Some(value.into_bytes()));
-        vec![
+        let topic = partition.topic.name().map(|name| header("kolk.topic", name.to_string()));
+        let mut headers = vec![
             header("kolk.pipeline", self.pipeline.clone()),
-            header("kolk.partition", partition.to_string()),
+            header("kolk.partition", partition.number.to_string()),
             header("kolk.reason", "too_large".into()),
             header("kolk.detail", why.into()),
-        ]
+        ];
+        headers.extend(topic);
+        headers
     }
 }

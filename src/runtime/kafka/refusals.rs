@@ -79,7 +79,7 @@ pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> 
 
 /// Fails if the group gives a partition that the topic didn't have at the start.
 pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
-    match partitions.iter().find(|partition| **partition >= planned) {
+    match partitions.iter().find(|partition| partition.number >= planned) {
         None => Ok(()),
         Some(partition) => Err(Error::failed(format!(
             "partition {partition}: the topic had {planned} partitions at the start and has more now: from then on its \

@@ -69,7 +69,7 @@ pub(super) fn restore<B: Broker, C: Checkpoints>(
         Some((loading, Ok(checkpoint))) if loading.commit == commit => checkpoint,
         Some((loading, Err(error))) if loading.commit == commit => {
             let (sequence, at) = (loading.at.sequence, loading.at);
-            tracing::warn!(partition, sequence, %error, "a checkpoint can't be read: taking an older one");
+            tracing::warn!(partition = partition.number, topic = partition.topic.name(), sequence, %error, "a checkpoint can't be read: taking an older one");
             return find(owned, partition, commit, range, Some((at, error)));
         }
         // Somebody has committed since.
@@ -179,7 +179,12 @@ fn first_start<B: Broker, C: Checkpoints>(
         ));
     }
     if let Some(committed) = committed {
-        tracing::info!(partition, offset = committed.offset, "beginning at the offset that the group has");
+        tracing::info!(
+            partition = partition.number,
+            topic = partition.topic.name(),
+            offset = committed.offset,
+            "beginning at the offset that the group has"
+        );
         return Ok(Restored::Start(committed.offset));
     }
     let Some(range) = owned.intake.broker.range(partition, SHORT)? else { return Ok(Restored::Later) };

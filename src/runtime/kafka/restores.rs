@@ -198,7 +198,8 @@ impl Restores {
                 unwanted = true;
             }
             tracing::info!(
-                partition = id,
+                partition = id.number,
+                topic = id.topic.name(),
                 from = task.now.at.offset,
                 committed = task.committed.offset,
                 keys = task.state.keys.len(),

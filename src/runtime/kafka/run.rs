@@ -75,7 +75,7 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
                 })
             })
             .collect();
-        let watcher = scope.spawn(|| crate::kafka::watch(kafka, &plan.metrics, &asked));
+        let watcher = scope.spawn(|| crate::kafka::watch(kafka, &source.topics, &plan.metrics, &asked));
         let mut reported = Reported::default();
         while handles.iter().any(|handle| !handle.is_finished()) {
             reported.report(plan.metrics.stream.waits.overdue());
@@ -124,7 +124,7 @@ fn members<'a>(
     let encoder = encoder(plan, &output)?;
     let headers = output.sink.headers == Headers::All || output.dead_letters.is_some();
     let models = Registered::of(plan)?;
-    let watch = Arc::new(TopicWatch::new(kafka, &source.topic_id)?);
+    let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topic_id)?));
     let before = Store::open(&pipeline.state.path, &pipeline.name)?.fingerprint()?;
     (0..workers)
         .map(|number| {
@@ -133,9 +133,9 @@ fn members<'a>(
             let processing = processing(plan, source, kafka, &output, &encoder, versions(plan, chain, &models))?;
             let incoming = incoming(plan, source, kafka)?;
             let log = Log::open(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
-            let (output, settings, watch) = (Some(output.clone()), settings.clone(), watch.clone());
+            let (output, settings, topics) = (Some(output.clone()), settings.clone(), topics.clone());
             let member = move |stop: &dyn Fn() -> bool| {
-                let client = Client::new(kafka, output, number, headers, linger, watch)?;
+                let client = Client::new(kafka, output, number, headers, linger, topics)?;
                 Worker::new(client, incoming, log, processing, settings).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)
@@ -175,7 +175,7 @@ fn to_files<'a>(
     // It decides itself when a partition is committed: not before it is known that the topic is the same.
     (shared.or_records, shared.checkpoint_every) = (u64::MAX, Duration::MAX);
     let shared = Arc::new(shared);
-    let watch = Arc::new(TopicWatch::new(kafka, &source.topic_id)?);
+    let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topic_id)?));
     (0..workers)
         .map(|number| {
             let chain = match chain.take() {
@@ -183,9 +183,9 @@ fn to_files<'a>(
                 None => plan.chain()?,
             };
             let (incoming, history) = (incoming(plan, source, kafka)?, source.history.clone());
-            let (watch, shared, settings) = (watch.clone(), shared.clone(), settings.clone());
+            let (topics, shared, settings) = (topics.clone(), shared.clone(), settings.clone());
             let member = move |stop: &dyn Fn() -> bool| {
-                let client = Client::new(kafka, None, number, false, linger, watch)?;
+                let client = Client::new(kafka, None, number, false, linger, topics)?;
                 FileSinkWorker::new(client, incoming, chain, shared, settings, history).run(stop)
             };
             Ok(Box::new(member) as Member<'a>)

@@ -43,7 +43,13 @@ impl Stall {
             && !stall.reported
             && now - stall.since >= REPORTED
         {
-            tracing::warn!(partition, offset, why, "waiting before it is tried again");
+            tracing::warn!(
+                partition = partition.number,
+                topic = partition.topic.name(),
+                offset,
+                why,
+                "waiting before it is tried again"
+            );
             stall.reported = true;
         }
         stall
@@ -52,7 +58,12 @@ impl Stall {
     /// Reports that the wait is over, if it was reported.
     pub fn over(&self, partition: PartitionId) {
         if self.reported {
-            tracing::info!(partition, offset = self.offset, "continuing");
+            tracing::info!(
+                partition = partition.number,
+                topic = partition.topic.name(),
+                offset = self.offset,
+                "continuing"
+            );
         }
     }
 
@@ -81,20 +92,20 @@ mod tests {
     fn it_is_tried_again_soon_and_then_less_often() {
         let wait = || StallReason::Answer("no answer".into());
         let (mut now, mut pauses) = (1_000, Vec::new());
-        let mut stall = Stall::on(None, 0, 7, wait(), now);
+        let mut stall = Stall::on(None, 0.into(), 7, wait(), now);
         while pauses.len() < 8 {
             let until = stall.until().unwrap();
             pauses.push(until - now);
             assert!(!stall.wake(until - 1, false) && stall.is_waiting());
             assert!(stall.wake(until, false) && !stall.is_waiting());
             now = until;
-            stall = Stall::on(Some(stall), 0, 7, wait(), now);
+            stall = Stall::on(Some(stall), 0.into(), 7, wait(), now);
             // It is reported once it has lasted.
             assert_eq!(stall.reported, now - 1_000 >= REPORTED);
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 250, 250, 250]);
         // The next message waits separately.
-        let next = Stall::on(Some(stall), 0, 8, wait(), now);
+        let next = Stall::on(Some(stall), 0.into(), 8, wait(), now);
         assert_eq!((next.until(), next.reported), (Some(now + 10), false));
     }
 }

@@ -68,7 +68,8 @@ fn finish_swaps<B: Broker, C: Checkpoints>(owned: &mut Owned<B, C>) -> Result<bo
         let Some(Swapped { from, missed, began }) = task.swapped.take() else { continue };
         let to = &task.now.epoch.model;
         tracing::info!(
-            partition = task.id,
+            partition = task.id.number,
+            topic = task.id.topic.name(),
             from = shown(&from.model),
             to = shown(to),
             commit = task.committed.sequence,

@@ -225,7 +225,13 @@ impl<B: Broker> FileSinkWorker<B> {
         let (now, commits) = (self.intake.now(), self.shared.store.is_some());
         for (id, (mut task, from)) in opened {
             task.show_state(&self.shared);
-            tracing::info!(partition = id, from, keys = task.partition.keys.len(), "partition opened");
+            tracing::info!(
+                partition = id.number,
+                topic = id.topic.name(),
+                from,
+                keys = task.partition.keys.len(),
+                "partition opened"
+            );
             self.tasks.insert(id, FileTask { id, task, reading: Reading::new(now), saved: now, commits });
         }
         Ok(())

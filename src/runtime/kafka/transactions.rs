@@ -279,7 +279,11 @@ impl Transactions {
             for (partition, found) in unsure.into_iter().zip(found) {
                 let commit = found.and_then(|found| Commit::parse(found.offset, &found.metadata));
                 if !is_as_committed(owned, partition, commit.as_ref()) {
-                    tracing::warn!(partition, "another has committed this partition: restoring it");
+                    tracing::warn!(
+                        partition = partition.number,
+                        topic = partition.topic.name(),
+                        "another has committed this partition: restoring it"
+                    );
                     owned.remove(partition);
                     outdated.push(partition);
                 }

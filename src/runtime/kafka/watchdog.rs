@@ -120,7 +120,8 @@ impl Watchdog {
         for ((partition, position), end) in silent.into_iter().zip(ends) {
             let Some(step) = self.step(partition, end - position, now) else { continue };
             tracing::warn!(
-                partition,
+                partition = partition.number,
+                topic = partition.topic.name(),
                 position,
                 end,
                 step = step.name(),
@@ -153,28 +154,28 @@ mod tests {
     #[test]
     fn silence_where_there_is_something_is_healed_in_steps() {
         let mut dog = watchdog();
-        let listening = [(3, 10), (4, 7)];
+        let listening = [(3.into(), 10), (4.into(), 7)];
         assert!(dog.silent(&listening, 0).is_empty(), "the silence begins with the first use");
         assert!(dog.silent(&listening, 11_999).is_empty());
-        dog.heard(4, 11_999);
-        assert_eq!(dog.silent(&listening, 12_000), [(3, 10)]);
-        assert_eq!(dog.step(3, 5, 12_000), Some(Remedy::Seek));
+        dog.heard(4.into(), 11_999);
+        assert_eq!(dog.silent(&listening, 12_000), [(3.into(), 10)]);
+        assert_eq!(dog.step(3.into(), 5, 12_000), Some(Remedy::Seek));
         assert!(dog.silent(&listening, 20_000).is_empty(), "each step gets its time");
-        assert_eq!(dog.step(3, 5, 24_000), Some(Remedy::Assign));
-        assert_eq!(dog.step(3, 5, 36_000), Some(Remedy::Client));
-        assert_eq!(dog.step(3, 5, 48_000), Some(Remedy::Client));
-        dog.heard(3, 50_000);
-        assert_eq!(dog.step(3, 5, 62_000), Some(Remedy::Seek), "it was healed in between");
+        assert_eq!(dog.step(3.into(), 5, 24_000), Some(Remedy::Assign));
+        assert_eq!(dog.step(3.into(), 5, 36_000), Some(Remedy::Client));
+        assert_eq!(dog.step(3.into(), 5, 48_000), Some(Remedy::Client));
+        dog.heard(3.into(), 50_000);
+        assert_eq!(dog.step(3.into(), 5, 62_000), Some(Remedy::Seek), "it was healed in between");
     }
 
     #[test]
     fn silence_at_the_end_or_where_nobody_listens_is_none() {
         let mut dog = watchdog();
-        dog.silent(&[(1, 10)], 0);
-        assert_eq!(dog.silent(&[(1, 10)], 12_000), [(1, 10)]);
-        assert_eq!(dog.step(1, 0, 12_000), None);
-        assert!(dog.silent(&[(1, 10)], 20_000).is_empty(), "it was looked at");
+        dog.silent(&[(1.into(), 10)], 0);
+        assert_eq!(dog.silent(&[(1.into(), 10)], 12_000), [(1.into(), 10)]);
+        assert_eq!(dog.step(1.into(), 0, 12_000), None);
+        assert!(dog.silent(&[(1.into(), 10)], 20_000).is_empty(), "it was looked at");
         assert!(dog.silent(&[], 30_000).is_empty());
-        assert!(dog.silent(&[(1, 10)], 60_000).is_empty(), "it was paused");
+        assert!(dog.silent(&[(1.into(), 10)], 60_000).is_empty(), "it was paused");
     }
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::config;
 use crate::error::Problems;
 use crate::format;
+use crate::kafka::Subscription;
 use crate::metrics::Metrics;
 use crate::runtime::engine::Order;
 use crate::source::topic::PlannedTopic;
@@ -26,6 +27,7 @@ fn planned(folder: &Path, change: (&str, &str)) -> Plan {
     let stages = stage::chain(&[], decoder.layout.clone(), &mut problems);
     problems.finish(()).unwrap();
     let topic = PlannedTopic {
+        topics: Arc::new(Subscription::to_one("t")),
         decoder,
         partitions: 4,
         topic_id: TOPIC_ID.into(),
@@ -72,8 +74,8 @@ fn a_checkpoint_that_an_earlier_version_wrote_is_found_and_read() {
     let mut log = log(folder.path(), ("", "")).unwrap();
     let at = CommitPosition { sequence: 1, offset: 16, hash: 18_334_240_971_303_575_165 };
     let epoch = ModelEpoch { model: "tiny/1#6c8d07121c17".into(), from: 0 };
-    assert_eq!(log.find(0, at, &epoch).unwrap().usable, Some(at));
-    log.load(0, at, &epoch).unwrap();
+    assert_eq!(log.find(0.into(), at, &epoch).unwrap().usable, Some(at));
+    log.load(0.into(), at, &epoch).unwrap();
     let mut loaded = Vec::new();
     while loaded.is_empty() {
         loaded = log.loaded(Duration::from_secs(1)).unwrap();

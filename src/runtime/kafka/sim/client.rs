@@ -9,6 +9,7 @@ use super::group::{Ask, Membership};
 use super::log::Kind;
 use super::processes::Wait;
 use super::scheduler::{Guard, Op, Sim};
+use super::topics::{id, place};
 use super::work::key;
 use super::world::{Phase, World};
 use crate::format::Messages;
@@ -164,7 +165,7 @@ impl World {
 
     fn fetch(&mut self, me: usize, partition: usize, most: usize, into: &mut Messages) -> Option<Event> {
         let fetch = self.processes[me].fetch[partition].filter(|fetch| !fetch.paused && fetch.stuck == 0)?;
-        let id = partition as PartitionId;
+        let (at, id) = (partition as u32, id(partition));
         let odds = self.plan.odds.stuck;
         if strikes(self, odds) {
             let stuck = self.dice.between(1, 3) as u8;
@@ -186,7 +187,7 @@ impl World {
             if let Kind::Record { key: number, value } = entry.kind {
                 let payload = value.map(u64::to_le_bytes);
                 let payload = payload.as_ref().map(<[u8; 8]>::as_slice);
-                into.push(offset, entry.timestamp, Some(&key(id, number)), payload);
+                into.push(offset, entry.timestamp, Some(&key(at, number)), payload);
             }
             position = offset + 1;
         }
@@ -224,11 +225,11 @@ impl World {
             return;
         }
         for (partition, position) in given {
-            process.fetch[*partition as usize] = Some(Fetch::at(*position));
+            process.fetch[place(*partition)] = Some(Fetch::at(*position));
             process.member.owned.push(*partition);
         }
         for partition in taken {
-            process.fetch[*partition as usize] = None;
+            process.fetch[place(*partition)] = None;
             process.member.owned.retain(|owned| owned != partition);
         }
         self.answered(me);
@@ -277,7 +278,7 @@ impl Broker for Client {
 
     fn seek(&mut self, partition: PartitionId, offset: i64) -> Result<()> {
         let mut world = self.enter(Op::Seek);
-        match &mut world.processes[self.me].fetch[partition as usize] {
+        match &mut world.processes[self.me].fetch[place(partition)] {
             Some(fetch) => {
                 (fetch.position, fetch.told) = (offset, None);
                 fetch.stuck = if fetch.stuck > 1 { fetch.stuck } else { 0 };
@@ -291,7 +292,7 @@ impl Broker for Client {
     fn reassign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
         let mut world = self.enter(Op::Seek);
         for (partition, offset) in at {
-            match &mut world.processes[self.me].fetch[*partition as usize] {
+            match &mut world.processes[self.me].fetch[place(*partition)] {
                 Some(fetch) => {
                     let stuck = if fetch.stuck > 2 { fetch.stuck } else { 0 };
                     *fetch = Fetch { stuck, ..Fetch::at(*offset) };
@@ -323,7 +324,7 @@ impl Broker for Client {
     fn pause(&mut self, partitions: &[PartitionId], paused: bool) -> Result<()> {
         let mut world = self.enter(Op::Pause);
         for partition in partitions {
-            if let Some(fetch) = &mut world.processes[self.me].fetch[*partition as usize] {
+            if let Some(fetch) = &mut world.processes[self.me].fetch[place(*partition)] {
                 fetch.paused = paused;
             }
         }
@@ -342,7 +343,7 @@ impl Broker for Client {
             let next = until.min(world.now + 20);
             world = self.wait(world, Wait::Until(next));
         }
-        let stable = |partition: &PartitionId| world.offsets.stable[*partition as usize].clone();
+        let stable = |partition: &PartitionId| world.offsets.stable[place(*partition)].clone();
         let found: Vec<Option<Committed>> = partitions.iter().map(|partition| Some(stable(partition)?.1)).collect();
         let offsets: Vec<Option<i64>> = found.iter().map(|found| Some(found.as_ref()?.offset)).collect();
         self.exit(world, Op::Committed, || format!("{partitions:?}: {offsets:?}"));
@@ -351,13 +352,13 @@ impl Broker for Client {
 
     fn range(&mut self, partition: PartitionId, timeout: Duration) -> Result<Option<LogRange>> {
         let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
-        let input = world.log(partition as usize);
+        let input = world.log(place(partition));
         Ok(Some(LogRange { start: input.start, end: input.stable(&world.fates) }))
     }
 
     fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>> {
         let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
-        Ok(Some(partitions.iter().map(|id| world.log(*id as usize).stable(&world.fates)).collect()))
+        Ok(Some(partitions.iter().map(|id| world.log(place(*id)).stable(&world.fates)).collect()))
     }
 
     fn ask_topic(&mut self) {
@@ -376,7 +377,7 @@ impl Broker for Client {
 
     fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
         let Some(world) = self.ask(Op::OffsetAt, timeout)? else { return Ok(None) };
-        let entries = &world.log(partition as usize).entries;
+        let entries = &world.log(place(partition)).entries;
         Ok(Some(entries.iter().position(|entry| entry.timestamp >= timestamp).unwrap_or(entries.len()) as i64))
     }
 

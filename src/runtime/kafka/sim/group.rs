@@ -9,6 +9,7 @@ use crate::record::PartitionId;
 use std::collections::VecDeque;
 
 use super::plan::{HEARTBEAT, MAX_POLL, SESSION};
+use super::topics::{id, place};
 use super::world::{Phase, World};
 
 /// A member as the coordinator sees it.
@@ -256,21 +257,21 @@ impl World {
         let mut owner: Vec<Option<usize>> = vec![None; partitions];
         for (index, member) in self.group.members.iter().enumerate() {
             for partition in &member.owned {
-                assert!(owner[*partition as usize].is_none(), "two members own partition {partition}");
-                owner[*partition as usize] = Some(index);
+                assert!(owner[place(*partition)].is_none(), "two members own partition {partition}");
+                owner[place(*partition)] = Some(index);
                 if !shuffled && target[index].len() < share(index) {
                     target[index].push(*partition);
                 }
             }
         }
-        for partition in 0..partitions as u32 {
+        for partition in (0..partitions).map(id) {
             if target.iter().all(|plan| !plan.contains(&partition)) {
                 let index = (0..members).find(|index| target[*index].len() < share(*index)).unwrap_or(0);
                 target[index].push(partition);
             }
         }
         for (index, plan) in target.iter_mut().enumerate() {
-            plan.retain(|partition| owner[*partition as usize].is_none_or(|owner| owner == index));
+            plan.retain(|partition| owner[place(*partition)].is_none_or(|owner| owner == index));
         }
         target
     }

@@ -2,8 +2,10 @@
 //! output would be right. If retention has removed only markers and aborted records, it must continue.
 
 use super::log::{Entry, Input, Kind};
+use super::topics::{id, place};
 use super::world::{Act, Phase, World};
 use crate::kafka::Committed;
+use crate::record::PartitionId;
 use crate::state::CommitPosition;
 
 /// One such thing.
@@ -56,7 +58,7 @@ impl World {
         self.note(None, || {
             format!("{meddling:?} in partition {partition}, between {} and {committed}", checkpoint.offset)
         });
-        let index = partition as usize;
+        let index = place(partition);
         let input = &mut self.inputs[index];
         let stable = input.stable(&self.fates);
         let next = |from: i64| input.next(from, stable, &self.fates).unwrap_or(stable);
@@ -109,12 +111,12 @@ impl World {
 
     /// A partition that shows it, with its newest checkpoint and what is committed, all transactions of offsets being
     /// decided.
-    fn victim(&self, meddling: Meddling) -> Option<(u32, CommitPosition, i64)> {
+    fn victim(&self, meddling: Meddling) -> Option<(PartitionId, CommitPosition, i64)> {
         if !self.offsets.pending.is_empty() {
             return None;
         }
-        (0..self.plan.partitions).find_map(|partition| {
-            let (_, committed) = self.offsets.stable[partition as usize].as_ref()?;
+        (0..self.plan.partitions as usize).map(id).find_map(|partition| {
+            let (_, committed) = self.offsets.stable[place(partition)].as_ref()?;
             let checkpoint = self.shelf.newest(partition).filter(|at| at.sequence > 0)?;
             self.shows(meddling, partition, checkpoint, committed.offset).then_some((
                 partition,
@@ -124,8 +126,8 @@ impl World {
         })
     }
 
-    fn shows(&self, meddling: Meddling, partition: u32, checkpoint: CommitPosition, committed: i64) -> bool {
-        let input = &self.inputs[partition as usize];
+    fn shows(&self, meddling: Meddling, partition: PartitionId, checkpoint: CommitPosition, committed: i64) -> bool {
+        let input = &self.inputs[place(partition)];
         let stable = input.stable(&self.fates);
         let is_there = |from: i64, to: i64| input.next(from, to, &self.fates).is_some();
         match meddling {

@@ -27,6 +27,7 @@ mod processes;
 mod producer;
 mod scheduler;
 mod store;
+mod topics;
 mod transactions;
 mod work;
 mod world;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::log::{Fate, Input, Sent};
+use super::topics::{id, place};
 use super::work::{FOREIGN, LETTER, Payload, STATE, close, key, step, version};
 use crate::kafka::Committed;
 use crate::record::PartitionId;
@@ -163,7 +164,7 @@ impl Oracle {
         for (partition, committed) in offsets {
             let of_this: Vec<Payload> =
                 sent.iter().filter(|payload| payload.partition == *partition).copied().collect();
-            self.commit(&inputs[*partition as usize], fates, *partition, committed, &of_this)
+            self.commit(&inputs[place(*partition)], fates, *partition, committed, &of_this)
                 .map_err(|wrong| format!("partition {partition}: {wrong}"))?;
         }
         Ok(())
@@ -182,7 +183,7 @@ impl Oracle {
         if offset > input.stable(fates) {
             return Err(format!("offset {offset} is committed beyond what can be read"));
         }
-        let covered = &mut self.covered[partition as usize];
+        let covered = &mut self.covered[place(partition)];
         if covered.is_none() && offset != input.start {
             return Err(format!("begun at {offset} instead of {}", input.start));
         }
@@ -233,7 +234,7 @@ impl Oracle {
         checkpoint: &Checkpoint,
     ) -> Result<(), String> {
         let wrong = |what: String| Err(format!("partition {partition}: a checkpoint {what}"));
-        let (Some(at), Some(covered)) = (checkpoint.at, &self.covered[partition as usize]) else {
+        let (Some(at), Some(covered)) = (checkpoint.at, &self.covered[place(partition)]) else {
             return wrong("of nothing that is committed".into());
         };
         // One of a swap is there before its commit, and is the state of the commit before but for the swap.
@@ -250,12 +251,12 @@ impl Oracle {
             decisions.events.push(Event { sequence: at.sequence, offset: at.offset, what });
         }
         let mut keys = Keys::new(self.keys, covered.began, self.closes);
-        straight(&inputs[partition as usize], fates, (covered.base, at.offset), &decisions, &mut keys);
+        straight(&inputs[place(partition)], fates, (covered.base, at.offset), &decisions, &mut keys);
         if checkpoint.watermark != keys.moved {
             return wrong(format!("of commit {}: time has come to another point", at.sequence));
         }
         for (number, (hash, last)) in keys.rows.into_iter().enumerate() {
-            let slot = checkpoint.keys.find(&key(partition, number as u8));
+            let slot = checkpoint.keys.find(&key(place(partition) as u32, number as u8));
             let found = slot.map_or((0, 0), |slot| {
                 let row = checkpoint.row(slot).expect("in memory");
                 (row[STATE], row[STATE + 1] as i64)
@@ -269,17 +270,17 @@ impl Oracle {
 
     /// Up to where a partition is committed.
     pub fn until(&self, partition: PartitionId) -> Option<i64> {
-        self.covered[partition as usize].as_ref().map(|covered| covered.until)
+        self.covered[place(partition)].as_ref().map(|covered| covered.until)
     }
 
     /// What is active at the last commit of a partition.
     pub fn epoch(&self, partition: PartitionId) -> Option<&ModelEpoch> {
-        self.covered[partition as usize].as_ref().map(|covered| &covered.epoch)
+        self.covered[place(partition)].as_ref().map(|covered| &covered.epoch)
     }
 
     /// The last commit of a partition: its number and offset.
     pub fn at(&self, partition: PartitionId) -> Option<(u64, i64)> {
-        self.covered[partition as usize].as_ref().and_then(|covered| covered.marks.last().copied())
+        self.covered[place(partition)].as_ref().and_then(|covered| covered.marks.last().copied())
     }
 
     /// The output as a reader of committed messages sees it, in the order of its log.
@@ -295,7 +296,7 @@ impl Oracle {
                 &mut Keys::new(self.keys, covered.began, self.closes),
             );
             let committed = log.iter().filter(|sent| fates[sent.txn] == Fate::Committed).map(|sent| sent.payload);
-            let found = made(&committed.filter(|sent| sent.partition == partition as u32).collect::<Vec<_>>());
+            let found = made(&committed.filter(|sent| sent.partition == id(partition)).collect::<Vec<_>>());
             let of_key = |made: &Made, number: u8| -> Vec<u64> {
                 made.rows.iter().filter(|(key, _)| *key == number).map(|(_, hash)| *hash).collect()
             };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::processes::Wait;
 use super::scheduler::Op;
+use super::topics::place;
 use super::world::{Phase, World};
 use crate::record::PartitionId;
 use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
@@ -30,7 +31,7 @@ impl Shelf {
     }
 
     fn marks(&self, partition: PartitionId) -> impl Iterator<Item = CommitPosition> {
-        self.0[partition as usize].iter().filter_map(|checkpoint| checkpoint.at)
+        self.0[place(partition)].iter().filter_map(|checkpoint| checkpoint.at)
     }
 
     pub fn newest(&self, partition: PartitionId) -> Option<CommitPosition> {
@@ -45,18 +46,18 @@ impl Shelf {
         epoch: &ModelEpoch,
     ) -> Option<CommitPosition> {
         let before = |at: &CommitPosition| at.sequence <= committed.sequence && at.offset <= committed.offset;
-        let of_era = self.0[partition as usize].iter().filter(|checkpoint| checkpoint.epoch == *epoch);
+        let of_era = self.0[place(partition)].iter().filter(|checkpoint| checkpoint.epoch == *epoch);
         of_era.filter_map(|checkpoint| checkpoint.at).filter(before).max()
     }
 
     fn get(&self, partition: PartitionId, at: CommitPosition, epoch: &ModelEpoch) -> Option<&Checkpoint> {
-        let all = &self.0[partition as usize];
+        let all = &self.0[place(partition)];
         all.iter().find(|checkpoint| checkpoint.at == Some(at) && checkpoint.epoch == *epoch)
     }
 
     /// Forgets what a test selects.
     pub fn retain(&mut self, partition: PartitionId, keep: impl Fn(CommitPosition) -> bool) {
-        self.0[partition as usize].retain(|checkpoint| checkpoint.at.is_some_and(&keep));
+        self.0[place(partition)].retain(|checkpoint| checkpoint.at.is_some_and(&keep));
     }
 }
 
@@ -80,7 +81,7 @@ impl World {
         self.note(Some(process), || format!("checkpoint of {} at {} is durable", writing.partition, at.offset));
         let epoch = writing.checkpoint.epoch.clone();
         if self.shelf.get(writing.partition, at, &epoch).is_none() {
-            self.shelf.0[writing.partition as usize].push(writing.checkpoint);
+            self.shelf.0[place(writing.partition)].push(writing.checkpoint);
         }
         let took = Duration::ZERO;
         self.processes[process].written.push(Durable { partition: writing.partition, at, epoch, bytes: 0, took });

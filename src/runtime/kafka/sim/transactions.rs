@@ -5,6 +5,7 @@
 
 use super::log::{Fate, Sent, TxnId};
 use super::plan::TRANSACTION;
+use super::topics::place;
 use super::work::Payload;
 use super::world::{Act, World};
 use crate::kafka::Committed;
@@ -168,7 +169,7 @@ impl World {
     /// From here on the outcome is fixed, although nobody sees it yet.
     fn judge(&mut self, txn: TxnId, commit: bool) {
         let pending = self.offsets.pending.iter().filter(|pending| pending.txn == txn);
-        let offsets: Vec<(u32, Committed)> = pending.map(|p| (p.partition, p.committed.clone())).collect();
+        let offsets: Vec<(PartitionId, Committed)> = pending.map(|p| (p.partition, p.committed.clone())).collect();
         let shown = || offsets.iter().map(|(partition, committed)| (*partition, committed.offset)).collect::<Vec<_>>();
         self.note(None, || {
             format!("transaction {txn} is {}: {:?}", if commit { "committed" } else { "aborted" }, shown())
@@ -190,7 +191,7 @@ impl World {
         let (decided, pending): (Vec<Pending>, Vec<Pending>) = all.into_iter().partition(|pending| pending.txn == txn);
         self.offsets.pending = pending;
         for pending in decided.into_iter().filter(|_| commit) {
-            let stable = &mut self.offsets.stable[pending.partition as usize];
+            let stable = &mut self.offsets.stable[place(pending.partition)];
             if stable.as_ref().is_none_or(|(order, _)| *order < pending.order) {
                 *stable = Some((pending.order, pending.committed));
             }

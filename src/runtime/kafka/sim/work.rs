@@ -9,6 +9,7 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::client::Client;
+use super::topics::id;
 use crate::Result;
 use crate::config::{self, OnError, OnTombstone, Watermark};
 use crate::error::Problems;
@@ -16,7 +17,7 @@ use crate::format::{Decided, DecodeError, Decoded, Decoder, Encoder, Messages, P
 use crate::kafka::MessageHeader;
 use crate::metrics::Metrics;
 use crate::record::murmur2;
-use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, Records, Role, Values};
+use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Origin, PartitionId, Records, Role, Values};
 use crate::runtime::engine::{Chain, Order};
 use crate::runtime::kafka::versions::{Models, Versions};
 use crate::runtime::kafka::{Incoming, Processing};
@@ -34,7 +35,7 @@ pub const LETTER: u8 = u8::MAX;
 /// An output: of which key, and the hash. A dead letter: of which offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payload {
-    pub partition: u32,
+    pub partition: PartitionId,
     pub key: u8,
     pub hash: u64,
 }
@@ -44,7 +45,7 @@ impl Payload {
     pub fn read(bytes: &[u8]) -> Option<Payload> {
         let (partition, key, hash) = (bytes.get(..4)?, *bytes.get(4)?, bytes.get(5..13)?);
         Some(Payload {
-            partition: u32::from_le_bytes(partition.try_into().ok()?),
+            partition: id(u32::from_le_bytes(partition.try_into().ok()?) as usize),
             key,
             hash: u64::from_le_bytes(hash.try_into().ok()?),
         })
@@ -56,7 +57,9 @@ impl Payload {
             let (_, value) = headers.iter().find(|(header, _)| header == name)?;
             std::str::from_utf8(value.as_ref()?).ok()?.parse::<u64>().ok()
         };
-        let partition = u32::try_from(number("kolk.partition")?).ok()?;
+        let topic = headers.iter().find(|(header, _)| header == "kolk.topic")?.1.clone()?;
+        let place = (0..).map(id).find(|it| it.topic.name().is_some_and(|name| name.as_bytes() == topic))?;
+        let partition = PartitionId::of(place.topic, u32::try_from(number("kolk.partition")?).ok()?);
         Some(Payload { partition, key: LETTER, hash: number("kolk.offset")? })
     }
 }

@@ -13,6 +13,7 @@ use super::oracle::Oracle;
 use super::plan::Plan;
 use super::processes::{Process, SLOTS};
 use super::store::Shelf;
+use super::topics::{id, place};
 use super::transactions::{Id, Offsets, State};
 use super::work::FOREIGN;
 use crate::record::PartitionId;
@@ -166,7 +167,7 @@ impl World {
             let count = (self.dice.below(12) + 1).min(records);
             records -= count;
             let after = if self.dice.chance(0.2) || plan.backlog { 0 } else { self.dice.between(0, plan.span) };
-            let partition = self.dice.below(plan.partitions as usize) as PartitionId;
+            let partition = id(self.dice.below(plan.partitions as usize));
             let aborts = !self.dice.chance(1.0 - plan.transactional.1);
             let outcome = self.dice.chance(plan.transactional.0).then_some(!aborts);
             self.later(after, Act::Produce { partition, count, outcome });
@@ -344,7 +345,7 @@ impl World {
 
     fn add(&mut self, partition: PartitionId, kind: Kind, txn: Option<TxnId>) {
         let entry = Entry { kind, txn, timestamp: self.now, gone: false };
-        self.inputs[partition as usize].entries.push(entry);
+        self.inputs[place(partition)].entries.push(entry);
     }
 
     /// Whether everything up to the stable end is committed, markers and aborted records included, nothing is open, and
@@ -358,7 +359,7 @@ impl World {
                 let is_told = |process: &Process| {
                     !process.ended && process.fetch[partition].is_some_and(|fetch| fetch.is_at(stable))
                 };
-                self.oracle.until(partition as u32) == Some(stable) && self.processes.iter().any(is_told)
+                self.oracle.until(id(partition)) == Some(stable) && self.processes.iter().any(is_told)
             })
     }
 
@@ -367,7 +368,7 @@ impl World {
         if self.disturbed {
             return Ok(());
         }
-        for partition in 0..self.plan.partitions {
+        for partition in (0..self.plan.partitions as usize).map(id) {
             let committed = self.oracle.at(partition);
             let everything = CommitPosition { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
             let usable = self.oracle.epoch(partition).and_then(|epoch| self.shelf.usable(partition, everything, epoch));
