@@ -7,17 +7,20 @@
 //! registries call compatible in one of the two directions. Fields that a writer lacks have the reader's default.
 //!
 //! arrow-avro decodes one body at a time here: a truncated body is detected only by the length that was consumed, and a
-//! decoder that failed once stays broken and is replaced. Only top-level fields of the record become columns.
+//! decoder that failed once stays broken and is replaced. Only top-level fields of the record become columns. It is
+//! given the fields that are read and no others ([`super::avro_cut`]).
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit};
 use arrow_avro::reader::{Decoder as AvroReader, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
-use super::avro_schema::Record;
+use super::avro_bytes::{hexadecimal, uuid_text};
+use super::avro_cut::Cut;
+use super::avro_schema::{self, Record};
 use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, in_ticks, nanos_of};
 use super::frame::put_frame;
 use super::framed::{Body, MakeBody};
@@ -27,36 +30,41 @@ use super::schema::Schema;
 #[derive(Debug, Clone)]
 pub(super) struct AvroReaderSchema {
     record: Record,
-    /// As Arrow types.
-    pub arrow: SchemaRef,
 }
 
 impl AvroReaderSchema {
     /// From a registered schema, or the error in it.
     pub fn new(schema: &Schema) -> Result<AvroReaderSchema, String> {
-        let record = Record::new(schema)?;
-        let text = record.text(|_| true, std::iter::empty());
-        Ok(AvroReaderSchema { arrow: decoder(&text, &text, 0)?.schema(), record })
+        Ok(AvroReaderSchema { record: Record::new(schema)? })
+    }
+
+    /// A field's type, or the error in it; `None`: there is no such field.
+    pub fn arrow(&self, name: &str) -> Result<Option<DataType>, String> {
+        if self.record.field(name).is_none() {
+            return Ok(None);
+        }
+        let text = Cut::new(&self.record, &[name])?.text(&[]);
+        let schema = decoder(&text, &text, ID)?.schema();
+        Ok(schema.column_with_name(name).map(|(_, field)| united(field.data_type())))
     }
 
     /// The type in which a column is delivered, or the error in it.
     pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
-        let Some((_, field)) = self.arrow.column_with_name(name) else {
-            let names: Vec<&str> = self.arrow.fields().iter().map(|field| field.name().as_str()).collect();
+        let Some(found) = self.arrow(name)? else {
+            let names: Vec<&str> = self.record.fields.iter().map(|field| field.name.as_str()).collect();
             return Err(format!("there is no field \"{name}\" in the schema (there are: {})", names.join(", ")));
         };
-        let found = field.data_type();
         let fits = match purpose {
-            Use::Key => matches!(found, DataType::Utf8 | DataType::Dictionary(..)) || found.is_integer(),
-            Use::Value => found.is_numeric() || matches!(found, DataType::Boolean),
+            Use::Key => is_key(&found),
+            Use::Value => is_value(&found),
             Use::Time => found.is_integer() || matches!(found, DataType::Timestamp(..) | DataType::Date32),
-            Use::Passthrough => passthrough(found).is_some(),
+            Use::Passthrough => passthrough(&found).is_some(),
         };
         match (fits, purpose) {
             (false, _) => Err(format!("field \"{name}\" is {found}, which can't be used as {purpose:?}")),
-            (true, Use::Passthrough) => Ok(passthrough(found).unwrap_or(DataType::Utf8)),
+            (true, Use::Passthrough) => Ok(passthrough(&found).unwrap_or(DataType::Utf8)),
             (true, Use::Time) if found.is_integer() => Ok(DataType::Int64),
-            (true, _) => Ok(found.clone()),
+            (true, _) => Ok(found),
         }
     }
 
@@ -68,6 +76,48 @@ impl AvroReaderSchema {
             Ok(Box::new(body) as Box<dyn Body>)
         })
     }
+}
+
+/// A union of several numbers, or of null and one other type, as the type that holds them all; any other as it is.
+fn united(found: &DataType) -> DataType {
+    let DataType::Union(branches, _) = found else { return found.clone() };
+    let types: Vec<&DataType> =
+        branches.iter().map(|(_, branch)| branch.data_type()).filter(|found| **found != DataType::Null).collect();
+    match &types[..] {
+        [one] => (*one).clone(),
+        [] => found.clone(),
+        all if all.iter().all(|one| one.is_integer()) => DataType::Int64,
+        all if all.iter().all(|one| one.is_integer() || one.is_floating()) => DataType::Float64,
+        _ => found.clone(),
+    }
+}
+
+/// Whether a value of a type is a number, as a value of the record.
+fn is_value(found: &DataType) -> bool {
+    match found {
+        DataType::Union(branches, _) => {
+            branches.iter().all(|(_, one)| *one.data_type() == DataType::Null || is_value(one.data_type()))
+        }
+        found => found.is_numeric() || *found == DataType::Boolean,
+    }
+}
+
+/// Whether a value of a type is a key.
+fn is_key(found: &DataType) -> bool {
+    if let DataType::Union(branches, _) = found {
+        return branches.iter().all(|(_, branch)| *branch.data_type() == DataType::Null || is_key(branch.data_type()));
+    }
+    found.is_integer()
+        || matches!(
+            found,
+            DataType::Utf8
+                | DataType::Dictionary(..)
+                | DataType::Boolean
+                | DataType::Binary
+                | DataType::FixedSizeBinary(_)
+                | DataType::Decimal128(..)
+                | DataType::Date32
+        )
 }
 
 /// The type of a passthrough column; `None`: there is none.
@@ -84,15 +134,23 @@ fn passthrough(found: &DataType) -> Option<DataType> {
     })
 }
 
-/// Whether a column can hold a writer's values without loss, as far as their type says.
-fn takes(columns: &Columns, target: Target, found: &DataType) -> bool {
+/// Whether a column can hold a writer's values without loss, as far as their type says. `own`: that of the reader's
+/// schema.
+fn takes(columns: &Columns, target: Target, own: Option<&DataType>, found: &DataType) -> bool {
     if let DataType::Union(branches, _) = found {
-        return branches.iter().any(|(_, branch)| takes(columns, target, branch.data_type()));
+        return branches.iter().any(|(_, branch)| takes(columns, target, own, branch.data_type()));
     }
     let is_bytes = matches!(found, DataType::Binary | DataType::FixedSizeBinary(_));
     let is_text = matches!(found, DataType::Utf8 | DataType::Dictionary(..) | DataType::Binary);
     let to = match target {
-        Target::Key => return is_text || found.is_integer(),
+        Target::Key => {
+            return match own {
+                Some(DataType::Binary | DataType::FixedSizeBinary(_)) => is_text || is_bytes,
+                Some(DataType::Decimal128(..)) => found.is_integer() || matches!(found, DataType::Decimal128(..)),
+                Some(own @ (DataType::Boolean | DataType::Date32)) => found == own,
+                _ => is_text || found.is_integer(),
+            };
+        }
         Target::Value(_) => return found.is_numeric() || *found == DataType::Boolean,
         Target::Time => return found.is_integer() || is_same_time(found, &columns.clock.data_type),
         Target::Passthrough(index) => match &columns.passthrough[index].1 {
@@ -123,6 +181,9 @@ fn is_same_time(found: &DataType, to: &DataType) -> bool {
     }
 }
 
+/// The id of a schema of kept fields; there is one per decoder.
+const ID: u32 = 0;
+
 fn decoder(writer: &str, reader: &str, id: u32) -> Result<AvroReader, String> {
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     let fingerprint = Fingerprint::Id(id);
@@ -138,10 +199,10 @@ fn decoder(writer: &str, reader: &str, id: u32) -> Result<AvroReader, String> {
 
 /// Bodies of one writer's schema.
 struct AvroBody {
-    /// The writer's schema, and that with only those fields that are read, and the defaults of those that it lacks.
+    /// The fields of the writer's schema that are read; as a schema, and that with the defaults of those that it lacks.
+    cut: Cut,
     writer: String,
     wanted: String,
-    id: u32,
     columns: Arc<Columns>,
     /// Fields of `wanted` and what becomes of them.
     targets: Vec<Field>,
@@ -153,69 +214,67 @@ struct AvroBody {
 struct Field {
     name: String,
     target: Target,
+    /// Its type in the reader's schema.
+    own: Option<DataType>,
     /// Nanoseconds of a tick, if the reader's schema says that it is a time: those of an integer that says nothing.
     nanos: Option<i64>,
+    /// Whether 16 bytes of it are a UUID.
+    is_uuid: bool,
 }
 
 impl AvroBody {
     fn new(schema: &Schema, reader: &AvroReaderSchema, columns: Arc<Columns>) -> Result<AvroBody, String> {
-        let (arrow, reader) = (&reader.arrow, &reader.record);
         let writer = Record::new(schema)?;
         let (mut targets, mut defaults) = (Vec::new(), Vec::new());
         let mut fields: Vec<(&String, &Target)> = columns.fields.iter().collect();
         // If a message has several faults, always report the first.
         fields.sort_by_key(|(name, _)| *name);
         for (name, target) in fields {
-            let Some(field) = reader.field(name) else { continue };
-            let nanos = arrow.column_with_name(name).and_then(|(_, field)| nanos_of(field.data_type()));
-            let mut read = |name: &str| targets.push(Field { name: name.to_string(), target: *target, nanos });
+            let Some(field) = reader.record.field(name) else { continue };
+            let own = reader.arrow(name)?;
+            let nanos = own.as_ref().and_then(nanos_of);
+            let mut read = |name: &str, found: &avro_schema::Field| {
+                let (name, is_uuid) = (name.to_string(), found.is_uuid());
+                targets.push(Field { name, target: *target, own: own.clone(), nanos, is_uuid });
+            };
             match writer.source(field) {
-                Some(source) => read(&source.name),
-                None if field.default.is_some() => {
-                    defaults.push(field);
-                    read(name);
-                }
+                Some(source) => read(&source.name, source),
                 None if field.may_be_missing() => {}
+                None if field.default.is_some() => {
+                    defaults.push(reader.record.defaulted(field));
+                    read(name, field);
+                }
                 None => {
                     return Err(format!("there is no field \"{name}\", and the reader's schema has no default for it"));
                 }
             }
         }
-        let defaults = || defaults.iter().map(|field| (*field, reader.detached(&field.data_type)));
-        let is_read = |name: &str| targets.iter().any(|read| read.name == name);
-        let (text, mut wanted) = (writer.text(|_| true, std::iter::empty()), writer.text(is_read, defaults()));
-        let id = schema.id;
-        let made = decoder(&text, &wanted, id).or_else(|_| {
-            // A field that is left out may define a type that another one names.
-            wanted = writer.text(|_| true, defaults());
-            decoder(&text, &wanted, id)
-        })?;
-        for Field { name, target, .. } in &targets {
+        let paths: Vec<&str> = targets.iter().map(|field| field.name.as_str()).collect();
+        let cut = Cut::new(&writer, &paths)?;
+        let (text, wanted) = (cut.text(&[]), cut.text(&defaults));
+        let made = decoder(&text, &wanted, ID)?;
+        for Field { name, target, own, .. } in &targets {
             let found = made.schema();
             let (_, found) = found.column_with_name(name).ok_or_else(|| format!("there is no field \"{name}\""))?;
-            if !takes(&columns, *target, found.data_type()) {
+            if !takes(&columns, *target, own.as_ref(), found.data_type()) {
                 return Err(format!("field \"{name}\" is {}, which its column can't be made of", found.data_type()));
             }
         }
-        Ok(AvroBody { writer: text, wanted, id, columns, targets, decoder: Some(made), frame: Vec::new() })
+        Ok(AvroBody { cut, writer: text, wanted, columns, targets, decoder: Some(made), frame: Vec::new() })
     }
 
     fn batch(&mut self, body: &[u8]) -> Result<RecordBatch, Fault> {
         let bad = |what: String| ("bad_avro", what);
+        self.frame.clear();
+        put_frame(ID, &mut self.frame);
+        self.cut.copy(body, &mut self.frame).map_err(bad)?;
         let mut reader = match self.decoder.take() {
             Some(reader) => reader,
-            None => decoder(&self.writer, &self.wanted, self.id).map_err(|e| ("bad_schema", e))?,
+            None => decoder(&self.writer, &self.wanted, ID).map_err(|e| ("bad_schema", e))?,
         };
-        self.frame.clear();
-        put_frame(self.id, &mut self.frame);
-        self.frame.extend_from_slice(body);
         let taken = reader.decode(&self.frame).map_err(|e| bad(e.to_string()))?;
         if taken != self.frame.len() {
-            return Err(bad(format!(
-                "the body has {} bytes, the schema takes {}",
-                body.len(),
-                taken.saturating_sub(5)
-            )));
+            return Err(bad(format!("{} bytes are left of the fields that are read", self.frame.len() - taken)));
         }
         let batch = reader.flush().map_err(|e| bad(e.to_string()))?;
         let batch = batch.filter(|batch| batch.num_rows() == 1).ok_or_else(|| bad("the body is truncated".into()))?;
@@ -233,11 +292,11 @@ impl Body for AvroBody {
             let Some(array) = batch.column_by_name(name).cloned().and_then(present) else { continue };
             let bad = |what: String| ("bad_value", format!("field \"{name}\": {what}"));
             // Another branch of a union may fit where this one doesn't.
-            if !takes(&self.columns, field.target, array.data_type()) {
+            if !takes(&self.columns, field.target, field.own.as_ref(), array.data_type()) {
                 return Err(bad(format!("is {}, which its column can't be made of", array.data_type())));
             }
             match field.target {
-                Target::Key => row.key = text(&array).map_err(bad)?,
+                Target::Key => row.key = field.key(&array).map_err(bad)?,
                 Target::Time => {
                     let (value, nanos) = (integer(&array).map_err(bad)?, nanos_of(array.data_type()).or(field.nanos));
                     row.set_time(&self.columns, value, nanos);
@@ -255,6 +314,23 @@ impl Body for AvroBody {
 }
 
 impl Field {
+    /// The text of a key; bytes are hexadecimal, as in keys of messages.
+    fn key(&self, array: &ArrayRef) -> Result<Option<String>, String> {
+        match (&self.own, array.data_type()) {
+            (Some(DataType::Binary | DataType::FixedSizeBinary(_)), _) => {
+                let bytes = converted(array, &DataType::Binary)?;
+                let bytes = bytes.as_binary::<i32>().value(0);
+                Ok(Some(if self.is_uuid { uuid_text(bytes) } else { hexadecimal(bytes) }))
+            }
+            (Some(DataType::Decimal128(precision, scale)), _) => {
+                let value = Decimal128Array::from(vec![decimal(array, *precision, *scale)?]);
+                let value = value.with_precision_and_scale(*precision, *scale).map_err(|e| e.to_string())?;
+                Ok(Some(value.value_as_string(0)))
+            }
+            _ => text(array),
+        }
+    }
+
     /// The value of a passthrough column.
     fn cell(&self, array: &ArrayRef, to: &DataType) -> Result<Cell, Fault> {
         let bad = |what: String| ("bad_value", format!("field \"{}\": {what}", self.name));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::DecodeError;
 use super::answers::Verdict;
+use super::avro_bytes::{chosen, hexadecimal, sized, taken, uuid_text, zigzag};
 use super::avro_schema::Record;
 use super::columns::Fault;
 use super::frame::frame;
@@ -139,16 +140,11 @@ impl KeyType {
     /// Takes a value; `None`: null.
     fn text(&self, from: &mut &[u8]) -> Result<Option<String>, String> {
         let utf8 = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_string).map_err(|e| e.to_string());
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         Ok(Some(match self {
             KeyType::Text => utf8(sized(from)?)?,
-            KeyType::Bytes => hex(sized(from)?),
-            KeyType::Fixed(size) => hex(taken(from, *size)?),
-            KeyType::Uuid => {
-                let mut text = hex(taken(from, 16)?);
-                [20, 16, 12, 8].into_iter().for_each(|at| text.insert(at, '-'));
-                text
-            }
+            KeyType::Bytes => hexadecimal(sized(from)?),
+            KeyType::Fixed(size) => hexadecimal(taken(from, *size)?),
+            KeyType::Uuid => uuid_text(taken(from, 16)?),
             KeyType::Int => i32::try_from(zigzag(from)?).map_err(|_| "an int beyond 32 bits".to_string())?.to_string(),
             KeyType::Long => zigzag(from)?.to_string(),
             KeyType::Boolean => match taken(from, 1)? {
@@ -163,38 +159,6 @@ impl KeyType {
             },
         }))
     }
-}
-
-fn taken<'a>(from: &mut &'a [u8], size: usize) -> Result<&'a [u8], String> {
-    let (taken, rest) = from.split_at_checked(size).ok_or("the key is truncated")?;
-    *from = rest;
-    Ok(taken)
-}
-
-/// Bytes with their length before them.
-fn sized<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], String> {
-    let size = zigzag(from)?;
-    taken(from, usize::try_from(size).map_err(|_| format!("a length of {size}"))?)
-}
-
-/// One of these, by its number.
-fn chosen<'a, T>(all: &'a [T], from: &mut &[u8]) -> Result<&'a T, String> {
-    let number = zigzag(from)?;
-    let found = usize::try_from(number).ok().and_then(|number| all.get(number));
-    found.ok_or_else(|| format!("number {number} of {} that the schema has", all.len()))
-}
-
-/// An integer as Avro writes it.
-fn zigzag(from: &mut &[u8]) -> Result<i64, String> {
-    let mut found = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let byte = taken(from, 1)?[0];
-        found |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok((found >> 1) as i64 ^ -((found & 1) as i64));
-        }
-    }
-    Err("an integer of more than 64 bits".into())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Avro schemas as JSON: what of them decides how bytes are read, and nothing else.
 //!
-//! Lives here: references written out, annotations left out (doc, aliases of types, what Kafka Connect notes), fields
-//! found by name or alias. Must not live here: bytes, Arrow.
+//! Lives here: references written out, annotations left out (doc, aliases of types, what Kafka Connect notes, logical
+//! types that their type can't have), fields found by name or alias. Must not live here: bytes, Arrow.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,7 @@ use super::schema::Schema;
 /// A record at the top of a schema.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    name: Value,
-    namespace: Value,
+    namespace: String,
     pub fields: Vec<Field>,
     /// Definitions of types, by full name and by name alone.
     named: HashMap<String, Value>,
@@ -44,14 +43,27 @@ impl Record {
         let Some(fields) = fields.filter(|_| is_record(root)) else {
             return Err("expected a record at the top of the schema".into());
         };
-        let part = |name: &str| root.get(name).cloned().unwrap_or(Value::Null);
-        let (name, namespace) = (part("name"), part("namespace"));
+        let namespace = namespace_of(root, "");
+        let fields: Vec<Field> = fields.iter().map(Field::new).collect();
+        let own: Vec<Value> = fields.iter().map(|f| json!({ "name": f.name, "type": f.data_type })).collect();
+        let mut own = json!({ "type": "record", "fields": own });
+        own["name"] = root.get("name").cloned().unwrap_or(Value::Null);
         let mut named = HashMap::new();
-        let enclosing = namespace_of(root, "");
-        let fields: Option<Vec<Field>> = fields.iter().map(Field::new).collect();
-        let fields = fields.ok_or("a field of the schema has no name or no type")?;
-        fields.iter().for_each(|field| define(&field.data_type, &enclosing, &mut named));
-        Ok(Record { name, namespace, fields, named })
+        define(&own, &namespace, &mut named);
+        Ok(Record { namespace, fields, named })
+    }
+
+    /// The namespace that its fields are in.
+    pub fn full_namespace(&self) -> String {
+        self.namespace.clone()
+    }
+
+    /// A type that is defined somewhere in this schema, by a name within a namespace; and its full name.
+    pub fn definition(&self, name: &str, namespace: &str) -> Option<(String, &Value)> {
+        let full = if name.contains('.') { name.to_string() } else { format!("{namespace}.{name}") };
+        let found = self.named.get(&full).or_else(|| self.named.get(name))?;
+        let short = name.rsplit('.').next().unwrap_or_default();
+        Some((format!("{}.{short}", namespace_of(found, "")), found))
     }
 
     /// A field by its name.
@@ -68,51 +80,72 @@ impl Record {
         named.or_else(aliased).or_else(alias)
     }
 
-    /// The schema with these fields only, and with further ones that have defaults.
-    pub fn text<'f>(&self, keep: impl Fn(&str) -> bool, more: impl Iterator<Item = (&'f Field, Value)>) -> String {
-        let own = self.fields.iter().filter(|field| keep(&field.name));
-        let own = own.map(|field| json!({ "name": field.name, "type": field.data_type }));
-        let more =
-            more.map(|(field, data_type)| json!({ "name": field.name, "type": data_type, "default": field.default }));
-        let mut record = json!({ "type": "record", "name": self.name, "fields": own.chain(more).collect::<Vec<_>>() });
-        if !self.namespace.is_null() {
-            record["namespace"] = self.namespace.clone();
-        }
-        record.to_string()
-    }
-
     /// A type of this schema for another one: with no name that the other schema might use otherwise. Symbols are text.
     pub fn detached(&self, data_type: &Value) -> Value {
         match data_type {
             Value::Array(branches) => branches.iter().map(|branch| self.detached(branch)).collect(),
-            Value::String(name) => match self.named.get(name) {
-                Some(definition) => self.detached(definition),
+            Value::String(name) => match self.definition(name, &self.namespace) {
+                Some((_, definition)) => self.detached(definition),
                 None => data_type.clone(),
             },
             Value::Object(object) if object.get("type").is_some_and(|word| word == "enum") => "string".into(),
             _ => data_type.clone(),
         }
     }
+
+    /// A reader's field that a writer lacks and that has a default: as a field of another schema, for the bytes of
+    /// none. A union begins with the branch of its default.
+    pub fn defaulted(&self, field: &Field) -> Value {
+        let mut data_type = self.detached(&field.data_type);
+        if let (Value::Array(branches), Some(default)) = (&mut data_type, &field.default)
+            && let Some(at) = branches.iter().position(|branch| is_default_of(default, branch))
+        {
+            branches.swap(0, at);
+        }
+        json!({ "name": field.name, "type": data_type, "default": field.default })
+    }
+}
+
+/// Whether a default can be one of a type.
+fn is_default_of(default: &Value, data_type: &Value) -> bool {
+    let word = data_type.as_str().or_else(|| data_type.get("type").and_then(Value::as_str)).unwrap_or_default();
+    match default {
+        Value::Null => word == "null",
+        Value::Bool(_) => word == "boolean",
+        Value::Number(number) if number.is_f64() => matches!(word, "float" | "double"),
+        Value::Number(_) => matches!(word, "int" | "long" | "float" | "double"),
+        Value::String(_) => matches!(word, "string" | "bytes" | "fixed" | "enum"),
+        Value::Array(_) => word == "array",
+        Value::Object(_) => matches!(word, "map" | "record" | "error"),
+    }
 }
 
 impl Field {
-    fn new(value: &Value) -> Option<Field> {
+    /// One without a name or a type can't be read, which matters only where it is.
+    fn new(value: &Value) -> Field {
         let aliases = value.get("aliases").and_then(Value::as_array);
-        Some(Field {
-            name: value.get("name")?.as_str()?.to_string(),
+        Field {
+            name: value.get("name").and_then(Value::as_str).unwrap_or_default().to_string(),
             aliases: aliases.into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect(),
             default: value.get("default").cloned(),
-            data_type: plain(value.get("type")?),
-        })
+            data_type: plain(value.get("type").unwrap_or(&Value::Null)),
+        }
     }
 
-    /// Whether it is null where nothing is written, though it has no default: a union whose first branch is null.
+    /// Whether 16 bytes of it are a UUID.
+    pub fn is_uuid(&self) -> bool {
+        let is = |data_type: &Value| data_type.get("logicalType").is_some_and(|word| word == "uuid");
+        is(&self.data_type) || self.data_type.as_array().is_some_and(|branches| branches.iter().any(is))
+    }
+
+    /// Whether it is null where nothing is written: a union with null that has no other default.
     pub fn may_be_missing(&self) -> bool {
-        self.data_type.as_array().and_then(|branches| branches.first()).is_some_and(|first| first == "null")
+        let has_null = self.data_type.as_array().is_some_and(|branches| branches.iter().any(|branch| branch == "null"));
+        has_null && self.default.as_ref().is_none_or(Value::is_null)
     }
 }
 
-fn is_record(value: &Value) -> bool {
+pub(super) fn is_record(value: &Value) -> bool {
     matches!(value.get("type").and_then(Value::as_str), Some("record" | "error"))
 }
 
@@ -129,6 +162,9 @@ fn plain(value: &Value) -> Value {
                     .filter(|(word, _)| KEPT.contains(&word.as_str()))
                     .map(|(w, v)| (w.clone(), v.clone()))
                     .collect();
+                if !has_logical_type(object) {
+                    kept.retain(|word, _| !["logicalType", "precision", "scale"].contains(&word.as_str()));
+                }
                 for word in ["items", "values"] {
                     if let Some(inner) = object.get(word) {
                         kept.insert(word.into(), plain(inner));
@@ -145,7 +181,33 @@ fn plain(value: &Value) -> Value {
     }
 }
 
-fn namespace_of(value: &Value, enclosing: &str) -> String {
+/// Whether a type has a logical type that Avro knows for it; any other is to be ignored.
+fn has_logical_type(object: &Map<String, Value>) -> bool {
+    let text = |word: &str| object.get(word).and_then(Value::as_str).unwrap_or_default();
+    let number = |word: &str| object.get(word).map(Value::as_u64);
+    let size = number("size").flatten();
+    match (text("logicalType"), text("type")) {
+        ("decimal", word @ ("bytes" | "fixed")) => {
+            let (Some(Some(precision)), Some(scale)) = (number("precision"), number("scale").unwrap_or(Some(0))) else {
+                return false;
+            };
+            // What so many bytes hold as decimal digits.
+            let most = size.map_or(f64::INFINITY, |size| ((8.0 * size as f64 - 1.0) * 2_f64.log10()).floor());
+            precision > 0 && scale <= precision && (word == "bytes" || precision as f64 <= most)
+        }
+        ("date" | "time-millis", "int") => true,
+        ("uuid", "fixed") => size == Some(16),
+        ("duration", "fixed") => size == Some(12),
+        ("time-micros", "long") => true,
+        (logical, "long") => {
+            let unit = logical.strip_prefix("local-").unwrap_or(logical).strip_prefix("timestamp-");
+            unit.is_some_and(|unit| matches!(unit, "millis" | "micros" | "nanos"))
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn namespace_of(value: &Value, enclosing: &str) -> String {
     let own = value.get("namespace").and_then(Value::as_str);
     let of_name =
         value.get("name").and_then(Value::as_str).and_then(|name| name.rsplit_once('.')).map(|(space, _)| space);
@@ -160,8 +222,10 @@ fn define(value: &Value, enclosing: &str, named: &mut HashMap<String, Value>) {
             let namespace = namespace_of(value, enclosing);
             if let Some(name) = object.get("name").and_then(Value::as_str) {
                 let short = name.rsplit_once('.').map_or(name, |(_, short)| short);
+                let mut value = value.clone();
+                value["namespace"] = namespace.as_str().into();
                 named.insert(format!("{namespace}.{short}"), value.clone());
-                named.insert(short.to_string(), value.clone());
+                named.insert(short.to_string(), value);
             }
             for word in ["items", "values"] {
                 object.get(word).into_iter().for_each(|inner| define(inner, &namespace, named));

@@ -208,3 +208,7 @@ mod change_tests;
 #[cfg(test)]
 #[path = "value_tests.rs"]
 mod value_tests;
+
+#[cfg(test)]
+#[path = "avro_tests.rs"]
+mod avro_tests;

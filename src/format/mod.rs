@@ -9,6 +9,8 @@
 
 mod answers;
 mod avro;
+mod avro_bytes;
+mod avro_cut;
 mod avro_key;
 mod avro_out;
 mod avro_schema;
