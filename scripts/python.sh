@@ -24,7 +24,7 @@ for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11
 done
 [[ -n $python ]] || die "no Python 3.11 or later with venv found (Debian: apt-get install python3 python3-venv)"
 
-say "Python of the tests: making $venv, once (about 430 MB)"
+say "Python of the tests: making $venv, once (about 820 MB)"
 # A venv cannot be renamed (its scripts contain their path), so a file marks it as complete.
 rm -rf "$venv"
 mkdir -p "$cache"

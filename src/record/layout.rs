@@ -2,18 +2,9 @@
 
 use arrow::datatypes::DataType;
 
-use super::{Batch, Clock, Values};
+use super::{Batch, Clock, KeyType, Values};
 use crate::config::Span;
 use crate::error::did_you_mean;
-
-/// Type of the key column, for output. Inside, a key is its text in UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyType {
-    /// Text, plain or by dictionary; written as Utf8.
-    Utf8,
-    /// Any integer type; written as that type. Its text is its decimal form.
-    Integer(DataType),
-}
 
 /// What a column holds.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,6 +7,7 @@
 mod batch;
 mod clock;
 mod key;
+mod key_type;
 mod layout;
 mod partition;
 mod range;
@@ -16,7 +17,8 @@ mod zone;
 pub use batch::{Batch, Column, Reject, Values};
 pub use clock::{Clock, Every, NO_TIME};
 pub use key::{murmur2, partition_of};
-pub use layout::{Features, Forecast, KeyType, Kind, Layout, LayoutColumn, Role};
+pub use key_type::{KeyType, is_uuid};
+pub use layout::{Features, Forecast, Kind, Layout, LayoutColumn, Role};
 pub use partition::{PartitionId, SourceTopic};
 pub use range::{TIME_OUT_OF_RANGE, TimeRange, explain as explain_beyond, rows_beyond};
 pub use records::{Origin, Records};

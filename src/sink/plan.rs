@@ -1,11 +1,10 @@
 //! Which columns are written, and how a batch becomes them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch,
-    StringArray, StringBuilder, UInt64Array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{cast, filter_record_batch};
@@ -31,12 +30,8 @@ pub struct PlannedSink {
 
 /// Plans the output of a pipeline whose last stage gives `layout`; `None` if there are problems.
 pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Option<PlannedSink> {
-    let key = match &layout.key_type {
-        KeyType::Utf8 => DataType::Utf8,
-        KeyType::Integer(data_type) => data_type.clone(),
-    };
     let mut fields = vec![
-        Field::new(&layout.key_name, key, false),
+        layout.key_type.field(&layout.key_name),
         Field::new(&layout.time_name, written(&layout.clock.data_type), false),
     ];
     let mut columns = Vec::new();
@@ -253,34 +248,5 @@ fn time_column(ticks: &[i64], clock: &Clock, nullable: bool) -> Result<ArrayRef>
 }
 
 fn key_column(key: &KeyType, slots: &[u32], keys: &Keys) -> Result<ArrayRef> {
-    let text = |slot: u32| {
-        std::str::from_utf8(keys.get(slot)).map_err(|_| Error::failed("a key is not valid UTF-8: the state is damaged"))
-    };
-    let KeyType::Integer(data_type) = key else {
-        let mut builder = StringBuilder::with_capacity(slots.len(), slots.len() * 8);
-        for slot in slots {
-            builder.append_value(text(*slot)?);
-        }
-        return Ok(Arc::new(builder.finish()) as Arc<StringArray>);
-    };
-    // Few keys come often in a batch: each is parsed once.
-    let mut seen: HashMap<u32, i128> = HashMap::new();
-    let mut numbers = Vec::with_capacity(slots.len());
-    for slot in slots {
-        let number = match seen.get(slot) {
-            Some(number) => *number,
-            None => {
-                let text = text(*slot)?;
-                let number = text.parse().or_failed(|| format!("key \"{text}\" is not the integer it was"))?;
-                seen.insert(*slot, number);
-                number
-            }
-        };
-        numbers.push(number);
-    }
-    let array: ArrayRef = match data_type {
-        DataType::UInt64 => Arc::new(numbers.iter().map(|n| u64::try_from(*n).ok()).collect::<UInt64Array>()),
-        _ => Arc::new(numbers.iter().map(|n| i64::try_from(*n).ok()).collect::<Int64Array>()),
-    };
-    cast(&array, data_type).or_failed(|| "cannot form the keys of the output".into())
+    key.values(slots, |slot| std::str::from_utf8(keys.get(slot)).ok()).map_err(Error::failed)
 }

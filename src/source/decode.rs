@@ -360,11 +360,12 @@ fn keys(
     let name = match &columns.key {
         KeyColumn::Single => return Ok((Keys::Single, None)),
         KeyColumn::Melted(names) => return Ok((Keys::Names(names.clone()), None)),
-        KeyColumn::Text(name) | KeyColumn::Integer(name) => name,
+        KeyColumn::Text(name) | KeyColumn::Integer(name) | KeyColumn::Typed(name, _) => name,
     };
     let array = column(batch, name)?;
     let nulls = array.logical_nulls();
     let keys = match (&columns.key, array.data_type()) {
+        (KeyColumn::Typed(_, key_type), _) => Keys::Text(key_type.texts(array)?),
         (KeyColumn::Integer(_), DataType::UInt64) => Keys::Unsigned(array.as_primitive().clone()),
         (KeyColumn::Integer(_), DataType::Dictionary(_, values)) if **values == DataType::UInt64 => {
             Keys::Unsigned(cast(array, values)?.as_primitive().clone())

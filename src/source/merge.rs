@@ -26,7 +26,8 @@ pub(super) fn merged(purpose: Purpose, a: &DataType, b: &DataType) -> Option<Dat
         (_, DataType::Null, other) | (_, other, DataType::Null) => Some(other.clone()),
         (Purpose::Value, a, b) if is_number(a) && is_number(b) => Some(a.clone()),
         (Purpose::Key, a, b) if is_text(a) && is_text(b) => Some(a.clone()),
-        (Purpose::Key, a, b) => integers(a, b),
+        (Purpose::Key, a, b) if is_bytes(a) && is_bytes(b) => Some(a.clone()),
+        (Purpose::Key, a, b) => integers(a, b).or_else(|| decimals(a, b)).or_else(|| dates(a, b)),
         (Purpose::Time, a, b) => times(a, b).or_else(|| dates(a, b)).or_else(|| steps(a, b)),
         (_, a, b) => fields(a, b),
     }

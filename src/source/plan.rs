@@ -180,9 +180,15 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
         let time = &pipeline.record.time.column;
         is_int96 |= int96::is_in_micros(meta, &schema, time);
         let ticks = schema.field_with_name(time).map_or(DataType::Null, |field| merge::plain(field.data_type()));
+        let key_type = match &pipeline.record.key {
+            Key::Column(key) => schema.field_with_name(key).map_or(DataType::Null, |key| key.data_type().clone()),
+            Key::Melted(_) | Key::Single => DataType::Null,
+        };
         let keys = |group: &RowGroupMetaData| match &pipeline.record.key {
             Key::Column(key) => match folders.iter().find(|folder| folder.name == key.value) {
                 Some(folder) => Some((folder.text().as_bytes().to_vec(), folder.text().as_bytes().to_vec())),
+                // Decimals of different scales don't compare as they are stored.
+                None if key_type.is_decimal() => None,
                 None => order::key_bounds(statistics(group, key)?),
             },
             Key::Melted(_) | Key::Single => None,

@@ -30,6 +30,8 @@ pub(super) struct Columns {
 pub(super) enum KeyColumn {
     Text(String),
     Integer(String),
+    /// Of another type, read as its text.
+    Typed(String, KeyType),
     /// Column names with their hashes.
     Melted(Arc<Vec<(String, u32)>>),
     Single,
@@ -39,7 +41,7 @@ impl Columns {
     /// Names of all columns that are read.
     pub fn names(&self) -> HashSet<&str> {
         let key = match &self.key {
-            KeyColumn::Text(name) | KeyColumn::Integer(name) => Some(name.as_str()),
+            KeyColumn::Text(name) | KeyColumn::Integer(name) | KeyColumn::Typed(name, _) => Some(name.as_str()),
             KeyColumn::Melted(_) | KeyColumn::Single => None,
         };
         let fields = self.passthrough.iter().map(|(name, _)| name.as_str());
@@ -124,21 +126,27 @@ pub(super) fn resolve(
             let hashed = names.iter().map(|name| (name.value.clone(), murmur2(name.as_bytes()))).collect();
             (KeyColumn::Melted(Arc::new(hashed)), "key".to_string(), KeyType::Utf8)
         }
-        Key::Column(name) => match find(name, name.place, problem) {
-            Some(DataType::Utf8 | DataType::LargeUtf8) => {
-                (KeyColumn::Text(name.value.clone()), name.value.clone(), KeyType::Utf8)
-            }
-            Some(t) if t.is_integer() => {
-                (KeyColumn::Integer(name.value.clone()), name.value.clone(), KeyType::Integer(t))
-            }
-            found => {
-                if let Some(found) = found {
-                    problem(name.place, wrong(name, "text or integers as keys", &found));
+        Key::Column(name) => {
+            let found = find(name, name.place, problem);
+            match found.as_ref().and_then(|found| KeyType::of(found, united.is_uuid())) {
+                Some(key_type) => {
+                    let column = match &key_type {
+                        KeyType::Utf8 => KeyColumn::Text(name.value.clone()),
+                        KeyType::Integer(_) => KeyColumn::Integer(name.value.clone()),
+                        other => KeyColumn::Typed(name.value.clone(), other.clone()),
+                    };
+                    (column, name.value.clone(), key_type)
                 }
-                complete = false;
-                (KeyColumn::Single, String::new(), KeyType::Utf8)
+                None => {
+                    if let Some(found) = found {
+                        let expected = "text, integers, decimals, dates, booleans or bytes as keys";
+                        problem(name.place, wrong(name, expected, &found));
+                    }
+                    complete = false;
+                    (KeyColumn::Single, String::new(), KeyType::Utf8)
+                }
             }
-        },
+        }
     };
 
     let value_names: Vec<String> = match &record.key {

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::merge::{Purpose, is_text, merged, plain};
 use crate::config::{At, Key, Pipeline};
+use crate::record::is_uuid;
 
 /// The columns of the files so far.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct United {
     /// Files so far, and the first of them.
     files: usize,
     first: String,
+    /// Whether a file says that the bytes of the keys are UUIDs.
+    is_uuid: bool,
     /// Files that have none of the record's values.
     without_values: Vec<String>,
     notes: Vec<String>,
@@ -59,6 +62,7 @@ impl United {
             wanted,
             files: 0,
             first: String::new(),
+            is_uuid: false,
             without_values: Vec::new(),
             notes: Vec::new(),
         }
@@ -82,6 +86,11 @@ impl United {
     /// Whether a column is read.
     pub fn wants(&self, name: &str) -> bool {
         self.wanted.iter().any(|(wanted, _)| wanted == name)
+    }
+
+    /// Whether the bytes of the keys are UUIDs.
+    pub fn is_uuid(&self) -> bool {
+        self.is_uuid
     }
 
     /// Whether any file has a column.
@@ -121,6 +130,7 @@ impl United {
                 let message = format!("{file}: there are {count} columns \"{name}\": rename or drop all but one");
                 problem(message);
             }
+            self.is_uuid |= purpose == Purpose::Key && is_uuid(field);
             let found = plain(field.data_type());
             match self.columns.iter_mut().find(|column| column.name == *name) {
                 None => {

@@ -158,7 +158,10 @@ impl Compiler<'_> {
                 name if name == layout.time_name => Ok(self.source(From::Time, time)),
                 name if name == layout.key_name && !layout.is_one_series => Ok(match layout.key_type {
                     KeyType::Utf8 => self.source(From::Key, Type::Text),
-                    KeyType::Integer(_) => self.source(From::Key, Type::Number),
+                    KeyType::Uuid | KeyType::Binary(_) => self.source(From::Key, Type::Text),
+                    KeyType::Integer(_) | KeyType::Decimal(_) => self.source(From::Key, Type::Number),
+                    KeyType::Boolean => self.source(From::Key, Type::Flag),
+                    KeyType::Date => self.source(From::Key, Type::Time),
                 }),
                 name => Err(Failure { at, message: layout.unknown(name) }),
             };

@@ -18,6 +18,7 @@ mod official;
 mod order;
 mod parquet_differ;
 mod parquet_folders;
+mod parquet_keys;
 mod parquet_text;
 mod parquet_types;
 mod retrained;

@@ -107,12 +107,12 @@ fn wrong_columns_are_refused_at_their_place() {
     columns.push(("flag", array(BooleanArray::from(vec![true, false]))));
     write(&path, columns, 10);
     let mut p = pipeline(path.display());
-    p.record.key = Key::Column(at("flag".into()));
+    p.record.key = Key::Column(at("value".into()));
     p.record.time.value.column = "text".into();
     p.record.values = vec![at("text".into()), at("valeu".into())];
     let message = problems(&p, &["txet"]).unwrap_err();
     for part in [
-        "expected text or integers as keys in column \"flag\"",
+        "expected text, integers, decimals, dates, booleans or bytes as keys in column \"value\"",
         "expected a timestamp, a date or an integer",
         "expected numbers in column \"text\"",
         "there is no column \"valeu\"",
