@@ -62,6 +62,8 @@ impl Record {
             EpochUnit::Millisecond => "ms",
             EpochUnit::Microsecond => "us",
             EpochUnit::Nanosecond => "ns",
+            EpochUnit::FloatSecond => "float_s",
+            EpochUnit::FloatMillisecond => "float_ms",
             EpochUnit::Step => "step",
         });
         Fields::default()

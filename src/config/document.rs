@@ -151,6 +151,8 @@ fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
         ("ms", EpochUnit::Millisecond),
         ("us", EpochUnit::Microsecond),
         ("ns", EpochUnit::Nanosecond),
+        ("float_s", EpochUnit::FloatSecond),
+        ("float_ms", EpochUnit::FloatMillisecond),
         ("step", EpochUnit::Step),
     ];
     let unit = fields.get("unit").and_then(|field| reader.word(field, &units, &[]));

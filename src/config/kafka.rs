@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::words::word_of;
-use super::{At, Location, Moment, Secret};
+use super::{At, Envelope, Location, Moment, Numbers, Secret};
 
 /// `source.kafka: { brokers, topic, group, format, key, … }`
 #[derive(Debug, Clone)]
@@ -44,6 +44,10 @@ pub struct Encoding {
     pub timestamp: Option<At<String>>,
     /// Types of the columns other than key, time and values, for formats without types (JSON); text by default.
     pub columns: Vec<(At<String>, ColumnType)>,
+    /// What is around the record in a payload; `None`: nothing.
+    pub envelope: Option<At<Envelope>>,
+    /// How numbers are written in JSON.
+    pub numbers: Numbers,
 }
 
 /// `source.dead_letters: { path, format, key, timestamp, columns }`: replays rejected messages from dead-letter files.

@@ -7,6 +7,7 @@ use super::kafka::{
     ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
     SchemaSource, Start,
 };
+use super::payload;
 use super::read::{Field, Fields, Reader};
 use super::words::{Words, found};
 use super::yaml::Kind;
@@ -25,12 +26,15 @@ const SOURCE: Words = Words::new(
         "partitioned_by",
         "idle",
         "columns",
+        "envelope",
+        "numbers",
         "history",
         "properties",
     ],
 );
 const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "fields", "headers", "properties"]);
-const LETTERS: Words = Words::new("`source.dead_letters`", &["path", "format", "key", "timestamp", "columns"]);
+const LETTERS: Words =
+    Words::new("`source.dead_letters`", &["path", "format", "key", "timestamp", "columns", "envelope", "numbers"]);
 const KEY: Words = Words::new("`key`", &["column", "format"]);
 const HISTORY: Words = Words::new("`history`", &["path", "until"]);
 const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
@@ -132,7 +136,9 @@ fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encodi
     }
     let (format, schema) = format.unwrap_or_else(|| (At::default_value(Format::Json), None));
     let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
-    Encoding { format, schema, key, key_format, timestamp, columns }
+    let envelope = payload::envelope(reader, fields, &format.value);
+    let numbers = payload::numbers(reader, fields, &format.value);
+    Encoding { format, schema, key, key_format, timestamp, columns, envelope, numbers }
 }
 
 /// The column that a message's key becomes, and how it is written.

@@ -11,6 +11,7 @@ mod expand;
 mod kafka;
 mod kafka_read;
 mod output;
+mod payload;
 mod pipeline;
 mod places;
 mod read;
@@ -26,6 +27,7 @@ mod yaml;
 mod tests;
 
 pub use kafka::*;
+pub use payload::{Envelope, Numbers};
 pub use pipeline::*;
 pub use secret::*;
 pub use stages::*;

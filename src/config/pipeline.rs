@@ -214,9 +214,24 @@ pub enum EpochUnit {
     Microsecond,
     /// Nanoseconds.
     Nanosecond,
+    /// Seconds with a fraction; in kolk microseconds.
+    FloatSecond,
+    /// Milliseconds with a fraction; in kolk microseconds.
+    FloatMillisecond,
     /// `step`: no clock, an integer that only counts. What an integer column of a typed source is without a unit; JSON
     /// has to say so.
     Step,
+}
+
+impl EpochUnit {
+    /// Microseconds of a unit whose times have fractions.
+    pub fn fractional(self) -> Option<i64> {
+        match self {
+            EpochUnit::FloatSecond => Some(1_000_000),
+            EpochUnit::FloatMillisecond => Some(1_000),
+            _ => None,
+        }
+    }
 }
 
 /// `on:`

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
 
 use super::one_line;
 
@@ -149,6 +149,38 @@ impl fmt::Display for Moment {
     }
 }
 
+/// Times without an offset: ISO 8601 with and without seconds, also without signs between their parts.
+const LOCAL: [&str; 6] = [
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+    "%Y%m%dT%H%M%S%.f",
+    "%Y%m%dT%H%M",
+];
+
+/// A time without its offset from UTC, and that in seconds: `Z`, `UTC`, `+01:00`, `+0100`, `+01`.
+fn offset(text: &str) -> Option<(&str, i64)> {
+    if let Some(local) = text.strip_suffix(['Z', 'z']).or_else(|| text.strip_suffix("UTC")) {
+        return Some((local.trim_end(), 0));
+    }
+    // Before it is a date at least, which has signs too.
+    let at = text.rfind(['+', '-']).filter(|at| *at >= "20240131T12".len())?;
+    let (local, offset) = text.split_at(at);
+    let (sign, digits) = (if offset.starts_with('-') { -1 } else { 1 }, &offset[1..]);
+    let (hours, minutes) = match digits.len() {
+        2 => (digits, "00"),
+        4 => digits.split_at_checked(2)?,
+        5 => digits.split_once(':').filter(|(hours, _)| hours.len() == 2)?,
+        _ => return None,
+    };
+    let number = |part: &str, most: i64| {
+        let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse().ok().filter(|number: &i64| is_number && *number <= most)
+    };
+    Some((local.trim_end(), sign * (number(hours, 23)? * 3600 + number(minutes, 59)? * 60)))
+}
+
 impl Moment {
     /// Reads a date, a date and time (RFC 3339; `T` or a space between them; UTC without a zone) or an integer.
     ///
@@ -166,10 +198,12 @@ impl Moment {
         if let Ok(at) = DateTime::parse_from_rfc3339(text) {
             return Ok(Moment::Instant(at.with_timezone(&Utc)));
         }
-        for format in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"] {
-            if let Ok(at) = NaiveDateTime::parse_from_str(text, format) {
-                return Ok(instant(at));
-            }
+        let offset = offset(text);
+        let local = offset.map_or(text, |(local, _)| local).replace(',', ".");
+        let read = LOCAL.iter().find_map(|format| NaiveDateTime::parse_from_str(&local, format).ok());
+        let ahead = TimeDelta::seconds(offset.map_or(0, |(_, seconds)| seconds));
+        if let Some(at) = read.and_then(|at| at.checked_sub_signed(ahead)) {
+            return Ok(instant(at));
         }
         Err(format!(
             "expected a date (2014-01-31), a time (2014-01-31T12:00:00Z) or an integer step, found \"{}\"",
@@ -243,13 +277,30 @@ mod tests {
             ("2014-01-01T12:30:05.25", "2014-01-01T12:30:05.250+00:00"),
             ("2014-01-01 12:30:05Z", "2014-01-01T12:30:05+00:00"),
             ("2014-01-01T12:30:05+02:00", "2014-01-01T10:30:05+00:00"),
+            ("2014-01-01T12:30Z", "2014-01-01T12:30:00+00:00"),
+            ("2014-01-01 12:30 UTC", "2014-01-01T12:30:00+00:00"),
+            ("2014-01-01T12:30:05.25+0000", "2014-01-01T12:30:05.250+00:00"),
+            ("2014-01-01 12:30:05+00", "2014-01-01T12:30:05+00:00"),
+            ("2014-01-01T12:30-0530", "2014-01-01T18:00:00+00:00"),
+            ("2014-01-01 12:30:05,5 +01", "2014-01-01T11:30:05.500+00:00"),
+            ("20140101T123005Z", "2014-01-01T12:30:05+00:00"),
             ("1931-05-06", "1931-05-06T00:00:00+00:00"),
         ] {
             let Ok(Moment::Instant(at)) = Moment::parse(text) else { panic!("{text}") };
             assert_eq!(at.to_rfc3339(), rfc3339);
         }
         assert_eq!(Moment::parse("-7"), Ok(Moment::Step(-7)));
-        for text in ["2014-13-01", "2014-01-01 25:00", "yesterday", "01.02.2014", "2014-1-1x", ""] {
+        for text in [
+            "2014-13-01",
+            "2014-01-01 25:00",
+            "yesterday",
+            "01.02.2014",
+            "2014-1-1x",
+            "",
+            "2014-01-01T12:30+1",
+            "2014-01-01T12:30+24",
+            "12:30Z",
+        ] {
             assert!(Moment::parse(text).is_err(), "{text}");
         }
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::config::{At, ColumnType, Encoding, EpochUnit, Format, Key, KeyFormat, Moment, Pipeline};
+use super::envelope;
+use crate::config::{At, ColumnType, Encoding, Envelope, EpochUnit, Format, Key, KeyFormat, Moment, Numbers, Pipeline};
 use crate::error::Problems;
 use crate::record::{Clock, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
 
@@ -34,6 +35,8 @@ pub(super) enum TimeFrom {
     Text,
     /// A field with ticks.
     Ticks,
+    /// A field with a number that has a fraction: that many microseconds each, in microseconds.
+    Fraction(i64),
     /// The message's timestamp.
     Message,
 }
@@ -56,6 +59,10 @@ pub(super) struct Columns {
     pub clock: Clock,
     pub values: usize,
     pub passthrough: Vec<(String, PassthroughFrom)>,
+    /// What is around the record.
+    pub envelope: Option<Envelope>,
+    /// How numbers are written in JSON.
+    pub numbers: Numbers,
 }
 
 impl Columns {
@@ -63,6 +70,20 @@ impl Columns {
     pub fn field(&self, target: Option<Target>) -> String {
         let name = self.fields.iter().find(|(_, found)| Some(**found) == target).map(|(name, _)| name);
         name.map(|name| format!("\"{name}\": ")).unwrap_or_default()
+    }
+
+    /// What a column is that has no value, for messages.
+    pub fn is_null(&self, target: Target) -> String {
+        match self.fields.iter().find(|(_, found)| **found == target) {
+            Some((name, _)) => format!("field \"{name}\" is missing or null"),
+            None => "the message has no timestamp".into(),
+        }
+    }
+
+    /// The message's key, out of Connect's wrapper where keys are JSON and there is an envelope.
+    pub fn key_bytes<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        let is_json = self.envelope.is_some() && self.reads_message_key(KeyFormat::Json);
+        if is_json { envelope::unwrapped(super::frame::json(key)).unwrap_or(key) } else { key }
     }
 
     /// Whether the message's key is read in this format.
@@ -148,7 +169,7 @@ pub(super) fn declared<'a>(
         Some(match purpose {
             Use::Key => DataType::Utf8,
             Use::Value => DataType::Float64,
-            Use::Time if unit.is_none() => utc(TimeUnit::Microsecond),
+            Use::Time if unit.is_none_or(|unit| unit.fractional().is_some()) => utc(TimeUnit::Microsecond),
             Use::Time => DataType::Int64,
             Use::Passthrough => match encoding.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t)
             {
@@ -187,7 +208,12 @@ pub(super) fn plan(
         found.insert(time_name.to_string(), Target::Time);
         let data_type = type_of(time_name, Use::Time);
         let is_text = record.time.unit.is_none() && encoding.format.value == Format::Json;
-        (if is_text { TimeFrom::Text } else { TimeFrom::Ticks }, data_type)
+        let from = match record.time.unit.and_then(EpochUnit::fractional) {
+            Some(micros) => TimeFrom::Fraction(micros),
+            None if is_text => TimeFrom::Text,
+            None => TimeFrom::Ticks,
+        };
+        (from, data_type)
     };
     let clock = data_type.and_then(|data_type| {
         Clock::of_column(&data_type, record.time.unit, record.time.timezone.as_ref())
@@ -259,7 +285,14 @@ pub(super) fn plan(
         };
         layout.add(name, Kind::Passthrough(data_type), Role::Field);
     }
-    complete.then_some((Columns { fields: found, key, time, clock, values: names.len(), passthrough }, layout))
+    let (envelope, numbers) = (encoding.envelope.as_ref().map(|envelope| envelope.value), encoding.numbers);
+    let columns = Columns { fields: found, key, time, clock, values: names.len(), passthrough, envelope, numbers };
+    if let (Err(name), Some(at)) = (envelope::tree(&columns), &encoding.envelope) {
+        problems
+            .add(at.place, format!("the column \"{name}\" is read twice, under another name too: write one of them"));
+        return None;
+    }
+    complete.then_some((columns, layout))
 }
 
 /// A value of a passthrough column.

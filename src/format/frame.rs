@@ -15,3 +15,12 @@ pub(super) fn put_frame(id: u32, to: &mut Vec<u8>) {
     to.push(0);
     to.extend_from_slice(&id.to_be_bytes());
 }
+
+/// JSON without what may come before it: the frame of a registry's JSON Schema, a byte-order mark.
+pub fn json(payload: &[u8]) -> &[u8] {
+    let payload = match payload {
+        [0, _, _, _, _, body @ ..] => body,
+        _ => payload,
+    };
+    payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload)
+}

@@ -166,7 +166,7 @@ impl Decoder for Framed {
     ) -> Result<Option<Vec<u8>>, DecodeError> {
         let reads_key = matches!(self.columns.key, KeyFrom::Message(_));
         let Some(key) = messages.key(index).filter(|_| self.keys.is_some() && reads_key) else {
-            return Ok(key_of(&self.columns, messages, index));
+            return Ok(key_of(&self.columns, messages, index, None));
         };
         let offset = messages.offsets[index];
         if decided.replay && decided.is_unknown(offset) {

@@ -77,9 +77,9 @@ fn what_is_wrong_is_named() {
         (br#"{"k":"x","ts":5,"a":1,"a":2}"#, "bad_value", "field \"a\" comes twice"),
         (br#"{"k":"x","k":"y","ts":5}"#, "bad_value", "field \"k\" comes twice"),
         (br#"{"k":"x","ts":5,"n":1,"ts":5}"#, "bad_value", "field \"ts\" comes twice"),
-        (br#"{"k":null,"ts":5}"#, "null_key", ""),
-        (br#"{"ts":5}"#, "null_key", ""),
-        (br#"{"k":"x"}"#, "null_time", ""),
+        (br#"{"k":null,"ts":5}"#, "null_key", "field \"k\" is missing or null"),
+        (br#"{"ts":5}"#, "null_key", "\"k\""),
+        (br#"{"k":"x"}"#, "null_time", "field \"ts\" is missing or null"),
         (br#"{"k":"x","ts":5}{}"#, "bad_json", "trailing"),
         (br#"{"k":"x","ts":5"#, "bad_json", "EOF"),
         (b"", "bad_json", "EOF"),
@@ -174,12 +174,15 @@ proptest! {
         let decoded = crate::format::law::decode(&mut decoder, &payloads);
         for (index, payload) in payloads.iter().enumerate() {
             if let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(payload) {
-                let number = |name: &str| object.get(name).is_none_or(|v| v.is_null() || v.is_number());
+                let nan = |v: &Value| v.as_str().is_some_and(crate::format::json_value::is_nan);
+                let number = |name: &str| object.get(name).is_none_or(|v| v.is_null() || v.is_number() || nan(v));
                 let key = object.get("k").is_some_and(|k| k.is_string() || k.is_i64() || k.is_u64());
                 let range = TimeRange::of_ticks(Some(1_000_000));
-                let time = object.get("ts").and_then(Value::as_i64).is_some_and(|ms| range.has(ms));
+                let whole = |ms: f64| ms.fract() == 0.0 && ms.abs() <= 2_f64.powi(53);
+                let ms = |ts: &Value| ts.as_i64().or_else(|| ts.as_f64().filter(|ms| whole(*ms)).map(|ms| ms as i64));
+                let time = object.get("ts").and_then(ms).is_some_and(|ms| range.has(ms));
                 let good = key && time && number("a")
-                    && object.get("n").is_none_or(|n| n.is_null() || n.is_i64());
+                    && object.get("n").is_none_or(|n| n.is_null() || n.is_i64() || nan(n));
                 prop_assert_eq!(bad(&decoded, index).is_none(), good, "{}", String::from_utf8_lossy(payload));
             }
         }

@@ -27,7 +27,7 @@ pub fn text_of(format: KeyFormat, key: &[u8]) -> Result<Cow<'_, str>, String> {
         KeyFormat::Bytes => key.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
         // Its schema is needed: [`super::avro_key`].
         KeyFormat::Avro => return Err("an Avro key is read with a schema".into()),
-        KeyFormat::Json => json_text(std::str::from_utf8(key).map_err(|e| e.to_string())?),
+        KeyFormat::Json => json_text(std::str::from_utf8(super::frame::json(key)).map_err(|e| e.to_string())?),
     })
 }
 

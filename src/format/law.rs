@@ -107,7 +107,7 @@ pub(super) fn json_of(yaml: &str) -> (JsonDecoder, Layout) {
     let mut problems = Problems::new("p.yaml");
     let planned = columns::plan(&pipeline, encoding, &fields, &types, &mut problems);
     let (columns, layout) = problems.finish(planned).expect("no problems").expect("columns");
-    (JsonDecoder::new(Arc::new(columns)), layout)
+    (JsonDecoder::new(Arc::new(columns)).expect("columns"), layout)
 }
 
 /// A decoder of JSON.

@@ -15,13 +15,18 @@ mod avro_key;
 mod avro_out;
 mod avro_schema;
 mod columns;
+mod envelope;
 mod frame;
 mod framed;
 mod json;
+mod json_out;
+mod json_value;
 pub mod key;
 pub mod key_guess;
 #[cfg(any(test, fuzzing))]
 pub mod law;
+mod logical;
+mod path;
 mod plan;
 mod protobuf;
 mod protobuf_out;
@@ -31,6 +36,8 @@ mod registry;
 mod schema;
 mod table;
 
+pub use envelope::{DELETED, field, paths};
+pub use frame::json as bare_json;
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 
 use std::ops::Range;
@@ -118,6 +125,17 @@ pub struct Decoded {
     pub records: Records,
     /// For some of `records.bad`, by index, what exactly is wrong, for people: place in the payload, expected, found.
     pub details: Vec<(usize, String)>,
+    /// The message that decoding stopped at, since it says that its row is no more.
+    pub deleted: Option<Deleted>,
+}
+
+/// A message with a payload that means the same as one without: its row is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// Which message.
+    pub index: usize,
+    /// The text of its record's key; `None`: it is not known.
+    pub key: Option<Vec<u8>>,
 }
 
 /// Decisions about messages that don't depend on their bytes, to be recorded and obeyed in replay.
@@ -176,6 +194,15 @@ pub trait Decoder: Send {
         index: usize,
         decided: &mut Decided,
     ) -> Result<Option<Vec<u8>>, DecodeError>;
+
+    /// From now on [`Decoder::decode`] stops at a message that says that its row is no more. Otherwise that is a bad
+    /// record.
+    fn stop_at_deletes(&mut self) {}
+
+    /// Whether a message without a payload repeats what the one before it said: that its row is no more.
+    fn repeats_deletes(&self) -> bool {
+        false
+    }
 }
 
 /// Decodes all messages, and waits for a registry's answers for at most `most`. For callers that may block.

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use super::avro_key::AvroKeys;
 use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
-use super::json::{JsonDecoder, JsonEncoder};
+use super::json::JsonDecoder;
+use super::json_out::JsonEncoder;
 use super::protobuf_out::ProtobufEncoder;
 use super::registry::Registry;
 use super::schema::{Language, Silence};
 use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
-use crate::config::{At, Encoding, Format, KafkaSink, KeyFormat, Pin, Pipeline, SchemaSource};
+use crate::config::{At, Encoding, Format, KafkaSink, KeyFormat, Numbers, Pin, Pipeline, SchemaSource};
 use crate::error::Problems;
 use crate::record::Layout;
 
@@ -43,7 +44,9 @@ impl PlannedDecoder {
     /// Whether the words of an earlier version say that the same is read.
     pub fn reads_as(&self, described: &str) -> bool {
         // Those versions read keys as text.
-        self.reads.get(KEY_FORMAT).is_none() && (self.described == described || (self.was)(described))
+        let new = [KEY_FORMAT, "envelope", "numbers"];
+        new.iter().all(|field| self.reads.get(field).is_none())
+            && (self.described == described || (self.was)(described))
     }
 }
 
@@ -74,10 +77,10 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
             let columns = Arc::new(columns);
             Some(PlannedDecoder {
                 layout,
-                reads: with_key_format(json!({ "format": "json", "columns": encoding.canonical_columns() }), encoding),
+                reads: with_encoding(json!({ "format": "json", "columns": encoding.canonical_columns() }), encoding),
                 described: format!("json {:?}", encoding.columns),
                 was: Box::new(|_| false),
-                make: Box::new(move || Ok(Box::new(JsonDecoder::new(columns.clone())))),
+                make: Box::new(move || Ok(Box::new(JsonDecoder::new(columns.clone()).map_err(crate::Error::failed)?))),
             })
         }
         Format::Avro(schema) | Format::Protobuf(schema) => plan_framed(pipeline, encoding, schema, fields, problems),
@@ -87,7 +90,14 @@ pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut P
 /// The field of a fingerprint that says how keys are written, unless as text.
 const KEY_FORMAT: &str = "key format";
 
-fn with_key_format(mut reads: Value, encoding: &Encoding) -> Value {
+/// With what isn't as it always was.
+fn with_encoding(mut reads: Value, encoding: &Encoding) -> Value {
+    if let Some(envelope) = &encoding.envelope {
+        reads["envelope"] = json!(envelope.value.word());
+    }
+    if encoding.numbers != Numbers::default() {
+        reads["numbers"] = json!(encoding.numbers.word());
+    }
     if encoding.key_format != KeyFormat::default() {
         reads[KEY_FORMAT] = json!(encoding.key_format.word());
     }
@@ -155,7 +165,7 @@ fn plan_framed(
     Some(PlannedDecoder {
         layout,
         // It is JSON.
-        reads: with_key_format(serde_json::from_str(&described).unwrap_or_default(), encoding),
+        reads: with_encoding(serde_json::from_str(&described).unwrap_or_default(), encoding),
         described,
         was: Box::new(move |before| reading::was(before, &now, &read, language)),
         make: Box::new(move || {

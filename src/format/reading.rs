@@ -73,7 +73,7 @@ fn reading(columns: &Columns, language: Language, type_of: TypeOf<'_>) -> Option
     };
     let time = match columns.time {
         TimeFrom::Message => None,
-        TimeFrom::Text | TimeFrom::Ticks => names(|target| target == Target::Time).next(),
+        TimeFrom::Text | TimeFrom::Ticks | TimeFrom::Fraction(_) => names(|target| target == Target::Time).next(),
     };
     let one = |name: Option<String>, purpose| match name {
         Some(name) => of(name, purpose).map(|(word, name)| Some((name, word))),

@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, TimeFrom, Unfit, nanos_of, utc};
+use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target, TimeFrom, Unfit, nanos_of, utc};
 use super::{Decoded, Messages, key};
 use crate::record::{Origin, Records, TIME_OUT_OF_RANGE, TimeRange, murmur2};
 
@@ -121,9 +121,10 @@ impl Table {
         framed: Option<&Result<String, Fault>>,
     ) -> Result<(String, i64, &'r Row), Fault> {
         let key = match self.columns.key {
-            KeyFrom::Field => row.key.clone().ok_or(("null_key", String::new()))?,
+            KeyFrom::Field => row.key.clone().ok_or_else(|| ("null_key", self.columns.is_null(Target::Key)))?,
             KeyFrom::Message(format) => {
-                let key = messages.key(index).ok_or(("null_key", String::new()))?;
+                let key = messages.key(index).ok_or_else(|| ("null_key", "the message has no key".to_string()))?;
+                let key = self.columns.key_bytes(key);
                 match framed {
                     Some(text) => text.clone()?,
                     None => key::text_of(format, key)
@@ -139,9 +140,9 @@ impl Table {
         }
         let time = match self.columns.time {
             TimeFrom::Message => Some(messages.timestamps[index]).filter(|time| *time >= 0),
-            TimeFrom::Text | TimeFrom::Ticks => row.time,
+            TimeFrom::Text | TimeFrom::Ticks | TimeFrom::Fraction(_) => row.time,
         };
-        let time = time.ok_or(("null_time", String::new()))?;
+        let time = time.ok_or_else(|| ("null_time", self.columns.is_null(Target::Time)))?;
         if !self.columns.clock.range().has(time) {
             let nanos = self.columns.clock.nanos_per_tick;
             return Err(Unfit::Beyond.of_time(self.columns.time_name(), time, nanos));
@@ -182,6 +183,7 @@ impl Table {
             let cell = match from {
                 PassthroughFrom::Field(_) => row.map_or(Cell::Null, |row| row.passthrough[at].clone()),
                 PassthroughFrom::MessageKey(format) => messages.key(index).map_or(Cell::Null, |key| {
+                    let key = self.columns.key_bytes(key);
                     let text = match framed {
                         Some(text) => text.as_ref().ok().map(|text| text.as_str().into()),
                         None => key::text_of(*format, key).ok(),
@@ -197,7 +199,7 @@ impl Table {
     /// The records.
     pub fn finish(mut self) -> Decoded {
         self.records.passthrough = self.passthrough.into_iter().map(Builder::finish).collect();
-        Decoded { records: self.records, details: self.details }
+        Decoded { records: self.records, details: self.details, deleted: None }
     }
 }
 

@@ -84,6 +84,8 @@ impl Clock {
 
     fn plain(data_type: &DataType, unit: Option<EpochUnit>) -> Result<Clock, String> {
         let nanos = match (data_type, unit) {
+            // Times with a fraction are read as these.
+            (DataType::Timestamp(TimeUnit::Microsecond, _), Some(unit)) if unit.fractional().is_some() => Some(1_000),
             (DataType::Timestamp(TimeUnit::Second, _), None) => Some(1_000_000_000),
             (DataType::Timestamp(TimeUnit::Millisecond, _), None) | (DataType::Date64, None) => Some(1_000_000),
             (DataType::Timestamp(TimeUnit::Microsecond, _), None) => Some(1_000),
@@ -95,6 +97,11 @@ impl Clock {
                 EpochUnit::Microsecond => Some(1_000),
                 EpochUnit::Nanosecond => Some(1),
                 EpochUnit::Step => None,
+                EpochUnit::FloatSecond | EpochUnit::FloatMillisecond => {
+                    return Err(format!(
+                        "`unit: float_s` and `float_ms` are for times with a fraction, this column is {data_type}"
+                    ));
+                }
             },
             (t, None) if t.is_integer() => None,
             (t, Some(_)) => return Err(format!("a unit is only for integer columns, this one is {t}")),

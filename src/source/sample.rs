@@ -10,9 +10,9 @@ use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::Files;
-use crate::config::{EpochUnit, Format, KafkaSource, Key, KeyFormat, OnNull, Pipeline};
+use crate::config::{Envelope, EpochUnit, Format, KafkaSource, Key, KeyFormat, OnNull, Pipeline};
 use crate::error::{did_you_mean, printable};
-use crate::format::key_guess;
+use crate::format::{self, key_guess};
 use crate::kafka::sample::Sample;
 use crate::record::{Layout, Records};
 
@@ -34,10 +34,11 @@ pub(super) fn of_topic(pipeline: &Pipeline, source: &KafkaSource, layout: &Layou
     let mut said = Vec::new();
     said.extend(refused(pipeline, sample).map(|what| format!("{what}{}", other_format(source, sample))));
     let json = source.encoding.format.value == Format::Json;
-    let seen = if json { Seen::of(sample, &pipeline.record.time.column) } else { Seen::default() };
+    let envelope = source.encoding.envelope.as_ref().map(|envelope| envelope.value);
+    let seen = if json { Seen::of(sample, envelope, &pipeline.record.time.column) } else { Seen::default() };
     let wanted = fields(pipeline, source, layout);
     said.extend(wanted.iter().filter_map(|name| seen.missing(name)));
-    let missing = |name: &str| seen.objects > 0 && !seen.paths.contains_key(name);
+    let missing = |name: &str| seen.objects > 0 && !seen.has(name);
     let records: Vec<&Records> = sample.decoded().map(|decoded| &decoded.records).collect();
     said.extend(nulls(layout, &records).into_iter().filter(|(name, _)| !missing(name)).map(|(_, what)| what));
     let from_message = source.encoding.timestamp.as_ref().is_some_and(|name| name.value == layout.time_name);
@@ -74,7 +75,8 @@ fn refused(pipeline: &Pipeline, sample: &Sample) -> Option<String> {
     let mut example = None;
     for (partition, decoded) in sample.partitions.iter().map(|(partition, (_, decoded))| (partition, decoded)) {
         let records = &decoded.records;
-        for (index, reason) in &records.bad {
+        // What a delete does isn't to refuse it.
+        for (index, reason) in records.bad.iter().filter(|(_, reason)| *reason != format::DELETED) {
             *reasons.entry(reason).or_default() += 1;
             example.get_or_insert_with(|| {
                 let detail = decoded.details.iter().find(|(at, _)| at == index).map(|(_, detail)| printable(detail));
@@ -123,8 +125,13 @@ fn other_format(source: &KafkaSource, sample: &Sample) -> &'static str {
         let all = sample.partitions.values().flat_map(|(messages, _)| (0..messages.len()).map(|i| messages.payload(i)));
         all.flatten().all(|payload| payload.first().copied().is_some_and(byte))
     };
+    // The frame of a registry's JSON Schema is passed over.
+    let framed_json = || {
+        let all = sample.partitions.values().flat_map(|(messages, _)| (0..messages.len()).map(|i| messages.payload(i)));
+        all.flatten().all(|payload| format::bare_json(payload).first() == Some(&b'{'))
+    };
     match source.encoding.format.value {
-        Format::Json if first(&|byte| byte == 0) => {
+        Format::Json if first(&|byte| byte == 0) && !framed_json() => {
             "; the payloads begin with the byte 0, as those with a schema registry do: `format: { avro: … }`, or \
              `protobuf`"
         }
@@ -160,16 +167,17 @@ struct Seen {
     paths: BTreeMap<String, usize>,
     /// The time column's integers, whatever the decoder made of them.
     times: Vec<i64>,
+    envelope: Option<Envelope>,
 }
 
 impl Seen {
-    fn of(sample: &Sample, time: &str) -> Seen {
-        let mut seen = Seen::default();
+    fn of(sample: &Sample, envelope: Option<Envelope>, time: &str) -> Seen {
+        let mut seen = Seen { envelope, ..Seen::default() };
         for (messages, _) in sample.partitions.values() {
             for payload in (0..messages.len()).filter_map(|index| messages.payload(index)) {
-                if let Ok(value @ Value::Object(_)) = serde_json::from_slice(payload) {
+                if let Ok(value @ Value::Object(_)) = serde_json::from_slice(format::bare_json(payload)) {
                     seen.objects += 1;
-                    seen.times.extend(value.get(time).and_then(Value::as_i64));
+                    seen.times.extend(format::field(envelope, &value, time).and_then(Value::as_i64));
                     seen.walk(&value, "", 0);
                 }
             }
@@ -190,19 +198,25 @@ impl Seen {
         }
     }
 
+    fn has(&self, name: &str) -> bool {
+        format::paths(self.envelope, name).iter().any(|path| self.paths.contains_key(path))
+    }
+
     /// Says that a field never came, and what did instead.
     fn missing(&self, name: &str) -> Option<String> {
-        if self.objects == 0 || self.paths.contains_key(name) {
+        if self.objects == 0 || self.has(name) {
             return None;
         }
         let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_string();
         let nested = self.paths.keys().filter(|path| path.contains('.'));
         let instead = if let Some(path) = nested.into_iter().find(|path| last(path).eq_ignore_ascii_case(name)) {
-            format!(
-                ", but \"{}\" is: only fields at the top of a message are read, so have the producer flatten it \
-                 (Debezium: the transform ExtractNewRecordState)",
-                printable(path)
-            )
+            let path = printable(path);
+            match (self.envelope, path.split('.').rev().nth(1)) {
+                (None, Some("after")) => format!(", but \"{path}\" is: write `envelope: debezium`, or the whole name"),
+                (None, Some("payload")) => format!(", but \"{path}\" is: write `envelope: connect`, or the whole name"),
+                (None, _) => format!(", but \"{path}\" is: write the whole name"),
+                (Some(_), _) => format!(", but \"{path}\" is"),
+            }
         } else {
             let top = || self.paths.keys().map(String::as_str).filter(|path| !path.contains('.'));
             match top().find(|path| path.eq_ignore_ascii_case(name)) {

@@ -216,7 +216,7 @@ sink: { parquet: { path: out }, stdout: {} }
             "4:9: `from`: expected a date (2014-01-31), a time (2014-01-31T12:00:00Z) or an integer step, found the \
              text \"yesterday\"",
             "6:8: `key`: expected a column, found a list",
-            "7:28: `unit`: expected one of: s, ms, us, ns, step, found the text \"min\"",
+            "7:28: `unit`: expected one of: s, ms, us, ns, float_s, float_ms, step, found the text \"min\"",
             "8:11: `values`: expected a list of columns in brackets, found the text \"x\"",
             "9:13: `late`: expected one of: process, dead_letter, found the text \"proces\", did you mean \
              \"process\"?",

@@ -139,7 +139,7 @@ pub(super) trait Takes {
     fn tombstone(&mut self, messages: &Arc<Messages>, at: usize, tombstone: Tombstone, decided: Decided) -> Result<()>;
 }
 
-/// What is done about a message without a payload.
+/// What is done about a message without a payload, or one that says that its row is no more.
 pub(super) enum Tombstone {
     /// The state of this key is forgotten.
     Reset(Vec<u8>),
@@ -147,9 +147,21 @@ pub(super) enum Tombstone {
     DeadLetter,
 }
 
+impl Tombstone {
+    /// By what the pipeline says, of a record with this key, if it is known.
+    fn of(on: OnTombstone, key: Option<Vec<u8>>) -> Tombstone {
+        match on {
+            OnTombstone::Skip => Tombstone::Skip,
+            OnTombstone::DeadLetter => Tombstone::DeadLetter,
+            OnTombstone::Reset => key.map_or(Tombstone::DeadLetter, Tombstone::Reset),
+        }
+    }
+}
+
 impl<B: Broker> Intake<B> {
     /// Nothing is read yet.
-    pub fn new(broker: B, incoming: Incoming, metrics: Arc<Metrics>, settings: &Settings) -> Self {
+    pub fn new(broker: B, mut incoming: Incoming, metrics: Arc<Metrics>, settings: &Settings) -> Self {
+        incoming.decoder.stop_at_deletes();
         Intake {
             broker,
             waits: Waits::new(metrics.clone()),
@@ -238,6 +250,7 @@ impl<B: Broker> Intake<B> {
     /// Gives the offset of the first message that can't be taken at present, and why.
     fn take_pieces(&mut self, takes: &mut impl Takes) -> Result<Option<(i64, StallReason)>> {
         let Incoming { decoder, tombstone, .. } = &mut self.incoming;
+        let tombstone = *tombstone;
         let messages = &self.inbox;
         let first = takes.offset();
         let mut at = messages.offsets.partition_point(|offset| *offset < first);
@@ -247,18 +260,18 @@ impl<B: Broker> Intake<B> {
             if messages.payload(at).is_none() {
                 let mut decided = takes.decided();
                 let what = match tombstone {
-                    OnTombstone::Skip => Tombstone::Skip,
-                    OnTombstone::DeadLetter => Tombstone::DeadLetter,
                     OnTombstone::Reset => match decoder.key_of(messages, at, &mut decided) {
                         Ok(_) if !takes.has_room(&decided) => {
                             return Ok(Some((messages.offsets[at], StallReason::Checkpoint)));
                         }
-                        Ok(key) => key.map_or(Tombstone::DeadLetter, Tombstone::Reset),
+                        Ok(None) if decoder.repeats_deletes() => Tombstone::Skip,
+                        Ok(key) => Tombstone::of(tombstone, key),
                         Err(DecodeError::Unavailable(why)) => {
                             return Ok(Some((messages.offsets[at], StallReason::Answer(why))));
                         }
                         Err(DecodeError::Failed(error)) => return Err(error),
                     },
+                    other => Tombstone::of(other, None),
                 };
                 takes.tombstone(messages, at, what, decided)?;
             } else {
@@ -273,6 +286,13 @@ impl<B: Broker> Intake<B> {
                     |decided| takes.has_room(decided),
                 )?;
                 match piece {
+                    // It is the first one: those before it were taken.
+                    Ok(Piece { decoded: Decoded { deleted: Some(deleted), .. }, decided, .. })
+                        if deleted.index == at =>
+                    {
+                        takes.tombstone(messages, at, Tombstone::of(tombstone, deleted.key), decided)?;
+                        end = at + 1;
+                    }
                     Ok(Piece { end: until, decoded, decided }) => {
                         takes.take(messages, at..until, decoded, decided)?;
                         end = until;

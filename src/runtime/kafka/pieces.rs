@@ -16,7 +16,7 @@ pub enum StallReason {
 
 /// Messages that were decoded.
 pub(super) struct Piece {
-    /// Up to this index.
+    /// Up to this index: to the message that decoding stopped at, if it did.
     pub end: usize,
     /// Their records.
     pub decoded: Decoded,
@@ -41,7 +41,10 @@ pub(super) fn decode(
     loop {
         let mut decided = decided();
         let wait = match decoder.decode(messages, range.start..end, &mut decided) {
-            Ok(decoded) if has_room(&decided) => return Ok(Ok(Piece { end, decoded, decided })),
+            Ok(decoded) if has_room(&decided) => {
+                let end = decoded.deleted.as_ref().map_or(end, |deleted| deleted.index);
+                return Ok(Ok(Piece { end, decoded, decided }));
+            }
             Ok(_) => StallReason::Checkpoint,
             Err(DecodeError::Unavailable(why)) => StallReason::Answer(why),
             Err(DecodeError::Failed(error)) => return Err(error),

@@ -284,7 +284,7 @@ impl Decoder for Asking {
                 records.bad.push((row, "unknown_schema"));
             }
         }
-        Ok(Decoded { records, details: Vec::new() })
+        Ok(Decoded { records, ..Decoded::default() })
     }
 
     fn key_of(
