@@ -40,6 +40,8 @@ pub struct Encoding {
     pub key: Option<At<String>>,
     /// How that key is written.
     pub key_format: KeyFormat,
+    /// The field of a key with a schema that is the key, if it has several.
+    pub key_field: Option<At<String>>,
     /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
     pub timestamp: Option<At<String>>,
     /// Types of the columns other than key, time and values, for formats without types (JSON); text by default.
@@ -48,6 +50,13 @@ pub struct Encoding {
     pub envelope: Option<At<Envelope>>,
     /// How numbers are written in JSON.
     pub numbers: Numbers,
+}
+
+impl Encoding {
+    /// Whether messages name schemas, in a payload or a header.
+    pub fn has_schemas(&self) -> bool {
+        matches!(self.format.value, Format::Avro(_) | Format::Protobuf(_))
+    }
 }
 
 /// `source.dead_letters: { path, format, key, timestamp, columns }`: replays rejected messages from dead-letter files.
@@ -180,19 +189,27 @@ pub enum KeyFormat {
     Json,
     /// `avro`: one value in Confluent's wire format, with a schema of the payloads' registry.
     Avro,
+    /// `protobuf`: the same in Protobuf.
+    Protobuf,
 }
 
 /// Its words.
-pub(super) const KEY_FORMATS: [(&str, KeyFormat); 6] = [
+pub(super) const KEY_FORMATS: [(&str, KeyFormat); 7] = [
     ("text", KeyFormat::Text),
     ("int", KeyFormat::Int),
     ("long", KeyFormat::Long),
     ("bytes", KeyFormat::Bytes),
     ("json", KeyFormat::Json),
     ("avro", KeyFormat::Avro),
+    ("protobuf", KeyFormat::Protobuf),
 ];
 
 impl KeyFormat {
+    /// Whether keys have schemas. Their bytes then hold more than the key.
+    pub fn has_schema(self) -> bool {
+        matches!(self, KeyFormat::Avro | KeyFormat::Protobuf)
+    }
+
     /// Its word in the pipeline file.
     pub fn word(self) -> &'static str {
         word_of(&KEY_FORMATS, self)

@@ -35,7 +35,7 @@ const SOURCE: Words = Words::new(
 const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "fields", "headers", "properties"]);
 const LETTERS: Words =
     Words::new("`source.dead_letters`", &["path", "format", "key", "timestamp", "columns", "envelope", "numbers"]);
-const KEY: Words = Words::new("`key`", &["column", "format"]);
+const KEY: Words = Words::new("`key`", &["column", "format", "field"]);
 const HISTORY: Words = Words::new("`history`", &["path", "until"]);
 const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
 const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]).elsewhere(NO_READER);
@@ -118,39 +118,46 @@ pub(super) fn dead_letters(reader: &mut Reader, field: Field<'_>) -> Option<Lett
 
 /// How messages become records; those of a topic have a subject by its name.
 fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encoding {
-    let (key, key_format) = fields.get("key").map(|f| key(reader, f)).unwrap_or_default();
+    let (key, key_format, key_field) = fields.get("key").map(|f| key(reader, f)).unwrap_or_default();
     let timestamp = fields.get("timestamp").and_then(|f| reader.text(f, "the name of a column"));
     let format = match fields.get("format") {
         Some(field) => format(reader, field, topic, true),
         None => Some((At::default_value(Format::Json), None)),
     };
-    if let (Some(key), KeyFormat::Avro, Some((At { value: Format::Json, .. }, _))) =
-        (fields.get("key"), key_format, &format)
+    if let (Some(key), true, Some((At { value: Format::Json, .. }, _))) =
+        (fields.get("key"), key_format.has_schema(), &format)
     {
         reader.note(
             key,
-            "an avro key needs a schema registry, and only payloads with schemas have one here (`format: { avro: { \
-             registry: http://… } }`, or protobuf): with JSON payloads take the key from one of their fields \
-             (`record.key`, with `partitioned_by: key`)",
+            format!(
+                "a key in {} needs a schema registry, and only payloads with schemas have one here (`format: {{ avro: \
+                 {{ registry: http://… }} }}`, or protobuf): with JSON payloads take the key from one of their fields \
+                 (`record.key`, with `partitioned_by: key`)",
+                key_format.word()
+            ),
         );
     }
     let (format, schema) = format.unwrap_or_else(|| (At::default_value(Format::Json), None));
     let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
     let envelope = payload::envelope(reader, fields, &format.value);
     let numbers = payload::numbers(reader, fields, &format.value);
-    Encoding { format, schema, key, key_format, timestamp, columns, envelope, numbers }
+    Encoding { format, schema, key, key_format, key_field, timestamp, columns, envelope, numbers }
 }
 
 /// The column that a message's key becomes, and how it is written.
-fn key(reader: &mut Reader, field: Field<'_>) -> (Option<At<String>>, KeyFormat) {
+fn key(reader: &mut Reader, field: Field<'_>) -> (Option<At<String>>, KeyFormat, Option<At<String>>) {
     const COLUMN: &str = "the name of a column";
     if !matches!(field.node.kind, Kind::Map(_)) {
-        return (reader.text(field, COLUMN), KeyFormat::Text);
+        return (reader.text(field, COLUMN), KeyFormat::Text, None);
     }
-    let Some(fields) = reader.section(field, &KEY) else { return (None, KeyFormat::Text) };
-    let format = fields.get("format").and_then(|f| reader.word(f, &KEY_FORMATS, &["protobuf"]));
+    let Some(fields) = reader.section(field, &KEY) else { return (None, KeyFormat::Text, None) };
+    let format = fields.get("format").and_then(|f| reader.word(f, &KEY_FORMATS, &[])).unwrap_or_default();
     let column = reader.need(&fields, "column").and_then(|f| reader.text(f, COLUMN));
-    (column, format.unwrap_or_default())
+    let within = fields.get("field").and_then(|f| reader.text(f, "a field of the key"));
+    if let Some(within) = within.as_ref().filter(|_| !format.has_schema()) {
+        reader.problems.add(within.place, "only keys with a schema have fields: `format: avro` or `format: protobuf`");
+    }
+    (column, format, within)
 }
 
 /// Reads `sink.kafka`; `brokers` are those of the source.

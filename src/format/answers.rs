@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::schema::{Schema, Silence};
+use super::schema::{Schema, SchemaName, Silence};
 
 /// How long an id must be missing before it is unknown.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -49,16 +49,16 @@ struct Open {
 
 /// The answers of one registry.
 #[derive(Default)]
-pub(super) struct Answers(Mutex<HashMap<u32, State>>);
+pub(super) struct Answers(Mutex<HashMap<SchemaName, State>>);
 
 impl Answers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, State>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SchemaName, State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known about an id, and whether the caller must ask the registry now. Only one caller must, until its
     /// answer is [taken](Answers::take).
-    pub fn of(&self, id: u32, now: Instant) -> (Verdict, bool) {
+    pub fn of(&self, id: SchemaName, now: Instant) -> (Verdict, bool) {
         let mut all = self.lock();
         let state = all.entry(id).or_insert_with(|| {
             let why = format!("waiting for the schema registry's answer about schema {id}");
@@ -77,7 +77,7 @@ impl Answers {
     }
 
     /// Takes the registry's answer about an id; `None`: it doesn't know it.
-    pub fn take(&self, id: u32, answer: Result<Option<Arc<Schema>>, Silence>, now: Instant) {
+    pub fn take(&self, id: SchemaName, answer: Result<Option<Arc<Schema>>, Silence>, now: Instant) {
         let mut all = self.lock();
         let verdict = match answer {
             Ok(Some(schema)) => Verdict::Schema(schema),
@@ -101,7 +101,7 @@ impl Answers {
 
 impl Open {
     /// The registry doesn't know the id.
-    fn missed(&mut self, id: u32, now: Instant) {
+    fn missed(&mut self, id: SchemaName, now: Instant) {
         let since = *self.missing.get_or_insert(now);
         self.asked = false;
         if now >= since + GRACE {
@@ -118,7 +118,7 @@ impl Open {
 mod tests {
     use super::*;
 
-    const ID: u32 = 9;
+    const ID: SchemaName = SchemaName::Id(9);
 
     fn is_pending(answers: &Answers, now: Instant) -> Option<bool> {
         match answers.of(ID, now) {
@@ -155,7 +155,7 @@ mod tests {
         assert!(matches!(answers.of(ID, now), (Verdict::Unknown, false)), "there is no second grace");
         now += HOLDS;
         assert_eq!(is_pending(&answers, now), Some(true));
-        let schema = Schema { id: ID, text: String::new(), references: Vec::new() };
+        let schema = Schema { id: 9, text: String::new(), references: Vec::new() };
         answers.take(ID, Ok(Some(Arc::new(schema))), now);
         assert!(matches!(answers.of(ID, now), (Verdict::Schema(_), false)));
     }

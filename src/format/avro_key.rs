@@ -1,74 +1,55 @@
-//! Keys of messages in Avro, each with the id of its schema in Confluent's frame.
-//!
-//! Lives here: which schemas are those of a key, and a key's text. A key is one value, so its bytes are read directly;
-//! the id isn't part of it. Must not live here: other formats of keys ([`super::key`]), the columns of payloads.
-
-use std::collections::HashMap;
-use std::sync::Arc;
+//! Keys of messages in Avro. A key is one value, so its bytes are read directly.
 
 use serde_json::{Value, json};
 
-use super::DecodeError;
-use super::answers::Verdict;
 use super::avro_bytes::{chosen, hexadecimal, sized, taken, uuid_text, zigzag};
-use super::avro_schema::Record;
-use super::columns::Fault;
-use super::frame::frame;
-use super::registry::Registry;
-use super::schema::{Language, Schema};
+use super::avro_cut::Cut;
+use super::avro_schema::{Record, is_record};
+use super::schema::Schema;
+use super::schema_key::WANTED;
 
-/// Keys whose schemas a registry knows.
-pub(super) struct AvroKeys {
-    registry: Arc<Registry>,
-    /// Per schema, what a key of it is, or why it can't be one.
-    types: HashMap<u32, Result<KeyType, String>>,
+/// Keys of one schema.
+pub(super) struct AvroKey {
+    key_type: KeyType,
+    /// Where it is one field of several.
+    cut: Option<Cut>,
 }
 
-impl AvroKeys {
-    /// With a registry of their own: what is asked for as a value's schema may be in another language.
-    pub fn new(registry: Arc<Registry>) -> AvroKeys {
-        AvroKeys { registry, types: HashMap::new() }
-    }
-
-    /// Knows a schema without asking.
-    #[cfg(test)]
-    pub fn learn(&mut self, schema: &Schema) {
-        self.types.insert(schema.id, KeyType::of(schema));
-    }
-
-    /// Looks up the schema of a key, if not done before; gives its id if it is unknown. What isn't framed needs none.
-    pub fn unknown(&mut self, key: &[u8]) -> Result<Option<u32>, DecodeError> {
-        let Ok((id, _)) = frame(key) else { return Ok(None) };
-        if self.types.contains_key(&id) {
-            return Ok(None);
+impl AvroKey {
+    /// Of a registered schema, or why it can't be that of a key. `field`: that of a record that is the key.
+    pub fn new(schema: &Schema, field: Option<&str>) -> Result<AvroKey, String> {
+        let root: Value = serde_json::from_str(&schema.text).map_err(|e| format!("the schema is no JSON: {e}"))?;
+        let mut inner = &root;
+        while let Some(within) = inner.get("type").filter(|within| within.is_object()) {
+            inner = within;
         }
-        let key_type = match self.registry.by_id(id, Language::Avro) {
-            Verdict::Schema(schema) => KeyType::of(&schema),
-            Verdict::Refused(why) => Err(why),
-            Verdict::Unknown => return Ok(Some(id)),
-            Verdict::Pending(why) => return Err(DecodeError::Unavailable(why)),
+        // A record is written as its fields one after another, so one field and a record around it are the same bytes.
+        let around = json!({ "type": "record", "name": "Key", "fields": [{ "name": "key", "type": inner }] });
+        let text = if is_record(inner) { schema.text.clone() } else { around.to_string() };
+        let record = Record::new(&Schema { id: schema.id, text, references: schema.references.clone() })?;
+        let (found, cut) = match (&record.fields[..], field.filter(|_| is_record(inner))) {
+            ([only], None) => (only, None),
+            (fields, None) => return Err(format!("a record of {} fields: {WANTED}", fields.len())),
+            (_, Some(name)) => {
+                let found = record.field(name).ok_or_else(|| format!("there is no field \"{name}\" in the schema"))?;
+                (found, Some(Cut::new(&record, &[name])?))
+            }
         };
-        self.types.insert(id, key_type);
-        Ok(None)
+        Ok(AvroKey { key_type: KeyType::of_type(&found.data_type)?, cut })
     }
 
-    /// The text of a key whose schema was looked up.
-    pub fn text(&self, key: &[u8]) -> Result<String, Fault> {
-        let bad = |what: String| ("bad_key", format!("the message's key: {what}"));
-        let (id, mut body) = frame(key).map_err(|(_, what)| bad(what))?;
-        match self.types.get(&id) {
-            Some(Ok(key_type)) => {
-                let text = key_type.text(&mut body).map_err(bad)?.ok_or(("null_key", String::new()))?;
-                if !body.is_empty() {
-                    return Err(bad(format!("{} bytes follow the value of schema {id}", body.len())));
-                }
-                Ok(text)
+    /// The text of a key; `None`: null.
+    pub fn text(&self, body: &[u8]) -> Result<Option<String>, String> {
+        let mut kept = Vec::new();
+        let mut rest = match &self.cut {
+            Some(cut) => {
+                cut.copy(body, &mut kept)?;
+                &kept[..]
             }
-            Some(Err(why)) => Err(bad(format!("schema {id}: {why}"))),
-            None => {
-                Err(("unknown_schema", format!("the registry doesn't know schema {id}, that of the message's key")))
-            }
-        }
+            None => body,
+        };
+        let text = self.key_type.text(&mut rest)?;
+        if rest.is_empty() { Ok(text) } else { Err(format!("{} bytes follow the value", rest.len())) }
     }
 }
 
@@ -87,28 +68,7 @@ enum KeyType {
     Union(Vec<Option<KeyType>>),
 }
 
-const WANTED: &str = "a key is one value: text, an integer, a boolean, bytes or an enum, or a record with one such \
-                      field; else take it from a field of the payload (`record.key`, with `partitioned_by: key`)";
-
 impl KeyType {
-    /// Of a registered schema, or why it can't be that of a key.
-    fn of(schema: &Schema) -> Result<KeyType, String> {
-        let root: Value = serde_json::from_str(&schema.text).map_err(|e| format!("the schema is no JSON: {e}"))?;
-        let mut inner = &root;
-        while let Some(within) = inner.get("type").filter(|within| within.is_object()) {
-            inner = within;
-        }
-        let is_record = inner.get("type").is_some_and(|word| word == "record");
-        // A record is written as its fields one after another, so one field and a record around it are the same bytes.
-        let around = json!({ "type": "record", "name": "Key", "fields": [{ "name": "key", "type": inner }] });
-        let text = if is_record { schema.text.clone() } else { around.to_string() };
-        let record = Record::new(&Schema { id: schema.id, text, references: schema.references.clone() })?;
-        match &record.fields[..] {
-            [field] => KeyType::of_type(&field.data_type),
-            fields => Err(format!("a record of {} fields: {WANTED}", fields.len())),
-        }
-    }
-
     fn of_type(found: &Value) -> Result<KeyType, String> {
         if let Value::Array(branches) = found {
             let branch = |branch: &Value| match branch == "null" {

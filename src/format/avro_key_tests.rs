@@ -2,9 +2,15 @@
 
 use super::*;
 use crate::config::Format;
+use std::sync::Arc;
+
 use crate::format::frame::put_frame;
 use crate::format::law::{AVRO, ID, in_frame, pipeline, schema};
-use crate::format::{Decided, Decoder, Messages, law};
+use crate::format::registry::Registry;
+use crate::format::schema::Language;
+use crate::format::schema_key::SchemaKeys;
+use crate::format::schemas::Schemas;
+use crate::format::{Decided, DecodeError, Decoder, Messages, law};
 
 const PIPELINE: &str = "
 name: p
@@ -12,10 +18,16 @@ source: { kafka: { brokers: b, topic: t, key: { column: k, format: avro }, forma
 record: { key: k, time: ts, values: [v] }";
 
 /// Keys that know these schemas, of a registry that never answers.
-fn keys(schemas: &[(u32, &str)]) -> AvroKeys {
+fn keys(schemas: &[(u32, &str)]) -> SchemaKeys {
+    keys_of(schemas, None)
+}
+
+fn keys_of(schemas: &[(u32, &str)], field: Option<&str>) -> SchemaKeys {
     let pipeline = pipeline(PIPELINE);
     let Format::Avro(source) = &pipeline.source.encoding().unwrap().format.value else { panic!("no registry") };
-    let mut keys = AvroKeys::new(Arc::new(Registry::new(source).unwrap()));
+    let registry = Arc::new(Registry::new(source).unwrap());
+    let field = field.map(str::to_string);
+    let mut keys = SchemaKeys::new(Arc::new(Schemas::new(Some(registry), &[])), Language::Avro, field);
     for (id, text) in schemas {
         keys.learn(&Schema { id: *id, ..schema(text) });
     }
@@ -29,10 +41,17 @@ fn framed(id: u32, body: &[u8]) -> Vec<u8> {
     key
 }
 
+/// The text of a key, or why it is none.
+fn text(keys: &SchemaKeys, key: &[u8]) -> Result<String, (&'static str, String)> {
+    let mut messages = Messages::default();
+    messages.push(0, 0, Some(key), None);
+    keys.text(&messages, 0).unwrap()
+}
+
 #[test]
 fn a_key_is_its_value() {
     let record = r#"{"type":"record","name":"K","doc":"d","fields":[{"name":"shop","type":TYPE}]}"#;
-    for (schema, body, text) in [
+    for (schema, body, expected) in [
         (r#""string""#, &b"\x0cshop-1"[..], Ok("shop-1")),
         (r#"{"type":"string","avro.java.string":"String"}"#, b"\x02a", Ok("a")),
         (r#"{"type":"string","logicalType":"uuid"}"#, b"\x02a", Ok("a")),
@@ -63,15 +82,19 @@ fn a_key_is_its_value() {
         (r#"{"type":"array","items":"string"}"#, &[0], Err("bad_key")),
     ] {
         for schema in [schema.to_string(), record.replace("TYPE", schema)] {
-            let found = keys(&[(ID, &schema)]).text(&framed(ID, body));
+            let found = text(&keys(&[(ID, &schema)]), &framed(ID, body));
             let found = found.as_deref().map_err(|(reason, _)| *reason);
-            assert_eq!(found, text, "{schema} {body:?}");
+            assert_eq!(found, expected, "{schema} {body:?}");
         }
     }
     let two = r#"{"type":"record","name":"K","fields":[{"name":"a","type":"int"},{"name":"b","type":"int"}]}"#;
-    let (reason, detail) = keys(&[(ID, two)]).text(&framed(ID, &[0, 0])).unwrap_err();
+    let (reason, detail) = text(&keys(&[(ID, two)]), &framed(ID, &[0, 2])).unwrap_err();
     assert!(reason == "bad_key" && detail.contains("a record of 2 fields: a key is one value"), "{detail}");
-    let (reason, detail) = keys(&[]).text(b"shop-1").unwrap_err();
+    assert_eq!(text(&keys_of(&[(ID, two)], Some("b")), &framed(ID, &[0, 2])).as_deref(), Ok("1"));
+    assert_eq!(text(&keys_of(&[(ID, two)], Some("a")), &framed(ID, &[0, 2])).as_deref(), Ok("0"));
+    let (_, detail) = text(&keys_of(&[(ID, two)], Some("c")), &framed(ID, &[0, 2])).unwrap_err();
+    assert!(detail.contains("there is no field \"c\" in the schema"), "{detail}");
+    let (reason, detail) = text(&keys(&[]), b"shop-1").unwrap_err();
     assert!(reason == "bad_key" && detail.contains("expected Confluent's frame"), "{detail}");
 }
 

@@ -1,10 +1,11 @@
 //! Avro schemas as JSON: what of them decides how bytes are read, and nothing else.
 //!
 //! Lives here: references written out, annotations left out (doc, aliases of types, what Kafka Connect notes, logical
-//! types that their type can't have), fields found by name or alias. Must not live here: bytes, Arrow.
+//! types that their type can't have), fields found by name or alias. Must not live here: bytes.
 
 use std::collections::HashMap;
 
+use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm};
 use serde_json::{Map, Value, json};
 
 use super::schema::Schema;
@@ -280,5 +281,27 @@ fn inline(value: &mut Value, namespace: &str, named: &mut HashMap<String, Value>
             }
         }
         _ => {}
+    }
+}
+
+/// The fingerprint (CRC-64-AVRO) of a schema, as Avro's single-object encoding has it; `None`: it has none.
+pub(super) fn fingerprint(schema: &Schema) -> Option<[u8; 8]> {
+    let text = bare(&inlined(schema).ok()?).to_string();
+    match AvroSchema::new(text).fingerprint(FingerprintAlgorithm::Rabin).ok()? {
+        Fingerprint::Rabin(found) => Some(found.to_le_bytes()),
+        _ => None,
+    }
+}
+
+/// A schema with nothing but what fingerprints are made of: arrow-avro refuses some of the rest.
+fn bare(value: &Value) -> Value {
+    match value {
+        Value::Array(all) => all.iter().map(bare).collect(),
+        Value::Object(object) => {
+            const WORDS: [&str; 8] = ["type", "name", "namespace", "fields", "symbols", "items", "values", "size"];
+            let kept = object.iter().filter(|(word, _)| WORDS.contains(&word.as_str()));
+            Value::Object(kept.map(|(word, inner)| (word.clone(), bare(inner))).collect())
+        }
+        _ => value.clone(),
     }
 }

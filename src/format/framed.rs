@@ -1,16 +1,16 @@
-//! What Avro and Protobuf have in common: each message names its schema, which a registry must know.
+//! What Avro and Protobuf have in common: each message names its schema, which a registry (or a file) must have.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::answers::Verdict;
-use super::avro_key::AvroKeys;
 use super::columns::{Columns, Fault, KeyFrom, Row};
-use super::frame::frame;
+use super::frame::{self, Frame, VALUE_SCHEMA};
 use super::json::key_of;
-use super::registry::Registry;
-use super::schema::{Language, Schema};
+use super::schema::{Language, Schema, SchemaName};
+use super::schema_key::SchemaKeys;
+use super::schemas::Schemas;
 use super::table::Table;
 use super::{Decided, DecodeError, Decoded, Decoder, Messages};
 
@@ -26,24 +26,40 @@ pub(super) type MakeBody = Arc<dyn Fn(&Schema) -> Result<Box<dyn Body>, String> 
 /// Messages in Confluent's wire format to records.
 pub(super) struct Framed {
     pub(super) columns: Arc<Columns>,
-    registry: Arc<Registry>,
+    schemas: Arc<Schemas>,
     language: Language,
     make: MakeBody,
     /// Per schema, how to read its bodies, or why they can't be read.
-    bodies: HashMap<u32, Result<Box<dyn Body>, String>>,
+    bodies: HashMap<SchemaName, Result<Box<dyn Body>, String>>,
     row: Row,
     /// Where the messages' keys have schemas too.
-    keys: Option<AvroKeys>,
+    keys: Option<SchemaKeys>,
+    /// Memory of a body whose indexes are in a header.
+    joined: Vec<u8>,
+}
+
+/// The frame of a message's payload.
+fn frame_of(messages: &Messages, index: usize, language: Language) -> Result<Frame<'_>, Fault> {
+    frame::frame(messages.payload(index).unwrap_or_default(), messages.header(index, VALUE_SCHEMA), language)
 }
 
 impl Framed {
     /// For messages whose schemas the registry knows, in one language.
-    pub fn new(columns: Arc<Columns>, registry: Arc<Registry>, language: Language, make: MakeBody) -> Framed {
-        Framed { columns, registry, language, make, bodies: HashMap::new(), row: Row::default(), keys: None }
+    pub fn new(columns: Arc<Columns>, schemas: Arc<Schemas>, language: Language, make: MakeBody) -> Framed {
+        Framed {
+            columns,
+            schemas,
+            language,
+            make,
+            bodies: HashMap::new(),
+            row: Row::default(),
+            keys: None,
+            joined: Vec::new(),
+        }
     }
 
     /// Reads the messages' keys with their schemas.
-    pub fn with_keys(mut self, keys: Option<AvroKeys>) -> Framed {
+    pub fn with_keys(mut self, keys: Option<SchemaKeys>) -> Framed {
         self.keys = keys;
         self
     }
@@ -51,15 +67,15 @@ impl Framed {
     /// Knows a schema without asking.
     #[cfg(any(test, fuzzing))]
     pub fn learn(&mut self, schema: &Schema) {
-        self.bodies.insert(schema.id, (self.make)(schema));
+        self.bodies.insert(schema.id.into(), (self.make)(schema));
     }
 
     /// Looks up the schema of a message, if not done before. `Ok(false)`: it is unknown.
-    fn know(&mut self, id: u32) -> Result<bool, DecodeError> {
+    fn know(&mut self, id: SchemaName) -> Result<bool, DecodeError> {
         if self.bodies.contains_key(&id) {
             return Ok(true);
         }
-        match self.registry.by_id(id, self.language) {
+        match self.schemas.of(id, self.language) {
             Verdict::Schema(schema) => self.bodies.insert(id, (self.make)(&schema)),
             // A schema of another kind stays of another kind: that depends on the id alone.
             Verdict::Refused(why) => self.bodies.insert(id, Err(why)),
@@ -79,7 +95,7 @@ impl Framed {
     ) -> Result<Vec<usize>, DecodeError> {
         let (mut unknown, mut missing) = (Vec::new(), None);
         for index in range {
-            let Ok((id, _)) = frame(messages.payload(index).unwrap_or_default()) else { continue };
+            let Ok(Frame { schema: id, .. }) = frame_of(messages, index, self.language) else { continue };
             let offset = messages.offsets[index];
             if decided.replay && decided.is_unknown(offset) {
                 unknown.push(index);
@@ -102,30 +118,37 @@ impl Framed {
     }
 
     /// The id of a message's key's schema, if it is unknown.
-    fn unknown_key(&mut self, messages: &Messages, index: usize) -> Result<Option<u32>, DecodeError> {
-        match (&mut self.keys, messages.key(index)) {
-            (Some(keys), Some(key)) => keys.unknown(key),
+    fn unknown_key(&mut self, messages: &Messages, index: usize) -> Result<Option<SchemaName>, DecodeError> {
+        match &mut self.keys {
+            Some(keys) => keys.unknown(messages, index),
             _ => Ok(None),
         }
     }
 
     /// Why a message's schema is unknown: that of its payload, or of its key. Which one isn't recorded, and a replay
     /// has to say the same.
-    fn explain_unknown(&self, id: u32, messages: &Messages, index: usize) -> String {
-        match (&self.keys, messages.key(index).map(frame)) {
-            (Some(_), Some(Ok((key, _)))) => {
-                format!("the registry doesn't know schema {id} (of the payload) or {key} (of the key)")
-            }
-            _ => format!("the registry doesn't know schema {id}"),
+    fn explain_unknown(&self, id: SchemaName, messages: &Messages, index: usize) -> String {
+        let whose = self.schemas.whose();
+        match self.keys.as_ref().and_then(|keys| keys.named_by(messages, index)) {
+            Some(key) => format!("{whose} schema {id} (of the payload) or {key} (of the key)"),
+            None => format!("{whose} schema {id}"),
         }
     }
 
-    fn read(&mut self, id: u32, body: &[u8]) -> Result<&Row, Fault> {
+    fn read(&mut self, frame: Frame<'_>) -> Result<&Row, Fault> {
         self.row.clear(&self.columns);
+        let Frame { schema: id, indexes, mut body } = frame;
+        if let (Some(indexes), Language::Protobuf) = (indexes, self.language) {
+            self.joined.clear();
+            // Without any it is the first message.
+            self.joined.extend_from_slice(if indexes.is_empty() { &[0] } else { indexes });
+            self.joined.extend_from_slice(body);
+            body = &self.joined;
+        }
         match self.bodies.get_mut(&id) {
             Some(Ok(reader)) => reader.read(body, &mut self.row)?,
             Some(Err(why)) => return Err(("bad_schema", why.clone())),
-            None => return Err(("unknown_schema", format!("the registry doesn't know schema {id}"))),
+            None => return Err(("unknown_schema", format!("{} schema {id}", self.schemas.whose()))),
         }
         Ok(&self.row)
     }
@@ -141,16 +164,16 @@ impl Decoder for Framed {
         let mut table = Table::new(self.columns.clone());
         let unknown = self.unknown(messages, range.clone(), decided)?;
         for index in range {
-            match frame(messages.payload(index).unwrap_or_default()) {
+            match frame_of(messages, index, self.language) {
                 Err(fault) => table.push(messages, index, Err(fault)),
-                Ok((id, _)) if unknown.binary_search(&index).is_ok() => {
+                Ok(Frame { schema: id, .. }) if unknown.binary_search(&index).is_ok() => {
                     note(decided, messages, index);
                     let why = self.explain_unknown(id, messages, index);
                     table.push(messages, index, Err(("unknown_schema", why)));
                 }
-                Ok((id, body)) => {
-                    table.key = self.keys.as_ref().and_then(|keys| Some(keys.text(messages.key(index)?)));
-                    let row = self.read(id, body);
+                Ok(frame) => {
+                    table.key = self.keys.as_ref().and_then(|keys| keys.text(messages, index));
+                    let row = self.read(frame);
                     table.push(messages, index, row);
                 }
             }
@@ -165,9 +188,9 @@ impl Decoder for Framed {
         decided: &mut Decided,
     ) -> Result<Option<Vec<u8>>, DecodeError> {
         let reads_key = matches!(self.columns.key, KeyFrom::Message(_));
-        let Some(key) = messages.key(index).filter(|_| self.keys.is_some() && reads_key) else {
+        if self.keys.is_none() || !reads_key || messages.key(index).is_none() {
             return Ok(key_of(&self.columns, messages, index, None));
-        };
+        }
         let offset = messages.offsets[index];
         if decided.replay && decided.is_unknown(offset) {
             return Ok(None);
@@ -178,7 +201,10 @@ impl Decoder for Framed {
                 note(decided, messages, index);
                 Ok(None)
             }
-            None => Ok(self.keys.as_ref().and_then(|keys| keys.text(key).ok()).map(String::into_bytes)),
+            None => {
+                let text = self.keys.as_ref().and_then(|keys| keys.text(messages, index));
+                Ok(text.and_then(Result::ok).map(String::into_bytes))
+            }
         }
     }
 }
@@ -191,7 +217,7 @@ fn note(decided: &mut Decided, messages: &Messages, index: usize) {
     }
 }
 
-fn forgotten(id: u32, offset: i64) -> DecodeError {
+fn forgotten(id: SchemaName, offset: i64) -> DecodeError {
     DecodeError::Unavailable(format!(
         "the schema registry no longer knows schema {id}, which it did when offset {offset} was read first"
     ))
@@ -212,3 +238,7 @@ mod value_tests;
 #[cfg(test)]
 #[path = "avro_tests.rs"]
 mod avro_tests;
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod frame_tests;

@@ -25,8 +25,8 @@ pub fn text_of(format: KeyFormat, key: &[u8]) -> Result<Cow<'_, str>, String> {
         KeyFormat::Int => i32::from_be_bytes(key.try_into().map_err(|_| wide(4))?).to_string().into(),
         KeyFormat::Long => i64::from_be_bytes(key.try_into().map_err(|_| wide(8))?).to_string().into(),
         KeyFormat::Bytes => key.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
-        // Its schema is needed: [`super::avro_key`].
-        KeyFormat::Avro => return Err("an Avro key is read with a schema".into()),
+        // Its schema is needed: [`super::schema_key`].
+        KeyFormat::Avro | KeyFormat::Protobuf => return Err("this key is read with a schema".into()),
         KeyFormat::Json => json_text(std::str::from_utf8(super::frame::json(key)).map_err(|e| e.to_string())?),
     })
 }
@@ -36,7 +36,7 @@ pub fn bytes_of(format: KeyFormat, text: &[u8]) -> Cow<'_, [u8]> {
     let (as_text, same) = (std::str::from_utf8(text).unwrap_or_default(), Cow::Borrowed(text));
     match format {
         // A key has many schemas, and its outputs one place: the text's.
-        KeyFormat::Text | KeyFormat::Avro => same,
+        KeyFormat::Text | KeyFormat::Avro | KeyFormat::Protobuf => same,
         // The text came of such a number.
         KeyFormat::Int => as_text.parse::<i32>().map_or(same, |number| number.to_be_bytes().to_vec().into()),
         KeyFormat::Long => as_text.parse::<i64>().map_or(same, |number| number.to_be_bytes().to_vec().into()),

@@ -14,6 +14,7 @@ use super::framed::Framed;
 use super::json::JsonDecoder;
 use super::registry::Registry;
 use super::schema::{Language, Schema};
+use super::schemas::Schemas;
 use super::{Decided, Decoded, Decoder, Messages, avro, columns, protobuf, reading};
 use crate::config::{self, At, Format, Pipeline};
 use crate::error::Problems;
@@ -154,14 +155,15 @@ pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed
     };
     let (Format::Avro(source) | Format::Protobuf(source)) = &encoding.format.value else { panic!("no registry") };
     let registry = Arc::new(Registry::new(source).expect("a client"));
-    let mut framed = Framed::new(columns, registry, language, make);
+    let schemas = Arc::new(Schemas::new(Some(registry), &[]));
+    let mut framed = Framed::new(columns, schemas, language, make);
     framed.learn(newest);
     (framed, described)
 }
 
 /// A decoder by a pipeline file, of Avro with keys in Avro.
 #[cfg(test)]
-pub(super) fn framed_with_keys(yaml: &str, newest: &Schema, keys: super::avro_key::AvroKeys) -> Framed {
+pub(super) fn framed_with_keys(yaml: &str, newest: &Schema, keys: super::schema_key::SchemaKeys) -> Framed {
     let pipeline = pipeline(yaml);
     let encoding = pipeline.source.encoding().expect("messages");
     let Format::Avro(source) = &encoding.format.value else { panic!("no registry") };
@@ -171,8 +173,9 @@ pub(super) fn framed_with_keys(yaml: &str, newest: &Schema, keys: super::avro_ke
     let columns = columns::plan(&pipeline, encoding, &[], &types, &mut problems).expect("columns").0;
     let columns = Arc::new(columns);
     let registry = Arc::new(Registry::new(source).expect("a client"));
+    let schemas = Arc::new(Schemas::new(Some(registry), &[]));
     let mut framed =
-        Framed::new(columns.clone(), registry, Language::Avro, reader.bodies(columns)).with_keys(Some(keys));
+        Framed::new(columns.clone(), schemas, Language::Avro, reader.bodies(columns)).with_keys(Some(keys));
     framed.learn(newest);
     framed
 }

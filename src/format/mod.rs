@@ -29,15 +29,18 @@ mod logical;
 mod path;
 mod plan;
 mod protobuf;
+mod protobuf_key;
 mod protobuf_out;
 mod raw;
 mod reading;
 mod registry;
 mod schema;
+mod schema_key;
+mod schemas;
 mod table;
 
 pub use envelope::{DELETED, field, paths};
-pub use frame::json as bare_json;
+pub use frame::{SCHEMA_HEADERS, json as bare_json};
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
 
 use std::ops::Range;
@@ -105,6 +108,12 @@ impl Messages {
     /// The payload of a message; `None` is a tombstone.
     pub fn payload(&self, index: usize) -> Option<&[u8]> {
         self.spans[index].1.as_ref().map(|span| &self.bytes[span.start as usize..span.end as usize])
+    }
+
+    /// The last header of a name of a message, if it has a value.
+    pub fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
+        let headers = self.headers.get(index)?;
+        headers.iter().rev().find(|(header, _)| header == name).and_then(|(_, value)| value.as_deref())
     }
 
     /// Empties it.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde_json::{Value, json};
 
-use super::avro_key::AvroKeys;
 use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
 use super::json::JsonDecoder;
@@ -14,6 +13,8 @@ use super::json_out::JsonEncoder;
 use super::protobuf_out::ProtobufEncoder;
 use super::registry::Registry;
 use super::schema::{Language, Silence};
+use super::schema_key::SchemaKeys;
+use super::schemas::Schemas;
 use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
 use crate::config::{At, Encoding, Format, KafkaSink, KeyFormat, Numbers, Pin, Pipeline, SchemaSource};
 use crate::error::Problems;
@@ -101,6 +102,9 @@ fn with_encoding(mut reads: Value, encoding: &Encoding) -> Value {
     if encoding.key_format != KeyFormat::default() {
         reads[KEY_FORMAT] = json!(encoding.key_format.word());
     }
+    if let Some(field) = &encoding.key_field {
+        reads["key field"] = json!(field.value);
+    }
     reads
 }
 
@@ -151,17 +155,23 @@ fn plan_framed(
     };
     let described = reading::described(&columns, language, &|name, purpose| reader.type_of(name, purpose).ok());
     let (now, read) = (described.clone(), columns.clone());
-    let key_registry = if columns.reads_message_key(KeyFormat::Avro) {
+    let key_language = match encoding.key_format {
+        KeyFormat::Avro => Some(Language::Avro),
+        KeyFormat::Protobuf => Some(Language::Protobuf),
+        _ => None,
+    };
+    let mut keys = None;
+    if let Some(language) = key_language.filter(|_| columns.reads_message_key(encoding.key_format)) {
         match Registry::new(schema) {
-            Ok(registry) => Some(Arc::new(registry)),
+            Ok(registry) => keys = Some((Arc::new(Schemas::new(Some(Arc::new(registry)), &[])), language)),
             Err(error) => {
                 problems.add(schema.registry.place, error.to_string());
                 return None;
             }
         }
-    } else {
-        None
-    };
+    }
+    let key_field = encoding.key_field.as_ref().map(|field| field.value.clone());
+    let schemas = Arc::new(Schemas::new(Some(registry), &[]));
     Some(PlannedDecoder {
         layout,
         // It is JSON.
@@ -169,8 +179,8 @@ fn plan_framed(
         described,
         was: Box::new(move |before| reading::was(before, &now, &read, language)),
         make: Box::new(move || {
-            let keys = key_registry.clone().map(AvroKeys::new);
-            Ok(Box::new(Framed::new(columns.clone(), registry.clone(), language, bodies.clone()).with_keys(keys)))
+            let keys = keys.clone().map(|(schemas, of)| SchemaKeys::new(schemas, of, key_field.clone()));
+            Ok(Box::new(Framed::new(columns.clone(), schemas.clone(), language, bodies.clone()).with_keys(keys)))
         }),
     })
 }

@@ -167,6 +167,11 @@ fn data_type(field: &FieldDescriptor) -> Option<DataType> {
     })
 }
 
+/// Whether the values of a field have a text that can be a key.
+pub(super) fn is_key(field: &FieldDescriptor) -> bool {
+    matches!(data_type(field), Some(DataType::Utf8 | DataType::Int64 | DataType::Boolean | DataType::Binary))
+}
+
 struct ProtobufBody {
     messages: Vec<MessageDescriptor>,
     wanted: String,
@@ -179,17 +184,7 @@ impl ProtobufBody {
     /// The message that the indexes before a body name, and the body after them.
     fn message<'b>(&self, body: &'b [u8]) -> Result<(MessageDescriptor, &'b [u8]), String> {
         let (path, rest) = indexes(body)?;
-        let mut found: Option<MessageDescriptor> = None;
-        for index in &path {
-            found = match found {
-                None => self.messages.get(*index).cloned(),
-                Some(parent) => parent.child_messages().nth(*index),
-            };
-            if found.is_none() {
-                return Err(format!("the schema has no message {index}"));
-            }
-        }
-        let found = found.ok_or("no message is named")?;
+        let found = message_at(&self.messages, &path)?;
         if found.full_name() == self.wanted || self.path.as_ref() == Some(&path) {
             Ok((found, rest))
         } else {
@@ -198,8 +193,23 @@ impl ProtobufBody {
     }
 }
 
+/// The message that indexes name.
+pub(super) fn message_at(messages: &[MessageDescriptor], path: &[usize]) -> Result<MessageDescriptor, String> {
+    let mut found: Option<MessageDescriptor> = None;
+    for index in path {
+        found = match found {
+            None => messages.get(*index).cloned(),
+            Some(parent) => parent.child_messages().nth(*index),
+        };
+        if found.is_none() {
+            return Err(format!("the schema has no message {index}"));
+        }
+    }
+    found.ok_or("no message is named".into())
+}
+
 /// The indexes before a body, and the body after them.
-fn indexes(body: &[u8]) -> Result<(Vec<usize>, &[u8]), String> {
+pub(super) fn indexes(body: &[u8]) -> Result<(Vec<usize>, &[u8]), String> {
     let mut rest = body;
     let count = zigzag(&mut rest).ok_or("the message's index is truncated")?;
     // A single zero means the first message.
@@ -304,7 +314,7 @@ fn fitted(cell: Cell, nanos: Option<i64>, to: &DataType) -> Result<Cell, (&'stat
 }
 
 /// A value; an integer beyond 64 bits with a sign is a decimal. `None`: it can't be a column.
-fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
+pub(super) fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
     Some(match value {
         Value::Bool(value) => Cell::Flag(*value),
         Value::I32(value) => Cell::Integer(i64::from(*value)),

@@ -4,15 +4,17 @@
 //! place in the group would wait with it. The questions are asked on the threads of the object stores; the answers are
 //! in [`super::answers`]. While a pipeline is planned nothing else runs, so planning waits for the answer.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::answers::{Answers, Verdict};
-use super::schema::{Language, Schema, Silence};
+use super::avro_schema::fingerprint;
+use super::schema::{Language, Schema, SchemaName, Silence};
 use crate::Result;
 use crate::config::{Pin, SchemaSource, hide};
 use crate::error::Context;
@@ -31,12 +33,19 @@ const DEEPEST: usize = 16;
 type Answer<T> = std::result::Result<T, Silence>;
 type Later<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A schema with its fingerprint.
+type Fingerprinted = ([u8; 8], Arc<Schema>);
+
 /// One registry; shared by all workers.
 pub(super) struct Registry {
     url: String,
     auth: Option<(String, String)>,
     client: reqwest::Client,
     answers: Answers,
+    /// The subject, whose schemas have fingerprints.
+    subject: String,
+    /// The versions of the subject that were looked at, and the fingerprints of their schemas.
+    versions: Mutex<HashMap<u64, Fingerprinted>>,
     /// Limits the number of simultaneous questions about ids.
     gate: Semaphore,
 }
@@ -61,19 +70,25 @@ impl Registry {
                 .map(|(user, password)| (user.reveal().to_string(), password.reveal().to_string())),
             client,
             answers: Answers::default(),
+            subject: source.subject.value.clone(),
+            versions: Mutex::default(),
             gate: Semaphore::new(AT_ONCE),
         })
     }
 
-    /// What is known about an id at present. Returns at once; if nothing is known yet, it has sent the question.
-    pub fn by_id(self: &Arc<Self>, id: u32, language: Language) -> Verdict {
+    /// What is known about a schema at present. Returns at once; if nothing is known yet, it has sent the question.
+    pub fn by_name(self: &Arc<Self>, id: SchemaName, language: Language) -> Verdict {
         let (verdict, ask) = self.answers.of(id, Instant::now());
         if ask {
             let registry = self.clone();
             let asked = spawn(async move {
                 // The gate is never closed, so there is always a permit.
                 let permit = registry.gate.acquire().await;
-                let answer = registry.schema(id, language, 1).await;
+                let answer = match id {
+                    SchemaName::Id(id) => registry.schema(id, language, 1).await,
+                    SchemaName::Guid(_) => registry.by_guid(id, language).await,
+                    SchemaName::Fingerprint(wanted) => registry.by_fingerprint(wanted, language).await,
+                };
                 drop(permit);
                 registry.answers.take(id, answer, Instant::now());
             });
@@ -99,7 +114,7 @@ impl Registry {
             let id = id.ok_or_else(|| Silence::Refused(format!("{}: subject {subject} has no id", self.url)))?;
             let schema = self.read(id, &answer, language, ATTEMPTS).await?;
             // Most messages will name this one.
-            self.answers.take(id, Ok(Some(schema.clone())), Instant::now());
+            self.answers.take(id.into(), Ok(Some(schema.clone())), Instant::now());
             Ok(Some(schema))
         })
     }
@@ -119,10 +134,53 @@ impl Registry {
 
     /// The schema of an id; `None`: the registry doesn't know it.
     async fn schema(&self, id: u32, language: Language, attempts: u32) -> Answer<Option<Arc<Schema>>> {
-        match self.get(&format!("/schemas/ids/{id}"), attempts).await? {
+        // Ids belong to a context, which a subject may name.
+        let of = self.context().map(|_| format!("?subject={}", escaped(&self.subject))).unwrap_or_default();
+        match self.get(&format!("/schemas/ids/{id}{of}"), attempts).await? {
             Some(answer) => self.read(id, &answer, language, attempts).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The context that the subject names (`:.context:subject`), with its colons.
+    fn context(&self) -> Option<&str> {
+        let end = self.subject.strip_prefix(":.")?.find(':')?;
+        Some(&self.subject[..end + 3])
+    }
+
+    /// The schema of a GUID. Only newer registries have them; others don't know the question.
+    async fn by_guid(&self, guid: SchemaName, language: Language) -> Answer<Option<Arc<Schema>>> {
+        match self.get(&format!("/schemas/guids/{guid}"), 1).await {
+            Ok(Some(answer)) => self.read(0, &answer, language, 1).await.map(Some),
+            Ok(None) => Ok(None),
+            // A registry without GUIDs answers as something that is no registry; but it knows of types.
+            Err(Silence::Unavailable(why)) if why.contains("status 404") => match self.get("/schemas/types", 1).await {
+                Ok(Some(Value::Array(_))) => Ok(None),
+                _ => Err(Silence::Unavailable(why)),
+            },
+            Err(silence) => Err(silence),
+        }
+    }
+
+    /// The schema of a fingerprint, among the versions of the subject.
+    async fn by_fingerprint(&self, wanted: [u8; 8], language: Language) -> Answer<Option<Arc<Schema>>> {
+        let path = format!("/subjects/{}/versions", escaped(&self.subject));
+        let Some(answer) = self.get(&path, 1).await? else { return Ok(None) };
+        let known = || self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        for version in answer.as_array().into_iter().flatten().filter_map(Value::as_u64) {
+            if known().contains_key(&version) {
+                continue;
+            }
+            let Some(answer) = self.get(&format!("{path}/{version}"), 1).await? else { continue };
+            let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+            // What has no fingerprint is named by none.
+            if let Ok(schema) = self.read(id.unwrap_or(0), &answer, language, 1).await
+                && let Some(found) = fingerprint(&schema)
+            {
+                known().insert(version, (found, schema));
+            }
+        }
+        Ok(known().values().find(|(found, _)| *found == wanted).map(|(_, schema)| schema.clone()))
     }
 
     /// The schema that an answer holds, with those it refers to.
@@ -164,7 +222,9 @@ impl Registry {
                     continue;
                 }
                 let version = reference.get("version").and_then(Value::as_u64).unwrap_or(1);
-                let path = format!("/subjects/{}/versions/{version}", escaped(subject));
+                // One of another context names it.
+                let context = self.context().filter(|_| !subject.starts_with(":.")).unwrap_or_default();
+                let path = format!("/subjects/{}/versions/{version}", escaped(&format!("{context}{subject}")));
                 let other = self.get(&path, attempts).await?;
                 let other = other.ok_or_else(|| refused(&format!("name {subject}, which isn't there")))?;
                 self.resolve(&other, into, depth + 1, attempts).await?;

@@ -49,7 +49,7 @@ fn asked(registry: &Arc<Registry>, id: u32, most: Duration) -> (Verdict, Duratio
     let started = Instant::now();
     loop {
         let before = Instant::now();
-        let verdict = registry.by_id(id, Language::Avro);
+        let verdict = registry.by_name(id.into(), Language::Avro);
         assert!(before.elapsed() < Duration::from_millis(500), "the caller's thread waits: {:?}", before.elapsed());
         if !matches!(verdict, Verdict::Pending(_)) || started.elapsed() >= most {
             return (verdict, started.elapsed());

@@ -1,5 +1,7 @@
 //! A schema as a registry gives it, or why there is none.
 
+use super::avro_bytes::uuid_text;
+
 /// Which language a schema is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Language {
@@ -7,6 +9,33 @@ pub(super) enum Language {
     Avro,
     /// Protocol Buffers.
     Protobuf,
+}
+
+/// How a message names the schema that it was written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum SchemaName {
+    /// By the registry's id.
+    Id(u32),
+    /// By the registry's GUID.
+    Guid([u8; 16]),
+    /// By its fingerprint (CRC-64-AVRO), in the order of the bytes in a message.
+    Fingerprint([u8; 8]),
+}
+
+impl From<u32> for SchemaName {
+    fn from(id: u32) -> SchemaName {
+        SchemaName::Id(id)
+    }
+}
+
+impl std::fmt::Display for SchemaName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SchemaName::Id(id) => write!(f, "{id}"),
+            SchemaName::Guid(guid) => f.write_str(&uuid_text(guid)),
+            SchemaName::Fingerprint(bytes) => write!(f, "of fingerprint {:016x}", u64::from_le_bytes(*bytes)),
+        }
+    }
 }
 
 /// A schema as it is registered, with those it refers to.

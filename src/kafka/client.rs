@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::acl::{JOIN, On, Right, missing};
@@ -13,6 +13,7 @@ use super::broker::{Broken, Broker, Committed, Event, LogRange, NO_BROKER, Outgo
 use super::context::Group;
 use super::dismiss::dismiss;
 use super::gathered::Gathered;
+use super::headers;
 use super::membership::Waiting;
 use super::native::Member;
 use super::position;
@@ -41,7 +42,7 @@ pub struct Client {
     sender: Option<Sender>,
     brokers: String,
     questions: Questions,
-    headers: bool,
+    headers: headers::Read,
     /// How long messages may be gathered so that there are more of them at once.
     linger: Duration,
     gathered: Gathered,
@@ -81,7 +82,7 @@ impl Client {
             sender: output.map(|output| Sender::new(output, worker)),
             brokers: source.brokers.value.clone(),
             questions: Questions::new(topics.clone(), source.group.value.clone()),
-            headers,
+            headers: headers::Read::new(headers, source.encoding.has_schemas()),
             linger,
             gathered: Gathered::default(),
             topics,
@@ -447,12 +448,7 @@ fn subscribe(consumer: &BaseConsumer<Group>, topics: &Subscription) -> Result<()
     consumer.subscribe(&names).map_err(properties::refused)
 }
 
-fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: bool) {
+fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: headers::Read) {
     into.push(message.offset(), message.timestamp().to_millis().unwrap_or(-1), message.key(), message.payload());
-    if headers {
-        let all = message.headers().map(|headers| {
-            headers.iter().map(|header| (header.key.to_string(), header.value.map(<[u8]>::to_vec))).collect()
-        });
-        into.headers.push(all.unwrap_or_default());
-    }
+    into.headers.extend(headers.of(message));
 }

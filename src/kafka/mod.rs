@@ -15,6 +15,7 @@ mod context;
 mod describe;
 mod dismiss;
 mod gathered;
+mod headers;
 mod hearing;
 mod listeners;
 mod membership;

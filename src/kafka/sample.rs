@@ -12,8 +12,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::context::Door;
-use super::properties;
-use crate::config::{KafkaSource, KeyFormat};
+use super::{headers, properties};
+use crate::config::KafkaSource;
 use crate::error::{Problems, printable};
 use crate::format::{self, Decoded, Messages, PlannedDecoder};
 use crate::record::murmur2;
@@ -73,17 +73,17 @@ pub fn check(
     problems: &mut Problems,
 ) {
     let seen = keys(sample);
-    // The bytes of an Avro key hold the id of its schema: its text says nothing of where a producer puts it.
-    let avro = source.encoding.key.as_ref().filter(|_| source.encoding.key_format == KeyFormat::Avro);
+    // The bytes of a key with a schema hold the id of that schema: its text says nothing of where a producer puts it.
+    let with_schema = source.encoding.key.as_ref().filter(|_| source.encoding.key_format.has_schema());
     if let Some(problem) = split(&seen) {
-        match avro {
+        match with_schema {
             Some(key) => problems.add(
                 key.place,
-                format!("{problem}. Producers place an Avro key by its bytes, the id of its schema among them"),
+                format!("{problem}. Producers place a key with a schema by its bytes, the id of its schema among them"),
             ),
             None => problems.add(source.partitioned_by_key.place, problem),
         }
-    } else if let Some(warning) = elsewhere(&seen, partitions).filter(|_| avro.is_none()) {
+    } else if let Some(warning) = elsewhere(&seen, partitions).filter(|_| with_schema.is_none()) {
         warnings.push(format!("topic {}: {warning}", *source.topic));
     }
 }
@@ -126,6 +126,7 @@ fn read(source: &KafkaSource, partitions: u32) -> Result<BTreeMap<u32, Messages>
                     let messages = sample.entry(partition).or_default();
                     let timestamp = message.timestamp().to_millis().unwrap_or(-1);
                     messages.push(message.offset(), timestamp, message.key(), Some(payload));
+                    messages.headers.extend(headers::Read::new(false, source.encoding.has_schemas()).of(&message));
                     left = (left.0 - 1, left.1.saturating_sub(payload.len()));
                 }
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::History;
-use crate::config::{At, DeadLetters, KafkaSource, KeyFormat, Pipeline, Properties, Sink};
+use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Properties, Sink};
 use crate::error::Problems;
 use crate::format::{self, PlannedDecoder};
 use crate::kafka::sample::{Sample, check as check_keys};
@@ -65,7 +65,7 @@ pub fn plan(
             *source.topic
         )),
         Ok(sample) => {
-            if source.partitioned_by_key.value || source.encoding.key_format == KeyFormat::Avro {
+            if source.partitioned_by_key.value || source.encoding.key_format.has_schema() {
                 check_keys(source, topic.partitions, &sample, &mut warnings, problems);
             }
             warnings.extend(super::sample::of_topic(pipeline, source, &decoder.layout, &sample));

@@ -90,7 +90,11 @@ fn what_is_wrong_is_at_its_place() {
         ),
         (
             source("brokers: b, topic: t, key: { column: k, format: avro }"),
-            "2:47: `key`: an avro key needs a schema registry",
+            "2:47: `key`: a key in avro needs a schema registry",
+        ),
+        (
+            source("brokers: b, topic: t, key: { column: k, format: int, field: f }"),
+            "2:80: only keys with a schema have fields",
         ),
         (
             source("brokers: b, topic: t, key: { column: k, format: avro }, format: { avro: { registry: r } }"),

@@ -7,7 +7,7 @@ use super::commit::{Commit, hashed};
 use super::intake::{Reading, Takes, Tombstone};
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
-use crate::format::{Decided, Decoded, Messages, key};
+use crate::format::{Decided, Decoded, Messages, SCHEMA_HEADERS, key};
 use crate::kafka::{MessageHeader, Topic};
 use crate::record::Batch;
 use crate::{Error, Result};
@@ -172,7 +172,9 @@ impl PartitionTask {
             ));
         }
         for (row, slot) in batch.slots.iter().enumerate() {
-            let headers = if p.headers { headers(batch.positions[row]).unwrap_or_default() } else { Vec::new() };
+            let mut headers = if p.headers { headers(batch.positions[row]).unwrap_or_default() } else { Vec::new() };
+            // The output has a schema of its own, or none.
+            headers.retain(|(name, _)| !SCHEMA_HEADERS.contains(&name.as_str()));
             let key = key::bytes_of(p.key_format, self.state.keys.get(*slot));
             self.outbox.push(Topic::Output, Some(&key), Some(p.payloads.get(row)), headers);
         }
