@@ -103,6 +103,12 @@ impl Problems {
         self.found.is_empty()
     }
 
+    /// What was found so far.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.found.iter()
+    }
+
     /// How many were found so far.
     pub fn len(&self) -> usize {
         self.found.len()

@@ -52,6 +52,8 @@ enum Command {
     Train(TrainArgs),
     /// List every problem of a pipeline, without starting it
     Check(CheckArgs),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
     /// Print the layers and parameters of a model
     Summary(SummaryArgs),
     /// Print the model registry
@@ -148,6 +150,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args).map(done),
         Command::Run(args) => run::run(&args).map(done),
         Command::Train(args) => train::run(&args).map(done),
+        Command::Schema => print(format_args!("{:#}", crate::config::schema())).map(done),
         Command::Summary(args) => summary::command(&args).map(done),
         Command::Models(args) => models::command(&args).map(done),
         Command::State(args) => state::run(&args, &crate::config::load(args.pipeline())?, &mut out()).map(done),
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(cli.log, Log::Json);
         let Command::Run(args) = cli.command else { panic!("not run") };
         assert_eq!(args.http.unwrap().to_string(), "127.0.0.1:9464");
-        for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m"] {
+        for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m", "schema"] {
             Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap();
         }
         for line in ["run", "run p.yaml --http 9464", "play p.yaml", "check p.yaml --log xml"] {

@@ -4,30 +4,134 @@ use std::path::{Path, PathBuf};
 
 use super::pipeline::ON_NULL;
 use super::read::{Field, Fields, Reader};
-use super::words::Words;
+use super::table::{Shape, names, word};
+use super::words::{Words, at_most_one, exactly_one};
 use super::yaml::Node;
 use super::{
     At, EpochUnit, FileOrder, Input, Key, Location, OnError, OnLate, ParquetFiles, Pipeline, Policies, Record,
 };
-use super::{Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, output, stages, train};
+use super::{
+    Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, output, stages, train, train_words,
+};
 use super::{Source, Watermark};
 use crate::problem::Place;
 
-const PIPELINE: Words = Words::new(
+/// The whole file; the table begins here.
+pub(super) const PIPELINE: Words = Words::new(
     "the pipeline",
-    &["name", "source", "record", "on", "dead_letters", "stages", "sink", "state", "runtime", "models", "train"],
+    &[
+        word("name", Shape::Name, "Name of the pipeline; the folder of its state has this name").needed(),
+        word("source", Shape::Section(&SOURCE), "Where records come from").needed(),
+        word("record", Shape::Section(&RECORD), "Which columns are key, time and values").needed(),
+        word("on", Shape::Section(&ON), "What to do with null values, late records and unreadable records").or("{}"),
+        word("dead_letters", Shape::Section(&output::DEAD_LETTERS), "Where refused records go, with origin and reason")
+            .or("{ parquet: { path: dead_letters/ } }"),
+        word("stages", Shape::List(&Shape::Section(&stages::STAGES)), "Operators in order").or("[]"),
+        word("sink", Shape::Section(&output::SINK), "Where output goes; `kolk run` needs it"),
+        word("state", Shape::Section(&output::STATE), "Where state is stored and how often").or("{}"),
+        word("runtime", Shape::Section(&output::RUNTIME), "Threads, batches, HTTP").or("{}"),
+        word("models", Shape::Path, "Folder of the model registry, local").or("models/"),
+        word("train", Shape::Section(&train_words::TRAIN), "How to train; `kolk train` needs it"),
+    ],
 )
 .later(&["tests"]);
-const SOURCE: Words = Words::new("`source`", &["parquet", "kafka", "dead_letters", "from", "until", "emit_from"])
-    .elsewhere(&[("path", "write it as parquet: { path: … }")]);
-const SOURCE_PARQUET: Words = Words::new("`parquet`", &["path", "order"]);
-const RECORD: Words = Words::new("`record`", &["key", "columns_as_keys", "time", "values"]).later(&["sequence"]);
-const TIME: Words = Words::new("`time`", &["column", "unit", "timezone"]);
-const ON: Words = Words::new("`on`", &["null", "late", "reorder", "watermark", "error", "tombstone"]);
+const SOURCE: Words = Words::new(
+    "`source`",
+    &[
+        word("parquet", Shape::Section(&SOURCE_PARQUET), "Parquet files"),
+        word("kafka", Shape::Section(&kafka_words::SOURCE), "A topic"),
+        word("dead_letters", Shape::Section(&kafka_words::LETTERS), "Replays rejected messages from a folder of them"),
+        word("from", Shape::Moment, "Records before it are not read. On Kafka, use `start` instead"),
+        word("until", Shape::Moment, "Records at or after it are not read. Not on Kafka"),
+        word("emit_from", Shape::Moment, "Records before it advance the state, but nothing is written for them"),
+    ],
+)
+.choices(&[exactly_one(&["parquet", "kafka", "dead_letters"])])
+.elsewhere(&[("path", "write it as parquet: { path: … }")]);
+const SOURCE_PARQUET: Words = Words::new(
+    "`parquet`",
+    &[
+        word(
+            "path",
+            Shape::Any(&[Shape::Path, Shape::Some(&Shape::Path)]),
+            "File, folder, glob or URL; or a list of single files, in the order of the list",
+        )
+        .needed(),
+        word(
+            "order",
+            Shape::Word(&names(&ORDERS)),
+            "The order in which files are read: by name, or by their first times",
+        )
+        .or("path"),
+    ],
+);
+const RECORD: Words = Words::new(
+    "`record`",
+    &[
+        word("key", Shape::Text, "Column of the series that a record belongs to; without it there is one series"),
+        word("columns_as_keys", Shape::SomeTexts, "Instead of `key`: each of these columns becomes a key of its name"),
+        word(
+            "time",
+            Shape::Any(&[Shape::Text, Shape::Section(&TIME)]),
+            "Column with the time: a timestamp, a date, or an integer",
+        )
+        .needed(),
+        word("values", Shape::SomeTexts, "Numeric columns; needed without `columns_as_keys`"),
+    ],
+)
+.choices(&[at_most_one(&["key", "columns_as_keys"])])
+.later(&["sequence"]);
+const TIME: Words = Words::new(
+    "`time`",
+    &[
+        word("column", Shape::Text, "The column").needed(),
+        word("unit", Shape::Word(&names(&UNITS)), "What an integer counts since 1970; `step`: no clock"),
+        word(
+            "timezone",
+            Shape::Zone,
+            "Whose days and months there are; of the column's own zone where it isn't written",
+        ),
+    ],
+);
+const ON: Words = Words::new(
+    "`on`",
+    &[
+        word(
+            "null",
+            Shape::Word(&names(&ON_NULL)),
+            "Null, NaN and infinite values: use the key's last value, take no step, reset the key's recurrent state, or \
+             refuse the record",
+        )
+        .or("carry"),
+        word("late", Shape::Word(&names(&LATES)), "Records that are older than the newest of their key").or("process"),
+        word(
+            "reorder",
+            Shape::Span { zero: true },
+            "Records are held per key until the key's time is that much later, and emitted in the order of their times",
+        )
+        .or("0s"),
+        word("watermark", Shape::Word(&names(&WATERMARKS)), "Which records show that a bucket of `resample` is over")
+            .or("key"),
+        word("error", Shape::Word(&names(&ERRORS)), "Records that cannot be decoded").or("dead_letter"),
+        word("tombstone", Shape::Word(&names(&TOMBSTONES)), "Messages with a key and without a payload").or("reset"),
+    ],
+);
 
-/// All of the above, for the test of the reference.
-#[cfg(test)]
-pub(super) const WORDS: [Words; 6] = [PIPELINE, SOURCE, SOURCE_PARQUET, RECORD, TIME, ON];
+const ORDERS: [(&str, FileOrder); 2] = [("path", FileOrder::Path), ("time", FileOrder::Time)];
+const UNITS: [(&str, EpochUnit); 7] = [
+    ("s", EpochUnit::Second),
+    ("ms", EpochUnit::Millisecond),
+    ("us", EpochUnit::Microsecond),
+    ("ns", EpochUnit::Nanosecond),
+    ("float_s", EpochUnit::FloatSecond),
+    ("float_ms", EpochUnit::FloatMillisecond),
+    ("step", EpochUnit::Step),
+];
+const WATERMARKS: [(&str, Watermark); 2] = [("key", Watermark::Key), ("partition", Watermark::Partition)];
+const LATES: [(&str, OnLate); 2] = [("process", OnLate::Process), ("dead_letter", OnLate::DeadLetter)];
+const TOMBSTONES: [(&str, OnTombstone); 3] =
+    [("reset", OnTombstone::Reset), ("skip", OnTombstone::Skip), ("dead_letter", OnTombstone::DeadLetter)];
+const ERRORS: [(&str, OnError); 2] = [("dead_letter", OnError::DeadLetter), ("refuse", OnError::Refuse)];
 
 /// Reads the whole file. Whatever is wrong becomes a problem, and a default replaces the value.
 pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipeline {
@@ -99,8 +203,7 @@ fn parquet(reader: &mut Reader, field: Field<'_>) -> Option<ParquetFiles> {
     } else {
         (reader.location(path)?, Vec::new())
     };
-    let orders = [("path", FileOrder::Path), ("time", FileOrder::Time)];
-    let order = fields.get("order").and_then(|field| Some(field.at(reader.word(field, &orders, &[])?)));
+    let order = fields.get("order").and_then(|field| Some(field.at(reader.word(field, &ORDERS, &[])?)));
     Some(ParquetFiles { path, list, order: order.unwrap_or_default() })
 }
 
@@ -146,16 +249,7 @@ fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
     }
     let fields = reader.section(field, &TIME)?;
     let column = reader.need(&fields, "column").and_then(|field| reader.text(field, "a column"));
-    let units = [
-        ("s", EpochUnit::Second),
-        ("ms", EpochUnit::Millisecond),
-        ("us", EpochUnit::Microsecond),
-        ("ns", EpochUnit::Nanosecond),
-        ("float_s", EpochUnit::FloatSecond),
-        ("float_ms", EpochUnit::FloatMillisecond),
-        ("step", EpochUnit::Step),
-    ];
-    let unit = fields.get("unit").and_then(|field| reader.word(field, &units, &[]));
+    let unit = fields.get("unit").and_then(|field| reader.word(field, &UNITS, &[]));
     let timezone = fields.get("timezone").and_then(|field| reader.timezone(field)).map(|zone| zone.value);
     let column = column?;
     Some(At { place: column.place, value: TimeColumn { column: column.value, unit, timezone } })
@@ -163,18 +257,13 @@ fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {
 
 fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
     let fields = reader.section(field, &ON)?;
-    let watermarks = [("key", Watermark::Key), ("partition", Watermark::Partition)];
-    let lates = [("process", OnLate::Process), ("dead_letter", OnLate::DeadLetter)];
-    let tombstones =
-        [("reset", OnTombstone::Reset), ("skip", OnTombstone::Skip), ("dead_letter", OnTombstone::DeadLetter)];
-    let errors = [("dead_letter", OnError::DeadLetter), ("refuse", OnError::Refuse)];
     let reorder = fields.get("reorder").and_then(|field| reader.span(field, true)).filter(|span| !span.is_zero());
     Some(Policies {
         null: fields.get("null").and_then(|f| reader.word(f, &ON_NULL, &[])).unwrap_or_default(),
-        late: fields.get("late").and_then(|f| reader.word(f, &lates, &[])).unwrap_or_default(),
+        late: fields.get("late").and_then(|f| reader.word(f, &LATES, &[])).unwrap_or_default(),
         reorder,
-        watermark: fields.get("watermark").and_then(|f| reader.word(f, &watermarks, &[])).unwrap_or_default(),
-        tombstone: fields.get("tombstone").and_then(|f| reader.word(f, &tombstones, &[])).unwrap_or_default(),
-        error: fields.get("error").and_then(|f| reader.word(f, &errors, &[])).unwrap_or_default(),
+        watermark: fields.get("watermark").and_then(|f| reader.word(f, &WATERMARKS, &[])).unwrap_or_default(),
+        tombstone: fields.get("tombstone").and_then(|f| reader.word(f, &TOMBSTONES, &[])).unwrap_or_default(),
+        error: fields.get("error").and_then(|f| reader.word(f, &ERRORS, &[])).unwrap_or_default(),
     })
 }

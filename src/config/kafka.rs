@@ -163,6 +163,9 @@ pub enum Headers {
     All,
 }
 
+/// Its words.
+pub(super) const HEADERS: [(&str, Headers); 2] = [("none", Headers::None), ("all", Headers::All)];
+
 /// Type of a column of a format that has no types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -2,55 +2,19 @@
 
 use std::time::Duration;
 
-use super::kafka::{COLUMN_TYPES, KEY_FORMATS, KeyFormat};
+use super::kafka::{COLUMN_TYPES, HEADERS, KEY_FORMATS, KeyFormat};
 use super::kafka::{
-    ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
-    SchemaSource, Start,
+    ColumnType, Encoding, Format, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties, SchemaSource, Start,
+};
+use super::kafka_words::{
+    AUTH, AVRO, FILE, FORMAT, HISTORY, KEY, LETTERS, PIN, PROTOBUF, READS_AVRO, READS_FORMAT, READS_PROTOBUF, SINK,
+    SOURCE,
 };
 use super::payload;
 use super::read::{Field, Fields, Reader};
-use super::words::{Words, found};
+use super::words::found;
 use super::yaml::Kind;
 use super::{At, Delivery, Moment, Secret, is_secret, remember, remember_basic, split_credentials};
-
-const SOURCE: Words = Words::new(
-    "`kafka`",
-    &[
-        "brokers",
-        "topic",
-        "group",
-        "format",
-        "key",
-        "timestamp",
-        "start",
-        "partitioned_by",
-        "idle",
-        "columns",
-        "envelope",
-        "numbers",
-        "history",
-        "properties",
-    ],
-);
-const SINK: Words = Words::new("`kafka`", &["brokers", "topic", "format", "fields", "headers", "properties"]);
-const LETTERS: Words =
-    Words::new("`source.dead_letters`", &["path", "format", "key", "timestamp", "columns", "envelope", "numbers"]);
-const KEY: Words = Words::new("`key`", &["column", "format", "field"]);
-const HISTORY: Words = Words::new("`history`", &["path", "until"]);
-const FORMAT: Words = Words::new("`format`", &["avro", "protobuf"]);
-const AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject"]).elsewhere(NO_READER);
-const PROTOBUF: Words = Words::new("`protobuf`", &["registry", "auth", "subject", "message"]).elsewhere(NO_READER);
-const NO_READER: &[(&str, &str)] = &[("schema", "it belongs to a source: a sink registers the schema of its output")];
-const READS_AVRO: Words = Words::new("`avro`", &["registry", "auth", "subject", "schema"]);
-const READS_PROTOBUF: Words = Words::new("`protobuf`", &["registry", "auth", "subject", "schema", "message"]);
-const PIN: Words = Words::new("`schema`", &["version"]);
-const AUTH: Words = Words::new("`auth`", &["user", "password"]);
-const FILE: Words = Words::new("a secret", &["file"]);
-
-/// All of the above, for the test of the reference.
-#[cfg(test)]
-pub(super) const WORDS: [Words; 13] =
-    [SOURCE, LETTERS, KEY, SINK, HISTORY, FORMAT, AVRO, PROTOBUF, READS_AVRO, READS_PROTOBUF, PIN, AUTH, FILE];
 
 /// Properties on which the guarantees depend: what kolk sets, and why it must be that.
 const OURS: [(&str, &str); 13] = [
@@ -177,7 +141,6 @@ pub(super) fn sink(
         }
     };
     let topic = reader.need(&fields, "topic").and_then(|f| reader.text(f, "a topic")).unwrap_or_default();
-    let words = [("none", Headers::None), ("all", Headers::All)];
     let own = properties(reader, &fields, delivery);
     // The sink uses the same brokers and needs the same properties to reach them.
     let same = fields.get("brokers").is_none() && fields.get("properties").is_none();
@@ -189,7 +152,7 @@ pub(super) fn sink(
             .map_or_else(|| At::default_value(Format::Json), |(format, _)| format),
         topic,
         fields: fields.get("fields").and_then(|f| reader.texts(f, "columns")).unwrap_or_default(),
-        headers: fields.get("headers").and_then(|f| reader.word(f, &words, &[])).unwrap_or_default(),
+        headers: fields.get("headers").and_then(|f| reader.word(f, &HEADERS, &[])).unwrap_or_default(),
         properties: source.filter(|_| same).map_or(own, |source| shared(&source.properties)),
     })
 }
@@ -236,7 +199,7 @@ fn format(
             _ => reader.expected(field, "json, { avro: … } or { protobuf: … }"),
         };
     }
-    let fields = reader.section(field, &FORMAT)?;
+    let fields = reader.section(field, if is_source { &READS_FORMAT } else { &FORMAT })?;
     let kind = reader.one_of(&fields, &["avro", "protobuf"])?;
     let is_avro = kind.name == "avro";
     let words = match (is_avro, is_source) {

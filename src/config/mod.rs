@@ -8,17 +8,22 @@ mod canonical;
 mod checks;
 mod document;
 mod expand;
+mod fields;
 mod kafka;
 mod kafka_read;
+mod kafka_words;
 mod output;
 mod payload;
 mod pipeline;
 mod places;
 mod read;
+mod schema;
 mod secret;
 mod stages;
+mod table;
 mod time;
 mod train;
+mod train_words;
 mod training;
 mod words;
 mod yaml;
@@ -29,6 +34,7 @@ mod tests;
 pub use kafka::*;
 pub use payload::{Envelope, Numbers};
 pub use pipeline::*;
+pub use schema::schema;
 pub use secret::*;
 pub use stages::*;
 pub use time::{Moment, Span};
@@ -119,6 +125,8 @@ fn parse_with(
     let pipeline = document::pipeline(&mut reader, &root, file);
     // What was not read would be missed elsewhere, too: those problems come first.
     let is_read = reader.problems.is_empty();
+    #[cfg(test)]
+    tests::schema::agrees(&root, &reader.problems);
     checks::across(&mut reader.problems, &pipeline);
     reader.problems.place(|place| lines.clamp(place));
     if is_read {

@@ -2,29 +2,99 @@
 
 use std::time::Duration;
 
-use super::kafka_read;
 use super::read::{Field, Fields, Reader};
-use super::words::Words;
+use super::table::{Shape, Word, names, word};
+use super::words::{Words, exactly_one};
 use super::{At, DeadLetters, Delivery, KafkaSource, Runtime, Sink, State, http_address};
+use super::{kafka_read, kafka_words};
 
-const SINK: Words = Words::new("`sink`", &["parquet", "kafka", "stdout"])
-    .elsewhere(&[("path", UNDER_PARQUET), ("fields", UNDER_PARQUET)]);
+pub(super) const SINK: Words = Words::new(
+    "`sink`",
+    &[
+        word("parquet", Shape::Section(&SINK_PARQUET), "Part files in a folder"),
+        word("kafka", Shape::Section(&kafka_words::SINK), "A topic; needs a Kafka source"),
+        word("stdout", Shape::Section(&SINK_STDOUT), "JSON lines"),
+    ],
+)
+.choices(&[exactly_one(&["parquet", "kafka", "stdout"])])
+.elsewhere(&[("path", UNDER_PARQUET), ("fields", UNDER_PARQUET)]);
 const UNDER_PARQUET: &str = "write it within parquet: { … }";
-const SINK_PARQUET: Words = Words::new("`parquet`", &["path", "fields", "part_records"]);
-const SINK_STDOUT: Words = Words::new("`stdout`", &["fields"]);
-const DEAD_LETTERS: Words = Words::new("`dead_letters`", &["parquet", "kafka"]);
-const DEAD_KAFKA: Words = Words::new("`kafka`", &["topic"]);
-const DEAD_PARQUET: Words = Words::new("`parquet`", &["path"]);
-const STATE: Words = Words::new("`state`", &["path", "checkpoint_every", "or_records", "partitions"]);
-const RUNTIME: Words = Words::new(
+const FIELDS: Word = word("fields", Shape::Texts, "Further columns of the record to write").or("[]");
+const SINK_PARQUET: Words = Words::new(
+    "`parquet`",
+    &[
+        word("path", Shape::Path, "A folder or URL").needed(),
+        FIELDS,
+        word("part_records", Shape::POSITIVE, "A part holds the output of at most this many records of a partition")
+            .or("131072"),
+    ],
+);
+const SINK_STDOUT: Words = Words::new("`stdout`", &[FIELDS]);
+pub(super) const DEAD_LETTERS: Words = Words::new(
+    "`dead_letters`",
+    &[
+        word("parquet", Shape::Section(&DEAD_PARQUET), "Files in a folder"),
+        word("kafka", Shape::Section(&DEAD_KAFKA), "A topic; needs a Kafka sink"),
+    ],
+)
+.choices(&[exactly_one(&["parquet", "kafka"])]);
+const DEAD_KAFKA: Words = Words::new("`kafka`", &[word("topic", Shape::Text, "The topic").needed()]);
+const DEAD_PARQUET: Words = Words::new("`parquet`", &[word("path", Shape::Path, "A folder or URL").needed()]);
+pub(super) const STATE: Words = Words::new(
+    "`state`",
+    &[
+        word("path", Shape::Path, "A folder or URL, with one folder per pipeline name").or("state/"),
+        word("checkpoint_every", Shape::Duration, "A checkpoint is taken after this time").or("30s"),
+        word("or_records", Shape::POSITIVE, "Or after this many records of a partition").or("1000000"),
+        word(
+            "partitions",
+            Shape::Integer(1, MAX_PARTITIONS as i64),
+            "Virtual partitions of a file source; they decide which rows are in which output file",
+        )
+        .or("16"),
+    ],
+);
+pub(super) const RUNTIME: Words = Words::new(
     "`runtime`",
-    &["workers", "batch", "linger", "delivery", "commit_every", "model_every", "grace", "instance", "http"],
+    &[
+        word(
+            "workers",
+            Shape::Any(&[Shape::Word(&["cores"]), Shape::Integer(1, MAX_WORKERS as i64)]),
+            "Threads: a number, or one for each core",
+        )
+        .or("cores"),
+        word("batch", Shape::Integer(1, MAX_BATCH as i64), "The most records in a micro-batch").or("4096"),
+        word("linger", Shape::Duration, "Kafka: how long a micro-batch may wait to fill").or("5ms"),
+        word(
+            "delivery",
+            Shape::Word(&names(&DELIVERIES)),
+            "Kafka to Kafka: outputs and offsets in one transaction, or outputs at once, so that a crash repeats some",
+        )
+        .or("exactly_once"),
+        word("commit_every", Shape::Duration, "Kafka to Kafka: length of a transaction").or("100ms"),
+        word(
+            "model_every",
+            Shape::Any(&[Shape::Word(&["never", "0"]), Shape::Integer(0, 0), Shape::Duration]),
+            "Kafka to Kafka: how often the registry is asked for a new champion; `never`: only at the start",
+        )
+        .or("10s"),
+        word("grace", Shape::Duration, "Kafka: how long SIGTERM may take to drain, commit and write checkpoints")
+            .or("25s"),
+        word(
+            "instance",
+            Shape::Text,
+            "Kafka: name of this process, for a stable transactional id; a new one by default",
+        ),
+        word(
+            "http",
+            Shape::Pattern(r"^(localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"),
+            "Address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464; not served by default",
+        ),
+    ],
 );
 
-/// All of the above, for the test of the reference.
-#[cfg(test)]
-pub(super) const WORDS: [Words; 8] =
-    [SINK, SINK_PARQUET, SINK_STDOUT, DEAD_LETTERS, DEAD_PARQUET, DEAD_KAFKA, STATE, RUNTIME];
+const DELIVERIES: [(&str, Delivery); 2] =
+    [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
 
 /// Virtual partitions at most: each has its own files.
 const MAX_PARTITIONS: usize = 4096;
@@ -108,14 +178,13 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
             Err(_) => reader.expected(field, "an address and a port, such as 127.0.0.1:9464"),
         }
     });
-    let deliveries = [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
     Runtime {
         workers: workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         batch: fields.get("batch").and_then(|f| reader.count(f, 1, MAX_BATCH)).unwrap_or(4096),
         linger: fields.get("linger").and_then(|f| reader.duration(f)).unwrap_or(Runtime::default().linger),
         delivery: fields
             .get("delivery")
-            .and_then(|f| Some(f.at(reader.word(f, &deliveries, &[])?)))
+            .and_then(|f| Some(f.at(reader.word(f, &DELIVERIES, &[])?)))
             .unwrap_or_default(),
         commit_every: fields
             .get("commit_every")

@@ -15,7 +15,7 @@ pub enum Envelope {
 }
 
 /// Its words.
-const ENVELOPES: [(&str, Envelope); 2] = [("debezium", Envelope::Debezium), ("connect", Envelope::Connect)];
+pub(super) const ENVELOPES: [(&str, Envelope); 2] = [("debezium", Envelope::Debezium), ("connect", Envelope::Connect)];
 
 impl Envelope {
     /// Its word in the pipeline file.
@@ -35,7 +35,7 @@ pub enum Numbers {
 }
 
 /// Its words.
-const NUMBERS: [(&str, Numbers); 2] = [("json", Numbers::Json), ("text", Numbers::Text)];
+pub(super) const NUMBERS: [(&str, Numbers); 2] = [("json", Numbers::Json), ("text", Numbers::Text)];
 
 impl Numbers {
     /// Its word in the pipeline file.

@@ -1,6 +1,8 @@
 //! Words that are written in a section where they don't belong: where they do, or that this version lacks them. Also
 //! the words that other tools have for the same.
 
+use super::table::{self, Around, Step};
+
 /// Words that the documentation names and this version lacks, wherever they are written.
 pub(super) const LATER: [&str; 24] = [
     "adagrad",
@@ -29,79 +31,10 @@ pub(super) const LATER: [&str; 24] = [
     "weight_decay",
 ];
 
-const TRAIN: &str = "`train: { … }`";
-const ADAM: &str = "`train: { optimizer: { adam: { … } } }`";
-const INFER: &str = "the stage `infer: { … }`";
-const RESAMPLE: &str = "the stage `resample: { … }`";
-const SCALE: &str = "the stage `scale: { … }`";
-const CALENDAR: &str = "the stage `calendar: { … }`";
-const SCORE: &str = "the stage `score: { … }`";
-const RECORD: &str = "`record: { … }`";
-const ON: &str = "`on: { … }`";
-const SOURCE: &str = "`source: { … }`";
-const KAFKA: &str = "`source: { kafka: { … } }`";
-const EITHER_KAFKA: &str = "`source: { kafka: { … } }` or `sink: { kafka: { … } }`";
-const REGISTRY: &str = "`format: { avro: { … } }` or `format: { protobuf: { … } }`";
-const SINK: &str = "`sink: { parquet: { … } }`";
-const STATE: &str = "`state: { … }`";
-const RUNTIME: &str = "`runtime: { … }`";
-const STAGES: &str = "the list `stages: [ … ]`";
-const LAYERS: &str = "`train: { layers: [ … ] }`";
 const PROPERTIES: &str = "`properties: { … }` of `source: { kafka: { … } }` or `sink: { kafka: { … } }`";
 
-/// kolk's own words, and the section that each belongs in. Words of several sections are not here.
-const OWN: &[(&str, &[&str])] = &[
-    (ADAM, &["learning_rate", "beta_1", "beta_2", "epsilon", "epsilon_form"]),
-    (
-        TRAIN,
-        &[
-            "target",
-            "targets",
-            "horizon",
-            "residual",
-            "skip",
-            "layers",
-            "head",
-            "chunk",
-            "burn_in",
-            "loss",
-            "optimizer",
-            "clip_norm",
-            "epochs",
-            "updates",
-            "patience",
-            "batch_size",
-            "seed",
-            "seasonality",
-            "split",
-            "refit",
-            "inputs",
-        ],
-    ),
-    ("`train: { split: { … } }`", &["per_key", "rows", "last"]),
-    ("`train: { optimizer: { adam: { … } } }`", &["adam"]),
-    (LAYERS, &["lstm", "gru", "simple_rnn", "rnn"]),
-    ("`train: { head: [ … ] }`", &["dense"]),
-    (INFER, &["model", "mode", "window", "ttl", "gap"]),
-    (RESAMPLE, &["every", "aggregate", "fill", "max_gap", "delay"]),
-    (SCALE, &["half_life", "min_count"]),
-    (CALENDAR, &["features", "timezone"]),
-    ("the stage `filter: { … }`", &["where"]),
-    (SCORE, &["actual", "step", "tail", "long", "short"]),
-    (STAGES, &["filter", "resample", "calendar", "scale", "lags", "infer", "score"]),
-    (RECORD, &["columns_as_keys", "time", "values"]),
-    (ON, &["null", "late", "reorder", "watermark", "error", "tombstone"]),
-    (SOURCE, &["from", "until", "emit_from"]),
-    (EITHER_KAFKA, &["brokers", "topic", "format", "properties"]),
-    (KAFKA, &["group", "start", "partitioned_by", "idle", "history", "timestamp"]),
-    (REGISTRY, &["registry", "auth", "subject"]),
-    ("`format: { protobuf: { … } }`", &["message"]),
-    ("`sink: { kafka: { … } }`", &["headers"]),
-    (SINK, &["part_records"]),
-    (STATE, &["checkpoint_every", "or_records", "partitions"]),
-    (RUNTIME, &["workers", "batch", "linger", "delivery", "commit_every", "model_every", "grace", "instance", "http"]),
-    ("the top level of the file", &["source", "record", "on", "dead_letters", "sink", "state", "runtime", "train"]),
-];
+/// A word that more sections have says too little.
+const MOST_PLACES: usize = 3;
 
 /// Words of Keras, PyTorch, Kafka, pandas and others, and what to write.
 const OTHERS: &[(&str, &[&str])] = &[
@@ -244,17 +177,48 @@ const PROPERTY: [&str; 22] = [
 
 /// Where a word belongs that a section doesn't have; after "write".
 pub(super) fn of(word: &str) -> Option<String> {
-    let find = |table: &[(&'static str, &[&str])]| {
-        table.iter().find(|(_, words)| words.contains(&word)).map(|(place, _)| *place)
-    };
-    if let Some(place) = find(OWN) {
-        return Some(format!("it in {place}"));
+    let own = own(word);
+    if !own.is_empty() && own.len() <= MOST_PLACES {
+        let (last, before) = own.split_last()?;
+        let all = if before.is_empty() { last.clone() } else { format!("{} or {last}", before.join(", ")) };
+        return Some(format!("it in {all}"));
     }
-    if let Some(instead) = find(OTHERS) {
+    if let Some((instead, _)) = OTHERS.iter().find(|(_, words)| words.contains(&word)) {
         return Some(instead.to_string());
     }
     let is_property = PROPERTY.iter().any(|beginning| word.starts_with(beginning)) && word.contains('.');
     is_property.then(|| format!("it in {PROPERTIES}"))
+}
+
+/// The sections that have a word, as they are written.
+fn own(word: &str) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    table::walk(&mut |way, section| {
+        if section.has(word) {
+            let place = written(way);
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    });
+    places
+}
+
+/// The way to a section, as it is written.
+fn written(way: &[Step]) -> String {
+    // A stage is known by its word, and a format is the same in a source and in a sink.
+    let start = way.iter().rposition(|step| matches!(step.name, "stages" | "format")).unwrap_or(0);
+    let (before, way) = match &way[start..] {
+        [] => return "the top level of the file".into(),
+        [stages, stage @ ..] if stages.name == "stages" && !stage.is_empty() => ("the stage ", stage),
+        [stages] if stages.name == "stages" => ("the list ", &way[start..]),
+        way => ("", way),
+    };
+    let inner = way.iter().rev().fold("…".to_string(), |inner, step| {
+        let (open, close) = if step.around == Around::List { ("[", "]") } else { ("{", "}") };
+        format!("{}: {open} {inner} {close}", step.name)
+    });
+    format!("{before}`{inner}`")
 }
 
 #[cfg(test)]
@@ -264,10 +228,28 @@ mod tests {
     /// A word that has two places would be sent to the first.
     #[test]
     fn every_word_has_one_place() {
-        let mut words: Vec<&str> = OWN.iter().chain(OTHERS).flat_map(|(_, words)| words.iter().copied()).collect();
+        let mut words: Vec<&str> = OTHERS.iter().flat_map(|(_, words)| words.iter().copied()).collect();
         words.extend(LATER);
         words.sort_unstable();
         let twice: Vec<_> = words.windows(2).filter(|pair| pair[0] == pair[1]).collect();
         assert!(twice.is_empty(), "{twice:?}");
+        let known: Vec<_> = words.into_iter().filter(|word| !own(word).is_empty()).collect();
+        assert!(known.is_empty(), "words of other tools that are fields now: {known:?}");
+    }
+
+    #[test]
+    fn a_place_is_as_it_is_written() {
+        for (word, places) in [
+            ("horizon", "`train: { … }`"),
+            ("beta_1", "`train: { optimizer: { adam: { … } } }`"),
+            ("gap", "the stage `infer: { … }`"),
+            ("resample", "the list `stages: [ … ]`"),
+            ("lstm", "`train: { layers: [ … ] }`"),
+            ("idle", "`source: { kafka: { … } }`"),
+            ("registry", "`format: { avro: { … } }`, `format: { protobuf: { … } }`"),
+            ("runtime", "the top level of the file"),
+        ] {
+            assert_eq!(own(word).join(", "), places, "{word}");
+        }
     }
 }

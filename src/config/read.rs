@@ -4,39 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
-use super::words::{Plain, Words, found, name_fault, not_yet, plain, unknown};
-use super::yaml::{Kind, Node, Scalar};
-use super::{At, Location, Moment, NOWHERE, Span, is_secret, is_signed, one_line, places};
+pub(super) use super::fields::{Field, Fields};
+use super::words::{Plain, Words, found, name_fault, not_yet, plain};
+use super::yaml::{Kind, Scalar};
+use super::{At, Location, Moment, Span, is_secret, is_signed, one_line, places};
 use crate::Result;
 use crate::error::Context;
 use crate::error::Problems;
 use crate::error::did_you_mean;
-use crate::problem::Place;
 use crate::zone::{self, Zone};
-
-/// The fields of one section of the file.
-pub(super) struct Fields {
-    pub section: &'static str,
-    /// Place of the section's name.
-    pub place: Place,
-    pairs: Rc<Vec<(Node, Node)>>,
-    /// The section doesn't exist, or isn't a mapping: no field is reported as missing.
-    unread: bool,
-    /// Some of its fields are unknown: one may be a misspelling of a missing field.
-    refused: bool,
-}
-
-/// A value with the name of its field.
-#[derive(Clone, Copy)]
-pub(super) struct Field<'a> {
-    pub name: &'a str,
-    /// Place of the name; in a list, of the value.
-    pub name_place: Place,
-    pub node: &'a Node,
-}
 
 /// Reads values and collects problems.
 pub(super) struct Reader {
@@ -44,36 +22,6 @@ pub(super) struct Reader {
     /// The user's words for values whose canonical text is another.
     pub written: BTreeMap<String, String>,
     folder: PathBuf,
-}
-
-impl Fields {
-    /// A field, if it exists.
-    pub fn get(&self, name: &'static str) -> Option<Field<'_>> {
-        let (key, node) = self.pairs.iter().find(|(key, _)| key.text() == Some(name))?;
-        Some(Field { name, name_place: key.place, node })
-    }
-
-    /// A placeholder for a section that doesn't exist or was refused.
-    pub fn unread(section: &'static str) -> Self {
-        Fields { section, place: NOWHERE, pairs: Rc::default(), unread: true, refused: false }
-    }
-}
-
-impl<'a> Field<'a> {
-    /// A value in a list that this field holds.
-    fn item(&self, node: &'a Node) -> Field<'a> {
-        Field { name: self.name, name_place: node.place, node }
-    }
-
-    /// Place of the value.
-    pub fn place(&self) -> Place {
-        self.node.place
-    }
-
-    /// A value with this field's place.
-    pub fn at<T>(&self, value: T) -> At<T> {
-        At { value, place: self.node.place }
-    }
 }
 
 impl Reader {
@@ -116,38 +64,6 @@ impl Reader {
         self.problems.add(field.place(), format_args!("`{}`: {message}", one_line(field.name)));
     }
 
-    /// A field that is needed.
-    pub fn need<'a>(&mut self, fields: &'a Fields, name: &'static str) -> Option<Field<'a>> {
-        let field = fields.get(name);
-        if field.is_none() && !fields.unread {
-            self.problems.add(fields.place, format!("{} needs `{name}`", fields.section));
-        }
-        field
-    }
-
-    /// The fields of a section; nothing written counts as no fields. `None` if it isn't a mapping.
-    pub fn section(&mut self, field: Field<'_>, words: &Words) -> Option<Fields> {
-        let pairs = match &field.node.kind {
-            Kind::Map(pairs) => pairs.clone(),
-            Kind::Scalar(_) if field.node.is_null() => Rc::default(),
-            _ => return self.expected(field, &format!("a mapping with the fields {}", words.fields.join(", "))),
-        };
-        let mut refused = false;
-        for (key, _) in pairs.iter() {
-            let Some(name) = key.text() else {
-                refused = true;
-                self.problems.add(key.place, "expected the name of a field, found a list or a mapping");
-                continue;
-            };
-            if !words.fields.contains(&name) {
-                refused = true;
-                let message = unknown("field", name, words);
-                self.problems.add(key.place, message);
-            }
-        }
-        Some(Fields { section: words.section, place: field.name_place, pairs, unread: false, refused })
-    }
-
     /// A mapping whose fields are names that the user chose.
     pub fn names<'a>(&mut self, field: Field<'a>, what: &str) -> Option<Vec<Field<'a>>> {
         let Kind::Map(pairs) = &field.node.kind else { return self.expected(field, what) };
@@ -159,24 +75,6 @@ impl Reader {
             }
         }
         Some(fields)
-    }
-
-    /// Exactly one field of a section that offers several, such as `parquet` or `stdout`.
-    pub fn one_of<'a>(&mut self, fields: &'a Fields, names: &[&'static str]) -> Option<Field<'a>> {
-        let there: Vec<Field<'a>> = names.iter().filter_map(|name| fields.get(name)).collect();
-        match there[..] {
-            [one] => Some(one),
-            [] if fields.unread || fields.refused => None,
-            [] => {
-                self.problems.add(fields.place, format!("{} needs one of: {}", fields.section, names.join(", ")));
-                None
-            }
-            [first, second, ..] => {
-                let message = format!("`{}` and `{}` exclude each other, write one", first.name, second.name);
-                self.problems.add(second.name_place.max(first.name_place), message);
-                None
-            }
-        }
     }
 
     /// A list's values.

@@ -1,59 +1,23 @@
 //! The section `train`.
 
-use std::sync::LazyLock;
-
 use super::read::{Field, Fields, Reader};
+use super::train_words::{self, ADAM, HEAD, OPTIMIZER, SPLIT, SPLITS, TRAIN};
 use super::training::LOOK_EVERY;
-use super::words::{Words, not_yet, unknown};
+use super::words::{not_yet, unknown};
 use super::{Adam, At, Dense, EpsilonForm, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
 use super::{Train, one_line, places};
 use crate::error::did_you_mean;
 use crate::kernel::{self, Activation, CellKind};
 
-const TRAIN: Words = Words::new(
-    "`train`",
-    &[
-        "inputs",
-        "target",
-        "targets",
-        "horizon",
-        "residual",
-        "skip",
-        "layers",
-        "head",
-        "chunk",
-        "burn_in",
-        "loss",
-        "optimizer",
-        "clip_norm",
-        "epochs",
-        "updates",
-        "patience",
-        "batch_size",
-        "seed",
-        "seasonality",
-        "split",
-        "refit",
-    ],
-)
-.later(&["known_ahead", "static", "patch"])
-.elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
+pub(super) const SKIPS: [(&str, bool); 2] = [("none", false), ("linear", true)];
+pub(super) const REFITS: [(&str, bool); 2] = [("none", false), ("best_epochs", true)];
+pub(super) const ACTIVATIONS: [(&str, Activation); 3] =
+    [("linear", Activation::Linear), ("tanh", Activation::Tanh), ("relu", Activation::Relu)];
+pub(super) const EPSILON_FORMS: [(&str, EpsilonForm); 2] =
+    [("keras", EpsilonForm::Keras), ("torch", EpsilonForm::Torch)];
 
-/// The cells, each by its words.
-pub(super) static LAYERS: LazyLock<Words> =
-    LazyLock::new(|| Words::new("`layers`", kernel::words().leak()).later(&["dropout", "layer_norm"]));
-const LAYER_OPTIONS: Words = Words::new("a layer", &["activation"]).later(&["bidirectional", "dropout"]);
-const HEAD: Words = Words::new("`head`", &["dense", "activation"]).later(&["dropout"]);
-const OPTIMIZER: Words = Words::new("`optimizer`", &["adam"]);
-const ADAM: Words = Words::new("`adam`", &["learning_rate", "beta_1", "beta_2", "epsilon", "epsilon_form"]);
-const SPLIT: Words = Words::new("`split`", &["per_key", "at", "rows", "last", "column"]).later(&["by_key"]);
-
-/// All of the above but [`LAYERS`], for the test of the reference.
-#[cfg(test)]
-pub(super) const WORDS: [Words; 6] = [TRAIN, LAYER_OPTIONS, HEAD, OPTIMIZER, ADAM, SPLIT];
-
-const MAX_UNITS: usize = 1 << 16;
-const MAX_HORIZON: usize = 1 << 16;
+pub(super) const MAX_UNITS: usize = 1 << 16;
+pub(super) const MAX_HORIZON: usize = 1 << 16;
 const ANY: usize = usize::MAX;
 
 /// Reads `train`.
@@ -93,16 +57,12 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         );
         reader.note(field, message);
     }
-    let refits = [("none", false), ("best_epochs", true)];
     let value = Train {
         inputs,
         targets,
         horizon,
         residual: fields.get("residual").and_then(|f| residual(reader, f)).unwrap_or_default(),
-        skip_linear: fields
-            .get("skip")
-            .and_then(|f| reader.word(f, &[("none", false), ("linear", true)], &[]))
-            .unwrap_or_default(),
+        skip_linear: fields.get("skip").and_then(|f| reader.word(f, &SKIPS, &[])).unwrap_or_default(),
         layers,
         head: fields.get("head").and_then(|f| head(reader, f)).unwrap_or_default(),
         chunk,
@@ -116,7 +76,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         seed: seed as u64,
         seasonality,
         split: split(reader, &fields),
-        refit: fields.get("refit").and_then(|f| reader.word(f, &refits, &[])).unwrap_or_default(),
+        refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),
     };
     Some(At { value, place: field.name_place })
 }
@@ -173,25 +133,24 @@ fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Recurrent>>> {
 }
 
 fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Recurrent>> {
+    let words = train_words::layers();
     let names = reader.names(item, "a layer such as { lstm: 50 }")?;
     let mut cells = Vec::new();
     let mut activation = None;
     let mut refused = false;
     for field in names {
-        if LAYERS.fields.contains(&field.name) {
-            cells.push(field);
-        } else if field.name == "activation" {
+        if field.name == "activation" {
             activation = Some(field);
+        } else if words.has(field.name) {
+            cells.push(field);
         } else {
-            let options = LAYER_OPTIONS.later.contains(&field.name);
-            let words = if options { &LAYER_OPTIONS } else { &*LAYERS };
             reader.problems.add(field.name_place, unknown("layer", field.name, words));
             refused = true;
         }
     }
     let [cell] = cells[..] else {
         if !refused {
-            reader.note(item, format_args!("expected exactly one of: {}", LAYERS.fields.join(", ")));
+            reader.note(item, format_args!("expected exactly one of: {}", kernel::words().join(", ")));
         }
         return None;
     };
@@ -214,12 +173,11 @@ fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Recurrent>> {
 }
 
 fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Dense>> {
-    let words = [("linear", Activation::Linear), ("tanh", Activation::Tanh), ("relu", Activation::Relu)];
     let mut head = Vec::new();
     for item in reader.list(field, "layers such as { dense: 32, activation: relu }")? {
         let Some(fields) = reader.section(item, &HEAD) else { continue };
         let units = reader.need(&fields, "dense").and_then(|f| reader.count(f, 1, MAX_UNITS));
-        let activation = fields.get("activation").and_then(|f| reader.word(f, &words, &[])).unwrap_or_default();
+        let activation = fields.get("activation").and_then(|f| reader.word(f, &ACTIVATIONS, &[])).unwrap_or_default();
         head.extend(units.map(|units| Dense { units, activation }));
     }
     Some(head)
@@ -249,8 +207,7 @@ fn optimizer(reader: &mut Reader, fields: &Fields) -> Adam {
     number("beta_1", &mut adam.beta_1, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n));
     number("beta_2", &mut adam.beta_2, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n));
     number("epsilon", &mut adam.epsilon, "a number above 0", |n| n > 0.0);
-    let forms = [("keras", EpsilonForm::Keras), ("torch", EpsilonForm::Torch)];
-    if let Some(form) = options.get("epsilon_form").and_then(|f| reader.word(f, &forms, &[])) {
+    if let Some(form) = options.get("epsilon_form").and_then(|f| reader.word(f, &EPSILON_FORMS, &[])) {
         adam.epsilon_form = form;
     }
     adam
@@ -269,7 +226,7 @@ fn split(reader: &mut Reader, fields: &Fields) -> At<Split> {
     let default = At::default_value(Split::PerKey([0.7, 0.15, 0.15]));
     let Some(field) = fields.get("split") else { return default };
     let Some(fields) = reader.section(field, &SPLIT) else { return default };
-    let Some(kind) = reader.one_of(&fields, SPLIT.fields) else { return default };
+    let Some(kind) = reader.one_of(&fields, SPLITS) else { return default };
     let value = match kind.name {
         "per_key" => shares(reader, kind),
         "at" => instants(reader, kind),

@@ -1,5 +1,6 @@
 //! The fields that a section has, and how messages name what was found instead.
 
+use super::table::Word;
 use super::yaml::{Kind, Node};
 use super::{one_line, places};
 use crate::error::did_you_mean;
@@ -9,17 +10,42 @@ pub(super) struct Words {
     /// Its name in messages.
     pub section: &'static str,
     /// Its fields.
-    pub fields: &'static [&'static str],
+    pub fields: &'static [Word],
+    /// Fields of which one excludes the others.
+    pub choices: &'static [Choice],
     /// Fields that the documentation names and this version lacks.
     pub later: &'static [&'static str],
     /// Fields that belong into another section, with what to do.
     pub elsewhere: &'static [(&'static str, &'static str)],
 }
 
+/// Fields of which one excludes the others.
+#[derive(Clone, Copy)]
+pub(super) struct Choice {
+    pub of: &'static [&'static str],
+    /// One of them has to be there.
+    pub needed: bool,
+}
+
+/// Exactly one of these fields.
+pub(super) const fn exactly_one(of: &'static [&'static str]) -> Choice {
+    Choice { of, needed: true }
+}
+
+/// One of these fields, or none.
+pub(super) const fn at_most_one(of: &'static [&'static str]) -> Choice {
+    Choice { of, needed: false }
+}
+
 impl Words {
     /// The fields of a section.
-    pub const fn new(section: &'static str, fields: &'static [&'static str]) -> Self {
-        Words { section, fields, later: &[], elsewhere: &[] }
+    pub const fn new(section: &'static str, fields: &'static [Word]) -> Self {
+        Words { section, fields, choices: &[], later: &[], elsewhere: &[] }
+    }
+
+    /// With fields that exclude each other.
+    pub const fn choices(self, choices: &'static [Choice]) -> Self {
+        Words { choices, ..self }
     }
 
     /// With fields that a later version will know.
@@ -30,6 +56,21 @@ impl Words {
     /// With fields that belong elsewhere, and where.
     pub const fn elsewhere(self, elsewhere: &'static [(&'static str, &'static str)]) -> Self {
         Words { elsewhere, ..self }
+    }
+
+    /// The names of its fields.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.fields.iter().map(|field| field.name)
+    }
+
+    /// Whether it has a field.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|field| field == name)
+    }
+
+    /// The names of its fields for a message.
+    pub fn listed(&self) -> String {
+        self.names().collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -100,8 +141,8 @@ pub(super) fn unknown(what: &str, name: &str, words: &Words) -> String {
         "unknown {what} `{}` in {}{} (there are: {})",
         one_line(name),
         words.section,
-        did_you_mean(name, words.fields.iter().copied()),
-        words.fields.join(", ")
+        did_you_mean(name, words.names()),
+        words.listed()
     )
 }
 

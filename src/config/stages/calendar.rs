@@ -3,6 +3,7 @@
 use super::Options;
 use crate::config::At;
 use crate::config::read::{Field, Reader};
+use crate::config::table::{Shape, names, word};
 use crate::config::words::{Words, word_of};
 use crate::zone::Zone;
 
@@ -44,7 +45,14 @@ impl CalendarFeature {
 }
 
 impl Options for Calendar {
-    const WORDS: Words = Words::new("`calendar`", &["features", "timezone"]);
+    const ABOUT: &'static str = "Turns each feature into a pair of columns, sine and cosine";
+    const WORDS: Words = Words::new(
+        "`calendar`",
+        &[
+            word("features", Shape::Some(&Shape::Word(&names(&FEATURES))), "The features").needed(),
+            word("timezone", Shape::Zone, "Time zone of the wall clock").or("UTC"),
+        ],
+    );
 
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS)?;

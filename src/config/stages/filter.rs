@@ -3,6 +3,7 @@
 use super::Options;
 use crate::config::At;
 use crate::config::read::{Field, Reader};
+use crate::config::table::{Shape, word};
 use crate::config::words::Words;
 
 /// `filter: { where: "value > 0" }`
@@ -13,7 +14,11 @@ pub struct Filter {
 }
 
 impl Options for Filter {
-    const WORDS: Words = Words::new("`filter`", &["where"]);
+    const ABOUT: &'static str = "Keeps the rows for which a condition is true";
+    const WORDS: Words = Words::new(
+        "`filter`",
+        &[word("where", Shape::Text, "The condition, such as value > 0 and kind = 'a'").needed()],
+    );
 
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS)?;

@@ -2,6 +2,7 @@
 
 use super::{Around, MAX_RING, Options};
 use crate::config::read::{Field, Fields, Reader};
+use crate::config::table::{Shape, names, word};
 use crate::config::words::{Words, name_fault, word_of};
 use crate::config::{At, Span};
 use crate::error::Problems;
@@ -40,9 +41,28 @@ impl Mode {
     }
 }
 
+const MODEL: &str = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[1-9][0-9]*)?$";
+const LENGTH: Shape = Shape::Integer(1, MAX_RING as i64);
+const SILENCE: Shape = Shape::Span { zero: false };
+
 impl Options for Infer {
-    const WORDS: Words = Words::new("`infer`", &["model", "mode", "window", "ttl", "gap"])
-        .later(&["inputs", "states", "layout", "output"]);
+    const ABOUT: &'static str = "Runs the network and adds its predictions";
+    const WORDS: Words = Words::new(
+        "`infer`",
+        &[
+            word("model", Shape::Pattern(MODEL), "A model of the registry: name for its champion, or name/3").needed(),
+            word(
+                "mode",
+                Shape::Word(&names(&MODES)),
+                "Whether state is carried from record to record, or the network runs over a window",
+            )
+            .or("carry"),
+            word("window", LENGTH, "Rows of a window; needed in mode window, refused in mode carry"),
+            word("ttl", SILENCE, "State is reset if the key had no records for longer; its memory may be freed"),
+            word("gap", SILENCE, "State is reset if the key had no records for longer"),
+        ],
+    )
+    .later(&["inputs", "states", "layout", "output"]);
 
     /// Always returns a stage, so that later checks know that there is one, however wrong it is.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {

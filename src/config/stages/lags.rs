@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{MAX_RING, Options};
 use crate::config::At;
 use crate::config::read::{Field, Reader};
+use crate::config::table::Shape;
 use crate::config::words::Words;
 
 /// `lags: { value: [1, 2, 24] }`
@@ -14,8 +15,13 @@ pub struct Lags {
     pub columns: Vec<(At<String>, Vec<u32>)>,
 }
 
+const LAG: Shape = Shape::Integer(1, MAX_RING as i64);
+const RANGE: Shape = Shape::Pattern(r"^\s*[0-9]+\s*\.\.\s*[0-9]+\s*$");
+
 impl Options for Lags {
     /// Its fields are columns.
+    const ABOUT: &'static str = "Adds the key's values of earlier rows";
+    const SHAPE: Shape = Shape::Names(&Shape::Any(&[RANGE, Shape::Some(&Shape::Any(&[LAG, RANGE]))]));
     const WORDS: Words = Words::new("`lags`", &[]);
 
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {

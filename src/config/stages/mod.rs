@@ -12,7 +12,8 @@ mod scale;
 mod score;
 
 use super::read::{Field, Reader};
-use super::words::{Words, unknown};
+use super::table::{Shape, word};
+use super::words::{Words, exactly_one, unknown};
 use super::{At, Pipeline};
 use crate::error::Problems;
 use crate::problem::Place;
@@ -22,8 +23,14 @@ const MAX_RING: usize = 1 << 20;
 
 /// What every word of `stages:` has: its fields, how they are read, and how they are checked against other sections.
 trait Options: Sized {
+    /// What it does, in a sentence for editors.
+    const ABOUT: &'static str;
+
     /// The fields of its section.
     const WORDS: Words;
+
+    /// What is written after its word.
+    const SHAPE: Shape = Shape::Section(&Self::WORDS);
 
     /// Reads its section; `None` where that makes no stage, after saying why.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self>;
@@ -72,11 +79,10 @@ macro_rules! stages {
             $($Options($Options),)*
         }
 
-        const STAGES: Words = Words::new("`stages`", &[$(stringify!($word)),*]);
-
-        /// All fields, for the test of the reference.
-        #[cfg(test)]
-        pub(super) const WORDS: &[Words] = &[STAGES, $($Options::WORDS),*];
+        /// A stage.
+        pub(super) const STAGES: Words =
+            Words::new("`stages`", &[$(word(stringify!($word), $Options::SHAPE, $Options::ABOUT)),*])
+                .choices(&[exactly_one(&[$(stringify!($word)),*])]);
 
         impl Stage {
             /// Its word in the pipeline file.

@@ -2,6 +2,7 @@
 
 use super::{Around, Options, Stage};
 use crate::config::read::{Field, Reader};
+use crate::config::table::{Shape, names, word};
 use crate::config::words::{Words, word_of};
 use crate::config::{At, Span};
 use crate::error::Problems;
@@ -80,7 +81,19 @@ impl Fill {
 }
 
 impl Options for Resample {
-    const WORDS: Words = Words::new("`resample`", &["every", "aggregate", "fill", "max_gap", "delay", "timezone"]);
+    const ABOUT: &'static str = "Makes one row per key and bucket of time";
+    const WORDS: Words = Words::new(
+        "`resample`",
+        &[
+            word("every", Shape::Span { zero: false }, "Width of a bucket").needed(),
+            word("aggregate", Shape::Word(&names(&AGGREGATES)), "How the records of a bucket become one value")
+                .or("mean"),
+            word("fill", Shape::Word(&names(&FILLS)), "The value of a bucket without values").or("last"),
+            word("max_gap", Shape::Span { zero: false }, "Buckets without records are filled up to this age"),
+            word("delay", Shape::Span { zero: true }, "How long after its end a bucket still takes records").or("0s"),
+            word("timezone", Shape::Zone, "Whose days, weeks, months and years the buckets are"),
+        ],
+    );
 
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS)?;

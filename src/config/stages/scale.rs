@@ -2,6 +2,7 @@
 
 use super::Options;
 use crate::config::read::{Field, Reader};
+use crate::config::table::{Shape, word};
 use crate::config::words::Words;
 use crate::config::{At, Span};
 
@@ -17,7 +18,15 @@ pub struct Scale {
 }
 
 impl Options for Scale {
-    const WORDS: Words = Words::new("`scale`", &["values", "half_life", "min_count"]);
+    const ABOUT: &'static str = "Keeps a mean and a standard deviation per key and column, which forget old values";
+    const WORDS: Words = Words::new(
+        "`scale`",
+        &[
+            word("values", Shape::SomeTexts, "Columns to scale").needed(),
+            word("half_life", Shape::Span { zero: false }, "Age at which a value counts half").needed(),
+            word("min_count", Shape::POSITIVE, "Values of a key after which only its own statistics are used").or("24"),
+        ],
+    );
 
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS)?;

@@ -3,6 +3,7 @@
 use super::{Around, MAX_RING, Options, Stage};
 use crate::config::At;
 use crate::config::read::{Field, Reader};
+use crate::config::table::{Bound, Shape, word};
 use crate::config::words::Words;
 use crate::error::Problems;
 
@@ -30,8 +31,26 @@ impl Default for Score {
     }
 }
 
+const TAIL: Shape = Shape::Number(Bound::Open(0.0), Bound::Open(0.5));
+
 impl Options for Score {
-    const WORDS: Words = Words::new("`score`", &["actual", "step", "tail", "long", "short", "quiet"]);
+    const ABOUT: &'static str = "Compares an earlier prediction with the value that was then observed";
+    const WORDS: Words = Words::new(
+        "`score`",
+        &[
+            word("actual", Shape::Text, "Column of the observed value; the model's only target by default"),
+            word("step", Shape::Integer(1, MAX_RING as i64), "The step of the horizon that is scored").or("1"),
+            word("tail", TAIL, "`alert` is set below this tail probability").or("0.001"),
+            word("long", Shape::Integer(2, MAX_RING as i64), "Rows that a row is compared with").or("8000"),
+            word("short", Shape::Integer(1, MAX_RING as i64), "Residuals of a short mean").or("10"),
+            word(
+                "quiet",
+                Shape::Integer(0, MAX_RING as i64),
+                "Rows after an alert without another one, unless one is more unusual",
+            )
+            .or("0"),
+        ],
+    );
 
     /// The scored column is known only with the model: empty means its only target.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {

@@ -8,6 +8,7 @@ use crate::kernel::{Activation, CellKind};
 
 mod kafka;
 mod random;
+pub(super) mod schema;
 mod sections;
 
 /// `pipeline.md`'s example, as far as this version goes. Laid out for the tests that point at its lines.
@@ -278,19 +279,12 @@ fn bounds_hold_before_memory_or_the_stack_is_used() {
 #[test]
 fn the_reference_names_every_word() {
     let text = include_str!("../../../docs/pipeline.md");
-    let sections = document::WORDS
-        .iter()
-        .chain(&output::WORDS)
-        .chain(&kafka_read::WORDS)
-        .chain(super::stages::WORDS)
-        .chain(&train::WORDS)
-        .chain(std::iter::once(&*train::LAYERS));
-    for section in sections {
-        for word in section.fields.iter().chain(section.later) {
+    table::walk(&mut |_, section| {
+        for word in section.names().chain(section.later.iter().copied()) {
             let named = [format!("`{word}`"), format!("`{word}("), format!("{word}: "), format!("**{word}**")];
             assert!(named.iter().any(|form| text.contains(form)), "{word} of {}", section.section);
         }
-    }
+    });
     let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(problems(example), Vec::<String>::new());
 }

@@ -48,7 +48,7 @@ fn a_word_in_the_wrong_section_gets_its_place() {
             "  optimizer: { learning_rate: 0.01 }",
             "does not belong in `optimizer`: write it in `train: { optimizer: { adam:",
         ),
-        ("  timezone: UTC", "write it in the stage `calendar: { … }`"),
+        ("  timezone: UTC", "or the stage `calendar: { … }`"),
         ("  weight_decay: 0.1", "`weight_decay` is not in this version of kolk"),
         ("  dropout: 0.1", "`dropout` is not in this version of kolk"),
         ("  optimizer: sgd", "`sgd` is not in this version of kolk"),

@@ -1,0 +1,164 @@
+//! The table of `source.kafka`, `source.dead_letters`, `sink.kafka`, and everything within them.
+
+use super::kafka::{COLUMN_TYPES, HEADERS, KEY_FORMATS};
+use super::payload::{ENVELOPES, NUMBERS};
+use super::table::{Shape, Word, names, word};
+use super::words::{Words, exactly_one};
+
+const BROKERS: Word = word("brokers", Shape::Text, "Addresses of brokers, `host:port`, separated by commas");
+const READS: Word = word(
+    "format",
+    Shape::Any(&[Shape::Word(&["json"]), Shape::Section(&READS_FORMAT)]),
+    "The format of payloads: json, or avro or protobuf in Confluent's wire format",
+)
+.or("json");
+const KEYS: Word = word(
+    "key",
+    Shape::Any(&[Shape::Text, Shape::Section(&KEY)]),
+    "The message's key becomes a column of this name; it is not read by default",
+);
+const TIMESTAMP: Word = word(
+    "timestamp",
+    Shape::Text,
+    "The message's timestamp becomes a column of this name, in milliseconds, UTC; it is not read by default",
+);
+const COLUMNS: Word = word(
+    "columns",
+    Shape::Names(&Shape::Word(&names(&COLUMN_TYPES))),
+    "JSON: the types of columns other than key, time and values; text by default",
+);
+const ENVELOPE: Word =
+    word("envelope", Shape::Word(&names(&ENVELOPES)), "What is around the record in a payload; nothing by default");
+const NUMBERS_AS: Word = word(
+    "numbers",
+    Shape::Word(&names(&NUMBERS)),
+    "JSON: whether numbers are also taken where they are written as text; json by default",
+);
+const PROPERTIES: Word = word(
+    "properties",
+    Shape::Names(&Shape::Secret(&FILE)),
+    "Other settings of librdkafka; a value may be `{ file: PATH }`. Those that exactly-once depends on can't be set",
+);
+
+pub(super) const SOURCE: Words = Words::new(
+    "`kafka`",
+    &[
+        BROKERS.needed(),
+        word("topic", Shape::Text, "One topic, which must exist").needed(),
+        word("group", Shape::Text, "The consumer group; the pipeline's name by default"),
+        READS,
+        KEYS,
+        TIMESTAMP,
+        word(
+            "start",
+            Shape::Any(&[Shape::Word(&["earliest", "latest"]), Shape::Moment]),
+            "Where a group without committed offsets begins",
+        )
+        .or("earliest"),
+        word(
+            "partitioned_by",
+            Shape::Word(&["key"]),
+            "States that all messages of a record's key are in one partition; needed if it is not the message's key",
+        ),
+        word("idle", Shape::Duration, "If a partition has no messages for this long, the clock moves its time on"),
+        COLUMNS,
+        ENVELOPE,
+        NUMBERS_AS,
+        word("history", Shape::Section(&HISTORY), "Parquet files from which a partition's first state is built"),
+        PROPERTIES,
+    ],
+);
+pub(super) const SINK: Words = Words::new(
+    "`kafka`",
+    &[
+        word("brokers", BROKERS.shape, "Addresses of brokers; those of the source by default"),
+        word("topic", Shape::Text, "The topic").needed(),
+        word(
+            "format",
+            Shape::Any(&[Shape::Word(&["json"]), Shape::Section(&FORMAT)]),
+            "The format of payloads: json, or avro or protobuf in Confluent's wire format",
+        )
+        .or("json"),
+        word("fields", Shape::Texts, "Further columns of the record to write").or("[]"),
+        word("headers", Shape::Word(&names(&HEADERS)), "Which headers of the input message are copied to its output")
+            .or("none"),
+        word(
+            "properties",
+            PROPERTIES.shape,
+            "Other settings of librdkafka; those of the source if neither `brokers` nor `properties` are given",
+        ),
+    ],
+);
+pub(super) const LETTERS: Words = Words::new(
+    "`source.dead_letters`",
+    &[
+        word("path", Shape::Path, "File, folder, glob or URL").needed(),
+        READS,
+        KEYS,
+        TIMESTAMP,
+        COLUMNS,
+        ENVELOPE,
+        NUMBERS_AS,
+    ],
+);
+pub(super) const KEY: Words = Words::new(
+    "`key`",
+    &[
+        word("column", Shape::Text, "The column").needed(),
+        word("format", Shape::Word(&names(&KEY_FORMATS)), "How keys are written").or("text"),
+        word("field", Shape::Text, "The field of a key that is a record of several"),
+    ],
+);
+pub(super) const HISTORY: Words = Words::new(
+    "`history`",
+    &[
+        word("path", Shape::Path, "File, folder, glob or URL, with the same columns").needed(),
+        word("until", Shape::Moment, "Records at or after it are not read: they are in the topic"),
+    ],
+);
+/// Formats as a sink has them.
+pub(super) const FORMAT: Words = Words::new(
+    "`format`",
+    &[
+        word("avro", Shape::Section(&AVRO), "Avro in Confluent's wire format"),
+        word("protobuf", Shape::Section(&PROTOBUF), "Protobuf in Confluent's wire format"),
+    ],
+)
+.choices(&[exactly_one(&["avro", "protobuf"])]);
+/// Formats as a source has them.
+pub(super) const READS_FORMAT: Words = Words::new(
+    "`format`",
+    &[
+        word("avro", Shape::Section(&READS_AVRO), "Avro in Confluent's wire format"),
+        word("protobuf", Shape::Section(&READS_PROTOBUF), "Protobuf in Confluent's wire format"),
+    ],
+)
+.choices(&[exactly_one(&["avro", "protobuf"])]);
+
+const REGISTRY: Word =
+    word("registry", Shape::Pattern("^https?://"), "URL of a schema registry with Confluent's API").needed();
+const USER: Word = word("auth", Shape::Section(&AUTH), "User and password of the registry");
+const SUBJECT: Word = word("subject", Shape::Text, "The subject of the schema; `<topic>-value` by default");
+const SCHEMA: Word = word(
+    "schema",
+    // An id may be in quotes, as from a variable.
+    Shape::Any(&[Shape::Integer(0, u32::MAX as i64), Shape::Pattern("^[0-9]+$"), Shape::Section(&PIN)]),
+    "Pins the schema that decides what is read: its id, or `{ version: 3 }` of the subject; the newest by default",
+);
+const MESSAGE: Word = word("message", Shape::Text, "Full name of the message; the first of the schema by default");
+
+pub(super) const AVRO: Words = Words::new("`avro`", &[REGISTRY, USER, SUBJECT]).elsewhere(NO_READER);
+pub(super) const PROTOBUF: Words = Words::new("`protobuf`", &[REGISTRY, USER, SUBJECT, MESSAGE]).elsewhere(NO_READER);
+const NO_READER: &[(&str, &str)] = &[("schema", "it belongs to a source: a sink registers the schema of its output")];
+pub(super) const READS_AVRO: Words = Words::new("`avro`", &[REGISTRY, USER, SUBJECT, SCHEMA]);
+pub(super) const READS_PROTOBUF: Words = Words::new("`protobuf`", &[REGISTRY, USER, SUBJECT, SCHEMA, MESSAGE]);
+pub(super) const PIN: Words =
+    Words::new("`schema`", &[word("version", Shape::Integer(1, i32::MAX as i64), "A version of the subject").needed()]);
+pub(super) const AUTH: Words = Words::new(
+    "`auth`",
+    &[
+        word("user", Shape::Secret(&FILE), "User name, or `{ file: PATH }`").needed(),
+        word("password", Shape::Secret(&FILE), "Password, or `{ file: PATH }`").needed(),
+    ],
+);
+pub(super) const FILE: Words = Words::new("a secret", &[word("file", Shape::Path, "The file that holds it").needed()]);

@@ -1,0 +1,117 @@
+//! The table of the section `train`.
+
+use std::sync::LazyLock;
+
+use super::table::{Bound, Shape, Word, names, word};
+use super::train::{ACTIVATIONS, EPSILON_FORMS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
+use super::words::{Choice, Words, at_most_one, exactly_one};
+use crate::kernel::{self, Activation, CellKind};
+
+const HORIZON: Shape = Shape::Integer(1, MAX_HORIZON as i64);
+const UNITS: Shape = Shape::Integer(1, MAX_UNITS as i64);
+const SHARE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Closed(1.0));
+const DECAY: Shape = Shape::Number(Bound::Closed(0.0), Bound::Open(1.0));
+
+pub(super) const TRAIN: Words = Words::new(
+    "`train`",
+    &[
+        word("inputs", Shape::SomeTexts, "Columns that are the inputs of the network; the record's values by default"),
+        word("target", Shape::Text, "The column that is forecast"),
+        word("targets", Shape::SomeTexts, "The columns that are forecast"),
+        word("horizon", HORIZON, "Number of steps ahead; one output for each").or("1"),
+        word(
+            "residual",
+            Shape::Any(&[Shape::Word(&["none", "last"]), Shape::Pattern(r"^\s*(none|last|seasonal\s*\(.*\))\s*$")]),
+            "What is added to the network's output: nothing, the target's last value, or with seasonal(24) the target \
+             whole seasons of 24 rows earlier",
+        )
+        .or("none"),
+        word("skip", Shape::Word(&names(&SKIPS)), "A linear path from the inputs to the output").or("none"),
+        word("layers", Shape::Some(&Shape::Made(layers)), "Recurrent layers, such as { lstm: 50 }").needed(),
+        word("head", Shape::List(&Shape::Section(&HEAD)), "Dense layers, such as { dense: 32, activation: relu }")
+            .or("[]"),
+        word("chunk", Shape::POSITIVE, "Length of truncated backpropagation, 64 by default; only in mode carry"),
+        word("burn_in", Shape::COUNT, "Steps at the start of a lane that don't count in the loss; only in mode carry"),
+        word(
+            "loss",
+            Shape::Any(&[
+                Shape::Word(&["mse", "mae", "huber"]),
+                Shape::Pattern(r"^\s*(mse|mae|huber\s*(\(.*\))?)\s*$"),
+            ]),
+            "mse, mae, or huber, which becomes linear at 1; with huber(0.5), at 0.5",
+        )
+        .or("mse"),
+        word("optimizer", Shape::Any(&[Shape::Word(&["adam"]), Shape::Section(&OPTIMIZER)]), "The optimizer")
+            .or("{ adam: {} }"),
+        word("clip_norm", Shape::ABOVE_ZERO, "Gradients are scaled down to this global norm; by default they are not"),
+        word("epochs", Shape::POSITIVE, "Length of the training in passes over the data"),
+        word("updates", Shape::POSITIVE, "Length of the training in steps of the optimizer"),
+        word("patience", Shape::POSITIVE, "Epochs (or updates) without improvement after which training stops"),
+        word("batch_size", Shape::POSITIVE, "Examples (mode window) or lanes (mode carry) per update").or("32"),
+        word("seed", Shape::COUNT, "Seed of all random numbers").or("7"),
+        word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),
+        word("split", Shape::Section(&SPLIT), "How time is split into train, validation and test")
+            .or("{ per_key: [0.7, 0.15, 0.15] }"),
+        word("refit", Shape::Word(&names(&REFITS)), "best_epochs: after evaluation, train on all data, then publish")
+            .or("none"),
+    ],
+)
+.choices(&[exactly_one(&["target", "targets"]), at_most_one(&["epochs", "updates"])])
+.later(&["known_ahead", "static", "patch"])
+.elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
+
+/// The cells, each by its words, and what a layer may have beside one.
+static LAYERS: LazyLock<Words> = LazyLock::new(|| {
+    let cells: &[&str] = kernel::words().leak();
+    let mut fields: Vec<Word> = cells.iter().map(|cell| word(cell, UNITS, "A layer of so many units")).collect();
+    let forms = CellKind::ALL.iter().filter_map(|kind| kind.form().activation);
+    let activations: Vec<&'static str> = forms.map(Activation::word).collect();
+    fields.push(word("activation", Shape::Word(activations.leak()), "Activation of simple_rnn; tanh by default"));
+    let choices: &[Choice] = vec![exactly_one(cells)].leak();
+    Words::new("`layers`", fields.leak()).choices(choices).later(&["dropout", "layer_norm"])
+});
+
+/// A layer.
+pub(super) fn layers() -> &'static Words {
+    &LAYERS
+}
+
+pub(super) const HEAD: Words = Words::new(
+    "`head`",
+    &[
+        word("dense", UNITS, "A dense layer of so many units").needed(),
+        word("activation", Shape::Word(&names(&ACTIVATIONS)), "Its activation").or("linear"),
+    ],
+)
+.later(&["dropout"]);
+pub(super) const OPTIMIZER: Words =
+    Words::new("`optimizer`", &[word("adam", Shape::Section(&ADAM), "Adam (Kingma and Ba 2015)")])
+        .choices(&[exactly_one(&["adam"])]);
+pub(super) const ADAM: Words = Words::new(
+    "`adam`",
+    &[
+        word("learning_rate", Shape::ABOVE_ZERO, "Step size").or("0.001"),
+        word("beta_1", DECAY, "Decay of the first moment").or("0.9"),
+        word("beta_2", DECAY, "Decay of the second moment").or("0.999"),
+        word("epsilon", Shape::ABOVE_ZERO, "Against division by zero").or("1e-7"),
+        word(
+            "epsilon_form",
+            Shape::Word(&names(&EPSILON_FORMS)),
+            "Whether `epsilon` is added before (keras) or after (torch) the bias correction",
+        )
+        .or("keras"),
+    ],
+);
+pub(super) const SPLIT: Words = Words::new(
+    "`split`",
+    &[
+        word("per_key", Shape::Exactly(3, &SHARE), "Shares of each key's rows: train, validation, test"),
+        word("at", Shape::Exactly(2, &Shape::Moment), "Start of validation, start of test"),
+        word("rows", Shape::Exactly(3, &Shape::COUNT), "Numbers of rows of each key; later rows are not used"),
+        word("last", Shape::POSITIVE, "The last n rows of each key are test, the n rows before them validation"),
+        word("column", Shape::Text, "A text column with `train`, `validation` or `test`"),
+    ],
+)
+.choices(&[exactly_one(SPLITS)])
+.later(&["by_key"]);
+pub(super) const SPLITS: &[&str] = &["per_key", "at", "rows", "last", "column"];
