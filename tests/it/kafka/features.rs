@@ -32,18 +32,19 @@ fn write(broker: &Broker, setup: &Setup, source: &str, rest: &str) {
     std::fs::write(setup.file(), text).unwrap();
 }
 
-/// What `read` makes of the committed messages of a topic, by partition.
+/// What `read` makes of the committed messages of a topic, in the order of partitions and offsets.
 pub(super) fn all<T>(broker: &Broker, topic: &str, read: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
     let consumer: BaseConsumer = at_the_beginning(broker, topic);
     let (mut found, mut ends) = (Vec::new(), 0);
     while ends < PARTITIONS {
         match consumer.poll(SOON).expect("messages or ends") {
-            Ok(message) => found.push(read(&message)),
+            Ok(message) => found.push((message.partition(), read(&message))),
             Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
             Err(error) => panic!("{error}"),
         }
     }
-    found
+    found.sort_by_key(|(partition, _)| *partition);
+    found.into_iter().map(|(_, found)| found).collect()
 }
 
 pub(super) fn payloads(broker: &Broker, topic: &str) -> Vec<Value> {

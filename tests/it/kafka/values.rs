@@ -328,9 +328,12 @@ fn avro_keys_of_two_schemas_are_one_key_whose_state_goes_on() {
     });
     let row = |v: f64, lag: Option<f64>| (b"shop-1".to_vec(), json!("shop-1"), Some(v), lag);
     assert_eq!(found, [row(1.0, None), row(2.0, Some(1.0)), row(4.0, Some(2.0)), row(6.0, None)]);
-    let reasons = eventually("the dead letters", || Some(all(&broker, dead, reason)).filter(|found| found.len() >= 3));
+    let mut reasons =
+        eventually("the dead letters", || Some(all(&broker, dead, reason)).filter(|found| found.len() >= 3));
     kolk.stop();
-    assert_eq!(reasons, ["bad_key", "unknown_schema", "tombstone"]);
+    // Their keys begin with ids of the registry, which decide about their partitions.
+    reasons.sort();
+    assert_eq!(reasons, ["bad_key", "tombstone", "unknown_schema"]);
     // A producer that places the key elsewhere under its new schema is found before a start.
     put_in(1, &key(record), Some(value(7)));
     let (_, said) = kolk_exits(2, &["check", setup.file().to_str().unwrap()]);
