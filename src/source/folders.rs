@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, Scalar, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, Scalar, StringArray, new_null_array,
+};
 use arrow::compute::{cast, kernels::cmp::not_distinct};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use chrono::NaiveDate;
 
@@ -125,6 +127,28 @@ impl FolderColumn {
     /// The value as it stands in the path.
     pub fn text(&self) -> &str {
         self.text.as_deref().unwrap_or(NULL)
+    }
+
+    /// Whether it is null in all rows.
+    pub fn is_null(&self) -> bool {
+        self.text.is_none()
+    }
+
+    /// The type of the column.
+    pub fn data_type(&self) -> &DataType {
+        self.value.data_type()
+    }
+
+    /// The value of an integer, a date or a timestamp.
+    pub fn ticks(&self) -> Option<i64> {
+        let number = match self.data_type() {
+            DataType::Date32 => cast(&self.value, &DataType::Int32),
+            DataType::Int64 | DataType::Timestamp(..) => Ok(self.value.clone()),
+            _ => return None,
+        };
+        let number = number.and_then(|number| cast(&number, &DataType::Int64)).ok()?;
+        let number = number.as_primitive::<Int64Type>();
+        (number.len() == 1 && number.is_valid(0)).then(|| number.value(0))
     }
 
     fn array(&self, rows: usize) -> Result<ArrayRef, ArrowError> {

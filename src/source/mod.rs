@@ -18,6 +18,7 @@ pub mod parquet;
 mod plan;
 mod sample;
 mod schema;
+mod skip;
 mod tables;
 #[cfg(test)]
 mod testing;

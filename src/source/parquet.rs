@@ -265,7 +265,7 @@ impl ParquetSource {
             let outside = group.times.is_some_and(|(low, high)| {
                 from.is_some_and(|from| high < from) || until.is_some_and(|until| low >= until)
             });
-            if row == end || outside {
+            if row == end || outside || group.is_skipped {
                 self.passed += group.rows;
                 continue;
             }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::files::{self, File};
 use super::folders::{self, FolderColumn};
 use super::schema::{Columned, Columns, Wanted, resolve};
+use super::skip::{Facts, Looked};
 use super::united::United;
 use super::{int96, merge, order};
 use crate::config::{At, FileOrder, Input, Key, Pipeline};
@@ -74,6 +75,10 @@ pub(super) struct Group {
     pub is_timeless: bool,
     /// Bounds of its keys, if the file says so.
     pub keys: Option<order::Bounds>,
+    /// What is known of its columns, until that is decided about.
+    pub facts: Facts,
+    /// Whether it isn't read: the filters of the pipeline drop every row of it.
+    pub is_skipped: bool,
 }
 
 impl Group {
@@ -87,7 +92,18 @@ impl Group {
             span,
             is_timeless: rows > 0 && nulls == Some(rows),
             keys,
+            facts: Facts::new(),
+            is_skipped: false,
         }
+    }
+}
+
+impl Group {
+    /// Times are the same in all rows: they are in the name of a folder.
+    fn is_of_folder(&mut self, folder: &FolderColumn) {
+        self.times = folder.ticks().map(|tick| (tick, tick));
+        self.span = self.times;
+        self.is_timeless = self.rows > 0 && folder.is_null();
     }
 }
 
@@ -146,6 +162,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     let mut empty: Vec<(Schema, String)> = Vec::new();
     let mut planned = Vec::with_capacity(files.len());
     let mut is_int96 = false;
+    let looked = Looked::of(pipeline, fields);
     let paths: Vec<folders::Values> = files.iter().map(|file| folders::values(&file.shown)).collect();
     let in_paths = folders::types(&paths);
     for (file, path) in files.into_iter().zip(paths) {
@@ -165,7 +182,9 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
             }
         };
         let folders = FolderColumn::of(&path, &in_paths, |name| united.wants(name));
-        let from_folders = folders.iter().filter(|folder| schema.field_with_name(&folder.name).is_err());
+        let own = schema.clone();
+        let in_file = |name: &str| own.field_with_name(name).is_ok();
+        let from_folders = folders.iter().filter(|folder| !in_file(&folder.name));
         from_folders.for_each(|folder| united.is_in_path(&folder.name));
         let schema = folders::extended(&schema, &path, &in_paths);
         for name in united.encrypted(&metadata) {
@@ -194,7 +213,14 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
             Key::Melted(_) | Key::Single => None,
         };
         let groups = metadata.row_groups().iter().map(|group| Group::new(group, time, &ticks, keys(group)));
-        let groups: Vec<Group> = groups.collect();
+        let mut groups: Vec<Group> = groups.collect();
+        if let Some(folder) = folders.iter().find(|folder| folder.name == *time && !in_file(&folder.name)) {
+            groups.iter_mut().for_each(|group| group.is_of_folder(folder));
+        }
+        if let Some(looked) = &looked {
+            let facts = looked.facts(&metadata, &schema, &folders);
+            groups.iter_mut().zip(facts).for_each(|(group, facts)| group.facts = facts);
+        }
         if groups.iter().all(|group| group.rows == 0) {
             empty.push((schema, file.shown.clone()));
         } else {
@@ -236,6 +262,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     }
     let files = remembered(&planned, pipeline);
     let mut notes = united.into_notes();
+    notes.extend(looked.and_then(|looked| looked.mark(&mut planned, pipeline, &columns, &layout)));
     notes.extend(order::falls(&planned, &files.folder, &layout.clock));
     let shape = Shape { files: planned, columns, wanted, is_int96, is_finer, above };
     found.then(|| PlannedParquet { layout, files, order: input.order.value, notes, shape: Arc::new(shape) })

@@ -2,16 +2,17 @@
 //!
 //! Logic has three values, as in SQL: comparing with null is neither true nor false, and only true keeps a row. A
 //! number that isn't finite is null, also a computed one (`1 / 0`). Columns may be numbers, flags, and passthrough
-//! columns of the source carries along as numbers, booleans or text; integers are compared as f64. The key is text, or
-//! a number where its column holds integers; the time is compared with a date or a time in quotes, or with a number
-//! where it only counts. Names that aren't plain words are in double quotes, text in single ones. Without state. The
-//! grammar is in [`super::filter_parse`].
+//! columns of the source carries along as numbers, booleans, text, times or dates; integers are compared as f64. The
+//! key is text, or what its column holds. Times are compared with one another, and with a date or a time in words; a
+//! time that only counts is a number. Names that aren't plain words are in double quotes, text in single ones. Without
+//! state. The grammar is in [`super::filter_parse`].
 
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
 use super::filter_eval::{From, Number, Operand, Test, Text, Time, Type, load};
-use super::filter_parse::{self, Comparison, Expr, ExprKind, Failure};
+use super::filter_parse::{self, Comparison, Expr, ExprKind};
+use super::filter_tokens::Failure;
 use super::{Build, Operator, Stage};
 use crate::config::{self, At, Moment};
 use crate::error::Problems;
@@ -35,14 +36,23 @@ impl Operator for config::Filter {
 
     /// Plans the expression on the columns there are.
     fn plan(&self, _place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
-        let mut compiler = Compiler { layout, sources: Vec::new() };
-        let compiled = filter_parse::parse(&self.predicate).and_then(|expr| compiler.test(&expr));
-        match compiled {
-            Ok(test) => Some(Box::new(Filter { test, sources: compiler.sources, keep: Vec::new() })),
-            Err(Failure { at, message }) => {
-                problems.add(self.predicate.place, format!("where, character {at}: {message}"));
-                None
-            }
+        let (test, sources) = compiled(self, layout, problems)?;
+        Some(Box::new(Filter { test, sources, keep: Vec::new() }))
+    }
+}
+
+/// The expression on the columns of a layout, and what it reads.
+pub(super) fn compiled(
+    filter: &config::Filter,
+    layout: &Layout,
+    problems: &mut Problems,
+) -> Option<(Test, Vec<Operand>)> {
+    let mut compiler = Compiler { layout, sources: Vec::new() };
+    match filter_parse::parse(&filter.predicate).and_then(|expr| compiler.test(&expr)) {
+        Ok(test) => Some((test, compiler.sources)),
+        Err(Failure { at, message }) => {
+            problems.add(filter.predicate.place, format!("where, character {at}: {message}"));
+            None
         }
     }
 }
@@ -50,7 +60,10 @@ impl Operator for config::Filter {
 enum Typed {
     Number(Number),
     Text(Text),
-    Time(Time),
+    /// With the clock whose ticks it has.
+    Time(Time, Clock),
+    /// A date or a time in words, without quotes.
+    Moment(String),
     Test(Test),
 }
 
@@ -59,7 +72,8 @@ impl Typed {
         match self {
             Typed::Number(_) => Type::Number,
             Typed::Text(_) => Type::Text,
-            Typed::Time(_) => Type::Time,
+            Typed::Time(..) => Type::Time,
+            Typed::Moment(_) => Type::Moment,
             Typed::Test(_) => Type::Flag,
         }
     }
@@ -76,6 +90,7 @@ impl Compiler<'_> {
             ExprKind::Column(name) => self.column(name, expr.at)?,
             ExprKind::Number(number) => Typed::Number(Number::Constant(*number)),
             ExprKind::Text(text) => Typed::Text(Text::Constant(text.clone())),
+            ExprKind::Moment(text) => Typed::Moment(text.clone()),
             ExprKind::Flag(flag) => Typed::Test(Test::Constant(*flag)),
             ExprKind::Negate(a) => Typed::Number(Number::Negate(Box::new(self.number(a)?))),
             ExprKind::Arithmetic(operation, a, b) => {
@@ -88,26 +103,33 @@ impl Compiler<'_> {
             ExprKind::IsNull(a, wanted) => Typed::Test(match self.typed(a)? {
                 Typed::Number(a) => Test::NumberIsNull(a, *wanted),
                 Typed::Text(a) => Test::TextIsNull(a, *wanted),
-                Typed::Time(a) => Test::TimeIsNull(a, *wanted),
+                Typed::Time(a, _) => Test::TimeIsNull(a, *wanted),
+                Typed::Moment(_) => Test::Constant(!*wanted),
                 Typed::Test(a) => Test::FlagIsNull(Box::new(a), *wanted),
             }),
             ExprKind::Compare(comparison, a, b) => Typed::Test(match (self.typed(a)?, self.typed(b)?) {
                 (Typed::Number(a), Typed::Number(b)) => Test::Numbers(*comparison, a, b),
                 (Typed::Text(a), Typed::Text(b)) => Test::Texts(*comparison, a, b),
-                (Typed::Time(a), Typed::Time(b)) => Test::Times(*comparison, a, b),
-                (Typed::Time(time), Typed::Text(Text::Constant(text))) => {
-                    self.moment(*comparison, time, &text).map_err(|message| Failure { at: b.at, message })?
+                (Typed::Time(a, clock), Typed::Time(b, other)) => match (clock.nanos_per_tick, other.nanos_per_tick) {
+                    (Some(tick), Some(other)) if tick != other => Test::Instants(*comparison, (a, tick), (b, other)),
+                    _ => Test::Times(*comparison, a, b),
+                },
+                (Typed::Time(time, clock), Typed::Text(Text::Constant(text)) | Typed::Moment(text)) => {
+                    moment(*comparison, time, &clock, &text).map_err(|message| Failure { at: b.at, message })?
                 }
-                (Typed::Text(Text::Constant(text)), Typed::Time(time)) => {
-                    self.moment(comparison.turned(), time, &text).map_err(|message| Failure { at: a.at, message })?
+                (Typed::Text(Text::Constant(text)) | Typed::Moment(text), Typed::Time(time, clock)) => {
+                    moment(comparison.turned(), time, &clock, &text).map_err(|message| Failure { at: a.at, message })?
                 }
                 (Typed::Test(a), Typed::Test(b)) => Test::Flags(*comparison, Box::new(a), Box::new(b)),
                 (left, right) => {
                     let (left, right) = (left.kind(), right.kind());
-                    let hint = if [left, right].contains(&Type::Time) {
-                        ": write a date or a time in single quotes, such as '2014-01-31'"
-                    } else {
-                        ""
+                    let hint = match (left, right) {
+                        (Type::Moment, Type::Text) | (Type::Text, Type::Moment) => ": as text it is in single quotes",
+                        (Type::Moment, Type::Number) | (Type::Number, Type::Moment) => {
+                            ": differences are written with spaces, such as 2014 - 1"
+                        }
+                        (Type::Time, _) | (_, Type::Time) => ": write a date or a time, such as 2014-01-31",
+                        _ => "",
                     };
                     let message = format!("{} can't be compared with {}{hint}", left.word(), right.word());
                     return Err(Failure { at: b.at, message });
@@ -130,69 +152,101 @@ impl Compiler<'_> {
         }
     }
 
-    /// Compares a time with a moment in words, which may lie between two ticks.
-    fn moment(&self, comparison: Comparison, time: Time, text: &str) -> Result<Test, String> {
-        let moment = Moment::parse(text)?;
-        // The first tick that is not before the moment.
-        let ticks = self.layout.clock.moment(moment)?;
-        let is_exact = match moment {
-            Moment::Instant(at) => self.layout.clock.utc(ticks) == Some(at),
-            Moment::Step(_) => true,
-        };
-        let than = |comparison| Test::Times(comparison, time.clone(), Time::Constant(ticks));
-        let (before, after) = (Comparison::Less, Comparison::GreaterOrEqual);
-        Ok(match comparison {
-            exact if is_exact => than(exact),
-            Comparison::Less | Comparison::LessOrEqual => than(before),
-            Comparison::Greater | Comparison::GreaterOrEqual => than(after),
-            Comparison::Equal => Test::And(Box::new(than(before)), Box::new(than(after))),
-            Comparison::NotEqual => Test::Or(Box::new(than(before)), Box::new(than(after))),
-        })
-    }
-
     fn column(&mut self, name: &str, at: usize) -> Result<Typed, Failure> {
         let layout = self.layout;
-        let time = if layout.clock.nanos_per_tick.is_some() { Type::Time } else { Type::Number };
+        let time = match layout.clock.nanos_per_tick {
+            Some(_) => Of::Time(layout.clock.clone()),
+            None => Of::Plain(Type::Number),
+        };
         let Some(column) = layout.find(name) else {
             return match name {
                 name if name == layout.time_name => Ok(self.source(From::Time, time)),
-                name if name == layout.key_name && !layout.is_one_series => Ok(match layout.key_type {
-                    KeyType::Utf8 => self.source(From::Key, Type::Text),
-                    KeyType::Uuid | KeyType::Binary(_) => self.source(From::Key, Type::Text),
-                    KeyType::Integer(_) | KeyType::Decimal(_) => self.source(From::Key, Type::Number),
-                    KeyType::Boolean => self.source(From::Key, Type::Flag),
-                    KeyType::Date => self.source(From::Key, Type::Time),
-                }),
+                name if name == layout.key_name && !layout.is_one_series => {
+                    let of = match layout.key_type {
+                        KeyType::Utf8 | KeyType::Uuid | KeyType::Binary(_) => Of::Plain(Type::Text),
+                        KeyType::Integer(_) | KeyType::Decimal(_) => Of::Plain(Type::Number),
+                        KeyType::Boolean => Of::Plain(Type::Flag),
+                        KeyType::Date => Of::Time(date_clock().map_err(|message| Failure { at, message })?),
+                    };
+                    Ok(self.source(From::Key, of))
+                }
                 name => Err(Failure { at, message: layout.unknown(name) }),
             };
         };
         let kind = match &layout.columns[column].kind {
             Kind::Time => time,
-            Kind::Number | Kind::Vector(1) | Kind::Integer => Type::Number,
-            Kind::Flag | Kind::Passthrough(DataType::Boolean) => Type::Flag,
-            Kind::Passthrough(data_type) if data_type.is_numeric() => Type::Number,
-            Kind::Passthrough(data_type) if is_text(data_type) => Type::Text,
+            Kind::Number | Kind::Vector(1) | Kind::Integer => Of::Plain(Type::Number),
+            Kind::Flag | Kind::Passthrough(DataType::Boolean) => Of::Plain(Type::Flag),
+            Kind::Passthrough(data_type) if data_type.is_numeric() => Of::Plain(Type::Number),
+            Kind::Passthrough(data_type) if is_text(data_type) => Of::Plain(Type::Text),
+            Kind::Passthrough(data_type) if let Some(clock) = clock_of(data_type) => Of::Time(clock),
             other => {
-                let message = format!("column \"{name}\" is neither a number nor text nor true or false: {other:?}");
+                let message =
+                    format!("column \"{name}\" is neither a number nor text nor a time nor true or false: {other:?}");
                 return Err(Failure { at, message });
             }
         };
         Ok(self.source(From::Column(column), kind))
     }
 
-    fn source(&mut self, from: From, kind: Type) -> Typed {
+    fn source(&mut self, from: From, of: Of) -> Typed {
+        let kind = match &of {
+            Of::Plain(kind) => *kind,
+            Of::Time(_) => Type::Time,
+        };
         let known = self.sources.iter().position(|source| source.from == from);
         let source = known.unwrap_or_else(|| {
             self.sources.push(Operand { from, kind });
             self.sources.len() - 1
         });
-        match kind {
-            Type::Number => Typed::Number(Number::Source(source)),
-            Type::Text => Typed::Text(Text::Source(source)),
-            Type::Time => Typed::Time(Time::Source(source)),
-            Type::Flag => Typed::Test(Test::Source(source)),
+        match (of, kind) {
+            (Of::Time(clock), _) => Typed::Time(Time::Source(source), clock),
+            (Of::Plain(_), Type::Text) => Typed::Text(Text::Source(source)),
+            (Of::Plain(_), Type::Flag) => Typed::Test(Test::Source(source)),
+            (Of::Plain(_), _) => Typed::Number(Number::Source(source)),
         }
     }
+}
+
+/// What a source is; a time has a clock.
+enum Of {
+    Plain(Type),
+    Time(Clock),
+}
+
+/// The clock of a timestamp or a date; its zone doesn't matter where instants are compared.
+pub(super) fn clock_of(data_type: &DataType) -> Option<Clock> {
+    match data_type {
+        DataType::Dictionary(_, values) => clock_of(values),
+        DataType::Timestamp(unit, _) => Clock::of(&DataType::Timestamp(*unit, None), None).ok(),
+        DataType::Date32 | DataType::Date64 => Clock::of(data_type, None).ok(),
+        _ => None,
+    }
+}
+
+/// The clock of keys that are dates.
+fn date_clock() -> Result<Clock, String> {
+    Clock::of(&DataType::Date32, None)
+}
+
+/// Compares a time with a moment in words, which may lie between two ticks.
+fn moment(comparison: Comparison, time: Time, clock: &Clock, text: &str) -> Result<Test, String> {
+    let moment = Moment::parse(text)?;
+    // The first tick that is not before the moment.
+    let ticks = clock.moment(moment)?;
+    let is_exact = match moment {
+        Moment::Instant(at) => clock.utc(ticks) == Some(at),
+        Moment::Step(_) => true,
+    };
+    let than = |comparison| Test::Times(comparison, time.clone(), Time::Constant(ticks));
+    let (before, after) = (Comparison::Less, Comparison::GreaterOrEqual);
+    Ok(match comparison {
+        exact if is_exact => than(exact),
+        Comparison::Less | Comparison::LessOrEqual => than(before),
+        Comparison::Greater | Comparison::GreaterOrEqual => than(after),
+        Comparison::Equal => Test::And(Box::new(than(before)), Box::new(than(after))),
+        Comparison::NotEqual => Test::Or(Box::new(than(before)), Box::new(than(after))),
+    })
 }
 
 fn is_text(data_type: &DataType) -> bool {

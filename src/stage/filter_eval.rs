@@ -1,8 +1,13 @@
 //! An expression of `filter` on the rows of a batch: what it reads, and what it is of a row. What a name means is
 //! decided in [`super::filter`], the grammar is in [`super::filter_parse`].
 
-use arrow::array::{Array, AsArray, BooleanArray, Float64Array, StringArray};
-use arrow::datatypes::{DataType, Float64Type};
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::error::ArrowError;
+use chrono::NaiveDate;
 
 use super::filter_parse::{Arithmetic, Comparison};
 use crate::error::Context;
@@ -34,6 +39,8 @@ pub(super) enum Type {
     Flag,
     /// Ticks of a clock.
     Time,
+    /// A date or a time in words.
+    Moment,
 }
 
 impl Type {
@@ -44,6 +51,7 @@ impl Type {
             Type::Text => "text",
             Type::Flag => "true or false",
             Type::Time => "a time",
+            Type::Moment => "a date",
         }
     }
 }
@@ -82,6 +90,8 @@ pub(super) enum Test {
     Numbers(Comparison, Number, Number),
     Texts(Comparison, Text, Text),
     Times(Comparison, Time, Time),
+    /// Times of clocks that differ, with the nanoseconds of their ticks.
+    Instants(Comparison, (Time, i64), (Time, i64)),
     Flags(Comparison, Box<Test>, Box<Test>),
     NumberIsNull(Number, bool),
     TextIsNull(Text, bool),
@@ -95,6 +105,8 @@ pub(super) enum Loaded<'a> {
     Keys(&'a [u32], Option<&'a Keys>),
     /// Ticks, [`NO_TIME`] for null.
     Times(&'a [i64]),
+    /// The same of a passthrough column, or of keys that are dates.
+    OwnTimes(Vec<i64>),
     Numbers(&'a [f64]),
     Singles(&'a [f32]),
     Integers(&'a [i64]),
@@ -106,6 +118,7 @@ pub(super) enum Loaded<'a> {
 
 pub(super) fn load<'a>(source: &Operand, batch: &'a Batch, keys: Option<&'a Keys>) -> crate::Result<Loaded<'a>> {
     let column = match source.from {
+        From::Key if source.kind == Type::Time => return Ok(Loaded::OwnTimes(dates(&batch.slots, keys))),
         From::Key => return Ok(Loaded::Keys(&batch.slots, keys)),
         From::Time => return Ok(Loaded::Times(&batch.times)),
         From::Column(column) => column,
@@ -125,7 +138,8 @@ pub(super) fn load<'a>(source: &Operand, batch: &'a Batch, keys: Option<&'a Keys
                     Loaded::PassthroughNumbers(cast(DataType::Float64)?.as_primitive::<Float64Type>().clone())
                 }
                 Type::Flag => Loaded::PassthroughFlags(array.as_boolean().clone()),
-                Type::Text | Type::Time => Loaded::PassthroughTexts(cast(DataType::Utf8)?.as_string::<i32>().clone()),
+                Type::Time => Loaded::OwnTimes(ticks(array).or_failed(|| "filter reads times".into())?),
+                Type::Text | Type::Moment => Loaded::PassthroughTexts(cast(DataType::Utf8)?.as_string::<i32>().clone()),
             }
         }
     })
@@ -174,6 +188,27 @@ impl Text {
     }
 }
 
+/// Ticks of timestamps or dates, [`NO_TIME`] where they are null.
+fn ticks(array: &ArrayRef) -> Result<Vec<i64>, ArrowError> {
+    let ticks = match array.data_type() {
+        DataType::Dictionary(_, values) => return ticks(&cast(array, values)?),
+        // There is no cast from 32 bits.
+        DataType::Date32 => cast(&cast(array, &DataType::Int32)?, &DataType::Int64)?,
+        _ => cast(array, &DataType::Int64)?,
+    };
+    Ok(ticks.as_primitive::<Int64Type>().iter().map(|ticks| ticks.unwrap_or(NO_TIME)).collect())
+}
+
+/// The days of keys that are dates.
+fn dates(slots: &[u32], keys: Option<&Keys>) -> Vec<i64> {
+    let mut seen: HashMap<u32, i64> = HashMap::new();
+    let day = |slot| {
+        let date: Option<NaiveDate> = key(keys, slot).and_then(|text| text.parse().ok());
+        date.map_or(NO_TIME, |date| date.signed_duration_since(NaiveDate::default()).num_days())
+    };
+    slots.iter().map(|slot| *seen.entry(*slot).or_insert_with(|| day(*slot))).collect()
+}
+
 fn key(keys: Option<&Keys>, slot: u32) -> Option<&str> {
     std::str::from_utf8(keys?.get(slot)).ok()
 }
@@ -184,6 +219,7 @@ impl Time {
             Time::Constant(ticks) => Some(*ticks),
             Time::Source(source) => match &sources[*source] {
                 Loaded::Times(times) if times[row] != NO_TIME => Some(times[row]),
+                Loaded::OwnTimes(times) if times[row] != NO_TIME => Some(times[row]),
                 _ => None,
             },
         }
@@ -198,6 +234,7 @@ impl Test {
             Test::Source(source) => match &sources[*source] {
                 Loaded::Flags(flags) => Some(flags[row]),
                 Loaded::PassthroughFlags(flags) => flags.is_valid(row).then(|| flags.value(row)),
+                Loaded::Keys(slots, keys) => key(*keys, slots[row]).map(|key| key == "true"),
                 _ => None,
             },
             Test::Not(a) => a.at(sources, row).map(|a| !a),
@@ -214,6 +251,10 @@ impl Test {
             Test::Numbers(comparison, a, b) => compare(*comparison, &a.at(sources, row), &b.at(sources, row)),
             Test::Texts(comparison, a, b) => compare(*comparison, a.at(sources, row)?, b.at(sources, row)?),
             Test::Times(comparison, a, b) => compare(*comparison, &a.at(sources, row)?, &b.at(sources, row)?),
+            Test::Instants(comparison, (a, tick), (b, other)) => {
+                let nanos = |ticks: i64, tick: &i64| i128::from(ticks) * i128::from(*tick);
+                compare(*comparison, &nanos(a.at(sources, row)?, tick), &nanos(b.at(sources, row)?, other))
+            }
             Test::Flags(comparison, a, b) => compare(*comparison, &a.at(sources, row)?, &b.at(sources, row)?),
             Test::NumberIsNull(a, wanted) => Some(a.at(sources, row).is_nan() == *wanted),
             Test::TextIsNull(a, wanted) => Some(a.at(sources, row).is_none() == *wanted),

@@ -5,23 +5,14 @@
 //! or         = and { "or" and }
 //! and        = not { "and" not }
 //! not        = "not" not | comparison
-//! comparison = sum [ ( "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">=" ) sum | "is" [ "not" ] "null" ]
+//! comparison = sum [ ( "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">=" ) sum | "is" [ "not" ] "null"
+//!                   | [ "not" ] "in" "(" sum { "," sum } ")" | [ "not" ] "between" sum "and" sum ]
 //! sum        = product { ( "+" | "-" ) product }
 //! product    = sign { ( "*" | "/" ) sign }
-//! sign       = "-" sign | number | 'text' | column | "column" | "true" | "false" | "(" or ")"
+//! sign       = "-" sign | number | 2014-01-31 | 'text' | column | "column" | "true" | "false" | "(" or ")"
 //! ```
 
-/// Tokens of an expression at most, and so the depth of its tree.
-const MOST_TOKENS: usize = 500;
-
-/// What is wrong with an expression, at a character of it, from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// The character, from 1.
-    pub at: usize,
-    /// What is wrong.
-    pub message: String,
-}
+use super::filter_tokens::{Failure, KEYWORDS, Token, show, tokens};
 
 /// A node of the tree and the character it begins at.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +28,8 @@ pub(super) enum ExprKind {
     Column(String),
     Number(f64),
     Text(String),
+    /// A date or a time that is written without quotes.
+    Moment(String),
     Flag(bool),
     Negate(Box<Expr>),
     Not(Box<Expr>),
@@ -79,20 +72,6 @@ pub(super) enum Arithmetic {
     Divide,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Token {
-    /// A keyword or a column.
-    Word(String),
-    /// A column in double quotes.
-    Quoted(String),
-    Text(String),
-    Number(f64),
-    Symbol(&'static str),
-}
-
-const SYMBOLS: [&str; 14] = ["==", "!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", "+", "-", "*", "/"];
-const KEYWORDS: [&str; 7] = ["and", "or", "not", "is", "null", "true", "false"];
-
 /// The tree of an expression.
 pub(super) fn parse(text: &str) -> Result<Expr, Failure> {
     let mut parser = Parser { tokens: tokens(text)?, next: 0, end: text.chars().count() + 1 };
@@ -113,6 +92,11 @@ pub(super) fn parse(text: &str) -> Result<Expr, Failure> {
 
 /// The columns that an expression names; what can't be read is passed over.
 pub(super) fn columns(text: &str) -> Vec<String> {
+    if let Ok(expr) = parse(text) {
+        let mut names = Vec::new();
+        expr.names(&mut names);
+        return names;
+    }
     let is_keyword = |word: &str| KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword));
     let named = tokens(text).unwrap_or_default().into_iter().filter_map(|(_, token)| match token {
         Token::Word(name) if !is_keyword(&name) => Some(name),
@@ -120,88 +104,6 @@ pub(super) fn columns(text: &str) -> Vec<String> {
         _ => None,
     });
     named.collect()
-}
-
-fn show(token: &Token) -> String {
-    match token {
-        Token::Word(word) | Token::Quoted(word) => format!("\"{word}\""),
-        Token::Text(text) => format!("'{text}'"),
-        Token::Number(number) => number.to_string(),
-        Token::Symbol(symbol) => format!("\"{symbol}\""),
-    }
-}
-
-fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Failure> {
-    let chars: Vec<char> = text.chars().collect();
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while at < chars.len() {
-        let start = at;
-        let first = chars[at];
-        if first.is_whitespace() {
-            at += 1;
-            continue;
-        }
-        let failure = |message: String| Failure { at: start + 1, message };
-        let token = if first == '\'' || first == '"' {
-            let inside = quoted(&chars, &mut at)
-                .ok_or_else(|| failure(format!("the text that begins with {first} has no end")))?;
-            if first == '"' { Token::Quoted(inside) } else { Token::Text(inside) }
-        } else if first.is_ascii_digit() || (first == '.' && chars.get(at + 1).is_some_and(char::is_ascii_digit)) {
-            while at < chars.len() && is_number(&chars, start, at) {
-                at += 1;
-            }
-            let digits: String = chars[start..at].iter().collect();
-            let number: f64 = digits.parse().map_err(|_| failure(format!("{digits} is not a number")))?;
-            if !number.is_finite() {
-                return Err(failure(format!("{digits} is beyond the range of numbers")));
-            }
-            Token::Number(number)
-        } else if first.is_alphabetic() || first == '_' {
-            while at < chars.len() && (chars[at].is_alphanumeric() || chars[at] == '_' || chars[at] == '.') {
-                at += 1;
-            }
-            Token::Word(chars[start..at].iter().collect())
-        } else {
-            let two: String = chars[at..chars.len().min(at + 2)].iter().collect();
-            let symbol = SYMBOLS.into_iter().find(|symbol| two.starts_with(symbol));
-            let symbol = symbol.ok_or_else(|| failure(format!("unexpected character {first:?}")))?;
-            at += symbol.len();
-            Token::Symbol(symbol)
-        };
-        if tokens.len() == MOST_TOKENS {
-            return Err(failure(format!("the expression is too long: more than {MOST_TOKENS} words")));
-        }
-        tokens.push((start + 1, token));
-    }
-    Ok(tokens)
-}
-
-/// The inside of a quoted text; a doubled quote means one quote.
-fn quoted(chars: &[char], at: &mut usize) -> Option<String> {
-    let quote = chars[*at];
-    let mut inside = String::new();
-    loop {
-        *at += 1;
-        let char = *chars.get(*at)?;
-        if char != quote {
-            inside.push(char);
-            continue;
-        }
-        *at += 1;
-        if chars.get(*at) != Some(&quote) {
-            return Some(inside);
-        }
-        inside.push(quote);
-    }
-}
-
-fn is_number(chars: &[char], start: usize, at: usize) -> bool {
-    let exponent = |at: usize| at > start && matches!(chars[at], 'e' | 'E');
-    chars[at].is_ascii_digit()
-        || chars[at] == '.'
-        || exponent(at)
-        || (matches!(chars[at], '+' | '-') && exponent(at - 1))
 }
 
 struct Parser {
@@ -269,6 +171,15 @@ impl Parser {
             }
             return Ok(Expr { at, kind: ExprKind::IsNull(Box::new(left), wanted) });
         }
+        let rest = self.next;
+        let negated = self.keyword("not");
+        if self.keyword("in") {
+            return Ok(not_if(negated, self.one_of(left)?));
+        }
+        if self.keyword("between") {
+            return Ok(not_if(negated, self.between(left)?));
+        }
+        self.next = rest;
         let comparison = match self.symbol(&["=", "==", "!=", "<>", "<", "<=", ">", ">="]) {
             Some("=" | "==") => Comparison::Equal,
             Some("!=" | "<>") => Comparison::NotEqual,
@@ -280,6 +191,41 @@ impl Parser {
         };
         let right = self.sum()?;
         Ok(Expr { at, kind: ExprKind::Compare(comparison, Box::new(left), Box::new(right)) })
+    }
+
+    /// `in ('a', 'b')`: equal to one of them.
+    fn one_of(&mut self, left: Expr) -> Result<Expr, Failure> {
+        let expected = |parser: &Parser, what: &str| Failure { at: parser.at(), message: format!("expected {what}") };
+        if self.symbol(&["("]).is_none() {
+            return Err(expected(self, "\"(\" after in, as in: in ('a', 'b')"));
+        }
+        let mut any: Option<Expr> = None;
+        loop {
+            let right = self.sum()?;
+            let equal = compare(Comparison::Equal, left.clone(), right);
+            any = Some(match any {
+                None => equal,
+                Some(any) => Expr { at: left.at, kind: ExprKind::Or(Box::new(any), Box::new(equal)) },
+            });
+            match (self.symbol(&[",", ")"]), any) {
+                (Some(","), so_far) => any = so_far,
+                (Some(_), Some(any)) => return Ok(any),
+                _ => return Err(expected(self, "\",\" or \")\"")),
+            }
+        }
+    }
+
+    /// `between 1 and 2`, both included.
+    fn between(&mut self, left: Expr) -> Result<Expr, Failure> {
+        let low = self.sum()?;
+        if !self.keyword("and") {
+            return Err(Failure { at: self.at(), message: "expected and, as in: between 1 and 2".into() });
+        }
+        let high = self.sum()?;
+        let at = left.at;
+        let (from, until) = (Comparison::GreaterOrEqual, Comparison::LessOrEqual);
+        let (low, high) = (compare(from, left.clone(), low), compare(until, left, high));
+        Ok(Expr { at, kind: ExprKind::And(Box::new(low), Box::new(high)) })
     }
 
     fn sum(&mut self) -> Result<Expr, Failure> {
@@ -323,6 +269,7 @@ impl Parser {
         let kind = match token {
             Token::Number(number) => ExprKind::Number(*number),
             Token::Text(text) => ExprKind::Text(text.clone()),
+            Token::Moment(text) => ExprKind::Moment(text.clone()),
             Token::Quoted(name) => ExprKind::Column(name.clone()),
             Token::Word(word) => match word.to_ascii_lowercase().as_str() {
                 "true" => ExprKind::Flag(true),
@@ -345,60 +292,29 @@ impl Parser {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shape(expr: &Expr) -> String {
-        match &expr.kind {
-            ExprKind::Column(name) => name.clone(),
-            ExprKind::Number(number) => number.to_string(),
-            ExprKind::Text(text) => format!("'{text}'"),
-            ExprKind::Flag(flag) => flag.to_string(),
-            ExprKind::Negate(a) => format!("(-{})", shape(a)),
-            ExprKind::Not(a) => format!("(not {})", shape(a)),
-            ExprKind::And(a, b) => format!("({} and {})", shape(a), shape(b)),
-            ExprKind::Or(a, b) => format!("({} or {})", shape(a), shape(b)),
-            ExprKind::IsNull(a, wanted) => format!("({} null={wanted})", shape(a)),
-            ExprKind::Compare(op, a, b) => format!("({op:?} {} {})", shape(a), shape(b)),
-            ExprKind::Arithmetic(op, a, b) => format!("({op:?} {} {})", shape(a), shape(b)),
+impl Expr {
+    /// The columns that it names, in order.
+    fn names(&self, names: &mut Vec<String>) {
+        match &self.kind {
+            ExprKind::Column(name) => names.push(name.clone()),
+            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Moment(_) | ExprKind::Flag(_) => {}
+            ExprKind::Negate(a) | ExprKind::Not(a) | ExprKind::IsNull(a, _) => a.names(names),
+            ExprKind::And(a, b) | ExprKind::Or(a, b) | ExprKind::Compare(_, a, b) | ExprKind::Arithmetic(_, a, b) => {
+                a.names(names);
+                b.names(names);
+            }
         }
-    }
-
-    #[test]
-    fn precedence_is_that_of_sql() {
-        for (text, expected) in [
-            ("a or b and not c = 1", "(a or (b and (not (Equal c 1))))"),
-            ("a - b - c * -2 > 1e-3", "(Greater (Subtract (Subtract a b) (Multiply c (-2))) 0.001)"),
-            ("(a or b) AND x IS NOT NULL", "((a or b) and (x null=false))"),
-            ("\"or\" <> 'it''s'", "(NotEqual or 'it's')"),
-            ("1-2<.5", "(Less (Subtract 1 2) 0.5)"),
-        ] {
-            assert_eq!(shape(&parse(text).unwrap()), expected, "{text}");
-        }
-        assert_eq!(columns("a > 1 and \"b c\" = 'd' or not e.f"), ["a", "b c", "e.f"]);
-    }
-
-    #[test]
-    fn a_failure_names_the_character() {
-        for (text, at, part) in [
-            ("value >", 8, "ends"),
-            ("value > > 1", 9, "found \">\""),
-            ("value ? 1", 7, "unexpected character"),
-            ("1 < x < 3", 7, "join two of them by and"),
-            ("x = null", 5, "is null"),
-            ("(x > 1", 7, "the \"(\" at character 1"),
-            ("x = 'abc", 5, "no end"),
-            ("x y", 3, "expected and"),
-            ("ä > 1.2.3", 5, "not a number"),
-            ("x is 3", 6, "expected null"),
-            ("", 1, "ends"),
-        ] {
-            let failure = parse(text).unwrap_err();
-            assert_eq!(failure.at, at, "{text}: {failure:?}");
-            assert!(failure.message.contains(part), "{text}: {failure:?}");
-        }
-        assert!(parse(&"(".repeat(100_000)).unwrap_err().message.contains("too long"));
-        assert!(parse(&format!("{}x{}", "(".repeat(249), ")".repeat(249))).is_ok());
     }
 }
+
+fn compare(comparison: Comparison, a: Expr, b: Expr) -> Expr {
+    Expr { at: a.at, kind: ExprKind::Compare(comparison, Box::new(a), Box::new(b)) }
+}
+
+fn not_if(negated: bool, expr: Expr) -> Expr {
+    if negated { Expr { at: expr.at, kind: ExprKind::Not(Box::new(expr)) } } else { expr }
+}
+
+#[cfg(test)]
+#[path = "filter_parse_tests.rs"]
+mod tests;

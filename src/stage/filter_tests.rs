@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, DictionaryArray, Int64Array};
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int64Array, TimestampMillisecondArray,
+    TimestampNanosecondArray,
+};
 use arrow::datatypes::Int32Type;
 
 use super::*;
@@ -126,6 +129,15 @@ fn the_key_is_its_text_or_its_number() {
     // As its column holds integers; what is no number is null.
     let mut numbers = Layout { key_type: KeyType::Integer(DataType::Int32), ..layout() };
     assert_eq!(kept_of(&mut numbers, "key >= 7"), [2, 5]);
+    // As its column holds something else.
+    for (key_type, predicate, expected) in [
+        (KeyType::Decimal(DataType::Decimal128(10, 2)), "key > 6.9", &[2, 5][..]),
+        (KeyType::Boolean, "not key", &[0, 1, 2, 3, 4, 5]),
+        (KeyType::Uuid, "key = 'a'", &[0, 3]),
+        (KeyType::Date, "key is null or key > 2024-01-01", &[0, 1, 2, 3, 4, 5]),
+    ] {
+        assert_eq!(kept_of(&mut Layout { key_type, ..layout() }, predicate), expected, "{predicate}");
+    }
     // Without a key there is no such column.
     let mut one = Layout { is_one_series: true, ..layout() };
     let mut problems = Problems::new("p.yaml");
@@ -147,6 +159,11 @@ fn the_time_is_compared_by_the_clock() {
         ("time = '1970-01-01T00:00:02.5Z'", &[]),
         ("time != '1970-01-01T00:00:02.5Z'", &[0, 1, 2, 3, 4, 5]),
         ("time is not null", &[0, 1, 2, 3, 4, 5]),
+        // Without quotes.
+        ("time > 1970-01-01T00:00:02.5Z", &[3, 4, 5]),
+        ("time between 1970-01-01T01:00:02+01:00 and 1970-01-01T00:00:03", &[2, 3]),
+        ("1970-01-01 < time", &[1, 2, 3, 4, 5]),
+        ("time not in (1970-01-01, '1970-01-01T00:00:01')", &[2, 3, 4, 5]),
     ] {
         assert_eq!(kept_of(&mut layout(), predicate), expected, "{predicate}");
     }
@@ -154,14 +171,59 @@ fn the_time_is_compared_by_the_clock() {
     let clock = Clock::of(&DataType::Int64, None).unwrap();
     assert_eq!(kept_of(&mut Layout { clock, ..layout() }, "time > 3 and time * 2 < 10"), [4]);
     for (predicate, part) in [
-        ("time > 3", "a time can't be compared with a number: write a date or a time in single quotes"),
+        ("time > 3", "a time can't be compared with a number: write a date or a time, such as 2014-01-31"),
         ("time > 'soon'", "character 8: expected a date"),
         ("time + 1 > 3", "expected a number, found a time"),
         ("time > value", "a time can't be compared with a number"),
+        ("time > 1970-13-01", "character 8: expected a date"),
+        ("value > 1970-01-01", "a number can't be compared with a date: differences are written with spaces"),
+        ("key = 1970-01-01", "text can't be compared with a date: as text it is in single quotes"),
+        ("1970-01-01", "expected true or false, found a date"),
     ] {
         let mut problems = Problems::new("p.yaml");
         assert!(testing::plan(&config(predicate), &mut layout(), &mut problems).is_none());
         let text = problems.finish(()).unwrap_err().to_string();
         assert!(text.contains(part), "{predicate}: {text}");
+    }
+}
+
+#[test]
+fn times_of_passthrough_columns_are_compared_whatever_their_clock() {
+    let (mut layout, mut batch) = input();
+    let millis = TimestampMillisecondArray::from(vec![
+        Some(0),
+        Some(86_400_000),
+        None,
+        Some(86_400_001),
+        Some(2_000),
+        Some(5_000),
+    ]);
+    let days = Date32Array::from(vec![Some(0), Some(1), Some(2), None, Some(0), Some(-1)]);
+    let zoned =
+        TimestampNanosecondArray::from_iter_values((0..6).map(|n| n * 1_000_000_000)).with_timezone("Asia/Tokyo");
+    for (name, array) in
+        [("at", Arc::new(millis) as ArrayRef), ("day", Arc::new(days)), ("zoned", Arc::new(zoned) as ArrayRef)]
+    {
+        layout.add(name, Kind::Passthrough(array.data_type().clone()), Role::Field);
+        batch.columns.push(Values::Passthrough(array).into());
+    }
+    for (predicate, expected) in [
+        ("at >= 1970-01-02", &[1, 3][..]),
+        ("at = '1970-01-02'", &[1]),
+        ("not at < 1970-01-02", &[1, 3]),
+        ("day >= 1970-01-02", &[1, 2]),
+        // Midnight is before noon.
+        ("day > 1970-01-01T12:00", &[1, 2]),
+        ("day <= 1970-01-01T12:00", &[0, 4, 5]),
+        ("day is null", &[3]),
+        ("at = day", &[0, 1]),
+        ("day < at", &[4, 5]),
+        ("zoned = time", &[0, 1, 2, 3, 4, 5]),
+        ("zoned > 1970-01-01T09:00:03+09:00", &[4, 5]),
+    ] {
+        let mut problems = Problems::new("p.yaml");
+        let stage = testing::plan(&config(predicate), &mut layout, &mut problems);
+        problems.finish(()).unwrap();
+        assert_eq!(testing::run(&mut [stage.unwrap()], &batch, &[1, 4]).times, expected, "{predicate}");
     }
 }

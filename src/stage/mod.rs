@@ -6,8 +6,10 @@
 mod calendar;
 mod columns;
 mod filter;
+mod filter_bounds;
 mod filter_eval;
 mod filter_parse;
+mod filter_tokens;
 pub mod infer;
 mod lags;
 mod nulls;
@@ -29,6 +31,7 @@ mod score_window;
 #[cfg(test)]
 mod testing;
 
+pub use filter_bounds::{Bounds, Conditions, Extent, Reads, filtered_columns, is_instant};
 pub use operator::{Build, Operator};
 pub use plan::{
     Model, PlannedStage, PlannedStages, Step, before_infer, canonical, chain, describe, from_source, steps,

@@ -19,6 +19,7 @@ mod order;
 mod parquet_differ;
 mod parquet_folders;
 mod parquet_keys;
+mod parquet_skip;
 mod parquet_text;
 mod parquet_types;
 mod retrained;

@@ -1,0 +1,314 @@
+//! Row groups that are left unread, since the filters at the start of the pipeline drop every row of them.
+//!
+//! Lives here: what footers and the names of folders say of columns, and whether that is enough. A row group is left
+//! out only if the results are the same without it: no row of it may be a dead letter either. Must not live here: what
+//! a condition is of it (`stage`).
+
+use std::collections::HashSet;
+
+use ::parquet::basic::Type;
+use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use ::parquet::file::statistics::Statistics;
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+
+use super::folders::FolderColumn;
+use super::merge::{is_text, plain};
+use super::plan::{Group, PlannedFile};
+use super::schema::{Columns, KeyColumn};
+use crate::config::{At, Pipeline};
+use crate::record::{Kind, Layout, TimeRange};
+use crate::stage::{self, Bounds, Conditions, Extent, Reads, is_instant};
+
+/// What is known of the columns of a row group, in the order of [`Looked::names`].
+pub(super) type Facts = Vec<Fact>;
+
+/// What is known of one of them.
+#[derive(Debug, Clone)]
+pub(super) struct Fact {
+    data_type: DataType,
+    nulls: Nulls,
+    bounds: Option<Bounds>,
+    /// Whether it is compared with the name of a folder, or must be converted from INT96.
+    is_checked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    None,
+    Some,
+    All,
+}
+
+/// The columns that are looked at, of a pipeline that begins with a filter.
+pub(super) struct Looked {
+    names: Vec<String>,
+}
+
+impl Looked {
+    /// Those of a pipeline that asks for `fields`; `None` where nothing can be left out.
+    pub fn of(pipeline: &Pipeline, fields: &[At<String>]) -> Option<Looked> {
+        let mut names = stage::filtered_columns(pipeline);
+        if names.is_empty() {
+            return None;
+        }
+        names.push(pipeline.record.time.column.clone());
+        if let crate::config::Key::Column(key) = &pipeline.record.key {
+            names.push(key.value.clone());
+        }
+        names.extend(fields.iter().map(|field| field.value.clone()));
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        Some(Looked { names })
+    }
+
+    /// What is known of them in each row group of a file, whose columns are those of `schema`.
+    pub fn facts(&self, file: &ParquetMetaData, schema: &Schema, folders: &[FolderColumn]) -> Vec<Facts> {
+        let roots = file.file_metadata().schema_descr().root_schema().get_fields();
+        let fact = |group: &RowGroupMetaData, name: &String| {
+            let folder = folders.iter().find(|folder| folder.name == *name);
+            let Some(root) = roots.iter().find(|root| root.name() == name) else {
+                // Of the path, within another column, or missing and so null.
+                let outer = name.split('.').next().unwrap_or_default();
+                return match folder {
+                    Some(folder) => Fact::of_folder(folder),
+                    None if roots.iter().any(|root| root.name() == outer) => Fact::within(),
+                    None => Fact::missing(),
+                };
+            };
+            let data_type = schema.field_with_name(name).map_or(DataType::Null, |field| plain(field.data_type()));
+            let mut columns = group.columns().iter().filter(|column| column.column_path().parts() == [name.as_str()]);
+            let statistics = columns.next().and_then(|column| column.statistics());
+            let is_int96 = root.is_primitive() && root.get_physical_type() == Type::INT96;
+            let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+            Fact::of_column(data_type, statistics, rows, folder.is_some() || is_int96)
+        };
+        let facts = |group| self.names.iter().map(|name| fact(group, name)).collect();
+        file.row_groups().iter().map(facts).collect()
+    }
+
+    /// Marks the row groups that need not be read, and says how many.
+    pub fn mark(
+        &self,
+        files: &mut [PlannedFile],
+        pipeline: &Pipeline,
+        columns: &Columns,
+        layout: &Layout,
+    ) -> Option<String> {
+        let conditions = Conditions::of(pipeline, layout);
+        let (mut skipped, mut whole, mut rows, mut others) = (0, 0, 0, 0);
+        for file in files.iter_mut() {
+            for group in file.groups.iter_mut().filter(|group| group.rows > 0) {
+                let facts = std::mem::take(&mut group.facts);
+                let Some(conditions) = conditions.as_ref().filter(|_| self.is_clean(group, &facts, columns, layout))
+                else {
+                    continue;
+                };
+                let known = |reads| self.known(reads, group, &facts, layout);
+                if conditions
+                    .drop_all(&|reads| if conditions.is_by_key && reads != Reads::Key { None } else { known(reads) })
+                {
+                    group.is_skipped = true;
+                    skipped += 1;
+                    rows += group.rows;
+                } else if conditions.is_by_key && conditions.drop_all(&known) {
+                    others += 1;
+                }
+            }
+            whole +=
+                usize::from(file.rows() > 0 && file.groups.iter().all(|group| group.rows == 0 || group.is_skipped));
+        }
+        let groups: usize = files.iter().map(|file| file.groups.iter().filter(|group| group.rows > 0).count()).sum();
+        let all: u64 = files.iter().map(PlannedFile::rows).sum();
+        let count = files.len();
+        match (skipped, others) {
+            (0, 0) => None,
+            (0, others) => Some(format!(
+                "the filter drops all rows of {others} of {groups} row groups, which are read nevertheless: on.null: \
+                 carry takes values from them; on.null: skip, or from and until of the source, leave them unread"
+            )),
+            _ => Some(format!(
+                "the filter drops all rows of {skipped} of {groups} row groups ({whole} of {count} files), by names of \
+                 folders and statistics: they are not read ({rows} of {all} rows)"
+            )),
+        }
+    }
+
+    fn fact<'a>(&self, facts: &'a Facts, name: &str) -> Option<&'a Fact> {
+        self.names.iter().position(|known| known == name).and_then(|at| facts.get(at))
+    }
+
+    /// Whether no row of the group can be refused before a filter, as far as its footer can tell.
+    fn is_clean(&self, group: &Group, facts: &Facts, columns: &Columns, layout: &Layout) -> bool {
+        let range = layout.clock.range();
+        let in_time = group.times.is_some_and(|(low, high)| range.has(low) && range.has(high));
+        let has_keys = match &columns.key {
+            KeyColumn::Text(name) | KeyColumn::Integer(name) | KeyColumn::Typed(name, _) => {
+                self.fact(facts, name).is_some_and(|fact| fact.nulls == Nulls::None)
+            }
+            KeyColumn::Melted(_) | KeyColumn::Single => true,
+        };
+        let fields = columns.passthrough.iter();
+        let fits = fields.map(|(name, to)| self.fact(facts, name).is_some_and(|fact| fact.becomes(to)));
+        in_time && has_keys && !facts.iter().any(|fact| fact.is_checked) && fits.fold(true, |all, fits| all & fits)
+    }
+
+    fn known(&self, reads: Reads, group: &Group, facts: &Facts, layout: &Layout) -> Option<Extent> {
+        match reads {
+            Reads::Key => self.fact(facts, &layout.key_name)?.extent(),
+            Reads::Time => {
+                let (low, high) = group.times?;
+                let bounds = match layout.clock.nanos_per_tick {
+                    Some(tick) => {
+                        Bounds::Times(i128::from(low) * i128::from(tick), i128::from(high) * i128::from(tick))
+                    }
+                    None => Bounds::Numbers(low as f64, high as f64),
+                };
+                Some(Extent { bounds: Some(bounds), nulls: false })
+            }
+            Reads::Column(column) => {
+                let column = layout.columns.get(column)?;
+                // Melted values are of several columns.
+                let fact = self.fact(facts, &column.name)?;
+                match (&column.kind, &fact.bounds) {
+                    (Kind::Number, Some(Bounds::Numbers(..))) | (Kind::Passthrough(_), _) => fact.extent(),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+impl Fact {
+    fn missing() -> Fact {
+        Fact { data_type: DataType::Null, nulls: Nulls::All, bounds: None, is_checked: false }
+    }
+
+    /// A part of a column, of which nothing is known.
+    fn within() -> Fact {
+        Fact { data_type: DataType::Null, nulls: Nulls::Some, bounds: None, is_checked: true }
+    }
+
+    fn of_folder(folder: &FolderColumn) -> Fact {
+        let nulls = if folder.is_null() { Nulls::All } else { Nulls::None };
+        let bounds = match folder.data_type() {
+            DataType::Utf8 => Some(Bounds::Texts(folder.text().into(), folder.text().into())),
+            DataType::Date32 => folder.ticks().map(|days| Bounds::Times(nanos(days, DAY), nanos(days, DAY))),
+            _ => folder.ticks().map(|number| Bounds::Numbers(number as f64, number as f64)),
+        };
+        Fact { data_type: folder.data_type().clone(), nulls, bounds, is_checked: false }
+    }
+
+    fn of_column(data_type: DataType, statistics: Option<&Statistics>, rows: u64, is_checked: bool) -> Fact {
+        let nulls = match statistics.and_then(Statistics::null_count_opt) {
+            Some(0) => Nulls::None,
+            Some(nulls) if nulls == rows => Nulls::All,
+            _ => Nulls::Some,
+        };
+        let bounds = statistics.and_then(|statistics| bounds(statistics, &data_type));
+        Fact { data_type, nulls, bounds, is_checked }
+    }
+
+    /// `None`: nothing that a condition can use.
+    fn extent(&self) -> Option<Extent> {
+        if self.nulls == Nulls::All {
+            return Some(Extent { bounds: None, nulls: true });
+        }
+        // NaN is null, and not among the bounds.
+        let nulls = self.nulls != Nulls::None || self.data_type.is_floating();
+        Some(Extent { bounds: Some(self.bounds.clone()?), nulls })
+    }
+
+    /// Whether each value is surely one of the type that the column is delivered in.
+    fn becomes(&self, to: &DataType) -> bool {
+        if self.nulls == Nulls::All {
+            return true;
+        }
+        if is_instant(to) {
+            let Some(Bounds::Times(low, high)) = self.bounds else { return false };
+            let seconds = TimeRange::of_ticks(Some(1_000_000_000));
+            let has = |nanos: i128| {
+                i64::try_from(nanos.div_euclid(1_000_000_000)).is_ok_and(|at| seconds.has(at))
+                    // What the finest unit has.
+                    && (!is_fine(to) || i64::try_from(nanos).is_ok())
+            };
+            return has(low) && has(high);
+        }
+        if to.is_nested() {
+            return *to == self.data_type && !has_instant(to);
+        }
+        if self.data_type.is_integer() && to.is_floating() {
+            let most = if *to == DataType::Float64 { EXACT } else { 0.0 };
+            return matches!(self.bounds, Some(Bounds::Numbers(low, high)) if -most < low && high < most);
+        }
+        *to == self.data_type || is_text(to) || self.data_type.is_integer() == to.is_integer()
+    }
+}
+
+/// Integers up to here are float64 without rounding.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+const DAY: i64 = 86_400_000_000_000;
+
+fn nanos(ticks: i64, tick: i64) -> i128 {
+    i128::from(ticks) * i128::from(tick)
+}
+
+fn is_fine(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
+}
+
+/// Whether times are anywhere in it.
+fn has_instant(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            has_instant(item.data_type())
+        }
+        DataType::Map(entries, _) => has_instant(entries.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_instant(field.data_type())),
+        other => is_instant(other),
+    }
+}
+
+/// Bounds of the values of a column of this type, where its statistics are to be trusted.
+fn bounds(statistics: &Statistics, data_type: &DataType) -> Option<Bounds> {
+    if statistics.is_min_max_deprecated() && !statistics.is_min_max_backwards_compatible() {
+        return None;
+    }
+    let integers = match statistics {
+        Statistics::Int32(bounds) => Some((i64::from(*bounds.min_opt()?), i64::from(*bounds.max_opt()?))),
+        Statistics::Int64(bounds) => Some((*bounds.min_opt()?, *bounds.max_opt()?)),
+        _ => None,
+    };
+    let found = match (data_type, statistics, integers) {
+        // As they are stored, an unsigned one beyond the signed range looks negative.
+        (t, _, Some((low, high))) if t.is_unsigned_integer() && low >= 0 && high >= 0 => {
+            Bounds::Numbers(low as f64, high as f64)
+        }
+        (t, _, Some((low, high))) if t.is_signed_integer() => Bounds::Numbers(low as f64, high as f64),
+        (DataType::Float32, Statistics::Float(bounds), _) => {
+            Bounds::Numbers((*bounds.min_opt()?).into(), (*bounds.max_opt()?).into())
+        }
+        (DataType::Float64, Statistics::Double(bounds), _) => Bounds::Numbers(*bounds.min_opt()?, *bounds.max_opt()?),
+        (t, Statistics::ByteArray(bounds), _) if is_text(t) => {
+            Bounds::Texts(bounds.min_opt()?.data().to_vec(), bounds.max_opt()?.data().to_vec())
+        }
+        (DataType::Date32, Statistics::Int32(_), Some((low, high))) => Bounds::Times(nanos(low, DAY), nanos(high, DAY)),
+        (DataType::Timestamp(unit, _), Statistics::Int64(_), Some((low, high))) => {
+            let tick = match unit {
+                TimeUnit::Second => 1_000_000_000,
+                TimeUnit::Millisecond => 1_000_000,
+                TimeUnit::Microsecond => 1_000,
+                TimeUnit::Nanosecond => 1,
+            };
+            Bounds::Times(nanos(low, tick), nanos(high, tick))
+        }
+        _ => return None,
+    };
+    // What isn't in order, such as NaN, says nothing.
+    let is_sound = match &found {
+        Bounds::Numbers(low, high) => low <= high,
+        Bounds::Texts(low, high) => low <= high,
+        Bounds::Times(low, high) => low <= high,
+    };
+    is_sound.then_some(found)
+}
