@@ -9,9 +9,11 @@ use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, Scalar, StringArray, new_null_array,
 };
 use arrow::compute::{cast, kernels::cmp::not_distinct};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use arrow::error::ArrowError;
-use chrono::NaiveDate;
+use chrono::{NaiveDate, NaiveDateTime};
+
+use super::merge::Purpose;
 
 /// What stands in the place of null.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -52,8 +54,10 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Names and types of the columns in the paths of files: integers if all are, dates if all are, else text.
-pub(super) fn types(files: &[Values]) -> Vec<(String, DataType)> {
+/// Names and types of the columns in the paths of files: integers if all are, dates if all are, timestamps if all are
+/// and it isn't the key, else text. One of the record's values is a number if all are. `purpose`: what a column is read
+/// for.
+pub(super) fn types(files: &[Values], purpose: impl Fn(&str) -> Option<Purpose>) -> Vec<(String, DataType)> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in files.iter().flatten() {
         if !names.contains(&name.as_str()) {
@@ -72,9 +76,12 @@ pub(super) fn types(files: &[Values]) -> Vec<(String, DataType)> {
         if !texts.is_empty() && integers.len() == texts.len() {
             return DataType::Int64;
         }
-        match !texts.is_empty() && texts.iter().all(|text| date(text)) {
-            true => DataType::Date32,
-            false => DataType::Utf8,
+        let all = |is: fn(&str) -> bool| !texts.is_empty() && texts.iter().all(|text| is(text));
+        match purpose(name) {
+            Some(Purpose::Value) if all(|text| text.parse::<f64>().is_ok()) => DataType::Float64,
+            _ if all(date) => DataType::Date32,
+            Some(Purpose::Time | Purpose::Field) if all(time) => TIME,
+            _ => DataType::Utf8,
         }
     };
     names.iter().map(|name| (name.to_string(), of(name))).collect()
@@ -88,6 +95,17 @@ fn integer(text: &str) -> Option<i64> {
 
 fn date(text: &str) -> bool {
     text.len() == 10 && NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+}
+
+/// Timestamps as Spark and DuckDB write them into names of folders.
+const TIME: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+fn time(text: &str) -> bool {
+    let is_one = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"]
+        .iter()
+        .any(|format| NaiveDateTime::parse_from_str(text, format).is_ok());
+    let array: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    is_one && cast(&array, &TIME).is_ok_and(|time| time.null_count() == 0)
 }
 
 /// A file's columns with those of its path that it doesn't have itself.
@@ -228,8 +246,16 @@ mod tests {
             (&["2024-01-31", "2024-02-30"], DataType::Utf8),
             (&["1", "A"], DataType::Utf8),
             (&["__HIVE_DEFAULT_PARTITION__"], DataType::Utf8),
+            (&["2024-01-31 12%3A00%3A00", "2024-01-31T12:00:00.5"], TIME),
+            (&["2024-01-31 12%3A00%3A00", "2024-01-31"], DataType::Utf8),
+            (&["0.5", "1"], DataType::Utf8),
         ] {
-            assert_eq!(types(&files(names)), [("k".to_string(), expected)], "{names:?}");
+            let found = types(&files(names), |_| Some(Purpose::Field));
+            assert_eq!(found, [("k".to_string(), expected)], "{names:?}");
         }
+        // The name of a key stays what it is; values are numbers.
+        let of = |name: &str, purpose| types(&files(&[name, "1"]), |_| Some(purpose)).remove(0).1;
+        assert_eq!(types(&files(&["2024-01-31 12:00:00"]), |_| Some(Purpose::Key))[0].1, DataType::Utf8);
+        assert_eq!((of("0.5", Purpose::Value), of("x", Purpose::Value)), (DataType::Float64, DataType::Utf8));
     }
 }

@@ -164,7 +164,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     let mut is_int96 = false;
     let looked = Looked::of(pipeline, fields);
     let paths: Vec<folders::Values> = files.iter().map(|file| folders::values(&file.shown)).collect();
-    let in_paths = folders::types(&paths);
+    let in_paths = folders::types(&paths, |name| united.purpose(name));
     for (file, path) in files.into_iter().zip(paths) {
         let (metadata, footer) = match read_footer(&file) {
             Ok(read) => read,

@@ -193,6 +193,9 @@ impl Fact {
         let bounds = match folder.data_type() {
             DataType::Utf8 => Some(Bounds::Texts(folder.text().into(), folder.text().into())),
             DataType::Date32 => folder.ticks().map(|days| Bounds::Times(nanos(days, DAY), nanos(days, DAY))),
+            DataType::Timestamp(..) => {
+                folder.ticks().map(|micros| Bounds::Times(nanos(micros, 1_000), nanos(micros, 1_000)))
+            }
             _ => folder.ticks().map(|number| Bounds::Numbers(number as f64, number as f64)),
         };
         Fact { data_type: folder.data_type().clone(), nulls, bounds, is_checked: false }

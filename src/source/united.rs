@@ -83,6 +83,11 @@ impl United {
         self.wanted.iter().map(|(name, _)| name.as_str()).filter(|name| is_encrypted(name)).collect()
     }
 
+    /// What a column is read for, if it is.
+    pub fn purpose(&self, name: &str) -> Option<Purpose> {
+        self.wanted.iter().find(|(wanted, _)| wanted == name).map(|(_, purpose)| *purpose)
+    }
+
     /// Whether a column is read.
     pub fn wants(&self, name: &str) -> bool {
         self.wanted.iter().any(|(wanted, _)| wanted == name)

@@ -292,7 +292,6 @@ pub fn is_instant(data_type: &DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Clock, Values};
     use crate::stage::testing::{self, Table};
 
     /// Bounds of the rows of a table: `value` and `other` are numbers where NaN is null, `time` is seconds.

@@ -22,6 +22,7 @@ mod parquet_keys;
 mod parquet_skip;
 mod parquet_text;
 mod parquet_types;
+mod parquet_writers;
 mod retrained;
 mod score;
 mod secrets;
