@@ -48,7 +48,7 @@ impl Numbers {
 pub(super) fn envelope(reader: &mut Reader, fields: &Fields, format: &Format) -> Option<At<Envelope>> {
     let field = fields.get("envelope")?;
     let envelope = reader.word(field, &ENVELOPES, &[])?;
-    if *format != Format::Json {
+    if envelope == Envelope::Connect && *format != Format::Json {
         return reader.wrong(
             field,
             "Kafka Connect has this envelope only in JSON: with a schema registry its records are the payloads, so \

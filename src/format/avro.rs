@@ -13,46 +13,57 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use arrow_avro::reader::{Decoder as AvroReader, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
 use super::avro_bytes::{hexadecimal, uuid_text};
 use super::avro_cut::Cut;
-use super::avro_schema::{self, Record};
+use super::avro_schema::{self, Record, annotated};
+use super::avro_value::{converted, decimal, integer, number, present, text, type_within, within};
 use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, in_ticks, nanos_of};
+use super::envelope::{Found, Met, place};
 use super::frame::put_frame;
 use super::framed::{Body, MakeBody};
 use super::schema::Schema;
+use crate::config::Envelope;
 
 /// A reader's schema.
 #[derive(Debug, Clone)]
 pub(super) struct AvroReaderSchema {
     record: Record,
+    envelope: Option<Envelope>,
 }
 
 impl AvroReaderSchema {
     /// From a registered schema, or the error in it.
     pub fn new(schema: &Schema) -> Result<AvroReaderSchema, String> {
-        Ok(AvroReaderSchema { record: Record::new(schema)? })
+        AvroReaderSchema::within(schema, None)
     }
 
-    /// A field's type, or the error in it; `None`: there is no such field.
-    pub fn arrow(&self, name: &str) -> Result<Option<DataType>, String> {
-        if self.record.field(name).is_none() {
+    /// The same, of records in an envelope.
+    pub fn within(schema: &Schema, envelope: Option<Envelope>) -> Result<AvroReaderSchema, String> {
+        Ok(AvroReaderSchema { record: Record::new(&annotated(schema, envelope))?, envelope })
+    }
+
+    /// The type of a field by its path, or the error in it; `None`: there is no such field.
+    fn arrow(&self, path: &Path) -> Result<Option<DataType>, String> {
+        if self.record.field(&path.first).is_none() {
             return Ok(None);
         }
-        let text = Cut::new(&self.record, &[name])?.text(&[]);
+        let text = Cut::new(&self.record, &[&path.whole()])?.text(&[]);
         let schema = decoder(&text, &text, ID)?.schema();
-        Ok(schema.column_with_name(name).map(|(_, field)| united(field.data_type())))
+        let found = schema.column_with_name(&path.first).map(|(_, field)| field.data_type());
+        Ok(found.and_then(|found| type_within(found, &path.rest)).map(united))
     }
 
     /// The type in which a column is delivered, or the error in it.
     pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
-        let Some(found) = self.arrow(name)? else {
+        let path = Path::of(self.envelope, name);
+        let Some(found) = self.arrow(&path)? else {
             let names: Vec<&str> = self.record.fields.iter().map(|field| field.name.as_str()).collect();
-            return Err(format!("there is no field \"{name}\" in the schema (there are: {})", names.join(", ")));
+            let (whole, names) = (path.whole(), names.join(", "));
+            return Err(format!("there is no field \"{whole}\" in the schema (there are: {names})"));
         };
         let fits = match purpose {
             Use::Key => is_key(&found),
@@ -206,13 +217,17 @@ struct AvroBody {
     columns: Arc<Columns>,
     /// Fields of `wanted` and what becomes of them.
     targets: Vec<Field>,
+    /// What is read of an envelope.
+    marks: Marks,
     decoder: Option<AvroReader>,
     frame: Vec<u8>,
 }
 
 /// A field that is read.
 struct Field {
+    /// Its name in the writer's schema, with those of the records that it is in.
     name: String,
+    path: Path,
     target: Target,
     /// Its type in the reader's schema.
     own: Option<DataType>,
@@ -224,21 +239,25 @@ struct Field {
 
 impl AvroBody {
     fn new(schema: &Schema, reader: &AvroReaderSchema, columns: Arc<Columns>) -> Result<AvroBody, String> {
-        let writer = Record::new(schema)?;
+        let writer = Record::new(&annotated(schema, reader.envelope))?;
         let (mut targets, mut defaults) = (Vec::new(), Vec::new());
         let mut fields: Vec<(&String, &Target)> = columns.fields.iter().collect();
         // If a message has several faults, always report the first.
         fields.sort_by_key(|(name, _)| *name);
         for (name, target) in fields {
-            let Some(field) = reader.record.field(name) else { continue };
-            let own = reader.arrow(name)?;
+            let path = Path::of(reader.envelope, name);
+            let Some(field) = reader.record.field(&path.first) else { continue };
+            let own = reader.arrow(&path)?;
             let nanos = own.as_ref().and_then(nanos_of);
-            let mut read = |name: &str, found: &avro_schema::Field| {
-                let (name, is_uuid) = (name.to_string(), found.is_uuid());
-                targets.push(Field { name, target: *target, own: own.clone(), nanos, is_uuid });
+            let mut read = |first: &str, found: &avro_schema::Field| {
+                let path = Path { first: first.to_string(), rest: path.rest.clone() };
+                let (name, is_uuid) = (path.whole(), found.is_uuid_within(&path.rest));
+                targets.push(Field { name, path, target: *target, own: own.clone(), nanos, is_uuid });
             };
             match writer.source(field) {
                 Some(source) => read(&source.name, source),
+                // What is missing on the way is null.
+                None if !path.rest.is_empty() => {}
                 None if field.may_be_missing() => {}
                 None if field.default.is_some() => {
                     defaults.push(reader.record.defaulted(field));
@@ -249,18 +268,22 @@ impl AvroBody {
                 }
             }
         }
-        let paths: Vec<&str> = targets.iter().map(|field| field.name.as_str()).collect();
+        let key = targets.iter().find(|field| field.target == Target::Key);
+        let marks = Marks::new(reader.envelope, key);
+        let paths: Vec<&str> = targets.iter().map(|field| field.name.as_str()).chain(marks.paths()).collect();
         let cut = Cut::new(&writer, &paths)?;
         let (text, wanted) = (cut.text(&[]), cut.text(&defaults));
         let made = decoder(&text, &wanted, ID)?;
-        for Field { name, target, own, .. } in &targets {
+        for Field { name, path, target, own, .. } in &targets {
             let found = made.schema();
-            let (_, found) = found.column_with_name(name).ok_or_else(|| format!("there is no field \"{name}\""))?;
-            if !takes(&columns, *target, own.as_ref(), found.data_type()) {
-                return Err(format!("field \"{name}\" is {}, which its column can't be made of", found.data_type()));
+            let (_, found) =
+                found.column_with_name(&path.first).ok_or_else(|| format!("there is no field \"{name}\""))?;
+            let Some(found) = type_within(found.data_type(), &path.rest) else { continue };
+            if !takes(&columns, *target, own.as_ref(), found) {
+                return Err(format!("field \"{name}\" is {found}, which its column can't be made of"));
             }
         }
-        Ok(AvroBody { cut, writer: text, wanted, columns, targets, decoder: Some(made), frame: Vec::new() })
+        Ok(AvroBody { cut, writer: text, wanted, columns, targets, marks, decoder: Some(made), frame: Vec::new() })
     }
 
     fn batch(&mut self, body: &[u8]) -> Result<RecordBatch, Fault> {
@@ -287,9 +310,10 @@ impl AvroBody {
 impl Body for AvroBody {
     fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault> {
         let batch = self.batch(body)?;
+        self.marks.read(&batch, &mut row.met);
         for field in &self.targets {
             let name = field.name.as_str();
-            let Some(array) = batch.column_by_name(name).cloned().and_then(present) else { continue };
+            let Some(array) = field.path.value(&batch) else { continue };
             let bad = |what: String| ("bad_value", format!("field \"{name}\": {what}"));
             // Another branch of a union may fit where this one doesn't.
             if !takes(&self.columns, field.target, field.own.as_ref(), array.data_type()) {
@@ -310,6 +334,67 @@ impl Body for AvroBody {
             }
         }
         Ok(())
+    }
+}
+
+/// Where a field is: a field of the record, or within records in it.
+#[derive(Debug, Clone)]
+struct Path {
+    first: String,
+    rest: Vec<String>,
+}
+
+impl Path {
+    /// Of a column.
+    fn of(envelope: Option<Envelope>, name: &str) -> Path {
+        let (base, name) = place(envelope, name);
+        let mut segments =
+            [base].into_iter().filter(|base| !base.is_empty()).chain(name.split('.')).map(str::to_string);
+        Path { first: segments.next().unwrap_or_default(), rest: segments.collect() }
+    }
+
+    /// As one name, with dots.
+    fn whole(&self) -> String {
+        std::iter::once(&self.first).chain(&self.rest).map(String::as_str).collect::<Vec<_>>().join(".")
+    }
+
+    fn value(&self, batch: &RecordBatch) -> Option<ArrayRef> {
+        within(batch.column_by_name(&self.first)?.clone(), &self.rest)
+    }
+}
+
+/// What is read of Debezium's envelope, besides the columns.
+struct Marks {
+    envelope: Option<Envelope>,
+    /// The key of a row that is no more.
+    key: Option<Field>,
+}
+
+impl Marks {
+    fn new(envelope: Option<Envelope>, key: Option<&Field>) -> Marks {
+        let before = |key: &Field| {
+            let path = Path { first: "before".into(), ..key.path.clone() };
+            Field { name: path.whole(), path, own: key.own.clone(), ..*key }
+        };
+        Marks { envelope, key: key.filter(|key| envelope.is_some() && key.path.first == "after").map(before) }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        let op = self.envelope.is_some().then_some("op");
+        op.into_iter().chain(self.key.as_ref().map(|key| key.name.as_str()))
+    }
+
+    fn read(&self, batch: &RecordBatch, met: &mut Met) {
+        if self.envelope.is_none() {
+            return;
+        }
+        met.op = batch.column_by_name("op").cloned().and_then(present).and_then(|op| text(&op).ok().flatten());
+        met.after = match batch.column_by_name("after") {
+            Some(after) if present(after.clone()).is_none() => Found::Null,
+            // Where no column is in it, it doesn't matter.
+            _ => Found::Object,
+        };
+        met.key = self.key.as_ref().and_then(|key| key.key(&key.path.value(batch)?).ok().flatten());
     }
 }
 
@@ -362,49 +447,6 @@ impl Field {
     }
 }
 
-/// The value of a field, out of its union; `None`: null.
-fn present(array: ArrayRef) -> Option<ArrayRef> {
-    match array.data_type() {
-        DataType::Null => None,
-        DataType::Union(..) => present(array.as_union().value(0)),
-        _ => (!array.is_null(0)).then_some(array),
-    }
-}
-
-fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
-    let array = cast(array, to).map_err(|e| e.to_string())?;
-    if array.is_null(0) { Err(format!("is out of the range of {to}")) } else { Ok(array) }
-}
-
-fn text(array: &ArrayRef) -> Result<Option<String>, String> {
-    Ok(Some(converted(array, &DataType::Utf8)?.as_string::<i32>().value(0).to_string()))
-}
-
-fn integer(array: &ArrayRef) -> Result<i64, String> {
-    let array = match array.data_type() {
-        DataType::Date32 => converted(array, &DataType::Int32)?,
-        _ => array.clone(),
-    };
-    Ok(converted(&array, &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
-}
-
-fn number(array: &ArrayRef) -> Result<f64, String> {
-    Ok(converted(array, &DataType::Float64)?.as_primitive::<Float64Type>().value(0))
-}
-
-/// A decimal or an integer as a decimal, unscaled, if there is exactly that one.
-fn decimal(array: &ArrayRef, precision: u8, scale: i8) -> Result<i128, String> {
-    let (value, from) = match array.data_type() {
-        DataType::Decimal128(_, from) => (array.as_primitive::<Decimal128Type>().value(0), *from),
-        _ => (i128::from(integer(array)?), 0),
-    };
-    let shown = || format!("{value} of scale {from} doesn't fit into");
-    let power = |digits: i8| 10_i128.checked_pow(u32::from(digits.unsigned_abs()));
-    let unscaled = match scale.checked_sub(from).map(|more| (more, power(more))) {
-        Some((0.., Some(power))) => value.checked_mul(power),
-        Some((_, Some(power))) => (value % power == 0).then(|| value / power),
-        _ => None,
-    };
-    let fits = |value: &i128| power(precision as i8).is_none_or(|limit| value.unsigned_abs() < limit.unsigned_abs());
-    unscaled.filter(fits).ok_or_else(shown)
-}
+#[cfg(test)]
+#[path = "avro_nested_tests.rs"]
+mod nested_tests;

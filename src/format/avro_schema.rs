@@ -9,6 +9,7 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm};
 use serde_json::{Map, Value, json};
 
 use super::schema::Schema;
+use crate::config::Envelope;
 
 /// A record at the top of a schema.
 #[derive(Debug, Clone)]
@@ -139,6 +140,11 @@ impl Field {
         is(&self.data_type) || self.data_type.as_array().is_some_and(|branches| branches.iter().any(is))
     }
 
+    /// The same of a field within records in it.
+    pub fn is_uuid_within(&self, path: &[String]) -> bool {
+        path.is_empty() && self.is_uuid()
+    }
+
     /// Whether it is null where nothing is written: a union with null that has no other default.
     pub fn may_be_missing(&self) -> bool {
         let has_null = self.data_type.as_array().is_some_and(|branches| branches.iter().any(|branch| branch == "null"));
@@ -179,6 +185,44 @@ fn plain(value: &Value) -> Value {
             }
         },
         _ => value.clone(),
+    }
+}
+
+/// Debezium's times, which Kafka Connect's converter only names, with the logical types that mean the same.
+const DEBEZIUM: [(&str, &str, &str); 4] = [
+    ("io.debezium.time.Timestamp", "long", "timestamp-millis"),
+    ("io.debezium.time.MicroTimestamp", "long", "timestamp-micros"),
+    ("io.debezium.time.NanoTimestamp", "long", "timestamp-nanos"),
+    ("io.debezium.time.Date", "int", "date"),
+];
+
+/// A schema as it is within an envelope: Debezium's times are times.
+pub(super) fn annotated(schema: &Schema, envelope: Option<Envelope>) -> Schema {
+    let mut schema = schema.clone();
+    if envelope == Some(Envelope::Debezium) {
+        let texts = std::iter::once(&mut schema.text).chain(schema.references.iter_mut().map(|(_, text)| text));
+        for text in texts {
+            if let Ok(mut value) = serde_json::from_str(text) {
+                annotate(&mut value);
+                *text = value.to_string();
+            }
+        }
+    }
+    schema
+}
+
+fn annotate(value: &mut Value) {
+    match value {
+        Value::Array(all) => all.iter_mut().for_each(annotate),
+        Value::Object(object) => {
+            let text = |word: &str| object.get(word).and_then(Value::as_str).unwrap_or_default();
+            let known = DEBEZIUM.iter().find(|(name, word, _)| text("connect.name") == *name && text("type") == *word);
+            if let Some((_, _, logical)) = known.filter(|_| !object.contains_key("logicalType")) {
+                object.insert("logicalType".into(), (*logical).into());
+            }
+            object.values_mut().for_each(annotate);
+        }
+        _ => {}
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::envelope;
+use super::envelope::{self, Met};
 use crate::config::{At, ColumnType, Encoding, Envelope, EpochUnit, Format, Key, KeyFormat, Moment, Numbers, Pipeline};
 use crate::error::Problems;
 use crate::record::{Clock, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
@@ -320,12 +320,15 @@ pub(super) struct Row {
     pub beyond: Option<String>,
     pub values: Vec<f64>,
     pub passthrough: Vec<Cell>,
+    /// What is around the record, where that is not JSON.
+    pub met: Met,
 }
 
 impl Row {
     /// Empty, for the next message.
     pub fn clear(&mut self, columns: &Columns) {
         self.at = None;
+        self.met.clear();
         self.key = None;
         self.time = None;
         self.beyond = None;

@@ -12,7 +12,8 @@ use super::schema::{Language, Schema, SchemaName};
 use super::schema_key::SchemaKeys;
 use super::schemas::Schemas;
 use super::table::Table;
-use super::{Decided, DecodeError, Decoded, Decoder, Messages};
+use super::{DELETED, Decided, DecodeError, Decoded, Decoder, Deleted, Messages};
+use crate::config::Envelope;
 
 /// Reads the bodies that were written with one schema.
 pub(super) trait Body: Send {
@@ -36,6 +37,7 @@ pub(super) struct Framed {
     keys: Option<SchemaKeys>,
     /// Memory of a body whose indexes are in a header.
     joined: Vec<u8>,
+    stops: bool,
 }
 
 /// The frame of a message's payload.
@@ -55,6 +57,7 @@ impl Framed {
             row: Row::default(),
             keys: None,
             joined: Vec::new(),
+            stops: false,
         }
     }
 
@@ -135,7 +138,8 @@ impl Framed {
         }
     }
 
-    fn read(&mut self, frame: Frame<'_>) -> Result<&Row, Fault> {
+    /// Reads a body. True: it says that its row is no more.
+    fn read(&mut self, frame: Frame<'_>) -> Result<bool, Fault> {
         self.row.clear(&self.columns);
         let Frame { schema: id, indexes, mut body } = frame;
         if let (Some(indexes), Language::Protobuf) = (indexes, self.language) {
@@ -150,7 +154,19 @@ impl Framed {
             Some(Err(why)) => return Err(("bad_schema", why.clone())),
             None => return Err(("unknown_schema", format!("{} schema {id}", self.schemas.whose()))),
         }
-        Ok(&self.row)
+        self.columns.envelope.map_or(Ok(false), |envelope| self.row.met.is_delete(envelope))
+    }
+}
+
+impl Framed {
+    /// The key of a row that is no more: as the message's key gives it, or as the row before does.
+    fn deleted(&mut self, messages: &Messages, index: usize) -> Option<Vec<u8>> {
+        match &self.keys {
+            Some(keys) if matches!(self.columns.key, KeyFrom::Message(_)) => {
+                keys.text(messages, index)?.ok().map(String::into_bytes)
+            }
+            _ => key_of(&self.columns, messages, index, self.row.met.key.take().map(String::into_bytes)),
+        }
     }
 }
 
@@ -173,8 +189,15 @@ impl Decoder for Framed {
                 }
                 Ok(frame) => {
                     table.key = self.keys.as_ref().and_then(|keys| keys.text(messages, index));
-                    let row = self.read(frame);
-                    table.push(messages, index, row);
+                    match self.read(frame) {
+                        Ok(false) => table.push(messages, index, Ok(&self.row)),
+                        Ok(true) if self.stops => {
+                            let key = self.deleted(messages, index);
+                            return Ok(Decoded { deleted: Some(Deleted { index, key }), ..table.finish() });
+                        }
+                        Ok(true) => table.push(messages, index, Err((DELETED, String::new()))),
+                        Err(fault) => table.push(messages, index, Err(fault)),
+                    }
                 }
             }
         }
@@ -206,6 +229,14 @@ impl Decoder for Framed {
                 Ok(text.and_then(Result::ok).map(String::into_bytes))
             }
         }
+    }
+
+    fn stop_at_deletes(&mut self) {
+        self.stops = true;
+    }
+
+    fn repeats_deletes(&self) -> bool {
+        self.columns.envelope == Some(Envelope::Debezium)
     }
 }
 

@@ -9,6 +9,7 @@ use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 
 use super::*;
+use crate::format::columns::Use;
 use crate::format::frame::put_frame;
 use crate::format::law::{AVRO, ID, PROTO, alone_as_together, bad, decode, framed, in_frame, schema};
 use crate::format::{Encoder, Payloads, avro, avro_out, protobuf};
@@ -79,7 +80,7 @@ fn references_are_resolved() {
         {"name":"k","type":"Key"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]},{"name":"k2","type":"shop.Key"}]}"#;
     let key = r#"{"type":"enum","name":"Key","namespace":"shop","symbols":["A","B"]}"#;
     let avro = Schema { references: vec![("shop.Key".into(), key.into())], ..schema(main) };
-    assert!(avro::AvroReaderSchema::new(&avro).unwrap().arrow("k2").unwrap().is_some());
+    assert!(avro::AvroReaderSchema::new(&avro).unwrap().type_of("k2", Use::Passthrough).is_ok());
     let proto = "syntax = \"proto3\"; package shop; import \"common.proto\"; message Sale { common.Key k = 1; }";
     let common = "syntax = \"proto3\"; package common; enum Key { A = 0; }";
     let proto = Schema { references: vec![("common.proto".into(), common.into())], ..schema(proto) };

@@ -204,8 +204,9 @@ fn reader(
              `subject`"
         ),
     })?;
+    let envelope = encoding.envelope.as_ref().map(|envelope| envelope.value);
     let reader = match language {
-        Language::Avro => avro::AvroReaderSchema::new(&found).map(ReaderSchema::Avro),
+        Language::Avro => avro::AvroReaderSchema::within(&found, envelope).map(ReaderSchema::Avro),
         Language::Protobuf => {
             let message = schema.message.as_ref().map(|message| message.value.as_str());
             protobuf::ProtobufReaderSchema::new(&found, message).map(ReaderSchema::Protobuf)

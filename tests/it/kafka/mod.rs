@@ -9,6 +9,7 @@ mod broker;
 mod chaos;
 mod clients;
 mod cluster;
+mod enveloped;
 mod features;
 mod history;
 mod markers;
