@@ -118,8 +118,10 @@ fn key(reader: &mut Reader, field: Field<'_>) -> (Option<At<String>>, KeyFormat,
     let format = fields.get("format").and_then(|f| reader.word(f, &KEY_FORMATS, &[])).unwrap_or_default();
     let column = reader.need(&fields, "column").and_then(|f| reader.text(f, COLUMN));
     let within = fields.get("field").and_then(|f| reader.text(f, "a field of the key"));
-    if let Some(within) = within.as_ref().filter(|_| !format.has_schema()) {
-        reader.problems.add(within.place, "only keys with a schema have fields: `format: avro` or `format: protobuf`");
+    if let Some(within) = within.as_ref().filter(|_| !format.has_schema() && format != KeyFormat::Json) {
+        reader
+            .problems
+            .add(within.place, "only keys with a schema or in JSON have fields: `format: avro`, `protobuf` or `json`");
     }
     (column, format, within)
 }

@@ -7,7 +7,7 @@
 //! registries call compatible in one of the two directions. Fields that a writer lacks have the reader's default.
 //!
 //! arrow-avro decodes one body at a time here: a truncated body is detected only by the length that was consumed, and a
-//! decoder that failed once stays broken and is replaced. Only top-level fields of the record become columns. It is
+//! decoder that failed once stays broken and is replaced. A column may be a field of a record within the record. It is
 //! given the fields that are read and no others ([`super::avro_cut`]).
 
 use std::sync::Arc;

@@ -1,10 +1,12 @@
 //! Which fields of a payload become which columns, for every format. They are filled in [`super::table`].
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::envelope::{self, Met};
+use super::key;
 use crate::config::{At, ColumnType, Encoding, Envelope, EpochUnit, Format, Key, KeyFormat, Moment, Numbers, Pipeline};
 use crate::error::Problems;
 use crate::record::{Clock, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
@@ -59,6 +61,8 @@ pub(super) struct Columns {
     pub clock: Clock,
     pub values: usize,
     pub passthrough: Vec<(String, PassthroughFrom)>,
+    /// The field of a JSON key that is the key.
+    pub key_field: Option<String>,
     /// What is around the record.
     pub envelope: Option<Envelope>,
     /// How numbers are written in JSON.
@@ -80,10 +84,21 @@ impl Columns {
         }
     }
 
-    /// The message's key, out of Connect's wrapper where keys are JSON and there is an envelope.
-    pub fn key_bytes<'k>(&self, key: &'k [u8]) -> &'k [u8] {
-        let is_json = self.envelope.is_some() && self.reads_message_key(KeyFormat::Json);
-        if is_json { envelope::unwrapped(super::frame::json(key)).unwrap_or(key) } else { key }
+    /// The text of a message's key, or why it is none. A JSON key is taken out of Connect's wrapper where there is an
+    /// envelope, and may be a field of an object.
+    pub fn key_text<'k>(&self, format: KeyFormat, key: &'k [u8]) -> Result<Cow<'k, str>, String> {
+        if format != KeyFormat::Json || (self.envelope.is_none() && self.key_field.is_none()) {
+            return key::text_of(format, key);
+        }
+        let key = super::frame::json(key);
+        let key = self.envelope.and_then(|_| envelope::unwrapped(key)).unwrap_or(key);
+        match &self.key_field {
+            None => key::text_of(format, key),
+            Some(name) => {
+                let written = envelope::field_of_key(key, name).ok_or_else(|| format!("it has no field \"{name}\""))?;
+                key::text_of(format, written.as_bytes()).map(|text| Cow::Owned(text.into_owned()))
+            }
+        }
     }
 
     /// Whether the message's key is read in this format.
@@ -286,7 +301,9 @@ pub(super) fn plan(
         layout.add(name, Kind::Passthrough(data_type), Role::Field);
     }
     let (envelope, numbers) = (encoding.envelope.as_ref().map(|envelope| envelope.value), encoding.numbers);
-    let columns = Columns { fields: found, key, time, clock, values: names.len(), passthrough, envelope, numbers };
+    let key_field = encoding.key_field.as_ref().map(|field| field.value.clone());
+    let values = names.len();
+    let columns = Columns { fields: found, key, time, clock, values, passthrough, key_field, envelope, numbers };
     if let (Err(name), Some(at)) = (envelope::tree(&columns), &encoding.envelope) {
         problems
             .add(at.place, format!("the column \"{name}\" is read twice, under another name too: write one of them"));

@@ -169,6 +169,12 @@ fn find<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
     object.get(name).or_else(|| splits(name).find_map(|(segment, rest)| find(object.get(segment)?, rest)))
 }
 
+/// A field of a JSON key as JSON, by its name with dots; `None`: there is none, or it is null.
+pub(super) fn field_of_key(key: &[u8], name: &str) -> Option<String> {
+    let key: Value = serde_json::from_slice(key).ok()?;
+    find(&key, name).filter(|field| !field.is_null()).map(Value::to_string)
+}
+
 /// A JSON key without Connect's wrapper.
 pub(super) fn unwrapped(key: &[u8]) -> Option<&[u8]> {
     let text = std::str::from_utf8(key).ok()?;

@@ -25,7 +25,7 @@ use super::json_value::{KeyText, Number, Ticks, Time, cell, without_nan};
 use super::logical::{Logical, Logicals};
 use super::path::{Inner, Leaf, Mark, Node, Tree};
 use super::table::Table;
-use super::{Decided, DecodeError, Decoded, Decoder, Deleted, Messages, frame, key, raw};
+use super::{Decided, DecodeError, Decoded, Decoder, Deleted, Messages, frame, raw};
 use crate::config::{Envelope, Numbers};
 
 /// Messages to records.
@@ -134,9 +134,9 @@ impl Decoder for JsonDecoder {
 pub(super) fn key_of(columns: &Columns, messages: &Messages, index: usize, before: Option<Vec<u8>>) -> Option<Vec<u8>> {
     match columns.key {
         KeyFrom::Message(format) => {
-            let key = columns.key_bytes(messages.key(index)?);
+            let key = messages.key(index)?;
             // A key that isn't one is no record's key either.
-            Some(key::text_of(format, key).map_or_else(|_| key.to_vec(), |text| text.into_owned().into_bytes()))
+            Some(columns.key_text(format, key).map_or_else(|_| key.to_vec(), |text| text.into_owned().into_bytes()))
         }
         _ => before.or_else(|| envelope::key_within(columns, messages.key(index))),
     }

@@ -7,7 +7,7 @@ use crate::format::columns;
 use crate::format::law::pipeline;
 
 /// A decoder with these fields of the source and of the record, and passthrough columns.
-fn decoder(source: &str, record: &str, fields: &[&str]) -> JsonDecoder {
+fn decoder_of(source: &str, record: &str, fields: &[&str]) -> JsonDecoder {
     let yaml = format!(
         "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key{source} }} }}\nrecord: {{ {record} }}"
     );
@@ -48,7 +48,7 @@ fn shown(decoder: &mut JsonDecoder, payload: &[u8]) -> String {
 #[test]
 fn a_name_with_dots_is_a_field_within_a_field() {
     let record = "key: who.id, time: { column: at.ms, unit: ms }, values: [m.a, m.deep.b]";
-    let mut decoder = decoder("", record, &["who.name", "m.deep"]);
+    let mut decoder = decoder_of("", record, &["who.name", "m.deep"]);
     for (payload, expected) in [
         (
             &br#"{"who":{"id":"x","name":"N"},"at":{"ms":5},"m":{"a":1,"deep":{"b":2,"z":[{"b":9}]}}}"#[..],
@@ -82,7 +82,7 @@ fn a_name_with_dots_is_a_field_within_a_field() {
 #[test]
 fn debezium_s_envelope_is_the_row_after_the_change() {
     let record = "key: k, time: { column: source.ts_ms, unit: ms }, values: [v]";
-    let mut decoder = decoder(", envelope: debezium", record, &["envelope.op", "before.v"]);
+    let mut decoder = decoder_of(", envelope: debezium", record, &["envelope.op", "before.v"]);
     decoder.stop_at_deletes();
     for (payload, expected) in [
         (
@@ -125,7 +125,7 @@ fn debezium_s_envelope_is_the_row_after_the_change() {
 fn decoding_stops_at_a_delete() {
     let source = ", envelope: debezium";
     let record = "key: k, time: { column: ts, unit: ms }, values: [v]";
-    let mut decoder = decoder(source, record, &[]);
+    let mut decoder = decoder_of(source, record, &[]);
     let mut messages = Messages::default();
     for (offset, op) in ["c", "u", "d", "c"].into_iter().enumerate() {
         let payload = format!(r#"{{"before":{{"k":"x"}},"after":{{"k":"x","ts":5}},"op":"{op}"}}"#);
@@ -155,7 +155,7 @@ fn connect_s_envelope_says_what_its_values_are() {
         format!(r#"{{"type":"struct","fields":[{}]}}"#, fields.join(","))
     };
     let payload = r#"{"k":"x","ts":1700000000123,"v":"AQA=","n":{"d":"Zg=="}}"#;
-    let mut decoder = decoder(", envelope: connect", "key: k, time: ts, values: [v]", &["n.d"]);
+    let mut decoder = decoder_of(", envelope: connect", "key: k, time: ts, values: [v]", &["n.d"]);
     let expected = |micros: &str| format!(r#"x {micros} [2.56] ["10.2"]"#);
     for (name, micros) in [
         ("org.apache.kafka.connect.data.Timestamp", "1700000000123000"),
@@ -183,7 +183,7 @@ fn connect_s_envelope_says_what_its_values_are() {
 #[test]
 fn numbers_that_are_none_are_null_and_text_is_one_where_asked() {
     let record = "key: k, time: { column: ts, unit: ms }, values: [v]";
-    let mut strict = decoder(", columns: { n: int64, f: float64 }", record, &["n", "f", "s"]);
+    let mut strict = decoder_of(", columns: { n: int64, f: float64 }", record, &["n", "f", "s"]);
     for (payload, expected) in [
         (
             r#"{"k":"x","ts":5,"v":NaN,"n":1,"f":-Infinity,"s":"NaN","other":[NaN,{"a":Infinity}]}"#,
@@ -199,7 +199,7 @@ fn numbers_that_are_none_are_null_and_text_is_one_where_asked() {
         let found = shown(&mut strict, payload.as_bytes());
         assert!(found.starts_with(expected), "{payload}\n{found}");
     }
-    let mut text = decoder(", columns: { n: int64, f: float64 }, numbers: text", record, &["n", "f", "s"]);
+    let mut text = decoder_of(", columns: { n: int64, f: float64 }, numbers: text", record, &["n", "f", "s"]);
     for (payload, expected) in [
         (r#"{"k":"x","ts":"5","v":" 1.5e1","n":"7","f":"2.5","s":"1.50"}"#, r#"x 5 [15.0] ["7", "2.5", "1.50"]"#),
         (r#"{"k":"x","ts":5,"v":1,"n":7,"f":"NaN"}"#, r#"x 5 [1.0] ["7", "null", "null"]"#),
@@ -240,7 +240,7 @@ fn times_are_read_as_others_write_them() {
             "bad_value: \"ts\": expected a time as an integer, found 1706702400.25: `unit: float_s`",
         ),
     ] {
-        let mut decoder = decoder("", &format!("key: k, time: {time}, values: [v]"), &[]);
+        let mut decoder = decoder_of("", &format!("key: k, time: {time}, values: [v]"), &[]);
         let found = shown(&mut decoder, format!(r#"{{"k":"x","ts":{written},"v":1}}"#).as_bytes());
         assert!(found.starts_with(expected), "{time} {written}\n{found}");
     }
@@ -248,7 +248,7 @@ fn times_are_read_as_others_write_them() {
 
 #[test]
 fn what_may_come_before_an_object_is_passed_over() {
-    let mut decoder = decoder("", "key: k, time: { column: ts, unit: ms }, values: [v]", &["s"]);
+    let mut decoder = decoder_of("", "key: k, time: { column: ts, unit: ms }, values: [v]", &["s"]);
     let text = br#"{"k":"x","ts":5,"v":1,"s":{"a":1}}"#;
     for before in [&b""[..], b"\xef\xbb\xbf", b"\0\0\0\0\x07", b"\0\0\0\0\x07\xef\xbb\xbf"] {
         let found = shown(&mut decoder, &[before, text].concat());
@@ -261,7 +261,7 @@ fn what_may_come_before_an_object_is_passed_over() {
 #[test]
 fn keys_are_taken_out_of_connect_s_wrapper() {
     let source = ", envelope: connect, key: { column: k, format: json }";
-    let mut decoder = decoder(source, "key: k, time: { column: ts, unit: ms }, values: [v]", &[]);
+    let mut decoder = decoder_of(source, "key: k, time: { column: ts, unit: ms }, values: [v]", &[]);
     let mut key = |key: &[u8]| {
         let mut messages = Messages::default();
         messages.push(0, 0, Some(key), Some(br#"{"schema":null,"payload":{"ts":5}}"#));
@@ -273,4 +273,13 @@ fn keys_are_taken_out_of_connect_s_wrapper() {
     assert_eq!(key(br#""north""#), "north");
     assert_eq!(key(b"\0\0\0\0\x07\"north\""), "north");
     assert_eq!(key(br#"{"payload":1}"#), r#"{"payload":1}"#);
+    let source = ", envelope: debezium, key: { column: k, format: json, field: id.n }";
+    let mut decoder = decoder_of(source, "key: k, time: { column: ts, unit: ms }, values: [v]", &[]);
+    let mut messages = Messages::default();
+    for key in [&br#"{"schema":{},"payload":{"id":{"n":"north"}}}"#[..], br#"{"id":{"n":7}}"#, br#"{"id":5}"#] {
+        messages.push(messages.len() as i64, 0, Some(key), Some(br#"{"op":"c","after":{"ts":5}}"#));
+    }
+    let decoded = decoder.decode(&messages, 0..3, &mut Decided::default()).unwrap();
+    assert_eq!((decoded.records.key(0), decoded.records.key(1)), (&b"north"[..], &b"7"[..]));
+    assert_eq!(decoded.details, [(2, "the message's key: it has no field \"id.n\"".to_string())]);
 }

@@ -209,7 +209,7 @@ fn reader(
         Language::Avro => avro::AvroReaderSchema::within(&found, envelope).map(ReaderSchema::Avro),
         Language::Protobuf => {
             let message = schema.message.as_ref().map(|message| message.value.as_str());
-            protobuf::ProtobufReaderSchema::new(&found, message).map(ReaderSchema::Protobuf)
+            protobuf::ProtobufReaderSchema::within(&found, message, envelope).map(ReaderSchema::Protobuf)
         }
     };
     let of = match pin {

@@ -4,8 +4,8 @@
 //! message is read by its writer's schema, field by field by name; a message that was renamed is known by its place in
 //! the file. A field without presence (proto3 without `optional`) that isn't there is its default, as Protobuf says;
 //! one with presence is null. Wrappers (`google.protobuf.DoubleValue` …) are what they hold,
-//! `google.protobuf.Timestamp` is a time, an enum is its name as text. Only fields at the top of the message become
-//! columns.
+//! `google.protobuf.Timestamp` is a time, an enum is its name as text. A name with dots is a field of a message within
+//! it; where that message isn't there, neither is the field.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +20,11 @@ use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
 use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
+use super::envelope::{Found, place, tree};
 use super::framed::{Body, MakeBody};
+use super::path::{Mark, Tree};
 use super::schema::Schema;
+use crate::config::Envelope;
 
 /// Name of the schema itself among the files that it imports.
 pub(super) const MAIN: &str = "kolk_schema.proto";
@@ -73,11 +76,21 @@ pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String
 
 /// The message that a pipeline reads.
 #[derive(Debug, Clone)]
-pub(super) struct ProtobufReaderSchema(MessageDescriptor);
+pub(super) struct ProtobufReaderSchema(MessageDescriptor, Option<Envelope>);
 
 impl ProtobufReaderSchema {
     /// From a registered schema, by its full name or the first; or the error.
+    #[cfg(any(test, fuzzing))]
     pub fn new(schema: &Schema, name: Option<&str>) -> Result<ProtobufReaderSchema, String> {
+        ProtobufReaderSchema::within(schema, name, None)
+    }
+
+    /// The same, of records in an envelope.
+    pub fn within(
+        schema: &Schema,
+        name: Option<&str>,
+        envelope: Option<Envelope>,
+    ) -> Result<ProtobufReaderSchema, String> {
         let all = messages(schema)?;
         let found = match name {
             None => all.first().cloned(),
@@ -88,20 +101,36 @@ impl ProtobufReaderSchema {
             None => "the schema has no message".to_string(),
             Some(name) => format!("there is no message \"{name}\" in the schema (there are: {})", names.join(", ")),
         };
-        found.map(ProtobufReaderSchema).ok_or_else(missing)
+        found.map(|found| ProtobufReaderSchema(found, envelope)).ok_or_else(missing)
+    }
+
+    /// The field that a column is, or the error in it.
+    fn field(&self, name: &str) -> Result<FieldDescriptor, String> {
+        let (base, rest) = place(self.1, name);
+        let mut path = [base].into_iter().filter(|base| !base.is_empty()).chain(rest.split('.')).peekable();
+        let mut message = self.0.clone();
+        while let Some(segment) = path.next() {
+            let of = message.full_name();
+            let Some(field) = message.get_field_by_name(segment) else {
+                let fields: Vec<_> = message.fields().collect();
+                let names: Vec<&str> = fields.iter().map(FieldDescriptor::name).collect();
+                return Err(format!("there is no field \"{segment}\" in {of} (there are: {})", names.join(", ")));
+            };
+            if path.peek().is_none() {
+                return Ok(field);
+            }
+            let is_one = field.cardinality() != Cardinality::Repeated;
+            match field.kind().as_message().filter(|_| is_one) {
+                Some(inner) => message = inner.clone(),
+                None => return Err(format!("field \"{segment}\" in {of} is no message, and has no fields")),
+            }
+        }
+        Err(format!("there is no field \"{name}\""))
     }
 
     /// The type in which a column is delivered, or the error in it.
     pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
-        let Some(field) = self.0.get_field_by_name(name) else {
-            let fields: Vec<_> = self.0.fields().collect();
-            let names: Vec<&str> = fields.iter().map(FieldDescriptor::name).collect();
-            return Err(format!(
-                "there is no field \"{name}\" in {} (there are: {})",
-                self.0.full_name(),
-                names.join(", ")
-            ));
-        };
+        let field = self.field(name)?;
         let found = data_type(&field);
         let fits = matches!(
             (&found, purpose),
@@ -123,7 +152,8 @@ impl ProtobufReaderSchema {
             let messages = messages(writer)?;
             let is_renamed = !messages.iter().any(|message| named(message, &wanted).is_some());
             let path = is_renamed.then(|| path.clone());
-            let body = ProtobufBody { messages, wanted: wanted.clone(), path, columns: columns.clone() };
+            let tree = tree(&columns).map_err(|name| format!("the column \"{name}\" is read twice"))?;
+            let body = ProtobufBody { messages, wanted: wanted.clone(), path, columns: columns.clone(), tree };
             Ok(Box::new(body) as Box<dyn Body>)
         })
     }
@@ -178,6 +208,8 @@ struct ProtobufBody {
     /// Where no message has the wanted name: the place of the one that is read.
     path: Option<Vec<usize>>,
     columns: Arc<Columns>,
+    /// Where the columns are.
+    tree: Tree,
 }
 
 impl ProtobufBody {
@@ -238,12 +270,31 @@ impl Body for ProtobufBody {
     fn read(&mut self, body: &[u8], row: &mut Row) -> Result<(), Fault> {
         let (descriptor, rest) = self.message(body).map_err(|what| ("bad_protobuf", what))?;
         let message = DynamicMessage::decode(descriptor, rest).map_err(|e| ("bad_protobuf", e.to_string()))?;
+        self.read_within(&message, &self.tree, row)
+    }
+}
+
+impl ProtobufBody {
+    fn read_within(&self, message: &DynamicMessage, tree: &Tree, row: &mut Row) -> Result<(), Fault> {
         for field in message.descriptor().fields() {
-            let Some(target) = self.columns.fields.get(field.name()) else { continue };
-            if field.supports_presence() && !message.has_field(&field) {
-                continue;
+            let Some(node) = tree.fields.get(field.name()) else { continue };
+            let is_there = !field.supports_presence() || message.has_field(&field);
+            if let Some(inner) = &node.inner {
+                row.met.note(inner.part, if is_there { Found::Object } else { Found::Null });
+                if let (true, Value::Message(within)) = (is_there, &*message.get_field(&field)) {
+                    self.read_within(within, &inner.tree, row)?;
+                }
             }
-            let refused = |reason, what: &str| (reason, format!("field \"{}\": {what}", field.name()));
+            let Some(leaf) = node.leaf.filter(|_| is_there) else { continue };
+            if let Some(mark) = leaf.mark {
+                self.mark(mark, &message.get_field(&field), &field, row);
+            }
+            let Some(target) = &leaf.target else { continue };
+            let refused = |reason, what: &str| {
+                let name =
+                    self.columns.fields.iter().find(|(_, found)| *found == target).map(|(name, _)| name.as_str());
+                (reason, format!("field \"{}\": {what}", name.unwrap_or(field.name())))
+            };
             let changed = |what: &str| refused("bad_schema", what);
             let cell = cell(&message.get_field(&field), &field).ok_or_else(|| changed("can't be a column"))?;
             // Whatever was a time stays one, and what wasn't doesn't become one: its unit would be a guess.
@@ -278,6 +329,23 @@ impl Body for ProtobufBody {
             }
         }
         Ok(())
+    }
+}
+
+impl ProtobufBody {
+    /// Reads what a field of an envelope says about the message.
+    fn mark(&self, mark: Mark, value: &Value, field: &FieldDescriptor, row: &mut Row) {
+        let text = match cell(value, field) {
+            Some(Cell::Text(text)) => Some(text),
+            Some(Cell::Integer(number)) => Some(number.to_string()),
+            Some(Cell::Decimal(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        match mark {
+            Mark::Op => row.met.op = text,
+            Mark::KeyBefore => row.met.key = text,
+            Mark::Schema => {}
+        }
     }
 }
 
@@ -347,3 +415,7 @@ pub(super) fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
         Value::List(_) | Value::Map(_) => return None,
     })
 }
+
+#[cfg(test)]
+#[path = "protobuf_nested_tests.rs"]
+mod nested_tests;

@@ -29,7 +29,15 @@ pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> std::result::Resul
             name.starts_with(|c: char| c.is_ascii_alphabetic())
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         };
-        if !is_name(field.name()) {
+        // The dots of a field within a field.
+        let column = field.name().replace('.', "_");
+        if output.fields().iter().filter(|other| other.name().replace('.', "_") == column).count() > 1 {
+            return Err(format!(
+                "column \"{}\" is \"{column}\" in Protobuf, as another one is: leave one out",
+                field.name()
+            ));
+        }
+        if !is_name(&column) {
             return Err(format!("column \"{}\" can't be the name of a Protobuf field: rename it", field.name()));
         }
         let kind = match field.data_type() {
@@ -49,7 +57,7 @@ pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> std::result::Resul
             _ if field.is_nullable() => "optional ",
             _ => "",
         };
-        let _ = writeln!(fields, "  {label}{kind} {} = {};", field.name(), index + 1);
+        let _ = writeln!(fields, "  {label}{kind} {column} = {};", index + 1);
     }
     let import =
         if fields.contains("google.protobuf.Timestamp") { "import \"google/protobuf/timestamp.proto\";\n" } else { "" };

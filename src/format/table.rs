@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target, TimeFrom, Unfit, nanos_of, utc};
-use super::{Decoded, Messages, key};
+use super::{Decoded, Messages};
 use crate::record::{Origin, Records, TIME_OUT_OF_RANGE, TimeRange, murmur2};
 
 /// Maximum bytes of a detail.
@@ -124,10 +124,11 @@ impl Table {
             KeyFrom::Field => row.key.clone().ok_or_else(|| ("null_key", self.columns.is_null(Target::Key)))?,
             KeyFrom::Message(format) => {
                 let key = messages.key(index).ok_or_else(|| ("null_key", "the message has no key".to_string()))?;
-                let key = self.columns.key_bytes(key);
                 match framed {
                     Some(text) => text.clone()?,
-                    None => key::text_of(format, key)
+                    None => self
+                        .columns
+                        .key_text(format, key)
                         .map_err(|e| ("bad_key", format!("the message's key: {e}")))?
                         .into_owned(),
                 }
@@ -183,10 +184,9 @@ impl Table {
             let cell = match from {
                 PassthroughFrom::Field(_) => row.map_or(Cell::Null, |row| row.passthrough[at].clone()),
                 PassthroughFrom::MessageKey(format) => messages.key(index).map_or(Cell::Null, |key| {
-                    let key = self.columns.key_bytes(key);
                     let text = match framed {
                         Some(text) => text.as_ref().ok().map(|text| text.as_str().into()),
-                        None => key::text_of(*format, key).ok(),
+                        None => self.columns.key_text(*format, key).ok(),
                     };
                     Cell::Text(text.unwrap_or_else(|| String::from_utf8_lossy(key)).into_owned())
                 }),

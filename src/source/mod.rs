@@ -12,6 +12,7 @@ mod folders;
 mod history;
 mod int96;
 mod merge;
+mod nested;
 mod open_file;
 mod order;
 pub mod parquet;

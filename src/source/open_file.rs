@@ -17,7 +17,7 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::parquet::BATCH;
 use super::schema::{Columns, KeyColumn};
-use super::{int96, merge, plan, text};
+use super::{int96, merge, nested, plan, text};
 use crate::storage::{DATA_BLOCK, File};
 
 /// Bytes of the rows that are decoded at once, about, at most.
@@ -53,7 +53,7 @@ impl OpenFile {
     pub fn has_text(&self, columns: &Columns) -> bool {
         let names = columns.names();
         let mut fields = self.schema.fields().iter().filter(|field| names.contains(field.name().as_str()));
-        fields.any(|field| text::has_text(field.data_type()))
+        fields.any(|field| text::has_text(field.data_type())) || nested::has_text(&self.schema, &names)
     }
 
     /// Readers of a row group from a row of it on: of all columns, and of those that are INT96 again. `as_bytes`: text
@@ -70,14 +70,14 @@ impl OpenFile {
         let names = columns.names();
         let roots = descriptor.root_schema().get_fields().iter().enumerate();
         let roots: Vec<usize> = roots.filter(|(_, root)| names.contains(root.name())).map(|(root, _)| root).collect();
-        let mask = ProjectionMask::roots(descriptor, roots.iter().copied());
+        let (mask, is_read) = nested::mask(&self.schema, descriptor, &roots, &names);
         let as_dictionary = match &columns.key {
             KeyColumn::Text(name) => !as_bytes && is_dictionary(group, name),
             _ => false,
         };
         let mut bytes = 0;
         for (leaf, column) in group.columns().iter().enumerate() {
-            if roots.contains(&descriptor.get_column_root_idx(leaf)) {
+            if is_read(leaf) {
                 let is_key =
                     matches!(&columns.key, KeyColumn::Text(name) if column.column_path().parts() == [name.as_str()]);
                 let text = column.unencoded_byte_array_data_bytes().filter(|_| !(is_key && as_dictionary));

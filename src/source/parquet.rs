@@ -9,7 +9,7 @@ use super::decode::{Dictionary, Gathered, Piece};
 use super::folders::with_folders;
 use super::open_file::{OpenFile, read};
 use super::plan::{self, Shape};
-use super::{Files, FilesReader, int96, text};
+use super::{Files, FilesReader, int96, nested, text};
 use crate::Error;
 use crate::config::FileOrder;
 use crate::record::{Layout, Origin, Records};
@@ -211,9 +211,11 @@ impl ParquetSource {
                     _ => return Err(failed(&"its INT96 columns have fewer rows than the others")),
                 },
             };
+            let batch = nested::flattened(batch, &shape.columns.names()).map_err(|e| failed(&e))?;
             let batch = match &self.file {
                 Some(open) if group.as_bytes => {
-                    text::checked(batch, &open.schema, &mut flaws).map_err(|e| failed(&e))?
+                    let types = nested::extended(&open.schema, shape.columns.names().into_iter());
+                    text::checked(batch, &types, &mut flaws).map_err(|e| failed(&e))?
                 }
                 _ => batch,
             };

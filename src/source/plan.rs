@@ -14,7 +14,7 @@ use super::folders::{self, FolderColumn};
 use super::schema::{Columned, Columns, Wanted, resolve};
 use super::skip::{Facts, Looked};
 use super::united::United;
-use super::{int96, merge, order};
+use super::{int96, merge, nested, order};
 use crate::config::{At, FileOrder, Input, Key, Pipeline};
 use crate::error::Problems;
 use crate::problem::Place;
@@ -181,6 +181,11 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
                 continue;
             }
         };
+        if let Some(name) = nested::int96(meta, &schema, united.wanted()) {
+            problem(place, format!("{}: column \"{name}\" is INT96 within a struct, which is not read", file.shown));
+            continue;
+        }
+        let schema = nested::extended(&schema, united.wanted());
         let folders = FolderColumn::of(&path, &in_paths, |name| united.wants(name));
         let own = schema.clone();
         let in_file = |name: &str| own.field_with_name(name).is_ok();
@@ -324,7 +329,8 @@ pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 
 
 /// What a file says of a column of a row group.
 fn statistics<'a>(group: &'a RowGroupMetaData, name: &str) -> Option<&'a Statistics> {
-    group.columns().iter().find(|column| column.column_path().parts() == [name])?.statistics()
+    let find = |is: &dyn Fn(&[String]) -> bool| group.columns().iter().find(|column| is(column.column_path().parts()));
+    find(&|parts| parts == [name]).or_else(|| find(&|parts| nested::is_leaf(parts, name)))?.statistics()
 }
 
 /// Bounds of the times of a row group, where its statistics are to be trusted. Rows may lack a time.

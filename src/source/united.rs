@@ -93,6 +93,11 @@ impl United {
         self.wanted.iter().any(|(wanted, _)| wanted == name)
     }
 
+    /// The columns that are read, of whatever file.
+    pub fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.wanted.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Whether the bytes of the keys are UUIDs.
     pub fn is_uuid(&self) -> bool {
         self.is_uuid

@@ -94,7 +94,7 @@ fn what_is_wrong_is_at_its_place() {
         ),
         (
             source("brokers: b, topic: t, key: { column: k, format: int, field: f }"),
-            "2:80: only keys with a schema have fields",
+            "2:80: only keys with a schema or in JSON have fields",
         ),
         (
             source("brokers: b, topic: t, key: { column: k, format: avro }, format: { avro: { registry: r } }"),
