@@ -1,10 +1,14 @@
 //! `kolk state adopt`: continues from the newest checkpoint of each partition if the group's offsets no longer fit it,
 //! or the topic begins after them. First it says what that skips or repeats.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::messages::say;
 use crate::config::{KafkaSource, Pipeline, Sink};
-use crate::kafka::{Seen, commit, look};
-use crate::record::{Origin, PartitionId};
+use crate::kafka::{Committed, LogRange, Seen, commit, look};
+use crate::record::{Origin, PartitionId, SourceTopic};
 use crate::runtime::kafka::{AdoptionStep, Situation, adoption_step};
 use crate::state::{Kept, Saved, Store};
 use crate::storage::Folder;
@@ -34,11 +38,12 @@ pub fn run(pipeline: &Pipeline, confirmed: &dyn Fn() -> Result<bool>) -> Result<
 
 /// From Kafka to Kafka: commits offsets that fit the checkpoints.
 fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
-    let seen = look(kafka)?;
-    let kept = Kept::open(&Store::open(&pipeline.state.path, &pipeline.name)?, &seen.topic_id)?;
+    let found = look(kafka)?;
+    let store = Store::open(&pipeline.state.path, &pipeline.name)?;
+    let kept = kept(&store, kafka, &found)?;
     let mut offsets = Vec::new();
     let mut refused = 0;
-    for (partition, (range, committed)) in (0..).map(PartitionId::from).zip(&seen.partitions) {
+    for (partition, (range, committed)) in found.iter().flat_map(|(one, seen)| partitions(kafka, one, seen)) {
         let mut chosen = kept.of(partition)?;
         let decided = loop {
             let (saved, highest) = (chosen.saved.as_slice(), chosen.highest);
@@ -78,23 +83,56 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
     Ok(())
 }
 
+/// The checkpoints of the source's topics.
+fn kept(store: &Store, kafka: &KafkaSource, found: &[(KafkaSource, Seen)]) -> Result<Kept> {
+    if kafka.topics.is_some() {
+        store.refuse_recreated(
+            &found.iter().map(|(one, seen)| SourceTopic::new(&one.topic, &seen.topic_id)).collect::<Vec<_>>(),
+        )?;
+        return Kept::open(store, "");
+    }
+    Kept::open(store, found.first().map_or("", |(_, seen)| &seen.topic_id))
+}
+
+/// The partitions of a topic, as the state names them.
+fn partitions<'a>(
+    kafka: &KafkaSource,
+    one: &KafkaSource,
+    seen: &'a Seen,
+) -> impl Iterator<Item = (PartitionId, &'a (LogRange, Option<Committed>))> + use<'a> {
+    let topic = match kafka.topics.is_some() {
+        true => SourceTopic::new(&one.topic, &seen.topic_id),
+        false => SourceTopic::ONLY,
+    };
+    (0..).map(move |number| PartitionId::of(topic, number)).zip(&seen.partitions)
+}
+
 /// From Kafka to files: the state itself holds the position; it must skip offsets only if the topic begins after it.
 fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>) -> Result<()> {
     let Some(fingerprint) = store.fingerprint()? else {
         return Err(Error::refused(format!("pipeline {} has no state in {}", store.pipeline(), store.folder())));
     };
-    let Seen { topic_id, partitions } = look(kafka)?;
-    if fingerprint.sections.get("topic id").is_some_and(|before| before.as_str() != Some(topic_id.as_str())) {
+    let found = look(kafka)?;
+    if kafka.topics.is_some() {
+        kept(store, kafka, &found)?;
+    }
+    let is_same = |before: &Value| found.iter().all(|(_, seen)| before.as_str() == Some(seen.topic_id.as_str()));
+    if fingerprint.sections.get("topic id").is_some_and(|before| !is_same(before)) {
         return Err(Error::refused(format!(
             "topic {} was deleted and created again: its offsets mean other records now\nto begin again: kolk state \
              reset",
             kafka.topic.value
         )));
     }
+    let ranges: BTreeMap<PartitionId, LogRange> = found
+        .iter()
+        .flat_map(|(one, seen)| partitions(kafka, one, seen))
+        .map(|(partition, (range, _))| (partition, *range))
+        .collect();
     let mut skips: Vec<(PartitionId, i64)> = Vec::new();
     for manifest in store.status()? {
         let partition = manifest.id();
-        let Some((range, _)) = partitions.get(partition.number as usize) else { continue };
+        let Some(range) = ranges.get(&partition) else { continue };
         let offset = manifest.origin.map_or(0, |origin| origin.row as i64 + 1);
         if range.end < offset {
             return Err(Error::refused(format!(

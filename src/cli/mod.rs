@@ -11,6 +11,7 @@ mod check;
 mod messages;
 pub mod models;
 mod progress;
+mod reset;
 mod run;
 mod signals;
 pub mod state;

@@ -32,7 +32,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     let source = match &plan.pipeline.source.input {
         config::Input::Parquet(files) => files.path.0.clone(),
         config::Input::DeadLetters(letters) => format!("dead letters {}", letters.path.0),
-        config::Input::Kafka(kafka) => format!("topic {}", kafka.topic.value),
+        config::Input::Kafka(kafka) => kafka.shown(),
     };
     let sink = plan.sink.as_ref().map_or("nowhere", |sink| sink.shown()).to_string();
     tracing::info!(pipeline = name, source, sink, "starting");

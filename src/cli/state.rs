@@ -11,15 +11,14 @@ use clap::{Args, Subcommand};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
-use super::adopt;
 use super::messages::say;
-use crate::config::{Location, Moment, Pipeline, Sink, Start};
+use super::{adopt, reset};
+use crate::config::{Location, Moment, Pipeline, Start};
 use crate::error::{Context, printable};
-use crate::record::{murmur2, partition_of};
-use crate::sink::DeadLetters;
-use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, KeyList, RowSpan, Store, Stored, Target};
+use crate::record::{PartitionId, murmur2, partition_of};
+use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, KeyList, RowSpan, Store, Stored};
 use crate::storage::Folder;
-use crate::{Error, Result, sink};
+use crate::{Error, Result};
 
 /// Keys whose rows are exported at a time.
 const EXPORTED: usize = 4096;
@@ -69,6 +68,9 @@ pub enum StateCommand {
         /// `start` of the pipeline file
         #[arg(long, value_name = "TIME|OFFSET", value_parser = start_at)]
         to: Option<Start>,
+        /// With `topics`: only the state of this topic, which begins at its first message then, or at `--to`
+        #[arg(long, value_name = "NAME", conflicts_with = "output")]
+        topic: Option<String>,
         /// Don't ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -106,12 +108,13 @@ pub fn run(args: &StateArgs, pipeline: &Pipeline, out: &mut impl Write) -> Resul
         StateCommand::List { json, .. } => list(&open(pipeline)?, *json, out),
         StateCommand::Get { key, .. } => get(&open(pipeline)?, key, out),
         StateCommand::Export { to, .. } => export(&open(pipeline)?, to),
-        StateCommand::Reset { output, to, yes, .. } => reset(pipeline, *output, *to, *yes),
+        StateCommand::Reset { to, topic: Some(topic), yes, .. } => reset::topic(pipeline, topic, *to, *yes),
+        StateCommand::Reset { output, to, yes, .. } => reset::all(pipeline, *output, *to, *yes),
         StateCommand::Adopt { yes, .. } => adopt::run(pipeline, &|| Ok(*yes || confirmed("changed")?)),
     }
 }
 
-fn open(pipeline: &Pipeline) -> Result<Store> {
+pub(super) fn open(pipeline: &Pipeline) -> Result<Store> {
     Store::open(&pipeline.state.path, &pipeline.name)
 }
 
@@ -127,8 +130,10 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
         let partitions: Vec<Value> = newest
             .iter()
             .map(|m| {
-                json!({ "partition": m.partition.number, "position": m.position, "keys": m.keys, "bytes": m.bytes,
-                    "sequence": m.sequence, "offset": m.offset, "model": m.model(), "finished": m.finished })
+                let shown = json!({ "partition": m.partition.number, "position": m.position, "keys": m.keys,
+                    "bytes": m.bytes, "sequence": m.sequence, "offset": m.offset, "model": m.model(),
+                    "finished": m.finished });
+                with_topic(shown, m.partition)
             })
             .collect();
         return write(out, &format!("{}\n", Value::from(partitions)));
@@ -157,12 +162,32 @@ fn list(store: &Store, as_json: bool, out: &mut impl Write) -> Result<()> {
     write(out, &format!("{}\n", table.trim_fmt()))
 }
 
+/// With the topic, where there are several.
+fn with_topic(mut shown: Value, partition: PartitionId) -> Value {
+    if let Some(topic) = partition.topic.name() {
+        shown["topic"] = json!(topic);
+    }
+    shown
+}
+
 fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
     let made_by = made_by(store)?;
-    let (found, checkpoint, slot) = find(store, &made_by, key)?
-        .ok_or_else(|| Error::refused(format!("pipeline {} has no key \"{}\"", store.pipeline(), printable(key))))?;
+    let found = find(store, &made_by, key)?;
+    if found.is_empty() {
+        return Err(Error::refused(format!("pipeline {} has no key \"{}\"", store.pipeline(), printable(key))));
+    }
+    found.into_iter().try_for_each(|found| show(store, &made_by, key, found, out))
+}
+
+fn show(
+    store: &Store,
+    made_by: &Fingerprint,
+    key: &str,
+    (found, checkpoint, slot): (Stored, Checkpoint, u32),
+    out: &mut impl Write,
+) -> Result<()> {
     let row = checkpoint.row(slot)?;
-    let stages: Vec<Value> = spans(&made_by, &found, &checkpoint)?
+    let stages: Vec<Value> = spans(made_by, &found, &checkpoint)?
         .iter()
         .map(|(name, span)| {
             let words = &row[span.start..span.start + span.width];
@@ -177,7 +202,7 @@ fn get(store: &Store, key: &str, out: &mut impl Write) -> Result<()> {
         .collect::<Result<_>>()?;
     let state = json!({ "pipeline": store.pipeline(), "key": key, "partition": found.partition.number, "slot": slot,
         "sequence": found.sequence, "position": found.position, "offset": found.offset, "finished": found.finished, "stages": stages });
-    write(out, &format!("{state:#}\n"))
+    write(out, &format!("{:#}\n", with_topic(state, found.partition)))
 }
 
 /// A field with its values; null for a number that isn't finite, and for a time or bucket that there is none of.
@@ -199,22 +224,27 @@ fn disagree() -> Error {
     Error::failed("the checkpoint and its description disagree on the width of a row")
 }
 
-/// The newest checkpoint that has a key, and its slot in it. A stream's partitions are those of its topic, whose
-/// producers may use another partitioner: then all must be searched.
-fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Option<(Stored, Checkpoint, u32)>> {
+/// The newest checkpoints that have a key, and its slot in them: one, or one of each topic. A stream's partitions are
+/// those of its topic, whose producers may use another partitioner: then all must be searched.
+fn find(store: &Store, made_by: &Fingerprint, key: &str) -> Result<Vec<(Stored, Checkpoint, u32)>> {
     let likely = partition_of(murmur2(key.as_bytes()), made_by.partitions.max(1)).into();
     let mut stored = store.stored()?;
     stored.sort_by_key(|stored| stored.partition != likely);
+    let mut found: Vec<(Stored, Checkpoint, u32)> = Vec::new();
     for stored in stored {
-        if stored.partition != likely && stored.offset.is_none() {
+        let topic = stored.partition.topic;
+        if stored.partition != likely && stored.offset.is_none() && topic.is_only() {
             break;
+        }
+        if found.iter().any(|(other, ..)| other.partition.topic == topic) {
+            continue;
         }
         let checkpoint = stored.load(store)?;
         if let Some(slot) = checkpoint.keys.find(key.as_bytes()) {
-            return Ok(Some((stored, checkpoint, slot)));
+            found.push((stored, checkpoint, slot));
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// The stages that keep state, by unique names.
@@ -258,7 +288,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
         let slots: Vec<u32> = (0..checkpoint.keys.len() as u32).collect();
         for slots in slots.chunks(EXPORTED) {
             let state: Vec<_> = slots.iter().map(|slot| checkpoint.row(*slot)).collect::<Result<_>>()?;
-            let rows = exported(stored.partition.number, &checkpoint.keys, &spans, slots, &state).or_failed(failed)?;
+            let rows = exported(stored.partition, &checkpoint.keys, &spans, slots, &state).or_failed(failed)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => none.insert(ArrowWriter::try_new(Vec::new(), rows.schema(), None).or_failed(failed)?),
@@ -278,7 +308,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
 }
 
 fn exported(
-    partition: u32,
+    partition: PartitionId,
     keys: &KeyList,
     spans: &[(String, RowSpan)],
     slots: &[u32],
@@ -292,7 +322,7 @@ fn exported(
     let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(keys.get(*slot))));
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(keys.collect::<StringArray>()),
-        Arc::new(UInt32Array::from(vec![partition; slots.len()])),
+        Arc::new(UInt32Array::from(vec![partition.number; slots.len()])),
         Arc::new(UInt32Array::from(slots.to_vec())),
     ];
     let item = Arc::new(Field::new_list_field(DataType::UInt64, false));
@@ -303,6 +333,10 @@ fn exported(
         // A stage's name may be that of one of the columns above.
         fields.push(Field::new(format!("stage_{name}"), list.data_type().clone(), false));
         columns.push(Arc::new(list));
+    }
+    if let Some(topic) = partition.topic.name() {
+        fields.insert(1, Field::new("topic", DataType::Utf8, false));
+        columns.insert(1, Arc::new(StringArray::from(vec![topic; slots.len()])));
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
@@ -316,65 +350,8 @@ fn start_at(text: &str) -> std::result::Result<Start, String> {
     }
 }
 
-/// Resets the group's offsets. This comes first, since a running group refuses it.
-fn reset_group(pipeline: &Pipeline, to: Option<Start>) -> Result<()> {
-    let Some(kafka) = pipeline.source.kafka() else {
-        return match to {
-            Some(_) => Err(Error::refused("--to is for a Kafka source: a Parquet source begins at its start")),
-            None => Ok(()),
-        };
-    };
-    match to {
-        None => crate::kafka::forget(kafka)?,
-        Some(to) => {
-            for (partition, offset) in crate::kafka::begin_at(kafka, to)? {
-                say(format_args!("partition {partition} begins at offset {offset}"));
-            }
-        }
-    }
-    if let Some(Sink::Kafka(sink)) = pipeline.sink.as_deref() {
-        say(format_args!(
-            "records that are read again are written again: give the pipeline another output topic, or empty topic {}",
-            sink.topic.value
-        ));
-    }
-    Ok(())
-}
-
-fn reset(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: bool) -> Result<()> {
-    let to = match pipeline.sink.as_ref().map(|sink| &sink.value) {
-        Some(Sink::Parquet { path, .. }) => Some(Folder::open(path)?),
-        _ => None,
-    };
-    let letters = pipeline.dead_letters.folder().map(|at| Folder::open(at)).transpose()?;
-    let store = open(pipeline)?.with_targets(to.clone(), letters.clone());
-    let mut kinds = Vec::new();
-    if output {
-        // Only names are needed, which don't depend on the columns.
-        let schema = Arc::new(Schema::empty());
-        kinds.extend(to.map(|folder| sink::Parts::new(Target::Output, folder, &pipeline.name, schema)));
-        kinds.extend(letters.map(|letters| DeadLetters::parts(letters, &pipeline.name)));
-    }
-    let found: Vec<(Folder, Vec<String>)> =
-        kinds.iter().map(|parts| Ok((parts.folder().clone(), parts.existing()?))).collect::<Result<_>>()?;
-    say(format_args!("deletes the state of pipeline {} in {}", pipeline.name.value, store.folder()));
-    for (folder, files) in found.iter().filter(|(_, files)| !files.is_empty()) {
-        say(format_args!("deletes {} files in {folder}: {} … {}", files.len(), files[0], files[files.len() - 1]));
-    }
-    if !yes && !confirmed("deleted")? {
-        return Err(Error::refused("nothing was deleted"));
-    }
-    reset_group(pipeline, start)?;
-    // If this fails halfway, the next start refuses output without state, and the command can be repeated.
-    store.reset()?;
-    for (folder, files) in found {
-        files.iter().try_for_each(|name| folder.remove(name))?;
-    }
-    Ok(())
-}
-
 /// Asks on the terminal; `done` is the action, such as "deleted".
-fn confirmed(done: &str) -> Result<bool> {
+pub(super) fn confirmed(done: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::refused(format!("nothing was {done}: there is no terminal to ask on, confirm with --yes")));
     }

@@ -135,17 +135,26 @@ fn letters(problems: &mut Problems, pipeline: &Pipeline) {
 /// No topic is used twice.
 fn topics(problems: &mut Problems, pipeline: &Pipeline, kafka: &KafkaSource) {
     let sink = pipeline.sink.as_ref().map(|sink| &sink.value);
-    let mut topics = vec![(kafka.topic.value.as_str(), "the source")];
+    let mut written = Vec::new();
     if let Some(Sink::Kafka(sink)) = sink {
-        let same = sink.topic.value == kafka.topic.value && sink.brokers.value == kafka.brokers.value;
+        let same = kafka.reads(&sink.topic.value) && sink.brokers.value == kafka.brokers.value;
         if same && !sink.topic.value.is_empty() {
-            problems.add(sink.topic.place, "the sink is the source: output would be read as input");
+            let message = "the sink is the source: output would be read as input";
+            match kafka.topics.as_ref().filter(|topics| topics.pattern().is_some()) {
+                Some(topics) => problems.add(
+                    topics.place,
+                    format_args!("{message}: `matching` matches topic \"{}\"", one_line(&sink.topic.value)),
+                ),
+                None => problems.add(sink.topic.place, message),
+            }
         }
-        topics.push((sink.topic.value.as_str(), "the sink"));
+        written.push((sink.topic.value.as_str(), "the sink"));
     }
     match (&pipeline.dead_letters.value, sink) {
         (DeadLetters::Kafka(topic), Some(Sink::Kafka(_)) | None) => {
-            if let Some((_, what)) = topics.iter().find(|(name, _)| *name == topic.value && !name.is_empty()) {
+            let is_source = kafka.reads(&topic.value).then_some("the source");
+            let of_sink = written.iter().find(|(name, _)| *name == topic.value).map(|(_, what)| *what);
+            if let Some(what) = is_source.or(of_sink).filter(|_| !topic.value.is_empty()) {
                 problems.add(topic.place, format_args!("topic \"{}\" is already {what}", one_line(&topic.value)));
             }
         }

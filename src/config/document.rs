@@ -11,7 +11,8 @@ use super::{
     At, EpochUnit, FileOrder, Input, Key, Location, OnError, OnLate, ParquetFiles, Pipeline, Policies, Record,
 };
 use super::{
-    Delivery, NOWHERE, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, output, stages, train, train_words,
+    Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, output, stages, train,
+    train_words,
 };
 use super::{Source, Watermark};
 use crate::problem::Place;
@@ -114,6 +115,7 @@ const ON: Words = Words::new(
             .or("key"),
         word("error", Shape::Word(&names(&ERRORS)), "Records that cannot be decoded").or("dead_letter"),
         word("tombstone", Shape::Word(&names(&TOMBSTONES)), "Messages with a key and without a payload").or("reset"),
+        word("partitions", Shape::Word(&names(&PARTITIONS)), "Kafka: partitions that a topic gets").or("refuse"),
     ],
 );
 
@@ -131,6 +133,7 @@ const WATERMARKS: [(&str, Watermark); 2] = [("key", Watermark::Key), ("partition
 const LATES: [(&str, OnLate); 2] = [("process", OnLate::Process), ("dead_letter", OnLate::DeadLetter)];
 const TOMBSTONES: [(&str, OnTombstone); 3] =
     [("reset", OnTombstone::Reset), ("skip", OnTombstone::Skip), ("dead_letter", OnTombstone::DeadLetter)];
+const PARTITIONS: [(&str, OnPartitions); 2] = [("refuse", OnPartitions::Refuse), ("adopt", OnPartitions::Adopt)];
 const ERRORS: [(&str, OnError); 2] = [("dead_letter", OnError::DeadLetter), ("refuse", OnError::Refuse)];
 
 /// Reads the whole file. Whatever is wrong becomes a problem, and a default replaces the value.
@@ -264,6 +267,10 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
         reorder,
         watermark: fields.get("watermark").and_then(|f| reader.word(f, &WATERMARKS, &[])).unwrap_or_default(),
         tombstone: fields.get("tombstone").and_then(|f| reader.word(f, &TOMBSTONES, &[])).unwrap_or_default(),
+        partitions: fields
+            .get("partitions")
+            .and_then(|f| Some(f.at(reader.word(f, &PARTITIONS, &[])?)))
+            .unwrap_or_default(),
         error: fields.get("error").and_then(|f| reader.word(f, &ERRORS, &[])).unwrap_or_default(),
     })
 }

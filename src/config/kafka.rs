@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::topics::Topics;
 use super::words::word_of;
 use super::{At, Envelope, Location, Moment, Numbers, Secret};
 
@@ -10,8 +11,10 @@ use super::{At, Envelope, Location, Moment, Numbers, Secret};
 pub struct KafkaSource {
     /// Addresses of brokers, `host:port` separated by commas.
     pub brokers: At<String>,
-    /// The topic; exactly one.
+    /// The topic; with `topics`, their names for people.
     pub topic: At<String>,
+    /// Where there are several, or those that a pattern matches.
+    pub topics: Option<At<Topics>>,
     /// The consumer group; the pipeline's name by default.
     pub group: At<String>,
     /// How its messages become records.

@@ -12,6 +12,7 @@ use super::kafka_words::{
 };
 use super::payload;
 use super::read::{Field, Fields, Reader};
+use super::topics;
 use super::words::found;
 use super::yaml::Kind;
 use super::{At, Delivery, Moment, Secret, is_secret, remember, remember_basic, split_credentials};
@@ -40,23 +41,30 @@ const EXACTLY_ONCE_ACKS: &str = "all: with delivery: exactly_once, the loss of a
 pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery: Delivery) -> Option<KafkaSource> {
     let fields = reader.section(field, &SOURCE)?;
     let brokers = reader.need(&fields, "brokers").and_then(|f| brokers(reader, f));
-    let topic = reader.need(&fields, "topic").and_then(|f| reader.text(f, "a topic"));
-    let topic = topic.unwrap_or_default();
+    let (topic, topics) = topics::read(reader, &fields);
     let group = fields.get("group").and_then(|f| reader.text(f, "a consumer group"));
-    let encoding = encoding(reader, &fields, Some(&topic));
+    let encoding = encoding(reader, &fields, Some(topic.as_str()).filter(|_| topics.is_none()));
     let start = fields.get("start").and_then(|f| start(reader, f));
     let partitioned = fields.get("partitioned_by").and_then(|f| Some(f.at(reader.word(f, &[("key", true)], &[])?)));
     let idle =
         fields.get("idle").and_then(|f| Some(f.at(reader.duration(f)?))).filter(|idle| idle.value > Duration::ZERO);
+    let history = fields.get("history").and_then(|f| {
+        if topics.is_some() {
+            return reader
+                .wrong(f, "records of files say no topic, and state is per topic: `history` needs one `topic`");
+        }
+        history(reader, f)
+    });
     Some(KafkaSource {
         brokers: brokers.unwrap_or_default(),
         topic,
+        topics,
         group: group.unwrap_or_else(|| At::default_value(name.to_string())),
         encoding,
         start: start.unwrap_or_default(),
         partitioned_by_key: partitioned.unwrap_or_default(),
         idle,
-        history: fields.get("history").and_then(|f| history(reader, f)),
+        history,
         properties: properties(reader, &fields, delivery),
     })
 }

@@ -44,7 +44,12 @@ pub(super) const SOURCE: Words = Words::new(
     "`kafka`",
     &[
         BROKERS.needed(),
-        word("topic", Shape::Text, "One topic, which must exist").needed(),
+        word("topic", Shape::Text, "One topic, which must exist"),
+        word(
+            "topics",
+            Shape::Any(&[Shape::SomeTexts, Shape::Section(&TOPICS)]),
+            "Several topics with the same schema, or all that a pattern matches; state is per key and topic",
+        ),
         word("group", Shape::Text, "The consumer group; the pipeline's name by default"),
         READS,
         KEYS,
@@ -67,6 +72,11 @@ pub(super) const SOURCE: Words = Words::new(
         word("history", Shape::Section(&HISTORY), "Parquet files from which a partition's first state is built"),
         PROPERTIES,
     ],
+)
+.choices(&[exactly_one(&["topic", "topics"])]);
+pub(super) const TOPICS: Words = Words::new(
+    "`topics`",
+    &[word("matching", Shape::Text, "A pattern for the whole names of topics, in the syntax of RE2").needed()],
 );
 pub(super) const SINK: Words = Words::new(
     "`kafka`",

@@ -22,6 +22,7 @@ mod secret;
 mod stages;
 mod table;
 mod time;
+mod topics;
 mod train;
 mod train_words;
 mod training;
@@ -38,6 +39,7 @@ pub use schema::schema;
 pub use secret::*;
 pub use stages::*;
 pub use time::{Moment, Span};
+pub use topics::{Pattern, Topics};
 pub use training::*;
 
 use std::env::VarError;

@@ -249,6 +249,18 @@ pub struct Policies {
     pub tombstone: OnTombstone,
     /// Records that can't be decoded: null key, null time.
     pub error: OnError,
+    /// Partitions that a topic gets.
+    pub partitions: At<OnPartitions>,
+}
+
+/// `on.partitions`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnPartitions {
+    /// A topic must keep their number: with more of them, most producers send keys elsewhere, away from their state.
+    #[default]
+    Refuse,
+    /// New partitions begin with no state: the producers leave keys where they are.
+    Adopt,
 }
 
 /// `on.watermark`

@@ -92,7 +92,7 @@ impl Admin {
         if self.silent.get() {
             return None;
         }
-        let answered = self.metadata(name).and_then(|metadata| {
+        let answered = self.metadata(Some(name)).and_then(|metadata| {
             let unreachable = self.unreachable.get_or_init(|| Unreachable::of(&metadata));
             unreachable.all(&metadata, &self.brokers).map_or(Ok((metadata, unreachable)), Err)
         });
@@ -128,6 +128,18 @@ impl Admin {
         Some(FoundTopic { partitions, configs, warnings, is_denied, described })
     }
 
+    /// The names of all topics that the user may see.
+    pub fn names(&self, problems: &mut Problems) -> Option<Vec<String>> {
+        match self.metadata(None) {
+            Ok(metadata) => Some(metadata.topics().iter().map(|topic| topic.name().to_string()).collect()),
+            Err(why) => {
+                self.silent.set(true);
+                problems.add(self.place, why);
+                None
+            }
+        }
+    }
+
     /// The id of a topic that was found. State belongs to an id, so none is made up.
     pub fn id_of(&self, topic: &FoundTopic, name: &str, problems: &mut Problems) -> Option<String> {
         match &topic.described {
@@ -160,11 +172,11 @@ impl Admin {
         }
     }
 
-    /// The known partitions of a topic, or why none are known. If access is refused, it doesn't wait.
-    fn metadata(&self, topic: &str) -> Result<Metadata, String> {
+    /// The known partitions of a topic, or of all, or why none are known. If access is refused, it doesn't wait.
+    fn metadata(&self, topic: Option<&str>) -> Result<Metadata, String> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let error = match self.consumer.fetch_metadata(Some(topic), SLICE) {
+            let error = match self.consumer.fetch_metadata(topic, SLICE) {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };

@@ -9,8 +9,8 @@ use super::broker::{Committed, LogRange};
 use super::context::Door;
 use super::describe::{self, Asked, Silence};
 use super::properties;
-use super::reset::{commit_for, running};
-use crate::config::{Delivery, KafkaSource};
+use super::reset::{commit_for, running, topics_of};
+use crate::config::{At, Delivery, KafkaSource};
 use crate::error::Context;
 use crate::record::PartitionId;
 use crate::{Error, Result};
@@ -34,18 +34,32 @@ fn consumer(source: &KafkaSource) -> Result<BaseConsumer<Door>> {
     config.create_with_context(Door::default()).map_err(properties::refused)
 }
 
-/// Looks at the topic and the group, which must have no members.
+/// Looks at the topics and the group, which must have no members. Gives each topic as a source of its own.
 ///
 /// # Errors
 /// A group that is running, a topic that isn't there, no broker.
-pub fn look(source: &KafkaSource) -> Result<Seen> {
-    let (topic, group) = (source.topic.as_str(), source.group.as_str());
-    let failed = || format!("cannot look at group {group} on topic {topic}");
-    let silent = |silence: Silence| Error::failed(format!("{}: {}", failed(), silence.text));
+pub fn look(source: &KafkaSource) -> Result<Vec<(KafkaSource, Seen)>> {
+    let group = source.group.as_str();
     let consumer = consumer(source)?;
+    let silent = |silence: Silence| Error::failed(format!("cannot look at group {group}: {}", silence.text));
     if describe::group(consumer.client(), group, PATIENCE).map_err(silent)?.count > 0 {
         return Err(running(group));
     }
+    let one = |value| source.of_topic(At { value, place: source.topic.place });
+    topics_of(source, &consumer)?
+        .into_iter()
+        .map(|topic| {
+            let one = one(topic);
+            let seen = look_at(&one, &consumer)?;
+            Ok((one, seen))
+        })
+        .collect()
+}
+
+fn look_at(source: &KafkaSource, consumer: &BaseConsumer<Door>) -> Result<Seen> {
+    let (topic, group) = (source.topic.as_str(), source.group.as_str());
+    let failed = || format!("cannot look at group {group} on topic {topic}");
+    let silent = |silence: Silence| Error::failed(format!("{}: {}", failed(), silence.text));
     let topic_id = describe::topic(consumer.client(), topic, Asked::with_rights(PATIENCE)).map_err(silent)?.id;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).or_failed(failed)?;
     let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |it| it.partitions().len());

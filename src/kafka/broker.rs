@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::format::Messages;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 
 /// The reason for waiting if no broker answers.
 pub const NO_BROKER: &str = "no broker answers: waiting for one";
@@ -32,8 +32,11 @@ pub enum Event {
     Reachable(bool),
     /// A position is no longer in the log, or not yet: retention, or a truncated log.
     OutOfRange(PartitionId),
-    /// The topic is no longer the one of the start: it was deleted, and another one has its name.
+    /// A topic is no longer the one that was taken up: it was deleted, and another one has its name.
     Recreated,
+    /// A topic that a pattern matched was deleted: nothing of its partitions can be committed, and a commit with their
+    /// offsets fails as a whole. They are the worker's until the group takes them away.
+    Deleted(SourceTopic),
 }
 
 /// What a group has committed for a partition.
@@ -175,6 +178,11 @@ pub trait Broker {
     /// # Errors
     /// As [`Broker::poll`].
     fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>>;
+
+    /// The topic that was created again, if one was and there may be several.
+    fn recreated(&self) -> Option<String> {
+        None
+    }
 
     /// Begins to ask whether the topic is the one of the start, and returns at once.
     fn ask_topic(&mut self);

@@ -1,12 +1,12 @@
 //! One worker's consumer and producer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::acl::{JOIN, On, Right, missing};
 use super::broker::{Broken, Broker, Committed, Event, LogRange, NO_BROKER, Outgoing, Unsendable};
@@ -14,7 +14,9 @@ use super::context::Group;
 use super::dismiss::dismiss;
 use super::gathered::Gathered;
 use super::headers;
+use super::joining::{join, subscribe, without};
 use super::membership::Waiting;
+use super::messages::{self, Came, Queue};
 use super::native::Member;
 use super::position;
 use super::producer::{Output, Sender};
@@ -25,7 +27,7 @@ use super::topic_watch::TopicWatch;
 use crate::config::{Delivery, KafkaSource};
 use crate::error::Context;
 use crate::format::Messages;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 use crate::{Error, Result};
 
 /// How long leaving the group or seeking may take.
@@ -37,6 +39,8 @@ const GLANCE: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub struct Client {
+    /// The consumer's queue, where there may be several topics.
+    queue: Option<Queue>,
     consumer: Option<BaseConsumer<Group>>,
     /// None where nothing is sent.
     sender: Option<Sender>,
@@ -50,6 +54,10 @@ pub struct Client {
     /// The version of the topics that the consumer subscribes to.
     subscribed: u64,
     received: Received,
+    /// Topics that were deleted, which the worker knows.
+    given_up: Vec<SourceTopic>,
+    /// What the consumer reads.
+    assigned: BTreeSet<PartitionId>,
     watch: Arc<TopicWatch>,
     /// Number of the question for the topic that was asked last.
     asked: u64,
@@ -76,9 +84,11 @@ impl Client {
     ) -> Result<Client> {
         let delivery = output.as_ref().map_or(Delivery::ExactlyOnce, |output| output.delivery);
         let config = properties::consumer(source, delivery, worker);
+        let consumer = join(&config, &topics)?;
         Ok(Client {
             subscribed: topics.version(),
-            consumer: Some(join(&config, &topics)?),
+            queue: topics.is_several().then(|| Queue::of(&consumer)),
+            consumer: Some(consumer),
             sender: output.map(|output| Sender::new(output, worker)),
             brokers: source.brokers.value.clone(),
             questions: Questions::new(topics.clone(), source.group.value.clone()),
@@ -87,6 +97,8 @@ impl Client {
             gathered: Gathered::default(),
             topics,
             received: Received::default(),
+            given_up: Vec::new(),
+            assigned: BTreeSet::new(),
             watch,
             asked: 0,
             config,
@@ -132,31 +144,33 @@ impl Client {
         let Some(consumer) = &self.consumer else { return Ok(None) };
         let (mut wait, mut until, mut bytes) = (timeout, None, 0);
         while !consumer.context().has_event() {
-            match consumer.poll(wait) {
+            match messages::next(consumer, self.queue.as_ref(), wait) {
                 None => break,
-                Some(Ok(message)) => {
+                Some(Came::Message(message)) => {
                     consumer.context().heard();
-                    let of = self.received.partition(&self.topics, message.topic(), message.partition());
-                    let of = of.ok_or_else(|| unknown(message.topic()))?;
-                    if let Some(messages) = self.gathered.messages(of, message.offset()) {
-                        bytes += message.payload_len() + message.key_len();
-                        push(messages, &message, self.headers);
+                    let (topic, number, offset) = message.place();
+                    let of = self.received.partition(&self.topics, topic, number);
+                    let of = of.ok_or_else(|| unknown(topic))?;
+                    if let Some(messages) = self.gathered.messages(of, offset) {
+                        bytes += message.bytes();
+                        message.push(messages, self.headers);
                         if messages.len() >= most || bytes >= GATHERED {
                             break;
                         }
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(end))) => {
+                Some(Came::End(topic, end)) => {
                     consumer.context().heard();
+                    let topic = topic.unwrap_or_default();
+                    let end = self.received.partition(&self.topics, &topic, end).ok_or_else(|| unknown(&topic))?;
                     // At once: after the next message it would belong to another end.
-                    let end = u32::try_from(end).unwrap_or(0).into();
                     let position = position::position(consumer.client(), self.topics.topic_of(end), number(end));
                     self.gathered.end(end, position);
                 }
-                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
+                Some(Came::Error(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
                     consumer.context().lost();
                 }
-                Some(Err(error)) => {
+                Some(Came::Error(error)) => {
                     if let Some(event) = self.judge(&error)? {
                         return Ok(Some(event));
                     }
@@ -232,8 +246,12 @@ impl Broker for Client {
         if self.watch.is_other() {
             return Ok(Event::Recreated);
         }
-        if self.watch.is_gone() {
-            return Err(Error::failed(format!("kafka: topic {} was deleted while kolk ran", self.topics.shown())));
+        if let Some(topic) = self.watch.gone() {
+            return Err(Error::failed(format!("kafka: topic {topic} was deleted while kolk ran")));
+        }
+        if let Some(topic) = self.watch.given_up(self.given_up.len()).first() {
+            self.given_up.push(*topic);
+            return Ok(Event::Deleted(*topic));
         }
         let Some(consumer) = &self.consumer else { return Ok(Event::Nothing) };
         if self.subscribed != self.topics.version() {
@@ -244,7 +262,7 @@ impl Broker for Client {
             self.look(consumer)?;
         }
         if let Some(event) = consumer.context().event() {
-            return Ok(event);
+            return Ok(without(event, &self.given_up));
         }
         if self.gathered.is_empty()
             && let Some(event) = self.gather(timeout, most)?
@@ -254,18 +272,21 @@ impl Broker for Client {
         if let Some(event) = self.gathered.next(into) {
             return Ok(event);
         }
-        Ok(self.consumer()?.context().event().unwrap_or(Event::Nothing))
+        Ok(self.consumer()?.context().event().map_or(Event::Nothing, |event| without(event, &self.given_up)))
     }
 
     fn assign(&mut self, at: &[(PartitionId, i64)]) -> Result<()> {
         let list = self.questions.list(at.iter().map(|(partition, offset)| (*partition, Offset::Offset(*offset))))?;
         at.iter().for_each(|(partition, offset)| self.gathered.begin(*partition, *offset));
+        self.assigned.extend(at.iter().map(|(partition, _)| *partition));
         self.consumer()?.incremental_assign(&list).or_failed(|| "kafka: taking partitions".into())
     }
 
     fn unassign(&mut self, partitions: &[PartitionId]) -> Result<()> {
         partitions.iter().for_each(|partition| self.gathered.forget(*partition));
-        let list = self.questions.named(partitions)?;
+        // Of a topic that was deleted, partitions may have been given and never taken.
+        let taken: Vec<PartitionId> = partitions.iter().copied().filter(|it| self.assigned.remove(it)).collect();
+        let list = self.questions.named(if self.given_up.is_empty() { partitions } else { &taken })?;
         self.consumer()?.incremental_unassign(&list).or_failed(|| "kafka: giving partitions back".into())
     }
 
@@ -299,9 +320,12 @@ impl Broker for Client {
     fn reconnect(&mut self) -> Result<()> {
         self.leave();
         self.gathered = Gathered::default();
+        self.assigned.clear();
         self.questions.hearing.heard();
         self.subscribed = self.topics.version();
-        self.consumer = Some(join(&self.config, &self.topics)?);
+        let consumer = join(&self.config, &self.topics)?;
+        self.queue = self.topics.is_several().then(|| Queue::of(&consumer));
+        self.consumer = Some(consumer);
         Ok(())
     }
 
@@ -330,6 +354,10 @@ impl Broker for Client {
 
     fn offset_at(&mut self, partition: PartitionId, timestamp: i64, timeout: Duration) -> Result<Option<i64>> {
         self.questions.offset_at(self.consumer()?, partition, timestamp, timeout)
+    }
+
+    fn recreated(&self) -> Option<String> {
+        self.watch.other()
     }
 
     fn ask_topic(&mut self) {
@@ -412,6 +440,8 @@ impl Broker for Client {
     }
 
     fn leave(&mut self) {
+        // A queue must not outlive its client.
+        self.queue = None;
         if let Some(consumer) = self.consumer.take() {
             consumer.context().leave();
             // An unanswered event would keep the group waiting.
@@ -432,23 +462,4 @@ impl Broker for Client {
             dismiss(consumer, "consumer");
         }
     }
-}
-
-/// A consumer that joins the group.
-fn join(config: &ClientConfig, topics: &Arc<Subscription>) -> Result<BaseConsumer<Group>> {
-    let group = Group::new(topics.clone());
-    let consumer: BaseConsumer<Group> = config.create_with_context(group).map_err(properties::refused)?;
-    subscribe(&consumer, topics)?;
-    Ok(consumer)
-}
-
-fn subscribe(consumer: &BaseConsumer<Group>, topics: &Subscription) -> Result<()> {
-    let names = topics.names();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    consumer.subscribe(&names).map_err(properties::refused)
-}
-
-fn push(into: &mut Messages, message: &BorrowedMessage<'_>, headers: headers::Read) {
-    into.push(message.offset(), message.timestamp().to_millis().unwrap_or(-1), message.key(), message.payload());
-    into.headers.extend(headers.of(message));
 }

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
@@ -115,20 +116,33 @@ impl<T> Drop for Owned<T> {
 /// # Errors
 /// Why there is no answer.
 pub(super) fn topic<C: ClientContext>(client: &Client<C>, topic: &str, asked: Asked) -> Result<Described, Silence> {
-    let name = CString::new(topic).map_err(Silence::new)?;
-    let mut names = [name.as_ptr()];
-    // SAFETY: `names` and `name` live until the collection, which copies them, is made; the collection lives until the
-    // request is made, which copies it.
-    let topics = unsafe {
+    topics(client, &[topic], asked)?.pop().unwrap_or_else(|| Err(Silence::late()))
+}
+
+/// Asks for topics, all in one request. Each has an answer of its own, in their order.
+///
+/// # Errors
+/// Why there is no answer at all.
+pub(super) fn topics<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    asked: Asked,
+) -> Result<Vec<Result<Described, Silence>>, Silence> {
+    let names: Vec<CString> =
+        topics.iter().map(|name| CString::new(*name)).collect::<Result<_, _>>().map_err(Silence::new)?;
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    // SAFETY: `pointers` and `names` live until the collection, which copies them, is made; the collection lives until
+    // the request is made, which copies it.
+    let collection = unsafe {
         Owned(
-            sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()),
+            sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
             sys::rd_kafka_TopicCollection_destroy,
         )
     };
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     let event = answer(client, operation, asked, |rk, options, queue| {
         // SAFETY: all four are alive.
-        unsafe { sys::rd_kafka_DescribeTopics(rk, topics.0, options, queue) }
+        unsafe { sys::rd_kafka_DescribeTopics(rk, collection.0, options, queue) }
     })?;
     // SAFETY: the result, its descriptions and everything of theirs belong to the event, and are copied before it goes.
     unsafe {
@@ -141,13 +155,30 @@ pub(super) fn topic<C: ClientContext>(client: &Client<C>, topic: &str, asked: As
         if described.is_null() || count == 0 {
             return Err(Silence::late());
         }
-        Silence::of(sys::rd_kafka_TopicDescription_error(*described))?;
-        let id = sys::rd_kafka_TopicDescription_topic_id(*described);
+        let mut found: BTreeMap<String, Result<Described, Silence>> = BTreeMap::new();
+        for described in std::slice::from_raw_parts(described, count) {
+            let name = text(sys::rd_kafka_TopicDescription_name(*described)).unwrap_or_default();
+            found.insert(name, description(*described));
+        }
+        Ok(topics.iter().map(|name| found.remove(*name).unwrap_or_else(|| Err(Silence::late()))).collect())
+    }
+}
+
+/// A copy of a description.
+///
+/// # Safety
+/// It is alive.
+unsafe fn description(described: *const sys::rd_kafka_TopicDescription_t) -> Result<Described, Silence> {
+    let mut count = 0;
+    // SAFETY: as asked of the caller; what belongs to the description is copied.
+    unsafe {
+        Silence::of(sys::rd_kafka_TopicDescription_error(described))?;
+        let id = sys::rd_kafka_TopicDescription_topic_id(described);
         if id.is_null() {
             return Err(Silence::late());
         }
         let id = text(sys::rd_kafka_Uuid_base64str(id)).ok_or_else(Silence::late)?;
-        let operations = sys::rd_kafka_TopicDescription_authorized_operations(*described, &raw mut count);
+        let operations = sys::rd_kafka_TopicDescription_authorized_operations(described, &raw mut count);
         Ok(Described { id, rights: rights(operations, count) })
     }
 }

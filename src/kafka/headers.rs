@@ -25,9 +25,14 @@ impl Read {
         }
     }
 
+    /// Whether one of this name is read.
+    pub fn has(self, name: &str) -> bool {
+        self == Read::All || self == Read::Schemas && SCHEMA_HEADERS.contains(&name)
+    }
+
     /// Those of a message; `None`: none are read.
     pub fn of(self, message: &BorrowedMessage<'_>) -> Option<Vec<MessageHeader>> {
-        let wanted = |header: &Header<'_, &[u8]>| self == Read::All || SCHEMA_HEADERS.contains(&header.key);
+        let wanted = |header: &Header<'_, &[u8]>| self.has(header.key);
         let owned = |header: Header<'_, &[u8]>| (header.key.to_string(), header.value.map(<[u8]>::to_vec));
         let found = || message.headers().map(|all| all.iter().filter(wanted).map(owned).collect());
         (self != Read::None).then(|| found().unwrap_or_default())

@@ -13,6 +13,9 @@ use crate::config::{Delivery, KafkaSink, KafkaSource, Properties};
 /// How long a message of a transaction, or a request about it, may take.
 pub(super) const TRANSACTION_REQUEST: Duration = Duration::from_secs(15);
 
+/// The property that says how often metadata is asked for again, and so when a new partition is seen.
+pub const REFRESH: &str = "topic.metadata.refresh.interval.ms";
+
 fn base(brokers: &str, properties: &Properties) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("client.id", "kolk");
@@ -32,6 +35,10 @@ fn base(brokers: &str, properties: &Properties) -> ClientConfig {
 /// The consumer of one worker.
 pub(super) fn consumer(source: &KafkaSource, delivery: Delivery, worker: usize) -> ClientConfig {
     let mut config = base(&source.brokers, &source.properties);
+    if source.topics.is_some() {
+        // As often as a pattern's topics are looked for; the default is five minutes.
+        default(&mut config, REFRESH, "30000");
+    }
     // The default waits a second before it fetches again after a full queue.
     default(&mut config, "fetch.queue.backoff.ms", "10");
     if let Some(id) = config.get("group.instance.id").map(|id| format!("{id}-{worker}")) {

@@ -10,10 +10,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::broker::BEGINNING;
 use super::context::Door;
 use super::properties;
-use super::subscription::Subscription;
-use crate::config::{Delivery, KafkaSource, Moment, Start};
+use super::subscription::{Subscription, number};
+use crate::config::{Delivery, KafkaSource, Moment, Start, Topics};
 use crate::error::Context;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 use crate::storage::block_on;
 use crate::{Error, Result};
 
@@ -43,47 +43,77 @@ pub fn forget(source: &KafkaSource) -> Result<()> {
     }
 }
 
-/// Commits for every partition the offset that `to` says, marked as a [`BEGINNING`]: the next start begins there with
-/// no state. Returns partition and offset.
+/// Commits for every partition, of one topic if it is named, the offset that `to` says, marked as a [`BEGINNING`]: the
+/// next start begins there with no state. Returns partition and offset. A topic that is gone has none.
 ///
 /// # Errors
 /// A group that is running, a topic that isn't there, no broker.
-pub fn begin_at(source: &KafkaSource, to: Start) -> Result<Vec<(i32, i64)>> {
-    let (topic, group) = (source.topic.as_str(), source.group.as_str());
-    let failed = || format!("cannot move group {group} on topic {topic}");
+pub fn begin_at(source: &KafkaSource, only: Option<&str>, to: Start) -> Result<Vec<(PartitionId, i64)>> {
+    let group = source.group.as_str();
     let config = properties::consumer(source, Delivery::ExactlyOnce, 0);
     let consumer: BaseConsumer<Door> = config.create_with_context(Door::default()).map_err(properties::refused)?;
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).or_failed(failed)?;
-    let partitions =
-        metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
-    if partitions == 0 {
-        return Err(Error::refused(format!("there is no topic \"{topic}\"")));
-    }
-    let mut offsets = Vec::with_capacity(partitions);
-    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-        let (start, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).or_failed(failed)?;
-        let offset = match to {
-            Start::Earliest => start,
-            Start::Latest => end,
-            Start::At(Moment::Step(offset)) => offset.clamp(start, end),
-            Start::At(Moment::Instant(at)) => {
-                let mut asked = TopicPartitionList::new();
-                asked
-                    .add_partition_offset(topic, partition, Offset::Offset(at.timestamp_millis()))
-                    .or_failed(failed)?;
-                let found = consumer.offsets_for_times(asked, PATIENCE).or_failed(failed)?;
-                match found.find_partition(topic, partition).map(|element| element.offset()) {
-                    Some(Offset::Offset(offset)) => offset.clamp(start, end),
-                    _ => end,
-                }
+    let mut offsets = Vec::new();
+    for topic in topics_of(source, &consumer)?.iter().filter(|topic| only.is_none_or(|only| only == *topic)) {
+        let failed = || format!("cannot move group {group} on topic {topic}");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).or_failed(failed)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = found.map_or(0, |found| found.partitions().len());
+        if partitions == 0 {
+            if only.is_some() {
+                continue;
             }
-        };
-        offsets.push((partition, offset));
+            return Err(Error::refused(format!("there is no topic \"{topic}\"")));
+        }
+        // Its id doesn't matter here.
+        let of = if source.topics.is_some() { SourceTopic::new(topic, "") } else { SourceTopic::ONLY };
+        for number in 0..u32::try_from(partitions).unwrap_or(u32::MAX) {
+            let partition = PartitionId::of(of, number);
+            offsets.push((partition, beginning(&consumer, (topic, partition), to, failed)?));
+        }
     }
-    let each =
-        offsets.iter().map(|(partition, offset)| (u32::try_from(*partition).unwrap_or(0).into(), *offset, BEGINNING));
-    commit_for(&consumer, source, each)?;
+    if !offsets.is_empty() {
+        commit_for(&consumer, source, offsets.iter().map(|(partition, offset)| (*partition, *offset, BEGINNING)))?;
+    }
     Ok(offsets)
+}
+
+fn beginning(
+    consumer: &BaseConsumer<Door>,
+    (topic, partition): (&str, PartitionId),
+    to: Start,
+    failed: impl Fn() -> String,
+) -> Result<i64> {
+    let (start, end) = consumer.fetch_watermarks(topic, number(partition), PATIENCE).or_failed(&failed)?;
+    Ok(match to {
+        Start::Earliest => start,
+        Start::Latest => end,
+        Start::At(Moment::Step(offset)) => offset.clamp(start, end),
+        Start::At(Moment::Instant(at)) => {
+            let mut asked = TopicPartitionList::new();
+            asked
+                .add_partition_offset(topic, number(partition), Offset::Offset(at.timestamp_millis()))
+                .or_failed(&failed)?;
+            let found = consumer.offsets_for_times(asked, PATIENCE).or_failed(&failed)?;
+            match found.find_partition(topic, number(partition)).map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => offset.clamp(start, end),
+                _ => end,
+            }
+        }
+    })
+}
+
+/// The names of a source's topics: those that a pattern matches now.
+pub(super) fn topics_of(source: &KafkaSource, consumer: &BaseConsumer<Door>) -> Result<Vec<String>> {
+    Ok(match source.topics.as_ref().map(|topics| &topics.value) {
+        None => vec![source.topic.value.clone()],
+        Some(Topics::List(topics)) => topics.iter().map(|topic| topic.value.clone()).collect(),
+        Some(Topics::Matching(pattern)) => {
+            let failed = || format!("no broker says which topics match {}", pattern.text());
+            let metadata = consumer.fetch_metadata(None, PATIENCE).or_failed(failed)?;
+            let names = metadata.topics().iter().map(|topic| topic.name()).filter(|name| pattern.matches(name));
+            names.map(str::to_string).collect()
+        }
+    })
 }
 
 /// Commits offsets with their metadata for a group without members.

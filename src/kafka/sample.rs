@@ -16,6 +16,7 @@ use super::{headers, properties};
 use crate::config::KafkaSource;
 use crate::error::{Problems, printable};
 use crate::format::{self, Decoded, Messages, PlannedDecoder};
+use crate::problem::Place;
 use crate::record::murmur2;
 
 /// Messages of a partition that are looked at.
@@ -85,6 +86,17 @@ pub fn check(
         }
     } else if let Some(warning) = elsewhere(&seen, partitions).filter(|_| with_schema.is_none()) {
         warnings.push(format!("topic {}: {warning}", *source.topic));
+    }
+}
+
+/// With `on.partitions: adopt`, keys must have stayed where they were: one that is found in two partitions is a problem.
+pub fn check_adopted(source: &KafkaSource, sample: &Sample, place: Place, problems: &mut Problems) {
+    if let Some(problem) = split(&keys(sample)) {
+        let topic = source.topic.as_str();
+        problems.add(
+            place,
+            format!("`partitions: adopt` is for producers that leave keys where they are: topic {topic}: {problem}"),
+        );
     }
 }
 

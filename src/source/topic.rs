@@ -3,14 +3,20 @@
 use std::sync::Arc;
 
 use super::History;
-use crate::config::{At, DeadLetters, KafkaSource, Pipeline, Properties, Sink};
+use crate::config::{At, DeadLetters, KafkaSource, OnPartitions, Pipeline, Properties, Sink, Topics};
 use crate::error::Problems;
 use crate::format::{self, PlannedDecoder};
-use crate::kafka::sample::{Sample, check as check_keys};
+use crate::kafka::sample::{Sample, check as check_keys, check_adopted};
 use crate::kafka::{Admin, FoundTopic, Right, SEND, Subscription, TAKE, identity};
+use crate::record::SourceTopic;
 
 /// Kafka's default of `max.message.bytes`.
 const DEFAULT_LONGEST: usize = 1_048_588;
+
+/// The id of topics of brokers that give none.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+/// Topics whose last messages are looked at, of a source of more.
+const SAMPLED: usize = 8;
 
 /// A Kafka source whose topics were found.
 pub struct PlannedTopic {
@@ -18,9 +24,11 @@ pub struct PlannedTopic {
     pub decoder: PlannedDecoder,
     /// The topics that are read.
     pub topics: Arc<Subscription>,
-    /// Partitions of the topic.
+    /// The same, where there may be several, with their partitions.
+    pub found: Vec<(SourceTopic, u32)>,
+    /// Partitions of all of them.
     pub partitions: u32,
-    /// The id of the topic.
+    /// The id of the topic, where it is the only one.
     pub topic_id: String,
     /// Bytes that the topics written to take of a message.
     pub longest: usize,
@@ -32,6 +40,13 @@ pub struct PlannedTopic {
     pub notes: Vec<String>,
 }
 
+/// One of the topics, as a source of its own.
+struct One {
+    source: KafkaSource,
+    topic: FoundTopic,
+    id: String,
+}
+
 /// Asks the brokers for the topics of a pipeline and plans the source's format; `fields` as for
 /// [`format::plan_decoder`]. Adds every problem to `problems`, and returns `None` if there is one.
 pub fn plan(
@@ -41,32 +56,98 @@ pub fn plan(
     problems: &mut Problems,
 ) -> Option<PlannedTopic> {
     let decoder = format::plan_decoder(pipeline, fields, problems);
-    let mut warnings = Vec::new();
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     let admin = Admin::new(&source.brokers, &source.properties, problems)?;
-    let read = admin.topic(&source.topic, Right::Read, TAKE, problems);
+    let sources = each(source, &admin, problems);
+    let read: Option<Vec<(KafkaSource, FoundTopic)>> = sources.and_then(|sources| {
+        let find = |one: KafkaSource| Some((admin.topic(&one.topic, Right::Read, TAKE, problems), one));
+        let found: Vec<_> = sources.into_iter().filter_map(find).collect();
+        found.into_iter().map(|(topic, one)| Some((one, topic?))).collect()
+    });
     if read.is_some() {
         admin.group(source, &mut warnings, problems);
     }
     let longest = find_written(pipeline, (source, &admin), &mut warnings, problems);
-    let topic = read?;
-    warn(pipeline, source, &topic, &mut warnings);
-    let topic_id = admin.id_of(&topic, &source.topic, problems);
-    let (decoder, topic_id, longest) = (decoder?, topic_id?, longest?);
+    let read = read?;
+    read.iter().for_each(|(one, topic)| warn(pipeline, one, topic, &mut warnings));
+    let with_id = |(source, topic): (KafkaSource, FoundTopic)| {
+        let id = admin.id_of(&topic, &source.topic, problems)?;
+        Some(One { source, topic, id })
+    };
+    let found: Option<Vec<One>> = read.into_iter().map(with_id).collect();
+    let (decoder, found, longest) = (decoder?, found?, longest?);
     if let Some(idle) = source.idle.as_ref().filter(|_| decoder.layout.clock.nanos_per_tick.is_none()) {
         problems.add(idle.place, "`idle` needs times of a clock: the time column has steps, which no clock moves on");
         return None;
     }
-    let sample = (!topic.is_denied).then(|| Sample::take(source, topic.partitions, &decoder));
-    let mut notes = Vec::new();
-    match sample.unwrap_or_else(|| Err("it can't be read".into())) {
-        _ if topic.is_denied => {}
+    if found.is_empty() {
+        notes.push(format!("no topic matches {} yet: it is read when it is there", source.topic.value));
+    }
+    for one in found.iter().take(SAMPLED) {
+        look(pipeline, one, &decoder, (&mut warnings, &mut notes), problems);
+    }
+    if found.len() > SAMPLED {
+        notes.push(format!("the last messages of {SAMPLED} of {} topics were looked at", found.len()));
+    }
+    let partitions = found.iter().map(|one| one.topic.partitions).sum();
+    let history = History::plan(pipeline, source, fields, (&decoder.layout, partitions), problems).map(Arc::new);
+    if history.is_none() && source.history.is_some() {
+        return None;
+    }
+    warnings.extend(history.iter().flat_map(|history| history.notes().to_vec()));
+    if let Some(topics) = source.topics.as_ref().filter(|_| found.iter().any(|one| one.id == NO_ID)) {
+        problems.add(topics.place, "several topics need brokers that give topics an id: Kafka 2.8 or later");
+        return None;
+    }
+    let (topics, topic_id, found) = match &source.topics {
+        None => (Subscription::to_one(&source.topic), found.into_iter().next()?.id, Vec::new()),
+        Some(_) => {
+            let of = |one: &One| (SourceTopic::new(&one.source.topic, &one.id), one.topic.partitions);
+            let found: Vec<(SourceTopic, u32)> = found.iter().map(of).collect();
+            (Subscription::to_several(found.iter().map(|(topic, _)| *topic)), String::new(), found)
+        }
+    };
+    let topics = Arc::new(topics);
+    Some(PlannedTopic { topics, decoder, history, found, partitions, topic_id, longest, warnings, notes })
+}
+
+/// Each topic as a source of its own. `None`: the brokers don't say which there are.
+fn each(source: &KafkaSource, admin: &Admin, problems: &mut Problems) -> Option<Vec<KafkaSource>> {
+    let names = match source.topics.as_ref().map(|topics| (&topics.value, topics.place)) {
+        None => vec![source.topic.clone()],
+        Some((Topics::List(names), _)) => names.clone(),
+        Some((Topics::Matching(pattern), place)) => {
+            let mut names = admin.names(problems)?;
+            names.retain(|name| pattern.matches(name));
+            names.sort();
+            names.into_iter().map(|value| At { value, place }).collect()
+        }
+    };
+    Some(names.into_iter().map(|topic| source.of_topic(topic)).collect())
+}
+
+/// Looks at the last messages of a topic.
+fn look(
+    pipeline: &Pipeline,
+    One { source, topic, .. }: &One,
+    decoder: &PlannedDecoder,
+    (warnings, notes): (&mut Vec<String>, &mut Vec<String>),
+    problems: &mut Problems,
+) {
+    if topic.is_denied {
+        return;
+    }
+    let adopts = pipeline.on.partitions.value == OnPartitions::Adopt;
+    match Sample::take(source, topic.partitions, decoder) {
         Ok(sample) if sample.messages() == 0 => notes.push(format!(
             "topic {} has no messages yet: its keys, times and columns could not be looked at",
             *source.topic
         )),
         Ok(sample) => {
             if source.partitioned_by_key.value || source.encoding.key_format.has_schema() {
-                check_keys(source, topic.partitions, &sample, &mut warnings, problems);
+                check_keys(source, topic.partitions, &sample, warnings, problems);
+            } else if adopts {
+                check_adopted(source, &sample, pipeline.on.partitions.place, problems);
             }
             warnings.extend(super::sample::of_topic(pipeline, source, &decoder.layout, &sample));
         }
@@ -75,13 +156,6 @@ pub fn plan(
         }
         Err(why) => warnings.push(format!("topic {}: its last messages could not be looked at: {why}", *source.topic)),
     }
-    let history = History::plan(pipeline, source, fields, (&decoder.layout, topic.partitions), problems).map(Arc::new);
-    if history.is_none() && source.history.is_some() {
-        return None;
-    }
-    warnings.extend(history.iter().flat_map(|history| history.notes().to_vec()));
-    let topics = Arc::new(Subscription::to_one(&source.topic));
-    Some(PlannedTopic { topics, decoder, history, partitions: topic.partitions, topic_id, longest, warnings, notes })
 }
 
 /// Finds the topics that a pipeline writes to. Gives the bytes that all of them take of a message.

@@ -82,9 +82,14 @@ impl Log {
         })
     }
 
-    /// The folder of a topic's checkpoints; refused if there are some of another topic.
+    /// The folder of a topic's checkpoints, or without an id of those of several topics; refused if there are some of
+    /// another topic.
     pub(super) fn of_topic(store: &Store, topic_id: &str) -> Result<Folder> {
         let root = store.folder();
+        if topic_id.is_empty() {
+            // Of several, each partition has that of its topic.
+            return Ok(root.clone());
+        }
         let name = topic_folder(topic_id);
         let mut others = root.folders()?.into_iter().filter(|folder| folder.starts_with(TOPIC));
         match others.find(|folder| *folder != name) {

@@ -54,4 +54,4 @@ pub use source_files::{SourceFile, SourceFiles, hashed};
 pub use spec::{BankPlace, FieldSpec, FieldValue, RowLayout, RowPart, StateSpec, Type};
 pub use store::{Begun, Store};
 pub use stored::Stored;
-pub use topics::KnownTopic;
+pub use topics::{GROWTH, KnownTopic};

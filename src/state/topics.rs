@@ -15,6 +15,11 @@ use crate::error::Context;
 use crate::record::SourceTopic;
 use crate::{Error, Result};
 
+/// What to do where a topic has more partitions.
+pub const GROWTH: &str = "to begin again: kolk state reset, or another name; to keep the state: a topic that keeps its \
+                          number of partitions, or, if the producers leave keys where they are, \
+                          on: { partitions: adopt }";
+
 const FIRST: &str = "topics.json";
 const TAKEN: &str = "topic.json";
 
@@ -82,6 +87,27 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Refuses topics that were created again, and those with more partitions than they had when they were first read,
+    /// unless `adopts`.
+    ///
+    /// # Errors
+    /// That, and a store that can't be read.
+    pub fn agrees_with_topics(&self, found: &[(SourceTopic, u32)], adopts: bool) -> Result<()> {
+        self.refuse_recreated(found.iter().map(|(topic, _)| topic))?;
+        let known = self.topics()?;
+        let grown = |(topic, count): &&(SourceTopic, u32)| {
+            known.iter().any(|known| known.of == *topic && known.partitions < *count)
+        };
+        match found.iter().find(grown).filter(|_| !adopts) {
+            None => Ok(()),
+            Some((topic, count)) => Err(Error::refused(format!(
+                "topic {} has {count} partitions, more than when it was first read: from then on its keys went to \
+                 other partitions, away from their state\n{GROWTH}",
+                topic.name().unwrap_or_default()
+            ))),
+        }
     }
 
     /// Takes topics up, with the number of their partitions. Those that are known stay as they are; the others are of

@@ -52,7 +52,7 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
         payload,
         key,
         record: Value::Object(record).to_string(),
-        file: files.get(origin.file as usize).cloned(),
+        file: work.partition.topic.name().map(str::to_string).or_else(|| files.get(origin.file as usize).cloned()),
         row: Some(origin.row),
         position: reject.position,
         reason: reject.reason,

@@ -245,6 +245,7 @@ impl PartitionTask {
             {
                 let origin = work.records.origins[index];
                 let file = shared.files.get(origin.file as usize).map_or("?", String::as_str);
+                let file = work.partition.topic.name().unwrap_or(file);
                 let detail = work.details.iter().find(|(at, _)| *at == index);
                 let detail = detail.map_or(String::new(), |(_, detail)| format!(": {detail}"));
                 return Err(Error::failed(format!(

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::partition_task::{Output, PartitionTask, Shared};
 use super::versions::Versions;
-use crate::config::{At, Moment};
+use crate::config::{At, Moment, OnPartitions};
 use crate::record::{Layout, Origin, PartitionId};
 use crate::runtime::engine::{Chain, Partition, Router, Work};
 use crate::runtime::plan::{Plan, PlannedSource, fingerprint};
@@ -179,16 +179,21 @@ pub fn check_state(plan: &Plan) -> Result<Vec<String>> {
     let pipeline = &plan.pipeline;
     let chain = plan.chain()?;
     let store = || Store::open(&pipeline.state.path, &pipeline.name);
+    let adopts = pipeline.on.partitions.value == OnPartitions::Adopt;
     match (pipeline.sink.as_deref(), &plan.source, &plan.sink) {
         (Some(config::Sink::Kafka(_)), PlannedSource::Kafka(source), _) => {
             let fingerprint = fingerprint(plan, &chain, store()?.fingerprint()?);
             Log::agrees(&pipeline.state.path, &pipeline.name, &source.topic_id, &fingerprint)?;
+            store()?.agrees_with_topics(&source.found, adopts)?;
         }
         (Some(config::Sink::Parquet { path, .. }), _, Some(sink)) => {
             let store = store()?;
             let before = store.fingerprint()?;
             if let Some(begun) = store.agrees(&fingerprint(plan, &chain, before.clone()))? {
                 Versions::of(plan, before.as_ref())?.check(&store)?;
+                if let PlannedSource::Kafka(source) = &plan.source {
+                    store.agrees_with_topics(&source.found, adopts)?;
+                }
                 return Ok(begun.new_files);
             }
             let parts = sink::Parts::new(Target::Output, Folder::open(path)?, &pipeline.name, sink.schema());

@@ -31,6 +31,8 @@ pub struct Faults {
     pub high_watermark: bool,
     /// Another version of the model is committed before the checkpoint that it begins with is durable.
     pub swap_early: bool,
+    /// Partitions of a topic that was deleted are kept.
+    pub keep_deleted: bool,
     /// All decoded messages are processed at once, whether or not a commit can hold their decisions.
     pub overfill: bool,
 }

@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Expected;
 use super::pieces::{self, Piece, StallReason};
-use super::refusals::{expected, explained, out_of_range, recreated};
+use super::refusals::{explained, out_of_range, recreated};
 use super::settings::{ANSWER, Settings};
 use super::stall::Stall;
 use super::waits::{Wait, Waits};
@@ -52,8 +53,8 @@ pub(super) struct Intake<B> {
     metrics: Arc<Metrics>,
     /// Messages of a poll at most.
     batch: usize,
-    /// Partitions that the topic had at the start.
-    partitions: u32,
+    /// The topics and partitions that are expected.
+    topics: Arc<Expected>,
     /// Milliseconds without a message after which a partition's time is moved on by the clock.
     idle: Option<i64>,
     shown_at: i64,
@@ -172,7 +173,7 @@ impl<B: Broker> Intake<B> {
             watchdog: Watchdog::new(settings.silence),
             metrics,
             batch: settings.batch,
-            partitions: settings.partitions,
+            topics: settings.topics.clone(),
             idle: settings.idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
             shown_at: 0,
             #[cfg(test)]
@@ -195,13 +196,13 @@ impl<B: Broker> Intake<B> {
             Event::Messages(partition) | Event::End(partition, _) => {
                 self.watchdog.heard(*partition, self.broker.now());
             }
-            Event::Assigned(partitions) => expected(partitions, self.partitions)?,
+            Event::Assigned(partitions) => self.topics.check(partitions)?,
             Event::Reachable(reachable) => {
                 self.reachable = *reachable;
                 self.metrics.stream.reachable(*reachable);
             }
-            Event::Recreated => return Err(recreated(&self.incoming.topic)),
-            Event::Nothing | Event::Revoked(_) | Event::Lost(_) | Event::OutOfRange(_) => {}
+            Event::Recreated => return Err(self.recreated()),
+            Event::Nothing | Event::Revoked(_) | Event::Lost(_) | Event::OutOfRange(_) | Event::Deleted(_) => {}
         }
         Ok(event)
     }
@@ -419,9 +420,14 @@ impl<B: Broker> Intake<B> {
     pub fn is_same_topic(&mut self) -> Result<bool> {
         match self.broker.is_same_topic(ANSWER)? {
             Some(true) => Ok(true),
-            Some(false) => Err(recreated(&self.incoming.topic)),
+            Some(false) => Err(self.recreated()),
             None => Ok(false),
         }
+    }
+
+    /// A topic was created again.
+    fn recreated(&self) -> Error {
+        recreated(&self.broker.recreated().unwrap_or_else(|| self.incoming.topic.clone()))
     }
 
     /// The position of a partition isn't in the topic.

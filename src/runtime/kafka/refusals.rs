@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::settings::SHORT;
+use crate::Error;
 use crate::kafka::{Broker, LogRange};
 use crate::record::PartitionId;
-use crate::{Error, Result};
 
 /// Refuses a partition where nothing but other offsets or other state helps.
 pub(super) fn refused(partition: PartitionId, what: String) -> Error {
@@ -72,21 +72,8 @@ pub(super) fn recreated(topic: &str) -> Error {
 pub(super) fn explained(broker: &mut impl Broker, topic: &str, error: Error) -> Error {
     broker.ask_topic();
     match broker.is_same_topic(EXPLANATION) {
-        Ok(Some(false)) => recreated(topic),
+        Ok(Some(false)) => recreated(&broker.recreated().unwrap_or_else(|| topic.to_string())),
         _ => error,
-    }
-}
-
-/// Fails if the group gives a partition that the topic didn't have at the start.
-pub(super) fn expected(partitions: &[PartitionId], planned: u32) -> Result<()> {
-    match partitions.iter().find(|partition| partition.number >= planned) {
-        None => Ok(()),
-        Some(partition) => Err(Error::failed(format!(
-            "partition {partition}: the topic had {planned} partitions at the start and has more now: from then on its \
-             keys went to other partitions, away from their state\n\
-             to begin again: kolk state reset, or another name; to keep the state: a topic that keeps its number of \
-             partitions"
-        ))),
     }
 }
 

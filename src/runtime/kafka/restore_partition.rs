@@ -188,7 +188,8 @@ fn first_start<B: Broker, C: Checkpoints>(
         return Ok(Restored::Start(committed.offset));
     }
     let Some(range) = owned.intake.broker.range(partition, SHORT)? else { return Ok(Restored::Later) };
-    let offset = start_of(&mut owned.intake.broker, partition, owned.settings.start, range)?;
+    let start = owned.settings.topics.start(partition, owned.settings.start);
+    let offset = start_of(&mut owned.intake.broker, partition, start, range)?;
     Ok(offset.map_or(Restored::Later, Restored::Start))
 }
 

@@ -17,7 +17,7 @@ use super::waits::Wait;
 use super::warm_start;
 use crate::Result;
 use crate::kafka::Broker;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::state::{Checkpoints, Loaded, shown};
 
@@ -124,6 +124,16 @@ impl Restores {
     /// Leaves partitions alone that are another's.
     pub fn drop_all(&mut self, partitions: &[PartitionId]) {
         self.openings.iter_mut().for_each(|opening| opening.drop_all(partitions));
+    }
+
+    /// Leaves the partitions of a topic alone, which was deleted.
+    pub fn drop_topic(&mut self, topic: SourceTopic) {
+        for opening in &mut self.openings {
+            let of_topic: Vec<PartitionId> =
+                opening.waiting.iter().chain(opening.ready.keys()).copied().filter(|it| it.topic == topic).collect();
+            opening.drop_all(&of_topic);
+        }
+        self.kept.retain(|partition, _| partition.topic != topic);
     }
 
     /// Leaves all partitions alone.
@@ -277,7 +287,7 @@ fn begin_with_history<B: Broker, C: Checkpoints>(
 ) -> Result<()> {
     let Some(history) = owned.processing.history.clone() else { return Ok(()) };
     let processing = &mut owned.processing;
-    warm_start::feed(&history, processing.batch, fresh, |mut work| {
+    warm_start::feed(&history, processing.batch, fresh, &owned.settings.topics, |mut work| {
         let Some(task) = opening.ready.get_mut(&work.partition) else { return Ok(()) };
         let chain = processing.versions.run(&task.now.epoch)?;
         task.state.process_taking(chain, &processing.layout, &mut work.records).map(|_| ())

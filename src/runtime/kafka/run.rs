@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use super::intake::Incoming;
 use super::registered::Registered;
 use super::to_files::{FileSinkWorker, whole_messages};
+use super::topics::follow;
 use super::waits::Reported;
 use super::worker::Worker;
-use super::{Processing, Settings, Versions};
+use super::{Expected, Processing, Settings, Versions};
 use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
@@ -57,11 +58,16 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
         .source
         .kafka()
         .ok_or_else(|| Error::failed("the source isn't Kafka: internal error, please report"))?;
-    let workers = pipeline.runtime.workers.min(source.partitions as usize).max(1);
+    let pattern = kafka.topics.as_ref().and_then(|topics| topics.pattern());
+    let workers = match pattern {
+        // There may be more topics later.
+        Some(_) => pipeline.runtime.workers,
+        None => pipeline.runtime.workers.min(source.partitions as usize).max(1),
+    };
     // A worker that ends takes the others with it: half a pipeline would look like a slow one.
     let ended = Stop::default();
     let asked = || stop.asked() || ended.asked();
-    let members = members(plan, source, kafka, workers)?;
+    let Members { members, expected, store } = members(plan, source, kafka, workers)?;
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
         let handles: Vec<_> = members
             .into_iter()
@@ -76,6 +82,15 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
             })
             .collect();
         let watcher = scope.spawn(|| crate::kafka::watch(kafka, &source.topics, &plan.metrics, &asked));
+        let follower = pattern.map(|pattern| {
+            scope.spawn(|| {
+                let result = follow((kafka, pattern), &source.topics, &expected, store.as_ref(), &asked);
+                if result.is_err() {
+                    ended.ask();
+                }
+                result
+            })
+        });
         let mut reported = Reported::default();
         while handles.iter().any(|handle| !handle.is_finished()) {
             reported.report(plan.metrics.stream.waits.overdue());
@@ -86,6 +101,7 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
         let mut results: Vec<Result<()>> = handles.into_iter().map(|handle| joined(handle.join())).collect();
         ended.ask();
         results.push(joined(watcher.join()));
+        results.extend(follower.map(|follower| joined(follower.join())));
         results
     });
     results.into_iter().collect::<Result<()>>()?;
@@ -109,24 +125,31 @@ fn counters(metrics: &Metrics) -> BTreeMap<String, u64> {
 /// One worker, ready for its thread; `stop` tells it when to stop.
 type Member<'a> = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'a>;
 
-fn members<'a>(
-    plan: &'a Plan,
-    source: &PlannedTopic,
-    kafka: &'a KafkaSource,
-    workers: usize,
-) -> Result<Vec<Member<'a>>> {
+/// The workers, the topics that they expect, and where those are remembered.
+struct Members<'a> {
+    members: Vec<Member<'a>>,
+    expected: Arc<Expected>,
+    store: Option<Store>,
+}
+
+fn members<'a>(plan: &'a Plan, source: &PlannedTopic, kafka: &'a KafkaSource, workers: usize) -> Result<Members<'a>> {
     let pipeline = &plan.pipeline;
-    let (settings, linger) = (settings(pipeline, kafka, source), pipeline.runtime.linger);
     let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value) else {
-        return to_files(plan, source, kafka, workers, &settings);
+        return to_files(plan, source, kafka, workers);
     };
+    let mut store = Store::open(&pipeline.state.path, &pipeline.name)?;
+    let before = store.fingerprint()?;
+    if source.topics.is_several() {
+        store.begin(&fingerprint(plan, &plan.chain()?, before.clone()))?;
+    }
+    let expected = Arc::new(Expected::of(pipeline, source, before.as_ref(), Some(&store))?);
+    let (settings, linger) = (settings(pipeline, kafka, &expected), pipeline.runtime.linger);
     let output = output(pipeline, kafka, sink, source);
     let encoder = encoder(plan, &output)?;
     let headers = output.sink.headers == Headers::All || output.dead_letters.is_some();
     let models = Registered::of(plan)?;
-    let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topic_id)?));
-    let before = Store::open(&pipeline.state.path, &pipeline.name)?.fingerprint()?;
-    (0..workers)
+    let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topics, &source.topic_id)?));
+    let members = (0..workers)
         .map(|number| {
             let chain = plan.chain()?;
             let fingerprint = fingerprint(plan, &chain, before.clone());
@@ -140,7 +163,8 @@ fn members<'a>(
             };
             Ok(Box::new(member) as Member<'a>)
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Members { members, expected, store: Some(store) })
 }
 
 /// How a worker reads.
@@ -154,13 +178,8 @@ fn incoming(plan: &Plan, source: &PlannedTopic, kafka: &KafkaSource) -> Result<I
 }
 
 /// Workers that write files, or to stdout.
-fn to_files<'a>(
-    plan: &'a Plan,
-    source: &PlannedTopic,
-    kafka: &'a KafkaSource,
-    workers: usize,
-    settings: &Settings,
-) -> Result<Vec<Member<'a>>> {
+fn to_files<'a>(plan: &'a Plan, source: &PlannedTopic, kafka: &'a KafkaSource, workers: usize) -> Result<Members<'a>> {
+    let before = Store::open(&plan.pipeline.state.path, &plan.pipeline.name)?.fingerprint()?;
     let linger = plan.pipeline.runtime.linger;
     let cells = match &plan.pipeline.record.key {
         Key::Melted(columns) => columns.len(),
@@ -174,9 +193,13 @@ fn to_files<'a>(
     shared.part_records = whole_messages(shared.part_records, cells)?;
     // It decides itself when a partition is committed: not before it is known that the topic is the same.
     (shared.or_records, shared.checkpoint_every) = (u64::MAX, Duration::MAX);
+    let store = shared.store.clone();
     let shared = Arc::new(shared);
-    let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topic_id)?));
-    (0..workers)
+    let before = before.filter(|_| store.is_some());
+    let expected = Arc::new(Expected::of(&plan.pipeline, source, before.as_ref(), store.as_ref())?);
+    let settings = settings(&plan.pipeline, kafka, &expected);
+    let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topics, &source.topic_id)?));
+    let members = (0..workers)
         .map(|number| {
             let chain = match chain.take() {
                 Some(chain) => chain,
@@ -190,7 +213,8 @@ fn to_files<'a>(
             };
             Ok(Box::new(member) as Member<'a>)
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Members { members, expected, store })
 }
 
 /// Where and how a pipeline sends.
@@ -261,7 +285,7 @@ fn processing(
     })
 }
 
-fn settings(pipeline: &Pipeline, kafka: &KafkaSource, source: &PlannedTopic) -> Settings {
+fn settings(pipeline: &Pipeline, kafka: &KafkaSource, topics: &Arc<Expected>) -> Settings {
     let runtime = &pipeline.runtime;
     Settings {
         batch: runtime.batch,
@@ -274,7 +298,7 @@ fn settings(pipeline: &Pipeline, kafka: &KafkaSource, source: &PlannedTopic) -> 
         checkpoint_every: pipeline.state.checkpoint_every,
         or_records: pipeline.state.or_records,
         start: kafka.start.value,
-        partitions: source.partitions,
+        topics: topics.clone(),
         model_every: runtime.model_every,
         idle: kafka.idle.as_ref().map(|idle| idle.value),
         silence: SILENCE,

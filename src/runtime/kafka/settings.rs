@@ -1,7 +1,9 @@
 //! What a worker goes by, and how long its calls may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Expected;
 use crate::config::Start;
 
 /// How long a call that can be repeated may take.
@@ -24,8 +26,8 @@ pub struct Settings {
     pub or_records: u64,
     /// Where a group without offsets begins.
     pub start: Start,
-    /// Partitions that the topic had at the start.
-    pub partitions: u32,
+    /// The topics and partitions that are expected.
+    pub topics: Arc<Expected>,
     /// How often a new version of the model is asked for; `None`: never.
     pub model_every: Option<Duration>,
     /// A partition without messages for that long has its time moved on by the clock.

@@ -102,6 +102,14 @@ impl<B: Broker> FileSinkWorker<B> {
                 self.shared.metrics.stream.fenced();
                 self.give_up(&partitions)?;
             }
+            Event::Deleted(topic) => {
+                let of_topic: Vec<PartitionId> = tasks.keys().copied().filter(|it| it.topic == topic).collect();
+                tracing::warn!(topic = topic.name(), partitions = of_topic.len(), "a topic was deleted: giving it up");
+                // What was read of it is written: no offset has to go with it.
+                self.save(Some(&of_topic))?;
+                self.opening.retain(|partition| partition.topic != topic);
+                self.forget(&of_topic);
+            }
             Event::OutOfRange(partition) => {
                 if let Some(offset) = tasks.get(&partition).map(Reads::offset) {
                     return Err(intake.out_of_range(partition, offset));
@@ -270,7 +278,7 @@ impl<B: Broker> FileSinkWorker<B> {
     ) -> Result<()> {
         let FileSinkWorker { chain, shared, .. } = self;
         if let Some(history) = &self.history {
-            warm_start::feed(history, self.settings.batch, fresh, |mut work| {
+            warm_start::feed(history, self.settings.batch, fresh, &self.settings.topics, |mut work| {
                 let Some((task, _)) = opened.get_mut(&work.partition) else { return Ok(()) };
                 task.partition.process_taking(chain, &shared.source, &mut work.records).map(|_| ())
             })?;
@@ -289,7 +297,7 @@ impl<B: Broker> FileSinkWorker<B> {
         let Some(committed) = broker.committed(&[partition], SHORT)? else { return Ok(None) };
         match committed.into_iter().next().flatten() {
             Some(set) if set.metadata == BEGINNING => Ok(Some(set.offset.clamp(range.start, range.end))),
-            _ => start_of(broker, partition, self.settings.start, range),
+            _ => start_of(broker, partition, self.settings.topics.start(partition, self.settings.start), range),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Expected;
 use crate::record::PartitionId;
 use crate::runtime::engine::{Router, Work};
 use crate::source::History;
@@ -15,12 +16,16 @@ pub(super) fn feed(
     history: &History,
     batch: usize,
     fresh: &BTreeSet<PartitionId>,
+    expected: &Expected,
     mut take: impl FnMut(Work) -> Result<()>,
 ) -> Result<()> {
+    // It was dealt out when the topic was first read.
+    let fresh: BTreeSet<PartitionId> = fresh.iter().copied().filter(|it| !expected.is_later(*it)).collect();
     if fresh.is_empty() {
         return Ok(());
     }
-    let at = vec![(0, None); history.partitions() as usize];
+    let count = expected.first_count().unwrap_or_else(|| history.partitions());
+    let at = vec![(0, None); count as usize];
     let mut router = Router::new(batch, u64::MAX, at);
     let mut records = 0;
     let mut take = |work: Work| -> Result<()> {

@@ -26,7 +26,7 @@ use super::transactions::{Producer, Transactions};
 use super::waits::Wait;
 use crate::Result;
 use crate::kafka::{Broker, Event};
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 use crate::state::Checkpoints;
 
 /// How long an idle worker waits for an event.
@@ -102,6 +102,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             Event::Assigned(partitions) => self.restores.assigned(partitions),
             Event::Revoked(partitions) => self.revoke(&partitions)?,
             Event::Lost(partitions) => self.lose(&partitions)?,
+            Event::Deleted(topic) => self.drop_topic(topic)?,
             Event::OutOfRange(partition) => {
                 // One that is being opened is looked at there.
                 if let Some(offset) = tasks.get(&partition).map(Reads::offset) {
@@ -240,6 +241,34 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.give_up(partitions)
     }
 
+    /// A topic was deleted: its partitions are dropped before anything else is committed, since a transaction with their
+    /// offsets fails as a whole. The group takes them away later.
+    fn drop_topic(&mut self, topic: SourceTopic) -> Result<()> {
+        let of_topic: Vec<PartitionId> =
+            self.owned.tasks.keys().copied().filter(|partition| partition.topic == topic).collect();
+        let left = |task: &PartitionTask| task.attempt.is_some() || !task.outbox.is_empty() || task.is_dirty();
+        let open = of_topic.iter().filter(|it| self.owned.tasks.get(it).is_some_and(left)).count();
+        tracing::warn!(
+            topic = topic.name(),
+            partitions = of_topic.len(),
+            uncommitted = open,
+            "a topic was deleted: its partitions are given up, and what was not committed of them is dropped"
+        );
+        #[cfg(test)]
+        if self.owned.settings.faults.keep_deleted {
+            return Ok(());
+        }
+        if open > 0 {
+            self.transactions.abandon(&mut self.owned)?;
+        }
+        for partition in of_topic {
+            self.owned.remove(partition);
+        }
+        self.restores.drop_topic(topic);
+        self.drop_versions();
+        Ok(())
+    }
+
     fn give_up(&mut self, partitions: &[PartitionId]) -> Result<()> {
         #[cfg(test)]
         if self.owned.settings.faults.resend_lost {
@@ -317,6 +346,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             match self.owned.intake.receive(Duration::from_millis(1), 1)? {
                 Event::Revoked(partitions) => self.revoke(&partitions)?,
                 Event::Lost(partitions) => self.lose(&partitions)?,
+                Event::Deleted(topic) => self.drop_topic(topic)?,
                 _ => {}
             }
         }

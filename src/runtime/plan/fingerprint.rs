@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Plan, PlannedSource, label, legacy};
-use crate::config::split_credentials;
+use crate::config::{OnPartitions, split_credentials};
 use crate::model::executor::library;
 use crate::model::{Version, registry};
 use crate::runtime::engine::Chain;
@@ -30,6 +30,13 @@ pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> F
         {
             section.insert("files".into(), hash.clone());
         }
+    }
+    if let Some(before) = before.as_ref().filter(|before| before.partitions <= now.partitions)
+        && plan.pipeline.on.partitions.value == OnPartitions::Adopt
+        && matches!(plan.source, PlannedSource::Kafka(_))
+    {
+        // The state stays that of the partitions that the topic had at first.
+        now.partitions = before.partitions;
     }
     for (name, before) in before.iter().flat_map(|before| &before.sections) {
         let (Value::String(before), Some(section)) = (before, now.sections.get_mut(name)) else { continue };
@@ -137,14 +144,20 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     match &plan.source {
         PlannedSource::Files(files) => add("source", files.fingerprint()),
         PlannedSource::Kafka(source) => {
-            partitions = source.partitions;
+            // Of several topics, state knows those of each.
+            let several = source.topics.is_several();
+            partitions = if several { 0 } else { source.partitions };
             // With a Kafka sink, the checkpoint store knows it and reports more.
-            if !swaps {
+            if !swaps && !several {
                 add("topic id", json!(source.topic_id));
             }
             let mut read = json!({ "reads": source.decoder.reads });
             if let Some(kafka) = pipeline.source.kafka() {
-                read["topic"] = json!(kafka.topic.value);
+                // State is per topic: which ones there are changes nothing about the others.
+                match several {
+                    true => read["topics"] = json!("several"),
+                    false => read["topic"] = json!(kafka.topic.value),
+                }
                 for (name, column) in [("key", &kafka.encoding.key), ("timestamp", &kafka.encoding.timestamp)] {
                     if let Some(column) = column {
                         read[name] = json!(column.value);

@@ -29,6 +29,7 @@ fn planned(folder: &Path, change: (&str, &str)) -> Plan {
     let topic = PlannedTopic {
         topics: Arc::new(Subscription::to_one("t")),
         decoder,
+        found: Vec::new(),
         partitions: 4,
         topic_id: TOPIC_ID.into(),
         longest: 1 << 20,

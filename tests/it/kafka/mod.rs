@@ -29,6 +29,7 @@ mod sample;
 mod scored;
 mod secrets;
 mod secure;
+mod several;
 mod stalled;
 mod swap;
 mod torn;

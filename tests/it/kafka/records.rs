@@ -92,6 +92,16 @@ impl Sender {
         self.1.repeat(self.0.client());
     }
 
+    /// Sends records to one partition, whatever their keys are.
+    pub fn send_to(&self, topic: &str, partition: i32, rows: &[Row]) {
+        for (key, ts, value) in rows {
+            let payload = serde_json::json!({ "ts": ts, "value": value }).to_string();
+            let record = BaseRecord::to(topic).key(key).payload(&payload).partition(partition);
+            self.0.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        self.flush();
+    }
+
     /// Waits until all of them are in the topic.
     pub fn flush(&self) {
         let started = Instant::now();

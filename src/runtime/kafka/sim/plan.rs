@@ -2,6 +2,7 @@
 //! kinds of trouble: together they would mostly hide each other.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
@@ -178,7 +179,7 @@ fn settings(dice: &mut Dice, faults: Faults) -> Settings {
         checkpoint_every: millis(dice.pick(&[300, 2_000, 10_000, 60_000])),
         or_records: dice.pick(&[3, 10, 1_000]),
         start: Start::Earliest,
-        partitions: u32::MAX,
+        topics: Arc::default(),
         model_every: dice.pick(&[None, Some(50), Some(1_000)]).map(millis),
         idle: dice.pick(&[None, None, Some(200), Some(1_500)]).map(millis),
         silence: Duration::from_secs(12),
