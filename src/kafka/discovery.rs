@@ -1,7 +1,7 @@
 //! Finds the topics that a pattern matches.
 //!
-//! librdkafka can subscribe to a pattern itself. kolk doesn't let it: the syntax of its patterns is another one than that
-//! of groups of the consumer protocol (KIP-848), and a topic has to be known before anything of it is read.
+//! librdkafka can subscribe to a pattern itself. kolk doesn't let it: the syntax of its patterns is another one than
+//! that of groups of the consumer protocol (KIP-848), and a topic has to be known before anything of it is read.
 
 use std::time::Duration;
 

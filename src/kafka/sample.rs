@@ -89,7 +89,8 @@ pub fn check(
     }
 }
 
-/// With `on.partitions: adopt`, keys must have stayed where they were: one that is found in two partitions is a problem.
+/// With `on.partitions: adopt`, keys must have stayed where they were: one that is found in two partitions is a
+/// problem.
 pub fn check_adopted(source: &KafkaSource, sample: &Sample, place: Place, problems: &mut Problems) {
     if let Some(problem) = split(&keys(sample)) {
         let topic = source.topic.as_str();

@@ -1,7 +1,7 @@
 //! Which partition a record is of: of a topic and its number, or a virtual one of files.
 //!
-//! A source of one topic has no need to name it: its partitions are of [`SourceTopic::ONLY`], and are written as numbers
-//! alone, in folders, messages and metrics. Those of several topics are written as Kafka does: `sales-eu-3`.
+//! A source of one topic has no need to name it: its partitions are of [`SourceTopic::ONLY`], and are written as
+//! numbers alone, in folders, messages and metrics. Those of several topics are written as Kafka does: `sales-eu-3`.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

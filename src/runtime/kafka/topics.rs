@@ -1,7 +1,7 @@
 //! Which topics and partitions a run takes up and gives up, and where it begins to read them.
 //!
-//! - The topics of a list, and those that a pattern matches at the first start, begin where `start` says. One that comes
-//!   later, while kolk runs or between two runs, begins at its first message.
+//! - The topics of a list, and those that a pattern matches at the first start, begin where `start` says. One that
+//!   comes later, while kolk runs or between two runs, begins at its first message.
 //! - A partition that a topic gets is refused, since most producers then send keys elsewhere, away from their state.
 //!   With `on.partitions: adopt` it is new, and begins at its first message.
 //! - A topic that was deleted and created again is another one, and is refused.
@@ -31,8 +31,8 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Of the source of a pipeline. `before` made the state, `store` is where the topics are remembered, if there may be
-    /// several; without it they are not.
+    /// Of the source of a pipeline. `before` made the state, `store` is where the topics are remembered, if there may
+    /// be several; without it they are not.
     ///
     /// # Errors
     /// Refused: a topic that was created again, or has more partitions. A store that can't be written.

@@ -241,8 +241,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.give_up(partitions)
     }
 
-    /// A topic was deleted: its partitions are dropped before anything else is committed, since a transaction with their
-    /// offsets fails as a whole. The group takes them away later.
+    /// A topic was deleted: its partitions are dropped before anything else is committed, since a transaction with
+    /// their offsets fails as a whole. The group takes them away later.
     fn drop_topic(&mut self, topic: SourceTopic) -> Result<()> {
         let of_topic: Vec<PartitionId> =
             self.owned.tasks.keys().copied().filter(|partition| partition.topic == topic).collect();

@@ -1,7 +1,7 @@
 //! The topics of the simulated source, and its partitions as the rest of the simulator counts them.
 //!
-//! There are two topics, so that most partitions have the number of another: whatever goes by the number alone mixes them
-//! up.
+//! There are two topics, so that most partitions have the number of another: whatever goes by the number alone mixes
+//! them up.
 
 use crate::record::{PartitionId, SourceTopic};
 
