@@ -109,7 +109,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         "`source: { kafka: { brokers: \"host:9092\" } }`",
         &["bootstrap.servers", "bootstrap_servers", "metadata.broker.list"],
     ),
-    ("`source: { kafka: { topic: name } }`, or `topics: [a, b]`", &["topics", "topic_name", "subscribe"]),
+    ("`source: { kafka: { topic: name } }`, or `topics: [a, b]`", &["topic_name", "subscribe"]),
     ("`source: { kafka: { group: name } }`", &["group.id", "consumer_group", "consumer.group"]),
     (
         "`source: { kafka: { start: earliest } }`",
