@@ -14,6 +14,7 @@ mod avro_cut;
 mod avro_key;
 mod avro_out;
 mod avro_schema;
+mod avro_types;
 mod avro_value;
 mod columns;
 mod envelope;

@@ -42,7 +42,9 @@ pub(super) fn of_topic(pipeline: &Pipeline, source: &KafkaSource, layout: &Layou
     let records: Vec<&Records> = sample.decoded().map(|decoded| &decoded.records).collect();
     said.extend(nulls(layout, &records).into_iter().filter(|(name, _)| !missing(name)).map(|(_, what)| what));
     let from_message = source.encoding.timestamp.as_ref().is_some_and(|name| name.value == layout.time_name);
-    let ticks: Vec<i64> = if seen.times.is_empty() { times_of(&records) } else { seen.times };
+    // What may have a fraction, or a schema of its own, says nothing by itself.
+    let has_ticks = pipeline.record.time.unit.is_none_or(|unit| unit.fractional().is_none()) && envelope.is_none();
+    let ticks: Vec<i64> = if seen.times.is_empty() || !has_ticks { times_of(&records) } else { seen.times };
     if !from_message {
         said.extend(implausible(pipeline, layout, &ticks, Utc::now()));
     }
