@@ -218,6 +218,12 @@ auto.create.topics.enable=false
 # Tests kill processes all the time: open transactions and dead members must be detected soon.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=2000
+# Groups of the consumer protocol have these from the broker.
+group.consumer.min.session.timeout.ms=2000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=1000
+${KOLK_KAFKA_PROTOCOLS:+group.coordinator.rebalance.protocols=$KOLK_KAFKA_PROTOCOLS}
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 # Compaction and retention within seconds, for their tests.
 log.initial.task.delay.ms=500

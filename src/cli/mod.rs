@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Result;
+use crate::config::Until;
 use crate::error::Context;
 use crate::zone::database;
 use messages::Log;
@@ -47,7 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a pipeline: to the end of its files, or on Kafka until a signal
+    /// Run a pipeline: to the end of its files, or on Kafka until a signal or `until`
     Run(RunArgs),
     /// Train the model of a pipeline, evaluate it on held-out time, publish a version
     Train(TrainArgs),
@@ -71,6 +72,10 @@ pub struct RunArgs {
     /// Serve /metrics, /healthz and /readyz at this address; takes precedence over `runtime.http`
     #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
     pub http: Option<SocketAddr>,
+    /// Read a topic up to here and end with exit code 0: `end` (what can be read at the start), `now`, or a time; takes
+    /// precedence over `source.kafka.until`
+    #[arg(long, value_name = "WHERE", value_parser = Until::parse)]
+    pub until: Option<Until>,
 }
 
 /// `kolk train P`

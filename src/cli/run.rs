@@ -1,4 +1,4 @@
-//! `kolk run`: to the end of a Parquet source, from where the last run stopped; on Kafka until a signal.
+//! `kolk run`: to the end of a Parquet source, from where the last run stopped; on Kafka until a signal, or `until`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use serde_json::json;
 use super::messages::say_with;
 use super::signals::{self, Signals};
 use super::{RunArgs, progress};
+use crate::config::At;
 use crate::model::executor::library;
 use crate::runtime::kafka::Stop;
 use crate::runtime::{self, Finished, Plan, PlannedSource, Purpose};
-use crate::{Result, config, http};
+use crate::{Error, Result, config, http};
 
 /// Time for leaving the group, after the grace period.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -23,7 +24,13 @@ const LEAVING: Duration = Duration::from_secs(3);
 /// # Errors
 /// Those of [`runtime::plan`] and [`runtime::run`].
 pub fn run(arguments: &RunArgs) -> Result<()> {
-    let pipeline = config::load(&arguments.pipeline)?;
+    let mut pipeline = config::load(&arguments.pipeline)?;
+    if let Some(until) = arguments.until {
+        let Some(kafka) = pipeline.source.kafka_mut() else {
+            return Err(Error::refused("--until is for topics: for files write `until` within `source`"));
+        };
+        kafka.until = Some(At::default_value(until));
+    }
     let name = pipeline.name.value.clone();
     let address = arguments.http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
     let plan = runtime::plan(pipeline, Purpose::Run)?;
@@ -67,8 +74,8 @@ fn to_the_end(plan: Plan) -> Result<Finished> {
     finished
 }
 
-/// Until a signal, which drains. A second signal ends at once, and so does the end of the grace period.
-/// Returns the number of the signal.
+/// Until a signal, which drains, or the end of a bounded run. A second signal ends at once, and so does the end of the
+/// grace period. Returns the number of the signal.
 fn follow(
     plan: &Plan,
     kafka: &crate::source::topic::PlannedTopic,

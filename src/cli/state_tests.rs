@@ -37,6 +37,7 @@ fn pipeline(root: &Path) -> Pipeline {
             or_records: 1000,
             partitions: PARTITIONS,
         },
+        metric_labels: Vec::new(),
         runtime: Runtime { batch: 10, ..Runtime::default() },
         models: At::default_value(root.join("models")),
         train: None,

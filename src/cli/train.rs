@@ -27,7 +27,8 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     if pipeline.source.kafka().is_some() {
         return Err(Error::refused(
             "training reads files, but the source is Kafka: train with a pipeline that has the same stages and reads \
-             the same records from Parquet files, such as the topic's history",
+             the same records from Parquet files, such as the topic's history (`until: end` and a Parquet sink write the \
+             topic to files)",
         ));
     }
     library::library()?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     At, ColumnType, DeadLetters, Encoding, EpochUnit, Format, Headers, KafkaSink, Key, Moment, OnError, OnLate,
-    OnTombstone, Policies, Record, Sink, Source, Watermark,
+    OnTombstone, Policies, Record, Sink, Source, Stamp, Watermark,
 };
 
 /// A section that only has what isn't default.
@@ -101,6 +101,7 @@ impl Policies {
             .with("null", (self.null != Default::default()).then(|| json!(self.null.word())))
             .with("late", late)
             .with("reorder", self.reorder.as_ref().map(|span| json!(span.to_string())))
+            .with("ahead", self.ahead.as_ref().map(|span| json!(span.to_string())))
             .with("watermark", watermark)
             .with("tombstone", tombstone)
             .with("error", error)
@@ -148,16 +149,18 @@ impl Sink {
                 json!({ "stdout": Fields::default().with("fields", further(fields)).done() })
             }
             Sink::Kafka(kafka) => {
-                let KafkaSink { topic, format, fields, headers, .. } = &**kafka;
+                let KafkaSink { topic, format, fields, headers, timestamp, .. } = &**kafka;
                 let headers = match headers {
                     Headers::None => None,
                     Headers::All => Some(json!("all")),
+                    Headers::Named(names) => Some(json!(names)),
                 };
                 let section = Fields::default()
                     .with("topic", Some(json!(topic.value)))
                     .with("format", Some(format.canonical()))
                     .with("fields", further(fields))
-                    .with("headers", headers);
+                    .with("headers", headers)
+                    .with("timestamp", (timestamp.value == Stamp::Record).then(|| json!("record")));
                 json!({ "kafka": section.done() })
             }
         }

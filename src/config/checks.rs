@@ -1,8 +1,8 @@
 //! Checks that concern several sections of the file and need nothing to be opened.
 
 use super::{
-    At, DeadLetters, Input, KafkaSource, Key, KeyFormat, Location, Moment, Pipeline, Place, Problems, Sink, one_line,
-    stages,
+    At, DeadLetters, Input, KafkaSource, Key, KeyFormat, Location, Moment, Pipeline, Place, Problems, Sink, Start,
+    Until, one_line, stages,
 };
 
 /// Adds a problem for everything that doesn't fit together. Refused values are replaced by empty ones, which are
@@ -63,6 +63,13 @@ fn train(problems: &mut Problems, pipeline: &Pipeline) {
 /// What can't be combined with Kafka, or not without it.
 fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
     let sink = pipeline.sink.as_ref().map(|sink| (&sink.value, sink.place));
+    if let (Some(ahead), Input::Parquet(_)) = (&pipeline.on.ahead, &pipeline.source.input) {
+        problems.add(
+            ahead.place,
+            "`ahead` compares with the timestamps of messages, which files don't have: write `until` within `source`, \
+             or a filter on the time",
+        );
+    }
     let Some(kafka) = pipeline.source.kafka() else {
         if let Some((Sink::Kafka(_), place)) = sink {
             problems.add(place, "a pipeline that reads files writes to Parquet or stdout, not to Kafka");
@@ -76,7 +83,12 @@ fn kafka(problems: &mut Problems, pipeline: &Pipeline) {
         problems.add(from.place, "`from` is for files: on Kafka write `start` within `kafka`");
     }
     if let Some(until) = &pipeline.source.until {
-        problems.add(until.place, "`until` is for files: a topic has no end");
+        problems.add(until.place, "`until` here is for files: on Kafka write it within `kafka`");
+    }
+    if let (Start::At(start), Some(At { value: Until::At(until), place })) = (kafka.start.value, &kafka.until)
+        && start.is_before(*until) != Some(true)
+    {
+        problems.add(*place, "`until` must be later than `start`");
     }
     if let Some(name) = kafka.encoding.key.as_ref().filter(|_| kafka.history.is_some())
         && kafka.encoding.key_format != KeyFormat::Text

@@ -31,6 +31,7 @@ pub(super) const PIPELINE: Words = Words::new(
         word("sink", Shape::Section(&output::SINK), "Where output goes; `kolk run` needs it"),
         word("state", Shape::Section(&output::STATE), "Where state is stored and how often").or("{}"),
         word("runtime", Shape::Section(&output::RUNTIME), "Threads, batches, HTTP").or("{}"),
+        word("metrics", Shape::Section(&output::METRICS), "Labels that every metric has"),
         word("models", Shape::Path, "Folder of the model registry, local").or("models/"),
         word("train", Shape::Section(&train_words::TRAIN), "How to train; `kolk train` needs it"),
     ],
@@ -43,7 +44,7 @@ const SOURCE: Words = Words::new(
         word("kafka", Shape::Section(&kafka_words::SOURCE), "A topic"),
         word("dead_letters", Shape::Section(&kafka_words::LETTERS), "Replays rejected messages from a folder of them"),
         word("from", Shape::Moment, "Records before it are not read. On Kafka, use `start` instead"),
-        word("until", Shape::Moment, "Records at or after it are not read. Not on Kafka"),
+        word("until", Shape::Moment, "Records at or after it are not read. On Kafka, use `until` of `kafka` instead"),
         word("emit_from", Shape::Moment, "Records before it advance the state, but nothing is written for them"),
     ],
 )
@@ -111,6 +112,11 @@ const ON: Words = Words::new(
             "Records are held per key until the key's time is that much later, and emitted in the order of their times",
         )
         .or("0s"),
+        word(
+            "ahead",
+            Shape::Span { zero: true },
+            "Records whose time is further ahead of their message's timestamp go to the dead letters; any far by default",
+        ),
         word("watermark", Shape::Word(&names(&WATERMARKS)), "Which records show that a bucket of `resample` is over")
             .or("key"),
         word("error", Shape::Word(&names(&ERRORS)), "Records that cannot be decoded").or("dead_letter"),
@@ -161,6 +167,7 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
         source,
         state: output::state(reader, &fields),
         runtime,
+        metric_labels: output::metrics(reader, &fields),
         models: models(reader, &fields),
         stages,
         record,
@@ -265,6 +272,7 @@ fn policies(reader: &mut Reader, field: Field<'_>) -> Option<Policies> {
         null: fields.get("null").and_then(|f| reader.word(f, &ON_NULL, &[])).unwrap_or_default(),
         late: fields.get("late").and_then(|f| reader.word(f, &LATES, &[])).unwrap_or_default(),
         reorder,
+        ahead: fields.get("ahead").and_then(|field| reader.span(field, true)),
         watermark: fields.get("watermark").and_then(|f| reader.word(f, &WATERMARKS, &[])).unwrap_or_default(),
         tombstone: fields.get("tombstone").and_then(|f| reader.word(f, &TOMBSTONES, &[])).unwrap_or_default(),
         partitions: fields

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::topics::Topics;
 use super::words::word_of;
-use super::{At, Envelope, Location, Moment, Numbers, Secret};
+use super::{At, Envelope, Location, Moment, Numbers, Secret, one_line};
 
 /// `source.kafka: { brokers, topic, group, format, key, … }`
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct KafkaSource {
     pub encoding: Encoding,
     /// Where the group begins when it has no offsets yet.
     pub start: At<Start>,
+    /// Where a bounded run ends; `None`: it goes on until a signal.
+    pub until: Option<At<Until>>,
     /// `partitioned_by: key`: the user states that all messages of a record's key are in one partition. Needed if the
     /// record's key is not the message's.
     pub partitioned_by_key: At<bool>,
@@ -62,6 +64,28 @@ impl Encoding {
     }
 }
 
+impl KafkaSource {
+    /// The protocol that its group speaks: `group.protocol` among the properties.
+    pub fn protocol(&self) -> GroupProtocol {
+        match self.properties.get(GROUP_PROTOCOL).map(Secret::reveal) {
+            Some("consumer") => GroupProtocol::Consumer,
+            _ => GroupProtocol::Classic,
+        }
+    }
+}
+
+/// The property that says which protocol a group speaks.
+pub(super) const GROUP_PROTOCOL: &str = "group.protocol";
+
+/// How the members of a group share partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// Members agree among themselves.
+    Classic,
+    /// The brokers decide (KIP-848).
+    Consumer,
+}
+
 /// `source.dead_letters: { path, format, key, timestamp, columns }`: replays rejected messages from dead-letter files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LettersSource {
@@ -94,6 +118,8 @@ pub struct KafkaSink {
     pub fields: Vec<At<String>>,
     /// Which headers of the input message are copied to its output.
     pub headers: Headers,
+    /// The timestamp of an output.
+    pub timestamp: At<Stamp>,
     /// Further properties of librdkafka, in order.
     pub properties: Properties,
 }
@@ -101,6 +127,13 @@ pub struct KafkaSink {
 /// Properties of librdkafka as written; values may be secrets.
 #[derive(Clone, Default, PartialEq)]
 pub struct Properties(pub Vec<(At<String>, At<Secret>)>);
+
+impl Properties {
+    /// A property that was written.
+    pub fn get(&self, name: &str) -> Option<&Secret> {
+        self.0.iter().find(|(written, _)| written.value == name).map(|(_, value)| &value.value)
+    }
+}
 
 /// Names only.
 impl std::fmt::Debug for Properties {
@@ -156,18 +189,67 @@ pub enum Start {
     At(Moment),
 }
 
+/// `until:`, and `--until`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Until {
+    /// At what can be read when a process starts.
+    End,
+    /// At the first message that is as new as the start of the process.
+    Now,
+    /// At the first message with this timestamp or a later one.
+    At(Moment),
+}
+
+impl Until {
+    /// Reads `end`, `now` or a moment.
+    ///
+    /// # Errors
+    /// What was expected instead, for the user.
+    pub fn parse(text: &str) -> Result<Until, String> {
+        match (text.trim(), Moment::parse(text)) {
+            ("end", _) => Ok(Until::End),
+            ("now", _) => Ok(Until::Now),
+            (_, Ok(at @ Moment::Instant(_))) => Ok(Until::At(at)),
+            _ => Err(format!("expected end, now or a time (2014-01-31T12:00:00Z), found \"{}\"", one_line(text))),
+        }
+    }
+}
+
 /// `headers:`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Headers {
     /// None.
     #[default]
     None,
     /// All of them.
     All,
+    /// Those with these names.
+    Named(Vec<String>),
 }
 
-/// Its words.
-pub(super) const HEADERS: [(&str, Headers); 2] = [("none", Headers::None), ("all", Headers::All)];
+impl Headers {
+    /// Whether a header with this name is copied.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Headers::None => false,
+            Headers::All => true,
+            Headers::Named(names) => names.iter().any(|named| named == name),
+        }
+    }
+}
+
+/// `timestamp:` of a sink
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stamp {
+    /// The clock when it is sent.
+    #[default]
+    Now,
+    /// The time of the row.
+    Record,
+}
+
+/// The words of a sink's `timestamp`.
+pub(super) const STAMPS: [(&str, Stamp); 2] = [("now", Stamp::Now), ("record", Stamp::Record)];
 
 /// Type of a column of a format that has no types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::kafka::{COLUMN_TYPES, HEADERS, KEY_FORMATS, KeyFormat};
+use super::kafka::{COLUMN_TYPES, GROUP_PROTOCOL, KEY_FORMATS, KeyFormat, STAMPS};
 use super::kafka::{
-    ColumnType, Encoding, Format, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties, SchemaSource, Start,
+    ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
+    SchemaSource, Start, Until,
 };
 use super::kafka_words::{
     AUTH, AVRO, FILE, FORMAT, HISTORY, KEY, LETTERS, PIN, PROTOBUF, READS_AVRO, READS_FORMAT, READS_PROTOBUF, SINK,
@@ -18,7 +19,7 @@ use super::yaml::Kind;
 use super::{At, Delivery, Moment, Secret, is_secret, remember, remember_basic, split_credentials};
 
 /// Properties on which the guarantees depend: what kolk sets, and why it must be that.
-const OURS: [(&str, &str); 13] = [
+const OURS: [(&str, &str); 12] = [
     ("bootstrap.servers", "it is written as `brokers`"),
     ("group.id", "it is written as `group`"),
     ("enable.auto.commit", "false: offsets are committed with the outputs"),
@@ -26,7 +27,6 @@ const OURS: [(&str, &str); 13] = [
     ("auto.offset.reset", "error: a position that no longer exists must not be replaced silently"),
     ("enable.partition.eof", "true: a restore must know where the log ends"),
     ("partition.assignment.strategy", "cooperative-sticky: a rebalance moves as few partitions as possible"),
-    ("group.protocol", "classic: recovery depends on it"),
     ("enable.idempotence", "true: a retry must not change the order of a key"),
     ("transactional.id", "one for each worker: set `runtime.instance` for a stable name"),
     ("delivery.report.only.error", "true"),
@@ -37,6 +37,16 @@ const EXACTLY_ONCE_COMMITTED: &str =
     "read_committed: with delivery: exactly_once, messages that may still be aborted are not read";
 const EXACTLY_ONCE_ACKS: &str = "all: with delivery: exactly_once, the loss of a broker must not lose an output";
 
+/// Properties that a group of the consumer protocol can't have, and why.
+const CLASSIC_ONLY: [(&str, &str); 3] = [
+    ("session.timeout.ms", "the brokers set it (group.consumer.session.timeout.ms)"),
+    ("heartbeat.interval.ms", "the brokers set it (group.consumer.heartbeat.interval.ms)"),
+    (
+        "group.instance.id",
+        "a killed process that comes back with it is refused until the session of the killed one is over",
+    ),
+];
+
 /// Reads `source.kafka`. `name` is that of the pipeline.
 pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery: Delivery) -> Option<KafkaSource> {
     let fields = reader.section(field, &SOURCE)?;
@@ -45,6 +55,7 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
     let group = fields.get("group").and_then(|f| reader.text(f, "a consumer group"));
     let encoding = encoding(reader, &fields, Some(topic.as_str()).filter(|_| topics.is_none()));
     let start = fields.get("start").and_then(|f| start(reader, f));
+    let until = fields.get("until").and_then(|f| until(reader, f));
     let partitioned = fields.get("partitioned_by").and_then(|f| Some(f.at(reader.word(f, &[("key", true)], &[])?)));
     let idle =
         fields.get("idle").and_then(|f| Some(f.at(reader.duration(f)?))).filter(|idle| idle.value > Duration::ZERO);
@@ -55,6 +66,8 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
         }
         history(reader, f)
     });
+    let properties = properties(reader, &fields, delivery);
+    of_group(reader, &properties);
     Some(KafkaSource {
         brokers: brokers.unwrap_or_default(),
         topic,
@@ -62,11 +75,29 @@ pub(super) fn source(reader: &mut Reader, field: Field<'_>, name: &str, delivery
         group: group.unwrap_or_else(|| At::default_value(name.to_string())),
         encoding,
         start: start.unwrap_or_default(),
+        until,
         partitioned_by_key: partitioned.unwrap_or_default(),
         idle,
         history,
-        properties: properties(reader, &fields, delivery),
+        properties,
     })
+}
+
+/// Notes properties that the protocol of the group can't have.
+fn of_group(reader: &mut Reader, properties: &Properties) {
+    let Some((_, protocol)) = properties.0.iter().find(|(name, _)| name.value == GROUP_PROTOCOL) else { return };
+    match protocol.reveal() {
+        "classic" => {}
+        "consumer" => {
+            for (name, _) in &properties.0 {
+                if let Some((only, why)) = CLASSIC_ONLY.iter().find(|(only, _)| *only == name.value) {
+                    let message = format!("`{only}` can't be set with `group.protocol: consumer`: {why}");
+                    reader.problems.add(name.place, message);
+                }
+            }
+        }
+        _ => reader.problems.add(protocol.place, "`group.protocol`: expected one of: classic, consumer"),
+    }
 }
 
 fn brokers(reader: &mut Reader, field: Field<'_>) -> Option<At<String>> {
@@ -162,9 +193,23 @@ pub(super) fn sink(
             .map_or_else(|| At::default_value(Format::Json), |(format, _)| format),
         topic,
         fields: fields.get("fields").and_then(|f| reader.texts(f, "columns")).unwrap_or_default(),
-        headers: fields.get("headers").and_then(|f| reader.word(f, &HEADERS, &[])).unwrap_or_default(),
+        headers: fields.get("headers").and_then(|f| headers(reader, f)).unwrap_or_default(),
+        timestamp: fields.get("timestamp").and_then(|f| Some(f.at(reader.word(f, &STAMPS, &[])?))).unwrap_or_default(),
         properties: source.filter(|_| same).map_or(own, |source| shared(&source.properties)),
     })
+}
+
+/// `none`, `all`, or a list of names.
+fn headers(reader: &mut Reader, field: Field<'_>) -> Option<Headers> {
+    match field.node.text() {
+        Some("none") => Some(Headers::None),
+        Some("all") => Some(Headers::All),
+        _ if field.node.is_list() => {
+            let names = reader.some_texts(field, "names of headers")?;
+            Some(Headers::Named(names.into_iter().map(|name| name.value).collect()))
+        }
+        _ => reader.expected(field, "none, all, or a list of names in brackets"),
+    }
 }
 
 /// The properties of a consumer that also apply to a producer.
@@ -189,6 +234,17 @@ fn start(reader: &mut Reader, field: Field<'_>) -> Option<At<Start>> {
         _ => match reader.moment(field)?.value {
             at @ Moment::Instant(_) => Start::At(at),
             Moment::Step(_) => return reader.expected(field, "earliest, latest or a time"),
+        },
+    }))
+}
+
+fn until(reader: &mut Reader, field: Field<'_>) -> Option<At<Until>> {
+    Some(field.at(match field.node.text() {
+        Some("end") => Until::End,
+        Some("now") => Until::Now,
+        _ => match reader.moment(field)?.value {
+            at @ Moment::Instant(_) => Until::At(at),
+            Moment::Step(_) => return reader.expected(field, "end, now or a time"),
         },
     }))
 }

@@ -1,6 +1,6 @@
 //! The table of `source.kafka`, `source.dead_letters`, `sink.kafka`, and everything within them.
 
-use super::kafka::{COLUMN_TYPES, HEADERS, KEY_FORMATS};
+use super::kafka::{COLUMN_TYPES, KEY_FORMATS, STAMPS};
 use super::payload::{ENVELOPES, NUMBERS};
 use super::table::{Shape, Word, names, word};
 use super::words::{Words, exactly_one};
@@ -61,6 +61,11 @@ pub(super) const SOURCE: Words = Words::new(
         )
         .or("earliest"),
         word(
+            "until",
+            Shape::Any(&[Shape::Word(&["end", "now"]), Shape::Moment]),
+            "Where a bounded run ends: it reads up to there and exits with code 0; it has no end by default",
+        ),
+        word(
             "partitioned_by",
             Shape::Word(&["key"]),
             "States that all messages of a record's key are in one partition; needed if it is not the message's key",
@@ -90,8 +95,18 @@ pub(super) const SINK: Words = Words::new(
         )
         .or("json"),
         word("fields", Shape::Texts, "Further columns of the record to write").or("[]"),
-        word("headers", Shape::Word(&names(&HEADERS)), "Which headers of the input message are copied to its output")
-            .or("none"),
+        word(
+            "headers",
+            Shape::Any(&[Shape::Word(&["none", "all"]), Shape::SomeTexts]),
+            "Which headers of the input message are copied to its output: none, all, or those with these names",
+        )
+        .or("none"),
+        word(
+            "timestamp",
+            Shape::Word(&names(&STAMPS)),
+            "The timestamp of an output: the clock when it is sent, or the time of its row",
+        )
+        .or("now"),
         word(
             "properties",
             PROPERTIES.shape,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::read::{Field, Fields, Reader};
 use super::table::{Shape, Word, names, word};
 use super::words::{Words, exactly_one};
-use super::{At, DeadLetters, Delivery, KafkaSource, Runtime, Sink, State, http_address};
+use super::{At, DeadLetters, Delivery, KafkaSource, Runtime, Sink, State, http_address, one_line};
 use super::{kafka_read, kafka_words};
 
 pub(super) const SINK: Words = Words::new(
@@ -95,6 +95,10 @@ pub(super) const RUNTIME: Words = Words::new(
 
 const DELIVERIES: [(&str, Delivery); 2] =
     [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
+pub(super) const METRICS: Words = Words::new(
+    "`metrics`",
+    &[word("labels", Shape::Names(&Shape::Text), "Names and values of labels that every metric has").or("{}")],
+);
 
 /// Virtual partitions at most: each has its own files.
 const MAX_PARTITIONS: usize = 4096;
@@ -197,6 +201,33 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
         grace: fields.get("grace").and_then(|f| reader.duration(f)).unwrap_or(Runtime::default().grace),
         instance: fields.get("instance").and_then(|f| reader.text(f, "a name")),
         http,
+    }
+}
+
+/// Reads `metrics`: the labels that every metric has.
+pub(super) fn metrics(reader: &mut Reader, fields: &Fields) -> Vec<(At<String>, String)> {
+    let fields = section_or_none(reader, fields, "metrics", &METRICS);
+    let Some(field) = fields.get("labels") else { return Vec::new() };
+    let mut labels = Vec::new();
+    for label in reader.names(field, "a mapping of labels to values").unwrap_or_default() {
+        if let Some(fault) = label_fault(label.name) {
+            reader.problems.add(label.name_place, format_args!("`{}`: {fault}", one_line(label.name)));
+        }
+        if let Some(value) = reader.text(label, "the value of a label") {
+            labels.push((At { value: label.name.to_string(), place: label.name_place }, value.value));
+        }
+    }
+    labels
+}
+
+/// What is wrong with the name of a label, by the rules of Prometheus.
+fn label_fault(name: &str) -> Option<&'static str> {
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
+    match name {
+        "le" | "quantile" => Some("Prometheus keeps this label for histograms and summaries"),
+        _ if name.starts_with("__") => Some("labels that begin with __ are Prometheus' own"),
+        _ if name.starts_with(begins) && name.chars().all(|c| begins(c) || c.is_ascii_digit()) => None,
+        _ => Some("the name of a label consists of letters, digits and _, and begins with no digit"),
     }
 }
 

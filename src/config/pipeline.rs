@@ -35,6 +35,8 @@ pub struct Pipeline {
     pub state: State,
     /// Threads, batches, HTTP.
     pub runtime: Runtime,
+    /// Labels that every metric has, in order.
+    pub metric_labels: Vec<(At<String>, String)>,
     /// The registry's root; by default `models/` next to the pipeline file.
     pub models: At<PathBuf>,
     /// How to train, for `kolk train`.
@@ -116,6 +118,14 @@ impl Source {
     /// The Kafka source, if it is one.
     pub fn kafka(&self) -> Option<&KafkaSource> {
         match &self.input {
+            Input::Kafka(kafka) => Some(kafka),
+            Input::Parquet(_) | Input::DeadLetters(_) => None,
+        }
+    }
+
+    /// The same, to be changed by arguments of the command.
+    pub fn kafka_mut(&mut self) -> Option<&mut KafkaSource> {
+        match &mut self.input {
             Input::Kafka(kafka) => Some(kafka),
             Input::Parquet(_) | Input::DeadLetters(_) => None,
         }
@@ -243,6 +253,8 @@ pub struct Policies {
     pub late: OnLate,
     /// How long records are held per key so that they can be emitted in the order of their times; zero by default.
     pub reorder: Option<At<Span>>,
+    /// How far a record's time may be ahead of its message's timestamp; `None`: any far.
+    pub ahead: Option<At<Span>>,
     /// Which records show that a bucket is over, and that a held record may be emitted.
     pub watermark: Watermark,
     /// Messages with a key and without a payload.

@@ -71,7 +71,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         "`train: { horizon: 24 }`",
         &["forecast_horizon", "prediction_length", "steps_ahead", "n_ahead", "output_chunk_length", "pred_len", "fh"],
     ),
-    ("`train: { target: column }`", &["label", "labels", "y", "target_column", "output_column"]),
+    ("`train: { target: column }`", &["label", "y", "target_column", "output_column"]),
     ("`train: { inputs: [columns] }`", &["feature_columns", "input_columns", "input_size", "x", "covariates"]),
     ("`train: { chunk: 64 }`", &["bptt", "tbptt", "truncated_bptt_steps"]),
     ("`train: { seasonality: 24 }`", &["season_length", "seasonal_period", "period"]),

@@ -7,6 +7,7 @@
 //! A decoder judges every message independently: a bad message does not change its neighbours. It returns exactly one
 //! record per message (with `columns_as_keys` one per message and key; one if the message is bad).
 
+mod ahead;
 mod answers;
 mod avro;
 mod avro_bytes;
@@ -41,6 +42,7 @@ mod schema_key;
 mod schemas;
 mod table;
 
+pub use ahead::TOO_FAR_AHEAD;
 pub use envelope::{DELETED, field, paths};
 pub use frame::{SCHEMA_HEADERS, json as bare_json};
 pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};

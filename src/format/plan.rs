@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde_json::{Value, json};
 
+use super::ahead::{Guarded, Limit};
 use super::avro_out::{self, AvroEncoder};
 use super::framed::Framed;
 use super::json::JsonDecoder;
@@ -71,6 +72,35 @@ impl PlannedEncoder {
 /// and returns `None` if there is one.
 pub fn plan_decoder(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedDecoder> {
     let encoding = pipeline.source.encoding()?;
+    let planned = plan_format(pipeline, encoding, fields, problems)?;
+    let Some(span) = &pipeline.on.ahead else { return Some(planned) };
+    let PlannedDecoder { layout, make, .. } = planned;
+    let clock = layout.clock.clone();
+    let every = match clock.every(span.value) {
+        Ok(_) if clock.nanos_per_tick.is_none() => {
+            Err("the time is a step without a clock, and timestamps are none".into())
+        }
+        every => every,
+    };
+    match every {
+        Ok(every) => {
+            let limit = Limit { clock, every, written: span.to_string(), column: layout.time_name.clone() };
+            let make = move || Ok(Box::new(Guarded { decoder: make()?, limit: limit.clone() }) as Box<dyn Decoder>);
+            Some(PlannedDecoder { layout, make: Box::new(make), ..planned })
+        }
+        Err(message) => {
+            problems.add(span.place, format!("`ahead`: {message}"));
+            None
+        }
+    }
+}
+
+fn plan_format(
+    pipeline: &Pipeline,
+    encoding: &Encoding,
+    fields: &[At<String>],
+    problems: &mut Problems,
+) -> Option<PlannedDecoder> {
     match &encoding.format.value {
         Format::Json => {
             let types = columns::declared(encoding, pipeline.record.time.unit);

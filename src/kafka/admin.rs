@@ -160,7 +160,7 @@ impl Admin {
     pub fn group(&self, source: &KafkaSource, warnings: &mut Vec<String>, problems: &mut Problems) {
         let denied = match describe::group(self.consumer.client(), &source.group, PATIENCE) {
             Ok(members) => {
-                warnings.extend(members.keep_out(&source.group));
+                warnings.extend(members.keep_out(&source.group, source.protocol()));
                 members.rights.lacks(Right::Read)
             }
             Err(silence) => silence.code == Some(RDKafkaErrorCode::GroupAuthorizationFailed),

@@ -80,6 +80,8 @@ pub struct Outgoing<'a> {
     pub payload: Option<&'a [u8]>,
     /// Its headers, in order.
     pub headers: &'a [MessageHeader],
+    /// Its timestamp in milliseconds, from 1 on; `None`: when it is sent.
+    pub timestamp: Option<i64>,
 }
 
 /// Name and value of a header.

@@ -104,7 +104,7 @@ impl Client {
             watch,
             asked: 0,
             config,
-            waiting: Waiting::default(),
+            waiting: Waiting::new(source.protocol()),
             offsets: None,
         })
     }

@@ -37,6 +37,8 @@ pub(super) struct Group {
     /// Set when the consumer leaves: then events are answered here.
     leaving: AtomicBool,
     unreachable: AtomicBool,
+    /// Whether the group has said which partitions are this member's.
+    member: AtomicBool,
     /// Whether brokers were lost or refused the credentials since the last sign of them.
     troubled: AtomicBool,
     /// Since when the brokers refuse the credentials, as far as is known, and why.
@@ -55,6 +57,7 @@ impl Group {
             events: Mutex::default(),
             leaving: AtomicBool::default(),
             unreachable: AtomicBool::default(),
+            member: AtomicBool::default(),
             troubled: AtomicBool::default(),
             refused: Mutex::default(),
             looked: Mutex::default(),
@@ -79,6 +82,11 @@ impl Group {
     /// The consumer leaves the group: nothing more is noted.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the group has said which partitions are this member's.
+    pub fn is_member(&self) -> bool {
+        self.member.load(Ordering::Relaxed)
     }
 
     /// No broker answers.
@@ -179,6 +187,7 @@ impl ConsumerContext for Group {
             return;
         }
         *locked(&self.complaint) = None;
+        self.member.store(true, Ordering::Relaxed);
         let list: Vec<PartitionId> = partitions
             .elements()
             .iter()

@@ -9,6 +9,7 @@
 mod acl;
 mod admin;
 mod adopt;
+mod bounds;
 mod broker;
 mod client;
 mod context;
@@ -37,6 +38,7 @@ mod topic_watch;
 pub use acl::{Right, SEND, TAKE, transactional_ids};
 pub use admin::{Admin, FoundTopic, identity};
 pub use adopt::{Seen, commit, look};
+pub use bounds::ends;
 pub use broker::*;
 pub use client::Client;
 pub use discovery::Discovery;

@@ -201,6 +201,9 @@ impl NativeProducer {
                 V::RD_KAFKA_VTYPE_KEY,
                 key,
                 key_len,
+                V::RD_KAFKA_VTYPE_TIMESTAMP,
+                // 0 is the clock.
+                message.timestamp.unwrap_or(0),
                 V::RD_KAFKA_VTYPE_HEADERS,
                 raw,
                 V::RD_KAFKA_VTYPE_END,

@@ -23,6 +23,11 @@ const LATE: Duration = Duration::from_secs(5);
 /// First requests that fail while the brokers refuse the credentials, until that is believed.
 const REFUSALS: u32 = 2;
 
+/// What is to be done about outputs whose timestamps a topic refuses.
+const STAMPS: &str = "with `timestamp: record` outputs have the times of their rows: let the topic have them \
+    (message.timestamp.after.max.ms, message.timestamp.before.max.ms), let `on.ahead` refuse records that are too far \
+    ahead, or write `timestamp: now`";
+
 /// Where a pipeline sends.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -192,6 +197,10 @@ impl Sender {
         match producer.context().failed() {
             Some(Undelivered { topic, code: RDKafkaErrorCode::TopicAuthorizationFailed, .. }) => {
                 return Err(self.deny(missing(Right::Write, On::Topic(&topic), SEND)));
+            }
+            // Sent again, it would be refused again.
+            Some(Undelivered { topic, code: RDKafkaErrorCode::InvalidTimestamp, why }) => {
+                return Err(self.deny(format!("topic {topic} refuses the timestamp of an output: {why}\n{STAMPS}")));
             }
             Some(failed) => return Err(Broken::Abort(format!("topic {}: {}", failed.topic, failed.why))),
             None => {}

@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 
 use super::membership::ASSIGNOR;
 use crate::Error;
-use crate::config::{Delivery, KafkaSink, KafkaSource, Properties};
+use crate::config::{Delivery, GroupProtocol, KafkaSink, KafkaSource, Properties};
 
 /// How long a message of a transaction, or a request about it, may take.
 pub(super) const TRANSACTION_REQUEST: Duration = Duration::from_secs(15);
@@ -49,13 +49,27 @@ pub(super) fn consumer(source: &KafkaSource, delivery: Delivery, worker: usize) 
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        .set("partition.assignment.strategy", ASSIGNOR);
+        .set("enable.partition.eof", "true");
+    if source.protocol() == GroupProtocol::Classic {
+        config.set("partition.assignment.strategy", ASSIGNOR);
+    }
+    isolate(&mut config, delivery);
+    config
+}
+
+/// A client that asks what a reader of the source could read.
+pub(super) fn looking(source: &KafkaSource, delivery: Delivery) -> ClientConfig {
+    let mut config = asking(&source.brokers, &source.properties);
+    isolate(&mut config, delivery);
+    config
+}
+
+/// Which messages are read, and so where a partition ends.
+fn isolate(config: &mut ClientConfig, delivery: Delivery) {
     match delivery {
         Delivery::ExactlyOnce => config.set("isolation.level", "read_committed"),
-        Delivery::AtLeastOnce => default(&mut config, "isolation.level", "read_committed"),
+        Delivery::AtLeastOnce => default(config, "isolation.level", "read_committed"),
     };
-    config
 }
 
 /// A client that only asks about topics.
@@ -63,6 +77,8 @@ pub(super) fn asking(brokers: &str, properties: &Properties) -> ClientConfig {
     let mut config = base(brokers, properties);
     // Of the consumer's and the producer's own properties the other kind of client would complain.
     config.remove("group.instance.id");
+    config.remove("group.protocol");
+    config.remove("group.remote.assignor");
     config
 }
 

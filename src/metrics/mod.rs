@@ -90,11 +90,25 @@ impl Metrics {
     /// # Errors
     /// Fails only if two metrics have one name, which a test rules out.
     pub fn new() -> Result<Metrics> {
-        Self::build().or_failed(|| "register metrics".to_string())
+        Self::with_labels([])
     }
 
-    fn build() -> prometheus::Result<Metrics> {
-        let mut b = Builder::default();
+    /// The same; every metric has these labels. One that has such a label itself keeps its own.
+    ///
+    /// # Errors
+    /// Names that can't be labels.
+    pub fn with_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Metrics> {
+        let constant = labels.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Self::build(Builder { constant, ..Builder::default() }).or_failed(|| "register metrics".to_string())
+    }
+
+    /// Whether metrics have a label of their own with this name, so that it can't be one of every metric. The topic of
+    /// those that name theirs is that of the others.
+    pub fn has_label(&self, name: &str) -> bool {
+        name != "topic" && self.rows.iter().any(|row| row.labels.iter().any(|label| label == name))
+    }
+
+    fn build(mut b: Builder) -> prometheus::Result<Metrics> {
         Ok(Metrics {
             source_rows_read: b.counter("kolk_source_rows_read_total", "Rows read from the source.")?,
             source_rows: b.gauge("kolk_source_rows", "Rows in the source; 0 if that is unknown.")?,
@@ -255,6 +269,21 @@ mod tests {
                 row.name
             );
         }
+    }
+
+    #[test]
+    fn every_metric_has_the_labels_of_the_pipeline() {
+        let metrics = Metrics::with_labels([("pipeline", "sales \"eu\""), ("team", "a")]).unwrap();
+        metrics.dead_letters("null_time", 2);
+        metrics.stage(1, "filter").seconds.observe(0.002);
+        metrics.stream.lag(3.into(), 1, 2, 3, None);
+        let text = metrics.text(true).unwrap();
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(samples.len() > 40);
+        for line in samples {
+            assert!(line.contains("pipeline=\"sales \\\"eu\\\"\"") && line.contains("team=\"a\""), "{line}");
+        }
+        assert!(metrics.has_label("stage") && metrics.has_label("partition") && !metrics.has_label("team"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Registers metrics and remembers what they are, so that a test can compare them with the table in `docs/metrics.md`.
 
+use std::collections::HashMap;
+
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -32,35 +34,37 @@ impl Row {
 pub(super) struct Builder {
     pub(super) registry: Registry,
     pub(super) rows: Vec<Row>,
+    /// Labels of every metric, with their values.
+    pub(super) constant: HashMap<String, String>,
 }
 
 impl Builder {
     pub(super) fn counter(&mut self, name: &str, help: &str) -> Result<IntCounter> {
-        self.add(name, "counter", &[], help, IntCounter::new(name, help)?)
+        self.add(name, "counter", &[], help, IntCounter::with_opts(self.options(name, help, &[]))?)
     }
 
     pub(super) fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-        self.add(name, "counter", labels, help, IntCounterVec::new(Opts::new(name, help), labels)?)
+        self.add(name, "counter", labels, help, IntCounterVec::new(self.options(name, help, labels), labels)?)
     }
 
     pub(super) fn gauge(&mut self, name: &str, help: &str) -> Result<IntGauge> {
-        self.add(name, "gauge", &[], help, IntGauge::new(name, help)?)
+        self.add(name, "gauge", &[], help, IntGauge::with_opts(self.options(name, help, &[]))?)
     }
 
     pub(super) fn float_gauge(&mut self, name: &str, help: &str) -> Result<Gauge> {
-        self.add(name, "gauge", &[], help, Gauge::new(name, help)?)
+        self.add(name, "gauge", &[], help, Gauge::with_opts(self.options(name, help, &[]))?)
     }
 
     pub(super) fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-        self.add(name, "gauge", labels, help, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        self.add(name, "gauge", labels, help, IntGaugeVec::new(self.options(name, help, labels), labels)?)
     }
 
     pub(super) fn float_gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec> {
-        self.add(name, "gauge", labels, help, GaugeVec::new(Opts::new(name, help), labels)?)
+        self.add(name, "gauge", labels, help, GaugeVec::new(self.options(name, help, labels), labels)?)
     }
 
     pub(super) fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram> {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let options = HistogramOpts::from(self.options(name, help, &[])).buckets(buckets.to_vec());
         self.add(name, "histogram", &[], help, Histogram::with_opts(options)?)
     }
 
@@ -71,8 +75,15 @@ impl Builder {
         labels: &[&str],
         buckets: &[f64],
     ) -> Result<HistogramVec> {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let options = HistogramOpts::from(self.options(name, help, labels)).buckets(buckets.to_vec());
         self.add(name, "histogram", labels, help, HistogramVec::new(options, labels)?)
+    }
+
+    /// With the labels that every metric has, except those that this one has itself.
+    fn options(&self, name: &str, help: &str, labels: &[&str]) -> Opts {
+        let constant = self.constant.iter().filter(|(label, _)| !labels.contains(&label.as_str()));
+        let constant = constant.map(|(label, value)| (label.clone(), value.clone())).collect();
+        Opts::new(name, help).const_labels(constant)
     }
 
     fn add<M: Collector + Clone + 'static>(

@@ -172,6 +172,12 @@ impl Clock {
         self.ticks(DateTime::from_timestamp_millis(millis)?)
     }
 
+    /// Ticks as milliseconds since 1970, rounded down; `None` without a clock.
+    pub fn millis(&self, ticks: i64) -> Option<i64> {
+        let nanos = i128::from(ticks) * i128::from(self.nanos_per_tick?);
+        i64::try_from(nanos.div_euclid(1_000_000)).ok()
+    }
+
     /// `ticks` moved by `n` times `every`. Days and months keep the time of day: one that the clocks skip becomes as
     /// much later as they skip, and one that they show twice keeps its offset if it can, else it is the first. A day
     /// that begins late, since its midnight is skipped, counts as midnight. Calendar months keep the day where the

@@ -46,6 +46,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
             or_records: 1_000_000,
             partitions: 16,
         },
+        metric_labels: Vec::new(),
         runtime: Runtime::default(),
         models: at(PathBuf::new()),
         train: None,

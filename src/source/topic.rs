@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::History;
-use crate::config::{At, DeadLetters, KafkaSource, OnPartitions, Pipeline, Properties, Sink, Topics};
+use chrono::Utc;
+
+use crate::config::{
+    At, DeadLetters, KafkaSource, Moment, OnPartitions, Pipeline, Properties, Sink, Stamp, Topics, Until,
+};
 use crate::error::Problems;
 use crate::format::{self, PlannedDecoder};
 use crate::kafka::sample::{Sample, check as check_keys, check_adopted};
@@ -78,6 +82,19 @@ pub fn plan(
     let (decoder, found, longest) = (decoder?, found?, longest?);
     if let Some(idle) = source.idle.as_ref().filter(|_| decoder.layout.clock.nanos_per_tick.is_none()) {
         problems.add(idle.place, "`idle` needs times of a clock: the time column has steps, which no clock moves on");
+        return None;
+    }
+    if let Some(Sink::Kafka(sink)) = pipeline.sink.as_ref().map(|sink| &sink.value)
+        && sink.timestamp.value == Stamp::Record
+        && decoder.layout.clock.nanos_per_tick.is_none()
+    {
+        problems.add(sink.timestamp.place, "`timestamp: record` needs times of a clock: the time column has steps");
+        return None;
+    }
+    if let Some(At { value: Until::At(Moment::Instant(at)), place }) = &source.until
+        && *at > Utc::now()
+    {
+        problems.add(*place, "`until` is in the future: a bounded run reads what is there (`end`, `now`, or a time)");
         return None;
     }
     if found.is_empty() {

@@ -44,6 +44,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
             or_records: 1,
             partitions: 16,
         },
+        metric_labels: Vec::new(),
         runtime: Runtime { batch: 1, ..Runtime::default() },
         models: at("models".into()),
         train: None,

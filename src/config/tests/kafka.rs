@@ -15,7 +15,8 @@ fn what_is_not_written_has_a_default() {
     assert_eq!((kafka.group.as_str(), kafka.start.value, kafka.idle.is_none()), ("a", Start::Earliest, true));
     assert_eq!(kafka.encoding.format.value, Format::Json);
     let Some(Sink::Kafka(sink)) = p.sink.map(|sink| sink.value) else { panic!("no kafka") };
-    assert_eq!((sink.brokers.as_str(), sink.topic.as_str(), sink.headers), ("b", "o", Headers::None));
+    assert_eq!((sink.brokers.as_str(), sink.topic.as_str(), &sink.headers), ("b", "o", &Headers::None));
+    assert_eq!(sink.timestamp.value, Stamp::Now);
     assert_eq!(p.runtime.delivery.value, Delivery::ExactlyOnce);
     assert_eq!(p.on.tombstone, OnTombstone::Reset);
 }
@@ -39,6 +40,18 @@ fn everything_is_read() {
     let names: Vec<&str> = sink.properties.0.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["sasl.password", "linger.ms"], "the producer has what reaches the brokers");
     assert_eq!((p.runtime.grace.as_secs(), p.on.tombstone), (3, OnTombstone::Skip));
+}
+
+#[test]
+fn a_run_ends_where_until_says() {
+    let until = |text: &str| {
+        let p = parse(&source(&format!("{FINE}, until: {text}"))).unwrap();
+        p.source.kafka().and_then(|kafka| kafka.until.as_ref().map(|until| until.value))
+    };
+    for text in ["end", "now", "2024-01-31", "2024-01-31T12:00:00+02:00"] {
+        assert_eq!(until(text), Some(Until::parse(text).unwrap()), "the file and the argument mean the same");
+    }
+    assert!(Until::parse("5").is_err() && Until::parse("never").unwrap_err().contains("end, now or a time"));
 }
 
 #[test]
@@ -101,6 +114,25 @@ fn what_is_wrong_is_at_its_place() {
             "2:104: `registry`: expected a URL",
         ),
         (source(&format!("{FINE}, start: 5")), "2:57: `start`: expected earliest, latest or a time"),
+        (sink("sink: { kafka: { topic: o, headers: some } }"), "4:37: `headers`: expected none, all, or a list"),
+        (sink("sink: { kafka: { topic: o, headers: [] } }"), "4:37: `headers`: the list is empty"),
+        (sink("sink: { kafka: { topic: o, headers: [a, a] } }"), "4:41: `headers`: this is listed twice"),
+        (sink("sink: { kafka: { topic: o, timestamp: event } }"), "4:39: `timestamp`: expected one of: now, record"),
+        (
+            source(&format!("{FINE}, properties: {{ group.protocol: consumer, session.timeout.ms: 6000 }}")),
+            "2:90: `session.timeout.ms` can't be set with `group.protocol: consumer`: the brokers set it",
+        ),
+        (
+            source(&format!("{FINE}, properties: {{ group.instance.id: a, group.protocol: consumer }}")),
+            "2:64: `group.instance.id` can't be set with `group.protocol: consumer`: a killed process",
+        ),
+        (
+            source(&format!("{FINE}, properties: {{ group.protocol: share }}")),
+            "2:80: `group.protocol`: expected one of: classic, consumer",
+        ),
+        (source(&format!("{FINE}, until: latest")), "2:57: `until`: expected "),
+        (source(&format!("{FINE}, until: 5")), "2:57: `until`: expected end, now or a time"),
+        (source(&format!("{FINE}, start: 2024-01-02, until: 2024-01-02")), "2:76: `until` must be later than `start`"),
         (source(&format!("{FINE}, properties: {{ acks: 1 }}")), "2:64: `acks` can't be set here, kolk sets it: all"),
         (source(&format!("{FINE}, properties: {{ a: {{ file: no-such-file }} }}")), "2:75: `file`: "),
         (source(&format!("{FINE}, columns: {{ n: int }}")), "2:64: `n`: expected one of: string, float64, int64"),
@@ -117,6 +149,7 @@ fn what_is_wrong_is_at_its_place() {
         ),
         (format!("{SMALLEST}dead_letters: {{ kafka: {{ topic: t }} }}"), "4:17: dead letters go to a topic only"),
         (from.to_string(), "2:58: `from` is for files"),
+        (from.replace("from:", "until:"), "2:59: `until` here is for files"),
         (letters("path: l, format: { avro: { registry: http://r } }"), "2:46: `avro` needs `subject`"),
         (letters("path: l").replace(" } }\n", " }, from: 2024-01-01 }\n"), "2:44: `from` is for files of records"),
         (

@@ -3,6 +3,25 @@
 use super::*;
 
 #[test]
+fn labels_of_metrics_follow_prometheus() {
+    let labels = |text: &str| format!("{SMALLEST}metrics: {{ labels: {{ {text} }} }}\n");
+    let p = parse(&labels("pipeline: a, _x9: \"7\"")).unwrap();
+    let found: Vec<(&str, &str)> = p.metric_labels.iter().map(|(name, v)| (name.as_str(), v.as_str())).collect();
+    assert_eq!(found, [("pipeline", "a"), ("_x9", "7")]);
+    for (text, expected) in [
+        ("le: a", "4:22: `le`: Prometheus keeps this label"),
+        ("__name__: a", "4:22: `__name__`: labels that begin with __"),
+        ("9x: a", "4:22: `9x`: the name of a label consists of"),
+        ("my-team: a", "4:22: `my-team`: the name of a label consists of"),
+        ("team: 7", "4:28: `team`: expected the value of a label"),
+        ("team: [a]", "4:28: `team`: expected the value of a label"),
+    ] {
+        let found = problems(&labels(text));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
 fn words_of_later_versions_say_so() {
     let cases = [
         (&format!("{SMALLEST}stages: [ infer: {{ model: m, mode: sequence }} ]"), "4:36", "sequence"),

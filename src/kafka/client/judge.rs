@@ -5,6 +5,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{Client, LONG};
 use crate::kafka::broker::Event;
+use crate::kafka::membership::unsupported;
 use crate::kafka::position;
 use crate::{Error, Result};
 
@@ -49,6 +50,9 @@ impl Client {
                 if !fatal =>
             {
                 Ok(None)
+            }
+            RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::UnsupportedFeature if fatal => {
+                Err(unsupported(error))
             }
             _ if fatal => Err(Error::failed(format!("kafka: topic {topic}: {error}"))),
             _ => {

@@ -74,7 +74,7 @@ pub fn origin(letter: &DeadLetter, work: &Work, layout: &Layout) -> (String, Opt
     };
     let column = match letter.reason {
         "null_key" | "bad_key" => Some(&layout.key_name),
-        "null_time" | "bad_time" | "time_out_of_range" | "late" => Some(&layout.time_name),
+        "null_time" | "bad_time" | "time_out_of_range" | "too_far_ahead" | "late" => Some(&layout.time_name),
         _ => None,
     };
     (at, letter.detail.clone().or_else(|| column.map(|column| format!("column \"{column}\""))))

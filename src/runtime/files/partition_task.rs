@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::dead_letters::{dead_letter, origin};
 use super::versions::Versions;
 use crate::config::OnError;
+use crate::format::TOO_FAR_AHEAD;
 use crate::metrics::Metrics;
 use crate::record::{Batch, Layout, Origin};
 use crate::runtime::engine::{Chain, Partition, Work, refused};
@@ -241,7 +242,9 @@ impl PartitionTask {
         }
         for reject in &batch.rejects {
             let index = (reject.position - work.position) as usize;
-            if shared.on_error == OnError::Refuse && work.records.bad.binary_search_by_key(&index, |(i, _)| *i).is_ok()
+            if shared.on_error == OnError::Refuse
+                && reject.reason != TOO_FAR_AHEAD
+                && work.records.bad.binary_search_by_key(&index, |(i, _)| *i).is_ok()
             {
                 let origin = work.records.origins[index];
                 let file = shared.files.get(origin.file as usize).map_or("?", String::as_str);

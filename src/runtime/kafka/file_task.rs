@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::new_null_array;
 
-use super::intake::{Reading, Reads, Takes, Tombstone};
+use super::intake::{Takes, Tombstone};
+use super::reading::{Reading, Reads};
 use crate::Result;
 use crate::format::{Decided, Decoded, Messages};
 use crate::record::{Kind, Layout, Origin, PartitionId, Records};

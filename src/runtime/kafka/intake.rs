@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Expected;
+use super::bounded::Bounds;
 use super::pieces::{self, Piece, StallReason};
+use super::reading::{Reading, Reads};
 use super::refusals::{explained, out_of_range, recreated};
 use super::settings::{ANSWER, Settings};
 use super::stall::Stall;
@@ -55,60 +57,13 @@ pub(super) struct Intake<B> {
     batch: usize,
     /// The topics and partitions that are expected.
     topics: Arc<Expected>,
+    /// Where a bounded run ends.
+    bounds: Option<Arc<Bounds>>,
     /// Milliseconds without a message after which a partition's time is moved on by the clock.
     idle: Option<i64>,
     shown_at: i64,
     #[cfg(test)]
     faults: super::faults::Faults,
-}
-
-/// How far the reading of one partition is.
-#[derive(Debug)]
-pub(super) struct Reading {
-    /// When the last message came, or the clock last moved its time on; by the broker's clock.
-    pub heard: i64,
-    /// Whether nothing is left to be read at present.
-    pub at_end: bool,
-    /// Timestamp of the newest message.
-    newest: i64,
-    /// What keeps it from taking the next message, if anything does.
-    stalled: Option<Stall>,
-}
-
-impl Reading {
-    /// Of a partition that is read from now on.
-    pub fn new(now: i64) -> Reading {
-        Reading { heard: now, at_end: false, newest: 0, stalled: None }
-    }
-
-    /// Whether it waits for an answer or a checkpoint.
-    pub fn is_stalled(&self) -> bool {
-        self.stalled.as_ref().is_some_and(Stall::is_waiting)
-    }
-}
-
-/// A partition that is read.
-pub(super) trait Reads {
-    /// Its number.
-    fn id(&self) -> PartitionId;
-    /// Offset of the next message.
-    fn offset(&self) -> i64;
-    /// Up to which offset it is done, as the gauges show it.
-    fn committed(&self) -> i64;
-    fn reading(&self) -> &Reading;
-    fn reading_mut(&mut self) -> &mut Reading;
-    /// Whether its reading is paused for a reason of this partition.
-    fn is_held(&self) -> bool {
-        self.reading().is_stalled()
-    }
-    /// Whether decisions have no room before the next checkpoint.
-    fn is_full(&self) -> bool {
-        false
-    }
-    /// Whether the clock may move its time on.
-    fn may_advance(&self) -> bool {
-        true
-    }
 }
 
 /// What takes the messages of a partition, in order.
@@ -174,6 +129,7 @@ impl<B: Broker> Intake<B> {
             metrics,
             batch: settings.batch,
             topics: settings.topics.clone(),
+            bounds: settings.until.clone(),
             idle: settings.idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
             shown_at: 0,
             #[cfg(test)]
@@ -222,15 +178,18 @@ impl<B: Broker> Intake<B> {
     }
 
     /// Takes the messages that were polled, in pieces that can be decoded at present. A partition whose next message
-    /// can't be taken is paused and read from there later.
+    /// can't be taken is paused and read from there later. Gives the offset at which a bounded run ends, if there is
+    /// nothing left before it.
     ///
     /// # Errors
     /// Those of the partition; a decoder that fails.
-    pub fn take(&mut self, partition: PartitionId, takes: &mut impl Takes) -> Result<()> {
+    pub fn take(&mut self, partition: PartitionId, takes: &mut impl Takes) -> Result<Option<i64>> {
         let now = self.broker.now();
         let reading = takes.reading();
         (reading.heard, reading.at_end) = (now, false);
-        let stalled = self.take_pieces(takes)?;
+        let until = reading.until;
+        let stalled = self.take_pieces(takes, until.unwrap_or(i64::MAX))?;
+        let behind = self.inbox.offsets.last().map_or(0, |offset| offset + 1);
         let reading = takes.reading();
         let before = reading.stalled.take();
         match stalled {
@@ -238,25 +197,28 @@ impl<B: Broker> Intake<B> {
                 if let Some(stall) = before {
                     stall.over(partition);
                 }
-                Ok(())
+                Ok(until.filter(|until| behind >= *until))
             }
             Some((offset, reason)) => {
                 reading.stalled = Some(Stall::on(before, partition, offset, reason, now));
                 self.broker.pause(&[partition], true)?;
-                self.broker.seek(partition, offset)
+                self.broker.seek(partition, offset)?;
+                Ok(None)
             }
         }
     }
 
-    /// Gives the offset of the first message that can't be taken at present, and why.
-    fn take_pieces(&mut self, takes: &mut impl Takes) -> Result<Option<(i64, StallReason)>> {
+    /// Takes the messages before the offset `until`. Gives the offset of the first one that can't be taken at present,
+    /// and why.
+    fn take_pieces(&mut self, takes: &mut impl Takes, until: i64) -> Result<Option<(i64, StallReason)>> {
         let Incoming { decoder, tombstone, .. } = &mut self.incoming;
         let tombstone = *tombstone;
         let messages = &self.inbox;
         let first = takes.offset();
         let mut at = messages.offsets.partition_point(|offset| *offset < first);
-        while at < messages.len() {
-            let limit = takes.begin(messages, at)?;
+        let last = messages.offsets.partition_point(|offset| *offset < until);
+        while at < last {
+            let limit = takes.begin(messages, at)?.min(last);
             let mut end = at + 1;
             if messages.payload(at).is_none() {
                 let mut decided = takes.decided();
@@ -329,6 +291,36 @@ impl<B: Broker> Intake<B> {
         Ok(())
     }
 
+    /// The offset before which a bounded run ends in a partition that is committed up to `committed`.
+    pub fn end_of(&self, partition: PartitionId, committed: i64) -> Option<i64> {
+        self.bounds.as_ref().map(|bounds| bounds.end(partition).max(committed))
+    }
+
+    /// No longer reads partitions that are where a bounded run ends.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub fn end<'a, T: Reads + 'a>(&mut self, tasks: impl Iterator<Item = &'a mut T>) -> Result<()> {
+        if self.bounds.is_none() {
+            return Ok(());
+        }
+        for task in tasks {
+            let (partition, offset) = (task.id(), task.offset());
+            let reading = task.reading_mut();
+            if let Some(until) = reading.until.filter(|until| offset >= *until && !reading.ended) {
+                reading.ended = true;
+                self.broker.pause(&[partition], true)?;
+                tracing::info!(
+                    partition = partition.number,
+                    topic = partition.topic.name(),
+                    until,
+                    "the partition is where the run ends"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Looks for partitions that stopped delivering, and restarts them. True: a new client is needed.
     ///
     /// # Errors
@@ -378,7 +370,7 @@ impl<B: Broker> Intake<B> {
         for task in tasks {
             let may = task.may_advance();
             let reading = task.reading_mut();
-            if may && reading.at_end && now - reading.heard >= idle {
+            if may && reading.at_end && !reading.ended && now - reading.heard >= idle {
                 reading.heard = now;
                 advance(task, ticks)?;
             }

@@ -6,7 +6,7 @@
 //! [`crate::kafka::Broker`]), bytes of messages (`format`), bytes of checkpoints (`state`).
 //!
 //! ```text
-//! run ─┬─ worker ───┬─ intake ──────── pieces, stall, watchdog, waits     reading, the same for both
+//! run ─┬─ worker ───┬─ intake ──────── reading, pieces, stall, watchdog   reading, the same for both
 //!      │            ├─ restores ────── restore_partition, warm_start
 //!      │            ├─ transactions ── outbox, commit
 //!      │            ├─ swaps ───────── swap, versions, registered
@@ -16,6 +16,7 @@
 //! ```
 
 mod adopt;
+mod bounded;
 mod commit;
 mod dead_letters;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod owned;
 mod partition_task;
 mod pieces;
 mod processing;
+mod reading;
 mod refusals;
 mod registered;
 mod replay;

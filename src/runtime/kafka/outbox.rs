@@ -17,6 +17,7 @@ struct Entry {
     key: Option<Slice>,
     payload: Option<Slice>,
     headers: Vec<MessageHeader>,
+    timestamp: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,11 +27,18 @@ struct Slice {
 }
 
 impl Outbox {
-    /// Adds a message.
+    /// Adds a message, to be stamped with the clock when it is sent.
     pub fn push(&mut self, topic: Topic, key: Option<&[u8]>, payload: Option<&[u8]>, headers: Vec<MessageHeader>) {
         let key = key.map(|key| self.add(key));
         let payload = payload.map(|payload| self.add(payload));
-        self.entries.push(Entry { topic, key, payload, headers });
+        self.entries.push(Entry { topic, key, payload, headers, timestamp: None });
+    }
+
+    /// Stamps the message that was added last, in milliseconds. Kafka has no times before 1970, and 0 is the clock.
+    pub fn stamp(&mut self, millis: i64) {
+        if let Some(last) = self.entries.last_mut() {
+            last.timestamp = Some(millis.max(1));
+        }
     }
 
     fn add(&mut self, bytes: &[u8]) -> Slice {
@@ -63,6 +71,7 @@ impl Outbox {
             key: part(entry.key),
             payload: part(entry.payload),
             headers: &entry.headers,
+            timestamp: entry.timestamp,
         })
     }
 
@@ -77,7 +86,7 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(self.sent).filter(|entry| entry.topic == Topic::Output) else {
             return false;
         };
-        entry.topic = Topic::DeadLetters;
+        (entry.topic, entry.timestamp) = (Topic::DeadLetters, None);
         entry.headers.extend(headers);
         if let Some(payload) = &mut entry.payload {
             payload.end = payload.end.min(payload.start + longest);
@@ -131,6 +140,10 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(Topic::Output, Some(b"a"), Some(b"one"), Vec::new());
         outbox.push(Topic::Output, Some(b"b"), None, Vec::new());
+        outbox.stamp(-5);
+        outbox.again();
+        outbox.was_sent();
+        assert_eq!(outbox.next().and_then(|message| message.timestamp), Some(1), "the first that Kafka has");
         outbox.push(Topic::Output, None, Some(b"three"), Vec::new());
         assert_eq!(all(&mut outbox), ["Output a one", "Output b -", "Output - three"]);
         outbox.committed(2);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::commit::{Advance, Commit};
-use super::intake::{Reading, Reads};
 use super::outbox::Outbox;
 use super::processing::Processing;
+use super::reading::{Reading, Reads};
 use super::swap::{Swap, Swapped};
 use crate::metrics::Metrics;
 use crate::record::PartitionId;
@@ -239,7 +239,7 @@ impl Reads for PartitionTask {
     }
 
     fn is_held(&self) -> bool {
-        self.reading.is_stalled() || self.swap.is_some()
+        self.reading.is_stalled() || self.reading.ended || self.swap.is_some()
     }
 
     fn is_full(&self) -> bool {

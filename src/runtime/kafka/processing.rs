@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::Versions;
 use super::outbox::Outbox;
-use crate::config::{KeyFormat, OnError};
-use crate::format::{Encoder, Messages, Payloads};
+use crate::config::{Headers, KeyFormat, OnError};
+use crate::format::{Encoder, Messages, Payloads, SCHEMA_HEADERS, TOO_FAR_AHEAD};
 use crate::kafka::{MessageHeader, Topic};
 use crate::metrics::Metrics;
-use crate::record::Layout;
 use crate::record::PartitionId;
+use crate::record::{Clock, Layout};
 use crate::runtime::engine::refused;
 use crate::sink::{self, DeadLetter};
 use crate::source::History;
@@ -39,8 +39,10 @@ pub struct Processing {
     pub batch: usize,
     /// Rows before this time, in ticks, are computed and not written.
     pub emit_from: Option<i64>,
-    /// Whether headers are copied to the output.
-    pub headers: bool,
+    /// Which headers are copied to the output.
+    pub headers: Headers,
+    /// The clock of the rows' times, where outputs are stamped with them.
+    pub stamps: Option<Clock>,
     /// What happens to a message that can't be taken.
     pub on_error: OnError,
     /// Bytes of a dead letter's payload at most, in a topic.
@@ -92,6 +94,12 @@ impl Processing {
         partition.topic.name().unwrap_or(&self.topic)
     }
 
+    /// Those of a message's headers that its output has. An output has a schema of its own, or none.
+    pub fn copied(&self, headers: &[MessageHeader]) -> Vec<MessageHeader> {
+        let is_copied = |name: &str| self.headers.has(name) && !SCHEMA_HEADERS.contains(&name);
+        headers.iter().filter(|(name, _)| is_copied(name)).cloned().collect()
+    }
+
     /// A message as a dead letter for the folder.
     pub fn dead_letter_row(
         &self,
@@ -127,7 +135,7 @@ impl Processing {
         reason: &'static str,
         detail: Option<&str>,
     ) -> Result<()> {
-        if self.on_error == OnError::Refuse && reason != "late" {
+        if self.on_error == OnError::Refuse && !matches!(reason, "late" | TOO_FAR_AHEAD) {
             return Err(Error::failed(format!(
                 "{reason}: topic {}, partition {}, offset {offset}{}; on.error is refuse: set it to \
                  dead_letter to continue",

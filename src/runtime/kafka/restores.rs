@@ -201,7 +201,7 @@ impl Restores {
         }
         let (now, mut unwanted) = (owned.now(), false);
         for (id, mut task) in opening.ready {
-            task.reading.heard = now;
+            task.reading.begin(now, owned.intake.end_of(id, task.committed.offset));
             owned.metrics.model_in_force(shown(&task.now.epoch.model));
             if task.now.epoch.model != owned.processing.versions.wanted() {
                 // Whoever had it before may have seen a newer version than this worker has: no going back and forth.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::bounded::Bounds;
 use super::intake::Incoming;
 use super::registered::Registered;
 use super::to_files::{FileSinkWorker, whole_messages};
@@ -12,7 +13,7 @@ use super::topics::follow;
 use super::waits::Reported;
 use super::worker::Worker;
 use super::{Expected, Processing, Settings, Versions};
-use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink};
+use crate::config::{DeadLetters, Delivery, Headers, KafkaSink, KafkaSource, Key, Pipeline, Sink, Stamp};
 use crate::format::{Payloads, PlannedEncoder};
 use crate::kafka::{Client, Output, TopicWatch, transactional_ids};
 use crate::metrics::Metrics;
@@ -47,7 +48,8 @@ impl Stop {
     }
 }
 
-/// Runs a pipeline whose source is Kafka until it is asked to stop. `progress` gets the records taken so far.
+/// Runs a pipeline whose source is Kafka until it is asked to stop, or to the end that its `until` says. `progress`
+/// gets the records taken so far.
 ///
 /// # Errors
 /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
@@ -60,11 +62,14 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
         .ok_or_else(|| Error::failed("the source isn't Kafka: internal error, please report"))?;
     let pattern = kafka.topics.as_ref().and_then(|topics| topics.pattern());
     let workers = match pattern {
+        // To stdout nothing is committed: what moves from one worker to another is written again.
+        _ if kafka.until.is_some() && matches!(pipeline.sink.as_deref(), Some(Sink::Stdout { .. })) => 1,
         // There may be more topics later.
         Some(_) => pipeline.runtime.workers,
         None => pipeline.runtime.workers.min(source.partitions as usize).max(1),
     };
-    // A worker that ends takes the others with it: half a pipeline would look like a slow one.
+    // A worker that ends takes the others with it: half a pipeline would look like a slow one, and one that is at the
+    // end of a bounded run knows that all partitions are.
     let ended = Stop::default();
     let asked = || stop.asked() || ended.asked();
     let Members { members, expected, store } = members(plan, source, kafka, workers)?;
@@ -74,9 +79,7 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
             .map(|member| {
                 scope.spawn(|| {
                     let result = member(&asked);
-                    if result.is_err() {
-                        ended.ask();
-                    }
+                    ended.ask();
                     result
                 })
             })
@@ -143,10 +146,11 @@ fn members<'a>(plan: &'a Plan, source: &PlannedTopic, kafka: &'a KafkaSource, wo
         store.begin(&fingerprint(plan, &plan.chain()?, before.clone()))?;
     }
     let expected = Arc::new(Expected::of(pipeline, source, before.as_ref(), Some(&store))?);
-    let (settings, linger) = (settings(pipeline, kafka, &expected), pipeline.runtime.linger);
+    let (mut settings, linger) = (settings(pipeline, kafka, &expected), pipeline.runtime.linger);
+    settings.until = bounds(pipeline, kafka, source)?;
     let output = output(pipeline, kafka, sink, source);
     let encoder = encoder(plan, &output)?;
-    let headers = output.sink.headers == Headers::All || output.dead_letters.is_some();
+    let headers = output.sink.headers != Headers::None || output.dead_letters.is_some();
     let models = Registered::of(plan)?;
     let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topics, &source.topic_id)?));
     let members = (0..workers)
@@ -165,6 +169,18 @@ fn members<'a>(plan: &'a Plan, source: &PlannedTopic, kafka: &'a KafkaSource, wo
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Members { members, expected, store: Some(store) })
+}
+
+/// Where the run ends, if it does: that is decided now, for all partitions.
+fn bounds(pipeline: &Pipeline, kafka: &KafkaSource, source: &PlannedTopic) -> Result<Option<Arc<Bounds>>> {
+    let Some(until) = &kafka.until else { return Ok(None) };
+    let delivery = match pipeline.sink.as_deref() {
+        Some(Sink::Kafka(_)) => pipeline.runtime.delivery.value,
+        _ => Delivery::ExactlyOnce,
+    };
+    let ends = crate::kafka::ends(kafka, &source.topics, delivery, until.value)?;
+    tracing::info!(?ends, "the run ends before these offsets of the partitions");
+    Ok(Some(Arc::new(Bounds::new(ends))))
 }
 
 /// How a worker reads.
@@ -197,7 +213,8 @@ fn to_files<'a>(plan: &'a Plan, source: &PlannedTopic, kafka: &'a KafkaSource, w
     let shared = Arc::new(shared);
     let before = before.filter(|_| store.is_some());
     let expected = Arc::new(Expected::of(&plan.pipeline, source, before.as_ref(), store.as_ref())?);
-    let settings = settings(&plan.pipeline, kafka, &expected);
+    let mut settings = settings(&plan.pipeline, kafka, &expected);
+    settings.until = bounds(&plan.pipeline, kafka, source)?;
     let topics = (source.topics.clone(), Arc::new(TopicWatch::new(kafka, &source.topics, &source.topic_id)?));
     let members = (0..workers)
         .map(|number| {
@@ -272,7 +289,8 @@ fn processing(
         history: source.history.clone(),
         batch: pipeline.runtime.batch,
         emit_from: moment(plan.layout_of_source(), pipeline.source.emit_from.as_ref())?,
-        headers: output.sink.headers == Headers::All,
+        headers: output.sink.headers.clone(),
+        stamps: (output.sink.timestamp.value == Stamp::Record).then(|| plan.layout().clock.clone()),
         on_error: pipeline.on.error,
         dead_letter_folder: match &pipeline.dead_letters.value {
             DeadLetters::Parquet(path) => Some(sink::DeadLetters::parts(Folder::open(path)?, &pipeline.name)),
@@ -299,6 +317,7 @@ fn settings(pipeline: &Pipeline, kafka: &KafkaSource, topics: &Arc<Expected>) ->
         or_records: pipeline.state.or_records,
         start: kafka.start.value,
         topics: topics.clone(),
+        until: None,
         model_every: runtime.model_every,
         idle: kafka.idle.as_ref().map(|idle| idle.value),
         silence: SILENCE,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Expected;
+use super::bounded::Bounds;
 use crate::config::Start;
 
 /// How long a call that can be repeated may take.
@@ -28,6 +29,8 @@ pub struct Settings {
     pub start: Start,
     /// The topics and partitions that are expected.
     pub topics: Arc<Expected>,
+    /// Where a bounded run ends; `None`: it has no end.
+    pub until: Option<Arc<Bounds>>,
     /// How often a new version of the model is asked for; `None`: never.
     pub model_every: Option<Duration>,
     /// A partition without messages for that long has its time moved on by the clock.

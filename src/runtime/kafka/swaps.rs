@@ -6,10 +6,10 @@
 //! became active. A commit can be resumed only from checkpoints of its own epoch, so a checkpoint of a swap that was
 //! never committed is never found. One partition of a worker at a time: its rows exist twice meanwhile.
 
-use super::intake::Reads;
 use super::owned::Owned;
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
+use super::reading::Reads;
 use super::swap::{Swap, Swapped};
 use crate::Result;
 use crate::kafka::Broker;
@@ -38,8 +38,10 @@ impl Swaps {
             return Ok(finished);
         }
         let wanted = owned.processing.versions.wanted();
-        let next =
-            |task: &&mut PartitionTask| task.now.epoch.model != wanted && task.is_clean() && !task.reading.is_stalled();
+        let next = |task: &&mut PartitionTask| {
+            let reads = !task.reading.is_stalled() && !task.reading.ended;
+            reads && task.now.epoch.model != wanted && task.is_clean()
+        };
         let Some(task) = owned.tasks.values_mut().find(next) else { return Ok(finished) };
         let (id, wanted) = (task.id, wanted.to_string());
         owned.intake.broker.pause(&[id], true)?;

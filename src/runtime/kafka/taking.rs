@@ -4,10 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::commit::{Commit, hashed};
-use super::intake::{Reading, Takes, Tombstone};
+use super::intake::{Takes, Tombstone};
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
-use crate::format::{Decided, Decoded, Messages, SCHEMA_HEADERS, key};
+use super::reading::Reading;
+use crate::config::Headers;
+use crate::format::{Decided, Decoded, Messages, key};
 use crate::kafka::{MessageHeader, Topic};
 use crate::record::Batch;
 use crate::{Error, Result};
@@ -130,9 +132,7 @@ impl PartitionTask {
             let origin = decoded.records.origins.get(usize::try_from(position.checked_sub(first)?).ok()?)?;
             messages.offsets.binary_search(&(origin.row as i64)).ok()
         };
-        self.emit(batch, p, &|position| {
-            source(position).map(|index| messages.headers.get(index).cloned().unwrap_or_default())
-        })
+        self.emit(batch, p, &|position| messages.headers.get(source(position)?).map(Vec::as_slice))
     }
 
     /// Rows and dead letters count alike when they are written and when they are only repeated.
@@ -145,11 +145,11 @@ impl PartitionTask {
     }
 
     /// Encodes rows into the outbox, from `emit_from` on; `headers` gives those of the record at a position.
-    pub(super) fn emit(
+    pub(super) fn emit<'a>(
         &mut self,
         mut batch: Batch,
         p: &mut Processing,
-        headers: &dyn Fn(u64) -> Option<Vec<MessageHeader>>,
+        headers: &dyn Fn(u64) -> Option<&'a [MessageHeader]>,
     ) -> Result<()> {
         self.count_rows(&batch, p);
         if batch.is_empty() {
@@ -172,11 +172,15 @@ impl PartitionTask {
             ));
         }
         for (row, slot) in batch.slots.iter().enumerate() {
-            let mut headers = if p.headers { headers(batch.positions[row]).unwrap_or_default() } else { Vec::new() };
-            // The output has a schema of its own, or none.
-            headers.retain(|(name, _)| !SCHEMA_HEADERS.contains(&name.as_str()));
+            let headers = match p.headers {
+                Headers::None => Vec::new(),
+                _ => headers(batch.positions[row]).map(|headers| p.copied(headers)).unwrap_or_default(),
+            };
             let key = key::bytes_of(p.key_format, self.state.keys.get(*slot));
             self.outbox.push(Topic::Output, Some(&key), Some(p.payloads.get(row)), headers);
+            if let Some(millis) = p.stamps.as_ref().and_then(|clock| clock.millis(batch.times[row])) {
+                self.outbox.stamp(millis);
+            }
         }
         p.metrics.records_out.inc_by(batch.rows() as u64);
         Ok(())

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bounded::Asking;
 use super::file_task::{FileTaking, FileTask};
-use super::intake::{Incoming, Intake, Reading, Reads};
+use super::intake::{Incoming, Intake};
+use super::reading::{Reading, Reads};
 use super::refusals::unread;
 use super::restore_partition::start_of;
 use super::settings::{SHORT, Settings};
@@ -20,6 +22,7 @@ use crate::record::{Origin, PartitionId};
 use crate::runtime::engine::Chain;
 use crate::runtime::files::{PartitionTask, Shared, restore};
 use crate::source::History;
+use crate::state::Manifest;
 use crate::{Error, Result};
 
 /// How long a poll waits, and while a partition waits for something else.
@@ -37,6 +40,7 @@ pub(super) struct FileSinkWorker<B> {
     opening: Vec<PartitionId>,
     /// Whether the last question for the topic had an answer.
     is_topic_known: bool,
+    asking: Asking,
 }
 
 impl<B: Broker> FileSinkWorker<B> {
@@ -51,10 +55,11 @@ impl<B: Broker> FileSinkWorker<B> {
     ) -> Self {
         let intake = Intake::new(broker, incoming, shared.metrics.clone(), &settings);
         let (tasks, opening) = (BTreeMap::new(), Vec::new());
-        FileSinkWorker { intake, chain, shared, settings, history, tasks, opening, is_topic_known: true }
+        let asking = Asking::default();
+        FileSinkWorker { intake, chain, shared, settings, history, tasks, opening, is_topic_known: true, asking }
     }
 
-    /// Runs until `stop` says so: then it commits what it has and leaves.
+    /// Runs until `stop` says so, or a bounded run is at its end: then it commits what it has and leaves.
     ///
     /// # Errors
     /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
@@ -63,8 +68,10 @@ impl<B: Broker> FileSinkWorker<B> {
             if stop() {
                 break self.save(None);
             }
-            if let Err(error) = self.step() {
-                break Err(self.intake.explained(error));
+            match self.step().and_then(|()| self.is_there()) {
+                Ok(false) => {}
+                Ok(true) => break Ok(()),
+                Err(error) => break Err(self.intake.explained(error)),
             }
         };
         self.tasks.clear();
@@ -73,7 +80,7 @@ impl<B: Broker> FileSinkWorker<B> {
     }
 
     fn step(&mut self) -> Result<()> {
-        let waits = !self.opening.is_empty() || self.tasks.values().any(Reads::is_held);
+        let waits = !self.opening.is_empty() || self.tasks.values().any(|file| file.reading.is_stalled());
         let FileSinkWorker { intake, chain, shared, tasks, .. } = self;
         match intake.poll(if waits { STALLED } else { WAIT })? {
             Event::Nothing | Event::Reachable(_) | Event::Recreated => {}
@@ -84,8 +91,10 @@ impl<B: Broker> FileSinkWorker<B> {
                 }
             }
             Event::Messages(partition) => {
-                if let Some(file) = tasks.get_mut(&partition).filter(|file| !file.is_held()) {
-                    intake.take(partition, &mut FileTaking { file, chain, shared })?;
+                if let Some(file) = tasks.get_mut(&partition).filter(|file| !file.is_held())
+                    && let Some(until) = intake.take(partition, &mut FileTaking { file, chain, shared })?
+                {
+                    file.end(until);
                 }
             }
             Event::Assigned(partitions) => {
@@ -119,6 +128,7 @@ impl<B: Broker> FileSinkWorker<B> {
         let wait = (!self.opening.is_empty()).then(|| Wait::Offsets(self.opening.clone()));
         self.intake.report_waits(wait, !self.tasks.is_empty());
         self.open()?;
+        self.intake.end(self.tasks.values_mut())?;
         self.intake.wake(self.tasks.values_mut())?;
         self.watch()?;
         self.advance_idle()?;
@@ -212,6 +222,35 @@ impl<B: Broker> FileSinkWorker<B> {
         Ok(())
     }
 
+    /// Whether a bounded run is at its end: everything before the ends of all partitions is committed, by whomever. To
+    /// stdout nothing is committed, so it is this process that must have had them all.
+    fn is_there(&mut self) -> Result<bool> {
+        let Some(bounds) = self.settings.until.clone() else { return Ok(false) };
+        if !self.opening.is_empty() || !self.tasks.values().all(|file| file.reading.ended) {
+            return Ok(false);
+        }
+        let new: Vec<PartitionId> = self.tasks.keys().copied().filter(|id| !bounds.is_there(*id)).collect();
+        if !new.is_empty() {
+            self.save(Some(&new))?;
+            for file in new.iter().filter_map(|id| self.tasks.get(id)) {
+                if !file.commits || file.task.manifest.as_ref().is_some_and(|it| next_of(it) >= file.offset()) {
+                    bounds.arrived(file.id);
+                }
+            }
+        }
+        let missing = bounds.missing();
+        if missing.is_empty() || !self.asking.is_due(self.intake.now(), &bounds, !self.tasks.is_empty()) {
+            return Ok(missing.is_empty());
+        }
+        for partition in missing.into_iter().filter(|id| !self.tasks.contains_key(id)) {
+            let Some(store) = &self.shared.store else { break };
+            if store.latest(partition)?.is_some_and(|manifest| next_of(&manifest) >= bounds.end(partition)) {
+                bounds.arrived(partition);
+            }
+        }
+        Ok(bounds.missing().is_empty())
+    }
+
     /// Opens the partitions that the group gave: all of them, or none where the broker can't answer at present.
     fn open(&mut self) -> Result<()> {
         if self.opening.is_empty() {
@@ -240,7 +279,9 @@ impl<B: Broker> FileSinkWorker<B> {
                 keys = task.partition.keys.len(),
                 "partition opened"
             );
-            self.tasks.insert(id, FileTask { id, task, reading: Reading::new(now), saved: now, commits });
+            let mut reading = Reading::new(now);
+            reading.begin(now, self.intake.end_of(id, from));
+            self.tasks.insert(id, FileTask { id, task, reading, saved: now, commits });
         }
         Ok(())
     }
@@ -300,6 +341,11 @@ impl<B: Broker> FileSinkWorker<B> {
             _ => start_of(broker, partition, self.settings.topics.start(partition, self.settings.start), range),
         }
     }
+}
+
+/// The offset after the last committed message.
+fn next_of(manifest: &Manifest) -> i64 {
+    manifest.origin.map_or(0, |origin| origin.row as i64 + 1)
 }
 
 /// Records of a part, so that no message with several records is split.

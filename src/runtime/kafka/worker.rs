@@ -14,10 +14,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::intake::{Incoming, Intake, Reads};
+use super::bounded::Asking;
+use super::intake::{Incoming, Intake};
 use super::owned::Owned;
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
+use super::reading::Reads;
 use super::restores::Restores;
 use super::settings::{SHORT, Settings};
 use super::swaps::Swaps;
@@ -44,6 +46,7 @@ pub(super) struct Worker<B, C> {
     transactions: Transactions,
     restores: Restores,
     swaps: Swaps,
+    asking: Asking,
 }
 
 impl<B: Broker, C: Checkpoints> Worker<B, C> {
@@ -58,10 +61,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             transactions: Transactions::new(),
             restores: Restores::default(),
             swaps: Swaps::default(),
+            asking: Asking::default(),
         }
     }
 
-    /// Runs until `stop` says so: then it drains, commits, takes checkpoints and leaves.
+    /// Runs until `stop` says so, or to the end of a bounded run: then it drains, commits, takes checkpoints and
+    /// leaves.
     ///
     /// # Errors
     /// Refused: state that cannot be resumed. Failed: an error that retrying won't solve.
@@ -70,8 +75,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             if stop() {
                 break self.drain();
             }
-            if let Err(error) = self.step() {
-                break Err(self.owned.intake.explained(error));
+            match self.step().and_then(|()| self.is_there()) {
+                Ok(false) => {}
+                Ok(true) => break self.drain(),
+                Err(error) => break Err(self.owned.intake.explained(error)),
             }
         };
         if ended.is_err() && matches!(self.transactions.producer(), Producer::Open(_)) {
@@ -89,8 +96,10 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         match intake.poll(timeout)? {
             Event::Nothing | Event::Reachable(_) | Event::Recreated => {}
             Event::Messages(partition) => {
-                if let Some(task) = tasks.get_mut(&partition).and_then(PartitionTask::listening) {
-                    intake.take(partition, &mut Taking { task, processing })?;
+                if let Some(task) = tasks.get_mut(&partition).and_then(PartitionTask::listening)
+                    && let Some(until) = intake.take(partition, &mut Taking { task, processing })?
+                {
+                    task.end(until, processing)?;
                 }
             }
             Event::End(partition, offset) => {
@@ -115,6 +124,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         if self.restores.open(&mut self.owned, &mut self.transactions)? {
             self.swaps.look_soon();
         }
+        self.owned.intake.end(self.owned.tasks.values_mut())?;
         self.owned.intake.wake(self.owned.tasks.values_mut())?;
         self.watch()?;
         self.advance_idle()?;
@@ -128,6 +138,26 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
         self.take_written(Duration::ZERO)?;
         self.show();
         Ok(())
+    }
+
+    /// Whether a bounded run is at its end: everything before the ends of all partitions is committed, by whomever.
+    fn is_there(&mut self) -> Result<bool> {
+        let Some(bounds) = self.owned.settings.until.clone() else { return Ok(false) };
+        let Owned { intake, tasks, .. } = &mut self.owned;
+        if !self.restores.is_empty() || !tasks.values().all(|task| task.reading.ended && task.is_clean()) {
+            return Ok(false);
+        }
+        tasks.keys().for_each(|partition| bounds.arrived(*partition));
+        let missing = bounds.missing();
+        if missing.is_empty() || !self.asking.is_due(intake.now(), &bounds, !tasks.is_empty()) {
+            return Ok(missing.is_empty());
+        }
+        for (partition, found) in missing.iter().zip(intake.broker.committed(&missing, SHORT)?.into_iter().flatten()) {
+            if found.is_some_and(|found| found.offset >= bounds.end(*partition)) {
+                bounds.arrived(*partition);
+            }
+        }
+        Ok(bounds.missing().is_empty())
     }
 
     /// Sets the gauges, now and then.

@@ -64,7 +64,7 @@ pub struct Plan {
 /// Every problem at its place; or one refusal for what has no place in the file.
 pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
-    let metrics = Arc::new(Metrics::new()?);
+    let metrics = Arc::new(metrics(&pipeline, &mut problems)?);
     folders::check(&pipeline, purpose, &mut problems);
     let source = PlannedSource::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems)
         .or_else(|| source::without_times(&pipeline, purpose));
@@ -110,6 +110,16 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
         Some(stages) if problems.is_empty() => Ok(Plan { pipeline, source, sink, stages, model, train, metrics }),
         _ => Err(problems_of(problems, "the stages can't be planned")),
     }
+}
+
+/// Every metric, with the labels that the pipeline gives them.
+fn metrics(pipeline: &Pipeline, problems: &mut Problems) -> Result<Metrics> {
+    let labels = &pipeline.metric_labels;
+    let metrics = Metrics::with_labels(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
+    for (name, _) in labels.iter().filter(|(name, _)| metrics.has_label(name)) {
+        problems.add(name.place, format_args!("label \"{}\": some metrics have one with this name", name.value));
+    }
+    Ok(metrics)
 }
 
 fn problems_of(problems: Problems, otherwise: &str) -> Error {

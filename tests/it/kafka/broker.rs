@@ -19,6 +19,8 @@ use super::proxy::Proxy;
 pub const PARTITIONS: i32 = 4;
 /// Nodes of a cluster.
 pub const NODES: usize = 3;
+/// A broker that knows groups of the classic protocol only.
+const CLASSIC: &[(&str, &str)] = &[("KOLK_KAFKA_PROTOCOLS", "classic")];
 /// What a cluster is started with: a node that is away costs the tests three seconds, not Kafka's nine.
 const CLUSTER: &[(&str, &str)] = &[("KOLK_KAFKA_NODES", "3"), ("KOLK_KAFKA_SESSION_MS", "3000")];
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +55,11 @@ impl Broker {
     /// one node may be killed, frozen or stopped.
     pub fn cluster(name: &str) -> Broker {
         Broker::start(name, CLUSTER)
+    }
+
+    /// A broker for one test, without the consumer protocol.
+    pub fn classic(name: &str) -> Broker {
+        Broker::start(name, CLASSIC)
     }
 
     fn start(name: &str, environment: &'static [(&'static str, &'static str)]) -> Broker {

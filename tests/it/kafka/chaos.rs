@@ -3,7 +3,7 @@
 //!
 //! A seed says what happens in which order and with which pauses; `KOLK_CHAOS_SEED` repeats one. What the machine makes
 //! of it differs from run to run, so a seed that failed is run a few times. The short form is part of `make test`, the
-//! long one is `make chaos` (`KOLK_CHAOS=long`).
+//! long one is `make chaos` (`KOLK_CHAOS=long`). `KOLK_CHAOS_PROTOCOL=consumer` lets the brokers assign the partitions.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -154,6 +154,9 @@ fn play(broker: &Broker, kolks: &Broker, round: fn(&mut Random) -> Vec<Action>, 
     println!("{} records of {keys} keys, {pace} a second; KOLK_CHAOS_SEED={seed} repeats this", keys * rows);
 
     let setup = Setup::new(kolks, "chaos", EXTRA);
+    if std::env::var("KOLK_CHAOS_PROTOCOL").is_ok_and(|protocol| protocol == "consumer") {
+        setup.use_consumer_protocol();
+    }
     let rows = series(keys, rows);
     let (sent, round_over, given_up) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
     let chaos = Chaos {

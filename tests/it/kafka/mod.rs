@@ -5,6 +5,7 @@
 //! in a Parquet file, bit by bit.
 
 mod adopt;
+mod bounded;
 mod broker;
 mod chaos;
 mod clients;
@@ -17,6 +18,7 @@ mod membership;
 mod outage;
 mod partitioned;
 mod process;
+mod protocol;
 mod proxy;
 mod records;
 mod recreated;
@@ -31,6 +33,7 @@ mod secrets;
 mod secure;
 mod several;
 mod stalled;
+mod stamps;
 mod swap;
 mod torn;
 mod values;

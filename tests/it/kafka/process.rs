@@ -12,6 +12,10 @@ use kolk::model::ModelKind;
 use super::broker::{Broker, unique};
 use crate::common;
 
+/// The properties of a group, by its protocol.
+const CLASSIC: &str = "session.timeout.ms: 6000, heartbeat.interval.ms: 2000";
+const CONSUMER: &str = "group.protocol: consumer";
+
 /// A pipeline with topics of its own, in a folder with a model of its own.
 pub struct Setup {
     folder: tempfile::TempDir,
@@ -52,7 +56,7 @@ impl Setup {
         };
         let text = format!(
             "name: test\n\
-             source: {{ kafka: {{ brokers: \"{}\", topic: {input}, group: {group}, key: key, properties: {{ session.timeout.ms: 6000, heartbeat.interval.ms: 2000 }} }} }}\n\
+             source: {{ kafka: {{ brokers: \"{}\", topic: {input}, group: {group}, key: key, properties: {{ {CLASSIC} }} }} }}\n\
              record: {{ key: key, time: {{ column: ts, unit: ms }}, values: [value] }}\n\
              stages:\n  - infer: {{ model: m, mode: carry }}\n\
              sink: {{ {sink} }}\n\
@@ -60,6 +64,22 @@ impl Setup {
             broker.address
         );
         std::fs::write(self.file(), text).unwrap();
+    }
+
+    /// From now on the group is one whose partitions the brokers assign.
+    pub fn use_consumer_protocol(&self) {
+        self.replace(CLASSIC, CONSUMER);
+    }
+
+    /// From now on its members agree among themselves.
+    pub fn use_classic_protocol(&self) {
+        self.replace(CONSUMER, CLASSIC);
+    }
+
+    fn replace(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.file()).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(self.file(), text.replace(from, to)).unwrap();
     }
 
     /// The folder with the model, the state and the logs.
@@ -173,6 +193,13 @@ impl Kolk {
         let code = status.code().unwrap_or_else(|| panic!("{}: {status}\n{}", self.name, self.log()));
         assert_ne!(code, 0, "{}", self.log());
         (code, self.log())
+    }
+
+    /// Waits for it to end by itself with exit code 0; gives what it wrote.
+    pub fn ends(mut self) -> String {
+        let status = self.wait(Duration::from_secs(120));
+        assert_eq!(status.code(), Some(0), "{}: {status}\n{}", self.name, self.log());
+        self.log()
     }
 
     fn wait(&mut self, within: Duration) -> ExitStatus {

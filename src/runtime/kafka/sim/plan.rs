@@ -180,6 +180,7 @@ fn settings(dice: &mut Dice, faults: Faults) -> Settings {
         or_records: dice.pick(&[3, 10, 1_000]),
         start: Start::Earliest,
         topics: Arc::default(),
+        until: None,
         model_every: dice.pick(&[None, Some(50), Some(1_000)]).map(millis),
         idle: dice.pick(&[None, None, Some(200), Some(1_500)]).map(millis),
         silence: Duration::from_secs(12),
