@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{
+    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::{PartWriter, Parts};
 use crate::Result;
@@ -26,7 +28,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("reason", DataType::Utf8, false),
         Field::new("message_key", DataType::Binary, true),
         Field::new("payload", DataType::Binary, true),
-        Field::new("timestamp", DataType::Int64, true),
+        Field::new("timestamp", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), true),
         Field::new("detail", DataType::Utf8, true),
     ]))
 });
@@ -94,6 +96,7 @@ impl DeadLetters {
         let text = |pick: fn(&DeadLetter) -> Option<&str>| -> ArrayRef {
             Arc::new(letters.iter().map(pick).collect::<StringArray>())
         };
+        let timestamps: TimestampMillisecondArray = letters.iter().map(|letter| letter.timestamp).collect();
         let partition = i32::try_from(self.partition.number).unwrap_or(i32::MAX);
         let columns = vec![
             text(|letter| letter.key.as_deref()),
@@ -105,7 +108,7 @@ impl DeadLetters {
             text(|letter| Some(letter.reason)),
             Arc::new(letters.iter().map(|letter| letter.message_key.as_deref()).collect::<BinaryArray>()),
             Arc::new(letters.iter().map(|letter| letter.payload.as_deref()).collect::<BinaryArray>()),
-            Arc::new(letters.iter().map(|letter| letter.timestamp).collect::<Int64Array>()),
+            Arc::new(timestamps.with_timezone("UTC")),
             text(|letter| letter.detail.as_deref()),
         ];
         let rows = RecordBatch::try_new(SCHEMA.clone(), columns).or_failed(|| "cannot form dead letters".into())?;

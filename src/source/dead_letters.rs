@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
-use arrow::compute::take;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use serde_json::{Value, json};
 
 use super::parquet::{self, ParquetSource};
@@ -22,13 +22,21 @@ use crate::record::{Kind, Layout, Origin, Records};
 use crate::state::SourceFiles;
 use crate::{Error, Result};
 
-/// What is read of a letter, in this order, and as what.
-const COLUMNS: [(&str, DataType); 4] = [
-    ("message_key", DataType::Binary),
-    ("payload", DataType::Binary),
-    ("timestamp", DataType::Int64),
-    ("record", DataType::Utf8),
-];
+/// What is read of a letter, in this order.
+const COLUMNS: [&str; 4] = ["message_key", "payload", "timestamp", "record"];
+
+/// What is wanted instead, where a column has another type than letters have. Earlier versions wrote timestamps as
+/// integers.
+fn wanted(column: &str, found: &DataType) -> Option<&'static str> {
+    match (column, found) {
+        ("message_key" | "payload", DataType::Binary) => None,
+        ("timestamp", DataType::Int64 | DataType::Timestamp(TimeUnit::Millisecond, _)) => None,
+        ("record", DataType::Utf8) => None,
+        ("message_key" | "payload", _) => Some("Binary"),
+        ("timestamp", _) => Some("Timestamp(ms)"),
+        _ => Some("Utf8"),
+    }
+}
 
 /// How long a schema registry may leave a question without an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,11 +67,11 @@ pub fn plan(
     let time =
         At { value: TimeColumn { column: "position".into(), unit: None, timezone: None }, place: source.path.place };
     letters.record = Record { key: Key::Single, time, values: Vec::new() };
-    let files = parquet::plan(&letters, &COLUMNS.map(|(name, _)| here(name)), problems);
+    let files = parquet::plan(&letters, &COLUMNS.map(here), problems);
     let (decoder, files) = (decoder?, files?);
-    for (column, (_, wanted)) in files.layout.columns.iter().zip(&COLUMNS) {
+    for column in &files.layout.columns {
         if let Kind::Passthrough(found) = &column.kind
-            && found != wanted
+            && let Some(wanted) = wanted(&column.name, found)
         {
             let name = &column.name;
             problems.add(
@@ -171,6 +179,7 @@ fn messages(letters: &Records) -> Result<Raw> {
     let [keys, bytes, timestamps, records] = &letters.passthrough[..] else {
         return Err(Error::failed("dead letters have other columns than planned: internal error, please report"));
     };
+    let timestamps = cast(timestamps, &DataType::Int64).or_failed(|| "reading dead letters".into())?;
     let (key, payload, time, record) = (
         keys.as_binary::<i32>(),
         bytes.as_binary::<i32>(),
@@ -191,5 +200,5 @@ fn messages(letters: &Records) -> Result<Raw> {
     let effective: BinaryArray = (0..letters.len())
         .map(|row| messages.payload(row).filter(|_| tombstones.binary_search(&(row as u64)).is_err()))
         .collect();
-    Ok((keys.clone(), Arc::new(effective), timestamps.clone(), messages, tombstones))
+    Ok((keys.clone(), Arc::new(effective), timestamps, messages, tombstones))
 }

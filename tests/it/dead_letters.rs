@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimestampMillisecondType};
 use kolk::config::{At, Location};
 use kolk::sink::{DeadLetter, DeadLetters};
 use kolk::storage::Folder;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::common::*;
@@ -55,8 +57,34 @@ fn run(folder: &Path, source: &str, rest: &str) {
     kolk_exits(0, &["run", file.to_str().unwrap()]);
 }
 
+/// Earlier versions wrote timestamps as integers.
+fn as_before(folder: &Path) {
+    for name in files(folder).keys() {
+        let path = folder.join(name);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&path).unwrap()).unwrap();
+        let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+        let before = |batch: &RecordBatch| {
+            let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+            RecordBatch::try_from_iter_with_nullable(fields.map(|(field, column)| match field.name().as_str() {
+                "timestamp" => ("timestamp", cast(column, &DataType::Int64).unwrap(), true),
+                name => (name, column.clone(), true),
+            }))
+        };
+        let batches: Vec<RecordBatch> = batches.iter().map(|batch| before(batch).unwrap()).collect();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batches[0].schema(), None).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.close().unwrap();
+    }
+}
+
 #[test]
 fn messages_are_decoded_again_and_keep_their_bytes() {
+    decoded_again(|_| {});
+    decoded_again(as_before);
+}
+
+fn decoded_again(changed: impl Fn(&Path)) {
     let folder = tempfile::tempdir().unwrap();
     let bad = r#"{"value":"x"}"#;
     let messages = [
@@ -68,6 +96,7 @@ fn messages_are_decoded_again_and_keep_their_bytes() {
         (Some("a"), Some(r#"{"value":3.5}"#), Some(6000)),
     ];
     write_letters(&folder.path().join("refused"), &messages);
+    changed(&folder.path().join("refused"));
     run(folder.path(), "key: key, timestamp: ts", "record: { key: key, time: ts, values: [value] }");
     let rows = rows(&folder.path().join("out"));
     let values =
@@ -81,7 +110,8 @@ fn messages_are_decoded_again_and_keep_their_bytes() {
         };
         for row in 0..batch.num_rows() {
             let reason = batch.column_by_name("reason").unwrap().as_string::<i32>().value(row).to_string();
-            let timestamp = batch.column_by_name("timestamp").unwrap().as_primitive::<Int64Type>().value(row);
+            let timestamp = batch.column_by_name("timestamp").unwrap();
+            let timestamp = timestamp.as_primitive::<TimestampMillisecondType>().value(row);
             again.push((reason, text("message_key", row), text("payload", row), timestamp));
         }
     }
