@@ -95,7 +95,8 @@ impl Problems {
 
     /// Adds a problem at a place.
     pub fn add(&mut self, place: Place, message: impl fmt::Display) {
-        self.found.push(Problem { file: self.file.clone(), place, message: message.to_string() });
+        let file = place.file.map_or_else(|| self.file.clone(), PathBuf::from);
+        self.found.push(Problem { file, place, message: message.to_string() });
     }
 
     /// Whether nothing was found so far.
@@ -112,13 +113,6 @@ impl Problems {
     /// How many were found so far.
     pub fn len(&self) -> usize {
         self.found.len()
-    }
-
-    /// Moves every place.
-    pub(crate) fn place(&mut self, moved: impl Fn(Place) -> Place) {
-        for problem in &mut self.found {
-            problem.place = moved(problem.place);
-        }
     }
 
     /// `value` if nothing was found, else every problem in the order of the file.

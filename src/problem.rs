@@ -3,21 +3,30 @@
 //! Lives here: [`Place`] and [`Problem`]. Must not live here: how problems are collected (`error`) or found.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Line and column in the pipeline file, both from 1.
+/// Line and column in the pipeline file or in one that it includes, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Place {
     /// Line, from 1; 0 where a value comes from a default.
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
+    /// The included file; `None`: the pipeline file itself.
+    pub file: Option<&'static Path>,
+}
+
+impl Place {
+    /// A place in the pipeline file itself.
+    pub const fn new(line: usize, column: usize) -> Place {
+        Place { line, column, file: None }
+    }
 }
 
 /// One thing wrong with a pipeline, at its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// The pipeline file.
+    /// The file: the pipeline file, or one that it includes.
     pub file: PathBuf,
     /// Where in it.
     pub place: Place,

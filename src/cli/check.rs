@@ -14,6 +14,11 @@ use crate::{Error, Result, config};
 /// # Errors
 /// Refused if anything is wrong with the pipeline.
 pub fn run(args: &CheckArgs) -> Result<()> {
+    if args.effective {
+        let (text, problems) = config::effective(&args.pipeline)?;
+        super::print(text.trim_end())?;
+        return problems.finish(());
+    }
     let (pipeline, problems) = config::load_all(&args.pipeline)?;
     let file = pipeline.file.clone();
     let remote = pipeline.source.path().is_none_or(|path| path.0.contains("://"));

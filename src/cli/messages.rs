@@ -118,7 +118,7 @@ pub fn report(error: &Error) {
     match error {
         Error::Problems(problems) if is_json() => {
             for problem in problems {
-                let Place { line, column } = problem.place;
+                let Place { line, column, .. } = problem.place;
                 let file = problem.file.display().to_string();
                 let fields = json!({ "file": file, "line": line, "column": column });
                 say_at("ERROR", &problem.message, fields);

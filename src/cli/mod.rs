@@ -55,7 +55,11 @@ enum Command {
     /// List every problem of a pipeline, without starting it
     Check(CheckArgs),
     /// Print the JSON Schema of pipeline files, for editors
-    Schema,
+    Schema {
+        /// Of files that pipelines include: there nothing is needed
+        #[arg(long)]
+        shared: bool,
+    },
     /// Print the layers and parameters of a model
     Summary(SummaryArgs),
     /// Print the model registry
@@ -96,6 +100,9 @@ pub struct CheckArgs {
     /// Don't contact object stores
     #[arg(long)]
     pub offline: bool,
+    /// Print the file as it is understood: included files, variables and defaults written out, secrets hidden
+    #[arg(long)]
+    pub effective: bool,
 }
 
 /// `kolk summary X`
@@ -156,7 +163,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args).map(done),
         Command::Run(args) => run::run(&args).map(done),
         Command::Train(args) => train::run(&args).map(done),
-        Command::Schema => print(format_args!("{:#}", crate::config::schema())).map(done),
+        Command::Schema { shared } => print(format_args!("{:#}", crate::config::schema(shared))).map(done),
         Command::Summary(args) => summary::command(&args).map(done),
         Command::Models(args) => models::command(&args).map(done),
         Command::State(args) => state::run(&args, &crate::config::load(args.pipeline())?, &mut out()).map(done),
@@ -214,7 +221,7 @@ mod tests {
         assert_eq!(cli.log, Log::Json);
         let Command::Run(args) = cli.command else { panic!("not run") };
         assert_eq!(args.http.unwrap().to_string(), "127.0.0.1:9464");
-        for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m", "schema"] {
+        for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m", "schema --shared"] {
             Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap();
         }
         for line in ["run", "run p.yaml --http 9464", "play p.yaml", "check p.yaml --log xml"] {

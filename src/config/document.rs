@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::effective::value;
+use super::include::INCLUDE;
 use super::pipeline::ON_NULL;
 use super::read::{Field, Fields, Reader};
 use super::table::{Shape, names, word};
@@ -34,6 +36,11 @@ pub(super) const PIPELINE: Words = Words::new(
         word("metrics", Shape::Section(&output::METRICS), "Labels that every metric has"),
         word("models", Shape::Path, "Folder of the model registry, local").or("models/"),
         word("train", Shape::Section(&train_words::TRAIN), "How to train; `kolk train` needs it"),
+        word(
+            INCLUDE,
+            Shape::Any(&[Shape::Text, Shape::Some(&Shape::Text)]),
+            "Files with what several pipelines share, relative to this one; what is written here wins",
+        ),
     ],
 )
 .later(&["tests"]);
@@ -78,7 +85,8 @@ const RECORD: Words = Words::new(
             "Column with the time: a timestamp, a date, or an integer",
         )
         .needed(),
-        word("values", Shape::SomeTexts, "Numeric columns; needed without `columns_as_keys`"),
+        word("values", Shape::SomeTexts, "Numeric columns; needed without `columns_as_keys`")
+            .or_from(|file| file.near(0, "columns_as_keys").and_then(|_| value("[value]"))),
     ],
 )
 .choices(&[at_most_one(&["key", "columns_as_keys"])])
@@ -144,7 +152,7 @@ const ERRORS: [(&str, OnError); 2] = [("dead_letter", OnError::DeadLetter), ("re
 
 /// Reads the whole file. Whatever is wrong becomes a problem, and a default replaces the value.
 pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipeline {
-    let whole = Field { name: "the file", name_place: Place { line: 1, column: 1 }, node: root };
+    let whole = Field { name: "the file", name_place: Place::new(1, 1), node: root };
     let fields = reader.section(whole, &PIPELINE).unwrap_or(Fields::unread(PIPELINE.section));
     let record = record(reader, &fields);
     let stages = fields.get("stages").and_then(|field| stages::stages(reader, field)).unwrap_or_default();
@@ -184,7 +192,7 @@ fn models(reader: &mut Reader, fields: &Fields) -> At<PathBuf> {
     if text.contains("://") {
         reader.note(field, "the registry is a local folder");
     }
-    field.at(reader.beside(&text).0.into())
+    field.at(reader.beside_file(field, &text).0.into())
 }
 
 fn source(reader: &mut Reader, fields: &Fields, name: &str, delivery: Delivery) -> Source {

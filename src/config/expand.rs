@@ -1,8 +1,9 @@
 //! `${NAME}` and `${NAME:-default}` in values, from the environment.
 
 use std::env::VarError;
+use std::rc::Rc;
 
-use super::yaml::{Fault, Scalar};
+use super::yaml::{Fault, Kind, Node, Scalar};
 use super::{is_secret, one_line, remember};
 use crate::problem::Place;
 
@@ -35,9 +36,18 @@ impl<'a> Expander<'a> {
         scalar.broken = self.faults.len() > before;
     }
 
+    /// Expands every value of a tree; the names of fields stay as they are.
+    pub fn expand_all(&mut self, node: &mut Node) {
+        match &mut node.kind {
+            Kind::Scalar(scalar) => self.expand(scalar, node.place),
+            Kind::List(items) => Rc::make_mut(items).iter_mut().for_each(|item| self.expand_all(item)),
+            Kind::Map(pairs) => Rc::make_mut(pairs).iter_mut().for_each(|(_, value)| self.expand_all(value)),
+        }
+    }
+
     fn expand_text(&mut self, scalar: &mut Scalar, place: Place) {
         let mut out = String::new();
-        let mut expanded = false;
+        let (mut expanded, mut secret) = (false, false);
         let mut rest = scalar.text.as_str();
         while let Some(start) = rest.find('$') {
             out.push_str(&rest[..start]);
@@ -52,7 +62,10 @@ impl<'a> Expander<'a> {
                 };
                 rest = after;
                 match self.value(inside) {
-                    Ok(value) => out.push_str(&value),
+                    Ok((value, is_secret)) => {
+                        out.push_str(&value);
+                        secret |= is_secret;
+                    }
                     Err(message) => {
                         self.fault(place, message);
                         continue;
@@ -73,10 +86,12 @@ impl<'a> Expander<'a> {
         let written = std::mem::replace(&mut scalar.text, out);
         if expanded {
             scalar.written = Some(written);
+            scalar.secret = secret;
         }
     }
 
-    fn value(&self, inside: &str) -> Result<String, String> {
+    /// The value of a variable, and whether it is a secret.
+    fn value(&self, inside: &str) -> Result<(String, bool), String> {
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
@@ -89,14 +104,14 @@ impl<'a> Expander<'a> {
         }
         match ((self.lookup)(name), default) {
             // As in a shell, `:-` also replaces an empty variable.
-            (Ok(value), Some(default)) if value.is_empty() => Ok(default.into()),
+            (Ok(value), Some(default)) if value.is_empty() => Ok((default.into(), false)),
             (Ok(value), _) => {
                 if is_secret(name) {
                     remember(&value);
                 }
-                Ok(value)
+                Ok((value, is_secret(name)))
             }
-            (Err(VarError::NotPresent), Some(default)) => Ok(default.into()),
+            (Err(VarError::NotPresent), Some(default)) => Ok((default.into(), false)),
             (Err(VarError::NotPresent), None) => {
                 Err(format!("the variable {name} is not set; set it, or write ${{{name}:-default}}"))
             }
@@ -122,8 +137,8 @@ mod tests {
             _ => Err(VarError::NotPresent),
         };
         let mut expander = Expander::new(&lookup);
-        let mut scalar = Scalar { text: text.into(), plain: true, written: None, broken: false };
-        expander.expand(&mut scalar, Place { line: 1, column: 1 });
+        let mut scalar = Scalar { text: text.into(), plain: true, written: None, secret: false, broken: false };
+        expander.expand(&mut scalar, Place::new(1, 1));
         let faults: Vec<String> = expander.faults.into_iter().map(|(_, message)| message).collect();
         if faults.is_empty() { Ok(scalar.text) } else { Err(faults) }
     }

@@ -9,7 +9,7 @@ use super::kafka::{
 };
 use super::kafka_words::{
     AUTH, AVRO, FILE, FORMAT, HISTORY, KEY, LETTERS, PIN, PROTOBUF, READS_AVRO, READS_FORMAT, READS_PROTOBUF, SINK,
-    SOURCE,
+    SOURCE, is_shared,
 };
 use super::payload;
 use super::read::{Field, Fields, Reader};
@@ -214,10 +214,7 @@ fn headers(reader: &mut Reader, field: Field<'_>) -> Option<Headers> {
 
 /// The properties of a consumer that also apply to a producer.
 fn shared(properties: &Properties) -> Properties {
-    const CONSUMERS: [&str; 8] =
-        ["session.", "heartbeat.", "group.", "max.poll.", "fetch.", "queued.", "check.crcs", "max.partition.fetch"];
-    let fits = |name: &str| !CONSUMERS.iter().any(|prefix| name.starts_with(prefix));
-    Properties(properties.0.iter().filter(|(name, _)| fits(name)).cloned().collect())
+    Properties(properties.0.iter().filter(|(name, _)| is_shared(name)).cloned().collect())
 }
 
 fn history(reader: &mut Reader, field: Field<'_>) -> Option<History> {

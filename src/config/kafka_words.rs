@@ -1,9 +1,13 @@
 //! The table of `source.kafka`, `source.dead_letters`, `sink.kafka`, and everything within them.
 
+use std::rc::Rc;
+
+use super::effective::{self, Written, value};
 use super::kafka::{COLUMN_TYPES, KEY_FORMATS, STAMPS};
 use super::payload::{ENVELOPES, NUMBERS};
 use super::table::{Shape, Word, names, word};
 use super::words::{Words, exactly_one};
+use super::yaml::{Kind, Node};
 
 const BROKERS: Word = word("brokers", Shape::Text, "Addresses of brokers, `host:port`, separated by commas");
 const READS: Word = word(
@@ -33,7 +37,11 @@ const NUMBERS_AS: Word = word(
     "numbers",
     Shape::Word(&names(&NUMBERS)),
     "JSON: whether numbers are also taken where they are written as text; json by default",
-);
+)
+.or_from(|file| {
+    let format = file.near(0, "format");
+    format.is_none_or(|format| format.text() == Some("json")).then(|| value("json")).flatten()
+});
 const PROPERTIES: Word = word(
     "properties",
     Shape::Names(&Shape::Secret(&FILE)),
@@ -50,7 +58,8 @@ pub(super) const SOURCE: Words = Words::new(
             Shape::Any(&[Shape::SomeTexts, Shape::Section(&TOPICS)]),
             "Several topics with the same schema, or all that a pattern matches; state is per key and topic",
         ),
-        word("group", Shape::Text, "The consumer group; the pipeline's name by default"),
+        word("group", Shape::Text, "The consumer group; the pipeline's name by default")
+            .or_from(|file| file.whole(&["name"]).cloned()),
         READS,
         KEYS,
         TIMESTAMP,
@@ -86,7 +95,8 @@ pub(super) const TOPICS: Words = Words::new(
 pub(super) const SINK: Words = Words::new(
     "`kafka`",
     &[
-        word("brokers", BROKERS.shape, "Addresses of brokers; those of the source by default"),
+        word("brokers", BROKERS.shape, "Addresses of brokers; those of the source by default")
+            .or_from(|file| file.whole(&["source", "kafka", "brokers"]).cloned()),
         word("topic", Shape::Text, "The topic").needed(),
         word(
             "format",
@@ -111,7 +121,8 @@ pub(super) const SINK: Words = Words::new(
             "properties",
             PROPERTIES.shape,
             "Other settings of librdkafka; those of the source if neither `brokers` nor `properties` are given",
-        ),
+        )
+        .or_from(properties_of_source),
     ],
 );
 pub(super) const LETTERS: Words = Words::new(
@@ -163,7 +174,8 @@ pub(super) const READS_FORMAT: Words = Words::new(
 const REGISTRY: Word =
     word("registry", Shape::Pattern("^https?://"), "URL of a schema registry with Confluent's API").needed();
 const USER: Word = word("auth", Shape::Section(&AUTH), "User and password of the registry");
-const SUBJECT: Word = word("subject", Shape::Text, "The subject of the schema; `<topic>-value` by default");
+const SUBJECT: Word =
+    word("subject", Shape::Text, "The subject of the schema; `<topic>-value` by default").or_from(subject);
 const SCHEMA: Word = word(
     "schema",
     // An id may be in quotes, as from a variable.
@@ -171,6 +183,30 @@ const SCHEMA: Word = word(
     "Pins the schema that decides what is read: its id, or `{ version: 3 }` of the subject; the newest by default",
 );
 const MESSAGE: Word = word("message", Shape::Text, "Full name of the message; the first of the schema by default");
+
+/// The subject of the topic whose format it is.
+fn subject(file: &Written<'_>) -> Option<Node> {
+    let topic = file.near(2, "topic")?.text()?;
+    Some(effective::text(format!("{topic}-value")))
+}
+
+/// Those of the source that a producer has too.
+fn properties_of_source(file: &Written<'_>) -> Option<Node> {
+    let properties = file.whole(&["source", "kafka", "properties"])?;
+    let Kind::Map(pairs) = &properties.kind else { return None };
+    if file.near(0, "brokers").is_some() {
+        return None;
+    }
+    let pairs = pairs.iter().filter(|(name, _)| name.text().is_some_and(is_shared)).cloned().collect();
+    Some(Node { place: properties.place, kind: Kind::Map(Rc::new(pairs)) })
+}
+
+/// Whether a property of a consumer also applies to a producer.
+pub(super) fn is_shared(name: &str) -> bool {
+    const CONSUMERS: [&str; 8] =
+        ["session.", "heartbeat.", "group.", "max.poll.", "fetch.", "queued.", "check.crcs", "max.partition.fetch"];
+    !CONSUMERS.iter().any(|prefix| name.starts_with(prefix))
+}
 
 pub(super) const AVRO: Words = Words::new("`avro`", &[REGISTRY, USER, SUBJECT]).elsewhere(NO_READER);
 pub(super) const PROTOBUF: Words = Words::new("`protobuf`", &[REGISTRY, USER, SUBJECT, MESSAGE]).elsewhere(NO_READER);

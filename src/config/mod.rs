@@ -7,8 +7,10 @@
 mod canonical;
 mod checks;
 mod document;
+mod effective;
 mod expand;
 mod fields;
+mod include;
 mod kafka;
 mod kafka_read;
 mod kafka_words;
@@ -27,6 +29,7 @@ mod train;
 mod train_words;
 mod training;
 mod words;
+mod write;
 mod yaml;
 
 #[cfg(test)]
@@ -42,12 +45,11 @@ pub use time::{Moment, Span};
 pub use topics::{Pattern, Topics};
 pub use training::*;
 
-use std::env::VarError;
 use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Problems;
 use crate::problem::{Place, Problem};
@@ -70,6 +72,19 @@ pub fn load(path: &Path) -> Result<Pipeline> {
 /// # Errors
 /// As [`load`], of what can't be read.
 pub fn load_all(path: &Path) -> Result<(Pipeline, Problems)> {
+    load_tree(path).map(|read| (read.pipeline, read.problems))
+}
+
+/// The pipeline file as it is understood, as YAML: included files, aliases and variables resolved, defaults written
+/// out, secrets hidden. With the problems of what doesn't fit together.
+///
+/// # Errors
+/// As [`load`], of what can't be read.
+pub fn effective(path: &Path) -> Result<(String, Problems)> {
+    load_tree(path).map(|read| (read.effective(), read.problems))
+}
+
+fn load_tree(path: &Path) -> Result<Whole> {
     let refused = |what: &dyn fmt::Display| Error::refused(format!("{}: {what}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
     let mut bytes = Vec::new();
@@ -78,7 +93,7 @@ pub fn load_all(path: &Path) -> Result<(Pipeline, Problems)> {
         return Err(refused(&"larger than 1 MiB, this is not a pipeline file"));
     }
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse_with(text, path, &|name| std::env::var(name)),
+        Ok(text) => read_with(text, path, &|name| std::env::var(name)),
         Err(error) => {
             let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             Err(problem(path, yaml::Lines::end(&before), "this is not UTF-8"))
@@ -99,30 +114,51 @@ fn whole((pipeline, problems): (Pipeline, Problems)) -> Result<Pipeline> {
     problems.finish(pipeline)
 }
 
-fn parse_with(
-    text: &str,
-    file: &Path,
-    variable: &dyn Fn(&str) -> std::result::Result<String, VarError>,
-) -> Result<(Pipeline, Problems)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.len() > MAX_BYTES {
-        return Err(Error::refused(format!("{}: larger than 1 MiB, this is not a pipeline file", file.display())));
+/// A pipeline file that was read.
+struct Whole {
+    pipeline: Pipeline,
+    problems: Problems,
+    /// Its tree, with all that it includes, and the folder of the file.
+    root: yaml::Node,
+    folder: PathBuf,
+}
+
+impl Whole {
+    fn effective(&self) -> String {
+        const HEAD: &str = "# The pipeline as kolk reads it: included files, variables and defaults written out.";
+        format!("{HEAD}\n{}", write::yaml(&effective::tree(&self.root, &self.folder)))
     }
-    if let Some(at) = text.find('\0') {
-        return Err(problem(file, yaml::Lines::end(&text[..at]), "this is not a text file: it holds a zero byte"));
-    }
-    let lines = yaml::Lines::of(text);
+}
+
+fn parse_with(text: &str, file: &Path, variable: expand::Lookup<'_>) -> Result<(Pipeline, Problems)> {
+    read_with(text, file, variable).map(|read| (read.pipeline, read.problems))
+}
+
+fn read_with(text: &str, file: &Path, variable: expand::Lookup<'_>) -> Result<Whole> {
     let mut expander = expand::Expander::new(variable);
-    let (root, faults) = yaml::read(text, &mut |scalar, place| expander.expand(scalar, place))
-        .map_err(|(place, message)| problem(file, lines.clamp(place), message + hint(text, place)))?;
+    let mut files = include::Files::new(&mut expander);
+    let root = files.whole(text, file)?;
+    let faults = std::mem::take(&mut files.faults);
     let mut problems = Problems::new(file);
-    for (place, message) in faults.into_iter().chain(expander.faults) {
+    // Without an included file all that it says would be missing, too.
+    let is_whole = !files.is_missing;
+    for (place, message) in faults {
         problems.add(place, message);
     }
-    let Some(root) = root.filter(|root| !root.is_null()) else {
-        let start = Place { line: 1, column: 1 };
-        return Err(problem(file, start, "the file is empty: a pipeline needs at least `name`, `source` and `record`"));
+    let Some(mut root) = root else {
+        let message = "the file is empty: a pipeline needs at least `name`, `source` and `record`";
+        return Err(problem(file, Place::new(1, 1), message));
     };
+    if is_whole {
+        expander.expand_all(&mut root);
+    }
+    for (place, message) in expander.faults {
+        problems.add(place, message);
+    }
+    if !is_whole {
+        problems.finish(())?;
+        return Err(Error::refused("internal error, please report: an included file is missing"));
+    }
     let mut reader = read::Reader::new(problems, file)?;
     let pipeline = document::pipeline(&mut reader, &root, file);
     // What was not read would be missed elsewhere, too: those problems come first.
@@ -130,12 +166,12 @@ fn parse_with(
     #[cfg(test)]
     tests::schema::agrees(&root, &reader.problems);
     checks::across(&mut reader.problems, &pipeline);
-    reader.problems.place(|place| lines.clamp(place));
-    if is_read {
-        Ok((pipeline, reader.problems))
-    } else {
-        reader.problems.finish(pipeline).map(|p| (p, Problems::default()))
-    }
+    let folder = reader.folder;
+    let (pipeline, problems) = match is_read {
+        true => (pipeline, reader.problems),
+        false => (reader.problems.finish(pipeline)?, Problems::default()),
+    };
+    Ok(Whole { pipeline, problems, root, folder })
 }
 
 /// The most common YAML error: `{ path: ${DIR}/x }`, where a brace ends the value.

@@ -431,4 +431,4 @@ impl Default for Runtime {
 }
 
 /// Where a section that was not written would have stood.
-pub const NOWHERE: Place = Place { line: 0, column: 0 };
+pub const NOWHERE: Place = Place::new(0, 0);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) use super::fields::{Field, Fields};
+use super::include::folder_of;
 use super::words::{Plain, Words, found, name_fault, not_yet, plain};
 use super::yaml::{Kind, Scalar};
 use super::{At, Location, Moment, Span, is_secret, is_signed, one_line, places};
@@ -21,7 +22,8 @@ pub(super) struct Reader {
     pub problems: Problems,
     /// The user's words for values whose canonical text is another.
     pub written: BTreeMap<String, String>,
-    folder: PathBuf,
+    /// That of the pipeline file.
+    pub folder: PathBuf,
 }
 
 impl Reader {
@@ -294,18 +296,31 @@ impl Reader {
             }
             Some(("s3" | "gs" | "az", _)) => self.expected(field, "a bucket after ://"),
             Some(_) => self.expected(field, "a path or an s3://, gs:// or az:// URL"),
-            None => Some(field.at(self.beside(&text))),
+            None => Some(field.at(self.beside_file(field, &text))),
+        }
+    }
+
+    /// A path, made absolute against the folder of the file in which it is written.
+    pub fn beside_file(&self, field: Field<'_>, path: &str) -> Location {
+        match folder_of(field.place()) {
+            Some(folder) => absolute(&folder, path),
+            None => self.beside(path),
         }
     }
 
     /// A path, made absolute against the folder of the pipeline file.
     pub fn beside(&self, path: &str) -> Location {
-        let joined = self.folder.join(path);
-        let absolute = std::path::absolute(&joined).unwrap_or(joined);
-        let text = absolute.to_string_lossy();
-        let trimmed = text.trim_end_matches('/');
-        Location(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
+        absolute(&self.folder, path)
     }
+}
+
+/// A path that is relative to a folder.
+pub(super) fn absolute(folder: &Path, path: &str) -> Location {
+    let joined = folder.join(path);
+    let absolute = std::path::absolute(&joined).unwrap_or(joined);
+    let text = absolute.to_string_lossy();
+    let trimmed = text.trim_end_matches('/');
+    Location(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
 }
 
 /// Whether what comes after the scheme of an object store's URL holds a user, or the signature of a query.

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::document::PIPELINE;
+use super::include::{EXTENSION, INCLUDE};
 use super::table::{Bound, Shape, Word};
 use super::words::{Plain, Words, plain};
 use super::yaml::{self, Kind, Node, Scalar};
@@ -14,49 +15,107 @@ use super::yaml::{self, Kind, Node, Scalar};
 const VARIABLE: &str = r"\$\{";
 const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$";
 
-/// The schema of a pipeline file.
-pub fn schema() -> Value {
+/// The schema of a pipeline file, or of one that pipelines include (`shared`), in which nothing is needed.
+pub fn schema(shared: bool) -> Value {
     let mut schema = section(&PIPELINE);
     let head = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "kolk pipeline",
+        "title": if shared { "what kolk pipelines share" } else { "kolk pipeline" },
         "description": "A pipeline of kolk: streams of events through recurrent neural networks",
+        "patternProperties": { format!("^{EXTENSION}"): { "description": "Holds anchors; kolk ignores it" } },
         "$defs": { "variable": { "type": "string", "pattern": VARIABLE, "description": "A value with ${NAME}" } },
     });
     if let (Value::Object(schema), Value::Object(head)) = (&mut schema, head) {
         schema.extend(head);
     }
+    if let Some(needs) = needs(&PIPELINE).filter(|_| !shared) {
+        // What a file lacks may be in one that it includes.
+        schema["if"] = json!({ "not": { "required": [INCLUDE] } });
+        schema["then"] = needs;
+    }
     schema
 }
 
+/// What a section may have.
 fn section(words: &Words) -> Value {
-    let mut needed: Vec<&str> = words.fields.iter().filter(|field| field.needed).map(|field| field.name).collect();
-    needed.sort_unstable();
-    let choices = words.choices.iter().map(|choice| choice.needed);
-    let is_complete = needed.is_empty() && !choices.clone().any(|needed| needed);
     let properties: Map<String, Value> =
         words.fields.iter().map(|field| (field.name.into(), property(field))).collect();
     let mut schema = Map::new();
     // A section without a value has all its defaults.
-    schema.insert("type".into(), if is_complete { json!(["object", "null"]) } else { json!("object") });
+    schema.insert("type".into(), json!(["object", "null"]));
     schema.insert("properties".into(), properties.into());
     schema.insert("additionalProperties".into(), false.into());
+    let mut excluded = Vec::new();
+    for choice in words.choices {
+        if choice.of.len() == words.fields.len() {
+            schema.insert("maxProperties".into(), 1.into());
+            continue;
+        }
+        for (i, one) in choice.of.iter().enumerate() {
+            excluded.extend(choice.of[..i].iter().map(|other| json!({ "not": { "required": [other, one] } })));
+        }
+    }
+    if !excluded.is_empty() {
+        schema.insert("allOf".into(), excluded.into());
+    }
+    schema.into()
+}
+
+/// What a section must have.
+fn needs(words: &Words) -> Option<Value> {
+    let mut schema = Map::new();
+    let needed: Vec<&str> = words.fields.iter().filter(|field| field.needed).map(|field| field.name).collect();
     if !needed.is_empty() {
         schema.insert("required".into(), needed.into());
     }
-    let mut all = Vec::new();
-    for choice in words.choices {
-        let each: Vec<Value> = choice.of.iter().map(|name| json!({ "required": [name] })).collect();
-        if choice.needed {
-            all.push(json!({ "oneOf": each }));
-        } else {
-            all.push(json!({ "not": { "required": choice.of } }));
+    let of = |of: &[&str]| of.iter().map(|name| json!({ "required": [name] })).collect::<Vec<_>>();
+    let choices: Vec<&[&str]> = words.choices.iter().filter(|choice| choice.needed).map(|choice| choice.of).collect();
+    match choices[..] {
+        [] => {}
+        [one] => drop(schema.insert("anyOf".into(), of(one).into())),
+        _ => {
+            let all: Vec<Value> = choices.iter().map(|one| json!({ "anyOf": of(one) })).collect();
+            schema.insert("allOf".into(), all.into());
         }
     }
-    if !all.is_empty() {
-        schema.insert("allOf".into(), all.into());
+    if !schema.is_empty() {
+        schema.insert("type".into(), "object".into());
     }
-    schema.into()
+    let inner = words.fields.iter().filter_map(|field| Some((field.name.to_string(), needs_of(field.shape)?)));
+    let inner: Map<String, Value> = inner.collect();
+    if !inner.is_empty() {
+        schema.insert("properties".into(), inner.into());
+    }
+    (!schema.is_empty()).then(|| schema.into())
+}
+
+/// What the sections that a value may be must have.
+fn needs_of(shape: Shape) -> Option<Value> {
+    match shape {
+        Shape::Section(words) => needs(words),
+        Shape::Made(words) => needs(words()),
+        Shape::List(item) | Shape::Some(item) => needs_of(*item).map(|needs| json!({ "items": needs })),
+        Shape::Names(item) => needs_of(*item).map(|needs| json!({ "additionalProperties": needs })),
+        Shape::Secret(words) => as_object(needs(words)?),
+        Shape::Any(shapes) => {
+            let mut each: Vec<Value> = shapes.iter().filter_map(|shape| as_object(needs_of(*shape)?)).collect();
+            if each.len() > 1 { Some(json!({ "anyOf": each })) } else { each.pop() }
+        }
+        _ => None,
+    }
+}
+
+/// For a value that need not be a section.
+fn as_object(mut needs: Value) -> Option<Value> {
+    if let Value::Object(needs) = &mut needs {
+        needs.remove("type");
+        // Whatever isn't a mapping has no fields.
+        if let Some(one_of) = needs.remove("anyOf") {
+            needs.insert("if".into(), json!({ "type": "object" }));
+            needs.insert("then".into(), json!({ "anyOf": one_of }));
+        }
+    }
+    Some(needs)
 }
 
 fn property(field: &Word) -> Value {
@@ -72,7 +131,7 @@ fn property(field: &Word) -> Value {
 
 /// What a field is where it isn't written.
 pub(super) fn default_of(field: &Word) -> Option<Value> {
-    let (root, _) = yaml::read(field.default?, &mut |_, _| {}).ok()?;
+    let (root, _) = yaml::read(field.default?, None).ok()?;
     root.as_ref().and_then(as_json)
 }
 

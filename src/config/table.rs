@@ -2,11 +2,13 @@
 //!
 //! Lives here: what a row of the table has ([`Word`], [`Shape`]), and the way through all of it. The rows themselves are
 //! beside their readers, a [`Words`] for each section, which are linked by [`Shape::Section`]. Must not live here: what
-//! a field means. The reader, the nearest name in its messages, and `kolk schema` all go by this one table; a test build
+//! a field means. The reader, the nearest name in its messages, `kolk schema` and `kolk check --effective` go by this one table; a test build
 //! refuses a reader that asks for a field that isn't in it.
 
 use super::document::PIPELINE;
+use super::effective::Written;
 use super::words::Words;
+use super::yaml::Node;
 
 /// A field of a section.
 #[derive(Clone, Copy)]
@@ -18,11 +20,13 @@ pub(super) struct Word {
     pub needed: bool,
     /// What it is where it isn't written, as YAML; `None`: nothing, or something that depends on other fields.
     pub default: Option<&'static str>,
+    /// What it is where it isn't written, by what is around it.
+    pub from: Option<fn(&Written<'_>) -> Option<Node>>,
 }
 
 /// A field that may be left out.
 pub(super) const fn word(name: &'static str, shape: Shape, about: &'static str) -> Word {
-    Word { name, shape, about, needed: false, default: None }
+    Word { name, shape, about, needed: false, default: None, from: None }
 }
 
 impl Word {
@@ -34,6 +38,11 @@ impl Word {
     /// With what it is where it isn't written.
     pub const fn or(self, default: &'static str) -> Word {
         Word { default: Some(default), ..self }
+    }
+
+    /// With what it is where it isn't written, if that depends on other fields.
+    pub const fn or_from(self, from: fn(&Written<'_>) -> Option<Node>) -> Word {
+        Word { from: Some(from), ..self }
     }
 }
 

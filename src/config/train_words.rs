@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
+use super::effective::{Written, value};
 use super::table::{Bound, Shape, Word, names, word};
 use super::train::{ACTIVATIONS, EPSILON_FORMS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
 use super::words::{Choice, Words, at_most_one, exactly_one};
+use super::yaml::{Kind, Node};
 use crate::kernel::{self, Activation, CellKind};
 
 const HORIZON: Shape = Shape::Integer(1, MAX_HORIZON as i64);
@@ -15,7 +17,8 @@ const DECAY: Shape = Shape::Number(Bound::Closed(0.0), Bound::Open(1.0));
 pub(super) const TRAIN: Words = Words::new(
     "`train`",
     &[
-        word("inputs", Shape::SomeTexts, "Columns that are the inputs of the network; the record's values by default"),
+        word("inputs", Shape::SomeTexts, "Columns that are the inputs of the network; the record's values by default")
+            .or_from(|file| file.whole(&["record", "values"]).cloned().or_else(|| value("[value]"))),
         word("target", Shape::Text, "The column that is forecast"),
         word("targets", Shape::SomeTexts, "The columns that are forecast"),
         word("horizon", HORIZON, "Number of steps ahead; one output for each").or("1"),
@@ -30,8 +33,10 @@ pub(super) const TRAIN: Words = Words::new(
         word("layers", Shape::Some(&Shape::Made(layers)), "Recurrent layers, such as { lstm: 50 }").needed(),
         word("head", Shape::List(&Shape::Section(&HEAD)), "Dense layers, such as { dense: 32, activation: relu }")
             .or("[]"),
-        word("chunk", Shape::POSITIVE, "Length of truncated backpropagation, 64 by default; only in mode carry"),
-        word("burn_in", Shape::COUNT, "Steps at the start of a lane that don't count in the loss; only in mode carry"),
+        word("chunk", Shape::POSITIVE, "Length of truncated backpropagation, 64 by default; only in mode carry")
+            .or_from(|file| in_carry(file).then(|| value("64")).flatten()),
+        word("burn_in", Shape::COUNT, "Steps at the start of a lane that don't count in the loss; only in mode carry")
+            .or_from(|file| in_carry(file).then(|| value("0")).flatten()),
         word(
             "loss",
             Shape::Any(&[
@@ -66,10 +71,28 @@ static LAYERS: LazyLock<Words> = LazyLock::new(|| {
     let mut fields: Vec<Word> = cells.iter().map(|cell| word(cell, UNITS, "A layer of so many units")).collect();
     let forms = CellKind::ALL.iter().filter_map(|kind| kind.form().activation);
     let activations: Vec<&'static str> = forms.map(Activation::word).collect();
-    fields.push(word("activation", Shape::Word(activations.leak()), "Activation of simple_rnn; tanh by default"));
+    fields.push(
+        word("activation", Shape::Word(activations.leak()), "Activation of simple_rnn; tanh by default")
+            .or_from(activation),
+    );
     let choices: &[Choice] = vec![exactly_one(cells)].leak();
     Words::new("`layers`", fields.leak()).choices(choices).later(&["dropout", "layer_norm"])
 });
+
+/// Whether the pipeline's `infer` carries state.
+fn in_carry(file: &Written<'_>) -> bool {
+    let stages = file.whole(&["stages"]).map(|stages| &stages.kind);
+    let Some(Kind::List(stages)) = stages else { return true };
+    let mode = stages.iter().find_map(|stage| stage.get("infer")?.get("mode")?.text());
+    mode != Some("window")
+}
+
+/// The first activation of a cell that has several.
+fn activation(file: &Written<'_>) -> Option<Node> {
+    let has = |kind: &&CellKind| kind.form().words.iter().any(|word| file.near(0, word).is_some());
+    let activation = CellKind::ALL.iter().find(has)?.form().activation?;
+    value(activation.word())
+}
 
 /// A layer.
 pub(super) fn layers() -> &'static Words {

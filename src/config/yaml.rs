@@ -3,7 +3,8 @@
 //! Built from the parser's events, one after the other, so that depth and aliases are bounded before memory or the
 //! stack is used, and duplicate fields are all found.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::problem::Place;
@@ -13,6 +14,9 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 pub(super) const MAX_DEPTH: usize = 64;
 /// Maximum number of nodes; those that aliases repeat count each time.
 pub(super) const MAX_NODES: usize = 100_000;
+
+/// The name of a merge key.
+const MERGE: &str = "<<";
 
 /// A value of the file.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ pub(super) struct Scalar {
     pub plain: bool,
     /// The text of the file if a variable was expanded: messages show this, since the value may be a secret.
     pub written: Option<String>,
+    /// A variable was expanded whose name says that it holds a secret.
+    pub secret: bool,
     /// A variable could not be expanded, which is already a problem: the value causes no further ones.
     pub broken: bool,
 }
@@ -67,6 +73,12 @@ impl Node {
         }
     }
 
+    /// The value of a field of a mapping.
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        let Kind::Map(pairs) = &self.kind else { return None };
+        pairs.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
+    }
+
     fn count(&self) -> usize {
         1 + match &self.kind {
             Kind::Scalar(_) => 0,
@@ -82,10 +94,6 @@ impl Node {
             Kind::Map(pairs) => 1 + pairs.iter().map(|(k, v)| k.depth().max(v.depth())).max().unwrap_or(0),
         }
     }
-}
-
-fn place(marker: Marker) -> Place {
-    Place { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
 /// Where and how a list or mapping that is still open began.
@@ -105,12 +113,18 @@ struct Builder {
     faults: Vec<Fault>,
 }
 
-/// Reads one YAML document, and shows `visit` every scalar that isn't a field's name. Faults that don't hinder reading
-/// on (duplicate fields) are listed in the second part; a fault that does is the error. `None` is an empty document.
-/// Places may lie just beyond the end of the text: see [`Lines::clamp`].
-pub(super) fn read(text: &str, visit: &mut dyn FnMut(&mut Scalar, Place)) -> Result<(Option<Node>, Vec<Fault>), Fault> {
+/// Reads one YAML document; `file` is that of its places. Aliases and merge keys are resolved. Faults that don't hinder
+/// reading on (duplicate fields) are listed in the second part; a fault that does is the error. `None` is an empty
+/// document.
+pub(super) fn read(text: &str, file: Option<&'static Path>) -> Result<(Option<Node>, Vec<Fault>), Fault> {
     let mut builder = Builder::default();
     let mut documents = 0;
+    let lines = Lines::of(text);
+    // The parser reports missing text beyond the end.
+    let place = |marker: Marker| {
+        let place = lines.clamp(Place::new(marker.line().max(1), marker.col() + 1));
+        Place { file, ..place }
+    };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             (place(*error.marker()), format!("this is not YAML: {}", super::shown(error.info(), 200)))
@@ -133,12 +147,9 @@ pub(super) fn read(text: &str, visit: &mut dyn FnMut(&mut Scalar, Place)) -> Res
             Event::Scalar(value, style, anchor, None) => {
                 let plain = style == ScalarStyle::Plain;
                 let name = builder.name_waiting();
-                let mut scalar = Scalar { text: value.into_owned(), plain, written: None, broken: false };
+                let scalar = Scalar { text: value.into_owned(), plain, written: None, secret: false, broken: false };
                 // A field without a value has no text to point at: the place is that of its name.
                 let at = if plain && scalar.text.is_empty() { name.unwrap_or(at) } else { at };
-                if !builder.expects_name() {
-                    visit(&mut scalar, at);
-                }
                 builder.add(Node { place: at, kind: Kind::Scalar(scalar) }, anchor)?;
             }
             Event::Alias(anchor) => builder.alias(at, anchor)?,
@@ -166,7 +177,7 @@ impl Builder {
                 pairs.push((key, value));
             }
             self.refuse_duplicates(&pairs);
-            Kind::Map(Rc::new(pairs))
+            Kind::Map(Rc::new(self.merged(pairs)))
         } else {
             Kind::List(Rc::new(open.children))
         };
@@ -185,6 +196,38 @@ impl Builder {
                 None => drop(first.insert(name, key.place)),
             }
         }
+    }
+
+    /// Merge keys as YAML 1.1 has them: what `<<` names is added where it isn't written; of several mappings the first
+    /// that has a field gives it.
+    fn merged(&mut self, pairs: Vec<(Node, Node)>) -> Vec<(Node, Node)> {
+        let is_merge = |key: &Node| matches!(&key.kind, Kind::Scalar(key) if key.plain && key.text == MERGE);
+        if !pairs.iter().any(|(key, _)| is_merge(key)) {
+            return pairs;
+        }
+        let (merges, own): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| is_merge(key));
+        let mut names: HashSet<String> = own.iter().filter_map(|(key, _)| key.text().map(String::from)).collect();
+        let mut all = Vec::new();
+        for (_, value) in merges {
+            let items: &[Node] = match &value.kind {
+                Kind::List(items) => items,
+                _ => std::slice::from_ref(&value),
+            };
+            for item in items {
+                let Kind::Map(fields) = &item.kind else {
+                    let message = format!("`{MERGE}` takes a mapping, such as *anchor, or a list of mappings");
+                    self.faults.push((item.place, message));
+                    continue;
+                };
+                for (key, value) in fields.iter() {
+                    if key.text().is_none_or(|name| names.insert(name.into())) {
+                        all.push((key.clone(), value.clone()));
+                    }
+                }
+            }
+        }
+        all.extend(own);
+        all
     }
 
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
@@ -212,11 +255,6 @@ impl Builder {
             return Err((place, format!("lists and mappings are nested more than {MAX_DEPTH} deep")));
         }
         self.add(node, 0)
-    }
-
-    /// Whether the next node is the name of a field.
-    fn expects_name(&self) -> bool {
-        self.open.last().is_some_and(|open| open.is_map && open.children.len() % 2 == 0)
     }
 
     /// The place of the field's name whose value is next.
@@ -255,7 +293,7 @@ impl Lines {
         let text = text.replace("\r\n", "\n");
         let line = text.matches(['\n', '\r']).count() + 1;
         let column = text.rsplit(['\n', '\r']).next().map_or(0, |last| last.chars().count()) + 1;
-        Place { line, column }
+        Place::new(line, column)
     }
 
     /// The place, or the end of the text if it is beyond: the parser reports missing text there.
@@ -263,6 +301,6 @@ impl Lines {
         let last = self.0.len();
         let line = at.line.clamp(1, last);
         let end = self.0[line - 1] + 1;
-        Place { line, column: if at.line > last { end } else { at.column.clamp(1, end) } }
+        Place::new(line, if at.line > last { end } else { at.column.clamp(1, end) })
     }
 }

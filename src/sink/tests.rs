@@ -70,7 +70,7 @@ fn batch(first: usize, count: usize) -> Batch {
 }
 
 fn sink(fields: &[&str]) -> Sink {
-    let place = Place { line: 9, column: 5 };
+    let place = Place::new(9, 5);
     Sink::Stdout { fields: fields.iter().map(|name| At { value: name.to_string(), place }).collect() }
 }
 

@@ -16,7 +16,7 @@ use crate::problem::Place;
 use crate::record::{Origin, Records};
 
 pub fn at<T>(value: T) -> At<T> {
-    At { value, place: Place { line: 7, column: 3 } }
+    At { value, place: Place::new(7, 3) }
 }
 
 /// A pipeline that reads `path` with key `key`, time `ts` and value `value`.

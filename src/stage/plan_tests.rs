@@ -19,7 +19,7 @@ fn at<T>(value: T) -> At<T> {
 
 /// Each stage is on a separate line, from 10.
 fn on_line(line: usize, stage: Stage) -> At<Stage> {
-    At { value: stage, place: Place { line: 10 + line, column: 5 } }
+    At { value: stage, place: Place::new(10 + line, 5) }
 }
 
 fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {

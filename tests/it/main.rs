@@ -23,6 +23,7 @@ mod parquet_skip;
 mod parquet_text;
 mod parquet_types;
 mod parquet_writers;
+mod pipeline_file;
 mod retrained;
 mod score;
 mod secrets;

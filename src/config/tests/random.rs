@@ -10,7 +10,7 @@ fn points_into(text: &str) -> std::result::Result<(), TestCaseError> {
     prop_assert!(!problems.is_empty());
     let lines: Vec<usize> = text.replace("\r\n", "\n").split(['\n', '\r']).map(|line| line.chars().count()).collect();
     for problem in problems {
-        let Place { line, column } = problem.place;
+        let Place { line, column, .. } = problem.place;
         prop_assert!((1..=lines.len()).contains(&line), "{problem}");
         prop_assert!((1..=lines[line - 1] + 1).contains(&column), "{problem}");
         prop_assert!(!problem.message.contains('\n'), "{problem}");
