@@ -186,6 +186,11 @@ pub trait Broker {
         None
     }
 
+    /// Whether a topic that a pattern matched was deleted and given up.
+    fn is_deleted(&self, _topic: SourceTopic) -> bool {
+        false
+    }
+
     /// Begins to ask whether the topic is the one of the start, and returns at once.
     fn ask_topic(&mut self);
 

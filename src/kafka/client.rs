@@ -307,6 +307,10 @@ impl Broker for Client {
         self.watch.other()
     }
 
+    fn is_deleted(&self, topic: SourceTopic) -> bool {
+        self.watch.given_up(0).contains(&topic)
+    }
+
     fn ask_topic(&mut self) {
         self.asked = self.watch.ask();
     }

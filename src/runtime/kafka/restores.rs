@@ -243,6 +243,7 @@ impl Restores {
             let loaded = opening.loaded.remove(&partition);
             let restored = match restore(owned, &mut self.kept, partition, committed.clone(), loaded) {
                 Err(_) if is_outdated(owned, partition, committed.as_ref())? => Restored::Later,
+                Err(_) if partition.topic.name().is_some() && !is_there(owned, partition)? => Restored::Later,
                 restored => restored?,
             };
             match restored {
@@ -277,6 +278,15 @@ impl Restores {
             Ok(())
         }
     }
+}
+
+/// Whether the topic of a partition is certainly there: the offsets of one that was deleted are gone, which is no reason
+/// to refuse its state.
+fn is_there<B: Broker, C: Checkpoints>(owned: &mut Owned<B, C>, partition: PartitionId) -> Result<bool> {
+    let broker = &mut owned.intake.broker;
+    broker.ask_topic();
+    // Where one is another, that is the reason.
+    Ok(broker.is_same_topic(SHORT)?.is_some() && !broker.is_deleted(partition.topic))
 }
 
 /// Lets partitions that have seen nothing take the history of their keys.

@@ -14,7 +14,7 @@ use super::work::key;
 use super::world::{Phase, World};
 use crate::format::Messages;
 use crate::kafka::{Broken, Broker, Committed, Event, LogRange, Outgoing, Unsendable};
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 use crate::{Error, Result};
 
 /// Where a partition is read.
@@ -114,10 +114,19 @@ impl Client {
     fn poll_now(&self, world: &mut World, most: usize, into: &mut Messages) -> Option<Event> {
         let me = self.me;
         let reachable = world.is_reachable(me);
+        if let Some((topic, true)) = world.deleted
+            && !std::mem::replace(&mut world.processes[me].told_deleted, true)
+        {
+            return Some(Event::Deleted(topic));
+        }
+        let deleted = world.deleted.filter(|_| world.processes[me].told_deleted).map(|(topic, _)| topic);
         let process = &mut world.processes[me];
         if process.member.asked.is_none()
-            && let Some(ask) = process.member.asks.pop_front()
+            && let Some(mut ask) = process.member.asks.pop_front()
         {
+            if let Ask::Assign(partitions) = &mut ask {
+                partitions.retain(|partition| Some(partition.topic) != deleted);
+            }
             process.member.asked = Some(ask.clone());
             world.disturbed |= world.phase == Phase::Leaving;
             return Some(match ask {
@@ -156,6 +165,9 @@ impl World {
     fn has_fetched(&self, me: usize, partition: usize) -> bool {
         let comes = |fetch: &Fetch| !fetch.paused && fetch.stuck == 0;
         let Some(fetch) = self.processes[me].fetch[partition].filter(comes) else { return false };
+        if self.is_deleted(id(partition)) {
+            return false;
+        }
         let input = self.log(partition);
         let stable = input.stable(&self.fates);
         fetch.position < input.start
@@ -166,6 +178,9 @@ impl World {
     fn fetch(&mut self, me: usize, partition: usize, most: usize, into: &mut Messages) -> Option<Event> {
         let fetch = self.processes[me].fetch[partition].filter(|fetch| !fetch.paused && fetch.stuck == 0)?;
         let (at, id) = (partition as u32, id(partition));
+        if self.is_deleted(id) {
+            return None;
+        }
         let odds = self.plan.odds.stuck;
         if strikes(self, odds) {
             let stuck = self.dice.between(1, 3) as u8;
@@ -208,12 +223,19 @@ impl World {
 
     /// Answers for partitions that the group gave, or took.
     fn answer(&mut self, me: usize, given: &[(PartitionId, i64)], taken: &[PartitionId]) {
+        // Of a topic that was deleted, what was given need not be taken.
+        let deleted = self.deleted.map(|(topic, _)| topic);
         let process = &mut self.processes[me];
+        let taken_up = |partitions: &[PartitionId], gets: &[PartitionId]| {
+            let mut needed = sorted(partitions);
+            needed.retain(|it| Some(it.topic) != deleted || gets.contains(it));
+            needed
+        };
         let (mut gets, mut loses) = (given.iter().map(|(partition, _)| *partition).collect::<Vec<_>>(), taken.to_vec());
         gets.sort_unstable();
         loses.sort_unstable();
         let fits = match &process.member.asked {
-            Some(Ask::Assign(asked)) => loses.is_empty() && sorted(asked) == gets,
+            Some(Ask::Assign(asked)) => loses.is_empty() && taken_up(asked, &gets) == gets,
             Some(Ask::Revoke(asked) | Ask::Lost(asked)) => gets.is_empty() && sorted(asked) == loses,
             None => false,
         };
@@ -352,13 +374,23 @@ impl Broker for Client {
 
     fn range(&mut self, partition: PartitionId, timeout: Duration) -> Result<Option<LogRange>> {
         let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
+        if world.is_deleted(partition) {
+            return Ok(None);
+        }
         let input = world.log(place(partition));
         Ok(Some(LogRange { start: input.start, end: input.stable(&world.fates) }))
     }
 
     fn ends(&mut self, partitions: &[PartitionId], timeout: Duration) -> Result<Option<Vec<i64>>> {
         let Some(world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
+        if partitions.iter().any(|partition| world.is_deleted(*partition)) {
+            return Ok(None);
+        }
         Ok(Some(partitions.iter().map(|id| world.log(place(*id)).stable(&world.fates)).collect()))
+    }
+
+    fn is_deleted(&self, topic: SourceTopic) -> bool {
+        self.sim.world().deleted == Some((topic, true))
     }
 
     fn ask_topic(&mut self) {
@@ -369,6 +401,15 @@ impl Broker for Client {
 
     fn is_same_topic(&mut self, timeout: Duration) -> Result<Option<bool>> {
         let Some(mut world) = self.ask(Op::Range, timeout)? else { return Ok(None) };
+        let until = world.now + timeout.as_millis() as i64;
+        while !world.processes[self.me].told_deleted && matches!(world.deleted, Some((_, false))) {
+            if world.now >= until {
+                self.exit(world, Op::Range, || "a topic is away".into());
+                return Ok(None);
+            }
+            let next = until.min(world.now + 250);
+            world = self.wait(world, Wait::Until(next));
+        }
         // The answer is of some moment since the question began.
         let is_same = world.recreated.is_none() || world.processes[self.me].topic_was_same && world.dice.chance(0.5);
         self.exit(world, Op::Range, || format!("the topic is the same: {is_same}"));

@@ -247,24 +247,26 @@ impl World {
 
     /// The assignment: each member keeps its partitions up to its share, and gets none that another still has.
     fn share(&mut self) -> Vec<Vec<PartitionId>> {
-        let (members, partitions) = (self.group.members.len(), self.plan.partitions as usize);
+        let all: Vec<PartitionId> =
+            (0..self.plan.partitions as usize).map(id).filter(|it| !self.is_given_up(*it)).collect();
+        let (members, partitions) = (self.group.members.len(), all.len());
         let mut target: Vec<Vec<PartitionId>> = vec![Vec::new(); members];
         let shuffled = self.phase == Phase::Trouble && self.dice.chance(self.plan.odds.shuffle);
         let first = self.dice.below(members);
         let share = |index: usize| {
             partitions / members + usize::from((index + members - first) % members < partitions % members)
         };
-        let mut owner: Vec<Option<usize>> = vec![None; partitions];
+        let mut owner: Vec<Option<usize>> = vec![None; self.plan.partitions as usize];
         for (index, member) in self.group.members.iter().enumerate() {
             for partition in &member.owned {
                 assert!(owner[place(*partition)].is_none(), "two members own partition {partition}");
                 owner[place(*partition)] = Some(index);
-                if !shuffled && target[index].len() < share(index) {
+                if !shuffled && target[index].len() < share(index) && all.contains(partition) {
                     target[index].push(*partition);
                 }
             }
         }
-        for partition in (0..partitions).map(id) {
+        for partition in all {
             if target.iter().all(|plan| !plan.contains(&partition)) {
                 let index = (0..members).find(|index| target[*index].len() < share(*index)).unwrap_or(0);
                 target[index].push(partition);
@@ -322,6 +324,11 @@ impl World {
             let id = membership.id;
             self.prepare(id);
         }
+    }
+
+    /// The topics that members subscribe to have changed: they join again.
+    pub fn subscriptions_changed(&mut self) {
+        self.prepare(None);
     }
 
     pub fn leave_group(&mut self, process: usize) {

@@ -177,6 +177,11 @@ fn a_producer_that_goes_on_while_a_request_is_on_its_way_is_found() {
 }
 
 #[test]
+fn partitions_of_a_deleted_topic_that_are_kept_are_found() {
+    is_found(Faults { keep_deleted: true, ..Faults::default() });
+}
+
+#[test]
 fn a_partition_that_nobody_looks_after_is_found() {
     is_found(Faults { unwatched: true, ..Faults::default() });
 }

@@ -80,6 +80,8 @@ pub struct Plan {
     pub closes: Option<i64>,
     /// Times at which a new version of the model is published.
     pub publishes: Vec<i64>,
+    /// When one of the topics is deleted.
+    pub deletes: Option<i64>,
     /// What is changed by hand, and when.
     pub meddling: Option<(i64, Meddling)>,
     pub settings: Settings,
@@ -139,7 +141,11 @@ impl Plan {
             backlog: false,
             meddling: None,
             settings: settings(dice, faults),
+            deletes: None,
         };
+        if plan.partitions > 1 && dice.chance(0.15) {
+            plan.deletes = Some(dice.between(0, span));
+        }
         if dice.chance(0.02) {
             plan.crowd();
         }
@@ -149,7 +155,7 @@ impl Plan {
     /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can
     /// hold.
     pub fn crowd(&mut self) {
-        (self.partitions, self.records, self.backlog) = (1, 2_500, true);
+        (self.partitions, self.records, self.backlog, self.deletes) = (1, 2_500, true, None);
         (self.foreign, self.registry_knows, self.registry_grace) = (0.5, i64::MAX, self.registry_grace.min(300));
         (self.settings.batch, self.settings.or_records) = (2_500, 1_000);
     }
@@ -165,6 +171,7 @@ impl Plan {
             registry_down: 0..0,
             registry_answers: 0,
             publishes: Vec::new(),
+            deletes: None,
             ..Plan::of(dice, Faults::default())
         }
     }

@@ -45,6 +45,8 @@ pub struct Process {
     /// A call failed permanently, so that it may end with an error.
     pub excused: bool,
     pub told_reachable: bool,
+    /// It knows that a topic was deleted.
+    pub told_deleted: bool,
     /// Whether the topic was the one of the start when the process asked last.
     pub topic_was_same: bool,
     pub polled_at: i64,
@@ -102,6 +104,8 @@ impl World {
             stop: false,
             excused: false,
             told_reachable: true,
+            // Who starts later never subscribes to it.
+            told_deleted: self.deleted.is_some(),
             topic_was_same: true,
             polled_at: self.now,
             member: Membership::default(),

@@ -141,6 +141,10 @@ impl Client {
             self.exit(world, Op::SendOffsets, || format!("{member:?} is fenced"));
             return Err(Broken::Abort("the group has moved on".into()));
         }
+        if offsets.iter().any(|(partition, ..)| world.is_deleted(*partition)) {
+            self.exit(world, Op::SendOffsets, || "one of the topics is gone".into());
+            return Err(Broken::Abort("a topic is gone".into()));
+        }
         let odds = world.plan.odds.unknown;
         let unknown = strikes(&mut world, odds);
         if !unknown || world.dice.chance(0.5) {

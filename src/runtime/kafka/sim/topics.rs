@@ -13,6 +13,11 @@ pub fn id(place: usize) -> PartitionId {
     PartitionId::of(SourceTopic::new(name, id), (place / TOPICS.len()) as u32)
 }
 
+/// The topic that schedules delete.
+pub fn deletable() -> SourceTopic {
+    id(1).topic
+}
+
 /// The place of a partition.
 pub fn place(partition: PartitionId) -> usize {
     let topic = TOPICS.iter().position(|(name, _)| Some(*name) == partition.topic.name());

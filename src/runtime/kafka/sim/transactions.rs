@@ -190,7 +190,8 @@ impl World {
         let all = std::mem::take(&mut self.offsets.pending);
         let (decided, pending): (Vec<Pending>, Vec<Pending>) = all.into_iter().partition(|pending| pending.txn == txn);
         self.offsets.pending = pending;
-        for pending in decided.into_iter().filter(|_| commit) {
+        let deleted = self.deleted.map(|(topic, _)| topic);
+        for pending in decided.into_iter().filter(|it| commit && Some(it.partition.topic) != deleted) {
             let stable = &mut self.offsets.stable[place(pending.partition)];
             if stable.as_ref().is_none_or(|(order, _)| *order < pending.order) {
                 *stable = Some((pending.order, pending.committed));

@@ -13,14 +13,16 @@ use super::oracle::Oracle;
 use super::plan::Plan;
 use super::processes::{Process, SLOTS};
 use super::store::Shelf;
-use super::topics::{id, place};
+use super::topics::{deletable, id, place};
 use super::transactions::{Id, Offsets, State};
 use super::work::FOREIGN;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 use crate::state::CommitPosition;
 
 /// Events of the trace that is shown.
 const TRACE: usize = 200;
+/// After that many milliseconds a deleted topic is no longer waited for.
+pub const GIVEN_UP: i64 = 5_000;
 /// After that many milliseconds without trouble everything must be done.
 const PATIENCE: i64 = 400_000;
 
@@ -71,6 +73,10 @@ pub enum Act {
     },
     /// Somebody changes what he must not.
     Meddle(Meddling),
+    /// A topic is deleted …
+    Delete,
+    /// … and nobody waits for it any more.
+    GiveUp,
     Calm,
 }
 
@@ -86,6 +92,8 @@ pub struct World {
     pub inputs: Vec<Input>,
     /// The topic that replaced the one above; no one may commit its records.
     pub recreated: Option<Vec<Input>>,
+    /// The topic that was deleted, and whether it was given up.
+    pub deleted: Option<(SourceTopic, bool)>,
     pub output: Vec<Sent>,
     pub ids: Vec<Id>,
     pub offsets: Offsets,
@@ -130,6 +138,7 @@ impl World {
             fates: Vec::new(),
             inputs: (0..partitions).map(|_| Input::default()).collect(),
             recreated: None,
+            deleted: None,
             output: Vec::new(),
             ids: vec![Id { epoch: 0, state: State::Empty }; SLOTS],
             offsets: Offsets::new(partitions),
@@ -183,6 +192,9 @@ impl World {
         }
         for (after, slot, duration) in plan.cuts {
             self.later(after, Act::Cut(slot, duration));
+        }
+        if let Some(after) = plan.deletes {
+            self.later(after, Act::Delete);
         }
         if let Some((after, meddling)) = plan.meddling {
             self.later(after, Act::Meddle(meddling));
@@ -309,8 +321,32 @@ impl World {
             Act::LateEnd { slot, epoch, commit } => self.arrive_late(slot, epoch, commit),
             Act::LateOffsets { slot, epoch, offsets } => self.offsets_arrive_late(slot, epoch, &offsets),
             Act::Meddle(meddling) => self.meddle(meddling),
+            Act::Delete => {
+                self.deleted = Some((deletable(), false));
+                // Kafka forgets the group's offsets too.
+                for (at, stable) in self.offsets.stable.iter_mut().enumerate() {
+                    if id(at).topic == deletable() {
+                        *stable = None;
+                    }
+                }
+                self.later(GIVEN_UP, Act::GiveUp);
+            }
+            Act::GiveUp => {
+                self.deleted = Some((deletable(), true));
+                self.subscriptions_changed();
+            }
             Act::Calm => self.calm(),
         }
+    }
+
+    /// Whether a partition is of the topic that was deleted.
+    pub fn is_deleted(&self, partition: PartitionId) -> bool {
+        self.deleted.is_some_and(|(topic, _)| topic == partition.topic)
+    }
+
+    /// The same, once it is known for sure.
+    pub fn is_given_up(&self, partition: PartitionId) -> bool {
+        self.deleted == Some((partition.topic, true))
     }
 
     /// No more trouble.
@@ -344,6 +380,9 @@ impl World {
     }
 
     fn add(&mut self, partition: PartitionId, kind: Kind, txn: Option<TxnId>) {
+        if self.is_deleted(partition) {
+            return;
+        }
         let entry = Entry { kind, txn, timestamp: self.now, gone: false };
         self.inputs[place(partition)].entries.push(entry);
     }
@@ -354,7 +393,12 @@ impl World {
         self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
             && self.ids.iter().all(|id| id.state == State::Empty)
             && self.processes.iter().all(|process| process.ended || !process.killed && !process.member.is_busy())
+            && self.deleted.is_none_or(|(_, is_given_up)| is_given_up)
             && self.inputs.iter().enumerate().all(|(partition, input)| {
+                if self.is_deleted(id(partition)) {
+                    let has = |process: &Process| !process.ended && process.fetch[partition].is_some();
+                    return !self.processes.iter().any(has);
+                }
                 let stable = input.stable(&self.fates);
                 let is_told = |process: &Process| {
                     !process.ended && process.fetch[partition].is_some_and(|fetch| fetch.is_at(stable))
@@ -368,7 +412,7 @@ impl World {
         if self.disturbed {
             return Ok(());
         }
-        for partition in (0..self.plan.partitions as usize).map(id) {
+        for partition in (0..self.plan.partitions as usize).map(id).filter(|it| !self.is_deleted(*it)) {
             let committed = self.oracle.at(partition);
             let everything = CommitPosition { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
             let usable = self.oracle.epoch(partition).and_then(|epoch| self.shelf.usable(partition, everything, epoch));
