@@ -102,6 +102,16 @@ impl Metrics {
         Self::build(Builder { constant, ..Builder::default() }).or_failed(|| "register metrics".to_string())
     }
 
+    /// The same for a source of several topics: what is of a partition has the label `topic` too.
+    ///
+    /// # Errors
+    /// As [`Metrics::with_labels`].
+    pub fn of_topics<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Metrics> {
+        let constant = labels.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let builder = Builder { constant, several: true, ..Builder::default() };
+        Self::build(builder).or_failed(|| "register metrics".to_string())
+    }
+
     /// Whether metrics have a label of their own with this name, so that it can't be one of every metric. The topic of
     /// those that name theirs is that of the others.
     pub fn has_label(&self, name: &str) -> bool {

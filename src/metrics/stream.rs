@@ -58,22 +58,23 @@ pub struct Position {
 
 impl Stream {
     pub(super) fn build(b: &mut Builder) -> prometheus::Result<Stream> {
+        let partition: &[&str] = if b.several { &["topic", "partition"] } else { &["partition"] };
         Ok(Stream {
             lag: b.gauges(
                 "kolk_lag_messages",
                 "Offsets between the committed offset and the end of the log.",
-                &["partition"],
+                partition,
             )?,
             lag_stable: b.gauges(
                 "kolk_lag_stable_messages",
                 "Offsets between the committed offset and the last stable offset: the messages that can be read at \
                  present.",
-                &["partition"],
+                partition,
             )?,
             lag_seconds: b.float_gauges(
                 "kolk_lag_seconds",
                 "Age of the newest processed message, by its timestamp; 0 at the end of the log.",
-                &["partition"],
+                partition,
             )?,
             partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
             transactions: b.counters(
@@ -179,7 +180,7 @@ impl Stream {
     /// How far a partition is behind: committed offset, last stable offset, end of the log, milliseconds since the
     /// newest message taken (`None`: nothing is left).
     pub fn lag(&self, partition: PartitionId, committed: i64, stable: i64, end: i64, age: Option<i64>) {
-        let partition = [partition.to_string()];
+        let partition = labels(partition);
         self.lag.with_label_values(&partition).set((end - committed).max(0));
         self.lag_stable.with_label_values(&partition).set((stable - committed).max(0));
         self.lag_seconds.with_label_values(&partition).set(age.map_or(0.0, |age| age.max(0) as f64 / 1000.0));
@@ -202,10 +203,40 @@ impl Stream {
         let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
         positions.remove(&partition);
         self.partitions.set(positions.len() as i64);
-        let partition = [partition.to_string()];
+        let partition = labels(partition);
         // A partition that was never reported has none.
         let _ = self.lag.remove_label_values(&partition);
         let _ = self.lag_stable.remove_label_values(&partition);
         let _ = self.lag_seconds.remove_label_values(&partition);
+    }
+}
+
+/// The labels of a partition: its topic, where there are several, and its number.
+fn labels(partition: PartitionId) -> Vec<String> {
+    let topic = partition.topic.name().map(str::to_string);
+    topic.into_iter().chain([partition.number.to_string()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::metrics::{Metrics, Position};
+    use crate::record::{PartitionId, SourceTopic};
+
+    #[test]
+    fn partitions_of_several_topics_have_their_topic() {
+        let metrics = Metrics::of_topics([("topic", "all")]).unwrap();
+        let of = |name: &str| PartitionId::of(SourceTopic::new(name, "metrics"), 3);
+        for (partition, end) in [(of("a"), 17), (of("b"), 12)] {
+            metrics.stream.position(partition, Position { committed: 10, newest: None });
+            metrics.stream.lag(partition, 10, end, end, None);
+        }
+        let text = metrics.text(true).unwrap();
+        assert!(text.contains("kolk_lag_messages{partition=\"3\",topic=\"a\"} 7"), "{text}");
+        assert!(
+            text.contains("kolk_lag_messages{partition=\"3\",topic=\"b\"} 2") && text.contains("kolk_partitions 2")
+        );
+        metrics.stream.gone(of("a"));
+        let text = metrics.text(true).unwrap();
+        assert!(!text.contains("topic=\"a\"") && text.contains("topic=\"b\""), "{text}");
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Builder {
     pub(super) rows: Vec<Row>,
     /// Labels of every metric, with their values.
     pub(super) constant: HashMap<String, String>,
+    /// Whether partitions are of several topics.
+    pub(super) several: bool,
 }
 
 impl Builder {

@@ -163,3 +163,38 @@ fn what_is_wrong_is_at_its_place() {
     let at_least_once = source(&format!("{FINE}, properties: {{ acks: 1 }}")) + "runtime: { delivery: at_least_once }";
     assert_eq!(problems(&at_least_once), Vec::<String>::new());
 }
+
+#[test]
+fn several_topics_are_read_and_no_output_is_among_them() {
+    let of = |topics: &str, rest: &str| source(&format!("brokers: b, key: k, {topics}")) + rest;
+    let sink = "sink: { kafka: { topic: sales.out } }\ndead_letters: { kafka: { topic: refused } }";
+    let p = parse(&of("topics: [sales, returns]", sink)).unwrap();
+    let kafka = p.source.kafka().unwrap();
+    assert!(kafka.reads("returns") && !kafka.reads("sales.out"));
+    assert_eq!(kafka.shown(), "topics sales, returns");
+    let p = parse(&of(r"topics: { matching: 'sales\.[a-n].*' }", sink)).unwrap();
+    assert!(p.source.kafka().unwrap().reads("sales.eu") && !p.source.kafka().unwrap().reads("sales"));
+    let wrong = |topics: &str| problems(&of(topics, sink)).join("\n");
+    let found = wrong(r"topics: { matching: 'sales.*' }");
+    assert!(found.contains("the sink is the source") && found.contains("matches topic \"sales.out\""), "{found}");
+    let found = wrong("topics: { matching: '.*used' }");
+    assert!(found.contains("topic \"refused\" is already the source"), "{found}");
+    let found = wrong("topics: [a, sales.out]");
+    assert!(found.contains("the sink is the source"), "{found}");
+    for (topics, words) in [
+        ("topics: []", "the list is empty"),
+        ("topics: [a, a]", "listed twice"),
+        ("topics: { matching: 'a(' }", "this is not a pattern"),
+        ("topics: [a], topic: b", "exclude each other"),
+        ("topics: [a], history: { path: x }", "`history` needs one `topic`"),
+        ("topics: [a], format: { avro: { registry: http://r } }", "needs `subject`"),
+    ] {
+        let found = wrong(topics);
+        assert!(found.contains(words), "{topics}: {found}");
+    }
+    let p = parse(&of("topics: [a]", "on: { partitions: adopt }")).unwrap();
+    assert_eq!(
+        (p.on.partitions.value, p.on.canonical()),
+        (OnPartitions::Adopt, parse(&of("topics: [a]", "")).unwrap().on.canonical())
+    );
+}

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::record::PartitionId;
+use crate::record::{PartitionId, SourceTopic};
 
 /// Milliseconds between two questions how far the partitions of other processes are.
 const ASKED: i64 = 500;
@@ -33,6 +33,11 @@ impl Bounds {
     /// A partition is there: everything before its end is committed.
     pub fn arrived(&self, partition: PartitionId) {
         self.locked().insert(partition);
+    }
+
+    /// A topic was deleted: nothing more of it is waited for.
+    pub fn drop_topic(&self, topic: SourceTopic) {
+        self.locked().extend(self.ends.keys().filter(|partition| partition.topic == topic));
     }
 
     /// Whether a partition is there, as far as this process knows.

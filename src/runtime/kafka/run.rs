@@ -85,7 +85,8 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
             })
             .collect();
         let watcher = scope.spawn(|| crate::kafka::watch(kafka, &source.topics, &plan.metrics, &asked));
-        let follower = pattern.map(|pattern| {
+        // A bounded run reads what was there at its start.
+        let follower = pattern.filter(|_| kafka.until.is_none()).map(|pattern| {
             scope.spawn(|| {
                 let result = follow((kafka, pattern), &source.topics, &expected, store.as_ref(), &asked);
                 if result.is_err() {

@@ -118,6 +118,9 @@ impl<B: Broker> FileSinkWorker<B> {
                 self.save(Some(&of_topic))?;
                 self.opening.retain(|partition| partition.topic != topic);
                 self.forget(&of_topic);
+                if let Some(bounds) = &self.settings.until {
+                    bounds.drop_topic(topic);
+                }
             }
             Event::OutOfRange(partition) => {
                 if let Some(offset) = tasks.get(&partition).map(Reads::offset) {

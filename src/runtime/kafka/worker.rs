@@ -295,6 +295,9 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             self.owned.remove(partition);
         }
         self.restores.drop_topic(topic);
+        if let Some(bounds) = &self.owned.settings.until {
+            bounds.drop_topic(topic);
+        }
         self.drop_versions();
         Ok(())
     }

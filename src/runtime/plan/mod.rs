@@ -115,7 +115,9 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
 /// Every metric, with the labels that the pipeline gives them.
 fn metrics(pipeline: &Pipeline, problems: &mut Problems) -> Result<Metrics> {
     let labels = &pipeline.metric_labels;
-    let metrics = Metrics::with_labels(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
+    let constant = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let several = pipeline.source.kafka().is_some_and(|kafka| kafka.topics.is_some());
+    let metrics = if several { Metrics::of_topics(constant)? } else { Metrics::with_labels(constant)? };
     for (name, _) in labels.iter().filter(|(name, _)| metrics.has_label(name)) {
         problems.add(name.place, format_args!("label \"{}\": some metrics have one with this name", name.value));
     }
