@@ -233,7 +233,8 @@ mod tests {
         let text = metrics.text(true).unwrap();
         assert!(text.contains("kolk_lag_messages{partition=\"3\",topic=\"a\"} 7"), "{text}");
         assert!(
-            text.contains("kolk_lag_messages{partition=\"3\",topic=\"b\"} 2") && text.contains("kolk_partitions 2")
+            text.contains("kolk_lag_messages{partition=\"3\",topic=\"b\"} 2")
+                && text.contains("kolk_partitions{topic=\"all\"} 2")
         );
         metrics.stream.gone(of("a"));
         let text = metrics.text(true).unwrap();
