@@ -34,11 +34,11 @@ impl History {
         files.source.until = history.until.clone();
         // A unit is for the topic's integers; files may have times that know their own.
         let mut scratch = Problems::new(&pipeline.file);
-        let source = match parquet::plan(&files, fields, &mut scratch) {
+        let source = match parquet::plan_history(&files, fields, &mut scratch) {
             Some(source) => source,
             None => {
                 files.record.time.value.unit = None;
-                parquet::plan(&files, fields, problems)?
+                parquet::plan_history(&files, fields, problems)?
             }
         };
         let (layout, partitions) = topic;

@@ -17,11 +17,20 @@ use arrow::datatypes::{
 };
 
 use super::flaws::Flaw;
+use super::text;
 
 /// The columns of a file with the types that they are read in. INT96 is microseconds, as its writers have it, unless
 /// the writer was Arrow and left its own unit in the footer.
 pub(super) fn schema_of(file: &FileMetaData) -> Result<Schema> {
     let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
+    let as_text = |field: &FieldRef| match field.data_type() {
+        DataType::Binary if text::is_enum(file.schema_descr(), field.name()) => {
+            Arc::new(Field::clone(field).with_data_type(DataType::Utf8))
+        }
+        _ => field.clone(),
+    };
+    let fields: Fields = schema.fields().iter().map(as_text).collect();
+    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
     if is_typed(file) || !has_any(file) {
         return Ok(schema);
     }

@@ -28,14 +28,18 @@ mod tests;
 mod text;
 pub mod topic;
 mod united;
+mod unread;
 
 pub use history::History;
 pub use sample::of_files;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::Result;
 use crate::record::{Layout, Origin, Records};
+use crate::stage::Unread;
 use crate::state::SourceFiles;
 
 /// Files that can be read, whatever is in them. They deliver the same records in the same order each time.
@@ -60,6 +64,11 @@ pub trait Files: Send + Sync {
     /// What is worth saying of the files before they are read.
     fn notes(&self) -> &[String] {
         &[]
+    }
+
+    /// The last values of rows that are left unread although `on.null: carry` takes values from them.
+    fn unread(&self) -> Option<Arc<dyn Unread>> {
+        None
     }
 
     /// Begins to read; `start` is the first record to deliver, or one before it.

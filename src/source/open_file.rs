@@ -33,6 +33,8 @@ pub(super) struct OpenFile {
     readers: [Option<ArrowReaderMetadata>; 2],
     /// With text as bytes.
     bytes: Option<ArrowReaderMetadata>,
+    /// Whether the reader of Parquet would take text for UTF-8 unseen.
+    is_unchecked: bool,
 }
 
 impl OpenFile {
@@ -46,7 +48,13 @@ impl OpenFile {
         }
         let file = metadata.file_metadata();
         let schema = int96::schema_of(file).map_err(|e| e.to_string())?;
-        Ok(OpenFile { input, metadata: Arc::new(metadata), schema, readers: [None, None], bytes: None })
+        let is_unchecked = text::is_unchecked(file.schema_descr(), &schema, &columns.names());
+        Ok(OpenFile { input, metadata: Arc::new(metadata), schema, readers: [None, None], bytes: None, is_unchecked })
+    }
+
+    /// Whether its text must be read as bytes and checked: [`OpenFile::readers`].
+    pub fn is_unchecked(&self) -> bool {
+        self.is_unchecked
     }
 
     /// Whether it has text among the columns that are read.

@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 use super::decode::{Dictionary, Gathered, Piece};
 use super::folders::with_folders;
 use super::open_file::{OpenFile, read};
-use super::plan::{self, Shape};
+use super::plan::{self, Shape, Unneeded};
+use super::unread::UnreadGroups;
 use super::{Files, FilesReader, int96, nested, text};
 use crate::Error;
 use crate::config::FileOrder;
 use crate::record::{Layout, Origin, Records};
+use crate::stage::Unread;
 use crate::state::SourceFiles;
 
-pub use super::plan::{PlannedParquet, plan};
+pub use super::plan::{PlannedParquet, plan, plan_history};
 
 /// Records that are delivered at once, at most.
 pub const BATCH: usize = 8192;
@@ -88,6 +90,10 @@ impl Files for PlannedParquet {
 
     fn was<'a>(&self, before: &'a str) -> Option<&'a str> {
         (!self.shape.is_int96 && !self.shape.is_finer && self.shape.above.is_empty()).then_some(before)
+    }
+
+    fn unread(&self) -> Option<Arc<dyn Unread>> {
+        UnreadGroups::of(&self.shape).map(|unread| Arc::new(unread) as Arc<dyn Unread>)
     }
 
     fn open(&self, start: Option<Origin>) -> crate::Result<Box<dyn FilesReader>> {
@@ -263,11 +269,7 @@ impl ParquetSource {
                     self.start = None;
                 }
             }
-            let (from, until) = self.shape.wanted;
-            let outside = group.times.is_some_and(|(low, high)| {
-                from.is_some_and(|from| high < from) || until.is_some_and(|until| low >= until)
-            });
-            if row == end || outside || group.is_skipped {
+            if row == end || group.is_outside(self.shape.wanted) || group.unneeded != Unneeded::No {
                 self.passed += group.rows;
                 continue;
             }
@@ -280,10 +282,11 @@ impl ParquetSource {
                     self.file.insert(open)
                 }
             };
+            let as_bytes = open.is_unchecked();
             let (reader, millis) = open
-                .readers(index, &self.shape.columns, (row - first) as usize, false)
+                .readers(index, &self.shape.columns, (row - first) as usize, as_bytes)
                 .map_err(|e| Error::failed(format!("{}: row group {index}: {e}", planned.file.shown)))?;
-            self.group = Some(OpenGroup { reader, millis, as_bytes: false, index, file, first, row, end });
+            self.group = Some(OpenGroup { reader, millis, as_bytes, index, file, first, row, end });
             return Ok(true);
         }
     }

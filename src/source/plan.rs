@@ -37,7 +37,7 @@ pub struct PlannedParquet {
 }
 
 /// What the reader needs to know.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub files: Vec<PlannedFile>,
     pub columns: Columns,
@@ -51,7 +51,7 @@ pub(super) struct Shape {
 }
 
 /// A file and what its footer says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PlannedFile {
     pub file: File,
     /// SHA-256 of the footer.
@@ -64,7 +64,7 @@ pub(super) struct PlannedFile {
 }
 
 /// A row group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Group {
     pub rows: u64,
     /// Bounds of all its times, if every row has one and the file says so.
@@ -77,8 +77,18 @@ pub(super) struct Group {
     pub keys: Option<order::Bounds>,
     /// What is known of its columns, until that is decided about.
     pub facts: Facts,
-    /// Whether it isn't read: the filters of the pipeline drop every row of it.
-    pub is_skipped: bool,
+    /// Whether it need not be read.
+    pub unneeded: Unneeded,
+}
+
+/// Whether the filters of the pipeline drop every row of a row group, so that it need not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unneeded {
+    No,
+    /// By the key, or where nothing else can come of its rows.
+    Whole,
+    /// Its values may be carried to rows that are read: [`super::unread`].
+    Dropped,
 }
 
 impl Group {
@@ -93,12 +103,18 @@ impl Group {
             is_timeless: rows > 0 && nulls == Some(rows),
             keys,
             facts: Facts::new(),
-            is_skipped: false,
+            unneeded: Unneeded::No,
         }
     }
 }
 
 impl Group {
+    /// Whether all its rows are outside of the time that is wanted.
+    pub fn is_outside(&self, (from, until): Wanted) -> bool {
+        self.times
+            .is_some_and(|(low, high)| from.is_some_and(|from| high < from) || until.is_some_and(|until| low >= until))
+    }
+
     /// Times are the same in all rows: they are in the name of a folder.
     fn is_of_folder(&mut self, folder: &FolderColumn) {
         self.times = folder.ticks().map(|tick| (tick, tick));
@@ -140,6 +156,21 @@ fn remembered(planned: &[PlannedFile], pipeline: &Pipeline) -> SourceFiles {
 /// and `fields` (of the sink, a filter, the split), which are passed through unless they are key, time or a value
 /// anyway. Adds every problem to `problems`, and returns `None` if there is one.
 pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedParquet> {
+    plan_for(pipeline, fields, true, problems)
+}
+
+/// As [`plan`], of files whose records go to partitions that read a topic after them: nothing asks for what is left
+/// unread of them, see [`super::Files::unread`].
+pub fn plan_history(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedParquet> {
+    plan_for(pipeline, fields, false, problems)
+}
+
+fn plan_for(
+    pipeline: &Pipeline,
+    fields: &[At<String>],
+    remembers: bool,
+    problems: &mut Problems,
+) -> Option<PlannedParquet> {
     let Input::Parquet(input) = &pipeline.source.input else { return None };
     let place = input.path.place;
     let mut found = true;
@@ -267,7 +298,7 @@ pub fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems)
     }
     let files = remembered(&planned, pipeline);
     let mut notes = united.into_notes();
-    notes.extend(looked.and_then(|looked| looked.mark(&mut planned, pipeline, &columns, &layout)));
+    notes.extend(looked.and_then(|looked| looked.mark(&mut planned, pipeline, (&columns, &layout, wanted), remembers)));
     notes.extend(order::falls(&planned, &files.folder, &layout.clock));
     let shape = Shape { files: planned, columns, wanted, is_int96, is_finer, above };
     found.then(|| PlannedParquet { layout, files, order: input.order.value, notes, shape: Arc::new(shape) })

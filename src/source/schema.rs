@@ -14,7 +14,7 @@ use crate::record::murmur2;
 use crate::record::{Clock, KeyType, Kind, Layout, Role};
 
 /// Which columns are read, and as what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Columns {
     pub key: KeyColumn,
     pub time: String,
@@ -26,7 +26,7 @@ pub(super) struct Columns {
 }
 
 /// Where keys come from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum KeyColumn {
     Text(String),
     Integer(String),

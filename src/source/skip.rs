@@ -13,8 +13,9 @@ use arrow::datatypes::{DataType, Schema, TimeUnit};
 
 use super::folders::FolderColumn;
 use super::merge::{is_text, plain};
-use super::plan::{Group, PlannedFile};
-use super::schema::{Columns, KeyColumn};
+use super::order;
+use super::plan::{Group, PlannedFile, Unneeded};
+use super::schema::{Columns, KeyColumn, Wanted};
 use crate::config::{At, Pipeline};
 use crate::record::{Kind, Layout, TimeRange};
 use crate::stage::{self, Bounds, Conditions, Extent, Reads, is_instant};
@@ -86,36 +87,47 @@ impl Looked {
         file.row_groups().iter().map(facts).collect()
     }
 
-    /// Marks the row groups that need not be read, and says how many.
+    /// Marks the row groups that need not be read, and says how many. Where `on.null: carry` takes values from rows that
+    /// a filter drops, only those that come before what is read of their keys; `remembers`: whether those values can be
+    /// asked for.
     pub fn mark(
         &self,
         files: &mut [PlannedFile],
         pipeline: &Pipeline,
-        columns: &Columns,
-        layout: &Layout,
+        (columns, layout, wanted): (&Columns, &Layout, Wanted),
+        remembers: bool,
     ) -> Option<String> {
         let conditions = Conditions::of(pipeline, layout);
         let (mut skipped, mut whole, mut rows, mut others) = (0, 0, 0, 0);
+        let mut before = Before::new(files, columns);
         for file in files.iter_mut() {
             for group in file.groups.iter_mut().filter(|group| group.rows > 0) {
                 let facts = std::mem::take(&mut group.facts);
-                let Some(conditions) = conditions.as_ref().filter(|_| self.is_clean(group, &facts, columns, layout))
-                else {
+                if group.is_outside(wanted) {
                     continue;
-                };
+                }
+                let conditions = conditions.as_ref().filter(|_| self.is_clean(group, &facts, columns, layout));
                 let known = |reads| self.known(reads, group, &facts, layout);
-                if conditions
-                    .drop_all(&|reads| if conditions.is_by_key && reads != Reads::Key { None } else { known(reads) })
-                {
-                    group.is_skipped = true;
-                    skipped += 1;
-                    rows += group.rows;
-                } else if conditions.is_by_key && conditions.drop_all(&known) {
-                    others += 1;
+                let by_key = |reads| if reads == Reads::Key { known(reads) } else { None };
+                group.unneeded = match conditions {
+                    Some(conditions) if conditions.drop_all(&known) => match conditions.is_by_key {
+                        false => Unneeded::Whole,
+                        true if conditions.drop_all(&by_key) => Unneeded::Whole,
+                        true if remembers && before.is_apart(group) => Unneeded::Dropped,
+                        true => {
+                            others += 1;
+                            Unneeded::No
+                        }
+                    },
+                    _ => Unneeded::No,
+                };
+                match group.unneeded {
+                    Unneeded::No => before.add(group),
+                    _ => (skipped, rows) = (skipped + 1, rows + group.rows),
                 }
             }
-            whole +=
-                usize::from(file.rows() > 0 && file.groups.iter().all(|group| group.rows == 0 || group.is_skipped));
+            let is_read = |group: &Group| group.rows > 0 && group.unneeded == Unneeded::No;
+            whole += usize::from(file.rows() > 0 && !file.groups.iter().any(is_read));
         }
         let groups: usize = files.iter().map(|file| file.groups.iter().filter(|group| group.rows > 0).count()).sum();
         let all: u64 = files.iter().map(PlannedFile::rows).sum();
@@ -174,6 +186,47 @@ impl Looked {
                     _ => None,
                 }
             }
+        }
+    }
+}
+
+/// The keys of row groups that are read.
+struct Before {
+    /// Bounds; those of one key once.
+    keys: HashSet<order::Bounds>,
+    /// Whether there is a row group whose keys aren't known.
+    is_any: bool,
+    /// Whether bounds of keys are comparable.
+    is_ordered: bool,
+}
+
+/// Bounds that are compared with each row group, at most.
+const MOST: usize = 1_000;
+
+impl Before {
+    fn new(files: &[PlannedFile], columns: &Columns) -> Before {
+        let (name, has_order) = match &columns.key {
+            KeyColumn::Text(name) => (name.as_str(), true),
+            KeyColumn::Integer(name) | KeyColumn::Typed(name, _) => (name.as_str(), false),
+            KeyColumn::Melted(_) | KeyColumn::Single => ("", false),
+        };
+        // Names of folders are compared as text: with one another only.
+        let in_path = |file: &PlannedFile| file.folders.iter().any(|folder| folder.name == name);
+        let folders = files.iter().filter(|file| in_path(file)).count();
+        let is_ordered = folders == files.len() && !name.is_empty() || folders == 0 && has_order;
+        Before { keys: HashSet::new(), is_any: false, is_ordered }
+    }
+
+    /// Whether none of the row groups so far has a key of this one.
+    fn is_apart(&self, group: &Group) -> bool {
+        let apart = |(low, high): &order::Bounds| self.keys.iter().all(|other| *high < other.0 || *low > other.1);
+        !self.is_any && (self.keys.is_empty() || group.keys.as_ref().is_some_and(apart))
+    }
+
+    fn add(&mut self, group: &Group) {
+        match &group.keys {
+            Some(keys) if self.is_ordered && self.keys.len() < MOST => drop(self.keys.insert(keys.clone())),
+            _ => self.is_any = true,
         }
     }
 }

@@ -3,9 +3,10 @@
 //! Parquet's text should be UTF-8, and the reader refuses a whole row group where one value is not. Then the rows are
 //! read again with all text as bytes, and only those whose text is wrong are refused.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ::parquet::basic::{ConvertedType, LogicalType};
+use ::parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use ::parquet::errors::Result;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader};
 use ::parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
@@ -57,7 +58,34 @@ pub(super) fn schema_as_bytes(schema: &Schema) -> Schema {
 }
 
 fn bytes_field(field: &FieldRef) -> FieldRef {
-    Arc::new(Field::clone(field).with_data_type(bytes_type(field.data_type())))
+    let bytes = bytes_type(field.data_type());
+    let mut metadata: HashMap<String, String> =
+        field.metadata().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    if bytes != *field.data_type() {
+        // Bytes are no JSON.
+        metadata.retain(|name, _| !name.starts_with("ARROW:extension:"));
+    }
+    Arc::new(Field::clone(field).with_data_type(bytes).with_metadata(metadata))
+}
+
+/// Whether any of these columns is text that the reader of Parquet doesn't check: it does so only where the file says
+/// that it is UTF-8, and not for JSON, for enums, and for bytes that Arrow's types in the footer call text.
+pub(super) fn is_unchecked(file: &SchemaDescriptor, schema: &Schema, names: &HashSet<&str>) -> bool {
+    let is_text = |name: &str| schema.field_with_name(name).is_ok_and(|field| has_text(field.data_type()));
+    (0..file.num_columns()).any(|leaf| {
+        let name = file.get_column_root(leaf).name();
+        let column = file.column(leaf);
+        column.physical_type() == Physical::BYTE_ARRAY
+            && column.converted_type() != ConvertedType::UTF8
+            && names.contains(name)
+            && is_text(name)
+    })
+}
+
+/// Whether a column of a file is an enum: text, which the reader of Parquet takes for bytes.
+pub(super) fn is_enum(file: &SchemaDescriptor, name: &str) -> bool {
+    let mut columns = file.columns().iter().filter(|column| column.path().parts() == [name]);
+    columns.any(|column| column.converted_type() == ConvertedType::ENUM)
 }
 
 fn bytes_type(data_type: &DataType) -> DataType {

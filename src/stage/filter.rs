@@ -2,7 +2,7 @@
 //!
 //! Logic has three values, as in SQL: comparing with null is neither true nor false, and only true keeps a row. A
 //! number that isn't finite is null, also a computed one (`1 / 0`). Columns may be numbers, flags, and passthrough
-//! columns of the source carries along as numbers, booleans, text, times or dates; integers are compared as f64. The
+//! columns of the source carries along as numbers, booleans, text, times or dates; whole numbers that f64 may not have are compared as they are, all others as f64. The
 //! key is text, or what its column holds. Times are compared with one another, and with a date or a time in words; a
 //! time that only counts is a number. Names that aren't plain words are in double quotes, text in single ones. Without
 //! state. The grammar is in [`super::filter_parse`].
@@ -10,7 +10,7 @@
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
-use super::filter_eval::{From, Number, Operand, Test, Text, Time, Type, load};
+use super::filter_eval::{From, Number, Operand, Test, Text, Time, Type, Whole, load};
 use super::filter_parse::{self, Comparison, Expr, ExprKind};
 use super::filter_tokens::Failure;
 use super::{Build, Operator, Stage};
@@ -89,6 +89,7 @@ impl Compiler<'_> {
         Ok(match &expr.kind {
             ExprKind::Column(name) => self.column(name, expr.at)?,
             ExprKind::Number(number) => Typed::Number(Number::Constant(*number)),
+            ExprKind::Whole(number) => Typed::Number(Number::Constant(*number as f64)),
             ExprKind::Text(text) => Typed::Text(Text::Constant(text.clone())),
             ExprKind::Moment(text) => Typed::Moment(text.clone()),
             ExprKind::Flag(flag) => Typed::Test(Test::Constant(*flag)),
@@ -107,9 +108,16 @@ impl Compiler<'_> {
                 Typed::Moment(_) => Test::Constant(!*wanted),
                 Typed::Test(a) => Test::FlagIsNull(Box::new(a), *wanted),
             }),
+            ExprKind::Compare(comparison, a, b) if let Some((a, b)) = self.wholes(a, b) => {
+                Typed::Test(Test::Wholes(*comparison, a, b))
+            }
             ExprKind::Compare(comparison, a, b) => Typed::Test(match (self.typed(a)?, self.typed(b)?) {
                 (Typed::Number(a), Typed::Number(b)) => Test::Numbers(*comparison, a, b),
-                (Typed::Text(a), Typed::Text(b)) => Test::Texts(*comparison, a, b),
+                (Typed::Text(a), Typed::Text(b)) => {
+                    let a = self.as_key(a, &b);
+                    let b = self.as_key(b, &a);
+                    Test::Texts(*comparison, a, b)
+                }
                 (Typed::Time(a, clock), Typed::Time(b, other)) => match (clock.nanos_per_tick, other.nanos_per_tick) {
                     (Some(tick), Some(other)) if tick != other => Test::Instants(*comparison, (a, tick), (b, other)),
                     _ => Test::Times(*comparison, a, b),
@@ -136,6 +144,54 @@ impl Compiler<'_> {
                 }
             }),
         })
+    }
+
+    /// Two sides that are compared as the whole numbers they are, since f64 may not have them.
+    fn wholes(&mut self, a: &Expr, b: &Expr) -> Option<(Whole, Whole)> {
+        fn constant(expr: &Expr) -> Option<i128> {
+            match &expr.kind {
+                ExprKind::Whole(number) => Some(*number),
+                ExprKind::Negate(inner) => constant(inner).map(|number| -number),
+                _ => None,
+            }
+        }
+        let of = |expr: &Expr| match &expr.kind {
+            ExprKind::Column(name) => self.whole(name).map(Err),
+            _ => constant(expr).map(Ok),
+        };
+        let (a, b) = (of(a)?, of(b)?);
+        let mut side = |side| match side {
+            Ok(number) => Whole::Constant(number),
+            Err(from) => Whole::Source(self.operand(from, Type::Whole)),
+        };
+        Some((side(a), side(b)))
+    }
+
+    /// Where a column of whole numbers is.
+    fn whole(&self, name: &str) -> Option<From> {
+        let layout = self.layout;
+        match layout.find(name) {
+            Some(column) => match &layout.columns[column].kind {
+                Kind::Integer => Some(From::Column(column)),
+                Kind::Passthrough(data_type) if data_type.is_integer() => Some(From::Column(column)),
+                _ => None,
+            },
+            None if name == layout.time_name => None,
+            None if name == layout.key_name && !layout.is_one_series => {
+                matches!(layout.key_type, KeyType::Integer(_)).then_some(From::Key)
+            }
+            None => None,
+        }
+    }
+
+    /// Text that is compared with a key in hexadecimal digits has no upper case.
+    fn as_key(&self, text: Text, with: &Text) -> Text {
+        let is_key = |text: &Text| matches!(text, Text::Source(at) if self.sources[*at].from == From::Key);
+        let is_hex = matches!(self.layout.key_type, KeyType::Uuid | KeyType::Binary(_));
+        match text {
+            Text::Constant(text) if is_hex && is_key(with) => Text::Constant(text.to_lowercase()),
+            text => text,
+        }
     }
 
     fn number(&mut self, expr: &Expr) -> Result<Number, Failure> {
@@ -189,16 +245,20 @@ impl Compiler<'_> {
         Ok(self.source(From::Column(column), kind))
     }
 
+    fn operand(&mut self, from: From, kind: Type) -> usize {
+        let known = self.sources.iter().position(|source| source.from == from && source.kind == kind);
+        known.unwrap_or_else(|| {
+            self.sources.push(Operand { from, kind });
+            self.sources.len() - 1
+        })
+    }
+
     fn source(&mut self, from: From, of: Of) -> Typed {
         let kind = match &of {
             Of::Plain(kind) => *kind,
             Of::Time(_) => Type::Time,
         };
-        let known = self.sources.iter().position(|source| source.from == from);
-        let source = known.unwrap_or_else(|| {
-            self.sources.push(Operand { from, kind });
-            self.sources.len() - 1
-        });
+        let source = self.operand(from, kind);
         match (of, kind) {
             (Of::Time(clock), _) => Typed::Time(Time::Source(source), clock),
             (Of::Plain(_), Type::Text) => Typed::Text(Text::Source(source)),

@@ -178,7 +178,7 @@ impl Stretch<'_> {
             Test::Instants(comparison, (a, tick), (b, other)) => {
                 self.times(*comparison, (a, Some(*tick)), (b, Some(*other)))
             }
-            Test::Flags(..) => ANYTHING,
+            Test::Flags(..) | Test::Wholes(..) => ANYTHING,
             Test::NumberIsNull(a, wanted) => self.null(&self.number(a), *wanted),
             Test::TextIsNull(a, wanted) => self.text(a).map_or(ANYTHING, |a| self.null(&a, *wanted)),
             Test::TimeIsNull(a, wanted) => self.time(a, None).map_or(ANYTHING, |a| self.null(&a, *wanted)),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::error::ArrowError;
@@ -41,13 +41,15 @@ pub(super) enum Type {
     Time,
     /// A date or a time in words.
     Moment,
+    /// A whole number as it is.
+    Whole,
 }
 
 impl Type {
     /// The word of the type, for messages.
     pub fn word(self) -> &'static str {
         match self {
-            Type::Number => "a number",
+            Type::Number | Type::Whole => "a number",
             Type::Text => "text",
             Type::Flag => "true or false",
             Type::Time => "a time",
@@ -63,6 +65,13 @@ pub(super) enum Number {
     Source(usize),
     Negate(Box<Number>),
     Arithmetic(Arithmetic, Box<Number>, Box<Number>),
+}
+
+/// An expression that gives a whole number that f64 may not have.
+#[derive(Clone)]
+pub(super) enum Whole {
+    Constant(i128),
+    Source(usize),
 }
 
 /// An expression that gives text.
@@ -88,6 +97,7 @@ pub(super) enum Test {
     And(Box<Test>, Box<Test>),
     Or(Box<Test>, Box<Test>),
     Numbers(Comparison, Number, Number),
+    Wholes(Comparison, Whole, Whole),
     Texts(Comparison, Text, Text),
     Times(Comparison, Time, Time),
     /// Times of clocks that differ, with the nanoseconds of their ticks.
@@ -112,6 +122,8 @@ pub(super) enum Loaded<'a> {
     Integers(&'a [i64]),
     Flags(&'a [bool]),
     PassthroughNumbers(Float64Array),
+    PassthroughWholes(Int64Array),
+    PassthroughUnsigned(UInt64Array),
     PassthroughFlags(BooleanArray),
     PassthroughTexts(StringArray),
 }
@@ -134,6 +146,10 @@ pub(super) fn load<'a>(source: &Operand, batch: &'a Batch, keys: Option<&'a Keys
                 arrow::compute::cast(array, &to).or_failed(|| format!("filter reads a column of {}", array.data_type()))
             };
             match source.kind {
+                Type::Whole if array.data_type().is_unsigned_integer() => {
+                    Loaded::PassthroughUnsigned(cast(DataType::UInt64)?.as_primitive().clone())
+                }
+                Type::Whole => Loaded::PassthroughWholes(cast(DataType::Int64)?.as_primitive().clone()),
                 Type::Number => {
                     Loaded::PassthroughNumbers(cast(DataType::Float64)?.as_primitive::<Float64Type>().clone())
                 }
@@ -172,6 +188,21 @@ impl Number {
             }
         };
         if value.is_finite() { value } else { f64::NAN }
+    }
+}
+
+impl Whole {
+    fn at(&self, sources: &[Loaded<'_>], row: usize) -> Option<i128> {
+        match self {
+            Whole::Constant(number) => Some(*number),
+            Whole::Source(source) => match &sources[*source] {
+                Loaded::Integers(v) => Some(v[row].into()),
+                Loaded::PassthroughWholes(v) => v.is_valid(row).then(|| v.value(row).into()),
+                Loaded::PassthroughUnsigned(v) => v.is_valid(row).then(|| v.value(row).into()),
+                Loaded::Keys(slots, keys) => key(*keys, slots[row])?.parse().ok(),
+                _ => None,
+            },
+        }
     }
 }
 
@@ -249,6 +280,7 @@ impl Test {
                 _ => None,
             },
             Test::Numbers(comparison, a, b) => compare(*comparison, &a.at(sources, row), &b.at(sources, row)),
+            Test::Wholes(comparison, a, b) => compare(*comparison, &a.at(sources, row)?, &b.at(sources, row)?),
             Test::Texts(comparison, a, b) => compare(*comparison, a.at(sources, row)?, b.at(sources, row)?),
             Test::Times(comparison, a, b) => compare(*comparison, &a.at(sources, row)?, &b.at(sources, row)?),
             Test::Instants(comparison, (a, tick), (b, other)) => {

@@ -27,6 +27,8 @@ pub(super) struct Expr {
 pub(super) enum ExprKind {
     Column(String),
     Number(f64),
+    /// A whole number that f64 may not have.
+    Whole(i128),
     Text(String),
     /// A date or a time that is written without quotes.
     Moment(String),
@@ -268,6 +270,7 @@ impl Parser {
         };
         let kind = match token {
             Token::Number(number) => ExprKind::Number(*number),
+            Token::Whole(number) => ExprKind::Whole(*number),
             Token::Text(text) => ExprKind::Text(text.clone()),
             Token::Moment(text) => ExprKind::Moment(text.clone()),
             Token::Quoted(name) => ExprKind::Column(name.clone()),
@@ -297,7 +300,7 @@ impl Expr {
     fn names(&self, names: &mut Vec<String>) {
         match &self.kind {
             ExprKind::Column(name) => names.push(name.clone()),
-            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Moment(_) | ExprKind::Flag(_) => {}
+            ExprKind::Number(_) | ExprKind::Whole(_) | ExprKind::Text(_) | ExprKind::Moment(_) | ExprKind::Flag(_) => {}
             ExprKind::Negate(a) | ExprKind::Not(a) | ExprKind::IsNull(a, _) => a.names(names),
             ExprKind::And(a, b) | ExprKind::Or(a, b) | ExprKind::Compare(_, a, b) | ExprKind::Arithmetic(_, a, b) => {
                 a.names(names);

@@ -6,6 +6,7 @@ fn shape(expr: &Expr) -> String {
     match &expr.kind {
         ExprKind::Column(name) => name.clone(),
         ExprKind::Number(number) => number.to_string(),
+        ExprKind::Whole(number) => format!("{number}!"),
         ExprKind::Text(text) => format!("'{text}'"),
         ExprKind::Moment(text) => text.clone(),
         ExprKind::Flag(flag) => flag.to_string(),
@@ -27,6 +28,7 @@ fn precedence_is_that_of_sql() {
         ("(a or b) AND x IS NOT NULL", "((a or b) and (x null=false))"),
         ("\"or\" <> 'it''s'", "(NotEqual or 'it's')"),
         ("1-2<.5", "(Less (Subtract 1 2) 0.5)"),
+        ("k = 9007199254740991 or k = 9007199254740992", "((Equal k 9007199254740991) or (Equal k 9007199254740992!))"),
         ("k in ('a', 'b')", "((Equal k 'a') or (Equal k 'b'))"),
         ("not k NOT IN (1)", "(not (not (Equal k 1)))"),
         ("a or n between 1 and 2 and b", "(a or (((GreaterOrEqual n 1) and (LessOrEqual n 2)) and b))"),

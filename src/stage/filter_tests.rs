@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int64Array, TimestampMillisecondArray,
-    TimestampNanosecondArray,
+    TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::Int32Type;
 
@@ -133,7 +133,8 @@ fn the_key_is_its_text_or_its_number() {
     for (key_type, predicate, expected) in [
         (KeyType::Decimal(DataType::Decimal128(10, 2)), "key > 6.9", &[2, 5][..]),
         (KeyType::Boolean, "not key", &[0, 1, 2, 3, 4, 5]),
-        (KeyType::Uuid, "key = 'a'", &[0, 3]),
+        (KeyType::Uuid, "key = 'A'", &[0, 3]),
+        (KeyType::Integer(DataType::Int64), "key < 9007199254740993", &[2, 5]),
         (KeyType::Date, "key is null or key > 2024-01-01", &[0, 1, 2, 3, 4, 5]),
     ] {
         assert_eq!(kept_of(&mut Layout { key_type, ..layout() }, predicate), expected, "{predicate}");
@@ -184,6 +185,34 @@ fn the_time_is_compared_by_the_clock() {
         assert!(testing::plan(&config(predicate), &mut layout(), &mut problems).is_none());
         let text = problems.finish(()).unwrap_err().to_string();
         assert!(text.contains(part), "{predicate}: {text}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_compared_as_they_are() {
+    let (mut layout, mut batch) = input();
+    let most = 1_i64 << 53;
+    let ids = Int64Array::from(vec![Some(most), Some(most + 1), Some(most + 2), None, Some(-most - 1), Some(7)]);
+    let other = UInt64Array::from(vec![most as u64 + 1, most as u64 + 1, u64::MAX, 7, 7, 7]);
+    for (name, array) in [("id", Arc::new(ids) as ArrayRef), ("other", Arc::new(other))] {
+        layout.add(name, Kind::Passthrough(array.data_type().clone()), Role::Field);
+        batch.columns.push(Values::Passthrough(array).into());
+    }
+    for (predicate, expected) in [
+        ("id = 9007199254740993", &[1][..]),
+        ("id != 9007199254740993", &[0, 2, 4, 5]),
+        ("id > 9007199254740992", &[1, 2]),
+        ("id <= -9007199254740993", &[4]),
+        ("9007199254740993 in (id, 5)", &[1]),
+        ("id = other", &[1, 5]),
+        ("id < other", &[0, 2, 4]),
+        ("other = 18446744073709551615", &[2]),
+        ("id * 1 > 8", &[0, 1, 2]),
+    ] {
+        let mut problems = Problems::new("p.yaml");
+        let stage = testing::plan(&config(predicate), &mut layout, &mut problems);
+        problems.finish(()).unwrap();
+        assert_eq!(testing::run(&mut [stage.unwrap()], &batch, &[1, 4]).times, expected, "{predicate}");
     }
 }
 

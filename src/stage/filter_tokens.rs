@@ -4,6 +4,9 @@
 /// Tokens of an expression at most, and so the depth of its tree.
 const MOST_TOKENS: usize = 500;
 
+/// Whole numbers below it are f64 without rounding.
+const EXACT: i128 = 1 << 53;
+
 /// What is wrong with an expression, at a character of it, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -22,6 +25,8 @@ pub(super) enum Token {
     Text(String),
     Moment(String),
     Number(f64),
+    /// A whole number that f64 may not have.
+    Whole(i128),
     Symbol(&'static str),
 }
 
@@ -35,6 +40,7 @@ pub(super) fn show(token: &Token) -> String {
         Token::Text(text) => format!("'{text}'"),
         Token::Moment(text) => text.clone(),
         Token::Number(number) => number.to_string(),
+        Token::Whole(number) => number.to_string(),
         Token::Symbol(symbol) => format!("\"{symbol}\""),
     }
 }
@@ -68,7 +74,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Failure> {
             if !number.is_finite() {
                 return Err(failure(format!("{digits} is beyond the range of numbers")));
             }
-            Token::Number(number)
+            match digits.parse::<i128>() {
+                Ok(whole) if whole >= EXACT => Token::Whole(whole),
+                _ => Token::Number(number),
+            }
         } else if first.is_alphabetic() || first == '_' {
             while at < chars.len() && (chars[at].is_alphanumeric() || chars[at] == '_' || chars[at] == '.') {
                 at += 1;

@@ -32,10 +32,13 @@ mod score_window;
 mod testing;
 
 pub use filter_bounds::{Bounds, Conditions, Extent, Reads, filtered_columns, is_instant};
+pub use nulls::Unread;
 pub use operator::{Build, Operator};
 pub use plan::{
     Model, PlannedStage, PlannedStages, Step, before_infer, canonical, chain, describe, from_source, steps,
 };
+
+use std::sync::Arc;
 
 use crate::record::Batch;
 use crate::state::{State, StateSpec};
@@ -86,6 +89,9 @@ pub trait Stage: Send {
     fn meaning(&self) -> Option<String> {
         Some(self.name().to_string())
     }
+
+    /// What the source leaves unread, if it does: for a stage that remembers something even of rows that a filter drops.
+    fn take_unread(&mut self, _unread: &Arc<dyn Unread>) {}
 
     /// Turns a batch of its input layout into one of its output layout. Called with at least one row. May remove rows
     /// ([`Batch::keep`]), replace them, add columns, and refuse records by [`Batch::rejects`]; an error stops the run.

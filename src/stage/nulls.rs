@@ -7,6 +7,8 @@
 //!
 //! State per key: for `carry`, the last finite value of each column, NaN before there is one.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{Build, Operator, Stage, columns};
@@ -33,8 +35,18 @@ impl Operator for OnNull {
             layout.restart = Some(layout.add("restart", Kind::Flag, Role::Internal));
         }
         let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
-        Some(Box::new(Nulls { policy: *self, values, names, null: Vec::new() }))
+        Some(Box::new(Nulls { policy: *self, values, names, null: Vec::new(), unread: None }))
     }
+}
+
+/// The last values of rows that a source leaves unread, since a filter drops them: they are carried all the same. Of
+/// each key they come before all of its rows that are read.
+pub trait Unread: Send + Sync {
+    /// The last finite value of a key in one of the record's values; NaN without any.
+    ///
+    /// # Errors
+    /// Rows that can't be read after all.
+    fn last(&self, key: &[u8], value: usize) -> Result<f64>;
 }
 
 #[derive(Clone)]
@@ -44,6 +56,8 @@ struct Nulls {
     names: Vec<String>,
     /// Per row of the batch, whether any value is null.
     null: Vec<bool>,
+    /// For `carry`, where the source leaves rows unread.
+    unread: Option<Arc<dyn Unread>>,
 }
 
 impl Stage for Nulls {
@@ -54,6 +68,10 @@ impl Stage for Nulls {
     fn state(&self) -> StateSpec {
         let carried: &[String] = if self.policy == OnNull::Carry { &self.names } else { &[] };
         carried.iter().fold(StateSpec::default(), |spec, name| spec.f64(format!("{name}.last"), f64::NAN))
+    }
+
+    fn take_unread(&mut self, unread: &Arc<dyn Unread>) {
+        self.unread = Some(unread.clone());
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
@@ -71,7 +89,11 @@ impl Stage for Nulls {
                 self.null[row] = true;
                 values[row] = f64::NAN;
                 if self.policy == OnNull::Carry {
-                    let last = f64::from_bits(state.rows.get(batch.slots[row])[part]);
+                    let mut last = f64::from_bits(state.rows.get(batch.slots[row])[part]);
+                    if let (true, Some(unread), Some(keys)) = (last.is_nan(), &self.unread, state.keys) {
+                        last = unread.last(keys.get(batch.slots[row]), part)?;
+                        state.rows.get_mut(batch.slots[row])[part] = last.to_bits();
+                    }
                     let flags = observed.get_or_insert_with(|| values.iter().map(|v| v.is_finite()).collect());
                     flags[row] = false;
                     values[row] = last;

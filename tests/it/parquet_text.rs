@@ -17,12 +17,16 @@ type Row = (&'static [u8], &'static [u8]);
 
 /// Rows of `key` and `note`, one a step, in row groups of `group`; the writer takes any bytes for text.
 fn write_bytes(path: &Path, rows: &[Row], group: usize, dictionary: bool) {
-    let schema = "message m { optional binary key (STRING); optional int64 ts; optional double value; \
-                  optional group notes (LIST) { repeated group list { optional binary element (STRING); } } \
-                  optional binary note (UTF8); }";
+    // All are text.
+    let (key, note) = if dictionary { ("ENUM", "JSON") } else { ("STRING", "UTF8") };
+    let schema = format!(
+        "message m {{ optional binary key ({key}); optional int64 ts; optional double value; \
+         optional group notes (LIST) {{ repeated group list {{ optional binary element (STRING); }} }} \
+         optional binary note ({note}); }}"
+    );
     let properties = WriterProperties::builder().set_dictionary_enabled(dictionary).set_encoding(Encoding::PLAIN);
     let file = std::fs::File::create(path).unwrap();
-    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties.build())).unwrap();
     for (number, rows) in rows.chunks(group).enumerate() {
         let there = vec![1; rows.len()];

@@ -183,7 +183,12 @@ impl Plan {
     /// What can't be opened: ONNX Runtime, the model.
     pub fn chain(&self) -> Result<Chain> {
         let mut problems = Problems::new(&self.pipeline.file);
-        let stages = self.stages.build(&mut problems);
+        let mut stages = self.stages.build(&mut problems);
+        if let PlannedSource::Files(files) = &self.source
+            && let Some(unread) = files.unread()
+        {
+            stages.iter_mut().for_each(|stage| stage.take_unread(&unread));
+        }
         Ok(Chain::new(problems.finish(stages)?, Order::of(&self.pipeline), self.metrics.clone()))
     }
 }
