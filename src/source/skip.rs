@@ -1,8 +1,8 @@
 //! Row groups that are left unread, since the filters at the start of the pipeline drop every row of them.
 //!
-//! Lives here: what footers and the names of folders say of columns, and whether that is enough. A row group is left
-//! out only if the results are the same without it: no row of it may be a dead letter either. Must not live here: what
-//! a condition is of it (`stage`).
+//! Lives here: what footers and the names of folders say of columns, and whether that is enough. By statistics, a row
+//! group is left out only if no row of it may be a dead letter either; by the name of its folder in any case. Must not
+//! live here: what a condition is of it (`stage`).
 
 use std::collections::HashSet;
 
@@ -29,6 +29,8 @@ pub(super) struct Fact {
     data_type: DataType,
     nulls: Nulls,
     bounds: Option<Bounds>,
+    /// Whether it is in the names of folders, and so the same in all rows.
+    is_folder: bool,
     /// Whether it is compared with the name of a folder, or must be converted from INT96.
     is_checked: bool,
 }
@@ -87,9 +89,9 @@ impl Looked {
         file.row_groups().iter().map(facts).collect()
     }
 
-    /// Marks the row groups that need not be read, and says how many. Where `on.null: carry` takes values from rows that
-    /// a filter drops, only those that come before what is read of their keys; `remembers`: whether those values can be
-    /// asked for.
+    /// Marks the row groups that need not be read, and says how many. Where `on.null: carry` takes values from rows
+    /// that a filter drops, only those that come before what is read of their keys; `remembers`: whether those values
+    /// can be asked for.
     pub fn mark(
         &self,
         files: &mut [PlannedFile],
@@ -106,11 +108,16 @@ impl Looked {
                 if group.is_outside(wanted) {
                     continue;
                 }
-                let conditions = conditions.as_ref().filter(|_| self.is_clean(group, &facts, columns, layout));
+                let is_clean = self.is_clean(group, &facts, columns, layout);
                 let known = |reads| self.known(reads, group, &facts, layout);
                 let by_key = |reads| if reads == Reads::Key { known(reads) } else { None };
-                group.unneeded = match conditions {
-                    Some(conditions) if conditions.drop_all(&known) => match conditions.is_by_key {
+                // Whatever is in a folder that is left out by its name isn't looked at.
+                let by_folder = |reads| if self.is_folder(reads, &facts, layout) { known(reads) } else { None };
+                let drops = |conditions: &Conditions| {
+                    is_clean && conditions.drop_all(&known) || conditions.drop_all(&by_folder)
+                };
+                group.unneeded = match &conditions {
+                    Some(conditions) if drops(conditions) => match conditions.is_by_key {
                         false => Unneeded::Whole,
                         true if conditions.drop_all(&by_key) => Unneeded::Whole,
                         true if remembers && before.is_apart(group) => Unneeded::Dropped,
@@ -162,6 +169,15 @@ impl Looked {
         let fields = columns.passthrough.iter();
         let fits = fields.map(|(name, to)| self.fact(facts, name).is_some_and(|fact| fact.becomes(to)));
         in_time && has_keys && !facts.iter().any(|fact| fact.is_checked) && fits.fold(true, |all, fits| all & fits)
+    }
+
+    fn is_folder(&self, reads: Reads, facts: &Facts, layout: &Layout) -> bool {
+        let name = match reads {
+            Reads::Key => Some(&layout.key_name),
+            Reads::Time => Some(&layout.time_name),
+            Reads::Column(column) => layout.columns.get(column).map(|column| &column.name),
+        };
+        name.and_then(|name| self.fact(facts, name)).is_some_and(|fact| fact.is_folder)
     }
 
     fn known(&self, reads: Reads, group: &Group, facts: &Facts, layout: &Layout) -> Option<Extent> {
@@ -233,12 +249,12 @@ impl Before {
 
 impl Fact {
     fn missing() -> Fact {
-        Fact { data_type: DataType::Null, nulls: Nulls::All, bounds: None, is_checked: false }
+        Fact { data_type: DataType::Null, nulls: Nulls::All, bounds: None, is_folder: false, is_checked: false }
     }
 
     /// A part of a column, of which nothing is known.
     fn within() -> Fact {
-        Fact { data_type: DataType::Null, nulls: Nulls::Some, bounds: None, is_checked: true }
+        Fact { data_type: DataType::Null, nulls: Nulls::Some, bounds: None, is_folder: false, is_checked: true }
     }
 
     fn of_folder(folder: &FolderColumn) -> Fact {
@@ -251,7 +267,7 @@ impl Fact {
             }
             _ => folder.ticks().map(|number| Bounds::Numbers(number as f64, number as f64)),
         };
-        Fact { data_type: folder.data_type().clone(), nulls, bounds, is_checked: false }
+        Fact { data_type: folder.data_type().clone(), nulls, bounds, is_folder: true, is_checked: false }
     }
 
     fn of_column(data_type: DataType, statistics: Option<&Statistics>, rows: u64, is_checked: bool) -> Fact {
@@ -261,7 +277,7 @@ impl Fact {
             _ => Nulls::Some,
         };
         let bounds = statistics.and_then(|statistics| bounds(statistics, &data_type));
-        Fact { data_type, nulls, bounds, is_checked }
+        Fact { data_type, nulls, bounds, is_folder: false, is_checked }
     }
 
     /// `None`: nothing that a condition can use.

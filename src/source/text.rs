@@ -72,12 +72,16 @@ fn bytes_field(field: &FieldRef) -> FieldRef {
 /// that it is UTF-8, and not for JSON, for enums, and for bytes that Arrow's types in the footer call text.
 pub(super) fn is_unchecked(file: &SchemaDescriptor, schema: &Schema, names: &HashSet<&str>) -> bool {
     let is_text = |name: &str| schema.field_with_name(name).is_ok_and(|field| has_text(field.data_type()));
+    // The column itself, or a field within it.
+    let is_of = |wanted: &str, name: &str| {
+        wanted.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
     (0..file.num_columns()).any(|leaf| {
         let name = file.get_column_root(leaf).name();
         let column = file.column(leaf);
         column.physical_type() == Physical::BYTE_ARRAY
             && column.converted_type() != ConvertedType::UTF8
-            && names.contains(name)
+            && names.iter().any(|wanted| is_of(wanted, name))
             && is_text(name)
     })
 }

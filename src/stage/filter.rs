@@ -2,10 +2,10 @@
 //!
 //! Logic has three values, as in SQL: comparing with null is neither true nor false, and only true keeps a row. A
 //! number that isn't finite is null, also a computed one (`1 / 0`). Columns may be numbers, flags, and passthrough
-//! columns of the source carries along as numbers, booleans, text, times or dates; whole numbers that f64 may not have are compared as they are, all others as f64. The
-//! key is text, or what its column holds. Times are compared with one another, and with a date or a time in words; a
-//! time that only counts is a number. Names that aren't plain words are in double quotes, text in single ones. Without
-//! state. The grammar is in [`super::filter_parse`].
+//! columns of the source carries along as numbers, booleans, text, times or dates; whole numbers that f64 may not have
+//! are compared as they are, all others as f64. The key is text, or what its column holds. Times are compared with one
+//! another, and with a date or a time in words; a time that only counts is a number. Names that aren't plain words are
+//! in double quotes, text in single ones. Without state. The grammar is in [`super::filter_parse`].
 
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};

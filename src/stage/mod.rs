@@ -90,7 +90,8 @@ pub trait Stage: Send {
         Some(self.name().to_string())
     }
 
-    /// What the source leaves unread, if it does: for a stage that remembers something even of rows that a filter drops.
+    /// What the source leaves unread, if it does: for a stage that remembers something even of rows that a filter
+    /// drops.
     fn take_unread(&mut self, _unread: &Arc<dyn Unread>) {}
 
     /// Turns a batch of its input layout into one of its output layout. Called with at least one row. May remove rows
