@@ -140,6 +140,16 @@ pub fn printable(text: &str) -> String {
     line
 }
 
+/// A number of things, as in "1 record" and "2 records".
+pub fn counted(count: impl TryInto<u64>, one: &str) -> String {
+    match count.try_into() {
+        Ok(1) => format!("1 {one}"),
+        Ok(count) => format!("{count} {one}s"),
+        // Negative: nothing is counted so.
+        Err(_) => format!("? {one}s"),
+    }
+}
+
 /// The end of a message: `, did you mean "near"?` for the nearest of the names, or nothing when none is near.
 pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     // For short words, the relative similarity is too low: compare the distance.
@@ -158,6 +168,12 @@ pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_several() {
+        let of = |count: usize| counted(count, "record");
+        assert_eq!([of(0), of(1), of(2)], ["0 records", "1 record", "2 records"]);
+    }
 
     #[test]
     fn what_would_do_something_to_a_terminal_is_escaped() {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::messages::say;
 use crate::config::{KafkaSource, Pipeline, Sink};
+use crate::error::counted;
 use crate::kafka::{Committed, LogRange, Seen, commit, look};
 use crate::record::{Origin, PartitionId, SourceTopic};
 use crate::runtime::kafka::{AdoptionStep, Situation, adoption_step};
@@ -68,7 +69,8 @@ fn adopt(pipeline: &Pipeline, kafka: &KafkaSource, confirmed: &dyn Fn() -> Resul
     }
     if refused > 0 {
         return Err(Error::refused(format!(
-            "nothing was changed: {refused} partitions cannot be resumed\nto begin again: kolk state reset"
+            "nothing was changed: {} cannot be resumed\nto begin again: kolk state reset",
+            counted(refused, "partition")
         )));
     }
     if offsets.is_empty() {
@@ -144,11 +146,11 @@ fn skip(store: &Store, kafka: &KafkaSource, confirmed: &dyn Fn() -> Result<bool>
         }
         if range.start > offset {
             say(format_args!(
-                "partition {partition}: continues at offset {}, with the state of {} keys as of offset {offset}\n  \
+                "partition {partition}: continues at offset {}, with the state of {} as of offset {offset}\n  \
                  skips offsets {offset} to \
                  {}, which the topic no longer has: their records are in no state\n  repeats nothing",
                 range.start,
-                manifest.keys,
+                counted(manifest.keys, "key"),
                 range.start - 1
             ));
             skips.push((partition, range.start));

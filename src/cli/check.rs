@@ -37,24 +37,26 @@ pub fn run(args: &CheckArgs) -> Result<()> {
 fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> Result<()> {
     // Both plans look at the same source.
     let (mut warnings, mut notes) = (BTreeSet::new(), BTreeSet::new());
-    let mut add = |planned: Result<runtime::Plan>| match planned {
-        Ok(planned) => {
-            warnings.extend(planned.warnings());
-            notes.extend(planned.source.notes().to_vec());
-            Ok(Some(planned))
+    let mut add = |purpose| {
+        let mut seen = runtime::Seen::default();
+        let planned = runtime::check(pipeline.clone(), purpose, &mut seen);
+        warnings.extend(seen.warnings);
+        notes.extend(seen.notes);
+        match planned {
+            Ok(planned) => Ok(Some(planned)),
+            Err(Error::Problems(problems)) => {
+                found.extend(problems);
+                Ok(None)
+            }
+            Err(other) => Err(other),
         }
-        Err(Error::Problems(problems)) => {
-            found.extend(problems);
-            Ok(None)
-        }
-        Err(other) => Err(other),
     };
     if pipeline.train.is_some() {
-        add(runtime::plan(pipeline.clone(), Purpose::Train))?;
+        add(Purpose::Train)?;
     }
     let untrained = pipeline.train.is_some() && !runtime::has_model(pipeline);
     if pipeline.sink.is_some() && !untrained || pipeline.train.is_none() {
-        let planned = add(runtime::plan(pipeline.clone(), Purpose::Run))?;
+        let planned = add(Purpose::Run)?;
         let is_near = |path: &config::Location| !(offline && path.0.contains("://"));
         let mut problems = Problems::new(&pipeline.file);
         if let Some(planned) = planned.filter(|_| is_near(&pipeline.state.path)) {

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
 
-use crate::error::printable;
+use crate::error::{counted, printable};
 use crate::problem::Place;
 use crate::{Error, Result, config};
 
@@ -126,10 +126,7 @@ pub fn report(error: &Error) {
         }
         Error::Problems(problems) => {
             problems.iter().for_each(|problem| write(&problem.to_string()));
-            match problems.len() {
-                1 => write("error: 1 problem"),
-                n => write(&format!("error: {n} problems")),
-            }
+            write(&format!("error: {}", counted(problems.len(), "problem")));
         }
         other if is_json() => write_json("ERROR", &other.to_string(), Map::new()),
         other => write(&format!("error: {other}")),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ModelsArgs, ModelsCommand, print};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, counted};
 use crate::model::{Manifest, ModelKind, registry};
 
 /// Errors of a manifest that are printed side by side: the model's and those of the naive forecasts.
@@ -94,7 +94,7 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         .iter()
         .map(|input| match input.lag {
             0 => input.column.clone(),
-            lag => format!("{} {lag} rows back", input.column),
+            lag => format!("{} {} back", input.column, counted(lag, "row")),
         })
         .collect();
     let stages: Vec<String> = manifest.stages.iter().map(Value::to_string).collect();
@@ -108,7 +108,7 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         ("targets", manifest.targets.join(", ")),
         ("steps ahead", manifest.horizon.to_string()),
         ("stages before", if stages.is_empty() { "none".into() } else { stages.join("\n") }),
-        ("warm-up", format!("{} rows", manifest.warm_up)),
+        ("warm-up", counted(manifest.warm_up, "row")),
         ("form", format!("{}, bitwise: {}", manifest.form, if manifest.bitwise { "yes" } else { "no" })),
         ("seed", manifest.seed.to_string()),
         ("data", manifest.data_hash.clone()),

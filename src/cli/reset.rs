@@ -7,6 +7,7 @@ use arrow::datatypes::Schema;
 use super::messages::say;
 use super::state::{confirmed, open};
 use crate::config::{Pipeline, Sink, Start};
+use crate::error::counted;
 use crate::sink::{self, DeadLetters};
 use crate::state::Target;
 use crate::storage::Folder;
@@ -59,7 +60,11 @@ pub(super) fn all(pipeline: &Pipeline, output: bool, start: Option<Start>, yes: 
         kinds.iter().map(|parts| Ok((parts.folder().clone(), parts.existing()?))).collect::<Result<_>>()?;
     say(format_args!("deletes the state of pipeline {} in {}", pipeline.name.value, store.folder()));
     for (folder, files) in found.iter().filter(|(_, files)| !files.is_empty()) {
-        say(format_args!("deletes {} files in {folder}: {} … {}", files.len(), files[0], files[files.len() - 1]));
+        let named = match &files[..] {
+            [only] => only.clone(),
+            files => format!("{} … {}", files[0], files[files.len() - 1]),
+        };
+        say(format_args!("deletes {} in {folder}: {named}", counted(files.len(), "file")));
     }
     if !yes && !confirmed("deleted")? {
         return Err(Error::refused("nothing was deleted"));

@@ -11,6 +11,7 @@ use super::messages::say_with;
 use super::signals::{self, Signals};
 use super::{RunArgs, progress};
 use crate::config::At;
+use crate::error::counted;
 use crate::model::executor::library;
 use crate::runtime::kafka::Stop;
 use crate::runtime::{self, Finished, Plan, PlannedSource, Purpose};
@@ -129,28 +130,41 @@ fn summary(name: &str, finished: &Finished, sink: &str) {
         finished.counters.iter().filter_map(|(n, c)| Some((n.strip_prefix("dead_letters.")?, *c))).collect();
     let mut lines = Vec::new();
     if finished.already {
-        lines.push(format!("already finished, nothing to do: {all} records in, {rows} rows in {sink}"));
+        lines.push(format!(
+            "already finished, nothing to do: {} in, {} in {sink}",
+            counted(all, "record"),
+            counted(rows, "row")
+        ));
     } else {
         let (records, keys) = (finished.records, finished.keys);
         let each = records as f64 / seconds.max(1e-9);
         lines.push(format!(
-            "{records} records of {keys} keys in {seconds:.1} s ({each:.0} a second), {rows} rows to {sink}"
+            "{} of {} in {seconds:.1} s ({each:.0} a second), {} to {sink}",
+            counted(records, "record"),
+            counted(keys, "key"),
+            counted(rows, "row")
         ));
         if records < all {
-            lines.push(format!("resumed an earlier run: {all} records in all"));
+            lines.push(format!("resumed an earlier run: {} in all", counted(all, "record")));
         }
     }
-    lines.extend(letters.iter().map(|(reason, letters)| format!("{letters} records to the dead letters: {reason}")));
+    lines.extend(
+        letters
+            .iter()
+            .map(|(reason, letters)| format!("{} to the dead letters: {reason}", counted(*letters, "record"))),
+    );
     let (refused, came) = (letters.values().sum::<u64>(), all.max(finished.records));
     let refuses_most = refused * 2 > came;
     if refuses_most {
-        lines.push(format!("warning: most of what came was refused: {refused} of {came} records"));
+        lines.push(format!("warning: most of what came was refused: {refused} of {}", counted(came, "record")));
     }
     let late = count("late");
     if late > 0 {
+        let were = if late == 1 { "was" } else { "were" };
         lines.push(format!(
-            "{late} records were older than their key's newest and were processed in the order in which they came \
-             (on.late: process; on.reorder puts them in order)"
+            "{} {were} older than their key's newest and {were} processed in the order in which they came \
+             (on.late: process; on.reorder puts them in order)",
+            counted(late, "record")
         ));
     }
     let mut text: Vec<String> = lines.iter().map(|line| format!("{name}: {line}")).collect();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::messages::say;
 use super::{adopt, reset};
 use crate::config::{Location, Moment, Pipeline, Start};
-use crate::error::{Context, printable};
+use crate::error::{Context, counted, printable};
 use crate::record::{PartitionId, murmur2, partition_of};
 use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, KeyList, RowSpan, Store, Stored};
 use crate::storage::Folder;
@@ -303,7 +303,7 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     if !target.create(name, writer.into_inner().or_failed(failed)?)? {
         return Err(Error::refused(format!("{} already exists: delete it or name another file", to.display())));
     }
-    say(format_args!("{keys} keys to {}", to.display()));
+    say(format_args!("{} to {}", counted(keys, "key"), to.display()));
     Ok(())
 }
 

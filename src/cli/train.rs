@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::messages::{say, say_with};
 use super::{TrainArgs, print, progress};
+use crate::error::counted;
 use crate::model::executor::library;
 use crate::model::registry;
 use crate::runtime::{self, Captured, Plan, Purpose};
@@ -87,7 +88,12 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     let rows: usize = captured.series.iter().map(|series| series.times.len()).sum();
     let keys = captured.series.len();
     say_with(
-        format_args!("{} records read, {rows} rows of {keys} keys after the stages", captured.records),
+        format_args!(
+            "{} read, {} of {} after the stages",
+            counted(captured.records, "record"),
+            counted(rows, "row"),
+            counted(keys, "key")
+        ),
         json!({ "records": captured.records, "rows": rows, "keys": keys, "not_used": captured.rejected }),
     );
     if let Some(lost) = lost(plan, &captured) {
@@ -152,7 +158,7 @@ fn message(now: &Progress) -> String {
     let looked = match now.looked {
         Some(Looked { validation: Some(loss), since_best: 0 }) => format!(", validation {loss:.4}, the best so far"),
         Some(Looked { validation: Some(loss), since_best }) => {
-            format!(", validation {loss:.4}, the best was {since_best} updates ago")
+            format!(", validation {loss:.4}, the best was {} ago", counted(since_best, "update"))
         }
         _ => String::new(),
     };
@@ -165,7 +171,10 @@ fn kept(trained: &Trained) -> String {
     let ended = if trained.stopped_early { "validation no longer improved" } else { "the end of its length" };
     let validation = trained.best.validation.map(|loss| format!(", validation loss {loss:.4}")).unwrap_or_default();
     format!(
-        "{} updates, {} epochs ({ended}); kept the weights of epoch {}, update {}{validation}",
-        last.updates, last.epoch, trained.best.epoch, trained.best.updates
+        "{}, {} ({ended}); kept the weights of epoch {}, update {}{validation}",
+        counted(last.updates, "update"),
+        counted(last.epoch, "epoch"),
+        trained.best.epoch,
+        trained.best.updates
     )
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::avro_bytes::{sized, taken, zigzag};
 use super::avro_schema::{Record, is_record, namespace_of};
+use crate::error::counted;
 
 /// Maximum depth of values within values.
 const DEEPEST: usize = 400;
@@ -100,7 +101,11 @@ impl Cut {
             self.walk(walk, &mut rest, to)?;
         }
         if !rest.is_empty() && !self.is_open {
-            return Err(format!("the body has {} bytes, the schema takes {}", body.len(), body.len() - rest.len()));
+            return Err(format!(
+                "the body has {}, the schema takes {}",
+                counted(body.len(), "byte"),
+                body.len() - rest.len()
+            ));
         }
         Ok(())
     }

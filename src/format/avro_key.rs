@@ -7,6 +7,7 @@ use super::avro_cut::Cut;
 use super::avro_schema::{Record, is_record};
 use super::schema::Schema;
 use super::schema_key::WANTED;
+use crate::error::counted;
 
 /// Keys of one schema.
 pub(super) struct AvroKey {
@@ -49,7 +50,11 @@ impl AvroKey {
             None => body,
         };
         let text = self.key_type.text(&mut rest)?;
-        if rest.is_empty() { Ok(text) } else { Err(format!("{} bytes follow the value", rest.len())) }
+        if rest.is_empty() {
+            Ok(text)
+        } else {
+            Err(format!("the value is followed by {}", counted(rest.len(), "byte")))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::columns::Fault;
 use super::schema::{Language, SchemaName};
+use crate::error::counted;
 
 /// The headers in which Confluent's clients name the schema of a payload and of a key, if not before the body.
 pub const SCHEMA_HEADERS: [&str; 2] = [VALUE_SCHEMA, KEY_SCHEMA];
@@ -34,8 +35,8 @@ pub(super) fn frame<'a>(payload: &'a [u8], header: Option<&'a [u8]>, language: L
         }
         Some(other) => {
             return bad(format!(
-                "the header with the schema's id has {} bytes: expected 0 and an id, or 1 and a GUID",
-                other.len()
+                "the header with the schema's id has {}: expected 0 and an id, or 1 and a GUID",
+                counted(other.len(), "byte")
             ));
         }
         None => {}
@@ -44,13 +45,13 @@ pub(super) fn frame<'a>(payload: &'a [u8], header: Option<&'a [u8]>, language: L
         [0, a, b, c, d, body @ ..] => {
             Ok(Frame { schema: SchemaName::Id(u32::from_be_bytes([*a, *b, *c, *d])), indexes: None, body })
         }
-        [0, ..] => bad(format!("{} bytes are too few for Confluent's frame", payload.len())),
+        [0, ..] => bad(format!("{}: too few for Confluent's frame", counted(payload.len(), "byte"))),
         [0xc3, 1, rest @ ..] if language == Language::Avro => match rest.split_at_checked(8) {
             Some((fingerprint, body)) => {
                 let schema = SchemaName::Fingerprint(fingerprint.try_into().unwrap_or_default());
                 Ok(Frame { schema, indexes: None, body })
             }
-            None => bad(format!("{} bytes are too few for Avro's single-object encoding", payload.len())),
+            None => bad(format!("{}: too few for Avro's single-object encoding", counted(payload.len(), "byte"))),
         },
         [first, ..] => bad(format!("expected Confluent's frame, which begins with 0, found {first}")),
         [] => bad("no bytes".into()),

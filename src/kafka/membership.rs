@@ -12,6 +12,7 @@ use super::describe::{self, Members, State};
 use super::subscription::Subscription;
 use crate::Error;
 use crate::config::GroupProtocol;
+use crate::error::counted;
 
 /// How kolk's consumers share partitions.
 pub(super) const ASSIGNOR: &str = "cooperative-sticky";
@@ -152,9 +153,10 @@ impl Waiting {
                 let partitions = partitions()?;
                 if count <= partitions {
                     return Some(format!(
-                        "group \"{group}\" gives this worker none of the {partitions} partitions of topic {topic}, \
-                         though it has {count} \
-                         members only: do other members read another topic?\ngive the pipeline its own `group`"
+                        "group \"{group}\" gives this worker none of the {} of topic {topic}, though it has {} \
+                         only: do other members read another topic?\ngive the pipeline its own `group`",
+                        counted(partitions, "partition"),
+                        counted(count, "member")
                     ));
                 }
                 if !std::mem::replace(&mut self.told, true) {

@@ -13,6 +13,7 @@ use super::unread::UnreadGroups;
 use super::{Files, FilesReader, int96, nested, text};
 use crate::Error;
 use crate::config::FileOrder;
+use crate::error::counted;
 use crate::record::{Layout, Origin, Records};
 use crate::stage::Unread;
 use crate::state::SourceFiles;
@@ -117,7 +118,8 @@ impl PlannedParquet {
         let files = self.shape.files.len();
         match start {
             Some(start) if start.file as usize >= files => Err(Error::refused(format!(
-                "the source has {files} files, a checkpoint says file {}: it changed since",
+                "the source has {}, a checkpoint says file {}: it changed since",
+                counted(files, "file"),
                 start.file
             ))),
             _ => Ok(ParquetSource::new(self.shape.clone(), start)),
@@ -205,7 +207,7 @@ impl ParquetSource {
             };
             let Some(batch) = next.map_err(|e| failed(&e))? else {
                 if group.row < group.end {
-                    return Err(failed(&format!("{} rows are missing", group.end - group.row)));
+                    return Err(failed(&format!("of the row group's rows, {} are missing", group.end - group.row)));
                 }
                 self.group = None;
                 continue;

@@ -16,7 +16,7 @@ use super::skip::{Facts, Looked};
 use super::united::United;
 use super::{int96, merge, nested, order};
 use crate::config::{At, FileOrder, Input, Key, Pipeline};
-use crate::error::Problems;
+use crate::error::{Problems, counted};
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
 use crate::state::{SourceFile, SourceFiles};
@@ -327,7 +327,7 @@ pub(super) fn read_footer(file: &File) -> Result<(ParquetMetaData, [u8; 32]), St
 pub(super) fn footer_bytes(input: &storage::File) -> Result<(Bytes, u64), String> {
     const TAIL: u64 = 8;
     let size = input.len();
-    let tail_at = size.checked_sub(TAIL).ok_or_else(|| format!("it has only {size} bytes"))?;
+    let tail_at = size.checked_sub(TAIL).ok_or_else(|| format!("it has only {}", counted(size, "byte")))?;
     let tail = input.get_bytes(tail_at, TAIL as usize).map_err(|e| e.to_string())?;
     match &tail[4..] {
         b"PAR1" => {}

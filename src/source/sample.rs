@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Files;
 use crate::config::{Envelope, EpochUnit, Format, KafkaSource, Key, KeyFormat, OnNull, Pipeline};
-use crate::error::{did_you_mean, printable};
+use crate::error::{counted, did_you_mean, printable};
 use crate::format::{self, key_guess};
 use crate::kafka::sample::Sample;
 use crate::record::{Layout, Records};
@@ -49,7 +49,8 @@ pub(super) fn of_topic(pipeline: &Pipeline, source: &KafkaSource, layout: &Layou
         said.extend(implausible(pipeline, layout, &ticks, Utc::now()));
     }
     said.extend(keys(pipeline, source, sample));
-    said.into_iter().map(|what| format!("topic {topic}, in its last {messages} messages: {what}")).collect()
+    let last = if messages == 1 { "its last message".into() } else { format!("its last {messages} messages") };
+    said.into_iter().map(|what| format!("topic {topic}, in {last}: {what}")).collect()
 }
 
 /// What the first records of files say.
@@ -67,8 +68,11 @@ pub fn of_files(pipeline: &Pipeline, files: &dyn Files) -> Vec<String> {
     }
     said.extend(nulls(layout, &[&records]).into_iter().map(|(_, what)| what));
     said.extend(implausible(pipeline, layout, &times_of(&[&records]), Utc::now()));
-    let count = records.len();
-    said.into_iter().map(|what| format!("the first {count} records: {what}")).collect()
+    let first = match records.len() {
+        1 => "the first record".to_string(),
+        count => format!("the first {count} records"),
+    };
+    said.into_iter().map(|what| format!("{first}: {what}")).collect()
 }
 
 /// How many would be refused and why, with an example.
@@ -103,7 +107,8 @@ fn refused(pipeline: &Pipeline, sample: &Sample) -> Option<String> {
     let percent = bad as f64 / all.max(1) as f64 * 100.0;
     example.map(|example| {
         format!(
-            "{bad} of {all} records ({percent:.0} %) would be refused: {}; for example {example}",
+            "{bad} of {} ({percent:.0} %) would be refused: {}; for example {example}",
+            counted(all, "record"),
             counts.join(", ")
         )
     })

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use crate::error::counted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -114,12 +115,12 @@ impl SourceFiles {
 /// What is different about a file.
 fn changed(before: &SourceFile, now: &SourceFile) -> String {
     let both = |what: &str, before: u64, now: u64| {
-        format!("was changed after it was read: it had {before} {what}, and has {now}")
+        format!("was changed after it was read: it had {}, and has {now}", counted(before, what))
     };
     if before.rows != now.rows {
-        both("rows", before.rows, now.rows)
+        both("row", before.rows, now.rows)
     } else if before.bytes != now.bytes {
-        both("bytes", before.bytes, now.bytes)
+        both("byte", before.bytes, now.bytes)
     } else {
         "was written again after it was read: its footer is another one".into()
     }
@@ -157,7 +158,7 @@ mod tests {
         );
         assert_eq!(
             refused(&[file("a", 9), c.clone()]),
-            ["data/a was changed after it was read: it had 1 rows, and has 9"]
+            ["data/a was changed after it was read: it had 1 row, and has 9"]
         );
         let again = SourceFile { footer: "0b".repeat(32), ..c.clone() };
         assert_eq!(

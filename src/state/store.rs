@@ -12,7 +12,7 @@ use super::manifest::{OfTopic, STAGED};
 use super::sections::checksum;
 use super::{Change, Checkpoint, End, Fingerprint, Manifest, Part, SourceFiles, Target};
 use crate::config::Location;
-use crate::error::Context;
+use crate::error::{Context, counted};
 use crate::record::PartitionId;
 use crate::storage::{Folder, unique_name};
 use crate::{Error, Result};
@@ -298,8 +298,10 @@ impl Store {
                 Some(bytes) if bytes == part.bytes => {}
                 Some(bytes) => {
                     return Err(Error::failed(format!(
-                        "{folder}/{} has {bytes} bytes, {} were committed: {REMEDY}",
-                        part.name, part.bytes
+                        "{folder}/{} has {}, committed were {}: {REMEDY}",
+                        part.name,
+                        counted(bytes, "byte"),
+                        part.bytes
                     )));
                 }
                 None => {

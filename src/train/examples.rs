@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::dataset::Dataset;
 use super::split::Subset;
+use crate::error::counted;
 use crate::model::ModelKind;
 
 /// Inputs that the reasons name.
@@ -16,17 +17,17 @@ pub fn none_in(data: &Dataset, part: Subset) -> String {
     let plan = data.plan;
     let (after, lower) = plan.head.needs();
     let needs = match plan.kind {
-        ModelKind::Window => format!("{} usable rows without a restart", plan.window),
+        ModelKind::Window => format!("{} without a restart", counted(plan.window, "usable row")),
         ModelKind::Carry => "one usable row".into(),
     };
     let found = Found::new(data, part);
     let (reason, advice) = found.first_lack(data, part, lower);
     format!(
-        "no key has an example in the {} part: one needs {needs} and after it {after}; {} keys, the longest has {} \
-         usable rows, split {}. {reason}: {advice}",
+        "no key has an example in the {} part: one needs {needs} and after it {after}; {}, the longest has {}, split \
+         {}. {reason}: {advice}",
         part.name(),
-        data.series.len(),
-        data.steps.iter().map(|steps| steps.rows.len()).max().unwrap_or(0),
+        counted(data.series.len(), "key"),
+        counted(data.steps.iter().map(|steps| steps.rows.len()).max().unwrap_or(0), "usable row"),
         plan.split.text(&plan.clock),
     )
 }

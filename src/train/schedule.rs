@@ -4,6 +4,7 @@
 //! here: the loop that follows them (`fit`).
 
 use crate::config::{BLIND_UPDATES, LOOK_EVERY, Length, OPEN_PATIENCE, OPEN_UPDATES};
+use crate::error::counted;
 use crate::model::ModelKind;
 
 use super::dataset::Dataset;
@@ -112,10 +113,10 @@ impl Schedule {
 
     /// What it will do, a sentence.
     pub fn text(&self, per_epoch: usize) -> String {
-        let patience = |unit: &str, n: usize| format!("or until validation has not improved for {n} {unit}");
+        let patience = |unit: &str, n: usize| format!("or until validation has not improved for {}", counted(n, unit));
         let most = match self.epochs {
-            Some(n) => format!("{n} epochs of {per_epoch} updates"),
-            None => format!("{} updates of {per_epoch} an epoch", self.updates),
+            Some(n) => format!("{} of {}", counted(n, "epoch"), counted(per_epoch, "update")),
+            None => format!("{} of {per_epoch} an epoch", counted(self.updates, "update")),
         };
         match (self.patience, self.every) {
             (Some(Patience::Worthwhile(n)), Some(every)) => {
@@ -133,8 +134,8 @@ impl Schedule {
                 "trains {most}: without a validation part nothing tells when to stop; `epochs` or `updates` set \
                  another length"
             ),
-            (Some(Patience::Epochs(n)), _) => format!("trains {most}, {}", patience("epochs", n)),
-            (Some(Patience::Updates(n)), _) => format!("trains {most}, {}", patience("updates", n)),
+            (Some(Patience::Epochs(n)), _) => format!("trains {most}, {}", patience("epoch", n)),
+            (Some(Patience::Updates(n)), _) => format!("trains {most}, {}", patience("update", n)),
             _ => format!("trains {most}"),
         }
     }

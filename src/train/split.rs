@@ -79,6 +79,7 @@ impl Cuts {
             .replace(".0000", ""),
             Cuts::At([a, b]) => format!("validation from {}, test from {}", clock.text(*a), clock.text(*b)),
             Cuts::Rows([a, b, c]) => format!("rows of each key: {a} train, {b} validation, {c} test"),
+            Cuts::Last(1) => "of each key the last row is test, the one before it validation".into(),
             Cuts::Last(n) => format!("of each key the last {n} rows are test, the {n} before them validation"),
             Cuts::Column(name) => format!("by column {name}"),
         }

@@ -3,6 +3,7 @@
 //! Lives here: the order of things, and what is refused before it starts. Must not live here: each of the things.
 
 use crate::config::Length;
+use crate::error::counted;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
@@ -73,10 +74,10 @@ fn too_short(plan: &Plan, fitted: &Fitted) -> Option<String> {
     let updates = fitted.looks.last()?.updates;
     let (ended, word, longer) = match plan.length {
         Length::Epochs(n) => {
-            let s = if n == 1 { "" } else { "s" };
-            (format!("its {n} epoch{s} ({updates} updates) were over"), "epochs", 2 * n)
+            let (epochs, updates) = (counted(n, "epoch"), counted(updates, "update"));
+            (format!("its {epochs} ({updates}) were over"), "epochs", 2 * n)
         }
-        Length::Updates(n) => (format!("its {n} updates were over"), "updates", 2 * n),
+        Length::Updates(n) => (format!("its {} were over", counted(n, "update")), "updates", 2 * n),
         Length::Open => (format!("the bound of {updates} updates was reached"), "", 2 * updates),
     };
     let longer = match word {
@@ -141,8 +142,8 @@ fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
         let steps: usize = lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum();
         if steps / lanes::width(data, steps) <= plan.burn_in {
             return Err(Error::refused(format!(
-                "burn_in takes {} steps of a lane, but the train part has only {steps} in all: lower burn_in",
-                plan.burn_in
+                "burn_in takes {} of a lane, but the train part has only {steps} in all: lower burn_in",
+                counted(plan.burn_in, "step")
             )));
         }
     }

@@ -71,7 +71,7 @@ fn keys_of_any_type_are_read_and_written_back() {
         write_keys(&folder.path().join("data/a.parquet"), &keys, uuid);
         kolk_exits(0, &["check", &file]);
         let (out, err) = kolk_exits(0, &["run", &file]);
-        assert!(err.contains("1 records to the dead letters: null_key"), "{what}: {err}");
+        assert!(err.contains("1 record to the dead letters: null_key"), "{what}: {err}");
         for (key, lag) in [(a, "null"), (b, "null"), (a, "0.0"), (b, "1.0")] {
             let line = format!("{{\"key\":{key},\"ts\"");
             let found = out.lines().filter(|found| found.starts_with(&line) && found.contains(&format!(":{lag}")));

@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 
 use super::Late;
 use crate::config::Stage;
-use crate::error::Context;
+use crate::error::{Context, counted};
 use crate::record::{Batch, Features, Layout, Values};
 use crate::runtime::engine::Partition;
 use crate::runtime::plan::Plan;
@@ -36,7 +36,7 @@ impl Captured {
             self.rejected.iter().map(|(reason, count)| format!("{count} were refused ({reason})")).collect();
         let dropped = self.records.saturating_sub(rejected).saturating_sub(rows);
         lost.extend((drops && dropped > 0).then(|| format!("{dropped} were filtered out")));
-        (!lost.is_empty()).then(|| format!("of {} records, {}", self.records, lost.join(", ")))
+        (!lost.is_empty()).then(|| format!("of {}, {}", counted(self.records, "record"), lost.join(", ")))
     }
 }
 

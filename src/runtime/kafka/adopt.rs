@@ -9,6 +9,7 @@
 use std::ops::Range as Offsets;
 
 use super::commit::Commit;
+use crate::error::counted;
 use crate::kafka::{Committed, LogRange};
 use crate::state::{CommitPosition, Saved};
 
@@ -148,7 +149,7 @@ impl Adoption {
     /// What it does, in lines for people.
     pub fn lines(&self) -> Vec<String> {
         let state = match &self.from {
-            Some(saved) => format!("with the state of {} keys as of offset {}", saved.keys, saved.at.offset),
+            Some(saved) => format!("with the state of {} as of offset {}", counted(saved.keys, "key"), saved.at.offset),
             None => "with no state, as it has taken nothing yet".into(),
         };
         let mut lines = vec![format!("continues at offset {}, {state}", self.offset)];

@@ -6,6 +6,7 @@ use super::commit::Commit;
 use super::partition_task::PartitionTask;
 use super::processing::Processing;
 use super::refusals::adoptable;
+use crate::error::counted;
 use crate::{Error, Result};
 
 impl PartitionTask {
@@ -78,7 +79,7 @@ impl PartitionTask {
         if self.now.at == committed.at && self.now.position == committed.position {
             return Ok(());
         }
-        let found = format!("({} records then, {} now)", committed.position, self.now.position);
+        let found = format!("({} then, {} now)", counted(committed.position, "record"), self.now.position);
         if let Some(Range { start, end }) = self.removed.clone() {
             let what = format!(
                 "the records from offset {start} on are needed to replay what was done up to {}, and the topic begins \

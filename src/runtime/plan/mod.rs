@@ -58,11 +58,32 @@ pub struct Plan {
     pub metrics: Arc<Metrics>,
 }
 
+/// What a source shows beside problems.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What isn't a problem yet and may become one: what a sample of the source shows, among others.
+    pub warnings: Vec<String>,
+    /// What is good to know, such as columns that are widened.
+    pub notes: Vec<String>,
+}
+
 /// Plans a pipeline, or returns everything that is wrong with it.
 ///
 /// # Errors
 /// Every problem at its place; or one refusal for what has no place in the file.
 pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
+    planned(pipeline, purpose, None)
+}
+
+/// As [`plan`], with what the source shows, also where the plan has problems.
+///
+/// # Errors
+/// As [`plan`].
+pub fn check(pipeline: Pipeline, purpose: Purpose, seen: &mut Seen) -> Result<Plan> {
+    planned(pipeline, purpose, Some(seen))
+}
+
+fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(metrics(&pipeline, &mut problems)?);
     folders::check(&pipeline, purpose, &mut problems);
@@ -75,6 +96,9 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
         }
         return Err(problems_of(problems, "the source can't be planned"));
     };
+    if let Some(seen) = seen {
+        *seen = Seen { warnings: warnings(&pipeline, &source), notes: source.notes().to_vec() };
+    }
     if let Some(from) = &pipeline.source.emit_from
         && let Err(message) = source.layout().clock.moment(from.value)
     {
@@ -131,6 +155,13 @@ fn problems_of(problems: Problems, otherwise: &str) -> Error {
     }
 }
 
+fn warnings(pipeline: &Pipeline, source: &PlannedSource) -> Vec<String> {
+    match source {
+        PlannedSource::Kafka(kafka) => kafka.warnings.clone(),
+        PlannedSource::Files(files) => crate::source::of_files(pipeline, &**files),
+    }
+}
+
 impl Plan {
     /// The source's files.
     ///
@@ -145,10 +176,7 @@ impl Plan {
 
     /// What isn't a problem yet and may become one: what a sample of the source shows, among others.
     pub fn warnings(&self) -> Vec<String> {
-        match &self.source {
-            PlannedSource::Kafka(kafka) => kafka.warnings.clone(),
-            PlannedSource::Files(files) => crate::source::of_files(&self.pipeline, &**files),
-        }
+        warnings(&self.pipeline, &self.source)
     }
 
     /// The version of the tz database, where results depend on the rules of a time zone.

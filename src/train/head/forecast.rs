@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::Head;
 use crate::Result;
 use crate::config::{self, Loss, Residual};
+use crate::error::counted;
 use crate::model::{Input, Manifest};
 use crate::train::dataset::Dataset;
 use crate::train::loss;
@@ -174,7 +175,7 @@ impl Head for Forecast {
         let added = match self.residual {
             Residual::None => "nothing".into(),
             Residual::Last => "the last value".into(),
-            Residual::Seasonal(season) => format!("the value a season ({season} rows) before"),
+            Residual::Seasonal(season) => format!("the value a season ({}) before", counted(season, "row")),
         };
         let loss = match self.loss {
             Loss::Mse => "MSE".into(),
@@ -185,7 +186,7 @@ impl Head for Forecast {
     }
 
     fn needs(&self) -> (String, &'static str) {
-        (format!("{} rows of that part with an observed target", self.horizon), "horizon")
+        (format!("{} of that part with an observed target", counted(self.horizon, "row")), "horizon")
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{name, pictures, shape_text};
 use crate::Result;
 use crate::config::Length;
+use crate::error::counted;
 use crate::model::{Input, ModelKind};
 use crate::train::Trained;
 
@@ -63,7 +64,7 @@ fn headline(trained: &Trained) -> String {
     let plan = &trained.plan;
     let mode = match plan.kind {
         ModelKind::Carry => "state carried from record to record".to_string(),
-        ModelKind::Window => format!("over the last {} rows, from zero state", plan.window),
+        ModelKind::Window => format!("over the last {}, from zero state", counted(plan.window, "row")),
     };
     format!("{}, {mode}: {}", plan.head.headline(), shape_text(trained))
 }
@@ -85,14 +86,15 @@ fn training_words(trained: &Trained) -> String {
     let stopped = if trained.stopped_early { ", stopped early" } else { "" };
     let refit = match trained.refit_updates {
         Some(updates) => {
-            format!(" Then trained again on all data: {updates} updates; those weights are published.")
+            let updates = counted(updates, "update");
+            format!(" Then trained again on all data: {updates}; those weights are published.")
         }
         None => String::new(),
     };
     let last = trained.looks.last().copied().unwrap_or(trained.best);
     match trained.plan.length {
-        Length::Open => format!("{} updates{stopped}.{refit}", last.updates),
-        _ => format!("{} epochs{stopped}.{refit}", last.epoch),
+        Length::Open => format!("{}{stopped}.{refit}", counted(last.updates, "update")),
+        _ => format!("{}{stopped}.{refit}", counted(last.epoch, "epoch")),
     }
 }
 
@@ -104,15 +106,16 @@ fn model_table(out: &mut String, trained: &Trained) {
         if all.len() > 16 { format!("{}, … ({} in all)", all[..15].join(", "), all.len()) } else { all.join(", ") }
     };
     let length = match plan.length {
-        Length::Epochs(n) => format!("{n} epochs at most"),
-        Length::Updates(n) => format!("{n} updates at most"),
+        Length::Epochs(n) => format!("{} at most", counted(n, "epoch")),
+        Length::Updates(n) => format!("{} at most", counted(n, "update")),
         Length::Open => "until validation no longer improved".into(),
     };
     let batches = match plan.kind {
         ModelKind::Carry => {
-            format!("{} lanes, chunks of {} steps, {} steps of burn-in", plan.batch_size, plan.chunk, plan.burn_in)
+            let (lanes, chunk) = (counted(plan.batch_size, "lane"), counted(plan.chunk, "step"));
+            format!("{lanes}, chunks of {chunk}, {} of burn-in", counted(plan.burn_in, "step"))
         }
-        ModelKind::Window => format!("{} windows of {} rows", plan.batch_size, plan.window),
+        ModelKind::Window => format!("{} of {}", counted(plan.batch_size, "window"), counted(plan.window, "row")),
     };
     let rows = [
         ("layers", shape_text(trained)),
@@ -136,7 +139,7 @@ fn model_table(out: &mut String, trained: &Trained) {
 }
 
 fn input_text(input: &Input) -> String {
-    if input.lag == 0 { input.column.clone() } else { format!("{} ({} rows back)", input.column, input.lag) }
+    if input.lag == 0 { input.column.clone() } else { format!("{} ({} back)", input.column, counted(input.lag, "row")) }
 }
 
 fn split_words(trained: &Trained) -> String {

@@ -4,6 +4,7 @@ use super::Trained;
 use super::chart::{Chart, Line, MODEL, NARROW, SEASONAL, number};
 use crate::Result;
 use crate::config::Length;
+use crate::error::counted;
 use crate::train::Look;
 
 /// Loss by epoch, or by updates where the length is not written.
@@ -13,7 +14,9 @@ pub fn losses(trained: &Trained) -> Result<String> {
     let at = |f: &dyn Fn(&Look) -> f64| trained.looks.iter().map(|look| (place(look), f(look))).collect();
     let title = match by_epoch {
         true => format!("Loss by epoch; the weights of epoch {} were kept", trained.best.epoch),
-        false => format!("Loss by updates; the weights after {} updates were kept", trained.best.updates),
+        false => {
+            format!("Loss by updates; the weights after {} were kept", counted(trained.best.updates, "update"))
+        }
     };
     let mut lines = vec![Line { name: "train".into(), color: MODEL, points: at(&|look| look.train), width: 2 }];
     if trained.looks.iter().any(|look| look.validation.is_some()) {

@@ -14,6 +14,7 @@ use super::naive::{Naive, mase_scale};
 use super::samples::{Sample, Samples};
 use super::warm_up::{self, WarmUp};
 use super::{Forecast, report, table};
+use crate::error::counted;
 use crate::model::ModelKind;
 use crate::record::Clock;
 use crate::train::dataset::Dataset;
@@ -276,9 +277,9 @@ impl Evaluation for ForecastEvaluation {
         let longest = |cold: &&WarmUp| cold.steps > 0 && cold.steps == cold.by_step.len();
         let warning = |cold: &WarmUp| {
             format!(
-                "a cold start was not within 1 % of a warm state after {} steps, the most in the test part: \
+                "a cold start was not within 1 % of a warm state after {}, the most in the test part: \
                  warm_up may be too short",
-                cold.steps
+                counted(cold.steps, "step")
             )
         };
         let cold = self.warm_up.as_ref().filter(longest).map(warning);

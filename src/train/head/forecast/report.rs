@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::{ForecastEvaluation, pictures};
 use crate::Result;
+use crate::error::counted;
 use crate::record::Clock;
 use crate::train::errors::{Compared, Errors, Unit};
 use crate::train::head::Evaluation;
@@ -71,16 +72,16 @@ fn forecast_words(evaluation: &ForecastEvaluation) -> String {
     let shown = evaluation.samples.len() / evaluation.head.targets.len().max(1);
     let of = if shown < n { format!(" The first {shown} of {n} keys.") } else { String::new() };
     format!(
-        "The end of the test part. Each point was forecast {} rows earlier, from what was known then; the chart also \
+        "The end of the test part. Each point was forecast {} earlier, from what was known then; the chart also \
          has the \
          better of the naive forecasts.{of}",
-        evaluation.head.horizon
+        counted(evaluation.head.horizon, "row")
     )
 }
 
 fn error_words(evaluation: &ForecastEvaluation, refit: bool) -> String {
     let scale = match evaluation.head.season() {
-        Some(season) => format!("the difference of rows a season ({season} rows) apart"),
+        Some(season) => format!("the difference of rows a season ({}) apart", counted(season, "row")),
         None => "the difference of neighbouring rows".into(),
     };
     let refit =
@@ -143,9 +144,9 @@ fn cold_words(evaluation: &ForecastEvaluation) -> String {
         })
         .collect();
     format!(
-        "With state zero at the begin of the test part ({}). A new key comes within 1 % of a warm one after {} steps; \
+        "With state zero at the begin of the test part ({}). A new key comes within 1 % of a warm one after {}; \
          until then its predictions are flagged.",
         by_target.join("; "),
-        cold.steps
+        counted(cold.steps, "step")
     )
 }
