@@ -1,9 +1,9 @@
 //! The table of fields: what the reader takes, what editors are told, and what a field is where it isn't written.
 //!
-//! Lives here: what a row of the table has ([`Word`], [`Shape`]), and the way through all of it. The rows themselves are
-//! beside their readers, a [`Words`] for each section, which are linked by [`Shape::Section`]. Must not live here: what
-//! a field means. The reader, the nearest name in its messages, `kolk schema` and `kolk check --effective` go by this one table; a test build
-//! refuses a reader that asks for a field that isn't in it.
+//! Lives here: what a row of the table has ([`Word`], [`Shape`]), and the way through all of it. The rows themselves
+//! are beside their readers, a [`Words`] for each section, which are linked by [`Shape::Section`]. Must not live here:
+//! what a field means. The reader, the nearest name in its messages, `kolk schema` and `kolk check --effective` go by
+//! this one table; a test build refuses a reader that asks for a field that isn't in it.
 
 use super::document::PIPELINE;
 use super::effective::Written;
@@ -103,8 +103,11 @@ pub(super) enum Bound {
 }
 
 impl Shape {
+    /// A whole number.
     pub const COUNT: Shape = Shape::Integer(0, i64::MAX);
+    /// A whole number above zero.
     pub const POSITIVE: Shape = Shape::Integer(1, i64::MAX);
+    /// A number above zero.
     pub const ABOVE_ZERO: Shape = Shape::Number(Bound::Open(0.0), Bound::None);
 
     /// The section that it is, or may be.

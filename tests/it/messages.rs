@@ -101,7 +101,7 @@ fn times_of_another_unit_and_columns_without_values_are_warned_of() {
     assert!(said.contains("30 of them would be refused, for example as time_out_of_range: "), "{said}");
     assert!(said.contains("it looks like ns"), "{said}");
     // A plan with problems hides none of it.
-    let file = folder.path().join("p.yaml");
+    let file = folder.path().join("pipeline.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("model: m,", "model: no-such-model,")).unwrap();
     let (_, said) = kolk_exits(2, &["check", file.to_str().unwrap()]);

@@ -27,12 +27,19 @@ for tag, pattern, first in [
     Core.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
 
 
+def named(value):
+    """With names as texts, as JSON has them: `null` is one, too."""
+    if isinstance(value, dict):
+        return {"null" if name is None else str(name): named(inner) for name, inner in value.items()}
+    return [named(inner) for inner in value] if isinstance(value, list) else value
+
+
 with open(sys.argv[1], encoding="utf-8") as file:
     schema = json.load(file)
 Draft202012Validator.check_schema(schema)
 validator = Draft202012Validator(schema)
 for path in sys.argv[2:]:
     with open(path, encoding="utf-8") as file:
-        document = yaml.load(file, Loader=Core)
+        document = named(yaml.load(file, Loader=Core))
     faults = [f"{fault.json_path}: {fault.message}"[:300].replace("\n", " ") for fault in validator.iter_errors(document)]
     print("; ".join(faults) or "ok")
