@@ -345,7 +345,9 @@ impl Row {
     /// Empty, for the next message.
     pub fn clear(&mut self, columns: &Columns) {
         self.at = None;
-        self.met.clear();
+        if columns.envelope.is_some() {
+            self.met.clear();
+        }
         self.key = None;
         self.time = None;
         self.beyond = None;

@@ -82,7 +82,7 @@ impl JsonDecoder {
 
     fn parse_with(&mut self, text: &str, logicals: Option<Arc<Logicals>>) -> Result<(), Fault> {
         self.row.clear(&self.columns);
-        self.found.clear(logicals);
+        self.found.clear(logicals, self.columns.envelope.is_some());
         let mut json = serde_json::Deserializer::from_str(text);
         let (row, found) = (&mut self.row, &mut self.found);
         let object = Object { columns: &self.columns, row, found, text, tree: &self.tree, start: 0 };
@@ -159,8 +159,11 @@ struct Fields {
 }
 
 impl Fields {
-    fn clear(&mut self, logicals: Option<Arc<Logicals>>) {
+    fn clear(&mut self, logicals: Option<Arc<Logicals>>, has_envelope: bool) {
         self.seen.fill(0);
+        if !has_envelope {
+            return;
+        }
         self.met.clear();
         (self.is_known, self.is_after) = (logicals.is_some(), false);
         self.logicals = logicals;
@@ -322,6 +325,8 @@ struct Value<'a, At> {
 impl<'de, At: Fn() -> usize> DeserializeSeed<'de> for Value<'_, At> {
     type Value = ();
 
+    // It is called for each field that is read.
+    #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let Value { columns, row, found, text, leaf, at } = self;
         if !found.is_first(leaf.bit) {
