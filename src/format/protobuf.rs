@@ -7,6 +7,7 @@
 //! `google.protobuf.Timestamp` is a time, an enum is its name as text. A name with dots is a field of a message within
 //! it; where that message isn't there, neither is the field.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, na
 use super::envelope::{Found, place, tree};
 use super::framed::{Body, MakeBody};
 use super::path::{Mark, Tree};
+use super::protobuf_decimal;
+use super::protobuf_known::KnownFiles;
 use super::schema::Schema;
 use crate::config::Envelope;
 
@@ -67,6 +70,7 @@ pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String
     let mut resolver = ChainFileResolver::new();
     resolver.add(Files(files));
     resolver.add(GoogleFileResolver::new());
+    resolver.add(KnownFiles);
     let mut compiler = Compiler::with_file_resolver(resolver);
     compiler.include_imports(true).open_file(MAIN).map_err(|e| e.to_string())?;
     let pool: DescriptorPool = compiler.descriptor_pool();
@@ -132,13 +136,15 @@ impl ProtobufReaderSchema {
     pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
         let field = self.field(name)?;
         let found = data_type(&field);
-        let fits = matches!(
+        let fits = match purpose {
+            Use::Value if protobuf_decimal::is_decimal(&field) => return Ok(DataType::Float64),
+            _ => matches!(
             (&found, purpose),
             (Some(DataType::Utf8 | DataType::Int64), Use::Key)
                 | (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value)
                 | (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time)
                 | (Some(_), Use::Passthrough)
-        );
+        ) };
         match found {
             Some(found) if fits => Ok(found),
             _ => Err(format!("field \"{name}\" is {:?}, which can't be used as {purpose:?}", field.kind())),
@@ -187,6 +193,7 @@ fn data_type(field: &FieldDescriptor) -> Option<DataType> {
         Kind::String | Kind::Enum(_) => DataType::Utf8,
         Kind::Bytes => DataType::Binary,
         Kind::Message(message) => match message.full_name() {
+            _ if protobuf_decimal::is_decimal(field) => DataType::Utf8,
             "google.protobuf.Timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             name if name.starts_with("google.protobuf.") && name.ends_with("Value") => {
                 return message.get_field_by_name("value").and_then(|field| data_type(&field));
@@ -296,7 +303,13 @@ impl ProtobufBody {
                 (reason, format!("field \"{}\": {what}", name.unwrap_or(field.name())))
             };
             let changed = |what: &str| refused("bad_schema", what);
-            let cell = cell(&message.get_field(&field), &field).ok_or_else(|| changed("can't be a column"))?;
+            let value = message.get_field(&field);
+            if let Value::Message(message) = &*value
+                && let Some(Err(what)) = protobuf_decimal::text(message)
+            {
+                return Err(refused("bad_value", &what));
+            }
+            let cell = cell(&value, &field).ok_or_else(|| changed("can't be a column"))?;
             // Whatever was a time stays one, and what wasn't doesn't become one: its unit would be a guess.
             let nanos = data_type(&field).as_ref().and_then(nanos_of);
             match (target, cell) {
@@ -320,11 +333,14 @@ impl ProtobufBody {
                 (Target::Value(index), Cell::Integer(value)) if nanos.is_none() => row.values[*index] = value as f64,
                 (Target::Value(index), Cell::Decimal(value)) => row.values[*index] = value as f64,
                 (Target::Value(index), Cell::Flag(value)) => row.values[*index] = f64::from(u8::from(value)),
+                (Target::Value(index), Cell::Text(text)) if protobuf_decimal::is_decimal(&field) => {
+                    row.values[*index] = text.parse().map_err(|_| changed("isn't a number"))?;
+                }
                 (Target::Value(_), _) => return Err(changed("isn't a number")),
                 (Target::Passthrough(index), cell) => {
                     let PassthroughFrom::Field(data_type) = &self.columns.passthrough[*index].1 else { continue };
                     row.passthrough[*index] =
-                        fitted(cell, nanos, data_type).map_err(|(reason, what)| refused(reason, what))?;
+                        fitted(cell, nanos, data_type).map_err(|(reason, what)| refused(reason, &what))?;
                 }
             }
         }
@@ -351,10 +367,10 @@ impl ProtobufBody {
 
 /// A cell in the type of its column, or why it is none; a writer's schema may say another type than the reader's.
 /// `nanos`: of a tick, where the cell is a time.
-fn fitted(cell: Cell, nanos: Option<i64>, to: &DataType) -> Result<Cell, (&'static str, &'static str)> {
+fn fitted(cell: Cell, nanos: Option<i64>, to: &DataType) -> Result<Cell, (&'static str, Cow<'static, str>)> {
     let is_time = matches!(to, DataType::Timestamp(..));
     if nanos.is_some() != is_time {
-        return Err(("bad_schema", "is a time in one schema and none in the other"));
+        return Err(("bad_schema", "is a time in one schema and none in the other".into()));
     }
     Ok(match (cell, to) {
         (cell @ Cell::Text(_), DataType::Utf8)
@@ -366,18 +382,18 @@ fn fitted(cell: Cell, nanos: Option<i64>, to: &DataType) -> Result<Cell, (&'stat
             Cell::Float(number as f64)
         }
         (Cell::Integer(_) | Cell::Decimal(_), DataType::Float64) => {
-            return Err(("bad_value", "has more digits than a 64-bit float holds"));
+            return Err(("bad_value", "has more digits than a 64-bit float holds".into()));
         }
-        (Cell::Decimal(_), DataType::Int64) => {
-            return Err(("bad_value", "is beyond the range of 64-bit integers with a sign"));
+        (Cell::Decimal(number), DataType::Int64) => {
+            return Err(("bad_value", format!("{number} is beyond the range of 64-bit integers with a sign").into()));
         }
         (Cell::Integer(number), DataType::Utf8) => Cell::Text(number.to_string()),
         (Cell::Decimal(number), DataType::Utf8) => Cell::Text(number.to_string()),
         (Cell::Text(text), DataType::Binary) => Cell::Bytes(text.into_bytes()),
         (Cell::Bytes(bytes), DataType::Utf8) => {
-            Cell::Text(String::from_utf8(bytes).map_err(|_| ("bad_value", "isn't text in UTF-8"))?)
+            Cell::Text(String::from_utf8(bytes).map_err(|_| ("bad_value", "isn't text in UTF-8".into()))?)
         }
-        _ => return Err(("bad_schema", "is of another type than in the schema of the start")),
+        _ => return Err(("bad_schema", "is of another type than in the schema of the start".into())),
     })
 }
 
@@ -406,6 +422,9 @@ pub(super) fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
             };
             // What 64 bits don't hold is beyond the calendar as well.
             Cell::Integer(part("seconds")?.saturating_mul(1_000_000).saturating_add(part("nanos")? / 1000))
+        }
+        Value::Message(message) if protobuf_decimal::is_decimal(field) => {
+            Cell::Text(protobuf_decimal::text(message)?.ok()?)
         }
         Value::Message(message) => {
             let inner = message.descriptor().get_field_by_name("value")?;
