@@ -273,3 +273,7 @@ mod avro_tests;
 #[cfg(test)]
 #[path = "frame_tests.rs"]
 mod frame_tests;
+
+#[cfg(test)]
+#[path = "protobuf_tests.rs"]
+mod protobuf_tests;

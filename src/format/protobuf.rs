@@ -139,12 +139,13 @@ impl ProtobufReaderSchema {
         let fits = match purpose {
             Use::Value if protobuf_decimal::is_decimal(&field) => return Ok(DataType::Float64),
             _ => matches!(
-            (&found, purpose),
-            (Some(DataType::Utf8 | DataType::Int64), Use::Key)
-                | (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value)
-                | (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time)
-                | (Some(_), Use::Passthrough)
-        ) };
+                (&found, purpose),
+                (Some(DataType::Utf8 | DataType::Int64), Use::Key)
+                    | (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value)
+                    | (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time)
+                    | (Some(_), Use::Passthrough)
+            ),
+        };
         match found {
             Some(found) if fits => Ok(found),
             _ => Err(format!("field \"{name}\" is {:?}, which can't be used as {purpose:?}", field.kind())),
