@@ -128,7 +128,8 @@ impl Format {
         let schema = Fields::default()
             .with("registry", Some(json!(schema.registry.value)))
             .with("subject", Some(json!(schema.subject.value)))
-            .with("message", schema.message.as_ref().map(|message| json!(message.value)));
+            .with("message", schema.message.as_ref().map(|message| json!(message.value)))
+            .with("schema", schema.output.as_ref().map(|pin| pin.canonical()));
         json!({ word: schema.done() })
     }
 }

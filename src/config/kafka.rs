@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::topics::Topics;
 use super::words::word_of;
-use super::{At, Envelope, Location, Moment, Numbers, Secret, one_line};
+use super::{At, Envelope, Format, Location, Moment, Numbers, Pin, Secret, one_line};
 
 /// `source.kafka: { brokers, topic, group, format, key, … }`
 #[derive(Debug, Clone)]
@@ -140,41 +140,6 @@ impl std::fmt::Debug for Properties {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(name, _)| &name.value)).finish()
     }
-}
-
-/// `format:`
-#[derive(Debug, Clone, PartialEq)]
-pub enum Format {
-    /// `json`: one object per message.
-    Json,
-    /// `avro`: Confluent's wire format.
-    Avro(SchemaSource),
-    /// `protobuf`: Confluent's wire format.
-    Protobuf(SchemaSource),
-}
-
-/// `schema:`, the reader's schema of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pin {
-    /// `7`: the one with this id.
-    Id(u32),
-    /// `{ version: 3 }`: a version of the subject.
-    Version(u32),
-}
-
-/// Where the schemas of Avro and Protobuf come from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SchemaSource {
-    /// URL of a registry with Confluent's API, without user and password.
-    pub registry: At<String>,
-    /// The URL as written, if user and password were written in it.
-    pub written: Option<Secret>,
-    /// User name and password, if the registry needs them.
-    pub auth: Option<(At<Secret>, At<Secret>)>,
-    /// The subject; `<topic>-value` by default.
-    pub subject: At<String>,
-    /// Full name of the Protobuf message; the first of the schema by default.
-    pub message: Option<At<String>>,
 }
 
 /// `start:`

@@ -4,19 +4,17 @@ use std::time::Duration;
 
 use super::kafka::{COLUMN_TYPES, GROUP_PROTOCOL, KEY_FORMATS, KeyFormat, STAMPS};
 use super::kafka::{
-    ColumnType, Encoding, Format, Headers, History, KafkaSink, KafkaSource, LettersSource, Pin, Properties,
-    SchemaSource, Start, Until,
+    ColumnType, Encoding, Headers, History, KafkaSink, KafkaSource, LettersSource, Properties, Start, Until,
 };
-use super::kafka_words::{
-    AUTH, AVRO, FILE, FORMAT, HISTORY, KEY, LETTERS, PIN, PROTOBUF, READS_AVRO, READS_FORMAT, READS_PROTOBUF, SINK,
-    SOURCE, is_shared,
-};
+use super::kafka_words::{HISTORY, KEY, LETTERS, SINK, SOURCE, is_shared};
 use super::payload;
 use super::read::{Field, Fields, Reader};
+use super::schemas_read::format;
+use super::schemas_words::FILE;
 use super::topics;
 use super::words::found;
 use super::yaml::Kind;
-use super::{At, Delivery, Moment, Secret, is_secret, remember, remember_basic, split_credentials};
+use super::{At, Delivery, Format, Moment, Secret, is_secret, remember};
 
 /// Properties on which the guarantees depend: what kolk sets, and why it must be that.
 const OURS: [(&str, &str); 12] = [
@@ -246,110 +244,6 @@ fn until(reader: &mut Reader, field: Field<'_>) -> Option<At<Until>> {
     }))
 }
 
-/// Reads a `format`; that of a source may pin the schema that its readers go by.
-fn format(
-    reader: &mut Reader,
-    field: Field<'_>,
-    topic: Option<&str>,
-    is_source: bool,
-) -> Option<(At<Format>, Option<At<Pin>>)> {
-    if let Some(word) = field.node.text() {
-        return match word {
-            "json" => Some((field.at(Format::Json), None)),
-            "avro" | "protobuf" => {
-                reader.wrong(field, format!("needs a schema registry: format: {{ {word}: {{ registry: http://… }} }}"))
-            }
-            _ => reader.expected(field, "json, { avro: … } or { protobuf: … }"),
-        };
-    }
-    let fields = reader.section(field, if is_source { &READS_FORMAT } else { &FORMAT })?;
-    let kind = reader.one_of(&fields, &["avro", "protobuf"])?;
-    let is_avro = kind.name == "avro";
-    let words = match (is_avro, is_source) {
-        (true, true) => &READS_AVRO,
-        (true, false) => &AVRO,
-        (false, true) => &READS_PROTOBUF,
-        (false, false) => &PROTOBUF,
-    };
-    let inner = reader.section(kind, words)?;
-    let registry = reader.need(&inner, "registry").and_then(|f| registry(reader, f));
-    let auth = inner.get("auth").and_then(|f| auth(reader, f));
-    let Registry { url, written, auth: in_url } = registry.unwrap_or_default();
-    if let (Some(f), Some(_)) = (inner.get("auth"), &in_url) {
-        reader.note(f, "the URL of the registry has a user already: write it once");
-    }
-    let subject = match topic {
-        Some(_) => inner.get("subject"),
-        None => reader.need(&inner, "subject"),
-    };
-    let subject = subject.and_then(|f| reader.text(f, "a subject of the registry"));
-    let schema = SchemaSource {
-        registry: url,
-        written,
-        auth: auth.or(in_url),
-        subject: subject.unwrap_or_else(|| At::default_value(format!("{}-value", topic.unwrap_or_default()))),
-        message: inner.get("message").and_then(|f| reader.text(f, "the full name of a message")),
-    };
-    let pin = inner.get("schema").and_then(|f| pin(reader, f));
-    Some((kind.at(if is_avro { Format::Avro(schema) } else { Format::Protobuf(schema) }), pin))
-}
-
-/// Where a registry is, and how to get in.
-#[derive(Default)]
-struct Registry {
-    url: At<String>,
-    written: Option<Secret>,
-    auth: Option<(At<Secret>, At<Secret>)>,
-}
-
-/// Reads the URL of a registry. User and password may be in it; from here on they are not.
-fn registry(reader: &mut Reader, field: Field<'_>) -> Option<Registry> {
-    const WHAT: &str = "a URL that begins with http:// or https://";
-    let url = reader.text(field, "the URL of a schema registry")?;
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return reader.expected(field, WHAT);
-    }
-    let Ok(parsed) = url::Url::parse(&url) else {
-        return reader.wrong(
-            field,
-            "this is not a URL; user and password are written in `auth`, or percent-encoded where they are in the URL",
-        );
-    };
-    if parsed.query().is_some() || parsed.fragment().is_some() {
-        return reader.wrong(field, "the URL of a registry has no ? and no #: credentials are written in `auth`");
-    }
-    let Some((bare, user, password)) = split_credentials(&url) else {
-        return Some(Registry { url, ..Registry::default() });
-    };
-    remember_basic(&user, &password);
-    let auth = Some((field.at(Secret::unknown(user)), field.at(Secret::new(password))));
-    Some(Registry { written: Some(Secret::unknown(url.value)), url: field.at(bare), auth })
-}
-
-fn auth(reader: &mut Reader, field: Field<'_>) -> Option<(At<Secret>, At<Secret>)> {
-    let fields = reader.section(field, &AUTH)?;
-    let user = reader.need(&fields, "user").and_then(|f| secret(reader, f));
-    let password = reader.need(&fields, "password").and_then(|f| secret(reader, f));
-    let (user, password) = user.zip(password)?;
-    remember(password.reveal());
-    remember_basic(user.reveal(), password.reveal());
-    Some((user, password))
-}
-
-fn pin(reader: &mut Reader, field: Field<'_>) -> Option<At<Pin>> {
-    if let Kind::Map(_) = field.node.kind {
-        let fields = reader.section(field, &PIN)?;
-        let version = reader.need(&fields, "version")?;
-        // Confluent's API counts versions in 31 bits.
-        let number = reader.integer(version, 1, i64::from(i32::MAX))?;
-        return Some(field.at(Pin::Version(u32::try_from(number).ok()?)));
-    }
-    match field.node.text().and_then(|text| text.parse().ok()) {
-        Some(id) => Some(field.at(Pin::Id(id))),
-        None => reader.expected(field, "the id of a schema, or { version: … }"),
-    }
-}
-
 fn columns(reader: &mut Reader, field: Field<'_>, format: &Format) -> Vec<(At<String>, ColumnType)> {
     if *format != Format::Json {
         reader.note(field, "only formats without types need it: a schema has the types of its fields");
@@ -386,7 +280,7 @@ fn properties(reader: &mut Reader, fields: &Fields, delivery: Delivery) -> Prope
 }
 
 /// A value that may be a secret: a text, a number, or `{ file: PATH }`.
-fn secret(reader: &mut Reader, field: Field<'_>) -> Option<At<Secret>> {
+pub(super) fn secret(reader: &mut Reader, field: Field<'_>) -> Option<At<Secret>> {
     if let Kind::Scalar(scalar) = &field.node.kind {
         return (!scalar.broken).then(|| field.at(Secret::unknown(scalar.text.as_str())));
     }

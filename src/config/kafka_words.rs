@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::effective::{self, Written, value};
+use super::effective::{Written, value};
 use super::kafka::{COLUMN_TYPES, KEY_FORMATS, STAMPS};
 use super::payload::{ENVELOPES, NUMBERS};
+use super::schemas_words::{FILE, FORMAT, READS_FORMAT};
 use super::table::{Shape, Word, names, word};
 use super::words::{Words, exactly_one};
 use super::yaml::{Kind, Node};
@@ -152,43 +153,6 @@ pub(super) const HISTORY: Words = Words::new(
         word("until", Shape::Moment, "Records at or after it are not read: they are in the topic"),
     ],
 );
-/// Formats as a sink has them.
-pub(super) const FORMAT: Words = Words::new(
-    "`format`",
-    &[
-        word("avro", Shape::Section(&AVRO), "Avro in Confluent's wire format"),
-        word("protobuf", Shape::Section(&PROTOBUF), "Protobuf in Confluent's wire format"),
-    ],
-)
-.choices(&[exactly_one(&["avro", "protobuf"])]);
-/// Formats as a source has them.
-pub(super) const READS_FORMAT: Words = Words::new(
-    "`format`",
-    &[
-        word("avro", Shape::Section(&READS_AVRO), "Avro in Confluent's wire format"),
-        word("protobuf", Shape::Section(&READS_PROTOBUF), "Protobuf in Confluent's wire format"),
-    ],
-)
-.choices(&[exactly_one(&["avro", "protobuf"])]);
-
-const REGISTRY: Word =
-    word("registry", Shape::Pattern("^https?://"), "URL of a schema registry with Confluent's API").needed();
-const USER: Word = word("auth", Shape::Section(&AUTH), "User and password of the registry");
-const SUBJECT: Word =
-    word("subject", Shape::Text, "The subject of the schema; `<topic>-value` by default").or_from(subject);
-const SCHEMA: Word = word(
-    "schema",
-    // An id may be in quotes, as from a variable.
-    Shape::Any(&[Shape::Integer(0, u32::MAX as i64), Shape::Pattern("^[0-9]+$"), Shape::Section(&PIN)]),
-    "Pins the schema that decides what is read: its id, or `{ version: 3 }` of the subject; the newest by default",
-);
-const MESSAGE: Word = word("message", Shape::Text, "Full name of the message; the first of the schema by default");
-
-/// The subject of the topic whose format it is.
-fn subject(file: &Written<'_>) -> Option<Node> {
-    let topic = file.near(2, "topic")?.text()?;
-    Some(effective::text(format!("{topic}-value")))
-}
 
 /// Those of the source that a producer has too.
 fn properties_of_source(file: &Written<'_>) -> Option<Node> {
@@ -207,19 +171,3 @@ pub(super) fn is_shared(name: &str) -> bool {
         ["session.", "heartbeat.", "group.", "max.poll.", "fetch.", "queued.", "check.crcs", "max.partition.fetch"];
     !CONSUMERS.iter().any(|prefix| name.starts_with(prefix))
 }
-
-pub(super) const AVRO: Words = Words::new("`avro`", &[REGISTRY, USER, SUBJECT]).elsewhere(NO_READER);
-pub(super) const PROTOBUF: Words = Words::new("`protobuf`", &[REGISTRY, USER, SUBJECT, MESSAGE]).elsewhere(NO_READER);
-const NO_READER: &[(&str, &str)] = &[("schema", "it belongs to a source: a sink registers the schema of its output")];
-pub(super) const READS_AVRO: Words = Words::new("`avro`", &[REGISTRY, USER, SUBJECT, SCHEMA]);
-pub(super) const READS_PROTOBUF: Words = Words::new("`protobuf`", &[REGISTRY, USER, SUBJECT, SCHEMA, MESSAGE]);
-pub(super) const PIN: Words =
-    Words::new("`schema`", &[word("version", Shape::Integer(1, i32::MAX as i64), "A version of the subject").needed()]);
-pub(super) const AUTH: Words = Words::new(
-    "`auth`",
-    &[
-        word("user", Shape::Secret(&FILE), "User name, or `{ file: PATH }`").needed(),
-        word("password", Shape::Secret(&FILE), "Password, or `{ file: PATH }`").needed(),
-    ],
-);
-pub(super) const FILE: Words = Words::new("a secret", &[word("file", Shape::Path, "The file that holds it").needed()]);

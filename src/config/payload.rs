@@ -1,7 +1,7 @@
 //! What a payload is besides its format: an envelope around the record, numbers that are written as text.
 
 use super::At;
-use super::kafka::Format;
+use super::Format;
 use super::read::{Fields, Reader};
 use super::words::word_of;
 

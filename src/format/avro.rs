@@ -47,6 +47,11 @@ impl AvroReaderSchema {
         Ok(AvroReaderSchema { record: Record::new(&annotated(schema, envelope))?, envelope })
     }
 
+    /// The names of its fields.
+    pub fn names(&self) -> Vec<String> {
+        self.record.fields.iter().map(|field| field.name.clone()).collect()
+    }
+
     /// The type of a field by its path, or the error in it; `None`: there is no such field.
     fn arrow(&self, path: &Path) -> Result<Option<DataType>, String> {
         if self.record.field(&path.first).is_none() {

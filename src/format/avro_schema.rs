@@ -349,3 +349,16 @@ fn bare(value: &Value) -> Value {
         _ => value.clone(),
     }
 }
+
+/// The full name of the record at the top of a schema; `None`: there is none.
+pub(super) fn full_name(schema: &Schema) -> Option<String> {
+    let root: Value = serde_json::from_str(&schema.text).ok()?;
+    let mut root = &root;
+    while let Some(inner) = root.get("type").filter(|inner| inner.is_object()) {
+        root = inner;
+    }
+    let name = root.get("name")?.as_str()?;
+    let namespace = namespace_of(root, "");
+    let short = name.rsplit('.').next().unwrap_or_default();
+    Some(if namespace.is_empty() { short.to_string() } else { format!("{namespace}.{short}") })
+}

@@ -31,6 +31,7 @@ pub mod law;
 mod logical;
 mod path;
 mod plan;
+mod plan_out;
 mod protobuf;
 mod protobuf_decimal;
 mod protobuf_key;
@@ -47,7 +48,8 @@ mod table;
 pub use ahead::TOO_FAR_AHEAD;
 pub use envelope::{DELETED, field, paths};
 pub use frame::{SCHEMA_HEADERS, json as bare_json};
-pub use plan::{PlannedDecoder, PlannedEncoder, plan_decoder, plan_encoder};
+pub use plan::{PlannedDecoder, plan_decoder};
+pub use plan_out::{PlannedEncoder, plan_encoder};
 
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -3,21 +3,17 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
 use super::ahead::{Guarded, Limit};
-use super::avro_out::{self, AvroEncoder};
-use super::framed::Framed;
+use super::framed::{Framed, MakeBody};
 use super::json::JsonDecoder;
-use super::json_out::JsonEncoder;
-use super::protobuf_out::ProtobufEncoder;
-use super::registry::Registry;
-use super::schema::{Language, Silence};
+use super::schema::Language;
 use super::schema_key::SchemaKeys;
-use super::schemas::Schemas;
-use super::{Decoder, Encoder, avro, columns, protobuf, protobuf_out, reading};
-use crate::config::{At, Encoding, Format, KafkaSink, KeyFormat, Numbers, Pin, Pipeline, SchemaSource};
+use super::schemas::{self, Schemas};
+use super::{Decoder, avro, avro_schema, columns, protobuf, reading};
+use crate::config::{At, Encoding, Format, KeyFormat, Numbers, Pin, Pipeline, SchemaSource};
 use crate::error::Problems;
 use crate::record::Layout;
 
@@ -25,6 +21,8 @@ use crate::record::Layout;
 pub struct PlannedDecoder {
     /// Columns of the records.
     pub layout: Layout,
+    /// What `check` says, without being wrong.
+    pub notes: Vec<String>,
     /// What is read, in canonical form, for the fingerprint of the state.
     pub reads: Value,
     /// The same in the words of the versions before fingerprints had fields.
@@ -49,21 +47,6 @@ impl PlannedDecoder {
         let new = [KEY_FORMAT, "envelope", "numbers"];
         new.iter().all(|field| self.reads.get(field).is_none())
             && (self.described == described || (self.was)(described))
-    }
-}
-
-/// A sink's format, ready to encode.
-pub struct PlannedEncoder {
-    make: Box<dyn Fn() -> crate::Result<Box<dyn Encoder>> + Send + Sync>,
-}
-
-impl PlannedEncoder {
-    /// An encoder for one worker.
-    ///
-    /// # Errors
-    /// What could fail since planning: the registry's client.
-    pub fn encoder(&self) -> crate::Result<Box<dyn Encoder>> {
-        (self.make)()
     }
 }
 
@@ -108,6 +91,7 @@ fn plan_format(
             let columns = Arc::new(columns);
             Some(PlannedDecoder {
                 layout,
+                notes: Vec::new(),
                 reads: with_encoding(json!({ "format": "json", "columns": encoding.canonical_columns() }), encoding),
                 described: format!("json {:?}", encoding.columns),
                 was: Box::new(|_| false),
@@ -145,6 +129,13 @@ enum ReaderSchema {
 }
 
 impl ReaderSchema {
+    fn names(&self) -> Vec<String> {
+        match self {
+            ReaderSchema::Avro(reader) => reader.names(),
+            ReaderSchema::Protobuf(reader) => reader.names(),
+        }
+    }
+
     fn type_of(&self, name: &str, purpose: columns::Use) -> Result<DataType, String> {
         match self {
             ReaderSchema::Avro(reader) => reader.type_of(name, purpose),
@@ -161,11 +152,10 @@ fn plan_framed(
     problems: &mut Problems,
 ) -> Option<PlannedDecoder> {
     let language = language(&encoding.format.value);
-    let (registry, reader) = match reader(encoding, schema, language) {
+    let (schemas, reader) = match reader(encoding, schema, language) {
         Ok(found) => found,
         Err(message) => {
-            let place = encoding.schema.as_ref().map_or(schema.registry.place, |pin| pin.place);
-            problems.add(place, message);
+            problems.add(schemas::place(encoding, schema), message);
             return None;
         }
     };
@@ -183,6 +173,11 @@ fn plan_framed(
         ReaderSchema::Avro(reader) => reader.bodies(columns.clone()),
         ReaderSchema::Protobuf(reader) => reader.bodies(columns.clone()),
     };
+    let bodies = match &schema.message {
+        Some(record) if language == Language::Avro => of_record(bodies, record.value.clone()),
+        _ => bodies,
+    };
+    let notes = alike(&columns, &reader.names());
     let described = reading::described(&columns, language, &|name, purpose| reader.type_of(name, purpose).ok());
     let (now, read) = (described.clone(), columns.clone());
     let key_language = match encoding.key_format {
@@ -192,18 +187,19 @@ fn plan_framed(
     };
     let mut keys = None;
     if let Some(language) = key_language.filter(|_| columns.reads_message_key(encoding.key_format)) {
-        match Registry::new(schema) {
-            Ok(registry) => keys = Some((Arc::new(Schemas::new(Some(Arc::new(registry)), &[])), language)),
-            Err(error) => {
-                problems.add(schema.registry.place, error.to_string());
+        match schemas.apart(schema) {
+            Ok(schemas) => keys = Some((Arc::new(schemas), language)),
+            Err(message) => {
+                problems.add(schema.registry.place, message);
                 return None;
             }
         }
     }
     let key_field = encoding.key_field.as_ref().map(|field| field.value.clone());
-    let schemas = Arc::new(Schemas::new(Some(registry), &[]));
+    let schemas = Arc::new(schemas);
     Some(PlannedDecoder {
         layout,
+        notes,
         // It is JSON.
         reads: with_encoding(serde_json::from_str(&described).unwrap_or_default(), encoding),
         described,
@@ -215,78 +211,55 @@ fn plan_framed(
     })
 }
 
-/// A registry's client, and the schema that decides what is read.
-fn reader(
-    encoding: &Encoding,
-    schema: &SchemaSource,
-    language: Language,
-) -> Result<(Arc<Registry>, ReaderSchema), String> {
-    let registry = Registry::new(schema).map_err(|e| e.to_string())?;
-    let (url, subject) = (&*schema.registry, &*schema.subject);
-    let pin = encoding.schema.as_ref().map(|pin| pin.value);
-    let found = registry.reader(subject, pin, language).map_err(Silence::text)?;
-    let found = found.ok_or_else(|| match pin {
-        None => format!("the registry at {url} has no subject \"{subject}\": write its name as `subject`"),
-        Some(Pin::Id(id)) => format!("the registry at {url} has no schema with id {id}"),
-        Some(Pin::Version(version)) => format!(
-            "the registry at {url} has no version {version} of subject \"{subject}\": write one that it has, or the \
-             subject's name as \
-             `subject`"
-        ),
-    })?;
+/// Says which field is read, where another one's name differs in upper and lower case only.
+fn alike(columns: &columns::Columns, names: &[String]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for name in columns.fields.keys() {
+        let like = |other: &&String| other.to_lowercase() == name.to_lowercase() && *other != name;
+        notes.extend(
+            names
+                .iter()
+                .filter(like)
+                .map(|other| format!("field \"{name}\" is read, not \"{other}\", which is another one")),
+        );
+    }
+    notes.sort();
+    notes
+}
+
+/// Where the schemas are, and the one that decides what is read.
+fn reader(encoding: &Encoding, source: &SchemaSource, language: Language) -> Result<(Schemas, ReaderSchema), String> {
+    let (schemas, found) = Schemas::open(source, encoding.schema.as_ref().map(|pin| pin.value), language)?;
+    let message = source.message.as_ref().map(|message| message.value.as_str());
     let envelope = encoding.envelope.as_ref().map(|envelope| envelope.value);
     let reader = match language {
-        Language::Avro => avro::AvroReaderSchema::within(&found, envelope).map(ReaderSchema::Avro),
+        Language::Avro => match (message, avro_schema::full_name(&found)) {
+            (Some(wanted), Some(name)) if wanted != name => Err(format!("its record is {name}, not {wanted}")),
+            _ => avro::AvroReaderSchema::within(&found, envelope).map(ReaderSchema::Avro),
+        },
         Language::Protobuf => {
-            let message = schema.message.as_ref().map(|message| message.value.as_str());
             protobuf::ProtobufReaderSchema::within(&found, message, envelope).map(ReaderSchema::Protobuf)
         }
     };
-    let of = match pin {
-        Some(Pin::Id(id)) => format!("schema {id}"),
-        _ => format!("subject \"{subject}\""),
+    let of = match (source.files.first(), encoding.schema.as_ref().map(|pin| pin.value)) {
+        (Some(file), _) => file.value.0.clone(),
+        (None, Some(Pin::Id(id))) => format!("schema {id}"),
+        _ => format!("subject \"{}\"", *source.subject),
     };
-    Ok((Arc::new(registry), reader.map_err(|e| format!("{of}: {e}"))?))
+    Ok((schemas, reader.map_err(|e| format!("{of}: {e}"))?))
 }
 
-fn language(format: &Format) -> Language {
+/// Readers of bodies for one record only, where the pipeline names it: a topic may hold others.
+fn of_record(bodies: MakeBody, record: String) -> MakeBody {
+    Arc::new(move |writer| match avro_schema::full_name(writer) {
+        Some(name) if name != record => Err(format!("the message's record is {name}, the pipeline reads {record}")),
+        _ => bodies(writer),
+    })
+}
+
+pub(super) fn language(format: &Format) -> Language {
     match format {
         Format::Protobuf(_) => Language::Protobuf,
         Format::Avro(_) | Format::Json => Language::Avro,
     }
-}
-
-/// Plans the format of a Kafka sink for rows of `schema`, and registers it where there is a registry. Adds every
-/// problem to `problems`, and returns `None` if there is one.
-pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems) -> Option<PlannedEncoder> {
-    let (Format::Avro(source) | Format::Protobuf(source)) = &sink.format.value else {
-        return Some(PlannedEncoder { make: Box::new(|| Ok(Box::new(JsonEncoder))) });
-    };
-    let language = language(&sink.format.value);
-    let registered = || -> Result<(u32, String), String> {
-        let text = match language {
-            Language::Avro => avro_out::schema_of(&schema, &sink.topic).map_err(|e| e.to_string())?,
-            Language::Protobuf => protobuf_out::schema_of(&schema, &sink.topic)?,
-        };
-        let registry = Registry::new(source).map_err(|e| e.to_string())?;
-        let id = registry.register(&source.subject, &text, language).map_err(|silence| {
-            format!("the output's schema can't be registered as \"{}\": {}", source.subject.value, silence.text())
-        })?;
-        Ok((id, text))
-    };
-    let (id, text) = match registered() {
-        Ok(registered) => registered,
-        Err(message) => {
-            problems.add(sink.format.place, message);
-            return None;
-        }
-    };
-    Some(PlannedEncoder {
-        make: Box::new(move || {
-            Ok(match language {
-                Language::Avro => Box::new(AvroEncoder::new(&schema, id)?),
-                Language::Protobuf => Box::new(ProtobufEncoder::new(text.clone(), id)?),
-            })
-        }),
-    })
 }

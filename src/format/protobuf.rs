@@ -78,6 +78,20 @@ pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String
     Ok(main.messages().collect())
 }
 
+/// A message of a schema, by its full name or the first; or the error.
+pub(super) fn message(schema: &Schema, name: Option<&str>) -> Result<MessageDescriptor, String> {
+    let all = messages(schema)?;
+    let found = match name {
+        None => all.first().cloned(),
+        Some(name) => all.iter().find_map(|message| named(message, name)),
+    };
+    let names: Vec<&str> = all.iter().map(MessageDescriptor::full_name).collect();
+    found.ok_or_else(|| match name {
+        None => "the schema has no message".to_string(),
+        Some(name) => format!("there is no message \"{name}\" in the schema (there are: {})", names.join(", ")),
+    })
+}
+
 /// The message that a pipeline reads.
 #[derive(Debug, Clone)]
 pub(super) struct ProtobufReaderSchema(MessageDescriptor, Option<Envelope>);
@@ -95,17 +109,7 @@ impl ProtobufReaderSchema {
         name: Option<&str>,
         envelope: Option<Envelope>,
     ) -> Result<ProtobufReaderSchema, String> {
-        let all = messages(schema)?;
-        let found = match name {
-            None => all.first().cloned(),
-            Some(name) => all.iter().find_map(|message| named(message, name)),
-        };
-        let names: Vec<&str> = all.iter().map(MessageDescriptor::full_name).collect();
-        let missing = || match name {
-            None => "the schema has no message".to_string(),
-            Some(name) => format!("there is no message \"{name}\" in the schema (there are: {})", names.join(", ")),
-        };
-        found.map(|found| ProtobufReaderSchema(found, envelope)).ok_or_else(missing)
+        message(schema, name).map(|found| ProtobufReaderSchema(found, envelope))
     }
 
     /// The field that a column is, or the error in it.
@@ -130,6 +134,11 @@ impl ProtobufReaderSchema {
             }
         }
         Err(format!("there is no field \"{name}\""))
+    }
+
+    /// The names of its fields.
+    pub fn names(&self) -> Vec<String> {
+        self.0.fields().map(|field| field.name().to_string()).collect()
     }
 
     /// The type in which a column is delivered, or the error in it.
@@ -167,7 +176,7 @@ impl ProtobufReaderSchema {
 }
 
 /// Where a message is in its file, as the indexes before a body say it.
-fn path_of(message: &MessageDescriptor) -> Vec<usize> {
+pub(super) fn path_of(message: &MessageDescriptor) -> Vec<usize> {
     let (mut path, siblings): (_, Vec<_>) = match message.parent_message() {
         Some(parent) => (path_of(&parent), parent.child_messages().collect()),
         None => (Vec::new(), message.parent_file().messages().collect()),

@@ -6,20 +6,23 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, Schema as ArrowSchema, TimeUnit};
 use prost::Message;
-use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 use super::frame::put_frame;
-use super::protobuf::messages;
+use super::protobuf::{message, path_of};
 use super::schema::Schema;
 use super::{Encoder, Payloads};
 use crate::{Error, Result};
 
-/// The schema of an output as text: one message, named after the topic, fields numbered in the order of the columns.
+/// The schema of an output as text: one message, named after the topic or by its full name, fields numbered in the order
+/// of the columns.
 ///
 /// # Errors
 /// A column whose name or type Protobuf doesn't have.
-pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> std::result::Result<String, String> {
-    let mut name: String = topic.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+pub(super) fn schema_of(output: &ArrowSchema, name: &str, is_full: bool) -> std::result::Result<String, String> {
+    let (package, name) = name.rsplit_once('.').filter(|_| is_full).unwrap_or(("", name));
+    let package = if package.is_empty() { String::new() } else { format!("package {package};\n") };
+    let mut name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         name.insert(0, 'T');
     }
@@ -61,26 +64,93 @@ pub(super) fn schema_of(output: &ArrowSchema, topic: &str) -> std::result::Resul
     }
     let import =
         if fields.contains("google.protobuf.Timestamp") { "import \"google/protobuf/timestamp.proto\";\n" } else { "" };
-    Ok(format!("syntax = \"proto3\";\n{import}message {name} {{\n{fields}}}\n"))
+    Ok(format!("syntax = \"proto3\";\n{package}{import}message {name} {{\n{fields}}}\n"))
 }
 
 /// See the module.
 pub(super) struct ProtobufEncoder {
     message: MessageDescriptor,
     id: u32,
+    /// Where the message is in its file, as it is written before a body.
+    indexes: Vec<u8>,
+    /// The field of each column.
+    fields: Vec<FieldDescriptor>,
 }
 
 impl ProtobufEncoder {
-    /// For rows of the first message of a schema, framed with its id.
+    /// For rows of these columns as a message of a schema, by its full name or the first, framed with the schema's id.
     ///
     /// # Errors
-    /// A schema that does not compile, or has no message.
-    pub fn new(schema: String, id: u32) -> Result<ProtobufEncoder> {
-        let schema = Schema { id, text: schema, references: Vec::new() };
-        let found =
-            messages(&schema).map_err(|e| Error::failed(format!("the output's schema can't be compiled: {e}")))?;
-        let message = found.into_iter().next().ok_or_else(|| Error::failed("the output's schema is empty"))?;
-        Ok(ProtobufEncoder { message, id })
+    /// A schema that does not compile or has no such message; refused: a column that it lacks or can't hold.
+    pub fn new(output: &ArrowSchema, schema: &Schema, name: Option<&str>) -> Result<ProtobufEncoder> {
+        let refused = |what: String| Error::refused(format!("the output doesn't fit schema {}: {what}", schema.id));
+        let message = message(schema, name).map_err(refused)?;
+        let mut fields = Vec::new();
+        for column in output.fields() {
+            let field = message.get_field_by_name(column.name());
+            let field = field.ok_or_else(|| refused(format!("it has no field \"{}\"", column.name())))?;
+            if !holds(column.data_type(), &field) {
+                let (name, kind) = (column.name(), field.kind());
+                return Err(refused(format!("column \"{name}\" is {}, the field {kind:?}", column.data_type())));
+            }
+            if column.is_nullable() && !field.supports_presence() && !field.is_list() {
+                return Err(refused(format!(
+                    "column \"{}\" may be null, the field may not: it is not `optional`",
+                    column.name()
+                )));
+            }
+            fields.push(field);
+        }
+        let mut indexes = Vec::new();
+        match &path_of(&message)[..] {
+            // The first message, in short.
+            [0] => indexes.push(0),
+            path => std::iter::once(&path.len()).chain(path).for_each(|number| varint(number * 2, &mut indexes)),
+        }
+        Ok(ProtobufEncoder { message, id: schema.id, indexes, fields })
+    }
+}
+
+/// An unsigned integer.
+fn varint(mut number: usize, to: &mut Vec<u8>) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+/// Whether a field holds all values of a column.
+fn holds(column: &DataType, field: &FieldDescriptor) -> bool {
+    let (column, is_list) = match column {
+        DataType::FixedSizeList(item, _) => (item.data_type(), true),
+        column => (column, false),
+    };
+    if field.is_map() || field.is_list() != is_list {
+        return false;
+    }
+    match field.kind() {
+        Kind::Double => matches!(column, DataType::Float32 | DataType::Float64),
+        Kind::Float => *column == DataType::Float32,
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
+            column.is_integer() && *column != DataType::UInt64 || *column == DataType::Date32
+        }
+        Kind::Bool => *column == DataType::Boolean,
+        Kind::String => *column == DataType::Utf8,
+        Kind::Bytes => *column == DataType::Binary,
+        Kind::Message(message) => {
+            message.full_name() == "google.protobuf.Timestamp" && matches!(column, DataType::Timestamp(..))
+        }
+        _ => false,
+    }
+}
+
+/// A value of a field that may be wider than its column.
+fn widened(value: Value, kind: &Kind) -> Value {
+    match (value, kind) {
+        (Value::F32(value), Kind::Double) => Value::F64(f64::from(value)),
+        (Value::List(all), kind) => Value::List(all.into_iter().map(|value| widened(value, kind)).collect()),
+        (value, _) => value,
     }
 }
 
@@ -88,19 +158,18 @@ impl Encoder for ProtobufEncoder {
     fn encode(&mut self, rows: &RecordBatch, to: &mut Payloads) -> Result<()> {
         let failed = |what: String| Error::failed(format!("cannot write the output as Protobuf: {what}"));
         let columns = rows.columns().iter().map(plain).collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
+        if columns.len() != self.fields.len() {
+            return Err(failed("the rows have other columns than planned".into()));
+        }
         for row in 0..rows.num_rows() {
             let mut message = DynamicMessage::new(self.message.clone());
-            for (index, column) in columns.iter().enumerate().filter(|(_, column)| !column.is_null(row)) {
-                let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-                let field = self.message.get_field(number).ok_or_else(|| failed(format!("no field {number}")))?;
-                message.set_field(
-                    &field,
-                    value(column, row, &field.kind()).ok_or_else(|| failed(format!("column {}", field.name())))?,
-                );
+            for (column, field) in columns.iter().zip(&self.fields).filter(|(column, _)| !column.is_null(row)) {
+                let kind = field.kind();
+                let value = value(column, row, &kind).ok_or_else(|| failed(format!("column {}", field.name())))?;
+                message.set_field(field, widened(value, &kind));
             }
             put_frame(self.id, &mut to.bytes);
-            // The index of the first message, in short.
-            to.bytes.push(0);
+            to.bytes.extend_from_slice(&self.indexes);
             message.encode(&mut to.bytes).map_err(|e| failed(e.to_string()))?;
             to.ends.push(to.bytes.len());
         }

@@ -15,10 +15,10 @@ use tokio::sync::Semaphore;
 use super::answers::{Answers, Verdict};
 use super::avro_schema::fingerprint;
 use super::schema::{Language, Schema, SchemaName, Silence};
-use crate::Result;
-use crate::config::{Pin, SchemaSource, hide};
+use crate::config::{Pin, SchemaSource, Secret, hide};
 use crate::error::Context;
 use crate::storage::{block_on, spawn};
+use crate::{Error, Result};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,13 +33,21 @@ const DEEPEST: usize = 16;
 type Answer<T> = std::result::Result<T, Silence>;
 type Later<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What requests are sent with.
+enum Auth {
+    None,
+    Basic(Secret, Secret),
+    /// A token, and the file that it is from.
+    Bearer(Mutex<Secret>, Option<String>),
+}
+
 /// A schema with its fingerprint.
 type Fingerprinted = ([u8; 8], Arc<Schema>);
 
 /// One registry; shared by all workers.
 pub(super) struct Registry {
     url: String,
-    auth: Option<(String, String)>,
+    auth: Auth,
     client: reqwest::Client,
     answers: Answers,
     /// The subject, whose schemas have fingerprints.
@@ -58,16 +66,32 @@ impl Registry {
     pub fn new(source: &SchemaSource) -> Result<Registry> {
         // The only possible error: a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .build()
-            .or_failed(|| "cannot make a client for the schema registry".into())?;
+        let mut client = reqwest::Client::builder().timeout(PATIENCE);
+        if let Some(ca) = &source.tls.ca {
+            let all = reqwest::Certificate::from_pem_bundle(ca.as_bytes())
+                .ok()
+                .filter(|all| !all.is_empty())
+                .ok_or_else(|| Error::refused("`tls: { ca }` of the schema registry holds no certificate in PEM"))?;
+            client = client.tls_certs_merge(all);
+        }
+        if let Some(identity) = &source.tls.identity {
+            let identity = reqwest::Identity::from_pem(identity.reveal().as_bytes()).map_err(|error| {
+                Error::refused(format!(
+                    "`tls: {{ certificate, key }}` of the schema registry: {}; expected PEM with a certificate and \
+                     its private key, without a password",
+                    causes(&error)
+                ))
+            })?;
+            client = client.identity(identity);
+        }
+        let client = client.build().or_failed(|| "cannot make a client for the schema registry".into())?;
         Ok(Registry {
             url: source.registry.trim_end_matches('/').to_string(),
-            auth: source
-                .auth
-                .as_ref()
-                .map(|(user, password)| (user.reveal().to_string(), password.reveal().to_string())),
+            auth: match (&source.auth, &source.token) {
+                (Some((user, password)), _) => Auth::Basic(user.value.clone(), password.value.clone()),
+                (None, Some(token)) => Auth::Bearer(Mutex::new(token.secret.clone()), token.file.clone()),
+                (None, None) => Auth::None,
+            },
             client,
             answers: Answers::default(),
             subject: source.subject.value.clone(),
@@ -105,7 +129,7 @@ impl Registry {
         let version = match pin {
             Some(Pin::Id(id)) => return waiting(self.schema(id, language, ATTEMPTS)),
             Some(Pin::Version(version)) => version.to_string(),
-            None => "latest".to_string(),
+            Some(Pin::Latest) | None => "latest".to_string(),
         };
         waiting(async {
             let path = format!("/subjects/{}/versions/{version}", escaped(subject));
@@ -258,6 +282,7 @@ impl Registry {
                 // A registry gives its own code with it. A page of something in front of it says nothing about a
                 // schema.
                 Ok((404, text)) if has_code(&text) => return Ok(None),
+                Ok((401 | 403, _)) if self.has_new_token() => continue,
                 Ok((401 | 403, _)) => {
                     return Err(Silence::Unavailable(format!("{url}: not authorised: check format's auth")));
                 }
@@ -278,6 +303,16 @@ impl Registry {
         Err(Silence::Unavailable(url))
     }
 
+    /// Whether the file of the token has another one than was refused: tokens live for hours, processes for months.
+    fn has_new_token(&self) -> bool {
+        let Auth::Bearer(token, Some(file)) = &self.auth else { return false };
+        let Ok(text) = std::fs::read_to_string(file) else { return false };
+        let (new, mut token) = (Secret::new(text.trim()), token.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_new = *token != new;
+        *token = new;
+        is_new
+    }
+
     async fn send(
         &self,
         method: reqwest::Method,
@@ -288,9 +323,13 @@ impl Registry {
             .client
             .request(method, url)
             .header("accept", "application/vnd.schemaregistry.v1+json, application/json");
-        if let Some((user, password)) = &self.auth {
-            request = request.basic_auth(user, Some(password));
-        }
+        request = match &self.auth {
+            Auth::None => request,
+            Auth::Basic(user, password) => request.basic_auth(user.reveal(), Some(password.reveal())),
+            Auth::Bearer(token, _) => {
+                request.bearer_auth(token.lock().unwrap_or_else(PoisonError::into_inner).reveal())
+            }
+        };
         if let Some(body) = body {
             request = request.header("content-type", "application/vnd.schemaregistry.v1+json").body(body.to_string());
         }

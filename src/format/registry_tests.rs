@@ -29,6 +29,10 @@ fn registry(answer: fn(Duration) -> Option<(u16, &'static str)>) -> Arc<Registry
         registry: At::default_value(url),
         written: None,
         auth: None,
+        token: None,
+        tls: crate::config::Tls::default(),
+        files: Vec::new(),
+        output: None,
         subject: At::default_value("s".into()),
         message: None,
     };

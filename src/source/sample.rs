@@ -38,6 +38,7 @@ pub(super) fn of_topic(pipeline: &Pipeline, source: &KafkaSource, layout: &Layou
     let seen = if json { Seen::of(sample, envelope, &pipeline.record.time.column) } else { Seen::default() };
     let wanted = fields(pipeline, source, layout);
     said.extend(wanted.iter().filter_map(|name| seen.missing(name)));
+    said.extend(wanted.iter().filter_map(|name| seen.alike(name)));
     let missing = |name: &str| seen.objects > 0 && !seen.has(name);
     let records: Vec<&Records> = sample.decoded().map(|decoded| &decoded.records).collect();
     said.extend(nulls(layout, &records).into_iter().filter(|(name, _)| !missing(name)).map(|(_, what)| what));
@@ -207,6 +208,16 @@ impl Seen {
 
     fn has(&self, name: &str) -> bool {
         format::paths(self.envelope, name).iter().any(|path| self.paths.contains_key(path))
+    }
+
+    /// Says which field is read, where another one's name differs in upper and lower case only.
+    fn alike(&self, name: &str) -> Option<String> {
+        let paths = format::paths(self.envelope, name);
+        let like = |path: &&String| {
+            paths.iter().any(|read| read.to_lowercase() == path.to_lowercase()) && !paths.contains(path)
+        };
+        let other = self.paths.keys().find(like).filter(|_| self.has(name))?;
+        Some(format!("field \"{name}\" is read, not \"{}\", which is another one", printable(other)))
     }
 
     /// Says that a field never came, and what did instead.

@@ -60,7 +60,8 @@ pub fn plan(
     problems: &mut Problems,
 ) -> Option<PlannedTopic> {
     let decoder = format::plan_decoder(pipeline, fields, problems);
-    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+    let mut warnings = Vec::new();
+    let mut notes: Vec<String> = decoder.iter().flat_map(|decoder| decoder.notes.clone()).collect();
     let admin = Admin::new(&source.brokers, &source.properties, problems)?;
     let sources = each(source, &admin, problems);
     let read: Option<Vec<(KafkaSource, FoundTopic)>> = sources.and_then(|sources| {
