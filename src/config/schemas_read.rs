@@ -49,7 +49,7 @@ pub(super) fn format(
     let inner = reader.section(kind, words)?;
     let (mut pin, mut files) = (None, Vec::new());
     if let Some(f) = inner.get("schema") {
-        (pin, files) = schema(reader, f, is_avro && is_source).unwrap_or_default();
+        (pin, files) = schema(reader, f, is_avro, is_source).unwrap_or_default();
     }
     if let Some(place) = pin.as_ref().filter(|pin| is_source && pin.value == Pin::Latest).map(|pin| pin.place) {
         reader.problems.add(place, "a source begins with the newest schema anyway: leave `schema` out, or pin one");
@@ -214,7 +214,8 @@ fn content(reader: &mut Reader, field: Field<'_>) -> Option<String> {
 /// A pinned schema, or files.
 type Pinned = (Option<At<Pin>>, Vec<At<Location>>);
 
-fn schema(reader: &mut Reader, field: Field<'_>, may_be_files: bool) -> Option<Pinned> {
+fn schema(reader: &mut Reader, field: Field<'_>, is_avro: bool, is_source: bool) -> Option<Pinned> {
+    let may_be_files = is_avro && is_source;
     let pinned = |pin| Some((Some(field.at(pin)), Vec::new()));
     if let Kind::Map(_) = field.node.kind {
         let fields = reader.section(field, if may_be_files { &AVRO_PIN } else { &PIN })?;
@@ -233,7 +234,7 @@ fn schema(reader: &mut Reader, field: Field<'_>, may_be_files: bool) -> Option<P
     match field.node.text().map(|text| (text, text.parse())) {
         Some(("latest", _)) => pinned(Pin::Latest),
         Some((_, Ok(id))) => pinned(Pin::Id(id)),
-        _ if may_be_files => reader.expected(field, "the id of a schema, { version: … } or { file: … }"),
+        _ if is_source => reader.expected(field, "the id of a schema, or { version: … }"),
         _ => reader.expected(field, "the id of a schema, { version: … } or latest"),
     }
 }

@@ -78,7 +78,34 @@ fn a_schema_is_pinned() {
 }
 
 #[test]
+fn subjects_have_names_by_a_strategy_and_schemas_may_be_files() {
+    let of = |more: &str| {
+        let text = source(&format!("{FINE}, format: {{ {more} }}"));
+        let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        let (Format::Avro(found) | Format::Protobuf(found)) = &parsed.source.encoding().unwrap().format.value else {
+            panic!()
+        };
+        found.clone()
+    };
+    for (more, subject) in [
+        ("avro: { registry: http://r }", "t-value"),
+        ("avro: { registry: http://r, subject_name: topic, record: shop.Sale }", "t-value"),
+        ("avro: { registry: http://r, subject_name: record, record: shop.Sale }", "shop.Sale"),
+        ("avro: { registry: http://r, subject_name: topic_record, record: shop.Sale }", "t-shop.Sale"),
+        ("protobuf: { registry: http://r, subject_name: topic_record, message: shop.Sale }", "t-shop.Sale"),
+        ("avro: { registry: http://r, subject: \":.lab:s\" }", ":.lab:s"),
+    ] {
+        assert_eq!(of(more).subject.value, subject, "{more}");
+    }
+    let files = of("avro: { schema: { file: [a.avsc, b.avsc] } }");
+    assert!(!files.has_registry() && files.files.len() == 2 && files.files[0].value.0.ends_with("a.avsc"));
+    let token = of("avro: { registry: http://r, auth: { token: \" secret-token \" } }").token.unwrap();
+    assert_eq!((token.secret.reveal(), token.file), ("secret-token", None));
+}
+
+#[test]
 fn what_is_wrong_is_at_its_place() {
+    let registry = |more: &str| source(&format!("{FINE}, format: {{ avro: {{ registry: http://r, {more} }} }}"));
     let sink = |text: &str| source(FINE) + text;
     let pinned =
         |schema: &str| source(&format!("{FINE}, format: {{ protobuf: {{ registry: http://r, schema: {schema} }} }}"));
@@ -98,9 +125,19 @@ fn what_is_wrong_is_at_its_place() {
         (pinned("{ version: latest }"), "2:111: `version`: expected a whole number from 1 to"),
         (pinned("{ version: 0 }"), "2:111: `version`: expected a whole number from 1 to"),
         (
-            sink("sink: { kafka: { topic: o, format: { avro: { registry: http://r, schema: 7 } } } }"),
-            "4:66: `schema` does not belong in `avro`: it belongs to a source",
+            sink("sink: { kafka: { topic: o, format: { avro: { registry: http://r, schema: { file: f } } } } }"),
+            "4:76: `file`",
         ),
+        (pinned("latest"), "2:100: a source begins with the newest schema anyway"),
+        (
+            registry("auth: { user: u, token: tttttt }"),
+            "2:103: `user`: a registry takes a user and a password, or a token",
+        ),
+        (registry("auth: { token: { file: /nowhere } }"), "`file`: \"/nowhere\" cannot be read"),
+        (registry("tls: { ca: ca.pem }"), "2:93: `tls`: the URL of the registry begins with http://"),
+        (registry("subject_name: record"), "2:93: `subject_name`: such subjects have the record's name"),
+        (registry("subject: s, subject_name: topic"), "`subject_name`: the subject is written already"),
+        (registry("subject_name: recrod"), "2:107: `subject_name`"),
         (
             source("brokers: b, topic: t, key: { column: k, format: avro }"),
             "2:47: `key`: a key in avro needs a schema registry",
