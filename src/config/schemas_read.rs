@@ -100,7 +100,16 @@ fn subject(
     let default = |text: String| At::default_value(text);
     if let Some(f) = inner.get("subject") {
         if let Some(strategy) = inner.get("subject_name") {
-            reader.note(strategy, "the subject is written already: `subject`");
+            // Written out, it says the same.
+            let name = message.map(|name| name.value.as_str()).unwrap_or_default();
+            let same = match strategy.node.text() {
+                Some("record") => name.to_string(),
+                Some("topic_record") => format!("{}-{name}", topic.unwrap_or_default()),
+                _ => format!("{}-value", topic.unwrap_or_default()),
+            };
+            if f.node.text() != Some(&same) {
+                reader.note(strategy, "the subject is written already: `subject`");
+            }
         }
         return reader.text(f, "a subject of the registry").unwrap_or_default();
     }

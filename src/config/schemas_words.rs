@@ -39,9 +39,8 @@ const SUBJECT: Word =
 const SUBJECT_NAME: Word = word(
     "subject_name",
     Shape::Word(&names(&SUBJECT_NAMES)),
-    "How the subject is named: `<topic>-value`, the record's full name, or `<topic>-<record's full name>`",
-)
-.or("topic");
+    "How the subject is named: `<topic>-value` (by default), the record's full name, or `<topic>-<record's full name>`",
+);
 /// The subject by its strategy.
 fn subject(file: &Written<'_>) -> Option<Node> {
     let text = |up: usize, name: &'static str| file.near(up, name).and_then(|node| node.text().map(str::to_string));
