@@ -1,6 +1,6 @@
-//! What is around a body: Confluent's wire format (a magic byte 0, the id of the writer's schema in 4 bytes, big-endian)
-//! before it or in a header of the message, and Avro's single-object encoding (the bytes C3 01 and the schema's
-//! fingerprint).
+//! What is around a body: Confluent's wire format (a magic byte 0, the id of the writer's schema in 4 bytes,
+//! big-endian) before it or in a header of the message, and Avro's single-object encoding (the bytes C3 01 and the
+//! schema's fingerprint).
 
 use super::columns::Fault;
 use super::schema::{Language, SchemaName};

@@ -1,8 +1,8 @@
 //! Keys of messages that have a schema of their own, in Avro or Protobuf.
 //!
-//! Lives here: which schemas are those of keys, and a key's text. A key is one value; the id of its schema isn't part of
-//! it. Must not live here: the bytes of a language ([`super::avro_key`], [`super::protobuf_key`]), other formats of keys
-//! ([`super::key`]), the columns of payloads.
+//! Lives here: which schemas are those of keys, and a key's text. A key is one value; the id of its schema isn't part
+//! of it. Must not live here: the bytes of a language ([`super::avro_key`], [`super::protobuf_key`]), other formats of
+//! keys ([`super::key`]), the columns of payloads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
