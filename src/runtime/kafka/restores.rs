@@ -280,8 +280,8 @@ impl Restores {
     }
 }
 
-/// Whether the topic of a partition is certainly there: the offsets of one that was deleted are gone, which is no reason
-/// to refuse its state.
+/// Whether the topic of a partition is certainly there: the offsets of one that was deleted are gone, which is no
+/// reason to refuse its state.
 fn is_there<B: Broker, C: Checkpoints>(owned: &mut Owned<B, C>, partition: PartitionId) -> Result<bool> {
     let broker = &mut owned.intake.broker;
     broker.ask_topic();

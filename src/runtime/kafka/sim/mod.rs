@@ -18,6 +18,7 @@
 
 mod client;
 mod dice;
+mod fetch;
 mod group;
 mod log;
 mod meddling;

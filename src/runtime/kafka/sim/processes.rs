@@ -1,6 +1,6 @@
 //! The processes of a schedule: each has one worker, starts when there should be more of them, and dies.
 
-use super::client::Fetch;
+use super::fetch::Fetch;
 use super::group::Membership;
 use super::producer::Producer;
 use super::store::Writing;
