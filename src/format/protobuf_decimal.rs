@@ -1,5 +1,5 @@
-//! Decimals in Protobuf: `confluent.type.Decimal` and `google.type.Decimal`. They are text, digit by digit, and as values
-//! of a record the nearest 64-bit float.
+//! Decimals in Protobuf: `confluent.type.Decimal` and `google.type.Decimal`. They are text, digit by digit, and as
+//! values of a record the nearest 64-bit float.
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage};
 

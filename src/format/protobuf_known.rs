@@ -1,5 +1,5 @@
-//! Files that Protobuf schemas import and no registry holds, since every client has them: Confluent's notes and decimal,
-//! and common types of Google. (`google/protobuf/*.proto` is the compiler's own.)
+//! Files that Protobuf schemas import and no registry holds, since every client has them: Confluent's notes and
+//! decimal, and common types of Google. (`google/protobuf/*.proto` is the compiler's own.)
 
 use protox::file::{File, FileResolver};
 
