@@ -14,8 +14,8 @@ use super::schema::Schema;
 use super::{Encoder, Payloads};
 use crate::{Error, Result};
 
-/// The schema of an output as text: one message, named after the topic or by its full name, fields numbered in the order
-/// of the columns.
+/// The schema of an output as text: one message, named after the topic or by its full name, fields numbered in the
+/// order of the columns.
 ///
 /// # Errors
 /// A column whose name or type Protobuf doesn't have.
