@@ -1,11 +1,11 @@
 """Confluent's Python client at both ends of a pipeline: writes records and reads outputs through a schema registry.
 
-    kafka_client.py write avro|protobuf BROKER REGISTRY TOPIC RECORDS.json
-    kafka_client.py read avro|protobuf BROKER REGISTRY TOPIC COUNT
+    kafka_client.py write avro|protobuf|json BROKER REGISTRY TOPIC RECORDS.json
+    kafka_client.py read avro|protobuf|json BROKER REGISTRY TOPIC COUNT
 
 RECORDS.json holds [[key, ts, value], ...]. `write` registers a schema under <topic>-value and writes the records, each
 with its key as the message's key. `read` prints COUNT committed outputs as JSON lines, in the order of the
-partitions; their schema is that of the registry in Avro, the one below in Protobuf.
+partitions; their schema is that of the registry in Avro, the one below in Protobuf. In JSON they have none.
 """
 
 import json
@@ -14,6 +14,7 @@ import sys
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -30,6 +31,12 @@ AVRO = {
         {"name": "note", "type": ["null", "string"], "default": None},
         {"name": "value", "type": ["null", "double"]},
     ],
+}
+JSON = {
+    "title": "Measured",
+    "type": "object",
+    "properties": {"ts": {"type": "integer"}, "value": {"type": ["number", "null"]}},
+    "required": ["ts"],
 }
 Field = descriptor_pb2.FieldDescriptorProto
 INPUT = [("ts", Field.TYPE_INT64, ""), ("note", Field.TYPE_STRING, "optional"), ("value", Field.TYPE_DOUBLE, "optional")]
@@ -65,6 +72,9 @@ def write(language, broker, registry, topic, path):
     if language == "avro":
         serializer = AvroSerializer(client, json.dumps(AVRO))
         make = dict
+    elif language == "json":
+        serializer = JSONSerializer(json.dumps(JSON), client)
+        make = dict
     else:
         make = message("Measured", INPUT)
         serializer = ProtobufSerializer(make, client, {"use.deprecated.format": False})
@@ -91,6 +101,8 @@ def read(language, broker, registry, topic, count):
     client = SchemaRegistryClient({"url": registry})
     if language == "avro":
         deserializer = AvroDeserializer(client)
+    elif language == "json":
+        deserializer = lambda payload, _: json.loads(payload)  # noqa: E731
     else:
         # Without the registry: the client asks it for a descriptor where .proto text is stored, and only Confluent's own
         # registry turns one into the other.
