@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::broker::{Broker, eventually};
+use super::front::register;
 use super::process::{Kolk, Setup};
 use super::records::{Outputs, Reader, assert_equal, count, expected, written_until};
 use crate::common::{self, Row, series};
@@ -87,24 +88,6 @@ impl Gate {
             }
         }
     }
-
-    /// Registers a schema; gives its id.
-    fn register(&self, subject: &str, schema: &str) -> u32 {
-        let (host, path) = self.url.trim_start_matches("http://").split_once('/').unwrap();
-        let body = serde_json::json!({ "schema": schema }).to_string();
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "POST /{path}/subjects/{subject}/versions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
-             Content-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let id = answer.split_once("\"id\":").unwrap_or_else(|| panic!("{answer}")).1;
-        id.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
-    }
 }
 
 fn knows_nothing(mut client: TcpStream) {
@@ -154,7 +137,7 @@ impl Avro {
         let (broker, gate) = (Broker::shared(), Gate::new());
         let setup = Setup::new(&broker, name, extra);
         let producer = broker.client().set("partitioner", "murmur2_random").create().unwrap();
-        let first = gate.register(&format!("{}-value", setup.input), FIRST);
+        let first = register(&format!("{}-value", setup.input), "AVRO", FIRST);
         let avro = Avro { broker, gate, setup, first, producer };
         avro.reads("");
         avro
@@ -173,13 +156,13 @@ impl Avro {
     /// this registry.
     fn change(&self) -> u32 {
         let subject = format!("{}-changed", self.setup.input);
-        let id = self.gate.register(&subject, CHANGED);
+        let id = register(&subject, "AVRO", CHANGED);
         self.reads(&format!(", subject: {subject}"));
         id
     }
 
     fn register(&self, schema: &str) -> u32 {
-        self.gate.register(&format!("{}-value", self.setup.input), schema)
+        register(&format!("{}-value", self.setup.input), "AVRO", schema)
     }
 
     fn send(&self, rows: &[Row], payload: impl Fn(&Row) -> Vec<u8>) {

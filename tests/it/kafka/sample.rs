@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::broker::{Broker, eventually};
+use super::front::register;
 use super::process::Setup;
 use crate::common::kolk_exits;
 
@@ -100,6 +101,32 @@ fn keys_that_are_hardly_text_are_said_to_be_so() {
     let said = checked(&setup, 0);
     assert!(said.contains("keys look like 4-byte integers: write `key: {"), "{said}");
     assert!(!said.contains("refused"), "{said}");
+}
+
+#[test]
+fn fields_whose_names_differ_in_case_only_are_told() {
+    let broker = Broker::shared();
+    let told = "field \"value\" is read, not \"Value\", which is another one";
+    let setup = Setup::new(&broker, "case", "");
+    send(
+        &broker,
+        &setup.input,
+        (0..10).map(|i| format!("{{\"ts\":{},\"value\":1,\"Value\":2}}", 1_700_000_000_000_i64 + i)),
+    );
+    let said = checked(&setup, 0);
+    assert!(said.contains(told), "{said}");
+
+    let setup = Setup::new(&broker, "case-avro", "");
+    let field = |name: &str, of: &str| serde_json::json!({ "name": name, "type": of });
+    let fields = [field("ts", "long"), field("Value", "double"), field("value", "double")];
+    let schema = serde_json::json!({ "type": "record", "name": "Case", "fields": fields });
+    register(&format!("{}-value", setup.input), "AVRO", &schema.to_string());
+    let registry = std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it");
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let format = format!("key: key, format: {{ avro: {{ registry: \"{}\" }} }}, properties", registry);
+    std::fs::write(setup.file(), text.replace("key: key, properties", &format)).unwrap();
+    let said = checked(&setup, 0);
+    assert!(said.contains(told), "{said}");
 }
 
 /// The test broker's listener for proxies, and nothing listens at the address that it advertises.

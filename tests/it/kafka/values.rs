@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::broker::{Broker, eventually};
 use super::features::{all, payloads, reason, wait_for};
+use super::front;
 use super::process::Setup;
 use crate::common::kolk_exits;
 
@@ -20,22 +21,7 @@ fn registry() -> String {
 
 /// Registers a schema under the subject of a topic's values; gives its id.
 fn register(topic: &str, schema_type: &str, schema: &str) -> u32 {
-    use std::io::{Read, Write};
-    let url = registry();
-    let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap();
-    let body = json!({ "schema": schema, "schemaType": schema_type }).to_string();
-    let mut stream = std::net::TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "POST /{path}/subjects/{topic}-value/versions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let id = answer.split_once("\"id\":").unwrap_or_else(|| panic!("{answer}")).1;
-    id.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    front::register(&format!("{topic}-value"), schema_type, schema)
 }
 
 /// A pipeline without a model, whose outputs and dead letters go to topics.
