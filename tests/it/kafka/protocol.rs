@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::broker::{Broker, PARTITIONS, eventually};
 use super::process::{Kolk, Setup};
 use super::records::*;
-use crate::common::{kolk_exits, series};
+use crate::common::{kolk, kolk_exits, series};
 
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 1s, or_records: 500 }\n\
                      runtime: { workers: 1, instance: \"${KOLK_INSTANCE:-x}\" }";
@@ -65,7 +65,10 @@ fn a_group_of_the_consumer_protocol_grows_and_shrinks() {
     kolk_exits(0, &["run", file, "--until", "end"]);
     assert_eq!(count(&broker, &setup.output), rows.len());
     setup.use_consumer_protocol();
-    kolk_exits(0, &["state", "reset", file, "--to", "0", "--yes"]);
+    // A member that was stopped while its partitions were moving may be one until its session is over.
+    eventually("a group without members", || {
+        kolk(&["state", "reset", file, "--to", "0", "--yes"]).status.success().then_some(())
+    });
     assert_eq!(broker.committed(&setup.group, &setup.input), vec![Some(0); PARTITIONS as usize]);
 }
 
