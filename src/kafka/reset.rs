@@ -18,8 +18,11 @@ use crate::storage::block_on;
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long members may take to be gone: one that just left may be known for a moment.
-const LEAVING: Duration = Duration::from_secs(3);
+/// How long members may take to be gone. One that just left may be known for a moment. One that ended while it joined
+/// is a member until its session is over, and 6 s are usual for that.
+const LEAVING: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(150);
 
 /// Deletes the group's offsets, so that its next start begins where `start` says.
 ///
@@ -37,7 +40,7 @@ pub fn forget(source: &KafkaSource) -> Result<()> {
         match results.into_iter().next() {
             None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => return Ok(()),
             Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) if Instant::now() > until => return Err(running(group)),
-            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => std::thread::sleep(LEAVING / 20),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => std::thread::sleep(PAUSE),
             Some(Err((_, code))) => return Err(Error::failed(format!("cannot delete group {group}: {code}"))),
         }
     }
@@ -145,7 +148,7 @@ pub(super) fn commit_for<'a>(
         match has_members {
             false => return Err(error).or_failed(failed),
             true if Instant::now() > until => return Err(running(group)),
-            true => std::thread::sleep(LEAVING / 20),
+            true => std::thread::sleep(PAUSE),
         }
     }
 }
