@@ -21,6 +21,7 @@ mod parquet_folders;
 mod parquet_keys;
 mod parquet_skip;
 mod parquet_text;
+mod parquet_train;
 mod parquet_types;
 mod parquet_writers;
 mod pipeline_file;
