@@ -164,8 +164,8 @@ fn into_files_the_clock_closes_buckets_too() {
     let kolk = setup.start("a");
     eventually("the topic", || (kolk.log().matches("partition opened").count() == 4).then_some(()));
     // A bucket that the clock closed has no record after it; the output of records begins at the same position, under
-    // another name.
-    let now = second();
+    // another name. It is ahead, so that the clock can't have closed its bucket before it is read.
+    let now = second() + 5_000;
     deliver(&broker, &setup, &[("a".into(), now + 999, 4.0)]);
     let rows = wait_for(4);
     kolk.stop();
