@@ -17,7 +17,6 @@ use arrow::datatypes::DataType;
 use arrow_avro::reader::{Decoder as AvroReader, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
-use super::avro_bytes::{hexadecimal, uuid_text};
 use super::avro_cut::Cut;
 use super::avro_schema::{self, Record, annotated};
 use super::avro_types::{is_key, is_value, passthrough, takes, united};
@@ -28,6 +27,7 @@ use super::frame::put_frame;
 use super::framed::{Body, MakeBody};
 use super::schema::Schema;
 use crate::config::Envelope;
+use crate::record::{hexadecimal, uuid_text};
 
 /// A reader's schema.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ pub(super) fn chosen<'a, T>(all: &'a [T], from: &mut &[u8]) -> Result<&'a T, Str
     found.ok_or_else(|| format!("number {number} of {} that the schema has", all.len()))
 }
 
-/// Takes an integer.
+/// Takes an integer; the indexes before a Protobuf message are such integers too.
 pub(super) fn zigzag(from: &mut &[u8]) -> Result<i64, String> {
     let mut found = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -31,18 +31,4 @@ pub(super) fn zigzag(from: &mut &[u8]) -> Result<i64, String> {
         }
     }
     Err("an integer of more than 64 bits".into())
-}
-
-/// Bytes as text.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A UUID as text.
-pub(super) fn uuid_text(bytes: &[u8]) -> String {
-    let mut text = hexadecimal(bytes);
-    if bytes.len() == 16 {
-        [20, 16, 12, 8].into_iter().for_each(|at| text.insert(at, '-'));
-    }
-    text
 }

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::avro_bytes::{chosen, hexadecimal, sized, taken, uuid_text, zigzag};
+use super::avro_bytes::{chosen, sized, taken, zigzag};
 use super::avro_cut::Cut;
 use super::avro_schema::{Record, is_record};
 use super::schema::Schema;
 use super::schema_key::WANTED;
 use crate::error::counted;
+use crate::record::{hexadecimal, uuid_text};
 
 /// Keys of one schema.
 pub(super) struct AvroKey {

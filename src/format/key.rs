@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 
 use crate::config::KeyFormat;
+use crate::record::hexadecimal;
 
 /// A message's key as text, or why it is none.
 ///
@@ -24,7 +25,7 @@ pub fn text_of(format: KeyFormat, key: &[u8]) -> Result<Cow<'_, str>, String> {
         KeyFormat::Text => std::str::from_utf8(key).map_err(|e| format!("{e}{}", super::key_guess::hint(key)))?.into(),
         KeyFormat::Int => i32::from_be_bytes(key.try_into().map_err(|_| wide(4))?).to_string().into(),
         KeyFormat::Long => i64::from_be_bytes(key.try_into().map_err(|_| wide(8))?).to_string().into(),
-        KeyFormat::Bytes => key.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        KeyFormat::Bytes => hexadecimal(key).into(),
         // Its schema is needed: [`super::schema_key`].
         KeyFormat::Avro | KeyFormat::Protobuf => return Err("this key is read with a schema".into()),
         KeyFormat::Json => json_text(std::str::from_utf8(super::frame::json(key)).map_err(|e| e.to_string())?),

@@ -20,6 +20,7 @@ use prost_reflect::{
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
+use super::avro_bytes::zigzag;
 use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
 use super::envelope::{Found, place, tree};
 use super::framed::{Body, MakeBody};
@@ -260,27 +261,16 @@ pub(super) fn message_at(messages: &[MessageDescriptor], path: &[usize]) -> Resu
 /// The indexes before a body, and the body after them.
 pub(super) fn indexes(body: &[u8]) -> Result<(Vec<usize>, &[u8]), String> {
     let mut rest = body;
-    let count = zigzag(&mut rest).ok_or("the message's index is truncated")?;
+    let count = zigzag(&mut rest).map_err(|_| "the message's index is truncated")?;
     // A single zero means the first message.
     if count == 0 {
         return Ok((vec![0], rest));
     }
     let count = usize::try_from(count).ok().filter(|count| *count <= body.len()).ok_or("a wrong number of indexes")?;
-    let all = (0..count).map(|_| zigzag(&mut rest)).collect::<Option<Vec<i64>>>().ok_or("an index is truncated")?;
+    let all =
+        (0..count).map(|_| zigzag(&mut rest)).collect::<Result<Vec<i64>, _>>().map_err(|_| "an index is truncated")?;
     let all: Result<Vec<usize>, _> = all.into_iter().map(usize::try_from).collect();
     Ok((all.map_err(|_| "a negative index")?, rest))
-}
-
-fn zigzag(rest: &mut &[u8]) -> Option<i64> {
-    let mut value = 0_u64;
-    for (at, byte) in rest.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f).checked_shl(at as u32 * 7)?;
-        if byte & 0x80 == 0 {
-            *rest = &rest[at + 1..];
-            return Some((value >> 1) as i64 ^ -((value & 1) as i64));
-        }
-    }
-    None
 }
 
 impl Body for ProtobufBody {

@@ -2,11 +2,11 @@
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor};
 
-use super::avro_bytes::hexadecimal;
 use super::columns::Cell;
 use super::protobuf;
 use super::schema::Schema;
 use super::schema_key::WANTED;
+use crate::record::hexadecimal;
 
 /// Keys of one schema.
 pub(super) struct ProtobufKey {

@@ -1,6 +1,6 @@
 //! A schema as a registry gives it, or why there is none.
 
-use super::avro_bytes::uuid_text;
+use crate::record::uuid_text;
 
 /// Which language a schema is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

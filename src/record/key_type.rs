@@ -87,7 +87,7 @@ impl KeyType {
         Ok(match self {
             KeyType::Uuid | KeyType::Binary(_) => {
                 let values = cast(&values, &DataType::LargeBinary)?;
-                let text = |bytes: &[u8]| if *self == KeyType::Uuid { uuid(bytes) } else { hex(bytes) };
+                let text = |bytes: &[u8]| if *self == KeyType::Uuid { uuid_text(bytes) } else { hexadecimal(bytes) };
                 values.as_binary::<i64>().iter().map(|value| value.map(text)).collect()
             }
             _ => cast_with_options(&values, &DataType::LargeUtf8, &strict)?.as_string::<i64>().clone(),
@@ -169,16 +169,20 @@ pub fn is_uuid(field: &Field) -> bool {
     field.extension_type_name() == Some(ARROW_UUID)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as text: hexadecimal digits, in lower case.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     digits.map(char::from).collect()
 }
 
-fn uuid(bytes: &[u8]) -> String {
-    let digits = hex(bytes);
-    let part = |from: usize, until: usize| digits.get(from..until).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+/// A UUID as text: hexadecimal digits and hyphens. Bytes that are not 16 have no hyphens.
+pub fn uuid_text(bytes: &[u8]) -> String {
+    let mut text = hexadecimal(bytes);
+    if bytes.len() == 16 {
+        [20, 16, 12, 8].into_iter().for_each(|at| text.insert(at, '-'));
+    }
+    text
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
