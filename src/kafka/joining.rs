@@ -12,7 +12,7 @@ use super::subscription::Subscription;
 use crate::Result;
 use crate::record::SourceTopic;
 
-/// An event without partitions of topics that were deleted, which nobody can take any more.
+/// An event without partitions of topics that were deleted, which can no longer be taken.
 pub(super) fn without(event: Event, deleted: &[SourceTopic]) -> Event {
     match event {
         Event::Assigned(mut partitions) if !deleted.is_empty() => {

@@ -144,7 +144,7 @@ impl<'a> Ranks<'a> {
         })
     }
 
-    /// The random number of the next row, for one of four uses: it orders equal values.
+    /// The random number of the next row, which orders equal values. `of` numbers what it is used for, from 0 to 3.
     fn lot(&self, of: u64) -> f64 {
         lot(self.seed ^ (*self.values.count << 2 | of))
     }

@@ -87,10 +87,15 @@ impl Front {
     }
 }
 
-/// Where the real registry is: its address, and its path.
+/// Where the real registry is.
+pub fn url() -> String {
+    std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it")
+}
+
+/// Its address, and its path.
 fn registry() -> (String, String) {
-    let registry = std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it");
-    let (host, path) = registry.trim_start_matches("http://").split_once('/').unwrap();
+    let url = url();
+    let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap();
     (host.to_string(), path.to_string())
 }
 

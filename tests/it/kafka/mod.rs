@@ -39,3 +39,4 @@ mod stamps;
 mod swap;
 mod torn;
 mod values;
+mod wire;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::broker::{Broker, eventually};
-use super::front::register;
+use super::front::{self, register};
 use super::process::{Kolk, Setup};
 use super::records::{Outputs, Reader, assert_equal, count, expected, written_until};
+use super::wire::{frame, zigzag};
 use crate::common::{self, Row, series};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -37,7 +38,7 @@ enum State {
 
 impl Gate {
     fn new() -> Gate {
-        let registry = std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it");
+        let registry = front::url();
         let (host, path) = registry.trim_start_matches("http://").split_once('/').unwrap();
         let host = host.to_string();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -104,16 +105,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream) {
 
 /// A record as the schemas above say, in Confluent's frame.
 fn avro(id: u32, note: Option<&str>, ts: i64, value: f64) -> Vec<u8> {
-    let zigzag = |number: i64, to: &mut Vec<u8>| {
-        let mut rest = ((number << 1) ^ (number >> 63)) as u64;
-        while rest >= 0x80 {
-            to.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        to.push(rest as u8);
-    };
-    let mut bytes = vec![0];
-    bytes.extend(id.to_be_bytes());
+    let mut bytes = frame(id);
     zigzag(ts, &mut bytes);
     if let Some(note) = note {
         zigzag(note.len() as i64, &mut bytes);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::broker::{Broker, eventually};
-use super::front::register;
+use super::front::{self, register};
 use super::process::Setup;
 use crate::common::kolk_exits;
 
@@ -121,7 +121,7 @@ fn fields_whose_names_differ_in_case_only_are_told() {
     let fields = [field("ts", "long"), field("Value", "double"), field("value", "double")];
     let schema = serde_json::json!({ "type": "record", "name": "Case", "fields": fields });
     register(&format!("{}-value", setup.input), "AVRO", &schema.to_string());
-    let registry = std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it");
+    let registry = front::url();
     let text = std::fs::read_to_string(setup.file()).unwrap();
     let format = format!("key: key, format: {{ avro: {{ registry: \"{}\" }} }}, properties", registry);
     std::fs::write(setup.file(), text.replace("key: key, properties", &format)).unwrap();

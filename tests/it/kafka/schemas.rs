@@ -11,6 +11,7 @@ use super::broker::{Broker, eventually};
 use super::features::{all, reason};
 use super::front::{Front, register, versions};
 use super::process::Setup;
+use super::wire::{frame, zigzag};
 use crate::common::kolk_exits;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -20,19 +21,6 @@ const RECORD: &str = r#"{"type":"record","name":"Measured","namespace":"kolk_tes
 const FINGERPRINT: [u8; 8] = [0x11, 0x84, 0x89, 0x8b, 0x1d, 0x56, 0x6d, 0xb5];
 const GUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 const START: i64 = 1_700_000_000_000;
-
-fn zigzag(number: i64, to: &mut Vec<u8>) {
-    let mut rest = ((number << 1) ^ (number >> 63)) as u64;
-    while rest >= 0x80 {
-        to.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    to.push(rest as u8);
-}
-
-fn frame(id: u32) -> Vec<u8> {
-    [&[0][..], &id.to_be_bytes()].concat()
-}
 
 /// A record of RECORD.
 fn body(number: i64) -> Vec<u8> {

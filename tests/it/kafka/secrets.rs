@@ -12,6 +12,7 @@ use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::broker::{Broker, eventually};
+use super::front;
 use super::process::Setup;
 use super::secure::{self, Secure, VARIABLE};
 use crate::secrets::{ENCODED, PASSWORD, assert_hidden, assert_hidden_within, forms};
@@ -22,7 +23,7 @@ const SCHEMA: &str =
 
 /// A guard in front of the real registry, which lets nobody in without the password.
 fn guarded() -> String {
-    let registry = std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it");
+    let registry = front::url();
     let (host, path) = registry.trim_start_matches("http://").split_once('/').unwrap();
     let (host, path) = (host.to_string(), path.to_string());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -11,13 +11,10 @@ use super::broker::{Broker, eventually};
 use super::features::{all, payloads, reason, wait_for};
 use super::front;
 use super::process::Setup;
+use super::wire::{frame, varint, zigzag};
 use crate::common::kolk_exits;
 
 const SOON: Duration = Duration::from_secs(40);
-
-fn registry() -> String {
-    std::env::var("KOLK_REGISTRY").expect("KOLK_REGISTRY is not set: `make test` sets it")
-}
 
 /// Registers a schema under the subject of a topic's values; gives its id.
 fn register(topic: &str, schema_type: &str, schema: &str) -> u32 {
@@ -34,7 +31,7 @@ fn write(broker: &Broker, setup: &Setup, format: &str) {
          sink: {{ kafka: {{ topic: {output}, fields: [v, x] }} }}\n\
          dead_letters: {{ kafka: {{ topic: {dead} }} }}\n",
         broker.address,
-        registry()
+        front::url()
     );
     std::fs::write(setup.file(), text).unwrap();
 }
@@ -55,24 +52,6 @@ fn outcome(broker: &Broker, setup: &Setup, outputs: usize, dead: usize) -> (Vec<
     let texts = all(broker, &setup.output, |message| String::from_utf8(message.payload().unwrap().to_vec()).unwrap());
     assert!(texts.iter().all(|text| !text.contains("ERROR") && !text.contains("Cast")), "{texts:?}");
     (found, reasons)
-}
-
-fn zigzag(number: i64, to: &mut Vec<u8>) {
-    varint(((number << 1) ^ (number >> 63)) as u64, to);
-}
-
-fn varint(mut rest: u64, to: &mut Vec<u8>) {
-    while rest >= 0x80 {
-        to.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    to.push(rest as u8);
-}
-
-fn frame(id: u32) -> Vec<u8> {
-    let mut bytes = vec![0];
-    bytes.extend(id.to_be_bytes());
-    bytes
 }
 
 fn sale(unit: &str, scale: u32) -> String {
@@ -273,7 +252,7 @@ fn avro_keys_of_two_schemas_are_one_key_whose_state_goes_on() {
          sink: {{ kafka: {{ topic: {output}, fields: [v, v_lag_1] }} }}\n\
          dead_letters: {{ kafka: {{ topic: {dead} }} }}\n",
         broker.address,
-        registry()
+        front::url()
     );
     std::fs::write(setup.file(), config).unwrap();
     let key = |id: u32| [&frame(id)[..], &[12], b"shop-1"].concat();

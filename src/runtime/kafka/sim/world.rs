@@ -75,7 +75,7 @@ pub enum Act {
     Meddle(Meddling),
     /// A topic is deleted …
     Delete,
-    /// … and nobody waits for it any more.
+    /// … and is no longer waited for.
     GiveUp,
     Calm,
 }
