@@ -63,8 +63,7 @@ pub fn list(root: &Path, as_json: bool) -> Result<String> {
             table.add_row(padded(start, header.len()));
             continue;
         };
-        let architecture = &manifest.architecture;
-        start.extend([kind(manifest), architecture.in_words(), architecture.parameters().to_string()]);
+        start.extend([kind(manifest), layers(manifest), parameters(manifest)]);
         for target in &manifest.targets {
             let mut row = start.clone();
             row.extend([target.clone(), manifest.horizon.to_string()]);
@@ -102,8 +101,8 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         ("model", format!("{name}/{number}{}", if champion { " (champion)" } else { "" })),
         ("folder", folder.display().to_string()),
         ("kind", kind(&manifest)),
-        ("layers", manifest.architecture.in_words()),
-        ("parameters", manifest.architecture.parameters().to_string()),
+        ("layers", layers(&manifest)),
+        ("parameters", parameters(&manifest)),
         ("inputs", inputs.join(", ")),
         ("targets", manifest.targets.join(", ")),
         ("steps ahead", manifest.horizon.to_string()),
@@ -143,8 +142,8 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
 fn describe(value: &mut Value, manifest: &Manifest) {
     value["kind"] = json!(manifest.kind);
     value["window"] = json!(manifest.window);
-    value["layers"] = manifest.architecture.in_words().into();
-    value["parameters"] = manifest.architecture.parameters().into();
+    value["layers"] = json!(manifest.architecture.as_ref().map(|architecture| architecture.in_words()));
+    value["parameters"] = json!(manifest.architecture.as_ref().map(|architecture| architecture.parameters()));
     value["targets"] = json!(manifest.targets);
     value["horizon"] = manifest.horizon.into();
     value["metrics"] = json!(manifest.metrics);
@@ -156,6 +155,15 @@ fn kind(manifest: &Manifest) -> String {
         (ModelKind::Window, Some(window)) => format!("window of {window}"),
         (ModelKind::Window, None) => "window".into(),
     }
+}
+
+/// The layers in words; of the graphs of others only `kolk summary` knows them.
+fn layers(manifest: &Manifest) -> String {
+    manifest.architecture.as_ref().map_or("-".into(), |architecture| architecture.in_words())
+}
+
+fn parameters(manifest: &Manifest) -> String {
+    manifest.architecture.as_ref().map_or("-".into(), |architecture| architecture.parameters().to_string())
 }
 
 /// An error of a target, to four digits; `-` where it wasn't measured.

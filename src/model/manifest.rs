@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Architecture, StatePair};
+pub use crate::network::Input;
+use crate::network::{Ahead, Architecture, Signature, StatePair};
+use crate::{Error, Result};
 
 /// `manifest.json`. Holds no wall time: the same data, seed and program write the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,8 +44,15 @@ pub struct Manifest {
     pub data_hash: String,
     /// Errors on the held-out time, by name.
     pub metrics: BTreeMap<String, f64>,
-    /// The network's shape.
-    pub architecture: Architecture,
+    /// The network's shape; `None` for the graphs of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
+    /// The tensors of a graph of others; our own are those of the architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// What was proved when a graph of others was imported, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<String>,
     /// ONNX opset of the graph.
     pub opset: i64,
     /// ONNX IR version of the file.
@@ -67,11 +76,23 @@ pub enum ModelKind {
     Window,
 }
 
-/// One feature of `x`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Input {
-    /// Column it is read from.
-    pub column: String,
-    /// Rows of the key it lies back; 0: the row itself.
-    pub lag: u32,
+impl Manifest {
+    /// The graph's tensors.
+    ///
+    /// # Errors
+    /// A manifest that has neither a signature nor an architecture.
+    pub fn signature(&self) -> Result<Signature> {
+        match (&self.signature, &self.architecture) {
+            (Some(signature), _) => Ok(signature.clone()),
+            (None, Some(architecture)) => {
+                let forecast =
+                    Ahead { targets: self.targets.clone(), horizon: self.horizon, quantiles: self.quantiles.len() };
+                Ok(Signature::of_own(architecture, self.inputs.clone(), Some(forecast)))
+            }
+            (None, None) => Err(Error::refused(format!(
+                "the manifest of {} has neither signature nor architecture: restore it or publish a new version",
+                self.name
+            ))),
+        }
+    }
 }

@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(open(&root, "air").unwrap().number, 2);
         let entry = Entry { name: "air".into(), versions: vec![1, 2], champion: Some(2) };
         assert_eq!(list(&root).unwrap(), [entry]);
-        assert_eq!(Signature::from(&opened.manifest), Signature::from(&opened.manifest.architecture));
+        assert_eq!(Signature::from(&opened.manifest), Signature::from(opened.manifest.architecture.as_ref().unwrap()));
         // There is nothing but the versions.
         let mut names: Vec<String> =
             fs::read_dir(root.join("air")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();

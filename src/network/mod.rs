@@ -1,10 +1,11 @@
 //! What a network is, as data: its layers, its tensors by name, its summary.
 //!
-//! Lives here: shapes and names ([`Architecture`], [`Layer`], [`Tensor`]), and the layers as rows of a table
+//! Lives here: shapes and names ([`Architecture`], [`Layer`], [`Tensor`]), the tensors of any graph ([`Signature`]), and the layers as rows of a table
 //! ([`summary`]). Must not live here: arithmetic (`kernel`, `train`), files (`model`).
 
 mod architecture;
 mod layer;
+mod signature;
 mod state_pair;
 mod stored;
 pub mod summary;
@@ -14,6 +15,9 @@ pub(crate) mod testing;
 
 pub use architecture::{Architecture, PlacedLayer};
 pub use layer::{DenseLayer, Layer, RecurrentLayer};
+pub use signature::{
+    Ahead, Axis, Element, Feed, Initial, Input, InputTensor, OutputTensor, Run, Signature, StateTensor, TensorSpec,
+};
 pub use state_pair::StatePair;
 pub(crate) use tensors::ByName;
 pub use tensors::{NamedTensor, Tensor};

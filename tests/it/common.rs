@@ -91,14 +91,16 @@ pub fn publish_units(folder: &Path, name: &str, cell: CellKind, kind: ModelKind,
         seed: 3,
         data_hash: String::new(),
         metrics: BTreeMap::new(),
-        architecture,
+        architecture: Some(architecture),
+        signature: None,
+        proofs: vec![],
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: String::new(),
         tz_database: None,
         files: BTreeMap::new(),
     };
-    let onnx = export::onnx(&manifest.architecture, &network.tensors(), name).unwrap();
+    let onnx = export::onnx(manifest.architecture.as_ref().unwrap(), &network.tensors(), name).unwrap();
     let root = folder.join("models");
     let version = registry::publish(&root, manifest, &onnx, "<html></html>").unwrap();
     registry::set_champion(&root, name, version.number).unwrap();

@@ -22,6 +22,7 @@ use window::Window;
 
 use super::Stage;
 use crate::config::Mode;
+use crate::model::Signature;
 use crate::model::executor::Executor;
 use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::{State, StateSpec};
@@ -93,7 +94,7 @@ impl Infer {
         let plan = match planned.mode {
             Mode::Carry => Plan::Carry(Carry::new(&manifest.states, manifest.warm_up)),
             Mode::Window => {
-                let window = Window::new(planned.window, manifest.architecture.features);
+                let window = Window::new(planned.window, manifest.inputs.len());
                 Plan::Window(window, format!("the last {} of {:?}", planned.window, manifest.inputs))
             }
         };
@@ -101,7 +102,7 @@ impl Infer {
             executor,
             plan,
             version: version.number as i64,
-            outputs: manifest.architecture.outputs,
+            outputs: Signature::from(manifest).outputs,
             horizon: manifest.horizon,
             scaled_by: planned.scaled_by.clone(),
             columns: planned.features,

@@ -74,7 +74,8 @@ impl Operator for Network<'_> {
             .map(|target| layout.find(target).and_then(|column| layout.columns[column].scaled_by))
             .collect();
         self.adds().iter().for_each(|name| columns::hide(layout, name));
-        let column = layout.add(PREDICTION, Kind::Vector(manifest.architecture.outputs), Role::Output);
+        let outputs = Signature::from(manifest).outputs;
+        let column = layout.add(PREDICTION, Kind::Vector(outputs), Role::Output);
         layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
         layout.add(MODEL_VERSION, Kind::Integer, Role::Output);
         layout.add(WARM_UP, Kind::Flag, Role::Output);

@@ -1,0 +1,300 @@
+//! The tensors of a graph: what goes in, what is carried, what comes out, each with its type and its axes.
+//!
+//! Lives here: the description, which a manifest keeps for the graphs of others and an [`Architecture`] implies for our
+//! own. Must not live here: memory of any tensor (`model::executor`), and finding a description (`model::onnx`).
+
+use serde::de::{Deserializer, Error as _};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use super::Architecture;
+
+/// Type of a tensor's numbers, as ONNX has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Element {
+    /// 32 bits, IEEE 754.
+    Float32,
+    /// 16 bits, IEEE 754.
+    Float16,
+    /// 64 bits, IEEE 754.
+    Float64,
+    /// Signed, 64 bits.
+    Int64,
+    /// Signed, 32 bits.
+    Int32,
+    /// A byte, 0 or 1.
+    Bool,
+}
+
+impl Element {
+    /// Its name in ONNX's and NumPy's words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Element::Float32 => "float32",
+            Element::Float16 => "float16",
+            Element::Float64 => "float64",
+            Element::Int64 => "int64",
+            Element::Int32 => "int32",
+            Element::Bool => "bool",
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Element::Float64 | Element::Int64 => 8,
+            Element::Float32 | Element::Int32 => 4,
+            Element::Float16 => 2,
+            Element::Bool => 1,
+        }
+    }
+}
+
+/// An axis of a tensor. In JSON `"time"`, `"batch"`, or the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Axis {
+    /// One step after the other, of the same sequences.
+    Time,
+    /// Sequences side by side.
+    Batch,
+    /// So many numbers.
+    Fixed(usize),
+}
+
+impl Serialize for Axis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Axis::Time => serializer.serialize_str("time"),
+            Axis::Batch => serializer.serialize_str("batch"),
+            Axis::Fixed(size) => serializer.serialize_u64(*size as u64),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Axis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Word(String),
+            Size(usize),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Size(size) => Ok(Axis::Fixed(size)),
+            Written::Word(word) if word == "time" => Ok(Axis::Time),
+            Written::Word(word) if word == "batch" => Ok(Axis::Batch),
+            Written::Word(word) => Err(D::Error::custom(format!("an axis is time, batch or a size, not \"{word}\""))),
+        }
+    }
+}
+
+/// A tensor: its name in the graph, type and axes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorSpec {
+    /// Its name in the graph.
+    pub name: String,
+    /// Type of its numbers.
+    #[serde(rename = "type")]
+    pub element: Element,
+    /// Its axes in their order; [`Axis::Time`] and [`Axis::Batch`] at most once each.
+    pub shape: Vec<Axis>,
+}
+
+/// One number of an input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Input {
+    /// Column it is read from.
+    pub column: String,
+    /// Rows of the key it lies back; 0: the row itself.
+    pub lag: u32,
+}
+
+/// What feeds an input, row by row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feed {
+    /// Numbers and vectors of columns, laid side by side.
+    Columns(Vec<Input>),
+    /// A whole number, at least 0 and less than `below`.
+    Ids {
+        /// Column it is read from.
+        column: String,
+        /// Rows of the table that it is looked up in.
+        below: u64,
+    },
+    /// A vector that is set once per key, and again when a record has it; kept as state.
+    PerKey(String),
+}
+
+/// An input with what feeds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputTensor {
+    /// The tensor.
+    #[serde(flatten)]
+    pub tensor: TensorSpec,
+    /// Where its numbers come from.
+    pub feed: Feed,
+}
+
+/// What a state is before a key's first step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initial {
+    /// Zero everywhere.
+    Zero,
+    /// This number everywhere.
+    Number(f64),
+    /// The values in a file of the version: little-endian, of the state's type, the axes but the batch in their order.
+    File(String),
+}
+
+/// A state: the input that takes it, the output that gives the next one. It has no time axis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateTensor {
+    /// The input.
+    #[serde(flatten)]
+    pub tensor: TensorSpec,
+    /// Name of the output, which has the same type and axes.
+    pub out: String,
+    /// What it is before a key's first step.
+    pub initial: Initial,
+}
+
+/// What an output says about times ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// Columns that are forecast.
+    pub targets: Vec<String>,
+    /// Steps ahead; its numbers are [horizon, targets, quantiles] flattened.
+    pub horizon: usize,
+    /// Quantiles of each step and target; 0 for point forecasts.
+    pub quantiles: usize,
+}
+
+/// An output with the column that it becomes. Without a time axis it is that of the last step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputTensor {
+    /// The tensor.
+    #[serde(flatten)]
+    pub tensor: TensorSpec,
+    /// Name of the column.
+    pub column: String,
+    /// Set where the output is a forecast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Ahead>,
+}
+
+/// How much a run may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Run {
+    /// As much as there is: a row's bits don't depend on what is beside it.
+    Many,
+    /// One.
+    One,
+}
+
+/// All tensors of a graph, and how it may be run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Signature {
+    /// What goes in, but for states.
+    pub inputs: Vec<InputTensor>,
+    /// What is carried.
+    pub states: Vec<StateTensor>,
+    /// What comes out, but for states.
+    pub outputs: Vec<OutputTensor>,
+    /// Sequences of a run.
+    pub batch: Run,
+    /// Steps of a run.
+    pub steps: Run,
+}
+
+impl TensorSpec {
+    /// Numbers of a row: of one step of one sequence.
+    pub fn width(&self) -> usize {
+        self.shape.iter().map(|axis| if let Axis::Fixed(size) = axis { *size } else { 1 }).product()
+    }
+
+    /// Its sizes in a run of `t` steps of `b` sequences.
+    pub fn sizes(&self, t: usize, b: usize) -> Vec<usize> {
+        let size = |axis: &Axis| match axis {
+            Axis::Time => t,
+            Axis::Batch => b,
+            Axis::Fixed(size) => *size,
+        };
+        self.shape.iter().map(size).collect()
+    }
+
+    /// As text, `float32 [time, batch, 3]`.
+    pub fn describe(&self) -> String {
+        let axes: Vec<String> = self
+            .shape
+            .iter()
+            .map(|axis| match axis {
+                Axis::Time => "time".into(),
+                Axis::Batch => "batch".into(),
+                Axis::Fixed(size) => size.to_string(),
+            })
+            .collect();
+        format!("{} [{}]", self.element.word(), axes.join(", "))
+    }
+}
+
+impl Signature {
+    /// That of our own graphs: `x` [time, batch, features], states [batch, units], `y` [time, batch, outputs], all
+    /// float32. `y` becomes the column `prediction`.
+    pub fn of_own(architecture: &Architecture, inputs: Vec<Input>, forecast: Option<Ahead>) -> Signature {
+        let tensor = |name: &str, shape: Vec<Axis>| TensorSpec { name: name.into(), element: Element::Float32, shape };
+        let steps = |width: usize| vec![Axis::Time, Axis::Batch, Axis::Fixed(width)];
+        let state = |pair: super::StatePair| StateTensor {
+            tensor: tensor(
+                &pair.input,
+                std::iter::once(Axis::Batch).chain(pair.shape.iter().map(|size| Axis::Fixed(*size))).collect(),
+            ),
+            out: pair.output,
+            initial: Initial::Zero,
+        };
+        Signature {
+            inputs: vec![InputTensor {
+                tensor: tensor("x", steps(architecture.features)),
+                feed: Feed::Columns(inputs),
+            }],
+            states: architecture.states().into_iter().map(state).collect(),
+            outputs: vec![OutputTensor {
+                tensor: tensor("y", steps(architecture.outputs)),
+                column: "prediction".into(),
+                forecast,
+            }],
+            batch: Run::Many,
+            steps: Run::Many,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::CellKind;
+    use crate::network::testing::plain;
+
+    #[test]
+    fn it_comes_back_from_json_that_one_can_read() {
+        let mut signature = Signature::of_own(&plain(2, &[(CellKind::Lstm, 3)]), Vec::new(), None);
+        signature.inputs[0].feed = Feed::Ids { column: "token".into(), below: 8000 };
+        signature.states[1].initial = Initial::Number(0.5);
+        let json = serde_json::to_string(&signature).unwrap();
+        assert!(json.contains(r#"{"name":"x","type":"float32","shape":["time","batch",2]"#), "{json}");
+        assert!(json.contains(r#""name":"c_0","type":"float32","shape":["batch",3],"out":"c_0_out""#), "{json}");
+        assert_eq!(serde_json::from_str::<Signature>(&json).unwrap(), signature);
+        assert!(serde_json::from_str::<Axis>("\"rows\"").unwrap_err().to_string().contains("\"rows\""));
+    }
+
+    #[test]
+    fn a_row_is_all_fixed_axes() {
+        let shape = vec![Axis::Fixed(2), Axis::Batch, Axis::Fixed(128)];
+        let tensor = TensorSpec { name: "state".into(), element: Element::Float16, shape };
+        assert_eq!((tensor.width(), tensor.sizes(9, 4)), (256, vec![2, 4, 128]));
+        assert_eq!(tensor.describe(), "float16 [2, batch, 128]");
+    }
+}
