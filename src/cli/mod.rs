@@ -63,7 +63,7 @@ enum Command {
     /// Print the layers and parameters of a model
     Summary(SummaryArgs),
     /// Print the model registry
-    Models(ModelsArgs),
+    Models(models::ModelsArgs),
     /// Print, export, delete or adopt the state that a pipeline keeps per key
     State(state::StateArgs),
 }
@@ -113,32 +113,6 @@ pub struct SummaryArgs {
     /// Folder of the model registry, for NAME and NAME/VERSION
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub models: PathBuf,
-}
-
-/// `kolk models …`
-#[derive(Debug, Clone, Args)]
-pub struct ModelsArgs {
-    /// Folder of the model registry
-    #[arg(long, value_name = "DIR", default_value = "models", global = true)]
-    pub models: PathBuf,
-    /// Print JSON
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// What to do
-    #[command(subcommand)]
-    pub command: ModelsCommand,
-}
-
-/// What `kolk models` does.
-#[derive(Debug, Clone, Subcommand)]
-pub enum ModelsCommand {
-    /// List every version of every model
-    List,
-    /// Show the manifest of a version
-    Show {
-        /// NAME (its champion) or NAME/VERSION
-        name: String,
-    },
 }
 
 /// Runs the command of the process' arguments.

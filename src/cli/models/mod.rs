@@ -1,0 +1,120 @@
+//! `kolk models`: one file per command.
+//!
+//! Lives here: the arguments of these commands, and what their tables share. Must not live here: what a command does.
+
+mod list;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::Value;
+
+pub use list::list;
+pub use show::show;
+
+use super::print;
+use crate::Result;
+use crate::error::Context;
+use crate::model::{Manifest, ModelKind};
+
+/// Errors of a manifest that are printed side by side: the model's and those of the naive forecasts.
+const ERRORS: [(&str, &str); 3] = [("mae", "MAE"), ("mae_last_value", "last value"), ("mae_seasonal", "seasonal")];
+
+/// `kolk models …`
+#[derive(Debug, Clone, Args)]
+pub struct ModelsArgs {
+    /// Folder of the model registry
+    #[arg(long, value_name = "DIR", default_value = "models", global = true)]
+    pub models: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+/// What `kolk models` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModelsCommand {
+    /// List every version of every model
+    List,
+    /// Show the manifest of a version
+    Show {
+        /// NAME (its champion) or NAME/VERSION
+        name: String,
+    },
+}
+
+/// Runs `kolk models`.
+///
+/// # Errors
+/// A registry that can't be read; no such model.
+pub fn command(args: &ModelsArgs) -> Result<()> {
+    let text = match &args.command {
+        ModelsCommand::List => list(&args.models, args.json)?,
+        ModelsCommand::Show { name } => show(&args.models, name, args.json)?,
+    };
+    print(text.trim_end())
+}
+
+fn kind(manifest: &Manifest) -> String {
+    match (manifest.kind, manifest.window) {
+        (ModelKind::Carry, _) => "carry".into(),
+        (ModelKind::Window, Some(window)) => format!("window of {window}"),
+        (ModelKind::Window, None) => "window".into(),
+    }
+}
+
+/// The layers in words; of the graphs of others only `kolk summary` knows them.
+fn layers(manifest: &Manifest) -> String {
+    manifest.architecture.as_ref().map_or("-".into(), |architecture| architecture.in_words())
+}
+
+fn parameters(manifest: &Manifest) -> String {
+    manifest.architecture.as_ref().map_or("-".into(), |architecture| architecture.parameters().to_string())
+}
+
+/// An error of a target, to four digits; `-` where it wasn't measured.
+fn metric(manifest: &Manifest, target: &str, error: &str) -> String {
+    let Some(value) = manifest.metrics.get(&format!("{target}.{error}")) else { return "-".into() };
+    let before = if value.abs() >= 1.0 { value.abs().log10() as i32 + 1 } else { 0 };
+    if *value != 0.0 && value.abs() < 1e-3 {
+        format!("{value:.3e}")
+    } else {
+        format!("{value:.*}", (4 - before).max(0) as usize)
+    }
+}
+
+fn plain(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if !header.is_empty() {
+        table.set_header(header);
+    }
+    table
+}
+
+fn padded(mut row: Vec<String>, columns: usize) -> Vec<String> {
+    row.resize(columns, String::new());
+    row
+}
+
+/// The table as lines without blanks around them, the columns of numbers to the right.
+fn trimmed(table: &mut Table, right: &[usize]) -> String {
+    for (i, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&i) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn pretty(value: &Value) -> Result<String> {
+    let mut text = serde_json::to_string_pretty(value).or_failed(|| "write JSON".into())?;
+    text.push('\n');
+    Ok(text)
+}

@@ -1,0 +1,103 @@
+//! `kolk models show`: one version of a model, with all that it promises.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{ERRORS, kind, layers, metric, parameters, plain, pretty, trimmed};
+use crate::Result;
+use crate::error::{Context, counted};
+use crate::model::registry;
+
+/// One version: `name` (its champion) or `name/3`. As JSON: the manifest, with `version` and `champion` added.
+pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
+    let (name, number) = registry::find(root, target)?;
+    let folder = root.join(&name).join(number.to_string());
+    let manifest = registry::read_manifest(&folder)?;
+    let champion = registry::champion(root, &name)? == Some(number);
+    if as_json {
+        let mut value = serde_json::to_value(&manifest).or_failed(|| "write the manifest as JSON".into())?;
+        value["version"] = number.into();
+        value["champion"] = champion.into();
+        return pretty(&value);
+    }
+    let inputs: Vec<String> = manifest
+        .inputs
+        .iter()
+        .map(|input| match input.lag {
+            0 => input.column.clone(),
+            lag => format!("{} {} back", input.column, counted(lag, "row")),
+        })
+        .collect();
+    let stages: Vec<String> = manifest.stages.iter().map(Value::to_string).collect();
+    let mut lines = vec![
+        ("model", format!("{name}/{number}{}", if champion { " (champion)" } else { "" })),
+        ("folder", folder.display().to_string()),
+        ("kind", kind(&manifest)),
+        ("layers", layers(&manifest)),
+        ("parameters", parameters(&manifest)),
+        ("inputs", inputs.join(", ")),
+        ("targets", manifest.targets.join(", ")),
+        ("steps ahead", manifest.horizon.to_string()),
+        ("stages before", if stages.is_empty() { "none".into() } else { stages.join("\n") }),
+        ("warm-up", counted(manifest.warm_up, "row")),
+        ("form", format!("{}, bitwise: {}", manifest.form, if manifest.bitwise { "yes" } else { "no" })),
+        ("seed", manifest.seed.to_string()),
+        ("data", manifest.data_hash.clone()),
+        ("onnx", format!("opset {}, IR version {}", manifest.opset, manifest.ir_version)),
+        ("checked with", format!("ONNX Runtime {}", manifest.onnx_runtime)),
+    ];
+    lines.extend(manifest.tz_database.iter().map(|version| ("tz database", version.clone())));
+    lines.extend(manifest.files.iter().map(|(file, hash)| ("sha256", format!("{hash} {file}"))));
+    let mut table = plain(&[]);
+    for (word, text) in lines {
+        table.add_row([word, &text]);
+    }
+    let mut text = trimmed(&mut table, &[]);
+    let mut header = vec!["target"];
+    header.extend(ERRORS.map(|(_, title)| title));
+    let mut errors = plain(&header);
+    for target in &manifest.targets {
+        let mut row = vec![target.clone()];
+        row.extend(ERRORS.map(|(error, _)| metric(&manifest, target, error)));
+        errors.add_row(row);
+    }
+    // Writing to a string can't fail.
+    let _ = write!(
+        text,
+        "\nerrors on held-out time, and those of the naive forecasts\n{}",
+        trimmed(&mut errors, &[1, 2, 3])
+    );
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::published;
+
+    #[test]
+    fn one_version_is_shown_with_all_that_it_promises() {
+        let root = tempfile::tempdir().unwrap();
+        let version = published(root.path(), "air", 7);
+        let text = show(root.path(), "air/1", false).unwrap();
+        for part in [
+            "air/1",
+            "GRU(4), Dense(4)",
+            "temp, temp 24 rows back",
+            "opset 17",
+            &version.manifest.files["model.onnx"],
+            "12.50",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let json: Value = serde_json::from_str(&show(root.path(), "air/1", true).unwrap()).unwrap();
+        assert_eq!(
+            (json["version"].as_u64(), json["champion"].as_bool(), json["seed"].as_u64()),
+            (Some(1), Some(false), Some(7))
+        );
+        assert_eq!(show(root.path(), "air", false).unwrap_err().exit_code(), 2);
+        assert_eq!(show(root.path(), "airs/1", false).unwrap_err().exit_code(), 2);
+    }
+}
