@@ -54,8 +54,11 @@ enum Command {
     Train(TrainArgs),
     /// List every problem of a pipeline, without starting it
     Check(CheckArgs),
-    /// Print the JSON Schema of pipeline files, for editors
+    /// Print the JSON Schema of pipeline files or of cards, for editors
     Schema {
+        /// Of which files
+        #[arg(value_parser = ["pipeline", "card"], default_value = "pipeline")]
+        of: String,
         /// Of files that pipelines include: there nothing is needed
         #[arg(long)]
         shared: bool,
@@ -137,7 +140,10 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args).map(done),
         Command::Run(args) => run::run(&args).map(done),
         Command::Train(args) => train::run(&args).map(done),
-        Command::Schema { shared } => print(format_args!("{:#}", crate::config::schema(shared))).map(done),
+        Command::Schema { of, shared } => {
+            let schema = if of == "card" { crate::config::card_schema() } else { crate::config::schema(shared) };
+            print(format_args!("{schema:#}")).map(done)
+        }
         Command::Summary(args) => summary::command(&args).map(done),
         Command::Models(args) => models::command(&args).map(done),
         Command::State(args) => state::run(&args, &crate::config::load(args.pipeline())?, &mut out()).map(done),

@@ -5,6 +5,8 @@
 //! of each stage). No other module reads the user's file.
 
 mod canonical;
+mod card;
+mod card_words;
 mod checks;
 mod document;
 mod effective;
@@ -38,10 +40,11 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use card::*;
 pub use kafka::*;
 pub use payload::{Envelope, Numbers};
 pub use pipeline::*;
-pub use schema::schema;
+pub use schema::{card_schema, schema};
 pub use schemas::*;
 pub use secret::*;
 pub use stages::*;

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::card_words::CARD;
 use super::document::PIPELINE;
 use super::include::{EXTENSION, INCLUDE};
 use super::table::{Bound, Shape, Word};
@@ -32,6 +33,27 @@ pub fn schema(shared: bool) -> Value {
         // What a file lacks may be in one that it includes.
         schema["if"] = json!({ "not": { "required": [INCLUDE] } });
         schema["then"] = needs;
+    }
+    schema
+}
+
+/// The schema of a card.
+pub fn card_schema() -> Value {
+    let mut schema = section(&CARD);
+    let head = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "kolk card",
+        "description": "What the tensors of an ONNX file are, for `kolk models import`",
+        "$defs": { "variable": { "type": "string", "pattern": VARIABLE, "description": "A value with ${NAME}" } },
+    });
+    if let (Value::Object(schema), Value::Object(head)) = (&mut schema, head) {
+        schema.extend(head);
+        schema.extend(needs(&CARD).and_then(|needs| needs.as_object().cloned()).into_iter().flatten().filter(
+            |(word, _)| {
+                // What sections within it need would replace what they have.
+                word == "required"
+            },
+        ));
     }
     schema
 }

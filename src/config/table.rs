@@ -163,8 +163,13 @@ pub(super) struct Step {
     pub around: Around,
 }
 
-/// Shows every section with the way to it, the outer ones first.
+/// Shows every section of a pipeline file with the way to it, the outer ones first.
 pub(super) fn walk(visit: &mut dyn FnMut(&[Step], &'static Words)) {
+    walk_from(&PIPELINE, visit);
+}
+
+/// As [`walk`], from the outermost section of any file.
+pub(super) fn walk_from(root: &'static Words, visit: &mut dyn FnMut(&[Step], &'static Words)) {
     fn into(way: &mut Vec<Step>, words: &'static Words, visit: &mut dyn FnMut(&[Step], &'static Words)) {
         visit(way, words);
         for field in words.fields {
@@ -175,7 +180,7 @@ pub(super) fn walk(visit: &mut dyn FnMut(&[Step], &'static Words)) {
             }
         }
     }
-    into(&mut Vec::new(), &PIPELINE, visit);
+    into(&mut Vec::new(), root, visit);
 }
 
 /// Whether a section is part of the table.
@@ -195,7 +200,9 @@ pub(super) fn knows(name: &str) -> bool {
 fn known() -> &'static [(&'static str, Vec<&'static str>)] {
     static KNOWN: std::sync::LazyLock<Vec<(&'static str, Vec<&'static str>)>> = std::sync::LazyLock::new(|| {
         let mut known = Vec::new();
-        walk(&mut |_, words| known.push((words.section, words.names().collect())));
+        for root in [&PIPELINE, &super::card_words::CARD] {
+            walk_from(root, &mut |_, words| known.push((words.section, words.names().collect())));
+        }
         known
     });
     &KNOWN

@@ -62,7 +62,12 @@ impl Options for Infer {
             word("gap", SILENCE, "State is reset if the key had no records for longer"),
         ],
     )
-    .later(&["inputs", "states", "layout", "output"]);
+    .elsewhere(&[
+        ("inputs", "the card of a model says it, see `kolk models import`"),
+        ("states", "the card of a model says it, see `kolk models import`"),
+        ("layout", "the card of a model says it, see `kolk models import`"),
+        ("output", "the card of a model says it, see `kolk models import`"),
+    ]);
 
     /// Always returns a stage, so that later checks know that there is one, however wrong it is.
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {

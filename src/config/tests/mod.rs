@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::kernel::{Activation, CellKind};
 
+mod card;
 mod effective;
 mod include;
 mod kafka;

@@ -110,6 +110,16 @@ fn is_a(kind: &Value, value: &Value) -> bool {
 /// Whatever the reader takes, the schema takes too; a field that the reader doesn't know, the schema doesn't either.
 /// Every file that a unit test of this crate reads comes by here.
 pub(in crate::config) fn agrees(root: &Node, problems: &Problems) {
+    agrees_by(&faults, root, problems);
+}
+
+/// As [`agrees`], of cards.
+pub(in crate::config) fn card_agrees(root: &Node, problems: &Problems) {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(card_schema);
+    agrees_by(&|document| fits(&SCHEMA, document, &SCHEMA), root, problems);
+}
+
+fn agrees_by(faults: &dyn Fn(&Value) -> std::result::Result<(), String>, root: &Node, problems: &Problems) {
     let Some(document) = as_json(root) else { return };
     let faults = faults(&document);
     if problems.is_empty() {
