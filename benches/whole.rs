@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use arrow::array::{DictionaryArray, Float32Array, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::Int32Type;
 use kolk::kernel::CellKind;
+use kolk::model::executor::Buffer;
 use kolk::model::onnx::export;
-use kolk::model::{Input, Manifest, ModelKind, Session, Signature, registry};
-use kolk::network::{Architecture, Layer};
+use kolk::model::{Input, Manifest, ModelKind, Session, registry};
+use kolk::network::{Architecture, Layer, Signature, TensorSpec};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -131,17 +132,18 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
 fn raw(onnx: &[u8]) -> Result<f64> {
     const BATCH: usize = 1024;
     let network = kolk::model::onnx::import::network(onnx)?.0;
-    let signature = Signature { features: 1, states: network.states(), outputs: 1 };
-    let mut session = Session::new(onnx, &signature)?;
+    let signature = Signature::of_own(&network, Vec::new(), None);
+    let mut session = Session::own(onnx, &signature)?;
     let x: Vec<f32> = (0..BATCH).map(|row| (row as f32).sin()).collect();
-    let mut y = vec![0.0; BATCH];
-    let mut state = [vec![0.0; BATCH * UNITS], vec![0.0; BATCH * UNITS]];
-    let mut next = state.clone();
+    let buffers = |of: Vec<TensorSpec>| -> Vec<Buffer> {
+        of.iter().map(|tensor| Buffer::of(&vec![0.0_f32; tensor.numbers(1, BATCH)])).collect()
+    };
+    let (mut taken, mut given) = (buffers(signature.taken()), buffers(signature.given()));
+    taken[0] = Buffer::of(&x);
     let (mut rows, mut started) = (0, Instant::now());
     for round in 0.. {
-        let [h, c] = &mut next;
-        session.run(1, BATCH, &x, &[&state[0], &state[1]], &mut y, &mut [h, c])?;
-        std::mem::swap(&mut state, &mut next);
+        session.run(1, BATCH, &taken, &mut given)?;
+        taken[1..].swap_with_slice(&mut given[1..]);
         rows += BATCH;
         if round == 20 {
             (rows, started) = (0, Instant::now());

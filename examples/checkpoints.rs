@@ -11,6 +11,7 @@ use kolk::config::Location;
 use kolk::record::murmur2;
 use kolk::state::{
     Bank, Checkpoint, Checkpoints, CommitPosition, Fingerprint, Keys, Log, Memory, ModelEpoch, RowLayout, StateSpec,
+    Type,
 };
 
 const KEYS: u32 = 1_000_000;
@@ -83,7 +84,8 @@ fn main() -> Result<()> {
 /// The engine's header, then one stage: a count, and h and c of the network.
 fn layout() -> Arc<RowLayout> {
     let header = StateSpec::default().i64("time", 0).flag("seen", false);
-    let network = StateSpec::default().u64("steps", 0).tensor("h", UNITS).tensor("c", UNITS);
+    let zero = [0; UNITS * size_of::<f32>()];
+    let network = StateSpec::default().u64("steps", 0).tensor("h", Type::F32, &zero).tensor("c", Type::F32, &zero);
     Arc::new(RowLayout::new([("kolk", header), ("infer", network)]))
 }
 
@@ -92,7 +94,7 @@ fn each(memory: &mut Memory, slots: impl Iterator<Item = u32>, step: impl Fn(u32
     let mut state = memory.part(1);
     let Some(Bank::Host(bank)) = state.bank else { return };
     let mut numbers = bank.numbers();
-    slots.for_each(|slot| step(slot, state.rows.get_mut(slot), numbers.get_mut(slot)));
+    slots.for_each(|slot| step(slot, state.rows.get_mut(slot), bytemuck::cast_slice_mut(numbers.get_mut(slot))));
 }
 
 fn touch(memory: &mut Memory, slots: impl Iterator<Item = u32>) {

@@ -14,6 +14,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use executor::{Session, Signature};
+pub use executor::Session;
 pub use manifest::*;
 pub use registry::Version;

@@ -40,6 +40,8 @@ pub struct Version {
     pub manifest: Manifest,
     /// `model.onnx`, as it was checked.
     pub onnx: Vec<u8>,
+    /// Further files by name, such as initial states.
+    pub files: BTreeMap<String, Vec<u8>>,
 }
 
 /// A model of the registry: which versions there are.
@@ -83,7 +85,7 @@ pub fn open(root: &Path, target: &str) -> Result<Version> {
     let (name, number) = find(root, target)?;
     let folder = root.join(&name).join(number.to_string());
     let manifest = read_manifest(&folder)?;
-    let mut onnx = None;
+    let (mut onnx, mut files) = (None, BTreeMap::new());
     for (file, expected) in &manifest.files {
         let path = folder.join(file);
         let bytes = fs::read(&path).or_refused(|| format!("read {}", path.display()))?;
@@ -96,13 +98,17 @@ pub fn open(root: &Path, target: &str) -> Result<Version> {
                 path.display()
             )));
         }
-        if file == MODEL {
-            onnx = Some(bytes);
+        match file.as_str() {
+            MODEL => onnx = Some(bytes),
+            REPORT => {}
+            _ => {
+                files.insert(file.clone(), bytes);
+            }
         }
     }
     let onnx = onnx
         .ok_or_else(|| Error::refused(format!("{} names no {MODEL} under files", folder.join(MANIFEST).display())))?;
-    Ok(Version { name, number, folder, manifest, onnx })
+    Ok(Version { name, number, folder, manifest, onnx, files })
 }
 
 /// Name and number that `name` or `name/3` means, without opening it.
@@ -167,17 +173,37 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
 
 /// Publishes a version under `manifest.name` with the next free number, and returns it opened. `manifest.files` is
 /// filled in here. The champion stays who it was: see [`set_champion`].
-pub fn publish(root: &Path, mut manifest: Manifest, onnx: &[u8], report: &str) -> Result<Version> {
+pub fn publish(root: &Path, manifest: Manifest, onnx: &[u8], report: &str) -> Result<Version> {
+    publish_with(root, manifest, onnx, report, BTreeMap::new())
+}
+
+/// As [`publish`], with further files by name, such as initial states.
+pub fn publish_with(
+    root: &Path,
+    mut manifest: Manifest,
+    onnx: &[u8],
+    report: &str,
+    files: BTreeMap<String, Vec<u8>>,
+) -> Result<Version> {
     check_name(&manifest.name)?;
+    for file in files.keys() {
+        check_name(file)?;
+        if [MODEL, REPORT, MANIFEST].contains(&file.as_str()) {
+            return Err(Error::refused(format!("a further file of a version can't be named {file}")));
+        }
+    }
     let name = manifest.name.clone();
     let home = root.join(&name);
     fs::create_dir_all(&home).or_failed(|| format!("create {}", home.display()))?;
     manifest.format = FORMAT;
-    manifest.files = BTreeMap::from([(MODEL.to_owned(), sha256(onnx)), (REPORT.to_owned(), sha256(report.as_bytes()))]);
+    let mut all = vec![(MODEL, onnx), (REPORT, report.as_bytes())];
+    all.extend(files.iter().map(|(file, bytes)| (file.as_str(), bytes.as_slice())));
+    manifest.files = all.iter().map(|(file, bytes)| ((*file).to_owned(), sha256(bytes))).collect();
     let mut json = serde_json::to_string_pretty(&manifest).or_failed(|| "write the manifest as JSON".into())?;
     json.push('\n');
+    all.push((MANIFEST, json.as_bytes()));
     let aside = Aside::new(&home)?;
-    for (file, bytes) in [(MODEL, onnx), (REPORT, report.as_bytes()), (MANIFEST, json.as_bytes())] {
+    for (file, bytes) in all {
         write_synced(&aside.0.join(file), bytes)?;
     }
     sync(&aside.0)?;
@@ -185,7 +211,7 @@ pub fn publish(root: &Path, mut manifest: Manifest, onnx: &[u8], report: &str) -
     sync(&home)?;
     sync(root)?;
     let folder = home.join(number.to_string());
-    Ok(Version { name, number, folder, manifest, onnx: onnx.to_vec() })
+    Ok(Version { name, number, folder, manifest, onnx: onnx.to_vec(), files })
 }
 
 /// The version that `model: name` means, if one was named.
@@ -307,7 +333,6 @@ fn sync(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::kernel::CellKind;
-    use crate::model::Signature;
     use crate::model::testing::{manifest, published};
     use crate::network::testing::plain;
 
@@ -332,12 +357,27 @@ mod tests {
         assert_eq!(open(&root, "air").unwrap().number, 2);
         let entry = Entry { name: "air".into(), versions: vec![1, 2], champion: Some(2) };
         assert_eq!(list(&root).unwrap(), [entry]);
-        assert_eq!(Signature::from(&opened.manifest), Signature::from(opened.manifest.architecture.as_ref().unwrap()));
         // There is nothing but the versions.
         let mut names: Vec<String> =
             fs::read_dir(root.join("air")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["1", "2", "champion"]);
+    }
+
+    #[test]
+    fn further_files_of_a_version_are_opened_with_it_and_checked() {
+        let root = tempfile::tempdir().unwrap();
+        let manifest = || manifest("air", &plain(1, &[(CellKind::Gru, 2)]), 1);
+        let file = |name: &str| BTreeMap::from([(name.to_owned(), vec![1, 2, 3])]);
+        let version = publish_with(root.path(), manifest(), b"graph", "report", file("h0.bin")).unwrap();
+        assert_eq!(open(root.path(), "air/1").unwrap().files, file("h0.bin"));
+        fs::write(version.folder.join("h0.bin"), "other").unwrap();
+        let message = refusal(open(root.path(), "air/1"));
+        assert!(message.contains("h0.bin is not what was published"), "{message}");
+        for name in ["../h0.bin", "a/b", ".hidden", MANIFEST, MODEL] {
+            refusal(publish_with(root.path(), manifest(), b"", "", file(name)));
+        }
+        assert_eq!(list(root.path()).unwrap()[0].versions, [1]);
     }
 
     #[test]

@@ -5,32 +5,39 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::executor::{Executor, Input, OnnxRuntime, Output, Steps};
+use super::executor::{Buffer, Executor, Input, OnnxRuntime, Output, Rows, RowsMut, Steps, described};
 use super::onnx::{export, import};
 use super::testing::{step, zero_state};
 use super::*;
 use crate::kernel::{Activation, CellKind};
 use crate::metrics::Metrics;
 use crate::network::testing::{Numbers, layer, plain, rich, tensors};
-use crate::network::{Architecture, Layer, Tensor};
+use crate::network::{Architecture, Axis, Layer, Signature, Tensor};
 use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
 /// What a run gives: `y`, then every state out.
 type Outcome = Vec<Vec<f32>>;
 
+fn signature(architecture: &Architecture) -> Signature {
+    Signature::of_own(architecture, Vec::new(), None)
+}
+
 fn session(architecture: &Architecture, tensors: &[Tensor]) -> Session {
     let onnx = export::onnx(architecture, tensors, "test").unwrap();
-    Session::new(&onnx, &Signature::from(architecture)).unwrap()
+    Session::own(&onnx, &signature(architecture)).unwrap()
+}
+
+/// Room for what a graph gives.
+fn room(session: &Session, t: usize, b: usize) -> Vec<Buffer> {
+    let given = session.signature().given();
+    given.iter().map(|tensor| Buffer::of(&vec![f32::NAN; tensor.numbers(t, b)])).collect()
 }
 
 fn run(session: &mut Session, t: usize, b: usize, x: &[f32], states: &[Vec<f32>]) -> Outcome {
-    let signature = session.signature().clone();
-    let mut y = vec![f32::NAN; t * b * signature.outputs];
-    let mut out: Vec<Vec<f32>> = signature.states.iter().map(|pair| vec![f32::NAN; b * pair.width()]).collect();
-    let states: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
-    let mut slices: Vec<&mut [f32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
-    session.run(t, b, x, &states, &mut y, &mut slices).unwrap();
-    std::iter::once(y).chain(out).collect()
+    let mut given = room(session, t, b);
+    let taken: Vec<Buffer> = std::iter::once(x).chain(states.iter().map(Vec::as_slice)).map(Buffer::of).collect();
+    session.run(t, b, &taken, &mut given).unwrap();
+    given.iter().map(|buffer| buffer.values().to_vec()).collect()
 }
 
 fn zeros(architecture: &Architecture, b: usize) -> Vec<Vec<f32>> {
@@ -221,21 +228,21 @@ fn weights_of_keras_give_its_outputs() {
 fn a_graph_of_another_signature_is_refused_with_both_sides() {
     let architecture = plain(3, &[(CellKind::Lstm, 8)]);
     let onnx = export::onnx(&architecture, &tensors(&architecture, 1), "test").unwrap();
-    let mut expected = Signature::from(&architecture);
-    expected.features = 4;
-    expected.outputs = 2;
-    expected.states[0].shape = vec![9];
-    expected.states[1].input = "cell".into();
-    let message = Session::new(&onnx, &expected).unwrap_err();
+    let mut expected = signature(&architecture);
+    expected.inputs[0].tensor.shape[2] = Axis::Fixed(4);
+    expected.outputs[0].tensor.shape[2] = Axis::Fixed(2);
+    expected.states[0].tensor.shape[1] = Axis::Fixed(9);
+    expected.states[1].tensor.name = "cell".into();
+    let message = Session::own(&onnx, &expected).unwrap_err();
     assert_eq!(message.exit_code(), 2);
     let message = message.to_string();
     for line in [
-        "input \"x\": expected float32 [T, B, 4], the graph has float32 [T, B, 3]",
-        "input \"h_0\": expected float32 [B, 9], the graph has float32 [B, 8]",
-        "input \"cell\": expected float32 [B, 8], the graph has none of that name",
+        "input \"x\": expected float32 [time, batch, 4], the graph has float32 [T, B, 3]",
+        "input \"h_0\": expected float32 [batch, 9], the graph has float32 [B, 8]",
+        "input \"cell\": expected float32 [batch, 8], the graph has none of that name",
         "input \"c_0\": the graph has float32 [B, 8], none of that name is expected",
-        "output \"y\": expected float32 [T, B, 2], the graph has float32 [T, B, 1]",
-        "output \"h_0_out\": expected float32 [B, 9], the graph has float32 [B, 8]",
+        "output \"y\": expected float32 [time, batch, 2], the graph has float32 [T, B, 1]",
+        "output \"h_0_out\": expected float32 [batch, 9], the graph has float32 [B, 8]",
         "state pairs: expected ",
     ] {
         assert!(message.contains(line), "{line} in:\n{message}");
@@ -244,8 +251,8 @@ fn a_graph_of_another_signature_is_refused_with_both_sides() {
 
 #[test]
 fn what_is_no_model_is_refused() {
-    let signature = Signature::from(&plain(1, &[(CellKind::Gru, 2)]));
-    assert_eq!(Session::new(b"no model at all", &signature).unwrap_err().exit_code(), 2);
+    let signature = signature(&plain(1, &[(CellKind::Gru, 2)]));
+    assert_eq!(Session::own(b"no model at all", &signature).unwrap_err().exit_code(), 2);
     assert_eq!(import::network(b"\xff\xff\xff").unwrap_err().exit_code(), 2);
     assert_eq!(import::network(b"").unwrap_err().exit_code(), 2);
 }
@@ -254,14 +261,14 @@ fn what_is_no_model_is_refused() {
 fn short_buffers_are_an_error_not_a_crash() {
     let architecture = plain(2, &[(CellKind::Gru, 4)]);
     let mut session = session(&architecture, &tensors(&architecture, 1));
-    let (x, h) = (vec![0.0; 12], vec![0.0; 12]);
-    let (mut y, mut out) = (vec![0.0; 6], vec![0.0; 12]);
-    session.run(2, 3, &x, &[&h], &mut y, &mut [&mut out]).unwrap();
-    assert!(session.run(2, 3, &x[1..], &[&h], &mut y, &mut [&mut out]).is_err());
-    assert!(session.run(2, 3, &x, &[&h[1..]], &mut y, &mut [&mut out]).is_err());
-    assert!(session.run(2, 3, &x, &[], &mut y, &mut [&mut out]).is_err());
-    assert!(session.run(2, 3, &x, &[&h], &mut y[1..], &mut [&mut out]).is_err());
-    assert!(session.run(2, 3, &x, &[&h], &mut y, &mut [&mut out[1..]]).is_err());
+    let long = |count: usize| Buffer::of(&vec![0.0_f32; count]);
+    let fine = [long(12), long(12)];
+    session.run(2, 3, &fine, &mut [long(6), long(12)]).unwrap();
+    assert!(session.run(2, 3, &[long(11), long(12)], &mut [long(6), long(12)]).is_err());
+    assert!(session.run(2, 3, &[long(12), long(11)], &mut [long(6), long(12)]).is_err());
+    assert!(session.run(2, 3, &fine[..1], &mut [long(6), long(12)]).is_err());
+    assert!(session.run(2, 3, &fine, &mut [long(5), long(12)]).is_err());
+    assert!(session.run(2, 3, &fine, &mut [long(6), long(11)]).is_err());
 }
 
 /// Buffers are bound by address: other values in the same place, and other places, must both be seen.
@@ -270,13 +277,14 @@ fn a_bound_buffer_is_read_anew_in_every_run() {
     let architecture = plain(1, &[(CellKind::RnnTanh, 3)]);
     let tensors = tensors(&architecture, 1);
     let (mut first, mut second) = (session(&architecture, &tensors), session(&architecture, &tensors));
-    let (mut x, h) = (vec![0.0; 2], vec![0.0; 6]);
+    let mut taken = [Buffer::of(&[0.0_f32; 2]), Buffer::of(&[0.0_f32; 6])];
     for round in 0..200 {
-        x.iter_mut().zip(Numbers(round)).for_each(|(x, number)| *x = number);
-        let (mut y, mut out) = (vec![0.0; 2], vec![0.0; 6]);
-        first.run(1, 2, &x, &[&h], &mut y, &mut [&mut out]).unwrap();
-        let expected = run(&mut second, 1, 2, &x.clone(), &[vec![0.0; 6]]);
-        assert_eq!((y, out), (expected[0].clone(), expected[1].clone()), "round {round}");
+        let x: Vec<f32> = Numbers(round).take(2).collect();
+        taken[0].values_mut().copy_from_slice(&x);
+        let mut given = room(&first, 1, 2);
+        first.run(1, 2, &taken, &mut given).unwrap();
+        let expected = run(&mut second, 1, 2, &x, &[vec![0.0; 6]]);
+        assert_eq!(given.iter().map(|buffer| buffer.values().to_vec()).collect::<Outcome>(), expected, "round {round}");
     }
 }
 
@@ -289,11 +297,9 @@ fn the_executor_gathers_and_scatters() {
     let tensors = tensors(&architecture, 5);
     let mut session_alone = session(&architecture, &tensors);
     let metrics = Arc::new(Metrics::new().unwrap());
-    let mut executor = OnnxRuntime::new(session(&architecture, &tensors), metrics);
-    let spec = architecture
-        .states()
-        .iter()
-        .fold(StateSpec::default().u64("steps", 0), |spec, pair| spec.tensor(&pair.input, pair.width()));
+    let mut executor = OnnxRuntime::new(session(&architecture, &tensors), &|_| None, metrics).unwrap();
+    let states = signature(&architecture).states;
+    let spec = described(StateSpec::default().u64("steps", 0), &states, &|_| None).unwrap();
     let mut memory = Memory::new(Arc::new(RowLayout::new([("infer", spec)])));
     memory.grow_to(6);
     let mut state = memory.part(0);
@@ -317,9 +323,9 @@ fn the_executor_gathers_and_scatters() {
         let expected = run(&mut session_alone, T, slots.len(), &gathered, &states);
         let mut y = vec![-1.0; 8 * 2];
         let rows = rows.map(|row| row as u32);
-        let input = Input { values: &x, width: 3 };
+        let input = Input { values: Rows::F32(&x), width: 3 };
         let steps = Steps { t: T, slots: &slots, inputs: &[input], rows: &rows, reset: &reset, lengths: &[] };
-        let output = Output { values: &mut y, width: 2, rows: &gives };
+        let output = Output { values: RowsMut::F32(&mut y), width: 2, rows: &gives };
         executor.run(&steps, state.bank.as_deref_mut(), &mut [output]).unwrap();
         let mut wanted = expected[0].clone();
         wanted[4..6].fill(-1.0);
@@ -330,9 +336,10 @@ fn the_executor_gathers_and_scatters() {
     let bank = bank.numbers();
     for (n, slot) in slots.iter().enumerate() {
         let expected = states.iter().flat_map(|state| state.chunks(state.len() / slots.len()).nth(n).unwrap());
-        assert!(expected.eq(bank.get(*slot)), "slot {slot}");
+        let expected: Vec<f32> = expected.copied().collect();
+        assert_eq!(bytemuck::cast_slice::<f32, u8>(&expected), bank.get(*slot), "slot {slot}");
     }
-    assert!([2, 4].iter().all(|slot| bank.get(*slot).iter().all(|number| *number == 0.0)));
+    assert!([2, 4].iter().all(|slot| bank.get(*slot).iter().all(|byte| *byte == 0)));
     let lengths = Steps { t: 1, slots: &[0], inputs: &[], rows: &[0], reset: &[true], lengths: &[1] };
     assert!(executor.run(&lengths, None, &mut []).is_err());
 }

@@ -216,6 +216,26 @@ impl TensorSpec {
         self.shape.iter().map(|axis| if let Axis::Fixed(size) = axis { *size } else { 1 }).product()
     }
 
+    /// Numbers in a run of `t` steps of `b` sequences.
+    pub fn numbers(&self, t: usize, b: usize) -> usize {
+        let size = |axis: &Axis| match axis {
+            Axis::Time => t,
+            Axis::Batch => b,
+            Axis::Fixed(size) => *size,
+        };
+        self.shape.iter().map(size).product()
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.width() * self.element.bytes()
+    }
+
+    /// Whether it has this axis.
+    pub fn has(&self, axis: Axis) -> bool {
+        self.shape.contains(&axis)
+    }
+
     /// Its sizes in a run of `t` steps of `b` sequences.
     pub fn sizes(&self, t: usize, b: usize) -> Vec<usize> {
         let size = |axis: &Axis| match axis {
@@ -242,6 +262,18 @@ impl TensorSpec {
 }
 
 impl Signature {
+    /// The tensors that a run takes: inputs, then states.
+    pub fn taken(&self) -> Vec<TensorSpec> {
+        let inputs = self.inputs.iter().map(|input| input.tensor.clone());
+        inputs.chain(self.states.iter().map(|state| state.tensor.clone())).collect()
+    }
+
+    /// The tensors that a run gives: outputs, then states under the names that they come out by.
+    pub fn given(&self) -> Vec<TensorSpec> {
+        let out = |state: &StateTensor| TensorSpec { name: state.out.clone(), ..state.tensor.clone() };
+        self.outputs.iter().map(|output| output.tensor.clone()).chain(self.states.iter().map(out)).collect()
+    }
+
     /// That of our own graphs: `x` [time, batch, features], states [batch, units], `y` [time, batch, outputs], all
     /// float32. `y` becomes the column `prediction`.
     pub fn of_own(architecture: &Architecture, inputs: Vec<Input>, forecast: Option<Ahead>) -> Signature {

@@ -23,9 +23,4 @@ impl StatePair {
     pub fn width(&self) -> usize {
         self.shape.iter().product()
     }
-
-    /// Shape of the state of `b` rows.
-    pub(crate) fn batched(&self, b: usize) -> Vec<usize> {
-        std::iter::once(b).chain(self.shape.iter().copied()).collect()
-    }
 }

@@ -13,7 +13,8 @@ pub enum Bank {
     Host(HostBank),
 }
 
-/// Numbers in this process' memory, in pages that checkpoints share as they share those of an [`Arena`].
+/// Numbers in this process' memory, each tensor's in its own type, in pages that checkpoints share as they share those
+/// of an [`Arena`].
 #[derive(Debug, Clone)]
 pub struct HostBank {
     arena: Arena,
@@ -28,21 +29,21 @@ pub struct Numbers<'a> {
 }
 
 impl Numbers<'_> {
-    /// How many there are of a slot.
-    pub fn width(&self) -> usize {
+    /// Words of 32 bits of a slot.
+    pub fn words(&self) -> usize {
         self.numbers
     }
 
-    /// The numbers of a slot.
+    /// The bytes of a slot.
     #[inline]
-    pub fn get(&self, slot: u32) -> &[f32] {
-        &bytemuck::cast_slice(self.rows.get(slot))[..self.numbers]
+    pub fn get(&self, slot: u32) -> &[u8] {
+        &bytemuck::cast_slice(self.rows.get(slot))[..self.numbers * size_of::<u32>()]
     }
 
-    /// The numbers of a slot, to write.
+    /// The bytes of a slot, to write.
     #[inline]
-    pub fn get_mut(&mut self, slot: u32) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(self.rows.get_mut(slot))[..self.numbers]
+    pub fn get_mut(&mut self, slot: u32) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(self.rows.get_mut(slot))[..self.numbers * size_of::<u32>()]
     }
 }
 
@@ -55,11 +56,12 @@ impl HostBank {
 }
 
 impl Bank {
-    /// A bank in this process' memory of so many numbers a slot, all 0 for a new one; pages have as many rows as those
-    /// of a table of `row_words` words.
-    pub(super) fn host(numbers: usize, row_words: usize) -> Bank {
-        let words = numbers.div_ceil(size_of::<u64>() / size_of::<f32>());
-        Bank::Host(HostBank { arena: Arena::in_pages_of(row_words, vec![0; words]), numbers })
+    /// A bank in this process' memory, of which a new slot begins with `initial`; pages have as many rows as those of a
+    /// table of `row_words` words.
+    pub(super) fn host(initial: &[u32], row_words: usize) -> Bank {
+        let mut words = vec![0_u64; initial.len().div_ceil(size_of::<u64>() / size_of::<u32>())];
+        bytemuck::cast_slice_mut(&mut words)[..initial.len()].copy_from_slice(initial);
+        Bank::Host(HostBank { arena: Arena::in_pages_of(row_words, words), numbers: initial.len() })
     }
 
     /// Words of a slot.

@@ -40,7 +40,7 @@ impl Memory {
     pub fn new(layout: Arc<RowLayout>) -> Self {
         // Pages of rows and numbers hold the same slots, so that a checkpoint puts them together page by page.
         let arena = Arena::in_pages_of(layout.width(), layout.initial().to_vec());
-        let bank = layout.bank().map(|bank| Bank::host(bank.numbers, layout.width()));
+        let bank = layout.bank().map(|_| Bank::host(layout.bank_initial(), layout.width()));
         Memory { layout, arena, bank }
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::checkpoint::Checkpoint;
 use super::delta::{Outline, apply, encode};
-use super::{Bank, CommitPosition, Frozen, KeyList, Memory, RowLayout, StateSpec};
+use super::{Bank, CommitPosition, Frozen, KeyList, Memory, RowLayout, StateSpec, Type};
 
 /// Words of the stage before the network: so many that a page has few rows.
 const WIDE: usize = 500;
@@ -16,7 +16,11 @@ const NUMBERS: usize = 5;
 /// A wide stage, a network with an odd count of numbers, and a stage after it.
 fn layout() -> Arc<RowLayout> {
     let wide = StateSpec::default().f64s("ring", WIDE, 0.25);
-    let network = StateSpec::default().u64("steps", 0).tensor("h", 2).tensor("c", NUMBERS - 2);
+    let network = StateSpec::default().u64("steps", 0).tensor("h", Type::F32, &[0; 8]).tensor(
+        "c",
+        Type::F32,
+        &[0; 4 * (NUMBERS - 2)],
+    );
     Arc::new(RowLayout::new([("wide", wide), ("infer", network), ("score", StateSpec::default().i64("last", -1))]))
 }
 
@@ -46,7 +50,7 @@ impl Both {
 
     fn number(&mut self, slot: u32, n: usize, value: f32) {
         let Some(Bank::Host(bank)) = self.memory.part(1).bank else { panic!("the network has the bank") };
-        bank.numbers().get_mut(slot)[n] = value;
+        bank.numbers().get_mut(slot)[4 * n..4 * n + 4].copy_from_slice(&value.to_le_bytes());
         let numbers: &mut [f32] = bytemuck::cast_slice_mut(&mut self.whole[slot as usize][WIDE + 1..WIDE + 4]);
         numbers[n] = value;
     }
@@ -172,7 +176,8 @@ fn a_delta_has_the_pages_whose_rows_or_numbers_changed() {
 fn a_checkpoint_of_before_is_read_and_written_again_as_it_was() {
     let bytes = include_bytes!("../../tests/fixtures/state/whole_rows.checkpoint");
     let checkpoint = Checkpoint::decode(bytes).unwrap();
-    let network = StateSpec::default().u64("steps", 0).tensor("h_0", 3).tensor("c_0", 3);
+    let network =
+        StateSpec::default().u64("steps", 0).tensor("h_0", Type::F32, &[0; 12]).tensor("c_0", Type::F32, &[0; 12]);
     let before = StateSpec::default().f64s("before", 17, 0.0);
     let layout =
         RowLayout::new([("before", before), ("infer", network), ("score", StateSpec::default().f64s("s", 29, 0.0))]);
@@ -182,8 +187,8 @@ fn a_checkpoint_of_before_is_read_and_written_again_as_it_was() {
     let mut infer = memory.part(1);
     assert_eq!(infer.rows.get(slot), [397]);
     let Some(Bank::Host(bank)) = &mut infer.bank else { panic!("the network has the bank") };
-    let numbers = [0.020208906, 0.004331042, 0.01579364, 0.04899171, 0.0068945587, 0.026208151];
-    assert_eq!(bank.numbers().get(slot), numbers);
+    let numbers = [0.020208906_f32, 0.004331042, 0.01579364, 0.04899171, 0.0068945587, 0.026208151];
+    assert_eq!(bank.numbers().get(slot), numbers.map(f32::to_le_bytes).concat());
     let again = Checkpoint { rows: memory.freeze(), ..checkpoint };
     assert_eq!(again.encode().unwrap(), bytes);
 }

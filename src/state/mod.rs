@@ -51,7 +51,7 @@ pub use manifest::{End, Fingerprint, Manifest, OfTopic, Part, RowSpan, STAGED, T
 pub use memory::{Memory, State};
 pub use pages::{Page, Pages};
 pub use source_files::{SourceFile, SourceFiles, hashed};
-pub use spec::{BankPlace, FieldSpec, FieldValue, RowLayout, RowPart, StateSpec, Type};
+pub use spec::{BankPlace, FieldSpec, FieldValue, RowLayout, RowPart, StateSpec, Type, bank_words};
 pub use store::{Begun, Store};
 pub use stored::Stored;
 pub use topics::{GROWTH, KnownTopic};

@@ -7,9 +7,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::RowSpan;
+use crate::network::Element;
 
 /// Bytes of a word of a row.
 const WORD: usize = size_of::<u64>();
+
+/// Words of 32 bits that so many bytes of a tensor take in the bank.
+pub fn bank_words(bytes: usize) -> usize {
+    bytes.div_ceil(size_of::<u32>())
+}
 
 /// Type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +31,36 @@ pub enum Type {
     U64,
     /// Yes or no, in a word: 1 or 0.
     Flag,
+    /// A number of 16 bits; of tensors alone, as those below.
+    F16,
+    /// A signed integer of 32 bits.
+    I32,
+    /// Yes or no, in a byte: 1 or 0.
+    Bool,
+}
+
+impl Type {
+    /// That of a tensor's numbers.
+    pub fn of(element: Element) -> Type {
+        match element {
+            Element::Float32 => Type::F32,
+            Element::Float16 => Type::F16,
+            Element::Float64 => Type::F64,
+            Element::Int64 => Type::I64,
+            Element::Int32 => Type::I32,
+            Element::Bool => Type::Bool,
+        }
+    }
+
+    /// Bytes of a value.
+    fn bytes(self) -> usize {
+        match self {
+            Type::F64 | Type::I64 | Type::U64 | Type::Flag => WORD,
+            Type::F32 | Type::I32 => 4,
+            Type::F16 => 2,
+            Type::Bool => 1,
+        }
+    }
 }
 
 /// A value of a field.
@@ -32,13 +68,13 @@ pub enum Type {
 pub enum FieldValue {
     /// Of [`Type::F64`].
     F64(f64),
-    /// Of [`Type::F32`].
+    /// Of [`Type::F32`] and [`Type::F16`].
     F32(f32),
-    /// Of [`Type::I64`].
+    /// Of [`Type::I64`] and [`Type::I32`].
     I64(i64),
     /// Of [`Type::U64`].
     U64(u64),
-    /// Of [`Type::Flag`].
+    /// Of [`Type::Flag`] and [`Type::Bool`].
     Flag(bool),
 }
 
@@ -61,23 +97,25 @@ pub struct FieldSpec {
 }
 
 impl FieldSpec {
-    fn size(&self) -> usize {
-        if self.of == Type::F32 { size_of::<f32>() } else { WORD }
-    }
-
     /// Its values in a stage's part of a row; `None` if the part is too short for it.
     pub fn values(&self, part: &[u64]) -> Option<Vec<FieldValue>> {
-        let stride = self.stride.unwrap_or(self.size());
+        // Rows are little-endian.
+        let part: &[u8] = bytemuck::cast_slice(part);
+        let (size, stride) = (self.of.bytes(), self.stride.unwrap_or(self.of.bytes()));
         let value = |n: usize| {
             let at = self.at.checked_add(n.checked_mul(stride)?)?;
-            let word = *part.get(at / WORD)?;
+            let bytes = part.get(at..at.checked_add(size)?)?;
+            let mut word = [0; WORD];
+            word[..size].copy_from_slice(bytes);
+            let word = u64::from_le_bytes(word);
             Some(match self.of {
                 Type::F64 => FieldValue::F64(f64::from_bits(word)),
-                // The lower half of a word is the first of the two numbers: rows are little-endian.
-                Type::F32 => FieldValue::F32(f32::from_bits((word >> (8 * (at % WORD))) as u32)),
+                Type::F32 => FieldValue::F32(f32::from_bits(word as u32)),
+                Type::F16 => FieldValue::F32(half::f16::from_bits(word as u16).to_f32()),
                 Type::I64 => FieldValue::I64(word as i64),
+                Type::I32 => FieldValue::I64((word as i32).into()),
                 Type::U64 => FieldValue::U64(word),
-                Type::Flag => FieldValue::Flag(word != 0),
+                Type::Flag | Type::Bool => FieldValue::Flag(word != 0),
             })
         };
         (0..self.length.unwrap_or(1)).map(value).collect()
@@ -90,8 +128,8 @@ pub struct StateSpec {
     initial: Vec<u64>,
     fields: Vec<FieldSpec>,
     tensors: Vec<FieldSpec>,
-    /// Values of all tensors.
-    numbers: usize,
+    /// What all tensors begin with.
+    numbers: Vec<u32>,
 }
 
 impl StateSpec {
@@ -131,6 +169,13 @@ impl StateSpec {
         self
     }
 
+    /// Adds `length` integers, all of which begin with 0.
+    pub fn i64s(mut self, name: impl Into<String>, length: usize) -> Self {
+        self.field(name, Type::I64, Some(length), length);
+        self.initial.resize(self.initial.len() + length, 0);
+        self
+    }
+
     /// Adds `count` records one after the other. Each field of `item`, which may only have single values, becomes one
     /// of `count` values.
     pub fn repeated(mut self, count: usize, item: StateSpec) -> Self {
@@ -149,12 +194,14 @@ impl StateSpec {
         self
     }
 
-    /// Adds a tensor of the network of `length` values, all of which begin with 0. Tensors don't lie in the row but in
-    /// the [`super::Bank`], one after the other. At most one stage of a pipeline has tensors.
-    pub fn tensor(mut self, name: impl Into<String>, length: usize) -> Self {
-        let at = self.numbers * size_of::<f32>();
-        self.tensors.push(FieldSpec { name: name.into(), of: Type::F32, at, length: Some(length), stride: None });
-        self.numbers += length;
+    /// Adds a tensor of the network; a new key begins with the values of which `initial` are the bytes. Tensors don't
+    /// lie in the row but in the [`super::Bank`], one after the other, each from a new word of 32 bits on. At most one
+    /// stage of a pipeline has tensors.
+    pub fn tensor(mut self, name: impl Into<String>, of: Type, initial: &[u8]) -> Self {
+        let (at, length) = (self.numbers.len() * size_of::<u32>(), initial.len() / of.bytes());
+        self.tensors.push(FieldSpec { name: name.into(), of, at, length: Some(length), stride: None });
+        self.numbers.resize(self.numbers.len() + bank_words(initial.len()), 0);
+        bytemuck::cast_slice_mut(&mut self.numbers)[at..at + initial.len()].copy_from_slice(initial);
         self
     }
 
@@ -204,7 +251,7 @@ pub struct RowPart {
 pub struct BankPlace {
     /// First word.
     pub start: usize,
-    /// Numbers, two to a word.
+    /// Words of 32 bits, two to a word.
     pub numbers: usize,
 }
 
@@ -214,6 +261,7 @@ pub struct RowLayout {
     initial: Vec<u64>,
     parts: Vec<RowPart>,
     bank: Option<BankPlace>,
+    bank_initial: Vec<u32>,
     spans: Vec<RowSpan>,
     width: usize,
 }
@@ -223,16 +271,17 @@ impl RowLayout {
     pub fn new<'a>(stages: impl IntoIterator<Item = (&'a str, StateSpec)>) -> Self {
         let mut layout = RowLayout::default();
         for (stage, spec) in stages {
-            let has_bank = spec.numbers > 0;
+            let has_bank = !spec.numbers.is_empty();
             layout.parts.push(RowPart { start: layout.initial.len(), width: spec.width(), has_bank });
             layout.initial.extend_from_slice(spec.initial());
             let (start, mut width, mut fields) = (layout.width, spec.width(), spec.fields);
             if has_bank {
                 debug_assert!(layout.bank.is_none(), "a pipeline has one network");
-                layout.bank = Some(BankPlace { start: start + width, numbers: spec.numbers });
+                layout.bank = Some(BankPlace { start: start + width, numbers: spec.numbers.len() });
                 let after = |tensor: FieldSpec| FieldSpec { at: width * WORD + tensor.at, ..tensor };
                 fields.extend(spec.tensors.into_iter().map(after));
-                width += spec.numbers.div_ceil(WORD / size_of::<f32>());
+                width += spec.numbers.len().div_ceil(WORD / size_of::<u32>());
+                layout.bank_initial = spec.numbers;
             }
             layout.spans.push(RowSpan { stage: stage.into(), start, width, fields });
             layout.width += width;
@@ -253,6 +302,11 @@ impl RowLayout {
     /// Place of the network's numbers in a whole row, if there are any.
     pub fn bank(&self) -> Option<BankPlace> {
         self.bank
+    }
+
+    /// The network's numbers of a new key.
+    pub fn bank_initial(&self) -> &[u32] {
+        &self.bank_initial
     }
 
     /// Words of a whole row.
@@ -301,7 +355,8 @@ mod tests {
 
     #[test]
     fn the_networks_numbers_stand_in_the_part_of_their_stage() {
-        let network = StateSpec::default().u64("steps", 0).tensor("h", 3).tensor("c", 3);
+        let zero = [0; 12];
+        let network = StateSpec::default().u64("steps", 0).tensor("h", Type::F32, &zero).tensor("c", Type::F32, &zero);
         let score = StateSpec::default().f64("sum", 0.5);
         let layout = RowLayout::new([("lags", score.clone()), ("infer", network), ("score", score)]);
         assert_eq!(layout.initial(), [0.5_f64.to_bits(), 0, 0.5_f64.to_bits()]);
@@ -314,6 +369,30 @@ mod tests {
         assert_eq!((c.name.as_str(), c.at, c.length), ("c", 8 + 12, Some(3)));
         let part = [7, 0, u64::from(1.0_f32.to_bits()) << 32, u64::from(2.0_f32.to_bits())];
         assert_eq!(c.values(&part).unwrap(), [1.0, 2.0, 0.0].map(FieldValue::F32));
+    }
+
+    #[test]
+    fn tensors_are_of_any_type_and_begin_with_what_is_said() {
+        let bytes = |values: &[f64]| bytemuck::cast_slice::<f64, u8>(values).to_vec();
+        let halves = [half::f16::from_f32(0.5), half::f16::from_f32(-2.0), half::f16::ONE];
+        let spec = StateSpec::default()
+            .u64("steps", 0)
+            .tensor("half", Type::F16, bytemuck::cast_slice(&halves))
+            .tensor("double", Type::F64, &bytes(&[0.1, -3.0]))
+            .tensor("seen", Type::Bool, &[1, 0, 1])
+            .tensor("count", Type::I32, bytemuck::cast_slice(&[-7_i32]))
+            .tensor("last", Type::I64, bytemuck::cast_slice(&[-9_i64]));
+        let layout = RowLayout::new([("infer", spec)]);
+        let numbers = layout.bank().unwrap().numbers;
+        assert_eq!((numbers, layout.bank_initial().len(), layout.width()), (10, 10, 1 + 5));
+        let mut row = vec![3];
+        row.extend_from_slice(bytemuck::cast_slice(layout.bank_initial()));
+        let read = |n: usize| layout.spans()[0].fields[n].values(&row).unwrap();
+        assert_eq!(read(0), [FieldValue::U64(3)]);
+        assert_eq!(read(1), [0.5, -2.0, 1.0].map(FieldValue::F32));
+        assert_eq!(read(2), [0.1, -3.0].map(FieldValue::F64));
+        assert_eq!(read(3), [true, false, true].map(FieldValue::Flag));
+        assert_eq!((read(4), read(5)), (vec![FieldValue::I64(-7)], vec![FieldValue::I64(-9)]));
     }
 
     #[test]

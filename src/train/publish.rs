@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::report;
 use super::{Network, Series, Trained};
-use crate::model::executor::library;
+use crate::model::executor::{Buffer, library};
 use crate::model::onnx::export;
-use crate::model::{Manifest, ModelKind, Session, Signature, Version, registry};
+use crate::model::{Manifest, ModelKind, Session, Version, registry};
+use crate::network::TensorSpec;
 use crate::{Error, Result};
 
 /// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
@@ -86,16 +87,17 @@ fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[S
         return Ok(());
     }
     let expected = Network::<f32>::restored(shape, &trained.tensors)?.outputs(&x, steps, 2);
-    let mut session = Session::new(onnx, &Signature::from(manifest))?;
-    let widths: Vec<usize> = manifest.states.iter().map(|pair| pair.shape.iter().product::<usize>() * 2).collect();
-    let zeros: Vec<Vec<f32>> = widths.iter().map(|width| vec![0.0; *width]).collect();
-    let mut out = zeros.clone();
-    let mut y = vec![0.0; steps * 2 * outputs];
-    let states: Vec<&[f32]> = zeros.iter().map(Vec::as_slice).collect();
-    let mut states_out: Vec<&mut [f32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
-    session.run(steps, 2, &x, &states, &mut y, &mut states_out)?;
+    let signature = manifest.signature()?;
+    let mut session = Session::own(onnx, &signature)?;
+    let buffers = |of: &[TensorSpec]| -> Vec<Buffer> {
+        of.iter().map(|tensor| Buffer::of(&vec![0.0_f32; tensor.numbers(steps, 2)])).collect()
+    };
+    let (mut taken, mut given) = (buffers(&signature.taken()), buffers(&signature.given()));
+    taken[0] = Buffer::of(&x);
+    session.run(steps, 2, &taken, &mut given)?;
+    let y: &[f32] = given[0].values();
     let scales = trained.tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data);
-    for (i, (trained, exported)) in expected.iter().zip(&y).enumerate() {
+    for (i, (trained, exported)) in expected.iter().zip(y).enumerate() {
         let scale = scales.map_or(1.0, |scales| scales[i % outputs]).max(trained.abs() * 1e-2);
         if (trained - exported).abs() > PARITY * scale {
             return Err(Error::failed(format!(

@@ -6,23 +6,22 @@ use std::ptr::NonNull;
 
 use ort::{AsPointer, ortsys, sys};
 
-use super::Signature;
-use crate::network::StatePair;
+use super::Buffer;
+use crate::network::{Element, Signature, TensorSpec};
 
 /// Bindings kept at most; a run of another size or on other buffers makes a new one.
 const BOUND_MAX: usize = 64;
 
-/// The buffers of one run: `x` [t, b, features] and states [b, shape] in, `y` [t, b, outputs] and states out.
-pub(super) struct Buffers<'a, 'b> {
-    pub(super) x: &'a [f32],
-    pub(super) states: &'a [&'a [f32]],
-    pub(super) y: &'a mut [f32],
-    pub(super) states_out: &'a mut [&'b mut [f32]],
-}
+/// Type and sizes of a tensor.
+pub(super) type Shape = (sys::ONNXTensorElementDataType, Vec<i64>);
 
 /// A graph's names as the C interface takes them, and the tensors of runs so far.
 pub(super) struct Bindings {
     signature: Signature,
+    /// Inputs, then states.
+    inputs: Vec<TensorSpec>,
+    /// Outputs, then states.
+    outputs: Vec<TensorSpec>,
     input_names: Names,
     output_names: Names,
     memory: MemoryInfo,
@@ -31,11 +30,13 @@ pub(super) struct Bindings {
 
 impl Bindings {
     pub(super) fn new(signature: &Signature) -> ort::Result<Self> {
-        let states = &signature.states;
+        let (inputs, outputs) = (signature.taken(), signature.given());
         Ok(Bindings {
             signature: signature.clone(),
-            input_names: Names::new(std::iter::once("x").chain(states.iter().map(|pair| pair.input.as_str())))?,
-            output_names: Names::new(std::iter::once("y").chain(states.iter().map(|pair| pair.output.as_str())))?,
+            input_names: Names::new(inputs.iter().map(|tensor| tensor.name.as_str()))?,
+            output_names: Names::new(outputs.iter().map(|tensor| tensor.name.as_str()))?,
+            inputs,
+            outputs,
             memory: MemoryInfo::new()?,
             bound: Vec::new(),
         })
@@ -45,21 +46,26 @@ impl Bindings {
         &self.signature
     }
 
-    /// Runs `t` steps of `b` rows. Buffers that stay where they were in an earlier run of that size cost nothing to
-    /// bind again.
+    /// Outputs, then states as they come out.
+    pub(super) fn outputs(&self) -> &[TensorSpec] {
+        &self.outputs
+    }
+
+    /// Runs `t` steps of `b` sequences. Buffers that stay where they were in an earlier run of that size cost nothing
+    /// to bind again.
     #[allow(unsafe_code)]
     pub(super) fn run(
         &mut self,
         session: &mut ort::session::Session,
         t: usize,
         b: usize,
-        buffers: Buffers<'_, '_>,
+        inputs: &[Buffer],
+        outputs: &mut [Buffer],
     ) -> ort::Result<()> {
-        self.check_lengths(t, b, &buffers)?;
-        let at = self.bind(t, b, &buffers)?;
+        let at = self.bind(t, b, inputs, outputs)?;
         let bound = &mut self.bound[at];
-        // SAFETY: names and values are as many as said and valid. The tensors of `bound` lie over the very slices of
-        // `buffers` (`bind` compared or took their addresses, `check_lengths` their lengths), which stay borrowed until
+        // SAFETY: names and values are as many as said and valid. The tensors of `bound` lie over the very memory of
+        // the buffers (`bind` compared or took their addresses, and checked their lengths), which stay borrowed until
         // this function returns; outputs are borrowed mutably, so nothing aliases them. ONNX Runtime writes into output
         // tensors that it is given and doesn't replace them.
         unsafe {
@@ -76,57 +82,141 @@ impl Bindings {
         }
     }
 
-    fn check_lengths(&self, t: usize, b: usize, buffers: &Buffers<'_, '_>) -> ort::Result<()> {
-        let Buffers { x, states, y, states_out } = buffers;
-        let Signature { features, states: pairs, outputs } = &self.signature;
-        let fits = x.len() >= t * b * features
-            && y.len() >= t * b * outputs
-            && states.len() == pairs.len()
-            && states_out.len() == pairs.len()
-            && pairs.iter().zip(states.iter()).all(|(pair, state)| state.len() >= b * pair.width())
-            && pairs.iter().zip(states_out.iter()).all(|(pair, state)| state.len() >= b * pair.width());
-        if fits {
-            return Ok(());
+    /// Runs `t` steps of `b` sequences and gives only the type and sizes of each output as the graph makes it: what
+    /// it declares can be wrong. `None`: not a tensor.
+    #[allow(unsafe_code)]
+    pub(super) fn found(
+        &mut self,
+        session: &mut ort::session::Session,
+        t: usize,
+        b: usize,
+        inputs: &[Buffer],
+    ) -> ort::Result<Vec<Option<Shape>>> {
+        let bound = self.bound_to(t, b, inputs, &[])?;
+        let mut made = Made(vec![std::ptr::null_mut(); self.outputs.len()]);
+        // SAFETY: as in `run`, but ONNX Runtime makes the outputs, which `Made` releases.
+        unsafe {
+            ort::Error::result_from_status((ort::api().Run)(
+                session.ptr_mut(),
+                std::ptr::null(),
+                self.input_names.pointers.as_ptr(),
+                bound.inputs.as_ptr().cast::<*const sys::OrtValue>(),
+                bound.inputs.len(),
+                self.output_names.pointers.as_ptr(),
+                made.0.len(),
+                made.0.as_mut_ptr(),
+            ))?;
         }
-        Err(ort::Error::new(format!(
-            "buffers are too short or too few: x {}, y {}, states {:?} in, {:?} out; the graph has {features} \
-             features, \
-             {outputs} outputs, states of {:?}",
-            x.len(),
-            y.len(),
-            states.iter().map(|state| state.len()).collect::<Vec<_>>(),
-            states_out.iter().map(|state| state.len()).collect::<Vec<_>>(),
-            pairs.iter().map(StatePair::width).collect::<Vec<_>>(),
-        )))
+        made.0.iter().map(|value| sizes_of(*value)).collect()
     }
 
     /// Index of the binding of these buffers, made if there is none.
-    fn bind(&mut self, t: usize, b: usize, buffers: &Buffers<'_, '_>) -> ort::Result<usize> {
-        let Buffers { x, states, y, states_out } = buffers;
-        let addresses = || {
-            let inputs = std::iter::once(x.as_ptr()).chain(states.iter().map(|state| state.as_ptr()));
-            inputs.chain([y.as_ptr()]).chain(states_out.iter().map(|state| state.as_ptr()))
-        };
-        let same = |bound: &Bound| bound.t == t && bound.b == b && bound.addresses.iter().copied().eq(addresses());
-        if let Some(at) = self.bound.iter().position(same) {
+    fn bind(&mut self, t: usize, b: usize, inputs: &[Buffer], outputs: &[Buffer]) -> ort::Result<usize> {
+        let addresses = || inputs.iter().chain(outputs).map(|buffer| buffer.bytes().as_ptr());
+        let fits = |bound: &Bound| bound.t == t && bound.b == b && bound.addresses.iter().copied().eq(addresses());
+        self.check_lengths(t, b, inputs, outputs, self.outputs.len())?;
+        if let Some(at) = self.bound.iter().position(fits) {
             return Ok(at);
         }
         if self.bound.len() >= BOUND_MAX {
             self.bound.clear();
         }
-        let Signature { features, states: pairs, outputs } = &self.signature;
-        let mut bound = Bound { t, b, addresses: addresses().collect(), inputs: Vec::new(), outputs: Vec::new() };
-        let mut shapes = vec![vec![t, b, *features]];
-        shapes.extend(pairs.iter().map(|pair| pair.batched(b)));
-        shapes.push(vec![t, b, *outputs]);
-        shapes.extend(pairs.iter().map(|pair| pair.batched(b)));
-        for (i, shape) in shapes.iter().enumerate() {
-            let value = tensor(&self.memory, bound.addresses[i], shape)?;
-            let list = if i <= pairs.len() { &mut bound.inputs } else { &mut bound.outputs };
-            list.push(value);
-        }
+        let bound = self.bound_to(t, b, inputs, outputs)?;
         self.bound.push(bound);
         Ok(self.bound.len() - 1)
+    }
+
+    fn bound_to(&self, t: usize, b: usize, inputs: &[Buffer], outputs: &[Buffer]) -> ort::Result<Bound> {
+        self.check_lengths(t, b, inputs, outputs, outputs.len())?;
+        let addresses = inputs.iter().chain(outputs).map(|buffer| buffer.bytes().as_ptr()).collect();
+        let mut bound = Bound { t, b, addresses, inputs: Vec::new(), outputs: Vec::new() };
+        for (spec, buffer) in self.inputs.iter().zip(inputs) {
+            bound.inputs.push(tensor(&self.memory, buffer, spec, &spec.sizes(t, b))?);
+        }
+        for (spec, buffer) in self.outputs.iter().zip(outputs) {
+            bound.outputs.push(tensor(&self.memory, buffer, spec, &spec.sizes(t, b))?);
+        }
+        Ok(bound)
+    }
+
+    fn check_lengths(
+        &self,
+        t: usize,
+        b: usize,
+        inputs: &[Buffer],
+        outputs: &[Buffer],
+        given: usize,
+    ) -> ort::Result<()> {
+        let long = |specs: &[TensorSpec], buffers: &[Buffer]| {
+            specs
+                .iter()
+                .zip(buffers)
+                .all(|(spec, buffer)| buffer.bytes().len() >= spec.numbers(t, b) * spec.element.bytes())
+        };
+        if inputs.len() == self.inputs.len()
+            && outputs.len() == given
+            && long(&self.inputs, inputs)
+            && long(&self.outputs, outputs)
+        {
+            return Ok(());
+        }
+        let shown = |specs: &[TensorSpec], buffers: &[Buffer]| {
+            let bytes: Vec<usize> = buffers.iter().map(|buffer| buffer.bytes().len()).collect();
+            let specs: Vec<String> = specs.iter().map(TensorSpec::describe).collect();
+            format!("{bytes:?} bytes for {}", specs.join(", "))
+        };
+        Err(ort::Error::new(format!(
+            "buffers are too short or too few for {t} steps of {b} sequences: in {}; out {}",
+            shown(&self.inputs, inputs),
+            shown(&self.outputs, outputs)
+        )))
+    }
+}
+
+/// Tensors that ONNX Runtime made.
+struct Made(Vec<*mut sys::OrtValue>);
+
+impl Drop for Made {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        for value in self.0.iter().filter(|value| !value.is_null()) {
+            // SAFETY: made by `Run`, released once.
+            ortsys![unsafe ReleaseValue(*value)];
+        }
+    }
+}
+
+/// Type and sizes of a value; `None`: not a tensor.
+#[allow(unsafe_code)]
+fn sizes_of(value: *mut sys::OrtValue) -> ort::Result<Option<Shape>> {
+    let mut is_tensor = 0;
+    // SAFETY: a value that `Run` made, or null, which is asked nothing; a valid place for the answer. So below.
+    if !value.is_null() {
+        ortsys![unsafe IsTensor(value, &mut is_tensor)?];
+    }
+    if is_tensor == 0 {
+        return Ok(None);
+    }
+    let mut info = Info(std::ptr::null_mut());
+    ortsys![unsafe GetTensorTypeAndShape(value, &mut info.0)?];
+    let (mut element, mut rank) = (sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, 0);
+    ortsys![unsafe GetTensorElementType(info.0, &mut element)?];
+    ortsys![unsafe GetDimensionsCount(info.0, &mut rank)?];
+    let mut sizes = vec![0; rank];
+    ortsys![unsafe GetDimensions(info.0, sizes.as_mut_ptr(), rank)?];
+    Ok(Some((element, sizes)))
+}
+
+/// Type and shape as ONNX Runtime hands them out.
+struct Info(*mut sys::OrtTensorTypeAndShapeInfo);
+
+impl Drop for Info {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: made by `GetTensorTypeAndShape`, released once.
+            ortsys![unsafe ReleaseTensorTypeAndShapeInfo(self.0)];
+        }
     }
 }
 
@@ -150,7 +240,7 @@ struct Bound {
     t: usize,
     b: usize,
     /// Inputs, then outputs; only compared.
-    addresses: Vec<*const f32>,
+    addresses: Vec<*const u8>,
     inputs: Vec<*mut sys::OrtValue>,
     outputs: Vec<*mut sys::OrtValue>,
 }
@@ -165,23 +255,37 @@ impl Drop for Bound {
     }
 }
 
-/// A tensor over `address`, as long as `shape` says.
+/// A tensor over a buffer, of these sizes.
 #[allow(unsafe_code)]
-fn tensor(memory: &MemoryInfo, address: *const f32, shape: &[usize]) -> ort::Result<*mut sys::OrtValue> {
-    let bytes = shape.iter().product::<usize>() * size_of::<f32>();
-    let shape: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
+fn tensor(memory: &MemoryInfo, buffer: &Buffer, spec: &TensorSpec, sizes: &[usize]) -> ort::Result<*mut sys::OrtValue> {
+    let bytes = sizes.iter().product::<usize>() * spec.element.bytes();
+    let shape: Vec<i64> = sizes.iter().map(|size| *size as i64).collect();
     let mut value = std::ptr::null_mut();
-    // SAFETY: this only records the address; see `Bound` for when it is used. `shape` is copied.
+    // SAFETY: this only records the address; see `Bound` for when it is used. `shape` is copied. The memory is as long
+    // as `check_lengths` says.
     ortsys![unsafe CreateTensorWithDataAsOrtValue(
         memory.0.as_ptr(),
-        address.cast_mut().cast::<c_void>(),
+        buffer.bytes().as_ptr().cast_mut().cast::<c_void>(),
         bytes,
         shape.as_ptr(),
         shape.len(),
-        sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+        of_c(spec.element),
         &mut value
     )?];
     Ok(value)
+}
+
+/// A type as the C interface names it.
+pub(super) fn of_c(element: Element) -> sys::ONNXTensorElementDataType {
+    use sys::ONNXTensorElementDataType as Type;
+    match element {
+        Element::Float32 => Type::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+        Element::Float16 => Type::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+        Element::Float64 => Type::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
+        Element::Int64 => Type::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+        Element::Int32 => Type::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+        Element::Bool => Type::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
+    }
 }
 
 /// ONNX Runtime's word for plain memory.

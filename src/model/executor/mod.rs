@@ -1,18 +1,23 @@
 //! What runs a network: ONNX Runtime.
 //!
 //! Lives here: the seam ([`Executor`]), ONNX Runtime's executor ([`OnnxRuntime`]) with its library ([`library`]) and a
-//! loaded graph ([`Session`]), and comparing what the graph takes and gives with what is expected of it
-//! ([`Signature`]). Must not live here: which rows go into a run, and what becomes of the outputs (`stage::infer`).
+//! loaded graph ([`Session`]), and comparing what the graph takes and gives with what is expected of it. Must not live
+//! here: which rows go into a run, and what becomes of the outputs (`stage::infer`).
 
 mod binding;
+mod buffer;
+mod compare;
+mod convert;
 pub mod library;
 mod onnx_runtime;
 mod ort;
-mod signature;
+mod place;
+mod states;
 
 pub use self::onnx_runtime::OnnxRuntime;
 pub use self::ort::Session;
-pub use signature::Signature;
+pub use buffer::Buffer;
+pub use states::{described, initial};
 
 use crate::Result;
 use crate::state::Bank;
@@ -20,8 +25,8 @@ use crate::state::Bank;
 /// Runs a network over steps of many sequences at once. It takes each sequence's state out of the bank and puts it
 /// back: one that works where the bank lies needs no copies.
 pub trait Executor: Send {
-    /// Runs the steps; `outputs` are those of the network, in order. Without a bank every sequence begins from zero,
-    /// and the state it ends with is dropped.
+    /// Runs the steps; `outputs` are those of the network, in order. Without a bank every sequence begins from its
+    /// initial state, and the state it ends with is dropped.
     ///
     /// # Errors
     /// Whatever keeps the network from running. State and outputs are then undefined.
@@ -39,7 +44,7 @@ pub struct Steps<'a> {
     pub inputs: &'a [Input<'a>],
     /// The row of the inputs that each step takes: [t, sequences].
     pub rows: &'a [u32],
-    /// Per sequence, whether its state is zero before its first step.
+    /// Per sequence, whether its state is the initial one before its first step.
     pub reset: &'a [bool],
     /// Per sequence, how many of the `t` steps it takes; empty where all take `t`.
     pub lengths: &'a [u32],
@@ -49,16 +54,36 @@ pub struct Steps<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     /// [rows, width].
-    pub values: &'a [f32],
+    pub values: Rows<'a>,
     /// Numbers of a row.
     pub width: usize,
+}
+
+/// Rows of numbers as they are at hand; they become the type that the network takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// Of 32 bits.
+    F32(&'a [f32]),
+    /// Of 64 bits.
+    F64(&'a [f64]),
+    /// Whole ones.
+    I64(&'a [i64]),
+}
+
+/// Room for rows of numbers, which become this type.
+#[derive(Debug)]
+pub enum RowsMut<'a> {
+    /// Of 32 bits.
+    F32(&'a mut [f32]),
+    /// Of 64 bits.
+    F64(&'a mut [f64]),
 }
 
 /// Where the numbers go that a network gives.
 #[derive(Debug)]
 pub struct Output<'a> {
     /// [rows, width].
-    pub values: &'a mut [f32],
+    pub values: RowsMut<'a>,
     /// Numbers of a row.
     pub width: usize,
     /// The row that each step gives: [t, sequences]; [`Output::NONE`] where it isn't needed.

@@ -1,129 +1,197 @@
-//! ONNX Runtime as an executor: copies features and state into its tensors, runs them, and copies outputs and state
-//! back.
+//! ONNX Runtime as an executor: copies rows and state into its tensors, runs them, and copies outputs and state back.
 //!
-//! Must not live here: calling ONNX Runtime (`ort`), and which rows go into a run (`stage::infer`).
+//! Must not live here: calling ONNX Runtime (`ort`), where a row lies in a tensor (`place`), types (`convert`), and
+//! which rows go into a run (`stage::infer`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Executor, Input, Output, Session, Steps};
+use super::convert::{Part, gather, scatter};
+use super::place::Place;
+use super::states::States;
+use super::{Buffer, Executor, Output, Session, Steps};
 use crate::metrics::Metrics;
+use crate::model::Version;
+use crate::network::{Axis, Element, Run, TensorSpec};
 use crate::state::Bank;
 use crate::{Error, Result};
 
 /// Runs a loaded graph on state of its own memory, gathered and scattered.
 pub struct OnnxRuntime {
     session: Session,
-    /// Numbers of each state of the network, in the order of its pairs.
-    widths: Vec<usize>,
-    x: Vec<f32>,
-    y: Vec<f32>,
-    states: Vec<Vec<f32>>,
-    states_out: Vec<Vec<f32>>,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    states: States,
+    /// Inputs, then states.
+    taken: Vec<Buffer>,
+    /// Outputs, then states.
+    given: Vec<Buffer>,
+    /// Whether a run has one sequence, and one step.
+    one_sequence: bool,
+    one_step: bool,
     metrics: Arc<Metrics>,
 }
 
+/// An input or output.
+struct Tensor {
+    element: Element,
+    width: usize,
+    has_time: bool,
+    place: Place,
+}
+
+impl Tensor {
+    fn new(spec: &TensorSpec) -> Tensor {
+        let (element, width) = (spec.element, spec.width());
+        Tensor { element, width, has_time: spec.has(Axis::Time), place: Place::new(spec) }
+    }
+}
+
+/// Which steps and sequences of [`Steps`] go into one run.
+#[derive(Clone, Copy)]
+struct Cut {
+    step: usize,
+    t: usize,
+    first: usize,
+    count: usize,
+    /// Sequences of the run: `count`, and what fills it up.
+    b: usize,
+}
+
+impl Cut {
+    /// Its rows of a list of [steps, sequences].
+    fn of<'a>(&self, rows: &'a [u32], sequences: usize) -> Part<'a> {
+        let rows = &rows[self.step * sequences..(self.step + self.t) * sequences];
+        Part { rows, sequences, first: self.first, count: self.count }
+    }
+}
+
 impl OnnxRuntime {
-    /// Of a loaded graph.
-    pub fn new(session: Session, metrics: Arc<Metrics>) -> Self {
-        let widths: Vec<usize> = session.signature().states.iter().map(|pair| pair.width()).collect();
-        let none = vec![Vec::new(); widths.len()];
-        OnnxRuntime { session, widths, x: Vec::new(), y: Vec::new(), states: none.clone(), states_out: none, metrics }
+    /// The graph of a version.
+    ///
+    /// # Errors
+    /// Refused: a graph that isn't what the manifest says; initial states that are missing or of another size.
+    pub fn of(version: &Version, metrics: Arc<Metrics>) -> Result<Self> {
+        OnnxRuntime::new(Session::of(version)?, &|file| version.files.get(file).map(Vec::as_slice), metrics)
     }
 
-    /// Features [t, b, F] and states [b, units] of all sequences; zeros where there is none.
-    fn gather(&mut self, steps: &Steps<'_>, b: usize, input: Input<'_>, bank: Option<&mut Bank>) {
-        let Input { values, width } = input;
-        self.x.clear();
-        self.x.resize(steps.t * b * width, 0.0);
-        for (states, width) in self.states.iter_mut().zip(&self.widths) {
-            states.clear();
-            states.resize(b * width, 0.0);
+    /// A loaded graph; `file` gives those that initial states lie in.
+    ///
+    /// # Errors
+    /// Refused: an initial state that is missing or of another size; a tensor without numbers.
+    pub fn new<'f>(session: Session, file: &dyn Fn(&str) -> Option<&'f [u8]>, metrics: Arc<Metrics>) -> Result<Self> {
+        let signature = session.signature();
+        let tensors = || signature.taken().into_iter().chain(signature.given());
+        if let Some(empty) = tensors().find(|tensor| tensor.width() == 0) {
+            return Err(Error::refused(format!("tensor \"{}\" has no numbers: {}", empty.name, empty.describe())));
         }
-        let sequences = steps.slots.len();
-        for (step, rows) in steps.rows.chunks_exact(sequences).enumerate() {
-            let to = self.x[step * b * width..].chunks_exact_mut(width);
-            for (row, to) in rows.iter().zip(to) {
-                let row = *row as usize;
-                to.copy_from_slice(&values[row * width..(row + 1) * width]);
+        let inputs: Vec<Tensor> = signature.inputs.iter().map(|input| Tensor::new(&input.tensor)).collect();
+        let outputs: Vec<Tensor> = signature.outputs.iter().map(|output| Tensor::new(&output.tensor)).collect();
+        let one_sequence = signature.batch == Run::One || tensors().any(|tensor| !tensor.has(Axis::Batch));
+        let one_step = signature.steps == Run::One || inputs.iter().any(|input| !input.has_time);
+        let states = States::new(&signature.states, file)?;
+        let taken = vec![Buffer::default(); inputs.len() + signature.states.len()];
+        let given = vec![Buffer::default(); outputs.len() + signature.states.len()];
+        Ok(OnnxRuntime { session, inputs, outputs, states, taken, given, one_sequence, one_step, metrics })
+    }
+
+    /// Whether all steps go into one run: each output without an axis of time is only needed of the last step.
+    fn takes_all_steps(&self, steps: &Steps<'_>, outputs: &[Output<'_>]) -> bool {
+        let before = (steps.t - 1) * steps.slots.len();
+        let last_alone = |output: &Output<'_>| output.rows[..before].iter().all(|row| *row == Output::NONE);
+        steps.t == 1
+            || !self.one_step
+                && self.outputs.iter().zip(outputs).all(|(tensor, output)| tensor.has_time || last_alone(output))
+    }
+
+    fn gather(&mut self, steps: &Steps<'_>, cut: Cut) {
+        for ((tensor, buffer), input) in self.inputs.iter_mut().zip(&mut self.taken).zip(steps.inputs) {
+            let t = if tensor.has_time { cut.t } else { 1 };
+            let bytes = t * cut.b * tensor.width * tensor.element.bytes();
+            buffer.resize(bytes);
+            if cut.b != cut.count {
+                buffer.bytes_mut().fill(0);
             }
-        }
-        let Some(Bank::Host(bank)) = bank else { return };
-        let bank = bank.numbers();
-        for (sequence, (slot, _)) in steps.slots.iter().zip(steps.reset).enumerate().filter(|(_, (_, reset))| !**reset)
-        {
-            let mut rest = bank.get(*slot);
-            for (states, width) in self.states.iter_mut().zip(&self.widths) {
-                let (state, after) = rest.split_at(*width);
-                states[sequence * width..(sequence + 1) * width].copy_from_slice(state);
-                rest = after;
-            }
+            tensor.place.lay_out(cut.t, cut.b);
+            let part = cut.of(steps.rows, steps.slots.len());
+            gather(input.values, input.width, part, tensor.element, &tensor.place, buffer);
         }
     }
 
-    /// Outputs to their rows, states to their slots. Returns how many rows there were.
-    fn scatter(&self, steps: &Steps<'_>, b: usize, bank: Option<&mut Bank>, output: &mut Output<'_>) -> usize {
-        let (sequences, width) = (steps.slots.len(), output.width);
-        let mut count = 0;
-        for (step, rows) in output.rows.chunks_exact(sequences).enumerate() {
-            let from = self.y[step * b * width..].chunks_exact(width);
-            for (row, from) in rows.iter().zip(from).filter(|(row, _)| **row != Output::NONE) {
-                let row = *row as usize;
-                output.values[row * width..(row + 1) * width].copy_from_slice(from);
-                count += 1;
+    /// Outputs to their rows. Returns how many rows of the first one there were.
+    fn scatter(&mut self, steps: &Steps<'_>, cut: Cut, outputs: &mut [Output<'_>]) -> usize {
+        let mut rows = None;
+        for ((tensor, buffer), output) in self.outputs.iter_mut().zip(&self.given).zip(outputs) {
+            tensor.place.lay_out(cut.t, cut.b);
+            let mut part = cut.of(output.rows, steps.slots.len());
+            if !tensor.has_time {
+                part.rows = &part.rows[(cut.t - 1) * part.sequences..];
             }
+            let count = scatter(buffer, tensor.element, &tensor.place, part, output);
+            rows.get_or_insert(count);
         }
-        let Some(Bank::Host(bank)) = bank else { return count };
-        let mut bank = bank.numbers();
-        for (sequence, slot) in steps.slots.iter().enumerate() {
-            let mut rest = bank.get_mut(*slot);
-            for (states, width) in self.states_out.iter().zip(&self.widths) {
-                let (state, after) = rest.split_at_mut(*width);
-                state.copy_from_slice(&states[sequence * width..(sequence + 1) * width]);
-                rest = after;
-            }
-        }
-        count
+        rows.unwrap_or_default()
     }
 
     /// Runs what was gathered.
-    fn call(&mut self, t: usize, b: usize) -> Result<f64> {
-        self.y.resize(t * b * self.session.signature().outputs, 0.0);
-        for (out, width) in self.states_out.iter_mut().zip(&self.widths) {
-            out.resize(b * width, 0.0);
+    fn call(&mut self, cut: Cut) -> Result<f64> {
+        let Cut { t, b, .. } = cut;
+        for (tensor, buffer) in self.outputs.iter().zip(&mut self.given) {
+            let t = if tensor.has_time { t } else { 1 };
+            buffer.resize(t * b * tensor.width * tensor.element.bytes());
         }
-        let states: Vec<&[f32]> = self.states.iter().map(Vec::as_slice).collect();
-        let mut states_out: Vec<&mut [f32]> = self.states_out.iter_mut().map(Vec::as_mut_slice).collect();
+        self.states.resize(b, &mut self.given[self.outputs.len()..]);
         let started = Instant::now();
-        self.session.run(t, b, &self.x, &states, &mut self.y, &mut states_out)?;
+        self.session.run(t, b, &self.taken, &mut self.given)?;
         Ok(started.elapsed().as_secs_f64())
+    }
+
+    fn check(&self, steps: &Steps<'_>, bank: Option<&mut Bank>, outputs: &[Output<'_>]) -> Result<()> {
+        if !steps.lengths.is_empty() {
+            return Err(misfit("sequences of one length"));
+        }
+        let fits = steps.t.min(steps.slots.len()) > 0
+            && steps.inputs.len() == self.inputs.len()
+            && outputs.len() == self.outputs.len()
+            && steps.inputs.iter().zip(&self.inputs).all(|(input, tensor)| input.width == tensor.width)
+            && outputs.iter().zip(&self.outputs).all(|(output, tensor)| output.width == tensor.width);
+        if !fits {
+            return Err(misfit("rows of the graph's inputs and outputs"));
+        }
+        if let Some(Bank::Host(bank)) = bank
+            && bank.numbers().words() != self.states.words()
+        {
+            return Err(misfit("a bank of the graph's states"));
+        }
+        Ok(())
     }
 }
 
 impl Executor for OnnxRuntime {
     fn run(&mut self, steps: &Steps<'_>, mut bank: Option<&mut Bank>, outputs: &mut [Output<'_>]) -> Result<()> {
-        let &mut [ref mut output] = outputs else { return Err(misfit("one output")) };
-        let &[input] = steps.inputs else { return Err(misfit("one input")) };
-        let (sequences, signature) = (steps.slots.len(), self.session.signature());
-        let numbers: usize = self.widths.iter().sum();
-        if !steps.lengths.is_empty() {
-            return Err(misfit("sequences of one length"));
+        self.check(steps, bank.as_deref_mut(), outputs)?;
+        let sequences = steps.slots.len();
+        let t = if self.takes_all_steps(steps, outputs) { steps.t } else { 1 };
+        let (count, b) = if self.one_sequence { (1, 1) } else { (sequences, batch_size(sequences)) };
+        let (inputs, given) = (self.inputs.len(), self.outputs.len());
+        for first in (0..sequences).step_by(count) {
+            for step in (0..steps.t).step_by(t) {
+                let cut = Cut { step, t, first, count, b };
+                self.gather(steps, cut);
+                let taken = &mut self.taken[inputs..];
+                if step == 0 {
+                    self.states.gather(steps, first..first + count, b, bank.as_deref_mut(), taken);
+                } else {
+                    // What came out of the step before goes into this one.
+                    taken.swap_with_slice(&mut self.given[given..]);
+                }
+                let seconds = self.call(cut)?;
+                let rows = self.scatter(steps, cut, outputs);
+                self.metrics.inference_rows.observe(rows as f64);
+                self.metrics.inference_seconds.observe(seconds);
+            }
+            self.states.scatter(steps, first..first + count, bank.as_deref_mut(), &self.given[given..]);
         }
-        let none = sequences.min(input.width).min(output.width) == 0;
-        if none || input.width != signature.features || output.width != signature.outputs {
-            return Err(misfit("rows of the graph's width"));
-        }
-        if let Some(Bank::Host(bank)) = bank.as_deref_mut()
-            && bank.numbers().width() != numbers
-        {
-            return Err(misfit("a bank of the graph's states"));
-        }
-        let b = batch_size(sequences);
-        self.gather(steps, b, input, bank.as_deref_mut());
-        let seconds = self.call(steps.t, b)?;
-        let rows = self.scatter(steps, b, bank, output);
-        self.metrics.inference_rows.observe(rows as f64);
-        self.metrics.inference_seconds.observe(seconds);
         Ok(())
     }
 }

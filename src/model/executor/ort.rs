@@ -5,16 +5,21 @@ use std::fmt;
 
 use ort::session::builder::GraphOptimizationLevel;
 
-use super::binding::{Bindings, Buffers};
+use super::Buffer;
+use super::binding::{Bindings, of_c};
+use super::compare::{Declared, compare};
 use super::library;
-use super::signature::{Signature, compare};
-use crate::Result;
 use crate::error::Context;
+use crate::model::Version;
+use crate::network::Signature;
+use crate::{Error, Result};
 
 /// A loaded graph. One per worker: it runs on the calling thread alone.
 pub struct Session {
     inner: ort::session::Session,
     bindings: Bindings,
+    /// Whether what the graph gives is still to be compared with what is expected, which its first run does.
+    unseen: bool,
 }
 
 impl fmt::Debug for Session {
@@ -24,9 +29,31 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Loads a graph and compares its inputs and outputs with `signature`. Refused with every difference, both sides
-    /// shown, and when ONNX Runtime itself is missing or can't load the file.
-    pub fn new(onnx: &[u8], signature: &Signature) -> Result<Session> {
+    /// The graph of a version, with what its manifest says.
+    ///
+    /// # Errors
+    /// As [`Session::own`] and [`Session::foreign`].
+    pub fn of(version: &Version) -> Result<Session> {
+        let signature = version.manifest.signature()?;
+        match version.manifest.signature {
+            Some(_) => Session::foreign(&version.onnx, &signature),
+            None => Session::own(&version.onnx, &signature),
+        }
+    }
+
+    /// Loads a graph of our own and compares its inputs and outputs with `signature`. Refused with every difference,
+    /// both sides shown, and when ONNX Runtime itself is missing or can't load the file.
+    pub fn own(onnx: &[u8], signature: &Signature) -> Result<Session> {
+        Session::load(onnx, signature, Declared::Everything)
+    }
+
+    /// As [`Session::own`], of a graph that others made: names and types are compared. The shapes that it declares may
+    /// be open or wrong, so those of its outputs are compared in its first run.
+    pub fn foreign(onnx: &[u8], signature: &Signature) -> Result<Session> {
+        Session::load(onnx, signature, Declared::NamesAndTypes)
+    }
+
+    fn load(onnx: &[u8], signature: &Signature, declared: Declared) -> Result<Session> {
         let library = library::library()?;
         let build = || -> ort::Result<ort::session::Session> {
             ort::session::Session::builder(&library.environment)?
@@ -37,9 +64,9 @@ impl Session {
                 .commit_from_memory(onnx)
         };
         let inner = build().or_refused(|| format!("load the model into ONNX Runtime {}", library.version))?;
-        compare(&inner, signature)?;
+        compare(&inner, signature, declared)?;
         let bindings = Bindings::new(signature).or_refused(|| "bind the model's inputs and outputs".into())?;
-        Ok(Session { inner, bindings })
+        Ok(Session { inner, bindings, unseen: declared == Declared::NamesAndTypes })
     }
 
     /// What the graph takes and gives.
@@ -47,22 +74,39 @@ impl Session {
         self.bindings.signature()
     }
 
-    /// Runs `t` steps of `b` rows: `x` [t, b, features] and each state [b, shape] in, `y` [t, b, outputs] and each
-    /// state out. Buffers may be longer than needed; the first values are used. Those that stay where they are from
-    /// run to run cost nothing to bind again.
+    /// Runs `t` steps of `b` sequences: the tensors of [`Signature::taken`] in, those of [`Signature::given`] out.
+    /// Buffers may be longer than needed; the first bytes are used. Those that stay where they are from run to run cost
+    /// nothing to bind again.
     ///
-    /// A row's bits don't depend on `b` as long as `b >= 2`: a single row is to be padded by the caller.
-    pub fn run(
-        &mut self,
-        t: usize,
-        b: usize,
-        x: &[f32],
-        states: &[&[f32]],
-        y: &mut [f32],
-        states_out: &mut [&mut [f32]],
-    ) -> Result<()> {
-        self.bindings
-            .run(&mut self.inner, t, b, Buffers { x, states, y, states_out })
-            .or_failed(|| format!("inference over {t} steps of {b} rows"))
+    /// A row's bits don't depend on `b` as long as `b >= 2` and the signature says so: a single row is to be padded by
+    /// the caller.
+    ///
+    /// # Errors
+    /// Refused: an output has other sizes than the signature says. Failed: whatever keeps the graph from running.
+    pub fn run(&mut self, t: usize, b: usize, inputs: &[Buffer], outputs: &mut [Buffer]) -> Result<()> {
+        let what = || format!("inference over {t} steps of {b} rows");
+        if std::mem::take(&mut self.unseen) {
+            let found = self.bindings.found(&mut self.inner, t, b, inputs).or_failed(what)?;
+            for (tensor, found) in self.bindings.outputs().iter().zip(found) {
+                let sizes = tensor.sizes(t, b);
+                let shown = match &found {
+                    None => "no tensor".to_string(),
+                    Some((element, found)) => {
+                        let same = found.iter().map(|size| *size as usize).eq(sizes.iter().copied());
+                        if same && *element == of_c(tensor.element) {
+                            continue;
+                        }
+                        format!("{found:?}")
+                    }
+                };
+                return Err(Error::refused(format!(
+                    "output \"{}\" is {shown} in a run of {t} steps of {b} sequences, expected {sizes:?}, which is \
+                     {}",
+                    tensor.name,
+                    tensor.describe()
+                )));
+            }
+        }
+        self.bindings.run(&mut self.inner, t, b, inputs, outputs).or_failed(what)
     }
 }

@@ -5,8 +5,7 @@
 
 use super::{Answer, LARGEST, Made, RowHead};
 use crate::Result;
-use crate::model::executor::{Executor, Input, Output, Steps};
-use crate::network::StatePair;
+use crate::model::executor::{Executor, Input, Output, Rows, RowsMut, Steps};
 use crate::state::{State, StateSpec};
 
 /// From that many keys on, single steps are as cheap as runs of steps.
@@ -18,7 +17,8 @@ const LONGEST: usize = 64;
 pub(super) struct Carry {
     /// Steps after which a state counts as warm.
     warm_up: u64,
-    states: Vec<StatePair>,
+    /// The [`RowHead`]; the network's own numbers in the bank.
+    state: StateSpec,
     /// Rows that take a step, grouped by key, in order within a key.
     order: Vec<u32>,
     /// Per key of the batch, its part of `order` that is not done yet.
@@ -39,15 +39,13 @@ struct Run {
 }
 
 impl Carry {
-    pub(super) fn new(states: &[StatePair], warm_up: usize) -> Self {
+    pub(super) fn new(state: StateSpec, warm_up: usize) -> Self {
         let (order, queues, seen) = (Vec::new(), Vec::new(), Vec::new());
-        Carry { warm_up: warm_up as u64, states: states.to_vec(), order, queues, seen, batch: 0, run: Run::default() }
+        Carry { warm_up: warm_up as u64, state, order, queues, seen, batch: 0, run: Run::default() }
     }
 
-    /// The [`RowHead`]; the network's own numbers in the bank.
     pub(super) fn state(&self) -> StateSpec {
-        let header = StateSpec::default().u64("steps", 0);
-        self.states.iter().fold(header, |spec, pair| spec.tensor(&pair.input, pair.width()))
+        self.state.clone()
     }
 
     /// Advances every key by its rows of the batch.
@@ -65,10 +63,11 @@ impl Carry {
             for queues in queues.chunks_mut(LARGEST) {
                 let t = if many { 1 } else { run_length(queues, order, made.restart) };
                 run.lay_out(t, queues, order, made);
-                let input = Input { values: made.x, width: made.width };
+                let input = Input { values: Rows::F32(made.x), width: made.width };
                 let steps =
                     Steps { t, slots: &run.slots, inputs: &[input], rows: &run.rows, reset: &run.reset, lengths: &[] };
-                let output = Output { values: &mut answer.prediction, width: answer.width, rows: &run.rows };
+                let output =
+                    Output { values: RowsMut::F32(&mut answer.prediction), width: answer.width, rows: &run.rows };
                 executor.run(&steps, state.bank.as_deref_mut(), &mut [output])?;
                 run.count(*warm_up, state, answer);
                 queues.iter_mut().for_each(|queue| queue.0 += t as u32);

@@ -22,8 +22,7 @@ use window::Window;
 
 use super::Stage;
 use crate::config::Mode;
-use crate::model::Signature;
-use crate::model::executor::Executor;
+use crate::model::executor::{Executor, described};
 use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::{State, StateSpec};
 use crate::{Error, Result};
@@ -88,27 +87,32 @@ impl<'a> Made<'a> {
 
 impl Infer {
     /// The stage as it was planned, with an executor of its own.
-    fn new(planned: &PlannedNetwork, executor: Box<dyn Executor>) -> Self {
+    fn new(planned: &PlannedNetwork, executor: Box<dyn Executor>) -> Result<Self> {
         let version = &planned.model.version;
         let manifest = &version.manifest;
+        let signature = manifest.signature()?;
         let plan = match planned.mode {
-            Mode::Carry => Plan::Carry(Carry::new(&manifest.states, manifest.warm_up)),
+            Mode::Carry => {
+                let file = |file: &str| version.files.get(file).map(Vec::as_slice);
+                let state = described(StateSpec::default().u64("steps", 0), &signature.states, &file)?;
+                Plan::Carry(Carry::new(state, manifest.warm_up))
+            }
             Mode::Window => {
                 let window = Window::new(planned.window, manifest.inputs.len());
                 Plan::Window(window, format!("the last {} of {:?}", planned.window, manifest.inputs))
             }
         };
-        Infer {
+        Ok(Infer {
             executor,
             plan,
             version: version.number as i64,
-            outputs: Signature::from(manifest).outputs,
+            outputs: signature.outputs.iter().map(|output| output.tensor.width()).sum(),
             horizon: manifest.horizon,
             scaled_by: planned.scaled_by.clone(),
             columns: planned.features,
             clock: planned.clock.clone(),
             every: planned.every,
-        }
+        })
     }
 
     /// Turns the network's answers back into the keys' own units.

@@ -8,7 +8,6 @@ use crate::Result;
 use crate::config::{self, Mode};
 use crate::error::Problems;
 use crate::model::executor::OnnxRuntime;
-use crate::model::{Session, Signature};
 use crate::problem::Place;
 use crate::record::{Clock, Every, Features, Forecast, Kind, Layout, Role};
 use crate::stage::{Build, Model, Operator, Stage, columns};
@@ -74,7 +73,7 @@ impl Operator for Network<'_> {
             .map(|target| layout.find(target).and_then(|column| layout.columns[column].scaled_by))
             .collect();
         self.adds().iter().for_each(|name| columns::hide(layout, name));
-        let outputs = Signature::from(manifest).outputs;
+        let outputs = manifest.horizon * manifest.targets.len() * manifest.quantiles.len().max(1);
         let column = layout.add(PREDICTION, Kind::Vector(outputs), Role::Output);
         layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
         layout.add(MODEL_VERSION, Kind::Integer, Role::Output);
@@ -133,8 +132,7 @@ pub struct PlannedNetwork {
 impl Build for PlannedNetwork {
     fn build(&self) -> Result<Box<dyn Stage>> {
         let version = &self.model.version;
-        let session = Session::new(&version.onnx, &Signature::from(&version.manifest))?;
-        let executor = OnnxRuntime::new(session, self.model.metrics.clone());
-        Ok(Box::new(Infer::new(self, Box::new(executor))))
+        let executor = OnnxRuntime::of(version, self.model.metrics.clone())?;
+        Ok(Box::new(Infer::new(self, Box::new(executor))?))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Answer, LARGEST, Made, RowHead};
 use crate::Result;
-use crate::model::executor::{Executor, Input, Output, Steps};
+use crate::model::executor::{Executor, Input, Output, Rows, RowsMut, Steps};
 use crate::state::{State, StateSpec};
 
 /// The windows of a run, and memory that is used again for every batch.
@@ -79,12 +79,12 @@ impl Window {
         let steps = Steps {
             t: window,
             slots: &self.slots,
-            inputs: &[Input { values: &self.values, width: self.features }],
+            inputs: &[Input { values: Rows::F32(&self.values), width: self.features }],
             rows: &self.rows,
             reset: &self.reset,
             lengths: &[],
         };
-        let output = Output { values: &mut answer.prediction, width: answer.width, rows: &self.gives };
+        let output = Output { values: RowsMut::F32(&mut answer.prediction), width: answer.width, rows: &self.gives };
         executor.run(&steps, None, &mut [output])?;
         self.ends.clear();
         self.slots.clear();
