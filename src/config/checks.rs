@@ -2,7 +2,7 @@
 
 use super::{
     At, DeadLetters, Input, KafkaSource, Key, KeyFormat, Location, Moment, Pipeline, Place, Problems, Sink, Start,
-    Until, one_line, stages,
+    Until, metadata, one_line, stages,
 };
 
 /// Adds a problem for everything that doesn't fit together. Refused values are replaced by empty ones, which are
@@ -14,6 +14,9 @@ pub(super) fn across(problems: &mut Problems, pipeline: &Pipeline) {
     train(problems, pipeline);
     places_of_output(problems, pipeline);
     kafka(problems, pipeline);
+    if let Some(encoding) = pipeline.source.encoding() {
+        metadata::check(problems, pipeline, encoding);
+    }
 }
 
 fn source(problems: &mut Problems, pipeline: &Pipeline) {

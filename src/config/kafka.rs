@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::topics::Topics;
 use super::words::word_of;
-use super::{At, Envelope, Format, Location, Moment, Numbers, Pin, Secret, one_line};
+use super::{At, Envelope, Format, Location, Metadata, Moment, Numbers, Pin, Secret, one_line};
 
 /// `source.kafka: { brokers, topic, group, format, key, … }`
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub struct KafkaSource {
     pub properties: Properties,
 }
 
-/// `format`, `key`, `timestamp`, `columns`: how messages become records.
+/// `format`, `key`, `timestamp`, `metadata`, `columns`: how messages become records.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
     /// How payloads are written.
@@ -49,6 +49,8 @@ pub struct Encoding {
     pub key_field: Option<At<String>>,
     /// Name of the column that the message's timestamp becomes (milliseconds, UTC); `None`: it is not read.
     pub timestamp: Option<At<String>>,
+    /// Columns with what else there is about a message.
+    pub metadata: Metadata,
     /// Types of the columns other than key, time and values, for formats without types (JSON); text by default.
     pub columns: Vec<(At<String>, ColumnType)>,
     /// What is around the record in a payload; `None`: nothing.

@@ -7,7 +7,6 @@ use super::kafka::{
     ColumnType, Encoding, Headers, History, KafkaSink, KafkaSource, LettersSource, Properties, Start, Until,
 };
 use super::kafka_words::{HISTORY, KEY, LETTERS, SINK, SOURCE, is_shared};
-use super::payload;
 use super::read::{Field, Fields, Reader};
 use super::schemas_read::format;
 use super::schemas_words::FILE;
@@ -15,6 +14,7 @@ use super::topics;
 use super::words::found;
 use super::yaml::Kind;
 use super::{At, Delivery, Format, Moment, Secret, is_secret, remember};
+use super::{metadata, payload};
 
 /// Properties on which the guarantees depend: what kolk sets, and why it must be that.
 const OURS: [(&str, &str); 12] = [
@@ -120,7 +120,7 @@ pub(super) fn dead_letters(reader: &mut Reader, field: Field<'_>) -> Option<Lett
 /// How messages become records; those of a topic have a subject by its name.
 fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encoding {
     let (key, key_format, key_field) = fields.get("key").map(|f| key(reader, f)).unwrap_or_default();
-    let timestamp = fields.get("timestamp").and_then(|f| reader.text(f, "the name of a column"));
+    let (metadata, timestamp) = metadata::read(reader, fields);
     let format = match fields.get("format") {
         Some(field) => format(reader, field, topic, true),
         None => Some((At::default_value(Format::Json), None)),
@@ -142,7 +142,7 @@ fn encoding(reader: &mut Reader, fields: &Fields, topic: Option<&str>) -> Encodi
     let columns = fields.get("columns").map(|f| columns(reader, f, &format.value)).unwrap_or_default();
     let envelope = payload::envelope(reader, fields, &format.value);
     let numbers = payload::numbers(reader, fields, &format.value);
-    Encoding { format, schema, key, key_format, key_field, timestamp, columns, envelope, numbers }
+    Encoding { format, schema, key, key_format, key_field, timestamp, metadata, columns, envelope, numbers }
 }
 
 /// The column that a message's key becomes, and how it is written.

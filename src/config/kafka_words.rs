@@ -27,6 +27,11 @@ const TIMESTAMP: Word = word(
     Shape::Text,
     "The message's timestamp becomes a column of this name, in milliseconds, UTC; it is not read by default",
 );
+const METADATA_COLUMNS: Word = word(
+    "metadata",
+    Shape::Section(&METADATA),
+    "Columns with the topic, partition, offset or timestamp of the message",
+);
 const COLUMNS: Word = word(
     "columns",
     Shape::Names(&Shape::Word(&names(&COLUMN_TYPES))),
@@ -64,6 +69,7 @@ pub(super) const SOURCE: Words = Words::new(
         READS,
         KEYS,
         TIMESTAMP,
+        METADATA_COLUMNS,
         word(
             "start",
             Shape::Any(&[Shape::Word(&["earliest", "latest"]), Shape::Moment]),
@@ -133,6 +139,7 @@ pub(super) const LETTERS: Words = Words::new(
         READS,
         KEYS,
         TIMESTAMP,
+        METADATA_COLUMNS,
         COLUMNS,
         ENVELOPE,
         NUMBERS_AS,
@@ -144,6 +151,15 @@ pub(super) const KEY: Words = Words::new(
         word("column", Shape::Text, "The column").needed(),
         word("format", Shape::Word(&names(&KEY_FORMATS)), "How keys are written").or("text"),
         word("field", Shape::Text, "The field of a key that is a record of several"),
+    ],
+);
+pub(super) const METADATA: Words = Words::new(
+    "`metadata`",
+    &[
+        word("topic", Shape::Text, "The topic's name becomes a column of this name"),
+        word("partition", Shape::Text, "The number of the partition becomes a column of this name"),
+        word("offset", Shape::Text, "The message's offset becomes a column of this name"),
+        word("timestamp", Shape::Text, "The same as `timestamp` beside `metadata`"),
     ],
 );
 pub(super) const HISTORY: Words = Words::new(

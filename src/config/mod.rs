@@ -16,6 +16,7 @@ mod include;
 mod kafka;
 mod kafka_read;
 mod kafka_words;
+mod metadata;
 mod output;
 mod payload;
 mod pipeline;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use card::*;
 pub use kafka::*;
+pub use metadata::{Metadata, Metadatum};
 pub use payload::{Envelope, Numbers};
 pub use pipeline::*;
 pub use schema::{card_schema, schema};

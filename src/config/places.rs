@@ -113,7 +113,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("`source: { kafka: { group: name } }`", &["group.id", "consumer_group", "consumer.group"]),
     (
         "`source: { kafka: { start: earliest } }`",
-        &["auto.offset.reset", "auto_offset_reset", "offset", "offsets", "starting_offsets", "startingOffsets"],
+        &["auto.offset.reset", "auto_offset_reset", "offsets", "starting_offsets", "startingOffsets"],
     ),
     (
         "`format: json`, `{ avro: { … } }` or `{ protobuf: { … } }` in `source: { kafka: { … } }`",

@@ -83,7 +83,9 @@ pub(super) fn takes(columns: &Columns, target: Target, own: Option<&DataType>, f
         Target::Time => return found.is_integer() || is_same_time(found, &columns.clock.data_type),
         Target::Passthrough(index) => match &columns.passthrough[index].1 {
             PassthroughFrom::Field(data_type) => data_type,
-            PassthroughFrom::MessageKey(_) | PassthroughFrom::MessageTimestamp => return true,
+            PassthroughFrom::MessageKey(_) | PassthroughFrom::MessageTimestamp | PassthroughFrom::Metadata(_) => {
+                return true;
+            }
         },
     };
     match to {

@@ -7,9 +7,12 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::envelope::{self, Met};
 use super::key;
-use crate::config::{At, ColumnType, Encoding, Envelope, EpochUnit, Format, Key, KeyFormat, Moment, Numbers, Pipeline};
+use crate::config::{
+    At, ColumnType, Encoding, Envelope, EpochUnit, Format, KafkaSource, Key, KeyFormat, Metadatum, Moment, Numbers,
+    Pipeline,
+};
 use crate::error::Problems;
-use crate::record::{Clock, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
+use crate::record::{Clock, Constant, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
 
 /// Where a field of the payload goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,20 @@ pub(super) enum PassthroughFrom {
     Field(DataType),
     MessageKey(KeyFormat),
     MessageTimestamp,
+    Metadata(Metadatum),
+}
+
+impl PassthroughFrom {
+    /// The type of the column.
+    pub fn data_type(&self) -> DataType {
+        match self {
+            PassthroughFrom::Field(data_type) => data_type.clone(),
+            PassthroughFrom::MessageKey(_) | PassthroughFrom::Metadata(Metadatum::Topic) => DataType::Utf8,
+            PassthroughFrom::MessageTimestamp => utc(TimeUnit::Millisecond),
+            PassthroughFrom::Metadata(Metadatum::Partition) => DataType::Int32,
+            PassthroughFrom::Metadata(Metadatum::Offset) => DataType::Int64,
+        }
+    }
 }
 
 /// What is read of each message.
@@ -275,6 +292,8 @@ pub(super) fn plan(
             PassthroughFrom::MessageKey(encoding.key_format)
         } else if timestamp == Some(name) {
             PassthroughFrom::MessageTimestamp
+        } else if let Some(of) = encoding.metadata.find(name) {
+            PassthroughFrom::Metadata(of)
         } else {
             let Some(data_type) = type_of(name, Use::Passthrough) else {
                 complete = false;
@@ -293,12 +312,10 @@ pub(super) fn plan(
         layout.add(name, Kind::Number, Role::Value);
     }
     for (name, from) in &passthrough {
-        let data_type = match from {
-            PassthroughFrom::Field(data_type) => data_type.clone(),
-            PassthroughFrom::MessageKey(_) => DataType::Utf8,
-            PassthroughFrom::MessageTimestamp => utc(TimeUnit::Millisecond),
-        };
-        layout.add(name, Kind::Passthrough(data_type), Role::Field);
+        layout.add(name, Kind::Passthrough(from.data_type()), Role::Field);
+    }
+    if let Some(source) = pipeline.source.kafka() {
+        layout.constants = constants(source);
     }
     let (envelope, numbers) = (encoding.envelope.as_ref().map(|envelope| envelope.value), encoding.numbers);
     let key_field = encoding.key_field.as_ref().map(|field| field.value.clone());
@@ -310,6 +327,19 @@ pub(super) fn plan(
         return None;
     }
     complete.then_some((columns, layout))
+}
+
+/// The columns that are the same in all messages of a partition.
+fn constants(source: &KafkaSource) -> Vec<(String, Constant)> {
+    let constant = |(of, column): &(Metadatum, At<String>)| {
+        let constant = match of {
+            Metadatum::Topic => Constant::Topic(source.topic.value.clone()),
+            Metadatum::Partition => Constant::Partition,
+            Metadatum::Offset => return None,
+        };
+        Some((column.value.clone(), constant))
+    };
+    source.encoding.metadata.0.iter().filter_map(constant).collect()
 }
 
 /// A value of a passthrough column.

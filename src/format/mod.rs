@@ -62,6 +62,10 @@ use crate::record::Records;
 /// [`Messages::clear`].
 #[derive(Debug, Clone, Default)]
 pub struct Messages {
+    /// Name of the topic that they are from; empty where nothing asks for it.
+    pub topic: String,
+    /// The number of their partition.
+    pub partition: u32,
     /// Per message, its offset; ascending, with gaps.
     pub offsets: Vec<i64>,
     /// Per message, its timestamp in milliseconds since 1970, -1 for none.
@@ -77,6 +81,11 @@ pub struct Messages {
 type ByteRange = Option<Range<u32>>;
 
 impl Messages {
+    /// None yet, of a partition of a topic.
+    pub fn of(topic: &str, partition: u32) -> Messages {
+        Messages { topic: topic.into(), partition, ..Messages::default() }
+    }
+
     /// Appends a message.
     pub fn push(&mut self, offset: i64, timestamp: i64, key: Option<&[u8]>, payload: Option<&[u8]>) {
         self.offsets.push(offset);

@@ -14,7 +14,7 @@ use super::schema_key::SchemaKeys;
 use super::schemas::{self, Schemas};
 use super::{Decoder, avro, avro_schema, columns, protobuf, reading};
 use crate::config::{At, Encoding, Format, KeyFormat, Numbers, Pin, Pipeline, SchemaSource};
-use crate::error::Problems;
+use crate::error::{Problems, printable};
 use crate::record::Layout;
 
 /// A source's format, ready to decode.
@@ -44,7 +44,7 @@ impl PlannedDecoder {
     /// Whether the words of an earlier version say that the same is read.
     pub fn reads_as(&self, described: &str) -> bool {
         // Those versions read keys as text.
-        let new = [KEY_FORMAT, "envelope", "numbers"];
+        let new = [KEY_FORMAT, "envelope", "numbers", METADATA];
         new.iter().all(|field| self.reads.get(field).is_none())
             && (self.described == described || (self.was)(described))
     }
@@ -104,6 +104,8 @@ fn plan_format(
 
 /// The field of a fingerprint that says how keys are written, unless as text.
 const KEY_FORMAT: &str = "key format";
+/// The one that says which columns are what else there is about a message.
+const METADATA: &str = "metadata";
 
 /// With what isn't as it always was.
 fn with_encoding(mut reads: Value, encoding: &Encoding) -> Value {
@@ -118,6 +120,9 @@ fn with_encoding(mut reads: Value, encoding: &Encoding) -> Value {
     }
     if let Some(field) = &encoding.key_field {
         reads["key field"] = json!(field.value);
+    }
+    for (of, column) in &encoding.metadata.0 {
+        reads[METADATA][of.word()] = json!(column.value);
     }
     reads
 }
@@ -168,6 +173,9 @@ fn plan_framed(
         problems.add(encoding.format.place, message);
     }
     let (columns, layout) = planned?;
+    if !apart(encoding, &reader.names(), problems) {
+        return None;
+    }
     let columns = Arc::new(columns);
     let bodies = match &reader {
         ReaderSchema::Avro(reader) => reader.bodies(columns.clone()),
@@ -209,6 +217,20 @@ fn plan_framed(
             Ok(Box::new(Framed::new(columns.clone(), schemas.clone(), language, bodies.clone()).with_keys(keys)))
         }),
     })
+}
+
+/// Whether no column of `metadata` has the name of a field of the messages.
+fn apart(encoding: &Encoding, names: &[String], problems: &mut Problems) -> bool {
+    let mut apart = true;
+    for (of, column) in encoding.metadata.0.iter().filter(|(_, column)| names.contains(&column.value)) {
+        let (name, word) = (printable(column), of.word());
+        problems.add(
+            column.place,
+            format_args!("column \"{name}\" is a field of the messages: give the column of the {word} another name"),
+        );
+        apart = false;
+    }
+    apart
 }
 
 /// Says which field is read, where another one's name differs in upper and lower case only.
@@ -261,5 +283,32 @@ pub(super) fn language(format: &Format) -> Language {
     match format {
         Format::Protobuf(_) => Language::Protobuf,
         Format::Avro(_) | Format::Json => Language::Avro,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::law::{AVRO, pipeline};
+
+    #[test]
+    fn a_column_of_metadata_has_a_name_that_no_field_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = folder.path().join("sale.avsc");
+        std::fs::write(&schema, AVRO).unwrap();
+        for (column, clashes) in [("k", true), ("shop", false)] {
+            let pipeline = pipeline(&format!(
+                "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, key: id, format: {{ avro: {{ schema: {{ file: {} }} \
+                 }} }},\n metadata: {{ topic: {column} }} }} }}\nrecord: {{ key: id, time: ts, values: [v] }}\n",
+                schema.display()
+            ));
+            let mut problems = Problems::new("p.yaml");
+            let fields = [At::default_value(column.to_string())];
+            let planned = plan_decoder(&pipeline, &fields, &mut problems);
+            let said = problems.finish(()).map_or_else(|error| error.to_string(), |()| String::new());
+            let expected =
+                format!("3:21: column \"{column}\" is a field of the messages: give the column of the topic");
+            assert!(planned.is_none() == clashes && said.contains(&expected) == clashes, "{said}");
+        }
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, StringBuilder,
 };
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 
-use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target, TimeFrom, Unfit, nanos_of, utc};
+use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target, TimeFrom, Unfit, nanos_of};
 use super::{Decoded, Messages};
+use crate::config::Metadatum;
 use crate::record::{Origin, Records, TIME_OUT_OF_RANGE, TimeRange, murmur2};
 
 /// Maximum bytes of a detail.
@@ -39,23 +40,19 @@ impl Table {
     /// An empty table of these columns.
     pub fn new(columns: Arc<Columns>) -> Table {
         let values = if matches!(columns.key, KeyFrom::Melted(_)) { 1 } else { columns.values };
-        let builder = |from: &PassthroughFrom| match from {
-            PassthroughFrom::MessageKey(_) => Builder::Text(StringBuilder::new()),
-            PassthroughFrom::MessageTimestamp => Builder::Integer(Int64Builder::new(), utc(TimeUnit::Millisecond)),
-            PassthroughFrom::Field(DataType::Float64) => Builder::Float(Float64Builder::new()),
-            PassthroughFrom::Field(DataType::Boolean) => Builder::Flag(BooleanBuilder::new()),
-            PassthroughFrom::Field(DataType::Binary) => Builder::Bytes(BinaryBuilder::new()),
-            PassthroughFrom::Field(t @ DataType::Decimal128(..)) => {
-                Builder::Decimal(Decimal128Builder::new(), t.clone())
+        let builder = |from: &PassthroughFrom| match from.data_type() {
+            DataType::Float64 => Builder::Float(Float64Builder::new()),
+            DataType::Boolean => Builder::Flag(BooleanBuilder::new()),
+            DataType::Binary => Builder::Bytes(BinaryBuilder::new()),
+            t @ DataType::Decimal128(..) => Builder::Decimal(Decimal128Builder::new(), t),
+            t @ (DataType::Int32 | DataType::Int64 | DataType::Timestamp(..)) => {
+                Builder::Integer(Int64Builder::new(), t)
             }
-            PassthroughFrom::Field(t @ (DataType::Int64 | DataType::Timestamp(..))) => {
-                Builder::Integer(Int64Builder::new(), t.clone())
-            }
-            PassthroughFrom::Field(_) => Builder::Text(StringBuilder::new()),
+            _ => Builder::Text(StringBuilder::new()),
         };
         let passthrough = columns.passthrough.iter().map(|(_, from)| builder(from)).collect();
         let range = |from: &PassthroughFrom| match from {
-            PassthroughFrom::MessageKey(_) => None,
+            PassthroughFrom::MessageKey(_) | PassthroughFrom::Metadata(_) => None,
             PassthroughFrom::MessageTimestamp => Some(TimeRange::of_ticks(Some(1_000_000))),
             PassthroughFrom::Field(data_type) => TimeRange::of(data_type),
         };
@@ -191,6 +188,15 @@ impl Table {
                     Cell::Text(text.unwrap_or_else(|| String::from_utf8_lossy(key)).into_owned())
                 }),
                 PassthroughFrom::MessageTimestamp => Cell::Integer(messages.timestamps[index]),
+                PassthroughFrom::Metadata(Metadatum::Offset) => Cell::Integer(messages.offsets[index]),
+                PassthroughFrom::Metadata(Metadatum::Partition) => Cell::Integer(messages.partition.into()),
+                PassthroughFrom::Metadata(Metadatum::Topic) => {
+                    // No text of its own for each message.
+                    if let Builder::Text(topics) = builder {
+                        topics.append_value(&messages.topic);
+                    }
+                    continue;
+                }
             };
             builder.push(cell);
         }
@@ -231,7 +237,7 @@ impl Builder {
             Builder::Decimal(b, data_type) => Arc::new(b.with_data_type(data_type).finish()),
             Builder::Integer(mut b, data_type) => {
                 let integers: ArrayRef = Arc::new(b.finish());
-                // Every type that is kept as integers has 64 bits, so there is such a cast.
+                // Every type that is kept as integers has 64 bits, or holds what is kept: so there is such a cast.
                 arrow::compute::cast(&integers, &data_type).unwrap_or(integers)
             }
         }

@@ -136,7 +136,7 @@ fn read(source: &KafkaSource, partitions: u32) -> Result<BTreeMap<u32, Messages>
                     ends.remove(&partition);
                 }
                 if let (Some(payload), Ok(partition)) = (message.payload(), u32::try_from(partition)) {
-                    let messages = sample.entry(partition).or_default();
+                    let messages = sample.entry(partition).or_insert_with(|| Messages::of(&source.topic, partition));
                     let timestamp = message.timestamp().to_millis().unwrap_or(-1);
                     messages.push(message.offset(), timestamp, message.key(), Some(payload));
                     messages.headers.extend(headers::Read::new(false, source.encoding.has_schemas()).of(&message));

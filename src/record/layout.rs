@@ -53,6 +53,25 @@ pub struct LayoutColumn {
     pub lag_of: Option<usize>,
 }
 
+/// A column that is the same in all rows of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Constant {
+    /// The topic's name; here that of the only one.
+    Topic(String),
+    /// The number of the partition.
+    Partition,
+}
+
+impl Constant {
+    /// The type of the column.
+    pub fn data_type(&self) -> DataType {
+        match self {
+            Constant::Topic(_) => DataType::Utf8,
+            Constant::Partition => DataType::Int32,
+        }
+    }
+}
+
 /// What `inputs` makes of each row for the network: the columns of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
@@ -123,6 +142,8 @@ pub struct Layout {
     pub interval: Option<Span>,
     /// Columns, in the order of [`super::Batch::columns`].
     pub columns: Vec<LayoutColumn>,
+    /// Columns that no batch has, because whoever writes its rows knows them: any stage may come before.
+    pub constants: Vec<(String, Constant)>,
     /// Flag of the rows at which `on.null: reset` starts a key's sequence again.
     pub restart: Option<usize>,
     /// What the network reads, after `inputs`.
@@ -142,6 +163,7 @@ impl Layout {
             clock,
             interval: None,
             columns: Vec::new(),
+            constants: Vec::new(),
             restart: None,
             features: None,
             forecast: None,
@@ -181,5 +203,10 @@ impl Layout {
     /// Names a user can write, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().filter(|c| c.role != Role::Internal).map(|c| c.name.as_str())
+    }
+
+    /// What a constant column is, if there is one of this name.
+    pub fn constant(&self, name: &str) -> Option<&Constant> {
+        self.constants.iter().find(|(constant, _)| constant == name).map(|(_, of)| of)
     }
 }

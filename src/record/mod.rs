@@ -18,7 +18,7 @@ pub use batch::{Batch, Column, Reject, Values};
 pub use clock::{Clock, Every, NO_TIME};
 pub use key::{murmur2, partition_of};
 pub use key_type::{KeyType, hexadecimal, is_uuid, uuid_text};
-pub use layout::{Features, Forecast, Kind, Layout, LayoutColumn, Role};
+pub use layout::{Constant, Features, Forecast, Kind, Layout, LayoutColumn, Role};
 pub use partition::{PartitionId, SourceTopic};
 pub use range::{TIME_OUT_OF_RANGE, TimeRange, explain as explain_beyond, rows_beyond};
 pub use records::{Origin, Records};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch,
+    Array, ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{cast, filter_record_batch};
@@ -13,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use crate::config;
 use crate::error::Context;
 use crate::error::Problems;
-use crate::record::{Batch, Clock, KeyType, Kind, Layout, NO_TIME, Role, Values};
+use crate::record::{Batch, Clock, Constant, KeyType, Kind, Layout, NO_TIME, PartitionId, Role, Values};
 use crate::state::Keys;
 use crate::{Error, Result};
 
@@ -23,9 +24,18 @@ pub struct PlannedSink {
     schema: SchemaRef,
     key: KeyType,
     clock: Clock,
-    columns: Vec<usize>,
+    columns: Vec<From>,
     retyped: BTreeMap<String, String>,
     shown: String,
+}
+
+/// Where a column of the output comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum From {
+    /// A column of the batch.
+    Batch(usize),
+    /// The partition that the batch is of.
+    Partition(String, Constant),
 }
 
 /// Plans the output of a pipeline whose last stage gives `layout`; `None` if there are problems.
@@ -47,19 +57,31 @@ pub fn plan(sink: &config::Sink, layout: &Layout, problems: &mut Problems) -> Op
         if **name == layout.key_name || **name == layout.time_name {
             continue;
         }
-        match layout.find(name) {
-            Some(index) if columns.contains(&index) => {}
-            // It comes with the others.
-            Some(index) if layout.columns[index].role == Role::Output => {}
-            Some(index) => columns.push(index),
-            None => {
+        let from = match (layout.constant(name), layout.find(name)) {
+            (Some(constant), _) => From::Partition(name.value.clone(), constant.clone()),
+            (None, Some(index)) => From::Batch(index),
+            (None, None) => {
                 problems.add(name.place, layout.unknown(name));
                 fine = false;
+                continue;
             }
+        };
+        // What stages make for the reader comes with the others.
+        let is_output = matches!(from, From::Batch(index) if layout.columns[index].role == Role::Output);
+        if !is_output && !columns.contains(&from) {
+            columns.push(from);
         }
     }
-    columns.extend((0..layout.columns.len()).filter(|index| layout.columns[*index].role == Role::Output));
-    for index in &columns {
+    let made = (0..layout.columns.len()).filter(|index| layout.columns[*index].role == Role::Output);
+    columns.extend(made.map(From::Batch));
+    for from in &columns {
+        let index = match from {
+            From::Batch(index) => index,
+            From::Partition(name, constant) => {
+                fields.push(Field::new(name, constant.data_type(), false));
+                continue;
+            }
+        };
         let column = &layout.columns[*index];
         if fields.iter().any(|field| *field.name() == column.name) {
             let place = sink.fields().iter().find(|name| ***name == column.name).map_or(config::NOWHERE, |at| at.place);
@@ -120,13 +142,22 @@ impl PlannedSink {
         columns.join(", ")
     }
 
-    /// The rows of a batch as they are written; those before `emit_from` (in ticks) are left out.
-    pub fn rows(&self, batch: &Batch, keys: &Keys, emit_from: Option<i64>) -> Result<RecordBatch> {
+    /// The rows of a batch of a partition as they are written; those before `emit_from` (in ticks) are left out.
+    pub fn rows(
+        &self,
+        batch: &Batch,
+        keys: &Keys,
+        partition: PartitionId,
+        emit_from: Option<i64>,
+    ) -> Result<RecordBatch> {
         let mut arrays = Vec::with_capacity(self.columns.len() + 2);
         arrays.push(key_column(&self.key, &batch.slots, keys)?);
         arrays.push(time_column(&batch.times, &self.clock, false)?);
-        for index in &self.columns {
-            arrays.push(column(&batch.columns[*index].values, &self.clock)?);
+        for from in &self.columns {
+            arrays.push(match from {
+                From::Batch(index) => column(&batch.columns[*index].values, &self.clock)?,
+                From::Partition(_, constant) => repeated(constant, partition, batch.rows()),
+            });
         }
         let rows = RecordBatch::try_new(self.schema.clone(), arrays).or_failed(|| "cannot form the output".into())?;
         match emit_from {
@@ -135,6 +166,19 @@ impl PlannedSink {
                 filter_record_batch(&rows, &mask).or_failed(|| "cannot form the output".into())
             }
             _ => Ok(rows),
+        }
+    }
+}
+
+/// What a partition is, once for each row.
+fn repeated(constant: &Constant, partition: PartitionId, rows: usize) -> ArrayRef {
+    match constant {
+        Constant::Topic(only) => {
+            let name = partition.topic.name().unwrap_or(only);
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows)))
+        }
+        Constant::Partition => {
+            Arc::new(Int32Array::from_value(i32::try_from(partition.number).unwrap_or(i32::MAX), rows))
         }
     }
 }

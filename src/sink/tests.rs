@@ -13,7 +13,7 @@ use crate::config::{At, Location, Sink};
 use crate::error::Problems;
 use crate::problem::Place;
 use crate::record::murmur2;
-use crate::record::{Batch, Clock, KeyType, Kind, Layout, NO_TIME, Role, Values};
+use crate::record::{Batch, Clock, Constant, KeyType, Kind, Layout, NO_TIME, PartitionId, Role, SourceTopic, Values};
 use crate::state::{Keys, Target};
 use crate::storage::Folder;
 
@@ -85,6 +85,22 @@ fn file(bytes: Vec<u8>) -> Vec<RecordBatch> {
     reader.map(|rows| rows.unwrap()).collect()
 }
 
+/// They come from the partition, whatever the batch has.
+#[test]
+fn topic_and_partition_are_those_of_the_batch() {
+    let mut layout = layout();
+    layout.constants = vec![("shop".into(), Constant::Topic("only".into())), ("part".into(), Constant::Partition)];
+    let planned = plan(&sink(&["part", "shop", "part"]), &layout, &mut Problems::new("p.yaml")).unwrap();
+    let of = |partition: PartitionId| {
+        let rows = planned.rows(&batch(0, 3), &keys(), partition, Some(60_000_000)).unwrap();
+        assert_eq!((rows.num_rows(), rows.schema().field(2).is_nullable()), (2, false));
+        let text = |column: usize| arrow::util::display::array_value_to_string(rows.column(column), 1).unwrap();
+        (text(2), text(3))
+    };
+    assert_eq!(of(PartitionId::from(7)), ("7".to_string(), "only".to_string()));
+    assert_eq!(of(PartitionId::of(SourceTopic::new("sales", "1"), 2)), ("2".to_string(), "sales".to_string()));
+}
+
 #[test]
 fn columns_are_those_asked_for_then_those_of_stages() {
     let schema = planned().schema();
@@ -110,7 +126,7 @@ fn unknown_and_doubled_columns_are_problems_at_their_place() {
 
 #[test]
 fn values_and_nulls_are_those_of_the_batch() {
-    let rows = planned().rows(&batch(0, 12), &keys(), None).unwrap();
+    let rows = planned().rows(&batch(0, 12), &keys(), PartitionId::from(0), None).unwrap();
     assert_eq!(rows.column(0).as_string::<i32>().value(4), "JFK");
     let times = rows.column(1).as_primitive::<TimestampMicrosecondType>();
     assert_eq!((times.value(2), times.timezone()), (120_000_000, Some("UTC")));
@@ -127,10 +143,10 @@ fn values_and_nulls_are_those_of_the_batch() {
     assert_eq!(predictions.value(2).as_primitive::<Float32Type>().values(), &[2.0, 1.0]);
     assert!(rows.column(5).is_null(4) && rows.column(5).is_valid(5));
     assert!(rows.column(7).as_boolean().value(9));
-    let late = planned().rows(&batch(0, 12), &keys(), Some(60_000_000 * 5 + 1)).unwrap();
+    let late = planned().rows(&batch(0, 12), &keys(), PartitionId::from(0), Some(60_000_000 * 5 + 1)).unwrap();
     assert_eq!(late.num_rows(), 6);
     assert_eq!(late.column(4), &rows.column(4).slice(6, 6));
-    assert_eq!(planned().rows(&batch(0, 12), &keys(), Some(i64::MAX)).unwrap().num_rows(), 0);
+    assert_eq!(planned().rows(&batch(0, 12), &keys(), PartitionId::from(0), Some(i64::MAX)).unwrap().num_rows(), 0);
 }
 
 #[test]
@@ -153,7 +169,7 @@ fn keys_and_times_have_the_type_of_the_source() {
         all.clock = Clock::of(&time, None).unwrap();
         let planned = plan(&sink(&[]), &all, &mut Problems::new("p")).unwrap();
         let batch = Batch { slots: vec![1, 0, 2], times: vec![3, 4, 5], positions: vec![0, 1, 2], ..Batch::default() };
-        let rows = planned.rows(&batch, &keys, None).unwrap();
+        let rows = planned.rows(&batch, &keys, PartitionId::from(0), None).unwrap();
         // What Parquet has no type for is written as one that it has.
         let time = if time == DataType::Date64 { DataType::Timestamp(TimeUnit::Millisecond, None) } else { time };
         assert_eq!((rows.column(0).data_type(), rows.column(1).data_type()), (&key, &time));
@@ -165,7 +181,7 @@ fn keys_and_times_have_the_type_of_the_source() {
     all.key_type = KeyType::Integer(DataType::UInt64);
     let planned = plan(&sink(&[]), &all, &mut Problems::new("p")).unwrap();
     let batch = Batch { slots: vec![0], times: vec![3], positions: vec![0], ..Batch::default() };
-    let rows = planned.rows(&batch, &big, None).unwrap();
+    let rows = planned.rows(&batch, &big, PartitionId::from(0), None).unwrap();
     assert_eq!(rows.column(0).as_primitive::<arrow::datatypes::UInt64Type>().value(0), u64::MAX);
 }
 
@@ -177,7 +193,13 @@ fn lines_of_json_are_whole_and_name_nulls() {
             let lines = &lines;
             scope.spawn(move || {
                 for n in 0..20 {
-                    lines.write(&planned().rows(&batch(worker * 1000 + n * 10, 10), &keys(), None).unwrap()).unwrap();
+                    lines
+                        .write(
+                            &planned()
+                                .rows(&batch(worker * 1000 + n * 10, 10), &keys(), PartitionId::from(0), None)
+                                .unwrap(),
+                        )
+                        .unwrap();
                 }
             });
         }
@@ -202,7 +224,7 @@ fn a_part_without_rows_is_no_file_and_a_part_reads_back() {
     let parts = Parts::new(Target::Output, folder.clone(), "p", planned().schema());
     assert!(parts.begin(0.into(), 0).finish(None).unwrap().is_none());
     assert!(std::fs::read_dir(root.path()).unwrap().next().is_none());
-    let rows = planned().rows(&batch(0, 300_000), &keys(), None).unwrap();
+    let rows = planned().rows(&batch(0, 300_000), &keys(), PartitionId::from(0), None).unwrap();
     let mut writer = parts.begin(3.into(), 42);
     writer.write(rows.clone()).unwrap();
     let part = writer.finish(None).unwrap().unwrap();
@@ -271,7 +293,7 @@ fn bytes_of(sizes: &[usize]) -> Vec<u8> {
     let mut writer = Parts::new(Target::Output, folder.clone(), "p", planned().schema()).begin(0.into(), 0);
     let mut first = 0;
     for size in sizes {
-        writer.write(planned().rows(&batch(first, *size), &keys(), None).unwrap()).unwrap();
+        writer.write(planned().rows(&batch(first, *size), &keys(), PartitionId::from(0), None).unwrap()).unwrap();
         first += size;
     }
     let part = writer.finish(None).unwrap().unwrap();
@@ -310,7 +332,7 @@ fn a_time_without_a_text_is_null_in_json() {
         rejects: Vec::new(),
     };
     let lines = JsonLines::new(Vec::new());
-    lines.write(&planned.rows(&batch, &keys(), None).unwrap()).unwrap();
+    lines.write(&planned.rows(&batch, &keys(), PartitionId::from(0), None).unwrap()).unwrap();
     let text = String::from_utf8(lines.into_inner()).unwrap();
     let expected = "{\"k\":\"EWR\",\"at\":\"1970-01-01\",\"prediction_time\":\"9999-12-31\"}\n\
                     {\"k\":\"EWR\",\"at\":\"1970-01-02\",\"prediction_time\":null}\n";

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::parquet::{self, ParquetSource};
 use super::{Files, FilesReader};
-use crate::config::{At, Input, Key, LettersSource, Pipeline, Record, Source, TimeColumn};
+use crate::config::{At, Input, Key, LettersSource, Metadatum, Pipeline, Record, Source, TimeColumn};
 use crate::error::Context;
 use crate::error::Problems;
 use crate::format::{self, DecodeError, Decoder, Messages, PlannedDecoder};
@@ -25,15 +25,27 @@ use crate::{Error, Result};
 /// What is read of a letter, in this order.
 const COLUMNS: [&str; 4] = ["message_key", "payload", "timestamp", "record"];
 
+/// The column of letters that says where their message was.
+fn written(of: Metadatum) -> &'static str {
+    match of {
+        Metadatum::Topic => "file",
+        Metadatum::Partition => "partition",
+        Metadatum::Offset => "row",
+    }
+}
+
 /// What is wanted instead, where a column has another type than letters have. Earlier versions wrote timestamps as
 /// integers.
 fn wanted(column: &str, found: &DataType) -> Option<&'static str> {
     match (column, found) {
         ("message_key" | "payload", DataType::Binary) => None,
         ("timestamp", DataType::Int64 | DataType::Timestamp(TimeUnit::Millisecond, _)) => None,
-        ("record", DataType::Utf8) => None,
+        ("record" | "file", DataType::Utf8) => None,
+        ("partition", DataType::Int32) | ("row", DataType::Int64) => None,
         ("message_key" | "payload", _) => Some("Binary"),
         ("timestamp", _) => Some("Timestamp(ms)"),
+        ("partition", _) => Some("Int32"),
+        ("row", _) => Some("Int64"),
         _ => Some("Utf8"),
     }
 }
@@ -48,6 +60,9 @@ pub struct PlannedDeadLetters {
     decoder: Arc<PlannedDecoder>,
     /// Records of a message.
     cells: u64,
+    /// Columns that say where the messages were, in the order in which they are read: their places among the
+    /// passthrough columns.
+    metadata: Vec<usize>,
 }
 
 /// Finds the files of a pipeline's source and plans its format; `fields` as for [`format::plan_decoder`]. Adds every
@@ -67,7 +82,13 @@ pub fn plan(
     let time =
         At { value: TimeColumn { column: "position".into(), unit: None, timezone: None }, place: source.path.place };
     letters.record = Record { key: Key::Single, time, values: Vec::new() };
-    let files = parquet::plan(&letters, &COLUMNS.map(here), problems);
+    let carried = decoder.iter().flat_map(|decoder| &decoder.layout.columns);
+    let carried = carried.filter(|column| matches!(column.kind, Kind::Passthrough(_))).enumerate();
+    let metadata: Vec<(usize, Metadatum)> =
+        carried.filter_map(|(at, column)| Some((at, source.encoding.metadata.find(&column.name)?))).collect();
+    let columns: Vec<At<String>> =
+        COLUMNS.into_iter().chain(metadata.iter().map(|(_, of)| written(*of))).map(here).collect();
+    let files = parquet::plan(&letters, &columns, problems);
     let (decoder, files) = (decoder?, files?);
     for column in &files.layout.columns {
         if let Kind::Passthrough(found) = &column.kind
@@ -85,7 +106,8 @@ pub fn plan(
         Key::Melted(columns) => columns.len() as u64,
         _ => 1,
     };
-    Some(PlannedDeadLetters { layout: decoder.layout.clone(), files, decoder: Arc::new(decoder), cells })
+    let metadata = metadata.into_iter().map(|(at, _)| at).collect();
+    Some(PlannedDeadLetters { layout: decoder.layout.clone(), files, decoder: Arc::new(decoder), cells, metadata })
 }
 
 impl Files for PlannedDeadLetters {
@@ -117,7 +139,12 @@ impl Files for PlannedDeadLetters {
     fn open(&self, start: Option<Origin>) -> Result<Box<dyn FilesReader>> {
         let cells = self.cells.max(1);
         let letters = self.files.open(start.map(|start| Origin { row: start.row / cells, ..start }))?;
-        Ok(Box::new(DeadLettersReader { letters, decoder: self.decoder.decoder()?, cells }))
+        Ok(Box::new(DeadLettersReader {
+            letters,
+            decoder: self.decoder.decoder()?,
+            cells,
+            metadata: self.metadata.clone(),
+        }))
     }
 }
 
@@ -126,6 +153,7 @@ struct DeadLettersReader {
     letters: ParquetSource,
     decoder: Box<dyn Decoder>,
     cells: u64,
+    metadata: Vec<usize>,
 }
 
 impl FilesReader for DeadLettersReader {
@@ -164,8 +192,12 @@ impl DeadLettersReader {
             *origin = Origin { file: letter.file, row: letter.row * self.cells + within };
         }
         let of = UInt32Array::from(of);
+        let failed = || "reading dead letters".to_string();
+        for (from, to) in self.metadata.iter().enumerate() {
+            records.passthrough[*to] = take(&letters.passthrough[COLUMNS.len() + from], &of, None).or_failed(failed)?;
+        }
         for raw in [keys, payloads, timestamps] {
-            records.passthrough.push(take(&raw, &of, None).or_failed(|| "reading dead letters".into())?);
+            records.passthrough.push(take(&raw, &of, None).or_failed(failed)?);
         }
         Ok(records)
     }
@@ -176,7 +208,7 @@ impl DeadLettersReader {
 type Raw = (ArrayRef, ArrayRef, ArrayRef, Messages, Vec<u64>);
 
 fn messages(letters: &Records) -> Result<Raw> {
-    let [keys, bytes, timestamps, records] = &letters.passthrough[..] else {
+    let [keys, bytes, timestamps, records, ..] = &letters.passthrough[..] else {
         return Err(Error::failed("dead letters have other columns than planned: internal error, please report"));
     };
     let timestamps = cast(timestamps, &DataType::Int64).or_failed(|| "reading dead letters".into())?;

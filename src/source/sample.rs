@@ -39,6 +39,11 @@ pub(super) fn of_topic(pipeline: &Pipeline, source: &KafkaSource, layout: &Layou
     let wanted = fields(pipeline, source, layout);
     said.extend(wanted.iter().filter_map(|name| seen.missing(name)));
     said.extend(wanted.iter().filter_map(|name| seen.alike(name)));
+    let hidden = source.encoding.metadata.0.iter().filter(|(_, column)| seen.has(column));
+    said.extend(hidden.map(|(of, column)| {
+        let (name, word) = (printable(column), of.word());
+        format!("field \"{name}\" is not read: with `metadata`, the column of this name is the {word}")
+    }));
     let missing = |name: &str| seen.objects > 0 && !seen.has(name);
     let records: Vec<&Records> = sample.decoded().map(|decoded| &decoded.records).collect();
     said.extend(nulls(layout, &records).into_iter().filter(|(name, _)| !missing(name)).map(|(_, what)| what));
@@ -164,6 +169,7 @@ fn fields(pipeline: &Pipeline, source: &KafkaSource, layout: &Layout) -> Vec<Str
     let encoding = &source.encoding;
     let of_message = [&encoding.key, &encoding.timestamp];
     names.retain(|name| !of_message.iter().any(|of| of.as_ref().is_some_and(|of| of.value == *name)));
+    names.retain(|name| encoding.metadata.find(name).is_none());
     names
 }
 

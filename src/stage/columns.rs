@@ -13,6 +13,7 @@ pub(super) fn hide(layout: &mut Layout, name: &str) {
             column.role = Role::Internal;
         }
     }
+    layout.constants.retain(|(constant, _)| constant != name);
 }
 
 /// Adds a column that a stage makes; a second one of its name is a problem.

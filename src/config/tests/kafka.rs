@@ -192,6 +192,37 @@ fn what_is_wrong_is_at_its_place() {
 }
 
 #[test]
+fn metadata_become_columns_of_their_own() {
+    let metadata = "metadata: { topic: shop, offset: nr, timestamp: at }";
+    for text in [
+        source(&format!("{FINE}, {metadata}")),
+        format!("name: a\nsource: {{ dead_letters: {{ path: l, {metadata} }} }}\nrecord: {{ time: t, values: [x] }}\n"),
+    ] {
+        let parsed = parse(&text).unwrap();
+        let encoding = parsed.source.encoding().unwrap();
+        assert_eq!(encoding.metadata.find("shop"), Some(Metadatum::Topic));
+        assert_eq!((encoding.metadata.find("nr"), encoding.metadata.find("at")), (Some(Metadatum::Offset), None));
+        assert_eq!(encoding.timestamp.as_deref(), Some(&"at".to_string()));
+    }
+    for (more, expected) in [
+        (
+            "metadata: { offset: k }",
+            "2:70: column \"k\" is the record's key: give the column of the offset another name",
+        ),
+        ("metadata: { topic: t }", "2:69: column \"t\" is the record's time"),
+        ("metadata: { partition: x }", "2:73: column \"x\" is one of the record's values"),
+        ("metadata: { topic: a, timestamp: a }", "2:69: column \"a\" is the message's timestamp"),
+        ("metadata: { topic: a, offset: a }", "2:80: column \"a\" is another one of `metadata`"),
+        ("metadata: { topic: a }, columns: { a: int64 }", "2:69: column \"a\" is one of `columns`"),
+        ("timestamp: a, metadata: { timestamp: b }", "2:76: `timestamp` is written beside `metadata` already"),
+        ("metadata: { headers: a }", "2:62: `headers` does not belong in `metadata`"),
+    ] {
+        let found = problems(&source(&format!("{FINE}, {more}")));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{more}: {found:?}");
+    }
+}
+
+#[test]
 fn several_topics_are_read_and_no_output_is_among_them() {
     let of = |topics: &str, rest: &str| source(&format!("brokers: b, key: k, {topics}")) + rest;
     let sink = "sink: { kafka: { topic: sales.out } }\ndead_letters: { kafka: { topic: refused } }";

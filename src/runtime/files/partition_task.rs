@@ -222,7 +222,7 @@ impl PartitionTask {
             // Nothing went through the last stages, so their columns aren't there either.
             return Ok(());
         }
-        let rows = shared.sink.rows(batch, &self.partition.keys, shared.emit_from)?;
+        let rows = shared.sink.rows(batch, &self.partition.keys, self.partition.id, shared.emit_from)?;
         if rows.num_rows() == 0 {
             return Ok(());
         }

@@ -174,7 +174,13 @@ impl<B: Broker> Intake<B> {
         // Nobody else has it, so nothing is copied.
         let inbox = Arc::make_mut(&mut self.inbox);
         inbox.clear();
-        self.broker.poll(timeout, most, inbox)
+        let event = self.broker.poll(timeout, most, inbox)?;
+        if let Event::Messages(partition) = event {
+            inbox.topic.clear();
+            inbox.topic.push_str(partition.topic.name().unwrap_or(&self.incoming.topic));
+            inbox.partition = partition.number;
+        }
+        Ok(event)
     }
 
     /// Takes the messages that were polled, in pieces that can be decoded at present. A partition whose next message

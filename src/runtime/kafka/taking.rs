@@ -162,7 +162,7 @@ impl PartitionTask {
                 return Ok(());
             }
         }
-        let rows = p.sink.rows(&batch, &self.state.keys, None)?;
+        let rows = p.sink.rows(&batch, &self.state.keys, self.id, None)?;
         p.payloads.bytes.clear();
         p.payloads.ends.clear();
         p.encoder.encode(&rows, &mut p.payloads)?;

@@ -1,7 +1,7 @@
 //! What a pipeline reads: its files or topics, and which columns of them.
 
 use super::Purpose;
-use crate::config::{At, Input, Pipeline, Split};
+use crate::config::{At, Input, Metadatum, Pipeline, Split};
 use crate::error::Problems;
 use crate::record::Layout;
 use crate::{source, stage};
@@ -63,8 +63,13 @@ pub(super) fn without_times(pipeline: &Pipeline, purpose: Purpose) -> Option<Pla
 pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
     match (purpose, &pipeline.sink, &pipeline.train) {
         (Purpose::Run, sink, _) => {
-            let fields = sink.as_ref().map_or(&[][..], |sink| sink.fields());
-            stage::from_source(&stage::steps(pipeline, None), fields)
+            let mut fields = sink.as_ref().map_or_else(Vec::new, |sink| sink.fields().to_vec());
+            // What is the same in a whole partition needs no way through the stages.
+            if let Some(kafka) = pipeline.source.kafka() {
+                let of = |name: &At<String>| kafka.encoding.metadata.find(name);
+                fields.retain(|name| !of(name).is_some_and(Metadatum::is_constant));
+            }
+            stage::from_source(&stage::steps(pipeline, None), &fields)
         }
         (Purpose::Train, _, train) => {
             let split = train.as_ref().and_then(|train| match &train.split.value {

@@ -173,6 +173,15 @@ pub fn register(subject: &str, schema_type: &str, schema: &str) -> u32 {
 
 /// The versions of a subject, as the registry lists them.
 pub fn versions(subject: &str) -> String {
-    let answer = forward("GET", &format!("/subjects/{subject}/versions"), &[]).unwrap();
+    got(&format!("/subjects/{subject}/versions"))
+}
+
+/// The newest version of a subject, as the registry writes it.
+pub fn newest(subject: &str) -> String {
+    got(&format!("/subjects/{subject}/versions/latest"))
+}
+
+fn got(path: &str) -> String {
+    let answer = forward("GET", path, &[]).unwrap();
     String::from_utf8_lossy(&answer).split("\r\n\r\n").nth(1).unwrap_or_default().to_string()
 }

@@ -16,6 +16,7 @@ mod front;
 mod history;
 mod markers;
 mod membership;
+mod metadata;
 mod outage;
 mod partitioned;
 mod process;
