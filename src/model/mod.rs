@@ -4,6 +4,7 @@
 //! `model.onnx`, running it ([`executor`]), and the registry on disk ([`registry`]). Must not live here: training
 //! (`train`), and how state is kept (`state`, `stage::infer`).
 
+pub mod card;
 pub mod executor;
 mod manifest;
 pub mod onnx;

@@ -2,6 +2,7 @@
 //!
 //! Lives here: the arguments of these commands, and what their tables share. Must not live here: what a command does.
 
+mod inspect;
 mod list;
 mod show;
 
@@ -39,6 +40,11 @@ pub struct ModelsArgs {
 /// What `kolk models` does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ModelsCommand {
+    /// Print what is in an ONNX file, and a card for it
+    Inspect {
+        /// The ONNX file
+        file: PathBuf,
+    },
     /// List every version of every model
     List,
     /// Show the manifest of a version
@@ -54,6 +60,7 @@ pub enum ModelsCommand {
 /// A registry that can't be read; no such model.
 pub fn command(args: &ModelsArgs) -> Result<()> {
     let text = match &args.command {
+        ModelsCommand::Inspect { file } => inspect::inspect(file, args.json)?,
         ModelsCommand::List => list(&args.models, args.json)?,
         ModelsCommand::Show { name } => show(&args.models, name, args.json)?,
     };

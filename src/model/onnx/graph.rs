@@ -7,7 +7,7 @@ use super::proto::{
 
 /// One axis of a graph input or output.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Axis {
+pub(in crate::model) enum Axis {
     /// A size that a run decides, by name.
     Open(&'static str),
     /// A fixed size.
@@ -16,17 +16,29 @@ pub(super) enum Axis {
 
 /// A graph being built. Nodes are in the order of their creation, so the same calls give the same bytes.
 #[derive(Debug, Default)]
-pub(super) struct Graph(pub(super) GraphProto);
+pub(in crate::model) struct Graph(pub(in crate::model) GraphProto);
 
 impl Graph {
     /// Adds a node with one output, which is named `output`, and returns that name.
-    pub(super) fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> String {
+    pub(in crate::model) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: Vec<AttributeProto>,
+    ) -> String {
         self.node_with(op, inputs, &[output], attributes);
         output.to_owned()
     }
 
     /// Adds a node. Optional inputs and outputs that are left out are empty names.
-    pub(super) fn node_with(&mut self, op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) {
+    pub(in crate::model) fn node_with(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) {
         self.0.node.push(NodeProto {
             input: inputs.iter().map(|name| (*name).to_owned()).collect(),
             output: outputs.iter().map(|name| (*name).to_owned()).collect(),
@@ -38,7 +50,7 @@ impl Graph {
     }
 
     /// Adds float32 values and returns their name. `meaning` describes their layout.
-    pub(super) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32], meaning: &str) -> String {
+    pub(in crate::model) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32], meaning: &str) -> String {
         self.initializer(
             name,
             shape,
@@ -49,7 +61,7 @@ impl Graph {
     }
 
     /// Adds int64 values and returns their name.
-    pub(super) fn integers(&mut self, name: &str, values: &[i64]) -> String {
+    pub(in crate::model) fn integers(&mut self, name: &str, values: &[i64]) -> String {
         let raw = bytes(values, |value| value.to_le_bytes());
         self.initializer(name, &[values.len()], tensor_proto::DataType::Int64, raw, "")
     }
@@ -74,18 +86,18 @@ impl Graph {
     }
 
     /// Declares a float32 input of the graph.
-    pub(super) fn input(&mut self, name: &str, axes: &[Axis]) {
+    pub(in crate::model) fn input(&mut self, name: &str, axes: &[Axis]) {
         self.0.input.push(value_info(name, axes));
     }
 
     /// Declares a float32 output of the graph.
-    pub(super) fn output(&mut self, name: &str, axes: &[Axis]) {
+    pub(in crate::model) fn output(&mut self, name: &str, axes: &[Axis]) {
         self.0.output.push(value_info(name, axes));
     }
 }
 
 /// An integer attribute.
-pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
+pub(in crate::model) fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(attribute_proto::AttributeType::Int as i32),
@@ -95,7 +107,7 @@ pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
 }
 
 /// A list of strings as attribute.
-pub(super) fn strings(name: &str, values: &[&str]) -> AttributeProto {
+pub(in crate::model) fn strings(name: &str, values: &[&str]) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(attribute_proto::AttributeType::Strings as i32),
@@ -105,7 +117,7 @@ pub(super) fn strings(name: &str, values: &[&str]) -> AttributeProto {
 }
 
 /// A string attribute.
-pub(super) fn string(name: &str, value: &str) -> AttributeProto {
+pub(in crate::model) fn string(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(attribute_proto::AttributeType::String as i32),
@@ -115,7 +127,7 @@ pub(super) fn string(name: &str, value: &str) -> AttributeProto {
 }
 
 /// An entry of the model's metadata.
-pub(super) fn metadata(key: &str, value: String) -> StringStringEntryProto {
+pub(in crate::model) fn metadata(key: &str, value: String) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) }
 }
 

@@ -1,9 +1,12 @@
 //! `model.onnx`: writing our own networks, reading them back, looking into those of others.
 //! Must not live here: running a graph (`executor`), where files are kept (`registry`).
 
+pub mod declared;
 pub mod export;
-mod graph;
+pub mod file;
+pub(super) mod graph;
 pub mod import;
 pub mod inspect;
 mod operands;
 pub mod proto;
+pub mod wiring;

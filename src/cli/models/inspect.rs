@@ -1,0 +1,124 @@
+//! `kolk models inspect FILE.onnx`: what is in the file, and a card for it.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{plain, pretty, trimmed};
+use crate::Result;
+use crate::error::printable;
+use crate::model::card;
+use crate::model::onnx::declared::{self, Declared};
+use crate::model::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::model::onnx::{file, inspect};
+
+/// Operators that are recurrent layers.
+const RECURRENT: [&str; 8] =
+    ["RNN", "LSTM", "GRU", "DynamicQuantizeLSTM", "LinearAttention", "CausalConvWithState", "Loop", "Scan"];
+
+/// The text of the command.
+pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
+    let (model, bytes) = file::read(path)?;
+    let graph = model.graph.clone().unwrap_or_default();
+    let (inputs, outputs) = (declared::inputs(&graph), declared::outputs(&graph));
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let card = card::propose(&model).card(&name, &stem);
+    let recurrent = recurrent(&graph);
+    let layers = inspect::layers(&model);
+    let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
+    if as_json {
+        return pretty(&json!({
+            "file": path.display().to_string(),
+            "bytes": bytes,
+            "producer": producer(&model),
+            "ir_version": model.ir_version(),
+            "opset": opsets(&model).into_iter().map(|(domain, version)| json!({ "domain": domain, "version": version })).collect::<Vec<_>>(),
+            "inputs": tensors(&inputs),
+            "outputs": tensors(&outputs),
+            "recurrent": recurrent,
+            "parameters": parameters,
+            "card": card,
+        }));
+    }
+    let mut table = plain(&[]);
+    let opsets: Vec<String> = opsets(&model)
+        .into_iter()
+        .map(|(domain, version)| if domain == "ai.onnx" { version.to_string() } else { format!("{domain} {version}") })
+        .collect();
+    let mut lines = vec![
+        ("file", format!("{}, {}", path.display(), size(bytes))),
+        ("producer", producer(&model)),
+        ("opset", format!("{}, IR version {}", opsets.join(", "), model.ir_version())),
+        ("parameters", parameters.to_string()),
+        ("recurrent", if recurrent.is_empty() { "none".into() } else { recurrent.join(", ") }),
+    ];
+    let both = [("input", &inputs), ("output", &outputs)];
+    lines.extend(both.into_iter().flat_map(|(word, list)| {
+        list.iter().map(move |tensor| (word, format!("{} {tensor}", printable(&tensor.name))))
+    }));
+    for (word, text) in lines {
+        table.add_row([word, &text]);
+    }
+    let mut text = trimmed(&mut table, &[]);
+    // Writing to a string can't fail.
+    let _ = write!(text, "\n{card}");
+    Ok(text)
+}
+
+fn producer(model: &ModelProto) -> String {
+    let text = format!("{} {}", model.producer_name(), model.producer_version());
+    if text.trim().is_empty() { "unknown".into() } else { printable(text.trim()) }
+}
+
+/// Domains of operators with their versions, ONNX' own first.
+fn opsets(model: &ModelProto) -> Vec<(String, i64)> {
+    let name = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
+    let mut opsets: Vec<(String, i64)> =
+        model.opset_import.iter().map(|opset| (name(opset.domain()), opset.version())).collect();
+    opsets.sort_by_key(|(domain, _)| (domain != "ai.onnx", domain.clone()));
+    opsets
+}
+
+fn tensors(list: &[Declared]) -> Value {
+    let one = |tensor: &Declared| {
+        let shape = tensor.dims.as_ref().map(|dims| {
+            let dims = dims.iter().map(|dim| match dim {
+                declared::Dim::Fixed(size) => json!(size),
+                declared::Dim::Named(name) => json!(name),
+                declared::Dim::Open => Value::Null,
+            });
+            dims.collect::<Vec<_>>()
+        });
+        json!({ "name": tensor.name, "type": tensor.type_name(), "shape": shape })
+    };
+    list.iter().map(one).collect()
+}
+
+/// Recurrent operators with their units, those of branches too.
+fn recurrent(graph: &GraphProto) -> Vec<String> {
+    let mut found = Vec::new();
+    for node in &graph.node {
+        if RECURRENT.contains(&node.op_type()) {
+            found.push(layer(node));
+        }
+        for inner in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+            found.extend(recurrent(inner));
+        }
+    }
+    found
+}
+
+fn layer(node: &NodeProto) -> String {
+    let units = node.attribute.iter().find(|attribute| attribute.name() == "hidden_size").map(|units| units.i());
+    units.map_or(node.op_type().to_owned(), |units| format!("{}({units})", node.op_type()))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}

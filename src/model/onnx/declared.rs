@@ -1,0 +1,111 @@
+//! What a graph declares of its inputs and outputs, as it is written in the file: it may be open, and it may be wrong.
+//! Must not live here: what a run gives (`model::import`), and what a tensor is for (`model::card`).
+
+use std::fmt;
+
+use super::proto::tensor_proto::DataType;
+use super::proto::tensor_shape_proto::dimension::Value as Size;
+use super::proto::{GraphProto, ValueInfoProto, type_proto};
+use crate::network::Element;
+
+/// An axis as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dim {
+    /// A size.
+    Fixed(usize),
+    /// A name for a size that a run decides.
+    Named(String),
+    /// Nothing.
+    Open,
+}
+
+/// An input or output as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// ONNX's number of its type; 0 where it is no tensor.
+    pub data_type: i32,
+    /// Its axes, where they are declared.
+    pub dims: Option<Vec<Dim>>,
+}
+
+/// What a graph takes, but for initialisers that have the name of an input.
+pub fn inputs(graph: &GraphProto) -> Vec<Declared> {
+    let is_open = |info: &&ValueInfoProto| !graph.initializer.iter().any(|tensor| tensor.name() == info.name());
+    graph.input.iter().filter(is_open).map(declared).collect()
+}
+
+/// What a graph gives.
+pub fn outputs(graph: &GraphProto) -> Vec<Declared> {
+    graph.output.iter().map(declared).collect()
+}
+
+fn declared(info: &ValueInfoProto) -> Declared {
+    let name = info.name().to_owned();
+    let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
+        return Declared { name, data_type: 0, dims: None };
+    };
+    let dims = tensor.shape.as_ref().map(|shape| {
+        let dims = shape.dim.iter().map(|dim| match &dim.value {
+            Some(Size::DimValue(size)) => usize::try_from(*size).map_or(Dim::Open, Dim::Fixed),
+            Some(Size::DimParam(name)) if !name.is_empty() && name != "?" => Dim::Named(name.clone()),
+            _ => Dim::Open,
+        });
+        dims.collect()
+    });
+    Declared { name, data_type: tensor.elem_type(), dims }
+}
+
+impl Declared {
+    /// Its type, if kolk has it.
+    pub fn element(&self) -> Option<Element> {
+        Some(match DataType::try_from(self.data_type).ok()? {
+            DataType::Float => Element::Float32,
+            DataType::Float16 => Element::Float16,
+            DataType::Double => Element::Float64,
+            DataType::Int64 => Element::Int64,
+            DataType::Int32 => Element::Int32,
+            DataType::Bool => Element::Bool,
+            _ => return None,
+        })
+    }
+
+    /// The name of its type.
+    pub fn type_name(&self) -> String {
+        match (self.element(), DataType::try_from(self.data_type)) {
+            (Some(element), _) => element.word().to_owned(),
+            (None, Ok(DataType::Undefined) | Err(_)) => "no tensor".to_owned(),
+            (None, Ok(kind)) => kind.as_str_name().to_lowercase(),
+        }
+    }
+
+    /// Its axes; none where they aren't declared.
+    pub fn axes(&self) -> &[Dim] {
+        self.dims.as_deref().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Fixed(size) => size.fmt(f),
+            Dim::Named(name) => f.write_str(name),
+            Dim::Open => f.write_str("?"),
+        }
+    }
+}
+
+/// `float32 [batch, 576]`
+impl fmt::Display for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.type_name())?;
+        match &self.dims {
+            Some(dims) => {
+                let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+                write!(f, " [{}]", dims.join(", "))
+            }
+            None => f.write_str(" of any shape"),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! How inputs and outputs of a graph are wired to what its operators do with them: which states belong together, which
+//! inputs are looked up in a table, or compared with a number. Must not live here: names and shapes (`model::card`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::proto::tensor_proto::DataType;
+use super::proto::{GraphProto, NodeProto, TensorProto};
+
+/// A state of a recurrent node: its index among the nodes, and which of its states.
+type Slot = (usize, usize);
+
+/// The wires of a graph, without those of graphs within it.
+pub struct Wiring<'a> {
+    graph: &'a GraphProto,
+    makers: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Wiring<'a> {
+    /// Of a graph.
+    pub fn new(graph: &'a GraphProto) -> Self {
+        let outputs =
+            |(index, node): (usize, &'a NodeProto)| node.output.iter().map(move |name| (name.as_str(), index));
+        Wiring { graph, makers: graph.node.iter().enumerate().flat_map(outputs).collect() }
+    }
+
+    /// The states of recurrent operators that an input begins, unchanged but for its shape.
+    pub fn begins(&self, input: &str) -> BTreeSet<Slot> {
+        let mut names = BTreeSet::from([input]);
+        let mut slots = BTreeSet::new();
+        // Nodes are in the order in which they run.
+        for (index, node) in self.graph.node.iter().enumerate() {
+            if let Some(states) = states(node) {
+                let begun = states.iter().enumerate().filter(|(_, (at, _))| {
+                    node.input.get(*at).is_some_and(|name| !name.is_empty() && names.contains(name.as_str()))
+                });
+                slots.extend(begun.map(|(slot, _)| (index, slot)));
+            } else if moves(node) && node.input.first().is_some_and(|name| names.contains(name.as_str())) {
+                names.extend(node.output.iter().map(String::as_str));
+            }
+        }
+        slots
+    }
+
+    /// The states of recurrent operators that an output is, unchanged but for its shape.
+    pub fn ends(&self, output: &str) -> BTreeSet<Slot> {
+        let mut slots = BTreeSet::new();
+        let mut open = vec![output];
+        let mut seen = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            let Some(&index) = self.makers.get(name).filter(|_| seen.insert(name)) else { continue };
+            let node = &self.graph.node[index];
+            if let Some(states) = states(node) {
+                let ended = states.iter().position(|(_, at)| node.output.get(*at).is_some_and(|other| other == name));
+                // What is no state of a recurrent operator makes the output something else than a state of it.
+                match ended {
+                    Some(slot) => drop(slots.insert((index, slot))),
+                    None => return BTreeSet::new(),
+                }
+            } else if node.op_type() == "Concat" {
+                open.extend(node.input.iter().map(String::as_str));
+            } else if moves(node) {
+                open.extend(node.input.first().map(String::as_str));
+            } else {
+                return BTreeSet::new();
+            }
+        }
+        slots
+    }
+
+    /// Rows of the table that an input is looked up in.
+    pub fn table(&self, input: &str) -> Option<usize> {
+        let mut names = BTreeSet::from([input]);
+        for node in &self.graph.node {
+            let is = |at: usize| node.input.get(at).is_some_and(|name| names.contains(name.as_str()));
+            if node.op_type() == "Gather" && is(1) {
+                let table = node.input.first().and_then(|name| self.constant(name))?;
+                return table.dims.first().and_then(|rows| usize::try_from(*rows).ok());
+            }
+            if moves(node) && is(0) {
+                names.extend(node.output.iter().map(String::as_str));
+            }
+        }
+        None
+    }
+
+    /// Whole numbers that an input is compared with, anywhere in the graph.
+    pub fn compared(&self, input: &str) -> BTreeSet<i64> {
+        let mut found = BTreeSet::new();
+        for node in self.graph.node.iter().filter(|node| node.op_type() == "Equal") {
+            if node.input.iter().any(|name| name == input) {
+                let others = node.input.iter().filter_map(|name| self.constant(name));
+                found.extend(others.flat_map(integers));
+            }
+        }
+        found
+    }
+
+    /// Whether the sequence of a recurrent operator is an input of the graph, and if so whether batch and time are
+    /// exchanged on the way: `true` for [batch, time, ..].
+    pub fn batch_first(&self, input: &str) -> Option<bool> {
+        let mut names = BTreeMap::from([(input, false)]);
+        for node in &self.graph.node {
+            let Some(&exchanged) = node.input.first().and_then(|name| names.get(name.as_str())) else { continue };
+            if states(node).is_some() {
+                return Some(exchanged);
+            }
+            let perm =
+                node.attribute.iter().find(|attribute| attribute.name() == "perm").map(|perm| perm.ints.as_slice());
+            match (node.op_type(), perm) {
+                ("Transpose", Some([1, 0, 2])) => {
+                    names.extend(node.output.iter().map(|name| (name.as_str(), !exchanged)));
+                }
+                ("Identity" | "Cast", _) => names.extend(node.output.iter().map(|name| (name.as_str(), exchanged))),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+        if let Some(tensor) = self.graph.initializer.iter().find(|tensor| tensor.name() == name) {
+            return Some(tensor);
+        }
+        let node = &self.graph.node[*self.makers.get(name)?];
+        let value = node.attribute.iter().find(|attribute| attribute.name() == "value")?;
+        value.t.as_ref().filter(|_| node.op_type() == "Constant")
+    }
+}
+
+/// Where the states of a recurrent operator are: inputs and outputs.
+fn states(node: &NodeProto) -> Option<&'static [(usize, usize)]> {
+    match node.op_type() {
+        "LSTM" | "DynamicQuantizeLSTM" => Some(&[(5, 1), (6, 2)]),
+        "GRU" | "RNN" => Some(&[(5, 1)]),
+        "CausalConvWithState" => Some(&[(3, 1)]),
+        "LinearAttention" => Some(&[(3, 1)]),
+        _ => None,
+    }
+}
+
+/// Whether a node only moves the numbers of its first input.
+fn moves(node: &NodeProto) -> bool {
+    matches!(
+        node.op_type(),
+        "Unsqueeze"
+            | "Squeeze"
+            | "Reshape"
+            | "Transpose"
+            | "Identity"
+            | "Cast"
+            | "Slice"
+            | "Split"
+            | "Gather"
+            | "Flatten"
+    )
+}
+
+fn integers(tensor: &TensorProto) -> Vec<i64> {
+    match (DataType::try_from(tensor.data_type()), &tensor.raw_data) {
+        (Ok(DataType::Int64), Some(raw)) => {
+            raw.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
+        }
+        (Ok(DataType::Int64), None) => tensor.int64_data.clone(),
+        (Ok(DataType::Int32), Some(raw)) => {
+            raw.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect()
+        }
+        (Ok(DataType::Int32), None) => tensor.int32_data.iter().map(|value| (*value).into()).collect(),
+        _ => Vec::new(),
+    }
+}
