@@ -13,6 +13,7 @@ mod onnx_runtime;
 mod ort;
 mod place;
 mod states;
+pub mod trial;
 
 pub use self::onnx_runtime::OnnxRuntime;
 pub use self::ort::Session;

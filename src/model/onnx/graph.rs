@@ -126,6 +126,17 @@ pub(in crate::model) fn string(name: &str, value: &str) -> AttributeProto {
     }
 }
 
+/// A graph as attribute: a branch or the body of a loop.
+#[cfg(test)]
+pub(super) fn graph(name: &str, graph: GraphProto) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(attribute_proto::AttributeType::Graph as i32),
+        g: Some(GraphProto { name: Some(name.to_owned()), ..graph }),
+        ..Default::default()
+    }
+}
+
 /// An entry of the model's metadata.
 pub(in crate::model) fn metadata(key: &str, value: String) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) }
