@@ -9,6 +9,7 @@ mod buffer;
 mod compare;
 mod convert;
 pub mod library;
+pub mod limits;
 mod onnx_runtime;
 mod ort;
 mod place;

@@ -1,18 +1,22 @@
-//! `model.onnx`: writing our own networks, reading them back, looking into those of others.
+//! `model.onnx`: writing our own networks, reading them back, looking into those of others and changing these where
+//! that is needed to run them: passes on the file's messages that say what they changed.
 //! Must not live here: running a graph (`executor`), where files are kept (`registry`).
 
-pub mod declared;
 mod batch_axes;
+pub mod constants;
+pub mod declared;
 pub mod export;
 pub mod file;
+pub mod fold;
 pub(super) mod graph;
 pub mod import;
+pub mod inline;
 pub mod inspect;
 mod operands;
 pub mod operators;
 pub mod proto;
-pub mod wiring;
 #[cfg(test)]
 mod testing;
 pub mod values;
 pub mod view;
+pub mod wiring;

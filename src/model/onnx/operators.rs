@@ -234,9 +234,8 @@ impl Walk {
     /// A product that sums over the batch: it is the left operand's last axis or the right one's last but one.
     fn contracts_batch(&self, node: &NodeProto) -> Place {
         let turned = |attribute: &str| integer(node, attribute) == Some(1);
-        let (left, right) = match (turned("transA"), turned("transB")) {
-            (a, b) => (if a { -2 } else { -1 }, if b { -1 } else { -2 }),
-        };
+        let left = if turned("transA") { -2 } else { -1 };
+        let right = if turned("transB") { -1 } else { -2 };
         let at = |index: usize, axis: i64| {
             input(node, index).is_some_and(|name| self.axes.place(name, &[axis]) == Place::Batch)
         };

@@ -123,6 +123,24 @@ fn half(bits: u16) -> f64 {
     if bits >> 15 == 1 { -value } else { value }
 }
 
+/// The bits of the float16 nearest to a value, the even one of two that are as near; `None` if it is too large.
+pub fn half_from(value: f64) -> Option<u16> {
+    let sign = if value.is_sign_negative() { 0x8000 } else { 0 };
+    let size = value.abs();
+    if value.is_nan() {
+        return Some(0x7e00);
+    }
+    if size.is_infinite() {
+        return Some(sign | 0x7c00);
+    }
+    // Below 2^-14 the steps are those of the smallest numbers.
+    let exponent = if size < 2f64.powi(-14) { -14 } else { size.log2().floor() as i32 };
+    let steps = (size * 2f64.powi(10 - exponent)).round_ties_even() as i32;
+    // One step too many is the first number of the next exponent; the bits carry over by themselves.
+    let bits = ((exponent + 14) << 10) + steps;
+    (bits < 0x7c00).then_some(sign | bits as u16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +163,11 @@ mod tests {
         for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_953_125), (0x0001, 2f64.powi(-24))] {
             assert_eq!(half(bits), value, "{bits:x}");
         }
+        for bits in (0..=u16::MAX).filter(|bits| bits & 0x7c00 != 0x7c00) {
+            assert_eq!(half_from(half(bits)), Some(bits), "{bits:x}");
+        }
+        assert_eq!((half_from(2049.0), half_from(2051.0)), (half_from(2048.0), half_from(2052.0)));
+        assert_eq!((half_from(65520.0), half_from(65519.0)), (None, Some(0x7bff)));
         assert!(half(0x7e00).is_nan() && half(0xfc00) == f64::NEG_INFINITY);
     }
 }
