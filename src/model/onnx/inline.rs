@@ -7,19 +7,17 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
+use super::file::MAX_BYTES;
 use super::proto::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
 use super::values;
 use crate::error::Context;
 use crate::{Error, Result};
 
-/// Bytes of a file at most: a message of protobuf can't be larger.
-pub const BYTES_MAX: u64 = 2 << 30;
-
 /// Reads all external data of the model from `folder` into it. Tells which files they were in.
 ///
 /// # Errors
 /// Refused if a file is outside of the folder, isn't there, is too short, or if the model becomes larger than
-/// [`BYTES_MAX`].
+/// [`MAX_BYTES`].
 pub fn inline(model: &mut ModelProto, folder: &Path) -> Result<Vec<String>> {
     let mut inlined = Inlined { folder, total: 0, files: Vec::new() };
     if let Some(graph) = &mut model.graph {
@@ -83,9 +81,9 @@ impl Inlined<'_> {
             return Err(refused(format!("it has {length} bytes, its type and shape need {needed}")));
         }
         self.total += needed;
-        if self.total > BYTES_MAX {
+        if self.total > MAX_BYTES {
             return Err(refused(format!(
-                "the model has more than {BYTES_MAX} bytes with it, which no ONNX file can hold"
+                "the model has more than {MAX_BYTES} bytes with it, which no ONNX file can hold"
             )));
         }
         let path = inside(self.folder, &location).map_err(&refused)?;
@@ -228,6 +226,6 @@ mod tests {
         let mut model = external("w.bin", 0, None);
         model.graph.as_mut().unwrap().initializer[0].dims = vec![1 << 20, 1 << 10];
         let error = inline(&mut model, folder.path()).unwrap_err();
-        assert!(error.to_string().contains("more than 2147483648 bytes"), "{error}");
+        assert!(error.to_string().contains("more than 2147483647 bytes"), "{error}");
     }
 }
