@@ -26,6 +26,7 @@ fn pipeline(root: &Path) -> Pipeline {
             key: Key::Single,
             time: At::default_value(TimeColumn { column: "t".into(), unit: None, timezone: None }),
             values: vec![word("v")],
+            vectors: Vec::new(),
         },
         on: Policies::default(),
         dead_letters: At::default_value(crate::config::DeadLetters::Parquet(at("dead"))),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     At, ColumnType, DeadLetters, Encoding, EpochUnit, Format, Headers, KafkaSink, Key, Moment, OnError, OnLate,
-    OnTombstone, Policies, Record, Sink, Source, Stamp, Watermark,
+    OnTombstone, Policies, Record, Sink, Source, Stamp, VectorColumn, Watermark,
 };
 
 /// A section that only has what isn't default.
@@ -35,6 +35,15 @@ fn texts(names: &[At<String>]) -> Value {
 /// Names that may be missing.
 fn further(names: &[At<String>]) -> Option<Value> {
     (!names.is_empty()).then(|| texts(names))
+}
+
+/// A column of vectors, with its name: their order is that of the columns.
+fn vector(column: &VectorColumn) -> Value {
+    Fields::default()
+        .with("column", Some(json!(column.name.value)))
+        .with("width", column.width.map(|width| json!(width)))
+        .with("type", column.number.map(|number| json!(number.word())))
+        .done()
 }
 
 impl Source {
@@ -73,6 +82,7 @@ impl Record {
             .with("unit", unit.map(|unit| json!(unit)))
             .with("timezone", self.time.timezone.as_ref().map(|zone| json!(zone.name())))
             .with("values", Some(texts(&self.values)))
+            .with("vectors", (!self.vectors.is_empty()).then(|| self.vectors.iter().map(vector).collect()))
             .done()
     }
 }

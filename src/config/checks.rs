@@ -50,10 +50,14 @@ fn record(problems: &mut Problems, pipeline: &Pipeline) {
         taken.push((key, "the key"));
     }
     let melted: &[_] = if let Key::Melted(columns) = &record.key { columns } else { &[] };
-    for column in record.values.iter().chain(melted) {
+    let vectors = || record.vectors.iter().map(|column| &column.name);
+    for column in record.values.iter().chain(melted).chain(vectors()) {
         if let Some((_, what)) = taken.iter().find(|(name, _)| *name == column.value) {
             problems.add(column.place, format_args!("column \"{}\" is already {what}", one_line(column)));
         }
+    }
+    for column in vectors().filter(|column| record.values.iter().any(|value| value.value == column.value)) {
+        problems.add(column.place, format_args!("column \"{}\" is already one of the values", one_line(column)));
     }
 }
 

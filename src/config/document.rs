@@ -14,7 +14,7 @@ use super::{
 };
 use super::{
     Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, output, stages, train,
-    train_words,
+    train_words, vectors,
 };
 use super::{Source, Watermark};
 use crate::problem::Place;
@@ -85,8 +85,9 @@ const RECORD: Words = Words::new(
             "Column with the time: a timestamp, a date, or an integer",
         )
         .needed(),
-        word("values", Shape::SomeTexts, "Numeric columns; needed without `columns_as_keys`")
+        word("values", Shape::Texts, "Numeric columns; needed without `columns_as_keys` and `vectors`")
             .or_from(|file| file.near(0, "columns_as_keys").and_then(|_| value("[value]"))),
+        word("vectors", vectors::SHAPE, "Columns of many numbers, such as the samples of a sound, with their widths"),
     ],
 )
 .choices(&[at_most_one(&["key", "columns_as_keys"])])
@@ -241,15 +242,24 @@ fn record(reader: &mut Reader, fields: &Fields) -> Record {
             Key::Single
         }
     };
+    let vectors = fields.get("vectors").map(|field| vectors::vectors(reader, field)).unwrap_or_default();
+    let has_vectors = fields.get("vectors").is_some();
+    if let (Some(vectors), Some(melted)) = (fields.get("vectors"), melted) {
+        reader.note(vectors, format_args!("with `{}` every column is a series of single numbers", melted.name));
+    }
     let values = match (fields.get("values"), melted) {
         (Some(values), melted) => {
-            let names = reader.some_texts(values, "columns").unwrap_or_default();
+            let names = reader.texts(values, "columns").unwrap_or_default();
+            if !has_vectors {
+                reader.not_empty(values);
+            }
             if melted.is_some() && names.len() > 1 {
                 reader.note(values, "with `columns_as_keys` there is one value: write one name for it, or none");
             }
             names
         }
         (None, Some(_)) => vec![At::default_value("value".to_string())],
+        (None, None) if has_vectors => Vec::new(),
         (None, None) => {
             reader.need(&fields, "values");
             Vec::new()
@@ -257,7 +267,7 @@ fn record(reader: &mut Reader, fields: &Fields) -> Record {
     };
     let time =
         time.unwrap_or(At { value: TimeColumn { column: String::new(), unit: None, timezone: None }, place: NOWHERE });
-    Record { key, time, values }
+    Record { key, time, values, vectors }
 }
 
 fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {

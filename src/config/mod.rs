@@ -34,6 +34,7 @@ mod topics;
 mod train;
 mod train_words;
 mod training;
+mod vectors;
 mod words;
 mod write;
 mod yaml;
@@ -53,6 +54,7 @@ pub use stages::*;
 pub use time::{Moment, Span};
 pub use topics::{Pattern, Topics};
 pub use training::*;
+pub use vectors::{MOST_NUMBERS, NumberType, VectorColumn};
 
 use std::fmt;
 use std::io::Read;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::words::word_of;
 use super::{
     At, DeadLetters, Delivery, Encoding, Infer, KafkaSink, KafkaSource, KeyFormat, LettersSource, Moment, Span, Stage,
-    Train,
+    Train, VectorColumn,
 };
 use crate::problem::Place;
 use crate::zone::Zone;
@@ -188,6 +188,8 @@ pub struct Record {
     pub time: At<TimeColumn>,
     /// Numeric columns in order. With `columns_as_keys` there is exactly one, named `value` unless written otherwise.
     pub values: Vec<At<String>>,
+    /// Columns of many numbers, in order.
+    pub vectors: Vec<VectorColumn>,
 }
 
 /// The key of a record.

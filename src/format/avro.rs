@@ -21,6 +21,7 @@ use super::avro_cut::Cut;
 use super::avro_schema::{self, Record, annotated};
 use super::avro_types::{is_key, is_value, passthrough, takes, united};
 use super::avro_value::{converted, decimal, integer, number, present, text, type_within, within};
+use super::avro_vector;
 use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, in_ticks, nanos_of};
 use super::envelope::{Found, Met, place};
 use super::frame::put_frame;
@@ -74,6 +75,8 @@ impl AvroReaderSchema {
         let fits = match purpose {
             Use::Key => is_key(&found),
             Use::Value => is_value(&found),
+            // It depends on the column: `takes`.
+            Use::Vector => true,
             Use::Time => found.is_integer() || matches!(found, DataType::Timestamp(..) | DataType::Date32),
             Use::Passthrough => passthrough(&found).is_some(),
         };
@@ -229,6 +232,9 @@ impl Body for AvroBody {
                     row.set_time(&self.columns, value, nanos);
                 }
                 Target::Value(index) => row.values[index] = number(&array).map_err(bad)?,
+                Target::Vector(index) => {
+                    avro_vector::read(&self.columns.vectors[index], &array, &mut row.vectors[index]).map_err(bad)?;
+                }
                 Target::Passthrough(index) => {
                     if let PassthroughFrom::Field(data_type) = &self.columns.passthrough[index].1 {
                         row.passthrough[index] = field.cell(&array, data_type)?;

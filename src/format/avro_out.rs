@@ -133,7 +133,9 @@ fn holds(from: &DataType, to: &DataType) -> bool {
     let width = |t: &DataType| t.primitive_width().unwrap_or_default();
     match (from, to) {
         (from, to) if from == to => true,
-        (DataType::FixedSizeList(from, _), DataType::List(to)) => holds(from.data_type(), to.data_type()),
+        (DataType::FixedSizeList(from, _) | DataType::List(from), DataType::List(to)) => {
+            holds(from.data_type(), to.data_type())
+        }
         (DataType::Timestamp(from, a), DataType::Timestamp(to, b)) => a.is_some() == b.is_some() && to >= from,
         (DataType::Float32, DataType::Float64) => true,
         (from, DataType::Float64) if from.is_integer() => width(from) <= 4,

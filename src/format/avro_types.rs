@@ -4,6 +4,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+use super::avro_vector;
 use super::columns::{Columns, PassthroughFrom, Target};
 
 /// A union of several numbers, or of null and one other type, as the type that holds them all; any other as it is.
@@ -65,6 +66,9 @@ pub(super) fn passthrough(found: &DataType) -> Option<DataType> {
 /// Whether a column can hold a writer's values without loss, as far as their type says. `own`: that of the reader's
 /// schema.
 pub(super) fn takes(columns: &Columns, target: Target, own: Option<&DataType>, found: &DataType) -> bool {
+    if let Target::Vector(index) = target {
+        return avro_vector::takes(&columns.vectors[index], found).is_ok();
+    }
     if let DataType::Union(branches, _) = found {
         return branches.iter().any(|(_, branch)| takes(columns, target, own, branch.data_type()));
     }
@@ -79,6 +83,7 @@ pub(super) fn takes(columns: &Columns, target: Target, own: Option<&DataType>, f
                 _ => is_text || found.is_integer(),
             };
         }
+        Target::Vector(_) => return false,
         Target::Value(_) => return found.is_numeric() || *found == DataType::Boolean,
         Target::Time => return found.is_integer() || is_same_time(found, &columns.clock.data_type),
         Target::Passthrough(index) => match &columns.passthrough[index].1 {

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+use super::avro_vector;
 use super::envelope::{self, Met};
 use super::key;
+use super::vector::Vector;
 use crate::config::{
     At, ColumnType, Encoding, Envelope, EpochUnit, Format, KafkaSource, Key, KeyFormat, Metadatum, Moment, Numbers,
-    Pipeline,
+    Pipeline, VectorColumn,
 };
 use crate::error::Problems;
 use crate::record::{Clock, Constant, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
@@ -20,6 +22,7 @@ pub(super) enum Target {
     Key,
     Time,
     Value(usize),
+    Vector(usize),
     Passthrough(usize),
 }
 
@@ -77,6 +80,7 @@ pub(super) struct Columns {
     /// That of the time column.
     pub clock: Clock,
     pub values: usize,
+    pub vectors: Vec<VectorColumn>,
     pub passthrough: Vec<(String, PassthroughFrom)>,
     /// The field of a JSON key that is the key.
     pub key_field: Option<String>,
@@ -189,6 +193,7 @@ pub(super) enum Use {
     Key,
     Time,
     Value,
+    Vector,
     Passthrough,
 }
 
@@ -201,6 +206,7 @@ pub(super) fn declared<'a>(
         Some(match purpose {
             Use::Key => DataType::Utf8,
             Use::Value => DataType::Float64,
+            Use::Vector => DataType::new_list(DataType::Float32, true),
             Use::Time if unit.is_none_or(|unit| unit.fractional().is_some()) => utc(TimeUnit::Microsecond),
             Use::Time => DataType::Int64,
             Use::Passthrough => match encoding.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t)
@@ -261,6 +267,15 @@ pub(super) fn plan(
         complete &= type_of(name, Use::Value).is_some();
         found.insert(name.value.clone(), Target::Value(index));
     }
+    for (index, column) in record.vectors.iter().enumerate() {
+        let of = type_of(&column.name, Use::Vector);
+        complete &= of.is_some();
+        if let Some(Err(message)) = of.map(|of| avro_vector::takes(column, &of)) {
+            problems.add(column.name.place, format_args!("field \"{}\": {message}", column.name.value));
+            complete = false;
+        }
+        found.insert(column.name.value.clone(), Target::Vector(index));
+    }
     let (key, key_name) = match &record.key {
         Key::Single => (KeyFrom::Single, "key".to_string()),
         Key::Melted(names) => {
@@ -284,8 +299,13 @@ pub(super) fn plan(
     let mut passthrough: Vec<(String, PassthroughFrom)> = Vec::new();
     for field in fields {
         let name = field.value.as_str();
-        let known = name == key_name || name == time_name || value_names.iter().any(|value| value == name);
-        if known || passthrough.iter().any(|(passthrough, _)| passthrough == name) {
+        let is_vector = record.vectors.iter().any(|column| column.name.value == name);
+        let is_value = is_vector || value_names.iter().any(|value| value == name);
+        if name == key_name
+            || name == time_name
+            || is_value
+            || passthrough.iter().any(|(passthrough, _)| passthrough == name)
+        {
             continue;
         }
         let from = if message_key == Some(name) {
@@ -311,6 +331,7 @@ pub(super) fn plan(
     for name in value_names {
         layout.add(name, Kind::Number, Role::Value);
     }
+    layout.add_vectors(&record.vectors);
     for (name, from) in &passthrough {
         layout.add(name, Kind::Passthrough(from.data_type()), Role::Field);
     }
@@ -319,8 +340,9 @@ pub(super) fn plan(
     }
     let (envelope, numbers) = (encoding.envelope.as_ref().map(|envelope| envelope.value), encoding.numbers);
     let key_field = encoding.key_field.as_ref().map(|field| field.value.clone());
-    let values = names.len();
-    let columns = Columns { fields: found, key, time, clock, values, passthrough, key_field, envelope, numbers };
+    let (values, vectors) = (names.len(), record.vectors.clone());
+    let columns =
+        Columns { fields: found, key, time, clock, values, vectors, passthrough, key_field, envelope, numbers };
     if let (Err(name), Some(at)) = (envelope::tree(&columns), &encoding.envelope) {
         problems
             .add(at.place, format!("the column \"{name}\" is read twice, under another name too: write one of them"));
@@ -366,6 +388,7 @@ pub(super) struct Row {
     /// A time that no column of times can hold, as it is written.
     pub beyond: Option<String>,
     pub values: Vec<f64>,
+    pub vectors: Vec<Vector>,
     pub passthrough: Vec<Cell>,
     /// What is around the record, where that is not JSON.
     pub met: Met,
@@ -383,6 +406,8 @@ impl Row {
         self.beyond = None;
         self.values.clear();
         self.values.resize(columns.values, f64::NAN);
+        self.vectors.resize_with(columns.vectors.len(), Vector::default);
+        self.vectors.iter_mut().for_each(Vector::clear);
         self.passthrough.clear();
         self.passthrough.resize(columns.passthrough.len(), Cell::Null);
     }

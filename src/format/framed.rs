@@ -193,7 +193,7 @@ impl Decoder for Framed {
                         Ok(false) => table.push(messages, index, Ok(&self.row)),
                         Ok(true) if self.stops => {
                             let key = self.deleted(messages, index);
-                            return Ok(Decoded { deleted: Some(Deleted { index, key }), ..table.finish() });
+                            return Ok(Decoded { deleted: Some(Deleted { index, key }), ..table.finish()? });
                         }
                         Ok(true) => table.push(messages, index, Err((DELETED, String::new()))),
                         Err(fault) => table.push(messages, index, Err(fault)),
@@ -201,7 +201,7 @@ impl Decoder for Framed {
                 }
             }
         }
-        Ok(table.finish())
+        Ok(table.finish()?)
     }
 
     fn key_of(
@@ -277,3 +277,7 @@ mod frame_tests;
 #[cfg(test)]
 #[path = "protobuf_tests.rs"]
 mod protobuf_tests;
+
+#[cfg(test)]
+#[path = "vector_tests.rs"]
+mod vector_tests;

@@ -22,11 +22,12 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target};
 use super::envelope::{self, Found, Met};
 use super::json_value::{KeyText, Number, Ticks, Time, cell, without_nan};
+use super::json_vector::Numbers;
 use super::logical::{Logical, Logicals};
 use super::path::{Inner, Leaf, Mark, Node, Tree};
 use super::table::Table;
 use super::{Decided, DecodeError, Decoded, Decoder, Deleted, Messages, frame, raw};
-use crate::config::{Envelope, Numbers};
+use crate::config::{Envelope, Numbers as Written};
 
 /// Messages to records.
 pub(super) struct JsonDecoder {
@@ -114,7 +115,7 @@ impl Decoder for JsonDecoder {
                 Err(fault) => table.push(messages, index, Err(fault)),
             }
         }
-        Ok(Decoded { deleted, ..table.finish() })
+        Ok(Decoded { deleted, ..table.finish()? })
     }
 
     fn key_of(&mut self, messages: &Messages, index: usize, _: &mut Decided) -> Result<Option<Vec<u8>>, DecodeError> {
@@ -348,10 +349,14 @@ impl<'de, At: Fn() -> usize> DeserializeSeed<'de> for Value<'_, At> {
         };
         row.at = Some(target);
         let logical = found.logicals.as_ref().map_or(Logical::Plain, |logicals| logicals.of(target));
-        let in_text = columns.numbers == Numbers::Text;
+        let in_text = columns.numbers == Written::Text;
         match target {
             Target::Key => row.key = KeyText(logical).deserialize(deserializer)?,
             Target::Value(index) => row.values[index] = Number { in_text, logical }.deserialize(deserializer)?,
+            Target::Vector(index) => {
+                let (column, to) = (&columns.vectors[index], &mut row.vectors[index]);
+                Numbers { column, to, in_text }.deserialize(deserializer)?;
+            }
             Target::Time => match (Time { from: columns.time, in_text, logical }).deserialize(deserializer)? {
                 Ticks::Null => (row.time, row.beyond) = (None, None),
                 Ticks::Of(ticks, nanos) => row.set_time(columns, ticks, nanos),

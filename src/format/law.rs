@@ -87,8 +87,12 @@ pub(super) fn bad(decoded: &Decoded, index: usize) -> Option<&'static str> {
 fn shown(decoded: &Decoded, index: usize) -> String {
     let records = &decoded.records;
     let values: Vec<u64> = records.values.iter().map(|column| column[index].to_bits()).collect();
-    let passthrough: Vec<_> =
-        records.passthrough.iter().map(|array| array_value_to_string(array, index).ok()).collect();
+    let passthrough: Vec<_> = records
+        .vectors
+        .iter()
+        .chain(&records.passthrough)
+        .map(|array| array_value_to_string(array, index).ok())
+        .collect();
     let detail = decoded.details.iter().find(|(at, _)| *at == index);
     let (key, time, bad) = (records.key(index), records.times[index], bad(decoded, index));
     format!("{bad:?} {key:?} {time} {values:?} {passthrough:?} {:?}", detail.map(|(_, detail)| detail))
@@ -128,9 +132,14 @@ pub(super) fn framed(format: &str, newest: &Schema) -> Framed {
 
 /// The same with passthrough columns; and the result as text.
 pub(super) fn planned(format: &str, newest: &Schema, fields: &[&str]) -> (Framed, String) {
+    planned_with(format, newest, fields, "values: [v]")
+}
+
+/// The same with other values.
+pub(super) fn planned_with(format: &str, newest: &Schema, fields: &[&str], values: &str) -> (Framed, String) {
     let pipeline = pipeline(&format!(
         "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ {format}: {{ registry: \"http://127.0.0.1:9\" }} }} }} }}\n\
-         record: {{ key: k, time: ts, values: [v] }}"
+         record: {{ key: k, time: ts, {values} }}"
     ));
     let encoding = pipeline.source.encoding().expect("messages");
     let fields: Vec<At<String>> = fields.iter().map(|field| At::default_value((*field).to_string())).collect();

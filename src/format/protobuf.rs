@@ -27,6 +27,7 @@ use super::framed::{Body, MakeBody};
 use super::path::{Mark, Tree};
 use super::protobuf_decimal;
 use super::protobuf_known::KnownFiles;
+use super::protobuf_vector::{self, vector_type};
 use super::schema::Schema;
 use crate::config::Envelope;
 
@@ -145,7 +146,7 @@ impl ProtobufReaderSchema {
     /// The type in which a column is delivered, or the error in it.
     pub fn type_of(&self, name: &str, purpose: Use) -> Result<DataType, String> {
         let field = self.field(name)?;
-        let found = data_type(&field);
+        let found = if purpose == Use::Vector { vector_type(&field) } else { data_type(&field) };
         let fits = match purpose {
             Use::Value if protobuf_decimal::is_decimal(&field) => return Ok(DataType::Float64),
             _ => matches!(
@@ -153,7 +154,7 @@ impl ProtobufReaderSchema {
                 (Some(DataType::Utf8 | DataType::Int64), Use::Key)
                     | (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value)
                     | (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time)
-                    | (Some(_), Use::Passthrough)
+                    | (Some(_), Use::Passthrough | Use::Vector)
             ),
         };
         match found {
@@ -304,6 +305,11 @@ impl ProtobufBody {
             };
             let changed = |what: &str| refused("bad_schema", what);
             let value = message.get_field(&field);
+            if let Target::Vector(index) = target {
+                let (column, to) = (&self.columns.vectors[*index], &mut row.vectors[*index]);
+                protobuf_vector::read(column, &value, &field, to).ok_or_else(|| changed("isn't a vector"))?;
+                continue;
+            }
             if let Value::Message(message) = &*value
                 && let Some(Err(what)) = protobuf_decimal::text(message)
             {
@@ -336,7 +342,7 @@ impl ProtobufBody {
                 (Target::Value(index), Cell::Text(text)) if protobuf_decimal::is_decimal(&field) => {
                     row.values[*index] = text.parse().map_err(|_| changed("isn't a number"))?;
                 }
-                (Target::Value(_), _) => return Err(changed("isn't a number")),
+                (Target::Value(_) | Target::Vector(_), _) => return Err(changed("isn't a number")),
                 (Target::Passthrough(index), cell) => {
                     let PassthroughFrom::Field(data_type) = &self.columns.passthrough[*index].1 else { continue };
                     row.passthrough[*index] =

@@ -50,13 +50,13 @@ pub(super) fn schema_of(output: &ArrowSchema, name: &str, is_full: bool) -> std:
             DataType::Float32 => "float",
             DataType::Float64 => "double",
             DataType::Timestamp(..) => "google.protobuf.Timestamp",
-            DataType::FixedSizeList(..) => "float",
+            DataType::FixedSizeList(..) | DataType::List(_) => "float",
             t if t.is_integer() => "int64",
             DataType::Date32 => "int64",
             other => return Err(format!("column \"{}\" is {other}, which can't be written as Protobuf", field.name())),
         };
         let label = match field.data_type() {
-            DataType::FixedSizeList(..) => "repeated ",
+            DataType::FixedSizeList(..) | DataType::List(_) => "repeated ",
             _ if field.is_nullable() => "optional ",
             _ => "",
         };
@@ -123,7 +123,7 @@ fn varint(mut number: usize, to: &mut Vec<u8>) {
 /// Whether a field holds all values of a column.
 fn holds(column: &DataType, field: &FieldDescriptor) -> bool {
     let (column, is_list) = match column {
-        DataType::FixedSizeList(item, _) => (item.data_type(), true),
+        DataType::FixedSizeList(item, _) | DataType::List(item) => (item.data_type(), true),
         column => (column, false),
     };
     if field.is_map() || field.is_list() != is_list {
@@ -201,8 +201,11 @@ fn value(array: &ArrayRef, row: usize, kind: &Kind) -> Option<Value> {
         DataType::Float32 => Value::F32(array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => Value::F64(array.as_primitive::<Float64Type>().value(row)),
         DataType::Int64 => Value::I64(array.as_primitive::<Int64Type>().value(row)),
-        DataType::FixedSizeList(..) => {
-            let items = array.as_fixed_size_list().value(row);
+        DataType::FixedSizeList(..) | DataType::List(_) => {
+            let items = match array.as_list_opt::<i32>() {
+                Some(lists) => lists.value(row),
+                None => array.as_fixed_size_list().value(row),
+            };
             let items = items.as_primitive_opt::<Float32Type>()?;
             Value::List(
                 (0..items.len())

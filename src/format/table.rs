@@ -10,7 +10,8 @@ use arrow::datatypes::DataType;
 use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target, TimeFrom, Unfit, nanos_of};
 use super::{Decoded, Messages};
 use crate::config::Metadatum;
-use crate::record::{Origin, Records, TIME_OUT_OF_RANGE, TimeRange, murmur2};
+use crate::error::Context;
+use crate::record::{Origin, Records, TIME_OUT_OF_RANGE, TimeRange, VectorBuilder, murmur2};
 
 /// Maximum bytes of a detail.
 const LONGEST_DETAIL: usize = 200;
@@ -22,6 +23,7 @@ pub(super) struct Table {
     pub key: Option<Result<String, Fault>>,
     records: Records,
     details: Vec<(usize, String)>,
+    vectors: Vec<VectorBuilder>,
     passthrough: Vec<Builder>,
     /// Passthrough columns that hold times, with what they may be.
     times: Vec<(usize, TimeRange)>,
@@ -50,6 +52,7 @@ impl Table {
             }
             _ => Builder::Text(StringBuilder::new()),
         };
+        let vectors = columns.vectors.iter().map(|column| VectorBuilder::new(column.clone())).collect();
         let passthrough = columns.passthrough.iter().map(|(_, from)| builder(from)).collect();
         let range = |from: &PassthroughFrom| match from {
             PassthroughFrom::MessageKey(_) | PassthroughFrom::Metadata(_) => None,
@@ -60,6 +63,7 @@ impl Table {
         Table {
             records: Records { values: vec![Vec::new(); values], ..Records::default() },
             details: Vec::new(),
+            vectors,
             passthrough,
             times: times.collect(),
             key: None,
@@ -145,6 +149,10 @@ impl Table {
             let nanos = self.columns.clock.nanos_per_tick;
             return Err(Unfit::Beyond.of_time(self.columns.time_name(), time, nanos));
         }
+        let vectors = self.columns.vectors.iter().zip(&row.vectors);
+        if let Some(fault) = vectors.filter_map(|(column, vector)| vector.refused(column)).next() {
+            return Err(fault);
+        }
         for (at, range) in &self.times {
             let (name, from) = &self.columns.passthrough[*at];
             let (value, nanos) = match (from, &row.passthrough[*at]) {
@@ -176,6 +184,12 @@ impl Table {
         for (at, column) in records.values.iter_mut().enumerate() {
             column.push(values.map_or(f64::NAN, |values| values[at]));
         }
+        for (at, builder) in self.vectors.iter_mut().enumerate() {
+            match row.map(|row| &row.vectors[at]).filter(|vector| vector.is_there) {
+                Some(vector) => builder.push(&vector.numbers),
+                None => builder.push_null(),
+            }
+        }
         records.origins.push(Origin { file: 0, row: u64::try_from(messages.offsets[index]).unwrap_or(0) });
         for (at, (builder, (_, from))) in self.passthrough.iter_mut().zip(&self.columns.passthrough).enumerate() {
             let cell = match from {
@@ -203,9 +217,14 @@ impl Table {
     }
 
     /// The records.
-    pub fn finish(mut self) -> Decoded {
+    ///
+    /// # Errors
+    /// More numbers in vectors than a batch can have.
+    pub fn finish(mut self) -> crate::Result<Decoded> {
+        let vectors = self.vectors.into_iter().map(VectorBuilder::finish).collect::<Result<_, _>>();
+        self.records.vectors = vectors.or_failed(|| "reading vectors".into())?;
         self.records.passthrough = self.passthrough.into_iter().map(Builder::finish).collect();
-        Decoded { records: self.records, details: self.details, deleted: None }
+        Ok(Decoded { records: self.records, details: self.details, deleted: None })
     }
 }
 

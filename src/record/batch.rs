@@ -18,7 +18,7 @@ pub enum Values {
     Time(Vec<i64>),
     /// [`super::Kind::Integer`]
     Integer(Vec<i64>),
-    /// [`super::Kind::Passthrough`]
+    /// [`super::Kind::Passthrough`] and [`super::Kind::Samples`]
     Passthrough(ArrayRef),
 }
 

@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 
 use super::{Batch, Clock, KeyType, Values};
-use crate::config::Span;
+use crate::config::{NumberType, Span, VectorColumn};
 use crate::error::did_you_mean;
 
 /// What a column holds.
@@ -13,6 +13,8 @@ pub enum Kind {
     Number,
     /// f32 lists of a fixed width (width 1 is written as a plain float32), NaN for null.
     Vector(usize),
+    /// Any number of f32 in each row; null where there are none. Its values are an array ([`Kind::vectors`]).
+    Samples,
     /// Booleans.
     Flag,
     /// Ticks of the pipeline's clock, `NO_TIME` for null.
@@ -51,6 +53,8 @@ pub struct LayoutColumn {
     pub scaled_by: Option<(usize, usize)>,
     /// The column whose earlier values it holds, if a `lags` stage made it.
     pub lag_of: Option<usize>,
+    /// What the numbers of a vector of the source are written as, where that isn't what they are read as.
+    pub number: Option<NumberType>,
 }
 
 /// A column that is the same in all rows of a partition.
@@ -186,8 +190,16 @@ impl Layout {
 
     /// Adds a column and returns its index.
     pub fn add(&mut self, name: impl Into<String>, kind: Kind, role: Role) -> usize {
-        self.columns.push(LayoutColumn { name: name.into(), kind, role, scaled_by: None, lag_of: None });
+        self.columns.push(LayoutColumn { name: name.into(), kind, role, scaled_by: None, lag_of: None, number: None });
         self.columns.len() - 1
+    }
+
+    /// Adds the record's vector columns.
+    pub fn add_vectors(&mut self, vectors: &[VectorColumn]) {
+        for column in vectors {
+            let at = self.add(column.name.value.clone(), column.kind(), Role::Value);
+            self.columns[at].number = column.number;
+        }
     }
 
     /// "there is no column …", with the columns there are and the nearest one.

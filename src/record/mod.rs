@@ -12,6 +12,7 @@ mod layout;
 mod partition;
 mod range;
 mod records;
+mod vector;
 mod zone;
 
 pub use batch::{Batch, Column, Reject, Values};
@@ -22,4 +23,5 @@ pub use layout::{Constant, Features, Forecast, Kind, Layout, LayoutColumn, Role}
 pub use partition::{PartitionId, SourceTopic};
 pub use range::{TIME_OUT_OF_RANGE, TimeRange, explain as explain_beyond, rows_beyond};
 pub use records::{Origin, Records};
+pub use vector::{BAD_VECTOR, VectorBuilder, vector_numbers, vector_of};
 pub use zone::in_utc;

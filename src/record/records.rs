@@ -25,6 +25,8 @@ pub struct Records {
     pub times: Vec<i64>,
     /// Per value column, per record: as in the source; null is NaN, infinite values stay.
     pub values: Vec<Vec<f64>>,
+    /// Per vector column, one array of all records: [`super::Kind::vectors`] is its type.
+    pub vectors: Vec<ArrayRef>,
     /// Per passthrough column, one array of all records. Where the source is dead letters, three more follow, of the
     /// message: key (Binary), payload (Binary) and timestamp (Int64, milliseconds).
     pub passthrough: Vec<ArrayRef>,

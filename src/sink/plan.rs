@@ -193,6 +193,7 @@ fn data_type(kind: &Kind, clock: &Clock) -> DataType {
         Kind::Time => written(&clock.data_type),
         Kind::Integer => DataType::Int64,
         Kind::Passthrough(data_type) => written(data_type),
+        Kind::Samples => kind.vectors().unwrap_or(DataType::Null),
     }
 }
 

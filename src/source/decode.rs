@@ -9,19 +9,18 @@ use arrow::array::{
     UInt32Array, UInt64Array, new_null_array,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::{cast, concat, filter_record_batch, take};
+use arrow::compute::{cast, filter_record_batch, take};
 use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Int32Type};
 use arrow::error::ArrowError;
 
 use super::flaws::{Flaw, beyond, widened, without_flaws};
+use super::gathered::{Gathered, TEXT_LIMIT};
 use super::merge::plain;
 use super::plan::ticks_per;
 use super::schema::{Columns, KeyColumn, Wanted};
+use crate::config::VectorColumn;
 use crate::record::murmur2;
-use crate::record::{Clock, NO_TIME, Origin, Records, TIME_OUT_OF_RANGE};
-
-/// Keys of this many bytes end a [`Records`], however few records there are.
-const TEXT_LIMIT: usize = 4 << 20;
+use crate::record::{BAD_VECTOR, Clock, NO_TIME, Origin, Records, TIME_OUT_OF_RANGE};
 
 /// Rows of one file, without those outside of the requested time.
 pub(super) struct Piece {
@@ -36,6 +35,7 @@ pub(super) struct Piece {
     details: Vec<(usize, String)>,
     times: Vec<i64>,
     values: Vec<Vec<f64>>,
+    vectors: Vec<ArrayRef>,
     passthrough: Vec<ArrayRef>,
     /// The next record to take; a record is a row or, melted, one of its cells.
     at: usize,
@@ -129,6 +129,10 @@ impl Piece {
                 Some(array) => widened(array, data_type, name, &mut flaws)?,
             });
         }
+        let mut vectors = Vec::with_capacity(columns.vectors.len());
+        for column in &columns.vectors {
+            vectors.push(read_vectors(&batch, column, times.len(), &mut flaws)?);
+        }
         flaws.extend(beyond(&times, &passthrough, columns));
         let (keys, key_null) = keys(&batch, columns, dictionary)?;
         let valid = NullBuffer::union(key_null.as_ref(), valid_times(&times).as_ref());
@@ -153,7 +157,7 @@ impl Piece {
         });
         let values = values.collect::<Result<_, _>>()?;
         let details = flaws.into_iter().map(|flaw| (flaw.row, flaw.detail)).collect();
-        Ok(Piece { file, rows, keys, valid, bad, details, times, values, passthrough, at: 0 })
+        Ok(Piece { file, rows, keys, valid, bad, details, times, values, vectors, passthrough, at: 0 })
     }
 
     /// Leaves out the records before a place.
@@ -215,6 +219,10 @@ impl Piece {
             for (to, from) in records.values.iter_mut().zip(&self.values) {
                 to.extend_from_slice(&from[range.clone()]);
             }
+        }
+        into.vectors.resize(self.vectors.len(), Vec::new());
+        for (to, from) in into.vectors.iter_mut().zip(&self.vectors) {
+            to.push(from.slice(range.start, range.len()));
         }
         into.passthrough.resize(self.passthrough.len(), Vec::new());
         for (to, from) in into.passthrough.iter_mut().zip(&self.passthrough) {
@@ -287,30 +295,25 @@ fn push_integer(value: i128, before: &mut Option<(i128, Range<usize>)>, hashes: 
     murmur2(&text[start..])
 }
 
-/// Records under construction: passthrough columns stay in parts until the end.
-#[derive(Default)]
-pub(super) struct Gathered {
-    records: Records,
-    passthrough: Vec<Vec<ArrayRef>>,
-}
-
-impl Gathered {
-    /// Whether there are `limit` records, or a lot of text.
-    pub fn is_full(&self, limit: usize) -> bool {
-        self.records.len() >= limit || self.records.key_text.len() >= TEXT_LIMIT
-    }
-
-    /// The records, unless there are none.
-    pub fn finish(mut self) -> Result<Option<Records>, ArrowError> {
-        if self.records.is_empty() {
-            return Ok(None);
-        }
-        for parts in &self.passthrough {
-            let parts: Vec<&dyn Array> = parts.iter().map(|part| part.as_ref()).collect();
-            self.records.passthrough.push(concat(&parts)?);
-        }
-        Ok(Some(self.records))
-    }
+/// A column of vectors, null where the file doesn't have it.
+fn read_vectors(
+    batch: &RecordBatch,
+    column: &VectorColumn,
+    rows: usize,
+    flaws: &mut Vec<Flaw>,
+) -> Result<ArrayRef, ArrowError> {
+    let name = column.name.as_str();
+    let (read, bad) = match batch.column_by_name(name) {
+        Some(array) => column.read(array)?,
+        None => column.read(&new_null_array(&DataType::Null, rows))?,
+    };
+    flaws.extend(bad.into_iter().map(|(row, detail)| Flaw {
+        column: name.to_string(),
+        row,
+        reason: BAD_VECTOR,
+        detail,
+    }));
+    Ok(read)
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {

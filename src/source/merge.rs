@@ -14,8 +14,17 @@ pub(super) enum Purpose {
     Time,
     /// Becomes f64, whatever number it is.
     Value,
+    /// Becomes f32s, whatever lists or bytes it is.
+    Vector,
     /// Goes to the output as it is.
     Field,
+}
+
+impl Purpose {
+    /// Whether it is one of the record's values or vectors.
+    pub fn is_value(self) -> bool {
+        matches!(self, Purpose::Value | Purpose::Vector)
+    }
 }
 
 /// The type that holds what both hold, without dictionaries and views; `None` where there is none.
@@ -25,6 +34,10 @@ pub(super) fn merged(purpose: Purpose, a: &DataType, b: &DataType) -> Option<Dat
         // A column without any value has whatever type the others have.
         (_, DataType::Null, other) | (_, other, DataType::Null) => Some(other.clone()),
         (Purpose::Value, a, b) if is_number(a) && is_number(b) => Some(a.clone()),
+        // The wider type, so that the column takes both.
+        (Purpose::Vector, a, b) if is_vector(a) && is_vector(b) => {
+            Some(if is_fixed(a) { b.clone() } else { a.clone() })
+        }
         (Purpose::Key, a, b) if is_text(a) && is_text(b) => Some(a.clone()),
         (Purpose::Key, a, b) if is_bytes(a) && is_bytes(b) => Some(a.clone()),
         (Purpose::Key, a, b) => integers(a, b).or_else(|| decimals(a, b)).or_else(|| dates(a, b)),
@@ -87,6 +100,19 @@ fn is_bytes(data_type: &DataType) -> bool {
 /// Numbers, flags as 0 and 1, and the type of a column without any value.
 pub(super) fn is_number(data_type: &DataType) -> bool {
     data_type.is_numeric() || matches!(data_type, DataType::Boolean | DataType::Null)
+}
+
+fn is_vector(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_number(item.data_type())
+        }
+        other => is_bytes(other) || matches!(other, DataType::FixedSizeBinary(_)),
+    }
+}
+
+fn is_fixed(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::FixedSizeList(..) | DataType::FixedSizeBinary(_))
 }
 
 /// Bits of an integer, and whether it is signed.

@@ -9,6 +9,7 @@ mod decode;
 mod files;
 mod flaws;
 mod folders;
+mod gathered;
 mod history;
 mod int96;
 mod merge;

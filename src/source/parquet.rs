@@ -5,8 +5,9 @@ use std::sync::Arc;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::{Value, json};
 
-use super::decode::{Dictionary, Gathered, Piece};
+use super::decode::{Dictionary, Piece};
 use super::folders::with_folders;
+use super::gathered::Gathered;
 use super::open_file::{OpenFile, read};
 use super::plan::{self, Shape, Unneeded};
 use super::unread::UnreadGroups;

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 
 use super::merge::is_number;
 use super::united::United;
-use crate::config::{At, Key, Moment, Pipeline};
+use crate::config::{At, Key, Moment, Pipeline, VectorColumn};
 use crate::error::did_you_mean;
 use crate::problem::Place;
 use crate::record::murmur2;
@@ -21,6 +21,7 @@ pub(super) struct Columns {
     /// What a tick of the records is.
     pub clock: Clock,
     pub values: Vec<String>,
+    pub vectors: Vec<VectorColumn>,
     /// With the type that they are delivered in.
     pub passthrough: Vec<(String, DataType)>,
 }
@@ -48,6 +49,7 @@ impl Columns {
         key.into_iter()
             .chain([self.time.as_str()])
             .chain(self.values.iter().map(String::as_str))
+            .chain(self.vectors.iter().map(|column| column.name.as_str()))
             .chain(fields)
             .collect()
     }
@@ -119,6 +121,14 @@ pub(super) fn resolve(
     for name in key_names {
         complete &= numeric(name, problem).is_some();
     }
+    for column in &record.vectors {
+        let name = &column.name;
+        let found = find(name, name.place, problem);
+        if let Some(Err(message)) = found.map(|found| column.takes(&found)) {
+            problem(name.place, format!("column \"{}\": {message} ({})", name.value, united.file_of(name)));
+            complete = false;
+        }
+    }
 
     let (key, key_name, key_type) = match &record.key {
         Key::Single => (KeyColumn::Single, "key".to_string(), KeyType::Utf8),
@@ -155,7 +165,9 @@ pub(super) fn resolve(
     };
     let mut passthrough: Vec<(String, DataType)> = Vec::new();
     for field in fields {
-        let known = field.value == key_name || field.value == record.time.column || value_names.contains(&field.value);
+        let is_vector = record.vectors.iter().any(|column| column.name.value == field.value);
+        let is_value = is_vector || value_names.contains(&field.value);
+        let known = field.value == key_name || field.value == record.time.column || is_value;
         if known || passthrough.iter().any(|(name, _)| *name == field.value) {
             continue;
         }
@@ -184,11 +196,13 @@ pub(super) fn resolve(
     for name in value_names {
         layout.add(name, Kind::Number, Role::Value);
     }
+    layout.add_vectors(&record.vectors);
     for (name, data_type) in &passthrough {
         layout.add(name, Kind::Passthrough(data_type.clone()), Role::Field);
     }
     let clock = layout.clock.clone();
-    let columns = Columns { key, time: record.time.column.clone(), clock, values, passthrough };
+    let (time, vectors) = (record.time.column.clone(), record.vectors.clone());
+    let columns = Columns { key, time, clock, values, vectors, passthrough };
     Some(Columned { columns, layout, wanted })
 }
 

@@ -16,7 +16,7 @@ use super::merge::{is_text, plain};
 use super::order;
 use super::plan::{Group, PlannedFile, Unneeded};
 use super::schema::{Columns, KeyColumn, Wanted};
-use crate::config::{At, Pipeline};
+use crate::config::{At, Pipeline, VectorColumn};
 use crate::record::{Kind, Layout, TimeRange};
 use crate::stage::{self, Bounds, Conditions, Extent, Reads, is_instant};
 
@@ -59,6 +59,7 @@ impl Looked {
             names.push(key.value.clone());
         }
         names.extend(fields.iter().map(|field| field.value.clone()));
+        names.extend(pipeline.record.vectors.iter().map(|column| column.name.value.clone()));
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
         Some(Looked { names })
@@ -120,7 +121,8 @@ impl Looked {
                     Some(conditions) if drops(conditions) => match conditions.is_by_key {
                         false => Unneeded::Whole,
                         true if conditions.drop_all(&by_key) => Unneeded::Whole,
-                        true if remembers && before.is_apart(group) => Unneeded::Dropped,
+                        // What is remembered of them are single values.
+                        true if remembers && columns.vectors.is_empty() && before.is_apart(group) => Unneeded::Dropped,
                         true => {
                             others += 1;
                             Unneeded::No
@@ -168,7 +170,15 @@ impl Looked {
         };
         let fields = columns.passthrough.iter();
         let fits = fields.map(|(name, to)| self.fact(facts, name).is_some_and(|fact| fact.becomes(to)));
-        in_time && has_keys && !facts.iter().any(|fact| fact.is_checked) && fits.fold(true, |all, fits| all & fits)
+        let mut vectors = columns.vectors.iter();
+        let fit = |column: &VectorColumn| {
+            self.fact(facts, &column.name).is_some_and(|fact| column.is_always(&fact.data_type))
+        };
+        in_time
+            && vectors.all(fit)
+            && has_keys
+            && !facts.iter().any(|fact| fact.is_checked)
+            && fits.fold(true, |all, fits| all & fits)
     }
 
     fn is_folder(&self, reads: Reads, facts: &Facts, layout: &Layout) -> bool {

@@ -35,6 +35,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
             key: Key::Column(at("key".into())),
             time: at(TimeColumn { column: "ts".into(), unit: None, timezone: None }),
             values: vec![at("value".into())],
+            vectors: Vec::new(),
         },
         on: Policies::default(),
         dead_letters: at(DeadLetters::default()),

@@ -56,6 +56,7 @@ impl United {
             _ => &record.values,
         };
         values.iter().for_each(|name| want(name, Purpose::Value));
+        record.vectors.iter().for_each(|column| want(&column.name, Purpose::Vector));
         fields.iter().for_each(|name| want(name, Purpose::Field));
         United {
             columns: Vec::new(),
@@ -159,7 +160,7 @@ impl United {
                 column.missing.get_or_insert_with(|| file.to_string());
             }
         }
-        let mut values = self.wanted.iter().filter(|(_, purpose)| *purpose == Purpose::Value).peekable();
+        let mut values = self.wanted.iter().filter(|(_, purpose)| purpose.is_value()).peekable();
         if values.peek().is_some() && !values.any(|(name, _)| schema.field_with_name(name).is_ok()) {
             self.without_values.push(file.to_string());
         }
@@ -185,7 +186,7 @@ impl United {
 
     /// After all files: what of them is still missing goes to `problem`.
     pub fn finish(&mut self, problem: &mut impl FnMut(String)) {
-        let is_value = |name: &str| self.wanted.iter().any(|(value, of)| value == name && *of == Purpose::Value);
+        let is_value = |name: &str| self.wanted.iter().any(|(value, of)| value == name && of.is_value());
         if let Some(value) = self.columns.iter().find(|column| is_value(&column.name)) {
             for file in &self.without_values {
                 problem(format!("{file}: there is no column \"{}\", unlike {}", value.name, value.found[0].1));
@@ -207,7 +208,11 @@ impl United {
                 self.notes.push(format!("column \"{name}\" is missing in {file}{others}: null there"));
             }
             if let [(a, first), (b, other), ..] = &column.found[..] {
-                let as_what = if *purpose == Purpose::Value { &DataType::Float64 } else { &column.data_type };
+                let as_what = match purpose {
+                    Purpose::Value => DataType::Float64.to_string(),
+                    Purpose::Vector => "vectors of Float32".to_string(),
+                    _ => column.data_type.to_string(),
+                };
                 self.notes.push(format!("column \"{name}\" is {a} in {first} and {b} in {other}: read as {as_what}"));
             }
         }
@@ -259,6 +264,7 @@ impl Column {
             None => {
                 let expected = match purpose {
                     Purpose::Value => "numbers".to_string(),
+                    Purpose::Vector => "a vector".to_string(),
                     Purpose::Key if is_text(&self.data_type) => "text".to_string(),
                     _ => self.data_type.to_string(),
                 };

@@ -51,3 +51,16 @@ pub(super) fn values(layout: &Layout) -> Vec<usize> {
     };
     (0..layout.columns.len()).filter(is_value).collect()
 }
+
+/// The record's own vectors with their widths, and its columns of any number of values, in order.
+pub(super) fn vectors(layout: &Layout) -> (Vec<(usize, usize)>, Vec<usize>) {
+    let (mut vectors, mut samples) = (Vec::new(), Vec::new());
+    for (index, column) in layout.columns.iter().enumerate().filter(|(_, column)| column.role == Role::Value) {
+        match column.kind {
+            Kind::Vector(width) => vectors.push((index, width)),
+            Kind::Samples => samples.push(index),
+            _ => {}
+        }
+    }
+    (vectors, samples)
+}

@@ -5,6 +5,8 @@
 //! `skip` leaves NaN, on which later stages and `infer` take no step; `reset` does so too and flags the row in the
 //! internal column `restart`, where any value of the row is null; `refuse` sends the record to the dead letters.
 //!
+//! A vector is as many values. Samples, whose number differs, can't be carried: with `carry` what isn't there stays so.
+//!
 //! State per key: for `carry`, the last finite value of each column, NaN before there is one.
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use crate::Result;
 use crate::config::OnNull;
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Clock, Column, Kind, Layout, Reject, Role, Values};
+use crate::record::{Batch, Clock, Column, Kind, Layout, Reject, Role, Values, vector_of};
 use crate::state::{State, StateSpec};
 
 impl Operator for OnNull {
@@ -31,11 +33,25 @@ impl Operator for OnNull {
     /// Plans the policy for the record's values.
     fn plan(&self, _place: Place, layout: &mut Layout, _problems: &mut Problems) -> Option<Box<dyn Build>> {
         let values = columns::values(layout);
+        let (vectors, samples) = columns::vectors(layout);
         if *self == OnNull::Reset {
             layout.restart = Some(layout.add("restart", Kind::Flag, Role::Internal));
         }
         let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
-        Some(Box::new(Nulls { policy: *self, values, names, null: Vec::new(), unread: None }))
+        let vectors = vectors.into_iter().map(|(column, width)| Carried {
+            column,
+            width,
+            name: layout.columns[column].name.clone(),
+        });
+        Some(Box::new(Nulls {
+            policy: *self,
+            values,
+            names,
+            vectors: vectors.collect(),
+            samples,
+            null: Vec::new(),
+            unread: None,
+        }))
     }
 }
 
@@ -54,10 +70,64 @@ struct Nulls {
     policy: OnNull,
     values: Vec<usize>,
     names: Vec<String>,
+    vectors: Vec<Carried>,
+    /// Columns of any number of values.
+    samples: Vec<usize>,
     /// Per row of the batch, whether any value is null.
     null: Vec<bool>,
     /// For `carry`, where the source leaves rows unread.
     unread: Option<Arc<dyn Unread>>,
+}
+
+/// A column of vectors.
+#[derive(Clone)]
+struct Carried {
+    column: usize,
+    width: usize,
+    name: String,
+}
+
+impl Nulls {
+    /// Vectors, item by item as values are; `words` are those of the state before them.
+    fn vectors(&mut self, batch: &mut Batch, state: &mut State<'_>, mut words: usize) {
+        let carries = self.policy == OnNull::Carry;
+        for Carried { column, width, .. } in &self.vectors {
+            let Values::Vector(numbers, _) = &mut batch.columns[*column].values else { continue };
+            let end = words + width.div_ceil(2);
+            for (row, numbers) in numbers.chunks_exact_mut((*width).max(1)).enumerate() {
+                let is_whole = numbers.iter().fold(true, |all, number| all & number.is_finite());
+                self.null[row] |= !is_whole;
+                if carries {
+                    let last = &mut state.rows.get_mut(batch.slots[row])[words..end];
+                    let last: &mut [f32] = &mut bytemuck::cast_slice_mut(last)[..*width];
+                    for (number, last) in numbers.iter_mut().zip(last) {
+                        if number.is_finite() {
+                            *last = *number;
+                        }
+                        *number = *last;
+                    }
+                } else if !is_whole {
+                    numbers.iter_mut().filter(|number| !number.is_finite()).for_each(|number| *number = f32::NAN);
+                }
+            }
+            if carries {
+                words = end;
+            }
+        }
+        // Nothing is asked of them otherwise.
+        let samples: &[usize] = match self.policy {
+            OnNull::Reset | OnNull::Refuse => &self.samples,
+            OnNull::Carry | OnNull::Skip => &[],
+        };
+        for column in samples {
+            if let Values::Passthrough(array) = &batch.columns[*column].values {
+                for (row, null) in self.null.iter_mut().enumerate() {
+                    let samples = vector_of(array, row);
+                    *null |= samples.is_none_or(|samples| samples.iter().any(|number| !number.is_finite()));
+                }
+            }
+        }
+    }
 }
 
 impl Stage for Nulls {
@@ -67,7 +137,9 @@ impl Stage for Nulls {
 
     fn state(&self) -> StateSpec {
         let carried: &[String] = if self.policy == OnNull::Carry { &self.names } else { &[] };
-        carried.iter().fold(StateSpec::default(), |spec, name| spec.f64(format!("{name}.last"), f64::NAN))
+        let spec = carried.iter().fold(StateSpec::default(), |spec, name| spec.f64(format!("{name}.last"), f64::NAN));
+        let vectors: &[Carried] = if self.policy == OnNull::Carry { &self.vectors } else { &[] };
+        vectors.iter().fold(spec, |spec, vector| spec.f32s_unknown(format!("{}.last", vector.name), vector.width))
     }
 
     fn take_unread(&mut self, unread: &Arc<dyn Unread>) {
@@ -101,6 +173,10 @@ impl Stage for Nulls {
                     flags[row] = false;
                 }
             }
+        }
+        if !self.vectors.is_empty() || !self.samples.is_empty() {
+            let words = self.values.len();
+            self.vectors(batch, state, words);
         }
         match self.policy {
             OnNull::Carry | OnNull::Skip => {}
@@ -174,8 +250,45 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_is_as_many_values_and_samples_are_none_of_them() {
+        let table = |rows: &[(u32, [f64; 3])], empty: Table| {
+            let mut table = empty;
+            rows.iter().enumerate().for_each(|(at, (key, values))| table.push(*key, at as i64, values));
+            table
+        };
+        let nan = f64::NAN;
+        let rows = [(0, [1.0, 2.0, nan]), (1, [1.0, nan, 3.0]), (0, [1.0, nan, 5.0]), (0, [1.0, f64::INFINITY, nan])];
+        let table = table(&rows, Table::new(&["v"]).vectors("x", 2));
+        let run = |policy: OnNull| {
+            let mut layout = table.layout();
+            let mut problems = Problems::new("p.yaml");
+            let stage = testing::plan(&policy, &mut layout, &mut problems).unwrap();
+            let out = testing::run(&mut [stage], &table.batch(), &[1, 3]);
+            let numbers: &[f32] = match out.columns.get(1).map(|column| &column.values) {
+                Some(Values::Vector(numbers, 2)) => numbers,
+                _ => &[],
+            };
+            (numbers.iter().map(|n| if n.is_nan() { -1.0 } else { *n }).collect::<Vec<_>>(), layout, out)
+        };
+        assert_eq!(run(OnNull::Carry).0, [2.0, -1.0, -1.0, 3.0, 2.0, 5.0, 2.0, 5.0]);
+        assert_eq!(run(OnNull::Skip).0, [2.0, -1.0, -1.0, 3.0, -1.0, 5.0, -1.0, -1.0]);
+        let (_, layout, out) = run(OnNull::Reset);
+        let restart = layout.restart.unwrap();
+        assert!(matches!(&out.columns[restart].values, Values::Flag(flags) if flags.iter().all(|flag| *flag)));
+        assert_eq!(run(OnNull::Refuse).2.rejects.len(), 4);
+        let mut samples = Table::new(&[]).samples("s", 2);
+        [[2.0, 7.0, 8.0], [1.0, nan, 0.0], [0.0, 0.0, 0.0]].iter().for_each(|row| samples.push(0, 0, row));
+        let stage = testing::plan(&OnNull::Refuse, &mut samples.layout(), &mut Problems::default()).unwrap();
+        let out = testing::run(&mut [stage], &samples.batch(), &[]);
+        assert_eq!(out.rejects.iter().map(|reject| reject.position).collect::<Vec<_>>(), [1], "none is no null");
+    }
+
+    #[test]
     fn bits_do_not_depend_on_batches_or_interleaving() {
         testing::laws(&["value", "other"], 64, |layout, problems| {
+            testing::plan(&OnNull::Carry, layout, problems).into_iter().collect()
+        });
+        testing::laws_on(&Table::new(&["value"]).vectors("x", 3), 64, |layout, problems| {
             testing::plan(&OnNull::Carry, layout, problems).into_iter().collect()
         });
         testing::laws(&["value", "other"], 64, |layout, problems| {

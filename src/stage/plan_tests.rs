@@ -33,6 +33,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
             key: Key::Single,
             time: at(TimeColumn { column: "time".into(), unit: None, timezone: None }),
             values: vec![at("value".into())],
+            vectors: Vec::new(),
         },
         on: Policies { null, ..Policies::default() },
         dead_letters: at(DeadLetters::Parquet(here("dead"))),

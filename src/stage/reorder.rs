@@ -9,8 +9,9 @@
 //! advanced by one span. A row that is emitted has the position of the record that released it. At most [`MOST`]
 //! records of a key are held; one more releases the oldest. At the end of a source all buffered rows are emitted.
 //!
-//! State per key: a header, and a list of held records sorted by time (time and values of each). So only the record's
-//! values can be held; a pipeline that carries other columns along is refused.
+//! State per key: a header, a list of held records sorted by time (time and values of each), and for each vector column
+//! those of the same records. So only the record's values and vectors of a fixed width can be held; a pipeline that
+//! carries other columns along is refused.
 
 use bytemuck::{Pod, Zeroable};
 use serde_json::Value;
@@ -73,14 +74,34 @@ impl Operator for Reordering<'_> {
             problems.add(
                 span.place,
                 format!(
-                    "`reorder` holds only key, time and values: column \"{}\" can't be passed through",
+                    "`reorder` holds only key, time, values and vectors: column \"{}\" can't be passed through",
                     passthrough.name
                 ),
             );
             return None;
         }
+        let (vectors, samples) = columns::vectors(layout);
+        if let Some(samples) = samples.first() {
+            let name = &layout.columns[*samples].name;
+            problems.add(
+                span.place,
+                format!(
+                    "`reorder` holds vectors of a fixed width: column \"{name}\" has any, write its width instead of \
+                     `any`"
+                ),
+            );
+            return None;
+        }
         let values = columns::values(layout);
-        let out = Out { values: vec![Vec::new(); values.len()], ..Out::default() };
+        let out = Out {
+            values: vec![Vec::new(); values.len()],
+            vectors: vec![Vec::new(); vectors.len()],
+            order: layout.columns.iter().map(|column| column.kind == Kind::Number).collect(),
+            widths: vectors.iter().map(|(_, width)| *width).collect(),
+            ..Out::default()
+        };
+        let vectors =
+            vectors.into_iter().map(|(index, width)| (index, width, layout.columns[index].name.clone())).collect();
         let names = values.iter().map(|column| layout.columns[*column].name.clone()).collect();
         Some(Box::new(Reorder {
             every,
@@ -88,6 +109,7 @@ impl Operator for Reordering<'_> {
             clock: layout.clock.clone(),
             values,
             names,
+            vectors,
             out,
             came_late: Vec::new(),
         }))
@@ -101,6 +123,8 @@ struct Reorder {
     clock: crate::record::Clock,
     values: Vec<usize>,
     names: Vec<String>,
+    /// Columns of vectors with their widths and names.
+    vectors: Vec<(usize, usize, String)>,
     out: Out,
     /// Positions of records that were emitted at once because they came too late.
     came_late: Vec<u64>,
@@ -113,6 +137,10 @@ struct Out {
     times: Vec<i64>,
     positions: Vec<u64>,
     values: Vec<Vec<f64>>,
+    vectors: Vec<Vec<f32>>,
+    widths: Vec<usize>,
+    /// Per column of the layout, whether it is a value and no vector.
+    order: Vec<bool>,
 }
 
 /// One key's state.
@@ -121,12 +149,23 @@ struct Held<'a> {
     /// Per record its time, then its values as bits.
     records: &'a mut [u64],
     width: usize,
+    /// Per vector column, the vectors of the same records.
+    vectors: Vec<&'a mut [f32]>,
 }
 
 impl<'a> Held<'a> {
-    fn of(words: &'a mut [u64], values: usize) -> Held<'a> {
-        let (header, records) = words.split_at_mut(HEADER);
-        Held { header: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(header)), records, width: 1 + values }
+    fn of(words: &'a mut [u64], values: usize, widths: &[usize]) -> Held<'a> {
+        let (header, rest) = words.split_at_mut(HEADER);
+        let width = 1 + values;
+        let (records, mut rest) = rest.split_at_mut(MOST * width);
+        let mut vectors = Vec::new();
+        for width in widths {
+            let numbers = MOST * width;
+            let (of_column, after) = rest.split_at_mut(numbers.div_ceil(2));
+            vectors.push(&mut bytemuck::cast_slice_mut(of_column)[..numbers]);
+            rest = after;
+        }
+        Held { header: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(header)), records, width, vectors }
     }
 
     fn time(&self, at: usize) -> i64 {
@@ -134,7 +173,7 @@ impl<'a> Held<'a> {
     }
 
     /// Puts a record after those of the same or an earlier time.
-    fn insert(&mut self, time: i64, values: impl Iterator<Item = f64>) {
+    fn insert<'v>(&mut self, time: i64, values: impl Iterator<Item = f64>, vectors: impl Iterator<Item = &'v [f32]>) {
         let held = self.header.held as usize;
         let at = (0..held).rev().find(|at| self.time(*at) <= time).map_or(0, |at| at + 1);
         self.records.copy_within(at * self.width..held * self.width, (at + 1) * self.width);
@@ -142,6 +181,11 @@ impl<'a> Held<'a> {
         record[0] = time as u64;
         for (word, value) in record[1..].iter_mut().zip(values) {
             *word = value.to_bits();
+        }
+        for (of_column, vector) in self.vectors.iter_mut().zip(vectors) {
+            let width = vector.len();
+            of_column.copy_within(at * width..held * width, (at + 1) * width);
+            of_column[at * width..(at + 1) * width].copy_from_slice(vector);
         }
         self.header.held += 1;
     }
@@ -151,12 +195,19 @@ impl<'a> Held<'a> {
         if count == 0 {
             return;
         }
-        for record in self.records[..count * self.width].chunks_exact(self.width) {
+        for (at, record) in self.records[..count * self.width].chunks_exact(self.width).enumerate() {
             out.row(slot, record[0] as i64, position, record[1..].iter().map(|bits| f64::from_bits(*bits)));
+            for (column, of_column) in self.vectors.iter().enumerate() {
+                let width = out.widths[column];
+                out.vectors[column].extend_from_slice(&of_column[at * width..(at + 1) * width]);
+            }
         }
         self.header.released = self.header.released.max(self.time(count - 1));
         let held = self.header.held as usize;
         self.records.copy_within(count * self.width..held * self.width, 0);
+        for (of_column, width) in self.vectors.iter_mut().zip(&out.widths) {
+            of_column.copy_within(count * width..held * width, 0);
+        }
         self.header.held -= count as u64;
     }
 
@@ -179,8 +230,13 @@ impl Out {
     }
 
     fn take(&mut self) -> Batch {
-        let columns =
-            self.values.iter_mut().map(|values| Column::from(Values::Number(std::mem::take(values)))).collect();
+        let Out { values, vectors, widths, order, .. } = self;
+        let (mut values, mut vectors) = (values.iter_mut(), vectors.iter_mut().zip(widths));
+        let column = |is_value: &bool| match is_value {
+            true => values.next().map(|values| Values::Number(std::mem::take(values))),
+            false => vectors.next().map(|(numbers, width)| Values::Vector(std::mem::take(numbers), *width)),
+        };
+        let columns = order.iter().filter_map(column).map(Column::from).collect();
         Batch {
             slots: std::mem::take(&mut self.slots),
             times: std::mem::take(&mut self.times),
@@ -200,19 +256,28 @@ impl Stage for Reorder {
     fn state(&self) -> StateSpec {
         let time = StateSpec::default().i64("held.time", 0);
         let record = self.names.iter().fold(time, |spec, name| spec.f64(format!("held.{name}"), 0.0));
-        StateSpec::default().u64("held", 0).i64("latest", NONE).i64("released", NONE).repeated(MOST, record)
+        let spec = StateSpec::default().u64("held", 0).i64("latest", NONE).i64("released", NONE).repeated(MOST, record);
+        self.vectors.iter().fold(spec, |spec, (_, width, name)| spec.f32s(format!("held.{name}"), MOST * width))
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
-        let Reorder { every, late, clock, values, out, came_late, .. } = self;
+        let Reorder { every, late, clock, values, vectors, out, came_late, .. } = self;
+        let widths = out.widths.clone();
         for row in 0..batch.rows() {
             let (slot, time, position) = (batch.slots[row], batch.times[row], batch.positions[row]);
             let record = values.iter().map(|column| batch.columns[*column].numbers()[row]);
-            let mut held = Held::of(state.rows.get_mut(slot), values.len());
+            let vectors = || {
+                vectors.iter().map(|(column, width, _)| match &batch.columns[*column].values {
+                    Values::Vector(numbers, _) => &numbers[row * width..(row + 1) * width],
+                    _ => &[],
+                })
+            };
+            let mut held = Held::of(state.rows.get_mut(slot), values.len(), &widths);
             if time < held.header.released {
                 match late {
                     OnLate::Process => {
                         out.row(slot, time, position, record);
+                        out.vectors.iter_mut().zip(vectors()).for_each(|(to, vector)| to.extend_from_slice(vector));
                         came_late.push(position);
                     }
                     OnLate::DeadLetter => batch.rejects.push(Reject { position, reason: "late" }),
@@ -222,7 +287,7 @@ impl Stage for Reorder {
             if held.header.held as usize == MOST {
                 held.release(1, slot, position, out);
             }
-            held.insert(time, record);
+            held.insert(time, record, vectors());
             held.header.latest = held.header.latest.max(time);
             if let Some(until) = clock.step(held.header.latest, *every, -1) {
                 held.release_until(until, slot, position, out);
@@ -261,105 +326,14 @@ impl Stage for Reorder {
             if row[0] == 0 || row[HEADER] as i64 > until {
                 continue;
             }
-            Held::of(state.rows.get_mut(slot), self.values.len()).release_until(until, slot, position, &mut self.out);
+            let widths = self.out.widths.clone();
+            let mut held = Held::of(state.rows.get_mut(slot), self.values.len(), &widths);
+            held.release_until(until, slot, position, &mut self.out);
         }
         Ok(Some(self.out.take()))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stage::testing::{self, Table};
-    use crate::state::Arena;
-    use proptest::prelude::*;
-
-    fn stage(seconds: i64, late: OnLate) -> Box<dyn Stage> {
-        let span = At { value: Span::Nanos(seconds * 1_000_000_000), place: Place::default() };
-        let mut problems = Problems::default();
-        let reordering = Reordering { span: &span, late };
-        let stage = testing::plan(&reordering, &mut Table::new(&["v"]).layout(), &mut problems).unwrap();
-        problems.finish(stage).unwrap()
-    }
-
-    /// Key, time and value of the output, with batches cut at `cuts`; and the number of rejects.
-    fn run(stage: &mut dyn Stage, rows: &[(u32, i64, f64)], batch: usize) -> (Vec<(u32, i64, f64)>, usize) {
-        let mut arena = Arena::new(stage.state().initial().to_vec());
-        arena.grow_to(8);
-        let (mut seen, mut refused) = (Vec::new(), 0);
-        let mut collect = |batch: &Batch| {
-            for row in 0..batch.rows() {
-                seen.push((batch.slots[row], batch.times[row], batch.columns[0].numbers()[row]));
-            }
-        };
-        for rows in rows.chunks(batch) {
-            let mut table = Table::new(&["v"]);
-            rows.iter().for_each(|(key, time, value)| table.push(*key, *time, &[*value]));
-            let mut batch = table.batch();
-            let width = arena.width();
-            stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None, keys: None }).unwrap();
-            refused += batch.rejects.len();
-            collect(&batch);
-        }
-        let width = arena.width();
-        let rest = stage
-            .advance(None, &mut State { rows: arena.rows(0, width), bank: None, keys: None }, 8, 0)
-            .unwrap()
-            .unwrap();
-        collect(&rest);
-        (seen, refused)
-    }
-
-    #[test]
-    fn order_is_restored_within_the_span() {
-        let rows = [(0, 10, 1.0), (0, 12, 2.0), (0, 11, 3.0), (1, 5, 4.0), (0, 20, 5.0), (0, 9, 6.0)];
-        let (seen, refused) = run(stage(5, OnLate::DeadLetter).as_mut(), &rows, 10);
-        assert_eq!(seen, [(0, 10, 1.0), (0, 11, 3.0), (0, 12, 2.0), (0, 20, 5.0), (1, 5, 4.0)]);
-        assert_eq!(refused, 1);
-        let (seen, _) = run(stage(5, OnLate::Process).as_mut(), &rows, 10);
-        assert_eq!(seen[3], (0, 9, 6.0), "a late one is emitted at once");
-    }
-
-    #[test]
-    fn the_clock_lets_go_what_is_old_enough() {
-        let mut stage = stage(5, OnLate::Process);
-        let mut arena = Arena::new(stage.state().initial().to_vec());
-        arena.grow_to(1);
-        let mut table = Table::new(&["v"]);
-        [(10, 1.0), (12, 2.0)].iter().for_each(|(time, value)| table.push(0, *time, &[*value]));
-        let mut batch = table.batch();
-        let width = arena.width();
-        stage.process(&mut batch, &mut State { rows: arena.rows(0, width), bank: None, keys: None }).unwrap();
-        assert!(batch.is_empty());
-        let out = stage
-            .advance(Some(16), &mut State { rows: arena.rows(0, width), bank: None, keys: None }, 1, 7)
-            .unwrap()
-            .unwrap();
-        assert_eq!((out.times, out.positions), (vec![10], vec![7]));
-    }
-
-    proptest! {
-        /// However they arrive within the span and however they are batched: the order of their times.
-        #[test]
-        fn any_order_within_the_span_is_the_same(
-            gaps in proptest::collection::vec((0..8_u32, 0..3_i64), 1..120), shifts in proptest::collection::vec(0..10_i64, 120),
-            batch in 1..40_usize,
-        ) {
-            let mut time = 0;
-            let sorted: Vec<(u32, i64, f64)> = gaps.iter().enumerate().map(|(i, (key, gap))| {
-                time += gap + 1;
-                (*key, time, i as f64)
-            }).collect();
-            // Sorted by times that are off by less than the span, nothing is later than the span allows.
-            let mut arrived = sorted.clone();
-            arrived.sort_by_key(|(_, time, value)| time + shifts[*value as usize]);
-            let (seen, refused) = run(stage(10, OnLate::DeadLetter).as_mut(), &arrived, batch);
-            prop_assert_eq!(refused, 0);
-            for key in 0..8 {
-                let of = |rows: &[(u32, i64, f64)]| rows.iter().filter(|row| row.0 == key).copied().collect::<Vec<_>>();
-                prop_assert_eq!(of(&seen), of(&sorted));
-            }
-            prop_assert_eq!(run(stage(10, OnLate::DeadLetter).as_mut(), &arrived, 1000).0, run(stage(10, OnLate::DeadLetter).as_mut(), &arrived, batch).0);
-        }
-    }
-}
+#[path = "reorder_tests.rs"]
+mod tests;

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::{Operator, Stage};
+use crate::config::{At, VectorColumn};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Column, KeyType, Kind, Layout, Role, Values, VectorBuilder};
 use crate::state::{Arena, State, StateSpec, Type};
 use arrow::datatypes::{DataType, TimeUnit};
 
@@ -16,6 +17,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 #[derive(Debug, Clone)]
 pub struct Table {
     names: Vec<String>,
+    /// A column of vectors, or of samples of which there are at most so many, and its width.
+    vector: Option<(String, Kind, usize)>,
     /// Type of the time column.
     pub time: DataType,
     batch: Batch,
@@ -26,9 +29,29 @@ impl Table {
         let columns = names.iter().map(|_| Values::Number(Vec::new()).into()).collect();
         Table {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            vector: None,
             time: DataType::Timestamp(TimeUnit::Second, None),
             batch: Batch { columns, ..Batch::default() },
         }
+    }
+
+    /// With a column of vectors after the others, whose numbers follow theirs.
+    pub fn vectors(mut self, name: &str, width: usize) -> Self {
+        self.vector = Some((name.to_owned(), Kind::Vector(width), width));
+        self.batch.columns.push(Values::Vector(Vec::new(), width).into());
+        self
+    }
+
+    /// With a column of samples after the others: how many there are, then at most `most` of them.
+    pub fn samples(mut self, name: &str, most: usize) -> Self {
+        self.vector = Some((name.to_owned(), Kind::Samples, most + 1));
+        self.batch.columns.push(Values::Passthrough(Kind::Samples.no_vectors(0).unwrap()).into());
+        self
+    }
+
+    /// How many numbers a row has.
+    fn width(&self) -> usize {
+        self.names.len() + self.vector.as_ref().map_or(0, |(.., width)| *width)
     }
 
     pub fn push(&mut self, key: u32, time: i64, values: &[f64]) {
@@ -40,6 +63,18 @@ impl Table {
                 numbers.push(*value);
             }
         }
+        let numbers: Vec<f32> = values[self.names.len()..].iter().map(|number| *number as f32).collect();
+        match self.batch.columns.last_mut().map(|column| &mut column.values) {
+            Some(Values::Vector(all, _)) => all.extend(numbers),
+            Some(Values::Passthrough(array)) => {
+                let name = At::default_value(String::new());
+                let mut row = VectorBuilder::new(VectorColumn { name, width: None, number: None });
+                let count = if numbers[0].is_finite() { numbers[0].abs() as usize } else { 0 };
+                row.push(&numbers[1..][..count % numbers.len()]);
+                *array = arrow::compute::concat(&[array.as_ref(), row.finish().unwrap().as_ref()]).unwrap();
+            }
+            _ => {}
+        }
     }
 
     pub fn batch(&self) -> Batch {
@@ -50,6 +85,9 @@ impl Table {
         let mut layout = Layout::new("key", KeyType::Utf8, "time", Clock::of(&self.time, None).unwrap());
         for name in &self.names {
             layout.add(name, Kind::Number, Role::Value);
+        }
+        if let Some((name, kind, _)) = &self.vector {
+            layout.add(name, kind.clone(), Role::Value);
         }
         layout
     }
@@ -226,7 +264,7 @@ pub fn laws_on(empty: &Table, most: usize, plan: impl Fn(&mut Layout, &mut Probl
         stages
     };
     let cuts = prop::collection::btree_set(0..most, 0..most / 2);
-    let inputs = (rows(empty.names.len(), most), cuts);
+    let inputs = (rows(empty.width(), most), cuts);
     let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&inputs, |(rows, cuts)| {
         let mut table = empty.clone();

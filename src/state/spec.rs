@@ -176,6 +176,15 @@ impl StateSpec {
         self
     }
 
+    /// The same numbers, all of which begin with NaN.
+    pub fn f32s_unknown(mut self, name: impl Into<String>, length: usize) -> Self {
+        let start = self.initial.len();
+        self = self.f32s(name, length);
+        let nan = u64::from(f32::NAN.to_bits());
+        self.initial[start..].fill(nan << 32 | nan);
+        self
+    }
+
     /// Adds `count` records one after the other. Each field of `item`, which may only have single values, becomes one
     /// of `count` values.
     pub fn repeated(mut self, count: usize, item: StateSpec) -> Self {

@@ -33,4 +33,5 @@ mod signals;
 mod state_before;
 mod summary;
 mod training;
+mod vectors;
 mod zones;

@@ -6,6 +6,7 @@ use arrow::array::ArrayRef;
 
 use super::chain::{Chain, Order};
 use crate::config::{OnLate, Watermark};
+use crate::record::vector_numbers;
 use crate::record::{Batch, Column, Kind, Layout, LayoutColumn, PartitionId, Records, Reject, Role, Values};
 use crate::state::{Frozen, KeyList, Keys, Memory};
 use crate::{Error, Result};
@@ -115,7 +116,8 @@ impl Partition {
     /// Only what isn't the records' fault: ONNX Runtime, memory. The state is then undefined, the caller must stop.
     pub fn process(&mut self, chain: &mut Chain, layout: &Layout, records: &Records) -> Result<Batch> {
         let (mut values, mut passthrough) = (records.values.iter().cloned(), records.passthrough.iter().cloned());
-        self.process_columns(chain, records, columns(layout, &mut values, &mut passthrough))
+        let columns = columns(layout, &mut values, &mut records.vectors.iter().cloned(), &mut passthrough);
+        self.process_columns(chain, records, columns)
     }
 
     /// As [`Partition::process`], and moves the columns out of the records: keys, times, origins and what is bad stay.
@@ -124,7 +126,8 @@ impl Partition {
     /// As [`Partition::process`].
     pub fn process_taking(&mut self, chain: &mut Chain, layout: &Layout, records: &mut Records) -> Result<Batch> {
         let (values, passthrough) = (std::mem::take(&mut records.values), std::mem::take(&mut records.passthrough));
-        let columns = columns(layout, &mut values.into_iter(), &mut passthrough.into_iter());
+        let vectors = std::mem::take(&mut records.vectors);
+        let columns = columns(layout, &mut values.into_iter(), &mut vectors.into_iter(), &mut passthrough.into_iter());
         self.process_columns(chain, records, columns)
     }
 
@@ -223,11 +226,16 @@ impl Partition {
 fn columns(
     layout: &Layout,
     values: &mut dyn Iterator<Item = Vec<f64>>,
+    vectors: &mut dyn Iterator<Item = ArrayRef>,
     passthrough: &mut dyn Iterator<Item = ArrayRef>,
 ) -> Vec<Column> {
     let column = |column: &LayoutColumn| {
         let values = match column.kind {
             Kind::Passthrough(_) => passthrough.next().map(Values::Passthrough),
+            Kind::Samples => vectors.next().map(Values::Passthrough),
+            Kind::Vector(width) => {
+                vectors.next().and_then(|array| Some(Values::Vector(vector_numbers(&array)?, width)))
+            }
             _ => values.next().map(Values::Number),
         };
         debug_assert!(values.is_some() && column.role != Role::Internal, "the source's layout fits its records");

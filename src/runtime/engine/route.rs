@@ -45,8 +45,10 @@ struct Waiting {
     /// Records up to and with it were taken before a restart.
     done: Option<Origin>,
     records: Records,
-    /// Per passthrough column, its pieces.
+    /// Per vector and passthrough column, its pieces.
     pieces: Vec<Vec<ArrayRef>>,
+    /// How many of them are vectors, which come first.
+    vectors: usize,
 }
 
 impl Router {
@@ -55,7 +57,13 @@ impl Router {
         let chosen = vec![Vec::new(); at.len()];
         let partitions = at
             .into_iter()
-            .map(|(position, done)| Waiting { position, done, records: Records::default(), pieces: Vec::new() })
+            .map(|(position, done)| Waiting {
+                position,
+                done,
+                records: Records::default(),
+                pieces: Vec::new(),
+                vectors: 0,
+            })
             .collect();
         Router { batch, part_records, partitions, chosen }
     }
@@ -128,10 +136,12 @@ impl Waiting {
                 }
             }
         }
-        if !block.passthrough.is_empty() {
+        let arrays = block.vectors.len() + block.passthrough.len();
+        if arrays > 0 {
             let indices = UInt32Array::from(indices.to_vec());
-            self.pieces.resize(block.passthrough.len(), Vec::new());
-            for (pieces, array) in self.pieces.iter_mut().zip(&block.passthrough) {
+            self.pieces.resize(arrays, Vec::new());
+            self.vectors = block.vectors.len();
+            for (pieces, array) in self.pieces.iter_mut().zip(block.vectors.iter().chain(&block.passthrough)) {
                 pieces.push(take(array, &indices, None).or_failed(|| "splitting records by partition".to_string())?);
             }
         }
@@ -141,12 +151,11 @@ impl Waiting {
 
     fn take(&mut self, partition: PartitionId) -> Result<Work> {
         let mut records = std::mem::take(&mut self.records);
-        for pieces in &mut self.pieces {
+        for (at, pieces) in self.pieces.iter_mut().enumerate() {
             let pieces = std::mem::take(pieces);
             let arrays: Vec<&dyn arrow::array::Array> = pieces.iter().map(AsRef::as_ref).collect();
-            records
-                .passthrough
-                .push(concat(&arrays).map_err(|e| Error::failed(format!("joining passthrough columns: {e}")))?);
+            let to = if at < self.vectors { &mut records.vectors } else { &mut records.passthrough };
+            to.push(concat(&arrays).map_err(|e| Error::failed(format!("joining columns of records: {e}")))?);
         }
         let details = std::mem::take(&mut records.details);
         let position = self.position - records.len() as u64;

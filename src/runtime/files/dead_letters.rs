@@ -6,7 +6,8 @@ use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
-use crate::record::{Kind, Layout, NO_TIME, Reject};
+use crate::config::NumberType;
+use crate::record::{Kind, Layout, NO_TIME, Reject, vector_of};
 use crate::runtime::engine::Work;
 use crate::sink::DeadLetter;
 
@@ -38,10 +39,12 @@ pub fn dead_letter(reject: &Reject, work: &Work, layout: &Layout, files: &[Strin
     };
     let time = if has_time { Value::from(layout.clock.text(records.times[index])) } else { Value::Null };
     record.insert(layout.time_name.clone(), time);
-    let (mut values, mut passthrough) = (records.values.iter(), records.passthrough.iter());
+    let (mut values, mut vectors) = (records.values.iter(), records.vectors.iter());
+    let mut passthrough = records.passthrough.iter();
     for column in &layout.columns {
         let value = match column.kind {
             Kind::Passthrough(_) => passthrough.next().map(|array| text(array, index)),
+            Kind::Vector(_) | Kind::Samples => vectors.next().map(|array| numbers(array, index, column.number)),
             _ => values.next().map(|values| number(values[index])),
         };
         record.insert(column.name.clone(), value.unwrap_or(Value::Null));
@@ -97,6 +100,22 @@ fn message_of(raw: &[&ArrayRef], index: usize) -> Option<Message> {
 /// JSON knows no infinity: it is written as text, so that it is not lost.
 fn number(value: f64) -> Value {
     if value.is_infinite() { Value::from(value.to_string()) } else { Value::from(value) }
+}
+
+/// The numbers of a vector as the source has them; null if there is none.
+fn numbers(array: &ArrayRef, index: usize, of: Option<NumberType>) -> Value {
+    let scale = if of == Some(NumberType::Int16) { 32_768.0 } else { 1.0 };
+    match vector_of(array, index) {
+        Some(numbers) if numbers.is_empty() || numbers.iter().any(|number| !number.is_nan()) => {
+            numbers.iter().map(|n| number(shortest(*n) * scale)).collect()
+        }
+        _ => Value::Null,
+    }
+}
+
+/// A float of 32 bits as the float of 64 bits that has the same shortest text.
+fn shortest(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
 }
 
 /// A value as text. What has none (a time beyond the calendar) is the number it is stored as.

@@ -142,7 +142,10 @@ fn refused_record(reason: &'static str, offset: i64, layout: &Layout) -> Records
     for column in &layout.columns {
         match &column.kind {
             Kind::Passthrough(data_type) => records.passthrough.push(new_null_array(data_type, 1)),
-            _ => records.values.push(vec![f64::NAN]),
+            kind => match kind.no_vectors(1) {
+                Some(none) => records.vectors.push(none),
+                None => records.values.push(vec![f64::NAN]),
+            },
         }
     }
     records
