@@ -6,6 +6,7 @@
 
 pub mod card;
 pub mod executor;
+pub mod import;
 mod manifest;
 pub mod onnx;
 pub mod registry;

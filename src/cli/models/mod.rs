@@ -2,6 +2,7 @@
 //!
 //! Lives here: the arguments of these commands, and what their tables share. Must not live here: what a command does.
 
+mod import;
 mod inspect;
 mod list;
 mod show;
@@ -45,6 +46,11 @@ pub enum ModelsCommand {
         /// The ONNX file
         file: PathBuf,
     },
+    /// Prove the graph of a card and publish it as a version
+    Import {
+        /// The card
+        card: PathBuf,
+    },
     /// List every version of every model
     List,
     /// Show the manifest of a version
@@ -61,6 +67,7 @@ pub enum ModelsCommand {
 pub fn command(args: &ModelsArgs) -> Result<()> {
     let text = match &args.command {
         ModelsCommand::Inspect { file } => inspect::inspect(file, args.json)?,
+        ModelsCommand::Import { card } => import::run(card, &args.models)?,
         ModelsCommand::List => list(&args.models, args.json)?,
         ModelsCommand::Show { name } => show(&args.models, name, args.json)?,
     };

@@ -5,9 +5,12 @@
 
 mod names;
 mod propose;
+mod resolve;
+mod shape;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
 pub use propose::{Found, Proposal, propose};
+pub use resolve::{Constant, Resolved, ResolvedOutput, Width, resolve};

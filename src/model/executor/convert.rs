@@ -197,7 +197,7 @@ fn taken<E: Copy, T>(
 }
 
 /// A number as the bytes of a tensor's type.
-pub(super) fn bytes_of(value: f64, element: Element) -> Vec<u8> {
+pub(crate) fn bytes_of(value: f64, element: Element) -> Vec<u8> {
     fn of<E: Number>(value: f64) -> Vec<u8> {
         bytemuck::bytes_of(&E::of_f64(value)).to_vec()
     }

@@ -19,6 +19,7 @@ pub mod trial;
 pub use self::onnx_runtime::OnnxRuntime;
 pub use self::ort::Session;
 pub use buffer::Buffer;
+pub(crate) use convert::bytes_of;
 pub use states::{described, initial};
 
 use crate::Result;

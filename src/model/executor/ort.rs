@@ -74,6 +74,20 @@ impl Session {
         self.bindings.signature()
     }
 
+    /// Runs `t` steps of `b` sequences and gives only the sizes of what comes out, outputs before states.
+    ///
+    /// # Errors
+    /// Refused: whatever keeps the graph from running; an output that is no tensor.
+    pub fn sizes(&mut self, t: usize, b: usize, inputs: &[Buffer]) -> Result<Vec<Vec<usize>>> {
+        let found = self.bindings.found(&mut self.inner, t, b, inputs).or_refused(|| "run the graph".into())?;
+        let names = self.bindings.outputs().iter().map(|tensor| &tensor.name);
+        let sizes = found.into_iter().zip(names).map(|(found, name)| match found {
+            Some((_, sizes)) => Ok(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect()),
+            None => Err(Error::refused(format!("output \"{name}\" is no tensor"))),
+        });
+        sizes.collect()
+    }
+
     /// Runs `t` steps of `b` sequences: the tensors of [`Signature::taken`] in, those of [`Signature::given`] out.
     /// Buffers may be longer than needed; the first bytes are used. Those that stay where they are from run to run cost
     /// nothing to bind again.

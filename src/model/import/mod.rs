@@ -1,0 +1,215 @@
+//! A graph of others becomes a version: it is fitted to its card, run, and what serving relies on is proved.
+//!
+//! Lives here: the steps and the proofs. Must not live here: reading a card (`config::card`) and comparing it with the
+//! file (`model::card`); records of a pipeline (`runtime`).
+
+mod axes;
+mod graph;
+mod lab;
+pub mod npy;
+mod proofs;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use prost::Message;
+
+use self::lab::Lab;
+use self::proofs::{Asked, Proved};
+use super::card::{Width, resolve};
+use super::executor::library;
+use super::onnx::file;
+use super::{Manifest, ModelKind, Version, registry};
+use crate::config::{Card, Layout, Runs};
+use crate::error::Problems;
+use crate::network::{Axis, Feed, Initial, Run, Signature, StatePair};
+use crate::{Error, Result};
+
+/// A graph of others that can be published.
+#[derive(Debug)]
+pub struct Imported {
+    /// What its manifest will say.
+    pub manifest: Manifest,
+    /// What it costs or loses.
+    pub warnings: Vec<String>,
+    onnx: Vec<u8>,
+    files: BTreeMap<String, Vec<u8>>,
+    report: String,
+}
+
+impl Imported {
+    /// Publishes it as the next version.
+    ///
+    /// # Errors
+    /// A registry that can't be written.
+    pub fn publish(self, models: &Path) -> Result<Version> {
+        registry::publish_with(models, self.manifest, &self.onnx, &self.report, self.files)
+    }
+}
+
+/// Fits a graph to its card and proves what serving relies on. `width`: how wide a column is, where that is known.
+///
+/// # Errors
+/// Refused: a card that doesn't fit its file, with every difference; a graph that doesn't run.
+pub fn import(card: &Card, width: Width<'_>, progress: &mut dyn FnMut(&str, usize, usize)) -> Result<Imported> {
+    library::library()?;
+    let (mut model, _) = file::read(&card.onnx)?;
+    let (opset, ir_version) = (file::opset(&model), model.ir_version());
+    let graph = model.graph.get_or_insert_default();
+    let resolved = resolve(card, graph, width)?;
+    resolved.constants.iter().for_each(|constant| graph::fix(graph, constant));
+    let window = (card.layout.value == Layout::Window).then(|| card.window.as_ref().map_or(1, |window| window.value));
+    let onnx = model.encode_to_vec();
+    let mut seen = axes::seen(card, &onnx, &resolved, window)?;
+    let mut onnx = onnx;
+    let mut notes = Vec::new();
+    if seen.one_by_one.is_some() {
+        let taken = seen.signature.taken();
+        let outs: Vec<(String, Vec<Axis>)> =
+            seen.signature.given().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+        let opened = graph::open_batch(model.graph.get_or_insert_default(), &taken, &outs);
+        let bytes = model.encode_to_vec();
+        if opened
+            && let Ok(again) = axes::seen(card, &bytes, &resolved, window)
+            && again.one_by_one.is_none()
+        {
+            notes.push("the batch axis is declared as 1 and was opened".to_owned());
+            (seen, onnx) = (again, bytes);
+        }
+    }
+    let run = |runs: &crate::config::At<Runs>| if runs.value == Runs::Many { Run::Many } else { Run::One };
+    let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window };
+    if let (Some(why), Some(batch), Some(Run::Many)) = (&seen.one_by_one, &card.batch, asked.batch) {
+        let mut problems = Problems::new(&card.file);
+        problems.add(batch.place, format!("`batch: many` can't be: {why}"));
+        problems.finish(())?;
+    }
+    let file = |name: &str| resolved.files.get(name).map(Vec::as_slice);
+    let lab = Lab::new(&onnx, seen.signature, window.is_some(), &file)?;
+    let Proved { signature, bitwise, mut tried } = proofs::prove(lab, asked, seen.one_by_one, progress)?;
+    tried.splice(0..0, notes);
+    let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
+    let mut warnings = resolved.warnings;
+    warnings.extend(narrowed(&signature));
+    let report = report::html(&manifest, &signature, &warnings);
+    Ok(Imported { manifest, warnings, onnx, files: resolved.files, report })
+}
+
+/// Outputs that lose something on their way into a column.
+fn narrowed(signature: &Signature) -> Vec<String> {
+    let wide = signature.outputs.iter().filter(|output| {
+        output.tensor.width() > 1
+            && matches!(
+                output.tensor.element,
+                crate::network::Element::Float64 | crate::network::Element::Int64 | crate::network::Element::Int32
+            )
+    });
+    wide.map(|output| {
+        format!(
+            "output \"{}\" is {}: its column is a vector of float32, which holds 24 bits of each number",
+            output.tensor.name,
+            output.tensor.describe()
+        )
+    })
+    .collect()
+}
+
+fn manifest(
+    card: &Card,
+    signature: &Signature,
+    bitwise: bool,
+    proofs: Vec<String>,
+    window: Option<usize>,
+    opset: i64,
+    ir_version: i64,
+) -> Result<Manifest> {
+    let columns = signature.inputs.iter().flat_map(|input| match &input.feed {
+        Feed::Columns(columns) => columns.clone(),
+        Feed::Ids { .. } | Feed::PerKey(_) => Vec::new(),
+    });
+    let init = |initial: &Initial| match initial {
+        Initial::Zero => "zero".to_owned(),
+        Initial::Number(number) => number.to_string(),
+        Initial::File(file) => file.clone(),
+    };
+    let size = |axis: &Axis| if let Axis::Fixed(size) = axis { Some(*size) } else { None };
+    let forecasts: Vec<_> = card.outputs.iter().filter_map(|output| output.forecast.as_ref()).collect();
+    if forecasts.len() > 1 {
+        let mut problems = Problems::new(&card.file);
+        problems.add(card.sections[2], "only one output can be a forecast");
+        problems.finish(())?;
+    }
+    let forecast = forecasts.first();
+    if let Some((output, ahead)) = signature.outputs.iter().find_map(|output| Some((output, output.forecast.as_ref()?)))
+    {
+        let numbers = ahead.horizon * ahead.targets.len() * ahead.quantiles.max(1);
+        if numbers != output.tensor.width() {
+            let written = card.outputs.iter().find(|written| written.name.value == output.tensor.name);
+            let mut problems = Problems::new(&card.file);
+            problems.add(
+                written.map_or(card.sections[2], |written| written.name.place),
+                format!(
+                    "output \"{}\" has {} numbers a row, {} steps of {} targets and {} quantiles have {numbers}",
+                    output.tensor.name,
+                    output.tensor.width(),
+                    ahead.horizon,
+                    ahead.targets.len(),
+                    ahead.quantiles.max(1)
+                ),
+            );
+            problems.finish(())?;
+        }
+    }
+    Ok(Manifest {
+        format: registry::FORMAT,
+        name: card.name.value.clone(),
+        kind: if window.is_some() { ModelKind::Window } else { ModelKind::Carry },
+        form: "operator".into(),
+        bitwise,
+        window,
+        inputs: columns.collect(),
+        states: signature
+            .states
+            .iter()
+            .map(|state| StatePair {
+                input: state.tensor.name.clone(),
+                output: state.out.clone(),
+                shape: state.tensor.shape.iter().filter_map(size).collect(),
+                init: init(&state.initial),
+            })
+            .collect(),
+        horizon: forecast.map_or(1, |forecast| forecast.horizon.value),
+        targets: forecast
+            .map(|forecast| forecast.targets.iter().map(|at| at.value.clone()).collect())
+            .unwrap_or_default(),
+        quantiles: forecast.map(|forecast| forecast.quantiles.clone()).unwrap_or_default(),
+        stages: Vec::new(),
+        warm_up: card.warm_up,
+        seed: 0,
+        data_hash: String::new(),
+        metrics: BTreeMap::new(),
+        architecture: None,
+        signature: Some(signature.clone()),
+        proofs,
+        opset,
+        ir_version,
+        onnx_runtime: library::version()?.to_string(),
+        tz_database: None,
+        files: BTreeMap::new(),
+    })
+}
+
+/// A refusal at the card's `onnx`.
+pub(crate) fn at_file(card: &Card, error: Error) -> Error {
+    let mut problems = Problems::new(&card.file);
+    match error {
+        Error::Problems(problems) => Error::Problems(problems),
+        Error::Refused(message) | Error::Failed(message) => {
+            problems.add(card.onnx.place, message);
+            problems.finish(()).err().unwrap_or_else(|| Error::refused(card.file.display()))
+        }
+    }
+}

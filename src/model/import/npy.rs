@@ -1,0 +1,131 @@
+//! NumPy's files: one array in an `.npy`. Must not live here: what an array is for.
+
+use std::path::Path;
+
+use crate::model::executor::bytes_of;
+use crate::network::{Axis, TensorSpec};
+
+/// The most that a file of initial states may have.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// An array, its values as numbers of 64 bits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// Its sizes.
+    pub sizes: Vec<usize>,
+    /// Its values, the last axis fastest.
+    pub values: Vec<f64>,
+}
+
+/// The bytes of a state of one sequence, from a file with or without the batch axis.
+pub(crate) fn state(path: &Path, tensor: &TensorSpec) -> Result<Vec<u8>, String> {
+    let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if meta.len() > MAX_BYTES {
+        return Err(format!("it has {} bytes, an initial state has at most {MAX_BYTES}", meta.len()));
+    }
+    let array = read(&std::fs::read(path).map_err(|error| error.to_string())?)?;
+    let with: Vec<usize> = tensor.sizes(1, 1);
+    let without: Vec<usize> =
+        tensor.shape.iter().filter_map(|axis| if let Axis::Fixed(size) = axis { Some(*size) } else { None }).collect();
+    if array.sizes != with && array.sizes != without {
+        return Err(format!(
+            "it has the sizes {:?}, a key's state has {without:?} ({})",
+            array.sizes,
+            tensor.describe()
+        ));
+    }
+    Ok(array.values.iter().flat_map(|value| bytes_of(*value, tensor.element)).collect())
+}
+
+/// Reads an `.npy` of numbers.
+pub fn read(bytes: &[u8]) -> Result<Array, String> {
+    let not = || "this is no NumPy file (.npy)".to_owned();
+    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or_else(not)?;
+    let (length, rest) = match rest {
+        [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
+        [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
+        _ => return Err(not()),
+    };
+    let (header, data) = rest.split_at_checked(length).ok_or_else(not)?;
+    let header = std::str::from_utf8(header).map_err(|_| not())?;
+    let field = |name: &str| header.split_once(&format!("'{name}':")).map(|(_, rest)| rest.trim_start());
+    let descr = field("descr").and_then(|rest| rest.strip_prefix('\'')?.split('\'').next()).ok_or_else(not)?;
+    let shape = field("shape").and_then(|rest| rest.strip_prefix('(')?.split(')').next()).ok_or_else(not)?;
+    let sizes: Vec<usize> = shape
+        .split(',')
+        .map(str::trim)
+        .filter(|size| !size.is_empty())
+        .map(|size| size.parse().map_err(|_| not()))
+        .collect::<Result<_, _>>()?;
+    let count = sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size)).ok_or_else(not)?;
+    let width = match descr {
+        "<f8" | "<i8" => 8,
+        "<f4" | "<i4" => 4,
+        "|b1" | "|u1" => 1,
+        other => {
+            return Err(format!("its numbers are {other:?}; write little-endian float32, float64, int32 or int64"));
+        }
+    };
+    if count.checked_mul(width) != Some(data.len()) {
+        return Err(format!("it is cut off: {} bytes of numbers where {sizes:?} needs {count}", data.len()));
+    }
+    let values: Vec<f64> = match descr {
+        "<f8" => data.as_chunks::<8>().0.iter().map(|value| f64::from_le_bytes(*value)).collect(),
+        "<i8" => data.as_chunks::<8>().0.iter().map(|value| i64::from_le_bytes(*value) as f64).collect(),
+        "<f4" => data.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value).into()).collect(),
+        "<i4" => data.as_chunks::<4>().0.iter().map(|value| i32::from_le_bytes(*value).into()).collect(),
+        _ => data.iter().map(|value| (*value).into()).collect(),
+    };
+    let fortran = field("fortran_order").is_some_and(|rest| rest.starts_with("True"));
+    let values = if fortran { turned(&values, &sizes) } else { values };
+    Ok(Array { sizes, values })
+}
+
+/// From the first axis fastest to the last one fastest.
+fn turned(values: &[f64], sizes: &[usize]) -> Vec<f64> {
+    let mut strides = Vec::new();
+    sizes.iter().fold(1, |stride, size| {
+        strides.push(stride);
+        stride * size
+    });
+    let at = |mut n: usize| {
+        let mut from = 0;
+        for (size, stride) in sizes.iter().zip(&strides).rev() {
+            from += n % size * stride;
+            n /= size;
+        }
+        values[from]
+    };
+    (0..values.len()).map(at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn arrays_are_read_in_both_orders() {
+        let values: Vec<u8> = (0..6).flat_map(|value| (value as f32).to_le_bytes()).collect();
+        let c = read(&npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", &values)).unwrap();
+        assert_eq!((c.sizes, c.values), (vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
+        let f = read(&npy("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }", &values)).unwrap();
+        assert_eq!(f.values, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
+        assert_eq!(read(&npy("{'descr': '|b1', 'fortran_order': False, 'shape': (), }", &[1])).unwrap().values, [1.0]);
+        for (header, data, message) in [
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (9,), }", &values[..], "cut off"),
+            ("{'descr': '>f4', 'fortran_order': False, 'shape': (6,), }", &values[..], "little-endian"),
+            ("{'descr': '<f4'}", &values[..], "no NumPy file"),
+        ] {
+            assert!(read(&npy(header, data)).unwrap_err().contains(message), "{header}");
+        }
+        assert!(read(b"PK").unwrap_err().contains("no NumPy file"));
+    }
+}

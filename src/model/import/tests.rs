@@ -1,0 +1,130 @@
+//! Imports of small graphs. Needs ONNX Runtime.
+
+use std::path::Path;
+
+use prost::Message;
+
+use super::*;
+use crate::config::card_of;
+use crate::kernel::CellKind;
+use crate::model::onnx::export;
+use crate::model::onnx::graph::{Axis, Graph, integer};
+use crate::model::onnx::proto::{ModelProto, OperatorSetIdProto};
+use crate::model::{card, onnx};
+use crate::network::testing::{plain, tensors};
+
+const BATCH: Axis = Axis::Open("batch");
+
+fn bytes(graph: Graph) -> Vec<u8> {
+    let opset = OperatorSetIdProto { domain: Some(String::new()), version: Some(17) };
+    ModelProto { ir_version: Some(8), opset_import: vec![opset], graph: Some(graph.0), ..Default::default() }
+        .encode_to_vec()
+}
+
+fn imported(folder: &Path, bytes: &[u8], text: &str) -> Result<Imported> {
+    std::fs::write(folder.join("model.onnx"), bytes).unwrap();
+    let card = card_of(text, &folder.join("card.yaml"))?;
+    import(&card, &|_| None, &mut |_, _, _| {}).map_err(|error| at_file(&card, error))
+}
+
+/// A sum `s_out = f(x + s)` of 4 numbers with one more node, whose output is `y`.
+fn cell(op: &str, axis: Option<i64>) -> Vec<u8> {
+    let mut graph = Graph::default();
+    for name in ["x", "s"] {
+        graph.input(name, &[BATCH, Axis::Fixed(5)]);
+    }
+    graph.node("Add", &["x", "s"], "sum", vec![]);
+    graph.node("Sigmoid", &["sum"], "s_out", vec![]);
+    graph.node(op, &["sum"], "y", axis.map(|axis| integer("axis", axis)).into_iter().collect());
+    for name in ["y", "s_out"] {
+        graph.output(name, &[BATCH, Axis::Fixed(5)]);
+    }
+    bytes(graph)
+}
+
+const CELL: &str = "\
+onnx: model.onnx
+name: cell
+layout: step
+inputs: { x: { columns: [a, b, c, d, e] } }
+states: { s: { out: s_out } }
+outputs: { y: { column: z } }
+";
+
+#[test]
+fn our_own_graph_is_imported_as_any_other_from_the_card_that_is_proposed() {
+    let folder = tempfile::tempdir().unwrap();
+    let architecture = plain(2, &[(CellKind::Lstm, 5), (CellKind::Gru, 4)]);
+    let own = export::onnx(&architecture, &tensors(&architecture, 3), "own").unwrap();
+    let text = card::propose(&onnx::import::model(&own).unwrap()).card("model.onnx", "own");
+    let imported = imported(folder.path(), &own, &text).unwrap();
+    let signature = imported.manifest.signature.clone().unwrap();
+    assert_eq!((signature.batch, signature.steps, imported.manifest.bitwise), (Run::Many, Run::Many, true));
+    assert_eq!(signature.states.len(), 3);
+    assert_eq!(signature.outputs[0].tensor.describe(), "float32 [time, batch, 1]");
+    let version = imported.publish(&folder.path().join("models")).unwrap();
+    assert_eq!(registry::open(&folder.path().join("models"), "own/1").unwrap().manifest, version.manifest);
+    let report = std::fs::read_to_string(version.folder.join("report.html")).unwrap();
+    assert!(report.contains("bitwise: yes") && report.contains("the same bits"), "{report}");
+}
+
+#[test]
+fn rows_that_influence_each_other_are_run_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = imported(folder.path(), &cell("Softmax", Some(0)), CELL).unwrap();
+    let signature = one.manifest.signature.as_ref().unwrap();
+    assert_eq!((signature.batch, one.manifest.bitwise), (Run::One, true), "{:?}", one.manifest.proofs);
+    let many = imported(folder.path(), &cell("Softmax", Some(0)), &format!("{CELL}batch: many\n")).unwrap();
+    let signature = many.manifest.signature.as_ref().unwrap();
+    assert_eq!((signature.batch, many.manifest.bitwise), (Run::Many, false));
+    let fine = imported(folder.path(), &cell("Softmax", Some(1)), CELL).unwrap();
+    assert_eq!((fine.manifest.signature.unwrap().batch, fine.manifest.bitwise), (Run::Many, true));
+    let softplus = imported(folder.path(), &cell("Softplus", None), CELL).unwrap();
+    assert_eq!((softplus.manifest.signature.unwrap().batch, softplus.manifest.bitwise), (Run::Many, false));
+}
+
+#[test]
+fn a_card_that_does_not_fit_is_refused_with_all_differences_and_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "\
+onnx: model.onnx
+name: cell
+layout: time_first
+inputs: { x: { columns: [a] }, v: { columns: [b] } }
+states: { s: { out: z, shape: [batch, 6] } }
+outputs: { w: { column: z } }
+";
+    let refused = imported(folder.path(), &cell("Tanh", None), text).err().unwrap().to_string();
+    for (place, message) in [
+        ("4:32", "the graph has no input \"v\" (there are: x, s)"),
+        ("5:21", "the graph has no output \"z\""),
+        ("6:12", "the graph has no output \"w\""),
+    ] {
+        assert!(refused.contains(&format!("card.yaml:{place}: {message}")), "{place} {message} in {refused}");
+    }
+    for (from, to, message) in [
+        (
+            "s: { out: s_out }",
+            "s: { out: s_out, shape: [batch, 6] }",
+            "5:35: state \"s\": [batch, 6] is not what the graph has",
+        ),
+        ("states: { s: { out: s_out } }", "states: {}", "the graph's input \"s\" (float32 [batch, 5]) is missing"),
+        ("{ out: s_out }", "{ out: s_out, init: { file: none.npy } }", "none.npy: No such file"),
+        (
+            "layout: step",
+            "layout: time_first",
+            "[time, batch] has its batch where the graph has 5 (float32 [batch, 5])",
+        ),
+        ("{ column: z }", "{ column: z, shape: [batch, 4] }", "is float32 [batch, 4] in the card, a run"),
+        ("{ column: z }", "{ column: z, targets: [a], horizon: 3 }", "has 5 numbers a row, 3 steps of 1 targets"),
+        ("onnx: model.onnx", "onnx: none.onnx", "card.yaml:1:7: read "),
+    ] {
+        let message_of = |text: &str| match imported(folder.path(), &cell("Tanh", None), text) {
+            Ok(_) => "imported".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let found = message_of(&CELL.replace(from, to));
+        assert!(found.contains(message), "{message} in {found}");
+    }
+    assert!(!folder.path().join("models").exists());
+}
