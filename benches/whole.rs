@@ -117,6 +117,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         architecture: Some(architecture),
         signature: None,
         proofs: vec![],
+        from: None,
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: String::new(),

@@ -93,6 +93,9 @@ pub struct TrainArgs {
     /// Serve /metrics, /healthz and /readyz at this address; takes precedence over `runtime.http`
     #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
     pub http: Option<SocketAddr>,
+    /// Go on with the weights of a version, NAME/VERSION or NAME (its champion); its layers must be the pipeline's
+    #[arg(long, value_name = "VERSION")]
+    pub from: Option<String>,
 }
 
 /// `kolk check P`

@@ -34,7 +34,10 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     }
     library::library()?;
     let address = arguments.http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
-    let plan = runtime::plan(pipeline, Purpose::Train)?;
+    let mut plan = runtime::plan(pipeline, Purpose::Train)?;
+    if let (Some(from), Some(training)) = (&arguments.from, &mut plan.train) {
+        training.start_from(&registry::open(&plan.pipeline.models, from)?)?;
+    }
     let (Some(training), Some(infer)) = (&plan.train, plan.pipeline.infer()) else {
         return Err(Error::refused("training needs a `train` section and an `infer` stage"));
     };
@@ -63,7 +66,8 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     let name = infer.model.split('/').next().unwrap_or_default();
     let stages = runtime::stages_of_model(&plan.pipeline, &plan.layout_of_source().clock);
     let tz_database = plan.tz_database();
-    let version = train::publish(&plan.pipeline.models, name, &trained, &captured.series, stages, tz_database)?;
+    let to = train::Destination { models: &plan.pipeline.models, name, stages, tz_database };
+    let version = train::publish(to, &trained, &captured.series)?;
     registry::set_champion(&plan.pipeline.models, name, version.number)?;
     let (label, report) = (runtime::label(&version), version.folder.join(registry::REPORT).display().to_string());
     say_with(format_args!("published {label}: {report}"), json!({ "model": label, "report": report }));

@@ -53,6 +53,9 @@ pub struct Manifest {
     /// What was proved when a graph of others was imported, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<String>,
+    /// Where its first numbers are from, if not from the seed: a version, `name/3`, or a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// ONNX opset of the graph.
     pub opset: i64,
     /// ONNX IR version of the file.

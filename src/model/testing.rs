@@ -136,6 +136,7 @@ pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Ma
         architecture: Some(architecture.clone()),
         signature: None,
         proofs: vec![],
+        from: None,
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: "1.31.1".into(),

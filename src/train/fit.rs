@@ -88,7 +88,7 @@ pub struct Fitted {
 /// Trains on the train part. Where there is a validation part the weights that did best on it are kept, else the last.
 /// `watch` gets what it is going to do, and its progress.
 pub fn fit(data: &Dataset, length: Length, phase: Phase, watch: &mut dyn FnMut(Event)) -> Result<Fitted> {
-    let scaling = Scaling::learn(data);
+    let scaling = data.plan.start.as_ref().map_or_else(|| Scaling::learn(data), |start| start.scaling(data.plan));
     let mut learner = Learner::new(data.plan, &scaling)?;
     let batches = Batches::new(data);
     let schedule = Schedule::new(data, length);

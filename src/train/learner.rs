@@ -33,9 +33,12 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A new network of the plan, with this scaling.
+    /// The network of the plan with its first numbers, and with this scaling.
     pub fn new(plan: &Plan, scaling: &Scaling) -> Result<Learner> {
-        let mut network = Network::new(&plan.architecture, plan.seed);
+        let mut network = match &plan.start {
+            Some(start) => Network::restored(&plan.architecture, &start.tensors)?,
+            None => Network::new(&plan.architecture, plan.seed),
+        };
         let f32s = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect::<Vec<_>>();
         network.set_scaling(&f32s(&scaling.mean), &f32s(&scaling.sd), &f32s(&scaling.out_mean), &f32s(&scaling.out_sd));
         let parameters = network.parameters().len();

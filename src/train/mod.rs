@@ -11,6 +11,7 @@ mod errors;
 mod examples;
 mod fit;
 pub mod head;
+mod import;
 mod init;
 pub mod lanes;
 mod learner;
@@ -29,6 +30,7 @@ pub mod scaling;
 mod schedule;
 mod series;
 pub mod split;
+pub mod start;
 #[cfg(test)]
 mod tests;
 mod trained;
@@ -37,10 +39,10 @@ pub mod windows;
 
 pub use errors::{Compared, Errors, KeyErrors};
 pub use fit::{Event, Looked, Phase, Progress};
+pub use import::import;
 pub use network::{Network, Pass, State, Workspace};
 pub use plan::{Plan, architecture};
-
-pub use publish::publish;
+pub use publish::{Destination, publish};
 pub use series::Series;
 pub use split::{Cuts, Subset};
 pub use trained::{KeySplit, Look, Trained};

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use crate::config::{self, Adam, Length, Span};
-use crate::error::Problems;
+use crate::error::{Problems, counted};
 use crate::model::{Input, ModelKind};
 use crate::network::{Architecture, Layer, RecurrentLayer};
 use crate::record::{Clock, Every};
 
 use super::head::{self, Head};
 use super::split::Cuts;
+use super::start::Start;
 
 /// Everything that training needs besides the data.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct Plan {
     /// Distance of two rows where a stage guarantees it. Then row t + h is a target of t only if it is h steps later:
     /// across a hole in the series it isn't.
     pub interval: Option<Every>,
+    /// The version that it goes on with; `None`: it starts from the seed.
+    pub start: Option<Start>,
 }
 
 impl Plan {
@@ -100,6 +103,7 @@ impl Plan {
             refit: train.refit,
             clock: clock.clone(),
             interval: interval.and_then(|span| clock.every(span).ok()),
+            start: None,
         })
     }
 }
@@ -147,6 +151,11 @@ fn index_of(features: &mut Vec<Input>, input: Input) -> usize {
     }
     features.push(input);
     features.len() - 1
+}
+
+/// A feature for people: `temp (24 rows back)`.
+pub(super) fn input_text(input: &Input) -> String {
+    if input.lag == 0 { input.column.clone() } else { format!("{} ({} back)", input.column, counted(input.lag, "row")) }
 }
 
 #[cfg(test)]

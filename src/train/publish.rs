@@ -4,89 +4,106 @@
 use std::path::Path;
 
 use super::report;
-use super::{Network, Series, Trained};
+use super::{Network, Plan, Series, Trained};
 use crate::model::executor::{Buffer, library};
 use crate::model::onnx::export;
 use crate::model::{Manifest, ModelKind, Session, Version, registry};
-use crate::network::TensorSpec;
+use crate::network::{Architecture, Tensor, TensorSpec};
 use crate::{Error, Result};
 
 /// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
 const PARITY: f32 = 1e-4;
 
-/// Publishes the network as the next version of `name` in the registry at `models`, after its graph was run through
-/// ONNX Runtime over the first steps of `series`. `stages`: the canonical form of the stages before it in training;
-/// `tz_database`: the version that these depended on.
+/// Where a version goes, and which stages are before it.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    /// Folder of the registry.
+    pub models: &'a Path,
+    /// Name of the model.
+    pub name: &'a str,
+    /// The canonical form of the stages before the network.
+    pub stages: Vec<serde_json::Value>,
+    /// The version of the tz database that these depend on.
+    pub tz_database: Option<&'a str>,
+}
+
+/// Publishes the network as the next version of its name, after its graph was run through ONNX Runtime over the first
+/// steps of `series`.
 ///
 /// # Errors
 /// A registry that can't be written; an export that doesn't compute what was trained.
-pub fn publish(
-    models: &Path,
-    name: &str,
-    trained: &Trained,
-    series: &[Series],
-    stages: Vec<serde_json::Value>,
-    tz_database: Option<&str>,
-) -> Result<Version> {
+pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series]) -> Result<Version> {
+    let (models, name) = (to.models, to.name);
     let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
-    let tz_database = tz_database.map(str::to_string);
-    let manifest = Manifest { tz_database, ..manifest(trained, name, stages)? };
-    check_parity(&onnx, &manifest, trained, series)?;
+    let manifest = Manifest {
+        warm_up: trained.warm_up,
+        data_hash: trained.data_hash.clone(),
+        metrics: trained.metrics.clone(),
+        from: trained.plan.start.as_ref().map(|start| start.from.clone()),
+        ..manifest(to, &trained.plan, &trained.architecture)?
+    };
+    check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, &first_steps(trained, series))?;
     registry::publish(models, manifest, &onnx, &report::html(trained, name)?)
 }
 
-fn manifest(trained: &Trained, name: &str, stages: Vec<serde_json::Value>) -> Result<Manifest> {
-    let training = &trained.plan;
+/// What a plan alone says about a version.
+pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architecture) -> Result<Manifest> {
     let mut manifest = Manifest {
         format: registry::FORMAT,
-        name: name.to_string(),
-        kind: training.kind,
+        name: to.name.to_string(),
+        kind: plan.kind,
         form: "operator".into(),
         bitwise: true,
-        window: (training.kind == ModelKind::Window).then_some(training.window),
-        inputs: training.inputs.clone(),
-        states: trained.architecture.states(),
+        window: (plan.kind == ModelKind::Window).then_some(plan.window),
+        inputs: plan.inputs.clone(),
+        states: architecture.states(),
         horizon: 1,
         targets: Vec::new(),
         quantiles: Vec::new(),
-        stages,
-        warm_up: trained.warm_up,
-        seed: training.seed,
-        data_hash: trained.data_hash.clone(),
-        metrics: trained.metrics.clone(),
-        architecture: Some(trained.architecture.clone()),
+        stages: to.stages,
+        warm_up: 0,
+        seed: plan.seed,
+        data_hash: String::new(),
+        metrics: Default::default(),
+        architecture: Some(architecture.clone()),
         signature: None,
         proofs: Vec::new(),
+        from: None,
         opset: export::OPSET,
         ir_version: export::IR_VERSION,
         onnx_runtime: library::version()?.to_string(),
-        tz_database: None,
+        tz_database: to.tz_database.map(str::to_string),
         files: Default::default(),
     };
-    training.head.describe(&mut manifest);
+    plan.head.describe(&mut manifest);
     Ok(manifest)
 }
 
-/// Runs the first steps of the data through the trained network and through ONNX Runtime: they must agree.
-fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[Series]) -> Result<()> {
-    let shape = &trained.architecture;
-    let (features, outputs) = (shape.features, shape.outputs);
-    let Some(series) = series.iter().max_by_key(|series| series.usable.iter().filter(|usable| **usable).count()) else {
-        return Ok(());
-    };
-    // The same rows in both lanes: a batch of one is computed by other code.
-    let mut x = Vec::new();
+/// The first usable rows of the longest series, [steps, features].
+fn first_steps(trained: &Trained, series: &[Series]) -> Vec<f32> {
+    let features = trained.architecture.features;
+    let usable = |series: &&Series| series.usable.iter().filter(|usable| **usable).count();
+    let Some(series) = series.iter().max_by_key(usable) else { return Vec::new() };
     let rows = (0..series.usable.len()).filter(|row| series.usable[*row]).take(64);
-    for row in rows {
-        for _ in 0..2 {
-            x.extend_from_slice(&series.x[row * features..(row + 1) * features]);
-        }
-    }
+    rows.flat_map(|row| &series.x[row * features..(row + 1) * features]).copied().collect()
+}
+
+/// Runs steps [steps, features] through our network and through ONNX Runtime: they must agree.
+pub(super) fn check_parity(
+    onnx: &[u8],
+    manifest: &Manifest,
+    shape: &Architecture,
+    tensors: &[Tensor],
+    steps: &[f32],
+) -> Result<()> {
+    let (features, outputs) = (shape.features, shape.outputs);
+    // The same rows in both lanes: a batch of one is computed by other code.
+    let x: Vec<f32> = steps.chunks_exact(features).flat_map(|row| [row, row]).flatten().copied().collect();
     let steps = x.len() / (2 * features);
     if steps == 0 {
         return Ok(());
     }
-    let expected = Network::<f32>::restored(shape, &trained.tensors)?.outputs(&x, steps, 2);
+    let expected = Network::<f32>::restored(shape, tensors)?.outputs(&x, steps, 2);
     let signature = manifest.signature()?;
     let mut session = Session::own(onnx, &signature)?;
     let buffers = |of: &[TensorSpec]| -> Vec<Buffer> {
@@ -96,7 +113,7 @@ fn check_parity(onnx: &[u8], manifest: &Manifest, trained: &Trained, series: &[S
     taken[0] = Buffer::of(&x);
     session.run(steps, 2, &taken, &mut given)?;
     let y: &[f32] = given[0].values();
-    let scales = trained.tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data);
+    let scales = tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data);
     for (i, (trained, exported)) in expected.iter().zip(y).enumerate() {
         let scale = scales.map_or(1.0, |scales| scales[i % outputs]).max(trained.abs() * 1e-2);
         if (trained - exported).abs() > PARITY * scale {

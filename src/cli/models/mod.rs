@@ -6,8 +6,9 @@ mod import;
 mod inspect;
 mod list;
 mod show;
+mod weights;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
@@ -17,9 +18,10 @@ pub use list::list;
 pub use show::show;
 
 use super::print;
-use crate::Result;
 use crate::error::Context;
+use crate::model::weights::FILES;
 use crate::model::{Manifest, ModelKind};
+use crate::{Error, Result};
 
 /// Errors of a manifest that are printed side by side: the model's and those of the naive forecasts.
 const ERRORS: [(&str, &str); 3] = [("mae", "MAE"), ("mae_last_value", "last value"), ("mae_seasonal", "seasonal")];
@@ -46,11 +48,8 @@ pub enum ModelsCommand {
         /// The ONNX file
         file: PathBuf,
     },
-    /// Prove the graph of a card and publish it as a version
-    Import {
-        /// The card
-        card: PathBuf,
-    },
+    /// Publish a version: the graph of a card, after it is proved, or the weights of a Keras or PyTorch file
+    Import(ImportArgs),
     /// List every version of every model
     List,
     /// Show the manifest of a version
@@ -60,18 +59,43 @@ pub enum ModelsCommand {
     },
 }
 
+/// `kolk models import FILE`
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The card of an ONNX file; or a .keras file, or a .safetensors file with PyTorch's names
+    pub file: PathBuf,
+    /// For weights: the pipeline whose `train` section describes the network
+    #[arg(long, value_name = "PIPELINE")]
+    pub pipeline: Option<PathBuf>,
+    /// For weights: the modules of a .safetensors file in their order, where shapes leave it open: encoder,decoder,head
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub modules: Vec<String>,
+}
+
 /// Runs `kolk models`.
 ///
 /// # Errors
-/// A registry that can't be read; no such model.
+/// A registry that can't be read or written; no such model; a card or a file that is refused.
 pub fn command(args: &ModelsArgs) -> Result<()> {
     let text = match &args.command {
         ModelsCommand::Inspect { file } => inspect::inspect(file, args.json)?,
-        ModelsCommand::Import { card } => import::run(card, &args.models)?,
+        ModelsCommand::Import(import) => imported(import, &args.models)?,
         ModelsCommand::List => list(&args.models, args.json)?,
         ModelsCommand::Show { name } => show(&args.models, name, args.json)?,
     };
     print(text.trim_end())
+}
+
+/// The label of the version that a card or a file of weights becomes.
+fn imported(args: &ImportArgs, models: &Path) -> Result<String> {
+    let extension = args.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match &args.pipeline {
+        Some(pipeline) => weights::import(&args.file, pipeline, &args.modules),
+        None if FILES.contains(&extension) => Err(Error::refused(
+            "weights need --pipeline PIPELINE: its `train` section describes the network that they are of",
+        )),
+        None => import::run(&args.file, models),
+    }
 }
 
 fn kind(manifest: &Manifest) -> String {

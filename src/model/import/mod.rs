@@ -194,6 +194,7 @@ fn manifest(
         architecture: None,
         signature: Some(signature.clone()),
         proofs,
+        from: None,
         opset,
         ir_version,
         onnx_runtime: library::version()?.to_string(),

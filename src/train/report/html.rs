@@ -6,8 +6,9 @@ use super::{name, pictures, shape_text};
 use crate::Result;
 use crate::config::Length;
 use crate::error::counted;
-use crate::model::{Input, ModelKind};
+use crate::model::ModelKind;
 use crate::train::Trained;
+use crate::train::plan::input_text;
 
 /// Keys that are listed one by one.
 pub(in crate::train) const LISTED: usize = 50;
@@ -31,22 +32,28 @@ th{color:var(--soft);font-weight:500}td:first-child,th:first-child,.text td,.tex
 svg{display:block;width:100%;height:auto}.warning{border-left:4px solid #d97706;background:#fffbeb;padding:8px 14px;margin:8px 0}
 code{font:13px ui-monospace,monospace}";
 
-/// The report of a training, under the model's name.
-pub fn html(trained: &Trained, model: &str) -> Result<String> {
-    let mut out = String::new();
+/// The head of a report, with the model's name and a line about it.
+pub(in crate::train) fn begin(model: &str, headline: &str) -> String {
     let title = format!("{} · kolk", escape(model));
-    // Writing into a String can't fail, here and below.
-    let _ = write!(
-        out,
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}\n</style>\n</head>\n<body>\n<main>\n\
          <h1>{}</h1>\n<p class=\"soft\">{}</p>\n",
         escape(model),
-        escape(&headline(trained))
-    );
+        escape(headline)
+    )
+}
+
+/// The end of a report.
+pub(in crate::train) const END: &str = "</main>\n</body>\n</html>\n";
+
+/// The report of a training, under the model's name.
+pub fn html(trained: &Trained, model: &str) -> Result<String> {
+    let mut out = begin(model, &headline(trained));
     trained.evaluation.cards(&mut out);
     for warning in &trained.warnings {
+        // Writing into a String can't fail, here and below.
         let _ = writeln!(out, "<p class=\"warning\">{}</p>", escape(warning));
     }
     trained.evaluation.sections(&mut out, &trained.plan.clock, trained.refit_updates.is_some())?;
@@ -56,7 +63,7 @@ pub fn html(trained: &Trained, model: &str) -> Result<String> {
     model_table(&mut out, trained);
     section(&mut out, "Data and split", split_words(trained));
     split_table(&mut out, trained);
-    out.push_str("</main>\n</body>\n</html>\n");
+    out.push_str(END);
     Ok(out)
 }
 
@@ -136,10 +143,6 @@ fn model_table(out: &mut String, trained: &Trained) {
         let _ = writeln!(out, "<tr><th>{word}</th><td>{}</td></tr>", escape(&value));
     }
     out.push_str("</table>\n");
-}
-
-fn input_text(input: &Input) -> String {
-    if input.lag == 0 { input.column.clone() } else { format!("{} ({} back)", input.column, counted(input.lag, "row")) }
 }
 
 fn split_words(trained: &Trained) -> String {

@@ -1,0 +1,117 @@
+//! A `.keras` file: a zip archive with `config.json` and, in HDF5, `model.weights.h5`.
+//!
+//! Must not live here: what the layers are (`keras_config`).
+
+use std::io::{Cursor, Read};
+
+use hdf5_reader::Hdf5File;
+use zip::ZipArchive;
+
+use super::keras_config::{Entry, Kind, Model, model};
+use super::{Found, FoundLayer, tensor};
+use crate::kernel::CellKind;
+use crate::network::{DenseLayer, Layer, RecurrentLayer};
+
+/// Unpacked, an entry has at most as many bytes: what is larger was not made by saving a model of ours.
+const MAX_BYTES: u64 = 1 << 31;
+/// Keras' least standard deviation in a Normalization layer, `backend.epsilon()`.
+const EPSILON: f32 = 1e-7;
+
+pub(super) fn read(bytes: Vec<u8>) -> Result<Found, String> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|error| format!("not a .keras file of Keras 3, which is a zip archive: {error}"))?;
+    let config = entry(&mut archive, "config.json")?;
+    let config = serde_json::from_slice(&config).map_err(|error| format!("config.json: {error}"))?;
+    let Model { entries, window, notes } = model(&config)?;
+    let weights = Hdf5File::from_vec(entry(&mut archive, "model.weights.h5")?)
+        .map_err(|error| format!("model.weights.h5: {error}"))?;
+    let mut found = Found { window, notes, ..Found::default() };
+    let last = entries.len().saturating_sub(1);
+    for (at, entry) in entries.into_iter().enumerate() {
+        add(&mut found, entry, &weights, at == last)?;
+    }
+    Ok(found)
+}
+
+fn entry(archive: &mut ZipArchive<Cursor<Vec<u8>>>, name: &str) -> Result<Vec<u8>, String> {
+    let file = archive.by_name(name).map_err(|error| format!("{name}: {error}"))?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
+    if read as u64 == MAX_BYTES { Err(format!("{name} is larger than 2 GiB")) } else { Ok(bytes) }
+}
+
+fn add(found: &mut Found, entry: Entry, weights: &Hdf5File, is_last: bool) -> Result<(), String> {
+    let Entry { name, path, kind } = entry;
+    match kind {
+        Kind::Recurrent { cell, units, bias, .. } => {
+            let at = |index| format!("{path}/cell/vars/{index}");
+            let (shape, kernel) = numbers(weights, &at(0))?;
+            let inputs = *shape.first().unwrap_or(&0);
+            let layer = RecurrentLayer { cell, units, double_bias: cell == CellKind::Gru };
+            let layer = Layer::Recurrent(layer);
+            let (recurrent_shape, recurrent) = numbers(weights, &at(1))?;
+            let bias = bias.then(|| numbers(weights, &at(2))).transpose()?;
+            let tensors = [("kernel", (shape, kernel)), ("recurrent_kernel", (recurrent_shape, recurrent))];
+            push(found, name, layer, inputs, tensors, bias)
+        }
+        Kind::Dense { units, activation, bias } => {
+            let (shape, kernel) = numbers(weights, &format!("{path}/vars/0"))?;
+            let inputs = *shape.first().unwrap_or(&0);
+            let layer = Layer::Dense(DenseLayer { units, activation });
+            let bias = bias.then(|| numbers(weights, &format!("{path}/vars/1"))).transpose()?;
+            push(found, name, layer, inputs, [("kernel", (shape, kernel))], bias)
+        }
+        Kind::Normalization => {
+            let (_, mean) = numbers(weights, &format!("{path}/vars/0"))?;
+            let (_, variance) = numbers(weights, &format!("{path}/vars/1"))?;
+            let sd = variance.iter().map(|variance| variance.sqrt().max(EPSILON)).collect();
+            found.inputs = Some((mean, sd));
+            Ok(())
+        }
+        Kind::Rescaling { scale, offset } if is_last && !found.layers.is_empty() => {
+            found.outputs = Some((offset as f32, scale as f32));
+            Ok(())
+        }
+        Kind::Rescaling { .. } => {
+            Err(format!("layer \"{name}\" (Rescaling): ours scale outputs so, behind the last layer, and nothing else"))
+        }
+    }
+}
+
+/// Adds a layer after it was compared with what its configuration says.
+fn push<const N: usize>(
+    found: &mut Found,
+    name: String,
+    layer: Layer,
+    inputs: usize,
+    kernels: [(&str, (Vec<usize>, Vec<f32>)); N],
+    bias: Option<(Vec<usize>, Vec<f32>)>,
+) -> Result<(), String> {
+    let expected = layer.tensors(inputs);
+    let mut tensors: Vec<_> = kernels.into_iter().map(|(part, (shape, data))| tensor(part, shape, data)).collect();
+    let (shape, data) = bias.unwrap_or_else(|| {
+        found.notes.push(format!("layer \"{name}\" has no bias: it gets one of zeros, which training would change"));
+        let shape = expected.last().map_or(Vec::new(), |bias| bias.shape.clone());
+        let zeros = vec![0.0; shape.iter().product()];
+        (shape, zeros)
+    });
+    tensors.push(tensor("bias", shape, data));
+    for (expected, tensor) in expected.iter().zip(&tensors) {
+        if expected.shape != tensor.shape {
+            return Err(format!(
+                "layer \"{name}\": its {} is {:?}, expected {:?} from config.json",
+                tensor.name, tensor.shape, expected.shape
+            ));
+        }
+    }
+    found.layers.push(FoundLayer { name, layer, inputs, tensors });
+    Ok(())
+}
+
+/// Shape and numbers of a data set.
+fn numbers(weights: &Hdf5File, path: &str) -> Result<(Vec<usize>, Vec<f32>), String> {
+    let wrong = |error| format!("model.weights.h5: {path}: {error}");
+    let set = weights.dataset(path).map_err(wrong)?;
+    let array = set.read_array::<f32>().map_err(wrong)?;
+    Ok((array.shape().to_vec(), array.iter().copied().collect()))
+}

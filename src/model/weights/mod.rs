@@ -1,0 +1,177 @@
+//! Weights of others, for networks that we can train: read from the files of Keras and PyTorch, and compared layer by
+//! layer with the architecture of a pipeline.
+//!
+//! Lives here: the layers that a file holds ([`Found`]), and what becomes of them ([`Found::fit`]). Must not live here:
+//! the graphs of others (`model::onnx`), and publishing (`train`).
+
+mod keras;
+mod keras_config;
+mod torch;
+
+use std::path::Path;
+
+use crate::error::{Context, counted};
+use crate::kernel::Activation;
+use crate::network::{Architecture, Layer, PlacedLayer, RecurrentLayer, Tensor};
+use crate::{Error, Result};
+
+/// A layer of a file, with its numbers in the layout of [`Tensor`].
+#[derive(Debug, Clone, PartialEq)]
+struct FoundLayer {
+    /// Its name in the file.
+    name: String,
+    layer: Layer,
+    /// Width of its input.
+    inputs: usize,
+    /// Kernel, recurrent kernel and bias, or kernel and bias; the names are those within a layer.
+    tensors: Vec<Tensor>,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    /// First to last.
+    layers: Vec<FoundLayer>,
+    /// Mean and standard deviation of each input, where the file scales them.
+    inputs: Option<(Vec<f32>, Vec<f32>)>,
+    /// Mean and standard deviation of the outputs, where the file scales them.
+    outputs: Option<(f32, f32)>,
+    /// Rows of the windows that it was trained on, where the file says so.
+    pub window: Option<usize>,
+    /// What the user should know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The file types that [`read`] knows.
+pub const FILES: [&str; 2] = ["keras", "safetensors"];
+
+/// Reads a file of Keras (`.keras`) or PyTorch (`.safetensors`). `architecture` says what PyTorch's file leaves open:
+/// the order of its layers, and activations. `modules` names them in their order where that isn't enough.
+///
+/// # Errors
+/// Refused if the file can't be read, or holds a network that ours can't be.
+pub fn read(path: &Path, architecture: &Architecture, modules: &[String]) -> Result<Found> {
+    let bytes = std::fs::read(path).or_refused(|| format!("read {}", path.display()))?;
+    let found = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("keras") if !modules.is_empty() => {
+            Err("--modules is for PyTorch's files: a .keras file knows its order".into())
+        }
+        Some("keras") => keras::read(bytes),
+        Some("safetensors") => torch::read(&bytes, architecture, modules),
+        _ => Err("expected a .keras or a .safetensors file".into()),
+    };
+    found.map_err(|message| Error::refused(format!("{}: {message}", path.display())))
+}
+
+impl Found {
+    /// The architecture with the file's biases and scaling, and its numbers as that architecture's tensors.
+    ///
+    /// # Errors
+    /// Refused with every layer that doesn't fit, both sides shown.
+    pub fn fit(self, architecture: &Architecture) -> Result<(Architecture, Vec<Tensor>)> {
+        let stack = architecture.stack();
+        let mut wrong = Vec::new();
+        for at in 0..stack.len().max(self.layers.len()) {
+            let (wanted, found) = (stack.get(at), self.layers.get(at));
+            if !wanted.zip(found).is_some_and(|(wanted, found)| fits(wanted, found)) {
+                wrong.push(format!(
+                    "layer {}: the pipeline has {}, the file has {}",
+                    at + 1,
+                    wanted.map_or("none".into(), |placed| describe(&placed.layer, placed.inputs)),
+                    found.map_or("none".into(), |found| format!(
+                        "\"{}\", {}",
+                        found.name,
+                        describe(&found.layer, found.inputs)
+                    )),
+                ));
+            }
+        }
+        if !architecture.skip.is_empty() {
+            wrong.push("the pipeline has a linear path beside the layers (`skip: linear`), the file has none".into());
+        }
+        if let Some((mean, _)) = &self.inputs
+            && mean.len() != architecture.network.len()
+        {
+            wrong.push(format!(
+                "the pipeline feeds {}, the file scales {}",
+                counted(architecture.network.len(), "input"),
+                mean.len()
+            ));
+        }
+        if !wrong.is_empty() {
+            return Err(Error::refused(format!(
+                "the file's layers don't fit the pipeline's `train` section:\n  {}",
+                wrong.join("\n  ")
+            )));
+        }
+        let mut fitted = architecture.clone();
+        fitted.scaling = self.inputs.is_some() || self.outputs.is_some();
+        let mut tensors = Vec::new();
+        if fitted.scaling {
+            tensors.extend(self.scaling(architecture));
+        }
+        for (at, (placed, found)) in stack.iter().zip(self.layers).enumerate() {
+            if let Some(layer) = fitted.layers.get_mut(at) {
+                *layer = found.layer;
+            }
+            tensors.extend(
+                found
+                    .tensors
+                    .into_iter()
+                    .map(|tensor| Tensor { name: format!("{}/{}", placed.name, tensor.name), ..tensor }),
+            );
+        }
+        Ok((fitted, tensors))
+    }
+
+    /// The tensors of the scaling: neutral where the file has none.
+    fn scaling(&self, architecture: &Architecture) -> Vec<Tensor> {
+        let (mut mean, mut sd) = (vec![0.0; architecture.features], vec![1.0; architecture.features]);
+        for (at, index) in architecture.network.iter().enumerate() {
+            if let Some((means, sds)) = &self.inputs {
+                (mean[*index], sd[*index]) = (means[at], sds[at]);
+            }
+        }
+        let (out_mean, out_sd) = self.outputs.unwrap_or((0.0, 1.0));
+        let outputs = architecture.outputs;
+        [("mean", mean), ("sd", sd), ("out_mean", vec![out_mean; outputs]), ("out_sd", vec![out_sd; outputs])]
+            .map(|(name, data)| Tensor { name: format!("scaling/{name}"), shape: vec![data.len()], data })
+            .into()
+    }
+}
+
+/// Whether a layer of the file is the one that is wanted; a second bias is none of that.
+fn fits(wanted: &PlacedLayer, found: &FoundLayer) -> bool {
+    let same = match (wanted.layer, found.layer) {
+        (Layer::Recurrent(wanted), Layer::Recurrent(found)) => (wanted.cell, wanted.units) == (found.cell, found.units),
+        (Layer::Dense(wanted), Layer::Dense(found)) => wanted == found,
+        _ => false,
+    };
+    same && wanted.inputs == found.inputs
+}
+
+/// `GRU(32) on 50 inputs: kernel [50, 96], recurrent_kernel [32, 96], bias [2, 96]`
+fn describe(layer: &Layer, inputs: usize) -> String {
+    let activation = match layer {
+        Layer::Recurrent(RecurrentLayer { cell, .. }) => cell.form().activation,
+        Layer::Dense(dense) => Some(dense.activation).filter(|activation| *activation != Activation::Linear),
+    };
+    let activation = activation.map(|activation| format!(", {}", activation.word())).unwrap_or_default();
+    let shapes: Vec<String> =
+        layer.tensors(inputs).iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
+    format!(
+        "{}({}{activation}) on {}: {}",
+        layer.keras_name(),
+        layer.units(),
+        counted(inputs, "input"),
+        shapes.join(", ")
+    )
+}
+
+/// A tensor of a layer.
+fn tensor(name: &str, shape: Vec<usize>, data: Vec<f32>) -> Tensor {
+    Tensor { name: name.into(), shape, data }
+}
+
+#[cfg(test)]
+mod tests;

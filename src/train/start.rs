@@ -1,0 +1,96 @@
+//! Training that goes on with the weights of a version.
+//!
+//! Lives here: whether a version is the network that the plan wants, and what the training takes from it. Must not live
+//! here: opening versions (`model::registry`).
+
+use super::Plan;
+use super::plan::input_text;
+use super::scaling::Scaling;
+use crate::model::{Input, Version, onnx::import};
+use crate::network::{Architecture, Layer, Tensor};
+use crate::{Error, Result};
+
+/// What a training begins with instead of random numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// The version, `name/3`.
+    pub from: String,
+    /// Its numbers, with those of its scaling.
+    pub tensors: Vec<Tensor>,
+}
+
+impl Plan {
+    /// Goes on with the weights of a version. Its scaling and its second biases stay: they belong to the weights.
+    ///
+    /// # Errors
+    /// Refused if the version is another network than the plan's, both sides shown, or not a network of ours.
+    pub fn start_from(&mut self, version: &Version) -> Result<()> {
+        let from = format!("{}/{}", version.name, version.number);
+        let (architecture, tensors) = import::network(&version.onnx)
+            .map_err(|error| Error::refused(format!("training can't go on with {from}: {error}")))?;
+        let (there, mut here) = (&version.manifest, version.manifest.clone());
+        self.head.describe(&mut here);
+        let sides = |part: fn(&Architecture) -> &Vec<usize>| {
+            (chosen(&there.inputs, part(&architecture)), chosen(&self.inputs, part(&self.architecture)))
+        };
+        let lines = [
+            ("inputs", sides(|architecture| &architecture.network)),
+            ("layers", (layers(&architecture), layers(&self.architecture))),
+            ("targets", (there.targets.join(", "), here.targets.join(", "))),
+            ("horizon", (there.horizon.to_string(), here.horizon.to_string())),
+            ("residual", sides(|architecture| &architecture.residual)),
+            ("skip", sides(|architecture| &architecture.skip)),
+        ];
+        let wrong: Vec<String> = lines
+            .into_iter()
+            .filter(|(_, (there, here))| there != here)
+            .map(|(what, (there, here))| format!("{what}: {from} has {there}, the pipeline {here}"))
+            .collect();
+        if !wrong.is_empty() {
+            return Err(Error::refused(format!(
+                "{from} is another network than the pipeline's `train` section describes:\n  {}",
+                wrong.join("\n  ")
+            )));
+        }
+        self.architecture = architecture;
+        self.start = Some(Start { from, tensors });
+        Ok(())
+    }
+}
+
+impl Start {
+    /// The scaling of the version; neutral where it has none.
+    pub(super) fn scaling(&self, plan: &Plan) -> Scaling {
+        let mut scaling = Scaling::neutral(plan);
+        for tensor in &self.tensors {
+            let values = match tensor.name.as_str() {
+                "scaling/mean" => &mut scaling.mean,
+                "scaling/sd" => &mut scaling.sd,
+                "scaling/out_mean" => &mut scaling.out_mean,
+                "scaling/out_sd" => &mut scaling.out_sd,
+                _ => continue,
+            };
+            *values = tensor.data.iter().map(|value| f64::from(*value)).collect();
+        }
+        scaling
+    }
+}
+
+/// Features by their columns.
+fn chosen(inputs: &[Input], indices: &[usize]) -> String {
+    let names: Vec<String> = indices.iter().filter_map(|index| inputs.get(*index)).map(input_text).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// The layers in words, activations of recurrent ones too: `SimpleRNN(4, relu), Dense(1)`.
+fn layers(architecture: &Architecture) -> String {
+    let words = |layer: Layer| match layer {
+        Layer::Recurrent(own) => match own.cell.form().activation {
+            Some(activation) => format!("{}({}, {})", layer.keras_name(), own.units, activation.word()),
+            None => layer.in_words(),
+        },
+        Layer::Dense(_) => layer.in_words(),
+    };
+    let words: Vec<String> = architecture.stack().iter().map(|placed| words(placed.layer)).collect();
+    words.join(", ")
+}
