@@ -34,4 +34,5 @@ mod state_before;
 mod summary;
 mod training;
 mod vectors;
+mod weights;
 mod zones;

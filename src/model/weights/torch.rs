@@ -1,8 +1,8 @@
 //! A `.safetensors` file with the names of PyTorch's `state_dict`.
 //!
 //! The format keeps names in alphabetical order, so the order of modules is lost: it is found by shapes and by the
-//! numbers in names, or given. Layers of one module (`lstm.weight_ih_l0`, `lstm.weight_ih_l1`) are in the order of their
-//! numbers. PyTorch's gates are LSTM i, f, g, o and GRU r, z, n; its kernels are [g·u, n].
+//! numbers in names, or given. Layers of one module (`lstm.weight_ih_l0`, `lstm.weight_ih_l1`) are in the order of
+//! their numbers. PyTorch's gates are LSTM i, f, g, o and GRU r, z, n; its kernels are [g·u, n].
 
 use std::collections::{BTreeMap, BTreeSet};
 
