@@ -8,6 +8,7 @@ mod columns;
 mod common;
 mod dead_letters;
 mod documents;
+mod exported;
 mod grows;
 mod house;
 mod http;

@@ -2,6 +2,7 @@
 //!
 //! Lives here: the arguments of these commands, and what their tables share. Must not live here: what a command does.
 
+mod export;
 mod import;
 mod inspect;
 mod list;
@@ -57,6 +58,13 @@ pub enum ModelsCommand {
         /// NAME (its champion) or NAME/VERSION
         name: String,
     },
+    /// Write a version as plain ONNX with its card, and programs in Python and Rust that step it
+    Export {
+        /// NAME (its champion) or NAME/VERSION
+        name: String,
+        /// The folder to write; new or empty
+        folder: PathBuf,
+    },
 }
 
 /// `kolk models import FILE`
@@ -82,6 +90,7 @@ pub fn command(args: &ModelsArgs) -> Result<()> {
         ModelsCommand::Import(import) => imported(import, &args.models)?,
         ModelsCommand::List => list(&args.models, args.json)?,
         ModelsCommand::Show { name } => show(&args.models, name, args.json)?,
+        ModelsCommand::Export { name, folder } => export::export(&args.models, name, folder)?,
     };
     print(text.trim_end())
 }

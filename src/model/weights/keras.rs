@@ -10,7 +10,7 @@ use zip::ZipArchive;
 use super::keras_config::{Entry, Kind, Model, model};
 use super::{Found, FoundLayer, tensor};
 use crate::kernel::CellKind;
-use crate::network::{DenseLayer, Layer, RecurrentLayer};
+use crate::network::{DenseLayer, Layer, RecurrentLayer, Tensor};
 
 /// Unpacked, an entry has at most as many bytes: what is larger was not made by saving a model of ours.
 const MAX_BYTES: u64 = 1 << 31;
@@ -45,25 +45,24 @@ fn add(found: &mut Found, entry: Entry, weights: &Hdf5File, is_last: bool) -> Re
     match kind {
         Kind::Recurrent { cell, units, bias, .. } => {
             let at = |index| format!("{path}/cell/vars/{index}");
-            let (shape, kernel) = numbers(weights, &at(0))?;
-            let inputs = *shape.first().unwrap_or(&0);
+            let kernel = numbers(weights, "kernel", &at(0))?;
+            let inputs = *kernel.shape.first().unwrap_or(&0);
             let layer = RecurrentLayer { cell, units, double_bias: cell == CellKind::Gru };
             let layer = Layer::Recurrent(layer);
-            let (recurrent_shape, recurrent) = numbers(weights, &at(1))?;
-            let bias = bias.then(|| numbers(weights, &at(2))).transpose()?;
-            let tensors = [("kernel", (shape, kernel)), ("recurrent_kernel", (recurrent_shape, recurrent))];
-            push(found, name, layer, inputs, tensors, bias)
+            let recurrent = numbers(weights, "recurrent_kernel", &at(1))?;
+            let bias = bias.then(|| numbers(weights, "bias", &at(2))).transpose()?;
+            push(found, name, layer, inputs, [kernel, recurrent], bias)
         }
         Kind::Dense { units, activation, bias } => {
-            let (shape, kernel) = numbers(weights, &format!("{path}/vars/0"))?;
-            let inputs = *shape.first().unwrap_or(&0);
+            let kernel = numbers(weights, "kernel", &format!("{path}/vars/0"))?;
+            let inputs = *kernel.shape.first().unwrap_or(&0);
             let layer = Layer::Dense(DenseLayer { units, activation });
-            let bias = bias.then(|| numbers(weights, &format!("{path}/vars/1"))).transpose()?;
-            push(found, name, layer, inputs, [("kernel", (shape, kernel))], bias)
+            let bias = bias.then(|| numbers(weights, "bias", &format!("{path}/vars/1"))).transpose()?;
+            push(found, name, layer, inputs, [kernel], bias)
         }
         Kind::Normalization => {
-            let (_, mean) = numbers(weights, &format!("{path}/vars/0"))?;
-            let (_, variance) = numbers(weights, &format!("{path}/vars/1"))?;
+            let mean = numbers(weights, "mean", &format!("{path}/vars/0"))?.data;
+            let variance = numbers(weights, "variance", &format!("{path}/vars/1"))?.data;
             let sd = variance.iter().map(|variance| variance.sqrt().max(EPSILON)).collect();
             found.inputs = Some((mean, sd));
             Ok(())
@@ -84,18 +83,17 @@ fn push<const N: usize>(
     name: String,
     layer: Layer,
     inputs: usize,
-    kernels: [(&str, (Vec<usize>, Vec<f32>)); N],
-    bias: Option<(Vec<usize>, Vec<f32>)>,
+    kernels: [Tensor; N],
+    bias: Option<Tensor>,
 ) -> Result<(), String> {
     let expected = layer.tensors(inputs);
-    let mut tensors: Vec<_> = kernels.into_iter().map(|(part, (shape, data))| tensor(part, shape, data)).collect();
-    let (shape, data) = bias.unwrap_or_else(|| {
+    let mut tensors = Vec::from(kernels);
+    tensors.push(bias.unwrap_or_else(|| {
         found.notes.push(format!("layer \"{name}\" has no bias: it gets one of zeros, which training would change"));
         let shape = expected.last().map_or(Vec::new(), |bias| bias.shape.clone());
         let zeros = vec![0.0; shape.iter().product()];
-        (shape, zeros)
-    });
-    tensors.push(tensor("bias", shape, data));
+        tensor("bias", shape, zeros)
+    }));
     for (expected, tensor) in expected.iter().zip(&tensors) {
         if expected.shape != tensor.shape {
             return Err(format!(
@@ -108,10 +106,10 @@ fn push<const N: usize>(
     Ok(())
 }
 
-/// Shape and numbers of a data set.
-fn numbers(weights: &Hdf5File, path: &str) -> Result<(Vec<usize>, Vec<f32>), String> {
+/// The numbers of a data set.
+fn numbers(weights: &Hdf5File, part: &str, path: &str) -> Result<Tensor, String> {
     let wrong = |error| format!("model.weights.h5: {path}: {error}");
     let set = weights.dataset(path).map_err(wrong)?;
     let array = set.read_array::<f32>().map_err(wrong)?;
-    Ok((array.shape().to_vec(), array.iter().copied().collect()))
+    Ok(tensor(part, array.shape().to_vec(), array.iter().copied().collect()))
 }
