@@ -103,9 +103,9 @@ fn proto(name: &str, value: ValueRef<'_>) -> Result<TensorProto> {
 }
 
 /// How far apart two results of the same names, types and shapes are: the largest difference between two numbers,
-/// relative to the largest number of the tensor, or to a tenth if that is more. Infinite where one is not a number and the
+/// relative to the largest number of the tensor, or to `size` if that is more. Infinite where one is not a number and the
 /// other is; `Err` says what can't be compared.
-pub fn difference(left: &[TensorProto], right: &[TensorProto]) -> std::result::Result<f64, String> {
+pub fn difference(left: &[TensorProto], right: &[TensorProto], size: f64) -> std::result::Result<f64, String> {
     let mut largest = 0f64;
     for tensor in left {
         let Some(other) = right.iter().find(|other| other.name() == tensor.name()) else {
@@ -117,8 +117,7 @@ pub fn difference(left: &[TensorProto], right: &[TensorProto]) -> std::result::R
         let (Some(a), Some(b)) = (values::to_numbers(tensor), values::to_numbers(other)) else {
             return Err(format!("output \"{}\" is of a type that isn't compared", tensor.name()));
         };
-        let scale =
-            a.iter().chain(&b).filter(|value| value.is_finite()).fold(0.1f64, |max, value| max.max(value.abs()));
+        let scale = a.iter().chain(&b).filter(|value| value.is_finite()).fold(size, |max, value| max.max(value.abs()));
         for (a, b) in a.iter().zip(&b) {
             let same = a == b || a.is_nan() && b.is_nan();
             let apart = if same { 0.0 } else { (a - b).abs() / scale };

@@ -12,9 +12,12 @@ pub(super) mod graph;
 pub mod import;
 pub mod inline;
 pub mod inspect;
+pub mod open_batch;
 mod operands;
 pub mod operators;
 pub mod proto;
+pub mod prove;
+pub mod recognise;
 #[cfg(test)]
 mod testing;
 pub mod values;

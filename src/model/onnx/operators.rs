@@ -63,9 +63,9 @@ pub fn find(model: &ModelProto, inputs: &[TensorSpec]) -> Vec<Finding> {
     walk.findings
 }
 
-/// Whether the rows of a batch certainly or possibly influence each other.
+/// Whether the rows of a batch certainly influence each other; where that is uncertain, runs tell.
 pub fn rows_influence(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.class == Class::CrossRow)
+    findings.iter().any(|finding| finding.class == Class::CrossRow && finding.certain)
 }
 
 fn is_initializer(graph: &GraphProto, name: &str) -> bool {
@@ -195,6 +195,7 @@ impl Walk {
         let second =
             || input(node, 1).and_then(|name| constants.get(name)).and_then(|tensor| values::to_integers(tensor));
         let place = |axes: &[i64]| self.axes.place(of, axes);
+        let known = |place: Place| if place == Place::Unknown { Place::Elsewhere } else { place };
         let certain = match node.op_type() {
             "DynamicQuantizeLinear" | "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM" => Place::Batch,
             "BatchNormalization" if integer(node, "training_mode") == Some(1) => Place::Batch,
@@ -211,9 +212,10 @@ impl Walk {
                 Some(axes) => place(&axes),
                 None => Place::Unknown,
             },
-            "Concat" => place(&[integer(node, "axis").unwrap_or(0)]),
-            "Gather" | "GatherElements" | "ScatterElements" | "Compress" if data.contains(of) => {
-                place(&[integer(node, "axis").unwrap_or(0)])
+            // Joining and choosing along the batch is rare, along the steps it is usual: only what is known counts.
+            "Concat" => known(place(&[integer(node, "axis").unwrap_or(0)])),
+            "Gather" | "GatherElements" | "ScatterElements" if data.contains(of) => {
+                known(place(&[integer(node, "axis").unwrap_or(0)]))
             }
             "MatMul" | "Gemm" | "MatMulInteger" => self.contracts_batch(node),
             op if op.starts_with("Reduce") => match integers(node, "axes").map(<[i64]>::to_vec).or_else(second) {

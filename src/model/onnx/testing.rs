@@ -1,7 +1,9 @@
 //! What the tests of the passes share: models made of graphs, and numbers to run them on.
 
 use super::graph::Graph;
-use super::proto::{GraphProto, ModelProto, OperatorSetIdProto};
+use super::proto::{
+    GraphProto, ModelProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
 
 /// A model of a graph with that version of ONNX' operators and `com.microsoft`'s.
 pub(super) fn model(graph: Graph, opset: i64) -> ModelProto {
@@ -22,4 +24,14 @@ pub(super) fn noise(count: usize, seed: u64) -> Vec<f32> {
         ((state >> 33) as f64 / 2f64.powi(31) * 2.0 - 1.0) as f32 * 1.7
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// A scalar of that type, to be declared.
+pub(super) fn declared(name: &str, kind: i32) -> ValueInfoProto {
+    let tensor = type_proto::Tensor { elem_type: Some(kind), shape: Some(TensorShapeProto::default()) };
+    ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
 }
