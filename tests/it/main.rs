@@ -16,6 +16,7 @@ mod kafka;
 mod kill;
 mod messages;
 mod official;
+mod onnx_nodes;
 mod order;
 mod parquet_differ;
 mod parquet_folders;

@@ -103,8 +103,8 @@ fn proto(name: &str, value: ValueRef<'_>) -> Result<TensorProto> {
 }
 
 /// How far apart two results of the same names, types and shapes are: the largest difference between two numbers,
-/// relative to the largest number of the tensor, or to `size` if that is more. Infinite where one is not a number and the
-/// other is; `Err` says what can't be compared.
+/// relative to the largest number of the tensor, or to `size` if that is more. Infinite where one is not a number and
+/// the other is; `Err` says what can't be compared.
 pub fn difference(left: &[TensorProto], right: &[TensorProto], size: f64) -> std::result::Result<f64, String> {
     let mut largest = 0f64;
     for tensor in left {

@@ -2,6 +2,7 @@
 //! that is needed to run them: passes on the file's messages that say what they changed.
 //! Must not live here: running a graph (`executor`), where files are kept (`registry`).
 
+pub mod backport;
 mod batch_axes;
 pub mod constants;
 pub mod declared;

@@ -1,6 +1,6 @@
 //! Opening the batch axis of a graph that was exported for one sequence: declared sizes of 1, and graphs whose steps
-//! are where a batch would be. It only proposes: runs prove that rows are what they were one by one. Must not live here:
-//! those runs (`model::import`).
+//! are where a batch would be. It only proposes: runs prove that rows are what they were one by one. Must not live
+//! here: those runs (`model::import`).
 
 use super::graph::integer;
 use super::proto::tensor_shape_proto::dimension::Value;

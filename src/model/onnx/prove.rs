@@ -17,9 +17,9 @@ pub const TOLERANCE: f64 = 1e-6;
 const SIZES: [(usize, usize); 4] = [(1, 2), (5, 3), (10, 4), (1, 1)];
 
 /// The largest relative difference between the outputs of two graphs that have the same inputs, over all sizes that the
-/// first one can be run with, on numbers of about 1 and of about 20, to which differences are relative at least: the last
-/// bit of a sum is larger where what is summed is. `inputs` tell which axis is what; without them
-/// the declared axes do.
+/// first one can be run with, on numbers of about 1 and of about 20, to which differences are relative at least: the
+/// last bit of a sum is larger where what is summed is. `inputs` tell which axis is what; without them the declared
+/// axes do.
 ///
 /// # Errors
 /// The first graph can't be run, the second one can't where the first one can, or the outputs have other shapes.

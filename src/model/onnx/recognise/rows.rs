@@ -1,5 +1,5 @@
-//! Reads the nodes of a graph as formulas of a row. Nodes that it doesn't know begin a new source: whatever they make is
-//! what later formulas are made of. Must not live here: which formulas are a cell (`cell`).
+//! Reads the nodes of a graph as formulas of a row. Nodes that it doesn't know begin a new source: whatever they make
+//! is what later formulas are made of. Must not live here: which formulas are a cell (`cell`).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
