@@ -48,6 +48,7 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         ("onnx", format!("opset {}, IR version {}", manifest.opset, manifest.ir_version)),
         ("checked with", format!("ONNX Runtime {}", manifest.onnx_runtime)),
     ];
+    lines.extend(manifest.from.iter().map(|from| ("weights from", from.clone())));
     lines.extend(manifest.tz_database.iter().map(|version| ("tz database", version.clone())));
     lines.extend(manifest.files.iter().map(|(file, hash)| ("sha256", format!("{hash} {file}"))));
     let mut table = plain(&[]);

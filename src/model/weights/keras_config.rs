@@ -67,11 +67,13 @@ pub(super) fn model(config: &Value) -> Result<Model, String> {
             return Err(format!("the model is a {other}: expected Sequential, or Functional with layers in a row"));
         }
     };
-    let mut model = Model::default();
+    // Without an InputLayer the shape is that of the first data.
+    let rows = |shape: &Value| shape[1].as_u64().map(|rows| rows as usize);
+    let mut model = Model { window: rows(&config["config"]["build_input_shape"]), ..Model::default() };
     let mut wrong = Vec::new();
     for (layer, path) in ordered {
         if text(&layer["class_name"]) == "InputLayer" {
-            model.window = layer["config"]["batch_shape"][1].as_u64().map(|rows| rows as usize);
+            model.window = rows(&layer["config"]["batch_shape"]);
         }
         if let Err(message) = add(&mut model, layer, path) {
             wrong.push(format!("layer \"{}\" ({}): {message}", name(layer), text(&layer["class_name"])));

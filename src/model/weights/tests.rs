@@ -220,6 +220,10 @@ fn what_no_network_of_ours_computes_is_refused_by_layer() {
         let message = model(&config(json!([layer(class, change)]))).unwrap_err();
         assert!(message.contains(&format!("layer \"mine\" ({class})")) && message.contains(words), "{message}");
     }
+    // Without a layer for its input, a model has the shape that it was built with.
+    let mut built = config(json!([layer("GRU", json!({}))]));
+    built["config"]["build_input_shape"] = json!([null, 9, 1]);
+    assert_eq!(model(&built).unwrap().window, Some(9));
     // Two in a row need every step of the first.
     let message = model(&config(json!([layer("GRU", json!({})), layer("GRU", json!({}))]))).unwrap_err();
     assert!(message.contains("gives its last output only"), "{message}");
@@ -231,6 +235,7 @@ fn what_no_network_of_ours_computes_is_refused_by_layer() {
         layer("Activation", json!({ "activation": "relu" })),
     ])))
     .unwrap();
+    assert_eq!(model.window, None);
     assert_eq!(model.entries[1].path, "layers/time_distributed/layer");
     assert!(
         matches!(model.entries[1].kind, keras_config::Kind::Dense { activation: Activation::Relu, .. }),
