@@ -1,5 +1,6 @@
 //! Where a group begins next time: for `kolk state reset`.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -129,8 +130,10 @@ pub(super) fn commit_for<'a>(
     offsets: impl Iterator<Item = (PartitionId, i64, &'a str)>,
 ) -> Result<()> {
     let (topic, group) = (source.topic.as_str(), source.group.as_str());
-    let failed = || format!("cannot move group {group} on topic {topic}");
-    let list = Subscription::to_one(topic).with_metadata(offsets)?;
+    let offsets: Vec<_> = offsets.collect();
+    let topics = named(topic, offsets.iter().map(|(partition, ..)| *partition));
+    let failed = || format!("cannot move group {group} on {topics}");
+    let list = Subscription::to_one(topic).with_metadata(offsets.into_iter())?;
     let until = Instant::now() + LEAVING;
     loop {
         let error = match consumer.commit(&list, CommitMode::Sync) {
@@ -153,10 +156,31 @@ pub(super) fn commit_for<'a>(
     }
 }
 
+/// The topics of partitions, for people; `only`: the source's, where it is the only one.
+fn named(only: &str, partitions: impl Iterator<Item = PartitionId>) -> String {
+    let names: BTreeSet<&str> = partitions.map(|partition| partition.topic.name().unwrap_or(only)).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    format!("{} {}", if names.len() > 1 { "topics" } else { "topic" }, names.join(", "))
+}
+
 /// The group has members, so its offsets can't be set.
 pub(super) fn running(group: &str) -> Error {
     Error::refused(format!(
         "group {group} has members: stop the pipeline everywhere first (a killed process stays a member until its \
          session times out)"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topics_of_partitions_are_named() {
+        let of = |name: &str, number| PartitionId::of(SourceTopic::new(name, "reset"), number);
+        let several = [of("returns", 0), of("sales", 0), of("returns", 1)];
+        assert_eq!(named("sales, returns", several.into_iter()), "topics returns, sales");
+        assert_eq!(named("sales, returns", several[1..2].iter().copied()), "topic sales");
+        assert_eq!(named("sales", [PartitionId::from(0), PartitionId::from(1)].into_iter()), "topic sales");
+    }
 }
