@@ -133,7 +133,7 @@ pub(super) fn commit_for<'a>(
     let offsets: Vec<_> = offsets.collect();
     let topics = named(topic, offsets.iter().map(|(partition, ..)| *partition));
     let failed = || format!("cannot move group {group} on {topics}");
-    let list = Subscription::to_one(topic).with_metadata(offsets.into_iter())?;
+    let list = Subscription::to_one(topic).with_metadata(offsets)?;
     let until = Instant::now() + LEAVING;
     loop {
         let error = match consumer.commit(&list, CommitMode::Sync) {

@@ -110,6 +110,8 @@ pub struct World {
     pub expects_refusal: bool,
     /// Somebody has changed what he must not.
     pub meddled: bool,
+    /// Partitions whose readers stood still at the end: they may not know that their replay is over.
+    pub untold: Vec<PartitionId>,
     /// A rebalance or a death happened while the workers were leaving.
     pub disturbed: bool,
     pub failure: Option<String>,
@@ -152,6 +154,7 @@ impl World {
             refusals: Vec::new(),
             expects_refusal: false,
             meddled: false,
+            untold: Vec::new(),
             disturbed: false,
             failure: None,
             trace: traced.then(VecDeque::new),
@@ -266,6 +269,7 @@ impl World {
             if self.is_done() {
                 self.note(None, || "everything is done: the workers are asked to stop".into());
                 self.phase = Phase::Leaving;
+                self.untold = (0..self.inputs.len()).map(id).filter(|it| !self.is_told(*it)).collect();
                 self.processes.iter_mut().for_each(|process| process.stop = true);
             } else if self.now - self.calm_since > PATIENCE {
                 self.fail(format!("after {} s without trouble not everything is done", PATIENCE / 1000));
@@ -407,12 +411,20 @@ impl World {
             })
     }
 
+    /// Whether a worker was told that a partition is read to its end.
+    fn is_told(&self, partition: PartitionId) -> bool {
+        let stable = self.inputs[place(partition)].stable(&self.fates);
+        let fetch = |process: &Process| process.fetch[place(partition)].and_then(|fetch| fetch.told);
+        self.processes.iter().any(|process| !process.ended && fetch(process) == Some(stable))
+    }
+
     /// A clean stop leaves a checkpoint of the commit, so that nothing is replayed next time.
     fn checkpoints_at_end(&self) -> Result<(), String> {
         if self.disturbed {
             return Ok(());
         }
-        for partition in (0..self.plan.partitions as usize).map(id).filter(|it| !self.is_deleted(*it)) {
+        let all = (0..self.plan.partitions as usize).map(id);
+        for partition in all.filter(|it| !self.is_deleted(*it) && !self.untold.contains(it)) {
             let committed = self.oracle.at(partition);
             let everything = CommitPosition { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
             let usable = self.oracle.epoch(partition).and_then(|epoch| self.shelf.usable(partition, everything, epoch));
