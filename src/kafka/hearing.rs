@@ -4,6 +4,10 @@
 //! then gives up each broker that it knows, those of `bootstrap.servers` too, and never connects again, without an
 //! error (confluentinc/librdkafka#5301). Heartbeats may go on, since the group's coordinator is kept. Such a consumer
 //! can't be healed: another one has to take its place.
+//!
+//! The watchdog of the runtime can't see this. It looks at single partitions, and asks for their ends by the same
+//! consumer to know whether anything is missing. Here no question has an answer, perhaps also because no broker runs.
+//! What tells the two apart is another client of the process, which the watchdog doesn't have.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

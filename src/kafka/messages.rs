@@ -2,6 +2,10 @@
 //!
 //! The end of a partition, as rdkafka reports it, doesn't say of which topic: its number is that of others too. So this
 //! file takes the events out of librdkafka's queue itself, and handles what rdkafka does for a consumer of one topic.
+//!
+//! There are two ways on purpose. A consumer of one topic needs no name, so it stays with rdkafka's `poll`, which is
+//! safe code that follows librdkafka's events. The other way depends on the event interface of librdkafka, and is for
+//! those who need it. Once rdkafka's error for the end of a partition says its topic, this file is no longer needed.
 
 #![allow(unsafe_code)]
 

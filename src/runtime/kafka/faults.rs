@@ -35,4 +35,8 @@ pub struct Faults {
     pub keep_deleted: bool,
     /// All decoded messages are processed at once, whether or not a commit can hold their decisions.
     pub overfill: bool,
+    /// A bounded run ends when the partitions of one worker are there, whatever those of others are.
+    pub ends_early: bool,
+    /// A bounded run takes a record more than it should.
+    pub reads_beyond: bool,
 }

@@ -4,6 +4,9 @@
 //! away, and waits for an answer that may never come. kolk tries steps, each after a further time of silence: seek to
 //! the position, take the partition out of the client and put it in again, a new client. The state stays whichever it
 //! is.
+//!
+//! A client that gets no answers at all is not its business: then nobody knows whether there are messages
+//! ([`Broker::is_deaf`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

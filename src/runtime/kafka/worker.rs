@@ -143,11 +143,17 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Whether a bounded run is at its end: everything before the ends of all partitions is committed, by whomever.
     fn is_there(&mut self) -> Result<bool> {
         let Some(bounds) = self.owned.settings.until.clone() else { return Ok(false) };
+        #[cfg(test)]
+        let ends_early = self.owned.settings.faults.ends_early;
         let Owned { intake, tasks, .. } = &mut self.owned;
         if !self.restores.is_empty() || !tasks.values().all(|task| task.reading.ended && task.is_clean()) {
             return Ok(false);
         }
         tasks.keys().for_each(|partition| bounds.arrived(*partition));
+        #[cfg(test)]
+        if ends_early && !tasks.is_empty() {
+            return Ok(true);
+        }
         let missing = bounds.missing();
         if missing.is_empty() || !self.asking.is_due(intake.now(), &bounds, !tasks.is_empty()) {
             return Ok(missing.is_empty());

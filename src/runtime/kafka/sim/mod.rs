@@ -16,8 +16,10 @@
 //!                   oracle ── work                       what must come out, and of what
 //! ```
 
+mod bounded;
 mod client;
 mod dice;
+mod ending;
 mod fetch;
 mod group;
 mod log;
@@ -192,6 +194,31 @@ fn a_commit_of_another_topic_is_found() {
     let outcome = |seed| recreated(seed, Faults { topic_unasked: true, ..Faults::default() });
     let seed = (0..60).find(|seed| outcome(*seed).failure.is_some()).expect("60 schedules, and none shows it");
     println!("seed {seed}: {}", outcome(seed).failure.unwrap_or_default());
+}
+
+/// Schedules of bounded runs alone.
+fn bounded(seed: u64, faults: Faults) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let mut plan = Plan::of(&mut dice, faults);
+    plan.bound(&mut dice);
+    Sim::new(dice, plan, true).run()
+}
+
+#[test]
+fn a_bounded_run_does_what_is_before_its_end_and_nothing_else() {
+    for seed in 0..200 {
+        let outcome = bounded(seed, Faults::default());
+        assert!(outcome.failure.is_none(), "{}\nseed {seed}: {:?}", outcome.trace.join("\n"), outcome.failure);
+    }
+}
+
+#[test]
+fn a_bounded_run_that_ends_elsewhere_is_found() {
+    for faults in [Faults { ends_early: true, ..Faults::default() }, Faults { reads_beyond: true, ..Faults::default() }]
+    {
+        let wrong = (0..ENOUGH).find_map(|seed| bounded(seed, faults).failure);
+        println!("{}", wrong.unwrap_or_else(|| panic!("{ENOUGH} schedules, and none shows {faults:?}")));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bounded::Until;
 use super::dice::Dice;
 use super::meddling::Meddling;
 use crate::config::Start;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub closes: Option<i64>,
     /// Times at which a new version of the model is published.
     pub publishes: Vec<i64>,
+    /// Where the run ends by itself, if it does.
+    pub until: Option<Until>,
     /// When one of the topics is deleted.
     pub deletes: Option<i64>,
     /// What is changed by hand, and when.
@@ -141,6 +144,7 @@ impl Plan {
             backlog: false,
             meddling: None,
             settings: settings(dice, faults),
+            until: None,
             deletes: None,
         };
         if plan.partitions > 1 && dice.chance(0.15) {
@@ -148,14 +152,23 @@ impl Plan {
         }
         if dice.chance(0.02) {
             plan.crowd();
+        } else if dice.chance(0.15) {
+            plan.bound(dice);
         }
         plan
+    }
+
+    /// Makes it a bounded run, which begins somewhere in the schedule; an end that is a time is before that.
+    pub fn bound(&mut self, dice: &mut Dice) {
+        let first = dice.between(0, self.span);
+        self.workers.iter_mut().for_each(|(at, _)| *at = (*at).max(first));
+        self.until = Some(if dice.chance(0.5) { Until::End } else { Until::At(dice.between(0, first)) });
     }
 
     /// Makes it a backlog in which every second schema is unknown: more of them than the commits of one checkpoint can
     /// hold.
     pub fn crowd(&mut self) {
-        (self.partitions, self.records, self.backlog, self.deletes) = (1, 2_500, true, None);
+        (self.partitions, self.records, self.backlog, self.deletes, self.until) = (1, 2_500, true, None, None);
         (self.foreign, self.registry_knows, self.registry_grace) = (0.5, i64::MAX, self.registry_grace.min(300));
         (self.settings.batch, self.settings.or_records) = (2_500, 1_000);
     }
@@ -171,6 +184,7 @@ impl Plan {
             registry_down: 0..0,
             registry_answers: 0,
             publishes: Vec::new(),
+            until: None,
             deletes: None,
             ..Plan::of(dice, Faults::default())
         }

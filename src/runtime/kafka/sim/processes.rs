@@ -69,6 +69,9 @@ impl World {
                 self.processes.iter_mut().filter(live).for_each(|process| process.stop = true);
                 continue;
             }
+            if self.is_finished(slot) {
+                continue;
+            }
             let is_live = self.processes.iter_mut().any(|process| live(&&mut *process));
             let is_coming = self.acts.values().any(|act| matches!(act, Act::Start(s) if *s == slot));
             if !is_live && !is_coming && self.processes.len() < PROCESSES {

@@ -135,7 +135,8 @@ impl Sim {
         while world.running != me {
             world = self.turns[me].wait(world).unwrap_or_else(PoisonError::into_inner);
         }
-        let settings = world.plan.settings.clone();
+        let mut settings = world.plan.settings.clone();
+        settings.until = world.decide_ends(me);
         drop(world);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let client = || Client { sim: self.clone(), me };
@@ -150,6 +151,7 @@ impl Sim {
         let (stop, excused) = (it.stop, it.excused);
         match ended {
             Ok(Ok(())) if stop => world.note(Some(me), || "left".into()),
+            Ok(Ok(())) if world.is_at_its_ends(me) => world.note(Some(me), || "is where its run ends".into()),
             Ok(Ok(())) => world.fail("a worker ended on its own".into()),
             Ok(Err(error)) if world.expects_refusal => {
                 world.note(Some(me), || format!("ended: {error}"));

@@ -179,7 +179,8 @@ impl World {
         }
         let of_this = self.output.iter().filter(|sent| sent.txn == txn);
         let sent: Vec<Payload> = of_this.map(|sent| sent.payload).collect();
-        if let Err(wrong) = self.oracle.committed(&self.inputs, &self.fates, &sent, &offsets) {
+        let right = self.oracle.committed(&self.inputs, &self.fates, &sent, &offsets);
+        if let Err(wrong) = right.and_then(|()| self.within_ends(&offsets)) {
             self.fail(wrong);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use twox_hash::XxHash3_64;
 
+use super::bounded::Ends;
 use super::dice::Dice;
 use super::group::Group;
 use super::log::{Entry, Fate, Input, Kind, Sent, TxnId};
@@ -17,7 +18,6 @@ use super::topics::{deletable, id, place};
 use super::transactions::{Id, Offsets, State};
 use super::work::FOREIGN;
 use crate::record::{PartitionId, SourceTopic};
-use crate::state::CommitPosition;
 
 /// Events of the trace that is shown.
 const TRACE: usize = 200;
@@ -84,7 +84,7 @@ pub enum Act {
 pub struct World {
     pub dice: Dice,
     pub now: i64,
-    began: i64,
+    pub began: i64,
     pub plan: Plan,
     pub phase: Phase,
     pub running: usize,
@@ -101,6 +101,7 @@ pub struct World {
     pub processes: Vec<Process>,
     pub shelf: Shelf,
     pub oracle: Oracle,
+    pub ends: Ends,
     /// The version of the model that is wanted.
     pub champion: u64,
     pub down_until: i64,
@@ -148,6 +149,7 @@ impl World {
             processes: Vec::new(),
             shelf: Shelf::new(partitions),
             oracle: Oracle::new(plan.partitions, plan.keys, plan.closes),
+            ends: Ends::default(),
             champion: 1,
             down_until: 0,
             troubles,
@@ -265,8 +267,11 @@ impl World {
         self.tick_group();
         self.tick_store();
         self.supervise();
+        if self.plan.until.is_some() {
+            self.leave_if_ended();
+        }
         if self.phase == Phase::Calm {
-            if self.is_done() {
+            if self.plan.until.is_none() && self.is_done() {
                 self.note(None, || "everything is done: the workers are asked to stop".into());
                 self.phase = Phase::Leaving;
                 self.untold = (0..self.inputs.len()).map(id).filter(|it| !self.is_told(*it)).collect();
@@ -389,53 +394,5 @@ impl World {
         }
         let entry = Entry { kind, txn, timestamp: self.now, gone: false };
         self.inputs[place(partition)].entries.push(entry);
-    }
-
-    /// Whether everything up to the stable end is committed, markers and aborted records included, nothing is open, and
-    /// every partition has an owner who knows it.
-    pub fn is_done(&self) -> bool {
-        self.acts.values().all(|act| !matches!(act, Act::EndInput { .. } | Act::Produce { .. }))
-            && self.ids.iter().all(|id| id.state == State::Empty)
-            && self.processes.iter().all(|process| process.ended || !process.killed && !process.member.is_busy())
-            && self.deleted.is_none_or(|(_, is_given_up)| is_given_up)
-            && self.inputs.iter().enumerate().all(|(partition, input)| {
-                if self.is_deleted(id(partition)) {
-                    let has = |process: &Process| !process.ended && process.fetch[partition].is_some();
-                    return !self.processes.iter().any(has);
-                }
-                let stable = input.stable(&self.fates);
-                let is_told = |process: &Process| {
-                    !process.ended && process.fetch[partition].is_some_and(|fetch| fetch.is_at(stable))
-                };
-                self.oracle.until(id(partition)) == Some(stable) && self.processes.iter().any(is_told)
-            })
-    }
-
-    /// Whether a worker was told that a partition is read to its end.
-    fn is_told(&self, partition: PartitionId) -> bool {
-        let stable = self.inputs[place(partition)].stable(&self.fates);
-        let fetch = |process: &Process| process.fetch[place(partition)].and_then(|fetch| fetch.told);
-        self.processes.iter().any(|process| !process.ended && fetch(process) == Some(stable))
-    }
-
-    /// A clean stop leaves a checkpoint of the commit, so that nothing is replayed next time.
-    fn checkpoints_at_end(&self) -> Result<(), String> {
-        if self.disturbed {
-            return Ok(());
-        }
-        let all = (0..self.plan.partitions as usize).map(id);
-        for partition in all.filter(|it| !self.is_deleted(*it) && !self.untold.contains(it)) {
-            let committed = self.oracle.at(partition);
-            let everything = CommitPosition { sequence: u64::MAX, offset: i64::MAX, hash: 0 };
-            let usable = self.oracle.epoch(partition).and_then(|epoch| self.shelf.usable(partition, everything, epoch));
-            let newest = usable.map(|at| (at.sequence, at.offset));
-            if committed != newest {
-                return Err(format!(
-                    "partition {partition}: {committed:?} is committed and the newest checkpoint after an orderly \
-                     stop is of {newest:?}"
-                ));
-            }
-        }
-        Ok(())
     }
 }
