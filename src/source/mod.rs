@@ -21,6 +21,7 @@ mod plan;
 mod sample;
 mod schema;
 mod skip;
+mod statistics;
 mod tables;
 #[cfg(test)]
 mod testing;

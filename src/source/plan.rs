@@ -14,7 +14,7 @@ use super::folders::{self, FolderColumn};
 use super::schema::{Columned, Columns, Wanted, resolve};
 use super::skip::{Facts, Looked};
 use super::united::United;
-use super::{int96, merge, nested, order};
+use super::{int96, merge, nested, order, statistics};
 use crate::config::{At, FileOrder, Input, Key, Pipeline};
 use crate::error::{Problems, counted};
 use crate::problem::Place;
@@ -94,7 +94,7 @@ pub(super) enum Unneeded {
 impl Group {
     fn new(group: &RowGroupMetaData, time: &str, ticks: &DataType, keys: Option<order::Bounds>) -> Group {
         let rows = u64::try_from(group.num_rows()).unwrap_or(0);
-        let nulls = statistics(group, time).and_then(Statistics::null_count_opt);
+        let nulls = statistics::of(group, time).and_then(Statistics::null_count_opt);
         let span = bounds(group, time, ticks);
         Group {
             rows,
@@ -244,7 +244,7 @@ fn plan_for(
                 Some(folder) => Some((folder.text().as_bytes().to_vec(), folder.text().as_bytes().to_vec())),
                 // Decimals of different scales don't compare as they are stored.
                 None if key_type.is_decimal() => None,
-                None => order::key_bounds(statistics(group, key)?),
+                None => order::key_bounds(statistics::of(group, key)?),
             },
             Key::Melted(_) | Key::Single => None,
         };
@@ -358,15 +358,9 @@ pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 
     Ok((metadata, Sha256::digest(&bytes).into()))
 }
 
-/// What a file says of a column of a row group.
-fn statistics<'a>(group: &'a RowGroupMetaData, name: &str) -> Option<&'a Statistics> {
-    let find = |is: &dyn Fn(&[String]) -> bool| group.columns().iter().find(|column| is(column.column_path().parts()));
-    find(&|parts| parts == [name]).or_else(|| find(&|parts| nested::is_leaf(parts, name)))?.statistics()
-}
-
 /// Bounds of the times of a row group, where its statistics are to be trusted. Rows may lack a time.
 fn bounds(group: &RowGroupMetaData, time: &str, data_type: &DataType) -> Option<(i64, i64)> {
-    let statistics = statistics(group, time)?;
+    let statistics = statistics::of(group, time)?;
     let sound = !statistics.is_min_max_deprecated() || statistics.is_min_max_backwards_compatible();
     if !sound {
         return None;

@@ -16,8 +16,9 @@ use super::merge::{is_text, plain};
 use super::order;
 use super::plan::{Group, PlannedFile, Unneeded};
 use super::schema::{Columns, KeyColumn, Wanted};
+use super::statistics::{self, DAY, is_binary, nanos};
 use crate::config::{At, Pipeline, VectorColumn};
-use crate::record::{Kind, Layout, TimeRange};
+use crate::record::{KeyType, Kind, Layout, TimeRange, hexadecimal, uuid_text};
 use crate::stage::{self, Bounds, Conditions, Extent, Reads, is_instant};
 
 /// What is known of the columns of a row group, in the order of [`Looked::names`].
@@ -70,21 +71,19 @@ impl Looked {
         let roots = file.file_metadata().schema_descr().root_schema().get_fields();
         let fact = |group: &RowGroupMetaData, name: &String| {
             let folder = folders.iter().find(|folder| folder.name == *name);
-            let Some(root) = roots.iter().find(|root| root.name() == name) else {
-                // Of the path, within another column, or missing and so null.
+            let root = roots.iter().find(|root| root.name() == name);
+            let Ok(field) = schema.field_with_name(name) else {
+                // Within another column, in a way that isn't read, or missing and so null.
                 let outer = name.split('.').next().unwrap_or_default();
-                return match folder {
-                    Some(folder) => Fact::of_folder(folder),
-                    None if roots.iter().any(|root| root.name() == outer) => Fact::within(),
-                    None => Fact::missing(),
-                };
+                return if roots.iter().any(|root| root.name() == outer) { Fact::unknown() } else { Fact::missing() };
             };
-            let data_type = schema.field_with_name(name).map_or(DataType::Null, |field| plain(field.data_type()));
-            let mut columns = group.columns().iter().filter(|column| column.column_path().parts() == [name.as_str()]);
-            let statistics = columns.next().and_then(|column| column.statistics());
-            let is_int96 = root.is_primitive() && root.get_physical_type() == Type::INT96;
+            if let (Some(folder), None) = (folder, root) {
+                return Fact::of_folder(folder);
+            }
+            let is_int96 = root.is_some_and(|root| root.is_primitive() && root.get_physical_type() == Type::INT96);
             let rows = u64::try_from(group.num_rows()).unwrap_or(0);
-            Fact::of_column(data_type, statistics, rows, folder.is_some() || is_int96)
+            let found = statistics::of(group, name);
+            Fact::of_column(plain(field.data_type()), found, rows, folder.is_some() || is_int96)
         };
         let facts = |group| self.names.iter().map(|name| fact(group, name)).collect();
         file.row_groups().iter().map(facts).collect()
@@ -192,7 +191,7 @@ impl Looked {
 
     fn known(&self, reads: Reads, group: &Group, facts: &Facts, layout: &Layout) -> Option<Extent> {
         match reads {
-            Reads::Key => self.fact(facts, &layout.key_name)?.extent(),
+            Reads::Key => self.fact(facts, &layout.key_name)?.of_key(&layout.key_type),
             Reads::Time => {
                 let (low, high) = group.times?;
                 let bounds = match layout.clock.nanos_per_tick {
@@ -206,7 +205,7 @@ impl Looked {
             Reads::Column(column) => {
                 let column = layout.columns.get(column)?;
                 // Melted values are of several columns.
-                let fact = self.fact(facts, &column.name)?;
+                let fact = self.fact(facts, &column.name).filter(|fact| !is_binary(&fact.data_type))?;
                 match (&column.kind, &fact.bounds) {
                     (Kind::Number, Some(Bounds::Numbers(..))) | (Kind::Passthrough(_), _) => fact.extent(),
                     _ => None,
@@ -262,8 +261,8 @@ impl Fact {
         Fact { data_type: DataType::Null, nulls: Nulls::All, bounds: None, is_folder: false, is_checked: false }
     }
 
-    /// A part of a column, of which nothing is known.
-    fn within() -> Fact {
+    /// Of which nothing is known.
+    fn unknown() -> Fact {
         Fact { data_type: DataType::Null, nulls: Nulls::Some, bounds: None, is_folder: false, is_checked: true }
     }
 
@@ -280,13 +279,13 @@ impl Fact {
         Fact { data_type: folder.data_type().clone(), nulls, bounds, is_folder: true, is_checked: false }
     }
 
-    fn of_column(data_type: DataType, statistics: Option<&Statistics>, rows: u64, is_checked: bool) -> Fact {
-        let nulls = match statistics.and_then(Statistics::null_count_opt) {
+    fn of_column(data_type: DataType, found: Option<&Statistics>, rows: u64, is_checked: bool) -> Fact {
+        let nulls = match found.and_then(Statistics::null_count_opt) {
             Some(0) => Nulls::None,
             Some(nulls) if nulls == rows => Nulls::All,
             _ => Nulls::Some,
         };
-        let bounds = statistics.and_then(|statistics| bounds(statistics, &data_type));
+        let bounds = found.and_then(|found| statistics::bounds(found, &data_type));
         Fact { data_type, nulls, bounds, is_folder: false, is_checked }
     }
 
@@ -298,6 +297,21 @@ impl Fact {
         // NaN is null, and not among the bounds.
         let nulls = self.nulls != Nulls::None || self.data_type.is_floating();
         Some(Extent { bounds: Some(self.bounds.clone()?), nulls })
+    }
+
+    /// The same of keys, as texts: those of bytes are hexadecimal digits, in which UUIDs have dashes.
+    fn of_key(&self, key_type: &KeyType) -> Option<Extent> {
+        let is_bytes = matches!(key_type, KeyType::Binary(_) | KeyType::Uuid);
+        // What is read as another type has other texts.
+        let mut extent = self.extent().filter(|_| is_bytes == is_binary(&self.data_type) || self.is_folder)?;
+        if let (KeyType::Uuid, Some(Bounds::Texts(low, high))) = (key_type, &mut extent.bounds) {
+            for text in [low, high] {
+                *text = uuid_text(&<[u8; 16]>::try_from(&text[..]).ok()?).into_bytes();
+            }
+        } else if let (true, Some(Bounds::Texts(low, high))) = (is_bytes, &mut extent.bounds) {
+            [low, high].into_iter().for_each(|text| *text = hexadecimal(text).into_bytes());
+        }
+        Some(extent)
     }
 
     /// Whether each value is surely one of the type that the column is delivered in.
@@ -329,12 +343,6 @@ impl Fact {
 /// Integers up to here are float64 without rounding.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-const DAY: i64 = 86_400_000_000_000;
-
-fn nanos(ticks: i64, tick: i64) -> i128 {
-    i128::from(ticks) * i128::from(tick)
-}
-
 fn is_fine(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }
@@ -349,48 +357,4 @@ fn has_instant(data_type: &DataType) -> bool {
         DataType::Struct(fields) => fields.iter().any(|field| has_instant(field.data_type())),
         other => is_instant(other),
     }
-}
-
-/// Bounds of the values of a column of this type, where its statistics are to be trusted.
-fn bounds(statistics: &Statistics, data_type: &DataType) -> Option<Bounds> {
-    if statistics.is_min_max_deprecated() && !statistics.is_min_max_backwards_compatible() {
-        return None;
-    }
-    let integers = match statistics {
-        Statistics::Int32(bounds) => Some((i64::from(*bounds.min_opt()?), i64::from(*bounds.max_opt()?))),
-        Statistics::Int64(bounds) => Some((*bounds.min_opt()?, *bounds.max_opt()?)),
-        _ => None,
-    };
-    let found = match (data_type, statistics, integers) {
-        // As they are stored, an unsigned one beyond the signed range looks negative.
-        (t, _, Some((low, high))) if t.is_unsigned_integer() && low >= 0 && high >= 0 => {
-            Bounds::Numbers(low as f64, high as f64)
-        }
-        (t, _, Some((low, high))) if t.is_signed_integer() => Bounds::Numbers(low as f64, high as f64),
-        (DataType::Float32, Statistics::Float(bounds), _) => {
-            Bounds::Numbers((*bounds.min_opt()?).into(), (*bounds.max_opt()?).into())
-        }
-        (DataType::Float64, Statistics::Double(bounds), _) => Bounds::Numbers(*bounds.min_opt()?, *bounds.max_opt()?),
-        (t, Statistics::ByteArray(bounds), _) if is_text(t) => {
-            Bounds::Texts(bounds.min_opt()?.data().to_vec(), bounds.max_opt()?.data().to_vec())
-        }
-        (DataType::Date32, Statistics::Int32(_), Some((low, high))) => Bounds::Times(nanos(low, DAY), nanos(high, DAY)),
-        (DataType::Timestamp(unit, _), Statistics::Int64(_), Some((low, high))) => {
-            let tick = match unit {
-                TimeUnit::Second => 1_000_000_000,
-                TimeUnit::Millisecond => 1_000_000,
-                TimeUnit::Microsecond => 1_000,
-                TimeUnit::Nanosecond => 1,
-            };
-            Bounds::Times(nanos(low, tick), nanos(high, tick))
-        }
-        _ => return None,
-    };
-    // What isn't in order, such as NaN, says nothing.
-    let is_sound = match &found {
-        Bounds::Numbers(low, high) => low <= high,
-        Bounds::Texts(low, high) => low <= high,
-        Bounds::Times(low, high) => low <= high,
-    };
-    is_sound.then_some(found)
 }

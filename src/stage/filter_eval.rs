@@ -5,13 +5,13 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, Float64Type, Int64Type};
 use arrow::error::ArrowError;
 use chrono::NaiveDate;
 
 use super::filter_parse::{Arithmetic, Comparison};
 use crate::error::Context;
-use crate::record::{Batch, NO_TIME, Values};
+use crate::record::{Batch, NO_TIME, Values, nearest, nearest_of_digits};
 use crate::state::Keys;
 
 /// What an expression reads, and as what.
@@ -150,6 +150,9 @@ pub(super) fn load<'a>(source: &Operand, batch: &'a Batch, keys: Option<&'a Keys
                     Loaded::PassthroughUnsigned(cast(DataType::UInt64)?.as_primitive().clone())
                 }
                 Type::Whole => Loaded::PassthroughWholes(cast(DataType::Int64)?.as_primitive().clone()),
+                Type::Number if array.data_type().is_decimal() => {
+                    Loaded::PassthroughNumbers(decimals(array).or_failed(|| "filter reads decimals".into())?)
+                }
                 Type::Number => {
                     Loaded::PassthroughNumbers(cast(DataType::Float64)?.as_primitive::<Float64Type>().clone())
                 }
@@ -217,6 +220,21 @@ impl Text {
             },
         }
     }
+}
+
+/// Decimals as the nearest numbers.
+fn decimals(array: &ArrayRef) -> Result<Float64Array, ArrowError> {
+    let DataType::Decimal256(_, scale) = *array.data_type() else {
+        let (scale, wide) = match *array.data_type() {
+            DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
+                (scale, cast(array, &DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale))?)
+            }
+            _ => return Ok(cast(array, &DataType::Float64)?.as_primitive().clone()),
+        };
+        return Ok(wide.as_primitive::<Decimal128Type>().unary(|unscaled| nearest(unscaled, scale)));
+    };
+    let number = |unscaled| nearest_of_digits(unscaled, scale).unwrap_or(f64::NAN);
+    Ok(array.as_primitive::<Decimal256Type>().unary(number))
 }
 
 /// Ticks of timestamps or dates, [`NO_TIME`] where they are null.

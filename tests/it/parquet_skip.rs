@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -62,17 +62,19 @@ fn pipeline_with(folder: &Path, on: &str, stages: &str) -> String {
     file.to_str().unwrap().to_string()
 }
 
+/// How many rows are said to be left unread.
+fn unread_rows(text: &str) -> u64 {
+    let Some((_, rest)) = text.split_once("they are not read (") else { return 0 };
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
 /// Lines, dead letters, and how many rows the filter left unread.
 fn run(folder: &Path, on: &str, stages: &str) -> (Vec<serde_json::Value>, Vec<String>, u64) {
     let file = pipeline_with(folder, on, stages);
     let _ = std::fs::remove_dir_all(folder.join("dead_letters"));
     let (out, err) = kolk_exits(0, &["run", &file]);
     let (_, said) = kolk_exits(0, &["check", &file]);
-    let unread = |text: &str| -> u64 {
-        let Some((_, rest)) = text.split_once("they are not read (") else { return 0 };
-        rest.split(' ').next().unwrap().parse().unwrap()
-    };
-    assert_eq!(unread(&err), unread(&said), "{err} {said}");
+    assert_eq!(unread_rows(&err), unread_rows(&said), "{err} {said}");
     let mut letters: Vec<String> = Vec::new();
     if folder.join("dead_letters").exists() {
         // All of them but their position, which counts what is read.
@@ -90,7 +92,7 @@ fn run(folder: &Path, on: &str, stages: &str) -> (Vec<serde_json::Value>, Vec<St
         }
     }
     letters.sort();
-    (lines(&out), letters, unread(&err))
+    (lines(&out), letters, unread_rows(&err))
 }
 
 #[test]
@@ -151,4 +153,103 @@ fn a_folder_is_left_out_by_its_name_whatever_is_in_it() {
     }
     let other = "filter: { where: \"day < 2024-01-03\" }, lags: { value: [1] }";
     assert_eq!((run(folder.path(), "null: skip", other).2, run(folder.path(), "null: carry", other).2), (48, 0));
+}
+
+/// One file of 24 rows in row groups of 6, with a key of its own each.
+fn write_keys(folder: &Path, keys: &ArrayRef, is_uuid: bool, statistics: EnabledStatistics) {
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let rows = || 0..24_i64;
+    let each = UInt32Array::from_iter_values(rows().map(|row| (row / 6) as u32));
+    let seen = TimestampMicrosecondArray::from_iter_values(rows().map(|row| 1_704_067_200_000_000 + DAY / 24 * row));
+    let price = rows().map(|row| Some(i128::from(row) * 25)).collect::<Decimal128Array>();
+    let inner: Vec<(Arc<Field>, ArrayRef)> = vec![
+        (
+            Arc::new(Field::new("n", DataType::Int64, true)),
+            Arc::new(Int64Array::from_iter(rows().map(|row| (row % 7 > 0).then_some(row)))),
+        ),
+        (Arc::new(Field::new("seen", seen.data_type().clone(), true)), Arc::new(seen.clone())),
+    ];
+    let mut key = Field::new("key", keys.data_type().clone(), false);
+    if is_uuid {
+        key = key.with_metadata([("ARROW:extension:name".to_string(), "arrow.uuid".to_string())]);
+    }
+    let m = StructArray::from(inner);
+    let fields = vec![
+        key,
+        Field::new("ts", seen.data_type().clone(), false),
+        Field::new("value", DataType::Float64, true),
+        Field::new("m", m.data_type().clone(), true),
+        Field::new("price", DataType::Decimal128(20, 2), true),
+    ];
+    let columns: Vec<ArrayRef> = vec![
+        arrow::compute::take(keys, &each, None).unwrap(),
+        Arc::new(seen),
+        Arc::new(Float64Array::from_iter_values(rows().map(|row| row as f64))),
+        Arc::new(m),
+        Arc::new(price.with_precision_and_scale(20, 2).unwrap()),
+    ];
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let properties =
+        WriterProperties::builder().set_max_row_group_row_count(Some(6)).set_statistics_enabled(statistics).build();
+    let file = std::fs::File::create(folder.join("data/a.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn keys_of_every_type_decimals_and_fields_of_structs_have_statistics() {
+    let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let decimals = |numbers: [i128; 4], precision| -> ArrayRef {
+        let array = Decimal128Array::from(numbers.to_vec());
+        Arc::new(array.with_precision_and_scale(precision, 2).unwrap())
+    };
+    let bytes = [[0; 16], [0x7f; 16], [0x80; 16], [255; 16]];
+    let fixed: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter(bytes.iter()).unwrap());
+    let binary: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"", b"\x00", b"\x7f\xff", b"\x80"]));
+    // Every second one is kept, or the last one.
+    let numbers = [-1250, -5, 5, 1250];
+    for (keys, is_uuid, conditions) in [
+        (decimals(numbers, 20), false, ["key != -12.50 and key != 0.05", "key > 12.4"]),
+        (decimals(numbers, 9), false, ["key in (-0.05, 12.5)", "key >= 12.50"]),
+        (
+            cast(&decimals(numbers, 20), &DataType::Decimal256(50, 2)).unwrap(),
+            false,
+            ["key in (-0.05, 12.5)", "key >= 12.50"],
+        ),
+        (
+            fixed.clone(),
+            true,
+            [
+                "key in ('7F7f7f7f-7f7f-7f7f-7f7f-7f7f7f7f7f7f', 'ffffffff-ffff-ffff-ffff-ffffffffffff')",
+                "key > '90000000-0000-0000-0000-000000000000'",
+            ],
+        ),
+        (
+            fixed,
+            false,
+            ["key in ('7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f', 'ffffffffffffffffffffffffffffffff')", "key > '90'"],
+        ),
+        (binary, false, ["key = '00' or key = '80'", "key > '7fff'"]),
+    ] {
+        write_keys(with.path(), &keys, is_uuid, EnabledStatistics::Chunk);
+        write_keys(without.path(), &keys, is_uuid, EnabledStatistics::None);
+        let fields = ["m.n >= 18", "m.n is null and value < 1", "m.seen < 2024-01-01T06:00", "price > 4.25"];
+        let conditions = conditions.iter().zip([12, 18]).chain(fields.iter().zip([18, 18, 18, 18]));
+        for (condition, unread) in conditions {
+            let stages = format!("filter: {{ where: \"{condition}\" }}, lags: {{ value: [1] }}");
+            let of = |folder: &Path| {
+                let file = pipeline_with(folder, "null: skip", &stages);
+                let text = std::fs::read_to_string(&file).unwrap();
+                let text = text.replace("n, note, seen, day, value,", "m.n, m.seen, price, value,");
+                std::fs::write(&file, text).unwrap();
+                let (out, said) = kolk_exits(0, &["run", &file]);
+                (lines(&out), unread_rows(&said))
+            };
+            let ((found, rows), (expected, none)) = (of(with.path()), of(without.path()));
+            assert_eq!(found, expected, "{} {condition}", keys.data_type());
+            assert_eq!((rows, none), (unread, 0), "{} {condition}", keys.data_type());
+            assert!(!found.is_empty());
+        }
+    }
 }
