@@ -13,20 +13,21 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use arrow_avro::reader::{Decoder as AvroReader, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
 use super::avro_cut::Cut;
 use super::avro_schema::{self, Record, annotated};
-use super::avro_types::{is_key, is_value, passthrough, takes, united};
+use super::avro_types::{is_key, is_time, is_value, passthrough, takes, united};
 use super::avro_value::{converted, decimal, integer, number, present, text, type_within, within};
 use super::avro_vector;
-use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, in_ticks, nanos_of};
+use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use};
 use super::envelope::{Found, Met, place};
 use super::frame::put_frame;
 use super::framed::{Body, MakeBody};
 use super::schema::Schema;
+use super::times::{Ticks, TimeFrom, in_ticks, nanos_of};
 use crate::config::Envelope;
 use crate::record::{hexadecimal, uuid_text};
 
@@ -77,13 +78,14 @@ impl AvroReaderSchema {
             Use::Value => is_value(&found),
             // It depends on the column: `takes`.
             Use::Vector => true,
-            Use::Time => found.is_integer() || matches!(found, DataType::Timestamp(..) | DataType::Date32),
+            Use::Time => is_time(&found),
             Use::Passthrough => passthrough(&found).is_some(),
         };
         match (fits, purpose) {
             (false, _) => Err(format!("field \"{name}\" is {found}, which can't be used as {purpose:?}")),
             (true, Use::Passthrough) => Ok(passthrough(&found).unwrap_or(DataType::Utf8)),
             (true, Use::Time) if found.is_integer() => Ok(DataType::Int64),
+            (true, Use::Time) if found.is_floating() => Ok(DataType::Float64),
             (true, _) => Ok(found),
         }
     }
@@ -227,10 +229,7 @@ impl Body for AvroBody {
             }
             match field.target {
                 Target::Key => row.key = field.key(&array).map_err(bad)?,
-                Target::Time => {
-                    let (value, nanos) = (integer(&array).map_err(bad)?, nanos_of(array.data_type()).or(field.nanos));
-                    row.set_time(&self.columns, value, nanos);
-                }
+                Target::Time => row.set_time(&self.columns, field.time(&array, self.columns.time).map_err(bad)?),
                 Target::Value(index) => row.values[index] = number(&array).map_err(bad)?,
                 Target::Vector(index) => {
                     avro_vector::read(&self.columns.vectors[index], &array, &mut row.vectors[index]).map_err(bad)?;
@@ -316,12 +315,27 @@ impl Field {
                 let bytes = bytes.as_binary::<i32>().value(0);
                 Ok(Some(if self.is_uuid { uuid_text(bytes) } else { hexadecimal(bytes) }))
             }
-            (Some(DataType::Decimal128(precision, scale)), _) => {
-                let value = Decimal128Array::from(vec![decimal(array, *precision, *scale)?]);
-                let value = value.with_precision_and_scale(*precision, *scale).map_err(|e| e.to_string())?;
-                Ok(Some(value.value_as_string(0)))
-            }
+            (Some(DataType::Decimal128(precision, scale)), _) => self.digits(array, *precision, *scale),
+            (Some(DataType::Decimal256(_, scale)), _) => self.digits(array, DECIMAL128_MAX_PRECISION, *scale),
             _ => text(array),
+        }
+    }
+
+    fn digits(&self, array: &ArrayRef, precision: u8, scale: i8) -> Result<Option<String>, String> {
+        let value = decimal(array, precision, scale).map_err(|what| format!("{what} the type of the key"))?;
+        let value = Decimal128Array::from(vec![value]).with_precision_and_scale(precision, scale);
+        value.map(|value| Some(value.value_as_string(0))).map_err(|e| e.to_string())
+    }
+
+    /// The value of the record's time.
+    fn time(&self, array: &ArrayRef, from: TimeFrom) -> Result<Ticks, String> {
+        match (from, array.data_type()) {
+            (TimeFrom::Text, DataType::Utf8) => Ticks::of_text(&text(array)?.unwrap_or_default()),
+            (TimeFrom::Fraction(micros), found) if found.is_floating() => {
+                Ok(Ticks::of_fraction(number(array)?, micros))
+            }
+            (TimeFrom::Fraction(micros), found) if found.is_integer() => Ok(Ticks::of_whole(integer(array)?, micros)),
+            (_, found) => Ok(Ticks::Of(integer(array)?, nanos_of(found).or(self.nanos))),
         }
     }
 

@@ -1,14 +1,8 @@
 //! Fields within records, and Debezium's envelope, in Avro.
 
 use super::*;
-use crate::config::At;
-use crate::error::Problems;
 use crate::format::framed::Framed;
-use crate::format::law::{ID, in_frame, pipeline, schema};
-use crate::format::registry::Registry;
-use crate::format::schema::Language;
-use crate::format::schemas::Schemas;
-use crate::format::{Decided, Decoder, Messages, columns};
+use crate::format::law::{ID, decoder_of, in_frame, read_one, schema};
 
 const ENVELOPE: &str = r#"{"type":"record","name":"Envelope","namespace":"db.t","fields":[
     {"name":"before","type":["null",{"type":"record","name":"Value","fields":[
@@ -20,29 +14,8 @@ const ENVELOPE: &str = r#"{"type":"record","name":"Envelope","namespace":"db.t",
         {"name":"version","type":"string"},{"name":"ts_ms","type":"long"}]}},
     {"name":"op","type":"string"},{"name":"ts_ms","type":["null","long"],"default":null}]}"#;
 
-/// A decoder of one schema, with these fields of the source and of the record, and passthrough columns.
 fn decoder(source: &str, record: &str, fields: &[&str], text: &str) -> Result<Framed, String> {
-    let yaml = format!(
-        "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ avro: {{ registry: \
-         \"http://127.0.0.1:9\" }} }}{source} }} }}\nrecord: {{ {record} }}"
-    );
-    let pipeline = pipeline(&yaml);
-    let encoding = pipeline.source.encoding().unwrap();
-    let fields: Vec<At<String>> = fields.iter().map(|name| At::default_value((*name).to_string())).collect();
-    let envelope = encoding.envelope.as_ref().map(|envelope| envelope.value);
-    let reader = AvroReaderSchema::within(&schema(text), envelope)?;
-    let wrong = std::cell::RefCell::new(String::new());
-    let types = |name: &str, purpose| reader.type_of(name, purpose).map_err(|why| *wrong.borrow_mut() = why).ok();
-    let mut problems = Problems::new("p.yaml");
-    let planned = columns::plan(&pipeline, encoding, &fields, &types, &mut problems);
-    let columns = Arc::new(planned.ok_or_else(|| wrong.borrow().clone())?.0);
-    let crate::config::Format::Avro(source) = &encoding.format.value else { panic!("no registry") };
-    let registry = Arc::new(Registry::new(source).unwrap());
-    let schemas = Arc::new(Schemas::new(Some(registry), &[]));
-    let mut framed = Framed::new(columns.clone(), schemas, Language::Avro, reader.bodies(columns));
-    framed.learn(&schema(text));
-    framed.stop_at_deletes();
-    Ok(framed)
+    decoder_of("avro", source, record, fields, text)
 }
 
 fn long(number: i64) -> Vec<u8> {
@@ -71,21 +44,7 @@ fn change(before: &[u8], after: &[u8], op: &str) -> Vec<u8> {
 }
 
 fn shown(decoder: &mut Framed, payload: &[u8]) -> String {
-    let mut messages = Messages::default();
-    messages.push(0, 1000, Some(br#"{"id":9}"#), Some(payload));
-    let decoded = decoder.decode(&messages, 0..1, &mut Decided::default()).unwrap();
-    if let Some(deleted) = decoded.deleted {
-        return format!("deleted {:?}", deleted.key.map(|key| String::from_utf8(key).unwrap()));
-    }
-    if let Some((_, reason)) = decoded.records.bad.first() {
-        return format!("{reason}: {}", decoded.details.first().map_or("", |(_, detail)| detail));
-    }
-    let records = &decoded.records;
-    let passthrough = records.passthrough.iter();
-    let passthrough: Vec<String> =
-        passthrough.map(|array| arrow::util::display::array_value_to_string(array, 0).unwrap()).collect();
-    let (key, values) = (String::from_utf8_lossy(records.key(0)).into_owned(), &records.values);
-    format!("{key} {} {:?} {passthrough:?}", records.times[0], values.iter().map(|all| all[0]).collect::<Vec<_>>())
+    read_one(decoder, br#"{"id":9}"#, payload)
 }
 
 #[test]
@@ -95,7 +54,7 @@ fn debezium_s_envelope_in_avro_is_the_row_after_the_change() {
     let (none, micros) = (long(0), 1_700_000_000_000_001);
     let tail = r#""2.7", "5""#;
     let created = shown(&mut decoder, &change(&none, &row(7, Some(1.5), micros), "c"));
-    assert_eq!(created, format!(r#"7 {micros} [1.5] [{tail}, "c", "2022-01-08T00:00:00", ""]"#));
+    assert_eq!(created, format!(r#"7 {micros} [1.5] [{tail}, "c", "2022-01-08T00:00:00", "null"]"#));
     let updated = shown(&mut decoder, &change(&row(7, Some(1.5), 1), &row(7, None, micros), "u"));
     assert_eq!(updated, format!(r#"7 {micros} [NaN] [{tail}, "u", "2022-01-08T00:00:00", "1.5"]"#));
     assert_eq!(shown(&mut decoder, &change(&row(8, None, 1), &none, "d")), "deleted Some(\"8\")");
@@ -132,5 +91,82 @@ fn a_field_within_a_record_is_a_column() {
     let mut body = vec![0];
     body.extend((ID + 1).to_be_bytes());
     body.extend([long(0), row(7, Some(2.5), 3), text("c"), long(0), long(12)].concat());
-    assert_eq!(shown(&mut moved, &body), r#"7 12 [2.5] [""]"#);
+    assert_eq!(shown(&mut moved, &body), r#"7 12 [2.5] ["null"]"#);
+}
+
+#[test]
+fn a_time_is_text_or_a_number_with_a_fraction_too() {
+    let of = |ts: &str| {
+        format!(
+            r#"{{"type":"record","name":"S","fields":[{{"name":"id","type":"string"}},{{"name":"ts","type":{ts}}},{{"name":"v","type":"double"}}]}}"#
+        )
+    };
+    let body = |ts: Vec<u8>| in_frame(&[text("a"), ts, 1.5_f64.to_le_bytes().to_vec()].concat());
+    let record = |time: &str| format!("key: id, time: {time}, values: [v]");
+    let mut words = decoder("", &record("ts"), &[], &of(r#"["string","null"]"#)).unwrap();
+    for (ts, found) in [
+        ([long(0), text("2023-11-14T22:13:20.5+01")].concat(), "a 1699996400500000 [1.5] []"),
+        ([long(0), text("2023-11-14 22:13+0000")].concat(), "a 1699999980000000 [1.5] []"),
+        (long(1), "null_time: field \"ts\" is missing or null"),
+        ([long(0), text("soon")].concat(), "bad_value: field \"ts\": expected a time such as"),
+    ] {
+        assert!(shown(&mut words, &body(ts)).starts_with(found), "{found}");
+    }
+    let double = |time: f64| time.to_le_bytes().to_vec();
+    for (unit, factor) in [("float_s", 1.0), ("float_ms", 1000.0)] {
+        let record = record(&format!("{{ column: ts, unit: {unit} }}"));
+        let mut seconds = decoder("", &record, &[], &of("\"double\"")).unwrap();
+        for (time, found) in [
+            (1_700_000_000.5, "a 1700000000500000 [1.5] []"),
+            (-0.25, "a -250000 [1.5] []"),
+            (f64::NAN, "null_time: field \"ts\" is missing or null"),
+            (f64::INFINITY, "null_time: field \"ts\" is missing or null"),
+            (1e30, "time_out_of_range: field \"ts\": 1000"),
+        ] {
+            assert!(shown(&mut seconds, &body(double(time * factor))).starts_with(found), "{unit} {found}");
+        }
+        // A writer that has whole ones.
+        seconds.learn(&Schema { id: ID, ..schema(&of("\"long\"")) });
+        assert_eq!(shown(&mut seconds, &body(long(5 * factor as i64))), "a 5000000 [1.5] []");
+    }
+    for (time, ts, why) in [
+        ("ts", "\"double\"", "the time is Float64: `unit: float_s` and `float_ms` read times with a fraction"),
+        ("{ column: ts, unit: s }", "\"float\"", "the time is Float64: `unit: float_s`"),
+        ("{ column: ts, unit: s }", "\"string\"", "the time is text, which has no unit: leave `unit` out"),
+        ("{ column: ts, unit: float_s }", "\"long\"", "are for times with a fraction, this column is Int64"),
+        (
+            "{ column: ts, unit: float_s }",
+            r#"{"type":"long","logicalType":"timestamp-micros"}"#,
+            "a unit is only for integer columns",
+        ),
+    ] {
+        let planned = decoder("", &record(time), &[], &of(ts)).err().unwrap();
+        assert!(planned.contains(why), "{time} {ts}: {planned}");
+    }
+}
+
+#[test]
+fn a_decimal_may_be_wider_than_arrow_s_or_have_a_scale_of_its_own() {
+    let schema = r#"{"type":"record","name":"S","fields":[{"name":"ts","type":"long"},
+        {"name":"wide","type":{"type":"bytes","logicalType":"decimal","precision":64,"scale":3}},
+        {"name":"own","type":["null",{"type":"record","name":"VariableScaleDecimal","namespace":"io.debezium.data",
+            "fields":[{"name":"scale","type":"int"},{"name":"value","type":"bytes"}]}]},
+        {"name":"v","type":"int"}]}"#;
+    let bytes = |bytes: &[u8]| [long(bytes.len() as i64), bytes.to_vec()].concat();
+    let body = |wide: &[u8], own: Option<(i64, &[u8])>| {
+        let own = own.map_or(long(0), |(scale, value)| [long(1), long(scale), bytes(value)].concat());
+        in_frame(&[long(5), bytes(wide), own, long(7)].concat())
+    };
+    for (key, values) in [("wide", "own"), ("own", "wide")] {
+        let record = format!("key: {key}, time: {{ column: ts, unit: step }}, values: [{values}]");
+        let mut all = decoder("", &record, &[], schema).unwrap();
+        let expected = if key == "wide" { "-0.250 5 [12.5] []" } else { "12.50 5 [-0.25] []" };
+        assert_eq!(shown(&mut all, &body(&[0xff, 0x06], Some((2, &[0x04, 0xe2])))), expected);
+    }
+    let record = "key: wide, time: { column: ts, unit: step }, values: [v]";
+    let mut carried = decoder("", record, &["own"], schema).unwrap();
+    assert_eq!(shown(&mut carried, &body(&[1], Some((-2, &[5])))), r#"0.001 5 [7.0] ["500"]"#);
+    assert_eq!(shown(&mut carried, &body(&[1], None)), r#"0.001 5 [7.0] ["null"]"#);
+    let found = shown(&mut carried, &body(&[1; 17], None));
+    assert!(found.starts_with("bad_value: field \"wide\": ") && found.contains("doesn't fit into"), "{found}");
 }

@@ -2,9 +2,11 @@
 //!
 //! Lives here: one value, out of unions and records. Must not live here: schemas, and which field is which column.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Float64Type, Int64Type};
+
+use crate::record::{digits, nearest, nearest_of_digits};
 
 /// The value of a field within records, by its path; `None`: it is null, or something on the way is, or has no such
 /// field.
@@ -39,6 +41,9 @@ pub(super) fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Str
 }
 
 pub(super) fn text(array: &ArrayRef) -> Result<Option<String>, String> {
+    if let Some(parts) = array.as_struct_opt() {
+        return variable(parts).map(Some);
+    }
     Ok(Some(converted(array, &DataType::Utf8)?.as_string::<i32>().value(0).to_string()))
 }
 
@@ -50,7 +55,22 @@ pub(super) fn integer(array: &ArrayRef) -> Result<i64, String> {
     Ok(converted(&array, &DataType::Int64)?.as_primitive::<Int64Type>().value(0))
 }
 
+/// The digits of Debezium's decimal whose scale comes with each value.
+fn variable(parts: &StructArray) -> Result<String, String> {
+    let part = |name: &str| parts.column_by_name(name).ok_or_else(|| format!("it has no {name}"));
+    digits(part("value")?.as_binary::<i32>().value(0), integer(part("scale")?)?)
+}
+
 pub(super) fn number(array: &ArrayRef) -> Result<f64, String> {
+    match array.data_type() {
+        DataType::Decimal128(_, scale) => return Ok(nearest(array.as_primitive::<Decimal128Type>().value(0), *scale)),
+        DataType::Decimal256(_, scale) => {
+            let value = array.as_primitive::<Decimal256Type>().value(0);
+            return Ok(nearest_of_digits(value, *scale).unwrap_or(f64::NAN));
+        }
+        DataType::Struct(_) => return variable(array.as_struct())?.parse().map_err(|_| "is no number".to_string()),
+        _ => {}
+    }
     Ok(converted(array, &DataType::Float64)?.as_primitive::<Float64Type>().value(0))
 }
 
@@ -58,6 +78,10 @@ pub(super) fn number(array: &ArrayRef) -> Result<f64, String> {
 pub(super) fn decimal(array: &ArrayRef, precision: u8, scale: i8) -> Result<i128, String> {
     let (value, from) = match array.data_type() {
         DataType::Decimal128(_, from) => (array.as_primitive::<Decimal128Type>().value(0), *from),
+        DataType::Decimal256(_, from) => {
+            let value = array.as_primitive::<Decimal256Type>().value(0);
+            (value.to_i128().ok_or_else(|| format!("{value} of scale {from} doesn't fit into"))?, *from)
+        }
         _ => (i128::from(integer(array)?), 0),
     };
     let shown = || format!("{value} of scale {from} doesn't fit into");

@@ -8,13 +8,14 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::avro_vector;
 use super::envelope::{self, Met};
 use super::key;
+use super::times::{Ticks, TimeFrom, utc};
 use super::vector::Vector;
 use crate::config::{
-    At, ColumnType, Encoding, Envelope, EpochUnit, Format, KafkaSource, Key, KeyFormat, Metadatum, Moment, Numbers,
-    Pipeline, VectorColumn,
+    At, ColumnType, Encoding, Envelope, EpochUnit, KafkaSource, Key, KeyFormat, Metadatum, Numbers, Pipeline,
+    VectorColumn,
 };
 use crate::error::Problems;
-use crate::record::{Clock, Constant, KeyType, Kind, Layout, Role, TIME_OUT_OF_RANGE, explain_beyond, murmur2};
+use crate::record::{Clock, Constant, KeyType, Kind, Layout, Role, murmur2};
 
 /// Where a field of the payload goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,19 +35,6 @@ pub(super) enum KeyFrom {
     /// The values' names with their hashes.
     Melted(Vec<(String, u32)>),
     Single,
-}
-
-/// Where times come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TimeFrom {
-    /// A field with the time as text (RFC 3339), in microseconds.
-    Text,
-    /// A field with ticks.
-    Ticks,
-    /// A field with a number that has a fraction: that many microseconds each, in microseconds.
-    Fraction(i64),
-    /// The message's timestamp.
-    Message,
 }
 
 /// Where a passthrough column comes from.
@@ -146,44 +134,6 @@ impl Columns {
     }
 }
 
-/// Why a value of a field can't be one of its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
-    /// It is beyond what the column's type can hold.
-    Beyond,
-    /// The column's type can hold it only in part.
-    Inexact,
-}
-
-impl Unfit {
-    /// As a time: why its message is refused.
-    pub fn of_time(self, name: &str, value: i64, nanos: Option<i64>) -> Fault {
-        match self {
-            Unfit::Beyond => (TIME_OUT_OF_RANGE, explain_beyond(name, value, nanos)),
-            Unfit::Inexact => {
-                ("bad_schema", format!("field \"{name}\": {value} is finer than the schema of the start can hold"))
-            }
-        }
-    }
-}
-
-/// A time in ticks of another length, if there is exactly that one.
-pub(super) fn in_ticks(value: i64, from: i64, to: i64) -> Result<i64, Unfit> {
-    if from == to {
-        return Ok(value);
-    }
-    let nanos = i128::from(value) * i128::from(from);
-    match nanos.rem_euclid(i128::from(to)) {
-        0 => i64::try_from(nanos / i128::from(to)).map_err(|_| Unfit::Beyond),
-        _ => Err(Unfit::Inexact),
-    }
-}
-
-/// Nanoseconds of a tick of a type of times; `None`: it is none.
-pub(super) fn nanos_of(data_type: &DataType) -> Option<i64> {
-    Clock::of(data_type, None).ok()?.nanos_per_tick
-}
-
 /// The type of a column in a format without types; for the time and for passthrough columns.
 pub(super) type TypeOf<'a> = &'a dyn Fn(&str, Use) -> Option<DataType>;
 
@@ -207,8 +157,11 @@ pub(super) fn declared<'a>(
             Use::Key => DataType::Utf8,
             Use::Value => DataType::Float64,
             Use::Vector => DataType::new_list(DataType::Float32, true),
-            Use::Time if unit.is_none_or(|unit| unit.fractional().is_some()) => utc(TimeUnit::Microsecond),
-            Use::Time => DataType::Int64,
+            Use::Time => match unit {
+                None => DataType::Utf8,
+                Some(unit) if unit.fractional().is_some() => DataType::Float64,
+                Some(_) => DataType::Int64,
+            },
             Use::Passthrough => match encoding.columns.iter().find(|(column, _)| column.value == name).map(|(_, t)| *t)
             {
                 Some(ColumnType::Float64) => DataType::Float64,
@@ -218,10 +171,6 @@ pub(super) fn declared<'a>(
             },
         })
     }
-}
-
-pub(super) fn utc(unit: TimeUnit) -> DataType {
-    DataType::Timestamp(unit, Some("UTC".into()))
 }
 
 /// Plans the columns of a source of messages; `type_of` returns the type of a field of the payload, or adds a problem
@@ -240,21 +189,22 @@ pub(super) fn plan(
     let mut complete = true;
 
     let time_name = record.time.column.as_str();
-    let (time, data_type) = if timestamp == Some(time_name) {
-        (TimeFrom::Message, Some(utc(TimeUnit::Millisecond)))
+    let (time, time_type) = if timestamp == Some(time_name) {
+        (TimeFrom::Message, Some((utc(TimeUnit::Millisecond), record.time.unit)))
     } else {
         found.insert(time_name.to_string(), Target::Time);
         let data_type = type_of(time_name, Use::Time);
-        let is_text = record.time.unit.is_none() && encoding.format.value == Format::Json;
-        let from = match record.time.unit.and_then(EpochUnit::fractional) {
-            Some(micros) => TimeFrom::Fraction(micros),
-            None if is_text => TimeFrom::Text,
-            None => TimeFrom::Ticks,
-        };
-        (from, data_type)
+        match data_type.map(|found| TimeFrom::of(found, record.time.unit)) {
+            Some(Ok((from, found, unit))) => (from, Some((found, unit))),
+            Some(Err(message)) => {
+                problems.add(record.time.place, message);
+                (TimeFrom::Ticks, None)
+            }
+            None => (TimeFrom::Ticks, None),
+        }
     };
-    let clock = data_type.and_then(|data_type| {
-        Clock::of_column(&data_type, record.time.unit, record.time.timezone.as_ref())
+    let clock = time_type.and_then(|(found, unit)| {
+        Clock::of_column(&found, unit, record.time.timezone.as_ref())
             .map_err(|message| problems.add(record.time.place, message))
             .ok()
     });
@@ -413,19 +363,17 @@ impl Row {
     }
 
     /// The time, which perhaps no column can hold.
-    pub fn set_time(&mut self, columns: &Columns, value: i64, nanos: Option<i64>) {
-        self.time = columns.ticks(value, nanos);
-        self.beyond = self.time.is_none().then(|| value.to_string());
+    pub fn set_time(&mut self, columns: &Columns, time: Ticks) {
+        (self.time, self.beyond) = match time {
+            Ticks::Null => (None, None),
+            Ticks::Of(value, nanos) => match columns.ticks(value, nanos) {
+                None => (None, Some(value.to_string())),
+                ticks => (ticks, None),
+            },
+            Ticks::Beyond(text) => (None, Some(text)),
+        };
     }
 }
 
 /// Why a message isn't a record: one of few words, and the details, for people.
 pub(super) type Fault = (&'static str, String);
-
-/// RFC 3339 as microseconds.
-pub(super) fn micros(text: &str) -> Result<i64, String> {
-    match Moment::parse(text) {
-        Ok(Moment::Instant(at)) => Ok(at.timestamp_micros()),
-        _ => Err(format!("expected a time such as 2024-01-31T12:00:00Z, found \"{text}\"")),
-    }
-}

@@ -21,7 +21,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target};
 use super::envelope::{self, Found, Met};
-use super::json_value::{KeyText, Number, Ticks, Time, cell, without_nan};
+use super::json_value::{KeyText, Number, Time, cell, without_nan};
 use super::json_vector::Numbers;
 use super::logical::{Logical, Logicals};
 use super::path::{Inner, Leaf, Mark, Node, Tree};
@@ -357,11 +357,10 @@ impl<'de, At: Fn() -> usize> DeserializeSeed<'de> for Value<'_, At> {
                 let (column, to) = (&columns.vectors[index], &mut row.vectors[index]);
                 Numbers { column, to, in_text }.deserialize(deserializer)?;
             }
-            Target::Time => match (Time { from: columns.time, in_text, logical }).deserialize(deserializer)? {
-                Ticks::Null => (row.time, row.beyond) = (None, None),
-                Ticks::Of(ticks, nanos) => row.set_time(columns, ticks, nanos),
-                Ticks::Beyond(text) => (row.time, row.beyond) = (None, Some(text)),
-            },
+            Target::Time => {
+                let time = Time { from: columns.time, in_text, logical };
+                row.set_time(columns, time.deserialize(deserializer)?);
+            }
             Target::Passthrough(index) => {
                 let PassthroughFrom::Field(data_type) = &columns.passthrough[index].1 else {
                     return IgnoredAny::deserialize(deserializer).map(|_| ());

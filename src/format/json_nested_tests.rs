@@ -4,7 +4,7 @@ use super::*;
 use crate::config::At;
 use crate::error::Problems;
 use crate::format::columns;
-use crate::format::law::pipeline;
+use crate::format::law::{pipeline, read_one};
 
 /// A decoder with these fields of the source and of the record, and passthrough columns.
 fn decoder_of(source: &str, record: &str, fields: &[&str]) -> JsonDecoder {
@@ -23,26 +23,7 @@ fn decoder_of(source: &str, record: &str, fields: &[&str]) -> JsonDecoder {
 
 /// One message as `key time values passthrough`, or why it is none.
 fn shown(decoder: &mut JsonDecoder, payload: &[u8]) -> String {
-    let mut messages = Messages::default();
-    messages.push(0, 1000, Some(br#"{"schema":{"type":"struct"},"payload":{"k":"from the key"}}"#), Some(payload));
-    let decoded = decoder.decode(&messages, 0..1, &mut Decided::default()).unwrap();
-    if let Some(deleted) = decoded.deleted {
-        return format!("deleted {:?}", deleted.key.map(|key| String::from_utf8(key).unwrap()));
-    }
-    if let Some((_, reason)) = decoded.records.bad.first() {
-        return format!("{reason}: {}", decoded.details.first().map_or("", |(_, detail)| detail));
-    }
-    let records = &decoded.records;
-    let values: Vec<f64> = records.values.iter().map(|column| column[0]).collect();
-    let passthrough = records.passthrough.iter();
-    let passthrough: Vec<String> = passthrough
-        .map(|array| match array.is_null(0) {
-            true => "null".to_string(),
-            false => arrow::util::display::array_value_to_string(array, 0).unwrap(),
-        })
-        .collect();
-    let key = String::from_utf8_lossy(records.key(0)).into_owned();
-    format!("{key} {} {values:?} {passthrough:?}", records.times[0])
+    read_one(decoder, br#"{"schema":{"type":"struct"},"payload":{"k":"from the key"}}"#, payload)
 }
 
 #[test]
@@ -169,6 +150,12 @@ fn connect_s_envelope_says_what_its_values_are() {
             assert_eq!(shown(&mut decoder, after.as_bytes()), expected(micros), "{name} after its payload");
         }
     }
+    // A decimal with a scale of its own.
+    let own = r#"{"schema":{"type":"struct","fields":[{"field":"v","type":"struct","name":"io.debezium.data.VariableScaleDecimal"},
+        {"field":"n","type":"struct","name":"io.debezium.data.VariableScaleDecimal"}]},
+        "payload":{"k":"x","ts":"2023-11-14T22:13Z","v":{"scale":1,"value":"AQA="},"n":{"scale":2,"value":"_w=="}}}"#;
+    let mut variable = decoder_of(", envelope: connect", "key: k, time: ts, values: [v]", &["n"]);
+    assert_eq!(shown(&mut variable, own.replace('_', "/").as_bytes()), "x 1699999980000000 [25.6] [\"-0.01\"]");
     let text = format!(r#"{{"schema":{},"payload":{payload}}}"#, schema("io.debezium.time.MicroTime"));
     assert!(shown(&mut decoder, text.as_bytes()).starts_with("bad_value: \"ts\": it is a time of day"));
     // The schema of the message before says nothing about this one.

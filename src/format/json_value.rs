@@ -5,10 +5,13 @@
 use std::fmt;
 
 use arrow::datatypes::DataType;
-use serde::de::{DeserializeSeed, Deserializer, Unexpected, Visitor};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Unexpected, Visitor};
 
-use super::columns::{Cell, TimeFrom, micros};
-use super::logical::{self, Logical};
+use super::columns::Cell;
+use super::logical::{self, Logical, Variable};
+use super::times::{FRACTIONS, Ticks, TimeFrom};
 
 /// Integers up to here are all there are as floats.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -61,7 +64,7 @@ pub(super) struct KeyText(pub Logical);
 
 seed!(KeyText);
 
-impl Visitor<'_> for KeyText {
+impl<'de> Visitor<'de> for KeyText {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,6 +75,13 @@ impl Visitor<'_> for KeyText {
         match self.0 {
             Logical::Decimal(scale) => logical::decimal(text, scale).map(Some).map_err(E::custom),
             _ => Ok(Some(text.to_string())),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        match self.0 {
+            Logical::Variable => digits_of(map).map(Some),
+            _ => Err(A::Error::invalid_type(Unexpected::Map, &self)),
         }
     }
 
@@ -97,7 +107,7 @@ pub(super) struct Number {
 
 seed!(Number);
 
-impl Visitor<'_> for Number {
+impl<'de> Visitor<'de> for Number {
     type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +130,13 @@ impl Visitor<'_> for Number {
         Ok(f64::NAN)
     }
 
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<f64, A::Error> {
+        match self.logical {
+            Logical::Variable => digits_of(map)?.parse().map_err(A::Error::custom),
+            _ => Err(A::Error::invalid_type(Unexpected::Map, &self)),
+        }
+    }
+
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
         match self.logical {
             Logical::Decimal(scale) => {
@@ -131,6 +148,11 @@ impl Visitor<'_> for Number {
             _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
         }
     }
+}
+
+/// The digits of a decimal that is written as an object.
+fn digits_of<'de, A: MapAccess<'de>>(map: A) -> Result<String, A::Error> {
+    Variable::deserialize(MapAccessDeserializer::new(map))?.digits().map_err(A::Error::custom)
 }
 
 /// A number that is written as text.
@@ -149,27 +171,9 @@ pub(super) struct Time {
 
 seed!(Time);
 
-/// A time as it is written.
-pub(super) enum Ticks {
-    Null,
-    /// Ticks of the column, or of a length of their own.
-    Of(i64, Option<i64>),
-    /// Beyond 64 bits.
-    Beyond(String),
-}
-
 impl Time {
     fn wrong<E: serde::de::Error>(&self, found: Unexpected<'_>) -> E {
         E::invalid_type(found, self)
-    }
-
-    /// Microseconds of a time with a fraction.
-    fn fraction(ticks: f64, micros: i64) -> Ticks {
-        let micros_since = (ticks * micros as f64).round();
-        match micros_since.abs() < 9.2e18 {
-            true => Ticks::Of(micros_since as i64, Some(1_000)),
-            false => Ticks::Beyond(ticks.to_string()),
-        }
     }
 }
 
@@ -186,7 +190,7 @@ impl Visitor<'_> for Time {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Ticks, E> {
         if self.from == TimeFrom::Text || self.logical == Logical::Text {
-            return micros(text).map(|micros| Ticks::Of(micros, Some(1_000))).map_err(E::custom);
+            return Ticks::of_text(text).map_err(E::custom);
         }
         if !self.in_text || self.logical != Logical::Plain {
             return Err(self.wrong(Unexpected::Str(text)));
@@ -209,10 +213,7 @@ impl Visitor<'_> for Time {
     fn visit_i64<E: serde::de::Error>(self, ticks: i64) -> Result<Ticks, E> {
         match (self.logical, self.from) {
             (Logical::Ticks(nanos), _) => Ok(Ticks::Of(ticks, Some(nanos))),
-            (Logical::Plain, TimeFrom::Fraction(micros)) => match ticks.checked_mul(micros) {
-                Some(ticks) => Ok(Ticks::Of(ticks, Some(1_000))),
-                None => Ok(Ticks::Beyond(ticks.to_string())),
-            },
+            (Logical::Plain, TimeFrom::Fraction(micros)) => Ok(Ticks::of_whole(ticks, micros)),
             (Logical::Plain, TimeFrom::Ticks) => Ok(Ticks::Of(ticks, None)),
             (Logical::TimeOfDay, _) => Err(E::custom("it is a time of day, which is on no day")),
             _ => Err(self.wrong(Unexpected::Signed(ticks))),
@@ -221,14 +222,14 @@ impl Visitor<'_> for Time {
 
     fn visit_f64<E: serde::de::Error>(self, ticks: f64) -> Result<Ticks, E> {
         match self.from {
-            TimeFrom::Fraction(micros) if self.logical == Logical::Plain => Ok(Time::fraction(ticks, micros)),
+            TimeFrom::Fraction(micros) if self.logical == Logical::Plain => Ok(Ticks::of_fraction(ticks, micros)),
             TimeFrom::Text => Err(self.wrong(Unexpected::Float(ticks))),
             // An integer of more digits than 64 bits hold comes as a float.
             _ if ticks.abs() >= 9.2e18 => Ok(Ticks::Beyond(ticks.to_string())),
             _ if ticks.fract() == 0.0 && ticks.abs() <= EXACT => self.visit_i64(ticks as i64),
-            _ if ticks.fract() != 0.0 => Err(E::custom(format!(
-                "expected a time as an integer, found {ticks}: `unit: float_s` and `float_ms` read times with a fraction"
-            ))),
+            _ if ticks.fract() != 0.0 => {
+                Err(E::custom(format!("expected a time as an integer, found {ticks}: {FRACTIONS}")))
+            }
             _ => Err(self.wrong(Unexpected::Float(ticks))),
         }
     }
@@ -246,6 +247,10 @@ pub(super) fn cell(written: &str, to: &DataType, in_text: bool, of: Logical) -> 
         && let Some(text) = quoted()
     {
         let digits = logical::decimal(&text, scale)?;
+        return cell(&digits, to, false, Logical::Plain);
+    }
+    if of == Logical::Variable && written.starts_with('{') {
+        let digits = serde_json::from_str::<Variable>(written).map_err(|e| e.to_string())?.digits()?;
         return cell(&digits, to, false, Logical::Plain);
     }
     let text = if written.starts_with('"') { quoted() } else { None };

@@ -170,6 +170,71 @@ pub(super) fn planned_with(format: &str, newest: &Schema, fields: &[&str], value
     (framed, described)
 }
 
+/// A decoder of one schema that stops at deletes: with these words of the source and of the record, and passthrough
+/// columns; or the error in the schema.
+#[cfg(test)]
+pub(super) fn decoder_of(
+    format: &str,
+    source: &str,
+    record: &str,
+    fields: &[&str],
+    text: &str,
+) -> Result<Framed, String> {
+    let yaml = format!(
+        "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ {format}: {{ registry: \
+         \"http://127.0.0.1:9\" }} }}{source} }} }}\nrecord: {{ {record} }}"
+    );
+    let pipeline = pipeline(&yaml);
+    let encoding = pipeline.source.encoding().expect("messages");
+    let fields: Vec<At<String>> = fields.iter().map(|name| At::default_value((*name).to_string())).collect();
+    let envelope = encoding.envelope.as_ref().map(|envelope| envelope.value);
+    let (wrong, mut problems) = (std::cell::RefCell::new(String::new()), Problems::new("p.yaml"));
+    let mut plan = |types: &dyn Fn(&str, columns::Use) -> Result<arrow::datatypes::DataType, String>| {
+        let types = |name: &str, purpose| types(name, purpose).map_err(|why| *wrong.borrow_mut() = why).ok();
+        let planned = columns::plan(&pipeline, encoding, &fields, &types, &mut problems);
+        planned.map(|(columns, _)| Arc::new(columns)).ok_or_else(|| wrong.borrow().clone())
+    };
+    let planned = if format == "avro" {
+        let reader = avro::AvroReaderSchema::within(&schema(text), envelope)?;
+        plan(&|name, purpose| reader.type_of(name, purpose))
+            .map(|columns| (Language::Avro, columns.clone(), reader.bodies(columns)))
+    } else {
+        let reader = protobuf::ProtobufReaderSchema::within(&schema(text), None, envelope)?;
+        plan(&|name, purpose| reader.type_of(name, purpose))
+            .map(|columns| (Language::Protobuf, columns.clone(), reader.bodies(columns)))
+    };
+    problems.finish(()).map_err(|error| error.to_string())?;
+    let (language, columns, bodies) = planned?;
+    let (Format::Avro(source) | Format::Protobuf(source)) = &encoding.format.value else { panic!("no registry") };
+    let schemas = Schemas::new(Some(Arc::new(Registry::new(source).expect("a client"))), &[]);
+    let mut framed = Framed::new(columns, Arc::new(schemas), language, bodies);
+    framed.learn(&schema(text));
+    framed.stop_at_deletes();
+    Ok(framed)
+}
+
+/// One message as `key time values passthrough`, or why it is none.
+#[cfg(test)]
+pub(super) fn read_one(decoder: &mut dyn Decoder, key: &[u8], payload: &[u8]) -> String {
+    let mut messages = Messages::default();
+    messages.push(0, 1000, Some(key), Some(payload));
+    let decoded = decoder.decode(&messages, 0..1, &mut Decided::default()).expect("decoded");
+    if let Some(deleted) = decoded.deleted {
+        return format!("deleted {:?}", deleted.key.map(|key| String::from_utf8_lossy(&key).into_owned()));
+    }
+    if let Some((_, reason)) = decoded.records.bad.first() {
+        return format!("{reason}: {}", decoded.details.first().map_or("", |(_, detail)| detail));
+    }
+    let records = &decoded.records;
+    let cell = |array: &arrow::array::ArrayRef| match array.is_null(0) {
+        true => "null".to_string(),
+        false => array_value_to_string(array, 0).expect("a value"),
+    };
+    let passthrough: Vec<String> = records.passthrough.iter().map(cell).collect();
+    let values: Vec<f64> = records.values.iter().map(|all| all[0]).collect();
+    format!("{} {} {values:?} {passthrough:?}", String::from_utf8_lossy(records.key(0)), records.times[0])
+}
+
 /// A decoder by a pipeline file, of Avro with keys in Avro.
 #[cfg(test)]
 pub(super) fn framed_with_keys(yaml: &str, newest: &Schema, keys: super::schema_key::SchemaKeys) -> Framed {

@@ -4,10 +4,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::columns::{Columns, Target};
 use super::path::splits;
+use crate::record::digits;
 
 /// What a value means beyond its JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,16 +25,19 @@ pub(super) enum Logical {
     TimeOfDay,
     /// A decimal of this scale: its unscaled bytes, in base64.
     Decimal(i32),
+    /// An object of a scale and a decimal of it.
+    Variable,
 }
 
 const DAY: i64 = 86_400_000_000_000;
 
 /// The names of schemas, and what their values are.
-const NAMES: [(&str, Logical); 13] = [
+const NAMES: [(&str, Logical); 14] = [
     ("org.apache.kafka.connect.data.Timestamp", Logical::Ticks(1_000_000)),
     ("org.apache.kafka.connect.data.Date", Logical::Ticks(DAY)),
     ("org.apache.kafka.connect.data.Time", Logical::TimeOfDay),
     ("org.apache.kafka.connect.data.Decimal", Logical::Decimal(0)),
+    ("io.debezium.data.VariableScaleDecimal", Logical::Variable),
     ("io.debezium.time.Timestamp", Logical::Ticks(1_000_000)),
     ("io.debezium.time.MicroTimestamp", Logical::Ticks(1_000)),
     ("io.debezium.time.NanoTimestamp", Logical::Ticks(1)),
@@ -104,27 +109,23 @@ fn find<'v>(schema: &'v Value, name: &str) -> Option<&'v Value> {
 
 /// The digits of a decimal, from its unscaled bytes in base64.
 pub(super) fn decimal(text: &str, scale: i32) -> Result<String, String> {
+    let bytes = STANDARD.decode(text).ok().filter(|bytes| !bytes.is_empty());
     let wrong = || format!("expected a decimal as bytes in base64, as the message's schema says, found \"{text}\"");
-    let bytes = STANDARD.decode(text).map_err(|_| wrong())?;
-    let negative = bytes.first().ok_or_else(wrong)? & 0x80 != 0;
-    let too_long = || format!("the decimal \"{text}\" has more than 38 digits");
-    let mut unscaled = if negative { -1_i128 } else { 0 };
-    if bytes.len() > 16 {
-        return Err(too_long());
+    digits(&bytes.ok_or_else(wrong)?, i64::from(scale)).map_err(|why| format!("\"{text}\": {why}"))
+}
+
+/// Debezium's decimal whose scale comes with each value.
+#[derive(Deserialize)]
+pub(super) struct Variable {
+    scale: i32,
+    value: String,
+}
+
+impl Variable {
+    /// Its digits.
+    pub fn digits(&self) -> Result<String, String> {
+        decimal(&self.value, self.scale)
     }
-    bytes.iter().for_each(|byte| unscaled = unscaled << 8 | i128::from(*byte));
-    let mut digits = unscaled.unsigned_abs().to_string();
-    match usize::try_from(scale) {
-        Ok(0) => {}
-        Ok(scale) if scale <= 1000 => {
-            digits = format!("{digits:0>width$}", width = scale + 1);
-            digits.insert(digits.len() - scale, '.');
-        }
-        Err(_) if scale >= -1000 && unscaled != 0 => digits.extend((scale..0).map(|_| '0')),
-        Err(_) if unscaled == 0 => {}
-        _ => return Err(format!("a decimal of the scale {scale} can't be read")),
-    }
-    Ok(if negative { format!("-{digits}") } else { digits })
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ mod protobuf_decimal;
 mod protobuf_key;
 mod protobuf_known;
 mod protobuf_out;
+mod protobuf_value;
 mod protobuf_vector;
 mod raw;
 mod reading;
@@ -47,13 +48,14 @@ mod schema;
 mod schema_key;
 mod schemas;
 mod table;
+mod times;
 mod vector;
 
 pub use ahead::TOO_FAR_AHEAD;
 pub use envelope::{DELETED, field, paths};
 pub use frame::{SCHEMA_HEADERS, json as bare_json};
 pub use plan::{PlannedDecoder, plan_decoder};
-pub use plan_out::{PlannedEncoder, plan_encoder};
+pub use plan_out::{PlannedEncoder, check_encoder, plan_encoder};
 
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -63,6 +63,26 @@ pub fn plan_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems
     }
 }
 
+/// Whether rows of `schema` can have the format of a Kafka sink, without registering anything.
+pub fn check_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problems) {
+    let (Format::Avro(source) | Format::Protobuf(source)) = &sink.format.value else { return };
+    if source.output.is_some() {
+        plan_encoder(sink, schema, problems);
+    } else if let Err(message) = text_of(sink, source, &schema, language(&sink.format.value)) {
+        problems.add(sink.format.place, message);
+    }
+}
+
+/// The schema of an output, as text.
+fn text_of(sink: &KafkaSink, source: &SchemaSource, output: &SchemaRef, language: Language) -> Result<String, String> {
+    let name = source.message.as_ref().map_or(sink.topic.as_str(), |name| name.value.as_str());
+    let is_full = source.message.is_some();
+    match language {
+        Language::Avro => avro_out::schema_of(output, name, is_full).map_err(|e| e.to_string()),
+        Language::Protobuf => protobuf_out::schema_of(output, name, is_full),
+    }
+}
+
 /// Registers the schema of an output.
 fn register(
     sink: &KafkaSink,
@@ -70,12 +90,7 @@ fn register(
     output: &SchemaRef,
     language: Language,
 ) -> Result<Arc<Schema>, String> {
-    let name = source.message.as_ref().map_or(sink.topic.as_str(), |name| name.value.as_str());
-    let is_full = source.message.is_some();
-    let text = match language {
-        Language::Avro => avro_out::schema_of(output, name, is_full).map_err(|e| e.to_string())?,
-        Language::Protobuf => protobuf_out::schema_of(output, name, is_full)?,
-    };
+    let text = text_of(sink, source, output, language)?;
     let registry = Registry::new(source).map_err(|e| e.to_string())?;
     let id = registry.register(&source.subject, &text, language).map_err(|silence| {
         format!("the output's schema can't be registered as \"{}\": {}", source.subject.value, silence.text())

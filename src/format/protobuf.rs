@@ -7,28 +7,29 @@
 //! `google.protobuf.Timestamp` is a time, an enum is its name as text. A name with dots is a field of a message within
 //! it; where that message isn't there, neither is the field.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost_reflect::{
-    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
+    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, ReflectMessage, Value,
 };
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
 use super::avro_bytes::zigzag;
-use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use, nanos_of};
+use super::columns::{Cell, Columns, Fault, PassthroughFrom, Row, Target, Use};
 use super::envelope::{Found, place, tree};
 use super::framed::{Body, MakeBody};
 use super::path::{Mark, Tree};
 use super::protobuf_decimal;
 use super::protobuf_known::KnownFiles;
+use super::protobuf_value::{cell, data_type, fitted, is_key, is_time, key, time};
 use super::protobuf_vector::{self, vector_type};
 use super::schema::Schema;
+use super::times::nanos_of;
 use crate::config::Envelope;
 
 /// Name of the schema itself among the files that it imports.
@@ -149,13 +150,10 @@ impl ProtobufReaderSchema {
         let found = if purpose == Use::Vector { vector_type(&field) } else { data_type(&field) };
         let fits = match purpose {
             Use::Value if protobuf_decimal::is_decimal(&field) => return Ok(DataType::Float64),
-            _ => matches!(
-                (&found, purpose),
-                (Some(DataType::Utf8 | DataType::Int64), Use::Key)
-                    | (Some(DataType::Float64 | DataType::Int64 | DataType::Boolean), Use::Value)
-                    | (Some(DataType::Int64 | DataType::Timestamp(..)), Use::Time)
-                    | (Some(_), Use::Passthrough | Use::Vector)
-            ),
+            Use::Value => matches!(found, Some(DataType::Float64 | DataType::Int64 | DataType::Boolean)),
+            Use::Key => is_key(&field),
+            Use::Time => is_time(&field),
+            Use::Passthrough | Use::Vector => found.is_some(),
         };
         match found {
             Some(found) if fits => Ok(found),
@@ -192,33 +190,6 @@ fn named(message: &MessageDescriptor, name: &str) -> Option<MessageDescriptor> {
         return Some(message.clone());
     }
     message.child_messages().find_map(|child| named(&child, name))
-}
-
-/// The Arrow type of a field; `None`: it can't be a column.
-fn data_type(field: &FieldDescriptor) -> Option<DataType> {
-    if field.cardinality() == Cardinality::Repeated {
-        return None;
-    }
-    Some(match field.kind() {
-        Kind::Double | Kind::Float => DataType::Float64,
-        Kind::Bool => DataType::Boolean,
-        Kind::String | Kind::Enum(_) => DataType::Utf8,
-        Kind::Bytes => DataType::Binary,
-        Kind::Message(message) => match message.full_name() {
-            _ if protobuf_decimal::is_decimal(field) => DataType::Utf8,
-            "google.protobuf.Timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            name if name.starts_with("google.protobuf.") && name.ends_with("Value") => {
-                return message.get_field_by_name("value").and_then(|field| data_type(&field));
-            }
-            _ => return None,
-        },
-        _ => DataType::Int64,
-    })
-}
-
-/// Whether the values of a field have a text that can be a key.
-pub(super) fn is_key(field: &FieldDescriptor) -> bool {
-    matches!(data_type(field), Some(DataType::Utf8 | DataType::Int64 | DataType::Boolean | DataType::Binary))
 }
 
 struct ProtobufBody {
@@ -321,20 +292,13 @@ impl ProtobufBody {
             match (target, cell) {
                 (_, Cell::Null) => {}
                 (Target::Time, cell) => {
-                    let is_timestamp = matches!(self.columns.clock.data_type, DataType::Timestamp(..));
-                    match cell {
-                        Cell::Integer(ticks) if nanos.is_some() == is_timestamp => {
-                            row.set_time(&self.columns, ticks, nanos);
-                        }
-                        Cell::Integer(_) => return Err(changed("isn't a time of the column's kind")),
-                        Cell::Decimal(ticks) => row.beyond = Some(ticks.to_string()),
-                        _ => return Err(changed("isn't a time")),
-                    }
+                    let found = time(cell, self.columns.time, nanos, &self.columns.clock.data_type);
+                    row.set_time(&self.columns, found.map_err(|(reason, what)| refused(reason, &what))?);
                 }
-                (Target::Key, Cell::Text(text)) => row.key = Some(text),
-                (Target::Key, Cell::Integer(number)) if nanos.is_none() => row.key = Some(number.to_string()),
-                (Target::Key, Cell::Decimal(number)) => row.key = Some(number.to_string()),
-                (Target::Key, _) => return Err(changed("is neither text nor an integer")),
+                (Target::Key, cell) => {
+                    let text = Some(cell).filter(|_| nanos.is_none()).and_then(key);
+                    row.key = Some(text.ok_or_else(|| changed("can't be a key"))?);
+                }
                 (Target::Value(index), Cell::Float(value)) => row.values[*index] = value,
                 (Target::Value(index), Cell::Integer(value)) if nanos.is_none() => row.values[*index] = value as f64,
                 (Target::Value(index), Cell::Decimal(value)) => row.values[*index] = value as f64,
@@ -357,88 +321,13 @@ impl ProtobufBody {
 impl ProtobufBody {
     /// Reads what a field of an envelope says about the message.
     fn mark(&self, mark: Mark, value: &Value, field: &FieldDescriptor, row: &mut Row) {
-        let text = match cell(value, field) {
-            Some(Cell::Text(text)) => Some(text),
-            Some(Cell::Integer(number)) => Some(number.to_string()),
-            Some(Cell::Decimal(number)) => Some(number.to_string()),
-            _ => None,
-        };
+        let text = cell(value, field).and_then(key);
         match mark {
             Mark::Op => row.met.op = text,
             Mark::KeyBefore => row.met.key = text,
             Mark::Schema => {}
         }
     }
-}
-
-/// A cell in the type of its column, or why it is none; a writer's schema may say another type than the reader's.
-/// `nanos`: of a tick, where the cell is a time.
-fn fitted(cell: Cell, nanos: Option<i64>, to: &DataType) -> Result<Cell, (&'static str, Cow<'static, str>)> {
-    let is_time = matches!(to, DataType::Timestamp(..));
-    if nanos.is_some() != is_time {
-        return Err(("bad_schema", "is a time in one schema and none in the other".into()));
-    }
-    Ok(match (cell, to) {
-        (cell @ Cell::Text(_), DataType::Utf8)
-        | (cell @ Cell::Float(_), DataType::Float64)
-        | (cell @ Cell::Integer(_), DataType::Int64 | DataType::Timestamp(..))
-        | (cell @ Cell::Bytes(_), DataType::Binary)
-        | (cell @ Cell::Flag(_), DataType::Boolean) => cell,
-        (Cell::Integer(number), DataType::Float64) if number as f64 as i128 == i128::from(number) => {
-            Cell::Float(number as f64)
-        }
-        (Cell::Integer(_) | Cell::Decimal(_), DataType::Float64) => {
-            return Err(("bad_value", "has more digits than a 64-bit float holds".into()));
-        }
-        (Cell::Decimal(number), DataType::Int64) => {
-            return Err(("bad_value", format!("{number} is beyond the range of 64-bit integers with a sign").into()));
-        }
-        (Cell::Integer(number), DataType::Utf8) => Cell::Text(number.to_string()),
-        (Cell::Decimal(number), DataType::Utf8) => Cell::Text(number.to_string()),
-        (Cell::Text(text), DataType::Binary) => Cell::Bytes(text.into_bytes()),
-        (Cell::Bytes(bytes), DataType::Utf8) => {
-            Cell::Text(String::from_utf8(bytes).map_err(|_| ("bad_value", "isn't text in UTF-8".into()))?)
-        }
-        _ => return Err(("bad_schema", "is of another type than in the schema of the start".into())),
-    })
-}
-
-/// A value; an integer beyond 64 bits with a sign is a decimal. `None`: it can't be a column.
-pub(super) fn cell(value: &Value, field: &FieldDescriptor) -> Option<Cell> {
-    Some(match value {
-        Value::Bool(value) => Cell::Flag(*value),
-        Value::I32(value) => Cell::Integer(i64::from(*value)),
-        Value::U32(value) => Cell::Integer(i64::from(*value)),
-        Value::I64(value) => Cell::Integer(*value),
-        Value::U64(value) => match i64::try_from(*value) {
-            Ok(value) => Cell::Integer(value),
-            Err(_) => Cell::Decimal(i128::from(*value)),
-        },
-        Value::F32(value) => Cell::Float(f64::from(*value)),
-        Value::F64(value) => Cell::Float(*value),
-        Value::String(value) => Cell::Text(value.clone()),
-        Value::EnumNumber(number) => {
-            let kind = field.kind();
-            let name = kind.as_enum()?.get_value(*number).map(|value| value.name().to_string());
-            Cell::Text(name.unwrap_or_else(|| number.to_string()))
-        }
-        Value::Message(message) if message.descriptor().full_name() == "google.protobuf.Timestamp" => {
-            let part = |name: &str| {
-                message.get_field_by_name(name).and_then(|part| part.as_i64().or(part.as_i32().map(i64::from)))
-            };
-            // What 64 bits don't hold is beyond the calendar as well.
-            Cell::Integer(part("seconds")?.saturating_mul(1_000_000).saturating_add(part("nanos")? / 1000))
-        }
-        Value::Message(message) if protobuf_decimal::is_decimal(field) => {
-            Cell::Text(protobuf_decimal::text(message)?.ok()?)
-        }
-        Value::Message(message) => {
-            let inner = message.descriptor().get_field_by_name("value")?;
-            cell(&message.get_field(&inner), &inner)?
-        }
-        Value::Bytes(bytes) => Cell::Bytes(bytes.to_vec()),
-        Value::List(_) | Value::Map(_) => return None,
-    })
 }
 
 #[cfg(test)]

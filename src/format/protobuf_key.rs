@@ -2,11 +2,10 @@
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor};
 
-use super::columns::Cell;
 use super::protobuf;
+use super::protobuf_value::{cell, is_key, key};
 use super::schema::Schema;
 use super::schema_key::WANTED;
-use crate::record::hexadecimal;
 
 /// Keys of one schema.
 pub(super) struct ProtobufKey {
@@ -45,20 +44,13 @@ impl ProtobufKey {
         };
         let descriptor = protobuf::message_at(&self.messages, &path)?;
         let field = self.field(&descriptor)?;
-        if !protobuf::is_key(&field) {
+        if !is_key(&field) {
             return Err(format!("field \"{}\" is {:?}: {WANTED}", field.name(), field.kind()));
         }
         let message = DynamicMessage::decode(descriptor, body).map_err(|e| e.to_string())?;
         if field.supports_presence() && !message.has_field(&field) {
             return Ok(None);
         }
-        Ok(match protobuf::cell(&message.get_field(&field), &field) {
-            Some(Cell::Text(text)) => Some(text),
-            Some(Cell::Integer(number)) => Some(number.to_string()),
-            Some(Cell::Decimal(number)) => Some(number.to_string()),
-            Some(Cell::Flag(flag)) => Some(flag.to_string()),
-            Some(Cell::Bytes(bytes)) => Some(hexadecimal(&bytes)),
-            _ => None,
-        })
+        Ok(cell(&message.get_field(&field), &field).and_then(key))
     }
 }

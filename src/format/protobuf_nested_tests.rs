@@ -3,14 +3,8 @@
 use prost::Message;
 
 use super::*;
-use crate::config::At;
-use crate::error::Problems;
 use crate::format::framed::Framed;
-use crate::format::law::{in_frame, pipeline, schema};
-use crate::format::registry::Registry;
-use crate::format::schema::Language;
-use crate::format::schemas::Schemas;
-use crate::format::{Decided, Decoder, Messages, columns};
+use crate::format::law::{decoder_of, in_frame, read_one, schema};
 
 const ENVELOPE: &str = "syntax = \"proto3\"; package db;
     message Envelope { Row before = 1; Row after = 2; Source source = 3; string op = 4; optional int64 ts_ms = 5; }
@@ -19,26 +13,7 @@ const ENVELOPE: &str = "syntax = \"proto3\"; package db;
     message Source { int64 ts_ms = 1; repeated int64 lsn = 2; }";
 
 fn decoder(source: &str, record: &str, fields: &[&str]) -> Result<Framed, String> {
-    let yaml = format!(
-        "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, partitioned_by: key, format: {{ protobuf: {{ registry: \
-         \"http://127.0.0.1:9\" }} }}{source} }} }}\nrecord: {{ {record} }}"
-    );
-    let pipeline = pipeline(&yaml);
-    let encoding = pipeline.source.encoding().unwrap();
-    let fields: Vec<At<String>> = fields.iter().map(|name| At::default_value((*name).to_string())).collect();
-    let envelope = encoding.envelope.as_ref().map(|envelope| envelope.value);
-    let reader = ProtobufReaderSchema::within(&schema(ENVELOPE), None, envelope)?;
-    let wrong = std::cell::RefCell::new(String::new());
-    let types = |name: &str, purpose| reader.type_of(name, purpose).map_err(|why| *wrong.borrow_mut() = why).ok();
-    let mut problems = Problems::new("p.yaml");
-    let planned = columns::plan(&pipeline, encoding, &fields, &types, &mut problems);
-    let columns = Arc::new(planned.ok_or_else(|| wrong.borrow().clone())?.0);
-    let crate::config::Format::Protobuf(source) = &encoding.format.value else { panic!("no registry") };
-    let schemas = Arc::new(Schemas::new(Some(Arc::new(Registry::new(source).unwrap())), &[]));
-    let mut framed = Framed::new(columns.clone(), schemas, Language::Protobuf, reader.bodies(columns));
-    framed.learn(&schema(ENVELOPE));
-    framed.stop_at_deletes();
-    Ok(framed)
+    decoder_of("protobuf", source, record, fields, ENVELOPE)
 }
 
 fn message(name: &str, fields: &[(&str, Value)]) -> Value {
@@ -55,19 +30,7 @@ fn payload(fields: &[(&str, Value)]) -> Vec<u8> {
 }
 
 fn shown(decoder: &mut Framed, payload: &[u8]) -> String {
-    let mut messages = Messages::default();
-    messages.push(0, 1000, Some(b"key"), Some(payload));
-    let decoded = decoder.decode(&messages, 0..1, &mut Decided::default()).unwrap();
-    if let Some(deleted) = decoded.deleted {
-        return format!("deleted {:?}", deleted.key.map(|key| String::from_utf8(key).unwrap()));
-    }
-    if let Some((_, reason)) = decoded.records.bad.first() {
-        return format!("{reason}: {}", decoded.details.first().map_or("", |(_, detail)| detail));
-    }
-    let (records, shown) = (&decoded.records, arrow::util::display::array_value_to_string);
-    let passthrough: Vec<String> = records.passthrough.iter().map(|array| shown(array, 0).unwrap()).collect();
-    let (key, values) = (String::from_utf8_lossy(records.key(0)).into_owned(), &records.values);
-    format!("{key} {} {:?} {passthrough:?}", records.times[0], values.iter().map(|all| all[0]).collect::<Vec<_>>())
+    read_one(decoder, b"key", payload)
 }
 
 #[test]
@@ -85,7 +48,7 @@ fn a_field_within_a_message_is_a_column() {
     let found = shown(&mut nested, &payload(&[("after", row(1.5)), source(), ("op", text("c"))]));
     assert_eq!(found, r#"7 12 [1.5] ["x", "c"]"#);
     let without = message("Row", &[("id", Value::I64(8))]);
-    assert_eq!(shown(&mut nested, &payload(&[("after", without), source()])), r#"8 12 [NaN] ["", ""]"#);
+    assert_eq!(shown(&mut nested, &payload(&[("after", without), source()])), r#"8 12 [NaN] ["null", ""]"#);
     let found = shown(&mut nested, &payload(&[source()]));
     assert!(found.starts_with("null_key: field \"after.id\" is missing or null"), "{found}");
 
@@ -108,4 +71,45 @@ fn a_field_within_a_message_is_a_column() {
         let found = decoder("", &format!("key: after.id, {record} [{name}]"), &[]).err().unwrap();
         assert!(found.starts_with(why.split(" is message").next().unwrap()), "{found}");
     }
+}
+
+#[test]
+fn times_keys_and_decimals_of_every_type() {
+    let of = |ts: &str, key: &str| {
+        format!("syntax = \"proto3\"; message S {{ {key} id = 1; {ts} ts = 2; double v = 3; Own own = 4; message Own {{ int32 scale = 1; bytes value = 2; }} }}")
+            .replace("Own ", "VariableScaleDecimal ")
+    };
+    let read = |unit: &str, schema: &str, body: &[u8]| {
+        let record = format!("key: id, time: {{ column: ts{unit} }}, values: [v]");
+        decoder_of("protobuf", "", &record, &["own"], schema)
+            .map(|mut decoder| shown(&mut decoder, &in_frame(&[&[0][..], body].concat())))
+    };
+    let v = [&[25][..], &1.5_f64.to_le_bytes(), &[34, 6, 8, 2, 18, 2, 0x04, 0xe2]].concat();
+    let double = |time: f64| [&[17][..], &time.to_le_bytes()].concat();
+    let text = |text: &str| [&[18, text.len() as u8][..], text.as_bytes()].concat();
+    let row = |key: &[u8], ts: Vec<u8>| [key, &ts, &v].concat();
+    let tail = r#"[1.5] ["12.50"]"#;
+    for (unit, ts, key, body, expected) in [
+        (", unit: float_s", "double", "bool", row(&[8, 1], double(0.5)), format!("true 500000 {tail}")),
+        (
+            ", unit: float_ms",
+            "float",
+            "bytes",
+            row(&[10, 2, 0, 255], [&[21][..], &0.5_f32.to_le_bytes()].concat()),
+            format!("00ff 500 {tail}"),
+        ),
+        ("", "string", "string", row(&[10, 1, b'a'], text("1970-01-01T00:00:01Z")), format!("a 1000000 {tail}")),
+    ] {
+        assert_eq!(read(unit, &of(ts, key), &body), Ok(expected), "{ts} {key}");
+    }
+    let record = "key: id, time: ts, values: [own]";
+    let mut number = decoder_of("protobuf", "", record, &[], &of("string", "string")).unwrap();
+    let body = [&[0][..], &row(&[10, 1, b'a'], text("1970-01-01"))].concat();
+    assert_eq!(shown(&mut number, &in_frame(&body)), "a 0 [12.5] []");
+    let none = read("", &of("string", "string"), &row(&[10, 1, b'a'], vec![])).unwrap();
+    assert!(none.starts_with("null_time"), "{none}");
+    let wrong = read("", &of("string", "string"), &row(&[10, 1, b'a'], text("soon"))).unwrap();
+    assert!(wrong.starts_with("bad_value: field \"ts\": expected a time such as"), "{wrong}");
+    let why = read(", unit: s", &of("double", "string"), &[]).unwrap_err();
+    assert!(why.contains("the time is Float64: `unit: float_s`"), "{why}");
 }

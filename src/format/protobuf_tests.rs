@@ -98,7 +98,7 @@ fn decimals_are_numbers() {
     assert_eq!(read(&text, &[&[26, third.len() as u8][..], &third].concat()).unwrap().0, expected);
     let long = [&[26, 21, 10, 17][..], &[1; 17], &[24, 2]].concat();
     let why = read(&text, &long).unwrap_err();
-    assert_eq!(why, "bad_value field \"v\": a decimal of 17 bytes and scale 2 is too long");
+    assert_eq!(why, "bad_value field \"v\": a decimal of 17 bytes has more than 38 digits");
     let google = sale(&["google/type/decimal.proto"], "google.type.Decimal", "google.type.Decimal", "");
     assert_eq!(
         read(&google, &[26, 6, 10, 4, b'1', b'.', b'2', b'5', 34, 5, 10, 3, b'1', b'e', b'2']),

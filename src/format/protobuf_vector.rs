@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 use prost_reflect::{FieldDescriptor, Kind, Value};
 
 use super::columns::Cell;
-use super::protobuf::cell;
+use super::protobuf_value::cell;
 use super::vector::Vector;
 use crate::config::VectorColumn;
 

@@ -11,8 +11,9 @@ use arrow::datatypes::{DataType, TimeUnit};
 use serde::Serialize;
 
 use super::avro;
-use super::columns::{Columns, KeyFrom, PassthroughFrom, Target, TimeFrom, Use};
+use super::columns::{Columns, KeyFrom, PassthroughFrom, Target, Use};
 use super::schema::{Language, Schema};
+use super::times::TimeFrom;
 
 /// The columns of a source. The values are not among the types: whatever they are written as, they are read as 64-bit
 /// floats.

@@ -7,7 +7,8 @@ use arrow::array::{
 };
 use arrow::datatypes::DataType;
 
-use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target, TimeFrom, Unfit, nanos_of};
+use super::columns::{Cell, Columns, Fault, KeyFrom, PassthroughFrom, Row, Target};
+use super::times::{TimeFrom, Unfit, nanos_of};
 use super::{Decoded, Messages};
 use crate::config::Metadatum;
 use crate::error::Context;

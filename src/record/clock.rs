@@ -84,8 +84,6 @@ impl Clock {
 
     fn plain(data_type: &DataType, unit: Option<EpochUnit>) -> Result<Clock, String> {
         let nanos = match (data_type, unit) {
-            // Times with a fraction are read as these.
-            (DataType::Timestamp(TimeUnit::Microsecond, _), Some(unit)) if unit.fractional().is_some() => Some(1_000),
             (DataType::Timestamp(TimeUnit::Second, _), None) => Some(1_000_000_000),
             (DataType::Timestamp(TimeUnit::Millisecond, _), None) | (DataType::Date64, None) => Some(1_000_000),
             (DataType::Timestamp(TimeUnit::Microsecond, _), None) => Some(1_000),

@@ -6,6 +6,7 @@
 
 mod batch;
 mod clock;
+mod decimal;
 mod key;
 mod key_type;
 mod layout;
@@ -17,6 +18,7 @@ mod zone;
 
 pub use batch::{Batch, Column, Reject, Values};
 pub use clock::{Clock, Every, NO_TIME};
+pub use decimal::{digits, nearest, nearest_of_digits};
 pub use key::{murmur2, partition_of};
 pub use key_type::{KeyType, hexadecimal, is_uuid, uuid_text};
 pub use layout::{Constant, Features, Forecast, Kind, Layout, LayoutColumn, Role};

@@ -19,8 +19,9 @@ use super::merge::plain;
 use super::plan::ticks_per;
 use super::schema::{Columns, KeyColumn, Wanted};
 use crate::config::VectorColumn;
-use crate::record::murmur2;
-use crate::record::{BAD_VECTOR, Clock, NO_TIME, Origin, Records, TIME_OUT_OF_RANGE};
+use crate::record::{
+    BAD_VECTOR, Clock, NO_TIME, Origin, Records, TIME_OUT_OF_RANGE, murmur2, nearest, nearest_of_digits,
+};
 
 /// Rows of one file, without those outside of the requested time.
 pub(super) struct Piece {
@@ -391,19 +392,19 @@ fn numbers(array: &ArrayRef) -> Result<Vec<f64>, ArrowError> {
     Ok(match array.data_type() {
         DataType::Decimal32(_, scale) => {
             let values = array.as_primitive::<Decimal32Type>();
-            values.iter().map(|v| or_nan(v.map(|v| decimal(i128::from(v), *scale)))).collect()
+            values.iter().map(|v| or_nan(v.map(|v| nearest(i128::from(v), *scale)))).collect()
         }
         DataType::Decimal64(_, scale) => {
             let values = array.as_primitive::<Decimal64Type>();
-            values.iter().map(|v| or_nan(v.map(|v| decimal(i128::from(v), *scale)))).collect()
+            values.iter().map(|v| or_nan(v.map(|v| nearest(i128::from(v), *scale)))).collect()
         }
         DataType::Decimal128(_, scale) => {
             let values = array.as_primitive::<Decimal128Type>();
-            values.iter().map(|v| or_nan(v.map(|v| decimal(v, *scale)))).collect()
+            values.iter().map(|v| or_nan(v.map(|v| nearest(v, *scale)))).collect()
         }
         DataType::Decimal256(_, scale) => {
             let values = array.as_primitive::<Decimal256Type>();
-            values.iter().map(|v| or_nan(v.and_then(|v| parsed(v, *scale)))).collect()
+            values.iter().map(|v| or_nan(v.and_then(|v| nearest_of_digits(v, *scale)))).collect()
         }
         _ => {
             let array = cast(array, &DataType::Float64)?;
@@ -414,17 +415,4 @@ fn numbers(array: &ArrayRef) -> Result<Vec<f64>, ArrowError> {
             }
         }
     })
-}
-
-/// `unscaled * 10^-scale`, rounded once.
-fn decimal(unscaled: i128, scale: i8) -> f64 {
-    // Both sides of the division are exact here, so it is rounded once.
-    if unscaled.unsigned_abs() <= 1 << 53 && (0..=22).contains(&scale) {
-        return unscaled as f64 / 10_f64.powi(i32::from(scale));
-    }
-    parsed(unscaled, scale).unwrap_or(f64::NAN)
-}
-
-fn parsed(unscaled: impl std::fmt::Display, scale: i8) -> Option<f64> {
-    format!("{unscaled}e{}", -i32::from(scale)).parse().ok()
 }

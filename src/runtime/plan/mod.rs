@@ -96,6 +96,7 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Res
         }
         return Err(problems_of(problems, "the source can't be planned"));
     };
+    let is_check = seen.is_some();
     if let Some(seen) = seen {
         *seen = Seen { warnings: warnings(&pipeline, &source), notes: source.notes().to_vec() };
     }
@@ -116,6 +117,9 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Res
                 _ if !problems.is_empty() => {}
                 Some(to) => sink = sink::plan(to, &planned.layout, &mut problems),
                 None => problems.add(pipeline.name.place, "there is no `sink`: nowhere to write to"),
+            }
+            if let (true, Some(Sink::Kafka(to)), Some(planned)) = (is_check, pipeline.sink.as_deref(), &sink) {
+                crate::format::check_encoder(to, planned.schema(), &mut problems);
             }
             stages = Some(planned);
         }
