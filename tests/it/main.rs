@@ -12,6 +12,7 @@ mod exported;
 mod grows;
 mod house;
 mod http;
+mod import;
 mod kafka;
 mod kill;
 mod messages;

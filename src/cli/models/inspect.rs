@@ -1,5 +1,6 @@
 //! `kolk models inspect FILE.onnx`: what is in the file, and a card for it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -7,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::{plain, pretty, trimmed};
 use crate::Result;
-use crate::error::printable;
+use crate::error::{counted, printable};
 use crate::model::card;
 use crate::model::onnx::declared::{self, Declared};
+use crate::model::onnx::operators::{self, Class, Finding};
 use crate::model::onnx::proto::{GraphProto, ModelProto, NodeProto};
 use crate::model::onnx::{file, inspect};
 
@@ -26,6 +28,7 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let card = card::propose(&model).card(&name, &stem);
     let recurrent = recurrent(&graph);
+    let findings = operators::find(&model, &[]);
     let layers = inspect::layers(&model);
     let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
     if as_json {
@@ -38,6 +41,12 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
             "inputs": tensors(&inputs),
             "outputs": tensors(&outputs),
             "recurrent": recurrent,
+            "operators": findings.iter().map(|finding| json!({
+                "node": finding.node,
+                "operator": finding.operator,
+                "finding": finding.class.text(),
+                "certain": finding.certain,
+            })).collect::<Vec<_>>(),
             "parameters": parameters,
             "card": card,
         }));
@@ -54,6 +63,7 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
         ("parameters", parameters.to_string()),
         ("recurrent", if recurrent.is_empty() { "none".into() } else { recurrent.join(", ") }),
     ];
+    lines.extend(noted(&findings).into_iter().map(|text| ("operators", text)));
     let both = [("input", &inputs), ("output", &outputs)];
     lines.extend(both.into_iter().flat_map(|(word, list)| {
         list.iter().map(move |tensor| (word, format!("{} {tensor}", printable(&tensor.name))))
@@ -65,6 +75,23 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
     // Writing to a string can't fail.
     let _ = write!(text, "\n{card}");
     Ok(text)
+}
+
+/// What is known of operators, each kind once with how many nodes there are.
+fn noted(findings: &[Finding]) -> Vec<String> {
+    let mut counts: BTreeMap<(Class, bool, &str), usize> = BTreeMap::new();
+    for finding in findings {
+        *counts.entry((finding.class, !finding.certain, &finding.operator)).or_default() += 1;
+    }
+    let line = |((class, unsure, operator), count): ((Class, bool, &str), usize)| {
+        let maybe = if unsure { "maybe " } else { "" };
+        let cost = match class {
+            Class::CrossRow => ": such a model runs one by one, for about 2 to 4 times the time of a batch",
+            _ => "",
+        };
+        format!("{} {}: {maybe}{}{cost}", counted(count, "node"), printable(operator), class.text())
+    };
+    counts.into_iter().map(line).collect()
 }
 
 fn producer(model: &ModelProto) -> String {

@@ -12,6 +12,7 @@ use crate::error::{Problems, did_you_mean};
 use crate::model::import::npy;
 use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::proto::GraphProto;
+use crate::model::onnx::wiring::Wiring;
 use crate::network::{Ahead, Axis, Element, Feed, Initial, Input, InputTensor, StateTensor, TensorSpec};
 use crate::problem::Place;
 
@@ -56,12 +57,10 @@ pub struct ResolvedOutput {
 pub struct Constant {
     /// Its name in the graph.
     pub name: String,
-    /// Its type.
-    pub element: Element,
-    /// Its sizes.
-    pub sizes: Vec<usize>,
     /// Its values.
     pub values: Vec<f64>,
+    /// Their place in the card.
+    pub place: Place,
 }
 
 /// How wide a column is, where that is known: 1 for a number.
@@ -74,6 +73,7 @@ pub type Width<'a> = &'a dyn Fn(&str) -> Option<usize>;
 pub fn resolve(card: &Card, graph: &GraphProto, width: Width<'_>) -> Result<Resolved> {
     let mut resolver = Resolver {
         card,
+        wiring: Wiring::new(graph),
         inputs: declared::inputs(graph),
         outputs: declared::outputs(graph),
         problems: Problems::new(&card.file),
@@ -95,6 +95,7 @@ pub fn resolve(card: &Card, graph: &GraphProto, width: Width<'_>) -> Result<Reso
 
 struct Resolver<'a> {
     card: &'a Card,
+    wiring: Wiring<'a>,
     inputs: Vec<Declared>,
     outputs: Vec<Declared>,
     problems: Problems,
@@ -132,13 +133,8 @@ impl Resolver<'_> {
         let place = input.name.place;
         let Some((found, element)) = self.find("input", &input.name, place) else { return };
         if let CardFeed::Constant(values) = &input.feed {
-            match super::shape::of_constant(&found, input.shape.as_ref().map(|shape| &shape.value[..]), values.len()) {
-                Ok(sizes) => {
-                    let values = values.value.clone();
-                    self.resolved.constants.push(Constant { name: found.name, element, sizes, values });
-                }
-                Err(message) => self.problems.add(values.place, format!("input \"{}\": {message}", input.name.value)),
-            }
+            let constant = Constant { name: found.name, values: values.value.clone(), place: values.place };
+            self.resolved.constants.push(constant);
             return;
         }
         let columns = match &input.feed {
@@ -172,6 +168,13 @@ impl Resolver<'_> {
                 if !matches!(element, Element::Int64 | Element::Int32) {
                     self.problems
                         .add(place, format!("input \"{}\" is {found} in the graph; ids are whole", input.name.value));
+                }
+                if let Some(rows) = self.wiring.table(&input.name).filter(|rows| (*rows as u64) < below.value) {
+                    let message = format!(
+                        "`below` is {}, the table that input \"{}\" is looked up in has {rows} rows",
+                        below.value, input.name.value
+                    );
+                    self.problems.add(below.place, message);
                 }
                 Feed::Ids { column: column.value.clone(), below: below.value }
             }

@@ -108,37 +108,6 @@ pub(super) fn of_state(found: &Declared, out: &Declared, written: Option<&[CardA
     Ok(axes.iter().map(axis).collect())
 }
 
-/// Sizes of a constant: those declared, where open ones take as many values as there are.
-pub(super) fn of_constant(found: &Declared, written: Option<&[CardAxis]>, values: usize) -> Result<Vec<usize>, String> {
-    let size = |axis: &CardAxis| if let CardAxis::Fixed(size) = axis { Some(*size) } else { None };
-    let sizes = match (written, &found.dims) {
-        (Some(written), _) => {
-            written.iter().map(size).collect::<Option<Vec<usize>>>().ok_or("a constant has sizes only")?
-        }
-        (None, Some(dims)) => {
-            let known: usize = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 }).product();
-            let mut open = if known > 0 { values.div_ceil(known).max(1) } else { 1 };
-            let mut one = |dim: &Dim| match dim {
-                Dim::Fixed(size) => *size,
-                _ => std::mem::replace(&mut open, 1),
-            };
-            dims.iter().map(&mut one).collect()
-        }
-        (None, None) => {
-            if values == 1 {
-                Vec::new()
-            } else {
-                vec![values]
-            }
-        }
-    };
-    let numbers: usize = sizes.iter().product();
-    if values != 1 && values != numbers {
-        return Err(format!("{values} numbers are written, the graph has {found}: {numbers} are needed"));
-    }
-    Ok(sizes)
-}
-
 /// Whether axes that a card has fit those that the file declares.
 fn agrees(around: &Around, found: &Declared, written: &[CardAxis]) -> Result<(), String> {
     let Some(dims) = &found.dims else { return Ok(()) };

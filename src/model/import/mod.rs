@@ -19,13 +19,15 @@ use prost::Message;
 
 use self::lab::Lab;
 use self::proofs::{Asked, Proved};
-use super::card::{Width, resolve};
+use super::card::{Resolved, Width, resolve};
 use super::executor::library;
-use super::onnx::file;
+use super::onnx::operators::{Class, Finding};
+use super::onnx::proto::ModelProto;
+use super::onnx::{self, file};
 use super::{Manifest, ModelKind, Version, registry};
 use crate::config::{Card, Layout, Runs};
 use crate::error::Problems;
-use crate::network::{Axis, Feed, Initial, Run, Signature, StatePair};
+use crate::network::{Axis, Feed, Initial, Run, Signature, StatePair, TensorSpec};
 use crate::{Error, Result};
 
 /// A graph of others that can be published.
@@ -58,26 +60,27 @@ pub fn import(card: &Card, width: Width<'_>, progress: &mut dyn FnMut(&str, usiz
     library::library()?;
     let (mut model, _) = file::read(&card.onnx)?;
     let (opset, ir_version) = (file::opset(&model), model.ir_version());
-    let graph = model.graph.get_or_insert_default();
-    let resolved = resolve(card, graph, width)?;
-    resolved.constants.iter().for_each(|constant| graph::fix(graph, constant));
+    let mut notes = onnx::inline::inline(&mut model, card.onnx.value.parent().unwrap_or(Path::new(".")))?;
+    let resolved = resolve(card, model.graph.get_or_insert_default(), width)?;
+    notes.extend(constant(card, &mut model, &resolved)?);
+    let findings = refusals(card, &model, &resolved)?;
+    // Before any width is fixed: shapes are inferred through branches that are never taken, too.
+    notes.extend(onnx::fold::fold(&mut model)?);
     let window = (card.layout.value == Layout::Window).then(|| card.window.as_ref().map_or(1, |window| window.value));
-    let onnx = model.encode_to_vec();
-    let mut seen = axes::seen(card, &onnx, &resolved, window)?;
-    let mut onnx = onnx;
-    let mut notes = Vec::new();
+    let mut graph = model.encode_to_vec();
+    let mut seen = axes::seen(card, &graph, &resolved, window)?;
     if seen.one_by_one.is_some() {
         let taken = seen.signature.taken();
         let outs: Vec<(String, Vec<Axis>)> =
             seen.signature.given().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
-        let opened = graph::open_batch(model.graph.get_or_insert_default(), &taken, &outs);
+        let opened = self::graph::open_batch(model.graph.get_or_insert_default(), &taken, &outs);
         let bytes = model.encode_to_vec();
         if opened
             && let Ok(again) = axes::seen(card, &bytes, &resolved, window)
             && again.one_by_one.is_none()
         {
             notes.push("the batch axis is declared as 1 and was opened".to_owned());
-            (seen, onnx) = (again, bytes);
+            (seen, graph) = (again, bytes);
         }
     }
     let run = |runs: &crate::config::At<Runs>| if runs.value == Runs::Many { Run::Many } else { Run::One };
@@ -88,14 +91,69 @@ pub fn import(card: &Card, width: Width<'_>, progress: &mut dyn FnMut(&str, usiz
         problems.finish(())?;
     }
     let file = |name: &str| resolved.files.get(name).map(Vec::as_slice);
-    let lab = Lab::new(&onnx, seen.signature, window.is_some(), &file)?;
-    let Proved { signature, bitwise, mut tried } = proofs::prove(lab, asked, seen.one_by_one, progress)?;
+    let alone = seen.one_by_one.or_else(|| cross_row(&findings).filter(|_| asked.batch != Some(Run::Many)));
+    let lab = Lab::new(&graph, seen.signature, window.is_some(), &file)?;
+    let Proved { signature, bitwise, mut tried } = proofs::prove(lab, asked, alone, progress)?;
     tried.splice(0..0, notes);
     let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
     let mut warnings = resolved.warnings;
     warnings.extend(narrowed(&signature));
     let report = report::html(&manifest, &signature, &warnings);
-    Ok(Imported { manifest, warnings, onnx, files: resolved.files, report })
+    Ok(Imported { manifest, warnings, onnx: graph, files: resolved.files, report })
+}
+
+/// Inputs that are always the same become part of the graph.
+fn constant(card: &Card, model: &mut ModelProto, resolved: &Resolved) -> Result<Vec<String>> {
+    let mut problems = Problems::new(&card.file);
+    let mut notes = Vec::new();
+    for constant in &resolved.constants {
+        match onnx::constants::constant(model, &constant.name, &constant.values) {
+            Ok(made) => notes.extend(made),
+            Err(error) => problems.add(constant.place, error),
+        }
+    }
+    notes.extend(onnx::constants::settle(model));
+    problems.finish(notes)
+}
+
+/// Operators that no state can be carried through; and what else is known of the others.
+fn refusals(card: &Card, model: &ModelProto, resolved: &Resolved) -> Result<Vec<Finding>> {
+    let inputs: Vec<TensorSpec> = resolved
+        .inputs
+        .iter()
+        .map(|input| input.tensor.clone())
+        .chain(resolved.states.iter().map(|state| state.tensor.clone()))
+        .collect();
+    let findings = onnx::operators::find(model, &inputs);
+    let mut problems = Problems::new(&card.file);
+    for finding in findings.iter().filter(|finding| finding.certain) {
+        let why = match (finding.class, finding.operator.as_str()) {
+            (Class::Random, _) => "no run gives the same numbers again",
+            (Class::DataDependentShape, _) => "a step has as many numbers as its data say",
+            (Class::CrossRow, "If" | "Loop") => "which nodes run depends on the data of all rows",
+            _ => continue,
+        };
+        let text = format!(
+            "the graph's node \"{}\" ({}) {}: {why}; export the model without it",
+            finding.node,
+            finding.operator,
+            finding.class.text()
+        );
+        problems.add(card.onnx.place, text);
+    }
+    problems.finish(findings)
+}
+
+/// Why rows certainly influence each other.
+fn cross_row(findings: &[Finding]) -> Option<String> {
+    let mut nodes: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.certain && finding.class == Class::CrossRow)
+        .map(|finding| finding.operator.as_str())
+        .collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    (!nodes.is_empty()).then(|| format!("rows of a batch influence each other in {}", nodes.join(", ")))
 }
 
 /// Outputs that lose something on their way into a column.

@@ -1,0 +1,110 @@
+//! `kolk models inspect` and `kolk models import`: a graph of others becomes a version, or is refused and nothing is
+//! published. The files are written by Python's `onnx`.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::common::*;
+
+/// A folder with the files; `None` without Python.
+fn files() -> Option<tempfile::TempDir> {
+    let Some(python) = std::env::var("KOLK_PYTHON").ok() else {
+        assert!(std::env::var_os("CI").is_none(), "KOLK_PYTHON is not set in CI");
+        eprintln!("KOLK_PYTHON is not set (make test sets it): the tests with it were not run");
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("files")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/write_onnx.py");
+    let out = Command::new(python).arg(script).arg(folder.path().join("files")).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    std::fs::write(folder.path().join("bias.bin"), [0; 12]).unwrap();
+    Some(folder)
+}
+
+const GOOD: &str = "\
+onnx: good.onnx
+name: good
+layout: step
+inputs:
+  x: { columns: [a, b, c] }
+  word: { ids: word, below: 10 }
+  rate: { constant: 0.5 }
+states:
+  b_in: { out: alpha }
+  a_in: { out: zeta, init: { file: half.npy } }
+outputs:
+  y: { column: answer }
+";
+
+const CELL: &str = "\
+onnx: fine.onnx
+name: cell
+layout: step
+inputs: { x: { columns: [a, b, c] } }
+states: { s: { out: s_out } }
+outputs: { y: { column: z } }
+";
+
+#[test]
+fn graphs_of_others_are_published_or_refused() {
+    let Some(folder) = files() else { return };
+    let files = folder.path().join("files");
+    let (card, models) = (files.join("card.yaml"), folder.path().join("models"));
+    let import = |code: i32, text: &str, more: &[&str]| -> String {
+        std::fs::write(&card, text).unwrap();
+        let mut arguments = vec!["models", "import", card.to_str().unwrap(), "--models", models.to_str().unwrap()];
+        arguments.extend(more);
+        let (out, errors) = kolk_exits(code, &arguments);
+        out + &errors
+    };
+
+    // Each is refused with exit code 2, at its place in the card, and nothing is published.
+    let cell = |onnx: &str| CELL.replace("fine", onnx);
+    let good = |from: &str, to: &str| GOOD.replace(from, to);
+    for (text, messages) in [
+        (cell("bytes"), &["card.yaml:1:7: ", "bytes.onnx"][..]),
+        (cell("empty"), &["card.yaml:1:7: ", "empty.onnx"]),
+        (cell("large"), &["card.yaml:1:7: ", "has 2147483653 bytes, an ONNX file has less than 2 GiB"]),
+        (cell("none"), &["card.yaml:1:7: ", "No such file"]),
+        (cell("random"), &["card.yaml:1:7: ", "RandomNormalLike", "draws random numbers"]),
+        (cell("by_data"), &["card.yaml:1:7: ", "NonZero", "the shape of its result depends on the data"]),
+        (cell("branch"), &["card.yaml:1:7: ", "(If)", "which nodes run depends on the data"]),
+        (cell("newer"), &["card.yaml:1:7: ", "load the model into ONNX Runtime"]),
+        (cell("outside"), &["card.yaml:1:7: ", "../bias.bin"]),
+        (cell("unwritten"), &["card.yaml:5:21: the graph has no output \"s_out\" (there are: y)"]),
+        (good("out: alpha", "out: ~"), &["card.yaml:9:16: `out`: expected the output that gives the next state"]),
+        (good("  b_in: { out: alpha }\n", ""), &["the graph's input \"b_in\" (float32 [batch, 4]) is missing"]),
+        (good("  x:", "  u: { columns: [d] }\n  x:"), &["card.yaml:5:3: the graph has no input \"u\""]),
+        (good("out: zeta", "out: alpha"), &["card.yaml:10:16: \"alpha\" is the `out` of \"b_in\" already"]),
+        (good("{ out: alpha }", "{ out: alpha, shape: [4, batch] }"), &["card.yaml:9:30: state \"b_in\"", "4]"]),
+        (good("{ out: alpha }", "{ out: alpha, shape: [batch, 5] }"), &["card.yaml:9:30: ", "5 against 4"]),
+        (good("[a, b, c] }", "[a, b, c], shape: [batch, 4] }"), &["card.yaml:5:35: ", "4 against 3"]),
+        (good("below: 10", "below: 11"), &["card.yaml:6:29: `below` is 11", "has 10 rows"]),
+        (good("init: { file: half.npy }", "init: { file: reference.npz }"), &["card.yaml:10:37: ", "no NumPy file"]),
+    ] {
+        let said = import(2, &text, &[]);
+        for message in messages {
+            assert!(said.contains(message), "{message} in {said}\nof {text}");
+        }
+        assert!(!models.exists(), "something was published: {said}");
+    }
+
+    // What inspect prints, with what is missing filled in, is taken.
+    let onnx = files.join("good.onnx");
+    let (found, _) = kolk_exits(0, &["models", "inspect", onnx.to_str().unwrap()]);
+    let text = found.split_once("\n\n").unwrap().1;
+    assert!(text.contains("a_in: { out: ~") && text.contains("fill in out: zeta or alpha"), "{text}");
+    assert!(text.contains("word: { ids: word, below: 10 }") && text.contains("rate: { constant: ~ }"), "{text}");
+    assert!(import(2, text, &[]).contains("`out`: expected the output"));
+    let filled = text
+        .replace("b_in: { out: ~", "b_in: { out: alpha")
+        .replace("a_in: { out: ~", "a_in: { out: zeta")
+        .replace("constant: ~", "constant: 0.5");
+    let said = import(0, &filled, &[]);
+    assert!(said.contains("published good/1, bitwise: yes"), "{said}");
+    let (json, _) = kolk_exits(0, &["models", "inspect", onnx.to_str().unwrap(), "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["inputs"][0], serde_json::json!({ "name": "x", "type": "float32", "shape": ["batch", 3] }));
+    assert_eq!(json["card"].as_str(), Some(text));
+}
