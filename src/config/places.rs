@@ -242,7 +242,7 @@ mod tests {
         for (word, places) in [
             ("horizon", "`train: { … }`"),
             ("beta_1", "`train: { optimizer: { adam: { … } } }`"),
-            ("gap", "the stage `infer: { … }`"),
+            ("gap", "the stage `frame: { … }`, the stage `infer: { … }`"),
             ("resample", "the list `stages: [ … ]`"),
             ("lstm", "`train: { layers: [ … ] }`"),
             ("idle", "`source: { kafka: { … } }`"),

@@ -1,8 +1,9 @@
 //! Rows of one partition, as columns.
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::compute::concat;
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
+use arrow::compute::{concat, take};
 
+use crate::error::Context;
 use crate::{Error, Result};
 
 /// Values of a column, one per row. Plain vectors: stages write in place and reuse the memory of the batch before.
@@ -185,6 +186,31 @@ impl Batch {
         }
     }
 
+    /// Makes row `rows[n]` the row n: rows may come several times, or not at all. Columns that are `replaced` are left
+    /// as they are.
+    ///
+    /// # Errors
+    /// Columns whose rows can't be repeated.
+    pub fn take_rows(&mut self, rows: &[u32], replaced: impl Fn(usize) -> bool) -> Result<()> {
+        let indices = UInt32Array::from(rows.to_vec());
+        for (_, column) in self.columns.iter_mut().enumerate().filter(|(index, _)| !replaced(*index)) {
+            match &mut column.values {
+                Values::Number(v) => *v = taken(v, rows, 1),
+                Values::Vector(v, width) => *v = taken(v, rows, *width),
+                Values::Flag(v) => *v = taken(v, rows, 1),
+                Values::Time(v) | Values::Integer(v) => *v = taken(v, rows, 1),
+                Values::Passthrough(array) => {
+                    *array = take(array, &indices, None).or_failed(|| "repeating rows".into())?;
+                }
+            }
+            column.observed = column.observed.as_ref().map(|observed| taken(observed, rows, 1));
+        }
+        self.slots = taken(&self.slots, rows, 1);
+        self.times = taken(&self.times, rows, 1);
+        self.positions = taken(&self.positions, rows, 1);
+        Ok(())
+    }
+
     /// Keeps the rows where `mask` (one per row) is true, in order.
     pub fn keep(&mut self, mask: &[bool]) {
         debug_assert_eq!(mask.len(), self.rows());
@@ -198,6 +224,10 @@ impl Batch {
             column.keep(mask);
         }
     }
+}
+
+fn taken<T: Copy>(values: &[T], rows: &[u32], width: usize) -> Vec<T> {
+    rows.iter().flat_map(|row| &values[*row as usize * width..][..width]).copied().collect()
 }
 
 fn keep<T: Copy>(values: &mut Vec<T>, mask: &[bool], width: usize) {

@@ -25,5 +25,5 @@ pub use layout::{Constant, Features, Forecast, Kind, Layout, LayoutColumn, Role}
 pub use partition::{PartitionId, SourceTopic};
 pub use range::{TIME_OUT_OF_RANGE, TimeRange, explain as explain_beyond, rows_beyond};
 pub use records::{Origin, Records};
-pub use vector::{BAD_VECTOR, VectorBuilder, vector_numbers, vector_of};
+pub use vector::{BAD_VECTOR, SamplesOf, VectorBuilder, samples_of, vector_numbers, vector_of};
 pub use zone::in_utc;

@@ -13,7 +13,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use arrow::error::ArrowError;
 
-use super::Kind;
+use super::{Kind, Values};
 use crate::config::{NumberType, VectorColumn};
 use crate::error::counted;
 
@@ -85,6 +85,69 @@ pub fn vector_of(array: &ArrayRef, row: usize) -> Option<Vec<f32>> {
     };
     let items = items.as_primitive_opt::<Float32Type>()?;
     Some(items.iter().map(|number| number.unwrap_or(f32::NAN)).collect())
+}
+
+/// The samples of one row.
+#[derive(Debug, Clone)]
+pub enum SamplesOf<'a> {
+    /// Of a vector.
+    Numbers(&'a [f32]),
+    /// A single value.
+    One(f32),
+    /// A part of a list.
+    List(&'a Float32Array, usize, usize),
+}
+
+/// The samples of a row, whatever kind of numbers the column has; nothing of any other column.
+pub fn samples_of(values: &Values, row: usize) -> SamplesOf<'_> {
+    match values {
+        Values::Vector(numbers, width) => SamplesOf::Numbers(&numbers[row * width..(row + 1) * width]),
+        Values::Number(numbers) => SamplesOf::One(numbers[row] as f32),
+        Values::Passthrough(array) if array.is_valid(row) => match array.as_list_opt::<i32>() {
+            Some(lists) => match lists.values().as_primitive_opt::<Float32Type>() {
+                Some(items) => {
+                    let ends = lists.value_offsets();
+                    SamplesOf::List(items, ends[row] as usize, ends[row + 1] as usize)
+                }
+                None => SamplesOf::Numbers(&[]),
+            },
+            None => SamplesOf::Numbers(&[]),
+        },
+        _ => SamplesOf::Numbers(&[]),
+    }
+}
+
+impl SamplesOf<'_> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            SamplesOf::Numbers(numbers) => numbers.len(),
+            SamplesOf::One(_) => 1,
+            SamplesOf::List(_, from, to) => to - from,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends those from one on; what isn't finite, and null, is NaN.
+    pub fn push_from(&self, first: usize, to: &mut Vec<f32>) {
+        let start = to.len();
+        match self {
+            SamplesOf::Numbers(numbers) => to.extend_from_slice(&numbers[first..]),
+            SamplesOf::One(number) => to.extend((first == 0).then_some(*number)),
+            SamplesOf::List(items, from, end) => {
+                to.extend_from_slice(&items.values()[from + first..*end]);
+                if let Some(nulls) = items.nulls() {
+                    let null = (from + first..*end).filter(|at| nulls.is_null(*at));
+                    null.for_each(|at| to[start + at - from - first] = f32::NAN);
+                }
+            }
+        }
+        to[start..].iter_mut().filter(|number| !number.is_finite()).for_each(|number| *number = f32::NAN);
+    }
 }
 
 impl VectorColumn {

@@ -10,6 +10,7 @@ mod filter_bounds;
 mod filter_eval;
 mod filter_parse;
 mod filter_tokens;
+mod frame;
 pub mod infer;
 mod lags;
 mod nulls;
@@ -49,6 +50,7 @@ fn operator_of(stage: &config::Stage) -> Box<dyn Operator + '_> {
     match stage {
         config::Stage::Filter(options) => Box::new(options),
         config::Stage::Resample(options) => Box::new(options),
+        config::Stage::Frame(options) => Box::new(options),
         config::Stage::Calendar(options) => Box::new(options),
         config::Stage::Scale(options) => Box::new(options),
         config::Stage::Lags(options) => Box::new(options),

@@ -122,3 +122,43 @@ fn vectors_are_put_in_order_and_what_can_not_be_is_refused_at_the_start() {
         assert!(err.contains(expected), "{to}: {err}");
     }
 }
+
+/// One record of very many samples among small ones: the same rows, whatever the batches, the workers, and where a run
+/// was ended and went on.
+#[test]
+fn frames_do_not_depend_on_batches_or_workers() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    std::fs::create_dir(folder.join("data")).unwrap();
+    let counts = [7, 320, 0, 90_000, 1, 320];
+    let mut at = 0_i16;
+    let sounds: Vec<Vec<i16>> = counts
+        .iter()
+        .map(|count| {
+            (0..*count)
+                .map(|_| {
+                    at = at.wrapping_add(1);
+                    at
+                })
+                .collect()
+        })
+        .collect();
+    let samples = int16(&sounds.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let frames =
+        FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>((0..6).map(|_| None::<Vec<Option<f32>>>), 3);
+    write_vectors(&folder.join("data/a.parquet"), &[1, 2, 3, 4, 5, 6], Arc::new(frames), samples);
+    let stages = "stages:\n  - frame: { column: samples, size: 16, hop: 8, pad: 4, rate: 8000 }\n  - filter: { where: \"ts > '1970-01-01'\" }\n";
+    let mut outputs = Vec::new();
+    for (name, runtime) in [("many", "{ batch: 4096, workers: 1 }"), ("one", "{ batch: 1, workers: 2 }")] {
+        let rest = format!(
+            "{stages}sink: {{ parquet: {{ path: {name}/, fields: [samples] }} }}\nstate: {{ or_records: 2 }}\nruntime: {runtime}"
+        );
+        let file = pipeline(folder, name, PARQUET, &rest);
+        kolk_exits(0, &["run", &file]);
+        outputs.push(rows(&folder.join(name)));
+    }
+    assert_eq!(outputs[0], outputs[1]);
+    let all: usize = outputs[0].values().map(Vec::len).sum();
+    let given: usize = counts.iter().sum();
+    assert_eq!(all, (4 + given - 16) / 8 + 1);
+}

@@ -5,6 +5,7 @@
 
 mod calendar;
 mod filter;
+mod frame;
 mod infer;
 mod lags;
 mod resample;
@@ -114,6 +115,7 @@ macro_rules! stages {
 stages! {
     filter => Filter,
     resample => Resample,
+    frame => Frame,
     calendar => Calendar,
     scale => Scale,
     lags => Lags,

@@ -226,7 +226,7 @@ sink: { parquet: { path: out }, stdout: {} }
              \"process\"?",
             "10:19: `batch`: expected a whole number from 1 to 1048576, found the text \"many\"",
             "10:34: `workers`: expected a whole number from 1 to 1024, found the number 0",
-            "12:5: unknown stage `infr` in `stages`, did you mean \"infer\"? (there are: filter, resample, calendar, \
+            "12:5: unknown stage `infr` in `stages`, did you mean \"infer\"? (there are: filter, resample, frame, calendar, \
              scale, lags, infer, score)",
             "13:5: `stages`: expected one stage after each dash",
             "15:33: `parquet` and `stdout` exclude each other, write one",

@@ -75,7 +75,7 @@ fn a_word_in_the_wrong_section_gets_its_place() {
         ("epochs: 3", "write it in `train: { … }`"),
         ("dropout: 3", "`dropout` is not in this version of kolk"),
         ("infer: { model: m }", "`infer` does not belong in the pipeline: write it in the list `stages: [ … ]`"),
-        ("on: { key: 1, gap: 6h }", "write it in the stage `infer: { … }`"),
+        ("on: { key: 1, gap: 6h }", "in the stage `frame: { … }` or the stage `infer: { … }`"),
         ("runtime: { processing.guarantee: exactly_once }", "write `runtime: { delivery: exactly_once }`"),
         ("stages: [ { dropout: 0.1 } ]", "`dropout` is not in this version of kolk"),
         ("state: { state.dir: x }", "write `state: { path: folder }`"),

@@ -11,6 +11,9 @@ use crate::record::{Batch, Column, Kind, Layout, LayoutColumn, PartitionId, Reco
 use crate::state::{Frozen, KeyList, Keys, Memory};
 use crate::{Error, Result};
 
+/// Rows that a stage gets at once, at most, where a stage before it made more of fewer.
+const PIECE: usize = 8192;
+
 /// What is remembered of one partition while it runs. Room is left for branches: state of its own for each version of
 /// the model after stages that run once.
 pub struct Partition {
@@ -166,15 +169,31 @@ impl Partition {
     }
 
     /// Runs admitted records through the stages.
-    fn run(&mut self, chain: &mut Chain, mut batch: Batch) -> Result<Batch> {
-        for (index, (stage, metrics)) in chain.stages.iter_mut().zip(&chain.stage_metrics).enumerate() {
+    fn run(&mut self, chain: &mut Chain, batch: Batch) -> Result<Batch> {
+        self.run_from(chain, 0, batch)
+    }
+
+    /// The same from a stage on. Where a stage made many rows of few, those after it see them in pieces.
+    fn run_from(&mut self, chain: &mut Chain, first: usize, mut batch: Batch) -> Result<Batch> {
+        let stages = chain.stages.len();
+        for index in first..stages {
             if batch.is_empty() {
                 break;
             }
+            let (stage, metrics) = (&mut chain.stages[index], &chain.stage_metrics[index]);
             let (before, started) = (batch.rows(), Instant::now());
             stage.process(&mut batch, &mut self.memory.part(index + 1).of(&self.keys))?;
             metrics.seconds.observe(started.elapsed().as_secs_f64());
             metrics.removed.inc_by(before.saturating_sub(batch.rows()) as u64);
+            if batch.rows() > before.max(PIECE) && index + 1 < stages {
+                let mut out = Batch { rejects: std::mem::take(&mut batch.rejects), ..Batch::default() };
+                while !batch.is_empty() {
+                    let rest = batch.split_off(PIECE.min(batch.rows()));
+                    out.append(self.run_from(chain, index + 1, batch)?)?;
+                    batch = rest;
+                }
+                return Ok(out);
+            }
         }
         Ok(batch)
     }
