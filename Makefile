@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka test chaos test-data build tools test-tools onnxruntime kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka test chaos test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ kafka-stop: ## stop that Kafka and delete its topics
 
 onnxruntime: tools ## download ONNX Runtime's library from the pinned official wheel
 	@scripts/onnxruntime.sh >/dev/null
+
+onnxruntime-gpu: tools ## download ONNX Runtime with CUDA from the pinned official wheel, 256 MB, for runtime.device
+	@scripts/onnxruntime_gpu.sh >/dev/null
 
 fmt: ## format the sources
 	@cargo fmt

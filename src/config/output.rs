@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::read::{Field, Fields, Reader};
 use super::table::{Shape, Word, names, word};
 use super::words::{Words, exactly_one};
-use super::{At, DeadLetters, Delivery, KafkaSource, Runtime, Sink, State, http_address, one_line};
+use super::{At, DeadLetters, Delivery, Device, KafkaSource, Runtime, Sink, State, http_address, one_line};
 use super::{kafka_read, kafka_words};
 
 pub(super) const SINK: Words = Words::new(
@@ -90,6 +90,12 @@ pub(super) const RUNTIME: Words = Words::new(
             Shape::Pattern(r"^(localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"),
             "Address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464; not served by default",
         ),
+        word(
+            "device",
+            Shape::Pattern(r"^(cpu|auto|cuda(:[0-9]{1,3})?)$"),
+            "What networks run on: cpu, cuda, cuda:1, or auto",
+        )
+        .or("cpu"),
     ],
 );
 
@@ -201,6 +207,24 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
         grace: fields.get("grace").and_then(|f| reader.duration(f)).unwrap_or(Runtime::default().grace),
         instance: fields.get("instance").and_then(|f| reader.text(f, "a name")),
         http,
+        device: fields.get("device").and_then(|field| device(reader, field)).unwrap_or_default(),
+    }
+}
+
+/// `cpu`, `auto`, `cuda` or `cuda:1`.
+fn device(reader: &mut Reader, field: Field<'_>) -> Option<At<Device>> {
+    let number =
+        |text: &str| Some(text).filter(|text| text.len() < 4 && text.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
+    let found = match field.node.text() {
+        Some("cpu") => Some(Device::Cpu),
+        Some("auto") => Some(Device::Auto),
+        Some("cuda") => Some(Device::Cuda(0)),
+        Some(text) => text.strip_prefix("cuda:").and_then(number).map(Device::Cuda),
+        None => None,
+    };
+    match found {
+        Some(found) => Some(field.at(found)),
+        None => reader.expected(field, "one of: cpu, cuda, cuda:1 (a device by its number), auto"),
     }
 }
 

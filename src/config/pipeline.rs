@@ -408,11 +408,24 @@ pub struct Runtime {
     pub model_every: Option<std::time::Duration>,
     /// Kafka: how long SIGTERM may take to drain, commit and checkpoint, 25 s by default (Kubernetes kills after 30).
     pub grace: std::time::Duration,
-    /// Kafka: name of this process among those of the pipeline, for stable transactional ids; by default a new one each
-    /// time, so a restart waits for the timeout of the transaction that was left open (20 s).
+    /// Kafka: name of this process, for stable transactional ids; without it a restart waits for a timeout (20 s).
     pub instance: Option<At<String>>,
     /// Where metrics and health are served; by default they are not.
     pub http: Option<At<std::net::SocketAddr>>,
+    /// What networks run on.
+    pub device: At<Device>,
+}
+
+/// `device:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// This CUDA device.
+    Cuda(i32),
+    /// CUDA if there is all that it needs, else the CPU.
+    Auto,
 }
 
 /// What a file without `runtime:` has, on one worker.
@@ -428,6 +441,7 @@ impl Default for Runtime {
             grace: std::time::Duration::from_secs(25),
             instance: None,
             http: None,
+            device: At::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod bits;
 mod columns;
 mod common;
 mod dead_letters;
+mod device;
 mod documents;
 mod exported;
 mod grows;

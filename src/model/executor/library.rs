@@ -23,6 +23,31 @@ pub struct Library {
     pub path: PathBuf,
 }
 
+/// Where kolk looks for the library with CUDA, in order: `ORT_DYLIB_PATH` (alone, if set), kolk's cache, next to the
+/// binary.
+pub(super) fn gpu_candidates() -> Vec<PathBuf> {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        return vec![path.into()];
+    }
+    let name = format!("libonnxruntime.so.{PINNED}");
+    let mut paths: Vec<PathBuf> = cache()
+        .map(|cache| cache.join("kolk/onnxruntime-gpu").join(PINNED).join("lib").join(&name))
+        .into_iter()
+        .collect();
+    let binary = std::env::current_exe().ok();
+    if let Some(folder) = binary.as_deref().and_then(Path::parent) {
+        paths.push(folder.join(&name));
+        paths.push(folder.join("libonnxruntime.so"));
+    }
+    paths
+}
+
+/// The folder of caches.
+fn cache() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or(home)
+}
+
 /// The library, loaded by the first call. Refused if there is none, with the places that were searched.
 pub fn library() -> Result<&'static Library> {
     static LIBRARY: OnceLock<std::result::Result<Library, String>> = OnceLock::new();
@@ -42,9 +67,10 @@ pub fn candidates() -> Vec<PathBuf> {
     }
     let name = format!("libonnxruntime.so.{PINNED}");
     let mut paths = Vec::new();
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or(home);
-    if let Some(cache) = cache {
+    if super::device::cuda().is_some() {
+        paths.extend(gpu_candidates());
+    }
+    if let Some(cache) = cache() {
         paths.push(cache.join("kolk/onnxruntime").join(PINNED).join("lib").join(&name));
     }
     let binary = std::env::current_exe().ok();

@@ -8,6 +8,7 @@ mod binding;
 mod buffer;
 mod compare;
 mod convert;
+pub mod device;
 pub mod library;
 pub mod limits;
 mod onnx_runtime;

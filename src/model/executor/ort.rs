@@ -8,7 +8,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use super::Buffer;
 use super::binding::{Bindings, of_c};
 use super::compare::{Declared, compare};
-use super::library;
+use super::{device, library};
 use crate::error::Context;
 use crate::model::Version;
 use crate::network::Signature;
@@ -55,8 +55,14 @@ impl Session {
 
     fn load(onnx: &[u8], signature: &Signature, declared: Declared) -> Result<Session> {
         let library = library::library()?;
+        let cuda = device::cuda();
         let build = || -> ort::Result<ort::session::Session> {
-            ort::session::Session::builder(&library.environment)?
+            let mut builder = ort::session::Session::builder(&library.environment)?;
+            if let Some(device) = cuda {
+                let provider = ort::ep::CUDA::default().with_device_id(device).build().error_on_failure();
+                builder = builder.with_config_entry(device::RECORD, "1")?.with_execution_providers([provider])?;
+            }
+            builder
                 .with_intra_threads(1)?
                 .with_inter_threads(1)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
@@ -64,6 +70,9 @@ impl Session {
                 .commit_from_memory(onnx)
         };
         let inner = build().or_refused(|| format!("load the model into ONNX Runtime {}", library.version))?;
+        if cuda.is_some() {
+            device::check(&inner)?;
+        }
         compare(&inner, signature, declared)?;
         let bindings = Bindings::new(signature).or_refused(|| "bind the model's inputs and outputs".into())?;
         Ok(Session { inner, bindings, unseen: declared == Declared::NamesAndTypes })

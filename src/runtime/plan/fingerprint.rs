@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Plan, PlannedSource, label, legacy};
 use crate::config::{OnPartitions, split_credentials};
-use crate::model::executor::library;
+use crate::model::executor::{device, library};
 use crate::model::{Version, registry};
 use crate::runtime::engine::Chain;
 use crate::stage;
@@ -188,7 +188,9 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     add("state format", json!(state::FORMAT.to_string()));
     let mut environment = BTreeMap::new();
     environment.insert("onnx_runtime".to_string(), library::version().unwrap_or("none").to_string());
-    environment.insert("cpu".to_string(), cpu_features());
+    // Bits are those of a device: another one is as another CPU.
+    let cuda = device::cuda().map(|_| " cuda").unwrap_or_default();
+    environment.insert("cpu".to_string(), format!("{}{cuda}", cpu_features()));
     if let Some(version) = plan.tz_database() {
         environment.insert(state::TZ_DATABASE.to_string(), version.to_string());
     }

@@ -23,10 +23,11 @@ pub(super) use model::chain;
 pub(super) use model::find_model;
 
 use super::engine::{Chain, Order};
-use crate::config::{Pipeline, Sink, Stage};
+use crate::config::{Device, Pipeline, Sink, Stage};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::Version;
+use crate::model::executor::device;
 use crate::record::{Clock, Layout};
 use crate::zone::{Zone, database};
 use crate::{Error, Result, sink, stage, train};
@@ -87,6 +88,7 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Res
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(metrics(&pipeline, &mut problems)?);
     folders::check(&pipeline, purpose, &mut problems);
+    let device = device(&pipeline, purpose, &mut problems);
     let source = PlannedSource::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems)
         .or_else(|| source::without_times(&pipeline, purpose));
     let Some(source) = source else {
@@ -97,8 +99,12 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Res
         return Err(problems_of(problems, "the source can't be planned"));
     };
     let is_check = seen.is_some();
-    if let Some(seen) = seen {
-        *seen = Seen { warnings: warnings(&pipeline, &source), notes: source.notes().to_vec() };
+    match seen {
+        Some(seen) => {
+            *seen = Seen { warnings: warnings(&pipeline, &source), notes: source.notes().to_vec() };
+            seen.notes.extend(device);
+        }
+        None => device.iter().for_each(|device| tracing::info!("{device}")),
     }
     if let Some(from) = &pipeline.source.emit_from
         && let Err(message) = source.layout().clock.moment(from.value)
@@ -137,6 +143,19 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Res
     match stages {
         Some(stages) if problems.is_empty() => Ok(Plan { pipeline, source, sink, stages, model, train, metrics }),
         _ => Err(problems_of(problems, "the stages can't be planned")),
+    }
+}
+
+/// Chooses the device before anything else, since the library depends on it; what `auto` took. Training is on the CPU.
+fn device(pipeline: &Pipeline, purpose: Purpose, problems: &mut Problems) -> Option<String> {
+    let wanted = &pipeline.runtime.device;
+    let runs = purpose == Purpose::Run && pipeline.infer().is_some();
+    match device::choose(if runs { wanted.value } else { Device::Cpu }) {
+        Ok(said) => said,
+        Err(error) => {
+            problems.add(wanted.place, error);
+            None
+        }
     }
 }
 
