@@ -311,7 +311,7 @@ fn the_executor_gathers_and_scatters() {
         // The rows of the inputs in another order, and one step whose output isn't needed.
         let rows = [7, 2, 1, 0, 6, 3, 4, 5];
         let mut gives = [0, 1, 2, 3, 4, 5, 6, 7];
-        gives[2] = Output::NONE;
+        gives[2] = Steps::NONE;
         let reset = [false, round == 2, false, false];
         if reset[1] {
             states.iter_mut().for_each(|state| {
@@ -324,8 +324,9 @@ fn the_executor_gathers_and_scatters() {
         let mut y = vec![-1.0; 8 * 2];
         let rows = rows.map(|row| row as u32);
         let input = Input { values: Rows::F32(&x), width: 3 };
-        let steps = Steps { t: T, slots: &slots, inputs: &[input], rows: &rows, reset: &reset, lengths: &[] };
-        let output = Output { values: RowsMut::F32(&mut y), width: 2, rows: &gives };
+        let steps =
+            Steps { t: T, slots: &slots, inputs: &[input], rows: &rows, gives: &gives, reset: &reset, lengths: &[] };
+        let output = Output { values: RowsMut::F32(&mut y), width: 2 };
         executor.run(&steps, state.bank.as_deref_mut(), &mut [output]).unwrap();
         let mut wanted = expected[0].clone();
         wanted[4..6].fill(-1.0);
@@ -340,6 +341,6 @@ fn the_executor_gathers_and_scatters() {
         assert_eq!(bytemuck::cast_slice::<f32, u8>(&expected), bank.get(*slot), "slot {slot}");
     }
     assert!([2, 4].iter().all(|slot| bank.get(*slot).iter().all(|byte| *byte == 0)));
-    let lengths = Steps { t: 1, slots: &[0], inputs: &[], rows: &[0], reset: &[true], lengths: &[1] };
+    let lengths = Steps { t: 1, slots: &[0], inputs: &[], rows: &[0], gives: &[0], reset: &[true], lengths: &[1] };
     assert!(executor.run(&lengths, None, &mut []).is_err());
 }

@@ -13,6 +13,8 @@ pub enum Values {
     Number(Vec<f64>),
     /// [`super::Kind::Vector`], row-major [rows, width]; NaN is null.
     Vector(Vec<f32>, usize),
+    /// [`super::Kind::Doubles`], row-major [rows, width]; NaN is null.
+    Doubles(Vec<f64>, usize),
     /// [`super::Kind::Flag`]
     Flag(Vec<bool>),
     /// [`super::Kind::Time`]; [`super::NO_TIME`] is null.
@@ -92,6 +94,7 @@ impl Column {
         match (&mut self.values, more.values) {
             (Values::Number(a), Values::Number(b)) => a.extend(b),
             (Values::Vector(a, _), Values::Vector(b, _)) => a.extend(b),
+            (Values::Doubles(a, _), Values::Doubles(b, _)) => a.extend(b),
             (Values::Flag(a), Values::Flag(b)) => a.extend(b),
             (Values::Time(a), Values::Time(b)) | (Values::Integer(a), Values::Integer(b)) => a.extend(b),
             (Values::Passthrough(a), Values::Passthrough(b)) => *a = concat(&[a.as_ref(), b.as_ref()]).ok()?,
@@ -104,6 +107,7 @@ impl Column {
         let values = match &mut self.values {
             Values::Number(v) => Values::Number(v.split_off(at)),
             Values::Vector(v, width) => Values::Vector(v.split_off(at * *width), *width),
+            Values::Doubles(v, width) => Values::Doubles(v.split_off(at * *width), *width),
             Values::Flag(v) => Values::Flag(v.split_off(at)),
             Values::Time(v) => Values::Time(v.split_off(at)),
             Values::Integer(v) => Values::Integer(v.split_off(at)),
@@ -120,6 +124,7 @@ impl Column {
         match &mut self.values {
             Values::Number(v) => keep(v, mask, 1),
             Values::Vector(v, width) => keep(v, mask, *width),
+            Values::Doubles(v, width) => keep(v, mask, *width),
             Values::Flag(v) => keep(v, mask, 1),
             Values::Time(v) | Values::Integer(v) => keep(v, mask, 1),
             Values::Passthrough(array) => {
@@ -245,6 +250,7 @@ impl Values {
         match self {
             Values::Number(v) => v.len(),
             Values::Vector(v, width) => v.len() / (*width).max(1),
+            Values::Doubles(v, width) => v.len() / (*width).max(1),
             Values::Flag(v) => v.len(),
             Values::Time(v) | Values::Integer(v) => v.len(),
             Values::Passthrough(array) => array.len(),

@@ -15,6 +15,8 @@ pub enum Kind {
     Vector(usize),
     /// Any number of f32 in each row; null where there are none. Its values are an array ([`Kind::vectors`]).
     Samples,
+    /// f64 lists of a fixed width; between stages only.
+    Doubles(usize),
     /// Booleans.
     Flag,
     /// Ticks of the pipeline's clock, `NO_TIME` for null.
@@ -77,11 +79,11 @@ impl Constant {
 }
 
 /// What `inputs` makes of each row for the network: the columns of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Features {
-    /// The features, [`Kind::Vector`].
-    pub x: usize,
-    /// Flag: all features of the row are finite.
+    /// A column for each input of the network: [`Kind::Vector`], [`Kind::Doubles`] or, for ids, [`Kind::Integer`].
+    pub x: Vec<usize>,
+    /// Flag: all features of the row are there, and finite.
     pub usable: usize,
     /// Flag: the state is zero before the row.
     pub restart: usize,
@@ -105,16 +107,16 @@ pub struct Forecast {
 }
 
 impl Features {
-    /// What `inputs` made of each row: features [rows, F], whether it is a step, whether the state is zero before it.
+    /// What `inputs` made of each row: for each input of the network its rows, then whether a row is a step, and
+    /// whether the state is the initial one before it.
     ///
     /// # Errors
     /// A batch of another layout.
-    pub fn read<'b>(&self, batch: &'b Batch) -> crate::Result<(&'b [f32], &'b [bool], &'b [bool])> {
+    pub fn read<'b>(&self, batch: &'b Batch) -> crate::Result<(Vec<&'b Values>, &'b [bool], &'b [bool])> {
         let values = |column: usize| batch.columns.get(column).map(|column| &column.values);
-        match (values(self.x), values(self.usable), values(self.restart)) {
-            (Some(Values::Vector(x, _)), Some(Values::Flag(usable)), Some(Values::Flag(restart))) => {
-                Ok((x, usable, restart))
-            }
+        let inputs: Option<Vec<&Values>> = self.x.iter().map(|column| values(*column)).collect();
+        match (inputs, values(self.usable), values(self.restart)) {
+            (Some(inputs), Some(Values::Flag(usable)), Some(Values::Flag(restart))) => Ok((inputs, usable, restart)),
             _ => Err(crate::Error::failed(
                 "the columns before the network are not those of inputs: internal error, please report",
             )),

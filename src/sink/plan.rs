@@ -188,6 +188,11 @@ fn data_type(kind: &Kind, clock: &Clock) -> DataType {
     match kind {
         Kind::Number => DataType::Float64,
         Kind::Vector(1) => DataType::Float32,
+        // Never written, but every kind has a type.
+        Kind::Doubles(width) => DataType::FixedSizeList(
+            Arc::new(Field::new_list_field(DataType::Float64, true)),
+            i32::try_from(*width).unwrap_or(i32::MAX),
+        ),
         Kind::Vector(width) => DataType::FixedSizeList(item(), i32::try_from(*width).unwrap_or(i32::MAX)),
         Kind::Flag => DataType::Boolean,
         Kind::Time => written(&clock.data_type),
@@ -246,6 +251,9 @@ fn column(values: &Values, clock: &Clock) -> Result<ArrayRef> {
             Arc::new(Float32Array::new(values.clone().into(), not_null(values, |value| !value.is_nan())))
         }
         Values::Vector(values, width) => vectors(values, *width)?,
+        Values::Doubles(..) => {
+            return Err(Error::failed("a column between stages is to be written: internal error, please report"));
+        }
         Values::Flag(values) => Arc::new(BooleanArray::from(values.clone())),
         Values::Time(values) => time_column(values, clock, true)?,
         Values::Integer(values) => Arc::new(Int64Array::from(values.clone())),

@@ -136,7 +136,7 @@ pub(super) fn load<'a>(source: &Operand, batch: &'a Batch, keys: Option<&'a Keys
         From::Column(column) => column,
     };
     Ok(match &batch.columns[column].values {
-        Values::Number(v) => Loaded::Numbers(v),
+        Values::Number(v) | Values::Doubles(v, _) => Loaded::Numbers(v),
         Values::Vector(v, _) => Loaded::Singles(v),
         Values::Flag(v) => Loaded::Flags(v),
         Values::Integer(v) => Loaded::Integers(v),

@@ -12,6 +12,7 @@ mod filter_parse;
 mod filter_tokens;
 mod frame;
 pub mod infer;
+mod judge;
 mod lags;
 mod nulls;
 mod operator;
@@ -33,6 +34,7 @@ mod score_window;
 mod testing;
 
 pub use filter_bounds::{Bounds, Conditions, Extent, Reads, filtered_columns, is_instant};
+pub use judge::Judge;
 pub use nulls::Unread;
 pub use operator::{Build, Operator};
 pub use plan::{
@@ -54,7 +56,7 @@ fn operator_of(stage: &config::Stage) -> Box<dyn Operator + '_> {
         config::Stage::Calendar(options) => Box::new(options),
         config::Stage::Scale(options) => Box::new(options),
         config::Stage::Lags(options) => Box::new(options),
-        config::Stage::Infer(options) => Box::new(infer::Network { options, model: None }),
+        config::Stage::Infer(options) => Box::new(infer::Network { options, model: None, outputs: Vec::new() }),
         config::Stage::Score(options) => Box::new(options),
     }
 }
@@ -90,6 +92,11 @@ pub trait Stage: Send {
     /// are the same for all versions; what depends on the network must say so.
     fn meaning(&self) -> Option<String> {
         Some(self.name().to_string())
+    }
+
+    /// What the values of a record must be: records that aren't so are refused before any stage sees them.
+    fn judges(&self) -> &[Judge] {
+        &[]
     }
 
     /// What the source leaves unread, if it does: for a stage that remembers something even of rows that a filter

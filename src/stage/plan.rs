@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::infer::{Inputs, Network};
+use super::infer::{Inputs, Network, PREDICTION, PREDICTION_TIME};
 use super::operator::{Build, Operator};
 use super::reorder::Reordering;
 use super::{Stage, operator_of};
 use crate::config::{self, At, OnNull, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
-use crate::model::Version;
+use crate::model::{Version, registry};
+use crate::network::Signature;
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
 
@@ -32,6 +33,8 @@ pub struct Step<'a> {
 pub struct Model {
     /// Its version.
     pub version: Arc<Version>,
+    /// The tensors of its graph.
+    pub signature: Arc<Signature>,
     /// Where runs of the network are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -80,13 +83,14 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
     };
     let step = |stage: &'a At<config::Stage>| match &stage.value {
         config::Stage::Infer(options) => {
-            Step { place: options.model.place, operator: Box::new(Network { options, model: model.cloned() }) }
+            let outputs = outputs(pipeline, options, model);
+            Step { place: options.model.place, operator: Box::new(Network { options, model: model.cloned(), outputs }) }
         }
         other => Step { place: stage.place, operator: operator_of(other) },
     };
     let mut steps: Vec<Step<'a>> = stages.iter().map(step).collect();
     if let (Some(model), Some(options)) = (model, pipeline.infer()) {
-        let inputs = model.version.manifest.inputs.clone();
+        let inputs = model.signature.inputs.clone();
         let operator = Box::new(Inputs { inputs, gap: options.gap.clone(), ttl: options.ttl.clone() });
         steps.insert(infer, Step { place: options.model.place, operator });
     }
@@ -98,6 +102,28 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
         steps.insert(usize::from(policy == OnNull::Refuse), Step { place: span.place, operator });
     }
     steps
+}
+
+/// Names of the columns that a model's outputs become. Before the model is opened, its manifest says it; of one that
+/// can't be read, or is still to be trained, they are our own.
+fn outputs(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>) -> Vec<String> {
+    let read = || -> Option<Signature> {
+        let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
+        registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()?.signature().ok()
+    };
+    let found = match model {
+        Some(model) => Some(model.signature.clone()),
+        None => read().map(Arc::new),
+    };
+    let (mut names, mut is_forecast) = (vec![PREDICTION.to_string()], true);
+    if let Some(signature) = found {
+        names = signature.outputs.iter().map(|output| output.column.clone()).collect();
+        is_forecast = signature.outputs.iter().any(|output| output.forecast.is_some());
+    }
+    if is_forecast {
+        names.push(PREDICTION_TIME.to_string());
+    }
+    names
 }
 
 /// The stages whose rows `infer` would read: what training captures.

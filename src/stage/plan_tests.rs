@@ -114,7 +114,7 @@ impl Operator for Last {
         }
         let column = layout.add("prediction", Kind::Vector(1), Role::Output);
         let interval = layout.add("interval_ticks", Kind::Integer, Role::Internal);
-        layout.features = Some(Features { x: 0, usable: 0, restart: 0, interval, rhythm: interval });
+        layout.features = Some(Features { x: vec![0], usable: 0, restart: 0, interval, rhythm: interval });
         layout.forecast = Some(Forecast { targets: vec!["value".into()], horizon: 1, quantiles: 0, column });
         Some(Box::new(Last))
     }

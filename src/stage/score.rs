@@ -88,7 +88,7 @@ impl Operator for config::Score {
         let quantiles = forecast.quantiles.max(1);
         let width = forecast.width();
         let every = layout.interval.and_then(|span| layout.clock.every(span).ok());
-        let join = match (every, layout.features) {
+        let join = match (every, &layout.features) {
             (Some(every), _) => Some(Join::ByTime { every, clock: layout.clock.clone() }),
             (None, Some(features)) => Some(Join::ByRow { interval: features.interval }),
             (None, None) => None,

@@ -49,7 +49,7 @@ fn config(actual: &str, step: usize, long: usize, short: usize) -> config::Score
 fn stages(config: &config::Score, layout: &mut Layout, problems: &mut Problems) -> Vec<Box<dyn Stage>> {
     let column = layout.add("prediction", Kind::Vector(HORIZON * TARGETS), Role::Output);
     let interval = layout.add("interval_ticks", Kind::Integer, Role::Internal);
-    layout.features = Some(Features { x: 0, usable: 0, restart: 0, interval, rhythm: interval });
+    layout.features = Some(Features { x: vec![0], usable: 0, restart: 0, interval, rhythm: interval });
     let targets = vec!["value".into(), "other".into()];
     layout.forecast = Some(Forecast { targets, horizon: HORIZON, quantiles: 0, column });
     let score = testing::plan(config, layout, problems);

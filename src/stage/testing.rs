@@ -163,6 +163,7 @@ fn slice(batch: &Batch, from: usize, to: usize) -> Batch {
         values: match &column.values {
             Values::Number(v) => Values::Number(v[from..to].to_vec()),
             Values::Vector(v, width) => Values::Vector(v[from * width..to * width].to_vec(), *width),
+            Values::Doubles(v, width) => Values::Doubles(v[from * width..to * width].to_vec(), *width),
             Values::Flag(v) => Values::Flag(v[from..to].to_vec()),
             Values::Time(v) => Values::Time(v[from..to].to_vec()),
             Values::Integer(v) => Values::Integer(v[from..to].to_vec()),
@@ -214,6 +215,9 @@ pub fn bits(batch: &Batch) -> Vec<Vec<u64>> {
                 Values::Number(v) => bits.push(v[row].to_bits()),
                 Values::Vector(v, width) => {
                     bits.extend(v[row * width..(row + 1) * width].iter().map(|x| u64::from(x.to_bits())));
+                }
+                Values::Doubles(v, width) => {
+                    bits.extend(v[row * width..(row + 1) * width].iter().map(|x| x.to_bits()));
                 }
                 Values::Flag(v) => bits.push(u64::from(v[row])),
                 Values::Time(v) | Values::Integer(v) => bits.push(v[row] as u64),

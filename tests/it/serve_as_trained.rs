@@ -50,7 +50,7 @@ fn features_are_the_same() {
     let mut served: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     while let Some(records) = source.next().unwrap() {
         let batch = partition.process(&mut chain, serving.layout_of_source(), &records).unwrap();
-        let Values::Vector(x, width) = &batch.columns[x].values else { panic!("x is no vector") };
+        let Values::Vector(x, width) = &batch.columns[x[0]].values else { panic!("x is no vector") };
         for (row, slot) in batch.slots.iter().enumerate() {
             let key = String::from_utf8(partition.keys.get(*slot).to_vec()).unwrap();
             served.entry(key).or_default().extend(&x[row * width..(row + 1) * width]);

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 
 use super::place::Place;
-use super::{Buffer, Output, Rows, RowsMut};
+use super::{Buffer, Output, Rows, RowsMut, Steps};
 use crate::network::Element;
 
 /// A number of a tensor.
@@ -183,7 +183,7 @@ fn taken<E: Copy, T>(
 ) -> usize {
     let mut count = 0;
     part.for_each(|step, sequence, row| {
-        if row == Output::NONE as usize {
+        if row == Steps::NONE as usize {
             return;
         }
         let to = values[row * width..(row + 1) * width].chunks_exact_mut(place.piece);

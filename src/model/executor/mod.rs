@@ -48,6 +48,8 @@ pub struct Steps<'a> {
     pub inputs: &'a [Input<'a>],
     /// The row of the inputs that each step takes: [t, sequences].
     pub rows: &'a [u32],
+    /// The row of the outputs that each step gives: [t, sequences]; [`Steps::NONE`] where it isn't needed.
+    pub gives: &'a [u32],
     /// Per sequence, whether its state is the initial one before its first step.
     pub reset: &'a [bool],
     /// Per sequence, how many of the `t` steps it takes; empty where all take `t`.
@@ -90,11 +92,9 @@ pub struct Output<'a> {
     pub values: RowsMut<'a>,
     /// Numbers of a row.
     pub width: usize,
-    /// The row that each step gives: [t, sequences]; [`Output::NONE`] where it isn't needed.
-    pub rows: &'a [u32],
 }
 
-impl Output<'_> {
+impl Steps<'_> {
     /// No row.
     pub const NONE: u32 = u32::MAX;
 }

@@ -96,12 +96,10 @@ impl OnnxRuntime {
     }
 
     /// Whether all steps go into one run: each output without an axis of time is only needed of the last step.
-    fn takes_all_steps(&self, steps: &Steps<'_>, outputs: &[Output<'_>]) -> bool {
+    fn takes_all_steps(&self, steps: &Steps<'_>) -> bool {
         let before = (steps.t - 1) * steps.slots.len();
-        let last_alone = |output: &Output<'_>| output.rows[..before].iter().all(|row| *row == Output::NONE);
-        steps.t == 1
-            || !self.one_step
-                && self.outputs.iter().zip(outputs).all(|(tensor, output)| tensor.has_time || last_alone(output))
+        let last_alone = || steps.gives[..before].iter().all(|row| *row == Steps::NONE);
+        steps.t == 1 || !self.one_step && (self.outputs.iter().all(|tensor| tensor.has_time) || last_alone())
     }
 
     fn gather(&mut self, steps: &Steps<'_>, cut: Cut) {
@@ -123,7 +121,7 @@ impl OnnxRuntime {
         let mut rows = None;
         for ((tensor, buffer), output) in self.outputs.iter_mut().zip(&self.given).zip(outputs) {
             tensor.place.lay_out(cut.t, cut.b);
-            let mut part = cut.of(output.rows, steps.slots.len());
+            let mut part = cut.of(steps.gives, steps.slots.len());
             if !tensor.has_time {
                 part.rows = &part.rows[(cut.t - 1) * part.sequences..];
             }
@@ -171,7 +169,7 @@ impl Executor for OnnxRuntime {
     fn run(&mut self, steps: &Steps<'_>, mut bank: Option<&mut Bank>, outputs: &mut [Output<'_>]) -> Result<()> {
         self.check(steps, bank.as_deref_mut(), outputs)?;
         let sequences = steps.slots.len();
-        let t = if self.takes_all_steps(steps, outputs) { steps.t } else { 1 };
+        let t = if self.takes_all_steps(steps) { steps.t } else { 1 };
         let (count, b) = if self.one_sequence { (1, 1) } else { (sequences, batch_size(sequences)) };
         let (inputs, given) = (self.inputs.len(), self.outputs.len());
         for first in (0..sequences).step_by(count) {

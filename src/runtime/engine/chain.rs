@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{OnLate, Pipeline, Watermark};
 use crate::metrics::{Metrics, StageMetrics};
-use crate::stage::Stage;
+use crate::stage::{Judge, Stage};
 use crate::state::{RowLayout, RowPart, StateSpec};
 
 /// What the engine itself remembers of each key, in part 0 of a row: its latest time, and whether there is one.
@@ -39,6 +39,8 @@ pub struct Chain {
     /// The row of state: the engine's own part, then one for each stage.
     pub(super) layout: Arc<RowLayout>,
     pub(super) order: Order,
+    /// What the values of a record must be.
+    pub(super) judges: Vec<Judge>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stage_metrics: Vec<StageMetrics>,
 }
@@ -49,7 +51,8 @@ impl Chain {
         let parts = stages.iter().map(|stage| (stage.name(), stage.state()));
         let layout = Arc::new(RowLayout::new(std::iter::once(("kolk", header())).chain(parts)));
         let stage_metrics = stages.iter().enumerate().map(|(i, stage)| metrics.stage(i, stage.name())).collect();
-        Chain { stages, layout, order, metrics, stage_metrics }
+        let judges = stages.iter().flat_map(|stage| stage.judges()).cloned().collect();
+        Chain { stages, layout, order, judges, metrics, stage_metrics }
     }
 
     /// The row of state.

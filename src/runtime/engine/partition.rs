@@ -29,13 +29,24 @@ pub struct Partition {
     /// clock.
     pub watermark: Option<i64>,
     late: Vec<u64>,
+    /// Of the records that were processed last, those that no stage has seen, in order: their position, why, and what
+    /// exactly is wrong.
+    judged: Vec<(u64, &'static str, String)>,
 }
 
 impl Partition {
     /// A partition that has seen nothing.
     pub fn new(id: PartitionId, chain: &Chain) -> Self {
         let memory = Memory::new(chain.layout.clone());
-        Partition { id, keys: Keys::default(), memory, position: 0, watermark: None, late: Vec::new() }
+        Partition {
+            id,
+            keys: Keys::default(),
+            memory,
+            position: 0,
+            watermark: None,
+            late: Vec::new(),
+            judged: Vec::new(),
+        }
     }
 
     /// Puts it where a checkpoint left it.
@@ -120,7 +131,7 @@ impl Partition {
     pub fn process(&mut self, chain: &mut Chain, layout: &Layout, records: &Records) -> Result<Batch> {
         let (mut values, mut passthrough) = (records.values.iter().cloned(), records.passthrough.iter().cloned());
         let columns = columns(layout, &mut values, &mut records.vectors.iter().cloned(), &mut passthrough);
-        self.process_columns(chain, records, columns)
+        self.process_columns(chain, layout, records, columns)
     }
 
     /// As [`Partition::process`], and moves the columns out of the records: keys, times, origins and what is bad stay.
@@ -131,12 +142,19 @@ impl Partition {
         let (values, passthrough) = (std::mem::take(&mut records.values), std::mem::take(&mut records.passthrough));
         let vectors = std::mem::take(&mut records.vectors);
         let columns = columns(layout, &mut values.into_iter(), &mut vectors.into_iter(), &mut passthrough.into_iter());
-        self.process_columns(chain, records, columns)
+        self.process_columns(chain, layout, records, columns)
     }
 
-    fn process_columns(&mut self, chain: &mut Chain, records: &Records, columns: Vec<Column>) -> Result<Batch> {
+    fn process_columns(
+        &mut self,
+        chain: &mut Chain,
+        layout: &Layout,
+        records: &Records,
+        columns: Vec<Column>,
+    ) -> Result<Batch> {
         let first = self.position;
         self.late.clear();
+        self.judge(chain, layout, records, &columns);
         let admitted = self.admit(chain.order, records, columns);
         self.position += records.len() as u64;
         chain.metrics.batch_rows.observe(admitted.rows() as f64);
@@ -151,6 +169,27 @@ impl Partition {
         self.late.retain(|late| batch.rejects.binary_search_by_key(late, |reject| reject.position).is_err());
         debug_assert!(batch.rejects.iter().all(|r| r.position >= first && r.position < self.position));
         Ok(batch)
+    }
+
+    /// Finds the records whose values would make whole batches fail.
+    fn judge(&mut self, chain: &Chain, layout: &Layout, records: &Records, columns: &[Column]) {
+        self.judged.clear();
+        for judge in &chain.judges {
+            for (index, what) in judge.refused(layout, columns) {
+                if records.bad.binary_search_by_key(&index, |(bad, _)| *bad).is_err() {
+                    self.judged.push((self.position + index as u64, judge.reason(), what));
+                }
+            }
+        }
+        // One reason is enough.
+        self.judged.sort_by_key(|(position, ..)| *position);
+        self.judged.dedup_by_key(|(position, ..)| *position);
+    }
+
+    /// What exactly is wrong with a record that was refused last, if no stage has seen it for what its values are.
+    pub fn judged(&self, position: u64) -> Option<&str> {
+        let at = self.judged.binary_search_by_key(&position, |(position, ..)| *position).ok()?;
+        Some(&self.judged[at].2)
     }
 
     /// The same in pieces: before a record whose time lets something go, time moves on for all keys. Where that is
@@ -212,6 +251,10 @@ impl Partition {
         for (index, reason) in &records.bad {
             mask[*index] = false;
             batch.rejects.push(Reject { position: self.position + *index as u64, reason });
+        }
+        for (position, reason, _) in &self.judged {
+            mask[(position - self.position) as usize] = false;
+            batch.rejects.push(Reject { position: *position, reason });
         }
         for (index, taken) in mask.iter_mut().enumerate() {
             if !*taken {

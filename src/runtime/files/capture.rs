@@ -114,6 +114,7 @@ impl Columns {
         Ok(Columns {
             features: layout
                 .features
+                .clone()
                 .ok_or_else(|| Error::failed("the stages end without inputs: internal error, please report"))?,
             targets,
             split,
@@ -125,8 +126,10 @@ impl Columns {
         if batch.is_empty() {
             return Ok(());
         }
-        let (x, usable, restart) = self.features.read(batch)?;
-        let width = x.len() / batch.rows();
+        let (inputs, usable, restart) = self.features.read(batch)?;
+        let [Values::Vector(x, width)] = inputs[..] else {
+            return Err(Error::failed("what is trained has other inputs than x: internal error, please report"));
+        };
         let split = match self.split.map(|column| &batch.columns[column].values) {
             Some(Values::Passthrough(array)) => Some(text(array)?),
             Some(_) => return Err(Error::refused("train.split: the column must hold text")),
@@ -135,7 +138,7 @@ impl Columns {
         for row in 0..batch.rows() {
             let series = &mut series[batch.slots[row] as usize];
             series.times.push(batch.times[row]);
-            series.x.extend_from_slice(&x[row * width..(row + 1) * width]);
+            series.x.extend_from_slice(&x[row * *width..(row + 1) * *width]);
             series.usable.push(usable[row]);
             series.restart.push(restart[row]);
             series.targets.resize(self.targets.len(), Vec::new());

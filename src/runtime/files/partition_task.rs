@@ -242,23 +242,26 @@ impl PartitionTask {
         }
         for reject in &batch.rejects {
             let index = (reject.position - work.position) as usize;
+            let judged = self.partition.judged(reject.position);
             if shared.on_error == OnError::Refuse
                 && reject.reason != TOO_FAR_AHEAD
-                && work.records.bad.binary_search_by_key(&index, |(i, _)| *i).is_ok()
+                && (judged.is_some() || work.records.bad.binary_search_by_key(&index, |(i, _)| *i).is_ok())
             {
                 let origin = work.records.origins[index];
                 let file = shared.files.get(origin.file as usize).map_or("?", String::as_str);
                 let file = work.partition.topic.name().unwrap_or(file);
                 let detail = work.details.iter().find(|(at, _)| *at == index);
-                let detail = detail.map_or(String::new(), |(_, detail)| format!(": {detail}"));
+                let detail = detail.map(|(_, detail)| detail.as_str()).or(judged);
+                let detail = detail.map_or(String::new(), |detail| format!(": {detail}"));
                 return Err(Error::failed(format!(
                     "{}: {file}, row {} (from 0){detail}; on.error is refuse: mend the record, or set on.error to \
                      dead_letter",
                     reject.reason, origin.row
                 )));
             }
+            let mut letter = dead_letter(reject, work, &shared.source, &shared.files);
+            letter.detail = letter.detail.or_else(|| judged.map(str::to_string));
             self.count(&format!("dead_letters.{}", reject.reason), 1);
-            let letter = dead_letter(reject, work, &shared.source, &shared.files);
             refused(&shared.metrics, reject.reason, || origin(&letter, work, &shared.source));
             self.refused
                 .get_or_insert_with(|| {

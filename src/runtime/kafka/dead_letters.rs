@@ -24,7 +24,9 @@ impl PartitionTask {
             let (Some(index), Some(message)) = (index, message) else {
                 return Err(Error::failed("a stage refused a record that isn't there: internal error, please report"));
             };
-            let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.as_str());
+            let detail = decoded.details.iter().find(|(at, _)| *at == index).map(|(_, detail)| detail.clone());
+            let detail = detail.or_else(|| self.state.judged(reject.position).map(str::to_string));
+            let detail = detail.as_deref();
             self.dead_letter(messages, message, reject.position, (reject.reason, detail), p)?;
         }
         Ok(())

@@ -38,6 +38,8 @@ pub(in crate::runtime) fn find_model(
         }
     };
     let manifest = &version.manifest;
+    // What is before the graph of others is for whoever runs it to say, unless its manifest says it.
+    let is_foreign = manifest.signature.is_some();
     let kind = match infer.mode {
         Mode::Carry => ModelKind::Carry,
         Mode::Window => ModelKind::Window,
@@ -50,9 +52,10 @@ pub(in crate::runtime) fn find_model(
     let window = infer.window.as_ref().map(|window| window.value);
     if kind != manifest.kind || (kind == ModelKind::Window && window != manifest.window) {
         let message = format!(
-            "the pipeline runs mode {}, but {} was trained for mode {}\n{}",
+            "the pipeline runs mode {}, but {} was {} for mode {}\n{}",
             shown(kind, window),
             label(&version),
+            if is_foreign { "imported" } else { "trained" },
             shown(manifest.kind, manifest.window),
             way_on(pipeline, "for this mode")
         );
@@ -68,7 +71,7 @@ pub(in crate::runtime) fn find_model(
         );
     }
     let stages = stages_of_model(pipeline, clock);
-    if stages != manifest.stages {
+    if stages != manifest.stages && !(is_foreign && manifest.stages.is_empty()) {
         problems.add(infer.place, other_stages(pipeline, &version, &stages));
         scored(pipeline, manifest.horizon, problems);
     }
@@ -130,7 +133,10 @@ pub(in crate::runtime) fn chain(
     metrics: &Arc<Metrics>,
     problems: &mut Problems,
 ) -> stage::PlannedStages {
-    let model = model.map(|version| stage::Model { version: version.clone(), metrics: metrics.clone() });
+    let model = model.and_then(|version| {
+        let signature = version.manifest.signature().map_err(|error| problems.add(config::NOWHERE, error)).ok()?;
+        Some(stage::Model { version: version.clone(), signature: signature.into(), metrics: metrics.clone() })
+    });
     stage::chain(&stage::steps(pipeline, model.as_ref()), source.clone(), problems)
 }
 

@@ -44,7 +44,7 @@ pub(super) fn before_network(
         problems.add(train.split.place, "columns_as_keys has no further columns to split by");
     }
     let plan = plan.filter(|_| problems.is_empty())?;
-    let inputs = Inputs { inputs: plan.inputs.clone(), gap: infer.gap.clone(), ttl: infer.ttl.clone() };
+    let inputs = Inputs::of(plan.inputs.clone(), infer.gap.clone(), infer.ttl.clone());
     let step = stage::Step { place: train.place, operator: Box::new(inputs) };
     let last = stage::chain(&[step], chain.layout, problems);
     chain.stages.extend(last.stages);

@@ -5,7 +5,7 @@
 
 use super::{Answer, LARGEST, Made, RowHead};
 use crate::Result;
-use crate::model::executor::{Executor, Input, Output, Rows, RowsMut, Steps};
+use crate::model::executor::{Executor, Steps};
 use crate::state::{State, StateSpec};
 
 /// From that many keys on, single steps are as cheap as runs of steps.
@@ -54,7 +54,7 @@ impl Carry {
         executor: &mut dyn Executor,
         made: Made<'_>,
         state: &mut State<'_>,
-        answer: &mut Answer,
+        answer: &mut Answer<'_>,
     ) -> Result<()> {
         self.group(made.slots, made.usable);
         let Carry { warm_up, order, queues, run, .. } = self;
@@ -63,12 +63,9 @@ impl Carry {
             for queues in queues.chunks_mut(LARGEST) {
                 let t = if many { 1 } else { run_length(queues, order, made.restart) };
                 run.lay_out(t, queues, order, made);
-                let input = Input { values: Rows::F32(made.x), width: made.width };
-                let steps =
-                    Steps { t, slots: &run.slots, inputs: &[input], rows: &run.rows, reset: &run.reset, lengths: &[] };
-                let output =
-                    Output { values: RowsMut::F32(&mut answer.prediction), width: answer.width, rows: &run.rows };
-                executor.run(&steps, state.bank.as_deref_mut(), &mut [output])?;
+                let (slots, rows, reset) = (&run.slots[..], &run.rows[..], &run.reset[..]);
+                let steps = Steps { t, slots, inputs: made.inputs, rows, gives: rows, reset, lengths: &[] };
+                executor.run(&steps, state.bank.as_deref_mut(), &mut answer.outputs)?;
                 run.count(*warm_up, state, answer);
                 queues.iter_mut().for_each(|queue| queue.0 += t as u32);
             }
@@ -130,10 +127,10 @@ impl Run {
     }
 
     /// Counts the steps of each key, by which a row is of the warm-up or not.
-    fn count(&self, warm_up: u64, state: &mut State<'_>, answer: &mut Answer) {
+    fn count(&self, warm_up: u64, state: &mut State<'_>, answer: &mut Answer<'_>) {
         let sequences = self.slots.len();
         for (sequence, (slot, reset)) in self.slots.iter().zip(&self.reset).enumerate() {
-            let (header, _): (&mut RowHead, &mut [f32]) = state.rows.split_mut(*slot);
+            let (header, _): (&mut RowHead, &mut [u64]) = state.rows.split_mut(*slot);
             if *reset {
                 header.steps = 0;
             }

@@ -6,47 +6,46 @@
 use bytemuck::{Pod, Zeroable};
 use serde_json::Value;
 
+use super::feed::{Fed, Kept, Made, Missing, views};
 use super::rhythm::{NOTHING, Rhythm};
 use crate::Result;
 use crate::config::{At, Span};
 use crate::error::Problems;
-use crate::model::Input;
+use crate::network::{Axis, Element, Feed, Input, InputTensor, TensorSpec};
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Features, Kind, Layout, Role, Values};
-use crate::stage::{Build, Operator, Stage};
+use crate::stage::{Build, Judge, Operator, Stage};
 use crate::state::{State, StateSpec};
 
 /// The operator: always the last before the network, whose model or training names the features.
 pub struct Inputs {
-    /// The features, in order.
-    pub inputs: Vec<Input>,
+    /// The network's inputs, in order.
+    pub inputs: Vec<InputTensor>,
     /// `gap:` of `infer`.
     pub gap: Option<At<Span>>,
     /// `ttl:` of `infer`.
     pub ttl: Option<At<Span>>,
 }
 
-/// One feature, resolved.
-#[derive(Clone)]
-struct Feature {
-    column: usize,
-    lag: usize,
-    /// Mean and standard deviation columns of a `scale` stage.
-    scaled_by: Option<(usize, usize)>,
-    /// Which ring holds the column's past, for a lag.
-    ring: usize,
+impl Inputs {
+    /// Of a network with one input, `x`, of these features.
+    pub fn of(features: Vec<Input>, gap: Option<At<Span>>, ttl: Option<At<Span>>) -> Inputs {
+        let shape = vec![Axis::Time, Axis::Batch, Axis::Fixed(features.len())];
+        let tensor = TensorSpec { name: "x".into(), element: Element::Float32, shape };
+        Inputs { inputs: vec![InputTensor { tensor, feed: Feed::Columns(features) }], gap, ttl }
+    }
 }
 
 /// The stage; see the module.
 #[derive(Clone)]
 struct Prepare {
-    features: Vec<Feature>,
-    /// Columns with a past, and where their ring starts in the row of state, in values.
-    rings: Vec<usize>,
-    /// Their names.
+    inputs: Vec<Fed>,
+    judges: Vec<Judge>,
+    kept: Kept,
+    /// Names of the columns whose past is kept.
     past: Vec<String>,
-    /// Values a ring holds: the longest lag.
-    depth: usize,
+    /// Names of the columns whose latest vector is kept, with its numbers.
+    vectors: Vec<(String, usize)>,
     gap: Option<Every>,
     ttl: Option<Every>,
     clock: Clock,
@@ -84,31 +83,12 @@ impl Operator for Inputs {
 
     /// Resolves the features against the columns before `infer` and adds the internal columns to the layout.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
-        let mut rings: Vec<usize> = Vec::new();
-        let mut features = Vec::new();
-        let mut fits = true;
-        let mut missing: Vec<&str> = Vec::new();
-        let mut first = None;
-        for input in &self.inputs {
-            match layout.number(&input.column) {
-                Ok(column) => {
-                    let mut ring = 0;
-                    if input.lag > 0 {
-                        ring = rings.iter().position(|c| *c == column).unwrap_or_else(|| {
-                            rings.push(column);
-                            rings.len() - 1
-                        });
-                    }
-                    let scaled_by = layout.columns[column].scaled_by;
-                    features.push(Feature { column, lag: input.lag as usize, scaled_by, ring });
-                }
-                Err(message) => {
-                    missing.push(&input.column);
-                    first.get_or_insert(message);
-                    fits = false;
-                }
-            }
-        }
+        let (mut kept, mut missing, mut wrong) = (Kept::default(), Missing::default(), Vec::new());
+        let planned = |input| Fed::plan(input, layout, &mut kept, &mut missing, &mut wrong);
+        let inputs: Vec<Fed> = self.inputs.iter().filter_map(planned).collect();
+        let mut fits = inputs.len() == self.inputs.len() && wrong.is_empty();
+        wrong.into_iter().for_each(|message| problems.add(place, message));
+        let Missing { columns: mut missing, first } = missing;
         missing.dedup();
         // A model of other columns is one problem, however many those are.
         match (first, &missing[..]) {
@@ -129,18 +109,21 @@ impl Operator for Inputs {
             })
         };
         let (gap, ttl) = (span(&self.gap, "gap"), span(&self.ttl, "ttl"));
-        let past = rings.iter().map(|column| layout.columns[*column].name.clone()).collect();
-        let depth = self.inputs.iter().map(|input| input.lag as usize).max().unwrap_or(0);
+        let name = |column: usize| layout.columns[column].name.clone();
+        let past = kept.rings.iter().map(|column| name(*column)).collect();
+        let vectors = kept.vectors.iter().map(|(column, width)| (name(*column), *width)).collect();
+        let judges = inputs.iter().flat_map(|input| input.judges(layout)).collect();
         let (restart, clock, learns) = (layout.restart, layout.clock.clone(), layout.interval.is_none());
-        layout.features = Some(Features {
-            x: layout.add("x", Kind::Vector(features.len()), Role::Internal),
-            usable: layout.add("usable", Kind::Flag, Role::Internal),
-            restart: layout.add("restart", Kind::Flag, Role::Internal),
-            interval: layout.add("interval_ticks", Kind::Integer, Role::Internal),
-            rhythm: layout.add("rhythm", Kind::Integer, Role::Internal),
-        })
-        .filter(|_| fits);
-        let prepare = Prepare { features, rings, past, depth, gap, ttl, clock, restart, learns };
+        let mut add = |name: &str, kind: Kind| layout.add(name, kind, Role::Internal);
+        let features = Features {
+            x: inputs.iter().zip(&self.inputs).map(|(fed, input)| add(&input.tensor.name, fed.kind.clone())).collect(),
+            usable: add("usable", Kind::Flag),
+            restart: add("restart", Kind::Flag),
+            interval: add("interval_ticks", Kind::Integer),
+            rhythm: add("rhythm", Kind::Integer),
+        };
+        layout.features = fits.then_some(features);
+        let prepare = Prepare { inputs, judges, kept, past, vectors, gap, ttl, clock, restart, learns };
         fits.then(|| Box::new(prepare) as Box<dyn Build>)
     }
 }
@@ -161,26 +144,36 @@ impl Stage for Prepare {
         "inputs"
     }
 
-    /// The [`RowHead`], then the rings.
+    /// The [`RowHead`], then the rings, then the vectors.
     fn state(&self) -> StateSpec {
         let header =
             StateSpec::default().u64("rows", 0).i64("last", 0).i64("interval", 0).i64("lead", 0).u64("rhythm", 0);
-        self.past.iter().fold(header, |spec, name| spec.f64s(format!("{name}.past"), self.depth, f64::NAN))
+        let past = |spec: StateSpec, name| spec.f64s(format!("{name}.past"), self.kept.depth, f64::NAN);
+        let vector = |spec: StateSpec, (name, width): &(String, usize)| spec.f64s(name, *width, f64::NAN);
+        self.vectors.iter().fold(self.past.iter().fold(header, past), vector)
     }
 
     fn meaning(&self) -> Option<String> {
-        Some(format!("the last {} values of columns {:?}", self.depth, self.rings))
+        let Kept { rings, depth, vectors } = &self.kept;
+        let mut meaning = format!("the last {depth} values of columns {rings:?}");
+        if !vectors.is_empty() {
+            meaning += &format!(" and the latest vectors of {vectors:?}");
+        }
+        Some(meaning)
+    }
+
+    fn judges(&self) -> &[Judge] {
+        &self.judges
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
-        let width = self.features.len();
-        let mut x = vec![0.0_f32; rows * width];
+        let mut made: Vec<Made> = self.inputs.iter().map(|input| input.room(rows)).collect();
         let mut usable = vec![true; rows];
         let mut restart = vec![false; rows];
         let mut interval = vec![0_i64; rows];
         let mut known = vec![NOTHING; rows];
-        let columns: Vec<&[f64]> = batch.columns.iter().map(|column| column.numbers()).collect();
+        let columns = views(batch);
         let asked = self.restart.map(|column| &batch.columns[column].values);
 
         for row in 0..rows {
@@ -190,24 +183,10 @@ impl Stage for Prepare {
             let mut fresh = first || self.silent(self.gap, header.last, t) || self.silent(self.ttl, header.last, t);
             fresh |= matches!(asked, Some(Values::Flag(flags)) if flags[row]);
 
-            for (feature, out) in self.features.iter().zip(&mut x[row * width..(row + 1) * width]) {
-                let mut value = if feature.lag == 0 {
-                    columns[feature.column][row]
-                } else if feature.lag as u64 > header.rows {
-                    f64::NAN
-                } else {
-                    let at = (header.rows - feature.lag as u64) % self.depth as u64;
-                    past[feature.ring * self.depth + at as usize]
-                };
-                if let Some((mean, sd)) = feature.scaled_by {
-                    value = (value - columns[mean][row]) / columns[sd][row];
-                }
-                *out = value as f32;
-                usable[row] &= out.is_finite();
+            for (input, made) in self.inputs.iter().zip(&mut made) {
+                usable[row] &= input.read(&columns, row, &self.kept, (header.rows, past), made);
             }
-            for (ring, column) in self.rings.iter().enumerate() {
-                past[ring * self.depth + (header.rows % self.depth as u64) as usize] = columns[*column][row];
-            }
+            self.kept.keep(&columns, row, header.rows, past);
 
             if !first && t > header.last {
                 let distance = self.clock.distance(header.last, t);
@@ -232,7 +211,9 @@ impl Stage for Prepare {
             header.rows += 1;
             header.last = if first { t } else { header.last.max(t) };
         }
-        batch.columns.push(Values::Vector(x, width).into());
+        for (made, input) in made.into_iter().zip(&self.inputs) {
+            batch.columns.push(made.values(input.width).into());
+        }
         batch.columns.push(Values::Flag(usable).into());
         batch.columns.push(Values::Flag(restart).into());
         batch.columns.push(Values::Integer(interval).into());

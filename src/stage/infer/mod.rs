@@ -5,24 +5,29 @@
 //! row alone, and T steps in one run as T runs of one), so it can't be seen in the output. Must not live here: how
 //! features are made (`inputs`), and moving features and state into and out of a network (`model::executor`).
 
+mod answer;
 mod carry;
+mod feed;
 mod inputs;
 mod plan;
 mod rhythm;
 mod window;
 
+pub(crate) use feed::is_whole;
 pub use inputs::Inputs;
+use plan::PlannedOutput;
 pub use plan::{Network, PlannedNetwork, check_spans};
 
 use bytemuck::{Pod, Zeroable};
 
+use answer::{Answer, Given};
 use carry::Carry;
 use rhythm::time_ahead;
 use window::Window;
 
 use super::Stage;
 use crate::config::Mode;
-use crate::model::executor::{Executor, described};
+use crate::model::executor::{Executor, Input, Rows, described};
 use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::{State, StateSpec};
 use crate::{Error, Result};
@@ -48,10 +53,9 @@ pub struct Infer {
     executor: Box<dyn Executor>,
     plan: Plan,
     version: i64,
-    outputs: usize,
-    horizon: usize,
-    /// Per target, the columns of the pair that its predictions are scaled back with.
-    scaled_by: Vec<Option<(usize, usize)>>,
+    outputs: Vec<PlannedOutput>,
+    /// Steps ahead, where an output is a forecast.
+    horizon: Option<usize>,
     columns: Features,
     clock: Clock,
     /// Distance of rows where a stage before guarantees it.
@@ -69,28 +73,34 @@ enum Plan {
 #[derive(Clone, Copy)]
 struct Made<'a> {
     slots: &'a [u32],
-    /// Features: [rows, width].
-    x: &'a [f32],
-    width: usize,
+    /// Rows of each input.
+    inputs: &'a [Input<'a>],
     /// Whether a row is a step.
     usable: &'a [bool],
-    /// Whether the state is zero before it.
+    /// Whether the state is the initial one before it.
     restart: &'a [bool],
 }
 
-impl<'a> Made<'a> {
-    fn of(batch: &'a Batch, features: Features) -> Result<Made<'a>> {
-        let (x, usable, restart) = features.read(batch)?;
-        Ok(Made { slots: &batch.slots, x, width: x.len() / batch.rows().max(1), usable, restart })
-    }
+/// The rows of an input.
+fn rows(values: &Values) -> Result<Input<'_>> {
+    let (values, width) = match values {
+        Values::Vector(values, width) => (Rows::F32(values), *width),
+        Values::Doubles(values, width) => (Rows::F64(values), *width),
+        Values::Integer(values) => (Rows::I64(values), 1),
+        _ => return Err(misfit()),
+    };
+    Ok(Input { values, width })
+}
+
+fn misfit() -> Error {
+    Error::failed("infer found other columns than inputs makes: internal error, please report")
 }
 
 impl Infer {
     /// The stage as it was planned, with an executor of its own.
     fn new(planned: &PlannedNetwork, executor: Box<dyn Executor>) -> Result<Self> {
         let version = &planned.model.version;
-        let manifest = &version.manifest;
-        let signature = manifest.signature()?;
+        let (manifest, signature) = (&version.manifest, &planned.model.signature);
         let plan = match planned.mode {
             Mode::Carry => {
                 let file = |file: &str| version.files.get(file).map(Vec::as_slice);
@@ -98,44 +108,25 @@ impl Infer {
                 Plan::Carry(Carry::new(state, manifest.warm_up))
             }
             Mode::Window => {
-                let window = Window::new(planned.window, manifest.inputs.len());
-                Plan::Window(window, format!("the last {} of {:?}", planned.window, manifest.inputs))
+                let window = Window::new(planned.window, &signature.inputs);
+                let rows = match manifest.signature {
+                    None => format!("the last {} of {:?}", planned.window, manifest.inputs),
+                    Some(_) => format!("the last {} of {:?}", planned.window, signature.inputs),
+                };
+                Plan::Window(window, rows)
             }
         };
         Ok(Infer {
             executor,
             plan,
             version: version.number as i64,
-            outputs: signature.outputs.iter().map(|output| output.tensor.width()).sum(),
-            horizon: manifest.horizon,
-            scaled_by: planned.scaled_by.clone(),
-            columns: planned.features,
+            outputs: planned.outputs.clone(),
+            horizon: planned.horizon,
+            columns: planned.features.clone(),
             clock: planned.clock.clone(),
             every: planned.every,
         })
     }
-
-    /// Turns the network's answers back into the keys' own units.
-    fn unscale(&self, batch: &Batch, answer: &mut Answer) {
-        let targets = self.scaled_by.len().max(1);
-        for (target, pair) in self.scaled_by.iter().enumerate() {
-            let Some((mean, sd)) = pair else { continue };
-            let (mean, sd) = (batch.columns[*mean].numbers(), batch.columns[*sd].numbers());
-            for (row, outputs) in answer.prediction.chunks_exact_mut(self.outputs).enumerate() {
-                for output in outputs.iter_mut().skip(target).step_by(targets) {
-                    *output = (f64::from(*output) * sd[row] + mean[row]) as f32;
-                }
-            }
-        }
-    }
-}
-
-/// What `infer` adds to a batch.
-struct Answer {
-    /// [rows, width].
-    prediction: Vec<f32>,
-    width: usize,
-    warm_up: Vec<bool>,
 }
 
 impl Stage for Infer {
@@ -159,33 +150,42 @@ impl Stage for Infer {
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
-        let rows = batch.rows();
-        let prediction = vec![f32::NAN; rows * self.outputs];
-        let mut answer = Answer { prediction, width: self.outputs, warm_up: vec![true; rows] };
-        let (executor, made) = (self.executor.as_mut(), Made::of(batch, self.columns)?);
+        let count = batch.rows();
+        let mut given: Vec<Given> = self.outputs.iter().map(|output| output.room(count)).collect();
+        let mut answer = Answer::new(&self.outputs, &mut given, count);
+        let (values, usable, restart) = self.columns.read(batch)?;
+        let inputs: Vec<Input<'_>> = values.into_iter().map(rows).collect::<Result<_>>()?;
+        let (executor, made) = (self.executor.as_mut(), Made { slots: &batch.slots, inputs: &inputs, usable, restart });
         match &mut self.plan {
             Plan::Carry(carry) => carry.run(executor, made, state, &mut answer)?,
             Plan::Window(window, _) => window.run(executor, made, state, &mut answer)?,
         }
-        self.unscale(batch, &mut answer);
+        let warm_up = answer.warm_up;
+        self.outputs.iter().zip(&mut given).for_each(|(output, given)| output.unscale(batch, given));
+        let times = self.horizon.map(|horizon| self.times(batch, horizon)).transpose()?;
+        for (given, output) in given.into_iter().zip(&self.outputs) {
+            batch.columns.push(given.values(output.width).into());
+        }
+        batch.columns.extend(times.map(|times| Values::Time(times).into()));
+        batch.columns.push(Values::Integer(vec![self.version; count]).into());
+        batch.columns.push(Values::Flag(warm_up).into());
+        Ok(())
+    }
+}
+
+impl Infer {
+    /// The time that each row's last step ahead is about.
+    fn times(&self, batch: &Batch, horizon: usize) -> Result<Vec<i64>> {
         let column = |column: usize| &batch.columns[column].values;
         let (Values::Integer(interval), Values::Integer(rhythm)) =
             (column(self.columns.interval), column(self.columns.rhythm))
         else {
-            return Err(Error::failed("infer found other columns than inputs makes: internal error, please report"));
+            return Err(misfit());
         };
-        let mut times = vec![NO_TIME; rows];
-        for (row, time) in times.iter_mut().enumerate() {
-            let t = batch.times[row];
-            *time = match self.every {
-                Some(every) => self.clock.step(t, every, self.horizon as i64).unwrap_or(NO_TIME),
-                None => time_ahead(&self.clock, t, interval[row], rhythm[row], self.horizon),
-            };
-        }
-        batch.columns.push(Values::Vector(answer.prediction, self.outputs).into());
-        batch.columns.push(Values::Time(times).into());
-        batch.columns.push(Values::Integer(vec![self.version; rows]).into());
-        batch.columns.push(Values::Flag(answer.warm_up).into());
-        Ok(())
+        let time = |row: usize| match self.every {
+            Some(every) => self.clock.step(batch.times[row], every, horizon as i64).unwrap_or(NO_TIME),
+            None => time_ahead(&self.clock, batch.times[row], interval[row], rhythm[row], horizon),
+        };
+        Ok((0..batch.rows()).map(time).collect())
     }
 }

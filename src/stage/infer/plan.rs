@@ -3,11 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Infer, PREDICTION, PREDICTION_TIME};
+use super::{Infer, PREDICTION_TIME};
 use crate::Result;
 use crate::config::{self, Mode};
 use crate::error::Problems;
 use crate::model::executor::OnnxRuntime;
+use crate::network::{Ahead, Element, OutputTensor};
 use crate::problem::Place;
 use crate::record::{Clock, Every, Features, Forecast, Kind, Layout, Role};
 use crate::stage::{Build, Model, Operator, Stage, columns};
@@ -22,6 +23,8 @@ pub struct Network<'a> {
     pub options: &'a config::Infer,
     /// The model, opened.
     pub model: Option<Model>,
+    /// Names of the columns that its outputs become, with that of the time of a forecast.
+    pub outputs: Vec<String>,
 }
 
 impl Operator for Network<'_> {
@@ -30,7 +33,7 @@ impl Operator for Network<'_> {
     }
 
     fn adds(&self) -> Vec<String> {
-        [PREDICTION, PREDICTION_TIME, MODEL_VERSION, WARM_UP].map(String::from).into()
+        self.outputs.iter().cloned().chain([MODEL_VERSION, WARM_UP].map(String::from)).collect()
     }
 
     fn canonical(&self, _clock: &Clock) -> Option<Value> {
@@ -50,9 +53,9 @@ impl Operator for Network<'_> {
         Some(json!({ "infer": options }))
     }
 
-    /// Adds `prediction` and what belongs to it. `inputs` comes before it.
+    /// Adds a column for each output and what belongs to it. `inputs` comes before it.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
-        if layout.forecast.is_some() {
+        if self.model.is_some() && layout.columns.iter().any(|c| c.name == WARM_UP && c.role == Role::Output) {
             problems.add(place, "a pipeline has one infer stage, this is the second");
             return None;
         }
@@ -60,35 +63,36 @@ impl Operator for Network<'_> {
             check_spans(self.options, &layout.clock, problems);
             return None;
         };
-        let manifest = &model.version.manifest;
-        for target in &manifest.targets {
-            if let Err(message) = layout.number(target) {
-                problems.add(place, format!("the model's target \"{target}\": {message}"));
-            }
-        }
-        let features = layout.features?;
-        let scaled_by = manifest
-            .targets
-            .iter()
-            .map(|target| layout.find(target).and_then(|column| layout.columns[column].scaled_by))
-            .collect();
+        let features = layout.features.clone();
         self.adds().iter().for_each(|name| columns::hide(layout, name));
-        let outputs = manifest.horizon * manifest.targets.len() * manifest.quantiles.len().max(1);
-        let column = layout.add(PREDICTION, Kind::Vector(outputs), Role::Output);
-        layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
+        let mut outputs = Vec::new();
+        let mut forecast: Option<Forecast> = None;
+        for output in &model.signature.outputs {
+            let planned = PlannedOutput::plan(output, layout, place, problems);
+            let kind = if planned.is_number { Kind::Number } else { Kind::Vector(planned.width) };
+            if layout.find(&output.column).is_some() && model.version.manifest.signature.is_some() {
+                let message = format!("the model makes a column \"{}\", but there is one already", output.column);
+                problems.add(place, message);
+            }
+            let column = layout.add(&output.column, kind, Role::Output);
+            if let Some(Ahead { targets, horizon, quantiles }) = output.forecast.clone() {
+                forecast.get_or_insert(Forecast { targets, horizon, quantiles, column });
+            }
+            outputs.push(planned);
+        }
+        let horizon = forecast.as_ref().map(|forecast| forecast.horizon);
+        if horizon.is_some() {
+            layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
+        }
         layout.add(MODEL_VERSION, Kind::Integer, Role::Output);
         layout.add(WARM_UP, Kind::Flag, Role::Output);
-        layout.forecast = Some(Forecast {
-            targets: manifest.targets.clone(),
-            horizon: manifest.horizon,
-            quantiles: manifest.quantiles.len(),
-            column,
-        });
+        layout.forecast = forecast;
         Some(Box::new(PlannedNetwork {
             mode: self.options.mode,
             window: self.options.window.as_ref().map_or(1, |window| window.value),
-            features,
-            scaled_by,
+            features: features?,
+            outputs,
+            horizon,
             clock: layout.clock.clone(),
             every: layout.interval.and_then(|span| layout.clock.every(span).ok()),
             model,
@@ -121,12 +125,51 @@ pub struct PlannedNetwork {
     pub window: usize,
     /// Where `inputs` puts what it makes.
     pub features: Features,
-    /// Per target, the columns of the pair that its predictions are scaled back with.
-    pub scaled_by: Vec<Option<(usize, usize)>>,
+    /// What the network gives.
+    pub(super) outputs: Vec<PlannedOutput>,
+    /// Steps ahead, where an output is a forecast.
+    pub horizon: Option<usize>,
     /// Unit of time.
     pub clock: Clock,
     /// Distance of rows where a stage before guarantees it.
     pub every: Option<Every>,
+}
+
+/// An output of the network.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedOutput {
+    /// Numbers of a row.
+    pub(super) width: usize,
+    /// Whether it becomes a number of 64 bits instead of a vector.
+    pub(super) is_number: bool,
+    /// Per target of a forecast, the columns of the pair that it is scaled back with.
+    pub(super) scaled_by: Vec<Option<(usize, usize)>>,
+    /// Quantiles of each step and target of a forecast; 0 for points.
+    pub(super) quantiles: usize,
+}
+
+impl PlannedOutput {
+    fn plan(output: &OutputTensor, layout: &Layout, place: Place, problems: &mut Problems) -> PlannedOutput {
+        let width = output.tensor.width();
+        let Some(Ahead { targets, horizon, quantiles }) = &output.forecast else {
+            let is_number = width == 1 && !matches!(output.tensor.element, Element::Float32 | Element::Float16);
+            return PlannedOutput { width, is_number, scaled_by: Vec::new(), quantiles: 0 };
+        };
+        for target in targets {
+            if let Err(message) = layout.number(target) {
+                problems.add(place, format!("the model's target \"{target}\": {message}"));
+            }
+        }
+        let expected = horizon * targets.len() * quantiles.max(&1);
+        if width != expected {
+            let name = &output.tensor.name;
+            let message = format!("the model's output \"{name}\" has {width} numbers, its forecast has {expected}");
+            problems.add(place, message);
+        }
+        let pair = |target: &String| layout.find(target).and_then(|column| layout.columns[column].scaled_by);
+        let scaled_by = targets.iter().map(pair).collect();
+        PlannedOutput { width, is_number: false, scaled_by, quantiles: *quantiles }
+    }
 }
 
 impl Build for PlannedNetwork {

@@ -1,0 +1,68 @@
+//! What the network gives of the rows of a batch, and what becomes of it: the numbers of each output, in the keys' own
+//! units. Must not live here: running the network (`carry`, `window`).
+
+use super::plan::PlannedOutput;
+use crate::model::executor::{Output, RowsMut};
+use crate::record::{Batch, Values};
+
+/// Room for what the network gives.
+pub(super) struct Answer<'a> {
+    /// Its outputs, in order.
+    pub(super) outputs: Vec<Output<'a>>,
+    /// Whether a row is of the warm-up.
+    pub(super) warm_up: Vec<bool>,
+}
+
+/// The rows of an output, NaN where there is none.
+pub(super) enum Given {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(outputs: &[PlannedOutput], given: &'a mut [Given], rows: usize) -> Answer<'a> {
+        let output = |(output, given): (&PlannedOutput, &'a mut Given)| {
+            let values = match given {
+                Given::F32(values) => RowsMut::F32(values),
+                Given::F64(values) => RowsMut::F64(values),
+            };
+            Output { values, width: output.width }
+        };
+        Answer { outputs: outputs.iter().zip(given).map(output).collect(), warm_up: vec![true; rows] }
+    }
+}
+
+impl PlannedOutput {
+    /// Room for so many rows.
+    pub(super) fn room(&self, rows: usize) -> Given {
+        match self.is_number {
+            true => Given::F64(vec![f64::NAN; rows]),
+            false => Given::F32(vec![f32::NAN; rows * self.width]),
+        }
+    }
+
+    /// Turns a forecast back into the keys' own units.
+    pub(super) fn unscale(&self, batch: &Batch, given: &mut Given) {
+        let Given::F32(values) = given else { return };
+        let (targets, quantiles) = (self.scaled_by.len().max(1), self.quantiles.max(1));
+        for (target, pair) in self.scaled_by.iter().enumerate() {
+            let Some((mean, sd)) = pair else { continue };
+            let (mean, sd) = (batch.columns[*mean].numbers(), batch.columns[*sd].numbers());
+            for (row, outputs) in values.chunks_exact_mut(self.width).enumerate() {
+                for output in outputs.chunks_exact_mut(quantiles).skip(target).step_by(targets).flatten() {
+                    *output = (f64::from(*output) * sd[row] + mean[row]) as f32;
+                }
+            }
+        }
+    }
+}
+
+impl Given {
+    /// As the values of a column.
+    pub(super) fn values(self, width: usize) -> Values {
+        match self {
+            Given::F32(values) => Values::Vector(values, width),
+            Given::F64(values) => Values::Number(values),
+        }
+    }
+}

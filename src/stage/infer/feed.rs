@@ -1,0 +1,386 @@
+//! What feeds an input of the network, resolved against the columns before it, and reading its rows. Must not live
+//! here: state that it needs (`inputs` keeps it), and the network (`model::executor`).
+
+use crate::network::{Element, Feed, Input, InputTensor};
+use crate::record::{Batch, Kind, Layout, Role, Values};
+use crate::stage::Judge;
+
+/// An input of the network with where its numbers come from.
+#[derive(Clone)]
+pub(super) struct Fed {
+    of: Of,
+    /// Numbers of a row.
+    pub(super) width: usize,
+    /// Type of a row's numbers; `Integer` for ids.
+    pub(super) kind: Kind,
+    /// Least and greatest number, of inputs that take whole ones.
+    whole: Option<(f64, f64)>,
+}
+
+#[derive(Clone)]
+enum Of {
+    Columns(Vec<Source>),
+    Ids {
+        column: usize,
+        below: u64,
+    },
+    PerKey {
+        column: usize,
+        /// Where the key's vector begins in what `inputs` remembers.
+        at: usize,
+    },
+}
+
+#[derive(Clone)]
+enum Source {
+    Number {
+        column: usize,
+        lag: usize,
+        /// Mean and standard deviation columns of a `scale` stage.
+        scaled_by: Option<(usize, usize)>,
+        /// Which ring holds the column's past, for a lag.
+        ring: usize,
+    },
+    Vector {
+        column: usize,
+    },
+}
+
+/// What `inputs` remembers of each key for all its inputs: a ring of each column with a past, then vectors.
+#[derive(Clone, Default)]
+pub(super) struct Kept {
+    /// Columns with a past.
+    pub(super) rings: Vec<usize>,
+    /// Values a ring holds: the longest lag.
+    pub(super) depth: usize,
+    /// Columns and widths of vectors that are kept.
+    pub(super) vectors: Vec<(usize, usize)>,
+}
+
+/// The values of a column.
+#[derive(Clone, Copy)]
+pub(super) enum View<'a> {
+    Numbers(&'a [f64]),
+    Vectors(&'a [f32], usize),
+    Integers(&'a [i64]),
+    Other,
+}
+
+/// Rows of an input.
+pub(super) enum Made {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    I64(Vec<i64>),
+}
+
+/// Columns of a model that can't be had, with the message of the first one.
+#[derive(Default)]
+pub(super) struct Missing<'a> {
+    pub(super) columns: Vec<&'a str>,
+    pub(super) first: Option<String>,
+}
+
+impl<'a> Missing<'a> {
+    fn of<T>(&mut self, column: &'a str, found: Result<T, String>) -> Option<T> {
+        found
+            .map_err(|message| {
+                self.columns.push(column);
+                self.first.get_or_insert(message);
+            })
+            .ok()
+    }
+}
+
+/// A column of numbers, or of vectors with their width.
+fn wide(layout: &Layout, name: &str) -> Result<(usize, Option<usize>), String> {
+    match layout.find(name).map(|column| (column, &layout.columns[column].kind)) {
+        Some((column, Kind::Vector(width))) => Ok((column, Some(*width))),
+        _ => layout.number(name).map(|column| (column, None)),
+    }
+}
+
+impl Fed {
+    /// Resolves what feeds an input; `None` after noting what is missing or adding to `wrong`.
+    pub(super) fn plan<'a>(
+        input: &'a InputTensor,
+        layout: &Layout,
+        kept: &mut Kept,
+        missing: &mut Missing<'a>,
+        wrong: &mut Vec<String>,
+    ) -> Option<Fed> {
+        let tensor = &input.tensor;
+        let width = tensor.width();
+        let whole = match tensor.element {
+            Element::Int64 => Some((-(2_f64.powi(63)), 2_f64.powi(63))),
+            Element::Int32 => Some((i32::MIN.into(), i32::MAX.into())),
+            Element::Bool => Some((0.0, 1.0)),
+            _ => None,
+        };
+        let kind = match (tensor.element, &input.feed) {
+            (_, Feed::Ids { .. }) => Kind::Integer,
+            (Element::Float32 | Element::Float16, _) => Kind::Vector(width),
+            _ => Kind::Doubles(width),
+        };
+        let (of, found) = match &input.feed {
+            Feed::Columns(columns) => {
+                let (mut sources, mut found) = (Vec::new(), 0);
+                for Input { column: name, lag } in columns {
+                    let Some((column, vector)) = missing.of(name, wide(layout, name)) else { continue };
+                    found += vector.unwrap_or(1);
+                    if vector.is_some() {
+                        if *lag > 0 {
+                            wrong.push(format!("the model's input \"{name}\": there are no lags of vectors"));
+                        }
+                        sources.push(Source::Vector { column });
+                        continue;
+                    }
+                    let (lag, mut ring) = (*lag as usize, 0);
+                    if lag > 0 {
+                        kept.depth = kept.depth.max(lag);
+                        ring = kept.rings.iter().position(|c| *c == column).unwrap_or_else(|| {
+                            kept.rings.push(column);
+                            kept.rings.len() - 1
+                        });
+                    }
+                    let scaled_by = layout.columns[column].scaled_by;
+                    sources.push(Source::Number { column, lag, scaled_by, ring });
+                }
+                if sources.len() < columns.len() {
+                    return None;
+                }
+                (Of::Columns(sources), found)
+            }
+            Feed::Ids { column: name, below } => {
+                let column = missing.of(name, layout.number(name))?;
+                if layout.columns[column].scaled_by.is_some() {
+                    wrong.push(format!("the model's input \"{name}\" is an id, which `scale` would change"));
+                }
+                (Of::Ids { column, below: *below }, 1)
+            }
+            Feed::PerKey(name) => {
+                let (column, vector) = missing.of(name, wide(layout, name))?;
+                let found = vector.unwrap_or(1);
+                kept.vectors.push((column, found));
+                // Rings come first, and how long they are is known last.
+                (Of::PerKey { column, at: kept.vectors[..kept.vectors.len() - 1].iter().map(|(_, n)| n).sum() }, found)
+            }
+        };
+        if found != width {
+            wrong.push(format!(
+                "the model's input \"{}\" takes {width} numbers a row ({}), its columns have {found}",
+                tensor.name,
+                tensor.describe()
+            ));
+        }
+        Some(Fed { of, width, kind, whole })
+    }
+
+    /// What must hold for columns of the source, by name.
+    pub(super) fn judges<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = Judge> + 'a {
+        let columns: Vec<(usize, bool)> = match (&self.of, self.whole) {
+            (Of::Ids { column, .. }, _) => vec![(*column, true)],
+            (Of::Columns(sources), Some(_)) => sources
+                .iter()
+                .filter_map(|source| match source {
+                    Source::Number { column, scaled_by: None, .. } => Some((*column, false)),
+                    _ => None,
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let is_value = |column: &usize| layout.columns[*column].role == Role::Value;
+        columns.into_iter().filter(move |(column, _)| is_value(column)).map(move |(column, is_id)| {
+            let (least, most) = match (&self.of, self.whole) {
+                (Of::Ids { below, .. }, _) => (0.0, *below as f64 - 1.0),
+                (_, whole) => whole.unwrap_or_default(),
+            };
+            Judge { column: layout.columns[column].name.clone(), least, most, is_id }
+        })
+    }
+
+    /// Room for rows.
+    pub(super) fn room(&self, rows: usize) -> Made {
+        match self.kind {
+            Kind::Vector(width) => Made::F32(vec![0.0; rows * width]),
+            Kind::Integer => Made::I64(vec![0; rows]),
+            _ => Made::F64(vec![0.0; rows * self.width]),
+        }
+    }
+
+    /// Reads a row of the batch, of a key that had `before` rows. Returns whether all of it is there.
+    #[inline]
+    pub(super) fn read(
+        &self,
+        columns: &[View<'_>],
+        row: usize,
+        kept: &Kept,
+        (before, past): (u64, &mut [f64]),
+        made: &mut Made,
+    ) -> bool {
+        match (&self.of, made) {
+            (Of::Columns(sources), Made::F32(x)) => {
+                side_by_side(sources, columns, row, kept, (before, past), &mut x[row * self.width..])
+            }
+            (Of::Columns(sources), Made::F64(x)) => {
+                let x = &mut x[row * self.width..(row + 1) * self.width];
+                let all = side_by_side(sources, columns, row, kept, (before, past), x);
+                all && self.whole.is_none_or(|(least, most)| x.iter().all(|x| is_whole(*x, least, most)))
+            }
+            (Of::Ids { column, below }, Made::I64(ids)) => {
+                let id = match columns[*column] {
+                    View::Numbers(values) => values[row],
+                    View::Integers(values) => values[row] as f64,
+                    _ => f64::NAN,
+                };
+                let fits = is_whole(id, 0.0, *below as f64 - 1.0);
+                if fits {
+                    ids[row] = id as i64;
+                }
+                fits
+            }
+            (Of::PerKey { column, at }, made) => {
+                let at = kept.rings.len() * kept.depth + at;
+                let vector = &mut past[at..at + self.width];
+                match columns[*column] {
+                    View::Numbers(values) if !values[row].is_nan() => vector[0] = values[row],
+                    View::Vectors(values, width) => {
+                        let new = &values[row * width..(row + 1) * width];
+                        if new.iter().any(|value| !value.is_nan()) {
+                            vector.iter_mut().zip(new).for_each(|(to, value)| *to = f64::from(*value));
+                        }
+                    }
+                    _ => {}
+                }
+                match made {
+                    Made::F32(x) => put(&mut x[row * self.width..], vector),
+                    Made::F64(x) => put(&mut x[row * self.width..], vector),
+                    Made::I64(_) => false,
+                }
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a number is whole and within bounds.
+pub(crate) fn is_whole(value: f64, least: f64, most: f64) -> bool {
+    value.fract() == 0.0 && (least..=most).contains(&value)
+}
+
+trait Float: Copy {
+    fn of(value: f64) -> Self;
+    fn of_f32(value: f32) -> Self;
+    fn is_finite(self) -> bool;
+}
+
+impl Float for f32 {
+    fn of(value: f64) -> f32 {
+        value as f32
+    }
+    fn of_f32(value: f32) -> f32 {
+        value
+    }
+    fn is_finite(self) -> bool {
+        f32::is_finite(self)
+    }
+}
+
+impl Float for f64 {
+    fn of(value: f64) -> f64 {
+        value
+    }
+    fn of_f32(value: f32) -> f64 {
+        value.into()
+    }
+    fn is_finite(self) -> bool {
+        f64::is_finite(self)
+    }
+}
+
+fn put<T: Float>(to: &mut [T], values: &[f64]) -> bool {
+    let mut all = true;
+    for (to, value) in to.iter_mut().zip(values) {
+        *to = T::of(*value);
+        all &= to.is_finite();
+    }
+    all
+}
+
+/// The numbers and vectors of a row, one after the other. Returns whether all are finite.
+#[inline]
+fn side_by_side<T: Float>(
+    sources: &[Source],
+    columns: &[View<'_>],
+    row: usize,
+    kept: &Kept,
+    (before, past): (u64, &[f64]),
+    mut to: &mut [T],
+) -> bool {
+    let mut all = true;
+    let number = |column: usize| if let View::Numbers(values) = columns[column] { values[row] } else { f64::NAN };
+    for source in sources {
+        match *source {
+            Source::Number { column, lag, scaled_by, ring } => {
+                let mut value = if lag == 0 {
+                    number(column)
+                } else if lag as u64 > before {
+                    f64::NAN
+                } else {
+                    let at = (before - lag as u64) % kept.depth as u64;
+                    past[ring * kept.depth + at as usize]
+                };
+                if let Some((mean, sd)) = scaled_by {
+                    value = (value - number(mean)) / number(sd);
+                }
+                to[0] = T::of(value);
+                all &= to[0].is_finite();
+                to = &mut to[1..];
+            }
+            Source::Vector { column } => {
+                let View::Vectors(values, width) = columns[column] else { return false };
+                for (to, value) in to.iter_mut().zip(&values[row * width..(row + 1) * width]) {
+                    *to = T::of_f32(*value);
+                    all &= value.is_finite();
+                }
+                to = &mut to[width..];
+            }
+        }
+    }
+    all
+}
+
+impl Kept {
+    /// Takes the values of a row into the rings.
+    #[inline]
+    pub(super) fn keep(&self, columns: &[View<'_>], row: usize, before: u64, past: &mut [f64]) {
+        for (ring, column) in self.rings.iter().enumerate() {
+            if let View::Numbers(values) = columns[*column] {
+                past[ring * self.depth + (before % self.depth as u64) as usize] = values[row];
+            }
+        }
+    }
+}
+
+impl Made {
+    /// As the values of a column.
+    pub(super) fn values(self, width: usize) -> Values {
+        match self {
+            Made::F32(values) => Values::Vector(values, width),
+            Made::F64(values) => Values::Doubles(values, width),
+            Made::I64(values) => Values::Integer(values),
+        }
+    }
+}
+
+/// The columns of a batch.
+pub(super) fn views(batch: &Batch) -> Vec<View<'_>> {
+    fn view(values: &Values) -> View<'_> {
+        match values {
+            Values::Number(values) => View::Numbers(values),
+            Values::Vector(values, width) => View::Vectors(values, *width),
+            Values::Integer(values) => View::Integers(values),
+            _ => View::Other,
+        }
+    }
+    batch.columns.iter().map(|column| view(&column.values)).collect()
+}
