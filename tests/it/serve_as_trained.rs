@@ -44,7 +44,7 @@ fn features_are_the_same() {
 
     let serving = plan(load(), Purpose::Run).unwrap();
     let mut chain = serving.chain().unwrap();
-    let x = serving.layout().features.unwrap().x;
+    let x = serving.layout().features.clone().unwrap().x;
     let mut partition = Partition::new(0.into(), &chain);
     let mut source = serving.files().unwrap().open(None).unwrap();
     let mut served: BTreeMap<String, Vec<f32>> = BTreeMap::new();
