@@ -13,6 +13,8 @@ pub mod registry;
 pub mod weights;
 
 #[cfg(test)]
+mod foreign_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

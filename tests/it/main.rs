@@ -10,6 +10,7 @@ mod dead_letters;
 mod device;
 mod documents;
 mod exported;
+mod foreign;
 mod grows;
 mod house;
 mod http;

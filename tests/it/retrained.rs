@@ -48,7 +48,7 @@ pub fn written(folder: &Path) -> BTreeMap<String, Vec<Written>> {
 }
 
 /// Starts a run and kills it when the newest commit of a partition has that number; gives whether it was in time.
-fn killed_at(file: &Path, folder: &Path, commit: u64) -> bool {
+pub fn killed_at(file: &Path, folder: &Path, commit: u64) -> bool {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kolk"))
         .arg("run")
         .arg(file)

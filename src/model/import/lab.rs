@@ -147,7 +147,7 @@ impl<'f> Lab<'f> {
         let given = |step: usize| !is_window || step + 1 == steps;
         let to = (0..steps).flat_map(|step| {
             let at = move |n: usize| if is_window { n } else { n * steps + step };
-            (0..picks.len()).map(move |n| if given(step) { at(n) as u32 } else { Output::NONE })
+            (0..picks.len()).map(move |n| if given(step) { at(n) as u32 } else { Steps::NONE })
         });
         let to: Vec<u32> = to.collect();
         let of_sequence = if self.is_window { 1 } else { steps };
@@ -157,9 +157,9 @@ impl<'f> Lab<'f> {
         let mut outputs: Vec<Output<'_>> = values
             .iter_mut()
             .zip(&widths)
-            .map(|(values, width)| Output { values: RowsMut::F64(values), width: *width, rows: &to })
+            .map(|(values, width)| Output { values: RowsMut::F64(values), width: *width })
             .collect();
-        let steps = Steps { t: steps, slots, inputs: &inputs, rows: &rows, reset: &reset, lengths: &[] };
+        let steps = Steps { t: steps, slots, inputs: &inputs, rows: &rows, gives: &to, reset: &reset, lengths: &[] };
         let mut state = memory.part(0);
         let bank = if self.is_window || self.signature.states.is_empty() { None } else { state.bank.as_deref_mut() };
         self.executor.run(&steps, bank, &mut outputs)?;
