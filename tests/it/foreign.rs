@@ -213,7 +213,7 @@ fn a_foreign_graph_runs_with_ids_vectors_and_several_outputs_through_a_kill() {
     let file = folder.join("pipeline.yaml");
     let text = "name: test\nsource: { parquet: { path: data.parquet } }\n\
                 record: { key: key, time: ts, values: [value, token], vectors: { voice: 2 } }\n\
-                stages:\n  - filter: value > -1000\n  - infer: { model: m }\n  - filter: smooth is null or smooth > -1000\n\
+                stages:\n  - filter: { where: value > -1000 }\n  - infer: { model: m }\n  - filter: { where: smooth is null or smooth > -1000 }\n\
                 sink: { parquet: { path: out/, fields: [smooth], part_records: 200 } }\n\
                 dead_letters: { parquet: { path: refused/ } }\n\
                 state: { path: state/, checkpoint_every: 1ms, or_records: 100, partitions: 3 }\n\
