@@ -68,7 +68,7 @@ impl Operator for config::Resample {
 
     /// Plans the buckets; leaves a layout of the record's values, `observed` and `age`.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
-        if layout.forecast.is_some() {
+        if layout.forecast.is_some() || layout.features.is_some() {
             problems.add(place, "resample must come before infer: a prediction can't be put into buckets");
             return None;
         }
