@@ -202,6 +202,7 @@ impl Batch {
             match &mut column.values {
                 Values::Number(v) => *v = taken(v, rows, 1),
                 Values::Vector(v, width) => *v = taken(v, rows, *width),
+                Values::Doubles(v, width) => *v = taken(v, rows, *width),
                 Values::Flag(v) => *v = taken(v, rows, 1),
                 Values::Time(v) | Values::Integer(v) => *v = taken(v, rows, 1),
                 Values::Passthrough(array) => {
