@@ -122,6 +122,7 @@ fn publish(folder: &Path) {
         architecture: None,
         signature: Some(signature),
         proofs: vec![],
+        from: None,
         opset: 17,
         ir_version: 8,
         onnx_runtime: String::new(),
