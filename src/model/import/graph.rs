@@ -1,5 +1,5 @@
-//! What import changes in a declaration: axes of 1 are opened. Must not live here: whether the changed graph is the same
-//! (`proofs`), and passes over nodes (`model::onnx`).
+//! What import changes in a declaration: axes of 1 are opened. Must not live here: whether the changed graph is the
+//! same (`proofs`), and passes over nodes (`model::onnx`).
 
 use crate::model::onnx::proto::tensor_shape_proto::dimension::Value as Size;
 use crate::model::onnx::proto::{GraphProto, type_proto};
