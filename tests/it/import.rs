@@ -103,6 +103,20 @@ fn graphs_of_others_are_published_or_refused() {
         .replace("constant: ~", "constant: 0.5");
     let said = import(0, &filled, &[]);
     assert!(said.contains("published good/1, bitwise: yes"), "{said}");
+    let reference = |name: &str| files.join(name).to_str().unwrap().to_owned();
+    let said = import(0, GOOD, &["--reference", &reference("reference.npz")]);
+    assert!(said.contains("output \"y\" differs from the reference by at most") && said.contains("good/2"), "{said}");
+    let said = import(2, GOOD, &["--reference", &reference("wrong.npz")]);
+    assert!(said.contains("output \"y\" differs by up to") && said.contains("of the reference"), "{said}");
+    assert!(!models.join("good/3").exists());
+
+    // Columns of a pipeline say how wide inputs are, and which there are.
+    write(&folder.path().join("data.parquet"), &series(2, 10), 1000);
+    let data = pipeline(folder.path(), "model: m, mode: carry", "stdout: {}", "");
+    let said = import(2, CELL, &["--data", data.to_str().unwrap()]);
+    assert!(said.contains("card.yaml:4:26: ") && said.contains("has no column \"a\" before `infer`"), "{said}");
+    let said = import(2, &CELL.replace("[a, b, c]", "[value]"), &["--data", data.to_str().unwrap()]);
+    assert!(said.contains("takes 3 numbers a row") && said.contains("its columns have 1"), "{said}");
     let (json, _) = kolk_exits(0, &["models", "inspect", onnx.to_str().unwrap(), "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["inputs"][0], serde_json::json!({ "name": "x", "type": "float32", "shape": ["batch", 3] }));

@@ -1,20 +1,26 @@
 //! `kolk models import CARD`: a graph of others becomes a version.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
 
 use crate::cli::messages::say_with;
 use crate::cli::progress;
+use crate::config::{At, Card, CardFeed};
+use crate::error::{Problems, did_you_mean};
 use crate::model::{import, registry};
 use crate::network::Run;
-use crate::{Result, config};
+use crate::record::Kind;
+use crate::{Result, config, runtime};
 
 /// Imports a card; the label of the version.
-pub fn run(card: &Path, models: &Path) -> Result<String> {
+pub fn run(card: &Path, data: Option<&Path>, reference: Option<&Path>, models: &Path) -> Result<String> {
     let card = config::card(card)?;
+    let widths = data.map(|data| columns(&card, data)).transpose()?;
+    let width = |column: &str| widths.as_ref().and_then(|widths| widths.get(column).copied());
     let bar = progress::steps(5);
-    let imported = import::import(&card, &|_| None, &mut |what, done, of| {
+    let imported = import::import(&card, &width, reference, &mut |what, done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         bar.set_message(what.to_owned());
@@ -40,4 +46,36 @@ pub fn run(card: &Path, models: &Path) -> Result<String> {
         json!({ "model": label, "report": report, "bitwise": bitwise, "proofs": version.manifest.proofs }),
     );
     Ok(label)
+}
+
+/// How wide each column is before `infer` in a pipeline; every column of the card has to be there.
+fn columns(card: &Card, data: &Path) -> Result<BTreeMap<String, usize>> {
+    let layout = runtime::before_infer(config::load(data)?)?;
+    let width = |kind: &Kind| match kind {
+        Kind::Vector(width) | Kind::Doubles(width) => Some(*width),
+        Kind::Number | Kind::Integer | Kind::Flag => Some(1),
+        Kind::Samples | Kind::Time | Kind::Passthrough(_) => None,
+    };
+    let known = layout.columns.iter().filter_map(|column| Some((column.name.clone(), width(&column.kind)?)));
+    let known: BTreeMap<String, usize> = known.collect();
+    let mut problems = Problems::new(&card.file);
+    for input in &card.inputs {
+        let named: Vec<&At<String>> = match &input.feed {
+            CardFeed::Columns(columns) => columns.iter().collect(),
+            CardFeed::Ids(column, _) | CardFeed::PerKey(column) => vec![column],
+            CardFeed::Constant(_) => Vec::new(),
+        };
+        for column in named.into_iter().filter(|column| !known.contains_key(&column.value)) {
+            let near = did_you_mean(column, known.keys().map(String::as_str));
+            let there: Vec<&str> = known.keys().map(String::as_str).collect();
+            let there = there.join(", ");
+            let message = format!(
+                "{} has no column \"{}\" before `infer`{near} (there are: {there})",
+                data.display(),
+                column.value
+            );
+            problems.add(column.place, message);
+        }
+    }
+    problems.finish(known)
 }

@@ -72,6 +72,12 @@ pub enum ModelsCommand {
 pub struct ImportArgs {
     /// The card of an ONNX file; or a .keras file, or a .safetensors file with PyTorch's names
     pub file: PathBuf,
+    /// For a card: a pipeline with the records that the model will get: its columns say how wide inputs are
+    #[arg(long, value_name = "PIPELINE")]
+    pub data: Option<PathBuf>,
+    /// For a card: an .npz with inputs and outputs of the original framework, compared with what the graph gives
+    #[arg(long, value_name = "FILE")]
+    pub reference: Option<PathBuf>,
     /// For weights: the pipeline whose `train` section describes the network
     #[arg(long, value_name = "PIPELINE")]
     pub pipeline: Option<PathBuf>,
@@ -103,7 +109,7 @@ fn imported(args: &ImportArgs, models: &Path) -> Result<String> {
         None if FILES.contains(&extension) => Err(Error::refused(
             "weights need --pipeline PIPELINE: its `train` section describes the network that they are of",
         )),
-        None => import::run(&args.file, models),
+        None => import::run(&args.file, args.data.as_deref(), args.reference.as_deref(), models),
     }
 }
 

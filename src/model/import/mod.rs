@@ -8,6 +8,7 @@ mod graph;
 mod lab;
 pub mod npy;
 mod proofs;
+mod reference;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -53,10 +54,16 @@ impl Imported {
 }
 
 /// Fits a graph to its card and proves what serving relies on. `width`: how wide a column is, where that is known.
+/// `reference`: an `.npz` with inputs and outputs of the original framework.
 ///
 /// # Errors
 /// Refused: a card that doesn't fit its file, with every difference; a graph that doesn't run.
-pub fn import(card: &Card, width: Width<'_>, progress: &mut dyn FnMut(&str, usize, usize)) -> Result<Imported> {
+pub fn import(
+    card: &Card,
+    width: Width<'_>,
+    reference: Option<&Path>,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Imported> {
     library::library()?;
     let (mut model, _) = file::read(&card.onnx)?;
     let (opset, ir_version) = (file::opset(&model), model.ir_version());
@@ -95,6 +102,10 @@ pub fn import(card: &Card, width: Width<'_>, progress: &mut dyn FnMut(&str, usiz
     let lab = Lab::new(&graph, seen.signature, window.is_some(), &file)?;
     let Proved { signature, bitwise, mut tried } = proofs::prove(lab, asked, alone, progress)?;
     tried.splice(0..0, notes);
+    if let Some(path) = reference {
+        let lab = Lab::new(&graph, signature.clone(), window.is_some(), &file)?;
+        tried.extend(reference::compare(&lab, path, window.is_some())?);
+    }
     let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
     let mut warnings = resolved.warnings;
     warnings.extend(narrowed(&signature));

@@ -24,7 +24,7 @@ fn bytes(graph: Graph) -> Vec<u8> {
 fn imported(folder: &Path, bytes: &[u8], text: &str) -> Result<Imported> {
     std::fs::write(folder.join("model.onnx"), bytes).unwrap();
     let card = card_of(text, &folder.join("card.yaml"))?;
-    import(&card, &|_| None, &mut |_, _, _| {}).map_err(|error| at_file(&card, error))
+    import(&card, &|_| None, None, &mut |_, _, _| {}).map_err(|error| at_file(&card, error))
 }
 
 /// A sum `s_out = f(x + s)` of 4 numbers with one more node, whose output is `y`.
