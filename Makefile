@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka test chaos test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka demo-voice test chaos test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: build onnxruntime ## train, publish and run on the weather of three airpor
 
 demo-kafka: build test-tools onnxruntime ## the same through Kafka, exactly once; about a minute
 	@scripts/demo_kafka.sh
+
+demo-voice: build test-tools onnxruntime ## speech or not, of a thousand callers on Kafka, by an imported model; CALLERS=10
+	@scripts/demo_voice.sh
 
 test: test-tools onnxruntime ## run every test, with its own Kafka; ARGS="--test it kafka" for some
 	@scripts/test.sh $(ARGS)
