@@ -102,6 +102,12 @@ impl Clock {
                 }
             },
             (t, None) if t.is_integer() => None,
+            (t, _) if t.is_floating() => {
+                return Err(format!(
+                    "times in {t} are not read from files, only from messages (`unit: float_s` and `float_ms`): write \
+                     the column as a timestamp, or as an integer with a `unit`"
+                ));
+            }
             (t, Some(_)) => return Err(format!("a unit is only for integer columns, this one is {t}")),
             (t, None) => {
                 return Err(format!("expected a timestamp, a date or an integer for the time, the column is {t}"));

@@ -56,8 +56,12 @@ fn decoded(text: &str) -> Option<String> {
 
 /// Names and types of the columns in the paths of files: integers if all are, dates if all are, timestamps if all are
 /// and it isn't the key, else text. One of the record's values is a number if all are. `purpose`: what a column is read
-/// for.
-pub(super) fn types(files: &[Values], purpose: impl Fn(&str) -> Option<Purpose>) -> Vec<(String, DataType)> {
+/// for. `is_text`: whether it has to meet text elsewhere, and so stays as it is written.
+pub(super) fn types(
+    files: &[Values],
+    purpose: impl Fn(&str) -> Option<Purpose>,
+    is_text: impl Fn(&str) -> bool,
+) -> Vec<(String, DataType)> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in files.iter().flatten() {
         if !names.contains(&name.as_str()) {
@@ -65,6 +69,9 @@ pub(super) fn types(files: &[Values], purpose: impl Fn(&str) -> Option<Purpose>)
         }
     }
     let of = |name: &str| {
+        if is_text(name) {
+            return DataType::Utf8;
+        }
         let named = files.iter().flatten().filter(|(other, _)| other == name);
         let mut texts: Vec<&str> = named.filter_map(|(_, value)| value.as_deref()).collect();
         texts.sort_unstable();
@@ -250,12 +257,14 @@ mod tests {
             (&["2024-01-31 12%3A00%3A00", "2024-01-31"], DataType::Utf8),
             (&["0.5", "1"], DataType::Utf8),
         ] {
-            let found = types(&files(names), |_| Some(Purpose::Field));
+            let found = types(&files(names), |_| Some(Purpose::Field), |_| false);
             assert_eq!(found, [("k".to_string(), expected)], "{names:?}");
         }
         // The name of a key stays what it is; values are numbers.
-        let of = |name: &str, purpose| types(&files(&[name, "1"]), |_| Some(purpose)).remove(0).1;
-        assert_eq!(types(&files(&["2024-01-31 12:00:00"]), |_| Some(Purpose::Key))[0].1, DataType::Utf8);
+        let of = |name: &str, purpose| types(&files(&[name, "1"]), |_| Some(purpose), |_| false).remove(0).1;
+        let key = |name: &str, is_text| types(&files(&[name]), |_| Some(Purpose::Key), |_| is_text).remove(0).1;
+        assert_eq!(key("2024-01-31 12:00:00", false), DataType::Utf8);
+        assert_eq!((key("007", false), key("007", true)), (DataType::Int64, DataType::Utf8));
         assert_eq!((of("0.5", Purpose::Value), of("x", Purpose::Value)), (DataType::Float64, DataType::Utf8));
     }
 }

@@ -7,7 +7,7 @@ use super::parquet;
 use crate::Result;
 use crate::config::{At, Input, KafkaSource, Pipeline};
 use crate::error::Problems;
-use crate::record::{Kind, Layout, Records};
+use crate::record::{KeyType, Kind, Layout, Records};
 
 /// The files, found and fitted to the topic's columns.
 pub struct History {
@@ -34,7 +34,7 @@ impl History {
         files.source.until = history.until.clone();
         // A unit is for the topic's integers; files may have times that know their own.
         let mut scratch = Problems::new(&pipeline.file);
-        let source = match parquet::plan_history(&files, fields, &mut scratch) {
+        let mut source = match parquet::plan_history(&files, fields, &mut scratch) {
             Some(source) => source,
             None => {
                 files.record.time.value.unit = None;
@@ -42,6 +42,7 @@ impl History {
             }
         };
         let (layout, partitions) = topic;
+        source.notes.extend(as_text(&source.layout));
         match fits(&source.layout, layout) {
             Ok(ticks) => Some(History { source, partitions, ticks }),
             Err(message) => {
@@ -78,6 +79,28 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// What the text of the files' keys is, where more than one is thinkable: only the same text in a message finds their
+/// state.
+fn as_text(files: &Layout) -> Option<String> {
+    let written = match &files.key_type {
+        KeyType::Utf8 | KeyType::Integer(_) => return None,
+        KeyType::Boolean => "true and false",
+        KeyType::Decimal(_) => "with all digits after the point that their type has, such as 12.50",
+        KeyType::Date => "such as 2024-01-31",
+        KeyType::Uuid => "in lower case and with hyphens, such as 00112233-4455-6677-8899-aabbccddeeff",
+        KeyType::Binary(_) => "hexadecimal digits in lower case, such as 00ff",
+    };
+    let found = match &files.key_type {
+        KeyType::Uuid => "UUID".to_string(),
+        other => other.data_type().to_string(),
+    };
+    Some(format!(
+        "history: keys (column \"{}\") are {found} in the files and text in messages. Only a message whose key is the same \
+         text continues their state: {written}",
+        files.key_name
+    ))
 }
 
 /// How a tick of the files is counted in ticks of the topic, or what doesn't fit.

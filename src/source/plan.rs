@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::{self, File};
 use super::folders::{self, FolderColumn};
+use super::merge::Purpose;
 use super::schema::{Columned, Columns, Wanted, resolve};
 use super::skip::{Facts, Looked};
 use super::united::United;
@@ -195,7 +196,9 @@ fn plan_for(
     let mut is_int96 = false;
     let looked = Looked::of(pipeline, fields);
     let paths: Vec<folders::Values> = files.iter().map(|file| folders::values(&file.shown)).collect();
-    let in_paths = folders::types(&paths, |name| united.purpose(name));
+    // Keys of a history meet those of messages, which are text: `007` is not `7`.
+    let is_text = |name: &str| !remembers && united.purpose(name) == Some(Purpose::Key);
+    let in_paths = folders::types(&paths, |name| united.purpose(name), is_text);
     for (file, path) in files.into_iter().zip(paths) {
         let (metadata, footer) = match read_footer(&file) {
             Ok(read) => read,

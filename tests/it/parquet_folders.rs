@@ -72,6 +72,21 @@ fn fields_and_filters_of_any_type_are_in_the_path() {
 }
 
 #[test]
+fn times_with_a_fraction_are_not_read_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = || vec![("seconds", Arc::new(Float64Array::from(vec![1.7e9, 1.7e9 + 0.25, 1.7e9 + 0.5])) as ArrayRef)];
+    part(folder.path(), "key=A", 0, more());
+    for unit in ["", ", unit: s", ", unit: float_s"] {
+        let record = format!("key: key, time: {{ column: seconds{unit} }}");
+        let file = pipeline_with(folder.path(), &record, "lags: { value: [1] }", "value");
+        let (_, err) = kolk_exits(2, &["check", &file]);
+        for part in ["column \"seconds\" in ", "times in Float64 are not read from files", "as a timestamp, or as an"] {
+            assert!(err.contains(part), "{unit}: no {part} in {err}");
+        }
+    }
+}
+
+#[test]
 fn a_column_of_the_file_must_agree_with_the_path() {
     let folder = tempfile::tempdir().unwrap();
     let keys = |keys: [&str; 3]| vec![("key", Arc::new(StringArray::from(keys.to_vec())) as ArrayRef)];

@@ -65,6 +65,16 @@ fn nested_and_misspelt_columns_are_found_and_seconds_that_are_read_as_millisecon
     let said = checked(&setup, 0);
     assert!(said.contains("column \"value\" is in none of them, did you mean \"vaule\"?"), "{said}");
     assert!(!said.contains("plausible"), "{said}");
+
+    // Seconds with a fraction.
+    let setup = Setup::new(&broker, "fraction", "");
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    std::fs::write(setup.file(), text.replace("unit: ms", "unit: s")).unwrap();
+    send(&broker, &setup.input, (0..10).map(|i| format!("{{\"ts\":{}.25,\"value\":1}}", 1_706_702_400 + i)));
+    let said = checked(&setup, 0);
+    for part in ["10 of 10 records (100 %) would be refused: 10 bad_value", "found 1706702400.25: `unit: float_s`"] {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
 }
 
 #[test]
