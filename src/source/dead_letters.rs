@@ -174,7 +174,13 @@ impl DeadLettersReader {
         let (keys, payloads, timestamps, messages, tombstones) = messages(letters)?;
         let decoded = format::decode_patiently(&mut *self.decoder, &messages, PATIENCE);
         let mut records = match decoded {
-            Ok(decoded) => decoded.records,
+            Ok(decoded) => {
+                let mut records = decoded.records;
+                records.details = decoded.details;
+                // They are looked up by row.
+                records.details.sort_by_key(|(row, _)| *row);
+                records
+            }
             Err(DecodeError::Unavailable(why)) => return Err(Error::failed(why)),
             Err(DecodeError::Failed(error)) => return Err(error),
         };

@@ -110,6 +110,10 @@ fn decoded_again(changed: impl Fn(&Path)) {
         };
         for row in 0..batch.num_rows() {
             let reason = batch.column_by_name("reason").unwrap().as_string::<i32>().value(row).to_string();
+            if reason == "bad_value" {
+                let detail = batch.column_by_name("detail").unwrap().as_string::<i32>().value(row);
+                assert!(detail.contains("\"value\""), "the field is named: {detail}");
+            }
             let timestamp = batch.column_by_name("timestamp").unwrap();
             let timestamp = timestamp.as_primitive::<TimestampMillisecondType>().value(row);
             again.push((reason, text("message_key", row), text("payload", row), timestamp));
