@@ -37,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("kolk", help="the binary")
     parser.add_argument("pipeline")
     parser.add_argument("out", type=pathlib.Path, help="folder with the ONNX file, for the log and the picture")
+    parser.add_argument("onnx", help="the name of that file")
     parser.add_argument("--callers", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=8, help="length of each caller's sound")
     parser.add_argument("--speech", type=pathlib.Path, help="folder of WAV files; by default synthetic bursts")
@@ -109,7 +110,7 @@ def write(broker: str, topic: str, sounds: list[np.ndarray], killed: threading.E
     """All callers at once: the first 20 ms of each, then the next. The last 40 % come after the kill, so the process
     that takes over goes on in the middle of each caller."""
     producer = Producer({"bootstrap.servers": broker, "partitioner": "murmur2_random", "linger.ms": 20,
-                         "compression.type": "lz4", "enable.idempotence": True})
+                         "compression.type": "lz4", "enable.idempotence": True, "log_level": 3})
 
     def delivered(error: object, _message: object) -> None:
         if error is not None:
@@ -174,17 +175,22 @@ def loop(model: pathlib.Path, sounds: list[np.ndarray], frames: int) -> tuple[np
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    rate = np.array(RATE, dtype=np.int64)
+    names = [tensor.name for tensor in session.get_inputs()]
+    fixed = {"sr": np.array(RATE, dtype=np.int64)} if "sr" in names else {}
+    # One of two layers, or two of one; the outputs after the first are the next ones, in the same order.
+    shapes = {"state": (2, 1, 128), "h": (1, 1, 128), "c": (1, 1, 128)}
+    carried = [name for name in names if name in shapes]
     speech = np.empty((len(sounds), frames), dtype=np.float32)
     begin = time.process_time()
     for number, sound in enumerate(sounds):
         samples = sound.astype(np.float32) / 32768
-        state, context = np.zeros((2, 1, 128), dtype=np.float32), np.zeros((1, CONTEXT), dtype=np.float32)
+        states = [np.zeros(shapes[name], dtype=np.float32) for name in carried]
+        context = np.zeros((1, CONTEXT), dtype=np.float32)
         for frame in range(frames):
             x = np.concatenate([context, samples[None, frame * HOP : (frame + 1) * HOP]], axis=1)
-            out, state = session.run(None, {"input": x, "state": state, "sr": rate})
+            out, *states = session.run(None, {"input": x, **fixed, **dict(zip(carried, states))})
             context = x[:, -CONTEXT:]
-            speech[number, frame] = out[0, 0]
+            speech[number, frame] = out.item()
     return speech, time.process_time() - begin
 
 
@@ -256,7 +262,7 @@ def main() -> None:
         sys.exit(f"{len(failed)} records could not be written: {failed[0]}")
     print(f"all outputs after {time.monotonic() - began - 5:.1f} s\n", flush=True)
 
-    expected, cpu = loop(options.out / "silero_vad_16k_op15.onnx", sounds, frames)
+    expected, cpu = loop(options.out / options.onnx, sounds, frames)
     difference = float(np.max(np.abs(got - expected)))
     once = bool((times == 1).all())
     spoken = np.array([where[: frames * HOP].reshape(frames, HOP).mean(axis=1) for _, where in made])
@@ -264,8 +270,8 @@ def main() -> None:
     print(f"largest difference to Python  {difference:.1e}")
     print(f"probability of speech         {got[spoken == 1].mean():.2f} in sentences, {got[spoken == 0].mean():.2f} "
           f"in pauses{'' if options.speech else ' (synthetic bursts, no speech)'}")
-    print(f"CPU time of kolk              {kolk.cpu:.1f} s with Kafka, decoding, checkpoints and what the kill undid")
-    print(f"CPU time of the Python loop   {cpu:.1f} s without Kafka")
+    print(f"CPU time of kolk              {kolk.cpu:.2f} s with Kafka, decoding, checkpoints and what the kill undid")
+    print(f"CPU time of the Python loop   {cpu:.2f} s without Kafka")
     image = options.out / "voice.svg"
     picture(image, sounds[0], got[0], "caller-0000" + ("" if options.speech else ": synthetic bursts, no speech"))
     print(f"\nwaveform and probability of one caller: {image}")

@@ -4,6 +4,7 @@
 #
 # usage: scripts/demo_voice.sh [CALLERS [SECONDS]]    (1000 callers, 8 s of sound of each; small numbers for a try)
 #
+# EXPORT names another of the six ONNX files of silero-vad, such as silero_vad.onnx.
 # KOLK_KAFKA names a broker that runs already; without it the demo starts its own and stops it at the end.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,6 +14,7 @@ cd "$root"
 
 callers=${1:-${CALLERS:-1000}}
 seconds=${2:-${LENGTH:-8}}
+export=${EXPORT:-silero_vad_16k_op15.onnx}
 kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
 [[ -x $kolk ]] || die "no $kolk: run make build first"
 out=out/demo-voice
@@ -24,7 +26,8 @@ mkdir -p "$out"
 
 python=$(scripts/python.sh 2>/dev/null) || die "no Python of the tests: scripts/python.sh says why"
 silero=$(scripts/silero.sh)
-cp "$silero/silero_vad_16k_op15.onnx" "$out/"
+[[ -f $silero/$export ]] || die "silero-vad has no $export: $(cd "$silero" && echo ./*.onnx)"
+cp "$silero/$export" "$out/"
 
 own=""
 stop() {
@@ -45,17 +48,30 @@ if [[ -z ${KOLK_KAFKA:-} ]]; then
     export KOLK_KAFKA
 fi
 
-cat >"$out/voice.card.yaml" <<'YAML'
-onnx: silero_vad_16k_op15.onnx
+# Not all of them have the same inputs and states.
+layout=step rate="sr: { constant: 16000 }" output=output
+states="state: { out: stateN, shape: [2, batch, 128], init: zero }"
+input="input: { columns: [pcm], shape: [batch, 576] }"
+case $export in
+    *half* | *openvino*) rate="" ;;
+    *sequence*)
+        layout=time_only rate="" output=speech_probs
+        input="input: { columns: [pcm], shape: [time, 576] }"
+        states="h: { out: hn, shape: [1, batch, 128] }
+  c: { out: cn, shape: [1, batch, 128] }"
+        ;;
+esac
+cat >"$out/voice.card.yaml" <<YAML
+onnx: $export
 name: voice
-layout: step
+layout: $layout
 inputs:
-  input: { columns: [pcm], shape: [batch, 576] }
-  sr: { constant: 16000 }
+  $input
+  $rate
 states:
-  state: { out: stateN, shape: [2, batch, 128], init: zero }
+  $states
 outputs:
-  output: { column: speech }
+  $output: { column: speech }
 YAML
 printf '\n$ kolk models import %s --models %s\n' "$out/voice.card.yaml" "$out/models"
 "$kolk" models import "$out/voice.card.yaml" --models "$out/models" 2>"$out/import.log" ||
@@ -68,5 +84,5 @@ else
     say "no speech: $(tail -n 1 "$out/espeak.log")"
     say "instead of speech there are bursts of synthetic sound: the comparison holds, the picture says little"
 fi
-"$python" scripts/demo_voice.py "$kolk" pipelines/voice_kafka.yaml "$out" \
+"$python" scripts/demo_voice.py "$kolk" pipelines/voice_kafka.yaml "$out" "$export" \
     --callers "$callers" --seconds "$seconds" "${speech[@]}"
