@@ -97,8 +97,8 @@ fn as_text(files: &Layout) -> Option<String> {
         other => other.data_type().to_string(),
     };
     Some(format!(
-        "history: keys (column \"{}\") are {found} in the files and text in messages. Only a message whose key is the same \
-         text continues their state: {written}",
+        "history: keys (column \"{}\") are {found} in the files and text in messages. Only a message whose key is the \
+         same text continues their state: {written}",
         files.key_name
     ))
 }
