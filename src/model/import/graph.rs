@@ -31,5 +31,9 @@ pub(super) fn open_batch(graph: &mut GraphProto, taken: &[TensorSpec], outs: &[(
             opened = true;
         }
     }
+    if opened {
+        // Shapes that were inferred from the 1 no longer hold; ONNX Runtime would take them before what is declared.
+        graph.value_info.clear();
+    }
     opened
 }
