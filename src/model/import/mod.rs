@@ -4,9 +4,9 @@
 //! file (`model::card`); records of a pipeline (`runtime`).
 
 mod axes;
-mod graph;
 mod lab;
 pub mod npy;
+mod passes;
 mod proofs;
 mod reference;
 mod report;
@@ -16,12 +16,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use prost::Message;
-
 use self::lab::Lab;
+use self::passes::Ready;
 use self::proofs::{Asked, Proved};
 use super::card::{Resolved, Width, resolve};
-use super::executor::library;
+use super::executor::{library, limits};
 use super::onnx::operators::{Class, Finding};
 use super::onnx::proto::ModelProto;
 use super::onnx::{self, file};
@@ -66,30 +65,19 @@ pub fn import(
 ) -> Result<Imported> {
     library::library()?;
     let (mut model, _) = file::read(&card.onnx)?;
-    let (opset, ir_version) = (file::opset(&model), model.ir_version());
     let mut notes = onnx::inline::inline(&mut model, card.onnx.value.parent().unwrap_or(Path::new(".")))?;
+    notes.extend(onnx::backport::backport(&mut model, limits::limits()?));
+    limits::check(&model)?;
+    if let Some(unrolled) = onnx::recognise::unrolled(&model) {
+        return unrolled.refuse();
+    }
+    let (opset, ir_version) = (file::opset(&model), model.ir_version());
     let resolved = resolve(card, model.graph.get_or_insert_default(), width)?;
     notes.extend(constant(card, &mut model, &resolved)?);
     let findings = refusals(card, &model, &resolved)?;
-    // Before any width is fixed: shapes are inferred through branches that are never taken, too.
-    notes.extend(onnx::fold::fold(&mut model)?);
     let window = (card.layout.value == Layout::Window).then(|| card.window.as_ref().map_or(1, |window| window.value));
-    let mut graph = model.encode_to_vec();
-    let mut seen = axes::seen(card, &graph, &resolved, window)?;
-    if seen.one_by_one.is_some() {
-        let taken = seen.signature.taken();
-        let outs: Vec<(String, Vec<Axis>)> =
-            seen.signature.given().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
-        let opened = self::graph::open_batch(model.graph.get_or_insert_default(), &taken, &outs);
-        let bytes = model.encode_to_vec();
-        if opened
-            && let Ok(again) = axes::seen(card, &bytes, &resolved, window)
-            && again.one_by_one.is_none()
-        {
-            notes.push("the batch axis is declared as 1 and was opened".to_owned());
-            (seen, graph) = (again, bytes);
-        }
-    }
+    let Ready { graph, seen, notes: changed } = passes::ready(card, &model, &resolved, window)?;
+    notes.extend(changed);
     let run = |runs: &crate::config::At<Runs>| if runs.value == Runs::Many { Run::Many } else { Run::One };
     let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window };
     if let (Some(why), Some(batch), Some(Run::Many)) = (&seen.one_by_one, &card.batch, asked.batch) {
