@@ -72,6 +72,10 @@ pub(super) struct Lab<'f> {
 }
 
 impl<'f> Lab<'f> {
+    /// A graph with what it takes and gives; `file` gives the files that initial states lie in.
+    ///
+    /// # Errors
+    /// The graph doesn't load.
     pub fn new(
         onnx: &'f [u8],
         signature: Signature,
