@@ -1,7 +1,8 @@
 //! What a network is, as data: its layers, its tensors by name, its summary.
 //!
 //! Lives here: shapes and names ([`Architecture`], [`Layer`], [`Tensor`]), the tensors of any graph ([`Signature`]),
-//! and the layers as rows of a table ([`summary`]). Must not live here: arithmetic (`kernel`, `train`), files (`model`).
+//! and the layers as rows of a table ([`summary`]). Must not live here: arithmetic (`kernel`, `train`), files
+//! (`model`).
 
 mod architecture;
 mod layer;

@@ -67,10 +67,15 @@ pub fn import(
     let (mut model, _) = file::read(&card.onnx)?;
     let mut notes = onnx::inline::inline(&mut model, card.onnx.value.parent().unwrap_or(Path::new(".")))?;
     notes.extend(onnx::backport::backport(&mut model, limits::limits()?));
-    limits::check(&model)?;
-    if let Some(unrolled) = onnx::recognise::unrolled(&model) {
-        return unrolled.refuse();
+    let mut problems = Problems::new(&card.file);
+    if let Err(error) = limits::check(&model) {
+        problems.add(card.onnx.place, format!("load the model into ONNX Runtime: {error}"));
+    } else if let Some(unrolled) = onnx::recognise::unrolled(&model)
+        && let Err(error) = unrolled.refuse::<()>()
+    {
+        problems.add(card.onnx.place, error);
     }
+    problems.finish(())?;
     let (opset, ir_version) = (file::opset(&model), model.ir_version());
     let resolved = resolve(card, model.graph.get_or_insert_default(), width)?;
     notes.extend(constant(card, &mut model, &resolved)?);
