@@ -81,7 +81,7 @@ fn graphs_of_others_are_published_or_refused() {
         (good("{ out: alpha }", "{ out: alpha, shape: [batch, 5] }"), &["card.yaml:9:30: ", "5 against 4"]),
         (good("[a, b, c] }", "[a, b, c], shape: [batch, 4] }"), &["card.yaml:5:35: ", "4 against 3"]),
         (good("below: 10", "below: 11"), &["card.yaml:6:29: `below` is 11", "has 10 rows"]),
-        (good("init: { file: half.npy }", "init: { file: reference.npz }"), &["card.yaml:10:37: ", "no NumPy file"]),
+        (good("init: { file: half.npy }", "init: { file: reference.npz }"), &["card.yaml:10:36: ", "no NumPy file"]),
     ] {
         let said = import(2, &text, &[]);
         for message in messages {
