@@ -110,6 +110,11 @@ fn graphs_of_others_are_published_or_refused() {
     assert!(said.contains("output \"y\" differs by up to") && said.contains("of the reference"), "{said}");
     assert!(!models.join("good/3").exists());
 
+    let window = "onnx: window.onnx\nname: sum\nlayout: window\nwindow: 6\ninputs: { x: { columns: [a, b] } }\n\
+                  outputs: { y: { column: total } }\n";
+    let said = import(0, window, &["--reference", &reference("window.npz")]);
+    assert!(said.contains("over 6 steps of 9 sequences") && said.contains("sum/1"), "{said}");
+
     // Columns of a pipeline say how wide inputs are, and which there are.
     write(&folder.path().join("data.parquet"), &series(2, 10), 1000);
     let data = pipeline(folder.path(), "model: m, mode: carry", "stdout: {}", "");

@@ -72,6 +72,17 @@ np.savez(os.path.join(folder, "reference.npz"), **given, y=np.stack(rows))
 np.savez_compressed(os.path.join(folder, "wrong.npz"), **given, y=np.stack(rows) + 0.25)
 np.save(os.path.join(folder, "half.npy"), np.full(4, 0.5, np.float32))
 
+# A window: the sum of its rows.
+window = save(
+    "window",
+    [node("ReduceSum", ["x", "time"], ["y"], keepdims=0)],
+    [tensor("x", "batch", 6, 2)],
+    [tensor("y", "batch", 2)],
+    [constant("time", np.array([1]))],
+)
+rows = numbers.standard_normal((9, 6, 2)).astype(np.float32)
+np.savez(os.path.join(folder, "window.npz"), x=rows, y=rows.sum(axis=1))
+
 # Wrong, each in its own way.
 both = ([x, s], [y, s_out])
 save("random", [added, carried, node("RandomNormalLike", ["sum"], ["noise"]), node("Add", ["sum", "noise"], ["y"])], *both)

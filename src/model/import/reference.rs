@@ -59,7 +59,9 @@ pub(super) fn compare(lab: &Lab<'_>, path: &Path, is_window: bool) -> Result<Vec
         all.flat_map(|(b, t)| rows.row(array, t, b, input.tensor.width())).collect()
     });
     let data = Data { inputs: values.collect(), sequences, steps };
-    let mut lab = lab.under(Signature { batch: lab.signature.batch, steps: Run::One, ..signature.clone() })?;
+    // Step by step, as the framework's loop is written; a window is one run.
+    let run = if is_window { signature.steps } else { Run::One };
+    let mut lab = lab.under(Signature { steps: run, ..signature.clone() })?;
     let pieces = if is_window { vec![steps] } else { vec![1; steps] };
     let found = lab.run(&data, &(0..sequences).collect::<Vec<_>>(), &pieces, false)?;
     let mut said = Vec::new();
