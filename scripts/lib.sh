@@ -37,3 +37,43 @@ java_17() {
     done
     return 1
 }
+
+# Takes files out of an official wheel of ONNX Runtime on PyPI, once: the library, its licences, and further members of
+# onnxruntime/capi. Prints the library's path.
+# onnxruntime_wheel PACKAGE VERSION FOLDER MACHINE SHOWN SIZE OTHERWISE [MEMBER…]
+onnxruntime_wheel() {
+    local package=$1 version=$2 folder=$3 machine=$4 shown=$5 size=$6 otherwise=$7 name="libonnxruntime.so.$2"
+    local hashes="${package//-/_}.sha256" python
+    shift 7
+    if [[ ! -f $folder/$name ]]; then
+        python=$(pip_python)
+        mkdir -p "$folder"
+        work=$(mktemp -d "$folder/.fetch.XXXXXX")
+        trap 'rm -rf "$work"' EXIT
+        say "$shown: downloading the official wheel from PyPI, once (about $size)"
+        "$python" -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: \
+            --platform "manylinux_2_28_$machine" --python-version 3.12 --implementation cp \
+            --dest "$work" "$package==$version" >&2 ||
+            die "the wheel could not be downloaded: try again with a network$otherwise"
+        (cd "$work" && sha256sum --check --strict --quiet --ignore-missing "$root/scripts/$hashes" >&2) ||
+            die "the wheel is not the pinned one (scripts/$hashes): nothing was installed"
+        "$python" - "$work" "$name" "$@" <<'PY'
+import pathlib, sys, zipfile
+
+work, libraries = pathlib.Path(sys.argv[1]), sys.argv[2:]
+(wheel,) = work.glob("*.whl")
+members = [f"onnxruntime/capi/{library}" for library in libraries]
+with zipfile.ZipFile(wheel) as archive:
+    for member in members + ["onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"]:
+        with archive.open(member) as packed, open(work / pathlib.Path(member).name, "wb") as unpacked:
+            while piece := packed.read(1 << 24):
+                unpacked.write(piece)
+PY
+        # The library comes last and by rename: it is there completely or not at all.
+        (cd "$work" && mv LICENSE ThirdPartyNotices.txt "$@" "$folder/")
+        chmod 755 "$work/$name"
+        mv "$work/$name" "$folder/$name"
+    fi
+    say "$shown: $folder/$name"
+    printf '%s\n' "$folder/$name"
+}

@@ -246,32 +246,45 @@ impl TensorSpec {
         self.shape.iter().map(size).collect()
     }
 
+    /// Its axes as text, `[time, batch, 3]`.
+    pub fn axes(&self) -> String {
+        let axis = |axis: &Axis| match axis {
+            Axis::Time => "time".into(),
+            Axis::Batch => "batch".into(),
+            Axis::Fixed(size) => size.to_string(),
+        };
+        format!("[{}]", self.shape.iter().map(axis).collect::<Vec<_>>().join(", "))
+    }
+
     /// As text, `float32 [time, batch, 3]`.
     pub fn describe(&self) -> String {
-        let axes: Vec<String> = self
-            .shape
-            .iter()
-            .map(|axis| match axis {
-                Axis::Time => "time".into(),
-                Axis::Batch => "batch".into(),
-                Axis::Fixed(size) => size.to_string(),
-            })
-            .collect();
-        format!("{} [{}]", self.element.word(), axes.join(", "))
+        format!("{} {}", self.element.word(), self.axes())
     }
+}
+
+impl StateTensor {
+    /// What it is as an output.
+    pub fn given(&self) -> TensorSpec {
+        TensorSpec { name: self.out.clone(), ..self.tensor.clone() }
+    }
+}
+
+/// The tensors that a run takes: inputs, then states.
+pub(crate) fn taken(inputs: &[InputTensor], states: &[StateTensor]) -> Vec<TensorSpec> {
+    let inputs = inputs.iter().map(|input| input.tensor.clone());
+    inputs.chain(states.iter().map(|state| state.tensor.clone())).collect()
 }
 
 impl Signature {
     /// The tensors that a run takes: inputs, then states.
     pub fn taken(&self) -> Vec<TensorSpec> {
-        let inputs = self.inputs.iter().map(|input| input.tensor.clone());
-        inputs.chain(self.states.iter().map(|state| state.tensor.clone())).collect()
+        taken(&self.inputs, &self.states)
     }
 
     /// The tensors that a run gives: outputs, then states under the names that they come out by.
     pub fn given(&self) -> Vec<TensorSpec> {
-        let out = |state: &StateTensor| TensorSpec { name: state.out.clone(), ..state.tensor.clone() };
-        self.outputs.iter().map(|output| output.tensor.clone()).chain(self.states.iter().map(out)).collect()
+        let outputs = self.outputs.iter().map(|output| output.tensor.clone());
+        outputs.chain(self.states.iter().map(StateTensor::given)).collect()
     }
 
     /// That of our own graphs: `x` [time, batch, features], states [batch, units], `y` [time, batch, outputs], all

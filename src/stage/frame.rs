@@ -7,7 +7,7 @@
 //! its own last sample: one that is n samples before the record's last is n / rate seconds earlier, rounded to ticks.
 //!
 //! A sequence ends where a key has no records for longer than `gap`, and at a record that `on.null: reset` flags, of
-//! which no sample is used. The first row of the next one is flagged as a restart, so that the network begins anew
+//! which no sample is used. The first row of the next one is flagged as a restart, so that the network starts from zero
 //! too. A sample that isn't finite is NaN. Samples that don't fill a frame when a key's records end, or its sequence,
 //! give no row. A record whose frames would have more than 2^26 samples is refused as `too_many_frames`.
 //!

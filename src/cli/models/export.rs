@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Context, printable};
 use crate::model::{Manifest, registry};
-use crate::network::{Axis, Feed, Initial, Signature, TensorSpec};
+use crate::network::{Axis, Feed, Initial, Signature};
 use crate::{Error, Result};
 
 const STEP_PY: &str = include_str!("export/step.py");
@@ -51,11 +51,10 @@ pub(super) fn export(root: &Path, target: &str, to: &Path) -> Result<String> {
 
 /// The card: what `kolk models import` would need to know.
 fn card(manifest: &Manifest, signature: &Signature) -> String {
-    let has_time = |tensor: &TensorSpec| tensor.shape.contains(&Axis::Time);
-    let layout = if signature.inputs.iter().any(|input| has_time(&input.tensor)) { "time_first" } else { "step" };
+    let layout = if signature.inputs.iter().any(|input| input.tensor.has(Axis::Time)) { "time_first" } else { "step" };
     let mut out = String::new();
     if let Some(window) = manifest.window {
-        let _ = writeln!(out, "# Trained on windows of {window} rows: its state begins anew for each.");
+        let _ = writeln!(out, "# Trained on windows of {window} rows: its state is zero at the start of each.");
     }
     let _ = writeln!(out, "onnx: {}\nname: {}\nlayout: {layout}\ninputs:", registry::MODEL, text(&manifest.name));
     for input in &signature.inputs {
@@ -71,7 +70,7 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
             Feed::Ids { column, below } => format!("ids: {}, below: {below}", text(column)),
             Feed::PerKey(column) => format!("per_key: {}", text(column)),
         };
-        let _ = writeln!(out, "  {}: {{ {feed}, shape: {} }}", text(&input.tensor.name), shape(&input.tensor));
+        let _ = writeln!(out, "  {}: {{ {feed}, shape: {} }}", text(&input.tensor.name), input.tensor.axes());
     }
     if !signature.states.is_empty() {
         out.push_str("states:\n");
@@ -82,7 +81,7 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
             Initial::Number(number) => number.to_string(),
             Initial::File(file) => format!("{{ file: {} }}", text(file)),
         };
-        let (name, spec) = (text(&state.tensor.name), shape(&state.tensor));
+        let (name, spec) = (text(&state.tensor.name), state.tensor.axes());
         let _ = writeln!(out, "  {name}: {{ out: {}, shape: {spec}, init: {init} }}", text(&state.out));
     }
     out.push_str("outputs:\n");
@@ -91,7 +90,7 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
             let targets: Vec<String> = ahead.targets.iter().map(|target| text(target)).collect();
             format!(", targets: [{}], horizon: {}", targets.join(", "), ahead.horizon)
         });
-        let (name, column, spec) = (text(&output.tensor.name), text(&output.column), shape(&output.tensor));
+        let (name, column, spec) = (text(&output.tensor.name), text(&output.column), output.tensor.axes());
         let _ = writeln!(out, "  {name}: {{ column: {column}, shape: {spec}{} }}", ahead.unwrap_or_default());
     }
     if manifest.warm_up > 0 {
@@ -109,17 +108,4 @@ fn text(name: &str) -> String {
             "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
         );
     if plain { name.into() } else { Value::from(name).to_string() }
-}
-
-fn shape(tensor: &TensorSpec) -> String {
-    let axes: Vec<String> = tensor
-        .shape
-        .iter()
-        .map(|axis| match axis {
-            Axis::Time => "time".into(),
-            Axis::Batch => "batch".into(),
-            Axis::Fixed(size) => size.to_string(),
-        })
-        .collect();
-    format!("[{}]", axes.join(", "))
 }

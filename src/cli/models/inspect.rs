@@ -13,6 +13,7 @@ use crate::model::card;
 use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::operators::{self, Class, Finding};
 use crate::model::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::model::onnx::view::Dim;
 use crate::model::onnx::{file, inspect};
 
 /// Operators that are recurrent layers.
@@ -112,9 +113,9 @@ fn tensors(list: &[Declared]) -> Value {
     let one = |tensor: &Declared| {
         let shape = tensor.dims.as_ref().map(|dims| {
             let dims = dims.iter().map(|dim| match dim {
-                declared::Dim::Fixed(size) => json!(size),
-                declared::Dim::Named(name) => json!(name),
-                declared::Dim::Open => Value::Null,
+                Dim::Fixed(size) => json!(size),
+                Dim::Named(name) => json!(name),
+                Dim::Open => Value::Null,
             });
             dims.collect::<Vec<_>>()
         });

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use super::names;
 use crate::config::Layout;
-use crate::model::onnx::declared::{self, Declared, Dim};
+use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::export::STATES_KEY;
 use crate::model::onnx::proto::{GraphProto, ModelProto};
+use crate::model::onnx::view::Dim;
 use crate::model::onnx::wiring::Wiring;
 use crate::network::{Element, StatePair};
 

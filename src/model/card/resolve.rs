@@ -13,7 +13,7 @@ use crate::model::import::npy;
 use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::proto::GraphProto;
 use crate::model::onnx::wiring::Wiring;
-use crate::network::{Ahead, Axis, Element, Feed, Initial, Input, InputTensor, StateTensor, TensorSpec};
+use crate::network::{Ahead, Axis, Element, Feed, Initial, Input, InputTensor, StateTensor, TensorSpec, taken};
 use crate::problem::Place;
 
 /// A card that fits its file, as far as that can be told without a run.
@@ -31,6 +31,13 @@ pub struct Resolved {
     pub files: BTreeMap<String, Vec<u8>>,
     /// What is lost where the graph's types differ from the columns'.
     pub warnings: Vec<String>,
+}
+
+impl Resolved {
+    /// The tensors that a run takes: inputs, then states.
+    pub(in crate::model) fn taken(&self) -> Vec<TensorSpec> {
+        taken(&self.inputs, &self.states)
+    }
 }
 
 /// An output of which only a run can tell the axes.

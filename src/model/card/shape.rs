@@ -2,7 +2,8 @@
 //! place.
 
 use crate::config::{CardAxis, Layout};
-use crate::model::onnx::declared::{Declared, Dim};
+use crate::model::onnx::declared::Declared;
+use crate::model::onnx::view::Dim;
 use crate::network::Axis;
 
 /// What holds for the whole card.

@@ -64,22 +64,11 @@ impl Bindings {
     ) -> ort::Result<()> {
         let at = self.bind(t, b, inputs, outputs)?;
         let bound = &mut self.bound[at];
-        // SAFETY: names and values are as many as said and valid. The tensors of `bound` lie over the very memory of
-        // the buffers (`bind` compared or took their addresses, and checked their lengths), which stay borrowed until
-        // this function returns; outputs are borrowed mutably, so nothing aliases them. ONNX Runtime writes into output
-        // tensors that it is given and doesn't replace them.
-        unsafe {
-            ort::Error::result_from_status((ort::api().Run)(
-                session.ptr_mut(),
-                std::ptr::null(),
-                self.input_names.pointers.as_ptr(),
-                bound.inputs.as_ptr().cast::<*const sys::OrtValue>(),
-                bound.inputs.len(),
-                self.output_names.pointers.as_ptr(),
-                bound.outputs.len(),
-                bound.outputs.as_mut_ptr(),
-            ))
-        }
+        // SAFETY: the tensors of `bound` lie over the very memory of the buffers (`bind` compared or took their
+        // addresses, and checked their lengths), which stay borrowed until this function returns; outputs are borrowed
+        // mutably, so nothing aliases them. ONNX Runtime writes into output tensors that it is given and doesn't
+        // replace them.
+        unsafe { call(session, &self.input_names, &bound.inputs, &self.output_names, &mut bound.outputs) }
     }
 
     /// Runs `t` steps of `b` sequences and gives only the type and sizes of each output as the graph makes it: what
@@ -95,18 +84,7 @@ impl Bindings {
         let bound = self.bound_to(t, b, inputs, &[])?;
         let mut made = Made(vec![std::ptr::null_mut(); self.outputs.len()]);
         // SAFETY: as in `run`, but ONNX Runtime makes the outputs, which `Made` releases.
-        unsafe {
-            ort::Error::result_from_status((ort::api().Run)(
-                session.ptr_mut(),
-                std::ptr::null(),
-                self.input_names.pointers.as_ptr(),
-                bound.inputs.as_ptr().cast::<*const sys::OrtValue>(),
-                bound.inputs.len(),
-                self.output_names.pointers.as_ptr(),
-                made.0.len(),
-                made.0.as_mut_ptr(),
-            ))?;
-        }
+        unsafe { call(session, &self.input_names, &bound.inputs, &self.output_names, &mut made.0)? };
         made.0.iter().map(|value| sizes_of(*value)).collect()
     }
 
@@ -217,6 +195,34 @@ impl Drop for Info {
             // SAFETY: made by `GetTensorTypeAndShape`, released once.
             ortsys![unsafe ReleaseTensorTypeAndShapeInfo(self.0)];
         }
+    }
+}
+
+/// Runs a graph.
+///
+/// # Safety
+/// Inputs are valid tensors over memory that stays borrowed; so are outputs, borrowed mutably, or they are null.
+#[allow(unsafe_code)]
+unsafe fn call(
+    session: &mut ort::session::Session,
+    input_names: &Names,
+    inputs: &[*mut sys::OrtValue],
+    output_names: &Names,
+    outputs: &mut [*mut sys::OrtValue],
+) -> ort::Result<()> {
+    debug_assert_eq!((input_names.pointers.len(), output_names.pointers.len()), (inputs.len(), outputs.len()));
+    // SAFETY: as the caller says; names and values are as many as said and valid.
+    unsafe {
+        ort::Error::result_from_status((ort::api().Run)(
+            session.ptr_mut(),
+            std::ptr::null(),
+            input_names.pointers.as_ptr(),
+            inputs.as_ptr().cast::<*const sys::OrtValue>(),
+            inputs.len(),
+            output_names.pointers.as_ptr(),
+            outputs.len(),
+            outputs.as_mut_ptr(),
+        ))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::metrics::Metrics;
 use crate::model::Session;
 use crate::model::executor::{Executor, Input, OnnxRuntime, Output, Rows, RowsMut, Steps, described};
-use crate::network::{Axis, Feed, Signature};
+use crate::network::{Axis, Feed, Run, Signature};
 use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
 /// Rows of every input for sequences of equal length.
@@ -89,9 +89,21 @@ impl<'f> Lab<'f> {
         Ok(Lab { signature, is_window, onnx, file, executor, layout })
     }
 
-    /// The same graph, run by another signature.
-    pub fn under(&self, signature: Signature) -> Result<Lab<'f>> {
-        Lab::new(self.onnx, signature, self.is_window, self.file)
+    /// The same graph with so many sequences in a run.
+    pub fn batch(self, batch: Run) -> Result<Lab<'f>> {
+        let signature = Signature { batch, ..self.signature.clone() };
+        self.under(signature)
+    }
+
+    /// The same graph with so many steps in a run.
+    pub fn steps(self, steps: Run) -> Result<Lab<'f>> {
+        let signature = Signature { steps, ..self.signature.clone() };
+        self.under(signature)
+    }
+
+    /// It is loaded again only where that makes a difference.
+    fn under(self, signature: Signature) -> Result<Lab<'f>> {
+        if signature == self.signature { Ok(self) } else { Lab::new(self.onnx, signature, self.is_window, self.file) }
     }
 
     /// Runs sequences of `data` beside each other, in pieces of so many steps. With `moved`, the state is taken out

@@ -27,7 +27,7 @@ use super::onnx::{self, file};
 use super::{Manifest, ModelKind, Version, registry};
 use crate::config::{Card, Layout, Runs};
 use crate::error::Problems;
-use crate::network::{Axis, Feed, Initial, Run, Signature, StatePair, TensorSpec};
+use crate::network::{Axis, Element, Feed, Initial, Run, Signature, StatePair};
 use crate::{Error, Result};
 
 /// A graph of others that can be published.
@@ -76,7 +76,7 @@ pub fn import(
         problems.add(card.onnx.place, error);
     }
     problems.finish(())?;
-    let (opset, ir_version) = (file::opset(&model), model.ir_version());
+    let (opset, ir_version) = (onnx::view::opset(&model), model.ir_version());
     let resolved = resolve(card, model.graph.get_or_insert_default(), width)?;
     notes.extend(constant(card, &mut model, &resolved)?);
     let findings = refusals(card, &model, &resolved)?;
@@ -97,7 +97,7 @@ pub fn import(
     tried.splice(0..0, notes);
     if let Some(path) = reference {
         let lab = Lab::new(&graph, signature.clone(), window.is_some(), &file)?;
-        tried.extend(reference::compare(&lab, path, window.is_some())?);
+        tried.extend(reference::compare(lab, path, window.is_some())?);
     }
     let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
     let mut warnings = resolved.warnings;
@@ -122,13 +122,7 @@ fn constant(card: &Card, model: &mut ModelProto, resolved: &Resolved) -> Result<
 
 /// Operators that no state can be carried through; and what else is known of the others.
 fn refusals(card: &Card, model: &ModelProto, resolved: &Resolved) -> Result<Vec<Finding>> {
-    let inputs: Vec<TensorSpec> = resolved
-        .inputs
-        .iter()
-        .map(|input| input.tensor.clone())
-        .chain(resolved.states.iter().map(|state| state.tensor.clone()))
-        .collect();
-    let findings = onnx::operators::find(model, &inputs);
+    let findings = onnx::operators::find(model, &resolved.taken());
     let mut problems = Problems::new(&card.file);
     for finding in findings.iter().filter(|finding| finding.certain) {
         let why = match (finding.class, finding.operator.as_str()) {
@@ -163,11 +157,7 @@ fn cross_row(findings: &[Finding]) -> Option<String> {
 /// Outputs that lose something on their way into a column.
 fn narrowed(signature: &Signature) -> Vec<String> {
     let wide = signature.outputs.iter().filter(|output| {
-        output.tensor.width() > 1
-            && matches!(
-                output.tensor.element,
-                crate::network::Element::Float64 | crate::network::Element::Int64 | crate::network::Element::Int32
-            )
+        output.tensor.width() > 1 && matches!(output.tensor.element, Element::Float64 | Element::Int64 | Element::Int32)
     });
     wide.map(|output| {
         format!(

@@ -9,13 +9,12 @@ use crate::config::{Card, Layout};
 use crate::model::card::Resolved;
 use crate::model::executor::trial::{Trial, difference};
 use crate::model::onnx;
-use crate::model::onnx::proto::ModelProto;
-use crate::network::{Axis, StateTensor, TensorSpec};
+use crate::model::onnx::proto::{ModelProto, TensorProto};
+use crate::model::onnx::prove::{TOLERANCE, random};
+use crate::network::Axis;
 
 /// Steps of one sequence that a changed graph is compared over.
 const STEPS: usize = 4;
-/// Differences of outputs that another order of the same sums makes, relative to the size of the inputs.
-const CLOSE: f64 = 1e-6;
 
 /// A graph as it is going to be published, and what was changed in it.
 pub(super) struct Ready {
@@ -36,16 +35,17 @@ pub(super) fn ready(card: &Card, model: &ModelProto, resolved: &Resolved, window
     if seen.one_by_one.is_none() {
         return Ok(Ready { graph, seen, notes });
     }
-    for open in [opened, turned] {
-        // Folding builds the sizes of axes into the graph, so they are opened before it.
-        if let Some((open, resolved, note)) = open(card, model, resolved, &seen)
-            && let Ok((open, rewritten)) = rewritten(open, &resolved)
-            && let Ok(again) = axes::seen(card, &open.encode_to_vec(), &resolved, window)
+    // Folding builds the sizes of axes into the graph, so they are opened before it.
+    let turned = (card.layout.value == Layout::TimeOnly).then(|| turned(model, resolved, &seen));
+    for Changed { model, resolved, notes } in [Some(opened(model, resolved, &seen)), turned].into_iter().flatten() {
+        if !notes.is_empty()
+            && let Ok((open, rewritten)) = rewritten(model, &resolved)
+            && let graph = open.encode_to_vec()
+            && let Ok(again) = axes::seen(card, &graph, &resolved, window)
             && again.one_by_one.is_none()
-            && same_one_by_one(&folded, &seen, &open, &again)?
+            && same_one_by_one(&folded, &seen, &open)?
         {
-            let notes = note.into_iter().chain(rewritten).collect();
-            return Ok(Ready { graph: open.encode_to_vec(), seen: again, notes });
+            return Ok(Ready { graph, seen: again, notes: notes.into_iter().chain(rewritten).collect() });
         }
     }
     Ok(Ready { graph, seen, notes })
@@ -54,78 +54,58 @@ pub(super) fn ready(card: &Card, model: &ModelProto, resolved: &Resolved, window
 /// The graph without what never changes, and with ONNX' operators where its nodes are those of one.
 fn rewritten(mut model: ModelProto, resolved: &Resolved) -> Result<(ModelProto, Vec<String>)> {
     let mut notes = onnx::fold::fold(&mut model)?;
-    let inputs: Vec<TensorSpec> = inputs(resolved);
-    notes.extend(onnx::recognise::recognise(&mut model, &inputs, &resolved.states)?);
+    notes.extend(onnx::recognise::recognise(&mut model, &resolved.taken(), &resolved.states)?);
     Ok((model, notes))
 }
 
-fn inputs(resolved: &Resolved) -> Vec<TensorSpec> {
-    let states = resolved.states.iter().map(|state| state.tensor.clone());
-    resolved.inputs.iter().map(|input| input.tensor.clone()).chain(states).collect()
+/// A graph that can perhaps run many sequences; no notes: nothing was changed.
+struct Changed {
+    model: ModelProto,
+    resolved: Resolved,
+    notes: Vec<String>,
 }
 
-type Changed = (ModelProto, Resolved, Vec<String>);
-
 /// The batch axes that the file declares with a size are open.
-fn opened(_: &Card, model: &ModelProto, resolved: &Resolved, seen: &Seen) -> Option<Changed> {
+fn opened(model: &ModelProto, resolved: &Resolved, seen: &Seen) -> Changed {
     let mut model = model.clone();
-    let states = seen.signature.states.iter().map(given);
-    let outputs = seen.signature.outputs.iter().map(|output| match output.tensor.has(Axis::Batch) {
-        true => output.tensor.clone(),
-        // Runs of one sequence don't tell where it is.
-        false => TensorSpec { shape: vec![Axis::Batch], ..output.tensor.clone() },
-    });
-    let tensors: Vec<TensorSpec> = inputs(resolved).into_iter().chain(states).chain(outputs).collect();
-    let notes = onnx::open_batch::open_batch(&mut model, &tensors);
-    (!notes.is_empty()).then(|| (model, resolved.clone(), notes))
+    let mut signature = seen.signature.clone();
+    // Runs of one sequence don't always tell where an output has it.
+    let unsure = signature.outputs.iter_mut().filter(|output| !output.tensor.has(Axis::Batch));
+    unsure.for_each(|output| output.tensor.shape = vec![Axis::Batch]);
+    let notes = onnx::open_batch::open_batch(&mut model, &[signature.taken(), signature.given()].concat());
+    Changed { model, resolved: resolved.clone(), notes }
 }
 
 /// Where the steps of one sequence are in the place of a batch, one step of many sequences takes it.
-fn turned(card: &Card, model: &ModelProto, resolved: &Resolved, seen: &Seen) -> Option<Changed> {
-    if card.layout.value != Layout::TimeOnly {
-        return None;
-    }
-    let mut model = model.clone();
-    let states = seen.signature.states.iter().map(given);
-    let outputs = seen.signature.outputs.iter().map(|output| output.tensor.clone());
-    let tensors: Vec<TensorSpec> = inputs(resolved).into_iter().chain(states).chain(outputs).collect();
-    let notes = onnx::open_batch::batch_for_time(&mut model, &tensors);
-    let mut resolved = resolved.clone();
-    let turn = |shape: &mut Vec<Axis>| {
-        let time = shape.iter_mut().filter(|axis| **axis == Axis::Time);
-        time.for_each(|axis| *axis = Axis::Batch);
-    };
-    resolved.inputs.iter_mut().for_each(|input| turn(&mut input.tensor.shape));
-    resolved.outputs.iter_mut().filter_map(|output| output.shape.as_mut()).for_each(turn);
-    (!notes.is_empty()).then_some((model, resolved, notes))
-}
-
-/// What a state is as an output.
-fn given(state: &StateTensor) -> TensorSpec {
-    TensorSpec { name: state.out.clone(), ..state.tensor.clone() }
+fn turned(model: &ModelProto, resolved: &Resolved, seen: &Seen) -> Changed {
+    let (mut model, mut resolved) = (model.clone(), resolved.clone());
+    let notes =
+        onnx::open_batch::batch_for_time(&mut model, &[seen.signature.taken(), seen.signature.given()].concat());
+    let inputs = resolved.inputs.iter_mut().map(|input| &mut input.tensor.shape);
+    let outputs = resolved.outputs.iter_mut().filter_map(|output| output.shape.as_mut());
+    let times = inputs.chain(outputs).flatten().filter(|axis| **axis == Axis::Time);
+    times.for_each(|axis| *axis = Axis::Batch);
+    Changed { model, resolved, notes }
 }
 
 /// Whether two graphs give the same for single steps of one sequence that carry the state: both in the first one's
 /// order of axes, since a batch of one and a step of one are as large.
-fn same_one_by_one(before: &ModelProto, seen: &Seen, after: &ModelProto, again: &Seen) -> Result<bool> {
+fn same_one_by_one(before: &ModelProto, seen: &Seen, after: &ModelProto) -> Result<bool> {
     let (mut first, mut second) = (Trial::new(before)?, Trial::new(after)?);
     let (Some(graph), tensors) = (&before.graph, seen.signature.taken()) else { return Ok(false) };
-    if tensors.len() != again.signature.taken().len() {
-        return Ok(false);
-    }
     for scale in [1.0, 20.0] {
-        let mut given = onnx::prove::random(graph, &tensors, 1, 1, scale);
+        let mut given = random(graph, &tensors, 1, 1, scale);
         for _ in 0..STEPS {
             let (left, right) = (first.run(&given)?, second.run(&given)?);
             match difference(&left, &right, f64::from(scale)) {
-                Ok(apart) if apart <= CLOSE => {}
+                Ok(apart) if apart <= TOLERANCE => {}
                 _ => return Ok(false),
             }
             for state in &seen.signature.states {
                 let next = left.iter().find(|tensor| tensor.name() == state.out);
                 let place = given.iter_mut().find(|tensor| tensor.name() == state.tensor.name);
                 if let (Some(next), Some(place)) = (next, place) {
-                    *place = onnx::proto::TensorProto { name: place.name.clone(), ..next.clone() };
+                    *place = TensorProto { name: place.name.clone(), ..next.clone() };
                 }
             }
         }

@@ -44,12 +44,11 @@ struct Difference {
 /// # Errors
 /// A graph that doesn't give the same numbers twice, or whose state can't be stored and loaded.
 pub(super) fn prove(
-    lab: Lab<'_>,
+    mut lab: Lab<'_>,
     asked: Asked,
     alone: Option<String>,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Proved> {
-    let mut lab = lab;
     let mut tried = Vec::new();
     let mut bitwise = true;
     let steps = asked.window.unwrap_or(STEPS);
@@ -61,8 +60,7 @@ pub(super) fn prove(
     progress("twice", 0, 5);
     let all: Vec<usize> = (0..sequences).collect();
     let signature = lab.signature.clone();
-    lab.signature.batch = if alone.is_some() { Run::One } else { Run::Many };
-    lab = lab.under(lab.signature.clone())?;
+    lab = lab.batch(if alone.is_some() { Run::One } else { Run::Many })?;
     let base = lab.run(&data, &all, singly, false)?;
     if let Some(difference) = compare(&signature, &base, &lab.run(&data, &all, singly, false)?) {
         return Err(Error::refused(format!(
@@ -75,7 +73,7 @@ pub(super) fn prove(
     progress("steps", 1, 5);
     if asked.window.is_none() && lab.has_time() && lab.signature.steps == Run::Many {
         if asked.steps == Some(Run::One) {
-            lab.signature.steps = Run::One;
+            lab = lab.steps(Run::One)?;
         } else {
             let mut differs = None;
             for pieces in [&[STEPS][..], &[1, 2, 3], &[4, 2]] {
@@ -95,7 +93,7 @@ pub(super) fn prove(
                     ));
                 }
                 (Some(difference), _) => {
-                    lab.signature.steps = Run::One;
+                    lab = lab.steps(Run::One)?;
                     tried.push(format!(
                         "{STEPS} steps in one run differ from {STEPS} runs: {}; so steps: one",
                         difference.what
@@ -103,14 +101,13 @@ pub(super) fn prove(
                 }
             }
         }
-        lab = lab.under(lab.signature.clone())?;
     }
 
     progress("rows", 2, 5);
     match (alone, asked.batch) {
         (Some(why), _) => tried.push(format!("{why}; so batch: one")),
         (None, Some(Run::One)) => {
-            lab.signature.batch = Run::One;
+            lab = lab.batch(Run::One)?;
             tried.push("batch: one, as the card says".into());
         }
         (None, batch) => match influence(&mut lab, &data, &base, singly)? {
@@ -126,12 +123,11 @@ pub(super) fn prove(
                 ));
             }
             Some(difference) => {
-                lab.signature.batch = Run::One;
+                lab = lab.batch(Run::One)?;
                 tried.push(format!("rows influence each other: {}; so batch: one", difference.what));
             }
         },
     }
-    lab = lab.under(lab.signature.clone())?;
 
     progress("state", 3, 5);
     if !lab.signature.states.is_empty() {

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::lab::{Data, Lab, Outcome};
 use super::npy::{self, Array};
 use crate::error::Context;
-use crate::network::{Axis, Feed, Run, Signature, TensorSpec};
+use crate::network::{Axis, Feed, Run, TensorSpec};
 use crate::{Error, Result};
 
 /// The most that an array may have.
@@ -20,12 +20,12 @@ const MOST: f64 = 1e-3;
 ///
 /// # Errors
 /// Refused: a file that isn't one; arrays that are missing or of other sizes; numbers that are too far apart.
-pub(super) fn compare(lab: &Lab<'_>, path: &Path, is_window: bool) -> Result<Vec<String>> {
+pub(super) fn compare(lab: Lab<'_>, path: &Path, is_window: bool) -> Result<Vec<String>> {
     let arrays = read(path)?;
     let refused = |message: String| Error::refused(format!("{}: {message}", path.display()));
     let names = || arrays.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let find = |names: &[&str]| names.iter().find_map(|name| arrays.iter().find(|(other, _)| other == name));
-    let signature = &lab.signature;
+    let signature = lab.signature.clone();
     let mut inputs = Vec::new();
     let mut size: Option<(usize, usize, &str)> = None;
     for input in &signature.inputs {
@@ -61,7 +61,7 @@ pub(super) fn compare(lab: &Lab<'_>, path: &Path, is_window: bool) -> Result<Vec
     let data = Data { inputs: values.collect(), sequences, steps };
     // Step by step, as the framework's loop is written; a window is one run.
     let run = if is_window { signature.steps } else { Run::One };
-    let mut lab = lab.under(Signature { steps: run, ..signature.clone() })?;
+    let mut lab = lab.steps(run)?;
     let pieces = if is_window { vec![steps] } else { vec![1; steps] };
     let found = lab.run(&data, &(0..sequences).collect::<Vec<_>>(), &pieces, false)?;
     let mut said = Vec::new();

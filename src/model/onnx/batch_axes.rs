@@ -33,7 +33,7 @@ impl BatchAxes {
             let Some(spec) = inputs.iter().find(|spec| spec.name == info.name()) else { continue };
             let at = spec.shape.iter().position(|axis| *axis == Axis::Batch);
             tensors.insert(info.name().to_owned(), (spec.shape.len(), at));
-            if let Some(Dim::Symbol(symbol)) = at.and_then(|at| dims(info)?.get(at).cloned()) {
+            if let Some(Dim::Named(symbol)) = at.and_then(|at| dims(info)?.get(at).cloned()) {
                 symbols.insert(symbol);
             }
         }
@@ -59,9 +59,9 @@ impl BatchAxes {
 
     fn declared(&mut self, info: &ValueInfoProto, symbols: &BTreeSet<String>) {
         let Some(dims) = dims(info) else { return };
-        let at = dims.iter().position(|dim| matches!(dim, Dim::Symbol(symbol) if symbols.contains(symbol)));
+        let at = dims.iter().position(|dim| matches!(dim, Dim::Named(symbol) if symbols.contains(symbol)));
         // Where the batch has a name, a shape of sizes alone has no batch. An axis of another name may hold a product.
-        let complete = dims.iter().all(|dim| matches!(dim, Dim::Size(_)));
+        let complete = dims.iter().all(|dim| matches!(dim, Dim::Fixed(_)));
         if at.is_some() || complete && self.named {
             self.tensors.entry(info.name().to_owned()).or_insert((dims.len(), at));
         }

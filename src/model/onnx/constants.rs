@@ -62,9 +62,9 @@ pub fn settle(model: &mut ModelProto) -> Vec<String> {
 
 /// The shape that so many values have, or what the input takes instead.
 fn shape_for(dims: &[Dim], values: usize) -> std::result::Result<Vec<usize>, String> {
-    let open = dims.iter().filter(|dim| !matches!(dim, Dim::Size(_))).count();
-    let fixed: usize = dims.iter().map(|dim| if let Dim::Size(size) = dim { *size } else { 1 }).product();
-    let fill = |open: usize| dims.iter().map(|dim| if let Dim::Size(size) = dim { *size } else { open }).collect();
+    let open = dims.iter().filter(|dim| !matches!(dim, Dim::Fixed(_))).count();
+    let fixed: usize = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 }).product();
+    let fill = |open: usize| dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { open }).collect();
     match values {
         1 => Ok(fill(1)),
         n if n == fixed => Ok(fill(1)),

@@ -4,20 +4,9 @@
 use std::fmt;
 
 use super::proto::tensor_proto::DataType;
-use super::proto::tensor_shape_proto::dimension::Value as Size;
-use super::proto::{GraphProto, ValueInfoProto, type_proto};
+use super::proto::{GraphProto, ValueInfoProto};
+use super::view::{self, Dim};
 use crate::network::Element;
-
-/// An axis as it is declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dim {
-    /// A size.
-    Fixed(usize),
-    /// A name for a size that a run decides.
-    Named(String),
-    /// Nothing.
-    Open,
-}
 
 /// An input or output as it is declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,19 +31,10 @@ pub fn outputs(graph: &GraphProto) -> Vec<Declared> {
 }
 
 fn declared(info: &ValueInfoProto) -> Declared {
-    let name = info.name().to_owned();
-    let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
-        return Declared { name, data_type: 0, dims: None };
-    };
-    let dims = tensor.shape.as_ref().map(|shape| {
-        let dims = shape.dim.iter().map(|dim| match &dim.value {
-            Some(Size::DimValue(size)) => usize::try_from(*size).map_or(Dim::Open, Dim::Fixed),
-            Some(Size::DimParam(name)) if !name.is_empty() && name != "?" => Dim::Named(name.clone()),
-            _ => Dim::Open,
-        });
-        dims.collect()
-    });
-    Declared { name, data_type: tensor.elem_type(), dims }
+    // Some exporters call every axis that they leave open by this name.
+    let named = |dim| if dim == Dim::Named("?".into()) { Dim::Open } else { dim };
+    let dims = view::dims(info).map(|dims| dims.into_iter().map(named).collect());
+    Declared { name: info.name().to_owned(), data_type: view::element(info).unwrap_or_default(), dims }
 }
 
 impl Declared {

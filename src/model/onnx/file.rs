@@ -42,9 +42,3 @@ pub fn read(path: &Path) -> Result<(ModelProto, u64)> {
     }
     Ok((model, bytes.len() as u64))
 }
-
-/// The version of ONNX' own operators that a file has.
-pub fn opset(model: &ModelProto) -> i64 {
-    let own = model.opset_import.iter().find(|opset| matches!(opset.domain(), "" | "ai.onnx"));
-    own.map_or(0, |opset| opset.version())
-}

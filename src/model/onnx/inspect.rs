@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::import::floats;
-use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto};
-use super::proto::{ValueInfoProto, type_proto};
+use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType};
+use super::view::{self, Dim, attribute, integer, subgraphs};
 use crate::network::summary::{LayerNames, LayerRow};
 
 /// The layers of a graph, in the order of its nodes.
@@ -52,8 +52,8 @@ impl<'a> Constants<'a> {
             constants.add(tensor.name(), tensor);
         }
         for node in &graph.node {
-            let value = node.attribute.iter().find(|attribute| attribute.name() == "value");
-            if let ("Constant", Some(tensor)) = (node.op_type(), value.and_then(|attribute| attribute.t.as_ref())) {
+            let value = attribute(node, "value").and_then(|attribute| attribute.t.as_ref());
+            if let ("Constant", Some(tensor)) = (node.op_type(), value) {
                 constants.add(node.output.first().map_or("", String::as_str), tensor);
                 continue;
             }
@@ -241,11 +241,6 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The graphs that a node has in its attributes.
-fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
-    node.attribute.iter().filter_map(|attribute| attribute.g.as_ref())
-}
-
 /// Adds the weights that a body uses, at any depth. What it uses without making it comes from the graph around it.
 fn within<'a>(body: &'a GraphProto, outer: &Constants<'a>, sources: &mut Weights<'a>) {
     let inner = Constants::new(body, Some(outer));
@@ -300,10 +295,6 @@ fn zero_recurrent_bias(tensor: &TensorProto, directions: usize) -> usize {
     if zero && width > 0 { directions * (width / 2) } else { 0 }
 }
 
-fn integer(node: &NodeProto, name: &str) -> Option<i64> {
-    node.attribute.iter().find(|attribute| attribute.name() == name).and_then(|attribute| attribute.i)
-}
-
 fn count(tensor: &TensorProto) -> usize {
     tensor.dims.iter().map(|size| (*size).max(0) as usize).product()
 }
@@ -329,15 +320,8 @@ fn content(tensor: &TensorProto) -> Vec<u8> {
 
 /// Fixed sizes of an input or output; `None` for open ones.
 fn axes(info: &ValueInfoProto) -> Vec<Option<usize>> {
-    let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
-        return Vec::new();
-    };
-    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
-    dims.map(|dim| match &dim.value {
-        Some(tensor_shape_proto::dimension::Value::DimValue(size)) => usize::try_from(*size).ok(),
-        _ => None,
-    })
-    .collect()
+    let size = |dim| if let Dim::Fixed(size) = dim { Some(size) } else { None };
+    view::dims(info).unwrap_or_default().into_iter().map(size).collect()
 }
 
 #[cfg(test)]

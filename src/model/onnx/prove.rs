@@ -63,15 +63,15 @@ pub fn random(graph: &GraphProto, inputs: &[TensorSpec], t: usize, b: usize, sca
                 let dims = view::dims(info).unwrap_or_default();
                 let last = dims.len().saturating_sub(1);
                 let size = |(axis, dim): (usize, Dim)| match dim {
-                    Dim::Size(size) => size,
-                    Dim::Unknown => {
+                    Dim::Fixed(size) => size,
+                    Dim::Open => {
                         if axis == last {
                             t
                         } else {
                             b
                         }
                     }
-                    Dim::Symbol(symbol) => {
+                    Dim::Named(symbol) => {
                         let batch = symbol.to_lowercase().contains("batch") || axis == 0 && symbols.is_empty();
                         *symbols.entry(symbol).or_insert(if batch { b } else { t })
                     }

@@ -1,6 +1,8 @@
 //! The numbers of an ONNX tensor, whichever of the format's fields they are stored in, and tensors made of numbers.
 //! Must not live here: what a tensor means.
 
+use half::f16;
+
 use super::proto::{TensorProto, tensor_proto::DataType};
 
 /// A tensor of float32 values.
@@ -102,25 +104,13 @@ pub fn to_numbers(tensor: &TensorProto) -> Option<Vec<f64>> {
         DataType::Int32 => bytes.chunks_exact(4).map(|b| f64::from(i32::from_le_bytes(four(b)))).collect(),
         DataType::Bool | DataType::Uint8 => bytes.iter().map(|b| f64::from(*b)).collect(),
         DataType::Int8 => bytes.iter().map(|b| f64::from(*b as i8)).collect(),
-        DataType::Float16 => bytes.chunks_exact(2).map(|b| half(u16::from_le_bytes([b[0], b[1]]))).collect(),
+        DataType::Float16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f64()).collect(),
         _ => return None,
     })
 }
 
 fn eight(b: &[u8]) -> [u8; 8] {
     [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]
-}
-
-/// A float16 as float64, exactly (IEEE 754 binary16).
-fn half(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    let value = match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
-    };
-    if bits >> 15 == 1 { -value } else { value }
 }
 
 /// The bits of the float16 nearest to a value, the even one of two that are as near; `None` if it is too large.
@@ -160,6 +150,7 @@ mod tests {
 
     #[test]
     fn float16_is_exact() {
+        let half = |bits: u16| f16::from_bits(bits).to_f64();
         for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_953_125), (0x0001, 2f64.powi(-24))] {
             assert_eq!(half(bits), value, "{bits:x}");
         }

@@ -14,11 +14,11 @@ use super::values;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dim {
     /// A size.
-    Size(usize),
-    /// A name: axes of one name have one size.
-    Symbol(String),
-    /// Nothing is said.
-    Unknown,
+    Fixed(usize),
+    /// A name for a size that a run decides: axes of one name have one size.
+    Named(String),
+    /// Nothing.
+    Open,
 }
 
 /// The attribute of that name.
@@ -111,9 +111,9 @@ pub fn one_integer(tensor: &TensorProto) -> Option<i64> {
 pub fn dims(info: &ValueInfoProto) -> Option<Vec<Dim>> {
     let Value::TensorType(tensor) = info.r#type.as_ref()?.value.as_ref()? else { return None };
     let axis = |value: &Option<dimension::Value>| match value {
-        Some(dimension::Value::DimValue(size)) if *size >= 0 => Dim::Size(*size as usize),
-        Some(dimension::Value::DimParam(symbol)) if !symbol.is_empty() => Dim::Symbol(symbol.clone()),
-        _ => Dim::Unknown,
+        Some(dimension::Value::DimValue(size)) if *size >= 0 => Dim::Fixed(*size as usize),
+        Some(dimension::Value::DimParam(symbol)) if !symbol.is_empty() => Dim::Named(symbol.clone()),
+        _ => Dim::Open,
     };
     Some(tensor.shape.as_ref()?.dim.iter().map(|dim| axis(&dim.value)).collect())
 }

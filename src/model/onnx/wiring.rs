@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::proto::tensor_proto::DataType;
 use super::proto::{GraphProto, NodeProto, TensorProto};
+use super::{values, view};
 
 /// A state of a recurrent node: its index among the nodes, and which of its states.
 type Slot = (usize, usize);
@@ -89,7 +89,7 @@ impl<'a> Wiring<'a> {
         for node in self.graph.node.iter().filter(|node| node.op_type() == "Equal") {
             if node.input.iter().any(|name| name == input) {
                 let others = node.input.iter().filter_map(|name| self.constant(name));
-                found.extend(others.flat_map(integers));
+                found.extend(others.filter_map(values::to_integers).flatten());
             }
         }
         found
@@ -104,9 +104,7 @@ impl<'a> Wiring<'a> {
             if states(node).is_some() {
                 return Some(exchanged);
             }
-            let perm =
-                node.attribute.iter().find(|attribute| attribute.name() == "perm").map(|perm| perm.ints.as_slice());
-            match (node.op_type(), perm) {
+            match (node.op_type(), view::integers(node, "perm")) {
                 ("Transpose", Some([1, 0, 2])) => {
                     names.extend(node.output.iter().map(|name| (name.as_str(), !exchanged)));
                 }
@@ -122,8 +120,7 @@ impl<'a> Wiring<'a> {
             return Some(tensor);
         }
         let node = &self.graph.node[*self.makers.get(name)?];
-        let value = node.attribute.iter().find(|attribute| attribute.name() == "value")?;
-        value.t.as_ref().filter(|_| node.op_type() == "Constant")
+        view::attribute(node, "value")?.t.as_ref().filter(|_| node.op_type() == "Constant")
     }
 }
 
@@ -153,18 +150,4 @@ fn moves(node: &NodeProto) -> bool {
             | "Gather"
             | "Flatten"
     )
-}
-
-fn integers(tensor: &TensorProto) -> Vec<i64> {
-    match (DataType::try_from(tensor.data_type()), &tensor.raw_data) {
-        (Ok(DataType::Int64), Some(raw)) => {
-            raw.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
-        }
-        (Ok(DataType::Int64), None) => tensor.int64_data.clone(),
-        (Ok(DataType::Int32), Some(raw)) => {
-            raw.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect()
-        }
-        (Ok(DataType::Int32), None) => tensor.int32_data.iter().map(|value| (*value).into()).collect(),
-        _ => Vec::new(),
-    }
 }

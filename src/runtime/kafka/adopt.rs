@@ -1,7 +1,6 @@
 //! `kolk state adopt`: where a partition can continue from one of its checkpoints, and what that skips or repeats.
 //!
-//! Lives here: only the decision, for one partition. Must not live here: questions to brokers and
-//! the store, and writing.
+//! Lives here: the decision for one partition. Must not live here: requests to brokers and the store, and writing.
 //!
 //! What is committed is a [`Commit`] as of the checkpoint, at the offset where reading continues. Count and hash are
 //! the checkpoint's, so the next start restores exactly that and replays nothing. Its number is above those of all

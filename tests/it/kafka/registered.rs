@@ -34,6 +34,22 @@ fn check(setup: &Setup, config: &str, code: i32) -> String {
     kolk_exits(code, &["check", setup.file().to_str().unwrap()]).1
 }
 
+/// Names the output's schema in every way: as the newest, by version, by id (`second`), and what there is none of.
+/// `unfit`: the id of a schema that the output doesn't fit, and why.
+fn pins(setup: &Setup, sink: impl Fn(&str) -> String, second: u32, unfit: (u32, &str)) {
+    for (pin, code, words) in [
+        ("latest", 0, ""),
+        ("{ version: 2 }", 0, ""),
+        (&*second.to_string(), 0, ""),
+        ("{ version: 9 }", 2, "has no version 9 of subject"),
+        ("2000000000", 2, "has no schema with id 2000000000"),
+        (&*unfit.0.to_string(), 2, unfit.1),
+    ] {
+        let said = check(setup, &sink(pin), code);
+        assert!(said.contains(words), "{pin}: {said}");
+    }
+}
+
 /// Sends payloads, runs to the end, and gives the outputs.
 fn run(setup: &Setup, broker: &Broker, config: &str, payloads: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let producer: BaseProducer = broker.client().set("partitioner", "murmur2_random").create().unwrap();
@@ -84,17 +100,7 @@ fn an_avro_output_has_the_registered_schema_that_is_named() {
             &format!("avro: {{ REGISTRY, subject_name: record, record: {space}.Out, schema: {pin} }}"),
         )
     };
-    for (pin, code, words) in [
-        ("latest", 0, ""),
-        ("{ version: 2 }", 0, ""),
-        (&*second.to_string(), 0, ""),
-        ("{ version: 9 }", 2, "has no version 9 of subject"),
-        ("2000000000", 2, "has no schema with id 2000000000"),
-        (&*written.to_string(), 2, "it has no field \"v_lag_1\""),
-    ] {
-        let said = check(&setup, &sink(pin), code);
-        assert!(said.contains(words), "{pin}: {said}");
-    }
+    pins(&setup, sink, second, (written, "it has no field \"v_lag_1\""));
     // By the topic and the record, a subject that isn't there.
     let by_topic = sink("latest").replace("subject_name: record", "subject_name: topic_record");
     let said = check(&setup, &by_topic, 2);
@@ -157,17 +163,7 @@ fn a_protobuf_output_has_the_registered_schema_that_is_named() {
             &format!("protobuf: {{ REGISTRY, subject_name: topic_record, message: {space}.Out.Row, schema: {pin} }}"),
         )
     };
-    for (pin, code, words) in [
-        ("latest", 0, ""),
-        ("{ version: 2 }", 0, ""),
-        (&*second.to_string(), 0, ""),
-        ("{ version: 9 }", 2, "has no version 9 of subject"),
-        ("2000000000", 2, "has no schema with id 2000000000"),
-        (&*written.to_string(), 2, &*format!("there is no message \"{space}.Out.Row\" in the schema")),
-    ] {
-        let said = check(&setup, &sink(pin), code);
-        assert!(said.contains(words), "{pin}: {said}");
-    }
+    pins(&setup, sink, second, (written, &format!("there is no message \"{space}.Out.Row\" in the schema")));
     let said = check(&setup, &sink("latest").replace("Out.Row,", "First,"), 2);
     assert!(said.contains("no subject"), "{said}");
 

@@ -124,7 +124,7 @@ impl Found {
         }
         let mut rows = Rows::new(body, all);
         for info in &body.input[first..first + carried] {
-            if let Some([_, Dim::Size(units)]) = view::dims(info).as_deref() {
+            if let Some([_, Dim::Fixed(units)]) = view::dims(info).as_deref() {
                 rows.source(info.name(), vec![None, Some(*units)]);
             }
         }

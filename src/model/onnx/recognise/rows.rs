@@ -33,7 +33,7 @@ impl<'a> Rows<'a> {
     /// Of a graph; `constants` include those around it that it sees.
     pub(super) fn new(graph: &'a GraphProto, constants: BTreeMap<&'a str, &'a TensorProto>) -> Self {
         let rows = graph.input.iter().chain(&graph.value_info).filter_map(|info| match dims(info)?.as_slice() {
-            [Dim::Symbol(_) | Dim::Unknown, Dim::Size(width)] => Some((info.name(), *width)),
+            [Dim::Named(_) | Dim::Open, Dim::Fixed(width)] => Some((info.name(), *width)),
             _ => None,
         });
         Rows { constants, known: BTreeMap::new(), declared: rows.collect(), order: Vec::new() }

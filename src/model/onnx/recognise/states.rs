@@ -115,7 +115,7 @@ fn slots(graph: &GraphProto, index: usize, layer: usize) -> Result<Vec<Slot>> {
             .enumerate()
             .map(|(axis, dim)| match (axis, dim) {
                 (0, _) => Some(Axis::Batch),
-                (_, Dim::Size(size)) => Some(Axis::Fixed(*size)),
+                (_, Dim::Fixed(size)) => Some(Axis::Fixed(*size)),
                 _ => None,
             })
             .collect();

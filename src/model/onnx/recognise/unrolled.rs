@@ -41,7 +41,7 @@ pub fn unrolled(model: &ModelProto) -> Option<Unrolled> {
         .iter()
         .filter_map(dims)
         .flatten()
-        .filter_map(|dim| if let Dim::Size(size) = dim { Some(size) } else { None })
+        .filter_map(|dim| if let Dim::Fixed(size) = dim { Some(size) } else { None })
         .filter(|size| *size > 1)
         .collect();
     let constants = constants(graph);
