@@ -276,8 +276,10 @@ for name in "${names[@]}"; do
     data=$(sed -n 's|.*path: "${KOLK_DATA}/\([^"]*\)".*|\1|p' "$file")
     if [[ -n $data && ! -f $KOLK_DATA/$data ]]; then
         report "$name" all "skipped: no $data in KOLK_DATA (${KOLK_DATA:-not set})"
-    elif grep -q '^  kafka:' "$file"; then
+    elif [[ $name == weather_kafka ]]; then
         through_kafka
+    elif grep -q '^  kafka:' "$file"; then
+        report "$name" all "skipped: it needs messages of its own"
     else
         over_parquet "$name"
     fi
