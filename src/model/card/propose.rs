@@ -101,11 +101,17 @@ pub fn propose(model: &ModelProto) -> Proposal {
         Some(State { tensor, outs: pair.outs.clone(), shape })
     });
     let is_out = |output: &Declared| pairs.iter().any(|pair| pair.outs.value.contains(&output.name));
+    let only_states = outputs.iter().all(is_out);
     Proposal {
         window,
         states: states.collect(),
         inputs: inputs.iter().filter(|input| !is_state(input)).map(|one| input(one, layout.value, &wiring)).collect(),
-        outputs: outputs.iter().filter(|one| !is_out(one)).map(|one| Output { tensor: one.clone() }).collect(),
+        // A cell that gives nothing but its next state: that is what it says.
+        outputs: outputs
+            .iter()
+            .filter(|one| only_states || !is_out(one))
+            .map(|one| Output { tensor: one.clone() })
+            .collect(),
         layout,
     }
 }
@@ -194,7 +200,7 @@ fn may_be(input: &Declared, output: &Declared) -> bool {
         (Dim::Fixed(a), Dim::Fixed(b)) => a == b,
         _ => true,
     };
-    input.data_type == output.data_type && a.len() == b.len() && !a.is_empty() && a.iter().zip(b).all(agree)
+    input.data_type == output.data_type && a.len() == b.len() && a.iter().zip(b).all(agree)
 }
 
 /// Whether it has a time axis by name.
@@ -205,6 +211,10 @@ fn is_step(tensor: &Declared) -> bool {
 /// A number without axes, or a word of one: set by the user once.
 fn is_constant(tensor: &Declared) -> bool {
     tensor.dims.as_ref().is_some_and(Vec::is_empty) || (tensor.axes() == [Dim::Fixed(1)] && !is_float(tensor))
+}
+
+fn is_whole(tensor: &Declared) -> bool {
+    matches!(tensor.element(), Some(Element::Int64 | Element::Int32))
 }
 
 fn is_float(tensor: &Declared) -> bool {
@@ -221,7 +231,7 @@ fn layout(data: &[&Declared], wiring: &Wiring<'_>, stateless: bool) -> (Found<La
         Some(Dim::Fixed(size)) => Some(*size),
         _ => None,
     };
-    let ids = !is_float(input);
+    let ids = is_whole(input);
     let axes = input.axes().len() + usize::from(ids);
     let found = match axes {
         3 => {
@@ -299,7 +309,7 @@ fn input(tensor: &Declared, layout: Layout, wiring: &Wiring<'_>) -> Input {
             Some(value) => Found::guess(Feed::Constant(Some(*value)), "the graph compares it with this"),
             None => Found::sure(Feed::Constant(None)),
         }
-    } else if matches!(tensor.element(), Some(Element::Int64 | Element::Int32)) {
+    } else if is_whole(tensor) {
         match wiring.table(&tensor.name) {
             Some(below) => Found::guess(Feed::Ids(column, Some(below)), "the name of the column"),
             None => Found::guess(Feed::Ids(column, None), "whole numbers are ids"),

@@ -10,6 +10,7 @@ use crate::Result;
 use crate::config::{Card, CardFeed, CardInput, CardState, Init, Layout, OutputStep};
 use crate::error::{Problems, did_you_mean};
 use crate::model::import::npy;
+use crate::model::onnx::copies;
 use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::proto::GraphProto;
 use crate::model::onnx::wiring::Wiring;
@@ -45,6 +46,8 @@ impl Resolved {
 pub struct ResolvedOutput {
     /// Its name in the graph.
     pub name: String,
+    /// The output that it is a copy of: one that is carried as a state as well.
+    pub copies: Option<String>,
     /// Its type.
     pub element: Element,
     /// Its axes, where the card says them.
@@ -80,6 +83,7 @@ pub type Width<'a> = &'a dyn Fn(&str) -> Option<usize>;
 pub fn resolve(card: &Card, graph: &GraphProto, width: Width<'_>) -> Result<Resolved> {
     let mut resolver = Resolver {
         card,
+        graph,
         wiring: Wiring::new(graph),
         inputs: declared::inputs(graph),
         outputs: declared::outputs(graph),
@@ -102,6 +106,7 @@ pub fn resolve(card: &Card, graph: &GraphProto, width: Width<'_>) -> Result<Reso
 
 struct Resolver<'a> {
     card: &'a Card,
+    graph: &'a GraphProto,
     wiring: Wiring<'a>,
     inputs: Vec<Declared>,
     outputs: Vec<Declared>,
@@ -125,12 +130,8 @@ impl Resolver<'_> {
             return None;
         };
         let Some(element) = found.element() else {
-            self.problems.add(
-                place,
-                format!(
-                    "{what} \"{name}\" is {found} in the graph; kolk has float32, float16, float64, int64, int32 and bool"
-                ),
-            );
+            self.problems
+                .add(place, format!("{what} \"{name}\" is {found} in the graph; kolk has {}", declared::ELEMENTS));
             return None;
         };
         Some((found, element))
@@ -220,6 +221,13 @@ impl Resolver<'_> {
             let other = other.tensor.name.clone();
             return self.problems.add(state.out.place, format!("\"{out_name}\" is the `out` of \"{other}\" already"));
         }
+        if let Some(operator) = self.wiring.backwards(name) {
+            let message = format!(
+                "state \"{name}\" begins {operator}, which also runs from the last step to the first: a stream has no last \
+                 step; serve it as `layout: window`, without states"
+            );
+            return self.problems.add(place, message);
+        }
         let written = state.shape.as_ref().map(|shape| &shape.value[..]);
         let shape = match of_state(&found, &out, written) {
             Ok(shape) => shape,
@@ -252,10 +260,8 @@ impl Resolver<'_> {
         for (n, output) in self.card.outputs.iter().enumerate() {
             let Some((_, element)) = self.find("output", &output.name, output.name.place) else { continue };
             let name = &output.name.value;
-            if self.card.states.iter().any(|state| state.out.value == *name) {
-                let message = format!("output \"{name}\" is the `out` of a state already: it is carried, not written");
-                self.problems.add(output.name.place, message);
-            }
+            let is_carried = self.card.states.iter().any(|state| state.out.value == *name);
+            let copies = is_carried.then(|| name.clone());
             let column = &output.column;
             if self.card.outputs[..n].iter().any(|other| other.column.value == column.value) {
                 self.problems.add(column.place, format!("two outputs have the column \"{}\"", column.value));
@@ -273,7 +279,8 @@ impl Resolver<'_> {
                 self.problems.add(step.place, "a window gives one row: write `step: last`");
             }
             self.resolved.outputs.push(ResolvedOutput {
-                name: name.clone(),
+                name: copies.as_ref().map_or(name.clone(), |name| copies::name(self.graph, name)),
+                copies,
                 element,
                 shape,
                 column: column.value.clone(),

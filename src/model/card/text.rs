@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::propose::{Axis, Feed, Found, Proposal, ProposedAxis, column};
 use crate::config::Layout;
+use crate::model::onnx::declared;
 
 impl Proposal {
     /// The card. `onnx`: the file, as the card names it; `stem`: what its model may be called.
@@ -30,6 +31,9 @@ impl Proposal {
         line("inputs:".into(), &[]);
         for input in &self.inputs {
             let mut notes = vec![input.tensor.to_string()];
+            if input.tensor.element().is_none() {
+                notes.push(format!("kolk can't feed it: it has {}", declared::ELEMENTS));
+            }
             notes.extend(guess(&input.feed));
             let mut fields = match &input.feed.value {
                 Feed::Columns(column) => format!("columns: [{}]", quoted(column)),

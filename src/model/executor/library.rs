@@ -112,7 +112,7 @@ fn open(path: &Path) -> std::result::Result<Library, String> {
         .with_telemetry(false)
         .build()
         .map_err(|error| error.to_string())?;
-    environment.set_log_level(ort::logging::LogLevel::Error);
+    environment.set_log_level(ort::logging::LogLevel::Fatal);
     Ok(Library { environment, version, path: path.to_owned() })
 }
 

@@ -66,7 +66,7 @@ impl Session {
                 .with_intra_threads(1)?
                 .with_inter_threads(1)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_log_level(ort::logging::LogLevel::Error)?
+                .with_log_level(ort::logging::LogLevel::Fatal)?
                 .commit_from_memory(onnx)
         };
         let inner = build().or_refused(|| format!("load the model into ONNX Runtime {}", library.version))?;

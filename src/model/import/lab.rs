@@ -64,6 +64,8 @@ pub(super) struct Outcome {
 /// A graph with the executor that serves it.
 pub(super) struct Lab<'f> {
     pub signature: Signature,
+    /// Whether only the last row of a run is taken out. A graph whose outputs have no time axis gives no other.
+    pub only_last: bool,
     is_window: bool,
     onnx: &'f [u8],
     file: &'f dyn Fn(&str) -> Option<&'f [u8]>,
@@ -86,7 +88,7 @@ impl<'f> Lab<'f> {
         let executor = OnnxRuntime::new(session, file, Arc::new(Metrics::new()?))?;
         let spec = described(StateSpec::default().u64("steps", 0), &signature.states, file)?;
         let layout = Arc::new(RowLayout::new([("infer", spec)]));
-        Ok(Lab { signature, is_window, onnx, file, executor, layout })
+        Ok(Lab { signature, only_last: false, is_window, onnx, file, executor, layout })
     }
 
     /// The same graph with so many sequences in a run.
@@ -160,7 +162,8 @@ impl<'f> Lab<'f> {
         let rows: Vec<u32> = (0..steps).flat_map(|step| picks.iter().map(move |pick| row(step, pick))).collect();
         let reset = vec![begun == 0; picks.len()];
         let is_window = self.is_window;
-        let given = |step: usize| !is_window || step + 1 == steps;
+        let all_given = !is_window && !self.only_last;
+        let given = |step: usize| all_given || step + 1 == steps;
         let to = (0..steps).flat_map(|step| {
             let at = move |n: usize| if is_window { n } else { n * steps + step };
             (0..picks.len()).map(move |n| if given(step) { at(n) as u32 } else { Steps::NONE })

@@ -78,13 +78,20 @@ pub fn import(
     problems.finish(())?;
     let (opset, ir_version) = (onnx::view::opset(&model), model.ir_version());
     let resolved = resolve(card, model.graph.get_or_insert_default(), width)?;
+    let graph = model.graph.get_or_insert_default();
+    for output in &resolved.outputs {
+        if let Some(of) = &output.copies {
+            onnx::copies::copy(graph, of, &output.name);
+        }
+    }
     notes.extend(constant(card, &mut model, &resolved)?);
     let findings = refusals(card, &model, &resolved)?;
     let window = (card.layout.value == Layout::Window).then(|| card.window.as_ref().map_or(1, |window| window.value));
     let Ready { graph, seen, notes: changed } = passes::ready(card, &model, &resolved, window)?;
     notes.extend(changed);
     let run = |runs: &crate::config::At<Runs>| if runs.value == Runs::Many { Run::Many } else { Run::One };
-    let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window };
+    let quantised = findings.iter().any(|finding| finding.operator.contains("DynamicQuantize"));
+    let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window, quantised };
     if let (Some(why), Some(batch), Some(Run::Many)) = (&seen.one_by_one, &card.batch, asked.batch) {
         let mut problems = Problems::new(&card.file);
         problems.add(batch.place, format!("`batch: many` can't be: {why}"));
@@ -97,7 +104,8 @@ pub fn import(
     tried.splice(0..0, notes);
     if let Some(path) = reference {
         let lab = Lab::new(&graph, signature.clone(), window.is_some(), &file)?;
-        tried.extend(reference::compare(lab, path, window.is_some())?);
+        let names: Vec<&str> = card.outputs.iter().map(|output| output.name.as_str()).collect();
+        tried.extend(reference::compare(lab, path, &names, window.is_some())?);
     }
     let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
     let mut warnings = resolved.warnings;

@@ -2,7 +2,7 @@
 //! says where, with both numbers.
 
 use super::lab::{Data, Lab, Outcome};
-use crate::network::{Element, Run, Signature};
+use crate::network::{Axis, Element, Run, Signature};
 use crate::{Error, Result};
 
 /// Sequences that are run beside each other: past every step of the ladder up to 48, and an odd one.
@@ -29,6 +29,8 @@ pub(super) struct Asked {
     pub steps: Option<Run>,
     /// Rows of a window.
     pub window: Option<usize>,
+    /// Whether the graph quantises by what is in a run, so that steps change each other's rounding.
+    pub quantised: bool,
 }
 
 /// How two outcomes differ.
@@ -80,6 +82,9 @@ pub(super) fn prove(
                 let found = compare(&signature, &base, &lab.run(&data, &all, pieces, false)?);
                 differs = worst(differs, found);
             }
+            if lab.signature.outputs.iter().any(|output| !output.tensor.has(Axis::Time)) {
+                differs = worst(differs, at_the_end(&mut lab, &data, &base)?);
+            }
             match (differs, asked.steps) {
                 (None, _) => {
                     tried.push(format!("{STEPS} steps in one run, in runs of 1, 2, 3 and of 4, 2: the same bits"))
@@ -91,6 +96,14 @@ pub(super) fn prove(
                          many`",
                         difference.drift, difference.what
                     ));
+                }
+                (Some(difference), _) if difference.drift > last_bits(&lab.signature) && !asked.quantised => {
+                    return Err(Error::refused(format!(
+                        "{STEPS} steps in one run give other numbers than {STEPS} runs that carry the state: {}; a step \
+                         depends on more than what came before it. If the graph is meant to get one step a run, write \
+                         `steps: one`; else serve it as `layout: window`",
+                        difference.what
+                    )));
                 }
                 (Some(difference), _) => {
                     lab = lab.steps(Run::One)?;
@@ -144,6 +157,21 @@ pub(super) fn prove(
     }
     progress("done", 5, 5);
     Ok(Proved { signature: lab.signature.clone(), bitwise, tried })
+}
+
+/// The difference between the last row of one run of all steps and that of single steps.
+fn at_the_end(lab: &mut Lab<'_>, data: &Data, base: &[Outcome]) -> Result<Option<Difference>> {
+    lab.only_last = true;
+    let found = lab.run(data, &(0..data.sequences).collect::<Vec<_>>(), &[data.steps], false);
+    lab.only_last = false;
+    let mut found = found?;
+    for (found, base) in found.iter_mut().zip(base) {
+        for ((found, base), output) in found.outputs.iter_mut().zip(&base.outputs).zip(&lab.signature.outputs) {
+            let before = base.len() - output.tensor.width();
+            found[..before].copy_from_slice(&base[..before]);
+        }
+    }
+    Ok(compare(&lab.signature, base, &found))
 }
 
 /// The largest difference that what is beside a row makes.

@@ -16,11 +16,12 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Relative differences above this aren't rounding.
 const MOST: f64 = 1e-3;
 
-/// Runs the inputs of a reference and compares what comes out; says how far it is from the outputs there.
+/// Runs the inputs of a reference and compares what comes out; says how far it is from the outputs there. `outputs`:
+/// their names in the card.
 ///
 /// # Errors
 /// Refused: a file that isn't one; arrays that are missing or of other sizes; numbers that are too far apart.
-pub(super) fn compare(lab: Lab<'_>, path: &Path, is_window: bool) -> Result<Vec<String>> {
+pub(super) fn compare(lab: Lab<'_>, path: &Path, outputs: &[&str], is_window: bool) -> Result<Vec<String>> {
     let arrays = read(path)?;
     let refused = |message: String| Error::refused(format!("{}: {message}", path.display()));
     let names = || arrays.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -65,8 +66,8 @@ pub(super) fn compare(lab: Lab<'_>, path: &Path, is_window: bool) -> Result<Vec<
     let pieces = if is_window { vec![steps] } else { vec![1; steps] };
     let found = lab.run(&data, &(0..sequences).collect::<Vec<_>>(), &pieces, false)?;
     let mut said = Vec::new();
-    for (n, output) in signature.outputs.iter().enumerate() {
-        let Some((name, array)) = find(&[&output.tensor.name, &output.column]) else { continue };
+    for (n, (output, written)) in signature.outputs.iter().zip(outputs).enumerate() {
+        let Some((name, array)) = find(&[written, &output.column]) else { continue };
         let rows =
             Rows::new(array, &output.tensor).map_err(|message| refused(format!("array \"{name}\": {message}")))?;
         let difference = difference(&found, n, &rows, array, (steps, is_window), output.tensor.width());

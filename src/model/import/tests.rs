@@ -8,8 +8,9 @@ use super::*;
 use crate::config::card_of;
 use crate::kernel::CellKind;
 use crate::model::onnx::export;
-use crate::model::onnx::graph::{Axis, Graph, integer};
+use crate::model::onnx::graph::{Axis, Graph, integer, string};
 use crate::model::onnx::proto::{ModelProto, OperatorSetIdProto};
+use crate::model::onnx::testing::noise;
 use crate::model::{card, onnx};
 use crate::network::testing::{plain, tensors};
 
@@ -127,4 +128,87 @@ outputs: { w: { column: z } }
         assert!(found.contains(message), "{message} in {found}");
     }
     assert!(!folder.path().join("models").exists());
+}
+
+#[test]
+fn a_state_can_be_a_column_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut graph = Graph::default();
+    graph.input("x", &[BATCH, Axis::Fixed(5)]);
+    graph.input("s", &[BATCH, Axis::Fixed(5)]);
+    graph.node("Add", &["x", "s"], "s_out", vec![]);
+    graph.output("s_out", &[BATCH, Axis::Fixed(5)]);
+    let bytes = bytes(graph);
+    // A cell that gives nothing but its state is proposed so.
+    let text = card::propose(&onnx::import::model(&bytes).unwrap()).card("model.onnx", "cell");
+    assert!(text.contains("s: { out: s_out") && text.contains("s_out: { column: s_out }"), "{text}");
+    let text = CELL.replace("y: { column: z }", "s_out: { column: z }");
+    let imported = imported(folder.path(), &bytes, &text).unwrap();
+    let signature = imported.manifest.signature.clone().unwrap();
+    assert_eq!((signature.outputs[0].column.as_str(), signature.outputs[0].tensor.width()), ("z", 5));
+    assert_eq!((signature.states[0].out.as_str(), imported.manifest.bitwise), ("s_out", true));
+}
+
+/// A GRU over [time, batch, 3] with its state, whose input first goes through `before`.
+fn sequence(direction: &str, before: impl Fn(&mut Graph)) -> Vec<u8> {
+    let mut graph = Graph::default();
+    let directions = if direction == "bidirectional" { 2 } else { 1 };
+    graph.input("x", &[Axis::Open("time"), BATCH, Axis::Fixed(3)]);
+    graph.input("h", &[Axis::Fixed(directions), BATCH, Axis::Fixed(4)]);
+    before(&mut graph);
+    let noise = noise(2 * 12 * 7, 5);
+    let (w, r) = (12 * 3 * directions, 12 * 4 * directions);
+    graph.floats("w", &[directions, 12, 3], &noise[..w], "");
+    graph.floats("r", &[directions, 12, 4], &noise[w..w + r], "");
+    let attributes = vec![integer("hidden_size", 4), string("direction", direction)];
+    graph.node_with("GRU", &["seen", "w", "r", "", "", "h"], &["y", "h_out"], attributes);
+    graph.output("y", &[Axis::Open("time"), Axis::Fixed(directions), BATCH, Axis::Fixed(4)]);
+    graph.output("h_out", &[Axis::Fixed(directions), BATCH, Axis::Fixed(4)]);
+    bytes(graph)
+}
+
+const SEQUENCE: &str = "\
+onnx: model.onnx
+name: sequence
+layout: time_first
+inputs: { x: { columns: [a, b, c] } }
+states: { h: { out: h_out } }
+outputs: { y: { column: z } }
+";
+
+#[test]
+fn what_looks_ahead_is_not_served_step_by_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let same = |graph: &mut Graph| {
+        graph.node("Identity", &["x"], "seen", vec![]);
+    };
+    let forward = imported(folder.path(), &sequence("forward", same), SEQUENCE).unwrap();
+    assert_eq!(forward.manifest.signature.unwrap().steps, Run::Many);
+    for direction in ["bidirectional", "reverse"] {
+        let refused = imported(folder.path(), &sequence(direction, same), SEQUENCE).unwrap_err().to_string();
+        assert!(refused.contains("card.yaml:5:11: state \"h\" begins \"y\" (GRU with direction"), "{refused}");
+    }
+    // The sum of a step and all that follow.
+    let ahead = sequence("forward", |graph| {
+        let axis = graph.integers("axis", &[0]);
+        graph.node("CumSum", &["x", &axis], "seen", vec![integer("reverse", 1)]);
+    });
+    let refused = imported(folder.path(), &ahead, SEQUENCE).unwrap_err().to_string();
+    assert!(refused.contains("6 steps in one run give other numbers than 6 runs"), "{refused}");
+    assert!(refused.contains("output \"y\", step ") && refused.contains("`steps: one`"), "{refused}");
+    // An output without a time axis is that of the last step: the sum of all steps is not.
+    let mut pooled = onnx::import::model(&sequence("forward", same)).unwrap();
+    let graph = pooled.graph.get_or_insert_default();
+    let mut more = Graph(std::mem::take(graph));
+    let axes = more.integers("axes", &[0, 1]);
+    more.node("ReduceSum", &["y", &axes], "sum", vec![integer("keepdims", 0)]);
+    more.0.output.clear();
+    more.output("sum", &[BATCH, Axis::Fixed(4)]);
+    more.output("h_out", &[Axis::Fixed(1), BATCH, Axis::Fixed(4)]);
+    *graph = more.0;
+    let text = SEQUENCE.replace("y: {", "sum: {");
+    let refused = imported(folder.path(), &pooled.encode_to_vec(), &text).unwrap_err().to_string();
+    assert!(refused.contains("output \"sum\", step 6 of sequence"), "{refused}");
+    let one = imported(folder.path(), &ahead, &format!("{SEQUENCE}steps: one\n")).unwrap();
+    assert_eq!(one.manifest.signature.unwrap().steps, Run::One);
 }

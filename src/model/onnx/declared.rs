@@ -8,6 +8,9 @@ use super::proto::{GraphProto, ValueInfoProto};
 use super::view::{self, Dim};
 use crate::network::Element;
 
+/// The types that kolk has, in words.
+pub const ELEMENTS: &str = "float32, float16, float64, int64, int32 and bool";
+
 /// An input or output as it is declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {

@@ -5,6 +5,7 @@
 pub mod backport;
 mod batch_axes;
 pub mod constants;
+pub mod copies;
 pub mod declared;
 pub mod export;
 pub mod file;
@@ -20,7 +21,7 @@ pub mod proto;
 pub mod prove;
 pub mod recognise;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 pub mod values;
 pub mod view;
 pub mod wiring;

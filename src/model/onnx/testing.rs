@@ -17,7 +17,7 @@ pub(super) fn model(graph: Graph, opset: i64) -> ModelProto {
 }
 
 /// Numbers of about -1.7 to 1.7, the same for the same seed.
-pub(super) fn noise(count: usize, seed: u64) -> Vec<f32> {
+pub(in crate::model) fn noise(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -41,6 +41,15 @@ impl<'a> Wiring<'a> {
         slots
     }
 
+    /// A recurrent operator that a state begins and that runs backwards in time, as text.
+    pub fn backwards(&self, state: &str) -> Option<String> {
+        let nodes = self.begins(state).into_iter().map(|(index, _)| &self.graph.node[index]);
+        nodes.into_iter().find_map(|node| {
+            let direction = view::text(node, "direction").filter(|word| *word != "forward")?;
+            Some(format!("\"{}\" ({} with direction {direction})", view::name(node), node.op_type()))
+        })
+    }
+
     /// The states of recurrent operators that an output is, unchanged but for its shape.
     pub fn ends(&self, output: &str) -> BTreeSet<Slot> {
         let mut slots = BTreeSet::new();
