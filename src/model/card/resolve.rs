@@ -229,7 +229,7 @@ impl Resolver<'_> {
             return self.problems.add(place, message);
         }
         let written = state.shape.as_ref().map(|shape| &shape.value[..]);
-        let shape = match of_state(&found, &out, written) {
+        let shape = match of_state(&found, written) {
             Ok(shape) => shape,
             Err(message) => {
                 let place = state.shape.as_ref().map_or(place, |shape| shape.place);

@@ -85,12 +85,11 @@ pub(super) fn of_input(
     Ok(axes.iter().map(axis).collect())
 }
 
-/// The axes of a state, which its output has too.
-pub(super) fn of_state(found: &Declared, out: &Declared, written: Option<&[CardAxis]>) -> Shape {
+/// The axes of a state, which its output has too: a run tells.
+pub(super) fn of_state(found: &Declared, written: Option<&[CardAxis]>) -> Shape {
     let step = Around { layout: Layout::Step, window: None };
     if let Some(written) = written {
         agrees(&step, found, written)?;
-        agrees(&step, out, written).map_err(|message| format!("its `out` \"{}\": {message}", out.name))?;
         return Ok(written.iter().map(axis).collect());
     }
     let Some(dims) = &found.dims else { return Err("the file declares no axes: write its `shape`".into()) };
@@ -105,7 +104,6 @@ pub(super) fn of_state(found: &Declared, out: &Declared, written: Option<&[CardA
         .iter()
         .map(|dim| if let Dim::Fixed(size) = dim { CardAxis::Fixed(*size) } else { CardAxis::Batch })
         .collect();
-    agrees(&step, out, &axes).map_err(|message| format!("its `out` \"{}\": {message}", out.name))?;
     Ok(axes.iter().map(axis).collect())
 }
 

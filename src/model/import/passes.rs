@@ -32,6 +32,13 @@ pub(super) fn ready(card: &Card, model: &ModelProto, resolved: &Resolved, window
     let (folded, notes) = rewritten(model.clone(), resolved)?;
     let graph = folded.encode_to_vec();
     let seen = axes::seen(card, &graph, resolved, window)?;
+    let mut model = model.clone();
+    let wrong = onnx::declared::open_wrong(model.graph.get_or_insert_default(), &seen.signature.given());
+    if !wrong.is_empty() {
+        let ready = ready(card, &model, resolved, window)?;
+        return Ok(Ready { notes: wrong.into_iter().chain(ready.notes).collect(), ..ready });
+    }
+    let model = &model;
     if seen.one_by_one.is_none() {
         return Ok(Ready { graph, seen, notes });
     }

@@ -212,3 +212,19 @@ fn what_looks_ahead_is_not_served_step_by_step() {
     let one = imported(folder.path(), &ahead, &format!("{SEQUENCE}steps: one\n")).unwrap();
     assert_eq!(one.manifest.signature.unwrap().steps, Run::One);
 }
+
+#[test]
+fn a_declared_output_that_is_wrong_does_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = onnx::import::model(&cell("Tanh", None)).unwrap();
+    let mut declared = Graph::default();
+    declared.output("y", &[Axis::Fixed(1), BATCH, Axis::Fixed(5)]);
+    declared.output("s_out", &[BATCH, Axis::Fixed(7)]);
+    model.graph.get_or_insert_default().output = declared.0.output;
+    let imported = imported(folder.path(), &model.encode_to_vec(), CELL).unwrap();
+    let signature = imported.manifest.signature.as_ref().unwrap();
+    assert_eq!((signature.outputs[0].tensor.axes(), signature.batch), ("[batch, 5]".into(), Run::Many));
+    let wrong: Vec<_> =
+        imported.manifest.proofs.iter().filter(|proof| proof.contains("what counts is the run")).collect();
+    assert_eq!(wrong.len(), 2, "{:?}", imported.manifest.proofs);
+}

@@ -4,9 +4,9 @@
 use std::fmt;
 
 use super::proto::tensor_proto::DataType;
-use super::proto::{GraphProto, ValueInfoProto};
+use super::proto::{GraphProto, ValueInfoProto, type_proto};
 use super::view::{self, Dim};
-use crate::network::Element;
+use crate::network::{Axis, Element, TensorSpec};
 
 /// The types that kolk has, in words.
 pub const ELEMENTS: &str = "float32, float16, float64, int64, int32 and bool";
@@ -38,6 +38,36 @@ fn declared(info: &ValueInfoProto) -> Declared {
     let named = |dim| if dim == Dim::Named("?".into()) { Dim::Open } else { dim };
     let dims = view::dims(info).map(|dims| dims.into_iter().map(named).collect());
     Declared { name: info.name().to_owned(), data_type: view::element(info).unwrap_or_default(), dims }
+}
+
+/// Takes away the axes that a graph declares of an output and that no run gives: ONNX Runtime would refuse the memory
+/// that kolk has for the right ones. `given`: what runs give.
+pub fn open_wrong(graph: &mut GraphProto, given: &[TensorSpec]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for info in &mut graph.output {
+        let found = declared(info);
+        let Some(spec) = given.iter().find(|spec| spec.name == found.name) else { continue };
+        let is_wrong = found.dims.as_ref().is_some_and(|dims| {
+            dims.len() != spec.shape.len()
+                || dims.iter().zip(&spec.shape).any(|pair| match pair {
+                    (Dim::Fixed(declared), Axis::Fixed(size)) => declared != size,
+                    _ => false,
+                })
+        });
+        if is_wrong {
+            notes.push(format!(
+                "output \"{}\" is declared as {found}, a run gives {}: what counts is the run",
+                spec.name,
+                spec.describe()
+            ));
+            if let Some(type_proto::Value::TensorType(tensor)) =
+                info.r#type.as_mut().and_then(|kind| kind.value.as_mut())
+            {
+                tensor.shape = None;
+            }
+        }
+    }
+    notes
 }
 
 impl Declared {
