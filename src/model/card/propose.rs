@@ -7,6 +7,7 @@ use super::names;
 use crate::config::Layout;
 use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::export::STATES_KEY;
+use crate::model::onnx::lengths;
 use crate::model::onnx::proto::{GraphProto, ModelProto};
 use crate::model::onnx::view::Dim;
 use crate::model::onnx::wiring::Wiring;
@@ -87,7 +88,8 @@ pub struct Proposal {
 pub fn propose(model: &ModelProto) -> Proposal {
     let empty = GraphProto::default();
     let graph = model.graph.as_ref().unwrap_or(&empty);
-    let (inputs, outputs) = (declared::inputs(graph), declared::outputs(graph));
+    let (mut inputs, outputs) = (declared::inputs(graph), declared::outputs(graph));
+    inputs.retain(|input| !lengths::is_lengths(graph, &input.name));
     let wiring = Wiring::new(graph);
     let pairs = pairs(model, &wiring, &inputs, &outputs);
     let is_state = |input: &Declared| pairs.iter().any(|pair| pair.input == input.name);

@@ -77,6 +77,11 @@ pub fn import(
     }
     problems.finish(())?;
     let (opset, ir_version) = (onnx::view::opset(&model), model.ir_version());
+    let named = |name: &str| {
+        card.inputs.iter().any(|input| input.name.value == name)
+            || card.states.iter().any(|state| state.name.value == name)
+    };
+    notes.extend(onnx::lengths::leave_out(model.graph.get_or_insert_default(), &named));
     let resolved = resolve(card, model.graph.get_or_insert_default(), width)?;
     let graph = model.graph.get_or_insert_default();
     for output in &resolved.outputs {

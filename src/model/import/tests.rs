@@ -228,3 +228,28 @@ fn a_declared_output_that_is_wrong_does_not_count() {
         imported.manifest.proofs.iter().filter(|proof| proof.contains("what counts is the run")).collect();
     assert_eq!(wrong.len(), 2, "{:?}", imported.manifest.proofs);
 }
+
+#[test]
+fn lengths_of_sequences_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let same = |graph: &mut Graph| {
+        graph.node("Identity", &["x"], "seen", vec![]);
+    };
+    let mut model = onnx::import::model(&sequence("forward", same)).unwrap();
+    let plain = model.encode_to_vec();
+    let graph = model.graph.get_or_insert_default();
+    let mut more = Graph(std::mem::take(graph));
+    more.input("lengths", &[BATCH]);
+    more.node("Cast", &["lengths"], "lengths_32", vec![integer("to", 6)]);
+    // A node comes after those that it takes from.
+    more.0.node.rotate_right(1);
+    let gru = more.0.node.iter_mut().find(|node| node.op_type() == "GRU").unwrap();
+    gru.input[4] = "lengths_32".into();
+    *graph = more.0;
+    let with = model.encode_to_vec();
+    let text = card::propose(&model).card("model.onnx", "sequence");
+    assert!(!text.contains("lengths"), "{text}");
+    let imported = |bytes: &[u8]| imported(folder.path(), bytes, SEQUENCE).unwrap();
+    assert_eq!(imported(&with).onnx, imported(&plain).onnx);
+    assert!(imported(&with).manifest.proofs[0].contains("\"lengths\" only says"));
+}

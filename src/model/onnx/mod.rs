@@ -14,6 +14,7 @@ pub(super) mod graph;
 pub mod import;
 pub mod inline;
 pub mod inspect;
+pub mod lengths;
 pub mod open_batch;
 mod operands;
 pub mod operators;
