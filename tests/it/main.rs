@@ -30,6 +30,7 @@ mod parquet_train;
 mod parquet_types;
 mod parquet_writers;
 mod pipeline_file;
+mod recipes;
 mod retrained;
 mod score;
 mod secrets;
