@@ -40,6 +40,20 @@ impl Element {
         }
     }
 
+    /// Whether it holds a number: a whole one exactly, a fraction to its own digits.
+    pub fn holds(self, value: f64) -> bool {
+        let whole = |least: f64, below: f64| value.fract() == 0.0 && least <= value && value < below;
+        match self {
+            Element::Float64 => true,
+            Element::Float32 => !value.is_finite() || (value as f32).is_finite(),
+            // From there on the nearest number is infinite.
+            Element::Float16 => !value.is_finite() || value.abs() < 65_520.0,
+            Element::Int64 => whole(-(2_f64.powi(63)), 2_f64.powi(63)),
+            Element::Int32 => whole(-(2_f64.powi(31)), 2_f64.powi(31)),
+            Element::Bool => value == 0.0 || value == 1.0,
+        }
+    }
+
     /// Bytes of a value.
     pub fn bytes(self) -> usize {
         match self {
@@ -333,6 +347,22 @@ mod tests {
         assert!(json.contains(r#""name":"c_0","type":"float32","shape":["batch",3],"out":"c_0_out""#), "{json}");
         assert_eq!(serde_json::from_str::<Signature>(&json).unwrap(), signature);
         assert!(serde_json::from_str::<Axis>("\"rows\"").unwrap_err().to_string().contains("\"rows\""));
+    }
+
+    #[test]
+    fn a_type_holds_what_it_has_room_for() {
+        let two = |exponent: i32| 2_f64.powi(exponent);
+        for (element, held, not) in [
+            (Element::Int64, &[0.0, -two(63), two(62)][..], &[two(63), 0.5, f64::NAN, f64::INFINITY][..]),
+            (Element::Int32, &[-two(31), two(31) - 1.0], &[two(31), 0.5]),
+            (Element::Bool, &[0.0, 1.0], &[2.0, 0.5]),
+            (Element::Float16, &[65_504.0, 0.1, f64::NAN, f64::INFINITY], &[65_520.0, -1e9]),
+            (Element::Float32, &[3e38, 0.1, f64::INFINITY], &[4e38]),
+            (Element::Float64, &[1e300], &[]),
+        ] {
+            assert!(held.iter().all(|value| element.holds(*value)), "{element:?}");
+            assert!(!not.iter().any(|value| element.holds(*value)), "{element:?}");
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub fn run(card: &Path, data: Option<&Path>, reference: Option<&Path>, models: &
     let imported = imported?;
     imported.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     imported.manifest.proofs.iter().for_each(|proof| tracing::info!("{proof}"));
+    if let Some(cost) = &imported.cost {
+        tracing::info!("rows run one by one: {cost}");
+    }
     let manifest = &imported.manifest;
     let one_by_one = manifest.signature.as_ref().is_some_and(|signature| signature.batch == Run::One);
     let bitwise = match (manifest.bitwise, one_by_one) {

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::{plain, pretty, trimmed};
 use crate::Result;
+use crate::config;
 use crate::error::{counted, printable};
 use crate::model::card;
+use crate::model::import::{self, Cost};
 use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::operators::{self, Class, Finding};
 use crate::model::onnx::proto::{GraphProto, ModelProto, NodeProto};
@@ -20,6 +22,9 @@ use crate::model::onnx::{file, inspect};
 const RECURRENT: [&str; 8] =
     ["RNN", "LSTM", "GRU", "DynamicQuantizeLSTM", "LinearAttention", "CausalConvWithState", "Loop", "Scan"];
 
+/// A larger file takes too long to load.
+const LARGEST: u64 = 256_000_000;
+
 /// The text of the command.
 pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
     let (model, bytes) = file::read(path)?;
@@ -27,9 +32,11 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
     let (inputs, outputs) = (declared::inputs(&graph), declared::outputs(&graph));
     let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let card = card::propose(&model).card(&name, &stem);
+    let proposal = card::propose(&model);
+    let card = proposal.card(&name, &stem);
     let recurrent = recurrent(&graph);
-    let findings = operators::find(&model, &[]);
+    let (cost, known) = cost(path, &proposal.settled().card(&name, &stem), bytes);
+    let findings = known.unwrap_or_else(|| operators::find(&model, &[]));
     let layers = inspect::layers(&model);
     let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
     if as_json {
@@ -49,6 +56,13 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
                 "certain": finding.certain,
             })).collect::<Vec<_>>(),
             "parameters": parameters,
+            "cost": match &cost {
+                Ok(Cost { alone, beside: Ok((rows, seconds)) }) => {
+                    json!({ "seconds_alone": alone, "rows": rows, "seconds_beside": seconds })
+                }
+                Ok(Cost { alone, beside: Err(why) }) => json!({ "seconds_alone": alone, "one_by_one": why }),
+                Err(why) => json!({ "not_measured": why }),
+            },
             "card": card,
         }));
     }
@@ -65,6 +79,7 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
         ("recurrent", if recurrent.is_empty() { "none".into() } else { recurrent.join(", ") }),
     ];
     lines.extend(noted(&findings).into_iter().map(|text| ("operators", text)));
+    lines.push(("cost", cost.map_or_else(|why| format!("not measured: {why}"), |cost| cost.to_string())));
     let both = [("input", &inputs), ("output", &outputs)];
     lines.extend(both.into_iter().flat_map(|(word, list)| {
         list.iter().map(move |tensor| (word, format!("{} {tensor}", printable(&tensor.name))))
@@ -78,6 +93,27 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
     Ok(text)
 }
 
+/// What a run costs, by the card that is proposed, or why that isn't known; and what is known of operators by it.
+fn cost(path: &Path, card: &str, bytes: u64) -> (std::result::Result<Cost, String>, Option<Vec<Finding>>) {
+    if bytes > LARGEST {
+        return (Err(format!("the file has more than {} MB", LARGEST / 1_000_000)), None);
+    }
+    let place = path.parent().unwrap_or(Path::new("")).join("card.yaml");
+    let Ok(card) = config::card_of(card, &place) else {
+        return (
+            Err("what the card leaves open has to be filled in; `kolk models import` measures it then".into()),
+            None,
+        );
+    };
+    match import::cost(&card) {
+        Ok((cost, findings)) => (Ok(cost), Some(findings)),
+        Err(error) => {
+            let text = error.to_string();
+            (Err(text.lines().next().unwrap_or_default().replace(&format!("{}:", place.display()), "")), None)
+        }
+    }
+}
+
 /// What is known of operators, each kind once with how many nodes there are.
 fn noted(findings: &[Finding]) -> Vec<String> {
     let mut counts: BTreeMap<(Class, bool, &str), usize> = BTreeMap::new();
@@ -86,10 +122,7 @@ fn noted(findings: &[Finding]) -> Vec<String> {
     }
     let line = |((class, unsure, operator), count): ((Class, bool, &str), usize)| {
         let maybe = if unsure { "maybe " } else { "" };
-        let cost = match class {
-            Class::CrossRow => ": such a model runs one by one, for about 2 to 4 times the time of a batch",
-            _ => "",
-        };
+        let cost = if class == Class::CrossRow { ": such a model runs one by one" } else { "" };
         format!("{} {}: {maybe}{}{cost}", counted(count, "node"), printable(operator), class.text())
     };
     counts.into_iter().map(line).collect()

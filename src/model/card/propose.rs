@@ -118,6 +118,21 @@ pub fn propose(model: &ModelProto) -> Proposal {
     }
 }
 
+impl Proposal {
+    /// With one output for each state, whichever it may be: what a run costs is the same.
+    pub fn settled(&self) -> Proposal {
+        let mut settled = self.clone();
+        let sure = self.states.iter().filter(|state| state.outs.value.len() == 1);
+        let mut taken: BTreeSet<String> = sure.flat_map(|state| state.outs.value.clone()).collect();
+        for state in settled.states.iter_mut().filter(|state| state.outs.value.len() > 1) {
+            state.outs.value.retain(|out| !taken.contains(out));
+            state.outs.value.truncate(1);
+            taken.extend(state.outs.value.iter().cloned());
+        }
+        settled
+    }
+}
+
 /// A state with the outputs that it may come from.
 struct Pair {
     input: String,
@@ -307,9 +322,17 @@ fn input(tensor: &Declared, layout: Layout, wiring: &Wiring<'_>) -> Input {
     let rank = tensor.axes().len();
     let feed = if is_constant(tensor) {
         let compared = wiring.compared(&tensor.name);
-        match compared.first() {
-            Some(value) => Found::guess(Feed::Constant(Some(*value)), "the graph compares it with this"),
-            None => Found::sure(Feed::Constant(None)),
+        match compared[..] {
+            [value] => Found::guess(Feed::Constant(Some(value)), "the graph compares it with this"),
+            [value, ..] => {
+                let all: Vec<String> = compared.iter().map(i64::to_string).collect();
+                let why = format!("the graph compares it with {}", all.join(" and "));
+                Found::guess(Feed::Constant(Some(value)), why)
+            }
+            [] if wiring.is_idle(&tensor.name) => {
+                Found::guess(Feed::Constant(Some(0)), "the graph makes no use of it, any number does")
+            }
+            [] => Found::sure(Feed::Constant(None)),
         }
     } else if is_whole(tensor) {
         match wiring.table(&tensor.name) {

@@ -239,6 +239,10 @@ impl Resolver<'_> {
         let tensor = TensorSpec { name: found.name, element, shape };
         let initial = match &state.init.value {
             Init::Number(0.0) => Initial::Zero,
+            Init::Number(number) if !element.holds(*number) => {
+                let message = format!("state \"{name}\" is {}, which can't be {number:?}", tensor.describe());
+                return self.problems.add(state.init.place, message);
+            }
             Init::Number(number) => Initial::Number(*number),
             Init::File(path) => match npy::state(path, &tensor) {
                 Ok(bytes) => {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::propose;
 use crate::config::{CardFeed, card_of};
-use crate::model::onnx::graph::{Axis, Graph, integer};
-use crate::model::onnx::proto::ModelProto;
+use crate::model::onnx::graph::{self, Axis, Graph, integer};
+use crate::model::onnx::proto::{ModelProto, type_proto::Value};
 
 const BATCH: Axis = Axis::Open("batch");
 
@@ -89,4 +89,49 @@ fn a_graph_without_states_is_a_window() {
     assert!(text.contains("layout: window  # guess") && text.contains("window: 10"), "{text}");
     let read = card_of(&text, Path::new("card.yaml")).unwrap();
     assert_eq!((read.inputs[0].name.as_str(), read.outputs[0].column.as_str()), ("keras:0", "Identity"));
+}
+
+/// A whole number that is always the same.
+fn rate(graph: &mut Graph, name: &str) {
+    graph.input(name, &[]);
+    let of = graph.0.input.last_mut().and_then(|info| info.r#type.as_mut()).and_then(|of| of.value.as_mut());
+    let Some(Value::TensorType(tensor)) = of else { panic!("{name} is no tensor") };
+    tensor.elem_type = Some(7);
+}
+
+#[test]
+fn a_number_that_the_graph_compares_is_guessed_wherever_it_does() {
+    let mut graph = Graph::default();
+    graph.input("x", &[BATCH, Axis::Fixed(4)]);
+    for name in ["sr", "mode", "idle", "unused", "other"] {
+        rate(&mut graph, name);
+    }
+    // Reshaped and picked before it is compared, as PyTorch's exporter does, in a branch and in a branch of that.
+    let mut inner = Graph::default();
+    inner.integers("low", &[8000]);
+    inner.node("Equal", &["picked", "low"], "is_low", vec![]);
+    let mut branch = Graph::default();
+    branch.integers("high", &[16000]);
+    branch.node("Equal", &["high", "picked"], "is_high", vec![]);
+    branch.node_with("If", &["is_high"], &["chosen"], vec![graph::graph("then_branch", inner.0)]);
+    graph.integers("flat", &[-1]);
+    graph.integers("first", &[0]);
+    graph.integers("three", &[3]);
+    graph.node("Reshape", &["sr", "flat"], "listed", vec![]);
+    graph.node("Gather", &["listed", "first"], "picked", vec![]);
+    graph.node("Less", &["mode", "three"], "is_less", vec![]);
+    graph.node_with("If", &["is_less"], &["y"], vec![graph::graph("then_branch", branch.0)]);
+    graph.node("Mul", &["first", "idle"], "nothing", vec![]);
+    graph.node("Mul", &["three", "other"], "thrice", vec![]);
+    graph.output("y", &[BATCH, Axis::Fixed(4)]);
+    let text = card(graph);
+    for line in [
+        "  sr: { constant: 16000 }  # int64 []; guess: the graph compares it with 16000 and 8000",
+        "  mode: { constant: 3 }  # int64 []; guess: the graph compares it with this",
+        "  idle: { constant: 0 }  # int64 []; guess: the graph makes no use of it, any number does",
+        "  unused: { constant: 0 }  # int64 []; guess: the graph makes no use of it, any number does",
+        "  other: { constant: ~ }  # int64 []; fill in constant: the number that it always is",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
+    }
 }

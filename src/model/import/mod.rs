@@ -4,6 +4,7 @@
 //! file (`model::card`); records of a pipeline (`runtime`).
 
 mod axes;
+mod cost;
 mod lab;
 pub mod npy;
 mod passes;
@@ -16,6 +17,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use self::axes::Seen;
+pub use self::cost::{Cost, cost};
 use self::lab::Lab;
 use self::passes::Ready;
 use self::proofs::{Asked, Proved};
@@ -35,8 +38,10 @@ use crate::{Error, Result};
 pub struct Imported {
     /// What its manifest will say.
     pub manifest: Manifest,
-    /// What it costs or loses.
+    /// What it loses.
     pub warnings: Vec<String>,
+    /// What running it one by one costs, where it has to be run so.
+    pub cost: Option<Cost>,
     onnx: Vec<u8>,
     files: BTreeMap<String, Vec<u8>>,
     report: String,
@@ -63,6 +68,53 @@ pub fn import(
     reference: Option<&Path>,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Imported> {
+    let Prepared { resolved, graph, seen, notes, findings, window, opset, ir_version } = prepare(card, width)?;
+    let run = |runs: &crate::config::At<Runs>| if runs.value == Runs::Many { Run::Many } else { Run::One };
+    let quantised = findings.iter().any(|finding| finding.operator.contains("DynamicQuantize"));
+    let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window, quantised };
+    if let (Some(why), Some(batch), Some(Run::Many)) = (&seen.one_by_one, &card.batch, asked.batch) {
+        let mut problems = Problems::new(&card.file);
+        problems.add(batch.place, format!("`batch: many` can't be: {why}"));
+        problems.finish(())?;
+    }
+    let file = |name: &str| resolved.files.get(name).map(Vec::as_slice);
+    let one_by_one = seen.one_by_one.clone();
+    let alone = seen.one_by_one.or_else(|| cross_row(&findings).filter(|_| asked.batch != Some(Run::Many)));
+    let lab = Lab::new(&graph, seen.signature, window.is_some(), &file)?;
+    let Proved { signature, bitwise, mut tried } = proofs::prove(lab, asked, alone, progress)?;
+    tried.splice(0..0, notes);
+    if let Some(path) = reference {
+        let lab = Lab::new(&graph, signature.clone(), window.is_some(), &file)?;
+        let names: Vec<&str> = card.outputs.iter().map(|output| output.name.as_str()).collect();
+        tried.extend(reference::compare(lab, path, &names, window.is_some())?);
+    }
+    let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
+    let mut warnings = resolved.warnings;
+    warnings.extend(narrowed(&signature));
+    let report = report::html(&manifest, &signature, &warnings);
+    // It differs from time to time, so neither the manifest nor the report has it.
+    let cost = match signature.batch {
+        Run::One => Some(cost::measure(&graph, &signature, &one_by_one, window, &file)?),
+        Run::Many => None,
+    };
+    Ok(Imported { manifest, warnings, cost, onnx: graph, files: resolved.files, report })
+}
+
+/// A graph that is fitted to its card, before anything is proved of it.
+struct Prepared {
+    resolved: Resolved,
+    graph: Vec<u8>,
+    seen: Seen,
+    /// What was changed in it.
+    notes: Vec<String>,
+    findings: Vec<Finding>,
+    window: Option<usize>,
+    /// Of the file.
+    opset: i64,
+    ir_version: i64,
+}
+
+fn prepare(card: &Card, width: Width<'_>) -> Result<Prepared> {
     library::library()?;
     let (mut model, _) = file::read(&card.onnx)?;
     let mut notes = onnx::inline::inline(&mut model, card.onnx.value.parent().unwrap_or(Path::new(".")))?;
@@ -94,29 +146,7 @@ pub fn import(
     let window = (card.layout.value == Layout::Window).then(|| card.window.as_ref().map_or(1, |window| window.value));
     let Ready { graph, seen, notes: changed } = passes::ready(card, &model, &resolved, window)?;
     notes.extend(changed);
-    let run = |runs: &crate::config::At<Runs>| if runs.value == Runs::Many { Run::Many } else { Run::One };
-    let quantised = findings.iter().any(|finding| finding.operator.contains("DynamicQuantize"));
-    let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window, quantised };
-    if let (Some(why), Some(batch), Some(Run::Many)) = (&seen.one_by_one, &card.batch, asked.batch) {
-        let mut problems = Problems::new(&card.file);
-        problems.add(batch.place, format!("`batch: many` can't be: {why}"));
-        problems.finish(())?;
-    }
-    let file = |name: &str| resolved.files.get(name).map(Vec::as_slice);
-    let alone = seen.one_by_one.or_else(|| cross_row(&findings).filter(|_| asked.batch != Some(Run::Many)));
-    let lab = Lab::new(&graph, seen.signature, window.is_some(), &file)?;
-    let Proved { signature, bitwise, mut tried } = proofs::prove(lab, asked, alone, progress)?;
-    tried.splice(0..0, notes);
-    if let Some(path) = reference {
-        let lab = Lab::new(&graph, signature.clone(), window.is_some(), &file)?;
-        let names: Vec<&str> = card.outputs.iter().map(|output| output.name.as_str()).collect();
-        tried.extend(reference::compare(lab, path, &names, window.is_some())?);
-    }
-    let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
-    let mut warnings = resolved.warnings;
-    warnings.extend(narrowed(&signature));
-    let report = report::html(&manifest, &signature, &warnings);
-    Ok(Imported { manifest, warnings, onnx: graph, files: resolved.files, report })
+    Ok(Prepared { resolved, graph, seen, notes, findings, window, opset, ir_version })
 }
 
 /// Inputs that are always the same become part of the graph.

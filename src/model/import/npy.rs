@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::executor::bytes_of;
-use crate::network::{Axis, TensorSpec};
+use crate::network::{Axis, Element, TensorSpec};
 
 /// The most that a file of initial states may have.
 const MAX_BYTES: u64 = 1 << 30;
@@ -34,7 +34,33 @@ pub(crate) fn state(path: &Path, tensor: &TensorSpec) -> Result<Vec<u8>, String>
             tensor.describe()
         ));
     }
+    if let Some(value) = array.values.iter().find(|value| !tensor.element.holds(**value)) {
+        return Err(format!("it holds {value}, which {} can't be", tensor.element.word()));
+    }
     Ok(array.values.iter().flat_map(|value| bytes_of(*value, tensor.element)).collect())
+}
+
+/// A state of one sequence as an `.npy`, without the batch axis.
+pub fn array(bytes: &[u8], tensor: &TensorSpec) -> Vec<u8> {
+    let descr = match tensor.element {
+        Element::Float32 => "<f4",
+        Element::Float16 => "<f2",
+        Element::Float64 => "<f8",
+        Element::Int64 => "<i8",
+        Element::Int32 => "<i4",
+        Element::Bool => "|b1",
+    };
+    let sizes = tensor.shape.iter().filter_map(|axis| if let Axis::Fixed(size) = axis { Some(*size) } else { None });
+    let sizes: String = sizes.map(|size| format!("{size}, ")).collect();
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
+    // The numbers begin at a multiple of 64 bytes.
+    let length = (11 + header.len()).next_multiple_of(64) - 10;
+    header = format!("{header:<width$}\n", width = length - 1);
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend((length as u16).to_le_bytes());
+    array.extend(header.as_bytes());
+    array.extend(bytes);
+    array
 }
 
 /// Reads an `.npy` of numbers.
@@ -61,9 +87,12 @@ pub fn read(bytes: &[u8]) -> Result<Array, String> {
     let width = match descr {
         "<f8" | "<i8" => 8,
         "<f4" | "<i4" => 4,
+        "<f2" => 2,
         "|b1" | "|u1" => 1,
         other => {
-            return Err(format!("its numbers are {other:?}; write little-endian float32, float64, int32 or int64"));
+            return Err(format!(
+                "its numbers are {other:?}; write little-endian float16, float32, float64, int32 or int64"
+            ));
         }
     };
     if count.checked_mul(width) != Some(data.len()) {
@@ -73,6 +102,7 @@ pub fn read(bytes: &[u8]) -> Result<Array, String> {
         "<f8" => data.as_chunks::<8>().0.iter().map(|value| f64::from_le_bytes(*value)).collect(),
         "<i8" => data.as_chunks::<8>().0.iter().map(|value| i64::from_le_bytes(*value) as f64).collect(),
         "<f4" => data.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value).into()).collect(),
+        "<f2" => data.as_chunks::<2>().0.iter().map(|value| half::f16::from_le_bytes(*value).into()).collect(),
         "<i4" => data.as_chunks::<4>().0.iter().map(|value| i32::from_le_bytes(*value).into()).collect(),
         _ => data.iter().map(|value| (*value).into()).collect(),
     };
@@ -109,6 +139,24 @@ mod tests {
         bytes.extend(header.as_bytes());
         bytes.extend(data);
         bytes
+    }
+
+    #[test]
+    fn a_state_that_is_written_is_read_again() {
+        for (element, value) in [
+            (Element::Float32, 0.1_f32.into()),
+            (Element::Float16, 0.5),
+            (Element::Float64, 0.1),
+            (Element::Int64, -7.0),
+            (Element::Int32, 7.0),
+            (Element::Bool, 1.0),
+        ] {
+            let shape = vec![Axis::Fixed(1), Axis::Batch, Axis::Fixed(3)];
+            let tensor = TensorSpec { name: "h".into(), element, shape };
+            let bytes = array(&bytes_of(value, element).repeat(3), &tensor);
+            assert_eq!(bytes.len() % 64, 3 * element.bytes(), "{element:?}");
+            assert_eq!(read(&bytes).unwrap(), Array { sizes: vec![1, 3], values: vec![value; 3] }, "{element:?}");
+        }
     }
 
     #[test]

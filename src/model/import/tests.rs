@@ -82,6 +82,16 @@ fn rows_that_influence_each_other_are_run_one_by_one() {
     assert_eq!((fine.manifest.signature.unwrap().batch, fine.manifest.bitwise), (Run::Many, true));
     let softplus = imported(folder.path(), &cell("Softplus", None), CELL).unwrap();
     assert_eq!((softplus.manifest.signature.unwrap().batch, softplus.manifest.bitwise), (Run::Many, false));
+    // NaN of half of the numbers, whose own bits depend on the place: that alone makes no row depend on another one.
+    let root = imported(folder.path(), &cell("Sqrt", None), CELL).unwrap();
+    assert_eq!((root.manifest.signature.unwrap().batch, root.manifest.bitwise), (Run::Many, true));
+
+    // What one by one costs is measured where it is to be paid, and wherever it is asked.
+    assert!(one.cost.is_some() && many.cost.is_none());
+    let card = card_of(CELL, &folder.path().join("card.yaml")).unwrap();
+    let (cost, findings) = cost(&card).unwrap();
+    let (rows, seconds) = cost.beside.unwrap();
+    assert!(rows == 64 && seconds > 0.0 && cost.alone > 0.0 && findings.is_empty(), "{rows} {seconds} {findings:?}");
 }
 
 #[test]

@@ -128,7 +128,7 @@ pub(in crate::model) fn string(name: &str, value: &str) -> AttributeProto {
 
 /// A graph as attribute: a branch or the body of a loop.
 #[cfg(test)]
-pub(super) fn graph(name: &str, graph: GraphProto) -> AttributeProto {
+pub(in crate::model) fn graph(name: &str, graph: GraphProto) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(attribute_proto::AttributeType::Graph as i32),

@@ -92,16 +92,27 @@ impl<'a> Wiring<'a> {
         None
     }
 
-    /// Whole numbers that an input is compared with, anywhere in the graph.
-    pub fn compared(&self, input: &str) -> BTreeSet<i64> {
-        let mut found = BTreeSet::new();
-        for node in self.graph.node.iter().filter(|node| node.op_type() == "Equal") {
-            if node.input.iter().any(|name| name == input) {
-                let others = node.input.iter().filter_map(|name| self.constant(name));
-                found.extend(others.filter_map(values::to_integers).flatten());
-            }
-        }
+    /// Whole numbers that an input is compared with, anywhere in the graph and in graphs within it, in their order.
+    pub fn compared(&self, input: &str) -> Vec<i64> {
+        let mut found = Vec::new();
+        compared(&[self.graph], &mut BTreeSet::from([input]), &mut found);
         found
+    }
+
+    /// Whether an input changes nothing: no node takes it, or only one that multiplies it by zero.
+    pub fn is_idle(&self, input: &str) -> bool {
+        let takes = |node: &&NodeProto| {
+            node.input.iter().any(|name| name == input) || view::subgraphs(node).any(|graph| mentions(graph, input))
+        };
+        let is_zero = |tensor: &TensorProto| {
+            values::to_numbers(tensor).is_some_and(|numbers| numbers.iter().all(|number| *number == 0.0))
+        };
+        self.graph.node.iter().filter(takes).all(|node| {
+            let others = node.input.iter().filter(|name| *name != input);
+            node.op_type() == "Mul"
+                && others.clone().count() == 1
+                && others.filter_map(|name| self.constant(name)).any(is_zero)
+        })
     }
 
     /// Whether the sequence of a recurrent operator is an input of the graph, and if so whether batch and time are
@@ -125,12 +136,46 @@ impl<'a> Wiring<'a> {
     }
 
     fn constant(&self, name: &str) -> Option<&'a TensorProto> {
-        if let Some(tensor) = self.graph.initializer.iter().find(|tensor| tensor.name() == name) {
-            return Some(tensor);
-        }
-        let node = &self.graph.node[*self.makers.get(name)?];
-        view::attribute(node, "value")?.t.as_ref().filter(|_| node.op_type() == "Constant")
+        constant(self.graph, name)
     }
+}
+
+fn constant<'a>(graph: &'a GraphProto, name: &str) -> Option<&'a TensorProto> {
+    if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.name() == name) {
+        return Some(tensor);
+    }
+    let node = graph.node.iter().find(|node| node.output.iter().any(|output| output == name))?;
+    view::attribute(node, "value")?.t.as_ref().filter(|_| node.op_type() == "Constant")
+}
+
+/// `graphs`: the graph and those around it, the innermost last; `names`: what holds the input, moved or not.
+fn compared<'a>(graphs: &[&'a GraphProto], names: &mut BTreeSet<&'a str>, found: &mut Vec<i64>) {
+    let Some(graph) = graphs.last() else { return };
+    for node in &graph.node {
+        if matches!(node.op_type(), "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual")
+            && node.input.iter().any(|name| names.contains(name.as_str()))
+        {
+            let known = |name: &String| graphs.iter().rev().find_map(|graph| constant(graph, name));
+            for value in node.input.iter().filter_map(known).filter_map(values::to_integers).flatten() {
+                if !found.contains(&value) {
+                    found.push(value);
+                }
+            }
+        } else if moves(node) && node.input.first().is_some_and(|name| names.contains(name.as_str())) {
+            names.extend(node.output.iter().map(String::as_str));
+        }
+        for inner in view::subgraphs(node) {
+            compared(&[graphs, &[inner]].concat(), &mut names.clone(), found);
+        }
+    }
+}
+
+/// Whether a graph within another one takes a value of it.
+fn mentions(graph: &GraphProto, name: &str) -> bool {
+    graph.output.iter().any(|output| output.name() == name)
+        || graph.node.iter().any(|node| {
+            node.input.iter().any(|input| input == name) || view::subgraphs(node).any(|inner| mentions(inner, name))
+        })
 }
 
 /// Where the states of a recurrent operator are: inputs and outputs.

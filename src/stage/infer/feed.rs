@@ -15,7 +15,14 @@ pub(super) struct Fed {
     pub(super) kind: Kind,
     /// Least and greatest number, of inputs that take whole ones.
     whole: Option<(f64, f64)>,
+    /// Greatest magnitude that the input's type holds, where its rows could have more.
+    most: Option<f32>,
 }
+
+/// Least and greatest numbers of 64 bits that an int64 holds: 2^63 itself is one too many.
+pub(super) const INT64: (f64, f64) = (-9_223_372_036_854_775_808.0, 9_223_372_036_854_774_784.0);
+/// From here on a float16 is infinite, since 65504 is its greatest number.
+pub(super) const FLOAT16: f32 = 65_520.0;
 
 #[derive(Clone)]
 enum Of {
@@ -111,7 +118,7 @@ impl Fed {
         let tensor = &input.tensor;
         let width = tensor.width();
         let whole = match tensor.element {
-            Element::Int64 => Some((-(2_f64.powi(63)), 2_f64.powi(63))),
+            Element::Int64 => Some(INT64),
             Element::Int32 => Some((i32::MIN.into(), i32::MAX.into())),
             Element::Bool => Some((0.0, 1.0)),
             _ => None,
@@ -172,7 +179,8 @@ impl Fed {
                 tensor.describe()
             ));
         }
-        Some(Fed { of, width, kind, whole })
+        let most = (tensor.element == Element::Float16).then_some(FLOAT16);
+        Some(Fed { of, width, kind, whole, most })
     }
 
     /// What must hold for columns of the source, by name.
@@ -191,7 +199,7 @@ impl Fed {
         let is_value = |column: &usize| layout.columns[*column].role == Role::Value;
         columns.into_iter().filter(move |(column, _)| is_value(column)).map(move |(column, is_id)| {
             let (least, most) = match (&self.of, self.whole) {
-                (Of::Ids { below, .. }, _) => (0.0, *below as f64 - 1.0),
+                (Of::Ids { below, .. }, _) => (0.0, last_id(*below)),
                 (_, whole) => whole.unwrap_or_default(),
             };
             Judge { column: layout.columns[column].name.clone(), least, most, is_id }
@@ -219,12 +227,12 @@ impl Fed {
     ) -> bool {
         match (&self.of, made) {
             (Of::Columns(sources), Made::F32(x)) => {
-                side_by_side(sources, columns, row, kept, (before, past), &mut x[row * self.width..])
+                let x = &mut x[row * self.width..(row + 1) * self.width];
+                side_by_side(sources, columns, row, kept, (before, past), x) && self.holds(x)
             }
             (Of::Columns(sources), Made::F64(x)) => {
                 let x = &mut x[row * self.width..(row + 1) * self.width];
-                let all = side_by_side(sources, columns, row, kept, (before, past), x);
-                all && self.whole.is_none_or(|(least, most)| x.iter().all(|x| is_whole(*x, least, most)))
+                side_by_side(sources, columns, row, kept, (before, past), x) && self.are_whole(x)
             }
             (Of::Ids { column, below }, Made::I64(ids)) => {
                 let id = match columns[*column] {
@@ -232,7 +240,7 @@ impl Fed {
                     View::Integers(values) => values[row] as f64,
                     _ => f64::NAN,
                 };
-                let fits = is_whole(id, 0.0, *below as f64 - 1.0);
+                let fits = is_whole(id, 0.0, last_id(*below));
                 if fits {
                     ids[row] = id as i64;
                 }
@@ -252,14 +260,37 @@ impl Fed {
                     _ => {}
                 }
                 match made {
-                    Made::F32(x) => put(&mut x[row * self.width..], vector),
-                    Made::F64(x) => put(&mut x[row * self.width..], vector),
+                    Made::F32(x) => {
+                        let x = &mut x[row * self.width..(row + 1) * self.width];
+                        put(x, vector) && self.holds(x)
+                    }
+                    Made::F64(x) => put(&mut x[row * self.width..], vector) && self.are_whole(vector),
                     Made::I64(_) => false,
                 }
             }
             _ => false,
         }
     }
+}
+
+impl Fed {
+    /// Whether the input's type holds the numbers: only whole ones, if that is what it takes.
+    fn are_whole(&self, numbers: &[f64]) -> bool {
+        self.whole.is_none_or(|(least, most)| numbers.iter().all(|number| is_whole(*number, least, most)))
+    }
+
+    /// Whether no number becomes infinite in the input's type.
+    fn holds(&self, numbers: &[f32]) -> bool {
+        self.most.is_none_or(|most| numbers.iter().all(|number| number.abs() < most))
+    }
+}
+
+/// The greatest id that 64 bits of a float hold exactly.
+pub(super) fn last_id(below: u64) -> f64 {
+    let last = below.saturating_sub(1);
+    let near = last as f64;
+    // Beyond 2^53 the nearest float can be the next one up.
+    if near as u128 > u128::from(last) { near.next_down() } else { near }
 }
 
 /// Whether a number is whole and within bounds.

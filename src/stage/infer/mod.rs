@@ -8,6 +8,8 @@
 mod answer;
 mod carry;
 mod feed;
+#[cfg(test)]
+mod feed_tests;
 mod inputs;
 mod plan;
 mod rhythm;
