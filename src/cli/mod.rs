@@ -27,8 +27,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Result;
-use crate::config::Until;
+use crate::config::{Http, Until};
 use crate::error::Context;
+use crate::model::executor::library;
 use crate::zone::database;
 use messages::Log;
 
@@ -71,14 +72,47 @@ enum Command {
     State(state::StateArgs),
 }
 
+/// What is served over HTTP; each takes precedence over its field of `runtime.http`
+#[derive(Debug, Clone, Default, Args)]
+pub struct HttpArgs {
+    /// Serve /metrics, /healthz, /readyz and /version at this address; takes precedence over `runtime.http`
+    #[arg(long = "http", value_name = "ADDR", value_parser = crate::config::http_address)]
+    pub address: Option<SocketAddr>,
+    /// A file with the token that /metrics and /version ask for (`Authorization: Bearer …`)
+    #[arg(long = "http-token", value_name = "FILE")]
+    pub token: Option<PathBuf>,
+    /// For TLS: a file with the certificate and its chain, as PEM
+    #[arg(long = "http-certificate", value_name = "FILE", requires = "key")]
+    pub certificate: Option<PathBuf>,
+    /// For TLS: a file with the certificate's private key, as PEM
+    #[arg(long = "http-key", value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
+    /// Let other machines read it without a token and without TLS
+    #[arg(long = "http-insecure")]
+    pub insecure: bool,
+}
+
+impl HttpArgs {
+    /// What the pipeline file says, with what was given on the command line.
+    fn over(&self, file: Option<&Http>) -> Http {
+        let file = file.cloned().unwrap_or_default();
+        Http {
+            address: self.address.or(file.address),
+            token: self.token.clone().or(file.token),
+            tls: self.certificate.clone().zip(self.key.clone()).or(file.tls),
+            insecure: self.insecure || file.insecure,
+        }
+    }
+}
+
 /// `kolk run P`
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// The pipeline file
     pub pipeline: PathBuf,
-    /// Serve /metrics, /healthz and /readyz at this address; takes precedence over `runtime.http`
-    #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
-    pub http: Option<SocketAddr>,
+    /// What is served over HTTP
+    #[command(flatten)]
+    pub http: HttpArgs,
     /// Read a topic up to here and end with exit code 0: `end` (what can be read at the start), `now`, or a time; takes
     /// precedence over `source.kafka.until`
     #[arg(long, value_name = "WHERE", value_parser = Until::parse)]
@@ -90,9 +124,9 @@ pub struct RunArgs {
 pub struct TrainArgs {
     /// The pipeline file
     pub pipeline: PathBuf,
-    /// Serve /metrics, /healthz and /readyz at this address; takes precedence over `runtime.http`
-    #[arg(long, value_name = "ADDR", value_parser = crate::config::http_address)]
-    pub http: Option<SocketAddr>,
+    /// What is served over HTTP
+    #[command(flatten)]
+    pub http: HttpArgs,
     /// Go on with the weights of a version, NAME/VERSION or NAME (its champion); its layers must be the pipeline's
     #[arg(long, value_name = "VERSION")]
     pub from: Option<String>,
@@ -119,6 +153,13 @@ pub struct SummaryArgs {
     /// Folder of the model registry, for NAME and NAME/VERSION
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub models: PathBuf,
+}
+
+/// Versions of what this process is made of.
+fn versions() -> crate::http::Versions {
+    let onnx_runtime = library::version().map(|version| ("onnx_runtime", version.to_string()));
+    let own = [("kolk", env!("CARGO_PKG_VERSION").to_owned()), ("tz_database", database().to_string())];
+    own.into_iter().chain(onnx_runtime).collect()
 }
 
 /// Runs the command of the process' arguments.
@@ -203,7 +244,7 @@ mod tests {
         let cli = Cli::try_parse_from(["kolk", "run", "p.yaml", "--http", "localhost:9464", "--log", "json"]).unwrap();
         assert_eq!(cli.log, Log::Json);
         let Command::Run(args) = cli.command else { panic!("not run") };
-        assert_eq!(args.http.unwrap().to_string(), "127.0.0.1:9464");
+        assert_eq!(args.http.address.unwrap().to_string(), "127.0.0.1:9464");
         for line in ["check --offline p.yaml", "models list", "models show a/3", "summary m", "schema --shared"] {
             Cli::try_parse_from(["kolk"].into_iter().chain(line.split(' '))).unwrap();
         }

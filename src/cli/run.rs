@@ -33,10 +33,10 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
         kafka.until = Some(At::default_value(until));
     }
     let name = pipeline.name.value.clone();
-    let address = arguments.http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
+    let http = arguments.http.over(pipeline.runtime.http.as_ref().map(|at| &at.value));
     let plan = runtime::plan(pipeline, Purpose::Run)?;
     let health = Arc::new(http::Health::default());
-    let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
+    let server = http::serve(&http, super::versions(), &plan.metrics, &health)?;
     let source = match &plan.pipeline.source.input {
         config::Input::Parquet(files) => files.path.0.clone(),
         config::Input::DeadLetters(letters) => format!("dead letters {}", letters.path.0),

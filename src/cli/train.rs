@@ -33,7 +33,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
         ));
     }
     library::library()?;
-    let address = arguments.http.or(pipeline.runtime.http.as_ref().map(|at| at.value));
+    let http = arguments.http.over(pipeline.runtime.http.as_ref().map(|at| &at.value));
     let mut plan = runtime::plan(pipeline, Purpose::Train)?;
     if let (Some(from), Some(training)) = (&arguments.from, &mut plan.train) {
         training.start_from(&registry::open(&plan.pipeline.models, from)?)?;
@@ -42,7 +42,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
         return Err(Error::refused("training needs a `train` section and an `infer` stage"));
     };
     let health = Arc::new(http::Health::default());
-    let server = address.map(|address| http::serve(address, plan.metrics.clone(), health.clone())).transpose()?;
+    let server = http::serve(&http, super::versions(), &plan.metrics, &health)?;
     plan.metrics.onnx_runtime(library::version()?);
     plan.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     health.running();

@@ -12,6 +12,7 @@ mod document;
 mod effective;
 mod expand;
 mod fields;
+mod http;
 mod include;
 mod kafka;
 mod kafka_read;
@@ -43,6 +44,7 @@ mod yaml;
 mod tests;
 
 pub use card::*;
+pub use http::{Http, http_address};
 pub use kafka::*;
 pub use metadata::{Metadata, Metadatum};
 pub use payload::{Envelope, Numbers};
@@ -58,7 +60,6 @@ pub use vectors::{MOST_NUMBERS, NumberType, VectorColumn};
 
 use std::fmt;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -196,20 +197,6 @@ fn hint(text: &str, place: Place) -> &'static str {
 
 fn problem(file: &Path, place: Place, message: impl fmt::Display) -> Error {
     Error::Problems(vec![Problem { file: file.into(), place, message: message.to_string() }])
-}
-
-/// Reads `127.0.0.1:9464`, `[::1]:9464` or `localhost:9464`.
-///
-/// # Errors
-/// What was expected instead, for the user.
-pub fn http_address(text: &str) -> std::result::Result<SocketAddr, String> {
-    let numeric = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_string(),
-    };
-    numeric
-        .parse()
-        .map_err(|_| format!("expected an address and a port, such as 127.0.0.1:9464, found \"{}\"", one_line(text)))
 }
 
 /// Text of the user for a message: on one line, and cut where it is long.

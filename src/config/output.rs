@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::read::{Field, Fields, Reader};
 use super::table::{Shape, Word, names, word};
 use super::words::{Words, exactly_one};
-use super::{At, DeadLetters, Delivery, Device, KafkaSource, Runtime, Sink, State, http_address, one_line};
+use super::{At, DeadLetters, Delivery, Device, KafkaSource, Runtime, Sink, State, http, one_line};
 use super::{kafka_read, kafka_words};
 
 pub(super) const SINK: Words = Words::new(
@@ -87,8 +87,8 @@ pub(super) const RUNTIME: Words = Words::new(
         ),
         word(
             "http",
-            Shape::Pattern(r"^(localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"),
-            "Address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464; not served by default",
+            http::SHAPE,
+            "Address of /metrics, /healthz, /readyz and /version, such as 127.0.0.1:9464; not served by default",
         ),
         word(
             "device",
@@ -181,13 +181,7 @@ pub(super) fn runtime(reader: &mut Reader, fields: &Fields) -> Runtime {
         Some(text) if text.parse::<f64>().is_err() => reader.expected(field, "`cores` or a whole number"),
         _ => reader.count(field, 1, MAX_WORKERS),
     });
-    let http = fields.get("http").and_then(|field| {
-        let text = reader.text(field, "an address and a port, such as 127.0.0.1:9464")?;
-        match http_address(&text) {
-            Ok(address) => Some(field.at(address)),
-            Err(_) => reader.expected(field, "an address and a port, such as 127.0.0.1:9464"),
-        }
-    });
+    let http = fields.get("http").and_then(|field| Some(field.at(http::read(reader, field)?)));
     Runtime {
         workers: workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         batch: fields.get("batch").and_then(|f| reader.count(f, 1, MAX_BATCH)).unwrap_or(4096),

@@ -411,7 +411,7 @@ pub struct Runtime {
     /// Kafka: name of this process, for stable transactional ids; without it a restart waits for a timeout (20 s).
     pub instance: Option<At<String>>,
     /// Where metrics and health are served; by default they are not.
-    pub http: Option<At<std::net::SocketAddr>>,
+    pub http: Option<At<super::Http>>,
     /// What networks run on.
     pub device: At<Device>,
 }

@@ -1,28 +1,31 @@
 //! Serves metrics and health over HTTP, on its own thread that never delays a record.
 //!
-//! Lives here: `/metrics`, `/healthz`, `/readyz`, and what "ready" means ([`Health`]). Must not live here: the metrics
-//! themselves (`metrics`), and anything that changes a run: these pages only read.
+//! Lives here: the pages ([`pages`]), what "ready" means ([`Health`]), who may read them, and the bounds of connections
+//! ([`connections`]). Must not live here: the metrics themselves (`metrics`), and anything that changes a run: these
+//! pages only read.
 
+mod connections;
+mod pages;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use tokio::sync::oneshot;
 
-use crate::config::hide;
+use self::tls::Tls;
+use crate::config::{Http, hide};
 use crate::error::Context;
 use crate::metrics::Metrics;
 use crate::{Error, Result};
 
-/// How long a client that is being answered may hold up the end of a run.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Versions of what a process is made of, by name, for `/version`.
+pub type Versions = BTreeMap<&'static str, String>;
 
 /// Whether the process does its work, as `/readyz` says it.
 #[derive(Debug)]
@@ -79,11 +82,24 @@ impl Drop for Server {
     }
 }
 
-/// Starts to serve; returns once the port is open.
+/// Starts to serve; returns once the port is open, with `None` where nothing is to be served.
 ///
 /// # Errors
-/// Refused if the address can't be listened on, as when the port is in use.
-pub fn serve(address: SocketAddr, metrics: Arc<Metrics>, health: Arc<Health>) -> Result<Server> {
+/// Refused: an address that can't be listened on, as when the port is in use; one that other machines reach, without a
+/// token, TLS or the user's word that anyone may read it; a token or certificate that can't be read.
+pub fn serve(http: &Http, versions: Versions, metrics: &Arc<Metrics>, health: &Arc<Health>) -> Result<Option<Server>> {
+    let Some(address) = http.address else { return Ok(None) };
+    let is_guarded = http.token.is_some() || http.tls.is_some();
+    if !address.ip().is_loopback() && !is_guarded && !http.insecure {
+        return Err(Error::refused(format!(
+            "http: other machines reach {address}: give a token (--http-token FILE) or TLS (--http-certificate, \
+             --http-key), or say that anyone may read it (--http-insecure); see `runtime.http` for the pipeline file"
+        )));
+    }
+    let tls = http.tls.as_ref().map(|(certificate, key)| Tls::new(certificate, key)).transpose()?;
+    if let Some(token) = &http.token {
+        pages::token(token).map_err(|why| Error::refused(format!("http: the token in {}: {why}", token.display())))?;
+    }
     let advice = |e: std::io::Error| {
         Error::refused(format!(
             "http: can't listen on {address}: {e}; choose another address with --http or runtime.http"
@@ -92,7 +108,7 @@ pub fn serve(address: SocketAddr, metrics: Arc<Metrics>, health: Arc<Health>) ->
     let listener = TcpListener::bind(address).map_err(advice)?;
     listener.set_nonblocking(true).map_err(advice)?;
     let address = listener.local_addr().map_err(advice)?;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !is_guarded {
         tracing::warn!(%address, "metrics and health can be read from other machines");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -101,134 +117,14 @@ pub fn serve(address: SocketAddr, metrics: Arc<Metrics>, health: Arc<Health>) ->
         .build()
         .or_refused(|| "start the thread of http".to_string())?;
     let (stop, stopped) = oneshot::channel();
+    let pages = pages::router(metrics.clone(), health.clone(), http.token.clone(), versions);
     let thread = std::thread::Builder::new()
         .name("http".to_string())
         .spawn(move || {
-            let served = runtime.block_on(run(listener, router(metrics, health), stopped));
-            if let Err(error) = served {
+            if let Err(error) = runtime.block_on(connections::serve(listener, tls, pages, stopped)) {
                 tracing::error!(%error, "http: stopped serving");
             }
         })
         .or_refused(|| "start the thread of http".to_string())?;
-    Ok(Server { address, stop: Some(stop), thread: Some(thread) })
-}
-
-async fn run(listener: TcpListener, router: Router, stopped: oneshot::Receiver<()>) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let (begin, mut begun) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        // Dropping the sender is the signal: there is nothing to say.
-        stopped.await.ok();
-        drop(begin);
-    });
-    let too_long = async {
-        (&mut begun).await.ok();
-        tokio::time::sleep(LAST_ANSWERS).await;
-    };
-    tokio::select! {
-        served = serving => served,
-        () = too_long => Ok(()),
-    }
-}
-
-type Shared = State<(Arc<Metrics>, Arc<Health>)>;
-
-fn router(metrics: Arc<Metrics>, health: Arc<Health>) -> Router {
-    Router::new()
-        .route("/metrics", get(show_metrics))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(show_ready))
-        .with_state((metrics, health))
-}
-
-async fn show_metrics(State((metrics, health)): Shared) -> Response {
-    match metrics.text(health.reason().is_none()) {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
-}
-
-async fn show_ready(State((metrics, health)): Shared) -> Response {
-    match health.reason() {
-        // It stays ready: another process, or a restart, would refuse the same records.
-        None => match metrics.refusals.mostly() {
-            Some(warning) => format!("ready\nwarning: {warning}\n").into_response(),
-            None => "ready\n".into_response(),
-        },
-        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Write};
-    use std::net::TcpStream;
-
-    fn start() -> (Server, Arc<Metrics>, Arc<Health>) {
-        let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::default()));
-        let server = serve("127.0.0.1:0".parse().unwrap(), Arc::clone(&metrics), Arc::clone(&health)).unwrap();
-        (server, metrics, health)
-    }
-
-    /// Status line, headers and body of a page.
-    fn get_page(server: &Server, path: &str) -> (String, String) {
-        let mut socket = TcpStream::connect(server.address()).unwrap();
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_string(), body.to_string())
-    }
-
-    #[test]
-    fn ready_only_while_running_and_says_why_not() {
-        let (server, metrics, health) = start();
-        let page = |path| {
-            let (head, body) = get_page(&server, path);
-            (head.split(' ').nth(1).unwrap().to_string(), body)
-        };
-        assert_eq!(page("/readyz"), ("503".into(), "starting\n".into()));
-        assert_eq!(page("/healthz"), ("200".into(), "ok\n".into()));
-        health.running();
-        assert_eq!(page("/readyz"), ("200".into(), "ready\n".into()));
-        health.not_ready("disk full");
-        assert_eq!(page("/readyz"), ("503".into(), "disk full\n".into()));
-        assert_eq!(page("/other").0, "404");
-        health.running();
-        (0..30).for_each(|_| _ = metrics.refusals.note("bad_json"));
-        let (status, body) = page("/readyz");
-        assert_eq!(status, "200");
-        assert!(body.starts_with("ready\nwarning: most of what comes is refused: 100 %"), "{body}");
-    }
-
-    #[test]
-    fn metrics_are_served_as_prometheus_reads_them() {
-        let (server, metrics, health) = start();
-        metrics.records_out.inc_by(5);
-        health.running();
-        let (head, body) = get_page(&server, "/metrics");
-        assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
-        assert!(body.contains("\nkolk_records_out_total 5\n") && body.contains("\nkolk_ready 1\n"), "{body}");
-    }
-
-    #[test]
-    fn a_port_in_use_is_refused_and_free_again_after_the_drop() {
-        let (server, metrics, health) = start();
-        let address = server.address();
-        let error = serve(address, Arc::clone(&metrics), Arc::clone(&health)).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains(&address.to_string()), "{error}");
-        drop(server);
-        serve(address, metrics, health).unwrap();
-    }
-
-    #[test]
-    fn an_idle_connection_does_not_hold_up_the_drop() {
-        let (server, ..) = start();
-        let mut socket = TcpStream::connect(server.address()).unwrap();
-        drop(server);
-        let mut rest = String::new();
-        assert_eq!(socket.read_to_string(&mut rest).unwrap_or(0), 0);
-    }
+    Ok(Some(Server { address, stop: Some(stop), thread: Some(thread) }))
 }

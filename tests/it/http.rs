@@ -2,12 +2,21 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::common::*;
+use super::kafka::front::certificates;
+use kolk::config::Http;
+use kolk::http::{Health, Server, serve};
 use kolk::kernel::CellKind;
+use kolk::metrics::Metrics;
 use kolk::model::ModelKind;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// The whole answer to a request, if there is one.
 pub fn get(address: &str, path: &str) -> Option<String> {
@@ -71,4 +80,55 @@ fn a_run_is_watched() {
     assert!(value("kolk_inference_seconds_count") > 0.0);
     assert!(value("kolk_stage_seconds_count{stage=\"1:inputs\"}") > 0.0);
     assert_eq!(value("kolk_model_version{model=\"m\"}"), 1.0);
+}
+
+/// The answer over TLS to a client that trusts the authority of a folder; an error where it doesn't trust the server.
+fn over_tls(server: &Server, folder: &Path) -> std::io::Result<String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(client, TcpStream::connect(server.address())?);
+    stream.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn pages_over_tls_with_a_certificate_that_is_renewed() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (first.path(), second.path());
+    certificates(first);
+    certificates(second);
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::default()));
+    let start = |certificate: &Path, key: &Path| {
+        let address = Some("127.0.0.1:0".parse().unwrap());
+        let http = Http { address, tls: Some((certificate.into(), key.into())), ..Http::default() };
+        serve(&http, [("kolk", "1.2.3".to_owned())].into(), &metrics, &health)
+    };
+    let (certificate, key) = (first.join("server.pem"), first.join("server.key"));
+    for (certificate, key) in [(&certificate, &first.join("client.key")), (&first.join("none.pem"), &key)] {
+        let refused = start(certificate, key).unwrap_err();
+        assert!(
+            refused.exit_code() == 2 && refused.to_string().contains(&certificate.display().to_string()),
+            "{refused}"
+        );
+    }
+    let server = start(&certificate, &key).unwrap().unwrap();
+    let answer = over_tls(&server, first).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("{\"kolk\":\"1.2.3\"}"), "{answer}");
+    over_tls(&server, second).unwrap_err();
+    assert!(!get(&server.address().to_string(), "/version").unwrap_or_default().contains("200"));
+    // Renewed: first one file, then the other.
+    std::fs::copy(second.join("server.key"), &key).unwrap();
+    over_tls(&server, first).unwrap();
+    std::fs::copy(second.join("server.pem"), &certificate).unwrap();
+    let renewed = over_tls(&server, second).unwrap();
+    assert!(renewed.starts_with("HTTP/1.1 200"), "{renewed}");
 }

@@ -145,7 +145,7 @@ fn the_whole_example_is_read() {
     let Some(At { value: Sink::Parquet { path, fields, part_records }, .. }) = &p.sink else { panic!() };
     assert_eq!((path.0.as_str(), fields[0].as_str(), *part_records), ("/p/out", "value", 131_072));
     assert_eq!((p.state.path.0.as_str(), p.state.or_records, p.state.partitions), ("/p/state", 1_000_000, 16));
-    assert_eq!(p.runtime.http.as_ref().unwrap().value, "127.0.0.1:9464".parse().unwrap());
+    assert_eq!(p.runtime.http.as_ref().unwrap().value.address, "127.0.0.1:9464".parse().ok());
     assert_eq!(p.models.value, Path::new("/p/models"));
     let t = p.train.unwrap();
     assert_eq!((t.horizon, t.residual, t.skip_linear), (24, Residual::Seasonal(24), true));

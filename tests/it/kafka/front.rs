@@ -40,6 +40,13 @@ make("client", ca)
 make("stranger")
 "#;
 
+/// Puts them into a folder.
+pub fn certificates(folder: &Path) {
+    let python = std::env::var("KOLK_PYTHON").expect("KOLK_PYTHON is not set: `make test` sets it");
+    let made = Command::new(python).args(["-c", CERTIFICATES]).arg(folder).status().unwrap();
+    assert!(made.success());
+}
+
 /// The context in the path of its URL.
 pub const CONTEXT: &str = "/contexts/:.lab:";
 
@@ -54,9 +61,7 @@ pub struct Front {
 impl Front {
     /// With certificates that it puts into a folder.
     pub fn new(folder: &Path, token: &str) -> Front {
-        let python = std::env::var("KOLK_PYTHON").expect("KOLK_PYTHON is not set: `make test` sets it");
-        let made = Command::new(python).args(["-c", CERTIFICATES]).arg(folder).status().unwrap();
-        assert!(made.success());
+        certificates(folder);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()).unwrap();

@@ -63,7 +63,7 @@ fn a_group_whose_members_share_in_another_way() {
     assert!(warned.contains("with the assignor \"range\"") && warned.contains("another `group`"), "{warned}");
     let address = free_address();
     let kolk = setup.start_with("a", &[("KOLK_HTTP", &address)]);
-    not_ready(&address, "with the assignor \"range\"");
+    not_ready(&address, r#"with the assignor \"range\""#);
     eventually("a line", || kolk.log().contains("not ready: group").then_some(()));
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!(kolk.log().matches("not ready: group").count(), 1, "{}", kolk.log());

@@ -13,7 +13,7 @@ mod cluster;
 mod debezium;
 mod enveloped;
 mod features;
-mod front;
+pub mod front;
 mod history;
 mod markers;
 mod membership;
