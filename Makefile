@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka demo-voice demo-models test chaos test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka demo-voice demo-models test chaos deploy-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: test-tools onnxruntime ## run every test, with its own Kafka; ARGS="--test
 
 chaos: test-tools onnxruntime ## run the long chaos test on Kafka: one broker, three brokers, late requests; KOLK_CHAOS_SEED=n repeats one
 	@KOLK_CHAOS=long scripts/test.sh --test it -- kafka::chaos kafka::torn --nocapture --test-threads=1
+
+deploy-test: build test-tools onnxruntime ## check deploy/ for Kubernetes without a cluster; needs Go, Node.js and npm; ARGS=quick without Kafka
+	@scripts/deploy_test.sh $(ARGS)
 
 test-data: build onnxruntime ## train and run on the data sets in $KOLK_DATA; print the table of errors
 	@scripts/test_data.sh

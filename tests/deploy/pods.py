@@ -1,0 +1,104 @@
+"""Runs containers of rendered objects as processes: their files, arguments and environment, at paths of this machine.
+
+Lives here: what a rendered container becomes. Must not live here: what is expected of it.
+"""
+
+import os
+import pathlib
+import subprocess
+
+import yaml
+
+# Folders of a container that become folders of the work folder. The order matters: the longest first.
+FOLDERS = ("/var/lib/kolk/models", "/var/lib/kolk/state", "/etc/kolk")
+
+
+def read(path):
+    """Rendered objects by kind and name."""
+    with open(path, encoding="utf-8") as file:
+        return {(it["kind"], it["metadata"]["name"]): it for it in filter(None, yaml.safe_load_all(file))}
+
+
+class Containers:
+    """The containers of rendered objects, with settings that replace rendered ones."""
+
+    def __init__(self, objects, kolk, work, settings):
+        self.objects, self.kolk, self.work = objects, kolk, pathlib.Path(work)
+        self.settings = {name: self.here(value) for name, value in settings.items()}
+        self.running = {}
+
+    def here(self, text):
+        """The text with paths of this machine."""
+        for folder in FOLDERS:
+            text = text.replace(folder, str(self.work / folder.rsplit("/", 1)[1]))
+        return text
+
+    def data(self, name):
+        return self.objects["ConfigMap", name]["data"]
+
+    def mount(self, spec):
+        """Writes the files that the pod has under /etc/kolk."""
+        folder = self.work / "kolk"
+        folder.mkdir(parents=True, exist_ok=True)
+        for volume in spec["volumes"]:
+            sources = [volume] if "configMap" in volume else volume.get("projected", {}).get("sources", [])
+            for source in sources:
+                for name, text in self.data(source["configMap"]["name"]).items():
+                    (folder / name).write_text(self.here(text), encoding="utf-8")
+
+    def process(self, container, pod, log):
+        """Starts the container as a process."""
+        env = {name: os.environ[name] for name in ("PATH", "HOME", "ORT_DYLIB_PATH") if name in os.environ}
+        for source in container.get("envFrom", []):
+            env |= {name: self.here(value) for name, value in self.data(source["configMapRef"]["name"]).items()}
+        for variable in container.get("env", []):
+            field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+            assert field in (None, "metadata.name"), field
+            env[variable["name"]] = pod if field else self.here(variable["value"])
+        env |= self.settings | self.of_pod(pod)
+        assert container["command"] == ["kolk"], container["command"]
+        with open(log, "ab") as out:
+            command = [self.kolk] + [self.here(it) for it in container["args"]]
+            return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+    def of_pod(self, pod):
+        """What differs between pods that share one machine: the port."""
+        return {"KOLK_HTTP": self.address(pod)}
+
+    def address(self, pod):
+        return f"127.0.0.1:{self.port + int(pod.rsplit('-', 1)[1])}"
+
+    port = 0
+
+    def job(self, name):
+        """Runs the containers of a CronJob to their end, one after the other; gives their logs."""
+        spec = self.objects["CronJob", name]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        self.mount(spec)
+        logs = []
+        for container in spec["initContainers"] + spec["containers"]:
+            log = self.work / f"{name}-{container['name']}.log"
+            log.unlink(missing_ok=True)
+            code = self.process(container, f"{name}-0", log).wait(timeout=300)
+            logs.append(log.read_text(encoding="utf-8"))
+            assert code == 0, f"{container['name']} ended with {code}:\n{logs[-1][-3000:]}"
+        return logs
+
+    def start(self, name, ordinal):
+        """Starts a pod of a StatefulSet."""
+        spec = self.objects["StatefulSet", name]["spec"]["template"]["spec"]
+        self.mount(spec)
+        pod = f"{name}-{ordinal}"
+        (container,) = spec["containers"]
+        self.running[pod] = self.process(container, pod, self.work / f"{pod}.log")
+        return pod
+
+    def stop(self, pod):
+        """SIGTERM, as Kubernetes sends it; gives the exit code."""
+        process = self.running.pop(pod)
+        process.terminate()
+        return process.wait(timeout=60)
+
+    def kill_all(self):
+        for process in self.running.values():
+            process.kill()
+            process.wait()
