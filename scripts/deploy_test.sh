@@ -52,7 +52,7 @@ printf '%s\n' "the default values, values-production.yaml, values-local.yaml; a 
 
 step "Kustomize and Helm render the same"
 # Components and values that no overlay has, so that they are compared too; and a second pipeline beside the first.
-mkdir -p "$work/hpa" "$work/second"
+mkdir -p "$work/hpa" "$work/second" "$work/bucket"
 ln -s "$root/deploy/kustomize" "$work/kustomize"
 cat >"$work/hpa/kustomization.yaml" <<'YAML'
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -74,6 +74,14 @@ components: [../kustomize/components/train, ../kustomize/components/keda, ../kus
 configMapGenerator:
   - { name: kolk-settings, behavior: merge, literals: ["KOLK_HISTORY=s3://kolk/history"] }
 YAML
+cat >"$work/bucket/kustomization.yaml" <<'YAML'
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../kustomize/base]
+components: [../kustomize/components/train, ../kustomize/components/store-secret]
+configMapGenerator:
+  - { name: kolk-settings, behavior: merge, literals: ["KOLK_HISTORY=s3://kolk/history"] }
+YAML
 # render NAME FOLDER RELEASE HELM-ARGUMENTS ...; the objects that only Kustomize has are in `only`.
 render() {
     "$KUSTOMIZE" build --load-restrictor LoadRestrictionsNone "$2" >"$work/$1-kustomize.yaml"
@@ -86,6 +94,7 @@ render base deploy/kustomize/base kolk
 render production deploy/kustomize/overlays/production kolk --values deploy/helm/values-production.yaml \
     --set-file kafka=deploy/kustomize/overlays/production/kafka.yaml
 render hpa "$work/hpa" kolk --set autoscaling.kind=hpa
+render bucket "$work/bucket" kolk --set train.enabled=true,train.history=s3://kolk/history --set secrets.store=kolk-store
 render second "$work/second" demand --set train.enabled=true,train.history=s3://kolk/history \
     --set autoscaling.kind=keda,monitoring.enabled=true
 only=(Namespace/kolk Service/kafka StatefulSet/kafka)
@@ -155,7 +164,7 @@ if [[ $what == all ]]; then
     step "a running pipeline gives data to every query"
     command -v kcat >/dev/null || die "kcat is missing: make test-tools installs it"
     ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
-    export ORT_DYLIB_PATH PROMETHEUS
+    export ORT_DYLIB_PATH PROMETHEUS VERSITYGW
     if [[ -z ${KOLK_KAFKA:-} ]]; then
         export KOLK_KAFKA_DIR="$cache/kafka/deploy-$$"
         own_kafka=yes
@@ -171,7 +180,7 @@ sink: { stdout: { fields: [temp, dewp, humid, wind_speed, pressure] } }
 state: { path: $work/lines }
 YAML
     KOLK_LOG=error "$kolk" run "$work/lines.yaml" 2>/dev/null | sed -E 's/^\{"origin":"([^"]*)"/\1\t&/' >"$KOLK_WEATHER"
-    PYTHONPATH="$checks" PYTHONDONTWRITEBYTECODE=1 "$python" "$checks/watch.py" "$work/local-kustomize.yaml" \
+    PYTHONPATH="$checks" PYTHONDONTWRITEBYTECODE=1 "$python" "$checks/watch.py" "$work/bucket-kustomize.yaml" \
         "$work/production-kustomize.yaml" docs/metrics.md docs/kubernetes.md "$work/run"
 fi
 printf '\n%s\n' "deploy/: all checks passed in $((SECONDS - started)) s"

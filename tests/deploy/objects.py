@@ -5,6 +5,7 @@ somewhere, selectors select, ports and probes are those that kolk serves, a pod 
 the Pod Security Standard "restricted" admits. Prints what it checked.
 """
 
+import json
 import re
 import sys
 
@@ -152,6 +153,28 @@ def of_kolk(objects, grace):
             check(all(it["key"] in SECRETS[it["name"]] for it in auth), "KEDA names keys that the Secret doesn't have")
 
 
+def dashboards(objects):
+    """Panels lie side by side, say what they show, and follow the variables of the dashboard."""
+    for found in objects.values():
+        for text in found.get("data", {}).values() if "grafana_dashboard" in found["metadata"].get("labels", {}) else []:
+            dashboard = json.loads(text)
+            variables = [it["name"] for it in dashboard["templating"]["list"]]
+            panels, taken = dashboard["panels"], set()
+            check(len({panel["id"] for panel in panels}) == len(panels), "two panels have one id")
+            for panel in panels:
+                at, title = panel["gridPos"], panel["title"]
+                cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+                check(at["x"] + at["w"] <= 24 and not cells & taken, f"panel {title} lies on another one, or beside the page")
+                taken |= cells
+                if panel["type"] == "row":
+                    continue
+                check(panel["description"] and panel["targets"], f"panel {title} has no description or no query")
+                for target in panel["targets"]:
+                    check(target["datasource"]["uid"] == "${datasource}", f"panel {title} has a data source of its own")
+                    for name in set(variables) - {"datasource"}:
+                        check(f'{name}=~"${name}"' in target["expr"], f"panel {title} does not follow {name}")
+
+
 def main():
     grace, paths = float(sys.argv[1]), sys.argv[2:]
     for path in paths:
@@ -164,6 +187,7 @@ def main():
             restricted(where, template)
             names_lead_somewhere(where, template, objects)
         of_kolk(objects, grace)
+        dashboards(objects)
     print(f"{checks} checks of {len(paths)} renderings")
 
 

@@ -9,8 +9,13 @@ import subprocess
 
 import yaml
 
-# Folders of a container that become folders of the work folder. The order matters: the longest first.
-FOLDERS = ("/var/lib/kolk/models", "/var/lib/kolk/state", "/etc/kolk")
+# Folders of a container, and what they are called in the work folder.
+FOLDERS = {
+    "/var/lib/kolk/models": "models",
+    "/var/lib/kolk/state": "state",
+    "/etc/kolk": "pipeline",
+    "/run/secrets/kolk": "secrets",
+}
 
 
 def read(path):
@@ -29,16 +34,23 @@ class Containers:
 
     def here(self, text):
         """The text with paths of this machine."""
-        for folder in FOLDERS:
-            text = text.replace(folder, str(self.work / folder.rsplit("/", 1)[1]))
+        for folder, name in FOLDERS.items():
+            text = text.replace(folder, str(self.work / name))
         return text
 
     def data(self, name):
         return self.objects["ConfigMap", name]["data"]
 
+    def secret(self, name, files):
+        """Creates the files of the Secret that pods have in the folder of this name."""
+        folder = self.work / "secrets" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+
     def mount(self, spec):
         """Writes the files that the pod has under /etc/kolk."""
-        folder = self.work / "kolk"
+        folder = self.work / "pipeline"
         folder.mkdir(parents=True, exist_ok=True)
         for volume in spec["volumes"]:
             sources = [volume] if "configMap" in volume else volume.get("projected", {}).get("sources", [])

@@ -1,8 +1,9 @@
 """Watches a running pipeline as a cluster would: watch.py POD_OBJECTS.yaml WATCH_OBJECTS.yaml METRICS.md NOT_SHOWN.md WORK
 
-The containers of POD_OBJECTS run as processes on KOLK_KAFKA: the CronJob collects the topic and trains, two pods of the
-StatefulSet serve, and the CronJob trains again, so that they change the model. Debian's Prometheus scrapes them with the
-labels of the PodMonitor and evaluates the rules of WATCH_OBJECTS.
+The containers of POD_OBJECTS run as processes on KOLK_KAFKA, with state and history in an S3 server (versitygw) whose keys
+are files: the CronJob collects the topic and trains, two pods of the StatefulSet serve, and the CronJob trains again, so
+that they change the model. Debian's Prometheus scrapes them with the labels of the PodMonitor and evaluates the rules of
+WATCH_OBJECTS.
 
 - Every query of the dashboard returns data, and so does every alert if its comparisons return 0 or 1.
 - No alert's evaluation fails.
@@ -103,6 +104,23 @@ class Prometheus:
         return [float(it["value"][1]) for it in data["result"]] if data else []
 
 
+class Store:
+    """An S3 server with the bucket `kolk`."""
+
+    KEYS = {"access-key-id": "kolk-tests", "secret-access-key": "a-secret-of-the-tests"}
+
+    def __init__(self, binary, work, port):
+        self.address = f"127.0.0.1:{port}"
+        for folder in ("buckets/kolk", "metadata"):
+            (work / folder).mkdir(parents=True)
+        command = [binary, "--port", self.address, "--quiet", "posix", "--sidecar", f"{work}/metadata", f"{work}/buckets"]
+        keys = {"ROOT_ACCESS_KEY": self.KEYS["access-key-id"], "ROOT_SECRET_KEY": self.KEYS["secret-access-key"]}
+        with open(work / "store.log", "wb") as log:
+            env = os.environ | keys
+            self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        eventually("the S3 server", lambda: None if page(self.address, "/")[0] else "no answer")
+
+
 def replaced(expression):
     """A query of the dashboard with values for Grafana's variables."""
     expression = expression.replace("$__rate_interval", "5m")
@@ -180,14 +198,16 @@ def main():
     panels = [it["expr"] for panel in dashboard["panels"] for it in panel.get("targets", [])]
     alerts = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
 
-    settings = {"KOLK_BROKERS": brokers, "KOLK_TOPIC": topic, "KOLK_GROUP": topic, "KOLK_MODELS": "/var/lib/kolk/models"}
-    pods = containers.Containers(pod_objects, os.environ["KOLK_BINARY"], work, settings | {"KOLK_UPDATES": "100"})
     port = free_ports(4)
+    settings = {"KOLK_BROKERS": brokers, "KOLK_TOPIC": topic, "KOLK_GROUP": topic, "KOLK_UPDATES": "100"}
+    settings |= {"AWS_ENDPOINT": f"http://127.0.0.1:{port + 2}", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+    pods = containers.Containers(pod_objects, os.environ["KOLK_BINARY"], work, settings)
     pods.port = port
+    pods.secret("store", Store.KEYS)
     source = Topic(brokers, topic)
     source.send(pathlib.Path(os.environ["KOLK_WEATHER"]).read_text("utf-8").splitlines(keepends=True))
 
-    prometheus = None
+    prometheus, store = None, Store(os.environ["VERSITYGW"], work, port + 2)
     try:
         collected, trained = pods.job(f"{NAME}-train")
         print("the CronJob's containers: ended with 0; the topic was collected, weather/1 was published")
@@ -235,15 +255,17 @@ def main():
         cross_check(exported, panels + alerts, documented, not_shown)
         print(f"{len(exported)} metrics: each is used, or listed in docs/kubernetes.md ({len(not_shown)})")
 
+        stored = sum(path.stat().st_size > 0 for path in (work / "buckets/kolk/state").rglob("*") if path.is_file())
+        assert stored and not (work / "state").exists(), "the state is not in the bucket"
         for pod in list(targets):
             code = pods.stop(pod)
             assert code == 143, f"{pod} ended with {code}:\n{(work / f'{pod}.log').read_text('utf-8')[-3000:]}"
         print("SIGTERM: both pods drained and ended with 143")
     finally:
         pods.kill_all()
-        if prometheus:
-            prometheus.process.kill()
-            prometheus.process.wait()
+        for it in filter(None, (prometheus, store)):
+            it.process.kill()
+            it.process.wait()
 
 
 main()
