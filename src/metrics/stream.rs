@@ -72,8 +72,12 @@ impl Stream {
             &["step"],
         )?;
         // Rates see the first of a kind only if there was a zero before.
-        ["committed", "aborted", "unknown"].map(|outcome| transactions.with_label_values(&[outcome]));
-        ["seek", "assign", "client"].map(|step| reader_restarts.with_label_values(&[step]));
+        for outcome in ["committed", "aborted", "unknown"] {
+            transactions.with_label_values(&[outcome]);
+        }
+        for step in ["seek", "assign", "client"] {
+            reader_restarts.with_label_values(&[step]);
+        }
         Ok(Stream {
             lag: b.gauges(
                 "kolk_lag_messages",
