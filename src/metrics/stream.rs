@@ -60,24 +60,6 @@ pub struct Position {
 impl Stream {
     pub(super) fn build(b: &mut Builder) -> prometheus::Result<Stream> {
         let partition: &[&str] = if b.several { &["topic", "partition"] } else { &["partition"] };
-        let transactions = b.counters(
-            "kolk_transactions_total",
-            "Transactions by outcome: committed, aborted (and sent again), unknown (resolved by what is committed).",
-            &["outcome"],
-        )?;
-        let reader_restarts = b.counters(
-            "kolk_reader_restarts_total",
-            "Restarts of reading because a partition with messages delivered nothing, by step: seek, assign, client \
-             (for a whole worker).",
-            &["step"],
-        )?;
-        // Rates see the first of a kind only if there was a zero before.
-        for outcome in ["committed", "aborted", "unknown"] {
-            transactions.with_label_values(&[outcome]);
-        }
-        for step in ["seek", "assign", "client"] {
-            reader_restarts.with_label_values(&[step]);
-        }
         Ok(Stream {
             lag: b.gauges(
                 "kolk_lag_messages",
@@ -96,7 +78,12 @@ impl Stream {
                 partition,
             )?,
             partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
-            transactions,
+            transactions: b.counters_of(
+                "kolk_transactions_total",
+                "Transactions by outcome: committed, aborted (and sent again), unknown (resolved by what is \
+                 committed).",
+                ("outcome", &["committed", "aborted", "unknown"]),
+            )?,
             commit_seconds: b.histogram(
                 "kolk_commit_seconds",
                 "Seconds from the end of a transaction's last message to its confirmation.",
@@ -116,7 +103,12 @@ impl Stream {
                 "Producers that were replaced because a request of a transaction had no answer and might arrive in a \
                  later one.",
             )?,
-            reader_restarts,
+            reader_restarts: b.counters_of(
+                "kolk_reader_restarts_total",
+                "Restarts of reading because a partition with messages delivered nothing, by step: seek, assign, \
+                 client (for a whole worker).",
+                ("step", &["seek", "assign", "client"]),
+            )?,
             reachable: b.gauge("kolk_broker_reachable", "1 while a broker answers, else 0.")?,
             replayed: b.counter(
                 "kolk_replayed_messages_total",

@@ -49,6 +49,21 @@ impl Builder {
         self.add(name, "counter", labels, help, IntCounterVec::new(self.options(name, help, labels), labels)?)
     }
 
+    /// Counters by one label, whose values are known. All begin at zero: a rate sees the first event of a kind only if
+    /// there was a zero before.
+    pub(super) fn counters_of(
+        &mut self,
+        name: &str,
+        help: &str,
+        (label, values): (&str, &[&str]),
+    ) -> Result<IntCounterVec> {
+        let counters = self.counters(name, help, &[label])?;
+        for value in values {
+            counters.with_label_values(&[value]);
+        }
+        Ok(counters)
+    }
+
     pub(super) fn gauge(&mut self, name: &str, help: &str) -> Result<IntGauge> {
         self.add(name, "gauge", &[], help, IntGauge::with_opts(self.options(name, help, &[]))?)
     }
