@@ -78,7 +78,8 @@ cat >"$work/bucket/kustomization.yaml" <<'YAML'
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../kustomize/base]
-components: [../kustomize/components/train, ../kustomize/components/store-secret]
+components:
+  [../kustomize/components/train, ../kustomize/components/http-token, ../kustomize/components/store-secret]
 configMapGenerator:
   - { name: kolk-settings, behavior: merge, literals: ["KOLK_HISTORY=s3://kolk/history"] }
 YAML
@@ -94,7 +95,7 @@ render base deploy/kustomize/base kolk
 render production deploy/kustomize/overlays/production kolk --values deploy/helm/values-production.yaml \
     --set-file kafka=deploy/kustomize/overlays/production/kafka.yaml
 render hpa "$work/hpa" kolk --set autoscaling.kind=hpa
-render bucket "$work/bucket" kolk --set train.enabled=true,train.history=s3://kolk/history --set secrets.store=kolk-store
+render bucket "$work/bucket" kolk --set train.enabled=true,train.history=s3://kolk/history --set secrets.store=kolk-store,secrets.http=kolk-http
 render second "$work/second" demand --set train.enabled=true,train.history=s3://kolk/history \
     --set autoscaling.kind=keda,monitoring.enabled=true
 only=(Namespace/kolk Service/kafka StatefulSet/kafka)
@@ -111,7 +112,7 @@ step "the objects fit each other, and the binary"
 # The pipeline files as the binary reads them.
 files="$work/files"
 mkdir -p "$files"
-cp deploy/kustomize/base/{platform,kafka,pipeline}.yaml deploy/kustomize/components/train/{collect,train}.yaml "$files/"
+cp deploy/kustomize/base/{platform,kafka,http,pipeline}.yaml deploy/kustomize/components/train/{collect,train}.yaml "$files/"
 effective() {
     KOLK_BROKERS=127.0.0.1:1 KOLK_TOPIC=t KOLK_GROUP=g KOLK_STATE=s3://b/s KOLK_HISTORY=s3://b/h POD_NAME=kolk-0 \
         "$kolk" check --effective "$files/$1"
@@ -120,12 +121,12 @@ grace=$(effective pipeline.yaml | sed -n 's/^  grace: \([0-9]*\)s$/\1/p')
 [[ -n $grace ]] || die "runtime.grace of the rendered pipeline was not found"
 effective collect.yaml >/dev/null
 effective train.yaml >/dev/null
-cp deploy/kustomize/overlays/production/kafka.yaml "$files/"
+cp deploy/kustomize/overlays/production/kafka.yaml deploy/kustomize/components/http-token/http.yaml "$files/"
 mkdir -p "$work/secret"
-sed -i "s|/run/secrets/kolk/kafka|$work/secret|" "$files/kafka.yaml"
-for name in username password ca.crt; do printf 'x' >"$work/secret/$name"; done
+sed -i "s|/run/secrets/kolk/[a-z]*|$work/secret|" "$files/kafka.yaml" "$files/http.yaml"
+for name in username password ca.crt token; do printf 'x' >"$work/secret/$name"; done
 effective pipeline.yaml >/dev/null
-printf '%s\n' "kolk check --effective reads pipeline.yaml, collect.yaml, train.yaml and the kafka.yaml of production; grace ${grace}s"
+printf '%s\n' "kolk check --effective reads pipeline.yaml, collect.yaml, train.yaml, and the kafka.yaml and http.yaml of production; grace ${grace}s"
 "$python" "$checks/objects.py" "$grace" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
 
 step "alerts fire and clear"

@@ -13,8 +13,8 @@ import yaml
 
 # What kolk takes after the grace period to leave the group, and some to spare.
 LEAVING = 3 + 5
-PAGES = {"/healthz", "/readyz", "/metrics"}
-SECRETS = {"kolk-kafka": {"username", "password", "ca.crt"}, "kolk-store": {"access-key-id", "secret-access-key"}}
+PAGES = {"/healthz", "/readyz", "/metrics", "/version"}
+SECRETS = {"kolk-kafka": {"username", "password", "ca.crt"}, "kolk-store": {"access-key-id", "secret-access-key"}, "kolk-http": {"token"}}
 
 checks = 0
 
@@ -94,6 +94,8 @@ def names_lead_somewhere(where, template, objects):
         config = "".join(t for it in objects.values() if it["kind"] == "ConfigMap" for t in it["data"].values())
         if container.get("command") == ["kolk"] and container["name"] != "train":
             for path in re.findall(r"/run/secrets/[\w./-]+", re.sub(r"#.*", "", config)):
+                if container["name"] == "collect" and "/http/" in path:
+                    continue  # it serves nothing
                 check(path in paths, f"{where}: {container['name']} reads {path}, which is not mounted")
     check(mounted == volumes, f"{where}: mounted nowhere: {volumes - mounted}")
 
@@ -127,6 +129,9 @@ def of_kolk(objects, grace):
         monitor = objects[f"PodMonitor/{name}"]["spec"]
         selectors["PodMonitor"] = monitor["selector"]["matchLabels"]
         (endpoint,) = monitor["podMetricsEndpoints"]
+        if "authorization" in endpoint:
+            key = endpoint["authorization"]["credentials"]
+            check(key["key"] in SECRETS[key["name"]], "the PodMonitor names a key that the Secret doesn't have")
         check(endpoint["port"] == port["name"] and endpoint["path"] in PAGES, "the PodMonitor scrapes another port")
     for who, selector in selectors.items():
         check(selects(selector, labels), f"{who} does not select the pods")

@@ -49,10 +49,17 @@ def free_ports(count):
     raise SystemExit("no free ports")
 
 
-def page(address, path):
+# What the pages ask for.
+TOKEN = "a-token-of-the-tests"
+
+
+def page(address, path, token=None):
     """Status and text of a page; 0 where nothing answers."""
+    request = urllib.request.Request(f"http://{address}{path}")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -80,6 +87,7 @@ class Prometheus:
             "scrape_configs": [
                 {
                     "job_name": "kolk",
+                    "authorization": {"type": "Bearer", "credentials_file": str(work / "secrets/http/token")},
                     "static_configs": [
                         {"targets": [address], "labels": LABELS | {"pod": pod}} for pod, address in targets.items()
                     ],
@@ -204,6 +212,7 @@ def main():
     pods = containers.Containers(pod_objects, os.environ["KOLK_BINARY"], work, settings)
     pods.port = port
     pods.secret("store", Store.KEYS)
+    pods.secret("http", {"token": TOKEN + "\n"})
     source = Topic(brokers, topic)
     source.send(pathlib.Path(os.environ["KOLK_WEATHER"]).read_text("utf-8").splitlines(keepends=True))
 
@@ -230,8 +239,9 @@ def main():
 
         eventually("two ready pods with four partitions", unready, alive)
         for address in targets.values():
-            for path, text in (("/readyz", "ready\n"), ("/healthz", "ok\n")):
-                assert page(address, path) == (200, text), f"{address}{path}: {page(address, path)}"
+            # Probes have no token; who reads metrics needs it.
+            for path, status in (("/readyz", 200), ("/healthz", 200), ("/metrics", 401)):
+                assert page(address, path)[0] == status, f"{address}{path}: {page(address, path)}"
         pods.job(f"{NAME}-train")
 
         # From now on records come while the queries are asked, with one that is refused.
@@ -251,7 +261,7 @@ def main():
         assert len(evaluated) == len(alerts) and all(rule["health"] == "ok" for rule in evaluated), evaluated
         exported = set()
         for address in targets.values():
-            exported |= set(re.findall(r"^# TYPE (kolk_\w+) ", page(address, "/metrics")[1], re.M))
+            exported |= set(re.findall(r"^# TYPE (kolk_\w+) ", page(address, "/metrics", TOKEN)[1], re.M))
         cross_check(exported, panels + alerts, documented, not_shown)
         print(f"{len(exported)} metrics: each is used, or listed in docs/kubernetes.md ({len(not_shown)})")
 

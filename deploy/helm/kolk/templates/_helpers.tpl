@@ -33,6 +33,7 @@ KOLK_HISTORY: {{ required "train.history: the folder or URL of the Parquet files
 {{- define "kolk.files" -}}
 platform.yaml: {{ .Files.Get "files/platform.yaml" | quote }}
 kafka.yaml: {{ .Values.kafka | default (.Files.Get "files/kafka.yaml") | quote }}
+http.yaml: {{ .Files.Get (ternary "files/http-token.yaml" "files/http.yaml" (ne .Values.secrets.http "")) | quote }}
 pipeline.yaml: {{ .Values.pipeline | default (.Files.Get "files/pipeline.yaml") | quote }}
 {{- end }}
 
