@@ -95,11 +95,13 @@ impl OnnxRuntime {
         Ok(OnnxRuntime { session, inputs, outputs, states, taken, given, one_sequence, one_step, metrics })
     }
 
-    /// Whether all steps go into one run: each output without an axis of time is only needed of the last step.
+    /// Whether all steps go into one run: each output without an axis of time is only needed of the last step. A window
+    /// without a state always does; of what has no axis of time, its last row counts.
     fn takes_all_steps(&self, steps: &Steps<'_>) -> bool {
         let before = (steps.t - 1) * steps.slots.len();
         let last_alone = || steps.gives[..before].iter().all(|row| *row == Steps::NONE);
-        steps.t == 1 || !self.one_step && (self.outputs.iter().all(|tensor| tensor.has_time) || last_alone())
+        let has_time = || self.outputs.iter().all(|tensor| tensor.has_time);
+        steps.t == 1 || !self.one_step && (has_time() || last_alone()) || self.states.words() == 0 && last_alone()
     }
 
     fn gather(&mut self, steps: &Steps<'_>, cut: Cut) {
@@ -111,7 +113,10 @@ impl OnnxRuntime {
                 buffer.bytes_mut().fill(0);
             }
             tensor.place.lay_out(cut.t, cut.b);
-            let part = cut.of(steps.rows, steps.slots.len());
+            let mut part = cut.of(steps.rows, steps.slots.len());
+            if !tensor.has_time {
+                part.rows = &part.rows[(cut.t - 1) * part.sequences..];
+            }
             gather(input.values, input.width, part, tensor.element, &tensor.place, buffer);
         }
     }
