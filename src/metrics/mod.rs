@@ -45,6 +45,8 @@ pub struct Metrics {
     pub records_in: IntCounter,
     /// Records older than their key's newest that were processed.
     pub late_records: IntCounter,
+    /// Rows that the network can't take.
+    pub rows_beyond_model: IntCounter,
     /// Rows that were written to the sink.
     pub records_out: IntCounter,
     /// Rows of the batches that the stages process.
@@ -126,6 +128,11 @@ impl Metrics {
             late_records: b.counter(
                 "kolk_late_records_total",
                 "Records older than their key's newest that were processed, in the order in which they came.",
+            )?,
+            rows_beyond_model: b.counter(
+                "kolk_rows_beyond_model_total",
+                "Rows that took no step of the network: an id, or a whole number, that a stage computed is none that the \
+                 model takes.",
             )?,
             records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
             dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,

@@ -55,6 +55,8 @@ pub struct LayoutColumn {
     pub scaled_by: Option<(usize, usize)>,
     /// The column whose earlier values it holds, if a `lags` stage made it.
     pub lag_of: Option<usize>,
+    /// The stage that computed its values, where they are no longer those of records, and whether they stay whole.
+    pub computed: Option<(&'static str, bool)>,
     /// What the numbers of a vector of the source are written as, where that isn't what they are read as.
     pub number: Option<NumberType>,
 }
@@ -154,8 +156,8 @@ pub struct Layout {
     pub restart: Option<usize>,
     /// What the network reads, after `inputs`.
     pub features: Option<Features>,
-    /// What the network answered, after `infer`.
-    pub forecast: Option<Forecast>,
+    /// What of the network's answer is about times ahead, after `infer`: all of one horizon.
+    pub forecasts: Vec<Forecast>,
 }
 
 impl Layout {
@@ -172,7 +174,7 @@ impl Layout {
             constants: Vec::new(),
             restart: None,
             features: None,
-            forecast: None,
+            forecasts: Vec::new(),
         }
     }
 
@@ -192,7 +194,9 @@ impl Layout {
 
     /// Adds a column and returns its index.
     pub fn add(&mut self, name: impl Into<String>, kind: Kind, role: Role) -> usize {
-        self.columns.push(LayoutColumn { name: name.into(), kind, role, scaled_by: None, lag_of: None, number: None });
+        let name = name.into();
+        let (scaled_by, lag_of, computed, number) = (None, None, None, None);
+        self.columns.push(LayoutColumn { name, kind, role, scaled_by, lag_of, computed, number });
         self.columns.len() - 1
     }
 

@@ -49,6 +49,7 @@ impl Operator for config::Lags {
                 let index = columns::add(layout, lagged, Kind::Number, Role::Feature, name.place, problems);
                 layout.columns[index].scaled_by = column.and_then(|column| layout.columns[column].scaled_by);
                 layout.columns[index].lag_of = column;
+                layout.columns[index].computed = column.and_then(|column| layout.columns[column].computed);
             }
             let lags: Vec<usize> = lags.iter().filter(|lag| **lag > 0).map(|lag| *lag as usize).collect();
             if let (Some(column), Some(longest)) = (column, lags.iter().max().copied()) {

@@ -91,7 +91,8 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
     let mut steps: Vec<Step<'a>> = stages.iter().map(step).collect();
     if let (Some(model), Some(options)) = (model, pipeline.infer()) {
         let inputs = model.signature.inputs.clone();
-        let operator = Box::new(Inputs { inputs, gap: options.gap.clone(), ttl: options.ttl.clone() });
+        let (gap, ttl, metrics) = (options.gap.clone(), options.ttl.clone(), Some(model.metrics.clone()));
+        let operator = Box::new(Inputs { inputs, gap, ttl, metrics });
         steps.insert(infer, Step { place: options.model.place, operator });
     }
     // The policies have defaults, so they may not be in the file.

@@ -108,14 +108,14 @@ impl Operator for Last {
     }
 
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
-        if layout.forecast.is_some() {
+        if !layout.forecasts.is_empty() {
             problems.add(place, "a pipeline has one infer stage, this is the second");
             return None;
         }
         let column = layout.add("prediction", Kind::Vector(1), Role::Output);
         let interval = layout.add("interval_ticks", Kind::Integer, Role::Internal);
         layout.features = Some(Features { x: vec![0], usable: 0, restart: 0, interval, rhythm: interval });
-        layout.forecast = Some(Forecast { targets: vec!["value".into()], horizon: 1, quantiles: 0, column });
+        layout.forecasts.push(Forecast { targets: vec!["value".into()], horizon: 1, quantiles: 0, column });
         Some(Box::new(Last))
     }
 

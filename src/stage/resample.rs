@@ -68,13 +68,20 @@ impl Operator for config::Resample {
 
     /// Plans the buckets; leaves a layout of the record's values, `observed` and `age`.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
-        if layout.forecast.is_some() || layout.features.is_some() {
+        if !layout.forecasts.is_empty() || layout.features.is_some() {
             problems.add(place, "resample must come before infer: a prediction can't be put into buckets");
             return None;
         }
         let sources = columns::values(layout);
         layout.columns = sources.iter().map(|index| layout.columns[*index].clone()).collect();
-        layout.columns.iter_mut().for_each(|column| column.scaled_by = None);
+        let computed = match (self.aggregate, self.fill.value) {
+            (Aggregate::Mean, _) | (_, Fill::Linear) => Some(("resample", false)),
+            (Aggregate::Sum | Aggregate::Count, _) => Some(("resample", true)),
+            (Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last, _) => None,
+        };
+        for column in &mut layout.columns {
+            (column.scaled_by, column.computed) = (None, computed.or(column.computed));
+        }
         columns::add(layout, "observed".into(), Kind::Flag, Role::Output, place, problems);
         columns::add(layout, "age".into(), Kind::Number, Role::Output, place, problems);
         layout.interval = Some(self.every.value);

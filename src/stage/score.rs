@@ -54,20 +54,27 @@ impl Operator for config::Score {
 
     /// Plans the score of one target at one step of the horizon.
     fn plan(&self, place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
-        let Some(forecast) = layout.forecast.clone() else {
-            problems.add(place, "score needs an infer stage before it");
+        let forecasts = layout.forecasts.clone();
+        let Some(first) = forecasts.first() else {
+            let message = match layout.features {
+                None => "score needs an infer stage before it",
+                Some(_) => {
+                    "score needs a forecast: no output of the model is one (`targets` and `horizon` in its card)"
+                }
+            };
+            problems.add(place, message);
             return None;
         };
-        let forecast = &forecast;
         let or_here = |at: Place| if at.line > 0 { at } else { place };
-        let target = target(self, forecast).map_err(|message| problems.add(or_here(self.actual.place), message)).ok();
-        let actual = target.and_then(|target| match layout.number(&forecast.targets[target]) {
+        let found = target(self, &forecasts).map_err(|message| problems.add(or_here(self.actual.place), message)).ok();
+        let actual = found.and_then(|(forecast, target)| match layout.number(&forecast.targets[target]) {
             Ok(index) => Some(index),
             Err(message) => {
                 problems.add(or_here(self.actual.place), message);
                 None
             }
         });
+        let (forecast, target) = found.map_or((first, None), |(forecast, target)| (forecast, Some(target)));
         let step = self.step.value;
         if step == 0 || step > forecast.horizon {
             let message = format!("step {step} is scored, but the model predicts steps 1 to {}", forecast.horizon);
@@ -123,18 +130,26 @@ impl Operator for config::Score {
     }
 }
 
-/// Which of the model's targets is scored.
-fn target(config: &config::Score, forecast: &Forecast) -> std::result::Result<usize, String> {
-    let targets = &forecast.targets;
-    let list = targets.join(", ");
-    match config.actual.as_str() {
-        "" if targets.len() == 1 => Ok(0),
-        "" => Err(format!("the model predicts several columns ({list}): name one as actual")),
-        name => targets.iter().position(|target| target == name).ok_or_else(|| {
-            let near = did_you_mean(name, targets.iter().map(String::as_str));
-            format!("the model doesn't predict \"{name}\", but: {list}{near}")
-        }),
+/// Which of the model's forecasts is scored, and which of its targets: of several outputs that predict a column, the
+/// first one.
+fn target<'f>(config: &config::Score, forecasts: &'f [Forecast]) -> std::result::Result<(&'f Forecast, usize), String> {
+    let mut targets: Vec<&str> = Vec::new();
+    for target in forecasts.iter().flat_map(|forecast| &forecast.targets) {
+        if !targets.contains(&target.as_str()) {
+            targets.push(target);
+        }
     }
+    let list = targets.join(", ");
+    let name = match (config.actual.as_str(), &targets[..]) {
+        ("", [one]) => *one,
+        ("", _) => return Err(format!("the model predicts several columns ({list}): name one as actual")),
+        (name, _) => name,
+    };
+    let place = |forecast: &'f Forecast| Some((forecast, forecast.targets.iter().position(|target| target == name)?));
+    forecasts.iter().find_map(place).ok_or_else(|| {
+        let near = did_you_mean(name, targets.iter().copied());
+        format!("the model doesn't predict \"{name}\", but: {list}{near}")
+    })
 }
 
 #[derive(Clone)]

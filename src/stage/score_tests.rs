@@ -51,7 +51,7 @@ fn stages(config: &config::Score, layout: &mut Layout, problems: &mut Problems) 
     let interval = layout.add("interval_ticks", Kind::Integer, Role::Internal);
     layout.features = Some(Features { x: vec![0], usable: 0, restart: 0, interval, rhythm: interval });
     let targets = vec!["value".into(), "other".into()];
-    layout.forecast = Some(Forecast { targets, horizon: HORIZON, quantiles: 0, column });
+    layout.forecasts.push(Forecast { targets, horizon: HORIZON, quantiles: 0, column });
     let score = testing::plan(config, layout, problems);
     let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Guess)];
     stages.extend(score);

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::common::*;
 
 /// A folder with the files; `None` without Python.
-fn files() -> Option<tempfile::TempDir> {
+pub fn files() -> Option<tempfile::TempDir> {
     let Some(python) = std::env::var("KOLK_PYTHON").ok() else {
         assert!(std::env::var_os("CI").is_none(), "KOLK_PYTHON is not set in CI");
         eprintln!("KOLK_PYTHON is not set (make test sets it): the tests with it were not run");
@@ -103,6 +103,18 @@ fn graphs_of_others_are_published_or_refused() {
         .replace("constant: ~", "constant: 0.5");
     let said = import(0, &filled, &[]);
     assert!(said.contains("published good/1, bitwise: yes"), "{said}");
+    let root = models.to_str().unwrap();
+    let (listed, _) = kolk_exits(0, &["models", "list", "--models", root]);
+    assert!(listed.lines().any(|line| line.starts_with("good") && line.contains("carry")), "{listed}");
+    let (shown, _) = kolk_exits(0, &["models", "show", "good", "--models", root]);
+    for part in [
+        "word: int64 [batch] from word, ids below 10",
+        "b_in: float32 [batch, 4] from alpha, begins as zero",
+        "y: float32 [batch, 4] becomes answer",
+        "run twice: the same bits",
+    ] {
+        assert!(shown.contains(part) && !shown.contains("held-out"), "{part} in {shown}");
+    }
     let reference = |name: &str| files.join(name).to_str().unwrap().to_owned();
     let said = import(0, GOOD, &["--reference", &reference("reference.npz")]);
     assert!(said.contains("output \"y\" differs from the reference by at most") && said.contains("good/2"), "{said}");

@@ -83,6 +83,21 @@ window = save(
 rows = numbers.standard_normal((9, 6, 2)).astype(np.float32)
 np.savez(os.path.join(folder, "window.npz"), x=rows, y=rows.sum(axis=1))
 
+# Two forecasts, each the last value of its column three times, beside another output.
+save(
+    "heads",
+    [
+        node("Gather", ["x", "first"], ["y_a"], axis=1),
+        node("Gather", ["x", "second"], ["y_b"], axis=1),
+        node("Add", ["x", "s"], ["sum"]),
+        node("Tanh", ["sum"], ["s_out"]),
+        node("ReduceSum", ["s_out", "last"], ["s_sum"]),
+    ],
+    [tensor("x", "batch", 2), tensor("s", "batch", 2)],
+    [tensor("y_a", "batch", 3), tensor("y_b", "batch", 3), tensor("s_out", "batch", 2), tensor("s_sum", "batch", 1)],
+    [constant("first", np.zeros(3, np.int64)), constant("second", np.ones(3, np.int64)), constant("last", np.array([1]))],
+)
+
 # Wrong, each in its own way.
 both = ([x, s], [y, s_out])
 save("random", [added, carried, node("RandomNormalLike", ["sum"], ["noise"]), node("Add", ["sum", "noise"], ["y"])], *both)

@@ -46,6 +46,9 @@ pub fn list(root: &Path, as_json: bool) -> Result<String> {
             continue;
         };
         start.extend([kind(manifest), layers(manifest), parameters(manifest)]);
+        if manifest.targets.is_empty() {
+            table.add_row(padded(start.clone(), header.len()));
+        }
         for target in &manifest.targets {
             let mut row = start.clone();
             row.extend([target.clone(), manifest.horizon.to_string()]);

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{ERRORS, kind, layers, metric, parameters, plain, pretty, trimmed};
 use crate::Result;
-use crate::error::{Context, counted};
+use crate::error::{Context, counted, printable};
 use crate::model::registry;
+use crate::network::{Feed, Initial, InputTensor, OutputTensor, Signature, StateTensor};
 
 /// One version: `name` (its champion) or `name/3`. As JSON: the manifest, with `version` and `champion` added.
 pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
@@ -30,6 +31,8 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
             lag => format!("{} {} back", input.column, counted(lag, "row")),
         })
         .collect();
+    let foreign = manifest.signature.as_ref();
+    let inputs = foreign.map_or(inputs.join(", "), taken);
     let stages: Vec<String> = manifest.stages.iter().map(Value::to_string).collect();
     let mut lines = vec![
         ("model", format!("{name}/{number}{}", if champion { " (champion)" } else { "" })),
@@ -37,7 +40,7 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         ("kind", kind(&manifest)),
         ("layers", layers(&manifest)),
         ("parameters", parameters(&manifest)),
-        ("inputs", inputs.join(", ")),
+        ("inputs", inputs),
         ("targets", manifest.targets.join(", ")),
         ("steps ahead", manifest.horizon.to_string()),
         ("stages before", if stages.is_empty() { "none".into() } else { stages.join("\n") }),
@@ -48,6 +51,11 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         ("onnx", format!("opset {}, IR version {}", manifest.opset, manifest.ir_version)),
         ("checked with", format!("ONNX Runtime {}", manifest.onnx_runtime)),
     ];
+    if let Some(signature) = foreign {
+        lines.retain(|(word, _)| !matches!(*word, "seed" | "data" | "layers" | "parameters"));
+        lines.extend([("states", carried(signature)), ("outputs", given(signature))]);
+        lines.extend(manifest.proofs.iter().map(|proof| ("proved", proof.clone())));
+    }
     lines.extend(manifest.from.iter().map(|from| ("weights from", from.clone())));
     lines.extend(manifest.tz_database.iter().map(|version| ("tz database", version.clone())));
     lines.extend(manifest.files.iter().map(|(file, hash)| ("sha256", format!("{hash} {file}"))));
@@ -56,6 +64,9 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         table.add_row([word, &text]);
     }
     let mut text = trimmed(&mut table, &[]);
+    if manifest.targets.is_empty() || manifest.metrics.is_empty() && foreign.is_some() {
+        return Ok(text);
+    }
     let mut header = vec!["target"];
     header.extend(ERRORS.map(|(_, title)| title));
     let mut errors = plain(&header);
@@ -71,6 +82,47 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
         trimmed(&mut errors, &[1, 2, 3])
     );
     Ok(text)
+}
+
+/// The inputs of a graph of others, a line each.
+fn taken(signature: &Signature) -> String {
+    let one = |input: &InputTensor| {
+        let (name, spec) = (printable(&input.tensor.name), input.tensor.describe());
+        let from = match &input.feed {
+            Feed::Columns(columns) => {
+                columns.iter().map(|input| printable(&input.column)).collect::<Vec<_>>().join(", ")
+            }
+            Feed::Ids { column, below } => format!("{}, ids below {below}", printable(column)),
+            Feed::PerKey(column) => format!("{}, kept per key", printable(column)),
+        };
+        format!("{name}: {spec} from {from}")
+    };
+    signature.inputs.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// Its states.
+fn carried(signature: &Signature) -> String {
+    let one = |state: &StateTensor| {
+        let initial = match &state.initial {
+            Initial::Zero => "zero".into(),
+            Initial::Number(number) => number.to_string(),
+            Initial::File(file) => printable(file),
+        };
+        let (name, out) = (printable(&state.tensor.name), printable(&state.out));
+        format!("{name}: {} from {out}, begins as {initial}", state.tensor.describe())
+    };
+    let states: Vec<String> = signature.states.iter().map(one).collect();
+    if states.is_empty() { "none".into() } else { states.join("\n") }
+}
+
+/// Its outputs.
+fn given(signature: &Signature) -> String {
+    let one = |output: &OutputTensor| {
+        let (name, column) = (printable(&output.tensor.name), printable(&output.column));
+        let ahead = output.forecast.as_ref().map(|ahead| format!(", a forecast of {}", ahead.targets.join(", ")));
+        format!("{name}: {} becomes {column}{}", output.tensor.describe(), ahead.unwrap_or_default())
+    };
+    signature.outputs.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

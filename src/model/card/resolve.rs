@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::shape::{Around, of_input, of_output, of_state};
 use crate::Result;
-use crate::config::{Card, CardFeed, CardInput, CardState, Init, Layout, OutputStep};
+use crate::config::{Card, CardFeed, CardForecast, CardInput, CardOutput, CardState, Init, Layout, OutputStep};
 use crate::error::{Problems, did_you_mean};
 use crate::model::import::npy;
 use crate::model::onnx::copies;
@@ -293,8 +293,35 @@ impl Resolver<'_> {
                 place: output.name.place,
             });
         }
+        self.forecasts();
         if self.card.outputs.is_empty() && self.problems.is_empty() {
             self.problems.add(self.card.sections[2], "`outputs` is empty: a model without outputs writes nothing");
+        }
+    }
+
+    /// Outputs that are forecasts have one `prediction_time`, and the manifest one list of quantiles.
+    fn forecasts(&mut self) {
+        let named = |output: &'_ CardOutput| Some((output.name.value.clone(), output.forecast.clone()?));
+        let forecasts: Vec<(String, CardForecast)> = self.card.outputs.iter().filter_map(named).collect();
+        let Some((first, ahead)) = forecasts.first() else { return };
+        let of = |(name, _): &(String, CardForecast)| format!("output \"{name}\"");
+        for other in &forecasts {
+            let (found, expected) = (other.1.horizon.value, ahead.horizon.value);
+            if found != expected {
+                let message = format!(
+                    "{} is {found} steps ahead, output \"{first}\" {expected}: there is one `prediction_time`, so \
+                     forecasts have one horizon. Without `targets` and `horizon` an output is a column like others",
+                    of(other)
+                );
+                self.problems.add(other.1.horizon.place, message);
+            }
+        }
+        let mut with: Vec<&(String, CardForecast)> = forecasts.iter().collect();
+        with.retain(|(_, forecast)| !forecast.quantiles.is_empty());
+        for pair in with.windows(2).filter(|pair| pair[0].1.quantiles != pair[1].1.quantiles) {
+            let (a, b) = (&pair[0].1.quantiles, &pair[1].1.quantiles);
+            let message = format!("{} has the quantiles {b:?}, {} {a:?}: write the same", of(pair[1]), of(pair[0]));
+            self.problems.add(pair[1].1.horizon.place, message);
         }
     }
 

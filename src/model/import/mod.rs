@@ -14,7 +14,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use self::axes::Seen;
@@ -30,7 +30,7 @@ use super::onnx::{self, file};
 use super::{Manifest, ModelKind, Version, registry};
 use crate::config::{Card, Layout, Runs};
 use crate::error::Problems;
-use crate::network::{Axis, Element, Feed, Initial, Run, Signature, StatePair};
+use crate::network::{Axis, Element, Feed, Initial, OutputTensor, Run, Signature, StatePair};
 use crate::{Error, Result};
 
 /// A graph of others that can be published.
@@ -200,7 +200,8 @@ fn cross_row(findings: &[Finding]) -> Option<String> {
 /// Outputs that lose something on their way into a column.
 fn narrowed(signature: &Signature) -> Vec<String> {
     let wide = signature.outputs.iter().filter(|output| {
-        output.tensor.width() > 1 && matches!(output.tensor.element, Element::Float64 | Element::Int64 | Element::Int32)
+        (output.tensor.width() > 1 || output.forecast.is_some())
+            && matches!(output.tensor.element, Element::Float64 | Element::Int64 | Element::Int32)
     });
     wide.map(|output| {
         format!(
@@ -231,33 +232,32 @@ fn manifest(
         Initial::File(file) => file.clone(),
     };
     let size = |axis: &Axis| if let Axis::Fixed(size) = axis { Some(*size) } else { None };
-    let forecasts: Vec<_> = card.outputs.iter().filter_map(|output| output.forecast.as_ref()).collect();
-    if forecasts.len() > 1 {
-        let mut problems = Problems::new(&card.file);
-        problems.add(card.sections[2], "only one output can be a forecast");
-        problems.finish(())?;
-    }
-    let forecast = forecasts.first();
-    if let Some((output, ahead)) = signature.outputs.iter().find_map(|output| Some((output, output.forecast.as_ref()?)))
-    {
+    let ahead = |output: &OutputTensor| Some((output.tensor.clone(), output.forecast.clone()?));
+    let mut problems = Problems::new(&card.file);
+    let mut targets: Vec<String> = Vec::new();
+    for (tensor, ahead) in signature.outputs.iter().filter_map(ahead) {
         let numbers = ahead.horizon * ahead.targets.len() * ahead.quantiles.max(1);
-        if numbers != output.tensor.width() {
-            let written = card.outputs.iter().find(|written| written.name.value == output.tensor.name);
-            let mut problems = Problems::new(&card.file);
+        if numbers != tensor.width() {
+            let written = card.outputs.iter().find(|written| written.name.value == tensor.name);
             problems.add(
                 written.map_or(card.sections[2], |written| written.name.place),
                 format!(
                     "output \"{}\" has {} numbers a row, {} steps of {} targets and {} quantiles have {numbers}",
-                    output.tensor.name,
-                    output.tensor.width(),
+                    tensor.name,
+                    tensor.width(),
                     ahead.horizon,
                     ahead.targets.len(),
                     ahead.quantiles.max(1)
                 ),
             );
-            problems.finish(())?;
         }
+        targets.extend(ahead.targets);
     }
+    problems.finish(())?;
+    let mut seen = BTreeSet::new();
+    targets.retain(|target| seen.insert(target.clone()));
+    let forecasts = || card.outputs.iter().filter_map(|output| output.forecast.as_ref());
+    let quantiles = forecasts().map(|forecast| &forecast.quantiles).find(|quantiles| !quantiles.is_empty());
     Ok(Manifest {
         format: registry::FORMAT,
         name: card.name.value.clone(),
@@ -276,11 +276,9 @@ fn manifest(
                 init: init(&state.initial),
             })
             .collect(),
-        horizon: forecast.map_or(1, |forecast| forecast.horizon.value),
-        targets: forecast
-            .map(|forecast| forecast.targets.iter().map(|at| at.value.clone()).collect())
-            .unwrap_or_default(),
-        quantiles: forecast.map(|forecast| forecast.quantiles.clone()).unwrap_or_default(),
+        horizon: forecasts().next().map_or(1, |forecast| forecast.horizon.value),
+        targets,
+        quantiles: quantiles.cloned().unwrap_or_default(),
         stages: Vec::new(),
         warm_up: card.warm_up,
         seed: 0,

@@ -159,8 +159,13 @@ impl Fed {
             }
             Feed::Ids { column: name, below } => {
                 let column = missing.of(name, layout.number(name))?;
-                if layout.columns[column].scaled_by.is_some() {
-                    wrong.push(format!("the model's input \"{name}\" is an id, which `scale` would change"));
+                let found = &layout.columns[column];
+                let changed = match found.computed {
+                    Some((stage, false)) => Some(stage),
+                    _ => found.scaled_by.map(|_| "scale"),
+                };
+                if let Some(stage) = changed {
+                    wrong.push(format!("the model's input \"{name}\" is an id, which `{stage}` would change"));
                 }
                 (Of::Ids { column, below: *below }, 1)
             }
@@ -183,7 +188,7 @@ impl Fed {
         Some(Fed { of, width, kind, whole, most })
     }
 
-    /// What must hold for columns of the source, by name.
+    /// What must hold for columns of the source, by name; those of which a column has earlier values, too.
     pub(super) fn judges<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = Judge> + 'a {
         let columns: Vec<(usize, bool)> = match (&self.of, self.whole) {
             (Of::Ids { column, .. }, _) => vec![(*column, true)],
@@ -196,8 +201,15 @@ impl Fed {
                 .collect(),
             _ => Vec::new(),
         };
-        let is_value = |column: &usize| layout.columns[*column].role == Role::Value;
-        columns.into_iter().filter(move |(column, _)| is_value(column)).map(move |(column, is_id)| {
+        let of_source = |mut column: usize| {
+            while let Some(base) = layout.columns[column].lag_of {
+                column = base;
+            }
+            let found = &layout.columns[column];
+            (found.role == Role::Value && found.computed.is_none()).then_some(column)
+        };
+        let columns = columns.into_iter().filter_map(move |(column, is_id)| Some((of_source(column)?, is_id)));
+        columns.map(move |(column, is_id)| {
             let (least, most) = match (&self.of, self.whole) {
                 (Of::Ids { below, .. }, _) => (0.0, last_id(*below)),
                 (_, whole) => whole.unwrap_or_default(),
@@ -215,7 +227,8 @@ impl Fed {
         }
     }
 
-    /// Reads a row of the batch, of a key that had `before` rows. Returns whether all of it is there.
+    /// Reads a row of the batch, of a key that had `before` rows. Returns whether all of it is there; `beyond` is set
+    /// where a number is there that the model doesn't take.
     #[inline]
     pub(super) fn read(
         &self,
@@ -224,15 +237,22 @@ impl Fed {
         kept: &Kept,
         (before, past): (u64, &mut [f64]),
         made: &mut Made,
+        beyond: &mut bool,
     ) -> bool {
         match (&self.of, made) {
             (Of::Columns(sources), Made::F32(x)) => {
                 let x = &mut x[row * self.width..(row + 1) * self.width];
-                side_by_side(sources, columns, row, kept, (before, past), x) && self.holds(x)
+                let all = side_by_side(sources, columns, row, kept, (before, past), x);
+                let fits = self.holds(x);
+                *beyond |= all && !fits;
+                all && fits
             }
             (Of::Columns(sources), Made::F64(x)) => {
                 let x = &mut x[row * self.width..(row + 1) * self.width];
-                side_by_side(sources, columns, row, kept, (before, past), x) && self.are_whole(x)
+                let all = side_by_side(sources, columns, row, kept, (before, past), x);
+                let fits = self.are_whole(x);
+                *beyond |= all && !fits;
+                all && fits
             }
             (Of::Ids { column, below }, Made::I64(ids)) => {
                 let id = match columns[*column] {
@@ -244,6 +264,7 @@ impl Fed {
                 if fits {
                     ids[row] = id as i64;
                 }
+                *beyond |= !fits && !id.is_nan();
                 fits
             }
             (Of::PerKey { column, at }, made) => {
@@ -262,9 +283,15 @@ impl Fed {
                 match made {
                     Made::F32(x) => {
                         let x = &mut x[row * self.width..(row + 1) * self.width];
-                        put(x, vector) && self.holds(x)
+                        let (all, fits) = (put(x, vector), self.holds(x));
+                        *beyond |= all && !fits;
+                        all && fits
                     }
-                    Made::F64(x) => put(&mut x[row * self.width..], vector) && self.are_whole(vector),
+                    Made::F64(x) => {
+                        let (all, fits) = (put(&mut x[row * self.width..], vector), self.are_whole(vector));
+                        *beyond |= all && !fits;
+                        all && fits
+                    }
                     Made::I64(_) => false,
                 }
             }

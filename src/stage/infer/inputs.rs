@@ -3,6 +3,8 @@
 //! An internal stage, always the last before the network. Serving puts `infer` after it, training captures what it
 //! makes: both see the same numbers because both run this code. What the network answers must not live here.
 
+use std::sync::Arc;
+
 use bytemuck::{Pod, Zeroable};
 use serde_json::Value;
 
@@ -11,6 +13,7 @@ use super::rhythm::{NOTHING, Rhythm};
 use crate::Result;
 use crate::config::{At, Span};
 use crate::error::Problems;
+use crate::metrics::Metrics;
 use crate::network::{Axis, Element, Feed, Input, InputTensor, TensorSpec};
 use crate::problem::Place;
 use crate::record::{Batch, Clock, Every, Features, Kind, Layout, Role, Values};
@@ -25,6 +28,8 @@ pub struct Inputs {
     pub gap: Option<At<Span>>,
     /// `ttl:` of `infer`.
     pub ttl: Option<At<Span>>,
+    /// Where rows are counted that the network can't take; training has none.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Inputs {
@@ -32,7 +37,7 @@ impl Inputs {
     pub fn of(features: Vec<Input>, gap: Option<At<Span>>, ttl: Option<At<Span>>) -> Inputs {
         let shape = vec![Axis::Time, Axis::Batch, Axis::Fixed(features.len())];
         let tensor = TensorSpec { name: "x".into(), element: Element::Float32, shape };
-        Inputs { inputs: vec![InputTensor { tensor, feed: Feed::Columns(features) }], gap, ttl }
+        Inputs { inputs: vec![InputTensor { tensor, feed: Feed::Columns(features) }], gap, ttl, metrics: None }
     }
 }
 
@@ -52,6 +57,7 @@ struct Prepare {
     restart: Option<usize>,
     /// Whether no stage before makes the rows regular.
     learns: bool,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// The state per key besides the rings.
@@ -112,7 +118,12 @@ impl Operator for Inputs {
         let name = |column: usize| layout.columns[column].name.clone();
         let past = kept.rings.iter().map(|column| name(*column)).collect();
         let vectors = kept.vectors.iter().map(|(column, width)| (name(*column), *width)).collect();
-        let judges = inputs.iter().flat_map(|input| input.judges(layout)).collect();
+        let mut judges: Vec<Judge> = Vec::new();
+        for judge in inputs.iter().flat_map(|input| input.judges(layout)) {
+            if !judges.contains(&judge) {
+                judges.push(judge);
+            }
+        }
         let (restart, clock, learns) = (layout.restart, layout.clock.clone(), layout.interval.is_none());
         let mut add = |name: &str, kind: Kind| layout.add(name, kind, Role::Internal);
         let features = Features {
@@ -123,7 +134,8 @@ impl Operator for Inputs {
             rhythm: add("rhythm", Kind::Integer),
         };
         layout.features = fits.then_some(features);
-        let prepare = Prepare { inputs, judges, kept, past, vectors, gap, ttl, clock, restart, learns };
+        let metrics = self.metrics.clone();
+        let prepare = Prepare { inputs, judges, kept, past, vectors, gap, ttl, clock, restart, learns, metrics };
         fits.then(|| Box::new(prepare) as Box<dyn Build>)
     }
 }
@@ -174,6 +186,7 @@ impl Stage for Prepare {
         let mut interval = vec![0_i64; rows];
         let mut known = vec![NOTHING; rows];
         let columns = views(batch);
+        let mut beyond_table = 0;
         let asked = self.restart.map(|column| &batch.columns[column].values);
 
         for row in 0..rows {
@@ -183,9 +196,11 @@ impl Stage for Prepare {
             let mut fresh = first || self.silent(self.gap, header.last, t) || self.silent(self.ttl, header.last, t);
             fresh |= matches!(asked, Some(Values::Flag(flags)) if flags[row]);
 
+            let mut beyond = false;
             for (input, made) in self.inputs.iter().zip(&mut made) {
-                usable[row] &= input.read(&columns, row, &self.kept, (header.rows, past), made);
+                usable[row] &= input.read(&columns, row, &self.kept, (header.rows, past), made, &mut beyond);
             }
+            beyond_table += u64::from(beyond);
             self.kept.keep(&columns, row, header.rows, past);
 
             if !first && t > header.last {
@@ -211,6 +226,9 @@ impl Stage for Prepare {
             header.rows += 1;
             header.last = if first { t } else { header.last.max(t) };
         }
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| beyond_table > 0) {
+            metrics.rows_beyond_model.inc_by(beyond_table);
+        }
         for (made, input) in made.into_iter().zip(&self.inputs) {
             batch.columns.push(made.values(input.width).into());
         }
@@ -219,5 +237,72 @@ impl Stage for Prepare {
         batch.columns.push(Values::Integer(interval).into());
         batch.columns.push(Values::Integer(known).into());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Aggregate, Fill, Lags, Resample};
+    use crate::stage::testing::{self, Table};
+
+    /// `token` through some stages as an id below 6; gives the judges, and the messages where it can't be planned.
+    fn planned(before: &[&dyn Operator], column: &str, table: &Table) -> (Vec<Box<dyn Stage>>, String) {
+        let tensor = TensorSpec { name: "token".into(), element: Element::Int64, shape: vec![Axis::Batch] };
+        let feed = Feed::Ids { column: column.into(), below: 6 };
+        let metrics = Some(Arc::new(Metrics::new().unwrap()));
+        let inputs = Inputs { inputs: vec![InputTensor { tensor, feed }], gap: None, ttl: None, metrics };
+        let (mut layout, mut problems) = (table.layout(), Problems::new("p.yaml"));
+        let operators = before.iter().copied().chain([&inputs as &dyn Operator]);
+        let stages = operators.filter_map(|operator| testing::plan(operator, &mut layout, &mut problems)).collect();
+        (stages, problems.finish(()).err().map(|error| error.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn an_id_is_judged_where_its_record_comes_in_however_it_reaches_the_network() {
+        let table = Table::new(&["token"]);
+        let lags = Lags { columns: vec![(At::default_value("token".into()), vec![2])] };
+        let lagged = planned(&[&lags], "token_lag_2", &table).0;
+        let judge = Judge { column: "token".into(), least: 0.0, most: 5.0, is_id: true };
+        assert_eq!(lagged[1].judges(), std::slice::from_ref(&judge));
+        assert_eq!(planned(&[], "token", &table).0[0].judges(), std::slice::from_ref(&judge));
+        let resample = |aggregate, fill| Resample {
+            every: At::default_value(Span::Nanos(10_000_000_000)),
+            aggregate,
+            fill: At::default_value(fill),
+            max_gap: None,
+            delay: At::default_value(Span::Nanos(0)),
+            timezone: None,
+        };
+        let last = resample(Aggregate::Last, Fill::Last);
+        assert_eq!(planned(&[&last], "token", &table).0[1].judges(), [judge]);
+        for mixed in [resample(Aggregate::Mean, Fill::Last), resample(Aggregate::Last, Fill::Linear)] {
+            let refused = planned(&[&mixed], "token", &table).1;
+            assert!(refused.contains("\"token\" is an id, which `resample` would change"), "{refused}");
+        }
+        // What is computed has no record to refuse.
+        let count = resample(Aggregate::Count, Fill::Zero);
+        assert!(planned(&[&count], "token", &table).0[1].judges().is_empty());
+    }
+
+    #[test]
+    fn rows_that_the_network_cannot_take_are_counted() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let tensor = TensorSpec { name: "n".into(), element: Element::Int32, shape: vec![Axis::Batch] };
+        let feed = Feed::Columns(vec![Input { column: "n".into(), lag: 0 }]);
+        let inputs =
+            Inputs { inputs: vec![InputTensor { tensor, feed }], gap: None, ttl: None, metrics: Some(metrics.clone()) };
+        let mut table = Table::new(&["n"]);
+        for (time, value) in [1.0, 0.5, f64::NAN, 3e9, 7.0].into_iter().enumerate() {
+            table.push(0, time as i64, &[value]);
+        }
+        let mut layout = table.layout();
+        let mut problems = Problems::new("p.yaml");
+        let mut stages = vec![testing::plan(&inputs, &mut layout, &mut problems).unwrap()];
+        problems.finish(()).unwrap();
+        let out = testing::run(&mut stages, &table.batch(), &[2]);
+        let usable = &out.columns[layout.features.unwrap().usable].values;
+        assert!(matches!(usable, Values::Flag(flags) if *flags == [true, false, false, false, true]), "{usable:?}");
+        assert_eq!(metrics.rows_beyond_model.get(), 2);
     }
 }

@@ -66,7 +66,7 @@ impl Operator for Network<'_> {
         let features = layout.features.clone();
         self.adds().iter().for_each(|name| columns::hide(layout, name));
         let mut outputs = Vec::new();
-        let mut forecast: Option<Forecast> = None;
+        let mut forecasts: Vec<Forecast> = Vec::new();
         for output in &model.signature.outputs {
             let planned = PlannedOutput::plan(output, layout, place, problems);
             let kind = if planned.is_number { Kind::Number } else { Kind::Vector(planned.width) };
@@ -76,17 +76,22 @@ impl Operator for Network<'_> {
             }
             let column = layout.add(&output.column, kind, Role::Output);
             if let Some(Ahead { targets, horizon, quantiles }) = output.forecast.clone() {
-                forecast.get_or_insert(Forecast { targets, horizon, quantiles, column });
+                forecasts.push(Forecast { targets, horizon, quantiles, column });
             }
             outputs.push(planned);
         }
-        let horizon = forecast.as_ref().map(|forecast| forecast.horizon);
+        let horizon = forecasts.first().map(|forecast| forecast.horizon);
+        if let Some(other) = forecasts.iter().find(|forecast| Some(forecast.horizon) != horizon) {
+            let first = horizon.unwrap_or_default();
+            let message = format!("the model's outputs have the horizons {first} and {}, not one", other.horizon);
+            problems.add(place, message);
+        }
         if horizon.is_some() {
             layout.add(PREDICTION_TIME, Kind::Time, Role::Output);
         }
         layout.add(MODEL_VERSION, Kind::Integer, Role::Output);
         layout.add(WARM_UP, Kind::Flag, Role::Output);
-        layout.forecast = forecast;
+        layout.forecasts = forecasts;
         Some(Box::new(PlannedNetwork {
             mode: self.options.mode,
             window: self.options.window.as_ref().map_or(1, |window| window.value),
