@@ -1,14 +1,17 @@
 //! Exported versions: the programs that come with them give what kolk gives, and the card is one that kolk reads.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kolk::config;
 use kolk::kernel::CellKind;
-use kolk::model::ModelKind;
 use kolk::model::executor::library;
+use kolk::model::{Manifest, ModelKind, registry};
 use serde_json::Value;
 
 use super::common::*;
+use super::foreign_models;
+use super::official::python;
 
 #[path = "../../examples/step.rs"]
 #[allow(dead_code, missing_docs)]
@@ -60,16 +63,89 @@ fn the_programs_of_an_export_give_what_kolk_gives() {
         assert_eq!(card.outputs.len(), 1);
 
         let csv: String = rows.iter().map(|row| format!("{}\n", row.2)).collect();
-        std::fs::write(folder.join("rows.csv"), &csv).unwrap();
-        let environment = &library::library().unwrap().environment;
-        agree(&numbers(&step::outputs(environment, &to, &csv).unwrap()), &wanted, "step.rs");
-        let Ok(python) = std::env::var("KOLK_PYTHON") else {
-            assert!(std::env::var_os("CI").is_none(), "KOLK_PYTHON is not set in CI");
-            continue;
-        };
-        let rows = std::fs::File::open(folder.join("rows.csv")).unwrap();
-        let found = Command::new(python).arg(to.join("step.py")).stdin(rows).stderr(Stdio::inherit()).output().unwrap();
-        assert!(found.status.success());
-        agree(&numbers(&String::from_utf8(found.stdout).unwrap()), &wanted, "step.py");
+        for (found, program) in by_programs(folder, &to, &csv).iter().zip(["step.rs", "step.py"]) {
+            agree(found, &wanted, program);
+        }
     }
+}
+
+/// What the programs of an export make of rows: that in Rust, and with Python at hand that in Python.
+fn by_programs(folder: &Path, to: &Path, csv: &str) -> Vec<Vec<Vec<f64>>> {
+    let environment = &library::library().unwrap().environment;
+    let mut found = vec![numbers(&step::outputs(environment, to, csv).unwrap())];
+    if let Some(python) = python() {
+        std::fs::write(folder.join("rows.csv"), csv).unwrap();
+        let rows = std::fs::File::open(folder.join("rows.csv")).unwrap();
+        let out = Command::new(python).arg(to.join("step.py")).stdin(rows).stderr(Stdio::inherit()).output().unwrap();
+        assert!(out.status.success());
+        found.push(numbers(&String::from_utf8(out.stdout).unwrap()));
+    }
+    found
+}
+
+#[test]
+fn an_imported_version_comes_back_by_its_export() {
+    let files = tempfile::tempdir().unwrap();
+    if !foreign_models::write_models(files.path()) {
+        return;
+    }
+    for (card, infer, steps) in
+        [("m1", "model: m", 1), ("m3", "model: m", 1), ("w1", "model: w, mode: window, window: 5", 5)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for file in files_of(files.path(), card) {
+            std::fs::copy(files.path().join(&file), folder.join(file)).unwrap();
+        }
+        foreign_models::import(folder, card);
+        let mut records = foreign_models::records(1, 40);
+        for (n, record) in records.iter_mut().enumerate() {
+            record.value = record.value.or(Some(0.5));
+            record.token %= 6;
+            record.voice = Some([n as f64 * 0.25, 0.5]);
+        }
+        foreign_models::write_records(&folder.join("data.parquet"), &records);
+        let file = folder.join("pipeline.yaml");
+        let text = format!(
+            "name: test\nsource: {{ parquet: {{ path: data.parquet }} }}\n{}sink: {{ parquet: {{ path: out/ }} }}\n",
+            foreign_models::sections(infer).replace("{ column: ts, unit: ms }", "ts")
+        );
+        std::fs::write(&file, text).unwrap();
+        kolk_exits(0, &["run", file.to_str().unwrap()]);
+        let found = foreign_models::written(&folder.join("out"));
+        let wanted = found["key-000"].iter().filter_map(|made| made.numbers.as_ref());
+        let wanted: Vec<Vec<f64>> =
+            wanted.map(|numbers| numbers.iter().map(|bits| f64::from_bits(*bits)).collect()).collect();
+        assert_eq!(wanted.len(), 41 - steps);
+
+        let (models, to) = (folder.join("models"), folder.join("exported"));
+        let version = if card.starts_with('w') { "w/1" } else { "m/1" };
+        let root = models.to_str().unwrap();
+        kolk_exits(0, &["models", "export", version, to.to_str().unwrap(), "--models", root]);
+        let row = |record: &foreign_models::Record| {
+            let [a, b] = record.voice.unwrap();
+            format!("{},{},{a},{b}\n", record.value.unwrap(), record.token)
+        };
+        let csv: String = records.iter().map(row).collect();
+        for (found, program) in by_programs(folder, &to, &csv).iter().zip(["step.rs", "step.py"]) {
+            agree(found, &wanted, program);
+        }
+
+        // The card brings the same graph with the same tensors back.
+        let card = to.join("card.yaml");
+        kolk_exits(0, &["models", "import", card.to_str().unwrap(), "--models", root]);
+        let manifest = |number: &str| registry::open(&models, &version.replace('1', number)).unwrap().manifest;
+        let (first, second) = (manifest("1"), manifest("2"));
+        assert_eq!(first.files[registry::MODEL], second.files[registry::MODEL]);
+        let same = |manifest: &Manifest| {
+            let files: Vec<String> = manifest.files.keys().cloned().collect();
+            (manifest.signature.clone(), manifest.window, manifest.warm_up, manifest.bitwise, files)
+        };
+        assert_eq!(same(&first), same(&second));
+    }
+}
+
+/// The files of a folder whose names begin with that of a model.
+fn files_of(folder: &Path, model: &str) -> Vec<String> {
+    files(folder).into_keys().filter(|name| name.starts_with(model)).collect()
 }

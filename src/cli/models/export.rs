@@ -1,5 +1,6 @@
 //! `kolk models export NAME/3 DIR`: a version as others use it: the ONNX file, its card, and programs that step it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -8,8 +9,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::error::{Context, printable};
-use crate::model::{Manifest, registry};
-use crate::network::{Axis, Feed, Initial, Signature};
+use crate::model::import::npy;
+use crate::model::{Manifest, Version, registry};
+use crate::network::{Axis, Feed, Initial, Run, Signature};
 use crate::{Error, Result};
 
 const STEP_PY: &str = include_str!("export/step.py");
@@ -21,7 +23,7 @@ const STEP_RS: &str = include_str!("../../../examples/step.rs");
 /// No such version; a folder that holds something or can't be written.
 pub(super) fn export(root: &Path, target: &str, to: &Path) -> Result<String> {
     let version = registry::open(root, target)?;
-    let signature = version.manifest.signature()?;
+    let (signature, files) = with_arrays(&version)?;
     fs::create_dir_all(to).or_refused(|| format!("create {}", to.display()))?;
     if fs::read_dir(to).or_refused(|| format!("read {}", to.display()))?.next().is_some() {
         return Err(Error::refused(format!("{} is not empty: name a new folder", to.display())));
@@ -37,7 +39,7 @@ pub(super) fn export(root: &Path, target: &str, to: &Path) -> Result<String> {
         ("step.py", STEP_PY.as_bytes()),
         ("step.rs", STEP_RS.as_bytes()),
     ];
-    let more = version.files.iter().map(|(file, bytes)| (file.as_str(), bytes.as_slice()));
+    let more = files.iter().map(|(file, bytes)| (file.as_str(), bytes.as_slice()));
     let mut written = String::new();
     for (file, bytes) in fixed.into_iter().chain(more) {
         let path = to.join(file);
@@ -49,14 +51,51 @@ pub(super) fn export(root: &Path, target: &str, to: &Path) -> Result<String> {
     Ok(written)
 }
 
+/// The tensors of a version and its files, those of initial states as NumPy has them: a card takes no others.
+fn with_arrays(version: &Version) -> Result<(Signature, BTreeMap<String, Vec<u8>>)> {
+    let (mut signature, mut files) = (version.manifest.signature()?, version.files.clone());
+    for state in &mut signature.states {
+        if let Initial::File(name) = &mut state.initial
+            && let Some(bytes) = files.remove(name.as_str())
+        {
+            *name = Path::new(name).with_extension("npy").display().to_string();
+            files.insert(name.clone(), npy::array(&bytes, &state.tensor));
+        }
+    }
+    Ok((signature, files))
+}
+
+/// The word of the card for how the axes lie.
+fn layout(manifest: &Manifest, signature: &Signature) -> &'static str {
+    if is_window(manifest) {
+        return "window";
+    }
+    let Some(input) = signature.inputs.iter().find(|input| input.tensor.has(Axis::Time)) else { return "step" };
+    let place = |axis: Axis| input.tensor.shape.iter().position(|other| *other == axis);
+    match (place(Axis::Time), place(Axis::Batch)) {
+        (_, None) => "time_only",
+        (time, batch) if time < batch => "time_first",
+        _ => "batch_first",
+    }
+}
+
+/// Whether a graph of others takes windows. Our own carry a state, which is zero at the start of each.
+fn is_window(manifest: &Manifest) -> bool {
+    manifest.window.is_some() && manifest.signature.is_some()
+}
+
 /// The card: what `kolk models import` would need to know.
 fn card(manifest: &Manifest, signature: &Signature) -> String {
-    let layout = if signature.inputs.iter().any(|input| input.tensor.has(Axis::Time)) { "time_first" } else { "step" };
     let mut out = String::new();
-    if let Some(window) = manifest.window {
+    if let Some(window) = manifest.window.filter(|_| !is_window(manifest)) {
         let _ = writeln!(out, "# Trained on windows of {window} rows: its state is zero at the start of each.");
     }
-    let _ = writeln!(out, "onnx: {}\nname: {}\nlayout: {layout}\ninputs:", registry::MODEL, text(&manifest.name));
+    let (name, layout) = (text(&manifest.name), layout(manifest, signature));
+    let _ = writeln!(out, "onnx: {}\nname: {name}\nlayout: {layout}", registry::MODEL);
+    if let Some(window) = manifest.window.filter(|_| is_window(manifest)) {
+        let _ = writeln!(out, "window: {window}");
+    }
+    out.push_str("inputs:\n");
     for input in &signature.inputs {
         let feed = match &input.feed {
             Feed::Columns(columns) => {
@@ -64,11 +103,11 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
                     let (name, lag) = (printable(&column.column), column.lag);
                     let _ = writeln!(out, "  # number {at} is {name} of {lag} rows of the key earlier");
                 }
-                let names: Vec<String> = columns.iter().map(|input| text(&input.column)).collect();
+                let names: Vec<String> = columns.iter().map(|input| value(&input.column)).collect();
                 format!("columns: [{}]", names.join(", "))
             }
-            Feed::Ids { column, below } => format!("ids: {}, below: {below}", text(column)),
-            Feed::PerKey(column) => format!("per_key: {}", text(column)),
+            Feed::Ids { column, below } => format!("ids: {}, below: {below}", value(column)),
+            Feed::PerKey(column) => format!("per_key: {}", value(column)),
         };
         let _ = writeln!(out, "  {}: {{ {feed}, shape: {} }}", text(&input.tensor.name), input.tensor.axes());
     }
@@ -79,24 +118,49 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
         let init = match &state.initial {
             Initial::Zero => "zero".into(),
             Initial::Number(number) => number.to_string(),
-            Initial::File(file) => format!("{{ file: {} }}", text(file)),
+            Initial::File(file) => format!("{{ file: {} }}", value(file)),
         };
         let (name, spec) = (text(&state.tensor.name), state.tensor.axes());
-        let _ = writeln!(out, "  {name}: {{ out: {}, shape: {spec}, init: {init} }}", text(&state.out));
+        let _ = writeln!(out, "  {name}: {{ out: {}, shape: {spec}, init: {init} }}", value(&state.out));
     }
     out.push_str("outputs:\n");
     for output in &signature.outputs {
         let ahead = output.forecast.as_ref().map(|ahead| {
-            let targets: Vec<String> = ahead.targets.iter().map(|target| text(target)).collect();
-            format!(", targets: [{}], horizon: {}", targets.join(", "), ahead.horizon)
+            let targets: Vec<String> = ahead.targets.iter().map(|target| value(target)).collect();
+            let quantiles: Vec<String> = manifest.quantiles.iter().map(f64::to_string).collect();
+            let quantiles = match ahead.quantiles {
+                0 => String::new(),
+                _ => format!(", quantiles: [{}]", quantiles.join(", ")),
+            };
+            format!(", targets: [{}], horizon: {}{quantiles}", targets.join(", "), ahead.horizon)
         });
-        let (name, column, spec) = (text(&output.tensor.name), text(&output.column), output.tensor.axes());
+        let (name, column, spec) = (text(&output.tensor.name), value(&output.column), output.tensor.axes());
         let _ = writeln!(out, "  {name}: {{ column: {column}, shape: {spec}{} }}", ahead.unwrap_or_default());
+    }
+    // What the card didn't ask for is found again; what differs in last bits only was asked for, or is found too.
+    if manifest.signature.is_some() {
+        let has_time = signature.inputs.iter().all(|input| input.tensor.has(Axis::Time));
+        for (word, run, counts) in [("batch", signature.batch, true), ("steps", signature.steps, has_time)] {
+            match run {
+                Run::One => {
+                    let _ = writeln!(out, "{word}: one");
+                }
+                Run::Many if !manifest.bitwise && counts => {
+                    let _ = writeln!(out, "{word}: many");
+                }
+                Run::Many => {}
+            }
+        }
     }
     if manifest.warm_up > 0 {
         let _ = writeln!(out, "warm_up: {}", manifest.warm_up);
     }
     out
+}
+
+/// A value in YAML: as a name, but a variable would be expanded in it.
+fn value(text: &str) -> String {
+    self::text(text).replace("${", "$${")
 }
 
 /// A name in YAML: JSON's strings are YAML's.

@@ -17,8 +17,8 @@ session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExe
 
 
 def sizes(tensor):
-    """The axes of one step of one sequence."""
-    return [1 if axis in ("time", "batch") else axis for axis in tensor["shape"]]
+    """The axes of one step of one sequence, without that of time."""
+    return [1 if axis == "batch" else axis for axis in tensor["shape"] if axis != "time"]
 
 
 def initial(state):
@@ -28,37 +28,40 @@ def initial(state):
     ((kind, value),) = state["initial"].items()
     if kind == "number":
         return np.full(sizes(state), value, state["type"])
-    return np.fromfile(folder / value, state["type"]).reshape(sizes(state))
+    return np.load(folder / value).reshape(sizes(state))
 
 
 def start():
     return {state["name"]: initial(state) for state in graph["states"]}
 
 
-def step(numbers, states):
-    """The outputs of one step; `states` become those after it."""
+def step(rows, states):
+    """The outputs of the last one of some rows; `states` become those after it."""
     feed, at = dict(states), 0
     for tensor in graph["inputs"]:
-        shape = sizes(tensor)
-        width = int(np.prod(shape))
-        feed[tensor["name"]] = np.array(numbers[at : at + width]).astype(tensor["type"]).reshape(shape)
+        width = int(np.prod(sizes(tensor)))
+        steps = [np.array(row[at : at + width]).astype(tensor["type"]).reshape(sizes(tensor)) for row in rows]
+        has_time = "time" in tensor["shape"]
+        feed[tensor["name"]] = np.stack(steps, tensor["shape"].index("time")) if has_time else steps[-1]
         at += width
     outputs = [tensor["name"] for tensor in graph["outputs"]]
     found = session.run(outputs + [state["out"] for state in graph["states"]], feed)
     states.update(zip([state["name"] for state in graph["states"]], found[len(outputs) :]))
-    return np.concatenate([output.ravel() for output in found[: len(outputs)]])
+    last = []
+    for tensor, output in zip(graph["outputs"], found):
+        last.append(output.take(-1, tensor["shape"].index("time")) if "time" in tensor["shape"] else output)
+    return np.concatenate([output.ravel() for output in last])
 
 
 states, rows, window = start(), [], graph["window"]
 for line in sys.stdin:
-    numbers = [float(number) for number in line.split(",")]
-    if window is None:
-        y = step(numbers, states)
+    rows = (rows + [[float(number) for number in line.split(",")]])[-(window or 1) :]
+    if len(rows) < (window or 1):
+        continue
+    if not states:
+        y = step(rows, states)
     else:
-        rows = (rows + [numbers])[-window:]
-        if len(rows) < window:
-            continue
-        states = start()
+        states = start() if window else states
         for row in rows:
-            y = step(row, states)
+            y = step([row], states)
     print(",".join(repr(float(number)) for number in y))
