@@ -15,6 +15,7 @@ mod reset;
 mod run;
 mod signals;
 pub mod state;
+mod state_export;
 pub mod summary;
 mod train;
 

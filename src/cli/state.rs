@@ -1,22 +1,19 @@
 //! `kolk state`: prints, exports and deletes the state of a pipeline; `adopt` continues from it.
 
-use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, FixedSizeListArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema};
 use clap::{Args, Subcommand};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use super::messages::say;
+use super::state_export::exported;
 use super::{adopt, reset};
 use crate::config::{Location, Moment, Pipeline, Start};
 use crate::error::{Context, counted, printable};
 use crate::record::{PartitionId, murmur2, partition_of};
-use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, KeyList, RowSpan, Store, Stored};
+use crate::state::{Checkpoint, FieldSpec, FieldValue, Fingerprint, RowSpan, Store, Stored};
 use crate::storage::Folder;
 use crate::{Error, Result};
 
@@ -49,7 +46,8 @@ pub enum StateCommand {
         /// The key as text.
         key: String,
     },
-    /// Write the state of all keys to a Parquet file: key, partition, slot and per stage a list of 64-bit words
+    /// Write the state of all keys to a Parquet file: key, partition, slot, per stage a list of 64-bit words, and each of
+    /// its fields by name and type
     Export {
         /// The pipeline file.
         pipeline: PathBuf,
@@ -305,40 +303,6 @@ fn export(store: &Store, to: &Path) -> Result<()> {
     }
     say(format_args!("{} to {}", counted(keys, "key"), to.display()));
     Ok(())
-}
-
-fn exported(
-    partition: PartitionId,
-    keys: &KeyList,
-    spans: &[(String, RowSpan)],
-    slots: &[u32],
-    rows: &[Cow<'_, [u64]>],
-) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
-    let mut fields = vec![
-        Field::new("key", DataType::Utf8, false),
-        Field::new("partition", DataType::UInt32, false),
-        Field::new("slot", DataType::UInt32, false),
-    ];
-    let keys = slots.iter().map(|slot| Some(String::from_utf8_lossy(keys.get(*slot))));
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(keys.collect::<StringArray>()),
-        Arc::new(UInt32Array::from(vec![partition.number; slots.len()])),
-        Arc::new(UInt32Array::from(slots.to_vec())),
-    ];
-    let item = Arc::new(Field::new_list_field(DataType::UInt64, false));
-    for (name, span) in spans {
-        let words: Vec<u64> = rows.iter().flat_map(|row| &row[span.start..span.start + span.width]).copied().collect();
-        let list =
-            FixedSizeListArray::try_new(item.clone(), span.width as i32, Arc::new(UInt64Array::from(words)), None)?;
-        // A stage's name may be that of one of the columns above.
-        fields.push(Field::new(format!("stage_{name}"), list.data_type().clone(), false));
-        columns.push(Arc::new(list));
-    }
-    if let Some(topic) = partition.topic.name() {
-        fields.insert(1, Field::new("topic", DataType::Utf8, false));
-        columns.insert(1, Arc::new(StringArray::from(vec![topic; slots.len()])));
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 /// Reads `--to`.

@@ -3,7 +3,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{UInt32Type, UInt64Type};
+use arrow::datatypes::{Float32Type, Float64Type, UInt32Type, UInt64Type};
 use clap::{CommandFactory, FromArgMatches};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -177,11 +177,17 @@ fn export_holds_every_key_once() {
     for rows in ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap() {
         let rows = rows.unwrap();
         let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
-        assert_eq!(names, ["key", "partition", "slot", "stage_kolk", "stage_lags", "stage_lags_2"]);
+        let words = ["key", "partition", "slot", "stage_kolk", "stage_lags", "stage_lags_2"];
+        assert_eq!(names[..6], words);
+        assert_eq!(names[6..], ["kolk.number", "lags.value", "lags_2.halves"]);
         for row in 0..rows.num_rows() {
             let key = rows.column(0).as_string::<i32>().value(row);
             let word = rows.column(3).as_fixed_size_list().value(row).as_primitive::<UInt64Type>().value(0);
             assert_eq!(key, format!("key-{word}"));
+            assert_eq!(rows.column(6).as_primitive::<UInt64Type>().value(row), word);
+            assert_eq!(rows.column(7).as_primitive::<Float64Type>().value(row), word as f64 / 4.0);
+            let halves = rows.column(8).as_fixed_size_list().value(row);
+            assert_eq!(halves.as_primitive::<Float32Type>().value(0), 1.5);
             let partition = rows.column(1).as_primitive::<UInt32Type>().value(row);
             assert_eq!(partition, partition_of(murmur2(key.as_bytes()), PARTITIONS));
             seen.push(word);
