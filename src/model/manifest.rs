@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use super::registry;
 pub use crate::network::Input;
 use crate::network::{Ahead, Architecture, Signature, StatePair};
 use crate::{Error, Result};
@@ -80,6 +82,17 @@ pub enum ModelKind {
 }
 
 impl Manifest {
+    /// What tells the version from another one of its number: the sha256 of its graph. For the graphs of others that of
+    /// all that results depend on, since other columns or another initial state leave the graph as it is.
+    pub fn hash(&self) -> String {
+        let graph = || self.files.get(registry::MODEL).cloned().unwrap_or_default();
+        let Some(signature) = &self.signature else { return graph() };
+        let mut files = self.files.clone();
+        files.remove(registry::REPORT);
+        let all = json!({ "signature": signature, "files": files, "window": self.window, "warm_up": self.warm_up });
+        registry::sha256(all.to_string().as_bytes())
+    }
+
     /// The graph's tensors.
     ///
     /// # Errors

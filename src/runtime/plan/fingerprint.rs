@@ -173,7 +173,7 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
     let stages = pipeline.stages.iter().filter_map(|stage| stage::canonical(stage, &plan.source.layout().clock));
     add("stages", if swaps { stages.map(without_version).collect() } else { stages.collect() });
     if let Some(version) = plan.model.as_ref().filter(|_| !swaps) {
-        add("model", json!({ "version": label(version), "sha256": version.manifest.files.get(registry::MODEL) }));
+        add("model", json!({ "version": label(version), "sha256": version.manifest.hash() }));
     }
     if let Some(sink) = &pipeline.sink {
         let mut canonical = sink.canonical();

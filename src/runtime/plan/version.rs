@@ -8,12 +8,12 @@ use super::{Chain, Order, Plan};
 use crate::config::Pipeline;
 use crate::error::Problems;
 use crate::metrics::Metrics;
-use crate::model::{Version, registry};
+use crate::model::Version;
 use crate::record::Layout;
 use crate::state::shown;
 use crate::{Error, Result, sink};
 
-/// Characters of a graph's sha256 that are part of a version's identity.
+/// Characters of a hash that are part of a version's identity.
 const HASH: usize = 12;
 
 /// Opens versions for a pipeline.
@@ -62,9 +62,14 @@ impl Opener {
                     "" => "the version that the pipeline was started with",
                     planned => planned,
                 };
+                let is_foreign = version.is_some_and(|version| version.manifest.signature.is_some());
+                let way = match is_foreign {
+                    true => "import one whose outputs have the same columns and widths",
+                    false => "train with the same horizon and targets",
+                };
                 return Err(Error::refused(format!(
-                    "{target} makes another output than {other}, and one sink has one: train with the same horizon and \
-                     targets, or give the pipeline another name and sink\n  {target}: {}\n  pipeline: {}",
+                    "{target} makes another output than {other}, and one sink has one: {way}, or give the pipeline \
+                     another name and sink\n  {target}: {}\n  pipeline: {}",
                     planned.map(|planned| planned.describe()).unwrap_or_default(),
                     self.sink.describe()
                 )));
@@ -96,14 +101,14 @@ impl Opener {
     }
 }
 
-/// The id of a version in commits and checkpoints: `name/3#` and the beginning of its graph's sha256, since a registry
+/// The id of a version in commits and checkpoints: `name/3#` and the beginning of its hash, since a registry
 /// that is created again counts again from the start. Empty without a model.
 pub fn identity(version: Option<&Version>) -> String {
     let Some(version) = version else { return String::new() };
-    named(&label(version), version.manifest.files.get(registry::MODEL).map_or("", String::as_str))
+    named(&label(version), &version.manifest.hash())
 }
 
-/// The same of a version's name and its graph's sha256.
-pub fn named(label: &str, sha256: &str) -> String {
-    format!("{label}#{}", sha256.get(..HASH).unwrap_or(sha256))
+/// The same of a version's name and its hash.
+pub fn named(label: &str, hash: &str) -> String {
+    format!("{label}#{}", hash.get(..HASH).unwrap_or(hash))
 }
