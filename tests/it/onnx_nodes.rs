@@ -1,21 +1,28 @@
-//! ONNX's own node tests of operators with a state: each is served with state, or refused with the reason that
-//! docs/models.md gives.
+//! ONNX's own node tests of operators with a state: each is imported and served with state, equal in every step to one
+//! run over all of them, or refused with the reason that docs/models.md gives.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+
+use kolk::metrics::Metrics;
+use kolk::model::executor::trial::{Trial, difference};
+use kolk::model::executor::{Executor, Input, OnnxRuntime, Output, Rows, RowsMut, Steps, described, limits};
+use kolk::model::import::import as import_model;
+use kolk::model::onnx::backport::backport;
+use kolk::model::onnx::import;
+use kolk::model::onnx::proto::{ModelProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
+use kolk::model::onnx::recognise::expose;
+use kolk::model::onnx::values::{self, bytes, kind, shape, width};
+use kolk::model::{Version, registry};
+use kolk::network::{Axis, Element, InputTensor, Signature, StateTensor, TensorSpec};
+use kolk::state::{Memory, RowLayout, StateSpec};
+use kolk::{Result, config};
+use prost::Message;
 
 use super::common::*;
 use super::official::python;
-use kolk::Result;
-use kolk::model::executor::limits;
-use kolk::model::executor::trial::{Trial, difference};
-use kolk::model::onnx::backport::backport;
-use kolk::model::onnx::import;
-use kolk::model::onnx::proto::{ModelProto, TensorProto};
-use kolk::model::onnx::recognise::expose;
-use kolk::model::onnx::values::{self, bytes, kind, shape, width};
-use kolk::network::{Axis, Element, StateTensor, TensorSpec};
 
 #[test]
 fn each_node_test_is_served_with_state_or_refused_with_the_reason() {
@@ -51,7 +58,7 @@ fn each_node_test_is_served_with_state_or_refused_with_the_reason() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Runs the test itself, then a longer sequence in one run and in steps that carry the state.
+/// Runs the test itself, then a longer sequence in one run, and imported in one run and in steps that carry the state.
 fn stateful(path: &Path) -> Result<()> {
     let mut model = import::model(&std::fs::read(path).unwrap())?;
     let data = import::model(&std::fs::read(path.with_extension("data")).unwrap())?.graph.unwrap().initializer;
@@ -88,36 +95,126 @@ fn stateful(path: &Path) -> Result<()> {
             TensorSpec { name: tensor.name().into(), element: Element::Float32, shape: axes.collect() }
         })
         .collect();
+    show_steps(&mut model);
     let exposed = expose(&mut model, &specs)?;
     let b = shape(&kept[0])[batch];
     let long: Vec<TensorProto> = kept.iter().map(|tensor| repeated(tensor, time, 5)).collect();
+    let from_zero = exposed.states.iter().map(|state| zero(&model, state, b)).collect();
+    let once = Trial::new(&model)?.run(&[long.clone(), from_zero].concat())?;
+
+    // The same through an import and the registry, all steps in one run and one by one.
+    let version = imported(path, &model, &specs, &exposed.states)?;
+    let signature = version.manifest.signature()?;
+    let [output] = &signature.outputs[..] else { panic!("{:?}", signature.outputs) };
+    let expected = once.iter().find(|tensor| tensor.name() == output.tensor.name).unwrap();
+    let rows = |tensor: &TensorProto, spec: &TensorSpec| rows(tensor, &spec.shape, b);
+    let expected = rows(expected, &output.tensor);
+    let inputs: Vec<Vec<f64>> =
+        long.iter().zip(&signature.inputs).map(|(tensor, input)| rows(tensor, &input.tensor)).collect();
     let steps = shape(&long[0])[time];
-    let mut trial = Trial::new(&model)?;
-    let from_zero = || exposed.states.iter().map(|state| zero(&model, state, b)).collect::<Vec<_>>();
-    let once = trial.run(&[long.clone(), from_zero()].concat())?;
-    let mut states = from_zero();
-    let mut last = Vec::new();
-    for step in 0..steps {
-        let one: Vec<TensorProto> = long.iter().map(|tensor| cut(tensor, time, step, step + 1)).collect();
-        last = trial.run(&[one, states].concat())?;
-        states = exposed
-            .states
-            .iter()
-            .map(|state| {
-                let next = last.iter().find(|tensor| tensor.name() == state.out).unwrap();
-                TensorProto { name: Some(state.tensor.name.clone()), ..next.clone() }
-            })
-            .collect();
+    assert_eq!(expected.len(), steps * b * output.tensor.width(), "{}", path.display());
+    for pieces in [vec![steps], vec![1; steps]] {
+        let found = served(&version, &signature, &inputs, b, &pieces)?;
+        let scale = expected.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
+        let apart = expected.iter().zip(&found).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f64::max);
+        assert!(apart <= tolerance, "{}: {steps} steps in pieces {pieces:?} differ by {apart}", path.display());
     }
-    // The states after all steps are those of the one run; for outputs the last step is enough, if they have steps.
-    let ends = |outputs: &[TensorProto]| -> Vec<TensorProto> {
-        let is_end = |tensor: &&TensorProto| exposed.states.iter().any(|state| state.out == tensor.name());
-        outputs.iter().filter(is_end).cloned().collect()
-    };
-    assert!(!ends(&once).is_empty());
-    let apart = difference(&ends(&once), &ends(&last), 1.0).unwrap();
-    assert!(apart <= tolerance, "{}: {steps} steps at once differ from one by one by {apart}", path.display());
     Ok(())
+}
+
+/// Of a recurrent operator of which only the last state is an output: what it gives of each step is one, too.
+fn show_steps(model: &mut ModelProto) {
+    let graph = model.graph.as_mut().unwrap();
+    let node = &mut graph.node[0];
+    if node.output[0].is_empty() {
+        node.output[0] = "each".into();
+        let element = graph.output[0].r#type.clone().map(|r#type| match r#type.value {
+            Some(type_proto::Value::TensorType(tensor)) => tensor.elem_type,
+            _ => None,
+        });
+        let tensor = type_proto::Tensor { elem_type: element.flatten(), shape: None };
+        let r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() });
+        graph.output.push(ValueInfoProto { name: Some("each".into()), r#type, ..Default::default() });
+    }
+}
+
+/// Publishes a graph by a card, and opens it again.
+fn imported(path: &Path, model: &ModelProto, specs: &[TensorSpec], states: &[StateTensor]) -> Result<Version> {
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let folder = path.parent().unwrap().join(format!("of-{name}"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("exposed.onnx"), model.encode_to_vec()).unwrap();
+    let line = |spec: &TensorSpec| format!("  {0}: {{ columns: [{0}], shape: {1} }}\n", spec.name, spec.axes());
+    let inputs: String = specs.iter().map(line).collect();
+    let state = |state: &StateTensor| {
+        format!("  {}: {{ out: {}, shape: {} }}\n", state.tensor.name, state.out, state.tensor.axes())
+    };
+    let carried: String = states.iter().map(state).collect();
+    let is_carried = |name: &str| states.iter().any(|state| state.out == name);
+    let outputs = &model.graph.as_ref().unwrap().output;
+    let output = outputs.iter().find(|info| !is_carried(info.name())).unwrap().name();
+    let card = format!(
+        "onnx: exposed.onnx\nname: node\nlayout: time_first\ninputs:\n{inputs}states:\n{carried}outputs:\n  {output}: {{ column: each }}\n"
+    );
+    let card = config::card_of(&card, &folder.join("card.yaml"))?;
+    let models = folder.join("models");
+    import_model(&card, &|_| None, None, &mut |_, _, _| {})?.publish(&models)?;
+    registry::open(&models, "node/1")
+}
+
+/// The numbers of a tensor as rows: [steps, sequences, numbers of a row].
+fn rows(tensor: &TensorProto, axes: &[Axis], b: usize) -> Vec<f64> {
+    let (sizes, values) = (shape(tensor), values::to_numbers(tensor).unwrap());
+    assert_eq!(sizes.len(), axes.len());
+    let width: usize = axes.iter().map(|axis| if let Axis::Fixed(size) = axis { *size } else { 1 }).product();
+    let mut out = vec![0.0; values.len()];
+    for (n, value) in values.into_iter().enumerate() {
+        let (mut rest, mut at, mut stride, mut step, mut sequence) = (n, 0, 1, 0, 0);
+        for (axis, size) in axes.iter().zip(&sizes).rev() {
+            let index = rest % size;
+            rest /= size;
+            match axis {
+                Axis::Time => step = index,
+                Axis::Batch => sequence = index,
+                Axis::Fixed(_) => (at, stride) = (at + index * stride, stride * size),
+            }
+        }
+        out[(step * b + sequence) * width + at] = value;
+    }
+    out
+}
+
+/// What a version gives of each step of sequences, in runs of so many steps that carry the state.
+fn served(
+    version: &Version,
+    signature: &Signature,
+    inputs: &[Vec<f64>],
+    b: usize,
+    pieces: &[usize],
+) -> Result<Vec<f64>> {
+    let mut executor = OnnxRuntime::of(version, Arc::new(Metrics::new().unwrap()))?;
+    let spec = described(StateSpec::default().u64("steps", 0), &signature.states, &|_| None)?;
+    let mut memory = Memory::new(Arc::new(RowLayout::new([("infer", spec)])));
+    memory.grow_to(b);
+    let slots: Vec<u32> = (0..b as u32).collect();
+    let of = |(values, input): (&'_ Vec<f64>, &InputTensor)| (values.clone(), input.tensor.width());
+    let inputs: Vec<(Vec<f64>, usize)> = inputs.iter().zip(&signature.inputs).map(of).collect();
+    let inputs: Vec<Input<'_>> =
+        inputs.iter().map(|(values, width)| Input { values: Rows::F64(values), width: *width }).collect();
+    let width = signature.outputs[0].tensor.width();
+    let steps: usize = pieces.iter().sum();
+    let mut found = vec![0.0; steps * b * width];
+    let mut begun = 0;
+    for t in pieces {
+        let rows: Vec<u32> = (begun * b..(begun + t) * b).map(|row| row as u32).collect();
+        let reset = vec![begun == 0; b];
+        let run =
+            Steps { t: *t, slots: &slots, inputs: &inputs, rows: &rows, gives: &rows, reset: &reset, lengths: &[] };
+        let mut outputs = [Output { values: RowsMut::F64(&mut found), width }];
+        executor.run(&run, memory.part(0).bank.as_deref_mut(), &mut outputs)?;
+        begun += t;
+    }
+    Ok(found)
 }
 
 fn is_state(name: &str) -> bool {
@@ -146,14 +243,5 @@ fn repeated(tensor: &TensorProto, axis: usize, times: usize) -> TensorProto {
     let raw = all.chunks_exact(block).flat_map(|block| block.repeat(times)).collect();
     let mut sizes = sizes;
     sizes[axis] *= times;
-    values::tensor(tensor.name(), kind(tensor).unwrap(), &sizes, raw)
-}
-
-/// Steps `from .. to` of a tensor.
-fn cut(tensor: &TensorProto, axis: usize, from: usize, to: usize) -> TensorProto {
-    let (mut sizes, all) = (shape(tensor), bytes(tensor).unwrap());
-    let step = sizes[axis + 1..].iter().product::<usize>() * width(kind(tensor).unwrap()).unwrap();
-    let raw = all.chunks_exact(step * sizes[axis]).flat_map(|block| block[from * step..to * step].to_vec()).collect();
-    sizes[axis] = to - from;
     values::tensor(tensor.name(), kind(tensor).unwrap(), &sizes, raw)
 }

@@ -164,3 +164,18 @@ fn the_kinds_of_sources_and_sinks_mean_the_same_when_they_are_read_again() {
         same(&text);
     }
 }
+
+#[test]
+fn vectors_and_frames_mean_the_same_when_they_are_read_again() {
+    let effective = same(
+        "name: a\nsource: { kafka: { brokers: h, topic: t, key: k } }\n\
+         record: { key: k, time: { column: t, unit: ms }, vectors: { \"e 1\": 128, \"7\": { width: any, type: int16 }, w: { width: 3 } } }\n\
+         stages:\n  - frame: { column: \"7\", size: 576, hop: 512, pad: 64, rate: 16000, gap: 2s }\n  - frame: { column: w, size: 4 }\n\
+         sink: { stdout: { fields: [\"7\", \"e 1\"] } }\n",
+    );
+    let vectors = "  vectors:\n    e 1: 128\n    \"7\":\n      width: any\n      type: int16\n    w:\n      width: 3\n";
+    assert!(effective.contains(vectors), "{effective}");
+    for line in ["      column: \"7\"", "      rate: 16000", "      gap: 2s", "      hop: 4", "      pad: 0"] {
+        assert!(effective.lines().any(|other| other == line), "{line:?} in\n{effective}");
+    }
+}

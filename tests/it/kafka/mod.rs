@@ -13,6 +13,7 @@ mod cluster;
 mod debezium;
 mod enveloped;
 mod features;
+mod foreign;
 pub mod front;
 mod history;
 mod markers;

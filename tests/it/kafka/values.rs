@@ -304,3 +304,49 @@ fn avro_keys_of_two_schemas_are_one_key_whose_state_goes_on() {
     let (_, said) = kolk_exits(2, &["check", setup.file().to_str().unwrap()]);
     assert!(said.contains("\"shop-1\" is in partitions 0, 1") && said.contains("the id of its schema"), "{said}");
 }
+
+/// Sound as bytes and a vector of three: frames come out, across messages and a restart, and what has another width is a
+/// dead letter.
+#[test]
+fn samples_become_frames_across_a_restart() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "vectors", "");
+    let fields = json!([
+        { "name": "shop", "type": "string" }, { "name": "ts", "type": { "type": "long", "logicalType": "timestamp-millis" } },
+        { "name": "v", "type": { "type": "array", "items": "float" } }, { "name": "x", "type": "bytes" },
+    ]);
+    let schema = json!({ "type": "record", "name": "Sound", "fields": fields }).to_string();
+    let id = register(&setup.input, "AVRO", &schema);
+    write(&broker, &setup, "avro");
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let vectors = "vectors: { v: 3, x: { width: any, type: int16 } }";
+    let stages = "stages: [ { frame: { column: x, size: 4, hop: 2, pad: 1, rate: 1000 } } ]\nsink:";
+    std::fs::write(setup.file(), text.replace("values: [v]", vectors).replace("sink:", stages)).unwrap();
+    let sound = |ts: i64, v: &[f32], x: &[i16]| {
+        let mut bytes = frame(id);
+        bytes.extend([2, b'a']);
+        zigzag(ts, &mut bytes);
+        zigzag(v.len() as i64, &mut bytes);
+        v.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        bytes.push(0);
+        zigzag(x.len() as i64 * 2, &mut bytes);
+        x.iter().for_each(|number| bytes.extend((number * 8192).to_le_bytes()));
+        bytes
+    };
+    let kolk = setup.start("a");
+    send(&broker, &setup.input, &[sound(10, &[1.0, 2.0, 3.0], &[1, 2]), sound(20, &[4.0, 5.0], &[3])]);
+    send(&broker, &setup.input, &[sound(30, &[6.0, 7.0, 8.0], &[-1, -2])]);
+    wait_for(&broker, &setup.output, 1);
+    kolk.kill();
+    let kolk = setup.start("a");
+    send(&broker, &setup.input, &[sound(40, &[9.0, 0.5, 0.0], &[0, 1, 2])]);
+    let (outputs, dead) = outcome(&broker, &setup, 3, 1);
+    kolk.stop();
+    let row = |ms: i64, v: [f64; 3], x: [f64; 4]| json!({ "shop": "a", "ts": format!("1970-01-01T00:00:00.{ms:03}Z"), "v": v, "x": x });
+    let expected = [
+        row(29, [6.0, 7.0, 8.0], [0.0, 0.25, 0.5, -0.25]),
+        row(38, [9.0, 0.5, 0.0], [0.5, -0.25, -0.5, 0.0]),
+        row(40, [9.0, 0.5, 0.0], [-0.5, 0.0, 0.25, 0.5]),
+    ];
+    assert_eq!((outputs, dead), (expected.to_vec(), vec!["bad_vector".to_string()]));
+}
