@@ -46,8 +46,8 @@ pub enum StateCommand {
         /// The key as text.
         key: String,
     },
-    /// Write the state of all keys to a Parquet file: key, partition, slot, per stage a list of 64-bit words, and each of
-    /// its fields by name and type
+    /// Write the state of all keys to a Parquet file: key, partition, slot, per stage a list of 64-bit words, and each
+    /// of its fields by name and type
     Export {
         /// The pipeline file.
         pipeline: PathBuf,

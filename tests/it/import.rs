@@ -110,7 +110,7 @@ fn graphs_of_others_are_published_or_refused() {
     for part in [
         "word: int64 [batch] from word, ids below 10",
         "b_in: float32 [batch, 4] from alpha, begins as zero",
-        "y: float32 [batch, 4] becomes answer",
+        "y: float32 [batch, 4] becomes y",
         "run twice: the same bits",
     ] {
         assert!(shown.contains(part) && !shown.contains("held-out"), "{part} in {shown}");

@@ -300,7 +300,7 @@ mod tests {
         let mut problems = Problems::new("p.yaml");
         let mut stages = vec![testing::plan(&inputs, &mut layout, &mut problems).unwrap()];
         problems.finish(()).unwrap();
-        let out = testing::run(&mut stages, &table.batch(), &[2]);
+        let out = testing::run(&mut stages, &table.batch(), &[]);
         let usable = &out.columns[layout.features.unwrap().usable].values;
         assert!(matches!(usable, Values::Flag(flags) if *flags == [true, false, false, false, true]), "{usable:?}");
         assert_eq!(metrics.rows_beyond_model.get(), 2);
