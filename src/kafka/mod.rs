@@ -20,6 +20,7 @@ mod gathered;
 mod headers;
 mod hearing;
 mod joining;
+mod leaders;
 mod listeners;
 mod membership;
 mod messages;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::context::Door;
+use super::leaders;
 use super::properties;
 use super::subscription::{Subscription, number};
 use crate::config::KafkaSource;
@@ -37,18 +38,20 @@ pub fn watch(source: &KafkaSource, topics: &Subscription, metrics: &Metrics, sto
             continue;
         }
         next = Instant::now() + EVERY;
+        let mut failed = false;
         for (partition, position) in metrics.stream.positions() {
             let (topic, number) = (topics.topic_of(partition), number(partition));
             let ends = asked.each_ref().map(|client| client.fetch_watermarks(topic, number, PATIENCE));
             let [Ok((_, end)), Ok((_, stable))] = ends else {
-                // The gauges keep their values; whether a broker answers is a separate metric.
-                failures += 1;
+                // The gauges keep their values; whether a broker answers is a separate metric. Others may lead it now.
+                failed = true;
+                asked.iter().all(|client| leaders::look_again(client, topic, PATIENCE));
                 break;
             };
-            failures = 0;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
             metrics.stream.lag(partition, position.committed, stable, end, position.newest.map(|newest| now - newest));
         }
+        failures = if failed { failures + 1 } else { 0 };
         if failures >= FAILURES {
             (asked, failures) = (clients()?, 0);
         }

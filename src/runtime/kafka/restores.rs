@@ -35,6 +35,8 @@ pub(super) struct Opening {
     ready: BTreeMap<PartitionId, PartitionTask>,
     /// Tasks whose first checkpoint is being written.
     writing: BTreeSet<PartitionId>,
+    /// Those whose offsets are known, and for which the brokers had no other answer.
+    unanswered: Vec<PartitionId>,
     /// What is being read, and what was.
     loading: BTreeMap<PartitionId, Loading>,
     loaded: BTreeMap<PartitionId, (Loading, Result<Checkpoint>)>,
@@ -57,6 +59,7 @@ impl Opening {
             waiting: partitions.into_iter().collect(),
             ready: BTreeMap::new(),
             writing: BTreeSet::new(),
+            unanswered: Vec::new(),
             loading: BTreeMap::new(),
             loaded: BTreeMap::new(),
         }
@@ -90,6 +93,7 @@ impl Opening {
     pub fn waits_for(&self) -> Wait {
         match self.writing.iter().chain(self.loading.keys()).copied().collect::<Vec<_>>() {
             store if !store.is_empty() => Wait::Store(store),
+            _ if !self.unanswered.is_empty() => Wait::Ends(self.unanswered.clone()),
             _ => Wait::Offsets(self.waiting.iter().copied().collect()),
         }
     }
@@ -242,6 +246,7 @@ impl Restores {
         if partitions.is_empty() {
             return Ok(());
         }
+        opening.unanswered.clear();
         let Some(committed) = owned.intake.broker.committed(&partitions, SHORT)? else {
             // Another transaction is open, perhaps for seconds: the other partitions must continue meanwhile.
             self.ask_at = if owned.tasks.is_empty() { 0 } else { owned.now() + ASKED };
@@ -257,7 +262,7 @@ impl Restores {
                 restored => restored?,
             };
             match restored {
-                Restored::Later => {}
+                Restored::Later => opening.unanswered.push(partition),
                 Restored::Start(offset) => starts.push((partition, offset)),
                 Restored::Loading(loading) => {
                     opening.loading.insert(partition, *loading);

@@ -141,7 +141,7 @@ impl<B: Broker> FileSinkWorker<B> {
                 }
             }
         }
-        let wait = (!self.opening.is_empty()).then(|| Wait::Offsets(self.opening.clone()));
+        let wait = (!self.opening.is_empty()).then(|| Wait::Ends(self.opening.clone()));
         self.intake.report_waits(wait, !self.tasks.is_empty());
         self.open()?;
         self.intake.end(self.tasks.values_mut())?;
@@ -316,7 +316,7 @@ impl<B: Broker> FileSinkWorker<B> {
     fn restore(&mut self, partition: PartitionId) -> Result<Option<(PartitionTask, i64, bool)>> {
         self.intake.waits.set(Some(Wait::Store(vec![partition])));
         let mut task = restore(partition, &self.chain, &self.shared)?;
-        self.intake.waits.set(Some(Wait::Offsets(vec![partition])));
+        self.intake.waits.set(Some(Wait::Ends(vec![partition])));
         let Some(range) = self.intake.broker.range(partition, SHORT)? else { return Ok(None) };
         let is_new = task.origin.is_none() && task.manifest.is_none();
         let offset = match task.origin {

@@ -18,8 +18,10 @@ pub(super) enum Wait {
     Producer,
     /// What a transaction of unknown outcome did.
     Outcome,
-    /// What is committed of these partitions, or where they begin and end.
+    /// What is committed of these partitions.
     Offsets(Vec<PartitionId>),
+    /// Where these partitions begin and end.
+    Ends(Vec<PartitionId>),
     /// The state of these partitions, to be read or written.
     Store(Vec<PartitionId>),
 }
@@ -29,8 +31,8 @@ impl Wait {
         match self {
             Wait::Producer => "producer",
             Wait::Outcome => "outcome",
-            Wait::Offsets(_) => "offsets",
-            Wait::Store(_) => "store",
+            // One after the other, and from the beginning where one of them has no answer: together they are one wait.
+            Wait::Offsets(_) | Wait::Ends(_) | Wait::Store(_) => "opening",
         }
     }
 
@@ -44,6 +46,10 @@ impl Wait {
                 "partitions {partitions:?} can't be opened: a transaction with their offsets is open, or the brokers \
                  don't say what is \
                  committed"
+            ),
+            Wait::Ends(partitions) => format!(
+                "partitions {partitions:?} can't be opened: the brokers that lead them don't say where they begin and \
+                 end"
             ),
             Wait::Store(partitions) => {
                 format!("partitions {partitions:?} wait for the store of the state, which is slow or doesn't answer")
