@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::card_words::{CARD, FILE, INPUT, OUTPUT, STATE};
 use super::read::{Field, Fields, Reader};
+use super::stages::{MODES, Mode};
 use super::yaml::{self, Lines};
 use super::{At, MAX_BYTES, expand, hint, problem};
 use crate::error::{Context, Problems};
@@ -27,6 +28,8 @@ pub struct Card {
     pub layout: At<Layout>,
     /// Rows of a window, for layout window.
     pub window: Option<At<usize>>,
+    /// How state is used, where the card says it.
+    pub mode: Option<At<Mode>>,
     /// Inputs that are no states.
     pub inputs: Vec<CardInput>,
     /// Inputs that are carried.
@@ -86,6 +89,19 @@ pub(super) const LAYOUTS: [(&str, Layout); 5] = [
 ];
 pub(super) const RUNS: [(&str, Runs); 2] = [("many", Runs::Many), ("one", Runs::One)];
 pub(super) const STEPS: [(&str, OutputStep); 2] = [("each", OutputStep::Each), ("last", OutputStep::Last)];
+
+impl Card {
+    /// Rows of a window that is computed again for each row.
+    pub fn as_window(&self) -> Option<usize> {
+        let carried = self.mode.as_ref().is_some_and(|mode| mode.value == Mode::Carry);
+        self.window_rows().filter(|_| !carried)
+    }
+
+    /// Rows of a window, also of one whose states are carried.
+    pub fn window_rows(&self) -> Option<usize> {
+        (self.layout.value == Layout::Window).then(|| self.window.as_ref().map_or(1, |window| window.value))
+    }
+}
 
 impl Layout {
     /// Its word in a card.
@@ -250,12 +266,24 @@ fn read(reader: &mut Reader, fields: &Fields, file: &Path) -> Card {
             reader.problems.add(window.name_place, format_args!("`window` is only for layout window, this is {word}"));
         }
     }
+    let mode = fields.get("mode").and_then(|field| Some(field.at(reader.word(field, &MODES, &[])?)));
+    if let (Some(mode), Some(layout)) = (&mode, &layout)
+        && mode.value == Mode::Window
+        && layout.value != Layout::Window
+    {
+        let word = layout.word();
+        reader.problems.add(mode.place, format_args!("`mode: window` is only for layout window, this is {word}"));
+    }
     let place = |name: &'static str| fields.get(name).map_or(fields.place, |field| field.name_place);
     let sections = [place("inputs"), place("states"), place("outputs")];
     let inputs = reader.need(fields, "inputs").map(|field| each(reader, field, input)).unwrap_or_default();
     let states = fields.get("states").filter(|field| !field.node.is_null());
     if let (Some(At { value: Layout::Window, .. }), Some(field)) = (&layout, states) {
-        reader.note(field, "a window carries no state: its rows are computed again each time");
+        reader.note(
+            field,
+            "a window carries no state: its rows are computed again each time; with `mode: carry`, the \
+                            states are those of the graph's recurrent operators",
+        );
     }
     let states = states.map(|field| each(reader, field, state)).unwrap_or_default();
     let outputs = reader.need(fields, "outputs").map(|field| each(reader, field, output)).unwrap_or_default();
@@ -269,6 +297,7 @@ fn read(reader: &mut Reader, fields: &Fields, file: &Path) -> Card {
         name,
         layout: layout.unwrap_or_default(),
         window,
+        mode,
         inputs,
         states,
         outputs,

@@ -1,6 +1,7 @@
 //! The fields of a card.
 
 use super::card::{LAYOUTS, RUNS, STEPS};
+use super::stages::MODES;
 use super::table::{Bound, Shape, names, word};
 use super::words::{Words, exactly_one};
 
@@ -23,6 +24,12 @@ pub(super) const CARD: Words = Words::new(
         )
         .needed(),
         word("window", Shape::POSITIVE, "Rows of a window; needed with layout window"),
+        word(
+            "mode",
+            Shape::Word(&names(&MODES)),
+            "With layout window: window, or carry: the states of its recurrent operators are carried from row to row, and \
+             `kolk models import --data` shows both errors; with the other layouts it is carry",
+        ),
         word("inputs", Shape::Names(&Shape::Section(&INPUT)), "What feeds each input of the graph that is no state")
             .needed(),
         word("states", Shape::Names(&Shape::Section(&STATE)), "Inputs that are carried, each with the output that follows")

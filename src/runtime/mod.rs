@@ -10,9 +10,11 @@
 
 mod engine;
 mod files;
+mod first_rows;
 pub mod kafka;
 mod plan;
 
 pub use engine::{Chain, Partition};
 pub use files::{Captured, Finished, capture, check_state, new_files, run};
-pub use plan::{Plan, PlannedSource, Purpose, Seen, before_infer, check, has_model, label, plan, stages_of_model};
+pub use first_rows::BeforeInfer;
+pub use plan::{Plan, PlannedSource, Purpose, Seen, check, has_model, label, plan, stages_of_model};

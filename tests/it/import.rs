@@ -132,6 +132,14 @@ fn graphs_of_others_are_published_or_refused() {
     let data = pipeline(folder.path(), "model: m, mode: carry", "stdout: {}", "");
     let said = import(2, CELL, &["--data", data.to_str().unwrap()]);
     assert!(said.contains("card.yaml:4:26: ") && said.contains("has no column \"a\" before `infer`"), "{said}");
+    assert!(
+        said.contains("card.yaml:2:7: ") && said.contains("names the model \"m\" in its `infer`, the card"),
+        "{said}"
+    );
+    let data = pipeline(folder.path(), "model: cell, mode: window, window: 3", "stdout: {}", "");
+    let said = import(2, CELL, &["--data", data.to_str().unwrap()]);
+    assert!(said.contains("runs the model in mode window, window 3, the card makes one for mode carry"), "{said}");
+    let data = pipeline(folder.path(), "model: cell, mode: carry", "stdout: {}", "");
     let said = import(2, &CELL.replace("[a, b, c]", "[value]"), &["--data", data.to_str().unwrap()]);
     assert!(said.contains("takes 3 numbers a row") && said.contains("its columns have 1"), "{said}");
     let (json, _) = kolk_exits(0, &["models", "inspect", onnx.to_str().unwrap(), "--json"]);

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bits;
+mod carried;
 mod columns;
 mod common;
 mod dead_letters;

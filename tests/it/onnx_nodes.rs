@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kolk::metrics::Metrics;
 use kolk::model::executor::trial::{Trial, difference};
 use kolk::model::executor::{Executor, Input, OnnxRuntime, Output, Rows, RowsMut, Steps, described, limits};
-use kolk::model::import::import as import_model;
+use kolk::model::import::{Beside, import as import_model};
 use kolk::model::onnx::backport::backport;
 use kolk::model::onnx::import;
 use kolk::model::onnx::proto::{ModelProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
@@ -166,7 +166,8 @@ fn imported(path: &Path, model: &ModelProto, specs: &[TensorSpec], states: &[Sta
     );
     let card = config::card_of(&card, &folder.join("card.yaml"))?;
     let models = folder.join("models");
-    import_model(&card, &|_| None, None, &mut |_, _, _| {})?.publish(&models)?;
+    import_model(&card, Beside { width: &|_| None, rows: None, reference: None }, &mut |_, _, _| {})?
+        .publish(&models)?;
     registry::open(&models, "node/1")
 }
 

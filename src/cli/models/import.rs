@@ -7,20 +7,32 @@ use serde_json::json;
 
 use crate::cli::messages::say_with;
 use crate::cli::progress;
-use crate::config::{At, Card, CardFeed};
+use crate::config::{At, Card, CardFeed, Mode};
 use crate::error::{Problems, did_you_mean};
+use crate::model::import::{AskedRows, Beside, RowsOf};
 use crate::model::{import, registry};
 use crate::network::Run;
 use crate::record::Kind;
-use crate::{Result, config, runtime};
+use crate::runtime::BeforeInfer;
+use crate::{Result, config};
 
 /// Imports a card; the label of the version.
 pub fn run(card: &Path, data: Option<&Path>, reference: Option<&Path>, models: &Path) -> Result<String> {
     let card = config::card(card)?;
-    let widths = data.map(|data| columns(&card, data)).transpose()?;
+    let before = data.map(|data| BeforeInfer::plan(config::load(data)?)).transpose()?;
+    let widths = before.as_ref().map(|before| columns(&card, before)).transpose()?;
     let width = |column: &str| widths.as_ref().and_then(|widths| widths.get(column).copied());
+    let rows = |asked: AskedRows<'_>| {
+        let Some(before) = &before else { return Ok(None) };
+        let rows = before.rows(asked)?;
+        if let (None, Some(kafka)) = (&rows, before.pipeline().source.kafka()) {
+            tracing::warn!("{} has no messages yet: the model is proved on made-up rows alone", kafka.shown());
+        }
+        Ok(rows)
+    };
+    let rows = before.is_some().then_some(&rows as RowsOf<'_>);
     let bar = progress::steps(5);
-    let imported = import::import(&card, &width, reference, &mut |what, done, of| {
+    let imported = import::import(&card, Beside { width: &width, rows, reference }, &mut |what, done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         bar.set_message(what.to_owned());
@@ -51,9 +63,10 @@ pub fn run(card: &Path, data: Option<&Path>, reference: Option<&Path>, models: &
     Ok(label)
 }
 
-/// How wide each column is before `infer` in a pipeline; every column of the card has to be there.
-fn columns(card: &Card, data: &Path) -> Result<BTreeMap<String, usize>> {
-    let layout = runtime::before_infer(config::load(data)?)?;
+/// How wide each column is before `infer` in a pipeline; every column of the card has to be there, and what `infer`
+/// says has to be what the card says.
+fn columns(card: &Card, before: &BeforeInfer) -> Result<BTreeMap<String, usize>> {
+    let layout = &before.layout;
     let width = |kind: &Kind| match kind {
         Kind::Vector(width) | Kind::Doubles(width) => Some(*width),
         Kind::Number | Kind::Integer | Kind::Flag => Some(1),
@@ -61,6 +74,7 @@ fn columns(card: &Card, data: &Path) -> Result<BTreeMap<String, usize>> {
     };
     let known = layout.columns.iter().filter_map(|column| Some((column.name.clone(), width(&column.kind)?)));
     let known: BTreeMap<String, usize> = known.collect();
+    let file = before.pipeline().file.display();
     let mut problems = Problems::new(&card.file);
     for input in &card.inputs {
         let named: Vec<&At<String>> = match &input.feed {
@@ -72,12 +86,34 @@ fn columns(card: &Card, data: &Path) -> Result<BTreeMap<String, usize>> {
             let near = did_you_mean(column, known.keys().map(String::as_str));
             let there: Vec<&str> = known.keys().map(String::as_str).collect();
             let there = there.join(", ");
-            let message = format!(
-                "{} has no column \"{}\" before `infer`{near} (there are: {there})",
-                data.display(),
-                column.value
-            );
+            let message =
+                format!("{file} has no column \"{}\" before `infer`{near} (there are: {there})", column.value);
             problems.add(column.place, message);
+        }
+    }
+    if let Some(infer) = before.pipeline().infer() {
+        let named = registry::name_of(&infer.model);
+        if named != card.name.value {
+            let message = format!(
+                "{file} names the model \"{named}\" in its `infer`, the card \"{}\": write the same name in both",
+                card.name.value
+            );
+            problems.add(card.name.place, message);
+        }
+        let shown = |mode, window: Option<usize>| match (mode, window) {
+            (Mode::Window, Some(window)) => format!("mode window, window {window}"),
+            (mode, _) => format!("mode {}", mode.word()),
+        };
+        let window = card.as_window();
+        let mode = if window.is_some() { Mode::Window } else { Mode::Carry };
+        let written = infer.window.as_ref().map(|window| window.value).filter(|_| infer.mode == Mode::Window);
+        if (infer.mode, written) != (mode, window) {
+            let message = format!(
+                "{file} runs the model in {}, the card makes one for {}",
+                shown(infer.mode, written),
+                shown(mode, window)
+            );
+            problems.add(card.layout.place, message);
         }
     }
     problems.finish(known)

@@ -72,7 +72,8 @@ pub enum ModelsCommand {
 pub struct ImportArgs {
     /// The card of an ONNX file; or a .keras file, or a .safetensors file with PyTorch's names
     pub file: PathBuf,
-    /// For a card: a pipeline with the records that the model will get: its columns say how wide inputs are
+    /// For a card: a pipeline with the records that the model will get. The model is proved on the first of them, and
+    /// the columns say how wide inputs are
     #[arg(long, value_name = "PIPELINE")]
     pub data: Option<PathBuf>,
     /// For a card: an .npz with inputs and outputs of the original framework, compared with what the graph gives

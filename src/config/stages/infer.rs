@@ -32,7 +32,7 @@ pub enum Mode {
     Window,
 }
 
-const MODES: [(&str, Mode); 2] = [("carry", Mode::Carry), ("window", Mode::Window)];
+pub(in crate::config) const MODES: [(&str, Mode); 2] = [("carry", Mode::Carry), ("window", Mode::Window)];
 
 impl Mode {
     /// Its word in the pipeline file.

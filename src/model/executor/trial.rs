@@ -12,7 +12,9 @@ use prost::Message;
 use super::library;
 use crate::error::Context;
 use crate::model::onnx::proto::{ModelProto, TensorProto, tensor_proto::DataType};
+use crate::model::onnx::prove::TOLERANCE;
 use crate::model::onnx::values;
+use crate::network::Element;
 use crate::{Error, Result};
 
 /// A graph that is ready to run.
@@ -102,26 +104,53 @@ fn proto(name: &str, value: ValueRef<'_>) -> Result<TensorProto> {
     Ok(values::tensor(name, *kind, &shape, bytes))
 }
 
-/// How far apart two results of the same names, types and shapes are: the largest difference between two numbers,
-/// relative to the largest number of the tensor, or to `size` if that is more. Infinite where one is not a number and
-/// the other is; `Err` says what can't be compared.
+/// How far two results are apart.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Apart {
+    /// The largest difference between two numbers, relative to the largest number of the tensor, or to the given size
+    /// if that is more. Infinite where one is not a number and the other is.
+    pub apart: f64,
+    /// Which tensor, which of its numbers, and both of them.
+    pub what: String,
+}
+
+/// The difference that rounding makes to numbers of a type, relative to the largest number of a tensor.
+pub fn tolerance(element: Element) -> f64 {
+    match element {
+        Element::Float16 => 5e-3,
+        Element::Float32 => TOLERANCE,
+        Element::Float64 => 1e-12,
+        Element::Int64 | Element::Int32 | Element::Bool => 0.0,
+    }
+}
+
+/// [`Apart::apart`] of two results.
 pub fn difference(left: &[TensorProto], right: &[TensorProto], size: f64) -> std::result::Result<f64, String> {
-    let mut largest = 0f64;
+    apart(left, right, size).map(|found| found.apart)
+}
+
+/// How far apart two results of the same names, types and shapes are; `Err` says what can't be compared.
+pub fn apart(left: &[TensorProto], right: &[TensorProto], size: f64) -> std::result::Result<Apart, String> {
+    let mut largest = Apart::default();
     for tensor in left {
-        let Some(other) = right.iter().find(|other| other.name() == tensor.name()) else {
-            return Err(format!("one graph has no output \"{}\"", tensor.name()));
+        let name = tensor.name();
+        let Some(other) = right.iter().find(|other| other.name() == name) else {
+            return Err(format!("one graph has no output \"{name}\""));
         };
         if tensor.dims != other.dims || tensor.data_type != other.data_type {
-            return Err(format!("output \"{}\" is {:?} against {:?}", tensor.name(), tensor.dims, other.dims));
+            return Err(format!("output \"{name}\" is {:?} against {:?}", tensor.dims, other.dims));
         }
         let (Some(a), Some(b)) = (values::to_numbers(tensor), values::to_numbers(other)) else {
-            return Err(format!("output \"{}\" is of a type that isn't compared", tensor.name()));
+            return Err(format!("output \"{name}\" is of a type that isn't compared"));
         };
         let scale = a.iter().chain(&b).filter(|value| value.is_finite()).fold(size, |max, value| max.max(value.abs()));
-        for (a, b) in a.iter().zip(&b) {
+        for (at, (a, b)) in a.iter().zip(&b).enumerate() {
             let same = a == b || a.is_nan() && b.is_nan();
             let apart = if same { 0.0 } else { (a - b).abs() / scale };
-            largest = largest.max(if apart.is_nan() { f64::INFINITY } else { apart });
+            let apart = if apart.is_nan() { f64::INFINITY } else { apart };
+            if apart > largest.apart {
+                largest = Apart { apart, what: format!("output \"{name}\", number {}: {a} against {b}", at + 1) };
+            }
         }
     }
     Ok(largest)

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::lab::{Data, Lab};
+use super::lab::{Data, Lab, Moved};
+use super::passes::Ready;
 use super::{Prepared, prepare};
 use crate::Result;
 use crate::config::Card;
@@ -47,7 +48,8 @@ impl fmt::Display for Cost {
 /// # Errors
 /// As [`super::import`], as far as that goes before the proofs.
 pub fn cost(card: &Card) -> Result<(Cost, Vec<Finding>)> {
-    let Prepared { resolved, graph, seen, findings, window, .. } = prepare(card, &|_| None)?;
+    let Prepared { resolved, ready, findings, .. } = prepare(card, &|_| None)?;
+    let Ready { graph, seen, window, .. } = ready;
     let file = |name: &str| resolved.files.get(name).map(Vec::as_slice);
     Ok((measure(&graph, &seen.signature, &seen.one_by_one, window, &file)?, findings))
 }
@@ -90,7 +92,7 @@ fn least(lab: &mut Lab<'_>, data: &Data, rows: usize, steps: usize) -> Result<f6
     // The first run of a size prepares memory for it.
     for run in 0..20 {
         let start = Instant::now();
-        lab.run(data, &picks, &[steps], false)?;
+        lab.run(data, &picks, &[steps], Moved::No)?;
         least = least.min(start.elapsed().as_secs_f64());
         if run > 0 && begun.elapsed().as_secs_f64() > BUDGET {
             break;

@@ -61,6 +61,17 @@ pub(super) struct Outcome {
     pub state: Vec<u8>,
 }
 
+/// What happens to states between two runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// Nothing.
+    No,
+    /// They are stored, and loaded where they were.
+    Back,
+    /// They are stored, and loaded at another place.
+    Elsewhere,
+}
+
 /// A graph with the executor that serves it.
 pub(super) struct Lab<'f> {
     pub signature: Signature,
@@ -108,9 +119,9 @@ impl<'f> Lab<'f> {
         if signature == self.signature { Ok(self) } else { Lab::new(self.onnx, signature, self.is_window, self.file) }
     }
 
-    /// Runs sequences of `data` beside each other, in pieces of so many steps. With `moved`, the state is taken out
-    /// between pieces and put back at another place.
-    pub fn run(&mut self, data: &Data, picks: &[usize], pieces: &[usize], moved: bool) -> Result<Vec<Outcome>> {
+    /// Runs sequences of `data` beside each other, in pieces of so many steps. `moved`: what happens to the
+    /// states between pieces.
+    pub fn run(&mut self, data: &Data, picks: &[usize], pieces: &[usize], moved: Moved) -> Result<Vec<Outcome>> {
         let mut memory = self.memory(picks.len());
         let mut outcomes: Vec<Outcome> = picks
             .iter()
@@ -119,9 +130,11 @@ impl<'f> Lab<'f> {
         let mut slots: Vec<u32> = (0..picks.len() as u32).collect();
         let mut begun = 0;
         for (n, steps) in pieces.iter().enumerate() {
-            if moved && n > 0 {
+            if moved != Moved::No && n > 0 {
                 let stored = stored(&mut memory, &slots);
-                slots.reverse();
+                if moved == Moved::Elsewhere {
+                    slots.reverse();
+                }
                 memory = self.memory(picks.len());
                 restore(&mut memory, &slots, &stored);
             }

@@ -4,6 +4,7 @@
 //! file (`model::card`); records of a pipeline (`runtime`).
 
 mod axes;
+mod carried;
 mod cost;
 mod lab;
 pub mod npy;
@@ -11,24 +12,28 @@ mod passes;
 mod proofs;
 mod reference;
 mod report;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod unchanged;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use self::axes::Seen;
+use self::carried::Measured;
 pub use self::cost::{Cost, cost};
 use self::lab::Lab;
 use self::passes::Ready;
 use self::proofs::{Asked, Proved};
+use self::rows::Set;
+pub use self::rows::{Asked as AskedRows, Rows, RowsOf, Sequence};
 use super::card::{Resolved, Width, resolve};
 use super::executor::{library, limits};
 use super::onnx::operators::{Class, Finding};
 use super::onnx::proto::ModelProto;
 use super::onnx::{self, file};
 use super::{Manifest, ModelKind, Version, registry};
-use crate::config::{Card, Layout, Runs};
+use crate::config::{Card, Runs};
 use crate::error::Problems;
 use crate::network::{Axis, Element, Feed, Initial, OutputTensor, Run, Signature, StatePair};
 use crate::{Error, Result};
@@ -57,41 +62,69 @@ impl Imported {
     }
 }
 
-/// Fits a graph to its card and proves what serving relies on. `width`: how wide a column is, where that is known.
-/// `reference`: an `.npz` with inputs and outputs of the original framework.
+/// What a graph is fitted to and proved on besides its card.
+#[derive(Clone, Copy)]
+pub struct Beside<'a> {
+    /// How wide a column is, where that is known.
+    pub width: Width<'a>,
+    /// Rows of the user's data.
+    pub rows: Option<RowsOf<'a>>,
+    /// An `.npz` with inputs and outputs of the original framework.
+    pub reference: Option<&'a Path>,
+}
+
+/// Fits a graph to its card and proves what serving relies on.
 ///
 /// # Errors
 /// Refused: a card that doesn't fit its file, with every difference; a graph that doesn't run.
-pub fn import(
-    card: &Card,
-    width: Width<'_>,
-    reference: Option<&Path>,
-    progress: &mut dyn FnMut(&str, usize, usize),
-) -> Result<Imported> {
-    let Prepared { resolved, graph, seen, notes, findings, window, opset, ir_version } = prepare(card, width)?;
+pub fn import(card: &Card, beside: Beside<'_>, progress: &mut dyn FnMut(&str, usize, usize)) -> Result<Imported> {
+    let Prepared { resolved, original, mut ready, mut notes, findings, opset, ir_version } =
+        prepare(card, beside.width)?;
+    let window = card.as_window();
     let run = |runs: &crate::config::At<Runs>| if runs.value == Runs::Many { Run::Many } else { Run::One };
     let quantised = findings.iter().any(|finding| finding.operator.contains("DynamicQuantize"));
     let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window, quantised };
-    if let (Some(why), Some(batch), Some(Run::Many)) = (&seen.one_by_one, &card.batch, asked.batch) {
+    if let (Some(why), Some(batch), Some(Run::Many)) = (&ready.seen.one_by_one, &card.batch, asked.batch) {
         let mut problems = Problems::new(&card.file);
         problems.add(batch.place, format!("`batch: many` can't be: {why}"));
         problems.finish(())?;
     }
     let file = |name: &str| resolved.files.get(name).map(Vec::as_slice);
+    let alone = ready.seen.one_by_one.clone();
+    let alone = alone.or_else(|| cross_row(&findings).filter(|_| asked.batch != Some(Run::Many)));
+    let rows = beside.rows.map(|rows| rows_of(rows, card, &ready.seen.signature)).transpose()?.flatten();
+    let mut sets = sets(&ready.seen.signature, rows.as_ref(), card.window_rows(), alone.is_some())?;
+    notes.extend(std::mem::take(&mut ready.notes));
+    notes.extend(unchanged::prove(&original, &resolved, &ready, &sets, quantised)?);
+    let mut measured = Measured::default();
+    if let (Some(steps), Some(mode)) = (card.window_rows(), card.mode.as_ref().filter(|_| window.is_none())) {
+        let Some(rows) = &rows else {
+            let mut problems = Problems::new(&card.file);
+            problems.add(mode.place, CARRY_NEEDS_DATA);
+            problems.finish(())?;
+            return Err(Error::refused(CARRY_NEEDS_DATA));
+        };
+        let carried = carried::carried(card, mode.place, &ready, &resolved)?;
+        measured = carried::both(&ready, &carried, (rows, steps), alone.is_some(), &resolved.files)?;
+        notes.extend(carried.notes.iter().cloned());
+        ready = carried;
+        sets = self::sets(&ready.seen.signature, Some(rows), None, alone.is_some())?;
+    }
+    let Ready { graph, seen, .. } = ready;
     let one_by_one = seen.one_by_one.clone();
-    let alone = seen.one_by_one.or_else(|| cross_row(&findings).filter(|_| asked.batch != Some(Run::Many)));
     let lab = Lab::new(&graph, seen.signature, window.is_some(), &file)?;
-    let Proved { signature, bitwise, mut tried } = proofs::prove(lab, asked, alone, progress)?;
-    tried.splice(0..0, notes);
-    if let Some(path) = reference {
+    let Proved { signature, bitwise, mut tried, warnings: odd } = proofs::prove(lab, asked, alone, &sets, progress)?;
+    tried.splice(0..0, notes.into_iter().chain(measured.tried));
+    if let Some(path) = beside.reference {
         let lab = Lab::new(&graph, signature.clone(), window.is_some(), &file)?;
         let names: Vec<&str> = card.outputs.iter().map(|output| output.name.as_str()).collect();
         tried.extend(reference::compare(lab, path, &names, window.is_some())?);
     }
     let manifest = manifest(card, &signature, bitwise, tried, window, opset, ir_version)?;
     let mut warnings = resolved.warnings;
+    warnings.extend(odd.into_iter().chain(measured.warnings));
     warnings.extend(narrowed(&signature));
-    let report = report::html(&manifest, &signature, &warnings);
+    let report = report::html(&manifest, &signature, &warnings, &measured.errors);
     // It differs from time to time, so neither the manifest nor the report has it.
     let cost = match signature.batch {
         Run::One => Some(cost::measure(&graph, &signature, &one_by_one, window, &file)?),
@@ -103,12 +136,12 @@ pub fn import(
 /// A graph that is fitted to its card, before anything is proved of it.
 struct Prepared {
     resolved: Resolved,
-    graph: Vec<u8>,
-    seen: Seen,
-    /// What was changed in it.
+    /// The file, before its constants were fed.
+    original: ModelProto,
+    ready: Ready,
+    /// What was changed in it before it was made ready.
     notes: Vec<String>,
     findings: Vec<Finding>,
-    window: Option<usize>,
     /// Of the file.
     opset: i64,
     ir_version: i64,
@@ -141,12 +174,37 @@ fn prepare(card: &Card, width: Width<'_>) -> Result<Prepared> {
             onnx::copies::copy(graph, of, &output.name);
         }
     }
+    let original = model.clone();
     notes.extend(constant(card, &mut model, &resolved)?);
     let findings = refusals(card, &model, &resolved)?;
-    let window = (card.layout.value == Layout::Window).then(|| card.window.as_ref().map_or(1, |window| window.value));
-    let Ready { graph, seen, notes: changed } = passes::ready(card, &model, &resolved, window)?;
-    notes.extend(changed);
-    Ok(Prepared { resolved, graph, seen, notes, findings, window, opset, ir_version })
+    let ready = passes::ready(card, &model, &resolved, card.window_rows())?;
+    Ok(Prepared { resolved, original, ready, notes, findings, opset, ir_version })
+}
+
+const CARRY_NEEDS_DATA: &str = "`mode: carry` of a window model needs rows that both errors are measured on: add --data \
+                                PIPELINE, whose data have more rows of a key than the window";
+
+/// The first rows of the user's data. A topic without messages has none, which is no error.
+fn rows_of(rows: RowsOf<'_>, card: &Card, signature: &Signature) -> Result<Option<Rows>> {
+    let steps = card.window_rows().map_or(proofs::STEPS.1, |window| window * 2);
+    let (mut each, mut most) = (steps * proofs::SEQUENCES, steps * proofs::SEQUENCES * 2);
+    let mut targets = Vec::new();
+    if card.window_rows().is_some() && card.as_window().is_none() {
+        (each, most) = (each.max(carried::ROWS.0), most.max(carried::ROWS.1));
+        let forecasts = signature.outputs.iter().filter_map(|output| output.forecast.as_ref());
+        targets = forecasts.flat_map(|ahead| ahead.targets.clone()).collect();
+    }
+    rows(AskedRows { inputs: &signature.inputs, targets: &targets, each, most })
+}
+
+/// What a graph is proved on: rows that are made up to break it, and the user's.
+fn sets(signature: &Signature, rows: Option<&Rows>, window: Option<usize>, alone: bool) -> Result<Vec<Set>> {
+    let sequences = if alone { 8 } else { proofs::SEQUENCES };
+    let mut sets = vec![Set::made(signature, sequences, window.unwrap_or(proofs::STEPS.0))];
+    if let Some(rows) = rows {
+        sets.push(Set::of(rows, sequences, proofs::STEPS.1, window)?);
+    }
+    Ok(sets)
 }
 
 /// Inputs that are always the same become part of the graph.

@@ -10,7 +10,7 @@ use crate::model::card::Resolved;
 use crate::model::executor::trial::{Trial, difference};
 use crate::model::onnx;
 use crate::model::onnx::proto::{ModelProto, TensorProto};
-use crate::model::onnx::prove::{TOLERANCE, random};
+use crate::model::onnx::prove::{TOLERANCE, random, size_of};
 use crate::network::Axis;
 
 /// Steps of one sequence that a changed graph is compared over.
@@ -21,6 +21,10 @@ pub(super) struct Ready {
     pub graph: Vec<u8>,
     pub seen: Seen,
     pub notes: Vec<String>,
+    /// Rows of a window, if that is what it takes.
+    pub window: Option<usize>,
+    /// Whether its axes mean something else than those of the file, but for one step of one sequence.
+    pub axes_changed: bool,
 }
 
 /// Folds and rewrites a graph whose constants are in it, and opens its batch axis if it has none that is open.
@@ -40,7 +44,7 @@ pub(super) fn ready(card: &Card, model: &ModelProto, resolved: &Resolved, window
     }
     let model = &model;
     if seen.one_by_one.is_none() {
-        return Ok(Ready { graph, seen, notes });
+        return Ok(Ready { graph, seen, notes, window, axes_changed: false });
     }
     // Folding builds the sizes of axes into the graph, so they are opened before it.
     let turned = (card.layout.value == Layout::TimeOnly).then(|| turned(model, resolved, &seen));
@@ -52,10 +56,11 @@ pub(super) fn ready(card: &Card, model: &ModelProto, resolved: &Resolved, window
             && again.one_by_one.is_none()
             && same_one_by_one(&folded, &seen, &open)?
         {
-            return Ok(Ready { graph, seen: again, notes: notes.into_iter().chain(rewritten).collect() });
+            let notes = notes.into_iter().chain(rewritten).collect();
+            return Ok(Ready { graph, seen: again, notes, window, axes_changed: true });
         }
     }
-    Ok(Ready { graph, seen, notes })
+    Ok(Ready { graph, seen, notes, window, axes_changed: false })
 }
 
 /// The graph without what never changes, and with ONNX' operators where its nodes are those of one.
@@ -104,7 +109,7 @@ fn same_one_by_one(before: &ModelProto, seen: &Seen, after: &ModelProto) -> Resu
         let mut given = random(graph, &tensors, 1, 1, scale);
         for _ in 0..STEPS {
             let (left, right) = (first.run(&given)?, second.run(&given)?);
-            match difference(&left, &right, f64::from(scale)) {
+            match difference(&left, &right, size_of(&given)) {
                 Ok(apart) if apart <= TOLERANCE => {}
                 _ => return Ok(false),
             }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::lab::{Data, Lab, Outcome};
+use super::lab::{Data, Lab, Moved, Outcome};
 use super::npy::{self, Array};
 use crate::error::Context;
 use crate::network::{Axis, Feed, Run, TensorSpec};
@@ -64,7 +64,7 @@ pub(super) fn compare(lab: Lab<'_>, path: &Path, outputs: &[&str], is_window: bo
     let run = if is_window { signature.steps } else { Run::One };
     let mut lab = lab.steps(run)?;
     let pieces = if is_window { vec![steps] } else { vec![1; steps] };
-    let found = lab.run(&data, &(0..sequences).collect::<Vec<_>>(), &pieces, false)?;
+    let found = lab.run(&data, &(0..sequences).collect::<Vec<_>>(), &pieces, Moved::No)?;
     let mut said = Vec::new();
     for (n, (output, written)) in signature.outputs.iter().zip(outputs).enumerate() {
         let Some((name, array)) = find(&[written, &output.column]) else { continue };

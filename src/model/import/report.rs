@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::carried::Compared;
 use crate::model::Manifest;
 use crate::network::{Feed, Run, Signature};
 
@@ -9,7 +10,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;marg
 table{border-collapse:collapse}td,th{border:1px solid #e5e7eb;padding:.3em .8em;text-align:left}";
 
 /// The report.
-pub(super) fn html(manifest: &Manifest, signature: &Signature, warnings: &[String]) -> String {
+pub(super) fn html(manifest: &Manifest, signature: &Signature, warnings: &[String], errors: &[Compared]) -> String {
     let name = escape(&manifest.name);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{name}</title>\n\
@@ -53,7 +54,15 @@ pub(super) fn html(manifest: &Manifest, signature: &Signature, warnings: &[Strin
     for output in &signature.outputs {
         row(&output.tensor.name, output.tensor.describe(), format!("column {}", output.column));
     }
-    out.push_str("</table>\n<h2>What was tried</h2>\n<ul>\n");
+    out.push_str("</table>\n");
+    if !errors.is_empty() {
+        out.push_str("<h2>As a window, and carried on</h2>\n<table>\n<tr><th>error<th>window<th>carry</tr>\n");
+        for Compared { of, window, carry } in errors {
+            let _ = writeln!(out, "<tr><td>{}<td>{window:.6}<td>{carry:.6}</tr>", escape(of));
+        }
+        out.push_str("</table>\n");
+    }
+    out.push_str("<h2>What was tried</h2>\n<ul>\n");
     for proof in &manifest.proofs {
         let _ = writeln!(out, "<li>{}</li>", escape(proof));
     }

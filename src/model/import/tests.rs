@@ -23,9 +23,14 @@ fn bytes(graph: Graph) -> Vec<u8> {
 }
 
 fn imported(folder: &Path, bytes: &[u8], text: &str) -> Result<Imported> {
+    imported_on(folder, bytes, text, None)
+}
+
+fn imported_on(folder: &Path, bytes: &[u8], text: &str, rows: Option<RowsOf<'_>>) -> Result<Imported> {
     std::fs::write(folder.join("model.onnx"), bytes).unwrap();
     let card = card_of(text, &folder.join("card.yaml"))?;
-    import(&card, &|_| None, None, &mut |_, _, _| {}).map_err(|error| at_file(&card, error))
+    let beside = Beside { width: &|_| None, rows, reference: None };
+    import(&card, beside, &mut |_, _, _| {}).map_err(|error| at_file(&card, error))
 }
 
 /// A sum `s_out = f(x + s)` of 4 numbers with one more node, whose output is `y`.
@@ -262,4 +267,84 @@ fn lengths_of_sequences_are_left_out() {
     let imported = |bytes: &[u8]| imported(folder.path(), bytes, SEQUENCE).unwrap();
     assert_eq!(imported(&with).onnx, imported(&plain).onnx);
     assert!(imported(&with).manifest.proofs[0].contains("\"lengths\" only says"));
+}
+
+/// `y` is `x + s`, and of rows above 1000 what they have in common with the others of the batch.
+fn by_large_rows() -> Vec<u8> {
+    let mut graph = Graph::default();
+    for name in ["x", "s"] {
+        graph.input(name, &[BATCH, Axis::Fixed(5)]);
+    }
+    graph.floats("limit", &[], &[1000.0], "");
+    graph.node("Add", &["x", "s"], "sum", vec![]);
+    graph.node("Sigmoid", &["sum"], "s_out", vec![]);
+    // Not even NaN is above it.
+    graph.node("Greater", &["x", "limit"], "above", vec![]);
+    graph.node("Cast", &["above"], "large", vec![integer("to", 1)]);
+    graph.node("Transpose", &["large"], "turned", vec![]);
+    graph.node("MatMul", &["large", "turned"], "pairs", vec![]);
+    graph.node("MatMul", &["pairs", "large"], "all", vec![]);
+    graph.node("Add", &["sum", "all"], "y", vec![]);
+    for name in ["y", "s_out"] {
+        graph.output(name, &[BATCH, Axis::Fixed(5)]);
+    }
+    bytes(graph)
+}
+
+#[test]
+fn what_only_the_users_rows_show_is_found_on_them_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = |asked: AskedRows<'_>| -> Result<Option<Rows>> {
+        assert_eq!((asked.inputs.len(), asked.targets.len()), (1, 0));
+        let sequence = |key: &str, size: f64| Sequence {
+            key: key.into(),
+            first: 1,
+            rows: 20,
+            inputs: vec![(0..100).map(|n| size + f64::from(n)).collect()],
+            ..Sequence::default()
+        };
+        let sequences = vec![sequence("small", 0.0), sequence("large", 5000.0)];
+        Ok(Some(Rows { source: "mine.parquet".into(), records: 40, refused: Vec::new(), sequences }))
+    };
+    let without = imported(folder.path(), &by_large_rows(), CELL).unwrap();
+    assert_eq!(without.manifest.signature.unwrap().batch, Run::Many);
+    let with = imported_on(folder.path(), &by_large_rows(), CELL, Some(&large)).unwrap();
+    let proofs = with.manifest.proofs.join("\n");
+    assert_eq!(with.manifest.signature.unwrap().batch, Run::One, "{proofs}");
+    assert!(with.manifest.bitwise);
+    for text in [
+        "24 rows of 2 keys of mine.parquet as 53 sequences of 12 steps, run twice: the same bits",
+        "rows influence each other: output \"y\", step ",
+        "so batch: one (rows of mine.parquet)",
+        "put back at another place: the same bits (rows of mine.parquet)",
+        "the file as it is gives the same as the graph that is published",
+        "runs on made-up rows and 96 on rows of mine.parquet",
+    ] {
+        assert!(proofs.contains(text), "{text} in {proofs}");
+    }
+    assert!(proofs.contains("of the sequence of key \"large\" from its row"), "{proofs}");
+}
+
+#[test]
+fn a_constant_is_folded_and_the_file_as_it_is_gives_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut graph = Graph::default();
+    for name in ["x", "s"] {
+        graph.input(name, &[BATCH, Axis::Fixed(5)]);
+    }
+    graph.input("rate", &[Axis::Fixed(1)]);
+    graph.floats("two", &[], &[2.0], "");
+    graph.node("Mul", &["rate", "two"], "factor", vec![]);
+    graph.node("Sqrt", &["factor"], "root", vec![]);
+    graph.node("Mul", &["x", "root"], "scaled", vec![]);
+    graph.node("Add", &["scaled", "s"], "sum", vec![]);
+    graph.node("Sigmoid", &["sum"], "s_out", vec![]);
+    graph.node("Tanh", &["sum"], "y", vec![]);
+    for name in ["y", "s_out"] {
+        graph.output(name, &[BATCH, Axis::Fixed(5)]);
+    }
+    let text = CELL.replace("e] } }", "e] }, rate: { constant: 0.3 } }");
+    let proofs = imported(folder.path(), &bytes(graph), &text).unwrap().manifest.proofs.join("\n");
+    assert!(proofs.contains("constants are folded: 4 operators instead of 6"), "{proofs}");
+    assert!(proofs.contains("the file as it is gives the same as the graph that is published"), "{proofs}");
 }

@@ -10,16 +10,16 @@ use crate::model::executor::trial::{Trial, difference};
 use crate::network::TensorSpec;
 use crate::{Error, Result};
 
-/// Two graphs are equal if no output differs by more than this, relatively.
+/// Two graphs are equal if no output differs by more than this, relative to the largest number of its tensor or of what
+/// went in, whichever is larger.
 pub const TOLERANCE: f64 = 1e-6;
 
 /// Steps and sequences of the runs.
 const SIZES: [(usize, usize); 4] = [(1, 2), (5, 3), (10, 4), (1, 1)];
 
 /// The largest relative difference between the outputs of two graphs that have the same inputs, over all sizes that the
-/// first one can be run with, on numbers of about 1 and of about 20, to which differences are relative at least: the
-/// last bit of a sum is larger where what is summed is. `inputs` tell which axis is what; without them the declared
-/// axes do.
+/// first one can be run with, on numbers of about 1 and of about 20. `inputs` tell which axis is what; without them the
+/// declared axes do.
 ///
 /// # Errors
 /// The first graph can't be run, the second one can't where the first one can, or the outputs have other shapes.
@@ -40,7 +40,7 @@ pub fn distance(before: &ModelProto, after: &ModelProto, inputs: &[TensorSpec]) 
                 }
             };
             let right = second.run(&given)?;
-            largest = largest.max(difference(&left, &right, f64::from(scale)).map_err(Error::refused)?);
+            largest = largest.max(difference(&left, &right, size_of(&given)).map_err(Error::refused)?);
             runs += 1;
         }
     }
@@ -48,6 +48,17 @@ pub fn distance(before: &ModelProto, after: &ModelProto, inputs: &[TensorSpec]) 
         Some(error) if runs == 0 => Err(error),
         _ => Ok(largest),
     }
+}
+
+/// What differences are relative to at least: the largest number that went in, or 1, which activations are of. The last
+/// bits of a sum are those of what is summed, and activations hide how large that was, so an output that is smaller has
+/// no more of them.
+pub fn size_of(given: &[TensorProto]) -> f64 {
+    let is_float = |tensor: &&TensorProto| {
+        matches!(values::kind(tensor), Some(DataType::Float | DataType::Double | DataType::Float16))
+    };
+    let numbers = given.iter().filter(is_float).filter_map(values::to_numbers).flatten();
+    numbers.filter(|number| number.is_finite()).fold(1.0, |most, number| most.max(number.abs()))
 }
 
 /// Inputs of a graph: numbers of about `scale`, and zeros where they are whole.

@@ -76,21 +76,6 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
     planned(pipeline, purpose, None)
 }
 
-/// The columns that there are before `infer`, whatever model it names.
-///
-/// # Errors
-/// As [`plan`].
-pub fn before_infer(pipeline: Pipeline) -> Result<Layout> {
-    let mut problems = Problems::new(&pipeline.file);
-    let steps = stage::before_infer(&pipeline);
-    let fields = stage::from_source(&steps, &[]);
-    let Some(source) = PlannedSource::plan(&pipeline, &fields, &mut problems) else {
-        return Err(problems_of(problems, "the source can't be planned"));
-    };
-    let planned = stage::chain(&steps, source.layout().clone(), &mut problems);
-    problems.finish(planned.layout)
-}
-
 /// As [`plan`], with what the source shows, also where the plan has problems.
 ///
 /// # Errors

@@ -15,7 +15,11 @@ pub enum PlannedSource {
 }
 
 impl PlannedSource {
-    pub(super) fn plan(pipeline: &Pipeline, fields: &[At<String>], problems: &mut Problems) -> Option<PlannedSource> {
+    pub(in crate::runtime) fn plan(
+        pipeline: &Pipeline,
+        fields: &[At<String>],
+        problems: &mut Problems,
+    ) -> Option<PlannedSource> {
         match &pipeline.source.input {
             Input::Parquet(_) => {
                 source::parquet::plan(pipeline, fields, problems).map(|found| PlannedSource::Files(Box::new(found)))

@@ -165,3 +165,39 @@ fn an_advertised_address_that_cannot_be_reached_is_named_and_librdkafka_is_silen
     assert!(code == 2 && log.contains("no broker answers at 127.0.0.1:1"), "{log}");
     silent(&log);
 }
+
+#[test]
+fn a_graph_of_others_is_proved_on_the_last_messages() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "proved", "");
+    let onnx = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/torch_gru_step_script.onnx");
+    let folder = tempfile::tempdir().unwrap();
+    let card = folder.path().join("card.yaml");
+    let text = format!(
+        "onnx: {}\nname: {}\nlayout: batch_first\ninputs: {{ x: {{ columns: [value] }} }}\nstates: {{ h: {{ out: hn }} }}\n\
+         outputs: {{ y: {{ column: z }} }}\n",
+        onnx.display(),
+        model(&setup)
+    );
+    std::fs::write(&card, text).unwrap();
+    let import = || {
+        let models = folder.path().join("models");
+        let (card, models, data) = (card.to_str().unwrap(), models.to_str().unwrap(), setup.file());
+        let (out, said) =
+            kolk_exits(0, &["models", "import", card, "--models", models, "--data", data.to_str().unwrap()]);
+        out + &said
+    };
+    let said = import();
+    assert!(said.contains("has no messages yet: the model is proved on made-up rows alone"), "{said}");
+    send(&broker, &setup.input, (0..50).map(|i| format!("{{\"ts\":{},\"value\":0.{i}}}", 1_700_000_000_000_i64 + i)));
+    let said = import();
+    let rows = format!("48 rows of 1 key of the last messages of topic {} as 53 sequences of 12 steps", setup.input);
+    assert!(said.contains(&rows) && said.contains("rows don't influence each other"), "{said}");
+}
+
+/// The model that its pipeline names.
+fn model(setup: &Setup) -> String {
+    let text = std::fs::read_to_string(setup.file()).unwrap();
+    let model = text.split("model: ").nth(1).unwrap();
+    model.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').next().unwrap().to_owned()
+}
