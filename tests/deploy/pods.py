@@ -56,7 +56,10 @@ class Containers:
             sources = [volume] if "configMap" in volume else volume.get("projected", {}).get("sources", [])
             for source in sources:
                 for name, text in self.data(source["configMap"]["name"]).items():
-                    (folder / name).write_text(self.here(text), encoding="utf-8")
+                    file, text = folder / name, self.here(text)
+                    # A pod that starts may be reading it; Kubernetes replaces files as a whole.
+                    if not file.exists() or file.read_text(encoding="utf-8") != text:
+                        file.write_text(text, encoding="utf-8")
 
     def process(self, container, pod, log):
         """Starts the container as a process."""
