@@ -9,7 +9,7 @@ use crate::config::card_of;
 use crate::kernel::CellKind;
 use crate::model::onnx::export;
 use crate::model::onnx::graph::{Axis, Graph, integer, string};
-use crate::model::onnx::proto::{ModelProto, OperatorSetIdProto};
+use crate::model::onnx::proto::{AttributeProto, ModelProto, OperatorSetIdProto};
 use crate::model::onnx::testing::noise;
 use crate::model::{card, onnx};
 use crate::network::testing::{plain, tensors};
@@ -347,4 +347,53 @@ fn a_constant_is_folded_and_the_file_as_it_is_gives_the_same() {
     let proofs = imported(folder.path(), &bytes(graph), &text).unwrap().manifest.proofs.join("\n");
     assert!(proofs.contains("constants are folded: 4 operators instead of 6"), "{proofs}");
     assert!(proofs.contains("the file as it is gives the same as the graph that is published"), "{proofs}");
+}
+
+#[test]
+fn a_window_is_carried_only_if_its_steps_give_what_it_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    // A window of 4 rows through a GRU, whose last state is the output.
+    let window = |before: &str| {
+        let mut graph = Graph::default();
+        graph.input("x", &[BATCH, Axis::Fixed(4), Axis::Fixed(3)]);
+        if before == "Conv" {
+            graph.floats("kernel", &[4, 4, 1], &noise(16, 2), "");
+            graph.node(before, &["x", "kernel"], "seen", vec![]);
+        } else {
+            let axis = graph.integers("axis", &[1]);
+            graph.node("CumSum", &["x", &axis], "seen", vec![integer("reverse", i64::from(before == "ahead"))]);
+        }
+        graph.node(
+            "Transpose",
+            &["seen"],
+            "turned",
+            vec![AttributeProto {
+                name: Some("perm".into()),
+                r#type: Some(7),
+                ints: vec![1, 0, 2],
+                ..Default::default()
+            }],
+        );
+        graph.floats("w", &[1, 12, 3], &noise(36, 5), "");
+        graph.floats("r", &[1, 12, 4], &noise(48, 6), "");
+        graph.node_with("GRU", &["turned", "w", "r"], &["", "last"], vec![integer("hidden_size", 4)]);
+        let axis = graph.integers("first", &[0]);
+        graph.node("Squeeze", &["last", &axis], "y", vec![]);
+        graph.output("y", &[BATCH, Axis::Fixed(4)]);
+        bytes(graph)
+    };
+    let rows = |_: AskedRows<'_>| -> Result<Option<Rows>> {
+        let inputs = vec![noise(90, 1).into_iter().map(f64::from).collect()];
+        let sequence = Sequence { key: "k".into(), first: 1, rows: 30, inputs, ..Sequence::default() };
+        Ok(Some(Rows { source: "mine.parquet".into(), sequences: vec![sequence], ..Rows::default() }))
+    };
+    let text = "onnx: model.onnx\nname: w\nlayout: window\nwindow: 4\nmode: carry\ninputs: { x: { columns: [a, b, c] } }\n\
+                outputs: { y: { column: z } }\n";
+    for (before, why) in
+        [("ahead", "step by step from the initial state gives other numbers"), ("Conv", "card.yaml:5:7: ")]
+    {
+        let refused = imported_on(folder.path(), &window(before), text, Some(&rows)).unwrap_err().to_string();
+        assert!(refused.contains(why), "{before}: {refused}");
+        assert!(refused.contains("`mode: carry`"), "{before}: {refused}");
+    }
 }
