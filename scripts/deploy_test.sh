@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks deploy/ without a cluster: Kustomize and Helm render the same objects, the schemas of Kubernetes and of the custom
-# resources accept them, they fit each other and the binary, alerts fire and clear, and a running pipeline gives data to
-# every query. Says what it does. With the argument quick it leaves out the running pipeline, and needs no Kafka.
+# Checks deploy/ without a cluster: Kustomize and Helm render the same objects, the schemas of Kubernetes and of the
+# custom resources accept them, they fit each other and the binary, alerts fire and clear, and a running pipeline gives
+# data to every query. Says what it does. With the argument quick it leaves out the running pipeline, and needs no
+# Kafka.
 #
 # KOLK_BINARY is the binary (by default that of make build). KOLK_KAFKA names a broker that scripts/kafka.sh started, in
 # the folder KOLK_KAFKA_DIR; otherwise the script starts one, and stops it.

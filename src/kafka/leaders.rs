@@ -2,10 +2,10 @@
 //!
 //! Such a question goes to whoever led the partition when the client last heard of the topic. If there was no leader,
 //! or the client no longer knows that broker, librdkafka (2.12) refuses the question at once ("unknown partition"); if
-//! the broker is down or frozen, the question waits there. In neither case is anybody asked who leads the partition now:
-//! that is done for what the client reads, and else at the next refresh, which may be minutes away. A member of a group
-//! that was given a partition while a broker died, and has yet to ask where it begins, would wait for as long, and the
-//! group would wait for it. So a question without an answer is followed by one for the topic.
+//! the broker is down or frozen, the question waits there. In neither case is anybody asked who leads the partition
+//! now: that is done for what the client reads, and else at the next refresh, which may be minutes away. A member of a
+//! group that was given a partition while a broker died, and has yet to ask where it begins, would wait for as long,
+//! and the group would wait for it. So a question without an answer is followed by one for the topic.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 """Compares what Kustomize and Helm render: compare.py KUSTOMIZE.yaml HELM.yaml [KIND/NAME that only Kustomize has ...]
 
 Both must give the same objects. Three things differ on purpose and are taken out before: where a change of a file or a
-setting rolls the pods, Kustomize has a hash in the ConfigMap's name and Helm one in an annotation; only Kustomize writes a
-namespace to objects of the base without an overlay. Order in lists of volumes, mounts, variables and objects has no meaning.
+setting rolls the pods, Kustomize has a hash in the ConfigMap's name and Helm one in an annotation; only Kustomize
+writes a namespace to objects of the base without an overlay. Order in lists of volumes, mounts, variables and objects
+has no meaning.
 """
 
 import difflib

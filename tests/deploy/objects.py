@@ -1,8 +1,8 @@
 """What no schema knows: objects.py GRACE_SECONDS RENDERED.yaml ...
 
-GRACE_SECONDS is runtime.grace of the rendered pipeline. Checks that the objects fit each other and the binary: names lead
-somewhere, selectors select, ports and probes are those that kolk serves, a pod has time to drain, and every pod is one that
-the Pod Security Standard "restricted" admits. Prints what it checked.
+GRACE_SECONDS is runtime.grace of the rendered pipeline. Checks that the objects fit each other and the binary: names
+lead somewhere, selectors select, ports and probes are those that kolk serves, a pod has time to drain, and every pod is
+one that the Pod Security Standard "restricted" admits. Prints what it checked.
 """
 
 import json

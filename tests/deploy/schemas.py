@@ -1,4 +1,5 @@
-"""Validates rendered objects against the schemas of Kubernetes, strictly: schemas.py VERSION[,VERSION ...] RENDERED.yaml ...
+"""Validates rendered objects against the schemas of Kubernetes, strictly: schemas.py VERSION[,VERSION ...]
+RENDERED.yaml ...
 
 An object of a kind without a schema fails, unless it is one of the custom resources, which crds/check.mjs validates.
 """

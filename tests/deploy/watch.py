@@ -1,13 +1,15 @@
-"""Watches a running pipeline as a cluster would: watch.py POD_OBJECTS.yaml WATCH_OBJECTS.yaml METRICS.md NOT_SHOWN.md WORK
+"""Watches a running pipeline as a cluster would: watch.py POD_OBJECTS.yaml WATCH_OBJECTS.yaml METRICS.md NOT_SHOWN.md
+WORK
 
-The containers of POD_OBJECTS run as processes on KOLK_KAFKA, with state and history in an S3 server (versitygw) whose keys
-are files: the CronJob collects the topic and trains, two pods of the StatefulSet serve, and the CronJob trains again, so
-that they change the model. Debian's Prometheus scrapes them with the labels of the PodMonitor and evaluates the rules of
-WATCH_OBJECTS.
+The containers of POD_OBJECTS run as processes on KOLK_KAFKA, with state and history in an S3 server (versitygw) whose
+keys are files: the CronJob collects the topic and trains, two pods of the StatefulSet serve, and the CronJob trains
+again, so that they change the model. Debian's Prometheus scrapes them with the labels of the PodMonitor and evaluates
+the rules of WATCH_OBJECTS.
 
 - Every query of the dashboard returns data, and so does every alert if its comparisons return 0 or 1.
 - No alert's evaluation fails.
-- A metric that a query names is exported. One that is exported is in METRICS.md, and in a query or listed in NOT_SHOWN.md.
+- A metric that a query names is exported. One that is exported is in METRICS.md, and in a query or listed in
+  NOT_SHOWN.md.
 """
 
 import json
