@@ -63,17 +63,33 @@ pub fn publish(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, windo
 
 /// The same with another width of the first layer, and so with other numbers.
 pub fn publish_units(folder: &Path, name: &str, cell: CellKind, kind: ModelKind, window: Option<usize>, units: usize) {
+    publish_forecast(folder, name, &[Layer::recurrent(cell, units), Layer::recurrent(cell, 5)], kind, window, 0, &[]);
+}
+
+/// The same of any layers, with so many lags of `value` as features, and with quantiles.
+pub fn publish_forecast(
+    folder: &Path,
+    name: &str,
+    layers: &[Layer],
+    kind: ModelKind,
+    window: Option<usize>,
+    lags: u32,
+    quantiles: &[f64],
+) {
+    let (features, outputs) = (1 + lags as usize, 2 * quantiles.len().max(1));
     let architecture = Architecture {
-        features: 1,
-        network: vec![0],
+        features,
+        network: (0..features).collect(),
         skip: vec![],
-        residual: vec![0, 0],
-        layers: vec![Layer::recurrent(cell, units), Layer::recurrent(cell, 5)],
-        outputs: 2,
+        residual: vec![0; outputs],
+        layers: layers.to_vec(),
+        outputs,
         scaling: true,
     };
     let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
-    network.set_scaling(&[12.0], &[9.0], &[0.1, 0.2], &[2.0, 3.0]);
+    let means: Vec<f32> = (0..outputs).map(|n| [0.1, 0.2][n % 2]).collect();
+    let deviations: Vec<f32> = (0..outputs).map(|n| [2.0, 3.0][n % 2]).collect();
+    network.set_scaling(&vec![12.0; features], &vec![9.0; features], &means, &deviations);
     let manifest = Manifest {
         format: 1,
         name: name.into(),
@@ -81,11 +97,11 @@ pub fn publish_units(folder: &Path, name: &str, cell: CellKind, kind: ModelKind,
         form: "operator".into(),
         bitwise: true,
         window,
-        inputs: vec![Input { column: "value".into(), lag: 0 }],
+        inputs: (0..=lags).map(|lag| Input { column: "value".into(), lag }).collect(),
         states: architecture.states(),
         horizon: 2,
         targets: vec!["value".into()],
-        quantiles: vec![],
+        quantiles: quantiles.to_vec(),
         stages: vec![],
         warm_up: 3,
         seed: 3,

@@ -7,6 +7,7 @@ use kolk::config;
 use kolk::kernel::CellKind;
 use kolk::model::executor::library;
 use kolk::model::{Manifest, ModelKind, registry};
+use kolk::network::Layer;
 use serde_json::Value;
 
 use super::common::*;
@@ -26,6 +27,55 @@ fn agree(found: &[Vec<f64>], wanted: &[Vec<f64>], of: &str) {
     assert_eq!(found.len(), wanted.len(), "{of}");
     for (found, wanted) in found.iter().flatten().zip(wanted.iter().flatten()) {
         assert!((found - wanted).abs() < 1e-5 * wanted.abs().max(1.0), "{of}: {found} {wanted}");
+    }
+}
+
+/// What a run writes, line by line, without the name of the version.
+fn outputs(out: &str) -> Vec<Value> {
+    let line = |line| {
+        let mut row = serde_json::from_str::<Value>(line).unwrap();
+        row.as_object_mut().unwrap().remove("model_version");
+        row
+    };
+    out.lines().map(line).collect()
+}
+
+/// An exported version, imported by its card under another name, gives the same rows to the last bit.
+#[test]
+fn an_exported_card_is_imported_again() {
+    let layers = [Layer::recurrent(CellKind::Gru, 7)];
+    for (kind, window, lags, quantiles, infer, stage) in [
+        (ModelKind::Carry, None, 2, &[0.1, 0.5, 0.9][..], "mode: carry", Some("lags: { value: 1..2 }")),
+        (ModelKind::Carry, None, 0, &[][..], "mode: carry", None),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let models = folder.join("models").to_str().unwrap().to_owned();
+        publish_forecast(folder, "m", &layers, kind, window, lags, quantiles);
+        write(&folder.join("data.parquet"), &series(3, 40), 50);
+        let run = |infer: &str, stage: Option<&str>| {
+            let file = pipeline(folder, infer, "stdout: { fields: [value] }", "");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let stages = stage.map_or("stages:\n".to_owned(), |stage| format!("stages:\n  - {stage}\n"));
+            std::fs::write(&file, text.replace("stages:\n", &stages)).unwrap();
+            outputs(&kolk_exits(0, &["run", file.to_str().unwrap()]).0)
+        };
+        // The model keeps its lags itself; the card asks a stage for them.
+        let own = run(&format!("model: m, {infer}"), None);
+        let to = folder.join("exported");
+        kolk_exits(0, &["models", "export", "m/1", to.to_str().unwrap(), "--models", &models]);
+        let card = to.join("card.yaml");
+        let text = std::fs::read_to_string(&card).unwrap();
+        for (word, is_there) in [("value_lag_2", lags > 0), ("quantiles: [0.1, 0.5, 0.9]", !quantiles.is_empty())] {
+            assert_eq!(text.contains(word), is_there, "{text}");
+        }
+        std::fs::write(&card, text.replace("name: m", "name: again")).unwrap();
+        let (_, said) = kolk_exits(0, &["models", "import", card.to_str().unwrap(), "--models", &models]);
+        assert!(said.contains("published again/1, bitwise: yes"), "{said}");
+        let again = run(&format!("model: again, {infer}"), stage);
+        assert_eq!(own.len(), 120);
+        assert!(own.iter().filter(|row| row["prediction"].is_array()).count() > 90, "{:?}", own.last());
+        assert_eq!(again, own);
     }
 }
 

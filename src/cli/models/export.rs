@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::{Context, printable};
 use crate::model::import::npy;
 use crate::model::{Manifest, Version, registry};
-use crate::network::{Axis, Feed, Initial, Run, Signature};
+use crate::network::{Axis, Feed, Initial, Input, Run, Signature};
 use crate::{Error, Result};
 
 const STEP_PY: &str = include_str!("export/step.py");
@@ -90,6 +90,10 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
     if let Some(window) = manifest.window.filter(|_| !is_window(manifest)) {
         let _ = writeln!(out, "# Trained on windows of {window} rows: its state is zero at the start of each.");
     }
+    if !manifest.stages.is_empty() {
+        let stages = Value::from(manifest.stages.clone()).to_string();
+        let _ = writeln!(out, "# The stages before `infer` that it was trained with: {}", printable(&stages));
+    }
     let (name, layout) = (text(&manifest.name), layout(manifest, signature));
     let _ = writeln!(out, "onnx: {}\nname: {name}\nlayout: {layout}", registry::MODEL);
     if let Some(window) = manifest.window.filter(|_| is_window(manifest)) {
@@ -99,11 +103,14 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
     for input in &signature.inputs {
         let feed = match &input.feed {
             Feed::Columns(columns) => {
-                for (at, column) in columns.iter().enumerate().filter(|(_, column)| column.lag > 0) {
-                    let (name, lag) = (printable(&column.column), column.lag);
-                    let _ = writeln!(out, "  # number {at} is {name} of {lag} rows of the key earlier");
+                if columns.iter().any(|column| column.lag > 0) {
+                    out.push_str("  # what ends in _lag_1 and so on, a stage makes: `lags: { value: [1] }`\n");
                 }
-                let names: Vec<String> = columns.iter().map(|input| value(&input.column)).collect();
+                let name = |column: &Input| match column.lag {
+                    0 => value(&column.column),
+                    lag => value(&format!("{}_lag_{lag}", column.column)),
+                };
+                let names: Vec<String> = columns.iter().map(name).collect();
                 format!("columns: [{}]", names.join(", "))
             }
             Feed::Ids { column, below } => format!("ids: {}, below: {below}", value(column)),

@@ -16,7 +16,7 @@ use crate::model::onnx::declared::{self, Declared};
 use crate::model::onnx::operators::{self, Class, Finding};
 use crate::model::onnx::proto::{GraphProto, ModelProto, NodeProto};
 use crate::model::onnx::view::Dim;
-use crate::model::onnx::{file, inspect};
+use crate::model::onnx::{constants, file, inspect};
 
 /// Operators that are recurrent layers.
 const RECURRENT: [&str; 8] =
@@ -36,7 +36,15 @@ pub fn inspect(path: &Path, as_json: bool) -> Result<String> {
     let card = proposal.card(&name, &stem);
     let recurrent = recurrent(&graph);
     let (cost, known) = cost(path, &proposal.settled().card(&name, &stem), bytes);
-    let findings = known.unwrap_or_else(|| operators::find(&model, &[]));
+    let findings = known.unwrap_or_else(|| {
+        // An `If` on a number that is always the same depends on no data.
+        let mut model = model.clone();
+        for (name, number) in proposal.constants() {
+            // One that its input can't hold stays an input.
+            let _ = constants::constant(&mut model, name, &[number]);
+        }
+        operators::find(&model, &[])
+    });
     let layers = inspect::layers(&model);
     let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
     if as_json {

@@ -119,6 +119,15 @@ pub fn propose(model: &ModelProto) -> Proposal {
 }
 
 impl Proposal {
+    /// Inputs that are always the same number, where it is known or guessed.
+    pub fn constants(&self) -> Vec<(&str, f64)> {
+        let known = |input: &'_ Input| match input.feed.value {
+            Feed::Constant(Some(number)) => Some(number as f64),
+            _ => None,
+        };
+        self.inputs.iter().filter_map(|input| Some((input.tensor.name.as_str(), known(input)?))).collect()
+    }
+
     /// With one output for each state, whichever it may be: what a run costs is the same.
     pub fn settled(&self) -> Proposal {
         let mut settled = self.clone();
