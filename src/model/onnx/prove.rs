@@ -7,13 +7,15 @@ use super::proto::{GraphProto, ModelProto, TensorProto, tensor_proto::DataType};
 use super::values;
 use super::view::{self, Dim};
 use crate::model::executor::trial::{Trial, difference};
-use crate::network::TensorSpec;
+use crate::network::{StateTensor, TensorSpec};
 use crate::{Error, Result};
 
 /// Two graphs are equal if no output differs by more than this, relative to the largest number of its tensor or of what
 /// went in, whichever is larger.
 pub const TOLERANCE: f64 = 1e-6;
 
+/// Steps that a state is carried over.
+const STEPS: usize = 64;
 /// Steps and sequences of the runs.
 const SIZES: [(usize, usize); 4] = [(1, 2), (5, 3), (10, 4), (1, 1)];
 
@@ -48,6 +50,40 @@ pub fn distance(before: &ModelProto, after: &ModelProto, inputs: &[TensorSpec]) 
         Some(error) if runs == 0 => Err(error),
         _ => Ok(largest),
     }
+}
+
+/// The largest difference between what two graphs give over single steps that carry the first one's and the second
+/// one's own states on, on numbers of about 1, relative to the largest number of each tensor alone: what a cell rounds
+/// in another way can add up in its state.
+///
+/// # Errors
+/// As [`distance`].
+pub fn drift(before: &ModelProto, after: &ModelProto, inputs: &[TensorSpec], states: &[StateTensor]) -> Result<f64> {
+    let (mut first, mut second) = (Trial::new(before)?, Trial::new(after)?);
+    let graph = before.graph.as_ref().ok_or_else(|| Error::refused("the file holds no graph"))?;
+    // A graph may be declared for one sequence.
+    let b = if first.run(&random(graph, inputs, 1, 2, 1.0)).is_ok() { 2 } else { 1 };
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let mut largest = 0f64;
+    for step in 0..STEPS {
+        // Other numbers for each step.
+        let scale = 1.0 - (step % 7) as f32 * 0.25;
+        let given = random(graph, inputs, 1, b, if scale.abs() < 0.1 { 0.1 } else { scale });
+        left = first.run(&with_states(&given, &left, states))?;
+        right = second.run(&with_states(&given, &right, states))?;
+        largest = largest.max(difference(&left, &right, f64::MIN_POSITIVE).map_err(Error::refused)?);
+    }
+    Ok(largest)
+}
+
+/// Inputs with the states that a run gave.
+fn with_states(given: &[TensorProto], made: &[TensorProto], states: &[StateTensor]) -> Vec<TensorProto> {
+    let one = |tensor: &TensorProto| {
+        let state = states.iter().find(|state| state.tensor.name == tensor.name());
+        let next = state.and_then(|state| made.iter().find(|made| made.name() == state.out));
+        next.map_or_else(|| tensor.clone(), |next| TensorProto { name: tensor.name.clone(), ..next.clone() })
+    };
+    given.iter().map(one).collect()
 }
 
 /// What differences are relative to at least: the largest number that went in, or 1, which activations are of. The last
