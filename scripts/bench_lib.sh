@@ -3,26 +3,21 @@
 # pipeline from JSON to JSON, and the metrics of a run. Everything is stopped at the end.
 
 # KOLK: another binary, to compare two versions.
-kolk="${KOLK:-${CARGO_TARGET_DIR:-$cache/target}/release/kolk}"
-[[ -x $kolk ]] || die "no $kolk: run make build first"
+KOLK_BINARY="${KOLK:-${KOLK_BINARY:-}}"
+need_kolk
 units=${UNITS:-50}
-ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
-export ORT_DYLIB_PATH KOLK_KAFKA_DIR="$cache/kafka/bench-$$"
+need_onnxruntime
+export KOLK_KAFKA_DIR="$cache/kafka/bench-$$"
 work=$(mktemp -d "$cache/bench.XXXXXX")
 port=${KOLK_HTTP_PORT:-19464}
 
 running=""
 stop_bench() {
-    local code=$?
-    trap - EXIT
-    # A second signal must not leave the broker running.
-    trap '' INT TERM HUP
     if [[ -n $running ]]; then kill -KILL "$running" 2>/dev/null || true; fi
     scripts/kafka.sh clean || true
     rm -rf "$work"
-    exit "$code"
 }
-trap stop_bench EXIT
+at_end stop_bench
 
 # One epoch on little data: the quality of the model does not change what a step costs.
 "$(scripts/python.sh)" - "$work/train.parquet" <<'PYTHON'

@@ -7,8 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
 cd "$root"
 
-kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
-[[ -x $kolk ]] || die "no $kolk: run make build first"
+need_kolk
 out=out/demo-kafka
 export KOLK_OUT="$root/$out"
 export KOLK_KAFKA_DIR="$cache/kafka/demo-$$"
@@ -20,19 +19,13 @@ mkdir -p "$out"
 
 supervisor=""
 stop() {
-    local code=$?
-    trap - EXIT
-    trap '' INT TERM HUP
     if [[ -n $supervisor ]]; then
         kill -TERM "$supervisor" 2>/dev/null || true
         wait "$supervisor" || true
     fi
     scripts/kafka.sh clean || true
-    exit "$code"
 }
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_end stop
 
 if [[ ! -d $out/models/weather-gru && -d out/demo/models/weather-gru ]]; then
     mkdir -p "$out/models"

@@ -13,17 +13,15 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
 cd "$root"
 
-kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
-[[ -x $kolk ]] || die "no $kolk: run make build first"
+need_kolk
 out=out/demo-models
 export KOLK_OUT="$root/$out"
-ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null) || die "no ONNX Runtime: run make onnxruntime first"
-export ORT_DYLIB_PATH
+need_onnxruntime
 [[ -z ${KOLK_DATA:-} ]] || KOLK_DATA=$(cd "$KOLK_DATA" && pwd)
 export KOLK_DATA=${KOLK_DATA:-}
 rm -rf "$out"
 mkdir -p "$out"
-python=$(scripts/python.sh 2>/dev/null) || die "no Python of the tests: scripts/python.sh says why"
+need_python
 voicefilter=$(scripts/voicefilter.sh)
 silero=$(scripts/silero.sh)
 cp "$voicefilter"/*.onnx "$silero/silero_vad.onnx" "$out/"

@@ -15,31 +15,23 @@ cd "$root"
 callers=${1:-${CALLERS:-1000}}
 seconds=${2:-${LENGTH:-8}}
 export=${EXPORT:-silero_vad_16k_op15.onnx}
-kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
-[[ -x $kolk ]] || die "no $kolk: run make build first"
+need_kolk
 out=out/demo-voice
 export KOLK_OUT="$root/$out"
-ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null) || die "no ONNX Runtime: run make onnxruntime first"
-export ORT_DYLIB_PATH
+need_onnxruntime
 rm -rf "$out"
 mkdir -p "$out"
 
-python=$(scripts/python.sh 2>/dev/null) || die "no Python of the tests: scripts/python.sh says why"
+need_python
 silero=$(scripts/silero.sh)
 [[ -f $silero/$export ]] || die "silero-vad has no $export: $(cd "$silero" && echo ./*.onnx)"
 cp "$silero/$export" "$out/"
 
 own=""
 stop() {
-    local code=$?
-    trap - EXIT
-    trap '' INT TERM HUP
     if [[ -n $own ]]; then scripts/kafka.sh clean || true; fi
-    exit "$code"
 }
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_end stop
 
 if [[ -z ${KOLK_KAFKA:-} ]]; then
     export KOLK_KAFKA_DIR="$cache/kafka/demo-$$"

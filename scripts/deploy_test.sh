@@ -14,8 +14,7 @@ cd "$root"
 what="${1:-all}"
 [[ $what == all || $what == quick ]] || die "usage: scripts/deploy_test.sh [quick]"
 
-kolk="${KOLK_BINARY:-${CARGO_TARGET_DIR:-$cache/target}/release/kolk}"
-[[ -x $kolk ]] || die "no $kolk: run make build first"
+need_kolk
 versions=1.35,1.36,1.37
 started=$SECONDS
 
@@ -24,16 +23,10 @@ step() { printf '\n== %s\n' "$*"; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/kolk-deploy.XXXXXX")
 own_kafka=""
 finish() {
-    local code=$?
-    trap - EXIT
-    trap '' INT TERM HUP
     if [[ -n $own_kafka ]]; then scripts/kafka.sh clean || true; fi
     if [[ -n ${KEEP:-} ]]; then say "kept: $work"; else rm -rf "$work"; fi
-    exit "$code"
 }
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_end finish
 
 tools=$(scripts/deploy_tools.sh)
 while IFS='=' read -r name path; do declare "$name=$path"; done <<<"$tools"
@@ -165,8 +158,8 @@ cp "$checks/alerts.yaml" "$work/"
 if [[ $what == all ]]; then
     step "a running pipeline gives data to every query"
     command -v kcat >/dev/null || die "kcat is missing: make test-tools installs it"
-    ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
-    export ORT_DYLIB_PATH PROMETHEUS VERSITYGW
+    need_onnxruntime
+    export PROMETHEUS VERSITYGW
     if [[ -z ${KOLK_KAFKA:-} ]]; then
         export KOLK_KAFKA_DIR="$cache/kafka/deploy-$$"
         own_kafka=yes

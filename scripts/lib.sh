@@ -12,6 +12,43 @@ die() {
     exit 1
 }
 
+# Sets `kolk` to the binary that `make build` writes; KOLK_BINARY names another one.
+# shellcheck disable=SC2034  # used by the scripts that source this file
+need_kolk() {
+    kolk="${KOLK_BINARY:-${CARGO_TARGET_DIR:-$cache/target}/release/kolk}"
+    [[ -x $kolk ]] || die "no $kolk: run make build first"
+}
+
+# Sets ORT_DYLIB_PATH to the ONNX Runtime that `make onnxruntime` fetches.
+need_onnxruntime() {
+    ORT_DYLIB_PATH=$("$root/scripts/onnxruntime.sh" 2>/dev/null) || die "no ONNX Runtime: run make onnxruntime first"
+    export ORT_DYLIB_PATH
+}
+
+# Sets `python` to the one of the tests.
+# shellcheck disable=SC2034
+need_python() {
+    python=$("$root/scripts/python.sh" 2>/dev/null) || die "no Python of the tests: scripts/python.sh says why"
+}
+
+# Runs a function when the script ends, also by a signal, and keeps the script's exit code. A second signal doesn't cut
+# it short.
+# at_end FUNCTION
+at_end() {
+    at_end_runs=$1
+    trap ended EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+}
+
+ended() {
+    local code=$?
+    trap - EXIT
+    trap '' INT TERM HUP
+    "$at_end_runs"
+    exit "$code"
+}
+
 # A Python with pip.
 pip_python() {
     local python

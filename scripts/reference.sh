@@ -11,9 +11,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
 
 folder=${1:-${KOLK_REFERENCE:-$root/tests/fixtures}}
-kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
-[[ -x $kolk ]] || die "no $kolk: run make build first"
-ORT_DYLIB_PATH=$("$root/scripts/onnxruntime.sh" 2>/dev/null) || die "no ONNX Runtime: run make onnxruntime first"
-export ORT_DYLIB_PATH
-python=$("$root/scripts/python.sh" 2>/dev/null) || die "no Python of the tests: scripts/python.sh says why"
+need_kolk
+need_onnxruntime
+need_python
 "$python" "$root/scripts/reference.py" "$kolk" "$folder"

@@ -32,8 +32,8 @@ for command in kcat curl; do
     command -v "$command" >/dev/null || die "$command is missing: make test-tools installs it"
 done
 
-ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
-export ORT_DYLIB_PATH KOLK_KAFKA_DIR="$cache/kafka/same-bits-$$" KOLK_LOG=error
+need_onnxruntime
+export KOLK_KAFKA_DIR="$cache/kafka/same-bits-$$" KOLK_LOG=error
 [[ -z ${KOLK_DATA:-} ]] || KOLK_DATA=$(cd "$KOLK_DATA" && pwd)
 export KOLK_DATA=${KOLK_DATA:-}
 port=${KOLK_HTTP_PORT:-19466}
@@ -42,17 +42,11 @@ work=$(mktemp -d "$cache/same-bits.XXXXXX")
 
 running=""
 stop() {
-    local code=$?
-    trap - EXIT
-    trap '' INT TERM HUP
     if [[ -n $running ]]; then kill -KILL "$running" 2>/dev/null || true; fi
     if [[ -d $KOLK_KAFKA_DIR ]]; then scripts/kafka.sh clean 2>/dev/null || true; fi
     if [[ -n ${KEEP:-} ]]; then say "kept: $work"; else rm -rf "$work"; fi
-    exit "$code"
 }
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_end stop
 
 failed=""
 report() { # pipeline kind verdict

@@ -12,9 +12,6 @@ cd "$root"
 own_kafka="" own_registry=""
 kafkas="$cache/kafka/test-$$"
 stop() {
-    local code=$?
-    trap - EXIT
-    trap '' INT TERM HUP
     if [[ -n $own_registry ]]; then
         scripts/registry.sh stop || true
         rm -rf "$KOLK_REGISTRY_DIR"
@@ -27,15 +24,12 @@ stop() {
         done
         rmdir "$kafkas" 2>/dev/null || true
     fi
-    exit "$code"
 }
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_end stop
 
-ORT_DYLIB_PATH=$(scripts/onnxruntime.sh 2>/dev/null)
+need_onnxruntime
 KOLK_PYTHON=$(scripts/python.sh)
-export ORT_DYLIB_PATH KOLK_PYTHON
+export KOLK_PYTHON
 
 if [[ -z ${KOLK_KAFKA:-} ]]; then
     export KOLK_KAFKA_DIR="$kafkas/shared"

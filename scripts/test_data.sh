@@ -11,8 +11,7 @@ cd "$root"
 [[ -n ${KOLK_DATA:-} ]] || die "KOLK_DATA is not set: the folder with forecast_etth1.parquet and the other sets"
 export KOLK_DATA
 KOLK_DATA=$(cd "$KOLK_DATA" && pwd)
-kolk="${CARGO_TARGET_DIR:-$cache/target}/release/kolk"
-[[ -x $kolk ]] || die "no $kolk: run make build first"
+need_kolk
 out=out/data
 export KOLK_OUT="$root/$out"
 rm -rf "$out"

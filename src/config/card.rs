@@ -3,6 +3,7 @@
 //! Lives here: reading it, with every problem at once. Must not live here: what is in the ONNX file, and whether the
 //! card fits it (`model::card`).
 
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +92,11 @@ pub(super) const RUNS: [(&str, Runs); 2] = [("many", Runs::Many), ("one", Runs::
 pub(super) const STEPS: [(&str, OutputStep); 2] = [("each", OutputStep::Each), ("last", OutputStep::Last)];
 
 impl Card {
+    /// A refusal at a place of it.
+    pub fn refused(&self, place: Place, message: impl fmt::Display) -> Error {
+        super::problem(&self.file, place, message)
+    }
+
     /// Rows of a window that is computed again for each row.
     pub fn as_window(&self) -> Option<usize> {
         let carried = self.mode.as_ref().is_some_and(|mode| mode.value == Mode::Carry);

@@ -253,8 +253,8 @@ impl<'a> Taking<'a> {
     /// A slot's sequence is at its end.
     fn close(&mut self, partition: &Partition, slot: usize) {
         if let Some(sequence) = self.open[slot].take() {
-            let key = partition.keys.iter().nth(slot).map(|key| String::from_utf8_lossy(key).into_owned());
-            self.rows.sequences.push(Sequence { key: key.unwrap_or_default(), ..sequence });
+            let key = String::from_utf8_lossy(partition.keys.get(slot as u32)).into_owned();
+            self.rows.sequences.push(Sequence { key, ..sequence });
         }
     }
 

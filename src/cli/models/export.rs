@@ -8,7 +8,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::config::Layout;
 use crate::error::{Context, printable};
+use crate::model::card::{key, value};
 use crate::model::import::npy;
 use crate::model::{Manifest, Version, registry};
 use crate::network::{Axis, Feed, Initial, Input, Run, Signature};
@@ -65,17 +67,19 @@ fn with_arrays(version: &Version) -> Result<(Signature, BTreeMap<String, Vec<u8>
     Ok((signature, files))
 }
 
-/// The word of the card for how the axes lie.
-fn layout(manifest: &Manifest, signature: &Signature) -> &'static str {
+/// How the axes lie.
+fn layout(manifest: &Manifest, signature: &Signature) -> Layout {
     if is_window(manifest) {
-        return "window";
+        return Layout::Window;
     }
-    let Some(input) = signature.inputs.iter().find(|input| input.tensor.has(Axis::Time)) else { return "step" };
+    let Some(input) = signature.inputs.iter().find(|input| input.tensor.has(Axis::Time)) else {
+        return Layout::Step;
+    };
     let place = |axis: Axis| input.tensor.shape.iter().position(|other| *other == axis);
     match (place(Axis::Time), place(Axis::Batch)) {
-        (_, None) => "time_only",
-        (time, batch) if time < batch => "time_first",
-        _ => "batch_first",
+        (_, None) => Layout::TimeOnly,
+        (time, batch) if time < batch => Layout::TimeFirst,
+        _ => Layout::BatchFirst,
     }
 }
 
@@ -94,7 +98,7 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
         let stages = Value::from(manifest.stages.clone()).to_string();
         let _ = writeln!(out, "# The stages before `infer` that it was trained with: {}", printable(&stages));
     }
-    let (name, layout) = (text(&manifest.name), layout(manifest, signature));
+    let (name, layout) = (value(&manifest.name), layout(manifest, signature).word());
     let _ = writeln!(out, "onnx: {}\nname: {name}\nlayout: {layout}", registry::MODEL);
     if let Some(window) = manifest.window.filter(|_| is_window(manifest)) {
         let _ = writeln!(out, "window: {window}");
@@ -116,7 +120,7 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
             Feed::Ids { column, below } => format!("ids: {}, below: {below}", value(column)),
             Feed::PerKey(column) => format!("per_key: {}", value(column)),
         };
-        let _ = writeln!(out, "  {}: {{ {feed}, shape: {} }}", text(&input.tensor.name), input.tensor.axes());
+        let _ = writeln!(out, "  {}: {{ {feed}, shape: {} }}", key(&input.tensor.name), input.tensor.axes());
     }
     if !signature.states.is_empty() {
         out.push_str("states:\n");
@@ -127,7 +131,7 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
             Initial::Number(number) => number.to_string(),
             Initial::File(file) => format!("{{ file: {} }}", value(file)),
         };
-        let (name, spec) = (text(&state.tensor.name), state.tensor.axes());
+        let (name, spec) = (key(&state.tensor.name), state.tensor.axes());
         let _ = writeln!(out, "  {name}: {{ out: {}, shape: {spec}, init: {init} }}", value(&state.out));
     }
     out.push_str("outputs:\n");
@@ -141,7 +145,7 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
             };
             format!(", targets: [{}], horizon: {}{quantiles}", targets.join(", "), ahead.horizon)
         });
-        let (name, column, spec) = (text(&output.tensor.name), value(&output.column), output.tensor.axes());
+        let (name, column, spec) = (key(&output.tensor.name), value(&output.column), output.tensor.axes());
         let _ = writeln!(out, "  {name}: {{ column: {column}, shape: {spec}{} }}", ahead.unwrap_or_default());
     }
     // What the card didn't ask for is found again; what differs in last bits only was asked for, or is found too.
@@ -163,20 +167,4 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
         let _ = writeln!(out, "warm_up: {}", manifest.warm_up);
     }
     out
-}
-
-/// A value in YAML: as a name, but a variable would be expanded in it.
-fn value(text: &str) -> String {
-    self::text(text).replace("${", "$${")
-}
-
-/// A name in YAML: JSON's strings are YAML's.
-fn text(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
-        && !matches!(
-            name.to_ascii_lowercase().as_str(),
-            "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
-        );
-    if plain { name.into() } else { Value::from(name).to_string() }
 }

@@ -14,3 +14,4 @@ mod tests;
 
 pub use propose::{Found, Proposal, propose};
 pub use resolve::{Constant, Resolved, ResolvedOutput, Width, resolve};
+pub use text::{key, value};

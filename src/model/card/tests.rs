@@ -135,3 +135,17 @@ fn a_number_that_the_graph_compares_is_guessed_wherever_it_does() {
         assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
     }
 }
+
+#[test]
+fn names_of_tensors_are_read_as_they_are_written() {
+    let mut graph = Graph::default();
+    graph.input("x${HOME}", &[BATCH, Axis::Fixed(4)]);
+    graph.input("h${A}", &[BATCH, Axis::Fixed(4)]);
+    graph.node("Add", &["x${HOME}", "h${A}"], "h${A}_out", vec![]);
+    graph.output("h${A}_out", &[BATCH, Axis::Fixed(4)]);
+    let text = card(graph);
+    let read = card_of(&text, Path::new("/cards/card.yaml")).unwrap();
+    assert_eq!(read.inputs[0].name.value, "x${HOME}");
+    assert_eq!((read.states[0].name.value.as_str(), read.states[0].out.value.as_str()), ("h${A}", "h${A}_out"));
+    assert_eq!(read.outputs[0].name.value, "h${A}_out");
+}

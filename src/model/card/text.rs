@@ -19,7 +19,7 @@ impl Proposal {
                 notes => writeln!(text, "{start}  # {}", notes.join("; ")),
             };
         };
-        line(format!("onnx: {}", quoted(onnx)), &[]);
+        line(format!("onnx: {}", value(onnx)), &[]);
         line(format!("name: {}", name(stem)), &[]);
         line(format!("layout: {}", self.layout.value.word()), &guess(&self.layout));
         if self.layout.value == Layout::Window {
@@ -36,14 +36,14 @@ impl Proposal {
             }
             notes.extend(guess(&input.feed));
             let mut fields = match &input.feed.value {
-                Feed::Columns(column) => format!("columns: [{}]", quoted(column)),
+                Feed::Columns(column) => format!("columns: [{}]", value(column)),
                 Feed::Ids(column, below) => {
                     if below.is_none() {
                         notes.push("fill in below: rows of the table that ids are looked up in".into());
                     }
-                    format!("ids: {}, below: {}", quoted(column), number(*below))
+                    format!("ids: {}, below: {}", value(column), number(*below))
                 }
-                Feed::PerKey(column) => format!("per_key: {}", quoted(column)),
+                Feed::PerKey(column) => format!("per_key: {}", value(column)),
                 Feed::Constant(value) => {
                     if value.is_none() {
                         notes.push("fill in constant: the number that it always is".into());
@@ -55,7 +55,7 @@ impl Proposal {
                 notes.extend(fill_in(shape));
                 let _ = write!(fields, ", shape: {}", axes(&shape.value));
             }
-            line(format!("  {}: {{ {fields} }}", quoted(&input.tensor.name)), &notes);
+            line(format!("  {}: {{ {fields} }}", key(&input.tensor.name)), &notes);
         }
         if !self.states.is_empty() {
             line("states:".into(), &[]);
@@ -65,7 +65,7 @@ impl Proposal {
             let out = match &state.outs.value[..] {
                 [one] => {
                     notes.extend(guess(&state.outs));
-                    quoted(one)
+                    value(one)
                 }
                 several => {
                     let why = state.outs.guess.as_deref().unwrap_or_default();
@@ -76,14 +76,14 @@ impl Proposal {
             notes.extend(guess(&state.shape));
             notes.extend(fill_in(&state.shape));
             let shape = axes(&state.shape.value);
-            let name = quoted(&state.tensor.name);
+            let name = key(&state.tensor.name);
             line(format!("  {name}: {{ out: {out}, shape: {shape}, init: zero }}"), &notes);
         }
         line("outputs:".into(), &[]);
         for output in &self.outputs {
             let name = &output.tensor.name;
             let notes = [output.tensor.to_string(), "guess: the name of the column".into()];
-            line(format!("  {}: {{ column: {} }}", quoted(name), quoted(&column(name))), &notes);
+            line(format!("  {}: {{ column: {} }}", key(name), value(&column(name))), &notes);
         }
         text
     }
@@ -115,13 +115,17 @@ fn number(value: Option<impl ToString>) -> String {
     value.map_or("~".into(), |value| value.to_string())
 }
 
-/// A text of YAML's that is read as it is meant.
-fn quoted(text: &str) -> String {
+/// A text as a value of YAML that is read as it is meant: a variable would be expanded in it.
+pub fn value(text: &str) -> String {
+    key(text).replace("${", "$${")
+}
+
+/// A text as a key of YAML: JSON's strings are YAML's.
+pub fn key(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/'))
         && !matches!(text.to_lowercase().as_str(), "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n");
-    // A variable would be expanded.
-    if plain { text.into() } else { format!("{:?}", text.replace("${", "$${")) }
+    if plain { text.into() } else { serde_json::Value::from(text).to_string() }
 }
 
 /// A name that a model may have.
@@ -129,5 +133,5 @@ fn name(stem: &str) -> String {
     let plain: String =
         stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' }).collect();
     let plain = plain.trim_start_matches(['-', '.']);
-    quoted(if plain.is_empty() { "model" } else { plain })
+    value(if plain.is_empty() { "model" } else { plain })
 }

@@ -8,14 +8,14 @@ use prost::Message;
 
 use super::lab::{Data, Lab, Moved, Outcome};
 use super::passes::Ready;
-use super::proofs::{SEQUENCES, last_bits, same};
+use super::proofs::{last_bits, same};
 use super::rows::{Rows, Sequence, Set};
-use super::{axes, onnx};
+use super::{axes, onnx, sets};
 use crate::config::Card;
-use crate::error::{Problems, counted};
+use crate::error::counted;
 use crate::model::card::Resolved;
 use crate::model::onnx::recognise::Exposed;
-use crate::network::{Ahead, Run, Signature};
+use crate::network::{Ahead, Run};
 use crate::problem::Place;
 use crate::{Error, Result};
 
@@ -47,11 +47,7 @@ pub(super) struct Measured {
 /// # Errors
 /// Refused at the card's `mode`: no recurrent operator that begins from zero, or a graph that can't run single steps.
 pub(super) fn carried(card: &Card, place: Place, ready: &Ready, resolved: &Resolved) -> Result<Ready> {
-    let at_mode = |error: Error| {
-        let mut problems = Problems::new(&card.file);
-        problems.add(place, format!("`mode: carry` can't be: {error}"));
-        problems.finish(()).err().unwrap_or_else(|| Error::refused(card.file.display()))
-    };
+    let at_mode = |error: Error| card.refused(place, format!("`mode: carry` can't be: {error}"));
     let mut model = onnx::import::model(&ready.graph)?;
     // States that the card names are there already.
     let exposed = if resolved.states.is_empty() {
@@ -84,7 +80,7 @@ pub(super) fn both(
     let file = |name: &str| files.get(name).map(Vec::as_slice);
     let mut first = Lab::new(&window.graph, window.seen.signature.clone(), true, &file)?.batch(batch)?;
     let mut second = Lab::new(&carry.graph, carry.seen.signature.clone(), false, &file)?.batch(batch)?;
-    let equal = equal(&mut first, &mut second, &sets(&window.seen.signature, rows, steps)?)?;
+    let equal = equal(&mut first, &mut second, &sets(&window.seen.signature, Some(rows), Some(steps), false)?)?;
     let mut measured = measure(&mut first, &mut second, rows, steps)?;
     measured.tried.splice(0..0, equal);
     Ok(measured)
@@ -102,7 +98,6 @@ fn equal(window: &mut Lab<'_>, carry: &mut Lab<'_>, sets: &[Set]) -> Result<Vec<
         let base = window.run(&set.data, &all, &[set.data.steps], Moved::No)?;
         let mut found = carry.run(&set.data, &all, &vec![1; set.data.steps], Moved::No)?;
         for outcome in &mut found {
-            outcome.state.clear();
             for (values, output) in outcome.outputs.iter_mut().zip(&signature.outputs) {
                 values.drain(..values.len() - output.tensor.width());
             }
@@ -274,9 +269,4 @@ impl Sums {
             }
         }
     }
-}
-
-/// The sets that a window is compared with its steps on.
-fn sets(signature: &Signature, rows: &Rows, steps: usize) -> Result<Vec<Set>> {
-    Ok(vec![Set::made(signature, SEQUENCES, steps), Set::of(rows, SEQUENCES, steps, Some(steps))?])
 }

@@ -85,9 +85,7 @@ pub fn import(card: &Card, beside: Beside<'_>, progress: &mut dyn FnMut(&str, us
     let quantised = findings.iter().any(|finding| finding.operator.contains("DynamicQuantize"));
     let asked = Asked { batch: card.batch.as_ref().map(run), steps: card.steps.as_ref().map(run), window, quantised };
     if let (Some(why), Some(batch), Some(Run::Many)) = (&ready.seen.one_by_one, &card.batch, asked.batch) {
-        let mut problems = Problems::new(&card.file);
-        problems.add(batch.place, format!("`batch: many` can't be: {why}"));
-        problems.finish(())?;
+        return Err(card.refused(batch.place, format!("`batch: many` can't be: {why}")));
     }
     let file = |name: &str| resolved.files.get(name).map(Vec::as_slice);
     let alone = ready.seen.one_by_one.clone();
@@ -98,12 +96,7 @@ pub fn import(card: &Card, beside: Beside<'_>, progress: &mut dyn FnMut(&str, us
     notes.extend(unchanged::prove(&original, &resolved, &ready, &sets, quantised)?);
     let mut measured = Measured::default();
     if let (Some(steps), Some(mode)) = (card.window_rows(), card.mode.as_ref().filter(|_| window.is_none())) {
-        let Some(rows) = &rows else {
-            let mut problems = Problems::new(&card.file);
-            problems.add(mode.place, CARRY_NEEDS_DATA);
-            problems.finish(())?;
-            return Err(Error::refused(CARRY_NEEDS_DATA));
-        };
+        let Some(rows) = &rows else { return Err(card.refused(mode.place, CARRY_NEEDS_DATA)) };
         let carried = carried::carried(card, mode.place, &ready, &resolved)?;
         measured = carried::both(&ready, &carried, (rows, steps), alone.is_some(), &resolved.files)?;
         notes.extend(carried.notes.iter().cloned());
@@ -356,12 +349,8 @@ fn manifest(
 
 /// A refusal at the card's `onnx`.
 pub(crate) fn at_file(card: &Card, error: Error) -> Error {
-    let mut problems = Problems::new(&card.file);
     match error {
         Error::Problems(problems) => Error::Problems(problems),
-        Error::Refused(message) | Error::Failed(message) => {
-            problems.add(card.onnx.place, message);
-            problems.finish(()).err().unwrap_or_else(|| Error::refused(card.file.display()))
-        }
+        Error::Refused(message) | Error::Failed(message) => card.refused(card.onnx.place, message),
     }
 }

@@ -9,8 +9,8 @@ use crate::config::{Card, Layout};
 use crate::model::card::Resolved;
 use crate::model::executor::trial::{Trial, difference};
 use crate::model::onnx;
-use crate::model::onnx::proto::{ModelProto, TensorProto};
-use crate::model::onnx::prove::{TOLERANCE, random, size_of};
+use crate::model::onnx::proto::ModelProto;
+use crate::model::onnx::prove::{TOLERANCE, random, size_of, with_states};
 use crate::network::Axis;
 
 /// Steps of one sequence that a changed graph is compared over.
@@ -113,13 +113,7 @@ fn same_one_by_one(before: &ModelProto, seen: &Seen, after: &ModelProto) -> Resu
                 Ok(apart) if apart <= TOLERANCE => {}
                 _ => return Ok(false),
             }
-            for state in &seen.signature.states {
-                let next = left.iter().find(|tensor| tensor.name() == state.out);
-                let place = given.iter_mut().find(|tensor| tensor.name() == state.tensor.name);
-                if let (Some(next), Some(place)) = (next, place) {
-                    *place = TensorProto { name: place.name.clone(), ..next.clone() };
-                }
-            }
+            given = with_states(&given, &left, &seen.signature.states);
         }
     }
     Ok(true)

@@ -168,7 +168,7 @@ pub(super) fn prove(
 
     progress("state", 3, 5);
     let bitwise = !by_steps && !by_rows;
-    // The states of a window begin anew with each.
+    // A window has its initial state at its start.
     let has_states = !is_window && !lab.signature.states.is_empty();
     for set in sets.iter().filter(|_| has_states) {
         let few: Vec<usize> = set.all().into_iter().take(7).collect();

@@ -2,8 +2,6 @@
 //! on made-up rows and on the user's. Must not live here: the changes (`passes`), and the proof of each single rewrite
 //! (`onnx::prove`).
 
-use std::collections::BTreeMap;
-
 use super::axes::{number, value};
 use super::lab::Data;
 use super::passes::Ready;
@@ -13,7 +11,7 @@ use crate::model::executor::bytes_of;
 use crate::model::executor::trial::{Trial, apart, tolerance};
 use crate::model::onnx;
 use crate::model::onnx::proto::{ModelProto, TensorProto, tensor_proto::DataType};
-use crate::model::onnx::prove::size_of;
+use crate::model::onnx::prove::{size_of, with_states};
 use crate::model::onnx::{constants, values};
 use crate::network::{Axis, Element, Feed, Signature, TensorSpec};
 use crate::{Error, Result};
@@ -127,14 +125,10 @@ impl Both<'_> {
     /// Runs that carry the state on, on made-up rows.
     fn made(&mut self, t: usize, b: usize, scale: f64) -> std::result::Result<(), Failed> {
         let signature = self.signature;
-        let mut states: BTreeMap<String, TensorProto> = BTreeMap::new();
+        let mut before = Vec::new();
         for step in 0..STEPS {
             let mut given = Vec::new();
             for (n, tensor) in signature.taken().iter().enumerate() {
-                if let Some(state) = states.remove(&tensor.name) {
-                    given.push(state);
-                    continue;
-                }
                 let below = signature.inputs.get(n).and_then(|input| match input.feed {
                     Feed::Ids { below, .. } => Some(below),
                     _ => None,
@@ -144,7 +138,8 @@ impl Both<'_> {
                 let scale = if is_whole { 1.0 } else { scale };
                 given.push(made(tensor, t, b, &|at| value(tensor.element, below, number(step, at, n)) * scale));
             }
-            self.compare(&given, &|| format!("run {} of {t} steps of {b} sequences", step + 1), &mut states)?;
+            let given = with_states(&given, &before, &signature.states);
+            before = self.compare(&given, &|| format!("run {} of {t} steps of {b} sequences", step + 1))?;
         }
         Ok(())
     }
@@ -154,7 +149,7 @@ impl Both<'_> {
         let signature = self.signature;
         let Data { inputs, steps, .. } = &set.data;
         for sequence in 0..set.data.sequences.min(SEQUENCES) {
-            let mut states: BTreeMap<String, TensorProto> = BTreeMap::new();
+            let mut before = Vec::new();
             let t = window.unwrap_or(1);
             for step in (0..*steps).step_by(t) {
                 let rows = signature.inputs.iter().zip(inputs).map(|(input, values)| {
@@ -162,24 +157,20 @@ impl Both<'_> {
                     let begin = (sequence * steps + step) * width;
                     of_rows(&input.tensor, t, &values[begin..begin + t * width])
                 });
-                let mut given: Vec<TensorProto> = rows.collect();
-                for state in &signature.states {
-                    let zero = || made(&state.tensor, t, 1, &|_| 0.0);
-                    given.push(states.remove(&state.tensor.name).unwrap_or_else(zero));
-                }
-                self.compare(&given, &|| format!("step {} of {}", step + 1, set.sequence(sequence)), &mut states)?;
+                let zero = signature.states.iter().map(|state| made(&state.tensor, t, 1, &|_| 0.0));
+                let given = with_states(&rows.chain(zero).collect::<Vec<_>>(), &before, &signature.states);
+                before = self.compare(&given, &|| format!("step {} of {}", step + 1, set.sequence(sequence)))?;
             }
         }
         Ok(())
     }
 
-    /// Runs both, and keeps the states of the file for the next step.
+    /// Runs both; returns what the file gives.
     fn compare(
         &mut self,
         given: &[TensorProto],
         place: &dyn Fn() -> String,
-        states: &mut BTreeMap<String, TensorProto>,
-    ) -> std::result::Result<(), Failed> {
+    ) -> std::result::Result<Vec<TensorProto>, Failed> {
         let all: Vec<TensorProto> = given.iter().chain(&self.constants).cloned().collect();
         let before = self.file.run(&all).map_err(Failed::File)?;
         let after = self.changed.run(given).map_err(Failed::Differ)?;
@@ -197,13 +188,7 @@ impl Both<'_> {
         }
         self.largest = self.largest.max(found.apart);
         self.runs += 1;
-        for state in &self.signature.states {
-            if let Some(next) = before.iter().find(|tensor| tensor.name() == state.out) {
-                let next = TensorProto { name: Some(state.tensor.name.clone()), ..next.clone() };
-                states.insert(state.tensor.name.clone(), next);
-            }
-        }
-        Ok(())
+        Ok(before)
     }
 }
 
@@ -250,6 +235,8 @@ fn of_rows(tensor: &TensorSpec, t: usize, rows: &[f64]) -> TensorProto {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use prost::Message;
 
     use super::*;

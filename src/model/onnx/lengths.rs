@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::proto::{GraphProto, NodeProto};
-use super::view::subgraphs;
+use super::view::{mentions, subgraphs};
 
 /// Where RNN, GRU and LSTM take the lengths.
 const AT: usize = 4;
@@ -26,18 +26,11 @@ pub fn is_lengths(graph: &GraphProto, input: &str) -> bool {
             }
             fed = true;
         }
-        if subgraphs(node).any(|body| reaches(body, &names)) {
+        if subgraphs(node).any(|body| mentions(body, &names)) {
             return false;
         }
     }
     fed && !graph.output.iter().any(|info| names.contains(info.name()))
-}
-
-/// Whether a graph within a node takes one of these from around it.
-fn reaches(body: &GraphProto, names: &BTreeSet<&str>) -> bool {
-    let takes = |node: &NodeProto| node.input.iter().any(|name| names.contains(name.as_str()));
-    body.node.iter().any(|node| takes(node) || subgraphs(node).any(|inner| reaches(inner, names)))
-        || body.output.iter().any(|info| names.contains(info.name()))
 }
 
 /// The input's values under all the names that they go by.

@@ -76,8 +76,8 @@ pub fn drift(before: &ModelProto, after: &ModelProto, inputs: &[TensorSpec], sta
     Ok(largest)
 }
 
-/// Inputs with the states that a run gave.
-fn with_states(given: &[TensorProto], made: &[TensorProto], states: &[StateTensor]) -> Vec<TensorProto> {
+/// Inputs with the states that a run gave, if there was one.
+pub fn with_states(given: &[TensorProto], made: &[TensorProto], states: &[StateTensor]) -> Vec<TensorProto> {
     let one = |tensor: &TensorProto| {
         let state = states.iter().find(|state| state.tensor.name == tensor.name());
         let next = state.and_then(|state| made.iter().find(|made| made.name() == state.out));

@@ -1,7 +1,7 @@
 //! Looking into a graph: attributes of nodes, constants by name, declared shapes.
 //! Must not live here: what an operator means (`operators`, `recognise`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::proto::type_proto::Value;
 use super::proto::{
@@ -65,6 +65,13 @@ pub fn output(node: &NodeProto, index: usize) -> Option<&str> {
 /// The graphs that a node has in its attributes.
 pub fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
     node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+}
+
+/// Whether a graph within a node takes one of these values from around it.
+pub fn mentions(body: &GraphProto, names: &BTreeSet<&str>) -> bool {
+    let takes = |node: &NodeProto| node.input.iter().any(|name| names.contains(name.as_str()));
+    body.node.iter().any(|node| takes(node) || subgraphs(node).any(|inner| mentions(inner, names)))
+        || body.output.iter().any(|info| names.contains(info.name()))
 }
 
 /// What a node is called in a message: its name, else its first output.

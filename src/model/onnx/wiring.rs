@@ -102,7 +102,8 @@ impl<'a> Wiring<'a> {
     /// Whether an input changes nothing: no node takes it, or only one that multiplies it by zero.
     pub fn is_idle(&self, input: &str) -> bool {
         let takes = |node: &&NodeProto| {
-            node.input.iter().any(|name| name == input) || view::subgraphs(node).any(|graph| mentions(graph, input))
+            node.input.iter().any(|name| name == input)
+                || view::subgraphs(node).any(|graph| view::mentions(graph, &BTreeSet::from([input])))
         };
         let is_zero = |tensor: &TensorProto| {
             values::to_numbers(tensor).is_some_and(|numbers| numbers.iter().all(|number| *number == 0.0))
@@ -168,14 +169,6 @@ fn compared<'a>(graphs: &[&'a GraphProto], names: &mut BTreeSet<&'a str>, found:
             compared(&[graphs, &[inner]].concat(), &mut names.clone(), found);
         }
     }
-}
-
-/// Whether a graph within another one takes a value of it.
-fn mentions(graph: &GraphProto, name: &str) -> bool {
-    graph.output.iter().any(|output| output.name() == name)
-        || graph.node.iter().any(|node| {
-            node.input.iter().any(|input| input == name) || view::subgraphs(node).any(|inner| mentions(inner, name))
-        })
 }
 
 /// Where the states of a recurrent operator are: inputs and outputs.
