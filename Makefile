@@ -32,7 +32,7 @@ test: test-tools onnxruntime ## run every test, with its own Kafka; ARGS="--test
 chaos: test-tools onnxruntime ## run the long chaos test on Kafka: one broker, three brokers, late requests; KOLK_CHAOS_SEED=n repeats one
 	@KOLK_CHAOS=long scripts/test.sh --test it -- kafka::chaos kafka::torn --nocapture --test-threads=1
 
-deploy-test: build test-tools onnxruntime ## check deploy/ for Kubernetes without a cluster; needs Go, Node.js and npm; ARGS=quick without Kafka
+deploy-test: build test-tools onnxruntime ## check deploy/ for Kubernetes without a cluster; needs Go, Node.js and npm; ARGS=quick or ARGS=render for less
 	@scripts/deploy_test.sh $(ARGS)
 
 test-data: build onnxruntime ## train and run on the data sets in $KOLK_DATA; print the table of errors

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks for what the build needs besides Rust: compilers for C and C++, make, pkg-config and the OpenSSL headers (zstd,
-# ring, librdkafka), and Python with pip and venv. With the argument test, also for what the tests need: Java, Maven and
-# kcat. On Debian as root it installs what is missing; otherwise it prints the command. If nothing is missing, it does
+# ring, librdkafka), and Python with pip and venv. With the argument test, also for what the tests need: Java, Maven,
+# kcat and ip. On Debian as root it installs what is missing; otherwise it prints the command. If nothing is missing, it does
 # nothing.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -33,6 +33,7 @@ if [[ $what == test ]]; then
     java_17 >/dev/null || packages+=(openjdk-17-jre-headless)
     want mvn maven
     want kcat
+    want ip iproute2
 fi
 
 if ((${#packages[@]} == 0)); then

@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Checks deploy/ without a cluster: Kustomize and Helm render the same objects, the schemas of Kubernetes and of the
-# custom resources accept them, they fit each other and the binary, alerts fire and clear, and a running pipeline gives
-# data to every query. Says what it does. With the argument quick it leaves out the running pipeline, and needs no
-# Kafka.
+# custom resources accept them, they fit each other and the binary, alerts fire and clear, a running pipeline gives data
+# to every query, and pods in network namespaces of their own lose and repeat nothing, whatever happens to them. Says
+# what it does. With the argument quick it does the last two at the same time, in a short form; with render it leaves
+# them out, and needs no Kafka.
+#
+# The namespaces need root; without it they are left out, and it says so. Where CI is set, that is a failure.
 #
 # KOLK_BINARY is the binary (by default that of make build). KOLK_KAFKA names a broker that scripts/kafka.sh started, in
-# the folder KOLK_KAFKA_DIR; otherwise the script starts one, and stops it.
+# the folder KOLK_KAFKA_DIR; otherwise the script starts one, and stops it. The namespaces have a broker of their own.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
 cd "$root"
 what="${1:-all}"
-[[ $what == all || $what == quick ]] || die "usage: scripts/deploy_test.sh [quick]"
+[[ $what == all || $what == quick || $what == render ]] || die "usage: scripts/deploy_test.sh [quick|render]"
 
 need_kolk
 versions=1.35,1.36,1.37
@@ -21,8 +24,10 @@ started=$SECONDS
 step() { printf '\n== %s\n' "$*"; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/kolk-deploy.XXXXXX")
-own_kafka=""
+own_kafka="" pods=""
 finish() {
+    # With the first process of the namespaces everything in them ends, whatever it is.
+    if [[ -n $pods ]]; then kill -KILL "$pods" 2>/dev/null || true; fi
     if [[ -n $own_kafka ]]; then scripts/kafka.sh clean || true; fi
     if [[ -n ${KEEP:-} ]]; then say "kept: $work"; else rm -rf "$work"; fi
 }
@@ -155,17 +160,36 @@ cp "$checks/alerts.yaml" "$work/"
 "$PROMTOOL" check rules "$work/rules.yaml" >/dev/null
 (cd "$work" && "$PROMTOOL" test rules alerts.yaml)
 
-if [[ $what == all ]]; then
-    step "a running pipeline gives data to every query"
+# Whether there can be pods in namespaces of their own; says why not.
+namespaces() {
+    [[ $(id -u) == 0 ]] || { echo "only root may create them"; return 1; }
+    unshare --net --mount --pid --fork --mount-proc ip link add pods type bridge 2>&1
+}
+
+# Lets things happen to pods: pods_happen FORM
+pods_happen() {
+    # With the script the namespaces end too, even if nothing else can end them.
+    exec setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc \
+        "$python" "$checks/situations.py" "$work/bucket-kustomize.yaml" "$work/local-kustomize.yaml" "$work/pods" "$1"
+}
+
+if [[ $what != render ]]; then
     command -v kcat >/dev/null || die "kcat is missing: make test-tools installs it"
     need_onnxruntime
-    export PROMETHEUS VERSITYGW
+    export PROMETHEUS VERSITYGW KOLK_BINARY="$kolk" PYTHONPATH="$checks" PYTHONDONTWRITEBYTECODE=1
+    missing=$(namespaces) || { [[ -z ${CI:-} ]] || die "no network namespaces: $missing"; }
+    if [[ -z $missing && $what == quick ]]; then
+        pods_happen quick >"$work/happened" 2>&1 &
+        pods=$!
+    fi
+
+    step "a running pipeline gives data to every query"
     if [[ -z ${KOLK_KAFKA:-} ]]; then
         export KOLK_KAFKA_DIR="$cache/kafka/deploy-$$"
         own_kafka=yes
         KOLK_KAFKA=$(scripts/kafka.sh start)
     fi
-    export KOLK_KAFKA KOLK_BINARY="$kolk" KOLK_TOPIC="deploy-$$-$RANDOM" KOLK_WEATHER="$work/weather"
+    export KOLK_KAFKA KOLK_TOPIC="deploy-$$-$RANDOM" KOLK_WEATHER="$work/weather"
     for topic in "$KOLK_TOPIC" "$KOLK_TOPIC-forecasts" "$KOLK_TOPIC-refused"; do scripts/kafka.sh topic "$topic"; done
     cat >"$work/lines.yaml" <<YAML
 name: lines
@@ -175,7 +199,22 @@ sink: { stdout: { fields: [temp, dewp, humid, wind_speed, pressure] } }
 state: { path: $work/lines }
 YAML
     KOLK_LOG=error "$kolk" run "$work/lines.yaml" 2>/dev/null | sed -E 's/^\{"origin":"([^"]*)"/\1\t&/' >"$KOLK_WEATHER"
-    PYTHONPATH="$checks" PYTHONDONTWRITEBYTECODE=1 "$python" "$checks/watch.py" "$work/bucket-kustomize.yaml" \
+    "$python" "$checks/watch.py" "$work/bucket-kustomize.yaml" \
         "$work/production-kustomize.yaml" docs/metrics.md docs/kubernetes.md "$work/run"
+
+    step "pods in network namespaces: nothing is lost or repeated, whatever happens to them"
+    if [[ -n $missing ]]; then
+        say "left out, there can be no network namespaces here: $missing"
+    else
+        if [[ $what == all ]]; then
+            pods_happen all > >(tee "$work/happened") 2>&1 &
+            pods=$!
+        fi
+        code=0
+        wait "$pods" || code=$?
+        pods=""
+        [[ $what == all ]] || cat "$work/happened"
+        ((code == 0)) || die "the pods in network namespaces: see above"
+    fi
 fi
 printf '\n%s\n' "deploy/: all checks passed in $((SECONDS - started)) s"

@@ -18,7 +18,8 @@
 # scripts/kafka_proxy.py is in between and delays, cuts off or drops requests. Clients begin with the proxy's address.
 #
 # KOLK_KAFKA_DIR is its folder; each folder is a separate broker. KOLK_KAFKA_PORT sets the port; by default it is the
-# first free one from 19592, and the folder keeps it. KOLK_KAFKA_HEAP is Java's heap (512m; 320m for each of several
+# first free one from 19592, and the folder keeps it. KOLK_KAFKA_HOST is where it listens (127.0.0.1); another address is
+# for network namespaces, because everyone is admitted. KOLK_KAFKA_HEAP is Java's heap (512m; 320m for each of several
 # nodes). Kafka comes as jars from Maven Central, once; a second run needs no network. KOLK_KAFKA_PASSWORD sets another
 # password for the user kolk, until the next start. KOLK_KAFKA_VERSION sets another version of Kafka; use a separate
 # folder for it.
@@ -45,6 +46,7 @@ stop_limit=60
 kolk_password="${KOLK_KAFKA_PASSWORD:-loopback-not-a-secret}"
 store_password=loopback
 
+host="${KOLK_KAFKA_HOST:-127.0.0.1}"
 dir="${KOLK_KAFKA_DIR:-$cache/kafka/broker}"
 jars="$cache/kafka/$kafka_version"
 # The folder records its number of nodes: `ports` has a line for each.
@@ -101,7 +103,7 @@ any_runs() {
     return 1
 }
 
-taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+taken() { (exec 3<>"/dev/tcp/$host/$1") 2>/dev/null; }
 
 # Whether a port belongs to the folder of another broker, which may be stopped and start again.
 reserved() {
@@ -163,7 +165,7 @@ certify() {
     rm -f "$dir/keys.p12"
     if ! {
         "$keytool" -genkeypair -alias broker -keyalg RSA -keysize 2048 -dname "CN=Kafka of kolk's tests" -validity 36500 \
-            -ext san=ip:127.0.0.1,dns:localhost -ext bc:c -storetype PKCS12 -keystore "$dir/keys.p12" -storepass "$store_password"
+            -ext san=ip:$host,dns:localhost -ext bc:c -storetype PKCS12 -keystore "$dir/keys.p12" -storepass "$store_password"
         "$keytool" -exportcert -rfc -alias broker -keystore "$dir/keys.p12" -storepass "$store_password" -file "$dir/ca.new"
     } >"$dir/keytool.log" 2>&1 </dev/null; then
         failed "could not create its certificate with $keytool" "$dir/keytool.log"
@@ -176,16 +178,16 @@ configure() { # node
     # One node may be away if there are enough nodes.
     in_sync=$((copies > 2 ? copies - 1 : 1))
     here=$(node_dir "$1")
-    for ((node = 1; node <= nodes; node++)); do voters+="${voters:+,}$node@127.0.0.1:$(port_of "$node" controller)"; done
+    for ((node = 1; node <= nodes; node++)); do voters+="${voters:+,}$node@$host:$(port_of "$node" controller)"; done
     cat >"$here/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=$1
 controller.quorum.voters=$voters
-listeners=PLAINTEXT://127.0.0.1:$(port_of "$1" port),CONTROLLER://127.0.0.1:$(port_of "$1" controller),\
-  SASL_SSL://127.0.0.1:$(port_of "$1" secure),PROXIED://127.0.0.1:$(port_of "$1" proxied)
+listeners=PLAINTEXT://$host:$(port_of "$1" port),CONTROLLER://$host:$(port_of "$1" controller),\
+  SASL_SSL://$host:$(port_of "$1" secure),PROXIED://$host:$(port_of "$1" proxied)
 # The last one gives clients the proxy's port.
-advertised.listeners=PLAINTEXT://127.0.0.1:$(port_of "$1" port),SASL_SSL://127.0.0.1:$(port_of "$1" secure),\
-  PROXIED://127.0.0.1:$(port_of "$1" proxy)
+advertised.listeners=PLAINTEXT://$host:$(port_of "$1" port),SASL_SSL://$host:$(port_of "$1" secure),\
+  PROXIED://$host:$(port_of "$1" proxy)
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
@@ -287,7 +289,7 @@ launch() { # node cluster-id java
         fi
         sleep 0.2
     done
-    say "Kafka $kafka_version: 127.0.0.1:$(port_of "$1" port) (log: $log)"
+    say "Kafka $kafka_version: $host:$(port_of "$1" port) (log: $log)"
 }
 
 # The given node, or all nodes.
@@ -403,20 +405,20 @@ clean() {
 address() {
     any_runs || return 3
     local node all=""
-    for ((node = 1; node <= nodes; node++)); do all+="${all:+,}127.0.0.1:$(port_of "$node" port)"; done
+    for ((node = 1; node <= nodes; node++)); do all+="${all:+,}$host:$(port_of "$node" port)"; done
     printf '%s\n' "$all"
 }
 
 secure() {
     any_runs || return 3
-    printf '127.0.0.1:%s %s\n' "$(port_of 1 secure)" "$dir/ca.pem"
+    printf '%s:%s %s\n' "$host" "$(port_of 1 secure)" "$dir/ca.pem"
 }
 
 proxied() {
     any_runs || return 3
     local node
     for ((node = 1; node <= nodes; node++)); do
-        printf '127.0.0.1:%s 127.0.0.1:%s\n' "$(port_of "$node" proxy)" "$(port_of "$node" proxied)"
+        printf '%s:%s %s:%s\n' "$host" "$(port_of "$node" proxy)" "$host" "$(port_of "$node" proxied)"
     done
 }
 
@@ -429,7 +431,7 @@ status() {
     local node pid all=yes
     for ((node = 1; node <= nodes; node++)); do
         if pid=$(running "$node"); then
-            say "Kafka is running: 127.0.0.1:$(port_of "$node" port), process $pid, folder $(node_dir "$node")"
+            say "Kafka is running: $host:$(port_of "$node" port), process $pid, folder $(node_dir "$node")"
         else
             say "Kafka is not running (folder $(node_dir "$node"))"
             all=""

@@ -24,6 +24,18 @@ def read(path):
         return {(it["kind"], it["metadata"]["name"]): it for it in filter(None, yaml.safe_load_all(file))}
 
 
+def environment(objects, container, pod):
+    """The variables of a container, as rendered."""
+    env = {}
+    for source in container.get("envFrom", []):
+        env |= objects["ConfigMap", source["configMapRef"]["name"]]["data"]
+    for variable in container.get("env", []):
+        field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        assert field in (None, "metadata.name"), field
+        env[variable["name"]] = pod if field else variable["value"]
+    return env
+
+
 class Containers:
     """The containers of rendered objects, with settings that replace rendered ones."""
 
@@ -64,12 +76,7 @@ class Containers:
     def process(self, container, pod, log):
         """Starts the container as a process."""
         env = {name: os.environ[name] for name in ("PATH", "HOME", "ORT_DYLIB_PATH") if name in os.environ}
-        for source in container.get("envFrom", []):
-            env |= {name: self.here(value) for name, value in self.data(source["configMapRef"]["name"]).items()}
-        for variable in container.get("env", []):
-            field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
-            assert field in (None, "metadata.name"), field
-            env[variable["name"]] = pod if field else self.here(variable["value"])
+        env |= {name: self.here(value) for name, value in environment(self.objects, container, pod).items()}
         env |= self.settings | self.of_pod(pod)
         assert container["command"] == ["kolk"], container["command"]
         with open(log, "ab") as out:

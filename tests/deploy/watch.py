@@ -27,6 +27,7 @@ import urllib.request
 import yaml
 
 import pods as containers
+import store as object_store
 
 NAME = "kolk"
 LABELS = {"namespace": "kolk", "pipeline": NAME, "job": "kolk"}
@@ -114,23 +115,6 @@ class Prometheus:
         return [float(it["value"][1]) for it in data["result"]] if data else []
 
 
-class Store:
-    """An S3 server with the bucket `kolk`."""
-
-    KEYS = {"access-key-id": "kolk-tests", "secret-access-key": "a-secret-of-the-tests"}
-
-    def __init__(self, binary, work, port):
-        self.address = f"127.0.0.1:{port}"
-        for folder in ("buckets/kolk", "metadata"):
-            (work / folder).mkdir(parents=True)
-        command = [binary, "--port", self.address, "--quiet", "posix", "--sidecar", f"{work}/metadata", f"{work}/buckets"]
-        keys = {"ROOT_ACCESS_KEY": self.KEYS["access-key-id"], "ROOT_SECRET_KEY": self.KEYS["secret-access-key"]}
-        with open(work / "store.log", "wb") as log:
-            env = os.environ | keys
-            self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        eventually("the S3 server", lambda: None if page(self.address, "/")[0] else "no answer")
-
-
 def replaced(expression):
     """A query of the dashboard with values for Grafana's variables."""
     expression = expression.replace("$__rate_interval", "5m")
@@ -213,12 +197,12 @@ def main():
     settings |= {"AWS_ENDPOINT": f"http://127.0.0.1:{port + 2}", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
     pods = containers.Containers(pod_objects, os.environ["KOLK_BINARY"], work, settings)
     pods.port = port
-    pods.secret("store", Store.KEYS)
+    pods.secret("store", object_store.KEYS)
     pods.secret("http", {"token": TOKEN + "\n"})
     source = Topic(brokers, topic)
     source.send(pathlib.Path(os.environ["KOLK_WEATHER"]).read_text("utf-8").splitlines(keepends=True))
 
-    prometheus, store = None, Store(os.environ["VERSITYGW"], work, port + 2)
+    prometheus, store = None, object_store.Store(os.environ["VERSITYGW"], work, f"127.0.0.1:{port + 2}")
     try:
         collected, trained = pods.job(f"{NAME}-train")
         print("the CronJob's containers: ended with 0; the topic was collected, weather/1 was published")
@@ -267,8 +251,7 @@ def main():
         cross_check(exported, panels + alerts, documented, not_shown)
         print(f"{len(exported)} metrics: each is used, or listed in docs/kubernetes.md ({len(not_shown)})")
 
-        stored = sum(path.stat().st_size > 0 for path in (work / "buckets/kolk/state").rglob("*") if path.is_file())
-        assert stored and not (work / "state").exists(), "the state is not in the bucket"
+        assert store.objects("state") and not (work / "state").exists(), "the state is not in the bucket"
         for pod in list(targets):
             code = pods.stop(pod)
             assert code == 143, f"{pod} ended with {code}:\n{(work / f'{pod}.log').read_text('utf-8')[-3000:]}"
