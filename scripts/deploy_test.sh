@@ -69,18 +69,36 @@ labels:
     includeTemplates: true
     fields: [{ kind: PodMonitor, path: spec/selector/matchLabels, create: false }]
 resources: [../kustomize/base]
-components: [../kustomize/components/train, ../kustomize/components/keda, ../kustomize/components/monitoring]
+components:
+  - ../kustomize/components/train
+  - ../kustomize/components/backfill
+  - ../kustomize/components/state-volume
+  - ../kustomize/components/keda
+  - ../kustomize/components/monitoring
 configMapGenerator:
-  - { name: kolk-settings, behavior: merge, literals: ["KOLK_HISTORY=s3://kolk/history"] }
+  - name: kolk-settings
+    behavior: merge
+    literals: ["KOLK_STATE=/var/lib/kolk/state", "KOLK_HISTORY=/var/lib/kolk/state/history", "KOLK_BACKFILL=/var/lib/kolk/state/out"]
+patches:
+  - target: { kind: Job }
+    patch: |-
+      - { op: replace, path: /spec/completions, value: 20 }
+      - { op: replace, path: /spec/parallelism, value: 5 }
+      - { op: replace, path: /spec/template/spec/containers/0/args/5, value: $(JOB_COMPLETION_INDEX)/20 }
 YAML
 cat >"$work/bucket/kustomization.yaml" <<'YAML'
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../kustomize/base]
 components:
-  [../kustomize/components/train, ../kustomize/components/http-token, ../kustomize/components/store-secret]
+  - ../kustomize/components/train
+  - ../kustomize/components/backfill
+  - ../kustomize/components/http-token
+  - ../kustomize/components/store-secret
 configMapGenerator:
-  - { name: kolk-settings, behavior: merge, literals: ["KOLK_HISTORY=s3://kolk/history"] }
+  - name: kolk-settings
+    behavior: merge
+    literals: ["KOLK_HISTORY=s3://kolk/history", "KOLK_BACKFILL=s3://kolk/backfill"]
 YAML
 # render NAME FOLDER RELEASE HELM-ARGUMENTS ...; the objects that only Kustomize has are in `only`.
 render() {
@@ -94,8 +112,11 @@ render base deploy/kustomize/base kolk
 render production deploy/kustomize/overlays/production kolk --values deploy/helm/values-production.yaml \
     --set-file kafka=deploy/kustomize/overlays/production/kafka.yaml
 render hpa "$work/hpa" kolk --set autoscaling.kind=hpa
-render bucket "$work/bucket" kolk --set train.enabled=true,train.history=s3://kolk/history --set secrets.store=kolk-store,secrets.http=kolk-http
-render second "$work/second" demand --set train.enabled=true,train.history=s3://kolk/history \
+render bucket "$work/bucket" kolk --set train.enabled=true,train.history=s3://kolk/history \
+    --set backfill.enabled=true,backfill.output=s3://kolk/backfill --set secrets.store=kolk-store,secrets.http=kolk-http
+render second "$work/second" demand --set train.enabled=true,train.history=/var/lib/kolk/state/history \
+    --set state.volume.enabled=true,backfill.enabled=true,backfill.output=/var/lib/kolk/state/out \
+    --set backfill.shards=20,backfill.parallelism=5 \
     --set autoscaling.kind=keda,monitoring.enabled=true
 only=(Namespace/kolk Service/kafka StatefulSet/kafka)
 render local deploy/kustomize/overlays/local kolk --values deploy/helm/values-local.yaml
@@ -111,21 +132,23 @@ step "the objects fit each other, and the binary"
 # The pipeline files as the binary reads them.
 files="$work/files"
 mkdir -p "$files"
-cp deploy/kustomize/base/{platform,kafka,http,pipeline}.yaml deploy/kustomize/components/train/{collect,train}.yaml "$files/"
+cp deploy/kustomize/base/{platform,kafka,http,pipeline}.yaml deploy/kustomize/components/train/{collect,train}.yaml \
+    deploy/kustomize/components/backfill/backfill.yaml "$files/"
 effective() {
-    KOLK_BROKERS=127.0.0.1:1 KOLK_TOPIC=t KOLK_GROUP=g KOLK_STATE=s3://b/s KOLK_HISTORY=s3://b/h POD_NAME=kolk-0 \
-        "$kolk" check --effective "$files/$1"
+    KOLK_BROKERS=127.0.0.1:1 KOLK_TOPIC=t KOLK_GROUP=g KOLK_STATE=s3://b/s KOLK_HISTORY=s3://b/h KOLK_BACKFILL=s3://b/o \
+        POD_NAME=kolk-0 "$kolk" check --effective "$files/$1"
 }
 grace=$(effective pipeline.yaml | sed -n 's/^  grace: \([0-9]*\)s$/\1/p')
 [[ -n $grace ]] || die "runtime.grace of the rendered pipeline was not found"
 effective collect.yaml >/dev/null
 effective train.yaml >/dev/null
+effective backfill.yaml >/dev/null
 cp deploy/kustomize/overlays/production/kafka.yaml deploy/kustomize/components/http-token/http.yaml "$files/"
 mkdir -p "$work/secret"
 sed -i "s|/run/secrets/kolk/[a-z]*|$work/secret|" "$files/kafka.yaml" "$files/http.yaml"
 for name in username password ca.crt token; do printf 'x' >"$work/secret/$name"; done
 effective pipeline.yaml >/dev/null
-printf '%s\n' "kolk check --effective reads pipeline.yaml, collect.yaml, train.yaml, and the kafka.yaml and http.yaml of production; grace ${grace}s"
+printf '%s\n' "kolk check --effective reads pipeline.yaml, collect.yaml, train.yaml, backfill.yaml, and the kafka.yaml and http.yaml of production; grace ${grace}s"
 "$python" "$checks/objects.py" "$grace" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
 
 step "alerts fire and clear"

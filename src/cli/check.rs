@@ -27,14 +27,14 @@ pub fn run(args: &CheckArgs) -> Result<()> {
         other => other.map(|()| Vec::new())?,
     };
     if !(args.offline && remote) {
-        plan(&pipeline, args.offline, found)?;
+        plan(&pipeline, args, found)?;
     } else if !found.is_empty() {
         return Err(Error::Problems(found));
     }
     super::print(format_args!("{}: ok", file.display()))
 }
 
-fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> Result<()> {
+fn plan(pipeline: &config::Pipeline, args: &CheckArgs, mut found: Vec<Problem>) -> Result<()> {
     // Both plans look at the same source.
     let (mut warnings, mut notes) = (BTreeSet::new(), BTreeSet::new());
     let mut add = |purpose| {
@@ -57,7 +57,7 @@ fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> 
     let untrained = pipeline.train.is_some() && !runtime::has_model(pipeline);
     if pipeline.sink.is_some() && !untrained || pipeline.train.is_none() {
         let planned = add(Purpose::Run)?;
-        let is_near = |path: &config::Location| !(offline && path.0.contains("://"));
+        let is_near = |path: &config::Location| !(args.offline && path.0.contains("://"));
         let mut problems = Problems::new(&pipeline.file);
         if let Some(planned) = planned.filter(|_| is_near(&pipeline.state.path)) {
             match runtime::check_state(&planned) {
@@ -68,6 +68,13 @@ fn plan(pipeline: &config::Pipeline, offline: bool, mut found: Vec<Problem>) -> 
         if let Some(kafka) = pipeline.source.kafka() {
             crate::kafka::check_transactions(pipeline, kafka, &mut problems);
         }
+        if let Err(Error::Problems(more)) = problems.finish(()) {
+            found.extend(more);
+        }
+    }
+    if let Some(shard) = args.shard {
+        let mut problems = Problems::new(&pipeline.file);
+        runtime::check_shard(pipeline, shard, &mut problems);
         if let Err(Error::Problems(more)) = problems.finish(()) {
             found.extend(more);
         }

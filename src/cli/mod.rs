@@ -31,6 +31,7 @@ use crate::Result;
 use crate::config::{Http, Until};
 use crate::error::Context;
 use crate::model::executor::library;
+use crate::record::Shard;
 use crate::zone::database;
 use messages::Log;
 
@@ -118,6 +119,10 @@ pub struct RunArgs {
     /// precedence over `source.kafka.until`
     #[arg(long, value_name = "WHERE", value_parser = Until::parse)]
     pub until: Option<Until>,
+    /// Take only the keys of one of N shards of a run over files, 0/N to N-1/N. Together the shards write what one run
+    /// does
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse)]
+    pub shard: Option<Shard>,
 }
 
 /// `kolk train P`
@@ -144,6 +149,9 @@ pub struct CheckArgs {
     /// Print the file as it is understood: included files, variables and defaults written out, secrets hidden
     #[arg(long)]
     pub effective: bool,
+    /// Also list what `kolk run --shard I/N` refuses
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse)]
+    pub shard: Option<Shard>,
 }
 
 /// `kolk summary X`

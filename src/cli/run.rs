@@ -13,6 +13,7 @@ use super::{RunArgs, progress};
 use crate::config::At;
 use crate::error::counted;
 use crate::model::executor::library;
+use crate::record::Shard;
 use crate::runtime::kafka::Stop;
 use crate::runtime::{self, Finished, Plan, PlannedSource, Purpose};
 use crate::{Error, Result, config, http};
@@ -34,7 +35,11 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     }
     let name = pipeline.name.value.clone();
     let http = arguments.http.over(pipeline.runtime.http.as_ref().map(|at| &at.value));
-    let plan = runtime::plan(pipeline, Purpose::Run)?;
+    let plan = match arguments.shard {
+        Some(shard) => runtime::plan_shard(pipeline, shard)?,
+        None => runtime::plan(pipeline, Purpose::Run)?,
+    };
+    let shard = plan.shard.is_one_of_several().then_some(plan.shard);
     let health = Arc::new(http::Health::default());
     let server = http::serve(&http, super::versions(), &plan.metrics, &health)?;
     let source = match &plan.pipeline.source.input {
@@ -43,7 +48,10 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
         config::Input::Kafka(kafka) => kafka.shown(),
     };
     let sink = plan.sink.as_ref().map_or("nowhere", |sink| sink.shown()).to_string();
-    tracing::info!(pipeline = name, source, sink, "starting");
+    match shard {
+        Some(shard) => tracing::info!(pipeline = name, source, sink, %shard, "starting"),
+        None => tracing::info!(pipeline = name, source, sink, "starting"),
+    }
     plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
     plan.metrics.onnx_runtime(library::version().unwrap_or("none"));
     plan.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -58,7 +66,7 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     if let Err(error) = &finished {
         health.not_ready(error);
     }
-    summary(&name, &finished?, &sink);
+    summary(&name, &finished?, &sink, shard);
     drop(server);
     match signalled {
         Some(signal) => std::process::exit(signals::exit_code(signal)),
@@ -123,7 +131,7 @@ fn drain_on(mut signals: Signals, stop: Stop, number: Arc<AtomicI32>, grace: Dur
 }
 
 /// What a run did: lines for people, or one object in which they are the message.
-fn summary(name: &str, finished: &Finished, sink: &str) {
+fn summary(name: &str, finished: &Finished, sink: &str, shard: Option<Shard>) {
     let count = |name: &str| finished.counters.get(name).copied().unwrap_or(0);
     let (all, rows, seconds) = (count("records"), count("rows"), finished.elapsed.as_secs_f64());
     let letters: BTreeMap<&str, u64> =
@@ -167,12 +175,16 @@ fn summary(name: &str, finished: &Finished, sink: &str) {
             counted(late, "record")
         ));
     }
-    let mut text: Vec<String> = lines.iter().map(|line| format!("{name}: {line}")).collect();
+    let of = shard.map_or(String::new(), |shard| format!(" (shard {shard})"));
+    let mut text: Vec<String> = lines.iter().map(|line| format!("{name}{of}: {line}")).collect();
     if finished.already {
         text.push("to run it again: kolk state reset, or give the pipeline another name and sink".into());
     }
-    let fields = json!({ "pipeline": name, "already_finished": finished.already, "records": finished.records,
+    let mut fields = json!({ "pipeline": name, "already_finished": finished.already, "records": finished.records,
         "records_in_all": came, "keys": finished.keys, "seconds": seconds, "rows": rows, "sink": sink,
         "late": late, "dead_letters": letters, "most_refused": refuses_most });
+    if let Some(shard) = shard {
+        fields["shard"] = json!(shard.to_string());
+    }
     say_with(text.join("\n"), fields);
 }

@@ -13,6 +13,7 @@ mod layout;
 mod partition;
 mod range;
 mod records;
+mod shard;
 mod vector;
 mod zone;
 
@@ -25,5 +26,6 @@ pub use layout::{Constant, Features, Forecast, Kind, Layout, LayoutColumn, Role}
 pub use partition::{PartitionId, SourceTopic};
 pub use range::{TIME_OUT_OF_RANGE, TimeRange, explain as explain_beyond, rows_beyond};
 pub use records::{Origin, Records};
+pub use shard::Shard;
 pub use vector::{BAD_VECTOR, SamplesOf, VectorBuilder, samples_of, vector_numbers, vector_of};
 pub use zone::in_utc;

@@ -17,4 +17,6 @@ mod plan;
 pub use engine::{Chain, Partition};
 pub use files::{Captured, Finished, capture, check_state, new_files, run};
 pub use first_rows::BeforeInfer;
-pub use plan::{Plan, PlannedSource, Purpose, Seen, check, has_model, label, plan, stages_of_model};
+pub use plan::{
+    Plan, PlannedSource, Purpose, Seen, check, check_shard, has_model, label, plan, plan_shard, stages_of_model,
+};

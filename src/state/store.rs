@@ -113,6 +113,21 @@ impl Store {
         Ok(begun)
     }
 
+    /// What is under a name beside the partitions: `bytes`, unless another process was first.
+    ///
+    /// # Errors
+    /// A store that can't be read or written.
+    pub fn first_of(&self, name: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        match self.folder.get(name)? {
+            Some(there) => Ok(there),
+            None if self.folder.create(name, bytes.clone())? => Ok(bytes),
+            None => match self.folder.get(name)? {
+                Some(there) => Ok(there),
+                None => Err(Error::failed(format!("{} is being reset by another process", self.folder))),
+            },
+        }
+    }
+
     /// Refuses a fingerprint that another pipeline's state has, without touching anything. `None`: there is no state.
     pub fn agrees(&self, fingerprint: &Fingerprint) -> Result<Option<Begun>> {
         let Some(before) = self.fingerprint()? else { return Ok(None) };

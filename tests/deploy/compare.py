@@ -30,7 +30,7 @@ def normal(node, key=""):
             items.sort(key=lambda item: str(item.get("name", "")) + str(item[by]))
         return items
     if isinstance(node, str) and key == "name":
-        return re.sub(r"^(.*-(?:settings|pipeline|train))-[0-9a-z]{10}$", r"\1", node)
+        return re.sub(r"^(.*-(?:settings|pipeline|train|backfill))-[0-9a-z]{10}$", r"\1", node)
     return node
 
 

@@ -31,6 +31,8 @@ def pods(objects):
         spec = found.get("spec", {})
         if found["kind"] in ("StatefulSet", "Deployment"):
             yield found, spec["template"]
+        elif found["kind"] == "Job":
+            yield found, spec["template"]
         elif found["kind"] == "CronJob":
             yield found, spec["jobTemplate"]["spec"]["template"]
 
@@ -94,8 +96,10 @@ def names_lead_somewhere(where, template, objects):
         config = "".join(t for it in objects.values() if it["kind"] == "ConfigMap" for t in it["data"].values())
         if container.get("command") == ["kolk"] and container["name"] != "train":
             for path in re.findall(r"/run/secrets/[\w./-]+", re.sub(r"#.*", "", config)):
-                if container["name"] == "collect" and "/http/" in path:
+                if container["name"] in ("collect", "backfill") and "/http/" in path:
                     continue  # it serves nothing
+                if container["name"] == "backfill" and "/kafka/" in path:
+                    continue  # it reads files
                 check(path in paths, f"{where}: {container['name']} reads {path}, which is not mounted")
     check(mounted == volumes, f"{where}: mounted nowhere: {volumes - mounted}")
 
@@ -158,6 +162,26 @@ def of_kolk(objects, grace):
             check(all(it["key"] in SECRETS[it["name"]] for it in auth), "KEDA names keys that the Secret doesn't have")
 
 
+def backfills(objects):
+    """Each index of an Indexed Job is a shard, and there are as many shards as indexes."""
+    for name, found in objects.items():
+        if found["kind"] != "Job":
+            continue
+        spec = found["spec"]
+        (container,) = spec["template"]["spec"]["containers"]
+        check(spec["completionMode"] == "Indexed", f"{name}: its pods have no index")
+        check(1 <= spec["parallelism"] <= spec["completions"], f"{name}: more pods than shards")
+        shard = container["args"][container["args"].index("--shard") + 1]
+        check(shard == f"$(JOB_COMPLETION_INDEX)/{spec['completions']}", f"{name}: {shard} of {spec['completions']} pods")
+        check("JOB_COMPLETION_INDEX" in [it["name"] for it in container["env"]], f"{name}: its index is not set")
+        (exits,) = [it["onExitCodes"] for it in spec["podFailurePolicy"]["rules"] if "onExitCodes" in it]
+        check(exits["containerName"] == container["name"], f"{name}: the rule is of another container")
+        (maps,) = [it["configMap"]["name"] for it in spec["template"]["spec"]["volumes"] if "configMap" in it]
+        text = objects[f"ConfigMap/{maps}"]["data"]["backfill.yaml"]
+        partitions = int(re.search(r"partitions: (\d+)", text)[1])
+        check(spec["completions"] <= partitions, f"{name}: more shards than partitions of state")
+
+
 def dashboards(objects):
     """Panels lie side by side, say what they show, and follow the variables of the dashboard."""
     for found in objects.values():
@@ -192,6 +216,7 @@ def main():
             restricted(where, template)
             names_lead_somewhere(where, template, objects)
         of_kolk(objects, grace)
+        backfills(objects)
         dashboards(objects)
     print(f"{checks} checks of {len(paths)} renderings")
 

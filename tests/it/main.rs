@@ -39,6 +39,7 @@ mod retrained;
 mod score;
 mod secrets;
 mod serve_as_trained;
+mod shards;
 mod signals;
 mod state_before;
 mod summary;

@@ -10,8 +10,7 @@ use arrow::compute::{concat, take};
 
 use crate::error::Context;
 use crate::format::Messages;
-use crate::record::partition_of;
-use crate::record::{Origin, PartitionId, Records};
+use crate::record::{Origin, PartitionId, Records, Shard, partition_of};
 use crate::{Error, Result};
 
 /// Records of one partition, ready to be processed.
@@ -33,6 +32,10 @@ pub struct Work {
 pub struct Router {
     batch: usize,
     part_records: u64,
+    shard: Shard,
+    /// Partitions of all shards.
+    count: u32,
+    /// Those of this one.
     partitions: Vec<Waiting>,
     /// Per partition, the indices of its records in the block that is being split.
     chosen: Vec<Vec<u32>>,
@@ -52,8 +55,9 @@ struct Waiting {
 }
 
 impl Router {
-    /// A router for partitions at these positions, which have processed all records up to these origins.
-    pub fn new(batch: usize, part_records: u64, at: Vec<(u64, Option<Origin>)>) -> Self {
+    /// A router for those of `count` partitions that are of a shard, at these positions, which have processed all
+    /// records up to these origins.
+    pub fn new(batch: usize, part_records: u64, (shard, count): (Shard, u32), at: Vec<(u64, Option<Origin>)>) -> Self {
         let chosen = vec![Vec::new(); at.len()];
         let partitions = at
             .into_iter()
@@ -65,19 +69,23 @@ impl Router {
                 vectors: 0,
             })
             .collect();
-        Router { batch, part_records, partitions, chosen }
+        Router { batch, part_records, shard, count, partitions, chosen }
     }
 
     /// Splits a block; hands over every piece of work that is full.
     pub fn route(&mut self, block: &Records, send: &mut dyn FnMut(Work) -> Result<()>) -> Result<()> {
-        let count = self.partitions.len() as u32;
         for (index, hash) in block.hashes.iter().enumerate() {
-            let partition = partition_of(*hash, count) as usize;
+            let partition = partition_of(*hash, self.count);
+            if !self.shard.has(partition) {
+                continue;
+            }
+            let partition = self.shard.place_of(partition);
             if self.partitions[partition].done.is_none_or(|done| block.origins[index] > done) {
                 self.chosen[partition].push(index as u32);
             }
         }
-        for partition in 0..self.partitions.len() {
+        for (partition, id) in self.shard.of(self.count).enumerate() {
+            let id = id.into();
             let mut chosen = std::mem::take(&mut self.chosen[partition]);
             let mut rest = &chosen[..];
             while !rest.is_empty() {
@@ -87,7 +95,7 @@ impl Router {
                 let (now, later) = rest.split_at(room.min(rest.len()));
                 waiting.append(block, now)?;
                 if now.len() == room {
-                    send(waiting.take((partition as u32).into())?)?;
+                    send(waiting.take(id)?)?;
                 }
                 rest = later;
             }
@@ -99,9 +107,9 @@ impl Router {
 
     /// Hands over what waits, at the end of the source.
     pub fn finish(mut self, send: &mut dyn FnMut(Work) -> Result<()>) -> Result<()> {
-        for (partition, waiting) in self.partitions.iter_mut().enumerate() {
+        for (id, waiting) in self.shard.of(self.count).zip(&mut self.partitions) {
             if !waiting.records.is_empty() {
-                send(waiting.take((partition as u32).into())?)?;
+                send(waiting.take(id.into())?)?;
             }
         }
         Ok(())
@@ -192,7 +200,7 @@ mod tests {
             resume in 0_usize..300,
         ) {
             let mut taken = [const { Vec::new() }; 4];
-            let mut router = Router::new(batch, cut, vec![(0, None); 4]);
+            let mut router = Router::new(batch, cut, (Shard::default(), 4), vec![(0, None); 4]);
             let mut at = vec![(0_u64, None); 4];
             let mut send = |work: Work| {
                 assert!(work.position / cut == (work.position + work.records.len() as u64 - 1) / cut);
@@ -216,7 +224,7 @@ mod tests {
             prop_assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), keys.len());
 
             let mut again = [const { Vec::new() }; 4];
-            let mut router = Router::new(batch, cut, at.clone());
+            let mut router = Router::new(batch, cut, (Shard::default(), 4), at.clone());
             let mut send = |work: Work| {
                 for (i, origin) in work.records.origins.iter().enumerate() {
                     again[work.partition.number as usize].push((work.position + i as u64, *origin, work.records.values[0][i]));

@@ -9,10 +9,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::partition_task::{Output, PartitionTask, Shared};
 use super::versions::Versions;
 use crate::config::{At, Moment, OnPartitions};
-use crate::record::{Layout, Origin, PartitionId};
+use crate::record::{Layout, Origin, PartitionId, Shard};
 use crate::runtime::engine::{Chain, Partition, Router, Work};
 use crate::runtime::plan::{Plan, PlannedSource, fingerprint};
-use crate::state::{Change, Fingerprint, Log, Store, Target};
+use crate::state::{Change, Fingerprint, Log, Manifest, Store, Target};
 use crate::storage::Folder;
 use crate::{Error, Result, config, sink};
 
@@ -53,7 +53,9 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
     let already = !tasks.is_empty() && tasks.iter().all(|task| task.finished);
     if !already {
         tasks = work(&plan, &shared, chain, tasks, progress)?;
-        if let Some(store) = &shared.store {
+        if let Some(store) = &shared.store
+            && are_all_finished(&plan, store)?
+        {
             store.tidy();
         }
     }
@@ -70,10 +72,21 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
     })
 }
 
+/// Whether no shard works any more.
+fn are_all_finished(plan: &Plan, store: &Store) -> Result<bool> {
+    if !plan.shard.is_one_of_several() {
+        return Ok(true);
+    }
+    let (newest, files) = (store.status()?, plan.files()?.files().files.len());
+    let finished = |manifest: &Manifest| manifest.finished && manifest.files_read(files, None) >= files;
+    Ok(newest.len() == plan.pipeline.state.partitions as usize && newest.iter().all(finished))
+}
+
 /// Everything that can still be refused, and the partitions as the last run left them.
 fn start(plan: &Plan, chain: &Chain) -> Result<(Shared, Vec<PartitionTask>)> {
     let shared = open_sink(plan, chain)?;
-    let tasks = (0..plan.pipeline.state.partitions).map(|number| restore(number.into(), chain, &shared));
+    let numbers = plan.shard.of(plan.pipeline.state.partitions);
+    let tasks = numbers.map(|number| restore(number.into(), chain, &shared));
     let mut tasks = tasks.collect::<Result<Vec<_>>>()?;
     shared.versions.forget();
     for task in &mut tasks {
@@ -137,8 +150,11 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
 
 /// Takes up the state there is, or begins with none; refuses what would write output twice or leave gaps.
 fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Result<Store> {
-    if store.fingerprint()?.is_none() {
-        without_output(&store, parts)?;
+    if store.fingerprint()?.is_none()
+        && let Err(refused) = without_output(&store, parts)
+    {
+        // Another shard may have begun, and written, in between.
+        store.fingerprint()?.ok_or(refused)?;
     }
     parts.probe()?;
     let begun = store.begin(fingerprint)?;
@@ -242,7 +258,8 @@ fn work(
     let total = plan.files()?.records();
     let before: u64 = tasks.iter().map(|task| task.partition.position).sum();
     let at = tasks.iter().map(|task| (task.partition.position, task.done)).collect();
-    let router = Router::new(plan.pipeline.runtime.batch, shared.part_records, at);
+    let (shard, partitions) = (plan.shard, plan.pipeline.state.partitions);
+    let router = Router::new(plan.pipeline.runtime.batch, shared.part_records, (shard, partitions), at);
     let start = tasks.iter().map(|task| task.done).min().flatten();
     let mut chains = vec![first_chain];
     while chains.len() < workers {
@@ -250,7 +267,7 @@ fn work(
     }
     let mut owned: Vec<Vec<PartitionTask>> = (0..workers).map(|_| Vec::new()).collect();
     for task in tasks {
-        owned[task.partition.id.number as usize % workers].push(task);
+        owned[shard.place_of(task.partition.id.number) % workers].push(task);
     }
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
@@ -258,12 +275,16 @@ fn work(
         for (chain, tasks) in chains.into_iter().zip(owned) {
             let (sender, receiver) = bounded(QUEUE);
             senders.push(sender);
-            handles.push(scope.spawn(move || one_worker(chain, tasks, &receiver, shared, workers)));
+            handles.push(scope.spawn(move || one_worker(chain, tasks, &receiver, shared, (shard, workers))));
         }
         let reader = scope.spawn(move || read(plan, start, router, senders));
         while !(reader.is_finished() && handles.iter().all(|handle| handle.is_finished())) {
             if let Some(progress) = progress {
-                progress(before + shared.done.load(Ordering::Relaxed), total);
+                // A shard reads all records, and few of them are its own.
+                match shard.is_one_of_several() {
+                    true => progress(plan.metrics.source_rows_read.get(), total),
+                    false => progress(before + shared.done.load(Ordering::Relaxed), total),
+                }
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -313,7 +334,7 @@ pub fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
 fn read(plan: &Plan, start: Option<Origin>, mut router: Router, senders: Vec<Sender<Work>>) -> Result<()> {
     let mut source = plan.files()?.open(start)?;
     let mut send = |work: Work| {
-        let worker = work.partition.number as usize % senders.len();
+        let worker = plan.shard.place_of(work.partition.number) % senders.len();
         senders[worker].send(work).map_err(|_| Error::failed("a worker stopped"))
     };
     let read = &plan.metrics.source_rows_read;
@@ -329,11 +350,11 @@ fn one_worker(
     mut tasks: Vec<PartitionTask>,
     work: &Receiver<Work>,
     shared: &Shared,
-    workers: usize,
+    (shard, workers): (Shard, usize),
 ) -> Result<(Chain, Vec<PartitionTask>)> {
     for work in work {
-        // Partitions are dealt out in turn: number = index * workers + worker.
-        let task = &mut tasks[work.partition.number as usize / workers];
+        // Partitions are dealt out in turn: place = index * workers + worker.
+        let task = &mut tasks[shard.place_of(work.partition.number) / workers];
         task.take(&work, &mut chain, shared)?;
     }
     Ok((chain, tasks))

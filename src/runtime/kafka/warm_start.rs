@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Expected;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, Shard};
 use crate::runtime::engine::{Router, Work};
 use crate::source::History;
 use crate::{Error, Result};
@@ -26,7 +26,7 @@ pub(super) fn feed(
     }
     let count = expected.first_count().unwrap_or_else(|| history.partitions());
     let at = vec![(0, None); count as usize];
-    let mut router = Router::new(batch, u64::MAX, at);
+    let mut router = Router::new(batch, u64::MAX, (Shard::default(), count), at);
     let mut records = 0;
     let mut take = |work: Work| -> Result<()> {
         if !fresh.contains(&work.partition) {

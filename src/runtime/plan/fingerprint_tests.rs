@@ -45,6 +45,7 @@ fn planned(folder: &Path, change: (&str, &str)) -> Plan {
         stages,
         model: None,
         train: None,
+        shard: Default::default(),
         metrics,
     }
 }

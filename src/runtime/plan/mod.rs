@@ -7,6 +7,7 @@ mod fingerprint;
 mod folders;
 mod legacy;
 mod model;
+mod shard;
 mod source;
 mod training;
 mod version;
@@ -14,6 +15,7 @@ mod version;
 use std::sync::Arc;
 
 pub use model::{has_model, label, stages_of_model};
+pub use shard::{check_shard, plan_shard};
 pub use source::PlannedSource;
 pub(super) use version::{Opener, identity, named};
 
@@ -28,7 +30,7 @@ use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::Version;
 use crate::model::executor::device;
-use crate::record::{Clock, Layout};
+use crate::record::{Clock, Layout, Shard};
 use crate::zone::{Zone, database};
 use crate::{Error, Result, sink, stage, train};
 
@@ -55,6 +57,8 @@ pub struct Plan {
     pub model: Option<Arc<Version>>,
     /// What is trained and how, for [`Purpose::Train`].
     pub train: Option<train::Plan>,
+    /// Which partitions this process takes; only for files.
+    pub shard: Shard,
     /// Every metric of the process.
     pub metrics: Arc<Metrics>,
 }
@@ -141,7 +145,10 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Res
         },
     }
     match stages {
-        Some(stages) if problems.is_empty() => Ok(Plan { pipeline, source, sink, stages, model, train, metrics }),
+        Some(stages) if problems.is_empty() => {
+            let shard = Shard::default();
+            Ok(Plan { pipeline, source, sink, stages, model, train, shard, metrics })
+        }
         _ => Err(problems_of(problems, "the stages can't be planned")),
     }
 }

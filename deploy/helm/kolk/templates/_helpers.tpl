@@ -22,8 +22,11 @@ KOLK_BROKERS: {{ .Values.brokers | quote }}
 KOLK_TOPIC: {{ .Values.topic | quote }}
 KOLK_GROUP: {{ .Values.group | quote }}
 KOLK_STATE: {{ ternary "/var/lib/kolk/state" .Values.state.url .Values.state.volume.enabled | quote }}
-{{- if .Values.train.enabled }}
+{{- if or .Values.train.enabled .Values.backfill.enabled }}
 KOLK_HISTORY: {{ required "train.history: the folder or URL of the Parquet files" .Values.train.history | quote }}
+{{- end }}
+{{- if .Values.backfill.enabled }}
+KOLK_BACKFILL: {{ required "backfill.output: the folder or URL of the output" .Values.backfill.output | quote }}
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 {{ $name }}: {{ $value | quote }}
