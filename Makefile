@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka demo-voice demo-models test chaos deploy-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka demo-voice demo-models test chaos deploy-test image image-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,13 @@ chaos: test-tools onnxruntime ## run the long chaos test on Kafka: one broker, t
 
 deploy-test: build test-tools onnxruntime ## check deploy/ for Kubernetes without a cluster; needs Go, Node.js and npm; ARGS=quick or ARGS=render for less
 	@scripts/deploy_test.sh $(ARGS)
+
+image: tools ## build deploy/Dockerfile without Docker, with SBOM and licences, and test it; Debian, as root
+	@scripts/image.sh $(ARGS)
+	@$(MAKE) --no-print-directory image-test
+
+image-test: test-tools ## run that image as a cluster would: user 10001, read-only root, signals to process 1, demo, Kafka
+	@scripts/image_test.sh
 
 test-data: build onnxruntime ## train and run on the data sets in $KOLK_DATA; print the table of errors
 	@scripts/test_data.sh
