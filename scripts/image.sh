@@ -93,6 +93,7 @@ base() {
     container=$(buildah from scratch)
     containers+=("$container")
     buildah add --quiet "$container" "$work/tmp/base.tar" / >/dev/null
+    buildah config --env "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$container"
     # Where this machine's Rust will be, and that it finds all crates in the cache, see below.
     [[ $1 != rust* ]] || buildah config --env "PATH=/usr/local/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
         --env CARGO_NET_OFFLINE=true "$container"
@@ -139,5 +140,6 @@ buildah copy --quiet "$container" "$image.cdx.json" /usr/share/doc/kolk/sbom.cdx
 buildah commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --format oci "$container" "localhost/kolk:$version" >/dev/null
 rm -f "$image.oci.tar"
 buildah push --quiet "localhost/kolk:$version" "oci-archive:$image.oci.tar:kolk:$version"
-say "kolk:$version, $(du -m "$image.oci.tar" | cut -f 1) MB, in $SECONDS s: $image.oci.tar, and its SBOM $image.cdx.json"
+size=$(du -m "$image.oci.tar" | cut -f 1)
+say "kolk:$version, $size MB, in $SECONDS s: $image.oci.tar, and its SBOM $image.cdx.json"
 printf '%s\n' "$image.oci.tar"

@@ -36,7 +36,12 @@ at_end finish
 
 # The archive itself, in a store of its own.
 export CONTAINERS_STORAGE_CONF="$work/storage.conf" TMPDIR="$work"
-printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/store"\nrunroot = "%s/run"\n' "$work" "$work" >"$CONTAINERS_STORAGE_CONF"
+cat >"$CONTAINERS_STORAGE_CONF" <<TOML
+[storage]
+driver = "${KOLK_IMAGE_STORAGE:-overlay}"
+graphroot = "$work/store"
+runroot = "$work/run"
+TOML
 container=$(buildah from --quiet "oci-archive:$archive")
 buildah inspect "$container" >"$work/inspect.json"
 cp -a "$(buildah mount "$container")" "$work/root"

@@ -25,7 +25,9 @@ def output(*command: str) -> str:
 def linked() -> list[dict]:
     """The packages that the binary is made of, for this machine: no build scripts' and no tests' dependencies."""
     host = next(line.split()[1] for line in output("rustc", "-vV").splitlines() if line.startswith("host:"))
-    found = json.loads(output("cargo", "metadata", "--locked", "--offline", "--format-version=1", f"--filter-platform={host}"))
+    found = json.loads(
+        output("cargo", "metadata", "--locked", "--offline", "--format-version=1", f"--filter-platform={host}")
+    )
     packages = {package["id"]: package for package in found["packages"]}
     nodes = {node["id"]: node for node in found["resolve"]["nodes"]}
     (kolk,) = [package["id"] for package in found["packages"] if package["name"] == "kolk" and not package["source"]]
@@ -45,7 +47,10 @@ def texts(package: dict) -> list[tuple[str, str]]:
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and NAMES.match(file.name)]
     if package["license_file"]:
         files.append(folder / package["license_file"])
-    return [(file.relative_to(folder).as_posix(), file.read_text("utf-8", "replace").strip()) for file in dict.fromkeys(files)]
+    return [
+        (file.relative_to(folder).as_posix(), file.read_text("utf-8", "replace").strip())
+        for file in dict.fromkeys(files)
+    ]
 
 
 def main(target: pathlib.Path) -> None:
@@ -57,7 +62,11 @@ def main(target: pathlib.Path) -> None:
         if not found:
             # A crate without a file: those of its sibling in the same repository, or the standard text of Apache-2.0.
             repository = (package["repository"] or "").rstrip("/")
-            siblings = [it for it in packages if repository and (it["repository"] or "").rstrip("/") == repository and own[it["id"]]]
+            siblings = [
+                it
+                for it in packages
+                if repository and (it["repository"] or "").rstrip("/") == repository and own[it["id"]]
+            ]
             if siblings:
                 found = own[siblings[0]["id"]]
             elif "Apache-2.0" in re.split(r"[ /()]+", package["license"] or ""):

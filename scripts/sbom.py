@@ -36,7 +36,13 @@ def debian(root: pathlib.Path) -> list[dict]:
             continue
         version = urllib.parse.quote(package["Version"], safe="")
         purl = f"pkg:deb/{name}/{package['Package']}@{version}?arch={package['Architecture']}&distro={name}-{number}"
-        entry = {"type": "library", "bom-ref": purl, "name": package["Package"], "version": package["Version"], "purl": purl}
+        entry = {
+            "type": "library",
+            "bom-ref": purl,
+            "name": package["Package"],
+            "version": package["Version"],
+            "purl": purl,
+        }
         entry["supplier"] = {"name": package["Maintainer"]}
         # `source (version)`, where they differ from the package's; scanners look for faults by the source.
         source = package.get("Source", package["Package"])
@@ -55,18 +61,29 @@ def onnxruntime(root: pathlib.Path, machine: str) -> dict:
     library = folder / f"libonnxruntime.so.{version}"
     hashed = hashlib.sha256(library.read_bytes()).hexdigest()
     purl = f"pkg:pypi/{package}@{version}"
-    (wheel,) = [line.split() for line in (REPOSITORY / f"scripts/{package.replace('-gpu', '_gpu')}.sha256").read_text().splitlines()
-                if line.endswith(f"{machine}.whl")]
+    (wheel,) = [
+        line.split()
+        for line in (REPOSITORY / f"scripts/{package.replace('-gpu', '_gpu')}.sha256").read_text().splitlines()
+        if line.endswith(f"{machine}.whl")
+    ]
     return {
-        "type": "library", "bom-ref": purl, "name": package, "version": version, "purl": purl,
+        "type": "library",
+        "bom-ref": purl,
+        "name": package,
+        "version": version,
+        "purl": purl,
         "description": f"ONNX Runtime, the library {library.name} of the wheel on PyPI",
         "supplier": {"name": "Microsoft"},
         "hashes": [{"alg": "SHA-256", "content": hashed}],
         "licenses": [{"license": {"id": "MIT"}}],
         "externalReferences": [
             {"type": "website", "url": "https://onnxruntime.ai"},
-            {"type": "distribution", "url": f"https://pypi.org/project/{package}/{version}/", "comment": wheel[1],
-             "hashes": [{"alg": "SHA-256", "content": wheel[0]}]},
+            {
+                "type": "distribution",
+                "url": f"https://pypi.org/project/{package}/{version}/",
+                "comment": wheel[1],
+                "hashes": [{"alg": "SHA-256", "content": wheel[0]}],
+            },
         ],
     }
 
@@ -88,7 +105,10 @@ def main(path: str, folder: str, architecture: str, revision: str) -> None:
     library, packages = onnxruntime(root, MACHINES.get(architecture, architecture)), debian(root)
     time = datetime.datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), datetime.timezone.utc)
     image = {
-        "type": "container", "bom-ref": "image", "name": "kolk", "version": binary["version"],
+        "type": "container",
+        "bom-ref": "image",
+        "name": "kolk",
+        "version": binary["version"],
         "licenses": [{"license": {"id": "Apache-2.0"}}],
         "properties": [{"name": "architecture", "value": architecture}, {"name": "revision", "value": revision}],
     }
@@ -98,17 +118,26 @@ def main(path: str, folder: str, architecture: str, revision: str) -> None:
     for it in [library, *packages]:
         dependencies.setdefault(it["bom-ref"], [])
     result = {
-        "bomFormat": "CycloneDX", "specVersion": found["specVersion"], "version": 1,
+        "bomFormat": "CycloneDX",
+        "specVersion": found["specVersion"],
+        "version": 1,
         "metadata": {
-            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ"), "tools": found["metadata"]["tools"], "component": image,
+            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "tools": found["metadata"]["tools"],
+            "component": image,
         },
         "components": [binary, library, *sorted(found["components"], key=lambda it: it["bom-ref"]), *packages],
         "dependencies": [{"ref": ref, "dependsOn": on} for ref, on in sorted(dependencies.items())],
     }
-    assert len({it["bom-ref"] for it in result["components"]}) == len(result["components"]), "a component is there twice"
+    assert len({it["bom-ref"] for it in result["components"]}) == len(result["components"]), (
+        "a component is there twice"
+    )
     json.dump(result, sys.stdout, indent=1, ensure_ascii=False)
     sys.stdout.write("\n")
-    print(f"kolk: SBOM of {len(found['components'])} crates, {len(packages) - 1} Debian packages, {library['name']}", file=sys.stderr)
+    print(
+        f"kolk: SBOM of {len(found['components'])} crates, {len(packages) - 1} Debian packages, {library['name']}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ LABELS = "title description source documentation version revision licenses".spli
 def configuration(image: Image, version: str) -> None:
     config = image.config
     assert config["User"] == "10001:10001", config["User"]
-    assert config["Entrypoint"] == ["/usr/local/bin/kolk"], "the entry point is not kolk alone: it would not be process 1"
+    assert config["Entrypoint"] == ["/usr/local/bin/kolk"], (
+        "the entry point is not kolk alone: it would not be process 1"
+    )
     labels = config["Labels"]
     missing = [label for label in LABELS if not labels.get(f"org.opencontainers.image.{label}")]
     assert not missing, f"labels are missing: {missing}"
@@ -50,7 +52,12 @@ def files(root: pathlib.Path) -> int:
             assert not found.st_mode & stat.S_IWOTH or shown == "/tmp", f"everybody may write {shown}"
             assert found.st_uid != 10001 or shown.startswith("/var/lib/kolk"), f"kolk's user may write {shown}"
             assert stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode), f"{shown} is a device or a pipe"
-            if stat.S_ISREG(found.st_mode) and found.st_mode & 0o111 and str(path.resolve()) not in owned and runs(path):
+            if (
+                stat.S_ISREG(found.st_mode)
+                and found.st_mode & 0o111
+                and str(path.resolve()) not in owned
+                and runs(path)
+            ):
                 own.append(shown)
             assert name not in FORBIDDEN or not found.st_mode & 0o111, f"{shown} is in the image"
     programs = [path for path in own if not path.startswith(("/usr/local/lib/kolk/", "/var/lib/dpkg/info/"))]
@@ -62,14 +69,22 @@ def files(root: pathlib.Path) -> int:
 
 def licences(root: pathlib.Path, sbom: dict) -> None:
     doc = root / "usr/share/doc"
-    for name in ["LICENSE", "NOTICE", "COPYRIGHT-rust.html", "onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"]:
+    for name in [
+        "LICENSE",
+        "NOTICE",
+        "COPYRIGHT-rust.html",
+        "onnxruntime/LICENSE",
+        "onnxruntime/ThirdPartyNotices.txt",
+    ]:
         assert (doc / "kolk" / name).stat().st_size > 400, name
     crates = [it for it in sbom["components"] if it.get("purl", "").startswith("pkg:cargo/")]
     listed = (doc / "kolk/THIRD-PARTY.txt").read_text("utf-8")
     index, _, texts = listed.partition("=" * 100)
     for crate in crates:
         if crate["name"] != "kolk":
-            assert f"\n{crate['name']} {crate['version']}: " in index, f"no licence of {crate['name']} {crate['version']}"
+            assert f"\n{crate['name']} {crate['version']}: " in index, (
+                f"no licence of {crate['name']} {crate['version']}"
+            )
     assert "librdkafka/LICENSES.txt" in texts, "the licences of librdkafka's parts are missing"
     packages = [it for it in sbom["components"] if it.get("purl", "").startswith("pkg:deb/")]
     without = [it["name"] for it in packages if not (doc / it["name"] / "copyright").is_file()]
@@ -84,7 +99,9 @@ def main(folder: str, inspected: str, sbom: str, version: str) -> None:
     inside = (root / "usr/share/doc/kolk/sbom.cdx.json").read_bytes()
     assert inside == pathlib.Path(sbom).read_bytes(), "the SBOM in the image is another one than that beside it"
     licences(root, json.loads(inside))
-    print(f"no setuid, nothing that everybody may write but /tmp, no compilers, kolk stripped; {total / 1e6:.0f} MB unpacked")
+    print(
+        f"no setuid, nothing that everybody may write but /tmp, no compilers, kolk stripped; {total / 1e6:.0f} MB unpacked"
+    )
 
 
 if __name__ == "__main__":

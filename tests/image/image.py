@@ -1,4 +1,4 @@
-"""What a container runtime does with an image, by bubblewrap: a read-only root, user 10001, process 1, and signals to it.
+"""What a container runtime does with an image, by bubblewrap: a read-only root, user 10001, process 1, signals.
 
 Lives here: the sandbox and its processes. Must not live here: what is expected of them.
 """
@@ -23,11 +23,25 @@ class Image:
         self.root = pathlib.Path(root)
         self.config = json.loads(pathlib.Path(inspected).read_text())["OCIv1"]["config"]
 
-    def command(self, *arguments: str, program: list[str] | None = None, mounts: list[tuple[str, str, str]] = (),
-                variables: dict[str, str] | None = None) -> list[str]:
+    def command(
+        self,
+        *arguments: str,
+        program: list[str] | None = None,
+        mounts: list[tuple[str, str, str]] = (),
+        variables: dict[str, str] | None = None,
+    ) -> list[str]:
         """The entry point, or another program, in its sandbox. Mounts are (ro or rw, folder here, folder there)."""
         line = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all", "bwrap"]
-        line += ["--unshare-user", "--uid", str(USER), "--gid", str(USER), "--unshare-pid", "--as-pid-1", "--unshare-ipc"]
+        line += [
+            "--unshare-user",
+            "--uid",
+            str(USER),
+            "--gid",
+            str(USER),
+            "--unshare-pid",
+            "--as-pid-1",
+            "--unshare-ipc",
+        ]
         line += ["--unshare-uts", "--die-with-parent", "--new-session", "--ro-bind", str(self.root), "/"]
         line += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--clearenv"]
         for kind, here, there in mounts:
@@ -54,8 +68,15 @@ class Image:
         reads, writes = os.pipe()
         line = [str(writes) if it == "{info}" else it for it in self.command(*arguments, **options)]
         # A SIGHUP that is ignored here would stay ignored there.
-        child = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, pass_fds=[writes],
-                                 preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+        child = subprocess.Popen(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            pass_fds=[writes],
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        )
         os.close(writes)
         with open(reads, encoding="utf-8") as info:
             text = info.read()

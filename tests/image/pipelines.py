@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ import urllib.request
 from image import LIMIT, USER, Image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
 
 def volume(path: pathlib.Path) -> pathlib.Path:
     """A folder that belongs to kolk's user."""
@@ -32,7 +34,7 @@ def alone(image: Image) -> None:
     version = image.run("--version").splitlines()[0]
     refused = image.run("-c", "touch /x /var/lib/kolk/x", program=["/bin/sh"], code=1)
     assert refused.count("Read-only file system") == 2, refused
-    who = image.run("-c", 'id -u; echo $$; exec 2>&1; cat /proc/1/comm', program=["/bin/sh"]).split()
+    who = image.run("-c", "id -u; echo $$; exec 2>&1; cat /proc/1/comm", program=["/bin/sh"]).split()
     assert who == [str(USER), "1", "cat"] or who[:2] == [str(USER), "1"], who
     print(f"{version}, as user {USER} and process 1; the root can't be written")
 
@@ -81,7 +83,20 @@ class Topic:
     """Reads what is committed, as another client than kolk's."""
 
     def __init__(self, broker: str, topic: str) -> None:
-        self.arguments = ["kcat", "-q", "-b", broker, "-C", "-t", topic, "-o", "beginning", "-e", "-X", "isolation.level=read_committed"]
+        self.arguments = [
+            "kcat",
+            "-q",
+            "-b",
+            broker,
+            "-C",
+            "-t",
+            topic,
+            "-o",
+            "beginning",
+            "-e",
+            "-X",
+            "isolation.level=read_committed",
+        ]
 
     def rows(self) -> list[dict]:
         read = subprocess.run(self.arguments, check=True, capture_output=True, text=True, timeout=LIMIT)
@@ -95,19 +110,30 @@ def by_key(rows: list[dict]) -> dict[str, list[dict]]:
     return dict(found)
 
 
+def arguments(path: pathlib.Path, container: str) -> list[str]:
+    """`args` of a container, which is on one line."""
+    _, _, found = path.read_text("utf-8").partition(f"- name: {container}\n")
+    return [it.strip() for it in re.search(r"^ *args: \[(.*)\]$", found, re.MULTILINE)[1].split(",")]
+
+
 def kafka(image: Image, work: pathlib.Path, broker: str, topic: str) -> None:
     """The outputs on Kafka, over two ends by SIGTERM, are those of one run over the same records as Parquet."""
     files = work / "etc"
     files.mkdir()
     base, train = ROOT / "deploy/kustomize/base", ROOT / "deploy/kustomize/components/train"
-    for path in [*(base / name for name in ("platform.yaml", "kafka.yaml", "http.yaml", "pipeline.yaml")), train / "train.yaml"]:
+    for path in [
+        *(base / name for name in ("platform.yaml", "kafka.yaml", "http.yaml", "pipeline.yaml")),
+        train / "train.yaml",
+    ]:
         shutil.copy(path, files)
     shutil.copy(ROOT / "data/nycflights13_weather.parquet", files)
     text = (files / "pipeline.yaml").read_text()
-    stages = text[text.index("\nrecord:"):text.index("\nsink:")]
+    stages = text[text.index("\nrecord:") : text.index("\nsink:")]
     shown = "{ stdout: { fields: [temp, dewp, humid, wind_speed, pressure] } }"
     source = "{ parquet: { path: /etc/kolk/nycflights13_weather.parquet } }"
-    models = "models: /var/lib/kolk/models\nstate: { path: /tmp/state }\ndead_letters: { parquet: { path: /tmp/dead } }\n"
+    models = (
+        "models: /var/lib/kolk/models\nstate: { path: /tmp/state }\ndead_letters: { parquet: { path: /tmp/dead } }\n"
+    )
     lines = f"name: lines\nsource: {source}\nrecord: {{ key: origin, time: time, values: [temp, dewp, humid, wind_speed, pressure] }}\n"
     (files / "lines.yaml").write_text(f"{lines}sink: {shown}\n{models}")
     (files / "reference.yaml").write_text(
@@ -116,27 +142,47 @@ def kafka(image: Image, work: pathlib.Path, broker: str, topic: str) -> None:
     registry, state = volume(work / "models"), volume(work / "state")
     port = free_port()
     variables = {
-        "KOLK_BROKERS": broker, "KOLK_TOPIC": topic, "KOLK_GROUP": topic, "KOLK_STATE": "/var/lib/kolk/state",
-        "KOLK_HTTP": f"127.0.0.1:{port}", "POD_NAME": "kolk-0", "KOLK_UPDATES": "100", "KOLK_LOG": "error",
+        "KOLK_BROKERS": broker,
+        "KOLK_TOPIC": topic,
+        "KOLK_GROUP": topic,
+        "KOLK_STATE": "/var/lib/kolk/state",
+        "KOLK_HTTP": f"127.0.0.1:{port}",
+        "POD_NAME": "kolk-0",
+        "KOLK_UPDATES": "100",
+        "KOLK_LOG": "error",
         "KOLK_HISTORY": "/etc/kolk/nycflights13_weather.parquet",
     }
+    # `command` of the pods takes the place of the entry point: PATH must have it.
+    assert re.findall(r"^ *command: (.*)$", (base / "statefulset.yaml").read_text(), re.MULTILINE) == ["[kolk]"]
     config = ("ro", files, "/etc/kolk")
-    training = {"mounts": [config, ("rw", registry, "/var/lib/kolk/models")], "variables": variables}
-    pod = {"mounts": [config, ("ro", registry, "/var/lib/kolk/models"), ("rw", state, "/var/lib/kolk/state")], "variables": variables}
-    image.run("--log", "json", "train", "/etc/kolk/train.yaml", **training)
-    data = lambda name: [line for line in image.run("run", f"/etc/kolk/{name}.yaml", **pod).splitlines() if line.startswith("{")]
+    training = {
+        "program": ["kolk"],
+        "mounts": [config, ("rw", registry, "/var/lib/kolk/models")],
+        "variables": variables,
+    }
+    pod = {
+        "program": ["kolk"],
+        "mounts": [config, ("ro", registry, "/var/lib/kolk/models"), ("rw", state, "/var/lib/kolk/state")],
+        "variables": variables,
+    }
+    image.run(*arguments(train / "cronjob.yaml", "train"), **training)
+    data = lambda name: [
+        line for line in image.run("run", f"/etc/kolk/{name}.yaml", **pod).splitlines() if line.startswith("{")
+    ]
     expected = by_key([json.loads(line) for line in data("reference")])
     records = data("lines")
     assert len(records) > 20_000 and sum(map(len, expected.values())) > 20_000
     # Two halves, so that there is something to do after the first end.
-    messages = [f"{json.loads(line)['origin']}\t{line}\n" for line in sorted(records, key=lambda line: json.loads(line)["time"])]
+    messages = [
+        f"{json.loads(line)['origin']}\t{line}\n" for line in sorted(records, key=lambda line: json.loads(line)["time"])
+    ]
     output = Topic(broker, f"{topic}-forecasts")
     seen: list[dict] = []
     for half in (messages[: len(messages) // 2], messages[len(messages) // 2 :]):
         produce = ["kcat", "-q", "-b", broker, "-P", "-t", topic, "-K", "\t", "-X", "partitioner=murmur2_random"]
         subprocess.run(produce, input="".join(half), check=True, text=True, timeout=LIMIT)
         before = len(seen)
-        with image.started("--log", "json", "run", "/etc/kolk/pipeline.yaml", **pod) as process:
+        with image.started(*arguments(base / "statefulset.yaml", "kolk"), **pod) as process:
             process.until(lambda: ready(port) or time.sleep(0.2), "/readyz")
 
             def enough() -> bool:
@@ -156,7 +202,9 @@ def kafka(image: Image, work: pathlib.Path, broker: str, topic: str) -> None:
         assert len(wanted) - 2 <= len(rows) <= len(wanted), f"{key}: {len(rows)} forecasts of {len(wanted)}"
         for row, want in zip(rows, wanted):
             assert row == want, f"{key}: {row}\ninstead of {want}"
-    print(f"on Kafka: {len(records)} records, {sum(map(len, found.values()))} forecasts, each once and equal to those on Parquet;")
+    print(
+        f"on Kafka: {len(records)} records, {sum(map(len, found.values()))} forecasts, each once and equal to those on Parquet;"
+    )
     print("ended twice by SIGTERM as process 1, drained, exit code 143")
 
 

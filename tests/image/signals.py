@@ -106,7 +106,9 @@ def main(root: str, inspected: str, folder: str) -> None:
     before_its_file(image, mounts, pipe)
     before_its_broker(image, folder, mounts)
     print("process 1 ends at once by SIGTERM, SIGINT, SIGHUP: as soon as it runs, before its file, before its broker")
-    print(f"its handler was there {waits[len(waits) // 2] * 1000:.1f} ms after it was started (median; longest {waits[-1] * 1000:.1f} ms)")
+    print(
+        f"its handler was there {waits[len(waits) // 2] * 1000:.1f} ms after it was started (median; longest {waits[-1] * 1000:.1f} ms)"
+    )
 
 
 if __name__ == "__main__":

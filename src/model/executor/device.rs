@@ -3,7 +3,6 @@
 //! Lives here: what CUDA needs and what of it is missing, and whether a loaded graph is on the device. Must not live
 //! here: sessions (`ort`), and where libraries are (`library`).
 
-use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::path::Path;
 use std::ptr;
@@ -120,11 +119,7 @@ fn missing(device: i32) -> Vec<String> {
 #[allow(unsafe_code)]
 fn open(name: &str) -> std::result::Result<(), String> {
     // SAFETY: these are NVIDIA's libraries, which the provider would load the same way.
-    let library = unsafe { libloading::Library::new(name) }.map_err(|error| match error.source() {
-        // The loader's own words, which begin with the name.
-        Some(source) => source.to_string(),
-        None => format!("{name}: {error}"),
-    })?;
+    let library = unsafe { libloading::Library::new(name) }.map_err(|error| library::said(&error))?;
     std::mem::forget(library);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! ONNX Runtime's shared library: where it is looked for, loading it once, its version.
 //! Must not live here: sessions (`ort`).
 
+use std::error::Error as _;
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -130,7 +131,10 @@ fn version_of(path: &Path) -> std::result::Result<String, String> {
     // Runtime's documented entry and returns a pointer to a static table of the layout above, whose version string is
     // static and ends in NUL. The library stays loaded: `ort` opens it again and never closes it.
     unsafe {
-        let library = libloading::Library::new(path).map_err(|error| error.to_string())?;
+        let library = libloading::Library::new(path).map_err(|error| {
+            let words = said(&error);
+            words.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&words).to_owned()
+        })?;
         let base: libloading::Symbol<unsafe extern "C" fn() -> *const ApiBase> =
             library.get(b"OrtGetApiBase").map_err(|_| "not an ONNX Runtime library".to_owned())?;
         let base = base().as_ref().ok_or("OrtGetApiBase gave nothing")?;
@@ -138,6 +142,11 @@ fn version_of(path: &Path) -> std::result::Result<String, String> {
         std::mem::forget(library);
         Ok(version)
     }
+}
+
+/// Why the dynamic linker could not open a library, in its own words: they begin with the library that it lacks.
+pub(super) fn said(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[cfg(test)]
@@ -154,7 +163,7 @@ mod tests {
         for part in ["make onnxruntime", "ORT_DYLIB_PATH", PINNED, "/nowhere/libonnxruntime.so: not there"] {
             assert!(message.contains(part), "{part} in: {message}");
         }
-        assert!(message.contains(&format!("{}: ", text.display())), "{message}");
+        assert!(message.contains(&format!("{}: file too short", text.display())), "{message}");
         assert!(message.contains("libkolk-none.so: not found by the dynamic linker"), "{message}");
     }
 
