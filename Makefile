@@ -26,13 +26,13 @@ demo-voice: build test-tools onnxruntime ## speech or not, of a thousand callers
 demo-models: build onnxruntime ## downloaded models on sound, compared with a loop in Python: voice filter; spoken digits in KOLK_DATA
 	@scripts/demo_models.sh
 
-test: test-tools onnxruntime ## run every test, with its own Kafka; ARGS="--test it kafka" for some
+test: test-tools onnxruntime $(if $(ARGS),,build) ## run every test, with its own Kafka; ARGS="--test it kafka" for some
 	@scripts/test.sh $(ARGS)
 
 chaos: test-tools onnxruntime ## run the long chaos test on Kafka: one broker, three brokers, late requests; KOLK_CHAOS_SEED=n repeats one
 	@KOLK_CHAOS=long scripts/test.sh --test it -- kafka::chaos kafka::torn --nocapture --test-threads=1
 
-deploy-test: build test-tools onnxruntime ## check deploy/ for Kubernetes without a cluster; needs Go, Node.js and npm; ARGS=quick or ARGS=render for less
+deploy-test: build test-tools onnxruntime ## check deploy/ for Kubernetes without a cluster; ARGS=quick as make test does it, ARGS=render without Kafka
 	@scripts/deploy_test.sh $(ARGS)
 
 image: tools ## build deploy/Dockerfile without Docker, with SBOM and licences, and test it; Debian, as root

@@ -2,8 +2,8 @@
 # Checks deploy/ without a cluster: Kustomize and Helm render the same objects, the schemas of Kubernetes and of the
 # custom resources accept them, they fit each other and the binary, alerts fire and clear, a running pipeline gives data
 # to every query, and pods in network namespaces of their own lose and repeat nothing, whatever happens to them. Says
-# what it does. With the argument quick it does the last two at the same time, in a short form; with render it leaves
-# them out, and needs no Kafka.
+# what it does. With the argument quick the last of these has a short form and runs beside the others; with render the
+# last two are left out, and no Kafka is needed.
 #
 # The namespaces need root; without it they are left out, and it says so. Where CI is set, that is a failure.
 #
@@ -121,12 +121,40 @@ render second "$work/second" demand --set train.enabled=true,train.history=/var/
 only=(Namespace/kolk Service/kafka StatefulSet/kafka)
 render local deploy/kustomize/overlays/local kolk --values deploy/helm/values-local.yaml
 
+# Whether there can be pods in namespaces of their own; says why not.
+namespaces() {
+    [[ $(id -u) == 0 ]] || { echo "only root may create them"; return 1; }
+    unshare --net --mount --pid --fork --mount-proc ip link add pods type bridge 2>&1
+}
+
+# Lets things happen to pods: pods_happen FORM
+pods_happen() {
+    # With the script the namespaces end too, even if nothing else can end them.
+    exec setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc \
+        "$python" "$checks/situations.py" "$work/bucket-kustomize.yaml" "$work/local-kustomize.yaml" "$work/pods" "$1"
+}
+
+if [[ $what != render ]]; then
+    command -v kcat >/dev/null || die "kcat is missing: make test-tools installs it"
+    need_onnxruntime
+    export PROMETHEUS VERSITYGW KOLK_BINARY="$kolk" PYTHONPATH="$checks" PYTHONDONTWRITEBYTECODE=1
+    missing=$(namespaces) || { [[ -z ${CI:-} ]] || die "no network namespaces: $missing"; }
+    if [[ -z $missing && $what == quick ]]; then
+        # Beside all that follows.
+        pods_happen quick >"$work/happened" 2>&1 &
+        pods=$!
+    fi
+fi
+
 step "schemas of Kubernetes, strict"
 "$python" "$checks/schemas.py" "$versions" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
 
 step "custom resources: KEDA 2, Prometheus operator"
-cp "$checks/crds/check.mjs" "$CRDS/"
-node "$CRDS/check.mjs" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
+# A folder of its own, because it writes there.
+mkdir "$work/crds"
+cp "$checks/crds/check.mjs" "$work/crds/"
+ln -s "$CRDS/node_modules" "$work/crds/"
+"$NODE" "$work/crds/check.mjs" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
 
 step "the objects fit each other, and the binary"
 # The pipeline files as the binary reads them.
@@ -183,31 +211,9 @@ cp "$checks/alerts.yaml" "$work/"
 "$PROMTOOL" check rules "$work/rules.yaml" >/dev/null
 (cd "$work" && "$PROMTOOL" test rules alerts.yaml)
 
-# Whether there can be pods in namespaces of their own; says why not.
-namespaces() {
-    [[ $(id -u) == 0 ]] || { echo "only root may create them"; return 1; }
-    unshare --net --mount --pid --fork --mount-proc ip link add pods type bridge 2>&1
-}
-
-# Lets things happen to pods: pods_happen FORM
-pods_happen() {
-    # With the script the namespaces end too, even if nothing else can end them.
-    exec setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc \
-        "$python" "$checks/situations.py" "$work/bucket-kustomize.yaml" "$work/local-kustomize.yaml" "$work/pods" "$1"
-}
-
 if [[ $what != render ]]; then
-    command -v kcat >/dev/null || die "kcat is missing: make test-tools installs it"
-    need_onnxruntime
-    export PROMETHEUS VERSITYGW KOLK_BINARY="$kolk" PYTHONPATH="$checks" PYTHONDONTWRITEBYTECODE=1
-    missing=$(namespaces) || { [[ -z ${CI:-} ]] || die "no network namespaces: $missing"; }
-    if [[ -z $missing && $what == quick ]]; then
-        pods_happen quick >"$work/happened" 2>&1 &
-        pods=$!
-    fi
-
     step "a running pipeline gives data to every query"
-    if [[ -z ${KOLK_KAFKA:-} ]]; then
+    if [[ -z ${KOLK_KAFKA:-} || -z ${KOLK_KAFKA_DIR:-} ]]; then
         export KOLK_KAFKA_DIR="$cache/kafka/deploy-$$"
         own_kafka=yes
         KOLK_KAFKA=$(scripts/kafka.sh start)

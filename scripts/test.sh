@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs cargo test with what the tests of whole runs need: ONNX Runtime, Python, a Kafka broker and a schema registry. It
-# starts both services and stops them in any case. Its arguments go to cargo test. If KOLK_KAFKA names a broker, that
+# Checks deploy/ in the quick form of make deploy-test, then runs cargo test with what the tests of whole runs need: ONNX
+# Runtime, Python, a Kafka broker and a schema registry. It starts both services and stops them in any case. Its
+# arguments go to cargo test; with arguments, deploy/ is left out. If KOLK_KAFKA names a broker, that
 # one is used and keeps running. The tests of TLS, SASL and ACLs need a broker that scripts/kafka.sh started:
 # KOLK_KAFKA_SECURE is its secure listener, KOLK_KAFKA_CA the file with its CA, KOLK_KAFKA_DIR its folder.
 set -euo pipefail
@@ -48,4 +49,5 @@ if [[ -z ${KOLK_REGISTRY:-} ]]; then
     export KOLK_REGISTRY
 fi
 
+if (($# == 0)); then scripts/deploy_test.sh quick; fi
 cargo test --release --locked "$@"

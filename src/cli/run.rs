@@ -58,10 +58,12 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
     if let Some(version) = &plan.model {
         plan.metrics.model(&version.name, version.number);
     }
-    health.running();
     let (finished, signalled) = match &plan.source {
         PlannedSource::Kafka(kafka) => follow(&plan, kafka, &health)?,
-        PlannedSource::Files(_) => (to_the_end(plan), None),
+        PlannedSource::Files(_) => {
+            health.running();
+            (to_the_end(plan), None)
+        }
     };
     if let Err(error) = &finished {
         health.not_ready(error);
@@ -99,7 +101,7 @@ fn follow(
         bar.set_position(done);
         let stream = &plan.metrics.stream;
         let reason = match stream.is_reachable() {
-            true => stream.waits.overdue(),
+            true => stream.waits.reason(),
             false => Some(crate::kafka::NO_BROKER.into()),
         };
         match reason {

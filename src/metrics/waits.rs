@@ -11,11 +11,16 @@ use std::time::{Duration, Instant};
 /// From then on a wait is worth a word.
 pub const LONG: Duration = Duration::from_secs(10);
 
+/// A process that starts is not ready until then, or another one would be stopped too early in a rolling update.
+const STARTS: &str = "starting: it joins the group and restores its partitions";
+
 /// What all workers wait for.
 #[derive(Debug, Default)]
 pub struct Waits {
     all: Mutex<BTreeMap<u64, Wait>>,
     workers: AtomicU64,
+    /// How many of them have not yet begun to process what the group gave them.
+    starting: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -29,6 +34,17 @@ impl Waits {
     /// A number for a worker, which no other has.
     pub fn worker(&self) -> u64 {
         self.workers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// So many workers start now.
+    pub fn start(&self, workers: usize) {
+        self.starting.store(workers as u64, Ordering::Relaxed);
+    }
+
+    /// One of them processes what the group gave it, or rightly has nothing.
+    pub fn begun(&self) {
+        let one_less = |starting: u64| starting.checked_sub(1);
+        self.starting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok();
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Wait>> {
@@ -52,6 +68,12 @@ impl Waits {
     /// A worker doesn't wait.
     pub fn end(&self, worker: u64) {
         self.all().remove(&worker);
+    }
+
+    /// Why the process is not ready, if it is not: what is overdue, or that it starts.
+    pub fn reason(&self) -> Option<String> {
+        let starts = || (self.starting.load(Ordering::Relaxed) > 0).then(|| STARTS.to_string());
+        self.overdue().or_else(starts)
     }
 
     /// What has been waited for longest, if that is too long.
@@ -81,5 +103,23 @@ mod tests {
         waits.begin(a, "group", "the group".into(), LONG);
         waits.end(a);
         assert_eq!(waits.overdue(), None);
+    }
+
+    #[test]
+    fn a_process_starts_until_all_its_workers_have_begun() {
+        let waits = Waits::default();
+        assert_eq!(waits.reason(), None);
+        waits.start(2);
+        waits.begun();
+        assert_eq!(waits.reason().as_deref(), Some(STARTS));
+        assert_eq!(waits.overdue(), None);
+        let worker = waits.worker();
+        waits.begin(worker, "store", "the store".into(), LONG);
+        assert_eq!(waits.reason().as_deref(), Some("the store"));
+        waits.end(worker);
+        waits.begun();
+        assert_eq!(waits.reason(), None);
+        waits.begun();
+        assert_eq!(waits.reason(), None);
     }
 }

@@ -402,9 +402,12 @@ impl<B: Broker> Intake<B> {
         true
     }
 
-    /// Reports what this worker waits for, if anything. Without brokers everything waits for them, and that is said
-    /// elsewhere.
-    pub fn report_waits(&mut self, wait: Option<Wait>, has_partitions: bool) {
+    /// Reports what this worker waits for, if anything, and whether it has restored all it was given. Without brokers
+    /// everything waits for them, and that is said elsewhere.
+    pub fn report_waits(&mut self, wait: Option<Wait>, has_partitions: bool, restored: bool) {
+        if wait.is_none() && has_partitions && restored {
+            self.waits.begun();
+        }
         let wait = wait.filter(|_| self.reachable);
         if wait.is_none() && self.reachable && !has_partitions {
             self.waits.no_partitions(&mut self.broker);

@@ -73,6 +73,7 @@ pub fn run(plan: &Plan, source: &PlannedTopic, stop: &Stop, progress: &dyn Fn(u6
     let ended = Stop::default();
     let asked = || stop.asked() || ended.asked();
     let Members { members, expected, store } = members(plan, source, kafka, workers)?;
+    plan.metrics.stream.waits.start(members.len());
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
         let handles: Vec<_> = members
             .into_iter()

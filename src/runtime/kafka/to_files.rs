@@ -142,7 +142,7 @@ impl<B: Broker> FileSinkWorker<B> {
             }
         }
         let wait = (!self.opening.is_empty()).then(|| Wait::Ends(self.opening.clone()));
-        self.intake.report_waits(wait, !self.tasks.is_empty());
+        self.intake.report_waits(wait, !self.tasks.is_empty(), self.opening.is_empty());
         self.open()?;
         self.intake.end(self.tasks.values_mut())?;
         self.intake.wake(self.tasks.values_mut())?;

@@ -63,6 +63,8 @@ pub(super) struct Waits {
     metrics: Arc<Metrics>,
     worker: u64,
     now: Option<Wait>,
+    /// Whether it has begun to process what the group gave it, once.
+    has_begun: bool,
     /// Since when it has no partitions, and when it was asked why, by the broker's clock.
     idle: Option<i64>,
     asked: i64,
@@ -72,7 +74,7 @@ impl Waits {
     /// It waits for nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Waits {
         let worker = metrics.stream.waits.worker();
-        Waits { metrics, worker, now: None, idle: None, asked: 0 }
+        Waits { metrics, worker, now: None, has_begun: false, idle: None, asked: 0 }
     }
 
     /// It waits for this, or for nothing.
@@ -88,6 +90,13 @@ impl Waits {
         self.now = wait;
     }
 
+    /// It has partitions, and all of them are restored; or it rightly has none.
+    pub fn begun(&mut self) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.metrics.stream.waits.begun();
+        }
+    }
+
     /// It has no partitions. After a while the broker is asked whether that is as it should be.
     pub fn no_partitions(&mut self, broker: &mut impl Broker) {
         if self.now.is_some() {
@@ -101,7 +110,10 @@ impl Waits {
         self.asked = now;
         match broker.waiting_for() {
             Some(why) => self.metrics.stream.waits.begin(self.worker, "partitions", why, LONG),
-            None => self.metrics.stream.waits.end(self.worker),
+            None => {
+                self.metrics.stream.waits.end(self.worker);
+                self.begun();
+            }
         }
     }
 }

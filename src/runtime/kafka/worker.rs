@@ -200,7 +200,8 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                 .waits_for()
                 .or_else(|| tasks.values().find(swapping).map(|task| Wait::Store(vec![task.id]))),
         };
-        self.owned.intake.report_waits(wait, !self.owned.tasks.is_empty());
+        let restored = self.restores.is_empty() && tasks.values().all(|task| task.replay.is_none());
+        self.owned.intake.report_waits(wait, !self.owned.tasks.is_empty(), restored);
     }
 
     /// How long a poll may wait: not beyond the time at which a waiting partition is tried again.
