@@ -14,6 +14,7 @@ mod progress;
 mod reset;
 mod run;
 mod signals;
+mod size;
 pub mod state;
 mod state_export;
 pub mod summary;
@@ -57,6 +58,8 @@ enum Command {
     Train(TrainArgs),
     /// List every problem of a pipeline, without starting it
     Check(CheckArgs),
+    /// Measure a pipeline on this machine, and print what it needs at a rate and a number of keys
+    Size(size::SizeArgs),
     /// Print the JSON Schema of pipeline files or of cards, for editors
     Schema {
         /// Of which files
@@ -193,6 +196,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args).map(done),
         Command::Run(args) => run::run(&args).map(done),
         Command::Train(args) => train::run(&args).map(done),
+        Command::Size(args) => size::run(&args).map(done),
         Command::Schema { of, shared } => {
             let schema = if of == "card" { crate::config::card_schema() } else { crate::config::schema(shared) };
             print(format_args!("{schema:#}")).map(done)

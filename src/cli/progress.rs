@@ -40,3 +40,13 @@ pub fn endless() -> ProgressBar {
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }
+
+/// What is being done, one after the other.
+pub fn doing() -> ProgressBar {
+    let bar = on_terminal(ProgressBar::new_spinner());
+    if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {spinner} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}

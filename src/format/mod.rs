@@ -55,7 +55,7 @@ pub use ahead::TOO_FAR_AHEAD;
 pub use envelope::{DELETED, field, paths};
 pub use frame::{SCHEMA_HEADERS, json as bare_json};
 pub use plan::{PlannedDecoder, plan_decoder};
-pub use plan_out::{PlannedEncoder, check_encoder, plan_encoder};
+pub use plan_out::{PlannedEncoder, check_encoder, plan_encoder, unregistered_encoder};
 
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -73,6 +73,31 @@ pub fn check_encoder(sink: &KafkaSink, schema: SchemaRef, problems: &mut Problem
     }
 }
 
+/// An encoder for measurements: nothing is registered, so that its payloads name no schema that there is. Without a
+/// Kafka sink rows are JSON.
+///
+/// # Errors
+/// Rows that can't have the format; a registry that doesn't have the schema that is named.
+pub fn unregistered_encoder(sink: Option<&KafkaSink>, schema: &SchemaRef) -> crate::Result<Box<dyn Encoder>> {
+    let Some((sink, Format::Avro(source) | Format::Protobuf(source))) = sink.map(|sink| (sink, &sink.format.value))
+    else {
+        return Ok(Box::new(JsonEncoder));
+    };
+    let language = language(&sink.format.value);
+    if source.output.is_some() {
+        let mut problems = Problems::default();
+        let planned = plan_encoder(sink, schema.clone(), &mut problems);
+        let planned = problems.finish(planned)?;
+        return planned.ok_or_else(|| crate::Error::refused("the format of the sink can't be planned"))?.encoder();
+    }
+    let text = text_of(sink, source, schema, language).map_err(crate::Error::refused)?;
+    let found = Schema { id: 1, text, references: Vec::new() };
+    Ok(match language {
+        Language::Avro => Box::new(AvroEncoder::new(schema, found.id)?),
+        Language::Protobuf => Box::new(ProtobufEncoder::new(schema, &found, None)?),
+    })
+}
+
 /// The schema of an output, as text.
 fn text_of(sink: &KafkaSink, source: &SchemaSource, output: &SchemaRef, language: Language) -> Result<String, String> {
     let name = source.message.as_ref().map_or(sink.topic.as_str(), |name| name.value.as_str());

@@ -9,15 +9,18 @@
 mod refusals;
 mod stream;
 mod table;
+mod unsaved;
+mod used;
 mod waits;
 
 pub use refusals::Refusals;
-pub use stream::{Position, Stream};
+pub use stream::{Position, Restoring, Stream};
 pub use table::Row;
+pub use unsaved::Unsaved;
+pub use used::{Spent, Used, resident};
 pub use waits::{LONG, Waits};
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
@@ -72,9 +75,6 @@ pub struct Metrics {
     model_version: IntGaugeVec,
     build_info: IntGaugeVec,
     ready: IntGauge,
-    started: Instant,
-    /// Milliseconds from `started` to the last checkpoint.
-    last_checkpoint: AtomicU64,
 }
 
 /// The metrics of one stage, looked up once at the start.
@@ -173,7 +173,7 @@ impl Metrics {
             checkpoint_bytes: b.gauge("kolk_checkpoint_bytes", "Bytes of the last checkpoint.")?,
             checkpoint_age: b.float_gauge(
                 "kolk_checkpoint_age_seconds",
-                "Seconds since the last checkpoint of any partition; before the first, since the start.",
+                "Age of the oldest state of any partition that no checkpoint has; 0 if all is saved.",
             )?,
             model_version: b.gauges(
                 "kolk_model_version",
@@ -187,8 +187,6 @@ impl Metrics {
             )?,
             stream: Stream::build(&mut b)?,
             ready: b.gauge("kolk_ready", "1 while /readyz answers 200, else 0.")?,
-            started: Instant::now(),
-            last_checkpoint: AtomicU64::new(0),
             registry: b.registry,
             rows: b.rows,
         })
@@ -217,8 +215,6 @@ impl Metrics {
     pub fn checkpoint(&self, took: Duration, bytes: u64) {
         self.checkpoint_seconds.observe(took.as_secs_f64());
         self.checkpoint_bytes.set(signed(bytes));
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_checkpoint.store(now, Ordering::Relaxed);
     }
 
     /// The version of a model that runs.
@@ -244,8 +240,7 @@ impl Metrics {
     /// Fails if the encoder does; with metrics of our own making it doesn't.
     pub fn text(&self, ready: bool) -> Result<String> {
         self.ready.set(i64::from(ready));
-        let last = Duration::from_millis(self.last_checkpoint.load(Ordering::Relaxed));
-        self.checkpoint_age.set(self.started.elapsed().saturating_sub(last).as_secs_f64());
+        self.checkpoint_age.set(self.stream.unsaved.oldest().as_secs_f64());
         TextEncoder::new().encode_to_string(&self.registry.gather()).or_failed(|| "encode metrics".to_string())
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::table::Builder;
+use super::unsaved::Unsaved;
 use super::waits::Waits;
 use crate::record::PartitionId;
 
@@ -23,7 +24,7 @@ pub struct Stream {
     /// Restores whose messages did not match the commit.
     pub mismatches: IntCounter,
     /// Partitions whose restore ended, by how long it took.
-    pub restore_seconds: Histogram,
+    restore_seconds: Histogram,
     restoring: IntGauge,
     /// Partitions that changed to another model version.
     pub model_swaps: IntCounter,
@@ -44,6 +45,8 @@ pub struct Stream {
     lag_stable: IntGaugeVec,
     lag_seconds: GaugeVec,
     positions: Mutex<BTreeMap<PartitionId, Position>>,
+    /// State that no checkpoint has yet.
+    pub unsaved: Unsaved,
     /// What its workers wait for.
     pub waits: Waits,
 }
@@ -53,7 +56,8 @@ pub struct Stream {
 pub struct Position {
     /// The committed offset.
     pub committed: i64,
-    /// Timestamp of the newest message that was taken, milliseconds; `None`: nothing is left to be taken.
+    /// Timestamp of the newest message that was taken, milliseconds, or when reading began, if none was; `None`:
+    /// nothing is left to be taken.
     pub newest: Option<i64>,
 }
 
@@ -74,7 +78,8 @@ impl Stream {
             )?,
             lag_seconds: b.float_gauges(
                 "kolk_lag_seconds",
-                "Age of the newest processed message, by its timestamp; 0 at the end of the log.",
+                "Age of the newest processed message, by its timestamp; before the first one, since the partition was opened; \
+                 0 at the end of the log.",
                 partition,
             )?,
             partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
@@ -137,6 +142,7 @@ impl Stream {
                 &["model"],
             )?,
             positions: Mutex::default(),
+            unsaved: Unsaved::default(),
             waits: Waits::default(),
         })
     }
@@ -146,9 +152,9 @@ impl Stream {
         self.model_refused.with_label_values(&[name]).set(i64::try_from(version).unwrap_or(i64::MAX));
     }
 
-    /// A worker restores `now` partitions, where it restored `before` when it last said so.
-    pub fn restoring(&self, before: usize, now: usize) {
-        self.restoring.add(now as i64 - before as i64);
+    /// A partition was given and is ready for new messages after so many milliseconds.
+    pub fn restored(&self, millis: i64) {
+        self.restore_seconds.observe(Duration::from_millis(millis.max(0).unsigned_abs()).as_secs_f64());
     }
 
     /// A transaction was committed in this many milliseconds.
@@ -212,12 +218,25 @@ impl Stream {
     pub fn gone(&self, partition: PartitionId) {
         let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
         positions.remove(&partition);
+        self.unsaved.gone(partition);
         self.partitions.set(positions.len() as i64);
         let partition = labels(partition);
         // A partition that was never reported has none.
         let _ = self.lag.remove_label_values(&partition);
         let _ = self.lag_stable.remove_label_values(&partition);
         let _ = self.lag_seconds.remove_label_values(&partition);
+    }
+}
+
+/// The share of one worker in the gauge of partitions that are restored.
+#[derive(Debug, Default)]
+pub struct Restoring(usize);
+
+impl Restoring {
+    /// This worker restores so many now.
+    pub fn show(&mut self, metrics: &Stream, now: usize) {
+        metrics.restoring.add(now as i64 - self.0 as i64);
+        self.0 = now;
     }
 }
 
@@ -229,16 +248,20 @@ fn labels(partition: PartitionId) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::metrics::{Metrics, Position};
+    use crate::metrics::{Metrics, Position, Restoring};
     use crate::record::{PartitionId, SourceTopic};
 
     #[test]
     fn what_workers_restore_adds_up() {
         let metrics = Metrics::new().unwrap();
-        metrics.stream.restoring(0, 3);
-        metrics.stream.restoring(0, 2);
-        metrics.stream.restoring(3, 1);
-        assert!(metrics.text(true).unwrap().contains("\nkolk_restoring_partitions 3\n"));
+        let (mut one, mut other) = (Restoring::default(), Restoring::default());
+        one.show(&metrics.stream, 3);
+        other.show(&metrics.stream, 2);
+        one.show(&metrics.stream, 1);
+        metrics.stream.restored(1500);
+        let text = metrics.text(true).unwrap();
+        assert!(text.contains("\nkolk_restoring_partitions 3\n"));
+        assert!(text.contains("\nkolk_restore_seconds_sum 1.5\n"));
     }
 
     #[test]

@@ -13,10 +13,12 @@ mod files;
 mod first_rows;
 pub mod kafka;
 mod plan;
+pub mod size;
 
 pub use engine::{Chain, Partition};
 pub use files::{Captured, Finished, capture, check_state, new_files, run};
 pub use first_rows::BeforeInfer;
 pub use plan::{
-    Plan, PlannedSource, Purpose, Seen, check, check_shard, has_model, label, plan, plan_shard, stages_of_model,
+    Plan, PlannedSource, Purpose, Seen, check, check_shard, has_model, label, plan, plan_shard, plan_unasked,
+    stages_of_model,
 };

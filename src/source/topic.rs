@@ -129,6 +129,27 @@ pub fn plan(
     Some(PlannedTopic { topics, decoder, history, found, partitions, topic_id, longest, warnings, notes })
 }
 
+/// The same without asking anybody but a schema registry: of one partition, without an id. Only for who doesn't read.
+pub fn unasked(
+    pipeline: &Pipeline,
+    source: &KafkaSource,
+    fields: &[At<String>],
+    problems: &mut Problems,
+) -> Option<PlannedTopic> {
+    let decoder = format::plan_decoder(pipeline, fields, problems)?;
+    Some(PlannedTopic {
+        decoder,
+        topics: Arc::new(Subscription::to_one(&source.topic)),
+        found: Vec::new(),
+        partitions: 1,
+        topic_id: String::new(),
+        longest: DEFAULT_LONGEST,
+        history: None,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+    })
+}
+
 /// Each topic as a source of its own. `None`: the brokers don't say which there are.
 fn each(source: &KafkaSource, admin: &Admin, problems: &mut Problems) -> Option<Vec<KafkaSource>> {
     let names = match source.topics.as_ref().map(|topics| (&topics.value, topics.place)) {

@@ -68,6 +68,11 @@ impl Snapshot {
         }
     }
 
+    /// Rows of a page: what a checkpoint of changes has of it, has all of them.
+    pub fn rows_of_page(&self) -> usize {
+        1 << self.rows.shift()
+    }
+
     /// Pages of whole rows there are.
     pub(super) fn pages(&self) -> usize {
         self.rows.pages().len()

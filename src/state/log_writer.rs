@@ -23,7 +23,7 @@ use crate::{Error, Result};
 /// Checkpoints that are kept of a partition.
 const KEPT: usize = 3;
 /// How long a file stays after it was superseded: longer than a restore that reads it may take.
-pub(super) const GRACE: Duration = Duration::from_secs(600);
+pub const GRACE: Duration = Duration::from_secs(600);
 /// Maximum number of deltas on a base.
 const DELTAS: usize = 8;
 
@@ -234,6 +234,14 @@ impl Written {
         self.named.retain(|place, _| kept.contains(place));
         Ok(kept.last().copied().filter(|_| enough))
     }
+}
+
+/// Bytes of a checkpoint on average, as a share of a whole one, where each changes this share of all pages: a whole one
+/// is followed by as many deltas as [`on_base`] lets it have.
+pub fn checkpoint_share(changed: f64) -> f64 {
+    let changed = changed.clamp(0.0, 1.0);
+    let deltas = if changed > 0.0 { (0.5 / changed).floor().min(DELTAS as f64) } else { DELTAS as f64 };
+    (1.0 + deltas * changed) / (1.0 + deltas)
 }
 
 /// A delta: the checkpoint that it is based on, the pages that it has, and the files of that checkpoint.

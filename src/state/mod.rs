@@ -47,6 +47,7 @@ pub use difference::{Change, Written};
 pub use frozen::{Frozen, Snapshot};
 pub use keys::{KeyList, Keys};
 pub use log::Log;
+pub use log_writer::{GRACE, checkpoint_share};
 pub use manifest::{End, Fingerprint, Manifest, OfTopic, Part, RowSpan, STAGED, TZ_DATABASE, Target};
 pub use memory::{Memory, State};
 pub use pages::{Page, Pages};

@@ -60,6 +60,12 @@ impl Chain {
         &self.layout
     }
 
+    /// Each stage's name, and how many seconds of the clock it has taken so far.
+    pub fn spent(&self) -> Vec<(&'static str, f64)> {
+        let stages = self.stages.iter().zip(&self.stage_metrics);
+        stages.map(|(stage, metrics)| (stage.name(), metrics.seconds.get_sample_sum())).collect()
+    }
+
     /// Each stage's part of a row.
     pub(super) fn parts(&self) -> &[RowPart] {
         self.layout.parts().get(1..).unwrap_or_default()

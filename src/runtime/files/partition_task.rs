@@ -128,6 +128,9 @@ impl PartitionTask {
         let batch = self.partition.process(chain, &shared.source, &work.records)?;
         self.origin = work.records.origins.last().copied().or(self.origin);
         self.since += count;
+        if shared.store.is_some() {
+            shared.metrics.stream.unsaved.changed(self.partition.id);
+        }
         self.count("records", count);
         shared.metrics.records_in.inc_by(count);
         let late = self.partition.late().len() as u64;
@@ -337,6 +340,8 @@ impl PartitionTask {
         let parts = std::mem::take(&mut self.parts);
         let manifest = store.commit(self.partition.id, self.manifest.as_ref(), &checkpoint, parts, end)?;
         shared.metrics.checkpoint(self.committed.elapsed(), manifest.checkpoint_bytes);
+        shared.metrics.stream.unsaved.saving(self.partition.id);
+        shared.metrics.stream.unsaved.saved(self.partition.id);
         self.manifest = Some(manifest);
         Ok(())
     }

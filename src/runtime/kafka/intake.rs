@@ -269,7 +269,9 @@ impl<B: Broker> Intake<B> {
                     Err(reason) => return Ok(Some((messages.offsets[at], reason))),
                 }
             }
-            takes.reading().newest = messages.timestamps[end - 1];
+            // Without a timestamp it is as old as it looks: new.
+            let timestamp = messages.timestamps[end - 1];
+            takes.reading().newest = if timestamp >= 0 { timestamp } else { self.broker.now() };
             at = end;
         }
         Ok(None)

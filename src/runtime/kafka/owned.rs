@@ -55,6 +55,7 @@ impl<B: Broker, C: Checkpoints> Owned<B, C> {
         let written = self.checkpoints.written(timeout)?;
         for durable in &written {
             self.metrics.checkpoint(durable.took, durable.bytes);
+            self.metrics.stream.unsaved.saved(durable.partition);
             if let Some(task) = self.tasks.get_mut(&durable.partition) {
                 task.written(durable);
             }
@@ -80,6 +81,7 @@ impl<B: Broker, C: Checkpoints> Owned<B, C> {
                 task.write_dead_letters(&self.processing)?;
                 task.checkpointed = now;
                 task.writing = true;
+                self.metrics.stream.unsaved.saving(task.id);
                 self.checkpoints.write(task.id, task.checkpoint(&self.processing)?)?;
             }
         }

@@ -53,7 +53,7 @@ pub struct PartitionTask {
     pub writing: bool,
     /// Keys and bytes as the gauges show them.
     pub shown: (i64, i64),
-    /// When it was given to this worker, until it has caught up.
+    /// When it was given to this worker; `None`: it isn't open yet, or it has caught up.
     pub opened: Option<i64>,
     /// Up to where the clock moved the partition's time on since then.
     pub advanced: Option<i64>,
@@ -100,7 +100,7 @@ impl PartitionTask {
             checkpointed: now,
             writing: false,
             shown: (0, 0),
-            opened: Some(now),
+            opened: None,
             advanced: None,
             reading: Reading::new(now),
         };
@@ -145,6 +145,11 @@ impl PartitionTask {
     pub fn is_clean(&self) -> bool {
         let busy = self.replay.is_some() || self.attempt.is_some() || self.writing || self.swap.is_some();
         !busy && !self.is_dirty() && self.outbox.is_empty()
+    }
+
+    /// Whether there is state that the newest checkpoint, also one that is being written, doesn't have.
+    pub fn is_unsaved(&self) -> bool {
+        self.since > 0 || self.saved != self.committed.sequence
     }
 
     /// Whether a swap's checkpoint is durable, so that it can be committed.

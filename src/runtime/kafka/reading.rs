@@ -14,7 +14,7 @@ pub(super) struct Reading {
     pub until: Option<i64>,
     /// Whether it has ended there: nothing more is read.
     pub ended: bool,
-    /// Timestamp of the newest message.
+    /// Timestamp of the newest message; before the first one, when the partition was opened.
     pub newest: i64,
     /// What keeps it from taking the next message, if anything does.
     pub stalled: Option<Stall>,
@@ -23,7 +23,7 @@ pub(super) struct Reading {
 impl Reading {
     /// Of a partition that is read from now on.
     pub fn new(now: i64) -> Reading {
-        Reading { heard: now, at_end: false, until: None, ended: false, newest: 0, stalled: None }
+        Reading { heard: now, at_end: false, until: None, ended: false, newest: now, stalled: None }
     }
 
     /// It is read from now on, in a bounded run before this offset.

@@ -17,7 +17,7 @@ use super::waits::Wait;
 use super::warm_start;
 use crate::Result;
 use crate::kafka::Broker;
-use crate::metrics::Stream;
+use crate::metrics::{Restoring, Stream};
 use crate::record::{PartitionId, SourceTopic};
 use crate::state::{Checkpoint, CommitPosition, ModelEpoch};
 use crate::state::{Checkpoints, Loaded, shown};
@@ -31,6 +31,8 @@ const KEPT: i64 = 60_000;
 pub(super) struct Opening {
     /// Whether the group waits for an answer; else they are read again from another offset.
     assigned: bool,
+    /// When it began.
+    since: i64,
     waiting: BTreeSet<PartitionId>,
     ready: BTreeMap<PartitionId, PartitionTask>,
     /// Tasks whose first checkpoint is being written.
@@ -44,18 +46,19 @@ pub(super) struct Opening {
 
 impl Opening {
     /// Of partitions that the group gave.
-    pub fn assigned(partitions: Vec<PartitionId>) -> Opening {
-        Opening { assigned: true, ..Opening::of(partitions) }
+    pub fn assigned(partitions: Vec<PartitionId>, now: i64) -> Opening {
+        Opening { assigned: true, ..Opening::of(partitions, now) }
     }
 
     /// Of a partition that the worker has already.
-    pub fn again(partition: PartitionId) -> Opening {
-        Opening::of(vec![partition])
+    pub fn again(partition: PartitionId, now: i64) -> Opening {
+        Opening::of(vec![partition], now)
     }
 
-    fn of(partitions: Vec<PartitionId>) -> Opening {
+    fn of(partitions: Vec<PartitionId>, since: i64) -> Opening {
         Opening {
             assigned: false,
+            since,
             waiting: partitions.into_iter().collect(),
             ready: BTreeMap::new(),
             writing: BTreeSet::new(),
@@ -108,19 +111,19 @@ pub(super) struct Restores {
     /// Partitions of a replaced client, until the group has assigned them.
     kept: BTreeMap<PartitionId, PartitionTask>,
     kept_until: i64,
-    /// Partitions that the gauge has as restored by this worker.
-    shown: usize,
+    /// This worker's share of the gauge.
+    shown: Restoring,
 }
 
 impl Restores {
     /// The group gives partitions.
-    pub fn assigned(&mut self, partitions: Vec<PartitionId>) {
-        self.openings.push(Opening::assigned(partitions));
+    pub fn assigned(&mut self, partitions: Vec<PartitionId>, now: i64) {
+        self.openings.push(Opening::assigned(partitions, now));
     }
 
     /// A partition that this worker has is restored.
-    pub fn again(&mut self, partition: PartitionId) {
-        self.openings.push(Opening::again(partition));
+    pub fn again(&mut self, partition: PartitionId, now: i64) {
+        self.openings.push(Opening::again(partition, now));
     }
 
     /// Whether there is nothing to restore.
@@ -151,8 +154,7 @@ impl Restores {
     /// Sets the gauge: its own partitions, and `replaying` that are tasks already.
     pub fn show(&mut self, metrics: &Stream, replaying: usize) {
         let own: usize = self.openings.iter().map(|it| it.waiting.len() + it.ready.len()).sum();
-        metrics.restoring(self.shown, own + replaying);
-        self.shown = own + replaying;
+        self.shown.show(metrics, own + replaying);
     }
 
     /// What the first of them wait for.
@@ -215,6 +217,7 @@ impl Restores {
         }
         let (now, mut unwanted) = (owned.now(), false);
         for (id, mut task) in opening.ready {
+            task.opened = Some(opening.since);
             task.reading.begin(now, owned.intake.end_of(id, task.committed.offset));
             owned.metrics.model_in_force(shown(&task.now.epoch.model));
             if task.now.epoch.model != owned.processing.versions.wanted() {

@@ -18,6 +18,7 @@ use super::settings::{SHORT, Settings};
 use super::waits::Wait;
 use super::warm_start;
 use crate::kafka::{BEGINNING, Broker, Event, LogRange};
+use crate::metrics::Restoring;
 use crate::record::{Origin, PartitionId};
 use crate::runtime::engine::Chain;
 use crate::runtime::files::{PartitionTask, Shared, restore};
@@ -38,8 +39,10 @@ pub(super) struct FileSinkWorker<B> {
     history: Option<Arc<History>>,
     tasks: BTreeMap<PartitionId, FileTask>,
     opening: Vec<PartitionId>,
-    /// How many of them the gauge has.
-    restoring: usize,
+    /// When the first of them was given.
+    opening_since: i64,
+    /// This worker's share of the gauge of partitions that are restored.
+    restoring: Restoring,
     /// Whether the last question for the topic had an answer.
     is_topic_known: bool,
     asking: Asking,
@@ -57,7 +60,7 @@ impl<B: Broker> FileSinkWorker<B> {
     ) -> Self {
         let intake = Intake::new(broker, incoming, shared.metrics.clone(), &settings);
         let (tasks, opening) = (BTreeMap::new(), Vec::new());
-        let (restoring, asking) = (0, Asking::default());
+        let (opening_since, restoring, asking) = (0, Restoring::default(), Asking::default());
         FileSinkWorker {
             intake,
             chain,
@@ -66,6 +69,7 @@ impl<B: Broker> FileSinkWorker<B> {
             history,
             tasks,
             opening,
+            opening_since,
             restoring,
             is_topic_known: true,
             asking,
@@ -111,7 +115,7 @@ impl<B: Broker> FileSinkWorker<B> {
                 }
             }
             Event::Assigned(partitions) => {
-                self.opening = partitions;
+                (self.opening, self.opening_since) = (partitions, intake.now());
                 if self.opening.is_empty() {
                     intake.broker.assign(&[])?;
                 }
@@ -298,6 +302,7 @@ impl<B: Broker> FileSinkWorker<B> {
             );
             let mut reading = Reading::new(now);
             reading.begin(now, self.intake.end_of(id, from));
+            self.shared.metrics.stream.restored(now - self.opening_since);
             self.tasks.insert(id, FileTask { id, task, reading, saved: now, commits });
         }
         self.show_restoring();
@@ -306,9 +311,7 @@ impl<B: Broker> FileSinkWorker<B> {
 
     /// Sets the gauge of the partitions that are being opened.
     fn show_restoring(&mut self) {
-        let now = self.opening.len();
-        self.shared.metrics.stream.restoring(self.restoring, now);
-        self.restoring = now;
+        self.restoring.show(&self.shared.metrics.stream, self.opening.len());
     }
 
     /// A partition as it was committed, the offset where it continues, and whether it is new; `None`: the broker can't

@@ -108,7 +108,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
                     task.reading.at_end = true;
                 }
             }
-            Event::Assigned(partitions) => self.restores.assigned(partitions),
+            Event::Assigned(partitions) => self.restores.assigned(partitions, intake.now()),
             Event::Revoked(partitions) => self.revoke(&partitions)?,
             Event::Lost(partitions) => self.lose(&partitions)?,
             Event::Deleted(topic) => self.drop_topic(topic)?,
@@ -179,7 +179,12 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
             if task.replay.is_none()
                 && let Some(opened) = task.opened.take()
             {
-                metrics.stream.restore_seconds.observe((now - opened) as f64 / 1000.0);
+                metrics.stream.restored(now - opened);
+            }
+            if task.is_unsaved() {
+                metrics.stream.unsaved.changed(task.id);
+            } else if !task.writing {
+                metrics.stream.unsaved.gone(task.id);
             }
             task.show(metrics, (task.state.keys.len() as i64, task.state.bytes() as i64));
         }
@@ -235,7 +240,7 @@ impl<B: Broker, C: Checkpoints> Worker<B, C> {
     /// Gets a producer if there is none, and restores partitions that another has committed meanwhile.
     fn settle(&mut self) -> Result<()> {
         for partition in self.transactions.settle(&mut self.owned)? {
-            self.restores.again(partition);
+            self.restores.again(partition, self.owned.now());
         }
         Ok(())
     }

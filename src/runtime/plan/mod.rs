@@ -77,7 +77,15 @@ pub struct Seen {
 /// # Errors
 /// Every problem at its place; or one refusal for what has no place in the file.
 pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
-    planned(pipeline, purpose, None)
+    planned(pipeline, purpose, None, true)
+}
+
+/// As [`plan`], to be looked at and not to run: no broker is asked, so that a topic has one partition and no id.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_unasked(pipeline: Pipeline) -> Result<Plan> {
+    planned(pipeline, Purpose::Run, None, false)
 }
 
 /// As [`plan`], with what the source shows, also where the plan has problems.
@@ -85,15 +93,15 @@ pub fn plan(pipeline: Pipeline, purpose: Purpose) -> Result<Plan> {
 /// # Errors
 /// As [`plan`].
 pub fn check(pipeline: Pipeline, purpose: Purpose, seen: &mut Seen) -> Result<Plan> {
-    planned(pipeline, purpose, Some(seen))
+    planned(pipeline, purpose, Some(seen), true)
 }
 
-fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>) -> Result<Plan> {
+fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>, asks: bool) -> Result<Plan> {
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(metrics(&pipeline, &mut problems)?);
     folders::check(&pipeline, purpose, &mut problems);
     let device = device(&pipeline, purpose, &mut problems);
-    let source = PlannedSource::plan(&pipeline, &source::wanted(&pipeline, purpose), &mut problems)
+    let source = PlannedSource::asking(&pipeline, &source::wanted(&pipeline, purpose), asks, &mut problems)
         .or_else(|| source::without_times(&pipeline, purpose));
     let Some(source) = source else {
         // Without columns the stages can't be checked, but the model can.

@@ -20,7 +20,19 @@ impl PlannedSource {
         fields: &[At<String>],
         problems: &mut Problems,
     ) -> Option<PlannedSource> {
+        PlannedSource::asking(pipeline, fields, true, problems)
+    }
+
+    /// The same; unless `asks`, without asking brokers.
+    pub(super) fn asking(
+        pipeline: &Pipeline,
+        fields: &[At<String>],
+        asks: bool,
+        problems: &mut Problems,
+    ) -> Option<PlannedSource> {
         match &pipeline.source.input {
+            Input::Kafka(kafka) if !asks => source::topic::unasked(pipeline, kafka, fields, problems)
+                .map(|found| PlannedSource::Kafka(Box::new(found))),
             Input::Parquet(_) => {
                 source::parquet::plan(pipeline, fields, problems).map(|found| PlannedSource::Files(Box::new(found)))
             }
