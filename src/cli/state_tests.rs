@@ -41,6 +41,7 @@ fn pipeline(root: &Path) -> Pipeline {
         metric_labels: Vec::new(),
         runtime: Runtime { batch: 10, ..Runtime::default() },
         models: At::default_value(root.join("models")),
+        public_keys: Vec::new(),
         train: None,
     }
 }

@@ -59,15 +59,25 @@ pub fn of_architecture(name: &str, architecture: &Architecture, window: Option<u
 /// A version's folder; one without a manifest, such as an imported graph, is read as a file.
 fn of_folder(folder: &Path, name: &str) -> Result<String> {
     let mut window = None;
+    let mut bytes = None;
     if folder.join(registry::MANIFEST).exists() {
-        window = registry::read_manifest(folder)?.window;
+        let (manifest, onnx) = registry::open_folder(folder)?;
+        (window, bytes) = (manifest.window, Some(onnx));
     }
-    of_file(&folder.join(registry::MODEL), name, window)
+    let path = folder.join(registry::MODEL);
+    match bytes {
+        Some(bytes) => of_bytes(&bytes, &path, name, window),
+        None => of_file(&path, name, window),
+    }
 }
 
 fn of_file(path: &Path, name: &str, window: Option<usize>) -> Result<String> {
     let bytes = std::fs::read(path).or_refused(|| format!("read {}", path.display()))?;
-    let model = import::model(&bytes).map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
+    of_bytes(&bytes, path, name, window)
+}
+
+fn of_bytes(bytes: &[u8], path: &Path, name: &str, window: Option<usize>) -> Result<String> {
+    let model = import::model(bytes).map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
     Ok(match import::architecture(&model)? {
         Some(architecture) => of_architecture(name, &architecture, window),
         None => table(name, &inspect::layers(&model)),

@@ -35,8 +35,11 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     library::library()?;
     let http = arguments.http.over(pipeline.runtime.http.as_ref().map(|at| &at.value));
     let mut plan = runtime::plan(pipeline, Purpose::Train)?;
+    // Before the time of a training is spent.
+    let trusted = runtime::trusted(&plan.pipeline)?;
+    let key = arguments.publish.key(&trusted)?;
     if let (Some(from), Some(training)) = (&arguments.from, &mut plan.train) {
-        training.start_from(&registry::open(&plan.pipeline.models, from)?)?;
+        training.start_from(&registry::open(&plan.pipeline.models, from, &trusted)?)?;
     }
     let (Some(training), Some(infer)) = (&plan.train, plan.pipeline.infer()) else {
         return Err(Error::refused("training needs a `train` section and an `infer` stage"));
@@ -66,9 +69,9 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     let name = infer.model.split('/').next().unwrap_or_default();
     let stages = runtime::stages_of_model(&plan.pipeline, &plan.layout_of_source().clock);
     let tz_database = plan.tz_database();
-    let to = train::Destination { models: &plan.pipeline.models, name, stages, tz_database };
+    let to = train::Destination { models: &plan.pipeline.models, name, stages, tz_database, key: key.as_ref() };
     let version = train::publish(to, &trained, &captured.series)?;
-    registry::set_champion(&plan.pipeline.models, name, version.number)?;
+    arguments.publish.promote(&plan.pipeline.models, &version)?;
     let (label, report) = (runtime::label(&version), version.folder.join(registry::REPORT).display().to_string());
     say_with(format_args!("published {label}: {report}"), json!({ "model": label, "report": report }));
     drop(server);

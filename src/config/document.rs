@@ -1,6 +1,6 @@
 //! The top of the file, and the sections about records: `source`, `record`, `on`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::effective::value;
 use super::include::INCLUDE;
@@ -13,8 +13,8 @@ use super::{
     At, EpochUnit, FileOrder, Input, Key, Location, OnError, OnLate, ParquetFiles, Pipeline, Policies, Record,
 };
 use super::{
-    Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, output, stages, train,
-    train_words, vectors,
+    Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, models, output, stages,
+    train, train_words, vectors,
 };
 use super::{Source, Watermark};
 use crate::problem::Place;
@@ -34,7 +34,7 @@ pub(super) const PIPELINE: Words = Words::new(
         word("state", Shape::Section(&output::STATE), "Where state is stored and how often").or("{}"),
         word("runtime", Shape::Section(&output::RUNTIME), "Threads, batches, HTTP").or("{}"),
         word("metrics", Shape::Section(&output::METRICS), "Labels that every metric has"),
-        word("models", Shape::Path, "Folder of the model registry, local").or("models/"),
+        word("models", models::SHAPE, "Folder of the model registry, local; or a section with it").or("models/"),
         word("train", Shape::Section(&train_words::TRAIN), "How to train; `kolk train` needs it"),
         word(
             INCLUDE,
@@ -167,6 +167,7 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
     let runtime = output::runtime(reader, &fields);
     let delivery = runtime.delivery.value;
     let source = source(reader, &fields, &name, delivery);
+    let (models, public_keys) = models::read(reader, &fields);
     Pipeline {
         file: file.into(),
         name,
@@ -177,23 +178,13 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
         state: output::state(reader, &fields),
         runtime,
         metric_labels: output::metrics(reader, &fields),
-        models: models(reader, &fields),
+        models,
+        public_keys,
         stages,
         record,
         train,
         written: std::mem::take(&mut reader.written),
     }
-}
-
-fn models(reader: &mut Reader, fields: &Fields) -> At<PathBuf> {
-    let Some(field) = fields.get("models") else {
-        return At::default_value(reader.beside("models").0.into());
-    };
-    let Some(text) = reader.text(field, "a folder") else { return At::default() };
-    if text.contains("://") {
-        reader.note(field, "the registry is a local folder");
-    }
-    field.at(reader.beside_file(field, &text).0.into())
 }
 
 fn source(reader: &mut Reader, fields: &Fields, name: &str, delivery: Delivery) -> Source {

@@ -35,6 +35,9 @@ const EXACTLY_ONCE_COMMITTED: &str =
     "read_committed: with delivery: exactly_once, messages that may still be aborted are not read";
 const EXACTLY_ONCE_ACKS: &str = "all: with delivery: exactly_once, the loss of a broker must not lose an output";
 
+/// Properties that load native code into the process, which a pipeline file must not.
+const CODE: [&str; 3] = ["plugin.library.paths", "ssl.engine.location", "ssl.providers"];
+
 /// Properties that a group of the consumer protocol can't have, and why.
 const CLASSIC_ONLY: [(&str, &str); 3] = [
     ("session.timeout.ms", "the brokers set it (group.consumer.session.timeout.ms)"),
@@ -267,6 +270,11 @@ fn properties(reader: &mut Reader, fields: &Fields, delivery: Delivery) -> Prope
         let free = delivery == Delivery::AtLeastOnce && matches!(property.name, "acks" | "isolation.level");
         if let Some((name, why)) = ours.filter(|_| !free) {
             reader.problems.add(property.name_place, format!("`{name}` can't be set here, kolk sets it: {why}"));
+            continue;
+        }
+        if CODE.contains(&property.name) {
+            let message = format!("`{}` can't be set: it loads a library into kolk's process", property.name);
+            reader.problems.add(property.name_place, message);
             continue;
         }
         if let Some(value) = secret(reader, property) {

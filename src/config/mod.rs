@@ -18,6 +18,7 @@ mod kafka;
 mod kafka_read;
 mod kafka_words;
 mod metadata;
+mod models;
 mod output;
 mod payload;
 mod pipeline;

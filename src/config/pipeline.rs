@@ -39,6 +39,8 @@ pub struct Pipeline {
     pub metric_labels: Vec<(At<String>, String)>,
     /// The registry's root; by default `models/` next to the pipeline file.
     pub models: At<PathBuf>,
+    /// Files of the public keys of which one has to have signed a version; none: unsigned versions are taken too.
+    pub public_keys: Vec<At<PathBuf>>,
     /// How to train, for `kolk train`.
     pub train: Option<At<Train>>,
     /// How the user wrote durations and moments whose canonical form is another: `14d` for `2w`.

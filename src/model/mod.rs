@@ -1,7 +1,8 @@
 //! The ONNX artefact: manifest, registry, files, sessions.
 //!
 //! Lives here: what a version is ([`Manifest`]), writing ([`onnx::export`]) and reading ([`onnx::import`])
-//! `model.onnx`, running it ([`executor`]), the registry on disk ([`registry`]), and weights of others ([`weights`]).
+//! `model.onnx`, running it ([`executor`]), the registry on disk ([`registry`]), signatures ([`signing`]), and weights of
+//! others ([`weights`]).
 //! Must not live here: training (`train`), and how state is kept (`state`, `stage::infer`).
 
 pub mod card;
@@ -10,6 +11,8 @@ pub mod import;
 mod manifest;
 pub mod onnx;
 pub mod registry;
+pub mod signing;
+mod version_files;
 pub mod weights;
 
 #[cfg(test)]

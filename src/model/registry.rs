@@ -1,5 +1,5 @@
-//! The registry on disk: `<root>/<name>/<n>/` with `model.onnx`, `manifest.json`, `report.html`, and
-//! `<root>/<name>/champion`. Must not live here: what is in a graph (`import`), and who becomes champion (`train`).
+//! The registry on disk: `<root>/<name>/<n>/` with `model.onnx`, `manifest.json`, `report.html`, where it is signed
+//! `model.sig`, and `<root>/<name>/champion`. Must not live here: what is in a graph (`import`), and who becomes champion (`train`).
 //!
 //! A version is written to a temporary folder, synced, and renamed, so that it exists completely or not at all; it
 //! never changes after that. Two that publish at once get different numbers, because a rename onto a version fails.
@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::Manifest;
+use super::signing::{self, PublicKeys, SIGNATURE, SigningKey};
+use super::version_files::VersionFiles;
+use super::{Manifest, version_files};
 use crate::error::Context;
 use crate::error::did_you_mean;
 use crate::{Error, Result};
@@ -42,6 +44,8 @@ pub struct Version {
     pub onnx: Vec<u8>,
     /// Further files by name, such as initial states.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// The key that signed it, by the sha256 of its PEM, if that was asked for.
+    pub signed_by: Option<String>,
 }
 
 /// A model of the registry: which versions there are.
@@ -79,36 +83,50 @@ pub fn list(root: &Path) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// Opens `name` (its champion) or `name/3`, and checks each file against the manifest's sha256. Refused, with the
-/// nearest name or the versions there are, if there is no such thing or if it was changed.
-pub fn open(root: &Path, target: &str) -> Result<Version> {
+/// Opens `name` (its champion) or `name/3`, and checks each file against the manifest's sha256; with `keys`, also that
+/// one of them signed it. Refused, with the nearest name or the versions there are, if there is no such thing or if it
+/// was changed.
+pub fn open(root: &Path, target: &str, keys: &PublicKeys) -> Result<Version> {
     let (name, number) = find(root, target)?;
     let folder = root.join(&name).join(number.to_string());
-    let manifest = read_manifest(&folder)?;
-    let (mut onnx, mut files) = (None, BTreeMap::new());
-    for (file, expected) in &manifest.files {
-        let path = folder.join(file);
-        let bytes = fs::read(&path).or_refused(|| format!("read {}", path.display()))?;
-        let found = sha256(&bytes);
-        if found != *expected {
-            return Err(Error::refused(format!(
-                "{} is not what was published: its sha256 is {found}, the manifest says {expected}; restore it or \
-                 publish \
-                 a new version",
-                path.display()
-            )));
-        }
-        match file.as_str() {
-            MODEL => onnx = Some(bytes),
-            REPORT => {}
-            _ => {
-                files.insert(file.clone(), bytes);
-            }
-        }
-    }
-    let onnx = onnx
-        .ok_or_else(|| Error::refused(format!("{} names no {MODEL} under files", folder.join(MANIFEST).display())))?;
-    Ok(Version { name, number, folder, manifest, onnx, files })
+    let mut read = version_files::read(&folder, &name, keys)?;
+    let onnx = graph(&folder, &mut read)?;
+    let VersionFiles { manifest, mut files, signed_by, .. } = read;
+    files.remove(REPORT);
+    Ok(Version { name, number, folder, manifest, onnx, files, signed_by })
+}
+
+/// The manifest and the graph of a version by its folder, wherever that is; each file is checked as by [`open`].
+pub fn open_folder(folder: &Path) -> Result<(Manifest, Vec<u8>)> {
+    let mut read = version_files::read(folder, "", &PublicKeys::none())?;
+    let onnx = graph(folder, &mut read)?;
+    Ok((read.manifest, onnx))
+}
+
+fn graph(folder: &Path, read: &mut VersionFiles) -> Result<Vec<u8>> {
+    let missing = || Error::refused(format!("{} names no {MODEL} under files", folder.join(MANIFEST).display()));
+    read.files.remove(MODEL).ok_or_else(missing)
+}
+
+/// Signs a version that is there, in place of a signature that it may have. With `keys`, one of them must have signed it
+/// before.
+pub fn sign(root: &Path, target: &str, keys: &PublicKeys, key: &SigningKey) -> Result<(String, u64)> {
+    let (name, number) = find(root, target)?;
+    let home = root.join(&name);
+    let folder = home.join(number.to_string());
+    let read = version_files::read(&folder, &name, keys)?;
+    let aside = Aside::new(&home)?;
+    let new = aside.0.join(SIGNATURE);
+    write_synced(&new, &signing::sign(&read.manifest.name, &read.hashes, key)?)?;
+    let path = folder.join(SIGNATURE);
+    fs::rename(&new, &path).or_failed(|| format!("replace {}", path.display()))?;
+    sync(&folder)?;
+    Ok((name, number))
+}
+
+/// The key that signed a version, as its signature says; unchecked.
+pub fn claimed_signer(root: &Path, name: &str, number: u64) -> Option<String> {
+    version_files::claimed(&root.join(name).join(number.to_string()))
 }
 
 /// Name and number that `name` or `name/3` means, without opening it.
@@ -155,11 +173,14 @@ pub fn name_of(target: &str) -> &str {
     target.split_once('/').map_or(target, |(name, _)| name)
 }
 
-/// The manifest of a version's folder.
+/// The manifest of a version's folder, as it is: it says what to expect, before or without opening the version.
 pub fn read_manifest(folder: &Path) -> Result<Manifest> {
-    let path = folder.join(MANIFEST);
-    let text = fs::read(&path).or_refused(|| format!("read {}", path.display()))?;
-    let json: serde_json::Value = serde_json::from_slice(&text).or_refused(|| format!("read {}", path.display()))?;
+    version_files::read_manifest(folder)
+}
+
+/// A manifest of a file's bytes.
+pub(super) fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest> {
+    let json: serde_json::Value = serde_json::from_slice(bytes).or_refused(|| format!("read {}", path.display()))?;
     // Looked at first: another format need not have the fields of this one.
     if json["format"] != FORMAT {
         return Err(Error::refused(format!(
@@ -172,9 +193,15 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
 }
 
 /// Publishes a version under `manifest.name` with the next free number, and returns it opened. `manifest.files` is
-/// filled in here. The champion stays who it was: see [`set_champion`].
-pub fn publish(root: &Path, manifest: Manifest, onnx: &[u8], report: &str) -> Result<Version> {
-    publish_with(root, manifest, onnx, report, BTreeMap::new())
+/// filled in here. The champion stays who it was: see [`set_champion`]. With a key, the version is signed from the start.
+pub fn publish(
+    root: &Path,
+    manifest: Manifest,
+    onnx: &[u8],
+    report: &str,
+    key: Option<&SigningKey>,
+) -> Result<Version> {
+    publish_with(root, manifest, onnx, report, BTreeMap::new(), key)
 }
 
 /// As [`publish`], with further files by name, such as initial states.
@@ -184,11 +211,12 @@ pub fn publish_with(
     onnx: &[u8],
     report: &str,
     files: BTreeMap<String, Vec<u8>>,
+    key: Option<&SigningKey>,
 ) -> Result<Version> {
     check_name(&manifest.name)?;
     for file in files.keys() {
         check_name(file)?;
-        if [MODEL, REPORT, MANIFEST].contains(&file.as_str()) {
+        if [MODEL, REPORT, MANIFEST, SIGNATURE].contains(&file.as_str()) {
             return Err(Error::refused(format!("a further file of a version can't be named {file}")));
         }
     }
@@ -202,6 +230,10 @@ pub fn publish_with(
     let mut json = serde_json::to_string_pretty(&manifest).or_failed(|| "write the manifest as JSON".into())?;
     json.push('\n');
     all.push((MANIFEST, json.as_bytes()));
+    let mut hashes = manifest.files.clone();
+    hashes.insert(MANIFEST.into(), sha256(json.as_bytes()));
+    let signature = key.map(|key| signing::sign(&name, &hashes, key)).transpose()?;
+    all.extend(signature.iter().map(|bytes| (SIGNATURE, bytes.as_slice())));
     let aside = Aside::new(&home)?;
     for (file, bytes) in all {
         write_synced(&aside.0.join(file), bytes)?;
@@ -211,7 +243,8 @@ pub fn publish_with(
     sync(&home)?;
     sync(root)?;
     let folder = home.join(number.to_string());
-    Ok(Version { name, number, folder, manifest, onnx: onnx.to_vec(), files })
+    let signed_by = key.map(|key| key.hash().to_owned());
+    Ok(Version { name, number, folder, manifest, onnx: onnx.to_vec(), files, signed_by })
 }
 
 /// The version that `model: name` means, if one was named.
@@ -241,7 +274,7 @@ pub fn set_champion(root: &Path, name: &str, number: u64) -> Result<()> {
 }
 
 /// Names are folders and words of a pipeline file: letters, digits, `.`, `_`, `-`, not starting with a dot.
-fn check_name(name: &str) -> Result<()> {
+pub(super) fn check_name(name: &str) -> Result<()> {
     let fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !name.is_empty() && !name.starts_with('.') && name.chars().all(fine) {
         return Ok(());

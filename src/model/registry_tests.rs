@@ -5,6 +5,15 @@ use crate::kernel::CellKind;
 use crate::model::testing::{manifest, published};
 use crate::network::testing::plain;
 
+/// Opens a version, signed or not.
+fn open(root: &Path, target: &str) -> Result<Version> {
+    super::open(root, target, &PublicKeys::none())
+}
+
+fn publish(root: &Path, manifest: Manifest, onnx: &[u8], report: &str) -> Result<Version> {
+    super::publish(root, manifest, onnx, report, None)
+}
+
 fn refusal(result: Result<Version>) -> String {
     let error = result.unwrap_err();
     assert_eq!(error.exit_code(), 2, "{error}");
@@ -38,13 +47,13 @@ fn further_files_of_a_version_are_opened_with_it_and_checked() {
     let root = tempfile::tempdir().unwrap();
     let manifest = || manifest("air", &plain(1, &[(CellKind::Gru, 2)]), 1);
     let file = |name: &str| BTreeMap::from([(name.to_owned(), vec![1, 2, 3])]);
-    let version = publish_with(root.path(), manifest(), b"graph", "report", file("h0.bin")).unwrap();
+    let version = publish_with(root.path(), manifest(), b"graph", "report", file("h0.bin"), None).unwrap();
     assert_eq!(open(root.path(), "air/1").unwrap().files, file("h0.bin"));
     fs::write(version.folder.join("h0.bin"), "other").unwrap();
     let message = refusal(open(root.path(), "air/1"));
     assert!(message.contains("h0.bin is not what was published"), "{message}");
-    for name in ["../h0.bin", "a/b", ".hidden", MANIFEST, MODEL] {
-        refusal(publish_with(root.path(), manifest(), b"", "", file(name)));
+    for name in ["../h0.bin", "a/b", ".hidden", MANIFEST, MODEL, SIGNATURE] {
+        refusal(publish_with(root.path(), manifest(), b"", "", file(name), None));
     }
     assert_eq!(list(root.path()).unwrap()[0].versions, [1]);
 }
@@ -90,6 +99,29 @@ fn a_changed_file_is_refused() {
         assert!(message.contains("is not what was published") && message.contains(file), "{message}");
         fs::remove_file(&path).unwrap();
         assert!(refusal(open(root.path(), "air/1")).contains(file));
+    }
+}
+
+#[test]
+fn what_the_manifest_does_not_name_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = published(root.path(), "air", 1).folder;
+    // File systems and tools leave such.
+    fs::write(folder.join(".nfs0001"), "").unwrap();
+    open(root.path(), "air/1").unwrap();
+    fs::write(folder.join("weights.bin"), "x").unwrap();
+    let message = refusal(open(root.path(), "air/1"));
+    assert!(message.contains("weights.bin is not part of the version") && message.contains("remove it"), "{message}");
+    fs::remove_file(folder.join("weights.bin")).unwrap();
+    let path = folder.join(MANIFEST);
+    let text = fs::read_to_string(&path).unwrap();
+    for name in ["../../other", "/etc/passwd", "sub/x"] {
+        fs::write(&path, text.replace("model.onnx", name)).unwrap();
+        let message = refusal(open(root.path(), "air/1"));
+        assert!(
+            message.contains(&format!("names the file {name:?}")) || message.contains("model.onnx is not part"),
+            "{message}"
+        );
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn published(root: &std::path::Path, name: &str, seed: u64) -> Versio
     let mut architecture = plain(2, &[(CellKind::Gru, 4)]);
     architecture.outputs = 4;
     let onnx = export::onnx(&architecture, &tensors(&architecture, seed), name).unwrap();
-    registry::publish(root, manifest(name, &architecture, seed), &onnx, "<html></html>").unwrap()
+    registry::publish(root, manifest(name, &architecture, seed), &onnx, "<html></html>", None).unwrap()
 }
 
 /// A manifest for [`published`].

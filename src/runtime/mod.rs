@@ -20,5 +20,5 @@ pub use files::{Captured, Finished, capture, check_state, new_files, run};
 pub use first_rows::BeforeInfer;
 pub use plan::{
     Plan, PlannedSource, Purpose, Seen, check, check_shard, has_model, label, plan, plan_shard, plan_unasked,
-    stages_of_model,
+    stages_of_model, trusted,
 };

@@ -50,6 +50,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
         metric_labels: Vec::new(),
         runtime: Runtime::default(),
         models: at(PathBuf::new()),
+        public_keys: Vec::new(),
         train: None,
     }
 }

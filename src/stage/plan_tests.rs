@@ -48,6 +48,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
         metric_labels: Vec::new(),
         runtime: Runtime { batch: 1, ..Runtime::default() },
         models: at("models".into()),
+        public_keys: Vec::new(),
         train: None,
     }
 }

@@ -24,7 +24,7 @@ const STEPS: usize = 64;
 /// Refused with every layer that doesn't fit the plan. A registry that can't be written; a graph that doesn't compute
 /// what the network does.
 pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)) -> Result<(Version, Vec<String>)> {
-    let (models, name) = (to.models, to.name.to_string());
+    let (models, name, key) = (to.models, to.name.to_string(), to.key);
     let mut notes = found.notes.clone();
     notes.extend(mode_note(plan, found.window));
     let (architecture, tensors) = found.fit(&plan.architecture)?;
@@ -38,7 +38,7 @@ pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)
         ..manifest(to, plan, &architecture)?
     };
     check_parity(&onnx, &manifest, &architecture, &tensors, &inputs(&architecture, &tensors)?)?;
-    let version = registry::publish(models, manifest, &onnx, &report(&name, plan, &architecture, file, &notes))?;
+    let version = registry::publish(models, manifest, &onnx, &report(&name, plan, &architecture, file, &notes), key)?;
     Ok((version, notes))
 }
 

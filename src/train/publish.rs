@@ -7,6 +7,7 @@ use super::report;
 use super::{Network, Plan, Series, Trained};
 use crate::model::executor::{Buffer, library};
 use crate::model::onnx::export;
+use crate::model::signing::SigningKey;
 use crate::model::{Manifest, ModelKind, Session, Version, registry};
 use crate::network::{Architecture, Tensor, TensorSpec};
 use crate::{Error, Result};
@@ -25,6 +26,8 @@ pub struct Destination<'a> {
     pub stages: Vec<serde_json::Value>,
     /// The version of the tz database that these depend on.
     pub tz_database: Option<&'a str>,
+    /// The key that signs it, if it is to be signed.
+    pub key: Option<&'a SigningKey>,
 }
 
 /// Publishes the network as the next version of its name, after its graph was run through ONNX Runtime over the first
@@ -33,7 +36,7 @@ pub struct Destination<'a> {
 /// # Errors
 /// A registry that can't be written; an export that doesn't compute what was trained.
 pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series]) -> Result<Version> {
-    let (models, name) = (to.models, to.name);
+    let (models, name, key) = (to.models, to.name, to.key);
     let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
     let manifest = Manifest {
         warm_up: trained.warm_up,
@@ -43,7 +46,7 @@ pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series]) -> Res
         ..manifest(to, &trained.plan, &trained.architecture)?
     };
     check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, &first_steps(trained, series))?;
-    registry::publish(models, manifest, &onnx, &report::html(trained, name)?)
+    registry::publish(models, manifest, &onnx, &report::html(trained, name)?, key)
 }
 
 /// What a plan alone says about a version.

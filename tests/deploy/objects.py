@@ -14,7 +14,12 @@ import yaml
 # What kolk takes after the grace period to leave the group, and some to spare.
 LEAVING = 3 + 5
 PAGES = {"/healthz", "/readyz", "/metrics", "/version"}
-SECRETS = {"kolk-kafka": {"username", "password", "ca.crt"}, "kolk-store": {"access-key-id", "secret-access-key"}, "kolk-http": {"token"}}
+SECRETS = {
+    "kolk-kafka": {"username", "password", "ca.crt"},
+    "kolk-store": {"access-key-id", "secret-access-key"},
+    "kolk-http": {"token"},
+    "kolk-sign": {"registry.key"},
+}
 
 checks = 0
 
@@ -86,6 +91,7 @@ def names_lead_somewhere(where, template, objects):
         for mount in container["volumeMounts"]:
             check(mount["name"] in volumes, f"{where}: mounts {mount['name']}, which is no volume")
             mounted.add(mount["name"])
+            check(mount["name"] != "sign" or container["name"] == "train", f"{where}: {container['name']} can sign")
             paths |= {f"{mount['mountPath']}/{name}" for name in files.get(mount["name"], ())}
         for source in container.get("envFrom", []):
             there("ConfigMap", source["configMapRef"]["name"])
@@ -176,8 +182,9 @@ def backfills(objects):
         check("JOB_COMPLETION_INDEX" in [it["name"] for it in container["env"]], f"{name}: its index is not set")
         (exits,) = [it["onExitCodes"] for it in spec["podFailurePolicy"]["rules"] if "onExitCodes" in it]
         check(exits["containerName"] == container["name"], f"{name}: the rule is of another container")
-        (maps,) = [it["configMap"]["name"] for it in spec["template"]["spec"]["volumes"] if "configMap" in it]
-        text = objects[f"ConfigMap/{maps}"]["data"]["backfill.yaml"]
+        sources = [it for volume in spec["template"]["spec"]["volumes"] for it in volume.get("projected", {}).get("sources", [])]
+        data = {k: v for it in sources for k, v in objects[f"ConfigMap/{it['configMap']['name']}"]["data"].items()}
+        text = data["backfill.yaml"]
         partitions = int(re.search(r"partitions: (\d+)", text)[1])
         check(spec["completions"] <= partitions, f"{name}: more shards than partitions of state")
 

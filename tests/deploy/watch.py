@@ -199,6 +199,7 @@ def main():
     pods.port = port
     pods.secret("store", object_store.KEYS)
     pods.secret("http", {"token": TOKEN + "\n"})
+    pods.secret("sign", {"registry.key": pathlib.Path(os.environ["KOLK_SIGN_KEY"]).read_text("utf-8")})
     source = Topic(brokers, topic)
     source.send(pathlib.Path(os.environ["KOLK_WEATHER"]).read_text("utf-8").splitlines(keepends=True))
 

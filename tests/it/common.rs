@@ -119,7 +119,7 @@ pub fn publish_forecast(
     };
     let onnx = export::onnx(manifest.architecture.as_ref().unwrap(), &network.tensors(), name).unwrap();
     let root = folder.join("models");
-    let version = registry::publish(&root, manifest, &onnx, "<html></html>").unwrap();
+    let version = registry::publish(&root, manifest, &onnx, "<html></html>", None).unwrap();
     registry::set_champion(&root, name, version.number).unwrap();
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use kolk::config;
 use kolk::kernel::CellKind;
 use kolk::model::executor::library;
+use kolk::model::signing::PublicKeys;
 use kolk::model::{Manifest, ModelKind, registry};
 use kolk::network::Layer;
 use serde_json::Value;
@@ -184,7 +185,9 @@ fn an_imported_version_comes_back_by_its_export() {
         // The card brings the same graph with the same tensors back.
         let card = to.join("card.yaml");
         kolk_exits(0, &["models", "import", card.to_str().unwrap(), "--models", root]);
-        let manifest = |number: &str| registry::open(&models, &version.replace('1', number)).unwrap().manifest;
+        let manifest = |number: &str| {
+            registry::open(&models, &version.replace('1', number), &PublicKeys::none()).unwrap().manifest
+        };
         let (first, second) = (manifest("1"), manifest("2"));
         assert_eq!(first.files[registry::MODEL], second.files[registry::MODEL]);
         let same = |manifest: &Manifest| {

@@ -131,7 +131,7 @@ fn publish(folder: &Path) {
     };
     let root = folder.join("models");
     let files = BTreeMap::from([("level.bin".to_owned(), 100.5_f64.to_le_bytes().to_vec())]);
-    let version = registry::publish_with(&root, manifest, &graph(), "<html></html>", files).unwrap();
+    let version = registry::publish_with(&root, manifest, &graph(), "<html></html>", files, None).unwrap();
     registry::set_champion(&root, "m", version.number).unwrap();
 }
 

@@ -41,6 +41,7 @@ mod secrets;
 mod serve_as_trained;
 mod shards;
 mod signals;
+mod signed;
 mod size;
 mod state_before;
 mod summary;

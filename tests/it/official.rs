@@ -5,6 +5,7 @@ use std::process::Command;
 use super::common::*;
 use kolk::kernel::CellKind;
 use kolk::model::onnx::import;
+use kolk::model::signing::PublicKeys;
 use kolk::model::{ModelKind, registry};
 use kolk::train::Network;
 use serde_json::json;
@@ -26,7 +27,7 @@ fn checker_and_plain_onnx_runtime_agree() {
     for (i, cell) in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Lstm, CellKind::Gru].into_iter().enumerate() {
         let name = format!("m{i}");
         publish(folder.path(), &name, cell, ModelKind::Carry, None);
-        let version = registry::open(&folder.path().join("models"), &name).unwrap();
+        let version = registry::open(&folder.path().join("models"), &name, &PublicKeys::none()).unwrap();
         let (architecture, tensors) = import::network(&version.onnx).unwrap();
         let (t, b) = (7, 3);
         let x: Vec<f32> = (0..t * b).map(|i| (i as f32 * 0.7).sin() * 9.0 + 12.0).collect();

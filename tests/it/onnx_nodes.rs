@@ -15,6 +15,7 @@ use kolk::model::onnx::import;
 use kolk::model::onnx::proto::{ModelProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 use kolk::model::onnx::recognise::expose;
 use kolk::model::onnx::values::{self, bytes, kind, shape, width};
+use kolk::model::signing::PublicKeys;
 use kolk::model::{Version, registry};
 use kolk::network::{Axis, Element, InputTensor, Signature, StateTensor, TensorSpec};
 use kolk::state::{Memory, RowLayout, StateSpec};
@@ -167,8 +168,8 @@ fn imported(path: &Path, model: &ModelProto, specs: &[TensorSpec], states: &[Sta
     let card = config::card_of(&card, &folder.join("card.yaml"))?;
     let models = folder.join("models");
     import_model(&card, Beside { width: &|_| None, rows: None, reference: None }, &mut |_, _, _| {})?
-        .publish(&models)?;
-    registry::open(&models, "node/1")
+        .publish(&models, None)?;
+    registry::open(&models, "node/1", &PublicKeys::none())
 }
 
 /// The numbers of a tensor as rows: [steps, sequences, numbers of a row].

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMillisecondArray};
 use kolk::model::registry;
+use kolk::model::signing::PublicKeys;
 use serde_json::Value;
 
 use super::common::*;
@@ -106,7 +107,7 @@ fn a_model_of_keras_is_imported_run_and_trained_further() {
     let slow = ", optimizer: { adam: { learning_rate: 1e-9 } }";
     let file = pipeline(folder, "mode: window, window: 7", LAYERS, slow);
     kolk_exits(0, &["train", &file, "--from", "taxi/1"]);
-    let version = |number: usize| registry::open(&models, &format!("taxi/{number}")).unwrap();
+    let version = |number: usize| registry::open(&models, &format!("taxi/{number}"), &PublicKeys::none()).unwrap();
     let (before, after) = (version(1), version(3));
     assert_eq!(after.manifest.from.as_deref(), Some("taxi/1"));
     assert_eq!(before.manifest.architecture, after.manifest.architecture);

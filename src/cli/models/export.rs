@@ -12,6 +12,7 @@ use crate::config::Layout;
 use crate::error::{Context, printable};
 use crate::model::card::{key, value};
 use crate::model::import::npy;
+use crate::model::signing::PublicKeys;
 use crate::model::{Manifest, Version, registry};
 use crate::network::{Axis, Feed, Initial, Input, Run, Signature};
 use crate::{Error, Result};
@@ -23,8 +24,8 @@ const STEP_RS: &str = include_str!("../../../examples/step.rs");
 ///
 /// # Errors
 /// No such version; a folder that holds something or can't be written.
-pub(super) fn export(root: &Path, target: &str, to: &Path) -> Result<String> {
-    let version = registry::open(root, target)?;
+pub(super) fn export(root: &Path, target: &str, to: &Path, keys: &PublicKeys) -> Result<String> {
+    let version = registry::open(root, target, keys)?;
     let (signature, files) = with_arrays(&version)?;
     fs::create_dir_all(to).or_refused(|| format!("create {}", to.display()))?;
     if fs::read_dir(to).or_refused(|| format!("read {}", to.display()))?.next().is_some() {

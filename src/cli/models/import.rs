@@ -5,21 +5,38 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::PublishArgs;
 use crate::cli::messages::say_with;
 use crate::cli::progress;
 use crate::config::{At, Card, CardFeed, Mode};
 use crate::error::{Problems, did_you_mean};
 use crate::model::import::{AskedRows, Beside, RowsOf};
+use crate::model::signing::PublicKeys;
 use crate::model::{import, registry};
 use crate::network::Run;
 use crate::record::Kind;
-use crate::runtime::BeforeInfer;
+use crate::runtime::{self, BeforeInfer};
 use crate::{Result, config};
 
+/// Where the version goes.
+#[derive(Clone, Copy)]
+pub struct To<'a> {
+    /// The registry.
+    pub models: &'a Path,
+    /// The keys of those who will run it.
+    pub trusted: &'a PublicKeys,
+    /// Its signature.
+    pub publish: &'a PublishArgs,
+}
+
 /// Imports a card; the label of the version.
-pub fn run(card: &Path, data: Option<&Path>, reference: Option<&Path>, models: &Path) -> Result<String> {
+pub fn run(card: &Path, data: Option<&Path>, reference: Option<&Path>, to: To<'_>) -> Result<String> {
     let card = config::card(card)?;
     let before = data.map(|data| BeforeInfer::plan(config::load(data)?)).transpose()?;
+    let key = to.publish.key(&match &before {
+        Some(before) if to.trusted.is_empty() => runtime::trusted(before.pipeline())?,
+        _ => to.trusted.clone(),
+    })?;
     let widths = before.as_ref().map(|before| columns(&card, before)).transpose()?;
     let width = |column: &str| widths.as_ref().and_then(|widths| widths.get(column).copied());
     let rows = |asked: AskedRows<'_>| {
@@ -52,8 +69,8 @@ pub fn run(card: &Path, data: Option<&Path>, reference: Option<&Path>, models: &
         (true, false) => "yes",
         (false, _) => "no",
     };
-    let version = imported.publish(models)?;
-    registry::set_champion(models, &version.name, version.number)?;
+    let version = imported.publish(to.models, key.as_ref())?;
+    to.publish.promote(to.models, &version)?;
     let label = format!("{}/{}", version.name, version.number);
     let report = version.folder.join(registry::REPORT).display().to_string();
     say_with(

@@ -4,29 +4,33 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::sign::Signer;
 use super::{ERRORS, kind, layers, metric, padded, parameters, plain, pretty, trimmed};
 use crate::Result;
+use crate::model::signing::PublicKeys;
 use crate::model::{Manifest, registry};
 
 /// Every version of every model under `root`: a line for each of its targets, or a JSON list of versions.
-pub fn list(root: &Path, as_json: bool) -> Result<String> {
+pub fn list(root: &Path, as_json: bool, keys: &PublicKeys) -> Result<String> {
     let mut versions = Vec::new();
     for entry in registry::list(root)? {
         for number in entry.versions {
             // An unreadable version is listed as such, so that the others are listed too.
             let manifest = registry::read_manifest(&root.join(&entry.name).join(number.to_string()));
-            versions.push((entry.name.clone(), number, entry.champion == Some(number), manifest));
+            let signer = Signer::of(root, &entry.name, number, keys);
+            versions.push((entry.name.clone(), number, entry.champion == Some(number), manifest, signer));
         }
     }
     if as_json {
         let list: Vec<Value> = versions
             .iter()
-            .map(|(name, number, champion, manifest)| {
+            .map(|(name, number, champion, manifest, signer)| {
                 let mut value = json!({ "name": name, "version": number, "champion": champion });
                 match manifest {
                     Ok(manifest) => describe(&mut value, manifest),
                     Err(error) => value["error"] = error.to_string().into(),
                 }
+                signer.describe(&mut value);
                 value
             })
             .collect();
@@ -37,8 +41,9 @@ pub fn list(root: &Path, as_json: bool) -> Result<String> {
     }
     let mut header = vec!["model", "version", "champion", "kind", "layers", "parameters", "target", "steps"];
     header.extend(ERRORS.map(|(_, title)| title));
+    header.push("signed by");
     let mut table = plain(&header);
-    for (name, number, champion, manifest) in &versions {
+    for (name, number, champion, manifest, signer) in &versions {
         let mut start = vec![name.clone(), number.to_string(), if *champion { "*".into() } else { String::new() }];
         let Ok(manifest) = manifest else {
             start.push("(unreadable)".into());
@@ -47,12 +52,15 @@ pub fn list(root: &Path, as_json: bool) -> Result<String> {
         };
         start.extend([kind(manifest), layers(manifest), parameters(manifest)]);
         if manifest.targets.is_empty() {
-            table.add_row(padded(start.clone(), header.len()));
+            let mut row = padded(start.clone(), header.len() - 1);
+            row.push(signer.short());
+            table.add_row(row);
         }
-        for target in &manifest.targets {
+        for (i, target) in manifest.targets.iter().enumerate() {
             let mut row = start.clone();
             row.extend([target.clone(), manifest.horizon.to_string()]);
             row.extend(ERRORS.map(|(error, _)| metric(manifest, target, error)));
+            row.push(if i == 0 { signer.short() } else { String::new() });
             table.add_row(row);
             // Lines of further targets don't repeat these cells.
             start.iter_mut().for_each(String::clear);
@@ -84,7 +92,7 @@ mod tests {
         published(root.path(), "air", 2);
         registry::set_champion(root.path(), "air", 2).unwrap();
         std::fs::write(root.path().join("air/1/manifest.json"), "{").unwrap();
-        let text = list(root.path(), false).unwrap();
+        let text = list(root.path(), false, &PublicKeys::none()).unwrap();
         let cells: Vec<Vec<&str>> =
             text.lines().map(|line| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect()).collect();
         assert_eq!(
@@ -101,15 +109,16 @@ mod tests {
                     "steps",
                     "MAE",
                     "last value",
-                    "seasonal"
+                    "seasonal",
+                    "signed by"
                 ],
                 vec!["air", "1", "(unreadable)"],
-                vec!["air", "2", "*", "carry", "GRU(4), Dense(4)", "116", "temp", "2", "1.250", "2.500", "-"],
+                vec!["air", "2", "*", "carry", "GRU(4), Dense(4)", "116", "temp", "2", "1.250", "2.500", "-", "-"],
                 vec!["pressure", "2", "-", "-", "12.50"],
             ],
             "{text}"
         );
-        let json: Value = serde_json::from_str(&list(root.path(), true).unwrap()).unwrap();
+        let json: Value = serde_json::from_str(&list(root.path(), true, &PublicKeys::none()).unwrap()).unwrap();
         assert!(json[0]["error"].as_str().unwrap().contains("manifest.json"), "{json}");
         assert_eq!((json[1]["champion"].as_bool(), json[1]["metrics"]["temp.mae"].as_f64()), (Some(true), Some(1.25)));
     }
@@ -117,7 +126,7 @@ mod tests {
     #[test]
     fn an_empty_registry_is_an_empty_list() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(list(root.path(), false).unwrap(), "");
-        assert_eq!(list(&root.path().join("none"), true).unwrap(), "[]\n");
+        assert_eq!(list(root.path(), false, &PublicKeys::none()).unwrap(), "");
+        assert_eq!(list(&root.path().join("none"), true, &PublicKeys::none()).unwrap(), "[]\n");
     }
 }

@@ -6,7 +6,9 @@ mod export;
 mod import;
 mod inspect;
 mod list;
+mod publishing;
 mod show;
+mod sign;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -16,10 +18,12 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 pub use list::list;
+pub use publishing::PublishArgs;
 pub use show::show;
 
 use super::print;
 use crate::error::Context;
+use crate::model::signing::PublicKeys;
 use crate::model::weights::FILES;
 use crate::model::{Manifest, ModelKind};
 use crate::{Error, Result};
@@ -33,6 +37,9 @@ pub struct ModelsArgs {
     /// Folder of the model registry
     #[arg(long, value_name = "DIR", default_value = "models", global = true)]
     pub models: PathBuf,
+    /// A file with the public key that versions have to be signed by (P-256, PEM); may be repeated
+    #[arg(long = "public-key", value_name = "FILE", global = true)]
+    pub public_key: Vec<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -65,6 +72,19 @@ pub enum ModelsCommand {
         /// The folder to write; new or empty
         folder: PathBuf,
     },
+    /// Sign a version that is there, as `model_signing sign key` does
+    Sign {
+        /// NAME (its champion) or NAME/VERSION
+        name: String,
+        /// The private key (P-256, PEM)
+        #[arg(long = "sign-key", value_name = "FILE")]
+        sign_key: PathBuf,
+    },
+    /// Check a version and make it the champion of its model, which runs without a version take
+    Promote {
+        /// NAME/VERSION
+        name: String,
+    },
 }
 
 /// `kolk models import FILE`
@@ -85,6 +105,9 @@ pub struct ImportArgs {
     /// For weights: the modules of a .safetensors file in their order, where shapes leave it open: encoder,decoder,head
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub modules: Vec<String>,
+    /// How the version is published
+    #[command(flatten)]
+    pub publish: PublishArgs,
 }
 
 /// Runs `kolk models`.
@@ -92,25 +115,31 @@ pub struct ImportArgs {
 /// # Errors
 /// A registry that can't be read or written; no such model; a card or a file that is refused.
 pub fn command(args: &ModelsArgs) -> Result<()> {
+    let keys = publishing::keys(&args.public_key)?;
     let text = match &args.command {
         ModelsCommand::Inspect { file } => inspect::inspect(file, args.json)?,
-        ModelsCommand::Import(import) => imported(import, &args.models)?,
-        ModelsCommand::List => list(&args.models, args.json)?,
-        ModelsCommand::Show { name } => show(&args.models, name, args.json)?,
-        ModelsCommand::Export { name, folder } => export::export(&args.models, name, folder)?,
+        ModelsCommand::Import(import) => imported(import, &args.models, &keys)?,
+        ModelsCommand::List => list(&args.models, args.json, &keys)?,
+        ModelsCommand::Show { name } => show(&args.models, name, args.json, &keys)?,
+        ModelsCommand::Export { name, folder } => export::export(&args.models, name, folder, &keys)?,
+        ModelsCommand::Sign { name, sign_key } => sign::sign(&args.models, name, sign_key, &keys)?,
+        ModelsCommand::Promote { name } => sign::promote(&args.models, name, &keys)?,
     };
     print(text.trim_end())
 }
 
 /// The label of the version that a card or a file of weights becomes.
-fn imported(args: &ImportArgs, models: &Path) -> Result<String> {
+fn imported(args: &ImportArgs, models: &Path, trusted: &PublicKeys) -> Result<String> {
     let extension = args.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     match &args.pipeline {
-        Some(pipeline) => weights::import(&args.file, pipeline, &args.modules),
+        Some(pipeline) => weights::import(&args.file, pipeline, &args.modules, &args.publish),
         None if FILES.contains(&extension) => Err(Error::refused(
             "weights need --pipeline PIPELINE: its `train` section describes the network that they are of",
         )),
-        None => import::run(&args.file, args.data.as_deref(), args.reference.as_deref(), models),
+        None => {
+            let to = import::To { models, trusted, publish: &args.publish };
+            import::run(&args.file, args.data.as_deref(), args.reference.as_deref(), to)
+        }
     }
 }
 

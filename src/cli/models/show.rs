@@ -5,22 +5,30 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::sign::Signer;
 use super::{ERRORS, kind, layers, metric, parameters, plain, pretty, trimmed};
 use crate::Result;
 use crate::error::{Context, counted, printable};
 use crate::model::registry;
+use crate::model::signing::PublicKeys;
 use crate::network::{Feed, Initial, InputTensor, OutputTensor, Signature, StateTensor};
 
 /// One version: `name` (its champion) or `name/3`. As JSON: the manifest, with `version` and `champion` added.
-pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
+pub fn show(root: &Path, target: &str, as_json: bool, keys: &PublicKeys) -> Result<String> {
     let (name, number) = registry::find(root, target)?;
     let folder = root.join(&name).join(number.to_string());
     let manifest = registry::read_manifest(&folder)?;
     let champion = registry::champion(root, &name)? == Some(number);
+    // A version that isn't what was signed is not shown.
+    if !keys.is_empty() {
+        registry::open(root, &format!("{name}/{number}"), keys)?;
+    }
+    let signer = Signer::of(root, &name, number, keys);
     if as_json {
         let mut value = serde_json::to_value(&manifest).or_failed(|| "write the manifest as JSON".into())?;
         value["version"] = number.into();
         value["champion"] = champion.into();
+        signer.describe(&mut value);
         return pretty(&value);
     }
     let inputs: Vec<String> = manifest
@@ -59,6 +67,7 @@ pub fn show(root: &Path, target: &str, as_json: bool) -> Result<String> {
     lines.extend(manifest.from.iter().map(|from| ("weights from", from.clone())));
     lines.extend(manifest.tz_database.iter().map(|version| ("tz database", version.clone())));
     lines.extend(manifest.files.iter().map(|(file, hash)| ("sha256", format!("{hash} {file}"))));
+    lines.push(("signed by", signer.text()));
     let mut table = plain(&[]);
     for (word, text) in lines {
         table.add_row([word, &text]);
@@ -134,7 +143,7 @@ mod tests {
     fn one_version_is_shown_with_all_that_it_promises() {
         let root = tempfile::tempdir().unwrap();
         let version = published(root.path(), "air", 7);
-        let text = show(root.path(), "air/1", false).unwrap();
+        let text = show(root.path(), "air/1", false, &PublicKeys::none()).unwrap();
         for part in [
             "air/1",
             "GRU(4), Dense(4)",
@@ -145,12 +154,13 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        let json: Value = serde_json::from_str(&show(root.path(), "air/1", true).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_str(&show(root.path(), "air/1", true, &PublicKeys::none()).unwrap()).unwrap();
         assert_eq!(
             (json["version"].as_u64(), json["champion"].as_bool(), json["seed"].as_u64()),
             (Some(1), Some(false), Some(7))
         );
-        assert_eq!(show(root.path(), "air", false).unwrap_err().exit_code(), 2);
-        assert_eq!(show(root.path(), "airs/1", false).unwrap_err().exit_code(), 2);
+        assert_eq!(show(root.path(), "air", false, &PublicKeys::none()).unwrap_err().exit_code(), 2);
+        assert_eq!(show(root.path(), "airs/1", false, &PublicKeys::none()).unwrap_err().exit_code(), 2);
     }
 }

@@ -161,6 +161,10 @@ fn what_is_wrong_is_at_its_place() {
         (source(&format!("{FINE}, until: 5")), "2:57: `until`: expected end, now or a time"),
         (source(&format!("{FINE}, start: 2024-01-02, until: 2024-01-02")), "2:76: `until` must be later than `start`"),
         (source(&format!("{FINE}, properties: {{ acks: 1 }}")), "2:64: `acks` can't be set here, kolk sets it: all"),
+        (
+            source(&format!("{FINE}, properties: {{ plugin.library.paths: /x.so }}")),
+            "2:64: `plugin.library.paths` can't be set: it loads a library",
+        ),
         (source(&format!("{FINE}, properties: {{ a: {{ file: no-such-file }} }}")), "2:75: `file`: "),
         (source(&format!("{FINE}, columns: {{ n: int }}")), "2:64: `n`: expected one of: string, float64, int64"),
         (source(&format!("{FINE}, timestamp: k")), "2:61: column \"k\" is already the message's key"),

@@ -32,6 +32,7 @@ use super::executor::{library, limits};
 use super::onnx::operators::{Class, Finding};
 use super::onnx::proto::ModelProto;
 use super::onnx::{self, file};
+use super::signing::SigningKey;
 use super::{Manifest, ModelKind, Version, registry};
 use crate::config::{Card, Runs};
 use crate::error::Problems;
@@ -53,12 +54,12 @@ pub struct Imported {
 }
 
 impl Imported {
-    /// Publishes it as the next version.
+    /// Publishes it as the next version, signed if there is a key.
     ///
     /// # Errors
     /// A registry that can't be written.
-    pub fn publish(self, models: &Path) -> Result<Version> {
-        registry::publish_with(models, self.manifest, &self.onnx, &self.report, self.files)
+    pub fn publish(self, models: &Path, key: Option<&SigningKey>) -> Result<Version> {
+        registry::publish_with(models, self.manifest, &self.onnx, &self.report, self.files, key)
     }
 }
 

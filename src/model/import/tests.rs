@@ -11,6 +11,7 @@ use crate::model::onnx::export;
 use crate::model::onnx::graph::{Axis, Graph, integer, string};
 use crate::model::onnx::proto::{AttributeProto, ModelProto, OperatorSetIdProto};
 use crate::model::onnx::testing::noise;
+use crate::model::signing::PublicKeys;
 use crate::model::{card, onnx};
 use crate::network::testing::{plain, tensors};
 
@@ -68,8 +69,11 @@ fn our_own_graph_is_imported_as_any_other_from_the_card_that_is_proposed() {
     assert_eq!((signature.batch, signature.steps, imported.manifest.bitwise), (Run::Many, Run::Many, true));
     assert_eq!(signature.states.len(), 3);
     assert_eq!(signature.outputs[0].tensor.describe(), "float32 [time, batch, 1]");
-    let version = imported.publish(&folder.path().join("models")).unwrap();
-    assert_eq!(registry::open(&folder.path().join("models"), "own/1").unwrap().manifest, version.manifest);
+    let version = imported.publish(&folder.path().join("models"), None).unwrap();
+    assert_eq!(
+        registry::open(&folder.path().join("models"), "own/1", &PublicKeys::none()).unwrap().manifest,
+        version.manifest
+    );
     let report = std::fs::read_to_string(version.folder.join("report.html")).unwrap();
     assert!(report.contains("bitwise: yes") && report.contains("the same bits"), "{report}");
 }

@@ -88,6 +88,7 @@ mod tests {
     use crate::kernel::CellKind;
     use crate::metrics::Metrics;
     use crate::model::onnx::export;
+    use crate::model::signing::PublicKeys;
     use crate::model::testing::{manifest, published};
     use crate::network::testing::{plain, tensors};
     use crate::record::Layout;
@@ -161,7 +162,7 @@ mod tests {
         architecture.outputs = 2;
         let onnx = export::onnx(&architecture, &tensors(&architecture, 1), "m").unwrap();
         let shorter = crate::model::Manifest { horizon: 1, ..manifest("m", &architecture, 1) };
-        registry::publish(&root, shorter, &onnx, "<html></html>").unwrap();
+        registry::publish(&root, shorter, &onnx, "<html></html>", None).unwrap();
         registry::set_champion(&root, "m", 2).unwrap();
         let refused = |models: &Registered| {
             let text = models.opener.metrics.text(true).unwrap();
@@ -180,11 +181,33 @@ mod tests {
     }
 
     #[test]
+    fn a_champion_that_is_not_signed_stays_out_until_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root(folder.path());
+        let mut models = registered(folder.path(), "m");
+        let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signed").join(name);
+        models.opener.pipeline.public_keys = vec![config::At::default_value(fixture("first.pub"))];
+        published(&root, "m", 2);
+        registry::set_champion(&root, "m", 2).unwrap();
+        assert!(models.look().is_none() && models.look().is_none());
+        let refused = |models: &Registered| {
+            models.opener.metrics.text(true).unwrap().contains("kolk_model_refused_version{model=\"m\"} 2")
+        };
+        assert!(refused(&models));
+        let reported = models.reported.lock().unwrap().clone();
+        assert!(reported.len() == 1 && reported.first().unwrap().contains("m/2 is not signed"), "{reported:?}");
+        let key = crate::model::signing::SigningKey::read(&fixture("first.key")).unwrap();
+        registry::sign(&root, "m/2", &PublicKeys::none(), &key).unwrap();
+        assert_eq!(shown(&models.look().unwrap().0), "m/2");
+        assert!(!refused(&models));
+    }
+
+    #[test]
     fn the_version_of_a_commit_is_found_or_refused() {
         let folder = tempfile::tempdir().unwrap();
         let root = root(folder.path());
         let mut models = registered(folder.path(), "m");
-        let first = identity(Some(&registry::open(&root, "m/1").unwrap()));
+        let first = identity(Some(&registry::open(&root, "m/1", &PublicKeys::none()).unwrap()));
         published(&root, "m", 2);
         registry::set_champion(&root, "m", 2).unwrap();
         assert!(models.chain(&first).is_ok());

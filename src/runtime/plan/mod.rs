@@ -14,7 +14,7 @@ mod version;
 
 use std::sync::Arc;
 
-pub use model::{has_model, label, stages_of_model};
+pub use model::{has_model, label, stages_of_model, trusted};
 pub use shard::{check_shard, plan_shard};
 pub use source::PlannedSource;
 pub(super) use version::{Opener, identity, named};
@@ -100,6 +100,10 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>, asks: 
     let mut problems = Problems::new(&pipeline.file);
     let metrics = Arc::new(metrics(&pipeline, &mut problems)?);
     folders::check(&pipeline, purpose, &mut problems);
+    // With a model to run, they are read for it.
+    if purpose != Purpose::Run || pipeline.infer().is_none() {
+        model::public_keys(&pipeline, &mut problems);
+    }
     let device = device(&pipeline, purpose, &mut problems);
     let source = PlannedSource::asking(&pipeline, &source::wanted(&pipeline, purpose), asks, &mut problems)
         .or_else(|| source::without_times(&pipeline, purpose));

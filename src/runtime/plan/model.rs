@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::{self, Mode, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
+use crate::model::signing::PublicKeys;
 use crate::model::{ModelKind, Version, registry};
 use crate::record::{Clock, Layout};
 use crate::stage;
@@ -22,6 +23,29 @@ pub(super) fn champion_or_pinned(pipeline: &Pipeline, clock: &Clock, problems: &
     find_model(pipeline, &pipeline.infer()?.model, clock, problems)
 }
 
+/// The keys of which one has to have signed a version. They are read each time: files of keys are replaced while a
+/// process runs.
+pub(in crate::runtime) fn public_keys(pipeline: &Pipeline, problems: &mut Problems) -> Option<PublicKeys> {
+    let (mut keys, mut is_read) = (PublicKeys::none(), true);
+    for file in &pipeline.public_keys {
+        if let Err(error) = keys.add(file) {
+            problems.add(file.place, error);
+            is_read = false;
+        }
+    }
+    is_read.then_some(keys)
+}
+
+/// The keys of a pipeline, for who works on its registry.
+///
+/// # Errors
+/// Each file that can't be read or holds no public key.
+pub fn trusted(pipeline: &Pipeline) -> crate::Result<PublicKeys> {
+    let mut problems = Problems::new(&pipeline.file);
+    let keys = public_keys(pipeline, &mut problems);
+    problems.finish(keys.unwrap_or_default())
+}
+
 /// A version of the model (`name` or `name/3`), if the pipeline's `infer` can run it. `clock` is the source's.
 pub(in crate::runtime) fn find_model(
     pipeline: &Pipeline,
@@ -30,7 +54,8 @@ pub(in crate::runtime) fn find_model(
     problems: &mut Problems,
 ) -> Option<Arc<Version>> {
     let infer = pipeline.infer()?;
-    let version = match registry::open(&pipeline.models, target) {
+    let keys = public_keys(pipeline, problems)?;
+    let version = match registry::open(&pipeline.models, target, &keys) {
         Ok(version) => version,
         Err(error) => {
             problems.add(infer.model.place, error);

@@ -37,6 +37,10 @@ KOLK_BACKFILL: {{ required "backfill.output: the folder or URL of the output" .V
 platform.yaml: {{ .Files.Get "files/platform.yaml" | quote }}
 kafka.yaml: {{ .Values.kafka | default (.Files.Get "files/kafka.yaml") | quote }}
 http.yaml: {{ .Files.Get (ternary "files/http-token.yaml" "files/http.yaml" (ne .Values.secrets.http "")) | quote }}
+registry.yaml: {{ .Files.Get (ternary "files/registry-signed.yaml" "files/registry.yaml" (ne .Values.models.publicKey "")) | quote }}
+{{- with .Values.models.publicKey }}
+registry.pub: {{ . | quote }}
+{{- end }}
 pipeline.yaml: {{ .Values.pipeline | default (.Files.Get "files/pipeline.yaml") | quote }}
 {{- end }}
 
