@@ -74,7 +74,7 @@ lint: ## check formatting and clippy, as CI does
 	@scripts/one_build.sh
 	@cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 
-fuzz: tools ## fuzz the decoders and the pipeline file; TARGET=json for one of them, SECONDS_EACH=60
+fuzz: tools ## fuzz all that reads bytes of others; TARGET=json for one, SECONDS_EACH=60 or RUNS=1000000, MEMORY=512
 	@scripts/fuzz.sh $(TARGET)
 
 bench: tools onnxruntime ## run the benches; best on a quiet machine

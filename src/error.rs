@@ -6,7 +6,9 @@
 //! exit code and whether a retry makes sense. Messages are lowercase, without a final period, and say what, where
 //! and what to do.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use crate::problem::{Place, Problem};
@@ -64,6 +66,21 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
     fn or_refused(self, action: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|e| Error::Refused(format!("{}: {e}", action())))
     }
+}
+
+/// Runs a library on what others wrote. Where it panics, that is an error like any other; nothing that it was working
+/// on may be used again.
+///
+/// # Errors
+/// What it said when it panicked.
+pub fn contained<T>(run: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_text(panic.as_ref()).to_string())
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown")
 }
 
 struct Listed<'a>(&'a [Problem]);

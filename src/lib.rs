@@ -9,6 +9,8 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod format;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod http;
 pub mod kafka;
 pub mod kernel;

@@ -1,8 +1,11 @@
-//! Pipeline files: read, or refused with their problems.
+//! Pipeline files and cards: read, or refused with their problems.
 #![no_main]
 
-use std::path::Path;
+use kolk::hostile;
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    let _ = kolk::config::parse(text, Path::new("/p/p.yaml"));
+#[global_allocator]
+static COUNTING: hostile::Counting = hostile::Counting;
+
+libfuzzer_sys::fuzz_target!(init: hostile::begin("pipeline"), |bytes: &[u8]| {
+    hostile::within(hostile::kind("pipeline"), bytes);
 });

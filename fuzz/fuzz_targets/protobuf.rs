@@ -1,13 +1,11 @@
-//! Protobuf bodies in Confluent's frame, the index of the message included.
+//! Protobuf: messages of known schemas, and of a schema that is in the bytes.
 #![no_main]
 
-use std::cell::RefCell;
+use kolk::hostile;
 
-use kolk::format::{Decoder, law};
+#[global_allocator]
+static COUNTING: hostile::Counting = hostile::Counting;
 
-thread_local!(static DECODER: RefCell<Box<dyn Decoder>> = RefCell::new(law::protobuf()));
-
-libfuzzer_sys::fuzz_target!(|bodies: Vec<Vec<u8>>| {
-    let payloads: Vec<Vec<u8>> = bodies.iter().map(|body| law::in_frame(body)).collect();
-    DECODER.with_borrow_mut(|decoder| law::alone_as_together(decoder.as_mut(), &payloads)).unwrap();
+libfuzzer_sys::fuzz_target!(init: hostile::begin("protobuf"), |bytes: &[u8]| {
+    hostile::within(hostile::kind("protobuf"), bytes);
 });

@@ -29,6 +29,7 @@ use super::framed::{Body, MakeBody};
 use super::schema::Schema;
 use super::times::{Ticks, TimeFrom, in_ticks, nanos_of};
 use crate::config::Envelope;
+use crate::error::contained;
 use crate::record::{hexadecimal, uuid_text};
 
 /// A reader's schema.
@@ -107,13 +108,12 @@ fn decoder(writer: &str, reader: &str, id: u32) -> Result<AvroReader, String> {
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     let fingerprint = Fingerprint::Id(id);
     store.set(fingerprint, AvroSchema::new(writer.to_string())).map_err(|e| e.to_string())?;
-    ReaderBuilder::new()
+    let builder = ReaderBuilder::new()
         .with_reader_schema(AvroSchema::new(reader.to_string()))
         .with_writer_schema_store(store)
         .with_active_fingerprint(fingerprint)
-        .with_batch_size(1)
-        .build_decoder()
-        .map_err(|e| e.to_string())
+        .with_batch_size(1);
+    contained(|| builder.build_decoder())?.map_err(|e| e.to_string())
 }
 
 /// Bodies of one writer's schema.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::Schema;
 use crate::config::Envelope;
+use crate::error::contained;
 
 /// A record at the top of a schema.
 #[derive(Debug, Clone)]
@@ -29,6 +30,9 @@ pub(super) struct Field {
     /// Its type, without annotations.
     pub data_type: Value,
 }
+
+/// How deep a schema may be with those that it refers to.
+const DEEPEST: usize = 400;
 
 /// Words of a type that decide how it is read.
 const KEPT: [&str; 8] = ["type", "name", "namespace", "symbols", "size", "logicalType", "precision", "scale"];
@@ -295,43 +299,48 @@ fn inlined(schema: &Schema) -> Result<Value, String> {
         named.insert(name.clone(), parse(text)?);
     }
     let namespace = root.get("namespace").and_then(Value::as_str).unwrap_or_default().to_string();
-    inline(&mut root, &namespace, &mut named);
+    inline(&mut root, &namespace, &mut named, 0)?;
     Ok(root)
 }
 
 /// Puts a definition in place of the first use of its name; a second use finds it by name.
-fn inline(value: &mut Value, namespace: &str, named: &mut HashMap<String, Value>) {
+fn inline(value: &mut Value, namespace: &str, named: &mut HashMap<String, Value>, depth: usize) -> Result<(), String> {
+    if depth > DEEPEST {
+        return Err(format!("the schemas that it refers to are nested more than {DEEPEST} deep"));
+    }
+    let depth = depth + 1;
     match value {
         Value::String(name) => {
             let full = if name.contains('.') { name.clone() } else { format!("{namespace}.{name}") };
-            let Some(mut definition) = named.remove(&full).or_else(|| named.remove(name.as_str())) else { return };
+            let Some(mut definition) = named.remove(&full).or_else(|| named.remove(name.as_str())) else {
+                return Ok(());
+            };
             let inner = definition.get("namespace").and_then(Value::as_str).unwrap_or(namespace).to_string();
-            inline(&mut definition, &inner, named);
+            inline(&mut definition, &inner, named, depth)?;
             *value = definition;
         }
-        Value::Array(union) => union.iter_mut().for_each(|branch| inline(branch, namespace, named)),
+        Value::Array(union) => union.iter_mut().try_for_each(|branch| inline(branch, namespace, named, depth))?,
         Value::Object(object) => {
             for name in ["type", "items", "values"] {
                 if let Some(inner) = object.get_mut(name) {
-                    inline(inner, namespace, named);
+                    inline(inner, namespace, named, depth)?;
                 }
             }
             if let Some(Value::Array(fields)) = object.get_mut("fields") {
-                fields.iter_mut().for_each(|field| {
-                    if let Some(data_type) = field.get_mut("type") {
-                        inline(data_type, namespace, named);
-                    }
-                });
+                for data_type in fields.iter_mut().filter_map(|field| field.get_mut("type")) {
+                    inline(data_type, namespace, named, depth)?;
+                }
             }
         }
         _ => {}
     }
+    Ok(())
 }
 
 /// The fingerprint (CRC-64-AVRO) of a schema, as Avro's single-object encoding has it; `None`: it has none.
 pub(super) fn fingerprint(schema: &Schema) -> Option<[u8; 8]> {
     let text = bare(&inlined(schema).ok()?).to_string();
-    match AvroSchema::new(text).fingerprint(FingerprintAlgorithm::Rabin).ok()? {
+    match contained(|| AvroSchema::new(text).fingerprint(FingerprintAlgorithm::Rabin)).ok()?.ok()? {
         Fingerprint::Rabin(found) => Some(found.to_le_bytes()),
         _ => None,
     }

@@ -14,6 +14,7 @@ use super::schemas::Schemas;
 use super::table::Table;
 use super::{DELETED, Decided, DecodeError, Decoded, Decoder, Deleted, Messages};
 use crate::config::Envelope;
+use crate::error::contained;
 
 /// Reads the bodies that were written with one schema.
 pub(super) trait Body: Send {
@@ -38,6 +39,11 @@ pub(super) struct Framed {
     /// Memory of a body whose indexes are in a header.
     joined: Vec<u8>,
     stops: bool,
+}
+
+/// What reads the bodies of a schema, or the error in the schema.
+fn made(make: &MakeBody, schema: &Schema) -> Result<Box<dyn Body>, String> {
+    contained(|| make(schema)).and_then(|made| made)
 }
 
 /// The frame of a message's payload.
@@ -70,7 +76,13 @@ impl Framed {
     /// Knows a schema without asking.
     #[cfg(any(test, fuzzing))]
     pub fn learn(&mut self, schema: &Schema) {
-        self.bodies.insert(schema.id.into(), (self.make)(schema));
+        self.bodies.insert(schema.id.into(), made(&self.make, schema));
+    }
+
+    /// Reads the bodies of a schema so.
+    #[cfg(test)]
+    pub fn read_by(&mut self, id: u32, body: Box<dyn Body>) {
+        self.bodies.insert(id.into(), Ok(body));
     }
 
     /// Looks up the schema of a message, if not done before. `Ok(false)`: it is unknown.
@@ -79,7 +91,7 @@ impl Framed {
             return Ok(true);
         }
         match self.schemas.of(id, self.language) {
-            Verdict::Schema(schema) => self.bodies.insert(id, (self.make)(&schema)),
+            Verdict::Schema(schema) => self.bodies.insert(id, made(&self.make, &schema)),
             // A schema of another kind stays of another kind: that depends on the id alone.
             Verdict::Refused(why) => self.bodies.insert(id, Err(why)),
             Verdict::Unknown => return Ok(false),
@@ -150,7 +162,11 @@ impl Framed {
             body = &self.joined;
         }
         match self.bodies.get_mut(&id) {
-            Some(Ok(reader)) => reader.read(body, &mut self.row)?,
+            // A library may panic on what others wrote: the message is a bad one, and the next is read anew.
+            Some(Ok(reader)) => match contained(|| reader.read(body, &mut self.row)) {
+                Ok(read) => read?,
+                Err(what) => return Err((self.language.bad(), format!("it can't be decoded: {what}"))),
+            },
             Some(Err(why)) => return Err(("bad_schema", why.clone())),
             None => return Err(("unknown_schema", format!("{} schema {id}", self.schemas.whose()))),
         }

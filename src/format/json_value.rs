@@ -26,10 +26,12 @@ pub(super) fn is_nan(text: &str) -> bool {
 pub(super) fn without_nan(text: &str) -> Option<String> {
     let (bytes, mut fixed, mut copied, mut at) = (text.as_bytes(), String::new(), 0, 0);
     while let Some(byte) = bytes.get(at) {
-        let end = super::raw::end(text, at);
+        // Not of a list or an object: within it, each end would be looked for again.
+        let end = || super::raw::end(text, at);
         match byte {
-            b'"' => at = end,
+            b'"' => at = end(),
             b'-' | b'+' | b'n' | b'N' | b'i' | b'I' => {
+                let end = end();
                 if text.get(at..end).is_some_and(is_nan) {
                     fixed.push_str(&text[copied..at]);
                     fixed.push_str("null");

@@ -38,7 +38,6 @@ pub(super) const PROTO: &str = "syntax = \"proto3\"; package shop; import \"goog
     enum Kind { NONE = 0; WEB = 1; }";
 
 /// Fields beyond those of AVRO, of all kinds that there are, for fuzzing.
-#[cfg(fuzzing)]
 const WIDE: &str = r#"{"type":"record","name":"Sale","namespace":"shop","fields":[
     {"name":"k","type":"string"},{"name":"ts","type":"long"},{"name":"v","type":["null","double"]},
     {"name":"e","type":{"type":"enum","name":"Kind","symbols":["A","B"]}},{"name":"m","type":{"type":"map","values":"int"}},
@@ -172,7 +171,6 @@ pub(super) fn planned_with(format: &str, newest: &Schema, fields: &[&str], value
 
 /// A decoder of one schema that stops at deletes: with these words of the source and of the record, and passthrough
 /// columns; or the error in the schema.
-#[cfg(test)]
 pub(super) fn decoder_of(
     format: &str,
     source: &str,
@@ -255,7 +253,6 @@ pub(super) fn framed_with_keys(yaml: &str, newest: &Schema, keys: super::schema_
 }
 
 /// A decoder of Avro; `wide`: of a schema with types of all kinds.
-#[cfg(fuzzing)]
 pub fn avro(wide: bool) -> Box<dyn Decoder> {
     let mut framed = framed("avro", &schema(AVRO));
     framed.learn(&schema(if wide { WIDE } else { AVRO }));
@@ -263,9 +260,20 @@ pub fn avro(wide: bool) -> Box<dyn Decoder> {
 }
 
 /// A decoder of Protobuf.
-#[cfg(fuzzing)]
 pub fn protobuf() -> Box<dyn Decoder> {
     Box::new(framed("protobuf", &schema(PROTO)))
+}
+
+/// Reads a body by a schema of others, in `avro` or `protobuf`; what is refused is as good as what is read.
+pub fn by_schema(format: &str, text: &str, body: &[u8]) {
+    let message = [in_frame(body)];
+    for (record, fields) in
+        [("key: k, time: ts, values: [v]", &["s", "d.e"][..]), ("key: k, time: ts, values: [d.v]", &[])]
+    {
+        if let Ok(mut decoder) = decoder_of(format, "", record, fields, text) {
+            decode(&mut decoder, &message);
+        }
+    }
 }
 
 /// A body in Confluent's frame, of the one schema there is.

@@ -13,6 +13,7 @@ mod avro;
 mod avro_bytes;
 mod avro_cut;
 mod avro_key;
+mod avro_nodes;
 mod avro_out;
 mod avro_schema;
 mod avro_types;
@@ -22,6 +23,8 @@ mod columns;
 mod envelope;
 mod frame;
 mod framed;
+#[cfg(test)]
+mod hostile_tests;
 mod json;
 mod json_out;
 mod json_value;

@@ -31,9 +31,13 @@ use super::protobuf_vector::{self, vector_type};
 use super::schema::Schema;
 use super::times::nanos_of;
 use crate::config::Envelope;
+use crate::error::contained;
 
 /// Name of the schema itself among the files that it imports.
 pub(super) const MAIN: &str = "kolk_schema.proto";
+
+/// How deep messages may be within messages, and brackets in brackets, in a schema: it is read by recursion.
+const DEEPEST: usize = 100;
 
 /// The files of a schema, by name.
 struct Files(HashMap<String, File>);
@@ -50,6 +54,17 @@ impl FileResolver for Files {
 
 /// A file as it is registered: text, or (by Confluent's Python client) a base64 descriptor.
 fn file(name: &str, text: &str) -> Result<File, String> {
+    let mut depth = 0_usize;
+    for byte in text.bytes() {
+        match byte {
+            b'{' | b'[' | b'(' | b'<' => depth += 1,
+            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err(format!("its messages are nested more than {DEEPEST} deep"));
+        }
+    }
     match File::from_source(name, text) {
         Ok(file) => Ok(file),
         Err(error) => {
@@ -66,6 +81,10 @@ fn file(name: &str, text: &str) -> Result<File, String> {
 
 /// The top-level messages of a schema, in order, or the error in it.
 pub(super) fn messages(schema: &Schema) -> Result<Vec<MessageDescriptor>, String> {
+    contained(|| compiled(schema))?
+}
+
+fn compiled(schema: &Schema) -> Result<Vec<MessageDescriptor>, String> {
     let mut files = HashMap::from([(MAIN.to_string(), file(MAIN, &schema.text)?)]);
     for (name, text) in &schema.references {
         files.insert(name.clone(), file(name, text)?);

@@ -27,8 +27,13 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Maximum number of ids requested at the same time: garbage messages may name thousands.
 const AT_ONCE: usize = 8;
-/// Maximum depth of references.
+/// Maximum depth of references, and how many schemas one may need.
 const DEEPEST: usize = 16;
+const MOST_REFERENCES: usize = 1000;
+/// Maximum bytes of an answer.
+const MOST_BYTES: usize = 8 << 20;
+/// Maximum number of versions of a subject that are looked at for a fingerprint, the newest ones.
+const MOST_VERSIONS: usize = 1000;
 
 type Answer<T> = std::result::Result<T, Silence>;
 type Later<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -66,7 +71,7 @@ impl Registry {
     pub fn new(source: &SchemaSource) -> Result<Registry> {
         // The only possible error: a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = reqwest::Client::builder().timeout(PATIENCE);
+        let mut client = reqwest::Client::builder().timeout(PATIENCE).redirect(redirects());
         if let Some(ca) = &source.tls.ca {
             let all = reqwest::Certificate::from_pem_bundle(ca.as_bytes())
                 .ok()
@@ -191,7 +196,9 @@ impl Registry {
         let path = format!("/subjects/{}/versions", escaped(&self.subject));
         let Some(answer) = self.get(&path, 1).await? else { return Ok(None) };
         let known = || self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        for version in answer.as_array().into_iter().flatten().filter_map(Value::as_u64) {
+        let versions = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+        let newest = &versions[versions.len().saturating_sub(MOST_VERSIONS)..];
+        for version in newest.iter().filter_map(Value::as_u64) {
             if known().contains_key(&version) {
                 continue;
             }
@@ -245,6 +252,9 @@ impl Registry {
                 if into.iter().any(|(known, _)| known == name) {
                     continue;
                 }
+                if into.len() >= MOST_REFERENCES {
+                    return Err(refused(&format!("are more than {MOST_REFERENCES}")));
+                }
                 let version = reference.get("version").and_then(Value::as_u64).unwrap_or(1);
                 // One of another context names it.
                 let context = self.context().filter(|_| !subject.starts_with(":.")).unwrap_or_default();
@@ -275,21 +285,25 @@ impl Registry {
         let mut pause = PAUSE;
         for attempt in 1.. {
             let trouble = match self.send(method.clone(), &url, body).await {
-                Ok((200..=299, text)) => {
+                Ok((_, None)) => {
+                    let most = format!("an answer of more than {MOST_BYTES} bytes is not read");
+                    return Err(Silence::Unavailable(format!("{url}: {most}")));
+                }
+                Ok((200..=299, Some(text))) => {
                     let parsed = serde_json::from_str(&text);
                     return parsed.map(Some).map_err(|e| Silence::Unavailable(format!("{url}: no JSON: {e}")));
                 }
                 // A registry gives its own code with it. A page of something in front of it says nothing about a
                 // schema.
-                Ok((404, text)) if has_code(&text) => return Ok(None),
+                Ok((404, Some(text))) if has_code(&text) => return Ok(None),
                 Ok((401 | 403, _)) if self.has_new_token() => continue,
                 Ok((401 | 403, _)) => {
                     return Err(Silence::Unavailable(format!("{url}: not authorised: check format's auth")));
                 }
-                Ok((status @ (404 | 408 | 429 | 500..=599), text)) => {
+                Ok((status @ (404 | 408 | 429 | 500..=599), Some(text))) => {
                     format!("{url}: status {status}: {}", brief(&text))
                 }
-                Ok((status, text)) => {
+                Ok((status, Some(text))) => {
                     return Err(Silence::Unavailable(format!("{url}: status {status}: {}", brief(&text))));
                 }
                 Err(error) => format!("{url}: {}", causes(&error)),
@@ -313,12 +327,13 @@ impl Registry {
         is_new
     }
 
+    /// Status and text of an answer; no text: it was too long.
     async fn send(
         &self,
         method: reqwest::Method,
         url: &str,
         body: Option<&Value>,
-    ) -> std::result::Result<(u16, String), reqwest::Error> {
+    ) -> std::result::Result<(u16, Option<String>), reqwest::Error> {
         let mut request = self
             .client
             .request(method, url)
@@ -333,10 +348,28 @@ impl Registry {
         if let Some(body) = body {
             request = request.header("content-type", "application/vnd.schemaregistry.v1+json").body(body.to_string());
         }
-        let response = request.send().await?;
+        let mut response = request.send().await?;
         let status = response.status().as_u16();
-        Ok((status, response.text().await?))
+        let mut bytes = Vec::new();
+        while let Some(piece) = response.chunk().await? {
+            if bytes.len() + piece.len() > MOST_BYTES {
+                return Ok((status, None));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok((status, Some(String::from_utf8_lossy(&bytes).into_owned())))
     }
+}
+
+/// Answers that point elsewhere are followed on the same host only: what was asked, and the credentials, are for it.
+fn redirects() -> reqwest::redirect::Policy {
+    reqwest::redirect::Policy::custom(|attempt| {
+        let from = attempt.previous().first().and_then(|url| url.host_str());
+        match from == attempt.url().host_str() && attempt.previous().len() <= 3 {
+            true => attempt.follow(),
+            false => attempt.stop(),
+        }
+    })
 }
 
 /// The answer, waited for.

@@ -25,6 +25,10 @@ fn registry(answer: fn(Duration) -> Option<(u16, &'static str)>) -> Arc<Registry
             }
         }
     });
+    registry_at(url)
+}
+
+fn registry_at(url: String) -> Arc<Registry> {
     let source = SchemaSource {
         registry: At::default_value(url),
         written: None,
@@ -60,6 +64,39 @@ fn asked(registry: &Arc<Registry>, id: u32, most: Duration) -> (Verdict, Duratio
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_not_read() {
+    static LONG: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| "x".repeat(MOST_BYTES + 1));
+    let registry = registry(|_| Some((200, LONG.as_str())));
+    let started = Instant::now();
+    loop {
+        match registry.by_name(7.into(), Language::Avro) {
+            Verdict::Pending(why) if why.contains("more than 8388608 bytes is not read") => break,
+            Verdict::Pending(_) => assert!(started.elapsed() < Duration::from_secs(60)),
+            other => panic!("{other:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_answer_that_points_to_another_host_is_not_followed() {
+    let (other, here) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = other.local_addr().unwrap().port();
+    let registry = registry_at(format!("http://{}", here.local_addr().unwrap()));
+    std::thread::spawn(move || {
+        for mut client in here.incoming().flatten() {
+            let _ = client.read(&mut [0; 4096]);
+            let to = format!("Location: http://localhost:{port}/\r\nConnection: close\r\nContent-Length: 0");
+            let _ = write!(client, "HTTP/1.1 302 x\r\n{to}\r\n\r\n");
+        }
+    });
+    let Err(Silence::Unavailable(why)) = registry.reader("s", None, Language::Avro) else { panic!("an answer") };
+    assert!(why.contains("status 302"), "{why}");
+    other.set_nonblocking(true).unwrap();
+    assert!(other.accept().is_err(), "it was asked");
 }
 
 #[test]

@@ -11,6 +11,16 @@ pub(super) enum Language {
     Protobuf,
 }
 
+impl Language {
+    /// Why a message is refused whose body isn't what its schema says.
+    pub fn bad(self) -> &'static str {
+        match self {
+            Language::Avro => "bad_avro",
+            Language::Protobuf => "bad_protobuf",
+        }
+    }
+}
+
 /// How a message names the schema that it was written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum SchemaName {

@@ -15,6 +15,7 @@ use super::protobuf_key::ProtobufKey;
 use super::schema::{Language, Schema, SchemaName};
 use super::schemas::Schemas;
 use super::{DecodeError, Messages};
+use crate::error::contained;
 
 /// What a key may be, for messages.
 pub(super) const WANTED: &str = "a key is one value: text, an integer, a boolean, bytes or an enum, or a record with \
@@ -45,10 +46,11 @@ impl SchemaKeys {
 
     fn reader(&self, schema: &Schema) -> Result<KeyReader, String> {
         let field = self.field.as_deref();
-        match self.language {
+        let reader = contained(|| match self.language {
             Language::Avro => AvroKey::new(schema, field).map(KeyReader::Avro),
             Language::Protobuf => ProtobufKey::new(schema, field).map(KeyReader::Protobuf),
-        }
+        });
+        reader.and_then(|reader| reader)
     }
 
     /// Knows a schema without asking.

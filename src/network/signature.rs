@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Architecture;
 
+/// Numbers of a row of a tensor, at most.
+const MOST_WIDTH: usize = 1 << 28;
+
 /// Type of a tensor's numbers, as ONNX has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -227,7 +230,8 @@ pub struct Signature {
 impl TensorSpec {
     /// Numbers of a row: of one step of one sequence.
     pub fn width(&self) -> usize {
-        self.shape.iter().map(|axis| if let Axis::Fixed(size) = axis { *size } else { 1 }).product()
+        let size = |axis: &Axis| if let Axis::Fixed(size) = axis { *size } else { 1 };
+        self.shape.iter().fold(1, |all: usize, axis| all.saturating_mul(size(axis)))
     }
 
     /// Numbers in a run of `t` steps of `b` sequences.
@@ -237,12 +241,27 @@ impl TensorSpec {
             Axis::Batch => b,
             Axis::Fixed(size) => *size,
         };
-        self.shape.iter().map(size).product()
+        self.shape.iter().fold(1, |all: usize, axis| all.saturating_mul(size(axis)))
     }
 
     /// Bytes of a row.
     pub fn row_bytes(&self) -> usize {
-        self.width() * self.element.bytes()
+        self.width().saturating_mul(self.element.bytes())
+    }
+
+    /// Refuses one of which a row has more numbers than memory is made for.
+    ///
+    /// # Errors
+    /// Its name and sizes.
+    pub fn check(&self) -> crate::Result<()> {
+        match self.width() <= MOST_WIDTH {
+            true => Ok(()),
+            false => Err(crate::Error::refused(format!(
+                "tensor \"{}\" is {}: at most {MOST_WIDTH} numbers a row are read",
+                self.name,
+                self.describe()
+            ))),
+        }
     }
 
     /// Whether it has this axis.

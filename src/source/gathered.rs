@@ -8,8 +8,8 @@ use crate::record::Records;
 
 /// Keys of this many bytes end a [`Records`], however few records there are.
 pub(super) const TEXT_LIMIT: usize = 4 << 20;
-/// So do vectors of this many bytes.
-const VECTORS_LIMIT: usize = 64 << 20;
+/// So do vectors and passthrough columns of this many bytes.
+const BYTES_LIMIT: usize = 64 << 20;
 
 /// Records under construction: vectors and passthrough columns stay in parts until the end.
 #[derive(Default)]
@@ -20,17 +20,15 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Whether there are `limit` records, or a lot of text or of vectors.
+    /// Whether there are `limit` records, or a lot of text, of vectors or of passthrough columns.
     pub fn is_full(&self, limit: usize) -> bool {
-        self.records.len() >= limit
-            || self.records.key_text.len() >= TEXT_LIMIT
-            || !self.vectors.is_empty() && self.bytes() >= VECTORS_LIMIT
+        self.records.len() >= limit || self.records.key_text.len() >= TEXT_LIMIT || self.bytes() >= BYTES_LIMIT
     }
 
     fn bytes(&self) -> usize {
         // Of a slice, only its own part counts.
         let bytes = |part: &ArrayRef| part.to_data().get_slice_memory_size().unwrap_or(0);
-        self.vectors.iter().flatten().map(bytes).sum()
+        self.vectors.iter().chain(&self.passthrough).flatten().map(bytes).sum()
     }
 
     /// The records, unless there are none.

@@ -6,6 +6,7 @@
 
 pub mod dead_letters;
 mod decode;
+mod deltas;
 mod files;
 mod flaws;
 mod folders;
@@ -16,6 +17,7 @@ mod merge;
 mod nested;
 mod open_file;
 mod order;
+mod pages;
 pub mod parquet;
 mod plan;
 mod sample;
@@ -28,8 +30,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thrift;
 pub mod topic;
 mod united;
+mod unpacked;
 mod unread;
 
 pub use history::History;

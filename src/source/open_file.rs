@@ -2,7 +2,6 @@
 //!
 //! Must not live here: which row group comes next, and what becomes of its rows (`parquet`).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
@@ -15,17 +14,22 @@ use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 
+use super::pages::Pages;
 use super::parquet::BATCH;
 use super::schema::{Columns, KeyColumn};
-use super::{int96, merge, nested, plan, text};
+use super::{deltas, int96, merge, nested, plan, text};
+use crate::error::contained;
 use crate::storage::{DATA_BLOCK, File};
 
 /// Bytes of the rows that are decoded at once, about, at most.
 const BATCH_BYTES: u64 = 32 << 20;
+/// The most that they may have if each were as long as the longest value that a few bytes of the file stand for.
+const MOST_BATCH_BYTES: u64 = 256 << 20;
 
 /// A file that is read, its footer the one that was planned.
 pub(super) struct OpenFile {
     input: File,
+    pages: Pages,
     metadata: Arc<ParquetMetaData>,
     /// Its columns as they are read, text as text.
     pub schema: Schema,
@@ -49,7 +53,14 @@ impl OpenFile {
         let file = metadata.file_metadata();
         let schema = int96::schema_of(file).map_err(|e| e.to_string())?;
         let is_unchecked = text::is_unchecked(file.schema_descr(), &schema, &columns.names());
-        Ok(OpenFile { input, metadata: Arc::new(metadata), schema, readers: [None, None], bytes: None, is_unchecked })
+        let pages = Pages::new(input.clone(), &metadata);
+        let metadata = Arc::new(metadata);
+        Ok(OpenFile { input, pages, metadata, schema, readers: [None, None], bytes: None, is_unchecked })
+    }
+
+    /// Begins a batch of rows of its readers.
+    pub fn begin(&self) {
+        self.pages.begin();
     }
 
     /// Whether its text must be read as bytes and checked: [`OpenFile::readers`].
@@ -83,9 +94,10 @@ impl OpenFile {
             KeyColumn::Text(name) => !as_bytes && is_dictionary(group, name),
             _ => false,
         };
-        let mut bytes = 0;
+        let (mut bytes, mut longest) = (0, 0_u64);
         for (leaf, column) in group.columns().iter().enumerate() {
             if is_read(leaf) {
+                longest = longest.saturating_add(deltas::longest(&self.pages, group, column)?);
                 let is_key =
                     matches!(&columns.key, KeyColumn::Text(name) if column.column_path().parts() == [name.as_str()]);
                 let text = column.unencoded_byte_array_data_bytes().filter(|_| !(is_key && as_dictionary));
@@ -93,7 +105,11 @@ impl OpenFile {
             }
         }
         let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
-        let batch = (BATCH_BYTES / (bytes / rows).max(1)).clamp(1, (BATCH / columns.cells()).max(1) as u64);
+        let batch = (BATCH_BYTES / (bytes / rows).max(1)).min(MOST_BATCH_BYTES / longest.max(1));
+        let batch = batch.clamp(1, (BATCH / columns.cells()).max(1) as u64);
+        if skip > 0 {
+            self.pages.pass();
+        }
         let metadata = match &self.readers[usize::from(!as_dictionary)] {
             _ if as_bytes => match &self.bytes {
                 Some(metadata) => metadata.clone(),
@@ -112,7 +128,7 @@ impl OpenFile {
             }
         };
         let reader = |metadata, mask| {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.input.clone(), metadata)
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.pages.clone(), metadata)
                 .with_row_groups(vec![index])
                 .with_projection(mask)
                 .with_batch_size(batch as usize)
@@ -136,10 +152,10 @@ impl OpenFile {
 /// The next rows of a row group. The decoder panics on some corrupt pages (for example a definition level without
 /// room); to the user that is corrupt data like any other.
 pub(super) fn read(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, String> {
-    match catch_unwind(AssertUnwindSafe(|| reader.next())) {
+    // The reader is not used again: an error ends the source.
+    match contained(|| reader.next()) {
         Ok(batch) => batch.transpose().map_err(|e| e.to_string()),
-        // The reader is not used again: an error ends the source.
-        Err(_) => Err("it is corrupt: the decoder gave up on it".into()),
+        Err(what) => Err(format!("it is corrupt: the decoder gave up on it: {what}")),
     }
 }
 

@@ -14,7 +14,7 @@ use super::unread::UnreadGroups;
 use super::{Files, FilesReader, int96, nested, text};
 use crate::Error;
 use crate::config::FileOrder;
-use crate::error::counted;
+use crate::error::{contained, counted};
 use crate::record::{Layout, Origin, Records};
 use crate::stage::Unread;
 use crate::state::SourceFiles;
@@ -191,6 +191,9 @@ impl ParquetSource {
             let failed = |e: &dyn std::fmt::Display| {
                 Error::failed(format!("{}: row group {index}: {e}", shape.files[file].file.shown))
             };
+            if let Some(open) = &self.file {
+                open.begin();
+            }
             let open = self.file.as_mut().filter(|open| !group.as_bytes && open.has_text(&shape.columns));
             let next = match (read(&mut group.reader), open) {
                 (Err(error), Some(open)) => {
@@ -286,8 +289,9 @@ impl ParquetSource {
                 }
             };
             let as_bytes = open.is_unchecked();
-            let (reader, millis) = open
-                .readers(index, &self.shape.columns, (row - first) as usize, as_bytes)
+            let readers = contained(|| open.readers(index, &self.shape.columns, (row - first) as usize, as_bytes));
+            let (reader, millis) = readers
+                .and_then(|readers| readers.map_err(|e| e.to_string()))
                 .map_err(|e| Error::failed(format!("{}: row group {index}: {e}", planned.file.shown)))?;
             self.group = Some(OpenGroup { reader, millis, as_bytes, index, file, first, row, end });
             return Ok(true);

@@ -15,13 +15,16 @@ use super::merge::Purpose;
 use super::schema::{Columned, Columns, Wanted, resolve};
 use super::skip::{Facts, Looked};
 use super::united::United;
-use super::{int96, merge, nested, order, statistics};
+use super::{int96, merge, nested, order, statistics, thrift};
 use crate::config::{At, FileOrder, Input, Key, Pipeline};
-use crate::error::{Problems, counted};
+use crate::error::{Problems, contained, counted};
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
 use crate::state::{SourceFile, SourceFiles};
 use crate::storage::{self, FOOTER_BLOCKS};
+
+/// The most bytes that a footer may have: in memory, it takes about ten times as many.
+const MOST_FOOTER: u64 = 128 << 20;
 
 /// A source that can be read.
 #[derive(Debug, Clone)]
@@ -208,7 +211,7 @@ fn plan_for(
             }
         };
         let meta = metadata.file_metadata();
-        let schema = match int96::schema_of(meta) {
+        let schema = match contained(|| int96::schema_of(meta)).and_then(|schema| schema.map_err(|e| e.to_string())) {
             Ok(schema) => schema,
             Err(e) => {
                 problem(place, format!("{}: its schema can't be read: {e}", file.shown));
@@ -338,6 +341,11 @@ pub(super) fn footer_bytes(input: &storage::File) -> Result<(Bytes, u64), String
         _ => return Err("it doesn't end as Parquet files do: it is truncated, or something else".into()),
     }
     let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    if length > MOST_FOOTER {
+        return Err(format!(
+            "its footer has {length} bytes, at most {MOST_FOOTER} are read: write the file with fewer row groups"
+        ));
+    }
     let start = tail_at.checked_sub(length).ok_or("its footer is longer than the file: it is truncated")?;
     Ok((input.get_bytes(start, length as usize).map_err(|e| e.to_string())?, start))
 }
@@ -345,7 +353,9 @@ pub(super) fn footer_bytes(input: &storage::File) -> Result<(Bytes, u64), String
 /// As [`read_footer`], of an open file.
 pub(super) fn footer_of(input: &storage::File) -> Result<(ParquetMetaData, [u8; 32]), String> {
     let (bytes, start) = footer_bytes(input)?;
-    let metadata = ParquetMetaDataReader::decode_metadata(&bytes).map_err(|e| e.to_string())?;
+    thrift::check_footer(&bytes)?;
+    let metadata = contained(|| ParquetMetaDataReader::decode_metadata(&bytes));
+    let metadata = metadata.and_then(|metadata| metadata.map_err(|e| e.to_string()))?;
     for group in metadata.row_groups() {
         if group.num_rows() < 0 {
             return Err("its footer is corrupt: a negative number of rows".into());

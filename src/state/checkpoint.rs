@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::pages::MOST_ROW_WORDS;
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
 use super::{Frozen, KeyList, Pages, RowSpan};
 use crate::error::Context;
@@ -169,6 +170,9 @@ fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, Damage> {
     sections.end()?;
     let Header { position, origin, watermark, row_words, extra, at, .. } = header;
     let no_rows = row_words == 0 && !keys.is_empty();
+    if row_words > MOST_ROW_WORDS {
+        return Err(format!("its rows have {row_words} words, at most {MOST_ROW_WORDS} are read"));
+    }
     if no_rows || keys.len() != header.keys || Some(words.len()) != row_words.checked_mul(keys.len() * size_of::<u64>())
     {
         return Err(format!(

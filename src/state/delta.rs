@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Header, put_keys, read_keys};
-use super::pages::words_of;
+use super::pages::{MOST_ROW_WORDS, words_of};
 use super::sections::{self, Damage, Sections, begin, finish, put_words, section};
 use super::{Checkpoint, CommitPosition, ModelEpoch, Pages};
 use crate::error::Context;
@@ -107,6 +107,9 @@ fn applied(bytes: &[u8], base: Checkpoint, rows: Pages) -> std::result::Result<C
         return Err(format!("found {} keys, expected {}", keys.len(), header.keys));
     }
     let Header { position, origin, watermark, row_words, extra, at, .. } = header;
+    if row_words > MOST_ROW_WORDS {
+        return Err(format!("its rows have {row_words} words, at most {MOST_ROW_WORDS} are read"));
+    }
     let length = |page: usize| words_of(row_words, page, keys.len());
     let changed = numbers
         .into_iter()

@@ -15,6 +15,8 @@ mod delta;
 mod delta_tests;
 pub mod difference;
 mod frozen;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod keys;
 mod log;
 #[cfg(test)]

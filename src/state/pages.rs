@@ -12,6 +12,9 @@ const PAGE_BYTES: usize = 64 << 10;
 /// Maximum number of rows of a page, as a power of two.
 const MOST_ROWS: u32 = 10;
 
+/// The most words that a row of a file may have: 2 GiB for a key. A page then has as many at most.
+pub(super) const MOST_ROW_WORDS: usize = 1 << 28;
+
 /// Rows of a page of rows of that many words, as a power of two.
 pub(super) fn page_shift(width: usize) -> u32 {
     let rows = PAGE_BYTES / size_of::<u64>() / width.max(1);

@@ -187,3 +187,37 @@ fn graphs_of_others_give_what_a_loop_gives() {
         helper(&["check", name]);
     }
 }
+
+/// Only a run tells that a graph takes too long, or computes the sizes of a tensor that no memory holds.
+#[test]
+fn a_graph_that_takes_too_long_or_too_much_memory_is_refused() {
+    use kolk::model::onnx::{proto, values};
+    use prost::Message;
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let gru = fixtures.join("torch_gru_step_script.onnx");
+    let (_, said) = kolk_exits(2, &["models", "inspect", gru.to_str().unwrap(), "--time-limit", "0"]);
+    assert!(said.contains("inspecting the model took more than 0 minutes"), "{said}");
+    let mut model = proto::ModelProto::decode(std::fs::read(&gru).unwrap().as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let node = |op: &str, from: &str, to: &str| proto::NodeProto {
+        op_type: Some(op.into()),
+        input: vec![from.into()],
+        output: vec![to.into()],
+        ..Default::default()
+    };
+    graph.initializer.push(values::integers("many", &[2], &[-(1 << 24), -(1 << 24)]));
+    graph.node.splice(0..0, [node("Abs", "many", "sizes"), node("ConstantOfShape", "sizes", "bomb")]);
+    graph.node.splice(2..2, [node("ReduceMax", "bomb", "most")]);
+    let name = graph.output[0].name().to_string();
+    let last = graph.node.iter_mut().find(|node| node.output.contains(&name)).unwrap();
+    last.output.iter_mut().filter(|output| **output == name).for_each(|output| *output = "without".into());
+    let mut add = node("Add", "without", &name);
+    add.input.push("most".into());
+    graph.node.push(add);
+    let folder = tempfile::tempdir().unwrap();
+    let bomb = folder.path().join("bomb.onnx");
+    std::fs::write(&bomb, model.encode_to_vec()).unwrap();
+    // It isn't run: why, is beside the rest of what is in the file.
+    let (shown, _) = kolk_exits(0, &["models", "inspect", bomb.to_str().unwrap(), "--json"]);
+    assert!(shown.contains("not_measured") && shown.contains("ConstantOfShape node"), "{shown}");
+}

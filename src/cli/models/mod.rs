@@ -2,6 +2,7 @@
 //!
 //! Lives here: the arguments of these commands, and what their tables share. Must not live here: what a command does.
 
+mod bounded;
 mod export;
 mod import;
 mod inspect;
@@ -21,6 +22,7 @@ pub use list::list;
 pub use publishing::PublishArgs;
 pub use show::show;
 
+use self::bounded::bounded;
 use super::print;
 use crate::error::Context;
 use crate::model::signing::PublicKeys;
@@ -40,6 +42,9 @@ pub struct ModelsArgs {
     /// A file with the public key that versions have to be signed by (P-256, PEM); may be repeated
     #[arg(long = "public-key", value_name = "FILE", global = true)]
     pub public_key: Vec<PathBuf>,
+    /// Minutes that running an ONNX file of others may take: its graph may not end
+    #[arg(long, value_name = "MINUTES", default_value_t = 30, global = true, hide_short_help = true)]
+    pub time_limit: u64,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -117,8 +122,12 @@ pub struct ImportArgs {
 pub fn command(args: &ModelsArgs) -> Result<()> {
     let keys = publishing::keys(&args.public_key)?;
     let text = match &args.command {
-        ModelsCommand::Inspect { file } => inspect::inspect(file, args.json)?,
-        ModelsCommand::Import(import) => imported(import, &args.models, &keys)?,
+        ModelsCommand::Inspect { file } => {
+            bounded(args.time_limit, "inspecting the model", || inspect::inspect(file, args.json))?
+        }
+        ModelsCommand::Import(import) => {
+            bounded(args.time_limit, "importing the model", || imported(import, &args.models, &keys))?
+        }
         ModelsCommand::List => list(&args.models, args.json, &keys)?,
         ModelsCommand::Show { name } => show(&args.models, name, args.json, &keys)?,
         ModelsCommand::Export { name, folder } => export::export(&args.models, name, folder, &keys)?,

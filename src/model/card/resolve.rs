@@ -101,6 +101,9 @@ pub fn resolve(card: &Card, graph: &GraphProto, width: Width<'_>) -> Result<Reso
     card.states.iter().for_each(|state| resolver.state(state));
     resolver.outputs();
     resolver.missing();
+    let fixed = resolver.resolved.taken();
+    let wide = fixed.iter().filter_map(|tensor| tensor.check().err());
+    wide.for_each(|error| resolver.problems.add(card.onnx.place, error));
     resolver.problems.finish(resolver.resolved)
 }
 

@@ -11,7 +11,7 @@ use super::compare::{Declared, compare};
 use super::{device, library};
 use crate::error::Context;
 use crate::model::Version;
-use crate::network::Signature;
+use crate::network::{Signature, TensorSpec};
 use crate::{Error, Result};
 
 /// A loaded graph. One per worker: it runs on the calling thread alone.
@@ -35,6 +35,7 @@ impl Session {
     /// As [`Session::own`] and [`Session::foreign`].
     pub fn of(version: &Version) -> Result<Session> {
         let signature = version.manifest.signature()?;
+        signature.taken().iter().chain(&signature.given()).try_for_each(TensorSpec::check)?;
         match version.manifest.signature {
             Some(_) => Session::foreign(&version.onnx, &signature),
             None => Session::own(&version.onnx, &signature),

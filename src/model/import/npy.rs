@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::model::executor::bytes_of;
 use crate::network::{Axis, Element, TensorSpec};
+use crate::storage::read_file;
 
 /// The most that a file of initial states may have.
 const MAX_BYTES: u64 = 1 << 30;
@@ -19,11 +20,7 @@ pub struct Array {
 
 /// The bytes of a state of one sequence, from a file with or without the batch axis.
 pub(crate) fn state(path: &Path, tensor: &TensorSpec) -> Result<Vec<u8>, String> {
-    let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if meta.len() > MAX_BYTES {
-        return Err(format!("it has {} bytes, an initial state has at most {MAX_BYTES}", meta.len()));
-    }
-    let array = read(&std::fs::read(path).map_err(|error| error.to_string())?)?;
+    let array = read(&read_file(path, MAX_BYTES).map_err(|error| error.to_string())?)?;
     let with: Vec<usize> = tensor.sizes(1, 1);
     let without: Vec<usize> =
         tensor.shape.iter().filter_map(|axis| if let Axis::Fixed(size) = axis { Some(*size) } else { None }).collect();

@@ -6,6 +6,9 @@ use super::values;
 use super::view::{self, Dim};
 use crate::{Error, Result};
 
+/// The most values that a constant may have.
+const MOST: usize = 1 << 28;
+
 /// Makes an initialiser of the graph's input `name`, of the input's own type. One value fills the input's shape, where
 /// an axis that the file leaves open counts as 1; otherwise there are as many values as the shape has.
 ///
@@ -23,7 +26,9 @@ pub fn constant(model: &mut ModelProto, name: &str, given: &[f64]) -> Result<Vec
     let shape = shape_for(&dims, given.len()).map_err(|expected| {
         Error::refused(format!("the constant \"{name}\" has {} values, the input takes {expected}", given.len()))
     })?;
-    let count: usize = shape.iter().product();
+    let count = shape.iter().try_fold(1_usize, |all, size| all.checked_mul(*size)).filter(|count| *count <= MOST);
+    let count =
+        count.ok_or_else(|| Error::refused(format!("the input \"{name}\" has the sizes {shape:?}: too many")))?;
     let kind = view::element(info).and_then(|code| DataType::try_from(code).ok()).unwrap_or_default();
     let mut bytes = Vec::new();
     for index in 0..count {
@@ -63,7 +68,8 @@ pub fn settle(model: &mut ModelProto) -> Vec<String> {
 /// The shape that so many values have, or what the input takes instead.
 fn shape_for(dims: &[Dim], values: usize) -> std::result::Result<Vec<usize>, String> {
     let open = dims.iter().filter(|dim| !matches!(dim, Dim::Fixed(_))).count();
-    let fixed: usize = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 }).product();
+    let size = |dim: &Dim| if let Dim::Fixed(size) = dim { *size } else { 1 };
+    let fixed = dims.iter().fold(1_usize, |all, dim| all.saturating_mul(size(dim)));
     let fill = |open: usize| dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { open }).collect();
     match values {
         1 => Ok(fill(1)),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::bounds;
 use super::import;
 use super::proto::ModelProto;
 use crate::error::Context;
@@ -40,5 +41,6 @@ pub fn read(path: &Path) -> Result<(ModelProto, u64)> {
             if model.opset_import.is_empty() { "no version of operators" } else { "a graph without outputs" }
         )));
     }
+    bounds::check(&model).map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
     Ok((model, bytes.len() as u64))
 }

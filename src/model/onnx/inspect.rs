@@ -296,7 +296,7 @@ fn zero_recurrent_bias(tensor: &TensorProto, directions: usize) -> usize {
 }
 
 fn count(tensor: &TensorProto) -> usize {
-    tensor.dims.iter().map(|size| (*size).max(0) as usize).product()
+    tensor.dims.iter().fold(1, |all: usize, size| all.saturating_mul((*size).max(0) as usize))
 }
 
 /// Bytes of a value of a type that weights have; `None` for integers that are shapes or indices.

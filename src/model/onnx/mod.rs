@@ -4,6 +4,7 @@
 
 pub mod backport;
 mod batch_axes;
+pub mod bounds;
 pub mod constants;
 pub mod copies;
 pub mod declared;

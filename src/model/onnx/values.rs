@@ -52,7 +52,7 @@ pub fn kind(tensor: &TensorProto) -> Option<DataType> {
 pub fn bytes(tensor: &TensorProto) -> Option<Vec<u8>> {
     let kind = kind(tensor)?;
     let width = width(kind)?;
-    let count: usize = shape(tensor).iter().product();
+    let count = shape(tensor).iter().try_fold(1_usize, |all, size| all.checked_mul(*size))?;
     if !tensor.external_data.is_empty() {
         return None;
     }

@@ -12,19 +12,24 @@ use super::{Found, FoundLayer, tensor};
 use crate::kernel::CellKind;
 use crate::network::{DenseLayer, Layer, RecurrentLayer, Tensor};
 
-/// Unpacked, an entry has at most as many bytes: what is larger was not made by saving a model of ours.
-const MAX_BYTES: u64 = 1 << 31;
+/// Unpacked, an entry has at most as many bytes, and so many for each byte of the file besides: what is larger was not
+/// made by saving a model of ours.
+const MAX_BYTES: u64 = 64 << 20;
+const UNPACKED_PER_BYTE: u64 = 64;
 /// Keras' least standard deviation in a Normalization layer, `backend.epsilon()`.
 const EPSILON: f32 = 1e-7;
 
 pub(super) fn read(bytes: Vec<u8>) -> Result<Found, String> {
+    let most = (bytes.len() as u64).saturating_mul(UNPACKED_PER_BYTE).saturating_add(MAX_BYTES);
     let mut archive = ZipArchive::new(Cursor::new(bytes))
         .map_err(|error| format!("not a .keras file of Keras 3, which is a zip archive: {error}"))?;
-    let config = entry(&mut archive, "config.json")?;
+    let config = entry(&mut archive, "config.json", MAX_BYTES)?;
     let config = serde_json::from_slice(&config).map_err(|error| format!("config.json: {error}"))?;
     let Model { entries, window, notes } = model(&config)?;
-    let weights = Hdf5File::from_vec(entry(&mut archive, "model.weights.h5")?)
-        .map_err(|error| format!("model.weights.h5: {error}"))?;
+    let weights = entry(&mut archive, "model.weights.h5", most)?;
+    let size = weights.len();
+    let weights = Hdf5File::from_vec(weights).map_err(|error| format!("model.weights.h5: {error}"))?;
+    let weights = Weights { file: weights, size };
     let mut found = Found { window, notes, ..Found::default() };
     let last = entries.len().saturating_sub(1);
     for (at, entry) in entries.into_iter().enumerate() {
@@ -33,14 +38,23 @@ pub(super) fn read(bytes: Vec<u8>) -> Result<Found, String> {
     Ok(found)
 }
 
-fn entry(archive: &mut ZipArchive<Cursor<Vec<u8>>>, name: &str) -> Result<Vec<u8>, String> {
-    let file = archive.by_name(name).map_err(|error| format!("{name}: {error}"))?;
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
-    if read as u64 == MAX_BYTES { Err(format!("{name} is larger than 2 GiB")) } else { Ok(bytes) }
+/// The numbers of a model, and the size of their file.
+struct Weights {
+    file: Hdf5File,
+    size: usize,
 }
 
-fn add(found: &mut Found, entry: Entry, weights: &Hdf5File, is_last: bool) -> Result<(), String> {
+fn entry(archive: &mut ZipArchive<Cursor<Vec<u8>>>, name: &str, most: u64) -> Result<Vec<u8>, String> {
+    let file = archive.by_name(name).map_err(|error| format!("{name}: {error}"))?;
+    let mut bytes = Vec::new();
+    let read = file.take(most + 1).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
+    match read as u64 > most {
+        true => Err(format!("{name} is larger than {most} bytes when it is unpacked: this is no saved model")),
+        false => Ok(bytes),
+    }
+}
+
+fn add(found: &mut Found, entry: Entry, weights: &Weights, is_last: bool) -> Result<(), String> {
     let Entry { name, path, kind } = entry;
     match kind {
         Kind::Recurrent { cell, units, bias, .. } => {
@@ -107,9 +121,18 @@ fn push<const N: usize>(
 }
 
 /// The numbers of a data set.
-fn numbers(weights: &Hdf5File, part: &str, path: &str) -> Result<Tensor, String> {
+fn numbers(weights: &Weights, part: &str, path: &str) -> Result<Tensor, String> {
     let wrong = |error| format!("model.weights.h5: {path}: {error}");
-    let set = weights.dataset(path).map_err(wrong)?;
+    let set = weights.file.dataset(path).map_err(wrong)?;
+    // Room is made for as many numbers as it says; each has a byte at least.
+    let count = set.shape().iter().try_fold(1_u64, |all, size| all.checked_mul(*size));
+    if count.is_none_or(|count| count > weights.size as u64) {
+        return Err(format!(
+            "model.weights.h5: {path}: it has the sizes {:?}, the file {} bytes",
+            set.shape(),
+            weights.size
+        ));
+    }
     let array = set.read_array::<f32>().map_err(wrong)?;
     Ok(tensor(part, array.shape().to_vec(), array.iter().copied().collect()))
 }

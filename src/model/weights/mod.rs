@@ -10,9 +10,10 @@ mod torch;
 
 use std::path::Path;
 
-use crate::error::{Context, counted};
+use crate::error::{Context, contained, counted};
 use crate::kernel::Activation;
 use crate::network::{Architecture, Layer, PlacedLayer, RecurrentLayer, Tensor};
+use crate::storage::read_file;
 use crate::{Error, Result};
 
 /// A layer of a file, with its numbers in the layout of [`Tensor`].
@@ -42,6 +43,9 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
+/// The most bytes that a file of weights may have.
+const MOST_BYTES: u64 = 4 << 30;
+
 /// The file types that [`read`] knows.
 pub const FILES: [&str; 2] = ["keras", "safetensors"];
 
@@ -51,16 +55,27 @@ pub const FILES: [&str; 2] = ["keras", "safetensors"];
 /// # Errors
 /// Refused if the file can't be read, or holds a network that ours can't be.
 pub fn read(path: &Path, architecture: &Architecture, modules: &[String]) -> Result<Found> {
-    let bytes = std::fs::read(path).or_refused(|| format!("read {}", path.display()))?;
-    let found = match path.extension().and_then(|extension| extension.to_str()) {
+    let bytes = read_file(path, MOST_BYTES).or_refused(|| format!("read {}", path.display()))?;
+    let kind = path.extension().and_then(|extension| extension.to_str());
+    let found = contained(|| of_bytes(kind, bytes, architecture, modules)).and_then(|found| found);
+    found.map_err(|message| Error::refused(format!("{}: {message}", path.display())))
+}
+
+/// The same of the bytes of a file.
+pub(crate) fn of_bytes(
+    kind: Option<&str>,
+    bytes: Vec<u8>,
+    architecture: &Architecture,
+    modules: &[String],
+) -> std::result::Result<Found, String> {
+    match kind {
         Some("keras") if !modules.is_empty() => {
             Err("--modules is for PyTorch's files: a .keras file knows its order".into())
         }
         Some("keras") => keras::read(bytes),
         Some("safetensors") => torch::read(&bytes, architecture, modules),
         _ => Err("expected a .keras or a .safetensors file".into()),
-    };
-    found.map_err(|message| Error::refused(format!("{}: {message}", path.display())))
+    }
 }
 
 impl Found {

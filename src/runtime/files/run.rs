@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::partition_task::{Output, PartitionTask, Shared};
 use super::versions::Versions;
 use crate::config::{At, Moment, OnPartitions};
+use crate::error::panic_text;
 use crate::record::{Layout, Origin, PartitionId, Shard};
 use crate::runtime::engine::{Chain, Partition, Router, Work};
 use crate::runtime::plan::{Plan, PlannedSource, fingerprint};
@@ -322,11 +323,7 @@ fn work(
 /// The thread's own, or its panic.
 pub fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
     result.unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("unknown");
+        let message = panic_text(panic.as_ref());
         Err(Error::failed(format!("a thread panicked, please report it: {message}")))
     })
 }
