@@ -32,24 +32,38 @@ const LIBRARIES: [&str; 8] = [
 const DRIVER: &str = LIBRARIES[0];
 const PROVIDER: &str = "libonnxruntime_providers_cuda.so";
 
-/// Operators that only make, move or shape numbers: wherever they run, they give the same bits.
-const MOVES: [&str; 16] = [
+/// Operators that only make, move, shape, compare or select numbers: wherever they run, they give the same bits. ONNX
+/// Runtime keeps those that compute shapes on the CPU.
+const EXACT: [&str; 29] = [
+    "And",
     "Cast",
     "Concat",
     "Constant",
     "ConstantOfShape",
+    "Equal",
     "Expand",
     "Gather",
+    "GatherElements",
+    "GatherND",
+    "Greater",
+    "GreaterOrEqual",
     "Identity",
+    "Less",
+    "LessOrEqual",
     "MemcpyFromHost",
     "MemcpyToHost",
+    "Not",
+    "Or",
     "Range",
     "Reshape",
     "Shape",
     "Size",
     "Slice",
+    "Split",
     "Squeeze",
+    "Transpose",
     "Unsqueeze",
+    "Where",
 ];
 
 /// Chooses the device of this process' networks; says what `auto` took.
@@ -159,14 +173,15 @@ pub(super) const RECORD: &str = "session.record_ep_graph_assignment_info";
 fn refuse(nodes: Vec<Assigned>) -> Result<()> {
     let left: Vec<String> = nodes
         .into_iter()
-        .filter(|node| node.provider != "CUDAExecutionProvider" && !MOVES.contains(&node.operator.as_str()))
+        .filter(|node| node.provider != "CUDAExecutionProvider" && !EXACT.contains(&node.operator.as_str()))
         .map(|node| format!("{} \"{}\" ({})", node.operator, node.name, node.provider))
         .collect();
     if left.is_empty() {
         return Ok(());
     }
     Err(Error::refused(format!(
-        "ONNX Runtime has no CUDA kernel for {} of the graph's nodes: {}; write `device: cpu`",
+        "ONNX Runtime runs {} of the graph's nodes on the CPU, since it has no CUDA kernel for them: {}; write `device: \
+         cpu`",
         left.len(),
         left.join(", ")
     )))

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::session::builder::GraphOptimizationLevel;
 
 use super::Buffer;
@@ -60,7 +61,14 @@ impl Session {
         let build = || -> ort::Result<ort::session::Session> {
             let mut builder = ort::session::Session::builder(&library.environment)?;
             if let Some(device) = cuda {
-                let provider = ort::ep::CUDA::default().with_device_id(device).build().error_on_failure();
+                // TF32 has 10 bits of mantissa: its products differ from the CPU's in the fourth digit, not the last.
+                // The default search times every algorithm for each new size, so it is slow and bits depend on it.
+                let provider = ort::ep::CUDA::default()
+                    .with_device_id(device)
+                    .with_tf32(false)
+                    .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+                    .build()
+                    .error_on_failure();
                 builder = builder.with_config_entry(device::RECORD, "1")?.with_execution_providers([provider])?;
             }
             builder
