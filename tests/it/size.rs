@@ -84,7 +84,7 @@ fn files_are_measured_with_their_own_records() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("data.parquet"), &series(40, 60), 500);
     publish(folder.path(), "m", CellKind::Gru, ModelKind::Carry, None);
-    let file = pipeline(folder.path(), "{ model: m, mode: carry }", "{ parquet: { path: out/ } }", "");
+    let file = pipeline(folder.path(), "model: m, mode: carry", "{ parquet: { path: out/ } }", "");
     let file = file.to_str().unwrap();
     let (out, _) = kolk_exits(0, &["size", file, "--events", "50k", "--keys", "1M", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap();

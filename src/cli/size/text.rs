@@ -98,14 +98,18 @@ fn assumed(report: &Report) -> String {
     table(&lines, "assumed")
 }
 
+fn whole(value: f64) -> String {
+    format!("{value:.0}")
+}
+
 /// A line of the table: what it is, and how it is shown of a need.
 type Line = (&'static str, fn(&Need) -> String);
 
 const LINES: [Line; 14] = [
     ("cores in use", |need| short(need.cores)),
     ("messages a second per worker, at most", |need| short(need.worker_rate)),
-    ("pods", |need| short(need.pods)),
-    ("runtime.workers of a pod", |need| short(need.workers)),
+    ("pods", |need| whole(need.pods)),
+    ("runtime.workers of a pod", |need| whole(need.workers)),
     ("memory of a pod", |need| of_bytes(need.memory.0)),
     ("of which state of keys", |need| of_bytes(need.memory.1)),
     ("checkpoints of a partition, every", |need| of_seconds(need.checkpoints.every)),
@@ -119,14 +123,14 @@ const LINES: [Line; 14] = [
 ];
 
 const KAFKA: [Line; 10] = [
-    ("partitions", |need| short(need.partitions)),
+    ("partitions", |need| whole(need.partitions)),
     ("keys of a partition", |need| short(need.rate.keys / need.partitions)),
     ("a pod that is gone, until others go on", |need| of_seconds(need.pod.lost())),
     ("and until they have caught up", |need| of_seconds(need.pod.lost() + need.pod.catch_up)),
     ("a partition that moves", |need| of_seconds(need.partition.restart())),
     ("from producers", |need| format!("{}/s", of_bytes(need.network.0))),
     ("to consumers", |need| format!("{}/s", of_bytes(need.network.1))),
-    ("brokers", |need| short(need.brokers)),
+    ("brokers", |need| whole(need.brokers)),
     ("transactions", |need| format!("{:.0}/s", need.transactions.0)),
     ("from a message to its output, on average", |need| of_seconds(need.latency)),
 ];
