@@ -280,7 +280,7 @@ fn manifest(bytes: &[u8]) {
 }
 
 fn manifest_seeds() -> Vec<Vec<u8>> {
-    let text = r#"{"format":1,"name":"m","kind":"carry","form":"operator","bitwise":true,"window":null,"inputs":[{"column":"a","lag":0}],"states":[{"input":"h","output":"h1","shape":[2],"init":"zero"}],"horizon":1,"targets":["a"],"quantiles":[0.5],"stages":[{"lags":[["a",[1]]]}],"warm_up":3,"seed":1,"data_hash":"x","metrics":{"mae":0.5},"signature":{"inputs":[{"name":"x","type":"float32","shape":["time","batch",2],"feed":{"columns":[{"column":"a","lag":0}]}}],"states":[{"name":"h","type":"float32","shape":["batch",2],"out":"h1","initial":"zero"}],"outputs":[{"name":"y","type":"float32","shape":["time","batch",1],"column":"y"}],"batch":"many","steps":"many"},"opset":18,"ir_version":10,"onnx_runtime":"1","files":{"model.onnx":"00"}}"#;
+    let text = r#"{"format":1,"name":"m","kind":"carry","form":"operator","bitwise":true,"window":null,"inputs":[{"column":"a","lag":0}],"states":[{"in":"h","out":"h1","shape":[2],"init":"zero"}],"horizon":1,"targets":["a"],"quantiles":[0.5],"stages":[{"lags":[["a",[1]]]}],"warm_up":3,"seed":1,"data_hash":"x","metrics":{"mae":0.5},"signature":{"inputs":[{"name":"x","type":"float32","shape":["time","batch",2],"feed":{"columns":[{"column":"a","lag":0}]}}],"states":[{"name":"h","type":"float32","shape":["batch",2],"out":"h1","initial":"zero"}],"outputs":[{"name":"y","type":"float32","shape":["time","batch",1],"column":"y"}],"batch":"many","steps":"many"},"opset":18,"ir_version":10,"onnx_runtime":"1","files":{"model.onnx":"00"}}"#;
     vec![text.into()]
 }
 
