@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka demo-voice demo-models test chaos deploy-test image image-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka demo-voice demo-models models test chaos deploy-test image image-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

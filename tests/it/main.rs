@@ -34,6 +34,7 @@ mod parquet_train;
 mod parquet_types;
 mod parquet_writers;
 mod pipeline_file;
+mod published;
 mod recipes;
 mod retrained;
 mod score;
