@@ -26,6 +26,9 @@ demo-voice: build test-tools onnxruntime ## speech or not, of a thousand callers
 demo-models: build onnxruntime ## downloaded models on sound, compared with a loop in Python: voice filter; spoken digits in KOLK_DATA
 	@scripts/demo_models.sh
 
+models: build onnxruntime ## make the published versions in models/ again, to the same bytes
+	@scripts/make_models.sh
+
 test: test-tools onnxruntime $(if $(ARGS),,build) ## run every test, with its own Kafka; ARGS="--test it kafka" for some
 	@scripts/test.sh $(ARGS)
 

@@ -5,6 +5,7 @@ Lives here: what a rendered container becomes. Must not live here: what is expec
 
 import os
 import pathlib
+import re
 import subprocess
 
 import yaml
@@ -24,15 +25,19 @@ def read(path):
         return {(it["kind"], it["metadata"]["name"]): it for it in filter(None, yaml.safe_load_all(file))}
 
 
+# Where Kubernetes writes the index of an indexed Job's pod.
+INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+
+
 def environment(objects, container, pod):
     """The variables of a container, as rendered."""
+    fields = {"metadata.name": pod, INDEX: pod.rsplit("-", 1)[1]}
     env = {}
     for source in container.get("envFrom", []):
         env |= objects["ConfigMap", source["configMapRef"]["name"]]["data"]
     for variable in container.get("env", []):
         field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
-        assert field in (None, "metadata.name"), field
-        env[variable["name"]] = pod if field else variable["value"]
+        env[variable["name"]] = fields[field] if field else variable["value"]
     return env
 
 
@@ -80,7 +85,9 @@ class Containers:
         env |= self.settings | self.of_pod(pod)
         assert container["command"] == ["kolk"], container["command"]
         with open(log, "ab") as out:
-            command = [self.kolk] + [self.here(it) for it in container["args"]]
+            # As the kubelet does it.
+            args = [re.sub(r"\$\((\w+)\)", lambda name: env[name[1]], it) for it in container["args"]]
+            command = [self.kolk] + [self.here(it) for it in args]
             return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
     def of_pod(self, pod):
@@ -104,6 +111,33 @@ class Containers:
             logs.append(log.read_text(encoding="utf-8"))
             assert code == 0, f"{container['name']} ended with {code}:\n{logs[-1][-3000:]}"
         return logs
+
+    def indexed_job(self, name, killed):
+        """Runs all pods of an indexed Job at once, kills some of them and starts these again; gives how many there were."""
+        spec = self.objects["Job", name]["spec"]
+        pod = spec["template"]["spec"]
+        self.mount(pod)
+        (container,) = pod["containers"]
+        log = lambda index: self.work / f"{name}-{index}.log"
+        begin = lambda index: self.process(container, f"{name}-{index}", log(index))
+        processes = [begin(index) for index in range(spec["completions"])]
+        for index in killed:
+            processes[index].kill()
+            processes[index].wait()
+            processes[index] = begin(index)
+        for index, process in enumerate(processes):
+            code = process.wait(timeout=300)
+            assert code == 0, f"shard {index} ended with {code}:\n{log(index).read_text(encoding='utf-8')[-3000:]}"
+        return spec["completions"]
+
+    def one_run(self, name):
+        """The same as one process: without the shard."""
+        (container,) = self.objects["Job", name]["spec"]["template"]["spec"]["containers"]
+        args = container["args"][: container["args"].index("--shard")]
+        log = self.work / f"{name}-whole.log"
+        code = self.process(container | {"args": args}, f"{name}-0", log).wait(timeout=300)
+        assert code == 0, f"one run ended with {code}:\n{log.read_text(encoding='utf-8')[-3000:]}"
+        return log.read_text(encoding="utf-8")
 
     def start(self, name, ordinal):
         """Starts a pod of a StatefulSet."""

@@ -47,6 +47,11 @@ class Store:
         """How many objects there are that hold something."""
         return sum(it.is_file() and it.stat().st_size > 0 for it in (self.work / "buckets" / BUCKET / folder).rglob("*"))
 
+    def contents(self, folder):
+        """The objects directly in a folder that hold something, with their bytes."""
+        there = (self.work / "buckets" / BUCKET / folder).glob("*")
+        return {it.name: it.read_bytes() for it in there if it.is_file() and it.stat().st_size > 0}
+
     def request(self, method, path, body=b"", headers=(), before=lambda: None):
         """Status and body of a signed request (AWS signature 4). `before` runs when it is ready to go."""
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")

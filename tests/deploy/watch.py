@@ -3,11 +3,12 @@ WORK
 
 The containers of POD_OBJECTS run as processes on KOLK_KAFKA, with state and history in an S3 server (versitygw) whose
 keys are files: the CronJob collects the topic and trains, two pods of the StatefulSet serve, and the CronJob trains
-again, so that they change the model. Debian's Prometheus scrapes them with the labels of the PodMonitor and evaluates
-the rules of WATCH_OBJECTS.
+again, so that they change the model; at the end the indexed Job reads what was collected. Debian's Prometheus scrapes
+them with the labels of the PodMonitor and evaluates the rules of WATCH_OBJECTS.
 
 - Every query of the dashboard returns data, and so does every alert if its comparisons return 0 or 1.
 - No alert's evaluation fails.
+- The pods of the indexed Job, some of them killed, write the files of one run.
 - A metric that a query names is exported. One that is exported is in METRICS.md, and in a query or listed in
   NOT_SHOWN.md.
 """
@@ -257,6 +258,15 @@ def main():
             code = pods.stop(pod)
             assert code == 143, f"{pod} ended with {code}:\n{(work / f'{pod}.log').read_text('utf-8')[-3000:]}"
         print("SIGTERM: both pods drained and ended with 143")
+
+        job = f"{NAME}-backfill"
+        shards = pods.indexed_job(job, killed=(0, 3))
+        assert "already finished" in pods.one_run(job), "the shards left something to do"
+        pods.settings |= {name: f"s3://kolk/one-{name.lower()}" for name in ("KOLK_STATE", "KOLK_BACKFILL")}
+        pods.one_run(job)
+        made, one = store.contents("backfill"), store.contents("one-kolk_backfill")
+        assert one and made == one, f"the shards wrote {sorted(made)}, one run {sorted(one)}"
+        print(f"the Job's {shards} pods, two of them killed and started again: the {len(one)} files of one run, byte for byte")
     finally:
         pods.kill_all()
         for it in filter(None, (prometheus, store)):
