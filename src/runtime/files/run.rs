@@ -151,11 +151,8 @@ pub fn open_sink(plan: &Plan, chain: &Chain) -> Result<Shared> {
 
 /// Takes up the state there is, or begins with none; refuses what would write output twice or leave gaps.
 fn begin(mut store: Store, parts: &sink::Parts, fingerprint: &Fingerprint) -> Result<Store> {
-    if store.fingerprint()?.is_none()
-        && let Err(refused) = without_output(&store, parts)
-    {
-        // Another shard may have begun, and written, in between.
-        store.fingerprint()?.ok_or(refused)?;
+    if store.fingerprint()?.is_none() {
+        without_output(&store, parts)?;
     }
     parts.probe()?;
     let begun = store.begin(fingerprint)?;
@@ -176,7 +173,8 @@ pub fn new_files(names: &[String]) -> Option<String> {
 
 /// Refuses output without state.
 fn without_output(store: &Store, parts: &sink::Parts) -> Result<()> {
-    if !parts.has_output()? {
+    // Asked again, since another shard may have begun, and written, in between.
+    if !parts.has_output()? || store.fingerprint()?.is_some() {
         return Ok(());
     }
     Err(Error::refused(format!(
