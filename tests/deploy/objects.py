@@ -180,8 +180,6 @@ def backfills(objects):
         shard = container["args"][container["args"].index("--shard") + 1]
         check(shard == f"$(JOB_COMPLETION_INDEX)/{spec['completions']}", f"{name}: {shard} of {spec['completions']} pods")
         check("JOB_COMPLETION_INDEX" in [it["name"] for it in container["env"]], f"{name}: its index is not set")
-        (exits,) = [it["onExitCodes"] for it in spec["podFailurePolicy"]["rules"] if "onExitCodes" in it]
-        check(exits["containerName"] == container["name"], f"{name}: the rule is of another container")
         sources = [it for volume in spec["template"]["spec"]["volumes"] for it in volume.get("projected", {}).get("sources", [])]
         data = {k: v for it in sources for k, v in objects[f"ConfigMap/{it['configMap']['name']}"]["data"].items()}
         text = data["backfill.yaml"]
