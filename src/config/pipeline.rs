@@ -1,5 +1,4 @@
-//! The typed pipeline, except its `train` section (`training`). Fields have the names of the file; `docs/pipeline.md`
-//! explains them.
+//! The typed pipeline, except its `train` section (`training`). Fields are named as in the file (`docs/pipeline.md`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -89,8 +88,7 @@ fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// A path (made absolute against the pipeline file's folder) or an object-store URL (`s3://`, `gs://`, `az://`), as
-/// text.
+/// A path (absolute; relative ones are to the pipeline file's folder) or a URL (`s3://`, `gs://`, `az://`), as text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Location(pub String);
 

@@ -1,8 +1,8 @@
 //! The ONNX artefact: manifest, registry, files, sessions.
 //!
 //! Lives here: what a version is ([`Manifest`]), writing ([`onnx::export`]) and reading ([`onnx::import`])
-//! `model.onnx`, running it ([`executor`]), the registry on disk ([`registry`]), signatures ([`signing`]), and weights of
-//! others ([`weights`]).
+//! `model.onnx`, running it ([`executor`]), the registry on disk ([`registry`]), signatures ([`signing`]), and weights
+//! of others ([`weights`]).
 //! Must not live here: training (`train`), and how state is kept (`state`, `stage::infer`).
 
 pub mod card;

@@ -1,5 +1,6 @@
 //! The registry on disk: `<root>/<name>/<n>/` with `model.onnx`, `manifest.json`, `report.html`, where it is signed
-//! `model.sig`, and `<root>/<name>/champion`. Must not live here: what is in a graph (`import`), and who becomes champion (`train`).
+//! `model.sig`, and `<root>/<name>/champion`. Must not live here: what is in a graph (`import`), and who becomes
+//! champion (`train`).
 //!
 //! A version is written to a temporary folder, synced, and renamed, so that it exists completely or not at all; it
 //! never changes after that. Two that publish at once get different numbers, because a rename onto a version fails.
@@ -108,8 +109,8 @@ fn graph(folder: &Path, read: &mut VersionFiles) -> Result<Vec<u8>> {
     read.files.remove(MODEL).ok_or_else(missing)
 }
 
-/// Signs a version that is there, in place of a signature that it may have. With `keys`, one of them must have signed it
-/// before.
+/// Signs a version that is there, in place of a signature that it may have. With `keys`, one of them must have signed
+/// it before.
 pub fn sign(root: &Path, target: &str, keys: &PublicKeys, key: &SigningKey) -> Result<(String, u64)> {
     let (name, number) = find(root, target)?;
     let home = root.join(&name);
@@ -193,7 +194,7 @@ pub(super) fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest> {
 }
 
 /// Publishes a version under `manifest.name` with the next free number, and returns it opened. `manifest.files` is
-/// filled in here. The champion stays who it was: see [`set_champion`]. With a key, the version is signed from the start.
+/// filled in here. The champion stays who it was: see [`set_champion`]. With a key, it is signed from the start.
 pub fn publish(
     root: &Path,
     manifest: Manifest,

@@ -1,5 +1,5 @@
-//! The files of a version's folder, each read once and checked before anything looks into it. Must not live here: what a
-//! signature is (`signing`), and where versions are (`registry`).
+//! The files of a version's folder, each read once and checked before anything looks into it. Must not live here: what
+//! a signature is (`signing`), and where versions are (`registry`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -76,7 +76,7 @@ fn only_versions_that_a_trusted_key_signed_are_run() {
     let (_, said) = kolk_exits(2, &["train", &wrong, "--sign-key", &key, "--no-champion"]);
     assert!(said.contains("is not one of `public_key`"), "{said}");
     let file = trusting(&first);
-    let (out, _) = kolk_exits(0, &["train", &file, "--sign-key", &key, "--from", "m/1", "--no-champion"]);
+    let (out, _) = kolk_exits(0, &["train", &file, "--sign-key", &key, "--no-champion"]);
     assert_eq!(out.trim(), "m/2");
     kolk_exits(0, &["train", &file, "--no-champion"]);
     let champion = || std::fs::read_to_string(folder.join("models/m/champion")).unwrap();

@@ -1,8 +1,8 @@
 //! Signatures of versions: OpenSSF model signing v1 with P-256 keys, as PyPI's `model-signing` writes and reads them.
 //!
 //! Lives here: the keys ([`PublicKeys`], [`SigningKey`]), and the bytes of a signature: a Sigstore bundle (v0.3) whose
-//! DSSE envelope holds an in-toto statement (v1) with the sha256 of each file. Must not live here: which files a version
-//! has, and reading them (`version_files`).
+//! DSSE envelope holds an in-toto statement (v1) with the sha256 of each file. Must not live here: which files a
+//! version has, and reading them (`version_files`).
 
 mod keys;
 mod statement;
