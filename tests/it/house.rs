@@ -191,3 +191,29 @@ fn a_public_item_says_what_it_is_in_a_private_module_too() {
     }
     assert!(bare.is_empty(), "without a doc:\n{}", bare.join("\n"));
 }
+
+/// The image is built from copies of a few folders, so a file of another folder would be missing there.
+#[test]
+fn what_the_build_reads_is_copied_into_the_image() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let [docker, ignore] =
+        ["deploy/Dockerfile", ".dockerignore"].map(|name| fs::read_to_string(root.join(name)).unwrap());
+    let mut read = 0;
+    for source in code() {
+        for line in &source.lines {
+            let Some((_, path)) = line.split_once("include_str!(\"").or_else(|| line.split_once("include_bytes!(\""))
+            else {
+                continue;
+            };
+            let path = root.join("src").join(&source.path).with_file_name(path.split_once('"').unwrap().0);
+            let path = fs::canonicalize(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let top = path.strip_prefix(fs::canonicalize(root).unwrap()).unwrap().iter().next().unwrap();
+            let top = top.to_string_lossy();
+            let copied = docker.lines().filter(|line| line.starts_with("COPY ")).flat_map(str::split_whitespace);
+            assert!(copied.into_iter().any(|word| word == top), "deploy/Dockerfile doesn't copy {top}, for {line}");
+            assert!(ignore.lines().any(|line| line == format!("!{top}")), ".dockerignore has no !{top}, for {line}");
+            read += 1;
+        }
+    }
+    assert!(read > 10, "{read}");
+}
