@@ -121,10 +121,9 @@ def kafka(image: Image, work: pathlib.Path, broker: str, topic: str) -> None:
     files = work / "etc"
     files.mkdir()
     base, train = ROOT / "deploy/kustomize/base", ROOT / "deploy/kustomize/components/train"
-    for path in [
-        *(base / name for name in ("platform.yaml", "kafka.yaml", "http.yaml", "pipeline.yaml")),
-        train / "train.yaml",
-    ]:
+    # The pipeline file and all that it includes.
+    names = re.search(r"files: \[(.*pipeline\.yaml)\]", (base / "kustomization.yaml").read_text())[1].split(", ")
+    for path in [*(base / name for name in names), train / "train.yaml"]:
         shutil.copy(path, files)
     shutil.copy(ROOT / "data/nycflights13_weather.parquet", files)
     text = (files / "pipeline.yaml").read_text()
