@@ -173,6 +173,9 @@ fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Recurrent>> {
 }
 
 fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Dense>> {
+    if field.node.is_null() {
+        return None;
+    }
     let mut head = Vec::new();
     for item in reader.list(field, "layers such as { dense: 32, activation: relu }")? {
         let Some(fields) = reader.section(item, &HEAD) else { continue };

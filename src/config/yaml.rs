@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
+use super::words::{Plain, plain};
 use crate::problem::Place;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
@@ -52,7 +53,7 @@ pub(super) type Fault = (Place, String);
 impl Node {
     /// Whether nothing was written: `field:`, `~` or `null`.
     pub fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar(s) if s.plain && matches!(s.text.as_str(), "" | "~" | "null"))
+        matches!(&self.kind, Kind::Scalar(s) if s.plain && matches!(plain(&s.text), Plain::Nothing))
     }
 
     /// Whether it is a list.

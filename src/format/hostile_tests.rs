@@ -95,10 +95,27 @@ fn a_schema_of_protobuf_that_is_nested_without_end_is_refused() {
         format!("syntax = \"proto3\"; {}", "message M { ".repeat(100_000)),
         format!("syntax = \"proto3\"; option (x) = {}", "{ a: ".repeat(100_000)),
         format!("syntax = \"proto2\"; message M {{ optional int32 a = 1 [default = {}1]; }}", "(".repeat(100_000)),
+        // What isn't a bracket closes none.
+        format!("syntax = \"proto3\"; {}", "message M { /* } */".repeat(100_000)),
+        format!("syntax = \"proto3\"; {}", "message M { // }\n".repeat(100_000)),
+        format!("syntax = \"proto3\"; {}", "message M { option (x) = \"\\\"}\"; ".repeat(100_000)),
+        format!("syntax = \"proto3\"; {}", "message M { ) ".repeat(100_000)),
     ] {
         let error = decoder_of("protobuf", "", RECORD, &[], &text).err().unwrap();
         assert!(error.contains("nested more than 100 deep"), "{error}");
     }
+}
+
+#[test]
+fn brackets_in_the_comments_of_a_schema_nest_nothing() {
+    let line = |n: usize| format!("// {n} < 5, {{ [ ( it's\n/* \" < */ option java_package = \"a<{{'\\\"(\"; \n");
+    let comments: String = (0..300).map(line).collect();
+    let comments = comments.replacen("option java_package", "option go_package", 1);
+    let comments = comments.replace("option java_package = \"a<{'\\\"(\"; ", "");
+    let text = format!(
+        "syntax = \"proto3\"; {comments} message M {{ string k = 1; int64 ts = 2; double v = 3; map<string, int32> m = 4; }}"
+    );
+    decoder_of("protobuf", "", RECORD, &[], &text).map(drop).unwrap();
 }
 
 #[test]

@@ -54,16 +54,8 @@ impl FileResolver for Files {
 
 /// A file as it is registered: text, or (by Confluent's Python client) a base64 descriptor.
 fn file(name: &str, text: &str) -> Result<File, String> {
-    let mut depth = 0_usize;
-    for byte in text.bytes() {
-        match byte {
-            b'{' | b'[' | b'(' | b'<' => depth += 1,
-            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEEPEST {
-            return Err(format!("its messages are nested more than {DEEPEST} deep"));
-        }
+    if is_too_deep(text.as_bytes()) {
+        return Err(format!("its messages are nested more than {DEEPEST} deep"));
     }
     match File::from_source(name, text) {
         Ok(file) => Ok(file),
@@ -77,6 +69,55 @@ fn file(name: &str, text: &str) -> Result<File, String> {
             Ok(File::from_file_descriptor_proto(descriptor))
         }
     }
+}
+
+/// Whether brackets are nested deeper than is read. Those of comments and texts are none, and neither opens nor closes
+/// one.
+fn is_too_deep(mut rest: &[u8]) -> bool {
+    let mut open = Vec::new();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = match byte {
+            b'#' => line(after),
+            b'/' if after.starts_with(b"/") => line(after),
+            b'/' if after.starts_with(b"*") => {
+                let end = after[1..].windows(2).position(|two| two == b"*/");
+                end.map_or(&[][..], |end| &after[end + 3..])
+            }
+            b'"' | b'\'' => quoted(after, *byte),
+            _ => after,
+        };
+        match byte {
+            b'{' => open.push(b'}'),
+            b'[' => open.push(b']'),
+            b'(' => open.push(b')'),
+            b'<' => open.push(b'>'),
+            _ if open.last() == Some(byte) => drop(open.pop()),
+            _ => {}
+        }
+        if open.len() > DEEPEST {
+            return true;
+        }
+    }
+    false
+}
+
+/// What follows a line.
+fn line(rest: &[u8]) -> &[u8] {
+    let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    &rest[end..]
+}
+
+/// What follows a text. One without an end, which is refused later, ends with its line.
+fn quoted(mut rest: &[u8], quote: u8) -> &[u8] {
+    while let Some((byte, after)) = rest.split_first() {
+        match byte {
+            b'\n' => return rest,
+            b'\\' => rest = after.get(1..).unwrap_or_default(),
+            _ if *byte == quote => return after,
+            _ => rest = after,
+        }
+    }
+    rest
 }
 
 /// The top-level messages of a schema, in order, or the error in it.

@@ -26,19 +26,38 @@ pub(super) fn is_number_of_delta(encoding: i64) -> bool {
     matches!(encoding, 6 | 7)
 }
 
+/// What [`longest`] is at most, found without unpacking anything.
+///
+/// # Errors
+/// A column without a page.
+pub(super) fn longest_at_most(pages: &Pages, column: &ColumnChunkMetaData) -> Result<u64> {
+    let has_deltas = column.encodings().any(is_delta);
+    match fixed(column) {
+        Some(_) if has_deltas => Ok(u64::MAX),
+        Some(0) => pages.dictionary(column),
+        Some(fixed) => Ok(fixed),
+        None => Ok(0),
+    }
+}
+
+/// The length of a column's texts, 0 where each has its own; `None`: it has none.
+fn fixed(column: &ColumnChunkMetaData) -> Option<u64> {
+    match column.column_type() {
+        Physical::FIXED_LEN_BYTE_ARRAY => Some(u64::try_from(column.column_descr().type_length()).unwrap_or(0)),
+        Physical::BYTE_ARRAY => Some(0),
+        _ => None,
+    }
+}
+
 /// The most bytes that a value of a column can have in a row group, where a few bytes of the file can be a long value;
 /// 0 where they can't.
 ///
 /// # Errors
 /// A page that says what can't be.
 pub(super) fn longest(pages: &Pages, group: &RowGroupMetaData, column: &ColumnChunkMetaData) -> Result<u64> {
-    let fixed = match column.column_type() {
-        Physical::FIXED_LEN_BYTE_ARRAY => u64::try_from(column.column_descr().type_length()).unwrap_or(0),
-        Physical::BYTE_ARRAY => 0,
-        _ => return Ok(0),
-    };
+    let Some(fixed) = fixed(column) else { return Ok(0) };
     let has_deltas = column.encodings().any(is_delta);
-    if column.dictionary_page_offset().is_none() && !has_deltas {
+    if fixed > 0 && !has_deltas {
         return Ok(fixed);
     }
     let rows = usize::try_from(group.num_rows()).unwrap_or(0);

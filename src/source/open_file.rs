@@ -94,10 +94,10 @@ impl OpenFile {
             KeyColumn::Text(name) => !as_bytes && is_dictionary(group, name),
             _ => false,
         };
-        let (mut bytes, mut longest) = (0, 0_u64);
+        let (mut bytes, mut at_most) = (0, 0_u64);
         for (leaf, column) in group.columns().iter().enumerate() {
             if is_read(leaf) {
-                longest = longest.saturating_add(deltas::longest(&self.pages, group, column)?);
+                at_most = at_most.saturating_add(deltas::longest_at_most(&self.pages, column)?);
                 let is_key =
                     matches!(&columns.key, KeyColumn::Text(name) if column.column_path().parts() == [name.as_str()]);
                 let text = column.unencoded_byte_array_data_bytes().filter(|_| !(is_key && as_dictionary));
@@ -105,8 +105,14 @@ impl OpenFile {
             }
         }
         let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
-        let batch = (BATCH_BYTES / (bytes / rows).max(1)).min(MOST_BATCH_BYTES / longest.max(1));
-        let batch = batch.clamp(1, (BATCH / columns.cells()).max(1) as u64);
+        let mut batch = (BATCH_BYTES / (bytes / rows).max(1)).clamp(1, (BATCH / columns.cells()).max(1) as u64);
+        if MOST_BATCH_BYTES / at_most.max(1) < batch {
+            let mut longest = 0_u64;
+            for (_, column) in group.columns().iter().enumerate().filter(|(leaf, _)| is_read(*leaf)) {
+                longest = longest.saturating_add(deltas::longest(&self.pages, group, column)?);
+            }
+            batch = batch.min(MOST_BATCH_BYTES / longest.max(1)).max(1);
+        }
         if skip > 0 {
             self.pages.pass();
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ::parquet::basic::Compression;
 use ::parquet::errors::{ParquetError, Result};
-use ::parquet::file::metadata::ParquetMetaData;
+use ::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use ::parquet::file::reader::{ChunkReader, Length};
 use bytes::Bytes;
 
@@ -18,17 +18,22 @@ use super::thrift::{INTEGERS, STRUCT, Thrift};
 use super::unpacked;
 use crate::storage::{File, FileFrom};
 
-/// The most that a page may have, unpacked. Writers make them of 1 MiB.
+/// The most that a page may have, unpacked. Writers make them of 1 MiB; those that make one page of a column of a row
+/// group are held by [`GROWTH`].
 pub(super) const MOST_PAGE: u64 = 256 << 20;
-/// The most that the pages may have together that the rows of one batch are in, besides those of every column.
+/// So many times as large as it lies in the file, a page may be at any size: memory then has the size of the file.
+const GROWTH: u64 = 4;
+/// The most by which the pages that the rows of one batch are in may be larger together, besides those of every column.
 const MOST_BATCH: u64 = 1 << 30;
 const EACH_COLUMN: u64 = 4 << 20;
-/// The most bytes that a page's header may have; it holds a smallest and a largest value.
-const MOST_HEADER: u64 = 1 << 20;
-/// Values of a repeated column may be so many for each byte of its pages, and for each page besides: a list without
-/// values takes next to none.
+/// How many bytes are looked for a page's header in, at first. It holds a smallest and a largest value, of any length.
+const HEADER: u64 = 8 << 10;
+/// Values of a page of a repeated column may be so many for each of its bytes, and besides as many as there are rows: a
+/// list without values takes next to no byte.
 const VALUES_PER_BYTE: u64 = 64;
 const VALUES_PER_PAGE: u64 = 1 << 20;
+/// The most values of repeated columns that the pages of one batch may have, besides those of every column.
+const MOST_BATCH_VALUES: u64 = 64 << 20;
 
 /// A file of which pages are read.
 #[derive(Clone)]
@@ -48,6 +53,7 @@ struct Chunk {
     end: u64,
     codec: Compression,
     is_repeated: bool,
+    rows: u64,
     /// Whether its pages may be texts written as differences.
     has_deltas: bool,
 }
@@ -56,10 +62,10 @@ struct Chunk {
 struct State {
     /// Per chunk the headers that were read last: of its dictionary, and of its values.
     headers: Vec<[Option<Header>; 2]>,
-    /// Per chunk values and bytes so far.
-    so_far: Vec<(u64, u64)>,
-    /// Bytes of the pages of this batch.
+    /// By how many bytes the pages of this batch grow.
     batch: u64,
+    /// Values of repeated columns in the pages of this batch.
+    values: u64,
     /// Whether this batch begins behind rows that are passed over, and whether the next one does: their pages are
     /// unpacked one after another, and none is kept.
     passes: [bool; 2],
@@ -120,14 +126,25 @@ impl Header {
         })?;
         has.iter().all(|has| *has).then_some(found)
     }
+
+    /// Bytes that it may have for those in the file.
+    fn allowed(&self) -> u64 {
+        u64::try_from(self.packed).unwrap_or(0).saturating_mul(GROWTH)
+    }
+
+    /// The most bytes that it may have.
+    fn most(&self) -> u64 {
+        MOST_PAGE.max(self.allowed())
+    }
 }
 
 impl Pages {
     /// Of a file with this footer.
     pub fn new(input: File, metadata: &ParquetMetaData) -> Pages {
-        let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+        let groups = metadata.row_groups().iter();
+        let chunks = groups.flat_map(|group| group.columns().iter().map(|column| (group.num_rows(), column)));
         let mut chunks: Vec<Chunk> = chunks
-            .map(|column| {
+            .map(|(rows, column)| {
                 let (start, length) = column.byte_range();
                 Chunk {
                     name: column.column_path().string(),
@@ -135,13 +152,13 @@ impl Pages {
                     end: start.saturating_add(length),
                     codec: column.compression(),
                     is_repeated: column.column_descr().max_rep_level() > 0,
+                    rows: u64::try_from(rows).unwrap_or(0),
                     has_deltas: column.encodings().any(deltas::is_delta),
                 }
             })
             .collect();
         chunks.sort_by_key(|chunk| chunk.start);
-        let state =
-            State { headers: vec![[None; 2]; chunks.len()], so_far: vec![(0, 0); chunks.len()], ..State::default() };
+        let state = State { headers: vec![[None; 2]; chunks.len()], ..State::default() };
         let columns = metadata.file_metadata().schema_descr().num_columns() as u64;
         Pages { input, chunks: Arc::new(chunks), columns, state: Arc::new(Mutex::new(state)) }
     }
@@ -149,7 +166,7 @@ impl Pages {
     /// Begins a batch of rows.
     pub fn begin(&self) {
         let mut state = self.state();
-        state.batch = 0;
+        (state.batch, state.values) = (0, 0);
         state.passes = [state.passes[1], false];
     }
 
@@ -169,27 +186,53 @@ impl Pages {
         self.chunks.get(index).map(|chunk| (index, chunk)).filter(|(_, chunk)| at < chunk.end)
     }
 
+    /// The header of a page that begins there.
+    fn header(&self, chunk: &Chunk, start: u64) -> std::result::Result<Header, String> {
+        let end = chunk.end.min(Length::len(&self.input));
+        let most = end.saturating_sub(start).min(MOST_PAGE);
+        let mut length = HEADER;
+        loop {
+            let bytes = self.input.get_bytes(start, length.min(most) as usize).map_err(|e| e.to_string())?;
+            match Header::read(&bytes) {
+                Some(header) => return Ok(Header { start, ..header }),
+                None if length < most => length *= 8,
+                None => return Err(format!("column \"{}\": the header of a page isn't as Parquet's are", chunk.name)),
+            }
+        }
+    }
+
+    /// The most bytes that the dictionary of a column has; 0: it has none.
+    ///
+    /// # Errors
+    /// Its first page has no header.
+    pub fn dictionary(&self, column: &ColumnChunkMetaData) -> Result<u64> {
+        let (start, _) = column.byte_range();
+        let Some((_, chunk)) = self.chunk(start) else { return Ok(0) };
+        let header = self.header(chunk, start).map_err(ParquetError::General)?;
+        // What isn't packed has the bytes that are there, whatever it says.
+        let bytes = u64::try_from(header.unpacked.max(header.packed)).unwrap_or(0);
+        Ok(if header.is_dictionary { bytes } else { 0 })
+    }
+
     /// Looks at a header before the library reads it. `buffered` are the first of its bytes.
     fn look(&self, start: u64, buffered: &[u8]) -> std::result::Result<(), String> {
         let (index, chunk) = self.chunk(start).ok_or("a page lies outside of all columns")?;
         let header = match Header::read(buffered) {
-            Some(header) => header,
-            None => {
-                let length = (chunk.end - start).min(MOST_HEADER) as usize;
-                let bytes = self.input.get_bytes(start, length).map_err(|e| e.to_string())?;
-                let what = || format!("column \"{}\": the header of a page isn't as Parquet's are", chunk.name);
-                Header::read(&bytes).ok_or_else(what)?
-            }
+            Some(header) => Header { start, ..header },
+            None => self.header(chunk, start)?,
         };
-        let header = Header { start, ..header };
         let refused = |what: String| Err(format!("column \"{}\": a page {what}", chunk.name));
         let unpacked = u64::try_from(header.unpacked).unwrap_or(u64::MAX);
         let values = u64::try_from(header.values).unwrap_or(u64::MAX);
-        if unpacked > MOST_PAGE {
+        if unpacked > header.most() {
             return refused(format!(
-                "has {} bytes unpacked, at most {MOST_PAGE} are read: write the file with smaller pages",
-                header.unpacked
+                "has {} bytes unpacked, at most {} are read: write the file with smaller pages",
+                header.unpacked,
+                header.most()
             ));
+        }
+        if header.is_dictionary && start != chunk.start {
+            return refused("holds a dictionary, and isn't the first one".into());
         }
         if header.is_dictionary && values > unpacked {
             return refused(format!("says that it holds {values} values in {unpacked} bytes"));
@@ -198,12 +241,19 @@ impl Pages {
             return refused("is encoded otherwise than the footer says".into());
         }
         let mut state = self.state();
-        if chunk.is_repeated {
-            let (all, bytes) = &mut state.so_far[index];
-            *all = all.saturating_add(values);
-            *bytes = bytes.saturating_add(unpacked * VALUES_PER_BYTE + VALUES_PER_PAGE);
-            if *all > *bytes {
+        if chunk.is_repeated && !header.is_dictionary {
+            if values > (unpacked * VALUES_PER_BYTE + VALUES_PER_PAGE).saturating_add(chunk.rows) {
                 return refused(format!("says that it holds {values} values in {unpacked} bytes"));
+            }
+            state.values = state.values.saturating_add(values);
+            let most = MOST_BATCH_VALUES + VALUES_PER_PAGE * self.columns;
+            if state.values > most && !state.passes[0] {
+                return Err(format!(
+                    "column \"{}\": the pages of {} rows have more than {most} values in lists: write the file with \
+                     smaller pages",
+                    chunk.name,
+                    super::parquet::BATCH
+                ));
             }
         }
         state.headers[index][usize::from(header.is_dictionary)] = Some(header);
@@ -216,12 +266,13 @@ impl Pages {
         let mut state = self.state();
         let headers = state.headers[index].iter().flatten().filter(|header| header.start < start);
         let Some(header) = headers.max_by_key(|header| header.start).copied() else { return Ok(()) };
-        state.batch = state.batch.saturating_add(u64::try_from(header.unpacked).unwrap_or(0));
+        let grown = u64::try_from(header.unpacked).unwrap_or(0).saturating_sub(header.allowed());
+        state.batch = state.batch.saturating_add(grown);
         let most = MOST_BATCH + EACH_COLUMN * self.columns;
         if state.batch > most && !state.passes[0] {
             return Err(format!(
-                "column \"{}\": the pages of {} rows have more than {most} bytes unpacked: write the file with smaller \
-                 pages",
+                "column \"{}\": the pages of {} rows grow by more than {most} bytes when they are unpacked: write the \
+                 file with smaller pages",
                 chunk.name,
                 super::parquet::BATCH
             ));
@@ -232,10 +283,12 @@ impl Pages {
         }
         let levels = usize::try_from(header.levels).unwrap_or(usize::MAX);
         let packed = body.get(levels..).unwrap_or_default();
-        if unpacked::may_exceed(chunk.codec, packed, MOST_PAGE) {
+        if unpacked::may_exceed(chunk.codec, packed, header.most()) {
             return Err(format!(
-                "column \"{}\": a page says that it has {} bytes unpacked, and would grow beyond {MOST_PAGE}",
-                chunk.name, header.unpacked
+                "column \"{}\": a page says that it has {} bytes unpacked, and would grow beyond {}",
+                chunk.name,
+                header.unpacked,
+                header.most()
             ));
         }
         Ok(())

@@ -23,13 +23,14 @@ use std::path::Path;
 /// # Errors
 /// It can't be read, is no file or is larger.
 pub fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // To open a pipe would wait for somebody who writes.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(Error::other("it is not a file"));
     }
+    let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     match file.take(most + 1).read_to_end(&mut bytes)? as u64 > most {
-        true => Err(Error::other(format!("it has more than {most} bytes, as many are read at most"))),
+        true => Err(Error::other(format!("it has more than {most} bytes, the most that is read"))),
         false => Ok(bytes),
     }
 }

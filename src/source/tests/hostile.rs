@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ::parquet::basic::{Compression, Encoding};
 use ::parquet::file::properties::WriterProperties;
-use arrow::array::{ArrayRef, BinaryArray, Float64Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, Float64Array, Int64Array, ListArray, StringArray};
+use arrow::datatypes::{DataType, Field};
 
 use super::super::plan::plan;
 use super::super::testing::{at, pipeline, write_with};
@@ -87,13 +88,70 @@ fn a_page_that_would_grow_without_end_is_refused_before_it_is_unpacked() {
         .set_dictionary_enabled(false)
         .set_statistics_enabled(::parquet::file::properties::EnabledStatistics::None)
         .build();
-    write_with(&path, columns, properties);
+    write_with(&path, columns.clone(), properties.clone());
     drop(long);
-    let mut problems = Problems::new("p.yaml");
-    let planned = plan(&pipeline(path.display()), &[at("s".to_string())], &mut problems);
-    let planned = problems.finish(planned).unwrap().unwrap();
-    let (error, most) = most_memory(|| planned.open(None).unwrap().next().unwrap_err().to_string());
+    let (read, most) = first(&path);
+    let error = read.unwrap_err();
     assert!(error.contains("column \"s\": a page has 3000000") && error.contains("smaller pages"), "{error}");
     assert!(error.contains("a.parquet: row group 0"), "{error}");
     assert!(most < 64 << 20, "{most} bytes");
+    // One that says that it is small: its room isn't left.
+    let bytes = std::fs::read(&path).unwrap();
+    let number = |bytes: u32| -> Vec<u8> {
+        let zigzag = bytes << 1;
+        (0..5).map(|n| (zigzag >> (7 * n)) as u8 & 0x7f | if n < 4 { 0x80 } else { 0 }).collect()
+    };
+    // Of its header: the type, then the size, which has as many bytes as this one.
+    let is_header = |bytes: &[u8]| bytes[..3] == [0x15, 0, 0x15] && bytes[3..7].iter().all(|byte| byte & 0x80 != 0);
+    let at = bytes.windows(8).rposition(is_header).unwrap() + 3;
+    let mut small = bytes.clone();
+    small[at..at + 5].copy_from_slice(&number(1000));
+    std::fs::write(&path, small).unwrap();
+    let (read, most) = first(&path);
+    assert!(read.unwrap_err().contains("a.parquet: row group 0"));
+    assert!(most < 64 << 20, "{most} bytes");
+    // As large in the file, it may be as large in memory.
+    let properties = properties.into_builder().set_compression(Compression::UNCOMPRESSED).build();
+    write_with(&path, columns, properties);
+    assert_eq!(first(&path).0, Ok(1));
+}
+
+/// The number of the first records of a file, and the most memory that they took.
+fn first(path: &std::path::Path) -> (Result<usize, String>, usize) {
+    let mut problems = Problems::new("p.yaml");
+    let planned = plan(&pipeline(path.display()), &[at("s".to_string())], &mut problems);
+    let planned = problems.finish(planned).unwrap().unwrap();
+    most_memory(|| match planned.open(None).unwrap().next() {
+        Ok(records) => Ok(records.unwrap().len()),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+#[test]
+fn a_header_with_long_statistics_and_a_page_of_lists_without_values_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let write = |rows: usize, s: ArrayRef| {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("key", Arc::new((0..rows).map(|_| Some("k")).collect::<StringArray>())),
+            ("ts", Arc::new((0..rows as i64).collect::<Int64Array>())),
+            ("value", Arc::new((0..rows).map(|n| n as f64).collect::<Float64Array>())),
+            ("s", s),
+        ];
+        let properties = WriterProperties::builder()
+            .set_statistics_enabled(::parquet::file::properties::EnabledStatistics::Page)
+            .set_write_page_header_statistics(true)
+            .set_statistics_truncate_length(None)
+            .set_column_index_truncate_length(None)
+            .set_data_page_row_count_limit(usize::MAX)
+            .set_max_row_group_row_count(Some(usize::MAX))
+            .build();
+        write_with(&path, columns, properties);
+    };
+    let long = ["x".repeat(3 << 20), "y".repeat(100)];
+    write(2, Arc::new(StringArray::from(long.to_vec())));
+    assert_eq!(first(&path).0, Ok(2));
+    let rows = 1_300_000;
+    write(rows, Arc::new(ListArray::new_null(Arc::new(Field::new("item", DataType::Float64, true)), rows)));
+    assert!(first(&path).0.unwrap() > 0);
 }
