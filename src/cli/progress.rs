@@ -23,7 +23,11 @@ fn on_terminal(bar: ProgressBar) -> ProgressBar {
 }
 
 fn bar(total: u64, template: &str) -> ProgressBar {
-    let bar = on_terminal(ProgressBar::new(total));
+    shown(ProgressBar::new(total), template)
+}
+
+fn shown(bar: ProgressBar, template: &str) -> ProgressBar {
+    let bar = on_terminal(bar);
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -33,20 +37,10 @@ fn bar(total: u64, template: &str) -> ProgressBar {
 
 /// Records of a source without an end.
 pub fn endless() -> ProgressBar {
-    let bar = on_terminal(ProgressBar::new_spinner());
-    if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {spinner} {human_pos} records  {per_sec}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
+    shown(ProgressBar::new_spinner(), "{elapsed_precise} {spinner} {human_pos} records  {per_sec}")
 }
 
 /// What is being done, one after the other.
 pub fn doing() -> ProgressBar {
-    let bar = on_terminal(ProgressBar::new_spinner());
-    if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {spinner} {msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
+    shown(ProgressBar::new_spinner(), "{elapsed_precise} {spinner} {msg}")
 }

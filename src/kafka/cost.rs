@@ -19,8 +19,14 @@ use crate::format::{Messages, Payloads};
 use crate::metrics::{Spent, Used};
 use crate::{Error, Result};
 
-/// Messages that are sent in a transaction.
-const IN_TRANSACTION: usize = 20_000;
+/// Messages that are sent in a transaction at most, and bytes.
+const IN_TRANSACTION: (usize, usize) = (20_000, 32 << 20);
+/// Bytes that are sent at most to be measured.
+const SENT: usize = 256 << 20;
+/// Bytes that are sent at most to be read: librdkafka's own broker keeps no more of a partition.
+const READ: usize = 5 << 20;
+/// Room for what is in a message besides its payload.
+const OVERHEAD: usize = 1 << 20;
 /// How long reading them again may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 const TOPIC: &str = "size";
@@ -49,7 +55,8 @@ fn unsecured(properties: &Properties) -> Properties {
     Properties(properties.0.iter().filter(|(name, _)| is_kept(&name.value)).cloned().collect())
 }
 
-/// Sends `count` messages in transactions, again and again those of `payloads` with their keys.
+/// Sends `count` messages in transactions, fewer if they are large, again and again those of `payloads` with their
+/// keys.
 ///
 /// # Errors
 /// A client that doesn't work here.
@@ -61,10 +68,11 @@ pub fn sending(
     count: usize,
 ) -> Result<ClientCost> {
     let cluster = cluster()?;
+    let count = count.min(fitting(SENT, payloads, keys));
     send(&cluster, sink, delivery, payloads, keys, count)
 }
 
-/// Reads `count` messages, again and again those of `messages`.
+/// Reads `count` messages, fewer if they are large, again and again those of `messages`.
 ///
 /// # Errors
 /// As [`sending`].
@@ -86,8 +94,16 @@ pub fn reading(source: &KafkaSource, messages: &Messages, count: usize) -> Resul
         timestamp: At::default(),
         properties: Properties::default(),
     };
+    let count = count.min(fitting(READ, &payloads, &keys));
     send(&cluster, &sink, Delivery::AtLeastOnce, &payloads, &keys, count)?;
     receive(&cluster, source, count)
+}
+
+/// How many messages there are in so many bytes, one at least.
+fn fitting(bytes: usize, payloads: &Payloads, keys: &[Vec<u8>]) -> usize {
+    let of_keys: usize = keys.iter().map(Vec::len).sum();
+    let each = payloads.bytes.len() / payloads.len().max(1) + of_keys / keys.len().max(1);
+    (bytes / each.max(1)).max(1)
 }
 
 fn cluster() -> Result<MockCluster<'static, rdkafka::producer::DefaultProducerContext>> {
@@ -113,15 +129,18 @@ fn send(
         ..sink.clone()
     };
     let (ids, instance) = ("kolk-size".to_string(), crate::storage::unique_name());
-    let output = Output { sink, dead_letters: None, delivery, ids, instance, longest: 1 << 20 };
+    let longest = (0..payloads.len()).map(|index| payloads.get(index).len()).max().unwrap_or(0) + OVERHEAD;
+    let output = Output { sink, dead_letters: None, delivery, ids, instance, longest };
     let mut sender = Sender::new(output, 0);
     if !sender.renew()? {
         return Err(Error::failed("librdkafka's own broker takes no transactions"));
     }
+    let at_once = IN_TRANSACTION.0.min(fitting(IN_TRANSACTION.1, payloads, keys));
     let (mut sent, began) = (0, Used::all());
     while sent < count {
+        let until = (sent + at_once).min(count);
         sender.begin(None).map_err(broken)?;
-        for index in sent..(sent + IN_TRANSACTION).min(count) {
+        for index in sent..until {
             let key = keys.get(index % keys.len().max(1)).map(Vec::as_slice);
             let payload = (!payloads.is_empty()).then(|| payloads.get(index % payloads.len()));
             let message = Outgoing { topic: Topic::Output, key, payload, headers: &[], timestamp: None };
@@ -129,7 +148,7 @@ fn send(
                 .send(message)
                 .map_err(|error| Error::failed(format!("a message can't be sent for a measurement: {error:?}")))?;
         }
-        sent = (sent + IN_TRANSACTION).min(count);
+        sent = until;
         sender.poll();
         sender.commit().map_err(broken)?;
     }
@@ -151,20 +170,19 @@ fn receive(
     let group = Group::new(Arc::new(Subscription::to_one(TOPIC)));
     let consumer: BaseConsumer<Group> = config.create_with_context(group).map_err(properties::refused)?;
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(TOPIC, 0, Offset::Beginning).or_failed(|| "reading for a measurement".into())?;
-    consumer.assign(&list).or_failed(|| "reading for a measurement".into())?;
+    let failed = || "reading for a measurement".to_string();
+    list.add_partition_offset(TOPIC, 0, Offset::Beginning).or_failed(failed)?;
     let read = headers::Read::new(false, source.encoding.has_schemas());
     let until = Instant::now() + PATIENCE;
-    let (mut began, mut first, mut seen, mut into) = (Used::all(), 0, 0, Messages::default());
+    // Connecting is not measured. What comes first is, since the client fetches much more at once.
+    consumer.fetch_watermarks(TOPIC, 0, PATIENCE).or_failed(failed)?;
+    let (began, mut seen, mut into) = (Used::all(), 0, Messages::default());
+    consumer.assign(&list).or_failed(failed)?;
     while seen < count && Instant::now() < until {
         match messages::next(&consumer, None, Duration::from_millis(100)) {
             Some(Came::Message(message)) => {
                 message.push(&mut into, read);
                 seen += 1;
-                if seen == 1 {
-                    // Before it is the connection.
-                    (began, first) = (Used::all(), 1);
-                }
                 if into.len() >= 4096 {
                     into.clear();
                 }
@@ -174,8 +192,8 @@ fn receive(
         }
     }
     let spent = began.all_since();
-    if seen <= first {
+    if seen == 0 {
         return Err(Error::failed("nothing could be read for a measurement"));
     }
-    Ok(ClientCost::of(spent, seen - first))
+    Ok(ClientCost::of(spent, seen))
 }

@@ -131,8 +131,8 @@ impl Metrics {
             )?,
             rows_beyond_model: b.counter(
                 "kolk_rows_beyond_model_total",
-                "Rows that took no step of the network: a number is none that its input takes, such as an id that a stage \
-                 computed.",
+                "Rows that took no step of the network: a number is none that its input takes, such as an id that a \
+                 stage computed.",
             )?,
             records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
             dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,

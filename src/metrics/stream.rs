@@ -78,8 +78,8 @@ impl Stream {
             )?,
             lag_seconds: b.float_gauges(
                 "kolk_lag_seconds",
-                "Age of the newest processed message, by its timestamp; before the first one, since the partition was opened; \
-                 0 at the end of the log.",
+                "Age of the newest processed message, by its timestamp; before the first one, since the partition was \
+                 opened; 0 at the end of the log.",
                 partition,
             )?,
             partitions: b.gauge("kolk_partitions", "Partitions of the source that this process owns.")?,
@@ -123,7 +123,7 @@ impl Stream {
                 .counter("kolk_replay_mismatches_total", "Restores whose messages did not match the commit.")?,
             restore_seconds: b.histogram(
                 "kolk_restore_seconds",
-                "Seconds from a partition's assignment to its first new message.",
+                "Seconds from a partition's assignment until it is ready for new messages.",
                 &RESTORE_BUCKETS,
             )?,
             restoring: b.gauge(

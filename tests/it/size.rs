@@ -111,11 +111,12 @@ fn what_means_nothing_is_refused() {
     let data = data.to_str().unwrap();
     for (arguments, expected) in [
         (&["--events", "1e6"][..], "expected a number such as 50000, 50k or 1M"),
-        (&["--events", "0"], "1 at least"),
-        (&["--keys", "10", "--active-keys", "20"], "are more than --keys"),
+        (&["--events", "0"], "must be at least 1"),
+        (&["--keys", "10", "--active-keys", "20"], "is more than --keys"),
         (&["--load", "120"], "a percentage"),
-        (&["--memory", "0"], "--memory is more than 0"),
+        (&["--memory", "0"], "--memory must be more than 0"),
         (&["--restore", "5"], "expected a duration"),
+        (&["--record-bytes", "5000000"], "--record-bytes must be at most 4000000"),
         (&["--data", data], "no message of the sample is a record of this pipeline"),
         (&["--data", "none.json"], "none.json"),
         (&["--data", data, "--sample"], "cannot be used with"),

@@ -12,7 +12,10 @@ pub fn of(report: &Report) -> Value {
     let pieces: Vec<Value> = costs
         .pieces
         .iter()
-        .map(|piece| json!({ "name": piece.name, "worker_seconds": piece.worker / 1e9, "client_seconds": piece.client / 1e9 }))
+        .map(|piece| {
+            let (worker, client) = (piece.worker / 1e9, piece.client / 1e9);
+            json!({ "name": piece.name, "worker_seconds": worker, "client_seconds": client })
+        })
         .collect();
     let with = match costs.from {
         From::Made => "made",

@@ -21,6 +21,9 @@ const RATES: [f64; 4] = [1e4, 1e5, 1e6, 1e7];
 /// Keys for each message a second, where they aren't given.
 const KEYS: f64 = 100.0;
 
+/// Bytes of a made-up message at most.
+const LONGEST: usize = 4_000_000;
+
 /// `kolk size P`
 #[derive(Debug, Clone, Args)]
 pub struct SizeArgs {
@@ -35,7 +38,7 @@ pub struct SizeArgs {
     /// Those of them that have messages; they get the same number each (default: all)
     #[arg(long, value_name = "N", value_parser = number)]
     pub active_keys: Option<f64>,
-    /// How long a pod's state may take to be there again
+    /// How long the restore of a pod that restarts may take
     #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "5m")]
     pub restore: f64,
     /// CPU cores of a pod
@@ -47,7 +50,7 @@ pub struct SizeArgs {
     /// Percentage of a pod's CPU that is used at this rate; the rest is for peaks and for catching up
     #[arg(long, value_name = "PERCENT", value_parser = number, default_value = "60")]
     pub load: f64,
-    /// How many times as many workers the partitions are for
+    /// There are partitions for N times the workers: room to grow
     #[arg(long, value_name = "N", value_parser = number, default_value = "2")]
     pub growth: f64,
     /// Megabytes a second that the store of the state gives and takes, per pod
@@ -65,7 +68,7 @@ pub struct SizeArgs {
     /// Measure with the last messages of the topic
     #[arg(long)]
     pub sample: bool,
-    /// Bytes of a made-up message's payload
+    /// Bytes of a made-up message's payload, 4000000 at most
     #[arg(long, value_name = "N", conflicts_with_all = ["sample", "data"])]
     pub record_bytes: Option<usize>,
     /// Print JSON
@@ -136,11 +139,11 @@ fn rates(args: &SizeArgs) -> Result<Vec<Rate>> {
         None => RATES.into_iter().map(rate).collect(),
     };
     if rates.iter().any(|rate| rate.events < 1.0 || rate.keys < 1.0 || rate.active < 1.0) {
-        return Err(Error::refused("--events, --keys and --active-keys are 1 at least"));
+        return Err(Error::refused("--events, --keys and --active-keys must be at least 1"));
     }
     if let Some(rate) = rates.iter().find(|rate| rate.active > rate.keys) {
         return Err(Error::refused(format!(
-            "--active-keys {} are more than --keys {}: a key that has messages has state",
+            "--active-keys {} is more than --keys {}: a key that has messages has state",
             rate.active, rate.keys
         )));
     }
@@ -158,10 +161,13 @@ fn assumed(args: &SizeArgs) -> Result<Assumed> {
         ("--partition-mb-per-s", args.partition_mb_per_s),
     ];
     if let Some((name, _)) = positive.iter().find(|(_, value)| *value <= 0.0) {
-        return Err(Error::refused(format!("{name} is more than 0")));
+        return Err(Error::refused(format!("{name} must be more than 0")));
     }
     if args.load > 100.0 || args.growth < 1.0 {
-        return Err(Error::refused("--load is a percentage, 100 at most, and --growth is 1 at least"));
+        return Err(Error::refused("--load is a percentage and must be at most 100, --growth must be at least 1"));
+    }
+    if args.record_bytes.is_some_and(|bytes| bytes > LONGEST) {
+        return Err(Error::refused(format!("--record-bytes must be at most {LONGEST}")));
     }
     Ok(Assumed {
         cores: args.cores,

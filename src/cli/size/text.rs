@@ -161,7 +161,11 @@ fn what_breaks(report: &Report) -> String {
     for (rate, answer) in &report.answers {
         let at = format!("{}/s, {} keys", short(rate.events), short(rate.keys));
         let Some((_, limits)) = answer else {
-            let _ = writeln!(text, "  {at}: no number of pods is enough: give a pod more memory (--memory)");
+            let _ = writeln!(
+                text,
+                "  {at}: 100,000 pods are not enough: give a pod more memory or cores (--memory, --cores), or its \
+                 restore more time (--restore)"
+            );
             continue;
         };
         let shown = |limit: &Limit| format!("x{:.2} {} ({})", limit.at, limit.name, limit.remedy);

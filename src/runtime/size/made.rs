@@ -11,6 +11,8 @@ use crate::record::{Kind, Layout, Role};
 
 /// How many are made up.
 const MESSAGES: usize = 4096;
+/// Bytes of all of them, about.
+const BYTES: usize = 64 << 20;
 /// Milliseconds since 1970 of the first.
 pub const TIME: i64 = 1_700_000_000_000;
 /// Numbers of a vector of any width.
@@ -18,10 +20,13 @@ const SAMPLES: usize = 160;
 /// The text of a column that isn't a number.
 const TEXT: &str = "some text";
 
-/// Messages of different keys; with `bytes`, their payloads are filled up to that many.
+/// Messages of different keys, fewer if they are large; with `bytes`, their payloads are filled up to that many.
 pub fn messages(pipeline: &Pipeline, kafka: &KafkaSource, layout: &Layout, bytes: Option<usize>) -> Messages {
     let mut messages = Messages::of(&kafka.topic, 0);
     for index in 0..MESSAGES {
+        if messages.bytes() >= BYTES {
+            break;
+        }
         let payload = payload(pipeline, kafka, layout, index, bytes);
         messages.push(index as i64, TIME + index as i64, key(pipeline, kafka, index).as_deref(), Some(&payload));
     }

@@ -78,7 +78,7 @@ fn of_messages(pipeline: &Pipeline, topic: &PlannedTopic, kafka: &KafkaSource, a
     let (from, messages) = match asked.data {
         Some(path) => (From::File, lines(pipeline, kafka, path)?),
         None if asked.topic => return last(kafka, topic),
-        None if kafka.encoding.has_schemas() || kafka.encoding.key_format.has_schema() => {
+        None if has_schemas(kafka) => {
             return Err(Error::refused(
                 "messages with schemas can't be made up: measure with the topic's last ones, kolk size --sample",
             ));
@@ -87,6 +87,11 @@ fn of_messages(pipeline: &Pipeline, topic: &PlannedTopic, kafka: &KafkaSource, a
     };
     let records = decode(&topic.decoder, &messages)?;
     Ok(Sample { from, messages: Some(messages), records })
+}
+
+/// Whether keys or payloads have schemas, which only a registry knows.
+fn has_schemas(kafka: &KafkaSource) -> bool {
+    kafka.encoding.has_schemas() || kafka.encoding.key_format.has_schema()
 }
 
 /// The records of messages; refused if none is good.
@@ -124,8 +129,10 @@ fn last(kafka: &KafkaSource, topic: &PlannedTopic) -> Result<Sample> {
 /// The messages of a file, one a line.
 fn lines(pipeline: &Pipeline, kafka: &KafkaSource, path: &Path) -> Result<Messages> {
     let refused = |what: &dyn std::fmt::Display| Error::refused(format!("{}: {what}", path.display()));
-    if kafka.encoding.has_schemas() {
-        return Err(Error::refused("--data is for JSON: measure with the topic's last messages, --sample"));
+    if has_schemas(kafka) {
+        return Err(Error::refused(
+            "--data is for JSON, also in keys: measure with the topic's last messages, --sample",
+        ));
     }
     let length = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
     if length > BYTES {

@@ -50,6 +50,19 @@ fn pins(setup: &Setup, sink: impl Fn(&str) -> String, second: u32, unfit: (u32, 
     }
 }
 
+/// Measures the pipeline that was written last, with the messages of its topic.
+fn measure(setup: &Setup) {
+    let (out, said) = kolk_exits(0, &["size", setup.file().to_str().unwrap(), "--sample", "--events", "1k", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {said}"));
+    assert_eq!(
+        (&report["measured"]["with"], &report["measured"]["outputs_per_message"]),
+        (&"topic".into(), &1.0.into())
+    );
+    let bytes = |of: &str| report["measured"][of].as_f64().unwrap_or_else(|| panic!("{of} in {out}"));
+    assert!((12.0..60.0).contains(&bytes("message_bytes")) && (12.0..60.0).contains(&bytes("output_bytes")), "{out}");
+    assert_eq!(report["computed"][0]["enough"], true);
+}
+
 /// Sends payloads, runs to the end, and gives the outputs.
 fn run(setup: &Setup, broker: &Broker, config: &str, payloads: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let producer: BaseProducer = broker.client().set("partitioner", "murmur2_random").create().unwrap();
@@ -128,7 +141,8 @@ fn an_avro_output_has_the_registered_schema_that_is_named() {
     let own = by_topic.replace(", schema: latest", "").replace(&setup.group, &format!("{}-own", setup.group));
     let own_subject = format!("{}-{space}.Out", setup.output);
     check(&setup, &own, 0);
-    assert!(versions(&own_subject).contains("error_code"), "`check` registers nothing");
+    measure(&setup);
+    assert!(versions(&own_subject).contains("error_code"), "`check` and `size` register nothing");
     assert_eq!(run(&setup, &broker, &own, &[]).len(), 4);
     assert_eq!(versions(&own_subject), "[1]");
 }
@@ -185,5 +199,6 @@ fn a_protobuf_output_has_the_registered_schema_that_is_named() {
         [&frame(first)[..], &[4, 2, 0], &row].concat()
     });
     assert_eq!(found, expected);
+    measure(&setup);
     assert_eq!(versions(&subject), "[1,2]", "nothing was registered");
 }

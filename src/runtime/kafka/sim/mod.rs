@@ -35,10 +35,12 @@ mod transactions;
 mod work;
 mod world;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::Faults;
+use crate::metrics::Metrics;
 use dice::Dice;
 use meddling::Meddling;
 use plan::Plan;
@@ -194,6 +196,30 @@ fn a_commit_of_another_topic_is_found() {
     let outcome = |seed| recreated(seed, Faults { topic_unasked: true, ..Faults::default() });
     let seed = (0..60).find(|seed| outcome(*seed).failure.is_some()).expect("60 schedules, and none shows it");
     println!("seed {seed}: {}", outcome(seed).failure.unwrap_or_default());
+}
+
+#[test]
+fn gauges_tell_of_a_restore_from_its_begin() {
+    for seed in 0..20 {
+        let mut dice = Dice::new(seed);
+        let mut plan = Plan::calm(&mut dice);
+        // A worker leaves, and another one takes over what it has saved, while records still come.
+        (plan.span, plan.loading) = (60_000, Some(7_000));
+        plan.workers = vec![(0, 1), (10_000, 0), (15_000, 1)];
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        plan.metrics = Some(metrics.clone());
+        let partitions = f64::from(plan.partitions);
+        let outcome = Sim::new(dice, plan, true).run();
+        assert!(outcome.failure.is_none(), "{}\nseed {seed}: {:?}", outcome.trace.join("\n"), outcome.failure);
+        let text = metrics.text(true).expect("metrics");
+        let of = |name: &str| -> f64 {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+            value.unwrap_or_else(|| panic!("{name} in {text}"))
+        };
+        // Each partition is opened twice, first without a checkpoint to be read.
+        let (count, seconds) = (of("kolk_restore_seconds_count"), of("kolk_restore_seconds_sum"));
+        assert!(count == 2.0 * partitions && seconds >= 7.0 * partitions, "{count} restores took {seconds} s");
+    }
 }
 
 /// Schedules of bounded runs alone.

@@ -9,6 +9,7 @@ use super::bounded::Until;
 use super::dice::Dice;
 use super::meddling::Meddling;
 use crate::config::Start;
+use crate::metrics::Metrics;
 use crate::runtime::kafka::{Faults, Settings};
 
 /// A session of the group ends after that many milliseconds without a heartbeat.
@@ -87,6 +88,10 @@ pub struct Plan {
     pub deletes: Option<i64>,
     /// What is changed by hand, and when.
     pub meddling: Option<(i64, Meddling)>,
+    /// Milliseconds that each checkpoint takes to be read; `None`: the dice say it.
+    pub loading: Option<i64>,
+    /// The metrics of its processes; `None`: those of all schedules, which nobody looks at.
+    pub metrics: Option<Arc<Metrics>>,
     pub settings: Settings,
 }
 
@@ -143,6 +148,8 @@ impl Plan {
             registry_grace: dice.pick(&[0, 300, 5_000]),
             backlog: false,
             meddling: None,
+            loading: None,
+            metrics: None,
             settings: settings(dice, faults),
             until: None,
             deletes: None,

@@ -82,6 +82,15 @@ impl World {
         }
     }
 
+    /// Where a schedule has metrics of its own: the newest message of a partition is none of before the schedule.
+    pub fn look_at_ages(&mut self) {
+        let Some(metrics) = &self.plan.metrics else { return };
+        let mut newest = metrics.stream.positions().into_iter().filter_map(|(id, at)| Some((id, at.newest?)));
+        if let Some((id, at)) = newest.find(|(_, at)| !(self.began..=self.now).contains(at)) {
+            self.fail(format!("partition {id}: the newest message is of {at}, and it is {}", self.now));
+        }
+    }
+
     pub fn start(&mut self, slot: usize) {
         let is_alive = |it: &Process| it.slot == slot && !it.ended && !it.killed;
         let is_there = |it: &Process| is_alive(it) && it.frozen_until <= self.now;

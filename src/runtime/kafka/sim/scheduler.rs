@@ -142,7 +142,11 @@ impl Sim {
             let client = || Client { sim: self.clone(), me };
             let mut worker =
                 Worker::new(client(), incoming(client), Store::new(client()), processing(client), settings);
-            worker.run(&|| self.world().processes[me].stop)
+            worker.run(&|| {
+                let mut world = self.world();
+                world.look_at_ages();
+                world.processes[me].stop
+            })
         }));
         let mut world = self.world();
         world.drop_writing(me);

@@ -122,7 +122,7 @@ impl Checkpoints for Store {
         let it = world.shelf.get(partition, at, epoch).cloned();
         let checkpoint = it.ok_or_else(|| Error::failed("a checkpoint that was found is gone"));
         let slow: &[i64] = if world.phase == Phase::Trouble { &[0, 0, 20, 400, 3_000] } else { &[0, 20] };
-        let when = world.now + world.dice.pick(slow);
+        let when = world.now + world.plan.loading.unwrap_or_else(|| world.dice.pick(slow));
         self.1.push((when, Loaded { partition, at, checkpoint }));
         self.0.exit(world, Op::Load, || format!("load {partition} at {}", at.offset));
         Ok(())

@@ -357,7 +357,7 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
         on_error: OnError::DeadLetter,
         longest_dead_letter: 1_000,
         dead_letter_folder: None,
-        metrics: metrics(),
+        metrics: client().sim.world().plan.metrics.clone().unwrap_or_else(metrics),
         faults: Default::default(),
     }
 }
