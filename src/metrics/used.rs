@@ -78,9 +78,14 @@ fn nanos(path: &str) -> Option<Duration> {
 
 /// Bytes of memory that this process has in use.
 pub fn resident() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+    kernel_bytes("/proc/self/status", "VmRSS:")
+}
+
+/// The bytes that a file of the kernel has after a name; it counts in kB.
+pub fn kernel_bytes(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]

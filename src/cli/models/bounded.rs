@@ -8,6 +8,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::cli::messages::say;
+#[cfg(target_os = "linux")]
+use crate::metrics::kernel_bytes;
 
 /// Runs it. After `minutes` the process ends with exit code 2; memory beyond three quarters of what is free at the
 /// start is refused to it, which ONNX Runtime reports as an error.
@@ -32,20 +34,12 @@ pub(super) fn bounded<T>(minutes: u64, what: &str, run: impl FnOnce() -> T) -> T
     result
 }
 
-/// What a file of the system says after a name, in bytes.
-#[cfg(target_os = "linux")]
-fn kilobytes(path: &str, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
-}
-
 /// Memory that is free for this process: of the machine, or of its container if that is less.
 #[cfg(target_os = "linux")]
 fn free() -> Option<u64> {
     let number =
         |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
-    let machine = kilobytes("/proc/meminfo", "MemAvailable:")?;
+    let machine = kernel_bytes("/proc/meminfo", "MemAvailable:")?;
     let container = number("memory.max").zip(number("memory.current")).map(|(most, now)| most.saturating_sub(now));
     Some(container.map_or(machine, |container| container.min(machine)))
 }
@@ -53,7 +47,7 @@ fn free() -> Option<u64> {
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn limit_memory() {
-    let (Some(free), Some(now)) = (free(), kilobytes("/proc/self/status", "VmData:")) else { return };
+    let (Some(free), Some(now)) = (free(), kernel_bytes("/proc/self/status", "VmData:")) else { return };
     let most = now.saturating_add(free / 4 * 3);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls only read or write the struct that they are given, which lives until they return. Where one
