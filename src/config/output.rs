@@ -225,7 +225,7 @@ fn device(reader: &mut Reader, field: Field<'_>) -> Option<At<Device>> {
 /// Reads `metrics`: the labels that every metric has.
 pub(super) fn metrics(reader: &mut Reader, fields: &Fields) -> Vec<(At<String>, String)> {
     let fields = section_or_none(reader, fields, "metrics", &METRICS);
-    let Some(field) = fields.get("labels") else { return Vec::new() };
+    let Some(field) = fields.get("labels").filter(|field| !field.node.is_null()) else { return Vec::new() };
     let mut labels = Vec::new();
     for label in reader.names(field, "a mapping of labels to values").unwrap_or_default() {
         if let Some(fault) = label_fault(label.name) {

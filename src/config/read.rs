@@ -180,7 +180,8 @@ impl Reader {
     fn plain(&mut self, field: Field<'_>, what: &str) -> Option<Plain> {
         match &field.node.kind {
             Kind::Scalar(scalar) if !scalar.broken && (scalar.plain || scalar.written.is_some()) => {
-                Some(plain(scalar.text.trim()))
+                // What a variable holds may end with a line.
+                Some(plain(if scalar.written.is_some() { scalar.text.trim() } else { &scalar.text }))
             }
             _ => self.expected(field, what),
         }

@@ -145,9 +145,11 @@ fn property(field: &Word) -> Value {
     if let Value::Object(schema) = &mut schema {
         schema.insert("description".into(), field.about.into());
         if let Some(default) = default_of(field) {
-            if matches!((field.shape, &default), (Shape::List(_), Value::Array(_))) {
-                // As of a section: without a value it has its default.
-                schema.insert("type".into(), json!(["array", "null"]));
+            // As of a section: without a value it has its default.
+            match (field.shape, &default) {
+                (Shape::List(_), Value::Array(_)) => drop(schema.insert("type".into(), json!(["array", "null"]))),
+                (Shape::Names(_), Value::Object(_)) => drop(schema.insert("type".into(), json!(["object", "null"]))),
+                _ => {}
             }
             schema.insert("default".into(), default);
         }

@@ -2,9 +2,8 @@
 //! a signature is (`signing`), and where versions are (`registry`).
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::Manifest;
@@ -12,6 +11,7 @@ use super::onnx::file::MAX_BYTES;
 use super::registry::{MANIFEST, check_name, parse_manifest, sha256};
 use super::signing::{self, IGNORED, PublicKeys, SIGNATURE, Signed};
 use crate::error::printable;
+use crate::storage::{read_file, read_file_itself};
 use crate::{Error, Result};
 
 /// The most bytes of a signature.
@@ -94,7 +94,7 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest> {
 
 /// Who signed a version, by what its signature says; unchecked. `None`: it isn't signed.
 pub(super) fn claimed(folder: &Path) -> Option<String> {
-    let bytes = read_file(&folder.join(SIGNATURE), LARGEST_SIGNATURE, false).ok()?;
+    let bytes = read_file_itself(&folder.join(SIGNATURE), LARGEST_SIGNATURE).ok()?;
     Some(signing::claimed(&bytes).unwrap_or_else(|| "an unknown key".into()))
 }
 
@@ -107,7 +107,8 @@ fn signature(folder: &Path, keys: &PublicKeys) -> Result<Signed> {
             folder.display()
         )));
     }
-    read_file(&path, LARGEST_SIGNATURE, false)
+    read_file_itself(&path, LARGEST_SIGNATURE)
+        .map_err(|error| error.to_string())
         .and_then(|bytes| signing::verify(&bytes, keys))
         .map_err(|why| Error::refused(format!("the signature {} is refused: {why}", path.display())))
 }
@@ -132,8 +133,8 @@ fn only(folder: &Path, is_own: &dyn Fn(&str) -> bool, why: &str) -> Result<()> {
 /// A file and its sha256. Where signatures are asked for, no link is followed.
 fn hashed(path: &Path, file: &str, keys: &PublicKeys) -> Result<(Vec<u8>, String)> {
     let most = if file == MANIFEST { LARGEST_MANIFEST } else { MAX_BYTES };
-    let bytes = read_file(path, most, keys.is_empty())
-        .map_err(|why| Error::refused(format!("read {}: {why}", path.display())))?;
+    let read = if keys.is_empty() { read_file(path, most) } else { read_file_itself(path, most) };
+    let bytes = read.map_err(|why| Error::refused(format!("read {}: {why}", path.display())))?;
     let hash = sha256(&bytes);
     Ok((bytes, hash))
 }
@@ -147,30 +148,4 @@ fn changed(path: &Path, found: &str, by: &str, expected: &str) -> Error {
         "{} is not what was published: its sha256 is {found}, {by} says {expected}; restore it or publish a new version",
         path.display()
     ))
-}
-
-/// The bytes of a file, at most so many. A pipe or a device is refused, not waited for.
-pub(super) fn read_file(path: &Path, most: u64, follow: bool) -> std::result::Result<Vec<u8>, String> {
-    let is_link = || fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-    let flags = libc::O_NONBLOCK | if follow { 0 } else { libc::O_NOFOLLOW };
-    let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(_) if !follow && is_link() => {
-            return Err("it is a symbolic link, which a signature doesn't cover: put the file there".into());
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    let found = file.metadata().map_err(|error| error.to_string())?;
-    if !found.is_file() {
-        return Err("it is not a file".into());
-    }
-    if found.len() > most {
-        return Err(format!("it has {} bytes, at most {most} are taken", found.len()));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
-    file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > most {
-        return Err(format!("it has more than {most} bytes"));
-    }
-    Ok(bytes)
 }

@@ -171,11 +171,13 @@ fn numbers(rest: &mut &[u8], most: u64) -> Option<Vec<u64>> {
     all.into_iter().map(|number| u32::try_from(number).ok().filter(|n| *n <= i32::MAX as u32).map(u64::from)).collect()
 }
 
+/// At most 64 bits, from one of them on.
 fn bits(packed: &[u8], from: u64, width: u64) -> i64 {
-    (0..width).rev().fold(0, |number, bit| {
-        let at = from + bit;
-        number << 1 | i64::from(packed[(at / 8) as usize] >> (at % 8) & 1)
-    })
+    let rest = packed.get((from / 8) as usize..).unwrap_or_default();
+    let mut word = [0; 16];
+    let length = rest.len().min(word.len());
+    word[..length].copy_from_slice(&rest[..length]);
+    (u128::from_le_bytes(word) >> (from % 8) & ((1 << width) - 1)) as u64 as i64
 }
 
 fn varint(rest: &mut &[u8]) -> Option<u64> {

@@ -14,25 +14,46 @@ pub use folder::Folder;
 pub use url::{block_on, open_url, spawn};
 pub use writable::{writable, writable_path};
 
+use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Error, Read, Result};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The bytes of a file that has so many at most. What is no file (a device, a pipe) has no end.
+/// The bytes of a file that has so many at most. A pipe or a device, which have no end, is refused and not waited for.
 ///
 /// # Errors
 /// It can't be read, is no file or is larger.
 pub fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {
-    // To open a pipe would wait for somebody who writes.
-    if !std::fs::metadata(path)?.is_file() {
+    read(path, most, 0)
+}
+
+/// The same of a path that must not be a symbolic link.
+///
+/// # Errors
+/// As [`read_file`]; a link.
+pub fn read_file_itself(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let is_link = || std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    read(path, most, libc::O_NOFOLLOW).map_err(|error| match is_link() {
+        true => Error::other("it is a symbolic link, which a signature doesn't cover: put the file there"),
+        false => error,
+    })
+}
+
+fn read(path: &Path, most: u64, flags: i32) -> Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(Error::other("it is not a file"));
     }
-    let file = std::fs::File::open(path)?;
-    let mut bytes = Vec::new();
-    match file.take(most + 1).read_to_end(&mut bytes)? as u64 > most {
-        true => Err(Error::other(format!("it has more than {most} bytes, the most that is read"))),
-        false => Ok(bytes),
+    let too_large = |bytes: u64| Error::other(format!("it has {bytes} bytes, at most {most} are read"));
+    if found.len() > most {
+        return Err(too_large(found.len()));
     }
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
+    // It may grow meanwhile.
+    file.by_ref().take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 /// A name that no other process has.
@@ -52,6 +73,18 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, [1; 10]).unwrap();
         assert_eq!(read_file(&path, 10).unwrap(), [1; 10]);
-        assert!(read_file(&path, 9).unwrap_err().to_string().contains("more than 9 bytes"));
+        assert!(read_file(&path, 9).unwrap_err().to_string().contains("has 10 bytes, at most 9"));
+        // A pipe that nobody writes to.
+        let pipe = folder.path().join("pipe");
+        let name = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
+        #[allow(unsafe_code)]
+        let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
+        assert_eq!(made, 0);
+        assert!(read_file(&pipe, 10).unwrap_err().to_string().contains("not a file"));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(read_file(&link, 10).unwrap(), [1; 10]);
+        assert!(read_file_itself(&link, 10).unwrap_err().to_string().contains("symbolic link"));
+        assert_eq!(read_file_itself(&path, 10).unwrap(), [1; 10]);
     }
 }

@@ -121,6 +121,10 @@ pub(in crate::config) fn card_agrees(root: &Node, problems: &Problems) {
 
 fn agrees_by(faults: &dyn Fn(&Value) -> std::result::Result<(), String>, root: &Node, problems: &Problems) {
     let Some(document) = as_json(root) else { return };
+    // Of a field that is there twice, JSON has one only, and the reader sees both.
+    if problems.iter().any(|problem| problem.message.contains("` is written twice, first in line ")) {
+        return;
+    }
     let faults = faults(&document);
     if problems.is_empty() {
         assert!(
@@ -233,6 +237,7 @@ fn what_is_wrong_is_wrong_for_both() {
         ("stages:", true),
         ("stages: NULL", true),
         ("on:\nstate: Null", true),
+        ("metrics: { labels: }", true),
         ("stages: ''", false),
         ("stages: [ infer: { model: m } ]\ntrain: { target: x, layers: [ lstm: 4 ], head: }", true),
         ("stages: [ infer: { model: m } ]\ntrain: { target: x, layers: }", false),

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 
 use crate::model::registry::sha256;
-use crate::model::version_files;
+use crate::storage::read_file;
 use crate::{Error, Result};
 
 /// What comes before the point in the DER of a P-256 key: its algorithm and its curve, and "uncompressed".
@@ -49,9 +49,9 @@ impl PublicKeys {
     /// A file that can't be read or holds no public key, or one of another kind than P-256.
     pub fn add(&mut self, file: &Path) -> Result<()> {
         let refused = |why: &str| Err(Error::refused(format!("the public key {}: {why}", file.display())));
-        let pem = match version_files::read_file(file, LARGEST, true) {
+        let pem = match read_file(file, LARGEST) {
             Ok(pem) => pem,
-            Err(why) => return refused(&why),
+            Err(why) => return refused(&why.to_string()),
         };
         let keys: std::result::Result<Vec<_>, _> = SubjectPublicKeyInfoDer::pem_slice_iter(&pem).collect();
         let Ok(keys) = keys else { return refused("it is damaged PEM") };
@@ -142,7 +142,7 @@ impl SigningKey {
     /// A file that can't be read or holds no such key.
     pub fn read(file: &Path) -> Result<SigningKey> {
         let refused = |why: &str| Error::refused(format!("the signing key {}: {why}", file.display()));
-        let pem = version_files::read_file(file, LARGEST, true).map_err(|why| refused(&why))?;
+        let pem = read_file(file, LARGEST).map_err(|why| refused(&why.to_string()))?;
         let text = String::from_utf8_lossy(&pem);
         if text.contains("ENCRYPTED") {
             return Err(refused("it is encrypted: `openssl pkey -in FILE -out NEW` decrypts it"));

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use ::parquet::basic::{Compression, Encoding};
-use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::properties::{WriterProperties, WriterVersion};
 use arrow::array::{ArrayRef, BinaryArray, Float64Array, Int64Array, ListArray, StringArray};
 use arrow::datatypes::{DataType, Field};
 
-use super::super::plan::plan;
+use super::super::deltas;
+use super::super::pages::Pages;
+use super::super::plan::{footer_of, plan};
 use super::super::testing::{at, pipeline, write_with};
 use crate::error::Problems;
 use crate::hostile::most_memory;
+use crate::storage::DATA_BLOCK;
 
 /// A file of a long text that few bytes stand for, read: the rows, and the most memory that it took.
 fn long(rows: usize, bytes: usize, key: bool, properties: WriterProperties) -> (Result<usize, String>, usize) {
@@ -154,4 +157,51 @@ fn a_header_with_long_statistics_and_a_page_of_lists_without_values_are_read() {
     let rows = 1_300_000;
     write(rows, Arc::new(ListArray::new_null(Arc::new(Field::new("item", DataType::Float64, true)), rows)));
     assert!(first(&path).0.unwrap() > 0);
+}
+
+#[test]
+fn the_longest_value_of_a_row_group_is_found_in_dictionaries_and_in_differences() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let rows = 3000;
+    let text = |n: usize| (!n.is_multiple_of(5)).then(|| format!("{}{n}", "shared".repeat(n * n * 7 % 800)));
+    let longest = (0..rows).filter_map(text).map(|text| text.len()).max().unwrap() as u64;
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("key", Arc::new((0..rows).map(|_| Some("k")).collect::<StringArray>())),
+        ("ts", Arc::new((0..rows as i64).collect::<Int64Array>())),
+        ("value", Arc::new((0..rows).map(|n| n as f64).collect::<Float64Array>())),
+        ("s", Arc::new((0..rows).map(text).collect::<StringArray>())),
+    ];
+    for encoding in [None, Some(Encoding::DELTA_LENGTH_BYTE_ARRAY), Some(Encoding::DELTA_BYTE_ARRAY)] {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::SNAPPY)
+                .set_writer_version(version)
+                .set_dictionary_page_size_limit(64 << 20);
+            let properties = match encoding {
+                None => properties,
+                Some(encoding) => properties.set_dictionary_enabled(false).set_column_encoding("s".into(), encoding),
+            };
+            write_with(&path, columns.clone(), properties.build());
+            let mut problems = Problems::new("p.yaml");
+            let planned = plan(&pipeline(path.display()), &[at("s".to_string())], &mut problems);
+            let planned = problems.finish(planned).unwrap().unwrap();
+            let mut records = planned.open(None).unwrap();
+            let mut all = 0;
+            while let Some(more) = records.next().unwrap() {
+                all += more.len();
+            }
+            assert_eq!(all, rows);
+            let input = planned.shape.files[0].file.open((4, DATA_BLOCK)).unwrap();
+            let (metadata, _) = footer_of(&input).unwrap();
+            let (pages, group) = (Pages::new(input, &metadata), metadata.row_group(0));
+            assert_eq!(deltas::longest(&pages, group, group.column(3)).unwrap(), longest, "{encoding:?}");
+            assert!(deltas::longest_at_most(&pages, group.column(3)).unwrap() >= longest, "{encoding:?}");
+            // Of numbers, and of short texts, nothing is unpacked.
+            assert_eq!(deltas::longest_at_most(&pages, group.column(1)).unwrap(), 0);
+            if encoding.is_none() {
+                assert!(deltas::longest_at_most(&pages, group.column(0)).unwrap() < 100);
+            }
+        }
+    }
 }
