@@ -77,6 +77,16 @@ fn a_pipeline_is_measured_and_sized() {
     assert!(part("measured") && part("assumed") && part("computed") && part("what breaks first"), "{out}");
     assert!(out.contains("10.0M/s") && out.contains("1.00G") && out.contains("    first x"), "{out}");
     assert!(!folder.path().join("state").exists(), "nothing is run");
+
+    // Most batches give no row: an hour of messages makes one.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let stages = "resample: { every: 1h }, lags: { value: [1, 2] }";
+    std::fs::write(&file, text.replace("infer: { model: m, mode: carry }", stages).replace("note", "value_lag_2"))
+        .unwrap();
+    let (out, _) = kolk_exits(0, &["size", &file, "--events", "1k", "--keys", "1k", "--json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let outputs = report["measured"]["outputs_per_message"].as_f64().unwrap();
+    assert!(outputs > 0.0 && outputs < 0.1, "{out}");
 }
 
 #[test]

@@ -64,6 +64,10 @@ impl Out {
     /// # Errors
     /// As in a run.
     pub fn write(&mut self, mut batch: Batch) -> Result<usize> {
+        // As in a run: before a bucket ends, the stages after it have added no columns.
+        if batch.rows() == 0 {
+            return Ok(0);
+        }
         let keys = u32::try_from(self.keys.len()).unwrap_or(u32::MAX).max(1);
         batch.slots.iter_mut().for_each(|slot| *slot %= keys);
         let rows = self.sink.rows(&batch, &self.keys, PartitionId::from(0), None)?;
