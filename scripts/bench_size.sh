@@ -16,7 +16,8 @@ runtime: { workers: 1 }"
 
 say "measuring with kolk size"
 "$kolk" size "$work/kafka.yaml" --events 100k --keys "$keys" --json >"$work/size.json"
-predicted() { "$(scripts/python.sh)" -c 'import json, sys; print(json.load(open(sys.argv[1]))["measured"][sys.argv[2]])' "$work/size.json" "$1"; }
+python=$(scripts/python.sh 2>/dev/null)
+predicted() { "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["measured"][sys.argv[2]])' "$work/size.json" "$1"; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$running/stat"; }
 resident() { awk '/VmRSS/ { print $2 * 1024 }' "/proc/$running/status"; }
 

@@ -176,9 +176,18 @@ impl Folder {
 
     /// Whether a file can be created in it: creates the folder, writes a file and deletes it. Refused if not.
     pub fn probe(&self) -> Result<()> {
-        let name = format!("probe-{}", std::process::id());
-        let written = self.put(&name, b"kolk".to_vec()).and_then(|()| self.remove(&name));
-        written.map_err(|e| Error::refused(format!("{} can't be written to: {e}", self.shown)))
+        // Pods that start together do this at once, each as process 1; a store may refuse one of them for a moment.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let name = format!("probe-{}-{}", std::process::id(), since.as_nanos());
+        let mut tries = if self.local.is_some() { 1 } else { 3 };
+        loop {
+            tries -= 1;
+            match self.put(&name, b"kolk".to_vec()).and_then(|()| self.remove(&name)) {
+                Ok(()) => return Ok(()),
+                Err(_) if tries > 0 => std::thread::sleep(Duration::from_millis(500)),
+                Err(e) => return Err(Error::refused(format!("{} can't be written to: {e}", self.shown))),
+            }
+        }
     }
 
     /// Deletes what uploads left that were killed long ago.
