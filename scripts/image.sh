@@ -44,13 +44,7 @@ fi
 
 # Everything of theirs is in the cache, and nothing of the machine's containers is touched.
 mkdir -p "$work/tmp" "$work/build" "$work/out"
-export TMPDIR="$work/tmp" CONTAINERS_STORAGE_CONF="$work/storage.conf"
-cat >"$CONTAINERS_STORAGE_CONF" <<TOML
-[storage]
-driver = "${KOLK_IMAGE_STORAGE:-overlay}"
-graphroot = "$work/store"
-runroot = "$work/run"
-TOML
+own_images "$work" "$work/tmp"
 # Two builds at the same time must not share the compiled crates.
 exec 9>"$work/lock"
 flock 9

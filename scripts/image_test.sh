@@ -35,13 +35,7 @@ finish() {
 at_end finish
 
 # The archive itself, in a store of its own.
-export CONTAINERS_STORAGE_CONF="$work/storage.conf" TMPDIR="$work"
-cat >"$CONTAINERS_STORAGE_CONF" <<TOML
-[storage]
-driver = "${KOLK_IMAGE_STORAGE:-overlay}"
-graphroot = "$work/store"
-runroot = "$work/run"
-TOML
+own_images "$work"
 container=$(buildah from --quiet "oci-archive:$archive")
 buildah inspect "$container" >"$work/inspect.json"
 cp -a "$(buildah mount "$container")" "$work/root"

@@ -1,4 +1,5 @@
-# shellcheck shell=bash Shared by the scripts of this folder; source it, do not run it. Messages go to stderr; stdout is
+# shellcheck shell=bash
+# Shared by the scripts of this folder; source it, do not run it. Messages go to stderr; stdout is
 # for a script's result.
 
 # The folder for everything that is downloaded or built, outside the clone.
@@ -134,4 +135,15 @@ PY
     fi
     say "$shown: $folder/$name"
     printf '%s\n' "$folder/$name"
+}
+
+# A store of images in that folder, where buildah leaves the machine's own alone. Its temporary files are there too.
+own_images() {
+    export CONTAINERS_STORAGE_CONF="$1/storage.conf" TMPDIR="${2:-$1}"
+    cat >"$CONTAINERS_STORAGE_CONF" <<TOML
+[storage]
+driver = "${KOLK_IMAGE_STORAGE:-overlay}"
+graphroot = "$1/store"
+runroot = "$1/run"
+TOML
 }

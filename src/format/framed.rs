@@ -162,7 +162,7 @@ impl Framed {
             body = &self.joined;
         }
         match self.bodies.get_mut(&id) {
-            // A library may panic on what others wrote: the message is a bad one, and the next is read anew.
+            // A library may panic on what others wrote: this message is bad, and the next is read as usual.
             Some(Ok(reader)) => match contained(|| reader.read(body, &mut self.row)) {
                 Ok(read) => read?,
                 Err(what) => return Err((self.language.bad(), format!("it can't be decoded: {what}"))),

@@ -12,6 +12,7 @@ use ::parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use ::parquet::file::serialized_reader::SerializedPageReader;
 
 use super::pages::Pages;
+use super::thrift::Thrift;
 
 /// Values of such a page, at most.
 const MOST_VALUES: u64 = 1 << 24;
@@ -119,7 +120,8 @@ fn of_page(page: &Page, column: &ColumnChunkMetaData, encoding: Encoding) -> Opt
 }
 
 /// The longest of so many texts.
-fn lengths(mut rest: &[u8], values: u64, encoding: Encoding) -> Option<u64> {
+fn lengths(rest: &[u8], values: u64, encoding: Encoding) -> Option<u64> {
+    let mut rest = Thrift(rest);
     if encoding == Encoding::DELTA_LENGTH_BYTE_ARRAY {
         return numbers(&mut rest, values)?.into_iter().max().or(Some(0));
     }
@@ -137,11 +139,11 @@ fn lengths(mut rest: &[u8], values: u64, encoding: Encoding) -> Option<u64> {
 }
 
 /// The numbers of DELTA_BINARY_PACKED, none of which is negative; what follows them is left.
-fn numbers(rest: &mut &[u8], most: u64) -> Option<Vec<u64>> {
-    let block = varint(rest)?;
-    let parts = varint(rest)?;
-    let count = varint(rest)?;
-    let mut last = signed(varint(rest)?);
+fn numbers(rest: &mut Thrift<'_>, most: u64) -> Option<Vec<u64>> {
+    let block = rest.varint()?;
+    let parts = rest.varint()?;
+    let count = rest.varint()?;
+    let mut last = rest.integer()?;
     let each = block.checked_div(parts).filter(|each| *each > 0 && each % 32 == 0 && *each <= 1 << 20)?;
     if count > most.min(MOST_VALUES) {
         return None;
@@ -151,17 +153,16 @@ fn numbers(rest: &mut &[u8], most: u64) -> Option<Vec<u64>> {
         all.push(last);
     }
     while (all.len() as u64) < count {
-        let least = signed(varint(rest)?);
-        let (widths, after) = rest.split_at_checked(usize::try_from(parts).ok()?)?;
-        *rest = after;
-        for width in widths {
+        let least = rest.integer()?;
+        for width in rest.take(parts)? {
             if all.len() as u64 >= count {
                 break;
             }
             let width = u64::from(*width);
-            let bytes = usize::try_from(each * width / 8).ok().filter(|_| width <= 64)?;
-            let (packed, after) = rest.split_at_checked(bytes)?;
-            *rest = after;
+            if width > 64 {
+                return None;
+            }
+            let packed = rest.take(each * width / 8)?;
             for n in 0..each.min(count - all.len() as u64) {
                 last = last.wrapping_add(least).wrapping_add(bits(packed, n * width, width));
                 all.push(last);
@@ -178,21 +179,4 @@ fn bits(packed: &[u8], from: u64, width: u64) -> i64 {
     let length = rest.len().min(word.len());
     word[..length].copy_from_slice(&rest[..length]);
     (u128::from_le_bytes(word) >> (from % 8) & ((1 << width) - 1)) as u64 as i64
-}
-
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut found = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        found |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(found);
-        }
-    }
-    None
-}
-
-fn signed(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }

@@ -20,7 +20,8 @@ pub(super) const STRUCT: u8 = 12;
 pub(super) struct Thrift<'a>(pub &'a [u8]);
 
 impl<'a> Thrift<'a> {
-    fn take(&mut self, count: u64) -> Option<&'a [u8]> {
+    /// The next bytes.
+    pub fn take(&mut self, count: u64) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(usize::try_from(count).ok()?)?;
         self.0 = rest;
         Some(taken)
@@ -30,7 +31,8 @@ impl<'a> Thrift<'a> {
         Some(self.take(1)?[0])
     }
 
-    fn varint(&mut self) -> Option<u64> {
+    /// A whole number of LEB128.
+    pub fn varint(&mut self) -> Option<u64> {
         let mut found = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

@@ -177,8 +177,7 @@ impl Folder {
     /// Whether a file can be created in it: creates the folder, writes a file and deletes it. Refused if not.
     pub fn probe(&self) -> Result<()> {
         // Pods that start together do this at once, each as process 1; a store may refuse one of them for a moment.
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let name = format!("probe-{}-{}", std::process::id(), since.as_nanos());
+        let name = format!("probe-{}", super::unique_name());
         let mut tries = if self.local.is_some() { 1 } else { 3 };
         loop {
             tries -= 1;

@@ -11,9 +11,8 @@ import re
 import shutil
 import threading
 import time
-import urllib.error
-import urllib.request
 
+import pages
 import pods
 import sandbox
 
@@ -24,11 +23,7 @@ PATIENCE = 180
 
 
 def eventually(what, missing, patience=PATIENCE):
-    """Waits until `missing` gives nothing."""
-    end = time.monotonic() + patience
-    while said := missing():
-        assert time.monotonic() < end, f"{what}: {said}"
-        time.sleep(0.1)
+    pages.eventually(what, missing, patience)
 
 
 class Pod:
@@ -130,16 +125,7 @@ class StatefulSet:
 
     def page(self, ordinal, path, token=None):
         """Status and text of a page, 0 where nothing answers."""
-        request = urllib.request.Request(f"http://{self.pods[ordinal].box.address}:{self.port['http']}{path}")
-        if token:
-            request.add_header("Authorization", f"Bearer {token}")
-        try:
-            with urllib.request.urlopen(request, timeout=3) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
+        return pages.page(f"{self.pods[ordinal].box.address}:{self.port['http']}", path, token, timeout=3)
 
     def unready(self, ordinal):
         status, said = self.page(ordinal, self.rendered["readinessProbe"]["httpGet"]["path"])

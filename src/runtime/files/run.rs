@@ -73,7 +73,7 @@ pub fn run(plan: Plan, progress: Option<Progress<'_>>) -> Result<Finished> {
     })
 }
 
-/// Whether no shard works any more.
+/// Whether all shards have finished.
 fn are_all_finished(plan: &Plan, store: &Store) -> Result<bool> {
     if !plan.shard.is_one_of_several() {
         return Ok(true);

@@ -5,11 +5,11 @@
 //! The version is the only thing that one run finds out once and several processes find out several times.
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::{Plan, Purpose, identity, plan};
 use crate::config::{NOWHERE, Pipeline, Sink, Stage};
 use crate::error::{Context, Problems};
+use crate::model::registry::sha256;
 use crate::record::Shard;
 use crate::runtime::files::check_state;
 use crate::state::{Store, shown};
@@ -86,13 +86,13 @@ pub fn plan_shard(mut pipeline: Pipeline, shard: Shard) -> Result<Plan> {
     Ok(planned)
 }
 
-/// The version that the first shard to read these files took. When files have come since, it is asked anew, as for the
-/// next run.
+/// The version that the first shard to read these files took. With further files, the registry is asked again, as for
+/// the next run.
 fn agree(plan: &Plan, found: &str) -> Result<String> {
     let pipeline = &plan.pipeline;
     let cannot = || "cannot agree with the other shards on a version of the model".to_string();
     let files = serde_json::to_vec(plan.files()?.files()).or_failed(cannot)?;
-    let digest: String = Sha256::digest(&files).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = &sha256(&files)[..16];
     let text = serde_json::to_vec_pretty(&json!({ "model": found })).or_failed(cannot)?;
     let kept = Store::open(&pipeline.state.path, &pipeline.name)?.first_of(&format!("shards-{digest}.json"), text)?;
     let kept: serde_json::Value = serde_json::from_slice(&kept).or_failed(cannot)?;
