@@ -1,10 +1,11 @@
 //! The section `train`.
 
+use super::optimizer::{optimizer, schedule};
 use super::read::{Field, Fields, Reader};
-use super::train_words::{self, ADAM, HEAD, OPTIMIZER, SPLIT, SPLITS, TRAIN};
+use super::train_words::{self, HEAD, SPLIT, SPLITS, TRAIN};
 use super::training::LOOK_EVERY;
 use super::words::{not_yet, unknown};
-use super::{Adam, At, Dense, EpsilonForm, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
+use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
 use super::{Train, one_line, places};
 use crate::error::did_you_mean;
 use crate::kernel::{self, Activation, CellKind};
@@ -13,8 +14,6 @@ pub(super) const SKIPS: [(&str, bool); 2] = [("none", false), ("linear", true)];
 pub(super) const REFITS: [(&str, bool); 2] = [("none", false), ("best_epochs", true)];
 pub(super) const ACTIVATIONS: [(&str, Activation); 3] =
     [("linear", Activation::Linear), ("tanh", Activation::Tanh), ("relu", Activation::Relu)];
-pub(super) const EPSILON_FORMS: [(&str, EpsilonForm); 2] =
-    [("keras", EpsilonForm::Keras), ("torch", EpsilonForm::Torch)];
 
 pub(super) const MAX_UNITS: usize = 1 << 16;
 pub(super) const MAX_HORIZON: usize = 1 << 16;
@@ -47,6 +46,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let batch_size = count("batch_size", 1, ANY).unwrap_or(32);
     let seed = count("seed", 0, ANY).unwrap_or(7);
     let seasonality = count("seasonality", 1, MAX_HORIZON);
+    let warm_up = count("warm_up", 0, ANY).unwrap_or(0);
+    let length = length(reader, &fields);
     if let (Some(few), None, None) = (patience, fields.get("epochs"), fields.get("updates"))
         && few < LOOK_EVERY
         && let Some(field) = fields.get("patience")
@@ -69,8 +70,10 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         burn_in,
         loss: fields.get("loss").and_then(|f| loss(reader, f)).unwrap_or(Loss::Mse),
         optimizer: optimizer(reader, &fields),
+        schedule: schedule(reader, &fields, length != Length::Open),
+        warm_up,
         clip_norm: fields.get("clip_norm").and_then(|f| reader.number(f, "a number above 0", |n| n > 0.0)),
-        length: length(reader, &fields),
+        length,
         patience,
         batch_size,
         seed: seed as u64,
@@ -184,36 +187,6 @@ fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Dense>> {
         head.extend(units.map(|units| Dense { units, activation }));
     }
     Some(head)
-}
-
-fn optimizer(reader: &mut Reader, fields: &Fields) -> Adam {
-    let mut adam =
-        Adam { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, epsilon_form: EpsilonForm::Keras };
-    let Some(field) = fields.get("optimizer").filter(|field| field.node.text() != Some("adam")) else {
-        return adam;
-    };
-    if let Some(name) = field.node.text().filter(|name| places::LATER.contains(name)) {
-        reader.note(field, not_yet(name));
-        return adam;
-    }
-    let options = reader.section(field, &OPTIMIZER).and_then(|fields| {
-        let adam = reader.one_of(&fields, &["adam"])?;
-        reader.section(adam, &ADAM)
-    });
-    let Some(options) = options else { return adam };
-    let mut number = |name, to: &mut f64, what, fits: fn(f64) -> bool| {
-        if let Some(number) = options.get(name).and_then(|f| reader.number(f, what, fits)) {
-            *to = number;
-        }
-    };
-    number("learning_rate", &mut adam.learning_rate, "a number above 0", |n| n > 0.0);
-    number("beta_1", &mut adam.beta_1, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n));
-    number("beta_2", &mut adam.beta_2, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n));
-    number("epsilon", &mut adam.epsilon, "a number above 0", |n| n > 0.0);
-    if let Some(form) = options.get("epsilon_form").and_then(|f| reader.word(f, &EPSILON_FORMS, &[])) {
-        adam.epsilon_form = form;
-    }
-    adam
 }
 
 fn length(reader: &mut Reader, fields: &Fields) -> Length {

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use super::effective::{Written, value};
 use super::table::{Bound, Shape, Word, names, word};
-use super::train::{ACTIVATIONS, EPSILON_FORMS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
+use super::optimizer::{OPTIMIZERS, RATE_SCHEDULE};
+use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
 use super::words::{Choice, Words, at_most_one, exactly_one};
 use super::yaml::{Kind, Node};
 use crate::kernel::{self, Activation, CellKind};
@@ -12,7 +13,6 @@ use crate::kernel::{self, Activation, CellKind};
 const HORIZON: Shape = Shape::Integer(1, MAX_HORIZON as i64);
 const UNITS: Shape = Shape::Integer(1, MAX_UNITS as i64);
 const SHARE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Closed(1.0));
-const DECAY: Shape = Shape::Number(Bound::Closed(0.0), Bound::Open(1.0));
 
 pub(super) const TRAIN: Words = Words::new(
     "`train`",
@@ -46,8 +46,14 @@ pub(super) const TRAIN: Words = Words::new(
             "mse, mae, or huber, which becomes linear at 1; with huber(0.5), at 0.5",
         )
         .or("mse"),
-        word("optimizer", Shape::Any(&[Shape::Word(&["adam"]), Shape::Section(&OPTIMIZER)]), "The optimizer")
-            .or("{ adam: {} }"),
+        word("optimizer", OPTIMIZERS, "The optimizer").or("{ adam: {} }"),
+        word(
+            "schedule",
+            RATE_SCHEDULE,
+            "What becomes of the step size: it stays, falls along a cosine to zero at the end, or in steps",
+        )
+        .or("constant"),
+        word("warm_up", Shape::COUNT, "Updates over which the step size rises from zero").or("0"),
         word("clip_norm", Shape::ABOVE_ZERO, "Gradients are scaled down to this global norm; by default they are not"),
         word("epochs", Shape::POSITIVE, "Length of the training in passes over the data"),
         word("updates", Shape::POSITIVE, "Length of the training in steps of the optimizer"),
@@ -107,24 +113,6 @@ pub(super) const HEAD: Words = Words::new(
     ],
 )
 .later(&["dropout"]);
-pub(super) const OPTIMIZER: Words =
-    Words::new("`optimizer`", &[word("adam", Shape::Section(&ADAM), "Adam (Kingma and Ba 2015)")])
-        .choices(&[exactly_one(&["adam"])]);
-pub(super) const ADAM: Words = Words::new(
-    "`adam`",
-    &[
-        word("learning_rate", Shape::ABOVE_ZERO, "Step size").or("0.001"),
-        word("beta_1", DECAY, "Decay of the first moment").or("0.9"),
-        word("beta_2", DECAY, "Decay of the second moment").or("0.999"),
-        word("epsilon", Shape::ABOVE_ZERO, "Against division by zero").or("1e-7"),
-        word(
-            "epsilon_form",
-            Shape::Word(&names(&EPSILON_FORMS)),
-            "Whether `epsilon` is added before (keras) or after (torch) the bias correction",
-        )
-        .or("keras"),
-    ],
-);
 pub(super) const SPLIT: Words = Words::new(
     "`split`",
     &[

@@ -1,6 +1,6 @@
 //! The `train` section, typed. Field names are the words of the file.
 
-use super::{At, Moment};
+use super::{At, Moment, Optimizer, RateSchedule};
 use crate::kernel::{Activation, CellKind};
 
 /// `train:`
@@ -26,8 +26,12 @@ pub struct Train {
     pub burn_in: usize,
     /// Loss.
     pub loss: Loss,
-    /// Adam.
-    pub optimizer: Adam,
+    /// How numbers change.
+    pub optimizer: Optimizer,
+    /// What becomes of the step size.
+    pub schedule: RateSchedule,
+    /// Updates over which the step size rises to what it is.
+    pub warm_up: usize,
     /// Gradients are scaled down to this global norm; `None`: they are not.
     pub clip_norm: Option<f64>,
     /// How long to train.
@@ -89,30 +93,6 @@ pub enum Loss {
         /// Where it turns linear.
         delta: f64,
     },
-}
-
-/// `optimizer: { adam: … }`, Kingma and Ba 2015.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Adam {
-    /// Step size.
-    pub learning_rate: f64,
-    /// Decay of the first moment.
-    pub beta_1: f64,
-    /// Decay of the second moment.
-    pub beta_2: f64,
-    /// Against division by zero.
-    pub epsilon: f64,
-    /// Where epsilon is added.
-    pub epsilon_form: EpsilonForm,
-}
-
-/// Where Adam adds epsilon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EpsilonForm {
-    /// Before bias correction.
-    Keras,
-    /// After bias correction.
-    Torch,
 }
 
 /// How long to train.

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::adam::Adam;
+use super::optimizer::Adam;
 use super::loss::{clip, loss};
 use super::network::{Network, Pass, State, Workspace};
 use crate::config::{self, EpsilonForm, Loss};

@@ -109,6 +109,7 @@ pub fn fit(data: &Dataset, length: Length, phase: Phase, watch: &mut dyn FnMut(E
         let of_updates = schedule.epochs.map_or(schedule.updates, |n| losses.len() + (n + 1 - epoch) * order.len());
         for index in 0..order.len() {
             order.fill(&mut batch, data, &scaling, index);
+            learner.set_rate(data.plan.rate.factor(losses.len(), of_updates as f64, &looks));
             let (loss, count) = learner.learn(&batch)?;
             losses.push((loss * count, count));
             sum += loss * count;

@@ -1,4 +1,4 @@
-//! One update after the other: forward, loss, backward, clip, Adam.
+//! One update after the other: forward, loss, backward, clip, optimizer.
 //!
 //! Lives here: what a batch does to the numbers, and in mode carry the state handed from chunk to chunk. Must not live
 //! here: which batches there are (`lanes`, `windows`) and when to stop (`fit`).
@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use super::Plan;
-use super::adam::Adam;
 use super::head::Head;
 use super::loss::clip;
 use super::network::{Network, Pass, State, Workspace};
+use super::optimizer::Optimizer;
 use super::pass::Model;
 use super::scaling::Scaling;
 use super::windows::Examples;
@@ -21,7 +21,9 @@ use crate::model::ModelKind;
 #[derive(Debug)]
 pub struct Learner {
     network: Network<f32>,
-    adam: Adam<f32>,
+    optimizer: Optimizer<f32>,
+    /// As it is written; [`Learner::set_rate`] multiplies it.
+    learning_rate: f64,
     head: Arc<dyn Head>,
     clip_norm: Option<f64>,
     kind: ModelKind,
@@ -43,8 +45,9 @@ impl Learner {
         network.set_scaling(&f32s(&scaling.mean), &f32s(&scaling.sd), &f32s(&scaling.out_mean), &f32s(&scaling.out_sd));
         let parameters = network.parameters().len();
         Ok(Learner {
+            optimizer: Optimizer::new(plan.optimizer, parameters, network.kernels()),
+            learning_rate: plan.optimizer.learning_rate(),
             network,
-            adam: Adam::new(plan.optimizer, parameters),
             head: plan.head.clone(),
             clip_norm: plan.clip_norm,
             kind: plan.kind,
@@ -55,10 +58,9 @@ impl Learner {
         })
     }
 
-    /// Changes the step size of Adam.
-    #[cfg(test)]
-    pub fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.adam.set_learning_rate(learning_rate);
+    /// Makes the step size that which is written, times a factor.
+    pub fn set_rate(&mut self, factor: f64) {
+        self.optimizer.set_learning_rate(self.learning_rate * factor);
     }
 
     /// Lanes restart, and so does their state.
@@ -75,7 +77,7 @@ impl Learner {
         let value = self.head.loss(y, &batch.wanted, &batch.weight, &mut self.d_out);
         self.network.backward(pass, &self.d_out, &mut self.work, &mut self.gradients);
         clip(&mut self.gradients, self.clip_norm);
-        self.adam.update(self.network.parameters_mut(), &self.gradients);
+        self.optimizer.update(self.network.parameters_mut(), &self.gradients);
         // Handed on as numbers only: no gradient goes back through it.
         self.state = (!windows).then_some(state);
         let count = batch.weight.iter().map(|weight| f64::from(*weight)).sum();

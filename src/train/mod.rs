@@ -3,7 +3,6 @@
 //! Lives here: everything between captured features ([`Series`]) and a published version. Must not live here: reading
 //! the source or making features (`runtime` runs the same stages as for serving), and the ONNX file (`model`).
 
-pub mod adam;
 #[cfg(test)]
 mod core_tests;
 pub mod dataset;
@@ -20,11 +19,13 @@ mod magnitude;
 #[cfg(test)]
 mod meaning_tests;
 pub mod network;
+pub mod optimizer;
 #[cfg(test)]
 mod parity_tests;
 mod pass;
 pub mod plan;
 mod publish;
+mod rate;
 pub mod report;
 pub mod scaling;
 mod schedule;

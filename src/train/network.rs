@@ -1,7 +1,7 @@
 //! A network in memory: its numbers in one flat array, forward, backward.
 //!
 //! Lives here: how layers, skip path and scaling make the whole that [`Architecture`] describes. Must not live here:
-//! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`adam`).
+//! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`optimizer`).
 
 mod tensors;
 
@@ -34,6 +34,8 @@ struct TensorRange {
     name: String,
     shape: Vec<usize>,
     range: Range<usize>,
+    /// Whether it is a matrix that inputs or states are multiplied by.
+    is_kernel: bool,
 }
 
 /// A layer, the width of its input, and its tensors: the three of a recurrent layer or the two of a dense one follow
@@ -127,10 +129,12 @@ impl<F: Float> Network<F> {
         let shape = architecture.clone();
         let mut tensors: Vec<TensorRange> = Vec::new();
         let mut length = 0;
-        for tensor in shape.tensors().into_iter().filter(|tensor| tensor.initial.is_some()) {
-            let size = tensor.shape.iter().product::<usize>();
-            tensors.push(TensorRange { name: tensor.name, shape: tensor.shape, range: length..length + size });
-            length += size;
+        for tensor in shape.tensors() {
+            let Some(initial) = tensor.initial else { continue };
+            let range = length..length + tensor.shape.iter().product::<usize>();
+            let is_kernel = matches!(initial, Initial::Glorot | Initial::Orthogonal);
+            length = range.end;
+            tensors.push(TensorRange { name: tensor.name, shape: tensor.shape, range, is_kernel });
         }
         let mut first = 0;
         let mut layers = Vec::new();
@@ -167,6 +171,11 @@ impl<F: Float> Network<F> {
     /// All trained numbers, to change them.
     pub fn parameters_mut(&mut self) -> &mut [F] {
         &mut self.parameters
+    }
+
+    /// Where the kernels are among [`Network::parameters`]: what regularisation makes small. Biases are not.
+    pub fn kernels(&self) -> Vec<Range<usize>> {
+        self.tensors.iter().filter(|tensor| tensor.is_kernel).map(|tensor| tensor.range.clone()).collect()
     }
 
     /// The state of `b` new keys.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::adam::Adam;
+use super::optimizer::Adam;
 use super::loss::loss;
 use super::network::{Network, Pass, Workspace};
 use crate::config::{self, EpsilonForm, Loss};

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Adam, Length, Span};
+use crate::config::{self, Length, Optimizer, Span};
 use crate::error::{Problems, counted};
 use crate::model::{Input, ModelKind};
 use crate::network::{Architecture, Layer, RecurrentLayer};
 use crate::record::{Clock, Every};
 
 use super::head::{self, Head};
+use super::rate::Rate;
 use super::split::Cuts;
 use super::start::Start;
 
@@ -34,8 +35,10 @@ pub struct Plan {
     pub chunk: usize,
     /// Steps at the start of a lane that don't count in the loss, carry.
     pub burn_in: usize,
-    /// Adam's numbers.
-    pub optimizer: Adam,
+    /// How numbers change.
+    pub optimizer: Optimizer,
+    /// How the step size changes.
+    pub rate: Rate,
     /// Global norm that gradients are scaled down to.
     pub clip_norm: Option<f64>,
     /// How long to train.
@@ -94,6 +97,11 @@ impl Plan {
             chunk: train.chunk.max(1),
             burn_in: train.burn_in,
             optimizer: train.optimizer,
+            rate: Rate {
+                schedule: train.schedule,
+                warm_up: train.warm_up,
+                in_epochs: matches!(train.length, Length::Epochs(_)),
+            },
             clip_norm: train.clip_norm,
             length: train.length,
             patience: train.patience,
@@ -161,7 +169,7 @@ pub(super) fn input_text(input: &Input) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{At, EpsilonForm, Loss, Residual};
+    use crate::config::{Adam, At, Loss, RateSchedule, Residual};
     use crate::kernel::CellKind;
     use crate::problem::Place;
     use arrow::datatypes::DataType;
@@ -179,13 +187,9 @@ pub(super) mod tests {
             chunk: 16,
             burn_in: 0,
             loss: Loss::Mse,
-            optimizer: Adam {
-                learning_rate: 0.01,
-                beta_1: 0.9,
-                beta_2: 0.999,
-                epsilon: 1e-7,
-                epsilon_form: EpsilonForm::Keras,
-            },
+            optimizer: Optimizer::Adam(Adam { learning_rate: 0.01, ..Adam::DEFAULT }),
+            schedule: RateSchedule::Constant,
+            warm_up: 0,
             clip_norm: Some(1.0),
             length: Length::Epochs(3),
             patience: None,

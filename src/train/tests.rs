@@ -4,7 +4,7 @@ use super::dataset::tests::plain;
 use super::head::forecast::{ForecastEvaluation, sample_svg};
 use super::plan::tests::{plan_of, section};
 use super::*;
-use crate::config::{self, Length, Residual};
+use crate::config::{self, Adam, Length, Optimizer, RateSchedule, Residual, Sgd};
 use crate::kernel::CellKind;
 
 fn quiet() -> impl FnMut(Event<'_>) {
@@ -82,7 +82,7 @@ fn the_best_weights_are_restored_and_patience_stops() {
     train.length = Length::Epochs(40);
     train.patience = Some(3);
     // So large a step size that it soon gets worse.
-    train.optimizer.learning_rate = 0.2;
+    train.optimizer = Optimizer::Adam(Adam { learning_rate: 0.2, ..Adam::DEFAULT });
     let plan = plan_of(&train, Some(4));
     let series = sines(200);
     let data = dataset::Dataset::new(&series, &plan).unwrap();
@@ -92,6 +92,24 @@ fn the_best_weights_are_restored_and_patience_stops() {
     assert_eq!(losses[fitted.best.epoch - 1], best);
     assert_eq!(fitted.model.validation_loss(&data, 1), Some(best));
     assert!(fitted.stopped_early && losses.len() == fitted.best.epoch + 3, "{losses:?}");
+}
+
+/// A step size of nothing from the eleventh update on leaves the numbers of ten updates.
+#[test]
+fn the_step_size_of_each_update_is_that_of_the_schedule() {
+    let learned = |updates, schedule| {
+        let mut train = section(1, &["v"]);
+        train.length = Length::Updates(updates);
+        train.optimizer = Optimizer::Sgd(Sgd { learning_rate: 0.01, momentum: 0.0, nesterov: false });
+        train.schedule = schedule;
+        train.split.value = config::Split::Rows([150, 0, 50]);
+        let plan = plan_of(&train, Some(4));
+        super::train(&sines(200), &plan, &mut quiet()).unwrap().tensors
+    };
+    let ten = learned(10, RateSchedule::Constant);
+    assert_eq!(learned(14, RateSchedule::Step { every: 10, factor: 1e-300 }), ten);
+    assert_ne!(learned(14, RateSchedule::Constant), ten);
+    assert_ne!(learned(10, RateSchedule::Cosine), ten);
 }
 
 #[test]
@@ -151,7 +169,7 @@ fn a_training_that_ends_while_the_loss_falls_says_what_to_write() {
     let warned = |length, rows, window| {
         let mut train = section(1, &["v"]);
         train.length = length;
-        train.optimizer.learning_rate = 1e-3;
+        train.optimizer = Optimizer::Adam(Adam::DEFAULT);
         train.split.value = config::Split::Rows(rows);
         let plan = plan_of(&train, window);
         let trained = super::train(&sines(400), &plan, &mut quiet()).unwrap();
@@ -189,7 +207,7 @@ fn chunks_hand_their_state_on_as_one_long_pass() {
     let data = dataset::Dataset::new(series, &plan).unwrap();
     let scaling = scaling::Scaling::learn(&data);
     let mut learner = learner::Learner::new(&plan, &scaling).unwrap();
-    learner.set_learning_rate(0.0);
+    learner.set_rate(0.0);
     let model = pass::Model { net: learner.network().clone(), scaling: scaling.clone() };
     let (mut sum, mut n) = (0.0, 0.0);
     let run = pass::Run { series: 0, from: 0, to: 98 };

@@ -101,6 +101,7 @@ train:
   head: [ { dense: 3 } ]
   loss: huber(0.5)
   optimizer: { adam: { epsilon: 1e-9 } }
+  schedule: cosine
   split: { at: [2024-01-01, 2024-02-01] }
   epochs: 3
 "#;

@@ -154,7 +154,8 @@ fn the_whole_example_is_read() {
     assert_eq!(cells[2], Recurrent { cell: CellKind::RnnRelu, units: 8 });
     assert_eq!(t.head, [Dense { units: 32, activation: Activation::Relu }]);
     assert_eq!((t.loss, t.length, t.patience), (Loss::Huber { delta: 0.5 }, Length::Updates(5000), Some(500)));
-    assert_eq!(t.optimizer.epsilon_form, EpsilonForm::Torch);
+    let adam = Adam { learning_rate: 0.002, epsilon_form: EpsilonForm::Torch, ..Adam::DEFAULT };
+    assert_eq!(t.optimizer, Optimizer::Adam(adam));
     assert_eq!((t.clip_norm, t.batch_size, t.seed, t.refit), (Some(1.0), 16, 8, true));
     assert!(matches!(t.split.value, Split::PerKey([0.7, 0.2, 0.1])));
 }
@@ -184,8 +185,8 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::RnnTanh, units: 4 });
     assert_eq!((t.horizon, t.residual, t.skip_linear, t.chunk, t.burn_in), (1, Residual::None, false, 64, 0));
     assert_eq!((t.loss, t.length, t.patience, t.clip_norm), (Loss::Mse, Length::Open, None, None));
-    let adam =
-        Adam { learning_rate: 0.001, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, epsilon_form: EpsilonForm::Keras };
+    let adam = Optimizer::Adam(Adam::DEFAULT);
+    assert_eq!((t.schedule, t.warm_up), (RateSchedule::Constant, 0));
     assert_eq!((t.optimizer, t.batch_size, t.seed, t.refit), (adam, 32, 7, false));
     assert!(matches!(t.split.value, Split::PerKey([0.7, 0.15, 0.15])));
 }

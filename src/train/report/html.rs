@@ -131,7 +131,7 @@ fn model_table(out: &mut String, trained: &Trained) {
         ("linear skip from", if shape.skip.is_empty() { "–".into() } else { columns(&shape.skip) }),
     ];
     let training = [
-        ("optimiser", format!("Adam, learning rate {}", plan.optimizer.learning_rate)),
+        ("optimiser", format!("{}{}", plan.optimizer.in_words(), plan.rate.schedule.in_words(plan.rate.warm_up))),
         ("gradient norm", plan.clip_norm.map_or("not clipped".into(), |norm| format!("clipped to {norm}"))),
         ("batches", batches),
         ("length", length),

@@ -19,7 +19,6 @@ impl<F: Float> Adam<F> {
     }
 
     /// Changes the step size.
-    #[cfg(test)]
     pub fn set_learning_rate(&mut self, learning_rate: f64) {
         self.settings.learning_rate = learning_rate;
     }
