@@ -221,8 +221,7 @@ const SGD: Words = Words::new(
         word("nesterov", Shape::Word(&names(&FLAGS)), "Momentum by Nesterov").or("false"),
     ],
 );
-pub(super) const RATE_SCHEDULE: Shape =
-    Shape::Any(&[Shape::Word(&names(&SCHEDULES)), Shape::Section(&SCHEDULE)]);
+pub(super) const RATE_SCHEDULE: Shape = Shape::Any(&[Shape::Word(&names(&SCHEDULES)), Shape::Section(&SCHEDULE)]);
 const SCHEDULE: Words = Words::new(
     "`schedule`",
     &[

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use super::effective::{Written, value};
-use super::table::{Bound, Shape, Word, names, word};
 use super::optimizer::{OPTIMIZERS, RATE_SCHEDULE};
+use super::table::{Bound, Shape, Word, names, word};
 use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
 use super::words::{Choice, Words, at_most_one, exactly_one};
 use super::yaml::{Kind, Node};

@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::optimizer::Adam;
 use super::loss::{clip, loss};
 use super::network::{Network, Pass, State, Workspace};
+use super::optimizer::Adam;
 use crate::config::{self, EpsilonForm, Loss};
 use crate::kernel::CellKind;
 use crate::kernel::float::Float;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::optimizer::Adam;
 use super::loss::loss;
 use super::network::{Network, Pass, Workspace};
+use super::optimizer::Adam;
 use crate::config::{self, EpsilonForm, Loss};
 use crate::fixtures::{self, Array};
 use crate::kernel::CellKind;
