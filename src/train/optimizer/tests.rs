@@ -14,7 +14,7 @@ fn sgd(momentum: f64, nesterov: bool) -> Settings {
 }
 
 fn optimizer<F: Float>(settings: Settings) -> Optimizer<F> {
-    Optimizer::new(settings, 3, vec![0..3])
+    Optimizer::new(settings, 3, vec![0..1, 1..3])
 }
 
 /// Where a hundred updates on a badly scaled bowl with a ripple lead: g = a (p - c) + sin(t + i) / 10.
@@ -100,12 +100,13 @@ fn two_updates_of_rmsprop_with_epsilon_where_each_framework_has_it() {
 #[test]
 fn adamw_takes_a_share_of_the_kernels_before_adams_step() {
     let settings = Settings::AdamW(config::AdamW { adam: ADAM, weight_decay: 0.5 });
-    let mut optimizer = Optimizer::<f64>::new(settings, 2, vec![0..1]);
-    let mut p = [2.0, 2.0];
-    optimizer.update(&mut p, &[0.0, 0.0]);
+    let mut optimizer = Optimizer::<f64>::new(settings, 3, vec![0..1, 2..3]);
+    let mut p = [2.0, 2.0, 2.0];
+    optimizer.update(&mut p, &[0.0; 3]);
     optimizer.set_learning_rate(0.1);
-    optimizer.update(&mut p, &[0.0, 0.0]);
+    optimizer.update(&mut p, &[0.0; 3]);
     assert!((p[0] - 2.0 * (1.0 - 0.005) * (1.0 - 0.05)).abs() < 1e-14, "{p:?}");
+    assert_eq!(p[0].to_bits(), p[2].to_bits());
     assert_eq!(p[1].to_bits(), 2.0_f64.to_bits());
 }
 
