@@ -25,11 +25,12 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Result;
-use crate::config::{Http, Until};
+use crate::config::{Http, Span, Until};
 use crate::error::Context;
 use crate::model::executor::library;
 use crate::record::Shard;
@@ -139,6 +140,12 @@ pub struct TrainArgs {
     /// Go on with the weights of a version, NAME/VERSION or NAME (its champion); its layers must be the pipeline's
     #[arg(long, value_name = "VERSION")]
     pub from: Option<String>,
+    /// Start from scratch, also where a training that was killed could be gone on with
+    #[arg(long)]
+    pub fresh: bool,
+    /// Time between two training checkpoints, from which a training that was killed goes on
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub checkpoint_every: Duration,
     /// How the version is published
     #[command(flatten)]
     pub publish: models::PublishArgs,
@@ -168,6 +175,14 @@ pub struct SummaryArgs {
     /// Folder of the model registry, for NAME and NAME/VERSION
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub models: PathBuf,
+}
+
+/// A time of the command line, such as 30s or 5m.
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    match Span::parse(text)?.in_hours() {
+        Span::Nanos(nanos) => Ok(Duration::from_nanos(nanos.unsigned_abs())),
+        Span::Days(_) | Span::Months(_) | Span::Steps(_) => Err("expected a duration such as 30s or 5m".into()),
+    }
 }
 
 /// Versions of what this process is made of.

@@ -12,7 +12,7 @@ use crate::error::counted;
 use crate::model::executor::library;
 use crate::model::registry;
 use crate::runtime::{self, Captured, Plan, Purpose};
-use crate::train::{self, Event, Looked, Phase, Progress, Series, Trained};
+use crate::train::{self, Event, Keep, Looked, Phase, Progress, Series, Trained};
 use crate::{Error, Result, config, http};
 
 /// Without a terminal, a line is logged at least this often.
@@ -52,7 +52,12 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
 
     plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
     let captured = capture(&plan, training)?;
-    let trained = learn(&captured.series, training).map_err(|error| match (error, lost(&plan, &captured)) {
+    let name = infer.model.split('/').next().unwrap_or_default();
+    let mut keep = Keep::new(&plan.pipeline.models, name, arguments.checkpoint_every);
+    if arguments.fresh {
+        keep.remove()?;
+    }
+    let trained = learn(&captured.series, training, &mut keep).map_err(|error| match (error, lost(&plan, &captured)) {
         (Error::Refused(message), Some(lost)) => Error::refused(format!("{message}; {lost}")),
         (error, _) => error,
     })?;
@@ -66,11 +71,11 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     }
     say_with(trained.evaluation.table(), json!({ "metrics": trained.evaluation.metrics() }));
 
-    let name = infer.model.split('/').next().unwrap_or_default();
     let stages = runtime::stages_of_model(&plan.pipeline, &plan.layout_of_source().clock);
     let tz_database = plan.tz_database();
     let to = train::Destination { models: &plan.pipeline.models, name, stages, tz_database, key: key.as_ref() };
     let version = train::publish(to, &trained, &captured.series)?;
+    keep.remove()?;
     arguments.publish.promote(&plan.pipeline.models, &version)?;
     let (label, report) = (runtime::label(&version), version.folder.join(registry::REPORT).display().to_string());
     say_with(format_args!("published {label}: {report}"), json!({ "model": label, "report": report }));
@@ -121,11 +126,12 @@ fn lost(plan: &Plan, captured: &Captured) -> Option<String> {
 
 /// Trains with a progress bar; without a terminal, it logs a line for each tenth of the way, and at least one in a
 /// quarter of a minute.
-fn learn(series: &[Series], training: &train::Plan) -> Result<Trained> {
+fn learn(series: &[Series], training: &train::Plan, keep: &mut Keep) -> Result<Trained> {
     let mut shown: Option<ProgressBar> = None;
     let (mut logged, mut logged_at) = (0, Instant::now());
-    let trained = train::train(series, training, &mut |event: Event| match event {
+    let trained = train::train_kept(series, training, keep, &mut |event: Event| match event {
         Event::Warning(warning) => tracing::warn!("{warning}"),
+        Event::Note(note) => tracing::info!("{note}"),
         Event::Start(phase, what) => {
             if let Some(bar) = shown.take() {
                 bar.finish_and_clear();

@@ -1,20 +1,23 @@
 //! The loop: epochs of updates, looks at the validation part, progress.
 //!
-//! Lives here: which batch comes when, and which weights are kept. Must not live here: gradients and the optimiser, and
-//! when to look and to stop (`schedule`).
+//! Lives here: which batch comes when, and which weights are kept. Must not live here: gradients and the optimiser,
+//! when to look and to stop (`schedule`), and what a loop that is killed goes on from (`so_far`, `keep`).
 
 use std::time::{Duration, Instant};
 
 use crate::config::Length;
+use crate::error::counted;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
 use super::dataset::Dataset;
+use super::keep::{Found, Keep, Record, unusable};
 use super::lanes::{self, Lanes};
 use super::learner::Learner;
 use super::pass::Model;
 use super::scaling::Scaling;
 use super::schedule::{Schedule, still_falling};
+use super::so_far::SoFar;
 use super::split::Subset;
 use super::trained::Look;
 use super::windows::{self, Examples, epoch_rng, shuffle};
@@ -24,6 +27,8 @@ use super::windows::{self, Examples, epoch_rng, shuffle};
 pub enum Event<'a> {
     /// What the user should know before it is worth waiting, a sentence.
     Warning(&'a str),
+    /// What the user may like to know, a sentence.
+    Note(&'a str),
     /// A phase starts, and what it is going to do, a sentence.
     Start(Phase, &'a str),
     /// An update, or a look at validation.
@@ -86,42 +91,47 @@ pub struct Fitted {
 }
 
 /// Trains on the train part. Where there is a validation part the weights that did best on it are kept, else the last.
-/// `watch` gets what it is going to do, and its progress.
-pub fn fit(data: &Dataset, length: Length, phase: Phase, watch: &mut dyn FnMut(Event)) -> Result<Fitted> {
+/// It goes on from a checkpoint of `keep`, to the same bits as without one. `watch` gets what it is going to do, and
+/// its progress.
+pub fn fit(
+    data: &Dataset,
+    length: Length,
+    phase: Phase,
+    keep: &mut Keep,
+    watch: &mut dyn FnMut(Event),
+) -> Result<Fitted> {
     let scaling = data.plan.start.as_ref().map_or_else(|| Scaling::learn(data), |start| start.scaling(data.plan));
-    let mut learner = Learner::new(data.plan, &scaling)?;
     let batches = Batches::new(data);
     let schedule = Schedule::new(data, length);
     watch(Event::Start(phase, &schedule.text(batches.epoch(data, 0).len())));
-    let started = Instant::now();
-    let mut looks: Vec<Look> = Vec::new();
-    let mut best: Option<(Look, Vec<f32>)> = None;
-    // Loss and weight of each update.
-    let mut losses: Vec<(f64, f64)> = Vec::new();
-    // Of the updates since the last look.
-    let (mut sum, mut weight, mut looked_at) = (0.0, 0.0, 0);
+    let (mut learner, mut so_far) = begin(data, &scaling, phase, keep, watch)?;
+    let (started, before) = (Instant::now(), so_far.updates());
     let mut batch = Examples::default();
-    let mut epoch = 0;
-    'training: while losses.len() < schedule.updates && schedule.epochs.is_none_or(|n| epoch < n) {
-        let order = batches.epoch(data, epoch);
-        epoch += 1;
-        learner.begin_epoch();
-        let of_updates = schedule.epochs.map_or(schedule.updates, |n| losses.len() + (n + 1 - epoch) * order.len());
-        for index in 0..order.len() {
-            order.fill(&mut batch, data, &scaling, index);
-            learner.set_rate(data.plan.rate.factor(losses.len(), of_updates as f64, &looks));
+    'training: while !so_far.over
+        && so_far.updates() < schedule.updates
+        && schedule.epochs.is_none_or(|n| so_far.epochs < n)
+    {
+        let order = batches.epoch(data, so_far.epochs);
+        if so_far.batches == 0 {
+            learner.begin_epoch();
+        }
+        let epoch = so_far.epochs + 1;
+        let of_updates = schedule.epochs.map_or(schedule.updates, |n| {
+            so_far.updates() - so_far.batches + (n + 1 - epoch) * order.len()
+        });
+        while so_far.batches < order.len() {
+            order.fill(&mut batch, data, &scaling, so_far.batches);
+            learner.set_rate(data.plan.rate.factor(so_far.updates(), of_updates as f64, &so_far.looks));
             let (loss, count) = learner.learn(&batch)?;
-            losses.push((loss * count, count));
-            sum += loss * count;
-            weight += count;
-            let updates = losses.len();
+            so_far.learned(loss, count);
+            let updates = so_far.updates();
             if !loss.is_finite() {
                 return Err(Error::failed(format!(
                     "the loss is no longer finite in epoch {epoch}, update {updates}: lower the learning rate or set \
                      clip_norm"
                 )));
             }
-            let train = sum / weight;
+            let train = so_far.train_loss();
             let mut now = Progress {
                 phase,
                 epoch,
@@ -129,35 +139,77 @@ pub fn fit(data: &Dataset, length: Length, phase: Phase, watch: &mut dyn FnMut(E
                 of_updates,
                 train_loss: train,
                 looked: None,
-                left: left(started, updates, of_updates),
+                left: left(started, updates - before, of_updates - before),
             };
             watch(Event::Progress(now));
-            if !schedule.is_due(updates, updates - looked_at, index + 1 == order.len()) {
-                continue;
+            if schedule.is_due(updates, so_far.since_look.2, so_far.batches == order.len()) {
+                so_far.since_look = Default::default();
+                let model = Model { net: learner.network().clone(), scaling: scaling.clone() };
+                let validation = model.validation_loss(data, schedule.thinned);
+                let look = Look { epoch, updates, train, validation };
+                so_far.looks.push(look);
+                if so_far.best.as_ref().is_none_or(|(best, _)| is_better(validation, best.validation)) {
+                    so_far.best = Some((look, learner.network().parameters().to_vec()));
+                }
+                let since_best = so_far.best.as_ref().map_or(0, |(best, _)| updates - best.updates);
+                now.looked = Some(Looked { validation, since_best });
+                watch(Event::Progress(now));
+                so_far.over = schedule.is_over(&so_far.looks) || updates >= schedule.updates;
             }
-            (sum, weight, looked_at) = (0.0, 0.0, updates);
-            let model = Model { net: learner.network().clone(), scaling: scaling.clone() };
-            let validation = model.validation_loss(data, schedule.thinned);
-            let look = Look { epoch, updates, train, validation };
-            looks.push(look);
-            if best.as_ref().is_none_or(|(best, _)| is_better(validation, best.validation)) {
-                best = Some((look, learner.network().parameters().to_vec()));
-            }
-            let since_best = best.as_ref().map_or(0, |(best, _)| updates - best.updates);
-            now.looked = Some(Looked { validation, since_best });
-            watch(Event::Progress(now));
-            if schedule.is_over(&looks) || updates >= schedule.updates {
+            let failed = keep.save_if_due(phase, |record| put(record, &learner, &so_far));
+            failed.iter().for_each(|failed| watch(Event::Warning(failed)));
+            if so_far.over {
                 break 'training;
             }
         }
+        (so_far.epochs, so_far.batches) = (epoch, 0);
     }
+    // What follows, such as the evaluation, may be killed too.
+    let failed = keep.save(phase, |record| put(record, &learner, &so_far));
+    failed.iter().for_each(|failed| watch(Event::Warning(failed)));
+    let (updates, begun) = (so_far.updates(), so_far.begun());
     let (best, weights) =
-        best.ok_or_else(|| Error::failed("trained without an update: internal error, please report"))?;
+        so_far.best.ok_or_else(|| Error::failed("trained without an update: internal error, please report"))?;
     let mut net = learner.into_network();
     net.parameters_mut().copy_from_slice(&weights);
-    let stopped_early = losses.len() < schedule.updates && schedule.epochs.is_none_or(|n| epoch < n);
-    let falling = if stopped_early { None } else { falling(&looks, best, &losses) };
-    Ok(Fitted { model: Model { net, scaling }, looks, best, stopped_early, falling })
+    let stopped_early = updates < schedule.updates && schedule.epochs.is_none_or(|n| begun < n);
+    let falling = if stopped_early { None } else { falling(&so_far.looks, best, &so_far.losses) };
+    Ok(Fitted { model: Model { net, scaling }, looks: so_far.looks, best, stopped_early, falling })
+}
+
+/// A learner at its start, or what a checkpoint of this phase holds.
+fn begin(
+    data: &Dataset,
+    scaling: &Scaling,
+    phase: Phase,
+    keep: &Keep,
+    watch: &mut dyn FnMut(Event),
+) -> Result<(Learner, SoFar)> {
+    let mut learner = Learner::new(data.plan, scaling)?;
+    match keep.find(phase) {
+        Found::Nothing => {}
+        Found::Not(why) => watch(Event::Warning(&why)),
+        Found::Checkpoint(record, path) => {
+            match SoFar::take(&record).and_then(|so_far| learner.take(&record).map(|()| so_far)) {
+                Ok(so_far) => {
+                    let (updates, shown) = (counted(so_far.updates(), "update"), path.display());
+                    watch(Event::Note(&format!("goes on after {updates}, from the training checkpoint {shown}")));
+                    return Ok((learner, so_far));
+                }
+                Err(why) => {
+                    watch(Event::Warning(&unusable(&path, &why)));
+                    learner = Learner::new(data.plan, scaling)?;
+                }
+            }
+        }
+    }
+    Ok((learner, SoFar::default()))
+}
+
+/// All that a loop goes on from.
+fn put(record: &mut Record, learner: &Learner, so_far: &SoFar) {
+    so_far.put(record);
+    learner.put(record);
 }
 
 /// Without a validation part, the last weights are the best.

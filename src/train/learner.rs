@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Plan;
 use super::head::Head;
+use super::keep::Record;
 use super::loss::clip;
 use super::network::{Network, Pass, State, Workspace};
 use super::optimizer::Optimizer;
@@ -82,6 +83,45 @@ impl Learner {
         self.state = (!windows).then_some(state);
         let count = batch.weight.iter().map(|weight| f64::from(*weight)).sum();
         Ok((value, count))
+    }
+
+    /// Puts all that lasts from one update to the next into a training checkpoint.
+    pub fn put(&self, record: &mut Record) {
+        record.put("learner/parameters", self.network.parameters());
+        self.optimizer.put(record);
+        let Some(state) = &self.state else { return };
+        for (name, layers) in [("h", &state.h), ("c", &state.c)] {
+            let sizes: Vec<usize> = layers.iter().map(Vec::len).collect();
+            record.put_counts(&format!("learner/{name}_sizes"), &sizes);
+            record.put(&format!("learner/{name}"), &layers.concat());
+        }
+    }
+
+    /// Takes all of it.
+    ///
+    /// # Errors
+    /// What is missing or of another size; a part of it may be taken.
+    pub fn take(&mut self, record: &Record) -> std::result::Result<(), String> {
+        record.take_into("learner/parameters", self.network.parameters_mut())?;
+        self.optimizer.take(record)?;
+        self.state = None;
+        if record.has("learner/h") {
+            let mut state = self.network.zero_state(0);
+            for (name, layers) in [("h", &mut state.h), ("c", &mut state.c)] {
+                let sizes: Vec<u64> = record.take(&format!("learner/{name}_sizes"))?;
+                let values: Vec<f32> = record.take(&format!("learner/{name}"))?;
+                let mut rest = &values[..];
+                if sizes.len() != layers.len() {
+                    return Err(format!("learner/{name}: {} layers, expected {}", sizes.len(), layers.len()));
+                }
+                for (layer, size) in layers.iter_mut().zip(sizes) {
+                    let own = rest.split_off(..size as usize).ok_or_else(|| format!("learner/{name} is too short"))?;
+                    *layer = own.to_vec();
+                }
+            }
+            self.state = Some(state);
+        }
+        Ok(())
     }
 
     /// The network as it is now.

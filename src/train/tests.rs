@@ -2,6 +2,7 @@
 
 use super::dataset::tests::plain;
 use super::head::forecast::{ForecastEvaluation, sample_svg};
+use super::keep::Keep;
 use super::plan::tests::{plan_of, section};
 use super::*;
 use crate::config::{self, Adam, Length, Optimizer, RateSchedule, Residual, Sgd};
@@ -86,7 +87,7 @@ fn the_best_weights_are_restored_and_patience_stops() {
     let plan = plan_of(&train, Some(4));
     let series = sines(200);
     let data = dataset::Dataset::new(&series, &plan).unwrap();
-    let fitted = fit::fit(&data, plan.length, Phase::Train, &mut quiet()).unwrap();
+    let fitted = fit::fit(&data, plan.length, Phase::Train, &mut Keep::nothing(), &mut quiet()).unwrap();
     let losses: Vec<f64> = fitted.looks.iter().map(|look| look.validation.unwrap()).collect();
     let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses[fitted.best.epoch - 1], best);
@@ -154,7 +155,7 @@ fn without_a_length_and_a_validation_part_it_trains_a_default_length_and_says_so
     let plan = plan_of(&train, None);
     let mut said = Vec::new();
     let trained = super::train(&sines(60), &plan, &mut |event| match event {
-        Event::Start(_, what) | Event::Warning(what) => said.push(what.to_string()),
+        Event::Start(_, what) | Event::Warning(what) | Event::Note(what) => said.push(what.to_string()),
         Event::Progress(_) => (),
     })
     .unwrap();
@@ -320,4 +321,50 @@ fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
     assert_eq!(html.matches("<svg").count(), 5);
     let svg = sample_svg(forecast(&trained), &trained.plan.clock, &forecast(&trained).samples[1]).unwrap();
     assert!(svg.contains("south: v, forecast 2 rows ahead") && svg.contains("xmlns"));
+}
+
+/// The training as it was killed right after an update, and gone on with: the numbers, and every look.
+#[test]
+fn killed_after_any_update_it_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let optimizers = ["adam: {}", "adamw: {}", "rmsprop: { momentum: 0.9 }", "sgd: { momentum: 0.9 }"];
+    for (window, optimizer) in [None, Some(4), None, Some(3)].into_iter().zip(optimizers) {
+        let mut train = section(1, &["v"]);
+        train.length = Length::Updates(24);
+        train.patience = Some(20);
+        train.refit = true;
+        train.batch_size = 16;
+        let (plan, series) = (plan_of(&train, window), sines(120));
+        let whole = super::train(&series, &plan, &mut quiet()).unwrap();
+        for kill_at in [1, 2, 7, 12, 23, 30, 41] {
+            let mut updates = 0;
+            let killed = std::panic::AssertUnwindSafe(|| {
+                let mut keep = Keep::new(folder.path(), "m", std::time::Duration::ZERO);
+                super::train_kept(&series, &plan, &mut keep, &mut |event| {
+                    updates += usize::from(matches!(event, Event::Progress(Progress { looked: None, .. })));
+                    // What isn't caught would be printed.
+                    if updates > kill_at {
+                        std::panic::resume_unwind(Box::new("killed"));
+                    }
+                })
+            });
+            assert!(std::panic::catch_unwind(killed).is_err(), "{kill_at}");
+            let mut notes = Vec::new();
+            let mut keep = Keep::new(folder.path(), "m", std::time::Duration::ZERO);
+            let trained = super::train_kept(&series, &plan, &mut keep, &mut |event| {
+                if let Event::Note(note) | Event::Warning(note) = event {
+                    notes.push(note.to_string());
+                }
+            })
+            .unwrap();
+            assert!(notes.iter().any(|note| note.starts_with("goes on after")), "{kill_at}: {notes:?}");
+            let bits = |trained: &Trained| {
+                let numbers = trained.tensors.iter().flat_map(|tensor| &tensor.data);
+                (numbers.map(|number| number.to_bits()).collect::<Vec<_>>(), trained.looks.clone(), trained.best)
+            };
+            assert_eq!(bits(&trained), bits(&whole), "{window:?}, {kill_at}");
+            assert_eq!(trained.warnings, whole.warnings);
+            keep.remove().unwrap();
+        }
+    }
 }

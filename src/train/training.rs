@@ -10,6 +10,7 @@ use crate::{Error, Result};
 use super::dataset::Dataset;
 use super::examples;
 use super::fit::{Event, Fitted, Phase, fit};
+use super::keep::Keep;
 use super::lanes;
 use super::magnitude;
 use super::split::Subset;
@@ -26,6 +27,20 @@ const NAMED: usize = 8;
 /// Refuses series of which no key has an example in train or in test, and a split or patience that can't be; fails
 /// where the loss is no longer finite.
 pub fn train(series: &[Series], plan: &Plan, watch: &mut dyn FnMut(Event)) -> Result<Trained> {
+    train_kept(series, plan, &mut Keep::nothing(), watch)
+}
+
+/// The same, with checkpoints: a training that was killed goes on from them, to the same bits. They are to be removed
+/// when the version is published.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_kept(
+    series: &[Series],
+    plan: &Plan,
+    keep: &mut Keep,
+    watch: &mut dyn FnMut(Event),
+) -> Result<Trained> {
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;
@@ -35,15 +50,16 @@ pub fn train(series: &[Series], plan: &Plan, watch: &mut dyn FnMut(Event)) -> Re
     for warning in &warnings {
         watch(Event::Warning(warning));
     }
-    let fitted = fit(&data, plan.length, Phase::Train, watch)?;
+    let data_hash = data.hash();
+    keep.begin(plan, &data_hash);
+    let fitted = fit(&data, plan.length, Phase::Train, keep, watch)?;
     watch(Event::Start(Phase::Evaluate, "evaluates"));
     let evaluation = plan.head.evaluate(&data, &fitted.model)?;
     warnings.extend(too_short(plan, &fitted));
     warnings.extend(evaluation.warnings());
     let metrics = evaluation.metrics();
-    let data_hash = data.hash();
     let (model, refit_updates) = if plan.refit {
-        let refitted = refit(series, &data, &fitted, watch)?;
+        let refitted = refit(series, &data, &fitted, keep, watch)?;
         let updates = refitted.best.updates;
         (refitted.model, Some(updates))
     } else {
@@ -95,7 +111,13 @@ fn too_short(plan: &Plan, fitted: &Fitted) -> Option<String> {
 }
 
 /// From scratch on everything: as many epochs as were best, or as many updates as go as often over the data.
-fn refit(series: &[Series], data: &Dataset, best: &Fitted, watch: &mut dyn FnMut(Event)) -> Result<Fitted> {
+fn refit(
+    series: &[Series],
+    data: &Dataset,
+    best: &Fitted,
+    keep: &mut Keep,
+    watch: &mut dyn FnMut(Event),
+) -> Result<Fitted> {
     let everything = Dataset::everything(series, data.plan)?;
     let count = |data: &Dataset| match data.plan.kind {
         ModelKind::Window => (0..series.len()).map(|s| data.origins(s, Subset::Train).count()).sum::<usize>(),
@@ -108,7 +130,7 @@ fn refit(series: &[Series], data: &Dataset, best: &Fitted, watch: &mut dyn FnMut
             Length::Updates((best.best.updates as f64 * more).round() as usize)
         }
     };
-    fit(&everything, length, Phase::Refit, watch)
+    fit(&everything, length, Phase::Refit, keep, watch)
 }
 
 fn key_splits(data: &Dataset) -> Vec<KeySplit> {

@@ -46,6 +46,7 @@ mod signed;
 mod size;
 mod state_before;
 mod summary;
+mod train_killed;
 mod training;
 mod vectors;
 mod weights;

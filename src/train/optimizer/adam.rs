@@ -1,7 +1,9 @@
 //! Adam (Kingma and Ba 2015) in the two forms there are.
 
+use super::Kept;
 use crate::config::{self, EpsilonForm};
 use crate::kernel::float::Float;
+use crate::train::keep::{Number, Record};
 
 /// Moments of every parameter.
 #[derive(Debug, Clone)]
@@ -42,6 +44,21 @@ impl<F: Float> Adam<F> {
             *v += (*g * *g - *v) * take_second;
             *p += -(step * *m / (v.sqrt() / root + epsilon));
         }
+    }
+}
+
+impl<F: Number> Kept for Adam<F> {
+    fn put(&self, record: &mut Record) {
+        record.put_counts("optimizer/steps", &[self.steps as usize]);
+        record.put("optimizer/first", &self.first);
+        record.put("optimizer/second", &self.second);
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), String> {
+        let [steps] = record.take_counts("optimizer/steps")?;
+        self.steps = i32::try_from(steps).map_err(|_| "optimizer/steps: too many")?;
+        record.take_into("optimizer/first", &mut self.first)?;
+        record.take_into("optimizer/second", &mut self.second)
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
-use super::Adam;
+use super::{Adam, Kept};
 use crate::config;
 use crate::kernel::float::Float;
+use crate::train::keep::{Number, Record};
 
 /// Adam's moments, and what decays.
 #[derive(Debug, Clone)]
@@ -36,5 +37,15 @@ impl<F: Float> AdamW<F> {
             parameters[kernel.clone()].iter_mut().for_each(|p| *p *= kept);
         }
         self.adam.update(parameters, gradients);
+    }
+}
+
+impl<F: Number> Kept for AdamW<F> {
+    fn put(&self, record: &mut Record) {
+        self.adam.put(record);
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), String> {
+        self.adam.take(record)
     }
 }

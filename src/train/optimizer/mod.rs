@@ -17,6 +17,7 @@ pub use sgd::Sgd;
 
 use std::ops::Range;
 
+use super::keep::{Number, Record};
 use crate::config;
 use crate::kernel::float::Float;
 
@@ -31,6 +32,40 @@ pub enum Optimizer<F> {
     RmsProp(RmsProp<F>),
     /// Gradient descent.
     Sgd(Sgd<F>),
+}
+
+/// What an optimizer keeps from one update to the next, in training checkpoints. Settings are not part of it.
+trait Kept {
+    /// Puts all of it.
+    fn put(&self, record: &mut Record);
+
+    /// Takes all of it.
+    fn take(&mut self, record: &Record) -> Result<(), String>;
+}
+
+impl<F: Number> Optimizer<F> {
+    /// Puts what it keeps into a training checkpoint.
+    pub fn put(&self, record: &mut Record) {
+        match self {
+            Optimizer::Adam(adam) => adam.put(record),
+            Optimizer::AdamW(adamw) => adamw.put(record),
+            Optimizer::RmsProp(rmsprop) => rmsprop.put(record),
+            Optimizer::Sgd(sgd) => sgd.put(record),
+        }
+    }
+
+    /// Takes it.
+    ///
+    /// # Errors
+    /// What is missing, or of another size.
+    pub fn take(&mut self, record: &Record) -> Result<(), String> {
+        match self {
+            Optimizer::Adam(adam) => adam.take(record),
+            Optimizer::AdamW(adamw) => adamw.take(record),
+            Optimizer::RmsProp(rmsprop) => rmsprop.take(record),
+            Optimizer::Sgd(sgd) => sgd.take(record),
+        }
+    }
 }
 
 impl<F: Float> Optimizer<F> {

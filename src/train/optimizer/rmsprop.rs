@@ -4,8 +4,10 @@
 //! PyTorch: s = g / (sqrt(v) + epsilon); with momentum m = μ m + s and p = p - step size · m.
 //! Beside the place of epsilon they differ only where the step size changes: PyTorch's scales the steps before, too.
 
+use super::Kept;
 use crate::config::{self, EpsilonForm};
 use crate::kernel::float::Float;
+use crate::train::keep::{Number, Record};
 
 /// Means of squares and momentum of every parameter.
 #[derive(Debug, Clone)]
@@ -51,5 +53,17 @@ impl<F: Float> RmsProp<F> {
             };
             *p += -(outer * step);
         }
+    }
+}
+
+impl<F: Number> Kept for RmsProp<F> {
+    fn put(&self, record: &mut Record) {
+        record.put("optimizer/squares", &self.squares);
+        record.put("optimizer/velocity", &self.velocity);
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), String> {
+        record.take_into("optimizer/squares", &mut self.squares)?;
+        record.take_into("optimizer/velocity", &mut self.velocity)
     }
 }

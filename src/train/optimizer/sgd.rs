@@ -2,8 +2,10 @@
 //! Nesterov p = p + μ m - step size · g with that same m. PyTorch's is the same as long as the step size stays: it
 //! multiplies m by it last.
 
+use super::Kept;
 use crate::config;
 use crate::kernel::float::Float;
+use crate::train::keep::{Number, Record};
 
 /// Momentum of every parameter.
 #[derive(Debug, Clone)]
@@ -38,5 +40,15 @@ impl<F: Float> Sgd<F> {
             *m = momentum * *m + step;
             *p += if nesterov { momentum * *m + step } else { *m };
         }
+    }
+}
+
+impl<F: Number> Kept for Sgd<F> {
+    fn put(&self, record: &mut Record) {
+        record.put("optimizer/velocity", &self.velocity);
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), String> {
+        record.take_into("optimizer/velocity", &mut self.velocity)
     }
 }

@@ -1,0 +1,110 @@
+//! `kolk train` killed at any moment and started again, as often as it takes: the version is byte for byte that of one
+//! uninterrupted training.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::common::*;
+
+const FILES: [&str; 3] = ["model.onnx", "manifest.json", "report.html"];
+
+fn pipeline_of(folder: &Path, infer: &str, train: &str) -> String {
+    write(&folder.join("data.parquet"), &series(3, 400), 1_000);
+    let train = format!("train: {{ target: value, layers: [ lstm: 4, gru: 3 ], batch_size: 8, {train} }}");
+    let file = pipeline(folder, &format!("model: m, {infer}"), "stdout: {}", &train);
+    file.to_str().unwrap().to_string()
+}
+
+/// Starts a training and kills it after it has written so many checkpoints; `false`: it was over before.
+fn killed_after(folder: &Path, file: &str, checkpoints: usize) -> bool {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kolk"))
+        .args(["train", file, "--checkpoint-every", "0s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let inode = |name: &str| std::fs::metadata(folder.join("models/.training/m").join(name)).map_or(0, |file| file.ino());
+    let now = || [inode("train"), inode("refit")];
+    let (started, mut before, mut seen) = (Instant::now(), now(), 0);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            return false;
+        }
+        let found = now();
+        if found != before {
+            (before, seen) = (found, seen + 1);
+        }
+        if seen >= checkpoints {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return true;
+        }
+        assert!(started.elapsed() < Duration::from_secs(300), "no checkpoint");
+        std::thread::yield_now();
+    }
+}
+
+fn version(folder: &Path, number: usize) -> Vec<Vec<u8>> {
+    let file = |name| std::fs::read(folder.join(format!("models/m/{number}")).join(name)).unwrap();
+    FILES.map(file).to_vec()
+}
+
+#[test]
+fn killed_again_and_again_the_version_is_that_of_one_training() {
+    for (infer, train) in [
+        ("mode: carry", "chunk: 16, updates: 60, patience: 30, refit: best_epochs"),
+        ("mode: window, window: 6", "epochs: 2, refit: best_epochs"),
+    ] {
+        let whole = tempfile::tempdir().unwrap();
+        kolk_exits(0, &["train", &pipeline_of(whole.path(), infer, train)]);
+        assert!(!whole.path().join("models/.training").exists());
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let file = pipeline_of(folder, infer, train);
+        let mut kills = 0;
+        while killed_after(folder, &file, 3 + 5 * (kills % 4)) {
+            kills += 1;
+            assert!(kills < 1_000 && !folder.join("models/m/1").exists());
+        }
+        assert!(kills >= 3, "{kills} kills");
+        for (name, (found, expected)) in FILES.iter().zip(version(folder, 1).iter().zip(version(whole.path(), 1))) {
+            assert!(*found == expected, "{infer}: {name} after {kills} kills");
+        }
+        assert!(!folder.join("models/.training").exists());
+    }
+}
+
+#[test]
+fn another_training_and_a_damaged_checkpoint_start_from_scratch_and_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let train = "chunk: 16, updates: 60";
+    let file = pipeline_of(folder, "mode: carry", train);
+    assert!(killed_after(folder, &file, 5));
+    let checkpoint = folder.join("models/.training/m/train");
+    let kept = std::fs::read(&checkpoint).unwrap();
+    let (_, said) = kolk_exits(0, &["train", &file]);
+    assert!(said.contains("goes on after ") && said.contains("models/.training/m/train"), "{said}");
+    let expected = version(folder, 1);
+    let again = |number: usize, bytes: &[u8], arguments: &[&str], words: &str| {
+        std::fs::create_dir_all(checkpoint.parent().unwrap()).unwrap();
+        std::fs::write(&checkpoint, bytes).unwrap();
+        let (_, said) = kolk_exits(0, &[&["train", &file], arguments].concat());
+        assert_eq!(said.contains("training checkpoint"), !words.is_empty(), "{said}");
+        assert!(said.contains(words) && !said.contains("goes on after"), "{words}: {said}");
+        version(folder, number)
+    };
+    let mut damaged = kept.clone();
+    damaged[kept.len() / 2] ^= 1;
+    assert_eq!(again(2, &damaged, &[], "training/m/train can't be used: it is damaged"), expected);
+    assert_eq!(again(3, b"", &[], "it is no training checkpoint of this version of kolk"), expected);
+    assert_eq!(again(4, &kept, &["--fresh"], ""), expected);
+    pipeline_of(folder, "mode: carry", "chunk: 16, updates: 60, optimizer: { adam: { learning_rate: 0.01 } }");
+    again(5, &kept, &[], "of another training (it had `learning_rate: 0.001`, now `learning_rate: 0.01`): starts from");
+    pipeline_of(folder, "mode: carry", train);
+    write(&folder.join("data.parquet"), &series(3, 401), 1_000);
+    again(6, &kept, &[], "of another training (its data were others): starts from scratch");
+}
