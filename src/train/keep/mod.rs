@@ -100,7 +100,7 @@ impl Keep {
     }
 
     /// In what a checkpoint's training is another.
-    fn is_other(&self, record: &Record) -> Result<Option<String>, String> {
+    fn is_other(&self, record: &Record) -> std::result::Result<Option<String>, String> {
         let there = record.take_text(FINGERPRINT)?;
         if there != self.fingerprint {
             return Ok(Some(difference(&there, &self.fingerprint)));
