@@ -57,10 +57,11 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     if arguments.fresh {
         keep.remove()?;
     }
-    let trained = learn(&captured.series, training, &mut keep).map_err(|error| match (error, lost(&plan, &captured)) {
-        (Error::Refused(message), Some(lost)) => Error::refused(format!("{message}; {lost}")),
-        (error, _) => error,
-    })?;
+    let trained =
+        learn(&captured.series, training, &mut keep).map_err(|error| match (error, lost(&plan, &captured)) {
+            (Error::Refused(message), Some(lost)) => Error::refused(format!("{message}; {lost}")),
+            (error, _) => error,
+        })?;
     tracing::info!("{}", kept(&trained));
     for errors in trained.evaluation.validation() {
         tracing::info!("{errors}");

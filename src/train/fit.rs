@@ -116,9 +116,9 @@ pub fn fit(
             learner.begin_epoch();
         }
         let epoch = so_far.epochs + 1;
-        let of_updates = schedule.epochs.map_or(schedule.updates, |n| {
-            so_far.updates() - so_far.batches + (n + 1 - epoch) * order.len()
-        });
+        let of_updates = schedule
+            .epochs
+            .map_or(schedule.updates, |n| so_far.updates() - so_far.batches + (n + 1 - epoch) * order.len());
         while so_far.batches < order.len() {
             order.fill(&mut batch, data, &scaling, so_far.batches);
             learner.set_rate(data.plan.rate.factor(so_far.updates(), of_updates as f64, &so_far.looks));

@@ -5,7 +5,7 @@ use super::head::forecast::{ForecastEvaluation, sample_svg};
 use super::keep::Keep;
 use super::plan::tests::{plan_of, section};
 use super::*;
-use crate::config::{self, Adam, Length, Optimizer, RateSchedule, Residual, Sgd};
+use crate::config::{self, Adam, AdamW, EpsilonForm, Length, Optimizer, RateSchedule, Residual, RmsProp, Sgd};
 use crate::kernel::CellKind;
 
 fn quiet() -> impl FnMut(Event<'_>) {
@@ -327,9 +327,22 @@ fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
 #[test]
 fn killed_after_any_update_it_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let optimizers = ["adam: {}", "adamw: {}", "rmsprop: { momentum: 0.9 }", "sgd: { momentum: 0.9 }"];
+    let (learning_rate, momentum, adam) = (0.01, 0.9, Adam::DEFAULT);
+    let optimizers = [
+        Optimizer::Adam(adam),
+        Optimizer::AdamW(AdamW { adam, weight_decay: 0.1 }),
+        Optimizer::RmsProp(RmsProp {
+            learning_rate,
+            rho: 0.9,
+            momentum,
+            epsilon: 1e-7,
+            epsilon_form: EpsilonForm::Keras,
+        }),
+        Optimizer::Sgd(Sgd { learning_rate, momentum, nesterov: true }),
+    ];
     for (window, optimizer) in [None, Some(4), None, Some(3)].into_iter().zip(optimizers) {
         let mut train = section(1, &["v"]);
+        train.optimizer = optimizer;
         train.length = Length::Updates(24);
         train.patience = Some(20);
         train.refit = true;

@@ -35,12 +35,7 @@ pub fn train(series: &[Series], plan: &Plan, watch: &mut dyn FnMut(Event)) -> Re
 ///
 /// # Errors
 /// As [`train`].
-pub fn train_kept(
-    series: &[Series],
-    plan: &Plan,
-    keep: &mut Keep,
-    watch: &mut dyn FnMut(Event),
-) -> Result<Trained> {
+pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut dyn FnMut(Event)) -> Result<Trained> {
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;

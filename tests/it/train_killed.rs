@@ -25,7 +25,8 @@ fn killed_after(folder: &Path, file: &str, checkpoints: usize) -> bool {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let inode = |name: &str| std::fs::metadata(folder.join("models/.training/m").join(name)).map_or(0, |file| file.ino());
+    let inode =
+        |name: &str| std::fs::metadata(folder.join("models/.training/m").join(name)).map_or(0, |file| file.ino());
     let now = || [inode("train"), inode("refit")];
     let (started, mut before, mut seen) = (Instant::now(), now(), 0);
     loop {

@@ -16,8 +16,8 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::fit::Phase;
 use super::Plan;
+use super::fit::Phase;
 use crate::error::Context;
 use crate::model::registry::sha256;
 use crate::storage::unique_name;
@@ -59,13 +59,7 @@ pub enum Found {
 impl Keep {
     /// Keeps nothing.
     pub fn nothing() -> Keep {
-        Keep {
-            folder: None,
-            every: EVERY,
-            due: Instant::now(),
-            fingerprint: String::new(),
-            data: String::new(),
-        }
+        Keep { folder: None, every: EVERY, due: Instant::now(), fingerprint: String::new(), data: String::new() }
     }
 
     /// In the registry `models`, for the model `name`, about every so often.
