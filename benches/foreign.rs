@@ -31,6 +31,8 @@ fn own() -> Result<(Vec<u8>, Signature)> {
         layers: vec![Layer::recurrent(CellKind::Gru, UNITS)],
         outputs: 1,
         scaling: false,
+        pool: Default::default(),
+        softmax: false,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 3);
     let onnx = export::onnx(&architecture, &network.tensors(), "own")?;

@@ -21,6 +21,8 @@ fn architecture(cell: CellKind) -> Architecture {
         layers: vec![Layer::recurrent(cell, 50)],
         outputs: 1,
         scaling: false,
+        pool: Default::default(),
+        softmax: false,
     }
 }
 

@@ -94,6 +94,8 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         layers: vec![Layer::recurrent(CellKind::Lstm, UNITS)],
         outputs: 1,
         scaling: false,
+        pool: Default::default(),
+        softmax: false,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 1);
     let onnx = export::onnx(&architecture, &network.tensors(), "whole")?;
@@ -109,6 +111,8 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         horizon: 1,
         targets: vec!["value".into()],
         quantiles: vec![],
+        classes: vec![],
+        pool: Default::default(),
         stages: vec![],
         warm_up: 0,
         seed: 1,

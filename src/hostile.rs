@@ -86,6 +86,8 @@ fn onnx_seeds() -> Vec<Vec<u8>> {
             layers: vec![Layer::recurrent(cell, 2)],
             outputs: 1,
             scaling: true,
+            pool: crate::network::Pool::None,
+            softmax: false,
         };
         let shapes = architecture.tensor_shapes();
         let tensor = |(name, shape): (String, Vec<usize>)| {
@@ -294,6 +296,8 @@ fn weights(bytes: &[u8]) {
         layers: vec![Layer::recurrent(CellKind::Gru, 2)],
         outputs: 1,
         scaling: true,
+        pool: crate::network::Pool::None,
+        softmax: false,
     };
     let kind = if bytes.starts_with(b"PK") { "keras" } else { "safetensors" };
     let read = || weights::of_bytes(Some(kind), bytes.to_vec(), &architecture, &[]);

@@ -158,6 +158,7 @@ fn any_type_and_any_place_of_the_batch_and_any_initial_state() {
                         state("a", "b_next", Initial::Number(5.0)),
                     ],
                     outputs: vec![given(spec("y", element, &shape)), given(spec("z", element, &shape))],
+                    lengths: None,
                     batch,
                     steps: Run::One,
                 };
@@ -235,6 +236,7 @@ fn ids_flags_and_rows_that_must_run_alone() {
             given(spec("y", Element::Float32, &[B, fixed(2)])),
             given(spec("flag", Element::Bool, &[B, fixed(1)])),
         ],
+        lengths: None,
         batch: Run::One,
         steps: Run::One,
     };
@@ -346,6 +348,7 @@ fn what_a_graph_gives_is_compared_in_its_first_run() {
         inputs: vec![taken(spec("x", element, &shape))],
         states: vec![state("b", "a_next"), state("a", "b_next")],
         outputs: vec![given(spec("y", element, &[B, fixed(4)]))],
+        lengths: None,
         batch: Run::Many,
         steps: Run::One,
     };

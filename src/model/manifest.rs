@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::registry;
 pub use crate::network::Input;
-use crate::network::{Ahead, Architecture, Signature, StatePair};
+use crate::network::{Ahead, Architecture, Pool, Signature, StatePair};
 use crate::{Error, Result};
 
 /// `manifest.json`. Holds no wall time: the same data, seed and program write the same bytes.
@@ -18,7 +18,7 @@ pub struct Manifest {
     pub format: u32,
     /// Name of the model in the registry.
     pub name: String,
-    /// `carry` or `window`.
+    /// `carry`, `window` or `sequence`.
     pub kind: ModelKind,
     /// Form of recurrent layers in the graph; `operator`: the ONNX operators RNN, LSTM, GRU.
     pub form: String,
@@ -36,6 +36,12 @@ pub struct Manifest {
     pub targets: Vec<String>,
     /// Quantiles; empty for point forecasts.
     pub quantiles: Vec<f64>,
+    /// The classes whose probabilities the outputs are, in their order; empty for numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// What is made of the steps of a sequence.
+    #[serde(default, skip_serializing_if = "Pool::is_none")]
+    pub pool: Pool,
     /// The stages before the network in training, canonical (see `stage::describe`); compared before a start.
     pub stages: Vec<serde_json::Value>,
     /// Rows of a new key before its predictions are within 1 % of a warm one's; such rows are flagged.
@@ -79,6 +85,8 @@ pub enum ModelKind {
     Carry,
     /// From zero state over the last `window` records; the last output counts.
     Window,
+    /// From zero state over the records of a sequence; one output at its end.
+    Sequence,
 }
 
 impl Manifest {
@@ -103,7 +111,8 @@ impl Manifest {
             (None, Some(architecture)) => {
                 let forecast =
                     Ahead { targets: self.targets.clone(), horizon: self.horizon, quantiles: self.quantiles.len() };
-                Ok(Signature::of_own(architecture, self.inputs.clone(), Some(forecast)))
+                let forecast = self.classes.is_empty().then_some(forecast);
+                Ok(Signature::of_own(architecture, self.inputs.clone(), forecast))
             }
             (None, None) => Err(Error::refused(format!(
                 "the manifest of {} has neither signature nor architecture: restore it or publish a new version",

@@ -128,6 +128,8 @@ pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Ma
         horizon: 2,
         targets: vec!["temp".into(), "pressure".into()],
         quantiles: vec![],
+        classes: Vec::new(),
+        pool: crate::network::Pool::None,
         stages: vec![],
         warm_up: 24,
         seed,

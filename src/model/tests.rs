@@ -174,6 +174,8 @@ proptest! {
                 .collect(),
             outputs,
             scaling,
+            pool: crate::network::Pool::None,
+            softmax: false,
         };
         let mut given = tensors(&architecture, seed);
         // Values that don't survive arithmetic, only copying.

@@ -5,7 +5,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::stored::Stored;
-use super::{DenseLayer, Layer, RecurrentLayer, StatePair};
+use super::{DenseLayer, Layer, Pool, RecurrentLayer, StatePair};
 use crate::kernel::Activation;
 use crate::{Error, Result};
 
@@ -26,8 +26,13 @@ pub struct Architecture {
     pub layers: Vec<Layer>,
     /// Width of the output layer, a dense one without activation.
     pub outputs: usize,
-    /// Whether `mean`, `sd`, `out_mean`, `out_sd` are part of the network (false: as if 0 and 1).
+    /// Whether `mean`, `sd`, `out_mean`, `out_sd` are part of the network (false: as if 0 and 1). With `softmax` there
+    /// are only the first two.
     pub scaling: bool,
+    /// What is made of the outputs of the last recurrent layer over a sequence: then `y` has no time.
+    pub pool: Pool,
+    /// Whether the outputs are the probabilities of classes.
+    pub softmax: bool,
 }
 
 /// A layer in its place in a network.
@@ -64,18 +69,39 @@ impl Architecture {
         })
     }
 
-    /// The state pairs of the graph: `h_<i>`, and `c_<i>` for an LSTM, in the order of recurrent layers.
+    /// The state pairs of the graph: `h_<i>`, and `c_<i>` for an LSTM, in the order of recurrent layers; a layer of both
+    /// directions has none. For a mean over the sequence `pool_sum`, the sum so far, and `pool_count`, its steps so far.
     pub fn states(&self) -> Vec<StatePair> {
-        let pair = |letter: &str, i: usize, units: usize| StatePair {
-            input: format!("{letter}_{i}"),
-            output: format!("{letter}_{i}_out"),
+        let pair = |name: String, units: usize| StatePair {
+            output: format!("{name}_out"),
+            input: name,
             shape: vec![units],
             init: "zero".into(),
         };
-        self.recurrent()
-            .enumerate()
-            .flat_map(|(i, layer)| layer.cell.form().states.iter().map(move |letter| pair(letter, i, layer.units)))
-            .collect()
+        let mut states = Vec::new();
+        for (i, layer) in self.recurrent().enumerate().filter(|(_, layer)| !layer.bidirectional) {
+            states.extend(layer.cell.form().states.iter().map(|letter| pair(format!("{letter}_{i}"), layer.units)));
+        }
+        if self.pool == Pool::Mean && !self.is_bidirectional() {
+            let width = self.recurrent().last().map_or(0, RecurrentLayer::width);
+            states.extend([pair("pool_sum".into(), width), pair("pool_count".into(), 1)]);
+        }
+        states
+    }
+
+    /// Whether a layer runs in both directions of time: then a sequence is run at once, without state.
+    pub fn is_bidirectional(&self) -> bool {
+        self.recurrent().any(|layer| layer.bidirectional)
+    }
+
+    /// Whether the graph takes `lengths` [B], the steps of each sequence.
+    pub fn takes_lengths(&self) -> bool {
+        !self.pool.is_none() || self.is_bidirectional()
+    }
+
+    /// Whether the outputs are brought into the units of the target.
+    pub fn scales_outputs(&self) -> bool {
+        self.scaling && !self.softmax
     }
 
     /// Refuses an architecture that no graph can have: no layer, widths of zero, indices outside of `x`.
@@ -92,6 +118,9 @@ impl Architecture {
         }
         if !self.residual.is_empty() && self.residual.len() != self.outputs {
             wrong.push(format!("residual has {} entries for {} outputs", self.residual.len(), self.outputs));
+        }
+        if !(self.skip.is_empty() && self.residual.is_empty()) && (self.softmax || !self.pool.is_none()) {
+            wrong.push("classes and sequences have no linear path and nothing that is added".to_owned());
         }
         if self.layers.iter().any(|layer| layer.units() == 0) {
             wrong.push("a layer has no units".to_owned());

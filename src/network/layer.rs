@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::cell::{Initial, LayerTensor};
 use crate::kernel::{Activation, CellKind};
 
+/// The tensors of a layer's second direction, in the order of those of its first.
+const BACKWARD: [&str; 3] = ["backward_kernel", "backward_recurrent_kernel", "backward_bias"];
+
 /// A layer. What is computed is in `kernel`, by the same word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
@@ -24,6 +27,29 @@ pub struct RecurrentLayer {
     pub units: usize,
     /// Two biases per gate, as PyTorch keeps them. A GRU always has two (reset_after).
     pub double_bias: bool,
+    /// Runs in both directions of time: its output is that of both side by side, twice as wide.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bidirectional: bool,
+}
+
+/// What is made of the outputs of the top recurrent layer over a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// Nothing: each step has outputs.
+    #[default]
+    None,
+    /// Its state after the sequence's last step, in both directions.
+    Last,
+    /// The mean over the sequence's steps.
+    Mean,
+}
+
+impl Pool {
+    /// Whether each step has outputs.
+    pub fn is_none(&self) -> bool {
+        *self == Pool::None
+    }
 }
 
 /// A dense layer.
@@ -36,6 +62,11 @@ pub struct DenseLayer {
 }
 
 impl RecurrentLayer {
+    /// Width of its output.
+    pub fn width(&self) -> usize {
+        if self.bidirectional { 2 * self.units } else { self.units }
+    }
+
     /// Whether its bias has an input and a recurrent half: a cell with a recurrent part of its own always, others when
     /// asked for.
     pub fn has_two_biases(&self) -> bool {
@@ -46,7 +77,7 @@ impl RecurrentLayer {
 impl Layer {
     /// A recurrent layer with as many biases as Keras has.
     pub fn recurrent(cell: CellKind, units: usize) -> Layer {
-        Layer::Recurrent(RecurrentLayer { cell, units, double_bias: false })
+        Layer::Recurrent(RecurrentLayer { cell, units, double_bias: false, bidirectional: false })
     }
 
     /// A dense layer.
@@ -57,7 +88,7 @@ impl Layer {
     /// Width of its output.
     pub fn units(&self) -> usize {
         match self {
-            Layer::Recurrent(layer) => layer.units,
+            Layer::Recurrent(layer) => layer.width(),
             Layer::Dense(layer) => layer.units,
         }
     }
@@ -73,7 +104,12 @@ impl Layer {
     /// The tensors that it learns, over an input of this width.
     pub fn tensors(&self, inputs: usize) -> Vec<LayerTensor> {
         match self {
-            Layer::Recurrent(layer) => layer.cell.tensors(inputs, layer.units, layer.has_two_biases()).into(),
+            Layer::Recurrent(layer) => {
+                let forward = layer.cell.tensors(inputs, layer.units, layer.has_two_biases());
+                let backward = forward.clone().into_iter().zip(BACKWARD);
+                let backward = backward.map(|(tensor, name)| LayerTensor { name, ..tensor });
+                forward.iter().cloned().chain(backward.filter(|_| layer.bidirectional)).collect()
+            }
             Layer::Dense(layer) => vec![
                 LayerTensor { name: "kernel", shape: vec![inputs, layer.units], initial: Initial::Glorot },
                 LayerTensor { name: "bias", shape: vec![layer.units], initial: Initial::Zeros(0..0) },
@@ -84,6 +120,7 @@ impl Layer {
     /// Its type in Keras.
     pub fn keras_name(&self) -> &'static str {
         match self {
+            Layer::Recurrent(layer) if layer.bidirectional => "Bidirectional",
             Layer::Recurrent(layer) => layer.cell.form().keras_name,
             Layer::Dense(_) => "Dense",
         }
@@ -94,6 +131,9 @@ impl Layer {
         match self {
             Layer::Dense(layer) if layer.activation != Activation::Linear => {
                 format!("Dense({}, {})", layer.units, layer.activation.word())
+            }
+            Layer::Recurrent(layer) if layer.bidirectional => {
+                format!("Bidirectional({}({}))", layer.cell.form().keras_name, layer.units)
             }
             _ => format!("{}({})", self.keras_name(), self.units()),
         }

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::Architecture;
+use super::{Architecture, Pool};
 
 /// Numbers of a row of a tensor, at most.
 const MOST_WIDTH: usize = 1 << 28;
@@ -219,6 +219,9 @@ pub struct Signature {
     pub inputs: Vec<InputTensor>,
     /// What is carried.
     pub states: Vec<StateTensor>,
+    /// Takes the steps of each sequence, int32 [batch].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lengths: Option<TensorSpec>,
     /// What comes out, but for states.
     pub outputs: Vec<OutputTensor>,
     /// Sequences of a run.
@@ -309,9 +312,11 @@ pub(crate) fn taken(inputs: &[InputTensor], states: &[StateTensor]) -> Vec<Tenso
 }
 
 impl Signature {
-    /// The tensors that a run takes: inputs, then states.
+    /// The tensors that a run takes: inputs, then states, then the lengths.
     pub fn taken(&self) -> Vec<TensorSpec> {
-        taken(&self.inputs, &self.states)
+        let mut all = taken(&self.inputs, &self.states);
+        all.extend(self.lengths.clone());
+        all
     }
 
     /// The tensors that a run gives: outputs, then states under the names that they come out by.
@@ -320,8 +325,8 @@ impl Signature {
         outputs.chain(self.states.iter().map(StateTensor::given)).collect()
     }
 
-    /// That of our own graphs: `x` [time, batch, features], states [batch, units], `y` [time, batch, outputs], all
-    /// float32. `y` becomes the column `prediction`.
+    /// That of our own graphs: `x` [time, batch, features], states [batch, units], `y` [time, batch, outputs], or [batch,
+    /// outputs] of whole sequences, all float32. `y` becomes the column `prediction`.
     pub fn of_own(architecture: &Architecture, inputs: Vec<Input>, forecast: Option<Ahead>) -> Signature {
         let tensor = |name: &str, shape: Vec<Axis>| TensorSpec { name: name.into(), element: Element::Float32, shape };
         let steps = |width: usize| vec![Axis::Time, Axis::Batch, Axis::Fixed(width)];
@@ -339,8 +344,14 @@ impl Signature {
                 feed: Feed::Columns(inputs),
             }],
             states: architecture.states().into_iter().map(state).collect(),
+            lengths: architecture
+                .takes_lengths()
+                .then(|| TensorSpec { element: Element::Int32, ..tensor("lengths", vec![Axis::Batch]) }),
             outputs: vec![OutputTensor {
-                tensor: tensor("y", steps(architecture.outputs)),
+                tensor: match architecture.pool {
+                    Pool::None => tensor("y", steps(architecture.outputs)),
+                    Pool::Last | Pool::Mean => tensor("y", vec![Axis::Batch, Axis::Fixed(architecture.outputs)]),
+                },
                 column: "prediction".into(),
                 forecast,
             }],

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, DenseLayer, Layer, RecurrentLayer};
+use super::{Architecture, DenseLayer, Layer, Pool, RecurrentLayer};
 
 /// An [`Architecture`] as it is written. Fields keep their order: equal networks have equal bytes.
 #[derive(Serialize, Deserialize)]
@@ -17,13 +17,18 @@ pub(super) struct Stored {
     head: Vec<DenseLayer>,
     outputs: usize,
     scaling: bool,
+    #[serde(default, skip_serializing_if = "Pool::is_none")]
+    pool: Pool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    softmax: bool,
 }
 
 impl TryFrom<&Architecture> for Stored {
     type Error = String;
 
     fn try_from(architecture: &Architecture) -> Result<Self, String> {
-        let Architecture { features, network, skip, residual, layers: all, outputs, scaling } = architecture.clone();
+        let Architecture { features, network, skip, residual, layers: all, outputs, scaling, pool, softmax } =
+            architecture.clone();
         let (mut layers, mut head) = (Vec::new(), Vec::new());
         for layer in all {
             match layer {
@@ -32,15 +37,15 @@ impl TryFrom<&Architecture> for Stored {
                 Layer::Dense(layer) => head.push(layer),
             }
         }
-        Ok(Stored { features, network, skip, residual, layers, head, outputs, scaling })
+        Ok(Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax })
     }
 }
 
 impl From<Stored> for Architecture {
     fn from(stored: Stored) -> Self {
-        let Stored { features, network, skip, residual, layers, head, outputs, scaling } = stored;
+        let Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax } = stored;
         let layers = layers.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
-        Architecture { features, network, skip, residual, layers, outputs, scaling }
+        Architecture { features, network, skip, residual, layers, outputs, scaling, pool, softmax }
     }
 }
 
@@ -48,7 +53,7 @@ impl From<Stored> for Architecture {
 mod tests {
     use crate::kernel::{Activation, CellKind};
     use crate::network::testing::{plain, rich};
-    use crate::network::{Architecture, Layer};
+    use crate::network::{Architecture, Layer, Pool};
 
     /// As the first published versions have it.
     const RICH: &str = "{\"features\":5,\"network\":[0,3],\"skip\":[1,2,3],\"residual\":[4,4,0],\
@@ -62,6 +67,22 @@ mod tests {
     fn the_json_is_that_of_the_first_versions_and_comes_back() {
         assert_eq!(serde_json::to_string(&rich()).unwrap(), RICH);
         assert_eq!(serde_json::from_str::<Architecture>(RICH).unwrap(), rich());
+    }
+
+    #[test]
+    fn what_classifies_sequences_comes_back() {
+        let mut architecture = plain(2, &[(CellKind::Gru, 3)]);
+        let Layer::Recurrent(layer) = &mut architecture.layers[0] else { panic!() };
+        layer.bidirectional = true;
+        (architecture.pool, architecture.softmax) = (Pool::Mean, true);
+        let json = serde_json::to_string(&architecture).unwrap();
+        assert!(
+            json.contains("\"bidirectional\":true") && json.contains("\"pool\":\"mean\",\"softmax\":true"),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), architecture);
+        architecture.skip = vec![0];
+        assert!(architecture.validate().unwrap_err().to_string().contains("no linear path"));
     }
 
     #[test]

@@ -48,7 +48,8 @@ impl Architecture {
         let mut names = LayerNames::default();
         let mut rows = Vec::new();
         let steps = |width: usize| vec![window, Some(width)];
-        let last = |width: usize| if window.is_some() { vec![Some(width)] } else { vec![None, Some(width)] };
+        let is_one = window.is_some() || !self.pool.is_none();
+        let last = |width: usize| if is_one { vec![Some(width)] } else { vec![None, Some(width)] };
         let mut push = |name: String, kind: &str, shape: Vec<Option<usize>>, parameters: usize, trainable: bool| {
             let bytes = parameters * size_of::<f32>();
             rows.push(LayerRow { name, kind: kind.into(), shape, parameters, bytes, trainable });
@@ -70,7 +71,7 @@ impl Architecture {
         if !self.skip.is_empty() {
             push("skip".into(), "Dense", last(self.outputs), self.skip.len() * self.outputs, true);
         }
-        if self.scaling {
+        if self.scales_outputs() {
             push("output_scaling".into(), "Rescaling", last(self.outputs), 0, true);
         }
         if !self.residual.is_empty() {

@@ -11,6 +11,7 @@ use crate::{Error, Result};
 /// `g` gates on `n` inputs:
 /// `recurrent_<i>/kernel` [n, g·u], `recurrent_<i>/recurrent_kernel` [u, g·u],
 /// `recurrent_<i>/bias` [g·u], or [2, g·u] (input bias, then recurrent bias) with two biases and for every GRU;
+/// `backward_kernel`, `backward_recurrent_kernel` and `backward_bias` alike for a layer of both directions;
 /// `dense_<i>/kernel` [n, u], `dense_<i>/bias` [u] for the head; `output/kernel` [n, outputs], `output/bias` [outputs];
 /// `skip/kernel` [skip inputs, outputs] if there is a skip path;
 /// and with scaling `scaling/mean` and `scaling/sd` [features], `scaling/out_mean` and `scaling/out_sd` [outputs],
@@ -59,7 +60,7 @@ impl Architecture {
             let shape = vec![self.skip.len(), self.outputs];
             tensors.push(NamedTensor { name: "skip/kernel".into(), shape, initial: Some(Initial::Glorot) });
         }
-        if self.scaling {
+        if self.scales_outputs() {
             tensors.extend([statistic("out_mean", self.outputs), statistic("out_sd", self.outputs)]);
         }
         tensors

@@ -1,6 +1,6 @@
 //! What the tests of many rooms share: architectures with numbers in them.
 
-use super::{Architecture, Layer, RecurrentLayer, Tensor};
+use super::{Architecture, Layer, Pool, RecurrentLayer, Tensor};
 use crate::kernel::{Activation, CellKind};
 
 /// A network of recurrent layers alone, one output, no scaling.
@@ -13,6 +13,8 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         layers: layers.iter().map(|(cell, units)| Layer::recurrent(*cell, *units)).collect(),
         outputs: 1,
         scaling: false,
+        pool: Pool::None,
+        softmax: false,
     }
 }
 
@@ -34,12 +36,14 @@ pub(crate) fn rich() -> Architecture {
         ],
         outputs: 3,
         scaling: true,
+        pool: Pool::None,
+        softmax: false,
     }
 }
 
 /// A recurrent layer.
 pub(crate) fn layer(cell: CellKind, units: usize, double_bias: bool) -> Layer {
-    Layer::Recurrent(RecurrentLayer { cell, units, double_bias })
+    Layer::Recurrent(RecurrentLayer { cell, units, double_bias, bidirectional: false })
 }
 
 /// The architecture with another cell in its first layer.

@@ -17,6 +17,13 @@ pub struct KeySteps {
     pub rows: Vec<u32>,
     /// Per step, how many steps there are since the last restart, itself included: 1 where state is zero.
     pub since: Vec<u32>,
+    /// Per step, the row that ends its sequence after it; [`KeySteps::NONE`] where the sequence goes on.
+    pub ends: Vec<u32>,
+}
+
+impl KeySteps {
+    /// No row.
+    pub const NONE: u32 = u32::MAX;
 }
 
 /// Series, split and cut into steps.
@@ -86,8 +93,7 @@ impl<'a> Dataset<'a> {
     /// Whether a step is an origin of a part that is wanted for at least one output.
     pub fn counts(&self, series: usize, step: usize, part: Subset) -> bool {
         let row = self.steps[series].rows[step] as usize;
-        self.examples[series][row] == Some(part)
-            && (0..self.plan.head.outputs()).any(|output| self.wanted(series, row, output).is_some())
+        self.examples[series][row] == Some(part) && self.plan.head.is_example(self, series, step)
     }
 
     /// KeySteps of a series that are origins of a part and long enough after a restart for a window.
@@ -121,6 +127,12 @@ impl<'a> Dataset<'a> {
                 hash.update(pair.0.to_bits().to_le_bytes());
                 hash.update(pair.1.to_bits().to_le_bytes());
             }
+            for label in &s.labels {
+                hash.update((label.as_ref().map_or(u64::MAX, |label| label.len() as u64)).to_le_bytes());
+                hash.update(label.as_ref().map_or(&b""[..], |label| label.as_bytes()));
+            }
+            feed(&mut hash, &s.ends, |v| [u8::from(v)]);
+            feed(&mut hash, &s.weights, |v| if v.is_nan() { f64::NAN } else { v }.to_bits().to_le_bytes());
             for word in s.split.iter().flatten() {
                 hash.update((word.len() as u64).to_le_bytes());
                 hash.update(word.as_bytes());
@@ -151,6 +163,14 @@ fn steps_of(series: &Series) -> KeySteps {
             since += 1;
             steps.rows.push(row as u32);
             steps.since.push(since);
+            steps.ends.push(KeySteps::NONE);
+        }
+        if series.ends.get(row) == Some(&true) {
+            // A row that isn't usable ends the sequence of the steps before it.
+            if let (1.., Some(end)) = (since, steps.ends.last_mut()) {
+                *end = row as u32;
+            }
+            since = 0;
         }
     }
     steps
@@ -176,7 +196,7 @@ fn holes_of(series: &Series, plan: &Plan) -> Vec<u32> {
 /// What captures features and what trains on them are two programs' parts: a series of another shape is a defect.
 fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
     let n = s.times.len();
-    let targets = plan.head.columns().len();
+    let targets = if plan.head.is_text() { 0 } else { plan.head.columns().len() };
     let fits = s.x.len() == n * plan.architecture.features
         && s.usable.len() == n
         && s.restart.len() == n
@@ -184,6 +204,9 @@ fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
         && s.targets.iter().all(|v| v.len() == n)
         && s.observed.iter().all(|v| v.len() == n)
         && s.scale.iter().flatten().all(|v| v.len() == n)
+        && s.labels.len() == if plan.head.is_text() { n } else { 0 }
+        && [0, n].contains(&s.ends.len())
+        && [0, n].contains(&s.weights.len())
         && s.split.as_ref().is_none_or(|v| v.len() == n);
     if fits && u32::try_from(n).is_ok() {
         return Ok(());
@@ -211,7 +234,7 @@ pub(super) mod tests {
             targets: vec![values.to_vec()],
             observed: vec![values.iter().map(|v| v.is_finite()).collect()],
             scale: vec![None],
-            split: None,
+            ..Series::default()
         }
     }
 

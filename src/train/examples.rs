@@ -19,6 +19,7 @@ pub fn none_in(data: &Dataset, part: Subset) -> String {
     let needs = match plan.kind {
         ModelKind::Window => format!("{} without a restart", counted(plan.window, "usable row")),
         ModelKind::Carry => "one usable row".into(),
+        ModelKind::Sequence => "a finished sequence".into(),
     };
     let found = Found::new(data, part);
     let (reason, advice) = found.first_lack(data, part, lower);

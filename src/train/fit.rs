@@ -18,6 +18,7 @@ use super::pass::Model;
 use super::scaling::Scaling;
 use super::schedule::{Schedule, still_falling};
 use super::so_far::SoFar;
+use super::sequences;
 use super::split::Subset;
 use super::trained::Look;
 use super::windows::{self, Examples, epoch_rng, shuffle};
@@ -245,12 +246,14 @@ fn falling(looks: &[Look], best: Look, losses: &[(f64, f64)]) -> Option<(f64, bo
 /// Where batches come from.
 enum Batches {
     Windows(Vec<windows::Origin>),
+    Sequences(Vec<windows::Origin>),
     Lanes(Vec<(u32, u32, u32)>),
 }
 
 /// The batches of one epoch.
 enum EpochBatches {
     Windows(Vec<windows::Origin>, usize),
+    Sequences(Vec<Vec<windows::Origin>>),
     Lanes(Lanes),
 }
 
@@ -259,6 +262,7 @@ impl Batches {
         match data.plan.kind {
             ModelKind::Window => Batches::Windows(windows::origins(data, Subset::Train)),
             ModelKind::Carry => Batches::Lanes(lanes::stretches(data)),
+            ModelKind::Sequence => Batches::Sequences(windows::origins(data, Subset::Train)),
         }
     }
 
@@ -270,6 +274,7 @@ impl Batches {
                 shuffle(&mut order, &mut epoch_rng(seed, epoch));
                 EpochBatches::Windows(order, data.plan.batch_size)
             }
+            Batches::Sequences(origins) => EpochBatches::Sequences(sequences::batches(data, origins, epoch)),
             Batches::Lanes(stretches) => EpochBatches::Lanes(Lanes::new(data, stretches, seed, epoch)),
         }
     }
@@ -279,6 +284,7 @@ impl EpochBatches {
     fn len(&self) -> usize {
         match self {
             EpochBatches::Windows(order, size) => order.len().div_ceil(*size),
+            EpochBatches::Sequences(batches) => batches.len(),
             EpochBatches::Lanes(lanes) => lanes.chunks(),
         }
     }
@@ -289,6 +295,7 @@ impl EpochBatches {
                 let end = order.len().min((index + 1) * size);
                 windows::fill(batch, data, scaling, &order[index * size..end]);
             }
+            EpochBatches::Sequences(batches) => sequences::fill(batch, data, scaling, &batches[index]),
             EpochBatches::Lanes(lanes) => lanes.fill(batch, data, scaling, index),
         }
     }

@@ -49,6 +49,7 @@ fn mode_note(plan: &Plan, window: Option<usize>) -> Option<String> {
         ModelKind::Window if plan.window == rows => return None,
         ModelKind::Window => format!("over windows of {}", plan.window),
         ModelKind::Carry => "with its state carried on".to_string(),
+        ModelKind::Sequence => "over sequences of any length".to_string(),
     };
     Some(format!(
         "the file's model takes windows of {rows} rows from zero state, the pipeline runs it {mode}: its outputs differ \

@@ -71,16 +71,15 @@ impl Learner {
 
     /// Learns from a batch; returns its mean loss (before the update) over the entries that count, and their number.
     pub fn learn(&mut self, batch: &Examples) -> Result<(f64, f64)> {
-        let windows = self.kind == ModelKind::Window;
-        let pass = pass(batch, windows);
+        let pass = pass(batch, self.kind == ModelKind::Window);
         let mut state = self.state.take().unwrap_or_else(|| self.network.zero_state(batch.batch));
         let y = self.network.forward(pass, &mut state, &mut self.work);
-        let value = self.head.loss(y, &batch.wanted, &batch.weight, &mut self.d_out);
+        let value = self.head.loss(y, batch, &mut self.d_out);
         self.network.backward(pass, &self.d_out, &mut self.work, &mut self.gradients);
         clip(&mut self.gradients, self.clip_norm);
         self.optimizer.update(self.network.parameters_mut(), &self.gradients);
         // Handed on as numbers only: no gradient goes back through it.
-        self.state = (!windows).then_some(state);
+        self.state = (self.kind == ModelKind::Carry).then_some(state);
         let count = batch.weight.iter().map(|weight| f64::from(*weight)).sum();
         Ok((value, count))
     }

@@ -33,9 +33,13 @@ pub fn warnings(data: &Dataset) -> Vec<String> {
         if columns[..feature].contains(column) {
             continue;
         }
-        let exact = data.plan.head.columns().iter().position(|target| target == column);
+        let targets = if data.plan.head.is_text() { &[] } else { data.plan.head.columns() };
+        let exact = targets.iter().position(|target| target == column);
         let moments = (0..data.series.len()).map(|series| of_key(data, series, feature, exact));
         judge(data, column, &moments.collect::<Vec<_>>(), &mut warnings);
+    }
+    if data.plan.head.is_text() {
+        return warnings;
     }
     // A target that isn't an input is scaled all the same.
     for (target, column) in data.plan.head.columns().iter().enumerate() {

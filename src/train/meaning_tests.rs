@@ -31,6 +31,8 @@ fn full(cell: CellKind) -> Architecture {
         ],
         outputs: 2,
         scaling: true,
+        pool: crate::network::Pool::None,
+        softmax: false,
     }
 }
 
@@ -169,6 +171,8 @@ fn the_whole_is_the_documented_formula() {
         layers: vec![layer(CellKind::RnnTanh, 1, false), Layer::dense(1, Activation::Tanh)],
         outputs: 1,
         scaling: true,
+        pool: crate::network::Pool::None,
+        softmax: false,
     };
     let network = network(&architecture, 3);
     let by_name = |name: &str| {

@@ -30,6 +30,7 @@ mod rate;
 pub mod report;
 pub mod scaling;
 mod schedule;
+mod sequences;
 mod series;
 mod so_far;
 pub mod split;

@@ -3,9 +3,12 @@
 //! Lives here: how layers, skip path and scaling make the whole that [`Architecture`] describes. Must not live here:
 //! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`optimizer`).
 
+mod directions;
 mod tensors;
 
 use std::ops::Range;
+
+use directions::Directions;
 
 use super::init::Random;
 use crate::kernel::cell::Initial;
@@ -13,7 +16,7 @@ use crate::kernel::dense::Dense;
 use crate::kernel::float::Float;
 use crate::kernel::gemm::{Existing, Matrix, multiply, multiply_rows};
 use crate::kernel::recurrent::{self, Gradients, Mask, Scratch, Sequence, Trace, Weights};
-use crate::network::{Architecture, DenseLayer, Layer, RecurrentLayer};
+use crate::network::{Architecture, DenseLayer, Layer, Pool, RecurrentLayer};
 
 /// A network. Cheap to clone next to what training it costs.
 #[derive(Debug, Clone)]
@@ -76,15 +79,8 @@ pub struct Pass<'a, F> {
     pub x: &'a [F],
     /// Which cells restart and which are no step.
     pub mask: Mask<'a>,
-    /// Only the last timestep has outputs: window training.
+    /// Only the last timestep has outputs: window training. What is pooled has one output in any case.
     pub last_only: bool,
-}
-
-impl<F> Pass<'_, F> {
-    /// Timesteps that have outputs.
-    fn output_steps(&self) -> usize {
-        if self.last_only { 1 } else { self.t }
-    }
 }
 
 /// What a forward pass leaves for the backward pass, and memory that both use again.
@@ -94,6 +90,8 @@ pub struct Workspace<F> {
     z_skip: Vec<F>,
     /// Per layer; of a dense one only the output is used.
     layers: Vec<Trace<F>>,
+    /// Of recurrent layers of both directions, and of one that is pooled.
+    directions: Vec<Directions<F>>,
     d: Vec<F>,
     d_below: Vec<F>,
     scratch: Scratch<F>,
@@ -204,11 +202,20 @@ impl<F: Float> Network<F> {
         pass: Pass<'a, F>,
         x: &'a [F],
     ) -> Sequence<'a, F> {
-        let weights = Weights {
-            kernel: self.tensor(range.first),
-            recurrent: self.tensor(range.first + 1),
-            bias: self.tensor(range.first + 2),
-        };
+        self.direction(range.first, range, layer, pass, x)
+    }
+
+    /// A direction of a layer, whose tensors follow each other from `first` on.
+    fn direction<'a>(
+        &'a self,
+        first: usize,
+        range: &LayerRange,
+        layer: RecurrentLayer,
+        pass: Pass<'a, F>,
+        x: &'a [F],
+    ) -> Sequence<'a, F> {
+        let weights =
+            Weights { kernel: self.tensor(first), recurrent: self.tensor(first + 1), bias: self.tensor(first + 2) };
         let Pass { t, b, mask, .. } = pass;
         Sequence { cell: layer.cell, inputs: range.inputs, units: layer.units, weights, x, t, b, mask }
     }
@@ -218,6 +225,18 @@ impl<F: Float> Network<F> {
         self.layers.iter().rposition(|range| matches!(range.layer, Layer::Recurrent(_)))
     }
 
+    /// Timesteps that have outputs.
+    fn output_steps(&self, pass: Pass<'_, F>) -> usize {
+        if pass.last_only || !self.shape.pool.is_none() { 1 } else { pass.t }
+    }
+
+    /// What is made of a layer's output in all its directions; `None`: it stays as it is.
+    fn joined(&self, index: usize, layer: RecurrentLayer) -> Option<Pool> {
+        let pool = if self.last_recurrent() == Some(index) { self.shape.pool } else { Pool::None };
+        // The last state of one direction is its last output: state passes through what is padding.
+        (layer.bidirectional || pool == Pool::Mean).then_some(pool)
+    }
+
     /// Standardised outputs [t, b, outputs] (or [b, outputs] if only the last step has them): before `out_sd`,
     /// `out_mean` and what is added unscaled. Advances `state`.
     pub fn forward<'w>(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &'w mut Workspace<F>) -> &'w [F] {
@@ -225,17 +244,26 @@ impl<F: Float> Network<F> {
         let steps = t * b;
         self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
         work.layers.resize_with(self.layers.len(), Trace::default);
-        let first = steps - pass.output_steps() * b;
+        work.directions.resize_with(self.layers.len(), Directions::default);
+        let first = steps - self.output_steps(pass) * b;
         let last_recurrent = self.last_recurrent();
         let mut recurrent_layers = 0;
         for (i, range) in self.layers.iter().enumerate() {
             let (below, above) = work.layers.split_at_mut(i);
-            let x = below.last().map_or(&work.z_network[..], |layer| &layer.output[..]);
+            let (joined_below, directions) = work.directions.split_at_mut(i);
+            let x = input_of(&work.z_network, below, joined_below);
             match range.layer {
                 Layer::Recurrent(layer) => {
                     let (h, c) = (&mut state.h[recurrent_layers], &mut state.c[recurrent_layers]);
                     recurrent::forward(self.sequence(range, layer, pass, x), h, c, &mut above[0]);
                     recurrent_layers += 1;
+                    if layer.bidirectional {
+                        directions[0].forward(self.direction(range.first + 3, range, layer, pass, x));
+                    }
+                    if let Some(pool) = self.joined(i, layer) {
+                        let sequence = self.sequence(range, layer, pass, x);
+                        directions[0].join(sequence, &above[0].output, layer.bidirectional, pool);
+                    }
                 }
                 Layer::Dense(layer) => {
                     let rows = if last_recurrent.is_some_and(|last| i < last) { steps } else { steps - first };
@@ -274,10 +302,10 @@ impl<F: Float> Network<F> {
     pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
         gradients.fill(F::ZERO);
         let (t, b) = (pass.t, pass.b);
-        let first = (t - pass.output_steps()) * b;
+        let first = (t - self.output_steps(pass)) * b;
         let rows = t * b - first;
         let outputs = self.shape.outputs;
-        let Workspace { z_network, z_skip, layers, d, d_below, scratch } = work;
+        let Workspace { z_network, z_skip, layers, directions, d, d_below, scratch } = work;
         d.clear();
         d.extend_from_slice(d_out);
         if let Some(skip) = self.skip {
@@ -287,13 +315,20 @@ impl<F: Float> Network<F> {
         }
         for (i, range) in self.layers.iter().enumerate().rev() {
             let (below, above) = layers.split_at(i);
-            let x = below.last().map_or(&z_network[..], |layer| &layer.output[..]);
+            let (joined_below, directions) = directions.split_at_mut(i);
+            let x = input_of(z_network, below, joined_below);
             let size = |tensor: usize| self.tensors[range.first + tensor].range.len();
             let (_, from) = gradients.split_at_mut(self.tensors[range.first].range.start);
             let (kernel, from) = from.split_at_mut(size(0));
             d_below.clear();
             match range.layer {
                 Layer::Recurrent(layer) => {
+                    if let Some(pool) = self.joined(i, layer) {
+                        let sequence = self.sequence(range, layer, pass, x);
+                        let first = directions[0].part(sequence, d, layer.bidirectional, pool).to_vec();
+                        d.clear();
+                        d.extend_from_slice(&first);
+                    }
                     // Only the last step had outputs: those before get no gradient from above.
                     let missing = t * b * layer.units - d.len();
                     if missing > 0 {
@@ -304,8 +339,16 @@ impl<F: Float> Network<F> {
                     }
                     d_below.resize(if i > 0 { t * b * range.inputs } else { 0 }, F::ZERO);
                     let (recurrent, from) = from.split_at_mut(size(1));
-                    let into = Gradients { kernel, recurrent, bias: &mut from[..size(2)] };
+                    let (bias, from) = from.split_at_mut(size(2));
+                    let into = Gradients { kernel, recurrent, bias };
                     recurrent::backward(self.sequence(range, layer, pass, x), &above[0], d, into, d_below, scratch);
+                    if layer.bidirectional {
+                        let (kernel, from) = from.split_at_mut(size(3));
+                        let (recurrent, from) = from.split_at_mut(size(4));
+                        let into = Gradients { kernel, recurrent, bias: &mut from[..size(5)] };
+                        let second = self.direction(range.first + 3, range, layer, pass, x);
+                        directions[0].backward(second, into, d_below, scratch);
+                    }
                 }
                 Layer::Dense(layer) => {
                     let rows = d.len() / layer.units;
@@ -339,5 +382,14 @@ impl<F: Float> Network<F> {
                 }
             }
         }
+    }
+}
+
+/// The input of a layer: what the one below it made, in all its directions.
+fn input_of<'a, F>(z: &'a [F], below: &'a [Trace<F>], joined: &'a [Directions<F>]) -> &'a [F] {
+    match (below.last(), joined.last()) {
+        (_, Some(joined)) if !joined.output.is_empty() => &joined.output,
+        (Some(layer), _) => &layer.output,
+        (None, _) => z,
     }
 }

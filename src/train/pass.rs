@@ -7,6 +7,7 @@ use crate::model::ModelKind;
 use super::dataset::Dataset;
 use super::network::Network;
 use super::scaling::Scaling;
+use super::sequences;
 use super::split::Subset;
 use super::windows::{self, Examples};
 
@@ -81,7 +82,8 @@ impl Model {
             windows::fill(&mut batch, data, &self.scaling, group);
             let mut state = self.net.zero_state(group.len());
             let made = self.forward(&mut state, &batch);
-            let last = (batch.steps - 1) * group.len();
+            // What is pooled has one row of outputs in any case.
+            let last = made.len() / data.plan.head.outputs() - group.len();
             for (lane, (series, step)) in group.iter().enumerate() {
                 let (series, step) = (*series as usize, *step as usize);
                 let y = self.finish(data, series, step, &made, last + lane);
@@ -90,11 +92,34 @@ impl Model {
         }
     }
 
+    /// Runs whole sequences that end at `origins`; calls `sink(series, last step, y)` for each, where `y` is all that the
+    /// network gives for it: a row, or one for each of its steps.
+    pub fn sequences(&self, data: &Dataset, origins: &[windows::Origin], sink: &mut dyn FnMut(usize, usize, &[f32])) {
+        let mut batch = Examples::default();
+        let mut order = origins.to_vec();
+        order.sort_by_key(|(series, step)| data.steps[*series as usize].since[*step as usize]);
+        for group in order.chunks(SIDE_BY_SIDE) {
+            sequences::fill(&mut batch, data, &self.scaling, group);
+            let made = self.forward(&mut self.net.zero_state(group.len()), &batch);
+            let outputs = data.plan.head.outputs();
+            let rows = made.len() / outputs / group.len();
+            for (lane, (series, step)) in group.iter().enumerate() {
+                let (series, step) = (*series as usize, *step as usize);
+                let rows = rows.min(data.steps[series].since[step] as usize);
+                let cells = (0..rows).map(|at| at * group.len() + lane);
+                let y: Vec<f32> = cells.flat_map(|cell| self.finish(data, series, step, &made, cell)).collect();
+                sink(series, step, &y);
+            }
+        }
+    }
+
     /// Forecasts of a part: calls `sink(series, step, y)` for each of its origins. In mode carry the state goes through
     /// all that lies before.
     pub fn forecasts(&self, data: &Dataset, part: Subset, sink: &mut dyn FnMut(usize, usize, &[f32])) {
-        if data.plan.kind == ModelKind::Window {
-            return self.windows(data, &windows::origins(data, part), sink);
+        match data.plan.kind {
+            ModelKind::Window => return self.windows(data, &windows::origins(data, part), sink),
+            ModelKind::Sequence => return self.sequences(data, &windows::origins(data, part), sink),
+            ModelKind::Carry => {}
         }
         let runs: Vec<Run> = (0..data.series.len())
             .filter_map(|series| Some(Run { series, from: 0, to: data.origins(series, part).last()? + 1 }))
@@ -110,23 +135,24 @@ impl Model {
     /// Mean loss over the validation part, or over every `thinned`-th window or key of it; `None` where it holds
     /// nothing.
     pub fn validation_loss(&self, data: &Dataset, thinned: usize) -> Option<f64> {
-        let mut total = (0.0, 0);
+        let mut total = (0.0, 0.0);
         let mut add = |series: usize, step: usize, y: &[f32]| {
             let row = data.steps[series].rows[step] as usize;
             if data.examples[series][row] != Some(Subset::Validation) {
                 return;
             }
-            data.plan.head.add_loss(data, &self.scaling, (series, row), y, &mut total);
+            data.plan.head.add_loss(data, &self.scaling, (series, step), y, &mut total);
         };
+        let origins = || windows::origins(data, Subset::Validation).into_iter().step_by(thinned).collect::<Vec<_>>();
         if data.plan.kind == ModelKind::Window {
-            let origins: Vec<windows::Origin> =
-                windows::origins(data, Subset::Validation).into_iter().step_by(thinned).collect();
-            self.windows(data, &origins, &mut add);
+            self.windows(data, &origins(), &mut add);
+        } else if data.plan.kind == ModelKind::Sequence {
+            self.sequences(data, &origins(), &mut add);
         } else {
             let runs = validation_runs(data, thinned);
             self.runs(data, &runs, &mut |run, step, y| add(runs[run].series, step, y));
         }
-        (total.1 > 0).then(|| total.0 / total.1 as f64)
+        (total.1 > 0.0).then(|| total.0 / total.1)
     }
 
     /// The outputs of a cell of a pass in the network's units, with what is added to them.

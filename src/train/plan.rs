@@ -137,7 +137,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
     let residual = head.residual().into_iter().map(|input| index_of(&mut features, input)).collect();
     let recurrent = train.layers.iter().map(|layer| {
         let double_bias = layer.cell.form().recurrent_apart;
-        Layer::Recurrent(RecurrentLayer { cell: layer.cell, units: layer.units, double_bias })
+        Layer::Recurrent(RecurrentLayer { cell: layer.cell, units: layer.units, double_bias, bidirectional: false })
     });
     let dense = train.head.iter().map(|dense| Layer::dense(dense.units, dense.activation));
     let layers = recurrent.chain(dense).collect();
@@ -149,6 +149,8 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         layers,
         outputs: head.outputs(),
         scaling: true,
+        pool: crate::network::Pool::None,
+        softmax: false,
     };
     (features, architecture)
 }

@@ -63,6 +63,8 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
         horizon: 1,
         targets: Vec::new(),
         quantiles: Vec::new(),
+        classes: Vec::new(),
+        pool: crate::network::Pool::None,
         stages: to.stages,
         warm_up: 0,
         seed: plan.seed,

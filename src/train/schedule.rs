@@ -9,6 +9,7 @@ use crate::model::ModelKind;
 
 use super::dataset::Dataset;
 use super::lanes;
+use super::sequences;
 use super::split::Subset;
 use super::trained::Look;
 use super::windows;
@@ -145,6 +146,7 @@ impl Schedule {
 fn validation_steps(data: &Dataset) -> usize {
     match data.plan.kind {
         ModelKind::Window => windows::origins(data, Subset::Validation).len() * data.plan.window,
+        ModelKind::Sequence => sequences::steps(data, &windows::origins(data, Subset::Validation)),
         ModelKind::Carry => super::pass::validation_runs(data, 1).iter().map(|run| run.to - run.from).sum(),
     }
 }
@@ -154,6 +156,10 @@ fn update_steps(data: &Dataset) -> usize {
     let plan = data.plan;
     match plan.kind {
         ModelKind::Window => plan.batch_size * plan.window,
+        ModelKind::Sequence => {
+            let all = windows::origins(data, Subset::Train);
+            plan.batch_size * sequences::steps(data, &all) / all.len().max(1)
+        }
         ModelKind::Carry => {
             let steps = lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum();
             lanes::width(data, steps) * plan.chunk
@@ -165,7 +171,7 @@ fn update_steps(data: &Dataset) -> usize {
 /// Thinned out further than that, too few keys would be left.
 fn most_thinned(data: &Dataset) -> usize {
     match data.plan.kind {
-        ModelKind::Window => usize::MAX,
+        ModelKind::Window | ModelKind::Sequence => usize::MAX,
         ModelKind::Carry => (super::pass::validation_runs(data, 1).len() / 8).max(1),
     }
 }

@@ -1,6 +1,8 @@
 //! What training is fed with: the rows of a key.
 //! Must not live here: how they are captured (`runtime`), what is an example (`dataset`).
 
+use std::sync::Arc;
+
 /// One key's rows as the stages before `infer` made them, in order: what a network is trained on.
 #[derive(Debug, Clone, Default)]
 pub struct Series {
@@ -21,6 +23,12 @@ pub struct Series {
     /// Per target, per row: (mean, sd) of the `scale` stage known after the row; `None` if the target isn't scaled.
     /// The network's output for origin t is `(target - mean_t) / sd_t`.
     pub scale: Vec<Option<Vec<(f64, f64)>>>,
+    /// Per row, the class or transcript in the target column, `None` for null; empty where targets are numbers.
+    pub labels: Vec<Option<Arc<str>>>,
+    /// Per row, whether a sequence ends with it; empty but in mode sequence. The next row begins another one.
+    pub ends: Vec<bool>,
+    /// Per row, what its example counts, NaN for null; empty: each counts 1.
+    pub weights: Vec<f64>,
     /// Per row, the text of the split column, for `split: { column }`.
     pub split: Option<Vec<String>>,
 }

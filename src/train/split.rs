@@ -141,8 +141,11 @@ fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Subset>>> {
 }
 
 /// Per origin row t, the part that holds all of its target rows t+1..=t+horizon; `None` where they cross a boundary,
-/// leave the series, or reach a row that is left out.
+/// leave the series, or reach a row that is left out. With a horizon of 0, the row's own part.
 pub fn examples(rows: &[Option<Subset>], horizon: usize) -> Vec<Option<Subset>> {
+    if horizon == 0 {
+        return rows.to_vec();
+    }
     let mut part_of = vec![None; rows.len()];
     // Length of the run of equal parts that starts at a row.
     let mut run = 0;

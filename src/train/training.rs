@@ -115,7 +115,9 @@ fn refit(
 ) -> Result<Fitted> {
     let everything = Dataset::everything(series, data.plan)?;
     let count = |data: &Dataset| match data.plan.kind {
-        ModelKind::Window => (0..series.len()).map(|s| data.origins(s, Subset::Train).count()).sum::<usize>(),
+        ModelKind::Window | ModelKind::Sequence => {
+            (0..series.len()).map(|s| data.origins(s, Subset::Train).count()).sum::<usize>()
+        }
         ModelKind::Carry => lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum(),
     };
     let length = match data.plan.length {

@@ -47,7 +47,7 @@ pub struct Examples {
     pub batch: usize,
     /// [steps, batch, features]
     pub x: Vec<f32>,
-    /// Standardised, 0 where nothing is wanted: [steps, batch, outputs]; only the last timestep of windows.
+    /// Standardised, 0 where nothing is wanted: [steps, batch, wanted_width]; only the last timestep of windows.
     pub wanted: Vec<f32>,
     /// As `wanted`: 1 where it counts, 0 where not.
     pub weight: Vec<f32>,
@@ -60,12 +60,12 @@ pub struct Examples {
 impl Examples {
     /// Makes room for another batch and clears it. `timesteps` of them have outputs.
     pub fn clear(&mut self, data: &Dataset, steps: usize, batch: usize, with_outputs: usize) {
-        let shape = &data.plan.architecture;
+        let (shape, width) = (&data.plan.architecture, data.plan.head.wanted_width());
         self.steps = steps;
         self.batch = batch;
         refill(&mut self.x, steps * batch * shape.features, 0.0);
-        refill(&mut self.wanted, with_outputs * batch * shape.outputs, 0.0);
-        refill(&mut self.weight, with_outputs * batch * shape.outputs, 0.0);
+        refill(&mut self.wanted, with_outputs * batch * width, 0.0);
+        refill(&mut self.weight, with_outputs * batch * width, 0.0);
         refill(&mut self.reset, steps * batch, false);
         refill(&mut self.active, steps * batch, false);
     }
@@ -88,15 +88,11 @@ impl Examples {
         series: usize,
         step: usize,
     ) {
-        let outputs = data.plan.head.outputs();
+        let width = data.plan.head.wanted_width();
         let cell = at * self.batch + lane;
-        let row = data.steps[series].rows[step] as usize;
-        for output in 0..outputs {
-            if let Some(wanted) = data.wanted(series, row, output) {
-                self.wanted[cell * outputs + output] = scaling.standardise(output, wanted);
-                self.weight[cell * outputs + output] = 1.0;
-            }
-        }
+        let cells = cell * width..(cell + 1) * width;
+        let (wanted, weight) = (&mut self.wanted[cells.clone()], &mut self.weight[cells]);
+        data.plan.head.put(data, scaling, (series, step), wanted, weight);
     }
 }
 

@@ -85,6 +85,8 @@ pub fn publish_forecast(
         layers: layers.to_vec(),
         outputs,
         scaling: true,
+        pool: Default::default(),
+        softmax: false,
     };
     let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
     let means: Vec<f32> = (0..outputs).map(|n| [0.1, 0.2][n % 2]).collect();
@@ -102,6 +104,8 @@ pub fn publish_forecast(
         horizon: 2,
         targets: vec!["value".into()],
         quantiles: quantiles.to_vec(),
+        classes: Vec::new(),
+        pool: Default::default(),
         stages: vec![],
         warm_up: 3,
         seed: 3,

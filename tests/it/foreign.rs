@@ -100,6 +100,7 @@ fn publish(folder: &Path) {
             output(tensor("code", Element::Float32, Some(2))),
         ],
         batch: Run::Many,
+        lengths: None,
         steps: Run::One,
     };
     let manifest = Manifest {
@@ -114,6 +115,8 @@ fn publish(folder: &Path) {
         horizon: 0,
         targets: vec![],
         quantiles: vec![],
+        classes: Vec::new(),
+        pool: Default::default(),
         stages: vec![],
         warm_up: 0,
         seed: 0,

@@ -155,6 +155,7 @@ fn imported(args: &ImportArgs, models: &Path, trusted: &PublicKeys) -> Result<St
 fn kind(manifest: &Manifest) -> String {
     match (manifest.kind, manifest.window) {
         (ModelKind::Carry, _) => "carry".into(),
+        (ModelKind::Sequence, _) => "sequence".into(),
         (ModelKind::Window, Some(window)) => format!("window of {window}"),
         (ModelKind::Window, None) => "window".into(),
     }

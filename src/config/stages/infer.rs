@@ -30,9 +30,12 @@ pub enum Mode {
     Carry,
     /// Computed again from the last W records.
     Window,
+    /// Over the records of a sequence, one answer at its end.
+    Sequence,
 }
 
-pub(in crate::config) const MODES: [(&str, Mode); 2] = [("carry", Mode::Carry), ("window", Mode::Window)];
+pub(in crate::config) const MODES: [(&str, Mode); 3] =
+    [("carry", Mode::Carry), ("window", Mode::Window), ("sequence", Mode::Sequence)];
 
 impl Mode {
     /// Its word in the pipeline file.
@@ -54,10 +57,10 @@ impl Options for Infer {
             word(
                 "mode",
                 Shape::Word(&names(&MODES)),
-                "Whether state is carried from record to record, or the network runs over a window",
+                "Whether state is carried from record to record, or the network runs over a window or a sequence",
             )
             .or("carry"),
-            word("window", LENGTH, "Rows of a window; needed in mode window, refused in mode carry"),
+            word("window", LENGTH, "Rows of a window; needed in mode window, refused in others"),
             word("ttl", SILENCE, "State is reset if the key had no records for longer; its memory may be freed"),
             word("gap", SILENCE, "State is reset if the key had no records for longer"),
         ],
@@ -73,7 +76,7 @@ impl Options for Infer {
     fn read(reader: &mut Reader, field: Field<'_>) -> Option<Self> {
         let fields = reader.section(field, &Self::WORDS).unwrap_or(Fields::unread(Self::WORDS.section));
         let model = reader.need(&fields, "model").and_then(|f| model(reader, f));
-        let mode = fields.get("mode").map(|f| reader.word(f, &MODES, &["sequence"]));
+        let mode = fields.get("mode").map(|f| reader.word(f, &MODES, &[]));
         let window = fields.get("window").map(|f| reader.count(f, 1, MAX_RING).map(|n| f.at(n)));
         let ttl = fields.get("ttl").and_then(|f| reader.span(f, false));
         let gap = fields.get("gap").and_then(|f| reader.span(f, false));
@@ -82,8 +85,9 @@ impl Options for Infer {
             (Some(Mode::Window), None) => {
                 reader.problems.add(fields.place, "`infer` needs `window` in mode window: the rows of a window");
             }
-            (Some(Mode::Carry), Some(window)) => {
-                reader.problems.add(window.name_place, "`window` is only for mode window, this is mode carry");
+            (Some(mode @ (Mode::Carry | Mode::Sequence)), Some(window)) => {
+                let message = format!("`window` is only for mode window, this is mode {}", mode.word());
+                reader.problems.add(window.name_place, message);
             }
             _ => {}
         }

@@ -23,8 +23,6 @@ fn labels_of_metrics_follow_prometheus() {
 
 #[test]
 fn words_of_later_versions_say_so() {
-    let found = problems(&format!("{SMALLEST}stages: [ infer: {{ model: m, mode: sequence }} ]"));
-    assert_eq!(found, ["4:36: `mode`: `sequence` is not in this version of kolk"]);
     let found = problems(&format!("{SMALLEST}stages: [ infer: {{ model: m, layout: time_first }} ]"));
     let expected = "4:30: `layout` does not belong in `infer`: the card of a model says it, see `kolk models import`";
     assert_eq!(found, [expected]);

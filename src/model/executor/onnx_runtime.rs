@@ -22,7 +22,7 @@ pub struct OnnxRuntime {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     states: States,
-    /// Inputs, then states.
+    /// Inputs, then states, then lengths.
     taken: Vec<Buffer>,
     /// Outputs, then states.
     given: Vec<Buffer>,
@@ -90,7 +90,8 @@ impl OnnxRuntime {
         let one_sequence = signature.batch == Run::One || tensors().any(|tensor| !tensor.has(Axis::Batch));
         let one_step = signature.steps == Run::One || inputs.iter().any(|input| !input.has_time);
         let states = States::new(&signature.states, file)?;
-        let taken = vec![Buffer::default(); inputs.len() + signature.states.len()];
+        let lengths = usize::from(signature.lengths.is_some());
+        let taken = vec![Buffer::default(); inputs.len() + signature.states.len() + lengths];
         let given = vec![Buffer::default(); outputs.len() + signature.states.len()];
         Ok(OnnxRuntime { session, inputs, outputs, states, taken, given, one_sequence, one_step, metrics })
     }
@@ -136,6 +137,19 @@ impl OnnxRuntime {
         rows.unwrap_or_default()
     }
 
+    /// How many steps each sequence of a run has, where the graph asks for it.
+    fn lay_lengths(&mut self, steps: &Steps<'_>, cut: Cut) {
+        let Some(lengths) = self.taken.get_mut(self.inputs.len() + self.given.len() - self.outputs.len()) else {
+            return;
+        };
+        lengths.resize(cut.b * size_of::<i32>());
+        let lengths: &mut [i32] = lengths.values_mut();
+        lengths.fill(cut.t as i32);
+        if let Some(of) = steps.lengths.get(cut.first..cut.first + cut.count) {
+            lengths.iter_mut().zip(of).for_each(|(length, of)| *length = *of as i32);
+        }
+    }
+
     /// Runs what was gathered.
     fn call(&mut self, cut: Cut) -> Result<f64> {
         let Cut { t, b, .. } = cut;
@@ -150,10 +164,13 @@ impl OnnxRuntime {
     }
 
     fn check(&self, steps: &Steps<'_>, bank: Option<&mut Bank>, outputs: &[Output<'_>]) -> Result<()> {
-        if !steps.lengths.is_empty() {
+        if !steps.lengths.is_empty() && self.session.signature().lengths.is_none() {
             return Err(misfit("sequences of one length"));
         }
         let fits = steps.t.min(steps.slots.len()) > 0
+            && [0, steps.slots.len()].contains(&steps.lengths.len())
+            && (steps.lengths.is_empty() || self.takes_all_steps(steps))
+            && steps.lengths.iter().all(|length| (1..=steps.t).contains(&(*length as usize)))
             && steps.inputs.len() == self.inputs.len()
             && outputs.len() == self.outputs.len()
             && steps.inputs.iter().zip(&self.inputs).all(|(input, tensor)| input.width == tensor.width)
@@ -181,7 +198,9 @@ impl Executor for OnnxRuntime {
             for step in (0..steps.t).step_by(t) {
                 let cut = Cut { step, t, first, count, b };
                 self.gather(steps, cut);
-                let taken = &mut self.taken[inputs..];
+                self.lay_lengths(steps, cut);
+                let states = self.given.len() - given;
+                let taken = &mut self.taken[inputs..inputs + states];
                 if step == 0 {
                     self.states.gather(steps, first..first + count, b, bank.as_deref_mut(), taken);
                 } else {

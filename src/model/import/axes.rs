@@ -38,6 +38,7 @@ pub(super) fn seen(card: &Card, onnx: &[u8], resolved: &Resolved, window: Option
         inputs: resolved.inputs.clone(),
         states: resolved.states.clone(),
         outputs: outputs.collect(),
+        lengths: None,
         batch: Run::Many,
         steps: Run::Many,
     };

@@ -331,6 +331,8 @@ fn manifest(
         horizon: forecasts().next().map_or(1, |forecast| forecast.horizon.value),
         targets,
         quantiles: quantiles.cloned().unwrap_or_default(),
+        classes: Vec::new(),
+        pool: crate::network::Pool::None,
         stages: Vec::new(),
         warm_up: card.warm_up,
         seed: 0,

@@ -266,6 +266,7 @@ mod tests {
             inputs: vec![InputTensor { tensor: tensor("x"), feed: Feed::Columns(Vec::new()) }],
             states: Vec::new(),
             outputs: vec![OutputTensor { tensor: tensor("y"), column: "y".into(), forecast: None }],
+            lengths: None,
             batch: Run::Many,
             steps: Run::Many,
         };

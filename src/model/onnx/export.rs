@@ -1,16 +1,19 @@
-//! A network as an ONNX file, by the contract: `x` [T, B, F], one state pair per layer, `y` [T, B, O].
+//! A network as an ONNX file, by the contract: `x` [T, B, F], one state pair per layer, `y` [T, B, O]; of a sequence also
+//! `lengths` [B], and `y` [B, O].
 //!
 //! Only operators whose rows have the same bits in every batch of two and more are used: Sub, Div, Slice, Gather, RNN,
-//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Unsqueeze, Squeeze. Equal input gives equal bytes.
+//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Softmax, CumSum, Cast, Concat, Transpose, Reshape, Unsqueeze, Squeeze. Equal
+//! input gives equal bytes.
 
 use prost::Message;
 
-use super::graph::{Axis, Graph, integer, metadata, string, strings};
+use super::graph::{Axis, Graph, integer, integers, metadata, string, strings};
 use super::operands::{bias_to_onnx, kernel_to_onnx};
+use super::pool::{Ran, axis, pool};
 use super::proto::{ModelProto, OperatorSetIdProto};
 use crate::kernel::Activation;
 use crate::kernel::cell::Attribute;
-use crate::network::{Architecture, ByName, Layer, RecurrentLayer, Tensor};
+use crate::network::{Architecture, ByName, Layer, Pool, RecurrentLayer, Tensor};
 use crate::{Error, Result};
 
 /// Opset of our graphs: the oldest that has every operator in its present form, so that older runtimes load them too.
@@ -38,7 +41,13 @@ pub fn onnx(architecture: &Architecture, tensors: &[Tensor], name: &str) -> Resu
     let mut graph = Graph::default();
     graph.0.name = Some(name.to_owned());
     graph.input("x", &[TIME, BATCH, Axis::Fixed(architecture.features)]);
-    graph.output("y", &[TIME, BATCH, Axis::Fixed(architecture.outputs)]);
+    match architecture.pool {
+        Pool::None => graph.output("y", &[TIME, BATCH, Axis::Fixed(architecture.outputs)]),
+        Pool::Last | Pool::Mean => graph.output("y", &[BATCH, Axis::Fixed(architecture.outputs)]),
+    }
+    if architecture.takes_lengths() {
+        graph.whole_input("lengths", &[BATCH]);
+    }
     write(&mut graph, architecture, &tensors);
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
@@ -64,11 +73,17 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     };
     let mut flow = select(graph, &z, &architecture.network, all, "network");
     let mut recurrent_layers = 0;
+    let lengths = if architecture.takes_lengths() { "lengths" } else { "" };
     for placed in architecture.stack() {
         flow = match placed.layer {
             Layer::Recurrent(layer) => {
                 recurrent_layers += 1;
-                recurrent(graph, &layer, tensors, recurrent_layers - 1, placed.inputs, &flow)
+                let ran = recurrent(graph, &layer, tensors, recurrent_layers - 1, placed.inputs, [&flow, lengths]);
+                if recurrent_layers < architecture.recurrent().count() {
+                    ran.output
+                } else {
+                    pool(graph, architecture.pool, &ran, !architecture.is_bidirectional())
+                }
             }
             Layer::Dense(layer) => {
                 let name = &placed.name;
@@ -88,7 +103,7 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
         let skip = graph.node("MatMul", &[&from, &kernel], "skip", vec![]);
         flow = graph.node("Add", &[&flow, &skip], "with_skip", vec![]);
     }
-    if architecture.scaling {
+    if architecture.scales_outputs() {
         let shape = [architecture.outputs];
         let sd = graph.floats("scaling/out_sd", &shape, tensors.get("scaling/out_sd"), "");
         let mean = graph.floats("scaling/out_mean", &shape, tensors.get("scaling/out_mean"), "");
@@ -98,6 +113,9 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     if !architecture.residual.is_empty() {
         let from = select(graph, "x", &architecture.residual, all, "residual");
         flow = graph.node("Add", &[&flow, &from], "with_residual", vec![]);
+    }
+    if architecture.softmax {
+        flow = graph.node("Softmax", &[&flow], "probabilities", vec![integer("axis", -1)]);
     }
     // The last node makes `y`; every network ends in a node of ours, the output layer at the least.
     rename_output(graph, &flow, "y");
@@ -120,45 +138,34 @@ fn select(graph: &mut Graph, from: &str, indices: &[usize], all: usize, name: &s
     graph.node("Slice", &[from, &start, &end, &axis], &format!("{name}/inputs"), vec![])
 }
 
-/// A recurrent operator over [T, B, n] with its states [B, units] in and out; returns its output [T, B, units].
+/// A recurrent operator over [T, B, n] (`from`) with its states [B, units] in and out; of both directions, without.
 fn recurrent(
     graph: &mut Graph,
     layer: &RecurrentLayer,
     tensors: &ByName,
     index: usize,
     inputs: usize,
-    from: &str,
-) -> String {
+    [from, lengths]: [&str; 2],
+) -> Ran {
     let (cell, units) = (layer.cell, layer.units);
     let form = cell.form();
-    let gates = cell.gates() * units;
-    let operand = form.onnx.gates.len() * units;
     let name = format!("recurrent_{index}");
-    let order = form.onnx.order;
-    let kernel_name = format!("{name}/kernel");
-    let values = kernel_to_onnx(cell, units, inputs, tensors.get(&kernel_name));
-    let about = format!("Keras kernel [{inputs}, {gates}], transposed; {order}");
-    let kernel = graph.floats(&kernel_name, &[1, operand, inputs], &values, &about);
-    let recurrent_name = format!("{name}/recurrent_kernel");
-    let values = kernel_to_onnx(cell, units, units, tensors.get(&recurrent_name));
-    let about = format!("Keras recurrent kernel [{units}, {gates}], transposed; {order}");
-    let recurrent = graph.floats(&recurrent_name, &[1, operand, units], &values, &about);
-    let bias_name = format!("{name}/bias");
-    let values = bias_to_onnx(layer, tensors.get(&bias_name));
-    let about = format!("input bias, then recurrent bias (zero where Keras has none); {order}");
-    let bias = graph.floats(&bias_name, &[1, 2 * operand], &values, &about);
-
-    let axis = |graph: &mut Graph, value: i64| {
-        let name = format!("axis_{value}");
-        if graph.0.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(&name)) {
-            return name;
+    let [kernel, recurrent, bias] = match layer.bidirectional {
+        false => operands(graph, layer, tensors, &format!("{name}/"), inputs),
+        true => {
+            let forward = operands(graph, layer, tensors, &format!("{name}/"), inputs);
+            let backward = operands(graph, layer, tensors, &format!("{name}/backward_"), inputs);
+            let mut both = ["kernel", "recurrent_kernel", "bias"].map(|part| format!("{name}/both_{part}s"));
+            for ((both, forward), backward) in both.iter_mut().zip(&forward).zip(&backward) {
+                graph.node("Concat", &[forward, backward], both, vec![integer("axis", 0)]);
+            }
+            both
         }
-        graph.integers(&name, &[value])
     };
     let first_axis = axis(graph, 0);
     let direction_axis = axis(graph, 1);
     let mut initial = Vec::new();
-    for letter in form.states {
+    for letter in form.states.iter().filter(|_| !layer.bidirectional) {
         let state = format!("{letter}_{index}");
         graph.input(&state, &[BATCH, Axis::Fixed(units)]);
         graph.output(&format!("{state}_out"), &[BATCH, Axis::Fixed(units)]);
@@ -168,24 +175,63 @@ fn recurrent(
         .onnx
         .attributes
         .iter()
-        .map(|(name, attribute)| match attribute {
-            Attribute::Integer(value) => integer(name, *value),
-            Attribute::Texts(values) => strings(name, values),
+        .flat_map(|(name, attribute)| match attribute {
+            Attribute::Integer(value) => vec![integer(name, *value)],
+            // One of each direction.
+            Attribute::Texts(values) if layer.bidirectional => vec![strings(name, &values.repeat(2))],
+            Attribute::Texts(values) => vec![strings(name, values)],
         })
         .collect();
-    attributes.push(string("direction", "forward"));
+    attributes.push(string("direction", if layer.bidirectional { "bidirectional" } else { "forward" }));
     attributes.push(integer("hidden_size", units as i64));
     let sequence = format!("{name}/sequence");
-    let last: Vec<String> = form.states.iter().map(|letter| format!("{name}/{letter}_last")).collect();
-    let mut operands = vec![from, &kernel, &recurrent, &bias, ""];
+    let states = if layer.bidirectional { &form.states[..1] } else { form.states };
+    let last: Vec<String> = states.iter().map(|letter| format!("{name}/{letter}_last")).collect();
+    let mut operands = vec![from, &kernel, &recurrent, &bias, lengths];
     operands.extend(initial.iter().map(String::as_str));
     let mut results = vec![sequence.as_str()];
     results.extend(last.iter().map(String::as_str));
     graph.node_with(form.onnx.name, &operands, &results, attributes);
+    let output = format!("{name}/output");
+    let width = layer.width();
+    if layer.bidirectional {
+        let after = format!("{name}/after");
+        for (from, to, order, sizes) in [
+            (&sequence, &output, &[0, 2, 1, 3][..], &[0, 0, width as i64][..]),
+            (&last[0], &after, &[1, 0, 2], &[0, width as i64]),
+        ] {
+            let turned = graph.node("Transpose", &[from], &format!("{to}/turned"), vec![integers("perm", order)]);
+            let sizes = graph.integers(&format!("{to}/sizes"), sizes);
+            graph.node("Reshape", &[&turned, &sizes], to, vec![]);
+        }
+        return Ran { output, last: after, width };
+    }
     for (letter, last) in form.states.iter().zip(&last) {
         graph.node("Squeeze", &[last, &first_axis], &format!("{letter}_{index}_out"), vec![]);
     }
-    graph.node("Squeeze", &[&sequence, &direction_axis], &format!("{name}/output"), vec![])
+    graph.node("Squeeze", &[&sequence, &direction_axis], &output, vec![]);
+    Ran { output, last: format!("h_{index}_out"), width }
+}
+
+/// The operands of one direction, of the tensors whose names begin with `prefix`.
+fn operands(graph: &mut Graph, layer: &RecurrentLayer, tensors: &ByName, prefix: &str, inputs: usize) -> [String; 3] {
+    let (cell, units) = (layer.cell, layer.units);
+    let form = cell.form();
+    let gates = cell.gates() * units;
+    let operand = form.onnx.gates.len() * units;
+    let order = form.onnx.order;
+    let kernel_name = format!("{prefix}kernel");
+    let values = kernel_to_onnx(cell, units, inputs, tensors.get(&kernel_name));
+    let about = format!("Keras kernel [{inputs}, {gates}], transposed; {order}");
+    let kernel = graph.floats(&kernel_name, &[1, operand, inputs], &values, &about);
+    let recurrent_name = format!("{prefix}recurrent_kernel");
+    let values = kernel_to_onnx(cell, units, units, tensors.get(&recurrent_name));
+    let about = format!("Keras recurrent kernel [{units}, {gates}], transposed; {order}");
+    let recurrent = graph.floats(&recurrent_name, &[1, operand, units], &values, &about);
+    let bias_name = format!("{prefix}bias");
+    let values = bias_to_onnx(layer, tensors.get(&bias_name));
+    let about = format!("input bias, then recurrent bias (zero where Keras has none); {order}");
+    [kernel, recurrent, graph.floats(&bias_name, &[1, 2 * operand], &values, &about)]
 }
 
 /// `from` [T, B, shape[0]] times a kernel plus a bias.

@@ -87,12 +87,17 @@ impl Graph {
 
     /// Declares a float32 input of the graph.
     pub(in crate::model) fn input(&mut self, name: &str, axes: &[Axis]) {
-        self.0.input.push(value_info(name, axes));
+        self.0.input.push(value_info(name, axes, tensor_proto::DataType::Float));
+    }
+
+    /// Declares an int32 input of the graph.
+    pub(in crate::model) fn whole_input(&mut self, name: &str, axes: &[Axis]) {
+        self.0.input.push(value_info(name, axes, tensor_proto::DataType::Int32));
     }
 
     /// Declares a float32 output of the graph.
     pub(in crate::model) fn output(&mut self, name: &str, axes: &[Axis]) {
-        self.0.output.push(value_info(name, axes));
+        self.0.output.push(value_info(name, axes, tensor_proto::DataType::Float));
     }
 }
 
@@ -102,6 +107,16 @@ pub(in crate::model) fn integer(name: &str, value: i64) -> AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(attribute_proto::AttributeType::Int as i32),
         i: Some(value),
+        ..Default::default()
+    }
+}
+
+/// A list of integers as attribute.
+pub(in crate::model) fn integers(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(attribute_proto::AttributeType::Ints as i32),
+        ints: values.to_vec(),
         ..Default::default()
     }
 }
@@ -142,7 +157,7 @@ pub(in crate::model) fn metadata(key: &str, value: String) -> StringStringEntryP
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) }
 }
 
-fn value_info(name: &str, axes: &[Axis]) -> ValueInfoProto {
+fn value_info(name: &str, axes: &[Axis], kind: tensor_proto::DataType) -> ValueInfoProto {
     let dim = axes
         .iter()
         .map(|axis| tensor_shape_proto::Dimension {
@@ -153,10 +168,7 @@ fn value_info(name: &str, axes: &[Axis]) -> ValueInfoProto {
             ..Default::default()
         })
         .collect();
-    let tensor = type_proto::Tensor {
-        elem_type: Some(tensor_proto::DataType::Float as i32),
-        shape: Some(TensorShapeProto { dim }),
-    };
+    let tensor = type_proto::Tensor { elem_type: Some(kind as i32), shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: Some(name.to_owned()),
         r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),

@@ -82,7 +82,7 @@ pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
 /// The recurrent layer that a tensor belongs to, and which of its tensors it is.
 fn recurrent_part<'a>(architecture: &'a Architecture, name: &'a str) -> Option<(&'a RecurrentLayer, &'a str)> {
     let (index, part) = name.strip_prefix("recurrent_")?.split_once('/')?;
-    Some((architecture.recurrent().nth(index.parse().ok()?)?, part))
+    Some((architecture.recurrent().nth(index.parse().ok()?)?, part.strip_prefix("backward_").unwrap_or(part)))
 }
 
 fn check(stored: &TensorProto, expected: &[usize], values: usize) -> Result<()> {

@@ -19,6 +19,7 @@ pub mod lengths;
 pub mod open_batch;
 mod operands;
 pub mod operators;
+mod pool;
 pub mod proto;
 pub mod prove;
 pub mod recognise;

@@ -61,7 +61,7 @@ fn add(found: &mut Found, entry: Entry, weights: &Weights, is_last: bool) -> Res
             let at = |index| format!("{path}/cell/vars/{index}");
             let kernel = numbers(weights, "kernel", &at(0))?;
             let inputs = *kernel.shape.first().unwrap_or(&0);
-            let layer = RecurrentLayer { cell, units, double_bias: cell == CellKind::Gru };
+            let layer = RecurrentLayer { cell, units, double_bias: cell == CellKind::Gru, bidirectional: false };
             let layer = Layer::Recurrent(layer);
             let recurrent = numbers(weights, "recurrent_kernel", &at(1))?;
             let bias = bias.then(|| numbers(weights, "bias", &at(2))).transpose()?;

@@ -261,7 +261,7 @@ fn layer(candidate: Candidate, wanted: Option<Layer>, notes: &mut Vec<String>) -
     if biases.0.is_none() {
         notes.push(no_bias(&name));
     }
-    let layer = Layer::Recurrent(RecurrentLayer { cell, units, double_bias });
+    let layer = Layer::Recurrent(RecurrentLayer { cell, units, double_bias, bidirectional: false });
     let mut bias = Vec::new();
     for half in [biases.0, biases.1].into_iter().take(if double_bias { 2 } else { 1 }) {
         bias.extend(half.map_or(vec![0.0; width], |half| transposed(&half, blocks, units, 1)));

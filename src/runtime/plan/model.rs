@@ -68,11 +68,13 @@ pub(in crate::runtime) fn find_model(
     let kind = match infer.mode {
         Mode::Carry => ModelKind::Carry,
         Mode::Window => ModelKind::Window,
+        Mode::Sequence => ModelKind::Sequence,
     };
     let shown = |kind: ModelKind, window: Option<usize>| match (kind, window) {
         (ModelKind::Window, Some(window)) => format!("window of {window}"),
         (ModelKind::Window, None) => "window".to_string(),
         (ModelKind::Carry, _) => "carry".to_string(),
+        (ModelKind::Sequence, _) => "sequence".to_string(),
     };
     let window = infer.window.as_ref().map(|window| window.value);
     if kind != manifest.kind || (kind == ModelKind::Window && window != manifest.window) {

@@ -109,6 +109,7 @@ impl Infer {
                 let state = described(StateSpec::default().u64("steps", 0), &signature.states, &file)?;
                 Plan::Carry(Carry::new(state, manifest.warm_up))
             }
+            Mode::Sequence => return Err(Error::refused("mode sequence can't be served yet")),
             Mode::Window => {
                 let window = Window::new(planned.window, &signature.inputs);
                 let rows = match manifest.signature {

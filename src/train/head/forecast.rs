@@ -22,6 +22,7 @@ use crate::train::dataset::Dataset;
 use crate::train::loss;
 use crate::train::pass::Model;
 use crate::train::scaling::Scaling;
+use crate::train::windows::Examples;
 
 pub use evaluation::ForecastEvaluation;
 pub use pictures::sample_svg;
@@ -142,17 +143,17 @@ impl Head for Forecast {
         wanted.is_finite().then_some(wanted)
     }
 
-    fn loss(&self, y: &[f32], wanted: &[f32], weight: &[f32], gradient: &mut Vec<f32>) -> f64 {
-        loss::loss(self.loss, y, wanted, weight, gradient)
+    fn loss(&self, y: &[f32], batch: &Examples, gradient: &mut Vec<f32>) -> f64 {
+        loss::loss(self.loss, y, &batch.wanted, &batch.weight, gradient)
     }
 
-    fn add_loss(&self, data: &Dataset, scaling: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, u64)) {
-        let (series, row) = origin;
+    fn add_loss(&self, data: &Dataset, scaling: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, f64)) {
+        let (series, row) = (origin.0, data.steps[origin.0].rows[origin.1] as usize);
         for (output, value) in y.iter().enumerate() {
             if let Some(wanted) = self.target(data, series, row, output) {
                 let made = f64::from(*value) - f64::from(data.base(series, row, output));
                 total.0 += loss::entry(self.loss, (made - wanted) / scaling.out_sd[output]).0;
-                total.1 += 1;
+                total.1 += 1.0;
             }
         }
     }

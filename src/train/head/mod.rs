@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::dataset::Dataset;
 use super::pass::Model;
 use super::scaling::Scaling;
+use super::windows::Examples;
 use crate::model::{Input, Manifest};
 use crate::record::Clock;
 use crate::{Result, config};
@@ -28,7 +29,18 @@ pub trait Head: fmt::Debug + Send + Sync {
     /// Columns that it is taught from: those of [`super::Series::targets`], in this order.
     fn columns(&self) -> &[String];
 
-    /// Outputs of the network.
+    /// Whether its column holds classes or transcripts: [`super::Series::labels`] instead of targets. Whole numbers are
+    /// classes by their text.
+    fn is_text(&self) -> bool {
+        false
+    }
+
+    /// Column that says how much an example counts: [`super::Series::weights`].
+    fn sample_weight(&self) -> Option<&str> {
+        None
+    }
+
+    /// Outputs of the network; 0 as long as the data has to say it.
     fn outputs(&self) -> usize;
 
     /// Rows after the origin that an example needs; it belongs to the part that holds all of them.
@@ -41,12 +53,50 @@ pub trait Head: fmt::Debug + Send + Sync {
     /// that isn't known. Must be finite.
     fn target(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64>;
 
-    /// Mean loss over the outputs `y` whose `weight` is not 0, and its gradient by `y`. All are standardised.
-    fn loss(&self, y: &[f32], wanted: &[f32], weight: &[f32], gradient: &mut Vec<f32>) -> f64;
+    /// Whether a step of a part's rows is an example.
+    fn is_example(&self, data: &Dataset, series: usize, step: usize) -> bool {
+        let row = data.steps[series].rows[step] as usize;
+        (0..self.outputs()).any(|output| self.target(data, series, row, output).is_some())
+    }
 
-    /// Adds the loss of one origin's outputs as they are served (`y`: unscaled, with what is added) to a sum and to the
-    /// number of its entries.
-    fn add_loss(&self, data: &Dataset, scaling: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, u64));
+    /// Numbers that say what is wanted of a step.
+    fn wanted_width(&self) -> usize {
+        self.outputs()
+    }
+
+    /// What is wanted of a step, standardised, and how much each of it counts; both are 0 before.
+    fn put(
+        &self,
+        data: &Dataset,
+        scaling: &Scaling,
+        (series, step): (usize, usize),
+        wanted: &mut [f32],
+        weight: &mut [f32],
+    ) {
+        let row = data.steps[series].rows[step] as usize;
+        for (output, (wanted, weight)) in wanted.iter_mut().zip(weight).enumerate() {
+            if let Some(target) = self.target(data, series, row, output) {
+                (*wanted, *weight) = (scaling.standardise(output, target), 1.0);
+            }
+        }
+    }
+
+    /// Mean loss over the outputs `y` of a batch that count, and its gradient by `y`. All are standardised.
+    fn loss(&self, y: &[f32], batch: &Examples, gradient: &mut Vec<f32>) -> f64;
+
+    /// Adds the loss of one origin's outputs as they are served (`y`: unscaled, with what is added; of classes, before
+    /// the softmax) to a sum and to the weight of its entries. `origin`: series and step.
+    fn add_loss(&self, data: &Dataset, scaling: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, f64));
+
+    /// The head with what the train part has to say about it, such as its classes; `None`: nothing.
+    fn learned(&self, _data: &Dataset) -> Result<Option<Arc<dyn Head>>> {
+        Ok(None)
+    }
+
+    /// The head with the classes of a version; `None` where it has none.
+    fn with_classes(&self, _classes: &[String]) -> Option<Arc<dyn Head>> {
+        None
+    }
 
     /// Judges the network on the test part.
     fn evaluate(&self, data: &Dataset, model: &Model) -> Result<Arc<dyn Evaluation>>;

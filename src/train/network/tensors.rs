@@ -74,7 +74,8 @@ impl<F: Float> Network<F> {
             .collect();
         if self.shape.scaling {
             let Statistics { mean, sd, out_mean, out_sd } = &self.scaling;
-            for (name, numbers) in [("mean", mean), ("sd", sd), ("out_mean", out_mean), ("out_sd", out_sd)] {
+            let all = [("mean", mean), ("sd", sd), ("out_mean", out_mean), ("out_sd", out_sd)];
+            for (name, numbers) in all.into_iter().take(if self.shape.scales_outputs() { 4 } else { 2 }) {
                 tensors.push(tensor(&format!("scaling/{name}"), &[numbers.len()], numbers));
             }
         }
@@ -103,6 +104,8 @@ mod tests {
             ],
             outputs: 2,
             scaling: true,
+            pool: crate::network::Pool::None,
+            softmax: false,
         }
     }
 

@@ -71,6 +71,7 @@ fn headline(trained: &Trained) -> String {
     let plan = &trained.plan;
     let mode = match plan.kind {
         ModelKind::Carry => "state carried from record to record".to_string(),
+        ModelKind::Sequence => "over the records of a sequence, from zero state".to_string(),
         ModelKind::Window => format!("over the last {}, from zero state", counted(plan.window, "row")),
     };
     format!("{}, {mode}: {}", plan.head.headline(), shape_text(trained))
@@ -123,6 +124,7 @@ fn model_table(out: &mut String, trained: &Trained) {
             format!("{lanes}, chunks of {chunk}, {} of burn-in", counted(plan.burn_in, "step"))
         }
         ModelKind::Window => format!("{} of {}", counted(plan.batch_size, "window"), counted(plan.window, "row")),
+        ModelKind::Sequence => counted(plan.batch_size, "sequence"),
     };
     let rows = [
         ("layers", shape_text(trained)),
