@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     At, ColumnType, DeadLetters, Encoding, EpochUnit, Format, Headers, KafkaSink, Key, Moment, OnError, OnLate,
-    OnTombstone, Policies, Record, Sink, Source, Stamp, VectorColumn, Watermark,
+    OnTombstone, Policies, Record, Sequence, Sink, Source, Stamp, VectorColumn, Watermark,
 };
 
 /// A section that only has what isn't default.
@@ -83,7 +83,19 @@ impl Record {
             .with("timezone", self.time.timezone.as_ref().map(|zone| json!(zone.name())))
             .with("values", Some(texts(&self.values)))
             .with("vectors", (!self.vectors.is_empty()).then(|| self.vectors.iter().map(vector).collect()))
+            .with("sequence", self.sequence.as_ref().map(|sequence| sequence.canonical()))
             .done()
+    }
+}
+
+impl Sequence {
+    fn canonical(&self) -> Value {
+        match self {
+            Sequence::Key => json!("key"),
+            Sequence::End(column) => json!({ "end": column.value }),
+            Sequence::Gap(span) => json!({ "gap": span.to_string() }),
+            Sequence::Length(length) => json!({ "length": length }),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Checks that concern several sections of the file and need nothing to be opened.
 
+use super::record::check_sequence;
 use super::{
     At, DeadLetters, Input, KafkaSource, Key, KeyFormat, Location, Moment, Pipeline, Place, Problems, Sink, Start,
     Until, metadata, one_line, stages,
@@ -10,6 +11,7 @@ use super::{
 pub(super) fn across(problems: &mut Problems, pipeline: &Pipeline) {
     source(problems, pipeline);
     record(problems, pipeline);
+    check_sequence(problems, pipeline);
     stages::check(pipeline, problems);
     train(problems, pipeline);
     places_of_output(problems, pipeline);

@@ -13,7 +13,7 @@ use super::{
     At, EpochUnit, FileOrder, Input, Key, Location, OnError, OnLate, ParquetFiles, Pipeline, Policies, Record,
 };
 use super::{
-    Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, models, output, stages,
+    Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, models, output, record, stages,
     train, train_words, vectors,
 };
 use super::{Source, Watermark};
@@ -88,10 +88,15 @@ const RECORD: Words = Words::new(
         word("values", Shape::Texts, "Numeric columns; needed without `columns_as_keys` and `vectors`")
             .or_from(|file| file.near(0, "columns_as_keys").and_then(|_| value("[value]"))),
         word("vectors", vectors::SHAPE, "Columns of many numbers, such as the samples of a sound, with their widths"),
+        word(
+            "sequence",
+            record::SEQUENCE,
+            "Where a sequence of records ends: with its key (files), at a record that says so, after a pause, or after \
+             so many records",
+        ),
     ],
 )
-.choices(&[at_most_one(&["key", "columns_as_keys"])])
-.later(&["sequence"]);
+.choices(&[at_most_one(&["key", "columns_as_keys"])]);
 const TIME: Words = Words::new(
     "`time`",
     &[
@@ -258,7 +263,8 @@ fn record(reader: &mut Reader, fields: &Fields) -> Record {
     };
     let time =
         time.unwrap_or(At { value: TimeColumn { column: String::new(), unit: None, timezone: None }, place: NOWHERE });
-    Record { key, time, values, vectors }
+    let sequence = fields.get("sequence").and_then(|field| record::sequence(reader, field));
+    Record { key, time, values, vectors, sequence }
 }
 
 fn time(reader: &mut Reader, field: Field<'_>) -> Option<At<TimeColumn>> {

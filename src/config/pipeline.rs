@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::words::word_of;
 use super::{
-    At, DeadLetters, Delivery, Encoding, Infer, KafkaSink, KafkaSource, KeyFormat, LettersSource, Moment, Span, Stage,
-    Train, VectorColumn,
+    At, DeadLetters, Delivery, Encoding, Infer, KafkaSink, KafkaSource, Key, KeyFormat, LettersSource, Moment, Record,
+    Span, Stage, Train,
 };
 use crate::problem::Place;
-use crate::zone::Zone;
 
 /// One pipeline file.
 #[derive(Debug, Clone)]
@@ -177,73 +176,6 @@ pub enum FileOrder {
     Path,
     /// By their first times, as their footers say.
     Time,
-}
-
-/// `record:`
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// Whose series a record belongs to.
-    pub key: Key,
-    /// The time column and, for integers, its unit.
-    pub time: At<TimeColumn>,
-    /// Numeric columns in order. With `columns_as_keys` there is exactly one, named `value` unless written otherwise.
-    pub values: Vec<At<String>>,
-    /// Columns of many numbers, in order.
-    pub vectors: Vec<VectorColumn>,
-}
-
-/// The key of a record.
-#[derive(Debug, Clone)]
-pub enum Key {
-    /// `key: column`
-    Column(At<String>),
-    /// `columns_as_keys: [a, b]`: each column becomes a key named like it.
-    Melted(Vec<At<String>>),
-    /// No `key:`: the whole source is one series, whose key is the empty string.
-    Single,
-}
-
-/// `time: ts` or `time: { column: ts, unit: s, timezone: Europe/Berlin }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimeColumn {
-    /// Column name.
-    pub column: String,
-    /// Unit of an integer epoch; `None`: the column's own type decides, an integer is then a step without a clock.
-    /// (JSON has no types: there, no unit means RFC 3339 text.)
-    pub unit: Option<EpochUnit>,
-    /// Whose days and months there are; `None`: those of the column's own zone, else UTC's.
-    pub timezone: Option<Zone>,
-}
-
-/// Unit of an integer time column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EpochUnit {
-    /// Seconds.
-    Second,
-    /// Milliseconds.
-    Millisecond,
-    /// Microseconds.
-    Microsecond,
-    /// Nanoseconds.
-    Nanosecond,
-    /// Seconds with a fraction; in kolk microseconds.
-    FloatSecond,
-    /// Milliseconds with a fraction; in kolk microseconds.
-    FloatMillisecond,
-    /// `step`: no clock, an integer that only counts. What an integer column of a typed source is without a unit; JSON
-    /// has to say so.
-    Step,
-}
-
-impl EpochUnit {
-    /// Microseconds of a unit whose times have fractions.
-    pub fn fractional(self) -> Option<i64> {
-        match self {
-            EpochUnit::FloatSecond => Some(1_000_000),
-            EpochUnit::FloatMillisecond => Some(1_000),
-            _ => None,
-        }
-    }
 }
 
 /// `on:`

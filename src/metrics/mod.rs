@@ -50,6 +50,10 @@ pub struct Metrics {
     pub late_records: IntCounter,
     /// Rows that the network can't take.
     pub rows_beyond_model: IntCounter,
+    /// Sequences that ended.
+    pub sequences: IntCounter,
+    /// Sequences that were longer than the network takes.
+    pub sequences_dropped: IntCounter,
     /// Rows that were written to the sink.
     pub records_out: IntCounter,
     /// Rows of the batches that the stages process.
@@ -133,6 +137,11 @@ impl Metrics {
                 "kolk_rows_beyond_model_total",
                 "Rows that took no step of the network: a number is none that its input takes, such as an id that a \
                  stage computed.",
+            )?,
+            sequences: b.counter("kolk_sequences_total", "Sequences that ended (`record.sequence`) and have an output.")?,
+            sequences_dropped: b.counter(
+                "kolk_sequences_dropped_total",
+                "Sequences without an output, since they have more records than `max_length`.",
             )?,
             records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
             dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,

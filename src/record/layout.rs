@@ -152,8 +152,11 @@ pub struct Layout {
     pub columns: Vec<LayoutColumn>,
     /// Columns that no batch has, because whoever writes its rows knows them: any stage may come before.
     pub constants: Vec<(String, Constant)>,
-    /// Flag of the rows at which `on.null: reset` starts a key's sequence again.
+    /// Flag of the rows at which `on.null: reset` starts a key's sequence again; after `sequence` that of all rows that
+    /// begin one.
     pub restart: Option<usize>,
+    /// Flag of the rows that end a sequence, after `sequence`.
+    pub ends: Option<usize>,
     /// What the network reads, after `inputs`.
     pub features: Option<Features>,
     /// What of the network's answer is about times ahead, after `infer`: all of one horizon.
@@ -173,6 +176,7 @@ impl Layout {
             columns: Vec::new(),
             constants: Vec::new(),
             restart: None,
+            ends: None,
             features: None,
             forecasts: Vec::new(),
         }

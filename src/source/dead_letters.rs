@@ -81,7 +81,7 @@ pub fn plan(
     // The position serves as a time, which nothing uses.
     let time =
         At { value: TimeColumn { column: "position".into(), unit: None, timezone: None }, place: source.path.place };
-    letters.record = Record { key: Key::Single, time, values: Vec::new(), vectors: Vec::new() };
+    letters.record = Record { key: Key::Single, time, values: Vec::new(), vectors: Vec::new(), sequence: None };
     let carried = decoder.iter().flat_map(|decoder| &decoder.layout.columns);
     let carried = carried.filter(|column| matches!(column.kind, Kind::Passthrough(_))).enumerate();
     let metadata: Vec<(usize, Metadatum)> =

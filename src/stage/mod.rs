@@ -11,6 +11,7 @@ mod filter_eval;
 mod filter_parse;
 mod filter_tokens;
 mod frame;
+mod held;
 pub mod infer;
 mod judge;
 mod lags;
@@ -30,6 +31,7 @@ mod score;
 mod score_rank;
 mod score_waiting;
 mod score_window;
+mod sequence;
 #[cfg(test)]
 mod testing;
 
@@ -56,7 +58,9 @@ fn operator_of(stage: &config::Stage) -> Box<dyn Operator + '_> {
         config::Stage::Calendar(options) => Box::new(options),
         config::Stage::Scale(options) => Box::new(options),
         config::Stage::Lags(options) => Box::new(options),
-        config::Stage::Infer(options) => Box::new(infer::Network { options, model: None, outputs: Vec::new() }),
+        config::Stage::Infer(options) => {
+            Box::new(infer::Network { options, model: None, outputs: Vec::new(), wanted: Vec::new() })
+        }
         config::Stage::Score(options) => Box::new(options),
     }
 }

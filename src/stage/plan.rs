@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::infer::{Inputs, Network, PREDICTION, PREDICTION_TIME};
+use super::infer::{Inputs, Network, PREDICTION, PREDICTION_TIME, class_columns};
 use super::operator::{Build, Operator};
 use super::reorder::Reordering;
+use super::sequence::Sequences;
 use super::{Stage, operator_of};
 use crate::config::{self, At, OnNull, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
 use crate::model::{Version, registry};
-use crate::network::Signature;
+use crate::network::{Architecture, Signature};
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
 
@@ -83,17 +84,29 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
     };
     let step = |stage: &'a At<config::Stage>| match &stage.value {
         config::Stage::Infer(options) => {
-            let outputs = outputs(pipeline, options, model);
-            Step { place: options.model.place, operator: Box::new(Network { options, model: model.cloned(), outputs }) }
+            let wanted = wanted(pipeline, infer);
+            let outputs = outputs(pipeline, options, model, &wanted);
+            let operator = Box::new(Network { options, model: model.cloned(), outputs, wanted });
+            Step { place: options.model.place, operator }
         }
         other => Step { place: stage.place, operator: operator_of(other) },
     };
     let mut steps: Vec<Step<'a>> = stages.iter().map(step).collect();
+    let mut next = infer;
+    if let (Some(rule), Some(options)) = (&pipeline.record.sequence, pipeline.infer()) {
+        let to_the_end = options.mode == config::Mode::Sequence;
+        let architecture = model.and_then(|model| model.version.manifest.architecture.as_ref());
+        let sees_whole = to_the_end && architecture.is_some_and(Architecture::is_bidirectional);
+        let most = sees_whole.then_some(options.max_length.value);
+        let operator = Box::new(Sequences { rule, to_the_end, most, metrics: model.map(|model| model.metrics.clone()) });
+        steps.insert(next, Step { place: rule.place, operator });
+        next += 1;
+    }
     if let (Some(model), Some(options)) = (model, pipeline.infer()) {
         let inputs = model.signature.inputs.clone();
         let (gap, ttl, metrics) = (options.gap.clone(), options.ttl.clone(), Some(model.metrics.clone()));
         let operator = Box::new(Inputs { inputs, gap, ttl, metrics });
-        steps.insert(infer, Step { place: options.model.place, operator });
+        steps.insert(next, Step { place: options.model.place, operator });
     }
     // The policies have defaults, so they may not be in the file.
     steps.insert(at, Step { place: config::NOWHERE, operator: Box::new(policy) });
@@ -105,20 +118,40 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
     steps
 }
 
+/// Columns that the sink and the stages after the network name.
+fn wanted(pipeline: &Pipeline, infer: usize) -> Vec<String> {
+    let after = pipeline.stages.get(infer + 1..).unwrap_or_default().iter().flat_map(|stage| {
+        let operator = operator_of(&stage.value);
+        operator.reads().into_iter().chain(operator.numbers())
+    });
+    let sink = pipeline.sink.iter().flat_map(|sink| sink.fields().iter().cloned());
+    after.chain(sink).map(|name| name.value).collect()
+}
+
 /// Names of the columns that a model's outputs become. Before the model is opened, its manifest says it; of one that
 /// can't be read, or is still to be trained, they are our own.
-fn outputs(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>) -> Vec<String> {
-    let read = || -> Option<Signature> {
+fn outputs(
+    pipeline: &Pipeline,
+    options: &config::Infer,
+    model: Option<&Model>,
+    wanted: &[String],
+) -> Vec<String> {
+    let read = || {
         let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
-        registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()?.signature().ok()
+        let manifest = registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()?;
+        Some((Arc::new(manifest.signature().ok()?), manifest.classes))
     };
     let found = match model {
-        Some(model) => Some(model.signature.clone()),
-        None => read().map(Arc::new),
+        Some(model) => Some((model.signature.clone(), model.version.manifest.classes.clone())),
+        None => read(),
     };
     let (mut names, mut is_forecast) = (vec![PREDICTION.to_string()], true);
-    if let Some(signature) = found {
-        names = signature.outputs.iter().map(|output| output.column.clone()).collect();
+    if let Some((signature, classes)) = found {
+        let columns = signature.outputs.iter().map(|output| output.column.as_str());
+        names = match classes.is_empty() {
+            true => columns.map(String::from).collect(),
+            false => columns.flat_map(|column| class_columns(column, &classes, wanted)).collect(),
+        };
         is_forecast = signature.outputs.iter().any(|output| output.forecast.is_some());
     }
     if is_forecast {

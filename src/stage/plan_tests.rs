@@ -34,6 +34,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
             time: at(TimeColumn { column: "time".into(), unit: None, timezone: None }),
             values: vec![at("value".into())],
             vectors: Vec::new(),
+            sequence: None,
         },
         on: Policies { null, ..Policies::default() },
         dead_letters: at(DeadLetters::Parquet(here("dead"))),

@@ -1,5 +1,7 @@
 //! Training's view of a pipeline: the same source and the same stages as serving, captured before the network.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
@@ -40,11 +42,25 @@ impl Captured {
     }
 }
 
+/// Which columns are captured beside the features.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Numbers that are targets.
+    pub targets: &'a [String],
+    /// The column of classes, where those are the target.
+    pub label: Option<&'a str>,
+    /// The column of a split.
+    pub split: Option<&'a str>,
+}
+
 /// Indices of the columns of interest in the layout before the network.
 struct Columns {
     features: Features,
     /// Per target: its column, and those of its mean and standard deviation.
     targets: Vec<(usize, Option<(usize, usize)>)>,
+    label: Option<usize>,
+    /// The flag of rows that end a sequence.
+    ends: Option<usize>,
     split: Option<usize>,
 }
 
@@ -52,14 +68,9 @@ struct Columns {
 ///
 /// # Errors
 /// Unreadable data; a target that the stages don't deliver.
-pub fn capture(
-    plan: &Plan,
-    targets: &[String],
-    split: Option<&str>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Captured> {
+pub fn capture(plan: &Plan, wanted: Wanted<'_>, progress: &mut dyn FnMut(u64)) -> Result<Captured> {
     let mut chain = plan.chain()?;
-    let columns = Columns::find(plan.layout(), targets, split)?;
+    let columns = Columns::find(plan.layout(), wanted)?;
     let mut partition = Partition::new(0.into(), &chain);
     let mut source = plan.files()?.open(None)?;
     let mut captured = Captured::default();
@@ -93,32 +104,41 @@ pub fn capture(
 }
 
 impl Columns {
-    fn find(layout: &Layout, targets: &[String], split: Option<&str>) -> Result<Self> {
-        let targets = targets
+    fn find(layout: &Layout, wanted: Wanted<'_>) -> Result<Self> {
+        let targets = wanted
+            .targets
             .iter()
             .map(|name| {
                 let column = layout.number(name).map_err(|e| Error::refused(format!("train.target: {e}")))?;
                 Ok((column, layout.columns[column].scaled_by))
             })
             .collect::<Result<_>>()?;
-        let split = split
-            .map(|name| {
-                layout.find(name).ok_or_else(|| {
-                    Error::refused(format!(
-                        "train.split: {} (a resample stage drops text columns)",
-                        layout.unknown(name)
-                    ))
-                })
+        let text = |word: &str, name: Option<&str>| {
+            name.map(|name| {
+                let message = || format!("{word}: {} (a resample stage drops text columns)", layout.unknown(name));
+                layout.find(name).ok_or_else(|| Error::refused(message()))
             })
-            .transpose()?;
+            .transpose()
+        };
+        let (label, split) = (text("train.target", wanted.label)?, text("train.split", wanted.split)?);
         Ok(Columns {
             features: layout
                 .features
                 .clone()
                 .ok_or_else(|| Error::failed("the stages end without inputs: internal error, please report"))?,
             targets,
+            label,
+            ends: layout.ends,
             split,
         })
+    }
+
+    /// A label, once in memory for all rows in a row.
+    fn known(&self, series: &Series, label: &str) -> Arc<str> {
+        match series.labels.last() {
+            Some(Some(last)) if **last == *label => last.clone(),
+            _ => label.into(),
+        }
     }
 
     /// Appends each row to its key's series.
@@ -130,8 +150,13 @@ impl Columns {
         let [Values::Vector(x, width)] = inputs[..] else {
             return Err(Error::failed("what is trained has other inputs than x: internal error, please report"));
         };
+        let labels = self.label.map(|column| labels(&batch.columns[column].values)).transpose()?;
+        let ends = match self.ends.map(|column| &batch.columns[column].values) {
+            Some(Values::Flag(ends)) => Some(ends),
+            _ => None,
+        };
         let split = match self.split.map(|column| &batch.columns[column].values) {
-            Some(Values::Passthrough(array)) => Some(text(array)?),
+            Some(Values::Passthrough(array)) => Some(text("train.split", array)?),
             Some(_) => return Err(Error::refused("train.split: the column must hold text")),
             None => None,
         };
@@ -141,6 +166,11 @@ impl Columns {
             series.x.extend_from_slice(&x[row * *width..(row + 1) * *width]);
             series.usable.push(usable[row]);
             series.restart.push(restart[row]);
+            series.ends.extend(ends.map(|ends| ends[row]));
+            if let Some(labels) = &labels {
+                let label = labels.is_valid(row).then(|| self.known(series, labels.value(row)));
+                series.labels.push(label);
+            }
             series.targets.resize(self.targets.len(), Vec::new());
             series.observed.resize(self.targets.len(), Vec::new());
             series.scale.resize(self.targets.len(), None);
@@ -161,8 +191,20 @@ impl Columns {
     }
 }
 
-fn text(array: &arrow::array::ArrayRef) -> Result<StringArray> {
-    let utf8 = cast(array, &DataType::Utf8).or_refused(|| "train.split: reading the column as text".into())?;
+/// Classes as text: whole numbers without a fraction.
+fn labels(values: &Values) -> Result<StringArray> {
+    let number = |value: &f64| value.is_finite().then(|| value.to_string());
+    match values {
+        Values::Passthrough(array) => text("train.target", array),
+        Values::Number(values) => Ok(values.iter().map(number).collect()),
+        Values::Integer(values) => Ok(values.iter().map(|value| Some(value.to_string())).collect()),
+        Values::Flag(values) => Ok(values.iter().map(|value| Some(value.to_string())).collect()),
+        _ => Err(Error::refused("train.target: the column must hold classes: text, integers or booleans")),
+    }
+}
+
+fn text(word: &str, array: &arrow::array::ArrayRef) -> Result<StringArray> {
+    let utf8 = cast(array, &DataType::Utf8).or_refused(|| format!("{word}: reading the column as text"))?;
     utf8.as_any()
         .downcast_ref::<StringArray>()
         .cloned()

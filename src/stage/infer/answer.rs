@@ -3,7 +3,7 @@
 
 use super::plan::PlannedOutput;
 use crate::model::executor::{Output, RowsMut};
-use crate::record::{Batch, Values};
+use crate::record::{Batch, Column, Values};
 
 /// Room for what the network gives.
 pub(super) struct Answer<'a> {
@@ -29,6 +29,15 @@ impl<'a> Answer<'a> {
             Output { values, width: output.width }
         };
         Answer { outputs: outputs.iter().zip(given).map(output).collect(), warm_up: vec![true; rows] }
+    }
+
+    /// The numbers of an output in a row, if they are of 32 bits.
+    pub(super) fn row(&mut self, output: usize, row: usize) -> Option<&mut [f32]> {
+        let Output { values, width } = self.outputs.get_mut(output)?;
+        match values {
+            RowsMut::F32(values) => values.get_mut(row * *width..(row + 1) * *width),
+            RowsMut::F64(_) => None,
+        }
     }
 }
 
@@ -58,8 +67,28 @@ impl PlannedOutput {
 }
 
 impl Given {
+    /// Keeps the rows, of so many numbers, where `mask` is true.
+    pub(super) fn keep(&mut self, mask: &[bool], width: usize) {
+        fn kept<T: Copy>(values: &[T], mask: &[bool], width: usize) -> Vec<T> {
+            let rows = values.chunks_exact(width.max(1)).zip(mask);
+            rows.filter(|(_, keep)| **keep).flat_map(|(row, _)| row).copied().collect()
+        }
+        match self {
+            Given::F32(values) => *values = kept(values, mask, width),
+            Given::F64(values) => *values = kept(values, mask, width),
+        }
+    }
+
+    /// The columns that it becomes.
+    pub(super) fn columns(self, output: &PlannedOutput) -> Vec<Column> {
+        match (&output.classes, &self) {
+            (Some(classes), Given::F32(values)) => classes.columns(values),
+            _ => vec![self.values(output.width).into()],
+        }
+    }
+
     /// As the values of a column.
-    pub(super) fn values(self, width: usize) -> Values {
+    fn values(self, width: usize) -> Values {
         match self {
             Given::F32(values) => Values::Vector(values, width),
             Given::F64(values) => Values::Number(values),

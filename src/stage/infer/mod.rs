@@ -1,35 +1,39 @@
 //! `infer`: one step of the network per record, with the key's own state.
 //!
-//! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`]), and what
+//! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`], [`sequence`]), and what
 //! becomes of its outputs. However rows are put together, the bits are the same (ONNX Runtime's operators compute each
 //! row alone, and T steps in one run as T runs of one), so it can't be seen in the output. Must not live here: how
 //! features are made (`inputs`), and moving features and state into and out of a network (`model::executor`).
 
 mod answer;
 mod carry;
+mod classes;
 mod feed;
 #[cfg(test)]
 mod feed_tests;
 mod inputs;
 mod plan;
 mod rhythm;
+mod sequence;
 mod window;
 
 pub(crate) use feed::is_whole;
 pub use inputs::Inputs;
 use plan::PlannedOutput;
-pub use plan::{Network, PlannedNetwork, check_spans};
+pub use plan::{Network, PlannedNetwork, check_spans, class_columns};
 
 use bytemuck::{Pod, Zeroable};
 
 use answer::{Answer, Given};
 use carry::Carry;
 use rhythm::time_ahead;
+use sequence::{Stepwise, Whole};
 use window::Window;
 
 use super::Stage;
 use crate::config::Mode;
 use crate::model::executor::{Executor, Input, Rows, described};
+use crate::network::Architecture;
 use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::{State, StateSpec};
 use crate::{Error, Result};
@@ -69,6 +73,10 @@ enum Plan {
     Carry(Carry),
     /// Beside it, what its rows of features mean.
     Window(Window, String),
+    /// Beside it, the flag of rows that end a sequence.
+    Stepwise(Stepwise, usize),
+    /// Beside both, what its rows of features mean.
+    Whole(Whole, usize, String),
 }
 
 /// What `inputs` made of the rows of a batch.
@@ -109,7 +117,24 @@ impl Infer {
                 let state = described(StateSpec::default().u64("steps", 0), &signature.states, &file)?;
                 Plan::Carry(Carry::new(state, manifest.warm_up))
             }
-            Mode::Sequence => return Err(Error::refused("mode sequence can't be served yet")),
+            Mode::Sequence => {
+                let ends = planned.ends.ok_or_else(misfit)?;
+                let width: usize = planned.outputs.iter().map(|output| output.width).sum();
+                let is_whole = manifest.architecture.as_ref().is_some_and(Architecture::is_bidirectional);
+                match is_whole {
+                    true => {
+                        let features = signature.inputs.first().map_or(0, |input| input.tensor.width());
+                        let rows = format!("at most {} of {:?}", planned.most, manifest.inputs);
+                        Plan::Whole(Whole::new(planned.most, features), ends, rows)
+                    }
+                    false => {
+                        let file = |file: &str| version.files.get(file).map(Vec::as_slice);
+                        let kept = sequence::head().f32s_unknown("answer", width);
+                        let state = described(kept, &signature.states, &file)?;
+                        Plan::Stepwise(Stepwise::new(Carry::new(state, 0), width), ends)
+                    }
+                }
+            }
             Mode::Window => {
                 let window = Window::new(planned.window, &signature.inputs);
                 let rows = match manifest.signature {
@@ -141,14 +166,16 @@ impl Stage for Infer {
         match &self.plan {
             Plan::Carry(carry) => carry.state(),
             Plan::Window(window, _) => window.state(),
+            Plan::Stepwise(steps, _) => steps.state(),
+            Plan::Whole(whole, ..) => whole.state(),
         }
     }
 
     /// The units of one training mean nothing to another one; rows of features do.
     fn meaning(&self) -> Option<String> {
         match &self.plan {
-            Plan::Carry(_) => None,
-            Plan::Window(_, rows) => Some(rows.clone()),
+            Plan::Carry(_) | Plan::Stepwise(..) => None,
+            Plan::Window(_, rows) | Plan::Whole(_, _, rows) => Some(rows.clone()),
         }
     }
 
@@ -159,18 +186,36 @@ impl Stage for Infer {
         let (values, usable, restart) = self.columns.read(batch)?;
         let inputs: Vec<Input<'_>> = values.into_iter().map(rows).collect::<Result<_>>()?;
         let (executor, made) = (self.executor.as_mut(), Made { slots: &batch.slots, inputs: &inputs, usable, restart });
-        match &mut self.plan {
-            Plan::Carry(carry) => carry.run(executor, made, state, &mut answer)?,
-            Plan::Window(window, _) => window.run(executor, made, state, &mut answer)?,
-        }
-        let warm_up = answer.warm_up;
+        let ends = |column: usize| match batch.columns.get(column).map(|column| &column.values) {
+            Some(Values::Flag(ends)) => Ok(&ends[..]),
+            _ => Err(misfit()),
+        };
+        let kept = match &mut self.plan {
+            Plan::Carry(carry) => carry.run(executor, made, state, &mut answer).map(|()| None)?,
+            Plan::Window(window, _) => window.run(executor, made, state, &mut answer).map(|()| None)?,
+            Plan::Stepwise(steps, column) => {
+                steps.run(executor, made, ends(*column)?, state, &mut answer)?;
+                Some(ends(*column)?.to_vec())
+            }
+            Plan::Whole(whole, column, _) => {
+                whole.run(executor, made, ends(*column)?, state, &mut answer)?;
+                Some(ends(*column)?.to_vec())
+            }
+        };
+        let mut warm_up = answer.warm_up;
         self.outputs.iter().zip(&mut given).for_each(|(output, given)| output.unscale(batch, given));
+        if let Some(kept) = kept {
+            self.outputs.iter().zip(&mut given).for_each(|(output, given)| given.keep(&kept, output.width));
+            let mut kept_warm = kept.iter();
+            warm_up.retain(|_| kept_warm.next() == Some(&true));
+            batch.keep(&kept);
+        }
         let times = self.horizon.map(|horizon| self.times(batch, horizon)).transpose()?;
         for (given, output) in given.into_iter().zip(&self.outputs) {
-            batch.columns.push(given.values(output.width).into());
+            batch.columns.extend(given.columns(output));
         }
         batch.columns.extend(times.map(|times| Values::Time(times).into()));
-        batch.columns.push(Values::Integer(vec![self.version; count]).into());
+        batch.columns.push(Values::Integer(vec![self.version; batch.rows()]).into());
         batch.columns.push(Values::Flag(warm_up).into());
         Ok(())
     }

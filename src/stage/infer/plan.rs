@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::classes::{self, Classes};
 use super::{Infer, PREDICTION_TIME};
 use crate::Result;
 use crate::config::{self, Mode};
@@ -25,6 +26,8 @@ pub struct Network<'a> {
     pub model: Option<Model>,
     /// Names of the columns that its outputs become, with that of the time of a forecast.
     pub outputs: Vec<String>,
+    /// Names of columns that somebody asks for: a class has one only there.
+    pub wanted: Vec<String>,
 }
 
 impl Operator for Network<'_> {
@@ -37,13 +40,16 @@ impl Operator for Network<'_> {
     }
 
     fn canonical(&self, _clock: &Clock) -> Option<Value> {
-        let config::Infer { model, mode, window, ttl, gap } = self.options;
+        let config::Infer { model, mode, window, max_length, ttl, gap } = self.options;
         let mut options = Map::from_iter([("model".to_string(), json!(model.value))]);
         if *mode != Mode::default() {
             options.insert("mode".into(), json!(mode.word()));
         }
         if let Some(window) = window {
             options.insert("window".into(), json!(window.value));
+        }
+        if max_length.value != config::Infer::MAX_LENGTH {
+            options.insert("max_length".into(), json!(max_length.value));
         }
         for (word, span) in [("ttl", ttl), ("gap", gap)] {
             if let Some(span) = span {
@@ -67,12 +73,22 @@ impl Operator for Network<'_> {
         self.adds().iter().for_each(|name| columns::hide(layout, name));
         let mut outputs = Vec::new();
         let mut forecasts: Vec<Forecast> = Vec::new();
+        let classes = &model.version.manifest.classes;
         for output in &model.signature.outputs {
-            let planned = PlannedOutput::plan(output, layout, place, problems);
+            let mut planned = PlannedOutput::plan(output, layout, place, problems);
             let kind = if planned.is_number { Kind::Number } else { Kind::Vector(planned.width) };
             if layout.find(&output.column).is_some() && model.version.manifest.signature.is_some() {
                 let message = format!("the model makes a column \"{}\", but there is one already", output.column);
                 problems.add(place, message);
+            }
+            if !classes.is_empty() {
+                if planned.width != classes.len() {
+                    let (width, count) = (planned.width, classes.len());
+                    problems.add(place, format!("the model's output has {width} numbers for {count} classes"));
+                }
+                planned.classes = Some(Classes::add(classes, &output.column, &self.wanted, layout));
+                outputs.push(planned);
+                continue;
             }
             let column = layout.add(&output.column, kind, Role::Output);
             if let Some(Ahead { targets, horizon, quantiles }) = output.forecast.clone() {
@@ -95,6 +111,8 @@ impl Operator for Network<'_> {
         Some(Box::new(PlannedNetwork {
             mode: self.options.mode,
             window: self.options.window.as_ref().map_or(1, |window| window.value),
+            most: self.options.max_length.value,
+            ends: layout.ends,
             features: features?,
             outputs,
             horizon,
@@ -107,6 +125,16 @@ impl Operator for Network<'_> {
     fn is_needed(&self) -> bool {
         true
     }
+}
+
+/// Names of the columns that an output with these classes becomes, of those of classes the ones that are `wanted`.
+pub fn class_columns<'a>(
+    column: &'a str,
+    classes: &'a [String],
+    wanted: &'a [String],
+) -> impl Iterator<Item = String> + 'a {
+    let of_class = classes.iter().map(|class| classes::of_class(column, class));
+    [column.to_string(), classes::probability(column)].into_iter().chain(of_class.filter(|name| wanted.contains(name)))
 }
 
 /// Adds what of `ttl` and `gap` the clock has no measure for.
@@ -128,6 +156,10 @@ pub struct PlannedNetwork {
     pub mode: Mode,
     /// `window:` of the pipeline file.
     pub window: usize,
+    /// Rows of a sequence at most, for a network that must see it whole.
+    pub most: usize,
+    /// The flag of rows that end a sequence.
+    pub ends: Option<usize>,
     /// Where `inputs` puts what it makes.
     pub features: Features,
     /// What the network gives.
@@ -151,6 +183,8 @@ pub(super) struct PlannedOutput {
     pub(super) scaled_by: Vec<Option<(usize, usize)>>,
     /// Quantiles of each step and target of a forecast; 0 for points.
     pub(super) quantiles: usize,
+    /// Set where its numbers are the probabilities of classes.
+    pub(super) classes: Option<Classes>,
 }
 
 impl PlannedOutput {
@@ -158,7 +192,7 @@ impl PlannedOutput {
         let width = output.tensor.width();
         let Some(Ahead { targets, horizon, quantiles }) = &output.forecast else {
             let is_number = width == 1 && !matches!(output.tensor.element, Element::Float32 | Element::Float16);
-            return PlannedOutput { width, is_number, scaled_by: Vec::new(), quantiles: 0 };
+            return PlannedOutput { width, is_number, scaled_by: Vec::new(), quantiles: 0, classes: None };
         };
         for target in targets {
             if let Err(message) = layout.number(target) {
@@ -173,7 +207,7 @@ impl PlannedOutput {
         }
         let pair = |target: &String| layout.find(target).and_then(|column| layout.columns[column].scaled_by);
         let scaled_by = targets.iter().map(pair).collect();
-        PlannedOutput { width, is_number: false, scaled_by, quantiles: *quantiles }
+        PlannedOutput { width, is_number: false, scaled_by, quantiles: *quantiles, classes: None }
     }
 }
 

@@ -1,0 +1,199 @@
+//! Mode sequence: one answer at the end of each sequence.
+//!
+//! A network that runs in one direction of time advances with each row, as in mode carry; its answer of the last row
+//! that took a step is that of the sequence. One that runs in both directions must see the whole sequence: its rows
+//! are kept until the sequence ends, and then it runs once. Must not live here: where a sequence ends
+//! (`stage::sequence`).
+
+use bytemuck::{Pod, Zeroable};
+
+use super::carry::Carry;
+use super::{Answer, LARGEST, Made, misfit};
+use crate::Result;
+use crate::model::executor::{Executor, Input, Rows, Steps};
+use crate::state::{State, StateSpec};
+
+/// Steps of a run at most, those that fill up shorter sequences included.
+const MOST_STEPS: usize = 1 << 15;
+
+/// What is kept per key before the answer or the rows.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RowHead {
+    /// Steps of the sequence so far.
+    steps: u64,
+    /// 1 if the sequence was seen from its first row on: not where another version came in between.
+    from_start: u64,
+}
+
+/// What every key has at first.
+pub(super) fn head() -> StateSpec {
+    StateSpec::default().u64("steps", 0).flag("from_start", false)
+}
+
+/// A network whose state advances with each row.
+pub(super) struct Stepwise {
+    carry: Carry,
+    /// Numbers of an answer.
+    width: usize,
+}
+
+impl Stepwise {
+    /// `state` is that of the network after the [`head`] and an answer of so many numbers.
+    pub(super) fn new(carry: Carry, width: usize) -> Stepwise {
+        Stepwise { carry, width }
+    }
+
+    pub(super) fn state(&self) -> StateSpec {
+        self.carry.state()
+    }
+
+    /// Advances every key by its rows of the batch; rows that end a sequence have its answer.
+    pub(super) fn run(
+        &mut self,
+        executor: &mut dyn Executor,
+        made: Made<'_>,
+        ends: &[bool],
+        state: &mut State<'_>,
+        answer: &mut Answer<'_>,
+    ) -> Result<()> {
+        self.carry.run(executor, made, state, answer)?;
+        for (row, ends) in ends.iter().enumerate() {
+            let (head, last): (&mut RowHead, &mut [u64]) = state.rows.split_mut(made.slots[row]);
+            let last = &mut bytemuck::cast_slice_mut::<u64, f32>(last)[..self.width];
+            if made.restart[row] {
+                head.from_start = 1;
+                last.fill(f32::NAN);
+            }
+            let mut at = 0;
+            for output in 0..answer.outputs.len() {
+                let given = answer.row(output, row).ok_or_else(misfit)?;
+                let last = &mut last[at..at + given.len()];
+                // A row that took no step doesn't change what the sequence has come to.
+                if made.usable[row] { last.copy_from_slice(given) } else { given.copy_from_slice(last) }
+                at += given.len();
+            }
+            if *ends {
+                answer.warm_up[row] = head.from_start == 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A network that sees a whole sequence at once.
+pub(super) struct Whole {
+    /// Rows of a sequence at most.
+    most: usize,
+    /// Numbers of a row.
+    width: usize,
+    /// The rows of the sequences that ended.
+    values: Vec<f32>,
+    /// Those sequences: the row that ended each, its first row in `values` and its rows.
+    ended: Vec<Ended>,
+    slots: Vec<u32>,
+    rows: Vec<u32>,
+    gives: Vec<u32>,
+    reset: Vec<bool>,
+    lengths: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Ended {
+    row: u32,
+    slot: u32,
+    first: u32,
+    length: u32,
+}
+
+impl Whole {
+    pub(super) fn new(most: usize, width: usize) -> Whole {
+        let (values, ended, slots, rows, gives) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Whole { most, width, values, ended, slots, rows, gives, reset: Vec::new(), lengths: Vec::new() }
+    }
+
+    /// The [`RowHead`] and the rows of the sequence so far.
+    pub(super) fn state(&self) -> StateSpec {
+        head().f32s("past", self.most * self.width)
+    }
+
+    /// Keeps the rows of the batch, and runs the sequences that end.
+    pub(super) fn run(
+        &mut self,
+        executor: &mut dyn Executor,
+        made: Made<'_>,
+        ends: &[bool],
+        state: &mut State<'_>,
+        answer: &mut Answer<'_>,
+    ) -> Result<()> {
+        let [Input { values: Rows::F32(x), width }] = *made.inputs else { return Err(misfit()) };
+        for (row, ends) in ends.iter().enumerate() {
+            let (head, past): (&mut RowHead, &mut [u64]) = state.rows.split_mut(made.slots[row]);
+            let past = bytemuck::cast_slice_mut::<u64, f32>(past);
+            if made.restart[row] {
+                *head = RowHead { steps: 0, from_start: 1 };
+            }
+            let steps = head.steps as usize;
+            if made.usable[row] && steps < self.most {
+                past[steps * width..(steps + 1) * width].copy_from_slice(&x[row * width..(row + 1) * width]);
+                head.steps += 1;
+            }
+            if !*ends {
+                continue;
+            }
+            answer.warm_up[row] = head.from_start == 0;
+            let length = head.steps as usize;
+            head.steps = 0;
+            if length > 0 {
+                let first = (self.values.len() / width) as u32;
+                self.values.extend_from_slice(&past[..length * width]);
+                self.ended.push(Ended { row: row as u32, slot: made.slots[row], first, length: length as u32 });
+            }
+            if self.ended.len() == LARGEST || self.values.len() / width >= MOST_STEPS {
+                self.predict(executor, answer)?;
+            }
+        }
+        self.predict(executor, answer)
+    }
+
+    /// Runs the sequences that ended, those of similar lengths together: each has the bits that it has alone.
+    fn predict(&mut self, executor: &mut dyn Executor, answer: &mut Answer<'_>) -> Result<()> {
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.sort_by_key(|one| one.length);
+        while let Some(longest) = ended.last() {
+            let t = longest.length as usize;
+            let together = ended.split_off(ended.len().saturating_sub((MOST_STEPS / t).max(1)));
+            self.lay_out(t, &together);
+            let inputs = [Input { values: Rows::F32(&self.values), width: self.width }];
+            let steps = Steps {
+                t,
+                slots: &self.slots,
+                inputs: &inputs,
+                rows: &self.rows,
+                gives: &self.gives,
+                reset: &self.reset,
+                lengths: &self.lengths,
+            };
+            executor.run(&steps, None, &mut answer.outputs)?;
+        }
+        self.values.clear();
+        self.ended = ended;
+        Ok(())
+    }
+
+    /// A run of these sequences over `t` steps. Beyond its end a sequence repeats its last row, which nothing reads.
+    fn lay_out(&mut self, t: usize, sequences: &[Ended]) {
+        let Whole { slots, rows, gives, reset, lengths, .. } = self;
+        [slots, rows, gives, lengths].into_iter().for_each(|all: &mut Vec<u32>| all.clear());
+        rows.reserve(t * sequences.len());
+        for step in 0..t as u32 {
+            rows.extend(sequences.iter().map(|one| one.first + step.min(one.length - 1)));
+        }
+        gives.resize((t - 1) * sequences.len(), Steps::NONE);
+        gives.extend(sequences.iter().map(|one| one.row));
+        slots.extend(sequences.iter().map(|one| one.slot));
+        lengths.extend(sequences.iter().map(|one| one.length));
+        reset.clear();
+        reset.resize(sequences.len(), true);
+    }
+}
