@@ -27,6 +27,7 @@ fn pipeline(root: &Path) -> Pipeline {
             time: At::default_value(TimeColumn { column: "t".into(), unit: None, timezone: None }),
             values: vec![word("v")],
             vectors: Vec::new(),
+            sequence: None,
         },
         on: Policies::default(),
         dead_letters: At::default_value(crate::config::DeadLetters::Parquet(at("dead"))),

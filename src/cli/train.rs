@@ -11,7 +11,7 @@ use super::{TrainArgs, print, progress};
 use crate::error::counted;
 use crate::model::executor::library;
 use crate::model::registry;
-use crate::runtime::{self, Captured, Plan, Purpose};
+use crate::runtime::{self, Captured, Plan, Purpose, Wanted};
 use crate::train::{self, Event, Keep, Looked, Phase, Progress, Series, Trained};
 use crate::{Error, Result, config, http};
 
@@ -90,10 +90,16 @@ fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
         Some(config::Split::Column(column)) => Some(column.as_str()),
         _ => None,
     };
+    let head = &training.head;
+    let (targets, label) = match head.is_text() {
+        true => (&[][..], head.columns().first().map(String::as_str)),
+        false => (head.columns(), None),
+    };
+    let wanted = Wanted { targets, label, weight: head.sample_weight(), split };
     let bar = progress::records(plan.files()?.records());
     plan.metrics.source_rows.set(i64::try_from(plan.files()?.records()).unwrap_or(i64::MAX));
     let read = &plan.metrics.source_rows_read;
-    let captured = runtime::capture(plan, training.head.columns(), split, &mut |records| {
+    let captured = runtime::capture(plan, wanted, &mut |records| {
         bar.set_position(records);
         read.inc_by(records.saturating_sub(read.get()));
     })?;

@@ -25,7 +25,7 @@ pub struct Record {
 }
 
 /// `sequence:` of `record`: where the sequences of a key end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Sequence {
     /// `key`: with the key's last record of the input.
     Key,

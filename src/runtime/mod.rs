@@ -16,7 +16,7 @@ mod plan;
 pub mod size;
 
 pub use engine::{Chain, Partition};
-pub use files::{Captured, Finished, capture, check_state, new_files, run};
+pub use files::{Captured, Finished, Wanted, capture, check_state, new_files, run};
 pub use first_rows::BeforeInfer;
 pub use plan::{
     Plan, PlannedSource, Purpose, Seen, check, check_shard, has_model, label, plan, plan_shard, plan_unasked,

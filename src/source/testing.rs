@@ -36,6 +36,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
             time: at(TimeColumn { column: "ts".into(), unit: None, timezone: None }),
             values: vec![at("value".into())],
             vectors: Vec::new(),
+            sequence: None,
         },
         on: Policies::default(),
         dead_letters: at(DeadLetters::default()),

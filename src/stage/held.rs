@@ -25,8 +25,6 @@ pub(super) struct Holds {
     columns: Vec<Hold>,
     /// Words of the marks: one bit per column.
     marks: usize,
-    /// Words of a row.
-    words: usize,
     out: Vec<Given>,
 }
 
@@ -58,6 +56,7 @@ enum What {
 #[derive(Clone, Default)]
 struct Given {
     words: Vec<u64>,
+    floats: Vec<f32>,
     bytes: Vec<u8>,
     ends: Vec<usize>,
     marks: Vec<bool>,
@@ -118,12 +117,7 @@ impl Holds {
             columns.push(Hold { name, what, at });
         }
         let out = vec![Given::default(); columns.len()];
-        Ok(Holds { columns, marks, words, out })
-    }
-
-    /// Words of a row.
-    pub(super) fn words(&self) -> usize {
-        self.words
+        Ok(Holds { columns, marks, out })
     }
 
     /// Adds a row to what is kept per key.
@@ -217,10 +211,7 @@ impl Holds {
                     given.ends.push(given.bytes.len());
                 }
                 What::Bytes(_, bytes) => given.bytes.extend_from_slice(&bytemuck::cast_slice(words)[..*bytes]),
-                What::Vector(width) => {
-                    let numbers: &[u8] = bytemuck::cast_slice(words);
-                    given.bytes.extend_from_slice(&numbers[..width * size_of::<f32>()]);
-                }
+                What::Vector(width) => given.floats.extend_from_slice(&bytemuck::cast_slice(words)[..*width]),
                 _ => given.words.extend_from_slice(words),
             }
         }
@@ -244,12 +235,12 @@ impl Rows<'_> {
 
 impl Given {
     fn column(self, what: &What) -> Result<Column> {
-        let Given { words, bytes, ends, marks } = self;
+        let Given { words, floats, bytes, ends, marks } = self;
         let numbers = |words: Vec<u64>| words.into_iter().map(f64::from_bits).collect::<Vec<f64>>();
         let whole = |words: Vec<u64>| words.into_iter().map(|word| word as i64).collect::<Vec<i64>>();
         let values = match what {
             What::Number => return Ok(Column { values: Values::Number(numbers(words)), observed: Some(marks) }),
-            What::Vector(width) => Values::Vector(bytemuck::pod_collect_to_vec(&bytes), *width),
+            What::Vector(width) => Values::Vector(floats, *width),
             What::Doubles(width) => Values::Doubles(numbers(words), *width),
             What::Flag => Values::Flag(words.into_iter().map(|word| word != 0).collect()),
             What::Time => Values::Time(whole(words)),
@@ -329,7 +320,7 @@ mod tests {
         }
         let whole = Batch { slots: vec![0; 4], times: vec![0; 4], positions: vec![0; 4], columns, rejects: vec![] };
         let mut holds = Holds::plan(&layout).unwrap();
-        let mut words = vec![u64::MAX; holds.words()];
+        let mut words = vec![u64::MAX; holds.state(StateSpec::default()).width()];
         let mut later = whole.clone();
         let later = later.split_off(1);
         for (batch, offset) in [(&whole, 0), (&later, 1)] {

@@ -212,6 +212,7 @@ pub(super) mod tests {
             model: At::default_value("m".into()),
             mode: if window.is_some() { config::Mode::Window } else { config::Mode::Carry },
             window: window.map(At::default_value),
+            max_length: At::default_value(1024),
             ttl: None,
             gap: None,
         };

@@ -16,6 +16,8 @@ pub struct Infer {
     pub mode: Mode,
     /// Rows of a window, for mode window; at least 1.
     pub window: Option<At<usize>>,
+    /// Rows of a sequence at most, for networks that must see a whole one at once.
+    pub max_length: At<usize>,
     /// State is reset when a key was silent for longer, and its memory may be freed.
     pub ttl: Option<At<Span>>,
     /// State is reset when a key was silent for longer.
@@ -36,6 +38,11 @@ pub enum Mode {
 
 pub(in crate::config) const MODES: [(&str, Mode); 3] =
     [("carry", Mode::Carry), ("window", Mode::Window), ("sequence", Mode::Sequence)];
+
+impl Infer {
+    /// Rows of a sequence at most, unless written otherwise.
+    pub const MAX_LENGTH: usize = 1024;
+}
 
 impl Mode {
     /// Its word in the pipeline file.
@@ -61,6 +68,12 @@ impl Options for Infer {
             )
             .or("carry"),
             word("window", LENGTH, "Rows of a window; needed in mode window, refused in others"),
+            word(
+                "max_length",
+                LENGTH,
+                "Mode sequence: rows of a sequence at most, for networks that must see a whole one at once (bidirectional)",
+            )
+            .or("1024"),
             word("ttl", SILENCE, "State is reset if the key had no records for longer; its memory may be freed"),
             word("gap", SILENCE, "State is reset if the key had no records for longer"),
         ],
@@ -78,6 +91,7 @@ impl Options for Infer {
         let model = reader.need(&fields, "model").and_then(|f| model(reader, f));
         let mode = fields.get("mode").map(|f| reader.word(f, &MODES, &[]));
         let window = fields.get("window").map(|f| reader.count(f, 1, MAX_RING).map(|n| f.at(n)));
+        let max_length = fields.get("max_length").map(|f| (f, reader.count(f, 1, MAX_RING)));
         let ttl = fields.get("ttl").and_then(|f| reader.span(f, false));
         let gap = fields.get("gap").and_then(|f| reader.span(f, false));
         // A mode that isn't one says nothing about the window.
@@ -89,10 +103,31 @@ impl Options for Infer {
                 let message = format!("`window` is only for mode window, this is mode {}", mode.word());
                 reader.problems.add(window.name_place, message);
             }
+            (Some(Mode::Sequence), None) => {
+                for field in [fields.get("ttl"), fields.get("gap")].into_iter().flatten() {
+                    let message = format!(
+                        "`{}` is not for mode sequence: a sequence ends as `record: {{ sequence: … }}` says",
+                        field.name
+                    );
+                    reader.problems.add(field.name_place, message);
+                }
+            }
             _ => {}
         }
+        if let (Some(mode @ (Mode::Carry | Mode::Window)), Some((field, _))) = (mode.flatten(), &max_length) {
+            let message = format!("`max_length` is only for mode sequence, this is mode {}", mode.word());
+            reader.problems.add(field.name_place, message);
+        }
+        let max_length = max_length.and_then(|(field, length)| Some(field.at(length?)));
         let mode = mode.flatten().unwrap_or_default();
-        Some(Infer { model: model.unwrap_or_default(), mode, window: window.flatten(), ttl, gap })
+        Some(Infer {
+            model: model.unwrap_or_default(),
+            mode,
+            window: window.flatten(),
+            max_length: max_length.unwrap_or(At::default_value(Infer::MAX_LENGTH)),
+            ttl,
+            gap,
+        })
     }
 
     fn check(&self, around: &Around<'_>, problems: &mut Problems) {

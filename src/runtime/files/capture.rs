@@ -47,8 +47,10 @@ impl Captured {
 pub struct Wanted<'a> {
     /// Numbers that are targets.
     pub targets: &'a [String],
-    /// The column of classes, where those are the target.
+    /// The column of classes or transcripts, where those are the target.
     pub label: Option<&'a str>,
+    /// The column with what an example counts.
+    pub weight: Option<&'a str>,
     /// The column of a split.
     pub split: Option<&'a str>,
 }
@@ -59,6 +61,7 @@ struct Columns {
     /// Per target: its column, and those of its mean and standard deviation.
     targets: Vec<(usize, Option<(usize, usize)>)>,
     label: Option<usize>,
+    weight: Option<usize>,
     /// The flag of rows that end a sequence.
     ends: Option<usize>,
     split: Option<usize>,
@@ -120,6 +123,10 @@ impl Columns {
             })
             .transpose()
         };
+        let weight = |name| {
+            layout.number(name).map_err(|message| Error::refused(format!("train.sample_weight: {message}")))
+        };
+        let weight = wanted.weight.map(weight).transpose()?;
         let (label, split) = (text("train.target", wanted.label)?, text("train.split", wanted.split)?);
         Ok(Columns {
             features: layout
@@ -128,6 +135,7 @@ impl Columns {
                 .ok_or_else(|| Error::failed("the stages end without inputs: internal error, please report"))?,
             targets,
             label,
+            weight,
             ends: layout.ends,
             split,
         })
@@ -167,6 +175,7 @@ impl Columns {
             series.usable.push(usable[row]);
             series.restart.push(restart[row]);
             series.ends.extend(ends.map(|ends| ends[row]));
+            series.weights.extend(self.weight.map(|column| batch.columns[column].numbers()[row]));
             if let Some(labels) = &labels {
                 let label = labels.is_valid(row).then(|| self.known(series, labels.value(row)));
                 series.labels.push(label);

@@ -10,7 +10,7 @@ mod partition_task;
 mod run;
 mod versions;
 
-pub use capture::{Captured, capture};
+pub use capture::{Captured, Wanted, capture};
 pub use late::Late;
 pub use partition_task::{PartitionTask, Shared};
 pub use run::{Finished, check_state, joined, moment, new_files, open_sink, restore, run};

@@ -184,7 +184,7 @@ impl Whole {
     /// A run of these sequences over `t` steps. Beyond its end a sequence repeats its last row, which nothing reads.
     fn lay_out(&mut self, t: usize, sequences: &[Ended]) {
         let Whole { slots, rows, gives, reset, lengths, .. } = self;
-        [slots, rows, gives, lengths].into_iter().for_each(|all: &mut Vec<u32>| all.clear());
+        [&mut *slots, rows, gives, lengths].into_iter().for_each(Vec::clear);
         rows.reserve(t * sequences.len());
         for step in 0..t as u32 {
             rows.extend(sequences.iter().map(|one| one.first + step.min(one.length - 1)));
