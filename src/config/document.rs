@@ -263,7 +263,7 @@ fn record(reader: &mut Reader, fields: &Fields) -> Record {
     };
     let time =
         time.unwrap_or(At { value: TimeColumn { column: String::new(), unit: None, timezone: None }, place: NOWHERE });
-    let sequence = fields.get("sequence").and_then(|field| record::sequence(reader, field));
+    let sequence = fields.get("sequence").map(|field| record::sequence(reader, field));
     Record { key, time, values, vectors, sequence }
 }
 

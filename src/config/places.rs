@@ -248,7 +248,7 @@ mod tests {
         for (word, places) in [
             ("horizon", "`train: { … }`"),
             ("beta_1", "`train: { optimizer: { adam: { … } } }`, `train: { optimizer: { adamw: { … } } }`"),
-            ("gap", "the stage `frame: { … }`, the stage `infer: { … }`"),
+            ("gap", "`record: { sequence: { … } }`, the stage `frame: { … }`, the stage `infer: { … }`"),
             ("resample", "the list `stages: [ … ]`"),
             ("lstm", "`train: { layers: [ … ] }`"),
             ("idle", "`source: { kafka: { … } }`"),

@@ -106,8 +106,13 @@ const SEQUENCES: Words = Words::new(
 )
 .choices(&[exactly_one(&["end", "gap", "length"])]);
 
-/// Reads `sequence`.
-pub(super) fn sequence(reader: &mut Reader, field: Field<'_>) -> Option<At<Sequence>> {
+/// Reads `sequence`. A refused one is replaced by an end without a column: the file has a `sequence`.
+pub(super) fn sequence(reader: &mut Reader, field: Field<'_>) -> At<Sequence> {
+    let refused = At { value: Sequence::End(At::default()), place: field.name_place };
+    read(reader, field).unwrap_or(refused)
+}
+
+fn read(reader: &mut Reader, field: Field<'_>) -> Option<At<Sequence>> {
     if let Some(text) = field.node.text() {
         return match text {
             "key" => Some(field.at(Sequence::Key)),
@@ -153,6 +158,7 @@ pub(super) fn check_sequence(problems: &mut Problems, pipeline: &Pipeline) {
             "`sequence: key` is for files: on Kafka no record is known to be the last one of its key; write \
              { end: COLUMN }, { gap: 5m } or { length: n }",
         ),
+        (Sequence::End(column), _) if column.is_empty() => {}
         (Sequence::End(column), Key::Melted(_)) => problems
             .add(column.place, "with `columns_as_keys` there is no column beside the values: write key, gap or length"),
         (Sequence::End(column), key) => {

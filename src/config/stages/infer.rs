@@ -1,6 +1,7 @@
 //! `infer: { model, mode, window, ttl, gap }`
 
 use super::{Around, MAX_RING, Options};
+use crate::config::effective::value;
 use crate::config::read::{Field, Fields, Reader};
 use crate::config::table::{Shape, names, word};
 use crate::config::words::{Words, name_fault, word_of};
@@ -73,7 +74,10 @@ impl Options for Infer {
                 LENGTH,
                 "Mode sequence: rows of a sequence at most, for networks that must see a whole one at once (bidirectional)",
             )
-            .or("1024"),
+            .or_from(|file| {
+                let is_sequence = file.near(0, "mode").and_then(|mode| mode.text()) == Some("sequence");
+                is_sequence.then(|| value("1024")).flatten()
+            }),
             word("ttl", SILENCE, "State is reset if the key had no records for longer; its memory may be freed"),
             word("gap", SILENCE, "State is reset if the key had no records for longer"),
         ],

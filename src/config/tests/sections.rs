@@ -75,7 +75,7 @@ fn a_word_in_the_wrong_section_gets_its_place() {
         ("epochs: 3", "write it in `train: { … }`"),
         ("dropout: 3", "`dropout` is not in this version of kolk"),
         ("infer: { model: m }", "`infer` does not belong in the pipeline: write it in the list `stages: [ … ]`"),
-        ("on: { key: 1, gap: 6h }", "in the stage `frame: { … }` or the stage `infer: { … }`"),
+        ("on: { key: 1, gap: 6h }", "the stage `frame: { … }` or the stage `infer: { … }`"),
         ("runtime: { processing.guarantee: exactly_once }", "write `runtime: { delivery: exactly_once }`"),
         ("stages: [ { dropout: 0.1 } ]", "`dropout` is not in this version of kolk"),
         ("state: { state.dir: x }", "write `state: { path: folder }`"),
@@ -291,4 +291,57 @@ fn records_places_and_limits_are_checked() {
         TimeColumn { column: "t".into(), unit: Some(EpochUnit::Millisecond), timezone: None }
     );
     assert!(matches!(&p.record.key, Key::Melted(columns) if columns.len() == 2));
+}
+
+#[test]
+fn where_sequences_end() {
+    let of = |sequence: &str, infer: &str| {
+        let file = "name: a\nsource: { parquet: { path: in.parquet } }\n";
+        let record = format!("record: {{ key: k, time: t, values: [x], sequence: {sequence} }}\n");
+        format!("{file}{record}stages: [ infer: {{ model: m, {infer} }} ]\n")
+    };
+    let read = |sequence: &str| {
+        let pipeline = parse(&of(sequence, "mode: sequence")).unwrap();
+        (pipeline.record.canonical()["sequence"].to_string(), pipeline.record.sequence.unwrap().value)
+    };
+    assert_eq!(read("key"), ("\"key\"".to_string(), Sequence::Key));
+    let (canonical, end) = read("{ end: last }");
+    assert_eq!(canonical, r#"{"end":"last"}"#);
+    assert!(matches!(end, Sequence::End(column) if column.value == "last"));
+    let (canonical, gap) = read("{ gap: 300s }");
+    assert_eq!(canonical, r#"{"gap":"5m"}"#);
+    assert!(matches!(gap, Sequence::Gap(span) if span.value == Span::Nanos(300_000_000_000)));
+    assert_eq!(read("{ length: 24 }"), (r#"{"length":24}"#.to_string(), Sequence::Length(24)));
+    // Also in mode carry, where an end resets the state.
+    assert!(parse(&of("{ length: 3 }", "mode: carry")).unwrap().record.sequence.is_some());
+
+    for (sequence, infer, expected) in [
+        ("keys", "mode: sequence", "3:51: `sequence`: expected key, { end: COLUMN }, { gap: 5m } or { length: n }"),
+        ("{ gap: 0s }", "mode: sequence", "3:58: `gap`: a duration of zero has no meaning here"),
+        ("{ length: 0 }", "mode: sequence", "3:61: `length`: expected a whole number from 1"),
+        ("{}", "mode: sequence", "3:41: `sequence` needs one of: end, gap, length"),
+        ("{ end: l, gap: 5m }", "mode: sequence", "3:61: `end` and `gap` exclude each other, write one"),
+        ("{ end: t }", "mode: sequence", "3:58: column \"t\" is already the time"),
+        ("{ end: k }", "mode: sequence", "3:58: column \"k\" is already the key"),
+        ("key", "mode: window, window: 3", "3:51: `sequence` is for `infer` in mode sequence or carry"),
+        ("key", "mode: sequence, gap: 5m", "4:46: `gap` is not for mode sequence: a sequence ends as `record:"),
+        ("key", "mode: carry, max_length: 5", "4:43: `max_length` is only for mode sequence, this is mode carry"),
+        ("{ length: 9 }", "mode: sequence, max_length: 0", "4:58: `max_length`: expected a whole number from 1"),
+    ] {
+        let found = problems(&of(sequence, infer));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{sequence} {infer}: {found:?}");
+    }
+    let found = more("stages: [ infer: { model: m, mode: sequence } ]");
+    assert!(found.len() == 1 && found[0].contains("mode sequence needs `sequence` within `record`"), "{found:?}");
+    let found = problems(&format!("{SMALLEST}").replace("values: [x]", "values: [x], sequence: key"));
+    assert!(found.len() == 1 && found[0].starts_with("3:42: `sequence` needs an `infer`"), "{found:?}");
+    let melted = of("{ end: l }", "mode: sequence").replace("key: k, time: t, values: [x]", "time: t, columns_as_keys: [a]");
+    let found = problems(&melted);
+    assert!(found.len() == 1 && found[0].contains("there is no column beside the values"), "{found:?}");
+    let kafka = of("key", "mode: sequence").replace(
+        "parquet: { path: in.parquet }",
+        "kafka: { brokers: b, topic: t, format: json, partitioned_by: key }",
+    );
+    let found = problems(&kafka);
+    assert!(found.iter().any(|problem| problem.contains("`sequence: key` is for files: on Kafka no record is")), "{found:?}");
 }
