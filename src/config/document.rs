@@ -13,8 +13,8 @@ use super::{
     At, EpochUnit, FileOrder, Input, Key, Location, OnError, OnLate, ParquetFiles, Pipeline, Policies, Record,
 };
 use super::{
-    Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, models, output, record, stages,
-    train, train_words, vectors,
+    Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, models, output, record,
+    stages, train, train_words, vectors,
 };
 use super::{Source, Watermark};
 use crate::problem::Place;

@@ -138,7 +138,8 @@ impl Metrics {
                 "Rows that took no step of the network: a number is none that its input takes, such as an id that a \
                  stage computed.",
             )?,
-            sequences: b.counter("kolk_sequences_total", "Sequences that ended (`record.sequence`) and have an output.")?,
+            sequences: b
+                .counter("kolk_sequences_total", "Sequences that ended (`record.sequence`) and have an output.")?,
             sequences_dropped: b.counter(
                 "kolk_sequences_dropped_total",
                 "Sequences without an output, since they have more records than `max_length`.",

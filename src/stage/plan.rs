@@ -98,7 +98,8 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
         let architecture = model.and_then(|model| model.version.manifest.architecture.as_ref());
         let sees_whole = to_the_end && architecture.is_some_and(Architecture::is_bidirectional);
         let most = sees_whole.then_some(options.max_length.value);
-        let operator = Box::new(Sequences { rule, to_the_end, most, metrics: model.map(|model| model.metrics.clone()) });
+        let operator =
+            Box::new(Sequences { rule, to_the_end, most, metrics: model.map(|model| model.metrics.clone()) });
         steps.insert(next, Step { place: rule.place, operator });
         next += 1;
     }
@@ -130,12 +131,7 @@ fn wanted(pipeline: &Pipeline, infer: usize) -> Vec<String> {
 
 /// Names of the columns that a model's outputs become. Before the model is opened, its manifest says it; of one that
 /// can't be read, or is still to be trained, they are our own.
-fn outputs(
-    pipeline: &Pipeline,
-    options: &config::Infer,
-    model: Option<&Model>,
-    wanted: &[String],
-) -> Vec<String> {
+fn outputs(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>, wanted: &[String]) -> Vec<String> {
     let read = || {
         let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
         let manifest = registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()?;

@@ -89,7 +89,14 @@ fn lags(column: &str) -> Stage {
 }
 
 fn infer() -> Stage {
-    Stage::Infer(Infer { model: at("m".into()), mode: Mode::Carry, window: None, max_length: At::default_value(1024), ttl: None, gap: None })
+    Stage::Infer(Infer {
+        model: at("m".into()),
+        mode: Mode::Carry,
+        window: None,
+        max_length: At::default_value(1024),
+        ttl: None,
+        gap: None,
+    })
 }
 
 fn score() -> Stage {

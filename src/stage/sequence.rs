@@ -65,7 +65,17 @@ impl Operator for Sequences<'_> {
     fn plan(&self, _place: Place, layout: &mut Layout, problems: &mut Problems) -> Option<Box<dyn Build>> {
         let rule = match &self.rule.value {
             config::Sequence::Key => Rule::Key,
-            config::Sequence::Length(length) => Rule::Length(*length as u64),
+            config::Sequence::Length(length) => {
+                if let Some(most) = self.most.filter(|most| most < length) {
+                    let message = format!(
+                        "sequences have {length} records, and the network sees at most {most} at once: write \
+                         `max_length: {length}` within `infer`"
+                    );
+                    problems.add(self.rule.place, message);
+                    return None;
+                }
+                Rule::Length(*length as u64)
+            }
             config::Sequence::Gap(gap) => match layout.clock.every(gap.value) {
                 Ok(every) => Rule::Gap(every),
                 Err(message) => {
@@ -112,8 +122,10 @@ fn end(name: &At<String>, layout: &Layout, problems: &mut Problems) -> Option<us
                 Kind::Passthrough(of) => of.to_string(),
                 other => format!("{other:?}"),
             };
-            let message =
-                format!("`end`: column \"{}\" is {found}, expected a boolean, or an integer that is 0 or 1", name.value);
+            let message = format!(
+                "`end`: column \"{}\" is {found}, expected a boolean, or an integer that is 0 or 1",
+                name.value
+            );
             problems.add(name.place, message);
             None
         }

@@ -39,6 +39,7 @@ mod recipes;
 mod retrained;
 mod score;
 mod secrets;
+mod sequences;
 mod serve_as_trained;
 mod shards;
 mod signals;

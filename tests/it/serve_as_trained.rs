@@ -7,7 +7,7 @@ use std::path::Path;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float32Type, TimestampMillisecondType};
 use kolk::record::Values;
-use kolk::runtime::{Wanted, Partition, Purpose, capture, plan};
+use kolk::runtime::{Partition, Purpose, Wanted, capture, plan};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::common::*;
@@ -39,7 +39,8 @@ fn features_are_the_same() {
     let load = || kolk::config::load(Path::new(&file)).unwrap();
 
     let training = plan(load(), Purpose::Train).unwrap();
-    let captured = capture(&training, Wanted { targets: &["value".to_string()], ..Wanted::default() }, &mut |_| ()).unwrap();
+    let captured =
+        capture(&training, Wanted { targets: &["value".to_string()], ..Wanted::default() }, &mut |_| ()).unwrap();
     assert_eq!(captured.series.len(), 3);
 
     let serving = plan(load(), Purpose::Run).unwrap();

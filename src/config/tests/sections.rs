@@ -334,14 +334,16 @@ fn where_sequences_end() {
     let found = more("stages: [ infer: { model: m, mode: sequence } ]");
     assert!(found.len() == 1 && found[0].contains("mode sequence needs `sequence` within `record`"), "{found:?}");
     let found = problems(&format!("{SMALLEST}").replace("values: [x]", "values: [x], sequence: key"));
-    assert!(found.len() == 1 && found[0].starts_with("3:42: `sequence` needs an `infer`"), "{found:?}");
-    let melted = of("{ end: l }", "mode: sequence").replace("key: k, time: t, values: [x]", "time: t, columns_as_keys: [a]");
+    assert!(found.len() == 1 && found[0].starts_with("3:43: `sequence` needs an `infer`"), "{found:?}");
+    let melted =
+        of("{ end: l }", "mode: sequence").replace("key: k, time: t, values: [x]", "time: t, columns_as_keys: [a]");
     let found = problems(&melted);
     assert!(found.len() == 1 && found[0].contains("there is no column beside the values"), "{found:?}");
-    let kafka = of("key", "mode: sequence").replace(
-        "parquet: { path: in.parquet }",
-        "kafka: { brokers: b, topic: t, format: json, partitioned_by: key }",
-    );
+    let kafka = of("key", "mode: sequence")
+        .replace("parquet: { path: in.parquet }", "kafka: { brokers: b, topic: t, format: json, partitioned_by: key }");
     let found = problems(&kafka);
-    assert!(found.iter().any(|problem| problem.contains("`sequence: key` is for files: on Kafka no record is")), "{found:?}");
+    assert!(
+        found.iter().any(|problem| problem.contains("`sequence: key` is for files: on Kafka no record is")),
+        "{found:?}"
+    );
 }

@@ -70,7 +70,11 @@ impl Stepwise {
                 let given = answer.row(output, row).ok_or_else(misfit)?;
                 let last = &mut last[at..at + given.len()];
                 // A row that took no step doesn't change what the sequence has come to.
-                if made.usable[row] { last.copy_from_slice(given) } else { given.copy_from_slice(last) }
+                if made.usable[row] {
+                    last.copy_from_slice(given)
+                } else {
+                    given.copy_from_slice(last)
+                }
                 at += given.len();
             }
             if *ends {

@@ -37,6 +37,7 @@ mod schemas;
 mod scored;
 mod secrets;
 mod secure;
+mod sequences;
 mod several;
 mod stalled;
 mod stamps;

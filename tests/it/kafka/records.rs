@@ -92,6 +92,15 @@ impl Sender {
         self.1.repeat(self.0.client());
     }
 
+    /// Sends messages of any payload, by their keys.
+    pub fn send_text(&self, topic: &str, messages: &[(String, String)]) {
+        for (key, payload) in messages {
+            let record = BaseRecord::to(topic).key(key).payload(payload);
+            self.0.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        self.0.poll(Duration::ZERO);
+    }
+
     /// Sends records to one partition, whatever their keys are.
     pub fn send_to(&self, topic: &str, partition: i32, rows: &[Row]) {
         for (key, ts, value) in rows {
