@@ -20,6 +20,9 @@ const SECOND: i64 = 1_000;
 const KEYS: usize = 13;
 const CLASSES: [&str; 3] = ["go", "no", "stay"];
 
+/// Cells with their units, and whether they run in both directions.
+type Layers = &'static [(CellKind, usize, bool)];
+
 /// A network of fixed numbers that tells three classes by `value`, published as `name`.
 pub fn publish_classes(folder: &Path, name: &str, layers: &[(CellKind, usize, bool)], pool: Pool) {
     let layer = |(cell, units, bidirectional): &(CellKind, usize, bool)| {
@@ -89,7 +92,7 @@ pub fn publish_classes(folder: &Path, name: &str, layers: &[(CellKind, usize, bo
 }
 
 /// A network that advances with each row, one whose answer is a mean, one that must see whole sequences.
-const MODELS: [(&str, &[(CellKind, usize, bool)], Pool); 3] = [
+const MODELS: [(&str, Layers, Pool); 3] = [
     ("last", &[(CellKind::Gru, 7, false), (CellKind::Lstm, 5, false)], Pool::Last),
     ("mean", &[(CellKind::Lstm, 6, false)], Pool::Mean),
     ("whole", &[(CellKind::Gru, 5, true), (CellKind::Lstm, 4, true)], Pool::Last),

@@ -333,7 +333,7 @@ fn where_sequences_end() {
     }
     let found = more("stages: [ infer: { model: m, mode: sequence } ]");
     assert!(found.len() == 1 && found[0].contains("mode sequence needs `sequence` within `record`"), "{found:?}");
-    let found = problems(&format!("{SMALLEST}").replace("values: [x]", "values: [x], sequence: key"));
+    let found = problems(&SMALLEST.replace("values: [x]", "values: [x], sequence: key"));
     assert!(found.len() == 1 && found[0].starts_with("3:43: `sequence` needs an `infer`"), "{found:?}");
     let melted =
         of("{ end: l }", "mode: sequence").replace("key: k, time: t, values: [x]", "time: t, columns_as_keys: [a]");

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, StringArray};
+use arrow::array::{Array, AsArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float64Type};
 
 use super::Late;
 use crate::config::Stage;
@@ -127,6 +127,7 @@ impl Columns {
             |name| layout.number(name).map_err(|message| Error::refused(format!("train.sample_weight: {message}")));
         let weight = wanted.weight.map(weight).transpose()?;
         let (label, split) = (text("train.target", wanted.label)?, text("train.split", wanted.split)?);
+        let weight = text("train.sample_weight", wanted.weight)?;
         Ok(Columns {
             features: layout
                 .features
@@ -158,6 +159,7 @@ impl Columns {
             return Err(Error::failed("what is trained has other inputs than x: internal error, please report"));
         };
         let labels = self.label.map(|column| labels(&batch.columns[column].values)).transpose()?;
+        let weights = self.weight.map(|column| weights(&batch.columns[column].values)).transpose()?;
         let ends = match self.ends.map(|column| &batch.columns[column].values) {
             Some(Values::Flag(ends)) => Some(ends),
             _ => None,
@@ -174,7 +176,7 @@ impl Columns {
             series.usable.push(usable[row]);
             series.restart.push(restart[row]);
             series.ends.extend(ends.map(|ends| ends[row]));
-            series.weights.extend(self.weight.map(|column| batch.columns[column].numbers()[row]));
+            series.weights.extend(weights.as_ref().map(|weights| weights[row]));
             if let Some(labels) = &labels {
                 let label = labels.is_valid(row).then(|| self.known(series, labels.value(row)));
                 series.labels.push(label);
@@ -208,6 +210,20 @@ fn labels(values: &Values) -> Result<StringArray> {
         Values::Integer(values) => Ok(values.iter().map(|value| Some(value.to_string())).collect()),
         Values::Flag(values) => Ok(values.iter().map(|value| Some(value.to_string())).collect()),
         _ => Err(Error::refused("train.target: the column must hold classes: text, integers or booleans")),
+    }
+}
+
+/// Numbers; null is NaN.
+fn weights(values: &Values) -> Result<Vec<f64>> {
+    let refused = || "train.sample_weight: reading the column as numbers".into();
+    match values {
+        Values::Number(values) => Ok(values.clone()),
+        Values::Passthrough(array) => {
+            let numbers = cast(array, &DataType::Float64).or_refused(refused)?;
+            let numbers = numbers.as_primitive::<Float64Type>();
+            Ok(numbers.iter().map(|number| number.unwrap_or(f64::NAN)).collect())
+        }
+        _ => Err(Error::refused("train.sample_weight: the column must hold numbers")),
     }
 }
 

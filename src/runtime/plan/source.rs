@@ -4,7 +4,7 @@ use super::Purpose;
 use crate::config::{At, Input, Metadatum, Pipeline, Split};
 use crate::error::Problems;
 use crate::record::Layout;
-use crate::{source, stage};
+use crate::{source, stage, train};
 
 /// What a pipeline reads, found.
 pub enum PlannedSource {
@@ -88,11 +88,19 @@ pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
             stage::from_source(&stage::steps(pipeline, None), &fields)
         }
         (Purpose::Train, _, train) => {
-            let split = train.as_ref().and_then(|train| match &train.split.value {
-                Split::Column(column) => Some(At { value: column.clone(), place: train.split.place }),
-                _ => None,
-            });
-            stage::from_source(&stage::before_infer(pipeline), &Vec::from_iter(split))
+            let mut after = Vec::new();
+            if let Some(train) = train {
+                let head = train::head::head(train);
+                // Numbers are values of the record.
+                let labels: &[_] = if head.is_text() { &train.targets } else { &[] };
+                let weight = head.sample_weight().map(|weight| At { value: weight.into(), place: train.place });
+                let is_value = |name: &At<String>| pipeline.record.values.iter().any(|value| value.value == name.value);
+                after.extend(labels.iter().cloned().chain(weight).filter(|name| !is_value(name)));
+                if let Split::Column(column) = &train.split.value {
+                    after.push(At { value: column.clone(), place: train.split.place });
+                }
+            }
+            stage::from_source(&stage::before_infer(pipeline), &after)
         }
     }
 }

@@ -30,8 +30,13 @@ pub(super) fn before_network(
     if !lags.is_empty() && !used {
         problems.add(train.place, "the lags are not used: name them in `inputs`, or set `skip: linear`");
     }
+    let head = train::head::head(train);
     for target in &train.targets {
-        if let Err(message) = layout.number(target) {
+        let found = match head.is_text() {
+            true => layout.find(target).ok_or_else(|| layout.unknown(target)),
+            false => layout.number(target),
+        };
+        if let Err(message) = found {
             problems.add(target.place, message);
         }
     }
