@@ -123,9 +123,6 @@ impl Columns {
             })
             .transpose()
         };
-        let weight =
-            |name| layout.number(name).map_err(|message| Error::refused(format!("train.sample_weight: {message}")));
-        let weight = wanted.weight.map(weight).transpose()?;
         let (label, split) = (text("train.target", wanted.label)?, text("train.split", wanted.split)?);
         let weight = text("train.sample_weight", wanted.weight)?;
         Ok(Columns {
