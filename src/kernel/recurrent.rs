@@ -90,6 +90,13 @@ pub struct Trace<F> {
     recurrent: Vec<F>,
 }
 
+impl<F: Float> Trace<F> {
+    /// Gates after activation, [T, B, g·u].
+    pub fn gates(&self) -> &[F] {
+        &self.gates
+    }
+}
+
 /// Widths of what a layer's cell has.
 struct Widths {
     /// All gates.
@@ -177,6 +184,8 @@ pub struct Scratch<F> {
     recurrent: Vec<F>,
     dh: Vec<F>,
     dc: Vec<F>,
+    /// Where it is asked for: the norm of the gradient of the hidden state after each step, the last step first.
+    pub norms: Option<Vec<f64>>,
 }
 
 /// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless
@@ -200,13 +209,16 @@ pub fn backward<F: Float>(
         buffer.clear();
         buffer.resize(b * width, F::ZERO);
     }
-    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc } = scratch;
+    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms } = scratch;
     let recurrent = Matrix::new(weights.recurrent, u, width.gates);
     for now in (0..t).rev() {
+        dh.iter_mut().zip(&dh_out[now * b * u..]).for_each(|(dh, out)| *dh += *out);
+        if let Some(norms) = norms {
+            norms.push(dh.iter().map(|value| value.to_f64() * value.to_f64()).sum::<f64>().sqrt());
+        }
         for row in 0..b {
             let at = now * b + row;
             let dh = block(dh, row, u);
-            dh.iter_mut().zip(&dh_out[at * u..][..u]).for_each(|(dh, out)| *dh += *out);
             let d_gates = block(d_gates, at, width.gates);
             let d_recurrent = block(d_recurrent, at, width.recurrent);
             if !mask.active(at) {

@@ -11,6 +11,7 @@ use crate::model::ModelKind;
 use crate::{Error, Result};
 
 use super::dataset::Dataset;
+use super::gradients::{Gradients, Samples};
 use super::keep::{Found, Keep, Record, unusable};
 use super::lanes::{self, Lanes};
 use super::learner::Learner;
@@ -89,6 +90,8 @@ pub struct Fitted {
     /// By what share per tenth of the training the loss was still falling at its end, where it was, and whether that is
     /// the validation loss.
     pub falling: Option<(f64, bool)>,
+    /// Samples of its gradients.
+    pub gradients: Gradients,
 }
 
 /// Trains on the train part. Where there is a validation part the weights that did best on it are kept, else the last.
@@ -104,8 +107,12 @@ pub fn fit(
     let scaling = data.plan.start.as_ref().map_or_else(|| Scaling::learn(data), |start| start.scaling(data.plan));
     let batches = Batches::new(data);
     let schedule = Schedule::new(data, length);
-    watch(Event::Start(phase, &schedule.text(batches.epoch(data, 0).len())));
+    let per_epoch = batches.epoch(data, 0).len();
+    watch(Event::Start(phase, &schedule.text(per_epoch)));
     let (mut learner, mut so_far) = begin(data, &scaling, phase, keep, watch)?;
+    if so_far.updates() == 0 {
+        so_far.gradients = Samples::new(length, per_epoch);
+    }
     let (started, before) = (Instant::now(), so_far.updates());
     let mut batch = Examples::default();
     'training: while !so_far.over
@@ -122,6 +129,9 @@ pub fn fit(
             .map_or(schedule.updates, |n| so_far.updates() - so_far.batches + (n + 1 - epoch) * order.len());
         while so_far.batches < order.len() {
             order.fill(&mut batch, data, &scaling, so_far.batches);
+            if so_far.gradients.is_due(so_far.updates()) {
+                so_far.gradients.add(learner.sample(&batch, so_far.updates()));
+            }
             learner.set_rate(data.plan.rate.factor(so_far.updates(), of_updates as f64, &so_far.looks));
             let (loss, count) = learner.learn(&batch)?;
             so_far.learned(loss, count);
@@ -175,7 +185,13 @@ pub fn fit(
     net.parameters_mut().copy_from_slice(&weights);
     let stopped_early = updates < schedule.updates && schedule.epochs.is_none_or(|n| begun < n);
     let falling = if stopped_early { None } else { falling(&so_far.looks, best, &so_far.losses) };
-    Ok(Fitted { model: Model { net, scaling }, looks: so_far.looks, best, stopped_early, falling })
+    let gradients = Gradients {
+        groups: net.groups(),
+        layers: net.recurrent_layers(),
+        samples: so_far.gradients.samples,
+        carried: None,
+    };
+    Ok(Fitted { model: Model { net, scaling }, looks: so_far.looks, best, stopped_early, falling, gradients })
 }
 
 /// A learner at its start, or what a checkpoint of this phase holds.

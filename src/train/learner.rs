@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Plan;
+use super::gradients::{Sample, depth, distances};
 use super::head::Head;
 use super::keep::Record;
 use super::loss::clip;
@@ -17,6 +18,7 @@ use super::windows::Examples;
 use crate::Result;
 use crate::kernel::recurrent::Mask;
 use crate::model::ModelKind;
+use crate::network::Pool;
 
 /// A network that learns.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Learner {
     head: Arc<dyn Head>,
     clip_norm: Option<f64>,
     kind: ModelKind,
+    /// Steps that a gradient can reach back.
+    depth: usize,
     /// State after the last chunk of this epoch; mode carry.
     state: Option<State<f32>>,
     work: Workspace<f32>,
@@ -52,6 +56,7 @@ impl Learner {
             head: plan.head.clone(),
             clip_norm: plan.clip_norm,
             kind: plan.kind,
+            depth: depth(plan),
             state: None,
             work: Workspace::default(),
             gradients: vec![0.0; parameters],
@@ -82,6 +87,42 @@ impl Learner {
         self.state = (self.kind == ModelKind::Carry).then_some(state);
         let count = batch.weight.iter().map(|weight| f64::from(*weight)).sum();
         Ok((value, count))
+    }
+
+    /// What the gradient of a batch is like before it is learned from; changes nothing.
+    pub fn sample(&self, batch: &Examples, updates: usize) -> Sample {
+        let pass = pass(batch, self.kind == ModelKind::Window);
+        let mut state = self.state.clone().unwrap_or_else(|| self.network.zero_state(batch.batch));
+        let (mut work, mut gradients) = (Workspace::default(), vec![0.0; self.gradients.len()]);
+        let mut d_out = Vec::new();
+        let y = self.network.forward(pass, &mut state, &mut work);
+        self.head.loss(y, &batch.wanted, &batch.weight, &mut d_out);
+        self.network.backward(pass, &d_out, &mut work, &mut gradients);
+        let (norms, saturated) = (self.network.group_norms(&gradients), self.network.saturated(pass, &work));
+        // The loss of the last timestep alone, of lanes that are steps all the time and don't restart.
+        let (lanes, outputs) = (batch.batch, self.head.outputs());
+        let before = d_out.len().saturating_sub(lanes * outputs);
+        d_out[..before].fill(0.0);
+        for (lane, d_out) in d_out[before..].chunks_exact_mut(outputs).enumerate() {
+            let cells = || (0..batch.steps).map(|at| at * lanes + lane);
+            if cells().skip(1).any(|cell| batch.reset[cell]) || !cells().all(|cell| batch.active[cell]) {
+                d_out.fill(0.0);
+            }
+        }
+        work.norms = Some(Vec::new());
+        self.network.backward(pass, &d_out, &mut work, &mut gradients);
+        let mut reach = work.norms.take().unwrap_or_default();
+        reach.reverse();
+        let distances = distances(batch.steps.max(self.depth));
+        for layer in &mut reach {
+            *layer = distances.iter().map_while(|back| layer.get(*back).copied()).collect();
+        }
+        // The gradient of a mean of steps begins at all of them.
+        let is_mean = self.network.architecture().pool == Pool::Mean;
+        if is_mean || reach.iter().any(|layer| layer.first().is_none_or(|last| *last == 0.0 || !last.is_finite())) {
+            reach.clear();
+        }
+        Sample { updates, norms, saturated, reach }
     }
 
     /// Puts all that lasts from one update to the next into a training checkpoint.

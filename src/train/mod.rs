@@ -9,6 +9,7 @@ pub mod dataset;
 mod errors;
 mod examples;
 mod fit;
+mod gradients;
 pub mod head;
 mod import;
 mod init;

@@ -4,6 +4,7 @@
 //! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`optimizer`).
 
 mod directions;
+mod sampled;
 mod tensors;
 
 use std::ops::Range;
@@ -95,6 +96,9 @@ pub struct Workspace<F> {
     d: Vec<F>,
     d_below: Vec<F>,
     scratch: Scratch<F>,
+    /// Where it is asked for, [`Scratch::norms`] of each recurrent layer in the last backward pass, the last layer
+    /// first.
+    pub norms: Option<Vec<Vec<f64>>>,
 }
 
 impl<F: Float> Network<F> {
@@ -305,7 +309,8 @@ impl<F: Float> Network<F> {
         let first = (t - self.output_steps(pass)) * b;
         let rows = t * b - first;
         let outputs = self.shape.outputs;
-        let Workspace { z_network, z_skip, layers, directions, d, d_below, scratch } = work;
+        let Workspace { z_network, z_skip, layers, directions, d, d_below, scratch, norms } = work;
+        norms.iter_mut().for_each(Vec::clear);
         d.clear();
         d.extend_from_slice(d_out);
         if let Some(skip) = self.skip {
@@ -341,7 +346,9 @@ impl<F: Float> Network<F> {
                     let (recurrent, from) = from.split_at_mut(size(1));
                     let (bias, from) = from.split_at_mut(size(2));
                     let into = Gradients { kernel, recurrent, bias };
+                    scratch.norms = norms.as_ref().map(|_| Vec::new());
                     recurrent::backward(self.sequence(range, layer, pass, x), &above[0], d, into, d_below, scratch);
+                    norms.iter_mut().for_each(|norms| norms.extend(scratch.norms.take()));
                     if layer.bidirectional {
                         let (kernel, from) = from.split_at_mut(size(3));
                         let (recurrent, from) = from.split_at_mut(size(4));

@@ -6,6 +6,7 @@
 //! A new part of the loop that lasts from one update to the next is a field here, put and taken under a name of its
 //! own; the test that kills trainings finds one that was forgotten.
 
+use super::gradients::Samples;
 use super::keep::Record;
 use super::trained::Look;
 
@@ -24,6 +25,8 @@ pub struct SoFar {
     pub looks: Vec<Look>,
     /// The best look and its weights.
     pub best: Option<(Look, Vec<f32>)>,
+    /// Samples of the gradients.
+    pub gradients: Samples,
     /// Whether the schedule has ended it.
     pub over: bool,
 }
@@ -60,6 +63,7 @@ impl SoFar {
         let losses: Vec<f64> = self.losses.iter().flat_map(|(loss, weight)| [*loss, *weight]).collect();
         record.put("loop/losses", &losses);
         put_looks(record, "loop/looks", &self.looks);
+        self.gradients.put(record);
         if let Some((look, weights)) = &self.best {
             put_looks(record, "loop/best", &[*look]);
             record.put("loop/best_weights", weights);
@@ -84,7 +88,9 @@ impl SoFar {
             false => None,
         };
         let looks = take_looks(record, "loop/looks")?;
-        Ok(SoFar { epochs, batches, losses, since_look: (sums[0], sums[1], since), looks, best, over: over == 1 })
+        let since_look = (sums[0], sums[1], since);
+        let gradients = Samples::take(record)?;
+        Ok(SoFar { epochs, batches, losses, since_look, looks, best, gradients, over: over == 1 })
     }
 }
 
@@ -126,6 +132,7 @@ mod tests {
             since_look: (0.25, 17.0, 2),
             looks: vec![look(5, Some(0.1)), look(9, None)],
             best: Some((look(5, Some(0.1)), vec![1.0, -2.5])),
+            gradients: Samples::default(),
             over: true,
         };
         for so_far in [so_far.clone(), SoFar { best: None, over: false, ..so_far }, SoFar::default()] {

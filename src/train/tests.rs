@@ -317,8 +317,8 @@ fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
     let html = report::html(&trained, "sines").unwrap();
     assert!(html.contains("&lt;b&gt;&amp;") && !html.contains("<b>&amp;") && !html.contains("<script"));
     assert!(!html.contains("src=") && !html.contains("href=") && !html.contains("NaN"));
-    // Two forecasts, one horizon, one cold start, one loss curve.
-    assert_eq!(html.matches("<svg").count(), 5);
+    // Two forecasts, one horizon, one cold start, one loss curve; four of the gradients.
+    assert_eq!(html.matches("<svg").count(), 9);
     let svg = sample_svg(forecast(&trained), &trained.plan.clock, &forecast(&trained).samples[1]).unwrap();
     assert!(svg.contains("south: v, forecast 2 rows ahead") && svg.contains("xmlns"));
 }
@@ -348,13 +348,15 @@ fn killed_after_any_update_it_goes_on_to_the_same_bits() {
         train.refit = true;
         train.batch_size = 16;
         let (plan, series) = (plan_of(&train, window), sines(120));
-        let whole = super::train(&series, &plan, &mut quiet()).unwrap();
-        for kill_at in [1, 2, 7, 12, 23, 30, 41] {
+        let is_update = |event: &Event| matches!(event, Event::Progress(Progress { looked: None, .. }));
+        let mut all = 0;
+        let whole = super::train(&series, &plan, &mut |event| all += usize::from(is_update(&event))).unwrap();
+        for kill_at in [1, 7, all / 2 + 1, all - 1] {
             let mut updates = 0;
             let killed = std::panic::AssertUnwindSafe(|| {
                 let mut keep = Keep::new(folder.path(), "m", std::time::Duration::ZERO);
                 super::train_kept(&series, &plan, &mut keep, &mut |event| {
-                    updates += usize::from(matches!(event, Event::Progress(Progress { looked: None, .. })));
+                    updates += usize::from(is_update(&event));
                     // What isn't caught would be printed.
                     if updates > kill_at {
                         std::panic::resume_unwind(Box::new("killed"));
@@ -373,7 +375,8 @@ fn killed_after_any_update_it_goes_on_to_the_same_bits() {
             assert!(notes.iter().any(|note| note.starts_with("goes on after")), "{kill_at}: {notes:?}");
             let bits = |trained: &Trained| {
                 let numbers = trained.tensors.iter().flat_map(|tensor| &tensor.data);
-                (numbers.map(|number| number.to_bits()).collect::<Vec<_>>(), trained.looks.clone(), trained.best)
+                let bits: Vec<u32> = numbers.map(|number| number.to_bits()).collect();
+                (bits, trained.looks.clone(), trained.best, trained.gradients.samples.clone())
             };
             assert_eq!(bits(&trained), bits(&whole), "{window:?}, {kill_at}");
             assert_eq!(trained.warnings, whole.warnings);

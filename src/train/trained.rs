@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::network::{Architecture, Tensor};
 
 use super::Plan;
+use super::gradients::Gradients;
 use super::head::Evaluation;
 
 /// Losses at one look at the validation part, in standardised output space.
@@ -72,6 +73,8 @@ pub struct Trained {
     pub evaluation: Arc<dyn Evaluation>,
     /// Per key, its rows and examples.
     pub keys: Vec<KeySplit>,
+    /// What its gradients were like.
+    pub gradients: Gradients,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
     /// How many of them came before the training.

@@ -10,6 +10,7 @@ use crate::{Error, Result};
 use super::dataset::Dataset;
 use super::examples;
 use super::fit::{Event, Fitted, Phase, fit};
+use super::gradients::{self, Gradients, carried};
 use super::keep::Keep;
 use super::lanes;
 use super::magnitude;
@@ -50,7 +51,9 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let fitted = fit(&data, plan.length, Phase::Train, keep, watch)?;
     watch(Event::Start(Phase::Evaluate, "evaluates"));
     let evaluation = plan.head.evaluate(&data, &fitted.model)?;
+    let gradients = Gradients { carried: carried(&data, &fitted.model), ..fitted.gradients.clone() };
     warnings.extend(too_short(plan, &fitted));
+    warnings.extend(gradients::warnings(plan, &gradients));
     warnings.extend(evaluation.warnings());
     let metrics = evaluation.metrics();
     let (model, refit_updates) = if plan.refit {
@@ -72,6 +75,7 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
         stopped_early: fitted.stopped_early,
         refit_updates,
         evaluation,
+        gradients,
         keys,
         warnings,
         warned,

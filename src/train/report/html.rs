@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{name, pictures, shape_text};
+use super::{gradients, name, pictures, shape_text};
 use crate::Result;
 use crate::config::Length;
 use crate::error::counted;
@@ -59,6 +59,7 @@ pub fn html(trained: &Trained, model: &str) -> Result<String> {
     trained.evaluation.sections(&mut out, &trained.plan.clock, trained.refit_updates.is_some())?;
     section(&mut out, "Training", training_words(trained));
     figure_of(&mut out, &pictures::losses(trained)?);
+    gradients::gradients(&mut out, trained)?;
     section(&mut out, "Model", String::new());
     model_table(&mut out, trained);
     section(&mut out, "Data and split", split_words(trained));

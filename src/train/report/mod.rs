@@ -3,6 +3,7 @@
 //! Lives here: words, tables and charts. Must not live here: any number that isn't already in [`Trained`].
 
 pub(in crate::train) mod chart;
+mod gradients;
 pub(in crate::train) mod html;
 mod pictures;
 
