@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Plan;
-use super::gradients::{Sample, depth, distances};
+use super::gradients::{Sample, distances};
 use super::head::Head;
 use super::keep::Record;
 use super::loss::clip;
@@ -30,8 +30,6 @@ pub struct Learner {
     head: Arc<dyn Head>,
     clip_norm: Option<f64>,
     kind: ModelKind,
-    /// Steps that a gradient can reach back.
-    depth: usize,
     /// State after the last chunk of this epoch; mode carry.
     state: Option<State<f32>>,
     work: Workspace<f32>,
@@ -56,7 +54,6 @@ impl Learner {
             head: plan.head.clone(),
             clip_norm: plan.clip_norm,
             kind: plan.kind,
-            depth: depth(plan),
             state: None,
             work: Workspace::default(),
             gradients: vec![0.0; parameters],
@@ -96,7 +93,7 @@ impl Learner {
         let (mut work, mut gradients) = (Workspace::default(), vec![0.0; self.gradients.len()]);
         let mut d_out = Vec::new();
         let y = self.network.forward(pass, &mut state, &mut work);
-        self.head.loss(y, &batch.wanted, &batch.weight, &mut d_out);
+        self.head.loss(y, batch, &mut d_out);
         self.network.backward(pass, &d_out, &mut work, &mut gradients);
         let (norms, saturated) = (self.network.group_norms(&gradients), self.network.saturated(pass, &work));
         // The loss of the last timestep alone, of lanes that are steps all the time and don't restart.
@@ -113,9 +110,8 @@ impl Learner {
         self.network.backward(pass, &d_out, &mut work, &mut gradients);
         let mut reach = work.norms.take().unwrap_or_default();
         reach.reverse();
-        let distances = distances(batch.steps.max(self.depth));
         for layer in &mut reach {
-            *layer = distances.iter().map_while(|back| layer.get(*back).copied()).collect();
+            *layer = distances().map_while(|back| layer.get(back).copied()).collect();
         }
         // The gradient of a mean of steps begins at all of them.
         let is_mean = self.network.architecture().pool == Pool::Mean;

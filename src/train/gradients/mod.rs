@@ -25,8 +25,8 @@ const SHORTEST: usize = 10;
 const FEW: usize = 10;
 /// With so many samples every second one is dropped, and they become half as frequent.
 const MOST: usize = 128;
-/// Distances in time at which the reach is kept.
-const DISTANCES: usize = 64;
+/// Distances in time at which the reach is kept are this share apart, and at least one step.
+const APART: usize = 8;
 /// A gate with a value this near its bounds is saturated.
 const NEAR: f64 = 0.05;
 
@@ -142,20 +142,21 @@ impl Samples {
     }
 }
 
-/// Steps that a gradient can reach back.
-pub fn depth(plan: &Plan) -> usize {
+/// Steps that a gradient can reach back, at most.
+pub fn depth(plan: &Plan, samples: &[Sample]) -> usize {
     match plan.kind {
         ModelKind::Carry => plan.chunk,
         ModelKind::Window => plan.window,
+        ModelKind::Sequence => {
+            let points = samples.iter().flat_map(|sample| &sample.reach).map(Vec::len).max().unwrap_or(0);
+            distances().nth(points.saturating_sub(1)).map_or(1, |back| back + 1)
+        }
     }
 }
 
-/// The distances at which the reach is kept, of so many steps.
-pub fn distances(depth: usize) -> Vec<usize> {
-    if depth <= DISTANCES {
-        return (0..depth).collect();
-    }
-    (0..DISTANCES).map(|i| i * (depth - 1) / (DISTANCES - 1)).collect()
+/// The distances at which the reach is kept: each step at first, then ever fewer.
+pub fn distances() -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(0_usize), |back| back.checked_add((back / APART).max(1)))
 }
 
 /// Whether an activated gate is saturated: near 0 or 1, or where it has both signs near -1 or 1.
@@ -207,10 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn distances_reach_from_the_last_step_to_the_first() {
-        assert_eq!(distances(3), [0, 1, 2]);
-        let far = distances(200);
-        assert_eq!((far[0], far[1], far.len(), far[63]), (0, 3, 64, 199));
+    fn distances_become_wider() {
+        let near: Vec<usize> = distances().take_while(|back| *back < 30).collect();
+        let wanted = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24, 27];
+        assert_eq!(near, wanted);
+        assert_eq!(distances().take_while(|back| *back < 10_000).count(), 73);
     }
 
     #[test]

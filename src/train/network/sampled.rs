@@ -75,6 +75,8 @@ mod tests {
             residual: vec![],
             layers,
             outputs: 1,
+            pool: Default::default(),
+            softmax: Default::default(),
             scaling: true,
         };
         Network::new(&architecture, 3)

@@ -22,12 +22,12 @@ pub fn gradients(out: &mut String, trained: &Trained) -> Result<()> {
     }
     section(out, "Gradients", words(trained));
     figure_of(out, &by_layer(found)?);
-    let depth = depth(&trained.plan);
+    let depth = depth(&trained.plan, &found.samples);
     let reaches: Vec<(String, Reach)> = found
         .layers
         .iter()
         .enumerate()
-        .filter_map(|(layer, name)| Some((name.clone(), Reach::new(&found.samples, layer, depth)?)))
+        .filter_map(|(layer, name)| Some((name.clone(), Reach::new(&found.samples, layer)?)))
         .collect();
     if depth > 1 && !reaches.is_empty() {
         figure_of(out, &by_distance(&reaches, depth)?);
@@ -43,10 +43,10 @@ pub fn gradients(out: &mut String, trained: &Trained) -> Result<()> {
 
 fn words(trained: &Trained) -> String {
     let found = &trained.gradients;
-    let depth = depth(&trained.plan);
+    let depth = depth(&trained.plan, &found.samples);
     let mut words = format!("{} of the training.", counted(found.samples.len(), "sample"));
     for (layer, name) in found.layers.iter().enumerate() {
-        let Some(reach) = Reach::new(&found.samples, layer, depth) else { continue };
+        let Some(reach) = Reach::new(&found.samples, layer) else { continue };
         let text = match (reach.explodes(), reach.vanishes_after()) {
             (Some((back, factor)), _) => format!("is {factor:.0} times that of the last step {back} steps back"),
             (None, Some(back)) => format!("falls below 1 % of that of the last step after {back} of {depth} steps"),
