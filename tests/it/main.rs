@@ -5,6 +5,7 @@
 mod bad_input;
 mod bits;
 mod carried;
+mod classes;
 mod columns;
 mod common;
 mod dead_letters;

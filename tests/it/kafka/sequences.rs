@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::broker::{Broker, eventually};
 use super::process::Setup;
 use super::records::{Sender, all};
+use crate::classes::{Record, publish_classes, records, write_records};
 use crate::common::{self, kolk_exits};
-use crate::sequences::{Record, publish_classes, records, write_records};
 
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 300ms }\nruntime: { instance: \"${KOLK_INSTANCE}\" }";
 const FIELDS: [&str; 5] = ["prediction", "prediction_probability", "prediction_no", "label", "warm_up"];

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::log::{Fate, Input, Sent};
 use super::topics::{id, place};
-use super::work::{FOREIGN, LETTER, Payload, STATE, close, key, step, version};
+use super::work::{FOREIGN, LETTER, Payload, Rules, STATE, close, ends, key, step, version};
 use crate::kafka::Committed;
 use crate::record::PartitionId;
 use crate::runtime::kafka::commit::Commit;
@@ -24,8 +24,8 @@ struct Keys {
     slots: Vec<u8>,
     /// The active version of the model.
     version: u64,
-    /// The steps in which records move time on, and up to where they or the clock have.
-    closes: Option<i64>,
+    /// What records do, and up to where they or the clock have moved time on.
+    rules: Rules,
     moved: Option<i64>,
 }
 
@@ -79,12 +79,12 @@ struct Covered {
 pub struct Oracle {
     covered: Vec<Option<Covered>>,
     keys: usize,
-    closes: Option<i64>,
+    rules: Rules,
 }
 
 impl Keys {
-    fn new(count: usize, version: u64, closes: Option<i64>) -> Keys {
-        Keys { rows: vec![(0, 0); count], slots: Vec::new(), version, closes, moved: None }
+    fn new(count: usize, version: u64, rules: Rules) -> Keys {
+        Keys { rows: vec![(0, 0); count], slots: Vec::new(), version, rules, moved: None }
     }
 
     fn apply(&mut self, what: What, made: &mut Made) {
@@ -98,7 +98,7 @@ impl Keys {
     }
 
     fn close(&mut self, until: i64, made: &mut Made) {
-        if self.closes.is_some() {
+        if self.rules.closes.is_some() {
             self.moved = self.moved.max(Some(until));
         }
         for key in &self.slots {
@@ -112,7 +112,7 @@ impl Keys {
     }
 
     fn take(&mut self, key: u8, value: u64, time: i64, made: &mut Made) {
-        if self.closes.is_some_and(|step| self.moved.is_none_or(|moved| time >= moved + step)) {
+        if self.rules.closes.is_some_and(|step| self.moved.is_none_or(|moved| time >= moved + step)) {
             self.close(time, made);
         }
         if !self.slots.contains(&key) {
@@ -121,7 +121,11 @@ impl Keys {
         let (hash, last) = &mut self.rows[key as usize];
         *hash = step(*hash, value & !FOREIGN, self.version);
         *last = time.max(*last);
-        made.rows.push((key, *hash));
+        if !self.rules.sequences {
+            made.rows.push((key, *hash));
+        } else if ends(value & !FOREIGN) {
+            made.rows.push((key, std::mem::take(hash)));
+        }
     }
 }
 
@@ -145,8 +149,8 @@ fn straight(input: &Input, fates: &[Fate], (from, to): (i64, i64), decisions: &D
 }
 
 impl Oracle {
-    pub fn new(partitions: u32, keys: u8, closes: Option<i64>) -> Oracle {
-        Oracle { covered: vec![None; partitions as usize], keys: keys as usize, closes }
+    pub fn new(partitions: u32, keys: u8, rules: Rules) -> Oracle {
+        Oracle { covered: vec![None; partitions as usize], keys: keys as usize, rules }
     }
 
     /// A transaction was committed: its outputs must be those of the records that its offsets say were read, and no
@@ -192,7 +196,7 @@ impl Oracle {
             began: version(&commit.epoch.model),
             until: offset,
             epoch: commit.epoch.clone(),
-            keys: Keys::new(self.keys, version(&commit.epoch.model), self.closes),
+            keys: Keys::new(self.keys, version(&commit.epoch.model), self.rules),
             decisions: Decisions::default(),
             marks: Vec::new(),
         });
@@ -250,7 +254,7 @@ impl Oracle {
             let what = What::Swap(version(&epoch.model));
             decisions.events.push(Event { sequence: at.sequence, offset: at.offset, what });
         }
-        let mut keys = Keys::new(self.keys, covered.began, self.closes);
+        let mut keys = Keys::new(self.keys, covered.began, self.rules);
         straight(&inputs[place(partition)], fates, (covered.base, at.offset), &decisions, &mut keys);
         if checkpoint.watermark != keys.moved {
             return wrong(format!("of commit {}: time has come to another point", at.sequence));
@@ -288,13 +292,8 @@ impl Oracle {
         for (partition, (input, covered)) in inputs.iter().zip(&self.covered).enumerate() {
             let Some(covered) = covered else { continue };
             let range = (covered.base, covered.until);
-            let expected = straight(
-                input,
-                fates,
-                range,
-                &covered.decisions,
-                &mut Keys::new(self.keys, covered.began, self.closes),
-            );
+            let expected =
+                straight(input, fates, range, &covered.decisions, &mut Keys::new(self.keys, covered.began, self.rules));
             let committed = log.iter().filter(|sent| fates[sent.txn] == Fate::Committed).map(|sent| sent.payload);
             let found = made(&committed.filter(|sent| sent.partition == id(partition)).collect::<Vec<_>>());
             let of_key = |made: &Made, number: u8| -> Vec<u64> {

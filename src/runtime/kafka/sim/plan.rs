@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::bounded::Until;
 use super::dice::Dice;
 use super::meddling::Meddling;
+use super::work::Rules;
 use crate::config::Start;
 use crate::metrics::Metrics;
 use crate::runtime::kafka::{Faults, Settings};
@@ -163,6 +164,11 @@ impl Plan {
             plan.bound(dice);
         }
         plan
+    }
+
+    /// What records do; the number of records says whether they form sequences.
+    pub fn rules(&self) -> Rules {
+        Rules { closes: self.closes, sequences: self.records.is_multiple_of(3) }
     }
 
     /// Makes it a bounded run, which begins somewhere in the schedule; an end that is a time is before that.

@@ -1,6 +1,6 @@
 //! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The
-//! state of a key is a running hash over its values, and the output is that hash. A key that no record came of is
-//! closed, by the clock or by records of other keys, which is one more value and one more output.
+//! state of a key is a running hash over its values, and the output is that hash: of each record, or of those that end
+//! a sequence. A key that no record came of is closed, by the clock or by records of other keys, which is one more value and one more output.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -91,11 +91,25 @@ pub fn close(before: u64, last: i64) -> u64 {
     mix(before, !last as u64)
 }
 
+/// What records do beside adding to their key's hash.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// They move the time of all keys of their partition on, in steps of that many milliseconds.
+    pub closes: Option<i64>,
+    /// Only one that ends a sequence has an output; the next one begins again.
+    pub sequences: bool,
+}
+
+/// Whether a record with this value ends a sequence.
+pub fn ends(value: u64) -> bool {
+    value.is_multiple_of(3)
+}
+
 /// Per key: the hash, and the time of the newest record since it was closed, or 0. Another version of the model begins
 /// again.
 struct Running {
     version: u64,
-    closes: Option<i64>,
+    rules: Rules,
 }
 
 impl Stage for Running {
@@ -112,17 +126,25 @@ impl Stage for Running {
     }
 
     fn due(&self, since: i64) -> Option<i64> {
-        self.closes.map(|step| since + step)
+        self.rules.closes.map(|step| since + step)
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
-        let mut out = Vec::with_capacity(batch.rows());
+        let (mut out, mut kept) = (Vec::with_capacity(batch.rows()), vec![true; batch.rows()]);
         for (row, slot) in batch.slots.iter().enumerate() {
             let words = state.rows.get_mut(*slot);
-            words[0] = step(words[0], batch.columns[0].numbers()[row] as u64, self.version);
+            let value = batch.columns[0].numbers()[row] as u64;
+            words[0] = step(words[0], value, self.version);
             words[1] = words[1].max(batch.times[row] as u64);
-            out.push(words[0] as i64);
+            kept[row] = !self.rules.sequences || ends(value);
+            if kept[row] {
+                out.push(words[0] as i64);
+            }
+            if self.rules.sequences && kept[row] {
+                words[0] = 0;
+            }
         }
+        batch.keep(&kept);
         batch.columns.push(Column::from(Values::Integer(out)));
         Ok(())
     }
@@ -162,10 +184,10 @@ struct Registry {
     wanted: u64,
 }
 
-fn chain(version: u64, closes: Option<i64>) -> Chain {
-    let watermark = if closes.is_some() { Watermark::Partition } else { Watermark::Key };
+fn chain(version: u64, rules: Rules) -> Chain {
+    let watermark = if rules.closes.is_some() { Watermark::Partition } else { Watermark::Key };
     let order = Order { watermark, ..Order::default() };
-    Chain::new(vec![Box::new(Running { version, closes })], order, metrics())
+    Chain::new(vec![Box::new(Running { version, rules })], order, metrics())
 }
 
 fn name(version: u64) -> String {
@@ -178,19 +200,19 @@ pub fn version(name: &str) -> u64 {
 }
 
 impl Client {
-    /// The version of the model that is wanted, and the steps in which records move time on.
-    fn wanted(&self) -> (u64, Option<i64>) {
+    /// The version of the model that is wanted, and what records do.
+    fn wanted(&self) -> (u64, Rules) {
         let world = self.sim.world();
-        (world.champion, world.plan.closes)
+        (world.champion, world.plan.rules())
     }
 }
 
 impl Models for Registry {
     fn look(&mut self) -> Option<(String, Chain)> {
-        let (champion, closes) = self.client.wanted();
+        let (champion, rules) = self.client.wanted();
         let is_new = champion != self.wanted;
         self.wanted = champion;
-        is_new.then(|| (name(champion), chain(champion, closes)))
+        is_new.then(|| (name(champion), chain(champion, rules)))
     }
 
     fn chain(&mut self, model: &str) -> Result<Chain> {
@@ -332,7 +354,7 @@ pub fn incoming(client: impl Fn() -> Client) -> Incoming {
 
 /// All that it does in between.
 pub fn processing(client: impl Fn() -> Client) -> Processing {
-    let (wanted, closes) = client().wanted();
+    let (wanted, rules) = client().wanted();
     let versions = Registry { client: client(), wanted };
     let mut layout = Layout::new("key", KeyType::Utf8, "time", clock());
     layout.add("value", Kind::Number, Role::Value);
@@ -343,7 +365,7 @@ pub fn processing(client: impl Fn() -> Client) -> Processing {
     Processing {
         pipeline: "sim".into(),
         topic: "in".into(),
-        versions: Versions::new(name(wanted), chain(wanted, closes), Box::new(versions)),
+        versions: Versions::new(name(wanted), chain(wanted, rules), Box::new(versions)),
         layout: source,
         sink,
         key_format: config::KeyFormat::default(),

@@ -148,7 +148,7 @@ impl World {
             group: Group::default(),
             processes: Vec::new(),
             shelf: Shelf::new(partitions),
-            oracle: Oracle::new(plan.partitions, plan.keys, plan.closes),
+            oracle: Oracle::new(plan.partitions, plan.keys, plan.rules()),
             ends: Ends::default(),
             champion: 1,
             down_until: 0,
