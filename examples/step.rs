@@ -2,7 +2,8 @@
 //!
 //! `cargo add ort@=2.0.0-rc.15 serde_json`, then `cargo run FOLDER < rows.csv` with `ORT_DYLIB_PATH` set if ort loads
 //! its library. Each line holds the numbers of one step of one sequence, those of all inputs side by side in the order
-//! of graph.json. For a window model, each line after the first rows gives the output for the last rows.
+//! of graph.json. For a window model, each line after the first rows gives the output for the last rows. For a model of
+//! sequences each line gives the output for the sequence so far.
 //! No tensor may be float16, which needs a crate of its own; step.py knows every type.
 
 use std::collections::HashMap;
@@ -49,7 +50,10 @@ pub fn outputs(environment: &Environment, folder: &Path, lines: &str) -> Result<
                 y = step(&mut session, &graph, row, &mut states)?;
             }
         }
-        rows.remove(0);
+        // What has no state sees the whole sequence.
+        if graph["lengths"].is_null() || !states.is_empty() {
+            rows.remove(0);
+        }
         let y: Vec<String> = y.iter().map(f64::to_string).collect();
         text += &y.join(",");
         text.push('\n');
@@ -72,6 +76,10 @@ fn step(session: &mut Session, graph: &Value, rows: &[Vec<f64>], states: &mut St
     for state in list(graph, "states") {
         let name = text(state, "name");
         feed.push((name.clone(), states.remove(&name).ok_or("no state")?.into()));
+    }
+    if let Some(lengths) = graph.get("lengths") {
+        let rows = vec![rows.len() as f64];
+        feed.push((text(lengths, "name"), made(lengths, vec![1], rows)?.into()));
     }
     let mut found = session.run(feed)?;
     let mut y = Vec::new();

@@ -11,6 +11,7 @@ use kolk::model::{Manifest, ModelKind, registry};
 use kolk::network::Layer;
 use serde_json::Value;
 
+use super::classes;
 use super::common::*;
 use super::foreign_models;
 use super::official::python;
@@ -116,6 +117,41 @@ fn the_programs_of_an_export_give_what_kolk_gives() {
         let csv: String = rows.iter().map(|row| format!("{}\n", row.2)).collect();
         for (found, program) in by_programs(folder, &to, &csv).iter().zip(["step.rs", "step.py"]) {
             agree(found, &wanted, program);
+        }
+    }
+}
+
+/// The programs give the answer of a sequence so far after each of its rows.
+#[test]
+fn a_model_of_sequences_is_stepped_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let models = folder.join("models");
+    let rows = series(1, 9);
+    write(&folder.join("data.parquet"), &rows, 50);
+    let csv: String = rows.iter().map(|row| format!("{}\n", row.2)).collect();
+    for (model, layers, pool) in classes::MODELS {
+        classes::publish_classes(folder, model, layers, pool);
+        let to = folder.join(format!("exported-{model}"));
+        let (target, root) = (format!("{model}/1"), models.to_str().unwrap());
+        kolk_exits(0, &["models", "export", &target, to.to_str().unwrap(), "--models", root]);
+        let card = std::fs::read_to_string(to.join("card.yaml")).unwrap();
+        assert!(card.contains("# The outputs are the probabilities of: go, no, stay"), "{card}");
+        let made = by_programs(folder, &to, &csv);
+        for length in [1, 5, 9] {
+            let infer = format!("model: {model}, mode: sequence");
+            let fields = "stdout: { fields: [prediction_go, prediction_no, prediction_stay] }";
+            let file = pipeline(folder, &infer, fields, "");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let sequence = format!("values: [value]\n  sequence: {{ length: {length} }}");
+            std::fs::write(&file, text.replace("values: [value]", &sequence)).unwrap();
+            let (out, _) = kolk_exits(0, &["run", file.to_str().unwrap()]);
+            let first: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+            let of = |class: &&str| first[format!("prediction_{class}")].as_f64().unwrap();
+            let wanted: Vec<f64> = classes::CLASSES.iter().map(of).collect();
+            for (found, program) in made.iter().zip(["step.rs", "step.py"]) {
+                agree(&found[length - 1..length], std::slice::from_ref(&wanted), program);
+            }
         }
     }
 }

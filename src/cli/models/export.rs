@@ -95,6 +95,18 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
     if let Some(window) = manifest.window.filter(|_| !is_window(manifest)) {
         let _ = writeln!(out, "# Trained on windows of {window} rows: its state is zero at the start of each.");
     }
+    if let Some(lengths) = &signature.lengths {
+        let _ = writeln!(
+            out,
+            "# Trained on sequences: \"{}\" takes the steps of each, and the output is that of its end. `kolk models \
+             import` can't know that yet.",
+            lengths.name
+        );
+    }
+    if !manifest.classes.is_empty() {
+        let classes: Vec<String> = manifest.classes.iter().map(|class| value(class)).collect();
+        let _ = writeln!(out, "# The outputs are the probabilities of: {}", printable(&classes.join(", ")));
+    }
     if !manifest.stages.is_empty() {
         let stages = Value::from(manifest.stages.clone()).to_string();
         let _ = writeln!(out, "# The stages before `infer` that it was trained with: {}", printable(&stages));

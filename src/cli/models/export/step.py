@@ -2,7 +2,7 @@
 
 python step.py < rows.csv, with numpy and onnxruntime installed. Each line holds the numbers of one step of one sequence,
 those of all inputs side by side in the order of graph.json. For a window model, each line after the first rows gives the
-output for the last rows."""
+output for the last rows. For a model of sequences each line gives the output for the sequence so far."""
 
 import json
 import pathlib
@@ -44,6 +44,8 @@ def step(rows, states):
         has_time = "time" in tensor["shape"]
         feed[tensor["name"]] = np.stack(steps, tensor["shape"].index("time")) if has_time else steps[-1]
         at += width
+    if "lengths" in graph:
+        feed[graph["lengths"]["name"]] = np.array([len(rows)], graph["lengths"]["type"])
     outputs = [tensor["name"] for tensor in graph["outputs"]]
     found = session.run(outputs + [state["out"] for state in graph["states"]], feed)
     states.update(zip([state["name"] for state in graph["states"]], found[len(outputs) :]))
@@ -54,8 +56,10 @@ def step(rows, states):
 
 
 states, rows, window = start(), [], graph["window"]
+# What has no state sees the whole sequence.
+is_whole = "lengths" in graph and not states
 for line in sys.stdin:
-    rows = (rows + [[float(number) for number in line.split(",")]])[-(window or 1) :]
+    rows = (rows + [[float(number) for number in line.split(",")]])[0 if is_whole else -(window or 1) :]
     if len(rows) < (window or 1):
         continue
     if not states:
