@@ -136,7 +136,7 @@ fn a_model_of_sequences_is_stepped_too() {
         let (target, root) = (format!("{model}/1"), models.to_str().unwrap());
         kolk_exits(0, &["models", "export", &target, to.to_str().unwrap(), "--models", root]);
         let card = std::fs::read_to_string(to.join("card.yaml")).unwrap();
-        assert!(card.contains("# The outputs are the probabilities of: go, no, stay"), "{card}");
+        assert!(card.contains("# The outputs are the probabilities of: go, \"no\", stay"), "{card}");
         let made = by_programs(folder, &to, &csv);
         for length in [1, 5, 9] {
             let infer = format!("model: {model}, mode: sequence");
