@@ -27,6 +27,7 @@ fn own() -> Result<(Vec<u8>, Signature)> {
         features: FEATURES,
         network: (0..FEATURES).collect(),
         skip: vec![],
+        groups: 0,
         residual: vec![],
         layers: vec![Layer::recurrent(CellKind::Gru, UNITS)],
         outputs: 1,
@@ -36,7 +37,7 @@ fn own() -> Result<(Vec<u8>, Signature)> {
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 3);
     let onnx = export::onnx(&architecture, &network.tensors(), "own")?;
-    Ok((onnx, Signature::of_own(&architecture, Vec::new(), None)))
+    Ok((onnx, Signature::of_own(&architecture, Vec::new(), &[], None)))
 }
 
 /// Transposes around the network, and its state as the operator takes it.

@@ -17,6 +17,7 @@ fn architecture(cell: CellKind) -> Architecture {
         features: 1,
         network: vec![0],
         skip: Vec::new(),
+        groups: 0,
         residual: Vec::new(),
         layers: vec![Layer::recurrent(cell, 50)],
         outputs: 1,
@@ -30,7 +31,7 @@ fn main() {
     let x: Vec<f32> = (0..STEPS * BATCH).map(|i| (i as f32 * 0.37).sin()).collect();
     for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::Lstm] {
         let network: Network<f32> = Network::new(&architecture(cell), 1);
-        let pass = Pass { t: STEPS, b: BATCH, x: &x, mask: Mask::default(), last_only: true };
+        let pass = Pass { t: STEPS, b: BATCH, x: &x, mask: Mask::default(), group: &[], last_only: true };
         let mut work = Workspace::default();
         let mut gradients = vec![0.0; network.parameters().len()];
         let mut best = [Duration::MAX; 2];

@@ -90,6 +90,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         features: 1,
         network: vec![0],
         skip: vec![],
+        groups: 0,
         residual: vec![],
         layers: vec![Layer::recurrent(CellKind::Lstm, UNITS)],
         outputs: 1,
@@ -106,7 +107,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         form: "operator".into(),
         bitwise: true,
         window: None,
-        inputs: vec![Input { column: "value".into(), lag: 0 }],
+        inputs: vec![Input::now("value")],
         states: architecture.states(),
         horizon: 1,
         targets: vec!["value".into()],
@@ -119,6 +120,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         data_hash: String::new(),
         metrics: Default::default(),
         architecture: Some(architecture),
+        keys: Vec::new(),
         signature: None,
         proofs: vec![],
         from: None,
@@ -137,7 +139,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
 fn raw(onnx: &[u8]) -> Result<f64> {
     const BATCH: usize = 1024;
     let network = kolk::model::onnx::import::network(onnx)?.0;
-    let signature = Signature::of_own(&network, Vec::new(), None);
+    let signature = Signature::of_own(&network, Vec::new(), &[], None);
     let mut session = Session::own(onnx, &signature)?;
     let x: Vec<f32> = (0..BATCH).map(|row| (row as f32).sin()).collect();
     let buffers = |of: Vec<TensorSpec>| -> Vec<Buffer> {

@@ -146,7 +146,7 @@ fn learn(series: &[Series], training: &train::Plan, keep: &mut Keep) -> Result<T
             (logged, logged_at) = (0, Instant::now());
             match phase {
                 Phase::Refit => tracing::info!("{what}, on all data"),
-                Phase::Train | Phase::Evaluate => tracing::info!("{what}"),
+                Phase::Linear | Phase::Train | Phase::Evaluate => tracing::info!("{what}"),
             }
         }
         Event::Progress(now) => {

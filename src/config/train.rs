@@ -1,16 +1,18 @@
 //! The section `train`.
 
+use std::time::Duration;
+
 use super::optimizer::{optimizer, schedule};
 use super::read::{Field, Fields, Reader};
 use super::train_words::{self, HEAD, SPLIT, SPLITS, TRAIN};
-use super::training::LOOK_EVERY;
+use super::training::{LOOK_EVERY, OPEN_EMA};
 use super::words::{not_yet, unknown};
-use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Split};
+use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Span, Split};
 use super::{Train, one_line, places};
 use crate::error::did_you_mean;
 use crate::kernel::{self, Activation, CellKind};
 
-pub(super) const SKIPS: [(&str, bool); 2] = [("none", false), ("linear", true)];
+pub(super) const SKIPS: [(&str, Skip); 3] = [("ridge", Skip::Ridge), ("linear", Skip::Linear), ("none", Skip::None)];
 pub(super) const REFITS: [(&str, bool); 2] = [("none", false), ("best_epochs", true)];
 pub(super) const ACTIVATIONS: [(&str, Activation); 3] =
     [("linear", Activation::Linear), ("tanh", Activation::Tanh), ("relu", Activation::Relu)];
@@ -37,17 +39,20 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         Some(field) => reader.some_texts(field, "columns").unwrap_or_default(),
         None => record.values.iter().map(|name| At::default_value(name.value.clone())).collect(),
     };
-    let layers = reader.need(&fields, "layers").and_then(|f| layers(reader, f)).unwrap_or_default();
+    let layers = match fields.get("layers") {
+        Some(field) => layers(reader, field).unwrap_or_default(),
+        None => vec![At::default_value(Recurrent { cell: CellKind::Gru, units: 64 })],
+    };
     let mut count = |name, least, most| fields.get(name).and_then(|f| reader.count(f, least, most));
     let horizon = count("horizon", 1, MAX_HORIZON).unwrap_or(1);
     let chunk = count("chunk", 1, ANY).unwrap_or(64);
+    let lags = count("lags", 1, MAX_HORIZON);
     let burn_in = count("burn_in", 0, ANY).unwrap_or(0);
     let patience = count("patience", 1, ANY);
     let batch_size = count("batch_size", 1, ANY).unwrap_or(32);
     let seed = count("seed", 0, ANY).unwrap_or(7);
     let seasonality = count("seasonality", 1, MAX_HORIZON);
     let warm_up = count("warm_up", 0, ANY).unwrap_or(0);
-    let length = length(reader, &fields);
     if let (Some(few), None, None) = (patience, fields.get("epochs"), fields.get("updates"))
         && few < LOOK_EVERY
         && let Some(field) = fields.get("patience")
@@ -58,12 +63,18 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         );
         reader.note(field, message);
     }
+    let skip = fields.get("skip").and_then(|f| reader.word(f, &SKIPS, &[]));
+    let length = length(reader, &fields);
+    let ema = fields.get("ema").and_then(|f| reader.number(f, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n)));
+    let ema = ema.unwrap_or(if length == Length::Open { OPEN_EMA } else { 0.0 });
+    let max_time = fields.get("max_time").and_then(|f| max_time(reader, f));
     let value = Train {
         inputs,
         targets,
         horizon,
         residual: fields.get("residual").and_then(|f| residual(reader, f)).unwrap_or_default(),
-        skip_linear: fields.get("skip").and_then(|f| reader.word(f, &SKIPS, &[])).unwrap_or_default(),
+        skip: skip.unwrap_or(if mode == Mode::Carry { Skip::Ridge } else { Skip::None }),
+        lags,
         layers,
         head: fields.get("head").and_then(|f| head(reader, f)).unwrap_or_default(),
         chunk,
@@ -75,6 +86,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         clip_norm: fields.get("clip_norm").and_then(|f| reader.number(f, "a number above 0", |n| n > 0.0)),
         length,
         patience,
+        ema,
+        max_time,
         batch_size,
         seed: seed as u64,
         seasonality,
@@ -82,6 +95,14 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),
     };
     Some(At { value, place: field.name_place })
+}
+
+/// A time by the clock.
+fn max_time(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
+    match reader.span(field, false)?.value.in_hours() {
+        Span::Nanos(nanos) => Some(Duration::from_nanos(nanos.unsigned_abs())),
+        _ => reader.expected(field, "a time by the clock such as 10m or 2h"),
+    }
 }
 
 /// `name`, or `name(a, b)`.

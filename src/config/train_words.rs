@@ -29,8 +29,16 @@ pub(super) const TRAIN: Words = Words::new(
              whole seasons of 24 rows earlier",
         )
         .or("none"),
-        word("skip", Shape::Word(&names(&SKIPS)), "A linear path from the inputs to the output").or("none"),
-        word("layers", Shape::Some(&Shape::Made(layers)), "Recurrent layers, such as { lstm: 50 }").needed(),
+        word(
+            "skip",
+            Shape::Word(&names(&SKIPS)),
+            "A linear path from the inputs to the output: ridge, fitted in closed form on lags of the target and the \
+             inputs; linear, learned with the network; none",
+        )
+        .or_from(|file| value(if in_carry(file) { "ridge" } else { "none" })),
+        word("lags", HORIZON, "Rows of the target that `skip: ridge` reads; by default as many as do best"),
+        word("layers", Shape::Some(&Shape::Made(layers)), "Recurrent layers, such as { lstm: 50 }")
+            .or("[{ gru: 64 }]"),
         word("head", Shape::List(&Shape::Section(&HEAD)), "Dense layers, such as { dense: 32, activation: relu }")
             .or("[]"),
         word("chunk", Shape::POSITIVE, "Length of truncated backpropagation, 64 by default; only in mode carry")
@@ -58,6 +66,13 @@ pub(super) const TRAIN: Words = Words::new(
         word("epochs", Shape::POSITIVE, "Length of the training in passes over the data"),
         word("updates", Shape::POSITIVE, "Length of the training in steps of the optimizer"),
         word("patience", Shape::POSITIVE, "Epochs (or updates) without improvement after which training stops"),
+        word(
+            "ema",
+            Shape::Number(Bound::Closed(0.0), Bound::Open(1.0)),
+            "Decay of a moving average of the weights, which is looked at and kept; without a length 0.99, else 0",
+        )
+        .or_from(|file| value(if has_length(file) { "0" } else { "0.99" })),
+        word("max_time", Shape::Span { zero: false }, "How long it may train, by the clock, such as 10m; by default that is open"),
         word("batch_size", Shape::POSITIVE, "Examples (mode window) or lanes (mode carry) per update").or("32"),
         word("seed", Shape::COUNT, "Seed of all random numbers").or("7"),
         word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),
@@ -91,6 +106,11 @@ fn in_carry(file: &Written<'_>) -> bool {
     let Some(Kind::List(stages)) = stages else { return true };
     let mode = stages.iter().find_map(|stage| stage.get("infer")?.get("mode")?.text());
     mode != Some("window")
+}
+
+/// Whether the length of the training is written.
+fn has_length(file: &Written<'_>) -> bool {
+    ["epochs", "updates"].iter().any(|word| file.whole(&["train", word]).is_some())
 }
 
 /// The first activation of a cell that has several.

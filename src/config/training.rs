@@ -1,5 +1,7 @@
 //! The `train` section, typed. Field names are the words of the file.
 
+use std::time::Duration;
+
 use super::{At, Moment, Optimizer, RateSchedule};
 use crate::kernel::{Activation, CellKind};
 
@@ -14,8 +16,10 @@ pub struct Train {
     pub horizon: usize,
     /// What the network's output is added to.
     pub residual: Residual,
-    /// A linear path from inputs and lags to the output, parallel to the network.
-    pub skip_linear: bool,
+    /// The linear path from inputs and lags to the output, parallel to the network.
+    pub skip: Skip,
+    /// Lags of that path with `skip: ridge`; `None`: as many as do best on validation.
+    pub lags: Option<usize>,
     /// Recurrent layers, first to last; at least one.
     pub layers: Vec<At<Recurrent>>,
     /// Dense layers between the last recurrent layer and the last linear layer.
@@ -39,6 +43,10 @@ pub struct Train {
     /// Epochs (or updates, in the unit of `length`) without improvement before it stops; `None`: never, or where the
     /// length is open, a default.
     pub patience: Option<usize>,
+    /// Decay of the moving average of the weights; 0: none.
+    pub ema: f64,
+    /// How long it may train, by the clock.
+    pub max_time: Option<Duration>,
     /// Examples (window) or lanes (carry) of an update.
     pub batch_size: usize,
     /// Seed of everything random.
@@ -61,6 +69,18 @@ pub enum Residual {
     Last,
     /// The target's value a whole number of seasons before the predicted step.
     Seasonal(usize),
+}
+
+/// `skip:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Skip {
+    /// None.
+    #[default]
+    None,
+    /// Learned with the network.
+    Linear,
+    /// Fitted in closed form before it: ridge regressions on lags of the target and the inputs.
+    Ridge,
 }
 
 /// One recurrent layer.
@@ -110,6 +130,8 @@ pub enum Length {
 pub const LOOK_EVERY: usize = 50;
 /// Updates without improvement after which an open training stops, at least.
 pub const OPEN_PATIENCE: usize = 500;
+/// Decay of the moving average of the weights of an open training.
+pub const OPEN_EMA: f64 = 0.99;
 /// Updates of an open training, at most.
 pub const OPEN_UPDATES: usize = 10_000;
 /// Updates of an open training without a validation part.

@@ -271,7 +271,7 @@ fn axes(values: &[i64]) -> AttributeProto {
 fn batch_first_and_a_last_step_give_the_bits_of_time_first() {
     let architecture = plain(3, &[(CellKind::Gru, 8)]);
     let onnx = export::onnx(&architecture, &tensors(&architecture, 3), "own").unwrap();
-    let own = Signature::of_own(&architecture, Vec::new(), None);
+    let own = Signature::of_own(&architecture, Vec::new(), &[], None);
     let mut wrapped = ModelProto::decode(onnx.as_slice()).unwrap();
     let inner = wrapped.graph.as_mut().unwrap();
     for name in inner.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output)) {

@@ -58,6 +58,9 @@ pub struct Manifest {
     /// The tensors of a graph of others; our own are those of the architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
+    /// Keys with a linear path of their own, in the order of its groups from 1; group 0 is that of all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
     /// What was proved when a graph of others was imported, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<String>,
@@ -112,7 +115,7 @@ impl Manifest {
                 let forecast =
                     Ahead { targets: self.targets.clone(), horizon: self.horizon, quantiles: self.quantiles.len() };
                 let forecast = self.classes.is_empty().then_some(forecast);
-                Ok(Signature::of_own(architecture, self.inputs.clone(), forecast))
+                Ok(Signature::of_own(architecture, self.inputs.clone(), &self.keys, forecast))
             }
             (None, None) => Err(Error::refused(format!(
                 "the manifest of {} has neither signature nor architecture: restore it or publish a new version",

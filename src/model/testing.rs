@@ -17,6 +17,17 @@ pub(crate) fn zero_state(architecture: &Architecture) -> RowState {
 
 /// One step of one row in f64: `y` for `x`, and the state after it.
 pub(crate) fn step(architecture: &Architecture, tensors: &[Tensor], x: &[f32], state: &mut RowState) -> Vec<f64> {
+    step_of(architecture, tensors, x, 0, state)
+}
+
+/// The same of a key of a group.
+pub(crate) fn step_of(
+    architecture: &Architecture,
+    tensors: &[Tensor],
+    x: &[f32],
+    group: usize,
+    state: &mut RowState,
+) -> Vec<f64> {
     let get = |name: &str| -> Vec<f64> {
         let tensor = tensors.iter().find(|tensor| tensor.name == name).unwrap();
         tensor.data.iter().map(|value| f64::from(*value)).collect()
@@ -62,7 +73,12 @@ pub(crate) fn step(architecture: &Architecture, tensors: &[Tensor], x: &[f32], s
     }
     let mut y = flow;
     if !architecture.skip.is_empty() {
-        add(&mut y, &times(&pick(&z, &architecture.skip), &get("skip/kernel"), architecture.outputs));
+        let (size, outputs) = (architecture.skip.len() * architecture.outputs, architecture.outputs);
+        let kernel = &get("skip/kernel")[group * size..(group + 1) * size];
+        add(&mut y, &times(&pick(&z, &architecture.skip), kernel, outputs));
+        if architecture.groups > 0 {
+            add(&mut y, &get("skip/bias")[group * outputs..(group + 1) * outputs]);
+        }
     }
     if architecture.scaling {
         let (mean, sd) = (get("scaling/out_mean"), get("scaling/out_sd"));
@@ -114,7 +130,7 @@ pub(crate) fn published(root: &std::path::Path, name: &str, seed: u64) -> Versio
 
 /// A manifest for [`published`].
 pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Manifest {
-    let input = |lag| Input { column: "temp".into(), lag };
+    let input = |lag| Input::back("temp", lag);
     let metrics = [("temp.mae", 1.25), ("temp.mae_last_value", 2.5), ("pressure.mae_seasonal", 12.5)];
     Manifest {
         format: registry::FORMAT,
@@ -136,6 +152,7 @@ pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Ma
         data_hash: "0".repeat(64),
         metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
         architecture: Some(architecture.clone()),
+        keys: Vec::new(),
         signature: None,
         proofs: vec![],
         from: None,

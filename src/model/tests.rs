@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::executor::{Buffer, Executor, Input, OnnxRuntime, Output, Rows, RowsMut, Steps, described};
 use super::onnx::{export, import};
-use super::testing::{step, zero_state};
+use super::testing::{step_of, zero_state};
 use super::*;
 use crate::kernel::{Activation, CellKind};
 use crate::metrics::Metrics;
@@ -15,11 +15,14 @@ use crate::network::testing::{Numbers, layer, plain, rich, tensors};
 use crate::network::{Architecture, Axis, Layer, Signature, Tensor};
 use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
+/// Groups of the architecture that has them.
+const GROUPS: usize = 3;
+
 /// What a run gives: `y`, then every state out.
 type Outcome = Vec<Vec<f32>>;
 
 fn signature(architecture: &Architecture) -> Signature {
-    Signature::of_own(architecture, Vec::new(), None)
+    Signature::of_own(architecture, Vec::new(), &[], None)
 }
 
 fn session(architecture: &Architecture, tensors: &[Tensor]) -> Session {
@@ -33,9 +36,18 @@ fn room(session: &Session, t: usize, b: usize) -> Vec<Buffer> {
     given.iter().map(|tensor| Buffer::of(&vec![f32::NAN; tensor.numbers(t, b)])).collect()
 }
 
+/// The group of a row, whatever its batch.
+fn group(x: &[f32], groups: usize) -> usize {
+    x[0].to_bits() as usize % groups.max(1)
+}
+
 fn run(session: &mut Session, t: usize, b: usize, x: &[f32], states: &[Vec<f32>]) -> Outcome {
     let mut given = room(session, t, b);
-    let taken: Vec<Buffer> = std::iter::once(x).chain(states.iter().map(Vec::as_slice)).map(Buffer::of).collect();
+    let mut taken: Vec<Buffer> = std::iter::once(x).chain(states.iter().map(Vec::as_slice)).map(Buffer::of).collect();
+    if session.signature().inputs.len() > 1 {
+        let groups = x.chunks_exact(x.len() / (t * b)).map(|row| group(row, GROUPS) as i64).collect::<Vec<i64>>();
+        taken.insert(1, Buffer::of(&groups));
+    }
     session.run(t, b, &taken, &mut given).unwrap();
     given.iter().map(|buffer| buffer.values().to_vec()).collect()
 }
@@ -63,6 +75,8 @@ fn architectures() -> Vec<Architecture> {
     let mut sliced = plain(6, &[(CellKind::Gru, 16)]);
     (sliced.network, sliced.skip, sliced.residual) = (vec![1, 2], vec![3, 4, 5], vec![5]);
     sliced.scaling = true;
+    all.push(sliced.clone());
+    (sliced.groups, sliced.outputs, sliced.residual) = (GROUPS, 4, vec![5, 5, 0, 1]);
     all.push(sliced);
     all
 }
@@ -79,7 +93,8 @@ fn the_graph_computes_what_the_cells_are_defined_as() {
         for t in 0..T {
             for (b, state) in states.iter_mut().enumerate() {
                 let row = (t * B + b) * architecture.features;
-                let y = step(architecture, &tensors, &x[row..row + architecture.features], state);
+                let x = &x[row..row + architecture.features];
+                let y = step_of(architecture, &tensors, x, group(x, architecture.groups), state);
                 for (o, expected) in y.iter().enumerate() {
                     let found = f64::from(outcome[0][(t * B + b) * architecture.outputs + o]);
                     assert!((found - expected).abs() < 2e-5, "{architecture:?} t {t} b {b}: {found} {expected}");
@@ -166,6 +181,7 @@ proptest! {
             features,
             network: pick.by_ref().take(features).collect(),
             skip: if skip { pick.by_ref().take(2).collect() } else { vec![] },
+            groups: 0,
             residual: if residual { pick.take(outputs).collect() } else { vec![] },
             layers: layers
                 .iter()

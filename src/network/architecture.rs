@@ -20,6 +20,8 @@ pub struct Architecture {
     pub network: Vec<usize>,
     /// Indices into `x` of the inputs of the linear path parallel to the layers; empty: there is none.
     pub skip: Vec<usize>,
+    /// Groups of keys that have a linear path each, chosen by the second input `group`; 0: all have the same.
+    pub groups: usize,
     /// Per output, the index into `x` of what is added to it unscaled; empty: nothing is added to any.
     pub residual: Vec<usize>,
     /// Layers, first to last, before the output layer. Each takes what the one before gives.
@@ -69,8 +71,9 @@ impl Architecture {
         })
     }
 
-    /// The state pairs of the graph: `h_<i>`, and `c_<i>` for an LSTM, in the order of recurrent layers; a layer of both
-    /// directions has none. For a mean over the sequence `pool_sum`, the sum so far, and `pool_count`, its steps so far.
+    /// The state pairs of the graph: `h_<i>`, and `c_<i>` for an LSTM, in the order of recurrent layers; a layer of
+    /// both directions has none. For a mean over the sequence `pool_sum`, the sum so far, and `pool_count`, its steps
+    /// so far.
     pub fn states(&self) -> Vec<StatePair> {
         let pair = |name: String, units: usize| StatePair {
             output: format!("{name}_out"),
@@ -115,6 +118,9 @@ impl Architecture {
             if let Some(index) = indices.iter().find(|index| **index >= self.features) {
                 wrong.push(format!("{what} names input {index} of {} (they count from 0)", self.features));
             }
+        }
+        if self.groups > 0 && self.skip.is_empty() {
+            wrong.push("there are groups, but no skip path for them".to_owned());
         }
         if !self.residual.is_empty() && self.residual.len() != self.outputs {
             wrong.push(format!("residual has {} entries for {} outputs", self.residual.len(), self.outputs));

@@ -125,6 +125,27 @@ pub struct Input {
     pub column: String,
     /// Rows of the key it lies back; 0: the row itself.
     pub lag: u32,
+    /// Whether a value that isn't there, before the key's first row or where it was null, is that of the next row that
+    /// has one. Otherwise such a row is no step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub filled: bool,
+}
+
+impl Input {
+    /// The column's value at the row itself.
+    pub fn now(column: impl Into<String>) -> Input {
+        Input::back(column, 0)
+    }
+
+    /// Its value some rows back.
+    pub fn back(column: impl Into<String>, lag: u32) -> Input {
+        Input { column: column.into(), lag, filled: false }
+    }
+
+    /// Its value some rows back, filled where there is none.
+    pub fn filled(column: impl Into<String>, lag: u32) -> Input {
+        Input { filled: lag > 0, ..Input::back(column, lag) }
+    }
 }
 
 /// What feeds an input, row by row.
@@ -142,6 +163,8 @@ pub enum Feed {
     },
     /// A vector that is set once per key, and again when a record has it; kept as state.
     PerKey(String),
+    /// The place of the row's key in this list, from 1; 0 for any other key.
+    Key(Vec<String>),
 }
 
 /// An input with what feeds it.
@@ -325,9 +348,15 @@ impl Signature {
         outputs.chain(self.states.iter().map(StateTensor::given)).collect()
     }
 
-    /// That of our own graphs: `x` [time, batch, features], states [batch, units], `y` [time, batch, outputs], or [batch,
-    /// outputs] of whole sequences, all float32. `y` becomes the column `prediction`.
-    pub fn of_own(architecture: &Architecture, inputs: Vec<Input>, forecast: Option<Ahead>) -> Signature {
+    /// That of our own graphs: `x` [time, batch, features], states [batch, units], `y` [time, batch, outputs], or
+    /// [batch, outputs] of whole sequences, all float32. `y` becomes the column `prediction`. With groups of keys also
+    /// `group` int64 [time, batch]: the place of the key in `keys`, from 1.
+    pub fn of_own(
+        architecture: &Architecture,
+        inputs: Vec<Input>,
+        keys: &[String],
+        forecast: Option<Ahead>,
+    ) -> Signature {
         let tensor = |name: &str, shape: Vec<Axis>| TensorSpec { name: name.into(), element: Element::Float32, shape };
         let steps = |width: usize| vec![Axis::Time, Axis::Batch, Axis::Fixed(width)];
         let state = |pair: super::StatePair| StateTensor {
@@ -338,11 +367,13 @@ impl Signature {
             out: pair.output,
             initial: Initial::Zero,
         };
+        let x = InputTensor { tensor: tensor("x", steps(architecture.features)), feed: Feed::Columns(inputs) };
+        let group = (architecture.groups > 0).then(|| InputTensor {
+            tensor: TensorSpec { name: "group".into(), element: Element::Int64, shape: vec![Axis::Time, Axis::Batch] },
+            feed: Feed::Key(keys.to_vec()),
+        });
         Signature {
-            inputs: vec![InputTensor {
-                tensor: tensor("x", steps(architecture.features)),
-                feed: Feed::Columns(inputs),
-            }],
+            inputs: std::iter::once(x).chain(group).collect(),
             states: architecture.states().into_iter().map(state).collect(),
             lengths: architecture
                 .takes_lengths()
@@ -369,7 +400,7 @@ mod tests {
 
     #[test]
     fn it_comes_back_from_json_that_one_can_read() {
-        let mut signature = Signature::of_own(&plain(2, &[(CellKind::Lstm, 3)]), Vec::new(), None);
+        let mut signature = Signature::of_own(&plain(2, &[(CellKind::Lstm, 3)]), Vec::new(), &[], None);
         signature.inputs[0].feed = Feed::Ids { column: "token".into(), below: 8000 };
         signature.states[1].initial = Initial::Number(0.5);
         let json = serde_json::to_string(&signature).unwrap();

@@ -21,13 +21,19 @@ pub(super) struct Stored {
     pool: Pool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     softmax: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    groups: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl TryFrom<&Architecture> for Stored {
     type Error = String;
 
     fn try_from(architecture: &Architecture) -> Result<Self, String> {
-        let Architecture { features, network, skip, residual, layers: all, outputs, scaling, pool, softmax } =
+        let Architecture { features, network, skip, groups, residual, layers: all, outputs, scaling, pool, softmax } =
             architecture.clone();
         let (mut layers, mut head) = (Vec::new(), Vec::new());
         for layer in all {
@@ -37,15 +43,15 @@ impl TryFrom<&Architecture> for Stored {
                 Layer::Dense(layer) => head.push(layer),
             }
         }
-        Ok(Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax })
+        Ok(Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups })
     }
 }
 
 impl From<Stored> for Architecture {
     fn from(stored: Stored) -> Self {
-        let Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax } = stored;
+        let Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups } = stored;
         let layers = layers.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
-        Architecture { features, network, skip, residual, layers, outputs, scaling, pool, softmax }
+        Architecture { features, network, skip, groups, residual, layers, outputs, scaling, pool, softmax }
     }
 }
 

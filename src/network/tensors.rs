@@ -13,7 +13,8 @@ use crate::{Error, Result};
 /// `recurrent_<i>/bias` [g·u], or [2, g·u] (input bias, then recurrent bias) with two biases and for every GRU;
 /// `backward_kernel`, `backward_recurrent_kernel` and `backward_bias` alike for a layer of both directions;
 /// `dense_<i>/kernel` [n, u], `dense_<i>/bias` [u] for the head; `output/kernel` [n, outputs], `output/bias` [outputs];
-/// `skip/kernel` [skip inputs, outputs] if there is a skip path;
+/// `skip/kernel` [skip inputs, outputs] if there is a skip path; with groups of keys `skip/kernel`
+/// [groups, skip inputs, outputs] and `skip/bias` [groups, outputs];
 /// and with scaling `scaling/mean` and `scaling/sd` [features], `scaling/out_mean` and `scaling/out_sd` [outputs],
 /// which are not trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,8 +58,15 @@ impl Architecture {
             }));
         }
         if !self.skip.is_empty() {
-            let shape = vec![self.skip.len(), self.outputs];
+            let mut shape = vec![self.skip.len(), self.outputs];
+            if self.groups > 0 {
+                shape.insert(0, self.groups);
+            }
             tensors.push(NamedTensor { name: "skip/kernel".into(), shape, initial: Some(Initial::Glorot) });
+            if self.groups > 0 {
+                let shape = vec![self.groups, self.outputs];
+                tensors.push(NamedTensor { name: "skip/bias".into(), shape, initial: Some(Initial::Zeros(0..0)) });
+            }
         }
         if self.scales_outputs() {
             tensors.extend([statistic("out_mean", self.outputs), statistic("out_sd", self.outputs)]);

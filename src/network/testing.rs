@@ -9,6 +9,7 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         features,
         network: (0..features).collect(),
         skip: vec![],
+        groups: 0,
         residual: vec![],
         layers: layers.iter().map(|(cell, units)| Layer::recurrent(*cell, *units)).collect(),
         outputs: 1,
@@ -24,6 +25,7 @@ pub(crate) fn rich() -> Architecture {
         features: 5,
         network: vec![0, 3],
         skip: vec![1, 2, 3],
+        groups: 0,
         residual: vec![4, 4, 0],
         layers: vec![
             layer(CellKind::Lstm, 7, true),

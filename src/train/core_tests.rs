@@ -49,7 +49,7 @@ impl<F: Float> Batch<F> {
 
     fn pass(&self) -> Pass<'_, F> {
         let mask = Mask { reset: &self.reset, active: &self.active };
-        Pass { t: self.t, b: self.b, x: &self.x, mask, last_only: self.last_only }
+        Pass { t: self.t, b: self.b, x: &self.x, mask, group: &[], last_only: self.last_only }
     }
 
     /// Mean loss from a state, and the gradient by the outputs.
@@ -196,7 +196,7 @@ proptest! {
             let cells = from * b..(from + piece) * b;
             let mask = Mask { reset: &batch.reset[cells.clone()], active: &batch.active[cells.clone()] };
             let x = &batch.x[cells.start * shape.features..cells.end * shape.features];
-            let pass = Pass { t: piece, b, x, mask, last_only: false };
+            let pass = Pass { t: piece, b, x, mask, group: &[], last_only: false };
             joined.extend_from_slice(network.forward(pass, &mut state, &mut work));
             from += piece;
         }

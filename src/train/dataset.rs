@@ -41,6 +41,12 @@ pub struct Dataset<'a> {
     pub examples: Vec<Vec<Option<Subset>>>,
     /// Per series and row, how many holes lie before it; empty without a known interval.
     holes: Vec<Vec<u32>>,
+    /// Per series, the group of its key.
+    pub groups: Vec<u32>,
+    /// Per series, target and row, the first row from there on that has a value.
+    known: Vec<Vec<Vec<u32>>>,
+    /// Target and lag of each feature beyond those that were captured.
+    chosen: Vec<(usize, usize)>,
 }
 
 impl<'a> Dataset<'a> {
@@ -63,7 +69,15 @@ impl<'a> Dataset<'a> {
         let examples = rows.iter().map(|rows| split::examples(rows, plan.head.reach())).collect();
         let steps = series.iter().map(steps_of).collect();
         let holes = series.iter().map(|s| holes_of(s, plan)).collect();
-        Ok(Dataset { series, plan, steps, rows, examples, holes })
+        let known = series.iter().map(|s| s.targets.iter().map(|values| known_of(values)).collect()).collect();
+        let targets = plan.head.columns();
+        let chosen = plan.inputs.iter().skip(plan.captured).filter_map(|input| {
+            Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize))
+        });
+        let chosen = chosen.collect();
+        let group = |s: &Series| plan.keys.iter().position(|key| *key == s.key).map_or(0, |at| at as u32 + 1);
+        let groups = series.iter().map(group).collect();
+        Ok(Dataset { series, plan, steps, rows, examples, holes, groups, known, chosen })
     }
 
     /// What the network itself has to make for an output at an origin row; see [`super::head::Head::target`].
@@ -79,15 +93,36 @@ impl<'a> Dataset<'a> {
 
     /// What is added to an output, in the network's units.
     pub fn base(&self, series: usize, row: usize, output: usize) -> f32 {
-        let shape = &self.plan.architecture;
-        shape.residual.get(output).map_or(0.0, |i| self.series[series].x[row * shape.features + i])
+        self.plan.architecture.residual.get(output).map_or(0.0, |i| self.captured(series, row)[*i])
     }
 
-    /// The features of a step.
-    pub fn x(&self, series: usize, step: usize) -> &[f32] {
-        let features = self.plan.architecture.features;
+    /// The features of a row that were captured, without lags that the training chose.
+    pub fn captured(&self, series: usize, row: usize) -> &[f32] {
+        let width = self.plan.captured;
+        &self.series[series].x[row * width..(row + 1) * width]
+    }
+
+    /// Writes all features of a step.
+    pub fn x(&self, series: usize, step: usize, to: &mut [f32]) {
         let row = self.steps[series].rows[step] as usize;
-        &self.series[series].x[row * features..(row + 1) * features]
+        let captured = self.captured(series, row);
+        let (own, chosen) = to.split_at_mut(captured.len());
+        own.copy_from_slice(captured);
+        for (to, (target, lag)) in chosen.iter_mut().zip(&self.chosen) {
+            *to = self.lagged(series, row, *target, *lag) as f32;
+        }
+    }
+
+    /// A target some rows back, in the network's units; a missing value is that of the next row that has one. The same
+    /// as `infer` gives for a filled input.
+    pub fn lagged(&self, series: usize, row: usize, target: usize, lag: usize) -> f64 {
+        let s = &self.series[series];
+        let next = self.known[series][target][row.saturating_sub(lag)] as usize;
+        let value = if next <= row { s.targets[target][next] } else { f64::NAN };
+        match &s.scale[target] {
+            None => value,
+            Some(pairs) => (value - pairs[row].0) / pairs[row].1,
+        }
     }
 
     /// Whether a step is an origin of a part that is wanted for at least one output.
@@ -176,6 +211,18 @@ fn steps_of(series: &Series) -> KeySteps {
     steps
 }
 
+fn known_of(values: &[f64]) -> Vec<u32> {
+    let mut known = vec![u32::MAX; values.len()];
+    let mut next = u32::MAX;
+    for (row, value) in values.iter().enumerate().rev() {
+        if !value.is_nan() {
+            next = row as u32;
+        }
+        known[row] = next;
+    }
+    known
+}
+
 fn holes_of(series: &Series, plan: &Plan) -> Vec<u32> {
     let Some(every) = plan.interval else { return Vec::new() };
     let mut holes = 0;
@@ -197,7 +244,7 @@ fn holes_of(series: &Series, plan: &Plan) -> Vec<u32> {
 fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
     let n = s.times.len();
     let targets = if plan.head.is_text() { 0 } else { plan.head.columns().len() };
-    let fits = s.x.len() == n * plan.architecture.features
+    let fits = s.x.len() == n * plan.captured
         && s.usable.len() == n
         && s.restart.len() == n
         && [s.targets.len(), s.observed.len(), s.scale.len()] == [targets; 3]
@@ -213,7 +260,7 @@ fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
     }
     Err(Error::failed(format!(
         "key \"{}\": the captured features have another shape than the plan ({n} rows, {} features, {targets} targets)",
-        s.key, plan.architecture.features
+        s.key, plan.captured
     )))
 }
 

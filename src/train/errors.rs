@@ -16,12 +16,17 @@ pub struct Errors {
     /// In standard deviations of the key's target over its train part.
     standard_absolute: f64,
     standard_squares: f64,
+    /// Of the error over the mean of both magnitudes.
+    symmetric: f64,
 }
 
 impl Errors {
-    /// Counts an error in own units; `sd` is the standard deviation of the target over the train part.
-    pub fn add(&mut self, error: f64, sd: f64) {
+    /// Counts an entry in own units; `sd` is the standard deviation of the target over the train part.
+    pub fn add(&mut self, predicted: f64, truth: f64, sd: f64) {
+        let error = predicted - truth;
         self.count += 1;
+        let size = (predicted.abs() + truth.abs()) / 2.0;
+        self.symmetric += if size > 0.0 { error.abs() / size } else { 0.0 };
         self.absolute += error.abs();
         self.squares += error * error;
         let standard = error / sd;
@@ -36,6 +41,12 @@ impl Errors {
         self.squares += other.squares;
         self.standard_absolute += other.standard_absolute;
         self.standard_squares += other.standard_squares;
+        self.symmetric += other.symmetric;
+    }
+
+    /// Symmetric mean absolute percentage error as M4 has it (Makridakis et al. 2020), 0 to 200.
+    pub fn smape(&self) -> f64 {
+        100.0 * self.symmetric / self.count as f64
     }
 
     /// Mean absolute error; NaN without entries, as all of them.
@@ -100,6 +111,10 @@ pub struct Compared {
     pub last: Errors,
     /// By the value a season ago; empty without a season.
     pub seasonal: Errors,
+    /// By the line through the first and the last value.
+    pub drift: Errors,
+    /// By the linear path alone; empty without `skip: ridge`.
+    pub ridge: Errors,
 }
 
 impl Compared {
@@ -108,21 +123,27 @@ impl Compared {
         self.model.merge(&other.model);
         self.last.merge(&other.last);
         self.seasonal.merge(&other.seasonal);
+        self.drift.merge(&other.drift);
+        self.ridge.merge(&other.ridge);
     }
 
-    /// The naive forecasts that are better than the model, in words.
-    pub fn beaten_by(&self, unit: Unit) -> Option<&'static str> {
+    /// The other forecasts that are better than the model, in words.
+    pub fn beaten_by(&self, unit: Unit) -> Option<String> {
         let model = unit.mae(&self.model);
-        let seasonal = self.seasonal.count > 0;
-        match (unit.mae(&self.last) < model, seasonal && unit.mae(&self.seasonal) < model) {
-            (true, true) => Some("both naive forecasts"),
-            (true, false) => Some("the last value"),
-            (false, true) => Some("the season ago"),
-            (false, false) => None,
-        }
+        let better: Vec<&str> = [
+            ("the last value", &self.last),
+            ("the season ago", &self.seasonal),
+            ("the drift", &self.drift),
+            ("ridge alone", &self.ridge),
+        ]
+        .into_iter()
+        .filter(|(_, errors)| errors.count > 0 && unit.mae(errors) < model)
+        .map(|(name, _)| name)
+        .collect();
+        (!better.is_empty()).then(|| better.join(", "))
     }
 
-    /// The mean absolute error of the better naive forecast.
+    /// The mean absolute error of the better of last value and season ago.
     pub fn best_naive(&self, unit: Unit) -> f64 {
         let seasonal = if self.seasonal.count > 0 { unit.mae(&self.seasonal) } else { f64::INFINITY };
         unit.mae(&self.last).min(seasonal)
@@ -167,11 +188,12 @@ mod tests {
     #[test]
     fn means_by_hand() {
         let mut errors = Errors::default();
-        errors.add(3.0, 2.0);
+        errors.add(4.0, 1.0, 2.0);
         let mut other = Errors::default();
-        other.add(-1.0, 2.0);
+        other.add(2.0, 3.0, 2.0);
         errors.merge(&other);
         assert_eq!((errors.count, errors.mae(), errors.mse(), errors.rmse()), (2, 2.0, 5.0, 5.0_f64.sqrt()));
         assert_eq!((errors.standard_mae(), errors.standard_mse()), (1.0, 1.25));
+        assert!((errors.smape() - 100.0 * (3.0 / 2.5 + 1.0 / 2.5) / 2.0).abs() < 1e-12);
     }
 }

@@ -53,7 +53,6 @@ struct Found {
 
 impl Found {
     fn new(data: &Dataset, part: Subset) -> Found {
-        let features = data.plan.architecture.features;
         let mut found = Found::default();
         for (index, series) in data.series.iter().enumerate() {
             found.rows += series.times.len();
@@ -63,7 +62,7 @@ impl Found {
                     continue;
                 }
                 found.origins += 1;
-                let x = &series.x[row * features..(row + 1) * features];
+                let x = data.captured(index, row);
                 match x.iter().position(|value| !value.is_finite()) {
                     Some(feature) => {
                         let (missing, beyond) = found.lacks.entry(feature).or_default();

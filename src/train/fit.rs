@@ -16,6 +16,7 @@ use super::keep::{Found, Keep, Record, unusable};
 use super::lanes::{self, Lanes};
 use super::learner::Learner;
 use super::pass::Model;
+use super::ridge::Linear;
 use super::scaling::Scaling;
 use super::schedule::{Schedule, still_falling};
 use super::sequences;
@@ -40,6 +41,8 @@ pub enum Event<'a> {
 /// What a training is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Fitting the linear path.
+    Linear,
     /// Learning from the train part.
     Train,
     /// Learning again on all data, after the evaluation.
@@ -95,21 +98,23 @@ pub struct Fitted {
 }
 
 /// Trains on the train part. Where there is a validation part the weights that did best on it are kept, else the last.
-/// It goes on from a checkpoint of `keep`, to the same bits as without one. `watch` gets what it is going to do, and
-/// its progress.
+/// It goes on from a checkpoint of `keep`, to the same bits as without one. `linear` is the path that the network
+/// begins beside. `watch` gets what it is going to do, and its progress.
 pub fn fit(
     data: &Dataset,
+    linear: Option<&Linear>,
     length: Length,
     phase: Phase,
     keep: &mut Keep,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Fitted> {
-    let scaling = data.plan.start.as_ref().map_or_else(|| Scaling::learn(data), |start| start.scaling(data.plan));
+    let mut scaling = data.plan.start.as_ref().map_or_else(|| Scaling::learn(data), |start| start.scaling(data.plan));
+    let fixed = linear.map(|linear| linear.standardised(&mut scaling, &data.plan.architecture));
     let batches = Batches::new(data);
     let schedule = Schedule::new(data, length);
     let per_epoch = batches.epoch(data, 0).len();
     watch(Event::Start(phase, &schedule.text(per_epoch)));
-    let (mut learner, mut so_far) = begin(data, &scaling, phase, keep, watch)?;
+    let (mut learner, mut so_far) = begin(data, &scaling, fixed.as_ref(), phase, keep, watch)?;
     if so_far.updates() == 0 {
         so_far.gradients = Samples::new(length, per_epoch);
     }
@@ -135,6 +140,7 @@ pub fn fit(
             learner.set_rate(data.plan.rate.factor(so_far.updates(), of_updates as f64, &so_far.looks));
             let (loss, count) = learner.learn(&batch)?;
             so_far.learned(loss, count);
+            so_far.averaged(learner.network().parameters(), data.plan.ema);
             let updates = so_far.updates();
             if !loss.is_finite() {
                 return Err(Error::failed(format!(
@@ -153,19 +159,23 @@ pub fn fit(
                 left: left(started, updates - before, of_updates - before),
             };
             watch(Event::Progress(now));
-            if schedule.is_due(updates, so_far.since_look.2, so_far.batches == order.len()) {
+            let is_late = data.plan.max_time.is_some_and(|most| started.elapsed() >= most);
+            if is_late || schedule.is_due(updates, so_far.since_look.2, so_far.batches == order.len()) {
                 so_far.since_look = Default::default();
-                let model = Model { net: learner.network().clone(), scaling: scaling.clone() };
+                let mut model = Model { net: learner.network().clone(), scaling: scaling.clone() };
+                if !so_far.average.is_empty() {
+                    model.net.parameters_mut().copy_from_slice(&so_far.average);
+                }
                 let validation = model.validation_loss(data, schedule.thinned);
                 let look = Look { epoch, updates, train, validation };
                 so_far.looks.push(look);
                 if so_far.best.as_ref().is_none_or(|(best, _)| is_better(validation, best.validation)) {
-                    so_far.best = Some((look, learner.network().parameters().to_vec()));
+                    so_far.best = Some((look, model.net.parameters().to_vec()));
                 }
                 let since_best = so_far.best.as_ref().map_or(0, |(best, _)| updates - best.updates);
                 now.looked = Some(Looked { validation, since_best });
                 watch(Event::Progress(now));
-                so_far.over = schedule.is_over(&so_far.looks) || updates >= schedule.updates;
+                so_far.over = is_late || schedule.is_over(&so_far.looks) || updates >= schedule.updates;
             }
             let failed = keep.save_if_due(phase, |record| put(record, &learner, &so_far));
             failed.iter().for_each(|failed| watch(Event::Warning(failed)));
@@ -198,11 +208,12 @@ pub fn fit(
 fn begin(
     data: &Dataset,
     scaling: &Scaling,
+    fixed: Option<&(Vec<f32>, Vec<f32>)>,
     phase: Phase,
     keep: &Keep,
     watch: &mut dyn FnMut(Event),
 ) -> Result<(Learner, SoFar)> {
-    let mut learner = Learner::new(data.plan, scaling)?;
+    let mut learner = Learner::new(data.plan, scaling, fixed)?;
     match keep.find(phase) {
         Found::Nothing => {}
         Found::Not(why) => watch(Event::Warning(&why)),
@@ -215,7 +226,7 @@ fn begin(
                 }
                 Err(why) => {
                     watch(Event::Warning(&unusable(&path, &why)));
-                    learner = Learner::new(data.plan, scaling)?;
+                    learner = Learner::new(data.plan, scaling, fixed)?;
                 }
             }
         }

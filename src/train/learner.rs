@@ -16,6 +16,7 @@ use super::pass::Model;
 use super::scaling::Scaling;
 use super::windows::Examples;
 use crate::Result;
+use crate::config::Skip;
 use crate::kernel::recurrent::Mask;
 use crate::model::ModelKind;
 use crate::network::Pool;
@@ -38,12 +39,17 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// The network of the plan with its first numbers, and with this scaling.
-    pub fn new(plan: &Plan, scaling: &Scaling) -> Result<Learner> {
+    /// The network of the plan with its first numbers, with this scaling and linear path.
+    pub fn new(plan: &Plan, scaling: &Scaling, linear: Option<&(Vec<f32>, Vec<f32>)>) -> Result<Learner> {
         let mut network = match &plan.start {
             Some(start) => Network::restored(&plan.architecture, &start.tensors)?,
             None => Network::new(&plan.architecture, plan.seed),
         };
+        match linear {
+            Some((kernel, bias)) => network.set_linear(kernel, bias),
+            None if plan.skip == Skip::Ridge => network.freeze_linear(),
+            None => {}
+        }
         let f32s = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect::<Vec<_>>();
         network.set_scaling(&f32s(&scaling.mean), &f32s(&scaling.sd), &f32s(&scaling.out_mean), &f32s(&scaling.out_sd));
         let parameters = network.parameters().len();
@@ -173,7 +179,7 @@ impl Learner {
 
 fn pass(batch: &Examples, last_only: bool) -> Pass<'_, f32> {
     let mask = Mask { reset: &batch.reset, active: &batch.active };
-    Pass { t: batch.steps, b: batch.batch, x: &batch.x, mask, last_only }
+    Pass { t: batch.steps, b: batch.batch, x: &batch.x, mask, group: &batch.group, last_only }
 }
 
 impl Model {

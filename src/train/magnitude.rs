@@ -57,9 +57,9 @@ fn of_key(data: &Dataset, series: usize, feature: usize, exact: Option<usize>) -
         return of_target(data, series, target);
     }
     let mut moments = Moments::default();
-    for (step, row) in data.steps[series].rows.iter().enumerate() {
+    for row in &data.steps[series].rows {
         if data.rows[series][*row as usize] == Some(Subset::Train) {
-            moments.add(f64::from(data.x(series, step)[feature]));
+            moments.add(f64::from(data.captured(series, *row as usize)[feature]));
         }
     }
     moments

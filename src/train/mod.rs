@@ -30,6 +30,7 @@ mod publish;
 mod rate;
 pub mod report;
 pub mod scaling;
+pub mod ridge;
 mod schedule;
 mod sequences;
 mod series;

@@ -4,6 +4,7 @@
 //! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`optimizer`).
 
 mod directions;
+mod linear;
 mod sampled;
 mod tensors;
 
@@ -15,7 +16,7 @@ use super::init::Random;
 use crate::kernel::cell::Initial;
 use crate::kernel::dense::Dense;
 use crate::kernel::float::Float;
-use crate::kernel::gemm::{Existing, Matrix, multiply, multiply_rows};
+use crate::kernel::gemm::{Existing, Matrix, multiply};
 use crate::kernel::recurrent::{self, Gradients, Mask, Scratch, Sequence, Trace, Weights};
 use crate::network::{Architecture, DenseLayer, Layer, Pool, RecurrentLayer};
 
@@ -29,6 +30,8 @@ pub struct Network<F> {
     layers: Vec<LayerRange>,
     /// The skip path's kernel, in `tensors`.
     skip: Option<usize>,
+    /// Whether the skip path is left as it is.
+    is_frozen: bool,
     scaling: Statistics<F>,
 }
 
@@ -80,6 +83,8 @@ pub struct Pass<'a, F> {
     pub x: &'a [F],
     /// Which cells restart and which are no step.
     pub mask: Mask<'a>,
+    /// The group of each cell's key [t, b]; empty: all are of group 0.
+    pub group: &'a [u32],
     /// Only the last timestep has outputs: window training. What is pooled has one output in any case.
     pub last_only: bool,
 }
@@ -151,7 +156,7 @@ impl<F: Float> Network<F> {
             out_sd: vec![F::ONE; shape.outputs],
         };
         let skip = (!shape.skip.is_empty()).then_some(first);
-        Network { parameters: vec![F::ZERO; length], shape, tensors, layers, skip, scaling }
+        Network { parameters: vec![F::ZERO; length], shape, tensors, layers, skip, is_frozen: false, scaling }
     }
 
     /// Sets what isn't trained: mean and standard deviation per feature and per output.
@@ -278,10 +283,8 @@ impl<F: Float> Network<F> {
         }
         if let Some(skip) = self.skip {
             self.standardise(pass, first, &self.shape.skip, &mut work.z_skip);
-            let (rows, width) = (steps - first, self.shape.skip.len());
             if let Some(layer) = work.layers.last_mut() {
-                let kernel = Matrix::new(self.tensor(skip), width, self.shape.outputs);
-                multiply_rows(&mut layer.output, Matrix::new(&work.z_skip, rows, width), kernel, Existing::Add);
+                self.add_linear(skip, pass, first, &work.z_skip, &mut layer.output);
             }
         }
         work.layers.last().map_or(&[], |layer| &layer.output[..])
@@ -313,7 +316,7 @@ impl<F: Float> Network<F> {
         norms.iter_mut().for_each(Vec::clear);
         d.clear();
         d.extend_from_slice(d_out);
-        if let Some(skip) = self.skip {
+        if let Some(skip) = self.skip.filter(|_| !self.is_frozen) {
             let width = self.shape.skip.len();
             let kernel = &mut gradients[self.tensors[skip].range.clone()];
             multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Existing::Add);
@@ -369,9 +372,14 @@ impl<F: Float> Network<F> {
         }
     }
 
-    /// What the exported graph gives for `x` [t, b, features] from zero state: [t, b, outputs].
+    /// What the exported graph gives for `x` [t, b, features] of keys of group 0 from zero state: [t, b, outputs].
     pub fn outputs(&self, x: &[F], t: usize, b: usize) -> Vec<F> {
-        let pass = Pass { t, b, x, mask: Mask::default(), last_only: false };
+        self.outputs_of(x, &[], t, b)
+    }
+
+    /// The same for keys of the groups [t, b].
+    pub fn outputs_of(&self, x: &[F], group: &[u32], t: usize, b: usize) -> Vec<F> {
+        let pass = Pass { t, b, x, mask: Mask::default(), group, last_only: false };
         let mut work = Workspace::default();
         let mut y = self.forward(pass, &mut self.zero_state(b), &mut work).to_vec();
         self.finish(x, &mut y);

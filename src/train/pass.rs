@@ -37,6 +37,13 @@ pub struct Run {
 }
 
 impl Model {
+    /// The linear path alone.
+    pub fn linear_path(&self) -> Model {
+        let mut path = self.clone();
+        path.net.scale_output(0.0);
+        path
+    }
+
     /// Runs stretches with carried state; calls `sink(index of the run, step, y)` at each step, where `y` are the
     /// outputs in the network's units with what is added to them. State is zero at a run's begin and at restarts.
     pub fn runs(&self, data: &Dataset, runs: &[Run], sink: &mut dyn FnMut(usize, usize, &[f32])) {
@@ -92,8 +99,8 @@ impl Model {
         }
     }
 
-    /// Runs whole sequences that end at `origins`; calls `sink(series, last step, y)` for each, where `y` is all that the
-    /// network gives for it: a row, or one for each of its steps.
+    /// Runs whole sequences that end at `origins`; calls `sink(series, last step, y)` for each, where `y` is all that
+    /// the network gives for it: a row, or one for each of its steps.
     pub fn sequences(&self, data: &Dataset, origins: &[windows::Origin], sink: &mut dyn FnMut(usize, usize, &[f32])) {
         let mut batch = Examples::default();
         let mut order = origins.to_vec();

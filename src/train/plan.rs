@@ -4,8 +4,9 @@
 //! anything that looks at data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::{self, Length, Optimizer, Span};
+use crate::config::{self, Length, Optimizer, Skip, Span};
 use crate::error::{Problems, counted};
 use crate::model::{Input, ModelKind};
 use crate::network::{Architecture, Layer, RecurrentLayer};
@@ -25,8 +26,16 @@ pub struct Plan {
     pub kind: ModelKind,
     /// Rows of a window; 1 for carry.
     pub window: usize,
-    /// The features of [`super::Series::x`], in order.
+    /// The features of the network, in order: those of [`super::Series::x`], then lags that the training chose.
     pub inputs: Vec<Input>,
+    /// How many of them [`super::Series::x`] has.
+    pub captured: usize,
+    /// The linear path parallel to the network.
+    pub skip: Skip,
+    /// Keys that have one of their own, in the order of its groups from 1.
+    pub keys: Vec<String>,
+    /// Lags of the linear path, if they aren't chosen.
+    pub lags: Option<usize>,
     /// Per feature, the column that it is of: a lag's is the one that lags.
     pub columns: Vec<String>,
     /// The network's shape.
@@ -45,6 +54,10 @@ pub struct Plan {
     pub length: Length,
     /// Without improvement for that long (in the unit of `length`) training stops.
     pub patience: Option<usize>,
+    /// Decay of the moving average of the weights, which is looked at and kept; 0: there is none.
+    pub ema: f64,
+    /// How long it may train, by the clock.
+    pub max_time: Option<Duration>,
     /// Windows or lanes of an update.
     pub batch_size: usize,
     /// Seed of everything random.
@@ -75,6 +88,7 @@ impl Plan {
         problems: &mut Problems,
     ) -> Option<Plan> {
         let head = head::head(train);
+        let skip = if head.forecast().is_some() { train.skip } else { Skip::None };
         let (inputs, architecture) = architecture(train, head.as_ref(), lag_columns);
         let split = match Cuts::new(&train.split.value, clock) {
             Ok(split) => Some(split),
@@ -91,6 +105,10 @@ impl Plan {
             head,
             kind: if window.is_some() { ModelKind::Window } else { ModelKind::Carry },
             window: window.unwrap_or(1),
+            captured: inputs.len(),
+            skip,
+            keys: Vec::new(),
+            lags: train.lags,
             columns: inputs.iter().map(|input| input.column.clone()).collect(),
             inputs,
             architecture,
@@ -105,6 +123,8 @@ impl Plan {
             clip_norm: train.clip_norm,
             length: train.length,
             patience: train.patience,
+            ema: train.ema,
+            max_time: train.max_time,
             batch_size: train.batch_size.max(1),
             seed: train.seed,
             split: split?,
@@ -114,6 +134,16 @@ impl Plan {
             start: None,
         })
     }
+
+    /// The index of a feature; a new one is added.
+    pub(super) fn feature(&mut self, input: Input) -> usize {
+        let known = self.inputs.len();
+        let index = index_of(&mut self.inputs, input);
+        if self.inputs.len() > known {
+            self.columns.push(self.inputs[index].column.clone());
+        }
+        index
+    }
 }
 
 /// The features of `x` and the network's shape for a `train` section.
@@ -122,10 +152,17 @@ impl Plan {
 /// stages. The head may add a feature to each output. Equal features are held once.
 pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[String]) -> (Vec<Input>, Architecture) {
     let mut features = Vec::new();
-    let now = |column: &str| Input { column: column.to_string(), lag: 0 };
+    let now = |column: &str| Input::now(column);
     let network: Vec<usize> = train.inputs.iter().map(|name| index_of(&mut features, now(name))).collect();
     let mut skip = Vec::new();
-    if train.skip_linear {
+    let path = if head.forecast().is_some() { train.skip } else { Skip::None };
+    if path == Skip::Ridge {
+        // Its lags follow when they are chosen; the value itself is there from the start.
+        train.targets.iter().for_each(|target| {
+            index_of(&mut features, now(target));
+        });
+    }
+    if path != Skip::None {
         skip.clone_from(&network);
         for column in lag_columns {
             let index = index_of(&mut features, now(column));
@@ -145,6 +182,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         features: features.len(),
         network,
         skip,
+        groups: 0,
         residual,
         layers,
         outputs: head.outputs(),
@@ -183,7 +221,8 @@ pub(super) mod tests {
             targets: targets.iter().map(name).collect(),
             horizon,
             residual: Residual::None,
-            skip_linear: false,
+            skip: Skip::None,
+            lags: None,
             layers: vec![At::default_value(config::Recurrent { cell: CellKind::Gru, units: 8 })],
             head: vec![],
             chunk: 16,
@@ -195,6 +234,8 @@ pub(super) mod tests {
             clip_norm: Some(1.0),
             length: Length::Epochs(3),
             patience: None,
+            ema: 0.0,
+            max_time: None,
             batch_size: 8,
             seed: 7,
             seasonality: None,
@@ -225,7 +266,7 @@ pub(super) mod tests {
         let mut train = section(5, &["value"]);
         train.residual = Residual::Last;
         let (inputs, shape) = architecture(&train, head::head(&train).as_ref(), &[]);
-        assert_eq!(inputs, [Input { column: "value".into(), lag: 0 }]);
+        assert_eq!(inputs, [Input::now("value")]);
         assert_eq!(shape.residual, [0; 5]);
 
         train.residual = Residual::Seasonal(3);
@@ -241,7 +282,7 @@ pub(super) mod tests {
         let mut train = section(2, &["a", "b"]);
         train.inputs = vec![At::default_value("b".to_string()), At::default_value("hour_sin".to_string())];
         train.residual = Residual::Last;
-        train.skip_linear = true;
+        train.skip = Skip::Linear;
         let (inputs, shape) =
             architecture(&train, head::head(&train).as_ref(), &["b_lag_1".to_string(), "hour_sin".to_string()]);
         let names: Vec<&str> = inputs.iter().map(|i| i.column.as_str()).collect();

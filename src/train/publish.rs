@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::dataset::Dataset;
 use super::report;
 use super::{Network, Plan, Series, Trained};
 use crate::model::executor::{Buffer, library};
@@ -14,6 +15,8 @@ use crate::{Error, Result};
 
 /// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
 const PARITY: f32 = 1e-4;
+/// Steps that are run through both.
+const CHECKED: usize = 64;
 
 /// Where a version goes, and which stages are before it.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series]) -> Res
         from: trained.plan.start.as_ref().map(|start| start.from.clone()),
         ..manifest(to, &trained.plan, &trained.architecture)?
     };
-    check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, &first_steps(trained, series))?;
+    check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, &first_steps(trained, series)?)?;
     registry::publish(models, manifest, &onnx, &report::html(trained, name)?, key)
 }
 
@@ -72,6 +75,7 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
         metrics: Default::default(),
         architecture: Some(architecture.clone()),
         signature: None,
+        keys: plan.keys.clone(),
         proofs: Vec::new(),
         from: None,
         opset: export::OPSET,
@@ -85,12 +89,14 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
 }
 
 /// The first usable rows of the longest series, [steps, features].
-fn first_steps(trained: &Trained, series: &[Series]) -> Vec<f32> {
+fn first_steps(trained: &Trained, series: &[Series]) -> Result<Vec<f32>> {
     let features = trained.architecture.features;
     let usable = |series: &&Series| series.usable.iter().filter(|usable| **usable).count();
-    let Some(series) = series.iter().max_by_key(usable) else { return Vec::new() };
-    let rows = (0..series.usable.len()).filter(|row| series.usable[*row]).take(64);
-    rows.flat_map(|row| &series.x[row * features..(row + 1) * features]).copied().collect()
+    let Some(longest) = series.iter().max_by_key(usable) else { return Ok(Vec::new()) };
+    let data = Dataset::everything(std::slice::from_ref(longest), &trained.plan)?;
+    let mut steps = vec![0.0; data.steps[0].rows.len().min(CHECKED) * features];
+    steps.chunks_exact_mut(features).enumerate().for_each(|(step, to)| data.x(0, step, to));
+    Ok(steps)
 }
 
 /// Runs steps [steps, features] through our network and through ONNX Runtime: they must agree.
@@ -108,7 +114,8 @@ pub(super) fn check_parity(
     if steps == 0 {
         return Ok(());
     }
-    let expected = Network::<f32>::restored(shape, tensors)?.outputs(&x, steps, 2);
+    let group: Vec<u32> = (0..2 * steps).map(|cell| (cell % shape.groups.max(1)) as u32).collect();
+    let expected = Network::<f32>::restored(shape, tensors)?.outputs_of(&x, &group, steps, 2);
     let signature = manifest.signature()?;
     let mut session = Session::own(onnx, &signature)?;
     let buffers = |of: &[TensorSpec]| -> Vec<Buffer> {
@@ -116,6 +123,9 @@ pub(super) fn check_parity(
     };
     let (mut taken, mut given) = (buffers(&signature.taken()), buffers(&signature.given()));
     taken[0] = Buffer::of(&x);
+    if shape.groups > 0 {
+        taken[1] = Buffer::of(&group.iter().map(|group| i64::from(*group)).collect::<Vec<i64>>());
+    }
     session.run(steps, 2, &taken, &mut given)?;
     let y: &[f32] = given[0].values();
     let scales = tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data);

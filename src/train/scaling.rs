@@ -80,13 +80,13 @@ impl Scaling {
 
     /// The statistics of the train part: features over its usable rows, outputs over its examples.
     pub fn learn(data: &Dataset) -> Scaling {
-        let mut features = vec![Moments::default(); data.plan.architecture.features];
+        let mut features = vec![Moments::default(); data.plan.captured];
         let mut outputs = vec![Moments::default(); data.plan.head.outputs()];
         for series in 0..data.series.len() {
-            for (step, row) in data.steps[series].rows.iter().enumerate() {
+            for row in &data.steps[series].rows {
                 let row = *row as usize;
                 if data.rows[series][row] == Some(Subset::Train) {
-                    for (moments, value) in features.iter_mut().zip(data.x(series, step)) {
+                    for (moments, value) in features.iter_mut().zip(data.captured(series, row)) {
                         moments.add(f64::from(*value));
                     }
                 }
@@ -99,7 +99,14 @@ impl Scaling {
                 }
             }
         }
-        let (mean, sd) = features.into_iter().map(Moments::finish).unzip();
+        let (mut mean, mut sd): (Vec<f64>, Vec<f64>) = features.into_iter().map(Moments::finish).unzip();
+        // A lag is scaled as the value itself.
+        for input in &data.plan.inputs[data.plan.captured..] {
+            let own = data.plan.inputs.iter().position(|other| other.lag == 0 && other.column == input.column);
+            let (of_mean, of_sd) = own.map_or((0.0, 1.0), |own| (mean[own], sd[own]));
+            mean.push(of_mean);
+            sd.push(of_sd);
+        }
         let (out_mean, out_sd) = outputs.into_iter().map(Moments::finish).unzip();
         // The graph has f32: train with the same numbers.
         let mut scaling = Scaling { mean, sd, out_mean, out_sd };

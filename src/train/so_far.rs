@@ -27,6 +27,8 @@ pub struct SoFar {
     pub best: Option<(Look, Vec<f32>)>,
     /// Samples of the gradients.
     pub gradients: Samples,
+    /// Moving average of the weights; empty without one.
+    pub average: Vec<f32>,
     /// Whether the schedule has ended it.
     pub over: bool,
 }
@@ -50,6 +52,18 @@ impl SoFar {
         self.since_look = (sum + loss * weight, of + weight, updates + 1);
     }
 
+    /// Moves the average of the weights on by an update (Polyak and Juditsky 1992; exponential, as Keras' `use_ema`).
+    /// While it is young it forgets faster, so that the first weights don't stay in it.
+    pub fn averaged(&mut self, weights: &[f32], decay: f64) {
+        if decay <= 0.0 {
+            return;
+        }
+        let updates = self.updates() as f64;
+        let take = (1.0 - decay.min(updates / (updates + 9.0))) as f32;
+        self.average.resize(weights.len(), 0.0);
+        self.average.iter_mut().zip(weights).for_each(|(mean, weight)| *mean += take * (*weight - *mean));
+    }
+
     /// Mean loss of the updates since the last look.
     pub fn train_loss(&self) -> f64 {
         self.since_look.0 / self.since_look.1
@@ -64,6 +78,7 @@ impl SoFar {
         record.put("loop/losses", &losses);
         put_looks(record, "loop/looks", &self.looks);
         self.gradients.put(record);
+        record.put("loop/average", &self.average);
         if let Some((look, weights)) = &self.best {
             put_looks(record, "loop/best", &[*look]);
             record.put("loop/best_weights", weights);
@@ -88,9 +103,9 @@ impl SoFar {
             false => None,
         };
         let looks = take_looks(record, "loop/looks")?;
-        let since_look = (sums[0], sums[1], since);
+        let (since_look, average) = ((sums[0], sums[1], since), record.take("loop/average")?);
         let gradients = Samples::take(record)?;
-        Ok(SoFar { epochs, batches, losses, since_look, looks, best, gradients, over: over == 1 })
+        Ok(SoFar { epochs, batches, losses, since_look, looks, best, average, gradients, over: over == 1 })
     }
 }
 
@@ -133,6 +148,7 @@ mod tests {
             looks: vec![look(5, Some(0.1)), look(9, None)],
             best: Some((look(5, Some(0.1)), vec![1.0, -2.5])),
             gradients: Samples::default(),
+            average: vec![0.5, 1e-30],
             over: true,
         };
         for so_far in [so_far.clone(), SoFar { best: None, over: false, ..so_far }, SoFar::default()] {
@@ -142,6 +158,21 @@ mod tests {
             assert_eq!(SoFar::take(&record), Ok(so_far));
         }
         assert_eq!(SoFar::take(&Record::default()), Err("loop/counts is missing".into()));
+    }
+
+    #[test]
+    fn the_average_forgets_the_first_weights_and_then_decays() {
+        let mut so_far = SoFar::default();
+        for (update, weights) in [[8.0], [4.0], [6.0]].iter().enumerate() {
+            so_far.learned(1.0, 1.0);
+            so_far.averaged(weights, if update < 2 { 0.99 } else { 0.1 });
+        }
+        // 0.9 of 8; then 9 of 11 parts of 4; then, with a decay of 0.1, 0.9 of 6.
+        let second = 7.2 + 9.0 / 11.0 * (4.0 - 7.2);
+        assert!((f64::from(so_far.average[0]) - (0.1 * second + 0.9 * 6.0)).abs() < 1e-6, "{:?}", so_far.average);
+        let mut without = SoFar::default();
+        without.averaged(&[1.0], 0.0);
+        assert!(without.average.is_empty());
     }
 
     #[test]

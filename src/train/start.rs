@@ -6,7 +6,8 @@
 use super::Plan;
 use super::plan::input_text;
 use super::scaling::Scaling;
-use crate::model::{Input, Version, onnx::import};
+use crate::config::Skip;
+use crate::model::{Input, Manifest, Version, onnx::import};
 use crate::network::{Architecture, Layer, Tensor};
 use crate::{Error, Result};
 
@@ -39,7 +40,7 @@ impl Plan {
             ("targets", (there.targets.join(", "), here.targets.join(", "))),
             ("horizon", (there.horizon.to_string(), here.horizon.to_string())),
             ("residual", sides(|architecture| &architecture.residual)),
-            ("skip", sides(|architecture| &architecture.skip)),
+            ("skip", self.sides_of_skip(there, &architecture)),
         ];
         let wrong: Vec<String> = lines
             .into_iter()
@@ -52,9 +53,25 @@ impl Plan {
                 wrong.join("\n  ")
             )));
         }
+        // The lags of its linear path, and whose groups they are.
+        there.inputs.iter().for_each(|input| {
+            self.feature(input.clone());
+        });
+        self.keys.clone_from(&there.keys);
         self.architecture = architecture;
         self.start = Some(Start { from, tensors });
         Ok(())
+    }
+
+    /// What the linear path reads in the version and in the pipeline. That of `skip: ridge` is the version's, whatever
+    /// lags it has, if it has one that reads the pipeline's columns.
+    fn sides_of_skip(&self, there: &Manifest, architecture: &Architecture) -> (String, String) {
+        let begins = there.inputs.starts_with(&self.inputs);
+        match self.skip {
+            Skip::Ridge if begins && !architecture.skip.is_empty() => (String::new(), String::new()),
+            Skip::Ridge if architecture.skip.is_empty() => ("none".into(), "ridge".into()),
+            _ => (chosen(&there.inputs, &architecture.skip), chosen(&self.inputs, &self.architecture.skip)),
+        }
     }
 }
 

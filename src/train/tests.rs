@@ -87,7 +87,7 @@ fn the_best_weights_are_restored_and_patience_stops() {
     let plan = plan_of(&train, Some(4));
     let series = sines(200);
     let data = dataset::Dataset::new(&series, &plan).unwrap();
-    let fitted = fit::fit(&data, plan.length, Phase::Train, &mut Keep::nothing(), &mut quiet()).unwrap();
+    let fitted = fit::fit(&data, None, plan.length, Phase::Train, &mut Keep::nothing(), &mut quiet()).unwrap();
     let losses: Vec<f64> = fitted.looks.iter().map(|look| look.validation.unwrap()).collect();
     let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses[fitted.best.epoch - 1], best);
@@ -207,7 +207,7 @@ fn chunks_hand_their_state_on_as_one_long_pass() {
     let series = &sines(100)[..1];
     let data = dataset::Dataset::new(series, &plan).unwrap();
     let scaling = scaling::Scaling::learn(&data);
-    let mut learner = learner::Learner::new(&plan, &scaling).unwrap();
+    let mut learner = learner::Learner::new(&plan, &scaling, None).unwrap();
     learner.set_rate(0.0);
     let model = pass::Model { net: learner.network().clone(), scaling: scaling.clone() };
     let (mut sum, mut n) = (0.0, 0.0);
@@ -363,7 +363,7 @@ fn killed_after_any_update_it_goes_on_to_the_same_bits() {
                     }
                 })
             });
-            assert!(std::panic::catch_unwind(killed).is_err(), "{kill_at}");
+            assert!(std::panic::catch_unwind(killed).is_err(), "{kill_at} of {all}, {optimizer:?}");
             let mut notes = Vec::new();
             let mut keep = Keep::new(folder.path(), "m", std::time::Duration::ZERO);
             let trained = super::train_kept(&series, &plan, &mut keep, &mut |event| {

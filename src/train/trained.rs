@@ -67,6 +67,8 @@ pub struct Trained {
     pub best: Look,
     /// Whether it stopped before its length because validation no longer improved.
     pub stopped_early: bool,
+    /// What the linear path is and what the network adds to it, a sentence; `None` without `skip: ridge`.
+    pub path: Option<String>,
     /// Updates of the last training on everything; `None` if there was none.
     pub refit_updates: Option<usize>,
     /// Errors on the test part, of the weights before a refit.

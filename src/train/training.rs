@@ -2,7 +2,7 @@
 //!
 //! Lives here: the order of things, and what is refused before it starts. Must not live here: each of the things.
 
-use crate::config::Length;
+use crate::config::{Length, Skip};
 use crate::error::counted;
 use crate::model::ModelKind;
 use crate::{Error, Result};
@@ -14,12 +14,16 @@ use super::gradients::{self, Gradients, carried};
 use super::keep::Keep;
 use super::lanes;
 use super::magnitude;
+use super::pass::Model;
+use super::ridge::{self, Choice};
 use super::split::Subset;
 use super::trained::{KeySplit, Trained};
 use super::{Plan, Series};
 
 /// Keys that a warning names.
 const NAMED: usize = 8;
+/// Factors that are tried for what the network adds to the linear path.
+const SHARES: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
 /// Trains on the train part, evaluates on the test part, and, if the plan says so, trains again on all data for as long
 /// as was best. The same series, plan and seed give the same bits. `watch` gets what happens meanwhile.
@@ -40,6 +44,8 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;
+    let (plan, choices) = &with_linear(&data, watch);
+    let data = Dataset::new(series, plan)?;
     let mut warnings = magnitude::warnings(&data);
     warnings.extend(lacking(&keys));
     let warned = warnings.len();
@@ -48,7 +54,12 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     }
     let data_hash = data.hash();
     keep.begin(plan, &data_hash);
-    let fitted = fit(&data, plan.length, Phase::Train, keep, watch)?;
+    let linear = choices.as_ref().map(|choices| ridge::fit(&data, choices));
+    let mut fitted = fit(&data, linear.as_ref(), plan.length, Phase::Train, keep, watch)?;
+    let part = linear.as_ref().and_then(|_| share(&data, &mut fitted.model));
+    let path = choices.as_ref().map(|choices| path_text(choices, part));
+    path.iter().for_each(|path| watch(Event::Note(path)));
+    let part = part.map(|(factor, _)| factor);
     watch(Event::Start(Phase::Evaluate, "evaluates"));
     let evaluation = plan.head.evaluate(&data, &fitted.model)?;
     let gradients = Gradients { carried: carried(&data, &fitted.model), ..fitted.gradients.clone() };
@@ -57,7 +68,7 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     warnings.extend(evaluation.warnings());
     let metrics = evaluation.metrics();
     let (model, refit_updates) = if plan.refit {
-        let refitted = refit(series, &data, &fitted, keep, watch)?;
+        let refitted = refit(series, &data, choices.as_deref(), (&fitted, part), keep, watch)?;
         let updates = refitted.best.updates;
         (refitted.model, Some(updates))
     } else {
@@ -73,6 +84,7 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
         looks: fitted.looks,
         best: fitted.best,
         stopped_early: fitted.stopped_early,
+        path,
         refit_updates,
         evaluation,
         gradients,
@@ -81,6 +93,51 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
         warned,
         data_hash,
     })
+}
+
+/// The plan with the inputs of the linear path, and the regressions chosen for it; the plan itself without one.
+fn with_linear(data: &Dataset, watch: &mut dyn FnMut(Event)) -> (Plan, Option<Vec<Choice>>) {
+    match data.plan.head.forecast() {
+        Some(head) if data.plan.skip == Skip::Ridge && data.plan.start.is_none() => {
+            watch(Event::Start(Phase::Linear, "fits the linear path"));
+            let choices = ridge::choose(data, head);
+            (ridge::plan(data, head, &choices), Some(choices))
+        }
+        _ => (data.plan.clone(), None),
+    }
+}
+
+/// Scales what the network adds to the linear path by the factor that is best on validation, 0 if none is better than
+/// the path alone; returns it, and the loss of the path alone and of the whole. `None` without a validation part.
+fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])> {
+    let (mut alone, mut best) = (0.0, (f64::INFINITY, 0.0));
+    for factor in SHARES {
+        let mut scaled = model.clone();
+        scaled.net.scale_output(factor as f32);
+        let loss = scaled.validation_loss(data, 1)?;
+        if factor == 0.0 {
+            alone = loss;
+        }
+        if loss < best.0 {
+            best = (loss, factor);
+        }
+    }
+    model.net.scale_output(best.1 as f32);
+    Some((best.1, [alone, best.0]))
+}
+
+/// What the linear path is, and what the network adds to it.
+fn path_text(choices: &[Choice], part: Option<(f64, [f64; 2])>) -> String {
+    let paths: Vec<String> = choices.iter().map(Choice::text).collect();
+    let adds = match part {
+        None => String::new(),
+        Some((0.0, _)) => "; the network adds nothing to it: no share of it does better on the validation part".into(),
+        Some((factor, [alone, whole])) => format!(
+            "; on the validation part its loss is {alone:.4} alone and {whole:.4} with the network, whose part is \
+             scaled by {factor}"
+        ),
+    };
+    format!("the linear path is {}{adds}", paths.join(", "))
 }
 
 /// That the loss was still falling when the length was reached, and what to write instead.
@@ -113,7 +170,8 @@ fn too_short(plan: &Plan, fitted: &Fitted) -> Option<String> {
 fn refit(
     series: &[Series],
     data: &Dataset,
-    best: &Fitted,
+    choices: Option<&[Choice]>,
+    (best, part): (&Fitted, Option<f64>),
     keep: &mut Keep,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Fitted> {
@@ -131,7 +189,12 @@ fn refit(
             Length::Updates((best.best.updates as f64 * more).round() as usize)
         }
     };
-    fit(&everything, length, Phase::Refit, keep, watch)
+    let linear = choices.map(|choices| ridge::fit(&everything, choices));
+    let mut refitted = fit(&everything, linear.as_ref(), length, Phase::Refit, keep, watch)?;
+    if let Some(part) = part {
+        refitted.model.net.scale_output(part as f32);
+    }
+    Ok(refitted)
 }
 
 fn key_splits(data: &Dataset) -> Vec<KeySplit> {

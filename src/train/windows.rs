@@ -55,6 +55,8 @@ pub struct Examples {
     pub reset: Vec<bool>,
     /// [steps, batch]: whether there is a step at all.
     pub active: Vec<bool>,
+    /// [steps, batch]: the group of the key; empty without groups.
+    pub group: Vec<u32>,
 }
 
 impl Examples {
@@ -68,14 +70,18 @@ impl Examples {
         refill(&mut self.weight, with_outputs * batch * width, 0.0);
         refill(&mut self.reset, steps * batch, false);
         refill(&mut self.active, steps * batch, false);
+        refill(&mut self.group, if shape.groups > 0 { steps * batch } else { 0 }, 0);
     }
 
     /// Puts a step's features at a timestep of a lane.
     pub fn put_x(&mut self, data: &Dataset, at: usize, lane: usize, series: usize, step: usize) {
         let features = data.plan.architecture.features;
         let cell = at * self.batch + lane;
-        self.x[cell * features..(cell + 1) * features].copy_from_slice(data.x(series, step));
+        data.x(series, step, &mut self.x[cell * features..(cell + 1) * features]);
         self.active[cell] = true;
+        if let Some(group) = self.group.get_mut(cell) {
+            *group = data.groups[series];
+        }
     }
 
     /// Puts the target of a step at a timestep (among those with outputs) of a lane.

@@ -82,7 +82,7 @@ fn publish(folder: &Path) {
         inputs: vec![
             InputTensor {
                 tensor: tensor("value", Element::Float64, Some(1)),
-                feed: Feed::Columns(vec![Input { column: "value".into(), lag: 0 }]),
+                feed: Feed::Columns(vec![Input::now("value")]),
             },
             InputTensor {
                 tensor: tensor("token", Element::Int64, None),
@@ -123,6 +123,7 @@ fn publish(folder: &Path) {
         data_hash: String::new(),
         metrics: BTreeMap::new(),
         architecture: None,
+        keys: Vec::new(),
         signature: Some(signature),
         proofs: vec![],
         from: None,

@@ -132,6 +132,10 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
             }
             Feed::Ids { column, below } => format!("ids: {}, below: {below}", value(column)),
             Feed::PerKey(column) => format!("per_key: {}", value(column)),
+            Feed::Key(_) => {
+                out.push_str("  # the place of the key in the version's list of keys; 0 is every other key\n");
+                "constant: 0".to_owned()
+            }
         };
         let _ = writeln!(out, "  {}: {{ {feed}, shape: {} }}", key(&input.tensor.name), input.tensor.axes());
     }

@@ -103,6 +103,7 @@ fn taken(signature: &Signature) -> String {
             }
             Feed::Ids { column, below } => format!("{}, ids below {below}", printable(column)),
             Feed::PerKey(column) => format!("{}, kept per key", printable(column)),
+            Feed::Key(keys) => format!("the key, among {}", counted(keys.len(), "key")),
         };
         format!("{name}: {spec} from {from}")
     };

@@ -148,7 +148,7 @@ fn the_whole_example_is_read() {
     assert_eq!(p.runtime.http.as_ref().unwrap().value.address, "127.0.0.1:9464".parse().ok());
     assert_eq!(p.models.value, Path::new("/p/models"));
     let t = p.train.unwrap();
-    assert_eq!((t.horizon, t.residual, t.skip_linear), (24, Residual::Seasonal(24), true));
+    assert_eq!((t.horizon, t.residual, t.skip), (24, Residual::Seasonal(24), Skip::Linear));
     let cells: Vec<Recurrent> = t.layers.iter().map(|layer| layer.value).collect();
     assert_eq!(cells[0], Recurrent { cell: CellKind::Lstm, units: 50 });
     assert_eq!(cells[2], Recurrent { cell: CellKind::RnnRelu, units: 8 });
@@ -183,12 +183,26 @@ fn defaults_are_those_of_the_documentation() {
     let t = p.train.unwrap();
     assert_eq!(t.inputs, vec![At::default_value("x".to_string())]);
     assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::RnnTanh, units: 4 });
-    assert_eq!((t.horizon, t.residual, t.skip_linear, t.chunk, t.burn_in), (1, Residual::None, false, 64, 0));
+    assert_eq!((t.horizon, t.residual, t.skip, t.chunk, t.burn_in), (1, Residual::None, Skip::Ridge, 64, 0));
     assert_eq!((t.loss, t.length, t.patience, t.clip_norm), (Loss::Mse, Length::Open, None, None));
     let adam = Optimizer::Adam(Adam::DEFAULT);
     assert_eq!((t.schedule, t.warm_up), (RateSchedule::Constant, 0));
     assert_eq!((t.optimizer, t.batch_size, t.seed, t.refit), (adam, 32, 7, false));
     assert!(matches!(t.split.value, Split::PerKey([0.7, 0.15, 0.15])));
+    assert_eq!((t.lags, t.ema, t.max_time), (None, 0.99, None));
+}
+
+#[test]
+fn the_length_of_a_training_and_its_average() {
+    let train = |text: &str| parse(&format!("{SMALLEST}{text}")).unwrap().train.unwrap().value;
+    let carry = "stages: [ infer: { model: m } ]\ntrain: { target: x";
+    let t = train(&format!("{carry}, lags: 48, epochs: 3, max_time: 90s }}"));
+    assert_eq!((t.lags, t.ema, t.max_time), (Some(48), 0.0, Some(std::time::Duration::from_secs(90))));
+    assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::Gru, units: 64 });
+    let t = train(&format!("{carry}, ema: 0.9, epochs: 3, max_time: 1d, skip: none }}"));
+    assert_eq!((t.skip, t.ema, t.max_time), (Skip::None, 0.9, Some(std::time::Duration::from_secs(86_400))));
+    let window = "stages: [ infer: { model: m, mode: window, window: 4 } ]\ntrain: { target: x }";
+    assert_eq!(train(window).skip, Skip::None);
 }
 
 #[test]

@@ -209,7 +209,11 @@ fn the_train_section_is_checked() {
     for (text, expected) in [
         ("train: { target: x, layers: [ lstm: 4 ] }".to_string(), "4:1: `train` needs an `infer` under `stages`"),
         (format!("{infer}train: {{ layers: [ lstm: 4 ] }}"), "5:1: `train` needs one of: target, targets"),
-        (format!("{infer}train: {{ target: x }}"), "5:1: `train` needs `layers`"),
+        (
+            format!("{infer}train: {{ target: x, max_time: 2mo }}"),
+            "5:31: `max_time`: expected a time by the clock such as 10m or 2h",
+        ),
+        (format!("{infer}train: {{ target: x, ema: 1 }}"), "5:26: `ema`: expected a number from 0 to below 1"),
         (format!("{infer}train: {{ target: x, layers: [] }}"), "5:29: `layers`: needs at least one recurrent layer"),
         (format!("{infer}train: {{ target: x, layers: [ {{ lstm: 4, gru: 4 }} ] }}"), "5:31: `layers`: expected exact"),
         (

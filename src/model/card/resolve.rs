@@ -199,7 +199,7 @@ impl Resolver<'_> {
                         element.word()
                     ));
                 }
-                let input = |column: &crate::config::At<String>| Input { column: column.value.clone(), lag: 0 };
+                let input = |column: &crate::config::At<String>| Input::now(column.value.clone());
                 Feed::Columns(columns.iter().map(input).collect())
             }
             CardFeed::Constant(_) => return,

@@ -34,6 +34,7 @@ pub(super) fn compare(lab: Lab<'_>, path: &Path, outputs: &[&str], is_window: bo
             Feed::Columns(columns) if columns.len() == 1 => columns[0].column.as_str(),
             Feed::Columns(_) => "",
             Feed::Ids { column, .. } | Feed::PerKey(column) => column.as_str(),
+            Feed::Key(_) => "",
         };
         let Some((name, array)) = find(&[&input.tensor.name, column]) else {
             return Err(refused(format!("it has no array \"{}\" (there are: {})", input.tensor.name, names())));

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::carried::Compared;
+use crate::error::counted;
 use crate::model::Manifest;
 use crate::network::{Feed, Run, Signature};
 
@@ -45,6 +46,7 @@ pub(super) fn html(manifest: &Manifest, signature: &Signature, warnings: &[Strin
             }
             Feed::Ids { column, below } => format!("ids of {column}, below {below}"),
             Feed::PerKey(column) => format!("{column}, set once per key"),
+            Feed::Key(keys) => format!("the key, among {}", counted(keys.len(), "key")),
         };
         row(&input.tensor.name, input.tensor.describe(), is);
     }

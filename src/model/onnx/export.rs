@@ -2,8 +2,8 @@
 //! `lengths` [B], and `y` [B, O].
 //!
 //! Only operators whose rows have the same bits in every batch of two and more are used: Sub, Div, Slice, Gather, RNN,
-//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Softmax, CumSum, Cast, Concat, Transpose, Reshape, Unsqueeze, Squeeze. Equal
-//! input gives equal bytes.
+//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Softmax, CumSum, Cast, Concat, Transpose, Reshape, Unsqueeze, Squeeze.
+//! Equal input gives equal bytes.
 
 use prost::Message;
 
@@ -98,9 +98,14 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     }
     if !architecture.skip.is_empty() {
         let from = select(graph, &z, &architecture.skip, all, "skip");
-        let shape = [architecture.skip.len(), architecture.outputs];
-        let kernel = graph.floats("skip/kernel", &shape, tensors.get("skip/kernel"), "");
-        let skip = graph.node("MatMul", &[&from, &kernel], "skip", vec![]);
+        let skip = match architecture.groups {
+            0 => {
+                let shape = [architecture.skip.len(), architecture.outputs];
+                let kernel = graph.floats("skip/kernel", &shape, tensors.get("skip/kernel"), "");
+                graph.node("MatMul", &[&from, &kernel], "skip", vec![])
+            }
+            groups => grouped(graph, architecture, groups, tensors, &from),
+        };
         flow = graph.node("Add", &[&flow, &skip], "with_skip", vec![]);
     }
     if architecture.scales_outputs() {
@@ -119,6 +124,22 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     }
     // The last node makes `y`; every network ends in a node of ours, the output layer at the least.
     rename_output(graph, &flow, "y");
+}
+
+/// The linear path of each row's group: a row times the kernel of its own.
+fn grouped(graph: &mut Graph, architecture: &Architecture, groups: usize, tensors: &ByName, from: &str) -> String {
+    let (width, outputs) = (architecture.skip.len(), architecture.outputs);
+    graph.ids("group", &[TIME, BATCH]);
+    let kernels = graph.floats("skip/kernel", &[groups, width, outputs], tensors.get("skip/kernel"), "");
+    let biases = graph.floats("skip/bias", &[groups, outputs], tensors.get("skip/bias"), "");
+    let first = || vec![integer("axis", 0)];
+    let kernel = graph.node("Gather", &[&kernels, "group"], "skip/kernel_of_group", first());
+    let bias = graph.node("Gather", &[&biases, "group"], "skip/bias_of_group", first());
+    let axis = graph.integers("skip/axis", &[2]);
+    let row = graph.node("Unsqueeze", &[from, &axis], "skip/row", vec![]);
+    let product = graph.node("MatMul", &[&row, &kernel], "skip/product", vec![]);
+    let product = graph.node("Squeeze", &[&product, &axis], "skip/squeezed", vec![]);
+    graph.node("Add", &[&product, &bias], "skip", vec![])
 }
 
 /// Picks entries of the last axis: nothing to do for all of them, a Slice for a run of them, else a Gather.

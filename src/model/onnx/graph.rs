@@ -95,6 +95,11 @@ impl Graph {
         self.0.input.push(value_info(name, axes, tensor_proto::DataType::Int32));
     }
 
+    /// Declares an int64 input of the graph.
+    pub(in crate::model) fn ids(&mut self, name: &str, axes: &[Axis]) {
+        self.0.input.push(value_info(name, axes, tensor_proto::DataType::Int64));
+    }
+
     /// Declares a float32 output of the graph.
     pub(in crate::model) fn output(&mut self, name: &str, axes: &[Axis]) {
         self.0.output.push(value_info(name, axes, tensor_proto::DataType::Float));

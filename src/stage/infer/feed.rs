@@ -1,6 +1,9 @@
 //! What feeds an input of the network, resolved against the columns before it, and reading its rows. Must not live
 //! here: state that it needs (`inputs` keeps it), and the network (`model::executor`).
 
+use std::collections::HashMap;
+
+use super::numbers::{Float, put};
 use crate::network::{Element, Feed, Input, InputTensor};
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::stage::Judge;
@@ -31,6 +34,8 @@ enum Of {
         column: usize,
         below: u64,
     },
+    /// The place of the key's text, from 1.
+    Key(HashMap<Vec<u8>, i64>),
     PerKey {
         column: usize,
         /// Where the key's vector begins in what `inputs` remembers.
@@ -47,6 +52,8 @@ enum Source {
         scaled_by: Option<(usize, usize)>,
         /// Which ring holds the column's past, for a lag.
         ring: usize,
+        /// Whether a missing value is that of the next row that has one.
+        filled: bool,
     },
     Vector {
         column: usize,
@@ -124,14 +131,14 @@ impl Fed {
             _ => None,
         };
         let kind = match (tensor.element, &input.feed) {
-            (_, Feed::Ids { .. }) => Kind::Integer,
+            (_, Feed::Ids { .. } | Feed::Key(_)) => Kind::Integer,
             (Element::Float32 | Element::Float16, _) => Kind::Vector(width),
             _ => Kind::Doubles(width),
         };
         let (of, found) = match &input.feed {
             Feed::Columns(columns) => {
                 let (mut sources, mut found) = (Vec::new(), 0);
-                for Input { column: name, lag } in columns {
+                for Input { column: name, lag, filled } in columns {
                     let Some((column, vector)) = missing.of(name, wide(layout, name)) else { continue };
                     found += vector.unwrap_or(1);
                     if vector.is_some() {
@@ -150,7 +157,7 @@ impl Fed {
                         });
                     }
                     let scaled_by = layout.columns[column].scaled_by;
-                    sources.push(Source::Number { column, lag, scaled_by, ring });
+                    sources.push(Source::Number { column, lag, scaled_by, ring, filled: *filled });
                 }
                 if sources.len() < columns.len() {
                     return None;
@@ -168,6 +175,10 @@ impl Fed {
                     wrong.push(format!("the model's input \"{name}\" is an id, which `{stage}` would change"));
                 }
                 (Of::Ids { column, below: *below }, 1)
+            }
+            Feed::Key(keys) => {
+                let places = keys.iter().zip(1..).map(|(key, place)| (key.clone().into_bytes(), place));
+                (Of::Key(places.collect()), 1)
             }
             Feed::PerKey(name) => {
                 let (column, vector) = missing.of(name, wide(layout, name))?;
@@ -230,12 +241,13 @@ impl Fed {
     /// Reads a row of the batch, of a key that had `before` rows. Returns whether all of it is there; `beyond` is set
     /// where a number is there that the model doesn't take.
     #[inline]
-    pub(super) fn read(
+    pub(super) fn read<'a>(
         &self,
         columns: &[View<'_>],
         row: usize,
         kept: &Kept,
         (before, past): (u64, &mut [f64]),
+        key: &dyn Fn() -> Option<&'a [u8]>,
         made: &mut Made,
         beyond: &mut bool,
     ) -> bool {
@@ -266,6 +278,10 @@ impl Fed {
                 }
                 *beyond |= !fits && !id.is_nan();
                 fits
+            }
+            (Of::Key(places), Made::I64(ids)) => {
+                ids[row] = key().and_then(|key| places.get(key)).copied().unwrap_or(0);
+                true
             }
             (Of::PerKey { column, at }, made) => {
                 let at = kept.rings.len() * kept.depth + at;
@@ -325,45 +341,6 @@ pub(crate) fn is_whole(value: f64, least: f64, most: f64) -> bool {
     value.fract() == 0.0 && (least..=most).contains(&value)
 }
 
-trait Float: Copy {
-    fn of(value: f64) -> Self;
-    fn of_f32(value: f32) -> Self;
-    fn is_finite(self) -> bool;
-}
-
-impl Float for f32 {
-    fn of(value: f64) -> f32 {
-        value as f32
-    }
-    fn of_f32(value: f32) -> f32 {
-        value
-    }
-    fn is_finite(self) -> bool {
-        f32::is_finite(self)
-    }
-}
-
-impl Float for f64 {
-    fn of(value: f64) -> f64 {
-        value
-    }
-    fn of_f32(value: f32) -> f64 {
-        value.into()
-    }
-    fn is_finite(self) -> bool {
-        f64::is_finite(self)
-    }
-}
-
-fn put<T: Float>(to: &mut [T], values: &[f64]) -> bool {
-    let mut all = true;
-    for (to, value) in to.iter_mut().zip(values) {
-        *to = T::of(*value);
-        all &= to.is_finite();
-    }
-    all
-}
-
 /// The numbers and vectors of a row, one after the other. Returns whether all are finite.
 #[inline]
 fn side_by_side<T: Float>(
@@ -378,15 +355,22 @@ fn side_by_side<T: Float>(
     let number = |column: usize| if let View::Numbers(values) = columns[column] { values[row] } else { f64::NAN };
     for source in sources {
         match *source {
-            Source::Number { column, lag, scaled_by, ring } => {
-                let mut value = if lag == 0 {
-                    number(column)
-                } else if lag as u64 > before {
-                    f64::NAN
-                } else {
-                    let at = (before - lag as u64) % kept.depth as u64;
-                    past[ring * kept.depth + at as usize]
+            Source::Number { column, lag, scaled_by, ring, filled } => {
+                let back = |lag: usize| {
+                    if lag == 0 {
+                        number(column)
+                    } else if lag as u64 > before {
+                        f64::NAN
+                    } else {
+                        let at = (before - lag as u64) % kept.depth as u64;
+                        past[ring * kept.depth + at as usize]
+                    }
                 };
+                let mut value = back(lag);
+                if filled && value.is_nan() {
+                    let oldest = lag.min(usize::try_from(before).unwrap_or(lag));
+                    value = (0..=oldest).rev().map(back).find(|value| !value.is_nan()).unwrap_or(f64::NAN);
+                }
                 if let Some((mean, sd)) = scaled_by {
                     value = (value - number(mean)) / number(sd);
                 }

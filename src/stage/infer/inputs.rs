@@ -94,8 +94,13 @@ impl Operator for Inputs {
         let inputs: Vec<Fed> = self.inputs.iter().filter_map(planned).collect();
         let mut fits = inputs.len() == self.inputs.len() && wrong.is_empty();
         wrong.into_iter().for_each(|message| problems.add(place, message));
-        let Missing { columns: mut missing, first } = missing;
-        missing.dedup();
+        let Missing { columns, first } = missing;
+        let mut missing: Vec<&str> = Vec::new();
+        for column in columns {
+            if !missing.contains(&column) {
+                missing.push(column);
+            }
+        }
         // A model of other columns is one problem, however many those are.
         match (first, &missing[..]) {
             (Some(message), [one]) => problems.add(place, format!("the model's input \"{one}\": {message}")),
@@ -187,6 +192,7 @@ impl Stage for Prepare {
         let mut known = vec![NOTHING; rows];
         let columns = views(batch);
         let mut beyond_table = 0;
+        let keys = state.keys;
         let asked = self.restart.map(|column| &batch.columns[column].values);
 
         for row in 0..rows {
@@ -198,7 +204,8 @@ impl Stage for Prepare {
 
             let mut beyond = false;
             for (input, made) in self.inputs.iter().zip(&mut made) {
-                usable[row] &= input.read(&columns, row, &self.kept, (header.rows, past), made, &mut beyond);
+                let key = || keys.map(|keys| keys.get(batch.slots[row]));
+                usable[row] &= input.read(&columns, row, &self.kept, (header.rows, past), &key, made, &mut beyond);
             }
             beyond_table += u64::from(beyond);
             self.kept.keep(&columns, row, header.rows, past);
@@ -289,7 +296,7 @@ mod tests {
     fn rows_that_the_network_cannot_take_are_counted() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let tensor = TensorSpec { name: "n".into(), element: Element::Int32, shape: vec![Axis::Batch] };
-        let feed = Feed::Columns(vec![Input { column: "n".into(), lag: 0 }]);
+        let feed = Feed::Columns(vec![Input::now("n")]);
         let inputs =
             Inputs { inputs: vec![InputTensor { tensor, feed }], gap: None, ttl: None, metrics: Some(metrics.clone()) };
         let mut table = Table::new(&["n"]);

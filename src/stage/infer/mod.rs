@@ -1,9 +1,10 @@
 //! `infer`: one step of the network per record, with the key's own state.
 //!
-//! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`], [`sequence`]), and what
-//! becomes of its outputs. However rows are put together, the bits are the same (ONNX Runtime's operators compute each
-//! row alone, and T steps in one run as T runs of one), so it can't be seen in the output. Must not live here: how
-//! features are made (`inputs`), and moving features and state into and out of a network (`model::executor`).
+//! Lives here: which rows go into a run of the network, in one file for each mode ([`carry`], [`window`],
+//! [`sequence`]), and what becomes of its outputs. However rows are put together, the bits are the same (ONNX Runtime's
+//! operators compute each row alone, and T steps in one run as T runs of one), so it can't be seen in the output. Must
+//! not live here: how features are made (`inputs`), and moving features and state into and out of a network
+//! (`model::executor`).
 
 mod answer;
 mod carry;
@@ -12,6 +13,7 @@ mod feed;
 #[cfg(test)]
 mod feed_tests;
 mod inputs;
+mod numbers;
 mod plan;
 mod rhythm;
 mod sequence;

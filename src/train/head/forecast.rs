@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::Head;
 use crate::Result;
-use crate::config::{self, Loss, Residual};
+use crate::config::{self, Loss, Residual, Skip};
 use crate::error::counted;
 use crate::model::{Input, Manifest};
 use crate::train::dataset::Dataset;
@@ -45,6 +45,8 @@ pub struct Forecast {
     pub loss: Loss,
     /// Rows of a season, for the seasonal naive forecast.
     pub seasonality: Option<usize>,
+    /// Whether values before a key's first row are filled, as the linear path's are.
+    pub filled: bool,
 }
 
 impl Forecast {
@@ -56,6 +58,7 @@ impl Forecast {
             residual: train.residual,
             loss: train.loss,
             seasonality: train.seasonality,
+            filled: train.skip == Skip::Ridge,
         }
     }
 
@@ -126,7 +129,8 @@ impl Head for Forecast {
                     Residual::Last => 0,
                     Residual::Seasonal(season) => season.max(1) * step.div_ceil(season.max(1)) - step,
                 };
-                residual.push(Input { column: target.clone(), lag: u32::try_from(lag).unwrap_or(u32::MAX) });
+                let lag = u32::try_from(lag).unwrap_or(u32::MAX);
+                residual.push(if self.filled { Input::filled(target, lag) } else { Input::back(target, lag) });
             }
         }
         residual
@@ -165,6 +169,10 @@ impl Head for Forecast {
     fn describe(&self, manifest: &mut Manifest) {
         manifest.horizon = self.horizon;
         manifest.targets.clone_from(&self.targets);
+    }
+
+    fn forecast(&self) -> Option<&Forecast> {
+        Some(self)
     }
 
     fn headline(&self) -> String {

@@ -104,6 +104,11 @@ pub trait Head: fmt::Debug + Send + Sync {
     /// Adds to a manifest what its outputs are.
     fn describe(&self, manifest: &mut Manifest);
 
+    /// Itself if it forecasts numbers, for which a linear path can be fitted.
+    fn forecast(&self) -> Option<&forecast::Forecast> {
+        None
+    }
+
     /// What it does, for the first line of the report: `forecasts temp 1 to 24 rows ahead`.
     fn headline(&self) -> String;
 

@@ -95,6 +95,7 @@ mod tests {
             features: 3,
             network: vec![0, 2],
             skip: vec![1],
+            groups: 0,
             residual: vec![],
             layers: vec![
                 layer(CellKind::Lstm, 4, false),

@@ -101,10 +101,16 @@ fn training_words(trained: &Trained) -> String {
         None => String::new(),
     };
     let last = trained.looks.last().copied().unwrap_or(trained.best);
+    let path = trained.path.as_ref().map(|path| format!(" {}.", capitalised(path))).unwrap_or_default();
     match trained.plan.length {
-        Length::Open => format!("{}{stopped}.{refit}", counted(last.updates, "update")),
-        _ => format!("{}{stopped}.{refit}", counted(last.epoch, "epoch")),
+        Length::Open => format!("{}{stopped}.{path}{refit}", counted(last.updates, "update")),
+        _ => format!("{}{stopped}.{path}{refit}", counted(last.epoch, "epoch")),
     }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn model_table(out: &mut String, trained: &Trained) {

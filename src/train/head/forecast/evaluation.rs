@@ -14,6 +14,7 @@ use super::naive::{Naive, mase_scale};
 use super::samples::{Sample, Samples};
 use super::warm_up::{self, WarmUp};
 use super::{Forecast, report, table};
+use crate::config::Skip;
 use crate::error::counted;
 use crate::model::ModelKind;
 use crate::record::Clock;
@@ -55,6 +56,14 @@ struct KeyView<'a> {
     errors: KeyErrors,
 }
 
+/// Who makes a forecast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Model,
+    /// The linear path without the network.
+    Ridge,
+}
+
 /// Evaluates on the test part, and for who compares variants, on the validation part.
 pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result<ForecastEvaluation> {
     let targets = head.targets.len();
@@ -68,8 +77,17 @@ pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result
         let row = data.steps[series].rows[step] as usize;
         samples.add(head, data, &view.naive, series, row, y);
         warm.add(data, model, series, step, y);
-        is_finite &= view.add(head, data, (series, row), y, Some(&mut steps));
+        is_finite &= view.add(head, data, (series, row), (Way::Model, y), Some(&mut steps));
     });
+    let path = (data.plan.skip == Skip::Ridge).then(|| model.linear_path());
+    if let Some(path) = &path {
+        path.forecasts(data, Subset::Test, &mut |series, step, y| {
+            if let Some(view) = &mut views[series] {
+                let row = data.steps[series].rows[step] as usize;
+                is_finite &= view.add(head, data, (series, row), (Way::Ridge, y), Some(&mut steps));
+            }
+        });
+    }
     let comparable = (0..targets).map(|target| comparable(&views, target)).collect();
     let (keys, total) = summed(views, targets);
     let warm_up = (data.plan.kind == ModelKind::Carry).then(|| warm_up::measure(head, data, model, &warm));
@@ -77,9 +95,18 @@ pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result
     let mut validation = self::views(head, data, Subset::Validation);
     model.forecasts(data, Subset::Validation, &mut |series, step, y| {
         if let Some(view) = &mut validation[series] {
-            is_finite &= view.add(head, data, (series, data.steps[series].rows[step] as usize), y, None);
+            let row = data.steps[series].rows[step] as usize;
+            is_finite &= view.add(head, data, (series, row), (Way::Model, y), None);
         }
     });
+    if let Some(path) = &path {
+        path.forecasts(data, Subset::Validation, &mut |series, step, y| {
+            if let Some(view) = &mut validation[series] {
+                let row = data.steps[series].rows[step] as usize;
+                is_finite &= view.add(head, data, (series, row), (Way::Ridge, y), None);
+            }
+        });
+    }
     if !is_finite {
         return Err(Error::failed("the trained network predicts values that are not finite: lower the learning rate"));
     }
@@ -112,7 +139,7 @@ impl KeyView<'_> {
         head: &Forecast,
         data: &Dataset,
         origin: (usize, usize),
-        y: &[f32],
+        (way, y): (Way, &[f32]),
         mut steps: Option<&mut Vec<Vec<Compared>>>,
     ) -> bool {
         let (series, row) = origin;
@@ -126,10 +153,17 @@ impl KeyView<'_> {
             is_finite &= predicted.is_finite();
             let by_step = steps.as_deref_mut().map(|steps| &mut steps[target][step - 1]);
             for compared in std::iter::once(&mut self.errors.targets[target]).chain(by_step) {
-                compared.model.add(predicted - entry.truth, self.sd[target]);
-                compared.last.add(entry.last - entry.truth, self.sd[target]);
-                if let Some(seasonal) = entry.seasonal {
-                    compared.seasonal.add(seasonal - entry.truth, self.sd[target]);
+                let count = |errors: &mut Errors, predicted| errors.add(predicted, entry.truth, self.sd[target]);
+                match way {
+                    Way::Ridge => count(&mut compared.ridge, predicted),
+                    Way::Model => {
+                        count(&mut compared.model, predicted);
+                        count(&mut compared.last, entry.last);
+                        count(&mut compared.drift, entry.drift);
+                        if let Some(seasonal) = entry.seasonal {
+                            count(&mut compared.seasonal, seasonal);
+                        }
+                    }
                 }
             }
         }
@@ -142,6 +176,7 @@ struct Entry {
     truth: f64,
     last: f64,
     seasonal: Option<f64>,
+    drift: f64,
 }
 
 impl Entry {
@@ -159,6 +194,7 @@ impl Entry {
         Some(Entry {
             truth: head.truth(data, series, row, output)?,
             last: naive.last(row)?,
+            drift: naive.drift(row, step)?,
             seasonal: season.and_then(|season| naive.seasonal(row, step, season)),
         })
     }
@@ -232,7 +268,8 @@ fn errors_text(compared: &Compared, unit: Unit) -> String {
     format!("MAE {}, last value {}{seasonal}", figure(unit.mae(&compared.model)), figure(unit.mae(&compared.last)))
 }
 
-/// Metrics: `<target>.mae`, `.rmse`, `.mse`, `.mase`, `.mae_last_value`, `.mae_seasonal`, and over all targets
+/// Metrics: `<target>.mae`, `.rmse`, `.mse`, `.mase`, `.smape`, `.mae_last_value`, `.mae_seasonal`, `.mae_drift`,
+/// `.mae_ridge`, and over all targets
 /// `mae_standard`, `mse_standard` (of z-scores by the train part).
 impl Evaluation for ForecastEvaluation {
     fn metrics(&self) -> BTreeMap<String, f64> {
@@ -245,7 +282,11 @@ impl Evaluation for ForecastEvaluation {
                 ("mae", compared.model.mae()),
                 ("rmse", compared.model.rmse()),
                 ("mse", compared.model.mse()),
+                ("smape", compared.model.smape()),
+                ("smape_seasonal", compared.seasonal.smape()),
                 ("mae_last_value", compared.last.mae()),
+                ("mae_drift", compared.drift.mae()),
+                ("mae_ridge", compared.ridge.mae()),
                 ("mae_seasonal", compared.seasonal.mae()),
                 ("mase", self.mase(target, |c| &c.model).unwrap_or(f64::NAN)),
                 ("mase_last_value", self.mase(target, |c| &c.last).unwrap_or(f64::NAN)),
@@ -260,7 +301,13 @@ impl Evaluation for ForecastEvaluation {
                 metrics.insert(format!("{name}.mae_cold_start"), cold.targets[target].mae());
             }
         }
-        for (way, errors) in [("", all.model), ("_last_value", all.last), ("_seasonal", all.seasonal)] {
+        for (way, errors) in [
+            ("", all.model),
+            ("_last_value", all.last),
+            ("_seasonal", all.seasonal),
+            ("_drift", all.drift),
+            ("_ridge", all.ridge),
+        ] {
             metrics.insert(format!("mae_standard{way}"), errors.standard_mae());
             metrics.insert(format!("mse_standard{way}"), errors.standard_mse());
         }

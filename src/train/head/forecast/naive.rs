@@ -10,6 +10,8 @@ pub struct Naive<'a> {
     values: &'a [f64],
     /// Per row, the youngest row at or before it that holds a value, plus one; 0 where there is none.
     known: Vec<u32>,
+    /// The first row that holds a value.
+    first: Option<usize>,
 }
 
 impl<'a> Naive<'a> {
@@ -27,13 +29,23 @@ impl<'a> Naive<'a> {
                 youngest
             })
             .collect();
-        Naive { values, known }
+        Naive { values, known, first: values.iter().position(|value| value.is_finite()) }
     }
 
     /// The last value known at an origin row, whatever the step.
     pub fn last(&self, row: usize) -> Option<f64> {
         let known = *self.known.get(row)? as usize;
         (known > 0).then(|| self.values[known - 1])
+    }
+
+    /// The line through the first and the last value known at an origin row, `step` rows on (Hyndman and
+    /// Athanasopoulos).
+    pub fn drift(&self, row: usize, step: usize) -> Option<f64> {
+        let (first, last) = (self.first?, self.last(row)?);
+        let known = *self.known.get(row)? as usize - 1;
+        let rows = known - first;
+        let slope = if rows > 0 { (last - self.values[first]) / rows as f64 } else { 0.0 };
+        Some(last + slope * (row + step - known) as f64)
     }
 
     /// The value a whole number of seasons before row + step: the youngest such that is known at the origin.
@@ -79,6 +91,13 @@ mod tests {
         let naive = Naive::new(&values);
         let last: Vec<Option<f64>> = (0..6).map(|row| naive.last(row)).collect();
         assert_eq!(last, [None, Some(1.0), Some(2.0), Some(2.0), Some(2.0), Some(5.0)]);
+    }
+
+    #[test]
+    fn drift_goes_on_along_the_line_from_the_first_value() {
+        let naive = Naive::new(&[NULL, 1.0, 2.0, 5.0, NULL]);
+        assert_eq!((naive.drift(0, 1), naive.drift(1, 3)), (None, Some(1.0)));
+        assert_eq!((naive.drift(3, 2), naive.drift(4, 1)), (Some(9.0), Some(9.0)));
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub(super) fn cards(out: &mut String, evaluation: &ForecastEvaluation) {
         if evaluation.head.season().is_some() {
             rival("season ago", mae(&compared.seasonal));
         }
+        rival("drift", mae(&compared.drift));
+        if compared.ridge.count > 0 {
+            rival("ridge alone", mae(&compared.ridge));
+        }
         out.push_str("</div>\n");
     }
     out.push_str("</div>\n");
@@ -98,9 +102,14 @@ fn errors(out: &mut String, evaluation: &ForecastEvaluation) {
         "<div class=\"wide\"><table>\n<tr><th>key</th><th>target</th><th>entries</th><th>MAE</th><th>last value</th>",
     );
     out.push_str(if seasonal { "<th>season ago</th>" } else { "" });
+    let has_ridge = evaluation.targets.iter().any(|compared| compared.ridge.count > 0);
+    out.push_str("<th>drift</th>");
+    out.push_str(if has_ridge { "<th>ridge alone</th>" } else { "" });
     out.push_str("<th>against the better</th><th>RMSE</th><th>MASE</th></tr>\n");
     let mut row = |class: &str, key: &str, target: usize, compared: &Compared, mase: Option<f64>| {
         let ago = if seasonal { format!("<td>{}</td>", figure(compared.seasonal.mae())) } else { String::new() };
+        let alone = if has_ridge { format!("<td>{}</td>", figure(compared.ridge.mae())) } else { String::new() };
+        let ago = format!("{ago}<td>{}</td>{alone}", figure(compared.drift.mae()));
         let better = compared.best_naive(Unit::Own);
         let color = if compared.model.mae() < better { "good" } else { "bad" };
         let _ = writeln!(

@@ -1,0 +1,249 @@
+//! The linear path of a forecast, fitted in closed form: ridge regressions on the target's lags and the inputs.
+//!
+//! Lives here: what a linear map of the past can do, and that map as the network's skip path; the network is then
+//! trained on what it leaves. Must not live here: the training of the network (`fit`).
+
+mod cholesky;
+mod choose;
+mod gram;
+mod solve;
+#[cfg(test)]
+mod tests;
+
+use choose::{Members, Sums};
+use gram::{Gram, Space};
+
+use super::dataset::Dataset;
+use super::scaling::{Moments, Scaling};
+use super::split::Subset;
+use super::{Plan, head::forecast::Forecast};
+use crate::error::counted;
+use crate::model::Input;
+use crate::network::Architecture;
+
+/// Lags at most, unless the pipeline asks for more.
+const MOST_LAGS: usize = 504;
+/// Rows of the train part that a key should have for each lag.
+const ROWS_PER_LAG: usize = 4;
+/// Keys at most for each of which weights of its own are tried.
+const MOST_KEYS: usize = 64;
+
+/// What was chosen for a target; the same data gives the same choice.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    space: Space,
+    members: Members,
+}
+
+/// The linear path of all outputs, in the network's units: `y = x[inputs] kernel + constant`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// Per group of keys, [inputs, outputs]; one of them: the same for all keys.
+    pub kernels: Vec<Vec<f64>>,
+    /// Per group, [outputs].
+    pub constants: Vec<Vec<f64>>,
+    /// Per output, the standard deviation of what is left in the train part.
+    pub left: Vec<f64>,
+}
+
+impl Choice {
+    /// In words: how much of the past it reads, and whether each key has its own.
+    pub fn text(&self) -> String {
+        let per_key = if self.members.iter().any(|(candidate, _)| candidate.per_key) { ", some per key" } else { "" };
+        let (regressions, rows) = (counted(self.members.len(), "ridge regression"), counted(self.space.lags, "row"));
+        format!("the mean of {regressions} over up to {rows}{per_key}")
+    }
+}
+
+/// The lags and regressions of each target, chosen on the validation part.
+pub fn choose(data: &Dataset, head: &Forecast) -> Vec<Choice> {
+    let most = data.plan.lags.unwrap_or_else(|| most_lags(data));
+    let tried = choose::lags(most, head.season());
+    (0..head.targets.len())
+        .map(|target| {
+            let space = space(data, head, target, most);
+            let members = choose::choose(&sums(data, &space), &space, &tried, head.season());
+            let lags = members.iter().filter(|(_, weight)| *weight > 0.0).map(|(candidate, _)| candidate.lags).max();
+            let used = members.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
+            Choice { space: Space { lags: lags.unwrap_or(1), ..space }, members: used }
+        })
+        .collect()
+}
+
+/// Lags that the train part has the rows for: of the key with the median number of them.
+fn most_lags(data: &Dataset) -> usize {
+    let mut rows: Vec<usize> =
+        (0..data.series.len()).map(|series| data.origins(series, Subset::Train).count()).filter(|n| *n > 0).collect();
+    rows.sort_unstable();
+    let median = rows.get(rows.len() / 2).copied().unwrap_or(0);
+    (median / ROWS_PER_LAG).clamp(1, MOST_LAGS)
+}
+
+fn space(data: &Dataset, head: &Forecast, target: usize, lags: usize) -> Space {
+    let own = Input::now(&head.targets[target]);
+    let others = &data.plan.architecture.skip;
+    let others: Vec<usize> = others.iter().copied().filter(|i| data.plan.inputs[*i] != own).collect();
+    let mut unit = Moments::default();
+    let mut units = vec![Moments::default(); others.len()];
+    for series in 0..data.series.len() {
+        for row in &data.steps[series].rows {
+            let row = *row as usize;
+            if data.rows[series][row] == Some(Subset::Train) {
+                unit.add(data.lagged(series, row, target, 0));
+                let own = data.captured(series, row);
+                units.iter_mut().zip(&others).for_each(|(unit, i)| unit.add(f64::from(own[*i])));
+            }
+        }
+    }
+    let outputs = (0..data.plan.head.outputs()).filter(|output| head.step_and_target(*output).1 == target);
+    Space {
+        target,
+        lags,
+        others,
+        unit: unit.finish(),
+        other_units: units.into_iter().map(Moments::finish).collect(),
+        outputs: outputs.collect(),
+    }
+}
+
+fn sums(data: &Dataset, space: &Space) -> Sums {
+    let keys = data.series.len();
+    let of = |part| -> Vec<Gram> {
+        if keys <= MOST_KEYS {
+            return (0..keys).map(|series| Gram::of(data, space, series, part)).collect();
+        }
+        let mut pooled = Gram::zeros(space.width(), space.outputs.len());
+        (0..keys).for_each(|series| pooled.merge(&Gram::of(data, space, series, part)));
+        vec![pooled]
+    };
+    Sums { train: of(Subset::Train), validation: of(Subset::Validation) }
+}
+
+/// The plan with the linear path's inputs: every lag that a choice uses; with regressions of every key, its keys.
+pub fn plan(data: &Dataset, head: &Forecast, choices: &[Choice]) -> Plan {
+    let mut plan = data.plan.clone();
+    let mut skip = Vec::new();
+    for choice in choices {
+        for lag in 0..choice.space.lags {
+            let input = Input::filled(&head.targets[choice.space.target], lag as u32);
+            skip.push(plan.feature(input));
+        }
+        for other in &choice.space.others {
+            if !skip.contains(other) {
+                skip.push(*other);
+            }
+        }
+    }
+    plan.architecture.skip = skip;
+    plan.architecture.features = plan.inputs.len();
+    if choices.iter().any(|choice| choice.members.iter().any(|(candidate, _)| candidate.per_key)) {
+        plan.keys = data.series.iter().map(|series| series.key.clone()).collect();
+        plan.architecture.groups = plan.keys.len() + 1;
+    }
+    plan
+}
+
+/// The chosen regressions fitted to the train part, for a plan of [`plan`].
+pub fn fit(data: &Dataset, choices: &[Choice]) -> Linear {
+    let (shape, outputs) = (&data.plan.architecture, data.plan.head.outputs());
+    let groups = shape.groups.max(1);
+    let mut linear = Linear {
+        kernels: vec![vec![0.0; shape.skip.len() * outputs]; groups],
+        constants: vec![vec![0.0; outputs]; groups],
+        left: vec![1.0; outputs],
+    };
+    for Choice { space, members } in choices {
+        let grams: Vec<Gram> =
+            (0..data.series.len()).map(|series| Gram::of(data, space, series, Subset::Train)).collect();
+        let mut pooled = Gram::zeros(space.width(), space.outputs.len());
+        grams.iter().for_each(|gram| pooled.merge(gram));
+        let shared = averaged(&pooled, None, space, members);
+        let mut left = if shape.groups == 0 { choose::loss(&pooled, &shared) } else { 0.0 };
+        add(&mut linear, 0, data, space, &shared);
+        if shape.groups > 0 {
+            for (series, gram) in grams.iter().enumerate() {
+                let map = averaged(&pooled, Some(gram), space, members);
+                left += choose::loss(gram, &map);
+                add(&mut linear, data.groups[series] as usize, data, space, &map);
+            }
+        }
+        let left = (left.max(0.0) / (pooled.count * space.outputs.len() as f64).max(1.0)).sqrt();
+        let left = if left > 0.0 { left * space.unit.1 } else { space.unit.1 };
+        space.outputs.iter().for_each(|output| linear.left[*output] = left);
+    }
+    linear
+}
+
+/// The average of the members' maps; those per key are of `own` where it has examples.
+fn averaged(pooled: &Gram, own: Option<&Gram>, space: &Space, members: &Members) -> Vec<f64> {
+    let mut map = vec![0.0; space.width() * space.outputs.len()];
+    for (candidate, weight) in members {
+        let own = own.filter(|_| candidate.per_key).and_then(|own| solve::solve(own, space, candidate));
+        let of = own.or_else(|| solve::solve(pooled, space, candidate)).unwrap_or_else(|| vec![0.0; map.len()]);
+        map.iter_mut().zip(of).for_each(|(sum, value)| *sum += weight * value);
+    }
+    map
+}
+
+/// Writes a map of standardised features as the kernel of a group, in the network's units.
+fn add(linear: &mut Linear, group: usize, data: &Dataset, space: &Space, map: &[f64]) {
+    let (shape, outputs) = (&data.plan.architecture, data.plan.head.outputs());
+    let (mean, sd) = space.unit;
+    let column = &data.plan.head.columns()[space.target];
+    let place = |feature: usize| shape.skip.iter().position(|index| *index == feature);
+    let of_lag = |lag: usize| {
+        let input = Input::filled(column, lag as u32);
+        data.plan.inputs.iter().position(|known| *known == input).and_then(place)
+    };
+    let width = space.width();
+    for (h, output) in space.outputs.iter().enumerate() {
+        let weight = |i: usize| map[i * space.outputs.len() + h];
+        let mut constant = mean + weight(width - 1) * sd;
+        let mut put = |at: Option<usize>, value: f64| {
+            if let Some(at) = at {
+                linear.kernels[group][at * outputs + output] += value;
+            }
+        };
+        for lag in 0..space.lags {
+            put(of_lag(lag), weight(lag));
+            constant -= weight(lag) * mean;
+        }
+        for (i, (other, (mean, sd))) in space.others.iter().zip(&space.other_units).enumerate() {
+            let value = weight(space.lags + i);
+            put(place(*other), value * space.unit.1 / sd);
+            constant -= value * space.unit.1 / sd * mean;
+        }
+        // What is added to the output unscaled is one of the lags: the path makes the rest.
+        if let Some(added) = shape.residual.get(*output) {
+            put(place(*added), -1.0);
+        }
+        linear.constants[group][*output] += constant;
+    }
+}
+
+impl Linear {
+    /// Kernel and bias of the skip path between standardised inputs and outputs, and the outputs' mean and standard
+    /// deviation that it needs.
+    pub fn standardised(&self, scaling: &mut Scaling, shape: &Architecture) -> (Vec<f32>, Vec<f32>) {
+        let outputs = self.left.len();
+        let f32s = |values: &[f64]| values.iter().map(|value| f64::from(*value as f32)).collect::<Vec<f64>>();
+        scaling.out_sd = f32s(&self.left);
+        let (mut kernel, mut constants) = (Vec::new(), Vec::new());
+        for (weights, constant) in self.kernels.iter().zip(&self.constants) {
+            let mut constant = constant.clone();
+            for (feature, row) in shape.skip.iter().zip(weights.chunks_exact(outputs)) {
+                for (output, weight) in row.iter().enumerate() {
+                    kernel.push((weight * scaling.sd[*feature] / scaling.out_sd[output]) as f32);
+                    constant[output] += weight * scaling.mean[*feature];
+                }
+            }
+            constants.push(constant);
+        }
+        scaling.out_mean = f32s(&constants[0]);
+        let of_group = |constant: &Vec<f64>| -> Vec<f32> {
+            let left = constant.iter().zip(&scaling.out_mean).zip(&scaling.out_sd);
+            left.map(|((constant, mean), sd)| ((constant - mean) / sd) as f32).collect()
+        };
+        (kernel, constants.iter().flat_map(of_group).collect())
+    }
+}
