@@ -65,7 +65,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     }
     let skip = fields.get("skip").and_then(|f| reader.word(f, &SKIPS, &[]));
     let length = length(reader, &fields);
-    let ema = fields.get("ema").and_then(|f| reader.number(f, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n)));
+    let ema =
+        fields.get("ema").and_then(|f| reader.number(f, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n)));
     let ema = ema.unwrap_or(if length == Length::Open { OPEN_EMA } else { 0.0 });
     let max_time = fields.get("max_time").and_then(|f| max_time(reader, f));
     let value = Train {

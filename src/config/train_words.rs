@@ -37,8 +37,7 @@ pub(super) const TRAIN: Words = Words::new(
         )
         .or_from(|file| value(if in_carry(file) { "ridge" } else { "none" })),
         word("lags", HORIZON, "Rows of the target that `skip: ridge` reads; by default as many as do best"),
-        word("layers", Shape::Some(&Shape::Made(layers)), "Recurrent layers, such as { lstm: 50 }")
-            .or("[{ gru: 64 }]"),
+        word("layers", Shape::Some(&Shape::Made(layers)), "Recurrent layers, such as { lstm: 50 }").or("[{ gru: 64 }]"),
         word("head", Shape::List(&Shape::Section(&HEAD)), "Dense layers, such as { dense: 32, activation: relu }")
             .or("[]"),
         word("chunk", Shape::POSITIVE, "Length of truncated backpropagation, 64 by default; only in mode carry")
@@ -72,7 +71,11 @@ pub(super) const TRAIN: Words = Words::new(
             "Decay of a moving average of the weights, which is looked at and kept; without a length 0.99, else 0",
         )
         .or_from(|file| value(if has_length(file) { "0" } else { "0.99" })),
-        word("max_time", Shape::Span { zero: false }, "How long it may train, by the clock, such as 10m; by default that is open"),
+        word(
+            "max_time",
+            Shape::Span { zero: false },
+            "How long it may train, by the clock, such as 10m; by default that is open",
+        ),
         word("batch_size", Shape::POSITIVE, "Examples (mode window) or lanes (mode carry) per update").or("32"),
         word("seed", Shape::COUNT, "Seed of all random numbers").or("7"),
         word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),

@@ -49,7 +49,8 @@ impl TryFrom<&Architecture> for Stored {
 
 impl From<Stored> for Architecture {
     fn from(stored: Stored) -> Self {
-        let Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups } = stored;
+        let Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups } =
+            stored;
         let layers = layers.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
         Architecture { features, network, skip, groups, residual, layers, outputs, scaling, pool, softmax }
     }

@@ -71,9 +71,10 @@ impl<'a> Dataset<'a> {
         let holes = series.iter().map(|s| holes_of(s, plan)).collect();
         let known = series.iter().map(|s| s.targets.iter().map(|values| known_of(values)).collect()).collect();
         let targets = plan.head.columns();
-        let chosen = plan.inputs.iter().skip(plan.captured).filter_map(|input| {
-            Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize))
-        });
+        let chosen =
+            plan.inputs.iter().skip(plan.captured).filter_map(|input| {
+                Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize))
+            });
         let chosen = chosen.collect();
         let group = |s: &Series| plan.keys.iter().position(|key| *key == s.key).map_or(0, |at| at as u32 + 1);
         let groups = series.iter().map(group).collect();

@@ -118,7 +118,8 @@ fn carry_error_is_that_of_the_output() {
 #[test]
 fn ridge_error_is_that_of_the_output() {
     the_error_reported_is_the_error_served("", "model: m, mode: carry", "");
-    let seasonal = "  skip: ridge\n  seasonality: 24\n  residual: seasonal(24)\n  inputs: [value, hour_sin, hour_cos]\n";
+    let seasonal =
+        "  skip: ridge\n  seasonality: 24\n  residual: seasonal(24)\n  inputs: [value, hour_sin, hour_cos]\n";
     let calendar = "  - calendar: { features: [hour], timezone: UTC }\n";
     the_error_reported_is_the_error_served(calendar, "model: m, mode: carry", seasonal);
     the_error_reported_is_the_error_served(STAGES, "model: m, mode: carry", "  lags: 30\n  ema: 0.9\n");
