@@ -2,6 +2,7 @@
 //! Must not live here: where the systems come from (`solve`).
 
 use super::gram::dot;
+use crate::kernel::gemm::{Existing, Matrix, multiply};
 
 /// Solves `a x = b` in place: `a` [n, n] row-major becomes its Cholesky factor (below the diagonal), `b` [n, columns]
 /// row-major the solution. False where `a` isn't positive definite.
@@ -24,21 +25,27 @@ pub(super) fn solve(a: &mut [f64], b: &mut [f64], n: usize) -> bool {
             }
         }
     }
-    for i in 0..n {
-        let (before, row) = b.split_at_mut(i * columns);
-        for k in 0..i {
-            subtract(&mut row[..columns], a[i * n + k], &before[k * columns..(k + 1) * columns]);
-        }
-        row[..columns].iter_mut().for_each(|value| *value /= a[i * n + i]);
-    }
-    for i in (0..n).rev() {
-        let (row, after) = b[i * columns..].split_at_mut(columns);
-        for k in i + 1..n {
-            subtract(row, a[k * n + i], &after[(k - i - 1) * columns..(k - i) * columns]);
-        }
-        row.iter_mut().for_each(|value| *value /= a[i * n + i]);
-    }
+    // By the factor's inverse, so that many columns are products of matrices.
+    let inverse = inverted(a, n);
+    let inverse = Matrix::new(&inverse, n, n);
+    let mut half = vec![0.0; b.len()];
+    multiply(&mut half, inverse, Matrix::new(b, n, columns), Existing::Replace);
+    multiply(b, inverse.t(), Matrix::new(&half, n, columns), Existing::Replace);
     true
+}
+
+/// The inverse of a lower triangular matrix.
+fn inverted(a: &[f64], n: usize) -> Vec<f64> {
+    let mut inverse = vec![0.0; n * n];
+    for i in 0..n {
+        let (before, row) = inverse.split_at_mut(i * n);
+        row[i] = 1.0;
+        for k in 0..i {
+            subtract(&mut row[..=k], a[i * n + k], &before[k * n..k * n + k + 1]);
+        }
+        row[..=i].iter_mut().for_each(|value| *value /= a[i * n + i]);
+    }
+    inverse
 }
 
 fn subtract(from: &mut [f64], factor: f64, values: &[f64]) {

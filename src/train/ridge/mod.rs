@@ -25,6 +25,8 @@ use crate::network::Architecture;
 const MOST_LAGS: usize = 504;
 /// Rows of the train part that a key should have for each lag.
 const ROWS_PER_LAG: usize = 4;
+/// Outputs of a target that are judged at most where regressions are chosen.
+const MOST_JUDGED: usize = 32;
 /// Keys at most for each of which weights of its own are tried.
 const MOST_KEYS: usize = 64;
 
@@ -62,7 +64,11 @@ pub fn choose(data: &Dataset, head: &Forecast) -> Vec<Choice> {
     (0..head.targets.len())
         .map(|target| {
             let space = space(data, head, target, most);
-            let members = choose::choose(&sums(data, &space), &space, &tried, head.season());
+            let all = space.outputs.len();
+            let judged = MOST_JUDGED.min(all);
+            let outputs = (1..=judged).map(|i| space.outputs[i * all / judged - 1]).collect();
+            let thinned = Space { outputs, ..space.clone() };
+            let members = choose::choose(&sums(data, &thinned), &thinned, &tried, head.season());
             let lags = members.iter().filter(|(_, weight)| *weight > 0.0).map(|(candidate, _)| candidate.lags).max();
             let used = members.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
             Choice { space: Space { lags: lags.unwrap_or(1), ..space }, members: used }
