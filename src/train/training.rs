@@ -133,7 +133,9 @@ fn path_text(choices: &[Choice], part: Option<(f64, [f64; 2])>) -> String {
     let paths: Vec<String> = choices.iter().map(Choice::text).collect();
     let adds = match part {
         None => String::new(),
-        Some((0.0, _)) => "; the network adds nothing to it: no share of it is better by 1 % on the validation part".into(),
+        Some((0.0, _)) => {
+            "; the network adds nothing to it: no share of it is better by 1 % on the validation part".into()
+        }
         Some((factor, [alone, whole])) => format!(
             "; on the validation part its loss is {alone:.4} alone and {whole:.4} with the network, whose part is \
              scaled by {factor}"
