@@ -13,6 +13,7 @@ pub mod models;
 mod progress;
 mod reset;
 mod run;
+mod search;
 mod signals;
 mod size;
 pub mod state;
@@ -57,6 +58,8 @@ enum Command {
     Run(RunArgs),
     /// Train the model of a pipeline, evaluate it on held-out time, publish a version
     Train(TrainArgs),
+    /// Train with other values of a pipeline's `train` section, and print the best ones
+    Search(SearchArgs),
     /// List every problem of a pipeline, without starting it
     Check(CheckArgs),
     /// Measure a pipeline on this machine, and print what it needs at a rate and a number of keys
@@ -151,6 +154,19 @@ pub struct TrainArgs {
     pub publish: models::PublishArgs,
 }
 
+/// `kolk search P`
+#[derive(Debug, Clone, Args)]
+pub struct SearchArgs {
+    /// The pipeline file, with a section `search`
+    pub pipeline: PathBuf,
+    /// Folder of the trials' results, also in an object store; by default beside the pipeline file, with its name
+    #[arg(long, value_name = "DIR")]
+    pub results: Option<PathBuf>,
+    /// Train only the trials of one of N processes that share the results, 0/N to N-1/N
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse)]
+    pub shard: Option<Shard>,
+}
+
 /// `kolk check P`
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
@@ -211,6 +227,7 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match command {
+        Command::Search(args) => search::run(&args).map(done),
         Command::Check(args) => check::run(&args).map(done),
         Command::Run(args) => run::run(&args).map(done),
         Command::Train(args) => train::run(&args).map(done),

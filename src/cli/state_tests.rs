@@ -44,6 +44,7 @@ fn pipeline(root: &Path) -> Pipeline {
         models: At::default_value(root.join("models")),
         public_keys: Vec::new(),
         train: None,
+        search: None,
     }
 }
 

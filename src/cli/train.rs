@@ -85,7 +85,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
 }
 
 /// Reads the source through the stages before the network.
-fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
+pub(super) fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     let split = match plan.pipeline.train.as_ref().map(|train| &train.split.value) {
         Some(config::Split::Column(column)) => Some(column.as_str()),
         _ => None,
@@ -139,6 +139,7 @@ fn learn(series: &[Series], training: &train::Plan, keep: &mut Keep) -> Result<T
     let trained = train::train_kept(series, training, keep, &mut |event: Event| match event {
         Event::Warning(warning) => tracing::warn!("{warning}"),
         Event::Note(note) => tracing::info!("{note}"),
+        Event::Looks(..) => {}
         Event::Start(phase, what) => {
             if let Some(bar) = shown.take() {
                 bar.finish_and_clear();

@@ -16,7 +16,7 @@ use super::{
     Delivery, NOWHERE, OnPartitions, OnTombstone, Stage, TimeColumn, kafka_read, kafka_words, models, output, record,
     stages, train, train_words, vectors,
 };
-use super::{Source, Watermark};
+use super::{Source, Watermark, search};
 use crate::problem::Place;
 
 /// The whole file; the table begins here.
@@ -36,6 +36,7 @@ pub(super) const PIPELINE: Words = Words::new(
         word("metrics", Shape::Section(&output::METRICS), "Labels that every metric has"),
         word("models", models::SHAPE, "Folder of the model registry, local; or a section with it").or("models/"),
         word("train", Shape::Section(&train_words::TRAIN), "How to train; `kolk train` needs it"),
+        word("search", Shape::Section(&search::SEARCH), "Fields of `train` with values to try; `kolk search` needs it"),
         word(
             INCLUDE,
             Shape::Any(&[Shape::Text, Shape::Some(&Shape::Text)]),
@@ -168,6 +169,10 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
     });
     let mode = mode.unwrap_or_default();
     let train = fields.get("train").and_then(|field| train::train(reader, field, &record, mode));
+    let search = fields.get("search").and_then(|field| search::search(reader, field));
+    if let (Some(field), None) = (fields.get("search"), fields.get("train")) {
+        reader.note(field, "needs a `train` section");
+    }
     let name = reader.need(&fields, "name").and_then(|f| reader.name(f, "a name")).unwrap_or_default();
     let runtime = output::runtime(reader, &fields);
     let delivery = runtime.delivery.value;
@@ -188,6 +193,7 @@ pub(super) fn pipeline(reader: &mut Reader, root: &Node, file: &Path) -> Pipelin
         stages,
         record,
         train,
+        search,
         written: std::mem::take(&mut reader.written),
     }
 }

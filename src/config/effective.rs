@@ -108,6 +108,7 @@ impl Filler<'_> {
                 Node { place: node.place, kind: Kind::Map(Rc::new(pairs.iter().map(pair).collect())) }
             }
             (Shape::Path, _) => self.path(node),
+            (Shape::Anything, _) => node.clone(),
             (shape, _) => scalar(node, is_numeric(shape)),
         }
     }
@@ -144,6 +145,7 @@ fn fits(shape: Shape, node: &Node) -> bool {
         }
         (Shape::Made(_) | Shape::Names(_), Kind::Map(_)) => true,
         (Shape::List(_) | Shape::Some(_) | Shape::Exactly(..) | Shape::Texts | Shape::SomeTexts, Kind::List(_)) => true,
+        (Shape::Anything, _) => true,
         (Shape::Any(shapes), _) => shapes.iter().any(|shape| fits(*shape, node)),
         (shape, Kind::Scalar(_)) => shape.sections().is_empty(),
         _ => false,

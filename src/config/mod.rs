@@ -30,6 +30,7 @@ mod schema;
 mod schemas;
 mod schemas_read;
 mod schemas_words;
+mod search;
 mod secret;
 mod stages;
 mod table;
@@ -56,6 +57,7 @@ pub use pipeline::*;
 pub use record::{EpochUnit, Key, Record, Sequence, TimeColumn};
 pub use schema::{card_schema, schema};
 pub use schemas::*;
+pub use search::{Over, Search, Tried};
 pub use secret::*;
 pub use stages::*;
 pub use time::{Moment, Span};
@@ -83,13 +85,27 @@ pub fn load(path: &Path) -> Result<Pipeline> {
     whole(load_all(path)?)
 }
 
+/// The pipeline that a trial of its search is: with these values in place of its own.
+///
+/// # Errors
+/// As [`load`]; what is wrong with a value is at the value's place in `search`.
+pub fn load_trial(path: &Path, tried: &[Tried]) -> Result<Pipeline> {
+    load_tree(path, tried).and_then(|read| whole((read.pipeline, read.problems)))
+}
+
+/// The same of a text.
+#[cfg(test)]
+fn parse_trial(text: &str, file: &Path, tried: &[Tried]) -> Result<Pipeline> {
+    read_with(text, file, &|name| std::env::var(name), tried).and_then(|read| whole((read.pipeline, read.problems)))
+}
+
 /// As [`load`], for who looks for further problems: where every value could be read and only some don't fit together,
 /// there is a pipeline, with those problems.
 ///
 /// # Errors
 /// As [`load`], of what can't be read.
 pub fn load_all(path: &Path) -> Result<(Pipeline, Problems)> {
-    load_tree(path).map(|read| (read.pipeline, read.problems))
+    load_tree(path, &[]).map(|read| (read.pipeline, read.problems))
 }
 
 /// The pipeline file as it is understood, as YAML: included files, aliases and variables resolved, defaults written
@@ -98,10 +114,10 @@ pub fn load_all(path: &Path) -> Result<(Pipeline, Problems)> {
 /// # Errors
 /// As [`load`], of what can't be read.
 pub fn effective(path: &Path) -> Result<(String, Problems)> {
-    load_tree(path).map(|read| (read.effective(), read.problems))
+    load_tree(path, &[]).map(|read| (read.effective(), read.problems))
 }
 
-fn load_tree(path: &Path) -> Result<Whole> {
+fn load_tree(path: &Path, tried: &[Tried]) -> Result<Whole> {
     let refused = |what: &dyn fmt::Display| Error::refused(format!("{}: {what}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
     let mut bytes = Vec::new();
@@ -110,7 +126,7 @@ fn load_tree(path: &Path) -> Result<Whole> {
         return Err(refused(&"larger than 1 MiB, this is not a pipeline file"));
     }
     match std::str::from_utf8(&bytes) {
-        Ok(text) => read_with(text, path, &|name| std::env::var(name)),
+        Ok(text) => read_with(text, path, &|name| std::env::var(name), tried),
         Err(error) => {
             let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             Err(problem(path, yaml::Lines::end(&before), "this is not UTF-8"))
@@ -148,10 +164,10 @@ impl Whole {
 }
 
 fn parse_with(text: &str, file: &Path, variable: expand::Lookup<'_>) -> Result<(Pipeline, Problems)> {
-    read_with(text, file, variable).map(|read| (read.pipeline, read.problems))
+    read_with(text, file, variable, &[]).map(|read| (read.pipeline, read.problems))
 }
 
-fn read_with(text: &str, file: &Path, variable: expand::Lookup<'_>) -> Result<Whole> {
+fn read_with(text: &str, file: &Path, variable: expand::Lookup<'_>, tried: &[Tried]) -> Result<Whole> {
     let mut expander = expand::Expander::new(variable);
     let mut files = include::Files::new(&mut expander);
     let root = files.whole(text, file)?;
@@ -175,6 +191,9 @@ fn read_with(text: &str, file: &Path, variable: expand::Lookup<'_>) -> Result<Wh
     if !is_whole {
         problems.finish(())?;
         return Err(Error::refused("internal error, please report: an included file is missing"));
+    }
+    if let Err((place, message)) = search::put(&mut root, tried) {
+        problems.add(place, message);
     }
     let mut reader = read::Reader::new(problems, file)?;
     let pipeline = document::pipeline(&mut reader, &root, file);

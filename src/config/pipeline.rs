@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::search::Search;
 use super::words::word_of;
 use super::{
     At, DeadLetters, Delivery, Encoding, Infer, KafkaSink, KafkaSource, Key, KeyFormat, LettersSource, Moment, Record,
@@ -41,6 +42,8 @@ pub struct Pipeline {
     pub public_keys: Vec<At<PathBuf>>,
     /// How to train, for `kolk train`.
     pub train: Option<At<Train>>,
+    /// Fields of `train` with values to try.
+    pub search: Option<Search>,
     /// How the user wrote durations and moments whose canonical form is another: `14d` for `2w`.
     pub written: BTreeMap<String, String>,
 }

@@ -241,6 +241,7 @@ fn shape(shape: Shape) -> Value {
             json!({ "type": "array", "items": self::shape(*item), "minItems": count, "maxItems": count })
         }
         Shape::Names(value) => json!({ "type": "object", "additionalProperties": self::shape(*value) }),
+        Shape::Anything => json!({}),
         Shape::Any(shapes) => json!({ "anyOf": shapes.iter().map(|each| self::shape(*each)).collect::<Vec<_>>() }),
     }
 }

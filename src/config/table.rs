@@ -89,6 +89,8 @@ pub(super) enum Shape {
     Exactly(usize, &'static Shape),
     /// A mapping whose names the user chooses; its values.
     Names(&'static Shape),
+    /// Whatever another field takes.
+    Anything,
     /// One of these.
     Any(&'static [Shape]),
 }

@@ -52,7 +52,8 @@ fn is_line(node: &Node) -> bool {
     }
 }
 
-fn line(node: &Node) -> String {
+/// A value on one line.
+pub(super) fn line(node: &Node) -> String {
     match &node.kind {
         Kind::Scalar(value) => scalar(value),
         Kind::List(items) => format!("[{}]", items.iter().map(line).collect::<Vec<_>>().join(", ")),

@@ -53,6 +53,7 @@ pub fn pipeline(path: impl ToString) -> Pipeline {
         models: at(PathBuf::new()),
         public_keys: Vec::new(),
         train: None,
+        search: None,
     }
 }
 

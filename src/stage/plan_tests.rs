@@ -51,6 +51,7 @@ fn pipeline(null: OnNull, stages: Vec<Stage>) -> Pipeline {
         models: at("models".into()),
         public_keys: Vec::new(),
         train: None,
+        search: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Lives here: which batch comes when, and which weights are kept. Must not live here: gradients and the optimiser,
 //! when to look and to stop (`schedule`), and what a loop that is killed goes on from (`so_far`, `keep`).
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::config::Length;
@@ -36,6 +37,8 @@ pub enum Event<'a> {
     Start(Phase, &'a str),
     /// An update, or a look at validation.
     Progress(Progress),
+    /// All looks at validation so far, after each; whoever watches may end the training.
+    Looks(&'a [Look], &'a Cell<bool>),
 }
 
 /// What a training is doing.
@@ -175,7 +178,10 @@ pub fn fit(
                 let since_best = so_far.best.as_ref().map_or(0, |(best, _)| updates - best.updates);
                 now.looked = Some(Looked { validation, since_best });
                 watch(Event::Progress(now));
-                so_far.over = is_late || schedule.is_over(&so_far.looks) || updates >= schedule.updates;
+                let ends = Cell::new(false);
+                watch(Event::Looks(&so_far.looks, &ends));
+                so_far.over =
+                    is_late || schedule.is_over(&so_far.looks) || updates >= schedule.updates || ends.get();
             }
             let failed = keep.save_if_due(phase, |record| put(record, &learner, &so_far));
             failed.iter().for_each(|failed| watch(Event::Warning(failed)));

@@ -32,6 +32,7 @@ pub mod report;
 pub mod ridge;
 pub mod scaling;
 mod schedule;
+pub mod search;
 mod sequences;
 mod series;
 mod so_far;

@@ -156,7 +156,7 @@ fn without_a_length_and_a_validation_part_it_trains_a_default_length_and_says_so
     let mut said = Vec::new();
     let trained = super::train(&sines(60), &plan, &mut |event| match event {
         Event::Start(_, what) | Event::Warning(what) | Event::Note(what) => said.push(what.to_string()),
-        Event::Progress(_) => (),
+        Event::Progress(_) | Event::Looks(..) => (),
     })
     .unwrap();
     assert_eq!(trained.looks.last().unwrap().updates, config::BLIND_UPDATES);

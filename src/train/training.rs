@@ -201,7 +201,7 @@ fn refit(
     Ok(refitted)
 }
 
-fn key_splits(data: &Dataset) -> Vec<KeySplit> {
+pub(super) fn key_splits(data: &Dataset) -> Vec<KeySplit> {
     data.series
         .iter()
         .zip(data.sizes())
@@ -216,7 +216,7 @@ fn key_splits(data: &Dataset) -> Vec<KeySplit> {
         .collect()
 }
 
-fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
+pub(super) fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
     let plan = data.plan;
     for (part, index) in Subset::ALL.iter().zip(0..) {
         if *part != Subset::Validation && keys.iter().all(|key| key.examples[index] == 0) {

@@ -39,6 +39,7 @@ mod published;
 mod recipes;
 mod retrained;
 mod score;
+mod search;
 mod secrets;
 mod sequences;
 mod serve_as_trained;

@@ -10,7 +10,7 @@ fn read(text: &str, folder: &str) -> Whole {
         "MY_TOKEN" => Ok("tok".into()),
         other => variable(other),
     };
-    read_with(text, &Path::new(folder).join("p.yaml"), &variable).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    read_with(text, &Path::new(folder).join("p.yaml"), &variable, &[]).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 /// Everything that a pipeline means.

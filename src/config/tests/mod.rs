@@ -229,7 +229,7 @@ sink: { parquet: { path: out }, stdout: {} }
         [
             "1:1: the pipeline needs `name`",
             "1:1: unknown field `nam` in the pipeline, did you mean \"name\"? (there are: name, source, record, on, \
-             dead_letters, stages, sink, state, runtime, metrics, models, train, include)",
+             dead_letters, stages, sink, state, runtime, metrics, models, train, search, include)",
             "3:3: unknown field `parqet` in `source`, did you mean \"parquet\"? (there are: parquet, kafka, dead_letters, from, until, \
              emit_from)",
             "4:9: `from`: expected a date (2014-01-31), a time (2014-01-31T12:00:00Z) or an integer step, found the \

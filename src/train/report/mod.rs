@@ -6,8 +6,10 @@ pub(in crate::train) mod chart;
 mod gradients;
 pub(in crate::train) mod html;
 mod pictures;
+mod search;
 
 pub use html::html;
+pub use search::{html as search_html, table as search_table};
 
 use super::Trained;
 use crate::error::printable;
