@@ -5,6 +5,7 @@
 
 use super::{Carried, Gradients, Sample, depth, distances};
 use crate::kernel::CellKind;
+use crate::model::ModelKind;
 use crate::network::Layer;
 use crate::train::Plan;
 
@@ -69,13 +70,17 @@ pub fn warnings(plan: &Plan, gradients: &Gradients) -> Vec<String> {
         .filter_map(|layer| if let Layer::Recurrent(own) = layer { Some(own.cell) } else { None })
         .collect();
     let late = &gradients.samples[gradients.samples.len() - gradients.samples.len().div_ceil(4)..];
-    let chunk = if plan.architecture.states().is_empty() { "window" } else { "chunk" };
+    let (chunk, shorter) = match plan.kind {
+        ModelKind::Carry => ("chunk", "a shorter `chunk`"),
+        ModelKind::Window => ("window", "a shorter `window`"),
+        ModelKind::Sequence => ("", "shorter sequences"),
+    };
     for (layer, name) in gradients.layers.iter().enumerate() {
         if let Some(reach) = Reach::new(&gradients.samples, layer) {
             if let Some((back, factor)) = reach.explodes().filter(|_| plan.clip_norm.is_none()) {
                 found.push(format!(
                     "the gradient of {name} explodes: {back} steps back it is {factor:.0} times that of the last \
-                     step: write `clip_norm: 1`, or a shorter `{chunk}`"
+                     step: write `clip_norm: 1`, or {shorter}"
                 ));
             }
             let simple = cells.get(layer).is_some_and(|cell| cell.form().activation.is_some());
@@ -83,11 +88,14 @@ pub fn warnings(plan: &Plan, gradients: &Gradients) -> Vec<String> {
                 && simple
                 && depth >= SHORT
             {
+                let enough = match chunk {
+                    "" => String::new(),
+                    chunk => format!(", or, if so much memory is enough, `{chunk}: {}`", (2 * back).max(SHORT / 2)),
+                };
                 found.push(format!(
                     "the gradient of {name} vanishes: {back} steps back it is below 1 % of that of the last step, so \
                      what lies further back is hardly learned: write a cell with gates (`lstm`, `gru`) instead of \
-                     `simple_rnn`, or, if so much memory is enough, `{chunk}: {}`",
-                    (2 * back).max(SHORT / 2)
+                     `simple_rnn`{enough}"
                 ));
             }
         }
