@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka demo-voice demo-models models test chaos deploy-test image image-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka demo-voice demo-models models gradients test chaos deploy-test image image-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo-models: build onnxruntime ## downloaded models on sound, compared with a lo
 
 models: build onnxruntime ## make the published versions in models/ again, to the same bytes
 	@scripts/make_models.sh
+
+gradients: build onnxruntime ## the adding problem on each cell: the table and pictures of docs/gradients.md; about 3 minutes
+	@scripts/gradients.sh
 
 test: test-tools onnxruntime $(if $(ARGS),,build) ## run every test, with its own Kafka; ARGS="--test it kafka" for some
 	@scripts/test.sh $(ARGS)

@@ -180,8 +180,7 @@ pub fn fit(
                 watch(Event::Progress(now));
                 let ends = Cell::new(false);
                 watch(Event::Looks(&so_far.looks, &ends));
-                so_far.over =
-                    is_late || schedule.is_over(&so_far.looks) || updates >= schedule.updates || ends.get();
+                so_far.over = is_late || schedule.is_over(&so_far.looks) || updates >= schedule.updates || ends.get();
             }
             let failed = keep.save_if_due(phase, |record| put(record, &learner, &so_far));
             failed.iter().for_each(|failed| watch(Event::Warning(failed)));

@@ -7,7 +7,7 @@ use super::common::*;
 fn pipeline_of(folder: &Path, search: &str) -> String {
     write(&folder.join("data.parquet"), &series(3, 300), 1_000);
     let extra = format!(
-        "train: {{ target: value, layers: [ lstm: 3 ], chunk: 16, updates: 40, batch_size: 8 }}\nsearch: {search}"
+        "train: {{ target: value, layers: [ lstm: 3 ], chunk: 16, updates: 40, batch_size: 8, skip: none }}\nsearch: {search}"
     );
     let file = pipeline(folder, "model: m, mode: carry", "stdout: {}", &extra);
     file.to_str().unwrap().to_string()
