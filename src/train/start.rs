@@ -27,8 +27,12 @@ impl Plan {
     /// Refused if the version is another network than the plan's, both sides shown, or not a network of ours.
     pub fn start_from(&mut self, version: &Version) -> Result<()> {
         let from = format!("{}/{}", version.name, version.number);
-        let (architecture, tensors) = import::network(&version.onnx)
-            .map_err(|error| Error::refused(format!("training can't go on with {from}: {error}")))?;
+        let (architecture, tensors) = import::network(&version.onnx).map_err(|error| {
+            Error::refused(format!(
+                "training can't go on with {from}: {error}; of a model from Keras or PyTorch, import the weights instead \
+                 of the graph (`kolk models import FILE.keras --pipeline PIPELINE`, or FILE.safetensors)"
+            ))
+        })?;
         let (there, mut here) = (&version.manifest, version.manifest.clone());
         self.head.describe(&mut here);
         let sides = |part: fn(&Architecture) -> &Vec<usize>| {
