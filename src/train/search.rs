@@ -10,10 +10,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
-use super::fit::{Event, Phase, fit};
-use super::keep::Keep;
+use super::fit::Event;
 use super::trained::Look;
-use super::training::{check, key_splits};
 use super::{Plan, Series};
 use crate::{Error, Result};
 
@@ -74,8 +72,8 @@ pub fn is_hopeless(before: &[Outcome], looks: &[(usize, f64)]) -> bool {
     losses.len() >= FEW && own > losses[losses.len() / 2]
 }
 
-/// Trains a trial on the train part, as long as the plan says or until it is hopeless beside those `before` it. Nothing
-/// is published, and the test part is not looked at. A training that fails is an outcome too.
+/// Trains a trial as long as the plan says, or until it is hopeless beside those `before` it. Nothing is published, and
+/// only the validation part counts. A training that fails is an outcome too.
 ///
 /// # Errors
 /// As [`super::train`] refuses; no validation part.
@@ -86,10 +84,9 @@ pub fn trial(
     blank: Outcome,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
-    let data = Dataset::new(series, plan)?;
-    let keys = key_splits(&data);
-    check(&data, &keys)?;
-    if keys.iter().all(|key| key.examples[1] == 0) {
+    let plan = Plan { refit: false, ..plan.clone() };
+    let data = Dataset::new(series, &plan)?;
+    if data.sizes().iter().all(|parts| parts[1] == 0) {
         return Err(Error::refused(
             "a search compares trials by their validation loss, but no key has an example in the validation part: give \
              `split` a validation part",
@@ -100,7 +97,7 @@ pub fn trial(
     let pairs = |looks: &[Look]| -> Vec<(usize, f64)> {
         looks.iter().filter_map(|look| Some((look.updates, look.validation?))).collect()
     };
-    let fitted = fit(&data, plan.length, Phase::Train, &mut Keep::nothing(), &mut |event| {
+    let trained = super::train(series, &plan, &mut |event| {
         if let Event::Looks(looks, ends) = event
             && is_hopeless(before, &pairs(looks))
         {
@@ -109,11 +106,8 @@ pub fn trial(
         }
         watch(event);
     });
-    match fitted {
-        Ok(fitted) => {
-            let parameters = fitted.model.net.parameters().len();
-            Ok(Outcome { parameters, looks: pairs(&fitted.looks), hopeless, ..blank })
-        }
+    match trained {
+        Ok(trained) => Ok(Outcome { parameters: trained.parameters, looks: pairs(&trained.looks), hopeless, ..blank }),
         Err(Error::Failed(why)) => Ok(Outcome { failed: Some(why), ..blank }),
         Err(error) => Err(error),
     }

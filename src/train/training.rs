@@ -201,7 +201,7 @@ fn refit(
     Ok(refitted)
 }
 
-pub(super) fn key_splits(data: &Dataset) -> Vec<KeySplit> {
+fn key_splits(data: &Dataset) -> Vec<KeySplit> {
     data.series
         .iter()
         .zip(data.sizes())
@@ -216,7 +216,7 @@ pub(super) fn key_splits(data: &Dataset) -> Vec<KeySplit> {
         .collect()
 }
 
-pub(super) fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
+fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
     let plan = data.plan;
     for (part, index) in Subset::ALL.iter().zip(0..) {
         if *part != Subset::Validation && keys.iter().all(|key| key.examples[index] == 0) {
