@@ -6,7 +6,7 @@
 //! The folder holds `search.json`, what the trials follow from, and `trial-N.json` for each trial that is over. Each is
 //! created once, so processes share a folder, and one that is killed goes on with the trials that aren't there.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -91,7 +91,7 @@ pub fn run(arguments: &SearchArgs) -> Result<()> {
 }
 
 /// Table, page and the best values.
-fn finish(outcomes: &[Outcome], name: &str, folder: &Folder, shown: &std::path::Path) -> Result<()> {
+fn finish(outcomes: &[Outcome], name: &str, folder: &Folder, shown: &Path) -> Result<()> {
     folder.put(REPORT, search_html(outcomes, name)?.into_bytes())?;
     let best = ranked(outcomes).into_iter().find(|outcome| outcome.failed.is_none());
     let Some(best) = best else { return Err(Error::failed("every trial failed")) };
@@ -139,7 +139,7 @@ fn one(arguments: &SearchArgs, search: &Search, number: usize, before: &[Outcome
 }
 
 /// Makes the folder this search's, or refuses that of another one.
-fn claim(folder: &Folder, search: &Search, shown: &PathBuf) -> Result<()> {
+fn claim(folder: &Folder, search: &Search, shown: &Path) -> Result<()> {
     let own = format!("{}\n", search.canonical());
     if folder.create(SEARCH, own.clone().into_bytes())? {
         return Ok(());

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_search_keeps_what_is_better_and_ends_what_is_not() {
-        let values: Vec<f64> = (0..240).map(|i| f64::from(i as i32 % 24) / 24.0).collect();
+        let values: Vec<f64> = (0..240).map(|i| f64::from(i % 24) / 24.0).collect();
         let series = [plain("a", &values)];
         let mut outcomes: Vec<Outcome> = Vec::new();
         for (trial, rate) in [0.01, 0.02, 0.01, 0.005, 1e-7].into_iter().enumerate() {
