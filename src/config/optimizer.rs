@@ -1,4 +1,4 @@
-//! `optimizer`, `schedule` and `warm_up` of the section `train`: typed, the table of their words, and how they are read.
+//! `optimizer`, `schedule` and `warm_up` of the section `train`: typed, the table of their words, how they are read.
 //!
 //! Lives here: what a user can choose of how numbers change. Must not live here: the formulas (`train::optimizer`,
 //! `train::rate`).

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::optimizer::{optimizer, schedule};
 use super::read::{Field, Fields, Reader};
-use super::train_words::{self, HEAD, SPLIT, SPLITS, TRAIN};
+use super::train_words::{self, HEAD, HEADS, LAYER_OPTIONS, SPLIT, SPLITS, TRAIN};
 use super::training::{LOOK_EVERY, OPEN_EMA};
 use super::words::{not_yet, unknown};
 use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Span, Split};
-use super::{Train, one_line, places};
+use super::{Train, TrainLayer, one_line, places};
 use crate::error::did_you_mean;
-use crate::kernel::{self, Activation, CellKind};
+use crate::kernel::{Activation, CellKind};
 
 pub(super) const SKIPS: [(&str, Skip); 3] = [("ridge", Skip::Ridge), ("linear", Skip::Linear), ("none", Skip::None)];
 pub(super) const REFITS: [(&str, bool); 2] = [("none", false), ("best_epochs", true)];
@@ -41,7 +41,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     };
     let layers = match fields.get("layers") {
         Some(field) => layers(reader, field).unwrap_or_default(),
-        None => vec![At::default_value(Recurrent { cell: CellKind::Gru, units: 64 })],
+        None => vec![At::default_value(TrainLayer::Recurrent(Recurrent::new(CellKind::Gru, 64)))],
     };
     let mut count = |name, least, most| fields.get(name).and_then(|f| reader.count(f, least, most));
     let horizon = count("horizon", 1, MAX_HORIZON).unwrap_or(1);
@@ -53,6 +53,9 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let seed = count("seed", 0, ANY).unwrap_or(7);
     let seasonality = count("seasonality", 1, MAX_HORIZON);
     let warm_up = count("warm_up", 0, ANY).unwrap_or(0);
+    let mut share =
+        |name| fields.get(name).and_then(|f| reader.number(f, "a number from 0", |n| n >= 0.0)).unwrap_or_default();
+    let (l1, l2) = (share("l1"), share("l2"));
     if let (Some(few), None, None) = (patience, fields.get("epochs"), fields.get("updates"))
         && few < LOOK_EVERY
         && let Some(field) = fields.get("patience")
@@ -84,6 +87,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         optimizer: optimizer(reader, &fields),
         schedule: schedule(reader, &fields, length != Length::Open),
         warm_up,
+        l1,
+        l2,
         clip_norm: fields.get("clip_norm").and_then(|f| reader.number(f, "a number above 0", |n| n > 0.0)),
         length,
         patience,
@@ -149,64 +154,110 @@ fn loss(reader: &mut Reader, field: Field<'_>) -> Option<Loss> {
     }
 }
 
-fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<Recurrent>>> {
+fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<TrainLayer>>> {
     let items = reader.list(field, "layers such as { lstm: 50 }")?;
-    if items.is_empty() {
+    let written = items.len();
+    let layers: Vec<At<TrainLayer>> = items.into_iter().filter_map(|item| layer(reader, item)).collect();
+    // One that could not be read may be recurrent.
+    if layers.len() == written && !layers.iter().any(|layer| matches!(layer.value, TrainLayer::Recurrent(_))) {
         return reader.wrong(field, "needs at least one recurrent layer");
     }
-    Some(items.into_iter().filter_map(|item| layer(reader, item)).collect())
+    Some(layers)
 }
 
-fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<Recurrent>> {
+fn layer(reader: &mut Reader, item: Field<'_>) -> Option<At<TrainLayer>> {
     let words = train_words::layers();
     let names = reader.names(item, "a layer such as { lstm: 50 }")?;
-    let mut cells = Vec::new();
-    let mut activation = None;
+    let (mut kinds, mut options) = (Vec::new(), Vec::new());
     let mut refused = false;
     for field in names {
-        if field.name == "activation" {
-            activation = Some(field);
+        if LAYER_OPTIONS.contains(&field.name) {
+            options.push(field);
         } else if words.has(field.name) {
-            cells.push(field);
+            kinds.push(field);
         } else {
             reader.problems.add(field.name_place, unknown("layer", field.name, words));
             refused = true;
         }
     }
-    let [cell] = cells[..] else {
+    let [kind] = kinds[..] else {
         if !refused {
-            reader.note(item, format_args!("expected exactly one of: {}", kernel::words().join(", ")));
+            let all: Vec<&str> = words.names().filter(|name| !LAYER_OPTIONS.contains(name)).collect();
+            reader.note(item, format_args!("expected exactly one of: {}", all.join(", ")));
         }
         return None;
     };
-    let units = reader.count(cell, 1, MAX_UNITS);
-    let kinds: Vec<(&str, CellKind)> = CellKind::ALL
-        .iter()
-        .filter(|kind| kind.form().words.contains(&cell.name))
-        .map(|kind| (kind.form().activation.map_or("", Activation::word), *kind))
-        .collect();
-    let mut kind = kinds.first()?.1;
-    if kind.form().activation.is_some()
-        && let Some(field) = activation.take()
-    {
-        kind = reader.word(field, &kinds, &[]).unwrap_or(kind);
+    let value = match kind.name {
+        "dense" => {
+            let activation = take(&mut options, "activation");
+            dense(reader, kind, activation)
+        }
+        "dropout" => share(reader, kind).map(TrainLayer::Dropout),
+        "layer_norm" => reader.word(kind, &[("true", TrainLayer::LayerNorm)], &[]),
+        _ => recurrent(reader, kind, &mut options),
+    };
+    for field in options {
+        let only = if field.name == "activation" { "simple_rnn and dense" } else { "recurrent layers" };
+        reader.problems.add(field.name_place, format!("`{}` is only for {only}, not for {}", field.name, kind.name));
     }
-    if let Some(field) = activation {
-        reader.problems.add(field.name_place, format!("`activation` is only for simple_rnn, not for {}", cell.name));
-    }
-    Some(At { value: Recurrent { cell: kind, units: units? }, place: item.place() })
+    Some(At { value: value?, place: item.place() })
 }
 
-fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<Dense>> {
+/// Takes an option out of those that are written.
+fn take<'a>(options: &mut Vec<Field<'a>>, name: &str) -> Option<Field<'a>> {
+    options.iter().position(|option| option.name == name).map(|at| options.remove(at))
+}
+
+fn dense(reader: &mut Reader, field: Field<'_>, activation: Option<Field<'_>>) -> Option<TrainLayer> {
+    let units = reader.count(field, 1, MAX_UNITS);
+    let activation = activation.and_then(|f| reader.word(f, &ACTIVATIONS, &[])).unwrap_or_default();
+    Some(TrainLayer::Dense(Dense { units: units?, activation }))
+}
+
+/// A share of numbers to drop.
+fn share(reader: &mut Reader, field: Field<'_>) -> Option<f64> {
+    reader.number(field, "a share from 0 to below 1", |n| (0.0..1.0).contains(&n))
+}
+
+fn recurrent(reader: &mut Reader, field: Field<'_>, options: &mut Vec<Field<'_>>) -> Option<TrainLayer> {
+    let units = reader.count(field, 1, MAX_UNITS);
+    let kinds: Vec<(&str, CellKind)> = CellKind::ALL
+        .iter()
+        .filter(|kind| kind.form().words.contains(&field.name))
+        .map(|kind| (kind.form().activation.map_or("", Activation::word), *kind))
+        .collect();
+    let mut cell = kinds.first()?.1;
+    if cell.form().activation.is_some()
+        && let Some(field) = take(options, "activation")
+    {
+        cell = reader.word(field, &kinds, &[]).unwrap_or(cell);
+    }
+    let dropout = take(options, "recurrent_dropout");
+    if let Some(field) = dropout.filter(|_| !cell.form().recurrent_kernel) {
+        reader.note(field, "no step of this cell sees the state but the one that carries it on: nothing to drop");
+    }
+    let dropout = dropout.and_then(|field| share(reader, field)).unwrap_or_default();
+    Some(TrainLayer::Recurrent(Recurrent { recurrent_dropout: dropout, ..Recurrent::new(cell, units?) }))
+}
+
+fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<TrainLayer>> {
     if field.node.is_null() {
         return None;
     }
     let mut head = Vec::new();
     for item in reader.list(field, "layers such as { dense: 32, activation: relu }")? {
         let Some(fields) = reader.section(item, &HEAD) else { continue };
-        let units = reader.need(&fields, "dense").and_then(|f| reader.count(f, 1, MAX_UNITS));
-        let activation = fields.get("activation").and_then(|f| reader.word(f, &ACTIVATIONS, &[])).unwrap_or_default();
-        head.extend(units.map(|units| Dense { units, activation }));
+        let Some(kind) = reader.one_of(&fields, HEADS) else { continue };
+        let activation = fields.get("activation");
+        let layer = match kind.name {
+            "dense" => dense(reader, kind, activation),
+            "dropout" => share(reader, kind).map(TrainLayer::Dropout),
+            _ => reader.word(kind, &[("true", TrainLayer::LayerNorm)], &[]),
+        };
+        if let Some(field) = activation.filter(|_| kind.name != "dense") {
+            reader.problems.add(field.name_place, format!("`activation` is only for dense, not for {}", kind.name));
+        }
+        head.extend(layer);
     }
     Some(head)
 }

@@ -8,10 +8,13 @@ use super::table::{Bound, Shape, Word, names, word};
 use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
 use super::words::{Choice, Words, at_most_one, exactly_one};
 use super::yaml::{Kind, Node};
-use crate::kernel::{self, Activation, CellKind};
+use crate::kernel::{self, CellKind};
 
 const HORIZON: Shape = Shape::Integer(1, MAX_HORIZON as i64);
 const UNITS: Shape = Shape::Integer(1, MAX_UNITS as i64);
+const ACTIVATION: Shape = Shape::Word(&names(&ACTIVATIONS));
+const BELOW_ONE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Open(1.0));
+const FROM_ZERO: Shape = Shape::Number(Bound::Closed(0.0), Bound::None);
 const SHARE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Closed(1.0));
 
 pub(super) const TRAIN: Words = Words::new(
@@ -37,9 +40,13 @@ pub(super) const TRAIN: Words = Words::new(
         )
         .or_from(|file| value(if in_carry(file) { "ridge" } else { "none" })),
         word("lags", HORIZON, "Rows of the target that `skip: ridge` reads; by default as many as do best"),
-        word("layers", Shape::Some(&Shape::Made(layers)), "Recurrent layers, such as { lstm: 50 }").or("[{ gru: 64 }]"),
-        word("head", Shape::List(&Shape::Section(&HEAD)), "Dense layers, such as { dense: 32, activation: relu }")
-            .or("[]"),
+        word("layers", Shape::Some(&Shape::Made(layers)), "Layers, such as { lstm: 50 }").or("[{ gru: 64 }]"),
+        word(
+            "head",
+            Shape::List(&Shape::Section(&HEAD)),
+            "Layers before the last linear one, such as { dense: 32, activation: relu }",
+        )
+        .or("[]"),
         word("chunk", Shape::POSITIVE, "Length of truncated backpropagation, 64 by default; only in mode carry")
             .or_from(|file| in_carry(file).then(|| value("64")).flatten()),
         word("burn_in", Shape::COUNT, "Steps at the start of a lane that don't count in the loss; only in mode carry")
@@ -61,6 +68,8 @@ pub(super) const TRAIN: Words = Words::new(
         )
         .or("constant"),
         word("warm_up", Shape::COUNT, "Updates over which the step size rises from zero").or("0"),
+        word("l1", FROM_ZERO, "What the sum of the kernels' absolute values counts in the loss").or("0"),
+        word("l2", FROM_ZERO, "What the sum of the kernels' squares counts in the loss").or("0"),
         word("clip_norm", Shape::ABOVE_ZERO, "Gradients are scaled down to this global norm; by default they are not"),
         word("epochs", Shape::POSITIVE, "Length of the training in passes over the data"),
         word("updates", Shape::POSITIVE, "Length of the training in steps of the optimizer"),
@@ -93,14 +102,17 @@ pub(super) const TRAIN: Words = Words::new(
 static LAYERS: LazyLock<Words> = LazyLock::new(|| {
     let cells: &[&str] = kernel::words().leak();
     let mut fields: Vec<Word> = cells.iter().map(|cell| word(cell, UNITS, "A layer of so many units")).collect();
-    let forms = CellKind::ALL.iter().filter_map(|kind| kind.form().activation);
-    let activations: Vec<&'static str> = forms.map(Activation::word).collect();
-    fields.push(
-        word("activation", Shape::Word(activations.leak()), "Activation of simple_rnn; tanh by default")
-            .or_from(activation),
-    );
-    let choices: &[Choice] = vec![exactly_one(cells)].leak();
-    Words::new("`layers`", fields.leak()).choices(choices).later(&["dropout", "layer_norm"])
+    fields.extend([
+        DENSE,
+        DROPOUT,
+        LAYER_NORM,
+        word("activation", ACTIVATION, "Of simple_rnn (tanh by default) or dense (linear)").or_from(activation),
+        word("recurrent_dropout", BELOW_ONE, "Share of the hidden state that the next step of training doesn't see")
+            .or_from(recurrent_dropout),
+    ]);
+    let kinds: Vec<&'static str> = cells.iter().chain(HEADS).copied().collect();
+    let choices: &[Choice] = vec![exactly_one(kinds.leak())].leak();
+    Words::new("`layers`", fields.leak()).choices(choices)
 });
 
 /// Whether the pipeline's `infer` carries state.
@@ -116,11 +128,19 @@ fn has_length(file: &Written<'_>) -> bool {
     ["epochs", "updates"].iter().any(|word| file.whole(&["train", word]).is_some())
 }
 
-/// The first activation of a cell that has several.
+/// Those of the first activation of a cell that has several, and of a dense layer.
 fn activation(file: &Written<'_>) -> Option<Node> {
+    if file.near(0, "dense").is_some() {
+        return value("linear");
+    }
     let has = |kind: &&CellKind| kind.form().words.iter().any(|word| file.near(0, word).is_some());
     let activation = CellKind::ALL.iter().find(has)?.form().activation?;
     value(activation.word())
+}
+
+/// That of a recurrent layer.
+fn recurrent_dropout(file: &Written<'_>) -> Option<Node> {
+    kernel::words().iter().any(|cell| file.near(0, cell).is_some()).then(|| value("0")).flatten()
 }
 
 /// A layer.
@@ -131,11 +151,20 @@ pub(super) fn layers() -> &'static Words {
 pub(super) const HEAD: Words = Words::new(
     "`head`",
     &[
-        word("dense", UNITS, "A dense layer of so many units").needed(),
-        word("activation", Shape::Word(&names(&ACTIVATIONS)), "Its activation").or("linear"),
+        DENSE,
+        DROPOUT,
+        LAYER_NORM,
+        word("activation", ACTIVATION, "Of a dense layer; linear by default").or_from(activation),
     ],
 )
-.later(&["dropout"]);
+.choices(&[exactly_one(HEADS)]);
+/// The layers of `head`, which `layers` may have too.
+pub(super) const HEADS: &[&str] = &["dense", "dropout", "layer_norm"];
+/// What a layer of `layers` may have beside its kind.
+pub(super) const LAYER_OPTIONS: &[&str] = &["activation", "recurrent_dropout"];
+const DENSE: Word = word("dense", UNITS, "A dense layer of so many units");
+const DROPOUT: Word = word("dropout", BELOW_ONE, "Share of numbers that the next layer doesn't see in training");
+const LAYER_NORM: Word = word("layer_norm", Shape::Word(&["true"]), "Normalises the numbers of each step");
 pub(super) const SPLIT: Words = Words::new(
     "`split`",
     &[

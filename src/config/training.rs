@@ -20,10 +20,10 @@ pub struct Train {
     pub skip: Skip,
     /// Lags of that path with `skip: ridge`; `None`: as many as do best on validation.
     pub lags: Option<usize>,
-    /// Recurrent layers, first to last; at least one.
-    pub layers: Vec<At<Recurrent>>,
-    /// Dense layers between the last recurrent layer and the last linear layer.
-    pub head: Vec<Dense>,
+    /// Layers, first to last; at least one is recurrent.
+    pub layers: Vec<At<TrainLayer>>,
+    /// Layers between those and the last linear layer; none is recurrent.
+    pub head: Vec<TrainLayer>,
     /// Length of truncated BPTT in mode carry.
     pub chunk: usize,
     /// Steps at the start of a lane that don't count in the loss, mode carry.
@@ -36,6 +36,10 @@ pub struct Train {
     pub schedule: RateSchedule,
     /// Updates over which the step size rises to what it is.
     pub warm_up: usize,
+    /// What the sum of the kernels' absolute values counts in the loss.
+    pub l1: f64,
+    /// What the sum of the kernels' squares counts in the loss.
+    pub l2: f64,
     /// Gradients are scaled down to this global norm; `None`: they are not.
     pub clip_norm: Option<f64>,
     /// How long to train.
@@ -83,13 +87,35 @@ pub enum Skip {
     Ridge,
 }
 
+/// One entry of `layers` or `head`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TrainLayer {
+    /// `lstm: 50`
+    Recurrent(Recurrent),
+    /// `dense: 32`
+    Dense(Dense),
+    /// `layer_norm: true`
+    LayerNorm,
+    /// `dropout: 0.2`, the share of numbers that the next layer doesn't see.
+    Dropout(f64),
+}
+
 /// One recurrent layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Recurrent {
     /// Its cell.
     pub cell: CellKind,
     /// Its width.
     pub units: usize,
+    /// Share of the hidden state that the next step doesn't see.
+    pub recurrent_dropout: f64,
+}
+
+impl Recurrent {
+    /// A layer with defaults.
+    pub fn new(cell: CellKind, units: usize) -> Recurrent {
+        Recurrent { cell, units, recurrent_dropout: 0.0 }
+    }
 }
 
 /// `dense: 32, activation: relu`

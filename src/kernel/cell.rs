@@ -38,12 +38,73 @@ pub struct Form {
     /// Whether the recurrent part of the gates (with a bias of its own) is handed to the cell next to the input's part.
     /// Otherwise both come as one sum, and the second bias is there when it is asked for.
     pub recurrent_apart: bool,
+    /// Whether there is a recurrent kernel: without one the gates see the input alone.
+    pub recurrent_kernel: bool,
+    /// What it learns beside kernels and bias. Where there is any, the bias is the cell's too, and not in the gates.
+    pub own: &'static [OwnTensor],
     /// Blocks of `units` numbers that a step keeps for the backward pass, besides gates and states.
     pub kept: usize,
     /// The gate whose bias begins at one.
     pub bias_of_one: Option<usize>,
     /// How the exported graph computes it.
-    pub onnx: Operator,
+    pub onnx: Onnx,
+}
+
+impl Form {
+    /// The operator that ONNX has for it.
+    pub fn operator(&self) -> Option<&Operator> {
+        match &self.onnx {
+            Onnx::Operator(operator) => Some(operator),
+            Onnx::Body(_) => None,
+        }
+    }
+
+    /// Whether its bias always has a recurrent half.
+    pub fn has_two_biases(&self) -> bool {
+        self.recurrent_apart && self.own.is_empty()
+    }
+}
+
+/// Numbers that a cell learns beside kernels and bias: gains and shifts.
+#[derive(Debug)]
+pub struct OwnTensor {
+    /// Its name within the layer.
+    pub name: &'static str,
+    /// Its width in blocks of `units`.
+    pub blocks: usize,
+    /// Whether it begins at one; else at zero.
+    pub ones: bool,
+}
+
+/// How a graph computes a cell.
+#[derive(Debug)]
+pub enum Onnx {
+    /// By an operator of its own, over all timesteps.
+    Operator(Operator),
+    /// By plain operators, step by step.
+    Body(Body),
+}
+
+/// A cell of plain operators. Names are those of its tensors, the letters of its states, and of the nodes before.
+#[derive(Debug)]
+pub struct Body {
+    /// From `product`, the input times the kernel, to `inputs`, what each step takes; all timesteps at once.
+    pub before: &'static [Node],
+    /// From `inputs` and the states to the states after the step, such as `h'`.
+    pub step: &'static [Node],
+}
+
+/// A node of a graph.
+#[derive(Debug)]
+pub struct Node {
+    /// Its ONNX operator.
+    pub operator: &'static str,
+    /// What it takes.
+    pub inputs: &'static [&'static str],
+    /// What it gives.
+    pub outputs: &'static [&'static str],
+    /// Its attributes.
+    pub attributes: &'static [(&'static str, Attribute)],
 }
 
 /// An ONNX operator with operands `W`, `R`, `B` and one initial state for each of [`Form::states`].
@@ -64,6 +125,8 @@ pub struct Operator {
 pub enum Attribute {
     /// An integer.
     Integer(i64),
+    /// A number.
+    Number(f64),
     /// Texts.
     Texts(&'static [&'static str]),
 }
@@ -76,6 +139,8 @@ pub struct Forward<'a, F> {
     pub gates: &'a mut [F],
     /// [g·u] The recurrent part with its bias if it is apart, else empty.
     pub recurrent: &'a [F],
+    /// Bias and own tensors of a cell that has any, else empty.
+    pub own: &'a [F],
     /// [u] Hidden state before, and after.
     pub h: &'a mut [F],
     /// The other states before, and after, concatenated.
@@ -89,6 +154,8 @@ pub struct Forward<'a, F> {
 pub struct Backward<'a, F> {
     /// [g·u] The activated gates.
     pub gates: &'a [F],
+    /// Bias and own tensors of a cell that has any, else empty.
+    pub own: &'a [F],
     /// [u] Hidden state before the step.
     pub h: &'a [F],
     /// The other states before the step.
@@ -104,6 +171,8 @@ pub struct Backward<'a, F> {
     pub d_gates: &'a mut [F],
     /// [g·u] Receives that of the recurrent part if it is apart, else empty.
     pub d_recurrent: &'a mut [F],
+    /// Added to: the gradients of `own`.
+    pub d_own: &'a mut [F],
 }
 
 /// A tensor that a layer learns.

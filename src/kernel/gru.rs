@@ -6,7 +6,7 @@
 
 use super::activation::{sigmoid_all, tanh_all};
 use super::blocks::{blocks, blocks_mut};
-use super::cell::{Attribute, Backward, Cell, Form, Forward, Operator};
+use super::cell::{Attribute, Backward, Cell, Form, Forward, Onnx, Operator};
 use super::float::Float;
 
 /// Keeps s_n.
@@ -20,14 +20,16 @@ static FORM: Form = Form {
     gates: &["z", "r", "n"],
     states: &["h"],
     recurrent_apart: true,
+    recurrent_kernel: true,
+    own: &[],
     kept: 1,
     bias_of_one: None,
-    onnx: Operator {
+    onnx: Onnx::Operator(Operator {
         name: "GRU",
         gates: &[0, 1, 2],
         order: "ONNX order z, r, h, as Keras",
         attributes: &[("linear_before_reset", Attribute::Integer(1))],
-    },
+    }),
 };
 
 impl<F: Float> Cell<F> for Gru {

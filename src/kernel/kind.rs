@@ -39,6 +39,10 @@ cells! {
     Lstm: super::lstm::Lstm,
     /// GRU, reset_after.
     Gru: super::gru::Gru,
+    /// minGRU.
+    MinGru: super::min_gru::MinGru,
+    /// LSTM with layer normalisation.
+    LayerNormLstm: super::layer_norm_lstm::LayerNormLstm,
 }
 
 impl CellKind {
@@ -52,16 +56,25 @@ impl CellKind {
         self.form().gates.len()
     }
 
-    /// The tensors of a layer of this cell: kernel, recurrent kernel, bias; in this order everywhere.
-    pub fn tensors(self, inputs: usize, units: usize, two_biases: bool) -> [LayerTensor; 3] {
+    /// The tensors of a layer of this cell: kernel, recurrent kernel if it has one, bias, its own; in this order
+    /// everywhere.
+    pub fn tensors(self, inputs: usize, units: usize, two_biases: bool) -> Vec<LayerTensor> {
+        let form = self.form();
         let width = self.gates() * units;
-        let one = self.form().bias_of_one.map_or(0..0, |gate| gate * units..(gate + 1) * units);
+        let one = form.bias_of_one.map_or(0..0, |gate| gate * units..(gate + 1) * units);
         let bias = if two_biases { vec![2, width] } else { vec![width] };
-        [
-            LayerTensor { name: "kernel", shape: vec![inputs, width], initial: Initial::Glorot },
-            LayerTensor { name: "recurrent_kernel", shape: vec![units, width], initial: Initial::Orthogonal },
-            LayerTensor { name: "bias", shape: bias, initial: Initial::Zeros(one) },
-        ]
+        let mut tensors = vec![LayerTensor { name: "kernel", shape: vec![inputs, width], initial: Initial::Glorot }];
+        if form.recurrent_kernel {
+            let (shape, initial) = (vec![units, width], Initial::Orthogonal);
+            tensors.push(LayerTensor { name: "recurrent_kernel", shape, initial });
+        }
+        tensors.push(LayerTensor { name: "bias", shape: bias, initial: Initial::Zeros(one) });
+        tensors.extend(form.own.iter().map(|own| {
+            let width = own.blocks * units;
+            let initial = Initial::Zeros(0..if own.ones { width } else { 0 });
+            LayerTensor { name: own.name, shape: vec![width], initial }
+        }));
+        tensors
     }
 }
 
@@ -86,8 +99,12 @@ mod tests {
         for kind in CellKind::ALL {
             let form = kind.form();
             assert_eq!(form.states[0], "h", "{kind:?}");
-            assert!((0..form.gates.len()).all(|gate| form.onnx.gates.contains(&gate)), "{kind:?}: {:?}", form.onnx);
-            assert!(form.onnx.gates.iter().chain(&form.bias_of_one).all(|gate| *gate < form.gates.len()), "{kind:?}");
+            if let Some(operator) = form.operator() {
+                assert!((0..form.gates.len()).all(|gate| operator.gates.contains(&gate)), "{kind:?}: {operator:?}");
+                assert!(operator.gates.iter().all(|gate| *gate < form.gates.len()), "{kind:?}");
+                assert!(form.own.is_empty() && form.recurrent_kernel, "{kind:?}: no operator has such operands");
+            }
+            assert!(form.bias_of_one.is_none_or(|gate| gate < form.gates.len()), "{kind:?}");
             for word in form.words {
                 assert!(!known.contains(&(word, form.activation)), "{kind:?}: {word}");
                 known.push((word, form.activation));

@@ -6,7 +6,7 @@
 
 use super::activation::{sigmoid_all, tanh_all};
 use super::blocks::{blocks, blocks_mut};
-use super::cell::{Backward, Cell, Form, Forward, Operator};
+use super::cell::{Backward, Cell, Form, Forward, Onnx, Operator};
 use super::float::Float;
 
 /// Keeps tanh(c).
@@ -20,14 +20,16 @@ static FORM: Form = Form {
     gates: &["i", "f", "g", "o"],
     states: &["h", "c"],
     recurrent_apart: false,
+    recurrent_kernel: true,
+    own: &[],
     kept: 1,
     bias_of_one: Some(1),
-    onnx: Operator {
+    onnx: Onnx::Operator(Operator {
         name: "LSTM",
         gates: &[0, 3, 1, 2],
         order: "ONNX order i, o, f, c; Keras has i, f, c, o",
         attributes: &[],
-    },
+    }),
 };
 
 impl<F: Float> Cell<F> for Lstm {

@@ -12,7 +12,10 @@ pub mod float;
 pub mod gemm;
 mod gru;
 mod kind;
+pub mod layer_norm;
+mod layer_norm_lstm;
 mod lstm;
+mod min_gru;
 pub mod recurrent;
 mod simple_rnn;
 

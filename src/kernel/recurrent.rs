@@ -14,9 +14,9 @@ use super::gemm::{Existing, Matrix, add_rows, multiply, multiply_rows};
 pub struct Weights<'a, F> {
     /// [inputs, g·u]
     pub kernel: &'a [F],
-    /// [u, g·u]
+    /// [u, g·u]; empty for a cell without one.
     pub recurrent: &'a [F],
-    /// [g·u] or [2, g·u]
+    /// [g·u] or [2, g·u], followed by the tensors that are the cell's own.
     pub bias: &'a [F],
 }
 
@@ -71,6 +71,9 @@ pub struct Sequence<'a, F> {
     pub b: usize,
     /// Which cells are steps and which start from zero.
     pub mask: Mask<'a>,
+    /// What the hidden state [b, u] is multiplied by before the recurrent kernel, the same at each timestep; empty: it
+    /// isn't.
+    pub dropout: &'a [F],
 }
 
 /// What a forward pass leaves for the backward pass.
@@ -88,6 +91,8 @@ pub struct Trace<F> {
     kept: Vec<F>,
     /// The recurrent part of the gates of one step [B, g·u], if it is apart.
     recurrent: Vec<F>,
+    /// The hidden state before a step [B, u] after dropout, if there is any.
+    dropped: Vec<F>,
 }
 
 impl<F: Float> Trace<F> {
@@ -106,6 +111,8 @@ struct Widths {
     kept: usize,
     /// The recurrent part, 0 if it isn't apart.
     recurrent: usize,
+    /// What the cell has of its own, with the bias; 0 if it has nothing.
+    own: usize,
 }
 
 impl Widths {
@@ -113,7 +120,9 @@ impl Widths {
         let form = cell.form();
         let gates = form.gates.len() * u;
         let recurrent = if form.recurrent_apart { gates } else { 0 };
-        Widths { gates, c: (form.states.len() - 1) * u, kept: form.kept * u, recurrent }
+        let own: usize = form.own.iter().map(|own| own.blocks * u).sum();
+        let own = if own > 0 { gates + own } else { 0 };
+        Widths { gates, c: (form.states.len() - 1) * u, kept: form.kept * u, recurrent, own }
     }
 }
 
@@ -131,8 +140,14 @@ pub fn forward<F: Float>(layer: Sequence<'_, F>, h: &mut [F], c: &mut [F], trace
     let apart = width.recurrent > 0;
 
     let gates = &mut trace.gates;
-    let (input_bias, recurrent_bias) = weights.bias.split_at(width.gates);
-    for row in gates.chunks_exact_mut(width.gates) {
+    // A bias that is the cell's own is not in the gates.
+    let own = &weights.bias[..width.own];
+    let rest = &weights.bias[width.own..];
+    let (input_bias, recurrent_bias) = rest.split_at(width.gates.min(rest.len()));
+    if width.own > 0 {
+        gates.fill(F::ZERO);
+    }
+    for row in gates.chunks_exact_mut(width.gates).filter(|_| width.own == 0) {
         row.copy_from_slice(input_bias);
         // A recurrent part that is apart brings its own bias.
         if !apart {
@@ -142,7 +157,7 @@ pub fn forward<F: Float>(layer: Sequence<'_, F>, h: &mut [F], c: &mut [F], trace
     let kernel = Matrix::new(weights.kernel, inputs, width.gates);
     multiply_rows(gates, Matrix::new(x, t * b, inputs), kernel, Existing::Add);
 
-    let recurrent = Matrix::new(weights.recurrent, u, width.gates);
+    let recurrent = Matrix::new(weights.recurrent, weights.recurrent.len() / width.gates, width.gates);
     for now in 0..t {
         for row in (0..b).filter(|row| mask.reset(now * b + row)) {
             block(h, row, u).fill(F::ZERO);
@@ -151,16 +166,21 @@ pub fn forward<F: Float>(layer: Sequence<'_, F>, h: &mut [F], c: &mut [F], trace
         let all = now * b * u..(now + 1) * b * u;
         trace.h_before[all.clone()].copy_from_slice(h);
         trace.c_before[now * b * width.c..(now + 1) * b * width.c].copy_from_slice(c);
+        let seen = masked(h, layer.dropout, &mut trace.dropped);
         if apart {
-            trace.recurrent.chunks_exact_mut(width.gates).for_each(|row| row.copy_from_slice(recurrent_bias));
-            multiply_rows(&mut trace.recurrent, Matrix::new(h, b, u), recurrent, Existing::Add);
-        } else {
-            multiply_rows(&mut gates[now * b * width.gates..], Matrix::new(h, b, u), recurrent, Existing::Add);
+            match recurrent_bias {
+                [] => trace.recurrent.fill(F::ZERO),
+                bias => trace.recurrent.chunks_exact_mut(width.gates).for_each(|row| row.copy_from_slice(bias)),
+            }
+            multiply_rows(&mut trace.recurrent, Matrix::new(seen, b, u), recurrent, Existing::Add);
+        } else if !weights.recurrent.is_empty() {
+            multiply_rows(&mut gates[now * b * width.gates..], Matrix::new(seen, b, u), recurrent, Existing::Add);
         }
         for row in (0..b).filter(|row| mask.active(now * b + row)) {
             cell.forward(Forward {
                 gates: block(gates, now * b + row, width.gates),
                 recurrent: &trace.recurrent[row * width.recurrent..][..width.recurrent],
+                own,
                 h: block(h, row, u),
                 c: block(c, row, width.c),
                 kept: block(&mut trace.kept, now * b + row, width.kept),
@@ -168,6 +188,16 @@ pub fn forward<F: Float>(layer: Sequence<'_, F>, h: &mut [F], c: &mut [F], trace
         }
         trace.output[all].copy_from_slice(h);
     }
+}
+
+/// Rows [.., b, u] times a mask [b, u], in `room`; themselves without one.
+fn masked<'a, F: Float>(rows: &'a [F], mask: &[F], room: &'a mut Vec<F>) -> &'a [F] {
+    if mask.is_empty() {
+        return rows;
+    }
+    room.clear();
+    room.extend(rows.iter().zip(mask.iter().cycle()).map(|(value, mask)| *value * *mask));
+    room
 }
 
 /// The `at`-th block of `width` numbers.
@@ -186,6 +216,8 @@ pub struct Scratch<F> {
     dc: Vec<F>,
     /// Where it is asked for: the norm of the gradient of the hidden state after each step, the last step first.
     pub norms: Option<Vec<f64>>,
+    /// Numbers of the hidden state that dropout changes.
+    dropped: Vec<F>,
 }
 
 /// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless
@@ -209,8 +241,9 @@ pub fn backward<F: Float>(
         buffer.clear();
         buffer.resize(b * width, F::ZERO);
     }
-    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms } = scratch;
-    let recurrent = Matrix::new(weights.recurrent, u, width.gates);
+    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms, dropped } = scratch;
+    let own = &weights.bias[..width.own];
+    let recurrent = Matrix::new(weights.recurrent, weights.recurrent.len() / width.gates, width.gates);
     for now in (0..t).rev() {
         dh.iter_mut().zip(&dh_out[now * b * u..]).for_each(|(dh, out)| *dh += *out);
         if let Some(norms) = norms {
@@ -236,11 +269,23 @@ pub fn backward<F: Float>(
                 dc: block(dc, row, width.c),
                 d_gates,
                 d_recurrent,
+                own,
+                d_own: &mut gradients.bias[..width.own],
             });
         }
         let rows = now * b * width.gates..(now + 1) * b * width.gates;
         let side = if apart { &d_recurrent[rows] } else { &d_gates[rows] };
-        multiply(dh, Matrix::new(side, b, width.gates), recurrent.t(), Existing::Add);
+        let side = Matrix::new(side, b, width.gates);
+        if weights.recurrent.is_empty() {
+            // The gates see the input alone.
+        } else if layer.dropout.is_empty() {
+            multiply(dh, side, recurrent.t(), Existing::Add);
+        } else {
+            dropped.resize(b * u, F::ZERO);
+            multiply(dropped, side, recurrent.t(), Existing::Replace);
+            let through = dropped.iter().zip(layer.dropout);
+            dh.iter_mut().zip(through).for_each(|(dh, (value, mask))| *dh += *value * *mask);
+        }
         for row in (0..b).filter(|row| mask.reset(now * b + row)) {
             block(dh, row, u).fill(F::ZERO);
             block(dc, row, width.c).fill(F::ZERO);
@@ -250,12 +295,16 @@ pub fn backward<F: Float>(
     let side: &[F] = if apart { d_recurrent } else { d_gates };
     let d_gates_matrix = Matrix::new(d_gates, steps, width.gates);
     multiply(gradients.kernel, Matrix::new(x, steps, inputs).t(), d_gates_matrix, Existing::Add);
-    let h_before = Matrix::new(&trace.h_before, steps, u);
-    multiply(gradients.recurrent, h_before.t(), Matrix::new(side, steps, width.gates), Existing::Add);
-    let (input_bias, recurrent_bias) = gradients.bias.split_at_mut(width.gates);
-    add_rows(input_bias, d_gates);
-    if !recurrent_bias.is_empty() {
-        add_rows(recurrent_bias, side);
+    let h_before = Matrix::new(masked(&trace.h_before, layer.dropout, dropped), steps, u);
+    if !weights.recurrent.is_empty() {
+        multiply(gradients.recurrent, h_before.t(), Matrix::new(side, steps, width.gates), Existing::Add);
+    }
+    if width.own == 0 {
+        let (input_bias, recurrent_bias) = gradients.bias.split_at_mut(width.gates);
+        add_rows(input_bias, d_gates);
+        if !recurrent_bias.is_empty() {
+            add_rows(recurrent_bias, side);
+        }
     }
     if !dx.is_empty() {
         multiply(dx, d_gates_matrix, Matrix::new(weights.kernel, inputs, width.gates).t(), Existing::Replace);

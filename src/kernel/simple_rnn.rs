@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::activation::{Activation, tanh_all};
-use super::cell::{Attribute, Backward, Cell, Form, Forward, Operator};
+use super::cell::{Attribute, Backward, Cell, Form, Forward, Onnx, Operator};
 use super::float::Float;
 
 /// With tanh.
@@ -23,9 +23,11 @@ const fn form(activation: Activation, attributes: &'static [(&'static str, Attri
         gates: &["h"],
         states: &["h"],
         recurrent_apart: false,
+        recurrent_kernel: true,
+        own: &[],
         kept: 0,
         bias_of_one: None,
-        onnx: Operator { name: "RNN", gates: &[0], order: "one gate", attributes },
+        onnx: Onnx::Operator(Operator { name: "RNN", gates: &[0], order: "one gate", attributes }),
     }
 }
 

@@ -44,10 +44,16 @@ pub(crate) fn step_of(
     let mut states = state.iter_mut();
     for placed in architecture.stack() {
         let name = placed.name;
-        let bias = get(&format!("{name}/bias"));
         match placed.layer {
             Layer::Recurrent(layer) => {
+                let bias = get(&format!("{name}/bias"));
                 let state = states.next().unwrap();
+                if layer.cell.form().operator().is_none() {
+                    let own = |part: &str| get(&format!("{name}/{part}"));
+                    cell_of_operators(&layer, &flow, &own, state);
+                    flow = state.0.clone();
+                    continue;
+                }
                 let width = layer.cell.gates() * layer.units;
                 let mut input = times(&flow, &get(&format!("{name}/kernel")), width);
                 let mut recurrent = times(&state.0, &get(&format!("{name}/recurrent_kernel")), width);
@@ -59,6 +65,7 @@ pub(crate) fn step_of(
                 flow = state.0.clone();
             }
             Layer::Dense(layer) => {
+                let bias = get(&format!("{name}/bias"));
                 flow = times(&flow, &get(&format!("{name}/kernel")), bias.len());
                 add(&mut flow, &bias);
                 flow.iter_mut().for_each(|value| {
@@ -68,6 +75,12 @@ pub(crate) fn step_of(
                         Activation::Tanh => value.tanh(),
                     }
                 });
+            }
+            Layer::LayerNorm(_) => {
+                flow = normalised(&flow);
+                let (gamma, beta) = (get(&format!("{name}/gamma")), get(&format!("{name}/beta")));
+                flow.iter_mut().zip(&gamma).for_each(|(value, gamma)| *value *= gamma);
+                add(&mut flow, &beta);
             }
         }
     }
@@ -107,8 +120,51 @@ fn cell(layer: &RecurrentLayer, input: &[f64], recurrent: &[f64], (h, c): &mut (
                 let (z, r) = (sigmoid(sum(0)), sigmoid(sum(1)));
                 z * h[i] + (1.0 - z) * (input[2 * u + i] + r * recurrent[2 * u + i]).tanh()
             }
+            CellKind::MinGru | CellKind::LayerNormLstm => unreachable!(),
         };
     }
+}
+
+/// The cells that ONNX has no operator for, as their papers have them.
+fn cell_of_operators(
+    layer: &RecurrentLayer,
+    x: &[f64],
+    own: &dyn Fn(&str) -> Vec<f64>,
+    (h, c): &mut (Vec<f64>, Vec<f64>),
+) {
+    let (u, width) = (layer.units, layer.cell.gates() * layer.units);
+    let sigmoid = |value: f64| 1.0 / (1.0 + (-value).exp());
+    let scaled = |row: Vec<f64>, gain: &str| -> Vec<f64> {
+        normalised(&row).iter().zip(own(gain)).map(|(value, gain)| value * gain).collect()
+    };
+    let mut sum = times(x, &own("kernel"), width);
+    if layer.cell == CellKind::MinGru {
+        add(&mut sum, &own("bias"));
+        for i in 0..u {
+            let z = sigmoid(sum[i]);
+            h[i] = (1.0 - z) * h[i] + z * sum[u + i];
+        }
+        return;
+    }
+    sum = scaled(sum, "input_gain");
+    add(&mut sum, &scaled(times(h, &own("recurrent_kernel"), width), "recurrent_gain"));
+    add(&mut sum, &own("bias"));
+    for i in 0..u {
+        c[i] = sigmoid(sum[u + i]) * c[i] + sigmoid(sum[i]) * sum[2 * u + i].tanh();
+    }
+    let mut state = scaled(c.clone(), "state_gain");
+    add(&mut state, &own("state_shift"));
+    for i in 0..u {
+        h[i] = sigmoid(sum[3 * u + i]) * state[i].tanh();
+    }
+}
+
+/// As Keras' LayerNormalization before gamma and beta.
+fn normalised(row: &[f64]) -> Vec<f64> {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let centred: Vec<f64> = row.iter().map(|value| value - mean(row)).collect();
+    let variance = mean(&centred.iter().map(|value| value * value).collect::<Vec<_>>());
+    centred.iter().map(|value| value / (variance + 1e-3).sqrt()).collect()
 }
 
 fn times(row: &[f64], kernel: &[f64], width: usize) -> Vec<f64> {

@@ -11,7 +11,7 @@ use super::testing::{step_of, zero_state};
 use super::*;
 use crate::kernel::{Activation, CellKind};
 use crate::metrics::Metrics;
-use crate::network::testing::{Numbers, layer, plain, rich, tensors};
+use crate::network::testing::{Numbers, layer, mixed, plain, rich, tensors};
 use crate::network::{Architecture, Axis, Layer, Signature, Tensor};
 use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
@@ -62,7 +62,7 @@ fn bits(outcome: &[Vec<f32>]) -> Vec<Vec<u32>> {
 
 /// Architectures that differ in everything there is.
 fn architectures() -> Vec<Architecture> {
-    let mut all = vec![rich()];
+    let mut all = vec![rich(), mixed()];
     for cell in CellKind::ALL.iter().copied() {
         all.push(plain(1, &[(cell, 50)]));
         let mut stacked = plain(3, &[(cell, 8), (cell, 5)]);

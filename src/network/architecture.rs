@@ -2,7 +2,7 @@
 //! here: its numbers by name (`tensors`), any arithmetic (`kernel`, `train`).
 
 use serde::de::{Deserialize, Deserializer};
-use serde::ser::{Error as _, Serialize, Serializer};
+use serde::ser::{Serialize, Serializer};
 
 use super::stored::Stored;
 use super::{DenseLayer, Layer, Pool, RecurrentLayer, StatePair};
@@ -67,7 +67,7 @@ impl Architecture {
     pub fn recurrent(&self) -> impl Iterator<Item = &RecurrentLayer> {
         self.layers.iter().filter_map(|layer| match layer {
             Layer::Recurrent(layer) => Some(layer),
-            Layer::Dense(_) => None,
+            Layer::Dense(_) | Layer::LayerNorm(_) => None,
         })
     }
 
@@ -131,8 +131,16 @@ impl Architecture {
         if self.layers.iter().any(|layer| layer.units() == 0) {
             wrong.push("a layer has no units".to_owned());
         }
-        if let Err(message) = Stored::try_from(self) {
-            wrong.push(message);
+        let takes_lengths = self.takes_lengths();
+        if let Some(layer) = self.recurrent().find(|layer| layer.cell.form().operator().is_none() && takes_lengths) {
+            let name = layer.cell.form().keras_name;
+            wrong.push(format!("{name} runs over rows in one direction alone, not over whole sequences"));
+        }
+        let is_apart =
+            |placed: &PlacedLayer| matches!(placed.layer, Layer::LayerNorm(layer) if layer.units != placed.inputs);
+        if let Some(placed) = self.stack().into_iter().find(is_apart) {
+            let (units, inputs) = (placed.layer.units(), placed.inputs);
+            wrong.push(format!("{} has {units} units over an input of {inputs}", placed.name));
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::refused(format!("architecture: {}", wrong.join("; ")))) }
     }
@@ -140,7 +148,7 @@ impl Architecture {
 
 impl Serialize for Architecture {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        Stored::try_from(self).map_err(S::Error::custom)?.serialize(serializer)
+        Stored::from(self).serialize(serializer)
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Layer {
     Recurrent(RecurrentLayer),
     /// The same for each step.
     Dense(DenseLayer),
+    /// Normalises each step's numbers.
+    LayerNorm(LayerNormLayer),
 }
 
 /// A recurrent layer.
@@ -61,6 +63,13 @@ pub struct DenseLayer {
     pub activation: Activation,
 }
 
+/// Layer normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerNormLayer {
+    /// Its width, that of its input.
+    pub units: usize,
+}
+
 impl RecurrentLayer {
     /// Width of its output.
     pub fn width(&self) -> usize {
@@ -68,9 +77,10 @@ impl RecurrentLayer {
     }
 
     /// Whether its bias has an input and a recurrent half: a cell with a recurrent part of its own always, others when
-    /// asked for.
+    /// asked for; never one that is computed by plain operators.
     pub fn has_two_biases(&self) -> bool {
-        self.double_bias || self.cell.form().recurrent_apart
+        let form = self.cell.form();
+        form.operator().is_some() && (self.double_bias || form.has_two_biases())
     }
 }
 
@@ -90,6 +100,7 @@ impl Layer {
         match self {
             Layer::Recurrent(layer) => layer.width(),
             Layer::Dense(layer) => layer.units,
+            Layer::LayerNorm(layer) => layer.units,
         }
     }
 
@@ -98,6 +109,7 @@ impl Layer {
         match self {
             Layer::Recurrent(_) => "recurrent",
             Layer::Dense(_) => "dense",
+            Layer::LayerNorm(_) => "layer_norm",
         }
     }
 
@@ -114,6 +126,10 @@ impl Layer {
                 LayerTensor { name: "kernel", shape: vec![inputs, layer.units], initial: Initial::Glorot },
                 LayerTensor { name: "bias", shape: vec![layer.units], initial: Initial::Zeros(0..0) },
             ],
+            Layer::LayerNorm(LayerNormLayer { units }) => vec![
+                LayerTensor { name: "gamma", shape: vec![*units], initial: Initial::Zeros(0..*units) },
+                LayerTensor { name: "beta", shape: vec![*units], initial: Initial::Zeros(0..0) },
+            ],
         }
     }
 
@@ -123,6 +139,7 @@ impl Layer {
             Layer::Recurrent(layer) if layer.bidirectional => "Bidirectional",
             Layer::Recurrent(layer) => layer.cell.form().keras_name,
             Layer::Dense(_) => "Dense",
+            Layer::LayerNorm(_) => "LayerNormalization",
         }
     }
 

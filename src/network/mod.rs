@@ -15,7 +15,7 @@ mod tensors;
 pub(crate) mod testing;
 
 pub use architecture::{Architecture, PlacedLayer};
-pub use layer::{DenseLayer, Layer, Pool, RecurrentLayer};
+pub use layer::{DenseLayer, Layer, LayerNormLayer, Pool, RecurrentLayer};
 pub(crate) use signature::taken;
 pub use signature::{
     Ahead, Axis, Element, Feed, Initial, Input, InputTensor, OutputTensor, Run, Signature, StateTensor, TensorSpec,

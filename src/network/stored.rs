@@ -1,10 +1,10 @@
 //! The JSON of an architecture, in manifests and in a graph's metadata: recurrent layers under `layers`, dense ones
-//! under `head`. Published versions keep it: what it can't say gets other fields with a default. Must not live here:
-//! anything that works with a network.
+//! after them under `head`, all others under `others` with their place. Published versions keep it: what it can't say
+//! gets other fields with a default. Must not live here: anything that works with a network.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, DenseLayer, Layer, Pool, RecurrentLayer};
+use super::{Architecture, DenseLayer, Layer, LayerNormLayer, Pool, RecurrentLayer};
 
 /// An [`Architecture`] as it is written. Fields keep their order: equal networks have equal bytes.
 #[derive(Serialize, Deserialize)]
@@ -23,44 +23,81 @@ pub(super) struct Stored {
     softmax: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     groups: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other>,
 }
 
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-impl TryFrom<&Architecture> for Stored {
-    type Error = String;
+/// A layer that is neither a recurrent one nor a dense one after them, in its place among all layers.
+#[derive(Serialize, Deserialize)]
+struct Other {
+    at: usize,
+    #[serde(flatten)]
+    layer: OtherLayer,
+}
 
-    fn try_from(architecture: &Architecture) -> Result<Self, String> {
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OtherLayer {
+    Dense(DenseLayer),
+    LayerNorm(LayerNormLayer),
+}
+
+impl From<&Architecture> for Stored {
+    fn from(architecture: &Architecture) -> Self {
         let Architecture { features, network, skip, groups, residual, layers: all, outputs, scaling, pool, softmax } =
             architecture.clone();
-        let (mut layers, mut head) = (Vec::new(), Vec::new());
-        for layer in all {
+        let (mut layers, mut head, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let last = all.iter().rposition(|layer| matches!(layer, Layer::Recurrent(_))).unwrap_or(0);
+        for (at, layer) in all.into_iter().enumerate() {
             match layer {
-                Layer::Recurrent(layer) if head.is_empty() => layers.push(layer),
-                Layer::Recurrent(_) => return Err("a recurrent layer follows a dense one".into()),
-                Layer::Dense(layer) => head.push(layer),
+                Layer::Recurrent(layer) => layers.push(layer),
+                Layer::Dense(layer) if at > last => head.push(layer),
+                Layer::Dense(layer) => others.push(Other { at, layer: OtherLayer::Dense(layer) }),
+                Layer::LayerNorm(layer) => others.push(Other { at, layer: OtherLayer::LayerNorm(layer) }),
             }
         }
-        Ok(Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups })
+        Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups, others }
     }
 }
 
 impl From<Stored> for Architecture {
     fn from(stored: Stored) -> Self {
-        let Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups } =
-            stored;
-        let layers = layers.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
+        let Stored {
+            features,
+            network,
+            skip,
+            residual,
+            layers: recurrent,
+            head,
+            outputs,
+            scaling,
+            pool,
+            softmax,
+            groups,
+            others,
+        } = stored;
+        let mut layers: Vec<Layer> =
+            recurrent.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
+        for Other { at, layer } in others {
+            let layer = match layer {
+                OtherLayer::Dense(layer) => Layer::Dense(layer),
+                OtherLayer::LayerNorm(layer) => Layer::LayerNorm(layer),
+            };
+            layers.insert(at.min(layers.len()), layer);
+        }
         Architecture { features, network, skip, groups, residual, layers, outputs, scaling, pool, softmax }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::kernel::{Activation, CellKind};
-    use crate::network::testing::{plain, rich};
-    use crate::network::{Architecture, Layer, Pool};
+    use crate::kernel::CellKind;
+    use crate::network::testing::{mixed, plain, rich};
+    use crate::network::{Architecture, Layer, LayerNormLayer, Pool};
 
     /// As the first published versions have it.
     const RICH: &str = "{\"features\":5,\"network\":[0,3],\"skip\":[1,2,3],\"residual\":[4,4,0],\
@@ -93,11 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn what_it_can_not_say_is_refused() {
-        let mut architecture = plain(2, &[(CellKind::Gru, 3)]);
-        architecture.layers.insert(0, Layer::dense(4, Activation::Relu));
-        let message = architecture.validate().unwrap_err().to_string();
-        assert!(message.contains("a recurrent layer follows a dense one"), "{message}");
-        assert!(serde_json::to_string(&architecture).is_err());
+    fn layers_of_any_order_come_back() {
+        let json = serde_json::to_string(&mixed()).unwrap();
+        assert!(json.contains("\"others\":[{\"at\":0,\"layer_norm\":{\"units\":2}},"), "{json}");
+        assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), mixed());
+        mixed().validate().unwrap();
+        let mut wrong = plain(2, &[(CellKind::Gru, 3)]);
+        wrong.layers.push(Layer::LayerNorm(LayerNormLayer { units: 4 }));
+        let message = wrong.validate().unwrap_err().to_string();
+        assert!(message.contains("layer_norm_0 has 4 units over an input of 3"), "{message}");
     }
 }

@@ -12,7 +12,8 @@ use crate::{Error, Result};
 /// `recurrent_<i>/kernel` [n, g·u], `recurrent_<i>/recurrent_kernel` [u, g·u],
 /// `recurrent_<i>/bias` [g·u], or [2, g·u] (input bias, then recurrent bias) with two biases and for every GRU;
 /// `backward_kernel`, `backward_recurrent_kernel` and `backward_bias` alike for a layer of both directions;
-/// `dense_<i>/kernel` [n, u], `dense_<i>/bias` [u] for the head; `output/kernel` [n, outputs], `output/bias` [outputs];
+/// `dense_<i>/kernel` [n, u], `dense_<i>/bias` [u] for a dense layer; `layer_norm_<i>/gamma` [u] and
+/// `layer_norm_<i>/beta` [u] for a layer normalisation; `output/kernel` [n, outputs], `output/bias` [outputs];
 /// `skip/kernel` [skip inputs, outputs] if there is a skip path; with groups of keys `skip/kernel`
 /// [groups, skip inputs, outputs] and `skip/bias` [groups, outputs];
 /// and with scaling `scaling/mean` and `scaling/sd` [features], `scaling/out_mean` and `scaling/out_sd` [outputs],

@@ -1,6 +1,6 @@
 //! What the tests of many rooms share: architectures with numbers in them.
 
-use super::{Architecture, Layer, Pool, RecurrentLayer, Tensor};
+use super::{Architecture, Layer, LayerNormLayer, Pool, RecurrentLayer, Tensor};
 use crate::kernel::{Activation, CellKind};
 
 /// A network of recurrent layers alone, one output, no scaling.
@@ -41,6 +41,18 @@ pub(crate) fn rich() -> Architecture {
         pool: Pool::None,
         softmax: false,
     }
+}
+
+/// As [`rich`], with layers of each kind between and behind the others.
+pub(crate) fn mixed() -> Architecture {
+    let mut mixed = rich();
+    let norm = |units| Layer::LayerNorm(LayerNormLayer { units });
+    mixed.layers.insert(7, norm(4));
+    mixed.layers.insert(5, norm(9));
+    mixed.layers.insert(2, Layer::dense(6, Activation::Tanh));
+    mixed.layers.insert(1, norm(7));
+    mixed.layers.insert(0, norm(2));
+    mixed
 }
 
 /// A recurrent layer.

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::dropout::Masks;
 use super::loss::{clip, loss};
 use super::network::{Network, Pass, State, Workspace};
 use super::optimizer::Adam;
@@ -11,7 +12,7 @@ use crate::kernel::CellKind;
 use crate::kernel::float::Float;
 use crate::kernel::recurrent::Mask;
 use crate::network::Architecture;
-use crate::network::testing::{Numbers, layer, plain, rich, tensors};
+use crate::network::testing::{Numbers, layer, mixed, plain, rich, tensors};
 
 const CELLS: &[CellKind] = CellKind::ALL;
 const LOSSES: [Loss; 3] = [Loss::Mse, Loss::Mae, Loss::Huber { delta: 0.4 }];
@@ -60,7 +61,11 @@ impl<F: Float> Batch<F> {
     }
 
     fn gradients(&self, network: &Network<F>, state: &State<F>, kind: Loss) -> Vec<F> {
-        let mut work = Workspace::default();
+        self.gradients_with(network, state, kind, Masks::default())
+    }
+
+    fn gradients_with(&self, network: &Network<F>, state: &State<F>, kind: Loss, masks: Masks<F>) -> Vec<F> {
+        let mut work = Workspace::dropping(masks);
         let (_, d_out) = self.loss(network, state, kind, &mut work);
         // What was there before must not matter.
         let mut gradients = vec![F::from_f64(f64::NAN); network.parameters().len()];
@@ -89,12 +94,16 @@ fn warm<F: Float>(network: &Network<F>, b: usize, seed: u64) -> State<F> {
 
 /// Central differences of the loss by every number, the incoming state held: it is a constant.
 fn check_gradients(shape: &Architecture, kind: Loss, last_only: bool, seed: u64) {
+    check_gradients_with(shape, kind, last_only, seed, &Masks::default());
+}
+
+fn check_gradients_with(shape: &Architecture, kind: Loss, last_only: bool, seed: u64, masks: &Masks<f64>) {
     const STEP: f64 = 1e-6;
     let mut network: Network<f64> = network(shape, seed);
     let batch = Batch::random(shape, (7, 3), last_only, seed + 100);
     let state = warm(&network, 3, seed + 200);
-    let gradients = batch.gradients(&network, &state, kind);
-    let mut work = Workspace::default();
+    let gradients = batch.gradients_with(&network, &state, kind, masks.clone());
+    let mut work = Workspace::dropping(masks.clone());
     for (i, gradient) in gradients.iter().enumerate() {
         let value = network.parameters()[i];
         let mut at = |to: f64| {
@@ -132,8 +141,48 @@ fn gradients_through_stack_head_skip_and_scaling_are_those_of_finite_differences
     for (i, kind) in LOSSES.into_iter().enumerate() {
         for last_only in [false, true] {
             check_gradients(&rich(), kind, last_only, 31 + i as u64);
+            check_gradients(&mixed(), kind, last_only, 41 + i as u64);
         }
     }
+}
+
+/// Masks of every layer's input and every state, for three rows.
+fn masks(shape: &Architecture, seed: u64) -> Masks<f64> {
+    let mut numbers = Numbers(seed);
+    let mut mask = |width: usize| -> Vec<f64> {
+        numbers.by_ref().take(3 * width).map(|number| if number < -0.4 { 0.0 } else { 1.4 }).collect()
+    };
+    let inputs = shape.stack().iter().map(|placed| mask(placed.inputs)).collect();
+    Masks { inputs, recurrent: shape.recurrent().map(|layer| mask(layer.units)).collect() }
+}
+
+#[test]
+fn gradients_with_dropout_are_those_of_finite_differences() {
+    for last_only in [false, true] {
+        for cell in CELLS.iter().copied() {
+            let shape = one(cell, true);
+            check_gradients_with(&shape, Loss::Mse, last_only, 51, &masks(&shape, 52));
+        }
+        check_gradients_with(&mixed(), Loss::Mse, last_only, 53, &masks(&mixed(), 54));
+    }
+}
+
+/// A number that is dropped in each of the steps has no effect on the output, one that stays has.
+#[test]
+fn what_is_dropped_is_not_seen_at_any_step() {
+    let shape = plain(2, &[(CellKind::Gru, 5)]);
+    let network: Network<f64> = network(&shape, 61);
+    let outputs = |x: [f64; 2], masks: Masks<f64>| {
+        let pass = Pass { t: 3, b: 1, x: &[x, x, x].concat(), group: &[], mask: Mask::default(), last_only: false };
+        let mut work = Workspace::dropping(masks);
+        network.forward(pass, &mut network.zero_state(1), &mut work).to_vec()
+    };
+    let first = || Masks { inputs: vec![vec![0.0, 2.0], vec![]], recurrent: vec![] };
+    assert_eq!(outputs([1.0, 0.5], first()), outputs([-3.0, 0.5], first()));
+    assert_eq!(outputs([1.0, 0.5], first()), outputs([0.0, 1.0], Masks::default()));
+    // Without anything of the state a GRU's candidate is that of its input alone.
+    let forgetful = Masks { inputs: vec![], recurrent: vec![vec![0.0; 5]] };
+    assert_ne!(outputs([1.0, 0.5], forgetful), outputs([1.0, 0.5], Masks::default()));
 }
 
 #[test]
@@ -167,7 +216,7 @@ fn shapes() -> Vec<Architecture> {
     let mut shapes: Vec<_> = CELLS.iter().map(|cell| plain(1, &[(*cell, 50)])).collect();
     shapes.extend(CELLS.iter().map(|cell| one(*cell, true)));
     shapes.push(plain(3, &[(CellKind::Lstm, 33), (CellKind::Gru, 17)]));
-    shapes.push(rich());
+    shapes.extend([rich(), mixed()]);
     shapes
 }
 

@@ -140,7 +140,8 @@ pub fn fit(
             if so_far.gradients.is_due(so_far.updates()) {
                 so_far.gradients.add(learner.sample(&batch, so_far.updates()));
             }
-            learner.set_rate(data.plan.rate.factor(so_far.updates(), of_updates as f64, &so_far.looks));
+            let factor = data.plan.rate.factor(so_far.updates(), of_updates as f64, &so_far.looks);
+            learner.begin_update(so_far.updates(), factor);
             let (loss, count) = learner.learn(&batch)?;
             so_far.learned(loss, count);
             so_far.averaged(learner.network().parameters(), data.plan.ema);

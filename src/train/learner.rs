@@ -3,9 +3,11 @@
 //! Lives here: what a batch does to the numbers, and in mode carry the state handed from chunk to chunk. Must not live
 //! here: which batches there are (`lanes`, `windows`) and when to stop (`fit`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Plan;
+use super::dropout::Dropout;
 use super::gradients::{Sample, distances};
 use super::head::Head;
 use super::keep::Record;
@@ -21,13 +23,44 @@ use crate::kernel::recurrent::Mask;
 use crate::model::ModelKind;
 use crate::network::Pool;
 
+/// What the kernels count in the loss beside the head's: `l1 Σ|w| + l2 Σw²`, as Keras has it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Penalty {
+    /// Of absolute values.
+    pub l1: f64,
+    /// Of squares.
+    pub l2: f64,
+}
+
+impl Penalty {
+    /// Adds its gradient.
+    fn add(self, parameters: &[f32], kernels: &[Range<usize>], gradients: &mut [f32]) {
+        let (l1, l2) = (self.l1 as f32, 2.0 * self.l2 as f32);
+        if l1 == 0.0 && l2 == 0.0 {
+            return;
+        }
+        for kernel in kernels {
+            for (gradient, weight) in gradients[kernel.clone()].iter_mut().zip(&parameters[kernel.clone()]) {
+                let sign = if *weight == 0.0 { 0.0 } else { weight.signum() };
+                *gradient += l1 * sign + l2 * weight;
+            }
+        }
+    }
+}
+
 /// A network that learns.
 #[derive(Debug)]
 pub struct Learner {
     network: Network<f32>,
     optimizer: Optimizer<f32>,
-    /// As it is written; [`Learner::set_rate`] multiplies it.
+    /// As it is written; [`Learner::begin_update`] multiplies it.
     learning_rate: f64,
+    kernels: Vec<Range<usize>>,
+    penalty: Penalty,
+    dropout: Dropout,
+    seed: u64,
+    /// Number of the next update.
+    update: usize,
     head: Arc<dyn Head>,
     clip_norm: Option<f64>,
     kind: ModelKind,
@@ -55,6 +88,11 @@ impl Learner {
         let parameters = network.parameters().len();
         Ok(Learner {
             optimizer: Optimizer::new(plan.optimizer, parameters, network.kernels()),
+            kernels: network.kernels(),
+            penalty: plan.penalty,
+            dropout: plan.dropout.clone(),
+            seed: plan.seed,
+            update: 0,
             learning_rate: plan.optimizer.learning_rate(),
             network,
             head: plan.head.clone(),
@@ -67,8 +105,10 @@ impl Learner {
         })
     }
 
-    /// Makes the step size that which is written, times a factor.
-    pub fn set_rate(&mut self, factor: f64) {
+    /// What the next batch is: the update with this number, counted from 0, whose step size is that which is written,
+    /// times a factor.
+    pub fn begin_update(&mut self, update: usize, factor: f64) {
+        self.update = update;
         self.optimizer.set_learning_rate(self.learning_rate * factor);
     }
 
@@ -81,9 +121,11 @@ impl Learner {
     pub fn learn(&mut self, batch: &Examples) -> Result<(f64, f64)> {
         let pass = pass(batch, self.kind == ModelKind::Window);
         let mut state = self.state.take().unwrap_or_else(|| self.network.zero_state(batch.batch));
+        self.dropout.draw(self.network.architecture(), self.seed, self.update, batch.batch, &mut self.work.masks);
         let y = self.network.forward(pass, &mut state, &mut self.work);
         let value = self.head.loss(y, batch, &mut self.d_out);
         self.network.backward(pass, &self.d_out, &mut self.work, &mut self.gradients);
+        self.penalty.add(self.network.parameters(), &self.kernels, &mut self.gradients);
         clip(&mut self.gradients, self.clip_norm);
         self.optimizer.update(self.network.parameters_mut(), &self.gradients);
         // Handed on as numbers only: no gradient goes back through it.
@@ -187,5 +229,18 @@ impl Model {
     pub fn forward(&self, state: &mut State<f32>, batch: &Examples) -> Vec<f32> {
         let mut work = Workspace::default();
         self.net.forward(pass(batch, false), state, &mut work).to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2 · 0.25 · w + 0.5 · sign(w), of kernels alone.
+    #[test]
+    fn a_penalty_is_of_kernels_alone() {
+        let mut gradients = [1.0; 4];
+        Penalty { l1: 0.5, l2: 0.25 }.add(&[2.0, -4.0, 0.0, 9.0], &[0..2, 2..3], &mut gradients);
+        assert_eq!(gradients, [1.0 + 1.0 + 0.5, 1.0 - 2.0 - 0.5, 1.0, 1.0]);
     }
 }

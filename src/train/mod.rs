@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod core_tests;
 pub mod dataset;
+pub mod dropout;
 mod errors;
 mod examples;
 mod fit;

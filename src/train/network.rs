@@ -12,11 +12,13 @@ use std::ops::Range;
 
 use directions::Directions;
 
+use super::dropout::{self, Masks};
 use super::init::Random;
 use crate::kernel::cell::Initial;
 use crate::kernel::dense::Dense;
 use crate::kernel::float::Float;
 use crate::kernel::gemm::{Existing, Matrix, multiply};
+use crate::kernel::layer_norm::LayerNorm;
 use crate::kernel::recurrent::{self, Gradients, Mask, Scratch, Sequence, Trace, Weights};
 use crate::network::{Architecture, DenseLayer, Layer, Pool, RecurrentLayer};
 
@@ -45,8 +47,8 @@ struct TensorRange {
     is_kernel: bool,
 }
 
-/// A layer, the width of its input, and its tensors: the three of a recurrent layer or the two of a dense one follow
-/// each other from `first` on.
+/// A layer, the width of its input, and its tensors, which follow each other from `first` on in the order of
+/// [`Layer::tensors`].
 #[derive(Debug, Clone, Copy)]
 struct LayerRange {
     layer: Layer,
@@ -92,8 +94,12 @@ pub struct Pass<'a, F> {
 /// What a forward pass leaves for the backward pass, and memory that both use again.
 #[derive(Debug, Clone, Default)]
 pub struct Workspace<F> {
+    /// What is dropped in the next pass; by default nothing.
+    pub masks: Masks<F>,
     z_network: Vec<F>,
     z_skip: Vec<F>,
+    /// Inputs of the layers that have a mask, after it.
+    dropped: Vec<Vec<F>>,
     /// Per layer; of a dense one only the output is used.
     layers: Vec<Trace<F>>,
     /// Of recurrent layers of both directions, and of one that is pooled.
@@ -104,6 +110,14 @@ pub struct Workspace<F> {
     /// Where it is asked for, [`Scratch::norms`] of each recurrent layer in the last backward pass, the last layer
     /// first.
     pub norms: Option<Vec<Vec<f64>>>,
+}
+
+#[cfg(test)]
+impl<F: Float> Workspace<F> {
+    /// One whose next pass drops.
+    pub fn dropping(masks: Masks<F>) -> Self {
+        Workspace { masks, ..Workspace::default() }
+    }
 }
 
 impl<F: Float> Network<F> {
@@ -204,14 +218,19 @@ impl<F: Float> Network<F> {
         Dense { inputs: range.inputs, units: layer.units, activation: layer.activation, kernel, bias }
     }
 
+    fn layer_norm(&self, range: &LayerRange) -> LayerNorm<'_, F> {
+        LayerNorm { gamma: self.tensor(range.first), beta: self.tensor(range.first + 1) }
+    }
+
     fn sequence<'a>(
         &'a self,
         range: &LayerRange,
         layer: RecurrentLayer,
         pass: Pass<'a, F>,
         x: &'a [F],
+        dropout: &'a [F],
     ) -> Sequence<'a, F> {
-        self.direction(range.first, range, layer, pass, x)
+        self.direction(range.first, range, layer, pass, x, dropout)
     }
 
     /// A direction of a layer, whose tensors follow each other from `first` on.
@@ -222,11 +241,18 @@ impl<F: Float> Network<F> {
         layer: RecurrentLayer,
         pass: Pass<'a, F>,
         x: &'a [F],
+        dropout: &'a [F],
     ) -> Sequence<'a, F> {
-        let weights =
-            Weights { kernel: self.tensor(first), recurrent: self.tensor(first + 1), bias: self.tensor(first + 2) };
+        let form = layer.cell.form();
+        let bias = first + 1 + usize::from(form.recurrent_kernel);
+        let end = self.tensors[bias + form.own.len()].range.end;
+        let weights = Weights {
+            kernel: self.tensor(first),
+            recurrent: if form.recurrent_kernel { self.tensor(first + 1) } else { &[] },
+            bias: &self.parameters[self.tensors[bias].range.start..end],
+        };
         let Pass { t, b, mask, .. } = pass;
-        Sequence { cell: layer.cell, inputs: range.inputs, units: layer.units, weights, x, t, b, mask }
+        Sequence { cell: layer.cell, inputs: range.inputs, units: layer.units, weights, x, t, b, mask, dropout }
     }
 
     /// Index of the last recurrent layer: layers above it are only run for steps that have outputs.
@@ -254,6 +280,7 @@ impl<F: Float> Network<F> {
         self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
         work.layers.resize_with(self.layers.len(), Trace::default);
         work.directions.resize_with(self.layers.len(), Directions::default);
+        work.dropped.resize_with(self.layers.len(), Vec::new);
         let first = steps - self.output_steps(pass) * b;
         let last_recurrent = self.last_recurrent();
         let mut recurrent_layers = 0;
@@ -261,16 +288,18 @@ impl<F: Float> Network<F> {
             let (below, above) = work.layers.split_at_mut(i);
             let (joined_below, directions) = work.directions.split_at_mut(i);
             let x = input_of(&work.z_network, below, joined_below);
+            let x = work.masks.of_input(i, x, &mut work.dropped[i]);
             match range.layer {
                 Layer::Recurrent(layer) => {
                     let (h, c) = (&mut state.h[recurrent_layers], &mut state.c[recurrent_layers]);
-                    recurrent::forward(self.sequence(range, layer, pass, x), h, c, &mut above[0]);
+                    let dropout = work.masks.of_state(recurrent_layers);
+                    recurrent::forward(self.sequence(range, layer, pass, x, dropout), h, c, &mut above[0]);
                     recurrent_layers += 1;
                     if layer.bidirectional {
-                        directions[0].forward(self.direction(range.first + 3, range, layer, pass, x));
+                        directions[0].forward(self.direction(range.first + 3, range, layer, pass, x, dropout));
                     }
                     if let Some(pool) = self.joined(i, layer) {
-                        let sequence = self.sequence(range, layer, pass, x);
+                        let sequence = self.sequence(range, layer, pass, x, dropout);
                         directions[0].join(sequence, &above[0].output, layer.bidirectional, pool);
                     }
                 }
@@ -278,6 +307,10 @@ impl<F: Float> Network<F> {
                     let rows = if last_recurrent.is_some_and(|last| i < last) { steps } else { steps - first };
                     let x = &x[x.len() - rows * range.inputs..];
                     self.dense(range, layer).forward(x, rows, &mut above[0].output);
+                }
+                Layer::LayerNorm(_) => {
+                    let rows = if last_recurrent.is_some_and(|last| i < last) { steps } else { steps - first };
+                    self.layer_norm(range).forward(&x[x.len() - rows * range.inputs..], &mut above[0].output);
                 }
             }
         }
@@ -312,7 +345,7 @@ impl<F: Float> Network<F> {
         let first = (t - self.output_steps(pass)) * b;
         let rows = t * b - first;
         let outputs = self.shape.outputs;
-        let Workspace { z_network, z_skip, layers, directions, d, d_below, scratch, norms } = work;
+        let Workspace { masks, z_network, z_skip, dropped, layers, directions, d, d_below, scratch, norms } = work;
         norms.iter_mut().for_each(Vec::clear);
         d.clear();
         d.extend_from_slice(d_out);
@@ -321,18 +354,22 @@ impl<F: Float> Network<F> {
             let kernel = &mut gradients[self.tensors[skip].range.clone()];
             multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Existing::Add);
         }
+        let mut recurrent_layers = self.shape.recurrent().count();
         for (i, range) in self.layers.iter().enumerate().rev() {
             let (below, above) = layers.split_at(i);
             let (joined_below, directions) = directions.split_at_mut(i);
-            let x = input_of(z_network, below, joined_below);
+            let mask = masks.inputs.get(i).map_or(&[][..], |mask| &mask[..]);
+            let x = if mask.is_empty() { input_of(z_network, below, joined_below) } else { &dropped[i] };
             let size = |tensor: usize| self.tensors[range.first + tensor].range.len();
             let (_, from) = gradients.split_at_mut(self.tensors[range.first].range.start);
             let (kernel, from) = from.split_at_mut(size(0));
             d_below.clear();
             match range.layer {
                 Layer::Recurrent(layer) => {
+                    recurrent_layers -= 1;
+                    let dropout = masks.of_state(recurrent_layers);
                     if let Some(pool) = self.joined(i, layer) {
-                        let sequence = self.sequence(range, layer, pass, x);
+                        let sequence = self.sequence(range, layer, pass, x, dropout);
                         let first = directions[0].part(sequence, d, layer.bidirectional, pool).to_vec();
                         d.clear();
                         d.extend_from_slice(&first);
@@ -346,17 +383,20 @@ impl<F: Float> Network<F> {
                         d_below.clear();
                     }
                     d_below.resize(if i > 0 { t * b * range.inputs } else { 0 }, F::ZERO);
-                    let (recurrent, from) = from.split_at_mut(size(1));
-                    let (bias, from) = from.split_at_mut(size(2));
+                    let form = layer.cell.form();
+                    let rest = 1 + usize::from(form.recurrent_kernel);
+                    let (recurrent, from) = from.split_at_mut(if form.recurrent_kernel { size(1) } else { 0 });
+                    let (bias, from) = from.split_at_mut((rest..=rest + form.own.len()).map(size).sum());
                     let into = Gradients { kernel, recurrent, bias };
                     scratch.norms = norms.as_ref().map(|_| Vec::new());
-                    recurrent::backward(self.sequence(range, layer, pass, x), &above[0], d, into, d_below, scratch);
+                    let sequence = self.sequence(range, layer, pass, x, dropout);
+                    recurrent::backward(sequence, &above[0], d, into, d_below, scratch);
                     norms.iter_mut().for_each(|norms| norms.extend(scratch.norms.take()));
                     if layer.bidirectional {
                         let (kernel, from) = from.split_at_mut(size(3));
                         let (recurrent, from) = from.split_at_mut(size(4));
                         let into = Gradients { kernel, recurrent, bias: &mut from[..size(5)] };
-                        let second = self.direction(range.first + 3, range, layer, pass, x);
+                        let second = self.direction(range.first + 3, range, layer, pass, x, dropout);
                         directions[0].backward(second, into, d_below, scratch);
                     }
                 }
@@ -367,7 +407,13 @@ impl<F: Float> Network<F> {
                     let into = [kernel, &mut from[..size(1)]];
                     self.dense(range, layer).backward(x, rows, &above[0].output, d, into, d_below);
                 }
+                Layer::LayerNorm(_) => {
+                    d_below.resize(if i > 0 { d.len() } else { 0 }, F::ZERO);
+                    let into = [kernel, &mut from[..size(1)]];
+                    self.layer_norm(range).backward(&x[x.len() - d.len()..], d, into, d_below);
+                }
             }
+            dropout::apply(d_below, mask);
             std::mem::swap(d, d_below);
         }
     }

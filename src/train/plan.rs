@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Length, Optimizer, Skip, Span};
+use crate::config::{self, Length, Optimizer, Skip, Span, TrainLayer};
 use crate::error::{Problems, counted};
 use crate::model::{Input, ModelKind};
-use crate::network::{Architecture, Layer, RecurrentLayer};
+use crate::network::{Architecture, Layer, LayerNormLayer, RecurrentLayer};
 use crate::record::{Clock, Every};
 
+use super::dropout::Dropout;
 use super::head::{self, Head};
+use super::learner::Penalty;
 use super::rate::Rate;
 use super::split::Cuts;
 use super::start::Start;
@@ -48,6 +50,10 @@ pub struct Plan {
     pub optimizer: Optimizer,
     /// How the step size changes.
     pub rate: Rate,
+    /// What is dropped.
+    pub dropout: Dropout,
+    /// What the kernels count in the loss: their absolute values, their squares.
+    pub penalty: Penalty,
     /// Global norm that gradients are scaled down to.
     pub clip_norm: Option<f64>,
     /// How long to train.
@@ -115,6 +121,8 @@ impl Plan {
             chunk: train.chunk.max(1),
             burn_in: train.burn_in,
             optimizer: train.optimizer,
+            dropout: Dropout::new(train),
+            penalty: Penalty { l1: train.l1, l2: train.l2 },
             rate: Rate {
                 schedule: train.schedule,
                 warm_up: train.warm_up,
@@ -172,12 +180,22 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         }
     }
     let residual = head.residual().into_iter().map(|input| index_of(&mut features, input)).collect();
-    let recurrent = train.layers.iter().map(|layer| {
-        let double_bias = layer.cell.form().recurrent_apart;
-        Layer::Recurrent(RecurrentLayer { cell: layer.cell, units: layer.units, double_bias, bidirectional: false })
-    });
-    let dense = train.head.iter().map(|dense| Layer::dense(dense.units, dense.activation));
-    let layers = recurrent.chain(dense).collect();
+    let mut layers: Vec<Layer> = Vec::new();
+    for layer in train.layers.iter().map(|layer| layer.value).chain(train.head.iter().copied()) {
+        match layer {
+            TrainLayer::Recurrent(config::Recurrent { cell, units, .. }) => {
+                let double_bias = cell.form().has_two_biases();
+                layers.push(Layer::Recurrent(RecurrentLayer { cell, units, double_bias, bidirectional: false }));
+            }
+            TrainLayer::Dense(dense) => layers.push(Layer::dense(dense.units, dense.activation)),
+            TrainLayer::LayerNorm => {
+                let units = layers.last().map_or(network.len(), Layer::units);
+                layers.push(Layer::LayerNorm(LayerNormLayer { units }));
+            }
+            // Only training drops.
+            TrainLayer::Dropout(_) => {}
+        }
+    }
     let architecture = Architecture {
         features: features.len(),
         network,
@@ -223,7 +241,7 @@ pub(super) mod tests {
             residual: Residual::None,
             skip: Skip::None,
             lags: None,
-            layers: vec![At::default_value(config::Recurrent { cell: CellKind::Gru, units: 8 })],
+            layers: vec![At::default_value(TrainLayer::Recurrent(config::Recurrent::new(CellKind::Gru, 8)))],
             head: vec![],
             chunk: 16,
             burn_in: 0,
@@ -231,6 +249,8 @@ pub(super) mod tests {
             optimizer: Optimizer::Adam(Adam { learning_rate: 0.01, ..Adam::DEFAULT }),
             schedule: RateSchedule::Constant,
             warm_up: 0,
+            l1: 0.0,
+            l2: 0.0,
             clip_norm: Some(1.0),
             length: Length::Epochs(3),
             patience: None,

@@ -110,7 +110,7 @@ fn layers(architecture: &Architecture) -> String {
             Some(activation) => format!("{}({}, {})", layer.keras_name(), own.units, activation.word()),
             None => layer.in_words(),
         },
-        Layer::Dense(_) => layer.in_words(),
+        Layer::Dense(_) | Layer::LayerNorm(_) => layer.in_words(),
     };
     let words: Vec<String> = architecture.stack().iter().map(|placed| words(placed.layer)).collect();
     words.join(", ")

@@ -5,7 +5,9 @@ use super::head::forecast::{ForecastEvaluation, sample_svg};
 use super::keep::Keep;
 use super::plan::tests::{plan_of, section};
 use super::*;
-use crate::config::{self, Adam, AdamW, EpsilonForm, Length, Optimizer, RateSchedule, Residual, RmsProp, Sgd};
+use crate::config::{
+    self, Adam, AdamW, At, EpsilonForm, Length, Optimizer, RateSchedule, Residual, RmsProp, Sgd, TrainLayer,
+};
 use crate::kernel::CellKind;
 
 fn quiet() -> impl FnMut(Event<'_>) {
@@ -31,8 +33,7 @@ fn forecast(trained: &Trained) -> &ForecastEvaluation {
 
 fn learns_a_sine(cell: CellKind, window: Option<usize>, length: Length) {
     let mut train = section(3, &["v"]);
-    train.layers[0].value.cell = cell;
-    train.layers[0].value.units = 12;
+    train.layers[0].value = TrainLayer::Recurrent(config::Recurrent::new(cell, 12));
     train.residual = Residual::Last;
     train.seasonality = Some(24);
     train.length = length;
@@ -111,6 +112,33 @@ fn the_step_size_of_each_update_is_that_of_the_schedule() {
     assert_eq!(learned(14, RateSchedule::Step { every: 10, factor: 1e-300 }), ten);
     assert_ne!(learned(14, RateSchedule::Constant), ten);
     assert_ne!(learned(10, RateSchedule::Cosine), ten);
+}
+
+#[test]
+fn dropout_and_penalties_are_of_the_training_alone_and_repeat() {
+    let trained = |dropout: f64, l2: f64| {
+        let mut train = section(1, &["v"]);
+        let mut gru = config::Recurrent::new(CellKind::Gru, 12);
+        gru.recurrent_dropout = dropout;
+        train.layers = vec![At::default_value(TrainLayer::Recurrent(gru)), At::default_value(TrainLayer::LayerNorm)];
+        train.head = vec![TrainLayer::Dropout(dropout)];
+        (train.l2, train.length) = (l2, Length::Epochs(3));
+        let plan = plan_of(&train, None);
+        super::train(&sines(200), &plan, &mut quiet()).unwrap()
+    };
+    let plain = trained(0.0, 0.0);
+    let dropped = trained(0.3, 0.0);
+    assert_eq!(dropped.architecture, plain.architecture);
+    assert_eq!(dropped.tensors, trained(0.3, 0.0).tensors);
+    assert_ne!(dropped.tensors, plain.tensors);
+    let size = |trained: &Trained| -> f32 {
+        let kernel = trained.tensors.iter().find(|tensor| tensor.name == "recurrent_0/kernel").unwrap();
+        kernel.data.iter().map(|w| w * w).sum()
+    };
+    assert!(size(&trained(0.0, 0.1)) < 0.9 * size(&plain));
+    let html = report::html(&dropped, "sines").unwrap();
+    assert!(html.contains("0.3 before output, 0.3 within recurrent_0"), "the report names it");
+    assert!(!report::html(&plain, "sines").unwrap().contains("regularisation"));
 }
 
 #[test]
@@ -208,7 +236,7 @@ fn chunks_hand_their_state_on_as_one_long_pass() {
     let data = dataset::Dataset::new(series, &plan).unwrap();
     let scaling = scaling::Scaling::learn(&data);
     let mut learner = learner::Learner::new(&plan, &scaling, None).unwrap();
-    learner.set_rate(0.0);
+    learner.begin_update(0, 0.0);
     let model = pass::Model { net: learner.network().clone(), scaling: scaling.clone() };
     let (mut sum, mut n) = (0.0, 0.0);
     let run = pass::Run { series: 0, from: 0, to: 98 };

@@ -97,8 +97,8 @@ state: { path: s3://bucket/state }
 runtime: { workers: 3, model_every: never, http: "localhost:1" }
 train:
   targets: [a]
-  layers: [ *lstm, { rnn: 3 }, { <<: *lstm, lstm: 5 } ]
-  head: [ { dense: 3 } ]
+  layers: [ *lstm, { rnn: 3 }, { dense: 2 }, { layer_norm: true }, { <<: *lstm, lstm: 5 } ]
+  head: [ { dropout: 0.1 }, { dense: 3 } ]
   loss: huber(0.5)
   optimizer: { adam: { epsilon: 1e-9 } }
   schedule: cosine

@@ -56,8 +56,9 @@ train:
   horizon: 24
   residual: seasonal(24)
   skip: linear
-  layers: [ { lstm: 50 }, { gru: 32 }, { simple_rnn: 8, activation: relu } ]
-  head: [ { dense: 32, activation: relu } ]
+  layers: [ { lstm: 50 }, { gru: 32 }, { simple_rnn: 8, activation: relu, recurrent_dropout: 0.1 } ]
+  head: [ { dropout: 0.2 }, { layer_norm: true }, { dense: 32, activation: relu } ]
+  l2: 1e-4
   chunk: 64
   loss: huber(0.5)
   optimizer: { adam: { learning_rate: 0.002, epsilon: 1e-7, epsilon_form: torch } }
@@ -149,10 +150,13 @@ fn the_whole_example_is_read() {
     assert_eq!(p.models.value, Path::new("/p/models"));
     let t = p.train.unwrap();
     assert_eq!((t.horizon, t.residual, t.skip), (24, Residual::Seasonal(24), Skip::Linear));
-    let cells: Vec<Recurrent> = t.layers.iter().map(|layer| layer.value).collect();
-    assert_eq!(cells[0], Recurrent { cell: CellKind::Lstm, units: 50 });
-    assert_eq!(cells[2], Recurrent { cell: CellKind::RnnRelu, units: 8 });
-    assert_eq!(t.head, [Dense { units: 32, activation: Activation::Relu }]);
+    let cells: Vec<TrainLayer> = t.layers.iter().map(|layer| layer.value).collect();
+    assert_eq!(cells[0], TrainLayer::Recurrent(Recurrent::new(CellKind::Lstm, 50)));
+    let dropping = Recurrent { recurrent_dropout: 0.1, ..Recurrent::new(CellKind::RnnRelu, 8) };
+    assert_eq!(cells[2], TrainLayer::Recurrent(dropping));
+    let dense = TrainLayer::Dense(Dense { units: 32, activation: Activation::Relu });
+    assert_eq!(t.head, [TrainLayer::Dropout(0.2), TrainLayer::LayerNorm, dense]);
+    assert_eq!((t.l1, t.l2), (0.0, 1e-4));
     assert_eq!((t.loss, t.length, t.patience), (Loss::Huber { delta: 0.5 }, Length::Updates(5000), Some(500)));
     let adam = Adam { learning_rate: 0.002, epsilon_form: EpsilonForm::Torch, ..Adam::DEFAULT };
     assert_eq!(t.optimizer, Optimizer::Adam(adam));
@@ -182,7 +186,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((score.long, score.short), (8000, 10));
     let t = p.train.unwrap();
     assert_eq!(t.inputs, vec![At::default_value("x".to_string())]);
-    assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::RnnTanh, units: 4 });
+    assert_eq!(t.layers[0].value, TrainLayer::Recurrent(Recurrent::new(CellKind::RnnTanh, 4)));
     assert_eq!((t.horizon, t.residual, t.skip, t.chunk, t.burn_in), (1, Residual::None, Skip::Ridge, 64, 0));
     assert_eq!((t.loss, t.length, t.patience, t.clip_norm), (Loss::Mse, Length::Open, None, None));
     let adam = Optimizer::Adam(Adam::DEFAULT);
@@ -198,7 +202,7 @@ fn the_length_of_a_training_and_its_average() {
     let carry = "stages: [ infer: { model: m } ]\ntrain: { target: x";
     let t = train(&format!("{carry}, lags: 48, epochs: 3, max_time: 90s }}"));
     assert_eq!((t.lags, t.ema, t.max_time), (Some(48), 0.0, Some(std::time::Duration::from_secs(90))));
-    assert_eq!(t.layers[0].value, Recurrent { cell: CellKind::Gru, units: 64 });
+    assert_eq!(t.layers[0].value, TrainLayer::Recurrent(Recurrent::new(CellKind::Gru, 64)));
     let t = train(&format!("{carry}, ema: 0.9, epochs: 3, max_time: 1d, skip: none }}"));
     assert_eq!((t.skip, t.ema, t.max_time), (Skip::None, 0.9, Some(std::time::Duration::from_secs(86_400))));
     let window = "stages: [ infer: { model: m, mode: window, window: 4 } ]\ntrain: { target: x }";
@@ -349,7 +353,8 @@ fn variables_are_expanded_in_values() {
                 train: {{ target: x, horizon: \"${{H}}\", chunk: '${{C:-32}}', layers: [ lstm: '${{H}}' ] }}"
     );
     let t = parse(&text).unwrap().train.unwrap();
-    assert_eq!((t.horizon, t.chunk, t.layers[0].units), (12, 32, 12));
+    assert_eq!((t.horizon, t.chunk), (12, 32));
+    assert_eq!(t.layers[0].value, TrainLayer::Recurrent(Recurrent::new(CellKind::Lstm, 12)));
 
     let p = parse("name: 'a-${H}'\nsource: { parquet: { path: '$${H}/${H}' } }\nrecord: { time: t, values: [x] }");
     let p = p.unwrap();

@@ -30,7 +30,6 @@ fn words_of_later_versions_say_so() {
         ("  patch: 24", "8:3", "patch"),
         ("  known_ahead: [h]", "8:3", "known_ahead"),
         ("  loss: quantile(0.1, 0.9)", "8:9", "quantile"),
-        ("  head: [ { dropout: 0.1, dense: 3 } ]", "8:13", "dropout"),
         ("  split: { by_key: hash }", "8:12", "by_key"),
     ] {
         let found = train(line);
@@ -38,10 +37,10 @@ fn words_of_later_versions_say_so() {
         assert!(found[0].ends_with("is not in this version of kolk"), "{found:?}");
     }
     let text = "stages: [ infer: { model: m } ]\n\
-                train: { target: x, layers: [ { gru: 3, bidirectional: true }, { dropout: 0.2 } ] }";
+                train: { target: x, layers: [ { gru: 3, bidirectional: true }, { batch_norm: true } ] }";
     assert_eq!(
         more(text),
-        ["5:41: `bidirectional` is not in this version of kolk", "5:66: `dropout` is not in this version of kolk"]
+        ["5:41: `bidirectional` is not in this version of kolk", "5:66: `batch_norm` is not in this version of kolk"]
     );
 }
 
@@ -64,7 +63,8 @@ fn a_word_in_the_wrong_section_gets_its_place() {
         ),
         ("  timezone: UTC", "or the stage `calendar: { … }`"),
         ("  weight_decay: 0.1", "write it in `train: { optimizer: { adamw: { … } } }`"),
-        ("  dropout: 0.1", "`dropout` is not in this version of kolk"),
+        ("  dropout: 0.1", "write it in `train: { layers: [ … ] }` or `train: { head: [ … ] }`"),
+        ("  kernel_regularizer: l2", "write `train: { l2: 0.0001 }`"),
         ("  optimizer: adagrad", "`adagrad` is not in this version of kolk"),
         ("  batch_sise: 4", "did you mean \"batch_size\"?"),
     ] {
@@ -73,11 +73,11 @@ fn a_word_in_the_wrong_section_gets_its_place() {
     }
     for (text, expected) in [
         ("epochs: 3", "write it in `train: { … }`"),
-        ("dropout: 3", "`dropout` is not in this version of kolk"),
+        ("dropout: 3", "write it in `train: { layers: [ … ] }` or `train: { head: [ … ] }`"),
         ("infer: { model: m }", "`infer` does not belong in the pipeline: write it in the list `stages: [ … ]`"),
         ("on: { key: 1, gap: 6h }", "the stage `frame: { … }` or the stage `infer: { … }`"),
         ("runtime: { processing.guarantee: exactly_once }", "write `runtime: { delivery: exactly_once }`"),
-        ("stages: [ { dropout: 0.1 } ]", "`dropout` is not in this version of kolk"),
+        ("stages: [ { dropout: 0.1 } ]", "write it in `train: { layers: [ … ] }` or `train: { head: [ … ] }`"),
         ("state: { state.dir: x }", "write `state: { path: folder }`"),
     ] {
         let found = more(text);
@@ -188,6 +188,11 @@ fn the_train_section_is_checked() {
         ("  split: { last: 4, column: c }", "8:21: `last` and `column` exclude each other, write one"),
         ("  refit: always", "8:10: `refit`: expected one of: none, best_epochs"),
         ("  head: [ dense: 0 ]", "8:18: `dense`: expected a whole number from 1"),
+        ("  head: [ { dropout: 1 } ]", "8:22: `dropout`: expected a share from 0 to below 1"),
+        ("  head: [ { dropout: 0.1, dense: 3 } ]", "8:27: `dense` and `dropout` exclude each other, write one"),
+        ("  head: [ { layer_norm: false } ]", "8:25: `layer_norm`: expected one of: true"),
+        ("  head: [ { layer_norm: true, activation: relu } ]", "8:31: `activation` is only for dense, not for layer_n"),
+        ("  l2: -1", "8:7: `l2`: expected a number from 0"),
     ] {
         let found = train(fields);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{fields}: {found:?}");
@@ -215,10 +220,22 @@ fn the_train_section_is_checked() {
         ),
         (format!("{infer}train: {{ target: x, ema: 1 }}"), "5:26: `ema`: expected a number from 0 to below 1"),
         (format!("{infer}train: {{ target: x, layers: [] }}"), "5:29: `layers`: needs at least one recurrent layer"),
+        (
+            format!("{infer}train: {{ target: x, layers: [ dense: 3 ] }}"),
+            "5:29: `layers`: needs at least one recurrent layer",
+        ),
+        (
+            format!("{infer}train: {{ target: x, layers: [ {{ min_gru: 4, recurrent_dropout: 0.1 }} ] }}"),
+            "5:64: `recurrent_dropout`: no step of this cell sees the state",
+        ),
+        (
+            format!("{infer}train: {{ target: x, layers: [ lstm: 4, {{ dense: 4, recurrent_dropout: 0.1 }} ] }}"),
+            "5:52: `recurrent_dropout` is only for recurrent layers, not for dense",
+        ),
         (format!("{infer}train: {{ target: x, layers: [ {{ lstm: 4, gru: 4 }} ] }}"), "5:31: `layers`: expected exact"),
         (
             format!("{infer}train: {{ target: x, layers: [ {{ lstm: 4, activation: relu }} ] }}"),
-            "5:42: `activation` is only for simple_rnn, not for lstm",
+            "5:42: `activation` is only for simple_rnn and dense, not for lstm",
         ),
         (
             "stages: [ infer: { model: m, mode: window, window: 5 } ]\n\

@@ -1,18 +1,19 @@
-//! A network as an ONNX file, by the contract: `x` [T, B, F], one state pair per layer, `y` [T, B, O]; of a sequence also
-//! `lengths` [B], and `y` [B, O].
+//! A network as an ONNX file, by the contract: `x` [T, B, F], one state pair per layer, `y` [T, B, O]; of a sequence
+//! also `lengths` [B], and `y` [B, O].
 //!
 //! Only operators whose rows have the same bits in every batch of two and more are used: Sub, Div, Slice, Gather, RNN,
-//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Softmax, CumSum, Cast, Concat, Transpose, Reshape, Unsqueeze, Squeeze.
-//! Equal input gives equal bytes.
+//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, LayerNormalization, Softmax, CumSum, Cast, Concat, Transpose, Reshape,
+//! Unsqueeze, Squeeze. Equal input gives equal bytes.
 
 use prost::Message;
 
-use super::graph::{Axis, Graph, integer, integers, metadata, string, strings};
-use super::operands::{bias_to_onnx, kernel_to_onnx};
+use super::graph::{Axis, Graph, float, integer, integers, metadata, string, strings};
+use super::operands::{bias_to_onnx, gates as blocks, kernel_to_onnx};
 use super::pool::{Ran, axis, pool};
 use super::proto::{ModelProto, OperatorSetIdProto};
-use crate::kernel::Activation;
-use crate::kernel::cell::Attribute;
+use super::step::scan;
+use crate::kernel::cell::{Attribute, Onnx};
+use crate::kernel::{Activation, layer_norm};
 use crate::network::{Architecture, ByName, Layer, Pool, RecurrentLayer, Tensor};
 use crate::{Error, Result};
 
@@ -26,7 +27,7 @@ pub const STATES_KEY: &str = "kolk.states";
 pub const ARCHITECTURE_KEY: &str = "kolk.architecture";
 
 const TIME: Axis = Axis::Open("T");
-const BATCH: Axis = Axis::Open("B");
+pub(super) const BATCH: Axis = Axis::Open("B");
 
 /// The ONNX file of a network. `name` becomes the graph's name. Initialisers carry the names of [`Tensor`]; those of
 /// recurrent layers hold ONNX' layout, said in their `doc_string`. Refuses tensors that don't fit the architecture.
@@ -93,6 +94,16 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
                     Activation::Relu => graph.node("Relu", &[&sum], &format!("{name}/relu"), vec![]),
                     Activation::Tanh => graph.node("Tanh", &[&sum], &format!("{name}/tanh"), vec![]),
                 }
+            }
+            Layer::LayerNorm(layer) => {
+                let mut tensor = |part: &str| {
+                    let name = format!("{}/{part}", placed.name);
+                    graph.floats(&name, &[layer.units], tensors.get(&name), "")
+                };
+                let (gamma, beta) = (tensor("gamma"), tensor("beta"));
+                let attributes = vec![integer("axis", -1), float("epsilon", layer_norm::EPSILON as f32)];
+                let output = format!("{}/normalised", placed.name);
+                graph.node("LayerNormalization", &[&flow, &gamma, &beta], &output, attributes)
             }
         };
     }
@@ -168,8 +179,12 @@ fn recurrent(
     inputs: usize,
     [from, lengths]: [&str; 2],
 ) -> Ran {
-    let (cell, units) = (layer.cell, layer.units);
-    let form = cell.form();
+    let units = layer.units;
+    let form = layer.cell.form();
+    let operator = match &form.onnx {
+        Onnx::Operator(operator) => operator,
+        Onnx::Body(body) => return scan(graph, layer, body, tensors, (index, inputs, from)),
+    };
     let name = format!("recurrent_{index}");
     let [kernel, recurrent, bias] = match layer.bidirectional {
         false => operands(graph, layer, tensors, &format!("{name}/"), inputs),
@@ -192,12 +207,12 @@ fn recurrent(
         graph.output(&format!("{state}_out"), &[BATCH, Axis::Fixed(units)]);
         initial.push(graph.node("Unsqueeze", &[&state, &first_axis], &format!("{name}/{letter}"), vec![]));
     }
-    let mut attributes: Vec<_> = form
-        .onnx
+    let mut attributes: Vec<_> = operator
         .attributes
         .iter()
         .flat_map(|(name, attribute)| match attribute {
             Attribute::Integer(value) => vec![integer(name, *value)],
+            Attribute::Number(value) => vec![float(name, *value as f32)],
             // One of each direction.
             Attribute::Texts(values) if layer.bidirectional => vec![strings(name, &values.repeat(2))],
             Attribute::Texts(values) => vec![strings(name, values)],
@@ -212,7 +227,7 @@ fn recurrent(
     operands.extend(initial.iter().map(String::as_str));
     let mut results = vec![sequence.as_str()];
     results.extend(last.iter().map(String::as_str));
-    graph.node_with(form.onnx.name, &operands, &results, attributes);
+    graph.node_with(operator.name, &operands, &results, attributes);
     let output = format!("{name}/output");
     let width = layer.width();
     if layer.bidirectional {
@@ -237,10 +252,9 @@ fn recurrent(
 /// The operands of one direction, of the tensors whose names begin with `prefix`.
 fn operands(graph: &mut Graph, layer: &RecurrentLayer, tensors: &ByName, prefix: &str, inputs: usize) -> [String; 3] {
     let (cell, units) = (layer.cell, layer.units);
-    let form = cell.form();
     let gates = cell.gates() * units;
-    let operand = form.onnx.gates.len() * units;
-    let order = form.onnx.order;
+    let operand = blocks(cell).len() * units;
+    let order = cell.form().operator().map_or("", |operator| operator.order);
     let kernel_name = format!("{prefix}kernel");
     let values = kernel_to_onnx(cell, units, inputs, tensors.get(&kernel_name));
     let about = format!("Keras kernel [{inputs}, {gates}], transposed; {order}");

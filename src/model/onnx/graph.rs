@@ -126,6 +126,16 @@ pub(in crate::model) fn integers(name: &str, values: &[i64]) -> AttributeProto {
     }
 }
 
+/// A number as attribute.
+pub(in crate::model) fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(attribute_proto::AttributeType::Float as i32),
+        f: Some(value),
+        ..Default::default()
+    }
+}
+
 /// A list of strings as attribute.
 pub(in crate::model) fn strings(name: &str, values: &[&str]) -> AttributeProto {
     AttributeProto {
@@ -147,7 +157,6 @@ pub(in crate::model) fn string(name: &str, value: &str) -> AttributeProto {
 }
 
 /// A graph as attribute: a branch or the body of a loop.
-#[cfg(test)]
 pub(in crate::model) fn graph(name: &str, graph: GraphProto) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),

@@ -4,7 +4,7 @@
 use prost::Message;
 
 use super::export::ARCHITECTURE_KEY;
-use super::operands::{bias_to_keras, kernel_to_keras};
+use super::operands::{bias_to_keras, gates, kernel_to_keras};
 use super::proto::{ModelProto, TensorProto, tensor_proto};
 use crate::error::Context;
 use crate::network::{Architecture, RecurrentLayer, Tensor};
@@ -50,7 +50,7 @@ pub fn network(bytes: &[u8]) -> Result<(Architecture, Vec<Tensor>)> {
                 data
             }
             Some((layer, part)) => {
-                let operand = layer.cell.form().onnx.gates.len() * layer.units;
+                let operand = gates(layer.cell).len() * layer.units;
                 if part == "bias" {
                     check(stored, &[1, 2 * operand], data.len())?;
                     bias_to_keras(layer, &data)
@@ -82,7 +82,10 @@ pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
 /// The recurrent layer that a tensor belongs to, and which of its tensors it is.
 fn recurrent_part<'a>(architecture: &'a Architecture, name: &'a str) -> Option<(&'a RecurrentLayer, &'a str)> {
     let (index, part) = name.strip_prefix("recurrent_")?.split_once('/')?;
-    Some((architecture.recurrent().nth(index.parse().ok()?)?, part.strip_prefix("backward_").unwrap_or(part)))
+    let layer = architecture.recurrent().nth(index.parse().ok()?)?;
+    // Plain operators take the tensors as they are.
+    layer.cell.form().operator()?;
+    Some((layer, part.strip_prefix("backward_").unwrap_or(part)))
 }
 
 fn check(stored: &TensorProto, expected: &[usize], values: usize) -> Result<()> {

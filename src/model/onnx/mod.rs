@@ -23,6 +23,7 @@ mod pool;
 pub mod proto;
 pub mod prove;
 pub mod recognise;
+mod step;
 #[cfg(test)]
 pub(super) mod testing;
 pub mod values;

@@ -170,6 +170,7 @@ fn describe(layer: &Layer, inputs: usize) -> String {
     let activation = match layer {
         Layer::Recurrent(RecurrentLayer { cell, .. }) => cell.form().activation,
         Layer::Dense(dense) => Some(dense.activation).filter(|activation| *activation != Activation::Linear),
+        Layer::LayerNorm(_) => None,
     };
     let activation = activation.map(|activation| format!(", {}", activation.word())).unwrap_or_default();
     let shapes: Vec<String> =

@@ -105,7 +105,7 @@ fn candidate(module: String, number: usize, parts: Parts) -> Result<Candidate, S
             if gates == rows && only(&["weight_ih", "weight_hh", "bias_ih", "bias_hh"]) =>
         {
             let cells: Vec<CellKind> =
-                CellKind::ALL.iter().copied().filter(|cell| cell.gates() * units == gates).collect();
+                CellKind::ALL.iter().copied().filter(|cell| is_torch(*cell) && cell.gates() * units == gates).collect();
             (cells, inputs, units)
         }
         (None, None, Some(&[units, inputs])) if only(&["weight", "bias"]) => (Vec::new(), inputs, units),
@@ -119,6 +119,11 @@ fn candidate(module: String, number: usize, parts: Parts) -> Result<Candidate, S
         return Err(fault("the shapes don't fit each other"));
     }
     Ok(Candidate { module, number, cells, inputs, units, parts })
+}
+
+/// Whether PyTorch has the cell: those that ONNX has an operator for.
+fn is_torch(cell: CellKind) -> bool {
+    cell.form().operator().is_some()
 }
 
 /// The candidates in the order of the stack.
@@ -200,6 +205,7 @@ fn could_be(candidate: &Candidate, placed: &PlacedLayer) -> bool {
     let kind = match placed.layer {
         Layer::Recurrent(layer) => candidate.cells.contains(&layer.cell),
         Layer::Dense(_) => candidate.cells.is_empty(),
+        Layer::LayerNorm(_) => false,
     };
     kind && (candidate.inputs, candidate.units) == (placed.inputs, placed.layer.units())
 }

@@ -161,7 +161,7 @@ mod tests {
 
     fn said(cell: CellKind, gradients: &Gradients, clip: Option<f64>) -> String {
         let mut train = section(1, &["v"]);
-        train.layers[0].value.cell = cell;
+        train.layers[0].value = crate::config::TrainLayer::Recurrent(crate::config::Recurrent::new(cell, 8));
         train.chunk = 64;
         train.clip_norm = clip;
         warnings(&plan_of(&train, None), gradients).join("\n")

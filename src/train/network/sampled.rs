@@ -7,6 +7,8 @@ use crate::train::gradients::is_saturated;
 
 /// Gates that aren't squashed into 0 to 1: what a cell proposes as its new state.
 const CANDIDATES: [&str; 3] = ["g", "n", "h"];
+/// Gates without an activation, which can't saturate.
+const LINEAR: [&str; 1] = ["v"];
 
 impl<F: Float> Network<F> {
     /// Names of the layers with trained numbers, and of the linear path.
@@ -37,13 +39,15 @@ impl<F: Float> Network<F> {
         for (range, trace) in self.layers.iter().zip(&work.layers) {
             let Layer::Recurrent(layer) = range.layer else { continue };
             let form = layer.cell.form();
-            let both_signs: Vec<bool> = form.gates.iter().map(|gate| CANDIDATES.contains(gate)).collect();
+            let saturates = |gate: &&'static str| (!LINEAR.contains(gate)).then(|| CANDIDATES.contains(gate));
+            let both_signs: Vec<Option<bool>> = form.gates.iter().map(saturates).collect();
             let (mut saturated, mut all) = (0_usize, 0_usize);
             for (at, row) in trace.gates().chunks_exact(form.gates.len() * layer.units).enumerate() {
                 if !pass.mask.active(at) {
                     continue;
                 }
                 for (gate, both_signs) in row.chunks_exact(layer.units).zip(&both_signs) {
+                    let Some(both_signs) = both_signs else { continue };
                     saturated += gate.iter().filter(|value| is_saturated(value.to_f64(), *both_signs)).count();
                     all += gate.len();
                 }

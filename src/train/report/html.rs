@@ -141,6 +141,7 @@ fn model_table(out: &mut String, trained: &Trained) {
     ];
     let training = [
         ("optimiser", format!("{}{}", plan.optimizer.in_words(), plan.rate.schedule.in_words(plan.rate.warm_up))),
+        ("regularisation", regularisation(plan)),
         ("gradient norm", plan.clip_norm.map_or("not clipped".into(), |norm| format!("clipped to {norm}"))),
         ("batches", batches),
         ("length", length),
@@ -148,10 +149,20 @@ fn model_table(out: &mut String, trained: &Trained) {
         ("sha256 of the data", trained.data_hash.clone()),
     ];
     out.push_str("<table class=\"text\">\n");
-    for (word, value) in rows.into_iter().chain(plan.head.words()).chain(training) {
+    let all = rows.into_iter().chain(plan.head.words()).chain(training);
+    for (word, value) in all.filter(|(_, value)| !value.is_empty()) {
         let _ = writeln!(out, "<tr><th>{word}</th><td>{}</td></tr>", escape(&value));
     }
     out.push_str("</table>\n");
+}
+
+/// Dropout and penalties; empty without any.
+fn regularisation(plan: &crate::train::Plan) -> String {
+    let dropout = plan.dropout.in_words(&plan.architecture);
+    let dropout = (!dropout.is_empty()).then(|| format!("dropout {dropout}"));
+    let penalty = |word: &str, share: f64| (share > 0.0).then(|| format!("{word} {share}"));
+    let all = [dropout, penalty("l1", plan.penalty.l1), penalty("l2", plan.penalty.l2)];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn split_words(trained: &Trained) -> String {

@@ -1,6 +1,7 @@
 //! What the workers compute: cheap, and such that every lost, doubled or reordered record changes all that follows. The
 //! state of a key is a running hash over its values, and the output is that hash: of each record, or of those that end
-//! a sequence. A key that no record came of is closed, by the clock or by records of other keys, which is one more value and one more output.
+//! a sequence. A key that no record came of is closed, by the clock or by records of other keys, which is one more
+//! value and one more output.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
