@@ -104,6 +104,18 @@ impl Manifest {
         registry::sha256(all.to_string().as_bytes())
     }
 
+    /// Whether it makes a text of each sequence: its outputs are the probabilities of tokens at each step. The last
+    /// class is the blank; its name is what stands between two tokens.
+    pub fn makes_transcripts(&self) -> bool {
+        self.kind == ModelKind::Sequence && self.pool.is_none() && !self.classes.is_empty()
+    }
+
+    /// Whether a sequence is run at once, when it has ended.
+    pub fn sees_whole_sequences(&self) -> bool {
+        let is_bidirectional = self.architecture.as_ref().is_some_and(Architecture::is_bidirectional);
+        self.kind == ModelKind::Sequence && (is_bidirectional || self.makes_transcripts())
+    }
+
     /// The graph's tensors.
     ///
     /// # Errors

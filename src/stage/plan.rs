@@ -16,8 +16,8 @@ use super::{Stage, operator_of};
 use crate::config::{self, At, OnNull, Pipeline};
 use crate::error::Problems;
 use crate::metrics::Metrics;
-use crate::model::{Version, registry};
-use crate::network::{Architecture, Signature};
+use crate::model::{Manifest, Version, registry};
+use crate::network::Signature;
 use crate::problem::Place;
 use crate::record::{Clock, Layout};
 
@@ -95,8 +95,7 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
     let mut next = infer;
     if let (Some(rule), Some(options)) = (&pipeline.record.sequence, pipeline.infer()) {
         let to_the_end = options.mode == config::Mode::Sequence;
-        let architecture = model.and_then(|model| model.version.manifest.architecture.as_ref());
-        let sees_whole = to_the_end && architecture.is_some_and(Architecture::is_bidirectional);
+        let sees_whole = to_the_end && model.is_some_and(|model| model.version.manifest.sees_whole_sequences());
         let most = sees_whole.then_some(options.max_length.value);
         let operator =
             Box::new(Sequences { rule, to_the_end, most, metrics: model.map(|model| model.metrics.clone()) });
@@ -132,13 +131,14 @@ fn wanted(pipeline: &Pipeline, infer: usize) -> Vec<String> {
 /// Names of the columns that a model's outputs become. Before the model is opened, its manifest says it; of one that
 /// can't be read, or is still to be trained, they are our own.
 fn outputs(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>, wanted: &[String]) -> Vec<String> {
+    let classes = |manifest: &Manifest| if manifest.makes_transcripts() { vec![] } else { manifest.classes.clone() };
     let read = || {
         let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
         let manifest = registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()?;
-        Some((Arc::new(manifest.signature().ok()?), manifest.classes))
+        Some((Arc::new(manifest.signature().ok()?), classes(&manifest)))
     };
     let found = match model {
-        Some(model) => Some((model.signature.clone(), model.version.manifest.classes.clone())),
+        Some(model) => Some((model.signature.clone(), classes(&model.version.manifest))),
         None => read(),
     };
     let (mut names, mut is_forecast) = (vec![PREDICTION.to_string()], true);

@@ -21,6 +21,18 @@ pub type Layers = &'static [(CellKind, usize, bool)];
 
 /// A network of fixed numbers that tells three classes by `value`, published as `name`.
 pub fn publish_classes(folder: &Path, name: &str, layers: &[(CellKind, usize, bool)], pool: Pool) {
+    let kind = if pool.is_none() { ModelKind::Carry } else { ModelKind::Sequence };
+    publish_tokens(folder, name, layers, pool, (kind, CLASSES));
+}
+
+/// The same with other names, and of any kind.
+pub fn publish_tokens(
+    folder: &Path,
+    name: &str,
+    layers: &[(CellKind, usize, bool)],
+    pool: Pool,
+    (kind, classes): (ModelKind, [&str; 3]),
+) {
     let layer = |(cell, units, bidirectional): &(CellKind, usize, bool)| {
         let (cell, units, bidirectional) = (*cell, *units, *bidirectional);
         Layer::Recurrent(RecurrentLayer { cell, units, double_bias: false, bidirectional })
@@ -47,7 +59,9 @@ pub fn publish_classes(folder: &Path, name: &str, layers: &[(CellKind, usize, bo
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let data = match name.as_str() {
             "scaling/mean" => vec![5.0],
-            "scaling/sd" => vec![4.0],
+            "scaling/sd" => vec![2.0],
+            "output/bias" => vec![0.0; shape[0]],
+            "output/kernel" => (0..shape.iter().product()).map(|_| 5.0 * number()).collect(),
             _ => (0..shape.iter().product()).map(|_| number()).collect(),
         };
         Tensor { name, shape, data }
@@ -57,7 +71,7 @@ pub fn publish_classes(folder: &Path, name: &str, layers: &[(CellKind, usize, bo
     let manifest = Manifest {
         format: 1,
         name: name.into(),
-        kind: if pool.is_none() { ModelKind::Carry } else { ModelKind::Sequence },
+        kind,
         form: "operator".into(),
         bitwise: true,
         window: None,
@@ -66,7 +80,7 @@ pub fn publish_classes(folder: &Path, name: &str, layers: &[(CellKind, usize, bo
         horizon: 1,
         targets: vec!["label".into()],
         quantiles: vec![],
-        classes: CLASSES.map(String::from).into(),
+        classes: classes.map(String::from).into(),
         pool,
         stages: vec![],
         warm_up: 0,

@@ -67,12 +67,14 @@ shapes = {i.name: i.shape for i in session.get_inputs()}
 for line in sys.stdin:
     values = [[v] for v in json.loads(line) if v is not None]
     x = numpy.array([values, values], dtype=numpy.float32).transpose(1, 0, 2)
-    feeds = {"x": x, "lengths": numpy.array([len(values)] * 2, dtype=numpy.int32)}
+    feeds = {"x": x}
+    if "lengths" in shapes:
+        feeds["lengths"] = numpy.array([len(values)] * 2, dtype=numpy.int32)
     for name in shapes:
         if name not in feeds:
             feeds[name] = numpy.zeros((2, shapes[name][1]), dtype=numpy.float32)
     y = session.run(["y"], feeds)[0]
-    print(json.dumps([float(p) for p in y[0]]))
+    print(json.dumps((y[:, 0] if y.ndim == 3 else y[0]).flatten().tolist()))
 "#;
 
 fn alone(python: &str, onnx: &Path, sequences: &[&Vec<Option<f64>>]) -> Vec<Vec<f64>> {
@@ -131,6 +133,53 @@ fn each_sequence_has_the_answer_that_it_has_alone() {
         }
         assert!(alone.next().is_none() && count >= KEYS, "{rule} {model}: {count} sequences");
         assert!(rule != "{ end: last }" || nulls > 2, "{nulls} sequences without a value");
+        reset(&file);
+    }
+}
+
+/// The most probable token of each step, without those that come again and without blanks, the last one.
+#[test]
+fn a_transcript_is_that_of_the_sequence_alone() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let records = records();
+    write_records(&folder.join("data.parquet"), &records);
+    let tokens = ["go", "no", "-"];
+    for (model, layers) in
+        [("ahead", &[(CellKind::Gru, 7, false)][..]), ("both", &[(CellKind::Lstm, 5, true), (CellKind::Gru, 6, true)])]
+    {
+        publish_tokens(folder, model, layers, Pool::None, (ModelKind::Sequence, tokens));
+        let infer = format!("model: {model}, mode: sequence");
+        let file = write_pipeline(folder, "{ end: last }", &infer, "null: skip", "workers: 2, batch: 64");
+        let text = std::fs::read_to_string(&file).unwrap().replace(", prediction_no]", "]");
+        std::fs::write(&file, text).unwrap();
+        kolk_exits(0, &["run", file.to_str().unwrap()]);
+        let made = rows(&folder.join("out"));
+        let expected = sequences(&records, "{ end: last }");
+        let all: Vec<&Vec<Option<f64>>> =
+            expected.values().flatten().filter(|values| values.iter().any(Option::is_some)).collect();
+        let mut alone = alone(&python, &folder.join(format!("models/{model}/1/model.onnx")), &all).into_iter();
+        let mut texts = std::collections::BTreeSet::new();
+        for (key, sequences) in &expected {
+            assert_eq!(made[key].len(), sequences.len());
+            for (values, row) in sequences.iter().zip(&made[key]) {
+                // ts, label, value, prediction, model_version, warm_up
+                let found = row.split(' ').nth(3).unwrap();
+                if values.iter().all(Option::is_none) {
+                    assert_eq!(found, "null", "{row}");
+                    continue;
+                }
+                let probabilities = alone.next().unwrap();
+                let best = |step: &[f64]| (0..3).max_by(|a, b| step[*a].total_cmp(&step[*b])).unwrap();
+                let mut path: Vec<usize> = probabilities.chunks(3).map(best).collect();
+                path.dedup();
+                let text: Vec<&str> = path.into_iter().filter(|token| *token != 2).map(|token| tokens[token]).collect();
+                assert_eq!(found, text.join("-"), "{row}");
+                texts.insert(found.to_owned());
+            }
+        }
+        assert!(texts.len() > 1, "{texts:?}");
         reset(&file);
     }
 }
@@ -311,8 +360,8 @@ fn what_does_not_fit_is_refused_with_both_sides() {
     kolk_exits(0, &["size", file.to_str().unwrap()]);
 }
 
-/// A new version in the middle of a sequence: one that advances with each record has not seen its begin and says so, one
-/// that sees whole sequences has.
+/// A new version in the middle of a sequence: one that advances with each record has not seen its begin and says so,
+/// one that sees whole sequences has.
 #[test]
 fn a_new_version_in_the_middle_of_a_sequence() {
     let folder = tempfile::tempdir().unwrap();

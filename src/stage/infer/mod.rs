@@ -17,6 +17,7 @@ mod numbers;
 mod plan;
 mod rhythm;
 mod sequence;
+mod transcript;
 mod window;
 
 pub(crate) use feed::is_whole;
@@ -30,12 +31,12 @@ use answer::{Answer, Given};
 use carry::Carry;
 use rhythm::time_ahead;
 use sequence::{Stepwise, Whole};
+use transcript::Transcripts;
 use window::Window;
 
 use super::Stage;
 use crate::config::Mode;
 use crate::model::executor::{Executor, Input, Rows, described};
-use crate::network::Architecture;
 use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::{State, StateSpec};
 use crate::{Error, Result};
@@ -122,12 +123,11 @@ impl Infer {
             Mode::Sequence => {
                 let ends = planned.ends.ok_or_else(misfit)?;
                 let width: usize = planned.outputs.iter().map(|output| output.width).sum();
-                let is_whole = manifest.architecture.as_ref().is_some_and(Architecture::is_bidirectional);
-                match is_whole {
+                match manifest.sees_whole_sequences() {
                     true => {
-                        let features = signature.inputs.first().map_or(0, |input| input.tensor.width());
+                        let transcripts = manifest.makes_transcripts().then(|| Transcripts::new(&manifest.classes));
                         let rows = format!("at most {} of {:?}", planned.most, manifest.inputs);
-                        Plan::Whole(Whole::new(planned.most, features), ends, rows)
+                        Plan::Whole(Whole::new(planned.most, signature, transcripts), ends, rows)
                     }
                     false => {
                         let file = |file: &str| version.files.get(file).map(Vec::as_slice);
@@ -192,6 +192,7 @@ impl Stage for Infer {
             Some(Values::Flag(ends)) => Ok(&ends[..]),
             _ => Err(misfit()),
         };
+        let mut texts = None;
         let kept = match &mut self.plan {
             Plan::Carry(carry) => carry.run(executor, made, state, &mut answer).map(|()| None)?,
             Plan::Window(window, _) => window.run(executor, made, state, &mut answer).map(|()| None)?,
@@ -201,6 +202,7 @@ impl Stage for Infer {
             }
             Plan::Whole(whole, column, _) => {
                 whole.run(executor, made, ends(*column)?, state, &mut answer)?;
+                texts = whole.texts(ends(*column)?);
                 Some(ends(*column)?.to_vec())
             }
         };
@@ -213,8 +215,12 @@ impl Stage for Infer {
             batch.keep(&kept);
         }
         let times = self.horizon.map(|horizon| self.times(batch, horizon)).transpose()?;
-        for (given, output) in given.into_iter().zip(&self.outputs) {
-            batch.columns.extend(given.columns(output));
+        match texts {
+            Some(texts) => batch.columns.push(texts),
+            None => given
+                .into_iter()
+                .zip(&self.outputs)
+                .for_each(|(given, output)| batch.columns.extend(given.columns(output))),
         }
         batch.columns.extend(times.map(|times| Values::Time(times).into()));
         batch.columns.push(Values::Integer(vec![self.version; batch.rows()]).into());

@@ -1,6 +1,7 @@
 //! `infer`, planned: the model's own columns and what it predicts. Must not live here: whether the model fits the
 //! pipeline (`runtime::plan`), and running it.
 
+use arrow::datatypes::DataType;
 use serde_json::{Map, Value, json};
 
 use super::classes::{self, Classes};
@@ -80,6 +81,11 @@ impl Operator for Network<'_> {
             if layout.find(&output.column).is_some() && model.version.manifest.signature.is_some() {
                 let message = format!("the model makes a column \"{}\", but there is one already", output.column);
                 problems.add(place, message);
+            }
+            if model.version.manifest.makes_transcripts() {
+                layout.add(&output.column, Kind::Passthrough(DataType::Utf8), Role::Output);
+                outputs.push(planned);
+                continue;
             }
             if !classes.is_empty() {
                 if planned.width != classes.len() {

@@ -2,15 +2,18 @@
 //!
 //! A network that runs in one direction of time advances with each row, as in mode carry; its answer of the last row
 //! that took a step is that of the sequence. One that runs in both directions must see the whole sequence: its rows
-//! are kept until the sequence ends, and then it runs once. Must not live here: where a sequence ends
-//! (`stage::sequence`).
+//! are kept until the sequence ends, and then it runs once. So does one that makes a text. Must not live here: where a
+//! sequence ends (`stage::sequence`).
 
 use bytemuck::{Pod, Zeroable};
 
 use super::carry::Carry;
+use super::transcript::Transcripts;
 use super::{Answer, LARGEST, Made, misfit};
 use crate::Result;
-use crate::model::executor::{Executor, Input, Rows, Steps};
+use crate::model::executor::{Executor, Input, Output, Rows, RowsMut, Steps};
+use crate::network::Signature;
+use crate::record::Column;
 use crate::state::{State, StateSpec};
 
 /// Steps of a run at most, those that fill up shorter sequences included.
@@ -91,6 +94,10 @@ pub(super) struct Whole {
     most: usize,
     /// Numbers of a row.
     width: usize,
+    /// Whether the graph asks for the steps of each sequence.
+    takes_lengths: bool,
+    /// Set where the answer is a text.
+    transcripts: Option<Transcripts>,
     /// The rows of the sequences that ended.
     values: Vec<f32>,
     /// Those sequences: the row that ended each, its first row in `values` and its rows.
@@ -111,9 +118,25 @@ struct Ended {
 }
 
 impl Whole {
-    pub(super) fn new(most: usize, width: usize) -> Whole {
-        let (values, ended, slots, rows, gives) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Whole { most, width, values, ended, slots, rows, gives, reset: Vec::new(), lengths: Vec::new() }
+    pub(super) fn new(most: usize, signature: &Signature, transcripts: Option<Transcripts>) -> Whole {
+        Whole {
+            most,
+            width: signature.inputs.first().map_or(0, |input| input.tensor.width()),
+            takes_lengths: signature.lengths.is_some(),
+            transcripts,
+            values: Vec::new(),
+            ended: Vec::new(),
+            slots: Vec::new(),
+            rows: Vec::new(),
+            gives: Vec::new(),
+            reset: Vec::new(),
+            lengths: Vec::new(),
+        }
+    }
+
+    /// The texts of the rows of the last batch that end a sequence, if there are any.
+    pub(super) fn texts(&mut self, ends: &[bool]) -> Option<Column> {
+        self.transcripts.as_mut().map(|transcripts| transcripts.column(ends))
     }
 
     /// The [`RowHead`] and the rows of the sequence so far.
@@ -164,6 +187,9 @@ impl Whole {
     fn predict(&mut self, executor: &mut dyn Executor, answer: &mut Answer<'_>) -> Result<()> {
         let mut ended = std::mem::take(&mut self.ended);
         ended.sort_by_key(|one| one.length);
+        let mut tokens =
+            self.transcripts.as_ref().map(|all| vec![f32::NAN; self.values.len() / self.width * all.width()]);
+        let all = ended.clone();
         while let Some(longest) = ended.last() {
             let t = longest.length as usize;
             let together = ended.split_off(ended.len().saturating_sub((MOST_STEPS / t).max(1)));
@@ -176,9 +202,20 @@ impl Whole {
                 rows: &self.rows,
                 gives: &self.gives,
                 reset: &self.reset,
-                lengths: &self.lengths,
+                lengths: if self.takes_lengths { &self.lengths } else { &[] },
             };
-            executor.run(&steps, None, &mut answer.outputs)?;
+            match (&mut tokens, &self.transcripts) {
+                (Some(tokens), Some(transcripts)) => {
+                    let output = Output { values: RowsMut::F32(tokens), width: transcripts.width() };
+                    executor.run(&steps, None, &mut [output])?;
+                }
+                _ => executor.run(&steps, None, &mut answer.outputs)?,
+            }
+        }
+        if let (Some(tokens), Some(transcripts)) = (&tokens, &mut self.transcripts) {
+            for Ended { row, first, length, .. } in all {
+                transcripts.take(row, tokens, first as usize..(first + length) as usize);
+            }
         }
         self.values.clear();
         self.ended = ended;
@@ -187,14 +224,23 @@ impl Whole {
 
     /// A run of these sequences over `t` steps. Beyond its end a sequence repeats its last row, which nothing reads.
     fn lay_out(&mut self, t: usize, sequences: &[Ended]) {
-        let Whole { slots, rows, gives, reset, lengths, .. } = self;
+        let Whole { slots, rows, gives, reset, lengths, transcripts, .. } = self;
         [&mut *slots, rows, gives, lengths].into_iter().for_each(Vec::clear);
         rows.reserve(t * sequences.len());
         for step in 0..t as u32 {
             rows.extend(sequences.iter().map(|one| one.first + step.min(one.length - 1)));
         }
-        gives.resize((t - 1) * sequences.len(), Steps::NONE);
-        gives.extend(sequences.iter().map(|one| one.row));
+        match transcripts {
+            // Each step of a sequence gives tokens.
+            Some(_) => gives.extend((0..t as u32).flat_map(|step| {
+                let row = move |one: &Ended| if step < one.length { one.first + step } else { Steps::NONE };
+                sequences.iter().map(row)
+            })),
+            None => {
+                gives.resize((t - 1) * sequences.len(), Steps::NONE);
+                gives.extend(sequences.iter().map(|one| one.row));
+            }
+        }
         slots.extend(sequences.iter().map(|one| one.slot));
         lengths.extend(sequences.iter().map(|one| one.length));
         reset.clear();
