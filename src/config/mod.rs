@@ -34,6 +34,7 @@ mod search;
 mod secret;
 mod stages;
 mod table;
+mod task;
 mod time;
 mod topics;
 mod train;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::optimizer::{optimizer, schedule};
+use super::optimizer::{FLAGS, optimizer, schedule};
 use super::read::{Field, Fields, Reader};
+use super::task::{CROSS_ENTROPIES, taught};
 use super::train_words::{self, HEAD, HEADS, LAYER_OPTIONS, SPLIT, SPLITS, TRAIN};
 use super::training::{LOOK_EVERY, OPEN_EMA};
 use super::words::{not_yet, unknown};
-use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Span, Split};
+use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Span, Split, Task};
 use super::{Train, TrainLayer, one_line, places};
 use crate::error::did_you_mean;
 use crate::kernel::{Activation, CellKind};
@@ -19,14 +20,17 @@ pub(super) const ACTIVATIONS: [(&str, Activation); 3] =
 
 pub(super) const MAX_UNITS: usize = 1 << 16;
 pub(super) const MAX_HORIZON: usize = 1 << 16;
+/// Of train, validation and test.
+const SHARES: [f64; 3] = [0.7, 0.15, 0.15];
+const NOISE: &str = "a number of standard deviations, from 0";
 const ANY: usize = usize::MAX;
 
 /// Reads `train`.
 pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode: Mode) -> Option<At<Train>> {
     let fields = reader.section(field, &TRAIN)?;
     for carried in ["chunk", "burn_in"].into_iter().filter_map(|name| fields.get(name)) {
-        if mode == Mode::Window {
-            let message = format!("`{}` is only for mode carry, `infer` is in mode window", carried.name);
+        if mode != Mode::Carry {
+            let message = format!("`{}` is only for mode carry, `infer` is in mode {}", carried.name, mode.word());
             reader.problems.add(carried.name_place, message);
         }
     }
@@ -43,6 +47,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         Some(field) => layers(reader, field).unwrap_or_default(),
         None => vec![At::default_value(TrainLayer::Recurrent(Recurrent::new(CellKind::Gru, 64)))],
     };
+    let taught = taught(reader, &fields, mode, &layers);
     let mut count = |name, least, most| fields.get(name).and_then(|f| reader.count(f, least, most));
     let horizon = count("horizon", 1, MAX_HORIZON).unwrap_or(1);
     let chunk = count("chunk", 1, ANY).unwrap_or(64);
@@ -77,13 +82,27 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         targets,
         horizon,
         residual: fields.get("residual").and_then(|f| residual(reader, f)).unwrap_or_default(),
-        skip: skip.unwrap_or(if mode == Mode::Carry { Skip::Ridge } else { Skip::None }),
+        skip: skip.unwrap_or(if mode == Mode::Carry && taught.task == Task::Forecast {
+            Skip::Ridge
+        } else {
+            Skip::None
+        }),
         lags,
         layers,
         head: fields.get("head").and_then(|f| head(reader, f)).unwrap_or_default(),
         chunk,
         burn_in,
-        loss: fields.get("loss").and_then(|f| loss(reader, f)).unwrap_or(Loss::Mse),
+        loss: match taught.task {
+            Task::Forecast => fields.get("loss").and_then(|f| loss(reader, f)).unwrap_or(Loss::Mse),
+            _ => Loss::Mse,
+        },
+        task: taught.task,
+        pool: taught.pool,
+        class_weights: taught.class_weights,
+        sample_weight: taught.sample_weight,
+        two_classes: taught.two_classes,
+        tokens: taught.tokens,
+        input_noise: fields.get("input_noise").and_then(|f| reader.number(f, NOISE, |n| n >= 0.0)).unwrap_or(0.0),
         optimizer: optimizer(reader, &fields),
         schedule: schedule(reader, &fields, length != Length::Open),
         warm_up,
@@ -97,7 +116,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         batch_size,
         seed: seed as u64,
         seasonality,
-        split: split(reader, &fields),
+        split: split(reader, &fields, mode),
         refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),
     };
     Some(At { value, place: field.name_place })
@@ -145,6 +164,10 @@ fn loss(reader: &mut Reader, field: Field<'_>) -> Option<Loss> {
             Ok(delta) if delta > 0.0 && delta.is_finite() => Some(Loss::Huber { delta }),
             _ => reader.expected(field, "huber(delta) with a number above 0"),
         },
+        Some((name, [])) if CROSS_ENTROPIES.iter().any(|(word, _)| *word == name) => reader.wrong(
+            field,
+            format_args!("{name} is a loss of classes: write `task: label` too, or in mode sequence `task: classify`"),
+        ),
         Some((name, _)) if places::LATER.contains(&name) => reader.wrong(field, not_yet(name)),
         Some((name, [])) if field.node.is_written() => {
             let near = did_you_mean(name, ["mse", "mae", "huber"]);
@@ -237,7 +260,9 @@ fn recurrent(reader: &mut Reader, field: Field<'_>, options: &mut Vec<Field<'_>>
         reader.note(field, "no step of this cell sees the state but the one that carries it on: nothing to drop");
     }
     let dropout = dropout.and_then(|field| share(reader, field)).unwrap_or_default();
-    Some(TrainLayer::Recurrent(Recurrent { recurrent_dropout: dropout, ..Recurrent::new(cell, units?) }))
+    let bidirectional =
+        take(options, "bidirectional").and_then(|field| reader.word(field, &FLAGS, &[])).unwrap_or_default();
+    Some(TrainLayer::Recurrent(Recurrent { recurrent_dropout: dropout, bidirectional, ..Recurrent::new(cell, units?) }))
 }
 
 fn head(reader: &mut Reader, field: Field<'_>) -> Option<Vec<TrainLayer>> {
@@ -271,13 +296,21 @@ fn length(reader: &mut Reader, fields: &Fields) -> Length {
     updates.or(epochs).unwrap_or(Length::Open)
 }
 
-fn split(reader: &mut Reader, fields: &Fields) -> At<Split> {
-    let default = At::default_value(Split::PerKey([0.7, 0.15, 0.15]));
+fn split(reader: &mut Reader, fields: &Fields, mode: Mode) -> At<Split> {
+    let default = match mode {
+        Mode::Carry | Mode::Window => Split::PerKey(SHARES),
+        Mode::Sequence => Split::ByKey(SHARES),
+    };
+    let default = At::default_value(default);
     let Some(field) = fields.get("split") else { return default };
     let Some(fields) = reader.section(field, &SPLIT) else { return default };
     let Some(kind) = reader.one_of(&fields, SPLITS) else { return default };
     let value = match kind.name {
-        "per_key" => shares(reader, kind),
+        "per_key" => shares(reader, kind).map(Split::PerKey),
+        "by_key" if kind.node.text().is_some() => {
+            reader.word(kind, &[("hash", ())], &[]).map(|()| Split::ByKey(SHARES))
+        }
+        "by_key" => shares(reader, kind).map(Split::ByKey),
         "at" => instants(reader, kind),
         "rows" => rows(reader, kind),
         "last" => reader.count(kind, 1, ANY).map(Split::Last),
@@ -295,7 +328,7 @@ fn exactly<'a, const N: usize>(reader: &mut Reader, field: Field<'a>, what: &str
     }
 }
 
-fn shares(reader: &mut Reader, field: Field<'_>) -> Option<Split> {
+fn shares(reader: &mut Reader, field: Field<'_>) -> Option<[f64; 3]> {
     let items = exactly::<3>(reader, field, "shares (train, validation, test)")?;
     let shares = items.map(|item| reader.number(item, "a share from 0 to 1", |n| (0.0..=1.0).contains(&n)));
     let [Some(train), Some(validation), Some(test)] = shares else { return None };
@@ -307,7 +340,7 @@ fn shares(reader: &mut Reader, field: Field<'_>) -> Option<Split> {
     if sum > 1.0 + 1e-9 {
         return reader.wrong(field, format_args!("the shares add up to {sum:.4}, more than 1"));
     }
-    Some(Split::PerKey([train, validation, test]))
+    Some([train, validation, test])
 }
 
 fn instants(reader: &mut Reader, field: Field<'_>) -> Option<Split> {

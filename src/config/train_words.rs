@@ -3,8 +3,10 @@
 use std::sync::LazyLock;
 
 use super::effective::{Written, value};
+use super::optimizer::FLAGS;
 use super::optimizer::{OPTIMIZERS, RATE_SCHEDULE};
 use super::table::{Bound, Shape, Word, names, word};
+use super::task::{POOLS, TASKS, TOKENS};
 use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
 use super::words::{Choice, Words, at_most_one, exactly_one};
 use super::yaml::{Kind, Node};
@@ -22,23 +24,29 @@ pub(super) const TRAIN: Words = Words::new(
     &[
         word("inputs", Shape::SomeTexts, "Columns that are the inputs of the network; the record's values by default")
             .or_from(|file| file.whole(&["record", "values"]).cloned().or_else(|| value("[value]"))),
-        word("target", Shape::Text, "The column that is forecast"),
+        word(
+            "task",
+            Shape::Word(&names(&TASKS)),
+            "What is taught: numbers ahead, the class of each sequence (classify) or record (label), or transcripts",
+        )
+        .or_from(|file| value(if in_mode(file, "sequence") { "classify" } else { "forecast" })),
+        word("target", Shape::Text, "The column that is forecast, or that holds the classes or transcripts"),
         word("targets", Shape::SomeTexts, "The columns that are forecast"),
-        word("horizon", HORIZON, "Number of steps ahead; one output for each").or("1"),
+        word("horizon", HORIZON, "Number of steps ahead; one output for each").or_from(|file| of_numbers(file, "1")),
         word(
             "residual",
             Shape::Any(&[Shape::Word(&["none", "last"]), Shape::Pattern(r"^\s*(none|last|seasonal\s*\(.*\))\s*$")]),
             "What is added to the network's output: nothing, the target's last value, or with seasonal(24) the target \
              whole seasons of 24 rows earlier",
         )
-        .or("none"),
+        .or_from(|file| of_numbers(file, "none")),
         word(
             "skip",
             Shape::Word(&names(&SKIPS)),
             "A linear path from the inputs to the output: ridge, fitted in closed form on lags of the target and the \
              inputs; linear, learned with the network; none",
         )
-        .or_from(|file| value(if in_carry(file) { "ridge" } else { "none" })),
+        .or_from(|file| of_numbers(file, if in_carry(file) { "ridge" } else { "none" })),
         word("lags", HORIZON, "Rows of the target that `skip: ridge` reads; by default as many as do best"),
         word("layers", Shape::Some(&Shape::Made(layers)), "Layers, such as { lstm: 50 }").or("[{ gru: 64 }]"),
         word(
@@ -54,12 +62,12 @@ pub(super) const TRAIN: Words = Words::new(
         word(
             "loss",
             Shape::Any(&[
-                Shape::Word(&["mse", "mae", "huber"]),
+                Shape::Word(&["mse", "mae", "huber", "cross_entropy", "binary_cross_entropy"]),
                 Shape::Pattern(r"^\s*(mse|mae|huber\s*(\(.*\))?)\s*$"),
             ]),
-            "mse, mae, or huber, which becomes linear at 1; with huber(0.5), at 0.5",
+            "mse, mae, or huber, which becomes linear at 1, with huber(0.5) at 0.5; of classes cross_entropy",
         )
-        .or("mse"),
+        .or_from(|file| of_numbers(file, "mse")),
         word("optimizer", OPTIMIZERS, "The optimizer").or("{ adam: {} }"),
         word(
             "schedule",
@@ -68,6 +76,24 @@ pub(super) const TRAIN: Words = Words::new(
         )
         .or("constant"),
         word("warm_up", Shape::COUNT, "Updates over which the step size rises from zero").or("0"),
+        word(
+            "pool",
+            Shape::Word(&names(&POOLS)),
+            "What is made of a sequence or window: the state after its last step, or the mean of its steps",
+        ),
+        word(
+            "class_weights",
+            Shape::Any(&[Shape::Word(&["balanced"]), Shape::Names(&Shape::ABOVE_ZERO)]),
+            "What the classes weigh in the loss: balanced, or a weight by name; by default all the same",
+        ),
+        word("sample_weight", Shape::Text, "Column that says what an example weighs in the loss"),
+        word("tokens", Shape::Word(&names(&TOKENS)), "What a transcript consists of; only for ctc"),
+        word(
+            "input_noise",
+            Shape::Number(Bound::Closed(0.0), Bound::None),
+            "Noise that is added to inputs while learning, in standard deviations",
+        )
+        .or("0"),
         word("l1", FROM_ZERO, "What the sum of the kernels' absolute values counts in the loss").or("0"),
         word("l2", FROM_ZERO, "What the sum of the kernels' squares counts in the loss").or("0"),
         word("clip_norm", Shape::ABOVE_ZERO, "Gradients are scaled down to this global norm; by default they are not"),
@@ -88,8 +114,12 @@ pub(super) const TRAIN: Words = Words::new(
         word("batch_size", Shape::POSITIVE, "Examples (mode window) or lanes (mode carry) per update").or("32"),
         word("seed", Shape::COUNT, "Seed of all random numbers").or("7"),
         word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),
-        word("split", Shape::Section(&SPLIT), "How time is split into train, validation and test")
-            .or("{ per_key: [0.7, 0.15, 0.15] }"),
+        word("split", Shape::Section(&SPLIT), "How time is split into train, validation and test").or_from(|file| {
+            match in_mode(file, "sequence") {
+                true => value("{ by_key: [0.7, 0.15, 0.15] }"),
+                false => value("{ per_key: [0.7, 0.15, 0.15] }"),
+            }
+        }),
         word("refit", Shape::Word(&names(&REFITS)), "best_epochs: after evaluation, train on all data, then publish")
             .or("none"),
     ],
@@ -97,6 +127,10 @@ pub(super) const TRAIN: Words = Words::new(
 .choices(&[exactly_one(&["target", "targets"]), at_most_one(&["epochs", "updates"])])
 .later(&["known_ahead", "static", "patch"])
 .elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
+
+const BIDIRECTIONAL: Word =
+    word("bidirectional", Shape::Word(&names(&FLAGS)), "Whether it runs in both directions of time")
+        .or_from(bidirectional);
 
 /// The cells, each by its words, and what a layer may have beside one.
 static LAYERS: LazyLock<Words> = LazyLock::new(|| {
@@ -109,6 +143,7 @@ static LAYERS: LazyLock<Words> = LazyLock::new(|| {
         word("activation", ACTIVATION, "Of simple_rnn (tanh by default) or dense (linear)").or_from(activation),
         word("recurrent_dropout", BELOW_ONE, "Share of the hidden state that the next step of training doesn't see")
             .or_from(recurrent_dropout),
+        BIDIRECTIONAL,
     ]);
     let kinds: Vec<&'static str> = cells.iter().chain(HEADS).copied().collect();
     let choices: &[Choice] = vec![exactly_one(kinds.leak())].leak();
@@ -117,10 +152,22 @@ static LAYERS: LazyLock<Words> = LazyLock::new(|| {
 
 /// Whether the pipeline's `infer` carries state.
 fn in_carry(file: &Written<'_>) -> bool {
+    !in_mode(file, "window") && !in_mode(file, "sequence")
+}
+
+/// Whether the pipeline's `infer` is in a mode.
+fn in_mode(file: &Written<'_>, word: &str) -> bool {
     let stages = file.whole(&["stages"]).map(|stages| &stages.kind);
-    let Some(Kind::List(stages)) = stages else { return true };
+    let Some(Kind::List(stages)) = stages else { return false };
     let mode = stages.iter().find_map(|stage| stage.get("infer")?.get("mode")?.text());
-    mode != Some("window")
+    mode == Some(word)
+}
+
+/// A default that only numbers have.
+fn of_numbers(file: &Written<'_>, text: &str) -> Option<Node> {
+    let task = file.near(0, "task").and_then(Node::text);
+    let forecast = task.map_or_else(|| !in_mode(file, "sequence"), |task| task == "forecast");
+    forecast.then(|| value(text)).flatten()
 }
 
 /// Whether the length of the training is written.
@@ -143,6 +190,11 @@ fn recurrent_dropout(file: &Written<'_>) -> Option<Node> {
     kernel::words().iter().any(|cell| file.near(0, cell).is_some()).then(|| value("0")).flatten()
 }
 
+fn bidirectional(file: &Written<'_>) -> Option<Node> {
+    let is_recurrent = kernel::words().iter().any(|cell| file.near(0, cell).is_some());
+    is_recurrent.then(|| value("false")).flatten()
+}
+
 /// A layer.
 pub(super) fn layers() -> &'static Words {
     &LAYERS
@@ -161,7 +213,7 @@ pub(super) const HEAD: Words = Words::new(
 /// The layers of `head`, which `layers` may have too.
 pub(super) const HEADS: &[&str] = &["dense", "dropout", "layer_norm"];
 /// What a layer of `layers` may have beside its kind.
-pub(super) const LAYER_OPTIONS: &[&str] = &["activation", "recurrent_dropout"];
+pub(super) const LAYER_OPTIONS: &[&str] = &["activation", "recurrent_dropout", "bidirectional"];
 const DENSE: Word = word("dense", UNITS, "A dense layer of so many units");
 const DROPOUT: Word = word("dropout", BELOW_ONE, "Share of numbers that the next layer doesn't see in training");
 const LAYER_NORM: Word = word("layer_norm", Shape::Word(&["true"]), "Normalises the numbers of each step");
@@ -169,12 +221,16 @@ pub(super) const SPLIT: Words = Words::new(
     "`split`",
     &[
         word("per_key", Shape::Exactly(3, &SHARE), "Shares of each key's rows: train, validation, test"),
+        word(
+            "by_key",
+            Shape::Any(&[Shape::Word(&["hash"]), Shape::Exactly(3, &SHARE)]),
+            "Shares of the keys, by a hash of the key; `hash`: 0.7, 0.15, 0.15",
+        ),
         word("at", Shape::Exactly(2, &Shape::Moment), "Start of validation, start of test"),
         word("rows", Shape::Exactly(3, &Shape::COUNT), "Numbers of rows of each key; later rows are not used"),
         word("last", Shape::POSITIVE, "The last n rows of each key are test, the n rows before them validation"),
         word("column", Shape::Text, "A text column with `train`, `validation` or `test`"),
     ],
 )
-.choices(&[exactly_one(SPLITS)])
-.later(&["by_key"]);
-pub(super) const SPLITS: &[&str] = &["per_key", "at", "rows", "last", "column"];
+.choices(&[exactly_one(SPLITS)]);
+pub(super) const SPLITS: &[&str] = &["per_key", "by_key", "at", "rows", "last", "column"];

@@ -28,7 +28,21 @@ pub struct Train {
     pub chunk: usize,
     /// Steps at the start of a lane that don't count in the loss, mode carry.
     pub burn_in: usize,
-    /// Loss.
+    /// What is taught.
+    pub task: Task,
+    /// What is made of a sequence; `None`: what its mode and task need.
+    pub pool: Option<Pooling>,
+    /// What the classes weigh in the loss.
+    pub class_weights: ClassWeights,
+    /// Column that says what an example weighs in the loss.
+    pub sample_weight: Option<At<String>>,
+    /// Whether there must be exactly two classes.
+    pub two_classes: bool,
+    /// What a transcript consists of.
+    pub tokens: Tokens,
+    /// Noise that is added to inputs while learning, in standard deviations.
+    pub input_noise: f64,
+    /// Loss of numbers.
     pub loss: Loss,
     /// How numbers change.
     pub optimizer: Optimizer,
@@ -61,6 +75,51 @@ pub struct Train {
     pub split: At<Split>,
     /// After evaluation, train on everything for the best number of epochs, then publish.
     pub refit: bool,
+}
+
+/// `task:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Task {
+    /// Numbers, rows ahead.
+    #[default]
+    Forecast,
+    /// A class of each sequence.
+    Classify,
+    /// A class of each record.
+    Label,
+    /// A transcript of each sequence.
+    Ctc,
+}
+
+/// `pool:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The state after the last step.
+    Last,
+    /// The mean of all steps.
+    Mean,
+}
+
+/// `class_weights:`
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum ClassWeights {
+    /// All the same.
+    #[default]
+    Equal,
+    /// Classes weigh the same together, whatever the number of their examples.
+    Balanced,
+    /// Some by name; the others weigh 1.
+    Named(Vec<(String, f64)>),
+}
+
+/// `tokens:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tokens {
+    /// Characters.
+    #[default]
+    Chars,
+    /// Words between spaces.
+    Words,
 }
 
 /// `residual:`
@@ -107,6 +166,8 @@ pub struct Recurrent {
     pub cell: CellKind,
     /// Its width.
     pub units: usize,
+    /// Whether it runs in both directions of time.
+    pub bidirectional: bool,
     /// Share of the hidden state that the next step doesn't see.
     pub recurrent_dropout: f64,
 }
@@ -114,7 +175,7 @@ pub struct Recurrent {
 impl Recurrent {
     /// A layer with defaults.
     pub fn new(cell: CellKind, units: usize) -> Recurrent {
-        Recurrent { cell, units, recurrent_dropout: 0.0 }
+        Recurrent { cell, units, recurrent_dropout: 0.0, bidirectional: false }
     }
 }
 
@@ -174,6 +235,8 @@ pub enum Split {
     Rows([usize; 3]),
     /// The last n rows of each key are test, the n before them validation.
     Last(usize),
+    /// Shares of the keys, by a hash of the key: train, validation, test.
+    ByKey([f64; 3]),
     /// A text column that holds `train`, `validation` or `test`.
     Column(String),
 }

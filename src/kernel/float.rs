@@ -35,6 +35,8 @@ pub trait Float:
     fn tanh(self) -> Self;
     /// Logistic function 1 / (1 + e^-x).
     fn sigmoid(self) -> Self;
+    /// e^x for x up to 0; in f32 e^-40 below -40.
+    fn exp(self) -> Self;
 }
 
 impl Float for f64 {
@@ -59,6 +61,10 @@ impl Float for f64 {
 
     fn sigmoid(self) -> Self {
         1.0 / (1.0 + (-self).exp())
+    }
+
+    fn exp(self) -> Self {
+        self.exp()
     }
 }
 
@@ -96,6 +102,12 @@ impl Float for f32 {
     fn sigmoid(self) -> Self {
         let (grown, scale) = exp(-self);
         1.0 / (1.0 + (grown * scale + scale))
+    }
+
+    #[inline(always)]
+    fn exp(self) -> Self {
+        let (grown, scale) = exp(self);
+        grown * scale + scale
     }
 }
 

@@ -16,6 +16,7 @@ use super::gradients::{Gradients, Samples};
 use super::keep::{Found, Keep, Record, unusable};
 use super::lanes::{self, Lanes};
 use super::learner::Learner;
+use super::noise;
 use super::pass::Model;
 use super::ridge::Linear;
 use super::scaling::Scaling;
@@ -137,6 +138,7 @@ pub fn fit(
             .map_or(schedule.updates, |n| so_far.updates() - so_far.batches + (n + 1 - epoch) * order.len());
         while so_far.batches < order.len() {
             order.fill(&mut batch, data, &scaling, so_far.batches);
+            noise::add(&mut batch, data.plan, &scaling, (epoch, so_far.batches));
             if so_far.gradients.is_due(so_far.updates()) {
                 so_far.gradients.add(learner.sample(&batch, so_far.updates()));
             }

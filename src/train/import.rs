@@ -5,8 +5,9 @@
 use std::fmt::Write;
 
 use super::init::Random;
+use super::parity::check_parity;
 use super::plan::input_text;
-use super::publish::{Destination, check_parity, manifest};
+use super::publish::{Destination, manifest};
 use super::report::html::{END, begin, escape, section};
 use super::{Network, Plan};
 use crate::model::weights::Found;

@@ -5,12 +5,15 @@
 
 #[cfg(test)]
 mod core_tests;
+pub mod ctc;
 pub mod dataset;
 pub mod dropout;
 mod errors;
 mod examples;
 mod fit;
 mod gradients;
+#[cfg(test)]
+mod graph_tests;
 pub mod head;
 mod import;
 mod init;
@@ -22,7 +25,9 @@ mod magnitude;
 #[cfg(test)]
 mod meaning_tests;
 pub mod network;
+mod noise;
 pub mod optimizer;
+mod parity;
 #[cfg(test)]
 mod parity_tests;
 mod pass;

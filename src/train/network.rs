@@ -425,10 +425,19 @@ impl<F: Float> Network<F> {
 
     /// The same for keys of the groups [t, b].
     pub fn outputs_of(&self, x: &[F], group: &[u32], t: usize, b: usize) -> Vec<F> {
-        let pass = Pass { t, b, x, mask: Mask::default(), group, last_only: false };
+        self.outputs_until(x, group, &[], t, b)
+    }
+
+    /// As [`Network::outputs_of`], of sequences that end earlier than `t`: `active` [t, b] says where there is a step.
+    /// [b, outputs] of what is pooled.
+    pub fn outputs_until(&self, x: &[F], group: &[u32], active: &[bool], t: usize, b: usize) -> Vec<F> {
+        let pass = Pass { t, b, x, mask: Mask { reset: &[], active }, group, last_only: false };
         let mut work = Workspace::default();
         let mut y = self.forward(pass, &mut self.zero_state(b), &mut work).to_vec();
-        self.finish(x, &mut y);
+        match self.shape.softmax {
+            true => y.chunks_exact_mut(self.shape.outputs.max(1)).for_each(softmax),
+            false => self.finish(x, &mut y),
+        }
         y
     }
 
@@ -444,6 +453,14 @@ impl<F: Float> Network<F> {
             }
         }
     }
+}
+
+/// Turns numbers into probabilities.
+fn softmax<F: Float>(y: &mut [F]) {
+    let most = y.iter().copied().fold(y[0], |most, y| if y > most { y } else { most });
+    y.iter_mut().for_each(|y| *y = (*y - most).exp());
+    let sum = F::from_f64(y.iter().map(|y| y.to_f64()).sum());
+    y.iter_mut().for_each(|y| *y = *y / sum);
 }
 
 /// The input of a layer: what the one below it made, in all its directions.

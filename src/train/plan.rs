@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Result;
 use crate::config::{self, Length, Optimizer, Skip, Span, TrainLayer};
 use crate::error::{Problems, counted};
 use crate::model::{Input, ModelKind};
-use crate::network::{Architecture, Layer, LayerNormLayer, RecurrentLayer};
+use crate::network::{Architecture, Layer, LayerNormLayer, Pool, RecurrentLayer};
 use crate::record::{Clock, Every};
 
+use super::dataset::Dataset;
 use super::dropout::Dropout;
 use super::head::{self, Head};
 use super::learner::Penalty;
@@ -26,7 +28,7 @@ pub struct Plan {
     pub head: Arc<dyn Head>,
     /// How the model uses state.
     pub kind: ModelKind,
-    /// Rows of a window; 1 for carry.
+    /// Rows of a window; 1 for others.
     pub window: usize,
     /// The features of the network, in order: those of [`super::Series::x`], then lags that the training chose.
     pub inputs: Vec<Input>,
@@ -64,8 +66,10 @@ pub struct Plan {
     pub ema: f64,
     /// How long it may train, by the clock.
     pub max_time: Option<Duration>,
-    /// Windows or lanes of an update.
+    /// Windows, sequences or lanes of an update.
     pub batch_size: usize,
+    /// Noise that is added to the network's inputs while learning, in standard deviations.
+    pub input_noise: f64,
     /// Seed of everything random.
     pub seed: u64,
     /// How time is split.
@@ -109,7 +113,11 @@ impl Plan {
         };
         Some(Plan {
             head,
-            kind: if window.is_some() { ModelKind::Window } else { ModelKind::Carry },
+            kind: match infer.map(|infer| infer.mode).unwrap_or_default() {
+                config::Mode::Carry => ModelKind::Carry,
+                config::Mode::Window => ModelKind::Window,
+                config::Mode::Sequence => ModelKind::Sequence,
+            },
             window: window.unwrap_or(1),
             captured: inputs.len(),
             skip,
@@ -134,6 +142,7 @@ impl Plan {
             ema: train.ema,
             max_time: train.max_time,
             batch_size: train.batch_size.max(1),
+            input_noise: train.input_noise,
             seed: train.seed,
             split: split?,
             refit: train.refit,
@@ -151,6 +160,15 @@ impl Plan {
             self.columns.push(self.inputs[index].column.clone());
         }
         index
+    }
+}
+
+impl Plan {
+    /// The plan with what the data has to say: the classes, and with them the width of the output.
+    pub fn learned(&self, data: &Dataset) -> Result<Option<Plan>> {
+        let Some(head) = self.head.learned(data)? else { return Ok(None) };
+        let architecture = Architecture { outputs: head.outputs(), ..self.architecture.clone() };
+        Ok(Some(Plan { head, architecture, ..self.clone() }))
     }
 }
 
@@ -183,9 +201,9 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
     let mut layers: Vec<Layer> = Vec::new();
     for layer in train.layers.iter().map(|layer| layer.value).chain(train.head.iter().copied()) {
         match layer {
-            TrainLayer::Recurrent(config::Recurrent { cell, units, .. }) => {
+            TrainLayer::Recurrent(config::Recurrent { cell, units, bidirectional, .. }) => {
                 let double_bias = cell.form().has_two_biases();
-                layers.push(Layer::Recurrent(RecurrentLayer { cell, units, double_bias, bidirectional: false }));
+                layers.push(Layer::Recurrent(RecurrentLayer { cell, units, double_bias, bidirectional }));
             }
             TrainLayer::Dense(dense) => layers.push(Layer::dense(dense.units, dense.activation)),
             TrainLayer::LayerNorm => {
@@ -196,6 +214,14 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
             TrainLayer::Dropout(_) => {}
         }
     }
+    let bidirectional = |layer: &Layer| matches!(layer, Layer::Recurrent(layer) if layer.bidirectional);
+    let pool = match (train.pool, train.task) {
+        (Some(config::Pooling::Last), _) | (None, config::Task::Classify) => Pool::Last,
+        (Some(config::Pooling::Mean), _) => Pool::Mean,
+        // Of a window, one output is wanted; that of its last row has seen only that row from the other side.
+        (None, config::Task::Forecast | config::Task::Label) if layers.iter().any(bidirectional) => Pool::Last,
+        (None, _) => Pool::None,
+    };
     let architecture = Architecture {
         features: features.len(),
         network,
@@ -205,8 +231,8 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         layers,
         outputs: head.outputs(),
         scaling: true,
-        pool: crate::network::Pool::None,
-        softmax: false,
+        pool,
+        softmax: head.is_text(),
     };
     (features, architecture)
 }
@@ -245,6 +271,13 @@ pub(super) mod tests {
             head: vec![],
             chunk: 16,
             burn_in: 0,
+            task: config::Task::Forecast,
+            pool: None,
+            class_weights: config::ClassWeights::Equal,
+            sample_weight: None,
+            two_classes: false,
+            tokens: config::Tokens::Chars,
+            input_noise: 0.0,
             loss: Loss::Mse,
             optimizer: Optimizer::Adam(Adam { learning_rate: 0.01, ..Adam::DEFAULT }),
             schedule: RateSchedule::Constant,

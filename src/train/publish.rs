@@ -4,17 +4,16 @@
 use std::path::Path;
 
 use super::dataset::Dataset;
+use super::parity::check_parity;
 use super::report;
-use super::{Network, Plan, Series, Trained};
-use crate::model::executor::{Buffer, library};
+use super::{Plan, Series, Trained};
+use crate::Result;
+use crate::model::executor::library;
 use crate::model::onnx::export;
 use crate::model::signing::SigningKey;
-use crate::model::{Manifest, ModelKind, Session, Version, registry};
-use crate::network::{Architecture, Tensor, TensorSpec};
-use crate::{Error, Result};
+use crate::model::{Manifest, ModelKind, Version, registry};
+use crate::network::Architecture;
 
-/// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
-const PARITY: f32 = 1e-4;
 /// Steps that are run through both.
 const CHECKED: usize = 64;
 
@@ -67,7 +66,7 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
         targets: Vec::new(),
         quantiles: Vec::new(),
         classes: Vec::new(),
-        pool: crate::network::Pool::None,
+        pool: architecture.pool,
         stages: to.stages,
         warm_up: 0,
         seed: plan.seed,
@@ -97,47 +96,4 @@ fn first_steps(trained: &Trained, series: &[Series]) -> Result<Vec<f32>> {
     let mut steps = vec![0.0; data.steps[0].rows.len().min(CHECKED) * features];
     steps.chunks_exact_mut(features).enumerate().for_each(|(step, to)| data.x(0, step, to));
     Ok(steps)
-}
-
-/// Runs steps [steps, features] through our network and through ONNX Runtime: they must agree.
-pub(super) fn check_parity(
-    onnx: &[u8],
-    manifest: &Manifest,
-    shape: &Architecture,
-    tensors: &[Tensor],
-    steps: &[f32],
-) -> Result<()> {
-    let (features, outputs) = (shape.features, shape.outputs);
-    // The same rows in both lanes: a batch of one is computed by other code.
-    let x: Vec<f32> = steps.chunks_exact(features).flat_map(|row| [row, row]).flatten().copied().collect();
-    let steps = x.len() / (2 * features);
-    if steps == 0 {
-        return Ok(());
-    }
-    let group: Vec<u32> = (0..2 * steps).map(|cell| (cell % shape.groups.max(1)) as u32).collect();
-    let expected = Network::<f32>::restored(shape, tensors)?.outputs_of(&x, &group, steps, 2);
-    let signature = manifest.signature()?;
-    let mut session = Session::own(onnx, &signature)?;
-    let buffers = |of: &[TensorSpec]| -> Vec<Buffer> {
-        of.iter().map(|tensor| Buffer::of(&vec![0.0_f32; tensor.numbers(steps, 2)])).collect()
-    };
-    let (mut taken, mut given) = (buffers(&signature.taken()), buffers(&signature.given()));
-    taken[0] = Buffer::of(&x);
-    if shape.groups > 0 {
-        taken[1] = Buffer::of(&group.iter().map(|group| i64::from(*group)).collect::<Vec<i64>>());
-    }
-    session.run(steps, 2, &taken, &mut given)?;
-    let y: &[f32] = given[0].values();
-    let scales = tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data);
-    for (i, (trained, exported)) in expected.iter().zip(y).enumerate() {
-        let scale = scales.map_or(1.0, |scales| scales[i % outputs]).max(trained.abs() * 1e-2);
-        if (trained - exported).abs() > PARITY * scale {
-            return Err(Error::failed(format!(
-                "the exported graph gives {exported} but the trained network gives {trained} (step {}): not published; \
-                 please report this",
-                i / (2 * outputs)
-            )));
-        }
-    }
-    Ok(())
 }

@@ -48,6 +48,6 @@ pub fn fill(batch: &mut Examples, data: &Dataset, scaling: &Scaling, origins: &[
         for at in 0..length {
             batch.put_x(data, at, lane, series, end + 1 + at - length);
         }
-        batch.put_wanted(data, scaling, 0, lane, series, end);
+        data.plan.head.put_sequence(data, scaling, (series, end), lane, batch);
     }
 }

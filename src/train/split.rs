@@ -3,6 +3,8 @@
 //! Lives here: the split of each key's rows and of its examples. An example belongs to the part that holds *all* its
 //! targets; examples whose targets cross a boundary belong to none. Inputs may reach back over a boundary.
 
+use sha2::{Digest, Sha256};
+
 use crate::config;
 use crate::record::Clock;
 use crate::{Error, Result};
@@ -47,6 +49,8 @@ pub enum Cuts {
     Last(usize),
     /// A text per row; the column's name.
     Column(String),
+    /// Shares of the keys, by a hash of the key's text.
+    ByKey([f64; 3]),
 }
 
 impl Cuts {
@@ -63,6 +67,7 @@ impl Cuts {
             }
             config::Split::Rows(rows) => Cuts::Rows(*rows),
             config::Split::Last(rows) => Cuts::Last(*rows),
+            config::Split::ByKey(shares) => Cuts::ByKey(*shares),
             config::Split::Column(name) => Cuts::Column(name.clone()),
         })
     }
@@ -81,6 +86,10 @@ impl Cuts {
             Cuts::Rows([a, b, c]) => format!("rows of each key: {a} train, {b} validation, {c} test"),
             Cuts::Last(1) => "of each key the last row is test, the one before it validation".into(),
             Cuts::Last(n) => format!("of each key the last {n} rows are test, the {n} before them validation"),
+            Cuts::ByKey(shares) => {
+                let [a, b, c] = shares.map(|share| share * 100.0);
+                format!("shares of the keys, by a hash of the key: {a:.0} % train, {b:.0} % validation, {c:.0} % test")
+            }
             Cuts::Column(name) => format!("by column {name}"),
         }
     }
@@ -114,10 +123,24 @@ impl Cuts {
                     })
                     .collect());
             }
+            Cuts::ByKey(shares) => return Ok(vec![of_key(&series.key, *shares); n]),
             Cuts::Column(name) => return by_column(name, series),
         };
         Ok(parts.into_iter().map(|part| part.map(|(part, _)| part)).collect())
     }
+}
+
+/// The part of a key: by the first 53 bits of the sha256 of its text, as a number from 0 to 1.
+fn of_key(key: &str, shares: [f64; 3]) -> Option<Subset> {
+    let hash = Sha256::digest(key.as_bytes());
+    let bits = hash.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let at = (bits >> 11) as f64 / (1_u64 << 53) as f64;
+    let mut sum = 0.0;
+    Subset::ALL.into_iter().zip(shares).find_map(|(part, share)| {
+        sum += share;
+        // Sums of shares are a hair off in binary.
+        (at < sum + 1e-9).then_some(part)
+    })
 }
 
 fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Subset>>> {

@@ -34,6 +34,10 @@ impl Plan {
             ))
         })?;
         let (there, mut here) = (&version.manifest, version.manifest.clone());
+        if let Some(head) = self.head.with_classes(&there.classes) {
+            self.architecture.outputs = head.outputs();
+            self.head = head;
+        }
         self.head.describe(&mut here);
         let sides = |part: fn(&Architecture) -> &Vec<usize>| {
             (chosen(&there.inputs, part(&architecture)), chosen(&self.inputs, part(&self.architecture)))
@@ -42,6 +46,7 @@ impl Plan {
             ("inputs", sides(|architecture| &architecture.network)),
             ("layers", (layers(&architecture), layers(&self.architecture))),
             ("targets", (there.targets.join(", "), here.targets.join(", "))),
+            ("classes", (there.classes.join(", "), here.classes.join(", "))),
             ("horizon", (there.horizon.to_string(), here.horizon.to_string())),
             ("residual", sides(|architecture| &architecture.residual)),
             ("skip", self.sides_of_skip(there, &architecture)),

@@ -16,7 +16,7 @@ use super::lanes;
 use super::magnitude;
 use super::pass::Model;
 use super::ridge::{self, Choice};
-use super::split::Subset;
+use super::split::{Cuts, Subset};
 use super::trained::{KeySplit, Trained};
 use super::{Plan, Series};
 
@@ -47,10 +47,12 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;
-    let (plan, choices) = &with_linear(&data, watch);
+    let learned = plan.learned(&data)?;
+    let plan = learned.as_ref().unwrap_or(plan);
+    let (plan, choices) = &with_linear(&Dataset::new(series, plan)?, watch);
     let data = Dataset::new(series, plan)?;
     let mut warnings = magnitude::warnings(&data);
-    warnings.extend(lacking(&keys));
+    warnings.extend(lacking(&keys, plan));
     let warned = warnings.len();
     for warning in &warnings {
         watch(Event::Warning(warning));
@@ -146,7 +148,8 @@ fn path_text(choices: &[Choice], part: Option<(f64, [f64; 2])>) -> String {
 
 /// That the loss was still falling when the length was reached, and what to write instead.
 fn too_short(plan: &Plan, fitted: &Fitted) -> Option<String> {
-    let (falls, validation) = fitted.falling?;
+    // Of few examples the cross-entropy falls to zero, which is no reason to go on.
+    let (falls, validation) = fitted.falling.filter(|(_, validation)| *validation || !plan.head.is_text())?;
     let updates = fitted.looks.last()?.updates;
     let (ended, word, longer) = match plan.length {
         Length::Epochs(n) => {
@@ -240,8 +243,9 @@ fn check(data: &Dataset, keys: &[KeySplit]) -> Result<()> {
     Ok(())
 }
 
-/// One sentence per combination of lacking parts, and one where no key has a validation part.
-fn lacking(keys: &[KeySplit]) -> Vec<String> {
+/// One sentence per combination of lacking parts, and one where no key has a validation part. Where whole keys or
+/// sequences are in one part, that each lacks the others says nothing.
+fn lacking(keys: &[KeySplit], plan: &Plan) -> Vec<String> {
     let mut kinds: Vec<Vec<&str>> = keys.iter().map(KeySplit::lacks).filter(|lacks| !lacks.is_empty()).collect();
     kinds.sort();
     kinds.dedup();
@@ -253,6 +257,9 @@ fn lacking(keys: &[KeySplit]) -> Vec<String> {
     });
     if blind.is_some() {
         kinds.retain(|lacks| lacks[..] != ["validation"]);
+    }
+    if plan.kind == ModelKind::Sequence || matches!(plan.split, Cuts::ByKey(_)) {
+        kinds.clear();
     }
     let kinds = kinds.into_iter().map(|lacks| {
         let names: Vec<&str> = keys.iter().filter(|key| key.lacks() == lacks).map(|key| key.key.as_str()).collect();

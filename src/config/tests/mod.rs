@@ -13,6 +13,7 @@ mod kafka;
 mod random;
 pub(super) mod schema;
 mod sections;
+mod task;
 
 /// `pipeline.md`'s example, as far as this version goes. Laid out for the tests that point at its lines.
 const WHOLE: &str = "\

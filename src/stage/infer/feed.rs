@@ -249,8 +249,7 @@ impl Fed {
         kept: &Kept,
         (before, past): (u64, &mut [f64]),
         key: &dyn Fn() -> Option<&'a [u8]>,
-        made: &mut Made,
-        beyond: &mut bool,
+        (made, beyond): (&mut Made, &mut bool),
     ) -> bool {
         match (&self.of, made) {
             (Of::Columns(sources), Made::F32(x)) => {

@@ -15,7 +15,7 @@ fn read(element: Element, feed: fn(&str) -> Feed, value: f64) -> Option<f64> {
     let (values, mut made) = ([value], fed.room(1));
     let mut past = vec![f64::NAN; kept.vectors.iter().map(|(_, width)| width).sum()];
     let mut beyond = false;
-    let there = fed.read(&[View::Numbers(&values)], 0, &kept, (0, &mut past), &|| None, &mut made, &mut beyond);
+    let there = fed.read(&[View::Numbers(&values)], 0, &kept, (0, &mut past), &|| None, (&mut made, &mut beyond));
     assert!(!(there && beyond));
     there.then(|| match made {
         Made::F32(x) => x[0].into(),

@@ -205,7 +205,7 @@ impl Stage for Prepare {
             let mut beyond = false;
             for (input, made) in self.inputs.iter().zip(&mut made) {
                 let key = || keys.map(|keys| keys.get(batch.slots[row]));
-                usable[row] &= input.read(&columns, row, &self.kept, (header.rows, past), &key, made, &mut beyond);
+                usable[row] &= input.read(&columns, row, &self.kept, (header.rows, past), &key, (made, &mut beyond));
             }
             beyond_table += u64::from(beyond);
             self.kept.keep(&columns, row, header.rows, past);

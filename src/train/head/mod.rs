@@ -3,6 +3,8 @@
 //! Lives here: the trait [`Head`] and which heads there are. Must not live here: what is the same for all of them, such
 //! as batches (`windows`, `lanes`), the loop (`fit`) and the frame of the report (`report`).
 
+pub mod classify;
+pub mod ctc;
 pub mod forecast;
 
 use std::any::Any;
@@ -20,7 +22,11 @@ use crate::{Result, config};
 
 /// The head that a `train` section asks for.
 pub fn head(train: &config::Train) -> Arc<dyn Head> {
-    Arc::new(forecast::Forecast::new(train))
+    match train.task {
+        config::Task::Forecast => Arc::new(forecast::Forecast::new(train)),
+        config::Task::Classify | config::Task::Label => Arc::new(classify::Classify::new(train)),
+        config::Task::Ctc => Arc::new(ctc::Ctc::new(train)),
+    }
 }
 
 /// What a network's outputs mean. An output row belongs to an origin: a row of a series, up to which the network has
@@ -79,6 +85,11 @@ pub trait Head: fmt::Debug + Send + Sync {
                 (*wanted, *weight) = (scaling.standardise(output, target), 1.0);
             }
         }
+    }
+
+    /// What is wanted of a sequence that ends at a step, into a row of a batch.
+    fn put_sequence(&self, data: &Dataset, scaling: &Scaling, at: (usize, usize), lane: usize, batch: &mut Examples) {
+        batch.put_wanted(data, scaling, 0, lane, at.0, at.1);
     }
 
     /// Mean loss over the outputs `y` of a batch that count, and its gradient by `y`. All are standardised.

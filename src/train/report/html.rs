@@ -166,6 +166,14 @@ fn regularisation(plan: &crate::train::Plan) -> String {
 }
 
 fn split_words(trained: &Trained) -> String {
+    if trained.plan.head.reach() == 0 {
+        let what = if trained.plan.kind == ModelKind::Sequence {
+            "sequence belongs to the part of its last row"
+        } else {
+            "row is an example of its own part"
+        };
+        return format!("{}. A {what}.", trained.plan.split.text(&trained.plan.clock));
+    }
     format!(
         "{}. An example belongs to the part that holds all its targets; examples whose targets cross a boundary are \
          not used.",

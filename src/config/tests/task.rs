@@ -1,0 +1,81 @@
+//! What is taught: the words of classes and transcripts, and what doesn't go with them.
+
+use super::*;
+use crate::config::{ClassWeights, Pooling, Split, Task, Tokens, Train, TrainLayer};
+
+fn of(mode: &str, fields: &str) -> String {
+    let window = if mode == "window" { ", window: 3" } else { "" };
+    let smallest = match mode {
+        "sequence" => SMALLEST.replace("values: [x] }", "values: [x], sequence: key }"),
+        _ => SMALLEST.to_string(),
+    };
+    format!(
+        "{smallest}stages: [ infer: {{ model: m, mode: {mode}{window} }} ]\ntrain:\n  target: x\n  layers: [ lstm: 4 ]\n\
+         {fields}"
+    )
+}
+
+fn read(mode: &str, fields: &str) -> Train {
+    parse(&of(mode, fields)).unwrap().train.unwrap().value
+}
+
+#[test]
+fn tasks_and_their_words_are_read() {
+    assert_eq!(read("carry", "").task, Task::Forecast);
+    assert!(matches!(read("carry", "").split.value, Split::PerKey(_)));
+    let classify =
+        read("sequence", "  pool: mean\n  class_weights: balanced\n  loss: cross_entropy\n  input_noise: 0.3");
+    assert_eq!((classify.task, classify.pool, classify.two_classes), (Task::Classify, Some(Pooling::Mean), false));
+    assert_eq!((classify.class_weights, classify.input_noise), (ClassWeights::Balanced, 0.3));
+    assert!(matches!(classify.split.value, Split::ByKey([0.7, 0.15, 0.15])));
+    let named = "  task: label\n  loss: binary_cross_entropy\n  class_weights: { walk: 2, \"1\": 0.5 }\n  sample_weight: w\n\
+                 \x20 split: { by_key: [0.5, 0.2, 0.3] }";
+    let label = read("window", named);
+    let weights = vec![("walk".into(), 2.0), ("1".into(), 0.5)];
+    assert_eq!((label.class_weights, label.two_classes), (ClassWeights::Named(weights), true));
+    assert_eq!(label.sample_weight.unwrap().value, "w");
+    assert!(matches!(label.split.value, Split::ByKey([0.5, 0.2, 0.3])));
+    assert!(matches!(read("carry", "  split: { by_key: hash }").split.value, Split::ByKey([0.7, 0.15, 0.15])));
+    let ctc = read("sequence", "  task: ctc\n  tokens: words");
+    assert_eq!((ctc.task, ctc.tokens), (Task::Ctc, Tokens::Words));
+    let both = of("window", "").replace("lstm: 4", "{ lstm: 4, bidirectional: true }");
+    let TrainLayer::Recurrent(layer) = parse(&both).unwrap().train.unwrap().layers[0].value else { panic!() };
+    assert!(layer.bidirectional);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused_with_the_reason() {
+    for (mode, fields, expected) in [
+        (
+            "carry",
+            "  task: classify",
+            "8:9: `task`: `classify` is one class for each sequence and needs `mode: sequence`",
+        ),
+        ("window", "  task: ctc", "8:9: `task`: `ctc` is one transcript for each sequence"),
+        ("sequence", "  task: forecast", "8:9: `task`: mode sequence has one answer at the end of a sequence"),
+        ("sequence", "  task: label", "8:9: `task`: `label` is one class for each record"),
+        ("sequence", "  horizon: 2", "8:3: `horizon` is not for `task: classify`"),
+        ("carry", "  task: label\n  residual: last", "9:3: `residual` is not for `task: label`"),
+        (
+            "carry",
+            "  class_weights: balanced",
+            "8:3: `class_weights` is not for `task: forecast`: only classes have it",
+        ),
+        ("carry", "  loss: cross_entropy", "8:9: `loss`: cross_entropy is a loss of classes"),
+        ("sequence", "  loss: mse", "8:9: `loss`: expected one of: cross_entropy, binary_cross_entropy"),
+        ("sequence", "  task: ctc\n  loss: mse", "9:9: `loss`: the task ctc has a loss of its own"),
+        ("carry", "  task: label\n  pool: last", "9:3: `pool` is what is made of a whole sequence or window"),
+        ("sequence", "  class_weights: { a: 0 }", "8:23: `a`: expected a number above 0"),
+        ("sequence", "  chunk: 3", "8:3: `chunk` is only for mode carry, `infer` is in mode sequence"),
+        ("sequence", "  tokens: words", "8:3: `tokens` is not for `task: classify`"),
+    ] {
+        let found = problems(&of(mode, fields));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{mode} {fields}: {found:?}");
+    }
+    let both = of("carry", "").replace("lstm: 4", "{ lstm: 4, bidirectional: true }");
+    assert!(
+        problems(&both)[0].contains("7:13: a layer in both directions needs the records that come after"),
+        "{:?}",
+        problems(&both)
+    );
+}

@@ -1,0 +1,225 @@
+//! Connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber 2006): how likely a transcript is
+//! when it isn't known which step says which token, and the most likely transcript.
+//!
+//! Lives here: loss and gradient by the forward-backward sums in log space, greedy and beam decoding, the edit distance
+//! of transcripts. Must not live here: which tokens there are (`head::ctc`).
+//!
+//! `y` [steps, outputs] is what is before a softmax; the last output is the blank, which stands between tokens.
+
+use std::collections::BTreeMap;
+
+/// Steps that a transcript needs: one for each token, and a blank between equal neighbours.
+pub fn needs(tokens: &[u32]) -> usize {
+    tokens.len() + tokens.windows(2).filter(|pair| pair[0] == pair[1]).count()
+}
+
+/// ln(e^a + e^b)
+fn add(a: f64, b: f64) -> f64 {
+    let (most, least) = if a > b { (a, b) } else { (b, a) };
+    if least == f64::NEG_INFINITY { most } else { most + (least - most).exp().ln_1p() }
+}
+
+/// ln of the softmax of each row.
+fn log_softmax(y: &[f32], outputs: usize) -> Vec<f64> {
+    let mut all = Vec::with_capacity(y.len());
+    for row in y.chunks_exact(outputs) {
+        let most = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let sum: f64 = row.iter().map(|y| (f64::from(*y) - most).exp()).sum();
+        all.extend(row.iter().map(|y| f64::from(*y) - most - sum.ln()));
+    }
+    all
+}
+
+/// -ln of the probability of the tokens, and its gradient by `y` into `gradient`, as long as `y`. Infinite, without a
+/// gradient, where there are fewer steps than they need.
+pub fn loss(y: &[f32], outputs: usize, tokens: &[u32], gradient: &mut [f32]) -> f64 {
+    let (steps, blank) = (y.len() / outputs, outputs - 1);
+    if steps < needs(tokens) || steps == 0 {
+        return f64::INFINITY;
+    }
+    let log_p = log_softmax(y, outputs);
+    // Blanks around every token.
+    let states = 2 * tokens.len() + 1;
+    let token = |state: usize| if state.is_multiple_of(2) { blank } else { tokens[state / 2] as usize };
+    let skips = |state: usize| state % 2 == 1 && state > 1 && token(state) != token(state - 2);
+    let none = f64::NEG_INFINITY;
+    // ln of the probability of all ways that are in a state after a step, the step itself included.
+    let mut before = vec![none; steps * states];
+    let mut after = before.clone();
+    for step in 0..steps {
+        for state in 0..states {
+            let mut sum = if step == 0 && state < 2 { 0.0 } else { none };
+            if step > 0 {
+                let row = &before[(step - 1) * states..];
+                sum = row[state];
+                sum = if state > 0 { add(sum, row[state - 1]) } else { sum };
+                sum = if skips(state) { add(sum, row[state - 2]) } else { sum };
+            }
+            before[step * states + state] = sum + log_p[step * outputs + token(state)];
+        }
+    }
+    // The same from a step to the end, without the step itself.
+    for step in (0..steps).rev() {
+        for state in 0..states {
+            let mut sum = if step + 1 == steps && state + 2 >= states { 0.0 } else { none };
+            if step + 1 < steps {
+                let next = |to: usize| after[(step + 1) * states + to] + log_p[(step + 1) * outputs + token(to)];
+                sum = next(state);
+                sum = if state + 1 < states { add(sum, next(state + 1)) } else { sum };
+                sum = if state + 2 < states && skips(state + 2) { add(sum, next(state + 2)) } else { sum };
+            }
+            after[step * states + state] = sum;
+        }
+    }
+    let all = (0..states).fold(none, |sum, state| add(sum, before[state] + after[state]));
+    for step in 0..steps {
+        let gradient = &mut gradient[step * outputs..(step + 1) * outputs];
+        for (gradient, log_p) in gradient.iter_mut().zip(&log_p[step * outputs..]) {
+            *gradient = log_p.exp() as f32;
+        }
+        for state in 0..states {
+            let at = step * states + state;
+            gradient[token(state)] -= (before[at] + after[at] - all).exp() as f32;
+        }
+    }
+    -all
+}
+
+/// The most likely token of each step, without repetitions and blanks.
+pub fn greedy(y: &[f32], outputs: usize) -> Vec<u32> {
+    let mut tokens = Vec::new();
+    let mut last = outputs - 1;
+    for row in y.chunks_exact(outputs) {
+        let best = (1..outputs).fold(0, |best, at| if row[at] > row[best] { at } else { best });
+        if best != last && best != outputs - 1 {
+            tokens.push(best as u32);
+        }
+        last = best;
+    }
+    tokens
+}
+
+/// The most likely transcript among the `width` best beginnings after each step: the ways that lead to one beginning
+/// are added up.
+pub fn beam(y: &[f32], outputs: usize, width: usize) -> Vec<u32> {
+    let (blank, none) = (outputs - 1, f64::NEG_INFINITY);
+    // ln of the probabilities of a beginning: of ways that end in a blank, and of those that end in its last token.
+    let mut beams: Vec<(Vec<u32>, f64, f64)> = vec![(Vec::new(), 0.0, none)];
+    for row in log_softmax(y, outputs).chunks_exact(outputs) {
+        let mut next: BTreeMap<Vec<u32>, (f64, f64)> = BTreeMap::new();
+        for (tokens, in_blank, in_token) in &beams {
+            let any = add(*in_blank, *in_token);
+            let same = next.entry(tokens.clone()).or_insert((none, none));
+            same.0 = add(same.0, any + row[blank]);
+            if let Some(last) = tokens.last() {
+                same.1 = add(same.1, in_token + row[*last as usize]);
+            }
+            for token in 0..blank as u32 {
+                // The same token again needs a blank before it.
+                let from = if tokens.last() == Some(&token) { *in_blank } else { any };
+                let longer = next.entry([&tokens[..], &[token]].concat()).or_insert((none, none));
+                longer.1 = add(longer.1, from + row[token as usize]);
+            }
+        }
+        beams = next.into_iter().map(|(tokens, (in_blank, in_token))| (tokens, in_blank, in_token)).collect();
+        beams.sort_by(|a, b| add(b.1, b.2).total_cmp(&add(a.1, a.2)));
+        beams.truncate(width.max(1));
+    }
+    beams.into_iter().next().map(|(tokens, ..)| tokens).unwrap_or_default()
+}
+
+/// Tokens to insert, remove or replace to make one transcript of another (Levenshtein 1966).
+pub fn distance(a: &[u32], b: &[u32]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, of_a) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, of_b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(of_a != of_b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::testing::Numbers;
+
+    /// What a way through the outputs says.
+    fn said(way: &[usize], blank: usize) -> Vec<u32> {
+        let mut tokens = Vec::new();
+        for (at, token) in way.iter().enumerate() {
+            if *token != blank && (at == 0 || way[at - 1] != *token) {
+                tokens.push(*token as u32);
+            }
+        }
+        tokens
+    }
+
+    /// Probability of each transcript, summed over every way.
+    fn by_hand(y: &[f32], outputs: usize) -> BTreeMap<Vec<u32>, f64> {
+        let steps = y.len() / outputs;
+        let log_p = log_softmax(y, outputs);
+        let mut all = BTreeMap::new();
+        for number in 0..outputs.pow(steps as u32) {
+            let way: Vec<usize> = (0..steps).map(|step| number / outputs.pow(step as u32) % outputs).collect();
+            let p: f64 = way.iter().enumerate().map(|(step, token)| log_p[step * outputs + token]).sum();
+            *all.entry(said(&way, outputs - 1)).or_insert(0.0) += p.exp();
+        }
+        all
+    }
+
+    #[test]
+    fn the_loss_is_the_sum_over_every_way_and_its_gradient_that_of_finite_differences() {
+        for (steps, outputs, seed) in [(1, 3, 1), (4, 3, 2), (5, 3, 3), (5, 4, 4)] {
+            let y: Vec<f32> = Numbers(seed).take(steps * outputs).map(|value| 2.0 * value).collect();
+            let all = by_hand(&y, outputs);
+            assert!((all.values().sum::<f64>() - 1.0).abs() < 1e-9);
+            for (tokens, p) in &all {
+                assert!(needs(tokens) <= steps);
+                let mut gradient = vec![0.0; y.len()];
+                let found = loss(&y, outputs, tokens, &mut gradient);
+                assert!((found + p.ln()).abs() < 1e-9, "{tokens:?}: {found} {}", -p.ln());
+                for at in 0..y.len() {
+                    let moved = |by: f32| {
+                        let mut y = y.clone();
+                        y[at] += by;
+                        loss(&y, outputs, tokens, &mut vec![0.0; y.len()])
+                    };
+                    let slope = (moved(0.0078125) - moved(-0.0078125)) / 0.015625;
+                    assert!((slope - f64::from(gradient[at])).abs() < 1e-4, "{tokens:?} {at}: {slope} {gradient:?}");
+                }
+            }
+        }
+        assert_eq!(loss(&[0.0; 6], 3, &[1, 1], &mut [0.0; 6]), f64::INFINITY);
+    }
+
+    #[test]
+    fn a_wide_beam_finds_the_most_likely_transcript_and_greedy_that_of_the_most_likely_way() {
+        for seed in 0..20 {
+            let y: Vec<f32> = Numbers(seed).take(5 * 3).map(|value| 1.5 * value).collect();
+            let all = by_hand(&y, 3);
+            let best = all.iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+            assert_eq!(&beam(&y, 3, 1000), best, "{all:?}");
+            let way: Vec<usize> =
+                y.chunks(3).map(|row| (0..3).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap()).collect();
+            assert_eq!(greedy(&y, 3), said(&way, 2));
+        }
+        // Twice "a" or nothing: each step says blank with 0.6, so greedy says nothing; the ways with one "a" add up.
+        let y = [0.4_f32.ln(), 0.6_f32.ln(), 0.4_f32.ln(), 0.6_f32.ln()];
+        assert_eq!((greedy(&y, 2), beam(&y, 2, 4)), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn distances_by_hand() {
+        let of = |a: &str, b: &str| {
+            distance(&a.bytes().map(u32::from).collect::<Vec<_>>(), &b.bytes().map(u32::from).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            [of("kitten", "sitting"), of("", "abc"), of("abc", ""), of("abc", "abc"), of("ab", "ba")],
+            [3, 3, 3, 0, 2]
+        );
+    }
+}

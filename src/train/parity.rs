@@ -1,0 +1,108 @@
+//! The exported graph against the network that was trained, on its own data: they must agree before it is published.
+//!
+//! Lives here: the runs that are compared: all steps at once, sequences of two lengths, and step by step. Must not live
+//! here: what is published (`publish`), ONNX Runtime (`model::executor`).
+
+use super::Network;
+use crate::model::executor::Buffer;
+use crate::model::{Manifest, Session};
+use crate::network::{Architecture, Axis, Element, Tensor, TensorSpec};
+use crate::{Error, Result};
+
+/// The most that ONNX Runtime may differ from what was trained, in standard deviations of the output.
+const PARITY: f32 = 1e-4;
+
+/// Runs steps [steps, features] through our network and through ONNX Runtime: they must agree. What takes lengths also
+/// runs a shorter sequence beside the longer, and what carries state step by step.
+pub(super) fn check_parity(
+    onnx: &[u8],
+    manifest: &Manifest,
+    shape: &Architecture,
+    tensors: &[Tensor],
+    steps: &[f32],
+) -> Result<()> {
+    // The same rows in both lanes: a batch of one is computed by other code.
+    let x: Vec<f32> = steps.chunks_exact(shape.features).flat_map(|row| [row, row]).flatten().copied().collect();
+    let steps = x.len() / (2 * shape.features);
+    if steps == 0 {
+        return Ok(());
+    }
+    let network = Network::<f32>::restored(shape, tensors)?;
+    let signature = manifest.signature()?;
+    let mut graph =
+        Graph { session: Session::own(onnx, &signature)?, taken: signature.taken(), given: signature.given() };
+    let scales = tensors.iter().find(|tensor| tensor.name == "scaling/out_sd").map(|tensor| &tensor.data[..]);
+    let scales = scales.filter(|_| shape.scales_outputs()).unwrap_or(&[]);
+    let lengths = if shape.takes_lengths() { [steps, steps.div_ceil(2)] } else { [steps; 2] };
+    let active: Vec<bool> = (0..steps).flat_map(|at| lengths.map(|length| at < length)).collect();
+    let group: Vec<u32> = (0..2 * steps).map(|cell| (cell % shape.groups.max(1)) as u32).collect();
+    let expected = network.outputs_until(&x, &group, &active, steps, 2);
+    let mut given = graph.run(&x, &group, steps, lengths, &[])?;
+    compare(&expected, given.remove(0).values(), shape.outputs, scales, &active)?;
+    if !shape.takes_lengths() || shape.is_bidirectional() {
+        return Ok(());
+    }
+    let expected = network.outputs(&x, steps, 2);
+    let mut states = Vec::new();
+    let mut y = Vec::new();
+    for row in x.chunks_exact(2 * shape.features) {
+        let mut given = graph.run(row, &[], 1, [1, 1], &states)?;
+        states = given.split_off(1);
+        y = given[0].values().to_vec();
+    }
+    let last = &expected[expected.len() - y.len()..];
+    compare(last, &y, shape.outputs, scales, &[])
+}
+
+/// A loaded graph with what it takes and gives.
+struct Graph {
+    session: Session,
+    taken: Vec<TensorSpec>,
+    given: Vec<TensorSpec>,
+}
+
+impl Graph {
+    /// What it gives for two sequences from these states, or from zero.
+    fn run(
+        &mut self,
+        x: &[f32],
+        group: &[u32],
+        steps: usize,
+        lengths: [usize; 2],
+        states: &[Buffer],
+    ) -> Result<Vec<Buffer>> {
+        let zeros = |tensor: &TensorSpec| Buffer::of(&vec![0.0_f32; tensor.numbers(steps, 2)]);
+        let mut taken = vec![Buffer::of(x)];
+        for (at, tensor) in self.taken.iter().enumerate().skip(1) {
+            taken.push(match (tensor.element, states.get(at - 1)) {
+                (Element::Int64, _) => Buffer::of(&group.iter().map(|group| i64::from(*group)).collect::<Vec<i64>>()),
+                (Element::Int32, _) if tensor.shape == [Axis::Batch] => Buffer::of(&lengths.map(|n| n as i32)),
+                (_, Some(state)) => state.clone(),
+                (_, None) => zeros(tensor),
+            });
+        }
+        let mut given: Vec<Buffer> = self.given.iter().map(zeros).collect();
+        self.session.run(steps, 2, &taken, &mut given)?;
+        Ok(given)
+    }
+}
+
+/// `active`: which rows count; empty: all. Of what is pooled each row counts.
+fn compare(expected: &[f32], found: &[f32], outputs: usize, scales: &[f32], active: &[bool]) -> Result<()> {
+    let rows = expected.len() / outputs;
+    for (i, (trained, exported)) in expected.iter().zip(found).enumerate() {
+        let row = i / outputs;
+        if rows == active.len() && !active[row] {
+            continue;
+        }
+        let scale = scales.get(i % outputs).map_or(1.0, |scale| *scale).max(trained.abs() * 1e-2);
+        if (trained - exported).abs() > PARITY * scale {
+            return Err(Error::failed(format!(
+                "the exported graph gives {exported} but the trained network gives {trained} (step {}): not published; \
+                 please report this",
+                row / 2
+            )));
+        }
+    }
+    Ok(())
+}
