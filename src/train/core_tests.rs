@@ -65,7 +65,7 @@ impl<F: Float> Batch<F> {
     }
 
     fn gradients_with(&self, network: &Network<F>, state: &State<F>, kind: Loss, masks: Masks<F>) -> Vec<F> {
-        let mut work = Workspace::dropping(masks);
+        let mut work = dropping(masks);
         let (_, d_out) = self.loss(network, state, kind, &mut work);
         // What was there before must not matter.
         let mut gradients = vec![F::from_f64(f64::NAN); network.parameters().len()];
@@ -76,6 +76,13 @@ impl<F: Float> Batch<F> {
 
 fn network<F: Float>(shape: &Architecture, seed: u64) -> Network<F> {
     Network::restored(shape, &tensors(shape, seed)).unwrap()
+}
+
+/// A workspace whose next pass drops.
+fn dropping<F: Float>(masks: Masks<F>) -> Workspace<F> {
+    let mut work = Workspace::default();
+    work.masks = masks;
+    work
 }
 
 /// One cell with scaling, two features.
@@ -103,7 +110,7 @@ fn check_gradients_with(shape: &Architecture, kind: Loss, last_only: bool, seed:
     let batch = Batch::random(shape, (7, 3), last_only, seed + 100);
     let state = warm(&network, 3, seed + 200);
     let gradients = batch.gradients_with(&network, &state, kind, masks.clone());
-    let mut work = Workspace::dropping(masks.clone());
+    let mut work = dropping(masks.clone());
     for (i, gradient) in gradients.iter().enumerate() {
         let value = network.parameters()[i];
         let mut at = |to: f64| {
@@ -174,7 +181,7 @@ fn what_is_dropped_is_not_seen_at_any_step() {
     let network: Network<f64> = network(&shape, 61);
     let outputs = |x: [f64; 2], masks: Masks<f64>| {
         let pass = Pass { t: 3, b: 1, x: &[x, x, x].concat(), group: &[], mask: Mask::default(), last_only: false };
-        let mut work = Workspace::dropping(masks);
+        let mut work = dropping(masks);
         network.forward(pass, &mut network.zero_state(1), &mut work).to_vec()
     };
     let first = || Masks { inputs: vec![vec![0.0, 2.0], vec![]], recurrent: vec![] };

@@ -112,14 +112,6 @@ pub struct Workspace<F> {
     pub norms: Option<Vec<Vec<f64>>>,
 }
 
-#[cfg(test)]
-impl<F: Float> Workspace<F> {
-    /// One whose next pass drops.
-    pub fn dropping(masks: Masks<F>) -> Self {
-        Workspace { masks, ..Workspace::default() }
-    }
-}
-
 impl<F: Float> Network<F> {
     /// A new network with Keras' defaults: kernels by Glorot, recurrent kernels orthogonal, biases zero, an LSTM's
     /// forget bias one (with two biases: the input's). The same seed gives the same numbers on every machine.
@@ -192,11 +184,6 @@ impl<F: Float> Network<F> {
     /// All trained numbers, to change them.
     pub fn parameters_mut(&mut self) -> &mut [F] {
         &mut self.parameters
-    }
-
-    /// Where the kernels are among [`Network::parameters`]: what regularisation makes small. Biases are not.
-    pub fn kernels(&self) -> Vec<Range<usize>> {
-        self.tensors.iter().filter(|tensor| tensor.is_kernel).map(|tensor| tensor.range.clone()).collect()
     }
 
     /// The state of `b` new keys.

@@ -1,11 +1,18 @@
 //! A network's numbers by name: the arrays that the contract documents, in and out.
 
+use std::ops::Range;
+
 use super::{Network, Statistics};
 use crate::kernel::float::Float;
 use crate::network::{Architecture, Tensor};
 use crate::{Error, Result};
 
 impl<F: Float> Network<F> {
+    /// Where the kernels are among [`Network::parameters`]: what regularisation makes small. Biases are not.
+    pub fn kernels(&self) -> Vec<Range<usize>> {
+        self.tensors.iter().filter(|tensor| tensor.is_kernel).map(|tensor| tensor.range.clone()).collect()
+    }
+
     /// The network of an architecture with these numbers.
     ///
     /// # Errors
