@@ -38,6 +38,19 @@ pub(super) fn taught(reader: &mut Reader, fields: &Fields, mode: Mode, layers: &
              sequence, `infer` is in mode carry",
         );
     }
+    // Their graph has no lengths, and goes forward alone.
+    for layer in layers {
+        let TrainLayer::Recurrent(own) = layer.value else { continue };
+        let is_of_rows = mode != Mode::Sequence && pool.is_none() && !own.bidirectional;
+        if own.cell.form().operator().is_none() && !is_of_rows {
+            let message = format!(
+                "`{}` runs over rows in one direction, in modes carry and window and without `pool`: for whole sequences \
+                 take `lstm` or `gru`",
+                own.cell.form().words[0]
+            );
+            reader.problems.add(layer.place, message);
+        }
+    }
     let two_classes = fields.get("loss").filter(|_| task != Task::Forecast).and_then(|field| match task {
         Task::Ctc => reader.wrong(field, "the task ctc has a loss of its own, leave `loss` out"),
         _ => reader.word(field, &CROSS_ENTROPIES, &[]),

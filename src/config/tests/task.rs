@@ -79,3 +79,13 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
         problems(&both)
     );
 }
+
+/// Their graph has no lengths, and goes forward alone.
+#[test]
+fn cells_of_plain_operators_are_not_for_whole_sequences() {
+    for (mode, cell) in [("sequence", "min_gru: 4"), ("window", "{ layer_norm_lstm: 4, bidirectional: true }")] {
+        let found = problems(&of(mode, "").replace("lstm: 4", cell));
+        let runs = |problem: &&String| problem.contains("runs over rows in one direction, in modes carry and window");
+        assert_eq!(found.iter().filter(runs).count(), 1, "{found:?}");
+    }
+}
