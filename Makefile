@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(XDG_CACHE_HOME)/kolk/targe
 # Always the release profile: every dependency is compiled once for the demo, tests and benches.
 CARGO_FLAGS := --release --locked
 
-.PHONY: help demo demo-kafka demo-voice demo-models models gradients test chaos deploy-test image image-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench
+.PHONY: help demo demo-kafka demo-voice demo-models models gradients test chaos deploy-test image image-test test-data build tools test-tools onnxruntime onnxruntime-gpu kafka kafka-stop fmt lint fuzz bench bench-train test-parity
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,3 +85,9 @@ fuzz: tools ## fuzz all that reads bytes of others; TARGET=json for one, SECONDS
 
 bench: tools onnxruntime ## run the benches; best on a quiet machine
 	@ORT_DYLIB_PATH=$$(scripts/onnxruntime.sh 2>/dev/null) cargo bench --locked
+
+bench-train: tools ## training beside PyTorch's CPU modules in one run (PyTorch from PyPI, once, 6 GB); ROUNDS=5
+	@scripts/bench_train.sh
+
+test-parity: build ## 100 Adam steps of every cell beside Keras and PyTorch, which are installed; exits 1 beyond 1e-4
+	@scripts/test_parity.sh

@@ -1,54 +1,121 @@
-//! How fast a network learns: forward and backward over windows of 10 steps in batches of 32, 50 units. Best of ten
-//! rounds, in windows per second on one thread.
+//! How fast a network learns: whole training steps (forward, loss, backward, Adam) of windows whose last step has an
+//! output.
+//!
+//! For each line `cell units inputs steps batch threads seconds` on stdin it prints samples per second and samples per
+//! CPU second; for `sgemm size threads seconds` the rate of a matrix product on one thread in GFLOP/s.
+//! `benches/peers/compare.py` asks it and PyTorch in turn (`--ask`). Otherwise all shapes once on one thread.
 
+use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
+use kolk::config::{self, EpsilonForm, Loss};
 use kolk::kernel::CellKind;
+use kolk::kernel::gemm::{Existing, Matrix, multiply};
 use kolk::kernel::recurrent::Mask;
+use kolk::kernel::threads::Threads;
 use kolk::network::{Architecture, Layer};
-use kolk::train::{Network, Pass, Workspace};
+use kolk::train::loss::loss;
+use kolk::train::optimizer::Adam;
+use kolk::train::{Network, Pass, State, Workspace};
 
-const STEPS: usize = 10;
-const BATCH: usize = 32;
-const UPDATES: usize = 50;
+/// Cell, units, inputs, timesteps, batch: those of the table in docs/results.md.
+const SHAPES: [(&str, [usize; 4]); 7] = [
+    ("lstm", [50, 1, 10, 32]),
+    ("gru", [50, 1, 10, 32]),
+    ("rnn", [50, 1, 10, 32]),
+    ("lstm", [50, 1, 10, 256]),
+    ("gru", [50, 1, 10, 256]),
+    ("rnn", [50, 1, 10, 256]),
+    ("lstm", [128, 8, 64, 32]),
+];
 
-fn architecture(cell: CellKind) -> Architecture {
-    Architecture {
-        features: 1,
-        network: vec![0],
+/// CPU time of all threads of this process.
+fn cpu_time() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let used = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(used.sum())
+}
+
+/// Samples per second, and per second of CPU time.
+fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, seconds: f64) -> (f64, f64) {
+    let cell = match cell {
+        "lstm" => CellKind::Lstm,
+        "gru" => CellKind::Gru,
+        "rnn" => CellKind::RnnTanh,
+        other => panic!("unknown cell {other}"),
+    };
+    let architecture = Architecture {
+        features: inputs,
+        network: (0..inputs).collect(),
         skip: Vec::new(),
         groups: 0,
         residual: Vec::new(),
-        layers: vec![Layer::recurrent(cell, 50)],
+        layers: vec![Layer::recurrent(cell, units)],
         outputs: 1,
         scaling: false,
         pool: Default::default(),
         softmax: false,
+    };
+    let x: Vec<f32> = (0..steps * batch * inputs).map(|i| (i as f32 * 0.37).sin()).collect();
+    let (wanted, weight) = (vec![0.5; batch], vec![1.0; batch]);
+    let mut network: Network<f32> = Network::new(&architecture, 1);
+    let settings = config::Adam { epsilon_form: EpsilonForm::Torch, ..config::Adam::DEFAULT };
+    let mut adam = Adam::new(settings, network.parameters().len());
+    let mut work = Workspace::on(&Threads::new(threads));
+    let (mut state, mut d_out, mut gradients) = (State::default(), Vec::new(), vec![0.0; network.parameters().len()]);
+    let pass = Pass { t: steps, b: batch, x: &x, mask: Mask::default(), group: &[], last_only: true };
+    let mut update = || {
+        network.clear_state(batch, &mut state);
+        let y = network.forward(pass, &mut state, &mut work);
+        loss(Loss::Mse, y, &wanted, &weight, &mut d_out);
+        network.backward(pass, &d_out, &mut work, &mut gradients);
+        adam.update(network.parameters_mut(), &gradients);
+    };
+    (0..3).for_each(|_| update());
+    let (started, cpu, mut updates) = (Instant::now(), cpu_time(), 0);
+    while started.elapsed().as_secs_f64() < seconds {
+        (0..5).for_each(|_| update());
+        updates += 5;
     }
+    let samples = (updates * batch) as f64;
+    (samples / started.elapsed().as_secs_f64(), samples / (cpu_time() - cpu).as_secs_f64())
+}
+
+/// GFLOP/s of the best product of two square matrices.
+fn sgemm(size: usize, seconds: f64) -> f64 {
+    let (a, b) = (vec![0.5_f32; size * size], vec![0.25_f32; size * size]);
+    let mut out = vec![0.0_f32; size * size];
+    let (started, mut best) = (Instant::now(), f64::MAX);
+    while started.elapsed().as_secs_f64() < seconds {
+        let before = Instant::now();
+        multiply(&mut out, Matrix::new(&a, size, size), Matrix::new(&b, size, size), Existing::Replace);
+        best = best.min(before.elapsed().as_secs_f64());
+    }
+    2.0 * (size * size * size) as f64 / best / 1e9
 }
 
 fn main() {
-    let x: Vec<f32> = (0..STEPS * BATCH).map(|i| (i as f32 * 0.37).sin()).collect();
-    for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::Lstm] {
-        let network: Network<f32> = Network::new(&architecture(cell), 1);
-        let pass = Pass { t: STEPS, b: BATCH, x: &x, mask: Mask::default(), group: &[], last_only: true };
-        let mut work = Workspace::default();
-        let mut gradients = vec![0.0; network.parameters().len()];
-        let mut best = [Duration::MAX; 2];
-        for _ in 0..10 {
-            let mut took = [Duration::ZERO; 2];
-            for _ in 0..UPDATES {
-                let start = Instant::now();
-                let y = network.forward(pass, &mut network.zero_state(BATCH), &mut work);
-                let d_out: Vec<f32> = y.iter().map(|y| y - 0.5).collect();
-                let forward = start.elapsed();
-                network.backward(pass, &d_out, &mut work, &mut gradients);
-                took[0] += forward;
-                took[1] += start.elapsed();
-            }
-            best = [best[0].min(took[0]), best[1].min(took[1])];
+    let stdin = std::io::stdin();
+    if !std::env::args().any(|argument| argument == "--ask") {
+        for (cell, shape) in SHAPES {
+            let best = (0..5).map(|_| train(cell, shape, 1, 0.3).1).fold(0.0, f64::max);
+            println!("{cell}({}) {shape:?}: {best:.0} samples per CPU second", shape[0]);
         }
-        let [forward, both] = best.map(|time| (UPDATES * BATCH) as f64 / time.as_secs_f64());
-        println!("{cell:?}: forward {forward:.0} windows/s, with backward {both:.0} windows/s");
+        return;
+    }
+    println!("kolk");
+    for line in stdin.lock().lines().map_while(Result::ok) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let seconds: f64 = words.last().and_then(|word| word.parse().ok()).unwrap_or(0.5);
+        let numbers: Vec<usize> = words[1..].iter().filter_map(|word| word.parse().ok()).collect();
+        let (found, cpu) = match words[0] {
+            "sgemm" => (sgemm(numbers[0], seconds), 0.0),
+            cell => train(cell, [numbers[0], numbers[1], numbers[2], numbers[3]], numbers[4], seconds),
+        };
+        println!("{found} {cpu}");
+        std::io::stdout().flush().ok();
     }
 }

@@ -6,16 +6,21 @@ use std::fmt;
 use std::ops::Range;
 
 use super::activation::Activation;
-use super::float::Float;
+use super::float::Number;
 
 /// A cell: what it is, and its arithmetic on one row. Loops run over slices cut to the layer's width, so that they
 /// become vector code.
-pub trait Cell<F: Float>: fmt::Debug + Sync {
+pub trait Cell<F: Number>: fmt::Debug + Sync {
     /// What it is.
     fn form(&self) -> &'static Form;
 
     /// One step of one row.
     fn forward(&self, step: Forward<'_, F>);
+
+    /// Whether [`Cell::backward`] reads the hidden state before the step.
+    fn reads_h(&self) -> bool {
+        true
+    }
 
     /// The gradients of one step of one row.
     fn backward(&self, step: Backward<'_, F>);

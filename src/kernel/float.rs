@@ -4,12 +4,13 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-/// `f32` to compute with, `f64` to check gradients with.
-pub trait Float:
+use super::lanes::{Isa, Portable, Vector, Work, sigmoid_of, tanh_of};
+
+/// What a cell computes with: a number, or one of each of many rows ([`super::lanes::Vector`]).
+pub trait Number:
     Copy
     + Debug
     + Default
-    + PartialOrd
     + Send
     + Sync
     + 'static
@@ -27,28 +28,44 @@ pub trait Float:
     const ONE: Self;
     /// The nearest number of this type.
     fn from_f64(value: f64) -> Self;
-    /// The same number.
-    fn to_f64(self) -> f64;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// Logistic function 1 / (1 + e^-x).
     fn sigmoid(self) -> Self;
-    /// e^x for x up to 0; in f32 e^-40 below -40.
-    fn exp(self) -> Self;
+    /// max(0, x); NaN stays NaN.
+    fn relu(self) -> Self;
+    /// `of` where this number is above 0, else 0.
+    fn where_positive(self, of: Self) -> Self;
 }
 
-impl Float for f64 {
+/// `f32` to compute with, `f64` to check gradients with.
+pub trait Float: Number + PartialOrd {
+    /// The same number.
+    fn to_f64(self) -> f64;
+    /// e^x for x up to 0; in f32 e^-40 below -40.
+    fn exp(self) -> Self;
+    /// self · by + plus; rounded once for `f32`.
+    fn mul_add(self, by: Self, plus: Self) -> Self;
+    /// 2^n for n in the low bits of 1.5 · 2^23 + n; `f32` only.
+    fn power_of_two(self) -> Self;
+    /// Hyperbolic tangent of each row.
+    fn tanh_lanes(x: Portable<Self>) -> Portable<Self>;
+    /// Logistic function of each row.
+    fn sigmoid_lanes(x: Portable<Self>) -> Portable<Self>;
+    /// Columns of a product that fit the registers of a processor: [`super::lanes::Vector::COLUMNS`].
+    fn columns(isa: Isa) -> usize;
+    /// Runs work on the vectors of a processor.
+    fn run_on(isa: Isa, work: impl Work<Self>);
+}
+
+impl Number for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
     fn from_f64(value: f64) -> Self {
         value
-    }
-
-    fn to_f64(self) -> f64 {
-        self
     }
 
     fn sqrt(self) -> Self {
@@ -63,26 +80,60 @@ impl Float for f64 {
         1.0 / (1.0 + (-self).exp())
     }
 
+    fn relu(self) -> Self {
+        if self < 0.0 { 0.0 } else { self }
+    }
+
+    fn where_positive(self, of: Self) -> Self {
+        if self > 0.0 { of } else { 0.0 }
+    }
+}
+
+impl Float for f64 {
+    fn to_f64(self) -> f64 {
+        self
+    }
+
     fn exp(self) -> Self {
         self.exp()
+    }
+
+    #[inline(always)]
+    fn mul_add(self, by: Self, plus: Self) -> Self {
+        self * by + plus
+    }
+
+    fn power_of_two(self) -> Self {
+        f64::from((self as f32).power_of_two())
+    }
+
+    fn tanh_lanes(x: Portable<Self>) -> Portable<Self> {
+        Portable(x.0.map(f64::tanh))
+    }
+
+    fn sigmoid_lanes(x: Portable<Self>) -> Portable<Self> {
+        Portable(x.0.map(Number::sigmoid))
+    }
+
+    fn columns(_: Isa) -> usize {
+        Portable::<Self>::COLUMNS
+    }
+
+    fn run_on(_: Isa, work: impl Work<Self>) {
+        work.run::<Portable<Self>>();
     }
 }
 
 /// Both functions are within 2e-7 of the true value. They have no branches, so that the compiler does several at once,
 /// and are made of operations that IEEE 754 defines, so that every machine gives the same bits; the C library's are
 /// not.
-impl Float for f32 {
+impl Number for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value as f32
-    }
-
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        f64::from(self)
     }
 
     #[inline(always)]
@@ -105,9 +156,54 @@ impl Float for f32 {
     }
 
     #[inline(always)]
+    fn relu(self) -> Self {
+        if self < 0.0 { 0.0 } else { self }
+    }
+
+    #[inline(always)]
+    fn where_positive(self, of: Self) -> Self {
+        if self > 0.0 { of } else { 0.0 }
+    }
+}
+
+impl Float for f32 {
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    #[inline(always)]
     fn exp(self) -> Self {
         let (grown, scale) = exp(self);
         grown * scale + scale
+    }
+
+    #[inline(always)]
+    fn mul_add(self, by: Self, plus: Self) -> Self {
+        self.mul_add(by, plus)
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        f32::from_bits((self.to_bits() << 23).wrapping_add(1.0_f32.to_bits()))
+    }
+
+    #[inline(always)]
+    fn tanh_lanes(x: Portable<Self>) -> Portable<Self> {
+        tanh_of(x)
+    }
+
+    #[inline(always)]
+    fn sigmoid_lanes(x: Portable<Self>) -> Portable<Self> {
+        sigmoid_of(x)
+    }
+
+    fn columns(isa: Isa) -> usize {
+        isa.columns()
+    }
+
+    fn run_on(isa: Isa, work: impl Work<Self>) {
+        isa.run(work);
     }
 }
 
@@ -131,7 +227,7 @@ fn exp(x: f32) -> (f32, f32) {
     let series = series * r + 1.0 / 6.0;
     let series = series * r + 0.5;
     let series = series * r + 1.0;
-    (series * r, f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits())))
+    (series * r, shifted.power_of_two())
 }
 
 #[cfg(test)]
@@ -143,12 +239,12 @@ mod tests {
         let steps = (-2_000_000..=2_000_000).map(|i| i as f32 * 1e-5);
         for x in steps.chain([1e-30, -1e-30, 50.0, -50.0, 1e30, -1e30, f32::INFINITY, f32::NEG_INFINITY]) {
             let exact = f64::from(x);
-            assert!((f64::from(Float::tanh(x)) - exact.tanh()).abs() <= 2e-7, "tanh {x}: {}", Float::tanh(x));
-            let digits = (f64::from(Float::tanh(x)) - exact.tanh()).abs() / exact.tanh().abs();
+            assert!((f64::from(Number::tanh(x)) - exact.tanh()).abs() <= 2e-7, "tanh {x}: {}", Number::tanh(x));
+            let digits = (f64::from(Number::tanh(x)) - exact.tanh()).abs() / exact.tanh().abs();
             assert!(x == 0.0 || digits <= 4e-7, "tanh {x}: {digits:e} of itself");
             assert!((f64::from(x.sigmoid()) - exact.sigmoid()).abs() <= 2e-7, "sigmoid {x}: {}", x.sigmoid());
         }
-        assert_eq!((Float::tanh(0.0_f32), 0.0_f32.sigmoid()), (0.0, 0.5));
-        assert!(Float::tanh(f32::NAN).is_nan() && f32::NAN.sigmoid().is_nan());
+        assert_eq!((Number::tanh(0.0_f32), 0.0_f32.sigmoid()), (0.0, 0.5));
+        assert!(Number::tanh(f32::NAN).is_nan() && f32::NAN.sigmoid().is_nan());
     }
 }

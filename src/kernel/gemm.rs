@@ -52,6 +52,13 @@ pub fn multiply<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, exi
     if a.rows == 0 || b.columns == 0 {
         return;
     }
+    // The gradients of a dense layer of few outputs: gemm would ask for memory to bring them into another order.
+    if b.columns <= FEW && a.transposed && !b.transposed {
+        return multiply_transposed(out, a, b, existing);
+    }
+    if (1..=FEW).contains(&a.columns) && !a.transposed {
+        return multiply_few(out, a, b, existing);
+    }
     let (a_columns, a_rows) = a.strides();
     let (b_columns, b_rows) = b.strides();
     // SAFETY: `Matrix::new` and the assertion above make every index that the strides reach lie inside its slice; `out`
@@ -79,6 +86,37 @@ pub fn multiply<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, exi
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+/// Columns, or terms of a sum, that are done without gemm.
+const FEW: usize = 8;
+
+/// [`multiply`] of a transpose, row after row of what both are made of.
+fn multiply_transposed<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, existing: Existing) {
+    let (rows, columns) = (a.rows, b.columns);
+    let out = &mut out[..rows * columns];
+    if existing == Existing::Replace {
+        out.fill(F::ZERO);
+    }
+    for (a, b) in a.data.chunks_exact(rows).zip(b.data.chunks_exact(columns)).take(a.columns) {
+        for (out, a) in out.chunks_exact_mut(columns).zip(a) {
+            out.iter_mut().zip(b).for_each(|(out, b)| *out += *a * *b);
+        }
+    }
+}
+
+/// [`multiply`] whose sums have few terms.
+fn multiply_few<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, existing: Existing) {
+    let (columns, (of_column, of_row)) = (b.columns, b.strides());
+    for (out, a) in out.chunks_exact_mut(columns).zip(a.data.chunks_exact(a.columns)).take(a.rows) {
+        if existing == Existing::Replace {
+            out.fill(F::ZERO);
+        }
+        for (k, a) in a.iter().enumerate() {
+            let b = b.data[k * of_row as usize..].iter().step_by(of_column as usize);
+            out.iter_mut().zip(b).for_each(|(out, b)| *out += *a * *b);
+        }
     }
 }
 

@@ -4,10 +4,9 @@
 // One index into many blocks of one length: with `zip` the formulas would be unreadable.
 #![allow(clippy::needless_range_loop)]
 
-use super::activation::{sigmoid_all, tanh_all};
 use super::blocks::{blocks, blocks_mut};
 use super::cell::{Attribute, Backward, Cell, Form, Forward, Onnx, Operator};
-use super::float::Float;
+use super::float::Number;
 
 /// Keeps s_n.
 #[derive(Debug)]
@@ -32,29 +31,28 @@ static FORM: Form = Form {
     }),
 };
 
-impl<F: Float> Cell<F> for Gru {
+impl<F: Number> Cell<F> for Gru {
     fn form(&self) -> &'static Form {
         &FORM
     }
 
+    #[inline(always)]
     fn forward(&self, step: Forward<'_, F>) {
         let Forward { gates, recurrent, h, kept: s_n, .. } = step;
         let u = h.len();
-        let (zr, n) = gates.split_at_mut(2 * u);
-        zr.iter_mut().zip(recurrent).for_each(|(a, s)| *a += *s);
-        sigmoid_all(zr);
-        let [z, r] = blocks(zr, u);
-        let (n, s_n) = (&mut n[..u], &mut s_n[..u]);
-        s_n.copy_from_slice(&recurrent[2 * u..]);
+        let [z, r, n] = blocks_mut(gates, u);
+        let [recurrent_z, recurrent_r, recurrent_n] = blocks(recurrent, u);
+        let s_n = &mut s_n[..u];
         for j in 0..u {
-            n[j] += r[j] * s_n[j];
-        }
-        tanh_all(n);
-        for j in 0..u {
+            z[j] = (z[j] + recurrent_z[j]).sigmoid();
+            r[j] = (r[j] + recurrent_r[j]).sigmoid();
+            s_n[j] = recurrent_n[j];
+            n[j] = (n[j] + r[j] * s_n[j]).tanh();
             h[j] = z[j] * h[j] + (F::ONE - z[j]) * n[j];
         }
     }
 
+    #[inline(always)]
     fn backward(&self, step: Backward<'_, F>) {
         let Backward { gates, h, kept, dh, d_gates, d_recurrent, .. } = step;
         gradients(gates, h, kept, dh, d_gates, d_recurrent);
@@ -62,7 +60,8 @@ impl<F: Float> Cell<F> for Gru {
 }
 
 /// Slices as arguments don't overlap, so that the loop becomes vector code without asking.
-fn gradients<F: Float>(gates: &[F], h: &[F], s_n: &[F], dh: &mut [F], d_gates: &mut [F], d_recurrent: &mut [F]) {
+#[inline(always)]
+fn gradients<F: Number>(gates: &[F], h: &[F], s_n: &[F], dh: &mut [F], d_gates: &mut [F], d_recurrent: &mut [F]) {
     let u = dh.len();
     let [z, r, n] = blocks(gates, u);
     let [d_z, d_r, d_n] = blocks_mut(d_gates, u);

@@ -4,10 +4,9 @@
 // One index into many blocks of one length: with `zip` the formulas would be unreadable.
 #![allow(clippy::needless_range_loop)]
 
-use super::activation::{sigmoid_all, tanh_all};
 use super::blocks::{blocks, blocks_mut};
 use super::cell::{Backward, Cell, Form, Forward, Onnx, Operator};
-use super::float::Float;
+use super::float::Number;
 
 /// Keeps tanh(c).
 #[derive(Debug)]
@@ -32,29 +31,38 @@ static FORM: Form = Form {
     }),
 };
 
-impl<F: Float> Cell<F> for Lstm {
+impl<F: Number> Cell<F> for Lstm {
     fn form(&self) -> &'static Form {
         &FORM
     }
 
+    #[inline(always)]
     fn forward(&self, step: Forward<'_, F>) {
         let Forward { gates, h, c, kept: c_tanh, .. } = step;
         let u = h.len();
-        sigmoid_all(&mut gates[..2 * u]);
-        tanh_all(&mut gates[2 * u..3 * u]);
-        sigmoid_all(&mut gates[3 * u..]);
-        let [i, f, g, o] = blocks(gates, u);
+        let [i, f, g, o] = blocks_mut(gates, u);
         let (c, c_tanh) = (&mut c[..u], &mut c_tanh[..u]);
         for j in 0..u {
+            i[j] = i[j].sigmoid();
+            f[j] = f[j].sigmoid();
+            g[j] = g[j].tanh();
+            o[j] = o[j].sigmoid();
             c[j] = f[j] * c[j] + i[j] * g[j];
-            c_tanh[j] = c[j];
         }
-        tanh_all(c_tanh);
+        // A loop of its own: the processor works on several units at once, which the long way from gates to h would
+        // hinder.
         for j in 0..u {
+            c_tanh[j] = c[j].tanh();
             h[j] = o[j] * c_tanh[j];
         }
     }
 
+    #[inline(always)]
+    fn reads_h(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn backward(&self, step: Backward<'_, F>) {
         let Backward { gates, c, kept, dh, dc, d_gates, .. } = step;
         gradients(gates, c, kept, dh, dc, d_gates);
@@ -63,7 +71,8 @@ impl<F: Float> Cell<F> for Lstm {
 }
 
 /// Slices as arguments don't overlap, so that the loop becomes vector code without asking.
-fn gradients<F: Float>(gates: &[F], c: &[F], c_tanh: &[F], dh: &[F], dc: &mut [F], d_gates: &mut [F]) {
+#[inline(always)]
+fn gradients<F: Number>(gates: &[F], c: &[F], c_tanh: &[F], dh: &[F], dc: &mut [F], d_gates: &mut [F]) {
     let u = dh.len();
     let [i, f, g, o] = blocks(gates, u);
     let [d_i, d_f, d_g, d_o] = blocks_mut(d_gates, u);

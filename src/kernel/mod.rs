@@ -12,12 +12,14 @@ pub mod float;
 pub mod gemm;
 mod gru;
 mod kind;
+pub mod lanes;
 pub mod layer_norm;
 mod layer_norm_lstm;
 mod lstm;
 mod min_gru;
 pub mod recurrent;
 mod simple_rnn;
+pub mod threads;
 
 pub use activation::Activation;
 pub use kind::{CellKind, words};

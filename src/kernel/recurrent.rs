@@ -1,13 +1,15 @@
 //! One recurrent layer over time, forward and backward, whatever its cell.
 //!
-//! The input's part of all timesteps is one matrix product, the recurrent part one per step; what is elementwise is in
-//! the file of each cell. Arrays are time-major [T, B, width]; gate blocks have the order of
+//! Most cells run in the form of `lanes`, sixteen rows at once. Here is the form of any other: the input's part of all
+//! timesteps is one matrix product, the recurrent part one per step; what is elementwise is in the file of each cell. Arrays are time-major [T, B, width]; gate blocks have the order of
 //! [`super::cell::Form::gates`]. Must not live here: formulas of a cell.
 
 use super::CellKind;
 use super::cell::{Backward, Cell, Forward};
 use super::float::Float;
 use super::gemm::{Existing, Matrix, add_rows, multiply, multiply_rows};
+use super::lanes::{self, Isa, LaneScratch, LaneTrace};
+use super::threads::Threads;
 
 /// A layer's numbers; [`CellKind::tensors`] says what each is.
 #[derive(Debug, Clone, Copy)]
@@ -74,12 +76,21 @@ pub struct Sequence<'a, F> {
     /// What the hidden state [b, u] is multiplied by before the recurrent kernel, the same at each timestep; empty: it
     /// isn't.
     pub dropout: &'a [F],
+    /// The first timestep whose output is wanted.
+    pub wanted: usize,
+}
+
+impl<F> Sequence<'_, F> {
+    /// Whether it runs in the form of `lanes`, which has no dropout.
+    fn has_lanes(&self) -> bool {
+        self.dropout.is_empty() && lanes::serves(self.cell)
+    }
 }
 
 /// What a forward pass leaves for the backward pass.
 #[derive(Debug, Clone, Default)]
 pub struct Trace<F> {
-    /// The layer's output: its hidden state after each step [T, B, u].
+    /// The layer's output: its hidden state after each step [T, B, u]; arbitrary before the first that is wanted.
     pub output: Vec<F>,
     /// Hidden state before each step, after resets [T, B, u].
     h_before: Vec<F>,
@@ -93,10 +104,14 @@ pub struct Trace<F> {
     recurrent: Vec<F>,
     /// The hidden state before a step [B, u] after dropout, if there is any.
     dropped: Vec<F>,
+    /// All of it but the output, of layers in the form of `lanes`.
+    lanes: LaneTrace<F>,
+    /// Row by row, also cells that have the form of `lanes`: for [`Trace::gates`] and [`Scratch::norms`].
+    pub by_rows: bool,
 }
 
 impl<F: Float> Trace<F> {
-    /// Gates after activation, [T, B, g·u].
+    /// Gates after activation, [T, B, g·u]; only [`Trace::by_rows`].
     pub fn gates(&self) -> &[F] {
         &self.gates
     }
@@ -127,7 +142,16 @@ impl Widths {
 }
 
 /// Runs all steps of a layer; `h` [b, u] and `c` [b, (states - 1)·u] are the state before and become that after.
-pub fn forward<F: Float>(layer: Sequence<'_, F>, h: &mut [F], c: &mut [F], trace: &mut Trace<F>) {
+pub fn forward<F: Float>(threads: &Threads, layer: Sequence<'_, F>, h: &mut [F], c: &mut [F], trace: &mut Trace<F>) {
+    if layer.has_lanes() && !trace.by_rows {
+        trace.output.resize(layer.t * layer.b * layer.units, F::ZERO);
+        return lanes::forward((Isa::best(), threads), layer, (h, c), &mut trace.lanes, &mut trace.output);
+    }
+    forward_rows(layer, h, c, trace);
+}
+
+/// The form of any cell: row by row.
+pub(super) fn forward_rows<F: Float>(layer: Sequence<'_, F>, h: &mut [F], c: &mut [F], trace: &mut Trace<F>) {
     let Sequence { inputs, units: u, weights, x, t, b, mask, .. } = layer;
     let cell = layer.cell.cell::<F>();
     let width = Widths::new(cell, u);
@@ -214,16 +238,36 @@ pub struct Scratch<F> {
     recurrent: Vec<F>,
     dh: Vec<F>,
     dc: Vec<F>,
-    /// Where it is asked for: the norm of the gradient of the hidden state after each step, the last step first.
+    /// Where it is asked for, [`Trace::by_rows`]: the norm of the gradient of the hidden state after each step, the last
+    /// step first.
     pub norms: Option<Vec<f64>>,
     /// Numbers of the hidden state that dropout changes.
     dropped: Vec<F>,
+    /// All of it, of layers in the form of `lanes`.
+    lanes: LaneScratch<F>,
 }
 
 /// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless
-/// it is empty. `dh_out` [t, b, u] are the gradients of the layer's output. What came before the first step is a
+/// it is empty. `dh_out` are the gradients of the layer's output: [t, b, u], or of its last timesteps. What came before the first step is a
 /// constant: truncated backpropagation through time (Williams and Peng 1990).
 pub fn backward<F: Float>(
+    threads: &Threads,
+    layer: Sequence<'_, F>,
+    trace: &Trace<F>,
+    dh_out: &[F],
+    gradients: Gradients<'_, F>,
+    dx: &mut [F],
+    scratch: &mut Scratch<F>,
+) {
+    if layer.has_lanes() && !trace.by_rows {
+        let how = (Isa::best(), threads);
+        return lanes::backward(how, layer, &trace.lanes, dh_out, gradients, dx, &mut scratch.lanes);
+    }
+    backward_rows(layer, trace, dh_out, gradients, dx, scratch);
+}
+
+/// The form of any cell: row by row.
+pub(super) fn backward_rows<F: Float>(
     layer: Sequence<'_, F>,
     trace: &Trace<F>,
     dh_out: &[F],
@@ -241,11 +285,15 @@ pub fn backward<F: Float>(
         buffer.clear();
         buffer.resize(b * width, F::ZERO);
     }
-    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms, dropped } = scratch;
+    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms, dropped, .. } = scratch;
     let own = &weights.bias[..width.own];
     let recurrent = Matrix::new(weights.recurrent, weights.recurrent.len() / width.gates, width.gates);
+    let without_output = t - dh_out.len() / (b * u).max(1);
     for now in (0..t).rev() {
-        dh.iter_mut().zip(&dh_out[now * b * u..]).for_each(|(dh, out)| *dh += *out);
+        if now >= without_output {
+            let out = &dh_out[(now - without_output) * b * u..];
+            dh.iter_mut().zip(out).for_each(|(dh, out)| *dh += *out);
+        }
         if let Some(norms) = norms {
             norms.push(dh.iter().map(|value| value.to_f64() * value.to_f64()).sum::<f64>().sqrt());
         }

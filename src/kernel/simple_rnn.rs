@@ -3,9 +3,9 @@
 // One index into many blocks of one length: with `zip` the formulas would be unreadable.
 #![allow(clippy::needless_range_loop)]
 
-use super::activation::{Activation, tanh_all};
+use super::activation::Activation;
 use super::cell::{Attribute, Backward, Cell, Form, Forward, Onnx, Operator};
-use super::float::Float;
+use super::float::Number;
 
 /// With tanh.
 #[derive(Debug)]
@@ -31,17 +31,26 @@ const fn form(activation: Activation, attributes: &'static [(&'static str, Attri
     }
 }
 
-impl<F: Float> Cell<F> for Tanh {
+impl<F: Number> Cell<F> for Tanh {
     fn form(&self) -> &'static Form {
         static FORM: Form = form(Activation::Tanh, &[("activations", Attribute::Texts(&["Tanh"]))]);
         &FORM
     }
 
+    #[inline(always)]
     fn forward(&self, step: Forward<'_, F>) {
-        tanh_all(step.gates);
-        step.h.copy_from_slice(step.gates);
+        for (h, gate) in step.h.iter_mut().zip(step.gates) {
+            *gate = gate.tanh();
+            *h = *gate;
+        }
     }
 
+    #[inline(always)]
+    fn reads_h(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn backward(&self, step: Backward<'_, F>) {
         let Backward { gates, dh, d_gates, .. } = step;
         let u = dh.len();
@@ -53,24 +62,32 @@ impl<F: Float> Cell<F> for Tanh {
     }
 }
 
-impl<F: Float> Cell<F> for Relu {
+impl<F: Number> Cell<F> for Relu {
     fn form(&self) -> &'static Form {
         static FORM: Form = form(Activation::Relu, &[("activations", Attribute::Texts(&["Relu"]))]);
         &FORM
     }
 
+    #[inline(always)]
     fn forward(&self, step: Forward<'_, F>) {
-        // Written so that NaN stays NaN.
-        step.gates.iter_mut().for_each(|v| *v = if *v < F::ZERO { F::ZERO } else { *v });
-        step.h.copy_from_slice(step.gates);
+        for (h, gate) in step.h.iter_mut().zip(step.gates) {
+            *gate = gate.relu();
+            *h = *gate;
+        }
     }
 
+    #[inline(always)]
+    fn reads_h(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn backward(&self, step: Backward<'_, F>) {
         let Backward { gates, dh, d_gates, .. } = step;
         let u = dh.len();
         let (gates, d_gates) = (&gates[..u], &mut d_gates[..u]);
         for j in 0..u {
-            d_gates[j] = if gates[j] > F::ZERO { dh[j] } else { F::ZERO };
+            d_gates[j] = gates[j].where_positive(dh[j]);
         }
         dh.fill(F::ZERO);
     }

@@ -20,6 +20,7 @@ use super::windows::Examples;
 use crate::Result;
 use crate::config::Skip;
 use crate::kernel::recurrent::Mask;
+use crate::kernel::threads::Threads;
 use crate::model::ModelKind;
 use crate::network::Pool;
 
@@ -66,6 +67,8 @@ pub struct Learner {
     kind: ModelKind,
     /// State after the last chunk of this epoch; mode carry.
     state: Option<State<f32>>,
+    /// Memory of a state, to be used again.
+    spare: State<f32>,
     work: Workspace<f32>,
     gradients: Vec<f32>,
     d_out: Vec<f32>,
@@ -99,7 +102,8 @@ impl Learner {
             clip_norm: plan.clip_norm,
             kind: plan.kind,
             state: None,
-            work: Workspace::default(),
+            spare: State::default(),
+            work: Workspace::on(&Threads::new(plan.threads)),
             gradients: vec![0.0; parameters],
             d_out: Vec::new(),
         })
@@ -114,13 +118,20 @@ impl Learner {
 
     /// Lanes restart, and so does their state.
     pub fn begin_epoch(&mut self) {
-        self.state = None;
+        self.spare = self.state.take().unwrap_or_else(|| std::mem::take(&mut self.spare));
     }
 
     /// Learns from a batch; returns its mean loss (before the update) over the entries that count, and their number.
     pub fn learn(&mut self, batch: &Examples) -> Result<(f64, f64)> {
         let pass = pass(batch, self.kind == ModelKind::Window);
-        let mut state = self.state.take().unwrap_or_else(|| self.network.zero_state(batch.batch));
+        let mut state = match self.state.take() {
+            Some(state) => state,
+            None => {
+                let mut state = std::mem::take(&mut self.spare);
+                self.network.clear_state(batch.batch, &mut state);
+                state
+            }
+        };
         self.dropout.draw(self.network.architecture(), self.seed, self.update, batch.batch, &mut self.work.masks);
         let y = self.network.forward(pass, &mut state, &mut self.work);
         let value = self.head.loss(y, batch, &mut self.d_out);
@@ -129,7 +140,11 @@ impl Learner {
         clip(&mut self.gradients, self.clip_norm);
         self.optimizer.update(self.network.parameters_mut(), &self.gradients);
         // Handed on as numbers only: no gradient goes back through it.
-        self.state = (self.kind == ModelKind::Carry).then_some(state);
+        if self.kind == ModelKind::Carry {
+            self.state = Some(state);
+        } else {
+            self.spare = state;
+        }
         let count = batch.weight.iter().map(|weight| f64::from(*weight)).sum();
         Ok((value, count))
     }
@@ -138,7 +153,7 @@ impl Learner {
     pub fn sample(&self, batch: &Examples, updates: usize) -> Sample {
         let pass = pass(batch, self.kind == ModelKind::Window);
         let mut state = self.state.clone().unwrap_or_else(|| self.network.zero_state(batch.batch));
-        let (mut work, mut gradients) = (Workspace::default(), vec![0.0; self.gradients.len()]);
+        let (mut work, mut gradients) = (Workspace::for_samples(), vec![0.0; self.gradients.len()]);
         let mut d_out = Vec::new();
         let y = self.network.forward(pass, &mut state, &mut work);
         self.head.loss(y, batch, &mut d_out);

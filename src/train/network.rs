@@ -20,6 +20,7 @@ use crate::kernel::float::Float;
 use crate::kernel::gemm::{Existing, Matrix, multiply};
 use crate::kernel::layer_norm::LayerNorm;
 use crate::kernel::recurrent::{self, Gradients, Mask, Scratch, Sequence, Trace, Weights};
+use crate::kernel::threads::Threads;
 use crate::network::{Architecture, DenseLayer, Layer, Pool, RecurrentLayer};
 
 /// A network. Cheap to clone next to what training it costs.
@@ -66,7 +67,7 @@ struct Statistics<F> {
 }
 
 /// State of every recurrent layer, [B, units] each.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct State<F> {
     /// Hidden states.
     pub h: Vec<Vec<F>>,
@@ -110,6 +111,21 @@ pub struct Workspace<F> {
     /// Where it is asked for, [`Scratch::norms`] of each recurrent layer in the last backward pass, the last layer
     /// first.
     pub norms: Option<Vec<Vec<f64>>>,
+    /// Keeps what samples of gradients ask for.
+    by_rows: bool,
+    threads: Threads,
+}
+
+impl<F: Default> Workspace<F> {
+    /// One for samples of gradients: slower, and keeps what they ask for.
+    pub fn for_samples() -> Self {
+        Workspace { by_rows: true, ..Workspace::default() }
+    }
+
+    /// One whose passes are shared by threads. Results don't depend on how many there are.
+    pub fn on(threads: &Threads) -> Self {
+        Workspace { threads: threads.clone(), ..Workspace::default() }
+    }
 }
 
 impl<F: Float> Network<F> {
@@ -188,10 +204,21 @@ impl<F: Float> Network<F> {
 
     /// The state of `b` new keys.
     pub fn zero_state(&self, b: usize) -> State<F> {
-        let zeros = |states: usize, layer: &RecurrentLayer| vec![F::ZERO; states * b * layer.units];
-        State {
-            h: self.shape.recurrent().map(|layer| zeros(1, layer)).collect(),
-            c: self.shape.recurrent().map(|layer| zeros(layer.cell.form().states.len() - 1, layer)).collect(),
+        let mut state = State::default();
+        self.clear_state(b, &mut state);
+        state
+    }
+
+    /// As [`Network::zero_state`], in memory that is used again.
+    pub fn clear_state(&self, b: usize, state: &mut State<F>) {
+        let layers = self.shape.recurrent().count();
+        state.h.resize_with(layers, Vec::new);
+        state.c.resize_with(layers, Vec::new);
+        for (layer, (h, c)) in self.shape.recurrent().zip(state.h.iter_mut().zip(&mut state.c)) {
+            for (values, states) in [(h, 1), (c, layer.cell.form().states.len() - 1)] {
+                values.clear();
+                values.resize(states * b * layer.units, F::ZERO);
+            }
         }
     }
 
@@ -239,7 +266,11 @@ impl<F: Float> Network<F> {
             bias: &self.parameters[self.tensors[bias].range.start..end],
         };
         let Pass { t, b, mask, .. } = pass;
-        Sequence { cell: layer.cell, inputs: range.inputs, units: layer.units, weights, x, t, b, mask, dropout }
+        // The layers above the last recurrent one are only run for steps that have outputs.
+        let is_last = self.last_recurrent().is_none_or(|last| self.layers[last].first == range.first);
+        let is_alone = !layer.bidirectional && self.shape.pool != Pool::Mean;
+        let wanted = if is_last && is_alone { t - self.output_steps(pass) } else { 0 };
+        Sequence { cell: layer.cell, inputs: range.inputs, units: layer.units, weights, x, t, b, mask, dropout, wanted }
     }
 
     /// Index of the last recurrent layer: layers above it are only run for steps that have outputs.
@@ -266,6 +297,7 @@ impl<F: Float> Network<F> {
         let steps = t * b;
         self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
         work.layers.resize_with(self.layers.len(), Trace::default);
+        work.layers.iter_mut().for_each(|layer| layer.by_rows = work.by_rows);
         work.directions.resize_with(self.layers.len(), Directions::default);
         work.dropped.resize_with(self.layers.len(), Vec::new);
         let first = steps - self.output_steps(pass) * b;
@@ -280,10 +312,17 @@ impl<F: Float> Network<F> {
                 Layer::Recurrent(layer) => {
                     let (h, c) = (&mut state.h[recurrent_layers], &mut state.c[recurrent_layers]);
                     let dropout = work.masks.of_state(recurrent_layers);
-                    recurrent::forward(self.sequence(range, layer, pass, x, dropout), h, c, &mut above[0]);
+                    recurrent::forward(
+                        &work.threads,
+                        self.sequence(range, layer, pass, x, dropout),
+                        h,
+                        c,
+                        &mut above[0],
+                    );
                     recurrent_layers += 1;
                     if layer.bidirectional {
-                        directions[0].forward(self.direction(range.first + 3, range, layer, pass, x, dropout));
+                        let second = self.direction(range.first + 3, range, layer, pass, x, dropout);
+                        directions[0].forward(&work.threads, second);
                     }
                     if let Some(pool) = self.joined(i, layer) {
                         let sequence = self.sequence(range, layer, pass, x, dropout);
@@ -332,7 +371,20 @@ impl<F: Float> Network<F> {
         let first = (t - self.output_steps(pass)) * b;
         let rows = t * b - first;
         let outputs = self.shape.outputs;
-        let Workspace { masks, z_network, z_skip, dropped, layers, directions, d, d_below, scratch, norms } = work;
+        let Workspace {
+            masks,
+            z_network,
+            z_skip,
+            dropped,
+            layers,
+            directions,
+            d,
+            d_below,
+            scratch,
+            norms,
+            threads,
+            ..
+        } = work;
         norms.iter_mut().for_each(Vec::clear);
         d.clear();
         d.extend_from_slice(d_out);
@@ -361,14 +413,6 @@ impl<F: Float> Network<F> {
                         d.clear();
                         d.extend_from_slice(&first);
                     }
-                    // Only the last step had outputs: those before get no gradient from above.
-                    let missing = t * b * layer.units - d.len();
-                    if missing > 0 {
-                        d_below.resize(missing, F::ZERO);
-                        d_below.extend_from_slice(d);
-                        std::mem::swap(d, d_below);
-                        d_below.clear();
-                    }
                     d_below.resize(if i > 0 { t * b * range.inputs } else { 0 }, F::ZERO);
                     let form = layer.cell.form();
                     let rest = 1 + usize::from(form.recurrent_kernel);
@@ -377,14 +421,14 @@ impl<F: Float> Network<F> {
                     let into = Gradients { kernel, recurrent, bias };
                     scratch.norms = norms.as_ref().map(|_| Vec::new());
                     let sequence = self.sequence(range, layer, pass, x, dropout);
-                    recurrent::backward(sequence, &above[0], d, into, d_below, scratch);
+                    recurrent::backward(threads, sequence, &above[0], d, into, d_below, scratch);
                     norms.iter_mut().for_each(|norms| norms.extend(scratch.norms.take()));
                     if layer.bidirectional {
                         let (kernel, from) = from.split_at_mut(size(3));
                         let (recurrent, from) = from.split_at_mut(size(4));
                         let into = Gradients { kernel, recurrent, bias: &mut from[..size(5)] };
                         let second = self.direction(range.first + 3, range, layer, pass, x, dropout);
-                        directions[0].backward(second, into, d_below, scratch);
+                        directions[0].backward(threads, second, into, d_below, scratch);
                     }
                 }
                 Layer::Dense(layer) => {

@@ -22,6 +22,14 @@ fn fixture(name: &str) -> Arrays {
     fixtures::npz(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
 }
 
+/// Updates of a framework: those that `make test-parity` has just made, else the ones that are kept.
+fn updates(name: &str) -> Arrays {
+    match std::env::var_os("KOLK_PARITY") {
+        Some(folder) => fixtures::npz(Path::new(&folder).join(name)),
+        None => fixture(name),
+    }
+}
+
 /// Units and features of every reference are 50 and 1.
 fn keras_shape(cell: CellKind) -> Architecture {
     plain(1, &[(cell, 50)])
@@ -137,6 +145,11 @@ fn numbers_of_pytorch_give_its_outputs() {
     }
 }
 
+/// The name of the cell.
+fn cell(shape: &Architecture) -> String {
+    shape.recurrent().map(|layer| format!("{:?}", layer.cell)).collect()
+}
+
 /// A hundred updates on batches of 32 in order; losses, and each tensor by its norm, agree to 1e-4.
 fn check_updates(shape: &Architecture, initial: &[Tensor], last: &[Tensor], losses: &[f64], form: EpsilonForm) {
     let data = fixture("parity_data.npz");
@@ -162,6 +175,7 @@ fn check_updates(shape: &Architecture, initial: &[Tensor], last: &[Tensor], loss
         let pairs = || found.data.iter().zip(&expected.data);
         let away = norm(&mut pairs().map(|(found, expected)| found - expected));
         let size = norm(&mut expected.data.iter().copied());
+        println!("{form:?}'s {:<16} {:<30} {:.1e} away", cell(shape), found.name, away / size);
         assert!(away <= 1e-4 * size, "{}: {:.2e} away", found.name, away / size);
         assert_ne!(found.data, initial.data, "{} was learned", found.name);
     }
@@ -170,7 +184,7 @@ fn check_updates(shape: &Architecture, initial: &[Tensor], last: &[Tensor], loss
 #[test]
 fn a_hundred_updates_are_those_of_keras() {
     for (name, cell) in CELLS {
-        let arrays = fixture(&format!("parity_keras_{name}.npz"));
+        let arrays = updates(&format!("parity_keras_{name}.npz"));
         let shape = keras_shape(cell);
         let [initial, last] = ["init_", "final_"].map(|prefix| keras(&shape, &arrays, prefix));
         check_updates(&shape, &initial, &last, &arrays["loss"].data, EpsilonForm::Keras);
@@ -180,7 +194,7 @@ fn a_hundred_updates_are_those_of_keras() {
 #[test]
 fn a_hundred_updates_are_those_of_pytorch() {
     for (name, cell) in CELLS {
-        let arrays = fixture(&format!("parity_torch_{name}.npz"));
+        let arrays = updates(&format!("parity_torch_{name}.npz"));
         let shape = torch_shape(cell, 1);
         let [initial, last] = ["init", "final"]
             .map(|when| torch(&shape, &arrays, |module, parameter| format!("{when}_{module}.{parameter}")));

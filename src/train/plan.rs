@@ -72,6 +72,8 @@ pub struct Plan {
     pub input_noise: f64,
     /// Seed of everything random.
     pub seed: u64,
+    /// Threads that an update is shared by; its result doesn't depend on how many there are.
+    pub threads: usize,
     /// How time is split.
     pub split: Cuts,
     /// Whether to train again on everything after the evaluation.
@@ -144,6 +146,7 @@ impl Plan {
             batch_size: train.batch_size.max(1),
             input_noise: train.input_noise,
             seed: train.seed,
+            threads: 1,
             split: split?,
             refit: train.refit,
             clock: clock.clone(),

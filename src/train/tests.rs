@@ -412,3 +412,32 @@ fn killed_after_any_update_it_goes_on_to_the_same_bits() {
         }
     }
 }
+
+/// Neither windows nor chunks: the memory of one batch serves the next.
+#[test]
+fn an_update_asks_for_no_memory() {
+    for (window, threads) in [(Some(10), 1), (None, 1), (None, 2)] {
+        let mut train = section(2, &["v"]);
+        (train.batch_size, train.chunk) = (24, 7);
+        train.split.value = config::Split::Rows([600, 0, 0]);
+        let mut plan = plan_of(&train, window);
+        plan.threads = threads;
+        let series = &sines(600)[..1];
+        let data = dataset::Dataset::new(series, &plan).unwrap();
+        let scaling = scaling::Scaling::learn(&data);
+        let mut learner = learner::Learner::new(&plan, &scaling, None).unwrap();
+        let mut batch = windows::Examples::default();
+        let origins = windows::origins(&data, Subset::Train);
+        let lanes = lanes::Lanes::new(&data, &lanes::stretches(&data), 1, 0);
+        let mut update = |at: usize| {
+            match window {
+                Some(_) => windows::fill(&mut batch, &data, &scaling, &origins[24 * at..24 * (at + 1)]),
+                None => lanes.fill(&mut batch, &data, &scaling, 1),
+            }
+            learner.learn(&batch).unwrap();
+        };
+        (0..3).for_each(&mut update);
+        let ((), most) = crate::hostile::most_memory(|| (3..6).for_each(update));
+        assert_eq!(most, 0, "window {window:?}, {threads} threads: {most} bytes");
+    }
+}

@@ -48,7 +48,9 @@ pub(super) fn before_network(
     if let (Split::Column(_), Key::Melted(_)) = (&train.split.value, &pipeline.record.key) {
         problems.add(train.split.place, "columns_as_keys has no further columns to split by");
     }
-    let plan = plan.filter(|_| problems.is_empty())?;
+    let mut plan = plan.filter(|_| problems.is_empty())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    plan.threads = pipeline.runtime.workers.min(cores);
     let inputs = Inputs::of(plan.inputs.clone(), infer.gap.clone(), infer.ttl.clone());
     let step = stage::Step { place: train.place, operator: Box::new(inputs) };
     let last = stage::chain(&[step], chain.layout, problems);

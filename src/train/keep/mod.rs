@@ -170,7 +170,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Everything but the data that the bits of a training depend on, a line each. It is the plan's debug text, so that no
 /// field can be forgotten: a checkpoint lives as long as a training, and only by the program that wrote it.
 fn fingerprint(plan: &Plan) -> String {
-    let mut plan = plan.clone();
+    // The bits don't depend on the number of threads.
+    let mut plan = Plan { threads: 1, ..plan.clone() };
     let start = plan.start.take().map(|start| {
         let mut hash = String::new();
         for tensor in &start.tensors {

@@ -5,6 +5,7 @@
 
 use crate::kernel::float::Float;
 use crate::kernel::recurrent::{self, Gradients, Mask, Scratch, Sequence, Trace};
+use crate::kernel::threads::Threads;
 use crate::network::Pool;
 
 /// What a layer needs beside its trace for the second direction, and for pooling.
@@ -47,12 +48,12 @@ fn zeros<F: Float>(values: &mut Vec<F>, len: usize) -> &mut [F] {
 
 impl<F: Float> Directions<F> {
     /// Runs the second direction of a layer, whose numbers `second` has, over the input of the first.
-    pub fn forward(&mut self, second: Sequence<'_, F>) {
+    pub fn forward(&mut self, threads: &Threads, second: Sequence<'_, F>) {
         let Sequence { t, b, x, inputs, units, mask, .. } = second;
         turn(x, zeros(&mut self.x, t * b * inputs), &lengths(mask, t, b), inputs);
         let states = second.cell.form().states.len() - 1;
         let (mut h, mut c) = (vec![F::ZERO; b * units], vec![F::ZERO; states * b * units]);
-        recurrent::forward(turned(second, &self.x), &mut h, &mut c, &mut self.trace);
+        recurrent::forward(threads, turned(second, &self.x), &mut h, &mut c, &mut self.trace);
     }
 
     /// Makes the layer's output of that of its first direction: for the top layer with `pool`, else both side by side.
@@ -115,6 +116,7 @@ impl<F: Float> Directions<F> {
     /// Adds the gradients of the second direction's numbers, and to `dx` (unless it is empty) that of the input.
     pub fn backward(
         &mut self,
+        threads: &Threads,
         second: Sequence<'_, F>,
         gradients: Gradients<'_, F>,
         dx: &mut [F],
@@ -123,7 +125,7 @@ impl<F: Float> Directions<F> {
         let Sequence { t, b, inputs, mask, .. } = second;
         zeros(&mut self.dx, dx.len());
         let sequence = turned(second, &self.x);
-        recurrent::backward(sequence, &self.trace, &self.d[1], gradients, &mut self.dx, scratch);
+        recurrent::backward(threads, sequence, &self.trace, &self.d[1], gradients, &mut self.dx, scratch);
         if !dx.is_empty() {
             turn(&self.dx, dx, &lengths(mask, t, b), inputs);
         }

@@ -116,7 +116,7 @@ mod tests {
         network.parameters_mut().copy_from_slice(&[1.0, w, 0.0, 2.0, 0.0]);
         let x = [0.5, -0.3, 0.8, 4.0];
         let pass = Pass { t: 4, b: 1, x: &x, mask: Mask::default(), group: &[], last_only: false };
-        let (mut work, mut gradients) = (Workspace::default(), vec![0.0; 5]);
+        let (mut work, mut gradients) = (Workspace::for_samples(), vec![0.0; 5]);
         network.forward(pass, &mut network.zero_state(1), &mut work);
         assert_eq!(network.saturated(pass, &work), [0.25]);
         work.norms = Some(Vec::new());

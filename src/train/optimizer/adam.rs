@@ -3,6 +3,7 @@
 use super::Kept;
 use crate::config::{self, EpsilonForm};
 use crate::kernel::float::Float;
+use crate::kernel::lanes::{Isa, LANES, Vector, Work};
 use crate::train::keep::{Number, Record};
 
 /// Moments of every parameter.
@@ -37,13 +38,59 @@ impl<F: Float> Adam<F> {
             EpsilonForm::Keras => (learning_rate * second_correction.sqrt() / first_correction, 1.0),
             EpsilonForm::Torch => (learning_rate / first_correction, second_correction.sqrt()),
         };
-        let (step, root, epsilon) = (F::from_f64(step), F::from_f64(root), F::from_f64(epsilon));
-        let (take_first, take_second) = (F::from_f64(1.0 - beta_1), F::from_f64(1.0 - beta_2));
-        for (((p, g), m), v) in parameters.iter_mut().zip(gradients).zip(&mut self.first).zip(&mut self.second) {
-            *m += (*g - *m) * take_first;
-            *v += (*g * *g - *v) * take_second;
-            *p += -(step * *m / (v.sqrt() / root + epsilon));
+        let update = Update {
+            numbers: [step, 1.0 / root, epsilon, 1.0 - beta_1, 1.0 - beta_2].map(F::from_f64),
+            parameters,
+            gradients,
+            moments: [&mut self.first, &mut self.second],
+        };
+        F::run_on(Isa::best(), update);
+    }
+}
+
+/// An update of every parameter: step · m / (sqrt(v) · scale + epsilon).
+struct Update<'a, F> {
+    /// Step, scale, epsilon, and how much of the new the moments take.
+    numbers: [F; 5],
+    parameters: &'a mut [F],
+    gradients: &'a [F],
+    moments: [&'a mut [F]; 2],
+}
+
+impl<F: Float> Work<F> for Update<'_, F> {
+    #[inline(always)]
+    fn run<V: Vector<Element = F>>(self) {
+        let [step, scale, epsilon, take_first, take_second] = self.numbers;
+        let (step, scale, epsilon) = (V::splat(step), V::splat(scale), V::splat(epsilon));
+        let (take_first, take_second) = (V::splat(take_first), V::splat(take_second));
+        let [first, second] = self.moments;
+        let (parameters, parameters_left) = self.parameters.as_chunks_mut::<LANES>();
+        let (gradients, gradients_left) = self.gradients.as_chunks::<LANES>();
+        let ((first, first_left), (second, second_left)) =
+            (first.as_chunks_mut::<LANES>(), second.as_chunks_mut::<LANES>());
+        // What is left is as wide as a vector.
+        let mut left = [[F::ZERO; LANES]; 4];
+        let rest = gradients_left.len();
+        let [p, g, m, v] = &mut left;
+        for (to, from) in
+            [(&mut *p, &*parameters_left), (g, gradients_left), (&mut *m, first_left), (&mut *v, second_left)]
+        {
+            to[..rest].copy_from_slice(from);
         }
+        let whole = parameters.iter_mut().zip(gradients).zip(first).zip(second);
+        let [p, g, m, v] = &mut left;
+        for (((p, g), m), v) in whole.chain([(((p, &*g), m), v)]) {
+            let gradient = V::load(g);
+            let first = (gradient - V::load(m)).mul_add(take_first, V::load(m));
+            let second = (gradient * gradient - V::load(v)).mul_add(take_second, V::load(v));
+            first.store(m);
+            second.store(v);
+            (V::load(p) - step * first / second.sqrt().mul_add(scale, epsilon)).store(p);
+        }
+        let [p, _, m, v] = &left;
+        parameters_left.copy_from_slice(&p[..rest]);
+        first_left.copy_from_slice(&m[..rest]);
+        second_left.copy_from_slice(&v[..rest]);
     }
 }
 
