@@ -30,9 +30,6 @@ use crate::{Error, Result};
 const BEAM: usize = 16;
 /// Transcripts that the report shows.
 const SHOWN: usize = 20;
-/// Name of the blank among the classes of a manifest: no token is empty.
-const BLANK: &str = "";
-
 /// Transcripts as the target.
 #[derive(Debug, Clone)]
 pub struct Ctc {
@@ -83,7 +80,12 @@ impl Ctc {
     fn join(&self, tokens: &[u32]) -> String {
         let names: Vec<&str> =
             tokens.iter().map(|token| self.tokens.get(*token as usize).map_or("?", String::as_str)).collect();
-        names.join(if self.kind == Tokens::Words { " " } else { "" })
+        names.join(self.between())
+    }
+
+    /// What stands between two tokens of a text; the blank's name in a manifest.
+    fn between(&self) -> &'static str {
+        if self.kind == Tokens::Words { " " } else { "" }
     }
 }
 
@@ -196,7 +198,9 @@ impl Head for Ctc {
     }
 
     fn with_classes(&self, classes: &[String]) -> Option<Arc<dyn Head>> {
-        Some(Arc::new(self.with(classes.iter().filter(|class| *class != BLANK).cloned().collect())))
+        // The last one is the blank.
+        let tokens = &classes[..classes.len().saturating_sub(1)];
+        Some(Arc::new(self.with(tokens.to_vec())))
     }
 
     fn evaluate(&self, data: &Dataset, model: &Model) -> Result<Arc<dyn Evaluation>> {
@@ -226,7 +230,7 @@ impl Head for Ctc {
     fn describe(&self, manifest: &mut Manifest) {
         manifest.targets.clone_from(&self.column);
         manifest.classes.clone_from(&self.tokens);
-        manifest.classes.push(BLANK.into());
+        manifest.classes.push(self.between().into());
     }
 
     fn headline(&self) -> String {
