@@ -32,6 +32,10 @@ pub(super) struct Space {
     pub others: Vec<usize>,
     /// Mean and standard deviation of the target in the network's units: those of its lags and of what is predicted.
     pub unit: (f64, f64),
+    /// Per series, the same of the key alone.
+    pub own: Vec<(f64, f64)>,
+    /// Whether every key is measured in its own units, for maps that are read in them.
+    pub in_own_units: bool,
     /// Mean and standard deviation of each of the others.
     pub other_units: Vec<(f64, f64)>,
     /// Outputs of the network that are of this target.
@@ -42,6 +46,12 @@ impl Space {
     /// Number of features, the constant included.
     pub fn width(&self) -> usize {
         self.lags + self.others.len() + 1
+    }
+
+    /// The unit of a series, and what its examples weigh: errors count in standard deviations of each key, so that the
+    /// largest keys don't decide alone.
+    pub fn unit_of(&self, series: usize) -> ((f64, f64), f64) {
+        if self.in_own_units { (self.own[series], 1.0) } else { (self.unit, self.unit.1 / self.own[series].1) }
     }
 }
 
@@ -65,6 +75,7 @@ impl Gram {
         let mut gram = Gram::zeros(width, outputs);
         let origins: Vec<usize> = data.origins(series, part).collect();
         let (mut x, mut y) = (Vec::new(), Vec::new());
+        let ((mean, sd), weight) = space.unit_of(series);
         for block in origins.chunks(BLOCK) {
             x.clear();
             y.clear();
@@ -73,18 +84,18 @@ impl Gram {
                 let before = y.len();
                 y.extend(space.outputs.iter().map_while(|output| {
                     let wanted = data.wanted(series, row, *output)? + f64::from(data.base(series, row, *output));
-                    Some((wanted - space.unit.0) / space.unit.1)
+                    Some(weight * (wanted - mean) / sd)
                 }));
                 if y.len() < before + outputs {
                     y.truncate(before);
                     continue;
                 }
-                let lag = |lag| (data.lagged(series, row, space.target, lag) - space.unit.0) / space.unit.1;
+                let lag = |lag| weight * (data.lagged(series, row, space.target, lag) - mean) / sd;
                 x.extend((0..space.lags).map(lag));
                 let own = data.captured(series, row);
                 let others = space.others.iter().zip(&space.other_units);
-                x.extend(others.map(|(i, (mean, sd))| (f64::from(own[*i]) - mean) / sd));
-                x.push(1.0);
+                x.extend(others.map(|(i, (mean, sd))| weight * (f64::from(own[*i]) - mean) / sd));
+                x.push(weight);
             }
             let rows = y.len() / outputs.max(1);
             gram.count += rows as f64;

@@ -70,8 +70,10 @@ pub fn choose(data: &Dataset, head: &Forecast) -> Vec<Choice> {
             let thinned = Space { outputs, ..space.clone() };
             let members = choose::choose(&sums(data, &thinned), &thinned, &tried, head.season());
             let lags = members.iter().filter(|(_, weight)| *weight > 0.0).map(|(candidate, _)| candidate.lags).max();
-            let used = members.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
-            Choice { space: Space { lags: lags.unwrap_or(1), ..space }, members: used }
+            let used: Members = members.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
+            // Without weights per key there is one map for all, in the network's units.
+            let in_own_units = used.iter().any(|(candidate, _)| candidate.per_key);
+            Choice { space: Space { lags: lags.unwrap_or(1), in_own_units, ..space }, members: used }
         })
         .collect()
 }
@@ -89,24 +91,35 @@ fn space(data: &Dataset, head: &Forecast, target: usize, lags: usize) -> Space {
     let own = Input::now(&head.targets[target]);
     let others = &data.plan.architecture.skip;
     let others: Vec<usize> = others.iter().copied().filter(|i| data.plan.inputs[*i] != own).collect();
-    let mut unit = Moments::default();
+    let (mut unit, mut own_units) = (Moments::default(), Vec::new());
     let mut units = vec![Moments::default(); others.len()];
     for series in 0..data.series.len() {
+        let mut of_key = Moments::default();
         for row in &data.steps[series].rows {
             let row = *row as usize;
             if data.rows[series][row] == Some(Subset::Train) {
-                unit.add(data.lagged(series, row, target, 0));
+                of_key.add(data.lagged(series, row, target, 0));
                 let own = data.captured(series, row);
                 units.iter_mut().zip(&others).for_each(|(unit, i)| unit.add(f64::from(own[*i])));
             }
         }
+        unit.merge(of_key);
+        own_units.push(of_key);
     }
+    let unit = unit.finish();
+    // A key that hardly moves, or has no row to learn from, must not outweigh all others.
+    let own = own_units.into_iter().map(|own| match own.raw() {
+        (mean, sd) if own.count > 1.0 && sd > 0.01 * unit.1 => (mean, sd),
+        (mean, _) => (if own.count > 0.0 { mean } else { unit.0 }, unit.1),
+    });
     let outputs = (0..data.plan.head.outputs()).filter(|output| head.step_and_target(*output).1 == target);
     Space {
         target,
         lags,
         others,
-        unit: unit.finish(),
+        unit,
+        own: own.collect(),
+        in_own_units: data.series.len() <= MOST_KEYS,
         other_units: units.into_iter().map(Moments::finish).collect(),
         outputs: outputs.collect(),
     }
@@ -164,17 +177,19 @@ pub fn fit(data: &Dataset, choices: &[Choice]) -> Linear {
         let mut pooled = Gram::zeros(space.width(), space.outputs.len());
         grams.iter().for_each(|gram| pooled.merge(gram));
         let shared = averaged(&pooled, None, space, members);
-        let mut left = if shape.groups == 0 { choose::loss(&pooled, &shared) } else { 0.0 };
-        add(&mut linear, 0, data, space, &shared);
-        if shape.groups > 0 {
-            for (series, gram) in grams.iter().enumerate() {
-                let map = averaged(&pooled, Some(gram), space, members);
-                left += choose::loss(gram, &map);
-                add(&mut linear, data.groups[series] as usize, data, space, &map);
+        add(&mut linear, (0, space.unit), data, space, &shared);
+        let mut left = 0.0;
+        for (series, gram) in grams.iter().enumerate() {
+            let (unit, weight) = space.unit_of(series);
+            let own = space.in_own_units.then(|| averaged(&pooled, Some(gram), space, members));
+            let map = own.as_ref().unwrap_or(&shared);
+            left += choose::loss(gram, map).max(0.0) * (unit.1 / weight).powi(2);
+            if shape.groups > 0 {
+                add(&mut linear, (data.groups[series] as usize, unit), data, space, map);
             }
         }
-        let left = (left.max(0.0) / (pooled.count * space.outputs.len() as f64).max(1.0)).sqrt();
-        let left = if left > 0.0 { left * space.unit.1 } else { space.unit.1 };
+        let left = (left / (pooled.count * space.outputs.len() as f64).max(1.0)).sqrt();
+        let left = if left > 0.0 { left } else { space.unit.1 };
         space.outputs.iter().for_each(|output| linear.left[*output] = left);
     }
     linear
@@ -192,9 +207,14 @@ fn averaged(pooled: &Gram, own: Option<&Gram>, space: &Space, members: &Members)
 }
 
 /// Writes a map of standardised features as the kernel of a group, in the network's units.
-fn add(linear: &mut Linear, group: usize, data: &Dataset, space: &Space, map: &[f64]) {
+fn add(
+    linear: &mut Linear,
+    (group, (mean, sd)): (usize, (f64, f64)),
+    data: &Dataset,
+    space: &Space,
+    map: &[f64],
+) {
     let (shape, outputs) = (&data.plan.architecture, data.plan.head.outputs());
-    let (mean, sd) = space.unit;
     let column = &data.plan.head.columns()[space.target];
     let place = |feature: usize| shape.skip.iter().position(|index| *index == feature);
     let of_lag = |lag: usize| {
@@ -214,10 +234,10 @@ fn add(linear: &mut Linear, group: usize, data: &Dataset, space: &Space, map: &[
             put(of_lag(lag), weight(lag));
             constant -= weight(lag) * mean;
         }
-        for (i, (other, (mean, sd))) in space.others.iter().zip(&space.other_units).enumerate() {
-            let value = weight(space.lags + i);
-            put(place(*other), value * space.unit.1 / sd);
-            constant -= value * space.unit.1 / sd * mean;
+        for (i, (other, (other_mean, other_sd))) in space.others.iter().zip(&space.other_units).enumerate() {
+            let value = weight(space.lags + i) * sd / other_sd;
+            put(place(*other), value);
+            constant -= value * other_mean;
         }
         // What is added to the output unscaled is one of the lags: the path makes the rest.
         if let Some(added) = shape.residual.get(*output) {

@@ -106,7 +106,16 @@ mod tests {
     use crate::train::ridge::gram::dot;
 
     fn space(lags: usize) -> Space {
-        Space { target: 0, lags, others: vec![], unit: (0.0, 1.0), other_units: vec![], outputs: vec![0] }
+        Space {
+            target: 0,
+            lags,
+            others: vec![],
+            unit: (0.0, 1.0),
+            own: vec![],
+            in_own_units: false,
+            other_units: vec![],
+            outputs: vec![0],
+        }
     }
 
     fn gram(rows: &[(Vec<f64>, f64)]) -> Gram {
