@@ -1,8 +1,9 @@
 //! One recurrent layer over time, forward and backward, whatever its cell.
 //!
 //! Most cells run in the form of `lanes`, sixteen rows at once. Here is the form of any other: the input's part of all
-//! timesteps is one matrix product, the recurrent part one per step; what is elementwise is in the file of each cell. Arrays are time-major [T, B, width]; gate blocks have the order of
-//! [`super::cell::Form::gates`]. Must not live here: formulas of a cell.
+//! timesteps is one matrix product, the recurrent part one per step; what is elementwise is in the file of each cell.
+//! Arrays are time-major [T, B, width]; gate blocks have the order of [`super::cell::Form::gates`]. Must not live here:
+//! formulas of a cell.
 
 use super::CellKind;
 use super::cell::{Backward, Cell, Forward};
@@ -238,8 +239,8 @@ pub struct Scratch<F> {
     recurrent: Vec<F>,
     dh: Vec<F>,
     dc: Vec<F>,
-    /// Where it is asked for, [`Trace::by_rows`]: the norm of the gradient of the hidden state after each step, the last
-    /// step first.
+    /// Where it is asked for, [`Trace::by_rows`]: the norm of the gradient of the hidden state after each step, the
+    /// last step first.
     pub norms: Option<Vec<f64>>,
     /// Numbers of the hidden state that dropout changes.
     dropped: Vec<F>,
@@ -248,8 +249,8 @@ pub struct Scratch<F> {
 }
 
 /// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless
-/// it is empty. `dh_out` are the gradients of the layer's output: [t, b, u], or of its last timesteps. What came before the first step is a
-/// constant: truncated backpropagation through time (Williams and Peng 1990).
+/// it is empty. `dh_out` are the gradients of the layer's output: [t, b, u], or of its last timesteps. What came before
+/// the first step is a constant: truncated backpropagation through time (Williams and Peng 1990).
 pub fn backward<F: Float>(
     threads: &Threads,
     layer: Sequence<'_, F>,

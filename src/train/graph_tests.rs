@@ -8,7 +8,8 @@ use crate::model::onnx::{export, import};
 use crate::network::testing::{Numbers, plain, tensors};
 use crate::network::{Architecture, Element, Layer, Pool, Signature};
 
-/// Every cell with an operator, with both kinds of pooling, in one direction and in both, with classes and with a number.
+/// Every cell with an operator, with both kinds of pooling, in one direction and in both, with classes and with a
+/// number.
 fn architectures() -> Vec<Architecture> {
     let mut all = Vec::new();
     let cells = CellKind::ALL.iter().filter(|cell| cell.form().operator().is_some());

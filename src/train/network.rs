@@ -6,6 +6,7 @@
 mod directions;
 mod linear;
 mod sampled;
+mod served;
 mod tensors;
 
 use std::ops::Range;
@@ -349,20 +350,6 @@ impl<F: Float> Network<F> {
         work.layers.last().map_or(&[], |layer| &layer.output[..])
     }
 
-    /// (x - mean) / sd of the chosen features of the cells from `first` on; 0 where there is no step, since there may
-    /// be NaN, and 0 times NaN would reach the gradients.
-    fn standardise(&self, pass: Pass<'_, F>, first: usize, chosen: &[usize], out: &mut Vec<F>) {
-        out.clear();
-        let Statistics { mean, sd, .. } = &self.scaling;
-        for (at, row) in pass.x.chunks_exact(self.shape.features.max(1)).enumerate().skip(first) {
-            if pass.mask.active(at) {
-                out.extend(chosen.iter().map(|i| (row[*i] - mean[*i]) / sd[*i]));
-            } else {
-                out.extend(chosen.iter().map(|_| F::ZERO));
-            }
-        }
-    }
-
     /// Gradients of the trained numbers, into `gradients` (as long as [`Network::parameters`]), for gradients `d_out`
     /// of the standardised outputs of the forward pass that `work` is from.
     pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
@@ -448,50 +435,6 @@ impl<F: Float> Network<F> {
             std::mem::swap(d, d_below);
         }
     }
-
-    /// What the exported graph gives for `x` [t, b, features] of keys of group 0 from zero state: [t, b, outputs].
-    pub fn outputs(&self, x: &[F], t: usize, b: usize) -> Vec<F> {
-        self.outputs_of(x, &[], t, b)
-    }
-
-    /// The same for keys of the groups [t, b].
-    pub fn outputs_of(&self, x: &[F], group: &[u32], t: usize, b: usize) -> Vec<F> {
-        self.outputs_until(x, group, &[], t, b)
-    }
-
-    /// As [`Network::outputs_of`], of sequences that end earlier than `t`: `active` [t, b] says where there is a step.
-    /// [b, outputs] of what is pooled.
-    pub fn outputs_until(&self, x: &[F], group: &[u32], active: &[bool], t: usize, b: usize) -> Vec<F> {
-        let pass = Pass { t, b, x, mask: Mask { reset: &[], active }, group, last_only: false };
-        let mut work = Workspace::default();
-        let mut y = self.forward(pass, &mut self.zero_state(b), &mut work).to_vec();
-        match self.shape.softmax {
-            true => y.chunks_exact_mut(self.shape.outputs.max(1)).for_each(softmax),
-            false => self.finish(x, &mut y),
-        }
-        y
-    }
-
-    /// Turns standardised outputs of the rows of `x` into those of the graph.
-    pub fn finish(&self, x: &[F], y: &mut [F]) {
-        let Statistics { out_mean, out_sd, .. } = &self.scaling;
-        for (row, x) in y.chunks_exact_mut(self.shape.outputs).zip(x.chunks_exact(self.shape.features)) {
-            for (i, y) in row.iter_mut().enumerate() {
-                *y = *y * out_sd[i] + out_mean[i];
-                if let Some(base) = self.shape.residual.get(i) {
-                    *y += x[*base];
-                }
-            }
-        }
-    }
-}
-
-/// Turns numbers into probabilities.
-fn softmax<F: Float>(y: &mut [F]) {
-    let most = y.iter().copied().fold(y[0], |most, y| if y > most { y } else { most });
-    y.iter_mut().for_each(|y| *y = (*y - most).exp());
-    let sum = F::from_f64(y.iter().map(|y| y.to_f64()).sum());
-    y.iter_mut().for_each(|y| *y = *y / sum);
 }
 
 /// The input of a layer: what the one below it made, in all its directions.

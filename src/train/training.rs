@@ -112,8 +112,9 @@ fn with_linear(data: &Dataset, watch: &mut dyn FnMut(Event)) -> (Plan, Option<Ve
     }
 }
 
-/// Scales what the network adds to the linear path by the factor that is best on validation, 0 if none is clearly better
-/// than the path alone; returns it, and the loss of the path alone and of the whole. `None` without a validation part.
+/// Scales what the network adds to the linear path by the factor that is best on validation, 0 if none is clearly
+/// better than the path alone; returns it, and the loss of the path alone and of the whole. `None` without a validation
+/// part.
 fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])> {
     let (mut alone, mut best) = (f64::INFINITY, (f64::INFINITY, 0.0));
     for factor in SHARES {

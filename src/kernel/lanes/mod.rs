@@ -17,6 +17,8 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod trace;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;

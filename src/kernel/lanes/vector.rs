@@ -113,8 +113,8 @@ fn constant<V: Vector>(value: f32) -> V {
 }
 
 /// e^x as (1 + `.0`) · `.1` for x within ±40, beyond that e^±40; NaN stays NaN. As for one number (`float`), but with
-/// fused operations, and with the terms of (e^r - 1) / r that are nearest to it by their share of it, 1.4e-8: a term less
-/// than the Taylor series.
+/// fused operations, and with the terms of (e^r - 1) / r that are nearest to it by their share of it, 1.4e-8: a term
+/// less than the Taylor series.
 #[inline(always)]
 fn exp<V: Vector>(x: V) -> (V, V) {
     const ROUNDING: f32 = 12_582_912.0;

@@ -1,7 +1,8 @@
-//! The linear path parallel to the layers: one kernel for all keys, or one for each group of keys.
+//! The linear path parallel to the layers, one kernel for all keys or one for each group of keys; and the features that
+//! path and layers begin with.
 //! Must not live here: how it is fitted (`ridge`).
 
-use super::{Network, Pass};
+use super::{Network, Pass, Statistics};
 use crate::kernel::float::Float;
 use crate::kernel::gemm::{Existing, Matrix, multiply_rows};
 
@@ -60,6 +61,20 @@ impl<F: Float> Network<F> {
                 let bias = &bias[now * outputs..(now + 1) * outputs];
                 let out = &mut out[row * outputs..(row + 1) * outputs];
                 out.iter_mut().zip(sum).zip(bias).for_each(|((out, sum), bias)| *out += *sum + *bias);
+            }
+        }
+    }
+
+    /// (x - mean) / sd of the chosen features of the cells from `first` on; 0 where there is no step, since there may
+    /// be NaN, and 0 times NaN would reach the gradients.
+    pub(super) fn standardise(&self, pass: Pass<'_, F>, first: usize, chosen: &[usize], out: &mut Vec<F>) {
+        out.clear();
+        let Statistics { mean, sd, .. } = &self.scaling;
+        for (at, row) in pass.x.chunks_exact(self.shape.features.max(1)).enumerate().skip(first) {
+            if pass.mask.active(at) {
+                out.extend(chosen.iter().map(|i| (row[*i] - mean[*i]) / sd[*i]));
+            } else {
+                out.extend(chosen.iter().map(|_| F::ZERO));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Network, Statistics};
+use super::{Network, Statistics, TensorRange};
 use crate::kernel::float::Float;
 use crate::network::{Architecture, Tensor};
 use crate::{Error, Result};
@@ -10,7 +10,9 @@ use crate::{Error, Result};
 impl<F: Float> Network<F> {
     /// Where the kernels are among [`Network::parameters`]: what regularisation makes small. Biases are not.
     pub fn kernels(&self) -> Vec<Range<usize>> {
-        self.tensors.iter().filter(|tensor| tensor.is_kernel).map(|tensor| tensor.range.clone()).collect()
+        let is_fixed = |tensor: &&TensorRange| self.is_frozen && tensor.name.starts_with("skip/");
+        let kernels = self.tensors.iter().filter(|tensor| tensor.is_kernel && !is_fixed(tensor));
+        kernels.map(|tensor| tensor.range.clone()).collect()
     }
 
     /// The network of an architecture with these numbers.

@@ -207,13 +207,7 @@ fn averaged(pooled: &Gram, own: Option<&Gram>, space: &Space, members: &Members)
 }
 
 /// Writes a map of standardised features as the kernel of a group, in the network's units.
-fn add(
-    linear: &mut Linear,
-    (group, (mean, sd)): (usize, (f64, f64)),
-    data: &Dataset,
-    space: &Space,
-    map: &[f64],
-) {
+fn add(linear: &mut Linear, (group, (mean, sd)): (usize, (f64, f64)), data: &Dataset, space: &Space, map: &[f64]) {
     let (shape, outputs) = (&data.plan.architecture, data.plan.head.outputs());
     let column = &data.plan.head.columns()[space.target];
     let place = |feature: usize| shape.skip.iter().position(|index| *index == feature);
