@@ -78,8 +78,9 @@ def main():
     data = numpy.load(fixtures / "parity_data.npz")
     x, y = data["x"].astype("float32"), data["y"].astype("float32")
     for cell in CELLS:
-        numpy.savez(folder / f"parity_keras_{cell}.npz", **of_keras(cell, x, y))
-        numpy.savez(folder / f"parity_torch_{cell}.npz", **of_torch(cell, x, y))
+        for framework, updates in [("keras", of_keras), ("torch", of_torch)]:
+            arrays = {name: numpy.ascontiguousarray(array) for name, array in updates(cell, x, y).items()}
+            numpy.savez(folder / f"parity_{framework}_{cell}.npz", **arrays)
     print(f"Keras {keras.__version__}, PyTorch {torch.__version__}")
 
 
