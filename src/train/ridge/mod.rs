@@ -44,8 +44,6 @@ pub struct Linear {
     pub kernels: Vec<Vec<f64>>,
     /// Per group, [outputs].
     pub constants: Vec<Vec<f64>>,
-    /// Per output, the standard deviation of what is left in the train part.
-    pub left: Vec<f64>,
 }
 
 impl Choice {
@@ -169,28 +167,23 @@ pub fn fit(data: &Dataset, choices: &[Choice]) -> Linear {
     let mut linear = Linear {
         kernels: vec![vec![0.0; shape.skip.len() * outputs]; groups],
         constants: vec![vec![0.0; outputs]; groups],
-        left: vec![1.0; outputs],
     };
     for Choice { space, members } in choices {
-        let grams: Vec<Gram> =
-            (0..data.series.len()).map(|series| Gram::of(data, space, series, Subset::Train)).collect();
         let mut pooled = Gram::zeros(space.width(), space.outputs.len());
-        grams.iter().for_each(|gram| pooled.merge(gram));
+        let mut grams = Vec::new();
+        for series in 0..data.series.len() {
+            let gram = Gram::of(data, space, series, Subset::Train);
+            pooled.merge(&gram);
+            // Only where they are needed apart: one has lags² numbers.
+            grams.extend((shape.groups > 0).then_some(gram));
+        }
         let shared = averaged(&pooled, None, space, members);
         add(&mut linear, (0, space.unit), data, space, &shared);
-        let mut left = 0.0;
         for (series, gram) in grams.iter().enumerate() {
-            let (unit, weight) = space.unit_of(series);
             let own = space.in_own_units.then(|| averaged(&pooled, Some(gram), space, members));
-            let map = own.as_ref().unwrap_or(&shared);
-            left += choose::loss(gram, map).max(0.0) * (unit.1 / weight).powi(2);
-            if shape.groups > 0 {
-                add(&mut linear, (data.groups[series] as usize, unit), data, space, map);
-            }
+            let place = (data.groups[series] as usize, space.unit_of(series).0);
+            add(&mut linear, place, data, space, own.as_ref().unwrap_or(&shared));
         }
-        let left = (left / (pooled.count * space.outputs.len() as f64).max(1.0)).sqrt();
-        let left = if left > 0.0 { left } else { space.unit.1 };
-        space.outputs.iter().for_each(|output| linear.left[*output] = left);
     }
     linear
 }
@@ -242,12 +235,11 @@ fn add(linear: &mut Linear, (group, (mean, sd)): (usize, (f64, f64)), data: &Dat
 }
 
 impl Linear {
-    /// Kernel and bias of the skip path between standardised inputs and outputs, and the outputs' mean and standard
-    /// deviation that it needs.
+    /// Kernel and bias of the skip path between standardised inputs and outputs, and the outputs' mean that it needs.
+    /// Their standard deviation stays that of the targets: losses mean the same whatever the path is.
     pub fn standardised(&self, scaling: &mut Scaling, shape: &Architecture) -> (Vec<f32>, Vec<f32>) {
-        let outputs = self.left.len();
+        let outputs = shape.outputs;
         let f32s = |values: &[f64]| values.iter().map(|value| f64::from(*value as f32)).collect::<Vec<f64>>();
-        scaling.out_sd = f32s(&self.left);
         let (mut kernel, mut constants) = (Vec::new(), Vec::new());
         for (weights, constant) in self.kernels.iter().zip(&self.constants) {
             let mut constant = constant.clone();
