@@ -212,6 +212,7 @@ pub(super) struct Parts<'a, T> {
 unsafe impl<T: Send> Sync for Parts<'_, T> {}
 
 impl<'a, T> Parts<'a, T> {
+    /// Of a slice that nobody else uses meanwhile.
     pub fn new(values: &'a mut [T]) -> Self {
         Parts { start: values.as_mut_ptr(), len: values.len(), of: PhantomData }
     }

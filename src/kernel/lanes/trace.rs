@@ -27,6 +27,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Of a layer and its sequence.
     pub fn new<F: Float>(layer: &Sequence<'_, F>) -> Shape {
         let form = layer.cell.form();
         let units = layer.units;
