@@ -23,7 +23,7 @@ fn pipeline(folder: &Path, infer: &str, layers: &str, more: &str) -> String {
         "name: whole\nsource: {{ parquet: {{ path: data.parquet }} }}\n\
          record: {{ key: key, time: ts, values: [a, b] }}\n\
          stages: [ infer: {{ model: taxi, {infer} }} ]\nsink: {{ stdout: {{}} }}\n\
-         train: {{ target: a, inputs: [a, b], horizon: 3, layers: {layers}, updates: 20, batch_size: 4{more} }}\n"
+         train: {{ target: a, inputs: [a, b], horizon: 3, layers: {layers}, updates: 20, batch_size: 4, skip: none{more} }}\n"
     );
     std::fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_string()

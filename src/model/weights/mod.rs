@@ -102,7 +102,11 @@ impl Found {
             }
         }
         if !architecture.skip.is_empty() {
-            wrong.push("the pipeline has a linear path beside the layers (`skip: linear`), the file has none".into());
+            wrong.push(
+                "the pipeline has a linear path beside the layers (`skip: linear`, or `ridge`, the default in mode \
+                 carry), the file has none: write `skip: none`"
+                    .into(),
+            );
         }
         if let Some((mean, _)) = &self.inputs
             && mean.len() != architecture.network.len()
