@@ -208,6 +208,15 @@ impl Clock {
         moved.filter(|moved| self.range().has(*moved))
     }
 
+    /// Whether `to` is later than `every` after `from`.
+    #[inline]
+    pub fn is_beyond(&self, from: i64, every: Every, to: i64) -> bool {
+        match every {
+            Every::Ticks(ticks) => to.saturating_sub(from) > ticks,
+            every => self.step(from, every, 1).is_some_and(|end| to > end),
+        }
+    }
+
     /// The same time of day on another local day; days are counted from 1970.
     fn on_another_day(&self, ticks: i64, other: impl Fn(i64) -> Option<i64>) -> Option<i64> {
         let zone = self.zone.as_ref()?;

@@ -145,11 +145,7 @@ const SEEN: u64 = 4;
 impl Frames {
     /// Whether `t` comes too long after `last`.
     fn is_silent(&self, last: i64, t: i64) -> bool {
-        match self.gap {
-            None => false,
-            Some(Every::Ticks(ticks)) => t.saturating_sub(last) > ticks,
-            Some(every) => self.clock.step(last, every, 1).is_some_and(|end| t > end),
-        }
+        self.gap.is_some_and(|gap| self.clock.is_beyond(last, gap, t))
     }
 
     /// The frames of so many samples.

@@ -233,11 +233,7 @@ fn said(column: &Column) -> Result<Vec<Option<bool>>> {
 impl Sequence {
     /// Whether `t` is too long after `latest`.
     fn pauses(&self, latest: i64, t: i64) -> bool {
-        match self.rule {
-            Rule::Gap(Every::Ticks(ticks)) => t.saturating_sub(latest) > ticks,
-            Rule::Gap(months) => self.clock.step(latest, months, 1).is_some_and(|end| t > end),
-            _ => false,
-        }
+        matches!(self.rule, Rule::Gap(gap) if self.clock.is_beyond(latest, gap, t))
     }
 
     fn count(&self, finished: u64, dropped: u64) {

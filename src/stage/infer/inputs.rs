@@ -148,11 +148,7 @@ impl Operator for Inputs {
 impl Prepare {
     /// Whether `t` comes too long after `last`.
     fn silent(&self, limit: Option<Every>, last: i64, t: i64) -> bool {
-        match limit {
-            None => false,
-            Some(Every::Ticks(ticks)) => t.saturating_sub(last) > ticks,
-            Some(months) => self.clock.step(last, months, 1).is_some_and(|end| t > end),
-        }
+        limit.is_some_and(|limit| self.clock.is_beyond(last, limit, t))
     }
 }
 
