@@ -195,10 +195,7 @@ pub struct SummaryArgs {
 
 /// A time of the command line, such as 30s or 5m.
 fn duration(text: &str) -> std::result::Result<Duration, String> {
-    match Span::parse(text)?.in_hours() {
-        Span::Nanos(nanos) => Ok(Duration::from_nanos(nanos.unsigned_abs())),
-        Span::Days(_) | Span::Months(_) | Span::Steps(_) => Err("expected a duration such as 30s or 5m".into()),
-    }
+    Span::parse(text)?.by_clock().ok_or_else(|| "expected a duration such as 30s or 5m".into())
 }
 
 /// Versions of what this process is made of.

@@ -264,10 +264,8 @@ impl Reader {
 
     /// A length of time by the clock on the wall.
     pub fn duration(&mut self, field: Field<'_>) -> Option<Duration> {
-        match self.span(field, false)?.value.in_hours() {
-            Span::Nanos(nanos) => u64::try_from(nanos).ok().map(Duration::from_nanos),
-            Span::Days(_) | Span::Months(_) | Span::Steps(_) => self.expected(field, "a duration such as 30s or 5m"),
-        }
+        let span = self.span(field, false)?;
+        span.value.by_clock().or_else(|| self.expected(field, "a duration such as 30s or 5m"))
     }
 
     /// The `path` of a section that has nothing else.

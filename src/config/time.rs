@@ -1,6 +1,7 @@
 //! Lengths of time and moments as a user writes them.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
 
@@ -90,6 +91,14 @@ impl Span {
         match self {
             Span::Days(days) => Span::Nanos(days.saturating_mul(DAY)),
             other => other,
+        }
+    }
+
+    /// By the clock on the wall; `None` where it has no fixed length.
+    pub fn by_clock(self) -> Option<Duration> {
+        match self.in_hours() {
+            Span::Nanos(nanos) => u64::try_from(nanos).ok().map(Duration::from_nanos),
+            Span::Days(_) | Span::Months(_) | Span::Steps(_) => None,
         }
     }
 

@@ -8,7 +8,7 @@ use super::task::{CROSS_ENTROPIES, taught};
 use super::train_words::{self, HEAD, HEADS, LAYER_OPTIONS, SPLIT, SPLITS, TRAIN};
 use super::training::{LOOK_EVERY, OPEN_EMA};
 use super::words::{not_yet, unknown};
-use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Span, Split, Task};
+use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Split, Task};
 use super::{Train, TrainLayer, one_line, places};
 use crate::error::did_you_mean;
 use crate::kernel::{Activation, CellKind};
@@ -124,10 +124,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
 
 /// A time by the clock.
 fn max_time(reader: &mut Reader, field: Field<'_>) -> Option<Duration> {
-    match reader.span(field, false)?.value.in_hours() {
-        Span::Nanos(nanos) => Some(Duration::from_nanos(nanos.unsigned_abs())),
-        _ => reader.expected(field, "a time by the clock such as 10m or 2h"),
-    }
+    let span = reader.span(field, false)?;
+    span.value.by_clock().or_else(|| reader.expected(field, "a time by the clock such as 10m or 2h"))
 }
 
 /// `name`, or `name(a, b)`.
