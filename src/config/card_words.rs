@@ -5,7 +5,6 @@ use super::stages::MODES;
 use super::table::{Bound, Shape, names, word};
 use super::words::{Words, exactly_one};
 
-const NUMBER: Shape = Shape::Number(Bound::None, Bound::None);
 const SHAPE: Shape = Shape::List(&Shape::Any(&[Shape::Word(&["batch", "time"]), Shape::POSITIVE]));
 const ABOUT_SHAPE: &str =
     "Its axes in order: batch, time, or a size; where it isn't written, `layout` and the file say";
@@ -60,7 +59,7 @@ pub(super) const INPUT: Words = Words::new(
         word("per_key", Shape::Text, "Vector column that is set once per key and kept"),
         word(
             "constant",
-            Shape::Any(&[NUMBER, Shape::Word(&["true", "false"]), Shape::Some(&NUMBER)]),
+            Shape::Any(&[Shape::NUMBER, Shape::Word(&["true", "false"]), Shape::Some(&Shape::NUMBER)]),
             "Always this number, or these in the order of the axes",
         ),
         word("shape", SHAPE, ABOUT_SHAPE),
@@ -80,7 +79,7 @@ pub(super) const STATE: Words = Words::new(
         ),
         word(
             "init",
-            Shape::Any(&[Shape::Word(&["zero"]), NUMBER, Shape::Section(&FILE)]),
+            Shape::Any(&[Shape::Word(&["zero"]), Shape::NUMBER, Shape::Section(&FILE)]),
             "What it is before a key's first step: zero, a number, or { file: h0.npy }",
         )
         .or("zero"),

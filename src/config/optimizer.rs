@@ -109,6 +109,19 @@ impl Adam {
         Adam { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, epsilon_form: EpsilonForm::Keras };
 }
 
+impl AdamW {
+    const DEFAULT: AdamW = AdamW { adam: Adam::DEFAULT, weight_decay: 0.004 };
+}
+
+impl RmsProp {
+    const DEFAULT: RmsProp =
+        RmsProp { learning_rate: 1e-3, rho: 0.9, momentum: 0.0, epsilon: 1e-7, epsilon_form: EpsilonForm::Keras };
+}
+
+impl Sgd {
+    const DEFAULT: Sgd = Sgd { learning_rate: 1e-2, momentum: 0.0, nesterov: false };
+}
+
 impl Optimizer {
     /// Its step size.
     pub fn learning_rate(&self) -> f64 {
@@ -156,13 +169,12 @@ pub(super) const SCHEDULES: [(&str, RateSchedule); 2] =
 pub(super) const EPSILON_FORMS: [(&str, EpsilonForm); 2] =
     [("keras", EpsilonForm::Keras), ("torch", EpsilonForm::Torch)];
 
-const DECAY: Shape = Shape::Number(Bound::Closed(0.0), Bound::Open(1.0));
 const FACTOR: Shape = Shape::Number(Bound::Open(0.0), Bound::Open(1.0));
 const EPSILON: Word = word("epsilon", Shape::ABOVE_ZERO, "Against division by zero").or("1e-7");
 const RATE: Word = word("learning_rate", Shape::ABOVE_ZERO, "Step size").or("0.001");
-const BETA_1: Word = word("beta_1", DECAY, "Decay of the first moment").or("0.9");
-const BETA_2: Word = word("beta_2", DECAY, "Decay of the second moment").or("0.999");
-const MOMENTUM: Word = word("momentum", DECAY, "Share of the last step that goes on").or("0");
+const BETA_1: Word = word("beta_1", Shape::BELOW_ONE, "Decay of the first moment").or("0.9");
+const BETA_2: Word = word("beta_2", Shape::BELOW_ONE, "Decay of the second moment").or("0.999");
+const MOMENTUM: Word = word("momentum", Shape::BELOW_ONE, "Share of the last step that goes on").or("0");
 const ADAM_FORM: Word = word(
     "epsilon_form",
     Shape::Word(&names(&EPSILON_FORMS)),
@@ -192,7 +204,7 @@ const ADAMW: Words = Words::new(
         ADAM_FORM,
         word(
             "weight_decay",
-            Shape::Number(Bound::Closed(0.0), Bound::None),
+            Shape::FROM_ZERO,
             "Times the step size, the share of each kernel that an update takes from it",
         )
         .or("0.004"),
@@ -202,7 +214,7 @@ const RMSPROP: Words = Words::new(
     "`rmsprop`",
     &[
         RATE,
-        word("rho", DECAY, "Decay of the mean of squares").or("0.9"),
+        word("rho", Shape::BELOW_ONE, "Decay of the mean of squares").or("0.9"),
         MOMENTUM,
         EPSILON,
         word(
@@ -247,45 +259,32 @@ const PLATEAU: Words = Words::new(
 
 /// Reads `optimizer`.
 pub(super) fn optimizer(reader: &mut Reader, fields: &Fields) -> Optimizer {
-    let default = Optimizer::Adam(Adam::DEFAULT);
-    let Some(field) = fields.get("optimizer") else { return default };
-    let alone = match field.node.text() {
-        Some("adam") => return default,
-        Some("adamw") => Some(Optimizer::AdamW(AdamW { adam: Adam::DEFAULT, weight_decay: 0.004 })),
-        Some("rmsprop") => Some(Optimizer::RmsProp(rmsprop(reader, None))),
-        Some("sgd") => Some(Optimizer::Sgd(sgd(reader, None))),
-        Some(name) if places::LATER.contains(&name) => {
-            reader.note(field, not_yet(name));
-            return default;
-        }
-        _ => None,
-    };
-    alone.or_else(|| chosen(reader, field)).unwrap_or(default)
+    let chosen = fields.get("optimizer").and_then(|field| match field.node.text() {
+        Some("adam") => Some(Optimizer::Adam(Adam::DEFAULT)),
+        Some("adamw") => Some(Optimizer::AdamW(AdamW::DEFAULT)),
+        Some("rmsprop") => Some(Optimizer::RmsProp(RmsProp::DEFAULT)),
+        Some("sgd") => Some(Optimizer::Sgd(Sgd::DEFAULT)),
+        Some(name) if places::LATER.contains(&name) => reader.wrong(field, not_yet(name)),
+        _ => chosen(reader, field),
+    });
+    chosen.unwrap_or(Optimizer::Adam(Adam::DEFAULT))
 }
 
 fn chosen(reader: &mut Reader, field: Field<'_>) -> Option<Optimizer> {
     let fields = reader.section(field, &OPTIMIZER)?;
     let field = reader.one_of(&fields, &WORDS)?;
+    let words = match field.name {
+        "adam" => &ADAM,
+        "adamw" => &ADAMW,
+        "rmsprop" => &RMSPROP,
+        _ => &SGD,
+    };
+    let fields = reader.section(field, words)?;
     Some(match field.name {
-        "adam" => {
-            let fields = reader.section(field, &ADAM)?;
-            Optimizer::Adam(adam(reader, &fields))
-        }
-        "adamw" => {
-            let fields = reader.section(field, &ADAMW)?;
-            let adam = adam(reader, &fields);
-            let mut weight_decay = 0.004;
-            number(reader, &fields, "weight_decay", &mut weight_decay, "a number from 0", |n| n >= 0.0);
-            Optimizer::AdamW(AdamW { adam, weight_decay })
-        }
-        "rmsprop" => {
-            let fields = reader.section(field, &RMSPROP)?;
-            Optimizer::RmsProp(rmsprop(reader, Some(&fields)))
-        }
-        _ => {
-            let fields = reader.section(field, &SGD)?;
-            Optimizer::Sgd(sgd(reader, Some(&fields)))
-        }
+        "adam" => Optimizer::Adam(adam(reader, &fields)),
+        "adamw" => Optimizer::AdamW(adamw(reader, &fields)),
+        "rmsprop" => Optimizer::RmsProp(rmsprop(reader, &fields)),
+        _ => Optimizer::Sgd(sgd(reader, &fields)),
     })
 }
 
@@ -320,22 +319,24 @@ fn adam(reader: &mut Reader, fields: &Fields) -> Adam {
     adam
 }
 
-fn rmsprop(reader: &mut Reader, fields: Option<&Fields>) -> RmsProp {
-    let mut rmsprop =
-        RmsProp { learning_rate: 1e-3, rho: 0.9, momentum: 0.0, epsilon: 1e-7, epsilon_form: EpsilonForm::Keras };
-    if let Some(fields) = fields {
-        above(reader, fields, "learning_rate", &mut rmsprop.learning_rate);
-        decay(reader, fields, "rho", &mut rmsprop.rho);
-        decay(reader, fields, "momentum", &mut rmsprop.momentum);
-        above(reader, fields, "epsilon", &mut rmsprop.epsilon);
-        rmsprop.epsilon_form = epsilon_form(reader, fields);
-    }
+fn adamw(reader: &mut Reader, fields: &Fields) -> AdamW {
+    let mut adamw = AdamW { adam: adam(reader, fields), ..AdamW::DEFAULT };
+    number(reader, fields, "weight_decay", &mut adamw.weight_decay, "a number from 0", |n| n >= 0.0);
+    adamw
+}
+
+fn rmsprop(reader: &mut Reader, fields: &Fields) -> RmsProp {
+    let mut rmsprop = RmsProp::DEFAULT;
+    above(reader, fields, "learning_rate", &mut rmsprop.learning_rate);
+    decay(reader, fields, "rho", &mut rmsprop.rho);
+    decay(reader, fields, "momentum", &mut rmsprop.momentum);
+    above(reader, fields, "epsilon", &mut rmsprop.epsilon);
+    rmsprop.epsilon_form = epsilon_form(reader, fields);
     rmsprop
 }
 
-fn sgd(reader: &mut Reader, fields: Option<&Fields>) -> Sgd {
-    let mut sgd = Sgd { learning_rate: 1e-2, momentum: 0.0, nesterov: false };
-    let Some(fields) = fields else { return sgd };
+fn sgd(reader: &mut Reader, fields: &Fields) -> Sgd {
+    let mut sgd = Sgd::DEFAULT;
     above(reader, fields, "learning_rate", &mut sgd.learning_rate);
     decay(reader, fields, "momentum", &mut sgd.momentum);
     if let Some(field) = fields.get("nesterov") {

@@ -27,12 +27,11 @@ const COMPARED: [&str; 8] = ["target", "targets", "horizon", "loss", "residual",
 const SCALES: [(&str, bool); 2] = [("linear", false), ("log", true)];
 const ENDS: [(&str, bool); 2] = [("median", true), ("none", false)];
 
-const NUMBER: Shape = Shape::Number(super::table::Bound::None, super::table::Bound::None);
 const RANGE: Words = Words::new(
     "a range of `over`",
     &[
-        word("from", NUMBER, "The smallest value; whole numbers are drawn where both ends are whole").needed(),
-        word("to", NUMBER, "The largest value").needed(),
+        word("from", Shape::NUMBER, "The smallest value; whole numbers are drawn where both ends are whole").needed(),
+        word("to", Shape::NUMBER, "The largest value").needed(),
         word("scale", Shape::Word(&names(&SCALES)), "log: each factor is equally likely").or("linear"),
     ],
 );

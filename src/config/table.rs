@@ -109,6 +109,12 @@ impl Shape {
     pub const COUNT: Shape = Shape::Integer(0, i64::MAX);
     /// A whole number above zero.
     pub const POSITIVE: Shape = Shape::Integer(1, i64::MAX);
+    /// A number.
+    pub const NUMBER: Shape = Shape::Number(Bound::None, Bound::None);
+    /// A number from zero.
+    pub const FROM_ZERO: Shape = Shape::Number(Bound::Closed(0.0), Bound::None);
+    /// A number from zero to below one.
+    pub const BELOW_ONE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Open(1.0));
     /// A number above zero.
     pub const ABOVE_ZERO: Shape = Shape::Number(Bound::Open(0.0), Bound::None);
 

@@ -3,8 +3,7 @@
 use std::sync::LazyLock;
 
 use super::effective::{Written, value};
-use super::optimizer::FLAGS;
-use super::optimizer::{OPTIMIZERS, RATE_SCHEDULE};
+use super::optimizer::{FLAGS, OPTIMIZERS, RATE_SCHEDULE};
 use super::table::{Bound, Shape, Word, names, word};
 use super::task::{POOLS, TASKS, TOKENS};
 use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
@@ -15,8 +14,6 @@ use crate::kernel::{self, CellKind};
 const HORIZON: Shape = Shape::Integer(1, MAX_HORIZON as i64);
 const UNITS: Shape = Shape::Integer(1, MAX_UNITS as i64);
 const ACTIVATION: Shape = Shape::Word(&names(&ACTIVATIONS));
-const BELOW_ONE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Open(1.0));
-const FROM_ZERO: Shape = Shape::Number(Bound::Closed(0.0), Bound::None);
 const SHARE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Closed(1.0));
 
 pub(super) const TRAIN: Words = Words::new(
@@ -88,21 +85,17 @@ pub(super) const TRAIN: Words = Words::new(
         ),
         word("sample_weight", Shape::Text, "Column that says what an example weighs in the loss"),
         word("tokens", Shape::Word(&names(&TOKENS)), "What a transcript consists of; only for ctc"),
-        word(
-            "input_noise",
-            Shape::Number(Bound::Closed(0.0), Bound::None),
-            "Noise that is added to inputs while learning, in standard deviations",
-        )
-        .or("0"),
-        word("l1", FROM_ZERO, "What the sum of the kernels' absolute values counts in the loss").or("0"),
-        word("l2", FROM_ZERO, "What the sum of the kernels' squares counts in the loss").or("0"),
+        word("input_noise", Shape::FROM_ZERO, "Noise that is added to inputs while learning, in standard deviations")
+            .or("0"),
+        word("l1", Shape::FROM_ZERO, "What the sum of the kernels' absolute values counts in the loss").or("0"),
+        word("l2", Shape::FROM_ZERO, "What the sum of the kernels' squares counts in the loss").or("0"),
         word("clip_norm", Shape::ABOVE_ZERO, "Gradients are scaled down to this global norm; by default they are not"),
         word("epochs", Shape::POSITIVE, "Length of the training in passes over the data"),
         word("updates", Shape::POSITIVE, "Length of the training in steps of the optimizer"),
         word("patience", Shape::POSITIVE, "Epochs (or updates) without improvement after which training stops"),
         word(
             "ema",
-            Shape::Number(Bound::Closed(0.0), Bound::Open(1.0)),
+            Shape::BELOW_ONE,
             "Decay of a moving average of the weights, which is looked at and kept; without a length 0.99, else 0",
         )
         .or_from(|file| value(if has_length(file) { "0" } else { "0.99" })),
@@ -130,7 +123,7 @@ pub(super) const TRAIN: Words = Words::new(
 
 const BIDIRECTIONAL: Word =
     word("bidirectional", Shape::Word(&names(&FLAGS)), "Whether it runs in both directions of time")
-        .or_from(bidirectional);
+        .or_from(|file| of_recurrent(file, "false"));
 
 /// The cells, each by its words, and what a layer may have beside one.
 static LAYERS: LazyLock<Words> = LazyLock::new(|| {
@@ -141,8 +134,12 @@ static LAYERS: LazyLock<Words> = LazyLock::new(|| {
         DROPOUT,
         LAYER_NORM,
         word("activation", ACTIVATION, "Of simple_rnn (tanh by default) or dense (linear)").or_from(activation),
-        word("recurrent_dropout", BELOW_ONE, "Share of the hidden state that the next step of training doesn't see")
-            .or_from(recurrent_dropout),
+        word(
+            "recurrent_dropout",
+            Shape::BELOW_ONE,
+            "Share of the hidden state that the next step of training doesn't see",
+        )
+        .or_from(|file| of_recurrent(file, "0")),
         BIDIRECTIONAL,
     ]);
     let kinds: Vec<&'static str> = cells.iter().chain(HEADS).copied().collect();
@@ -185,14 +182,9 @@ fn activation(file: &Written<'_>) -> Option<Node> {
     value(activation.word())
 }
 
-/// That of a recurrent layer.
-fn recurrent_dropout(file: &Written<'_>) -> Option<Node> {
-    kernel::words().iter().any(|cell| file.near(0, cell).is_some()).then(|| value("0")).flatten()
-}
-
-fn bidirectional(file: &Written<'_>) -> Option<Node> {
-    let is_recurrent = kernel::words().iter().any(|cell| file.near(0, cell).is_some());
-    is_recurrent.then(|| value("false")).flatten()
+/// A default that only recurrent layers have.
+fn of_recurrent(file: &Written<'_>, text: &str) -> Option<Node> {
+    kernel::words().iter().any(|cell| file.near(0, cell).is_some()).then(|| value(text)).flatten()
 }
 
 /// A layer.
@@ -215,7 +207,7 @@ pub(super) const HEADS: &[&str] = &["dense", "dropout", "layer_norm"];
 /// What a layer of `layers` may have beside its kind.
 pub(super) const LAYER_OPTIONS: &[&str] = &["activation", "recurrent_dropout", "bidirectional"];
 const DENSE: Word = word("dense", UNITS, "A dense layer of so many units");
-const DROPOUT: Word = word("dropout", BELOW_ONE, "Share of numbers that the next layer doesn't see in training");
+const DROPOUT: Word = word("dropout", Shape::BELOW_ONE, "Share of numbers that the next layer doesn't see in training");
 const LAYER_NORM: Word = word("layer_norm", Shape::Word(&["true"]), "Normalises the numbers of each step");
 pub(super) const SPLIT: Words = Words::new(
     "`split`",
