@@ -189,7 +189,6 @@ impl Whole {
         ended.sort_by_key(|one| one.length);
         let mut tokens =
             self.transcripts.as_ref().map(|all| vec![f32::NAN; self.values.len() / self.width * all.width()]);
-        let all = ended.clone();
         while let Some(longest) = ended.last() {
             let t = longest.length as usize;
             let together = ended.split_off(ended.len().saturating_sub((MOST_STEPS / t).max(1)));
@@ -204,17 +203,15 @@ impl Whole {
                 reset: &self.reset,
                 lengths: if self.takes_lengths { &self.lengths } else { &[] },
             };
-            match (&mut tokens, &self.transcripts) {
+            match (&mut tokens, &mut self.transcripts) {
                 (Some(tokens), Some(transcripts)) => {
                     let output = Output { values: RowsMut::F32(tokens), width: transcripts.width() };
                     executor.run(&steps, None, &mut [output])?;
+                    for Ended { row, first, length, .. } in together {
+                        transcripts.take(row, tokens, first as usize..(first + length) as usize);
+                    }
                 }
                 _ => executor.run(&steps, None, &mut answer.outputs)?,
-            }
-        }
-        if let (Some(tokens), Some(transcripts)) = (&tokens, &mut self.transcripts) {
-            for Ended { row, first, length, .. } in all {
-                transcripts.take(row, tokens, first as usize..(first + length) as usize);
             }
         }
         self.values.clear();
