@@ -236,7 +236,8 @@ fn taken<T: Copy>(values: &[T], rows: &[u32], width: usize) -> Vec<T> {
     rows.iter().flat_map(|row| &values[*row as usize * width..][..width]).copied().collect()
 }
 
-fn keep<T: Copy>(values: &mut Vec<T>, mask: &[bool], width: usize) {
+/// Keeps the rows, of so many values, where `mask` is true.
+pub fn keep<T: Copy>(values: &mut Vec<T>, mask: &[bool], width: usize) {
     let mut to = 0;
     for (row, _) in mask.iter().enumerate().filter(|(_, keep)| **keep) {
         values.copy_within(row * width..(row + 1) * width, to * width);

@@ -17,7 +17,7 @@ mod shard;
 mod vector;
 mod zone;
 
-pub use batch::{Batch, Column, Reject, Values};
+pub use batch::{Batch, Column, Reject, Values, keep};
 pub use clock::{Clock, Every, NO_TIME};
 pub use decimal::{digits, nearest, nearest_of_digits};
 pub use key::{murmur2, partition_of};

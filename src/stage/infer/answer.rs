@@ -3,7 +3,7 @@
 
 use super::plan::PlannedOutput;
 use crate::model::executor::{Output, RowsMut};
-use crate::record::{Batch, Column, Values};
+use crate::record::{self, Batch, Column, Values};
 
 /// Room for what the network gives.
 pub(super) struct Answer<'a> {
@@ -69,13 +69,9 @@ impl PlannedOutput {
 impl Given {
     /// Keeps the rows, of so many numbers, where `mask` is true.
     pub(super) fn keep(&mut self, mask: &[bool], width: usize) {
-        fn kept<T: Copy>(values: &[T], mask: &[bool], width: usize) -> Vec<T> {
-            let rows = values.chunks_exact(width.max(1)).zip(mask);
-            rows.filter(|(_, keep)| **keep).flat_map(|(row, _)| row).copied().collect()
-        }
         match self {
-            Given::F32(values) => *values = kept(values, mask, width),
-            Given::F64(values) => *values = kept(values, mask, width),
+            Given::F32(values) => record::keep(values, mask, width),
+            Given::F64(values) => record::keep(values, mask, width),
         }
     }
 

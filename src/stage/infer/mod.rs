@@ -37,7 +37,7 @@ use window::Window;
 use super::Stage;
 use crate::config::Mode;
 use crate::model::executor::{Executor, Input, Rows, described};
-use crate::record::{Batch, Clock, Every, Features, NO_TIME, Values};
+use crate::record::{self, Batch, Clock, Every, Features, NO_TIME, Values};
 use crate::state::{State, StateSpec};
 use crate::{Error, Result};
 
@@ -192,26 +192,27 @@ impl Stage for Infer {
             Some(Values::Flag(ends)) => Ok(&ends[..]),
             _ => Err(misfit()),
         };
-        let mut texts = None;
-        let kept = match &mut self.plan {
-            Plan::Carry(carry) => carry.run(executor, made, state, &mut answer).map(|()| None)?,
-            Plan::Window(window, _) => window.run(executor, made, state, &mut answer).map(|()| None)?,
+        let (mut kept, mut texts) = (None, None);
+        match &mut self.plan {
+            Plan::Carry(carry) => carry.run(executor, made, state, &mut answer)?,
+            Plan::Window(window, _) => window.run(executor, made, state, &mut answer)?,
             Plan::Stepwise(steps, column) => {
-                steps.run(executor, made, ends(*column)?, state, &mut answer)?;
-                Some(ends(*column)?.to_vec())
+                let ends = ends(*column)?;
+                steps.run(executor, made, ends, state, &mut answer)?;
+                kept = Some(ends.to_vec());
             }
             Plan::Whole(whole, column, _) => {
-                whole.run(executor, made, ends(*column)?, state, &mut answer)?;
-                texts = whole.texts(ends(*column)?);
-                Some(ends(*column)?.to_vec())
+                let ends = ends(*column)?;
+                whole.run(executor, made, ends, state, &mut answer)?;
+                texts = whole.texts(ends);
+                kept = Some(ends.to_vec());
             }
-        };
+        }
         let mut warm_up = answer.warm_up;
         self.outputs.iter().zip(&mut given).for_each(|(output, given)| output.unscale(batch, given));
         if let Some(kept) = kept {
             self.outputs.iter().zip(&mut given).for_each(|(output, given)| given.keep(&kept, output.width));
-            let mut kept_warm = kept.iter();
-            warm_up.retain(|_| kept_warm.next() == Some(&true));
+            record::keep(&mut warm_up, &kept, 1);
             batch.keep(&kept);
         }
         let times = self.horizon.map(|horizon| self.times(batch, horizon)).transpose()?;
