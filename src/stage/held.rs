@@ -252,7 +252,7 @@ impl Given {
             What::Text(of) => {
                 let text = |(n, mark): (usize, &bool)| {
                     let start = if n == 0 { 0 } else { ends[n - 1] };
-                    mark.then(|| String::from_utf8_lossy(&bytes[start..ends[n]]).into_owned())
+                    mark.then(|| String::from_utf8_lossy(&bytes[start..ends[n]]))
                 };
                 let array: ArrayRef = Arc::new(marks.iter().enumerate().map(text).collect::<StringArray>());
                 let array = if *of == DataType::Utf8 { Ok(array) } else { cast(&array, of) };
