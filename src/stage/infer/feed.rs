@@ -241,7 +241,6 @@ impl Fed {
     /// Reads a row of the batch, of a key that had `before` rows. Returns whether all of it is there; `beyond` is set
     /// where a number is there that the model doesn't take.
     #[inline]
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn read<'a>(
         &self,
         columns: &[View<'_>],
