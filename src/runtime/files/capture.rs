@@ -138,14 +138,6 @@ impl Columns {
         })
     }
 
-    /// A label, once in memory for all rows in a row.
-    fn known(&self, series: &Series, label: &str) -> Arc<str> {
-        match series.labels.last() {
-            Some(Some(last)) if **last == *label => last.clone(),
-            _ => label.into(),
-        }
-    }
-
     /// Appends each row to its key's series.
     fn collect(&self, batch: &Batch, series: &mut [Series]) -> Result<()> {
         if batch.is_empty() {
@@ -175,7 +167,7 @@ impl Columns {
             series.ends.extend(ends.map(|ends| ends[row]));
             series.weights.extend(weights.as_ref().map(|weights| weights[row]));
             if let Some(labels) = &labels {
-                let label = labels.is_valid(row).then(|| self.known(series, labels.value(row)));
+                let label = labels.is_valid(row).then(|| known(series, labels.value(row)));
                 series.labels.push(label);
             }
             series.targets.resize(self.targets.len(), Vec::new());
@@ -195,6 +187,14 @@ impl Columns {
             }
         }
         Ok(())
+    }
+}
+
+/// A label, once in memory for rows that follow each other.
+fn known(series: &Series, label: &str) -> Arc<str> {
+    match series.labels.last() {
+        Some(Some(last)) if **last == *label => last.clone(),
+        _ => label.into(),
     }
 }
 
