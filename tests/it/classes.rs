@@ -1,6 +1,5 @@
 //! Networks that tell classes, of fixed numbers, and records that form sequences.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,34 +68,15 @@ pub fn publish_tokens(
     let tensors: Vec<Tensor> = architecture.tensor_shapes().into_iter().map(tensor).collect();
     let onnx = export::onnx(&architecture, &tensors, name).unwrap();
     let manifest = Manifest {
-        format: 1,
-        name: name.into(),
-        kind,
-        form: "operator".into(),
-        bitwise: true,
-        window: None,
         inputs: vec![Input::now("value")],
         states: architecture.states(),
         horizon: 1,
         targets: vec!["label".into()],
-        quantiles: vec![],
         classes: classes.map(String::from).into(),
         pool,
-        stages: vec![],
-        warm_up: 0,
         seed: 3,
-        data_hash: String::new(),
-        metrics: BTreeMap::new(),
         architecture: Some(architecture),
-        keys: Vec::new(),
-        signature: None,
-        proofs: vec![],
-        from: None,
-        opset: export::OPSET,
-        ir_version: export::IR_VERSION,
-        onnx_runtime: String::new(),
-        tz_database: None,
-        files: BTreeMap::new(),
+        ..manifest(name, kind)
     };
     let root = folder.join("models");
     let version = registry::publish(&root, manifest, &onnx, "<html></html>", None).unwrap();

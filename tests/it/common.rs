@@ -94,26 +94,46 @@ pub fn publish_forecast(
     let deviations: Vec<f32> = (0..outputs).map(|n| [2.0, 3.0][n % 2]).collect();
     network.set_scaling(&vec![12.0; features], &vec![9.0; features], &means, &deviations);
     let manifest = Manifest {
-        format: 1,
-        name: name.into(),
-        kind,
-        form: "operator".into(),
-        bitwise: true,
         window,
         inputs: (0..=lags).map(|lag| Input::back("value", lag)).collect(),
         states: architecture.states(),
         horizon: 2,
         targets: vec!["value".into()],
         quantiles: quantiles.to_vec(),
-        classes: Vec::new(),
-        pool: Default::default(),
-        stages: vec![],
         warm_up: 3,
         seed: 3,
+        architecture: Some(architecture),
+        ..manifest(name, kind)
+    };
+    let onnx = export::onnx(manifest.architecture.as_ref().unwrap(), &network.tensors(), name).unwrap();
+    let root = folder.join("models");
+    let version = registry::publish(&root, manifest, &onnx, "<html></html>", None).unwrap();
+    registry::set_champion(&root, name, version.number).unwrap();
+}
+
+/// The manifest of a model that has nothing of what not every model has.
+pub fn manifest(name: &str, kind: ModelKind) -> Manifest {
+    Manifest {
+        format: 1,
+        name: name.into(),
+        kind,
+        form: "operator".into(),
+        bitwise: true,
+        window: None,
+        inputs: vec![],
+        states: vec![],
+        horizon: 0,
+        targets: vec![],
+        quantiles: vec![],
+        classes: vec![],
+        pool: Default::default(),
+        stages: vec![],
+        warm_up: 0,
+        seed: 0,
         data_hash: String::new(),
         metrics: BTreeMap::new(),
-        architecture: Some(architecture),
-        keys: Vec::new(),
+        architecture: None,
+        keys: vec![],
         signature: None,
         proofs: vec![],
         from: None,
@@ -122,11 +142,7 @@ pub fn publish_forecast(
         onnx_runtime: String::new(),
         tz_database: None,
         files: BTreeMap::new(),
-    };
-    let onnx = export::onnx(manifest.architecture.as_ref().unwrap(), &network.tensors(), name).unwrap();
-    let root = folder.join("models");
-    let version = registry::publish(&root, manifest, &onnx, "<html></html>", None).unwrap();
-    registry::set_champion(&root, name, version.number).unwrap();
+    }
 }
 
 /// The smallest pipeline over `data*.parquet` in a folder; `extra` is appended as it is.

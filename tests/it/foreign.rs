@@ -103,36 +103,7 @@ fn publish(folder: &Path) {
         lengths: None,
         steps: Run::One,
     };
-    let manifest = Manifest {
-        format: 1,
-        name: "m".into(),
-        kind: ModelKind::Carry,
-        form: "operator".into(),
-        bitwise: true,
-        window: None,
-        inputs: vec![],
-        states: vec![],
-        horizon: 0,
-        targets: vec![],
-        quantiles: vec![],
-        classes: Vec::new(),
-        pool: Default::default(),
-        stages: vec![],
-        warm_up: 0,
-        seed: 0,
-        data_hash: String::new(),
-        metrics: BTreeMap::new(),
-        architecture: None,
-        keys: Vec::new(),
-        signature: Some(signature),
-        proofs: vec![],
-        from: None,
-        opset: 17,
-        ir_version: 8,
-        onnx_runtime: String::new(),
-        tz_database: None,
-        files: BTreeMap::new(),
-    };
+    let manifest = Manifest { signature: Some(signature), opset: 17, ir_version: 8, ..manifest("m", ModelKind::Carry) };
     let root = folder.join("models");
     let files = BTreeMap::from([("level.bin".to_owned(), 100.5_f64.to_le_bytes().to_vec())]);
     let version = registry::publish_with(&root, manifest, &graph(), "<html></html>", files, None).unwrap();
