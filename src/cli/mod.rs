@@ -143,10 +143,10 @@ pub struct TrainArgs {
     /// Go on with the weights of a version, NAME/VERSION or NAME (its champion); its layers must be the pipeline's
     #[arg(long, value_name = "VERSION")]
     pub from: Option<String>,
-    /// Start from scratch, also where a training that was killed could be gone on with
+    /// Start from scratch even where a killed training could be resumed
     #[arg(long)]
     pub fresh: bool,
-    /// Time between two training checkpoints, from which a training that was killed goes on
+    /// Time between two training checkpoints, from which a killed training resumes
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     pub checkpoint_every: Duration,
     /// How the version is published

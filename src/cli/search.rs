@@ -3,8 +3,8 @@
 //! Lives here: which trials this process takes, and the folder of their results. Must not live here: what a trial is
 //! (`config`, `train::search`).
 //!
-//! The folder holds `search.json`, what the trials follow from, and `trial-N.json` for each trial that is over. Each is
-//! created once, so processes share a folder, and one that is killed goes on with the trials that aren't there.
+//! The folder holds `search.json`, what the trials follow from, and `trial-N.json` for each finished trial. Each is
+//! created once, so processes share a folder, and a killed search resumes with the trials that are missing.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ const SEARCH: &str = "search.json";
 /// The page with table and picture.
 const REPORT: &str = "search.html";
 
-/// Trains this process' trials that aren't there yet; when all are, prints the best values.
+/// Trains those of this process' trials that are missing; when all are finished, prints the best values.
 ///
 /// # Errors
 /// What is wrong with the pipeline, or with the values of any trial; a folder that holds another search; those of
@@ -72,7 +72,7 @@ pub fn run(arguments: &SearchArgs) -> Result<()> {
         if let Some(other) = before.iter().find(|other| inputs(other) == inputs(&outcome) && other.data != outcome.data)
         {
             return Err(Error::refused(format!(
-                "the data of trial {} were others than those of trial {number}: remove {} to search again",
+                "the data of trial {} differ from those of trial {number}: remove {} to search again",
                 other.trial,
                 shown.display()
             )));

@@ -52,7 +52,7 @@ pub struct RmsProp {
     pub learning_rate: f64,
     /// Decay of the mean of squares.
     pub rho: f64,
-    /// Share of the last step that goes on.
+    /// Share of the last step that the next one keeps.
     pub momentum: f64,
     /// Against division by zero.
     pub epsilon: f64,
@@ -65,7 +65,7 @@ pub struct RmsProp {
 pub struct Sgd {
     /// Step size.
     pub learning_rate: f64,
-    /// Share of the last step that goes on.
+    /// Share of the last step that the next one keeps.
     pub momentum: f64,
     /// Momentum by Nesterov.
     pub nesterov: bool,
@@ -174,7 +174,7 @@ const EPSILON: Word = word("epsilon", Shape::ABOVE_ZERO, "Against division by ze
 const RATE: Word = word("learning_rate", Shape::ABOVE_ZERO, "Step size").or("0.001");
 const BETA_1: Word = word("beta_1", Shape::BELOW_ONE, "Decay of the first moment").or("0.9");
 const BETA_2: Word = word("beta_2", Shape::BELOW_ONE, "Decay of the second moment").or("0.999");
-const MOMENTUM: Word = word("momentum", Shape::BELOW_ONE, "Share of the last step that goes on").or("0");
+const MOMENTUM: Word = word("momentum", Shape::BELOW_ONE, "Share of the last step that the next one keeps").or("0");
 const ADAM_FORM: Word = word(
     "epsilon_form",
     Shape::Word(&names(&EPSILON_FORMS)),

@@ -38,7 +38,7 @@ const RANGE: Words = Words::new(
 const CHOICES: Shape = Shape::Any(&[Shape::Some(&Shape::Anything), Shape::Section(&RANGE)]);
 const FIELDS: &[Word] = &[
     word("over", Shape::Names(&CHOICES), "Fields of `train` by their way, each with its values or a range").needed(),
-    word("trials", Shape::Integer(1, MOST as i64), "So many are drawn; by default, every combination is tried"),
+    word("trials", Shape::Integer(1, MOST as i64), "How many are drawn; by default, every combination is tried"),
     word("seed", Shape::COUNT, "Seed of what is drawn").or("7"),
     word(
         "stop",

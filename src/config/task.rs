@@ -38,7 +38,7 @@ pub(super) fn taught(reader: &mut Reader, fields: &Fields, mode: Mode, layers: &
              sequence, `infer` is in mode carry",
         );
     }
-    // Their graph has no lengths, and goes forward alone.
+    // The graph of a cell without an operator of its own takes no lengths, and runs forward only.
     for layer in layers {
         let TrainLayer::Recurrent(own) = layer.value else { continue };
         let is_of_rows = mode != Mode::Sequence && pool.is_none() && !own.bidirectional;

@@ -80,7 +80,7 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
     );
 }
 
-/// Their graph has no lengths, and goes forward alone.
+/// Their graph takes no lengths, and runs forward only.
 #[test]
 fn cells_of_plain_operators_are_not_for_whole_sequences() {
     for (mode, cell) in [("sequence", "min_gru: 4"), ("window", "{ layer_norm_lstm: 4, bidirectional: true }")] {
