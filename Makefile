@@ -89,5 +89,5 @@ bench: tools onnxruntime ## run the benches; best on a quiet machine
 bench-train: tools ## training beside PyTorch's CPU modules in one run (PyTorch from PyPI, once, 6 GB); ROUNDS=5
 	@scripts/bench_train.sh
 
-test-parity: build ## 100 Adam steps of every cell beside Keras and PyTorch, which are installed; exits 1 beyond 1e-4
+test-parity: tools ## 100 Adam steps of every cell beside Keras and PyTorch, which are installed; exits 1 beyond 1e-4
 	@scripts/test_parity.sh
