@@ -1,4 +1,5 @@
-"""Training of kolk beside that of PyTorch's CPU modules: asks both in turn, several rounds, and prints the best of each.
+"""Training of kolk beside that of PyTorch's CPU modules: asks both in turn, several rounds, and prints the best of
+each.
 
     compare.py BENCH [PYTHON]
 
@@ -53,8 +54,8 @@ def main():
     script = pathlib.Path(__file__).with_name("torch_train.py")
     peer = Asked(sys.argv[2], script) if len(sys.argv) > 2 else None
     who = [ours] + ([peer] if peer else [])
-    print(f"{ours.name} beside {peer.name if peer else 'nothing: no PyTorch'}; whole training steps with Adam, the best of "
-          f"{ROUNDS} rounds in turn", flush=True)
+    print(f"{ours.name} beside {peer.name if peer else 'nothing: no PyTorch'}; whole training steps with Adam, the "
+          f"best of {ROUNDS} rounds in turn", flush=True)
     best, peak = {}, 0.0
     for _ in range(ROUNDS):
         peak = max([peak] + [asked.ask("sgemm", 1024, 1)[0] for asked in who])

@@ -1,5 +1,5 @@
-"""A hundred Adam steps of every cell in Keras and in PyTorch, as the files that `src/train/parity_tests.rs` compares with
-kolk's training: tests/fixtures/README.md says what is in them.
+"""A hundred Adam steps of every cell in Keras and in PyTorch, as the files that `src/train/parity_tests.rs` compares
+with kolk's training: tests/fixtures/README.md says what is in them.
 
     parity.py FIXTURES FOLDER
 """

@@ -1,6 +1,6 @@
-"""Whole training steps of PyTorch's own modules on the CPU. For each line `cell units inputs steps batch threads seconds`
-on stdin it prints `samples/s samples/CPU-second`; for `sgemm size threads seconds` the rate of a matrix product in
-GFLOP/s. compare.py talks to it."""
+"""Whole training steps of PyTorch's own modules on the CPU. For each line `cell units inputs steps batch threads
+seconds` on stdin it prints `samples/s samples/CPU-second`; for `sgemm size threads seconds` the rate of a matrix
+product in GFLOP/s. compare.py talks to it."""
 
 import sys
 import time
