@@ -16,7 +16,7 @@ runtime: { workers: 1 }"
 
 say "measuring with kolk size"
 "$kolk" size "$work/kafka.yaml" --events 100k --keys "$keys" --json >"$work/size.json"
-python=$(scripts/python.sh 2>/dev/null)
+need_python
 predicted() { "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["measured"][sys.argv[2]])' "$work/size.json" "$1"; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$running/stat"; }
 resident() { awk '/VmRSS/ { print $2 * 1024 }' "/proc/$running/status"; }

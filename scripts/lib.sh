@@ -62,6 +62,32 @@ pip_python() {
     die "python3 with pip is missing; install it (Debian: apt-get install python3 python3-pip python3-venv)"
 }
 
+# Makes a Python environment of pinned packages in the cache, once, and prints its interpreter.
+# python_environment NAME REQUIREMENTS SHOWN SIZE
+python_environment() {
+    local requirements=$2 shown=$3 size=$4 venv python="" candidate
+    venv="$cache/$1-$(sha256sum "$requirements" | cut -c1-12)"
+    if [[ ! -f $venv/complete ]]; then
+        for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
+            if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+                python=$candidate
+                break
+            fi
+        done
+        [[ -n $python ]] || die "no Python 3.11 or later with venv found (Debian: apt-get install python3 python3-venv)"
+        say "$shown: making $venv, once (about $size)"
+        # A venv cannot be renamed (its scripts contain their path), so a file marks it as complete.
+        rm -rf "$venv"
+        mkdir -p "$cache"
+        "$python" -m venv "$venv"
+        "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --only-binary=:all: \
+            --requirement "$requirements" >&2 || die "the packages could not be installed: try again with a network"
+        touch "$venv/complete"
+    fi
+    say "$shown: $venv/bin/python"
+    printf '%s\n' "$venv/bin/python"
+}
+
 # A Java of version 17 or later; fails if there is none.
 java_17() {
     local java version
