@@ -5,7 +5,8 @@ use crate::kernel::CellKind;
 /// Does something with the cell that a layer has, as its own type.
 macro_rules! with_cell {
     ($kind:expr, $cell:ident => $does:expr) => {
-        with_cell!(@ $kind, $cell => $does; [Lstm lstm::Lstm] [Gru gru::Gru] [RnnTanh simple_rnn::Tanh] [RnnRelu simple_rnn::Relu])
+        with_cell!(@ $kind, $cell => $does;
+            [Lstm lstm::Lstm] [Gru gru::Gru] [RnnTanh simple_rnn::Tanh] [RnnRelu simple_rnn::Relu])
     };
     (@ $kind:expr, $cell:ident => $does:expr; $([$name:ident $($path:ident)::*])*) => {
         match $kind {
@@ -13,7 +14,6 @@ macro_rules! with_cell {
                 let $cell = &$crate::kernel::$($path)::*;
                 $does
             })*
-            #[allow(unreachable_patterns)]
             _ => {}
         }
     };

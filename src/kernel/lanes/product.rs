@@ -1,5 +1,5 @@
 //! Products of small matrices with sixteen rows at once.
-//! Must not live here: time, and what is multiplied (`layer`).
+//! Must not live here: time, and what is multiplied (`forward`, `backward`, `sums`).
 
 use super::vector::Vector;
 use crate::kernel::float::Float;

@@ -55,7 +55,7 @@ impl Shape {
 }
 
 /// What a forward pass leaves for the backward pass: vectors of all steps of the first sixteen rows, then of the next.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LaneTrace<F> {
     pub(super) shape: Shape,
     /// Input, one and hidden state before each step, after resets.
@@ -82,25 +82,6 @@ pub struct LaneTrace<F> {
     pub(super) packed_apart: Packed<F>,
 }
 
-impl<F: Default> Default for LaneTrace<F> {
-    fn default() -> Self {
-        LaneTrace {
-            shape: Shape::default(),
-            before: Blocks::default(),
-            c: Vec::new(),
-            gates: Vec::new(),
-            kept: Vec::new(),
-            now: Vec::new(),
-            active: Vec::new(),
-            full: Vec::new(),
-            from_zero: Vec::new(),
-            bias: Vec::new(),
-            packed: Packed::default(),
-            packed_apart: Packed::default(),
-        }
-    }
-}
-
 impl<F: Float> LaneTrace<F> {
     pub(super) fn make_room(&mut self, shape: Shape) {
         let Shape { steps, tiles, .. } = shape;
@@ -117,7 +98,7 @@ impl<F: Float> LaneTrace<F> {
 }
 
 /// Scratch of the backward pass.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LaneScratch<F> {
     /// Gradient of the gates before activation, input's side.
     pub(super) gates: Blocks<F, { BLOCK[1] }>,
@@ -132,19 +113,6 @@ pub struct LaneScratch<F> {
     pub(super) packed_kernel: Packed<F>,
     /// Gradients of kernel, bias and recurrent kernel in the order of what gates are made of.
     pub(super) sums: Vec<F>,
-}
-
-impl<F: Default> Default for LaneScratch<F> {
-    fn default() -> Self {
-        LaneScratch {
-            gates: Blocks::default(),
-            recurrent: Blocks::default(),
-            now: Vec::new(),
-            packed: Packed::default(),
-            packed_kernel: Packed::default(),
-            sums: Vec::new(),
-        }
-    }
 }
 
 impl<F: Float> LaneScratch<F> {
@@ -169,16 +137,10 @@ fn room<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) {
 }
 
 /// Vectors of all steps, a few of them side by side, step after step, then the next few.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Blocks<F, const WIDTH: usize> {
     values: Vec<Portable<F>>,
     steps: usize,
-}
-
-impl<F, const WIDTH: usize> Default for Blocks<F, WIDTH> {
-    fn default() -> Self {
-        Blocks { values: Vec::new(), steps: 0 }
-    }
 }
 
 impl<F: Float, const WIDTH: usize> Blocks<F, WIDTH> {

@@ -1,9 +1,8 @@
 //! Sixteen rows at once: what the kernels ask of a vector, and the activations made of it.
-//! Must not live here: instructions of a processor (`avx2`, `avx512`), matrices (`product`).
+//! Must not live here: instructions of a processor (`x86`), matrices (`product`).
 
 use super::Portable;
-#[allow(unused_imports)]
-use super::product::{self, Begin, Block};
+use super::product::{Begin, Block};
 use crate::kernel::float::{Float, Number};
 
 /// Rows that go through a cell side by side.
@@ -42,10 +41,10 @@ pub trait Vector: Number {
     /// 2^n for n in the low bits of 1.5 · 2^23 + n; f32 only.
     fn power_of_two(self) -> Self;
 
-    /// [`product::tile`] of as many columns as `out` has, at most [`Vector::COLUMNS`].
+    /// [`super::product::tile`] of as many columns as `out` has, at most [`Vector::COLUMNS`].
     fn tile(out: &mut [Self], begin: Begin, numbers: &[Self::Element], source: [&[Self]; 2]);
 
-    /// [`product::block`].
+    /// [`super::product::block`].
     fn block(left: &[Self], right: &[Self], block: &mut Block<Self::Element>);
 
     /// Whether there is a fast [`Vector::transpose`].
@@ -61,7 +60,7 @@ pub trait Vector: Number {
     fn sums<const N: usize>(values: [Self; N]) -> [Self::Element; N];
 }
 
-/// Work that is compiled for every kind of vector; [`super::run`] chooses the one of this machine.
+/// Work that is compiled for every kind of vector; [`super::Isa::run`] chooses the one of this machine.
 pub trait Work<F> {
     /// Does it. It has to be inlined, as everything below it: what isn't has none of the instructions.
     fn run<V: Vector<Element = F>>(self);

@@ -1,7 +1,7 @@
 //! Vectors of x86-64: AVX-512, and AVX2 with FMA.
 //!
 //! Must not live here: what is computed with them. SAFETY of every block below: [`Avx512`] and [`Avx2`] are made and
-//! used only by work that [`super::run`] starts, which has found the instructions on this machine.
+//! used only by work that [`super::Isa::run`] starts, which has found the instructions on this machine.
 
 #![allow(unsafe_code)]
 
