@@ -112,6 +112,18 @@ pub struct Node {
     pub attributes: &'static [(&'static str, Attribute)],
 }
 
+impl Node {
+    /// Of these, in the order of the fields.
+    pub const fn new(
+        operator: &'static str,
+        inputs: &'static [&'static str],
+        outputs: &'static [&'static str],
+        attributes: &'static [(&'static str, Attribute)],
+    ) -> Node {
+        Node { operator, inputs, outputs, attributes }
+    }
+}
+
 /// An ONNX operator with operands `W`, `R`, `B` and one initial state for each of [`Form::states`].
 #[derive(Debug)]
 pub struct Operator {

@@ -18,15 +18,6 @@ pub(super) struct LayerNormLstm;
 const AXIS: (&str, Attribute) = ("axis", Attribute::Integer(-1));
 const NORM: &[(&str, Attribute)] = &[AXIS, ("epsilon", Attribute::Number(EPSILON))];
 
-const fn node(
-    operator: &'static str,
-    inputs: &'static [&'static str],
-    outputs: &'static [&'static str],
-    attributes: &'static [(&'static str, Attribute)],
-) -> Node {
-    Node { operator, inputs, outputs, attributes }
-}
-
 static FORM: Form = Form {
     words: &["layer_norm_lstm"],
     activation: None,
@@ -45,24 +36,24 @@ static FORM: Form = Form {
     bias_of_one: Some(1),
     onnx: Onnx::Body(Body {
         before: &[
-            node("LayerNormalization", &["product", "input_gain"], &["normalised"], NORM),
-            node("Add", &["normalised", "bias"], &["inputs"], &[]),
+            Node::new("LayerNormalization", &["product", "input_gain"], &["normalised"], NORM),
+            Node::new("Add", &["normalised", "bias"], &["inputs"], &[]),
         ],
         step: &[
-            node("MatMul", &["h", "recurrent_kernel"], &["product"], &[]),
-            node("LayerNormalization", &["product", "recurrent_gain"], &["normalised"], NORM),
-            node("Add", &["inputs", "normalised"], &["sum"], &[]),
-            node("Split", &["sum"], &["i_sum", "f_sum", "g_sum", "o_sum"], &[AXIS]),
-            node("Sigmoid", &["i_sum"], &["i"], &[]),
-            node("Sigmoid", &["f_sum"], &["f"], &[]),
-            node("Tanh", &["g_sum"], &["g"], &[]),
-            node("Sigmoid", &["o_sum"], &["o"], &[]),
-            node("Mul", &["f", "c"], &["kept"], &[]),
-            node("Mul", &["i", "g"], &["new"], &[]),
-            node("Add", &["kept", "new"], &["c'"], &[]),
-            node("LayerNormalization", &["c'", "state_gain", "state_shift"], &["state"], NORM),
-            node("Tanh", &["state"], &["state_tanh"], &[]),
-            node("Mul", &["o", "state_tanh"], &["h'"], &[]),
+            Node::new("MatMul", &["h", "recurrent_kernel"], &["product"], &[]),
+            Node::new("LayerNormalization", &["product", "recurrent_gain"], &["normalised"], NORM),
+            Node::new("Add", &["inputs", "normalised"], &["sum"], &[]),
+            Node::new("Split", &["sum"], &["i_sum", "f_sum", "g_sum", "o_sum"], &[AXIS]),
+            Node::new("Sigmoid", &["i_sum"], &["i"], &[]),
+            Node::new("Sigmoid", &["f_sum"], &["f"], &[]),
+            Node::new("Tanh", &["g_sum"], &["g"], &[]),
+            Node::new("Sigmoid", &["o_sum"], &["o"], &[]),
+            Node::new("Mul", &["f", "c"], &["kept"], &[]),
+            Node::new("Mul", &["i", "g"], &["new"], &[]),
+            Node::new("Add", &["kept", "new"], &["c'"], &[]),
+            Node::new("LayerNormalization", &["c'", "state_gain", "state_shift"], &["state"], NORM),
+            Node::new("Tanh", &["state"], &["state_tanh"], &[]),
+            Node::new("Mul", &["o", "state_tanh"], &["h'"], &[]),
         ],
     }),
 };

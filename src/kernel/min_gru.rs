@@ -25,18 +25,13 @@ static FORM: Form = Form {
     kept: 0,
     bias_of_one: None,
     onnx: Onnx::Body(Body {
-        before: &[Node { operator: "Add", inputs: &["product", "bias"], outputs: &["inputs"], attributes: &[] }],
+        before: &[Node::new("Add", &["product", "bias"], &["inputs"], &[])],
         step: &[
-            Node {
-                operator: "Split",
-                inputs: &["inputs"],
-                outputs: &["z_sum", "v"],
-                attributes: &[("axis", Attribute::Integer(-1))],
-            },
-            Node { operator: "Sigmoid", inputs: &["z_sum"], outputs: &["z"], attributes: &[] },
-            Node { operator: "Sub", inputs: &["v", "h"], outputs: &["way"], attributes: &[] },
-            Node { operator: "Mul", inputs: &["z", "way"], outputs: &["taken"], attributes: &[] },
-            Node { operator: "Add", inputs: &["h", "taken"], outputs: &["h'"], attributes: &[] },
+            Node::new("Split", &["inputs"], &["z_sum", "v"], &[("axis", Attribute::Integer(-1))]),
+            Node::new("Sigmoid", &["z_sum"], &["z"], &[]),
+            Node::new("Sub", &["v", "h"], &["way"], &[]),
+            Node::new("Mul", &["z", "way"], &["taken"], &[]),
+            Node::new("Add", &["h", "taken"], &["h'"], &[]),
         ],
     }),
 };
