@@ -33,8 +33,7 @@ impl Activation {
         match self {
             Activation::Linear => {}
             Activation::Tanh => tanh_all(values),
-            // Written so that NaN stays NaN.
-            Activation::Relu => values.iter_mut().filter(|v| **v < F::ZERO).for_each(|v| *v = F::ZERO),
+            Activation::Relu => values.iter_mut().for_each(|v| *v = v.relu()),
         }
     }
 
