@@ -166,17 +166,17 @@ pub(super) fn forward_rows<F: Float>(layer: Sequence<'_, F>, h: &mut [F], c: &mu
 
     let gates = &mut trace.gates;
     // A bias that is the cell's own is not in the gates.
-    let own = &weights.bias[..width.own];
-    let rest = &weights.bias[width.own..];
-    let (input_bias, recurrent_bias) = rest.split_at(width.gates.min(rest.len()));
+    let (own, bias) = weights.bias.split_at(width.own);
+    let (input_bias, recurrent_bias) = bias.split_at(width.gates.min(bias.len()));
     if width.own > 0 {
         gates.fill(F::ZERO);
-    }
-    for row in gates.chunks_exact_mut(width.gates).filter(|_| width.own == 0) {
-        row.copy_from_slice(input_bias);
-        // A recurrent part that is apart brings its own bias.
-        if !apart {
-            row.iter_mut().zip(recurrent_bias).for_each(|(gate, bias)| *gate += *bias);
+    } else {
+        for row in gates.chunks_exact_mut(width.gates) {
+            row.copy_from_slice(input_bias);
+            // A recurrent part that is apart brings its own bias.
+            if !apart {
+                row.iter_mut().zip(recurrent_bias).for_each(|(gate, bias)| *gate += *bias);
+            }
         }
     }
     let kernel = Matrix::new(weights.kernel, inputs, width.gates);

@@ -117,10 +117,12 @@ impl Layer {
     pub fn tensors(&self, inputs: usize) -> Vec<LayerTensor> {
         match self {
             Layer::Recurrent(layer) => {
-                let forward = layer.cell.tensors(inputs, layer.units, layer.has_two_biases());
-                let backward = forward.clone().into_iter().zip(BACKWARD);
-                let backward = backward.map(|(tensor, name)| LayerTensor { name, ..tensor });
-                forward.iter().cloned().chain(backward.filter(|_| layer.bidirectional)).collect()
+                let mut tensors = layer.cell.tensors(inputs, layer.units, layer.has_two_biases());
+                if layer.bidirectional {
+                    let backward = tensors.clone().into_iter().zip(BACKWARD);
+                    tensors.extend(backward.map(|(tensor, name)| LayerTensor { name, ..tensor }));
+                }
+                tensors
             }
             Layer::Dense(layer) => vec![
                 LayerTensor { name: "kernel", shape: vec![inputs, layer.units], initial: Initial::Glorot },
