@@ -3,15 +3,15 @@
 //!
 //! Only operators whose rows have the same bits in every batch of two and more are used: Sub, Div, Slice, Gather, RNN,
 //! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, LayerNormalization, Softmax, CumSum, Cast, Concat, Transpose, Reshape,
-//! Unsqueeze, Squeeze. Equal input gives equal bytes.
+//! Unsqueeze, Squeeze, and a Scan of those that cells are made of. Equal input gives equal bytes.
 
 use prost::Message;
 
 use super::graph::{Axis, Graph, float, integer, integers, metadata, string, strings};
 use super::operands::{bias_to_onnx, gates as blocks, kernel_to_onnx};
-use super::pool::{Ran, axis, pool};
-use super::proto::{ModelProto, OperatorSetIdProto};
-use super::step::scan;
+use super::pool::{Ran, pool};
+use super::proto::{ModelProto, OperatorSetIdProto, tensor_proto::DataType};
+use super::step::{attribute, scan};
 use crate::kernel::cell::{Attribute, Onnx};
 use crate::kernel::{Activation, layer_norm};
 use crate::network::{Architecture, ByName, Layer, Pool, RecurrentLayer, Tensor};
@@ -47,7 +47,7 @@ pub fn onnx(architecture: &Architecture, tensors: &[Tensor], name: &str) -> Resu
         Pool::Last | Pool::Mean => graph.output("y", &[BATCH, Axis::Fixed(architecture.outputs)]),
     }
     if architecture.takes_lengths() {
-        graph.whole_input("lengths", &[BATCH]);
+        graph.input_of(DataType::Int32, "lengths", &[BATCH]);
     }
     write(&mut graph, architecture, &tensors);
     let model = ModelProto {
@@ -140,7 +140,7 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
 /// The linear path of each row's group: a row times the kernel of its own.
 fn grouped(graph: &mut Graph, architecture: &Architecture, groups: usize, tensors: &ByName, from: &str) -> String {
     let (width, outputs) = (architecture.skip.len(), architecture.outputs);
-    graph.ids("group", &[TIME, BATCH]);
+    graph.input_of(DataType::Int64, "group", &[TIME, BATCH]);
     let kernels = graph.floats("skip/kernel", &[groups, width, outputs], tensors.get("skip/kernel"), "");
     let biases = graph.floats("skip/bias", &[groups, outputs], tensors.get("skip/bias"), "");
     let first = || vec![integer("axis", 0)];
@@ -198,24 +198,21 @@ fn recurrent(
             both
         }
     };
-    let first_axis = axis(graph, 0);
-    let direction_axis = axis(graph, 1);
+    let first_axis = graph.axis(0);
+    let direction_axis = graph.axis(1);
     let mut initial = Vec::new();
     for letter in form.states.iter().filter(|_| !layer.bidirectional) {
-        let state = format!("{letter}_{index}");
-        graph.input(&state, &[BATCH, Axis::Fixed(units)]);
-        graph.output(&format!("{state}_out"), &[BATCH, Axis::Fixed(units)]);
-        initial.push(graph.node("Unsqueeze", &[&state, &first_axis], &format!("{name}/{letter}"), vec![]));
+        let before = format!("{letter}_{index}");
+        state(graph, &before, units);
+        initial.push(graph.node("Unsqueeze", &[&before, &first_axis], &format!("{name}/{letter}"), vec![]));
     }
     let mut attributes: Vec<_> = operator
         .attributes
         .iter()
-        .flat_map(|(name, attribute)| match attribute {
-            Attribute::Integer(value) => vec![integer(name, *value)],
-            Attribute::Number(value) => vec![float(name, *value as f32)],
+        .map(|all| match all {
             // One of each direction.
-            Attribute::Texts(values) if layer.bidirectional => vec![strings(name, &values.repeat(2))],
-            Attribute::Texts(values) => vec![strings(name, values)],
+            (name, Attribute::Texts(values)) if layer.bidirectional => strings(name, &values.repeat(2)),
+            all => attribute(all),
         })
         .collect();
     attributes.push(string("direction", if layer.bidirectional { "bidirectional" } else { "forward" }));
@@ -247,6 +244,14 @@ fn recurrent(
     }
     graph.node("Squeeze", &[&sequence, &direction_axis], &output, vec![]);
     Ran { output, last: format!("h_{index}_out"), width }
+}
+
+/// Declares a state [B, width], and returns the name that it comes out by.
+pub(super) fn state(graph: &mut Graph, name: &str, width: usize) -> String {
+    let after = format!("{name}_out");
+    graph.input(name, &[BATCH, Axis::Fixed(width)]);
+    graph.output(&after, &[BATCH, Axis::Fixed(width)]);
+    after
 }
 
 /// The operands of one direction, of the tensors whose names begin with `prefix`.

@@ -85,19 +85,23 @@ impl Graph {
         name.to_owned()
     }
 
+    /// The name of an axis as an operand; it is made once.
+    pub(in crate::model) fn axis(&mut self, value: i64) -> String {
+        let name = format!("axis_{value}");
+        if self.0.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(&name)) {
+            return name;
+        }
+        self.integers(&name, &[value])
+    }
+
     /// Declares a float32 input of the graph.
     pub(in crate::model) fn input(&mut self, name: &str, axes: &[Axis]) {
-        self.0.input.push(value_info(name, axes, tensor_proto::DataType::Float));
+        self.input_of(tensor_proto::DataType::Float, name, axes);
     }
 
-    /// Declares an int32 input of the graph.
-    pub(in crate::model) fn whole_input(&mut self, name: &str, axes: &[Axis]) {
-        self.0.input.push(value_info(name, axes, tensor_proto::DataType::Int32));
-    }
-
-    /// Declares an int64 input of the graph.
-    pub(in crate::model) fn ids(&mut self, name: &str, axes: &[Axis]) {
-        self.0.input.push(value_info(name, axes, tensor_proto::DataType::Int64));
+    /// Declares an input of some type.
+    pub(in crate::model) fn input_of(&mut self, kind: tensor_proto::DataType, name: &str, axes: &[Axis]) {
+        self.0.input.push(value_info(name, axes, kind));
     }
 
     /// Declares a float32 output of the graph.

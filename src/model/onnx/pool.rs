@@ -1,7 +1,8 @@
 //! What a graph makes of the outputs of its top recurrent layer over a sequence: the state after its last step, or the
 //! mean of its steps. Must not live here: the recurrent layers themselves (`export`).
 
-use super::graph::{Axis, Graph, integer};
+use super::export::state;
+use super::graph::{Graph, integer};
 use crate::network::Pool;
 
 /// A recurrent layer in a graph.
@@ -27,19 +28,15 @@ pub(super) fn pool(graph: &mut Graph, pool: Pool, top: &Ran, carried: bool) -> S
 }
 
 fn mean(graph: &mut Graph, top: &Ran, carried: bool) -> String {
-    let axes = [axis(graph, 0), axis(graph, 1)];
-    let [first_axis, second_axis] = axes;
+    let [first_axis, second_axis] = [graph.axis(0), graph.axis(1)];
     let float = integer("to", 1);
     let counts = graph.node("Cast", &["lengths"], "pool/lengths", vec![float]);
     let mut count = "pool/steps".to_owned();
     graph.node("Unsqueeze", &[&counts, &second_axis], &count, vec![]);
     let mut outputs = top.output.clone();
     if carried {
-        let batch = Axis::Open("B");
-        graph.input("pool_sum", &[batch, Axis::Fixed(top.width)]);
-        graph.input("pool_count", &[batch, Axis::Fixed(1)]);
-        graph.output("pool_sum_out", &[batch, Axis::Fixed(top.width)]);
-        graph.output("pool_count_out", &[batch, Axis::Fixed(1)]);
+        state(graph, "pool_sum", top.width);
+        state(graph, "pool_count", 1);
         let before = graph.node("Unsqueeze", &["pool_sum", &first_axis], "pool/before", vec![]);
         outputs = graph.node("Concat", &[&before, &outputs], "pool/all", vec![integer("axis", 0)]);
         count = graph.node("Add", &["pool_count", &count], "pool_count_out", vec![]);
@@ -50,13 +47,4 @@ fn mean(graph: &mut Graph, top: &Ran, carried: bool) -> String {
     let last = graph.node("Gather", &[&sums, &end], "pool/last", vec![integer("axis", 0)]);
     let sum = graph.node("Squeeze", &[&last, &first_axis], "pool_sum_out", vec![]);
     graph.node("Div", &[&sum, &count], "pool/mean", vec![])
-}
-
-/// The name of an axis as an operand; it is made once.
-pub(super) fn axis(graph: &mut Graph, value: i64) -> String {
-    let name = format!("axis_{value}");
-    if graph.0.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(&name)) {
-        return name;
-    }
-    graph.integers(&name, &[value])
 }

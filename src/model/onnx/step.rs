@@ -3,7 +3,7 @@
 //! A run of one step has the bits of the same operators without the `Scan`, and so have many steps in one run. Must not
 //! live here: which operators a cell is made of (`kernel`, the file of each cell).
 
-use super::export::BATCH;
+use super::export::{BATCH, state as declare};
 use super::graph::{Axis, Graph, float, graph as subgraph, integer, strings};
 use super::pool::Ran;
 use super::proto::AttributeProto;
@@ -46,9 +46,7 @@ pub(super) fn scan(
     let (mut taken, mut given) = (Vec::new(), Vec::new());
     for letter in form.states {
         let pair = format!("{letter}_{index}");
-        graph.input(&pair, &state);
-        graph.output(&format!("{pair}_out"), &state);
-        given.push(format!("{pair}_out"));
+        given.push(declare(graph, &pair, units));
         taken.push(pair);
     }
     taken.push(around("inputs"));
@@ -68,7 +66,8 @@ fn write(graph: &mut Graph, nodes: &[Node], name: &dyn Fn(&str) -> String) {
     }
 }
 
-fn attribute((name, value): &(&'static str, Attribute)) -> AttributeProto {
+/// An attribute of a cell as that of a node.
+pub(super) fn attribute((name, value): &(&'static str, Attribute)) -> AttributeProto {
     match value {
         Attribute::Integer(value) => integer(name, *value),
         Attribute::Number(value) => float(name, *value as f32),
