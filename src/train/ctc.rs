@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use super::loss;
+
 /// Steps that a transcript needs: one for each token, and a blank between equal neighbours.
 pub fn needs(tokens: &[u32]) -> usize {
     tokens.len() + tokens.windows(2).filter(|pair| pair[0] == pair[1]).count()
@@ -21,13 +23,7 @@ fn add(a: f64, b: f64) -> f64 {
 
 /// ln of the softmax of each row.
 fn log_softmax(y: &[f32], outputs: usize) -> Vec<f64> {
-    let mut all = Vec::with_capacity(y.len());
-    for row in y.chunks_exact(outputs) {
-        let most = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let sum: f64 = row.iter().map(|y| (f64::from(*y) - most).exp()).sum();
-        all.extend(row.iter().map(|y| f64::from(*y) - most - sum.ln()));
-    }
-    all
+    y.chunks_exact(outputs).flat_map(|row| (0..outputs).map(loss::log_softmax(row))).collect()
 }
 
 /// -ln of the probability of the tokens, and its gradient by `y` into `gradient`, as long as `y`. Infinite, without a

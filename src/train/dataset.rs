@@ -5,6 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::config::Skip;
 use crate::{Error, Result};
 
 use super::split::{self, Subset};
@@ -43,7 +44,7 @@ pub struct Dataset<'a> {
     holes: Vec<Vec<u32>>,
     /// Per series, the group of its key.
     pub groups: Vec<u32>,
-    /// Per series, target and row, the first row from there on that has a value.
+    /// Per series, target and row, the first row from there on that has a value; empty without `skip: ridge`.
     known: Vec<Vec<Vec<u32>>>,
     /// Target and lag of each feature beyond those that were captured.
     chosen: Vec<(usize, usize)>,
@@ -69,7 +70,8 @@ impl<'a> Dataset<'a> {
         let examples = rows.iter().map(|rows| split::examples(rows, plan.head.reach())).collect();
         let steps = series.iter().map(steps_of).collect();
         let holes = series.iter().map(|s| holes_of(s, plan)).collect();
-        let known = series.iter().map(|s| s.targets.iter().map(|values| known_of(values)).collect()).collect();
+        let known = |s: &Series| s.targets.iter().map(|values| known_of(values)).collect();
+        let known = if plan.skip == Skip::Ridge { series.iter().map(known).collect() } else { Vec::new() };
         let targets = plan.head.columns();
         let chosen =
             plan.inputs.iter().skip(plan.captured).filter_map(|input| {
@@ -115,7 +117,7 @@ impl<'a> Dataset<'a> {
     }
 
     /// A target some rows back, in the network's units; a missing value is that of the next row that has one. The same
-    /// as `infer` gives for a filled input.
+    /// as `infer` gives for a filled input. Of a plan with `skip: ridge`.
     pub fn lagged(&self, series: usize, row: usize, target: usize, lag: usize) -> f64 {
         let s = &self.series[series];
         let next = self.known[series][target][row.saturating_sub(lag)] as usize;
@@ -124,6 +126,17 @@ impl<'a> Dataset<'a> {
             None => value,
             Some(pairs) => (value - pairs[row].0) / pairs[row].1,
         }
+    }
+
+    /// The label of the sequence that ends with a step: that of its last record which has one.
+    pub fn label_of_sequence(&self, series: usize, step: usize) -> Option<&'a str> {
+        let (steps, labels) = (&self.steps[series], &self.series[series].labels);
+        let end = steps.ends[step];
+        if end == KeySteps::NONE {
+            return None;
+        }
+        let first = steps.rows[step + 1 - steps.since[step] as usize];
+        labels[first as usize..=end as usize].iter().rev().find_map(Option::as_deref)
     }
 
     /// Whether a step is an origin of a part that is wanted for at least one output.

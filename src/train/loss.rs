@@ -28,11 +28,12 @@ pub fn loss<F: Float>(loss: Loss, y: &[F], wanted: &[F], weight: &[F], gradient:
     sum / count
 }
 
-/// ln of the softmax's probability of a class; `y`: what is before the softmax.
-pub fn log_softmax(y: &[f32], class: usize) -> f64 {
+/// ln of the softmax's probability of each class; `y`: what is before the softmax.
+pub fn log_softmax(y: &[f32]) -> impl Fn(usize) -> f64 {
     let most = f64::from(y.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = y.iter().map(|y| (f64::from(*y) - most).exp()).sum();
-    f64::from(y[class]) - most - sum.ln()
+    let of_all = sum.ln();
+    move |class| f64::from(y[class]) - most - of_all
 }
 
 /// The mean cross-entropy of a softmax over each row of `y` [rows, classes], by the weights of the rows, and its
@@ -121,7 +122,7 @@ mod tests {
             let slope = (cross_entropy(&moved, 2, &wanted, &weight, &mut Vec::new()) - found) / 1e-6;
             assert!((slope - gradient[at]).abs() < 1e-5, "{at}: {slope}");
         }
-        assert!((log_softmax(&[0.0, 3.0_f32.ln()], 1) - 0.75_f64.ln()).abs() < 1e-7);
+        assert!((log_softmax(&[0.0, 3.0_f32.ln()])(1) - 0.75_f64.ln()).abs() < 1e-7);
     }
 
     #[test]

@@ -37,11 +37,11 @@ pub struct Run {
 }
 
 impl Model {
-    /// The linear path alone.
-    pub fn linear_path(&self) -> Model {
-        let mut path = self.clone();
-        path.net.scale_output(0.0);
-        path
+    /// What the layers add to the linear path, times a factor; 0: the path alone.
+    pub fn scaled(&self, factor: f64) -> Model {
+        let mut scaled = self.clone();
+        scaled.net.scale_output(factor as f32);
+        scaled
     }
 
     /// Runs stretches with carried state; calls `sink(index of the run, step, y)` at each step, where `y` are the

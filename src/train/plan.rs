@@ -100,7 +100,7 @@ impl Plan {
         problems: &mut Problems,
     ) -> Option<Plan> {
         let head = head::head(train);
-        let skip = if head.forecast().is_some() { train.skip } else { Skip::None };
+        let skip = skip(train, head.as_ref());
         let (inputs, architecture) = architecture(train, head.as_ref(), lag_columns);
         let split = match Cuts::new(&train.split.value, clock) {
             Ok(split) => Some(split),
@@ -164,9 +164,7 @@ impl Plan {
         }
         index
     }
-}
 
-impl Plan {
     /// The plan with what the data has to say: the classes, and with them the width of the output.
     pub fn learned(&self, data: &Dataset) -> Result<Option<Plan>> {
         let Some(head) = self.head.learned(data)? else { return Ok(None) };
@@ -175,26 +173,31 @@ impl Plan {
     }
 }
 
+/// The linear path: only forecasts have one.
+fn skip(train: &config::Train, head: &dyn Head) -> Skip {
+    if head.forecast().is_some() { train.skip } else { Skip::None }
+}
+
 /// The features of `x` and the network's shape for a `train` section.
 ///
 /// The network reads `train.inputs` at the row itself. The linear path reads the same and every column of the `lags`
 /// stages. The head may add a feature to each output. Equal features are held once.
 pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[String]) -> (Vec<Input>, Architecture) {
     let mut features = Vec::new();
-    let now = |column: &str| Input::now(column);
-    let network: Vec<usize> = train.inputs.iter().map(|name| index_of(&mut features, now(name))).collect();
+    let network: Vec<usize> =
+        train.inputs.iter().map(|name| index_of(&mut features, Input::now(name.value.clone()))).collect();
     let mut skip = Vec::new();
-    let path = if head.forecast().is_some() { train.skip } else { Skip::None };
+    let path = self::skip(train, head);
     if path == Skip::Ridge {
         // Its lags follow when they are chosen; the value itself is there from the start.
         train.targets.iter().for_each(|target| {
-            index_of(&mut features, now(target));
+            index_of(&mut features, Input::now(target.value.clone()));
         });
     }
     if path != Skip::None {
         skip.clone_from(&network);
         for column in lag_columns {
-            let index = index_of(&mut features, now(column));
+            let index = index_of(&mut features, Input::now(column));
             if !skip.contains(&index) {
                 skip.push(index);
             }

@@ -357,7 +357,7 @@ fn the_report_needs_nothing_else_and_names_no_key_unescaped() {
     assert!(svg.contains("south: v, forecast 2 rows ahead") && svg.contains("xmlns"));
 }
 
-/// The training as it was killed right after an update, and gone on with: the numbers, and every look.
+/// A training that is killed right after an update and then resumed gives the same numbers, and the same looks.
 #[test]
 fn killed_after_any_update_it_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();

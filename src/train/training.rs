@@ -47,10 +47,12 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;
-    let learned = plan.learned(&data)?;
+    let (learned, choices) = match plan.learned(&data)? {
+        Some(learned) => (Some(learned), None),
+        None => with_linear(&data, watch).unzip(),
+    };
     let plan = learned.as_ref().unwrap_or(plan);
-    let (plan, choices) = &with_linear(&Dataset::new(series, plan)?, watch);
-    let data = Dataset::new(series, plan)?;
+    let data = if learned.is_some() { Dataset::new(series, plan)? } else { data };
     let mut warnings = magnitude::warnings(&data);
     warnings.extend(lacking(&keys, plan));
     let warned = warnings.len();
@@ -100,16 +102,12 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     })
 }
 
-/// The plan with the inputs of the linear path, and the regressions chosen for it; the plan itself without one.
-fn with_linear(data: &Dataset, watch: &mut dyn FnMut(Event)) -> (Plan, Option<Vec<Choice>>) {
-    match data.plan.head.forecast() {
-        Some(head) if data.plan.skip == Skip::Ridge && data.plan.start.is_none() => {
-            watch(Event::Start(Phase::Linear, "fits the linear path"));
-            let choices = ridge::choose(data, head);
-            (ridge::plan(data, head, &choices), Some(choices))
-        }
-        _ => (data.plan.clone(), None),
-    }
+/// The plan with the inputs of the linear path, and the regressions chosen for it; `None` where there is none to fit.
+fn with_linear(data: &Dataset, watch: &mut dyn FnMut(Event)) -> Option<(Plan, Vec<Choice>)> {
+    let head = data.plan.head.forecast().filter(|_| data.plan.skip == Skip::Ridge && data.plan.start.is_none())?;
+    watch(Event::Start(Phase::Linear, "fits the linear path"));
+    let choices = ridge::choose(data, head);
+    Some((ridge::plan(data, head, &choices), choices))
 }
 
 /// Scales what the network adds to the linear path by the factor that is best on validation, 0 if none is clearly
@@ -118,9 +116,7 @@ fn with_linear(data: &Dataset, watch: &mut dyn FnMut(Event)) -> (Plan, Option<Ve
 fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])> {
     let (mut alone, mut best) = (f64::INFINITY, (f64::INFINITY, 0.0));
     for factor in SHARES {
-        let mut scaled = model.clone();
-        scaled.net.scale_output(factor as f32);
-        let loss = scaled.validation_loss(data, 1)?;
+        let loss = model.scaled(factor).validation_loss(data, 1)?;
         if factor == 0.0 {
             (alone, best) = (loss, (loss, factor));
         } else if loss < best.0 && loss < NETWORK_GAINS * alone {

@@ -19,7 +19,7 @@ pub use evaluation::{ClassEvaluation, Scores};
 use super::Head;
 use crate::config::{self, Task};
 use crate::model::{Input, Manifest};
-use crate::train::dataset::{Dataset, KeySteps};
+use crate::train::dataset::Dataset;
 use crate::train::loss;
 use crate::train::pass::Model;
 use crate::train::scaling::Scaling;
@@ -56,16 +56,10 @@ impl Classify {
 
     /// The class of a step as text, if it has one.
     pub fn label<'a>(&self, data: &Dataset<'a>, series: usize, step: usize) -> Option<&'a str> {
-        let (steps, labels) = (&data.steps[series], &data.series[series].labels);
         if self.per_record {
-            return labels[steps.rows[step] as usize].as_deref();
+            return data.series[series].labels[data.steps[series].rows[step] as usize].as_deref();
         }
-        let end = steps.ends[step];
-        if end == KeySteps::NONE {
-            return None;
-        }
-        let first = steps.rows[step + 1 - steps.since[step] as usize];
-        labels[first as usize..=end as usize].iter().rev().find_map(Option::as_deref)
+        data.label_of_sequence(series, step)
     }
 
     /// What an example counts by its own weight.
@@ -132,7 +126,7 @@ impl Head for Classify {
 
     fn add_loss(&self, data: &Dataset, _: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, f64)) {
         if let Some((class, counts)) = self.wanted(data, origin) {
-            total.0 -= counts * loss::log_softmax(y, class);
+            total.0 -= counts * loss::log_softmax(y)(class);
             total.1 += counts;
         }
     }

@@ -17,7 +17,7 @@ use crate::error::counted;
 use crate::model::{Input, Manifest};
 use crate::record::Clock;
 use crate::train::ctc;
-use crate::train::dataset::{Dataset, KeySteps};
+use crate::train::dataset::Dataset;
 use crate::train::pass::Model;
 use crate::train::report::figure;
 use crate::train::report::html::{escape, section};
@@ -50,17 +50,6 @@ impl Ctc {
     fn with(&self, tokens: Vec<String>) -> Ctc {
         let index = tokens.iter().zip(0..).map(|(token, at)| (token.clone(), at)).collect();
         Ctc { tokens, index, ..self.clone() }
-    }
-
-    /// The text of the sequence that ends with a step.
-    fn text<'a>(data: &Dataset<'a>, series: usize, step: usize) -> Option<&'a str> {
-        let (steps, labels) = (&data.steps[series], &data.series[series].labels);
-        let end = steps.ends[step];
-        if end == KeySteps::NONE {
-            return None;
-        }
-        let first = steps.rows[step + 1 - steps.since[step] as usize];
-        labels[first as usize..=end as usize].iter().rev().find_map(Option::as_deref)
     }
 
     fn split<'a>(&self, text: &'a str) -> Vec<&'a str> {
@@ -115,7 +104,7 @@ impl Head for Ctc {
     }
 
     fn is_example(&self, data: &Dataset, series: usize, step: usize) -> bool {
-        Self::text(data, series, step).is_some()
+        data.label_of_sequence(series, step).is_some()
     }
 
     fn wanted_width(&self) -> usize {
@@ -124,7 +113,7 @@ impl Head for Ctc {
 
     /// A row of the batch has its tokens at the first steps, each with weight 1; none where there are too few steps.
     fn put_sequence(&self, data: &Dataset, _: &Scaling, at: (usize, usize), lane: usize, batch: &mut Examples) {
-        let Some(text) = Self::text(data, at.0, at.1) else { return };
+        let Some(text) = data.label_of_sequence(at.0, at.1) else { return };
         let (tokens, steps) = (self.tokens(text), data.steps[at.0].since[at.1] as usize);
         if ctc::needs(&tokens) > steps || tokens.contains(&(self.tokens.len() as u32)) {
             return;
@@ -163,7 +152,7 @@ impl Head for Ctc {
     }
 
     fn add_loss(&self, data: &Dataset, _: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, f64)) {
-        let Some(text) = Self::text(data, origin.0, origin.1) else { return };
+        let Some(text) = data.label_of_sequence(origin.0, origin.1) else { return };
         let tokens = self.tokens(text);
         if tokens.contains(&(self.tokens.len() as u32)) {
             return;
@@ -178,7 +167,7 @@ impl Head for Ctc {
         let mut tokens = std::collections::BTreeSet::new();
         for series in 0..data.series.len() {
             for step in data.origins(series, Subset::Train) {
-                tokens.extend(Self::text(data, series, step).map(|text| self.split(text)).unwrap_or_default());
+                tokens.extend(data.label_of_sequence(series, step).map(|text| self.split(text)).unwrap_or_default());
             }
         }
         let column = self.column.join(", ");
@@ -208,7 +197,7 @@ impl Head for Ctc {
         let outputs = self.outputs();
         let mut is_finite = true;
         model.forecasts(data, Subset::Test, &mut |series, step, y| {
-            let Some(text) = Self::text(data, series, step) else { return };
+            let Some(text) = data.label_of_sequence(series, step) else { return };
             is_finite &= y.iter().all(|y| y.is_finite());
             let (tokens, greedy, beam) = (self.tokens(text), ctc::greedy(y, outputs), ctc::beam(y, outputs, BEAM));
             found.sequences += 1;

@@ -11,15 +11,15 @@ mod record;
 
 pub use record::{Number, Record};
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Plan;
 use super::fit::Phase;
 use crate::error::Context;
-use crate::model::registry::sha256;
+use crate::model::registry::{self, sha256};
 use crate::storage::unique_name;
 use crate::{Error, Result};
 
@@ -156,15 +156,11 @@ pub(super) fn unusable(path: &Path, why: &str) -> String {
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
     let aside = folder.join(format!(".{}", unique_name()));
-    let write = || -> std::io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let mut file = File::create_new(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&aside))).or_failed(|| format!("write {}", path.display()))
+    let failed = || format!("write {}", path.display());
+    fs::create_dir_all(folder).or_failed(failed)?;
+    let renamed = registry::write_synced(&aside, bytes).and_then(|()| fs::rename(&aside, path).or_failed(failed));
+    renamed.inspect_err(|_| drop(fs::remove_file(&aside)))?;
+    registry::sync(folder)
 }
 
 /// Everything but the data that the bits of a training depend on, a line each. It is the plan's debug text, so that no

@@ -25,8 +25,8 @@ pub(super) struct Sums {
     pub validation: Vec<Gram>,
 }
 
-/// Regressions that are averaged, each with its weight; the weights add up to 1.
-pub(super) type Members = Vec<(Candidate, f64)>;
+/// Regressions that are averaged, all with the same weight.
+pub(super) type Members = Vec<Candidate>;
 
 impl Sums {
     fn pooled(grams: &[Gram], space: &Space) -> Gram {
@@ -70,7 +70,7 @@ pub(super) fn choose(sums: &Sums, space: &Space, tried: &[usize], season: Option
     let judged = Sums::pooled(&sums.validation, space);
     let most = tried.last().copied().unwrap_or(1);
     if judged.count < 1.0 {
-        return vec![(Candidate { lags: most, level: Level::Last, penalty: BLIND, per_key: false }, 1.0)];
+        return vec![Candidate { lags: most, level: Level::Last, penalty: BLIND, per_key: false }];
     }
     let mut found = Vec::new();
     for lags in tried {
@@ -133,8 +133,7 @@ fn mean_of_best(candidates: &mut [Solved], validation: &[Gram]) -> (Members, f64
     let Some((loss, chosen)) = best.into_iter().find(|(loss, _)| *loss <= least * NEARLY) else {
         return (Vec::new(), f64::INFINITY);
     };
-    let weight = 1.0 / chosen.len() as f64;
-    (chosen.into_iter().map(|i| (candidates[i].candidate, weight)).collect(), loss)
+    (chosen.into_iter().map(|i| candidates[i].candidate).collect(), loss)
 }
 
 /// What the loss of any mean of candidates is made of.

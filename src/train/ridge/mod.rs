@@ -49,9 +49,13 @@ pub struct Linear {
 impl Choice {
     /// In words: how much of the past it reads, and whether each key has its own.
     pub fn text(&self) -> String {
-        let per_key = if self.members.iter().any(|(candidate, _)| candidate.per_key) { ", some per key" } else { "" };
+        let per_key = if self.is_per_key() { ", some per key" } else { "" };
         let (regressions, rows) = (counted(self.members.len(), "ridge regression"), counted(self.space.lags, "row"));
         format!("the mean of {regressions} over up to {rows}{per_key}")
+    }
+
+    fn is_per_key(&self) -> bool {
+        self.members.iter().any(|candidate| candidate.per_key)
     }
 }
 
@@ -67,11 +71,10 @@ pub fn choose(data: &Dataset, head: &Forecast) -> Vec<Choice> {
             let outputs = (1..=judged).map(|i| space.outputs[i * all / judged - 1]).collect();
             let thinned = Space { outputs, ..space.clone() };
             let members = choose::choose(&sums(data, &thinned), &thinned, &tried, head.season());
-            let lags = members.iter().filter(|(_, weight)| *weight > 0.0).map(|(candidate, _)| candidate.lags).max();
-            let used: Members = members.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
+            let lags = members.iter().map(|candidate| candidate.lags).max().unwrap_or(1);
             // Without weights per key there is one map for all, in the network's units.
-            let in_own_units = used.iter().any(|(candidate, _)| candidate.per_key);
-            Choice { space: Space { lags: lags.unwrap_or(1), in_own_units, ..space }, members: used }
+            let in_own_units = members.iter().any(|candidate| candidate.per_key);
+            Choice { space: Space { lags, in_own_units, ..space }, members }
         })
         .collect()
 }
@@ -153,7 +156,7 @@ pub fn plan(data: &Dataset, head: &Forecast, choices: &[Choice]) -> Plan {
     }
     plan.architecture.skip = skip;
     plan.architecture.features = plan.inputs.len();
-    if choices.iter().any(|choice| choice.members.iter().any(|(candidate, _)| candidate.per_key)) {
+    if choices.iter().any(Choice::is_per_key) {
         plan.keys = data.series.iter().map(|series| series.key.clone()).collect();
         plan.architecture.groups = plan.keys.len() + 1;
     }
@@ -177,26 +180,30 @@ pub fn fit(data: &Dataset, choices: &[Choice]) -> Linear {
             // Only where they are needed apart: one has lags² numbers.
             grams.extend((shape.groups > 0).then_some(gram));
         }
-        let shared = averaged(&pooled, None, space, members);
-        add(&mut linear, (0, space.unit), data, space, &shared);
-        for (series, gram) in grams.iter().enumerate() {
-            let own = space.in_own_units.then(|| averaged(&pooled, Some(gram), space, members));
+        let [shared, own @ ..] = &averaged(&pooled, &grams, space, members)[..] else { continue };
+        add(&mut linear, (0, space.unit), data, space, shared);
+        for (series, own) in own.iter().enumerate() {
             let place = (data.groups[series] as usize, space.unit_of(series).0);
-            add(&mut linear, place, data, space, own.as_ref().unwrap_or(&shared));
+            add(&mut linear, place, data, space, own);
         }
     }
     linear
 }
 
-/// The average of the members' maps; those per key are of `own` where it has examples.
-fn averaged(pooled: &Gram, own: Option<&Gram>, space: &Space, members: &Members) -> Vec<f64> {
-    let mut map = vec![0.0; space.width() * space.outputs.len()];
-    for (candidate, weight) in members {
-        let own = own.filter(|_| candidate.per_key).and_then(|own| solve::solve(own, space, candidate));
-        let of = own.or_else(|| solve::solve(pooled, space, candidate)).unwrap_or_else(|| vec![0.0; map.len()]);
-        map.iter_mut().zip(of).for_each(|(sum, value)| *sum += weight * value);
+/// The average of the members' maps: of all keys together, then of each of `grams`. Those per key are of the key itself
+/// where it has examples.
+fn averaged(pooled: &Gram, grams: &[Gram], space: &Space, members: &Members) -> Vec<Vec<f64>> {
+    let mut maps = vec![vec![0.0; space.width() * space.outputs.len()]; 1 + grams.len()];
+    let weight = 1.0 / members.len() as f64;
+    for candidate in members {
+        let shared = solve::solve(pooled, space, candidate).unwrap_or_else(|| vec![0.0; maps[0].len()]);
+        for (map, gram) in maps.iter_mut().zip(std::iter::once(None).chain(grams.iter().map(Some))) {
+            let own = gram.filter(|_| candidate.per_key).and_then(|gram| solve::solve(gram, space, candidate));
+            let of = own.as_ref().unwrap_or(&shared);
+            map.iter_mut().zip(of).for_each(|(sum, value)| *sum += weight * value);
+        }
     }
-    map
+    maps
 }
 
 /// Writes a map of standardised features as the kernel of a group, in the network's units.
@@ -208,6 +215,7 @@ fn add(linear: &mut Linear, (group, (mean, sd)): (usize, (f64, f64)), data: &Dat
         let input = Input::filled(column, lag as u32);
         data.plan.inputs.iter().position(|known| *known == input).and_then(place)
     };
+    let lags: Vec<Option<usize>> = (0..space.lags).map(of_lag).collect();
     let width = space.width();
     for (h, output) in space.outputs.iter().enumerate() {
         let weight = |i: usize| map[i * space.outputs.len() + h];
@@ -217,8 +225,8 @@ fn add(linear: &mut Linear, (group, (mean, sd)): (usize, (f64, f64)), data: &Dat
                 linear.kernels[group][at * outputs + output] += value;
             }
         };
-        for lag in 0..space.lags {
-            put(of_lag(lag), weight(lag));
+        for (lag, at) in lags.iter().enumerate() {
+            put(*at, weight(lag));
             constant -= weight(lag) * mean;
         }
         for (i, (other, (other_mean, other_sd))) in space.others.iter().zip(&space.other_units).enumerate() {

@@ -58,7 +58,7 @@ impl Scores {
         // The first of equal ones.
         let told = (1..y.len()).fold(0, |best, at| if y[at] > y[best] { at } else { best });
         self.confusion[class * y.len() + told] += 1;
-        self.log_loss -= loss::log_softmax(y, class);
+        self.log_loss -= loss::log_softmax(y)(class);
         told == class
     }
 

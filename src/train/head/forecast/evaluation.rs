@@ -79,33 +79,17 @@ pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result
         warm.add(data, model, series, step, y);
         is_finite &= view.add(head, data, (series, row), (Way::Model, y), Some(&mut steps));
     });
-    let path = (data.plan.skip == Skip::Ridge).then(|| model.linear_path());
+    let path = (data.plan.skip == Skip::Ridge).then(|| model.scaled(0.0));
     if let Some(path) = &path {
-        path.forecasts(data, Subset::Test, &mut |series, step, y| {
-            if let Some(view) = &mut views[series] {
-                let row = data.steps[series].rows[step] as usize;
-                is_finite &= view.add(head, data, (series, row), (Way::Ridge, y), Some(&mut steps));
-            }
-        });
+        is_finite &= add_all(head, data, (Way::Ridge, path), Subset::Test, &mut views, Some(&mut steps));
     }
     let comparable = (0..targets).map(|target| comparable(&views, target)).collect();
     let (keys, total) = summed(views, targets);
     let warm_up = (data.plan.kind == ModelKind::Carry).then(|| warm_up::measure(head, data, model, &warm));
 
     let mut validation = self::views(head, data, Subset::Validation);
-    model.forecasts(data, Subset::Validation, &mut |series, step, y| {
-        if let Some(view) = &mut validation[series] {
-            let row = data.steps[series].rows[step] as usize;
-            is_finite &= view.add(head, data, (series, row), (Way::Model, y), None);
-        }
-    });
-    if let Some(path) = &path {
-        path.forecasts(data, Subset::Validation, &mut |series, step, y| {
-            if let Some(view) = &mut validation[series] {
-                let row = data.steps[series].rows[step] as usize;
-                is_finite &= view.add(head, data, (series, row), (Way::Ridge, y), None);
-            }
-        });
+    for way in std::iter::once((Way::Model, model)).chain(path.as_ref().map(|path| (Way::Ridge, path))) {
+        is_finite &= add_all(head, data, way, Subset::Validation, &mut validation, None);
     }
     if !is_finite {
         return Err(Error::failed("the trained network predicts values that are not finite: lower the learning rate"));
@@ -120,6 +104,25 @@ pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result
         warm_up,
         comparable,
     })
+}
+
+/// Counts all forecasts of a part; false where one isn't finite.
+fn add_all(
+    head: &Forecast,
+    data: &Dataset,
+    (way, model): (Way, &Model),
+    part: Subset,
+    views: &mut [Option<KeyView>],
+    mut steps: Option<&mut Vec<Vec<Compared>>>,
+) -> bool {
+    let mut is_finite = true;
+    model.forecasts(data, part, &mut |series, step, y| {
+        if let Some(view) = &mut views[series] {
+            let row = data.steps[series].rows[step] as usize;
+            is_finite &= view.add(head, data, (series, row), (way, y), steps.as_deref_mut());
+        }
+    });
+    is_finite
 }
 
 /// The errors of each key, and per target over all keys.
@@ -240,6 +243,11 @@ impl ForecastEvaluation {
         let values: Vec<f64> =
             scaled.filter_map(|key| Some(of(&key.targets[target]).mae() / key.mase_scale[target]?)).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// Whether the linear path alone was judged too.
+    pub(super) fn has_ridge(&self) -> bool {
+        self.targets.iter().any(|compared| compared.ridge.count > 0)
     }
 
     /// That a naive forecast is better than the model on the test part, judged over all keys: in standard deviations of

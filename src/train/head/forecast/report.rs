@@ -102,7 +102,7 @@ fn errors(out: &mut String, evaluation: &ForecastEvaluation) {
         "<div class=\"wide\"><table>\n<tr><th>key</th><th>target</th><th>entries</th><th>MAE</th><th>last value</th>",
     );
     out.push_str(if seasonal { "<th>season ago</th>" } else { "" });
-    let has_ridge = evaluation.targets.iter().any(|compared| compared.ridge.count > 0);
+    let has_ridge = evaluation.has_ridge();
     out.push_str("<th>drift</th>");
     out.push_str(if has_ridge { "<th>ridge alone</th>" } else { "" });
     out.push_str("<th>against the better</th><th>RMSE</th><th>MASE</th></tr>\n");

@@ -45,10 +45,6 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn has_ridge(&self) -> bool {
-        self.evaluation.targets.iter().any(|compared| compared.ridge.count > 0)
-    }
-
     /// A row in a unit.
     fn add(&mut self, key: &str, target: usize, compared: &Compared, unit: Unit, mase: Option<f64>) {
         let head = &self.evaluation.head;
@@ -56,7 +52,7 @@ impl Rows<'_> {
         cells.extend((head.targets.len() > 1).then(|| head.targets[target].clone()));
         cells.extend([figure(unit.mae(&compared.model)), figure(unit.mae(&compared.last))]);
         cells.extend(head.season().is_some().then(|| figure(unit.mae(&compared.seasonal))));
-        cells.extend(self.has_ridge().then(|| figure(unit.mae(&compared.ridge))));
+        cells.extend(self.evaluation.has_ridge().then(|| figure(unit.mae(&compared.ridge))));
         cells.push(against(unit.mae(&compared.model), compared.best_naive(unit)));
         cells.extend([figure(unit.rmse(&compared.model)), figure(mase.unwrap_or(f64::NAN))]);
         let beaten = compared.beaten_by(unit);
@@ -87,7 +83,7 @@ impl Rows<'_> {
         header.extend(several.then_some("target"));
         header.extend(["MAE", "last value"]);
         header.extend(head.season().map(|_| "season ago"));
-        header.extend(self.has_ridge().then_some("ridge alone"));
+        header.extend(self.evaluation.has_ridge().then_some("ridge alone"));
         header.extend(["against the better", "RMSE", "MASE"]);
         let numbers = header.len() - 1 - usize::from(several);
         header.extend(self.has_notes.then_some(""));
