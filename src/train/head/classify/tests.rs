@@ -5,6 +5,7 @@ use crate::config::{ClassWeights, Length, Pooling, Recurrent, Split, TrainLayer}
 use crate::kernel::CellKind;
 use crate::model::ModelKind;
 use crate::network::testing::Numbers;
+use crate::train::dataset::KeySteps;
 use crate::train::head::Evaluation;
 use crate::train::plan::tests::{plan_of, section};
 use crate::train::{Plan, Series, Trained, train};
