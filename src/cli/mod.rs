@@ -260,7 +260,7 @@ impl Write for Out {
 
 fn unless_closed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => signals::end_at_once(0),
         other => other,
     }
 }

@@ -128,7 +128,7 @@ fn drain_on(mut signals: Signals, stop: Stop, number: Arc<AtomicI32>, grace: Dur
             tracing::warn!("the grace period is over: ending at once");
             first
         });
-        std::process::exit(signals::exit_code(last));
+        signals::end_at_once(signals::exit_code(last));
     });
 }
 

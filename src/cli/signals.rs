@@ -27,6 +27,15 @@ pub fn exit_code(signal: i32) -> i32 {
     128 + signal
 }
 
+/// Ends the process while other threads work.
+///
+/// `std::process::exit` runs the destructors of the libraries of C++ first. A thread that is within ONNX Runtime or
+/// librdkafka then uses what is gone, and the process dies by a signal instead of ending with its code.
+pub fn end_at_once(code: i32) -> ! {
+    // SAFETY: it ends the process, and reads nothing of it.
+    unsafe { libc::_exit(code) }
+}
+
 /// Installs the handler. A SIGHUP that is ignored at the start stays ignored, which is what `nohup` asks for.
 pub fn catch() {
     for signal in [SIGTERM, SIGINT, SIGHUP] {

@@ -8,6 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::cli::messages::say;
+use crate::cli::signals::end_at_once;
 #[cfg(target_os = "linux")]
 use crate::metrics::kernel_bytes;
 
@@ -23,7 +24,7 @@ pub(super) fn bounded<T>(minutes: u64, what: &str, run: impl FnOnce() -> T) -> T
                 "error: {what} took more than {minutes} minutes: the graph may hold a loop that doesn't end; to give it \
                  longer: --time-limit MINUTES"
             ));
-            std::process::exit(2);
+            end_at_once(2);
         }
     };
     // Without the thread there is no bound of time, and nothing else changes.
