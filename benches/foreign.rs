@@ -34,6 +34,7 @@ fn own() -> Result<(Vec<u8>, Signature)> {
         scaling: false,
         pool: Default::default(),
         softmax: false,
+        members: 1,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 3);
     let onnx = export::onnx(&architecture, &network.tensors(), "own")?;

@@ -97,6 +97,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         scaling: false,
         pool: Default::default(),
         softmax: false,
+        members: 1,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 1);
     let onnx = export::onnx(&architecture, &network.tensors(), "whole")?;

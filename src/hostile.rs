@@ -89,6 +89,7 @@ fn onnx_seeds() -> Vec<Vec<u8>> {
             scaling: true,
             pool: crate::network::Pool::None,
             softmax: false,
+            members: 1,
         };
         let shapes = architecture.tensor_shapes();
         let tensor = |(name, shape): (String, Vec<usize>)| {
@@ -300,6 +301,7 @@ fn weights(bytes: &[u8]) {
         scaling: true,
         pool: crate::network::Pool::None,
         softmax: false,
+        members: 1,
     };
     let kind = if bytes.starts_with(b"PK") { "keras" } else { "safetensors" };
     let read = || weights::of_bytes(Some(kind), bytes.to_vec(), &architecture, &[]);

@@ -62,7 +62,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
             (Error::Refused(message), Some(lost)) => Error::refused(format!("{message}; {lost}")),
             (error, _) => error,
         })?;
-    tracing::info!("{}", kept(&trained));
+    kept(&trained).iter().for_each(|kept| tracing::info!("{kept}"));
     for errors in trained.evaluation.validation() {
         tracing::info!("{errors}");
     }
@@ -70,7 +70,22 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     for warning in trained.warnings.iter().skip(trained.warned) {
         tracing::warn!("{warning}");
     }
-    say_with(trained.evaluation.table(), json!({ "metrics": trained.evaluation.metrics() }));
+    let members = train::report::members_table(&trained);
+    let table = [trained.evaluation.table(), members.clone()].into_iter().filter(|text| !text.is_empty());
+    let table = table.collect::<Vec<_>>().join("\n");
+    let mut values = json!({ "metrics": trained.evaluation.metrics() });
+    if !members.is_empty() {
+        values["seeds"] = trained
+            .members
+            .iter()
+            .map(|member| {
+                json!({ "seed": member.seed,
+            "validation_loss": member.validation, "metrics": member.figures })
+            })
+            .collect();
+        values["validation_loss"] = json!(trained.validation);
+    }
+    say_with(table, values);
 
     let stages = runtime::stages_of_model(&plan.pipeline, &plan.layout_of_source().clock);
     let tz_database = plan.tz_database();
@@ -183,19 +198,27 @@ fn message(now: &Progress) -> String {
         }
         _ => String::new(),
     };
+    let phase = now.member.map_or_else(|| phase.to_string(), |member| format!("{member}: {phase}"));
     format!("{phase}: epoch {}, loss {:.4}{looked}", now.epoch, now.train_loss)
 }
 
 /// Which weights were kept, and why the training ended.
-fn kept(trained: &Trained) -> String {
+fn kept(trained: &Trained) -> Vec<String> {
+    if !trained.members.is_empty() {
+        let kept = |member: &train::MemberResult| {
+            let (seed, best) = (member.seed, member.best);
+            format!("seed {seed}: kept the weights of epoch {}, update {}", best.epoch, best.updates)
+        };
+        return trained.members.iter().map(kept).collect();
+    }
     let last = trained.looks.last().copied().unwrap_or(trained.best);
     let ended = if trained.stopped_early { "validation no longer improved" } else { "the end of its length" };
     let validation = trained.best.validation.map(|loss| format!(", validation loss {loss:.4}")).unwrap_or_default();
-    format!(
+    vec![format!(
         "{}, {} ({ended}); kept the weights of epoch {}, update {}{validation}",
         counted(last.updates, "update"),
         counted(last.epoch, "epoch"),
         trained.best.epoch,
         trained.best.updates
-    )
+    )]
 }

@@ -20,6 +20,7 @@ pub(super) const ACTIVATIONS: [(&str, Activation); 3] =
 
 pub(super) const MAX_UNITS: usize = 1 << 16;
 pub(super) const MAX_HORIZON: usize = 1 << 16;
+pub(super) const MAX_SEEDS: usize = 100;
 /// Of train, validation and test.
 const SHARES: [f64; 3] = [0.7, 0.15, 0.15];
 const NOISE: &str = "a number of standard deviations, from 0";
@@ -56,6 +57,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let patience = count("patience", 1, ANY);
     let batch_size = count("batch_size", 1, ANY).unwrap_or(32);
     let seed = count("seed", 0, ANY).unwrap_or(7);
+    let seeds = count("seeds", 1, MAX_SEEDS).unwrap_or(1);
     let seasonality = count("seasonality", 1, MAX_HORIZON);
     let warm_up = count("warm_up", 0, ANY).unwrap_or(0);
     let mut share =
@@ -115,6 +117,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         max_time,
         batch_size,
         seed: seed as u64,
+        seeds,
         seasonality,
         split: split(reader, &fields, mode),
         refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),

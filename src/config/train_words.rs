@@ -6,7 +6,7 @@ use super::effective::{Written, value};
 use super::optimizer::{FLAGS, OPTIMIZERS, RATE_SCHEDULE};
 use super::table::{Bound, Shape, Word, names, word};
 use super::task::{POOLS, TASKS, TOKENS};
-use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_UNITS, REFITS, SKIPS};
+use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_SEEDS, MAX_UNITS, REFITS, SKIPS};
 use super::words::{Choice, Words, at_most_one, exactly_one};
 use super::yaml::{Kind, Node};
 use crate::kernel::{self, CellKind};
@@ -106,6 +106,12 @@ pub(super) const TRAIN: Words = Words::new(
         ),
         word("batch_size", Shape::POSITIVE, "Examples (mode window) or lanes (mode carry) per update").or("32"),
         word("seed", Shape::COUNT, "Seed of all random numbers").or("7"),
+        word(
+            "seeds",
+            Shape::Integer(1, MAX_SEEDS as i64),
+            "Networks that are trained with this many seeds, from `seed` on; the model is the mean of their outputs",
+        )
+        .or("1"),
         word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),
         word("split", Shape::Section(&SPLIT), "How time is split into train, validation and test").or_from(|file| {
             match in_mode(file, "sequence") {

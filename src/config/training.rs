@@ -69,6 +69,8 @@ pub struct Train {
     pub batch_size: usize,
     /// Seed of everything random.
     pub seed: u64,
+    /// Networks that are trained with seeds from `seed` on, and averaged.
+    pub seeds: usize,
     /// Rows of a season, for the naive forecasts.
     pub seasonality: Option<usize>,
     /// How time is split.

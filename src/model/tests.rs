@@ -77,7 +77,11 @@ fn architectures() -> Vec<Architecture> {
     sliced.scaling = true;
     all.push(sliced.clone());
     (sliced.groups, sliced.outputs, sliced.residual) = (GROUPS, 4, vec![5, 5, 0, 1]);
-    all.push(sliced);
+    all.push(sliced.clone());
+    all.push(Architecture { members: 3, ..sliced });
+    all.push(Architecture { members: 2, ..mixed() });
+    let operators: Vec<_> = CellKind::ALL.iter().map(|cell| (*cell, 5)).collect();
+    all.push(Architecture { members: 2, ..plain(2, &operators) });
     all
 }
 
@@ -85,7 +89,7 @@ fn architectures() -> Vec<Architecture> {
 fn the_graph_computes_what_the_cells_are_defined_as() {
     const T: usize = 9;
     const B: usize = 4;
-    for (n, architecture) in architectures().iter().enumerate() {
+    for (n, architecture) in architectures().iter().enumerate().filter(|(_, one)| one.members == 1) {
         let tensors = tensors(architecture, n as u64);
         let x: Vec<f32> = Numbers(77).take(T * B * architecture.features).collect();
         let outcome = run(&mut session(architecture, &tensors), T, B, &x, &zeros(architecture, B));
@@ -110,6 +114,36 @@ fn the_graph_computes_what_the_cells_are_defined_as() {
                     assert!((found - expected).abs() < 2e-5, "{architecture:?} {}: {found} {expected}", pair.output);
                 }
             }
+        }
+    }
+}
+
+/// The graph of several members gives the mean of what each of them gives in a graph of its own, to the bit, and its
+/// states are theirs.
+#[test]
+fn a_mean_is_that_of_the_members_run_apart() {
+    const T: usize = 7;
+    for (n, cell) in CellKind::ALL.iter().enumerate() {
+        let mut single = plain(3, &[(*cell, 6), (CellKind::Lstm, 4)]);
+        single.outputs = 2;
+        let several = Architecture { members: 3, ..single.clone() };
+        let all = tensors(&several, n as u64);
+        for b in [2, 5, 64] {
+            let x: Vec<f32> = Numbers(4).take(T * b * 3).collect();
+            let whole = run(&mut session(&several, &all), T, b, &x, &zeros(&several, b));
+            let (mut sum, mut states) = (vec![0.0_f32; T * b * 2], Vec::new());
+            for prefix in several.prefixes() {
+                let own = |tensor: &Tensor| {
+                    Some(Tensor { name: tensor.name.strip_prefix(&prefix)?.to_string(), ..tensor.clone() })
+                };
+                let own: Vec<Tensor> = all.iter().filter_map(own).collect();
+                let mut alone = run(&mut session(&single, &own), T, b, &x, &zeros(&single, b));
+                states.extend(alone.split_off(1));
+                sum.iter_mut().zip(&alone[0]).for_each(|(sum, y)| *sum += y);
+            }
+            sum.iter_mut().for_each(|sum| *sum /= 3.0);
+            assert_eq!(bits(&whole[..1]), bits(&[sum]), "{cell:?}, {b} rows");
+            assert_eq!(bits(&whole[1..]), bits(&states), "{cell:?}, {b} rows");
         }
     }
 }
@@ -173,6 +207,7 @@ proptest! {
         outputs in 1..4_usize,
         (scaling, skip, residual) in any::<(bool, bool, bool)>(),
         seed in any::<u64>(),
+        members in 1..4_usize,
     ) {
         let cells = CellKind::ALL;
         let activations = [Activation::Linear, Activation::Relu, Activation::Tanh];
@@ -192,6 +227,7 @@ proptest! {
             scaling,
             pool: crate::network::Pool::None,
             softmax: false,
+            members,
         };
         let mut given = tensors(&architecture, seed);
         // Values that don't survive arithmetic, only copying.

@@ -11,6 +11,7 @@ use crate::{Error, Result};
 
 /// Shape of a network: everything but its numbers.
 ///
+/// With several members, `output(layers(z))` is the mean of theirs, summed in their order.
 /// `y = out_sd * (output(layers(z[network])) + skip(z[skip])) + out_mean + x[residual]` with `z = (x - mean) / sd`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Architecture {
@@ -35,6 +36,9 @@ pub struct Architecture {
     pub pool: Pool,
     /// Whether the outputs are the probabilities of classes.
     pub softmax: bool,
+    /// Networks of these layers side by side, each with numbers and states of its own; what is published is the mean of
+    /// their outputs before the linear path, the scaling and the softmax. 1: there is one network.
+    pub members: usize,
 }
 
 /// A layer in its place in a network.
@@ -49,7 +53,18 @@ pub struct PlacedLayer {
 }
 
 impl Architecture {
-    /// All layers in order, the output layer last, each with its name and the width of its input.
+    /// The same with one member.
+    pub fn single(&self) -> Architecture {
+        Architecture { members: 1, ..self.clone() }
+    }
+
+    /// What the names of each member's tensors and states begin with: nothing where there is one.
+    pub fn prefixes(&self) -> impl Iterator<Item = String> {
+        let several = self.members > 1;
+        (0..self.members).map(move |member| if several { format!("member_{member}/") } else { String::new() })
+    }
+
+    /// All layers of a member in order, the output layer last, each with its name and the width of its input.
     pub fn stack(&self) -> Vec<PlacedLayer> {
         let mut inputs = self.network.len();
         let mut stack: Vec<PlacedLayer> = Vec::with_capacity(self.layers.len() + 1);
@@ -63,7 +78,7 @@ impl Architecture {
         stack
     }
 
-    /// The recurrent layers, first to last.
+    /// The recurrent layers of a member, first to last.
     pub fn recurrent(&self) -> impl Iterator<Item = &RecurrentLayer> {
         self.layers.iter().filter_map(|layer| match layer {
             Layer::Recurrent(layer) => Some(layer),
@@ -73,7 +88,7 @@ impl Architecture {
 
     /// The state pairs of the graph: `h_<i>`, and `c_<i>` for an LSTM, in the order of recurrent layers; a layer of
     /// both directions has none. For a mean over the sequence `pool_sum`, the sum so far, and `pool_count`, its steps
-    /// so far.
+    /// so far. With several members they are `member_0/h_0` and so on, the first member's before the second's.
     pub fn states(&self) -> Vec<StatePair> {
         let pair = |name: String, units: usize| StatePair {
             output: format!("{name}_out"),
@@ -82,12 +97,15 @@ impl Architecture {
             init: "zero".into(),
         };
         let mut states = Vec::new();
-        for (i, layer) in self.recurrent().enumerate().filter(|(_, layer)| !layer.bidirectional) {
-            states.extend(layer.cell.form().states.iter().map(|letter| pair(format!("{letter}_{i}"), layer.units)));
-        }
-        if self.pool == Pool::Mean && !self.is_bidirectional() {
-            let width = self.recurrent().last().map_or(0, RecurrentLayer::width);
-            states.extend([pair("pool_sum".into(), width), pair("pool_count".into(), 1)]);
+        for prefix in self.prefixes() {
+            for (i, layer) in self.recurrent().enumerate().filter(|(_, layer)| !layer.bidirectional) {
+                let names = layer.cell.form().states.iter().map(|letter| format!("{prefix}{letter}_{i}"));
+                states.extend(names.map(|name| pair(name, layer.units)));
+            }
+            if self.pool == Pool::Mean && !self.is_bidirectional() {
+                let width = self.recurrent().last().map_or(0, RecurrentLayer::width);
+                states.extend([pair(format!("{prefix}pool_sum"), width), pair(format!("{prefix}pool_count"), 1)]);
+            }
         }
         states
     }
@@ -113,6 +131,9 @@ impl Architecture {
         let recurrent = self.recurrent().count();
         if self.features == 0 || self.outputs == 0 || self.network.is_empty() || recurrent == 0 {
             wrong.push("features, network, layers and outputs must not be empty".to_owned());
+        }
+        if self.members == 0 {
+            wrong.push("there is no member".to_owned());
         }
         for (what, indices) in [("network", &self.network), ("skip", &self.skip), ("residual", &self.residual)] {
             if let Some(index) = indices.iter().find(|index| **index >= self.features) {

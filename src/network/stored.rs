@@ -25,10 +25,20 @@ pub(super) struct Stored {
     groups: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     others: Vec<Other>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    members: usize,
 }
 
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(number: &usize) -> bool {
+    *number == 1
 }
 
 /// A layer that is neither a recurrent one nor a dense one after them, in its place among all layers.
@@ -48,8 +58,19 @@ enum OtherLayer {
 
 impl From<&Architecture> for Stored {
     fn from(architecture: &Architecture) -> Self {
-        let Architecture { features, network, skip, groups, residual, layers: all, outputs, scaling, pool, softmax } =
-            architecture.clone();
+        let Architecture {
+            features,
+            network,
+            skip,
+            groups,
+            residual,
+            layers: all,
+            outputs,
+            scaling,
+            pool,
+            softmax,
+            members,
+        } = architecture.clone();
         let (mut layers, mut head, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let last = all.iter().rposition(|layer| matches!(layer, Layer::Recurrent(_))).unwrap_or(0);
         for (at, layer) in all.into_iter().enumerate() {
@@ -60,7 +81,21 @@ impl From<&Architecture> for Stored {
                 Layer::LayerNorm(layer) => others.push(Other { at, layer: OtherLayer::LayerNorm(layer) }),
             }
         }
-        Stored { features, network, skip, residual, layers, head, outputs, scaling, pool, softmax, groups, others }
+        Stored {
+            features,
+            network,
+            skip,
+            residual,
+            layers,
+            head,
+            outputs,
+            scaling,
+            pool,
+            softmax,
+            groups,
+            others,
+            members,
+        }
     }
 }
 
@@ -79,6 +114,7 @@ impl From<Stored> for Architecture {
             softmax,
             groups,
             others,
+            members,
         } = stored;
         let mut layers: Vec<Layer> =
             recurrent.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
@@ -89,7 +125,7 @@ impl From<Stored> for Architecture {
             };
             layers.insert(at.min(layers.len()), layer);
         }
-        Architecture { features, network, skip, groups, residual, layers, outputs, scaling, pool, softmax }
+        Architecture { features, network, skip, groups, residual, layers, outputs, scaling, pool, softmax, members }
     }
 }
 
@@ -127,6 +163,19 @@ mod tests {
         assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), architecture);
         architecture.skip = vec![0];
         assert!(architecture.validate().unwrap_err().to_string().contains("no linear path"));
+    }
+
+    #[test]
+    fn members_come_back_and_one_is_not_written() {
+        let several = Architecture { members: 3, ..rich() };
+        let json = serde_json::to_string(&several).unwrap();
+        assert_eq!(json, RICH.replace("\"scaling\":true}", "\"scaling\":true,\"members\":3}"));
+        assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), several);
+        let states: Vec<String> = several.states().into_iter().map(|pair| pair.input).collect();
+        assert_eq!(states[..3], ["member_0/h_0", "member_0/c_0", "member_0/h_1"]);
+        assert_eq!(states[states.len() - 1], "member_2/h_3");
+        let none = Architecture { members: 0, ..rich() };
+        assert!(none.validate().unwrap_err().to_string().contains("no member"));
     }
 
     #[test]

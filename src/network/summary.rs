@@ -60,13 +60,16 @@ impl Architecture {
         }
         let stack = self.stack();
         let last_recurrent = stack.iter().rposition(|placed| matches!(placed.layer, Layer::Recurrent(_))).unwrap_or(0);
-        for (i, placed) in stack.iter().enumerate() {
+        for (i, placed) in (0..self.members).flat_map(|_| stack.iter().enumerate()) {
             let kind = placed.layer.keras_name();
             let units = placed.layer.units();
             let shape = if i < last_recurrent { steps(units) } else { last(units) };
             let tensors = placed.layer.tensors(placed.inputs);
             let parameters = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
             push(names.next(kind), kind, shape, parameters, true);
+        }
+        if self.members > 1 {
+            push("mean".into(), "Average", last(self.outputs), 0, true);
         }
         if !self.skip.is_empty() {
             push("skip".into(), "Dense", last(self.outputs), self.skip.len() * self.outputs, true);
@@ -80,10 +83,11 @@ impl Architecture {
         rows
     }
 
-    /// The layers in a few words, `LSTM(50), Dense(32, relu), Dense(1)`.
+    /// The layers in a few words, `LSTM(50), Dense(32, relu), Dense(1)`, or `mean of 5: LSTM(50), Dense(1)`.
     pub fn in_words(&self) -> String {
         let words: Vec<String> = self.stack().iter().map(|placed| placed.layer.in_words()).collect();
-        words.join(", ")
+        let words = words.join(", ");
+        if self.members > 1 { format!("mean of {}: {words}", self.members) } else { words }
     }
 
     /// Numbers that training learns.
@@ -102,7 +106,8 @@ mod tests {
     #[test]
     fn parameters_are_the_values_of_the_tensors() {
         for cell in CellKind::ALL.iter().copied() {
-            for architecture in [with_first_cell(rich(), cell), plain(3, &[(cell, 7), (cell, 5)])] {
+            let several = Architecture { members: 3, ..with_first_cell(rich(), cell) };
+            for architecture in [with_first_cell(rich(), cell), plain(3, &[(cell, 7), (cell, 5)]), several] {
                 let trained =
                     architecture.tensor_shapes().into_iter().filter(|(name, _)| !name.starts_with("scaling/"));
                 let values: usize = trained.map(|(_, shape)| shape.iter().product::<usize>()).sum();
@@ -123,6 +128,8 @@ mod tests {
     #[test]
     fn a_network_in_words() {
         assert_eq!(plain(1, &[(CellKind::Lstm, 50)]).in_words(), "LSTM(50), Dense(1)");
+        let several = Architecture { members: 5, ..plain(1, &[(CellKind::Lstm, 50)]) };
+        assert_eq!(several.in_words(), "mean of 5: LSTM(50), Dense(1)");
         assert_eq!(
             rich().in_words(),
             "LSTM(7), GRU(5), SimpleRNN(4), SimpleRNN(6), Dense(9, relu), Dense(3, tanh), Dense(4), Dense(3)"

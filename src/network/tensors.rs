@@ -16,6 +16,7 @@ use crate::{Error, Result};
 /// `layer_norm_<i>/beta` [u] for a layer normalisation; `output/kernel` [n, outputs], `output/bias` [outputs];
 /// `skip/kernel` [skip inputs, outputs] if there is a skip path; with groups of keys `skip/kernel`
 /// [groups, skip inputs, outputs] and `skip/bias` [groups, outputs];
+/// of several members the layers' tensors begin with `member_<m>/`, those of the skip path and the scaling don't;
 /// and with scaling `scaling/mean` and `scaling/sd` [features], `scaling/out_mean` and `scaling/out_sd` [outputs],
 /// which are not trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,9 +52,12 @@ impl Architecture {
         if self.scaling {
             tensors.extend([statistic("mean", self.features), statistic("sd", self.features)]);
         }
-        for placed in self.stack() {
+        let stack = self.stack();
+        for (prefix, placed) in
+            self.prefixes().flat_map(|prefix| stack.iter().map(move |placed| (prefix.clone(), placed)))
+        {
             tensors.extend(placed.layer.tensors(placed.inputs).into_iter().map(|tensor| NamedTensor {
-                name: format!("{}/{}", placed.name, tensor.name),
+                name: format!("{prefix}{}/{}", placed.name, tensor.name),
                 shape: tensor.shape,
                 initial: Some(tensor.initial),
             }));

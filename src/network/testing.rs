@@ -16,6 +16,7 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         scaling: false,
         pool: Pool::None,
         softmax: false,
+        members: 1,
     }
 }
 
@@ -40,6 +41,7 @@ pub(crate) fn rich() -> Architecture {
         scaling: true,
         pool: Pool::None,
         softmax: false,
+        members: 1,
     }
 }
 

@@ -4,6 +4,7 @@
 //! when to look and to stop (`schedule`), and what a loop that is killed goes on from (`so_far`, `keep`).
 
 use std::cell::Cell;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::config::Length;
@@ -55,11 +56,30 @@ pub enum Phase {
     Evaluate,
 }
 
+/// Which of several networks is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Counted from 0.
+    pub at: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Its seed.
+    pub seed: u64,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {} ({} of {})", self.seed, self.at + 1, self.of)
+    }
+}
+
 /// Progress of a training; after each update, and again after each look at validation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// What it is doing.
     pub phase: Phase,
+    /// The network that learns, where there are several.
+    pub member: Option<Member>,
     /// The epoch, from 1.
     pub epoch: usize,
     /// Updates so far.
@@ -157,6 +177,7 @@ pub fn fit(
             let train = so_far.train_loss();
             let mut now = Progress {
                 phase,
+                member: None,
                 epoch,
                 updates,
                 of_updates,

@@ -34,6 +34,7 @@ fn full(cell: CellKind) -> Architecture {
         scaling: true,
         pool: crate::network::Pool::None,
         softmax: false,
+        members: 1,
     }
 }
 
@@ -175,6 +176,7 @@ fn the_whole_is_the_documented_formula() {
         scaling: true,
         pool: crate::network::Pool::None,
         softmax: false,
+        members: 1,
     };
     let network = network(&architecture, 3);
     let by_name = |name: &str| {

@@ -24,6 +24,9 @@ pub mod loss;
 mod magnitude;
 #[cfg(test)]
 mod meaning_tests;
+mod members;
+#[cfg(test)]
+mod members_tests;
 pub mod network;
 mod noise;
 pub mod optimizer;
@@ -51,9 +54,10 @@ mod training;
 pub mod windows;
 
 pub use errors::{Compared, Errors, KeyErrors};
-pub use fit::{Event, Looked, Phase, Progress};
+pub use fit::{Event, Looked, Member, Phase, Progress};
 pub use import::import;
 pub use keep::{EVERY, Keep};
+pub use members::MemberResult;
 pub use network::{Network, Pass, State, Workspace};
 pub use plan::{Plan, architecture};
 pub use publish::{Destination, publish};

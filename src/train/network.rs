@@ -5,13 +5,16 @@
 
 mod directions;
 mod linear;
+mod members;
 mod sampled;
 mod served;
+mod state;
 mod tensors;
 
 use std::ops::Range;
 
 use directions::Directions;
+pub use state::State;
 
 use super::dropout::{self, Masks};
 use super::init::Random;
@@ -37,6 +40,8 @@ pub struct Network<F> {
     /// Whether the skip path is left as it is.
     is_frozen: bool,
     scaling: Statistics<F>,
+    /// The members beside this one, with the same scaling; their linear paths don't count.
+    others: Vec<Network<F>>,
 }
 
 /// A named part of the flat array.
@@ -65,15 +70,6 @@ struct Statistics<F> {
     sd: Vec<F>,
     out_mean: Vec<F>,
     out_sd: Vec<F>,
-}
-
-/// State of every recurrent layer, [B, units] each.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct State<F> {
-    /// Hidden states.
-    pub h: Vec<Vec<F>>,
-    /// The other states of the cell, concatenated in each row; empty for a cell without any.
-    pub c: Vec<Vec<F>>,
 }
 
 /// One batch, time-major.
@@ -115,6 +111,8 @@ pub struct Workspace<F> {
     /// Keeps what samples of gradients ask for.
     by_rows: bool,
     threads: Threads,
+    /// Of the members beside the first.
+    others: Vec<Workspace<F>>,
 }
 
 impl<F: Default> Workspace<F> {
@@ -156,6 +154,13 @@ impl<F: Float> Network<F> {
 
     /// A network of zeros.
     fn zeros(architecture: &Architecture) -> Self {
+        let mut network = Network::zeros_of_one(&architecture.single());
+        network.others = (1..architecture.members).map(|_| network.clone()).collect();
+        network.shape.members = architecture.members;
+        network
+    }
+
+    fn zeros_of_one(architecture: &Architecture) -> Self {
         let shape = architecture.clone();
         let mut tensors: Vec<TensorRange> = Vec::new();
         let mut length = 0;
@@ -179,13 +184,15 @@ impl<F: Float> Network<F> {
             out_sd: vec![F::ONE; shape.outputs],
         };
         let skip = (!shape.skip.is_empty()).then_some(first);
-        Network { parameters: vec![F::ZERO; length], shape, tensors, layers, skip, is_frozen: false, scaling }
+        let parameters = vec![F::ZERO; length];
+        Network { parameters, shape, tensors, layers, skip, is_frozen: false, scaling, others: Vec::new() }
     }
 
     /// Sets what isn't trained: mean and standard deviation per feature and per output.
     pub fn set_scaling(&mut self, mean: &[F], sd: &[F], out_mean: &[F], out_sd: &[F]) {
         self.scaling =
             Statistics { mean: mean.to_vec(), sd: sd.to_vec(), out_mean: out_mean.to_vec(), out_sd: out_sd.to_vec() };
+        self.share_scaling();
     }
 
     /// The network's shape.
@@ -193,34 +200,14 @@ impl<F: Float> Network<F> {
         &self.shape
     }
 
-    /// All trained numbers, in the order of [`Network::tensors`].
+    /// All trained numbers of the first member, in the order of [`Network::tensors`].
     pub fn parameters(&self) -> &[F] {
         &self.parameters
     }
 
-    /// All trained numbers, to change them.
+    /// All trained numbers of the first member, to change them.
     pub fn parameters_mut(&mut self) -> &mut [F] {
         &mut self.parameters
-    }
-
-    /// The state of `b` new keys.
-    pub fn zero_state(&self, b: usize) -> State<F> {
-        let mut state = State::default();
-        self.clear_state(b, &mut state);
-        state
-    }
-
-    /// As [`Network::zero_state`], in memory that is used again.
-    pub fn clear_state(&self, b: usize, state: &mut State<F>) {
-        let layers = self.shape.recurrent().count();
-        state.h.resize_with(layers, Vec::new);
-        state.c.resize_with(layers, Vec::new);
-        for (layer, (h, c)) in self.shape.recurrent().zip(state.h.iter_mut().zip(&mut state.c)) {
-            for (values, states) in [(h, 1), (c, layer.cell.form().states.len() - 1)] {
-                values.clear();
-                values.resize(states * b * layer.units, F::ZERO);
-            }
-        }
     }
 
     /// The numbers of a tensor.
@@ -294,6 +281,20 @@ impl<F: Float> Network<F> {
     /// Standardised outputs [t, b, outputs] (or [b, outputs] if only the last step has them): before `out_sd`,
     /// `out_mean` and what is added unscaled. Advances `state`.
     pub fn forward<'w>(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &'w mut Workspace<F>) -> &'w [F] {
+        self.run(pass, state, work);
+        self.average(pass, state, work);
+        if let Some(skip) = self.skip {
+            let first = (pass.t - self.output_steps(pass)) * pass.b;
+            self.standardise(pass, first, &self.shape.skip, &mut work.z_skip);
+            if let Some(layer) = work.layers.last_mut() {
+                self.add_linear(skip, pass, first, &work.z_skip, &mut layer.output);
+            }
+        }
+        work.layers.last().map_or(&[], |layer| &layer.output[..])
+    }
+
+    /// Runs the layers of the first member: the outputs are those of the last one in `work`.
+    fn run(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &mut Workspace<F>) {
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
         self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
@@ -341,17 +342,10 @@ impl<F: Float> Network<F> {
                 }
             }
         }
-        if let Some(skip) = self.skip {
-            self.standardise(pass, first, &self.shape.skip, &mut work.z_skip);
-            if let Some(layer) = work.layers.last_mut() {
-                self.add_linear(skip, pass, first, &work.z_skip, &mut layer.output);
-            }
-        }
-        work.layers.last().map_or(&[], |layer| &layer.output[..])
     }
 
     /// Gradients of the trained numbers, into `gradients` (as long as [`Network::parameters`]), for gradients `d_out`
-    /// of the standardised outputs of the forward pass that `work` is from.
+    /// of the standardised outputs of the forward pass that `work` is from. Of a network without further members.
     pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
         gradients.fill(F::ZERO);
         let (t, b) = (pass.t, pass.b);

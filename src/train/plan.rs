@@ -239,6 +239,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         scaling: true,
         pool,
         softmax: head.is_text(),
+        members: train.seeds,
     };
     (features, architecture)
 }
@@ -297,6 +298,7 @@ pub(super) mod tests {
             max_time: None,
             batch_size: 8,
             seed: 7,
+            seeds: 1,
             seasonality: None,
             split: At::default_value(config::Split::PerKey([0.7, 0.15, 0.15])),
             refit: false,

@@ -84,7 +84,8 @@ pub fn trial(
     blank: Outcome,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
-    let plan = Plan { refit: false, ..plan.clone() };
+    // Trials are compared by one network each.
+    let plan = Plan { refit: false, architecture: plan.architecture.single(), ..plan.clone() };
     let data = Dataset::new(series, &plan)?;
     if data.sizes().iter().all(|parts| parts[1] == 0) {
         return Err(Error::refused(

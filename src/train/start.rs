@@ -45,6 +45,7 @@ impl Plan {
         let lines = [
             ("inputs", sides(|architecture| &architecture.network)),
             ("layers", (layers(&architecture), layers(&self.architecture))),
+            ("seeds", (architecture.members.to_string(), self.architecture.members.to_string())),
             ("targets", (there.targets.join(", "), here.targets.join(", "))),
             ("classes", (there.classes.join(", "), here.classes.join(", "))),
             ("horizon", (there.horizon.to_string(), here.horizon.to_string())),
@@ -85,6 +86,16 @@ impl Plan {
 }
 
 impl Start {
+    /// What a member begins with: its own numbers, and those that all share.
+    pub(super) fn member(&self, at: usize, of: usize) -> Start {
+        let own = format!("member_{at}/");
+        let numbers = self.tensors.iter().filter_map(|tensor| match tensor.name.strip_prefix(&own) {
+            Some(name) if of > 1 => Some(Tensor { name: name.into(), ..tensor.clone() }),
+            _ => (of == 1 || !tensor.name.starts_with("member_")).then(|| tensor.clone()),
+        });
+        Start { from: self.from.clone(), tensors: numbers.collect() }
+    }
+
     /// The scaling of the version; neutral where it has none.
     pub(super) fn scaling(&self, plan: &Plan) -> Scaling {
         let mut scaling = Scaling::neutral(plan);

@@ -10,6 +10,7 @@ use crate::network::{Architecture, Tensor};
 use super::Plan;
 use super::gradients::Gradients;
 use super::head::Evaluation;
+use super::members::MemberResult;
 
 /// Losses at one look at the validation part, in standardised output space.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,6 +62,10 @@ pub struct Trained {
     pub warm_up: usize,
     /// Errors by name, for the manifest.
     pub metrics: BTreeMap<String, f64>,
+    /// How each network did by itself, where several are averaged; `looks`, `best` and `gradients` are of the first.
+    pub members: Vec<MemberResult>,
+    /// Their mean's validation loss; `None` where there is one network, or no validation part.
+    pub validation: Option<f64>,
     /// Losses of the training that was evaluated.
     pub looks: Vec<Look>,
     /// The look whose weights were kept.

@@ -9,11 +9,12 @@ use crate::{Error, Result};
 
 use super::dataset::Dataset;
 use super::examples;
-use super::fit::{Event, Fitted, Phase, fit};
+use super::fit::{Event, Fitted, Phase};
 use super::gradients::{self, Gradients, carried};
 use super::keep::Keep;
 use super::lanes;
 use super::magnitude;
+use super::members::{self, fit_members};
 use super::pass::Model;
 use super::ridge::{self, Choice};
 use super::split::{Cuts, Subset};
@@ -62,35 +63,40 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let data_hash = data.hash();
     keep.begin(plan, &data_hash);
     let linear = choices.as_ref().map(|choices| ridge::fit(&data, choices));
-    let mut fitted = fit(&data, linear.as_ref(), plan.length, Phase::Train, keep, watch)?;
-    let part = linear.as_ref().and_then(|_| share(&data, &mut fitted.model));
+    let fitted = fit_members((series, false), &data, linear.as_ref(), &|_| plan.length, Phase::Train, keep, watch)?;
+    let mut model = members::mean(&fitted)?;
+    let part = linear.as_ref().and_then(|_| share(&data, &mut model));
     let path = choices.as_ref().map(|choices| path_text(choices, part));
     path.iter().for_each(|path| watch(Event::Note(path)));
     let part = part.map(|(factor, _)| factor);
     watch(Event::Start(Phase::Evaluate, "evaluates"));
-    let evaluation = plan.head.evaluate(&data, &fitted.model)?;
-    let gradients = Gradients { carried: carried(&data, &fitted.model), ..fitted.gradients.clone() };
-    warnings.extend(too_short(plan, &fitted));
+    let evaluation = plan.head.evaluate(&data, &model)?;
+    let members = members::results(&data, &fitted, part)?;
+    let validation = if members.is_empty() { None } else { model.validation_loss(&data, 1) };
+    let Some(first) = fitted.first() else { return Err(Error::failed("no network: internal error, please report")) };
+    let gradients = Gradients { carried: carried(&data, &first.model), ..first.gradients.clone() };
+    warnings.extend(fitted.iter().find_map(|fitted| too_short(plan, fitted)));
     warnings.extend(gradients::warnings(plan, &gradients));
     warnings.extend(evaluation.warnings());
     let metrics = evaluation.metrics();
     let (model, refit_updates) = if plan.refit {
-        let refitted = refit(series, &data, choices.as_deref(), (&fitted, part), keep, watch)?;
-        let updates = refitted.best.updates;
-        (refitted.model, Some(updates))
+        let (model, updates) = refit(series, &data, choices.as_deref(), (&fitted, part), keep, watch)?;
+        (model, Some(updates))
     } else {
-        (fitted.model, None)
+        (model, None)
     };
     Ok(Trained {
         plan: plan.clone(),
         architecture: plan.architecture.clone(),
-        parameters: model.net.parameters().len(),
+        parameters: model.net.count(),
         tensors: model.net.tensors(),
         warm_up: evaluation.warm_up(),
         metrics,
-        looks: fitted.looks,
-        best: fitted.best,
-        stopped_early: fitted.stopped_early,
+        members,
+        validation,
+        looks: first.looks.clone(),
+        best: first.best,
+        stopped_early: first.stopped_early,
         path,
         refit_updates,
         evaluation,
@@ -170,15 +176,16 @@ fn too_short(plan: &Plan, fitted: &Fitted) -> Option<String> {
     ))
 }
 
-/// From scratch on everything: as many epochs as were best, or as many updates as go as often over the data.
+/// From scratch on everything: as many epochs as were best, or as many updates as go as often over the data. The model,
+/// and the updates of its first network.
 fn refit(
     series: &[Series],
     data: &Dataset,
     choices: Option<&[Choice]>,
-    (best, part): (&Fitted, Option<f64>),
+    (best, part): (&[Fitted], Option<f64>),
     keep: &mut Keep,
     watch: &mut dyn FnMut(Event),
-) -> Result<Fitted> {
+) -> Result<(Model, usize)> {
     let everything = Dataset::everything(series, data.plan)?;
     let count = |data: &Dataset| match data.plan.kind {
         ModelKind::Window | ModelKind::Sequence => {
@@ -186,19 +193,20 @@ fn refit(
         }
         ModelKind::Carry => lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum(),
     };
-    let length = match data.plan.length {
-        Length::Epochs(_) => Length::Epochs(best.best.epoch),
+    let length = |member: usize| match data.plan.length {
+        Length::Epochs(_) => Length::Epochs(best[member].best.epoch),
         Length::Updates(_) | Length::Open => {
             let more = count(&everything) as f64 / count(data) as f64;
-            Length::Updates((best.best.updates as f64 * more).round() as usize)
+            Length::Updates((best[member].best.updates as f64 * more).round() as usize)
         }
     };
     let linear = choices.map(|choices| ridge::fit(&everything, choices));
-    let mut refitted = fit(&everything, linear.as_ref(), length, Phase::Refit, keep, watch)?;
+    let refitted = fit_members((series, true), &everything, linear.as_ref(), &length, Phase::Refit, keep, watch)?;
+    let mut model = members::mean(&refitted)?;
     if let Some(part) = part {
-        refitted.model.net.scale_output(part as f32);
+        model.net.scale_output(part as f32);
     }
-    Ok(refitted)
+    Ok((model, refitted.first().map_or(0, |first| first.best.updates)))
 }
 
 fn key_splits(data: &Dataset) -> Vec<KeySplit> {

@@ -114,6 +114,14 @@ fn carry_error_is_that_of_the_output() {
     the_error_reported_is_the_error_served(STAGES, "model: m, mode: carry", INPUTS);
 }
 
+/// The mean of three networks, each with states of its own, beside the linear path that they share.
+#[test]
+fn error_of_a_mean_is_that_of_the_output() {
+    the_error_reported_is_the_error_served(STAGES, "model: m, mode: carry", &format!("{INPUTS}  seeds: 3\n"));
+    the_error_reported_is_the_error_served("", "model: m, mode: carry", "  seeds: 3\n");
+    the_error_reported_is_the_error_served("", "model: m, mode: window, window: 6", "  seeds: 2\n");
+}
+
 /// With the lags and the groups of keys that training chose, and a season that it adds.
 #[test]
 fn ridge_error_is_that_of_the_output() {

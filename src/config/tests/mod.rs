@@ -68,6 +68,7 @@ train:
   patience: 500
   batch_size: 16
   seed: 8
+  seeds: 5
   seasonality: 24
   split: { per_key: [0.7, 0.2, 0.1] }
   refit: best_epochs
@@ -162,6 +163,7 @@ fn the_whole_example_is_read() {
     let adam = Adam { learning_rate: 0.002, epsilon_form: EpsilonForm::Torch, ..Adam::DEFAULT };
     assert_eq!(t.optimizer, Optimizer::Adam(adam));
     assert_eq!((t.clip_norm, t.batch_size, t.seed, t.refit), (Some(1.0), 16, 8, true));
+    assert_eq!(t.seeds, 5);
     assert!(matches!(t.split.value, Split::PerKey([0.7, 0.2, 0.1])));
 }
 
@@ -194,7 +196,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((t.schedule, t.warm_up), (RateSchedule::Constant, 0));
     assert_eq!((t.optimizer, t.batch_size, t.seed, t.refit), (adam, 32, 7, false));
     assert!(matches!(t.split.value, Split::PerKey([0.7, 0.15, 0.15])));
-    assert_eq!((t.lags, t.ema, t.max_time), (None, 0.99, None));
+    assert_eq!((t.lags, t.ema, t.max_time, t.seeds), (None, 0.99, None, 1));
 }
 
 #[test]

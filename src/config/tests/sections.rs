@@ -188,6 +188,7 @@ fn the_train_section_is_checked() {
         ("  head: [ { dropout: 0.1, dense: 3 } ]", "8:27: `dense` and `dropout` exclude each other, write one"),
         ("  head: [ { layer_norm: false } ]", "8:25: `layer_norm`: expected one of: true"),
         ("  head: [ { layer_norm: true, activation: relu } ]", "8:31: `activation` is only for dense, not for layer_n"),
+        ("  seeds: 0", "8:10: `seeds`: expected a whole number from 1 to 100"),
         ("  l2: -1", "8:7: `l2`: expected a number from 0"),
     ] {
         let found = train(fields);

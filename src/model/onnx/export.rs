@@ -72,41 +72,10 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     } else {
         "x".to_owned()
     };
-    let mut flow = select(graph, &z, &architecture.network, all, "network");
-    let mut recurrent_layers = 0;
-    let lengths = if architecture.takes_lengths() { "lengths" } else { "" };
-    for placed in architecture.stack() {
-        flow = match placed.layer {
-            Layer::Recurrent(layer) => {
-                recurrent_layers += 1;
-                let ran = recurrent(graph, &layer, tensors, recurrent_layers - 1, placed.inputs, [&flow, lengths]);
-                if recurrent_layers < architecture.recurrent().count() {
-                    ran.output
-                } else {
-                    pool(graph, architecture.pool, &ran, !architecture.is_bidirectional())
-                }
-            }
-            Layer::Dense(layer) => {
-                let name = &placed.name;
-                let sum = dense(graph, tensors, name, &[placed.inputs, layer.units], &flow);
-                match layer.activation {
-                    Activation::Linear => sum,
-                    Activation::Relu => graph.node("Relu", &[&sum], &format!("{name}/relu"), vec![]),
-                    Activation::Tanh => graph.node("Tanh", &[&sum], &format!("{name}/tanh"), vec![]),
-                }
-            }
-            Layer::LayerNorm(layer) => {
-                let mut tensor = |part: &str| {
-                    let name = format!("{}/{part}", placed.name);
-                    graph.floats(&name, &[layer.units], tensors.get(&name), "")
-                };
-                let (gamma, beta) = (tensor("gamma"), tensor("beta"));
-                let attributes = vec![integer("axis", -1), float("epsilon", layer_norm::EPSILON as f32)];
-                let output = format!("{}/normalised", placed.name);
-                graph.node("LayerNormalization", &[&flow, &gamma, &beta], &output, attributes)
-            }
-        };
-    }
+    let from = select(graph, &z, &architecture.network, all, "network");
+    let members: Vec<String> =
+        architecture.prefixes().map(|prefix| member(graph, architecture, tensors, &prefix, &from)).collect();
+    let mut flow = mean(graph, &members);
     if !architecture.skip.is_empty() {
         let from = select(graph, &z, &architecture.skip, all, "skip");
         let skip = match architecture.groups {
@@ -135,6 +104,47 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     }
     // The last node makes `y`; every network ends in a node of ours, the output layer at the least.
     rename_output(graph, &flow, "y");
+}
+
+/// The layers of a member, the output layer among them.
+fn member(graph: &mut Graph, architecture: &Architecture, tensors: &ByName, prefix: &str, from: &str) -> String {
+    let mut flow = from.to_owned();
+    let mut recurrent_layers = 0;
+    let lengths = if architecture.takes_lengths() { "lengths" } else { "" };
+    for placed in architecture.stack() {
+        let name = format!("{prefix}{}", placed.name);
+        flow = match placed.layer {
+            Layer::Recurrent(layer) => {
+                recurrent_layers += 1;
+                let place = Place { prefix, index: recurrent_layers - 1, inputs: placed.inputs };
+                let ran = recurrent(graph, &layer, tensors, place, [&flow, lengths]);
+                if recurrent_layers < architecture.recurrent().count() {
+                    ran.output
+                } else {
+                    pool(graph, architecture.pool, prefix, &ran, !architecture.is_bidirectional())
+                }
+            }
+            Layer::Dense(layer) => {
+                let sum = dense(graph, tensors, &name, &[placed.inputs, layer.units], &flow);
+                match layer.activation {
+                    Activation::Linear => sum,
+                    Activation::Relu => graph.node("Relu", &[&sum], &format!("{name}/relu"), vec![]),
+                    Activation::Tanh => graph.node("Tanh", &[&sum], &format!("{name}/tanh"), vec![]),
+                }
+            }
+            Layer::LayerNorm(layer) => {
+                let mut tensor = |part: &str| {
+                    let name = format!("{name}/{part}");
+                    graph.floats(&name, &[layer.units], tensors.get(&name), "")
+                };
+                let (gamma, beta) = (tensor("gamma"), tensor("beta"));
+                let attributes = vec![integer("axis", -1), float("epsilon", layer_norm::EPSILON as f32)];
+                let output = format!("{name}/normalised");
+                graph.node("LayerNormalization", &[&flow, &gamma, &beta], &output, attributes)
+            }
+        };
+    }
+    flow
 }
 
 /// The linear path of each row's group: a row times the kernel of its own.
@@ -170,22 +180,47 @@ fn select(graph: &mut Graph, from: &str, indices: &[usize], all: usize, name: &s
     graph.node("Slice", &[from, &start, &end, &axis], &format!("{name}/inputs"), vec![])
 }
 
+/// Where a recurrent layer is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// What the names of its member begin with.
+    pub(super) prefix: &'a str,
+    /// Its index among the member's recurrent layers.
+    pub(super) index: usize,
+    /// Width of its input.
+    pub(super) inputs: usize,
+}
+
+/// The mean of the members' outputs, summed in their order.
+fn mean(graph: &mut Graph, members: &[String]) -> String {
+    let [first, others @ ..] = members else { return String::new() };
+    let mut sum = first.clone();
+    for (at, other) in others.iter().enumerate() {
+        sum = graph.node("Add", &[&sum, other], &format!("members/sum_{}", at + 1), vec![]);
+    }
+    if others.is_empty() {
+        return sum;
+    }
+    let count = graph.floats("members/count", &[1], &[members.len() as f32], "");
+    graph.node("Div", &[&sum, &count], "members/mean", vec![])
+}
+
 /// A recurrent operator over [T, B, n] (`from`) with its states [B, units] in and out; of both directions, without.
 fn recurrent(
     graph: &mut Graph,
     layer: &RecurrentLayer,
     tensors: &ByName,
-    index: usize,
-    inputs: usize,
+    place: Place<'_>,
     [from, lengths]: [&str; 2],
 ) -> Ran {
+    let Place { prefix, index, inputs } = place;
     let units = layer.units;
     let form = layer.cell.form();
     let operator = match &form.onnx {
         Onnx::Operator(operator) => operator,
-        Onnx::Body(body) => return scan(graph, layer, body, tensors, (index, inputs, from)),
+        Onnx::Body(body) => return scan(graph, layer, body, tensors, place, from),
     };
-    let name = format!("recurrent_{index}");
+    let name = format!("{prefix}recurrent_{index}");
     let [kernel, recurrent, bias] = match layer.bidirectional {
         false => operands(graph, layer, tensors, &format!("{name}/"), inputs),
         true => {
@@ -202,7 +237,7 @@ fn recurrent(
     let direction_axis = graph.axis(1);
     let mut initial = Vec::new();
     for letter in form.states.iter().filter(|_| !layer.bidirectional) {
-        let before = format!("{letter}_{index}");
+        let before = format!("{prefix}{letter}_{index}");
         state(graph, &before, units);
         initial.push(graph.node("Unsqueeze", &[&before, &first_axis], &format!("{name}/{letter}"), vec![]));
     }
@@ -240,10 +275,10 @@ fn recurrent(
         return Ran { output, last: after, width };
     }
     for (letter, last) in form.states.iter().zip(&last) {
-        graph.node("Squeeze", &[last, &first_axis], &format!("{letter}_{index}_out"), vec![]);
+        graph.node("Squeeze", &[last, &first_axis], &format!("{prefix}{letter}_{index}_out"), vec![]);
     }
     graph.node("Squeeze", &[&sequence, &direction_axis], &output, vec![]);
-    Ran { output, last: format!("h_{index}_out"), width }
+    Ran { output, last: format!("{prefix}h_{index}_out"), width }
 }
 
 /// Declares a state [B, width], and returns the name that it comes out by.

@@ -81,6 +81,10 @@ pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>> {
 
 /// The recurrent layer that a tensor belongs to, and which of its tensors it is.
 fn recurrent_part<'a>(architecture: &'a Architecture, name: &'a str) -> Option<(&'a RecurrentLayer, &'a str)> {
+    let name = match name.strip_prefix("member_") {
+        Some(rest) => rest.split_once('/')?.1,
+        None => name,
+    };
     let (index, part) = name.strip_prefix("recurrent_")?.split_once('/')?;
     let layer = architecture.recurrent().nth(index.parse().ok()?)?;
     // Plain operators take the tensors as they are.

@@ -19,32 +19,34 @@ pub(super) struct Ran {
 ///
 /// A mean is the sum in the order of time over the number of steps, and both are carried on as a pair of states: so
 /// many runs of one step give the bits of one run of many steps. `carried`: whether they are.
-pub(super) fn pool(graph: &mut Graph, pool: Pool, top: &Ran, carried: bool) -> String {
+pub(super) fn pool(graph: &mut Graph, pool: Pool, prefix: &str, top: &Ran, carried: bool) -> String {
     match pool {
         Pool::None => top.output.clone(),
         Pool::Last => top.last.clone(),
-        Pool::Mean => mean(graph, top, carried),
+        Pool::Mean => mean(graph, prefix, top, carried),
     }
 }
 
-fn mean(graph: &mut Graph, top: &Ran, carried: bool) -> String {
+fn mean(graph: &mut Graph, prefix: &str, top: &Ran, carried: bool) -> String {
+    let own = |name: &str| format!("{prefix}{name}");
     let [first_axis, second_axis] = [graph.axis(0), graph.axis(1)];
     let float = integer("to", 1);
-    let counts = graph.node("Cast", &["lengths"], "pool/lengths", vec![float]);
-    let mut count = "pool/steps".to_owned();
+    let counts = graph.node("Cast", &["lengths"], &own("pool/lengths"), vec![float]);
+    let mut count = own("pool/steps");
     graph.node("Unsqueeze", &[&counts, &second_axis], &count, vec![]);
     let mut outputs = top.output.clone();
     if carried {
-        state(graph, "pool_sum", top.width);
-        state(graph, "pool_count", 1);
-        let before = graph.node("Unsqueeze", &["pool_sum", &first_axis], "pool/before", vec![]);
-        outputs = graph.node("Concat", &[&before, &outputs], "pool/all", vec![integer("axis", 0)]);
-        count = graph.node("Add", &["pool_count", &count], "pool_count_out", vec![]);
+        let (sum, steps) = (own("pool_sum"), own("pool_count"));
+        state(graph, &sum, top.width);
+        state(graph, &steps, 1);
+        let before = graph.node("Unsqueeze", &[&sum, &first_axis], &own("pool/before"), vec![]);
+        outputs = graph.node("Concat", &[&before, &outputs], &own("pool/all"), vec![integer("axis", 0)]);
+        count = graph.node("Add", &[&steps, &count], &own("pool_count_out"), vec![]);
     }
     // Sums in the order of time, whatever the number of steps.
-    let sums = graph.node("CumSum", &[&outputs, &first_axis], "pool/sums", vec![]);
-    let end = graph.integers("pool/end", &[-1]);
-    let last = graph.node("Gather", &[&sums, &end], "pool/last", vec![integer("axis", 0)]);
-    let sum = graph.node("Squeeze", &[&last, &first_axis], "pool_sum_out", vec![]);
-    graph.node("Div", &[&sum, &count], "pool/mean", vec![])
+    let sums = graph.node("CumSum", &[&outputs, &first_axis], &own("pool/sums"), vec![]);
+    let end = graph.integers(&own("pool/end"), &[-1]);
+    let last = graph.node("Gather", &[&sums, &end], &own("pool/last"), vec![integer("axis", 0)]);
+    let sum = graph.node("Squeeze", &[&last, &first_axis], &own("pool_sum_out"), vec![]);
+    graph.node("Div", &[&sum, &count], &own("pool/mean"), vec![])
 }

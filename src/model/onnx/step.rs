@@ -3,23 +3,24 @@
 //! A run of one step has the bits of the same operators without the `Scan`, and so have many steps in one run. Must not
 //! live here: which operators a cell is made of (`kernel`, the file of each cell).
 
-use super::export::{BATCH, state as declare};
+use super::export::{BATCH, Place, state as declare};
 use super::graph::{Axis, Graph, float, graph as subgraph, integer, strings};
 use super::pool::Ran;
 use super::proto::AttributeProto;
 use crate::kernel::cell::{Attribute, Body, Node};
 use crate::network::{ByName, RecurrentLayer};
 
-/// Runs the layer with this index over `from` [T, B, inputs].
+/// Runs the layer at this place over `from` [T, B, inputs].
 pub(super) fn scan(
     graph: &mut Graph,
     layer: &RecurrentLayer,
     body: &Body,
     tensors: &ByName,
-    (index, inputs, from): (usize, usize, &str),
+    Place { prefix, index, inputs }: Place<'_>,
+    from: &str,
 ) -> Ran {
     let (form, units) = (layer.cell.form(), layer.units);
-    let name = format!("recurrent_{index}");
+    let name = format!("{prefix}recurrent_{index}");
     let parts = layer.cell.tensors(inputs, units, layer.has_two_biases());
     for tensor in &parts {
         let full = format!("{name}/{}", tensor.name);
@@ -45,7 +46,7 @@ pub(super) fn scan(
 
     let (mut taken, mut given) = (Vec::new(), Vec::new());
     for letter in form.states {
-        let pair = format!("{letter}_{index}");
+        let pair = format!("{prefix}{letter}_{index}");
         given.push(declare(graph, &pair, units));
         taken.push(pair);
     }
@@ -54,7 +55,7 @@ pub(super) fn scan(
     let [taken, given] = [&taken, &given].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
     let attributes = vec![subgraph("body", step.0), integer("num_scan_inputs", 1)];
     graph.node_with("Scan", &taken, &given, attributes);
-    Ran { output: around("output"), last: format!("h_{index}_out"), width: layer.width() }
+    Ran { output: around("output"), last: format!("{prefix}h_{index}_out"), width: layer.width() }
 }
 
 fn write(graph: &mut Graph, nodes: &[Node], name: &dyn Fn(&str) -> String) {

@@ -101,6 +101,12 @@ impl Found {
                 ));
             }
         }
+        if architecture.members > 1 {
+            wrong.push(format!(
+                "the pipeline averages {} networks, the file has one: leave `seeds` out",
+                architecture.members
+            ));
+        }
         if !architecture.skip.is_empty() {
             wrong.push(
                 "the pipeline has a linear path beside the layers (`skip: linear`, or `ridge`, the default in mode \

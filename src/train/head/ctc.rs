@@ -272,6 +272,10 @@ impl Evaluation for CtcEvaluation {
         all.map(|(name, value)| (format!("{}.{name}", self.column), value)).into()
     }
 
+    fn figures(&self) -> Vec<String> {
+        vec![format!("{}.token_error", self.column)]
+    }
+
     fn warnings(&self) -> Vec<String> {
         if self.too_short == 0 {
             return Vec::new();

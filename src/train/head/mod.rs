@@ -135,6 +135,9 @@ pub trait Evaluation: fmt::Debug + Send + Sync {
     /// Every number by name, for the manifest.
     fn metrics(&self) -> BTreeMap<String, f64>;
 
+    /// The figures by which networks are compared: names of [`Evaluation::metrics`], few.
+    fn figures(&self) -> Vec<String>;
+
     /// Rows of a new key after which it is served as well as a known one.
     fn warm_up(&self) -> usize {
         0

@@ -4,8 +4,9 @@
 //! here: what a training consists of: its parts put their numbers into a [`Record`] and take them back.
 //!
 //! The clock decides when a checkpoint is written, never what a training does. Each phase (training, and training again
-//! on all data) has one file: it is written beside, synced and renamed, and begins with the fingerprint of the training
-//! that it is of: data, plan and program. The file of a phase that is over stays until the version is published.
+//! on all data) of each network has one file: it is written beside, synced and renamed, and begins with the fingerprint
+//! of the training that it is of: data, plan and program. The file of a phase that is over stays until the version is
+//! published.
 
 mod record;
 
@@ -43,6 +44,8 @@ pub struct Keep {
     due: Instant,
     fingerprint: String,
     data: String,
+    /// The network whose checkpoints are meant, of several.
+    member: usize,
 }
 
 /// What a phase begins with.
@@ -59,7 +62,8 @@ pub enum Found {
 impl Keep {
     /// Keeps nothing.
     pub fn nothing() -> Keep {
-        Keep { folder: None, every: EVERY, due: Instant::now(), fingerprint: String::new(), data: String::new() }
+        let (fingerprint, data) = (String::new(), String::new());
+        Keep { folder: None, every: EVERY, due: Instant::now(), fingerprint, data, member: 0 }
     }
 
     /// In the registry `models`, for the model `name`, about every so often.
@@ -73,6 +77,11 @@ impl Keep {
             self.fingerprint = fingerprint(plan);
             self.data = data_hash.to_string();
         }
+    }
+
+    /// From now on the checkpoints are those of another network of the training.
+    pub(super) fn member(&mut self, at: usize) {
+        self.member = at;
     }
 
     /// The checkpoint of a phase.
@@ -143,6 +152,7 @@ impl Keep {
 
     fn path(&self, phase: Phase) -> Option<PathBuf> {
         let name = if phase == Phase::Refit { "refit" } else { "train" };
+        let name = if self.member == 0 { name.to_string() } else { format!("{name}_{}", self.member) };
         self.folder.as_ref().map(|folder| folder.join(name))
     }
 }

@@ -25,13 +25,14 @@ impl<F: Float> Network<F> {
         self.is_frozen = true;
     }
 
-    /// Multiplies what the layers add to the skip path.
+    /// Multiplies what the layers add to the skip path, in each member.
     pub fn scale_output(&mut self, factor: F) {
         if let Some(output) = self.layers.last() {
             for tensor in &self.tensors[output.first..output.first + 2] {
                 self.parameters[tensor.range.clone()].iter_mut().for_each(|value| *value *= factor);
             }
         }
+        self.others.iter_mut().for_each(|other| other.scale_output(factor));
     }
 
     /// Adds the path's outputs for `z` [rows, skip inputs], the rows from cell `first` of the pass on, to `out`.

@@ -82,6 +82,7 @@ mod tests {
             outputs: 1,
             pool: Default::default(),
             softmax: Default::default(),
+            members: 1,
             scaling: true,
         };
         Network::new(&architecture, 3)

@@ -49,6 +49,7 @@ impl<F: Float> Network<F> {
                 *number = F::from_f64(f64::from(*value));
             }
         }
+        self.share_scaling();
         if left.is_empty() { Ok(()) } else { Err(Error::refused(format!("tensors are missing: {}", left.join(", ")))) }
     }
 
@@ -60,13 +61,25 @@ impl<F: Float> Network<F> {
             "scaling/out_mean" => &mut self.scaling.out_mean,
             "scaling/out_sd" => &mut self.scaling.out_sd,
             _ => {
-                return match self.tensors.iter().find(|tensor| tensor.name == name) {
-                    Some(tensor) => (tensor.shape.clone(), &mut self.parameters[tensor.range.clone()]),
+                let (member, name) = self.member_of(name);
+                let network = match member.checked_sub(1) {
+                    Some(other) => &mut self.others[other],
+                    None => self,
+                };
+                return match network.tensors.iter().find(|tensor| tensor.name == name) {
+                    Some(tensor) => (tensor.shape.clone(), &mut network.parameters[tensor.range.clone()]),
                     None => (Vec::new(), &mut []),
                 };
             }
         };
         (vec![scaling.len()], scaling)
+    }
+
+    /// The member that a tensor is of, and its name there.
+    fn member_of<'a>(&self, name: &'a str) -> (usize, &'a str) {
+        let prefixes = self.shape.prefixes().enumerate().filter(|_| self.shape.members > 1);
+        let own = |(at, prefix): (usize, String)| Some((at, name.strip_prefix(&prefix)?));
+        prefixes.into_iter().find_map(own).unwrap_or((0, name))
     }
 
     /// All numbers by name; those of the scaling last, where the architecture has it.
@@ -76,11 +89,16 @@ impl<F: Float> Network<F> {
             shape: shape.to_vec(),
             data: numbers.iter().map(|number| number.to_f64() as f32).collect(),
         };
-        let mut tensors: Vec<Tensor> = self
-            .tensors
-            .iter()
-            .map(|range| tensor(&range.name, &range.shape, &self.parameters[range.range.clone()]))
-            .collect();
+        let mut tensors: Vec<Tensor> = Vec::new();
+        let path = self.skip.unwrap_or(self.tensors.len());
+        for (prefix, network) in self.shape.prefixes().zip(std::iter::once(self).chain(&self.others)) {
+            let own = network.tensors[..path].iter();
+            tensors.extend(own.map(|range| {
+                tensor(&format!("{prefix}{}", range.name), &range.shape, &network.parameters[range.range.clone()])
+            }));
+        }
+        let path = self.tensors[path..].iter();
+        tensors.extend(path.map(|range| tensor(&range.name, &range.shape, &self.parameters[range.range.clone()])));
         if self.shape.scaling {
             let Statistics { mean, sd, out_mean, out_sd } = &self.scaling;
             let all = [("mean", mean), ("sd", sd), ("out_mean", out_mean), ("out_sd", out_sd)];
@@ -116,6 +134,7 @@ mod tests {
             scaling: true,
             pool: crate::network::Pool::None,
             softmax: false,
+            members: 1,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{gradients, name, pictures, shape_text};
+use super::{gradients, members, name, pictures, shape_text};
 use crate::Result;
 use crate::config::Length;
 use crate::error::counted;
@@ -57,6 +57,7 @@ pub fn html(trained: &Trained, model: &str) -> Result<String> {
         let _ = writeln!(out, "<p class=\"warning\">{}</p>", escape(warning));
     }
     trained.evaluation.sections(&mut out, &trained.plan.clock, trained.refit_updates.is_some())?;
+    members::members(&mut out, trained);
     section(&mut out, "Training", training_words(trained));
     figure_of(&mut out, &pictures::losses(trained)?);
     gradients::gradients(&mut out, trained)?;
@@ -145,7 +146,7 @@ fn model_table(out: &mut String, trained: &Trained) {
         ("gradient norm", plan.clip_norm.map_or("not clipped".into(), |norm| format!("clipped to {norm}"))),
         ("batches", batches),
         ("length", length),
-        ("seed", plan.seed.to_string()),
+        ("seed", seeds(plan)),
         ("sha256 of the data", trained.data_hash.clone()),
     ];
     out.push_str("<table class=\"text\">\n");
@@ -154,6 +155,12 @@ fn model_table(out: &mut String, trained: &Trained) {
         let _ = writeln!(out, "<tr><th>{word}</th><td>{}</td></tr>", escape(&value));
     }
     out.push_str("</table>\n");
+}
+
+/// The seed, or those of the networks that are averaged.
+fn seeds(plan: &crate::train::Plan) -> String {
+    let seeds: Vec<String> = (0..plan.architecture.members).map(|at| plan.seed_of(at).to_string()).collect();
+    seeds.join(", ")
 }
 
 /// Dropout and penalties; empty without any.

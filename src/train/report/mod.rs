@@ -5,10 +5,12 @@
 pub(in crate::train) mod chart;
 mod gradients;
 pub(in crate::train) mod html;
+mod members;
 mod pictures;
 mod search;
 
 pub use html::html;
+pub use members::table as members_table;
 pub use search::{html as search_html, table as search_table};
 
 use super::Trained;
@@ -46,7 +48,8 @@ fn shape_text(trained: &Trained) -> String {
     let stack = shape.stack();
     let parts: Vec<String> =
         stack.iter().map(|placed| format!("{}({})", placed.layer.keras_name(), placed.layer.units())).collect();
-    parts.join(" → ")
+    let parts = parts.join(" → ");
+    if shape.members > 1 { format!("mean of {}: {parts}", shape.members) } else { parts }
 }
 
 #[cfg(test)]

@@ -172,6 +172,10 @@ impl Evaluation for ClassEvaluation {
         metrics
     }
 
+    fn figures(&self) -> Vec<String> {
+        ["accuracy", "macro_f1", "log_loss"].map(|name| format!("{}.{name}", self.column)).into()
+    }
+
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let (class, share) = self.always();

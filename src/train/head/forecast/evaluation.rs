@@ -324,6 +324,11 @@ impl Evaluation for ForecastEvaluation {
         metrics
     }
 
+    fn figures(&self) -> Vec<String> {
+        let own = self.head.targets.iter().filter(|_| self.head.targets.len() == 1).map(|name| format!("{name}.mae"));
+        own.chain(["mae_standard", "mse_standard"].map(String::from)).collect()
+    }
+
     fn warm_up(&self) -> usize {
         self.warm_up.as_ref().map_or(0, |cold| cold.steps)
     }
