@@ -71,7 +71,8 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
         tracing::warn!("{warning}");
     }
     let members = train::report::members_table(&trained);
-    let table = [trained.evaluation.table(), members.clone()].into_iter().filter(|text| !text.is_empty());
+    let backtest = train::report::backtest_table(&trained);
+    let table = [trained.evaluation.table(), members.clone(), backtest].into_iter().filter(|text| !text.is_empty());
     let table = table.collect::<Vec<_>>().join("\n");
     let mut values = json!({ "metrics": trained.evaluation.metrics() });
     if !members.is_empty() {
@@ -84,6 +85,9 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
             })
             .collect();
         values["validation_loss"] = json!(trained.validation);
+    }
+    if let Some(backtest) = &trained.backtest {
+        values["backtest"] = folds(&trained, backtest);
     }
     say_with(table, values);
 
@@ -189,6 +193,18 @@ fn learn(series: &[Series], training: &train::Plan, keep: &mut Keep) -> Result<T
     trained
 }
 
+/// The folds of a backtest.
+fn folds(trained: &Trained, backtest: &train::Backtest) -> serde_json::Value {
+    let text = |ticks| trained.plan.clock.text(ticks);
+    let fold = |fold: &train::Fold| {
+        let ((from, to), [train, validation, test]) = (fold.span, fold.examples);
+        json!({ "from": text(from), "to": text(to), "train": train, "validation": validation, "test": test,
+            "metrics": fold.metrics })
+    };
+    let folds: Vec<_> = backtest.folds.iter().map(fold).collect();
+    json!({ "retrain": backtest.retrain, "folds": folds, "mean": backtest.metrics() })
+}
+
 fn message(now: &Progress) -> String {
     let phase = if now.phase == Phase::Refit { "train on all data" } else { "train" };
     let looked = match now.looked {
@@ -199,6 +215,7 @@ fn message(now: &Progress) -> String {
         _ => String::new(),
     };
     let phase = now.member.map_or_else(|| phase.to_string(), |member| format!("{member}: {phase}"));
+    let phase = now.fold.map_or_else(|| phase.clone(), |(at, of)| format!("fold {} of {of}: {phase}", at + 1));
     format!("{phase}: epoch {}, loss {:.4}{looked}", now.epoch, now.train_loss)
 }
 

@@ -4,6 +4,7 @@
 //! once. Must not live here: anything that opens a source, a model or a broker (that is `cli::check` and the planners
 //! of each stage). No other module reads the user's file.
 
+mod backtest;
 mod canonical;
 mod card;
 mod card_words;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backtest::backtest;
 use super::optimizer::{FLAGS, optimizer, schedule};
 use super::read::{Field, Fields, Reader};
 use super::task::{CROSS_ENTROPIES, taught};
@@ -79,6 +80,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         fields.get("ema").and_then(|f| reader.number(f, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n)));
     let ema = ema.unwrap_or(if length == Length::Open { OPEN_EMA } else { 0.0 });
     let max_time = fields.get("max_time").and_then(|f| max_time(reader, f));
+    let split = split(reader, &fields, mode);
     let value = Train {
         inputs,
         targets,
@@ -119,7 +121,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         seed: seed as u64,
         seeds,
         seasonality,
-        split: split(reader, &fields, mode),
+        backtest: fields.get("backtest").and_then(|f| backtest(reader, f, &split)),
+        split,
         refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),
     };
     Some(At { value, place: field.name_place })

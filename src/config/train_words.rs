@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::backtest::BACKTEST;
 use super::effective::{Written, value};
 use super::optimizer::{FLAGS, OPTIMIZERS, RATE_SCHEDULE};
 use super::table::{Bound, Shape, Word, names, word};
@@ -121,6 +122,11 @@ pub(super) const TRAIN: Words = Words::new(
         }),
         word("refit", Shape::Word(&names(&REFITS)), "best_epochs: after evaluation, train on all data, then publish")
             .or("none"),
+        word(
+            "backtest",
+            Shape::Section(&BACKTEST),
+            "Judges the network on successive pieces of the test part, each after training on what lies before it",
+        ),
     ],
 )
 .choices(&[exactly_one(&["target", "targets"]), at_most_one(&["epochs", "updates"])])

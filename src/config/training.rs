@@ -77,6 +77,17 @@ pub struct Train {
     pub split: At<Split>,
     /// After evaluation, train on everything for the best number of epochs, then publish.
     pub refit: bool,
+    /// The rolling-origin backtest.
+    pub backtest: Option<Backtest>,
+}
+
+/// `backtest:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backtest {
+    /// Pieces of the test part.
+    pub folds: usize,
+    /// Whether each fold trains on everything before its piece.
+    pub retrain: bool,
 }
 
 /// `task:`

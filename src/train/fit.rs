@@ -80,6 +80,8 @@ pub struct Progress {
     pub phase: Phase,
     /// The network that learns, where there are several.
     pub member: Option<Member>,
+    /// The fold of a backtest, from 0, and of how many.
+    pub fold: Option<(usize, usize)>,
     /// The epoch, from 1.
     pub epoch: usize,
     /// Updates so far.
@@ -178,6 +180,7 @@ pub fn fit(
             let mut now = Progress {
                 phase,
                 member: None,
+                fold: None,
                 epoch,
                 updates,
                 of_updates,

@@ -3,6 +3,9 @@
 //! Lives here: everything between captured features ([`Series`]) and a published version. Must not live here: reading
 //! the source or making features (`runtime` runs the same stages as for serving), and the ONNX file (`model`).
 
+mod backtest;
+#[cfg(test)]
+mod backtest_tests;
 #[cfg(test)]
 mod core_tests;
 pub mod ctc;
@@ -53,6 +56,7 @@ mod trained;
 mod training;
 pub mod windows;
 
+pub use backtest::{Backtest, Fold};
 pub use errors::{Compared, Errors, KeyErrors};
 pub use fit::{Event, Looked, Member, Phase, Progress};
 pub use import::import;

@@ -78,6 +78,8 @@ pub struct Plan {
     pub split: Cuts,
     /// Whether to train again on everything after the evaluation.
     pub refit: bool,
+    /// Whether it is judged at successive times too.
+    pub backtest: Option<config::Backtest>,
     /// The time line, for texts and calendar steps.
     pub clock: Clock,
     /// Distance of two rows where a stage guarantees it. Then row t + h is a target of t only if it is h steps later:
@@ -149,6 +151,7 @@ impl Plan {
             threads: 1,
             split: split?,
             refit: train.refit,
+            backtest: train.backtest,
             clock: clock.clone(),
             interval: interval.and_then(|span| clock.every(span).ok()),
             start: None,
@@ -302,6 +305,7 @@ pub(super) mod tests {
             seasonality: None,
             split: At::default_value(config::Split::PerKey([0.7, 0.15, 0.15])),
             refit: false,
+            backtest: None,
         }
     }
 

@@ -85,7 +85,7 @@ pub fn trial(
     watch: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     // Trials are compared by one network each.
-    let plan = Plan { refit: false, architecture: plan.architecture.single(), ..plan.clone() };
+    let plan = Plan { refit: false, backtest: None, architecture: plan.architecture.single(), ..plan.clone() };
     let data = Dataset::new(series, &plan)?;
     if data.sizes().iter().all(|parts| parts[1] == 0) {
         return Err(Error::refused(

@@ -9,7 +9,7 @@ use crate::config;
 use crate::record::Clock;
 use crate::{Error, Result};
 
-use super::Series;
+use super::{Series, backtest};
 
 /// A part of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +51,19 @@ pub enum Cuts {
     Column(String),
     /// Shares of the keys, by a hash of the key's text.
     ByKey([f64; 3]),
+    /// A fold of a backtest: a piece of the test part of other cuts, by the number of the fold.
+    Fold {
+        /// The cuts whose test part is in pieces.
+        of: Box<Cuts>,
+        /// The fold, from 0.
+        at: usize,
+        /// Of how many.
+        folds: usize,
+        /// The last tick of any key.
+        end: i64,
+        /// Whether all before the piece is learned from.
+        retrain: bool,
+    },
 }
 
 impl Cuts {
@@ -91,6 +104,7 @@ impl Cuts {
                 format!("shares of the keys, by a hash of the key: {a:.0} % train, {b:.0} % validation, {c:.0} % test")
             }
             Cuts::Column(name) => format!("by column {name}"),
+            Cuts::Fold { of, at, folds, .. } => format!("fold {} of {folds} of {}", at + 1, of.text(clock)),
         }
     }
 
@@ -125,6 +139,9 @@ impl Cuts {
             }
             Cuts::ByKey(shares) => return Ok(vec![of_key(&series.key, *shares); n]),
             Cuts::Column(name) => return by_column(name, series),
+            Cuts::Fold { of, at, folds, end, retrain } => {
+                return backtest::rows(series, of, (*at, *folds), *end, *retrain);
+            }
         };
         Ok(parts.into_iter().map(|part| part.map(|(part, _)| part)).collect())
     }

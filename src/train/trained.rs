@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::network::{Architecture, Tensor};
 
 use super::Plan;
+use super::backtest::Backtest;
 use super::gradients::Gradients;
 use super::head::Evaluation;
 use super::members::MemberResult;
@@ -78,6 +79,8 @@ pub struct Trained {
     pub refit_updates: Option<usize>,
     /// Errors on the test part, of the weights before a refit.
     pub evaluation: Arc<dyn Evaluation>,
+    /// How networks trained earlier did at successive times; `None` where it isn't asked for.
+    pub backtest: Option<Backtest>,
     /// Per key, its rows and examples.
     pub keys: Vec<KeySplit>,
     /// What its gradients were like.

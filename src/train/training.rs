@@ -7,6 +7,7 @@ use crate::error::counted;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
+use super::backtest::{self, Backtest};
 use super::dataset::Dataset;
 use super::examples;
 use super::fit::{Event, Fitted, Phase};
@@ -45,6 +46,8 @@ pub fn train(series: &[Series], plan: &Plan, watch: &mut dyn FnMut(Event)) -> Re
 /// # Errors
 /// As [`train`].
 pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut dyn FnMut(Event)) -> Result<Trained> {
+    backtest::check(plan)?;
+    let given = plan;
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;
@@ -78,13 +81,17 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     warnings.extend(fitted.iter().find_map(|fitted| too_short(plan, fitted)));
     warnings.extend(gradients::warnings(plan, &gradients));
     warnings.extend(evaluation.warnings());
-    let metrics = evaluation.metrics();
+    let mut metrics = evaluation.metrics();
+    let judged = given.backtest.map(|section| (section, model.clone()));
     let (model, refit_updates) = if plan.refit {
         let (model, updates) = refit(series, &data, choices.as_deref(), (&fitted, part), keep, watch)?;
         (model, Some(updates))
     } else {
         (model, None)
     };
+    let folds = |(section, model)| backtest::backtest(series, given, section, (plan, &model), keep, watch);
+    let backtest = judged.map(folds).transpose()?;
+    metrics.extend(backtest.iter().flat_map(Backtest::metrics));
     Ok(Trained {
         plan: plan.clone(),
         architecture: plan.architecture.clone(),
@@ -100,6 +107,7 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
         path,
         refit_updates,
         evaluation,
+        backtest,
         gradients,
         keys,
         warnings,

@@ -72,6 +72,7 @@ train:
   seasonality: 24
   split: { per_key: [0.7, 0.2, 0.1] }
   refit: best_epochs
+  backtest: { folds: 5 }
 ";
 
 const SMALLEST: &str = "\
@@ -163,7 +164,7 @@ fn the_whole_example_is_read() {
     let adam = Adam { learning_rate: 0.002, epsilon_form: EpsilonForm::Torch, ..Adam::DEFAULT };
     assert_eq!(t.optimizer, Optimizer::Adam(adam));
     assert_eq!((t.clip_norm, t.batch_size, t.seed, t.refit), (Some(1.0), 16, 8, true));
-    assert_eq!(t.seeds, 5);
+    assert_eq!((t.seeds, t.backtest), (5, Some(Backtest { folds: 5, retrain: true })));
     assert!(matches!(t.split.value, Split::PerKey([0.7, 0.2, 0.1])));
 }
 

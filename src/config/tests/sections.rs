@@ -188,6 +188,12 @@ fn the_train_section_is_checked() {
         ("  head: [ { dropout: 0.1, dense: 3 } ]", "8:27: `dense` and `dropout` exclude each other, write one"),
         ("  head: [ { layer_norm: false } ]", "8:25: `layer_norm`: expected one of: true"),
         ("  head: [ { layer_norm: true, activation: relu } ]", "8:31: `activation` is only for dense, not for layer_n"),
+        ("  backtest: { folds: 1 }", "8:22: `folds`: expected a whole number from 2 to 100"),
+        ("  backtest: { retrain: true }", "8:3: `backtest` needs `folds`"),
+        (
+            "  backtest: { folds: 2 }\n  split: { by_key: hash }",
+            "8:13: `backtest`: needs a split by time, whose test part comes after the others",
+        ),
         ("  seeds: 0", "8:10: `seeds`: expected a whole number from 1 to 100"),
         ("  l2: -1", "8:7: `l2`: expected a number from 0"),
     ] {
@@ -198,6 +204,7 @@ fn the_train_section_is_checked() {
         "  split: { rows: [8, 0, 2] }",
         "  split: { column: part }",
         "  seed: 1e6",
+        "  backtest: { folds: 3, retrain: false }\n  split: { last: 48 }",
         "  optimizer: adam",
         "  optimizer: { rmsprop: { rho: 0.99, epsilon_form: torch } }",
         "  epochs: 2\n  schedule: cosine\n  warm_up: 50",

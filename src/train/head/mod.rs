@@ -130,6 +130,15 @@ pub trait Head: fmt::Debug + Send + Sync {
     fn needs(&self) -> (String, &'static str);
 }
 
+/// Figures that belong together, for a table over several evaluations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    /// What they are of, such as a target; empty where there is only one.
+    pub of: String,
+    /// Each with its name.
+    pub values: Vec<(String, f64)>,
+}
+
 /// How a network did on the test part, and how that is shown.
 pub trait Evaluation: fmt::Debug + Send + Sync {
     /// Every number by name, for the manifest.
@@ -137,6 +146,16 @@ pub trait Evaluation: fmt::Debug + Send + Sync {
 
     /// The figures by which networks are compared: names of [`Evaluation::metrics`], few.
     fn figures(&self) -> Vec<String>;
+
+    /// What is shown of it in a table over several evaluations.
+    fn compared(&self) -> Vec<Figures> {
+        let metrics = self.metrics();
+        let value = |name: String| {
+            let value = metrics.get(&name).copied().unwrap_or(f64::NAN);
+            (name, value)
+        };
+        vec![Figures { of: String::new(), values: self.figures().into_iter().map(value).collect() }]
+    }
 
     /// Rows of a new key after which it is served as well as a known one.
     fn warm_up(&self) -> usize {

@@ -46,6 +46,8 @@ pub struct Keep {
     data: String,
     /// The network whose checkpoints are meant, of several.
     member: usize,
+    /// The fold of a backtest.
+    fold: Option<usize>,
 }
 
 /// What a phase begins with.
@@ -63,7 +65,7 @@ impl Keep {
     /// Keeps nothing.
     pub fn nothing() -> Keep {
         let (fingerprint, data) = (String::new(), String::new());
-        Keep { folder: None, every: EVERY, due: Instant::now(), fingerprint, data, member: 0 }
+        Keep { folder: None, every: EVERY, due: Instant::now(), fingerprint, data, member: 0, fold: None }
     }
 
     /// In the registry `models`, for the model `name`, about every so often.
@@ -82,6 +84,11 @@ impl Keep {
     /// From now on the checkpoints are those of another network of the training.
     pub(super) fn member(&mut self, at: usize) {
         self.member = at;
+    }
+
+    /// From now on the checkpoints are those of a fold of a backtest, or no longer.
+    pub(super) fn fold(&mut self, fold: Option<usize>) {
+        self.fold = fold;
     }
 
     /// The checkpoint of a phase.
@@ -153,7 +160,8 @@ impl Keep {
     fn path(&self, phase: Phase) -> Option<PathBuf> {
         let name = if phase == Phase::Refit { "refit" } else { "train" };
         let name = if self.member == 0 { name.to_string() } else { format!("{name}_{}", self.member) };
-        self.folder.as_ref().map(|folder| folder.join(name))
+        let fold = self.fold.map_or_else(String::new, |fold| format!("fold_{fold}_"));
+        self.folder.as_ref().map(|folder| folder.join(format!("{fold}{name}")))
     }
 }
 

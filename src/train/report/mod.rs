@@ -2,6 +2,7 @@
 //!
 //! Lives here: words, tables and charts. Must not live here: any number that isn't already in [`Trained`].
 
+mod backtest;
 pub(in crate::train) mod chart;
 mod gradients;
 pub(in crate::train) mod html;
@@ -9,6 +10,7 @@ mod members;
 mod pictures;
 mod search;
 
+pub use backtest::table as backtest_table;
 pub use html::html;
 pub use members::table as members_table;
 pub use search::{html as search_html, table as search_table};

@@ -20,7 +20,7 @@ use crate::model::ModelKind;
 use crate::record::Clock;
 use crate::train::dataset::Dataset;
 use crate::train::errors::{Compared, Errors, KeyErrors, Unit, train_sd};
-use crate::train::head::Evaluation;
+use crate::train::head::{Evaluation, Figures};
 use crate::train::pass::Model;
 use crate::train::report::figure;
 use crate::train::split::Subset;
@@ -327,6 +327,10 @@ impl Evaluation for ForecastEvaluation {
     fn figures(&self) -> Vec<String> {
         let own = self.head.targets.iter().filter(|_| self.head.targets.len() == 1).map(|name| format!("{name}.mae"));
         own.chain(["mae_standard", "mse_standard"].map(String::from)).collect()
+    }
+
+    fn compared(&self) -> Vec<Figures> {
+        table::compared(self)
     }
 
     fn warm_up(&self) -> usize {

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::ForecastEvaluation;
 use crate::train::errors::{Compared, Unit};
+use crate::train::head::Figures;
 use crate::train::report::{against, figure, name};
 
 /// Keys that are listed one by one.
@@ -34,6 +35,25 @@ pub(super) fn table(evaluation: &ForecastEvaluation) -> String {
     }
     text.push_str(&rows.take());
     text
+}
+
+/// The errors of each target over all keys, and those of the naive forecasts, for a table over several evaluations.
+pub(super) fn compared(evaluation: &ForecastEvaluation) -> Vec<Figures> {
+    let of = |(target, compared): (usize, &Compared)| {
+        let (unit, standard) = match evaluation.comparable[target] {
+            true => (Unit::Own, ""),
+            false => (Unit::Standard, ", standardised"),
+        };
+        let mut values = vec![("MAE", unit.mae(&compared.model)), ("last value", unit.mae(&compared.last))];
+        values.extend(evaluation.head.season().map(|_| ("season ago", unit.mae(&compared.seasonal))));
+        values.push(("drift", unit.mae(&compared.drift)));
+        values.extend(evaluation.has_ridge().then(|| ("ridge alone", unit.mae(&compared.ridge))));
+        values.push(("RMSE", unit.rmse(&compared.model)));
+        values.push(("MASE", evaluation.mase(target, |c| &c.model).unwrap_or(f64::NAN)));
+        let values = values.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        Figures { of: format!("{}{standard}", evaluation.head.targets[target]), values }
+    };
+    evaluation.targets.iter().enumerate().map(of).collect()
 }
 
 /// The rows of a table.
