@@ -114,7 +114,8 @@ pub(super) fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
         true => (&[][..], head.columns().first().map(String::as_str)),
         false => (head.columns(), None),
     };
-    let wanted = Wanted { targets, label, weight: head.sample_weight(), split };
+    let texts: Vec<&str> = training.text_columns().collect();
+    let wanted = Wanted { targets, label, texts: &texts, weight: head.sample_weight(), split };
     let bar = progress::records(plan.files()?.records());
     plan.metrics.source_rows.set(i64::try_from(plan.files()?.records()).unwrap_or(i64::MAX));
     let read = &plan.metrics.source_rows_read;

@@ -11,6 +11,7 @@ mod card_words;
 mod checks;
 mod document;
 mod effective;
+mod embeddings;
 mod expand;
 mod fields;
 mod http;
@@ -50,6 +51,7 @@ mod yaml;
 mod tests;
 
 pub use card::*;
+pub use embeddings::Embedding;
 pub use http::{Http, http_address};
 pub use kafka::*;
 pub use metadata::{Metadata, Metadatum};

@@ -4,18 +4,8 @@
 use super::table::{self, Around, Step};
 
 /// Words that the documentation names and this version lacks, wherever they are written.
-pub(super) const LATER: [&str; 10] = [
-    "adagrad",
-    "attention",
-    "batch_norm",
-    "embedding",
-    "known_ahead",
-    "patch",
-    "quantile",
-    "quantiles",
-    "static",
-    "tests",
-];
+pub(super) const LATER: [&str; 8] =
+    ["adagrad", "attention", "batch_norm", "known_ahead", "patch", "quantile", "quantiles", "tests"];
 
 const PROPERTIES: &str = "`properties: { … }` of `source: { kafka: { … } }` or `sink: { kafka: { … } }`";
 
@@ -54,6 +44,14 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("`{ layer_norm: true }` as a layer of `train: { layers: [ … ] }`", &["layernorm", "layer_normalization"]),
     ("`train: { l2: 0.0001 }`", &["kernel_regularizer", "l2_regularization", "weight_l2"]),
     ("`train: { warm_up: 100 }`", &["warmup", "warmup_steps", "warmup_updates", "num_warmup_steps"]),
+    (
+        "`train: { embeddings: [ { column: region, size: 4 } ] }`; of the key `{ key: true, size: 4 }`",
+        &["embedding", "embedding_dim", "static", "static_features", "static_covariates", "categorical"],
+    ),
+    (
+        "`train: { embeddings: [ { column: word, size: 16, max_tokens: 10000 } ] }`",
+        &["vocab_size", "vocabulary_size", "num_embeddings"],
+    ),
     ("`train: { epochs: 10 }`", &["n_epochs", "num_epochs", "max_epochs", "epoch"]),
     ("`train: { updates: 1000 }`", &["max_steps", "n_steps", "num_steps", "iterations", "steps_per_epoch"]),
     ("`train: { patience: 3 }`", &["early_stopping", "early_stop", "early_stopping_patience", "callbacks"]),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::backtest::backtest;
+use super::embeddings::embeddings;
 use super::optimizer::{FLAGS, optimizer, schedule};
 use super::read::{Field, Fields, Reader};
 use super::task::{CROSS_ENTROPIES, taught};
@@ -42,6 +43,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         None => Vec::new(),
     };
     let inputs = match fields.get("inputs") {
+        // Texts may be all there is.
+        Some(field) if fields.get("embeddings").is_some() => reader.texts(field, "columns").unwrap_or_default(),
         Some(field) => reader.some_texts(field, "columns").unwrap_or_default(),
         None => record.values.iter().map(|name| At::default_value(name.value.clone())).collect(),
     };
@@ -83,6 +86,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let split = split(reader, &fields, mode);
     let value = Train {
         inputs,
+        embeddings: fields.get("embeddings").map(|f| embeddings(reader, f)).unwrap_or_default(),
         targets,
         horizon,
         residual: fields.get("residual").and_then(|f| residual(reader, f)).unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use super::backtest::BACKTEST;
 use super::effective::{Written, value};
+use super::embeddings::EMBEDDING;
 use super::optimizer::{FLAGS, OPTIMIZERS, RATE_SCHEDULE};
 use super::table::{Bound, Shape, Word, names, word};
 use super::task::{POOLS, TASKS, TOKENS};
@@ -20,8 +21,14 @@ const SHARE: Shape = Shape::Number(Bound::Closed(0.0), Bound::Closed(1.0));
 pub(super) const TRAIN: Words = Words::new(
     "`train`",
     &[
-        word("inputs", Shape::SomeTexts, "Columns that are the inputs of the network; the record's values by default")
+        word("inputs", Shape::Texts, "Columns that are the inputs of the network; the record's values by default")
             .or_from(|file| file.whole(&["record", "values"]).cloned().or_else(|| value("[value]"))),
+        word(
+            "embeddings",
+            Shape::List(&Shape::Section(&EMBEDDING)),
+            "Columns of text or ids, and the key, whose vectors are learned, such as { column: region, size: 4 }",
+        )
+        .or("[]"),
         word(
             "task",
             Shape::Word(&names(&TASKS)),
@@ -130,7 +137,7 @@ pub(super) const TRAIN: Words = Words::new(
     ],
 )
 .choices(&[exactly_one(&["target", "targets"]), at_most_one(&["epochs", "updates"])])
-.later(&["known_ahead", "static", "patch"])
+.later(&["known_ahead", "patch"])
 .elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
 
 const BIDIRECTIONAL: Word =

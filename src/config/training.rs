@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{At, Moment, Optimizer, RateSchedule};
+use super::{At, Embedding, Moment, Optimizer, RateSchedule};
 use crate::kernel::{Activation, CellKind};
 
 /// `train:`
@@ -10,6 +10,8 @@ use crate::kernel::{Activation, CellKind};
 pub struct Train {
     /// Columns that feed the network; the record's values by default.
     pub inputs: Vec<At<String>>,
+    /// Columns of text or ids that are looked up, and the key.
+    pub embeddings: Vec<Embedding>,
     /// Columns to forecast.
     pub targets: Vec<At<String>>,
     /// Steps ahead; one output for each of 1..=horizon.

@@ -210,6 +210,8 @@ pub enum Initial {
     Glorot,
     /// Orthonormal rows or columns.
     Orthogonal,
+    /// Uniform within ±0.05, the vectors of ids.
+    Embedding,
     /// Zero, but one in this range.
     Zeros(Range<usize>),
 }

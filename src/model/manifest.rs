@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::registry;
 pub use crate::network::Input;
-use crate::network::{Ahead, Architecture, Pool, Signature, StatePair};
+use crate::network::{Ahead, Architecture, Pool, Signature, StatePair, Vocabulary};
 use crate::{Error, Result};
 
 /// `manifest.json`. Holds no wall time: the same data, seed and program write the same bytes.
@@ -61,6 +61,10 @@ pub struct Manifest {
     /// Keys with a linear path of their own, in the order of its groups from 1; group 0 is that of all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// What the embeddings have vectors for, in the order of the architecture's; their ids are the graph's inputs
+    /// `ids_0`, `ids_1`, …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabularies: Vec<Vocabulary>,
     /// What was proved when a graph of others was imported, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<String>,
@@ -94,14 +98,27 @@ pub enum ModelKind {
 
 impl Manifest {
     /// What tells the version from another one of its number: the sha256 of its graph. For the graphs of others that of
-    /// all that results depend on, since other columns or another initial state leave the graph as it is.
+    /// all that results depend on, since other columns or another initial state leave the graph as it is; so do other
+    /// vocabularies.
     pub fn hash(&self) -> String {
         let graph = || self.files.get(registry::MODEL).cloned().unwrap_or_default();
+        if !self.vocabularies.is_empty() {
+            let all = json!({ "graph": graph(), "vocabularies": self.vocabularies });
+            return registry::sha256(all.to_string().as_bytes());
+        }
         let Some(signature) = &self.signature else { return graph() };
         let mut files = self.files.clone();
         files.remove(registry::REPORT);
         let all = json!({ "signature": signature, "files": files, "window": self.window, "warm_up": self.warm_up });
         registry::sha256(all.to_string().as_bytes())
+    }
+
+    /// What the ids of its inputs mean, in a few letters; empty where there are none.
+    pub fn ids(&self) -> String {
+        match self.vocabularies.is_empty() && self.keys.is_empty() {
+            true => String::new(),
+            false => format!(", ids {}", registry::sha256(json!([self.vocabularies, self.keys]).to_string().as_bytes())),
+        }
     }
 
     /// Whether it makes a text of each sequence: its outputs are the probabilities of tokens at each step. The last
@@ -124,10 +141,19 @@ impl Manifest {
         match (&self.signature, &self.architecture) {
             (Some(signature), _) => Ok(signature.clone()),
             (None, Some(architecture)) => {
+                let tables = self.vocabularies.iter().map(|vocabulary| vocabulary.tokens.len() + 1);
+                if !tables.eq(architecture.embeddings.iter().map(|table| table.rows)) {
+                    return Err(Error::refused(format!(
+                        "the manifest of {} has other vocabularies than its network has tables: restore it or publish a \
+                         new version",
+                        self.name
+                    )));
+                }
                 let forecast =
                     Ahead { targets: self.targets.clone(), horizon: self.horizon, quantiles: self.quantiles.len() };
                 let forecast = self.classes.is_empty().then_some(forecast);
-                Ok(Signature::of_own(architecture, self.inputs.clone(), &self.keys, forecast))
+                let signature = Signature::of_own(architecture, self.inputs.clone(), &self.keys, forecast);
+                Ok(signature.with_embeddings(architecture, &self.vocabularies))
             }
             (None, None) => Err(Error::refused(format!(
                 "the manifest of {} has neither signature nor architecture: restore it or publish a new version",

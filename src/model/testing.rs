@@ -17,15 +17,15 @@ pub(crate) fn zero_state(architecture: &Architecture) -> RowState {
 
 /// One step of one row in f64: `y` for `x`, and the state after it.
 pub(crate) fn step(architecture: &Architecture, tensors: &[Tensor], x: &[f32], state: &mut RowState) -> Vec<f64> {
-    step_of(architecture, tensors, x, 0, state)
+    step_of(architecture, tensors, x, (0, &[]), state)
 }
 
-/// The same of a key of a group.
+/// The same of a key of a group, with the ids of its embeddings.
 pub(crate) fn step_of(
     architecture: &Architecture,
     tensors: &[Tensor],
     x: &[f32],
-    group: usize,
+    (group, ids): (usize, &[usize]),
     state: &mut RowState,
 ) -> Vec<f64> {
     let get = |name: &str| -> Vec<f64> {
@@ -41,6 +41,10 @@ pub(crate) fn step_of(
     };
     let pick = |from: &[f64], indices: &[usize]| -> Vec<f64> { indices.iter().map(|index| from[*index]).collect() };
     let mut flow = pick(&z, &architecture.network);
+    for (i, (embedding, id)) in architecture.embeddings.iter().zip(ids).enumerate() {
+        let table = get(&format!("embedding_{i}/table"));
+        flow.extend_from_slice(&table[id * embedding.size..(id + 1) * embedding.size]);
+    }
     let mut states = state.iter_mut();
     for placed in architecture.stack() {
         let name = placed.name;
@@ -209,6 +213,7 @@ pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Ma
         metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
         architecture: Some(architecture.clone()),
         keys: Vec::new(),
+        vocabularies: Vec::new(),
         signature: None,
         proofs: vec![],
         from: None,

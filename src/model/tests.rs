@@ -12,17 +12,21 @@ use super::*;
 use crate::kernel::{Activation, CellKind};
 use crate::metrics::Metrics;
 use crate::network::testing::{Numbers, layer, mixed, plain, rich, tensors};
-use crate::network::{Architecture, Axis, Layer, Signature, Tensor};
+use crate::network::{Architecture, Axis, Embedding, Layer, Signature, Tensor, Vocabulary};
 use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
 /// Groups of the architecture that has them.
 const GROUPS: usize = 3;
+/// Tables of the one that looks up texts.
+const TABLES: [Embedding; 2] = [Embedding { rows: 5, size: 3 }, Embedding { rows: 2, size: 1 }];
 
 /// What a run gives: `y`, then every state out.
 type Outcome = Vec<Vec<f32>>;
 
 fn signature(architecture: &Architecture) -> Signature {
-    Signature::of_own(architecture, Vec::new(), &[], None)
+    let kept = |table: &Embedding| Vocabulary { column: Some("word".into()), tokens: vec!["a".into(); table.rows - 1] };
+    let vocabularies: Vec<Vocabulary> = architecture.embeddings.iter().map(kept).collect();
+    Signature::of_own(architecture, Vec::new(), &[], None).with_embeddings(architecture, &vocabularies)
 }
 
 fn session(architecture: &Architecture, tensors: &[Tensor]) -> Session {
@@ -41,12 +45,20 @@ fn group(x: &[f32], groups: usize) -> usize {
     x[0].to_bits() as usize % groups.max(1)
 }
 
+/// The id of a row in each table, whatever its batch.
+fn ids(x: &[f32]) -> Vec<usize> {
+    TABLES.iter().enumerate().map(|(i, table)| (x[0].to_bits() as usize >> i) % table.rows).collect()
+}
+
 fn run(session: &mut Session, t: usize, b: usize, x: &[f32], states: &[Vec<f32>]) -> Outcome {
     let mut given = room(session, t, b);
     let mut taken: Vec<Buffer> = std::iter::once(x).chain(states.iter().map(Vec::as_slice)).map(Buffer::of).collect();
-    if session.signature().inputs.len() > 1 {
-        let groups = x.chunks_exact(x.len() / (t * b)).map(|row| group(row, GROUPS) as i64).collect::<Vec<i64>>();
-        taken.insert(1, Buffer::of(&groups));
+    for (at, input) in session.signature().inputs.iter().enumerate().skip(1) {
+        let of = |row: &[f32]| match input.tensor.name.strip_prefix("ids_") {
+            Some(table) => ids(row)[table.parse::<usize>().unwrap()] as i64,
+            None => group(row, GROUPS) as i64,
+        };
+        taken.insert(at, Buffer::of(&x.chunks_exact(x.len() / (t * b)).map(of).collect::<Vec<i64>>()));
     }
     session.run(t, b, &taken, &mut given).unwrap();
     given.iter().map(|buffer| buffer.values().to_vec()).collect()
@@ -78,7 +90,10 @@ fn architectures() -> Vec<Architecture> {
     all.push(sliced.clone());
     (sliced.groups, sliced.outputs, sliced.residual) = (GROUPS, 4, vec![5, 5, 0, 1]);
     all.push(sliced.clone());
-    all.push(Architecture { members: 3, ..sliced });
+    all.push(Architecture { members: 3, ..sliced.clone() });
+    sliced.embeddings = TABLES.to_vec();
+    all.push(sliced.clone());
+    all.push(Architecture { members: 2, ..sliced });
     all.push(Architecture { members: 2, ..mixed() });
     let operators: Vec<_> = CellKind::ALL.iter().map(|cell| (*cell, 5)).collect();
     all.push(Architecture { members: 2, ..plain(2, &operators) });
@@ -98,7 +113,7 @@ fn the_graph_computes_what_the_cells_are_defined_as() {
             for (b, state) in states.iter_mut().enumerate() {
                 let row = (t * B + b) * architecture.features;
                 let x = &x[row..row + architecture.features];
-                let y = step_of(architecture, &tensors, x, group(x, architecture.groups), state);
+                let y = step_of(architecture, &tensors, x, (group(x, architecture.groups), &ids(x)), state);
                 for (o, expected) in y.iter().enumerate() {
                     let found = f64::from(outcome[0][(t * B + b) * architecture.outputs + o]);
                     assert!((found - expected).abs() < 2e-5, "{architecture:?} t {t} b {b}: {found} {expected}");
@@ -217,6 +232,7 @@ proptest! {
             network: pick.by_ref().take(features).collect(),
             skip: if skip { pick.by_ref().take(2).collect() } else { vec![] },
             groups: 0,
+            embeddings: vec![],
             residual: if residual { pick.take(outputs).collect() } else { vec![] },
             layers: layers
                 .iter()

@@ -1,8 +1,9 @@
 //! The shape of a network: its layers in order and the named paths parallel to them, without its numbers. Must not live
 //! here: its numbers by name (`tensors`), any arithmetic (`kernel`, `train`).
 
-use serde::de::{Deserialize, Deserializer};
-use serde::ser::{Serialize, Serializer};
+use serde::de::Deserializer;
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
 
 use super::stored::Stored;
 use super::{DenseLayer, Layer, Pool, RecurrentLayer, StatePair};
@@ -12,13 +13,16 @@ use crate::{Error, Result};
 /// Shape of a network: everything but its numbers.
 ///
 /// With several members, `output(layers(z))` is the mean of theirs, summed in their order.
-/// `y = out_sd * (output(layers(z[network])) + skip(z[skip])) + out_mean + x[residual]` with `z = (x - mean) / sd`.
+/// `y = out_sd * (output(layers(z[network], embeddings)) + skip(z[skip])) + out_mean + x[residual]` with
+/// `z = (x - mean) / sd`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Architecture {
     /// Features of `x`.
     pub features: usize,
     /// Indices into `x` of what feeds the first layer.
     pub network: Vec<usize>,
+    /// Tables of vectors that the first layer takes after those features, each looked up by an input of ids of its own.
+    pub embeddings: Vec<Embedding>,
     /// Indices into `x` of the inputs of the linear path parallel to the layers; empty: there is none.
     pub skip: Vec<usize>,
     /// Groups of keys that have a linear path each, chosen by the second input `group`; 0: all have the same.
@@ -41,6 +45,15 @@ pub struct Architecture {
     pub members: usize,
 }
 
+/// A table of vectors, one for each id; id 0 is whatever the vocabulary doesn't have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// Ids, 0 included.
+    pub rows: usize,
+    /// Numbers of a vector.
+    pub size: usize,
+}
+
 /// A layer in its place in a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedLayer {
@@ -53,6 +66,11 @@ pub struct PlacedLayer {
 }
 
 impl Architecture {
+    /// Width of what the first layer takes.
+    pub fn first_width(&self) -> usize {
+        self.network.len() + self.embeddings.iter().map(|embedding| embedding.size).sum::<usize>()
+    }
+
     /// The same with one member.
     pub fn single(&self) -> Architecture {
         Architecture { members: 1, ..self.clone() }
@@ -66,7 +84,7 @@ impl Architecture {
 
     /// All layers of a member in order, the output layer last, each with its name and the width of its input.
     pub fn stack(&self) -> Vec<PlacedLayer> {
-        let mut inputs = self.network.len();
+        let mut inputs = self.first_width();
         let mut stack: Vec<PlacedLayer> = Vec::with_capacity(self.layers.len() + 1);
         for (i, layer) in self.layers.iter().enumerate() {
             let before = self.layers[..i].iter().filter(|other| other.prefix() == layer.prefix()).count();
@@ -129,7 +147,8 @@ impl Architecture {
     pub fn validate(&self) -> Result<()> {
         let mut wrong = Vec::new();
         let recurrent = self.recurrent().count();
-        if self.features == 0 || self.outputs == 0 || self.network.is_empty() || recurrent == 0 {
+        let without = self.embeddings.is_empty() && (self.features == 0 || self.network.is_empty());
+        if without || self.outputs == 0 || recurrent == 0 {
             wrong.push("features, network, layers and outputs must not be empty".to_owned());
         }
         if self.members == 0 {
@@ -139,6 +158,9 @@ impl Architecture {
             if let Some(index) = indices.iter().find(|index| **index >= self.features) {
                 wrong.push(format!("{what} names input {index} of {} (they count from 0)", self.features));
             }
+        }
+        if self.embeddings.iter().any(|embedding| embedding.rows == 0 || embedding.size == 0) {
+            wrong.push("an embedding has no rows or no numbers".to_owned());
         }
         if self.groups > 0 && self.skip.is_empty() {
             wrong.push("there are groups, but no skip path for them".to_owned());

@@ -13,8 +13,9 @@ pub mod summary;
 mod tensors;
 #[cfg(test)]
 pub(crate) mod testing;
+mod vocabulary;
 
-pub use architecture::{Architecture, PlacedLayer};
+pub use architecture::{Architecture, Embedding, PlacedLayer};
 pub use layer::{DenseLayer, Layer, LayerNormLayer, Pool, RecurrentLayer};
 pub(crate) use signature::taken;
 pub use signature::{
@@ -23,3 +24,4 @@ pub use signature::{
 pub use state_pair::StatePair;
 pub(crate) use tensors::ByName;
 pub use tensors::{NamedTensor, Tensor};
+pub use vocabulary::{Vocabulary, ids_name};

@@ -161,6 +161,13 @@ pub enum Feed {
         /// Rows of the table that it is looked up in.
         below: u64,
     },
+    /// The place of a text in a list, from 1; 0 for any other and for null.
+    Tokens {
+        /// Column it is read from; whole numbers are texts too.
+        column: String,
+        /// The list.
+        tokens: Vec<String>,
+    },
     /// A vector that is set once per key, and again when a record has it; kept as state.
     PerKey(String),
     /// The place of the row's key in this list, from 1; 0 for any other key.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, DenseLayer, Layer, LayerNormLayer, Pool, RecurrentLayer};
+use super::{Architecture, DenseLayer, Embedding, Layer, LayerNormLayer, Pool, RecurrentLayer};
 
 /// An [`Architecture`] as it is written. Fields keep their order: equal networks have equal bytes.
 #[derive(Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub(super) struct Stored {
     others: Vec<Other>,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     members: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    embeddings: Vec<Embedding>,
 }
 
 fn is_zero(number: &usize) -> bool {
@@ -61,6 +63,7 @@ impl From<&Architecture> for Stored {
         let Architecture {
             features,
             network,
+            embeddings,
             skip,
             groups,
             residual,
@@ -95,6 +98,7 @@ impl From<&Architecture> for Stored {
             groups,
             others,
             members,
+            embeddings,
         }
     }
 }
@@ -115,6 +119,7 @@ impl From<Stored> for Architecture {
             groups,
             others,
             members,
+            embeddings,
         } = stored;
         let mut layers: Vec<Layer> =
             recurrent.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
@@ -125,7 +130,20 @@ impl From<Stored> for Architecture {
             };
             layers.insert(at.min(layers.len()), layer);
         }
-        Architecture { features, network, skip, groups, residual, layers, outputs, scaling, pool, softmax, members }
+        Architecture {
+            features,
+            network,
+            embeddings,
+            skip,
+            groups,
+            residual,
+            layers,
+            outputs,
+            scaling,
+            pool,
+            softmax,
+            members,
+        }
     }
 }
 
@@ -133,7 +151,7 @@ impl From<Stored> for Architecture {
 mod tests {
     use crate::kernel::CellKind;
     use crate::network::testing::{mixed, plain, rich};
-    use crate::network::{Architecture, Layer, LayerNormLayer, Pool};
+    use crate::network::{Architecture, Embedding, Layer, LayerNormLayer, Pool};
 
     /// As the first published versions have it.
     const RICH: &str = "{\"features\":5,\"network\":[0,3],\"skip\":[1,2,3],\"residual\":[4,4,0],\
@@ -176,6 +194,20 @@ mod tests {
         assert_eq!(states[states.len() - 1], "member_2/h_3");
         let none = Architecture { members: 0, ..rich() };
         assert!(none.validate().unwrap_err().to_string().contains("no member"));
+    }
+
+    #[test]
+    fn tables_of_vectors_come_back() {
+        let mut architecture = plain(2, &[(CellKind::Gru, 3)]);
+        architecture.embeddings = vec![Embedding { rows: 5, size: 4 }];
+        let json = serde_json::to_string(&architecture).unwrap();
+        assert!(json.ends_with(",\"embeddings\":[{\"rows\":5,\"size\":4}]}"), "{json}");
+        assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), architecture);
+        // Texts may be all there is.
+        (architecture.features, architecture.network) = (0, vec![]);
+        architecture.validate().unwrap();
+        architecture.embeddings.clear();
+        assert!(architecture.validate().unwrap_err().to_string().contains("must not be empty"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The layers of a network as rows of a table, counted and named as Keras does.
 //! Must not live here: the graphs of others (`model::onnx::inspect`), drawing the table (`cli::summary`).
 
-use super::{Architecture, Layer};
+use super::{Architecture, Embedding, Layer};
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +54,13 @@ impl Architecture {
             let bytes = parameters * size_of::<f32>();
             rows.push(LayerRow { name, kind: kind.into(), shape, parameters, bytes, trainable });
         };
-        if self.scaling {
+        if self.scaling && self.features > 0 {
             // Constants of the graph, as in Keras' layer of that name: they aren't parameters.
             push("scaling".into(), "Rescaling", steps(self.features), 0, true);
+        }
+        for embedding in (0..self.members).flat_map(|_| &self.embeddings) {
+            let Embedding { rows, size } = *embedding;
+            push(names.next("Embedding"), "Embedding", steps(size), rows * size, true);
         }
         let stack = self.stack();
         let last_recurrent = stack.iter().rposition(|placed| matches!(placed.layer, Layer::Recurrent(_))).unwrap_or(0);
@@ -85,7 +89,9 @@ impl Architecture {
 
     /// The layers in a few words, `LSTM(50), Dense(32, relu), Dense(1)`, or `mean of 5: LSTM(50), Dense(1)`.
     pub fn in_words(&self) -> String {
-        let words: Vec<String> = self.stack().iter().map(|placed| placed.layer.in_words()).collect();
+        let table = |embedding: &Embedding| format!("Embedding({}, {})", embedding.rows, embedding.size);
+        let mut words: Vec<String> = self.embeddings.iter().map(table).collect();
+        words.extend(self.stack().iter().map(|placed| placed.layer.in_words()));
         let words = words.join(", ");
         if self.members > 1 { format!("mean of {}: {words}", self.members) } else { words }
     }
@@ -107,7 +113,11 @@ mod tests {
     fn parameters_are_the_values_of_the_tensors() {
         for cell in CellKind::ALL.iter().copied() {
             let several = Architecture { members: 3, ..with_first_cell(rich(), cell) };
-            for architecture in [with_first_cell(rich(), cell), plain(3, &[(cell, 7), (cell, 5)]), several] {
+            let mut embedded = plain(3, &[(cell, 7), (cell, 5)]);
+            embedded.embeddings = vec![Embedding { rows: 11, size: 4 }];
+            let both = Architecture { members: 2, ..embedded.clone() };
+            let plain = plain(3, &[(cell, 7), (cell, 5)]);
+            for architecture in [with_first_cell(rich(), cell), plain, several, embedded, both] {
                 let trained =
                     architecture.tensor_shapes().into_iter().filter(|(name, _)| !name.starts_with("scaling/"));
                 let values: usize = trained.map(|(_, shape)| shape.iter().product::<usize>()).sum();

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// `dense_<i>/kernel` [n, u], `dense_<i>/bias` [u] for a dense layer; `layer_norm_<i>/gamma` [u] and
 /// `layer_norm_<i>/beta` [u] for a layer normalisation; `output/kernel` [n, outputs], `output/bias` [outputs];
 /// `skip/kernel` [skip inputs, outputs] if there is a skip path; with groups of keys `skip/kernel`
-/// [groups, skip inputs, outputs] and `skip/bias` [groups, outputs];
+/// [groups, skip inputs, outputs] and `skip/bias` [groups, outputs]; `embedding_<i>/table` [ids, size];
 /// of several members the layers' tensors begin with `member_<m>/`, those of the skip path and the scaling don't;
 /// and with scaling `scaling/mean` and `scaling/sd` [features], `scaling/out_mean` and `scaling/out_sd` [outputs],
 /// which are not trained.
@@ -49,17 +49,22 @@ impl Architecture {
             initial: None,
         };
         let mut tensors = Vec::new();
-        if self.scaling {
+        if self.scaling && self.features > 0 {
             tensors.extend([statistic("mean", self.features), statistic("sd", self.features)]);
         }
         let stack = self.stack();
-        for (prefix, placed) in
-            self.prefixes().flat_map(|prefix| stack.iter().map(move |placed| (prefix.clone(), placed)))
-        {
-            tensors.extend(placed.layer.tensors(placed.inputs).into_iter().map(|tensor| NamedTensor {
-                name: format!("{prefix}{}/{}", placed.name, tensor.name),
-                shape: tensor.shape,
-                initial: Some(tensor.initial),
+        for prefix in self.prefixes() {
+            for placed in &stack {
+                tensors.extend(placed.layer.tensors(placed.inputs).into_iter().map(|tensor| NamedTensor {
+                    name: format!("{prefix}{}/{}", placed.name, tensor.name),
+                    shape: tensor.shape,
+                    initial: Some(tensor.initial),
+                }));
+            }
+            tensors.extend(self.embeddings.iter().enumerate().map(|(i, embedding)| NamedTensor {
+                name: format!("{prefix}embedding_{i}/table"),
+                shape: vec![embedding.rows, embedding.size],
+                initial: Some(Initial::Embedding),
             }));
         }
         if !self.skip.is_empty() {

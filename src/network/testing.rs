@@ -10,6 +10,7 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         network: (0..features).collect(),
         skip: vec![],
         groups: 0,
+        embeddings: vec![],
         residual: vec![],
         layers: layers.iter().map(|(cell, units)| Layer::recurrent(*cell, *units)).collect(),
         outputs: 1,
@@ -27,6 +28,7 @@ pub(crate) fn rich() -> Architecture {
         network: vec![0, 3],
         skip: vec![1, 2, 3],
         groups: 0,
+        embeddings: vec![],
         residual: vec![4, 4, 0],
         layers: vec![
             layer(CellKind::Lstm, 7, true),

@@ -59,7 +59,7 @@ fn operator_of(stage: &config::Stage) -> Box<dyn Operator + '_> {
         config::Stage::Scale(options) => Box::new(options),
         config::Stage::Lags(options) => Box::new(options),
         config::Stage::Infer(options) => {
-            Box::new(infer::Network { options, model: None, outputs: Vec::new(), wanted: Vec::new() })
+            Box::new(infer::Network { options, model: None, outputs: Vec::new(), wanted: vec![], texts: vec![] })
         }
         config::Stage::Score(options) => Box::new(options),
     }

@@ -86,7 +86,8 @@ pub fn steps<'a>(pipeline: &'a Pipeline, model: Option<&Model>) -> Vec<Step<'a>>
         config::Stage::Infer(options) => {
             let wanted = wanted(pipeline, infer);
             let outputs = outputs(pipeline, options, model, &wanted);
-            let operator = Box::new(Network { options, model: model.cloned(), outputs, wanted });
+            let texts = texts(pipeline, options, model);
+            let operator = Box::new(Network { options, model: model.cloned(), outputs, wanted, texts });
             Step { place: options.model.place, operator }
         }
         other => Step { place: stage.place, operator: operator_of(other) },
@@ -126,6 +127,19 @@ fn wanted(pipeline: &Pipeline, infer: usize) -> Vec<String> {
     });
     let sink = pipeline.sink.iter().flat_map(|sink| sink.fields().iter().cloned());
     after.chain(sink).map(|name| name.value).collect()
+}
+
+/// Columns of text that a model looks up. Before it is opened, its manifest says it.
+fn texts(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>) -> Vec<String> {
+    let of = |manifest: &Manifest| manifest.vocabularies.iter().filter_map(|of| of.column.clone()).collect();
+    let read = || {
+        let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
+        registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()
+    };
+    match model {
+        Some(model) => of(&model.version.manifest),
+        None => read().map(|manifest| of(&manifest)).unwrap_or_default(),
+    }
 }
 
 /// Names of the columns that a model's outputs become. Before the model is opened, its manifest says it; of one that

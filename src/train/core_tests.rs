@@ -11,8 +11,8 @@ use crate::config::{self, EpsilonForm, Loss};
 use crate::kernel::CellKind;
 use crate::kernel::float::Float;
 use crate::kernel::recurrent::Mask;
-use crate::network::Architecture;
 use crate::network::testing::{Numbers, layer, mixed, plain, rich, tensors};
+use crate::network::{Architecture, Embedding, Layer, LayerNormLayer};
 
 const CELLS: &[CellKind] = CellKind::ALL;
 const LOSSES: [Loss; 3] = [Loss::Mse, Loss::Mae, Loss::Huber { delta: 0.4 }];
@@ -28,6 +28,7 @@ struct Batch<F> {
     last_only: bool,
     wanted: Vec<F>,
     weight: Vec<F>,
+    ids: Vec<u32>,
 }
 
 impl<F: Float> Batch<F> {
@@ -45,12 +46,14 @@ impl<F: Float> Batch<F> {
         let weight = below(some(outputs), 0.8).into_iter().map(|counts| F::from_f64(f64::from(u8::from(counts))));
         let weight = weight.collect();
         let (reset, active) = (below(some(t * b), 0.16), below(some(t * b), 0.75));
-        Batch { t, b, x, reset, active, last_only, wanted, weight }
+        let mut id = |rows: usize| ((some(1)[0].to_f64() + 1.0) / 2.0 * rows as f64) as u32;
+        let ids = (0..t * b).flat_map(|_| shape.embeddings.iter().map(|table| id(table.rows)).collect::<Vec<_>>());
+        Batch { ids: ids.collect(), t, b, x, reset, active, last_only, wanted, weight }
     }
 
     fn pass(&self) -> Pass<'_, F> {
         let mask = Mask { reset: &self.reset, active: &self.active };
-        Pass { t: self.t, b: self.b, x: &self.x, mask, group: &[], last_only: self.last_only }
+        Pass { t: self.t, b: self.b, x: &self.x, mask, group: &[], ids: &self.ids, last_only: self.last_only }
     }
 
     /// Mean loss from a state, and the gradient by the outputs.
@@ -164,6 +167,27 @@ fn masks(shape: &Architecture, seed: u64) -> Masks<f64> {
 }
 
 #[test]
+fn gradients_of_the_vectors_of_ids_are_those_of_finite_differences() {
+    let table = |rows, size| Embedding { rows, size };
+    for last_only in [false, true] {
+        // The units of a ReLU may be off for good.
+        for cell in CELLS.iter().copied().filter(|cell| *cell != CellKind::RnnRelu) {
+            let shape = Architecture { embeddings: vec![table(3, 2), table(2, 1)], ..one(cell, false) };
+            check_gradients_with(&shape, Loss::Mse, last_only, 61, &Masks::default());
+            check_gradients_with(&shape, Loss::Mse, last_only, 61, &masks(&shape, 62));
+        }
+        let mut behind = mixed();
+        behind.embeddings = vec![table(2, 3)];
+        behind.layers[0] = Layer::LayerNorm(LayerNormLayer { units: behind.first_width() });
+        check_gradients(&behind, Loss::Mse, last_only, 63);
+        // Texts may be all there is.
+        let alone =
+            Architecture { features: 0, network: vec![], embeddings: vec![table(4, 3)], ..one(CellKind::Gru, true) };
+        check_gradients(&alone, Loss::Mse, last_only, 64);
+    }
+}
+
+#[test]
 fn gradients_with_dropout_are_those_of_finite_differences() {
     for last_only in [false, true] {
         for cell in CELLS.iter().copied() {
@@ -180,7 +204,8 @@ fn what_is_dropped_is_not_seen_at_any_step() {
     let shape = plain(2, &[(CellKind::Gru, 5)]);
     let network: Network<f64> = network(&shape, 61);
     let outputs = |x: [f64; 2], masks: Masks<f64>| {
-        let pass = Pass { t: 3, b: 1, x: &[x, x, x].concat(), group: &[], mask: Mask::default(), last_only: false };
+        let pass =
+            Pass { t: 3, b: 1, x: &[x, x, x].concat(), group: &[], ids: &[], mask: Mask::default(), last_only: false };
         let mut work = dropping(masks);
         network.forward(pass, &mut network.zero_state(1), &mut work).to_vec()
     };
@@ -252,7 +277,7 @@ proptest! {
             let cells = from * b..(from + piece) * b;
             let mask = Mask { reset: &batch.reset[cells.clone()], active: &batch.active[cells.clone()] };
             let x = &batch.x[cells.start * shape.features..cells.end * shape.features];
-            let pass = Pass { t: piece, b, x, mask, group: &[], last_only: false };
+            let pass = Pass { t: piece, b, x, mask, group: &[], ids: &[], last_only: false };
             joined.extend_from_slice(network.forward(pass, &mut state, &mut work));
             from += piece;
         }

@@ -9,7 +9,7 @@ use crate::config::Skip;
 use crate::{Error, Result};
 
 use super::split::{self, Subset};
-use super::{Plan, Series};
+use super::{Plan, Series, vocabulary};
 
 /// The rows of one key as steps of a network. Only usable rows are steps; an index into `rows` is a *step*.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,8 @@ pub struct Dataset<'a> {
     holes: Vec<Vec<u32>>,
     /// Per series, the group of its key.
     pub groups: Vec<u32>,
+    /// Per series and row, the id of each embedding [rows, embeddings].
+    ids: Vec<Vec<u32>>,
     /// Per series, target and row, the first row from there on that has a value; empty without `skip: ridge`.
     known: Vec<Vec<Vec<u32>>>,
     /// Target and lag of each feature beyond those that were captured.
@@ -80,7 +82,8 @@ impl<'a> Dataset<'a> {
         let chosen = chosen.collect();
         let group = |s: &Series| plan.keys.iter().position(|key| *key == s.key).map_or(0, |at| at as u32 + 1);
         let groups = series.iter().map(group).collect();
-        Ok(Dataset { series, plan, steps, rows, examples, holes, groups, known, chosen })
+        let ids = vocabulary::ids(series, &plan.embeddings);
+        Ok(Dataset { series, plan, steps, rows, examples, holes, groups, ids, known, chosen })
     }
 
     /// What the network itself has to make for an output at an origin row; see [`super::head::Head::target`].
@@ -113,6 +116,14 @@ impl<'a> Dataset<'a> {
         own.copy_from_slice(captured);
         for (to, (target, lag)) in chosen.iter_mut().zip(&self.chosen) {
             *to = self.lagged(series, row, *target, *lag) as f32;
+        }
+    }
+
+    /// Writes the ids of a step, one for each embedding.
+    pub fn ids(&self, series: usize, step: usize, to: &mut [u32]) {
+        if !to.is_empty() {
+            let first = self.steps[series].rows[step] as usize * to.len();
+            to.copy_from_slice(&self.ids[series][first..first + to.len()]);
         }
     }
 
@@ -176,7 +187,7 @@ impl<'a> Dataset<'a> {
                 hash.update(pair.0.to_bits().to_le_bytes());
                 hash.update(pair.1.to_bits().to_le_bytes());
             }
-            for label in &s.labels {
+            for label in s.labels.iter().chain(s.texts.iter().flatten()) {
                 hash.update((label.as_ref().map_or(u64::MAX, |label| label.len() as u64)).to_le_bytes());
                 hash.update(label.as_ref().map_or(&b""[..], |label| label.as_bytes()));
             }
@@ -266,6 +277,8 @@ fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
         && s.observed.iter().all(|v| v.len() == n)
         && s.scale.iter().flatten().all(|v| v.len() == n)
         && s.labels.len() == if plan.head.is_text() { n } else { 0 }
+        && s.texts.len() == plan.embeddings.iter().filter(|embedding| embedding.column.is_some()).count()
+        && s.texts.iter().all(|v| v.len() == n)
         && [0, n].contains(&s.ends.len())
         && [0, n].contains(&s.weights.len())
         && s.split.as_ref().is_none_or(|v| v.len() == n);

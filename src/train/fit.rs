@@ -26,6 +26,7 @@ use super::sequences;
 use super::so_far::SoFar;
 use super::split::Subset;
 use super::trained::Look;
+use super::vocabulary;
 use super::windows::{self, Examples, epoch_rng, shuffle};
 
 /// What a training tells while it runs.
@@ -161,6 +162,7 @@ pub fn fit(
         while so_far.batches < order.len() {
             order.fill(&mut batch, data, &scaling, so_far.batches);
             noise::add(&mut batch, data.plan, &scaling, (epoch, so_far.batches));
+            vocabulary::hide(&mut batch, data.plan, (epoch, so_far.batches));
             if so_far.gradients.is_due(so_far.updates()) {
                 so_far.gradients.add(learner.sample(&batch, so_far.updates()));
             }

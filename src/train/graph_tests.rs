@@ -126,7 +126,7 @@ fn the_graph_computes_what_the_network_does_and_classes_add_up_to_one() {
         let x = rows(&lengths);
         let active: Vec<bool> = (0..T as i32).flat_map(|at| lengths.map(|length| at < length)).collect();
         let (y, _) = Graph::new(&architecture).run(&x, T, &lengths, &[]);
-        let expected = network.outputs_until(&x, &[], &active, T, 3);
+        let expected = network.outputs_until(&x, (&[], &[]), &active, T, 3);
         for (found, expected) in y.iter().zip(&expected) {
             assert!((found - expected).abs() < 2e-5 * (1.0 + expected.abs()), "{architecture:?}: {found} {expected}");
         }
@@ -147,7 +147,8 @@ fn gradients_of_both_directions_and_of_pooling_are_those_of_finite_differences()
         let (t, b) = (6, 3);
         let x: Vec<f64> = Numbers(8).take(t * b * 3).map(f64::from).collect();
         let active: Vec<bool> = (0..t).flat_map(|at| lengths.map(|length| at < length)).collect();
-        let pass = Pass { t, b, x: &x, mask: Mask { reset: &[], active: &active }, group: &[], last_only: false };
+        let pass =
+            Pass { t, b, x: &x, mask: Mask { reset: &[], active: &active }, group: &[], ids: &[], last_only: false };
         let mut work = Workspace::default();
         let mut d = Vec::new();
         let loss = |network: &Network<f64>, work: &mut Workspace<f64>, d: &mut Vec<f64>| {

@@ -28,6 +28,12 @@ pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)
     let (models, name, key) = (to.models, to.name.to_string(), to.key);
     let mut notes = found.notes.clone();
     notes.extend(mode_note(plan, found.window));
+    if !plan.embeddings.is_empty() {
+        return Err(Error::refused(
+            "weights of others are imported for networks without `train.embeddings`: their files don't say which text \
+             has which id; import the graph instead (`kolk models import FILE.onnx`), with a column of ids",
+        ));
+    }
     let (architecture, tensors) = found.fit(&plan.architecture)?;
     if let Some(tensor) = tensors.iter().find(|tensor| tensor.data.iter().any(|number| !number.is_finite())) {
         return Err(Error::refused(format!("{}: {} has numbers that aren't finite", file.0, tensor.name)));
@@ -38,7 +44,7 @@ pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)
         from: Some(file.0.to_string()),
         ..manifest(to, plan, &architecture)?
     };
-    check_parity(&onnx, &manifest, &architecture, &tensors, &inputs(&architecture, &tensors)?)?;
+    check_parity(&onnx, &manifest, &architecture, &tensors, (&inputs(&architecture, &tensors)?, STEPS))?;
     let version = registry::publish(models, manifest, &onnx, &report(&name, plan, &architecture, file, &notes), key)?;
     Ok((version, notes))
 }

@@ -37,6 +37,11 @@ impl Random {
         (0..fan_in * fan_out).map(|_| (2.0 * self.uniform() - 1.0) * limit).collect()
     }
 
+    /// Uniform within ±limit.
+    pub fn within(&mut self, limit: f64, numbers: usize) -> Vec<f64> {
+        (0..numbers).map(|_| (2.0 * self.uniform() - 1.0) * limit).collect()
+    }
+
     /// Saxe et al. 2014: [rows, columns] with orthonormal rows (or columns, if there are fewer of them).
     pub fn orthogonal(&mut self, rows: usize, columns: usize) -> Vec<f64> {
         let (count, length) = (rows.min(columns), rows.max(columns));

@@ -236,7 +236,8 @@ impl Learner {
 
 fn pass(batch: &Examples, last_only: bool) -> Pass<'_, f32> {
     let mask = Mask { reset: &batch.reset, active: &batch.active };
-    Pass { t: batch.steps, b: batch.batch, x: &batch.x, mask, group: &batch.group, last_only }
+    let Examples { steps: t, batch: b, x, group, ids, .. } = batch;
+    Pass { t: *t, b: *b, x, mask, group, ids, last_only }
 }
 
 impl Model {

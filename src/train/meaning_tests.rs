@@ -21,6 +21,7 @@ fn full(cell: CellKind) -> Architecture {
         network: vec![2, 0],
         skip: vec![1, 2],
         groups: 0,
+        embeddings: vec![],
         residual: vec![2, 0],
         layers: vec![
             layer(cell, 4, true),
@@ -97,7 +98,7 @@ impl Case {
 
     fn pass(&self) -> Pass<'_, f64> {
         let mask = Mask { reset: &self.reset, active: &self.active };
-        Pass { t: T, b: B, x: &self.x, mask, group: &[], last_only: false }
+        Pass { t: T, b: B, x: &self.x, mask, group: &[], ids: &[], last_only: false }
     }
 }
 
@@ -121,7 +122,7 @@ fn a_masked_lane_is_the_lane_alone() {
                     continue;
                 }
                 let x = &case.x[cell_at * 4..(cell_at + 1) * 4];
-                let pass = Pass { t: 1, b: 1, x, mask: Mask::default(), group: &[], last_only: false };
+                let pass = Pass { t: 1, b: 1, x, mask: Mask::default(), group: &[], ids: &[], last_only: false };
                 let one = case.network.forward(pass, &mut alone, &mut work);
                 for (o, one) in one.iter().enumerate() {
                     assert!((y[cell_at * 2 + o] - one).abs() < 1e-12, "{cell:?} lane {lane} step {t}");
@@ -170,6 +171,7 @@ fn the_whole_is_the_documented_formula() {
         network: vec![1],
         skip: vec![0],
         groups: 0,
+        embeddings: vec![],
         residual: vec![1],
         layers: vec![layer(CellKind::RnnTanh, 1, false), Layer::dense(1, Activation::Tanh)],
         outputs: 1,

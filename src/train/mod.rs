@@ -54,6 +54,7 @@ pub mod start;
 mod tests;
 mod trained;
 mod training;
+mod vocabulary;
 pub mod windows;
 
 pub use backtest::{Backtest, Fold};

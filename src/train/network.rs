@@ -4,11 +4,13 @@
 //! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`optimizer`).
 
 mod directions;
+mod embedded;
 mod linear;
 mod members;
 mod sampled;
 mod served;
 mod state;
+mod steps;
 mod tensors;
 
 use std::ops::Range;
@@ -37,6 +39,8 @@ pub struct Network<F> {
     layers: Vec<LayerRange>,
     /// The skip path's kernel, in `tensors`.
     skip: Option<usize>,
+    /// The first embedding's table, in `tensors`; the others follow it.
+    embeddings: usize,
     /// Whether the skip path is left as it is.
     is_frozen: bool,
     scaling: Statistics<F>,
@@ -85,6 +89,8 @@ pub struct Pass<'a, F> {
     pub mask: Mask<'a>,
     /// The group of each cell's key [t, b]; empty: all are of group 0.
     pub group: &'a [u32],
+    /// The ids of each cell, of all embeddings in order [t, b, embeddings]; empty: all are 0.
+    pub ids: &'a [u32],
     /// Only the last timestep has outputs: window training. What is pooled has one output in any case.
     pub last_only: bool,
 }
@@ -139,6 +145,7 @@ impl<F: Float> Network<F> {
             let values = match (initial, &tensor.shape[..]) {
                 (Initial::Orthogonal, &[rows, columns]) => random.orthogonal(rows, columns),
                 (Initial::Glorot, &[rows, columns]) => random.glorot_uniform(rows, columns),
+                (Initial::Embedding, &[rows, columns]) => random.within(0.05, rows * columns),
                 (Initial::Zeros(ones), _) => {
                     parameters[ones].fill(F::ONE);
                     continue;
@@ -183,9 +190,11 @@ impl<F: Float> Network<F> {
             out_mean: vec![F::ZERO; shape.outputs],
             out_sd: vec![F::ONE; shape.outputs],
         };
-        let skip = (!shape.skip.is_empty()).then_some(first);
+        let embeddings = first;
+        let skip = (!shape.skip.is_empty()).then_some(first + shape.embeddings.len());
         let parameters = vec![F::ZERO; length];
-        Network { parameters, shape, tensors, layers, skip, is_frozen: false, scaling, others: Vec::new() }
+        let (is_frozen, others) = (false, Vec::new());
+        Network { parameters, shape, tensors, layers, skip, embeddings, is_frozen, scaling, others }
     }
 
     /// Sets what isn't trained: mean and standard deviation per feature and per output.
@@ -261,16 +270,6 @@ impl<F: Float> Network<F> {
         Sequence { cell: layer.cell, inputs: range.inputs, units: layer.units, weights, x, t, b, mask, dropout, wanted }
     }
 
-    /// Index of the last recurrent layer: layers above it are only run for steps that have outputs.
-    fn last_recurrent(&self) -> Option<usize> {
-        self.layers.iter().rposition(|range| matches!(range.layer, Layer::Recurrent(_)))
-    }
-
-    /// Timesteps that have outputs.
-    fn output_steps(&self, pass: Pass<'_, F>) -> usize {
-        if pass.last_only || !self.shape.pool.is_none() { 1 } else { pass.t }
-    }
-
     /// What is made of a layer's output in all its directions; `None`: it stays as it is.
     fn joined(&self, index: usize, layer: RecurrentLayer) -> Option<Pool> {
         let pool = if self.last_recurrent() == Some(index) { self.shape.pool } else { Pool::None };
@@ -297,7 +296,7 @@ impl<F: Float> Network<F> {
     fn run(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &mut Workspace<F>) {
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
-        self.standardise(pass, 0, &self.shape.network, &mut work.z_network);
+        self.first_inputs(pass, &mut work.z_network);
         work.layers.resize_with(self.layers.len(), Trace::default);
         work.layers.iter_mut().for_each(|layer| layer.by_rows = work.by_rows);
         work.directions.resize_with(self.layers.len(), Directions::default);
@@ -374,6 +373,7 @@ impl<F: Float> Network<F> {
             let kernel = &mut gradients[self.tensors[skip].range.clone()];
             multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Existing::Add);
         }
+        let is_embedded = !self.shape.embeddings.is_empty();
         let mut recurrent_layers = self.shape.recurrent().count();
         for (i, range) in self.layers.iter().enumerate().rev() {
             let (below, above) = layers.split_at(i);
@@ -394,7 +394,7 @@ impl<F: Float> Network<F> {
                         d.clear();
                         d.extend_from_slice(&first);
                     }
-                    d_below.resize(if i > 0 { t * b * range.inputs } else { 0 }, F::ZERO);
+                    d_below.resize(if i > 0 || is_embedded { t * b * range.inputs } else { 0 }, F::ZERO);
                     let form = layer.cell.form();
                     let rest = 1 + usize::from(form.recurrent_kernel);
                     let (recurrent, from) = from.split_at_mut(if form.recurrent_kernel { size(1) } else { 0 });
@@ -414,13 +414,13 @@ impl<F: Float> Network<F> {
                 }
                 Layer::Dense(layer) => {
                     let rows = d.len() / layer.units;
-                    d_below.resize(if i > 0 { rows * range.inputs } else { 0 }, F::ZERO);
+                    d_below.resize(if i > 0 || is_embedded { rows * range.inputs } else { 0 }, F::ZERO);
                     let x = &x[x.len() - rows * range.inputs..];
                     let into = [kernel, &mut from[..size(1)]];
                     self.dense(range, layer).backward(x, rows, &above[0].output, d, into, d_below);
                 }
                 Layer::LayerNorm(_) => {
-                    d_below.resize(if i > 0 { d.len() } else { 0 }, F::ZERO);
+                    d_below.resize(if i > 0 || is_embedded { d.len() } else { 0 }, F::ZERO);
                     let into = [kernel, &mut from[..size(1)]];
                     self.layer_norm(range).backward(&x[x.len() - d.len()..], d, into, d_below);
                 }
@@ -428,6 +428,7 @@ impl<F: Float> Network<F> {
             dropout::apply(d_below, mask);
             std::mem::swap(d, d_below);
         }
+        self.add_to_embeddings(pass, d, gradients);
     }
 }
 

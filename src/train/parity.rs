@@ -13,17 +13,17 @@ use crate::{Error, Result};
 const PARITY: f32 = 1e-4;
 
 /// Runs steps [steps, features] through our network and through ONNX Runtime: they must agree. What takes lengths also
-/// runs a shorter sequence beside the longer, and what carries state step by step.
+/// runs a shorter sequence beside the longer, and what carries state step by step. Ids go through all of each table.
 pub(super) fn check_parity(
     onnx: &[u8],
     manifest: &Manifest,
     shape: &Architecture,
     tensors: &[Tensor],
-    steps: &[f32],
+    (x, steps): (&[f32], usize),
 ) -> Result<()> {
+    let features = shape.features;
     // The same rows in both lanes: a batch of one is computed by other code.
-    let x: Vec<f32> = steps.chunks_exact(shape.features).flat_map(|row| [row, row]).flatten().copied().collect();
-    let steps = x.len() / (2 * shape.features);
+    let x: Vec<f32> = (0..2 * steps).flat_map(|cell| &x[cell / 2 * features..][..features]).copied().collect();
     if steps == 0 {
         return Ok(());
     }
@@ -36,17 +36,22 @@ pub(super) fn check_parity(
     let lengths = if shape.takes_lengths() { [steps, steps.div_ceil(2)] } else { [steps; 2] };
     let active: Vec<bool> = (0..steps).flat_map(|at| lengths.map(|length| at < length)).collect();
     let group: Vec<u32> = (0..2 * steps).map(|cell| (cell % shape.groups.max(1)) as u32).collect();
-    let expected = network.outputs_until(&x, &group, &active, steps, 2);
-    let mut given = graph.run(&x, &group, steps, lengths, &[])?;
+    let id = |cell: usize, rows: usize| (cell * rows / (2 * steps)) as u32;
+    let ids_of = |cell: usize| shape.embeddings.iter().map(move |embedding| id(cell, embedding.rows));
+    let ids: Vec<u32> = (0..2 * steps).flat_map(ids_of).collect();
+    let expected = network.outputs_until(&x, (&group, &ids), &active, steps, 2);
+    let mut given = graph.run(&x, (&group, &ids), steps, lengths, &[])?;
     compare(&expected, given.remove(0).values(), shape.outputs, scales, &active)?;
     if !shape.takes_lengths() || shape.is_bidirectional() {
         return Ok(());
     }
-    let expected = network.outputs(&x, steps, 2);
+    let expected = network.outputs_until(&x, (&[], &ids), &[], steps, 2);
     let mut states = Vec::new();
     let mut y = Vec::new();
-    for row in x.chunks_exact(2 * shape.features) {
-        let mut given = graph.run(row, &[], 1, [1, 1], &states)?;
+    let width = 2 * shape.embeddings.len();
+    for at in 0..steps {
+        let (row, ids) = (&x[at * 2 * features..][..2 * features], &ids[at * width..][..width]);
+        let mut given = graph.run(row, (&[], ids), 1, [1, 1], &states)?;
         states = given.split_off(1);
         y = given[0].values().to_vec();
     }
@@ -66,19 +71,31 @@ impl Graph {
     fn run(
         &mut self,
         x: &[f32],
-        group: &[u32],
+        (group, ids): (&[u32], &[u32]),
         steps: usize,
         lengths: [usize; 2],
         states: &[Buffer],
     ) -> Result<Vec<Buffer>> {
         let zeros = |tensor: &TensorSpec| Buffer::of(&vec![0.0_f32; tensor.numbers(steps, 2)]);
-        let mut taken = vec![Buffer::of(x)];
-        for (at, tensor) in self.taken.iter().enumerate().skip(1) {
-            taken.push(match (tensor.element, states.get(at - 1)) {
-                (Element::Int64, _) => Buffer::of(&group.iter().map(|group| i64::from(*group)).collect::<Vec<i64>>()),
-                (Element::Int32, _) if tensor.shape == [Axis::Batch] => Buffer::of(&lengths.map(|n| n as i32)),
-                (_, Some(state)) => state.clone(),
-                (_, None) => zeros(tensor),
+        let embeddings = ids.len() / (2 * steps);
+        let of = |ids: &[u32], at: usize, each: usize| {
+            let ids: Vec<i64> = ids.iter().skip(at).step_by(each).map(|id| i64::from(*id)).collect();
+            Buffer::of(&ids)
+        };
+        let (mut taken, mut embedding, mut states) = (Vec::new(), 0, states.iter());
+        for tensor in &self.taken {
+            taken.push(match tensor.element {
+                Element::Int64 if tensor.name == "group" => {
+                    let none = vec![0; 2 * steps];
+                    of(if group.is_empty() { &none } else { group }, 0, 1)
+                }
+                Element::Int64 => {
+                    embedding += 1;
+                    of(ids, embedding - 1, embeddings)
+                }
+                Element::Int32 if tensor.shape == [Axis::Batch] => Buffer::of(&lengths.map(|n| n as i32)),
+                _ if tensor.name == "x" => Buffer::of(x),
+                _ => states.next().cloned().unwrap_or_else(|| zeros(tensor)),
             });
         }
         let mut given: Vec<Buffer> = self.given.iter().map(zeros).collect();

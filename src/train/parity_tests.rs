@@ -139,7 +139,7 @@ fn numbers_of_pytorch_give_its_outputs() {
         assert_near(&network.outputs(&x, x.len(), 1), &y, name);
         let (mut state, mut work) = (network.zero_state(1), Workspace::default());
         for (x, y) in x.chunks(1).zip(y.chunks(1)) {
-            let pass = Pass { t: 1, b: 1, x, mask: Mask::default(), group: &[], last_only: false };
+            let pass = Pass { t: 1, b: 1, x, mask: Mask::default(), group: &[], ids: &[], last_only: false };
             assert_near(network.forward(pass, &mut state, &mut work), y, name);
         }
     }
@@ -163,7 +163,7 @@ fn check_updates(shape: &Architecture, initial: &[Tensor], last: &[Tensor], loss
     for (i, expected) in losses.iter().enumerate() {
         let rows = i * b..(i + 1) * b;
         let x = time_first(&data["x"], rows.clone());
-        let pass = Pass { t, b, x: &x, mask: Mask::default(), group: &[], last_only: true };
+        let pass = Pass { t, b, x: &x, mask: Mask::default(), group: &[], ids: &[], last_only: true };
         let y = network.forward(pass, &mut network.zero_state(b), &mut work);
         let value = loss(Loss::Mse, y, &wanted[rows], &[1.0; 32], &mut d_out);
         assert!((value - expected).abs() <= 1e-4 * expected, "update {i} of {shape:?}: {value} {expected}");

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::config::{self, Length, Optimizer, Skip, Span, TrainLayer};
 use crate::error::{Problems, counted};
 use crate::model::{Input, ModelKind};
-use crate::network::{Architecture, Layer, LayerNormLayer, Pool, RecurrentLayer};
+use crate::network::{Architecture, Embedding, Layer, LayerNormLayer, Pool, RecurrentLayer};
 use crate::record::{Clock, Every};
 
 use super::dataset::Dataset;
@@ -20,6 +20,7 @@ use super::learner::Penalty;
 use super::rate::Rate;
 use super::split::Cuts;
 use super::start::Start;
+use super::vocabulary::Embedded;
 
 /// Everything that training needs besides the data.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Plan {
     pub skip: Skip,
     /// Keys that have one of their own, in the order of its groups from 1.
     pub keys: Vec<String>,
+    /// What the network looks up beside its features.
+    pub embeddings: Vec<Embedded>,
     /// Lags of the linear path, if they aren't chosen.
     pub lags: Option<usize>,
     /// Per feature, the column that it is of: a lag's is the one that lags.
@@ -126,6 +129,7 @@ impl Plan {
             captured: inputs.len(),
             skip,
             keys: Vec::new(),
+            embeddings: train.embeddings.iter().map(Embedded::new).collect(),
             lags: train.lags,
             columns: inputs.iter().map(|input| input.column.clone()).collect(),
             inputs,
@@ -208,6 +212,8 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
     }
     let residual = head.residual().into_iter().map(|input| index_of(&mut features, input)).collect();
     let mut layers: Vec<Layer> = Vec::new();
+    let embeddings: Vec<Embedding> = train.embeddings.iter().map(|own| Embedded::new(own).table()).collect();
+    let first = network.len() + embeddings.iter().map(|own| own.size).sum::<usize>();
     for layer in train.layers.iter().map(|layer| layer.value).chain(train.head.iter().copied()) {
         match layer {
             TrainLayer::Recurrent(config::Recurrent { cell, units, bidirectional, .. }) => {
@@ -216,7 +222,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
             }
             TrainLayer::Dense(dense) => layers.push(Layer::dense(dense.units, dense.activation)),
             TrainLayer::LayerNorm => {
-                let units = layers.last().map_or(network.len(), Layer::units);
+                let units = layers.last().map_or(first, Layer::units);
                 layers.push(Layer::LayerNorm(LayerNormLayer { units }));
             }
             // Only training drops.
@@ -236,6 +242,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         network,
         skip,
         groups: 0,
+        embeddings,
         residual,
         layers,
         outputs: head.outputs(),
@@ -277,6 +284,7 @@ pub(super) mod tests {
             residual: Residual::None,
             skip: Skip::None,
             lags: None,
+            embeddings: vec![],
             layers: vec![At::default_value(TrainLayer::Recurrent(config::Recurrent::new(CellKind::Gru, 8)))],
             head: vec![],
             chunk: 16,

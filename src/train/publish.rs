@@ -47,7 +47,8 @@ pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series]) -> Res
         from: trained.plan.start.as_ref().map(|start| start.from.clone()),
         ..manifest(to, &trained.plan, &trained.architecture)?
     };
-    check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, &first_steps(trained, series)?)?;
+    let (x, steps) = first_steps(trained, series)?;
+    check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, (&x, steps))?;
     registry::publish(models, manifest, &onnx, &report::html(trained, name)?, key)
 }
 
@@ -75,6 +76,7 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
         architecture: Some(architecture.clone()),
         signature: None,
         keys: plan.keys.clone(),
+        vocabularies: plan.vocabularies(),
         proofs: Vec::new(),
         from: None,
         opset: export::OPSET,
@@ -87,13 +89,14 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
     Ok(manifest)
 }
 
-/// The first usable rows of the longest series, [steps, features].
-fn first_steps(trained: &Trained, series: &[Series]) -> Result<Vec<f32>> {
+/// The first usable rows of the longest series, [steps, features], and how many there are.
+fn first_steps(trained: &Trained, series: &[Series]) -> Result<(Vec<f32>, usize)> {
     let features = trained.architecture.features;
     let usable = |series: &&Series| series.usable.iter().filter(|usable| **usable).count();
-    let Some(longest) = series.iter().max_by_key(usable) else { return Ok(Vec::new()) };
+    let Some(longest) = series.iter().max_by_key(usable) else { return Ok((Vec::new(), 0)) };
     let data = Dataset::everything(std::slice::from_ref(longest), &trained.plan)?;
-    let mut steps = vec![0.0; data.steps[0].rows.len().min(CHECKED) * features];
-    steps.chunks_exact_mut(features).enumerate().for_each(|(step, to)| data.x(0, step, to));
-    Ok(steps)
+    let count = data.steps[0].rows.len().min(CHECKED);
+    let mut x = vec![0.0; count * features];
+    (0..count).for_each(|step| data.x(0, step, &mut x[step * features..(step + 1) * features]));
+    Ok((x, count))
 }

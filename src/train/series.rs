@@ -25,6 +25,8 @@ pub struct Series {
     pub scale: Vec<Option<Vec<(f64, f64)>>>,
     /// Per row, the class or transcript in the target column, `None` for null; empty where targets are numbers.
     pub labels: Vec<Option<Arc<str>>>,
+    /// Per embedding of a column, per row: its text, `None` for null.
+    pub texts: Vec<Vec<Option<Arc<str>>>>,
     /// Per row, whether a sequence ends with it; empty but in mode sequence. The next row begins another one.
     pub ends: Vec<bool>,
     /// Per row, what its example counts, NaN for null; empty: each counts 1.

@@ -8,7 +8,7 @@ use super::plan::input_text;
 use super::scaling::Scaling;
 use crate::config::Skip;
 use crate::model::{Input, Manifest, Version, onnx::import};
-use crate::network::{Architecture, Layer, Tensor};
+use crate::network::{Architecture, Embedding, Layer, Tensor, Vocabulary};
 use crate::{Error, Result};
 
 /// What a training begins with instead of random numbers.
@@ -44,6 +44,7 @@ impl Plan {
         };
         let lines = [
             ("inputs", sides(|architecture| &architecture.network)),
+            ("embeddings", (tables(there, &architecture), self.tables())),
             ("layers", (layers(&architecture), layers(&self.architecture))),
             ("seeds", (architecture.members.to_string(), self.architecture.members.to_string())),
             ("targets", (there.targets.join(", "), here.targets.join(", "))),
@@ -68,6 +69,9 @@ impl Plan {
             self.feature(input.clone());
         });
         self.keys.clone_from(&there.keys);
+        for (own, there) in self.embeddings.iter_mut().zip(&there.vocabularies) {
+            own.tokens.clone_from(&there.tokens);
+        }
         self.architecture = architecture;
         self.start = Some(Start { from, tensors });
         Ok(())
@@ -82,6 +86,30 @@ impl Plan {
             Skip::Ridge if architecture.skip.is_empty() => ("none".into(), "ridge".into()),
             _ => (chosen(&there.inputs, &architecture.skip), chosen(&self.inputs, &self.architecture.skip)),
         }
+    }
+}
+
+/// What a version looks up, with the sizes of the vectors.
+fn tables(there: &Manifest, architecture: &Architecture) -> String {
+    let of = |(vocabulary, table): (&Vocabulary, &Embedding)| format!("{} ({})", vocabulary.of(), table.size);
+    listed(there.vocabularies.iter().zip(&architecture.embeddings).map(of))
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+impl Plan {
+    /// What the pipeline looks up, with the sizes of the vectors.
+    fn tables(&self) -> String {
+        let vocabularies = self.vocabularies();
+        listed(
+            vocabularies
+                .iter()
+                .zip(&self.embeddings)
+                .map(|(vocabulary, own)| format!("{} ({})", vocabulary.of(), own.size)),
+        )
     }
 }
 
@@ -115,8 +143,7 @@ impl Start {
 
 /// Features by their columns.
 fn chosen(inputs: &[Input], indices: &[usize]) -> String {
-    let names: Vec<String> = indices.iter().filter_map(|index| inputs.get(*index)).map(input_text).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+    listed(indices.iter().filter_map(|index| inputs.get(*index)).map(input_text))
 }
 
 /// The layers in words, activations of recurrent ones too: `SimpleRNN(4, relu), Dense(1)`.

@@ -20,7 +20,7 @@ use super::pass::Model;
 use super::ridge::{self, Choice};
 use super::split::{Cuts, Subset};
 use super::trained::{KeySplit, Trained};
-use super::{Plan, Series};
+use super::{Plan, Series, vocabulary};
 
 /// Keys that a warning names.
 const NAMED: usize = 8;
@@ -48,6 +48,8 @@ pub fn train(series: &[Series], plan: &Plan, watch: &mut dyn FnMut(Event)) -> Re
 pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut dyn FnMut(Event)) -> Result<Trained> {
     backtest::check(plan)?;
     let given = plan;
+    let worded = vocabulary::learned(series, plan)?;
+    let plan = worded.as_ref().unwrap_or(plan);
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;

@@ -57,6 +57,8 @@ pub struct Examples {
     pub active: Vec<bool>,
     /// [steps, batch]: the group of the key; empty without groups.
     pub group: Vec<u32>,
+    /// [steps, batch, embeddings]: ids.
+    pub ids: Vec<u32>,
 }
 
 impl Examples {
@@ -70,6 +72,7 @@ impl Examples {
         refill(&mut self.weight, with_outputs * batch * width, 0.0);
         refill(&mut self.reset, steps * batch, false);
         refill(&mut self.active, steps * batch, false);
+        refill(&mut self.ids, steps * batch * shape.embeddings.len(), 0);
         refill(&mut self.group, if shape.groups > 0 { steps * batch } else { 0 }, 0);
     }
 
@@ -79,6 +82,8 @@ impl Examples {
         let cell = at * self.batch + lane;
         data.x(series, step, &mut self.x[cell * features..(cell + 1) * features]);
         self.active[cell] = true;
+        let embeddings = data.plan.embeddings.len();
+        data.ids(series, step, &mut self.ids[cell * embeddings..(cell + 1) * embeddings]);
         if let Some(group) = self.group.get_mut(cell) {
             *group = data.groups[series];
         }

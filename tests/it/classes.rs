@@ -41,6 +41,7 @@ pub fn publish_tokens(
         network: vec![0],
         skip: vec![],
         groups: 0,
+        embeddings: vec![],
         residual: vec![],
         layers: layers.iter().map(layer).collect(),
         outputs: CLASSES.len(),

@@ -11,6 +11,7 @@ mod common;
 mod dead_letters;
 mod device;
 mod documents;
+mod embeddings;
 mod exported;
 mod foreign;
 mod foreign_forecasts;

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::common::*;
 
-const ROWS: usize = 400;
+pub const ROWS: usize = 400;
 
 /// Stages of every kind before a small GRU that is trained for a moment.
 fn trained(folder: &Path, stages: &str, infer: &str, train: &str) -> String {
@@ -66,7 +66,7 @@ fn features_are_the_same() {
 }
 
 /// The mean absolute error over both steps of the test tail, from the files that `run` wrote.
-fn error_of_output(folder: &Path) -> f64 {
+pub fn error_of_output(folder: &Path) -> f64 {
     let mut keys: BTreeMap<String, Vec<(i64, f64, Vec<f32>)>> = BTreeMap::new();
     for name in files(&folder.join("out")).keys() {
         let file = std::fs::File::open(folder.join("out").join(name)).unwrap();

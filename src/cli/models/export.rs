@@ -136,6 +136,10 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
                 out.push_str("  # the place of the key in the version's list of keys; 0 is every other key\n");
                 "constant: 0".to_owned()
             }
+            Feed::Tokens { column, tokens } => {
+                out.push_str("  # the place of the text in the list of graph.json, from 1; 0 is every other text\n");
+                format!("ids: {}, below: {}", value(column), tokens.len() + 1)
+            }
         };
         let _ = writeln!(out, "  {}: {{ {feed}, shape: {} }}", key(&input.tensor.name), input.tensor.axes());
     }

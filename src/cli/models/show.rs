@@ -40,6 +40,11 @@ pub fn show(root: &Path, target: &str, as_json: bool, keys: &PublicKeys) -> Resu
         })
         .collect();
     let foreign = manifest.signature.as_ref();
+    let looked_up = manifest.vocabularies.iter().map(|vocabulary| {
+        let of = if vocabulary.column.is_some() { "text" } else { "key" };
+        format!("{}, among {}", printable(vocabulary.of()), counted(vocabulary.tokens.len(), of))
+    });
+    let inputs: Vec<String> = inputs.into_iter().chain(looked_up).collect();
     let inputs = foreign.map_or(inputs.join(", "), taken);
     let stages: Vec<String> = manifest.stages.iter().map(Value::to_string).collect();
     let mut lines = vec![
@@ -102,6 +107,9 @@ fn taken(signature: &Signature) -> String {
                 columns.iter().map(|input| printable(&input.column)).collect::<Vec<_>>().join(", ")
             }
             Feed::Ids { column, below } => format!("{}, ids below {below}", printable(column)),
+            Feed::Tokens { column, tokens } => {
+                format!("{}, among {}", printable(column), counted(tokens.len(), "text"))
+            }
             Feed::PerKey(column) => format!("{}, kept per key", printable(column)),
             Feed::Key(keys) => format!("the key, among {}", counted(keys.len(), "key")),
         };

@@ -276,7 +276,7 @@ fn manifest(
 ) -> Result<Manifest> {
     let columns = signature.inputs.iter().flat_map(|input| match &input.feed {
         Feed::Columns(columns) => columns.clone(),
-        Feed::Ids { .. } | Feed::PerKey(_) | Feed::Key(_) => Vec::new(),
+        Feed::Ids { .. } | Feed::Tokens { .. } | Feed::PerKey(_) | Feed::Key(_) => Vec::new(),
     });
     let init = |initial: &Initial| match initial {
         Initial::Zero => "zero".to_owned(),
@@ -312,6 +312,7 @@ fn manifest(
     let quantiles = forecasts().map(|forecast| &forecast.quantiles).find(|quantiles| !quantiles.is_empty());
     Ok(Manifest {
         keys: Vec::new(),
+        vocabularies: Vec::new(),
         format: registry::FORMAT,
         name: card.name.value.clone(),
         kind: if window.is_some() { ModelKind::Window } else { ModelKind::Carry },

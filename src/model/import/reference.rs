@@ -33,7 +33,7 @@ pub(super) fn compare(lab: Lab<'_>, path: &Path, outputs: &[&str], is_window: bo
         let column = match &input.feed {
             Feed::Columns(columns) if columns.len() == 1 => columns[0].column.as_str(),
             Feed::Columns(_) => "",
-            Feed::Ids { column, .. } | Feed::PerKey(column) => column.as_str(),
+            Feed::Ids { column, .. } | Feed::Tokens { column, .. } | Feed::PerKey(column) => column.as_str(),
             Feed::Key(_) => "",
         };
         let Some((name, array)) = find(&[&input.tensor.name, column]) else {

@@ -45,6 +45,7 @@ pub(super) fn html(manifest: &Manifest, signature: &Signature, warnings: &[Strin
                 format!("columns {}", columns.join(", "))
             }
             Feed::Ids { column, below } => format!("ids of {column}, below {below}"),
+            Feed::Tokens { column, tokens } => format!("{column}, among {}", counted(tokens.len(), "text")),
             Feed::PerKey(column) => format!("{column}, set once per key"),
             Feed::Key(keys) => format!("the key, among {}", counted(keys.len(), "key")),
         };

@@ -14,7 +14,7 @@ use super::proto::{ModelProto, OperatorSetIdProto, tensor_proto::DataType};
 use super::step::{attribute, scan};
 use crate::kernel::cell::{Attribute, Onnx};
 use crate::kernel::{Activation, layer_norm};
-use crate::network::{Architecture, ByName, Layer, Pool, RecurrentLayer, Tensor};
+use crate::network::{Architecture, ByName, Embedding, Layer, Pool, RecurrentLayer, Tensor, ids_name};
 use crate::{Error, Result};
 
 /// Opset of our graphs: the oldest that has every operator in its present form, so that older runtimes load them too.
@@ -41,7 +41,9 @@ pub fn onnx(architecture: &Architecture, tensors: &[Tensor], name: &str) -> Resu
     let shape = json("architecture", serde_json::to_string(architecture))?;
     let mut graph = Graph::default();
     graph.0.name = Some(name.to_owned());
-    graph.input("x", &[TIME, BATCH, Axis::Fixed(architecture.features)]);
+    if architecture.features > 0 {
+        graph.input("x", &[TIME, BATCH, Axis::Fixed(architecture.features)]);
+    }
     match architecture.pool {
         Pool::None => graph.output("y", &[TIME, BATCH, Axis::Fixed(architecture.outputs)]),
         Pool::Last | Pool::Mean => graph.output("y", &[BATCH, Axis::Fixed(architecture.outputs)]),
@@ -61,10 +63,11 @@ pub fn onnx(architecture: &Architecture, tensors: &[Tensor], name: &str) -> Resu
     Ok(model.encode_to_vec())
 }
 
-/// `y = out_sd * (head(recurrent(z[network])) + skip(z[skip])) + out_mean + x[residual]`, `z = (x - mean) / sd`.
+/// `y = out_sd * (head(recurrent(z[network], embeddings)) + skip(z[skip])) + out_mean + x[residual]`,
+/// `z = (x - mean) / sd`.
 fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     let all = architecture.features;
-    let z = if architecture.scaling {
+    let z = if architecture.scaling && all > 0 {
         let mean = graph.floats("scaling/mean", &[all], tensors.get("scaling/mean"), "");
         let sd = graph.floats("scaling/sd", &[all], tensors.get("scaling/sd"), "");
         let centred = graph.node("Sub", &["x", &mean], "centred", vec![]);
@@ -72,9 +75,18 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     } else {
         "x".to_owned()
     };
-    let from = select(graph, &z, &architecture.network, all, "network");
-    let members: Vec<String> =
-        architecture.prefixes().map(|prefix| member(graph, architecture, tensors, &prefix, &from)).collect();
+    let features = match architecture.network.is_empty() {
+        true => None,
+        false => Some(select(graph, &z, &architecture.network, all, "network")),
+    };
+    for at in 0..architecture.embeddings.len() {
+        graph.input_of(DataType::Int64, &ids_name(at), &[TIME, BATCH]);
+    }
+    let mut members = Vec::new();
+    for prefix in architecture.prefixes() {
+        let from = first(graph, architecture, tensors, &prefix, features.as_deref());
+        members.push(member(graph, architecture, tensors, &prefix, &from));
+    }
     let mut flow = mean(graph, &members);
     if !architecture.skip.is_empty() {
         let from = select(graph, &z, &architecture.skip, all, "skip");
@@ -145,6 +157,30 @@ fn member(graph: &mut Graph, architecture: &Architecture, tensors: &ByName, pref
         };
     }
     flow
+}
+
+/// What the first layer of a member takes: features, then the vectors of ids.
+fn first(
+    graph: &mut Graph,
+    architecture: &Architecture,
+    tensors: &ByName,
+    prefix: &str,
+    features: Option<&str>,
+) -> String {
+    let mut parts: Vec<String> = features.map(str::to_owned).into_iter().collect();
+    for (i, Embedding { rows, size }) in architecture.embeddings.iter().enumerate() {
+        let name = format!("{prefix}embedding_{i}");
+        let table = format!("{name}/table");
+        let table = graph.floats(&table, &[*rows, *size], tensors.get(&table), "a vector for each id");
+        parts.push(graph.node("Gather", &[&table, &ids_name(i)], &name, vec![integer("axis", 0)]));
+    }
+    match &parts[..] {
+        [one] => one.clone(),
+        _ => {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            graph.node("Concat", &parts, &format!("{prefix}first"), vec![integer("axis", 2)])
+        }
+    }
 }
 
 /// The linear path of each row's group: a row times the kernel of its own.

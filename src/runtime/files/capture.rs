@@ -12,6 +12,7 @@ use crate::error::{Context, counted};
 use crate::record::{Batch, Features, Layout, Values};
 use crate::runtime::engine::Partition;
 use crate::runtime::plan::Plan;
+use crate::stage::infer::texts;
 use crate::train::Series;
 use crate::{Error, Result};
 
@@ -49,6 +50,8 @@ pub struct Wanted<'a> {
     pub targets: &'a [String],
     /// The column of classes or transcripts, where those are the target.
     pub label: Option<&'a str>,
+    /// Columns of text that embeddings look up.
+    pub texts: &'a [&'a str],
     /// The column with what an example counts.
     pub weight: Option<&'a str>,
     /// The column of a split.
@@ -61,6 +64,7 @@ struct Columns {
     /// Per target: its column, and those of its mean and standard deviation.
     targets: Vec<(usize, Option<(usize, usize)>)>,
     label: Option<usize>,
+    texts: Vec<(usize, String)>,
     weight: Option<usize>,
     /// The flag of rows that end a sequence.
     ends: Option<usize>,
@@ -125,6 +129,9 @@ impl Columns {
         };
         let (label, split) = (text("train.target", wanted.label)?, text("train.split", wanted.split)?);
         let weight = text("train.sample_weight", wanted.weight)?;
+        let looked_up = |name: &&str| Some((text("train.embeddings", Some(*name)).transpose()?, name.to_string()));
+        let texts = wanted.texts.iter().filter_map(looked_up).map(|(column, name)| Ok((column?, name)));
+        let texts = texts.collect::<Result<_>>()?;
         Ok(Columns {
             features: layout
                 .features
@@ -132,6 +139,7 @@ impl Columns {
                 .ok_or_else(|| Error::failed("the stages end without inputs: internal error, please report"))?,
             targets,
             label,
+            texts,
             weight,
             ends: layout.ends,
             split,
@@ -148,6 +156,8 @@ impl Columns {
             return Err(Error::failed("what is trained has other inputs than x: internal error, please report"));
         };
         let labels = self.label.map(|column| labels(&batch.columns[column].values)).transpose()?;
+        let found = |(column, name): &(usize, String)| texts(&batch.columns[*column].values, name);
+        let found = self.texts.iter().map(found).collect::<Result<Vec<_>>>()?;
         let weights = self.weight.map(|column| weights(&batch.columns[column].values)).transpose()?;
         let ends = match self.ends.map(|column| &batch.columns[column].values) {
             Some(Values::Flag(ends)) => Some(ends),
@@ -167,8 +177,13 @@ impl Columns {
             series.ends.extend(ends.map(|ends| ends[row]));
             series.weights.extend(weights.as_ref().map(|weights| weights[row]));
             if let Some(labels) = &labels {
-                let label = labels.is_valid(row).then(|| known(series, labels.value(row)));
+                let label = labels.is_valid(row).then(|| known(&series.labels, labels.value(row)));
                 series.labels.push(label);
+            }
+            series.texts.resize(found.len(), Vec::new());
+            for (texts, found) in series.texts.iter_mut().zip(&found) {
+                let text = found.is_valid(row).then(|| known(texts, found.value(row)));
+                texts.push(text);
             }
             series.targets.resize(self.targets.len(), Vec::new());
             series.observed.resize(self.targets.len(), Vec::new());
@@ -191,8 +206,8 @@ impl Columns {
 }
 
 /// A label, once in memory for rows that follow each other.
-fn known(series: &Series, label: &str) -> Arc<str> {
-    match series.labels.last() {
+fn known(before: &[Option<Arc<str>>], label: &str) -> Arc<str> {
+    match before.last() {
         Some(Some(last)) if **last == *label => last.clone(),
         _ => label.into(),
     }
@@ -200,12 +215,9 @@ fn known(series: &Series, label: &str) -> Arc<str> {
 
 /// Classes as text: whole numbers without a fraction.
 fn labels(values: &Values) -> Result<StringArray> {
-    let number = |value: &f64| value.is_finite().then(|| value.to_string());
     match values {
         Values::Passthrough(array) => text("train.target", array),
-        Values::Number(values) => Ok(values.iter().map(number).collect()),
-        Values::Integer(values) => Ok(values.iter().map(|value| Some(value.to_string())).collect()),
-        Values::Flag(values) => Ok(values.iter().map(|value| Some(value.to_string())).collect()),
+        Values::Number(_) | Values::Integer(_) | Values::Flag(_) => texts(values, "train.target"),
         _ => Err(Error::refused("train.target: the column must hold classes: text, integers or booleans")),
     }
 }

@@ -95,7 +95,8 @@ pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
                 let labels: &[_] = if head.is_text() { &train.targets } else { &[] };
                 let weight = head.sample_weight().map(|weight| At { value: weight.into(), place: train.place });
                 let is_value = |name: &At<String>| pipeline.record.values.iter().any(|value| value.value == name.value);
-                after.extend(labels.iter().cloned().chain(weight).filter(|name| !is_value(name)));
+                let texts = train.embeddings.iter().filter_map(|embedding| embedding.column.clone());
+                after.extend(labels.iter().cloned().chain(weight).chain(texts).filter(|name| !is_value(name)));
                 if let Split::Column(column) = &train.split.value {
                     after.push(At { value: column.clone(), place: train.split.place });
                 }

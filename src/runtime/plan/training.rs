@@ -45,6 +45,11 @@ pub(super) fn before_network(
             problems.add(input.place, message);
         }
     }
+    for column in train.embeddings.iter().filter_map(|embedding| embedding.column.as_ref()) {
+        if let Err(message) = layout.find(column).ok_or_else(|| layout.unknown(column)) {
+            problems.add(column.place, format!("{message} (a resample stage keeps only the record's values)"));
+        }
+    }
     if let (Split::Column(_), Key::Melted(_)) = (&train.split.value, &pipeline.record.key) {
         problems.add(train.split.place, "columns_as_keys has no further columns to split by");
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::numbers::{Float, put};
+use super::tokens::Tokens;
 use crate::network::{Element, Feed, Input, InputTensor};
 use crate::record::{Batch, Kind, Layout, Role, Values};
 use crate::stage::Judge;
@@ -36,6 +37,7 @@ enum Of {
     },
     /// The place of the key's text, from 1.
     Key(HashMap<Vec<u8>, i64>),
+    Tokens(Tokens),
     PerKey {
         column: usize,
         /// Where the key's vector begins in what `inputs` remembers.
@@ -131,7 +133,7 @@ impl Fed {
             _ => None,
         };
         let kind = match (tensor.element, &input.feed) {
-            (_, Feed::Ids { .. } | Feed::Key(_)) => Kind::Integer,
+            (_, Feed::Ids { .. } | Feed::Key(_) | Feed::Tokens { .. }) => Kind::Integer,
             (Element::Float32 | Element::Float16, _) => Kind::Vector(width),
             _ => Kind::Doubles(width),
         };
@@ -179,6 +181,16 @@ impl Fed {
             Feed::Key(keys) => {
                 let places = keys.iter().zip(1..).map(|(key, place)| (key.clone().into_bytes(), place));
                 (Of::Key(places.collect()), 1)
+            }
+            Feed::Tokens { column: name, tokens } => {
+                let column = missing.of(name, layout.find(name).ok_or_else(|| layout.unknown(name)))?;
+                if matches!(
+                    layout.columns[column].kind,
+                    Kind::Vector(_) | Kind::Doubles(_) | Kind::Samples | Kind::Time
+                ) {
+                    wrong.push(format!("the model's input \"{name}\" must be text, integers or booleans"));
+                }
+                (Of::Tokens(Tokens::new(column, name, tokens)), 1)
             }
             Feed::PerKey(name) => {
                 let (column, vector) = missing.of(name, wide(layout, name))?;
@@ -236,6 +248,14 @@ impl Fed {
             Kind::Integer => Made::I64(vec![0; rows]),
             _ => Made::F64(vec![0.0; rows * self.width]),
         }
+    }
+
+    /// Reads all rows of an input that is looked up by text.
+    ///
+    /// # Errors
+    /// A column without texts.
+    pub(super) fn read_texts(&self, batch: &Batch, made: &mut Made) -> crate::Result<()> {
+        if let Of::Tokens(tokens) = &self.of { tokens.read(batch, made) } else { Ok(()) }
     }
 
     /// Reads a row of the batch, of a key that had `before` rows. Returns whether all of it is there; `beyond` is set
@@ -310,6 +330,8 @@ impl Fed {
                     Made::I64(_) => false,
                 }
             }
+            // Any text has an id.
+            (Of::Tokens(_), _) => true,
             _ => false,
         }
     }

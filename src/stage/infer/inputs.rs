@@ -182,6 +182,9 @@ impl Stage for Prepare {
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let mut made: Vec<Made> = self.inputs.iter().map(|input| input.room(rows)).collect();
+        for (input, made) in self.inputs.iter().zip(&mut made) {
+            input.read_texts(batch, made)?;
+        }
         let mut usable = vec![true; rows];
         let mut restart = vec![false; rows];
         let mut interval = vec![0_i64; rows];

@@ -17,6 +17,7 @@ mod numbers;
 mod plan;
 mod rhythm;
 mod sequence;
+mod tokens;
 mod transcript;
 mod window;
 
@@ -24,6 +25,7 @@ pub(crate) use feed::is_whole;
 pub use inputs::Inputs;
 use plan::PlannedOutput;
 pub use plan::{Network, PlannedNetwork, check_spans, class_columns};
+pub use tokens::texts;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -126,7 +128,7 @@ impl Infer {
                 match manifest.sees_whole_sequences() {
                     true => {
                         let transcripts = manifest.makes_transcripts().then(|| Transcripts::new(&manifest.classes));
-                        let rows = format!("at most {} of {:?}", planned.most, manifest.inputs);
+                        let rows = format!("at most {} of {:?}{}", planned.most, manifest.inputs, manifest.ids());
                         Plan::Whole(Whole::new(planned.most, signature, transcripts), ends, rows)
                     }
                     false => {
@@ -140,7 +142,7 @@ impl Infer {
             Mode::Window => {
                 let window = Window::new(planned.window, &signature.inputs);
                 let rows = match manifest.signature {
-                    None => format!("the last {} of {:?}", planned.window, manifest.inputs),
+                    None => format!("the last {} of {:?}{}", planned.window, manifest.inputs, manifest.ids()),
                     Some(_) => format!("the last {} of {:?}", planned.window, signature.inputs),
                 };
                 Plan::Window(window, rows)

@@ -29,11 +29,17 @@ pub struct Network<'a> {
     pub outputs: Vec<String>,
     /// Names of columns that somebody asks for: a class has one only there.
     pub wanted: Vec<String>,
+    /// Names of the columns of text that the model looks up.
+    pub texts: Vec<String>,
 }
 
 impl Operator for Network<'_> {
     fn word(&self) -> &'static str {
         "infer"
+    }
+
+    fn reads(&self) -> Vec<config::At<String>> {
+        self.texts.iter().map(|text| config::At { value: text.clone(), place: self.options.model.place }).collect()
     }
 
     fn adds(&self) -> Vec<String> {

@@ -12,7 +12,7 @@ use super::transcript::Transcripts;
 use super::{Answer, LARGEST, Made, misfit};
 use crate::Result;
 use crate::model::executor::{Executor, Input, Output, Rows, RowsMut, Steps};
-use crate::network::Signature;
+use crate::network::{Element, Signature};
 use crate::record::Column;
 use crate::state::{State, StateSpec};
 
@@ -92,14 +92,20 @@ impl Stepwise {
 pub(super) struct Whole {
     /// Rows of a sequence at most.
     most: usize,
-    /// Numbers of a row.
+    /// Numbers of a row; 0: there are ids alone.
     width: usize,
+    /// Inputs of ids.
+    ids: usize,
     /// Whether the graph asks for the steps of each sequence.
     takes_lengths: bool,
     /// Set where the answer is a text.
     transcripts: Option<Transcripts>,
     /// The rows of the sequences that ended.
     values: Vec<f32>,
+    /// Their ids, of each input.
+    values_of_ids: Vec<Vec<i64>>,
+    /// How many rows those are.
+    kept: usize,
     /// Those sequences: the row that ended each, its first row in `values` and its rows.
     ended: Vec<Ended>,
     slots: Vec<u32>,
@@ -119,12 +125,16 @@ struct Ended {
 
 impl Whole {
     pub(super) fn new(most: usize, signature: &Signature, transcripts: Option<Transcripts>) -> Whole {
+        let numbers = || signature.inputs.iter().filter(|input| input.tensor.element == Element::Float32);
         Whole {
             most,
-            width: signature.inputs.first().map_or(0, |input| input.tensor.width()),
+            width: numbers().map(|input| input.tensor.width()).sum(),
+            ids: signature.inputs.len() - numbers().count(),
             takes_lengths: signature.lengths.is_some(),
             transcripts,
             values: Vec::new(),
+            values_of_ids: vec![Vec::new(); signature.inputs.len() - numbers().count()],
+            kept: 0,
             ended: Vec::new(),
             slots: Vec::new(),
             rows: Vec::new(),
@@ -141,7 +151,8 @@ impl Whole {
 
     /// The [`RowHead`] and the rows of the sequence so far.
     pub(super) fn state(&self) -> StateSpec {
-        head().f32s("past", self.most * self.width)
+        let rows = head().f32s("past", self.most * self.width);
+        if self.ids == 0 { rows } else { rows.i64s("ids", self.most * self.ids) }
     }
 
     /// Keeps the rows of the batch, and runs the sequences that end.
@@ -153,9 +164,16 @@ impl Whole {
         state: &mut State<'_>,
         answer: &mut Answer<'_>,
     ) -> Result<()> {
-        let [Input { values: Rows::F32(x), width }] = *made.inputs else { return Err(misfit()) };
+        let (width, words) = (self.width, (self.most * self.width).div_ceil(2));
+        let (x, ids) = match *made.inputs {
+            [Input { values: Rows::F32(x), .. }, ref ids @ ..] if width > 0 => (x, ids),
+            ref ids if width == 0 => (&[][..], ids),
+            _ => return Err(misfit()),
+        };
+        let count = self.ids;
         for (row, ends) in ends.iter().enumerate() {
             let (head, past): (&mut RowHead, &mut [u64]) = state.rows.split_mut(made.slots[row]);
+            let (past, past_ids) = past.split_at_mut(words);
             let past = bytemuck::cast_slice_mut::<u64, f32>(past);
             if made.restart[row] {
                 *head = RowHead { steps: 0, from_start: 1 };
@@ -163,6 +181,10 @@ impl Whole {
             let steps = head.steps as usize;
             if made.usable[row] && steps < self.most {
                 past[steps * width..(steps + 1) * width].copy_from_slice(&x[row * width..(row + 1) * width]);
+                for (to, input) in past_ids[steps * count..].iter_mut().zip(ids) {
+                    let Rows::I64(ids) = input.values else { return Err(misfit()) };
+                    *to = ids[row].cast_unsigned();
+                }
                 head.steps += 1;
             }
             if !*ends {
@@ -172,11 +194,16 @@ impl Whole {
             let length = head.steps as usize;
             head.steps = 0;
             if length > 0 {
-                let first = (self.values.len() / width) as u32;
+                let first = self.kept as u32;
+                self.kept += length;
                 self.values.extend_from_slice(&past[..length * width]);
+                for (at, values) in self.values_of_ids.iter_mut().enumerate() {
+                    let own = past_ids[..length * count].iter().skip(at).step_by(count);
+                    values.extend(own.map(|id| id.cast_signed()));
+                }
                 self.ended.push(Ended { row: row as u32, slot: made.slots[row], first, length: length as u32 });
             }
-            if self.ended.len() == LARGEST || self.values.len() / width >= MOST_STEPS {
+            if self.ended.len() == LARGEST || self.kept >= MOST_STEPS {
                 self.predict(executor, answer)?;
             }
         }
@@ -187,13 +214,14 @@ impl Whole {
     fn predict(&mut self, executor: &mut dyn Executor, answer: &mut Answer<'_>) -> Result<()> {
         let mut ended = std::mem::take(&mut self.ended);
         ended.sort_by_key(|one| one.length);
-        let mut tokens =
-            self.transcripts.as_ref().map(|all| vec![f32::NAN; self.values.len() / self.width * all.width()]);
+        let mut tokens = self.transcripts.as_ref().map(|all| vec![f32::NAN; self.kept * all.width()]);
         while let Some(longest) = ended.last() {
             let t = longest.length as usize;
             let together = ended.split_off(ended.len().saturating_sub((MOST_STEPS / t).max(1)));
             self.lay_out(t, &together);
-            let inputs = [Input { values: Rows::F32(&self.values), width: self.width }];
+            let numbers = Input { values: Rows::F32(&self.values), width: self.width };
+            let ids = self.values_of_ids.iter().map(|ids| Input { values: Rows::I64(ids), width: 1 });
+            let inputs: Vec<Input<'_>> = (self.width > 0).then_some(numbers).into_iter().chain(ids).collect();
             let steps = Steps {
                 t,
                 slots: &self.slots,
@@ -215,6 +243,8 @@ impl Whole {
             }
         }
         self.values.clear();
+        self.values_of_ids.iter_mut().for_each(Vec::clear);
+        self.kept = 0;
         self.ended = ended;
         Ok(())
     }

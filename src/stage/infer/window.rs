@@ -67,7 +67,7 @@ impl Window {
         let mut at = 0;
         let mut past = |input: &InputTensor| {
             let values = match (&input.feed, input.tensor.element) {
-                (Feed::Ids { .. }, _) => Kept::I64(Vec::new()),
+                (Feed::Ids { .. } | Feed::Key(_) | Feed::Tokens { .. }, _) => Kept::I64(Vec::new()),
                 (_, Element::Float32 | Element::Float16) => Kept::F32(Vec::new()),
                 _ => Kept::F64(Vec::new()),
             };

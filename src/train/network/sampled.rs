@@ -77,6 +77,7 @@ mod tests {
             network: vec![0],
             skip: vec![],
             groups: 0,
+            embeddings: vec![],
             residual: vec![],
             layers,
             outputs: 1,
@@ -116,7 +117,7 @@ mod tests {
         // kernel, recurrent, bias; output kernel and bias.
         network.parameters_mut().copy_from_slice(&[1.0, w, 0.0, 2.0, 0.0]);
         let x = [0.5, -0.3, 0.8, 4.0];
-        let pass = Pass { t: 4, b: 1, x: &x, mask: Mask::default(), group: &[], last_only: false };
+        let pass = Pass { t: 4, b: 1, x: &x, mask: Mask::default(), group: &[], ids: &[], last_only: false };
         let (mut work, mut gradients) = (Workspace::for_samples(), vec![0.0; 5]);
         network.forward(pass, &mut network.zero_state(1), &mut work);
         assert_eq!(network.saturated(pass, &work), [0.25]);

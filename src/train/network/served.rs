@@ -13,13 +13,20 @@ impl<F: Float> Network<F> {
 
     /// The same for keys of the groups [t, b].
     pub fn outputs_of(&self, x: &[F], group: &[u32], t: usize, b: usize) -> Vec<F> {
-        self.outputs_until(x, group, &[], t, b)
+        self.outputs_until(x, (group, &[]), &[], t, b)
     }
 
     /// As [`Network::outputs_of`], of sequences that end earlier than `t`: `active` [t, b] says where there is a step.
-    /// [b, outputs] of what is pooled.
-    pub fn outputs_until(&self, x: &[F], group: &[u32], active: &[bool], t: usize, b: usize) -> Vec<F> {
-        let pass = Pass { t, b, x, mask: Mask { reset: &[], active }, group, last_only: false };
+    /// `ids` [t, b, embeddings]. [b, outputs] of what is pooled.
+    pub fn outputs_until(
+        &self,
+        x: &[F],
+        (group, ids): (&[u32], &[u32]),
+        active: &[bool],
+        t: usize,
+        b: usize,
+    ) -> Vec<F> {
+        let pass = Pass { t, b, x, mask: Mask { reset: &[], active }, group, ids, last_only: false };
         let mut work = Workspace::default();
         let mut y = self.forward(pass, &mut self.zero_state(b), &mut work).to_vec();
         match self.shape.softmax {
@@ -32,11 +39,12 @@ impl<F: Float> Network<F> {
     /// Turns standardised outputs of the rows of `x` into those of the graph.
     pub fn finish(&self, x: &[F], y: &mut [F]) {
         let Statistics { out_mean, out_sd, .. } = &self.scaling;
-        for (row, x) in y.chunks_exact_mut(self.shape.outputs).zip(x.chunks_exact(self.shape.features)) {
+        let features = self.shape.features;
+        for (at, row) in y.chunks_exact_mut(self.shape.outputs).enumerate() {
             for (i, y) in row.iter_mut().enumerate() {
                 *y = *y * out_sd[i] + out_mean[i];
                 if let Some(base) = self.shape.residual.get(i) {
-                    *y += x[*base];
+                    *y += x[at * features + base];
                 }
             }
         }

@@ -102,7 +102,8 @@ impl<F: Float> Network<F> {
         if self.shape.scaling {
             let Statistics { mean, sd, out_mean, out_sd } = &self.scaling;
             let all = [("mean", mean), ("sd", sd), ("out_mean", out_mean), ("out_sd", out_sd)];
-            for (name, numbers) in all.into_iter().take(if self.shape.scales_outputs() { 4 } else { 2 }) {
+            let all = all.into_iter().take(if self.shape.scales_outputs() { 4 } else { 2 });
+            for (name, numbers) in all.skip(if self.shape.features > 0 { 0 } else { 2 }) {
                 tensors.push(tensor(&format!("scaling/{name}"), &[numbers.len()], numbers));
             }
         }
@@ -123,6 +124,7 @@ mod tests {
             network: vec![0, 2],
             skip: vec![1],
             groups: 0,
+            embeddings: vec![],
             residual: vec![],
             layers: vec![
                 layer(CellKind::Lstm, 4, false),

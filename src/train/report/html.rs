@@ -135,10 +135,12 @@ fn model_table(out: &mut String, trained: &Trained) {
         ModelKind::Window => format!("{} of {}", counted(plan.batch_size, "window"), counted(plan.window, "row")),
         ModelKind::Sequence => counted(plan.batch_size, "sequence"),
     };
+    let embeddings: Vec<String> = plan.embeddings.iter().map(|embedded| embedded.in_words()).collect();
     let rows = [
         ("layers", shape_text(trained)),
         ("parameters", trained.parameters.to_string()),
         ("inputs", columns(&shape.network)),
+        ("embeddings", embeddings.join(", ")),
         ("linear skip from", if shape.skip.is_empty() { "–".into() } else { columns(&shape.skip) }),
     ];
     let training = [

@@ -1,0 +1,17 @@
+//! Which steps of a pass have outputs. Must not live here: what is made of them (the file above).
+
+use super::{Network, Pass};
+use crate::kernel::float::Float;
+use crate::network::Layer;
+
+impl<F: Float> Network<F> {
+    /// Index of the last recurrent layer: layers above it are only run for steps that have outputs.
+    pub(super) fn last_recurrent(&self) -> Option<usize> {
+        self.layers.iter().rposition(|range| matches!(range.layer, Layer::Recurrent(_)))
+    }
+
+    /// Timesteps that have outputs.
+    pub(super) fn output_steps(&self, pass: Pass<'_, F>) -> usize {
+        if pass.last_only || !self.shape.pool.is_none() { 1 } else { pass.t }
+    }
+}
