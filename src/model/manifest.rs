@@ -117,7 +117,9 @@ impl Manifest {
     pub fn ids(&self) -> String {
         match self.vocabularies.is_empty() && self.keys.is_empty() {
             true => String::new(),
-            false => format!(", ids {}", registry::sha256(json!([self.vocabularies, self.keys]).to_string().as_bytes())),
+            false => {
+                format!(", ids {}", registry::sha256(json!([self.vocabularies, self.keys]).to_string().as_bytes()))
+            }
         }
     }
 
