@@ -28,6 +28,7 @@ fn own() -> Result<(Vec<u8>, Signature)> {
         network: (0..FEATURES).collect(),
         skip: vec![],
         groups: 0,
+        embeddings: vec![],
         residual: vec![],
         layers: vec![Layer::recurrent(CellKind::Gru, UNITS)],
         outputs: 1,

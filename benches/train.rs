@@ -52,6 +52,7 @@ fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, 
         network: (0..inputs).collect(),
         skip: Vec::new(),
         groups: 0,
+        embeddings: vec![],
         residual: Vec::new(),
         layers: vec![Layer::recurrent(cell, units)],
         outputs: 1,
@@ -67,7 +68,7 @@ fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, 
     let mut adam = Adam::new(settings, network.parameters().len());
     let mut work = Workspace::on(&Threads::new(threads));
     let (mut state, mut d_out, mut gradients) = (State::default(), Vec::new(), vec![0.0; network.parameters().len()]);
-    let pass = Pass { t: steps, b: batch, x: &x, mask: Mask::default(), group: &[], last_only: true };
+    let pass = Pass { t: steps, b: batch, x: &x, mask: Mask::default(), group: &[], ids: &[], last_only: true };
     let mut update = || {
         network.clear_state(batch, &mut state);
         let y = network.forward(pass, &mut state, &mut work);
