@@ -24,6 +24,9 @@ pub fn command(args: &SummaryArgs) -> Result<()> {
     let text = if matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml")) {
         let plan = runtime::plan(config::load(path)?, Purpose::Train)?;
         let training = plan.train.ok_or_else(|| Error::refused("the pipeline has no `train` section"))?;
+        if !training.candidates.is_empty() {
+            return Err(Error::refused("`layers: auto` is chosen by the training: give the model that it published"));
+        }
         let window = (training.kind == ModelKind::Window).then_some(training.window);
         of_architecture(&plan.pipeline.name, &training.architecture, window)
     } else {

@@ -20,6 +20,8 @@ pub(super) const REFITS: [(&str, bool); 2] = [("none", false), ("best_epochs", t
 pub(super) const ACTIVATIONS: [(&str, Activation); 3] =
     [("linear", Activation::Linear), ("tanh", Activation::Tanh), ("relu", Activation::Relu)];
 
+/// The layers that training chooses.
+pub(super) const AUTO: &str = "auto";
 pub(super) const MAX_UNITS: usize = 1 << 16;
 pub(super) const MAX_HORIZON: usize = 1 << 16;
 pub(super) const MAX_SEEDS: usize = 100;
@@ -48,7 +50,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         Some(field) => reader.some_texts(field, "columns").unwrap_or_default(),
         None => record.values.iter().map(|name| At::default_value(name.value.clone())).collect(),
     };
-    let layers = match fields.get("layers") {
+    let auto_layers = fields.get("layers").is_some_and(|field| field.node.text() == Some(AUTO));
+    let layers = match fields.get("layers").filter(|_| !auto_layers) {
         Some(field) => layers(reader, field).unwrap_or_default(),
         None => vec![At::default_value(TrainLayer::Recurrent(Recurrent::new(CellKind::Gru, 64)))],
     };
@@ -97,6 +100,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         }),
         lags,
         layers,
+        auto_layers,
         head: fields.get("head").and_then(|f| head(reader, f)).unwrap_or_default(),
         chunk,
         burn_in,

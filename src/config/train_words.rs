@@ -8,7 +8,7 @@ use super::embeddings::EMBEDDING;
 use super::optimizer::{FLAGS, OPTIMIZERS, RATE_SCHEDULE};
 use super::table::{Bound, Shape, Word, names, word};
 use super::task::{POOLS, TASKS, TOKENS};
-use super::train::{ACTIVATIONS, MAX_HORIZON, MAX_SEEDS, MAX_UNITS, REFITS, SKIPS};
+use super::train::{ACTIVATIONS, AUTO, MAX_HORIZON, MAX_SEEDS, MAX_UNITS, REFITS, SKIPS};
 use super::words::{Choice, Words, at_most_one, exactly_one};
 use super::yaml::{Kind, Node};
 use crate::kernel::{self, CellKind};
@@ -53,7 +53,12 @@ pub(super) const TRAIN: Words = Words::new(
         )
         .or_from(|file| of_numbers(file, if in_carry(file) { "ridge" } else { "none" })),
         word("lags", HORIZON, "Rows of the target that `skip: ridge` reads; by default as many as do best"),
-        word("layers", Shape::Some(&Shape::Made(layers)), "Layers, such as { lstm: 50 }").or("[{ gru: 64 }]"),
+        word(
+            "layers",
+            Shape::Any(&[Shape::Word(&[AUTO]), Shape::Some(&Shape::Made(layers))]),
+            "Layers, such as { lstm: 50 }; auto: those of a short list that are best on the validation part",
+        )
+        .or("[{ gru: 64 }]"),
         word(
             "head",
             Shape::List(&Shape::Section(&HEAD)),

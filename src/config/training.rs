@@ -24,6 +24,8 @@ pub struct Train {
     pub lags: Option<usize>,
     /// Layers, first to last; at least one is recurrent.
     pub layers: Vec<At<TrainLayer>>,
+    /// Whether the training chooses them.
+    pub auto_layers: bool,
     /// Layers between those and the last linear layer; none is recurrent.
     pub head: Vec<TrainLayer>,
     /// Length of truncated BPTT in mode carry.

@@ -5,10 +5,10 @@
 //! and evaluation, which are those of any other training.
 //!
 //! The test part of the split is cut into as many pieces as there are folds: by rows of each key, or with
-//! `split: { at }` at instants. A fold trains on everything before its piece (an expanding window); the rows right before the piece are
-//! its validation part, as many as the split has. So all folds together are judged on the test part, and no fold
-//! learns from a row that comes after one that it is judged on. Without `retrain` the one network of the training is
-//! judged on each piece.
+//! `split: { at }` at instants. A fold trains on everything before its piece (an expanding window); the rows right
+//! before the piece are its validation part, as many as the split has. So all folds together are judged on the test
+//! part, and no fold learns from a row that comes after one that it is judged on. Without `retrain` the one network of
+//! the training is judged on each piece.
 
 use std::collections::{BTreeMap, BTreeSet};
 

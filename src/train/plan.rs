@@ -16,6 +16,7 @@ use crate::record::{Clock, Every};
 use super::dataset::Dataset;
 use super::dropout::Dropout;
 use super::head::{self, Head};
+use super::layers::{self, Candidate};
 use super::learner::Penalty;
 use super::rate::Rate;
 use super::split::Cuts;
@@ -47,6 +48,8 @@ pub struct Plan {
     pub columns: Vec<String>,
     /// The network's shape.
     pub architecture: Architecture,
+    /// Layers of which the training chooses, the first of them those of the shape; empty: it has its layers.
+    pub candidates: Vec<Candidate>,
     /// Length of truncated BPTT, carry.
     pub chunk: usize,
     /// Steps at the start of a lane that don't count in the loss, carry.
@@ -106,7 +109,11 @@ impl Plan {
     ) -> Option<Plan> {
         let head = head::head(train);
         let skip = skip(train, head.as_ref());
-        let (inputs, architecture) = architecture(train, head.as_ref(), lag_columns);
+        let (inputs, mut architecture) = self::architecture(train, head.as_ref(), lag_columns);
+        let candidates = layers::candidates(train, |train| self::architecture(train, head.as_ref(), lag_columns).1);
+        if let Some(first) = candidates.first() {
+            architecture.layers.clone_from(&first.layers);
+        }
         let split = match Cuts::new(&train.split.value, clock) {
             Ok(split) => Some(split),
             Err(message) => {
@@ -134,6 +141,7 @@ impl Plan {
             columns: inputs.iter().map(|input| input.column.clone()).collect(),
             inputs,
             architecture,
+            candidates,
             chunk: train.chunk.max(1),
             burn_in: train.burn_in,
             optimizer: train.optimizer,
@@ -286,6 +294,7 @@ pub(super) mod tests {
             lags: None,
             embeddings: vec![],
             layers: vec![At::default_value(TrainLayer::Recurrent(config::Recurrent::new(CellKind::Gru, 8)))],
+            auto_layers: false,
             head: vec![],
             chunk: 16,
             burn_in: 0,

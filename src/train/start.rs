@@ -27,6 +27,11 @@ impl Plan {
     /// Refused if the version is another network than the plan's, both sides shown, or not a network of ours.
     pub fn start_from(&mut self, version: &Version) -> Result<()> {
         let from = format!("{}/{}", version.name, version.number);
+        if !self.candidates.is_empty() {
+            return Err(Error::refused(format!(
+                "`layers: auto` chooses the layers of a training from scratch: to go on with {from}, write its layers"
+            )));
+        }
         let (architecture, tensors) = import::network(&version.onnx).map_err(|error| {
             Error::refused(format!(
                 "training can't go on with {from}: {error}; of a model from Keras or PyTorch, import the weights instead \

@@ -11,6 +11,7 @@ use super::Plan;
 use super::backtest::Backtest;
 use super::gradients::Gradients;
 use super::head::Evaluation;
+use super::layers::Chosen;
 use super::members::MemberResult;
 
 /// Losses at one look at the validation part, in standardised output space.
@@ -75,6 +76,8 @@ pub struct Trained {
     pub stopped_early: bool,
     /// What the linear path is and what the network adds to it, a sentence; `None` without `skip: ridge`.
     pub path: Option<String>,
+    /// The layers that were tried, with `layers: auto`.
+    pub chosen: Option<Chosen>,
     /// Updates of the last training on everything; `None` if there was none.
     pub refit_updates: Option<usize>,
     /// Errors on the test part, of the weights before a refit.

@@ -14,6 +14,7 @@ use super::fit::{Event, Fitted, Phase};
 use super::gradients::{self, Gradients, carried};
 use super::keep::Keep;
 use super::lanes;
+use super::layers::{self, Chosen};
 use super::magnitude;
 use super::members::{self, fit_members};
 use super::pass::Model;
@@ -66,8 +67,14 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
         watch(Event::Warning(warning));
     }
     let data_hash = data.hash();
-    keep.begin(plan, &data_hash);
     let linear = choices.as_ref().map(|choices| ridge::fit(&data, choices));
+    let picked = if plan.candidates.is_empty() { None } else { Some(layers::choose(&data, linear.as_ref(), watch)?) };
+    let own = picked.as_ref().map(|picked| Plan { max_time: picked.time, ..plan.with_layers(&picked.candidate) });
+    let plan = own.as_ref().unwrap_or(plan);
+    let data = if own.is_some() { Dataset::new(series, plan)? } else { data };
+    let chosen = picked.as_ref().map(|picked| picked.chosen.clone());
+    chosen.iter().for_each(|chosen| watch(Event::Note(&chosen.text())));
+    keep.begin(plan, &data_hash);
     let fitted = fit_members((series, false), &data, linear.as_ref(), &|_| plan.length, Phase::Train, keep, watch)?;
     let mut model = members::mean(&fitted)?;
     let part = linear.as_ref().and_then(|_| share(&data, &mut model));
@@ -91,7 +98,9 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     } else {
         (model, None)
     };
-    let folds = |(section, model)| backtest::backtest(series, given, section, (plan, &model), keep, watch);
+    metrics.extend(chosen.iter().flat_map(Chosen::metrics));
+    let given = picked.as_ref().map_or_else(|| given.clone(), |picked| given.with_layers(&picked.candidate));
+    let folds = |(section, model)| backtest::backtest(series, &given, section, (plan, &model), keep, watch);
     let backtest = judged.map(folds).transpose()?;
     metrics.extend(backtest.iter().flat_map(Backtest::metrics));
     Ok(Trained {
@@ -107,6 +116,7 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
         best: first.best,
         stopped_early: first.stopped_early,
         path,
+        chosen,
         refit_updates,
         evaluation,
         backtest,

@@ -196,6 +196,14 @@ fn defaults_are_those_of_the_documentation() {
     let adam = Optimizer::Adam(Adam::DEFAULT);
     assert_eq!((t.schedule, t.warm_up), (RateSchedule::Constant, 0));
     assert_eq!((t.optimizer, t.batch_size, t.seed, t.refit), (adam, 32, 7, false));
+    assert!(
+        !t.auto_layers
+            && parse(&format!("{SMALLEST}{}", text.replace("[ { rnn: 4 } ]", "auto")))
+                .unwrap()
+                .train
+                .unwrap()
+                .auto_layers
+    );
     assert!(matches!(t.split.value, Split::PerKey([0.7, 0.15, 0.15])));
     assert_eq!((t.lags, t.ema, t.max_time, t.seeds), (None, 0.99, None, 1));
 }

@@ -104,6 +104,8 @@ fn training_words(trained: &Trained) -> String {
     };
     let last = trained.looks.last().copied().unwrap_or(trained.best);
     let path = trained.path.as_ref().map(|path| format!(" {}.", capitalised(path))).unwrap_or_default();
+    let chosen = trained.chosen.as_ref().map(|chosen| format!(" {}.", chosen.text())).unwrap_or_default();
+    let path = format!("{path}{chosen}");
     match trained.plan.length {
         Length::Open => format!("{}{stopped}.{path}{refit}", counted(last.updates, "update")),
         _ => format!("{}{stopped}.{path}{refit}", counted(last.epoch, "epoch")),
