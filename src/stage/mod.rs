@@ -29,6 +29,7 @@ mod resample_tests;
 mod scale;
 mod score;
 mod score_rank;
+mod score_season;
 mod score_waiting;
 mod score_window;
 mod sequence;

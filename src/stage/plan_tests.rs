@@ -101,7 +101,15 @@ fn infer() -> Stage {
 }
 
 fn score() -> Stage {
-    Stage::Score(Score { actual: at(String::new()), step: at(1), tail: 0.01, long: 8, short: 2, quiet: 3 })
+    Stage::Score(Score {
+        actual: at(String::new()),
+        step: at(1),
+        tail: 0.01,
+        long: 8,
+        short: 2,
+        quiet: 3,
+        ..Score::default()
+    })
 }
 
 /// Stands where `infer` would: predicts that the value stays.

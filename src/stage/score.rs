@@ -1,4 +1,4 @@
-//! `score: { actual, step, tail, long, short, quiet }`: compares predictions with the values that were then observed.
+//! `score: { actual, step, tail | threshold, long, short, season, quiet }`: compares predictions with the values that were then observed.
 //!
 //! A prediction is compared with the row that training would have taken as its target (`score_waiting`).
 //!
@@ -7,14 +7,16 @@
 //! `tail` is the share of rows that are at least as unusual (`score_rank`), given at rows with a residual once there
 //! are ten times `short` of them, or `long` if that is less. `alert` says that it is under `tail`, where that isn't by
 //! the lot among equal rows alone. After an alert there is none for `quiet` rows, unless a row is more unusual than
-//! those since.
+//! those since. With a `threshold`, `anomaly_score` is given too, and it sets `alert`.
 //!
-//! State per key: the predictions that wait, the last `long` residuals with their sums, the ranks, and the last alert.
+//! State per key: the predictions that wait, the last `long` residuals with their sums, the ranks, the last alert, and
+//! what values are at each time of the season.
 
 use bytemuck::{Pod, Zeroable};
 use serde_json::{Map, Value, json};
 
 use super::score_rank::{self, Ranks};
+use super::score_season::{self, Profile, Season};
 use super::score_waiting::Join;
 use super::score_window::{self, Window};
 use super::{Build, Operator, Stage, columns};
@@ -31,7 +33,7 @@ impl Operator for config::Score {
     }
 
     fn adds(&self) -> Vec<String> {
-        ["residual", "residual_sd", "tail", "alert"].map(String::from).into()
+        outputs(self).iter().map(|(name, _)| name.to_string()).collect()
     }
 
     fn canonical(&self, _clock: &Clock) -> Option<Value> {
@@ -47,6 +49,8 @@ impl Operator for config::Score {
         add("long", json!(self.long), json!(default.long));
         add("short", json!(self.short), json!(default.short));
         add("quiet", json!(self.quiet), json!(default.quiet));
+        add("threshold", json!(self.threshold), Value::Null);
+        add("season", json!(self.season.as_ref().map(|season| season.value.to_string())), Value::Null);
         // What a tail is. Before, it was the tail of a Gaussian, and this was not said.
         add("calibration", json!("rank"), Value::Null);
         Some(json!({ "score": options }))
@@ -87,7 +91,11 @@ impl Operator for config::Score {
             let message = format!("short must be from 1 to long ({}), found {}", self.long, self.short);
             problems.add(place, message);
         }
-        if (self.long as f64 + 1.0) * self.tail <= 1.0 {
+        let season = self.season.as_ref().and_then(|length| {
+            let season = Season::new(&layout.clock, length.value);
+            season.map_err(|message| problems.add(length.place, format!("season {}: {message}", length.value))).ok()
+        });
+        if self.threshold.is_none() && (self.long as f64 + 1.0) * self.tail <= 1.0 {
             let (long, tail) = (self.long, self.tail);
             let least = (1.0 / tail).ceil();
             tracing::warn!(long, tail, least, "score: `long` is too short for `tail`: there can never be an alert");
@@ -103,10 +111,8 @@ impl Operator for config::Score {
         if join.is_none() {
             problems.add(place, "score needs an infer stage before it");
         }
-        for (name, kind) in
-            [("residual", Kind::Number), ("residual_sd", Kind::Number), ("tail", Kind::Number), ("alert", Kind::Flag)]
-        {
-            columns::add(layout, name.into(), kind, Role::Output, place, problems);
+        for (name, kind) in outputs(self) {
+            columns::add(layout, (*name).into(), kind.clone(), Role::Output, place, problems);
         }
         let target = target?;
         if !(1..=forecast.horizon).contains(&step) || self.long < 2 || !(1..=self.long).contains(&self.short) {
@@ -121,13 +127,27 @@ impl Operator for config::Score {
             join: join?,
             step,
             tail: self.tail,
+            threshold: self.threshold,
             long: self.long,
             short: self.short,
+            season,
             quiet: self.quiet as u64,
             scratch: Vec::new(),
             enough: self.long.min(self.short.saturating_mul(10)),
         }))
     }
+}
+
+/// The columns that it adds.
+fn outputs(config: &config::Score) -> &'static [(&'static str, Kind)] {
+    const ALL: [(&str, Kind); 5] = [
+        ("residual", Kind::Number),
+        ("residual_sd", Kind::Number),
+        ("tail", Kind::Number),
+        ("alert", Kind::Flag),
+        ("anomaly_score", Kind::Number),
+    ];
+    if config.threshold.is_some() { &ALL } else { &ALL[..4] }
 }
 
 /// Which of the model's forecasts is scored, and which of its targets: of several outputs that predict a column, the
@@ -162,8 +182,10 @@ struct Score {
     join: Join,
     step: usize,
     tail: f64,
+    threshold: Option<f64>,
     long: usize,
     short: usize,
+    season: Option<Season>,
     quiet: u64,
     /// Memory for medians, used again for every row.
     scratch: Vec<f32>,
@@ -176,7 +198,7 @@ struct Score {
 struct LastAlert {
     /// Rows for which there is none.
     quiet: u64,
-    /// How unusual it was.
+    /// How unusual it was: the smallest p-value, or the negative anomaly score.
     smallest: f64,
 }
 
@@ -192,19 +214,22 @@ impl Stage for Score {
 
     fn state(&self) -> StateSpec {
         let spec = score_window::add(self.join.state(self.step), self.long);
-        score_rank::add(spec, self.long, self.short).u64("alert.quiet", 0).f64("alert.smallest", 0.0)
+        let spec = score_rank::add(spec, self.long, self.short).u64("alert.quiet", 0).f64("alert.smallest", 0.0);
+        if self.season.is_some() { score_season::add(spec, self.long) } else { spec }
     }
 
     fn process(&mut self, batch: &mut Batch, state: &mut State<'_>) -> Result<()> {
         let rows = batch.rows();
         let (mut residuals, mut sds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let (mut tails, mut alerts) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut scores = Vec::with_capacity(if self.threshold.is_some() { rows } else { 0 });
         let actual = &batch.columns[self.actual];
         for row in 0..rows {
             let slot = batch.slots[row];
             let (waiting, rest) = state.rows.get_mut(slot).split_at_mut(self.join.words(self.step));
             let (window, rest) = rest.split_at_mut(score_window::words(self.long));
-            let (ranks, last) = rest.split_at_mut(score_rank::words(self.long, self.short));
+            let (ranks, rest) = rest.split_at_mut(score_rank::words(self.long, self.short));
+            let (last, profile) = rest.split_at_mut(size_of::<LastAlert>() / size_of::<u64>());
             let mut window = Window::of(window, self.long);
             let key = state.keys.map_or(0, |keys| murmur2(keys.get(slot)));
             let Some(mut ranks) = Ranks::of(ranks, self.long, self.short, key.into()) else { continue };
@@ -219,9 +244,9 @@ impl Stage for Score {
                 Some(predicted) if actual.is_observed(row) => value - predicted,
                 _ => f64::NAN,
             };
-            let (mut tail, mut alert) = (f64::NAN, false);
+            let (mut tail, mut score, mut alert) = (f64::NAN, f64::NAN, false);
             let is_scored = residual.is_finite();
-            let mut shares = [None; 3];
+            let mut shares = [None; 4];
             if is_scored {
                 let rounded = Window::rounded(residual);
                 shares[0] = ranks.residual(window.residuals(), rounded);
@@ -231,6 +256,11 @@ impl Stage for Score {
                 }
             }
             if actual.is_observed(row) {
+                if let Some(season) = &self.season
+                    && let Some(mut profile) = Profile::of(profile, self.long)
+                {
+                    shares[3] = ranks.seasonal(&mut profile, season, batch.times[row], value);
+                }
                 shares[2] = ranks.value(value, &mut self.scratch);
             }
             if is_scored
@@ -238,10 +268,15 @@ impl Stage for Score {
                 && window.count() >= self.enough
             {
                 tail = rank.tail;
-                let is_new = last.quiet == 0 || rank.smallest < last.smallest;
-                alert = is_new && tail < self.tail && rank.equal < self.tail;
+                score = rank.score;
+                let (smallest, is_unusual) = match self.threshold {
+                    // Nor is a row unusual by the lot among equal ones.
+                    Some(threshold) => (-score, score >= threshold && rank.equal.log10() < -threshold),
+                    None => (rank.smallest, tail < self.tail && rank.equal < self.tail),
+                };
+                alert = is_unusual && (last.quiet == 0 || smallest < last.smallest);
                 if alert {
-                    *last = LastAlert { quiet: self.quiet + 1, smallest: rank.smallest };
+                    *last = LastAlert { quiet: self.quiet + 1, smallest };
                 }
             }
             last.quiet = last.quiet.saturating_sub(1);
@@ -249,11 +284,17 @@ impl Stage for Score {
             sds.push(if window.count() >= 2 { window.mean_sd().1 } else { f64::NAN });
             tails.push(tail);
             alerts.push(alert);
+            if self.threshold.is_some() {
+                scores.push(score);
+            }
         }
         batch.columns.push(Values::Number(residuals).into());
         batch.columns.push(Values::Number(sds).into());
         batch.columns.push(Values::Number(tails).into());
         batch.columns.push(Values::Flag(alerts).into());
+        if self.threshold.is_some() {
+            batch.columns.push(Values::Number(scores).into());
+        }
         Ok(())
     }
 }

@@ -14,8 +14,14 @@
 //! counted by bins of 1/16 octave, and halved when there are twice as many as `long`. Nothing is extrapolated: of n
 //! rows, none is rarer than one in n + 1.
 //!
+//! The anomaly score asks for more than a rank: how unusual the largest of all rows is, and whether the numbers agree. It
+//! is the mean of -log10 of the smallest p-value and of -log10 of all, halved: the first is the evidence of one number
+//! alone, the second that of all of them as Fisher combines p-values (1932, "Statistical Methods for Research
+//! Workers"). Where p-values are those of chance, a row is above 3 in fewer than one of a thousand rows for each number.
+//!
 //! State per key: for each number one float32 per row of `long`, and the bins.
 
+use super::score_season::{Profile, Season};
 use crate::state::StateSpec;
 
 /// Bins per octave, as bits of a float's mantissa.
@@ -32,6 +38,8 @@ const FEWEST: usize = 10;
 pub(super) struct Rank {
     /// The share of rows that are at least as unusual.
     pub(super) tail: f64,
+    /// The anomaly score.
+    pub(super) score: f64,
     /// The smallest of the p-values, for comparing rows with each other: the more unusual, the smaller.
     pub(super) smallest: f64,
     /// The share of rows that are equal to this one in what it is unusual by.
@@ -187,9 +195,31 @@ impl<'a> Ranks<'a> {
         found
     }
 
+    /// The p-value of a value's distance from the mean at this time of the season. It is taken in.
+    pub(super) fn seasonal(
+        &self,
+        profile: &mut Profile<'_>,
+        season: &Season,
+        ticks: i64,
+        value: f64,
+    ) -> Option<Share> {
+        let value = value as f32;
+        let distance = value.is_finite().then(|| profile.distance(season, ticks, value))??;
+        let mut ring = Ring { count: profile.count, ring: profile.distances };
+        // One of its own, drawn from another.
+        let lot = lot(self.lot(2).to_bits());
+        let found = share(ring.filled(), distance, lot, |distance| distance);
+        ring.push(distance);
+        found
+    }
+
     /// How unusual a row is whose numbers have these p-values; `None` if none of them is known.
-    pub(super) fn rank(&mut self, shares: [Option<Share>; 3]) -> Option<Rank> {
+    pub(super) fn rank(&mut self, shares: [Option<Share>; 4]) -> Option<Rank> {
         let Share { p, equal } = shares.into_iter().flatten().min_by(|a, b| a.p.total_cmp(&b.p))?;
+        let nines = |p: f64| -p.max(f64::MIN_POSITIVE).log10();
+        let known = shares.iter().flatten();
+        let mean = known.clone().map(|share| nines(share.p)).sum::<f64>() / known.count() as f64;
+        let score = (nines(p) + mean) / 2.0;
         let lot = self.lot(3);
         let of = |p: f32| (p.to_bits() >> (f32::MANTISSA_DIGITS - 1 - BITS)) as usize;
         let bin = (of(1.0) - of((p as f32).min(1.0))).min(BINS - 1);
@@ -202,7 +232,7 @@ impl<'a> Ranks<'a> {
             self.bins.iter_mut().for_each(|count| *count /= 2.0);
             *self.ranked /= 2.0;
         }
-        Some(Rank { tail, smallest: p, equal })
+        Some(Rank { tail, score, smallest: p, equal })
     }
 }
 
@@ -229,7 +259,7 @@ mod tests {
             let mean =
                 newest.and_then(|newest| ranks.mean(newest.iter().map(|r| f64::from(*r)).sum::<f64>() / short as f64));
             let value = ranks.value(*residual, &mut scratch);
-            ranks.rank([of_residual, mean, value])
+            ranks.rank([of_residual, mean, value, None])
         };
         residuals.iter().map(rank).collect()
     }
@@ -275,6 +305,17 @@ mod tests {
         assert_eq!(first.tail, 1.0 / 990.0);
         assert_eq!(first.equal, 0.0);
         assert!(second.tail <= 2.0 / 992.0 && second.smallest < first.smallest);
+    }
+
+    #[test]
+    fn the_anomaly_score_is_the_mean_of_the_rarest_and_of_all() {
+        let mut words = add(StateSpec::default(), 20, 2).initial().to_vec();
+        let mut ranks = Ranks::of(&mut words, 20, 2, 1).unwrap();
+        let share = |p| Some(Share { p, equal: 0.0 });
+        let score = ranks.rank([share(0.01), None, share(0.1), None]).unwrap().score;
+        assert!((score - (2.0 + 1.5) / 2.0).abs() < 1e-12, "{score}");
+        let score = ranks.rank([share(0.1), share(1e-4), share(0.1), share(1.0)]).unwrap().score;
+        assert!((score - (4.0 + 1.5) / 2.0).abs() < 1e-12, "{score}");
     }
 
     #[test]

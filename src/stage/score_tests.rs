@@ -42,7 +42,7 @@ fn config(actual: &str, step: usize, long: usize, short: usize) -> config::Score
         tail: 0.1,
         long,
         short,
-        quiet: 0,
+        ..config::Score::default()
     }
 }
 
@@ -174,7 +174,49 @@ fn what_the_model_does_not_predict_is_a_problem() {
     }
 }
 
+/// Rows of a daily wave from hour 0 on, and which of them are alerts: a morning's value at night is no unusual value, but
+/// one at an unusual time.
+fn hours(season: bool) -> Vec<usize> {
+    let mut table = Table::new(&["value", "other"]);
+    for hour in 0..60 * 24_usize {
+        let noise = f64::from((hour as u32).wrapping_mul(2_654_435_761) >> 16) / 65_536.0;
+        let of_day = if hour == 50 * 24 + 3 { 12 } else { hour % 24 };
+        let value = (of_day as f64 - 12.0).abs() + noise;
+        table.push(0, hour as i64 * 3600, &[value, value]);
+    }
+    let (mut layout, mut problems) = (table.layout(), Problems::new("p.yaml"));
+    let season = season.then(|| At::default_value(Span::Days(1)));
+    let config = config::Score { threshold: Some(3.0), season, quiet: 100, ..config("other", 1, 2000, 1) };
+    let mut stages = stages(&config, &mut layout, &mut problems);
+    problems.finish(()).unwrap();
+    let out = testing::run(&mut stages, &table.batch(), &[]);
+    let column = |name: &str| &out.columns[layout.find(name).unwrap()];
+    let Values::Flag(alerts) = &column("alert").values else { panic!() };
+    let scores = column("anomaly_score").numbers();
+    let found: Vec<usize> = (0..table.batch().rows()).filter(|row| alerts[*row]).collect();
+    assert!(found.iter().all(|row| scores[*row] >= 3.0), "an alert is set by the score");
+    found
+}
+
+#[test]
+fn a_usual_value_at_an_unusual_time_is_seen_by_the_season() {
+    assert_eq!(hours(true), [50 * 24 + 3]);
+    assert_ne!(hours(false), [50 * 24 + 3]);
+}
+
+#[test]
+fn months_are_no_season() {
+    let (mut layout, mut problems) = (Table::new(&["value", "other"]).layout(), Problems::new("p.yaml"));
+    let season = Some(At::default_value(Span::Months(1)));
+    stages(&config::Score { season, ..config("value", 1, 10, 1) }, &mut layout, &mut problems);
+    let text = problems.finish(()).unwrap_err().to_string();
+    assert!(text.contains("season 1mo: months differ in length: write days, such as 7d"), "{text}");
+}
+
 #[test]
 fn bits_do_not_depend_on_batches_or_interleaving() {
     testing::laws(&["value", "other"], 200, |layout, problems| stages(&config("other", 1, 6, 2), layout, problems));
+    let season = Some(At::default_value(Span::Nanos(60_000_000_000)));
+    let config = config::Score { threshold: Some(1.0), season, ..config("other", 1, 6, 2) };
+    testing::laws(&["value", "other"], 200, |layout, problems| stages(&config, layout, problems));
 }

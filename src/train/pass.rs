@@ -142,13 +142,26 @@ impl Model {
     /// Mean loss over the validation part, or over every `thinned`-th window or key of it; `None` where it holds
     /// nothing.
     pub fn validation_loss(&self, data: &Dataset, thinned: usize) -> Option<f64> {
-        let mut total = (0.0, 0.0);
+        let total = self.validation_blocks(data, thinned, usize::MAX).into_iter().next()?;
+        (total.1 > 0.0).then(|| total.0 / total.1)
+    }
+
+    /// The loss over the validation part and the weight of its entries, apart for every so many steps of the keys: the
+    /// first block has the first steps of all keys.
+    pub fn validation_blocks(&self, data: &Dataset, thinned: usize, steps: usize) -> Vec<(f64, f64)> {
+        let first = |series| data.origins(series, Subset::Validation).next().unwrap_or(0);
+        let firsts: Vec<usize> = (0..data.series.len()).map(first).collect();
+        let mut blocks: Vec<(f64, f64)> = Vec::new();
         let mut add = |series: usize, step: usize, y: &[f32]| {
             let row = data.steps[series].rows[step] as usize;
             if data.examples[series][row] != Some(Subset::Validation) {
                 return;
             }
-            data.plan.head.add_loss(data, &self.scaling, (series, step), y, &mut total);
+            let block = (step - firsts[series]) / steps;
+            if blocks.len() <= block {
+                blocks.resize(block + 1, (0.0, 0.0));
+            }
+            data.plan.head.add_loss(data, &self.scaling, (series, step), y, &mut blocks[block]);
         };
         let origins = || windows::origins(data, Subset::Validation).into_iter().step_by(thinned).collect::<Vec<_>>();
         if data.plan.kind == ModelKind::Window {
@@ -159,7 +172,7 @@ impl Model {
             let runs = validation_runs(data, thinned);
             self.runs(data, &runs, &mut |run, step, y| add(runs[run].series, step, y));
         }
-        (total.1 > 0.0).then(|| total.0 / total.1)
+        blocks
     }
 
     /// The outputs of a cell of a pass in the network's units, with what is added to them.
