@@ -94,7 +94,7 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     let stages = runtime::stages_of_model(&plan.pipeline, &plan.layout_of_source().clock);
     let tz_database = plan.tz_database();
     let to = train::Destination { models: &plan.pipeline.models, name, stages, tz_database, key: key.as_ref() };
-    let version = train::publish(to, &trained, &captured.series)?;
+    let version = train::publish(to, &trained, &captured.series, keep.goes_on())?;
     keep.remove()?;
     arguments.publish.promote(&plan.pipeline.models, &version)?;
     let (label, report) = (runtime::label(&version), version.folder.join(registry::REPORT).display().to_string());

@@ -145,7 +145,7 @@ pub fn fit(
     if so_far.updates() == 0 {
         so_far.gradients = Samples::new(length, per_epoch);
     }
-    let (started, before) = (Instant::now(), so_far.updates());
+    let (started, before, spent) = (Instant::now(), so_far.updates(), so_far.spent);
     let mut batch = Examples::default();
     'training: while !so_far.over
         && so_far.updates() < schedule.updates
@@ -191,7 +191,7 @@ pub fn fit(
                 left: left(started, updates - before, of_updates - before),
             };
             watch(Event::Progress(now));
-            let is_late = data.plan.max_time.is_some_and(|most| started.elapsed() >= most);
+            let is_late = data.plan.max_time.is_some_and(|most| spent + started.elapsed() >= most);
             if is_late || schedule.is_due(updates, so_far.since_look.2, so_far.batches == order.len()) {
                 so_far.since_look = Default::default();
                 let mut model = Model { net: learner.network().clone(), scaling: scaling.clone() };
@@ -211,6 +211,7 @@ pub fn fit(
                 watch(Event::Looks(&so_far.looks, &ends));
                 so_far.over = is_late || schedule.is_over(&so_far.looks) || updates >= schedule.updates || ends.get();
             }
+            so_far.spent = spent + started.elapsed();
             let failed = keep.save_if_due(phase, |record| put(record, &learner, &so_far));
             failed.iter().for_each(|failed| watch(Event::Warning(failed)));
             if so_far.over {
@@ -244,7 +245,7 @@ fn begin(
     scaling: &Scaling,
     fixed: Option<&(Vec<f32>, Vec<f32>)>,
     phase: Phase,
-    keep: &Keep,
+    keep: &mut Keep,
     watch: &mut dyn FnMut(Event),
 ) -> Result<(Learner, SoFar)> {
     let mut learner = Learner::new(data.plan, scaling, fixed)?;

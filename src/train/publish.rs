@@ -10,7 +10,7 @@ use super::{Plan, Series, Trained};
 use crate::Result;
 use crate::model::executor::library;
 use crate::model::onnx::export;
-use crate::model::signing::SigningKey;
+use crate::model::signing::{PublicKeys, SigningKey};
 use crate::model::{Manifest, ModelKind, Version, registry};
 use crate::network::Architecture;
 
@@ -33,11 +33,12 @@ pub struct Destination<'a> {
 }
 
 /// Publishes the network as the next version of its name, after its graph was run through ONNX Runtime over the first
-/// steps of `series`.
+/// steps of `series`. A training that goes on after a kill (`goes_on`) may have published it already: then that version
+/// is the answer.
 ///
 /// # Errors
 /// A registry that can't be written; an export that doesn't compute what was trained.
-pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series]) -> Result<Version> {
+pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series], goes_on: bool) -> Result<Version> {
     let (models, name, key) = (to.models, to.name, to.key);
     let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
     let manifest = Manifest {
@@ -49,7 +50,22 @@ pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series]) -> Res
     };
     let (x, steps) = first_steps(trained, series)?;
     check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, (&x, steps))?;
-    registry::publish(models, manifest, &onnx, &report::html(trained, name)?, key)
+    let report = report::html(trained, name)?;
+    if goes_on && let Some(published) = newest_if_equal(models, &manifest, &onnx, &report)? {
+        return Ok(published);
+    }
+    registry::publish(models, manifest, &onnx, &report, key)
+}
+
+/// The newest version, if it has this graph and this report, and was trained on the same data.
+fn newest_if_equal(models: &Path, manifest: &Manifest, onnx: &[u8], report: &str) -> Result<Option<Version>> {
+    let entries = registry::list(models)?;
+    let entry = entries.iter().find(|entry| entry.name == manifest.name);
+    let Some(newest) = entry.and_then(|entry| entry.versions.iter().max()) else { return Ok(None) };
+    let newest = registry::open(models, &format!("{}/{newest}", manifest.name), &PublicKeys::default())?;
+    let same = |file: &str, bytes: &[u8]| newest.manifest.files.get(file) == Some(&registry::sha256(bytes));
+    let equal = same(registry::MODEL, onnx) && same(registry::REPORT, report.as_bytes());
+    Ok((equal && newest.manifest.data_hash == manifest.data_hash).then_some(newest))
 }
 
 /// What a plan alone says about a version.

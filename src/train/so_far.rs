@@ -6,6 +6,8 @@
 //! A new part of the loop that lasts from one update to the next is a field here, put and taken under a name of its
 //! own; the test that kills trainings finds one that was forgotten.
 
+use std::time::Duration;
+
 use super::gradients::Samples;
 use super::keep::Record;
 use super::trained::Look;
@@ -31,6 +33,8 @@ pub struct SoFar {
     pub average: Vec<f32>,
     /// Whether the schedule has ended it.
     pub over: bool,
+    /// Time by the clock until the last checkpoint, for `max_time`.
+    pub spent: Duration,
 }
 
 impl SoFar {
@@ -74,6 +78,7 @@ impl SoFar {
         let (sum, weight, since) = self.since_look;
         record.put_counts("loop/counts", &[self.epochs, self.batches, since, usize::from(self.over)]);
         record.put("loop/since_look", &[sum, weight]);
+        record.put("loop/spent", &[self.spent.as_secs_f64()]);
         let losses: Vec<f64> = self.losses.iter().flat_map(|(loss, weight)| [*loss, *weight]).collect();
         record.put("loop/losses", &losses);
         put_looks(record, "loop/looks", &self.looks);
@@ -91,7 +96,9 @@ impl SoFar {
     /// What is missing, or of another size.
     pub fn take(record: &Record) -> Result<SoFar, String> {
         let [epochs, batches, since, over] = record.take_counts("loop/counts")?;
-        let mut sums = [0.0; 2];
+        let (mut sums, mut spent) = ([0.0; 2], [0.0]);
+        record.take_into("loop/spent", &mut spent)?;
+        let spent = Duration::try_from_secs_f64(spent[0]).map_err(|error| format!("loop/spent: {error}"))?;
         record.take_into("loop/since_look", &mut sums)?;
         let losses: Vec<f64> = record.take("loop/losses")?;
         let losses: Vec<(f64, f64)> = losses.as_chunks::<2>().0.iter().map(|[loss, weight]| (*loss, *weight)).collect();
@@ -105,7 +112,7 @@ impl SoFar {
         let looks = take_looks(record, "loop/looks")?;
         let (since_look, average) = ((sums[0], sums[1], since), record.take("loop/average")?);
         let gradients = Samples::take(record)?;
-        Ok(SoFar { epochs, batches, losses, since_look, looks, best, average, gradients, over: over == 1 })
+        Ok(SoFar { epochs, batches, losses, since_look, looks, best, average, gradients, over: over == 1, spent })
     }
 }
 
@@ -150,6 +157,7 @@ mod tests {
             gradients: Samples::default(),
             average: vec![0.5, 1e-30],
             over: true,
+            spent: Duration::from_millis(1500),
         };
         for so_far in [so_far.clone(), SoFar { best: None, over: false, ..so_far }, SoFar::default()] {
             let mut record = Record::default();

@@ -91,6 +91,12 @@ fn another_training_and_a_damaged_checkpoint_start_from_scratch_and_say_why() {
     let (_, said) = kolk_exits(0, &["train", &file]);
     assert!(said.contains("goes on after ") && said.contains("models/.training/m/train"), "{said}");
     let expected = version(folder, 1);
+    // Killed after it had published, but before it removed the checkpoint: it publishes nothing once more.
+    std::fs::create_dir_all(checkpoint.parent().unwrap()).unwrap();
+    std::fs::write(&checkpoint, &kept).unwrap();
+    let (out, said) = kolk_exits(0, &["train", &file]);
+    assert!(out.ends_with("m/1\n") && said.contains("goes on after ") && !checkpoint.exists(), "{out}{said}");
+    assert!(!folder.join("models/m/2").exists());
     let again = |number: usize, bytes: &[u8], arguments: &[&str], words: &str| {
         std::fs::create_dir_all(checkpoint.parent().unwrap()).unwrap();
         std::fs::write(&checkpoint, bytes).unwrap();

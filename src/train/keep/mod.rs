@@ -48,6 +48,7 @@ pub struct Keep {
     member: usize,
     /// The fold of a backtest.
     fold: Option<usize>,
+    goes_on: bool,
 }
 
 /// What a phase begins with.
@@ -65,7 +66,16 @@ impl Keep {
     /// Keeps nothing.
     pub fn nothing() -> Keep {
         let (fingerprint, data) = (String::new(), String::new());
-        Keep { folder: None, every: EVERY, due: Instant::now(), fingerprint, data, member: 0, fold: None }
+        Keep {
+            folder: None,
+            every: EVERY,
+            due: Instant::now(),
+            fingerprint,
+            data,
+            member: 0,
+            fold: None,
+            goes_on: false,
+        }
     }
 
     /// In the registry `models`, for the model `name`, about every so often.
@@ -91,8 +101,13 @@ impl Keep {
         self.fold = fold;
     }
 
+    /// Whether a checkpoint of this training was found, so that it may have been killed as late as after publishing.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     /// The checkpoint of a phase.
-    pub(super) fn find(&self, phase: Phase) -> Found {
+    pub(super) fn find(&mut self, phase: Phase) -> Found {
         let Some(path) = self.path(phase) else { return Found::Nothing };
         let record = match fs::read(&path) {
             Ok(bytes) => Record::parse(&bytes),
@@ -100,7 +115,10 @@ impl Keep {
             Err(error) => Err(error.to_string()),
         };
         match record.and_then(|record| self.is_other(&record).map(|other| (record, other))) {
-            Ok((record, None)) => Found::Checkpoint(Box::new(record), path),
+            Ok((record, None)) => {
+                self.goes_on = true;
+                Found::Checkpoint(Box::new(record), path)
+            }
             Ok((_, Some(other))) => Found::Not(format!(
                 "the training checkpoint {} is of another training ({other}): starts from scratch",
                 path.display()
