@@ -1,4 +1,5 @@
-//! `score: { actual, step, tail | threshold, long, short, season, quiet }`: compares predictions with the values that were then observed.
+//! `score: { actual, step, tail | threshold, long, short, season, quiet }`: compares predictions with the values that
+//! were then observed.
 //!
 //! A prediction is compared with the row that training would have taken as its target (`score_waiting`).
 //!

@@ -14,10 +14,9 @@
 //! counted by bins of 1/16 octave, and halved when there are twice as many as `long`. Nothing is extrapolated: of n
 //! rows, none is rarer than one in n + 1.
 //!
-//! The anomaly score asks for more than a rank: how unusual the largest of all rows is, and whether the numbers agree. It
-//! is the mean of -log10 of the smallest p-value and of -log10 of all, halved: the first is the evidence of one number
-//! alone, the second that of all of them as Fisher combines p-values (1932, "Statistical Methods for Research
-//! Workers"). Where p-values are those of chance, a row is above 3 in fewer than one of a thousand rows for each number.
+//! The anomaly score asks for more than a rank: how unusual the largest of all rows is, and whether the numbers agree.
+//! It is the mean of two: -log10 of the smallest p-value, the evidence of one number alone; and the mean of -log10 of all
+//! of them, as Fisher combines p-values (1932, "Statistical Methods for Research Workers").
 //!
 //! State per key: for each number one float32 per row of `long`, and the bins.
 
