@@ -195,13 +195,7 @@ impl<'a> Ranks<'a> {
     }
 
     /// The p-value of a value's distance from the mean at this time of the season. It is taken in.
-    pub(super) fn seasonal(
-        &self,
-        profile: &mut Profile<'_>,
-        season: &Season,
-        ticks: i64,
-        value: f64,
-    ) -> Option<Share> {
+    pub(super) fn seasonal(&self, profile: &mut Profile<'_>, season: &Season, ticks: i64, value: f64) -> Option<Share> {
         let value = value as f32;
         let distance = value.is_finite().then(|| profile.distance(season, ticks, value))??;
         let mut ring = Ring { count: profile.count, ring: profile.distances };

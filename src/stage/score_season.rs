@@ -51,10 +51,7 @@ impl Season {
 
 /// Adds what a [`Profile`] lies over.
 pub(super) fn add(spec: StateSpec, long: usize) -> StateSpec {
-    spec.u64("season.count", 0)
-        .f32s("season.means", PARTS)
-        .f32s("season.counts", PARTS)
-        .f32s("season.distances", long)
+    spec.u64("season.count", 0).f32s("season.means", PARTS).f32s("season.counts", PARTS).f32s("season.distances", long)
 }
 
 /// A key's means, over what [`add`] adds; all of them are 0 for a new key.

@@ -1,10 +1,10 @@
 //! `score: { actual, step, tail | threshold, long, short, season, quiet }`
 
 use super::{Around, MAX_RING, Options, Stage};
-use crate::config::{At, Span};
 use crate::config::read::{Field, Reader};
 use crate::config::table::{Bound, Shape, word};
 use crate::config::words::Words;
+use crate::config::{At, Span};
 use crate::error::Problems;
 
 /// `score: { actual, step, tail | threshold, long, short, season, quiet }`
@@ -58,7 +58,11 @@ impl Options for Score {
             word("threshold", THRESHOLD, "`alert` is set from this `anomaly_score` on, in place of `tail`"),
             word("long", Shape::Integer(2, MAX_RING as i64), "Rows that a row is compared with").or("8000"),
             word("short", Shape::Integer(1, MAX_RING as i64), "Residuals of a short mean").or("10"),
-            word("season", Shape::Span { zero: false }, "Values are compared with those of the same time of this season"),
+            word(
+                "season",
+                Shape::Span { zero: false },
+                "Values are compared with those of the same time of this season",
+            ),
             word(
                 "quiet",
                 Shape::Integer(0, MAX_RING as i64),

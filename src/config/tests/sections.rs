@@ -142,7 +142,10 @@ fn stages_are_checked_against_each_other() {
         ("[ lags: { x: 24 } ]".into(), "4:22: `x`: expected a list of lags in rows in brackets"),
         (format!("[ {infer}, {{ score: {{ long: 5 }} }} ]"), "4:53: `short` (10) must not be more than `long` (5)"),
         (format!("[ {infer}, {{ score: {{ tail: 2 }} }} ]"), "4:53: `tail`: expected a probability"),
-        (format!("[ {infer}, {{ score: {{ threshold: 3, tail: 0.1 }} }} ]"), "4:67: `alert` is set by `tail` or by `threshold`"),
+        (
+            format!("[ {infer}, {{ score: {{ threshold: 3, tail: 0.1 }} }} ]"),
+            "4:67: `alert` is set by `tail` or by `threshold`",
+        ),
         (format!("[ {infer}, {{ score: {{ threshold: 0 }} }} ]"), "4:58: `threshold`: expected a number above 0"),
     ];
     for (text, expected) in cases {
