@@ -91,6 +91,7 @@ fn onnx_seeds() -> Vec<Vec<u8>> {
             pool: crate::network::Pool::None,
             softmax: false,
             members: 1,
+            quantiles: vec![],
         };
         let shapes = architecture.tensor_shapes();
         let tensor = |(name, shape): (String, Vec<usize>)| {
@@ -304,6 +305,7 @@ fn weights(bytes: &[u8]) {
         pool: crate::network::Pool::None,
         softmax: false,
         members: 1,
+        quantiles: vec![],
     };
     let kind = if bytes.starts_with(b"PK") { "keras" } else { "safetensors" };
     let read = || weights::of_bytes(Some(kind), bytes.to_vec(), &architecture, &[]);

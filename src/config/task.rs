@@ -98,7 +98,7 @@ fn refuse_words(reader: &mut Reader, fields: &Fields, task: Task, mode: Mode) {
     };
     if task != Task::Forecast {
         let own = "the target is that of the record or sequence itself, no number ahead";
-        refuse(&["horizon", "residual", "skip", "lags", "seasonality"], own);
+        refuse(&["horizon", "residual", "skip", "lags", "seasonality", "quantiles"], own);
         refuse(&["targets"], "it has one column, `target`");
     }
     match task {

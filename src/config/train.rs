@@ -108,6 +108,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
             Task::Forecast => fields.get("loss").and_then(|f| loss(reader, f)).unwrap_or(Loss::Mse),
             _ => Loss::Mse,
         },
+        quantiles: fields.get("quantiles").and_then(|f| quantiles(reader, f, &fields)).unwrap_or_default(),
         task: taught.task,
         pool: taught.pool,
         class_weights: taught.class_weights,
@@ -166,11 +167,13 @@ fn residual(reader: &mut Reader, field: Field<'_>) -> Option<Residual> {
 }
 
 fn loss(reader: &mut Reader, field: Field<'_>) -> Option<Loss> {
-    const WHAT: &str = "one of: mse, mae, huber, huber(0.5)";
+    const WHAT: &str = "one of: mse, mae, huber, huber(0.5), smape, msle";
     let parts = field.node.text().and_then(call);
     match parts.as_ref().map(|(name, arguments)| (*name, &arguments[..])) {
         Some(("mse", [])) => Some(Loss::Mse),
         Some(("mae", [])) => Some(Loss::Mae),
+        Some(("smape", [])) => Some(Loss::Smape),
+        Some(("msle", [])) => Some(Loss::Msle),
         Some(("huber", [])) => Some(Loss::Huber { delta: 1.0 }),
         Some(("huber", [delta])) => match delta.parse::<f64>() {
             Ok(delta) if delta > 0.0 && delta.is_finite() => Some(Loss::Huber { delta }),
@@ -180,13 +183,39 @@ fn loss(reader: &mut Reader, field: Field<'_>) -> Option<Loss> {
             field,
             format_args!("{name} is a loss of classes: write `task: label` too, or in mode sequence `task: classify`"),
         ),
+        Some(("quantile" | "pinball", levels)) => {
+            let levels = if levels.is_empty() { "0.1, 0.5, 0.9".into() } else { one_line(&levels.join(", ")) };
+            reader.wrong(field, format_args!("write `quantiles: [{levels}]` instead of this loss"))
+        }
         Some((name, _)) if places::LATER.contains(&name) => reader.wrong(field, not_yet(name)),
         Some((name, [])) if field.node.is_written() => {
-            let near = did_you_mean(name, ["mse", "mae", "huber"]);
+            let near = did_you_mean(name, ["mse", "mae", "huber", "smape", "msle"]);
             reader.wrong(field, format_args!("expected {WHAT}, found the text \"{}\"{near}", one_line(name)))
         }
         _ => reader.expected(field, WHAT),
     }
+}
+
+/// Levels of quantiles; the median is added to them.
+fn quantiles(reader: &mut Reader, field: Field<'_>, fields: &Fields) -> Option<Vec<f64>> {
+    const WHAT: &str = "a number above 0 and below 1";
+    let items = reader.list(field, "quantiles such as 0.1 and 0.9")?;
+    if items.is_empty() {
+        return reader.wrong(field, "names no quantile: write some such as [0.1, 0.9], or leave it out");
+    }
+    let read = |item| reader.number(item, WHAT, |level| 0.0 < level && level < 1.0);
+    let mut levels = items.into_iter().map(read).collect::<Option<Vec<f64>>>()?;
+    if !levels.is_sorted_by(|a, b| a < b) {
+        return reader.wrong(field, "write them ascending");
+    }
+    if let Some(loss) = fields.get("loss") {
+        let message = "`loss` doesn't go with `quantiles`, each of which has its pinball loss: leave one of them out";
+        reader.problems.add(loss.name_place, message);
+    }
+    if let Err(place) = levels.binary_search_by(|level| level.total_cmp(&0.5)) {
+        levels.insert(place, 0.5);
+    }
+    Some(levels)
 }
 
 fn layers(reader: &mut Reader, field: Field<'_>) -> Option<Vec<At<TrainLayer>>> {

@@ -72,12 +72,18 @@ pub(super) const TRAIN: Words = Words::new(
         word(
             "loss",
             Shape::Any(&[
-                Shape::Word(&["mse", "mae", "huber", "cross_entropy", "binary_cross_entropy"]),
-                Shape::Pattern(r"^\s*(mse|mae|huber\s*(\(.*\))?)\s*$"),
+                Shape::Word(&["mse", "mae", "huber", "smape", "msle", "cross_entropy", "binary_cross_entropy"]),
+                Shape::Pattern(r"^\s*(mse|mae|smape|msle|huber\s*(\(.*\))?)\s*$"),
             ]),
-            "mse, mae, or huber, which becomes linear at 1, with huber(0.5) at 0.5; of classes cross_entropy",
+            "mse, mae, or huber, which becomes linear at 1, with huber(0.5) at 0.5; smape or msle, in the target's own \
+             units; of classes cross_entropy",
         )
-        .or_from(|file| of_numbers(file, "mse")),
+        .or_from(|file| file.near(0, "quantiles").is_none().then(|| of_numbers(file, "mse")).flatten()),
+        word(
+            "quantiles",
+            Shape::Some(&Shape::Number(Bound::Open(0.0), Bound::Open(1.0))),
+            "Quantiles that are forecast, such as [0.1, 0.9], beside the median",
+        ),
         word("optimizer", OPTIMIZERS, "The optimizer").or("{ adam: {} }"),
         word(
             "schedule",

@@ -48,6 +48,8 @@ pub struct Train {
     pub input_noise: f64,
     /// Loss of numbers.
     pub loss: Loss,
+    /// Quantiles that are forecast, ascending, the median among them; empty: points.
+    pub quantiles: Vec<f64>,
     /// How numbers change.
     pub optimizer: Optimizer,
     /// What becomes of the step size.
@@ -217,6 +219,10 @@ pub enum Loss {
         /// Where it turns linear.
         delta: f64,
     },
+    /// Symmetric percentage of the target, in its own units.
+    Smape,
+    /// Mean of squared differences of logarithms, in the target's own units.
+    Msle,
 }
 
 /// How long to train.

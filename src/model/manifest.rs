@@ -151,8 +151,9 @@ impl Manifest {
                         self.name
                     )));
                 }
-                let forecast =
-                    Ahead { targets: self.targets.clone(), horizon: self.horizon, quantiles: self.quantiles.len() };
+                // Where the network has quantiles, each is an output of its own.
+                let of_each = if architecture.quantiles.is_empty() { self.quantiles.len() } else { 0 };
+                let forecast = Ahead { targets: self.targets.clone(), horizon: self.horizon, quantiles: of_each };
                 let forecast = self.classes.is_empty().then_some(forecast);
                 let signature = Signature::of_own(architecture, self.inputs.clone(), &self.keys, forecast);
                 Ok(signature.with_embeddings(architecture, &self.vocabularies))

@@ -100,6 +100,48 @@ fn architectures() -> Vec<Architecture> {
     all
 }
 
+/// Random quantiles cross in every other row; the graph gives what training's evaluation does, row by row.
+#[test]
+fn quantiles_do_not_cross_and_have_the_same_bits_in_every_batch() {
+    const T: usize = 5;
+    const B: usize = 7;
+    for names in [&["y_q10", "y", "y_q90"][..], &["y", "y_q60", "y_q70", "y_q975"], &["y_q05", "y_q10", "y"]] {
+        let mut architecture = plain(3, &[(CellKind::Gru, 8)]);
+        (architecture.outputs, architecture.scaling) = (2 * names.len(), true);
+        (architecture.residual, architecture.skip) = (vec![1; 2 * names.len()], vec![0, 2]);
+        architecture.quantiles = names.iter().map(|name| name.to_string()).collect();
+        let tensors = tensors(&architecture, 5);
+        let mut session = session(&architecture, &tensors);
+        let x: Vec<f32> = Numbers(9).take(T * B * 3).collect();
+        let outcome = run(&mut session, T, B, &x, &zeros(&architecture, B));
+        let network = crate::train::Network::<f32>::restored(&architecture, &tensors).unwrap();
+        let expected = network.outputs(&x, T, B);
+        let order: Vec<usize> = names
+            .iter()
+            .map(|name| architecture.graph_outputs().iter().position(|(output, _)| output == name).unwrap())
+            .collect();
+        let mut crossed = 0;
+        for (row, expected) in expected.chunks_exact(architecture.outputs).enumerate() {
+            let found: Vec<&[f32]> = order.iter().map(|at| &outcome[*at][2 * row..2 * row + 2]).collect();
+            for (found, expected) in found.iter().flat_map(|pair| pair.iter()).zip(expected) {
+                assert!((found - expected).abs() < 2e-5, "{names:?} row {row}: {found} {expected}");
+            }
+            for pair in found.windows(2) {
+                assert!(pair[0].iter().zip(pair[1]).all(|(low, high)| low <= high), "{names:?}: {found:?}");
+                crossed += usize::from(pair[0][0] == pair[1][0]);
+            }
+        }
+        assert!(crossed > 0, "{names:?}: nothing crossed");
+        // Rows of the first step, in batches of two.
+        for lane in 0..B - 1 {
+            let few = run(&mut session, 1, 2, &x[3 * lane..3 * lane + 6], &zeros(&architecture, 2));
+            for (few, all) in few.iter().zip(&outcome[..names.len()]) {
+                assert_eq!(bits(&[few.clone()]), bits(&[all[2 * lane..2 * lane + 4].to_vec()]));
+            }
+        }
+    }
+}
+
 #[test]
 fn the_graph_computes_what_the_cells_are_defined_as() {
     const T: usize = 9;
@@ -244,6 +286,7 @@ proptest! {
             pool: crate::network::Pool::None,
             softmax: false,
             members,
+            quantiles: vec![],
         };
         let mut given = tensors(&architecture, seed);
         // Values that don't survive arithmetic, only copying.

@@ -6,7 +6,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::stored::Stored;
-use super::{DenseLayer, Layer, Pool, RecurrentLayer, StatePair};
+use super::{DenseLayer, Layer, Pool, RecurrentLayer, StatePair, quantiles};
 use crate::kernel::Activation;
 use crate::{Error, Result};
 
@@ -31,8 +31,10 @@ pub struct Architecture {
     pub residual: Vec<usize>,
     /// Layers, first to last, before the output layer. Each takes what the one before gives.
     pub layers: Vec<Layer>,
-    /// Width of the output layer, a dense one without activation.
+    /// Width of the output layer, a dense one without activation. With quantiles, [quantiles, the same for each].
     pub outputs: usize,
+    /// Names of the graph's outputs by ascending quantile, see [`quantiles`]; empty: there is one, `y`.
+    pub quantiles: Vec<String>,
     /// Whether `mean`, `sd`, `out_mean`, `out_sd` are part of the network (false: as if 0 and 1). With `softmax` there
     /// are only the first two.
     pub scaling: bool,
@@ -138,6 +140,14 @@ impl Architecture {
         !self.pool.is_none() || self.is_bidirectional()
     }
 
+    /// The graph's outputs with the width of each: the median, or all there is, first; then the other quantiles,
+    /// ascending.
+    pub fn graph_outputs(&self) -> Vec<(&str, usize)> {
+        let width = self.outputs / self.quantiles.len().max(1);
+        let others = self.quantiles.iter().map(String::as_str).filter(|name| *name != quantiles::MAIN);
+        std::iter::once(quantiles::MAIN).chain(others).map(|name| (name, width)).collect()
+    }
+
     /// Whether the outputs are brought into the units of the target.
     pub fn scales_outputs(&self) -> bool {
         self.scaling && !self.softmax
@@ -170,6 +180,22 @@ impl Architecture {
         }
         if !(self.skip.is_empty() && self.residual.is_empty()) && (self.softmax || !self.pool.is_none()) {
             wrong.push("classes and sequences have no linear path and nothing that is added".to_owned());
+        }
+        if !self.quantiles.is_empty() {
+            let (count, main) = (self.quantiles.len(), |name: &&String| *name == quantiles::MAIN);
+            if self.quantiles.iter().filter(main).count() != 1 || !self.outputs.is_multiple_of(count) || self.softmax {
+                wrong.push(format!(
+                    "{count} quantiles of {} outputs: one of them is `{}`, none is of classes",
+                    self.outputs,
+                    quantiles::MAIN
+                ));
+            }
+            let mut names: Vec<&String> = self.quantiles.iter().collect();
+            names.sort();
+            names.dedup();
+            if names.len() < count {
+                wrong.push("two quantiles have the same name".to_owned());
+            }
         }
         if self.layers.iter().any(|layer| layer.units() == 0) {
             wrong.push("a layer has no units".to_owned());

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod layer;
+pub mod quantiles;
 mod signature;
 mod state_pair;
 mod stored;

@@ -385,14 +385,19 @@ impl Signature {
             lengths: architecture
                 .takes_lengths()
                 .then(|| TensorSpec { element: Element::Int32, ..tensor("lengths", vec![Axis::Batch]) }),
-            outputs: vec![OutputTensor {
-                tensor: match architecture.pool {
-                    Pool::None => tensor("y", steps(architecture.outputs)),
-                    Pool::Last | Pool::Mean => tensor("y", vec![Axis::Batch, Axis::Fixed(architecture.outputs)]),
-                },
-                column: "prediction".into(),
-                forecast,
-            }],
+            outputs: architecture
+                .graph_outputs()
+                .into_iter()
+                .map(|(name, width)| OutputTensor {
+                    tensor: match architecture.pool {
+                        Pool::None => tensor(name, steps(width)),
+                        Pool::Last | Pool::Mean => tensor(name, vec![Axis::Batch, Axis::Fixed(width)]),
+                    },
+                    // `y` and `y_q10`: `prediction` and `prediction_q10`.
+                    column: format!("prediction{}", name.strip_prefix(super::quantiles::MAIN).unwrap_or(name)),
+                    forecast: forecast.clone(),
+                })
+                .collect(),
             batch: Run::Many,
             steps: Run::Many,
         }

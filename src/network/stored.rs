@@ -21,6 +21,8 @@ pub(super) struct Stored {
     pool: Pool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     softmax: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    quantiles: Vec<String>,
     #[serde(default, skip_serializing_if = "is_zero")]
     groups: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,6 +71,7 @@ impl From<&Architecture> for Stored {
             residual,
             layers: all,
             outputs,
+            quantiles,
             scaling,
             pool,
             softmax,
@@ -95,6 +98,7 @@ impl From<&Architecture> for Stored {
             scaling,
             pool,
             softmax,
+            quantiles,
             groups,
             others,
             members,
@@ -116,6 +120,7 @@ impl From<Stored> for Architecture {
             scaling,
             pool,
             softmax,
+            quantiles,
             groups,
             others,
             members,
@@ -139,6 +144,7 @@ impl From<Stored> for Architecture {
             residual,
             layers,
             outputs,
+            quantiles,
             scaling,
             pool,
             softmax,
@@ -208,6 +214,25 @@ mod tests {
         architecture.validate().unwrap();
         architecture.embeddings.clear();
         assert!(architecture.validate().unwrap_err().to_string().contains("must not be empty"));
+    }
+
+    #[test]
+    fn quantiles_come_back_and_are_outputs_of_their_own() {
+        let mut architecture = plain(2, &[(CellKind::Gru, 3)]);
+        (architecture.outputs, architecture.quantiles) = (6, ["y_q10", "y", "y_q90"].map(String::from).to_vec());
+        architecture.validate().unwrap();
+        let json = serde_json::to_string(&architecture).unwrap();
+        assert!(json.contains("\"quantiles\":[\"y_q10\",\"y\",\"y_q90\"]"), "{json}");
+        assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), architecture);
+        let signature = crate::network::Signature::of_own(&architecture, Vec::new(), &[], None);
+        let outputs =
+            signature.outputs.iter().map(|output| (&output.tensor.name[..], output.tensor.width(), &output.column[..]));
+        let wanted = [("y", 2, "prediction"), ("y_q10", 2, "prediction_q10"), ("y_q90", 2, "prediction_q90")];
+        assert_eq!(outputs.collect::<Vec<_>>(), wanted);
+        architecture.outputs = 5;
+        assert!(architecture.validate().unwrap_err().to_string().contains("3 quantiles of 5 outputs"));
+        (architecture.outputs, architecture.quantiles[0]) = (6, "y_q90".into());
+        assert!(architecture.validate().unwrap_err().to_string().contains("two quantiles have the same name"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         pool: Pool::None,
         softmax: false,
         members: 1,
+        quantiles: vec![],
     }
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn rich() -> Architecture {
         pool: Pool::None,
         softmax: false,
         members: 1,
+        quantiles: vec![],
     }
 }
 

@@ -53,6 +53,8 @@ pub struct LayoutColumn {
     pub role: Role,
     /// Columns with the mean and standard deviation that `infer` scales it by, if a `scale` stage named it.
     pub scaled_by: Option<(usize, usize)>,
+    /// Whether these are of its logarithms, [`super::logarithm`].
+    pub log: bool,
     /// The column whose earlier values it holds, if a `lags` stage made it.
     pub lag_of: Option<usize>,
     /// The stage that computed its values, where they are no longer those of records, and whether they stay whole.
@@ -200,7 +202,7 @@ impl Layout {
     pub fn add(&mut self, name: impl Into<String>, kind: Kind, role: Role) -> usize {
         let name = name.into();
         let (scaled_by, lag_of, computed, number) = (None, None, None, None);
-        self.columns.push(LayoutColumn { name, kind, role, scaled_by, lag_of, computed, number });
+        self.columns.push(LayoutColumn { name, kind, role, scaled_by, log: false, lag_of, computed, number });
         self.columns.len() - 1
     }
 

@@ -10,6 +10,7 @@ mod decimal;
 mod key;
 mod key_type;
 mod layout;
+pub mod logarithm;
 mod partition;
 mod range;
 mod records;

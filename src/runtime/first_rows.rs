@@ -214,6 +214,10 @@ impl<'a> Taking<'a> {
                 inputs: vec![Vec::new(); inputs.len()],
                 targets: vec![Vec::new(); targets.len()],
                 scale: vec![None; targets.len()],
+                log: targets
+                    .iter()
+                    .map(|column| column.is_some_and(|column| self.layout.columns[column].log))
+                    .collect(),
                 ..Sequence::default()
             });
             for (values, kept) in inputs.iter().zip(&mut sequence.inputs) {

@@ -87,7 +87,7 @@ impl Operator for config::Frame {
         let per_sample = tick.map_or(Some(None), |tick| tick.map(Some))?;
         let framed = &mut layout.columns[column];
         (framed.kind, framed.role, framed.number) = (Kind::Vector(self.size), Role::Feature, None);
-        (framed.scaled_by, framed.lag_of) = (None, None);
+        (framed.scaled_by, framed.log, framed.lag_of) = (None, false, None);
         layout.interval = None;
         let asked = layout.restart;
         if asked.is_none() {

@@ -48,6 +48,7 @@ impl Operator for config::Lags {
                 let lagged = format!("{}_lag_{lag}", name.value);
                 let index = columns::add(layout, lagged, Kind::Number, Role::Feature, name.place, problems);
                 layout.columns[index].scaled_by = column.and_then(|column| layout.columns[column].scaled_by);
+                layout.columns[index].log = column.is_some_and(|column| layout.columns[column].log);
                 layout.columns[index].lag_of = column;
                 layout.columns[index].computed = column.and_then(|column| layout.columns[column].computed);
             }

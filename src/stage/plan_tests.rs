@@ -82,7 +82,7 @@ fn calendar() -> Stage {
 }
 
 fn scale(column: &str) -> Stage {
-    Stage::Scale(Scale { values: vec![at(column.into())], half_life: at(seconds(90)), min_count: 2 })
+    Stage::Scale(Scale { values: vec![at(column.into())], half_life: at(seconds(90)), min_count: 2, log: false })
 }
 
 fn lags(column: &str) -> Stage {

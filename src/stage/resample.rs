@@ -80,7 +80,7 @@ impl Operator for config::Resample {
             (Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last, _) => None,
         };
         for column in &mut layout.columns {
-            (column.scaled_by, column.computed) = (None, computed.or(column.computed));
+            (column.scaled_by, column.log, column.computed) = (None, false, computed.or(column.computed));
         }
         columns::add(layout, "observed".into(), Kind::Flag, Role::Output, place, problems);
         columns::add(layout, "age".into(), Kind::Number, Role::Output, place, problems);

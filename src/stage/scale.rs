@@ -8,6 +8,9 @@
 //! `2^(-1 / half_life)` where the half-life counts rows (then only rows with an observed value count). The variance is
 //! S / W. Calendar months count 30.436875 days.
 //!
+//! With `log` all of that is of the values' logarithms, [`crate::record::logarithm`], by which `infer` then scales:
+//! what grows with its level moves by about as much everywhere, and errors count as shares of the value.
+//!
 //! Until `min_count` values were observed, `k = min_count - n` values of a prior are added: a standard deviation of a
 //! tenth of |m| (1 where m is 0) around the key's own mean, `(S + k v) / (W + k)`. So the pair is finite from the first
 //! observed value on; before it, it is NaN. The sd is never below `1e-6 |m|` nor below 1e-12, so that dividing by it
@@ -21,7 +24,7 @@ use crate::Result;
 use crate::config::{self, At, Span};
 use crate::error::Problems;
 use crate::problem::Place;
-use crate::record::{Batch, Clock, Kind, Layout, Role, Values};
+use crate::record::{Batch, Clock, Kind, Layout, Role, Values, logarithm};
 use crate::state::{State, StateSpec};
 
 const NANOS_PER_MONTH: f64 = 30.436_875 * 86_400e9;
@@ -37,11 +40,15 @@ impl Operator for config::Scale {
     }
 
     fn canonical(&self, _clock: &Clock) -> Option<Value> {
-        Some(json!({ "scale": {
+        let mut options = json!({
             "values": self.values.iter().map(|name| &name.value).collect::<Vec<_>>(),
             "half_life": self.half_life.to_string(),
             "min_count": self.min_count,
-        } }))
+        });
+        if self.log {
+            options["log"] = true.into();
+        }
+        Some(json!({ "scale": options }))
     }
 
     /// Plans the columns to scale.
@@ -58,7 +65,7 @@ impl Operator for config::Scale {
             // Lags that were made before belong to their column all the same.
             for (index, other) in layout.columns.iter_mut().enumerate() {
                 if index == column || other.lag_of == Some(column) {
-                    other.scaled_by = Some((mean, sd));
+                    (other.scaled_by, other.log) = (Some((mean, sd)), self.log);
                 }
             }
             columns.push(column);
@@ -70,7 +77,8 @@ impl Operator for config::Scale {
         let decay = decay.ok()?;
         (columns.len() == self.values.len()).then(|| {
             let names = self.values.iter().map(|name| name.value.clone()).collect();
-            Box::new(Scale { columns, names, decay, min_count: self.min_count, last: (0, 1.0) }) as Box<dyn Build>
+            Box::new(Scale { columns, names, decay, min_count: self.min_count, log: self.log, last: (0, 1.0) })
+                as Box<dyn Build>
         })
     }
 }
@@ -144,6 +152,7 @@ struct Scale {
     names: Vec<String>,
     decay: Decay,
     min_count: u64,
+    log: bool,
     /// The last time difference and its weight: most rows of most sources have the same.
     last: (i64, f64),
 }
@@ -187,7 +196,7 @@ impl Stage for Scale {
                         }
                     };
                     moments.time = if moments.count == 0 { time } else { moments.time.max(time) };
-                    moments.add(*value, decay);
+                    moments.add(if self.log { logarithm::of(*value) } else { *value }, decay);
                 }
                 let (mean, sd) = moments.pair(self.min_count);
                 means.push(mean);
@@ -210,6 +219,7 @@ mod tests {
             values: values.iter().map(|name| At::default_value((*name).to_owned())).collect(),
             half_life: At::default_value(half_life),
             min_count,
+            log: false,
         }
     }
 
@@ -256,6 +266,28 @@ mod tests {
                 assert!((found - v.sqrt().max(1e-6 * m)).abs() < 1e-7 * found, "row {row}: {found} {}", v.sqrt());
             }
         }
+    }
+
+    #[test]
+    fn with_log_they_are_the_moments_of_the_logarithms() {
+        let (mut table, mut logarithms) = (Table::new(&["value"]), Table::new(&["value"]));
+        for (time, value) in [(0, 9.0), (1, 99.0), (2, -3.0), (3, 0.0), (4, 1e6)] {
+            table.push(0, time, &[value]);
+            logarithms.push(0, time, &[logarithm::of(value)]);
+        }
+        let plain = config(&["value"], Span::Steps(3), 2);
+        let log = config::Scale { log: true, ..plain.clone() };
+        let (layout, out) = run(&log, &table, None);
+        let (_, expected) = run(&plain, &logarithms, None);
+        let (mean, sd) = layout.columns[0].scaled_by.unwrap();
+        assert!(layout.columns[0].log);
+        assert_eq!(out.columns[0].numbers(), [9.0, 99.0, -3.0, 0.0, 1e6]);
+        for column in [mean, sd] {
+            assert_eq!(out.columns[column].numbers(), expected.columns[column].numbers());
+        }
+        let clock = &layout.clock;
+        assert_eq!(log.canonical(clock).unwrap()["scale"]["log"], true);
+        assert!(plain.canonical(clock).unwrap()["scale"].get("log").is_none());
     }
 
     #[test]

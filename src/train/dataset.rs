@@ -133,10 +133,7 @@ impl<'a> Dataset<'a> {
         let s = &self.series[series];
         let next = self.known[series][target][row.saturating_sub(lag)] as usize;
         let value = if next <= row { s.targets[target][next] } else { f64::NAN };
-        match &s.scale[target] {
-            None => value,
-            Some(pairs) => (value - pairs[row].0) / pairs[row].1,
-        }
+        s.to_network(target, row, value)
     }
 
     /// The label of the sequence that ends with a step: that of its last record which has one.
@@ -186,6 +183,9 @@ impl<'a> Dataset<'a> {
             for pair in s.scale.iter().flatten().flatten() {
                 hash.update(pair.0.to_bits().to_le_bytes());
                 hash.update(pair.1.to_bits().to_le_bytes());
+            }
+            if s.log.contains(&true) {
+                feed(&mut hash, &s.log, |v| [u8::from(v)]);
             }
             for label in s.labels.iter().chain(s.texts.iter().flatten()) {
                 hash.update((label.as_ref().map_or(u64::MAX, |label| label.len() as u64)).to_le_bytes());

@@ -1,13 +1,27 @@
 //! Losses over standardised outputs, with their gradients.
 
+use std::cmp::Ordering;
+
 use crate::config::Loss;
 use crate::kernel::float::Float;
+use crate::record::logarithm;
 
 /// The mean loss over the entries that count, and its gradient by `y` into `gradient`. Nothing counts: 0, and zeros.
 ///
 /// `weight` is 1 where an entry counts and 0 where not; outputs of one standard deviation weigh the same whatever their
 /// unit, since `y` and `wanted` are standardised. Where an entry doesn't count, both may be NaN.
 pub fn loss<F: Float>(loss: Loss, y: &[F], wanted: &[F], weight: &[F], gradient: &mut Vec<F>) -> f64 {
+    entries(y, wanted, weight, gradient, &|_, y, wanted| entry(loss, (y - wanted).to_f64()))
+}
+
+/// The same of any loss of an entry: its index, `y` and what is wanted give the loss, and its slope by `y`.
+pub fn entries<F: Float>(
+    y: &[F],
+    wanted: &[F],
+    weight: &[F],
+    gradient: &mut Vec<F>,
+    entry: &dyn Fn(usize, F, F) -> (f64, f64),
+) -> f64 {
     let count: f64 = weight.iter().map(|weight| weight.to_f64()).sum();
     gradient.clear();
     if count == 0.0 {
@@ -15,13 +29,13 @@ pub fn loss<F: Float>(loss: Loss, y: &[F], wanted: &[F], weight: &[F], gradient:
         return 0.0;
     }
     let mut sum = 0.0;
-    for ((y, wanted), weight) in y.iter().zip(wanted).zip(weight) {
+    for (at, ((y, wanted), weight)) in y.iter().zip(wanted).zip(weight).enumerate() {
         let weight = weight.to_f64();
         if weight == 0.0 {
             gradient.push(F::ZERO);
             continue;
         }
-        let (value, slope) = entry(loss, (*y - *wanted).to_f64());
+        let (value, slope) = entry(at, *y, *wanted);
         sum += weight * value;
         gradient.push(F::from_f64(weight * slope / count));
     }
@@ -84,6 +98,80 @@ pub fn entry(loss: Loss, error: f64) -> (f64, f64) {
         Loss::Mae => (error.abs(), error.signum()),
         Loss::Huber { delta } if error.abs() <= delta => (0.5 * error * error, error),
         Loss::Huber { delta } => (delta * (error.abs() - 0.5 * delta), delta * error.signum()),
+        // They need more than the error: see `OwnUnits::entry`.
+        Loss::Smape | Loss::Msle => (f64::NAN, f64::NAN),
+    }
+}
+
+/// Pinball loss of a quantile's error, what was forecast less what came, and its slope (Koenker and Bassett 1978).
+pub fn pinball(level: f64, error: f64) -> (f64, f64) {
+    match error.partial_cmp(&0.0) {
+        Some(Ordering::Less) => (-level * error, -level),
+        Some(Ordering::Greater) => ((1.0 - level) * error, 1.0 - level),
+        _ => (0.0 * error, 0.0),
+    }
+}
+
+/// How an output of the network becomes what the user sees: `factor * y + shift`, and of a target that is scaled by its
+/// logarithm the inverse of that.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OwnUnits {
+    /// Own units, or logarithms, of one unit of the network.
+    pub factor: f64,
+    /// What is added.
+    pub shift: f64,
+    /// Whether that is a logarithm.
+    pub log: bool,
+}
+
+/// Slopes of a loss in own units at most, so that a target near zero doesn't outweigh all others.
+const STEEPEST: f64 = 8.0;
+
+impl OwnUnits {
+    /// As it is held in a batch.
+    pub fn numbers(self) -> [f32; 3] {
+        [self.factor as f32, self.shift as f32, f32::from(u8::from(self.log))]
+    }
+
+    /// From what [`OwnUnits::numbers`] gives.
+    pub fn of(numbers: &[f32]) -> OwnUnits {
+        OwnUnits { factor: f64::from(numbers[0]), shift: f64::from(numbers[1]), log: numbers[2] != 0.0 }
+    }
+
+    /// What the user sees of an output, and its slope.
+    fn seen(self, y: f64) -> (f64, f64) {
+        let value = self.factor * y + self.shift;
+        match self.log {
+            false => (value, self.factor),
+            true => (logarithm::back(value), self.factor * value.abs().exp()),
+        }
+    }
+
+    /// Loss of an output, and its slope by the output.
+    ///
+    /// `smape`: `2 |p - t| / (|p| + |t|)`, 0 where both are 0, and 2 where they differ in sign. There its slope would
+    /// be 0, so that of a denominator that doesn't move is taken instead. `msle`: squared difference of `ln(1 + |p|)`
+    /// with the sign of p; for positive numbers it is Keras'.
+    pub fn entry(self, loss: Loss, y: f64, wanted: f64) -> (f64, f64) {
+        let ((p, slope), (t, _)) = (self.seen(y), self.seen(wanted));
+        let (value, by_p) = match loss {
+            Loss::Smape => {
+                let sum = p.abs() + t.abs();
+                let sign = (p - t).partial_cmp(&0.0).map_or(f64::NAN, |order| f64::from(order as i8));
+                match sum == 0.0 {
+                    true => (0.0, 0.0),
+                    false if p * t > 0.0 => (2.0 * (p - t).abs() / sum, 4.0 * sign * t.abs() / (sum * sum)),
+                    false => (2.0 * (p - t).abs() / sum, 2.0 * sign / sum),
+                }
+            }
+            Loss::Msle => {
+                let apart = logarithm::of(p) - logarithm::of(t);
+                (apart * apart, 2.0 * apart / (1.0 + p.abs()))
+            }
+            Loss::Mse | Loss::Mae | Loss::Huber { .. } => return entry(loss, y - wanted),
+        };
+        let slope = by_p * slope;
+        (value, if loss == Loss::Smape { slope.clamp(-STEEPEST, STEEPEST) } else { slope })
     }
 }
 
@@ -134,6 +222,52 @@ mod tests {
         let wished = cross_entropy(&doubles, 1000, &[7.0, 0.0, 999.0], &[1.0, 2.0, 0.5], &mut double);
         assert!((found - wished).abs() < 1e-5, "{found} {wished}");
         assert!(single.iter().zip(&double).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-7));
+    }
+
+    #[test]
+    fn pinball_by_hand() {
+        // Too low by 2 at 0.9 costs 1.8, too high by 2 costs 0.2.
+        assert_eq!(pinball(0.9, -2.0), (1.8, -0.9));
+        let (value, slope) = pinball(0.9, 2.0);
+        assert!((value - 0.2).abs() < 1e-12 && (slope - 0.1).abs() < 1e-12);
+        assert_eq!((pinball(0.5, -3.0), pinball(0.3, 0.0)), ((1.5, -0.5), (0.0, 0.0)));
+    }
+
+    #[test]
+    fn losses_in_own_units_by_hand() {
+        // y = 2 is 2 * 2 + 5 = 9, wanted 3 is 11: |9 - 11| / 10.
+        let own = OwnUnits { factor: 2.0, shift: 5.0, log: false };
+        let (value, slope) = own.entry(Loss::Smape, 2.0, 3.0);
+        assert!((value - 0.2).abs() < 1e-12 && (slope + 2.0 * 44.0 / 400.0).abs() < 1e-12, "{value} {slope}");
+        let (value, _) = own.entry(Loss::Msle, 2.0, 3.0);
+        assert!((value - (10.0_f64 / 12.0).ln().powi(2)).abs() < 1e-12, "{value}");
+        // Both zero; zero beside something; of another sign.
+        let plain = OwnUnits { factor: 1.0, shift: 0.0, log: false };
+        assert_eq!(plain.entry(Loss::Smape, 0.0, 0.0), (0.0, 0.0));
+        assert_eq!(plain.entry(Loss::Smape, 2.0, 0.0), (2.0, 1.0));
+        assert_eq!(plain.entry(Loss::Smape, -1.0, 3.0), (2.0, -0.5));
+        // Logarithms: ln 10 is 9, ln 12 is 11.
+        let log = OwnUnits { factor: 1.0, shift: 0.0, log: true };
+        let (value, _) = log.entry(Loss::Smape, 10.0_f64.ln(), 12.0_f64.ln());
+        assert!((value - 0.2).abs() < 1e-12, "{value}");
+    }
+
+    #[test]
+    fn slopes_in_own_units_are_finite_differences_and_bounded() {
+        for loss in [Loss::Smape, Loss::Msle, Loss::Huber { delta: 0.5 }] {
+            for (factor, shift, log) in [(2.0, 5.0, false), (0.5, 3.0, true), (3.0, -40.0, false)] {
+                let own = OwnUnits { factor, shift, log };
+                for (y, wanted) in [(0.3, 0.7), (1.4, 0.2), (-0.5, 0.4)] {
+                    let at = |y| own.entry(loss, y, wanted).0;
+                    let slope = (at(y + 1e-6) - at(y - 1e-6)) / 2e-6;
+                    assert!((slope - own.entry(loss, y, wanted).1).abs() < 1e-5, "{loss:?} {own:?} {y}: {slope}");
+                }
+            }
+        }
+        let steep = OwnUnits { factor: 1e6, shift: 0.0, log: false };
+        assert_eq!(steep.entry(Loss::Smape, 1e-12, 2e-12).1, -8.0);
+        let again = OwnUnits::of(&OwnUnits { factor: 0.5, shift: -2.0, log: true }.numbers());
+        assert_eq!(again, OwnUnits { factor: 0.5, shift: -2.0, log: true });
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn of_target(data: &Dataset, series: usize, target: usize) -> Moments {
     let s = &data.series[series];
     let mut moments = Moments::default();
     for (row, value) in s.targets[target].iter().enumerate() {
-        let value = s.scale[target].as_ref().map_or(*value, |pairs| (value - pairs[row].0) / pairs[row].1);
+        let value = s.to_network(target, row, *value);
         if data.rows[series][row] == Some(Subset::Train) && s.observed[target][row] && value.is_finite() {
             moments.add(value);
         }

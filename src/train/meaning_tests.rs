@@ -36,6 +36,7 @@ fn full(cell: CellKind) -> Architecture {
         pool: crate::network::Pool::None,
         softmax: false,
         members: 1,
+        quantiles: vec![],
     }
 }
 
@@ -179,6 +180,7 @@ fn the_whole_is_the_documented_formula() {
         pool: crate::network::Pool::None,
         softmax: false,
         members: 1,
+        quantiles: vec![],
     };
     let network = network(&architecture, 3);
     let by_name = |name: &str| {

@@ -6,6 +6,7 @@
 mod backtest;
 #[cfg(test)]
 mod backtest_tests;
+mod calibration;
 #[cfg(test)]
 mod core_tests;
 pub mod ctc;
@@ -40,6 +41,8 @@ mod parity_tests;
 mod pass;
 pub mod plan;
 mod publish;
+#[cfg(test)]
+mod quantile_tests;
 mod rate;
 pub mod report;
 pub mod ridge;

@@ -40,8 +40,9 @@ pub(super) fn check_parity(
     let ids_of = |cell: usize| shape.embeddings.iter().map(move |embedding| id(cell, embedding.rows));
     let ids: Vec<u32> = (0..2 * steps).flat_map(ids_of).collect();
     let expected = network.outputs_until(&x, (&group, &ids), &active, steps, 2);
-    let mut given = graph.run(&x, (&group, &ids), steps, lengths, &[])?;
-    compare(&expected, given.remove(0).values(), shape.outputs, scales, &active)?;
+    let given = graph.run(&x, (&group, &ids), steps, lengths, &[])?;
+    let of_graph = shape.graph_outputs().len();
+    compare(&expected, &together(shape, &given[..of_graph]), shape.outputs, scales, &active)?;
     if !shape.takes_lengths() || shape.is_bidirectional() {
         return Ok(());
     }
@@ -52,11 +53,23 @@ pub(super) fn check_parity(
     for at in 0..steps {
         let (row, ids) = (&x[at * 2 * features..][..2 * features], &ids[at * width..][..width]);
         let mut given = graph.run(row, (&[], ids), 1, [1, 1], &states)?;
-        states = given.split_off(1);
-        y = given[0].values().to_vec();
+        states = given.split_off(of_graph);
+        y = together(shape, &given);
     }
     let last = &expected[expected.len() - y.len()..];
     compare(last, &y, shape.outputs, scales, &[])
+}
+
+/// The rows of a graph's outputs as the network has them: quantile after quantile.
+fn together(shape: &Architecture, given: &[Buffer]) -> Vec<f32> {
+    let outputs = shape.graph_outputs();
+    let place = |name: &String| outputs.iter().position(|(output, _)| output == name).unwrap_or(0);
+    let order: Vec<usize> =
+        if shape.quantiles.is_empty() { vec![0] } else { shape.quantiles.iter().map(place).collect() };
+    let width = outputs[0].1;
+    let rows = given[0].values::<f32>().len() / width.max(1);
+    let row = |row: usize| order.iter().flat_map(move |at| &given[*at].values::<f32>()[row * width..(row + 1) * width]);
+    (0..rows).flat_map(row).copied().collect()
 }
 
 /// A loaded graph with what it takes and gives.

@@ -3,6 +3,7 @@
 //! Lives here: forward passes for validation and evaluation. Must not live here: learning (`fit`).
 
 use crate::model::ModelKind;
+use crate::network::quantiles;
 
 use super::dataset::Dataset;
 use super::network::Network;
@@ -179,14 +180,17 @@ impl Model {
     fn finish(&self, data: &Dataset, series: usize, step: usize, made: &[f32], cell: usize) -> Vec<f32> {
         let outputs = data.plan.head.outputs();
         let row = data.steps[series].rows[step] as usize;
-        made[cell * outputs..(cell + 1) * outputs]
+        let mut y: Vec<f32> = made[cell * outputs..(cell + 1) * outputs]
             .iter()
             .enumerate()
             .map(|(output, value)| {
                 let (mean, sd) = (self.scaling.out_mean[output] as f32, self.scaling.out_sd[output] as f32);
                 value * sd + mean + data.base(series, row, output)
             })
-            .collect()
+            .collect();
+        let names = &data.plan.architecture.quantiles;
+        quantiles::keep_apart(&mut y, names.len(), quantiles::median(names));
+        y
     }
 }
 

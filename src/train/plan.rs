@@ -258,6 +258,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         pool,
         softmax: head.is_text(),
         members: train.seeds,
+        quantiles: head.quantiles(),
     };
     (features, architecture)
 }
@@ -306,6 +307,7 @@ pub(super) mod tests {
             tokens: config::Tokens::Chars,
             input_noise: 0.0,
             loss: Loss::Mse,
+            quantiles: vec![],
             optimizer: Optimizer::Adam(Adam { learning_rate: 0.01, ..Adam::DEFAULT }),
             schedule: RateSchedule::Constant,
             warm_up: 0,

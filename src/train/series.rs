@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::record::logarithm;
+
 /// One key's rows as the stages before `infer` made them, in order: what a network is trained on.
 #[derive(Debug, Clone, Default)]
 pub struct Series {
@@ -23,6 +25,8 @@ pub struct Series {
     /// Per target, per row: (mean, sd) of the `scale` stage known after the row; `None` if the target isn't scaled.
     /// The network's output for origin t is `(target - mean_t) / sd_t`.
     pub scale: Vec<Option<Vec<(f64, f64)>>>,
+    /// Per target, whether that is of the logarithms of both, [`crate::record::logarithm`]; empty: none is.
+    pub log: Vec<bool>,
     /// Per row, the class or transcript in the target column, `None` for null; empty where targets are numbers.
     pub labels: Vec<Option<Arc<str>>>,
     /// Per embedding of a column, per row: its text, `None` for null.
@@ -33,4 +37,29 @@ pub struct Series {
     pub weights: Vec<f64>,
     /// Per row, the text of the split column, for `split: { column }`.
     pub split: Option<Vec<String>>,
+}
+
+impl Series {
+    /// Whether a target is scaled by its logarithm.
+    pub fn is_log(&self, target: usize) -> bool {
+        self.log.get(target) == Some(&true)
+    }
+
+    /// A target's value in the network's units, by the pair of a row.
+    pub fn to_network(&self, target: usize, row: usize, value: f64) -> f64 {
+        let value = if self.is_log(target) { logarithm::of(value) } else { value };
+        match &self.scale[target] {
+            None => value,
+            Some(pairs) => (value - pairs[row].0) / pairs[row].1,
+        }
+    }
+
+    /// A number in the network's units as a target's value.
+    pub fn to_own(&self, target: usize, row: usize, value: f64) -> f64 {
+        let value = match &self.scale[target] {
+            None => value,
+            Some(pairs) => value * pairs[row].1 + pairs[row].0,
+        };
+        if self.is_log(target) { logarithm::back(value) } else { value }
+    }
 }

@@ -8,6 +8,7 @@ use crate::model::ModelKind;
 use crate::{Error, Result};
 
 use super::backtest::{self, Backtest};
+use super::calibration::{self, calibrate};
 use super::dataset::Dataset;
 use super::examples;
 use super::fit::{Event, Fitted, Phase};
@@ -81,19 +82,24 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let path = choices.as_ref().map(|choices| path_text(choices, part));
     path.iter().for_each(|path| watch(Event::Note(path)));
     let part = part.map(|(factor, _)| factor);
+    let calibration = calibrate(&data, &model);
+    calibration.iter().for_each(|calibration| calibration.apply(&mut model));
     watch(Event::Start(Phase::Evaluate, "evaluates"));
     let evaluation = plan.head.evaluate(&data, &model)?;
     let members = members::results(&data, &fitted, part)?;
     let validation = if members.is_empty() { None } else { model.validation_loss(&data, 1) };
     let Some(first) = fitted.first() else { return Err(Error::failed("no network: internal error, please report")) };
     let gradients = Gradients { carried: carried(&data, &first.model), ..first.gradients.clone() };
+    warnings.extend(calibration::warning(plan, calibration.as_ref()));
     warnings.extend(fitted.iter().find_map(|fitted| too_short(plan, fitted)));
     warnings.extend(gradients::warnings(plan, &gradients));
     warnings.extend(evaluation.warnings());
     let mut metrics = evaluation.metrics();
     let judged = given.backtest.map(|section| (section, model.clone()));
     let (model, refit_updates) = if plan.refit {
-        let (model, updates) = refit(series, &data, choices.as_deref(), (&fitted, part), keep, watch)?;
+        let (mut model, updates) = refit(series, &data, choices.as_deref(), (&fitted, part), keep, watch)?;
+        // Nothing is left to calibrate on: it gets what was right before.
+        calibration.iter().for_each(|calibration| calibration.apply(&mut model));
         (model, Some(updates))
     } else {
         (model, None)

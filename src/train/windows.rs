@@ -51,6 +51,8 @@ pub struct Examples {
     pub wanted: Vec<f32>,
     /// As `wanted`: 1 where it counts, 0 where not.
     pub weight: Vec<f32>,
+    /// As `wanted`, three numbers for each: [`crate::train::loss::OwnUnits`]; empty where the loss needs none.
+    pub own: Vec<f32>,
     /// [steps, batch]: state is zero before this step.
     pub reset: Vec<bool>,
     /// [steps, batch]: whether there is a step at all.
@@ -70,6 +72,8 @@ impl Examples {
         refill(&mut self.x, steps * batch * shape.features, 0.0);
         refill(&mut self.wanted, with_outputs * batch * width, 0.0);
         refill(&mut self.weight, with_outputs * batch * width, 0.0);
+        let own = if data.plan.head.counts_own_units() { 3 * with_outputs * batch * width } else { 0 };
+        refill(&mut self.own, own, 0.0);
         refill(&mut self.reset, steps * batch, false);
         refill(&mut self.active, steps * batch, false);
         refill(&mut self.ids, steps * batch * shape.embeddings.len(), 0);
@@ -104,6 +108,9 @@ impl Examples {
         let cells = cell * width..(cell + 1) * width;
         let (wanted, weight) = (&mut self.wanted[cells.clone()], &mut self.weight[cells]);
         data.plan.head.put(data, scaling, (series, step), wanted, weight);
+        if let Some(own) = self.own.get_mut(3 * cell * width..3 * (cell + 1) * width) {
+            data.plan.head.put_own(data, scaling, (series, step), own);
+        }
     }
 }
 

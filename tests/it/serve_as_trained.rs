@@ -151,3 +151,74 @@ fn same_seed_same_model_bit_for_bit() {
     assert_eq!(models[0].keys().collect::<Vec<_>>(), ["manifest.json", "model.onnx", "report.html"]);
     assert!(models[0] == models[1], "another model from the same seed and data");
 }
+
+/// The numbers of a column of all rows of the files that `run` wrote, by key and row.
+fn lists(folder: &Path, column: &str) -> BTreeMap<String, Vec<Vec<f32>>> {
+    let mut keys: BTreeMap<String, Vec<(i64, Vec<f32>)>> = BTreeMap::new();
+    for name in files(&folder.join("out")).keys() {
+        let file = std::fs::File::open(folder.join("out").join(name)).unwrap();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            let of = |name: &str| batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"));
+            let (key, ts) = (of("key").as_string::<i32>(), of("ts").as_primitive::<TimestampMillisecondType>());
+            for row in 0..batch.num_rows() {
+                let list = match of(column).as_fixed_size_list_opt() {
+                    Some(list) => {
+                        list.value(row).as_primitive::<Float32Type>().iter().map(|n| n.unwrap_or(f32::NAN)).collect()
+                    }
+                    None => vec![of(column).as_primitive::<arrow::datatypes::Float64Type>().value(row) as f32],
+                };
+                keys.entry(key.value(row).to_string()).or_default().push((ts.value(row), list));
+            }
+        }
+    }
+    keys.into_iter()
+        .map(|(key, mut rows)| {
+            rows.sort_by_key(|(ts, _)| *ts);
+            (key, rows.into_iter().map(|(_, list)| list).collect())
+        })
+        .collect()
+}
+
+/// `prediction` is the median, beside it a column for each other quantile; none crosses another, and pinball losses and
+/// coverage of what `run` wrote are those that `train` reported, also where the network sees logarithms.
+#[test]
+fn quantiles_are_served_as_they_were_judged() {
+    let log = "  - scale: { values: [value], half_life: 5d, log: true }\n";
+    for (stages, infer, train) in [
+        ("", "model: m, mode: carry", "  quantiles: [0.1, 0.9]\n"),
+        (log, "model: m, mode: window, window: 12", "  quantiles: [0.1, 0.5, 0.9]\n  residual: last\n  refit: none\n"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = trained(folder.path(), stages, infer, train);
+        kolk_exits(0, &["run", &file]);
+        let manifest = std::fs::read_to_string(folder.path().join("models/m/1/manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        assert_eq!(manifest["quantiles"], serde_json::json!([0.1, 0.5, 0.9]));
+        let reported = |name: &str| manifest["metrics"][format!("value.{name}")].as_f64().unwrap();
+        let values = lists(folder.path(), "value");
+        let columns = ["prediction_q10", "prediction", "prediction_q90"].map(|name| lists(folder.path(), name));
+        let (mut within, mut count, mut losses) = (0.0, 0.0, [0.0; 3]);
+        for (key, values) in &values {
+            for t in ROWS - 61..ROWS - 2 {
+                for step in 1..=2 {
+                    let [low, median, high] = [0, 1, 2].map(|at| f64::from(columns[at][key][t][step - 1]));
+                    assert!(low <= median && median <= high, "{low} {median} {high}");
+                    let truth = f64::from(values[t + step][0]);
+                    within += f64::from(u8::from(low <= truth && truth <= high));
+                    count += 1.0;
+                    for ((level, forecast), loss) in
+                        [0.1, 0.5, 0.9].into_iter().zip([low, median, high]).zip(&mut losses)
+                    {
+                        *loss += f64::max(level * (truth - forecast), (1.0 - level) * (forecast - truth));
+                    }
+                }
+            }
+        }
+        assert!((reported("coverage_80") - within / count).abs() < 0.5 / count, "{} {}", within, count);
+        for (name, loss) in ["pinball_q10", "pinball_q50", "pinball_q90"].into_iter().zip(losses) {
+            let served = loss / count;
+            assert!((reported(name) - served).abs() < 1e-4 * served, "{name}: {} {served}", reported(name));
+        }
+    }
+}

@@ -1,12 +1,13 @@
-//! `scale: { values, half_life, min_count }`
+//! `scale: { values, half_life, min_count, log }`
 
 use super::Options;
+use crate::config::optimizer::FLAGS;
 use crate::config::read::{Field, Reader};
-use crate::config::table::{Shape, word};
+use crate::config::table::{Shape, names, word};
 use crate::config::words::Words;
 use crate::config::{At, Span};
 
-/// `scale: { values, half_life, min_count }`
+/// `scale: { values, half_life, min_count, log }`
 #[derive(Debug, Clone)]
 pub struct Scale {
     /// Columns to scale.
@@ -15,6 +16,8 @@ pub struct Scale {
     pub half_life: At<Span>,
     /// Rows of a key before its own statistics are used alone.
     pub min_count: u64,
+    /// Whether values are scaled by their logarithms.
+    pub log: bool,
 }
 
 impl Options for Scale {
@@ -25,6 +28,8 @@ impl Options for Scale {
             word("values", Shape::SomeTexts, "Columns to scale").needed(),
             word("half_life", Shape::Span { zero: false }, "Age at which a value counts half").needed(),
             word("min_count", Shape::POSITIVE, "Values of a key after which only its own statistics are used").or("24"),
+            word("log", Shape::Word(&names(&FLAGS)), "Whether the network sees and makes logarithms of the values")
+                .or("false"),
         ],
     );
 
@@ -33,6 +38,7 @@ impl Options for Scale {
         let values = reader.need(&fields, "values").and_then(|f| reader.some_texts(f, "columns"));
         let half_life = reader.need(&fields, "half_life").and_then(|f| reader.span(f, false));
         let min_count = fields.get("min_count").and_then(|f| reader.count(f, 1, usize::MAX));
-        Some(Scale { values: values?, half_life: half_life?, min_count: min_count.map_or(24, |n| n as u64) })
+        let log = fields.get("log").and_then(|f| reader.word(f, &FLAGS, &[])).unwrap_or_default();
+        Some(Scale { values: values?, half_life: half_life?, min_count: min_count.map_or(24, |n| n as u64), log })
     }
 }

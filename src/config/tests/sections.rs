@@ -26,11 +26,7 @@ fn words_of_later_versions_say_so() {
     let found = problems(&format!("{SMALLEST}stages: [ infer: {{ model: m, layout: time_first }} ]"));
     let expected = "4:30: `layout` does not belong in `infer`: the card of a model says it, see `kolk models import`";
     assert_eq!(found, [expected]);
-    for (line, place, word) in [
-        ("  patch: 24", "8:3", "patch"),
-        ("  known_ahead: [h]", "8:3", "known_ahead"),
-        ("  loss: quantile(0.1, 0.9)", "8:9", "quantile"),
-    ] {
+    for (line, place, word) in [("  patch: 24", "8:3", "patch"), ("  known_ahead: [h]", "8:3", "known_ahead")] {
         let found = train(line);
         assert!(found.len() == 1 && found[0].starts_with(place) && found[0].contains(word), "{line}: {found:?}");
         assert!(found[0].ends_with("is not in this version of kolk"), "{found:?}");
@@ -38,6 +34,43 @@ fn words_of_later_versions_say_so() {
     let text = "stages: [ infer: { model: m } ]\n\
                 train: { target: x, layers: [ { gru: 3 }, { batch_norm: true } ] }";
     assert_eq!(more(text), ["5:45: `batch_norm` is not in this version of kolk"]);
+}
+
+/// Quantiles: the median is added to them; what doesn't go with them.
+#[test]
+fn quantiles_are_levels_with_the_median_among_them() {
+    for (text, levels) in [("[0.1, 0.9]", &[0.1, 0.5, 0.9][..]), ("[0.5]", &[0.5]), ("[0.6, 0.7]", &[0.5, 0.6, 0.7])] {
+        let text = format!("stages: [ infer: {{ model: m }} ]\ntrain: {{ target: x, quantiles: {text} }}");
+        let read = parse(&format!("{SMALLEST}{text}")).unwrap();
+        assert_eq!(read.train.unwrap().value.quantiles, levels);
+    }
+    for (line, expected) in [
+        ("  quantiles: [0.9, 0.1]", "8:14: write them ascending"),
+        ("  quantiles: []", "8:14: names no quantile"),
+        ("  quantiles: [0.1, 1]", "8:20: expected a number above 0 and below 1"),
+        ("  loss: quantile(0.1, 0.9)", "8:9: write `quantiles: [0.1, 0.9]` instead of this loss"),
+        ("  quantiles: [0.1, 0.9]\n  loss: mae", "9:3: `loss` doesn't go with `quantiles`"),
+        ("  task: label\n  quantiles: [0.1, 0.9]", "9:3: `quantiles` is not for `task: label`"),
+    ] {
+        let found = train(line);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{line}: {found:?}");
+    }
+}
+
+#[test]
+fn losses_in_own_units_and_logarithms_are_read() {
+    for (word, loss) in [("smape", Loss::Smape), ("msle", Loss::Msle)] {
+        let text = format!("stages: [ infer: {{ model: m }} ]\ntrain: {{ target: x, loss: {word} }}");
+        let read = parse(&format!("{SMALLEST}{text}")).unwrap();
+        assert_eq!(read.train.unwrap().value.loss, loss);
+    }
+    for (log, expected) in [("", false), (", log: true", true), (", log: false", false)] {
+        let text = format!("{SMALLEST}stages: [ scale: {{ values: [x], half_life: 3d{log} }} ]");
+        let stages = parse(&text).unwrap().stages;
+        assert!(matches!(&stages[0].value, Stage::Scale(scale) if scale.log == expected), "{log}");
+    }
+    let found = stages("scale: { values: [x], half_life: 3d, log: maybe }");
+    assert!(found.len() == 1 && found[0].starts_with("5:48: "), "{found:?}");
 }
 
 /// A field that belongs elsewhere, and the words of other tools, get their place.

@@ -17,6 +17,7 @@ use crate::model::card::Resolved;
 use crate::model::onnx::recognise::Exposed;
 use crate::network::{Ahead, Run};
 use crate::problem::Place;
+use crate::record::logarithm;
 use crate::{Error, Result};
 
 /// Windows of a run.
@@ -257,7 +258,8 @@ impl Sums {
                 let (mean, sd) = sequence.scale[target].as_ref().map_or((0.0, 1.0), |scale| scale[row]);
                 // Of quantiles the middle one.
                 let at = (step * targets + target) * quantiles + quantiles / 2;
-                let error = |given: &[f64]| given[at] * sd + mean - truth;
+                let back = |value: f64| if sequence.log[target] { logarithm::back(value) } else { value };
+                let error = |given: &[f64]| back(given[at] * sd + mean) - truth;
                 let (a, b) = (error(window), error(carry));
                 if a.is_finite() && b.is_finite() {
                     sum.count += 1;

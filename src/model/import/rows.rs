@@ -52,6 +52,8 @@ pub struct Sequence {
     pub targets: Vec<Vec<f64>>,
     /// Per target, mean and standard deviation by which a `scale` stage has the network's numbers scaled.
     pub scale: Vec<Option<Vec<(f64, f64)>>>,
+    /// Per target, whether these are of its logarithms.
+    pub log: Vec<bool>,
 }
 
 /// Sequences of equal length that are run beside each other, and where their rows are from.

@@ -2,8 +2,8 @@
 //! also `lengths` [B], and `y` [B, O].
 //!
 //! Only operators whose rows have the same bits in every batch of two and more are used: Sub, Div, Slice, Gather, RNN,
-//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, LayerNormalization, Softmax, CumSum, Cast, Concat, Transpose, Reshape,
-//! Unsqueeze, Squeeze, and a Scan of those that cells are made of. Equal input gives equal bytes.
+//! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Max, Min, LayerNormalization, Softmax, CumSum, Cast, Concat, Transpose,
+//! Reshape, Unsqueeze, Squeeze, and a Scan of those that cells are made of. Equal input gives equal bytes.
 
 use prost::Message;
 
@@ -14,7 +14,7 @@ use super::proto::{ModelProto, OperatorSetIdProto, tensor_proto::DataType};
 use super::step::{attribute, scan};
 use crate::kernel::cell::{Attribute, Onnx};
 use crate::kernel::{Activation, layer_norm};
-use crate::network::{Architecture, ByName, Embedding, Layer, Pool, RecurrentLayer, Tensor, ids_name};
+use crate::network::{Architecture, ByName, Embedding, Layer, Pool, RecurrentLayer, Tensor, ids_name, quantiles};
 use crate::{Error, Result};
 
 /// Opset of our graphs: the oldest that has every operator in its present form, so that older runtimes load them too.
@@ -44,9 +44,11 @@ pub fn onnx(architecture: &Architecture, tensors: &[Tensor], name: &str) -> Resu
     if architecture.features > 0 {
         graph.input("x", &[TIME, BATCH, Axis::Fixed(architecture.features)]);
     }
-    match architecture.pool {
-        Pool::None => graph.output("y", &[TIME, BATCH, Axis::Fixed(architecture.outputs)]),
-        Pool::Last | Pool::Mean => graph.output("y", &[BATCH, Axis::Fixed(architecture.outputs)]),
+    for (output, width) in architecture.graph_outputs() {
+        match architecture.pool {
+            Pool::None => graph.output(output, &[TIME, BATCH, Axis::Fixed(width)]),
+            Pool::Last | Pool::Mean => graph.output(output, &[BATCH, Axis::Fixed(width)]),
+        }
     }
     if architecture.takes_lengths() {
         graph.input_of(DataType::Int32, "lengths", &[BATCH]);
@@ -114,6 +116,9 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     if architecture.softmax {
         flow = graph.node("Softmax", &[&flow], "probabilities", vec![integer("axis", -1)]);
     }
+    if !architecture.quantiles.is_empty() {
+        return by_quantile(graph, architecture, &flow);
+    }
     // The last node makes `y`; every network ends in a node of ours, the output layer at the least.
     rename_output(graph, &flow, "y");
 }
@@ -180,6 +185,24 @@ fn first(
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
             graph.node("Concat", &parts, &format!("{prefix}first"), vec![integer("axis", 2)])
         }
+    }
+}
+
+/// Cuts all outputs into those of each quantile, and keeps them from crossing.
+fn by_quantile(graph: &mut Graph, architecture: &Architecture, from: &str) {
+    let names = &architecture.quantiles;
+    let (width, median) = (architecture.outputs / names.len(), quantiles::median(names));
+    let axis = graph.integers("quantiles/axis", &[-1]);
+    let cut = |graph: &mut Graph, at: usize, name: &str| {
+        let start = graph.integers(&format!("{name}/start"), &[(at * width) as i64]);
+        let end = graph.integers(&format!("{name}/end"), &[((at + 1) * width) as i64]);
+        let cut = if at == median { name.to_owned() } else { format!("{name}/cut") };
+        graph.node("Slice", &[from, &start, &end, &axis], &cut, vec![])
+    };
+    cut(graph, median, &names[median]);
+    for (at, other, above) in quantiles::kept_apart(names.len(), median) {
+        let cut = cut(graph, at, &names[at]);
+        graph.node(if above { "Max" } else { "Min" }, &[&cut, &names[other]], &names[at], vec![]);
     }
 }
 

@@ -61,8 +61,8 @@ pub struct Wanted<'a> {
 /// Indices of the columns of interest in the layout before the network.
 struct Columns {
     features: Features,
-    /// Per target: its column, and those of its mean and standard deviation.
-    targets: Vec<(usize, Option<(usize, usize)>)>,
+    /// Per target: its column, those of its mean and standard deviation, and whether these are of logarithms.
+    targets: Vec<(usize, Option<(usize, usize)>, bool)>,
     label: Option<usize>,
     texts: Vec<(usize, String)>,
     weight: Option<usize>,
@@ -117,7 +117,7 @@ impl Columns {
             .iter()
             .map(|name| {
                 let column = layout.number(name).map_err(|e| Error::refused(format!("train.target: {e}")))?;
-                Ok((column, layout.columns[column].scaled_by))
+                Ok((column, layout.columns[column].scaled_by, layout.columns[column].log))
             })
             .collect::<Result<_>>()?;
         let text = |word: &str, name: Option<&str>| {
@@ -188,7 +188,9 @@ impl Columns {
             series.targets.resize(self.targets.len(), Vec::new());
             series.observed.resize(self.targets.len(), Vec::new());
             series.scale.resize(self.targets.len(), None);
-            for (i, (column, scaled_by)) in self.targets.iter().enumerate() {
+            series.log.resize(self.targets.len(), false);
+            for (i, (column, scaled_by, log)) in self.targets.iter().enumerate() {
+                series.log[i] = *log;
                 series.targets[i].push(batch.columns[*column].numbers()[row]);
                 series.observed[i].push(batch.columns[*column].is_observed(row));
                 if let Some((mean, sd)) = scaled_by {

@@ -3,7 +3,7 @@
 
 use super::plan::PlannedOutput;
 use crate::model::executor::{Output, RowsMut};
-use crate::record::{self, Batch, Column, Values};
+use crate::record::{self, Batch, Column, Values, logarithm};
 
 /// Room for what the network gives.
 pub(super) struct Answer<'a> {
@@ -54,12 +54,13 @@ impl PlannedOutput {
     pub(super) fn unscale(&self, batch: &Batch, given: &mut Given) {
         let Given::F32(values) = given else { return };
         let (targets, quantiles) = (self.scaled_by.len().max(1), self.quantiles.max(1));
-        for (target, pair) in self.scaled_by.iter().enumerate() {
+        for (target, (pair, log)) in self.scaled_by.iter().zip(&self.log).enumerate() {
             let Some((mean, sd)) = pair else { continue };
             let (mean, sd) = (batch.columns[*mean].numbers(), batch.columns[*sd].numbers());
             for (row, outputs) in values.chunks_exact_mut(self.width).enumerate() {
                 for output in outputs.chunks_exact_mut(quantiles).skip(target).step_by(targets).flatten() {
-                    *output = (f64::from(*output) * sd[row] + mean[row]) as f32;
+                    let value = f64::from(*output) * sd[row] + mean[row];
+                    *output = if *log { logarithm::back(value) } else { value } as f32;
                 }
             }
         }

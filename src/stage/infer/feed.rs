@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::numbers::{Float, put};
 use super::tokens::Tokens;
 use crate::network::{Element, Feed, Input, InputTensor};
-use crate::record::{Batch, Kind, Layout, Role, Values};
+use crate::record::{Batch, Kind, Layout, LayoutColumn, Role, Values, logarithm};
 use crate::stage::Judge;
 
 /// An input of the network with where its numbers come from.
@@ -52,6 +52,8 @@ enum Source {
         lag: usize,
         /// Mean and standard deviation columns of a `scale` stage.
         scaled_by: Option<(usize, usize)>,
+        /// Whether these are of its logarithms.
+        log: bool,
         /// Which ring holds the column's past, for a lag.
         ring: usize,
         /// Whether a missing value is that of the next row that has one.
@@ -158,8 +160,8 @@ impl Fed {
                             kept.rings.len() - 1
                         });
                     }
-                    let scaled_by = layout.columns[column].scaled_by;
-                    sources.push(Source::Number { column, lag, scaled_by, ring, filled: *filled });
+                    let LayoutColumn { scaled_by, log, .. } = layout.columns[column];
+                    sources.push(Source::Number { column, lag, scaled_by, log, ring, filled: *filled });
                 }
                 if sources.len() < columns.len() {
                     return None;
@@ -376,7 +378,7 @@ fn side_by_side<T: Float>(
     let number = |column: usize| if let View::Numbers(values) = columns[column] { values[row] } else { f64::NAN };
     for source in sources {
         match *source {
-            Source::Number { column, lag, scaled_by, ring, filled } => {
+            Source::Number { column, lag, scaled_by, log, ring, filled } => {
                 let back = |lag: usize| {
                     if lag == 0 {
                         number(column)
@@ -391,6 +393,9 @@ fn side_by_side<T: Float>(
                 if filled && value.is_nan() {
                     let oldest = lag.min(usize::try_from(before).unwrap_or(lag));
                     value = (0..=oldest).rev().map(back).find(|value| !value.is_nan()).unwrap_or(f64::NAN);
+                }
+                if log {
+                    value = logarithm::of(value);
                 }
                 if let Some((mean, sd)) = scaled_by {
                     value = (value - number(mean)) / number(sd);

@@ -193,6 +193,8 @@ pub(super) struct PlannedOutput {
     pub(super) is_number: bool,
     /// Per target of a forecast, the columns of the pair that it is scaled back with.
     pub(super) scaled_by: Vec<Option<(usize, usize)>>,
+    /// Per target, whether these are of its logarithms.
+    pub(super) log: Vec<bool>,
     /// Quantiles of each step and target of a forecast; 0 for points.
     pub(super) quantiles: usize,
     /// Set where its numbers are the probabilities of classes.
@@ -204,7 +206,7 @@ impl PlannedOutput {
         let width = output.tensor.width();
         let Some(Ahead { targets, horizon, quantiles }) = &output.forecast else {
             let is_number = width == 1 && !matches!(output.tensor.element, Element::Float32 | Element::Float16);
-            return PlannedOutput { width, is_number, scaled_by: Vec::new(), quantiles: 0, classes: None };
+            return PlannedOutput { width, is_number, scaled_by: vec![], log: vec![], quantiles: 0, classes: None };
         };
         for target in targets {
             if let Err(message) = layout.number(target) {
@@ -219,7 +221,9 @@ impl PlannedOutput {
         }
         let pair = |target: &String| layout.find(target).and_then(|column| layout.columns[column].scaled_by);
         let scaled_by = targets.iter().map(pair).collect();
-        PlannedOutput { width, is_number: false, scaled_by, quantiles: *quantiles, classes: None }
+        let is_log = |target: &String| layout.find(target).is_some_and(|column| layout.columns[column].log);
+        let log = targets.iter().map(is_log).collect();
+        PlannedOutput { width, is_number: false, scaled_by, log, quantiles: *quantiles, classes: None }
     }
 }
 

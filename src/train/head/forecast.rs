@@ -4,10 +4,12 @@
 //! (`forecast/`).
 
 mod evaluation;
+mod intervals;
 mod naive;
 mod pictures;
 mod report;
 mod samples;
+mod spread;
 mod table;
 mod warm_up;
 
@@ -18,8 +20,9 @@ use crate::Result;
 use crate::config::{self, Loss, Residual, Skip};
 use crate::error::counted;
 use crate::model::{Input, Manifest};
+use crate::network::quantiles;
 use crate::train::dataset::Dataset;
-use crate::train::loss;
+use crate::train::loss::{self, OwnUnits};
 use crate::train::pass::Model;
 use crate::train::scaling::Scaling;
 use crate::train::windows::Examples;
@@ -32,7 +35,7 @@ pub use warm_up::WarmUp;
 /// Standard deviations of its own key beyond which a scaled target teaches no more.
 const FAR: f64 = 10.0;
 
-/// Forecasts of columns. Outputs are [horizon, targets], flattened.
+/// Forecasts of columns. Outputs are [quantiles, horizon, targets], flattened; without quantiles [horizon, targets].
 #[derive(Debug, Clone)]
 pub struct Forecast {
     /// Columns that are forecast.
@@ -43,6 +46,8 @@ pub struct Forecast {
     pub residual: Residual,
     /// Loss of an entry, in standard deviations of the output.
     pub loss: Loss,
+    /// Levels of the quantiles, ascending, the median among them; empty: points.
+    pub quantiles: Vec<f64>,
     /// Rows of a season, for the seasonal naive forecast.
     pub seasonality: Option<usize>,
     /// Whether values before a key's first row are filled, as the linear path's are.
@@ -57,6 +62,7 @@ impl Forecast {
             horizon: train.horizon,
             residual: train.residual,
             loss: train.loss,
+            quantiles: train.quantiles.clone(),
             seasonality: train.seasonality,
             filled: train.skip == Skip::Ridge,
         }
@@ -64,7 +70,24 @@ impl Forecast {
 
     /// Step (from 1) and target of an output.
     pub fn step_and_target(&self, output: usize) -> (usize, usize) {
-        (output / self.targets.len() + 1, output % self.targets.len())
+        (output % self.points() / self.targets.len() + 1, output % self.targets.len())
+    }
+
+    /// Numbers that are forecast: outputs of a quantile.
+    pub fn points(&self) -> usize {
+        self.horizon * self.targets.len()
+    }
+
+    /// The level of an output; `None` without quantiles.
+    pub fn level(&self, output: usize) -> Option<f64> {
+        self.quantiles.get(output / self.points()).copied()
+    }
+
+    /// Of the outputs of an origin those of the point forecast, the median where there are quantiles: [horizon,
+    /// targets].
+    pub fn point<'y, T>(&self, y: &'y [T]) -> &'y [T] {
+        let median = self.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
+        &y[median * self.points()..(median + 1) * self.points()]
     }
 
     /// Rows of the naive forecasts' season.
@@ -86,22 +109,26 @@ impl Forecast {
     /// A value of an output's target in the network's units; `None` where the `scale` stage knows none yet.
     fn to_network(&self, data: &Dataset, series: usize, row: usize, output: usize, value: f64) -> Option<f64> {
         let (_, target) = self.step_and_target(output);
-        match &data.series[series].scale[target] {
-            None => Some(value),
-            Some(pairs) => {
-                let (mean, sd) = pairs[row];
-                (mean.is_finite() && sd.is_finite() && sd > 0.0).then(|| (value - mean) / sd)
-            }
-        }
+        let s = &data.series[series];
+        let known = s.scale[target].as_ref().is_none_or(|pairs| {
+            let (mean, sd) = pairs[row];
+            mean.is_finite() && sd.is_finite() && sd > 0.0
+        });
+        known.then(|| s.to_network(target, row, value))
     }
 
     /// An output of the network in the key's own units.
     pub fn to_own(&self, data: &Dataset, series: usize, row: usize, output: usize, value: f32) -> f64 {
         let (_, target) = self.step_and_target(output);
-        match &data.series[series].scale[target] {
-            None => f64::from(value),
-            Some(pairs) => f64::from(value) * pairs[row].1 + pairs[row].0,
-        }
+        data.series[series].to_own(target, row, f64::from(value))
+    }
+
+    /// How an output, with what is added to it, becomes what the user sees.
+    fn own_units(&self, data: &Dataset, series: usize, row: usize, output: usize) -> OwnUnits {
+        let (_, target) = self.step_and_target(output);
+        let pair = data.series[series].scale[target].as_ref().map(|pairs| pairs[row]);
+        let (shift, factor) = pair.unwrap_or((0.0, 1.0));
+        OwnUnits { factor, shift, log: data.series[series].is_log(target) }
     }
 }
 
@@ -111,7 +138,11 @@ impl Head for Forecast {
     }
 
     fn outputs(&self) -> usize {
-        self.horizon * self.targets.len()
+        self.points() * self.quantiles.len().max(1)
+    }
+
+    fn quantiles(&self) -> Vec<String> {
+        quantiles::outputs(&self.quantiles)
     }
 
     fn reach(&self) -> usize {
@@ -133,7 +164,7 @@ impl Head for Forecast {
                 residual.push(if self.filled { Input::filled(target, lag) } else { Input::back(target, lag) });
             }
         }
-        residual
+        vec![residual; self.quantiles.len().max(1)].concat()
     }
 
     fn target(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64> {
@@ -147,16 +178,55 @@ impl Head for Forecast {
         wanted.is_finite().then_some(wanted)
     }
 
+    fn counts_own_units(&self) -> bool {
+        self.quantiles.is_empty() && matches!(self.loss, Loss::Smape | Loss::Msle)
+    }
+
+    fn put_own(&self, data: &Dataset, scaling: &Scaling, (series, step): (usize, usize), own: &mut [f32]) {
+        let row = data.steps[series].rows[step] as usize;
+        for (output, own) in own.chunks_exact_mut(3).enumerate() {
+            let units = self.own_units(data, series, row, output);
+            let shift = scaling.out_mean[output] + f64::from(data.base(series, row, output));
+            let (factor, shift) = (units.factor * scaling.out_sd[output], units.factor * shift + units.shift);
+            own.copy_from_slice(&OwnUnits { factor, shift, ..units }.numbers());
+        }
+    }
+
+    /// Of quantiles each one's own output counts, whether it crosses another one or not: one that is on the wrong side
+    /// still learns.
     fn loss(&self, y: &[f32], batch: &Examples, gradient: &mut Vec<f32>) -> f64 {
-        loss::loss(self.loss, y, &batch.wanted, &batch.weight, gradient)
+        let (all, points) = (self.outputs(), self.points());
+        let (wanted, weight) = (&batch.wanted, &batch.weight);
+        if !self.quantiles.is_empty() {
+            let pinball = |at: usize, y: f32, wanted: f32| {
+                loss::pinball(self.quantiles[at % all / points], f64::from(y) - f64::from(wanted))
+            };
+            return loss::entries(y, wanted, weight, gradient, &pinball);
+        }
+        if self.counts_own_units() {
+            let own = |at: usize, y: f32, wanted: f32| {
+                let units = OwnUnits::of(&batch.own[3 * at..3 * at + 3]);
+                units.entry(self.loss, f64::from(y), f64::from(wanted))
+            };
+            return loss::entries(y, wanted, weight, gradient, &own);
+        }
+        loss::loss(self.loss, y, wanted, weight, gradient)
     }
 
     fn add_loss(&self, data: &Dataset, scaling: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, f64)) {
         let (series, row) = (origin.0, data.steps[origin.0].rows[origin.1] as usize);
         for (output, value) in y.iter().enumerate() {
             if let Some(wanted) = self.target(data, series, row, output) {
-                let made = f64::from(*value) - f64::from(data.base(series, row, output));
-                total.0 += loss::entry(self.loss, (made - wanted) / scaling.out_sd[output]).0;
+                let base = f64::from(data.base(series, row, output));
+                let error = (f64::from(*value) - base - wanted) / scaling.out_sd[output];
+                total.0 += match self.level(output) {
+                    Some(level) => loss::pinball(level, error).0,
+                    None if self.counts_own_units() => {
+                        let units = self.own_units(data, series, row, output);
+                        units.entry(self.loss, f64::from(*value), wanted + base).0
+                    }
+                    None => loss::entry(self.loss, error).0,
+                };
                 total.1 += 1.0;
             }
         }
@@ -169,6 +239,7 @@ impl Head for Forecast {
     fn describe(&self, manifest: &mut Manifest) {
         manifest.horizon = self.horizon;
         manifest.targets.clone_from(&self.targets);
+        manifest.quantiles.clone_from(&self.quantiles);
     }
 
     fn forecast(&self) -> Option<&Forecast> {
@@ -187,6 +258,12 @@ impl Head for Forecast {
             Residual::Seasonal(season) => format!("the value a season ({}) before", counted(season, "row")),
         };
         let loss = match self.loss {
+            _ if !self.quantiles.is_empty() => {
+                let levels: Vec<String> = self.quantiles.iter().map(f64::to_string).collect();
+                format!("pinball of the quantiles {}", levels.join(", "))
+            }
+            Loss::Smape => "sMAPE, in the target's own units".into(),
+            Loss::Msle => "MSLE, in the target's own units".into(),
             Loss::Mse => "MSE".into(),
             Loss::Mae => "MAE".into(),
             Loss::Huber { delta } => format!("Huber, delta {delta}"),

@@ -55,6 +55,11 @@ pub trait Head: fmt::Debug + Send + Sync {
     /// Per output, the feature that is added to it unscaled; empty: nothing is added to any.
     fn residual(&self) -> Vec<Input>;
 
+    /// Names of the graph's outputs by quantile, see [`crate::network::quantiles`]; empty: there is one.
+    fn quantiles(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the network itself has to make for an output, in its own units and less what is added to it; `None` where
     /// that isn't known. Must be finite.
     fn target(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64>;
@@ -86,6 +91,15 @@ pub trait Head: fmt::Debug + Send + Sync {
             }
         }
     }
+
+    /// Whether the loss has to know what an output is in the user's units: [`Head::put_own`].
+    fn counts_own_units(&self) -> bool {
+        false
+    }
+
+    /// How each output of a step becomes what the user sees: three numbers for each, of
+    /// [`crate::train::loss::OwnUnits`].
+    fn put_own(&self, _data: &Dataset, _scaling: &Scaling, _at: (usize, usize), _own: &mut [f32]) {}
 
     /// What is wanted of a sequence that ends at a step, into a row of a batch.
     fn put_sequence(&self, data: &Dataset, scaling: &Scaling, at: (usize, usize), lane: usize, batch: &mut Examples) {

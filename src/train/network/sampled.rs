@@ -84,6 +84,7 @@ mod tests {
             pool: Default::default(),
             softmax: Default::default(),
             members: 1,
+            quantiles: vec![],
             scaling: true,
         };
         Network::new(&architecture, 3)

@@ -4,6 +4,7 @@
 use super::{Network, Pass, Statistics, Workspace};
 use crate::kernel::float::Float;
 use crate::kernel::recurrent::Mask;
+use crate::network::quantiles;
 
 impl<F: Float> Network<F> {
     /// What the exported graph gives for `x` [t, b, features] of keys of group 0 from zero state: [t, b, outputs].
@@ -39,6 +40,7 @@ impl<F: Float> Network<F> {
     /// Turns standardised outputs of the rows of `x` into those of the graph.
     pub fn finish(&self, x: &[F], y: &mut [F]) {
         let Statistics { out_mean, out_sd, .. } = &self.scaling;
+        let (count, median) = (self.shape.quantiles.len(), quantiles::median(&self.shape.quantiles));
         let features = self.shape.features;
         for (at, row) in y.chunks_exact_mut(self.shape.outputs).enumerate() {
             for (i, y) in row.iter_mut().enumerate() {
@@ -47,6 +49,7 @@ impl<F: Float> Network<F> {
                     *y += x[at * features + base];
                 }
             }
+            quantiles::keep_apart(row, count, median);
         }
     }
 }

@@ -137,6 +137,7 @@ mod tests {
             pool: crate::network::Pool::None,
             softmax: false,
             members: 1,
+            quantiles: vec![],
         }
     }
 

@@ -7,6 +7,7 @@ mod cholesky;
 mod choose;
 mod gram;
 mod solve;
+mod spread;
 #[cfg(test)]
 mod tests;
 
@@ -113,7 +114,8 @@ fn space(data: &Dataset, head: &Forecast, target: usize, lags: usize) -> Space {
         (mean, sd) if own.count > 1.0 && sd > 0.01 * unit.1 => (mean, sd),
         (mean, _) => (if own.count > 0.0 { mean } else { unit.0 }, unit.1),
     });
-    let outputs = (0..data.plan.head.outputs()).filter(|output| head.step_and_target(*output).1 == target);
+    // Quantiles have the same path.
+    let outputs = (0..head.points()).filter(|output| head.step_and_target(*output).1 == target);
     Space {
         target,
         lags,
@@ -187,6 +189,9 @@ pub fn fit(data: &Dataset, choices: &[Choice]) -> Linear {
             add(&mut linear, place, data, space, own);
         }
     }
+    if let Some(head) = data.plan.head.forecast().filter(|head| !head.quantiles.is_empty()) {
+        spread::spread(data, head, &mut linear);
+    }
     linear
 }
 
@@ -217,12 +222,14 @@ fn add(linear: &mut Linear, (group, (mean, sd)): (usize, (f64, f64)), data: &Dat
     };
     let lags: Vec<Option<usize>> = (0..space.lags).map(of_lag).collect();
     let width = space.width();
+    let points = outputs / shape.quantiles.len().max(1);
     for (h, output) in space.outputs.iter().enumerate() {
         let weight = |i: usize| map[i * space.outputs.len() + h];
+        let of_quantiles = || (*output..outputs).step_by(points);
         let mut constant = mean + weight(width - 1) * sd;
         let mut put = |at: Option<usize>, value: f64| {
             if let Some(at) = at {
-                linear.kernels[group][at * outputs + output] += value;
+                of_quantiles().for_each(|output| linear.kernels[group][at * outputs + output] += value);
             }
         };
         for (lag, at) in lags.iter().enumerate() {
@@ -238,7 +245,7 @@ fn add(linear: &mut Linear, (group, (mean, sd)): (usize, (f64, f64)), data: &Dat
         if let Some(added) = shape.residual.get(*output) {
             put(place(*added), -1.0);
         }
-        linear.constants[group][*output] += constant;
+        of_quantiles().for_each(|output| linear.constants[group][output] += constant);
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use super::naive::{Naive, mase_scale};
 use super::samples::{Sample, Samples};
+use super::spread::Spreads;
 use super::warm_up::{self, WarmUp};
 use super::{Forecast, report, table};
 use crate::config::Skip;
@@ -39,6 +40,12 @@ pub struct ForecastEvaluation {
     pub validation: Vec<Compared>,
     /// Per target and step of the horizon, over all keys.
     pub steps: Vec<Vec<Compared>>,
+    /// With quantiles, per target, over all keys.
+    pub spreads: Vec<Spreads>,
+    /// The same per key with a test part.
+    pub key_spreads: Vec<Vec<Spreads>>,
+    /// The same per target and step of the horizon.
+    pub step_spreads: Vec<Vec<Spreads>>,
     /// How a key does whose state begins at zero; mode carry.
     pub warm_up: Option<WarmUp>,
     /// Forecast against truth at the end of the test part, for pictures.
@@ -54,6 +61,14 @@ struct KeyView<'a> {
     /// Per target, standard deviation over the train part.
     sd: Vec<f64>,
     errors: KeyErrors,
+    /// Per target; counted where the head has quantiles.
+    spreads: Vec<Spreads>,
+}
+
+/// Per target and step, over all keys.
+struct BySteps {
+    errors: Vec<Vec<Compared>>,
+    spreads: Vec<Vec<Spreads>>,
 }
 
 /// Who makes a forecast.
@@ -68,7 +83,10 @@ enum Way {
 pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result<ForecastEvaluation> {
     let targets = head.targets.len();
     let mut views = views(head, data, Subset::Test);
-    let mut steps = vec![vec![Compared::default(); head.horizon]; targets];
+    let mut steps = BySteps {
+        errors: vec![vec![Compared::default(); head.horizon]; targets],
+        spreads: vec![vec![Spreads::default(); head.horizon]; targets],
+    };
     let mut samples = Samples::new(head, data);
     let mut warm = warm_up::Warm::new(data);
     let mut is_finite = true;
@@ -84,6 +102,9 @@ pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result
         is_finite &= add_all(head, data, (Way::Ridge, path), Subset::Test, &mut views, Some(&mut steps));
     }
     let comparable = (0..targets).map(|target| comparable(&views, target)).collect();
+    let key_spreads: Vec<Vec<Spreads>> = views.iter().flatten().map(|view| view.spreads.clone()).collect();
+    let mut spreads = vec![Spreads::default(); targets];
+    key_spreads.iter().for_each(|key| spreads.iter_mut().zip(key).for_each(|(sum, key)| sum.merge(key)));
     let (keys, total) = summed(views, targets);
     let warm_up = (data.plan.kind == ModelKind::Carry).then(|| warm_up::measure(head, data, model, &warm));
 
@@ -100,7 +121,10 @@ pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result
         keys,
         targets: total,
         validation: summed(validation, targets).1,
-        steps,
+        steps: steps.errors,
+        spreads,
+        key_spreads,
+        step_spreads: steps.spreads,
         warm_up,
         comparable,
     })
@@ -113,7 +137,7 @@ fn add_all(
     (way, model): (Way, &Model),
     part: Subset,
     views: &mut [Option<KeyView>],
-    mut steps: Option<&mut Vec<Vec<Compared>>>,
+    mut steps: Option<&mut BySteps>,
 ) -> bool {
     let mut is_finite = true;
     model.forecasts(data, part, &mut |series, step, y| {
@@ -143,18 +167,18 @@ impl KeyView<'_> {
         data: &Dataset,
         origin: (usize, usize),
         (way, y): (Way, &[f32]),
-        mut steps: Option<&mut Vec<Vec<Compared>>>,
+        mut steps: Option<&mut BySteps>,
     ) -> bool {
         let (series, row) = origin;
         let mut is_finite = true;
-        for (output, value) in y.iter().enumerate() {
+        for (output, value) in head.point(y).iter().enumerate() {
             let (step, target) = head.step_and_target(output);
             let Some(entry) = Entry::new(head, data, &self.naive[target], series, row, output, head.season()) else {
                 continue;
             };
             let predicted = head.to_own(data, series, row, output, *value);
             is_finite &= predicted.is_finite();
-            let by_step = steps.as_deref_mut().map(|steps| &mut steps[target][step - 1]);
+            let by_step = steps.as_deref_mut().map(|steps| &mut steps.errors[target][step - 1]);
             for compared in std::iter::once(&mut self.errors.targets[target]).chain(by_step) {
                 let count = |errors: &mut Errors, predicted| errors.add(predicted, entry.truth, self.sd[target]);
                 match way {
@@ -167,6 +191,13 @@ impl KeyView<'_> {
                             count(&mut compared.seasonal, seasonal);
                         }
                     }
+                }
+            }
+            if !head.quantiles.is_empty() {
+                let forecast = |at: usize| head.to_own(data, series, row, output, y[at * head.points() + output]);
+                let by_step = steps.as_deref_mut().map(|steps| &mut steps.spreads[target][step - 1]);
+                for spreads in std::iter::once(&mut self.spreads[target]).chain(by_step) {
+                    entry.count_spreads(&head.quantiles, way, &forecast, self.sd[target], spreads);
                 }
             }
         }
@@ -183,6 +214,20 @@ struct Entry {
 }
 
 impl Entry {
+    /// Counts the forecasts of each quantile.
+    fn count_spreads(&self, levels: &[f64], way: Way, forecast: &dyn Fn(usize) -> f64, sd: f64, spreads: &mut Spreads) {
+        match way {
+            Way::Ridge => spreads.ridge.add(levels, self.truth, forecast, sd),
+            Way::Model => {
+                spreads.model.add(levels, self.truth, forecast, sd);
+                spreads.last.add(levels, self.truth, |_| self.last, sd);
+                if let Some(seasonal) = self.seasonal {
+                    spreads.seasonal.add(levels, self.truth, |_| seasonal, sd);
+                }
+            }
+        }
+    }
+
     fn new(
         head: &Forecast,
         data: &Dataset,
@@ -213,6 +258,7 @@ fn views<'a>(head: &Forecast, data: &Dataset<'a>, part: Subset) -> Vec<Option<Ke
             let train: Vec<bool> = data.rows[series].iter().map(|part| *part == Some(Subset::Train)).collect();
             let targets = 0..head.targets.len();
             Some(KeyView {
+                spreads: vec![Spreads::default(); targets.len()],
                 naive: targets.clone().map(|target| Naive::new(&s.targets[target])).collect(),
                 sd: targets
                     .clone()
@@ -304,6 +350,9 @@ impl Evaluation for ForecastEvaluation {
                 ("mae_validation_seasonal", self.validation[target].seasonal.mae()),
             ] {
                 metrics.insert(format!("{name}.{word}"), value);
+            }
+            if !self.head.quantiles.is_empty() {
+                self.spreads[target].metrics(name, &self.head.quantiles, &mut metrics);
             }
             if let Some(cold) = &self.warm_up {
                 metrics.insert(format!("{name}.mae_cold_start"), cold.targets[target].mae());

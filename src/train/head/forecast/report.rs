@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{ForecastEvaluation, pictures};
+use super::{ForecastEvaluation, intervals, pictures};
 use crate::Result;
 use crate::error::counted;
 use crate::record::Clock;
@@ -64,6 +64,7 @@ pub(super) fn sections(out: &mut String, evaluation: &ForecastEvaluation, clock:
         let _ = writeln!(out, "<p class=\"soft\">{}</p>", escape(&errors));
     }
     errors(out, evaluation);
+    intervals::section(out, evaluation);
     if let Some(cold) = pictures::cold(evaluation) {
         section(out, "Cold start", cold_words(evaluation));
         figure_of(out, &cold?);

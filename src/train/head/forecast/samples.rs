@@ -91,7 +91,7 @@ impl Samples {
         let Some(kept) = self.keys.iter_mut().find(|kept| kept.series == series && row >= kept.first_row) else {
             return;
         };
-        let targets = head.targets.len();
+        let (targets, y) = (head.targets.len(), head.point(y));
         for (target, forecast) in kept.samples.iter_mut().enumerate() {
             let output = (head.horizon - 1) * targets + target;
             let seasonal = head.season().and_then(|season| naive[target].seasonal(row, head.horizon, season));

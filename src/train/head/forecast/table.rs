@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::ForecastEvaluation;
+use super::{ForecastEvaluation, intervals};
 use crate::train::errors::{Compared, Unit};
 use crate::train::head::Figures;
 use crate::train::report::{against, figure, name};
@@ -34,6 +34,7 @@ pub(super) fn table(evaluation: &ForecastEvaluation) -> String {
         rows.totals(&all, &evaluation.targets, &|target| evaluation.mase(target, |c| &c.model));
     }
     text.push_str(&rows.take());
+    text.push_str(&intervals::table(evaluation));
     text
 }
 

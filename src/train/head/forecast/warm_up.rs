@@ -92,7 +92,7 @@ fn whole_test(head: &Forecast, data: &Dataset, model: &Model, tests: &[TestSteps
         if data.examples[series][row] != Some(Subset::Test) {
             return;
         }
-        for (output, value) in y.iter().enumerate() {
+        for (output, value) in head.point(y).iter().enumerate() {
             let (_, target) = head.step_and_target(output);
             if let Some(truth) = head.truth(data, series, row, output) {
                 errors[target].add(head.to_own(data, series, row, output, *value), truth, sds[run][target]);
