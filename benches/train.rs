@@ -59,6 +59,7 @@ fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, 
         scaling: false,
         pool: Default::default(),
         softmax: false,
+        quantiles: Vec::new(),
         members: 1,
     };
     let x: Vec<f32> = (0..steps * batch * inputs).map(|i| (i as f32 * 0.37).sin()).collect();

@@ -129,14 +129,14 @@ mod tests {
         net.scale_output(0.0);
         let mut model = Model { net, scaling: Scaling::neutral(&plan) };
         let calibration = calibrate(&data, &model).unwrap();
-        // Rows 6 to 14 are the targets of the validation part.
-        let mut known = values[6..15].to_vec();
+        // Rows 5 to 14 are the targets of the validation part.
+        let mut known = values[5..15].to_vec();
         known.sort_by(f64::total_cmp);
-        assert_eq!(calibration, Calibration { shifts: vec![known[0], 0.0, known[8]], values: 9 });
+        assert_eq!(calibration, Calibration { shifts: vec![known[0], 0.0, known[9]], values: 10 });
         calibration.apply(&mut model);
         let mut rows = Vec::new();
         model.forecasts(&data, Subset::Test, &mut |_, _, y| rows.push(y.to_vec()));
-        assert!(rows.iter().all(|y| y[..] == [known[0] as f32, 0.0, known[8] as f32]) && rows.len() == 3, "{rows:?}");
+        assert!(rows.iter().all(|y| y[..] == [known[0] as f32, 0.0, known[9] as f32]) && rows.len() == 4, "{rows:?}");
         assert_eq!(warning(&plan, Some(&calibration)), None);
         let few = Calibration { values: 8, ..calibration };
         assert!(
