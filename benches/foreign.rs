@@ -35,6 +35,7 @@ fn own() -> Result<(Vec<u8>, Signature)> {
         scaling: false,
         pool: Default::default(),
         softmax: false,
+        quantiles: Vec::new(),
         members: 1,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 3);

@@ -98,6 +98,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         scaling: false,
         pool: Default::default(),
         softmax: false,
+        quantiles: Vec::new(),
         members: 1,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 1);

@@ -48,6 +48,7 @@ pub fn publish_tokens(
         scaling: true,
         pool,
         softmax: true,
+        quantiles: Vec::new(),
         members: 1,
     };
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;

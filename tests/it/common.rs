@@ -89,6 +89,7 @@ pub fn publish_forecast(
         scaling: true,
         pool: Default::default(),
         softmax: false,
+        quantiles: Vec::new(),
         members: 1,
     };
     let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
