@@ -136,7 +136,7 @@ fn quantiles_do_not_cross_and_have_the_same_bits_in_every_batch() {
         for lane in 0..B - 1 {
             let few = run(&mut session, 1, 2, &x[3 * lane..3 * lane + 6], &zeros(&architecture, 2));
             for (few, all) in few.iter().zip(&outcome[..names.len()]) {
-                assert_eq!(bits(&[few.clone()]), bits(&[all[2 * lane..2 * lane + 4].to_vec()]));
+                assert_eq!(bits(std::slice::from_ref(few)), bits(&[all[2 * lane..2 * lane + 4].to_vec()]));
             }
         }
     }

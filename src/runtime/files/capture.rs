@@ -58,11 +58,14 @@ pub struct Wanted<'a> {
     pub split: Option<&'a str>,
 }
 
+/// Columns of a mean and a standard deviation.
+type Pair = (usize, usize);
+
 /// Indices of the columns of interest in the layout before the network.
 struct Columns {
     features: Features,
     /// Per target: its column, those of its mean and standard deviation, and whether these are of logarithms.
-    targets: Vec<(usize, Option<(usize, usize)>, bool)>,
+    targets: Vec<(usize, Option<Pair>, bool)>,
     label: Option<usize>,
     texts: Vec<(usize, String)>,
     weight: Option<usize>,
