@@ -15,8 +15,8 @@
 //! rows, none is rarer than one in n + 1.
 //!
 //! The anomaly score asks for more than a rank: how unusual the largest of all rows is, and whether the numbers agree.
-//! It is the mean of two: -log10 of the smallest p-value, the evidence of one number alone; and the mean of -log10 of all
-//! of them, as Fisher combines p-values (1932, "Statistical Methods for Research Workers").
+//! It is the mean of two: -log10 of the smallest p-value, the evidence of one number alone; and the mean of -log10 of
+//! all of them, as Fisher combines p-values (1932, "Statistical Methods for Research Workers").
 //!
 //! State per key: for each number one float32 per row of `long`, and the bins.
 

@@ -174,8 +174,7 @@ fn what_the_model_does_not_predict_is_a_problem() {
     }
 }
 
-/// Rows of a daily wave from hour 0 on, and which of them are alerts: a morning's value at night is no unusual value, but
-/// one at an unusual time.
+/// Which rows of a daily wave are alerts: a morning's value at night is no unusual value, but one at an unusual time.
 fn hours(season: bool) -> Vec<usize> {
     let mut table = Table::new(&["value", "other"]);
     for hour in 0..60 * 24_usize {
