@@ -11,7 +11,7 @@ use super::{TrainArgs, print, progress};
 use crate::error::counted;
 use crate::model::executor::library;
 use crate::model::registry;
-use crate::runtime::{self, Captured, Plan, Purpose, Wanted};
+use crate::runtime::{self, Captured, Plan, PlannedSource, Purpose, Wanted};
 use crate::train::{self, Event, Keep, Looked, Phase, Progress, Series, Trained};
 use crate::{Error, Result, config, http};
 
@@ -25,13 +25,6 @@ const QUIET: Duration = Duration::from_secs(15);
 /// what was trained.
 pub fn run(arguments: &TrainArgs) -> Result<()> {
     let pipeline = config::load(&arguments.pipeline)?;
-    if pipeline.source.kafka().is_some() {
-        return Err(Error::refused(
-            "training reads files, but the source is Kafka: train with a pipeline that has the same stages and reads \
-             the same records from Parquet files, such as the topic's history (`until: end` and a Parquet sink write the \
-             topic to files)",
-        ));
-    }
     library::library()?;
     let http = arguments.http.over(pipeline.runtime.http.as_ref().map(|at| &at.value));
     let mut plan = runtime::plan(pipeline, Purpose::Train)?;
@@ -116,11 +109,12 @@ pub(super) fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     };
     let texts: Vec<&str> = training.text_columns().collect();
     let wanted = Wanted { targets, label, texts: &texts, weight: head.sample_weight(), split };
-    let bar = progress::records(plan.files()?.records());
-    plan.metrics.source_rows.set(i64::try_from(plan.files()?.records()).unwrap_or(i64::MAX));
+    let bar = progress::records(0);
     let read = &plan.metrics.source_rows_read;
-    let captured = runtime::capture(plan, wanted, &mut |records| {
+    let captured = runtime::capture(plan, wanted, &mut |records, all| {
+        bar.set_length(all);
         bar.set_position(records);
+        plan.metrics.source_rows.set(i64::try_from(all).unwrap_or(i64::MAX));
         read.inc_by(records.saturating_sub(read.get()));
     })?;
     bar.finish_and_clear();
@@ -138,8 +132,13 @@ pub(super) fn capture(plan: &Plan, training: &train::Plan) -> Result<Captured> {
     if let Some(lost) = lost(plan, &captured) {
         say(format_args!("not used for training: {lost}"));
     }
-    if let Some(few) = captured.late.judge(captured.records, plan.files()?.files())? {
+    if let PlannedSource::Files(files) = &plan.source
+        && let Some(few) = captured.late.judge(captured.records, files.files())?
+    {
         tracing::warn!("{few}");
+    }
+    for twice in captured.series.windows(2).filter(|pair| pair[0].key == pair[1].key).take(1) {
+        tracing::warn!("key \"{}\" is in several partitions: each is trained on by itself", twice[0].key);
     }
     Ok(captured)
 }

@@ -3,7 +3,7 @@
 use super::record::check_sequence;
 use super::{
     At, DeadLetters, Input, KafkaSource, Key, KeyFormat, Location, Moment, Pipeline, Place, Problems, Sink, Start,
-    Until, metadata, one_line, stages,
+    Until, metadata, one_line, stages, train_data,
 };
 
 /// Adds a problem for everything that doesn't fit together. Refused values are replaced by empty ones, which are
@@ -66,6 +66,9 @@ fn record(problems: &mut Problems, pipeline: &Pipeline) {
 fn train(problems: &mut Problems, pipeline: &Pipeline) {
     if let (Some(train), None) = (&pipeline.train, pipeline.infer()) {
         problems.add(train.place, "`train` needs an `infer` under `stages`: it names the model, its mode and window");
+    }
+    if let Some(train) = &pipeline.train {
+        train_data::check(problems, train, pipeline.source.kafka());
     }
 }
 

@@ -40,6 +40,7 @@ mod task;
 mod time;
 mod topics;
 mod train;
+mod train_data;
 mod train_words;
 mod training;
 mod vectors;

@@ -10,7 +10,7 @@ use super::task::{CROSS_ENTROPIES, taught};
 use super::train_words::{self, HEAD, HEADS, LAYER_OPTIONS, SPLIT, SPLITS, TRAIN};
 use super::training::{LOOK_EVERY, OPEN_EMA};
 use super::words::{not_yet, unknown};
-use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Split, Task};
+use super::{At, Dense, Length, Loss, Mode, Moment, Record, Recurrent, Residual, Skip, Split, Task, train_data};
 use super::{Train, TrainLayer, one_line, places};
 use crate::error::did_you_mean;
 use crate::kernel::{Activation, CellKind};
@@ -133,6 +133,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         backtest: fields.get("backtest").and_then(|f| backtest(reader, f, &split)),
         split,
         refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),
+        data: train_data::data(reader, &fields),
+        memory: fields.get("memory").and_then(|f| train_data::memory(reader, f)),
     };
     Some(At { value, place: field.name_place })
 }

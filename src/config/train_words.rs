@@ -9,6 +9,7 @@ use super::optimizer::{FLAGS, OPTIMIZERS, RATE_SCHEDULE};
 use super::table::{Bound, Shape, Word, names, word};
 use super::task::{POOLS, TASKS, TOKENS};
 use super::train::{ACTIVATIONS, AUTO, MAX_HORIZON, MAX_SEEDS, MAX_UNITS, REFITS, SKIPS};
+use super::train_data::DATA;
 use super::words::{Choice, Words, at_most_one, exactly_one};
 use super::yaml::{Kind, Node};
 use crate::kernel::{self, CellKind};
@@ -144,6 +145,12 @@ pub(super) const TRAIN: Words = Words::new(
             "backtest",
             Shape::Section(&BACKTEST),
             "Judges the network on successive pieces of the test part, each after training on what lies before it",
+        ),
+        word("data", Shape::Section(&DATA), "The range of a topic that is trained on; only of a Kafka source"),
+        word(
+            "memory",
+            Shape::Pattern(r"^\s*[0-9]+(\.[0-9]+)?\s*(MB|GB|TB)\s*$"),
+            "Memory for the rows, such as 2GB; what is beyond it is in files. By default half of what is free",
         ),
     ],
 )

@@ -1,8 +1,9 @@
 //! The `train` section, typed. Field names are the words of the file.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{At, Embedding, Moment, Optimizer, RateSchedule};
+use super::{At, Embedding, KafkaSource, Moment, Optimizer, RateSchedule, Start, Until};
 use crate::kernel::{Activation, CellKind};
 
 /// `train:`
@@ -85,6 +86,10 @@ pub struct Train {
     pub refit: bool,
     /// The rolling-origin backtest.
     pub backtest: Option<Backtest>,
+    /// The range of a topic that is trained on.
+    pub data: Option<At<TrainData>>,
+    /// Bytes that rows may take in memory; by default a share of what is free.
+    pub memory: Option<u64>,
 }
 
 /// `backtest:`
@@ -94,6 +99,47 @@ pub struct Backtest {
     pub folds: usize,
     /// Whether each fold trains on everything before its piece.
     pub retrain: bool,
+}
+
+/// `data:`
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrainData {
+    /// Where it begins; where that isn't written, by the source.
+    pub start: Option<At<Start>>,
+    /// Where it ends; where that isn't written, by the source.
+    pub until: Option<At<Until>>,
+    /// Per partition, its first offset.
+    pub first: BTreeMap<u32, i64>,
+    /// Per partition, the offset before which it ends.
+    pub ends: BTreeMap<u32, i64>,
+}
+
+/// The range of a topic that is trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicRange {
+    /// Where partitions begin that `first` doesn't have.
+    pub start: Start,
+    /// Where partitions end that `ends` doesn't have.
+    pub until: Until,
+    /// Per partition, its first offset.
+    pub first: BTreeMap<u32, i64>,
+    /// Per partition, the offset before which it ends.
+    pub ends: BTreeMap<u32, i64>,
+}
+
+impl TrainData {
+    /// The range of a source: what isn't written is as in the source. A group that begins at the newest message has
+    /// nothing to train on there, so training begins at the oldest.
+    pub fn of(&self, kafka: &KafkaSource) -> TopicRange {
+        let start = self.start.as_ref().map_or(kafka.start.value, |start| start.value);
+        let until = self.until.as_ref().or(kafka.until.as_ref());
+        TopicRange {
+            start: if start == Start::Latest || !self.first.is_empty() { Start::Earliest } else { start },
+            until: until.filter(|_| self.ends.is_empty()).map_or(Until::End, |until| until.value),
+            first: self.first.clone(),
+            ends: self.ends.clone(),
+        }
+    }
 }
 
 /// `task:`

@@ -1,4 +1,4 @@
-//! Where a bounded run ends in each partition.
+//! Where a bounded run, or what is trained on, begins and ends in each partition.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -31,12 +31,35 @@ pub fn ends(
     delivery: Delivery,
     until: Until,
 ) -> Result<BTreeMap<PartitionId, i64>> {
-    let at = match until {
-        Until::End => Offset::End,
-        Until::Now => Offset::Offset(Utc::now().timestamp_millis()),
-        Until::At(Moment::Instant(at)) => Offset::Offset(at.timestamp_millis()),
-        Until::At(Moment::Step(_)) => return Err(Error::refused("`until` is `end`, `now` or a time")),
-    };
+    bound(source, topics, delivery, Bound::from(until)?)
+}
+
+/// What is asked of each partition: its end, its beginning, or the first offset that isn't before a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound(pub Offset);
+
+impl Bound {
+    /// That of the end of a run.
+    pub fn from(until: Until) -> Result<Bound> {
+        match until {
+            Until::End => Ok(Bound(Offset::End)),
+            Until::Now => Ok(Bound(Offset::Offset(Utc::now().timestamp_millis()))),
+            Until::At(Moment::Instant(at)) => Ok(Bound(Offset::Offset(at.timestamp_millis()))),
+            Until::At(Moment::Step(_)) => Err(Error::refused("`until` is `end`, `now` or a time")),
+        }
+    }
+}
+
+/// One offset of each partition; with a time that no message has, the end.
+///
+/// # Errors
+/// No broker that answers in time.
+pub(super) fn bound(
+    source: &KafkaSource,
+    topics: &Subscription,
+    delivery: Delivery,
+    Bound(at): Bound,
+) -> Result<BTreeMap<PartitionId, i64>> {
     let config = properties::looking(source, delivery);
     let consumer: BaseConsumer<Door> = config.create_with_context(Door::default()).map_err(properties::refused)?;
     let give_up = Instant::now() + PATIENCE;
@@ -46,7 +69,9 @@ pub fn ends(
             Err(why) if Instant::now() > give_up => {
                 let why = consumer.context().turned_away(&source.brokers).unwrap_or(why);
                 let topic = topics.shown();
-                return Err(Error::failed(format!("kafka: where topic {topic} ends could not be found out: {why}")));
+                return Err(Error::failed(format!(
+                    "kafka: where topic {topic} begins and ends could not be found out: {why}"
+                )));
             }
             Err(why) => {
                 tracing::debug!(why, "asking again where the topic ends");

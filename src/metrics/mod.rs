@@ -17,7 +17,7 @@ pub use refusals::Refusals;
 pub use stream::{Position, Restoring, Stream};
 pub use table::Row;
 pub use unsaved::Unsaved;
-pub use used::{Spent, Used, kernel_bytes, resident};
+pub use used::{Spent, Used, free_memory, kernel_bytes, resident};
 pub use waits::{LONG, Waits};
 
 use std::time::Duration;

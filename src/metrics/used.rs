@@ -88,6 +88,14 @@ pub fn kernel_bytes(path: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Memory that is free for this process: of the machine, or of its container if that is less.
+pub fn free_memory() -> Option<u64> {
+    let number = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
+    let machine = kernel_bytes("/proc/meminfo", "MemAvailable:")?;
+    let container = number("memory.max").zip(number("memory.current")).map(|(most, now)| most.saturating_sub(now));
+    Some(container.map_or(machine, |container| container.min(machine)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,11 +52,13 @@ struct One {
 }
 
 /// Asks the brokers for the topics of a pipeline and plans the source's format; `fields` as for
-/// [`format::plan_decoder`]. Adds every problem to `problems`, and returns `None` if there is one.
+/// [`format::plan_decoder`]. What is only read, without a group, needs no rights of a group and no topics to write to.
+/// Adds every problem to `problems`, and returns `None` if there is one.
 pub fn plan(
     pipeline: &Pipeline,
     source: &KafkaSource,
     fields: &[At<String>],
+    only_read: bool,
     problems: &mut Problems,
 ) -> Option<PlannedTopic> {
     let decoder = format::plan_decoder(pipeline, fields, problems);
@@ -69,12 +71,17 @@ pub fn plan(
         let found: Vec<_> = sources.into_iter().filter_map(find).collect();
         found.into_iter().map(|(topic, one)| Some((one, topic?))).collect()
     });
-    if read.is_some() {
+    if read.is_some() && !only_read {
         admin.group(source, &mut warnings, problems);
     }
-    let longest = find_written(pipeline, (source, &admin), &mut warnings, problems);
+    let longest = match only_read {
+        true => Some(DEFAULT_LONGEST),
+        false => find_written(pipeline, (source, &admin), &mut warnings, problems),
+    };
     let read = read?;
-    read.iter().for_each(|(one, topic)| warn(pipeline, one, topic, &mut warnings));
+    for (one, topic) in read.iter().filter(|_| !only_read) {
+        warn(pipeline, one, topic, &mut warnings);
+    }
     let with_id = |(source, topic): (KafkaSource, FoundTopic)| {
         let id = admin.id_of(&topic, &source.topic, problems)?;
         Some(One { source, topic, id })

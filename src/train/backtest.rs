@@ -21,7 +21,7 @@ use super::head::Figures;
 use super::keep::Keep;
 use super::pass::Model;
 use super::split::{Cuts, Subset};
-use super::{Plan, Series, train_kept};
+use super::{Column, Plan, Series, train_kept};
 
 /// One fold.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,7 +143,7 @@ pub fn backtest(
 }
 
 /// Ticks of the first and the last row of the test part.
-fn span(series: &[Series], rows: &[Vec<Option<Subset>>]) -> (i64, i64) {
+fn span(series: &[Series], rows: &[Column<Option<Subset>>]) -> (i64, i64) {
     let times = series.iter().zip(rows).flat_map(|(series, rows)| {
         series.times.iter().zip(rows).filter(|(_, part)| **part == Some(Subset::Test)).map(|(time, _)| *time)
     });
@@ -157,7 +157,7 @@ pub(super) fn rows(
     (at, folds): (usize, usize),
     end: i64,
     retrain: bool,
-) -> Result<Vec<Option<Subset>>> {
+) -> Result<Column<Option<Subset>>> {
     let base = of.rows(series)?;
     // Where the parts begin and the test part ends, as rows or as ticks.
     let (validation, test, end) = match of {
@@ -183,5 +183,5 @@ pub(super) fn rows(
             Some(_) => Some(Subset::Train),
         }
     };
-    Ok(base.iter().enumerate().map(part).collect())
+    Column::collect(series.space(), base.iter().enumerate().map(part))
 }

@@ -14,7 +14,7 @@ fn wave(k: usize, n: usize) -> Series {
 fn parts(series: &Series, of: &Cuts, at: usize, folds: usize, end: i64, retrain: bool) -> String {
     let cuts = Cuts::Fold { of: Box::new(of.clone()), at, folds, end, retrain };
     let letter = |part: Option<Subset>| part.map_or('-', |part| ['t', 'v', 'T'][part as usize]);
-    cuts.rows(series).unwrap().into_iter().map(letter).collect()
+    cuts.rows(series).unwrap().iter().copied().map(letter).collect()
 }
 
 #[test]

@@ -3,23 +3,29 @@
 //! Lives here: the view of [`Series`] that windows, lanes, scaling and evaluation share, so that all of them mean the
 //! same by a step, an example and a target. Must not live here: how examples are put into batches.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use crate::config::Skip;
 use crate::{Error, Result};
 
 use super::split::{self, Subset};
-use super::{Plan, Series, vocabulary};
+use super::{Column, Plan, Series, Space, Texts, vocabulary};
+
+/// The part of `train.memory` that the rows take which are shuffled at once.
+const SHUFFLED: usize = 4;
 
 /// The rows of one key as steps of a network. Only usable rows are steps; an index into `rows` is a *step*.
 #[derive(Debug, Clone, Default)]
 pub struct KeySteps {
     /// Per step, its row.
-    pub rows: Vec<u32>,
+    pub rows: Column<u32>,
     /// Per step, how many steps there are since the last restart, itself included: 1 where state is zero.
-    pub since: Vec<u32>,
-    /// Per step, the row that ends its sequence after it; [`KeySteps::NONE`] where the sequence goes on.
-    pub ends: Vec<u32>,
+    pub since: Column<u32>,
+    /// Per step, the row that ends its sequence after it; [`KeySteps::NONE`] where the sequence goes on. Empty but in
+    /// mode sequence.
+    pub ends: Column<u32>,
 }
 
 impl KeySteps {
@@ -37,17 +43,17 @@ pub struct Dataset<'a> {
     /// Per series, its steps.
     pub steps: Vec<KeySteps>,
     /// Per series and row, the row's part.
-    pub rows: Vec<Vec<Option<Subset>>>,
+    pub rows: Vec<Column<Option<Subset>>>,
     /// Per series and row, the part that the example with this origin belongs to.
-    pub examples: Vec<Vec<Option<Subset>>>,
+    pub examples: Vec<Column<Option<Subset>>>,
     /// Per series and row, how many holes lie before it; empty without a known interval.
-    holes: Vec<Vec<u32>>,
+    holes: Vec<Column<u32>>,
     /// Per series, the group of its key.
     pub groups: Vec<u32>,
     /// Per series and row, the id of each embedding [rows, embeddings].
-    ids: Vec<Vec<u32>>,
+    ids: Vec<Column<u32>>,
     /// Per series, target and row, the first row from there on that has a value; empty without `skip: ridge`.
-    known: Vec<Vec<Vec<u32>>>,
+    known: Vec<Vec<Column<u32>>>,
     /// Target and lag of each feature beyond those that were captured.
     chosen: Vec<(usize, usize)>,
 }
@@ -61,19 +67,20 @@ impl<'a> Dataset<'a> {
 
     /// All of it as the train part, for the last training after the evaluation.
     pub fn everything(series: &'a [Series], plan: &'a Plan) -> Result<Self> {
-        let rows = series.iter().map(|s| vec![Some(Subset::Train); s.times.len()]).collect();
-        Self::with_parts(series, plan, rows)
+        let rows = series.iter().map(|s| Column::of(s.space(), Some(Subset::Train), s.times.len()));
+        Self::with_parts(series, plan, rows.collect::<Result<_>>()?)
     }
 
-    fn with_parts(series: &'a [Series], plan: &'a Plan, rows: Vec<Vec<Option<Subset>>>) -> Result<Self> {
+    fn with_parts(series: &'a [Series], plan: &'a Plan, rows: Vec<Column<Option<Subset>>>) -> Result<Self> {
         for s in series {
             check_shape(s, plan)?;
         }
-        let examples = rows.iter().map(|rows| split::examples(rows, plan.head.reach())).collect();
-        let steps = series.iter().map(steps_of).collect();
-        let holes = series.iter().map(|s| holes_of(s, plan)).collect();
-        let known = |s: &Series| s.targets.iter().map(|values| known_of(values)).collect();
-        let known = if plan.skip == Skip::Ridge { series.iter().map(known).collect() } else { Vec::new() };
+        let examples = rows.iter().map(|rows| split::examples(rows, plan.head.reach())).collect::<Result<_>>()?;
+        let steps = series.iter().map(steps_of).collect::<Result<_>>()?;
+        let holes = series.iter().map(|s| holes_of(s, plan)).collect::<Result<_>>()?;
+        let known = |s: &Series| s.targets.iter().map(known_of).collect::<Result<_>>();
+        let with_known = if plan.skip == Skip::Ridge { series } else { &[] };
+        let known = with_known.iter().map(known).collect::<Result<_>>()?;
         let targets = plan.head.columns();
         let chosen =
             plan.inputs.iter().skip(plan.captured).filter_map(|input| {
@@ -82,8 +89,22 @@ impl<'a> Dataset<'a> {
         let chosen = chosen.collect();
         let group = |s: &Series| plan.keys.iter().position(|key| *key == s.key).map_or(0, |at| at as u32 + 1);
         let groups = series.iter().map(group).collect();
-        let ids = vocabulary::ids(series, &plan.embeddings);
+        let ids = vocabulary::ids(series, &plan.embeddings)?;
         Ok(Dataset { series, plan, steps, rows, examples, holes, groups, ids, known, chosen })
+    }
+
+    /// The space that its columns share.
+    pub fn space(&self) -> Option<&Arc<Space>> {
+        self.series.first().and_then(Series::space)
+    }
+
+    /// How many examples are shuffled at once; `None`: all of them. It follows from the rows and `train.memory` alone,
+    /// not from the machine.
+    pub fn shuffled_within(&self) -> Option<usize> {
+        let memory = usize::try_from(self.plan.memory?).ok()?;
+        let bytes: usize = self.series.iter().map(Series::bytes).sum();
+        let rows: usize = self.series.iter().map(|series| series.times.len()).sum();
+        (bytes > memory).then(|| (memory / SHUFFLED / (bytes / rows.max(1)).max(1)).max(1))
     }
 
     /// What the network itself has to make for an output at an origin row; see [`super::head::Head::target`].
@@ -139,12 +160,12 @@ impl<'a> Dataset<'a> {
     /// The label of the sequence that ends with a step: that of its last record which has one.
     pub fn label_of_sequence(&self, series: usize, step: usize) -> Option<&'a str> {
         let (steps, labels) = (&self.steps[series], &self.series[series].labels);
-        let end = steps.ends[step];
+        let end = steps.ends.get(step).copied().unwrap_or(KeySteps::NONE);
         if end == KeySteps::NONE {
             return None;
         }
         let first = steps.rows[step + 1 - steps.since[step] as usize];
-        labels[first as usize..=end as usize].iter().rev().find_map(Option::as_deref)
+        (first as usize..=end as usize).rev().find_map(|row| labels.get(row))
     }
 
     /// Whether a step is an origin of a part that is wanted for at least one output.
@@ -180,20 +201,20 @@ impl<'a> Dataset<'a> {
                 feed(&mut hash, values, |v| if v.is_nan() { f64::NAN } else { v }.to_bits().to_le_bytes());
                 feed(&mut hash, observed, |v| [u8::from(v)]);
             }
-            for pair in s.scale.iter().flatten().flatten() {
+            for pair in s.scale.iter().flatten().flat_map(|pairs| pairs.iter()) {
                 hash.update(pair.0.to_bits().to_le_bytes());
                 hash.update(pair.1.to_bits().to_le_bytes());
             }
             if s.log.contains(&true) {
                 feed(&mut hash, &s.log, |v| [u8::from(v)]);
             }
-            for label in s.labels.iter().chain(s.texts.iter().flatten()) {
-                hash.update((label.as_ref().map_or(u64::MAX, |label| label.len() as u64)).to_le_bytes());
-                hash.update(label.as_ref().map_or(&b""[..], |label| label.as_bytes()));
+            for label in s.labels.iter().chain(s.texts.iter().flat_map(Texts::iter)) {
+                hash.update((label.map_or(u64::MAX, |label| label.len() as u64)).to_le_bytes());
+                hash.update(label.map_or(&b""[..], str::as_bytes));
             }
             feed(&mut hash, &s.ends, |v| [u8::from(v)]);
             feed(&mut hash, &s.weights, |v| if v.is_nan() { f64::NAN } else { v }.to_bits().to_le_bytes());
-            for word in s.split.iter().flatten() {
+            for word in s.split.iter().flat_map(|words| words.iter().flatten()) {
                 hash.update((word.len() as u64).to_le_bytes());
                 hash.update(word.as_bytes());
             }
@@ -211,8 +232,14 @@ fn feed<T: Copy, const N: usize>(hash: &mut Sha256, values: &[T], bytes: impl Fn
     }
 }
 
-fn steps_of(series: &Series) -> KeySteps {
-    let mut steps = KeySteps::default();
+fn steps_of(series: &Series) -> Result<KeySteps> {
+    let count = series.usable.iter().filter(|usable| **usable).count();
+    let (room, space) = (if series.ends.is_empty() { 0 } else { count }, series.space());
+    let mut steps = KeySteps {
+        rows: Column::with_room(space, count)?,
+        since: Column::with_room(space, count)?,
+        ends: Column::with_room(space, room)?,
+    };
     let mut since = 0;
     for (row, usable) in series.usable.iter().enumerate() {
         // A restart at an unusable row takes effect at the next step.
@@ -221,9 +248,11 @@ fn steps_of(series: &Series) -> KeySteps {
         }
         if *usable {
             since += 1;
-            steps.rows.push(row as u32);
-            steps.since.push(since);
-            steps.ends.push(KeySteps::NONE);
+            steps.rows.push(row as u32)?;
+            steps.since.push(since)?;
+            if room > 0 {
+                steps.ends.push(KeySteps::NONE)?;
+            }
         }
         if series.ends.get(row) == Some(&true) {
             // A row that isn't usable ends the sequence of the steps before it.
@@ -233,11 +262,11 @@ fn steps_of(series: &Series) -> KeySteps {
             since = 0;
         }
     }
-    steps
+    Ok(steps)
 }
 
-fn known_of(values: &[f64]) -> Vec<u32> {
-    let mut known = vec![u32::MAX; values.len()];
+fn known_of(values: &Column<f64>) -> Result<Column<u32>> {
+    let mut known = Column::of(values.space(), u32::MAX, values.len())?;
     let mut next = u32::MAX;
     for (row, value) in values.iter().enumerate().rev() {
         if !value.is_nan() {
@@ -245,24 +274,21 @@ fn known_of(values: &[f64]) -> Vec<u32> {
         }
         known[row] = next;
     }
-    known
+    Ok(known)
 }
 
-fn holes_of(series: &Series, plan: &Plan) -> Vec<u32> {
-    let Some(every) = plan.interval else { return Vec::new() };
+fn holes_of(series: &Series, plan: &Plan) -> Result<Column<u32>> {
+    let Some(every) = plan.interval else { return Ok(Column::default()) };
     let mut holes = 0;
     let mut before: Option<i64> = None;
-    series
-        .times
-        .iter()
-        .map(|time| {
-            if before.is_some_and(|before| plan.clock.step(before, every, 1) != Some(*time)) {
-                holes += 1;
-            }
-            before = Some(*time);
-            holes
-        })
-        .collect()
+    let holes = series.times.iter().map(|time| {
+        if before.is_some_and(|before| plan.clock.step(before, every, 1) != Some(*time)) {
+            holes += 1;
+        }
+        before = Some(*time);
+        holes
+    });
+    Column::collect(series.space(), holes)
 }
 
 /// What captures features and what trains on them are two programs' parts: a series of another shape is a defect.
@@ -305,7 +331,7 @@ pub(super) mod tests {
             x: values.iter().map(|v| *v as f32).collect(),
             usable: values.iter().map(|v| v.is_finite()).collect(),
             restart: (0..n).map(|row| row == 0).collect(),
-            targets: vec![values.to_vec()],
+            targets: vec![values.to_vec().into()],
             observed: vec![values.iter().map(|v| v.is_finite()).collect()],
             scale: vec![None],
             ..Series::default()
@@ -316,7 +342,7 @@ pub(super) mod tests {
     fn unusable_rows_are_no_steps_and_hand_their_restart_on() {
         let mut s = plain("a", &[1.0, f64::NAN, 3.0, f64::NAN, 5.0, 6.0]);
         s.restart[3] = true;
-        let steps = steps_of(&s);
+        let steps = steps_of(&s).unwrap();
         assert_eq!(steps.rows, [0, 2, 4, 5]);
         assert_eq!(steps.since, [1, 2, 1, 2]);
     }

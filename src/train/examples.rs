@@ -163,8 +163,8 @@ mod tests {
 
     fn unusable(value: f32) -> impl Fn(&mut Series) {
         move |s| {
-            s.x = vec![value; 30];
-            s.usable = vec![false; 30];
+            s.x = vec![value; 30].into();
+            s.usable = vec![false; 30].into();
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
             (refusal(|_| (), Some(25), 2), ["25 usable rows", "has 18 usable rows", "lower window"]),
             (refusal(|_| (), None, 40), ["20 of 30 rows are of this part", "none has 40", "lower horizon"]),
             (
-                refusal(|s| s.observed = vec![vec![false; 30]], None, 2),
+                refusal(|s| s.observed = vec![vec![false; 30].into()], None, 2),
                 ["18 of 30 rows", "was v observed", "bring rows"],
             ),
         ] {

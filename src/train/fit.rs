@@ -12,6 +12,7 @@ use crate::error::counted;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
+use super::Column;
 use super::dataset::Dataset;
 use super::gradients::{Gradients, Samples};
 use super::keep::{Found, Keep, Record, unusable};
@@ -27,7 +28,7 @@ use super::so_far::SoFar;
 use super::split::Subset;
 use super::trained::Look;
 use super::vocabulary;
-use super::windows::{self, Examples, epoch_rng, shuffle};
+use super::windows::{self, Examples};
 
 /// What a training tells while it runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -137,9 +138,9 @@ pub fn fit(
 ) -> Result<Fitted> {
     let mut scaling = data.plan.start.as_ref().map_or_else(|| Scaling::learn(data), |start| start.scaling(data.plan));
     let fixed = linear.map(|linear| linear.standardised(&mut scaling, &data.plan.architecture));
-    let batches = Batches::new(data);
+    let batches = Batches::new(data)?;
     let schedule = Schedule::new(data, length);
-    let per_epoch = batches.epoch(data, 0).len();
+    let per_epoch = batches.epoch(data, 0)?.len();
     watch(Event::Start(phase, &schedule.text(per_epoch)));
     let (mut learner, mut so_far) = begin(data, &scaling, fixed.as_ref(), phase, keep, watch)?;
     if so_far.updates() == 0 {
@@ -151,7 +152,7 @@ pub fn fit(
         && so_far.updates() < schedule.updates
         && schedule.epochs.is_none_or(|n| so_far.epochs < n)
     {
-        let order = batches.epoch(data, so_far.epochs);
+        let order = batches.epoch(data, so_far.epochs)?;
         if so_far.batches == 0 {
             learner.begin_epoch();
         }
@@ -307,38 +308,40 @@ fn falling(looks: &[Look], best: Look, losses: &[(f64, f64)]) -> Option<(f64, bo
 
 /// Where batches come from.
 enum Batches {
-    Windows(Vec<windows::Origin>),
+    Windows(Column<windows::Origin>),
     Sequences(Vec<windows::Origin>),
     Lanes(Vec<(u32, u32, u32)>),
 }
 
 /// The batches of one epoch.
 enum EpochBatches {
-    Windows(Vec<windows::Origin>, usize),
+    Windows(Column<windows::Origin>, usize),
     Sequences(Vec<Vec<windows::Origin>>),
     Lanes(Lanes),
 }
 
 impl Batches {
-    fn new(data: &Dataset) -> Batches {
-        match data.plan.kind {
-            ModelKind::Window => Batches::Windows(windows::origins(data, Subset::Train)),
+    fn new(data: &Dataset) -> Result<Batches> {
+        let mut origins = windows::origins(data, Subset::Train);
+        Ok(match data.plan.kind {
+            ModelKind::Window => {
+                let mut all = Column::new(data.space());
+                origins.try_for_each(|origin| all.push(origin))?;
+                Batches::Windows(all)
+            }
             ModelKind::Carry => Batches::Lanes(lanes::stretches(data)),
-            ModelKind::Sequence => Batches::Sequences(windows::origins(data, Subset::Train)),
-        }
+            ModelKind::Sequence => Batches::Sequences(origins.collect()),
+        })
     }
 
-    fn epoch(&self, data: &Dataset, epoch: usize) -> EpochBatches {
-        let seed = data.plan.seed;
-        match self {
+    fn epoch(&self, data: &Dataset, epoch: usize) -> Result<EpochBatches> {
+        Ok(match self {
             Batches::Windows(origins) => {
-                let mut order = origins.clone();
-                shuffle(&mut order, &mut epoch_rng(seed, epoch));
-                EpochBatches::Windows(order, data.plan.batch_size)
+                EpochBatches::Windows(windows::order(data, origins, epoch)?, data.plan.batch_size)
             }
             Batches::Sequences(origins) => EpochBatches::Sequences(sequences::batches(data, origins, epoch)),
-            Batches::Lanes(stretches) => EpochBatches::Lanes(Lanes::new(data, stretches, seed, epoch)),
-        }
+            Batches::Lanes(stretches) => EpochBatches::Lanes(Lanes::new(data, stretches, data.plan.seed, epoch)),
+        })
     }
 }
 

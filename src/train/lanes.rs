@@ -15,9 +15,10 @@ use super::windows::{Examples, below, epoch_rng, shuffle};
 /// The lanes of one epoch.
 #[derive(Debug, Clone)]
 pub struct Lanes {
-    /// All train steps (series, step) in the order of the epoch.
+    /// The stretches of train steps (series, first step) in the order of the epoch, and how many steps lie before each.
     order: Vec<(u32, u32)>,
-    /// Where each lane begins in `order`, and where the last one ends.
+    before: Vec<usize>,
+    /// How many steps lie before each lane, and before the end of the last one.
     starts: Vec<usize>,
     /// Length of each chunk.
     chunks: Vec<usize>,
@@ -54,10 +55,13 @@ impl Lanes {
         let mut rng = epoch_rng(seed, epoch);
         let mut shuffled = stretches.to_vec();
         shuffle(&mut shuffled, &mut rng);
-        let order: Vec<(u32, u32)> =
-            shuffled.iter().flat_map(|(s, from, end)| (*from..*end).map(|i| (*s, i))).collect();
-        let width = width(data, order.len());
-        let starts: Vec<usize> = (0..=width).map(|lane| lane * order.len() / width).collect();
+        let (mut steps, mut before) = (0, Vec::with_capacity(shuffled.len()));
+        for (_, from, end) in &shuffled {
+            before.push(steps);
+            steps += (end - from) as usize;
+        }
+        let width = width(data, steps);
+        let starts: Vec<usize> = (0..=width).map(|lane| lane * steps / width).collect();
         let longest = starts.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
         let chunk = data.plan.chunk;
         let mut chunks = Vec::new();
@@ -69,7 +73,8 @@ impl Lanes {
             left -= take;
             next = chunk;
         }
-        Lanes { order, starts, chunks }
+        let order = shuffled.into_iter().map(|(series, from, _)| (series, from)).collect();
+        Lanes { order, before, starts, chunks }
     }
 
     /// Number of lanes.
@@ -88,10 +93,17 @@ impl Lanes {
         if index >= self.starts[lane + 1] {
             return None;
         }
-        let (series, step) = self.order[index];
-        let follows = place > 0 && step > 0 && self.order[index - 1] == (series, step - 1);
+        let (series, step) = self.step(index);
+        let follows = place > 0 && step > 0 && self.step(index - 1) == (series, step - 1);
         let restart = data.steps[series as usize].since[step as usize] == 1;
         Some((series as usize, step as usize, restart || !follows))
+    }
+
+    /// The step (series, step) at a place of the epoch.
+    fn step(&self, index: usize) -> (u32, u32) {
+        let stretch = self.before.partition_point(|before| *before <= index) - 1;
+        let (series, from) = self.order[stretch];
+        (series, from + (index - self.before[stretch]) as u32)
     }
 
     /// Fills a batch with a chunk.

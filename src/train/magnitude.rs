@@ -215,7 +215,7 @@ mod tests {
     fn keys_that_a_stage_scales_are_not_warned_of() {
         let mut series = [plain("a", &wave(1e-2, 5e-3)), plain("b", &wave(1e9, 5.0))];
         for (s, (mean, sd)) in series.iter_mut().zip([(1e-2, 5e-3), (1e9, 5.0)]) {
-            s.scale = vec![Some(vec![(mean, sd); 48])];
+            s.scale = vec![Some(vec![(mean, sd); 48].into())];
             s.x = s.targets[0].iter().map(|value| ((value - mean) / sd) as f32).collect();
         }
         assert_eq!(warned(&series), Vec::<String>::new());

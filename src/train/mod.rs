@@ -7,6 +7,7 @@ mod backtest;
 #[cfg(test)]
 mod backtest_tests;
 mod calibration;
+mod column;
 #[cfg(test)]
 mod core_tests;
 pub mod ctc;
@@ -52,6 +53,7 @@ pub mod search;
 mod sequences;
 mod series;
 mod so_far;
+mod space;
 pub mod split;
 pub mod start;
 #[cfg(test)]
@@ -62,6 +64,7 @@ mod vocabulary;
 pub mod windows;
 
 pub use backtest::{Backtest, Fold};
+pub use column::{Column, Plain};
 pub use errors::{Compared, Errors, KeyErrors};
 pub use fit::{Event, Looked, Member, Phase, Progress};
 pub use import::import;
@@ -71,7 +74,8 @@ pub use members::MemberResult;
 pub use network::{Network, Pass, State, Workspace};
 pub use plan::{Plan, architecture};
 pub use publish::{Destination, publish};
-pub use series::Series;
+pub use series::{Series, Texts};
+pub use space::Space;
 pub use split::{Cuts, Subset};
 pub use trained::{KeySplit, Look, Trained};
 pub use training::{train, train_kept};

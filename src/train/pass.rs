@@ -84,10 +84,20 @@ impl Model {
     }
 
     /// Runs windows; calls `sink(series, step, y)` for each.
-    pub fn windows(&self, data: &Dataset, origins: &[windows::Origin], sink: &mut dyn FnMut(usize, usize, &[f32])) {
-        let mut batch = Examples::default();
-        for group in origins.chunks(256) {
-            windows::fill(&mut batch, data, &self.scaling, group);
+    pub fn windows(
+        &self,
+        data: &Dataset,
+        mut origins: impl Iterator<Item = windows::Origin>,
+        sink: &mut dyn FnMut(usize, usize, &[f32]),
+    ) {
+        let (mut batch, mut group) = (Examples::default(), Vec::with_capacity(256));
+        loop {
+            group.clear();
+            group.extend(origins.by_ref().take(256));
+            if group.is_empty() {
+                return;
+            }
+            windows::fill(&mut batch, data, &self.scaling, &group);
             let mut state = self.net.zero_state(group.len());
             let made = self.forward(&mut state, &batch);
             // What is pooled has one row of outputs in any case.
@@ -102,9 +112,14 @@ impl Model {
 
     /// Runs whole sequences that end at `origins`; calls `sink(series, last step, y)` for each, where `y` is all that
     /// the network gives for it: a row, or one for each of its steps.
-    pub fn sequences(&self, data: &Dataset, origins: &[windows::Origin], sink: &mut dyn FnMut(usize, usize, &[f32])) {
+    pub fn sequences(
+        &self,
+        data: &Dataset,
+        origins: impl Iterator<Item = windows::Origin>,
+        sink: &mut dyn FnMut(usize, usize, &[f32]),
+    ) {
         let mut batch = Examples::default();
-        let mut order = origins.to_vec();
+        let mut order: Vec<windows::Origin> = origins.collect();
         order.sort_by_key(|(series, step)| data.steps[*series as usize].since[*step as usize]);
         for group in order.chunks(SIDE_BY_SIDE) {
             sequences::fill(&mut batch, data, &self.scaling, group);
@@ -125,8 +140,8 @@ impl Model {
     /// all that lies before.
     pub fn forecasts(&self, data: &Dataset, part: Subset, sink: &mut dyn FnMut(usize, usize, &[f32])) {
         match data.plan.kind {
-            ModelKind::Window => return self.windows(data, &windows::origins(data, part), sink),
-            ModelKind::Sequence => return self.sequences(data, &windows::origins(data, part), sink),
+            ModelKind::Window => return self.windows(data, windows::origins(data, part), sink),
+            ModelKind::Sequence => return self.sequences(data, windows::origins(data, part), sink),
             ModelKind::Carry => {}
         }
         let runs: Vec<Run> = (0..data.series.len())
@@ -164,11 +179,11 @@ impl Model {
             }
             data.plan.head.add_loss(data, &self.scaling, (series, step), y, &mut blocks[block]);
         };
-        let origins = || windows::origins(data, Subset::Validation).into_iter().step_by(thinned).collect::<Vec<_>>();
+        let origins = || windows::origins(data, Subset::Validation).step_by(thinned);
         if data.plan.kind == ModelKind::Window {
-            self.windows(data, &origins(), &mut add);
+            self.windows(data, origins(), &mut add);
         } else if data.plan.kind == ModelKind::Sequence {
-            self.sequences(data, &origins(), &mut add);
+            self.sequences(data, origins(), &mut add);
         } else {
             let runs = validation_runs(data, thinned);
             self.runs(data, &runs, &mut |run, step, y| add(runs[run].series, step, y));

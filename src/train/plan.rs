@@ -86,6 +86,8 @@ pub struct Plan {
     pub refit: bool,
     /// Whether it is judged at successive times too.
     pub backtest: Option<config::Backtest>,
+    /// Bytes of rows from which on not all examples are shuffled at once.
+    pub memory: Option<u64>,
     /// The time line, for texts and calendar steps.
     pub clock: Clock,
     /// Distance of two rows where a stage guarantees it. Then row t + h is a target of t only if it is h steps later:
@@ -164,6 +166,7 @@ impl Plan {
             split: split?,
             refit: train.refit,
             backtest: train.backtest,
+            memory: train.memory,
             clock: clock.clone(),
             interval: interval.and_then(|span| clock.every(span).ok()),
             start: None,
@@ -325,6 +328,8 @@ pub(super) mod tests {
             split: At::default_value(config::Split::PerKey([0.7, 0.15, 0.15])),
             refit: false,
             backtest: None,
+            data: None,
+            memory: None,
         }
     }
 

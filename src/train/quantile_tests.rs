@@ -112,7 +112,7 @@ fn losses_in_own_units_learn() {
         for s in &mut series {
             // As `scale` with `log` would: by constants, so that the rows are easy to check.
             s.log = vec![true];
-            s.scale = vec![Some(vec![(3.0, 2.0); 600])];
+            s.scale = vec![Some(vec![(3.0, 2.0); 600].into())];
             s.x = (0..600).map(|row| s.to_network(0, row, s.targets[0][row]) as f32).collect();
         }
         let trained = super::train(&series, &plan_of(&train, None), &mut |_| ()).unwrap();

@@ -145,8 +145,8 @@ impl Schedule {
 /// Steps of the network that a look at the whole validation part takes; 0 without one.
 fn validation_steps(data: &Dataset) -> usize {
     match data.plan.kind {
-        ModelKind::Window => windows::origins(data, Subset::Validation).len() * data.plan.window,
-        ModelKind::Sequence => sequences::steps(data, &windows::origins(data, Subset::Validation)),
+        ModelKind::Window => windows::origins(data, Subset::Validation).count() * data.plan.window,
+        ModelKind::Sequence => sequences::steps(data, windows::origins(data, Subset::Validation)),
         ModelKind::Carry => super::pass::validation_runs(data, 1).iter().map(|run| run.to - run.from).sum(),
     }
 }
@@ -157,8 +157,8 @@ fn update_steps(data: &Dataset) -> usize {
     match plan.kind {
         ModelKind::Window => plan.batch_size * plan.window,
         ModelKind::Sequence => {
-            let all = windows::origins(data, Subset::Train);
-            plan.batch_size * sequences::steps(data, &all) / all.len().max(1)
+            let all = || windows::origins(data, Subset::Train);
+            plan.batch_size * sequences::steps(data, all()) / all().count().max(1)
         }
         ModelKind::Carry => {
             let steps = lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum();

@@ -14,8 +14,8 @@ use super::windows::{Examples, Origin, epoch_rng, shuffle};
 const NEAR: usize = 16;
 
 /// Steps of all these sequences.
-pub fn steps(data: &Dataset, origins: &[Origin]) -> usize {
-    origins.iter().map(|(series, step)| length(data, *series, *step)).sum()
+pub fn steps(data: &Dataset, origins: impl Iterator<Item = Origin>) -> usize {
+    origins.map(|(series, step)| length(data, series, step)).sum()
 }
 
 fn length(data: &Dataset, series: u32, step: u32) -> usize {

@@ -9,7 +9,7 @@ use crate::config;
 use crate::record::Clock;
 use crate::{Error, Result};
 
-use super::{Series, backtest};
+use super::{Column, Series, backtest};
 
 /// A part of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,41 +109,37 @@ impl Cuts {
     }
 
     /// The part of each row of a key; `None` for rows left out.
-    pub fn rows(&self, series: &Series) -> Result<Vec<Option<Subset>>> {
-        let n = series.times.len();
-        let cut =
-            |ends: [usize; 3]| (0..n).map(|row| Subset::ALL.into_iter().zip(ends).find(|(_, e)| row < *e)).collect();
-        let parts: Vec<Option<(Subset, usize)>> = match self {
+    pub fn rows(&self, series: &Series) -> Result<Column<Option<Subset>>> {
+        let (n, space) = (series.times.len(), series.space());
+        let ends = match self {
             Cuts::PerKey(shares) => {
                 let mut sum = 0.0;
-                cut(shares.map(|share| {
+                shares.map(|share| {
                     sum += share;
                     // Sums of shares are a hair off in binary: 0.1 + 0.2 of ten rows are three rows.
                     ((sum * n as f64 + 1e-6).floor() as usize).min(n)
-                }))
+                })
             }
-            Cuts::Rows([a, b, c]) => cut([*a, a.saturating_add(*b), a.saturating_add(*b).saturating_add(*c)]),
-            Cuts::Last(last) => cut([n.saturating_sub(last.saturating_mul(2)), n.saturating_sub(*last), n]),
+            Cuts::Rows([a, b, c]) => [*a, a.saturating_add(*b), a.saturating_add(*b).saturating_add(*c)],
+            Cuts::Last(last) => [n.saturating_sub(last.saturating_mul(2)), n.saturating_sub(*last), n],
             Cuts::At([validation, test]) => {
-                return Ok(series
-                    .times
-                    .iter()
-                    .map(|time| {
-                        Some(match time {
-                            t if t < validation => Subset::Train,
-                            t if t < test => Subset::Validation,
-                            _ => Subset::Test,
-                        })
+                let part = |time: &i64| {
+                    Some(match time {
+                        t if t < validation => Subset::Train,
+                        t if t < test => Subset::Validation,
+                        _ => Subset::Test,
                     })
-                    .collect());
+                };
+                return Column::collect(space, series.times.iter().map(part));
             }
-            Cuts::ByKey(shares) => return Ok(vec![of_key(&series.key, *shares); n]),
+            Cuts::ByKey(shares) => return Column::of(space, of_key(&series.key, *shares), n),
             Cuts::Column(name) => return by_column(name, series),
             Cuts::Fold { of, at, folds, end, retrain } => {
                 return backtest::rows(series, of, (*at, *folds), *end, *retrain);
             }
         };
-        Ok(parts.into_iter().map(|part| part.map(|(part, _)| part)).collect())
+        let part = |row| Subset::ALL.into_iter().zip(ends).find(|(_, end)| row < *end).map(|(part, _)| part);
+        Column::collect(space, (0..n).map(part))
     }
 }
 
@@ -160,33 +156,37 @@ fn of_key(key: &str, shares: [f64; 3]) -> Option<Subset> {
     })
 }
 
-fn by_column(name: &str, series: &Series) -> Result<Vec<Option<Subset>>> {
+fn by_column(name: &str, series: &Series) -> Result<Column<Option<Subset>>> {
     let Some(words) = &series.split else {
         return Err(Error::refused(format!(
             "the split column \"{name}\" is not among the rows of key \"{}\"",
             series.key
         )));
     };
-    words
-        .iter()
-        .map(|word| match Subset::ALL.into_iter().find(|part| part.name() == word) {
-            Some(part) => Ok(Some(part)),
-            None if word.is_empty() => Ok(None),
-            None => Err(Error::refused(format!(
-                "split column \"{name}\" of key \"{}\" holds \"{word}\": expected train, validation, test or nothing",
-                series.key
-            ))),
-        })
-        .collect()
+    let mut parts = Column::with_room(series.space(), words.len())?;
+    for word in words.iter().map(Option::unwrap_or_default) {
+        parts.push(match Subset::ALL.into_iter().find(|part| part.name() == word) {
+            Some(part) => Some(part),
+            None if word.is_empty() => None,
+            None => {
+                return Err(Error::refused(format!(
+                    "split column \"{name}\" of key \"{}\" holds \"{word}\": expected train, validation, test or \
+                     nothing",
+                    series.key
+                )));
+            }
+        })?;
+    }
+    Ok(parts)
 }
 
 /// Per origin row t, the part that holds all of its target rows t+1..=t+horizon; `None` where they cross a boundary,
 /// leave the series, or reach a row that is left out. With a horizon of 0, the row's own part.
-pub fn examples(rows: &[Option<Subset>], horizon: usize) -> Vec<Option<Subset>> {
+pub fn examples(rows: &Column<Option<Subset>>, horizon: usize) -> Result<Column<Option<Subset>>> {
     if horizon == 0 {
-        return rows.to_vec();
+        return Column::collect(rows.space(), rows.iter().copied());
     }
-    let mut part_of = vec![None; rows.len()];
+    let mut part_of = Column::of(rows.space(), None, rows.len())?;
     // Length of the run of equal parts that starts at a row.
     let mut run = 0;
     for row in (0..rows.len()).rev() {
@@ -195,7 +195,7 @@ pub fn examples(rows: &[Option<Subset>], horizon: usize) -> Vec<Option<Subset>> 
             part_of[row - 1] = rows[row];
         }
     }
-    part_of
+    Ok(part_of)
 }
 
 #[cfg(test)]
@@ -210,7 +210,7 @@ mod tests {
 
     fn origins(split: &Cuts, n: usize, horizon: usize, part: Subset) -> Vec<usize> {
         let rows = split.rows(&series(n)).unwrap();
-        let parts = examples(&rows, horizon);
+        let parts = examples(&rows, horizon).unwrap();
         (0..n).filter(|row| parts[*row] == Some(part)).collect()
     }
 
@@ -248,10 +248,10 @@ mod tests {
     #[test]
     fn by_column_takes_the_words_and_refuses_others() {
         let mut s = series(4);
-        s.split = Some(["train", "train", "test", ""].map(String::from).to_vec());
+        s.split = Some(["train", "train", "test", ""].map(Some).into_iter().collect());
         let split = Cuts::Column("part".into());
         assert_eq!(split.rows(&s).unwrap(), [Some(Train), Some(Train), Some(Test), None]);
-        s.split = Some(vec!["training".into(); 4]);
+        s.split = Some([Some("training"); 4].into_iter().collect());
         assert!(split.rows(&s).unwrap_err().to_string().contains("\"training\""));
     }
 
@@ -261,7 +261,7 @@ mod tests {
             words in prop::collection::vec(0_u8..4, 0..40), horizon in 1_usize..6,
         ) {
             let rows: Vec<Option<Subset>> = words.iter().map(|w| Subset::ALL.get(*w as usize).copied()).collect();
-            let parts = examples(&rows, horizon);
+            let parts = examples(&rows.clone().into(), horizon).unwrap();
             #[allow(clippy::needless_range_loop)]
             for row in 0..rows.len() {
                 let targets = rows.get(row + 1..=row + horizon);

@@ -433,7 +433,7 @@ fn an_update_asks_for_no_memory() {
         let scaling = scaling::Scaling::learn(&data);
         let mut learner = learner::Learner::new(&plan, &scaling, None).unwrap();
         let mut batch = windows::Examples::default();
-        let origins = windows::origins(&data, Subset::Train);
+        let origins: Vec<_> = windows::origins(&data, Subset::Train).collect();
         let lanes = lanes::Lanes::new(&data, &lanes::stretches(&data), 1, 0);
         let mut update = |at: usize| {
             match window {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::init::Random;
 use super::split::Subset;
 use super::windows::Examples;
-use super::{Plan, Series};
+use super::{Column, Plan, Series};
 use crate::network::{Architecture, Embedding, Vocabulary};
 use crate::{Error, Result, config};
 
@@ -79,7 +79,7 @@ pub fn learned(series: &[Series], plan: &Plan) -> Result<Option<Plan>> {
         for (s, parts) in series.iter().zip(&parts) {
             match embedded.column {
                 None => *counts.entry(&s.key).or_default() += rows(parts).count(),
-                Some(_) => rows(parts).filter_map(|row| s.texts[at][row].as_deref()).for_each(|text| {
+                Some(_) => rows(parts).filter_map(|row| s.texts[at].get(row)).for_each(|text| {
                     *counts.entry(text).or_default() += 1;
                 }),
             }
@@ -114,15 +114,15 @@ fn most_frequent(counts: HashMap<&str, usize>, most: usize, least: usize) -> Vec
 }
 
 /// The ids of each row of each series [rows, embeddings].
-pub(super) fn ids(series: &[Series], embeddings: &[Embedded]) -> Vec<Vec<u32>> {
+pub(super) fn ids(series: &[Series], embeddings: &[Embedded]) -> Result<Vec<Column<u32>>> {
     if embeddings.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let places =
         |embedded: &'_ Embedded| -> HashMap<String, u32> { embedded.tokens.iter().cloned().zip(1..).collect() };
     let places: Vec<HashMap<String, u32>> = embeddings.iter().map(places).collect();
     let of = |s: &Series| {
-        let mut ids = vec![0; s.times.len() * embeddings.len()];
+        let mut ids = Column::of(s.space(), 0, s.times.len() * embeddings.len())?;
         let mut at = 0;
         for (i, (embedded, places)) in embeddings.iter().zip(&places).enumerate() {
             let id = |text: &str| places.get(text).copied().unwrap_or(0);
@@ -130,12 +130,12 @@ pub(super) fn ids(series: &[Series], embeddings: &[Embedded]) -> Vec<Vec<u32>> {
             match embedded.column {
                 None => own.for_each(|to| *to = id(&s.key)),
                 Some(_) => {
-                    own.zip(&s.texts[at]).for_each(|(to, text)| *to = text.as_deref().map_or(0, id));
+                    own.zip(s.texts[at].iter()).for_each(|(to, text)| *to = text.map_or(0, id));
                     at += 1;
                 }
             }
         }
-        ids
+        Ok(ids)
     };
     series.iter().map(of).collect()
 }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn of(key: &str, words: &[&str]) -> Series {
-        let texts = words.iter().map(|word| (*word != "-").then(|| (*word).into())).collect();
+        let texts = words.iter().map(|word| (*word != "-").then_some(*word)).collect();
         Series { texts: vec![texts], ..plain(key, &vec![1.0; words.len()]) }
     }
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(plan.embeddings[1].tokens, ["a", "k"]);
         assert_eq!(plan.architecture.embeddings, [Embedding { rows: 4, size: 2 }, Embedding { rows: 3, size: 2 }]);
         // By row: the word, then the key; 0 for null and for what only later rows have.
-        let ids = ids(&series, &plan.embeddings);
+        let ids = ids(&series, &plan.embeddings).unwrap();
         assert_eq!(ids[0], [3, 2, 2, 2, 0, 2, 1, 2, 3, 2, 0, 2, 0, 2]);
         assert_eq!(ids[1][..4], [1, 1, 2, 1]);
         (train.embeddings[0].max_tokens, train.embeddings[1].min_count) = (1, 5);

@@ -5,18 +5,42 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::Column;
 use super::dataset::Dataset;
 use super::scaling::Scaling;
 use super::split::Subset;
+use crate::Result;
+
+/// Examples that stay together where not all of them are shuffled at once.
+const BLOCK: usize = 1024;
 
 /// One example: a series, and the step that is its origin.
 pub type Origin = (u32, u32);
 
 /// Every example of a part, by series and time.
-pub fn origins(data: &Dataset, part: Subset) -> Vec<Origin> {
+pub fn origins<'a>(data: &'a Dataset<'_>, part: Subset) -> impl Iterator<Item = Origin> + 'a {
     (0..data.series.len())
-        .flat_map(|series| data.origins(series, part).map(move |step| (series as u32, step as u32)))
-        .collect()
+        .flat_map(move |series| data.origins(series, part).map(move |step| (series as u32, step as u32)))
+}
+
+/// The examples of an epoch in its order: shuffled; of data beyond `train.memory`, blocks of examples that follow each
+/// other are shuffled, and then the examples of as many blocks as fit into a part of that memory.
+pub fn order(data: &Dataset, origins: &Column<Origin>, epoch: usize) -> Result<Column<Origin>> {
+    let mut rng = epoch_rng(data.plan.seed, epoch);
+    let Some(within) = data.shuffled_within() else {
+        let mut order = Column::collect(origins.space(), origins.iter().copied())?;
+        shuffle(&mut order, &mut rng);
+        return Ok(order);
+    };
+    let mut blocks: Vec<&[Origin]> = origins.chunks(BLOCK).collect();
+    shuffle(&mut blocks, &mut rng);
+    let mut order = Column::with_room(origins.space(), origins.len())?;
+    for blocks in blocks.chunks(within.div_ceil(BLOCK)) {
+        let mut near = blocks.concat();
+        shuffle(&mut near, &mut rng);
+        order.extend(&near)?;
+    }
+    Ok(order)
 }
 
 /// Random numbers of one epoch: the same for the same seed, and another stream for each epoch.
@@ -141,6 +165,35 @@ mod tests {
     use crate::train::plan::tests::{plan_of, section};
 
     #[test]
+    fn beyond_the_memory_examples_are_shuffled_near_each_other() {
+        let mut train = section(1, &["v"]);
+        train.split.value = Split::Rows([9000, 0, 0]);
+        let mut plan = plan_of(&train, Some(1));
+        let values: Vec<f64> = (0..9000).map(f64::from).collect();
+        let series = [plain("a", &values)];
+        let all: Column<Origin> = origins(&Dataset::new(&series, &plan).unwrap(), Subset::Train).collect();
+        assert_eq!(all.len(), 8999);
+        let mut of = |memory| {
+            plan.memory = memory;
+            order(&Dataset::new(&series, &plan).unwrap(), &all, 3).unwrap().to_vec()
+        };
+        // A row takes 8 + 4 + 1 + 1 + 8 + 1 bytes.
+        let whole = of(None);
+        assert!(whole == of(Some(9000 * 23)) && whole != of(Some(9000 * 23 - 1)), "what fits is shuffled as ever");
+        let bounded = of(Some(4 * 23 * 2048));
+        let mut sorted = bounded.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, all[..]);
+        for near in bounded.chunks(2048).take(3) {
+            let mut blocks: Vec<u32> = near.iter().map(|(_, step)| step / BLOCK as u32).collect();
+            let moves = blocks.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            blocks.sort_unstable();
+            blocks.dedup();
+            assert!(blocks.len() <= 3 && moves > 500, "{blocks:?}, {moves}");
+        }
+    }
+
+    #[test]
     fn a_window_is_the_last_usable_rows_and_never_reaches_over_a_restart() {
         let mut train = section(1, &["v"]);
         train.split.value = Split::Rows([9, 0, 0]);
@@ -150,7 +203,7 @@ mod tests {
         let mut series = [plain("a", &values)];
         let data = Dataset::new(&series, &plan).unwrap();
         // Usable rows 0 1 3 4 5 6 7 8; the first origin with three of them is row 3 (step 2); row 8 has no target.
-        let found: Vec<u32> = origins(&data, Subset::Train).iter().map(|o| data.steps[0].rows[o.1 as usize]).collect();
+        let found: Vec<u32> = origins(&data, Subset::Train).map(|o| data.steps[0].rows[o.1 as usize]).collect();
         assert_eq!(found, [3, 4, 5, 6, 7]);
         let scaling = Scaling::neutral(&plan);
         let mut batch = Examples::default();
@@ -160,7 +213,7 @@ mod tests {
 
         series[0].restart[5] = true;
         let data = Dataset::new(&series, &plan).unwrap();
-        let found: Vec<u32> = origins(&data, Subset::Train).iter().map(|o| data.steps[0].rows[o.1 as usize]).collect();
+        let found: Vec<u32> = origins(&data, Subset::Train).map(|o| data.steps[0].rows[o.1 as usize]).collect();
         assert_eq!(found, [3, 4, 7]);
     }
 

@@ -23,6 +23,7 @@ mod http;
 mod import;
 mod kafka;
 mod kill;
+mod large;
 mod messages;
 mod official;
 mod onnx_nodes;

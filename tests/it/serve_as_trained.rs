@@ -40,7 +40,7 @@ fn features_are_the_same() {
 
     let training = plan(load(), Purpose::Train).unwrap();
     let captured =
-        capture(&training, Wanted { targets: &["value".to_string()], ..Wanted::default() }, &mut |_| ()).unwrap();
+        capture(&training, Wanted { targets: &["value".to_string()], ..Wanted::default() }, &mut |_, _| ()).unwrap();
     assert_eq!(captured.series.len(), 3);
 
     let serving = plan(load(), Purpose::Run).unwrap();

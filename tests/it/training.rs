@@ -117,14 +117,12 @@ fn no_usable_row_says_why() {
 }
 
 #[test]
-fn training_from_a_topic_is_refused_with_the_way() {
+fn a_range_of_a_topic_needs_a_topic() {
     let folder = folder();
-    let file = pipeline(folder.path(), &sines(&[("a", 10.0, 1.0)], 10), "", "epochs: 1");
-    let kafka = "source: { kafka: { brokers: 127.0.0.1:9, topic: t, key: key } }";
-    let text = std::fs::read_to_string(&file).unwrap().replace("source: { parquet: { path: data.parquet } }", kafka);
-    std::fs::write(&file, text.replace("time: ts", "time: { column: ts, unit: ms }")).unwrap();
+    let rows = sines(&[("a", 10.0, 1.0)], 10);
+    let file = pipeline(folder.path(), &rows, "", "epochs: 1, data: { start: 2024-01-01 }");
     let (_, said) = kolk_exits(2, &["train", &file]);
-    assert!(said.contains("training reads files") && said.contains("Parquet files"), "{said}");
+    assert!(said.contains("`data` is a range of a topic") && said.contains("within `source`"), "{said}");
 }
 
 #[test]

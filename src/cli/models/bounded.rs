@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cli::messages::say;
 use crate::cli::signals::end_at_once;
 #[cfg(target_os = "linux")]
-use crate::metrics::kernel_bytes;
+use crate::metrics::{free_memory, kernel_bytes};
 
 /// Runs it. After `minutes` the process ends with exit code 2; memory beyond three quarters of what is free at the
 /// start is refused to it, which ONNX Runtime reports as an error.
@@ -35,20 +35,10 @@ pub(super) fn bounded<T>(minutes: u64, what: &str, run: impl FnOnce() -> T) -> T
     result
 }
 
-/// Memory that is free for this process: of the machine, or of its container if that is less.
-#[cfg(target_os = "linux")]
-fn free() -> Option<u64> {
-    let number =
-        |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
-    let machine = kernel_bytes("/proc/meminfo", "MemAvailable:")?;
-    let container = number("memory.max").zip(number("memory.current")).map(|(most, now)| most.saturating_sub(now));
-    Some(container.map_or(machine, |container| container.min(machine)))
-}
-
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn limit_memory() {
-    let (Some(free), Some(now)) = (free(), kernel_bytes("/proc/self/status", "VmData:")) else { return };
+    let (Some(free), Some(now)) = (free_memory(), kernel_bytes("/proc/self/status", "VmData:")) else { return };
     let most = now.saturating_add(free / 4 * 3);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls only read or write the struct that they are given, which lives until they return. Where one

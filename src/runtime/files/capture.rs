@@ -1,5 +1,6 @@
 //! Training's view of a pipeline: the same source and the same stages as serving, captured before the network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, StringArray};
@@ -7,13 +8,16 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::Late;
-use crate::config::Stage;
+use crate::config::{Stage, TrainData};
 use crate::error::{Context, counted};
-use crate::record::{Batch, Features, Layout, Values};
+use crate::metrics::free_memory;
+use crate::record::{Batch, Features, Layout, PartitionId, Values};
 use crate::runtime::engine::Partition;
-use crate::runtime::plan::Plan;
+use crate::runtime::kafka::{Takes, read_range};
+use crate::runtime::plan::{Plan, PlannedSource};
+use crate::source::Files;
 use crate::stage::infer::texts;
-use crate::train::Series;
+use crate::train::{Column, Series, Space, Texts};
 use crate::{Error, Result};
 
 /// What a capture found besides the series.
@@ -24,7 +28,7 @@ pub struct Captured {
     /// Records read.
     pub records: u64,
     /// Records that were refused, by reason.
-    pub rejected: std::collections::BTreeMap<&'static str, u64>,
+    pub rejected: BTreeMap<&'static str, u64>,
     /// Records that came after later ones of their key.
     pub late: Late,
 }
@@ -74,43 +78,96 @@ struct Columns {
     split: Option<usize>,
 }
 
-/// Reads the whole source through the stages before `infer`. `progress` gets the records read so far.
+/// Reads what is trained on through the stages before `infer`: all files of the source, or a range of its topic.
+/// `progress` gets the records read so far, and of how many at most; of a topic, messages.
 ///
 /// # Errors
-/// Unreadable data; a target that the stages don't deliver.
-pub fn capture(plan: &Plan, wanted: Wanted<'_>, progress: &mut dyn FnMut(u64)) -> Result<Captured> {
-    let mut chain = plan.chain()?;
+/// Unreadable data; a range that the topic doesn't have; a target that the stages don't deliver.
+pub fn capture(plan: &Plan, wanted: Wanted<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Captured> {
     let columns = Columns::find(plan.layout(), wanted)?;
-    let mut partition = Partition::new(0.into(), &chain);
-    let mut source = plan.files()?.open(None)?;
-    let mut captured = Captured::default();
-    let source_layout = plan.layout_of_source();
-    // `resample` puts records into their buckets whatever their order, or refuses them.
-    let in_buckets = plan.pipeline.stages.iter().any(|stage| matches!(stage.value, Stage::Resample(_)));
-    while let Some(mut records) = source.next()? {
-        captured.records += records.len() as u64;
-        let first = partition.position;
-        let batch = partition.process_taking(&mut chain, source_layout, &mut records)?;
-        let file = |position: &u64| records.origins.get((position - first) as usize).map_or(0, |origin| origin.file);
-        if !in_buckets {
-            captured.late.processed(partition.late().iter().map(file));
+    let most =
+        plan.pipeline.train.as_ref().and_then(|train| train.memory).or_else(|| free_memory().map(|free| free / 2));
+    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let space = Space::new(most, &plan.pipeline.models);
+    let (captured, series) = (Captured::default(), BTreeMap::new());
+    let mut collecting = Collecting { columns, captured, series, space, progress };
+    match &plan.source {
+        PlannedSource::Files(files) => collecting.files(plan, &**files)?,
+        PlannedSource::Kafka(topic) => {
+            let data = plan.pipeline.train.as_ref().and_then(|train| train.data.as_ref());
+            let data = data.map_or_else(TrainData::default, |data| data.value.clone());
+            let kafka = plan.pipeline.source.kafka();
+            let range = kafka.map(|kafka| data.of(kafka));
+            let range = range.ok_or_else(|| Error::failed("a topic without Kafka: internal error, please report"))?;
+            read_range(plan, topic, &range, &mut collecting)?;
         }
-        let refused = batch.rejects.iter().filter(|reject| reject.reason == "late");
-        captured.late.refused(refused.map(|reject| file(&reject.position)));
+    }
+    Ok(collecting.done())
+}
+
+/// A capture under way.
+struct Collecting<'a> {
+    columns: Columns,
+    captured: Captured,
+    /// Per partition, its series by slot.
+    series: BTreeMap<PartitionId, Vec<Series>>,
+    space: Arc<Space>,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+impl Collecting<'_> {
+    fn files(&mut self, plan: &Plan, files: &dyn Files) -> Result<()> {
+        let mut chain = plan.chain()?;
+        let mut partition = Partition::new(0.into(), &chain);
+        let mut source = files.open(None)?;
+        let source_layout = plan.layout_of_source();
+        // `resample` puts records into their buckets whatever their order, or refuses them.
+        let in_buckets = plan.pipeline.stages.iter().any(|stage| matches!(stage.value, Stage::Resample(_)));
+        while let Some(mut records) = source.next()? {
+            let first = partition.position;
+            let batch = partition.process_taking(&mut chain, source_layout, &mut records)?;
+            let file =
+                |position: &u64| records.origins.get((position - first) as usize).map_or(0, |origin| origin.file);
+            if !in_buckets {
+                self.captured.late.processed(partition.late().iter().map(file));
+            }
+            let refused = batch.rejects.iter().filter(|reject| reject.reason == "late");
+            self.captured.late.refused(refused.map(|reject| file(&reject.position)));
+            self.take(&partition, batch, records.len() as u64)?;
+            (self.progress)(self.captured.records, files.records());
+        }
+        let rest = partition.advance(&mut chain, None)?;
+        self.take(&partition, rest, 0)
+    }
+
+    /// All series, in the order of their keys' text; those of a key in several partitions in that of the partitions.
+    fn done(self) -> Captured {
+        let mut captured = self.captured;
+        captured.series = self.series.into_values().flatten().collect();
+        captured.series.retain(|series| !series.times.is_empty());
+        captured.series.sort_by(|a, b| a.key.cmp(&b.key));
+        captured
+    }
+}
+
+impl Takes for Collecting<'_> {
+    fn take(&mut self, partition: &Partition, batch: Batch, records: u64) -> Result<()> {
+        self.captured.records += records;
         for reject in &batch.rejects {
-            *captured.rejected.entry(reject.reason).or_default() += 1;
+            *self.captured.rejected.entry(reject.reason).or_default() += 1;
         }
-        captured.series.resize_with(partition.keys.len(), Series::default);
-        columns.collect(&batch, &mut captured.series)?;
-        progress(captured.records);
+        let series = self.series.entry(partition.id).or_default();
+        for slot in series.len()..partition.keys.len() {
+            let key = partition.keys.get(u32::try_from(slot).unwrap_or(u32::MAX));
+            let key = String::from_utf8_lossy(key).into_owned();
+            series.push(Series::new(key, self.columns.targets.len(), &self.space));
+        }
+        self.columns.collect(&batch, series)
     }
-    columns.collect(&partition.advance(&mut chain, None)?, &mut captured.series)?;
-    for (series, key) in captured.series.iter_mut().zip(partition.keys.iter()) {
-        series.key = String::from_utf8_lossy(key).into_owned();
+
+    fn progress(&mut self, messages: u64, all: u64) {
+        (self.progress)(messages, all);
     }
-    captured.series.retain(|series| !series.times.is_empty());
-    captured.series.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(captured)
 }
 
 impl Columns {
@@ -173,48 +230,39 @@ impl Columns {
         };
         for row in 0..batch.rows() {
             let series = &mut series[batch.slots[row] as usize];
-            series.times.push(batch.times[row]);
-            series.x.extend_from_slice(&x[row * *width..(row + 1) * *width]);
-            series.usable.push(usable[row]);
-            series.restart.push(restart[row]);
-            series.ends.extend(ends.map(|ends| ends[row]));
-            series.weights.extend(weights.as_ref().map(|weights| weights[row]));
+            series.times.push(batch.times[row])?;
+            series.x.extend(&x[row * *width..(row + 1) * *width])?;
+            series.usable.push(usable[row])?;
+            series.restart.push(restart[row])?;
+            if let Some(ends) = ends {
+                series.ends.push(ends[row])?;
+            }
+            if let Some(weights) = &weights {
+                series.weights.push(weights[row])?;
+            }
             if let Some(labels) = &labels {
-                let label = labels.is_valid(row).then(|| known(&series.labels, labels.value(row)));
-                series.labels.push(label);
+                series.labels.push(labels.is_valid(row).then(|| labels.value(row)))?;
             }
-            series.texts.resize(found.len(), Vec::new());
+            series.texts.resize_with(found.len(), || Texts::new(series.times.space()));
             for (texts, found) in series.texts.iter_mut().zip(&found) {
-                let text = found.is_valid(row).then(|| known(texts, found.value(row)));
-                texts.push(text);
+                texts.push(found.is_valid(row).then(|| found.value(row)))?;
             }
-            series.targets.resize(self.targets.len(), Vec::new());
-            series.observed.resize(self.targets.len(), Vec::new());
-            series.scale.resize(self.targets.len(), None);
             series.log.resize(self.targets.len(), false);
             for (i, (column, scaled_by, log)) in self.targets.iter().enumerate() {
                 series.log[i] = *log;
-                series.targets[i].push(batch.columns[*column].numbers()[row]);
-                series.observed[i].push(batch.columns[*column].is_observed(row));
+                series.targets[i].push(batch.columns[*column].numbers()[row])?;
+                series.observed[i].push(batch.columns[*column].is_observed(row))?;
                 if let Some((mean, sd)) = scaled_by {
                     let pair = (batch.columns[*mean].numbers()[row], batch.columns[*sd].numbers()[row]);
-                    series.scale[i].get_or_insert_default().push(pair);
+                    series.scale[i].get_or_insert_with(|| Column::new(series.times.space())).push(pair)?;
                 }
             }
             if let Some(split) = &split {
                 let text = if split.is_null(row) { "" } else { split.value(row) };
-                series.split.get_or_insert_default().push(text.to_string());
+                series.split.get_or_insert_with(|| Texts::new(series.times.space())).push(Some(text))?;
             }
         }
         Ok(())
-    }
-}
-
-/// A label, once in memory for rows that follow each other.
-fn known(before: &[Option<Arc<str>>], label: &str) -> Arc<str> {
-    match before.last() {
-        Some(Some(last)) if **last == *label => last.clone(),
-        _ => label.into(),
     }
 }
 

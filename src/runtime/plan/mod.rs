@@ -105,7 +105,8 @@ fn planned(pipeline: Pipeline, purpose: Purpose, seen: Option<&mut Seen>, asks: 
         model::public_keys(&pipeline, &mut problems);
     }
     let device = device(&pipeline, purpose, &mut problems);
-    let source = PlannedSource::asking(&pipeline, &source::wanted(&pipeline, purpose), asks, &mut problems)
+    let wanted = source::wanted(&pipeline, purpose);
+    let source = PlannedSource::asking(&pipeline, &wanted, (asks, purpose), &mut problems)
         .or_else(|| source::without_times(&pipeline, purpose));
     let Some(source) = source else {
         // Without columns the stages can't be checked, but the model can.

@@ -20,14 +20,14 @@ impl PlannedSource {
         fields: &[At<String>],
         problems: &mut Problems,
     ) -> Option<PlannedSource> {
-        PlannedSource::asking(pipeline, fields, true, problems)
+        PlannedSource::asking(pipeline, fields, (true, Purpose::Run), problems)
     }
 
     /// The same; unless `asks`, without asking brokers.
     pub(super) fn asking(
         pipeline: &Pipeline,
         fields: &[At<String>],
-        asks: bool,
+        (asks, purpose): (bool, Purpose),
         problems: &mut Problems,
     ) -> Option<PlannedSource> {
         match &pipeline.source.input {
@@ -40,7 +40,7 @@ impl PlannedSource {
                 let found = source::dead_letters::plan(pipeline, letters, fields, problems)?;
                 Some(PlannedSource::Files(Box::new(found)))
             }
-            Input::Kafka(kafka) => source::topic::plan(pipeline, kafka, fields, problems)
+            Input::Kafka(kafka) => source::topic::plan(pipeline, kafka, fields, purpose == Purpose::Train, problems)
                 .map(|found| PlannedSource::Kafka(Box::new(found))),
         }
     }

@@ -57,7 +57,7 @@ impl Classify {
     /// The class of a step as text, if it has one.
     pub fn label<'a>(&self, data: &Dataset<'a>, series: usize, step: usize) -> Option<&'a str> {
         if self.per_record {
-            return data.series[series].labels[data.steps[series].rows[step] as usize].as_deref();
+            return data.series[series].labels.get(data.steps[series].rows[step] as usize);
         }
         data.label_of_sequence(series, step)
     }

@@ -350,14 +350,14 @@ mod tests {
                 text.push(['a', 'b', 'c'][tone as usize]);
                 for at in 0..4 {
                     let on = at < 2 + note % 2;
-                    s.x.extend([0, 1, 2].map(|of| if on && of == tone as usize { 1.0 } else { 0.0 }));
+                    s.x.extend(&[0, 1, 2].map(|of| if on && of == tone as usize { 1.0 } else { 0.0 })).unwrap();
                 }
             }
             let rows = s.x.len() / 3;
             s.times = (0..rows as i64).collect();
-            (s.usable, s.restart) = (vec![true; rows], (0..rows).map(|row| row == 0).collect());
+            (s.usable, s.restart) = (vec![true; rows].into(), (0..rows).map(|row| row == 0).collect());
             s.ends = (0..rows).map(|row| row + 1 == rows).collect();
-            s.labels = vec![Some(text.as_str().into()); rows];
+            s.labels = std::iter::repeat_n(Some(text.as_str()), rows).collect();
             series.push(s);
         }
         series
@@ -387,10 +387,10 @@ mod tests {
         let mut series = songs(40);
         let plan = plan(Tokens::Words);
         for s in &mut series {
-            s.labels.iter_mut().for_each(|text| *text = Some("one two".into()));
+            s.labels = std::iter::repeat_n(Some("one two"), s.times.len()).collect();
         }
         // Three steps are too few for a word that comes four times.
-        series[0].labels.iter_mut().for_each(|text| *text = Some("one one one one one one".into()));
+        series[0].labels = std::iter::repeat_n(Some("one one one one one one"), series[0].times.len()).collect();
         let data = Dataset::new(&series, &plan).unwrap();
         let learned = plan.learned(&data).unwrap().unwrap();
         let data = Dataset::new(&series, &learned).unwrap();

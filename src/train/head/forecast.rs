@@ -292,7 +292,7 @@ mod tests {
         let mut plan = plan_of(&train, None);
         plan.interval = Some(Every::Ticks(1));
         let mut s = plain("a", &[10.0, 20.0, 40.0, 80.0, 160.0]);
-        s.times = vec![0, 1, 2, 5, 6];
+        s.times = vec![0, 1, 2, 5, 6].into();
         s.observed[0][1] = false;
         let series = [s];
         let (data, head) = (Dataset::new(&series, &plan).unwrap(), Forecast::new(&train));
@@ -309,8 +309,8 @@ mod tests {
         train.residual = Residual::Last;
         let plan = plan_of(&train, None);
         let mut s = plain("a", &[10.0, 20.0]);
-        s.x = vec![0.5, 0.25];
-        s.scale = vec![Some(vec![(8.0, 4.0), (9.0, 5.0)])];
+        s.x = vec![0.5, 0.25].into();
+        s.scale = vec![Some(vec![(8.0, 4.0), (9.0, 5.0)].into())];
         let series = [s];
         let (data, head) = (Dataset::new(&series, &plan).unwrap(), Forecast::new(&train));
         assert_eq!(data.wanted(0, 0, 0), Some((20.0 - 8.0) / 4.0 - 0.5));

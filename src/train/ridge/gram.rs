@@ -73,13 +73,18 @@ impl Gram {
     pub fn of(data: &Dataset, space: &Space, series: usize, part: Subset) -> Gram {
         let (width, outputs) = (space.width(), space.outputs.len());
         let mut gram = Gram::zeros(width, outputs);
-        let origins: Vec<usize> = data.origins(series, part).collect();
+        let (mut origins, mut block) = (data.origins(series, part), Vec::with_capacity(BLOCK));
         let (mut x, mut y) = (Vec::new(), Vec::new());
         let ((mean, sd), weight) = space.unit_of(series);
-        for block in origins.chunks(BLOCK) {
+        loop {
+            block.clear();
+            block.extend(origins.by_ref().take(BLOCK));
+            if block.is_empty() {
+                return gram;
+            }
             x.clear();
             y.clear();
-            for step in block {
+            for step in &block {
                 let row = data.steps[series].rows[*step] as usize;
                 let before = y.len();
                 y.extend(space.outputs.iter().map_while(|output| {
@@ -106,7 +111,6 @@ impl Gram {
                 gram.yy.iter_mut().zip(row).for_each(|(sum, y)| *sum += y * y);
             }
         }
-        gram
     }
 
     /// Of nothing.

@@ -43,5 +43,6 @@ mod stalled;
 mod stamps;
 mod swap;
 mod torn;
+mod trained;
 mod values;
 mod wire;

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::config::{ClassWeights, Length, Pooling, Recurrent, Split, TrainLayer};
 use crate::kernel::CellKind;
@@ -23,10 +21,6 @@ fn plan(train: &config::Train, kind: ModelKind) -> Plan {
     Plan { kind, ..plan_of(train, None) }
 }
 
-fn label(text: &str) -> Option<Arc<str>> {
-    Some(text.into())
-}
-
 /// Sequences of several keys, each as long as it happens to be; the class is the sign of the first value, so that a
 /// network has to remember it. Its text stands only in the last row of some.
 fn sequences(keys: usize) -> Vec<Series> {
@@ -39,14 +33,14 @@ fn sequences(keys: usize) -> Vec<Series> {
             let first = numbers.next().unwrap();
             for at in 0..length {
                 let noise = numbers.next().unwrap();
-                s.x.push(if at == 0 { first + first.signum() } else { 0.3 * noise });
-                s.times.push(s.times.len() as i64);
-                s.ends.push(at + 1 == length);
+                s.x.push(if at == 0 { first + first.signum() } else { 0.3 * noise }).unwrap();
+                s.times.push(s.times.len() as i64).unwrap();
+                s.ends.push(at + 1 == length).unwrap();
                 let class = if first > 0.0 { "up" } else { "down" };
-                s.labels.push(if at + 1 == length || sequence % 2 == 0 { label(class) } else { None });
+                s.labels.push((at + 1 == length || sequence % 2 == 0).then_some(class)).unwrap();
             }
         }
-        (s.usable, s.restart) = (vec![true; s.times.len()], (0..s.times.len()).map(|row| row == 0).collect());
+        (s.usable, s.restart) = (vec![true; s.times.len()].into(), (0..s.times.len()).map(|row| row == 0).collect());
         series.push(s);
     }
     series
@@ -60,7 +54,7 @@ fn evaluation(trained: &Trained) -> &ClassEvaluation {
 fn a_sequence_has_the_newest_class_of_its_rows_and_a_record_its_own() {
     let mut s = sequences(1).remove(0);
     // Of the first sequence (3 rows) the middle one has another class, the last one none.
-    (s.labels[0], s.labels[1], s.labels[2]) = (label("up"), label("down"), None);
+    [Some("up"), Some("down"), None].into_iter().enumerate().for_each(|(row, class)| s.labels.set(row, class));
     // The last row of the second sequence (8 rows) isn't usable.
     s.usable[10] = false;
     let series = [s];
@@ -107,11 +101,11 @@ fn a_gru_tells_sequences_by_what_was_first_in_every_form() {
 fn each_record_gets_a_class_with_carried_state_and_in_windows() {
     let mut series = sequences(12);
     for s in &mut series {
-        s.ends = Vec::new();
+        s.ends = Vec::new().into();
         // Whether the last two values together are above zero.
         for row in 0..s.x.len() {
             let above = s.x[row] + s.x[row.saturating_sub(1)] > 0.0;
-            s.labels[row] = (row % 7 != 3).then(|| if above { "1" } else { "0" }.into());
+            s.labels.set(row, (row % 7 != 3).then_some(if above { "1" } else { "0" }));
         }
     }
     for window in [None, Some(3)] {
@@ -132,7 +126,7 @@ fn what_weighs_nothing_teaches_nothing_and_a_negative_weight_is_refused() {
     let mut section = classes_of(false);
     section.sample_weight = Some(config::At::default_value("w".into()));
     for s in &mut series {
-        s.weights = vec![1.0; s.times.len()];
+        s.weights = vec![1.0; s.times.len()].into();
     }
     // Wrong classes that weigh nothing change no bit.
     let right = train(&series, &plan(&section, ModelKind::Sequence), &mut |_| ()).unwrap();
@@ -142,8 +136,8 @@ fn what_weighs_nothing_teaches_nothing_and_a_negative_weight_is_refused() {
     let at = wrong[learned].labels.len() - 1;
     wrong[learned].weights[at] = 0.0;
     let nothing = train(&wrong, &plan(&section, ModelKind::Sequence), &mut |_| ()).unwrap();
-    let other = if wrong[learned].labels[at].as_deref() == Some("up") { "down" } else { "up" };
-    wrong[learned].labels[at] = label(other);
+    let other = if wrong[learned].labels.get(at) == Some("up") { "down" } else { "up" };
+    wrong[learned].labels.set(at, Some(other));
     let none = train(&wrong, &plan(&section, ModelKind::Sequence), &mut |_| ()).unwrap();
     assert!(nothing.tensors == none.tensors && nothing.tensors != right.tensors);
     wrong[0].weights[0] = -1.0;
@@ -159,7 +153,7 @@ fn a_class_that_training_never_saw_counts_as_wrong_and_is_told() {
     let rows: Vec<bool> = series.iter().map(|s| plan.split.rows(s).unwrap()[0] == Some(Subset::Test)).collect();
     let test = rows.iter().position(|test| *test).unwrap();
     let last = series[test].labels.len() - 1;
-    series[test].labels[last] = label("sideways");
+    series[test].labels.set(last, Some("sideways"));
     let trained = train(&series, &plan, &mut |_| ()).unwrap();
     let found = evaluation(&trained);
     assert_eq!((found.test.unknown, found.classes.names.len()), (1, 2));
@@ -172,7 +166,9 @@ fn only_one_class_or_three_for_a_binary_loss_are_refused() {
     let mut section = classes_of(false);
     section.two_classes = true;
     assert!(train(&series, &plan(&section, ModelKind::Sequence), &mut |_| ()).is_ok());
-    series.iter_mut().flat_map(|s| s.labels.last_mut()).for_each(|class| *class = label("third"));
+    for s in &mut series {
+        s.labels.set(s.labels.len() - 1, Some("third"));
+    }
     let message = train(&series, &plan(&section, ModelKind::Sequence), &mut |_| ()).unwrap_err().to_string();
     assert!(message.contains("binary_cross_entropy is for two classes, there are 3"), "{message}");
 }

@@ -82,7 +82,7 @@ enum Way {
 /// Evaluates on the test part, and for who compares variants, on the validation part.
 pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result<ForecastEvaluation> {
     let targets = head.targets.len();
-    let mut views = views(head, data, Subset::Test);
+    let mut views = views(head, data, Subset::Test)?;
     let mut steps = BySteps {
         errors: vec![vec![Compared::default(); head.horizon]; targets],
         spreads: vec![vec![Spreads::default(); head.horizon]; targets],
@@ -108,7 +108,7 @@ pub(super) fn evaluate(head: &Forecast, data: &Dataset, model: &Model) -> Result
     let (keys, total) = summed(views, targets);
     let warm_up = (data.plan.kind == ModelKind::Carry).then(|| warm_up::measure(head, data, model, &warm));
 
-    let mut validation = self::views(head, data, Subset::Validation);
+    let mut validation = self::views(head, data, Subset::Validation)?;
     for way in std::iter::once((Way::Model, model)).chain(path.as_ref().map(|path| (Way::Ridge, path))) {
         is_finite &= add_all(head, data, way, Subset::Validation, &mut validation, None);
     }
@@ -248,18 +248,20 @@ impl Entry {
     }
 }
 
-fn views<'a>(head: &Forecast, data: &Dataset<'a>, part: Subset) -> Vec<Option<KeyView<'a>>> {
+fn views<'a>(head: &Forecast, data: &Dataset<'a>, part: Subset) -> Result<Vec<Option<KeyView<'a>>>> {
     let pooled: Vec<f64> =
         (0..head.targets.len()).map(|target| train_sd(data, 0..data.series.len(), target).unwrap_or(1.0)).collect();
     (0..data.series.len())
         .map(|series| {
-            data.origins(series, part).next()?;
+            if data.origins(series, part).next().is_none() {
+                return Ok(None);
+            }
             let s = &data.series[series];
-            let train: Vec<bool> = data.rows[series].iter().map(|part| *part == Some(Subset::Train)).collect();
+            let train = |row: usize| data.rows[series][row] == Some(Subset::Train);
             let targets = 0..head.targets.len();
-            Some(KeyView {
+            Ok(Some(KeyView {
                 spreads: vec![Spreads::default(); targets.len()],
-                naive: targets.clone().map(|target| Naive::new(&s.targets[target])).collect(),
+                naive: targets.clone().map(|target| Naive::new(&s.targets[target])).collect::<Result<_>>()?,
                 sd: targets
                     .clone()
                     .map(|target| train_sd(data, series..series + 1, target).unwrap_or(pooled[target]))
@@ -269,10 +271,10 @@ fn views<'a>(head: &Forecast, data: &Dataset<'a>, part: Subset) -> Vec<Option<Ke
                     key: s.key.clone(),
                     targets: vec![Compared::default(); targets.len()],
                     mase_scale: targets
-                        .map(|target| mase_scale(s, target, &train, head.season().unwrap_or(1)))
+                        .map(|target| mase_scale(s, target, train, head.season().unwrap_or(1)))
                         .collect(),
                 },
-            })
+            }))
         })
         .collect()
 }
