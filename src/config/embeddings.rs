@@ -67,10 +67,10 @@ pub(super) fn embeddings(reader: &mut Reader, field: Field<'_>) -> Vec<Embedding
                 None => continue,
             },
         };
+        let size = reader.need(&fields, "size").and_then(|field| reader.count(field, 1, MAX_SIZE)).unwrap_or(1);
         let mut count =
             |name, most, default| fields.get(name).and_then(|field| reader.count(field, 1, most)).unwrap_or(default);
-        let (size, max_tokens) = (count("size", MAX_SIZE, 1), count("max_tokens", MAX_TOKENS, TOKENS));
-        let min_count = count("min_count", usize::MAX, 1);
+        let (max_tokens, min_count) = (count("max_tokens", MAX_TOKENS, TOKENS), count("min_count", usize::MAX, 1));
         let unseen = fields.get("unseen");
         let unseen = unseen.and_then(|f| reader.number(f, "a share from 0 to below 1", |n| (0.0..1.0).contains(&n)));
         let name = |column: &Option<At<String>>| column.as_ref().map(|column| column.value.clone());

@@ -4,7 +4,7 @@
 use super::table::{self, Around, Step};
 
 /// Words that the documentation names and this version lacks, wherever they are written.
-pub(super) const LATER: [&str; 6] = ["adagrad", "attention", "batch_norm", "known_ahead", "patch", "tests"];
+pub(super) const LATER: [&str; 5] = ["adagrad", "attention", "batch_norm", "patch", "tests"];
 
 const PROPERTIES: &str = "`properties: { … }` of `source: { kafka: { … } }` or `sink: { kafka: { … } }`";
 
@@ -50,6 +50,10 @@ const OTHERS: &[(&str, &[&str])] = &[
     (
         "`train: { embeddings: [ { column: word, size: 16, max_tokens: 10000 } ] }`",
         &["vocab_size", "vocabulary_size", "num_embeddings"],
+    ),
+    (
+        "`train: { known_ahead: [holiday] }`, a vector column with a number for each row of the horizon",
+        &["future_covariates", "known_covariates", "known_future", "futr_exog_list", "known_reals"],
     ),
     ("`train: { epochs: 10 }`", &["n_epochs", "num_epochs", "max_epochs", "epoch"]),
     ("`train: { updates: 1000 }`", &["max_steps", "n_steps", "num_steps", "iterations", "steps_per_epoch"]),

@@ -89,6 +89,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let split = split(reader, &fields, mode);
     let value = Train {
         inputs,
+        known_ahead: known_ahead(reader, &fields, taught.task),
         embeddings: fields.get("embeddings").map(|f| embeddings(reader, f)).unwrap_or_default(),
         targets,
         horizon,
@@ -137,6 +138,15 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         memory: fields.get("memory").and_then(|f| train_data::memory(reader, f)),
     };
     Some(At { value, place: field.name_place })
+}
+
+/// Columns of what is known ahead: of times ahead, which only a forecast has.
+fn known_ahead(reader: &mut Reader, fields: &Fields, task: Task) -> Vec<At<String>> {
+    let Some(field) = fields.get("known_ahead") else { return Vec::new() };
+    if task != Task::Forecast {
+        reader.note(field, "is for `task: forecast`, whose outputs are about rows ahead; write the column as an input");
+    }
+    reader.some_texts(field, "vector columns").unwrap_or_default()
 }
 
 /// A time by the clock.

@@ -25,6 +25,11 @@ pub(super) const TRAIN: Words = Words::new(
         word("inputs", Shape::Texts, "Columns that are the inputs of the network; the record's values by default")
             .or_from(|file| file.whole(&["record", "values"]).cloned().or_else(|| value("[value]"))),
         word(
+            "known_ahead",
+            Shape::SomeTexts,
+            "Vector columns with what is known about each of the next rows up to the horizon, the next one first",
+        ),
+        word(
             "embeddings",
             Shape::List(&Shape::Section(&EMBEDDING)),
             "Columns of text or ids, and the key, whose vectors are learned, such as { column: region, size: 4 }",
@@ -155,7 +160,7 @@ pub(super) const TRAIN: Words = Words::new(
     ],
 )
 .choices(&[exactly_one(&["target", "targets"]), at_most_one(&["epochs", "updates"])])
-.later(&["known_ahead", "patch"])
+.later(&["patch"])
 .elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
 
 const BIDIRECTIONAL: Word =

@@ -13,6 +13,8 @@ pub struct Train {
     pub inputs: Vec<At<String>>,
     /// Columns of text or ids that are looked up, and the key.
     pub embeddings: Vec<Embedding>,
+    /// Columns of vectors with what is known about each of the next `horizon` rows.
+    pub known_ahead: Vec<At<String>>,
     /// Columns to forecast.
     pub targets: Vec<At<String>>,
     /// Steps ahead; one output for each of 1..=horizon.

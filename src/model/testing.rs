@@ -1,11 +1,31 @@
 //! What the tests of this folder share: a plain f64 forward pass written from the cells' definitions in Keras, against
 //! which the graphs are checked, and versions in a registry.
 
+use super::executor::Buffer;
 use super::onnx::export;
-use super::{Input, Manifest, ModelKind, Version, registry};
+use super::{Input, Manifest, ModelKind, Session, Version, registry};
 use crate::kernel::{Activation, CellKind};
 use crate::network::testing::{plain, tensors};
-use crate::network::{Architecture, Layer, RecurrentLayer, Tensor};
+use crate::network::{Architecture, Embedding, Layer, RecurrentLayer, Signature, Tensor, Vocabulary};
+
+/// The tensors of a network's graph.
+pub(crate) fn signature(architecture: &Architecture) -> Signature {
+    let kept = |table: &Embedding| Vocabulary { column: Some("word".into()), tokens: vec!["a".into(); table.rows - 1] };
+    let vocabularies: Vec<Vocabulary> = architecture.embeddings.iter().map(kept).collect();
+    Signature::of_own(architecture, Vec::new(), &[], None).with_embeddings(architecture, &vocabularies)
+}
+
+/// A session of its graph.
+pub(crate) fn session(architecture: &Architecture, tensors: &[Tensor]) -> Session {
+    let onnx = export::onnx(architecture, tensors, "test").unwrap();
+    Session::own(&onnx, &signature(architecture)).unwrap()
+}
+
+/// Room for what a graph gives.
+pub(crate) fn room(session: &Session, t: usize, b: usize) -> Vec<Buffer> {
+    let given = session.signature().given();
+    given.iter().map(|tensor| Buffer::of(&vec![f32::NAN; tensor.numbers(t, b)])).collect()
+}
 
 /// State of one row: per layer h and, for an LSTM, c.
 pub(crate) type RowState = Vec<(Vec<f64>, Vec<f64>)>;

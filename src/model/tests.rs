@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::executor::{Buffer, Executor, Input, OnnxRuntime, Output, Rows, RowsMut, Steps, described};
 use super::onnx::{export, import};
-use super::testing::{step_of, zero_state};
+use super::testing::{room, session, signature, step_of, zero_state};
 use super::*;
 use crate::kernel::{Activation, CellKind};
 use crate::metrics::Metrics;
 use crate::network::testing::{Numbers, layer, mixed, plain, rich, tensors};
-use crate::network::{Architecture, Axis, Embedding, Layer, Signature, Tensor, Vocabulary};
+use crate::network::{Architecture, Axis, Embedding, Layer, Tensor};
 use crate::state::{Bank, Memory, RowLayout, StateSpec};
 
 /// Groups of the architecture that has them.
@@ -22,23 +22,6 @@ const TABLES: [Embedding; 2] = [Embedding { rows: 5, size: 3 }, Embedding { rows
 
 /// What a run gives: `y`, then every state out.
 type Outcome = Vec<Vec<f32>>;
-
-fn signature(architecture: &Architecture) -> Signature {
-    let kept = |table: &Embedding| Vocabulary { column: Some("word".into()), tokens: vec!["a".into(); table.rows - 1] };
-    let vocabularies: Vec<Vocabulary> = architecture.embeddings.iter().map(kept).collect();
-    Signature::of_own(architecture, Vec::new(), &[], None).with_embeddings(architecture, &vocabularies)
-}
-
-fn session(architecture: &Architecture, tensors: &[Tensor]) -> Session {
-    let onnx = export::onnx(architecture, tensors, "test").unwrap();
-    Session::own(&onnx, &signature(architecture)).unwrap()
-}
-
-/// Room for what a graph gives.
-fn room(session: &Session, t: usize, b: usize) -> Vec<Buffer> {
-    let given = session.signature().given();
-    given.iter().map(|tensor| Buffer::of(&vec![f32::NAN; tensor.numbers(t, b)])).collect()
-}
 
 /// The group of a row, whatever its batch.
 fn group(x: &[f32], groups: usize) -> usize {

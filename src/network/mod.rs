@@ -5,6 +5,7 @@
 //! (`model`).
 
 mod architecture;
+mod input;
 mod layer;
 pub mod quantiles;
 mod signature;
@@ -17,10 +18,11 @@ pub(crate) mod testing;
 mod vocabulary;
 
 pub use architecture::{Architecture, Embedding, PlacedLayer};
+pub use input::Input;
 pub use layer::{DenseLayer, Layer, LayerNormLayer, Pool, RecurrentLayer};
 pub(crate) use signature::taken;
 pub use signature::{
-    Ahead, Axis, Element, Feed, Initial, Input, InputTensor, OutputTensor, Run, Signature, StateTensor, TensorSpec,
+    Ahead, Axis, Element, Feed, Initial, InputTensor, OutputTensor, Run, Signature, StateTensor, TensorSpec,
 };
 pub use state_pair::StatePair;
 pub(crate) use tensors::ByName;

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Pool};
+use super::{Architecture, Input, Pool};
 
 /// Numbers of a row of a tensor, at most.
 const MOST_WIDTH: usize = 1 << 28;
@@ -116,36 +116,6 @@ pub struct TensorSpec {
     pub element: Element,
     /// Its axes in their order; [`Axis::Time`] and [`Axis::Batch`] at most once each.
     pub shape: Vec<Axis>,
-}
-
-/// One number of an input.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Input {
-    /// Column it is read from.
-    pub column: String,
-    /// Rows of the key it lies back; 0: the row itself.
-    pub lag: u32,
-    /// Whether a value that isn't there, before the key's first row or where it was null, is that of the next row that
-    /// has one. Otherwise such a row is no step.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub filled: bool,
-}
-
-impl Input {
-    /// The column's value at the row itself.
-    pub fn now(column: impl Into<String>) -> Input {
-        Input::back(column, 0)
-    }
-
-    /// Its value some rows back.
-    pub fn back(column: impl Into<String>, lag: u32) -> Input {
-        Input { column: column.into(), lag, filled: false }
-    }
-
-    /// Its value some rows back, filled where there is none.
-    pub fn filled(column: impl Into<String>, lag: u32) -> Input {
-        Input { filled: lag > 0, ..Input::back(column, lag) }
-    }
 }
 
 /// What feeds an input, row by row.

@@ -202,8 +202,13 @@ fn skip(train: &config::Train, head: &dyn Head) -> Skip {
 /// stages. The head may add a feature to each output. Equal features are held once.
 pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[String]) -> (Vec<Input>, Architecture) {
     let mut features = Vec::new();
-    let network: Vec<usize> =
+    let mut network: Vec<usize> =
         train.inputs.iter().map(|name| index_of(&mut features, Input::now(name.value.clone()))).collect();
+    let ahead =
+        |column: &config::At<String>| (1..=train.horizon).map(|at| Input::ahead(&column.value, at as u32)).collect();
+    for input in train.known_ahead.iter().flat_map(|column| -> Vec<Input> { ahead(column) }) {
+        network.push(index_of(&mut features, input));
+    }
     let mut skip = Vec::new();
     let path = self::skip(train, head);
     if path == Skip::Ridge {
@@ -276,7 +281,11 @@ fn index_of(features: &mut Vec<Input>, input: Input) -> usize {
 
 /// A feature for people: `temp (24 rows back)`.
 pub(super) fn input_text(input: &Input) -> String {
-    if input.lag == 0 { input.column.clone() } else { format!("{} ({} back)", input.column, counted(input.lag, "row")) }
+    match (input.lag, input.ahead) {
+        (0, 0) => input.column.clone(),
+        (0, ahead) => format!("{} ({} ahead)", input.column, counted(ahead, "row")),
+        (lag, _) => format!("{} ({} back)", input.column, counted(lag, "row")),
+    }
 }
 
 #[cfg(test)]
@@ -297,6 +306,7 @@ pub(super) mod tests {
             skip: Skip::None,
             lags: None,
             embeddings: vec![],
+            known_ahead: vec![],
             layers: vec![At::default_value(TrainLayer::Recurrent(config::Recurrent::new(CellKind::Gru, 8)))],
             auto_layers: false,
             head: vec![],

@@ -1,9 +1,12 @@
-//! Texts, ids and keys as inputs of networks: what is learned from them is what is served.
+//! Texts, ids and keys as inputs of networks, and what is known ahead: what is learned from them is what is served.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Float64Builder, Int64Array, ListBuilder, StringArray,
+    TimestampMillisecondArray,
+};
 
 use super::common::*;
 use super::serve_as_trained::{ROWS, error_of_output};
@@ -195,4 +198,75 @@ fn texts_do_not_pass_a_resampling() {
     std::fs::write(&file, text).unwrap();
     let (_, said) = kolk_exits(2, &["train", &file]);
     assert!(said.contains("no column \"word\" here") && said.contains("resample"), "{said}");
+}
+
+/// A value is 6 higher in the hours that an offer runs. Offers are known two hours ahead, and can't be guessed.
+fn write_offers(path: &Path, known: usize) {
+    let mut noise = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        noise >> 40
+    };
+    let offers: Vec<Vec<f64>> =
+        (0..3).map(|_| (0..ROWS + known).map(|_| f64::from(u8::from(next() % 3 == 0))).collect()).collect();
+    let (mut key, mut ts, mut value) = (vec![], vec![], vec![]);
+    let mut offer = ListBuilder::new(Float64Builder::new());
+    for row in 0..ROWS {
+        for (k, offers) in offers.iter().enumerate() {
+            key.push(["a", "b", "c"][k]);
+            ts.push(row as i64 * HOUR);
+            value.push(LEVELS[k] + 6.0 * offers[row] + (next() % 100) as f64 / 1000.0);
+            offer.append_value(offers[row + 1..=row + known].iter().map(|offer| Some(*offer)));
+        }
+    }
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("key", Arc::new(StringArray::from(key))),
+        ("ts", Arc::new(TimestampMillisecondArray::from(ts))),
+        ("value", Arc::new(Float64Array::from(value))),
+        ("offer", Arc::new(offer.finish())),
+    ];
+    write_columns(path, columns, 500);
+}
+
+#[test]
+fn what_the_record_knows_ahead_is_learned_and_served() {
+    let of = |infer: &str, train: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        write_offers(&folder.path().join("data.parquet"), 2);
+        let file = pipeline_of(folder.path(), "data.parquet", infer, train);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("values: [value]", "values: [value], vectors: { offer: 2 }").replace("skip: none", "");
+        std::fs::write(&file, text).unwrap();
+        kolk_exits(0, &["train", &file]);
+        kolk_exits(0, &["run", &file]);
+        let reported = manifest(folder.path())["metrics"]["value.mae"].as_f64().unwrap();
+        let served = error_of_output(folder.path());
+        assert!((reported - served).abs() < 1e-5 * reported, "reported {reported}, served {served}");
+        reported
+    };
+    // In mode carry the linear path reads them too.
+    for infer in ["mode: carry", "mode: window, window: 3"] {
+        let (without, with) = (of(infer, ""), of(infer, "  known_ahead: [offer]"));
+        assert!(with < 0.5 * without, "{infer}: {with} with, {without} without");
+    }
+}
+
+#[test]
+fn what_is_known_ahead_has_a_number_for_each_row_of_the_horizon() {
+    let folder = tempfile::tempdir().unwrap();
+    write_offers(&folder.path().join("data.parquet"), 3);
+    let refused = |vectors: &str, known: &str| {
+        let file = pipeline_of(folder.path(), "data.parquet", "mode: carry", &format!("  known_ahead: [{known}]"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("values: [value]", &format!("values: [value]{vectors}"))).unwrap();
+        kolk_exits(2, &["train", &file]).1
+    };
+    let said = refused(", vectors: { offer: 3 }", "offer");
+    assert!(said.contains("the vectors of \"offer\" have 3 numbers, but the horizon is 2"), "{said}");
+    let said = refused(", vectors: { offer: 3 }", "value");
+    assert!(said.contains("\"value\" is no vector") && said.contains("vectors: { value: 2 }"), "{said}");
+    let said = refused(", vectors: { offer: 3 }", "ofer");
+    assert!(said.contains("no column \"ofer\"") && said.contains("did you mean \"offer\"?"), "{said}");
 }

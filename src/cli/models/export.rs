@@ -127,7 +127,11 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
                     0 => value(&column.column),
                     lag => value(&format!("{}_lag_{lag}", column.column)),
                 };
-                let names: Vec<String> = columns.iter().map(name).collect();
+                let mut names: Vec<String> = columns.iter().map(name).collect();
+                // All numbers of a vector follow each other.
+                if columns.iter().any(|column| column.ahead > 0) {
+                    names.dedup();
+                }
                 format!("columns: [{}]", names.join(", "))
             }
             Feed::Ids { column, below } => format!("ids: {}, below: {below}", value(column)),

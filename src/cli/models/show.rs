@@ -35,6 +35,7 @@ pub fn show(root: &Path, target: &str, as_json: bool, keys: &PublicKeys) -> Resu
         .inputs
         .iter()
         .map(|input| match input.lag {
+            0 if input.ahead > 0 => format!("{} {} ahead", input.column, counted(input.ahead, "row")),
             0 => input.column.clone(),
             lag => format!("{} {} back", input.column, counted(lag, "row")),
         })

@@ -26,7 +26,7 @@ fn words_of_later_versions_say_so() {
     let found = problems(&format!("{SMALLEST}stages: [ infer: {{ model: m, layout: time_first }} ]"));
     let expected = "4:30: `layout` does not belong in `infer`: the card of a model says it, see `kolk models import`";
     assert_eq!(found, [expected]);
-    for (line, place, word) in [("  patch: 24", "8:3", "patch"), ("  known_ahead: [h]", "8:3", "known_ahead")] {
+    for (line, place, word) in [("  patch: 24", "8:3", "patch"), ("  attention: 4", "8:3", "attention")] {
         let found = train(line);
         assert!(found.len() == 1 && found[0].starts_with(place) && found[0].contains(word), "{line}: {found:?}");
         assert!(found[0].ends_with("is not in this version of kolk"), "{found:?}");
@@ -95,6 +95,8 @@ fn a_word_in_the_wrong_section_gets_its_place() {
         ("  dropout: 0.1", "write it in `train: { layers: [ … ] }` or `train: { head: [ … ] }`"),
         ("  kernel_regularizer: l2", "write `train: { l2: 0.0001 }`"),
         ("  optimizer: adagrad", "`adagrad` is not in this version of kolk"),
+        ("  future_covariates: [h]", "write `train: { known_ahead: [holiday] }`"),
+        ("  task: label\n  known_ahead: [h]", "`known_ahead`: is for `task: forecast`"),
         ("  static: [region]", "write `train: { embeddings: [ { column: region, size: 4 } ] }`"),
         ("  vocab_size: 7", "max_tokens: 10000"),
         ("  batch_sise: 4", "did you mean \"batch_size\"?"),
@@ -410,40 +412,5 @@ fn where_sequences_end() {
     assert!(
         found.iter().any(|problem| problem.contains("`sequence: key` is for files: on Kafka no record is")),
         "{found:?}"
-    );
-}
-
-#[test]
-fn embeddings_are_of_columns_and_of_the_key() {
-    let of = |entries: &str| {
-        let text = format!(
-            "{SMALLEST}stages: [ infer: {{ model: m }} ]\n\
-             train: {{ target: x, inputs: [], embeddings: [ {entries} ] }}\n"
-        );
-        parse(&text).map(|pipeline| pipeline.train.unwrap().value)
-    };
-    let train =
-        of("{ column: word, size: 16, max_tokens: 500, min_count: 2, unseen: 0 }, { key: true, size: 4 }").unwrap();
-    assert!(train.inputs.is_empty());
-    let [word, key] = &train.embeddings[..] else { panic!() };
-    assert_eq!(word.column.as_ref().map(|column| column.value.as_str()), Some("word"));
-    assert_eq!((word.size, word.max_tokens, word.min_count, word.unseen), (16, 500, 2, 0.0));
-    assert_eq!(key, &Embedding { column: None, size: 4, max_tokens: 10_000, min_count: 1, unseen: 0.05 });
-    for (entries, expected) in [
-        ("{ size: 4 }", "needs one of: column, key"),
-        ("{ column: word, key: true, size: 4 }", "`column` and `key` exclude each other"),
-        ("{ column: word }", "needs `size`"),
-        ("{ column: word, size: 0 }", "`size`: expected a whole number from 1 to 4096"),
-        ("{ column: word, size: 4, unseen: 1 }", "`unseen`: expected a share from 0 to below 1"),
-        ("{ column: word, size: 4, max_token: 5 }", "did you mean \"max_tokens\"?"),
-        ("{ column: word, size: 4 }, { column: word, size: 5 }", "`column`: there is an embedding of it already"),
-        ("{ key: false, size: 4 }", "`key`: expected one of: true"),
-    ] {
-        let found = of(entries).unwrap_err().to_string();
-        assert!(found.contains(expected), "{entries}: {found}");
-    }
-    assert!(
-        problems(&format!("{SMALLEST}stages: [ infer: {{ model: m }} ]\ntrain: {{ target: x, inputs: [] }}"))[0]
-            .contains("`inputs`: the list is empty")
     );
 }

@@ -89,3 +89,38 @@ fn cells_of_plain_operators_are_not_for_whole_sequences() {
         assert_eq!(found.iter().filter(runs).count(), 1, "{found:?}");
     }
 }
+
+#[test]
+fn embeddings_are_of_columns_and_of_the_key() {
+    let of = |entries: &str| {
+        let text = format!(
+            "{SMALLEST}stages: [ infer: {{ model: m }} ]\n\
+             train: {{ target: x, inputs: [], embeddings: [ {entries} ] }}\n"
+        );
+        parse(&text).map(|pipeline| pipeline.train.unwrap().value)
+    };
+    let train =
+        of("{ column: word, size: 16, max_tokens: 500, min_count: 2, unseen: 0 }, { key: true, size: 4 }").unwrap();
+    assert!(train.inputs.is_empty());
+    let [word, key] = &train.embeddings[..] else { panic!() };
+    assert_eq!(word.column.as_ref().map(|column| column.value.as_str()), Some("word"));
+    assert_eq!((word.size, word.max_tokens, word.min_count, word.unseen), (16, 500, 2, 0.0));
+    assert_eq!(key, &Embedding { column: None, size: 4, max_tokens: 10_000, min_count: 1, unseen: 0.05 });
+    for (entries, expected) in [
+        ("{ size: 4 }", "needs one of: column, key"),
+        ("{ column: word, key: true, size: 4 }", "`column` and `key` exclude each other"),
+        ("{ column: word }", "needs `size`"),
+        ("{ column: word, size: 0 }", "`size`: expected a whole number from 1 to 4096"),
+        ("{ column: word, size: 4, unseen: 1 }", "`unseen`: expected a share from 0 to below 1"),
+        ("{ column: word, size: 4, max_token: 5 }", "did you mean \"max_tokens\"?"),
+        ("{ column: word, size: 4 }, { column: word, size: 5 }", "`column`: there is an embedding of it already"),
+        ("{ key: false, size: 4 }", "`key`: expected one of: true"),
+    ] {
+        let found = of(entries).unwrap_err().to_string();
+        assert!(found.contains(expected), "{entries}: {found}");
+    }
+    assert!(
+        problems(&format!("{SMALLEST}stages: [ infer: {{ model: m }} ]\ntrain: {{ target: x, inputs: [] }}"))[0]
+            .contains("`inputs`: the list is empty")
+    );
+}

@@ -2,7 +2,7 @@
 
 use crate::config::{At, Infer, Key, Pipeline, Split, Train};
 use crate::error::Problems;
-use crate::record::Layout;
+use crate::record::{Kind, Layout};
 use crate::stage::{self, infer::Inputs};
 use crate::train;
 
@@ -44,6 +44,24 @@ pub(super) fn before_network(
         if let Err(message) = layout.number(input) {
             problems.add(input.place, message);
         }
+    }
+    for column in &train.known_ahead {
+        let horizon = train.horizon;
+        let message = match layout.find(column).map(|at| &layout.columns[at].kind) {
+            Some(Kind::Vector(width)) if *width == horizon => continue,
+            Some(Kind::Vector(width)) => format!(
+                "known_ahead: the vectors of \"{}\" have {width} numbers, but the horizon is {horizon}: each has one for \
+                 each of the next {horizon} rows",
+                column.value
+            ),
+            Some(_) => format!(
+                "known_ahead: \"{}\" is no vector: a record has to know its value at each of the next {horizon} rows, as a \
+                 list of {horizon} numbers; name it in `record: {{ vectors: {{ {}: {horizon} }} }}`",
+                column.value, column.value
+            ),
+            None => format!("known_ahead: {}", layout.unknown(column)),
+        };
+        problems.add(column.place, message);
     }
     for column in train.embeddings.iter().filter_map(|embedding| embedding.column.as_ref()) {
         if let Err(message) = layout.find(column).ok_or_else(|| layout.unknown(column)) {

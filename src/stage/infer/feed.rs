@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use super::numbers::{Float, put};
+use super::rows::{Made, View};
 use super::tokens::Tokens;
 use crate::network::{Element, Feed, Input, InputTensor};
-use crate::record::{Batch, Kind, Layout, LayoutColumn, Role, Values, logarithm};
+use crate::record::{Batch, Kind, Layout, LayoutColumn, Role, logarithm};
 use crate::stage::Judge;
 
 /// An input of the network with where its numbers come from.
@@ -62,6 +63,11 @@ enum Source {
     Vector {
         column: usize,
     },
+    /// A number of a vector.
+    Element {
+        column: usize,
+        at: usize,
+    },
 }
 
 /// What `inputs` remembers of each key for all its inputs: a ring of each column with a past, then vectors.
@@ -73,22 +79,6 @@ pub(super) struct Kept {
     pub(super) depth: usize,
     /// Columns and widths of vectors that are kept.
     pub(super) vectors: Vec<(usize, usize)>,
-}
-
-/// The values of a column.
-#[derive(Clone, Copy)]
-pub(super) enum View<'a> {
-    Numbers(&'a [f64]),
-    Vectors(&'a [f32], usize),
-    Integers(&'a [i64]),
-    Other,
-}
-
-/// Rows of an input.
-pub(super) enum Made {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-    I64(Vec<i64>),
 }
 
 /// Columns of a model that can't be had, with the message of the first one.
@@ -142,8 +132,17 @@ impl Fed {
         let (of, found) = match &input.feed {
             Feed::Columns(columns) => {
                 let (mut sources, mut found) = (Vec::new(), 0);
-                for Input { column: name, lag, filled } in columns {
+                for Input { column: name, lag, filled, ahead } in columns {
                     let Some((column, vector)) = missing.of(name, wide(layout, name)) else { continue };
+                    if *ahead > 0 {
+                        let at = *ahead as usize - 1;
+                        if vector.is_none_or(|width| at >= width) {
+                            wrong.push(format!("the model's input \"{name}\" is a vector of at least {ahead} numbers"));
+                        }
+                        sources.push(Source::Element { column, at });
+                        found += 1;
+                        continue;
+                    }
                     found += vector.unwrap_or(1);
                     if vector.is_some() {
                         if *lag > 0 {
@@ -404,6 +403,12 @@ fn side_by_side<T: Float>(
                 all &= to[0].is_finite();
                 to = &mut to[1..];
             }
+            Source::Element { column, at } => {
+                let View::Vectors(values, width) = columns[column] else { return false };
+                to[0] = T::of_f32(values[row * width + at]);
+                all &= to[0].is_finite();
+                to = &mut to[1..];
+            }
             Source::Vector { column } => {
                 let View::Vectors(values, width) = columns[column] else { return false };
                 for (to, value) in to.iter_mut().zip(&values[row * width..(row + 1) * width]) {
@@ -427,28 +432,4 @@ impl Kept {
             }
         }
     }
-}
-
-impl Made {
-    /// As the values of a column.
-    pub(super) fn values(self, width: usize) -> Values {
-        match self {
-            Made::F32(values) => Values::Vector(values, width),
-            Made::F64(values) => Values::Doubles(values, width),
-            Made::I64(values) => Values::Integer(values),
-        }
-    }
-}
-
-/// The columns of a batch.
-pub(super) fn views(batch: &Batch) -> Vec<View<'_>> {
-    fn view(values: &Values) -> View<'_> {
-        match values {
-            Values::Number(values) => View::Numbers(values),
-            Values::Vector(values, width) => View::Vectors(values, *width),
-            Values::Integer(values) => View::Integers(values),
-            _ => View::Other,
-        }
-    }
-    batch.columns.iter().map(|column| view(&column.values)).collect()
 }

@@ -1,6 +1,7 @@
 //! What an input of each type takes.
 
-use super::feed::{FLOAT16, Fed, INT64, Kept, Made, Missing, View, last_id};
+use super::feed::{FLOAT16, Fed, INT64, Kept, Missing, last_id};
+use super::rows::{Made, View};
 use crate::network::{Axis, Element, Feed, Input, InputTensor, TensorSpec};
 use crate::stage::testing::Table;
 

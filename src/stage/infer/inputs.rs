@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 use serde_json::Value;
 
-use super::feed::{Fed, Kept, Made, Missing, views};
+use super::feed::{Fed, Kept, Missing};
 use super::rhythm::{NOTHING, Rhythm};
+use super::rows::{Made, views};
 use crate::Result;
 use crate::config::{At, Span};
 use crate::error::Problems;

@@ -16,6 +16,7 @@ mod inputs;
 mod numbers;
 mod plan;
 mod rhythm;
+mod rows;
 mod sequence;
 mod tokens;
 mod transcript;

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::feed::Made;
+use super::rows::Made;
 use crate::error::Context;
 use crate::record::{Batch, Values};
 use crate::{Error, Result};
