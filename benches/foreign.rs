@@ -37,6 +37,7 @@ fn own() -> Result<(Vec<u8>, Signature)> {
         softmax: false,
         quantiles: Vec::new(),
         members: 1,
+        patch: 1,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 3);
     let onnx = export::onnx(&architecture, &network.tensors(), "own")?;

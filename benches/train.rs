@@ -61,6 +61,7 @@ fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, 
         softmax: false,
         quantiles: Vec::new(),
         members: 1,
+        patch: 1,
     };
     let x: Vec<f32> = (0..steps * batch * inputs).map(|i| (i as f32 * 0.37).sin()).collect();
     let (wanted, weight) = (vec![0.5; batch], vec![1.0; batch]);

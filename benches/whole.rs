@@ -100,6 +100,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         softmax: false,
         quantiles: Vec::new(),
         members: 1,
+        patch: 1,
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 1);
     let onnx = export::onnx(&architecture, &network.tensors(), "whole")?;

@@ -92,6 +92,7 @@ fn onnx_seeds() -> Vec<Vec<u8>> {
             softmax: false,
             members: 1,
             quantiles: vec![],
+            patch: 1,
         };
         let shapes = architecture.tensor_shapes();
         let tensor = |(name, shape): (String, Vec<usize>)| {
@@ -306,6 +307,7 @@ fn weights(bytes: &[u8]) {
         softmax: false,
         members: 1,
         quantiles: vec![],
+        patch: 1,
     };
     let kind = if bytes.starts_with(b"PK") { "keras" } else { "safetensors" };
     let read = || weights::of_bytes(Some(kind), bytes.to_vec(), &architecture, &[]);

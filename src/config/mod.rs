@@ -23,6 +23,7 @@ mod metadata;
 mod models;
 mod optimizer;
 mod output;
+mod patch;
 mod payload;
 mod pipeline;
 mod places;

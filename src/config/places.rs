@@ -4,7 +4,7 @@
 use super::table::{self, Around, Step};
 
 /// Words that the documentation names and this version lacks, wherever they are written.
-pub(super) const LATER: [&str; 5] = ["adagrad", "attention", "batch_norm", "patch", "tests"];
+pub(super) const LATER: [&str; 4] = ["adagrad", "attention", "batch_norm", "tests"];
 
 const PROPERTIES: &str = "`properties: { … }` of `source: { kafka: { … } }` or `sink: { kafka: { … } }`";
 

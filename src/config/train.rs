@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::backtest::backtest;
 use super::embeddings::embeddings;
 use super::optimizer::{FLAGS, optimizer, schedule};
+use super::patch::patch;
 use super::read::{Field, Fields, Reader};
 use super::task::{CROSS_ENTROPIES, taught};
 use super::train_words::{self, HEAD, HEADS, LAYER_OPTIONS, SPLIT, SPLITS, TRAIN};
@@ -80,6 +81,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         );
         reader.note(field, message);
     }
+    let patch = patch(reader, &fields, mode);
     let skip = fields.get("skip").and_then(|f| reader.word(f, &SKIPS, &[]));
     let length = length(reader, &fields);
     let ema =
@@ -130,6 +132,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         batch_size,
         seed: seed as u64,
         seeds,
+        patch,
         seasonality,
         backtest: fields.get("backtest").and_then(|f| backtest(reader, f, &split)),
         split,

@@ -137,6 +137,7 @@ pub(super) const TRAIN: Words = Words::new(
             "Networks that are trained with this many seeds, from `seed` on; the model is the mean of their outputs",
         )
         .or("1"),
+        word("patch", HORIZON, "Rows of a window that are one input of the network; only in mode window").or("1"),
         word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),
         word("split", Shape::Section(&SPLIT), "How time is split into train, validation and test").or_from(|file| {
             match in_mode(file, "sequence") {
@@ -160,7 +161,6 @@ pub(super) const TRAIN: Words = Words::new(
     ],
 )
 .choices(&[exactly_one(&["target", "targets"]), at_most_one(&["epochs", "updates"])])
-.later(&["patch"])
 .elsewhere(&[("window", "write it under `infer`, for training and serving alike")]);
 
 const BIDIRECTIONAL: Word =

@@ -80,6 +80,8 @@ pub struct Train {
     pub seed: u64,
     /// Networks that are trained with seeds from `seed` on, and averaged.
     pub seeds: usize,
+    /// Rows of a window that are one input of the network.
+    pub patch: At<usize>,
     /// Rows of a season, for the naive forecasts.
     pub seasonality: Option<usize>,
     /// How time is split.

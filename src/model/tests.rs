@@ -270,6 +270,7 @@ proptest! {
             softmax: false,
             members,
             quantiles: vec![],
+            patch: 1,
         };
         let mut given = tensors(&architecture, seed);
         // Values that don't survive arithmetic, only copying.

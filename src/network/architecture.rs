@@ -45,6 +45,9 @@ pub struct Architecture {
     /// Networks of these layers side by side, each with numbers and states of its own; what is published is the mean of
     /// their outputs before the linear path, the scaling and the softmax. 1: there is one network.
     pub members: usize,
+    /// Steps of a window that are one input of the first layer, side by side: a timestep of the layers is so many
+    /// steps, and `y` is of the window, [B, outputs]. 1: each step is one.
+    pub patch: usize,
 }
 
 /// A table of vectors, one for each id; id 0 is whatever the vocabulary doesn't have.
@@ -86,7 +89,7 @@ impl Architecture {
 
     /// All layers of a member in order, the output layer last, each with its name and the width of its input.
     pub fn stack(&self) -> Vec<PlacedLayer> {
-        let mut inputs = self.first_width();
+        let mut inputs = self.first_width() * self.patch;
         let mut stack: Vec<PlacedLayer> = Vec::with_capacity(self.layers.len() + 1);
         for (i, layer) in self.layers.iter().enumerate() {
             let before = self.layers[..i].iter().filter(|other| other.prefix() == layer.prefix()).count();
@@ -135,9 +138,9 @@ impl Architecture {
         self.recurrent().any(|layer| layer.bidirectional)
     }
 
-    /// Whether the graph takes `lengths` [B], the steps of each sequence.
+    /// Whether the graph takes `lengths` [B], the steps of each sequence. A window of patches is always whole.
     pub fn takes_lengths(&self) -> bool {
-        !self.pool.is_none() || self.is_bidirectional()
+        self.patch == 1 && (!self.pool.is_none() || self.is_bidirectional())
     }
 
     /// The graph's outputs with the width of each: the median, or all there is, first; then the other quantiles,
@@ -178,7 +181,14 @@ impl Architecture {
         if !self.residual.is_empty() && self.residual.len() != self.outputs {
             wrong.push(format!("residual has {} entries for {} outputs", self.residual.len(), self.outputs));
         }
-        if !(self.skip.is_empty() && self.residual.is_empty()) && (self.softmax || !self.pool.is_none()) {
+        if self.patch == 0 {
+            wrong.push("a patch has no steps".to_owned());
+        }
+        if self.patch > 1 && (self.pool != Pool::Last || !self.embeddings.is_empty()) {
+            wrong.push("patches are of windows of numbers, whose last state counts".to_owned());
+        }
+        let is_sequence = !self.pool.is_none() && self.patch == 1;
+        if !(self.skip.is_empty() && self.residual.is_empty()) && (self.softmax || is_sequence) {
             wrong.push("classes and sequences have no linear path and nothing that is added".to_owned());
         }
         if !self.quantiles.is_empty() {

@@ -29,6 +29,8 @@ pub(super) struct Stored {
     others: Vec<Other>,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     members: usize,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    patch: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     embeddings: Vec<Embedding>,
 }
@@ -76,6 +78,7 @@ impl From<&Architecture> for Stored {
             pool,
             softmax,
             members,
+            patch,
         } = architecture.clone();
         let (mut layers, mut head, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let last = all.iter().rposition(|layer| matches!(layer, Layer::Recurrent(_))).unwrap_or(0);
@@ -102,6 +105,7 @@ impl From<&Architecture> for Stored {
             groups,
             others,
             members,
+            patch,
             embeddings,
         }
     }
@@ -124,6 +128,7 @@ impl From<Stored> for Architecture {
             groups,
             others,
             members,
+            patch,
             embeddings,
         } = stored;
         let mut layers: Vec<Layer> =
@@ -149,6 +154,7 @@ impl From<Stored> for Architecture {
             pool,
             softmax,
             members,
+            patch,
         }
     }
 }

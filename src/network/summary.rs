@@ -63,6 +63,10 @@ impl Architecture {
             push(names.next("Embedding"), "Embedding", steps(size), rows * size, true);
         }
         let stack = self.stack();
+        let steps = |width: usize| vec![window.map(|rows| rows / self.patch.max(1)), Some(width)];
+        if self.patch > 1 {
+            push("patches".into(), "Reshape", steps(self.first_width() * self.patch), 0, true);
+        }
         let last_recurrent = stack.iter().rposition(|placed| matches!(placed.layer, Layer::Recurrent(_))).unwrap_or(0);
         for (i, placed) in (0..self.members).flat_map(|_| stack.iter().enumerate()) {
             let kind = placed.layer.keras_name();

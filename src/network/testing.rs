@@ -19,6 +19,7 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         softmax: false,
         members: 1,
         quantiles: vec![],
+        patch: 1,
     }
 }
 
@@ -46,6 +47,7 @@ pub(crate) fn rich() -> Architecture {
         softmax: false,
         members: 1,
         quantiles: vec![],
+        patch: 1,
     }
 }
 

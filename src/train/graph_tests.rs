@@ -34,13 +34,13 @@ fn architectures() -> Vec<Architecture> {
     all
 }
 
-struct Graph {
+pub(super) struct Graph {
     session: Session,
     signature: Signature,
 }
 
 impl Graph {
-    fn new(architecture: &Architecture) -> Graph {
+    pub(super) fn new(architecture: &Architecture) -> Graph {
         let signature = Signature::of_own(architecture, Vec::new(), &[], None);
         let onnx = export::onnx(architecture, &tensors(architecture, 3), "test").unwrap();
         assert_eq!(import::network(&onnx).unwrap(), (architecture.clone(), tensors(architecture, 3)));
@@ -48,12 +48,13 @@ impl Graph {
     }
 
     /// `y` [b, outputs], and the states after it.
-    fn run(&mut self, x: &[f32], t: usize, lengths: &[i32], states: &[Buffer]) -> (Vec<f32>, Vec<Buffer>) {
+    pub(super) fn run(&mut self, x: &[f32], t: usize, lengths: &[i32], states: &[Buffer]) -> (Vec<f32>, Vec<Buffer>) {
         let b = lengths.len();
         let mut taken = vec![Buffer::of(x)];
         for (at, tensor) in self.signature.taken().iter().enumerate().skip(1) {
             taken.push(match (tensor.element, states.get(at - 1)) {
                 (Element::Int32, _) => Buffer::of(lengths),
+                (Element::Int64, _) => Buffer::of(&(0..t * b).map(|cell| (cell % b % 2) as i64).collect::<Vec<_>>()),
                 (_, Some(state)) => state.clone(),
                 (_, None) => Buffer::of(&vec![0.0_f32; tensor.numbers(t, b)]),
             });
@@ -66,7 +67,7 @@ impl Graph {
     }
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+pub(super) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 

@@ -37,6 +37,7 @@ fn full(cell: CellKind) -> Architecture {
         softmax: false,
         members: 1,
         quantiles: vec![],
+        patch: 1,
     }
 }
 
@@ -181,6 +182,7 @@ fn the_whole_is_the_documented_formula() {
         softmax: false,
         members: 1,
         quantiles: vec![],
+        patch: 1,
     };
     let network = network(&architecture, 3);
     let by_name = |name: &str| {

@@ -40,6 +40,8 @@ mod parity;
 #[cfg(test)]
 mod parity_tests;
 mod pass;
+#[cfg(test)]
+mod patch_tests;
 pub mod plan;
 mod publish;
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod directions;
 mod embedded;
 mod linear;
 mod members;
+mod patches;
 mod sampled;
 mod served;
 mod state;
@@ -101,6 +102,8 @@ pub struct Workspace<F> {
     /// What is dropped in the next pass; by default nothing.
     pub masks: Masks<F>,
     z_network: Vec<F>,
+    /// Before they are folded into patches.
+    unfolded: Vec<F>,
     z_skip: Vec<F>,
     /// Inputs of the layers that have a mask, after it.
     dropped: Vec<Vec<F>>,
@@ -294,9 +297,11 @@ impl<F: Float> Network<F> {
 
     /// Runs the layers of the first member: the outputs are those of the last one in `work`.
     fn run(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &mut Workspace<F>) {
+        self.first_inputs(pass, &mut work.z_network);
+        self.fold(pass.t, pass.b, &mut work.z_network, &mut work.unfolded);
+        let pass = self.of_patches(pass);
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
-        self.first_inputs(pass, &mut work.z_network);
         work.layers.resize_with(self.layers.len(), Trace::default);
         work.layers.iter_mut().for_each(|layer| layer.by_rows = work.by_rows);
         work.directions.resize_with(self.layers.len(), Directions::default);
@@ -347,6 +352,7 @@ impl<F: Float> Network<F> {
     /// of the standardised outputs of the forward pass that `work` is from. Of a network without further members.
     pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
         gradients.fill(F::ZERO);
+        let pass = self.of_patches(pass);
         let (t, b) = (pass.t, pass.b);
         let first = (t - self.output_steps(pass)) * b;
         let rows = t * b - first;

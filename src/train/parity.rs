@@ -22,6 +22,7 @@ pub(super) fn check_parity(
     (x, steps): (&[f32], usize),
 ) -> Result<()> {
     let features = shape.features;
+    let steps = steps / shape.patch * shape.patch;
     // The same rows in both lanes: a batch of one is computed by other code.
     let x: Vec<f32> = (0..2 * steps).flat_map(|cell| &x[cell / 2 * features..][..features]).copied().collect();
     if steps == 0 {

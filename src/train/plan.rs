@@ -127,6 +127,11 @@ impl Plan {
             Some((config::Mode::Window, window)) => Some(window.as_ref().map_or(1, |w| w.value).max(1)),
             _ => None,
         };
+        if let Some(rows) = window.filter(|rows| rows % train.patch.value != 0) {
+            let message =
+                format!("`patch`: a window of {rows} rows doesn't divide into patches of {}", train.patch.value);
+            problems.add(train.patch.place, message);
+        }
         Some(Plan {
             head,
             kind: match infer.map(|infer| infer.mode).unwrap_or_default() {
@@ -247,6 +252,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
     }
     let bidirectional = |layer: &Layer| matches!(layer, Layer::Recurrent(layer) if layer.bidirectional);
     let pool = match (train.pool, train.task) {
+        _ if train.patch.value > 1 => Pool::Last,
         (Some(config::Pooling::Last), _) | (None, config::Task::Classify) => Pool::Last,
         (Some(config::Pooling::Mean), _) => Pool::Mean,
         // Of a window, one output is wanted; that of its last row has seen only that row from the other side.
@@ -267,6 +273,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         softmax: head.is_text(),
         members: train.seeds,
         quantiles: head.quantiles(),
+        patch: train.patch.value.max(1),
     };
     (features, architecture)
 }
@@ -334,6 +341,7 @@ pub(super) mod tests {
             batch_size: 8,
             seed: 7,
             seeds: 1,
+            patch: At::default_value(1),
             seasonality: None,
             split: At::default_value(config::Split::PerKey([0.7, 0.15, 0.15])),
             refit: false,

@@ -51,6 +51,7 @@ impl Plan {
             ("inputs", sides(|architecture| &architecture.network)),
             ("embeddings", (tables(there, &architecture), self.tables())),
             ("layers", (layers(&architecture), layers(&self.architecture))),
+            ("patch", (architecture.patch.to_string(), self.architecture.patch.to_string())),
             ("seeds", (architecture.members.to_string(), self.architecture.members.to_string())),
             ("targets", (there.targets.join(", "), here.targets.join(", "))),
             ("classes", (there.classes.join(", "), here.classes.join(", "))),

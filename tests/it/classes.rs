@@ -50,6 +50,7 @@ pub fn publish_tokens(
         softmax: true,
         quantiles: Vec::new(),
         members: 1,
+        patch: 1,
     };
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;
     let mut number = || {

@@ -91,6 +91,7 @@ pub fn publish_forecast(
         softmax: false,
         quantiles: Vec::new(),
         members: 1,
+        patch: 1,
     };
     let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
     let means: Vec<f32> = (0..outputs).map(|n| [0.1, 0.2][n % 2]).collect();

@@ -122,6 +122,14 @@ fn error_of_a_mean_is_that_of_the_output() {
     the_error_reported_is_the_error_served("", "model: m, mode: window, window: 6", "  seeds: 2\n");
 }
 
+/// Windows in patches, with a linear path from the last row and the last value added.
+#[test]
+fn error_of_patches_is_that_of_the_output() {
+    let train = "  patch: 4\n  skip: linear\n  residual: last\n";
+    the_error_reported_is_the_error_served("", "model: m, mode: window, window: 12", train);
+    the_error_reported_is_the_error_served("", "model: m, mode: window, window: 12", &format!("{train}  seeds: 2\n"));
+}
+
 /// With the lags and the groups of keys that training chose, and a season that it adds.
 #[test]
 fn ridge_error_is_that_of_the_output() {

@@ -26,7 +26,7 @@ fn words_of_later_versions_say_so() {
     let found = problems(&format!("{SMALLEST}stages: [ infer: {{ model: m, layout: time_first }} ]"));
     let expected = "4:30: `layout` does not belong in `infer`: the card of a model says it, see `kolk models import`";
     assert_eq!(found, [expected]);
-    for (line, place, word) in [("  patch: 24", "8:3", "patch"), ("  attention: 4", "8:3", "attention")] {
+    for (line, place, word) in [("  tests: 1", "8:3", "tests"), ("  attention: 4", "8:3", "attention")] {
         let found = train(line);
         assert!(found.len() == 1 && found[0].starts_with(place) && found[0].contains(word), "{line}: {found:?}");
         assert!(found[0].ends_with("is not in this version of kolk"), "{found:?}");
@@ -236,6 +236,7 @@ fn the_train_section_is_checked() {
             "  backtest: { folds: 2 }\n  split: { by_key: hash }",
             "8:13: `backtest`: needs a split by time, whose test part comes after the others",
         ),
+        ("  patch: 24", "8:10: `patch`: folds the rows of a window, but in mode carry"),
         ("  seeds: 0", "8:10: `seeds`: expected a whole number from 1 to 100"),
         ("  l2: -1", "8:7: `l2`: expected a number from 0"),
     ] {

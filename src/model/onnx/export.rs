@@ -79,7 +79,10 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     };
     let features = match architecture.network.is_empty() {
         true => None,
-        false => Some(select(graph, &z, &architecture.network, all, "network")),
+        false => {
+            let chosen = select(graph, &z, &architecture.network, all, "network");
+            Some(if architecture.patch > 1 { folded(graph, architecture, &chosen) } else { chosen })
+        }
     };
     for at in 0..architecture.embeddings.len() {
         graph.input_of(DataType::Int64, &ids_name(at), &[TIME, BATCH]);
@@ -90,7 +93,13 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
         members.push(member(graph, architecture, tensors, &prefix, &from));
     }
     let mut flow = mean(graph, &members);
+    let is_folded = architecture.patch > 1;
+    if is_folded {
+        let first_axis = graph.axis(0);
+        flow = graph.node("Unsqueeze", &[&flow, &first_axis], "patch/output", vec![]);
+    }
     if !architecture.skip.is_empty() {
+        let z = if is_folded { last_step(graph, &z, "z") } else { z.clone() };
         let from = select(graph, &z, &architecture.skip, all, "skip");
         let skip = match architecture.groups {
             0 => {
@@ -110,11 +119,16 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
         flow = graph.node("Add", &[&scaled, &mean], "shifted", vec![]);
     }
     if !architecture.residual.is_empty() {
-        let from = select(graph, "x", &architecture.residual, all, "residual");
+        let x = if is_folded { last_step(graph, "x", "x") } else { "x".to_owned() };
+        let from = select(graph, &x, &architecture.residual, all, "residual");
         flow = graph.node("Add", &[&flow, &from], "with_residual", vec![]);
     }
     if architecture.softmax {
         flow = graph.node("Softmax", &[&flow], "probabilities", vec![integer("axis", -1)]);
+    }
+    if is_folded {
+        let first_axis = graph.axis(0);
+        flow = graph.node("Squeeze", &[&flow, &first_axis], "patch/y", vec![]);
     }
     if !architecture.quantiles.is_empty() {
         return by_quantile(graph, architecture, &flow);
@@ -206,15 +220,35 @@ fn by_quantile(graph: &mut Graph, architecture: &Architecture, from: &str) {
     }
 }
 
+/// [T, B, n] as [T / patch, B, patch · n].
+fn folded(graph: &mut Graph, architecture: &Architecture, from: &str) -> String {
+    let turn = || vec![integers("perm", &[1, 0, 2])];
+    let turned = graph.node("Transpose", &[from], "patch/turned", turn());
+    let width = architecture.patch * architecture.network.len();
+    let sizes = graph.integers("patch/sizes", &[0, -1, width as i64]);
+    let patches = graph.node("Reshape", &[&turned, &sizes], "patch/patches", vec![]);
+    graph.node("Transpose", &[&patches], "patch/inputs", turn())
+}
+
+/// The last step of a window, as a time of one.
+fn last_step(graph: &mut Graph, from: &str, name: &str) -> String {
+    let end = match graph.0.initializer.iter().any(|tensor| tensor.name() == "patch/end") {
+        true => "patch/end".to_owned(),
+        false => graph.integers("patch/end", &[-1]),
+    };
+    graph.node("Gather", &[from, &end], &format!("patch/last_{name}"), vec![integer("axis", 0)])
+}
+
 /// The linear path of each row's group: a row times the kernel of its own.
 fn grouped(graph: &mut Graph, architecture: &Architecture, groups: usize, tensors: &ByName, from: &str) -> String {
     let (width, outputs) = (architecture.skip.len(), architecture.outputs);
     graph.input_of(DataType::Int64, "group", &[TIME, BATCH]);
+    let group = if architecture.patch > 1 { last_step(graph, "group", "group") } else { "group".to_owned() };
     let kernels = graph.floats("skip/kernel", &[groups, width, outputs], tensors.get("skip/kernel"), "");
     let biases = graph.floats("skip/bias", &[groups, outputs], tensors.get("skip/bias"), "");
     let first = || vec![integer("axis", 0)];
-    let kernel = graph.node("Gather", &[&kernels, "group"], "skip/kernel_of_group", first());
-    let bias = graph.node("Gather", &[&biases, "group"], "skip/bias_of_group", first());
+    let kernel = graph.node("Gather", &[&kernels, &group], "skip/kernel_of_group", first());
+    let bias = graph.node("Gather", &[&biases, &group], "skip/bias_of_group", first());
     let axis = graph.integers("skip/axis", &[2]);
     let row = graph.node("Unsqueeze", &[from, &axis], "skip/row", vec![]);
     let product = graph.node("MatMul", &[&row, &kernel], "skip/product", vec![]);

@@ -85,6 +85,7 @@ mod tests {
             softmax: Default::default(),
             members: 1,
             quantiles: vec![],
+            patch: 1,
             scaling: true,
         };
         Network::new(&architecture, 3)

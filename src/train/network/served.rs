@@ -37,10 +37,12 @@ impl<F: Float> Network<F> {
         y
     }
 
-    /// Turns standardised outputs of the rows of `x` into those of the graph.
+    /// Turns standardised outputs of the last rows of `x` into those of the graph.
     pub fn finish(&self, x: &[F], y: &mut [F]) {
         let Statistics { out_mean, out_sd, .. } = &self.scaling;
         let (count, median) = (self.shape.quantiles.len(), quantiles::median(&self.shape.quantiles));
+        let rows = y.len() / self.shape.outputs.max(1);
+        let x = &x[x.len() - (rows * self.shape.features).min(x.len())..];
         let features = self.shape.features;
         for (at, row) in y.chunks_exact_mut(self.shape.outputs).enumerate() {
             for (i, y) in row.iter_mut().enumerate() {

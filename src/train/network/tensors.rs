@@ -138,6 +138,7 @@ mod tests {
             softmax: false,
             members: 1,
             quantiles: vec![],
+            patch: 1,
         }
     }
 

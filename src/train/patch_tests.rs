@@ -1,0 +1,125 @@
+//! Windows in patches: the graph, the network and its gradients. Needs ONNX Runtime.
+
+use super::graph_tests::{Graph, bits};
+use super::network::{Pass, Workspace};
+use super::plan::tests::{section, steps_clock};
+use super::{Network, Plan};
+use crate::config;
+use crate::error::Problems;
+use crate::kernel::CellKind;
+use crate::kernel::recurrent::Mask;
+use crate::network::testing::{Numbers, plain, tensors};
+use crate::network::{Architecture, Layer, Pool};
+
+const PATCH: usize = 3;
+const T: usize = 9;
+
+/// Every cell, with all that a forecast may have beside its layers.
+fn architectures() -> Vec<Architecture> {
+    let mut all = Vec::new();
+    for (at, cell) in CellKind::ALL.iter().enumerate() {
+        let mut one = plain(3, &[(*cell, 6), (*cell, 5)]);
+        one.layers.push(Layer::dense(7, crate::kernel::Activation::Tanh));
+        (one.pool, one.patch, one.outputs, one.scaling) = (Pool::Last, PATCH, 2, at % 2 == 0);
+        (one.skip, one.residual) = (vec![2, 0], vec![1, 2]);
+        (one.groups, one.members) = ([0, 2][at % 2], [1, 3][at % 2]);
+        all.push(one.clone());
+        (one.network, one.skip, one.residual, one.groups, one.softmax) = (vec![1, 2], vec![], vec![], 0, true);
+        all.push(one);
+    }
+    all
+}
+
+#[test]
+fn a_window_has_the_same_bits_beside_any_others_and_those_of_the_network() {
+    for architecture in architectures() {
+        let mut graph = Graph::new(&architecture);
+        let network = Network::<f32>::restored(&architecture, &tensors(&architecture, 3)).unwrap();
+        for b in [2, 7, 64] {
+            let x: Vec<f32> = Numbers(5).take(T * b * 3).collect();
+            let (y, _) = graph.run(&x, T, &vec![T as i32; b], &[]);
+            assert_eq!(y.len(), b * 2);
+            let group: Vec<u32> = (0..T * b).map(|cell| (cell % b % 2) as u32).collect();
+            let expected = network.outputs_until(&x, (&group, &[]), &[], T, b);
+            for (found, expected) in y.iter().zip(&expected) {
+                assert!((found - expected).abs() < 2e-5, "{architecture:?}: {found} {expected}");
+            }
+            // The group of a lane is that of its number: pairs of neighbours keep theirs.
+            for row in (0..b.min(9) - 1).step_by(2) {
+                let own = (0..T).flat_map(|at| x[(at * b + row) * 3..][..6].to_vec()).collect::<Vec<f32>>();
+                let (alone, _) = graph.run(&own, T, &[T as i32; 2], &[]);
+                assert_eq!(bits(&y[row * 2..row * 2 + 4]), bits(&alone), "{architecture:?} row {row} of {b}");
+            }
+        }
+    }
+}
+
+/// The same as a network of fewer steps whose inputs are the patches, by a loop.
+#[test]
+fn a_patch_is_one_input_of_all_its_steps() {
+    let mut folded = plain(6, &[(CellKind::Gru, 4)]);
+    (folded.pool, folded.outputs) = (Pool::Last, 2);
+    let patched = Architecture { features: 2, network: vec![0, 1], patch: PATCH, ..folded.clone() };
+    let numbers = tensors(&folded, 1);
+    let (t, b) = (6, 2);
+    let x: Vec<f32> = (0..t * b * 2).map(|n| n as f32 / 10.0).collect();
+    let mut patches = Vec::new();
+    for patch in 0..t / PATCH {
+        for lane in 0..b {
+            for at in 0..PATCH {
+                for feature in 0..2 {
+                    patches.push(x[((patch * PATCH + at) * b + lane) * 2 + feature]);
+                }
+            }
+        }
+    }
+    assert_eq!(patches[..6], [0.0, 0.1, 0.4, 0.5, 0.8, 0.9]);
+    let found = Network::restored(&patched, &numbers).unwrap().outputs(&x, t, b);
+    assert_eq!(found, Network::restored(&folded, &numbers).unwrap().outputs(&patches, t / PATCH, b));
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    for architecture in architectures().into_iter().filter(|one| one.members == 1 && one.groups == 0) {
+        let mut network = Network::<f64>::restored(&architecture, &tensors(&architecture, 3)).unwrap();
+        let b = 2;
+        let x: Vec<f64> = Numbers(8).take(T * b * 3).map(f64::from).collect();
+        let pass = Pass { t: T, b, x: &x, ids: &[], mask: Mask::default(), group: &[], last_only: true };
+        let loss = |network: &Network<f64>, work: &mut Workspace<f64>| {
+            let y = network.forward(pass, &mut network.zero_state(b), work);
+            (y.iter().map(|y| y * y).sum::<f64>() / 2.0, y.to_vec())
+        };
+        let mut work = Workspace::default();
+        let (_, d) = loss(&network, &mut work);
+        let mut gradients = vec![0.0; network.parameters().len()];
+        network.backward(pass, &d, &mut work, &mut gradients);
+        for at in (0..gradients.len()).step_by(5) {
+            let mut moved = |by: f64| {
+                network.parameters_mut()[at] += by;
+                let (value, _) = loss(&network, &mut Workspace::default());
+                network.parameters_mut()[at] -= by;
+                value
+            };
+            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!((slope - gradients[at]).abs() < 1e-6, "{architecture:?} {at}: {slope} {}", gradients[at]);
+        }
+    }
+}
+
+#[test]
+fn a_window_that_does_not_divide_is_refused() {
+    let mut train = section(1, &["v"]);
+    train.patch = config::At::default_value(4);
+    let infer = config::Infer {
+        model: config::At::default_value("m".into()),
+        mode: config::Mode::Window,
+        window: Some(config::At::default_value(10)),
+        max_length: config::At::default_value(1024),
+        ttl: None,
+        gap: None,
+    };
+    let mut problems = Problems::new("p.yaml");
+    Plan::new(&train, Some(&infer), &[], &steps_clock(), None, &mut problems);
+    let text = format!("{problems:?}");
+    assert!(text.contains("a window of 10 rows doesn't divide into patches of 4"), "{text}");
+}
