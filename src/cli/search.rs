@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::messages::{say, say_with};
 use super::{SearchArgs, print, train};
-use crate::config::{self, Location, Search};
+use crate::config::{self, Location, Search, Until};
 use crate::error::{Context, counted};
 use crate::model::executor::library;
 use crate::runtime::{self, Purpose};
@@ -38,8 +38,13 @@ pub fn run(arguments: &SearchArgs) -> Result<()> {
             "a search needs a `search` section, such as search: { over: { train.batch_size: [16, 32] } }",
         ));
     };
-    if pipeline.source.kafka().is_some() {
-        return Err(Error::refused("a search reads files, but the source is Kafka"));
+    let data = pipeline.train.as_ref().and_then(|train| train.data.as_deref());
+    let range = pipeline.source.kafka().map(|kafka| data.cloned().unwrap_or_default().of(kafka));
+    if range.is_some_and(|range| matches!(range.until, Until::End | Until::Now) && range.ends.is_empty()) {
+        return Err(Error::refused(
+            "trials can be compared on the same records alone, and the topic grows: let train.data end at a time or at \
+             offsets, such as data: { until: 2024-07-01 }",
+        ));
     }
     library::library()?;
     // All values are read before the first training.

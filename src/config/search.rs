@@ -22,8 +22,8 @@ const MOST: usize = 100_000;
 /// Digits of a number that is drawn.
 const DIGITS: usize = 3;
 /// Fields by which the validation loss of two trials would be of different things.
-const COMPARED: [&str; 9] =
-    ["target", "targets", "horizon", "loss", "quantiles", "residual", "split", "refit", "seasonality"];
+const COMPARED: [&str; 10] =
+    ["target", "targets", "horizon", "loss", "quantiles", "residual", "split", "refit", "seasonality", "data"];
 
 const SCALES: [(&str, bool); 2] = [("linear", false), ("log", true)];
 const ENDS: [(&str, bool); 2] = [("median", true), ("none", false)];

@@ -85,6 +85,18 @@ fn a_range_of_a_topic_trains_the_model_of_a_file() {
     kolk_exits(0, &["train", &write(&setup, &broker, &format!(", data: {{ until: \"{moment}\" }}"))]);
     assert!(model(setup.path(), 4) == of_file(&setup, &rows[..240], 4));
 
+    // A search needs a range that stays.
+    let search = "\nsearch: { over: { train.chunk: [8] } }\n";
+    let searched = |data: &str, code: i32| {
+        let file = write(&setup, &broker, data);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text + search).unwrap();
+        kolk_exits(code, &["search", &file]).1
+    };
+    assert!(searched("", 2).contains("let train.data end at a time"));
+    let said = searched(&format!(", data: {{ until: {} }}", offsets(&between)), 0);
+    assert!(said.contains("240 records read"), "{said}");
+
     // What isn't there, or no longer, is named.
     let refused = |data: &str, words: &str| {
         let (_, said) = kolk_exits(2, &["train", &write(&setup, &broker, &format!(", data: {{ {data} }}"))]);
