@@ -5,8 +5,8 @@ import json
 import pathlib
 import sys
 
-COLUMNS = ["mae", "mae_last_value", "mae_seasonal", "mase"]
-HEADINGS = ["MAE", "last value", "same time last season", "MASE"]
+COLUMNS = ["mae", "mae_ridge", "mae_last_value", "mae_seasonal", "mase"]
+HEADINGS = ["MAE", "ridge alone", "last value", "same time last season", "MASE"]
 
 
 def newest(model: pathlib.Path) -> dict | None:
@@ -24,7 +24,7 @@ def lines(manifest: dict) -> list[str]:
         return f"| {manifest['name']} | {target} | {manifest['horizon']} | {' | '.join(values)} |"
 
     found = [line(target, [f"{target}.{column}" for column in COLUMNS]) for target in manifest["targets"]]
-    standard = ["mse_standard", "mse_standard_last_value", "mse_standard_seasonal", None]
+    standard = ["mse_standard", "mse_standard_ridge", "mse_standard_last_value", "mse_standard_seasonal", None]
     found.append(line("all, squared, in standard deviations", standard))
     return found
 
