@@ -151,8 +151,7 @@ pub(super) fn section(out: &mut String, evaluation: &ForecastEvaluation) {
         "On the test part: the mean pinball loss of the quantiles {}, the share of values that were not above each \
          (as much as its level says where the test part is like the validation part), and how often and how closely \
          an interval of two quantiles held what came. The last value and the season ago count as if they were each \
-         quantile; ridge alone has the quantiles of its errors on the train part. A point forecast, here and above, is \
-         the median.",
+         quantile; ridge alone has the model's calibration. A point forecast, here and above, is the median.",
         levels.join(", ")
     );
     crate::train::report::html::section(out, "Quantiles", words);

@@ -116,7 +116,7 @@ pub struct Spreads {
     pub last: Spread,
     /// By the value a season ago; empty without a season.
     pub seasonal: Spread,
-    /// By the linear path alone, with its quantiles of the train part; empty without `skip: ridge`.
+    /// By the linear path alone, with the model's calibration; empty without `skip: ridge`.
     pub ridge: Spread,
 }
 
