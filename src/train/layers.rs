@@ -20,6 +20,7 @@ use super::dataset::Dataset;
 use super::dropout::Dropout;
 use super::fit::{Event, Phase, fit};
 use super::keep::Keep;
+use super::report::figure;
 use super::ridge::Linear;
 
 /// Layers from the smallest to the largest.
@@ -89,10 +90,11 @@ impl Chosen {
     /// In a sentence.
     pub fn text(&self) -> String {
         let Some((first, others)) = self.tried.split_first() else { return String::new() };
-        let of =
-            |tried: &Tried| format!("{} {:.4} after {}", tried.layers, tried.loss, counted(tried.updates, "update"));
+        let of = |tried: &Tried| {
+            format!("{} {} after {}", tried.layers, figure(tried.loss), counted(tried.updates, "update"))
+        };
         let others: Vec<String> = others.iter().map(of).collect();
-        let alone = self.alone.map(|alone| format!(", the linear path alone {alone:.4}")).unwrap_or_default();
+        let alone = self.alone.map(|alone| format!(", the linear path alone {}", figure(alone))).unwrap_or_default();
         format!("`layers: auto` chose {}; validation losses: {}, {}{alone}", first.layers, of(first), others.join(", "))
     }
 }
