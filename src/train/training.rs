@@ -82,12 +82,13 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let path = choices.as_ref().map(|choices| path_text(choices, part));
     path.iter().for_each(|path| watch(Event::Note(path)));
     let part = part.map(|(factor, _)| factor);
+    // As that of the members, before the quantiles are moved.
+    let validation = if fitted.len() > 1 { model.validation_loss(&data, 1) } else { None };
     let calibration = calibrate(&data, &model);
     calibration.iter().for_each(|calibration| calibration.apply(&mut model));
     watch(Event::Start(Phase::Evaluate, "evaluates"));
     let evaluation = plan.head.evaluate(&data, &model)?;
     let members = members::results(&data, &fitted, part)?;
-    let validation = if members.is_empty() { None } else { model.validation_loss(&data, 1) };
     let Some(first) = fitted.first() else { return Err(Error::failed("no network: internal error, please report")) };
     let gradients = Gradients { carried: carried(&data, &first.model), ..first.gradients.clone() };
     warnings.extend(calibration::warning(plan, calibration.as_ref()));
