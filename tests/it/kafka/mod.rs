@@ -16,6 +16,7 @@ mod features;
 mod foreign;
 pub mod front;
 mod history;
+mod inputs;
 mod markers;
 mod membership;
 mod metadata;
