@@ -40,7 +40,8 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     let health = Arc::new(http::Health::default());
     let server = http::serve(&http, super::versions(), &plan.metrics, &health)?;
     plan.metrics.onnx_runtime(library::version()?);
-    plan.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let unread = plan.unread_calendar();
+    plan.warnings().iter().chain(&unread).for_each(|warning| tracing::warn!("{warning}"));
     health.running();
 
     plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));

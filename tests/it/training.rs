@@ -38,6 +38,19 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
+fn a_calendar_that_the_network_does_not_read_is_told() {
+    let folder = folder();
+    let said = |inputs: &str| {
+        let rows = sines(&[("a", 10.0, 1.0)], 100);
+        let file = pipeline(folder.path(), &rows, "calendar: { features: [hour] },", &format!("{inputs}updates: 2"));
+        kolk_exits(0, &["train", &file]).1
+    };
+    let words = "`calendar` makes hour_sin, hour_cos, but the network reads none of it: list it in train.inputs";
+    assert!(said("").contains(words));
+    assert!(!said("inputs: [value, hour_cos], ").contains("reads none of it"));
+}
+
+#[test]
 fn a_training_without_a_length_learns_and_says_how_long_it_takes_and_how_it_compares() {
     let folder = folder();
     let rows = sines(&[("a", 10.0, 1.0), ("b", 12.0, 1.5)], 300);

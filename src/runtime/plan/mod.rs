@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::model::Version;
 use crate::model::executor::device;
 use crate::record::{Clock, Layout, Shard};
+use crate::stage::Operator as _;
 use crate::zone::{Zone, database};
 use crate::{Error, Result, sink, stage, train};
 
@@ -220,6 +221,18 @@ impl Plan {
     /// What isn't a problem yet and may become one: what a sample of the source shows, among others.
     pub fn warnings(&self) -> Vec<String> {
         warnings(&self.pipeline, &self.source)
+    }
+
+    /// That nothing reads what a `calendar` stage makes, which training does not use by itself.
+    pub fn unread_calendar(&self) -> Option<String> {
+        let train = self.pipeline.train.as_ref()?;
+        let calendar = self.pipeline.stages.iter().find_map(|stage| match &stage.value {
+            Stage::Calendar(calendar) => Some(calendar.adds()),
+            _ => None,
+        })?;
+        let is_read = calendar.iter().any(|made| train.inputs.iter().any(|input| input.value == *made));
+        let made = calendar.join(", ");
+        (!is_read).then(|| format!("`calendar` makes {made}, but the network reads none of it: list it in train.inputs"))
     }
 
     /// The version of the tz database, where results depend on the rules of a time zone.
