@@ -232,7 +232,8 @@ impl Plan {
         })?;
         let is_read = calendar.iter().any(|made| train.inputs.iter().any(|input| input.value == *made));
         let made = calendar.join(", ");
-        (!is_read).then(|| format!("`calendar` makes {made}, but the network reads none of it: list it in train.inputs"))
+        (!is_read)
+            .then(|| format!("`calendar` makes {made}, but the network reads none of it: list it in train.inputs"))
     }
 
     /// The version of the tz database, where results depend on the rules of a time zone.
