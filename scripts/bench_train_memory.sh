@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
 # Peak memory of a training on rows in memory and on rows beyond `train.memory`, in both modes: heap ("anonymous"), and
-# mapped files, which the kernel takes back when memory is needed. KOLK is the binary, ROWS the rows of each of 20 keys.
+# mapped files, which the kernel takes back when memory is needed. ROWS: the rows of each of 20 keys.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-KOLK=$(realpath "${KOLK:-target/release/kolk}")
-python=${KOLK_PYTHON:-$(scripts/python.sh)}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+
+need_kolk
+need_onnxruntime
+need_python
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+remove() { rm -rf "$folder"; }
+at_end remove
 cd "$folder"
-KOLK=$KOLK ROWS=${ROWS:-150000} "$python" - <<'PY'
+KOLK=$(realpath "$kolk") ROWS=${ROWS:-150000} "$python" - <<'PY'
 import os, re, subprocess, time
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 

@@ -153,7 +153,7 @@ fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])> {
     let (mut path, mut alone, mut best) = (Vec::new(), f64::INFINITY, (f64::INFINITY, 0.0));
     for factor in SHARES {
         let blocks = model.scaled(factor).validation_blocks(data, 1, data.plan.head.reach().max(1));
-        let (sum, weight) = blocks.iter().fold((0.0, 0.0), |total, block| (total.0 + block.0, total.1 + block.1));
+        let (sum, weight) = total(blocks.iter().copied());
         if weight == 0.0 {
             return None;
         }
@@ -168,6 +168,11 @@ fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])> {
     Some((best.1, [alone, best.0]))
 }
 
+/// The sums of losses and weights.
+fn total(blocks: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
+    blocks.fold((0.0, 0.0), |total, block| (total.0 + block.0, total.1 + block.1))
+}
+
 /// The standard error of the difference of two mean losses, from their sums over the same blocks: that of a ratio of
 /// sums (Cochran 1977, "Sampling Techniques", 6.4). 0 where a single block can't tell.
 fn standard_error(a: &[(f64, f64)], b: &[(f64, f64)]) -> f64 {
@@ -176,7 +181,7 @@ fn standard_error(a: &[(f64, f64)], b: &[(f64, f64)]) -> f64 {
     if blocks < 2.0 {
         return 0.0;
     }
-    let (sum, weight) = apart().fold((0.0, 0.0), |total, block| (total.0 + block.0, total.1 + block.1));
+    let (sum, weight) = total(apart());
     let squares: f64 = apart().map(|(difference, of)| (difference - of * sum / weight).powi(2)).sum();
     (squares * blocks / (blocks - 1.0)).sqrt() / weight
 }
