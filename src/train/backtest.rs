@@ -114,13 +114,11 @@ pub fn backtest(
         let (evaluation, examples) = if retrain {
             keep.fold(Some(at));
             let mut watch = |event: Event| match event {
-                Event::Start(phase, what) => watch(Event::Start(phase, &format!("{fold}: {what}"))),
-                Event::Note(note) => watch(Event::Note(&format!("{fold}: {note}"))),
                 Event::Progress(now) => watch(Event::Progress(Progress { fold: Some((at, of)), ..now })),
                 // Those of the data are the same in each fold.
                 Event::Warning(warning) if !said.insert(warning.to_string()) => {}
                 Event::Warning(warning) => watch(Event::Warning(&format!("{fold}: {warning}"))),
-                other => watch(other),
+                other => other.tell_of(&fold, watch),
             };
             let trained = train_kept(series, &plan, keep, &mut watch).map_err(named)?;
             let mut examples = [0; 3];

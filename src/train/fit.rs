@@ -45,6 +45,17 @@ pub enum Event<'a> {
     Looks(&'a [Look], &'a Cell<bool>),
 }
 
+impl Event<'_> {
+    /// Tells it with what it is of, before a start or a note.
+    pub(super) fn tell_of(self, of: &dyn std::fmt::Display, watch: &mut dyn FnMut(Event)) {
+        match self {
+            Event::Start(phase, what) => watch(Event::Start(phase, &format!("{of}: {what}"))),
+            Event::Note(note) => watch(Event::Note(&format!("{of}: {note}"))),
+            other => watch(other),
+        }
+    }
+}
+
 /// What a training is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {

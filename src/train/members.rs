@@ -58,10 +58,8 @@ pub fn fit_members(
         let member = Member { at, of, seed: plan.seed };
         keep.member(at);
         let mut watch = |event: Event| match event {
-            Event::Start(phase, what) => watch(Event::Start(phase, &format!("{member}: {what}"))),
-            Event::Note(note) => watch(Event::Note(&format!("{member}: {note}"))),
             Event::Progress(now) => watch(Event::Progress(Progress { member: Some(member), ..now })),
-            other => watch(other),
+            other => other.tell_of(&member, watch),
         };
         fitted.push(fit(&data, linear, length(at), phase, keep, &mut watch)?);
     }
