@@ -65,6 +65,7 @@ fn onnx(bytes: &[u8]) {
     inspect::layers(&model);
     operators::find(&model, &[]);
     let _ = recognise::unrolled(&model);
+    let _ = weights::of_layers(&model);
     let _ = card::propose(&model).card("model.onnx", "model");
     let names: Vec<String> = model.graph.iter().flat_map(|g| &g.input).map(|info| info.name().to_string()).collect();
     names.iter().for_each(|name| drop(onnx::constants::constant(&mut model, name, &[1.0])));

@@ -35,9 +35,7 @@ pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)
         ));
     }
     let (architecture, tensors) = found.fit(&plan.architecture)?;
-    if let Some(tensor) = tensors.iter().find(|tensor| tensor.data.iter().any(|number| !number.is_finite())) {
-        return Err(Error::refused(format!("{}: {} has numbers that aren't finite", file.0, tensor.name)));
-    }
+    finite(&tensors).map_err(|error| Error::refused(format!("{}: {error}", file.0)))?;
     let onnx = export::onnx(&architecture, &tensors, &name)?;
     let manifest = Manifest {
         data_hash: file.1.to_string(),
@@ -47,6 +45,14 @@ pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)
     check_parity(&onnx, &manifest, &architecture, &tensors, (&inputs(&architecture, &tensors)?, STEPS))?;
     let version = registry::publish(models, manifest, &onnx, &report(&name, plan, &architecture, file, &notes), key)?;
     Ok((version, notes))
+}
+
+/// Refuses numbers that no training goes on with.
+pub(super) fn finite(tensors: &[Tensor]) -> Result<()> {
+    match tensors.iter().find(|tensor| tensor.data.iter().any(|number| !number.is_finite())) {
+        Some(tensor) => Err(Error::refused(format!("{} has numbers that aren't finite", tensor.name))),
+        None => Ok(()),
+    }
 }
 
 /// Where the pipeline runs the network in another way than it was trained.
@@ -60,7 +66,7 @@ fn mode_note(plan: &Plan, window: Option<usize>) -> Option<String> {
     };
     Some(format!(
         "the file's model takes windows of {rows} rows from zero state, the pipeline runs it {mode}: its outputs differ \
-         from those in Keras and are often worse, unless it is trained further (`kolk train --from`); for the same \
+         from those of the file and are often worse, unless it is trained further (`kolk train --from`); for the same \
          outputs write `mode: window, window: {rows}`"
     ))
 }

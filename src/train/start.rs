@@ -4,10 +4,11 @@
 //! here: opening versions (`model::registry`).
 
 use super::Plan;
+use super::import::finite;
 use super::plan::input_text;
 use super::scaling::Scaling;
 use crate::config::Skip;
-use crate::model::{Input, Manifest, Version, onnx::import};
+use crate::model::{Input, Manifest, Version, onnx::import, weights};
 use crate::network::{Architecture, Embedding, Layer, Tensor, Vocabulary};
 use crate::{Error, Result};
 
@@ -32,44 +33,34 @@ impl Plan {
                 "`layers: auto` chooses the layers of a training from scratch: to go on with {from}, write its layers"
             )));
         }
-        let (architecture, tensors) = import::network(&version.onnx).map_err(|error| {
-            Error::refused(format!(
-                "training can't go on with {from}: {error}; of a model from Keras or PyTorch, import the weights instead \
-                 of the graph (`kolk models import FILE.keras --pipeline PIPELINE`, or FILE.safetensors)"
-            ))
-        })?;
+        if version.manifest.signature.is_some() {
+            return self.start_from_graph(version, from);
+        }
+        let (architecture, tensors) = import::network(&version.onnx)
+            .map_err(|error| Error::refused(format!("training can't go on with {from}: {error}")))?;
         let (there, mut here) = (&version.manifest, version.manifest.clone());
         if let Some(head) = self.head.with_classes(&there.classes) {
             self.architecture.outputs = head.outputs();
             self.head = head;
         }
         self.head.describe(&mut here);
-        let sides = |part: fn(&Architecture) -> &Vec<usize>| {
-            (chosen(&there.inputs, part(&architecture)), chosen(&self.inputs, part(&self.architecture)))
+        let sides = |what, part: fn(&Architecture) -> &Vec<usize>| {
+            (what, chosen(&there.inputs, part(&architecture)), chosen(&self.inputs, part(&self.architecture)))
         };
+        let (skip_there, skip_here) = self.sides_of_skip(there, &architecture);
         let lines = [
-            ("inputs", sides(|architecture| &architecture.network)),
-            ("embeddings", (tables(there, &architecture), self.tables())),
-            ("layers", (layers(&architecture), layers(&self.architecture))),
-            ("patch", (architecture.patch.to_string(), self.architecture.patch.to_string())),
-            ("seeds", (architecture.members.to_string(), self.architecture.members.to_string())),
-            ("targets", (there.targets.join(", "), here.targets.join(", "))),
-            ("classes", (there.classes.join(", "), here.classes.join(", "))),
-            ("horizon", (there.horizon.to_string(), here.horizon.to_string())),
-            ("residual", sides(|architecture| &architecture.residual)),
-            ("skip", self.sides_of_skip(there, &architecture)),
+            sides("inputs", |architecture| &architecture.network),
+            ("embeddings", tables(there, &architecture), self.tables()),
+            ("layers", layers(&architecture), layers(&self.architecture)),
+            ("patch", architecture.patch.to_string(), self.architecture.patch.to_string()),
+            ("seeds", architecture.members.to_string(), self.architecture.members.to_string()),
+            ("targets", there.targets.join(", "), here.targets.join(", ")),
+            ("classes", there.classes.join(", "), here.classes.join(", ")),
+            ("horizon", there.horizon.to_string(), here.horizon.to_string()),
+            sides("residual", |architecture| &architecture.residual),
+            ("skip", skip_there, skip_here),
         ];
-        let wrong: Vec<String> = lines
-            .into_iter()
-            .filter(|(_, (there, here))| there != here)
-            .map(|(what, (there, here))| format!("{what}: {from} has {there}, the pipeline {here}"))
-            .collect();
-        if !wrong.is_empty() {
-            return Err(Error::refused(format!(
-                "{from} is another network than the pipeline's `train` section describes:\n  {}",
-                wrong.join("\n  ")
-            )));
-        }
+        different(&from, lines)?;
         // The lags of its linear path, and whose groups they are.
         there.inputs.iter().for_each(|input| {
             self.feature(input.clone());
@@ -78,6 +69,41 @@ impl Plan {
         for (own, there) in self.embeddings.iter_mut().zip(&there.vocabularies) {
             own.tokens.clone_from(&there.tokens);
         }
+        self.architecture = architecture;
+        self.start = Some(Start { from, tensors });
+        Ok(())
+    }
+
+    /// Goes on with the layers of a graph of others: what is published then is a network of ours.
+    fn start_from_graph(&mut self, version: &Version, from: String) -> Result<()> {
+        let there = &version.manifest;
+        let refused = |error: Error| Error::refused(format!("training can't go on with {from}: {error}"));
+        if let Some(state) = there.states.iter().find(|state| state.init != "zero") {
+            return Err(refused(Error::refused(format!(
+                "its state \"{}\" begins with {}, a state of ours with zeros",
+                state.input, state.init
+            ))));
+        }
+        let found = weights::of_graph(&version.onnx).map_err(refused)?;
+        let own: Vec<String> = self.architecture.network.iter().map(|index| input_text(&self.inputs[*index])).collect();
+        let mut here = there.clone();
+        self.head.describe(&mut here);
+        // A graph whose outputs aren't said to be forecasts has no targets.
+        let names =
+            |manifest: &Manifest| if there.targets.is_empty() { String::new() } else { manifest.targets.join(", ") };
+        let ahead = |manifest: &Manifest| if there.targets.is_empty() { 0 } else { manifest.horizon };
+        let lines = [
+            ("inputs", listed(there.inputs.iter().map(input_text)), listed(own.into_iter())),
+            ("embeddings", "none".into(), self.tables()),
+            ("targets", names(there), names(&here)),
+            ("classes", "none".into(), listed(here.classes.iter().cloned())),
+            ("horizon", ahead(there).to_string(), ahead(&here).to_string()),
+            ("quantiles", format!("{:?}", there.quantiles), format!("{:?}", here.quantiles)),
+            ("residual", "none".into(), chosen(&self.inputs, &self.architecture.residual)),
+        ];
+        different(&from, lines)?;
+        let (architecture, tensors) = found.fit(&self.architecture).map_err(refused)?;
+        finite(&tensors).map_err(refused)?;
         self.architecture = architecture;
         self.start = Some(Start { from, tensors });
         Ok(())
@@ -93,6 +119,22 @@ impl Plan {
             _ => (chosen(&there.inputs, &architecture.skip), chosen(&self.inputs, &self.architecture.skip)),
         }
     }
+}
+
+/// Refuses what a version has otherwise than the pipeline, both sides shown.
+fn different<const N: usize>(from: &str, lines: [(&str, String, String); N]) -> Result<()> {
+    let wrong: Vec<String> = lines
+        .into_iter()
+        .filter(|(_, there, here)| there != here)
+        .map(|(what, there, here)| format!("{what}: {from} has {there}, the pipeline {here}"))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{from} is another network than the pipeline's `train` section describes:\n  {}",
+        wrong.join("\n  ")
+    )))
 }
 
 /// What a version looks up, with the sizes of the vectors.

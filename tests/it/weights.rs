@@ -128,3 +128,106 @@ fn a_model_of_keras_is_imported_run_and_trained_further() {
     let (_, said) = kolk_exits(2, &["train", &other, "--from", "taxi/9"]);
     assert!(said.contains("has no version 9"), "{said}");
 }
+
+#[test]
+fn a_graph_of_others_is_trained_further_as_a_file_and_as_a_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, models) = (folder.path(), folder.path().join("models"));
+    let onnx = |name: &str| format!("{}/tests/fixtures/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+    let rows: Vec<Vec<[f64; 2]>> =
+        (0..2).map(|key| (0..120).map(|t| [(f64::from(t + key * 7) * 0.6).sin(), 0.5]).collect()).collect();
+    write_windows(folder, &rows);
+    let file = |name: &str, mode: &str, layers: &str, more: &str| {
+        let file = folder.join("one.yaml");
+        let text = format!(
+            "name: {name}\nsource: {{ parquet: {{ path: data.parquet }} }}\n\
+             record: {{ key: key, time: ts, values: [a, b] }}\nstages: [ infer: {{ model: {name}, {mode} }} ]\n\
+             sink: {{ stdout: {{}} }}\ntrain: {{ target: a, inputs: [a], horizon: 1, layers: {layers}, updates: 5, \
+             batch_size: 4, skip: none, optimizer: {{ adam: {{ learning_rate: 1e-9 }} }}{more} }}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_string()
+    };
+    let numbers = |label: &str| {
+        let version = registry::open(&models, label, &PublicKeys::none()).unwrap();
+        let (architecture, tensors) = kolk::model::onnx::import::network(&version.onnx).unwrap();
+        (version.manifest.from, architecture, tensors)
+    };
+    let outputs = |file: &str| -> Vec<f64> {
+        let (out, _) = kolk_exits(0, &["run", file]);
+        let rows = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.filter_map(|row| row["prediction"].as_f64().or(row["prediction"][0].as_f64())).collect()
+    };
+    let window = "mode: window, window: 10";
+    for (name, layers, input) in [
+        ("keras_gru", "[ { gru: 50 } ]", "keras_tensor_6"),
+        ("torch_lstm2_window_script", "[ { lstm: 50 }, { lstm: 50 } ]", "x"),
+        ("keras_rnn", "[ { rnn: 50 } ]", "keras_tensor"),
+    ] {
+        // As a graph, and as weights: the same outputs.
+        let output = if name.starts_with("keras") { "\"Identity:0\"" } else { "y" };
+        let card = folder.join("card.yaml");
+        let text = format!(
+            "onnx: {}\nname: {name}\nlayout: window\nwindow: 10\ninputs: {{ {input}: {{ columns: [a] }} }}\n\
+             outputs: {{ {output}: {{ column: prediction, targets: [a], horizon: 1 }} }}\n",
+            onnx(name)
+        );
+        std::fs::write(&card, text).unwrap();
+        kolk_exits(0, &["models", "import", card.to_str().unwrap(), "--models", models.to_str().unwrap()]);
+        let plain = file(name, window, layers, "");
+        let as_graph = outputs(&plain);
+        let (out, said) = kolk_exits(0, &["models", "import", &onnx(name), "--pipeline", &plain]);
+        assert_eq!(out, format!("{name}/2\n"), "{said}");
+        assert!(!said.contains("warn"), "{said}");
+        let as_weights = outputs(&plain);
+        assert_eq!((as_graph.len(), as_weights.len()), (2 * 111, 2 * 111));
+        let apart = as_graph.iter().zip(&as_weights).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-5, "{name}: {apart}");
+
+        // Training goes on from either to the same weights, which have hardly moved.
+        kolk_exits(0, &["train", &plain, "--from", &format!("{name}/1")]);
+        kolk_exits(0, &["train", &plain, "--from", &format!("{name}/2")]);
+        let [imported, of_graph, of_weights] = [2, 3, 4].map(|number| numbers(&format!("{name}/{number}")));
+        assert_eq!(of_graph.0.as_deref(), Some(format!("{name}/1").as_str()));
+        assert_eq!((&of_graph.1, &of_graph.2), (&of_weights.1, &of_weights.2), "{name}");
+        assert!(of_graph.2 != imported.2);
+        for (before, after) in imported.2.iter().zip(&of_graph.2) {
+            assert!(before.data.iter().zip(&after.data).all(|(a, b)| (a - b).abs() < 1e-6), "{name}: {}", before.name);
+        }
+    }
+    // With its state carried on, too; what the graph isn't is refused.
+    kolk_exits(0, &["train", &file("keras_gru", "mode: carry", "[ { gru: 50 } ]", ""), "--from", "keras_gru/1"]);
+    let wrong = file("keras_gru", window, "[ { gru: 49 } ]", "");
+    let (_, said) = kolk_exits(2, &["train", &wrong, "--from", "keras_gru/1"]);
+    for words in ["can't go on with keras_gru/1", "layer 1: the pipeline has GRU(49) on 1 input", "GRU(50) on 1 input"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let wrong = file("keras_gru", window, "[ { gru: 50 } ]", ", residual: last");
+    let (_, said) = kolk_exits(2, &["train", &wrong, "--from", "keras_gru/1"]);
+    assert!(said.contains("residual: keras_gru/1 has none, the pipeline a"), "{said}");
+    // States that are inputs and outputs are those of the cells.
+    let card = folder.join("card.yaml");
+    let text = format!(
+        "onnx: {}\nname: steps\nlayout: batch_first\ninputs: {{ x: {{ columns: [a] }} }}\n\
+         states: {{ h: {{ out: hn, shape: [1, batch, 50] }} }}\noutputs: {{ y: {{ column: prediction }} }}\n",
+        onnx("torch_gru_step_script")
+    );
+    let import = |text: &str| {
+        std::fs::write(&card, text).unwrap();
+        kolk_exits(0, &["models", "import", card.to_str().unwrap(), "--models", models.to_str().unwrap()]);
+    };
+    import(&text);
+    let steps = file("steps", "mode: carry", "[ { gru: 50 } ]", "");
+    let as_graph = outputs(&steps);
+    kolk_exits(0, &["train", &steps, "--from", "steps/1"]);
+    let as_weights = outputs(&steps);
+    assert_eq!((as_graph.len(), as_weights.len()), (240, 240));
+    assert!(as_graph.iter().zip(&as_weights).all(|(a, b)| (a - b).abs() < 1e-4));
+    import(&text.replace("shape: [1, batch, 50]", "shape: [1, batch, 50], init: 0.5"));
+    let (_, said) = kolk_exits(2, &["train", &steps, "--from", "steps/3"]);
+    assert!(said.contains("its state \"h\" begins with 0.5, a state of ours with zeros"), "{said}");
+    // A graph alone says which of the two ways there are.
+    let (_, said) = kolk_exits(2, &["models", "import", &onnx("keras_gru")]);
+    assert!(said.contains("kolk models inspect") && said.contains("--pipeline PIPELINE"), "{said}");
+}

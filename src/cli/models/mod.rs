@@ -61,7 +61,7 @@ pub enum ModelsCommand {
         /// The ONNX file
         file: PathBuf,
     },
-    /// Publish a version: the graph of a card, after it is proved, or the weights of a Keras or PyTorch file
+    /// Publish a version: the graph of a card, after it is proved, or the weights of a file to train on
     Import(ImportArgs),
     /// List every version of every model
     List,
@@ -95,7 +95,8 @@ pub enum ModelsCommand {
 /// `kolk models import FILE`
 #[derive(Debug, Clone, Args)]
 pub struct ImportArgs {
-    /// The card of an ONNX file; or a .keras file, or a .safetensors file with PyTorch's names
+    /// The card of an ONNX file; or, with --pipeline, a .keras file, a .safetensors file with PyTorch's names, or an
+    /// .onnx file
     pub file: PathBuf,
     /// For a card: a pipeline with the records that the model will get. The model is proved on the first of them, and
     /// the columns say how wide inputs are
@@ -142,6 +143,11 @@ fn imported(args: &ImportArgs, models: &Path, trusted: &PublicKeys) -> Result<St
     let extension = args.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     match &args.pipeline {
         Some(pipeline) => weights::import(&args.file, pipeline, &args.modules, &args.publish),
+        None if extension == "onnx" => Err(Error::refused(format!(
+            "to run the graph, import its card (`kolk models inspect {}` prints one); to train its weights on, add \
+             --pipeline PIPELINE: its `train` section describes the network that they are of",
+            args.file.display()
+        ))),
         None if FILES.contains(&extension) => Err(Error::refused(
             "weights need --pipeline PIPELINE: its `train` section describes the network that they are of",
         )),

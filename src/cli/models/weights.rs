@@ -1,4 +1,4 @@
-//! `kolk models import x.keras` and `x.safetensors`: weights of others become a version of a pipeline's network.
+//! `kolk models import FILE --pipeline PIPELINE`: weights of others become a version of a pipeline's network.
 
 use std::path::Path;
 

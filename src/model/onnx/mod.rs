@@ -17,7 +17,7 @@ pub mod inline;
 pub mod inspect;
 pub mod lengths;
 pub mod open_batch;
-mod operands;
+pub(super) mod operands;
 pub mod operators;
 mod pool;
 pub mod proto;

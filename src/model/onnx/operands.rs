@@ -6,7 +6,7 @@ use crate::kernel::CellKind;
 use crate::network::RecurrentLayer;
 
 /// The blocks of the operands of a cell that has an operator.
-pub(super) fn gates(cell: CellKind) -> &'static [usize] {
+pub(in crate::model) fn gates(cell: CellKind) -> &'static [usize] {
     cell.form().operator().map_or(&[], |operator| operator.gates)
 }
 
@@ -23,7 +23,7 @@ pub(super) fn kernel_to_onnx(cell: CellKind, units: usize, n: usize, kernel: &[f
 }
 
 /// The inverse of [`kernel_to_onnx`].
-pub(super) fn kernel_to_keras(cell: CellKind, units: usize, n: usize, operand: &[f32]) -> Vec<f32> {
+pub(in crate::model) fn kernel_to_keras(cell: CellKind, units: usize, n: usize, operand: &[f32]) -> Vec<f32> {
     let width = cell.gates() * units;
     let mut out = vec![0.0; width * n];
     for (block, &gate) in gates(cell).iter().enumerate() {
@@ -51,7 +51,7 @@ pub(super) fn bias_to_onnx(layer: &RecurrentLayer, bias: &[f32]) -> Vec<f32> {
 }
 
 /// The inverse of [`bias_to_onnx`].
-pub(super) fn bias_to_keras(layer: &RecurrentLayer, operand: &[f32]) -> Vec<f32> {
+pub(in crate::model) fn bias_to_keras(layer: &RecurrentLayer, operand: &[f32]) -> Vec<f32> {
     let width = layer.cell.gates() * layer.units;
     let operand_width = gates(layer.cell).len() * layer.units;
     let halves = if layer.has_two_biases() { 2 } else { 1 };

@@ -82,7 +82,7 @@ fn add(found: &mut Found, entry: Entry, weights: &Weights, is_last: bool) -> Res
             Ok(())
         }
         Kind::Rescaling { scale, offset } if is_last && !found.layers.is_empty() => {
-            found.outputs = Some((offset as f32, scale as f32));
+            found.outputs = Some((vec![offset as f32], vec![scale as f32]));
             Ok(())
         }
         Kind::Rescaling { .. } => {

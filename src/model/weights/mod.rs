@@ -1,11 +1,16 @@
-//! Weights of others, for networks that we can train: read from the files of Keras and PyTorch, and compared layer by
-//! layer with the architecture of a pipeline.
+//! Weights of others, for networks that we can train: read from the files of Keras and PyTorch and from ONNX graphs,
+//! and compared layer by layer with the architecture of a pipeline.
 //!
 //! Lives here: the layers that a file holds ([`Found`]), and what becomes of them ([`Found::fit`]). Must not live here:
-//! the graphs of others (`model::onnx`), and publishing (`train`).
+//! running the graphs of others (`model::import`), and publishing (`train`).
 
 mod keras;
 mod keras_config;
+mod onnx;
+mod onnx_cells;
+mod onnx_ends;
+mod onnx_layers;
+mod onnx_proof;
 mod torch;
 
 use std::path::Path;
@@ -15,6 +20,8 @@ use crate::kernel::Activation;
 use crate::network::{Architecture, Layer, PlacedLayer, RecurrentLayer, Tensor};
 use crate::storage::read_file;
 use crate::{Error, Result};
+
+pub use onnx::of_graph;
 
 /// A layer of a file, with its numbers in the layout of [`Tensor`].
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +42,8 @@ pub struct Found {
     layers: Vec<FoundLayer>,
     /// Mean and standard deviation of each input, where the file scales them.
     inputs: Option<(Vec<f32>, Vec<f32>)>,
-    /// Mean and standard deviation of the outputs, where the file scales them.
-    outputs: Option<(f32, f32)>,
+    /// Mean and standard deviation of the outputs, one for all or one for each, where the file scales them.
+    outputs: Option<(Vec<f32>, Vec<f32>)>,
     /// Rows of the windows that it was trained on, where the file says so.
     pub window: Option<usize>,
     /// What the user should know, a sentence each.
@@ -47,16 +54,23 @@ pub struct Found {
 const MOST_BYTES: u64 = 4 << 30;
 
 /// The file types that [`read`] knows.
-pub const FILES: [&str; 2] = ["keras", "safetensors"];
+pub const FILES: [&str; 3] = ["keras", "safetensors", "onnx"];
 
-/// Reads a file of Keras (`.keras`) or PyTorch (`.safetensors`). `architecture` says what PyTorch's file leaves open:
-/// the order of its layers, and activations. `modules` names them in their order where that isn't enough.
+/// Reads a file of Keras (`.keras`) or PyTorch (`.safetensors`), or a graph (`.onnx`). `architecture` says what
+/// PyTorch's file leaves open: the order of its layers, and activations. `modules` names them in their order where that
+/// isn't enough.
 ///
 /// # Errors
 /// Refused if the file can't be read, or holds a network that ours can't be.
 pub fn read(path: &Path, architecture: &Architecture, modules: &[String]) -> Result<Found> {
-    let bytes = read_file(path, MOST_BYTES).or_refused(|| format!("read {}", path.display()))?;
     let kind = path.extension().and_then(|extension| extension.to_str());
+    if kind == Some("onnx") {
+        return match modules {
+            [] => onnx::of_file(path),
+            _ => Err(Error::refused("--modules is for .safetensors files: a graph knows the order of its layers")),
+        };
+    }
+    let bytes = read_file(path, MOST_BYTES).or_refused(|| format!("read {}", path.display()))?;
     let found = contained(|| of_bytes(kind, bytes, architecture, modules)).and_then(|found| found);
     found.map_err(|message| Error::refused(format!("{}: {message}", path.display())))
 }
@@ -74,8 +88,14 @@ pub(crate) fn of_bytes(
         }
         Some("keras") => keras::read(bytes),
         Some("safetensors") => torch::read(&bytes, architecture, modules),
-        _ => Err("expected a .keras or a .safetensors file".into()),
+        _ => Err("expected a .keras, a .safetensors or an .onnx file".into()),
     }
+}
+
+/// Reads the layers of a graph as it is, without running it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn of_layers(model: &crate::model::onnx::proto::ModelProto) -> std::result::Result<(), String> {
+    onnx_layers::layers(model).map(drop)
 }
 
 impl Found {
@@ -157,9 +177,9 @@ impl Found {
                 (mean[*index], sd[*index]) = (means[at], sds[at]);
             }
         }
-        let (out_mean, out_sd) = self.outputs.unwrap_or((0.0, 1.0));
-        let outputs = architecture.outputs;
-        [("mean", mean), ("sd", sd), ("out_mean", vec![out_mean; outputs]), ("out_sd", vec![out_sd; outputs])]
+        let (out_mean, out_sd) = self.outputs.clone().unwrap_or((vec![0.0], vec![1.0]));
+        let each = |values: Vec<f32>| if values.len() == 1 { vec![values[0]; architecture.outputs] } else { values };
+        [("mean", mean), ("sd", sd), ("out_mean", each(out_mean)), ("out_sd", each(out_sd))]
             .map(|(name, data)| Tensor { name: format!("scaling/{name}"), shape: vec![data.len()], data })
             .into()
     }
@@ -170,6 +190,7 @@ fn fits(wanted: &PlacedLayer, found: &FoundLayer) -> bool {
     let same = match (wanted.layer, found.layer) {
         (Layer::Recurrent(wanted), Layer::Recurrent(found)) => (wanted.cell, wanted.units) == (found.cell, found.units),
         (Layer::Dense(wanted), Layer::Dense(found)) => wanted == found,
+        (Layer::LayerNorm(wanted), Layer::LayerNorm(found)) => wanted == found,
         _ => false,
     };
     same && wanted.inputs == found.inputs
@@ -199,5 +220,7 @@ fn tensor(name: &str, shape: Vec<usize>, data: Vec<f32>) -> Tensor {
     Tensor { name: name.into(), shape, data }
 }
 
+#[cfg(test)]
+mod onnx_tests;
 #[cfg(test)]
 mod tests;

@@ -274,7 +274,7 @@ fn random_bytes_are_refused() {
         ("a.keras", b"PK random".to_vec(), "not a .keras file"),
         ("b.keras", whole[..whole.len() / 2].to_vec(), "not a .keras file"),
         ("a.safetensors", vec![255; 64], "not a .safetensors file"),
-        ("a.h5", whole, "expected a .keras or a .safetensors file"),
+        ("a.h5", whole, "expected a .keras, a .safetensors or an .onnx file"),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
