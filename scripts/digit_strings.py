@@ -3,7 +3,7 @@
     python scripts/digit_strings.py SPOKEN_DIGITS.parquet STRINGS.parquet
 
 Reads one row per frame: key, step, the mel columns, label (the digit), speaker, split. Writes the same with several
-recordings under one key and their digits as `transcript`. Recordings of the test are joined with such of the test only.
+recordings under one key, their digits as `transcript`, and `last`, true at the last frame of a key. Recordings of the test are joined with such of the test only.
 The same input gives the same output.
 """
 
@@ -27,7 +27,7 @@ def main(source: str, target: str) -> None:
     ends = np.r_[starts[1:], len(keys)]
     of = {name: [table[name][int(at)].as_py() for at in starts] for name in ("label", "speaker", "split")}
     random = np.random.default_rng(1)
-    columns = {"key": [], "step": [], "transcript": [], "split": []}
+    columns = {"key": [], "step": [], "transcript": [], "split": [], "last": []}
     parts = []
     for part, count in STRINGS.items():
         for number in range(count):
@@ -40,6 +40,7 @@ def main(source: str, target: str) -> None:
             columns["step"] += range(len(rows))
             columns["transcript"] += ["".join(of["label"][i] for i in chosen)] * len(rows)
             columns["split"] += [part] * len(rows)
+            columns["last"] += [False] * (len(rows) - 1) + [True]
     rows = np.concatenate(parts).astype(frames.dtype)
     columns["step"] = pa.array(columns["step"], pa.int32())
     columns |= {name: rows[:, at] for at, name in enumerate(mels)}

@@ -3,7 +3,7 @@
 use super::record::check_sequence;
 use super::{
     At, DeadLetters, Input, KafkaSource, Key, KeyFormat, Location, Moment, Pipeline, Place, Problems, Sink, Start,
-    Until, metadata, one_line, stages, train_data,
+    Task, Until, metadata, one_line, stages, train_data,
 };
 
 /// Adds a problem for everything that doesn't fit together. Refused values are replaced by empty ones, which are
@@ -69,6 +69,13 @@ fn train(problems: &mut Problems, pipeline: &Pipeline) {
     }
     if let Some(train) = &pipeline.train {
         train_data::check(problems, train, pipeline.source.kafka());
+    }
+    if let (Some(train), Some(infer)) = (&pipeline.train, pipeline.infer()) {
+        for (word, written) in [("beam", &infer.beam), ("max_tokens", &infer.max_tokens)] {
+            if let Some(written) = written.as_ref().filter(|_| train.task != Task::Ctc) {
+                problems.add(written.place, format_args!("`{word}` is for transcripts: `task: ctc` within `train`"));
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::read::{Field, Reader};
 use super::table::{Shape, word};
 use super::words::{Words, exactly_one};
-use super::{At, Infer, Mode, Pipeline, Problems, Span, VectorColumn};
+use super::{At, Infer, Mode, Pipeline, Problems, Span, Task, VectorColumn};
 use crate::zone::Zone;
 
 /// `record:`
@@ -138,6 +138,13 @@ pub(super) fn check_sequence(problems: &mut Problems, pipeline: &Pipeline) {
             problems.add(
                 infer.place,
                 "mode sequence needs `sequence` within `record`: where a sequence ends, as in `sequence: { end: last }`",
+            );
+        } else if let (Some(train), Some(Mode::Carry)) = (pipeline.train.as_ref(), mode)
+            && train.task == Task::Ctc
+        {
+            problems.add(
+                train.place,
+                "`task: ctc` needs `sequence` within `record`: where a transcript ends, as in `sequence: { end: last }`",
             );
         }
         return;

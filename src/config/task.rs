@@ -79,8 +79,8 @@ fn task(reader: &mut Reader, fields: &Fields, mode: Mode) -> Task {
             "`classify` is one class for each sequence and needs `mode: sequence` under `infer`; one for each record is \
              `task: label`"
         }
-        (Task::Ctc, Mode::Carry | Mode::Window) => {
-            "`ctc` is one transcript for each sequence and needs `mode: sequence` under `infer`"
+        (Task::Ctc, Mode::Window) => {
+            "`ctc` is one transcript for each sequence and needs `mode: sequence` or `mode: carry` under `infer`"
         }
         _ => return task,
     };

@@ -38,6 +38,9 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         if mode != Mode::Carry {
             let message = format!("`{}` is only for mode carry, `infer` is in mode {}", carried.name, mode.word());
             reader.problems.add(carried.name_place, message);
+        } else if is_ctc(&fields) {
+            let message = format!("`{}` is not for `task: ctc`, which learns from whole sequences", carried.name);
+            reader.problems.add(carried.name_place, message);
         }
     }
     let targets = match reader.one_of(&fields, &["target", "targets"]) {
@@ -88,7 +91,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         fields.get("ema").and_then(|f| reader.number(f, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n)));
     let ema = ema.unwrap_or(if length == Length::Open { OPEN_EMA } else { 0.0 });
     let max_time = fields.get("max_time").and_then(|f| max_time(reader, f));
-    let split = split(reader, &fields, mode);
+    let split = split(reader, &fields, if is_ctc(&fields) { Mode::Sequence } else { mode });
     let value = Train {
         inputs,
         known_ahead: known_ahead(reader, &fields, taught.task),
@@ -141,6 +144,11 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         memory: fields.get("memory").and_then(|f| train_data::memory(reader, f)),
     };
     Some(At { value, place: field.name_place })
+}
+
+/// Whether what is taught is transcripts, whose examples are whole sequences in any mode.
+fn is_ctc(fields: &Fields) -> bool {
+    fields.get("task").is_some_and(|task| task.node.text() == Some("ctc"))
 }
 
 /// Columns of what is known ahead: of times ahead, which only a forecast has.

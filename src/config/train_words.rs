@@ -72,9 +72,9 @@ pub(super) const TRAIN: Words = Words::new(
         )
         .or("[]"),
         word("chunk", Shape::POSITIVE, "Length of truncated backpropagation, 64 by default; only in mode carry")
-            .or_from(|file| in_carry(file).then(|| value("64")).flatten()),
+            .or_from(|file| of_lanes(file, "64")),
         word("burn_in", Shape::COUNT, "Steps at the start of a lane that don't count in the loss; only in mode carry")
-            .or_from(|file| in_carry(file).then(|| value("0")).flatten()),
+            .or_from(|file| of_lanes(file, "0")),
         word(
             "loss",
             Shape::Any(&[
@@ -140,7 +140,7 @@ pub(super) const TRAIN: Words = Words::new(
         word("patch", HORIZON, "Rows of a window that are one input of the network; only in mode window").or("1"),
         word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),
         word("split", Shape::Section(&SPLIT), "How time is split into train, validation and test").or_from(|file| {
-            match in_mode(file, "sequence") {
+            match in_mode(file, "sequence") || is_ctc(file) {
                 true => value("{ by_key: [0.7, 0.15, 0.15] }"),
                 false => value("{ per_key: [0.7, 0.15, 0.15] }"),
             }
@@ -207,6 +207,16 @@ fn of_numbers(file: &Written<'_>, text: &str) -> Option<Node> {
     let task = file.near(0, "task").and_then(Node::text);
     let forecast = task.map_or_else(|| !in_mode(file, "sequence"), |task| task == "forecast");
     forecast.then(|| value(text)).flatten()
+}
+
+/// A default that only lanes have: mode carry but for transcripts, which are learned from whole sequences.
+fn of_lanes(file: &Written<'_>, text: &str) -> Option<Node> {
+    (in_carry(file) && !is_ctc(file)).then(|| value(text)).flatten()
+}
+
+/// Whether transcripts are taught.
+fn is_ctc(file: &Written<'_>) -> bool {
+    file.near(0, "task").and_then(Node::text) == Some("ctc")
 }
 
 /// Whether the length of the training is written.

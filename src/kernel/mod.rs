@@ -1,5 +1,5 @@
 //! The arithmetic of networks, forward and backward: one file per cell, layers over time, the matrix product,
-//! activations.
+//! activations, the decoding of transcripts.
 //!
 //! Lives here: what is computed from numbers alone, and what each cell is ([`cell::Form`]). Must not live here: which
 //! layers a network has (`network`), how numbers are learned (`train`), files (`model`).
@@ -7,6 +7,7 @@
 pub mod activation;
 mod blocks;
 pub mod cell;
+pub mod ctc;
 pub mod dense;
 pub mod float;
 pub mod gemm;

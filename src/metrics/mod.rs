@@ -54,6 +54,8 @@ pub struct Metrics {
     pub sequences: IntCounter,
     /// Sequences that were longer than the network takes.
     pub sequences_dropped: IntCounter,
+    /// Transcripts that were cut off.
+    pub transcripts_cut: IntCounter,
     /// Rows that were written to the sink.
     pub records_out: IntCounter,
     /// Rows of the batches that the stages process.
@@ -143,6 +145,11 @@ impl Metrics {
             sequences_dropped: b.counter(
                 "kolk_sequences_dropped_total",
                 "Sequences without an output, since they have more records than `max_length`.",
+            )?,
+
+            transcripts_cut: b.counter(
+                "kolk_transcripts_cut_total",
+                "Transcripts in mode carry that reached `max_tokens` and grew no further.",
             )?,
             records_out: b.counter("kolk_records_out_total", "Rows written to the sink.")?,
             dead_letters: b.counters("kolk_dead_letters_total", "Records written to the dead letters.", &["reason"])?,

@@ -39,6 +39,9 @@ pub struct Manifest {
     /// The classes whose probabilities the outputs are, in their order; empty for numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// Whether the outputs of kind carry are the tokens of transcripts; see [`Manifest::makes_transcripts`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transcripts: bool,
     /// What is made of the steps of a sequence.
     #[serde(default, skip_serializing_if = "Pool::is_none")]
     pub pool: Pool,
@@ -126,7 +129,8 @@ impl Manifest {
     /// Whether it makes a text of each sequence: its outputs are the probabilities of tokens at each step. The last
     /// class is the blank; its name is what stands between two tokens.
     pub fn makes_transcripts(&self) -> bool {
-        self.kind == ModelKind::Sequence && self.pool.is_none() && !self.classes.is_empty()
+        let of_sequence = self.kind == ModelKind::Sequence && self.pool.is_none();
+        (of_sequence || self.transcripts) && !self.classes.is_empty()
     }
 
     /// Whether a sequence is run at once, when it has ended.

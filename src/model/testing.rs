@@ -225,6 +225,7 @@ pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Ma
         targets: vec!["temp".into(), "pressure".into()],
         quantiles: vec![],
         classes: Vec::new(),
+        transcripts: false,
         pool: crate::network::Pool::None,
         stages: vec![],
         warm_up: 24,

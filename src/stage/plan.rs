@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::infer::{Inputs, Network, PREDICTION, PREDICTION_TIME, class_columns};
+use super::infer::{Inputs, Network, PREDICTION, PREDICTION_TIME, class_columns, is_final};
 use super::operator::{Build, Operator};
 use super::reorder::Reordering;
 use super::sequence::Sequences;
@@ -146,22 +146,27 @@ fn texts(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>) ->
 /// can't be read, or is still to be trained, they are our own.
 fn outputs(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>, wanted: &[String]) -> Vec<String> {
     let classes = |manifest: &Manifest| if manifest.makes_transcripts() { vec![] } else { manifest.classes.clone() };
+    let is_streamed = |manifest: &Manifest| manifest.makes_transcripts() && options.mode == config::Mode::Carry;
     let read = || {
         let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
         let manifest = registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()?;
-        Some((Arc::new(manifest.signature().ok()?), classes(&manifest)))
+        Some((Arc::new(manifest.signature().ok()?), classes(&manifest), is_streamed(&manifest)))
     };
     let found = match model {
-        Some(model) => Some((model.signature.clone(), classes(&model.version.manifest))),
+        Some(model) => {
+            let manifest = &model.version.manifest;
+            Some((model.signature.clone(), classes(manifest), is_streamed(manifest)))
+        }
         None => read(),
     };
     let (mut names, mut is_forecast) = (vec![PREDICTION.to_string()], true);
-    if let Some((signature, classes)) = found {
+    if let Some((signature, classes, is_streamed)) = found {
         let columns = signature.outputs.iter().map(|output| output.column.as_str());
         names = match classes.is_empty() {
             true => columns.map(String::from).collect(),
             false => columns.flat_map(|column| class_columns(column, &classes, wanted)).collect(),
         };
+        names.extend(is_streamed.then(|| is_final(PREDICTION)));
         is_forecast = signature.outputs.iter().any(|output| output.forecast.is_some());
     }
     if is_forecast {

@@ -95,6 +95,8 @@ fn infer() -> Stage {
         mode: Mode::Carry,
         window: None,
         max_length: At::default_value(1024),
+        beam: None,
+        max_tokens: None,
         ttl: None,
         gap: None,
     })

@@ -144,7 +144,7 @@ fn check_fields(spec: &StateSpec) {
     assert_eq!(names.len(), spec.fields().len(), "{:?}", spec.fields());
     let words = spec.fields().iter().map(|field| {
         let values = field.values(spec.initial()).unwrap().len();
-        if field.of == Type::F32 { values.div_ceil(2) } else { values }
+        if matches!(field.of, Type::F32 | Type::I32) { values.div_ceil(2) } else { values }
     });
     assert_eq!(words.sum::<usize>(), spec.width(), "{:?}", spec.fields());
 }

@@ -31,11 +31,11 @@ pub enum Type {
     U64,
     /// Yes or no, in a word: 1 or 0.
     Flag,
-    /// A number of 16 bits; of tensors alone, as those below.
+    /// A number of 16 bits; of tensors alone.
     F16,
     /// A signed integer of 32 bits.
     I32,
-    /// Yes or no, in a byte: 1 or 0.
+    /// Yes or no, in a byte: 1 or 0; of tensors alone.
     Bool,
 }
 
@@ -176,7 +176,15 @@ impl StateSpec {
         self
     }
 
-    /// The same numbers, all of which begin with NaN.
+    /// Adds `length` integers of 32 bits, two to a word, all of which begin with 0.
+    pub fn i32s(mut self, name: impl Into<String>, length: usize) -> Self {
+        let words = length.div_ceil(WORD / size_of::<i32>());
+        self.field(name, Type::I32, Some(length), words);
+        self.initial.resize(self.initial.len() + words, 0);
+        self
+    }
+
+    /// Adds `length` numbers of 32 bits, two to a word, all of which begin with NaN.
     pub fn f32s_unknown(mut self, name: impl Into<String>, length: usize) -> Self {
         let start = self.initial.len();
         self = self.f32s(name, length);

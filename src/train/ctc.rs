@@ -1,24 +1,17 @@
 //! Connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber 2006): how likely a transcript is
 //! when it isn't known which step says which token, and the most likely transcript.
 //!
-//! Lives here: loss and gradient by the forward-backward sums in log space, greedy and beam decoding, the edit distance
-//! of transcripts. Must not live here: which tokens there are (`head::ctc`).
+//! Lives here: loss and gradient by the forward-backward sums in log space, whole sequences decoded, the edit distance
+//! of transcripts. Must not live here: which tokens there are (`head::ctc`), a step of the decoding (`kernel::ctc`).
 //!
 //! `y` [steps, outputs] is what is before a softmax; the last output is the blank, which stands between tokens.
 
-use std::collections::BTreeMap;
-
 use super::loss;
+use crate::kernel::ctc::{Beam, add_ln as add, best};
 
 /// Steps that a transcript needs: one for each token, and a blank between equal neighbours.
 pub fn needs(tokens: &[u32]) -> usize {
     tokens.len() + tokens.windows(2).filter(|pair| pair[0] == pair[1]).count()
-}
-
-/// ln(e^a + e^b)
-fn add(a: f64, b: f64) -> f64 {
-    let (most, least) = if a > b { (a, b) } else { (b, a) };
-    if least == f64::NEG_INFINITY { most } else { most + (least - most).exp().ln_1p() }
 }
 
 /// ln of the softmax of each row.
@@ -86,7 +79,7 @@ pub fn greedy(y: &[f32], outputs: usize) -> Vec<u32> {
     let mut tokens = Vec::new();
     let mut last = outputs - 1;
     for row in y.chunks_exact(outputs) {
-        let best = (1..outputs).fold(0, |best, at| if row[at] > row[best] { at } else { best });
+        let best = best(row);
         if best != last && best != outputs - 1 {
             tokens.push(best as u32);
         }
@@ -98,30 +91,9 @@ pub fn greedy(y: &[f32], outputs: usize) -> Vec<u32> {
 /// The most likely transcript among the `width` best beginnings after each step: the ways that lead to one beginning
 /// are added up.
 pub fn beam(y: &[f32], outputs: usize, width: usize) -> Vec<u32> {
-    let (blank, none) = (outputs - 1, f64::NEG_INFINITY);
-    // ln of the probabilities of a beginning: of ways that end in a blank, and of those that end in its last token.
-    let mut beams: Vec<(Vec<u32>, f64, f64)> = vec![(Vec::new(), 0.0, none)];
-    for row in log_softmax(y, outputs).chunks_exact(outputs) {
-        let mut next: BTreeMap<Vec<u32>, (f64, f64)> = BTreeMap::new();
-        for (tokens, in_blank, in_token) in &beams {
-            let any = add(*in_blank, *in_token);
-            let same = next.entry(tokens.clone()).or_insert((none, none));
-            same.0 = add(same.0, any + row[blank]);
-            if let Some(last) = tokens.last() {
-                same.1 = add(same.1, in_token + row[*last as usize]);
-            }
-            for token in 0..blank as u32 {
-                // The same token again needs a blank before it.
-                let from = if tokens.last() == Some(&token) { *in_blank } else { any };
-                let longer = next.entry([&tokens[..], &[token]].concat()).or_insert((none, none));
-                longer.1 = add(longer.1, from + row[token as usize]);
-            }
-        }
-        beams = next.into_iter().map(|(tokens, (in_blank, in_token))| (tokens, in_blank, in_token)).collect();
-        beams.sort_by(|a, b| add(b.1, b.2).total_cmp(&add(a.1, a.2)));
-        beams.truncate(width.max(1));
-    }
-    beams.into_iter().next().map(|(tokens, ..)| tokens).unwrap_or_default()
+    let mut beam = Beam::new(width, usize::MAX);
+    log_softmax(y, outputs).chunks_exact(outputs).for_each(|row| beam.step(row));
+    beam.best().to_vec()
 }
 
 /// Tokens to insert, remove or replace to make one transcript of another (Levenshtein 1966).
@@ -140,6 +112,8 @@ pub fn distance(a: &[u32], b: &[u32]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::network::testing::Numbers;
 
@@ -206,6 +180,42 @@ mod tests {
         // Twice "a" or nothing: each step says blank with 0.6, so greedy says nothing; the ways with one "a" add up.
         let y = [0.4_f32.ln(), 0.6_f32.ln(), 0.4_f32.ln(), 0.6_f32.ln()];
         assert_eq!((greedy(&y, 2), beam(&y, 2, 4)), (vec![], vec![0]));
+    }
+
+    /// The same search over all candidates of each step, in a map.
+    fn slow(y: &[f32], outputs: usize, width: usize) -> Vec<u32> {
+        let (blank, none) = (outputs - 1, f64::NEG_INFINITY);
+        let mut beams: Vec<(Vec<u32>, f64, f64)> = vec![(Vec::new(), 0.0, none)];
+        for row in log_softmax(y, outputs).chunks_exact(outputs) {
+            let mut next: BTreeMap<Vec<u32>, (f64, f64)> = BTreeMap::new();
+            for (tokens, in_blank, in_token) in &beams {
+                let any = add(*in_blank, *in_token);
+                let same = next.entry(tokens.clone()).or_insert((none, none));
+                same.0 = add(same.0, any + row[blank]);
+                if let Some(last) = tokens.last() {
+                    same.1 = add(same.1, in_token + row[*last as usize]);
+                }
+                for token in 0..blank as u32 {
+                    let from = if tokens.last() == Some(&token) { *in_blank } else { any };
+                    let longer = next.entry([&tokens[..], &[token]].concat()).or_insert((none, none));
+                    longer.1 = add(longer.1, from + row[token as usize]);
+                }
+            }
+            beams = next.into_iter().map(|(tokens, (in_blank, in_token))| (tokens, in_blank, in_token)).collect();
+            beams.sort_by(|a, b| add(b.1, b.2).total_cmp(&add(a.1, a.2)));
+            beams.truncate(width);
+        }
+        beams.into_iter().next().map(|(tokens, ..)| tokens).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_beam_is_the_search_over_all_candidates() {
+        for seed in 0..60 {
+            let (outputs, width) = (2 + seed as usize % 11, 1 + seed as usize % 9);
+            let sharp = 1.0 + seed as f32 / 8.0;
+            let y: Vec<f32> = Numbers(seed).take(60 * outputs).map(|value| sharp * value).collect();
+            assert_eq!(beam(&y, outputs, width), slow(&y, outputs, width), "{outputs} {width}");
+        }
     }
 
     #[test]

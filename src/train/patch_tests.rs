@@ -115,6 +115,8 @@ fn a_window_that_does_not_divide_is_refused() {
         mode: config::Mode::Window,
         window: Some(config::At::default_value(10)),
         max_length: config::At::default_value(1024),
+        beam: None,
+        max_tokens: None,
         ttl: None,
         gap: None,
     };

@@ -28,8 +28,12 @@ use super::vocabulary::Embedded;
 pub struct Plan {
     /// What the outputs are for.
     pub head: Arc<dyn Head>,
-    /// How the model uses state.
+    /// How it is learned and judged: as a model that uses state in this way.
     pub kind: ModelKind,
+    /// How the model uses state. The same, except for transcripts in mode carry, whose examples are whole sequences.
+    pub serves: ModelKind,
+    /// Beginnings of a transcript that are kept in serving; 1: the likeliest token of each step counts.
+    pub beam: usize,
     /// Rows of a window; 1 for others.
     pub window: usize,
     /// The features of the network, in order: those of [`super::Series::x`], then lags that the training chose.
@@ -132,13 +136,16 @@ impl Plan {
                 format!("`patch`: a window of {rows} rows doesn't divide into patches of {}", train.patch.value);
             problems.add(train.patch.place, message);
         }
+        let serves = match infer.map(|infer| infer.mode).unwrap_or_default() {
+            config::Mode::Carry => ModelKind::Carry,
+            config::Mode::Window => ModelKind::Window,
+            config::Mode::Sequence => ModelKind::Sequence,
+        };
         Some(Plan {
             head,
-            kind: match infer.map(|infer| infer.mode).unwrap_or_default() {
-                config::Mode::Carry => ModelKind::Carry,
-                config::Mode::Window => ModelKind::Window,
-                config::Mode::Sequence => ModelKind::Sequence,
-            },
+            kind: if train.task == config::Task::Ctc { ModelKind::Sequence } else { serves },
+            serves,
+            beam: infer.map_or(1, config::Infer::beam),
             window: window.unwrap_or(1),
             captured: inputs.len(),
             skip,
@@ -361,6 +368,8 @@ pub(super) mod tests {
             mode: if window.is_some() { config::Mode::Window } else { config::Mode::Carry },
             window: window.map(At::default_value),
             max_length: At::default_value(1024),
+            beam: None,
+            max_tokens: None,
             ttl: None,
             gap: None,
         };

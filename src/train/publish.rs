@@ -73,7 +73,7 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
     let mut manifest = Manifest {
         format: registry::FORMAT,
         name: to.name.to_string(),
-        kind: plan.kind,
+        kind: plan.serves,
         form: "operator".into(),
         bitwise: true,
         window: (plan.kind == ModelKind::Window).then_some(plan.window),
@@ -83,6 +83,7 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
         targets: Vec::new(),
         quantiles: Vec::new(),
         classes: Vec::new(),
+        transcripts: plan.serves != plan.kind,
         pool: architecture.pool,
         stages: to.stages,
         warm_up: 0,

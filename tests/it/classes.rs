@@ -32,6 +32,21 @@ pub fn publish_tokens(
     pool: Pool,
     (kind, classes): (ModelKind, [&str; 3]),
 ) {
+    publish_of(folder, name, layers, pool, (kind, classes, false));
+}
+
+/// A network of three tokens, the last of them the blank, in one direction: of whole sequences, or of mode carry.
+pub fn publish_transcripts(folder: &Path, name: &str, layers: Layers, kind: ModelKind, tokens: [&str; 3]) {
+    publish_of(folder, name, layers, Pool::None, (kind, tokens, kind == ModelKind::Carry));
+}
+
+fn publish_of(
+    folder: &Path,
+    name: &str,
+    layers: &[(CellKind, usize, bool)],
+    pool: Pool,
+    (kind, classes, transcripts): (ModelKind, [&str; 3], bool),
+) {
     let layer = |(cell, units, bidirectional): &(CellKind, usize, bool)| {
         let (cell, units, bidirectional) = (*cell, *units, *bidirectional);
         Layer::Recurrent(RecurrentLayer { cell, units, double_bias: false, bidirectional })
@@ -77,6 +92,7 @@ pub fn publish_tokens(
         horizon: 1,
         targets: vec!["label".into()],
         classes: classes.map(String::from).into(),
+        transcripts,
         pool,
         seed: 3,
         architecture: Some(architecture),

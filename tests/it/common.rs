@@ -130,6 +130,7 @@ pub fn manifest(name: &str, kind: ModelKind) -> Manifest {
         targets: vec![],
         quantiles: vec![],
         classes: vec![],
+        transcripts: false,
         pool: Default::default(),
         stages: vec![],
         warm_up: 0,

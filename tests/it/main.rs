@@ -53,6 +53,7 @@ mod state_before;
 mod summary;
 mod train_killed;
 mod training;
+mod transcripts;
 mod vectors;
 mod weights;
 mod zones;

@@ -1,4 +1,4 @@
-//! `infer: { model, mode, window, ttl, gap }`
+//! `infer: { model, mode, window, max_length, beam, max_tokens, ttl, gap }`
 
 use super::{Around, MAX_RING, Options};
 use crate::config::effective::value;
@@ -8,7 +8,7 @@ use crate::config::words::{Words, name_fault, word_of};
 use crate::config::{At, Span};
 use crate::error::Problems;
 
-/// `infer: { model, mode, window, ttl, gap }`
+/// `infer: { model, mode, window, max_length, beam, max_tokens, ttl, gap }`
 #[derive(Debug, Clone)]
 pub struct Infer {
     /// `name` (its champion) or `name/3` (that version).
@@ -19,6 +19,10 @@ pub struct Infer {
     pub window: Option<At<usize>>,
     /// Rows of a sequence at most, for networks that must see a whole one at once.
     pub max_length: At<usize>,
+    /// Beginnings of a transcript that are kept while it is made; 1: the most likely token of each step counts.
+    pub beam: Option<At<usize>>,
+    /// Tokens of a transcript at most, for mode carry.
+    pub max_tokens: Option<At<usize>>,
     /// State is reset when a key was silent for longer, and its memory may be freed.
     pub ttl: Option<At<Span>>,
     /// State is reset when a key was silent for longer.
@@ -43,6 +47,22 @@ pub(in crate::config) const MODES: [(&str, Mode); 3] =
 impl Infer {
     /// Rows of a sequence at most, unless written otherwise.
     pub const MAX_LENGTH: usize = 1024;
+    /// Tokens of a transcript at most, unless written otherwise.
+    pub const MAX_TOKENS: usize = 256;
+    /// Beginnings of a transcript at most.
+    const WIDEST: usize = 256;
+}
+
+impl Infer {
+    /// Beginnings of a transcript that are kept.
+    pub fn beam(&self) -> usize {
+        self.beam.as_ref().map_or(1, |beam| beam.value)
+    }
+
+    /// Tokens of a transcript at most.
+    pub fn most_tokens(&self) -> usize {
+        self.max_tokens.as_ref().map_or(Infer::MAX_TOKENS, |count| count.value)
+    }
 }
 
 impl Mode {
@@ -54,6 +74,7 @@ impl Mode {
 
 const MODEL: &str = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[1-9][0-9]*)?$";
 const LENGTH: Shape = Shape::Integer(1, MAX_RING as i64);
+const BEAM: Shape = Shape::Integer(1, Infer::WIDEST as i64);
 const SILENCE: Shape = Shape::Span { zero: false };
 
 impl Options for Infer {
@@ -78,6 +99,8 @@ impl Options for Infer {
                 let is_sequence = file.near(0, "mode").and_then(|mode| mode.text()) == Some("sequence");
                 is_sequence.then(|| value("1024")).flatten()
             }),
+            word("beam", BEAM, "Beginnings of a transcript that are searched; 1, the default: the likeliest token of each step"),
+            word("max_tokens", LENGTH, "Mode carry: tokens of a transcript at most, by default 256"),
             word("ttl", SILENCE, "State is reset if the key had no records for longer; its memory may be freed"),
             word("gap", SILENCE, "State is reset if the key had no records for longer"),
         ],
@@ -96,6 +119,8 @@ impl Options for Infer {
         let mode = fields.get("mode").map(|f| reader.word(f, &MODES, &[]));
         let window = fields.get("window").map(|f| reader.count(f, 1, MAX_RING).map(|n| f.at(n)));
         let max_length = fields.get("max_length").map(|f| (f, reader.count(f, 1, MAX_RING)));
+        let beam = fields.get("beam").map(|f| (f, reader.count(f, 1, Infer::WIDEST)));
+        let max_tokens = fields.get("max_tokens").map(|f| (f, reader.count(f, 1, MAX_RING)));
         let ttl = fields.get("ttl").and_then(|f| reader.span(f, false));
         let gap = fields.get("gap").and_then(|f| reader.span(f, false));
         // A mode that isn't one says nothing about the window.
@@ -122,6 +147,13 @@ impl Options for Infer {
             let message = format!("`max_length` is only for mode sequence, this is mode {}", mode.word());
             reader.problems.add(field.name_place, message);
         }
+        if let (Some(Mode::Window), Some((field, _))) = (mode.flatten(), &beam) {
+            reader.problems.add(field.name_place, "`beam` is for transcripts, which mode window doesn't make");
+        }
+        if let (Some(mode @ (Mode::Sequence | Mode::Window)), Some((field, _))) = (mode.flatten(), &max_tokens) {
+            let message = format!("`max_tokens` is only for mode carry, this is mode {}", mode.word());
+            reader.problems.add(field.name_place, message);
+        }
         let max_length = max_length.and_then(|(field, length)| Some(field.at(length?)));
         let mode = mode.flatten().unwrap_or_default();
         Some(Infer {
@@ -129,6 +161,8 @@ impl Options for Infer {
             mode,
             window: window.flatten(),
             max_length: max_length.unwrap_or(At::default_value(Infer::MAX_LENGTH)),
+            beam: beam.and_then(|(field, width)| Some(field.at(width?))),
+            max_tokens: max_tokens.and_then(|(field, count)| Some(field.at(count?))),
             ttl,
             gap,
         })

@@ -6,6 +6,9 @@ use crate::config::{ClassWeights, Pooling, Split, Task, Tokens, Train, TrainLaye
 fn of(mode: &str, fields: &str) -> String {
     let window = if mode == "window" { ", window: 3" } else { "" };
     let smallest = match mode {
+        "carry" if fields.contains("task: ctc") => {
+            SMALLEST.replace("values: [x] }", "values: [x], sequence: { gap: 5s } }")
+        }
         "sequence" => SMALLEST.replace("values: [x] }", "values: [x], sequence: key }"),
         _ => SMALLEST.to_string(),
     };
@@ -38,6 +41,10 @@ fn tasks_and_their_words_are_read() {
     assert!(matches!(read("carry", "  split: { by_key: hash }").split.value, Split::ByKey([0.7, 0.15, 0.15])));
     let ctc = read("sequence", "  task: ctc\n  tokens: words");
     assert_eq!((ctc.task, ctc.tokens), (Task::Ctc, Tokens::Words));
+    // In mode carry too: whole sequences are learned from.
+    let ctc = read("carry", "  task: ctc");
+    assert_eq!((ctc.task, ctc.tokens, ctc.skip), (Task::Ctc, Tokens::Chars, crate::config::Skip::None));
+    assert!(matches!(ctc.split.value, Split::ByKey([0.7, 0.15, 0.15])));
     let both = of("window", "").replace("lstm: 4", "{ lstm: 4, bidirectional: true }");
     let TrainLayer::Recurrent(layer) = parse(&both).unwrap().train.unwrap().layers[0].value else { panic!() };
     assert!(layer.bidirectional);
@@ -63,6 +70,8 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
         ),
         ("carry", "  loss: cross_entropy", "8:9: `loss`: cross_entropy is a loss of classes"),
         ("sequence", "  loss: mse", "8:9: `loss`: expected one of: cross_entropy, binary_cross_entropy"),
+        ("carry", "  task: ctc\n  chunk: 3", "9:3: `chunk` is not for `task: ctc`, which learns from whole sequences"),
+        ("carry", "  task: ctc\n  burn_in: 3", "9:3: `burn_in` is not for `task: ctc`"),
         ("sequence", "  task: ctc\n  loss: mse", "9:9: `loss`: the task ctc has a loss of its own"),
         ("carry", "  task: label\n  pool: last", "9:3: `pool` is what is made of a whole sequence or window"),
         ("sequence", "  class_weights: { a: 0 }", "8:23: `a`: expected a number above 0"),
@@ -72,12 +81,43 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
         let found = problems(&of(mode, fields));
         assert!(found.len() == 1 && found[0].starts_with(expected), "{mode} {fields}: {found:?}");
     }
+    let open = of("carry", "  task: ctc").replace(", sequence: { gap: 5s }", "");
+    let expected = "5:1: `task: ctc` needs `sequence` within `record`: where a transcript ends";
+    assert!(problems(&open)[0].starts_with(expected), "{:?}", problems(&open));
     let both = of("carry", "").replace("lstm: 4", "{ lstm: 4, bidirectional: true }");
     assert!(
         problems(&both)[0].contains("7:13: a layer in both directions needs the records that come after"),
         "{:?}",
         problems(&both)
     );
+}
+
+#[test]
+fn what_decodes_transcripts_is_read_and_goes_with_them_alone() {
+    let infer = |mode: &str, task: &str, options: &str| {
+        of(mode, task).replace(&format!("mode: {mode}"), &format!("mode: {mode}, {options}"))
+    };
+    let read = |text: &str| {
+        let pipeline = parse(text).unwrap();
+        let infer = pipeline.infer().unwrap();
+        (infer.beam(), infer.most_tokens())
+    };
+    assert_eq!(read(&of("carry", "  task: ctc")), (1, 256));
+    assert_eq!(read(&infer("carry", "  task: ctc", "beam: 8, max_tokens: 40")), (8, 40));
+    assert_eq!(read(&infer("sequence", "  task: ctc", "beam: 256")), (256, 256));
+    for (mode, task, options, expected) in [
+        ("carry", "  task: ctc", "beam: 0", "`beam`: expected a whole number from 1 to 256"),
+        ("carry", "  task: ctc", "beam: 257", "`beam`: expected a whole number from 1 to 256"),
+        ("carry", "  task: ctc", "max_tokens: 0", "`max_tokens`: expected a whole number from 1"),
+        ("sequence", "  task: ctc", "max_tokens: 9", "`max_tokens` is only for mode carry, this is mode sequence"),
+        ("window", "", "beam: 4", "`beam` is for transcripts, which mode window doesn't make"),
+        ("carry", "", "beam: 4", "`beam` is for transcripts: `task: ctc` within `train`"),
+        ("sequence", "", "beam: 4", "`beam` is for transcripts: `task: ctc` within `train`"),
+        ("carry", "  task: label", "max_tokens: 4", "`max_tokens` is for transcripts: `task: ctc` within `train`"),
+    ] {
+        let found = problems(&infer(mode, task, options));
+        assert!(found[0].contains(expected), "{mode} {options}: {found:?}");
+    }
 }
 
 /// Their graph takes no lengths, and runs forward only.

@@ -334,6 +334,7 @@ fn manifest(
         targets,
         quantiles: quantiles.cloned().unwrap_or_default(),
         classes: Vec::new(),
+        transcripts: false,
         pool: crate::network::Pool::None,
         stages: Vec::new(),
         warm_up: card.warm_up,

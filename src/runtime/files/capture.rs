@@ -8,10 +8,10 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::Late;
-use crate::config::{Stage, TrainData};
+use crate::config::{Mode, Sequence, Stage, Task, TrainData};
 use crate::error::{Context, counted};
 use crate::metrics::free_memory;
-use crate::record::{Batch, Features, Layout, PartitionId, Values};
+use crate::record::{Batch, Clock, Features, Layout, PartitionId, Values};
 use crate::runtime::engine::Partition;
 use crate::runtime::kafka::{Takes, read_range};
 use crate::runtime::plan::{Plan, PlannedSource};
@@ -102,7 +102,37 @@ pub fn capture(plan: &Plan, wanted: Wanted<'_>, progress: &mut dyn FnMut(u64, u6
             read_range(plan, topic, &range, &mut collecting)?;
         }
     }
-    Ok(collecting.done())
+    let mut captured = collecting.done();
+    let (train, rule) = (plan.pipeline.train.as_ref(), plan.pipeline.record.sequence.as_ref());
+    if let (Some(train), Some(rule), Some(infer)) = (train, rule, plan.pipeline.infer())
+        && (train.task, infer.mode) == (Task::Ctc, Mode::Carry)
+    {
+        close(&mut captured.series, rule, &plan.layout().clock)?;
+    }
+    Ok(captured)
+}
+
+/// Flags the rows that end a sequence where only the next row shows it: in mode carry none is held for that.
+fn close(series: &mut [Series], rule: &Sequence, clock: &Clock) -> Result<()> {
+    let gap = match rule {
+        Sequence::Gap(gap) => Some(clock.every(gap.value).map_err(Error::refused)?),
+        _ => None,
+    };
+    for series in series {
+        let mut latest = i64::MIN;
+        for row in 0..series.times.len() {
+            let time = series.times[row];
+            if row > 0 && gap.is_some_and(|gap| clock.is_beyond(latest, gap, time)) {
+                series.ends[row - 1] = true;
+                latest = time;
+            }
+            latest = latest.max(time);
+        }
+        if let (Sequence::Key, Some(last)) = (rule, series.ends.len().checked_sub(1)) {
+            series.ends[last] = true;
+        }
+    }
+    Ok(())
 }
 
 /// A capture under way.

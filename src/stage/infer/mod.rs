@@ -18,6 +18,7 @@ mod plan;
 mod rhythm;
 mod rows;
 mod sequence;
+mod streamed;
 mod tokens;
 mod transcript;
 mod window;
@@ -34,7 +35,8 @@ use answer::{Answer, Given};
 use carry::Carry;
 use rhythm::time_ahead;
 use sequence::{Stepwise, Whole};
-use transcript::Transcripts;
+use streamed::Streamed;
+use transcript::{Names, Transcripts};
 use window::Window;
 
 use super::Stage;
@@ -49,6 +51,11 @@ const LARGEST: usize = 1024;
 
 /// Name of the column with the network's answer.
 pub const PREDICTION: &str = "prediction";
+/// Name of the column that says whether a transcript is that of its whole sequence, beside that of the transcript.
+pub(super) fn is_final(column: &str) -> String {
+    format!("{column}_final")
+}
+
 /// Name of the column with the time that the last step of the horizon is about.
 pub const PREDICTION_TIME: &str = "prediction_time";
 
@@ -77,6 +84,8 @@ pub struct Infer {
 /// Which rows go together, by mode.
 enum Plan {
     Carry(Carry),
+    /// Beside it, the flag of rows that end a sequence.
+    Streamed(Streamed, usize),
     /// Beside it, what its rows of features mean.
     Window(Window, String),
     /// Beside it, the flag of rows that end a sequence.
@@ -118,6 +127,13 @@ impl Infer {
         let version = &planned.model.version;
         let (manifest, signature) = (&version.manifest, &planned.model.signature);
         let plan = match planned.mode {
+            Mode::Carry if manifest.makes_transcripts() => {
+                let file = |file: &str| version.files.get(file).map(Vec::as_slice);
+                let (ends, limits) = (planned.ends.ok_or_else(misfit)?, (planned.beam, planned.most_tokens));
+                let state = described(streamed::state(limits.0, limits.1), &signature.states, &file)?;
+                let (names, metrics) = (Names::new(&manifest.classes), planned.model.metrics.clone());
+                Plan::Streamed(Streamed::new(Carry::new(state, 0), names, limits, metrics), ends)
+            }
             Mode::Carry => {
                 let file = |file: &str| version.files.get(file).map(Vec::as_slice);
                 let state = described(StateSpec::default().u64("steps", 0), &signature.states, &file)?;
@@ -128,7 +144,8 @@ impl Infer {
                 let width: usize = planned.outputs.iter().map(|output| output.width).sum();
                 match manifest.sees_whole_sequences() {
                     true => {
-                        let transcripts = manifest.makes_transcripts().then(|| Transcripts::new(&manifest.classes));
+                        let transcripts =
+                            manifest.makes_transcripts().then(|| Transcripts::new(&manifest.classes, planned.beam));
                         let rows = format!("at most {} of {:?}{}", planned.most, manifest.inputs, manifest.ids());
                         Plan::Whole(Whole::new(planned.most, signature, transcripts), ends, rows)
                     }
@@ -170,6 +187,7 @@ impl Stage for Infer {
     fn state(&self) -> StateSpec {
         match &self.plan {
             Plan::Carry(carry) => carry.state(),
+            Plan::Streamed(streamed, _) => streamed.state(),
             Plan::Window(window, _) => window.state(),
             Plan::Stepwise(steps, _) => steps.state(),
             Plan::Whole(whole, ..) => whole.state(),
@@ -179,7 +197,7 @@ impl Stage for Infer {
     /// The units of one training mean nothing to another one; rows of features do.
     fn meaning(&self) -> Option<String> {
         match &self.plan {
-            Plan::Carry(_) | Plan::Stepwise(..) => None,
+            Plan::Carry(_) | Plan::Streamed(..) | Plan::Stepwise(..) => None,
             Plan::Window(_, rows) | Plan::Whole(_, _, rows) => Some(rows.clone()),
         }
     }
@@ -198,6 +216,10 @@ impl Stage for Infer {
         let (mut kept, mut texts) = (None, None);
         match &mut self.plan {
             Plan::Carry(carry) => carry.run(executor, made, state, &mut answer)?,
+            Plan::Streamed(streamed, column) => {
+                streamed.run(executor, made, state, &mut answer)?;
+                texts = Some(streamed.columns(ends(*column)?));
+            }
             Plan::Window(window, _) => window.run(executor, made, state, &mut answer)?,
             Plan::Stepwise(steps, column) => {
                 let ends = ends(*column)?;
@@ -207,7 +229,7 @@ impl Stage for Infer {
             Plan::Whole(whole, column, _) => {
                 let ends = ends(*column)?;
                 whole.run(executor, made, ends, state, &mut answer)?;
-                texts = whole.texts(ends);
+                texts = whole.texts(ends).map(|column| vec![column]);
                 kept = Some(ends.to_vec());
             }
         }
@@ -220,7 +242,7 @@ impl Stage for Infer {
         }
         let times = self.horizon.map(|horizon| self.times(batch, horizon)).transpose()?;
         match texts {
-            Some(texts) => batch.columns.push(texts),
+            Some(texts) => batch.columns.extend(texts),
             None => given
                 .into_iter()
                 .zip(&self.outputs)

@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 use serde_json::{Map, Value, json};
 
 use super::classes::{self, Classes};
-use super::{Infer, PREDICTION_TIME};
+use super::{Infer, PREDICTION_TIME, is_final};
 use crate::Result;
 use crate::config::{self, Mode};
 use crate::error::Problems;
@@ -47,7 +47,7 @@ impl Operator for Network<'_> {
     }
 
     fn canonical(&self, _clock: &Clock) -> Option<Value> {
-        let config::Infer { model, mode, window, max_length, ttl, gap } = self.options;
+        let config::Infer { model, mode, window, max_length, beam: _, max_tokens: _, ttl, gap } = self.options;
         let mut options = Map::from_iter([("model".to_string(), json!(model.value))]);
         if *mode != Mode::default() {
             options.insert("mode".into(), json!(mode.word()));
@@ -57,6 +57,12 @@ impl Operator for Network<'_> {
         }
         if max_length.value != config::Infer::MAX_LENGTH {
             options.insert("max_length".into(), json!(max_length.value));
+        }
+        if self.options.beam() != 1 {
+            options.insert("beam".into(), json!(self.options.beam()));
+        }
+        if self.options.most_tokens() != config::Infer::MAX_TOKENS {
+            options.insert("max_tokens".into(), json!(self.options.most_tokens()));
         }
         for (word, span) in [("ttl", ttl), ("gap", gap)] {
             if let Some(span) = span {
@@ -76,6 +82,9 @@ impl Operator for Network<'_> {
             check_spans(self.options, &layout.clock, problems);
             return None;
         };
+        if !self.transcribes(&model, place, layout, problems) {
+            return None;
+        }
         let features = layout.features.clone();
         self.adds().iter().for_each(|name| columns::hide(layout, name));
         let mut outputs = Vec::new();
@@ -90,6 +99,9 @@ impl Operator for Network<'_> {
             }
             if model.version.manifest.makes_transcripts() {
                 layout.add(&output.column, Kind::Passthrough(DataType::Utf8), Role::Output);
+                if self.options.mode == Mode::Carry {
+                    layout.add(is_final(&output.column), Kind::Flag, Role::Output);
+                }
                 outputs.push(planned);
                 continue;
             }
@@ -124,6 +136,8 @@ impl Operator for Network<'_> {
             mode: self.options.mode,
             window: self.options.window.as_ref().map_or(1, |window| window.value),
             most: self.options.max_length.value,
+            beam: self.options.beam(),
+            most_tokens: self.options.most_tokens(),
             ends: layout.ends,
             features: features?,
             outputs,
@@ -136,6 +150,33 @@ impl Operator for Network<'_> {
 
     fn is_needed(&self) -> bool {
         true
+    }
+}
+
+impl Network<'_> {
+    /// Whether what the file says about transcripts fits the model.
+    fn transcribes(&self, model: &Model, place: Place, layout: &Layout, problems: &mut Problems) -> bool {
+        let version = &model.version;
+        let label = format!("{}/{}", version.name, version.number);
+        if version.manifest.makes_transcripts() {
+            let is_open = self.options.mode == Mode::Carry && layout.ends.is_none();
+            if is_open {
+                let message = format!(
+                    "{label} makes transcripts: write `sequence` within `record`, which says where one ends, as in \
+                     `sequence: {{ end: last }}`"
+                );
+                problems.add(place, message);
+            }
+            return !is_open;
+        }
+        let written = [("beam", &self.options.beam), ("max_tokens", &self.options.max_tokens)];
+        for (word, written) in written {
+            if let Some(written) = written {
+                let message = format!("`{word}` is for models of transcripts (`task: ctc`), which {label} isn't");
+                problems.add(written.place, message);
+            }
+        }
+        written.iter().all(|(_, written)| written.is_none())
     }
 }
 
@@ -170,6 +211,10 @@ pub struct PlannedNetwork {
     pub window: usize,
     /// Rows of a sequence at most, for a network that must see it whole.
     pub most: usize,
+    /// Beginnings of a transcript that are kept; 1: the most probable token of each step counts.
+    pub beam: usize,
+    /// Tokens of a transcript at most, in mode carry.
+    pub most_tokens: usize,
     /// The flag of rows that end a sequence.
     pub ends: Option<usize>,
     /// Where `inputs` puts what it makes.

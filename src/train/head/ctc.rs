@@ -26,7 +26,7 @@ use crate::train::split::Subset;
 use crate::train::windows::Examples;
 use crate::{Error, Result};
 
-/// Beginnings that the search for the most likely transcript keeps.
+/// Beginnings that the search for the most likely transcript keeps, where serving has none.
 const BEAM: usize = 16;
 /// Transcripts that the report shows.
 const SHOWN: usize = 20;
@@ -194,12 +194,12 @@ impl Head for Ctc {
 
     fn evaluate(&self, data: &Dataset, model: &Model) -> Result<Arc<dyn Evaluation>> {
         let mut found = CtcEvaluation { column: self.column.join(", "), ..CtcEvaluation::default() };
-        let outputs = self.outputs();
+        let (outputs, width) = (self.outputs(), if data.plan.beam > 1 { data.plan.beam } else { BEAM });
         let mut is_finite = true;
         model.forecasts(data, Subset::Test, &mut |series, step, y| {
             let Some(text) = data.label_of_sequence(series, step) else { return };
             is_finite &= y.iter().all(|y| y.is_finite());
-            let (tokens, greedy, beam) = (self.tokens(text), ctc::greedy(y, outputs), ctc::beam(y, outputs, BEAM));
+            let (tokens, greedy, beam) = (self.tokens(text), ctc::greedy(y, outputs), ctc::beam(y, outputs, width));
             found.sequences += 1;
             found.exact += u64::from(beam == tokens);
             found.tokens += tokens.len() as u64;

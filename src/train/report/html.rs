@@ -74,6 +74,9 @@ fn headline(trained: &Trained) -> String {
     let plan = &trained.plan;
     let mode = match plan.kind {
         ModelKind::Carry => "state carried from record to record".to_string(),
+        ModelKind::Sequence if plan.serves == ModelKind::Carry => {
+            "state carried from record to record of a sequence".to_string()
+        }
         ModelKind::Sequence => "over the records of a sequence, from zero state".to_string(),
         ModelKind::Window => format!("over the last {}, from zero state", counted(plan.window, "row")),
     };
