@@ -3,8 +3,8 @@
     python scripts/digit_strings.py SPOKEN_DIGITS.parquet STRINGS.parquet
 
 Reads one row per frame: key, step, the mel columns, label (the digit), speaker, split. Writes the same with several
-recordings under one key, their digits as `transcript`, and `last`, true at the last frame of a key. Recordings of the test are joined with such of the test only.
-The same input gives the same output.
+recordings under one key, their digits as `transcript`, and `last`, true at the last frame of a key. Recordings of the
+test are joined with such of the test only. The same input gives the same output.
 """
 
 import sys
