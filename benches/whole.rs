@@ -117,6 +117,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         targets: vec!["value".into()],
         quantiles: vec![],
         classes: vec![],
+        transcripts: false,
         pool: Default::default(),
         stages: vec![],
         warm_up: 0,
