@@ -22,8 +22,22 @@ const MOST: usize = 100_000;
 /// Digits of a number that is drawn.
 const DIGITS: usize = 3;
 /// Fields by which the validation loss of two trials would be of different things.
-const COMPARED: [&str; 10] =
-    ["target", "targets", "horizon", "loss", "quantiles", "residual", "split", "refit", "seasonality", "data"];
+const COMPARED: [&str; 14] = [
+    "target",
+    "targets",
+    "task",
+    "tokens",
+    "horizon",
+    "loss",
+    "quantiles",
+    "residual",
+    "class_weights",
+    "sample_weight",
+    "split",
+    "refit",
+    "seasonality",
+    "data",
+];
 
 const SCALES: [(&str, bool); 2] = [("linear", false), ("log", true)];
 const ENDS: [(&str, bool); 2] = [("median", true), ("none", false)];
@@ -355,6 +369,10 @@ mod tests {
             ),
             ("{ over: { train.batchsize: [1] } }", "`train` has no field \"batchsize\""),
             ("{ over: { train.loss: [mse, mae] } }", "trials that differ in `loss` can't be compared"),
+            ("{ over: { train.task: [label, ctc] } }", "trials that differ in `task` can't be compared"),
+            ("{ over: { train.tokens: [words] } }", "trials that differ in `tokens` can't be compared"),
+            ("{ over: { train.class_weights: [balanced] } }", "trials that differ in `class_weights` can't be"),
+            ("{ over: { train.sample_weight: [a, b] } }", "trials that differ in `sample_weight` can't be"),
             ("{ over: { train.chunk: [] } }", "6:32"),
             ("{ over: { train.chunk: 5 } }", "expected a list of values, or a range { from: 0.0001"),
             ("{ over: { train.chunk: { from: 5, to: 5 } }, trials: 3 }", "`from` has to be less than `to`"),

@@ -13,7 +13,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use kolk::kernel::CellKind;
 use kolk::model::onnx::export;
 use kolk::model::{Input, Manifest, ModelKind, registry};
-use kolk::network::{Architecture, Layer};
+use kolk::network::{Architecture, Embedding, Layer, Vocabulary};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
@@ -110,6 +110,47 @@ pub fn publish_forecast(
         ..manifest(name, kind)
     };
     let onnx = export::onnx(manifest.architecture.as_ref().unwrap(), &network.tensors(), name).unwrap();
+    let root = folder.join("models");
+    let version = registry::publish(&root, manifest, &onnx, "<html></html>", None).unwrap();
+    registry::set_champion(&root, name, version.number).unwrap();
+}
+
+/// A network that also looks up the key, among these: its vectors are the same by id, so other ids give other outputs.
+pub fn publish_keys(folder: &Path, name: &str, kind: ModelKind, window: Option<usize>, keys: &[&str]) {
+    let architecture = Architecture {
+        features: 1,
+        network: vec![0],
+        skip: vec![],
+        groups: 0,
+        embeddings: vec![Embedding { rows: keys.len() + 1, size: 2 }],
+        residual: vec![0; 2],
+        layers: vec![Layer::recurrent(CellKind::Gru, 6)],
+        outputs: 2,
+        scaling: true,
+        pool: Default::default(),
+        softmax: false,
+        quantiles: Vec::new(),
+        members: 1,
+        patch: 1,
+    };
+    let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
+    network.set_scaling(&[12.0], &[9.0], &[0.1, 0.2], &[2.0, 3.0]);
+    let mut tensors = network.tensors();
+    let table = tensors.iter_mut().find(|tensor| tensor.name == "embedding_0/table").unwrap();
+    table.data.iter_mut().enumerate().for_each(|(at, number)| *number = (at as f32 * 0.7).sin());
+    let manifest = Manifest {
+        window,
+        inputs: vec![Input::now("value")],
+        vocabularies: vec![Vocabulary { column: None, tokens: keys.iter().map(|key| (*key).into()).collect() }],
+        states: architecture.states(),
+        horizon: 2,
+        targets: vec!["value".into()],
+        warm_up: 3,
+        seed: 3,
+        architecture: Some(architecture),
+        ..manifest(name, kind)
+    };
+    let onnx = export::onnx(manifest.architecture.as_ref().unwrap(), &tensors, name).unwrap();
     let root = folder.join("models");
     let version = registry::publish(&root, manifest, &onnx, "<html></html>", None).unwrap();
     registry::set_champion(&root, name, version.number).unwrap();

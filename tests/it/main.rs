@@ -55,5 +55,6 @@ mod train_killed;
 mod training;
 mod transcripts;
 mod vectors;
+mod vocabularies;
 mod weights;
 mod zones;

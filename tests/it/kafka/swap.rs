@@ -126,6 +126,49 @@ fn windows_are_kept_so_that_nothing_warms_up_again() {
     assert_equal(&reader.outputs, &expected);
 }
 
+/// A key that only the newer version has seen has the vector that training gave it from the swap on, and the others
+/// theirs, wherever they are in its list now; states and windows of the other vocabulary are gone.
+#[test]
+fn a_version_with_another_vocabulary_looks_its_own_ids_up() {
+    let broker = Broker::shared();
+    for (infer, kind, window) in
+        [("mode: carry", ModelKind::Carry, None), ("mode: window, window: 5", ModelKind::Window, Some(5))]
+    {
+        let setup = Setup::new(&broker, "swap-keys", EXTRA);
+        let publish = |keys: &[&str]| common::publish_keys(setup.path(), "w", kind, window, keys);
+        publish(&["key-000", "key-001", "key-002", "gone"]);
+        let text = std::fs::read_to_string(setup.file()).unwrap();
+        std::fs::write(setup.file(), text.replace("model: m, mode: carry", &format!("model: w, {infer}"))).unwrap();
+        let rows = series(20, 40);
+        let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
+        let kolk = setup.start("a");
+        sender.send(&setup.input, &rows[..400]);
+        reader.read_until(400, SOON);
+        publish(&["key-007", "key-002", "key-001", "key-000"]);
+        eventually("all partitions", || (swaps(&kolk.log()) == 4).then_some(()));
+        sender.send(&setup.input, &rows[400..]);
+        reader.read_until(rows.len(), SOON);
+        kolk.stop();
+        let of = |rows: &[Row], version: i64| expected_of(setup.path(), rows, &format!("model: w/{version}, {infer}"));
+        let (mut expected, second) = (of(&rows, 1), of(&rows[400..], 2));
+        for (key, outputs) in &mut expected {
+            for (output, new) in outputs[20..].iter_mut().zip(&second[key]) {
+                // The distance of a key's records is known to every version, from the first.
+                *output = Output { prediction_time: output.prediction_time, ..new.clone() };
+            }
+        }
+        assert_equal(&reader.outputs, &expected);
+        // The vectors matter: with the first list, the rows behind the swap would have other outputs.
+        let other = of(&rows[400..], 1);
+        let numbers = |outputs: &Output| outputs.prediction.clone();
+        for key in ["key-000", "key-002", "key-007"] {
+            assert_ne!(numbers(&second[key][10]), numbers(&other[key][10]), "{key}");
+        }
+        let unseen = |key: &str| (numbers(&second[key][10]), numbers(&other[key][10]));
+        assert_eq!(unseen("key-011").0, unseen("key-011").1);
+    }
+}
+
 #[test]
 fn killed_around_a_swap_every_record_has_its_output_once() {
     let broker = Broker::shared();
