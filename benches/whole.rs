@@ -126,6 +126,7 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         metrics: Default::default(),
         architecture: Some(architecture),
         vocabularies: Vec::new(),
+        groups: None,
         keys: Vec::new(),
         signature: None,
         proofs: vec![],

@@ -160,7 +160,8 @@ fn claim(folder: &Folder, search: &Search, shown: &Path) -> Result<()> {
 
 /// The values that the columns of the training's data depend on.
 fn inputs(outcome: &Outcome) -> Vec<&(String, String)> {
-    const COLUMNS: [&str; 5] = ["train.inputs", "train.skip", "train.lags", "train.known_ahead", "train.embeddings"];
+    const COLUMNS: [&str; 6] =
+        ["train.inputs", "train.skip", "train.lags", "train.known_ahead", "train.embeddings", "train.per"];
     outcome.values.iter().filter(|(field, _)| COLUMNS.iter().any(|columns| field.starts_with(columns))).collect()
 }
 

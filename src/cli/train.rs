@@ -45,7 +45,8 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     health.running();
 
     plan.source.notes().iter().for_each(|note| tracing::info!("{note}"));
-    let captured = capture(&plan, training)?;
+    let mut captured = capture(&plan, training)?;
+    captured.series = train::arrange(captured.series, training)?;
     let name = infer.model.split('/').next().unwrap_or_default();
     let mut keep = Keep::new(&plan.pipeline.models, name, arguments.checkpoint_every);
     if arguments.fresh {
@@ -66,7 +67,10 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
     }
     let members = train::report::members_table(&trained);
     let backtest = train::report::backtest_table(&trained);
-    let table = [trained.evaluation.table(), members.clone(), backtest].into_iter().filter(|text| !text.is_empty());
+    let groups = train::report::groups_table(&trained);
+    let table = [trained.evaluation.table(), groups.clone(), members.clone(), backtest]
+        .into_iter()
+        .filter(|text| !text.is_empty());
     let table = table.collect::<Vec<_>>().join("\n");
     let mut values = json!({ "metrics": trained.evaluation.metrics() });
     if !members.is_empty() {
@@ -79,6 +83,9 @@ pub fn run(arguments: &TrainArgs) -> Result<()> {
             })
             .collect();
         values["validation_loss"] = json!(trained.validation);
+    }
+    if !groups.is_empty() {
+        values["groups"] = of_groups(&trained);
     }
     if let Some(backtest) = &trained.backtest {
         values["backtest"] = folds(&trained, backtest);
@@ -194,6 +201,20 @@ fn learn(series: &[Series], training: &train::Plan, keep: &mut Keep) -> Result<T
     trained
 }
 
+/// The groups of a training.
+fn of_groups(trained: &Trained) -> serde_json::Value {
+    let group = |group: &train::Group| {
+        let own: serde_json::Map<_, _> =
+            group.figures.iter().filter_map(|(name, own, _)| Some((name.clone(), json!((*own)?)))).collect();
+        let shared: serde_json::Map<_, _> =
+            group.figures.iter().map(|(name, _, shared)| (name.clone(), json!(shared))).collect();
+        let [train, validation, test] = group.examples;
+        json!({ "value": group.value, "keys": group.series.len(), "train": train, "validation": validation,
+            "test": test, "own": own, "shared": shared })
+    };
+    trained.groups.iter().flat_map(|groups| &groups.of).map(group).collect()
+}
+
 /// The folds of a backtest.
 fn folds(trained: &Trained, backtest: &train::Backtest) -> serde_json::Value {
     let text = |ticks| trained.plan.clock.text(ticks);
@@ -216,6 +237,7 @@ fn message(now: &Progress) -> String {
         _ => String::new(),
     };
     let phase = now.member.map_or_else(|| phase.to_string(), |member| format!("{member}: {phase}"));
+    let phase = now.group.map_or_else(|| phase.clone(), |(at, of)| format!("network {} of {of}: {phase}", at + 1));
     let phase = now.fold.map_or_else(|| phase.clone(), |(at, of)| format!("fold {} of {of}: {phase}", at + 1));
     format!("{phase}: epoch {}, loss {:.4}{looked}", now.epoch, now.train_loss)
 }

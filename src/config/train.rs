@@ -6,6 +6,7 @@ use super::backtest::backtest;
 use super::embeddings::embeddings;
 use super::optimizer::{FLAGS, optimizer, schedule};
 use super::patch::patch;
+use super::per::per;
 use super::read::{Field, Fields, Reader};
 use super::task::{CROSS_ENTROPIES, taught};
 use super::train_words::{self, HEAD, HEADS, LAYER_OPTIONS, SPLIT, SPLITS, TRAIN};
@@ -92,6 +93,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let ema = ema.unwrap_or(if length == Length::Open { OPEN_EMA } else { 0.0 });
     let max_time = fields.get("max_time").and_then(|f| max_time(reader, f));
     let split = split(reader, &fields, if is_ctc(&fields) { Mode::Sequence } else { mode });
+    let backtest = fields.get("backtest").and_then(|f| backtest(reader, f, &split));
     let value = Train {
         inputs,
         known_ahead: known_ahead(reader, &fields, taught.task),
@@ -137,7 +139,10 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         seeds,
         patch,
         seasonality,
-        backtest: fields.get("backtest").and_then(|f| backtest(reader, f, &split)),
+        per: fields
+            .get("per")
+            .and_then(|f| per(reader, f, backtest.is_some(), mode == Mode::Carry && taught.task == Task::Ctc)),
+        backtest,
         split,
         refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),
         data: train_data::data(reader, &fields),

@@ -35,6 +35,7 @@ pub(super) const TRAIN: Words = Words::new(
             "Columns of text or ids, and the key, whose vectors are learned, such as { column: region, size: 4 }",
         )
         .or("[]"),
+        word("per", Shape::Text, "Column, or key: a network of its own for the keys of each of its values"),
         word(
             "task",
             Shape::Word(&names(&TASKS)),

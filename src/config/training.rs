@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{At, Embedding, KafkaSource, Moment, Optimizer, RateSchedule, Start, Until};
+use super::{At, Embedding, KafkaSource, Moment, Optimizer, Per, RateSchedule, Start, Until};
 use crate::kernel::{Activation, CellKind};
 
 /// `train:`
@@ -13,6 +13,8 @@ pub struct Train {
     pub inputs: Vec<At<String>>,
     /// Columns of text or ids that are looked up, and the key.
     pub embeddings: Vec<Embedding>,
+    /// What tells which keys have a network together; `None`: all have one.
+    pub per: Option<Per>,
     /// Columns of vectors with what is known about each of the next `horizon` rows.
     pub known_ahead: Vec<At<String>>,
     /// Columns to forecast.

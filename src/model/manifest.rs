@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::registry;
+use super::{Groups, registry};
 pub use crate::network::Input;
 use crate::network::{Ahead, Architecture, Pool, Signature, StatePair, Vocabulary};
 use crate::{Error, Result};
@@ -68,6 +68,9 @@ pub struct Manifest {
     /// `ids_0`, `ids_1`, …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vocabularies: Vec<Vocabulary>,
+    /// The networks of groups of keys; `None`: one network is for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
     /// What was proved when a graph of others was imported, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<String>,
@@ -105,6 +108,12 @@ impl Manifest {
     /// vocabularies.
     pub fn hash(&self) -> String {
         let graph = || self.files.get(registry::MODEL).cloned().unwrap_or_default();
+        if let Some(groups) = &self.groups {
+            let graphs: Vec<_> = groups.networks.iter().map(|network| self.files.get(&network.file)).collect();
+            let all =
+                json!({ "graph": graph(), "vocabularies": self.vocabularies, "groups": groups, "graphs": graphs });
+            return registry::sha256(all.to_string().as_bytes());
+        }
         if !self.vocabularies.is_empty() {
             let all = json!({ "graph": graph(), "vocabularies": self.vocabularies });
             return registry::sha256(all.to_string().as_bytes());
@@ -118,11 +127,14 @@ impl Manifest {
 
     /// What the ids of its inputs mean, in a few letters; empty where there are none.
     pub fn ids(&self) -> String {
-        match self.vocabularies.is_empty() && self.keys.is_empty() {
-            true => String::new(),
-            false => {
-                format!(", ids {}", registry::sha256(json!([self.vocabularies, self.keys]).to_string().as_bytes()))
+        let sha = |all: serde_json::Value| format!(", ids {}", registry::sha256(all.to_string().as_bytes()));
+        match (&self.groups, self.vocabularies.is_empty() && self.keys.is_empty()) {
+            (Some(groups), _) => {
+                let of: Vec<_> = groups.networks.iter().map(|network| (&network.value, &network.keys)).collect();
+                sha(json!([self.vocabularies, self.keys, of]))
             }
+            (None, true) => String::new(),
+            (None, false) => sha(json!([self.vocabularies, self.keys])),
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod card;
 pub mod executor;
+mod groups;
 pub mod import;
 mod manifest;
 pub mod onnx;
@@ -23,5 +24,6 @@ pub(crate) mod testing;
 mod tests;
 
 pub use executor::Session;
+pub use groups::{GroupNetwork, Groups};
 pub use manifest::*;
 pub use registry::Version;

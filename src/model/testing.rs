@@ -236,6 +236,7 @@ pub(crate) fn manifest(name: &str, architecture: &Architecture, seed: u64) -> Ma
         keys: Vec::new(),
         vocabularies: Vec::new(),
         signature: None,
+        groups: None,
         proofs: vec![],
         from: None,
         opset: export::OPSET,

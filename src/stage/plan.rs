@@ -131,7 +131,10 @@ fn wanted(pipeline: &Pipeline, infer: usize) -> Vec<String> {
 
 /// Columns of text that a model looks up. Before it is opened, its manifest says it.
 fn texts(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>) -> Vec<String> {
-    let of = |manifest: &Manifest| manifest.vocabularies.iter().filter_map(|of| of.column.clone()).collect();
+    let of = |manifest: &Manifest| {
+        let per = manifest.groups.iter().filter_map(|groups| groups.column.clone());
+        manifest.vocabularies.iter().filter_map(|of| of.column.clone()).chain(per).collect()
+    };
     let read = || {
         let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
         registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()

@@ -127,7 +127,7 @@ mod tests {
         let data = Dataset::new(&series, &plan).unwrap();
         let mut net = Network::<f32>::new(&plan.architecture, 1);
         net.scale_output(0.0);
-        let mut model = Model { net, scaling: Scaling::neutral(&plan) };
+        let mut model = Model { net, scaling: Scaling::neutral(&plan), apart: Vec::new() };
         let calibration = calibrate(&data, &model).unwrap();
         // Rows 5 to 14 are the targets of the validation part.
         let mut known = values[5..15].to_vec();

@@ -87,10 +87,15 @@ impl<'a> Dataset<'a> {
                 Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize))
             });
         let chosen = chosen.collect();
-        let group = |s: &Series| plan.keys.iter().position(|key| *key == s.key).map_or(0, |at| at as u32 + 1);
-        let groups = series.iter().map(group).collect();
+        let groups = Self::groups_of(series, plan);
         let ids = vocabulary::ids(series, &plan.embeddings)?;
         Ok(Dataset { series, plan, steps, rows, examples, holes, groups, ids, known, chosen })
+    }
+
+    /// Per series, its linear path among those of a plan; 0: that of all others.
+    pub fn groups_of(series: &[Series], plan: &Plan) -> Vec<u32> {
+        let group = |s: &Series| plan.keys.iter().position(|key| *key == s.key).map_or(0, |at| at as u32 + 1);
+        series.iter().map(group).collect()
     }
 
     /// The space that its columns share.
@@ -303,7 +308,7 @@ fn check_shape(s: &Series, plan: &Plan) -> Result<()> {
         && s.observed.iter().all(|v| v.len() == n)
         && s.scale.iter().flatten().all(|v| v.len() == n)
         && s.labels.len() == if plan.head.is_text() { n } else { 0 }
-        && s.texts.len() == plan.embeddings.iter().filter(|embedding| embedding.column.is_some()).count()
+        && s.texts.len() == plan.text_columns().count()
         && s.texts.iter().all(|v| v.len() == n)
         && [0, n].contains(&s.ends.len())
         && [0, n].contains(&s.weights.len())

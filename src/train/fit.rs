@@ -95,6 +95,8 @@ pub struct Progress {
     pub member: Option<Member>,
     /// The fold of a backtest, from 0, and of how many.
     pub fold: Option<(usize, usize)>,
+    /// Of networks by group, which one, from 0, and of how many; the first is that of all keys.
+    pub group: Option<(usize, usize)>,
     /// The epoch, from 1.
     pub epoch: usize,
     /// Updates so far.
@@ -195,6 +197,7 @@ pub fn fit(
                 phase,
                 member: None,
                 fold: None,
+                group: None,
                 epoch,
                 updates,
                 of_updates,
@@ -206,7 +209,7 @@ pub fn fit(
             let is_late = data.plan.max_time.is_some_and(|most| spent + started.elapsed() >= most);
             if is_late || schedule.is_due(updates, so_far.since_look.2, so_far.batches == order.len()) {
                 so_far.since_look = Default::default();
-                let mut model = Model { net: learner.network().clone(), scaling: scaling.clone() };
+                let mut model = Model { net: learner.network().clone(), scaling: scaling.clone(), apart: Vec::new() };
                 if !so_far.average.is_empty() {
                     model.net.parameters_mut().copy_from_slice(&so_far.average);
                 }
@@ -248,7 +251,14 @@ pub fn fit(
         samples: so_far.gradients.samples,
         carried: None,
     };
-    Ok(Fitted { model: Model { net, scaling }, looks: so_far.looks, best, stopped_early, falling, gradients })
+    Ok(Fitted {
+        model: Model { net, scaling, apart: Vec::new() },
+        looks: so_far.looks,
+        best,
+        stopped_early,
+        falling,
+        gradients,
+    })
 }
 
 /// A learner at its start, or what a checkpoint of this phase holds.

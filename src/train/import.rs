@@ -40,7 +40,7 @@ pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)
     let manifest = Manifest {
         data_hash: file.1.to_string(),
         from: Some(file.0.to_string()),
-        ..manifest(to, plan, &architecture)?
+        ..manifest(&to, plan, &architecture)?
     };
     check_parity(&onnx, &manifest, &architecture, &tensors, (&inputs(&architecture, &tensors)?, STEPS))?;
     let version = registry::publish(models, manifest, &onnx, &report(&name, plan, &architecture, file, &notes), key)?;

@@ -72,7 +72,11 @@ pub fn mean(fitted: &[Fitted]) -> Result<Model> {
     let nets = fitted.iter().map(|fitted| fitted.model.net.clone()).collect();
     let nothing = || Error::failed("trained no network: internal error, please report");
     let net = if fitted.len() > 1 { Network::mean_of(nets) } else { nets.into_iter().next() };
-    Ok(Model { net: net.ok_or_else(nothing)?, scaling: fitted.first().ok_or_else(nothing)?.model.scaling.clone() })
+    Ok(Model {
+        net: net.ok_or_else(nothing)?,
+        scaling: fitted.first().ok_or_else(nothing)?.model.scaling.clone(),
+        apart: Vec::new(),
+    })
 }
 
 /// How each member did by itself, with its part scaled as that of the mean; nothing where there is one.

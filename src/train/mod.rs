@@ -19,6 +19,7 @@ mod fit;
 mod gradients;
 #[cfg(test)]
 mod graph_tests;
+mod groups;
 pub mod head;
 mod import;
 mod init;
@@ -69,6 +70,7 @@ pub use backtest::{Backtest, Fold};
 pub use column::{Column, Plain};
 pub use errors::{Compared, Errors, KeyErrors};
 pub use fit::{Event, Looked, Member, Phase, Progress};
+pub use groups::{Group, Groups, arrange};
 pub use import::import;
 pub use keep::{EVERY, Keep};
 pub use layers::{Chosen, Tried};

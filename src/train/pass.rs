@@ -2,6 +2,8 @@
 //!
 //! Lives here: forward passes for validation and evaluation. Must not live here: learning (`fit`).
 
+use std::ops::Range;
+
 use crate::model::ModelKind;
 use crate::network::quantiles;
 
@@ -24,6 +26,8 @@ pub struct Model {
     pub net: Network<f32>,
     /// The same scaling as in the network, in f64.
     pub scaling: Scaling,
+    /// The networks of ranges of series that have one of their own. All take the features of the data's plan.
+    pub apart: Vec<(Range<usize>, Model)>,
 }
 
 /// A stretch of steps of one series, from zero state at its begin.
@@ -42,12 +46,39 @@ impl Model {
     pub fn scaled(&self, factor: f64) -> Model {
         let mut scaled = self.clone();
         scaled.net.scale_output(factor as f32);
+        scaled.apart.iter_mut().for_each(|(_, own)| *own = own.scaled(factor));
         scaled
+    }
+
+    /// With networks of their own for ranges of series.
+    pub fn with(&self, apart: Vec<(Range<usize>, Model)>) -> Model {
+        Model { apart, ..self.clone() }
+    }
+
+    /// The scaling of a series.
+    pub fn scaling_of(&self, series: usize) -> &Scaling {
+        self.apart.iter().find(|(range, _)| range.contains(&series)).map_or(&self.scaling, |(_, own)| &own.scaling)
+    }
+
+    /// Hands each network what is of its series. `series`: that of an item.
+    fn hand_out<T: Copy>(&self, all: Vec<T>, series: impl Fn(T) -> usize, run: &mut dyn FnMut(&Model, Vec<T>)) {
+        let others = |item: &T| !self.apart.iter().any(|(range, _)| range.contains(&series(*item)));
+        let alone = Model { apart: Vec::new(), ..self.clone() };
+        run(&alone, all.iter().copied().filter(others).collect());
+        for (range, own) in &self.apart {
+            run(own, all.iter().copied().filter(|item| range.contains(&series(*item))).collect());
+        }
     }
 
     /// Runs stretches with carried state; calls `sink(index of the run, step, y)` at each step, where `y` are the
     /// outputs in the network's units with what is added to them. State is zero at a run's begin and at restarts.
     pub fn runs(&self, data: &Dataset, runs: &[Run], sink: &mut dyn FnMut(usize, usize, &[f32])) {
+        if !self.apart.is_empty() {
+            return self.hand_out((0..runs.len()).collect(), |at| runs[at].series, &mut |own, of| {
+                let runs: Vec<Run> = of.iter().map(|at| runs[*at]).collect();
+                own.runs(data, &runs, &mut |run, step, y| sink(of[run], step, y));
+            });
+        }
         // Runs of about equal length go side by side; ties keep their order, so that the same data gives the same bits.
         let mut order: Vec<usize> = (0..runs.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(runs[*i].to - runs[*i].from));
@@ -90,6 +121,11 @@ impl Model {
         mut origins: impl Iterator<Item = windows::Origin>,
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) {
+        if !self.apart.is_empty() {
+            let all: Vec<windows::Origin> = origins.collect();
+            let windows = &mut |own: &Model, of: Vec<windows::Origin>| own.windows(data, of.into_iter(), sink);
+            return self.hand_out(all, |(series, _)| series as usize, windows);
+        }
         let (mut batch, mut group) = (Examples::default(), Vec::with_capacity(256));
         loop {
             group.clear();
@@ -118,6 +154,10 @@ impl Model {
         origins: impl Iterator<Item = windows::Origin>,
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) {
+        if !self.apart.is_empty() {
+            let sequences = &mut |own: &Model, of: Vec<windows::Origin>| own.sequences(data, of.into_iter(), sink);
+            return self.hand_out(origins.collect(), |(series, _)| series as usize, sequences);
+        }
         let mut batch = Examples::default();
         let mut order: Vec<windows::Origin> = origins.collect();
         order.sort_by_key(|(series, step)| data.steps[*series as usize].since[*step as usize]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
-use crate::config::{self, Length, Optimizer, Skip, Span, TrainLayer};
+use crate::config::{self, Length, Optimizer, Per, Skip, Span, TrainLayer};
 use crate::error::{Problems, counted};
 use crate::model::{Input, ModelKind};
 use crate::network::{Architecture, Embedding, Layer, LayerNormLayer, Pool, RecurrentLayer};
@@ -46,6 +46,8 @@ pub struct Plan {
     pub keys: Vec<String>,
     /// What the network looks up beside its features.
     pub embeddings: Vec<Embedded>,
+    /// What tells which keys have a network together; `None`: all have one.
+    pub per: Option<Per>,
     /// Lags of the linear path, if they aren't chosen.
     pub lags: Option<usize>,
     /// Per feature, the column that it is of: a lag's is the one that lags.
@@ -151,6 +153,7 @@ impl Plan {
             skip,
             keys: Vec::new(),
             embeddings: train.embeddings.iter().map(Embedded::new).collect(),
+            per: train.per.clone(),
             lags: train.lags,
             columns: inputs.iter().map(|input| input.column.clone()).collect(),
             inputs,
@@ -320,6 +323,7 @@ pub(super) mod tests {
             skip: Skip::None,
             lags: None,
             embeddings: vec![],
+            per: None,
             known_ahead: vec![],
             layers: vec![At::default_value(TrainLayer::Recurrent(config::Recurrent::new(CellKind::Gru, 8)))],
             auto_layers: false,

@@ -1,6 +1,7 @@
 //! From a trained network to a version in the registry: export, check, publish.
 //! Must not live here: how the network came about (`training`), what the files look like (`model::onnx`, `report`).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::dataset::Dataset;
@@ -11,7 +12,7 @@ use crate::Result;
 use crate::model::executor::library;
 use crate::model::onnx::export;
 use crate::model::signing::{PublicKeys, SigningKey};
-use crate::model::{Manifest, ModelKind, Version, registry};
+use crate::model::{GroupNetwork, Groups, Manifest, ModelKind, Version, registry};
 use crate::network::Architecture;
 
 /// Steps that are run through both.
@@ -40,36 +41,79 @@ pub struct Destination<'a> {
 /// A registry that can't be written; an export that doesn't compute what was trained.
 pub fn publish(to: Destination<'_>, trained: &Trained, series: &[Series], goes_on: bool) -> Result<Version> {
     let (models, name, key) = (to.models, to.name, to.key);
-    let onnx = export::onnx(&trained.architecture, &trained.tensors, name)?;
+    let (onnx, shared) = graph(&to, trained, series)?;
+    let (groups, files) = match &trained.groups {
+        None => (None, BTreeMap::new()),
+        Some(groups) => {
+            let (groups, files) = graphs(&to, groups, trained, series)?;
+            (Some(groups), files)
+        }
+    };
     let manifest = Manifest {
         warm_up: trained.warm_up,
         data_hash: trained.data_hash.clone(),
         metrics: trained.metrics.clone(),
         from: trained.plan.start.as_ref().map(|start| start.from.clone()),
-        ..manifest(to, &trained.plan, &trained.architecture)?
+        groups,
+        ..shared
     };
-    let (x, steps) = first_steps(trained, series)?;
-    check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, (&x, steps))?;
     let report = report::html(trained, name)?;
-    if goes_on && let Some(published) = newest_if_equal(models, &manifest, &onnx, &report)? {
+    if goes_on && let Some(published) = newest_if_equal(models, &manifest, &onnx, &report, &files)? {
         return Ok(published);
     }
-    registry::publish(models, manifest, &onnx, &report, key)
+    registry::publish_with(models, manifest, &onnx, &report, files, key)
 }
 
-/// The newest version, if it has this graph and this report, and was trained on the same data.
-fn newest_if_equal(models: &Path, manifest: &Manifest, onnx: &[u8], report: &str) -> Result<Option<Version>> {
+/// The graph of a network, checked over the first steps of `series`, and the manifest that it would have alone.
+fn graph(to: &Destination<'_>, trained: &Trained, series: &[Series]) -> Result<(Vec<u8>, Manifest)> {
+    let onnx = export::onnx(&trained.architecture, &trained.tensors, to.name)?;
+    let manifest = manifest(to, &trained.plan, &trained.architecture)?;
+    let (x, steps) = first_steps(trained, series)?;
+    check_parity(&onnx, &manifest, &trained.architecture, &trained.tensors, (&x, steps))?;
+    Ok((onnx, manifest))
+}
+
+/// The networks of groups, and the files of their graphs by name.
+fn graphs(
+    to: &Destination<'_>,
+    groups: &super::Groups,
+    shared: &Trained,
+    series: &[Series],
+) -> Result<(Groups, BTreeMap<String, Vec<u8>>)> {
+    let (mut networks, mut files) = (Vec::new(), BTreeMap::new());
+    let own = groups.of.iter().filter_map(|group| Some((group, group.own.as_deref()?)));
+    for ((group, own), number) in own.zip(1..) {
+        let file = format!("group_{number}.onnx");
+        let (onnx, manifest) = graph(to, own, &series[group.series.clone()])?;
+        files.insert(file.clone(), onnx);
+        let architecture = manifest.architecture.filter(|own| *own != shared.architecture);
+        networks.push(GroupNetwork { value: group.value.clone(), file, architecture, keys: manifest.keys });
+    }
+    Ok((Groups { column: groups.column.clone(), networks }, files))
+}
+
+/// The newest version, if it has these graphs and this report, and was trained on the same data.
+fn newest_if_equal(
+    models: &Path,
+    manifest: &Manifest,
+    onnx: &[u8],
+    report: &str,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Result<Option<Version>> {
     let entries = registry::list(models)?;
     let entry = entries.iter().find(|entry| entry.name == manifest.name);
     let Some(newest) = entry.and_then(|entry| entry.versions.iter().max()) else { return Ok(None) };
     let newest = registry::open(models, &format!("{}/{newest}", manifest.name), &PublicKeys::default())?;
     let same = |file: &str, bytes: &[u8]| newest.manifest.files.get(file) == Some(&registry::sha256(bytes));
-    let equal = same(registry::MODEL, onnx) && same(registry::REPORT, report.as_bytes());
+    let equal = same(registry::MODEL, onnx)
+        && same(registry::REPORT, report.as_bytes())
+        && files.iter().all(|(file, bytes)| same(file, bytes))
+        && newest.manifest.groups == manifest.groups;
     Ok((equal && newest.manifest.data_hash == manifest.data_hash).then_some(newest))
 }
 
 /// What a plan alone says about a version.
-pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architecture) -> Result<Manifest> {
+pub(super) fn manifest(to: &Destination<'_>, plan: &Plan, architecture: &Architecture) -> Result<Manifest> {
     let mut manifest = Manifest {
         format: registry::FORMAT,
         name: to.name.to_string(),
@@ -85,7 +129,7 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
         classes: Vec::new(),
         transcripts: plan.serves != plan.kind,
         pool: architecture.pool,
-        stages: to.stages,
+        stages: to.stages.clone(),
         warm_up: 0,
         seed: plan.seed,
         data_hash: String::new(),
@@ -94,6 +138,7 @@ pub(super) fn manifest(to: Destination<'_>, plan: &Plan, architecture: &Architec
         signature: None,
         keys: plan.keys.clone(),
         vocabularies: plan.vocabularies(),
+        groups: None,
         proofs: Vec::new(),
         from: None,
         opset: export::OPSET,

@@ -33,6 +33,13 @@ impl Plan {
                 "`layers: auto` chooses the layers of a training from scratch: to go on with {from}, write its layers"
             )));
         }
+        if let Some(groups) = &version.manifest.groups {
+            let of = groups.column.as_ref().map_or("key".into(), |column| format!("value of \"{column}\""));
+            return Err(Error::refused(format!(
+                "training can't go on with {from}, which has a network for each {of}: train from scratch, or name a \
+                 version that is one network, with which each network then begins"
+            )));
+        }
         if version.manifest.signature.is_some() {
             return self.start_from_graph(version, from);
         }

@@ -243,7 +243,7 @@ fn chunks_hand_their_state_on_as_one_long_pass() {
     let scaling = scaling::Scaling::learn(&data);
     let mut learner = learner::Learner::new(&plan, &scaling, None).unwrap();
     learner.begin_update(0, 0.0);
-    let model = pass::Model { net: learner.network().clone(), scaling: scaling.clone() };
+    let model = pass::Model { net: learner.network().clone(), scaling: scaling.clone(), apart: Vec::new() };
     let (mut sum, mut n) = (0.0, 0.0);
     let run = pass::Run { series: 0, from: 0, to: 98 };
     model.runs(&data, &[run], &mut |_, step, y| {

@@ -10,6 +10,7 @@ use crate::network::{Architecture, Tensor};
 use super::Plan;
 use super::backtest::Backtest;
 use super::gradients::Gradients;
+use super::groups::Groups;
 use super::head::Evaluation;
 use super::layers::Chosen;
 use super::members::MemberResult;
@@ -94,6 +95,9 @@ pub struct Trained {
     pub warned: usize,
     /// sha256 of the training data.
     pub data_hash: String,
+    /// With `per`, the networks of groups of keys: then this is that of all keys, and evaluation, metrics and steps of
+    /// the warm-up are those of all networks together, each on its own keys.
+    pub groups: Option<Groups>,
 }
 
 impl Trained {

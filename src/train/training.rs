@@ -13,6 +13,7 @@ use super::dataset::Dataset;
 use super::examples;
 use super::fit::{Event, Fitted, Phase};
 use super::gradients::{self, Gradients, carried};
+use super::groups;
 use super::keep::Keep;
 use super::lanes;
 use super::layers::{self, Chosen};
@@ -48,14 +49,39 @@ pub fn train(series: &[Series], plan: &Plan, watch: &mut dyn FnMut(Event)) -> Re
 /// # Errors
 /// As [`train`].
 pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut dyn FnMut(Event)) -> Result<Trained> {
+    match &plan.per {
+        Some(per) => groups::train(series, plan, per, keep, watch),
+        None => Ok(train_one(series, plan, Given::Nothing, keep, watch)?.0),
+    }
+}
+
+/// What a plan has besides the pipeline file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    /// Nothing.
+    Nothing,
+    /// What is learned before a network: classes, vocabularies.
+    Learned,
+}
+
+/// Trains one network, or the mean of several seeds; returns it with the model that was evaluated.
+pub(super) fn train_one(
+    series: &[Series],
+    plan: &Plan,
+    knows: Given,
+    keep: &mut Keep,
+    watch: &mut dyn FnMut(Event),
+) -> Result<(Trained, Model)> {
     backtest::check(plan)?;
     let given = plan;
-    let worded = vocabulary::learned(series, plan)?;
+    let is_new = knows == Given::Nothing;
+    let worded = if is_new { vocabulary::learned(series, plan)? } else { None };
     let plan = worded.as_ref().unwrap_or(plan);
     let data = Dataset::new(series, plan)?;
     let keys = key_splits(&data);
     check(&data, &keys)?;
-    let (learned, choices) = match plan.learned(&data)? {
+    let learned = if is_new { plan.learned(&data)? } else { None };
+    let (learned, choices) = match learned {
         Some(learned) => (Some(learned), None),
         None => with_linear(&data, watch).unzip(),
     };
@@ -96,6 +122,7 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     warnings.extend(gradients::warnings(plan, &gradients));
     warnings.extend(evaluation.warnings());
     let mut metrics = evaluation.metrics();
+    let evaluated = model.clone();
     let judged = given.backtest.map(|section| (section, model.clone()));
     let (model, refit_updates) = if plan.refit {
         let (mut model, updates) = refit(series, &data, choices.as_deref(), (&fitted, part), keep, watch)?;
@@ -110,7 +137,7 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
     let folds = |(section, model)| backtest::backtest(series, &given, section, (plan, &model), keep, watch);
     let backtest = judged.map(folds).transpose()?;
     metrics.extend(backtest.iter().flat_map(Backtest::metrics));
-    Ok(Trained {
+    let trained = Trained {
         plan: plan.clone(),
         architecture: plan.architecture.clone(),
         parameters: model.net.count(),
@@ -132,7 +159,9 @@ pub fn train_kept(series: &[Series], plan: &Plan, keep: &mut Keep, watch: &mut d
         warnings,
         warned,
         data_hash,
-    })
+        groups: None,
+    };
+    Ok((trained, evaluated))
 }
 
 /// The plan with the inputs of the linear path, and the regressions chosen for it; `None` where there is none to fit.

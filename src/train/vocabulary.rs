@@ -59,7 +59,8 @@ impl Plan {
 
     /// The columns of texts that embeddings read, in their order.
     pub fn text_columns(&self) -> impl Iterator<Item = &str> {
-        self.embeddings.iter().filter_map(|embedded| embedded.column.as_deref())
+        let per = self.per.as_ref().and_then(|per| per.column());
+        self.embeddings.iter().filter_map(|embedded| embedded.column.as_deref()).chain(per)
     }
 }
 

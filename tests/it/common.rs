@@ -181,6 +181,7 @@ pub fn manifest(name: &str, kind: ModelKind) -> Manifest {
         architecture: None,
         keys: vec![],
         vocabularies: vec![],
+        groups: None,
         signature: None,
         proofs: vec![],
         from: None,

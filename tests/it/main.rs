@@ -17,6 +17,7 @@ mod foreign;
 mod foreign_forecasts;
 mod foreign_models;
 mod foreign_runs;
+mod grouped;
 mod grows;
 mod house;
 mod http;

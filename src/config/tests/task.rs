@@ -131,6 +131,27 @@ fn cells_of_plain_operators_are_not_for_whole_sequences() {
 }
 
 #[test]
+fn a_network_is_per_column_or_per_key() {
+    let of = |rest: &str| {
+        let text = format!("{SMALLEST}stages: [ infer: {{ model: m }} ]\ntrain: {{ target: x, {rest} }}\n");
+        parse(&text).map(|pipeline| pipeline.train.unwrap().value.per)
+    };
+    assert_eq!(of("horizon: 1").unwrap(), None);
+    assert_eq!(of("per: key").unwrap(), Some(Per::Key));
+    let streamed = parse(&self::of("carry", "  task: ctc\n  per: region")).unwrap_err().to_string();
+    assert!(streamed.contains("`per`: a transcript that streams in mode carry"), "{streamed}");
+    let region = of("per: region").unwrap().unwrap();
+    assert_eq!(region.column(), Some("region"));
+    for (rest, expected) in [
+        ("per: [region]", "`per`: expected a column, or key"),
+        ("per: region, backtest: { folds: 3 }", "`per`: each fold of `backtest`"),
+    ] {
+        let found = of(rest).unwrap_err().to_string();
+        assert!(found.contains(expected), "{rest}: {found}");
+    }
+}
+
+#[test]
 fn embeddings_are_of_columns_and_of_the_key() {
     let of = |entries: &str| {
         let text = format!(

@@ -9,6 +9,7 @@ mod buffer;
 mod compare;
 mod convert;
 pub mod device;
+pub mod grouped;
 pub mod library;
 pub mod limits;
 mod onnx_runtime;

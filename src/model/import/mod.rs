@@ -343,6 +343,7 @@ fn manifest(
         metrics: BTreeMap::new(),
         architecture: None,
         signature: Some(signature.clone()),
+        groups: None,
         proofs,
         from: None,
         opset,

@@ -161,7 +161,7 @@ pub(in crate::runtime) fn chain(
     problems: &mut Problems,
 ) -> stage::PlannedStages {
     let model = model.and_then(|version| {
-        let signature = version.manifest.signature().map_err(|error| problems.add(config::NOWHERE, error)).ok()?;
+        let signature = version.manifest.interface().map_err(|error| problems.add(config::NOWHERE, error)).ok()?;
         Some(stage::Model { version: version.clone(), signature: signature.into(), metrics: metrics.clone() })
     });
     stage::chain(&stage::steps(pipeline, model.as_ref()), source.clone(), problems)

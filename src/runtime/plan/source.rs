@@ -1,7 +1,7 @@
 //! What a pipeline reads: its files or topics, and which columns of them.
 
 use super::Purpose;
-use crate::config::{At, Input, Metadatum, Pipeline, Split};
+use crate::config::{At, Input, Metadatum, Per, Pipeline, Split};
 use crate::error::Problems;
 use crate::record::Layout;
 use crate::{source, stage, train};
@@ -95,7 +95,11 @@ pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
                 let labels: &[_] = if head.is_text() { &train.targets } else { &[] };
                 let weight = head.sample_weight().map(|weight| At { value: weight.into(), place: train.place });
                 let is_value = |name: &At<String>| pipeline.record.values.iter().any(|value| value.value == name.value);
-                let texts = train.embeddings.iter().filter_map(|embedding| embedding.column.clone());
+                let per = match &train.per {
+                    Some(Per::Column(column)) => Some(column.clone()),
+                    Some(Per::Key) | None => None,
+                };
+                let texts = train.embeddings.iter().filter_map(|embedding| embedding.column.clone()).chain(per);
                 after.extend(labels.iter().cloned().chain(weight).chain(texts).filter(|name| !is_value(name)));
                 if let Split::Column(column) = &train.split.value {
                     after.push(At { value: column.clone(), place: train.split.place });

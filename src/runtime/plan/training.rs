@@ -1,6 +1,6 @@
 //! What `kolk train` needs: the chain up to the network's inputs, and the training plan.
 
-use crate::config::{At, Infer, Key, Pipeline, Split, Train};
+use crate::config::{At, Infer, Key, Per, Pipeline, Split, Train};
 use crate::error::Problems;
 use crate::record::{Kind, Layout};
 use crate::stage::{self, infer::Inputs};
@@ -68,6 +68,11 @@ pub(super) fn before_network(
             problems.add(column.place, format!("{message} (a resample stage keeps only the record's values)"));
         }
     }
+    if let Some(Per::Column(column)) = &train.per
+        && let Err(message) = is_per_key(layout, column)
+    {
+        problems.add(column.place, format!("per: {message}"));
+    }
     if let (Split::Column(_), Key::Melted(_)) = (&train.split.value, &pipeline.record.key) {
         problems.add(train.split.place, "columns_as_keys has no further columns to split by");
     }
@@ -80,4 +85,21 @@ pub(super) fn before_network(
     chain.stages.extend(last.stages);
     chain.layout = last.layout;
     problems.is_empty().then_some((chain, plan))
+}
+
+/// Whether a column can tell which network a row has: as the source has it.
+fn is_per_key(layout: &Layout, column: &str) -> Result<(), String> {
+    let lost =
+        |message| format!("{message} (a resample stage keeps only the record's values: `per: key` needs no column)");
+    let found = layout.find(column).ok_or_else(|| lost(layout.unknown(column)))?;
+    let found = &layout.columns[found];
+    if let Some(stage) = found.computed.map(|(stage, _)| stage).or(found.scaled_by.map(|_| "scale")) {
+        return Err(format!("\"{column}\" tells which network a row has, and `{stage}` would change it"));
+    }
+    match found.kind {
+        Kind::Vector(_) | Kind::Doubles(_) | Kind::Samples | Kind::Time => {
+            Err(format!("column \"{column}\" must hold text, integers or booleans"))
+        }
+        _ => Ok(()),
+    }
 }

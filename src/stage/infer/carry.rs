@@ -3,15 +3,18 @@
 //! Rows of a batch are ordered so that no key appears twice in a step: each run takes the next rows of every key that
 //! has rows left. With many keys that is a wave of single steps; with few keys, runs of several steps.
 
-use super::{Answer, LARGEST, Made, RowHead};
+use super::{Answer, LARGEST, Made, RowHead, misfit};
 use crate::Result;
-use crate::model::executor::{Executor, Steps};
+use crate::model::executor::{Executor, Input, Rows, Steps};
 use crate::state::{State, StateSpec};
 
 /// From that many keys on, single steps are as cheap as runs of steps.
 const MANY_KEYS: usize = 16;
 /// Steps of a run at most, where keys are few.
 const LONGEST: usize = 64;
+
+/// What the state ends with where networks are by group: the number of the one that it is of.
+pub(super) const GROUP: &str = "group";
 
 /// Waves and runs, and memory that is used again for every batch.
 pub(super) struct Carry {
@@ -27,6 +30,10 @@ pub(super) struct Carry {
     seen: Vec<(u64, u32)>,
     /// Number of the batch.
     batch: u64,
+    /// Whether the last input is the number of the network of a row, and the last word of the state that of the key.
+    by_group: bool,
+    /// Whether a row begins from the initial state, also since another network goes on with its key.
+    restart: Vec<bool>,
     run: Run,
 }
 
@@ -41,7 +48,18 @@ struct Run {
 impl Carry {
     pub(super) fn new(state: StateSpec, warm_up: usize) -> Self {
         let (order, queues, seen) = (Vec::new(), Vec::new(), Vec::new());
-        Carry { warm_up: warm_up as u64, state, order, queues, seen, batch: 0, run: Run::default() }
+        let (by_group, restart) = (false, Vec::new());
+        Carry { warm_up: warm_up as u64, state, order, queues, seen, batch: 0, by_group, restart, run: Run::default() }
+    }
+
+    /// Of networks by group: the state ends with [`GROUP`].
+    pub(super) fn by_group(self, by_group: bool) -> Self {
+        Carry { by_group, ..self }
+    }
+
+    /// Whether a row of the last batch begins from the initial state, also since another network goes on with its key.
+    pub(super) fn begins_again(&self, row: usize) -> bool {
+        self.by_group && self.restart[row]
     }
 
     pub(super) fn state(&self) -> StateSpec {
@@ -56,8 +74,12 @@ impl Carry {
         state: &mut State<'_>,
         answer: &mut Answer<'_>,
     ) -> Result<()> {
+        if self.by_group {
+            self.begin_again_in_another_group(made, state)?;
+        }
         self.group(made.slots, made.usable);
-        let Carry { warm_up, order, queues, run, .. } = self;
+        let Carry { warm_up, order, queues, run, restart, .. } = self;
+        let made = if self.by_group { Made { restart, ..made } } else { made };
         while !queues.is_empty() {
             let many = queues.len() >= MANY_KEYS;
             for queues in queues.chunks_mut(LARGEST) {
@@ -70,6 +92,21 @@ impl Carry {
                 queues.iter_mut().for_each(|queue| queue.0 += t as u32);
             }
             queues.retain(|(next, end)| next < end);
+        }
+        Ok(())
+    }
+
+    /// Fills `restart`: the state of one network means nothing to another one.
+    fn begin_again_in_another_group(&mut self, made: Made<'_>, state: &mut State<'_>) -> Result<()> {
+        let Some(Input { values: Rows::I64(groups), .. }) = made.inputs.last() else { return Err(misfit()) };
+        self.restart.clear();
+        self.restart.extend_from_slice(made.restart);
+        for row in (0..made.slots.len()).filter(|row| made.usable[*row]) {
+            let (_, rest): (&mut RowHead, &mut [u64]) = state.rows.split_mut(made.slots[row]);
+            let kept = rest.last_mut().ok_or_else(misfit)?;
+            let group = groups[row].cast_unsigned();
+            self.restart[row] |= *kept != group;
+            *kept = group;
         }
         Ok(())
     }

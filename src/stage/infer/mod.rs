@@ -126,6 +126,8 @@ impl Infer {
     fn new(planned: &PlannedNetwork, executor: Box<dyn Executor>) -> Result<Self> {
         let version = &planned.model.version;
         let (manifest, signature) = (&version.manifest, &planned.model.signature);
+        let by_group = manifest.groups.is_some();
+        let of_group = |kept: StateSpec| if by_group { kept.u64(carry::GROUP, 0) } else { kept };
         let plan = match planned.mode {
             Mode::Carry if manifest.makes_transcripts() => {
                 let file = |file: &str| version.files.get(file).map(Vec::as_slice);
@@ -136,8 +138,9 @@ impl Infer {
             }
             Mode::Carry => {
                 let file = |file: &str| version.files.get(file).map(Vec::as_slice);
-                let state = described(StateSpec::default().u64("steps", 0), &signature.states, &file)?;
-                Plan::Carry(Carry::new(state, manifest.warm_up))
+                let kept = of_group(StateSpec::default().u64("steps", 0));
+                let state = described(kept, &signature.states, &file)?;
+                Plan::Carry(Carry::new(state, manifest.warm_up).by_group(by_group))
             }
             Mode::Sequence => {
                 let ends = planned.ends.ok_or_else(misfit)?;
@@ -151,14 +154,15 @@ impl Infer {
                     }
                     false => {
                         let file = |file: &str| version.files.get(file).map(Vec::as_slice);
-                        let kept = sequence::head().f32s_unknown("answer", width);
+                        let kept = of_group(sequence::head().f32s_unknown("answer", width));
                         let state = described(kept, &signature.states, &file)?;
-                        Plan::Stepwise(Stepwise::new(Carry::new(state, 0), width), ends)
+                        let carry = Carry::new(state, 0).by_group(by_group);
+                        Plan::Stepwise(Stepwise::new(carry, width), ends)
                     }
                 }
             }
             Mode::Window => {
-                let window = Window::new(planned.window, &signature.inputs);
+                let window = Window::new(planned.window, &signature.inputs, by_group);
                 let rows = match manifest.signature {
                     None => format!("the last {} of {:?}{}", planned.window, manifest.inputs, manifest.ids()),
                     Some(_) => format!("the last {} of {:?}", planned.window, signature.inputs),

@@ -9,7 +9,7 @@ use super::{Infer, PREDICTION_TIME, is_final};
 use crate::Result;
 use crate::config::{self, Mode};
 use crate::error::Problems;
-use crate::model::executor::OnnxRuntime;
+use crate::model::executor::grouped;
 use crate::network::{Ahead, Element, OutputTensor};
 use crate::problem::Place;
 use crate::record::{Clock, Every, Features, Forecast, Kind, Layout, Role};
@@ -275,7 +275,6 @@ impl PlannedOutput {
 impl Build for PlannedNetwork {
     fn build(&self) -> Result<Box<dyn Stage>> {
         let version = &self.model.version;
-        let executor = OnnxRuntime::of(version, self.model.metrics.clone())?;
-        Ok(Box::new(Infer::new(self, Box::new(executor))?))
+        Ok(Box::new(Infer::new(self, grouped::of(version, self.model.metrics.clone())?)?))
     }
 }

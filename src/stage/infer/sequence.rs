@@ -68,6 +68,10 @@ impl Stepwise {
                 head.from_start = 1;
                 last.fill(f32::NAN);
             }
+            // Another network hasn't seen the rows before.
+            if self.carry.begins_again(row) && !made.restart[row] {
+                head.from_start = 0;
+            }
             let mut at = 0;
             for output in 0..answer.outputs.len() {
                 let given = answer.row(output, row).ok_or_else(misfit)?;

@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use super::{Answer, LARGEST, Made, RowHead};
 use crate::Result;
+use crate::model::Groups;
 use crate::model::executor::{Executor, Input, Rows, Steps};
 use crate::network::{Element, Feed, InputTensor};
 use crate::state::{State, StateSpec};
@@ -35,6 +36,8 @@ struct Past {
     at: usize,
     /// The windows one after the other: [windows, W, width].
     values: Kept,
+    /// Whether the last row counts for all: the number of the network. There is no ring of it.
+    of_last: bool,
 }
 
 enum Kept {
@@ -46,7 +49,7 @@ enum Kept {
 impl Past {
     /// Words of the ring.
     fn words(&self, window: usize) -> usize {
-        let numbers = window * self.width;
+        let numbers = if self.of_last { 0 } else { window * self.width };
         if matches!(self.values, Kept::F32(_)) { numbers.div_ceil(2) } else { numbers }
     }
 
@@ -62,7 +65,8 @@ impl Past {
 }
 
 impl Window {
-    pub(super) fn new(window: usize, inputs: &[InputTensor]) -> Self {
+    /// `by_group`: whether the last input is the number of the network.
+    pub(super) fn new(window: usize, inputs: &[InputTensor], by_group: bool) -> Self {
         let largest = (LARGEST / window).clamp(16, 256);
         let mut at = 0;
         let mut past = |input: &InputTensor| {
@@ -71,8 +75,10 @@ impl Window {
                 (_, Element::Float32 | Element::Float16) => Kept::F32(Vec::new()),
                 _ => Kept::F64(Vec::new()),
             };
-            let name = if inputs.len() == 1 { "past".into() } else { format!("{}.past", input.tensor.name) };
-            let past = Past { name, width: input.tensor.width(), at, values };
+            let kept = inputs.len() - usize::from(by_group);
+            let name = if kept == 1 { "past".into() } else { format!("{}.past", input.tensor.name) };
+            let of_last = by_group && input.tensor.name == Groups::INPUT;
+            let past = Past { name, width: input.tensor.width(), at, values, of_last };
             at += past.words(window);
             past
         };
@@ -91,7 +97,7 @@ impl Window {
                 Kept::I64(_) => spec.i64s(&past.name, numbers),
             }
         };
-        self.pasts.iter().fold(StateSpec::default().u64("steps", 0), ring)
+        self.pasts.iter().filter(|past| !past.of_last).fold(StateSpec::default().u64("steps", 0), ring)
     }
 
     /// Takes the rows of the batch into their keys' rings, and predicts those whose ring is full.
@@ -112,6 +118,10 @@ impl Window {
             header.steps += 1;
             let is_full = header.steps >= window as u64;
             for (past, input) in self.pasts.iter_mut().zip(made.inputs) {
+                if let (true, Kept::I64(values), Rows::I64(groups)) = (past.of_last, &mut past.values, input.values) {
+                    values.extend(std::iter::repeat_n(groups[row], if is_full { window } else { 0 }));
+                    continue;
+                }
                 let (width, words) = (past.width, past.words(window));
                 let ring = &mut rings[past.at..past.at + words];
                 let place = Place { window, width, at, row, is_full };

@@ -48,6 +48,8 @@ pub struct Keep {
     member: usize,
     /// The fold of a backtest.
     fold: Option<usize>,
+    /// The group of keys that has a network of its own.
+    group: Option<usize>,
     goes_on: bool,
 }
 
@@ -74,6 +76,7 @@ impl Keep {
             data,
             member: 0,
             fold: None,
+            group: None,
             goes_on: false,
         }
     }
@@ -99,6 +102,11 @@ impl Keep {
     /// From now on the checkpoints are those of a fold of a backtest, or no longer.
     pub(super) fn fold(&mut self, fold: Option<usize>) {
         self.fold = fold;
+    }
+
+    /// From now on the checkpoints are those of the network of a group, or no longer.
+    pub(super) fn group(&mut self, group: Option<usize>) {
+        self.group = group;
     }
 
     /// Whether a checkpoint of this training was found, so that it may have been killed as late as after publishing.
@@ -179,7 +187,8 @@ impl Keep {
         let name = if phase == Phase::Refit { "refit" } else { "train" };
         let name = if self.member == 0 { name.to_string() } else { format!("{name}_{}", self.member) };
         let fold = self.fold.map_or_else(String::new, |fold| format!("fold_{fold}_"));
-        self.folder.as_ref().map(|folder| folder.join(format!("{fold}{name}")))
+        let group = self.group.map_or_else(String::new, |group| format!("group_{group}_"));
+        self.folder.as_ref().map(|folder| folder.join(format!("{group}{fold}{name}")))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{backtest, gradients, members, name, pictures, shape_text};
+use super::{backtest, gradients, groups, members, name, pictures, shape_text};
 use crate::Result;
 use crate::config::Length;
 use crate::error::counted;
@@ -57,6 +57,7 @@ pub fn html(trained: &Trained, model: &str) -> Result<String> {
         let _ = writeln!(out, "<p class=\"warning\">{}</p>", escape(warning));
     }
     trained.evaluation.sections(&mut out, &trained.plan.clock, trained.refit_updates.is_some())?;
+    groups::groups(&mut out, trained);
     backtest::backtest(&mut out, trained);
     members::members(&mut out, trained);
     section(&mut out, "Training", training_words(trained));

@@ -5,12 +5,14 @@
 mod backtest;
 pub(in crate::train) mod chart;
 mod gradients;
+mod groups;
 pub(in crate::train) mod html;
 mod members;
 mod pictures;
 mod search;
 
 pub use backtest::table as backtest_table;
+pub use groups::table as groups_table;
 pub use html::html;
 pub use members::table as members_table;
 pub use search::{html as search_html, table as search_table};

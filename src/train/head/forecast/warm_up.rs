@@ -112,7 +112,7 @@ fn error(data: &Dataset, model: &Model, series: usize, step: usize, y: &[f32]) -
     for (output, value) in y.iter().enumerate() {
         if let Some(wanted) = data.wanted(series, row, output) {
             let made = f64::from(*value) - f64::from(data.base(series, row, output));
-            sum.0 += (made - wanted).abs() / model.scaling.out_sd[output];
+            sum.0 += (made - wanted).abs() / model.scaling_of(series).out_sd[output];
             sum.1 += 1;
         }
     }
