@@ -3,18 +3,21 @@
 //!
 //! For each line `cell units inputs steps batch threads seconds` on stdin it prints samples per second and samples per
 //! CPU second; for `sgemm size threads seconds` the rate of a matrix product on one thread in GFLOP/s.
-//! `benches/peers/compare.py` asks it and PyTorch in turn (`--ask`). Otherwise all shapes once on one thread.
+//! `benches/peers/compare.py` asks it and PyTorch in turn (`--ask`). Otherwise all shapes once on one thread; with
+//! `--classes` the output layer of thousands of classes instead: what its three matrix products take, and what the
+//! softmax with its loss and gradient takes beside them.
 
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use kolk::config::{self, EpsilonForm, Loss};
-use kolk::kernel::CellKind;
-use kolk::kernel::gemm::{Existing, Matrix, multiply};
+use kolk::kernel::dense::Dense;
+use kolk::kernel::gemm::{Existing, Matrix, multiply, multiply_rows};
 use kolk::kernel::recurrent::Mask;
 use kolk::kernel::threads::Threads;
+use kolk::kernel::{Activation, CellKind};
 use kolk::network::{Architecture, Layer};
-use kolk::train::loss::loss;
+use kolk::train::loss::{cross_entropy, loss};
 use kolk::train::optimizer::Adam;
 use kolk::train::{Network, Pass, State, Workspace};
 
@@ -101,7 +104,63 @@ fn sgemm(size: usize, seconds: f64) -> f64 {
     2.0 * (size * size * size) as f64 / best / 1e9
 }
 
+/// Units below the output layer, classes, rows of an update.
+const CLASSES: [[usize; 3]; 4] = [[64, 1_000, 512], [64, 5_000, 512], [64, 20_000, 512], [256, 20_000, 512]];
+
+/// The least milliseconds of several runs.
+fn least(mut run: impl FnMut()) -> f64 {
+    run();
+    let one = |_| {
+        let before = Instant::now();
+        run();
+        before.elapsed().as_secs_f64() * 1e3
+    };
+    (0..15).map(one).fold(f64::MAX, f64::min)
+}
+
+/// Milliseconds of the products of an output layer and its gradients, of the softmax with loss and gradient, and of the
+/// whole: layer, loss, gradients.
+fn classes([units, classes, rows]: [usize; 3]) -> [f64; 3] {
+    let numbers = |count: usize, by: f32| (0..count).map(|at| (at as f32 * by).sin()).collect::<Vec<f32>>();
+    let (x, kernel, bias) = (numbers(rows * units, 0.37), numbers(units * classes, 0.11), numbers(classes, 0.7));
+    let wanted: Vec<f32> = (0..rows).map(|row| (row * 31 % classes) as f32).collect();
+    let weight = vec![1.0; rows];
+    let layer = Dense { inputs: units, units: classes, activation: Activation::Linear, kernel: &kernel, bias: &bias };
+    let (mut y, mut d) = (Vec::new(), Vec::new());
+    layer.forward(&x, rows, &mut y);
+    let softmax = least(|| {
+        cross_entropy(&y, classes, &wanted, &weight, &mut d);
+    });
+    let (mut out, mut d_kernel, mut d_bias) = (y.clone(), vec![0.0; units * classes], vec![0.0; classes]);
+    let mut d_x = vec![0.0; rows * units];
+    let (of_x, of_kernel) = (Matrix::new(&x, rows, units), Matrix::new(&kernel, units, classes));
+    let products = least(|| {
+        multiply_rows(&mut out, of_x, of_kernel, Existing::Replace);
+        let of_d = Matrix::new(&d, rows, classes);
+        multiply(&mut d_kernel, of_x.t(), of_d, Existing::Add);
+        multiply(&mut d_x, of_d, of_kernel.t(), Existing::Replace);
+    });
+    let all = least(|| {
+        layer.forward(&x, rows, &mut y);
+        cross_entropy(&y, classes, &wanted, &weight, &mut d);
+        layer.backward(&x, rows, &y, &mut d, [&mut d_kernel, &mut d_bias], &mut d_x);
+    });
+    [products, softmax, all]
+}
+
 fn main() {
+    if std::env::args().any(|argument| argument == "--classes") {
+        println!("milliseconds on one thread: three products; softmax, loss and gradient; the whole output layer");
+        for shape in CLASSES {
+            let [products, softmax, all] = classes(shape);
+            println!(
+                "{shape:?}: {products:.2}; {softmax:.2}, {:.0} % of the products; {all:.2}, products {:.0} % of it",
+                100.0 * softmax / products,
+                100.0 * products / all
+            );
+        }
+        return;
+    }
     let stdin = std::io::stdin();
     if !std::env::args().any(|argument| argument == "--ask") {
         for (cell, shape) in SHAPES {

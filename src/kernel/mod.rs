@@ -20,6 +20,7 @@ mod lstm;
 mod min_gru;
 pub mod recurrent;
 mod simple_rnn;
+pub mod softmax;
 pub mod threads;
 
 pub use activation::Activation;

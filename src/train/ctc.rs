@@ -8,6 +8,7 @@
 
 use super::loss;
 use crate::kernel::ctc::{Beam, add_ln as add, best};
+use crate::kernel::softmax;
 
 /// Steps that a transcript needs: one for each token, and a blank between equal neighbours.
 pub fn needs(tokens: &[u32]) -> usize {
@@ -19,6 +20,24 @@ fn log_softmax(y: &[f32], outputs: usize) -> Vec<f64> {
     y.chunks_exact(outputs).flat_map(|row| (0..outputs).map(loss::log_softmax(row))).collect()
 }
 
+/// Outputs from which on their softmax is that of f32, to 1e-6: exponentials of f64 would take longer than the network.
+const MANY: usize = 256;
+
+/// Per row its largest number, and ln of the sum of all e^(y - that); the softmax of all rows into `to`.
+fn sums(y: &[f32], outputs: usize, to: &mut [f32]) -> Vec<(f64, f64)> {
+    if outputs >= MANY {
+        let sums = softmax::probabilities(y, outputs, to);
+        return sums.into_iter().map(|(most, of_all)| (f64::from(most), of_all)).collect();
+    }
+    let rows = y.chunks_exact(outputs).zip(to.chunks_exact_mut(outputs));
+    rows.map(|(row, to)| {
+        let (most, of_all) = loss::sums(row);
+        to.iter_mut().zip(row).for_each(|(to, y)| *to = (f64::from(*y) - most - of_all).exp() as f32);
+        (most, of_all)
+    })
+    .collect()
+}
+
 /// -ln of the probability of the tokens, and its gradient by `y` into `gradient`, as long as `y`. Infinite, without a
 /// gradient, where there are fewer steps than they need.
 pub fn loss(y: &[f32], outputs: usize, tokens: &[u32], gradient: &mut [f32]) -> f64 {
@@ -26,7 +45,8 @@ pub fn loss(y: &[f32], outputs: usize, tokens: &[u32], gradient: &mut [f32]) -> 
     if steps < needs(tokens) || steps == 0 {
         return f64::INFINITY;
     }
-    let log_p = log_softmax(y, outputs);
+    let sums = sums(y, outputs, gradient);
+    let log_p = |step: usize, token: usize| f64::from(y[step * outputs + token]) - sums[step].0 - sums[step].1;
     // Blanks around every token.
     let states = 2 * tokens.len() + 1;
     let token = |state: usize| if state.is_multiple_of(2) { blank } else { tokens[state / 2] as usize };
@@ -44,7 +64,7 @@ pub fn loss(y: &[f32], outputs: usize, tokens: &[u32], gradient: &mut [f32]) -> 
                 sum = if state > 0 { add(sum, row[state - 1]) } else { sum };
                 sum = if skips(state) { add(sum, row[state - 2]) } else { sum };
             }
-            before[step * states + state] = sum + log_p[step * outputs + token(state)];
+            before[step * states + state] = sum + log_p(step, token(state));
         }
     }
     // The same from a step to the end, without the step itself.
@@ -52,7 +72,7 @@ pub fn loss(y: &[f32], outputs: usize, tokens: &[u32], gradient: &mut [f32]) -> 
         for state in 0..states {
             let mut sum = if step + 1 == steps && state + 2 >= states { 0.0 } else { none };
             if step + 1 < steps {
-                let next = |to: usize| after[(step + 1) * states + to] + log_p[(step + 1) * outputs + token(to)];
+                let next = |to: usize| after[(step + 1) * states + to] + log_p(step + 1, token(to));
                 sum = next(state);
                 sum = if state + 1 < states { add(sum, next(state + 1)) } else { sum };
                 sum = if state + 2 < states && skips(state + 2) { add(sum, next(state + 2)) } else { sum };
@@ -63,9 +83,6 @@ pub fn loss(y: &[f32], outputs: usize, tokens: &[u32], gradient: &mut [f32]) -> 
     let all = (0..states).fold(none, |sum, state| add(sum, before[state] + after[state]));
     for step in 0..steps {
         let gradient = &mut gradient[step * outputs..(step + 1) * outputs];
-        for (gradient, log_p) in gradient.iter_mut().zip(&log_p[step * outputs..]) {
-            *gradient = log_p.exp() as f32;
-        }
         for state in 0..states {
             let at = step * states + state;
             gradient[token(state)] -= (before[at] + after[at] - all).exp() as f32;
@@ -164,6 +181,27 @@ mod tests {
             }
         }
         assert_eq!(loss(&[0.0; 6], 3, &[1, 1], &mut [0.0; 6]), f64::INFINITY);
+    }
+
+    /// Many tokens, of which the steps are sure that they are not said: the loss is that of the few others.
+    #[test]
+    fn the_loss_of_many_tokens_is_that_of_the_few_that_count() {
+        let few: Vec<f32> = Numbers(8).take(6 * 4).map(|value| 2.0 * value).collect();
+        let outputs = MANY + 5;
+        let mut many = vec![-60.0; 6 * outputs];
+        for (many, few) in many.chunks_exact_mut(outputs).zip(few.chunks_exact(4)) {
+            many[..3].copy_from_slice(&few[..3]);
+            many[outputs - 1] = few[3];
+        }
+        let (mut of_few, mut of_many) = (vec![0.0; few.len()], vec![0.0; many.len()]);
+        let tokens = [2, 2, 0];
+        let (a, b) = (loss(&few, 4, &tokens, &mut of_few), loss(&many, outputs, &tokens, &mut of_many));
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+        for (many, few) in of_many.chunks_exact(outputs).zip(of_few.chunks_exact(4)) {
+            let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
+            assert!((0..3).all(|at| near(many[at], few[at])) && near(many[outputs - 1], few[3]), "{many:?} {few:?}");
+            assert!(many[3..outputs - 1].iter().all(|slope| slope.abs() < 1e-6));
+        }
     }
 
     #[test]

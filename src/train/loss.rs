@@ -4,7 +4,11 @@ use std::cmp::Ordering;
 
 use crate::config::Loss;
 use crate::kernel::float::Float;
+use crate::kernel::softmax::{self, Rows};
 use crate::record::logarithm;
+
+/// Classes from which on an evaluation takes the exponentials of f32.
+const MANY: usize = 256;
 
 /// The mean loss over the entries that count, and its gradient by `y` into `gradient`. Nothing counts: 0, and zeros.
 ///
@@ -42,12 +46,23 @@ pub fn entries<F: Float>(
     sum / count
 }
 
-/// ln of the softmax's probability of each class; `y`: what is before the softmax.
-pub fn log_softmax(y: &[f32]) -> impl Fn(usize) -> f64 {
+/// The largest number of a row, and ln of the sum of all e^(y - that).
+pub fn sums(y: &[f32]) -> (f64, f64) {
     let most = f64::from(y.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = y.iter().map(|y| (f64::from(*y) - most).exp()).sum();
-    let of_all = sum.ln();
+    (most, sum.ln())
+}
+
+/// ln of the softmax's probability of each class; `y`: what is before the softmax.
+pub fn log_softmax(y: &[f32]) -> impl Fn(usize) -> f64 {
+    let (most, of_all) = sums(y);
     move |class| f64::from(y[class]) - most - of_all
+}
+
+/// That of one class. Of many classes by the kernel of training, to 1e-6: for each number the exponential of f64 would
+/// take longer than the network.
+pub fn log_softmax_of(y: &[f32], class: usize) -> f64 {
+    if y.len() < MANY { log_softmax(y)(class) } else { softmax::ln_of(y, class) }
 }
 
 /// The mean cross-entropy of a softmax over each row of `y` [rows, classes], by the weights of the rows, and its
@@ -55,39 +70,13 @@ pub fn log_softmax(y: &[f32]) -> impl Fn(usize) -> f64 {
 /// and zeros.
 pub fn cross_entropy<F: Float>(y: &[F], classes: usize, wanted: &[F], weight: &[F], gradient: &mut Vec<F>) -> f64 {
     let total: f64 = weight.iter().map(|weight| weight.to_f64()).sum();
-    gradient.clear();
+    // Every row is written below.
     gradient.resize(y.len(), F::ZERO);
     if total == 0.0 || classes == 0 {
+        gradient.fill(F::ZERO);
         return 0.0;
     }
-    let mut sum = 0.0;
-    let rows = y.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes));
-    for ((y, gradient), (wanted, weight)) in rows.zip(wanted.iter().zip(weight)) {
-        let weight = weight.to_f64();
-        if weight == 0.0 {
-            continue;
-        }
-        let most = y.iter().copied().fold(y[0], |most, y| if y > most { y } else { most });
-        gradient.iter_mut().zip(y).for_each(|(gradient, y)| *gradient = (*y - most).exp());
-        let of_all = added(gradient);
-        let class = wanted.to_f64() as usize;
-        sum += weight * (of_all.ln() - (y[class] - most).to_f64());
-        let share = F::from_f64(weight / total);
-        let scale = F::from_f64(weight / total / of_all);
-        gradient.iter_mut().for_each(|gradient| *gradient *= scale);
-        gradient[class] = gradient[class] - share;
-    }
-    sum / total
-}
-
-/// The sum of many numbers, in eight lanes that the compiler adds side by side.
-fn added<F: Float>(values: &[F]) -> f64 {
-    let mut lanes = [F::ZERO; 8];
-    let (blocks, rest) = values.as_chunks::<8>();
-    for block in blocks {
-        lanes.iter_mut().zip(block).for_each(|(lane, value)| *lane += *value);
-    }
-    lanes.iter().chain(rest).map(|value| value.to_f64()).sum()
+    softmax::cross_entropy(Rows { y, classes, wanted, weight }, total, gradient) / total
 }
 
 /// Loss and slope of one error. Huber 1964 for `Huber`.
@@ -211,6 +200,10 @@ mod tests {
             assert!((slope - gradient[at]).abs() < 1e-5, "{at}: {slope}");
         }
         assert!((log_softmax(&[0.0, 3.0_f32.ln()])(1) - 0.75_f64.ln()).abs() < 1e-7);
+        let y: Vec<f32> = crate::network::testing::Numbers(5).take(MANY + 3).map(|n| 9.0 * n).collect();
+        for (y, class) in [(&y[..], 7), (&y[..MANY - 1], 200), (&y[..MANY], 0)] {
+            assert!((log_softmax_of(y, class) - log_softmax(y)(class)).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Head for Classify {
 
     fn add_loss(&self, data: &Dataset, _: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, f64)) {
         if let Some((class, counts)) = self.wanted(data, origin) {
-            total.0 -= counts * loss::log_softmax(y)(class);
+            total.0 -= counts * loss::log_softmax_of(y, class);
             total.1 += counts;
         }
     }

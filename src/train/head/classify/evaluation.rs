@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Classes, Classify, report};
 use crate::error::counted;
+use crate::kernel::ctc::best;
 use crate::record::Clock;
 use crate::train::dataset::Dataset;
 use crate::train::head::Evaluation;
@@ -18,7 +19,9 @@ use crate::{Error, Result};
 /// What was told of some examples.
 #[derive(Debug, Clone, Default)]
 pub struct Scores {
-    /// [true class, class that was told], flattened.
+    /// Per class, how many examples there are, how often it was told, and how often that was right.
+    pub of_classes: Vec<(u64, u64, u64)>,
+    /// [true class, class that was told], flattened; empty where there are too many classes to show it.
     pub confusion: Vec<u64>,
     /// Examples whose class the train part doesn't have: told wrong.
     pub unknown: u64,
@@ -46,7 +49,9 @@ pub struct ClassEvaluation {
 
 impl Scores {
     fn of(classes: &Classes) -> Scores {
-        Scores { confusion: vec![0; classes.names.len().pow(2)], ..Scores::default() }
+        let kinds = classes.names.len();
+        let shown = if kinds <= report::IN_REPORT { kinds * kinds } else { 0 };
+        Scores { of_classes: vec![(0, 0, 0); kinds], confusion: vec![0; shown], ..Scores::default() }
     }
 
     /// Counts outputs before the softmax; `class`: the true one if it is known. Returns whether it was told right.
@@ -56,25 +61,28 @@ impl Scores {
             return false;
         };
         // The first of equal ones.
-        let told = (1..y.len()).fold(0, |best, at| if y[at] > y[best] { at } else { best });
-        self.confusion[class * y.len() + told] += 1;
-        self.log_loss -= loss::log_softmax(y)(class);
+        let told = best(y);
+        self.of_classes[class].0 += 1;
+        self.of_classes[told].1 += 1;
+        self.of_classes[class].2 += u64::from(told == class);
+        self.confusion.get_mut(class * y.len() + told).into_iter().for_each(|count| *count += 1);
+        self.log_loss -= loss::log_softmax_of(y, class);
         told == class
     }
 
     /// Number of classes.
     fn kinds(&self) -> usize {
-        self.confusion.len().isqrt()
+        self.of_classes.len()
     }
 
     /// Examples.
     pub fn count(&self) -> u64 {
-        self.confusion.iter().sum::<u64>() + self.unknown
+        self.of_classes.iter().map(|(examples, ..)| examples).sum::<u64>() + self.unknown
     }
 
     /// Share of examples that were told right.
     pub fn accuracy(&self) -> f64 {
-        let right: u64 = (0..self.kinds()).map(|class| self.confusion[class * self.kinds() + class]).sum();
+        let right: u64 = self.of_classes.iter().map(|(.., right)| right).sum();
         right as f64 / self.count() as f64
     }
 
@@ -85,10 +93,7 @@ impl Scores {
 
     /// Examples of a class, how often it was told, and how often that was right.
     pub fn of_class(&self, class: usize) -> (u64, u64, u64) {
-        let kinds = self.kinds();
-        let examples = (0..kinds).map(|told| self.confusion[class * kinds + told]).sum();
-        let told = (0..kinds).map(|of| self.confusion[of * kinds + class]).sum();
-        (examples, told, self.confusion[class * kinds + class])
+        self.of_classes[class]
     }
 
     /// Precision, recall and their harmonic mean of a class; 0 where there is nothing to divide by.
@@ -245,6 +250,7 @@ mod tests {
         assert!(scores.add(Some(1), &[0.0, 3.0, -50.0]));
         assert!(!scores.add(None, &[0.0, 3.0, -50.0]));
         assert_eq!(scores.confusion, [2, 1, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(scores.of_classes, [(3, 2, 2), (1, 2, 1), (0, 0, 0)]);
         assert_eq!((scores.count(), scores.accuracy(), scores.always(0)), (5, 3.0 / 5.0, 3.0 / 5.0));
         // a: precision 1, recall 2/3; b: precision 1/2, recall 1.
         assert_eq!(scores.f1(0), (1.0, 2.0 / 3.0, 4.0 / 5.0));

@@ -10,7 +10,7 @@ use crate::train::report::{figure, name};
 
 /// Classes of a matrix on the console, and in the report.
 const IN_CONSOLE: usize = 12;
-const IN_REPORT: usize = 40;
+pub(super) const IN_REPORT: usize = 40;
 
 /// Scores, and which class is taken for which.
 pub(super) fn table(of: &ClassEvaluation) -> String {
