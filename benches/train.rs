@@ -71,7 +71,8 @@ fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, 
     let mut network: Network<f32> = Network::new(&architecture, 1);
     let settings = config::Adam { epsilon_form: EpsilonForm::Torch, ..config::Adam::DEFAULT };
     let mut adam = Adam::new(settings, network.parameters().len());
-    let mut work = Workspace::on(&Threads::new(threads));
+    let threads = Threads::new(threads);
+    let mut work = Workspace::on(&threads);
     let (mut state, mut d_out, mut gradients) = (State::default(), Vec::new(), vec![0.0; network.parameters().len()]);
     let pass = Pass { t: steps, b: batch, x: &x, mask: Mask::default(), group: &[], ids: &[], last_only: true };
     let mut update = || {
@@ -79,7 +80,7 @@ fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, 
         let y = network.forward(pass, &mut state, &mut work);
         loss(Loss::Mse, y, &wanted, &weight, &mut d_out);
         network.backward(pass, &d_out, &mut work, &mut gradients);
-        adam.update(network.parameters_mut(), &gradients);
+        adam.update(&threads, network.parameters_mut(), &gradients);
     };
     (0..3).for_each(|_| update());
     let (started, cpu, mut updates) = (Instant::now(), cpu_time(), 0);

@@ -23,7 +23,7 @@ pub struct Weights<'a, F> {
     pub bias: &'a [F],
 }
 
-/// Gradients of a layer's numbers; added to.
+/// Gradients of a layer's numbers; replaced.
 #[derive(Debug)]
 pub struct Gradients<'a, F> {
     /// As [`Weights::kernel`].
@@ -248,7 +248,7 @@ pub struct Scratch<F> {
     lanes: LaneScratch<F>,
 }
 
-/// Adds the gradients of `t` steps to `gradients`, and writes those of the layer's input to `dx` [t, b, inputs] unless
+/// Writes the gradients of `t` steps into `gradients`, and those of the layer's input to `dx` [t, b, inputs] unless
 /// it is empty. `dh_out` are the gradients of the layer's output: [t, b, u], or of its last timesteps. What came before
 /// the first step is a constant: truncated backpropagation through time (Williams and Peng 1990).
 pub fn backward<F: Float>(
@@ -285,6 +285,9 @@ pub(super) fn backward_rows<F: Float>(
     for (buffer, width) in [(&mut scratch.dh, u), (&mut scratch.dc, width.c)] {
         buffer.clear();
         buffer.resize(b * width, F::ZERO);
+    }
+    for gradient in [&mut *gradients.kernel, gradients.recurrent, gradients.bias] {
+        gradient.fill(F::ZERO);
     }
     let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms, dropped, .. } = scratch;
     let own = &weights.bias[..width.own];

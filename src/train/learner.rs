@@ -69,6 +69,7 @@ pub struct Learner {
     state: Option<State<f32>>,
     /// Memory of a state, to be used again.
     spare: State<f32>,
+    threads: Threads,
     work: Workspace<f32>,
     gradients: Vec<f32>,
     d_out: Vec<f32>,
@@ -89,6 +90,7 @@ impl Learner {
         let f32s = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect::<Vec<_>>();
         network.set_scaling(&f32s(&scaling.mean), &f32s(&scaling.sd), &f32s(&scaling.out_mean), &f32s(&scaling.out_sd));
         let parameters = network.parameters().len();
+        let threads = Threads::new(plan.threads);
         Ok(Learner {
             optimizer: Optimizer::new(plan.optimizer, parameters, network.kernels()),
             kernels: network.kernels(),
@@ -103,7 +105,8 @@ impl Learner {
             kind: plan.kind,
             state: None,
             spare: State::default(),
-            work: Workspace::on(&Threads::new(plan.threads)),
+            work: Workspace::on(&threads),
+            threads,
             gradients: vec![0.0; parameters],
             d_out: Vec::new(),
         })
@@ -137,8 +140,10 @@ impl Learner {
         let value = self.head.loss(y, batch, &mut self.d_out);
         self.network.backward(pass, &self.d_out, &mut self.work, &mut self.gradients);
         self.penalty.add(self.network.parameters(), &self.kernels, &mut self.gradients);
-        clip(&mut self.gradients, self.clip_norm);
-        self.optimizer.update(self.network.parameters_mut(), &self.gradients);
+        if let Some(limit) = self.clip_norm {
+            clip(&mut self.gradients, limit);
+        }
+        self.optimizer.update(&self.threads, self.network.parameters_mut(), &self.gradients);
         // Handed on as numbers only: no gradient goes back through it.
         if self.kind == ModelKind::Carry {
             self.state = Some(state);

@@ -165,14 +165,14 @@ impl OwnUnits {
 }
 
 /// Scales gradients down to a global norm (Pascanu et al. 2013); returns the norm before.
-pub fn clip<F: Float>(gradients: &mut [F], limit: Option<f64>) -> f64 {
+pub fn clip<F: Float>(gradients: &mut [F], limit: f64) -> f64 {
     // Eight sums side by side, which the processor adds at once.
     let mut sums = [0.0; 8];
     for some in gradients.chunks(8) {
         sums.iter_mut().zip(some).for_each(|(sum, g)| *sum += g.to_f64() * g.to_f64());
     }
     let norm = sums.into_iter().sum::<f64>().sqrt();
-    if let Some(limit) = limit.filter(|limit| norm > *limit) {
+    if norm > limit {
         let factor = F::from_f64(limit / norm);
         gradients.iter_mut().for_each(|g| *g *= factor);
     }

@@ -11,6 +11,7 @@ use crate::config::{self, EpsilonForm, Loss};
 use crate::fixtures::{self, Array};
 use crate::kernel::CellKind;
 use crate::kernel::recurrent::Mask;
+use crate::kernel::threads::Threads;
 use crate::network::testing::plain;
 use crate::network::{Architecture, Layer, Tensor};
 
@@ -168,7 +169,7 @@ fn check_updates(shape: &Architecture, initial: &[Tensor], last: &[Tensor], loss
         let value = loss(Loss::Mse, y, &wanted[rows], &[1.0; 32], &mut d_out);
         assert!((value - expected).abs() <= 1e-4 * expected, "update {i} of {shape:?}: {value} {expected}");
         network.backward(pass, &d_out, &mut work, &mut gradients);
-        adam.update(network.parameters_mut(), &gradients);
+        adam.update(&Threads::default(), network.parameters_mut(), &gradients);
     }
     let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
     for ((found, expected), initial) in network.tensors().iter().zip(last).zip(initial) {

@@ -26,12 +26,15 @@ pub fn backward<F: Float>(
 ) {
     let shape = trace.shape;
     let with_dx = !dx.is_empty();
-    scratch.make_room(shape, with_dx);
-    pack(threads, scratch, &layer, F::columns(isa), with_dx);
-    let LaneScratch { gates, recurrent, now, packed, packed_kernel, sums } = scratch;
+    scratch.make_room(shape, with_dx, threads.count());
+    let LaneScratch { gates, recurrent, now, packs, pass } = scratch;
     let (gate_parts, recurrent_parts) = (gates.parts(), recurrent.parts());
-    let (now, dx) = (Parts::new(now), Parts::new(dx));
-    threads.each(shape.tiles, &|tile| {
+    let (now, dx, packs) = (Parts::new(now), Parts::new(dx), Parts::new(packs));
+    threads.each(shape.tiles, &|tile, thread| {
+        // SAFETY: nothing else has the number of this thread meanwhile.
+        #[allow(unsafe_code)]
+        let packs = unsafe { &mut packs.part(thread, 1)[0].0 };
+        let packed = packs.of_pass(*pass, |packed| pack(packed, &layer, F::columns(isa), with_dx));
         // SAFETY: the part of this tile alone, and each tile is done once.
         #[allow(unsafe_code)]
         let now = unsafe { now.part(tile, LaneScratch::<F>::now_width(shape, with_dx)) };
@@ -44,42 +47,18 @@ pub fn backward<F: Float>(
             gates: &gate_parts,
             recurrent: &recurrent_parts,
             now,
-            packed: [packed, packed_kernel],
+            packed,
             dx: &dx,
         };
         F::run_on(isa, work);
     });
-    sum_up((isa, threads), trace, [gates, recurrent], sums);
-    let mut rows = sums.chunks_exact(shape.gates);
-    let mut add = |into: &mut [F]| {
-        for (into, row) in into.chunks_exact_mut(shape.gates).zip(rows.by_ref()) {
-            into.iter_mut().zip(row).for_each(|(into, value)| *into += *value);
-        }
-    };
-    let (first, second) = gradients.bias.split_at_mut(shape.gates);
-    add(gradients.kernel);
-    add(first);
-    if shape.apart {
-        add(second);
-    }
-    add(gradients.recurrent);
-    if !shape.apart {
-        // The same sum as of the first bias; there may be no second one.
-        let bias = &sums[shape.inputs * shape.gates..];
-        second.iter_mut().zip(bias).for_each(|(into, value)| *into += *value);
-    }
+    sum_up((isa, threads), trace, [gates, recurrent], gradients);
 }
 
-fn pack<F: Float>(
-    threads: &Threads,
-    scratch: &mut LaneScratch<F>,
-    layer: &Sequence<'_, F>,
-    columns: usize,
-    with_dx: bool,
-) {
-    scratch.packed.pack_transposed(threads, layer.units, columns, layer.weights.recurrent);
+fn pack<F: Float>(packed: &mut [Packed<F>; 2], layer: &Sequence<'_, F>, columns: usize, with_dx: bool) {
+    packed[0].pack_transposed(layer.units, columns, layer.weights.recurrent);
     if with_dx {
-        scratch.packed_kernel.pack_transposed(threads, layer.inputs, columns, layer.weights.kernel);
+        packed[1].pack_transposed(layer.inputs, columns, layer.weights.kernel);
     }
 }
 
@@ -93,7 +72,7 @@ struct BackwardTile<'a, 'l, F> {
     gates: &'a BlockParts<'a, F, { BLOCK[1] }>,
     recurrent: &'a BlockParts<'a, F, { BLOCK[1] }>,
     now: &'a mut [Portable<F>],
-    packed: [&'a Packed<F>; 2],
+    packed: &'a [Packed<F>; 2],
     dx: &'a Parts<'a, F>,
 }
 
@@ -127,7 +106,7 @@ impl<F: Float> BackwardTile<'_, '_, F> {
                 to_lanes::<V>(out, units, h);
                 cast_mut::<V>(dh).iter_mut().zip(&*h).for_each(|(dh, out)| *dh += *out);
             }
-            let full = trace.full[at];
+            let full = trace.full[tile].0[step];
             if !full {
                 old[..units].copy_from_slice(dh);
                 old[units..].copy_from_slice(dc);
@@ -157,19 +136,20 @@ impl<F: Float> BackwardTile<'_, '_, F> {
                     *d = d.or_where_zero(active, V::ZERO);
                 }
             }
+            let place = step * shape.tiles + tile;
             // SAFETY: of this step only this tile has a part.
             #[allow(unsafe_code)]
-            unsafe {
-                self.gates.put(step * shape.tiles + tile, d_gates);
-                self.recurrent.put(step * shape.tiles + tile, d_recurrent);
-            }
+            let put = unsafe { (self.gates.put(place, d_gates), self.recurrent.put(place, d_recurrent)) };
             // Before the first step is a constant.
             if step > 0 {
-                multiply(dh, Begin::Output, packed[0], [if shape.apart { d_recurrent } else { d_gates }, &[]]);
+                multiply(dh, Begin::Output, &packed[0], [if shape.apart { d_recurrent } else { d_gates }, &[]], put);
+            } else {
+                put.0.all();
+                put.1.all();
             }
             if !self.dx.is_empty() {
                 dx_lanes.fill(V::ZERO);
-                multiply(dx_lanes, Begin::Output, packed[1], [d_gates, &[]]);
+                multiply(dx_lanes, Begin::Output, &packed[1], [d_gates, &[]], ());
                 // SAFETY: these rows of this step belong to this tile alone.
                 #[allow(unsafe_code)]
                 let dx = unsafe { self.dx.range(first * inputs..(first + rows.len()) * inputs) };

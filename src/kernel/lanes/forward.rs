@@ -23,17 +23,21 @@ pub fn forward<F: Float>(
 ) {
     let shape = Shape::new(&layer);
     let Shape { steps, tiles, units, .. } = shape;
-    trace.make_room(shape);
-    pack(threads, trace, &layer, F::columns(isa));
-    let LaneTrace { before, c: states, gates, kept, now, active, full, from_zero, packed, packed_apart, .. } = trace;
+    trace.make_room(shape, threads.count());
+    sum_of_biases(trace, &layer);
+    let LaneTrace { before, c: states, gates, kept, now, active, full, from_zero, bias, packs, pass, .. } = trace;
     let now_width = now.len() / tiles.max(1);
     let before = before.parts();
     let (states, gates, kept) = (Parts::new(states), Parts::new(gates), Parts::new(kept));
     let (now, active, full) = (Parts::new(now), Parts::new(active), Parts::new(full));
-    let (from_zero, output) = (Parts::new(from_zero), Parts::new(output));
+    let (from_zero, output, packs) = (Parts::new(from_zero), Parts::new(output), Parts::new(packs));
     let (h, c) = (Parts::new(h), Parts::new(c));
-    threads.each(tiles, &|tile| {
+    threads.each(tiles, &|tile, thread| {
         let rows = tile * LANES..layer.b.min((tile + 1) * LANES);
+        // SAFETY: nothing else has the number of this thread meanwhile.
+        #[allow(unsafe_code)]
+        let packs = unsafe { &mut packs.part(thread, 1)[0].0 };
+        let packed = packs.of_pass(*pass, |packed| pack(packed, &layer, shape, bias, F::columns(isa)));
         // SAFETY: each is the part of this tile alone, and each tile is done once.
         #[allow(unsafe_code)]
         let work = unsafe {
@@ -49,9 +53,9 @@ pub fn forward<F: Float>(
                 kept: kept.part(tile, steps * shape.kept),
                 now: now.part(tile, now_width),
                 active: active.part(tile, steps),
-                full: full.part(tile, steps),
-                from_zero: &mut from_zero.part(tile, 1)[0],
-                packed: [packed, packed_apart],
+                full: &mut full.part(tile, 1)[0].0,
+                from_zero: &mut from_zero.part(tile, 1)[0].0,
+                packed,
                 output: &output,
                 rows,
             }
@@ -60,19 +64,23 @@ pub fn forward<F: Float>(
     });
 }
 
-fn pack<F: Float>(threads: &Threads, trace: &mut LaneTrace<F>, layer: &Sequence<'_, F>, columns: usize) {
-    let Shape { gates, apart, .. } = trace.shape;
+/// Of a recurrent part that isn't apart: else it brings its own bias.
+fn sum_of_biases<F: Float>(trace: &mut LaneTrace<F>, layer: &Sequence<'_, F>) {
+    let (first, second) = layer.weights.bias.split_at(trace.shape.gates);
+    trace.bias.clear();
+    trace.bias.extend_from_slice(first);
+    trace.bias.iter_mut().zip(second).for_each(|(bias, second)| *bias += *second);
+}
+
+fn pack<F: Float>(packed: &mut [Packed<F>; 2], layer: &Sequence<'_, F>, shape: Shape, bias: &[F], columns: usize) {
+    let Shape { gates, apart, .. } = shape;
     let weights = layer.weights;
-    let (first, second) = weights.bias.split_at(gates);
     if apart {
-        // A recurrent part that is apart brings its own bias.
-        trace.packed.pack(threads, gates, columns, &[first, weights.kernel]);
-        trace.packed_apart.pack(threads, gates, columns, &[second, weights.recurrent]);
+        let (first, second) = weights.bias.split_at(gates);
+        packed[0].pack(gates, columns, &[first, weights.kernel]);
+        packed[1].pack(gates, columns, &[second, weights.recurrent]);
     } else {
-        trace.bias.clear();
-        trace.bias.extend_from_slice(first);
-        trace.bias.iter_mut().zip(second).for_each(|(bias, second)| *bias += *second);
-        trace.packed.pack(threads, gates, columns, &[&trace.bias, weights.kernel, weights.recurrent]);
+        packed[0].pack(gates, columns, &[bias, weights.kernel, weights.recurrent]);
     }
 }
 
@@ -96,7 +104,7 @@ struct ForwardTile<'a, 'l, F> {
     from_zero: &'a mut bool,
     /// All of it.
     before: &'a BlockParts<'a, F, { BLOCK[0] }>,
-    packed: [&'a Packed<F>; 2],
+    packed: &'a [Packed<F>; 2],
     output: &'a Parts<'a, F>,
 }
 
@@ -138,20 +146,19 @@ impl<F: Float> ForwardTile<'_, '_, F> {
 
             // SAFETY: of this step only this tile has a part.
             #[allow(unsafe_code)]
-            unsafe {
-                self.before.put::<V>(step * shape.tiles + tile, cast(now));
-            }
-            let (x, h) = cast_mut::<V>(now).split_at_mut(inputs + 1);
+            let put = unsafe { self.before.put::<V>(step * shape.tiles + tile, cast(now)) };
+            let (x, h) = cast::<V>(now).split_at(inputs + 1);
             let (c_before, c_after) = (cast::<V>(c_before), cast_mut::<V>(&mut c_after[..shape.c]));
             let gates = cast_mut::<V>(&mut gates[step * shape.gates..][..shape.gates]);
             // Of a state of zeros the product is zero.
-            let known = if step == 0 && *self.from_zero { &[] } else { &h[..] };
+            let known = if step == 0 && *self.from_zero { &[] } else { h };
             if shape.apart {
-                multiply(gates, Begin::Bias, packed[0], [&x[..inputs], &[]]);
-                multiply(recurrent, Begin::Bias, packed[1], [known, &[]]);
+                multiply(gates, Begin::Bias, &packed[0], [&x[..inputs], &[]], ());
+                multiply(recurrent, Begin::Bias, &packed[1], [known, &[]], put);
             } else {
-                multiply(gates, Begin::Bias, packed[0], [&x[..inputs], known]);
+                multiply(gates, Begin::Bias, &packed[0], [&x[..inputs], known], put);
             }
+            let h = cast_mut::<V>(&mut now[inputs + 1..]);
             if !self.full[step] {
                 h_before.copy_from_slice(h);
             }

@@ -3,7 +3,6 @@
 
 use super::vector::Vector;
 use crate::kernel::float::Float;
-use crate::kernel::threads::{Parts, Threads};
 
 /// A matrix [inner, columns], packed as [`multiply`] reads it: column tile after column tile, each [inner, its width].
 #[derive(Debug, Clone, Default)]
@@ -17,45 +16,36 @@ pub struct Packed<F> {
 
 impl<F: Float> Packed<F> {
     /// Packs matrices of so many columns, the rows of one after those of the other, for tiles of at most `widest`.
-    pub fn pack(&mut self, threads: &Threads, columns: usize, widest: usize, matrices: &[&[F]]) {
-        let inner = matrices.iter().map(|matrix| matrix.len()).sum::<usize>() / columns;
-        self.each_tile(threads, [inner, columns, widest], &|first, width, mut tile| {
+    pub fn pack(&mut self, columns: usize, widest: usize, matrices: &[&[F]]) {
+        self.make_room(matrices.iter().map(|matrix| matrix.len()).sum::<usize>() / columns, columns, widest);
+        let mut numbers = &mut self.numbers[..];
+        for (first, width) in tiles(columns, widest) {
             for row in matrices.iter().flat_map(|matrix| matrix.chunks_exact(columns)) {
-                let (into, rest) = std::mem::take(&mut tile).split_at_mut(width);
-                tile = rest;
+                let (into, rest) = std::mem::take(&mut numbers).split_at_mut(width);
+                numbers = rest;
                 into.iter_mut().zip(&row[first..first + width]).for_each(|(into, number)| *into = *number);
             }
-        });
+        }
     }
 
     /// Packs the transpose of a matrix of so many rows.
-    pub fn pack_transposed(&mut self, threads: &Threads, rows: usize, widest: usize, matrix: &[F]) {
+    pub fn pack_transposed(&mut self, rows: usize, widest: usize, matrix: &[F]) {
         let inner = matrix.len() / rows;
-        self.each_tile(threads, [inner, rows, widest], &|first, width, tile| {
+        self.make_room(inner, rows, widest);
+        let mut numbers = &mut self.numbers[..];
+        for (first, width) in tiles(rows, widest) {
+            let (tile, rest) = std::mem::take(&mut numbers).split_at_mut(inner * width);
+            numbers = rest;
             for (at, row) in matrix[first * inner..(first + width) * inner].chunks_exact(inner).enumerate() {
                 let into = tile[at..].iter_mut().step_by(width);
                 into.zip(row).for_each(|(into, number)| *into = *number);
             }
-        });
+        }
     }
 
-    /// Calls `pack` with the first column, the width and the room of each tile.
-    fn each_tile(
-        &mut self,
-        threads: &Threads,
-        [inner, columns, widest]: [usize; 3],
-        pack: &(dyn Fn(usize, usize, &mut [F]) + Sync),
-    ) {
+    fn make_room(&mut self, inner: usize, columns: usize, widest: usize) {
         self.numbers.resize(inner * columns, F::ZERO);
         (self.inner, self.columns, self.widest) = (inner, columns, widest);
-        let numbers = Parts::new(&mut self.numbers);
-        threads.each(columns.div_ceil(widest.max(1)), &|tile| {
-            let (first, width) = tile_at(columns, widest, tile);
-            // SAFETY: the room of this tile, which is done once.
-            #[allow(unsafe_code)]
-            let room = unsafe { numbers.range(inner * first..inner * (first + width)) };
-            pack(first, width, room);
-        });
     }
 }
 
@@ -73,6 +63,27 @@ fn tiles(columns: usize, widest: usize) -> impl Iterator<Item = (usize, usize)> 
     (0..columns.div_ceil(widest.max(1))).map(move |tile| tile_at(columns, widest, tile))
 }
 
+/// Two matrices, packed by a thread for itself. All threads read all of the weights in each pass, so each packs them on
+/// its own: to read what another has packed takes longer.
+#[derive(Debug, Clone, Default)]
+pub struct Packs<F> {
+    /// The matrices; the second one may be missing.
+    pub packed: [Packed<F>; 2],
+    /// The pass that they are of.
+    pass: usize,
+}
+
+impl<F: Float> Packs<F> {
+    /// The matrices of a pass, after `pack` where they are of one before.
+    pub fn of_pass(&mut self, pass: usize, pack: impl FnOnce(&mut [Packed<F>; 2])) -> &[Packed<F>; 2] {
+        if self.pass != pass {
+            pack(&mut self.packed);
+            self.pass = pass;
+        }
+        &self.packed
+    }
+}
+
 /// What a product begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
@@ -82,12 +93,31 @@ pub enum Begin {
     Bias,
 }
 
+/// What is done between the tiles of a product.
+pub trait Between {
+    /// Does what comes before tile `at` of so many.
+    fn before(&mut self, at: usize, of: usize);
+}
+
+impl Between for () {
+    #[inline(always)]
+    fn before(&mut self, _: usize, _: usize) {}
+}
+
 /// `out[column] = begin + Σ source[k] · packed[k, column]`, where `source` is both parts one after the other. Where
 /// the second part is missing, it counts as zero.
 #[inline(always)]
-pub fn multiply<V: Vector>(out: &mut [V], begin: Begin, packed: &Packed<V::Element>, source: [&[V]; 2]) {
+pub fn multiply<V: Vector>(
+    out: &mut [V],
+    begin: Begin,
+    packed: &Packed<V::Element>,
+    source: [&[V]; 2],
+    mut between: impl Between,
+) {
     let mut numbers = &packed.numbers[..];
-    for (first, width) in tiles(packed.columns, packed.widest) {
+    let count = packed.columns.div_ceil(packed.widest.max(1));
+    for (at, (first, width)) in tiles(packed.columns, packed.widest).enumerate() {
+        between.before(at, count);
         let (tile, rest) = numbers.split_at(packed.inner * width);
         numbers = rest;
         V::tile(&mut out[first..first + width], begin, tile, source);

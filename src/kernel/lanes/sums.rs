@@ -6,30 +6,44 @@ use super::product::BLOCK;
 use super::trace::{Blocks, LaneTrace, Shape};
 use super::vector::{Vector, Work, cast};
 use crate::kernel::float::Float;
+use crate::kernel::recurrent::Gradients;
 use crate::kernel::threads::{Parts, Threads};
 
 /// Steps that are summed up before the next: a block of each side stays in the first cache.
 const TOGETHER: usize = 40;
 
-/// Sums over all rows and steps of what gates are made of times gradients of gates. The rows of `sums` are those of the
-/// former; if the recurrent part is apart, the bias of each side is its own.
+/// Sums over all rows and steps of what gates are made of times gradients of gates. If the recurrent part is apart, the
+/// bias of each side is its own.
 pub fn sum_up<F: Float>(
     (isa, threads): (Isa, &Threads),
     trace: &LaneTrace<F>,
     [gates, recurrent]: [&Blocks<F, { BLOCK[1] }>; 2],
-    sums: &mut [F],
+    gradients: Gradients<'_, F>,
 ) {
     let Shape { inputs, gates: width, apart, .. } = trace.shape;
-    let sums = Parts::new(sums);
-    let blocks = width.div_ceil(BLOCK[1]);
-    threads.each(if apart { 2 * blocks } else { blocks }, &|part| {
-        let (d, rows, first_sum) = match apart {
-            false => (gates, 0..trace.shape.before(), 0),
-            true if part < blocks => (gates, 0..inputs + 1, 0),
-            true => (recurrent, inputs..trace.shape.before(), inputs + 1),
+    let (first, second) = gradients.bias.split_at_mut(width);
+    let (kernel, first, second) = (Parts::new(gradients.kernel), Parts::new(first), Parts::new(second));
+    let into = Into { kernel, bias: [first, second], recurrent: Parts::new(gradients.recurrent) };
+    // A part is a block of columns.
+    threads.each(width.div_ceil(BLOCK[1]), &|block, _| {
+        let before = trace.shape.before();
+        let sides = if apart {
+            [(gates, 0..inputs + 1, &[0][..]), (recurrent, inputs..before, &[1])]
+        } else {
+            // The biases have the same gradient; there may be no second one.
+            [(gates, 0..before, &[0, 1][..]), (gates, 0..0, &[])]
         };
-        F::run_on(isa, Sums { trace, d, rows, first_sum, block: part % blocks, sums: &sums });
+        for (d, rows, biases) in sides {
+            F::run_on(isa, Sums { trace, d, rows, biases, block, into: &into });
+        }
     });
+}
+
+/// Where sums go.
+struct Into<'a, F> {
+    kernel: Parts<'a, F>,
+    bias: [Parts<'a, F>; 2],
+    recurrent: Parts<'a, F>,
 }
 
 /// The sums of a block of columns.
@@ -38,10 +52,11 @@ struct Sums<'a, F> {
     /// Gradients of the gates, and a block of them.
     d: &'a Blocks<F, { BLOCK[1] }>,
     block: usize,
-    /// Which rows are wanted, and which of the sums the first of them is.
+    /// Which rows are wanted.
     rows: std::ops::Range<usize>,
-    first_sum: usize,
-    sums: &'a Parts<'a, F>,
+    /// Which biases get the sums of the ones.
+    biases: &'a [usize],
+    into: &'a Into<'a, F>,
 }
 
 impl<F: Float> Work<F> for Sums<'_, F> {
@@ -49,28 +64,39 @@ impl<F: Float> Work<F> for Sums<'_, F> {
     fn run<V: Vector<Element = F>>(self) {
         let Shape { inputs, gates: width, tiles, .. } = self.trace.shape;
         let steps = self.trace.shape.all_steps();
-        let columns = self.block * BLOCK[1]..width.min((self.block + 1) * BLOCK[1]);
         // The first steps of all rows, if there the hidden state is zero.
-        let zero = if self.trace.from_zero.iter().all(|zero| *zero) { tiles } else { 0 };
-        for from in (0..steps).step_by(TOGETHER) {
-            let to = steps.min(from + TOGETHER);
+        let zero = if self.trace.from_zero.iter().all(|zero| zero.0) { tiles } else { 0 };
+        let columns = self.block * BLOCK[1]..width.min((self.block + 1) * BLOCK[1]);
+        let put = |parts: &Parts<'_, F>, row: usize, is_first: bool, sums: &[F; BLOCK[1]]| {
+            // SAFETY: these columns belong to this part of the work alone.
+            #[allow(unsafe_code)]
+            let into = unsafe { parts.range(row * width + columns.start..row * width + columns.end) };
+            let into = into.iter_mut().zip(sums);
+            if is_first {
+                into.for_each(|(into, sum)| *into = *sum);
+            } else {
+                into.for_each(|(into, sum)| *into += *sum);
+            }
+        };
+        for first in (0..steps.max(1)).step_by(TOGETHER) {
+            let to = steps.min(first + TOGETHER);
             for left in self.rows.start / BLOCK[0]..self.rows.end.div_ceil(BLOCK[0]) {
-                let from = if left * BLOCK[0] > inputs { from.max(zero).min(to) } else { from };
+                let from = if left * BLOCK[0] > inputs { first.max(zero).min(to) } else { first };
                 let mut block = [[F::ZERO; BLOCK[1]]; BLOCK[0]];
                 V::block(
                     cast(self.trace.before.block(left, from..to)),
                     cast(self.d.block(self.block, from..to)),
                     &mut block,
                 );
-                for (row, block) in (left * BLOCK[0]..).zip(&block) {
-                    if !self.rows.contains(&row) {
-                        continue;
+                for (row, sums) in (left * BLOCK[0]..).zip(&block).filter(|(row, _)| self.rows.contains(row)) {
+                    match row.checked_sub(inputs) {
+                        None => put(&self.into.kernel, row, first == 0, sums),
+                        Some(0) => {
+                            let of = self.biases.iter().map(|bias| &self.into.bias[*bias]);
+                            of.filter(|bias| !bias.is_empty()).for_each(|bias| put(bias, 0, first == 0, sums));
+                        }
+                        Some(unit) => put(&self.into.recurrent, unit - 1, first == 0, sums),
                     }
-                    let at = (self.first_sum + row - self.rows.start) * width;
-                    // SAFETY: these columns belong to this part of the work alone.
-                    #[allow(unsafe_code)]
-                    let into = unsafe { self.sums.range(at + columns.start..at + columns.end) };
-                    into.iter_mut().zip(block).for_each(|(into, sum)| *into += *sum);
                 }
             }
         }

@@ -2,11 +2,11 @@
 //! Must not live here: what is computed (`forward`, `backward`, `sums`).
 
 use super::Portable;
-use super::product::{BLOCK, Packed};
+use super::product::{BLOCK, Between, Packs};
 use super::vector::{LANES, Vector, uncast, uncast_mut};
 use crate::kernel::float::Float;
 use crate::kernel::recurrent::Sequence;
-use crate::kernel::threads::Parts;
+use crate::kernel::threads::{Apart, Parts};
 
 /// Vectors of what a layer has at a step of a tile of sixteen rows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,29 +70,32 @@ pub struct LaneTrace<F> {
     pub(super) now: Vec<Portable<F>>,
     /// Of each step: not zero for the rows that have a step.
     pub(super) active: Vec<Portable<F>>,
-    /// Of each step, whether all sixteen rows have one.
-    pub(super) full: Vec<bool>,
+    /// Of each tile, whether all sixteen rows have the step.
+    pub(super) full: Vec<Apart<Vec<bool>>>,
     /// Of each tile, whether its hidden state is zero before the first step.
-    pub(super) from_zero: Vec<bool>,
+    pub(super) from_zero: Vec<Apart<bool>>,
     /// The sum of both biases, unless the second belongs to a recurrent part that is apart.
     pub(super) bias: Vec<F>,
-    /// Bias and kernel, and the recurrent kernel below it unless that is apart.
-    pub(super) packed: Packed<F>,
-    /// The recurrent bias and kernel if they are apart.
-    pub(super) packed_apart: Packed<F>,
+    /// Of each thread: bias and kernel, and the recurrent kernel below it unless that is apart; then it is the second.
+    pub(super) packs: Vec<Apart<Packs<F>>>,
+    /// Passes so far.
+    pub(super) pass: usize,
 }
 
 impl<F: Float> LaneTrace<F> {
-    pub(super) fn make_room(&mut self, shape: Shape) {
+    pub(super) fn make_room(&mut self, shape: Shape, threads: usize) {
         let Shape { steps, tiles, .. } = shape;
         self.shape = shape;
+        self.pass += 1;
+        room(&mut self.packs, threads);
         self.before.make_room(shape.before(), shape.all_steps());
         room(&mut self.c, tiles * (steps + 1) * shape.c);
         room(&mut self.gates, tiles * steps * shape.gates);
         room(&mut self.kept, tiles * steps * shape.kept);
         room(&mut self.now, tiles * (shape.before() + shape.units + if shape.apart { shape.gates } else { 0 }));
         room(&mut self.active, tiles * steps);
-        room(&mut self.full, tiles * steps);
+        room(&mut self.full, tiles);
+        self.full.iter_mut().filter(|full| full.0.len() != steps).for_each(|full| room(&mut full.0, steps));
         room(&mut self.from_zero, tiles);
     }
 }
@@ -107,12 +110,10 @@ pub struct LaneScratch<F> {
     /// Of each tile: the gradients of the states, those before a step, the hidden state, the gradients of the gates at
     /// a step and of the layer's input.
     pub(super) now: Vec<Portable<F>>,
-    /// The recurrent kernel, transposed.
-    pub(super) packed: Packed<F>,
-    /// The kernel, transposed, if the input's gradient is wanted.
-    pub(super) packed_kernel: Packed<F>,
-    /// Gradients of kernel, bias and recurrent kernel in the order of what gates are made of.
-    pub(super) sums: Vec<F>,
+    /// Of each thread: the recurrent kernel, transposed, and the kernel, transposed, if the input's gradient is wanted.
+    pub(super) packs: Vec<Apart<Packs<F>>>,
+    /// Passes so far.
+    pub(super) pass: usize,
 }
 
 impl<F: Float> LaneScratch<F> {
@@ -122,13 +123,13 @@ impl<F: Float> LaneScratch<F> {
         2 * (units + c) + units + gates * if apart { 2 } else { 1 } + if with_dx { inputs } else { 0 }
     }
 
-    pub(super) fn make_room(&mut self, shape: Shape, with_dx: bool) {
+    pub(super) fn make_room(&mut self, shape: Shape, with_dx: bool, threads: usize) {
         let Shape { tiles, gates, apart, .. } = shape;
+        self.pass += 1;
+        room(&mut self.packs, threads);
         self.gates.make_room(gates, shape.all_steps());
         self.recurrent.make_room(if apart { gates } else { 0 }, shape.all_steps());
         room(&mut self.now, tiles * Self::now_width(shape, with_dx));
-        self.sums.clear();
-        self.sums.resize((shape.before() + usize::from(apart)) * gates, F::ZERO);
     }
 }
 
@@ -177,28 +178,62 @@ pub(super) struct BlockParts<'a, F, const WIDTH: usize> {
 }
 
 impl<F: Float, const WIDTH: usize> BlockParts<'_, F, WIDTH> {
-    /// Copies all vectors of a step.
+    /// To copy all vectors of a step, some at a time.
     ///
     /// # Safety
-    /// Nobody else uses the step.
+    /// Nobody else uses the step until all are copied.
     #[inline(always)]
     #[allow(unsafe_code)]
-    pub unsafe fn put<V: Vector<Element = F>>(&self, step: usize, vectors: &[V]) {
-        let at = |block: usize| (block * self.steps + step) * WIDTH;
+    pub unsafe fn put<'a, V: Vector<Element = F>>(&'a self, step: usize, vectors: &'a [V]) -> Put<'a, V, WIDTH> {
+        Put { into: self, step, vectors }
+    }
+}
+
+/// Copies the vectors of a step, a few before each tile of a product: another thread has read that memory, so the
+/// processor has to get it back, and does so while it multiplies. It can't where all are copied at once.
+pub(super) struct Put<'a, V: Vector, const WIDTH: usize> {
+    into: &'a BlockParts<'a, V::Element, WIDTH>,
+    step: usize,
+    vectors: &'a [V],
+}
+
+impl<V: Vector, const WIDTH: usize> Put<'_, V, WIDTH> {
+    /// Copies all.
+    #[inline(always)]
+    pub fn all(mut self) {
+        self.before(0, 1);
+    }
+}
+
+impl<V: Vector, const WIDTH: usize> Between for Put<'_, V, WIDTH> {
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn before(&mut self, at: usize, of: usize) {
+        let Put { into, step, vectors } = self;
+        let blocks = vectors.len().div_ceil(WIDTH);
+        let (first, last) = (blocks * at / of, blocks * (at + 1) / of);
+        let room = |block: usize, len: usize| {
+            let at = (block * into.steps + *step) * WIDTH;
+            // SAFETY: vectors of this step, which `BlockParts::put` is told that nobody else uses.
+            super::vector::cast_mut::<V>(unsafe { into.values.range(at..at + len) })
+        };
         let (whole, rest) = vectors.as_chunks::<WIDTH>();
-        for (block, vectors) in whole.iter().enumerate() {
-            // SAFETY: vectors of this step, which the caller has alone.
-            let into = unsafe { self.values.range(at(block)..at(block) + WIDTH) };
-            if let Some(into) = super::vector::cast_mut::<V>(into).first_chunk_mut::<WIDTH>() {
-                *into = *vectors;
+        for block in first..last.min(whole.len()) {
+            if let Some(into) = room(block, WIDTH).first_chunk_mut::<WIDTH>() {
+                *into = whole[block];
             }
         }
-        if rest.is_empty() {
-            return;
+        if last > whole.len() && !rest.is_empty() {
+            room(whole.len(), rest.len()).iter_mut().zip(rest).for_each(|(into, vector)| *into = *vector);
         }
-        // SAFETY: as above.
-        let into = unsafe { self.values.range(at(whole.len())..at(whole.len()) + rest.len()) };
-        super::vector::cast_mut::<V>(into).iter_mut().zip(rest).for_each(|(into, vector)| *into = *vector);
+    }
+}
+
+impl<A: Between, B: Between> Between for (A, B) {
+    #[inline(always)]
+    fn before(&mut self, at: usize, of: usize) {
+        self.0.before(at, of);
+        self.1.before(at, of);
     }
 }
 

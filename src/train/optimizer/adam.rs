@@ -1,9 +1,12 @@
 //! Adam (Kingma and Ba 2015) in the two forms there are.
 
+use std::ops::Range;
+
 use super::Kept;
 use crate::config::{self, EpsilonForm};
 use crate::kernel::float::Float;
 use crate::kernel::lanes::{Isa, LANES, Vector, Work};
+use crate::kernel::threads::{Parts, Threads};
 use crate::train::keep::{Number, Record};
 
 /// Moments of every parameter.
@@ -28,7 +31,18 @@ impl<F: Float> Adam<F> {
 
     /// One update. Keras folds the bias correction into the step size, so its epsilon comes before the correction;
     /// PyTorch corrects the second moment first and adds epsilon after.
-    pub fn update(&mut self, parameters: &mut [F], gradients: &[F]) {
+    pub fn update(&mut self, threads: &Threads, parameters: &mut [F], gradients: &[F]) {
+        self.update_after(threads, parameters, gradients, &|_, _| {});
+    }
+
+    /// As [`Adam::update`]; each range of the parameters is first handed to `change`.
+    pub(super) fn update_after(
+        &mut self,
+        threads: &Threads,
+        parameters: &mut [F],
+        gradients: &[F],
+        change: &(dyn Fn(Range<usize>, &mut [F]) + Sync),
+    ) {
         self.steps += 1;
         let config::Adam { learning_rate, beta_1, beta_2, epsilon, epsilon_form } = self.settings;
         let first_correction = 1.0 - beta_1.powi(self.steps);
@@ -38,14 +52,30 @@ impl<F: Float> Adam<F> {
             EpsilonForm::Keras => (learning_rate * second_correction.sqrt() / first_correction, 1.0),
             EpsilonForm::Torch => (learning_rate / first_correction, second_correction.sqrt()),
         };
-        let update = Update {
-            numbers: [step, 1.0 / root, epsilon, 1.0 - beta_1, 1.0 - beta_2].map(F::from_f64),
-            parameters,
-            gradients,
-            moments: [&mut self.first, &mut self.second],
-        };
-        F::run_on(Isa::best(), update);
+        let numbers = [step, 1.0 / root, epsilon, 1.0 - beta_1, 1.0 - beta_2].map(F::from_f64);
+        let (parameters, first, second) =
+            (Parts::new(parameters), Parts::new(&mut self.first), Parts::new(&mut self.second));
+        each_range(threads, gradients.len(), &|range| {
+            // SAFETY: nothing else has this range.
+            #[allow(unsafe_code)]
+            let (parameters, moments) = unsafe {
+                (parameters.range(range.clone()), [first.range(range.clone()), second.range(range.clone())])
+            };
+            change(range.clone(), parameters);
+            F::run_on(Isa::best(), Update { numbers, parameters, gradients: &gradients[range], moments });
+        });
     }
+}
+
+/// Fewer parameters aren't shared.
+const SHARED: usize = 2048;
+
+/// Does something with all parameters, a range for each thread.
+fn each_range(threads: &Threads, parameters: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+    let parts = if parameters < SHARED { 1 } else { threads.count() };
+    // Memory that threads write is apart by more than what they get at once.
+    let at = |part: usize| if part == parts { parameters } else { (parameters * part / parts) & !(2 * LANES - 1) };
+    threads.each(parts, &|part, _| work(at(part)..at(part + 1)));
 }
 
 /// An update of every parameter: step · m / (sqrt(v) · scale + epsilon).
@@ -113,6 +143,24 @@ impl<F: Number> Kept for Adam<F> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_bits_are_the_same_on_any_number_of_threads() {
+        let after = |threads: usize, parameters: usize| {
+            let threads = Threads::new(threads);
+            let mut adam = Adam::<f32>::new(config::Adam::DEFAULT, parameters);
+            let mut p: Vec<f32> = (0..parameters).map(|i| (i as f32).sin()).collect();
+            for update in 0..3 {
+                let gradients: Vec<f32> = (0..parameters).map(|i| ((i + 7 * update) as f32).cos()).collect();
+                adam.update(&threads, &mut p, &gradients);
+            }
+            p.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for parameters in [0, 5, SHARED - 1, SHARED, 3 * SHARED + 13] {
+            let one = after(1, parameters);
+            assert!([2, 3, 7].into_iter().all(|threads| after(threads, parameters) == one), "{parameters}");
+        }
+    }
+
     /// Two updates, written out from the formulas of both frameworks' documentation.
     #[test]
     fn epsilon_stands_where_each_framework_has_it() {
@@ -126,8 +174,8 @@ mod tests {
         for form in [EpsilonForm::Keras, EpsilonForm::Torch] {
             let mut adam = Adam::<f64>::new(config::Adam { epsilon_form: form, ..settings }, 1);
             let mut p = [1.0];
-            adam.update(&mut p, &[0.5]);
-            adam.update(&mut p, &[-0.2]);
+            adam.update(&Threads::default(), &mut p, &[0.5]);
+            adam.update(&Threads::default(), &mut p, &[-0.2]);
             let mut wanted = 1.0;
             let (mut m, mut v) = (0.0, 0.0);
             for (t, g) in [(1, 0.5), (2, -0.2)] {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::{Adam, Kept};
 use crate::config;
 use crate::kernel::float::Float;
+use crate::kernel::threads::Threads;
 use crate::train::keep::{Number, Record};
 
 /// Adam's moments, and what decays.
@@ -31,12 +32,17 @@ impl<F: Float> AdamW<F> {
     }
 
     /// One update.
-    pub fn update(&mut self, parameters: &mut [F], gradients: &[F]) {
+    pub fn update(&mut self, threads: &Threads, parameters: &mut [F], gradients: &[F]) {
         let kept = F::from_f64(1.0 - self.learning_rate * self.weight_decay);
-        for kernel in &self.kernels {
-            parameters[kernel.clone()].iter_mut().for_each(|p| *p *= kept);
-        }
-        self.adam.update(parameters, gradients);
+        let kernels = &self.kernels;
+        self.adam.update_after(threads, parameters, gradients, &|range, parameters| {
+            for kernel in kernels {
+                let (first, last) = (kernel.start.max(range.start), kernel.end.min(range.end));
+                if first < last {
+                    parameters[first - range.start..last - range.start].iter_mut().for_each(|p| *p *= kept);
+                }
+            }
+        });
     }
 }
 

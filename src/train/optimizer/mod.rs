@@ -20,6 +20,7 @@ use std::ops::Range;
 use super::keep::{Number, Record};
 use crate::config;
 use crate::kernel::float::Float;
+use crate::kernel::threads::Threads;
 
 /// The optimizer of a training.
 #[derive(Debug, Clone)]
@@ -90,10 +91,10 @@ impl<F: Float> Optimizer<F> {
     }
 
     /// One update.
-    pub fn update(&mut self, parameters: &mut [F], gradients: &[F]) {
+    pub fn update(&mut self, threads: &Threads, parameters: &mut [F], gradients: &[F]) {
         match self {
-            Optimizer::Adam(adam) => adam.update(parameters, gradients),
-            Optimizer::AdamW(adamw) => adamw.update(parameters, gradients),
+            Optimizer::Adam(adam) => adam.update(threads, parameters, gradients),
+            Optimizer::AdamW(adamw) => adamw.update(threads, parameters, gradients),
             Optimizer::RmsProp(rmsprop) => rmsprop.update(parameters, gradients),
             Optimizer::Sgd(sgd) => sgd.update(parameters, gradients),
         }

@@ -25,7 +25,7 @@ fn after_a_hundred(settings: Settings) -> [f32; 3] {
     for t in 0..100 {
         let gradient = |i: usize| a[i] * (f64::from(p[i]) - c[i]) + 0.1 * ((t + i) as f64).sin();
         let gradients = [gradient(0) as f32, gradient(1) as f32, gradient(2) as f32];
-        optimizer.update(&mut p, &gradients);
+        optimizer.update(&Threads::default(), &mut p, &gradients);
     }
     p
 }
@@ -66,8 +66,8 @@ fn a_hundred_updates_are_those_of_pytorch() {
 fn after_two(settings: Settings) -> f64 {
     let mut optimizer = optimizer::<f64>(settings);
     let mut p = [1.0; 3];
-    optimizer.update(&mut p, &[0.5; 3]);
-    optimizer.update(&mut p, &[-0.2; 3]);
+    optimizer.update(&Threads::default(), &mut p, &[0.5; 3]);
+    optimizer.update(&Threads::default(), &mut p, &[-0.2; 3]);
     p[0]
 }
 
@@ -102,9 +102,9 @@ fn adamw_takes_a_share_of_the_kernels_before_adams_step() {
     let settings = Settings::AdamW(config::AdamW { adam: ADAM, weight_decay: 0.5 });
     let mut optimizer = Optimizer::<f64>::new(settings, 3, vec![0..1, 2..3]);
     let mut p = [2.0, 2.0, 2.0];
-    optimizer.update(&mut p, &[0.0; 3]);
+    optimizer.update(&Threads::default(), &mut p, &[0.0; 3]);
     optimizer.set_learning_rate(0.1);
-    optimizer.update(&mut p, &[0.0; 3]);
+    optimizer.update(&Threads::default(), &mut p, &[0.0; 3]);
     assert!((p[0] - 2.0 * (1.0 - 0.005) * (1.0 - 0.05)).abs() < 1e-14, "{p:?}");
     assert_eq!(p[0].to_bits(), p[2].to_bits());
     assert_eq!(p[1].to_bits(), 2.0_f64.to_bits());
@@ -115,10 +115,10 @@ fn a_step_size_that_changes_scales_the_steps_before_only_in_pytorchs_rmsprop() {
     let with_changed_rate = |form| {
         let mut optimizer = optimizer::<f64>(rmsprop(0.8, 0.5, 0.1, form));
         let mut p = [1.0; 3];
-        optimizer.update(&mut p, &[0.5; 3]);
+        optimizer.update(&Threads::default(), &mut p, &[0.5; 3]);
         let before = p[0];
         optimizer.set_learning_rate(0.0);
-        optimizer.update(&mut p, &[0.5; 3]);
+        optimizer.update(&Threads::default(), &mut p, &[0.5; 3]);
         before - p[0]
     };
     assert!(with_changed_rate(EpsilonForm::Keras) > 0.0);
