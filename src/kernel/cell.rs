@@ -43,6 +43,8 @@ pub struct Form {
     /// Whether the recurrent part of the gates (with a bias of its own) is handed to the cell next to the input's part.
     /// Otherwise both come as one sum, and the second bias is there when it is asked for.
     pub recurrent_apart: bool,
+    /// Of a recurrent part that is apart: the first gates, whose gradient is the same on both sides.
+    pub same_gates: usize,
     /// Whether there is a recurrent kernel: without one the gates see the input alone.
     pub recurrent_kernel: bool,
     /// What it learns beside kernels and bias. Where there is any, the bias is the cell's too, and not in the gates.

@@ -100,6 +100,11 @@ fn multiply_transposed<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, 
         out.fill(F::ZERO);
     }
     for (a, b) in a.data.chunks_exact(rows).zip(b.data.chunks_exact(columns)).take(a.columns) {
+        if let [b] = b {
+            // The same sums, several at once.
+            out.iter_mut().zip(a).for_each(|(out, a)| *out += *a * *b);
+            continue;
+        }
         for (out, a) in out.chunks_exact_mut(columns).zip(a) {
             out.iter_mut().zip(b).for_each(|(out, b)| *out += *a * *b);
         }
@@ -114,8 +119,13 @@ fn multiply_few<F: Float>(out: &mut [F], a: Matrix<'_, F>, b: Matrix<'_, F>, exi
             out.fill(F::ZERO);
         }
         for (k, a) in a.iter().enumerate() {
-            let b = b.data[k * of_row as usize..].iter().step_by(of_column as usize);
-            out.iter_mut().zip(b).for_each(|(out, b)| *out += *a * *b);
+            let b = &b.data[k * of_row as usize..];
+            if of_column == 1 {
+                // The same sums, several at once.
+                out.iter_mut().zip(b).for_each(|(out, b)| *out += *a * *b);
+            } else {
+                out.iter_mut().zip(b.iter().step_by(of_column as usize)).for_each(|(out, b)| *out += *a * *b);
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ static FORM: Form = Form {
     gates: &["z", "r", "n"],
     states: &["h"],
     recurrent_apart: true,
+    same_gates: 2,
     recurrent_kernel: true,
     own: &[],
     kept: 1,

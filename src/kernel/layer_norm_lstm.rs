@@ -25,6 +25,7 @@ static FORM: Form = Form {
     gates: &["i", "f", "g", "o"],
     states: &["h", "c"],
     recurrent_apart: true,
+    same_gates: 0,
     recurrent_kernel: true,
     own: &[
         OwnTensor { name: "input_gain", blocks: 4, ones: true },

@@ -19,6 +19,7 @@ static FORM: Form = Form {
     gates: &["i", "f", "g", "o"],
     states: &["h", "c"],
     recurrent_apart: false,
+    same_gates: 0,
     recurrent_kernel: true,
     own: &[],
     kept: 1,

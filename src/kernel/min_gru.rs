@@ -20,6 +20,7 @@ static FORM: Form = Form {
     gates: &["z", "v"],
     states: &["h"],
     recurrent_apart: false,
+    same_gates: 0,
     recurrent_kernel: false,
     own: &[],
     kept: 0,

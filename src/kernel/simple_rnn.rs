@@ -23,6 +23,7 @@ const fn form(activation: Activation, attributes: &'static [(&'static str, Attri
         gates: &["h"],
         states: &["h"],
         recurrent_apart: false,
+        same_gates: 0,
         recurrent_kernel: true,
         own: &[],
         kept: 0,

@@ -351,12 +351,7 @@ impl<F: Float> Network<F> {
     /// Gradients of the trained numbers, into `gradients` (as long as [`Network::parameters`]), for gradients `d_out`
     /// of the standardised outputs of the forward pass that `work` is from. Of a network without further members.
     pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
-        // Those of recurrent layers are replaced.
-        for range in self.layers.iter().filter(|range| !matches!(range.layer, Layer::Recurrent(_))) {
-            gradients[self.tensors[range.first].range.start..self.tensors[range.first + 1].range.end].fill(F::ZERO);
-        }
-        let after = self.tensors.get(self.embeddings).map_or(gradients.len(), |tensor| tensor.range.start);
-        gradients[after..].fill(F::ZERO);
+        self.clear_added(gradients);
         let pass = self.of_patches(pass);
         let (t, b) = (pass.t, pass.b);
         let first = (t - self.output_steps(pass)) * b;

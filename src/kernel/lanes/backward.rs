@@ -139,7 +139,10 @@ impl<F: Float> BackwardTile<'_, '_, F> {
             let place = step * shape.tiles + tile;
             // SAFETY: of this step only this tile has a part.
             #[allow(unsafe_code)]
-            let put = unsafe { (self.gates.put(place, d_gates), self.recurrent.put(place, d_recurrent)) };
+            let put = unsafe {
+                let own = d_recurrent.get(shape.same..).unwrap_or_default();
+                (self.gates.put(place, d_gates), self.recurrent.put(place, own))
+            };
             // Before the first step is a constant.
             if step > 0 {
                 multiply(dh, Begin::Output, &packed[0], [if shape.apart { d_recurrent } else { d_gates }, &[]], put);

@@ -1,16 +1,21 @@
 //! The gradients of a layer's numbers: sums over all rows and steps.
 //! Must not live here: gradients of rows (`backward`).
 
-use super::Isa;
+use std::ops::Range;
+
 use super::product::BLOCK;
 use super::trace::{Blocks, LaneTrace, Shape};
 use super::vector::{Vector, Work, cast};
+use super::{Isa, Portable};
 use crate::kernel::float::Float;
 use crate::kernel::recurrent::Gradients;
 use crate::kernel::threads::{Parts, Threads};
 
 /// Steps that are summed up before the next: a block of each side stays in the first cache.
 const TOGETHER: usize = 40;
+
+/// Fewer blocks for each thread are cut into halves.
+const FEW: usize = 8;
 
 /// Sums over all rows and steps of what gates are made of times gradients of gates. If the recurrent part is apart, the
 /// bias of each side is its own.
@@ -20,21 +25,28 @@ pub fn sum_up<F: Float>(
     [gates, recurrent]: [&Blocks<F, { BLOCK[1] }>; 2],
     gradients: Gradients<'_, F>,
 ) {
-    let Shape { inputs, gates: width, apart, .. } = trace.shape;
+    let Shape { inputs, gates: width, same, .. } = trace.shape;
     let (first, second) = gradients.bias.split_at_mut(width);
     let (kernel, first, second) = (Parts::new(gradients.kernel), Parts::new(first), Parts::new(second));
     let into = Into { kernel, bias: [first, second], recurrent: Parts::new(gradients.recurrent) };
-    // A part is a block of columns.
-    threads.each(width.div_ceil(BLOCK[1]), &|block, _| {
+    let blocks = width.div_ceil(BLOCK[1]);
+    // A part is a block of columns, or of few blocks a half: of the rows of each side.
+    let halves = if blocks < FEW * threads.count() { 2 } else { 1 };
+    threads.each(halves * blocks, &|part, _| {
+        let (block, half) = (part / halves, part % halves);
         let before = trace.shape.before();
-        let sides = if apart {
-            [(gates, 0..inputs + 1, &[0][..]), (recurrent, inputs..before, &[1])]
+        let own = block.checked_sub(same / BLOCK[1]);
+        let sides = if let Some(own) = own {
+            [(gates, block, 0..inputs + 1, &[0][..]), (recurrent, own, inputs..before, &[1])]
         } else {
             // The biases have the same gradient; there may be no second one.
-            [(gates, 0..before, &[0, 1][..]), (gates, 0..0, &[])]
+            [(gates, block, 0..before, &[0, 1][..]), (gates, block, 0..0, &[])]
         };
-        for (d, rows, biases) in sides {
-            F::run_on(isa, Sums { trace, d, rows, biases, block, into: &into });
+        for (d, d_block, rows, biases) in sides {
+            let (first, last) = (rows.start / BLOCK[0], rows.end.div_ceil(BLOCK[0]));
+            let cut = |at: usize| (first + (last - first) * at / halves) * BLOCK[0];
+            let rows = rows.start.max(cut(half))..rows.end.min(cut(half + 1));
+            F::run_on(isa, Sums { trace, d: d.of(d_block), rows, biases, block, into: &into });
         }
     });
 }
@@ -46,14 +58,14 @@ struct Into<'a, F> {
     recurrent: Parts<'a, F>,
 }
 
-/// The sums of a block of columns.
+/// The sums of a block of columns, or of some of its rows.
 struct Sums<'a, F> {
     trace: &'a LaneTrace<F>,
-    /// Gradients of the gates, and a block of them.
-    d: &'a Blocks<F, { BLOCK[1] }>,
+    /// The block, and the gradients of its gates.
     block: usize,
-    /// Which rows are wanted.
-    rows: std::ops::Range<usize>,
+    d: &'a [Portable<F>],
+    /// Which rows of what gates are made of are wanted.
+    rows: Range<usize>,
     /// Which biases get the sums of the ones.
     biases: &'a [usize],
     into: &'a Into<'a, F>,
@@ -85,7 +97,7 @@ impl<F: Float> Work<F> for Sums<'_, F> {
                 let mut block = [[F::ZERO; BLOCK[1]]; BLOCK[0]];
                 V::block(
                     cast(self.trace.before.block(left, from..to)),
-                    cast(self.d.block(self.block, from..to)),
+                    cast(&self.d[from * BLOCK[1]..to * BLOCK[1]]),
                     &mut block,
                 );
                 for (row, sums) in (left * BLOCK[0]..).zip(&block).filter(|(row, _)| self.rows.contains(row)) {

@@ -22,6 +22,9 @@ pub(super) struct Shape {
     pub kept: usize,
     /// Whether the recurrent part of the gates is apart.
     pub apart: bool,
+    /// The first gradient of gates that is not the same on both sides, down to a whole block; beyond them all where no
+    /// part is apart.
+    pub same: usize,
     pub steps: usize,
     pub tiles: usize,
 }
@@ -31,13 +34,16 @@ impl Shape {
     pub fn new<F: Float>(layer: &Sequence<'_, F>) -> Shape {
         let form = layer.cell.form();
         let units = layer.units;
+        let gates = form.gates.len() * units;
+        let same = form.same_gates * units;
         Shape {
             inputs: layer.inputs,
             units,
-            gates: form.gates.len() * units,
+            gates,
             c: (form.states.len() - 1) * units,
             kept: form.kept * units,
             apart: form.recurrent_apart,
+            same: if form.recurrent_apart { same - same % BLOCK[1] } else { gates.next_multiple_of(BLOCK[1]) },
             steps: layer.t,
             tiles: layer.b.div_ceil(LANES),
         }
@@ -105,7 +111,7 @@ impl<F: Float> LaneTrace<F> {
 pub struct LaneScratch<F> {
     /// Gradient of the gates before activation, input's side.
     pub(super) gates: Blocks<F, { BLOCK[1] }>,
-    /// The same, recurrent side, if that is apart.
+    /// The same, recurrent side, of the gates from [`Shape::same`] on.
     pub(super) recurrent: Blocks<F, { BLOCK[1] }>,
     /// Of each tile: the gradients of the states, those before a step, the hidden state, the gradients of the gates at
     /// a step and of the layer's input.
@@ -124,11 +130,11 @@ impl<F: Float> LaneScratch<F> {
     }
 
     pub(super) fn make_room(&mut self, shape: Shape, with_dx: bool, threads: usize) {
-        let Shape { tiles, gates, apart, .. } = shape;
+        let Shape { tiles, gates, same, .. } = shape;
         self.pass += 1;
         room(&mut self.packs, threads);
         self.gates.make_room(gates, shape.all_steps());
-        self.recurrent.make_room(if apart { gates } else { 0 }, shape.all_steps());
+        self.recurrent.make_room(gates.saturating_sub(same), shape.all_steps());
         room(&mut self.now, tiles * Self::now_width(shape, with_dx));
     }
 }
@@ -154,6 +160,11 @@ impl<F: Float, const WIDTH: usize> Blocks<F, WIDTH> {
     pub fn block(&self, block: usize, steps: std::ops::Range<usize>) -> &[Portable<F>] {
         let first = block * self.steps;
         &self.values[(first + steps.start) * WIDTH..(first + steps.end) * WIDTH]
+    }
+
+    /// All steps of a block.
+    pub fn of(&self, block: usize) -> &[Portable<F>] {
+        self.block(block, 0..self.steps)
     }
 
     /// To be written by several threads.
@@ -218,9 +229,9 @@ impl<V: Vector, const WIDTH: usize> Between for Put<'_, V, WIDTH> {
             super::vector::cast_mut::<V>(unsafe { into.values.range(at..at + len) })
         };
         let (whole, rest) = vectors.as_chunks::<WIDTH>();
-        for block in first..last.min(whole.len()) {
+        for (block, vectors) in whole.iter().enumerate().take(last).skip(first) {
             if let Some(into) = room(block, WIDTH).first_chunk_mut::<WIDTH>() {
-                *into = whole[block];
+                *into = *vectors;
             }
         }
         if last > whole.len() && !rest.is_empty() {

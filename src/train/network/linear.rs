@@ -69,13 +69,14 @@ impl<F: Float> Network<F> {
     /// (x - mean) / sd of the chosen features of the cells from `first` on; 0 where there is no step, since there may
     /// be NaN, and 0 times NaN would reach the gradients.
     pub(super) fn standardise(&self, pass: Pass<'_, F>, first: usize, chosen: &[usize], out: &mut Vec<F>) {
-        out.clear();
         let Statistics { mean, sd, .. } = &self.scaling;
-        for (at, row) in pass.x.chunks_exact(self.shape.features.max(1)).enumerate().skip(first) {
+        let cells = pass.x.chunks_exact(self.shape.features.max(1)).enumerate().skip(first);
+        out.resize(cells.len() * chosen.len(), F::ZERO);
+        for ((at, row), out) in cells.zip(out.chunks_exact_mut(chosen.len().max(1))) {
             if pass.mask.active(at) {
-                out.extend(chosen.iter().map(|i| (row[*i] - mean[*i]) / sd[*i]));
+                out.iter_mut().zip(chosen).for_each(|(out, i)| *out = (row[*i] - mean[*i]) / sd[*i]);
             } else {
-                out.extend(chosen.iter().map(|_| F::ZERO));
+                out.fill(F::ZERO);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Which steps of a pass have outputs. Must not live here: what is made of them (the file above).
+//! Which steps of a pass have outputs, and which gradients are added to. Must not live here: what is made of them (the
+//! file above).
 
 use super::{Network, Pass};
 use crate::kernel::float::Float;
@@ -13,5 +14,14 @@ impl<F: Float> Network<F> {
     /// Timesteps that have outputs.
     pub(super) fn output_steps(&self, pass: Pass<'_, F>) -> usize {
         if pass.last_only || !self.shape.pool.is_none() { 1 } else { pass.t }
+    }
+
+    /// Makes gradients zero that are added to; those of recurrent layers are replaced.
+    pub(super) fn clear_added(&self, gradients: &mut [F]) {
+        for range in self.layers.iter().filter(|range| !matches!(range.layer, Layer::Recurrent(_))) {
+            gradients[self.tensors[range.first].range.start..self.tensors[range.first + 1].range.end].fill(F::ZERO);
+        }
+        let after = self.tensors.get(self.embeddings).map_or(gradients.len(), |tensor| tensor.range.start);
+        gradients[after..].fill(F::ZERO);
     }
 }

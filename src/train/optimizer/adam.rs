@@ -58,9 +58,8 @@ impl<F: Float> Adam<F> {
         each_range(threads, gradients.len(), &|range| {
             // SAFETY: nothing else has this range.
             #[allow(unsafe_code)]
-            let (parameters, moments) = unsafe {
-                (parameters.range(range.clone()), [first.range(range.clone()), second.range(range.clone())])
-            };
+            let (parameters, moments) =
+                unsafe { (parameters.range(range.clone()), [first.range(range.clone()), second.range(range.clone())]) };
             change(range.clone(), parameters);
             F::run_on(Isa::best(), Update { numbers, parameters, gradients: &gradients[range], moments });
         });
