@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use super::lanes::{Isa, Portable, Vector, Work, sigmoid_of, tanh_of};
+use super::lanes::{Isa, LANES, Portable, Vector, Work, sigmoid_of, tanh_of};
 
 /// What a cell computes with: a number, or one of each of many rows ([`super::lanes::Vector`]).
 pub trait Number:
@@ -46,6 +46,8 @@ pub trait Float: Number + PartialOrd {
     fn to_f64(self) -> f64;
     /// e^x for x up to 0; in f32 e^-40 below -40.
     fn exp(self) -> Self;
+    /// The same of each row, with the same bits.
+    fn exp_lanes<V: Vector<Element = Self>>(x: V) -> V;
     /// self · by + plus; rounded once for `f32`.
     fn mul_add(self, by: Self, plus: Self) -> Self;
     /// 2^n for n in the low bits of 1.5 · 2^23 + n; `f32` only.
@@ -96,6 +98,12 @@ impl Float for f64 {
 
     fn exp(self) -> Self {
         self.exp()
+    }
+
+    fn exp_lanes<V: Vector<Element = Self>>(x: V) -> V {
+        let mut rows = [0.0; LANES];
+        x.store(&mut rows);
+        V::load(&rows.map(f64::exp))
     }
 
     #[inline(always)]
@@ -178,6 +186,24 @@ impl Float for f32 {
         grown * scale + scale
     }
 
+    /// [`exp`] with the operations of a vector, none of them fused.
+    #[inline(always)]
+    fn exp_lanes<V: Vector<Element = Self>>(x: V) -> V {
+        let x = x.at_most(V::splat(40.0)).at_least(V::splat(-40.0));
+        let shifted = x * V::splat(std::f32::consts::LOG2_E) + V::splat(ROUNDING);
+        let n = shifted - V::splat(ROUNDING);
+        let r = (x - n * V::splat(LN_2[0])) - n * V::splat(LN_2[1]);
+        let series = V::splat(TAYLOR[0]);
+        let series = series * r + V::splat(TAYLOR[1]);
+        let series = series * r + V::splat(TAYLOR[2]);
+        let series = series * r + V::splat(TAYLOR[3]);
+        let series = series * r + V::splat(TAYLOR[4]);
+        let series = series * r + V::splat(TAYLOR[5]);
+        let series = series * r + V::splat(1.0);
+        let scale = shifted.power_of_two();
+        series * r * scale + scale
+    }
+
     #[inline(always)]
     fn mul_add(self, by: Self, plus: Self) -> Self {
         self.mul_add(by, plus)
@@ -207,25 +233,28 @@ impl Float for f32 {
     }
 }
 
+/// 1.5 * 2^23: a number of up to 2^22 added to it is rounded to an integer, which is then in the low bits.
+const ROUNDING: f32 = 12_582_912.0;
+/// ln 2 in two parts; n times the first is exact.
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// Of (e^r - 1) / r, from the seventh term down to the second.
+const TAYLOR: [f32; 6] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
+
 /// e^x as (1 + `.0`) · `.1` for x within ±40, beyond that e^±40; NaN stays NaN.
 ///
 /// e^x = 2^n e^r with |r| <= ln 2 / 2, and e^r - 1 by its Taylor series, whose first term left out is below 6e-9.
 #[inline(always)]
 fn exp(x: f32) -> (f32, f32) {
-    /// 1.5 * 2^23: a number of up to 2^22 added to it is rounded to an integer, which is then in the low bits.
-    const ROUNDING: f32 = 12_582_912.0;
-    /// ln 2 in two parts; n times the first is exact.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     let x = x.clamp(-40.0, 40.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUNDING;
     let n = shifted - ROUNDING;
     let r = (x - n * LN_2[0]) - n * LN_2[1];
-    let series = 1.0 / 5040.0;
-    let series = series * r + 1.0 / 720.0;
-    let series = series * r + 1.0 / 120.0;
-    let series = series * r + 1.0 / 24.0;
-    let series = series * r + 1.0 / 6.0;
-    let series = series * r + 0.5;
+    let series = TAYLOR[0];
+    let series = series * r + TAYLOR[1];
+    let series = series * r + TAYLOR[2];
+    let series = series * r + TAYLOR[3];
+    let series = series * r + TAYLOR[4];
+    let series = series * r + TAYLOR[5];
     let series = series * r + 1.0;
     (series * r, shifted.power_of_two())
 }

@@ -5,10 +5,12 @@
 //! operations and their order are the same on every machine, and so are the bits.
 
 use super::float::Float;
-use super::lanes::{Isa, Vector, Work};
+use super::lanes::{Isa, LANES, Vector, Work};
 
 /// Sums of a row side by side.
-const LANES: usize = 8;
+const SUMS: usize = 8;
+/// Numbers of a row that stay in the nearest cache between two loops.
+const PIECE: usize = 32 * LANES;
 
 /// Rows of numbers before the softmax, with the class and the weight of each.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +59,7 @@ impl<F: Float> Work<F> for Probabilities<'_, '_, F> {
     fn run<V: Vector<Element = F>>(self) {
         for (y, to) in self.y.chunks_exact(self.classes).zip(self.to.chunks_exact_mut(self.classes)) {
             let most = largest(y);
-            let of_all = exponentials(y, most, to);
+            let of_all = exponentials::<V>(y, most, to);
             let scale = F::from_f64(1.0 / of_all);
             to.iter_mut().for_each(|to| *to *= scale);
             self.of_all.push((most, of_all.ln()));
@@ -84,7 +86,7 @@ impl<F: Float> Work<F> for CrossEntropy<'_, '_, F> {
                 continue;
             }
             let most = largest(y);
-            let of_all = exponentials(y, most, gradient);
+            let of_all = exponentials::<V>(y, most, gradient);
             let class = wanted.to_f64() as usize;
             *self.sum += weight * (of_all.ln() - (y[class] - most).to_f64());
             let share = F::from_f64(weight / self.total);
@@ -105,13 +107,13 @@ impl<F: Float> Work<F> for Sum<'_, '_, F> {
     #[inline(always)]
     fn run<V: Vector<Element = F>>(self) {
         let most = largest(self.row);
-        let mut lanes = [F::ZERO; LANES];
-        let (blocks, rest) = self.row.as_chunks::<LANES>();
-        for block in blocks {
-            lanes.iter_mut().zip(block).for_each(|(lane, y)| *lane += (*y - most).exp());
+        let (mut sums, mut made) = (Sums::default(), [F::ZERO; PIECE]);
+        for row in self.row.chunks(PIECE) {
+            let made = &mut made[..row.len()];
+            exponentials_of::<V>(row, most, made);
+            sums.add(made);
         }
-        let rest = rest.iter().map(|y| (*y - most).exp().to_f64());
-        *self.of_all = (most, lanes.iter().map(|lane| lane.to_f64()).chain(rest).sum());
+        *self.of_all = (most, sums.all());
     }
 }
 
@@ -120,26 +122,64 @@ impl<F: Float> Work<F> for Sum<'_, '_, F> {
 fn largest<F: Float>(row: &[F]) -> F {
     let Some(first) = row.first() else { return F::ZERO };
     let larger = |most: F, y: F| if y > most { y } else { most };
-    let mut lanes = [*first; 4 * LANES];
-    let (blocks, rest) = row.as_chunks::<{ 4 * LANES }>();
+    let mut lanes = [*first; 4 * SUMS];
+    let (blocks, rest) = row.as_chunks::<{ 4 * SUMS }>();
     for block in blocks {
         lanes.iter_mut().zip(block).for_each(|(most, y)| *most = larger(*most, *y));
     }
     lanes.iter().chain(rest).fold(*first, |most, y| larger(most, *y))
 }
 
-/// Writes e^(y - most) of a row, and gives their sum: eight sums side by side, added up in their order.
+/// Writes e^(y - most) of a row, and gives their sum.
 #[inline(always)]
-fn exponentials<F: Float>(row: &[F], most: F, to: &mut [F]) -> f64 {
-    let mut lanes = [F::ZERO; LANES];
+fn exponentials<V: Vector>(row: &[V::Element], most: V::Element, to: &mut [V::Element]) -> f64 {
+    let mut sums = Sums::default();
+    for (row, to) in row.chunks(PIECE).zip(to.chunks_mut(PIECE)) {
+        exponentials_of::<V>(row, most, to);
+        sums.add(to);
+    }
+    sums.all()
+}
+
+/// Writes e^(y - most) of some numbers.
+#[inline(always)]
+fn exponentials_of<V: Vector>(row: &[V::Element], most: V::Element, to: &mut [V::Element]) {
     let (blocks, rest) = row.as_chunks::<LANES>();
     let (to_blocks, to_rest) = to.as_chunks_mut::<LANES>();
     for (block, to) in blocks.iter().zip(to_blocks) {
-        to.iter_mut().zip(block).for_each(|(to, y)| *to = (*y - most).exp());
-        lanes.iter_mut().zip(&*to).for_each(|(lane, value)| *lane += *value);
+        V::Element::exp_lanes(V::load(block) - V::splat(most)).store(to);
     }
     to_rest.iter_mut().zip(rest).for_each(|(to, y)| *to = (*y - most).exp());
-    lanes.iter().chain(&*to_rest).map(|value| value.to_f64()).sum()
+}
+
+/// Eight sums side by side over a row, to be added up in their order, and then the numbers that are left over.
+#[derive(Default)]
+struct Sums<F> {
+    lanes: [F; SUMS],
+    left: [F; SUMS],
+    count: usize,
+}
+
+impl<F: Float> Sums<F> {
+    /// Adds a piece; all but the last one have a multiple of [`SUMS`] numbers.
+    #[inline(always)]
+    fn add(&mut self, piece: &[F]) {
+        let (blocks, rest) = piece.as_chunks::<SUMS>();
+        let mut lanes = self.lanes;
+        for block in blocks {
+            for lane in 0..SUMS {
+                lanes[lane] += block[lane];
+            }
+        }
+        self.lanes = lanes;
+        self.left[..rest.len()].copy_from_slice(rest);
+        self.count = rest.len();
+    }
+
+    #[inline(always)]
+    fn all(&self) -> f64 {
+        self.lanes.iter().chain(&self.left[..self.count]).map(|value| value.to_f64()).sum()
+    }
 }
 
 #[cfg(test)]
