@@ -20,6 +20,14 @@ impl<F: Float> Network<F> {
         self.scale_output(F::ZERO);
     }
 
+    /// Adds to the outputs of the keys of a group.
+    pub fn shift_group(&mut self, group: usize, by: &[F]) {
+        if let Some(skip) = self.skip.filter(|_| group < self.shape.groups) {
+            let from = self.tensors[skip + 1].range.start + group * self.shape.outputs;
+            self.parameters[from..].iter_mut().zip(by).for_each(|(bias, by)| *bias += *by);
+        }
+    }
+
     /// No longer trains the skip path.
     pub fn freeze_linear(&mut self) {
         self.is_frozen = true;
