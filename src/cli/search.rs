@@ -15,7 +15,7 @@ use super::{SearchArgs, print, train};
 use crate::config::{self, Location, Search, Until};
 use crate::error::{Context, counted};
 use crate::model::executor::library;
-use crate::runtime::{self, Purpose};
+use crate::runtime::{self, Captured, Purpose};
 use crate::storage::Folder;
 use crate::train::report::{search_html, search_table};
 use crate::train::search::{Outcome, ranked, trial};
@@ -63,12 +63,13 @@ pub fn run(arguments: &SearchArgs) -> Result<()> {
         shown.display()
     ));
     let mut before: Vec<Outcome> = Vec::new();
+    let mut shared = None;
     for number in (0..count).filter(|number| u32::try_from(*number).is_ok_and(|number| shard.has(number))) {
         let outcome = match read(&folder, number)? {
             Some(outcome) => outcome,
             None => {
                 let known = if search.stops { &before[..] } else { &[] };
-                let outcome = one(arguments, &search, number, known)?;
+                let outcome = one(arguments, &search, number, known, &mut shared)?;
                 let line = serde_json::to_string(&outcome).or_failed(|| "write a trial as JSON".into())?;
                 folder.create(&file(number), format!("{line}\n").into_bytes())?;
                 outcome
@@ -110,8 +111,17 @@ fn finish(outcomes: &[Outcome], name: &str, folder: &Folder, shown: &Path) -> Re
     best.values.iter().try_for_each(|(field, value)| print(format_args!("{field}: {value}")))
 }
 
-/// Trains a trial.
-fn one(arguments: &SearchArgs, search: &Search, number: usize, before: &[Outcome]) -> Result<Outcome> {
+/// The rows of the source, and the values that they depend on.
+type Shared = Option<(Vec<(String, String)>, Captured)>;
+
+/// Trains a trial. The source is read again where the trial needs other columns than the one before it.
+fn one(
+    arguments: &SearchArgs,
+    search: &Search,
+    number: usize,
+    before: &[Outcome],
+    shared: &mut Shared,
+) -> Result<Outcome> {
     let tried = search.trial(number);
     let pipeline = config::load_trial(&arguments.pipeline, &tried)?;
     let plan = runtime::plan(pipeline, Purpose::Train)?;
@@ -122,7 +132,13 @@ fn one(arguments: &SearchArgs, search: &Search, number: usize, before: &[Outcome
     let words: Vec<String> = values.iter().map(|(field, value)| format!("{field}: {value}")).collect();
     let words = if words.is_empty() { "the pipeline as it is".to_string() } else { words.join(", ") };
     tracing::info!("trial {number} of {}: {words}", search.trials);
-    let captured = train::capture(&plan, training)?;
+    let columns: Vec<(String, String)> = of_columns(&values).cloned().collect();
+    let captured = match shared.take().filter(|(of, _)| *of == columns) {
+        Some((_, captured)) => captured,
+        // The rows before it are gone by now: they may take half of the memory.
+        None => train::capture(&plan, training)?,
+    };
+    let (_, captured) = shared.insert((columns, captured));
     let blank = Outcome {
         trial: number,
         values,
@@ -160,9 +176,13 @@ fn claim(folder: &Folder, search: &Search, shown: &Path) -> Result<()> {
 
 /// The values that the columns of the training's data depend on.
 fn inputs(outcome: &Outcome) -> Vec<&(String, String)> {
+    of_columns(&outcome.values).collect()
+}
+
+fn of_columns(values: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
     const COLUMNS: [&str; 6] =
         ["train.inputs", "train.skip", "train.lags", "train.known_ahead", "train.embeddings", "train.per"];
-    outcome.values.iter().filter(|(field, _)| COLUMNS.iter().any(|columns| field.starts_with(columns))).collect()
+    values.iter().filter(|(field, _)| COLUMNS.iter().any(|columns| field.starts_with(columns)))
 }
 
 fn file(number: usize) -> String {

@@ -73,7 +73,8 @@ pub fn calibrate(data: &Dataset, model: &Model) -> Option<Calibration> {
         (0..outputs).map(|output| errors.iter().flat_map(|errors| errors[output].iter().copied()).collect()).collect();
     let values = Some(fewest(&all)).filter(|values| *values > 0)?;
     let enough = BEYOND / farthest(&head.quantiles);
-    let own = errors.drain(1..).map(|errors| (fewest(&errors) as f64 + 1e-6 >= enough).then(|| shifts(errors))).collect();
+    let own =
+        errors.drain(1..).map(|errors| (fewest(&errors) as f64 + 1e-6 >= enough).then(|| shifts(errors))).collect();
     Some(Calibration { shifts: shifts(all), own, values })
 }
 
@@ -186,7 +187,8 @@ mod tests {
             plan.keys = vec!["a".into(), "b".into()];
             (plan.architecture.skip, plan.architecture.groups) = (plan.architecture.network.clone(), 3);
             let count = 5 + rows as i32 + 4;
-            let numbers = |scale: f64| -> Vec<f64> { (0..count).map(|i| f64::from(i * 7 % count - count / 2) * scale).collect() };
+            let numbers =
+                |scale: f64| -> Vec<f64> { (0..count).map(|i| f64::from(i * 7 % count - count / 2) * scale).collect() };
             let values = [numbers(1.0), numbers(10.0), numbers(-3.0)];
             let series = [plain("a", &values[0]), plain("b", &values[1]), plain("c", &values[2])];
             let data = Dataset::new(&series, &plan).unwrap();

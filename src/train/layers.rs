@@ -19,7 +19,7 @@ use super::Plan;
 use super::dataset::Dataset;
 use super::dropout::Dropout;
 use super::fit::{Event, Phase, fit};
-use super::keep::Keep;
+use super::keep::{Found, Keep, Record, unusable};
 use super::report::figure;
 use super::ridge::Linear;
 
@@ -121,11 +121,68 @@ impl Plan {
     }
 }
 
-/// The candidate that is best on the validation part of the data, beside this linear path.
+/// Trials that are over.
+#[derive(Debug, Default)]
+struct Done {
+    /// Rung, candidate and updates of each.
+    trials: Vec<[u64; 3]>,
+    /// The best validation loss of each.
+    losses: Vec<f64>,
+    /// That of the linear path alone, if there is one.
+    alone: Option<f64>,
+}
+
+impl Done {
+    fn of(&self, rung: usize, candidate: usize) -> Option<(usize, f64)> {
+        let at = self.trials.iter().position(|[r, c, _]| (*r, *c) == (rung as u64, candidate as u64))?;
+        Some((self.trials[at][2] as usize, self.losses[at]))
+    }
+
+    fn put(&self, record: &mut Record) {
+        record.put("trials", &self.trials.concat());
+        record.put("losses", &self.losses);
+        record.put("alone", &self.alone.into_iter().collect::<Vec<f64>>());
+    }
+
+    fn take(record: &Record) -> std::result::Result<Done, String> {
+        let (trials, losses) = (record.take::<u64>("trials")?, record.take::<f64>("losses")?);
+        let trials: Vec<[u64; 3]> = trials.as_chunks().0.to_vec();
+        if trials.len() != losses.len() {
+            return Err(format!("{} trials with {} losses", trials.len(), losses.len()));
+        }
+        Ok(Done { trials, losses, alone: record.take::<f64>("alone")?.first().copied() })
+    }
+
+    /// Those of this training that was killed.
+    fn kept(keep: &mut Keep, watch: &mut dyn FnMut(Event)) -> Done {
+        match keep.find_trials() {
+            Found::Nothing => {}
+            Found::Not(why) => watch(Event::Warning(&why)),
+            Found::Checkpoint(record, path) => match Done::take(&record) {
+                Ok(done) => {
+                    let trials = counted(done.trials.len(), "trial");
+                    let shown = path.display();
+                    watch(Event::Note(&format!("layers: auto, {trials} of the training checkpoint {shown} are over")));
+                    return done;
+                }
+                Err(why) => watch(Event::Warning(&unusable(&path, &why))),
+            },
+        }
+        Done::default()
+    }
+}
+
+/// The candidate that is best on the validation part of the data, beside this linear path. Trials that were over when
+/// the training was killed are taken from `keep`.
 ///
 /// # Errors
 /// There is no validation part; those of a training.
-pub fn choose(data: &Dataset, linear: Option<&Linear>, watch: &mut dyn FnMut(Event)) -> Result<Picked> {
+pub fn choose(
+    data: &Dataset,
+    linear: Option<&Linear>,
+    keep: &mut Keep,
+    watch: &mut dyn FnMut(Event),
+) -> Result<Picked> {
     let plan = data.plan;
     if data.sizes().iter().all(|parts| parts[1] == 0) {
         return Err(Error::refused(
@@ -136,8 +193,8 @@ pub fn choose(data: &Dataset, linear: Option<&Linear>, watch: &mut dyn FnMut(Eve
     let each = plan.max_time.map(|most| most / PART / LEFT.iter().sum::<usize>() as u32);
     let mut order: Vec<usize> = (0..plan.candidates.len()).collect();
     let mut tried: Vec<Option<Tried>> = vec![None; order.len()];
-    let mut alone = None;
-    for (updates, left) in RUNGS.into_iter().zip(LEFT) {
+    let mut done = Done::kept(keep, watch);
+    for (rung, (updates, left)) in RUNGS.into_iter().zip(LEFT).enumerate() {
         order.truncate(left);
         // The same order in each rung, whatever the losses.
         order.sort_unstable();
@@ -145,6 +202,10 @@ pub fn choose(data: &Dataset, linear: Option<&Linear>, watch: &mut dyn FnMut(Eve
             let own = Plan { max_time: each, patience: None, ..plan.with_layers(&plan.candidates[*at]) };
             let own = Plan { architecture: own.architecture.single(), ..own };
             let layers = own.architecture.in_words();
+            if let Some((updates, loss)) = done.of(rung, *at) {
+                tried[*at] = Some(Tried { layers, updates, loss });
+                continue;
+            }
             watch(Event::Start(Phase::Train, &format!("layers: auto, {layers} for {updates} updates")));
             let mut end = |event: Event| match event {
                 Event::Looks(looks, ends) if looks.last().is_some_and(|look| look.updates >= updates) => ends.set(true),
@@ -153,12 +214,17 @@ pub fn choose(data: &Dataset, linear: Option<&Linear>, watch: &mut dyn FnMut(Eve
             };
             let own = Dataset::new(data.series, &own)?;
             let fitted = fit(&own, linear, Length::Open, Phase::Train, &mut Keep::nothing(), &mut end)?;
-            if linear.is_some() && alone.is_none() {
-                alone = fitted.model.scaled(0.0).validation_loss(data, 1);
+            if linear.is_some() && done.alone.is_none() {
+                done.alone = fitted.model.scaled(0.0).validation_loss(data, 1);
             }
             let loss = fitted.best.validation.unwrap_or(f64::INFINITY);
             let updates = fitted.looks.last().map_or(0, |look| look.updates);
             tried[*at] = Some(Tried { layers, updates, loss });
+            done.trials.push([rung as u64, *at as u64, updates as u64]);
+            done.losses.push(loss);
+            if let Some(why) = keep.save_trials(|record| done.put(record)) {
+                watch(Event::Warning(&why));
+            }
         }
         let loss = |at: &usize| tried[*at].as_ref().map_or(f64::INFINITY, |tried| tried.loss);
         // Of equals, the smaller one.
@@ -170,7 +236,7 @@ pub fn choose(data: &Dataset, linear: Option<&Linear>, watch: &mut dyn FnMut(Eve
     others.sort_by(|a, b| b.updates.cmp(&a.updates).then(a.loss.total_cmp(&b.loss)));
     let tried = chosen.into_iter().chain(others).collect();
     let left = plan.max_time.map(|most| most - most / PART);
-    Ok(Picked { candidate: plan.candidates[best].clone(), chosen: Chosen { tried, alone }, time: left })
+    Ok(Picked { candidate: plan.candidates[best].clone(), chosen: Chosen { tried, alone: done.alone }, time: left })
 }
 
 #[cfg(test)]
@@ -190,6 +256,43 @@ mod tests {
         let mut train = section(1, &["v"]);
         (train.auto_layers, train.length, train.batch_size) = (auto_layers, Length::Updates(12), 4);
         train
+    }
+
+    /// A training that is killed in its trials goes on with those that are missing, to the same choice.
+    #[test]
+    fn trials_that_are_over_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (series, plan) = (series(), plan_of(&section_of(true), Some(3)));
+        let data = Dataset::new(&series, &plan).unwrap();
+        let hash = data.hash();
+        let run = |stop: Option<usize>| {
+            let mut keep = Keep::new(folder.path(), "m", std::time::Duration::ZERO);
+            keep.begin(&plan, &hash);
+            let mut starts = 0;
+            // A panic ends it wherever it is, as a kill does.
+            let picked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                choose(&data, None, &mut keep, &mut |event| {
+                    if let Event::Start(..) = event {
+                        assert!(Some(starts) != stop, "killed");
+                        starts += 1;
+                    }
+                })
+                .unwrap()
+            }));
+            (picked.ok(), starts, keep.goes_on())
+        };
+        let (none, starts, _) = run(Some(3));
+        assert!(none.is_none() && starts == 3);
+        // Seven in all: two more, then the last two, of which one is killed again.
+        let (none, starts, goes_on) = run(Some(3));
+        assert!(none.is_none() && starts == 3 && goes_on);
+        let (picked, starts, _) = run(None);
+        assert_eq!(starts, 1);
+        let (again, starts, _) = run(None);
+        assert_eq!(starts, 0);
+        let fresh = choose(&data, None, &mut Keep::nothing(), &mut |_| {}).unwrap();
+        assert_eq!(picked.unwrap().chosen, fresh.chosen);
+        assert_eq!(again.unwrap().candidate, fresh.candidate);
     }
 
     /// The network that is published is the one of its layers, and the choice is the best of what was tried.

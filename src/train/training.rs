@@ -95,7 +95,13 @@ pub(super) fn train_one(
     }
     let data_hash = data.hash();
     let linear = choices.as_ref().map(|choices| ridge::fit(&data, choices));
-    let picked = if plan.candidates.is_empty() { None } else { Some(layers::choose(&data, linear.as_ref(), watch)?) };
+    let picked = match plan.candidates.is_empty() {
+        true => None,
+        false => {
+            keep.begin(plan, &data_hash);
+            Some(layers::choose(&data, linear.as_ref(), keep, watch)?)
+        }
+    };
     let own = picked.as_ref().map(|picked| Plan { max_time: picked.time, ..plan.with_layers(&picked.candidate) });
     let plan = own.as_ref().unwrap_or(plan);
     let data = if own.is_some() { Dataset::new(series, plan)? } else { data };

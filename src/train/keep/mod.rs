@@ -116,7 +116,16 @@ impl Keep {
 
     /// The checkpoint of a phase.
     pub(super) fn find(&mut self, phase: Phase) -> Found {
-        let Some(path) = self.path(phase) else { return Found::Nothing };
+        self.find_at(self.path(phase))
+    }
+
+    /// The trials of `layers: auto` that are over.
+    pub(super) fn find_trials(&mut self) -> Found {
+        self.find_at(self.trials())
+    }
+
+    fn find_at(&mut self, path: Option<PathBuf>) -> Found {
+        let Some(path) = path else { return Found::Nothing };
         let record = match fs::read(&path) {
             Ok(bytes) => Record::parse(&bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
@@ -154,7 +163,15 @@ impl Keep {
 
     /// Writes a checkpoint of a phase.
     pub(super) fn save(&mut self, phase: Phase, content: impl FnOnce(&mut Record)) -> Option<String> {
-        let path = self.path(phase)?;
+        self.save_at(self.path(phase)?, content)
+    }
+
+    /// Writes the trials of `layers: auto` that are over.
+    pub(super) fn save_trials(&mut self, content: impl FnOnce(&mut Record)) -> Option<String> {
+        self.save_at(self.trials()?, content)
+    }
+
+    fn save_at(&mut self, path: PathBuf, content: impl FnOnce(&mut Record)) -> Option<String> {
         let started = Instant::now();
         let mut record = Record::default();
         record.put_text(FINGERPRINT, &self.fingerprint);
@@ -181,6 +198,10 @@ impl Keep {
         // Checkpoints of other models may be there.
         let _ = folder.parent().map(fs::remove_dir);
         Ok(())
+    }
+
+    fn trials(&self) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join("layers"))
     }
 
     fn path(&self, phase: Phase) -> Option<PathBuf> {
