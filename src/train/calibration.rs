@@ -195,7 +195,7 @@ mod tests {
             let mut net = Network::<f32>::new(&plan.architecture, 1);
             net.set_linear(&[0.0; 9], &[0.0; 9]);
             let scaling = Scaling { out_sd: vec![2.0; 3], ..Scaling::neutral(&plan) };
-            let mut model = Model { net, scaling };
+            let mut model = Model { net, scaling, apart: Vec::new() };
             let calibration = calibrate(&data, &model).unwrap();
             assert_eq!((calibration.values, calibration.own.len()), (3 * rows, 2));
             calibration.apply(&mut model);
