@@ -276,7 +276,8 @@ fn pipeline_seeds() -> Vec<Vec<u8>> {
 fn manifest(bytes: &[u8]) {
     let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else { return };
     manifest.hash();
-    if let Ok(signature) = manifest.signature() {
+    manifest.ids();
+    for signature in [manifest.signature(), manifest.interface()].into_iter().flatten() {
         let tensors = [signature.taken(), signature.given()].concat();
         tensors.iter().for_each(|tensor| drop((tensor.check(), tensor.describe(), tensor.row_bytes())));
     }
@@ -289,12 +290,13 @@ fn manifest(bytes: &[u8]) {
 
 fn manifest_seeds() -> Vec<Vec<u8>> {
     let text = r#"{"format":1,"name":"m","kind":"carry","form":"operator","bitwise":true,"window":null,"inputs":[{"column":"a","lag":0}],"states":[{"in":"h","out":"h1","shape":[2],"init":"zero"}],"horizon":1,"targets":["a"],"quantiles":[0.5],"stages":[{"lags":[["a",[1]]]}],"warm_up":3,"seed":1,"data_hash":"x","metrics":{"mae":0.5},"signature":{"inputs":[{"name":"x","type":"float32","shape":["time","batch",2],"feed":{"columns":[{"column":"a","lag":0}]}}],"states":[{"name":"h","type":"float32","shape":["batch",2],"out":"h1","initial":"zero"}],"outputs":[{"name":"y","type":"float32","shape":["time","batch",1],"column":"y"}],"batch":"many","steps":"many"},"opset":18,"ir_version":10,"onnx_runtime":"1","files":{"model.onnx":"00"}}"#;
-    vec![text.into()]
+    let groups = r#"{"format":1,"name":"m","kind":"window","form":"operator","bitwise":true,"window":2,"inputs":[{"column":"a","lag":0}],"states":[],"horizon":1,"targets":["a"],"quantiles":[],"stages":[],"warm_up":0,"seed":1,"data_hash":"x","metrics":{},"architecture":ARCHITECTURE,"keys":["a"],"groups":{"column":"c","networks":[{"value":"v","file":"group_1.onnx","keys":["b"]}]},"opset":17,"ir_version":8,"onnx_runtime":"1","files":{"model.onnx":"00","group_1.onnx":"00"}}"#;
+    let architecture = serde_json::to_string(&architecture()).unwrap_or_default();
+    vec![text.into(), groups.replace("ARCHITECTURE", &architecture).into()]
 }
 
-/// Files of Keras and PyTorch, and NumPy's arrays.
-fn weights(bytes: &[u8]) {
-    let architecture = Architecture {
+fn architecture() -> Architecture {
+    Architecture {
         features: 2,
         network: vec![0, 1],
         skip: vec![],
@@ -309,7 +311,12 @@ fn weights(bytes: &[u8]) {
         members: 1,
         quantiles: vec![],
         patch: 1,
-    };
+    }
+}
+
+/// Files of Keras and PyTorch, and NumPy's arrays.
+fn weights(bytes: &[u8]) {
+    let architecture = architecture();
     let kind = if bytes.starts_with(b"PK") { "keras" } else { "safetensors" };
     let read = || weights::of_bytes(Some(kind), bytes.to_vec(), &architecture, &[]);
     let _ = crate::error::contained(read).and_then(|found| found).map(|found| found.fit(&architecture));

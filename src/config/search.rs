@@ -22,7 +22,8 @@ const MOST: usize = 100_000;
 /// Digits of a number that is drawn.
 const DIGITS: usize = 3;
 /// Fields by which the validation loss of two trials would be of different things.
-const COMPARED: [&str; 14] = [
+const COMPARED: [&str; 15] = [
+    "per",
     "target",
     "targets",
     "task",
@@ -370,6 +371,7 @@ mod tests {
             ("{ over: { train.batchsize: [1] } }", "`train` has no field \"batchsize\""),
             ("{ over: { train.loss: [mse, mae] } }", "trials that differ in `loss` can't be compared"),
             ("{ over: { train.task: [label, ctc] } }", "trials that differ in `task` can't be compared"),
+            ("{ over: { train.per: [key, a] } }", "trials that differ in `per` can't be compared"),
             ("{ over: { train.tokens: [words] } }", "trials that differ in `tokens` can't be compared"),
             ("{ over: { train.class_weights: [balanced] } }", "trials that differ in `class_weights` can't be"),
             ("{ over: { train.sample_weight: [a, b] } }", "trials that differ in `sample_weight` can't be"),

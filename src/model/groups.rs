@@ -7,8 +7,9 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::Manifest;
+use super::{Manifest, registry};
 use crate::network::{Architecture, Axis, Element, Feed, InputTensor, Signature, TensorSpec};
 use crate::{Error, Result};
 
@@ -54,14 +55,35 @@ impl Groups {
 }
 
 impl Manifest {
-    /// The manifest that the network of a group would have if it were alone.
+    /// The manifest that the network of `model.onnx` would have if it were alone.
+    pub fn of_shared(&self) -> Manifest {
+        Manifest { groups: None, ..self.clone() }
+    }
+
+    /// The same of the network of a group, by that of the shared one.
     pub fn of_network(&self, network: &GroupNetwork) -> Manifest {
         Manifest {
             architecture: network.architecture.clone().or_else(|| self.architecture.clone()),
             keys: network.keys.clone(),
-            groups: None,
             ..self.clone()
         }
+    }
+
+    /// Keys with a linear path of their own in any network, in the order of the version's numbers for them.
+    pub fn all_keys(&self) -> Vec<String> {
+        let mut keys = self.keys.clone();
+        let mut known: HashSet<&str> = self.keys.iter().map(String::as_str).collect();
+        for network in self.groups.iter().flat_map(|groups| &groups.networks) {
+            keys.extend(network.keys.iter().filter(|key| known.insert(key)).cloned());
+        }
+        keys
+    }
+
+    /// What the numbers of groups mean, in a few letters; empty where there are none.
+    pub fn values(&self) -> String {
+        let Some(groups) = &self.groups else { return String::new() };
+        let values: Vec<&String> = groups.networks.iter().map(|network| &network.value).collect();
+        format!(", values {}", registry::sha256(json!(values).to_string().as_bytes()))
     }
 
     /// What records have to give: the graph's tensors, and with networks of groups those of all of them, and the number
@@ -72,11 +94,10 @@ impl Manifest {
     pub fn interface(&self) -> Result<Signature> {
         let own = self.signature()?;
         let (Some(groups), Some(architecture)) = (&self.groups, &self.architecture) else { return Ok(own) };
-        let mut keys = self.keys.clone();
-        let mut known: HashSet<&str> = self.keys.iter().map(String::as_str).collect();
+        let shared = self.of_shared();
         let mut by_key = architecture.groups > 0;
         for network in &groups.networks {
-            let alone = self.of_network(network);
+            let alone = shared.of_network(network);
             let shape = alone.architecture.as_ref().unwrap_or(architecture);
             let of = alone.signature()?;
             let same = of.outputs == own.outputs
@@ -92,10 +113,10 @@ impl Manifest {
                 )));
             }
             by_key |= shape.groups > 0;
-            keys.extend(network.keys.iter().filter(|key| known.insert(key)).cloned());
         }
+        let keys = self.all_keys();
         let shape = Architecture { groups: if by_key { keys.len() + 1 } else { 0 }, ..architecture.clone() };
-        let united = Manifest { architecture: Some(shape), keys, groups: None, ..self.clone() };
+        let united = Manifest { architecture: Some(shape), keys, ..shared };
         let mut all = united.signature()?;
         all.inputs.push(groups.input());
         Ok(all)

@@ -127,14 +127,10 @@ impl Manifest {
 
     /// What the ids of its inputs mean, in a few letters; empty where there are none.
     pub fn ids(&self) -> String {
-        let sha = |all: serde_json::Value| format!(", ids {}", registry::sha256(all.to_string().as_bytes()));
-        match (&self.groups, self.vocabularies.is_empty() && self.keys.is_empty()) {
-            (Some(groups), _) => {
-                let of: Vec<_> = groups.networks.iter().map(|network| (&network.value, &network.keys)).collect();
-                sha(json!([self.vocabularies, self.keys, of]))
-            }
-            (None, true) => String::new(),
-            (None, false) => sha(json!([self.vocabularies, self.keys])),
+        let keys = self.all_keys();
+        match self.vocabularies.is_empty() && keys.is_empty() {
+            true => String::new(),
+            false => format!(", ids {}", registry::sha256(json!([self.vocabularies, keys]).to_string().as_bytes())),
         }
     }
 

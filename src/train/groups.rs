@@ -277,7 +277,9 @@ pub(super) fn train(
     shared.warnings.extend(evaluation.warnings());
     shared.warnings.extend(groups.warnings());
     shared.warnings.extend(of_groups);
-    shared.metrics = evaluation.metrics();
+    let of_all = shared.evaluation.metrics();
+    shared.metrics.retain(|name, _| !of_all.contains_key(name));
+    shared.metrics.extend(evaluation.metrics());
     shared.warm_up = evaluation.warm_up();
     shared.evaluation = evaluation;
     shared.groups = Some(groups);

@@ -20,6 +20,8 @@ mod gradients;
 #[cfg(test)]
 mod graph_tests;
 mod groups;
+#[cfg(test)]
+mod groups_tests;
 pub mod head;
 mod import;
 mod init;

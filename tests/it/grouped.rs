@@ -93,3 +93,102 @@ fn what_is_trained_by_group_is_served() {
     );
     error_of("mode: window, window: 6", "  per: region\n  patch: 2\n  skip: linear\n  residual: last\n");
 }
+
+fn version(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    files(&folder.join("models/m/1"))
+}
+
+/// A value with too few rows, one that training never saw, null: the network of all keys. Log, report and commands know
+/// the networks.
+#[test]
+fn one_version_has_all_networks() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let data = folder.join("data.parquet");
+    write_groups(&data, &KEYS, 130);
+    let train = "  per: region\n  split: { per_key: [0.6, 0.2, 0.2] }\n";
+    let file = pipeline_of(folder, "data.parquet", "mode: window, window: 1", train, "");
+    let (_, told) = kolk_exits(0, &["train", &file]);
+    assert!(told.contains("2 groups with a network of its own each, and one of all keys"), "{told}");
+    assert!(told.contains("1 of 3 values of \"region\" have too few examples"), "{told}");
+    assert!(told.contains("networks per \"region\""), "{told}");
+    let names: Vec<String> = version(folder).into_keys().collect();
+    assert_eq!(names, ["group_1.onnx", "group_2.onnx", "manifest.json", "model.onnx", "report.html"]);
+    let groups = &manifest(folder)["groups"];
+    assert_eq!((groups["column"].as_str(), groups["networks"][1]["value"].as_str()), (Some("region"), Some("up")));
+    let report = String::from_utf8(version(folder).remove("report.html").unwrap()).unwrap();
+    assert!(report.contains("<h2>Groups</h2>"), "no section of the groups");
+    let models = folder.join("models");
+    let models = models.to_str().unwrap();
+    let (shown, _) = kolk_exits(0, &["models", "show", "m/1", "--models", models]);
+    assert!(shown.contains("2 values of \"region\""), "{shown}");
+
+    // What the network of all keys says of a key doesn't depend on which value it has none for.
+    let predictions = |of: Option<&'static str>| {
+        let folder = tempfile::tempdir().unwrap();
+        write_groups(&folder.path().join("data.parquet"), &[("x", of)], 40);
+        let file = pipeline_of(folder.path(), "data.parquet", "mode: window, window: 1", train, "");
+        std::os::unix::fs::symlink(models, folder.path().join("models")).unwrap();
+        kolk_exits(0, &["run", &file]);
+        rows(&folder.path().join("out")).remove("x").unwrap()
+    };
+    // These are noise, so the rows are the same.
+    assert_eq!(predictions(None), predictions(Some("rare")));
+    assert_eq!(predictions(None), predictions(Some("never seen")));
+
+    // The same data make the same version.
+    let again = tempfile::tempdir().unwrap();
+    write_groups(&again.path().join("data.parquet"), &KEYS, 130);
+    kolk_exits(0, &["train", &pipeline_of(again.path(), "data.parquet", "mode: window, window: 1", train, "")]);
+    assert!(version(folder) == version(again.path()), "another version from the same seed and data");
+
+    let (_, told) = kolk_exits(2, &["train", &file, "--from", "m/1"]);
+    assert!(told.contains("m/1, which has a network for each value of \"region\""), "{told}");
+    let plain = pipeline_of(folder, "data.parquet", "mode: window, window: 1", "", "");
+    let (_, told) = kolk_exits(2, &["train", &plain, "--from", "m/1"]);
+    assert!(told.contains("m/1, which has a network for each value"), "{told}");
+    // From a version that is one network, each goes on with it.
+    kolk_exits(0, &["train", &plain]);
+    let file = pipeline_of(folder, "data.parquet", "mode: window, window: 1", train, "");
+    kolk_exits(0, &["train", &file, "--from", "m/2"]);
+    kolk_exits(0, &["run", &file]);
+}
+
+#[test]
+fn a_column_that_cannot_tell_the_group_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_groups(&folder.join("data.parquet"), &KEYS, 20);
+    for (stages, per, expected) in [
+        ("", "regoin", "there is no column \"regoin\""),
+        ("resample: { every: 1h }, ", "region", "`per: key` needs no column"),
+        ("scale: { values: [value], half_life: 1d }, ", "value", "`scale` would change it"),
+    ] {
+        let file = pipeline_of(folder, "data.parquet", "mode: carry", &format!("  per: {per}\n"), "");
+        let stages: Vec<String> = stages.split("}, ").filter(|s| !s.is_empty()).map(|s| format!("{s} }}, ")).collect();
+        let text =
+            std::fs::read_to_string(&file).unwrap().replace("stages: [ ", &format!("stages: [ {}", stages.concat()));
+        std::fs::write(&file, text).unwrap();
+        let (_, told) = kolk_exits(2, &["train", &file]);
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+/// The signature covers all graphs.
+#[test]
+fn all_graphs_are_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_groups(&folder.join("data.parquet"), &KEYS[..4], 160);
+    let signed = |name: &str| format!("{}/tests/fixtures/signed/{name}", env!("CARGO_MANIFEST_DIR"));
+    let trust = format!("models: {{ path: models, public_key: {} }}", signed("first.pub"));
+    let file = pipeline_of(folder, "data.parquet", "mode: window, window: 1", "  per: region\n", &trust);
+    kolk_exits(0, &["train", &file, "--sign-key", &signed("first.key")]);
+    kolk_exits(0, &["run", &file]);
+    let graph = folder.join("models/m/1/group_1.onnx");
+    let mut changed = std::fs::read(&graph).unwrap();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&graph, changed).unwrap();
+    let (_, told) = kolk_exits(2, &["run", &file]);
+    assert!(told.contains("group_1.onnx is not what was published") && told.contains("the signature says"), "{told}");
+}

@@ -25,9 +25,14 @@ fn killed_after(folder: &Path, file: &str, checkpoints: usize) -> bool {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let inode =
-        |name: &str| std::fs::metadata(folder.join("models/.training/m").join(name)).map_or(0, |file| file.ino());
-    let now = || [inode("train"), inode("refit")];
+    // What begins with a dot is on its way to its name.
+    let now = || -> Vec<u64> {
+        let files = std::fs::read_dir(folder.join("models/.training/m")).into_iter().flatten().flatten();
+        let files = files.filter(|file| !file.file_name().to_string_lossy().starts_with('.'));
+        let mut inodes: Vec<u64> = files.filter_map(|file| Some(file.metadata().ok()?.ino())).collect();
+        inodes.sort_unstable();
+        inodes
+    };
     let (started, mut before, mut seen) = (Instant::now(), now(), 0);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -36,7 +41,7 @@ fn killed_after(folder: &Path, file: &str, checkpoints: usize) -> bool {
         }
         let found = now();
         // At its end it removes them.
-        if found != before && found != [0, 0] {
+        if found != before && !found.is_empty() {
             (before, seen) = (found, seen + 1);
         }
         if seen >= checkpoints {
@@ -115,4 +120,24 @@ fn another_training_and_a_damaged_checkpoint_start_from_scratch_and_say_why() {
     pipeline_of(folder, "mode: carry", train);
     write(&folder.join("data.parquet"), &series(3, 401), 1_000);
     again(6, &kept, &[], "of another training (its data were others): starts from scratch");
+}
+
+/// Of networks by group, those that were trained before the kill are not trained again.
+#[test]
+fn a_training_by_group_goes_on_with_the_network_that_it_was_at() {
+    let train = "per: key, skip: none, updates: 25, patience: 20, refit: best_epochs";
+    let whole = tempfile::tempdir().unwrap();
+    kolk_exits(0, &["train", &pipeline_of(whole.path(), "mode: carry", train)]);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = pipeline_of(folder, "mode: carry", train);
+    let mut kills = 0;
+    while killed_after(folder, &file, 20 + 15 * (kills % 3)) && !folder.join("models/m/1").exists() {
+        kills += 1;
+        assert!(kills < 1_000);
+    }
+    assert!(kills >= 2, "{kills} kills");
+    let (found, expected) = (files(&folder.join("models/m/1")), files(&whole.path().join("models/m/1")));
+    assert!(found.contains_key("group_3.onnx") && found == expected, "after {kills} kills");
+    assert!(!folder.join("models/.training").exists());
 }

@@ -33,6 +33,9 @@ pub(super) fn export(root: &Path, target: &str, to: &Path, keys: &PublicKeys) ->
     }
     let mut graph = serde_json::to_value(&signature).or_failed(|| "write the signature as JSON".into())?;
     graph["window"] = json!(version.manifest.window);
+    if let Some(groups) = &version.manifest.groups {
+        graph["groups"] = serde_json::to_value(groups).or_failed(|| "write the groups as JSON".into())?;
+    }
     let graph = format!("{graph:#}\n");
     let card = card(&version.manifest, &signature);
     let fixed = [
@@ -106,6 +109,17 @@ fn card(manifest: &Manifest, signature: &Signature) -> String {
     if !manifest.classes.is_empty() {
         let classes: Vec<String> = manifest.classes.iter().map(|class| value(class)).collect();
         let _ = writeln!(out, "# The outputs are the probabilities of: {}", printable(&classes.join(", ")));
+    }
+    if let Some(groups) = &manifest.groups {
+        let of = groups.column.as_deref().unwrap_or("the key");
+        let files = groups.networks.iter().map(|network| format!("{} {}", network.file, value(&network.value)));
+        let files = files.collect::<Vec<_>>().join(", ");
+        let _ = writeln!(
+            out,
+            "# This graph is for whatever has none of its own. By {}: {}",
+            printable(of),
+            printable(&files)
+        );
     }
     if !manifest.stages.is_empty() {
         let stages = Value::from(manifest.stages.clone()).to_string();

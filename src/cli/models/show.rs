@@ -9,9 +9,12 @@ use super::sign::Signer;
 use super::{ERRORS, kind, layers, metric, parameters, plain, pretty, trimmed};
 use crate::Result;
 use crate::error::{Context, counted, printable};
-use crate::model::registry;
 use crate::model::signing::PublicKeys;
+use crate::model::{Groups, registry};
 use crate::network::{Feed, Initial, InputTensor, OutputTensor, Signature, StateTensor};
+
+/// Values of groups that are shown.
+const SHOWN: usize = 8;
 
 /// One version: `name` (its champion) or `name/3`. As JSON: the manifest, with `version` and `champion` added.
 pub fn show(root: &Path, target: &str, as_json: bool, keys: &PublicKeys) -> Result<String> {
@@ -70,6 +73,7 @@ pub fn show(root: &Path, target: &str, as_json: bool, keys: &PublicKeys) -> Resu
         lines.extend([("states", carried(signature)), ("outputs", given(signature))]);
         lines.extend(manifest.proofs.iter().map(|proof| ("proved", proof.clone())));
     }
+    lines.extend(manifest.groups.iter().map(|groups| ("networks", networks(groups))));
     lines.extend(manifest.from.iter().map(|from| ("weights from", from.clone())));
     lines.extend(manifest.tz_database.iter().map(|version| ("tz database", version.clone())));
     lines.extend(manifest.files.iter().map(|(file, hash)| ("sha256", format!("{hash} {file}"))));
@@ -97,6 +101,16 @@ pub fn show(root: &Path, target: &str, as_json: bool, keys: &PublicKeys) -> Resu
         trimmed(&mut errors, &[1, 2, 3])
     );
     Ok(text)
+}
+
+/// The networks of groups of keys.
+fn networks(groups: &Groups) -> String {
+    let values: Vec<String> = groups.networks.iter().take(SHOWN).map(|network| printable(&network.value)).collect();
+    let more = groups.networks.len() - values.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let of = groups.column.as_ref().map_or("the key".into(), |column| format!("\"{}\"", printable(column)));
+    let count = counted(groups.networks.len(), "value");
+    format!("one for each of {count} of {of}: {}{more}; the graph above is for all others", values.join(", "))
 }
 
 /// The inputs of a graph of others, a line each.

@@ -56,7 +56,7 @@ pub fn of(version: &Version, metrics: Arc<Metrics>) -> Result<Box<dyn Executor>>
     let manifest = &version.manifest;
     let Some(groups) = &manifest.groups else { return Ok(Box::new(OnnxRuntime::of(version, metrics)?)) };
     let interface = manifest.interface()?;
-    let shared = Manifest { groups: None, ..manifest.clone() };
+    let shared = manifest.of_shared();
     let mut networks = vec![Network::new(&version.onnx, &shared, &interface, metrics.clone())?];
     for network in &groups.networks {
         let missing = || {
@@ -70,7 +70,7 @@ pub fn of(version: &Version, metrics: Arc<Metrics>) -> Result<Box<dyn Executor>>
             Error::Refused(message) => Error::refused(format!("{}, of \"{}\": {message}", network.file, network.value)),
             other => other,
         };
-        let alone = manifest.of_network(network);
+        let alone = shared.of_network(network);
         networks.push(Network::new(graph, &alone, &interface, metrics.clone()).map_err(of)?);
     }
     Ok(Box::new(Grouped { networks, run: Run::default() }))

@@ -80,16 +80,28 @@ impl Carry {
         self.group(made.slots, made.usable);
         let Carry { warm_up, order, queues, run, restart, .. } = self;
         let made = if self.by_group { Made { restart, ..made } } else { made };
+        // By networks, so that a run has one: few keys of many networks go in runs of steps, too.
+        let groups = match made.inputs.last() {
+            Some(Input { values: Rows::I64(groups), .. }) if self.by_group => *groups,
+            _ => &[],
+        };
         while !queues.is_empty() {
-            let many = queues.len() >= MANY_KEYS;
-            for queues in queues.chunks_mut(LARGEST) {
-                let t = if many { 1 } else { run_length(queues, order, made.restart) };
-                run.lay_out(t, queues, order, made);
-                let (slots, rows, reset) = (&run.slots[..], &run.rows[..], &run.reset[..]);
-                let steps = Steps { t, slots, inputs: made.inputs, rows, gives: rows, reset, lengths: &[] };
-                executor.run(&steps, state.bank.as_deref_mut(), &mut answer.outputs)?;
-                run.count(*warm_up, state, answer);
-                queues.iter_mut().for_each(|queue| queue.0 += t as u32);
+            let network = |(next, _): &(u32, u32)| groups.get(order[*next as usize] as usize);
+            if !groups.is_empty() {
+                queues.sort_by_key(network);
+            }
+            let is_of_one = |a: &(u32, u32), b: &(u32, u32)| network(a) == network(b);
+            for of_one in queues.chunk_by_mut(is_of_one) {
+                let many = of_one.len() >= MANY_KEYS;
+                for queues in of_one.chunks_mut(LARGEST) {
+                    let t = if many { 1 } else { run_length(queues, order, made.restart) };
+                    run.lay_out(t, queues, order, made);
+                    let (slots, rows, reset) = (&run.slots[..], &run.rows[..], &run.reset[..]);
+                    let steps = Steps { t, slots, inputs: made.inputs, rows, gives: rows, reset, lengths: &[] };
+                    executor.run(&steps, state.bank.as_deref_mut(), &mut answer.outputs)?;
+                    run.count(*warm_up, state, answer);
+                    queues.iter_mut().for_each(|queue| queue.0 += t as u32);
+                }
             }
             queues.retain(|(next, end)| next < end);
         }

@@ -132,13 +132,16 @@ impl Operator for Inputs {
         }
         let (restart, clock, learns) = (layout.restart, layout.clock.clone(), layout.interval.is_none());
         let mut add = |name: &str, kind: Kind| layout.add(name, kind, Role::Internal);
-        let features = Features {
-            x: inputs.iter().zip(&self.inputs).map(|(fed, input)| add(&input.tensor.name, fed.kind.clone())).collect(),
+        // Those beyond the first come last, where `infer` takes them away.
+        let mut columns = inputs.iter().zip(&self.inputs).map(|(fed, input)| (&input.tensor.name, fed.kind.clone()));
+        let mut features = Features {
+            x: columns.next().map(|(name, kind)| add(name, kind)).into_iter().collect(),
             usable: add("usable", Kind::Flag),
             restart: add("restart", Kind::Flag),
             interval: add("interval_ticks", Kind::Integer),
             rhythm: add("rhythm", Kind::Integer),
         };
+        features.x.extend(columns.map(|(name, kind)| add(name, kind)));
         layout.features = fits.then_some(features);
         let metrics = self.metrics.clone();
         let prepare = Prepare { inputs, judges, kept, past, vectors, gap, ttl, clock, restart, learns, metrics };
@@ -236,13 +239,13 @@ impl Stage for Prepare {
         if let Some(metrics) = self.metrics.as_ref().filter(|_| beyond_table > 0) {
             metrics.rows_beyond_model.inc_by(beyond_table);
         }
-        for (made, input) in made.into_iter().zip(&self.inputs) {
-            batch.columns.push(made.values(input.width).into());
-        }
+        let mut made = made.into_iter().zip(&self.inputs).map(|(made, input)| made.values(input.width).into());
+        batch.columns.extend(made.next());
         batch.columns.push(Values::Flag(usable).into());
         batch.columns.push(Values::Flag(restart).into());
         batch.columns.push(Values::Integer(interval).into());
         batch.columns.push(Values::Integer(known).into());
+        batch.columns.extend(made);
         Ok(())
     }
 }

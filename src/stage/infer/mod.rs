@@ -149,7 +149,8 @@ impl Infer {
                     true => {
                         let transcripts =
                             manifest.makes_transcripts().then(|| Transcripts::new(&manifest.classes, planned.beam));
-                        let rows = format!("at most {} of {:?}{}", planned.most, manifest.inputs, manifest.ids());
+                        let ids = manifest.ids() + &manifest.values();
+                        let rows = format!("at most {} of {:?}{ids}", planned.most, manifest.inputs);
                         Plan::Whole(Whole::new(planned.most, signature, transcripts), ends, rows)
                     }
                     false => {
@@ -245,6 +246,9 @@ impl Stage for Infer {
             batch.keep(&kept);
         }
         let times = self.horizon.map(|horizon| self.times(batch, horizon)).transpose()?;
+        if let Some(second) = self.columns.x.get(1) {
+            batch.columns.truncate(*second);
+        }
         match texts {
             Some(texts) => batch.columns.extend(texts),
             None => given

@@ -86,6 +86,13 @@ impl Operator for Network<'_> {
             return None;
         }
         let features = layout.features.clone();
+        // Versions with other numbers of inputs have the same columns for what follows.
+        if let Some(Features { x, .. }) = &mut layout.features
+            && let Some(second) = x.get(1).copied()
+        {
+            x.truncate(1);
+            layout.columns.truncate(second);
+        }
         self.adds().iter().for_each(|name| columns::hide(layout, name));
         let mut outputs = Vec::new();
         let mut forecasts: Vec<Forecast> = Vec::new();

@@ -48,11 +48,14 @@ pub fn table(trained: &Trained) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
-    rows.into_iter().for_each(|row| {
+    let last = rows.len() - 1;
+    for (_, row) in rows.into_iter().enumerate().filter(|(at, _)| *at < LISTED || *at == last) {
         table.add_row(row);
-    });
+    }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    format!("networks per {}\n{table}", groups.of_what())
+    let more =
+        if last > LISTED { format!("\n{} more groups are in the JSON log", last - LISTED) } else { String::new() };
+    format!("networks per {}\n{table}{more}", groups.of_what())
 }
 
 /// The section of the report; nothing without groups.

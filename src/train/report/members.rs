@@ -1,5 +1,6 @@
 //! The networks that are averaged, each by itself, and their mean. Must not live here: how they are (`members`).
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::figure;
@@ -11,7 +12,11 @@ pub fn rows(trained: &Trained) -> Vec<(String, Vec<(String, f64)>)> {
     if trained.members.is_empty() {
         return Vec::new();
     }
-    let metrics = trained.evaluation.metrics();
+    let metrics: BTreeMap<String, f64> = match &trained.groups {
+        // The evaluation is of all networks.
+        Some(groups) => groups.shared.iter().cloned().collect(),
+        None => trained.evaluation.metrics(),
+    };
     let names = trained.evaluation.figures();
     let row = |name: String, loss: Option<f64>, of: &dyn Fn(&str) -> Option<f64>| {
         let loss = ("validation loss".to_string(), loss.unwrap_or(f64::NAN));
