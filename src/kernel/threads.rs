@@ -168,11 +168,7 @@ impl Drop for Wait<'_> {
         }
         let mut looks = 0;
         while self.0.undone.0.load(Ordering::Acquire) > 0 {
-            std::hint::spin_loop();
-            looks += 1;
-            if looks > LOOKS {
-                std::thread::yield_now();
-            }
+            look_again(&mut looks);
         }
     }
 }
@@ -189,6 +185,16 @@ impl Drop for Taken<'_> {
             self.shared.panicked.store(true, Ordering::Relaxed);
         }
         self.shared.undone.0.fetch_sub(self.parts, Ordering::Release);
+    }
+}
+
+/// Waits a moment. Now and then the thread gives way: what it waits for may be the turn of another thread on this core.
+fn look_again(looks: &mut usize) {
+    *looks += 1;
+    if looks.is_multiple_of(256) {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
     }
 }
 
@@ -236,11 +242,9 @@ impl Shared {
     /// Waits for work newer than what was seen; false at the end.
     fn wait(&self, seen: &mut usize) -> bool {
         let is_new = |seen: usize| self.newest.0.load(Ordering::SeqCst) != seen;
-        for _ in 0..LOOKS {
-            if is_new(*seen) {
-                break;
-            }
-            std::hint::spin_loop();
+        let mut looks = 0;
+        while looks < LOOKS && !is_new(*seen) {
+            look_again(&mut looks);
         }
         if !is_new(*seen) {
             let mut guard = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
