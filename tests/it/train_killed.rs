@@ -132,12 +132,15 @@ fn a_training_by_group_goes_on_with_the_network_that_it_was_at() {
     let folder = folder.path();
     let file = pipeline_of(folder, "mode: carry", train);
     let mut kills = 0;
-    while killed_after(folder, &file, 20 + 15 * (kills % 3)) && !folder.join("models/m/1").exists() {
-        kills += 1;
+    let mut over = false;
+    while !over && !folder.join("models/m/1").exists() {
+        over = !killed_after(folder, &file, 20 + 15 * (kills % 3));
+        kills += usize::from(!over);
         assert!(kills < 1_000);
     }
     assert!(kills >= 2, "{kills} kills");
     let (found, expected) = (files(&folder.join("models/m/1")), files(&whole.path().join("models/m/1")));
     assert!(found.contains_key("group_3.onnx") && found == expected, "after {kills} kills");
-    assert!(!folder.join("models/.training").exists());
+    // Killed after it has published, it leaves its checkpoints to the next training.
+    assert!(!over || !folder.join("models/.training").exists());
 }

@@ -1,16 +1,23 @@
-//! Which ridge regressions are used: lags, level, penalty, pooled or per key, judged on the validation part.
+//! Which ridge regressions are used: what they read, lags, level, penalty, pooled or per key, judged on the validation
+//! part.
 //!
-//! All candidates are judged from summed products alone, without another pass over the data. The best ones are
-//! averaged: a mean of linear maps is a linear map, so it costs nothing when it is served. Must not live here: solving
-//! one (`solve`), what the maps become (`mod`).
+//! There is one of each family, which is what a regression reads and what it subtracts; lags and penalty of each are
+//! those that do best. They are averaged, each with its likelihood on the validation part as weight (Buckland, Burnham
+//! and Augustin 1997, "Model selection: an integral part of inference"): loss^(-n / 2) for n observations. Over a long
+//! validation part the best ones count. Over a few horizons all of them count, since the next months are never quite
+//! like so few. A mean of linear maps is a linear map, so it costs nothing when it is served. All candidates are judged
+//! from summed products alone, without another pass over the data.
+//! Must not live here: solving one (`solve`), what the maps become (`mod`).
 
 use super::gram::{Gram, Space, dot};
-use super::solve::{Candidate, Level, solve};
+use super::solve::{Candidate, Level, Reads, solve};
 
 /// Penalties that are tried, for standardised features.
 const PENALTIES: [f64; 5] = [3.0, 30.0, 300.0, 3_000.0, 30_000.0];
 /// A shorter history is preferred up to this multiple of the least loss: every key keeps it.
 const NEARLY: f64 = 1.001;
+/// A regression with less than this share of the greatest weight is left out.
+const COUNTS: f64 = 0.05;
 /// Weights for every key have to lower the loss to this share of the pooled ones': they make the graph larger.
 const PER_KEY_GAINS: f64 = 0.99;
 /// What is used where there is no validation part to choose on.
@@ -25,8 +32,8 @@ pub(super) struct Sums {
     pub validation: Vec<Gram>,
 }
 
-/// Regressions that are averaged, all with the same weight.
-pub(super) type Members = Vec<Candidate>;
+/// Regressions that are averaged, with their weights, which add up to 1.
+pub(super) type Members = Vec<(Candidate, f64)>;
 
 impl Sums {
     fn pooled(grams: &[Gram], space: &Space) -> Gram {
@@ -51,6 +58,34 @@ pub(super) fn lags(most: usize, season: Option<usize>) -> Vec<usize> {
     tried
 }
 
+/// What is read, and what is subtracted.
+type Family = (Reads, Level);
+
+fn families(season: Option<usize>) -> Vec<Family> {
+    let mut levels = vec![Level::Last, Level::All];
+    let mut reads = vec![Reads::Lags];
+    if let Some(season) = season.filter(|season| *season > 1) {
+        levels.push(Level::Season(season));
+        reads.extend([Reads::Phases(season), Reads::Seasons(season)]);
+    }
+    let of = |reads: Reads| levels.iter().map(move |level| (reads, *level));
+    std::iter::once((Reads::Lags, Level::Zero)).chain(reads.into_iter().flat_map(of)).collect()
+}
+
+/// Whether a family says something of its own with so many lags.
+fn fits((reads, level): Family, lags: usize) -> bool {
+    let enough = match reads {
+        Reads::Lags => true,
+        Reads::Phases(season) | Reads::Seasons(season) => lags >= 2 * season,
+    };
+    enough
+        && match level {
+            Level::Zero | Level::Last => true,
+            Level::Season(season) => lags > season,
+            Level::All => lags > 1,
+        }
+}
+
 /// A candidate with its maps: one for all groups, or one each.
 struct Solved {
     candidate: Candidate,
@@ -64,136 +99,124 @@ impl Solved {
     }
 }
 
-/// Chooses on the validation part. `tried` are numbers of lags, `season` one more level to subtract.
-pub(super) fn choose(sums: &Sums, space: &Space, tried: &[usize], season: Option<usize>) -> Members {
+/// Chooses on the validation part, which holds so many observations. `tried` are numbers of lags.
+pub(super) fn choose(
+    sums: &Sums,
+    space: &Space,
+    (tried, season): (&[usize], Option<usize>),
+    observations: f64,
+) -> Members {
     let pooled = Sums::pooled(&sums.train, space);
     let judged = Sums::pooled(&sums.validation, space);
-    let most = tried.last().copied().unwrap_or(1);
+    let families = families(season);
     if judged.count < 1.0 {
-        return vec![Candidate { lags: most, level: Level::Last, penalty: BLIND, per_key: false }];
+        let lags = tried.last().copied().unwrap_or(1);
+        let blind = |(reads, level)| Candidate { reads, lags, level, penalty: BLIND, per_key: false, constant: false };
+        let fitting: Vec<Candidate> = families.into_iter().filter(|family| fits(*family, lags)).map(blind).collect();
+        let weight = 1.0 / fitting.len() as f64;
+        return fitting.into_iter().map(|candidate| (candidate, weight)).collect();
     }
-    let mut found = Vec::new();
-    for lags in tried {
-        let mut levels = vec![Level::Zero, Level::Last, Level::Mean(*lags)];
-        levels.extend(season.filter(|season| season < lags).map(Level::Mean));
-        if *lags == 1 {
-            levels.truncate(2);
-        }
-        for level in levels {
-            found.extend(PENALTIES.iter().filter_map(|penalty| {
-                let candidate = Candidate { lags: *lags, level, penalty: *penalty, per_key: false };
-                let map = solve(&pooled, space, &candidate)?;
-                let loss = loss(&judged, &map);
-                Some(Solved { candidate, maps: vec![map], loss })
-            }));
-        }
-    }
-    let mut shared: Vec<Solved> = best_of_each(found);
-    let mut own = Vec::new();
-    if sums.train.len() > 1 {
-        for solved in &shared {
-            // A key has fewer examples than all together: its best penalty is another one.
-            let of_penalty = |penalty: &f64| {
-                let candidate = Candidate { penalty: *penalty, per_key: true, ..solved.candidate };
-                let of_key = |gram| solve(gram, space, &candidate).unwrap_or_else(|| solved.maps[0].clone());
-                let maps: Vec<Vec<f64>> = sums.train.iter().map(of_key).collect();
-                let loss = sums.validation.iter().zip(&maps).map(|(gram, map)| loss(gram, map)).sum();
-                Solved { candidate, maps, loss }
-            };
-            let penalties = PENALTIES.iter().filter(|penalty| **penalty <= solved.candidate.penalty * 10.0);
-            own.extend(penalties.map(of_penalty).reduce(|best, next| if next.loss < best.loss { next } else { best }));
-        }
-    }
-    shared.iter().chain(&own).for_each(|solved| tracing::debug!(?solved.candidate, loss = solved.loss, "ridge"));
-    let (members, shared_loss) = mean_of_best(&mut shared, &sums.validation);
-    if own.is_empty() {
-        return members;
-    }
-    own.extend(shared);
-    let (mixed, mixed_loss) = mean_of_best(&mut own, &sums.validation);
-    if mixed_loss < PER_KEY_GAINS * shared_loss { mixed } else { members }
-}
-
-/// The mean of as many of the best candidates as does best, among those of the shortest history that is nearly as good
-/// as any; and its loss. Equal weights, since weights that are fitted to the validation part do worse after it.
-fn mean_of_best(candidates: &mut [Solved], validation: &[Gram]) -> (Members, f64) {
-    candidates.sort_by(|a, b| a.loss.total_cmp(&b.loss));
-    let products = Products::new(candidates, validation);
-    let mut histories: Vec<usize> = candidates.iter().map(|solved| solved.candidate.lags).collect();
-    histories.sort_unstable();
-    histories.dedup();
-    let best: Vec<(f64, Vec<usize>)> = histories
-        .iter()
-        .map(|most| {
-            let within: Vec<usize> = (0..candidates.len()).filter(|i| candidates[*i].candidate.lags <= *most).collect();
-            products.best_mean(&within)
-        })
-        .collect();
-    let least = best.iter().map(|(loss, _)| *loss).fold(f64::INFINITY, f64::min);
-    let Some((loss, chosen)) = best.into_iter().find(|(loss, _)| *loss <= least * NEARLY) else {
-        return (Vec::new(), f64::INFINITY);
+    let of = |constant: bool| {
+        let best = |family: &Family| best_shared((&pooled, &judged), space, tried, *family, constant);
+        families.iter().filter_map(best).collect::<Vec<Solved>>()
     };
-    (chosen.into_iter().map(|i| candidates[i].candidate).collect(), loss)
+    // A drift that was learned goes on for ever: each family is there without one too.
+    let (level, drifting) = (of(false), of(true));
+    let shared = || level.iter().chain(&drifting);
+    let own: Vec<Solved> = match sums.train.len() {
+        1 => Vec::new(),
+        _ => level.iter().filter_map(|shared| best_own(sums, space, tried, shared)).collect(),
+    };
+    shared().chain(&own).for_each(|solved| tracing::debug!(?solved.candidate, loss = solved.loss, "ridge"));
+    let mean_of = |of: &[Weighted]| mean_loss(of, &sums.validation);
+    let (mut members, mixed) = (weighted(shared(), observations), weighted(shared().chain(&own), observations));
+    if mean_of(&mixed) < PER_KEY_GAINS * mean_of(&members) {
+        members = mixed;
+    }
+    members.into_iter().map(|(solved, weight)| (solved.candidate, weight)).collect()
 }
 
-/// What the loss of any mean of candidates is made of.
-struct Products {
-    /// Sums over the validation part of the products of two candidates' predictions, [candidates, candidates].
-    pairs: Vec<Vec<f64>>,
-    /// The same with the targets.
-    with_targets: Vec<f64>,
-    targets: f64,
+/// The best of a family for all keys together, among those of the shortest history that is nearly as good as any.
+fn best_shared(
+    (train, validation): (&Gram, &Gram),
+    space: &Space,
+    tried: &[usize],
+    (reads, level): Family,
+    constant: bool,
+) -> Option<Solved> {
+    let of_lags = |lags: &usize| {
+        let of_penalty = |penalty: &f64| {
+            let candidate = Candidate { reads, lags: *lags, level, penalty: *penalty, per_key: false, constant };
+            let map = solve(train, space, &candidate)?;
+            let loss = loss(validation, &map);
+            Some(Solved { candidate, maps: vec![map], loss })
+        };
+        PENALTIES.iter().filter_map(of_penalty).reduce(better)
+    };
+    shortest(tried.iter().filter(|lags| fits((reads, level), **lags)).filter_map(of_lags).collect())
 }
 
-impl Products {
-    fn new(candidates: &[Solved], validation: &[Gram]) -> Products {
-        let n = candidates.len();
-        let (mut pairs, mut with_targets) = (vec![vec![0.0; n]; n], vec![0.0; n]);
-        for (group, gram) in validation.iter().enumerate() {
-            for (i, candidate) in candidates.iter().enumerate() {
-                let map = candidate.map(group);
-                let image = gram.image(map);
-                with_targets[i] += gram.with_targets(map);
-                for (pair, other) in pairs[i].iter_mut().zip(candidates) {
-                    *pair += dot(other.map(group), &image);
-                }
-            }
-        }
-        Products { pairs, with_targets, targets: validation.iter().map(Gram::targets).sum() }
-    }
+/// The same family with weights for every key. A key has fewer examples than all together: its best penalty is another
+/// one, and a longer history is of no use.
+fn best_own(sums: &Sums, space: &Space, tried: &[usize], shared: &Solved) -> Option<Solved> {
+    let Candidate { reads, level, .. } = shared.candidate;
+    let of_lags = |lags: &usize| {
+        let of_penalty = |penalty: &f64| {
+            let candidate = Candidate { lags: *lags, penalty: *penalty, per_key: true, ..shared.candidate };
+            let of_key = |gram| solve(gram, space, &candidate).unwrap_or_else(|| shared.maps[0].clone());
+            let maps: Vec<Vec<f64>> = sums.train.iter().map(of_key).collect();
+            let loss = sums.validation.iter().zip(&maps).map(|(gram, map)| loss(gram, map)).sum();
+            Solved { candidate, maps, loss }
+        };
+        let penalties = PENALTIES.iter().filter(|penalty| **penalty <= shared.candidate.penalty * 10.0);
+        penalties.map(of_penalty).reduce(better)
+    };
+    let lags = tried.iter().filter(|lags| **lags <= shared.candidate.lags && fits((reads, level), **lags));
+    shortest(lags.filter_map(of_lags).collect())
+}
 
-    /// The least loss of a mean of the first few of some candidates, and which those are.
-    fn best_mean(&self, of: &[usize]) -> (f64, Vec<usize>) {
-        let (mut square, mut linear) = (0.0, 0.0);
-        let mut best = (f64::INFINITY, 0);
-        for (n, next) in of.iter().enumerate() {
-            square += self.pairs[*next][*next] + 2.0 * of[..n].iter().map(|i| self.pairs[*next][*i]).sum::<f64>();
-            linear += self.with_targets[*next];
-            let n = (n + 1) as f64;
-            let loss = square / (n * n) - 2.0 * linear / n + self.targets;
-            if loss < best.0 {
-                best = (loss, n as usize);
-            }
+fn better(best: Solved, next: Solved) -> Solved {
+    if next.loss < best.loss { next } else { best }
+}
+
+/// Of one for each number of lags, the first that is nearly as good as any.
+fn shortest(of_lags: Vec<Solved>) -> Option<Solved> {
+    let least = least(of_lags.iter());
+    of_lags.into_iter().find(|solved| solved.loss <= NEARLY * least)
+}
+
+fn least<'a>(of: impl Iterator<Item = &'a Solved>) -> f64 {
+    of.map(|solved| solved.loss).fold(f64::INFINITY, f64::min)
+}
+
+/// A candidate and its weight in the mean.
+type Weighted<'a> = (&'a Solved, f64);
+
+/// The weights of candidates that count: likelihoods, as if each family had been there from the start.
+fn weighted<'a>(of: impl Iterator<Item = &'a Solved> + Clone, observations: f64) -> Vec<Weighted<'a>> {
+    let least = least(of.clone());
+    let likelihood = |loss: f64| if loss > least { (least / loss).powf(observations / 2.0) } else { 1.0 };
+    let mut weighted: Vec<Weighted> = of.map(|solved| (solved, likelihood(solved.loss))).collect();
+    weighted.retain(|(_, weight)| *weight >= COUNTS);
+    let sum: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+    weighted.iter_mut().for_each(|(_, weight)| *weight /= sum);
+    weighted
+}
+
+/// The loss of the mean of some candidates; infinite without one.
+fn mean_loss(of: &[Weighted], validation: &[Gram]) -> f64 {
+    let Some((first, _)) = of.first() else { return f64::INFINITY };
+    let of_group = |(group, gram): (usize, &Gram)| {
+        let mut mean = vec![0.0; first.map(group).len()];
+        for (solved, share) in of {
+            mean.iter_mut().zip(solved.map(group)).for_each(|(mean, weight)| *mean += share * weight);
         }
-        (best.0, of[..best.1].to_vec())
-    }
+        loss(gram, &mean)
+    };
+    validation.iter().enumerate().map(of_group).sum()
 }
 
 /// The squared errors of a map, summed over the examples of a part.
 pub(super) fn loss(gram: &Gram, map: &[f64]) -> f64 {
     dot(map, &gram.image(map)) - 2.0 * gram.with_targets(map) + gram.targets()
-}
-
-/// Of each number of lags and level, the best penalty.
-fn best_of_each(found: Vec<Solved>) -> Vec<Solved> {
-    let mut best: Vec<Solved> = Vec::new();
-    for solved in found {
-        let Candidate { lags, level, .. } = solved.candidate;
-        match best.iter_mut().find(|other| other.candidate.lags == lags && other.candidate.level == level) {
-            Some(other) if solved.loss < other.loss => *other = solved,
-            Some(_) => {}
-            None => best.push(solved),
-        }
-    }
-    best
 }

@@ -40,6 +40,8 @@ pub(super) struct Space {
     pub other_units: Vec<(f64, f64)>,
     /// Outputs of the network that are of this target.
     pub outputs: Vec<usize>,
+    /// Of each, how many rows ahead it is.
+    pub ahead: Vec<usize>,
 }
 
 impl Space {

@@ -6,6 +6,7 @@
 mod cholesky;
 mod choose;
 mod gram;
+mod seasons;
 mod solve;
 mod spread;
 #[cfg(test)]
@@ -56,7 +57,7 @@ impl Choice {
     }
 
     fn is_per_key(&self) -> bool {
-        self.members.iter().any(|candidate| candidate.per_key)
+        self.members.iter().any(|(candidate, _)| candidate.per_key)
     }
 }
 
@@ -69,24 +70,40 @@ pub fn choose(data: &Dataset, head: &Forecast) -> Vec<Choice> {
             let space = space(data, head, target, most);
             let all = space.outputs.len();
             let judged = MOST_JUDGED.min(all);
-            let outputs = (1..=judged).map(|i| space.outputs[i * all / judged - 1]).collect();
-            let thinned = Space { outputs, ..space.clone() };
-            let members = choose::choose(&sums(data, &thinned), &thinned, &tried, head.season());
-            let lags = members.iter().map(|candidate| candidate.lags).max().unwrap_or(1);
+            let outputs: Vec<usize> = (1..=judged).map(|i| space.outputs[i * all / judged - 1]).collect();
+            let ahead = outputs.iter().map(|output| head.step_and_target(*output).0).collect();
+            let thinned = Space { outputs, ahead, ..space.clone() };
+            let members = choose::choose(&sums(data, &thinned), &thinned, (&tried, head.season()), observations(data));
+            let lags = members.iter().map(|(candidate, _)| candidate.lags).max().unwrap_or(1);
             // Without weights per key there is one map for all, in the network's units.
-            let in_own_units = members.iter().any(|candidate| candidate.per_key);
+            let in_own_units = members.iter().any(|(candidate, _)| candidate.per_key);
             Choice { space: Space { lags, in_own_units, ..space }, members }
         })
         .collect()
 }
 
+/// Observations of the validation part that say something of their own. Errors of forecasts that overlap hang together:
+/// a horizon of a key is one. Keys hang together too, none knows how much: their number counts between once and fully.
+fn observations(data: &Dataset) -> f64 {
+    let rows = rows_of_keys(data, Subset::Validation);
+    median(&rows) as f64 / data.plan.head.reach().max(1) as f64 * (rows.len() as f64).sqrt()
+}
+
+/// Examples of a part, of each key that has any, ascending.
+fn rows_of_keys(data: &Dataset, part: Subset) -> Vec<usize> {
+    let mut rows: Vec<usize> =
+        (0..data.series.len()).map(|series| data.origins(series, part).count()).filter(|n| *n > 0).collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn median(sorted: &[usize]) -> usize {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+}
+
 /// Lags that the train part has the rows for: of the key with the median number of them.
 fn most_lags(data: &Dataset) -> usize {
-    let mut rows: Vec<usize> =
-        (0..data.series.len()).map(|series| data.origins(series, Subset::Train).count()).filter(|n| *n > 0).collect();
-    rows.sort_unstable();
-    let median = rows.get(rows.len() / 2).copied().unwrap_or(0);
-    (median / ROWS_PER_LAG).clamp(1, MOST_LAGS)
+    (median(&rows_of_keys(data, Subset::Train)) / ROWS_PER_LAG).clamp(1, MOST_LAGS)
 }
 
 fn space(data: &Dataset, head: &Forecast, target: usize, lags: usize) -> Space {
@@ -115,7 +132,7 @@ fn space(data: &Dataset, head: &Forecast, target: usize, lags: usize) -> Space {
         (mean, _) => (if own.count > 0.0 { mean } else { unit.0 }, unit.1),
     });
     // Quantiles have the same path.
-    let outputs = (0..head.points()).filter(|output| head.step_and_target(*output).1 == target);
+    let outputs: Vec<usize> = (0..head.points()).filter(|output| head.step_and_target(*output).1 == target).collect();
     Space {
         target,
         lags,
@@ -124,7 +141,8 @@ fn space(data: &Dataset, head: &Forecast, target: usize, lags: usize) -> Space {
         own: own.collect(),
         in_own_units: data.series.len() <= MOST_KEYS,
         other_units: units.into_iter().map(Moments::finish).collect(),
-        outputs: outputs.collect(),
+        ahead: outputs.iter().map(|output| head.step_and_target(*output).0).collect(),
+        outputs,
     }
 }
 
@@ -199,8 +217,7 @@ pub fn fit(data: &Dataset, choices: &[Choice]) -> Linear {
 /// where it has examples.
 fn averaged(pooled: &Gram, grams: &[Gram], space: &Space, members: &Members) -> Vec<Vec<f64>> {
     let mut maps = vec![vec![0.0; space.width() * space.outputs.len()]; 1 + grams.len()];
-    let weight = 1.0 / members.len() as f64;
-    for candidate in members {
+    for (candidate, weight) in members {
         let shared = solve::solve(pooled, space, candidate).unwrap_or_else(|| vec![0.0; maps[0].len()]);
         for (map, gram) in maps.iter_mut().zip(std::iter::once(None).chain(grams.iter().map(Some))) {
             let own = gram.filter(|_| candidate.per_key).and_then(|gram| solve::solve(gram, space, candidate));

@@ -1,8 +1,8 @@
 //! One ridge regression (Hoerl and Kennard 1970) from summed products, in closed form.
-//! Must not live here: which one is the best (`choose`).
+//! Must not live here: which one is the best (`choose`), what a regression reads of the seasons (`seasons`).
 
-use super::cholesky;
 use super::gram::{Gram, Space};
+use super::{cholesky, seasons};
 
 /// What is subtracted from every lag and added to the prediction, so that a level that moves does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,13 +11,27 @@ pub(super) enum Level {
     Zero,
     /// The last value.
     Last,
-    /// The mean of this many last values.
-    Mean(usize),
+    /// The mean of the last season.
+    Season(usize),
+    /// The mean of all lags that are read.
+    All,
+}
+
+/// What a regression reads of the target's past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Every lag.
+    Lags,
+    /// Of each season, with that many rows, the row at the phase of the one that is forecast.
+    Phases(usize),
+    /// These, the mean of each season, and the last value.
+    Seasons(usize),
 }
 
 /// A ridge regression to solve.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {
+    pub reads: Reads,
     /// Lags of the target that it uses.
     pub lags: usize,
     /// What it subtracts.
@@ -26,20 +40,86 @@ pub(super) struct Candidate {
     pub penalty: f64,
     /// Whether every key has weights of its own.
     pub per_key: bool,
+    /// Whether it has a constant, which is a drift from the level.
+    pub constant: bool,
 }
 
 impl Level {
     fn weights(self, lags: usize) -> Vec<f64> {
-        let mut weights = vec![0.0; lags];
-        match self {
-            Level::Zero => {}
-            Level::Last => weights[..1].fill(1.0),
-            Level::Mean(n) => {
-                let n = n.clamp(1, lags);
-                weights[..n].fill(1.0 / n as f64);
+        let mean_of = match self {
+            Level::Zero => 0,
+            Level::Last => 1,
+            Level::Season(season) => season.clamp(1, lags),
+            Level::All => lags,
+        };
+        (0..lags).map(|lag| if lag < mean_of { 1.0 / mean_of as f64 } else { 0.0 }).collect()
+    }
+}
+
+/// The normal equations of a regression: its first columns are lags or sums of them, with the level subtracted; then
+/// come the other features, then 1.
+#[derive(Debug, Clone)]
+pub(super) struct Equations {
+    /// Columns of the past.
+    pub past: usize,
+    /// Columns.
+    pub width: usize,
+    /// Sums of the products of the columns, [width, width].
+    pub a: Vec<f64>,
+    /// The same with the targets, less the level, [width, outputs].
+    pub b: Vec<f64>,
+    /// Examples.
+    pub count: f64,
+}
+
+impl Equations {
+    /// Of the first lags, all of them apart.
+    fn of(gram: &Gram, space: &Space, lags: usize, level: &[f64]) -> Equations {
+        let (all, outputs) = (space.width(), space.outputs.len());
+        let used: Vec<usize> = (0..lags).chain(space.lags..all).collect();
+        let width = used.len();
+        let of_level = |column: &dyn Fn(usize) -> f64| -> f64 {
+            level.iter().enumerate().filter(|(_, weight)| **weight != 0.0).map(|(j, weight)| weight * column(j)).sum()
+        };
+        // Products of each feature, and of each target, with the level.
+        let xl: Vec<f64> = used.iter().map(|i| of_level(&|j| gram.xx[i * all + j])).collect();
+        let ly: Vec<f64> = (0..outputs).map(|h| of_level(&|j| gram.xy[j * outputs + h])).collect();
+        let ll = of_level(&|j| xl[j]);
+        let mut a = vec![0.0; width * width];
+        let mut b = vec![0.0; width * outputs];
+        for (row, i) in used.iter().enumerate() {
+            let is_lag = row < lags;
+            for (column, j) in used.iter().enumerate() {
+                let mut value = gram.xx[i * all + j];
+                value -= if is_lag { xl[column] } else { 0.0 } + if column < lags { xl[row] } else { 0.0 };
+                a[row * width + column] = value + if is_lag && column < lags { ll } else { 0.0 };
+            }
+            for h in 0..outputs {
+                let value = gram.xy[i * outputs + h] - xl[row];
+                b[row * outputs + h] = value - if is_lag { ly[h] - ll } else { 0.0 };
             }
         }
-        weights
+        Equations { past: lags, width, a, b, count: gram.count }
+    }
+
+    /// The weights, [width, outputs]; that of the constant is 0 without one. `None` where no number solves them.
+    pub fn solve(mut self, penalty: f64, constant: bool) -> Option<Vec<f64>> {
+        let (n, past) = (self.width, self.past);
+        let size = (0..past).map(|i| self.a[i * n + i]).sum::<f64>() / (past as f64 * self.count);
+        let tiny = 1e-9 * self.count.max(1.0);
+        for row in 0..n {
+            self.a[row * n + row] += match row {
+                row if row + 1 == n => tiny,
+                row if row < past => penalty * size + tiny,
+                _ => penalty + tiny,
+            };
+        }
+        if !constant {
+            let outputs = self.b.len() / n;
+            (0..n - 1).for_each(|i| (self.a[i * n + n - 1], self.a[(n - 1) * n + i]) = (0.0, 0.0));
+            self.b[(n - 1) * outputs..].fill(0.0);
+        }
+        cholesky::solve(&mut self.a, &mut self.b, n).then_some(self.b)
     }
 }
 
@@ -50,49 +130,19 @@ pub(super) fn solve(gram: &Gram, space: &Space, candidate: &Candidate) -> Option
     if gram.count < 1.0 {
         return None;
     }
-    // The features that are used: the first lags, the others, 1.
-    let used: Vec<usize> = (0..lags).chain(space.lags..width).collect();
-    let n = used.len();
     let level = candidate.level.weights(lags);
-    let of_level = |column: &dyn Fn(usize) -> f64| -> f64 {
-        level.iter().enumerate().filter(|(_, weight)| **weight != 0.0).map(|(j, weight)| weight * column(j)).sum()
+    let equations = Equations::of(gram, space, lags, &level);
+    let weights = match candidate.reads {
+        Reads::Lags => equations.solve(candidate.penalty, candidate.constant)?,
+        Reads::Phases(season) => seasons::solve(&equations, space, candidate, (season, false))?,
+        Reads::Seasons(season) => seasons::solve(&equations, space, candidate, (season, true))?,
     };
-    // Products of each feature, and of each target, with the level.
-    let xl: Vec<f64> = used.iter().map(|i| of_level(&|j| gram.xx[i * width + j])).collect();
-    let ly: Vec<f64> = (0..outputs).map(|h| of_level(&|j| gram.xy[j * outputs + h])).collect();
-    let ll = of_level(&|j| xl[j]);
-    let mut a = vec![0.0; n * n];
-    let mut b = vec![0.0; n * outputs];
-    for (row, i) in used.iter().enumerate() {
-        let is_lag = row < lags;
-        for (column, j) in used.iter().enumerate() {
-            let mut value = gram.xx[i * width + j];
-            value -= if is_lag { xl[column] } else { 0.0 } + if column < lags { xl[row] } else { 0.0 };
-            a[row * n + column] = value + if is_lag && column < lags { ll } else { 0.0 };
-        }
-        for h in 0..outputs {
-            let value = gram.xy[i * outputs + h] - xl[row];
-            b[row * outputs + h] = value - if is_lag { ly[h] - ll } else { 0.0 };
-        }
-    }
-    let size = (0..lags).map(|i| a[i * n + i]).sum::<f64>() / (lags as f64 * gram.count);
-    let tiny = 1e-9 * gram.count.max(1.0);
-    for row in 0..n {
-        a[row * n + row] += match row {
-            row if row + 1 == n => tiny,
-            row if row < lags => candidate.penalty * size + tiny,
-            _ => candidate.penalty + tiny,
-        };
-    }
-    if !cholesky::solve(&mut a, &mut b, n) {
-        return None;
-    }
     let mut map = vec![0.0; width * outputs];
-    for (row, i) in used.iter().enumerate() {
-        map[i * outputs..(i + 1) * outputs].copy_from_slice(&b[row * outputs..(row + 1) * outputs]);
+    for (row, i) in (0..lags).chain(space.lags..width).enumerate() {
+        map[i * outputs..(i + 1) * outputs].copy_from_slice(&weights[row * outputs..(row + 1) * outputs]);
     }
     for h in 0..outputs {
-        let sum: f64 = (0..lags).map(|row| b[row * outputs + h]).sum();
+        let sum: f64 = (0..lags).map(|row| weights[row * outputs + h]).sum();
         for (j, weight) in level.iter().enumerate() {
             map[j * outputs + h] += weight * (1.0 - sum);
         }
@@ -115,6 +165,7 @@ mod tests {
             in_own_units: false,
             other_units: vec![],
             outputs: vec![0],
+            ahead: vec![1],
         }
     }
 
@@ -133,6 +184,10 @@ mod tests {
         gram
     }
 
+    fn candidate(level: Level, penalty: f64) -> Candidate {
+        Candidate { reads: Reads::Lags, lags: 3, level, penalty, per_key: false, constant: true }
+    }
+
     /// y = 0.5 x0 + 0.6 x1 - 0.1 x2 + 3: what a level is subtracted from has weights that add up to 1.
     fn rows() -> Vec<(Vec<f64>, f64)> {
         let x = |i: usize| (i as f64 * 1.7).sin() + (i as f64 * 0.31).cos() * 2.0;
@@ -148,9 +203,8 @@ mod tests {
     #[test]
     fn a_linear_relation_is_found_whatever_is_subtracted() {
         let gram = gram(&rows());
-        for level in [Level::Zero, Level::Last, Level::Mean(2), Level::Mean(9)] {
-            let candidate = Candidate { lags: 3, level, penalty: 1e-9, per_key: false };
-            let map = solve(&gram, &space(3), &candidate).unwrap();
+        for level in [Level::Zero, Level::Last, Level::Season(2), Level::All] {
+            let map = solve(&gram, &space(3), &candidate(level, 1e-9)).unwrap();
             for (found, wanted) in map.iter().zip([0.5, 0.6, -0.1, 3.0]) {
                 assert!((found - wanted).abs() < 1e-5, "{level:?}: {map:?}");
             }
@@ -162,13 +216,12 @@ mod tests {
     #[test]
     fn a_heavy_penalty_leaves_the_level() {
         let gram = gram(&rows());
-        let candidate = |level| Candidate { lags: 3, level, penalty: 1e12, per_key: false };
         let mean = rows().iter().map(|(x, y)| y - x[0]).sum::<f64>() / gram.count;
-        let map = solve(&gram, &space(3), &candidate(Level::Last)).unwrap();
+        let map = solve(&gram, &space(3), &candidate(Level::Last, 1e12)).unwrap();
         for (found, wanted) in map.iter().zip([1.0, 0.0, 0.0, mean]) {
             assert!((found - wanted).abs() < 1e-6, "{map:?}");
         }
-        let map = solve(&gram, &space(3), &candidate(Level::Mean(2))).unwrap();
+        let map = solve(&gram, &space(3), &candidate(Level::Season(2), 1e12)).unwrap();
         assert!((map[0] - 0.5).abs() < 1e-6 && (map[1] - 0.5).abs() < 1e-6, "{map:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The path on series whose best forecast is known.
 
 use super::super::head::forecast::Forecast;
+use super::solve::Reads;
 use super::*;
 use crate::config::{Skip, Split, Train};
 use crate::network::testing::Numbers;
@@ -94,4 +95,41 @@ fn nulls_and_short_keys_leave_numbers() {
     assert_eq!(data.lagged(0, 1, 0, 7), values[0]);
     let (_, choices, linear) = linear(&series, &train());
     assert!(linear.kernels.iter().flatten().all(|weight| weight.is_finite()), "{choices:?}");
+}
+
+#[test]
+fn a_drift_is_learned_where_it_pays() {
+    let drifting = |slope: f64| {
+        let mut values = vec![0.0];
+        for step in Numbers(3).take(900) {
+            values.push(values[values.len() - 1] + slope + f64::from(step));
+        }
+        linear(&[plain("a", &values)], &train())
+    };
+    let ahead = |linear: &Linear, lags: usize| forecast(linear, 0, &vec![100.0; lags]) - 100.0;
+    let (plan, choices, path) = drifting(2.0);
+    let share = |choices: &[Choice]| -> f64 {
+        let members = choices[0].members.iter();
+        members.filter(|(candidate, _)| candidate.constant).map(|(_, weight)| weight).sum()
+    };
+    assert!(share(&choices) > 0.8, "{choices:?}");
+    assert!((ahead(&path, plan.architecture.skip.len()) - 2.0).abs() < 0.5, "{path:?}");
+    let (_, choices, _) = linear(&[autoregressive("a", [0.6, 0.3], 50.0, 900, 1.0)], &train());
+    assert!((0.2..0.8).contains(&share(&choices)), "{choices:?}");
+}
+
+#[test]
+fn a_season_is_read_at_its_phase() {
+    let pattern: Vec<f64> = Numbers(8).take(24).map(|value| 10.0 * f64::from(value)).collect();
+    let noise = Numbers(9).take(1200);
+    let values: Vec<f64> = noise.enumerate().map(|(t, noise)| pattern[t % 24] + f64::from(noise)).collect();
+    let mut train = train();
+    train.seasonality = Some(24);
+    let (plan, choices, path) = linear(&[plain("a", &values)], &train);
+    let reads = |wanted: Reads| choices[0].members.iter().any(|(candidate, _)| candidate.reads == wanted);
+    assert!(reads(Reads::Phases(24)) && reads(Reads::Seasons(24)), "{choices:?}");
+    // Of a pattern that is repeated without noise, the next row is known.
+    let lags: Vec<f64> = (0..plan.architecture.skip.len()).map(|lag| pattern[(23 + 24 * 50 - lag) % 24]).collect();
+    let found = forecast(&path, 0, &lags);
+    assert!((found - pattern[0]).abs() < 1.0, "{found} {}", pattern[0]);
 }
