@@ -163,7 +163,7 @@ impl Beam {
     }
 }
 
-/// The candidates of a step, not many more than the beam keeps.
+/// The candidates of a step: at most eight times as many as the beam keeps.
 struct Found<'a> {
     beam: &'a Beam,
     all: Vec<Candidate>,

@@ -80,18 +80,9 @@ pub fn publish_forecast(
     let architecture = Architecture {
         features,
         network: (0..features).collect(),
-        skip: vec![],
-        groups: 0,
-        embeddings: vec![],
         residual: vec![0; outputs],
-        layers: layers.to_vec(),
         outputs,
-        scaling: true,
-        pool: Default::default(),
-        softmax: false,
-        quantiles: Vec::new(),
-        members: 1,
-        patch: 1,
+        ..of_one_value(layers)
     };
     let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
     let means: Vec<f32> = (0..outputs).map(|n| [0.1, 0.2][n % 2]).collect();
@@ -115,16 +106,16 @@ pub fn publish_forecast(
     registry::set_champion(&root, name, version.number).unwrap();
 }
 
-/// A network that also looks up the key, among these: its vectors are the same by id, so other ids give other outputs.
-pub fn publish_keys(folder: &Path, name: &str, kind: ModelKind, window: Option<usize>, keys: &[&str]) {
-    let architecture = Architecture {
+/// Layers between the value of now and two outputs, to which the value is added.
+pub fn of_one_value(layers: &[Layer]) -> Architecture {
+    Architecture {
         features: 1,
         network: vec![0],
         skip: vec![],
         groups: 0,
-        embeddings: vec![Embedding { rows: keys.len() + 1, size: 2 }],
+        embeddings: vec![],
         residual: vec![0; 2],
-        layers: vec![Layer::recurrent(CellKind::Gru, 6)],
+        layers: layers.to_vec(),
         outputs: 2,
         scaling: true,
         pool: Default::default(),
@@ -132,6 +123,14 @@ pub fn publish_keys(folder: &Path, name: &str, kind: ModelKind, window: Option<u
         quantiles: Vec::new(),
         members: 1,
         patch: 1,
+    }
+}
+
+/// A network that also looks up the key, among these: its vectors are the same by id, so other ids give other outputs.
+pub fn publish_keys(folder: &Path, name: &str, kind: ModelKind, window: Option<usize>, keys: &[&str]) {
+    let architecture = Architecture {
+        embeddings: vec![Embedding { rows: keys.len() + 1, size: 2 }],
+        ..of_one_value(&[Layer::recurrent(CellKind::Gru, 6)])
     };
     let mut network = kolk::train::Network::<f32>::new(&architecture, 3);
     network.set_scaling(&[12.0], &[9.0], &[0.1, 0.2], &[2.0, 3.0]);
@@ -274,4 +273,27 @@ pub fn rows(folder: &Path) -> BTreeMap<String, Vec<String>> {
         }
     }
     rows
+}
+
+/// The output file by file, and the state of each key.
+pub fn made(folder: &Path, file: &Path, keys: usize) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
+    let of = |key: usize| {
+        let shown = kolk_exits(0, &["state", "get", file.to_str().unwrap(), &format!("key-{key:03}")]).0;
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown["stages"].to_string()
+    };
+    (files(&folder.join("out")), (0..keys).map(of).collect())
+}
+
+/// Runs a pipeline and kills it, once after each of so many milliseconds; one kill at least comes before its end.
+pub fn killed_at_moments(pipeline: &str, millis: impl Iterator<Item = u64>) {
+    let mut kills = 0;
+    for millis in millis {
+        let command = &mut Command::new(env!("CARGO_BIN_EXE_kolk"));
+        let mut child = command.args(["run", pipeline]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        child.kill().unwrap();
+        kills += usize::from(!child.wait().unwrap().success());
+    }
+    assert!(kills > 0);
 }

@@ -12,7 +12,7 @@ use kolk::model::{GroupNetwork, Groups, Input, Manifest, ModelKind, registry};
 use kolk::network::{Architecture, Layer};
 
 use super::common::*;
-use super::retrained::{Written, killed_at, versions, written};
+use super::retrained::{Written, killed_at, taken_over, written};
 
 const SINK: &str = "parquet: { path: out/, fields: [value], part_records: 200 }";
 const KEYS: usize = 6;
@@ -28,22 +28,7 @@ fn extra(batch: usize, workers: usize) -> String {
 }
 
 fn architecture() -> Architecture {
-    Architecture {
-        features: 1,
-        network: vec![0],
-        skip: vec![],
-        groups: 0,
-        embeddings: vec![],
-        residual: vec![0; 2],
-        layers: vec![Layer::recurrent(CellKind::Lstm, 6)],
-        outputs: 2,
-        scaling: true,
-        pool: Default::default(),
-        softmax: false,
-        quantiles: Vec::new(),
-        members: 1,
-        patch: 1,
-    }
+    of_one_value(&[Layer::recurrent(CellKind::Lstm, 6)])
 }
 
 /// A graph of untrained but fixed numbers.
@@ -214,17 +199,7 @@ fn a_version_with_groups_takes_over_and_restarts() {
         assert!(killed_at(&file, folder, 7));
         kolk_exits(0, &["run", file.to_str().unwrap()]);
         let found = written(folder);
-        let mut from: BTreeMap<&str, usize> = BTreeMap::new();
-        for (key, rows) in &found {
-            let at = match versions(rows)[..] {
-                [(1, 0), (2, at)] => at,
-                [(2, 0)] => 0,
-                ref other => panic!("{key}: {other:?}"),
-            };
-            assert_eq!(rows.len(), ROWS, "{key}");
-            from.insert(key, at);
-        }
-        assert!(from.values().any(|at| *at > 0), "{from:?}");
+        let from = taken_over(&found, ROWS);
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         let is_left = |row: &&Placed| {
             let count = seen.entry(row.0.0.clone()).or_default();

@@ -88,7 +88,7 @@ fn interrupted(folder: &Path) -> PathBuf {
 }
 
 /// What a version alone makes of the rows that are left of each key after the first `from`.
-fn alone(units: usize, from: &BTreeMap<String, usize>) -> BTreeMap<String, Vec<Written>> {
+fn alone(units: usize, from: &BTreeMap<&str, usize>) -> BTreeMap<String, Vec<Written>> {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -97,7 +97,7 @@ fn alone(units: usize, from: &BTreeMap<String, usize>) -> BTreeMap<String, Vec<W
         .filter(|(key, ..)| {
             let count = seen.entry(key.clone()).or_default();
             *count += 1;
-            *count > from.get(key).copied().unwrap_or(0)
+            *count > from.get(key.as_str()).copied().unwrap_or(0)
         })
         .collect();
     write(&folder.join("data.parquet"), &rows, 1_000);
@@ -118,6 +118,23 @@ pub fn versions(rows: &[Written]) -> Vec<(i64, usize)> {
     found
 }
 
+/// Of each key, how many of its rows are of version 1; all after them are of version 2. Each key has so many, and one
+/// at least has rows of both.
+pub fn taken_over(found: &BTreeMap<String, Vec<Written>>, rows_of_a_key: usize) -> BTreeMap<&str, usize> {
+    let of_key = |(key, rows): (&'_ String, &Vec<Written>)| {
+        assert_eq!(rows.len(), rows_of_a_key, "{key}");
+        match versions(rows)[..] {
+            [(1, 0), (2, at)] => at,
+            // A partition that had committed nothing begins with the new version.
+            [(2, 0)] => 0,
+            ref other => panic!("{key}: {other:?}"),
+        }
+    };
+    let from: BTreeMap<&str, usize> = found.iter().map(|of| (of.0.as_str(), of_key(of))).collect();
+    assert!(from.values().any(|at| *at > 0), "{from:?}");
+    from
+}
+
 #[test]
 fn a_run_that_was_interrupted_goes_on_with_the_new_version() {
     let folder = tempfile::tempdir().unwrap();
@@ -135,25 +152,16 @@ fn a_run_that_was_interrupted_goes_on_with_the_new_version() {
     let rows = written(folder);
     assert_eq!(rows.len(), KEYS);
     let first = alone(9, &BTreeMap::new());
-    let mut from = BTreeMap::new();
+    let from = taken_over(&rows, ROWS);
     for (key, rows) in &rows {
-        assert_eq!(rows.len(), ROWS, "{key}");
-        let versions = versions(rows);
-        // A partition that had committed nothing begins with the new version.
-        let at = match versions[..] {
-            [(1, 0), (2, at)] => at,
-            [(2, 0)] => 0,
-            _ => panic!("{key}: {versions:?}"),
-        };
+        let at = from[key.as_str()];
         assert_eq!(rows[..at], first[key][..at], "{key}: what was committed stays");
-        from.insert(key.clone(), at);
     }
-    assert!(from.values().any(|at| *at > 0), "{from:?}");
     // A network that carries its state begins anew with another version.
     let second = alone(7, &from);
     for (key, rows) in &rows {
         let plain = |rows: &[Written]| rows.iter().map(|(ts, _, p, v)| (*ts, p.clone(), *v)).collect::<Vec<_>>();
-        assert_eq!(plain(&rows[from[key]..]), plain(&second[key]), "{key}");
+        assert_eq!(plain(&rows[from[key.as_str()]..]), plain(&second[key]), "{key}");
     }
     let (listed, _) = kolk_exits(0, &["state", "list", name, "--json"]);
     assert_eq!(listed.matches("\"model\":\"m/2\"").count(), 3, "{listed}");

@@ -184,18 +184,6 @@ fn a_transcript_is_that_of_the_sequence_alone() {
     }
 }
 
-type Made = (BTreeMap<String, Vec<u8>>, Vec<String>);
-
-/// The output file by file, and the state of each key.
-fn made(folder: &Path, file: &Path) -> Made {
-    let of = |key: usize| {
-        let shown = kolk_exits(0, &["state", "get", file.to_str().unwrap(), &format!("key-{key:03}")]).0;
-        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-        shown["stages"].to_string()
-    };
-    (files(&folder.join("out")), (0..KEYS).map(of).collect())
-}
-
 #[test]
 fn the_bytes_are_the_same_however_it_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -213,11 +201,11 @@ fn the_bytes_are_the_same_however_it_runs() {
         let file = write("workers: 1, batch: 4096");
         let name = file.to_str().unwrap();
         kolk_exits(0, &["run", name]);
-        let one = made(folder, &file);
+        let one = made(folder, &file, KEYS);
         assert!(one.0.len() > 4, "{rule} {model}: {} files", one.0.len());
         assert!(one.1[0].contains("\"sequence\""), "{}", one.1[0]);
         let same = |file: &Path, how: &str| {
-            let other = made(folder, file);
+            let other = made(folder, file, KEYS);
             assert!(other.0 == one.0, "{rule} {model}, {how}: other bytes");
             assert_eq!(other.1, one.1, "{rule} {model}, {how}: state");
             reset(file);
@@ -233,15 +221,7 @@ fn the_bytes_are_the_same_however_it_runs() {
         }
         same(&file, "in shards");
         // Killed again and again, at moments from the start to the first ends.
-        let mut kills = 0;
-        for millis in (20..400).step_by(25) {
-            let command = &mut Command::new(env!("CARGO_BIN_EXE_kolk"));
-            let mut child = command.args(["run", name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(millis));
-            child.kill().unwrap();
-            kills += usize::from(!child.wait().unwrap().success());
-        }
-        assert!(kills > 0);
+        killed_at_moments(name, (20..400).step_by(25));
         kolk_exits(0, &["run", name]);
         same(&file, "killed");
     }

@@ -149,16 +149,6 @@ fn each_record_has_the_text_of_its_sequence_so_far() {
     }
 }
 
-/// The output file by file, and the state of each key.
-fn bytes(folder: &Path, file: &Path) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
-    let of = |key: usize| {
-        let shown = kolk_exits(0, &["state", "get", file.to_str().unwrap(), &format!("key-{key:03}")]).0;
-        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-        shown["stages"].to_string()
-    };
-    (files(&folder.join("out")), (0..KEYS).map(of).collect())
-}
-
 #[test]
 fn the_bytes_are_the_same_however_it_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -173,10 +163,10 @@ fn the_bytes_are_the_same_however_it_runs() {
         let file = write("workers: 1, batch: 4096");
         let name = file.to_str().unwrap();
         kolk_exits(0, &["run", name]);
-        let one = bytes(folder, &file);
+        let one = made(folder, &file, KEYS);
         assert!(one.0.len() > 4 && one.1[0].contains("\"tokens\""), "{}", one.1[0]);
         let same = |file: &Path, how: &str| {
-            let other = bytes(folder, file);
+            let other = made(folder, file, KEYS);
             assert!(other.0 == one.0, "{rule}, {how}: other bytes");
             assert_eq!(other.1, one.1, "{rule}, {how}: state");
             reset(file);
@@ -188,15 +178,7 @@ fn the_bytes_are_the_same_however_it_runs() {
             same(&file, runtime);
         }
         // Killed again and again, at moments from the start to the first ends.
-        let mut kills = 0;
-        for millis in (20..300).step_by(35) {
-            let command = &mut Command::new(env!("CARGO_BIN_EXE_kolk"));
-            let mut child = command.args(["run", name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(millis));
-            child.kill().unwrap();
-            kills += usize::from(!child.wait().unwrap().success());
-        }
-        assert!(kills > 0);
+        killed_at_moments(name, (20..300).step_by(35));
         kolk_exits(0, &["run", name]);
         same(&file, "killed");
         // Stopped in the middle of sequences: they go on in a later file.

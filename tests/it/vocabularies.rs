@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kolk::model::ModelKind;
 
 use super::common::*;
-use super::retrained::{Written, killed_at, versions, written};
+use super::retrained::{Written, killed_at, taken_over, written};
 
 const SINK: &str = "parquet: { path: out/, fields: [value], part_records: 200 }";
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 1ms, or_records: 200, partitions: 3 }\nruntime: { workers: 1, batch: 32 }";
@@ -52,17 +52,7 @@ fn a_version_with_another_vocabulary_looks_its_own_ids_up() {
         kolk_exits(0, &["run", file.to_str().unwrap()]);
 
         let found = written(folder);
-        let mut from: BTreeMap<&str, usize> = BTreeMap::new();
-        for (key, rows) in &found {
-            let at = match versions(rows)[..] {
-                [(1, 0), (2, at)] => at,
-                [(2, 0)] => 0,
-                ref other => panic!("{key}: {other:?}"),
-            };
-            assert_eq!(rows.len(), ROWS, "{key}");
-            from.insert(key, at);
-        }
-        assert!(from.values().any(|at| *at > 0), "{from:?}");
+        let from = taken_over(&found, ROWS);
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         let rest: Vec<Row> = rows
             .iter()

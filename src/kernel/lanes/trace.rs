@@ -225,7 +225,7 @@ impl<V: Vector, const WIDTH: usize> Between for Put<'_, V, WIDTH> {
         let (first, last) = (blocks * at / of, blocks * (at + 1) / of);
         let room = |block: usize, len: usize| {
             let at = (block * into.steps + *step) * WIDTH;
-            // SAFETY: vectors of this step, which `BlockParts::put` is told that nobody else uses.
+            // SAFETY: vectors of this step; the caller of `BlockParts::put` promises that nobody else uses them.
             super::vector::cast_mut::<V>(unsafe { into.values.range(at..at + len) })
         };
         let (whole, rest) = vectors.as_chunks::<WIDTH>();

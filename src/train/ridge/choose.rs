@@ -216,7 +216,8 @@ fn mean_loss(of: &[Weighted], validation: &[Gram]) -> f64 {
     validation.iter().enumerate().map(of_group).sum()
 }
 
-/// The squared errors of a map, summed over the examples of a part.
-pub(super) fn loss(gram: &Gram, map: &[f64]) -> f64 {
-    dot(map, &gram.image(map)) - 2.0 * gram.with_targets(map) + gram.targets()
+/// The squared errors of a map, summed over the examples of a part. Where there are none the sums cancel: never below
+/// 0, since nothing would be nearly as good as that.
+fn loss(gram: &Gram, map: &[f64]) -> f64 {
+    (dot(map, &gram.image(map)) - 2.0 * gram.with_targets(map) + gram.targets()).max(0.0)
 }

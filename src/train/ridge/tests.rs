@@ -133,3 +133,15 @@ fn a_season_is_read_at_its_phase() {
     let found = forecast(&path, 0, &lags);
     assert!((found - pattern[0]).abs() < 1.0, "{found} {}", pattern[0]);
 }
+
+#[test]
+fn a_series_without_noise_has_a_path() {
+    for slope in [0.25, 3.0] {
+        let values: Vec<f64> = (0..600).map(|t| f64::from(t) * slope).collect();
+        let (plan, choices, path) = linear(&[plain("a", &values)], &train());
+        assert!(!choices[0].members.is_empty());
+        let lags: Vec<f64> = (0..plan.architecture.skip.len()).map(|lag| values[500 - lag]).collect();
+        let found = forecast(&path, 0, &lags);
+        assert!((found - values[501]).abs() < 0.1 * slope, "{found} {}", values[501]);
+    }
+}
