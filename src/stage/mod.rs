@@ -41,7 +41,8 @@ pub use judge::Judge;
 pub use nulls::Unread;
 pub use operator::{Build, Operator};
 pub use plan::{
-    Model, PlannedStage, PlannedStages, Step, before_infer, canonical, chain, describe, from_source, steps,
+    Model, PlannedStage, PlannedStages, Step, before_infer, canonical, chain, describe, ever_looked_up, from_source,
+    looked_up, steps,
 };
 
 use std::sync::Arc;

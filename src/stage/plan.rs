@@ -129,19 +129,41 @@ fn wanted(pipeline: &Pipeline, infer: usize) -> Vec<String> {
     after.chain(sink).map(|name| name.value).collect()
 }
 
+/// Columns of text that a model looks up, that of its groups included.
+pub fn looked_up(manifest: &Manifest) -> Vec<String> {
+    let per = manifest.groups.iter().filter_map(|groups| groups.column.clone());
+    manifest.vocabularies.iter().filter_map(|of| of.column.clone()).chain(per).collect()
+}
+
+/// The same of every version of the pipeline's model, and of the one that its `train` section would make: one of them
+/// may take over while it runs, or be the one that its state is of.
+pub fn ever_looked_up(pipeline: &Pipeline) -> Vec<At<String>> {
+    let Some(options) = pipeline.infer() else { return Vec::new() };
+    let at = |value: String| At { value, place: options.model.place };
+    let name = registry::name_of(&options.model);
+    let folder = pipeline.models.join(name);
+    let versions = registry::list(&pipeline.models).unwrap_or_default().into_iter().filter(|entry| entry.name == name);
+    let read = |number: u64| registry::read_manifest(&folder.join(number.to_string())).ok();
+    let manifests = versions.flat_map(|entry| entry.versions).filter_map(read);
+    let of_train = pipeline.train.iter().flat_map(|train| {
+        let per = train.per.as_ref().and_then(|per| per.column()).map(String::from);
+        train.embeddings.iter().filter_map(|of| of.column.as_ref().map(|column| column.value.clone())).chain(per)
+    });
+    let mut columns: Vec<String> = manifests.flat_map(|manifest| looked_up(&manifest)).chain(of_train).collect();
+    columns.sort();
+    columns.dedup();
+    columns.into_iter().map(at).collect()
+}
+
 /// Columns of text that a model looks up. Before it is opened, its manifest says it.
 fn texts(pipeline: &Pipeline, options: &config::Infer, model: Option<&Model>) -> Vec<String> {
-    let of = |manifest: &Manifest| {
-        let per = manifest.groups.iter().filter_map(|groups| groups.column.clone());
-        manifest.vocabularies.iter().filter_map(|of| of.column.clone()).chain(per).collect()
-    };
     let read = || {
         let (name, number) = registry::find(&pipeline.models, &options.model).ok()?;
         registry::read_manifest(&pipeline.models.join(name).join(number.to_string())).ok()
     };
     match model {
-        Some(model) => of(&model.version.manifest),
-        None => read().map(|manifest| of(&manifest)).unwrap_or_default(),
+        Some(model) => looked_up(&model.version.manifest),
+        None => read().map(|manifest| looked_up(&manifest)).unwrap_or_default(),
     }
 }
 

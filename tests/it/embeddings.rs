@@ -9,7 +9,7 @@ use arrow::array::{
 };
 
 use super::common::*;
-use super::serve_as_trained::{ROWS, error_of_output};
+use super::serve_as_trained::{ROWS, error_of_trained, manifest_of};
 
 const HOUR: i64 = 3_600_000;
 const WORDS: [(&str, f64); 4] = [("calm", 0.0), ("storm", -6.0), ("sun", 6.0), ("rain", -2.0)];
@@ -58,10 +58,6 @@ fn pipeline_of(folder: &Path, data: &str, infer: &str, train: &str) -> String {
     file.to_str().unwrap().to_string()
 }
 
-fn manifest(folder: &Path) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(folder.join("models/m/1/manifest.json")).unwrap()).unwrap()
-}
-
 /// The error that training reports, after `run` wrote outputs of the same one.
 fn error_of(infer: &str, train: &str) -> f64 {
     let folder = tempfile::tempdir().unwrap();
@@ -70,11 +66,7 @@ fn error_of(infer: &str, train: &str) -> f64 {
     let file = pipeline_of(folder.path(), "data.parquet", infer, &format!("{adam}{train}"));
     kolk_exits(0, &["train", &file]);
     kolk_exits(0, &["check", &file]);
-    kolk_exits(0, &["run", &file]);
-    let reported = manifest(folder.path())["metrics"]["value.mae"].as_f64().unwrap();
-    let served = error_of_output(folder.path());
-    assert!((reported - served).abs() < 1e-5 * reported, "reported {reported}, served {served}");
-    reported
+    error_of_trained(folder.path(), &file)
 }
 
 #[test]
@@ -98,7 +90,7 @@ fn a_version_keeps_its_vocabulary_and_others_are_unseen() {
     let train = "  embeddings: [ { column: word, size: 3, max_tokens: 3 }, { key: true, size: 2 } ]";
     let file = pipeline_of(folder, "data.parquet", "mode: carry", train);
     kolk_exits(0, &["train", &file]);
-    let manifest = manifest(folder);
+    let manifest = manifest_of(folder);
     let words = manifest["vocabularies"][0]["tokens"].as_array().unwrap();
     assert_eq!((words.len(), manifest["vocabularies"][0]["column"].as_str()), (3, Some("word")));
     assert_eq!(manifest["vocabularies"][1], serde_json::json!({ "tokens": ["a", "b", "c"] }));
@@ -171,7 +163,7 @@ fn classified(folder: &Path, layers: &str, inputs: &str) {
     );
     std::fs::write(&file, text).unwrap();
     kolk_exits(0, &["train", file.to_str().unwrap()]);
-    let accuracy = manifest(folder)["metrics"]["label.accuracy"].as_f64().unwrap();
+    let accuracy = manifest_of(folder)["metrics"]["label.accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.95, "{layers} {inputs}: {accuracy}");
     kolk_exits(0, &["run", file.to_str().unwrap()]);
     let rows: Vec<String> = rows(&folder.join("out")).into_values().flatten().collect();
@@ -240,11 +232,7 @@ fn what_the_record_knows_ahead_is_learned_and_served() {
         let text = text.replace("values: [value]", "values: [value], vectors: { offer: 2 }").replace("skip: none", "");
         std::fs::write(&file, text).unwrap();
         kolk_exits(0, &["train", &file]);
-        kolk_exits(0, &["run", &file]);
-        let reported = manifest(folder.path())["metrics"]["value.mae"].as_f64().unwrap();
-        let served = error_of_output(folder.path());
-        assert!((reported - served).abs() < 1e-5 * reported, "reported {reported}, served {served}");
-        reported
+        error_of_trained(folder.path(), &file)
     };
     // In mode carry the linear path reads them too.
     for infer in ["mode: carry", "mode: window, window: 3"] {

@@ -18,7 +18,7 @@ const SINK: &str = "parquet: { path: out/, fields: [value], part_records: 200 }"
 const KEYS: usize = 6;
 const ROWS: usize = 3_000;
 /// Values with the seeds of their networks; the network of all keys has the seed 1.
-const NETWORKS: [(&str, u64); 2] = [("north", 2), ("south", 3)];
+pub const NETWORKS: [(&str, u64); 2] = [("north", 2), ("south", 3)];
 
 fn extra(batch: usize, workers: usize) -> String {
     format!(
@@ -53,14 +53,14 @@ fn manifest_of(kind: ModelKind, groups: Option<Groups>) -> Manifest {
 }
 
 /// A version of one network.
-fn publish_one(folder: &Path, kind: ModelKind, seed: u64) {
+pub fn publish_one(folder: &Path, kind: ModelKind, seed: u64) {
     let root = folder.join("models");
     let version = registry::publish(&root, manifest_of(kind, None), &graph(seed), "<html></html>", None).unwrap();
     registry::set_champion(&root, "m", version.number).unwrap();
 }
 
 /// A version with networks of these values.
-fn publish_groups(folder: &Path, kind: ModelKind, column: Option<&str>, values: &[(&str, u64)]) {
+pub fn publish_groups(folder: &Path, kind: ModelKind, column: Option<&str>, values: &[(&str, u64)]) {
     let file = |at: usize| format!("group_{}.onnx", at + 1);
     let network = |(at, (value, _)): (usize, &(&str, u64))| GroupNetwork {
         value: (*value).into(),
@@ -78,7 +78,7 @@ fn publish_groups(folder: &Path, kind: ModelKind, column: Option<&str>, values: 
 }
 
 /// Rows with the region of each.
-type Placed = (Row, Option<&'static str>);
+pub type Placed = (Row, Option<&'static str>);
 
 fn placed(of: impl Fn(&str, usize) -> Option<&'static str>) -> Vec<Placed> {
     let place = |(at, row): (usize, Row)| {
@@ -97,7 +97,7 @@ fn region_of(key: &str, _row: usize) -> Option<&'static str> {
     }
 }
 
-fn write_placed(folder: &Path, rows: &[Placed]) {
+pub fn write_placed(folder: &Path, rows: &[Placed]) {
     let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(row, _)| row.0.as_str())));
     let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|(row, _)| row.1)));
     let values: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.iter().map(|(row, _)| row.2)));
@@ -181,15 +181,17 @@ fn a_key_whose_value_changes_begins_again_in_the_other_network() {
     }
 }
 
-/// A run is killed, a version with groups takes over from one of one network, and is killed in turn.
+/// A run is killed, a version with groups takes over from one of one network, or the other way round, and is killed in
+/// turn. What only the version before looked up is no longer read.
 #[test]
 fn a_version_with_groups_takes_over_and_restarts() {
-    for kind in [ModelKind::Carry, ModelKind::Window] {
+    for (kind, back) in [(ModelKind::Carry, false), (ModelKind::Window, false), (ModelKind::Carry, true)] {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let rows = placed(region_of);
         let one = |folder: &Path| publish_one(folder, kind, 5);
         let groups = |folder: &Path| publish_groups(folder, kind, Some("region"), &NETWORKS);
+        let (one, groups): (&dyn Fn(&Path), &dyn Fn(&Path)) = if back { (&groups, &one) } else { (&one, &groups) };
         write_placed(folder, &rows);
         one(folder);
         let file: PathBuf = pipeline(folder, infer(kind), SINK, &extra(32, 1));
@@ -208,7 +210,7 @@ fn a_version_with_groups_takes_over_and_restarts() {
             kind == ModelKind::Window || *count > from[row.0.0.as_str()]
         };
         let rest: Vec<Placed> = rows.iter().filter(is_left).cloned().collect();
-        let (first, second) = (alone(&rows, kind, &one, (32, 1)), alone(&rest, kind, &groups, (32, 1)));
+        let (first, second) = (alone(&rows, kind, one, (32, 1)), alone(&rest, kind, groups, (32, 1)));
         for (key, rows) in &found {
             let at = from[key.as_str()];
             assert_eq!(plain(&rows[..at]), plain(&first[key][..at]), "{kind:?}: {key}: what was committed stays");

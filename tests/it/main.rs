@@ -19,6 +19,7 @@ mod foreign_models;
 mod foreign_runs;
 mod grouped;
 mod grouped_runs;
+mod grouped_tasks;
 mod grows;
 mod house;
 mod http;

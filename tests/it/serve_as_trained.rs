@@ -98,15 +98,24 @@ pub fn error_of_output(folder: &Path) -> f64 {
     sum / f64::from(count)
 }
 
+/// The manifest of the first version of `m`, as JSON.
+pub fn manifest_of(folder: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(folder.join("models/m/1/manifest.json")).unwrap()).unwrap()
+}
+
+/// The error that training reported, after `run` wrote outputs of the same one.
+pub fn error_of_trained(folder: &Path, file: &str) -> f64 {
+    kolk_exits(0, &["run", file]);
+    let reported = manifest_of(folder)["metrics"]["value.mae"].as_f64().unwrap();
+    let served = error_of_output(folder);
+    assert!((reported - served).abs() < 1e-5 * reported, "{file}: reported {reported}, served {served}");
+    reported
+}
+
 fn the_error_reported_is_the_error_served(stages: &str, infer: &str, train: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = trained(folder.path(), stages, infer, train);
-    kolk_exits(0, &["run", &file]);
-    let manifest = std::fs::read_to_string(folder.path().join("models/m/1/manifest.json")).unwrap();
-    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-    let reported = manifest["metrics"]["value.mae"].as_f64().unwrap();
-    let served = error_of_output(folder.path());
-    assert!((reported - served).abs() < 1e-5 * reported, "reported {reported}, served {served}");
+    error_of_trained(folder.path(), &file);
 }
 
 #[test]

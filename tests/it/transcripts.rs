@@ -311,7 +311,7 @@ fn songs(path: &Path, strings: usize) -> Vec<(String, String)> {
 }
 
 /// Levenshtein's distance, by characters.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

@@ -59,10 +59,10 @@ impl Versions {
     /// Refuses commits that this run could not go on from.
     ///
     /// # Errors
-    /// Those of [`Opener::chain`], and a store that can't be read.
+    /// Those of [`Opener::chain_to_convert`], and a store that can't be read.
     pub fn check(&self, store: &Store) -> Result<()> {
         let left: BTreeSet<String> = store.status()?.iter().map(|manifest| self.left(manifest).to_string()).collect();
-        left.iter().filter(|model| **model != self.wanted).try_for_each(|model| self.opener.chain(model).map(drop))
+        left.iter().filter(|model| **model != self.wanted).try_for_each(|model| self.opener.chain_to_convert(model).map(drop))
     }
 
     /// A partition as a commit left it, ready for the stages of this run.
@@ -86,7 +86,7 @@ impl Versions {
         // The map stays whole whatever happened to another thread that held it.
         let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
         if !earlier.contains_key(left) {
-            earlier.insert(left.to_string(), self.opener.chain(left)?);
+            earlier.insert(left.to_string(), self.opener.chain_to_convert(left)?);
         }
         let Some(from) = earlier.get(left) else {
             return Err(Error::failed("a version of the model was lost: internal error, please report"));

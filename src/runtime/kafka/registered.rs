@@ -119,7 +119,7 @@ mod tests {
         let chain = chain(&pipeline, &source, version.as_ref(), &metrics, &mut problems);
         let sink = sink::plan(pipeline.sink.as_deref().unwrap(), &chain.layout, &mut problems);
         problems.finish(()).unwrap();
-        let opener = Opener { pipeline, source, sink: sink.unwrap(), metrics, planned: "m/1".into() };
+        let opener = Opener { pipeline, source, sink: sink.unwrap(), metrics, planned: "m/1".into(), converts: false };
         Registered { opener, wanted: Some(1), reported: Arc::default() }
     }
 

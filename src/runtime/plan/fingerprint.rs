@@ -54,6 +54,7 @@ pub fn fingerprint(plan: &Plan, chain: &Chain, before: Option<Fingerprint>) -> F
     for (name, section) in &mut now.sections {
         if let Some(before) = before.as_ref().and_then(|before| before.sections.get(name)) {
             keep_urls(before, section);
+            keep_columns(before, section);
         }
     }
     now
@@ -128,6 +129,20 @@ fn keep_urls(before: &Value, now: &mut Value) {
     }
 }
 
+/// Where a fingerprint has the columns that are passed on.
+const PASSTHROUGH: &str = "/reads/passthrough";
+
+/// Columns that an earlier version of kolk kept for the model alone. Of those that the file names, sink and stages say
+/// whether they are still the same.
+fn keep_columns(before: &Value, now: &mut Value) {
+    let columns = (before.pointer(PASSTHROUGH), now.pointer_mut(PASSTHROUGH));
+    if let (Some(Value::Object(before)), Some(Value::Object(now))) = columns {
+        for (name, data_type) in before {
+            now.entry(name).or_insert_with(|| data_type.clone());
+        }
+    }
+}
+
 /// What a fingerprint says of the source.
 fn made_from(fingerprint: &Fingerprint) -> Option<&Value> {
     fingerprint.sections.get("source")
@@ -152,6 +167,11 @@ fn current(plan: &Plan, chain: &Chain) -> Fingerprint {
                 add("topic id", json!(source.topic_id));
             }
             let mut read = json!({ "reads": source.decoder.reads });
+            // What the model alone looks up changes with its version, which each commit names.
+            if let Some(Value::Object(columns)) = read.pointer_mut(PASSTHROUGH) {
+                let named = super::source::named(pipeline);
+                columns.retain(|name, _| named.contains(name));
+            }
             if let Some(kafka) = pipeline.source.kafka() {
                 // State is per topic: which ones there are changes nothing about the others.
                 match several {

@@ -20,7 +20,11 @@ const TOPIC_ID: &str = "wKT7nKRARsmtc2_QijyZFA";
 /// The plan of the fixture's pipeline, as if its brokers had been asked; `change` is made to the text of the file.
 fn planned(folder: &Path, change: (&str, &str)) -> Plan {
     let text = std::fs::read_to_string(Path::new(FIXTURE).join("p.yaml")).unwrap().replace(change.0, change.1);
-    let pipeline = config::parse(&text, &folder.join("p.yaml")).unwrap();
+    planned_of(folder, &text)
+}
+
+fn planned_of(folder: &Path, text: &str) -> Plan {
+    let pipeline = config::parse(text, &folder.join("p.yaml")).unwrap();
     let mut problems = Problems::new("p.yaml");
     let fields = super::super::source::wanted(&pipeline, super::super::Purpose::Run);
     let decoder = format::plan_decoder(&pipeline, &fields, &mut problems).unwrap();
@@ -117,6 +121,48 @@ fn what_fingerprints_with_fields_say_stays() {
     record["made_up"] = json!(true);
     let changes: Vec<String> = kept.changes(&now).into_iter().map(|change| change.field).collect();
     assert_eq!(changes, ["record.made_up"]);
+}
+
+/// A column of messages with a schema that the model alone looks up is none of the state's: the next version may look
+/// up another one. One that the file names is, and one that an earlier version of kolk kept stays.
+#[test]
+fn what_the_model_alone_looks_up_is_not_in_the_fingerprint() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = r#"{ "type": "record", "name": "R", "fields": [ { "name": "ts", "type": "long" },
+        { "name": "v", "type": "double" }, { "name": "region", "type": "string" }, { "name": "shop", "type": "string" } ] }"#;
+    std::fs::write(folder.path().join("r.avsc"), schema).unwrap();
+    let text = |model: &str, fields: &str| {
+        format!(
+            "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, key: id, format: {{ avro: {{ schema: {{ file: {} }} }} }} }} }}\n\
+             record: {{ key: id, time: {{ column: ts, unit: ms }}, values: [v] }}\n\
+             stages: [ infer: {{ model: {model} }} ]\nsink: {{ kafka: {{ topic: o{fields} }} }}\n",
+            folder.path().join("r.avsc").display()
+        )
+    };
+    let root = folder.path().join("models");
+    for (name, column) in [("by_region", Some("region")), ("by_key", None)] {
+        let shape = crate::network::testing::plain(1, &[(crate::kernel::CellKind::Gru, 2)]);
+        let groups = crate::model::Groups { column: column.map(String::from), networks: Vec::new() };
+        let manifest = crate::model::Manifest { groups: Some(groups), ..crate::model::testing::manifest(name, &shape, 1) };
+        registry::publish(&root, manifest, b"graph", "<html></html>", None).unwrap();
+        registry::set_champion(&root, name, 1).unwrap();
+    }
+    let of = |model: &str, fields: &str, before: Option<Fingerprint>| {
+        let plan = planned_of(folder.path(), &text(model, fields));
+        let read = plan.layout_of_source().find("region").is_some();
+        let chain = Chain::new(Vec::new(), Order::default(), plan.metrics.clone());
+        (fingerprint(&plan, &chain, before), read)
+    };
+    let columns = |of: &Fingerprint| of.sections["source"]["reads"]["passthrough"].clone();
+    let ((by_region, read), (by_key, not_read)) = (of("by_region", "", None), of("by_key", "", None));
+    assert!(read && !not_read);
+    assert_eq!((columns(&by_region), columns(&by_key)), (json!({}), json!({})));
+    let named = of("by_key", ", fields: [shop]", None).0;
+    assert_eq!(columns(&named), json!({ "shop": "text" }));
+    let mut earlier = by_region;
+    earlier.sections.get_mut("source").unwrap()["reads"]["passthrough"] = json!({ "region": "text" });
+    assert_eq!(columns(&of("by_key", "", Some(earlier.clone())).0), columns(&earlier));
+    assert_eq!(columns(&of("by_region", "", Some(earlier.clone())).0), columns(&earlier));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What a pipeline reads: its files or topics, and which columns of them.
 
 use super::Purpose;
-use crate::config::{At, Input, Metadatum, Per, Pipeline, Split};
+use crate::config::{At, Format, Input, KafkaSource, Metadatum, Per, Pipeline, Split};
 use crate::error::Problems;
+use crate::format::plan_decoder;
 use crate::record::Layout;
 use crate::{source, stage, train};
 
@@ -40,8 +41,17 @@ impl PlannedSource {
                 let found = source::dead_letters::plan(pipeline, letters, fields, problems)?;
                 Some(PlannedSource::Files(Box::new(found)))
             }
-            Input::Kafka(kafka) => source::topic::plan(pipeline, kafka, fields, purpose == Purpose::Train, problems)
-                .map(|found| PlannedSource::Kafka(Box::new(found))),
+            Input::Kafka(kafka) => {
+                let is_train = purpose == Purpose::Train;
+                let more = if is_train { Vec::new() } else { of_other_versions(pipeline, kafka, fields) };
+                let all = (!more.is_empty()).then(|| [fields, &more].concat());
+                // Without them, if a history for example has not got them.
+                let with_all = all.and_then(|all| {
+                    source::topic::plan(pipeline, kafka, &all, is_train, &mut Problems::new(&pipeline.file))
+                });
+                let found = with_all.or_else(|| source::topic::plan(pipeline, kafka, fields, is_train, problems))?;
+                Some(PlannedSource::Kafka(Box::new(found)))
+            }
         }
     }
 
@@ -72,6 +82,28 @@ pub(super) fn without_times(pipeline: &Pipeline, purpose: Purpose) -> Option<Pla
     let mut pipeline = pipeline.clone();
     (pipeline.source.from, pipeline.source.until) = (None, None);
     PlannedSource::plan(&pipeline, &wanted(&pipeline, purpose), &mut Problems::default())
+}
+
+/// Columns that another version of the model looks up, which may take over while the pipeline runs or be active where
+/// it stopped, of those that messages may lack. A field of Avro without a default is none of them.
+fn of_other_versions(pipeline: &Pipeline, kafka: &KafkaSource, fields: &[At<String>]) -> Vec<At<String>> {
+    if matches!(kafka.encoding.format.value, Format::Avro(_)) {
+        return Vec::new();
+    }
+    let reads = |fields: &[At<String>]| plan_decoder(pipeline, fields, &mut Problems::new(&pipeline.file)).is_some();
+    let ever = stage::from_source(&stage::steps(pipeline, None), &stage::ever_looked_up(pipeline));
+    let mut more: Vec<At<String>> =
+        ever.into_iter().filter(|column| !fields.iter().any(|field| field.value == column.value)).collect();
+    more.retain(|column| reads(std::slice::from_ref(column)));
+    more
+}
+
+/// Columns that the pipeline file names, and not only its model: those that filters compare and the sink writes.
+pub(super) fn named(pipeline: &Pipeline) -> Vec<String> {
+    let mut steps = stage::steps(pipeline, None);
+    steps.retain(|step| step.operator.word() != "infer");
+    let sink = pipeline.sink.as_ref().map_or_else(Vec::new, |sink| sink.fields().to_vec());
+    stage::from_source(&steps, &sink).into_iter().map(|column| column.value).collect()
 }
 
 /// Columns besides key, time and values that must be read: what filters compare, the sink writes and the split names,

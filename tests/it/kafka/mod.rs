@@ -15,6 +15,7 @@ mod enveloped;
 mod features;
 mod foreign;
 pub mod front;
+mod grouped;
 mod history;
 mod inputs;
 mod markers;

@@ -21,7 +21,7 @@ pub fn publish(setup: &Setup, version: usize) {
     common::publish_units(setup.path(), "m", CellKind::Lstm, ModelKind::Carry, None, 9 + version);
 }
 
-fn swaps(log: &str) -> usize {
+pub fn swaps(log: &str) -> usize {
     log.matches("continues with another model version").count()
 }
 
@@ -33,7 +33,12 @@ fn opened(kolk: &Kolk) {
 /// Asserts one output for each record, in order, and that each version gave, from where it took over, the bits that it
 /// gives from the beginning: nothing of another version is in its state, and nothing of its own is missing.
 pub fn assert_law(setup: &Setup, reader: &Reader, rows: &[Row]) {
-    let whole = expected_of(setup.path(), rows, "model: m/1, mode: carry");
+    assert_law_of(reader, rows, &|rows, infer| expected_of(setup.path(), rows, infer));
+}
+
+/// The same; `expected` is what an `infer` stage makes of rows from the beginning.
+pub fn assert_law_of(reader: &Reader, rows: &[Row], expected: &dyn Fn(&[Row], &str) -> Outputs) {
+    let whole = expected(rows, "model: m/1, mode: carry");
     let keys: BTreeSet<_> = reader.outputs.keys().chain(whole.keys()).collect();
     let counts = |key| [&reader.outputs, &whole].map(|outputs| outputs.get(key).map_or(0, Vec::len));
     let other: Vec<_> = keys.into_iter().map(|key| (key, counts(key))).filter(|(_, [is, due])| is != due).collect();
@@ -52,7 +57,7 @@ pub fn assert_law(setup: &Setup, reader: &Reader, rows: &[Row]) {
             }
             *n += 1;
         }
-        let mut fresh = expected_of(setup.path(), &own, &format!("model: m/{version}, mode: carry"));
+        let mut fresh = expected(&own, &format!("model: m/{version}, mode: carry"));
         for (key, outputs) in &mut fresh {
             let (name, number) = key.rsplit_once('#').unwrap();
             let number: usize = number.parse().unwrap();
