@@ -138,7 +138,8 @@ fn classes_by_group_are_served_as_they_were_judged() {
     let all = accuracy(&records, "sequence", gru);
     let own = accuracy(&records, "sequence", &format!("{gru}  per: region\n"));
     assert!(own > 0.9 && all < 0.75, "{own} by group, {all} together");
-    let whole = "  epochs: 20\n  layers: [ { gru: 4, bidirectional: true } ]\n  per: region\n  class_weights: balanced\n";
+    let whole =
+        "  epochs: 20\n  layers: [ { gru: 4, bidirectional: true } ]\n  per: region\n  class_weights: balanced\n";
     assert!(accuracy(&records, "sequence", whole) > 0.9);
     assert!(accuracy(&records, "sequence", &format!("{gru}  per: key\n  pool: mean\n  seeds: 2\n")) > 0.8);
     // One for each record.

@@ -62,7 +62,9 @@ impl Versions {
     /// Those of [`Opener::chain_to_convert`], and a store that can't be read.
     pub fn check(&self, store: &Store) -> Result<()> {
         let left: BTreeSet<String> = store.status()?.iter().map(|manifest| self.left(manifest).to_string()).collect();
-        left.iter().filter(|model| **model != self.wanted).try_for_each(|model| self.opener.chain_to_convert(model).map(drop))
+        left.iter()
+            .filter(|model| **model != self.wanted)
+            .try_for_each(|model| self.opener.chain_to_convert(model).map(drop))
     }
 
     /// A partition as a commit left it, ready for the stages of this run.

@@ -143,7 +143,8 @@ fn what_the_model_alone_looks_up_is_not_in_the_fingerprint() {
     for (name, column) in [("by_region", Some("region")), ("by_key", None)] {
         let shape = crate::network::testing::plain(1, &[(crate::kernel::CellKind::Gru, 2)]);
         let groups = crate::model::Groups { column: column.map(String::from), networks: Vec::new() };
-        let manifest = crate::model::Manifest { groups: Some(groups), ..crate::model::testing::manifest(name, &shape, 1) };
+        let manifest =
+            crate::model::Manifest { groups: Some(groups), ..crate::model::testing::manifest(name, &shape, 1) };
         registry::publish(&root, manifest, b"graph", "<html></html>", None).unwrap();
         registry::set_champion(&root, name, 1).unwrap();
     }

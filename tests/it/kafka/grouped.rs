@@ -11,8 +11,8 @@ use super::process::Setup;
 use super::records::*;
 use super::swap::{assert_law_of, swaps};
 use crate::common::{self, Row, series};
-use crate::http::{free_address, get};
 use crate::grouped_runs::{NETWORKS, publish_groups, publish_one, write_placed};
+use crate::http::{free_address, get};
 
 const SOON: Duration = Duration::from_secs(60);
 const EXTRA: &str = "state: { path: state/, checkpoint_every: 300ms }\n\
