@@ -191,7 +191,8 @@ fn a_version_with_groups_takes_over_and_restarts() {
         let rows = placed(region_of);
         let one = |folder: &Path| publish_one(folder, kind, 5);
         let groups = |folder: &Path| publish_groups(folder, kind, Some("region"), &NETWORKS);
-        let (one, groups): (&dyn Fn(&Path), &dyn Fn(&Path)) = if back { (&groups, &one) } else { (&one, &groups) };
+        let all: [&dyn Fn(&Path); 2] = [&one, &groups];
+        let [one, groups] = if back { [all[1], all[0]] } else { all };
         write_placed(folder, &rows);
         one(folder);
         let file: PathBuf = pipeline(folder, infer(kind), SINK, &extra(32, 1));
