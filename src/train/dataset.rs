@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::config::Skip;
+use crate::model::Input;
 use crate::{Error, Result};
 
 use super::split::{self, Subset};
@@ -54,8 +55,8 @@ pub struct Dataset<'a> {
     ids: Vec<Column<u32>>,
     /// Per series, target and row, the first row from there on that has a value; empty without `skip: ridge`.
     known: Vec<Vec<Column<u32>>>,
-    /// Target and lag of each feature beyond those that were captured.
-    chosen: Vec<(usize, usize)>,
+    /// Features beyond those that were captured: of which target, from which lag on how many.
+    chosen: Vec<(usize, usize, usize)>,
 }
 
 impl<'a> Dataset<'a> {
@@ -82,11 +83,16 @@ impl<'a> Dataset<'a> {
         let with_known = if plan.skip == Skip::Ridge { series } else { &[] };
         let known = with_known.iter().map(known).collect::<Result<_>>()?;
         let targets = plan.head.columns();
-        let chosen =
-            plan.inputs.iter().skip(plan.captured).filter_map(|input| {
-                Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize))
-            });
-        let chosen = chosen.collect();
+        let of_input = |input: &Input| {
+            Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize))
+        };
+        let mut chosen: Vec<(usize, usize, usize)> = Vec::new();
+        for (target, lag) in plan.inputs.iter().skip(plan.captured).filter_map(of_input) {
+            match chosen.last_mut() {
+                Some((of, first, count)) if *of == target && *first + *count == lag => *count += 1,
+                _ => chosen.push((target, lag, 1)),
+            }
+        }
         let groups = Self::groups_of(series, plan);
         let ids = vocabulary::ids(series, &plan.embeddings)?;
         Ok(Dataset { series, plan, steps, rows, examples, holes, groups, ids, known, chosen })
@@ -118,17 +124,20 @@ impl<'a> Dataset<'a> {
     }
 
     /// Whether no hole lies between two rows.
+    #[inline]
     pub fn is_without_hole(&self, series: usize, from: usize, to: usize) -> bool {
         let holes = &self.holes[series];
         holes.is_empty() || holes[from] == holes[to]
     }
 
     /// What is added to an output, in the network's units.
+    #[inline]
     pub fn base(&self, series: usize, row: usize, output: usize) -> f32 {
         self.plan.architecture.residual.get(output).map_or(0.0, |i| self.captured(series, row)[*i])
     }
 
     /// The features of a row that were captured, without lags that the training chose.
+    #[inline]
     pub fn captured(&self, series: usize, row: usize) -> &[f32] {
         let width = self.plan.captured;
         &self.series[series].x[row * width..(row + 1) * width]
@@ -138,10 +147,14 @@ impl<'a> Dataset<'a> {
     pub fn x(&self, series: usize, step: usize, to: &mut [f32]) {
         let row = self.steps[series].rows[step] as usize;
         let captured = self.captured(series, row);
-        let (own, chosen) = to.split_at_mut(captured.len());
+        let (own, mut rest) = to.split_at_mut(captured.len());
         own.copy_from_slice(captured);
-        for (to, (target, lag)) in chosen.iter_mut().zip(&self.chosen) {
-            *to = self.lagged(series, row, *target, *lag) as f32;
+        for (target, first, count) in &self.chosen {
+            let (lags, others) = rest.split_at_mut(*count);
+            for (lag, to) in lags.iter_mut().enumerate() {
+                *to = self.lagged(series, row, *target, first + lag) as f32;
+            }
+            rest = others;
         }
     }
 
@@ -155,6 +168,7 @@ impl<'a> Dataset<'a> {
 
     /// A target some rows back, in the network's units; a missing value is that of the next row that has one. The same
     /// as `infer` gives for a filled input. Of a plan with `skip: ridge`.
+    #[inline]
     pub fn lagged(&self, series: usize, row: usize, target: usize, lag: usize) -> f64 {
         let s = &self.series[series];
         let next = self.known[series][target][row.saturating_sub(lag)] as usize;

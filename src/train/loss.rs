@@ -15,7 +15,7 @@ const MANY: usize = 256;
 /// `weight` is 1 where an entry counts and 0 where not; outputs of one standard deviation weigh the same whatever their
 /// unit, since `y` and `wanted` are standardised. Where an entry doesn't count, both may be NaN.
 pub fn loss<F: Float>(loss: Loss, y: &[F], wanted: &[F], weight: &[F], gradient: &mut Vec<F>) -> f64 {
-    entries(y, wanted, weight, gradient, &|_, y, wanted| entry(loss, (y - wanted).to_f64()))
+    entries(y, wanted, weight, gradient, |_, y, wanted| entry(loss, (y - wanted).to_f64()))
 }
 
 /// The same of any loss of an entry: its index, `y` and what is wanted give the loss, and its slope by `y`.
@@ -24,7 +24,7 @@ pub fn entries<F: Float>(
     wanted: &[F],
     weight: &[F],
     gradient: &mut Vec<F>,
-    entry: &dyn Fn(usize, F, F) -> (f64, f64),
+    entry: impl Fn(usize, F, F) -> (f64, f64),
 ) -> f64 {
     let count: f64 = weight.iter().map(|weight| weight.to_f64()).sum();
     gradient.clear();

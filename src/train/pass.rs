@@ -235,13 +235,10 @@ impl Model {
     fn finish(&self, data: &Dataset, series: usize, step: usize, made: &[f32], cell: usize) -> Vec<f32> {
         let outputs = data.plan.head.outputs();
         let row = data.steps[series].rows[step] as usize;
-        let mut y: Vec<f32> = made[cell * outputs..(cell + 1) * outputs]
-            .iter()
-            .enumerate()
-            .map(|(output, value)| {
-                let (mean, sd) = (self.scaling.out_mean[output] as f32, self.scaling.out_sd[output] as f32);
-                value * sd + mean + data.base(series, row, output)
-            })
+        let statistics = self.scaling.out_mean.iter().zip(&self.scaling.out_sd);
+        let of_cell = made[cell * outputs..(cell + 1) * outputs].iter().zip(statistics).enumerate();
+        let mut y: Vec<f32> = of_cell
+            .map(|(output, (value, (mean, sd)))| value * *sd as f32 + *mean as f32 + data.base(series, row, output))
             .collect();
         let names = &data.plan.architecture.quantiles;
         quantiles::keep_apart(&mut y, names.len(), quantiles::median(names));

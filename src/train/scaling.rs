@@ -117,6 +117,7 @@ impl Scaling {
     }
 
     /// What the network itself has to make, standardised.
+    #[inline]
     pub fn standardise(&self, output: usize, wanted: f64) -> f32 {
         ((wanted - self.out_mean[output]) / self.out_sd[output]) as f32
     }

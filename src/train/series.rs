@@ -169,11 +169,13 @@ impl<'a> FromIterator<Option<&'a str>> for Texts {
 
 impl Series {
     /// Whether a target is scaled by its logarithm.
+    #[inline]
     pub fn is_log(&self, target: usize) -> bool {
         self.log.get(target) == Some(&true)
     }
 
     /// A target's value in the network's units, by the pair of a row.
+    #[inline]
     pub fn to_network(&self, target: usize, row: usize, value: f64) -> f64 {
         let value = if self.is_log(target) { logarithm::of(value) } else { value };
         match &self.scale[target] {

@@ -80,7 +80,7 @@ impl Forecast {
 
     /// The level of an output; `None` without quantiles.
     pub fn level(&self, output: usize) -> Option<f64> {
-        self.quantiles.get(output / self.points()).copied()
+        if self.quantiles.is_empty() { None } else { self.quantiles.get(output / self.points()).copied() }
     }
 
     /// Of the outputs of an origin those of the point forecast, the median where there are quantiles: [horizon,
@@ -98,23 +98,47 @@ impl Forecast {
     /// The target of an output for an origin row, in the key's own units: `None` where there is no such row, where it
     /// was not observed, or where it lies beyond a hole.
     pub fn truth(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64> {
-        let (step, target) = self.step_and_target(output);
-        let s = &data.series[series];
-        let at = row + step;
-        let value = *s.targets[target].get(at)?;
-        let reached = data.is_without_hole(series, row, at);
-        (reached && s.observed[target][at] && value.is_finite()).then_some(value)
+        truth(data, (series, row), self.step_and_target(output))
     }
 
-    /// A value of an output's target in the network's units; `None` where the `scale` stage knows none yet.
-    fn to_network(&self, data: &Dataset, series: usize, row: usize, output: usize, value: f64) -> Option<f64> {
-        let (_, target) = self.step_and_target(output);
+    /// [`Head::target`] of an output that was taken apart.
+    #[inline]
+    fn target_of(
+        &self,
+        data: &Dataset,
+        (series, row): (usize, usize),
+        (step, target): (usize, usize),
+        output: usize,
+    ) -> Option<f64> {
+        let truth = truth(data, (series, row), (step, target))?;
         let s = &data.series[series];
-        let known = s.scale[target].as_ref().is_none_or(|pairs| {
-            let (mean, sd) = pairs[row];
-            mean.is_finite() && sd.is_finite() && sd > 0.0
-        });
-        known.then(|| s.to_network(target, row, value))
+        let pair = s.scale[target].as_ref().map(|pairs| pairs[row]);
+        // The `scale` stage may know none yet.
+        if pair.is_some_and(|(mean, sd)| !(mean.is_finite() && sd.is_finite() && sd > 0.0)) {
+            return None;
+        }
+        let wanted = s.to_network(target, row, truth) - f64::from(data.base(series, row, output));
+        // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
+        // outweigh all others.
+        let wanted = if pair.is_some() { wanted.clamp(-FAR, FAR) } else { wanted };
+        wanted.is_finite().then_some(wanted)
+    }
+
+    /// Calls `known` with each output, ascending, whose target is known, and that target. To take every output apart
+    /// by division would cost more than all else.
+    #[inline]
+    fn each_target(&self, data: &Dataset, at: (usize, usize), mut known: impl FnMut(usize, f64)) {
+        let mut output = 0;
+        for _ in 0..self.quantiles.len().max(1) {
+            for step in 1..=self.horizon {
+                for target in 0..self.targets.len() {
+                    if let Some(wanted) = self.target_of(data, at, (step, target), output) {
+                        known(output, wanted);
+                    }
+                    output += 1;
+                }
+            }
+        }
     }
 
     /// An output of the network in the key's own units.
@@ -130,6 +154,16 @@ impl Forecast {
         let (shift, factor) = pair.unwrap_or((0.0, 1.0));
         OwnUnits { factor, shift, log: data.series[series].is_log(target) }
     }
+}
+
+/// The value of a target so many steps after an origin row; see [`Forecast::truth`].
+#[inline]
+fn truth(data: &Dataset, (series, row): (usize, usize), (step, target): (usize, usize)) -> Option<f64> {
+    let s = &data.series[series];
+    let at = row + step;
+    let value = *s.targets[target].get(at)?;
+    let reached = data.is_without_hole(series, row, at);
+    (reached && s.observed[target][at] && value.is_finite()).then_some(value)
 }
 
 impl Head for Forecast {
@@ -168,14 +202,21 @@ impl Head for Forecast {
     }
 
     fn target(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64> {
-        let truth = self.truth(data, series, row, output)?;
-        let wanted = self.to_network(data, series, row, output, truth)? - f64::from(data.base(series, row, output));
-        let (_, target) = self.step_and_target(output);
-        // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
-        // outweigh all others.
-        let scaled = data.series[series].scale[target].is_some();
-        let wanted = if scaled { wanted.clamp(-FAR, FAR) } else { wanted };
-        wanted.is_finite().then_some(wanted)
+        self.target_of(data, (series, row), self.step_and_target(output), output)
+    }
+
+    fn put(
+        &self,
+        data: &Dataset,
+        scaling: &Scaling,
+        (series, step): (usize, usize),
+        wanted: &mut [f32],
+        weight: &mut [f32],
+    ) {
+        let row = data.steps[series].rows[step] as usize;
+        self.each_target(data, (series, row), |output, target| {
+            (wanted[output], weight[output]) = (scaling.standardise(output, target), 1.0);
+        });
     }
 
     fn counts_own_units(&self) -> bool {
@@ -201,35 +242,32 @@ impl Head for Forecast {
             let pinball = |at: usize, y: f32, wanted: f32| {
                 loss::pinball(self.quantiles[at % all / points], f64::from(y) - f64::from(wanted))
             };
-            return loss::entries(y, wanted, weight, gradient, &pinball);
+            return loss::entries(y, wanted, weight, gradient, pinball);
         }
         if self.counts_own_units() {
             let own = |at: usize, y: f32, wanted: f32| {
                 let units = OwnUnits::of(&batch.own[3 * at..3 * at + 3]);
                 units.entry(self.loss, f64::from(y), f64::from(wanted))
             };
-            return loss::entries(y, wanted, weight, gradient, &own);
+            return loss::entries(y, wanted, weight, gradient, own);
         }
         loss::loss(self.loss, y, wanted, weight, gradient)
     }
 
     fn add_loss(&self, data: &Dataset, scaling: &Scaling, origin: (usize, usize), y: &[f32], total: &mut (f64, f64)) {
         let (series, row) = (origin.0, data.steps[origin.0].rows[origin.1] as usize);
-        for (output, value) in y.iter().enumerate() {
-            if let Some(wanted) = self.target(data, series, row, output) {
-                let base = f64::from(data.base(series, row, output));
-                let error = (f64::from(*value) - base - wanted) / scaling.out_sd[output];
-                total.0 += match self.level(output) {
-                    Some(level) => loss::pinball(level, error).0,
-                    None if self.counts_own_units() => {
-                        let units = self.own_units(data, series, row, output);
-                        units.entry(self.loss, f64::from(*value), wanted + base).0
-                    }
-                    None => loss::entry(self.loss, error).0,
-                };
-                total.1 += 1.0;
-            }
-        }
+        self.each_target(data, (series, row), |output, wanted| {
+            let (value, base) = (f64::from(y[output]), f64::from(data.base(series, row, output)));
+            let error = (value - base - wanted) / scaling.out_sd[output];
+            total.0 += match self.level(output) {
+                Some(level) => loss::pinball(level, error).0,
+                None if self.counts_own_units() => {
+                    self.own_units(data, series, row, output).entry(self.loss, value, wanted + base).0
+                }
+                None => loss::entry(self.loss, error).0,
+            };
+            total.1 += 1.0;
+        });
     }
 
     fn evaluate(&self, data: &Dataset, model: &Model) -> Result<Arc<dyn super::Evaluation>> {

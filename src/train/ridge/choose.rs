@@ -10,7 +10,7 @@
 //! Must not live here: solving one (`solve`), what the maps become (`mod`).
 
 use super::gram::{Gram, Space, dot};
-use super::solve::{Candidate, Level, Reads, solve};
+use super::solve::{Candidate, Level, Reads, Regression};
 
 /// Penalties that are tried, for standardised features.
 const PENALTIES: [f64; 5] = [3.0, 30.0, 300.0, 3_000.0, 30_000.0];
@@ -116,12 +116,13 @@ pub(super) fn choose(
         let weight = 1.0 / fitting.len() as f64;
         return fitting.into_iter().map(|candidate| (candidate, weight)).collect();
     }
-    let of = |constant: bool| {
-        let best = |family: &Family| best_shared((&pooled, &judged), space, tried, *family, constant);
-        families.iter().filter_map(best).collect::<Vec<Solved>>()
-    };
     // A drift that was learned goes on for ever: each family is there without one too.
-    let (level, drifting) = (of(false), of(true));
+    let (mut level, mut drifting) = (Vec::new(), Vec::new());
+    for family in families {
+        let [without, with] = best_shared((&pooled, &judged), space, tried, family);
+        level.extend(without);
+        drifting.extend(with);
+    }
     let shared = || level.iter().chain(&drifting);
     let own: Vec<Solved> = match sums.train.len() {
         1 => Vec::new(),
@@ -136,40 +137,50 @@ pub(super) fn choose(
     members.into_iter().map(|(solved, weight)| (solved.candidate, weight)).collect()
 }
 
-/// The best of a family for all keys together, among those of the shortest history that is nearly as good as any.
+/// The best of a family for all keys together, among those of the shortest history that is nearly as good as any:
+/// without a constant, and with one.
 fn best_shared(
     (train, validation): (&Gram, &Gram),
     space: &Space,
     tried: &[usize],
     (reads, level): Family,
-    constant: bool,
-) -> Option<Solved> {
-    let of_lags = |lags: &usize| {
-        let of_penalty = |penalty: &f64| {
-            let candidate = Candidate { reads, lags: *lags, level, penalty: *penalty, per_key: false, constant };
-            let map = solve(train, space, &candidate)?;
-            let loss = loss(validation, &map);
-            Some(Solved { candidate, maps: vec![map], loss })
-        };
-        PENALTIES.iter().filter_map(of_penalty).reduce(better)
-    };
-    shortest(tried.iter().filter(|lags| fits((reads, level), **lags)).filter_map(of_lags).collect())
+) -> [Option<Solved>; 2] {
+    let mut of_lags = [Vec::new(), Vec::new()];
+    for lags in tried.iter().copied().filter(|lags| fits((reads, level), *lags)) {
+        let Some(regression) = Regression::of(train, space, (reads, level), lags) else { continue };
+        for (constant, of_lags) in [false, true].into_iter().zip(&mut of_lags) {
+            let of_penalty = |penalty: &f64| {
+                let candidate = Candidate { reads, lags, level, penalty: *penalty, per_key: false, constant };
+                let map = regression.solve(*penalty, constant)?;
+                let loss = loss(validation, &map);
+                Some(Solved { candidate, maps: vec![map], loss })
+            };
+            of_lags.extend(PENALTIES.iter().filter_map(of_penalty).reduce(better));
+        }
+    }
+    of_lags.map(shortest)
 }
 
 /// The same family with weights for every key. A key has fewer examples than all together: its best penalty is another
 /// one, and a longer history is of no use.
 fn best_own(sums: &Sums, space: &Space, tried: &[usize], shared: &Solved) -> Option<Solved> {
-    let Candidate { reads, level, .. } = shared.candidate;
+    let Candidate { reads, level, constant, .. } = shared.candidate;
+    let penalties = || PENALTIES.iter().copied().filter(|penalty| *penalty <= shared.candidate.penalty * 10.0);
     let of_lags = |lags: &usize| {
-        let of_penalty = |penalty: &f64| {
-            let candidate = Candidate { lags: *lags, penalty: *penalty, per_key: true, ..shared.candidate };
-            let of_key = |gram| solve(gram, space, &candidate).unwrap_or_else(|| shared.maps[0].clone());
-            let maps: Vec<Vec<f64>> = sums.train.iter().map(of_key).collect();
+        let mut maps: Vec<Vec<Vec<f64>>> = penalties().map(|_| Vec::new()).collect();
+        for gram in &sums.train {
+            let regression = Regression::of(gram, space, (reads, level), *lags);
+            for (penalty, maps) in penalties().zip(&mut maps) {
+                let map = regression.as_ref().and_then(|regression| regression.solve(penalty, constant));
+                maps.push(map.unwrap_or_else(|| shared.maps[0].clone()));
+            }
+        }
+        let of_penalty = |(penalty, maps): (f64, Vec<Vec<f64>>)| {
+            let candidate = Candidate { lags: *lags, penalty, per_key: true, ..shared.candidate };
             let loss = sums.validation.iter().zip(&maps).map(|(gram, map)| loss(gram, map)).sum();
             Solved { candidate, maps, loss }
         };
-        let penalties = PENALTIES.iter().filter(|penalty| **penalty <= shared.candidate.penalty * 10.0);
-        penalties.map(of_penalty).reduce(better)
+        penalties().zip(maps).map(of_penalty).reduce(better)
     };
     let lags = tried.iter().filter(|lags| **lags <= shared.candidate.lags && fits((reads, level), **lags));
     shortest(lags.filter_map(of_lags).collect())

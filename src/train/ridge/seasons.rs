@@ -9,47 +9,76 @@
 //! remainder read the same lags.
 
 use super::gram::Space;
-use super::solve::{Candidate, Equations};
+use super::solve::Equations;
 
-/// The weights of a regression that reads of each of the last seasons the row at the phase and, with `means`, its mean
-/// and the last value of all; spread over the lags, [lags + others + 1, outputs].
-pub(super) fn solve(
-    lags: &Equations,
-    space: &Space,
-    candidate: &Candidate,
-    (season, means): (usize, bool),
-) -> Option<Vec<f64>> {
-    let outputs = space.outputs.len();
-    let extended = with_means(lags, season, outputs);
-    let means_at = lags.past..extended.past;
-    let mut weights = vec![0.0; lags.width * outputs];
-    for phase in 0..season {
-        let of_phase: Vec<usize> = (0..outputs).filter(|h| (space.ahead[*h] + phase).is_multiple_of(season)).collect();
-        if of_phase.is_empty() {
-            continue;
+/// The equations of a regression that reads of each of the last seasons the row at the phase and, with means, its mean
+/// and the last value of all: apart for each phase.
+#[derive(Debug, Clone)]
+pub(super) struct Seasons {
+    season: usize,
+    /// Lags, and columns of the equations of the lags.
+    lags: (usize, usize),
+    /// Columns of means that follow the lags.
+    means: usize,
+    outputs: usize,
+    phases: Vec<Phase>,
+}
+
+#[derive(Debug, Clone)]
+struct Phase {
+    /// Columns that are read, among the lags, the means and the rest.
+    used: Vec<usize>,
+    outputs: Vec<usize>,
+    equations: Equations,
+}
+
+impl Seasons {
+    /// From the equations of the lags.
+    pub fn of(lags: &Equations, space: &Space, season: usize, means: bool) -> Seasons {
+        let outputs = space.outputs.len();
+        let extended = with_means(lags, season, outputs);
+        let mut phases = Vec::new();
+        for phase in 0..season {
+            let of_phase: Vec<usize> =
+                (0..outputs).filter(|h| (space.ahead[*h] + phase).is_multiple_of(season)).collect();
+            if of_phase.is_empty() {
+                continue;
+            }
+            let mut past: Vec<usize> = (phase..lags.past).step_by(season).collect();
+            if means {
+                past.extend((phase > 0).then_some(0));
+                past.extend(lags.past..extended.past);
+            }
+            let used: Vec<usize> = past.iter().copied().chain(extended.past..extended.width).collect();
+            let equations = part(&extended, &used, past.len(), &of_phase, outputs);
+            phases.push(Phase { used, outputs: of_phase, equations });
         }
-        let mut past: Vec<usize> = (phase..lags.past).step_by(season).collect();
-        if means {
-            past.extend((phase > 0).then_some(0));
-            past.extend(means_at.clone());
-        }
-        let used: Vec<usize> = past.iter().copied().chain(extended.past..extended.width).collect();
-        let solved = part(&extended, &used, past.len(), &of_phase, outputs);
-        let solved = solved.solve(candidate.penalty, candidate.constant)?;
-        for (row, i) in used.iter().enumerate() {
-            for (column, h) in of_phase.iter().enumerate() {
-                let value = solved[row * of_phase.len() + column];
-                let mut put = |at: usize, value: f64| weights[at * outputs + h] += value;
-                if means_at.contains(i) {
-                    let first = (i - lags.past) * season;
-                    (first..first + season).for_each(|lag| put(lag, value / season as f64));
-                } else {
-                    put(if *i < lags.past { *i } else { i - means_at.len() }, value);
+        let means = extended.past - lags.past;
+        Seasons { season, lags: (lags.past, lags.width), means, outputs, phases }
+    }
+
+    /// The weights, spread over the lags: [lags + others + 1, outputs]; see [`Equations::solve`].
+    pub fn solve(&self, penalty: f64, constant: bool) -> Option<Vec<f64>> {
+        let (lags, width) = self.lags;
+        let means_at = lags..lags + self.means;
+        let mut weights = vec![0.0; width * self.outputs];
+        for Phase { used, outputs, equations } in &self.phases {
+            let solved = equations.clone().solve(penalty, constant)?;
+            for (row, i) in used.iter().enumerate() {
+                for (column, h) in outputs.iter().enumerate() {
+                    let value = solved[row * outputs.len() + column];
+                    let mut put = |at: usize, value: f64| weights[at * self.outputs + h] += value;
+                    if means_at.contains(i) {
+                        let first = (i - lags) * self.season;
+                        (first..first + self.season).for_each(|lag| put(lag, value / self.season as f64));
+                    } else {
+                        put(if *i < lags { *i } else { i - self.means }, value);
+                    }
                 }
             }
         }
+        Some(weights)
     }
-    Some(weights)
 }
 
 /// The equations with the mean of each whole season as columns after the lags.
@@ -100,7 +129,7 @@ fn part(of: &Equations, used: &[usize], past: usize, outputs: &[usize], all_outp
 mod tests {
     use super::super::cholesky;
     use super::super::gram::Gram;
-    use super::super::solve::{Level, Reads, solve as solved};
+    use super::super::solve::{Candidate, Level, Reads, solve as solved};
     use super::*;
     use crate::network::testing::Numbers;
 

@@ -2,7 +2,8 @@
 //! Must not live here: which one is the best (`choose`), what a regression reads of the seasons (`seasons`).
 
 use super::gram::{Gram, Space};
-use super::{cholesky, seasons};
+use super::cholesky;
+use super::seasons::Seasons;
 
 /// What is subtracted from every lag and added to the prediction, so that a level that moves does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,31 +124,60 @@ impl Equations {
     }
 }
 
-/// The weights of a candidate as a map of the features of `space`, [width, outputs], nothing subtracted any longer;
-/// `None` where there is no example.
-pub(super) fn solve(gram: &Gram, space: &Space, candidate: &Candidate) -> Option<Vec<f64>> {
-    let (width, outputs, lags) = (space.width(), space.outputs.len(), candidate.lags);
-    if gram.count < 1.0 {
-        return None;
-    }
-    let level = candidate.level.weights(lags);
-    let equations = Equations::of(gram, space, lags, &level);
-    let weights = match candidate.reads {
-        Reads::Lags => equations.solve(candidate.penalty, candidate.constant)?,
-        Reads::Phases(season) => seasons::solve(&equations, space, candidate, (season, false))?,
-        Reads::Seasons(season) => seasons::solve(&equations, space, candidate, (season, true))?,
-    };
-    let mut map = vec![0.0; width * outputs];
-    for (row, i) in (0..lags).chain(space.lags..width).enumerate() {
-        map[i * outputs..(i + 1) * outputs].copy_from_slice(&weights[row * outputs..(row + 1) * outputs]);
-    }
-    for h in 0..outputs {
-        let sum: f64 = (0..lags).map(|row| weights[row * outputs + h]).sum();
-        for (j, weight) in level.iter().enumerate() {
-            map[j * outputs + h] += weight * (1.0 - sum);
+/// A regression whose equations stand: what is left to choose is how its weights are penalised.
+pub(super) struct Regression<'a> {
+    space: &'a Space,
+    level: Vec<f64>,
+    columns: Columns,
+}
+
+enum Columns {
+    Lags(Equations),
+    Seasons(Seasons),
+}
+
+impl<'a> Regression<'a> {
+    /// Of the first lags; `None` where there is no example.
+    pub fn of(gram: &Gram, space: &'a Space, (reads, level): (Reads, Level), lags: usize) -> Option<Regression<'a>> {
+        if gram.count < 1.0 {
+            return None;
         }
+        let level = level.weights(lags);
+        let of_lags = Equations::of(gram, space, lags, &level);
+        let columns = match reads {
+            Reads::Lags => Columns::Lags(of_lags),
+            Reads::Phases(season) => Columns::Seasons(Seasons::of(&of_lags, space, season, false)),
+            Reads::Seasons(season) => Columns::Seasons(Seasons::of(&of_lags, space, season, true)),
+        };
+        Some(Regression { space, level, columns })
     }
-    Some(map)
+
+    /// The weights as a map of the features of the space, [width, outputs], nothing subtracted any longer; see
+    /// [`Equations::solve`].
+    pub fn solve(&self, penalty: f64, constant: bool) -> Option<Vec<f64>> {
+        let weights = match &self.columns {
+            Columns::Lags(equations) => equations.clone().solve(penalty, constant)?,
+            Columns::Seasons(seasons) => seasons.solve(penalty, constant)?,
+        };
+        let (width, outputs, lags) = (self.space.width(), self.space.outputs.len(), self.level.len());
+        let mut map = vec![0.0; width * outputs];
+        for (row, i) in (0..lags).chain(self.space.lags..width).enumerate() {
+            map[i * outputs..(i + 1) * outputs].copy_from_slice(&weights[row * outputs..(row + 1) * outputs]);
+        }
+        for h in 0..outputs {
+            let sum: f64 = (0..lags).map(|row| weights[row * outputs + h]).sum();
+            for (j, weight) in self.level.iter().enumerate() {
+                map[j * outputs + h] += weight * (1.0 - sum);
+            }
+        }
+        Some(map)
+    }
+}
+
+/// The map of a candidate; see [`Regression::solve`].
+pub(super) fn solve(gram: &Gram, space: &Space, candidate: &Candidate) -> Option<Vec<f64>> {
+    let regression = Regression::of(gram, space, (candidate.reads, candidate.level), candidate.lags)?;
+    regression.solve(candidate.penalty, candidate.constant)
 }
 
 #[cfg(test)]
