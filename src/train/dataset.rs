@@ -83,9 +83,8 @@ impl<'a> Dataset<'a> {
         let with_known = if plan.skip == Skip::Ridge { series } else { &[] };
         let known = with_known.iter().map(known).collect::<Result<_>>()?;
         let targets = plan.head.columns();
-        let of_input = |input: &Input| {
-            Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize))
-        };
+        let of_input =
+            |input: &Input| Some((targets.iter().position(|target| *target == input.column)?, input.lag as usize));
         let mut chosen: Vec<(usize, usize, usize)> = Vec::new();
         for (target, lag) in plan.inputs.iter().skip(plan.captured).filter_map(of_input) {
             match chosen.last_mut() {
