@@ -38,6 +38,8 @@ fn own() -> Result<(Vec<u8>, Signature)> {
         quantiles: Vec::new(),
         members: 1,
         patch: 1,
+        segments: 0,
+        centred: vec![],
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 3);
     let onnx = export::onnx(&architecture, &network.tensors(), "own")?;

@@ -65,6 +65,8 @@ fn train(cell: &str, [units, inputs, steps, batch]: [usize; 4], threads: usize, 
         quantiles: Vec::new(),
         members: 1,
         patch: 1,
+        segments: 0,
+        centred: vec![],
     };
     let x: Vec<f32> = (0..steps * batch * inputs).map(|i| (i as f32 * 0.37).sin()).collect();
     let (wanted, weight) = (vec![0.5; batch], vec![1.0; batch]);

@@ -101,6 +101,8 @@ fn publish(folder: &Path) -> Result<Vec<u8>> {
         quantiles: Vec::new(),
         members: 1,
         patch: 1,
+        segments: 0,
+        centred: vec![],
     };
     let network = kolk::train::Network::<f32>::new(&architecture, 1);
     let onnx = export::onnx(&architecture, &network.tensors(), "whole")?;

@@ -94,6 +94,8 @@ fn onnx_seeds() -> Vec<Vec<u8>> {
             members: 1,
             quantiles: vec![],
             patch: 1,
+            segments: 0,
+            centred: vec![],
         };
         let shapes = architecture.tensor_shapes();
         let tensor = |(name, shape): (String, Vec<usize>)| {
@@ -311,6 +313,8 @@ fn architecture() -> Architecture {
         members: 1,
         quantiles: vec![],
         patch: 1,
+        segments: 0,
+        centred: vec![],
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::backtest::backtest;
 use super::embeddings::embeddings;
 use super::optimizer::{FLAGS, optimizer, schedule};
-use super::patch::patch;
+use super::patch::{patch, subtract};
 use super::per::per;
 use super::read::{Field, Fields, Reader};
 use super::task::{CROSS_ENTROPIES, taught};
@@ -85,7 +85,8 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         );
         reader.note(field, message);
     }
-    let patch = patch(reader, &fields, mode);
+    let embeddings = fields.get("embeddings").map(|f| embeddings(reader, f)).unwrap_or_default();
+    let (patch, decoder) = patch(reader, &fields, (mode, taught.task, horizon), &layers, &embeddings);
     let skip = fields.get("skip").and_then(|f| reader.word(f, &SKIPS, &[]));
     let length = length(reader, &fields);
     let ema =
@@ -97,7 +98,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
     let value = Train {
         inputs,
         known_ahead: known_ahead(reader, &fields, taught.task),
-        embeddings: fields.get("embeddings").map(|f| embeddings(reader, f)).unwrap_or_default(),
+        embeddings,
         targets,
         horizon,
         residual: fields.get("residual").and_then(|f| residual(reader, f)).unwrap_or_default(),
@@ -137,7 +138,9 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         batch_size,
         seed: seed as u64,
         seeds,
+        subtract_last: subtract(reader, &fields, patch.value),
         patch,
+        decoder,
         seasonality,
         per: fields
             .get("per")

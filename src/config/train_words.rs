@@ -6,6 +6,7 @@ use super::backtest::BACKTEST;
 use super::effective::{Written, value};
 use super::embeddings::EMBEDDING;
 use super::optimizer::{FLAGS, OPTIMIZERS, RATE_SCHEDULE};
+use super::patch::{DECODERS, SUBTRACTS};
 use super::table::{Bound, Shape, Word, names, word};
 use super::task::{POOLS, TASKS, TOKENS};
 use super::train::{ACTIVATIONS, AUTO, MAX_HORIZON, MAX_SEEDS, MAX_UNITS, REFITS, SKIPS};
@@ -139,6 +140,18 @@ pub(super) const TRAIN: Words = Words::new(
         )
         .or("1"),
         word("patch", HORIZON, "Rows of a window that are one input of the network; only in mode window").or("1"),
+        word(
+            "decoder",
+            Shape::Word(&names(&DECODERS)),
+            "How the horizon is made of the state after a window in patches: at once, or patch by patch",
+        )
+        .or("dense"),
+        word(
+            "subtract",
+            Shape::Word(&names(&SUBTRACTS)),
+            "last: the layers get what the target differs by from its last value in the window; needs `patch`",
+        )
+        .or("none"),
         word("seasonality", HORIZON, "Rows of a season, for the seasonal naive forecast"),
         word("split", Shape::Section(&SPLIT), "How time is split into train, validation and test").or_from(|file| {
             match in_mode(file, "sequence") || is_ctc(file) {

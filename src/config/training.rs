@@ -84,6 +84,10 @@ pub struct Train {
     pub seeds: usize,
     /// Rows of a window that are one input of the network.
     pub patch: At<usize>,
+    /// How the horizon is made of the state after a window.
+    pub decoder: At<Decoder>,
+    /// Whether the layers get what the target differs by from its last value in the window.
+    pub subtract_last: bool,
     /// Rows of a season, for the naive forecasts.
     pub seasonality: Option<usize>,
     /// How time is split.
@@ -191,6 +195,16 @@ pub enum Tokens {
     Chars,
     /// Words between spaces.
     Words,
+}
+
+/// `decoder:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Decoder {
+    /// The output layer makes all of it at once.
+    #[default]
+    Dense,
+    /// Segments as long as a patch, each by one more step of the last recurrent layer over a vector of its position.
+    Position,
 }
 
 /// `residual:`

@@ -230,6 +230,16 @@ fn block<F>(values: &mut [F], at: usize, width: usize) -> &mut [F] {
     &mut values[at * width..][..width]
 }
 
+/// Gradients of the states at both ends of a pass. By default nothing goes on after it but its outputs, and what came
+/// before is a constant.
+#[derive(Debug, Clone, Default)]
+pub struct Ends<F> {
+    /// Of the states besides the hidden one after the last step [B, (states - 1)·u]; empty: zero. Taken.
+    pub after: Vec<F>,
+    /// Where it is asked for, what the pass finds of the hidden state [B, u] and of the others before the first step.
+    pub before: Option<[Vec<F>; 2]>,
+}
+
 /// Scratch of the backward pass.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch<F> {
@@ -242,6 +252,8 @@ pub struct Scratch<F> {
     /// Where it is asked for, [`Trace::by_rows`]: the norm of the gradient of the hidden state after each step, the
     /// last step first.
     pub norms: Option<Vec<f64>>,
+    /// What goes on after the last step, and what came before the first.
+    pub ends: Ends<F>,
     /// Numbers of the hidden state that dropout changes.
     dropped: Vec<F>,
     /// All of it, of layers in the form of `lanes`.
@@ -250,7 +262,8 @@ pub struct Scratch<F> {
 
 /// Writes the gradients of `t` steps into `gradients`, and those of the layer's input to `dx` [t, b, inputs] unless
 /// it is empty. `dh_out` are the gradients of the layer's output: [t, b, u], or of its last timesteps. What came before
-/// the first step is a constant: truncated backpropagation through time (Williams and Peng 1990).
+/// the first step is a constant: truncated backpropagation through time (Williams and Peng 1990), unless
+/// [`Scratch::ends`] asks for more.
 pub fn backward<F: Float>(
     threads: &Threads,
     layer: Sequence<'_, F>,
@@ -262,7 +275,8 @@ pub fn backward<F: Float>(
 ) {
     if layer.has_lanes() && !trace.by_rows {
         let how = (Isa::best(), threads);
-        return lanes::backward(how, layer, &trace.lanes, dh_out, gradients, dx, &mut scratch.lanes);
+        let ends = &mut scratch.ends;
+        return lanes::backward(how, layer, &trace.lanes, (dh_out, ends), gradients, dx, &mut scratch.lanes);
     }
     backward_rows(layer, trace, dh_out, gradients, dx, scratch);
 }
@@ -289,7 +303,8 @@ pub(super) fn backward_rows<F: Float>(
     for gradient in [&mut *gradients.kernel, gradients.recurrent, gradients.bias] {
         gradient.fill(F::ZERO);
     }
-    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms, dropped, .. } = scratch;
+    let Scratch { gates: d_gates, recurrent: d_recurrent, dh, dc, norms, ends, dropped, .. } = scratch;
+    dc.iter_mut().zip(ends.after.drain(..)).for_each(|(dc, after)| *dc = after);
     let own = &weights.bias[..width.own];
     let recurrent = Matrix::new(weights.recurrent, weights.recurrent.len() / width.gates, width.gates);
     let without_output = t - dh_out.len() / (b * u).max(1);
@@ -342,6 +357,10 @@ pub(super) fn backward_rows<F: Float>(
             block(dh, row, u).fill(F::ZERO);
             block(dc, row, width.c).fill(F::ZERO);
         }
+    }
+    if let Some(before) = &mut ends.before {
+        before[0].clone_from(dh);
+        before[1].clone_from(dc);
     }
     let steps = t * b;
     let side: &[F] = if apart { d_recurrent } else { d_gates };

@@ -271,6 +271,8 @@ proptest! {
             members,
             quantiles: vec![],
             patch: 1,
+            segments: 0,
+            centred: vec![],
         };
         let mut given = tensors(&architecture, seed);
         // Values that don't survive arithmetic, only copying.

@@ -48,6 +48,13 @@ pub struct Architecture {
     /// Steps of a window that are one input of the first layer, side by side: a timestep of the layers is so many
     /// steps, and `y` is of the window, [B, outputs]. 1: each step is one.
     pub patch: usize,
+    /// Segments of the outputs that are decoded each by one more step of the last recurrent layer from its state after
+    /// the window, see [`Architecture::decoded_width`]; the layers above it and the output layer are of a segment.
+    /// 0: the outputs are made of that state at once.
+    pub segments: usize,
+    /// Indices into `x`, among those of `network`, from which the layers get what each step differs by from the last
+    /// one of the window, `z = (x - last) / sd`; empty: none is.
+    pub centred: Vec<usize>,
 }
 
 /// A table of vectors, one for each id; id 0 is whatever the vocabulary doesn't have.
@@ -71,9 +78,31 @@ pub struct PlacedLayer {
 }
 
 impl Architecture {
-    /// Width of what the first layer takes.
+    /// Width of what the first layer takes of a step.
     pub fn first_width(&self) -> usize {
-        self.network.len() + self.embeddings.iter().map(|embedding| embedding.size).sum::<usize>()
+        self.network.len() + if self.segments == 0 { self.embedded_width() } else { 0 }
+    }
+
+    /// Numbers of the vectors of all embeddings.
+    pub fn embedded_width(&self) -> usize {
+        self.embeddings.iter().map(|embedding| embedding.size).sum()
+    }
+
+    /// Index of the last recurrent layer.
+    pub fn last_recurrent(&self) -> Option<usize> {
+        self.layers.iter().rposition(|layer| matches!(layer, Layer::Recurrent(_)))
+    }
+
+    /// Width of a segment's own vector: with those of the embeddings it is what the last recurrent layer takes. `None`
+    /// where nothing is decoded so.
+    pub fn decoded_width(&self) -> Option<usize> {
+        let inputs = self.stack().get(self.last_recurrent()?)?.inputs;
+        (self.segments > 0).then(|| inputs.saturating_sub(self.embedded_width()))
+    }
+
+    /// Width of the output layer: of all outputs, or of those of a segment.
+    pub fn output_width(&self) -> usize {
+        self.outputs / self.segments.max(1)
     }
 
     /// The same with one member.
@@ -96,7 +125,7 @@ impl Architecture {
             stack.push(PlacedLayer { name: format!("{}_{before}", layer.prefix()), inputs, layer: *layer });
             inputs = layer.units();
         }
-        let layer = Layer::Dense(DenseLayer { units: self.outputs, activation: Activation::Linear });
+        let layer = Layer::Dense(DenseLayer { units: self.output_width(), activation: Activation::Linear });
         stack.push(PlacedLayer { name: "output".into(), inputs, layer });
         stack
     }
@@ -181,10 +210,15 @@ impl Architecture {
         if !self.residual.is_empty() && self.residual.len() != self.outputs {
             wrong.push(format!("residual has {} entries for {} outputs", self.residual.len(), self.outputs));
         }
+        if self.centred.iter().any(|index| !self.network.contains(index)) || !self.centred.is_empty() && self.patch < 2
+        {
+            wrong.push("what is centred is an input of the layers, of windows in patches".to_owned());
+        }
         if self.patch == 0 {
             wrong.push("a patch has no steps".to_owned());
         }
-        if self.patch > 1 && (self.pool != Pool::Last || !self.embeddings.is_empty()) {
+        self.check_segments(&mut wrong);
+        if self.patch > 1 && (self.pool != Pool::Last || !self.embeddings.is_empty() && self.segments == 0) {
             wrong.push("patches are of windows of numbers, whose last state counts".to_owned());
         }
         let is_sequence = !self.pool.is_none() && self.patch == 1;
@@ -222,6 +256,27 @@ impl Architecture {
             wrong.push(format!("{} has {units} units over an input of {inputs}", placed.name));
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::refused(format!("architecture: {}", wrong.join("; ")))) }
+    }
+
+    /// What is wrong about decoding by segments.
+    fn check_segments(&self, wrong: &mut Vec<String>) {
+        if self.segments == 0 {
+            return;
+        }
+        if self.patch < 2 || self.softmax {
+            wrong.push("segments are decoded of windows in patches, and are numbers".to_owned());
+        }
+        let of_quantile = self.outputs / self.quantiles.len().max(1);
+        if !of_quantile.is_multiple_of(self.segments) {
+            let (outputs, segments) = (self.outputs, self.segments);
+            wrong.push(format!("{outputs} outputs don't divide into {segments} segments"));
+        }
+        if self.recurrent().last().is_some_and(|layer| layer.bidirectional) {
+            wrong.push("a layer of both directions has no state to decode segments from".to_owned());
+        }
+        if self.decoded_width() == Some(0) {
+            wrong.push("the embeddings leave the segments no number of their own".to_owned());
+        }
     }
 }
 

@@ -33,6 +33,10 @@ pub(super) struct Stored {
     patch: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     embeddings: Vec<Embedding>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    segments: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    centred: Vec<usize>,
 }
 
 fn is_zero(number: &usize) -> bool {
@@ -79,6 +83,8 @@ impl From<&Architecture> for Stored {
             softmax,
             members,
             patch,
+            segments,
+            centred,
         } = architecture.clone();
         let (mut layers, mut head, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let last = all.iter().rposition(|layer| matches!(layer, Layer::Recurrent(_))).unwrap_or(0);
@@ -107,6 +113,8 @@ impl From<&Architecture> for Stored {
             members,
             patch,
             embeddings,
+            segments,
+            centred,
         }
     }
 }
@@ -130,6 +138,8 @@ impl From<Stored> for Architecture {
             members,
             patch,
             embeddings,
+            segments,
+            centred,
         } = stored;
         let mut layers: Vec<Layer> =
             recurrent.into_iter().map(Layer::Recurrent).chain(head.into_iter().map(Layer::Dense)).collect();
@@ -155,6 +165,8 @@ impl From<Stored> for Architecture {
             softmax,
             members,
             patch,
+            segments,
+            centred,
         }
     }
 }
@@ -206,6 +218,36 @@ mod tests {
         assert_eq!(states[states.len() - 1], "member_2/h_3");
         let none = Architecture { members: 0, ..rich() };
         assert!(none.validate().unwrap_err().to_string().contains("no member"));
+    }
+
+    #[test]
+    fn segments_come_back_and_none_are_not_written() {
+        let mut architecture = plain(2, &[(CellKind::Gru, 3)]);
+        (architecture.pool, architecture.patch, architecture.outputs) = (Pool::Last, 4, 6);
+        assert!(!serde_json::to_string(&architecture).unwrap().contains("segments"));
+        architecture.segments = 3;
+        let json = serde_json::to_string(&architecture).unwrap();
+        assert!(json.ends_with(",\"patch\":4,\"segments\":3}"), "{json}");
+        assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), architecture);
+        architecture.validate().unwrap();
+        let refused = |change: &dyn Fn(&mut Architecture)| {
+            let mut changed = architecture.clone();
+            change(&mut changed);
+            changed.validate().unwrap_err().to_string()
+        };
+        assert!(refused(&|one| one.segments = 4).contains("6 outputs don't divide into 4 segments"));
+        assert!(refused(&|one| one.patch = 1).contains("segments are decoded of windows in patches"));
+        assert!(refused(&|one| one.centred = vec![2]).contains("what is centred is an input of the layers"));
+        let centred = Architecture { centred: vec![1], ..architecture.clone() };
+        let json = serde_json::to_string(&centred).unwrap();
+        assert!(json.ends_with(",\"centred\":[1]}"), "{json}");
+        assert_eq!(serde_json::from_str::<Architecture>(&json).unwrap(), centred);
+        // The layer takes 4 steps of 2 numbers.
+        let embedding = |size| vec![Embedding { rows: 2, size }];
+        assert!(refused(&|one| one.embeddings = embedding(8)).contains("no number of their own"));
+        architecture.embeddings = embedding(7);
+        architecture.validate().unwrap();
+        assert_eq!((architecture.decoded_width(), architecture.output_width()), (Some(1), 2));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Must not live here: the graphs of others (`model::onnx::inspect`), drawing the table (`cli::summary`).
 
 use super::{Architecture, Embedding, Layer};
+use crate::error::counted;
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,10 @@ impl Architecture {
             push(names.next("Embedding"), "Embedding", steps(size), rows * size, true);
         }
         let stack = self.stack();
+        for width in (0..self.members).filter_map(|_| self.decoded_width()) {
+            let segments = vec![Some(self.segments), Some(width)];
+            push(names.next("Embedding"), "Embedding", segments, self.segments * width, true);
+        }
         let steps = |width: usize| vec![window.map(|rows| rows / self.patch.max(1)), Some(width)];
         if self.patch > 1 {
             push("patches".into(), "Reshape", steps(self.first_width() * self.patch), 0, true);
@@ -71,7 +76,11 @@ impl Architecture {
         for (i, placed) in (0..self.members).flat_map(|_| stack.iter().enumerate()) {
             let kind = placed.layer.keras_name();
             let units = placed.layer.units();
-            let shape = if i < last_recurrent { steps(units) } else { last(units) };
+            let shape = match i {
+                _ if i < last_recurrent => steps(units),
+                _ if self.segments > 0 => vec![Some(self.segments), Some(units)],
+                _ => last(units),
+            };
             let tensors = placed.layer.tensors(placed.inputs);
             let parameters = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
             push(names.next(kind), kind, shape, parameters, true);
@@ -96,6 +105,9 @@ impl Architecture {
         let table = |embedding: &Embedding| format!("Embedding({}, {})", embedding.rows, embedding.size);
         let mut words: Vec<String> = self.embeddings.iter().map(table).collect();
         words.extend(self.stack().iter().map(|placed| placed.layer.in_words()));
+        if self.segments > 0 {
+            words.push(format!("decoded by position in {}", counted(self.segments, "segment")));
+        }
         let words = words.join(", ");
         if self.members > 1 { format!("mean of {}: {words}", self.members) } else { words }
     }
@@ -110,6 +122,7 @@ impl Architecture {
 mod tests {
     use super::*;
     use crate::kernel::CellKind;
+    use crate::network::Pool;
     use crate::network::testing::{plain, rich, with_first_cell};
 
     /// The table counts what the tensors hold.
@@ -121,7 +134,9 @@ mod tests {
             embedded.embeddings = vec![Embedding { rows: 11, size: 4 }];
             let both = Architecture { members: 2, ..embedded.clone() };
             let plain = plain(3, &[(cell, 7), (cell, 5)]);
-            for architecture in [with_first_cell(rich(), cell), plain, several, embedded, both] {
+            let mut decoded = Architecture { members: 2, patch: 4, segments: 3, outputs: 6, ..plain.clone() };
+            decoded.pool = Pool::Last;
+            for architecture in [with_first_cell(rich(), cell), plain, several, embedded, both, decoded] {
                 let trained =
                     architecture.tensor_shapes().into_iter().filter(|(name, _)| !name.starts_with("scaling/"));
                 let values: usize = trained.map(|(_, shape)| shape.iter().product::<usize>()).sum();

@@ -16,6 +16,7 @@ use crate::{Error, Result};
 /// `layer_norm_<i>/beta` [u] for a layer normalisation; `output/kernel` [n, outputs], `output/bias` [outputs];
 /// `skip/kernel` [skip inputs, outputs] if there is a skip path; with groups of keys `skip/kernel`
 /// [groups, skip inputs, outputs] and `skip/bias` [groups, outputs]; `embedding_<i>/table` [ids, size];
+/// `position/table` [segments, width] where segments are decoded by their position;
 /// of several members the layers' tensors begin with `member_<m>/`, those of the skip path and the scaling don't;
 /// and with scaling `scaling/mean` and `scaling/sd` [features], `scaling/out_mean` and `scaling/out_sd` [outputs],
 /// which are not trained.
@@ -61,6 +62,11 @@ impl Architecture {
                     initial: Some(tensor.initial),
                 }));
             }
+            tensors.extend(self.decoded_width().map(|width| NamedTensor {
+                name: format!("{prefix}position/table"),
+                shape: vec![self.segments, width],
+                initial: Some(Initial::Embedding),
+            }));
             tensors.extend(self.embeddings.iter().enumerate().map(|(i, embedding)| NamedTensor {
                 name: format!("{prefix}embedding_{i}/table"),
                 shape: vec![embedding.rows, embedding.size],

@@ -20,6 +20,8 @@ pub(crate) fn plain(features: usize, layers: &[(CellKind, usize)]) -> Architectu
         members: 1,
         quantiles: vec![],
         patch: 1,
+        segments: 0,
+        centred: vec![],
     }
 }
 
@@ -48,6 +50,8 @@ pub(crate) fn rich() -> Architecture {
         members: 1,
         quantiles: vec![],
         patch: 1,
+        segments: 0,
+        centred: vec![],
     }
 }
 

@@ -6,7 +6,7 @@ use crate::model::Session;
 use crate::model::executor::Buffer;
 use crate::model::onnx::{export, import};
 use crate::network::testing::{Numbers, plain, tensors};
-use crate::network::{Architecture, Element, Layer, Pool, Signature};
+use crate::network::{Architecture, Element, Embedding, Layer, Pool, Signature, Vocabulary};
 
 /// Every cell with an operator, with both kinds of pooling, in one direction and in both, with classes and with a
 /// number.
@@ -41,7 +41,10 @@ pub(super) struct Graph {
 
 impl Graph {
     pub(super) fn new(architecture: &Architecture) -> Graph {
+        let keys = |_: &Embedding| Vocabulary { column: None, tokens: vec!["a".into(), "b".into()] };
+        let vocabularies: Vec<Vocabulary> = architecture.embeddings.iter().map(keys).collect();
         let signature = Signature::of_own(architecture, Vec::new(), &[], None);
+        let signature = signature.with_embeddings(architecture, &vocabularies);
         let onnx = export::onnx(architecture, &tensors(architecture, 3), "test").unwrap();
         assert_eq!(import::network(&onnx).unwrap(), (architecture.clone(), tensors(architecture, 3)));
         Graph { session: Session::own(&onnx, &signature).unwrap(), signature }

@@ -338,6 +338,7 @@ impl United {
         Architecture {
             features: self.all.len(),
             network: indices(&shape.network),
+            centred: indices(&shape.centred),
             skip: indices(&shape.skip),
             residual: indices(&shape.residual),
             ..shape.clone()

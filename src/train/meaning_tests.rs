@@ -38,6 +38,8 @@ fn full(cell: CellKind) -> Architecture {
         members: 1,
         quantiles: vec![],
         patch: 1,
+        segments: 0,
+        centred: vec![],
     }
 }
 
@@ -183,6 +185,8 @@ fn the_whole_is_the_documented_formula() {
         members: 1,
         quantiles: vec![],
         patch: 1,
+        segments: 0,
+        centred: vec![],
     };
     let network = network(&architecture, 3);
     let by_name = |name: &str| {

@@ -3,6 +3,8 @@
 //! Lives here: how layers, skip path and scaling make the whole that [`Architecture`] describes. Must not live here:
 //! the arithmetic of a layer (`kernel`), what is wanted of the outputs (`head`), how numbers change (`optimizer`).
 
+mod begin;
+mod decoding;
 mod directions;
 mod embedded;
 mod linear;
@@ -16,12 +18,11 @@ mod tensors;
 
 use std::ops::Range;
 
+use decoding::{Decoding, Step};
 use directions::Directions;
 pub use state::State;
 
 use super::dropout::{self, Masks};
-use super::init::Random;
-use crate::kernel::cell::Initial;
 use crate::kernel::dense::Dense;
 use crate::kernel::float::Float;
 use crate::kernel::gemm::{Existing, Matrix, multiply};
@@ -111,6 +112,7 @@ pub struct Workspace<F> {
     layers: Vec<Trace<F>>,
     /// Of recurrent layers of both directions, and of one that is pooled.
     directions: Vec<Directions<F>>,
+    decoding: Decoding<F>,
     d: Vec<F>,
     d_below: Vec<F>,
     scratch: Scratch<F>,
@@ -137,69 +139,6 @@ impl<F: Default> Workspace<F> {
 }
 
 impl<F: Float> Network<F> {
-    /// A new network with Keras' defaults: kernels by Glorot, recurrent kernels orthogonal, biases zero, an LSTM's
-    /// forget bias one (with two biases: the input's). The same seed gives the same numbers on every machine.
-    pub fn new(architecture: &Architecture, seed: u64) -> Self {
-        let mut network = Network::zeros(architecture);
-        let mut random = Random::new(seed);
-        let learned = architecture.tensors().into_iter().filter_map(|tensor| tensor.initial);
-        for (tensor, initial) in network.tensors.iter().zip(learned) {
-            let parameters = &mut network.parameters[tensor.range.clone()];
-            let values = match (initial, &tensor.shape[..]) {
-                (Initial::Orthogonal, &[rows, columns]) => random.orthogonal(rows, columns),
-                (Initial::Glorot, &[rows, columns]) => random.glorot_uniform(rows, columns),
-                (Initial::Embedding, &[rows, columns]) => random.within(0.05, rows * columns),
-                (Initial::Zeros(ones), _) => {
-                    parameters[ones].fill(F::ONE);
-                    continue;
-                }
-                _ => continue,
-            };
-            for (parameter, value) in parameters.iter_mut().zip(values) {
-                *parameter = F::from_f64(value);
-            }
-        }
-        network
-    }
-
-    /// A network of zeros.
-    fn zeros(architecture: &Architecture) -> Self {
-        let mut network = Network::zeros_of_one(&architecture.single());
-        network.others = (1..architecture.members).map(|_| network.clone()).collect();
-        network.shape.members = architecture.members;
-        network
-    }
-
-    fn zeros_of_one(architecture: &Architecture) -> Self {
-        let shape = architecture.clone();
-        let mut tensors: Vec<TensorRange> = Vec::new();
-        let mut length = 0;
-        for tensor in shape.tensors() {
-            let Some(initial) = tensor.initial else { continue };
-            let range = length..length + tensor.shape.iter().product::<usize>();
-            let is_kernel = matches!(initial, Initial::Glorot | Initial::Orthogonal);
-            length = range.end;
-            tensors.push(TensorRange { name: tensor.name, shape: tensor.shape, range, is_kernel });
-        }
-        let mut first = 0;
-        let mut layers = Vec::new();
-        for placed in shape.stack() {
-            layers.push(LayerRange { layer: placed.layer, inputs: placed.inputs, first });
-            first += placed.layer.tensors(placed.inputs).len();
-        }
-        let scaling = Statistics {
-            mean: vec![F::ZERO; shape.features],
-            sd: vec![F::ONE; shape.features],
-            out_mean: vec![F::ZERO; shape.outputs],
-            out_sd: vec![F::ONE; shape.outputs],
-        };
-        let embeddings = first;
-        let skip = (!shape.skip.is_empty()).then_some(first + shape.embeddings.len());
-        let parameters = vec![F::ZERO; length];
-        let (is_frozen, others) = (false, Vec::new());
-        Network { parameters, shape, tensors, layers, skip, embeddings, is_frozen, scaling, others }
-    }
-
     /// Sets what isn't trained: mean and standard deviation per feature and per output.
     pub fn set_scaling(&mut self, mean: &[F], sd: &[F], out_mean: &[F], out_sd: &[F]) {
         self.scaling =
@@ -298,16 +237,18 @@ impl<F: Float> Network<F> {
     /// Runs the layers of the first member: the outputs are those of the last one in `work`.
     fn run(&self, pass: Pass<'_, F>, state: &mut State<F>, work: &mut Workspace<F>) {
         self.first_inputs(pass, &mut work.z_network);
+        self.centre(pass, &mut work.z_network);
         self.fold(pass.t, pass.b, &mut work.z_network, &mut work.unfolded);
-        let pass = self.of_patches(pass);
+        let (window, pass) = (pass, self.of_patches(pass));
         let (t, b) = (pass.t, pass.b);
         let steps = t * b;
         work.layers.resize_with(self.layers.len(), Trace::default);
         work.layers.iter_mut().for_each(|layer| layer.by_rows = work.by_rows);
         work.directions.resize_with(self.layers.len(), Directions::default);
         work.dropped.resize_with(self.layers.len(), Vec::new);
-        let first = steps - self.output_steps(pass) * b;
         let last_recurrent = self.last_recurrent();
+        let rows_of =
+            |i: usize| if last_recurrent.is_some_and(|last| i < last) { steps } else { self.output_rows(pass) };
         let mut recurrent_layers = 0;
         for (i, range) in self.layers.iter().enumerate() {
             let (below, above) = work.layers.split_at_mut(i);
@@ -330,21 +271,28 @@ impl<F: Float> Network<F> {
                         let second = self.direction(range.first + 3, range, layer, pass, x, dropout);
                         directions[0].forward(&work.threads, second);
                     }
-                    if let Some(pool) = self.joined(i, layer) {
+                    if self.is_decoded(i) {
+                        let step = Step { network: self, range, layer, pass: window, dropout };
+                        let into = &mut directions[0].output;
+                        work.decoding.forward(&work.threads, step, h, c, work.by_rows, into);
+                    } else if let Some(pool) = self.joined(i, layer) {
                         let sequence = self.sequence(range, layer, pass, x, dropout);
                         directions[0].join(sequence, &above[0].output, layer.bidirectional, pool);
                     }
                 }
                 Layer::Dense(layer) => {
-                    let rows = if last_recurrent.is_some_and(|last| i < last) { steps } else { steps - first };
+                    let rows = rows_of(i);
                     let x = &x[x.len() - rows * range.inputs..];
                     self.dense(range, layer).forward(x, rows, &mut above[0].output);
                 }
                 Layer::LayerNorm(_) => {
-                    let rows = if last_recurrent.is_some_and(|last| i < last) { steps } else { steps - first };
-                    self.layer_norm(range).forward(&x[x.len() - rows * range.inputs..], &mut above[0].output);
+                    self.layer_norm(range).forward(&x[x.len() - rows_of(i) * range.inputs..], &mut above[0].output);
                 }
             }
+        }
+        if let Some(last) = work.layers.last_mut().filter(|_| self.shape.segments > 0) {
+            std::mem::swap(&mut last.output, &mut work.decoding.segments);
+            self.in_order(b, &work.decoding.segments, &mut last.output, false);
         }
     }
 
@@ -352,7 +300,7 @@ impl<F: Float> Network<F> {
     /// of the standardised outputs of the forward pass that `work` is from. Of a network without further members.
     pub fn backward(&self, pass: Pass<'_, F>, d_out: &[F], work: &mut Workspace<F>, gradients: &mut [F]) {
         self.clear_added(gradients);
-        let pass = self.of_patches(pass);
+        let (window, pass) = (pass, self.of_patches(pass));
         let (t, b) = (pass.t, pass.b);
         let first = (t - self.output_steps(pass)) * b;
         let rows = t * b - first;
@@ -364,6 +312,7 @@ impl<F: Float> Network<F> {
             dropped,
             layers,
             directions,
+            decoding,
             d,
             d_below,
             scratch,
@@ -379,13 +328,24 @@ impl<F: Float> Network<F> {
             let kernel = &mut gradients[self.tensors[skip].range.clone()];
             multiply(kernel, Matrix::new(z_skip, rows, width).t(), Matrix::new(d, rows, outputs), Existing::Add);
         }
-        let is_embedded = !self.shape.embeddings.is_empty();
+        if self.shape.segments > 0 {
+            decoding.segments.clone_from(d);
+            self.in_order(b, &decoding.segments, d, true);
+        }
+        let is_embedded = self.is_embedded();
         let mut recurrent_layers = self.shape.recurrent().count();
         for (i, range) in self.layers.iter().enumerate().rev() {
             let (below, above) = layers.split_at(i);
             let (joined_below, directions) = directions.split_at_mut(i);
             let mask = masks.inputs.get(i).map_or(&[][..], |mask| &mask[..]);
             let x = if mask.is_empty() { input_of(z_network, below, joined_below) } else { &dropped[i] };
+            if let Layer::Recurrent(layer) = range.layer
+                && self.is_decoded(i)
+            {
+                let dropout = masks.of_state(recurrent_layers - 1);
+                let step = Step { network: self, range, layer, pass: window, dropout };
+                decoding.backward(threads, step, d, scratch, gradients);
+            }
             let size = |tensor: usize| self.tensors[range.first + tensor].range.len();
             let (_, from) = gradients.split_at_mut(self.tensors[range.first].range.start);
             let (kernel, from) = from.split_at_mut(size(0));
@@ -394,7 +354,7 @@ impl<F: Float> Network<F> {
                 Layer::Recurrent(layer) => {
                     recurrent_layers -= 1;
                     let dropout = masks.of_state(recurrent_layers);
-                    if let Some(pool) = self.joined(i, layer) {
+                    if let Some(pool) = self.joined(i, layer).filter(|_| !self.is_decoded(i)) {
                         let sequence = self.sequence(range, layer, pass, x, dropout);
                         let first = directions[0].part(sequence, d, layer.bidirectional, pool).to_vec();
                         d.clear();
@@ -430,6 +390,9 @@ impl<F: Float> Network<F> {
                     let into = [kernel, &mut from[..size(1)]];
                     self.layer_norm(range).backward(&x[x.len() - d.len()..], d, into, d_below);
                 }
+            }
+            if self.is_decoded(i) {
+                decoding.add(&mut gradients[self.numbers_of(range)]);
             }
             dropout::apply(d_below, mask);
             std::mem::swap(d, d_below);

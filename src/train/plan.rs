@@ -138,6 +138,19 @@ impl Plan {
                 format!("`patch`: a window of {rows} rows doesn't divide into patches of {}", train.patch.value);
             problems.add(train.patch.place, message);
         }
+        if train.subtract_last && architecture.centred.is_empty() {
+            let message = "`subtract`: no target is among the `inputs`, so the layers have no last value to subtract";
+            problems.add(train.patch.place, message);
+        }
+        if architecture.decoded_width() == Some(0) {
+            let inputs = architecture.stack()[architecture.last_recurrent()?].inputs;
+            let message = format!(
+                "`decoder`: the last recurrent layer takes {}, of which `embeddings` leave none for the position: make \
+                 them smaller, or write a wider `dense` layer before it",
+                counted(inputs, "number")
+            );
+            problems.add(train.decoder.place, message);
+        }
         let serves = match infer.map(|infer| infer.mode).unwrap_or_default() {
             config::Mode::Carry => ModelKind::Carry,
             config::Mode::Window => ModelKind::Window,
@@ -244,7 +257,11 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
     let residual = head.residual().into_iter().map(|input| index_of(&mut features, input)).collect();
     let mut layers: Vec<Layer> = Vec::new();
     let embeddings: Vec<Embedding> = train.embeddings.iter().map(|own| Embedded::new(own).table()).collect();
-    let first = network.len() + embeddings.iter().map(|own| own.size).sum::<usize>();
+    let vectors = match train.decoder.value {
+        config::Decoder::Dense => embeddings.iter().map(|own| own.size).sum(),
+        config::Decoder::Position => 0,
+    };
+    let first = (network.len() + vectors) * train.patch.value.max(1);
     for layer in train.layers.iter().map(|layer| layer.value).chain(train.head.iter().copied()) {
         match layer {
             TrainLayer::Recurrent(config::Recurrent { cell, units, bidirectional, .. }) => {
@@ -269,6 +286,15 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         (None, config::Task::Forecast | config::Task::Label) if layers.iter().any(bidirectional) => Pool::Last,
         (None, _) => Pool::None,
     };
+    let is_target = |index: &usize| {
+        let input: &Input = &features[*index];
+        train.targets.iter().any(|target| *input == Input::now(target.value.clone()))
+    };
+    let centred = if train.subtract_last { network.iter().copied().filter(is_target).collect() } else { Vec::new() };
+    let segments = match train.decoder.value {
+        config::Decoder::Dense => 0,
+        config::Decoder::Position => train.horizon / train.patch.value.max(1),
+    };
     let architecture = Architecture {
         features: features.len(),
         network,
@@ -284,6 +310,8 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
         members: train.seeds,
         quantiles: head.quantiles(),
         patch: train.patch.value.max(1),
+        segments,
+        centred,
     };
     (features, architecture)
 }
@@ -353,6 +381,8 @@ pub(super) mod tests {
             seed: 7,
             seeds: 1,
             patch: At::default_value(1),
+            decoder: At::default_value(config::Decoder::Dense),
+            subtract_last: false,
             seasonality: None,
             split: At::default_value(config::Split::PerKey([0.7, 0.15, 0.15])),
             refit: false,

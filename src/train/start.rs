@@ -60,6 +60,8 @@ impl Plan {
             ("embeddings", tables(there, &architecture), self.tables()),
             ("layers", layers(&architecture), layers(&self.architecture)),
             ("patch", architecture.patch.to_string(), self.architecture.patch.to_string()),
+            ("decoder", decoder(&architecture), decoder(&self.architecture)),
+            sides("subtract", |architecture| &architecture.centred),
             ("seeds", architecture.members.to_string(), self.architecture.members.to_string()),
             ("targets", there.targets.join(", "), here.targets.join(", ")),
             ("classes", there.classes.join(", "), here.classes.join(", ")),
@@ -102,6 +104,8 @@ impl Plan {
         let lines = [
             ("inputs", listed(there.inputs.iter().map(input_text)), listed(own.into_iter())),
             ("embeddings", "none".into(), self.tables()),
+            ("decoder", "dense".into(), decoder(&self.architecture)),
+            ("subtract", "none".into(), chosen(&self.inputs, &self.architecture.centred)),
             ("targets", names(there), names(&here)),
             ("classes", "none".into(), listed(here.classes.iter().cloned())),
             ("horizon", ahead(there).to_string(), ahead(&here).to_string()),
@@ -142,6 +146,10 @@ fn different<const N: usize>(from: &str, lines: [(&str, String, String); N]) -> 
         "{from} is another network than the pipeline's `train` section describes:\n  {}",
         wrong.join("\n  ")
     )))
+}
+
+fn decoder(architecture: &Architecture) -> String {
+    if architecture.segments > 0 { "position".into() } else { "dense".into() }
 }
 
 /// What a version looks up, with the sizes of the vectors.

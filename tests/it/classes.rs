@@ -66,6 +66,8 @@ fn publish_of(
         quantiles: Vec::new(),
         members: 1,
         patch: 1,
+        segments: 0,
+        centred: vec![],
     };
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;
     let mut number = || {

@@ -123,6 +123,8 @@ pub fn of_one_value(layers: &[Layer]) -> Architecture {
         quantiles: Vec::new(),
         members: 1,
         patch: 1,
+        segments: 0,
+        centred: vec![],
     }
 }
 

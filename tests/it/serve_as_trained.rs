@@ -139,6 +139,17 @@ fn error_of_patches_is_that_of_the_output() {
     the_error_reported_is_the_error_served("", "model: m, mode: window, window: 12", &format!("{train}  seeds: 2\n"));
 }
 
+/// The horizon decoded by position, beside the key, over windows without their level.
+#[test]
+fn error_of_segments_is_that_of_the_output() {
+    let window = "model: m, mode: window, window: 12";
+    let train = "  patch: 2\n  decoder: position\n  subtract: last\n  residual: last\n";
+    the_error_reported_is_the_error_served("", window, &format!("{train}  skip: linear\n  seeds: 2\n"));
+    let keys = "  embeddings: [ { key: true, size: 1 } ]\n  inputs: [hour_sin, value]\n  quantiles: [0.1, 0.9]\n";
+    let calendar = "  - calendar: { features: [hour], timezone: UTC }\n";
+    the_error_reported_is_the_error_served(calendar, window, &format!("{train}{keys}"));
+}
+
 /// With the lags and the groups of keys that training chose, and a season that it adds.
 #[test]
 fn ridge_error_is_that_of_the_output() {

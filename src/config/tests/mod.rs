@@ -10,6 +10,7 @@ mod card;
 mod effective;
 mod include;
 mod kafka;
+mod patches;
 mod random;
 pub(super) mod schema;
 mod sections;

@@ -11,7 +11,7 @@ use super::vector::{LANES, Vector, Work, cast, cast_mut};
 use super::{Isa, Portable};
 use crate::kernel::cell::{Backward, Cell};
 use crate::kernel::float::Float;
-use crate::kernel::recurrent::{Gradients, Sequence};
+use crate::kernel::recurrent::{Ends, Gradients, Sequence};
 use crate::kernel::threads::{Parts, Threads};
 
 /// As [`crate::kernel::recurrent::backward`].
@@ -19,7 +19,7 @@ pub fn backward<F: Float>(
     (isa, threads): (Isa, &Threads),
     layer: Sequence<'_, F>,
     trace: &LaneTrace<F>,
-    dh_out: &[F],
+    (dh_out, ends): (&[F], &mut Ends<F>),
     gradients: Gradients<'_, F>,
     dx: &mut [F],
     scratch: &mut LaneScratch<F>,
@@ -30,6 +30,15 @@ pub fn backward<F: Float>(
     let LaneScratch { gates, recurrent, now, packs, pass } = scratch;
     let (gate_parts, recurrent_parts) = (gates.parts(), recurrent.parts());
     let (now, dx, packs) = (Parts::new(now), Parts::new(dx), Parts::new(packs));
+    let Ends { after, before } = ends;
+    let mut none = [Vec::new(), Vec::new()];
+    let with_before = before.is_some();
+    let [h_before, c_before] = before.as_mut().unwrap_or(&mut none);
+    if with_before {
+        h_before.resize(layer.b * shape.units, F::ZERO);
+        c_before.resize(layer.b * shape.c, F::ZERO);
+    }
+    let before = [Parts::new(h_before), Parts::new(c_before)];
     threads.each(shape.tiles, &|tile, thread| {
         // SAFETY: nothing else has the number of this thread meanwhile.
         #[allow(unsafe_code)]
@@ -44,6 +53,8 @@ pub fn backward<F: Float>(
             rows: tile * LANES..layer.b.min((tile + 1) * LANES),
             tile,
             dh_out,
+            after: &after[..],
+            before: with_before.then_some(&before),
             gates: &gate_parts,
             recurrent: &recurrent_parts,
             now,
@@ -52,6 +63,7 @@ pub fn backward<F: Float>(
         };
         F::run_on(isa, work);
     });
+    after.clear();
     sum_up((isa, threads), trace, [gates, recurrent], gradients);
 }
 
@@ -69,6 +81,8 @@ struct BackwardTile<'a, 'l, F> {
     rows: Range<usize>,
     tile: usize,
     dh_out: &'a [F],
+    after: &'a [F],
+    before: Option<&'a [Parts<'a, F>; 2]>,
     gates: &'a BlockParts<'a, F, { BLOCK[1] }>,
     recurrent: &'a BlockParts<'a, F, { BLOCK[1] }>,
     now: &'a mut [Portable<F>],
@@ -95,6 +109,10 @@ impl<F: Float> BackwardTile<'_, '_, F> {
         let (d_gates, rest) = rest.split_at_mut(shape.gates);
         let (d_recurrent, dx_lanes) = rest.split_at_mut(if shape.apart { shape.gates } else { 0 });
         states.fill(Portable::default());
+        if !self.after.is_empty() {
+            let after = &self.after[rows.start * shape.c..rows.end * shape.c];
+            to_lanes::<V>(after, shape.c, cast_mut(&mut states[units..]));
+        }
         let without_output = steps - dh_out.len() / (layer.b * units).max(1);
         for step in (0..steps).rev() {
             let first = step * layer.b + rows.start;
@@ -143,8 +161,8 @@ impl<F: Float> BackwardTile<'_, '_, F> {
                 let own = d_recurrent.get(shape.same..).unwrap_or_default();
                 (self.gates.put(place, d_gates), self.recurrent.put(place, own))
             };
-            // Before the first step is a constant.
-            if step > 0 {
+            // Before the first step is a constant, unless its gradient is asked for.
+            if step > 0 || self.before.is_some() {
                 multiply(dh, Begin::Output, &packed[0], [if shape.apart { d_recurrent } else { d_gates }, &[]], put);
             } else {
                 put.0.all();
@@ -161,6 +179,17 @@ impl<F: Float> BackwardTile<'_, '_, F> {
             for row in (0..rows.len()).filter(|row| layer.mask.reset(first + row)) {
                 zero_row(states, row);
             }
+        }
+        if let Some([h_before, c_before]) = self.before {
+            let (dh, dc) = cast::<V>(states).split_at(units);
+            // SAFETY: these rows belong to this tile alone.
+            #[allow(unsafe_code)]
+            let (h_before, c_before) = unsafe {
+                let of = |width: usize| rows.start * width..rows.end * width;
+                (h_before.range(of(units)), c_before.range(of(shape.c)))
+            };
+            to_rows::<V>(dh, units, h_before);
+            to_rows::<V>(dc, shape.c, c_before);
         }
     }
 }

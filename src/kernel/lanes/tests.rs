@@ -4,7 +4,7 @@
 use super::{Isa, LANES, LaneScratch, LaneTrace, Portable, Vector, Work, backward, cells, forward};
 use crate::kernel::CellKind;
 use crate::kernel::float::{Float, Number};
-use crate::kernel::recurrent::{self, Gradients, Mask, Sequence, Trace, Weights};
+use crate::kernel::recurrent::{self, Ends, Gradients, Mask, Sequence, Trace, Weights};
 use crate::kernel::threads::Threads;
 use crate::network::testing::Numbers;
 
@@ -91,13 +91,20 @@ impl<F: Float> Case<F> {
         Sequence { cell: self.cell, inputs, units, weights, x: &self.x, t, b, mask, dropout: &[], wanted: 0 }
     }
 
-    fn found(&self, run: impl Fn(&mut [F], &mut [F]) -> Vec<F>, back: impl Fn(Gradients<'_, F>, &mut [F])) -> Found<F> {
+    fn found(
+        &self,
+        run: impl Fn(&mut [F], &mut [F]) -> Vec<F>,
+        back: impl Fn(Gradients<'_, F>, &mut [F], &mut Ends<F>),
+    ) -> Found<F> {
         let [mut h, mut c] = self.state.clone();
         let output = run(&mut h, &mut c);
         let [mut kernel, mut recurrent, mut bias] = self.weights.clone().map(|values| vec![F::ONE; values.len()]);
         let mut dx = vec![F::ZERO; self.x.len()];
-        back(Gradients { kernel: &mut kernel, recurrent: &mut recurrent, bias: &mut bias }, &mut dx);
-        vec![output, h, c, kernel, recurrent, bias, dx]
+        let others = self.state[1].iter().map(|value| *value + *value).collect();
+        let mut ends = Ends { after: others, before: Some(Default::default()) };
+        back(Gradients { kernel: &mut kernel, recurrent: &mut recurrent, bias: &mut bias }, &mut dx, &mut ends);
+        let [h_before, c_before] = ends.before.unwrap();
+        vec![output, h, c, kernel, recurrent, bias, dx, h_before, c_before]
     }
 
     fn lanes(&self, isa: Isa, threads: usize) -> Found<F> {
@@ -109,9 +116,9 @@ impl<F: Float> Case<F> {
                 forward(how, self.layer(), (h, c), &mut trace.borrow_mut(), &mut output);
                 output
             },
-            |gradients, dx| {
+            |gradients, dx, ends| {
                 let mut scratch = LaneScratch::default();
-                backward(how, self.layer(), &trace.borrow(), &self.d, gradients, dx, &mut scratch);
+                backward(how, self.layer(), &trace.borrow(), (&self.d, ends), gradients, dx, &mut scratch);
             },
         )
     }
@@ -123,9 +130,11 @@ impl<F: Float> Case<F> {
                 recurrent::forward_rows(self.layer(), h, c, &mut trace.borrow_mut());
                 trace.borrow().output.clone()
             },
-            |gradients, dx| {
+            |gradients, dx, ends| {
                 let mut scratch = recurrent::Scratch::default();
+                scratch.ends = std::mem::take(ends);
                 recurrent::backward_rows(self.layer(), &trace.borrow(), &self.d, gradients, dx, &mut scratch);
+                *ends = scratch.ends;
             },
         )
     }

@@ -3,12 +3,14 @@
 //!
 //! Only operators whose rows have the same bits in every batch of two and more are used: Sub, Div, Slice, Gather, RNN,
 //! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Max, Min, LayerNormalization, Softmax, CumSum, Cast, Concat, Transpose,
-//! Reshape, Unsqueeze, Squeeze, and a Scan of those that cells are made of. Equal input gives equal bytes.
+//! Reshape, Unsqueeze, Squeeze, Shape, Expand, and a Scan of those that cells are made of. Equal input gives equal bytes.
 
 use prost::Message;
 
+use super::decoder;
 use super::graph::{Axis, Graph, float, integer, integers, metadata, string, strings};
 use super::operands::{bias_to_onnx, gates as blocks, kernel_to_onnx};
+use super::patches::{centred, folded, last_step};
 use super::pool::{Ran, pool};
 use super::proto::{ModelProto, OperatorSetIdProto, tensor_proto::DataType};
 use super::step::{attribute, scan};
@@ -80,7 +82,10 @@ fn write(graph: &mut Graph, architecture: &Architecture, tensors: &ByName) {
     let features = match architecture.network.is_empty() {
         true => None,
         false => {
-            let chosen = select(graph, &z, &architecture.network, all, "network");
+            let chosen = match architecture.centred.is_empty() {
+                true => select(graph, &z, &architecture.network, all, "network"),
+                false => centred(graph, architecture, &z),
+            };
             Some(if architecture.patch > 1 { folded(graph, architecture, &chosen) } else { chosen })
         }
     };
@@ -151,6 +156,8 @@ fn member(graph: &mut Graph, architecture: &Architecture, tensors: &ByName, pref
                 let ran = recurrent(graph, &layer, tensors, place, [&flow, lengths]);
                 if recurrent_layers < architecture.recurrent().count() {
                     ran.output
+                } else if architecture.segments > 0 {
+                    decoder::step(graph, architecture, tensors, &layer, place)
                 } else {
                     pool(graph, architecture.pool, prefix, &ran, !architecture.is_bidirectional())
                 }
@@ -175,7 +182,7 @@ fn member(graph: &mut Graph, architecture: &Architecture, tensors: &ByName, pref
             }
         };
     }
-    flow
+    if architecture.segments > 0 { decoder::in_order(graph, architecture, prefix, &flow) } else { flow }
 }
 
 /// What the first layer of a member takes: features, then the vectors of ids.
@@ -187,11 +194,12 @@ fn first(
     features: Option<&str>,
 ) -> String {
     let mut parts: Vec<String> = features.map(str::to_owned).into_iter().collect();
-    for (i, Embedding { rows, size }) in architecture.embeddings.iter().enumerate() {
-        let name = format!("{prefix}embedding_{i}");
-        let table = format!("{name}/table");
-        let table = graph.floats(&table, &[*rows, *size], tensors.get(&table), "a vector for each id");
-        parts.push(graph.node("Gather", &[&table, &ids_name(i)], &name, vec![integer("axis", 0)]));
+    if architecture.segments == 0 {
+        let vectors = (0..architecture.embeddings.len()).map(|at| {
+            let ids = ids_name(at);
+            vectors(graph, architecture, tensors, prefix, at, &ids)
+        });
+        parts.extend(vectors);
     }
     match &parts[..] {
         [one] => one.clone(),
@@ -200,6 +208,22 @@ fn first(
             graph.node("Concat", &parts, &format!("{prefix}first"), vec![integer("axis", 2)])
         }
     }
+}
+
+/// The vectors of ids in a table of a member.
+pub(super) fn vectors(
+    graph: &mut Graph,
+    architecture: &Architecture,
+    tensors: &ByName,
+    prefix: &str,
+    at: usize,
+    ids: &str,
+) -> String {
+    let Embedding { rows, size } = architecture.embeddings[at];
+    let name = format!("{prefix}embedding_{at}");
+    let table = format!("{name}/table");
+    let table = graph.floats(&table, &[rows, size], tensors.get(&table), "a vector for each id");
+    graph.node("Gather", &[&table, ids], &name, vec![integer("axis", 0)])
 }
 
 /// Cuts all outputs into those of each quantile, and keeps them from crossing.
@@ -220,25 +244,6 @@ fn by_quantile(graph: &mut Graph, architecture: &Architecture, from: &str) {
     }
 }
 
-/// [T, B, n] as [T / patch, B, patch · n].
-fn folded(graph: &mut Graph, architecture: &Architecture, from: &str) -> String {
-    let turn = || vec![integers("perm", &[1, 0, 2])];
-    let turned = graph.node("Transpose", &[from], "patch/turned", turn());
-    let width = architecture.patch * architecture.network.len();
-    let sizes = graph.integers("patch/sizes", &[0, -1, width as i64]);
-    let patches = graph.node("Reshape", &[&turned, &sizes], "patch/patches", vec![]);
-    graph.node("Transpose", &[&patches], "patch/inputs", turn())
-}
-
-/// The last step of a window, as a time of one.
-fn last_step(graph: &mut Graph, from: &str, name: &str) -> String {
-    let end = match graph.0.initializer.iter().any(|tensor| tensor.name() == "patch/end") {
-        true => "patch/end".to_owned(),
-        false => graph.integers("patch/end", &[-1]),
-    };
-    graph.node("Gather", &[from, &end], &format!("patch/last_{name}"), vec![integer("axis", 0)])
-}
-
 /// The linear path of each row's group: a row times the kernel of its own.
 fn grouped(graph: &mut Graph, architecture: &Architecture, groups: usize, tensors: &ByName, from: &str) -> String {
     let (width, outputs) = (architecture.skip.len(), architecture.outputs);
@@ -257,7 +262,7 @@ fn grouped(graph: &mut Graph, architecture: &Architecture, groups: usize, tensor
 }
 
 /// Picks entries of the last axis: nothing to do for all of them, a Slice for a run of them, else a Gather.
-fn select(graph: &mut Graph, from: &str, indices: &[usize], all: usize, name: &str) -> String {
+pub(super) fn select(graph: &mut Graph, from: &str, indices: &[usize], all: usize, name: &str) -> String {
     let first = indices.first().copied().unwrap_or(0);
     if indices.iter().enumerate().any(|(i, index)| *index != first + i) {
         let values: Vec<i64> = indices.iter().map(|index| *index as i64).collect();

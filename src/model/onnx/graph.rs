@@ -49,6 +49,11 @@ impl Graph {
         });
     }
 
+    /// Whether a node has this output.
+    pub(in crate::model) fn has(&self, output: &str) -> bool {
+        self.0.node.iter().any(|node| node.output.iter().any(|name| name == output))
+    }
+
     /// Adds float32 values and returns their name. `meaning` describes their layout.
     pub(in crate::model) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32], meaning: &str) -> String {
         self.initializer(

@@ -58,7 +58,8 @@ pub(super) fn scan(
     Ran { output: around("output"), last: format!("{prefix}h_{index}_out"), width: layer.width() }
 }
 
-fn write(graph: &mut Graph, nodes: &[Node], name: &dyn Fn(&str) -> String) {
+/// Adds nodes of a cell, whose words become names.
+pub(super) fn write(graph: &mut Graph, nodes: &[Node], name: &dyn Fn(&str) -> String) {
     for node in nodes {
         let inputs: Vec<String> = node.inputs.iter().map(|word| name(word)).collect();
         let outputs: Vec<String> = node.outputs.iter().map(|word| name(word)).collect();

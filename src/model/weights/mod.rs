@@ -127,6 +127,12 @@ impl Found {
                 architecture.members
             ));
         }
+        if !architecture.centred.is_empty() {
+            wrong.push("the pipeline subtracts the last value, the file does not: leave `subtract` out".into());
+        }
+        if architecture.segments > 0 {
+            wrong.push("the pipeline decodes by position, the file does not: leave `decoder` out".into());
+        }
         if !architecture.skip.is_empty() {
             wrong.push(
                 "the pipeline has a linear path beside the layers (`skip: linear`, or `ridge`, the default in mode \

@@ -123,6 +123,8 @@ fn network(found: &Found) -> (Architecture, Vec<Tensor>) {
         softmax: false,
         members: 1,
         patch: 1,
+        segments: 0,
+        centred: vec![],
     };
     let mut tensors = if architecture.scaling { found.scaling(&architecture) } else { Vec::new() };
     for (placed, layer) in architecture.stack().iter().zip(&found.layers) {

@@ -11,8 +11,7 @@ impl<F: Float> Network<F> {
     /// What the first layer takes [t, b, features and vectors]: the standardised features of each cell, then the vector
     /// of each embedding; all 0 where there is no step.
     pub(super) fn first_inputs(&self, pass: Pass<'_, F>, out: &mut Vec<F>) {
-        let embeddings = &self.shape.embeddings;
-        if embeddings.is_empty() {
+        if !self.is_embedded() {
             return self.standardise(pass, 0, &self.shape.network, out);
         }
         out.clear();
@@ -25,30 +24,44 @@ impl<F: Float> Network<F> {
             let x = &pass.x[cell * features..(cell + 1) * features];
             let standard = |i: &usize| (x[*i] - self.scaling.mean[*i]) / self.scaling.sd[*i];
             out.extend(self.shape.network.iter().map(standard));
-            for (i, embedding) in embeddings.iter().enumerate() {
-                let at = self.id(pass, cell, i) * embedding.size;
-                out.extend_from_slice(&self.tensor(self.embeddings + i)[at..at + embedding.size]);
-            }
+            self.put_vectors(pass, cell, out);
+        }
+    }
+
+    /// Whether the first layer takes vectors.
+    pub(super) fn is_embedded(&self) -> bool {
+        !self.shape.embeddings.is_empty() && self.shape.segments == 0
+    }
+
+    /// Appends the vectors of a cell.
+    pub(super) fn put_vectors(&self, pass: Pass<'_, F>, cell: usize, out: &mut Vec<F>) {
+        for (i, embedding) in self.shape.embeddings.iter().enumerate() {
+            let at = self.id(pass, cell, i) * embedding.size;
+            out.extend_from_slice(&self.tensor(self.embeddings + i)[at..at + embedding.size]);
         }
     }
 
     /// Adds the gradients `d` [t, b, features and vectors] of what the first layer takes to the rows of the tables.
     pub(super) fn add_to_embeddings(&self, pass: Pass<'_, F>, d: &[F], gradients: &mut [F]) {
-        let embeddings = &self.shape.embeddings;
-        if embeddings.is_empty() {
+        if !self.is_embedded() {
             return;
         }
         for (cell, d) in d.chunks_exact(self.shape.first_width()).enumerate() {
             if !pass.mask.active(cell) {
                 continue;
             }
-            let mut rest = &d[self.shape.network.len()..];
-            for (i, embedding) in embeddings.iter().enumerate() {
-                let (own, after) = rest.split_at(embedding.size);
-                let at = self.tensors[self.embeddings + i].range.start + self.id(pass, cell, i) * embedding.size;
-                gradients[at..at + embedding.size].iter_mut().zip(own).for_each(|(to, d)| *to += *d);
-                rest = after;
-            }
+            self.add_to_vectors(pass, cell, &d[self.shape.network.len()..], gradients);
+        }
+    }
+
+    /// Adds the gradients of the vectors of a cell to their rows.
+    pub(super) fn add_to_vectors(&self, pass: Pass<'_, F>, cell: usize, d: &[F], gradients: &mut [F]) {
+        let mut rest = d;
+        for (i, embedding) in self.shape.embeddings.iter().enumerate() {
+            let (own, after) = rest.split_at(embedding.size);
+            let at = self.tensors[self.embeddings + i].range.start + self.id(pass, cell, i) * embedding.size;
+            gradients[at..at + embedding.size].iter_mut().zip(own).for_each(|(to, d)| *to += *d);
+            rest = after;
         }
     }
 

@@ -13,6 +13,20 @@ impl<F: Float> Network<F> {
         }
     }
 
+    /// Turns the centred features of what the first layer takes [t, b, network] into what they differ by from the
+    /// window's last step.
+    pub(super) fn centre(&self, pass: Pass<'_, F>, z: &mut [F]) {
+        let (shape, sd) = (&self.shape, &self.scaling.sd);
+        let places = shape.network.iter().enumerate().filter(|(_, index)| shape.centred.contains(index));
+        let last = (pass.t - 1) * pass.b;
+        for (at, index) in places {
+            for (cell, z) in z.chunks_exact_mut(shape.network.len()).enumerate() {
+                let of = |cell: usize| pass.x[cell * shape.features + index];
+                z[at] = (of(cell) - of(last + cell % pass.b)) / sd[*index];
+            }
+        }
+    }
+
     /// Folds what the first layer takes: [t, b, n] becomes [t / patch, b, patch · n], with `spare` as memory.
     pub(super) fn fold(&self, t: usize, b: usize, z: &mut Vec<F>, spare: &mut Vec<F>) {
         let patch = self.shape.patch;

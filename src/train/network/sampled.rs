@@ -86,6 +86,8 @@ mod tests {
             members: 1,
             quantiles: vec![],
             patch: 1,
+            segments: 0,
+            centred: vec![],
             scaling: true,
         };
         Network::new(&architecture, 3)

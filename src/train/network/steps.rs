@@ -16,12 +16,22 @@ impl<F: Float> Network<F> {
         if pass.last_only || !self.shape.pool.is_none() { 1 } else { pass.t }
     }
 
+    /// Whether segments are decoded from the state of this layer.
+    pub(super) fn is_decoded(&self, layer: usize) -> bool {
+        self.shape.segments > 0 && self.last_recurrent() == Some(layer)
+    }
+
+    /// Rows of the layers above the last recurrent one.
+    pub(super) fn output_rows(&self, pass: Pass<'_, F>) -> usize {
+        self.output_steps(pass) * pass.b * self.shape.segments.max(1)
+    }
+
     /// Makes gradients zero that are added to; those of recurrent layers are replaced.
     pub(super) fn clear_added(&self, gradients: &mut [F]) {
         for range in self.layers.iter().filter(|range| !matches!(range.layer, Layer::Recurrent(_))) {
             gradients[self.tensors[range.first].range.start..self.tensors[range.first + 1].range.end].fill(F::ZERO);
         }
-        let after = self.tensors.get(self.embeddings).map_or(gradients.len(), |tensor| tensor.range.start);
+        let after = self.tensors.get(self.after_layers()).map_or(gradients.len(), |tensor| tensor.range.start);
         gradients[after..].fill(F::ZERO);
     }
 }

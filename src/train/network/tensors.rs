@@ -139,6 +139,8 @@ mod tests {
             members: 1,
             quantiles: vec![],
             patch: 1,
+            segments: 0,
+            centred: vec![],
         }
     }
 

@@ -18,7 +18,7 @@ pub use members::table as members_table;
 pub use search::{html as search_html, table as search_table};
 
 use super::Trained;
-use crate::error::printable;
+use crate::error::{counted, printable};
 
 /// A key for people: that of a source that is one series is empty, and one may hold whatever a producer wrote.
 pub(in crate::train) fn name(key: &str) -> String {
@@ -52,7 +52,10 @@ fn shape_text(trained: &Trained) -> String {
     let stack = shape.stack();
     let parts: Vec<String> =
         stack.iter().map(|placed| format!("{}({})", placed.layer.keras_name(), placed.layer.units())).collect();
-    let parts = parts.join(" → ");
+    let mut parts = parts.join(" → ");
+    if shape.segments > 0 {
+        parts += &format!(" for each of {} by position", counted(shape.segments, "segment"));
+    }
     if shape.members > 1 { format!("mean of {}: {parts}", shape.members) } else { parts }
 }
 
