@@ -1,8 +1,8 @@
 //! Segments of the outputs, decoded by position: one more step of the last recurrent layer from its state after the
 //! window, for all segments of all rows at once.
 //!
-//! The batch of that step is [segments · B], segment by segment; its rows are as independent as those of any batch. Must
-//! not live here: the layer over the window (`export`, `step`).
+//! The batch of that step is [segments · B], segment by segment; its rows are as independent as those of any batch.
+//! Must not live here: the layer over the window (`export`, `step`).
 
 use super::export::{Place, vectors};
 use super::graph::{Graph, integer, integers, string};

@@ -3,7 +3,8 @@
 //!
 //! Only operators whose rows have the same bits in every batch of two and more are used: Sub, Div, Slice, Gather, RNN,
 //! LSTM, GRU, MatMul, Add, Mul, Relu, Tanh, Max, Min, LayerNormalization, Softmax, CumSum, Cast, Concat, Transpose,
-//! Reshape, Unsqueeze, Squeeze, Shape, Expand, and a Scan of those that cells are made of. Equal input gives equal bytes.
+//! Reshape, Unsqueeze, Squeeze, Shape, Expand, and a Scan of those that cells are made of. Equal input gives equal
+//! bytes.
 
 use prost::Message;
 

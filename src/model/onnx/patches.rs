@@ -1,5 +1,5 @@
-//! Several steps of a window as one input of the layers, and what is subtracted from them before. Must not live here: the
-//! layers (`export`).
+//! Several steps of a window as one input of the layers, and what is subtracted from them before. Must not live here:
+//! the layers (`export`).
 
 use super::export::select;
 use super::graph::{Graph, integer, integers};
