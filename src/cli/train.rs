@@ -254,11 +254,13 @@ fn kept(trained: &Trained) -> Vec<String> {
     let last = trained.looks.last().copied().unwrap_or(trained.best);
     let ended = if trained.stopped_early { "validation no longer improved" } else { "the end of its length" };
     let validation = trained.best.validation.map(|loss| format!(", validation loss {loss:.4}")).unwrap_or_default();
+    let which = match trained.best.updates {
+        0 => "the weights that it began with, since none were better on the validation part".to_string(),
+        updates => format!("the weights of epoch {}, update {updates}", trained.best.epoch),
+    };
     vec![format!(
-        "{}, {} ({ended}); kept the weights of epoch {}, update {}{validation}",
+        "{}, {} ({ended}); kept {which}{validation}",
         counted(last.updates, "update"),
         counted(last.epoch, "epoch"),
-        trained.best.epoch,
-        trained.best.updates
     )]
 }

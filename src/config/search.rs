@@ -22,7 +22,7 @@ const MOST: usize = 100_000;
 /// Digits of a number that is drawn.
 const DIGITS: usize = 3;
 /// Fields by which the validation loss of two trials would be of different things.
-const COMPARED: [&str; 15] = [
+const COMPARED: [&str; 16] = [
     "per",
     "target",
     "targets",
@@ -32,6 +32,7 @@ const COMPARED: [&str; 15] = [
     "loss",
     "quantiles",
     "residual",
+    "classes",
     "class_weights",
     "sample_weight",
     "split",

@@ -1,7 +1,7 @@
 //! What `train` teaches: numbers or classes, and the words that only some tasks have.
 //!
-//! Lives here: `task`, `pool`, `class_weights`, `sample_weight`, `tokens`, and what of `train` doesn't go with a task
-//! or a mode, each with the reason. Must not live here: the other fields of `train`.
+//! Lives here: `task`, `pool`, `classes`, `class_weights`, `sample_weight`, `tokens`, and what of `train` doesn't go
+//! with a task or a mode, each with the reason. Must not live here: the other fields of `train`.
 
 use super::read::{Field, Fields, Reader};
 use super::words::word_of;
@@ -20,6 +20,7 @@ pub(super) struct Taught {
     pub task: Task,
     pub pool: Option<Pooling>,
     pub two_classes: bool,
+    pub classes: Vec<String>,
     pub class_weights: ClassWeights,
     pub sample_weight: Option<At<String>>,
     pub tokens: Tokens,
@@ -59,6 +60,7 @@ pub(super) fn taught(reader: &mut Reader, fields: &Fields, mode: Mode, layers: &
         task,
         pool,
         two_classes: two_classes.unwrap_or_default(),
+        classes: fields.get("classes").and_then(|field| classes(reader, field)).unwrap_or_default(),
         class_weights: fields.get("class_weights").and_then(|f| class_weights(reader, f)).unwrap_or_default(),
         sample_weight: fields.get("sample_weight").and_then(|field| reader.text(field, "a column")),
         tokens: fields.get("tokens").and_then(|f| reader.word(f, &TOKENS, &[])).unwrap_or_default(),
@@ -103,11 +105,14 @@ fn refuse_words(reader: &mut Reader, fields: &Fields, task: Task, mode: Mode) {
     }
     match task {
         Task::Forecast => {
-            refuse(&["class_weights", "sample_weight", "pool", "tokens"], "only classes have it (`task: label`)");
+            refuse(
+                &["classes", "class_weights", "sample_weight", "pool", "tokens"],
+                "only classes have it (`task: label`)",
+            );
         }
         Task::Classify | Task::Label => refuse(&["tokens"], "only transcripts have it (`task: ctc`)"),
         Task::Ctc => {
-            refuse(&["class_weights", "sample_weight"], "only classes have it");
+            refuse(&["classes", "class_weights", "sample_weight"], "only classes have it");
             refuse(&["pool"], "a transcript is made of all steps");
         }
     }
@@ -116,6 +121,14 @@ fn refuse_words(reader: &mut Reader, fields: &Fields, task: Task, mode: Mode) {
                        is in mode carry";
         reader.problems.add(field.name_place, message);
     }
+}
+
+fn classes(reader: &mut Reader, field: Field<'_>) -> Option<Vec<String>> {
+    let names: Vec<String> = reader.some_texts(field, "classes")?.into_iter().map(|name| name.value).collect();
+    if names.len() < 2 {
+        return reader.wrong(field, "there is nothing to tell apart: name at least two classes");
+    }
+    Some(names)
 }
 
 fn class_weights(reader: &mut Reader, field: Field<'_>) -> Option<ClassWeights> {

@@ -120,6 +120,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         quantiles: fields.get("quantiles").and_then(|f| quantiles(reader, f, &fields)).unwrap_or_default(),
         task: taught.task,
         pool: taught.pool,
+        classes: taught.classes,
         class_weights: taught.class_weights,
         sample_weight: taught.sample_weight,
         two_classes: taught.two_classes,

@@ -106,6 +106,11 @@ pub(super) const TRAIN: Words = Words::new(
             "What is made of a sequence or window: the state after its last step, or the mean of its steps",
         ),
         word(
+            "classes",
+            Shape::SomeTexts,
+            "The classes in the order of the outputs; by default those of the train part, sorted",
+        ),
+        word(
             "class_weights",
             Shape::Any(&[Shape::Word(&["balanced"]), Shape::Names(&Shape::ABOVE_ZERO)]),
             "What the classes weigh in the loss: balanced, or a weight by name; by default all the same",

@@ -41,6 +41,8 @@ pub struct Train {
     pub task: Task,
     /// What is made of a sequence; `None`: what its mode and task need.
     pub pool: Option<Pooling>,
+    /// The classes in the order of the outputs; empty: those that the train part has.
+    pub classes: Vec<String>,
     /// What the classes weigh in the loss.
     pub class_weights: ClassWeights,
     /// Column that says what an example weighs in the loss.

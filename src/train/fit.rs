@@ -158,6 +158,7 @@ pub fn fit(
     let (mut learner, mut so_far) = begin(data, &scaling, fixed.as_ref(), phase, keep, watch)?;
     if so_far.updates() == 0 {
         so_far.gradients = Samples::new(length, per_epoch);
+        so_far.best = of_start(data, &learner, &scaling, schedule.thinned);
     }
     let (started, before, spent) = (Instant::now(), so_far.updates(), so_far.spent);
     let mut batch = Examples::default();
@@ -259,6 +260,14 @@ pub fn fit(
         falling,
         gradients,
     })
+}
+
+/// What a training that goes on with a version begins with: if nothing is better on the validation part, it is kept.
+fn of_start(data: &Dataset, learner: &Learner, scaling: &Scaling, thinned: usize) -> Option<(Look, Vec<f32>)> {
+    data.plan.start.as_ref()?;
+    let model = Model { net: learner.network().clone(), scaling: scaling.clone(), apart: Vec::new() };
+    let validation = Some(model.validation_loss(data, thinned)?);
+    Some((Look { epoch: 0, updates: 0, train: f64::NAN, validation }, model.net.parameters().to_vec()))
 }
 
 /// A learner at its start, or what a checkpoint of this phase holds.

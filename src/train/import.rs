@@ -27,6 +27,7 @@ const STEPS: usize = 64;
 pub fn import(to: Destination<'_>, plan: &Plan, found: Found, file: (&str, &str)) -> Result<(Version, Vec<String>)> {
     let (models, name, key) = (to.models, to.name.to_string(), to.key);
     let mut notes = found.notes.clone();
+    notes.extend(found.note_on_classes(&plan.architecture));
     notes.extend(mode_note(plan, found.window));
     if !plan.embeddings.is_empty() {
         return Err(Error::refused(

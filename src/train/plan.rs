@@ -360,6 +360,7 @@ pub(super) mod tests {
             burn_in: 0,
             task: config::Task::Forecast,
             pool: None,
+            classes: vec![],
             class_weights: config::ClassWeights::Equal,
             sample_weight: None,
             two_classes: false,

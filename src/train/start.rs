@@ -46,7 +46,9 @@ impl Plan {
         let (architecture, tensors) = import::network(&version.onnx)
             .map_err(|error| Error::refused(format!("training can't go on with {from}: {error}")))?;
         let (there, mut here) = (&version.manifest, version.manifest.clone());
-        if let Some(head) = self.head.with_classes(&there.classes) {
+        // Those that the pipeline names are compared.
+        let named = self.head.is_text() && self.head.outputs() > 0;
+        if let Some(head) = self.head.with_classes(&there.classes).filter(|_| !named) {
             self.architecture.outputs = head.outputs();
             self.head = head;
         }
@@ -107,7 +109,6 @@ impl Plan {
             ("decoder", "dense".into(), decoder(&self.architecture)),
             ("subtract", "none".into(), chosen(&self.inputs, &self.architecture.centred)),
             ("targets", names(there), names(&here)),
-            ("classes", "none".into(), listed(here.classes.iter().cloned())),
             ("horizon", ahead(there).to_string(), ahead(&here).to_string()),
             ("quantiles", format!("{:?}", there.quantiles), format!("{:?}", here.quantiles)),
             ("residual", "none".into(), chosen(&self.inputs, &self.architecture.residual)),

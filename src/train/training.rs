@@ -282,10 +282,11 @@ fn refit(
         ModelKind::Carry => lanes::stretches(data).iter().map(|(_, from, to)| (to - from) as usize).sum(),
     };
     let length = |member: usize| match data.plan.length {
-        Length::Epochs(_) => Length::Epochs(best[member].best.epoch),
+        // Where the version that it went on with was the best, it is trained at least once on everything.
+        Length::Epochs(_) => Length::Epochs(best[member].best.epoch.max(1)),
         Length::Updates(_) | Length::Open => {
             let more = count(&everything) as f64 / count(data) as f64;
-            Length::Updates((best[member].best.updates as f64 * more).round() as usize)
+            Length::Updates(((best[member].best.updates as f64 * more).round() as usize).max(1))
         }
     };
     let linear = choices.map(|choices| ridge::fit(&everything, choices));

@@ -60,4 +60,5 @@ mod transcripts;
 mod vectors;
 mod vocabularies;
 mod weights;
+mod weights_sequences;
 mod zones;

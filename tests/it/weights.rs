@@ -104,7 +104,8 @@ fn a_model_of_keras_is_imported_run_and_trained_further() {
         .map(|key| (0..120).map(|t| [f64::from(t + key * 7) * 0.2, 1.0].map(|angle: f64| angle.sin())).collect())
         .collect();
     write_windows(folder, &long);
-    let slow = ", optimizer: { adam: { learning_rate: 1e-9 } }";
+    // Without a validation part the last weights are kept.
+    let slow = ", optimizer: { adam: { learning_rate: 1e-9 } }, split: { per_key: [0.8, 0, 0.2] }";
     let file = pipeline(folder, "mode: window, window: 7", LAYERS, slow);
     kolk_exits(0, &["train", &file, "--from", "taxi/1"]);
     let version = |number: usize| registry::open(&models, &format!("taxi/{number}"), &PublicKeys::none()).unwrap();
@@ -143,7 +144,8 @@ fn a_graph_of_others_is_trained_further_as_a_file_and_as_a_version() {
             "name: {name}\nsource: {{ parquet: {{ path: data.parquet }} }}\n\
              record: {{ key: key, time: ts, values: [a, b] }}\nstages: [ infer: {{ model: {name}, {mode} }} ]\n\
              sink: {{ stdout: {{}} }}\ntrain: {{ target: a, inputs: [a], horizon: 1, layers: {layers}, updates: 5, \
-             batch_size: 4, skip: none, optimizer: {{ adam: {{ learning_rate: 1e-9 }} }}{more} }}\n"
+             batch_size: 4, skip: none, optimizer: {{ adam: {{ learning_rate: 1e-9 }} }}, \
+             split: {{ per_key: [0.8, 0, 0.2] }}{more} }}\n"
         );
         std::fs::write(&file, text).unwrap();
         file.to_str().unwrap().to_string()

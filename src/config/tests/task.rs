@@ -37,6 +37,10 @@ fn tasks_and_their_words_are_read() {
     let weights = vec![("walk".into(), 2.0), ("1".into(), 0.5)];
     assert_eq!((label.class_weights, label.two_classes), (ClassWeights::Named(weights), true));
     assert_eq!(label.sample_weight.unwrap().value, "w");
+    assert_eq!(
+        (label.classes.len(), read("sequence", "  classes: [stand, \"1\"]").classes.join(" ")),
+        (0, "stand 1".into())
+    );
     assert!(matches!(label.split.value, Split::ByKey([0.5, 0.2, 0.3])));
     assert!(matches!(read("carry", "  split: { by_key: hash }").split.value, Split::ByKey([0.7, 0.15, 0.15])));
     let ctc = read("sequence", "  task: ctc\n  tokens: words");
@@ -76,6 +80,9 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
         ("carry", "  task: label\n  pool: last", "9:3: `pool` is what is made of a whole sequence or window"),
         ("sequence", "  class_weights: { a: 0 }", "8:23: `a`: expected a number above 0"),
         ("sequence", "  chunk: 3", "8:3: `chunk` is only for mode carry, `infer` is in mode sequence"),
+        ("sequence", "  classes: [a, b, a]", "8:19: `classes`: this is listed twice"),
+        ("sequence", "  classes: [a]", "8:12: `classes`: there is nothing to tell apart: name at least two classes"),
+        ("carry", "  classes: [a, b]", "8:3: `classes` is not for `task: forecast`: only classes have it"),
         ("sequence", "  tokens: words", "8:3: `tokens` is not for `task: classify`"),
     ] {
         let found = problems(&of(mode, fields));

@@ -4,23 +4,29 @@
 //! Lives here: the layers that a file holds ([`Found`]), and what becomes of them ([`Found::fit`]). Must not live here:
 //! running the graphs of others (`model::import`), and publishing (`train`).
 
+mod end;
 mod keras;
 mod keras_config;
 mod onnx;
 mod onnx_cells;
+mod onnx_directions;
 mod onnx_ends;
 mod onnx_layers;
 mod onnx_proof;
+mod onnx_scaling;
+mod onnx_unrolled;
+mod onnx_weights;
 mod torch;
 
 use std::path::Path;
 
 use crate::error::{Context, contained, counted};
 use crate::kernel::Activation;
-use crate::network::{Architecture, Layer, PlacedLayer, RecurrentLayer, Tensor};
+use crate::network::{Architecture, Layer, PlacedLayer, Pool, RecurrentLayer, Tensor};
 use crate::storage::read_file;
 use crate::{Error, Result};
 
+pub use end::End;
 pub use onnx::of_graph;
 
 /// A layer of a file, with its numbers in the layout of [`Tensor`].
@@ -44,6 +50,10 @@ pub struct Found {
     inputs: Option<(Vec<f32>, Vec<f32>)>,
     /// Mean and standard deviation of the outputs, one for all or one for each, where the file scales them.
     outputs: Option<(Vec<f32>, Vec<f32>)>,
+    /// What the last layer's numbers become.
+    pub end: End,
+    /// What is made of the steps of a sequence, where the file says so.
+    pool: Option<Pool>,
     /// Rows of the windows that it was trained on, where the file says so.
     pub window: Option<usize>,
     /// What the user should know, a sentence each.
@@ -104,10 +114,19 @@ impl Found {
     /// # Errors
     /// Refused with every layer that doesn't fit, both sides shown.
     pub fn fit(self, architecture: &Architecture) -> Result<(Architecture, Vec<Tensor>)> {
+        if architecture.softmax && architecture.outputs == 0 {
+            let units = self.layers.last().map_or(0, |last| last.layer.units());
+            let classes = if units == 1 { 2 } else { units };
+            return Err(Error::refused(format!(
+                "a file doesn't say which class is which: write the names of the {classes} classes into `train.classes`, \
+                 in the order of the file's outputs"
+            )));
+        }
+        let found = self.for_classes(architecture);
         let stack = architecture.stack();
-        let mut wrong = Vec::new();
-        for at in 0..stack.len().max(self.layers.len()) {
-            let (wanted, found) = (stack.get(at), self.layers.get(at));
+        let mut wrong: Vec<String> = found.other_end(architecture).into_iter().collect();
+        for at in 0..stack.len().max(found.layers.len()) {
+            let (wanted, found) = (stack.get(at), found.layers.get(at));
             if !wanted.zip(found).is_some_and(|(wanted, found)| fits(wanted, found)) {
                 wrong.push(format!(
                     "layer {}: the pipeline has {}, the file has {}",
@@ -140,7 +159,7 @@ impl Found {
                     .into(),
             );
         }
-        if let Some((mean, _)) = &self.inputs
+        if let Some((mean, _)) = &found.inputs
             && mean.len() != architecture.network.len()
         {
             wrong.push(format!(
@@ -156,12 +175,12 @@ impl Found {
             )));
         }
         let mut fitted = architecture.clone();
-        fitted.scaling = self.inputs.is_some() || self.outputs.is_some();
+        fitted.scaling = found.inputs.is_some() || found.outputs.is_some();
         let mut tensors = Vec::new();
         if fitted.scaling {
-            tensors.extend(self.scaling(architecture));
+            tensors.extend(found.scaling(architecture));
         }
-        for (at, (placed, found)) in stack.iter().zip(self.layers).enumerate() {
+        for (at, (placed, found)) in stack.iter().zip(found.layers).enumerate() {
             if let Some(layer) = fitted.layers.get_mut(at) {
                 *layer = found.layer;
             }
@@ -185,16 +204,22 @@ impl Found {
         }
         let (out_mean, out_sd) = self.outputs.clone().unwrap_or((vec![0.0], vec![1.0]));
         let each = |values: Vec<f32>| if values.len() == 1 { vec![values[0]; architecture.outputs] } else { values };
-        [("mean", mean), ("sd", sd), ("out_mean", each(out_mean)), ("out_sd", each(out_sd))]
-            .map(|(name, data)| Tensor { name: format!("scaling/{name}"), shape: vec![data.len()], data })
-            .into()
+        let mut scaling = vec![("mean", mean), ("sd", sd)];
+        if !architecture.softmax {
+            scaling.extend([("out_mean", each(out_mean)), ("out_sd", each(out_sd))]);
+        }
+        let named =
+            |(name, data): (&str, Vec<f32>)| Tensor { name: format!("scaling/{name}"), shape: vec![data.len()], data };
+        scaling.into_iter().map(named).collect()
     }
 }
 
 /// Whether a layer of the file is the one that is wanted; a second bias is none of that.
 fn fits(wanted: &PlacedLayer, found: &FoundLayer) -> bool {
     let same = match (wanted.layer, found.layer) {
-        (Layer::Recurrent(wanted), Layer::Recurrent(found)) => (wanted.cell, wanted.units) == (found.cell, found.units),
+        (Layer::Recurrent(wanted), Layer::Recurrent(found)) => {
+            (wanted.cell, wanted.units, wanted.bidirectional) == (found.cell, found.units, found.bidirectional)
+        }
         (Layer::Dense(wanted), Layer::Dense(found)) => wanted == found,
         (Layer::LayerNorm(wanted), Layer::LayerNorm(found)) => wanted == found,
         _ => false,
@@ -212,13 +237,11 @@ fn describe(layer: &Layer, inputs: usize) -> String {
     let activation = activation.map(|activation| format!(", {}", activation.word())).unwrap_or_default();
     let shapes: Vec<String> =
         layer.tensors(inputs).iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
-    format!(
-        "{}({}{activation}) on {}: {}",
-        layer.keras_name(),
-        layer.units(),
-        counted(inputs, "input"),
-        shapes.join(", ")
-    )
+    let words = match layer {
+        Layer::Recurrent(own) if own.bidirectional => layer.in_words(),
+        _ => format!("{}({}{activation})", layer.keras_name(), layer.units()),
+    };
+    format!("{words} on {}: {}", counted(inputs, "input"), shapes.join(", "))
 }
 
 /// A tensor of a layer.
@@ -226,6 +249,8 @@ fn tensor(name: &str, shape: Vec<usize>, data: Vec<f32>) -> Tensor {
     Tensor { name: name.into(), shape, data }
 }
 
+#[cfg(test)]
+mod exports_tests;
 #[cfg(test)]
 mod onnx_tests;
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! An ONNX file of others: its recurrent, dense and normalising operators as layers of ours.
 //!
-//! Exporters write cells as loops and weights as arithmetic, so the graph is folded and its cells are recognised first.
-//! What was read is then proved: our network and the graph give the same for random inputs. Must not live here: which
-//! nodes are layers (`onnx_layers`), and the proof (`onnx_proof`).
+//! Exporters write cells as loops or step by step and weights as arithmetic, so the graph is folded and its cells are
+//! recognised first. What was read is then proved: our network and the graph give the same for random inputs. Must not
+//! live here: which nodes are layers (`onnx_layers`), and the proof (`onnx_proof`).
 
 use std::path::Path;
 
-use super::{Found, onnx_layers, onnx_proof};
+use super::{Found, onnx_layers, onnx_proof, onnx_unrolled};
 use crate::error::contained;
 use crate::model::executor::{library, limits};
 use crate::model::onnx::proto::ModelProto;
-use crate::model::onnx::{backport, bounds, constants, file, fold, import, inline, lengths, recognise};
+use crate::model::onnx::{backport, bounds, constants, file, fold, import, inline, recognise};
 use crate::{Error, Result};
 
 /// Reads a file.
@@ -38,16 +38,20 @@ fn of_model(mut model: ModelProto) -> Result<Found> {
     library::library()?;
     backport::backport(&mut model, limits::limits()?);
     limits::check(&model)?;
-    if let Some(unrolled) = recognise::unrolled(&model) {
-        return unrolled.refuse();
-    }
     constants::settle(&mut model);
-    if let Some(graph) = &mut model.graph {
-        lengths::leave_out(graph, &|_| false);
-    }
     let original = model.clone();
-    recognise::recognise(&mut model, &[], &[])?;
-    fold::fold(&mut model)?;
+    match recognise::unrolled(&model) {
+        None => {
+            recognise::recognise(&mut model, &[], &[])?;
+            fold::fold(&mut model)?;
+        }
+        Some(unrolled) => {
+            fold::fold(&mut model)?;
+            if !model.graph.as_mut().is_some_and(onnx_unrolled::roll) {
+                return unrolled.refuse();
+            }
+        }
+    }
     let found = contained(|| onnx_layers::layers(&model)).and_then(|found| found).map_err(Error::refused)?;
     onnx_proof::prove(&original, found)
 }

@@ -7,11 +7,13 @@ use crate::model::onnx::view::{self, float, integer};
 /// The cell of a recurrent operator, if it computes what ours does.
 pub(super) fn cell(node: &NodeProto) -> Result<CellKind, String> {
     let written = view::texts(node, "activations");
-    // Those of a second direction can be there without it.
+    // Those of a second direction follow, also where there is none.
+    let directions = if view::text(node, "direction") == Some("bidirectional") { 2 } else { 1 };
     let is = |wanted: &[&str]| {
+        let all = wanted.iter().cycle().take(directions * wanted.len());
         written.is_empty()
-            || written.len() >= wanted.len()
-                && written.iter().zip(wanted).all(|(own, word)| own.eq_ignore_ascii_case(word))
+            || written.len() >= directions * wanted.len()
+                && written.iter().zip(all).all(|(own, word)| own.eq_ignore_ascii_case(word))
     };
     let (cell, wanted): (CellKind, &[&str]) = match node.op_type() {
         "LSTM" => (CellKind::Lstm, &["Sigmoid", "Tanh", "Tanh"]),
@@ -28,9 +30,6 @@ pub(super) fn cell(node: &NodeProto) -> Result<CellKind, String> {
 /// Refuses attributes by which an operator computes something else than our cell.
 pub(super) fn plain(node: &NodeProto) -> Result<(), String> {
     let mut wrong = Vec::new();
-    if let Some(direction) = view::text(node, "direction").filter(|word| *word != "forward") {
-        wrong.push(format!("has direction {direction}: weights are read of layers that run forward"));
-    }
     if let Some(clip) = float(node, "clip") {
         wrong.push(format!("clips at {clip} (clip)"));
     }

@@ -1,13 +1,14 @@
 //! Whether the layers that were read from a graph compute what the graph computes: both are run on random inputs, from
 //! zero state. Must not live here: reading the graph (`onnx_layers`).
 
-use super::Found;
+use super::end::two_classes;
 use super::onnx_layers::Read;
+use super::{End, Found, FoundLayer};
 use crate::model::executor::trial::Trial;
-use crate::model::onnx::proto::{GraphProto, ModelProto, TensorProto};
+use crate::model::onnx::proto::{GraphProto, ModelProto, TensorProto, tensor_proto::DataType};
 use crate::model::onnx::view::{self, Dim};
 use crate::model::onnx::{export, import, values};
-use crate::network::{Architecture, Pool, Tensor};
+use crate::network::{Architecture, Layer, Pool, Tensor};
 use crate::{Error, Result};
 
 /// Two networks are equal if no output differs by more than this, relative to how far the outputs are spread.
@@ -54,8 +55,6 @@ impl Layout {
 /// What is left of `read` after both were run: the layers, with the window that the graph takes.
 pub(super) fn prove(original: &ModelProto, read: Read) -> Result<Found> {
     let graph = original.graph.as_ref().ok_or_else(|| Error::refused("the file holds no graph"))?;
-    let (architecture, tensors) = network(&read.found);
-    let own = import::model(&export::onnx(&architecture, &tensors, "weights")?)?;
     let info = graph.input.iter().find(|info| info.name() == read.ends.input);
     let dims = info.and_then(view::dims).ok_or_else(|| {
         Error::refused(format!(
@@ -73,20 +72,50 @@ pub(super) fn prove(original: &ModelProto, read: Read) -> Result<Found> {
             )));
         }
     };
-    let mut pair =
-        Pair { own: Trial::new(&own)?, theirs: Trial::new(original)?, own_graph: own.graph, graph, read: &read };
-    let mut best: Option<(f64, Layout)> = None;
+    let is_both = |layer: &FoundLayer| matches!(layer.layer, Layer::Recurrent(own) if own.bidirectional);
+    let both_ways = read.found.layers.iter().any(is_both);
+    let pools: &[Pool] = match (read.means, both_ways) {
+        (true, _) => &[Pool::Mean],
+        (false, true) => &[Pool::Last, Pool::None],
+        // The last output is that of the last state.
+        (false, false) => &[Pool::None],
+    };
+    let mut best: Option<(Apart, Pool, Layout)> = None;
     let mut failed = None;
-    for layout in layouts {
-        match pair.apart(*layout, &dims, &architecture, &tensors) {
-            Ok(apart) if best.is_none_or(|(least, _)| apart < least) => best = Some((apart, *layout)),
-            Ok(_) => {}
-            Err(error) => failed = failed.or(Some(error)),
+    for pool in pools {
+        let (architecture, tensors) = network(&read.found, *pool);
+        let own = import::model(&export::onnx(&architecture, &tensors, "weights")?)?;
+        let mut pair = Pair {
+            own: Trial::new(&own)?,
+            theirs: Trial::new(original)?,
+            own_graph: own.graph,
+            graph,
+            read: &read,
+            architecture: &architecture,
+            tensors: &tensors,
+        };
+        for layout in layouts {
+            match pair.apart(*layout, &dims) {
+                Ok(apart) if best.is_none_or(|(least, ..)| apart.apart < least.apart) => {
+                    best = Some((apart, *pool, *layout));
+                }
+                Ok(_) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
     }
-    let Some((apart, layout)) = best else {
+    let Some((apart, pool, layout)) = best else {
         return Err(failed.unwrap_or_else(|| Error::refused("the graph can't be run")));
     };
+    let Apart { apart, once } = apart;
+    let mixes = both_ways && pool == Pool::None && once && apart <= TOLERANCE;
+    if mixes {
+        return Err(Error::refused(
+            "the graph takes the outputs of both directions at the last step (such as PyTorch's `out[:, -1]`), where the \
+             backward direction has seen one step alone: ours takes the state of each direction after its own last step \
+             (`torch.cat((h[-2], h[-1]), -1)`, as Keras' Bidirectional does). Change the model so, or train from scratch",
+        ));
+    }
     if apart > TOLERANCE {
         let layers: Vec<String> = read.found.layers.iter().map(|layer| layer.layer.in_words()).collect();
         return Err(Error::refused(format!(
@@ -101,13 +130,18 @@ pub(super) fn prove(original: &ModelProto, read: Read) -> Result<Found> {
     });
     let Read { mut found, .. } = read;
     found.window = window;
+    found.pool = Some(if pool.is_none() && once { Pool::Last } else { pool });
     Ok(found)
 }
 
 /// The layers alone, as a network of ours.
-fn network(found: &Found) -> (Architecture, Vec<Tensor>) {
+fn network(found: &Found, pool: Pool) -> (Architecture, Vec<Tensor>) {
     let inputs = found.layers.first().map_or(0, |layer| layer.inputs);
-    let end = found.layers.len().saturating_sub(1);
+    let mut layers = found.layers.clone();
+    if found.end == End::Sigmoid {
+        layers.last_mut().into_iter().for_each(two_classes);
+    }
+    let end = layers.len().saturating_sub(1);
     let architecture = Architecture {
         features: inputs,
         network: (0..inputs).collect(),
@@ -115,23 +149,40 @@ fn network(found: &Found) -> (Architecture, Vec<Tensor>) {
         skip: vec![],
         groups: 0,
         residual: vec![],
-        layers: found.layers[..end].iter().map(|layer| layer.layer).collect(),
-        outputs: found.layers.last().map_or(0, |layer| layer.layer.units()),
+        layers: layers[..end].iter().map(|layer| layer.layer).collect(),
+        outputs: layers.last().map_or(0, |layer| layer.layer.units()),
         quantiles: vec![],
         scaling: found.inputs.is_some() || found.outputs.is_some(),
-        pool: Pool::None,
-        softmax: false,
+        pool,
+        softmax: found.end != End::Numbers,
         members: 1,
         patch: 1,
         segments: 0,
         centred: vec![],
     };
     let mut tensors = if architecture.scaling { found.scaling(&architecture) } else { Vec::new() };
-    for (placed, layer) in architecture.stack().iter().zip(&found.layers) {
+    for (placed, layer) in architecture.stack().iter().zip(&layers) {
         let named = |tensor: &Tensor| Tensor { name: format!("{}/{}", placed.name, tensor.name), ..tensor.clone() };
         tensors.extend(layer.tensors.iter().map(named));
     }
     (architecture, tensors)
+}
+
+/// How far both are apart, and whether theirs gives one output for all steps of a run.
+#[derive(Debug, Clone, Copy)]
+struct Apart {
+    apart: f64,
+    once: bool,
+}
+
+/// What is run.
+struct Sizes {
+    runs: usize,
+    /// Of a run.
+    steps: usize,
+    sequences: usize,
+    /// Steps of each sequence that count.
+    lengths: Vec<usize>,
 }
 
 struct Pair<'a> {
@@ -140,11 +191,13 @@ struct Pair<'a> {
     own_graph: Option<GraphProto>,
     graph: &'a GraphProto,
     read: &'a Read,
+    architecture: &'a Architecture,
+    tensors: &'a [Tensor],
 }
 
 impl Pair<'_> {
     /// The largest difference of both in that layout.
-    fn apart(&mut self, layout: Layout, dims: &[Dim], architecture: &Architecture, tensors: &[Tensor]) -> Result<f64> {
+    fn apart(&mut self, layout: Layout, dims: &[Dim]) -> Result<Apart> {
         let size = |axis: usize, open: usize| match dims.get(axis) {
             Some(Dim::Fixed(size)) => *size,
             _ => open,
@@ -155,45 +208,55 @@ impl Pair<'_> {
             Layout::Step => (1, size(0, SEQUENCES)),
             Layout::Sequence => (size(0, STEPS), 1),
         };
-        let first = self.apart_of(layout, steps, sequences, architecture, tensors);
+        let first = self.apart_of(layout, steps, sequences);
         // An axis can be open by its name and fixed by the nodes.
-        if first.is_err() && sequences > 1 { self.apart_of(layout, steps, 1, architecture, tensors) } else { first }
+        if first.is_err() && sequences > 1 { self.apart_of(layout, steps, 1) } else { first }
     }
 
-    fn apart_of(
-        &mut self,
-        layout: Layout,
-        steps: usize,
-        sequences: usize,
-        architecture: &Architecture,
-        tensors: &[Tensor],
-    ) -> Result<f64> {
+    fn apart_of(&mut self, layout: Layout, steps: usize, sequences: usize) -> Result<Apart> {
         // Graphs of one step carry their states on.
         let runs = if steps == 1 && !self.read.ends.states.is_empty() { STEPS } else { 1 };
-        let width = architecture.features;
-        let mut largest = 0f64;
+        // Packed sequences come with the longest one first.
+        let length = |at: usize| steps.saturating_sub(2 * at).max(1);
+        let lengths = match self.read.ends.lengths {
+            Some(_) => (0..sequences).map(length).collect(),
+            None => vec![runs * steps; sequences],
+        };
+        let sizes = Sizes { runs, steps, sequences, lengths };
+        let mut largest = Apart { apart: 0.0, once: false };
         for (at, scale) in SCALES.into_iter().enumerate() {
-            let all = runs * steps;
-            let x = random(at as u64, [all, sequences, width], scale, tensors);
-            let own = self.of_own([all, sequences, width], &x)?;
-            let theirs = self.of_theirs(layout, [runs, steps, sequences, width], &x)?;
-            largest = largest.max(difference(layout, [all, sequences, architecture.outputs], &own, &theirs)?);
+            let x = random(at as u64, [runs * steps, sequences, self.architecture.features], scale, self.tensors);
+            let own = self.of_own(&sizes, &x)?;
+            let theirs = self.of_theirs(layout, &sizes, &x)?;
+            let one = self.difference(layout, &sizes, &own, &theirs)?;
+            largest = Apart { apart: largest.apart.max(one.apart), once: one.once };
         }
         Ok(largest)
     }
 
-    /// Our outputs [steps, sequences, outputs].
-    fn of_own(&mut self, [steps, sequences, width]: [usize; 3], x: &[f32]) -> Result<Vec<f32>> {
+    /// Our outputs [steps, sequences, outputs], or [sequences, outputs] of all steps.
+    fn of_own(&mut self, sizes: &Sizes, x: &[f32]) -> Result<Vec<f32>> {
         let Some(graph) = &self.own_graph else { return Ok(Vec::new()) };
-        let mut given = vec![values::floats("x", &[steps, sequences, width], x)];
-        given.extend(zeros(graph, &|name| name != "x", sequences)?);
+        let (all, sequences) = (sizes.runs * sizes.steps, sizes.sequences);
+        let mut given = vec![values::floats("x", &[all, sequences, self.architecture.features], x)];
+        if self.architecture.takes_lengths() {
+            given.push(counts("lengths", DataType::Int32, &sizes.lengths));
+        }
+        given.extend(zeros(graph, &|name| !matches!(name, "x" | "lengths"), sequences)?);
         numbers(&self.own.run(&given)?, "y")
     }
 
     /// Their outputs, one run after the other, each in the graph's own order.
-    fn of_theirs(&mut self, layout: Layout, sizes: [usize; 4], x: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let [runs, steps, sequences, width] = sizes;
-        let mut states = zeros(self.graph, &|name| name != self.read.ends.input, sequences)?;
+    fn of_theirs(&mut self, layout: Layout, sizes: &Sizes, x: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let Sizes { runs, steps, sequences, ref lengths } = *sizes;
+        let width = self.architecture.features;
+        let ends = &self.read.ends;
+        let mut states =
+            zeros(self.graph, &|name| name != ends.input && Some(name) != ends.lengths.as_deref(), sequences)?;
+        let of_lengths = ends.lengths.as_ref().and_then(|name| {
+            let info = self.graph.input.iter().find(|info| info.name() == name)?;
+            Some(counts(name, DataType::try_from(view::element(info)?).ok()?, lengths))
+        });
         let mut made = Vec::new();
         for chunk in x.chunks_exact(steps * sequences * width).take(runs) {
             let turned = match layout {
@@ -202,7 +265,7 @@ impl Pair<'_> {
             };
             let mut given =
                 vec![values::floats(&self.read.ends.input, &layout.shape(steps, sequences, width), &turned)];
-            given.extend(states.iter().cloned());
+            given.extend(states.iter().chain(&of_lengths).cloned());
             let outputs = self.theirs.run(&given)?;
             made.push(numbers(&outputs, &self.read.ends.output)?);
             for state in &mut states {
@@ -213,6 +276,46 @@ impl Pair<'_> {
             }
         }
         Ok(made)
+    }
+
+    /// The largest difference, relative to the spread of each output. Theirs are of all steps, or one of each run.
+    fn difference(&self, layout: Layout, sizes: &Sizes, own: &[f32], theirs: &[Vec<f32>]) -> Result<Apart> {
+        let Sizes { steps, sequences, ref lengths, .. } = *sizes;
+        let (outputs, end) = (self.architecture.outputs, self.read.found.end);
+        // Of two classes theirs gives the second one's probability alone.
+        let given = if end == End::Sigmoid { 1 } else { outputs };
+        let of_own = |step: usize, sequence: usize, output: usize| {
+            let row = if self.architecture.pool.is_none() { step * sequences + sequence } else { sequence };
+            let value = f64::from(own[row * outputs + output + outputs - given]);
+            if end == End::LogSoftmax { value.ln() } else { value }
+        };
+        let mut pairs: Vec<Vec<(f64, f64)>> = vec![Vec::new(); given];
+        let mut once = false;
+        for (run, theirs) in theirs.iter().enumerate() {
+            let of_all = theirs.len() == steps * sequences * given;
+            once = !of_all;
+            if !of_all && theirs.len() != sequences * given {
+                return Err(Error::refused(format!(
+                    "the graph gives {} numbers for {sequences} sequences of {steps} steps, its last layer {given} a step",
+                    theirs.len()
+                )));
+            }
+            if of_all && steps > 1 && !self.architecture.pool.is_none() {
+                return Err(Error::refused("the graph gives numbers for each step, not for all of them"));
+            }
+            for (at, value) in theirs.iter().enumerate() {
+                let (row, output) = (at / given, at % given);
+                let (step, sequence) = match (of_all, layout) {
+                    (true, Layout::BatchFirst) => (row % steps, row / steps),
+                    (true, _) => (row / sequences, row % sequences),
+                    (false, _) => (lengths[row].min(steps) - 1, row),
+                };
+                if run * steps + step < lengths[sequence] {
+                    pairs[output].push((of_own(run * steps + step, sequence, output), f64::from(*value)));
+                }
+            }
+        }
+        Ok(Apart { apart: largest(&pairs), once })
     }
 }
 
@@ -226,6 +329,15 @@ fn zeros(graph: &GraphProto, is: &dyn Fn(&str) -> bool, sequences: usize) -> Res
         Ok(values::floats(info.name(), &shape, &vec![0.0; shape.iter().product()]))
     };
     graph.input.iter().filter(|info| is(info.name())).map(one).collect()
+}
+
+/// Whole numbers for an input.
+fn counts(name: &str, kind: DataType, lengths: &[usize]) -> TensorProto {
+    let bytes = |length: &usize| match kind {
+        DataType::Int64 => (*length as i64).to_le_bytes().to_vec(),
+        _ => (*length as i32).to_le_bytes().to_vec(),
+    };
+    values::tensor(name, kind, &[lengths.len()], lengths.iter().flat_map(bytes).collect())
 }
 
 /// The numbers of an output.
@@ -256,37 +368,12 @@ fn random(seed: u64, [steps, sequences, width]: [usize; 3], scale: f32, tensors:
     (0..steps * sequences * width).map(|n| n % width).map(one).collect()
 }
 
-/// The largest difference, relative to the spread of each output. Theirs are of all steps or of each run's last one.
-fn difference(
-    layout: Layout,
-    [steps, sequences, outputs]: [usize; 3],
-    own: &[f32],
-    theirs: &[Vec<f32>],
-) -> Result<f64> {
-    let per_run = steps / theirs.len().max(1);
-    let mut pairs: Vec<Vec<(f64, f64)>> = vec![Vec::new(); outputs];
-    for (run, theirs) in theirs.iter().enumerate() {
-        let own = &own[run * per_run * sequences * outputs..(run + 1) * per_run * sequences * outputs];
-        let of_all = theirs.len() == own.len();
-        if !of_all && theirs.len() != sequences * outputs {
-            return Err(Error::refused(format!(
-                "the graph gives {} numbers for {sequences} sequences of {per_run} steps, its last layer {outputs} a step",
-                theirs.len()
-            )));
-        }
-        let own = match (of_all, layout) {
-            (true, Layout::BatchFirst) => exchanged(own, per_run, sequences, outputs),
-            (true, _) => own.to_vec(),
-            (false, _) => own[own.len() - sequences * outputs..].to_vec(),
-        };
-        for (at, (own, theirs)) in own.iter().zip(theirs).enumerate() {
-            pairs[at % outputs].push((f64::from(*own), f64::from(*theirs)));
-        }
-    }
+/// The largest difference of pairs, relative to the spread of each output.
+fn largest(pairs: &[Vec<(f64, f64)>]) -> f64 {
     let mut largest = 0f64;
     for pairs in pairs {
         let (mut low, mut high, mut size) = (f64::INFINITY, f64::NEG_INFINITY, 0f64);
-        for (_, value) in &pairs {
+        for (_, value) in pairs {
             (low, high, size) = (low.min(*value), high.max(*value), size.max(value.abs()));
         }
         // Where a large number hardly moves, its last bits are those of its size.
@@ -296,5 +383,5 @@ fn difference(
             largest = largest.max(if apart.is_nan() { f64::INFINITY } else { apart });
         }
     }
-    Ok(largest)
+    largest
 }

@@ -160,7 +160,8 @@ fn what_no_network_of_ours_computes_is_refused_by_node() {
     refused("order", &with("GRU", 3, vec![]), "\"ran\" (GRU) has linear_before_reset 0");
     refused("clip", &with("RNN", 1, vec![float("clip", 0.5)]), "\"ran\" (RNN) clips at 0.5 (clip)");
     refused("coupled", &with("LSTM", 4, vec![integer("input_forget", 1)]), "(input_forget)");
-    refused("reverse", &with("RNN", 1, vec![string("direction", "reverse")]), "has direction reverse");
+    let back = "takes \"ran\", which runs backwards in time alone";
+    refused("reverse", &with("RNN", 1, vec![string("direction", "reverse")]), back);
     let peephole = |graph: &mut Graph| {
         operator(graph, "LSTM", 4, "x", vec![]);
         graph.floats("p", &[1, 6], &[0.0, 0.0, 0.5, 0.0, 0.0, 0.0], "");
@@ -180,9 +181,18 @@ fn what_no_network_of_ours_computes_is_refused_by_node() {
     refused(
         "sigmoid",
         &after(&|graph| {
-            graph.node("Sigmoid", &["small"], "y", vec![]);
+            graph.node("Sigmoid", &["small"], "soft", vec![]);
+            graph.floats("again", &[1, 1], &[2.0], "");
+            graph.node("MatMul", &["soft", "again"], "y", vec![]);
         }),
-        "\"y\" (Sigmoid) is an activation that ours aren't: they are linear, relu and tanh",
+        "\"y\" (MatMul) follows \"soft\" (Sigmoid), an activation that ours aren't between layers: they are linear, relu and",
+    );
+    refused(
+        "elu",
+        &after(&|graph| {
+            graph.node("Elu", &["small"], "y", vec![]);
+        }),
+        "\"y\" (Elu) is an activation that ours aren't: they are linear, relu and tanh",
     );
     refused(
         "relu",
@@ -201,9 +211,11 @@ fn what_no_network_of_ours_computes_is_refused_by_node() {
     refused(
         "softmax",
         &after(&|graph| {
-            graph.node("Softmax", &["small"], "y", vec![integer("axis", -1)]);
+            graph.node("Softmax", &["small"], "soft", vec![integer("axis", -1)]);
+            graph.floats("again", &[1, 1], &[2.0], "");
+            graph.node("MatMul", &["soft", "again"], "y", vec![]);
         }),
-        "a file doesn't say which class is which",
+        "follows \"soft\", the probabilities of classes, in which our networks end",
     );
     refused(
         "norm",
@@ -215,7 +227,17 @@ fn what_no_network_of_ours_computes_is_refused_by_node() {
         },
         "\"even\" (LayerNormalization) has epsilon 0.00001, ours has 0.001",
     );
-    // What only moves numbers isn't looked at: the runs show it.
+    // What else moves numbers isn't looked at: the runs show it.
+    refused(
+        "exchanged",
+        &|graph| {
+            operator(graph, "RNN", 1, "x", vec![]);
+            graph.integers("wrong", &[1, 0]);
+            graph.node("Gather", &["hidden", "wrong"], "other", vec![integer("axis", 2)]);
+            head(graph, "other", "y");
+        },
+        "the graph computes something else than its layers in a row (SimpleRNN(2), Dense(1))",
+    );
     refused(
         "backwards",
         &|graph| {
@@ -226,7 +248,7 @@ fn what_no_network_of_ours_computes_is_refused_by_node() {
             operator(graph, "RNN", 1, "turned", vec![]);
             head(graph, "hidden", "y");
         },
-        "the graph computes something else than its layers in a row (SimpleRNN(2), Dense(1))",
+        "takes \"ran\", which runs backwards in time alone",
     );
     refused(
         "state",

@@ -3,9 +3,10 @@
 //! Lives here: where the class of an example is, and what it counts. Must not live here: the softmax and its loss
 //! (`train::loss`), how classes are judged and shown (`classify/`).
 //!
-//! The classes are those of the train part, in the order of their texts, whole numbers in that of their values. An
-//! output is the probability of a class: softmax is part of the graph, and of the loss here, which takes what is before
-//! it. A sequence has the newest class that any of its records has. Where there is none, nothing is learned.
+//! The classes are those that the pipeline or a version names, or those of the train part, in the order of their texts,
+//! whole numbers in that of their values. An output is the probability of a class: softmax is part of the graph, and of
+//! the loss here, which takes what is before it. A sequence has the newest class that any of its records has. Where
+//! there is none, nothing is learned.
 
 mod classes;
 mod evaluation;
@@ -47,7 +48,7 @@ impl Classify {
         Classify {
             column: train.targets.iter().map(|name| name.value.clone()).collect(),
             per_record: train.task == Task::Label,
-            classes: Classes::default(),
+            classes: Classes::new(train.classes.clone()),
             class_weights: train.class_weights.clone(),
             sample_weight: train.sample_weight.as_ref().map(|name| name.value.clone()),
             two_classes: train.two_classes,

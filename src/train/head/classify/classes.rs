@@ -51,8 +51,8 @@ impl Classes {
         if !self.names.is_empty() {
             if let Some(other) = names.iter().find(|name| self.index(name).is_none()) {
                 return Err(Error::refused(format!(
-                    "column \"{column}\" holds the class \"{other}\", which the version that training goes on with \
-                     doesn't know ({})",
+                    "column \"{column}\" holds the class \"{other}\", which isn't among those of `train.classes` or of the \
+                     version that training goes on with ({})",
                     shown(&self.names)
                 )));
             }
