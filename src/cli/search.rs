@@ -17,6 +17,7 @@ use crate::error::{Context, counted};
 use crate::model::executor::library;
 use crate::runtime::{self, Captured, Purpose};
 use crate::storage::Folder;
+use crate::train::Plan;
 use crate::train::report::{search_html, search_table};
 use crate::train::search::{Outcome, ranked, trial};
 use crate::{Error, Result};
@@ -128,6 +129,8 @@ fn one(
     let Some(training) = &plan.train else {
         return Err(Error::refused("a search needs a `train` section and an `infer` stage"));
     };
+    // A trial is judged by the network of all keys.
+    let training = &Plan { per: None, ..training.clone() };
     let values: Vec<(String, String)> = tried.iter().map(|tried| (tried.field.clone(), tried.value.clone())).collect();
     let words: Vec<String> = values.iter().map(|(field, value)| format!("{field}: {value}")).collect();
     let words = if words.is_empty() { "the pipeline as it is".to_string() } else { words.join(", ") };

@@ -25,18 +25,14 @@ impl Per {
     }
 }
 
-/// Reads it. `backtest`: whether the section has one; `streams`: whether transcripts are made while records stream in.
-pub(super) fn per(reader: &mut Reader, field: Field<'_>, backtest: bool, streams: bool) -> Option<Per> {
+/// Reads it. `streams`: whether transcripts are made while records stream in.
+pub(super) fn per(reader: &mut Reader, field: Field<'_>, streams: bool) -> Option<Per> {
     if streams {
         reader.note(
             field,
             "a transcript that streams in mode carry is the text of one network's steps, which another one can't go on \
              with: leave `per` out, or write mode sequence",
         );
-    }
-    if backtest {
-        reader
-            .note(field, "each fold of `backtest` would train the networks of all groups again: leave one of them out");
     }
     let column = reader.text(field, "a column, or key")?;
     Some(if column.value == KEY { Per::Key } else { Per::Column(column) })

@@ -143,9 +143,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         patch,
         decoder,
         seasonality,
-        per: fields
-            .get("per")
-            .and_then(|f| per(reader, f, backtest.is_some(), mode == Mode::Carry && taught.task == Task::Ctc)),
+        per: fields.get("per").and_then(|f| per(reader, f, mode == Mode::Carry && taught.task == Task::Ctc)),
         backtest,
         split,
         refit: fields.get("refit").and_then(|f| reader.word(f, &REFITS, &[])).unwrap_or_default(),

@@ -86,13 +86,22 @@ pub fn check(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Runs the folds of a plan. `learned`: the plan with what its training found, and its model, for folds that don't
-/// train.
+/// What folds that don't train are judged by.
+pub struct Learned<'a> {
+    /// The plan with what its training found.
+    pub plan: &'a Plan,
+    /// The model of the training.
+    pub model: &'a Model,
+    /// Says of the rows of a fold what the model wants to know of them.
+    pub prepare: &'a dyn Fn(&mut Dataset),
+}
+
+/// Runs the folds of a plan.
 pub fn backtest(
     series: &[Series],
     plan: &Plan,
     section: Section,
-    (learned, model): (&Plan, &Model),
+    learned: &Learned<'_>,
     keep: &mut Keep,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Backtest> {
@@ -109,8 +118,8 @@ pub fn backtest(
             Error::Failed(message) => Error::failed(format!("backtest, {fold}: {message}")),
             other => other,
         };
-        let plan = if retrain { own(plan) } else { own(learned) };
-        let data = Dataset::new(series, &plan)?;
+        let plan = if retrain { own(plan) } else { own(learned.plan) };
+        let mut data = Dataset::new(series, &plan)?;
         let (evaluation, examples) = if retrain {
             keep.fold(Some(at));
             let mut watch = |event: Event| match event {
@@ -130,7 +139,8 @@ pub fn backtest(
             if examples[2] == 0 {
                 return Err(named(Error::refused("no key has an example in the test part: ask for fewer folds")));
             }
-            (plan.head.evaluate(&data, model).map_err(named)?, examples)
+            (learned.prepare)(&mut data);
+            (plan.head.evaluate(&data, learned.model).map_err(named)?, examples)
         };
         found.names = evaluation.figures();
         let span = span(series, &data.rows);

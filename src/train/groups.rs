@@ -10,11 +10,13 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::backtest::{self, Backtest, Learned};
 use super::dataset::Dataset;
 use super::fit::{Event, Phase, Progress};
 use super::head::Evaluation;
 use super::keep::Keep;
 use super::pass::Model;
+use super::start::GroupStart;
 use super::trained::Trained;
 use super::training::{self, Given};
 use super::{Network, Plan, Series};
@@ -74,12 +76,7 @@ impl Groups {
 
     /// What the user should know, a sentence each.
     fn warnings(&self) -> Vec<String> {
-        let named = |groups: &[&Group]| {
-            let more = groups.len().saturating_sub(NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let names: Vec<String> = groups.iter().take(NAMED).map(|group| super::report::name(&group.value)).collect();
-            format!("{}{more}", names.join(", "))
-        };
+        let named = |groups: &[&Group]| named(&groups.iter().map(|group| group.value.as_str()).collect::<Vec<_>>());
         let of = self.of_what();
         let few: Vec<&Group> = self.of.iter().filter(|group| group.own.is_none()).collect();
         let few = (!few.is_empty()).then(|| {
@@ -103,6 +100,14 @@ impl Groups {
         });
         few.into_iter().chain(beaten).collect()
     }
+}
+
+/// Values for a warning.
+fn named(values: &[&str]) -> String {
+    let more = values.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names: Vec<String> = values.iter().take(NAMED).map(|value| super::report::name(value)).collect();
+    format!("{}{more}", names.join(", "))
 }
 
 /// The value of a key's rows; `None`: they have none.
@@ -201,11 +206,15 @@ pub(super) fn train(
     keep: &mut Keep,
     watch: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
+    backtest::check(plan)?;
     let groups = found(series, plan, per)?;
     let own: Vec<usize> = (0..groups.len()).filter(|at| groups[*at].is_own).collect();
+    let (whole, lost) = (plan, lost(plan, &groups));
+    lost.iter().for_each(|lost| watch(Event::Warning(lost)));
     // The time is shared by all of them alike.
     let networks = u32::try_from(own.len() + 1).unwrap_or(1);
-    let plan = Plan { max_time: plan.max_time.map(|most| most / networks), ..plan.clone() };
+    let max_time = plan.max_time.map(|most| most / networks);
+    let plan = Plan { max_time, backtest: None, starts: Vec::new(), ..plan.clone() };
     let told = format!("{} with a network of its own each, and one of all keys", counted(own.len(), "group"));
     watch(Event::Note(&told));
     let of = own.len() + 1;
@@ -232,6 +241,7 @@ pub(super) fn train(
             other => other,
         };
         let keys = &series[range.clone()];
+        let given = begun(&given, whole.starts.iter().find(|start| start.value == *value));
         let (own, model) = training::train_one(keys, &given, Given::Learned, keep, &mut watch).map_err(named)?;
         models.push((*at, model));
         trained[*at] = Some(Box::new(own));
@@ -247,14 +257,23 @@ pub(super) fn train(
     }
     united.spread(&mut shared);
     trained.iter_mut().flatten().for_each(|own| united.spread(own));
+    let prepare = |data: &mut Dataset| {
+        for (Found { range, .. }, own) in
+            groups.iter().zip(&trained).filter_map(|(found, own)| Some((found, own.as_ref()?)))
+        {
+            // Its network counts its own keys.
+            data.groups[range.clone()].copy_from_slice(&Dataset::groups_of(&series[range.clone()], &own.plan));
+        }
+    };
+    let all = shared_model.with(apart);
     let mut data = Dataset::new(series, &shared.plan)?;
-    for (Found { range, .. }, own) in
-        groups.iter().zip(&trained).filter_map(|(found, own)| Some((found, own.as_ref()?)))
-    {
-        // Its network counts its own keys.
-        data.groups[range.clone()].copy_from_slice(&Dataset::groups_of(&series[range.clone()], &own.plan));
-    }
-    let evaluation = data.plan.head.evaluate(&data, &shared_model.with(apart))?;
+    prepare(&mut data);
+    let evaluation = data.plan.head.evaluate(&data, &all)?;
+    let folds = |section| {
+        let learned = Learned { plan: &shared.plan, model: &all, prepare: &prepare };
+        backtest::backtest(series, &of_folds(whole, &shared), section, &learned, keep, watch)
+    };
+    let backtest = whole.backtest.map(folds).transpose()?;
     let mut of = Vec::new();
     for (Found { value, range, examples, .. }, own) in groups.into_iter().zip(trained) {
         let data = Dataset::new(&series[range.clone()], &shared.plan)?;
@@ -275,11 +294,14 @@ pub(super) fn train(
     });
     let of_groups: Vec<String> = of_groups.collect();
     shared.warnings.extend(evaluation.warnings());
+    shared.warnings.extend(lost);
     shared.warnings.extend(groups.warnings());
     shared.warnings.extend(of_groups);
     let of_all = shared.evaluation.metrics();
     shared.metrics.retain(|name, _| !of_all.contains_key(name));
     shared.metrics.extend(evaluation.metrics());
+    shared.metrics.extend(backtest.iter().flat_map(Backtest::metrics));
+    shared.backtest = backtest;
     shared.warm_up = evaluation.warm_up();
     shared.evaluation = evaluation;
     shared.groups = Some(groups);
@@ -303,6 +325,31 @@ fn given_of(plan: &Plan, shared: &Trained) -> Plan {
         candidates: Vec::new(),
         ..plan.clone()
     }
+}
+
+/// The same, where its network goes on with that of a version: it then has the linear path of that one.
+fn begun(given: &Plan, from: Option<&GroupStart>) -> Plan {
+    let Some(GroupStart { architecture, keys, start, .. }) = from else { return given.clone() };
+    Plan { architecture: architecture.clone(), keys: keys.clone(), start: Some(start.clone()), ..given.clone() }
+}
+
+/// The plan of the folds of a backtest: from scratch, but for layers that were chosen.
+fn of_folds(plan: &Plan, shared: &Trained) -> Plan {
+    let layers = shared.plan.architecture.layers.clone();
+    let architecture = Architecture { layers, ..plan.architecture.clone() };
+    Plan { architecture, dropout: shared.plan.dropout.clone(), candidates: Vec::new(), ..plan.clone() }
+}
+
+/// That values which had a network of their own in the version that the training goes on with have none from now on.
+fn lost(plan: &Plan, groups: &[Found]) -> Option<String> {
+    let is_own = |value: &str| groups.iter().any(|group| group.is_own && group.value == value);
+    let lost: Vec<&str> = plan.starts.iter().map(|of| of.value.as_str()).filter(|value| !is_own(value)).collect();
+    let from = &plan.starts.first().filter(|_| !lost.is_empty())?.start.from;
+    Some(format!(
+        "{from} has networks for values that have too few examples here for one: the network of all keys serves them from \
+         now on: {}",
+        named(&lost)
+    ))
 }
 
 /// The features of any of the networks: what all of them are given. What a network doesn't use of them stays unused.

@@ -2,8 +2,9 @@
 
 use super::groups::{LEAST, MOST};
 use super::plan::tests::{plan_of, section};
+use super::split::Cuts;
 use super::*;
-use crate::config::{At, Length, Per, Residual, Skip};
+use crate::config::{self, At, Length, Per, Residual, Skip};
 use crate::train::dataset::tests::plain;
 
 /// Of each key its name, its group and how many rows it has; in `down` a value turns around.
@@ -109,6 +110,38 @@ fn each_network_is_as_if_its_keys_were_all() {
             groups.shared.iter().find(|(name, _)| name == "mse_standard").unwrap().1,
             all.metrics["mse_standard"]
         );
+    }
+}
+
+/// A fold is the training by groups on its rows; without training again, the pieces are those of the version.
+#[test]
+fn a_backtest_has_the_networks_of_groups_in_each_fold() {
+    for (window, skip) in [(Some(3), Skip::None), (None, Skip::Ridge)] {
+        let of = |rows: [usize; 3], backtest| {
+            let mut plan = plan(window, skip, region());
+            (plan.split, plan.refit, plan.backtest) = (Cuts::Rows(rows), false, backtest);
+            plan
+        };
+        let section = |retrain| Some(config::Backtest { folds: 2, retrain });
+        let series = arrange(series(&KEYS[..4]), &of([120, 20, 40], None)).unwrap();
+        let train = |rows, backtest| train(&series, &of(rows, backtest), &mut |_| {}).unwrap();
+        let (whole, plain) = (train([120, 20, 40], section(true)), train([120, 20, 40], None));
+        assert_eq!(whole.tensors, plain.tensors);
+        let backtest = whole.backtest.as_ref().unwrap();
+        for (at, rows) in [[120, 20, 20], [140, 20, 20]].into_iter().enumerate() {
+            let alone = train(rows, None);
+            assert!(alone.groups.is_some());
+            assert_eq!(backtest.folds[at].metrics, alone.metrics, "fold {at}, {window:?}");
+        }
+        let mean = (backtest.folds[0].metrics["v.mae"] + backtest.folds[1].metrics["v.mae"]) / 2.0;
+        assert!((whole.metrics["backtest.v.mae"] - mean).abs() < 1e-12);
+        let pieces = train([120, 20, 40], section(false)).backtest.unwrap();
+        // The examples of the pieces that cross into the next one are judged in none of them.
+        let (all, one) = (plain.metrics["v.mae"], pieces.metrics()["backtest.v.mae"]);
+        assert!((all - one).abs() < 0.05 * all, "{all} whole, {one} in pieces");
+        let of_all = plain.groups.as_ref().unwrap().shared.iter().find(|(name, _)| name == "mse_standard").unwrap().1;
+        let found = pieces.metrics()["backtest.mse_standard"];
+        assert!((found - plain.metrics["mse_standard"]).abs() < (found - of_all).abs(), "judged by the network of all");
     }
 }
 

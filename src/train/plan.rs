@@ -20,7 +20,7 @@ use super::layers::{self, Candidate};
 use super::learner::Penalty;
 use super::rate::Rate;
 use super::split::Cuts;
-use super::start::Start;
+use super::start::{GroupStart, Start};
 use super::vocabulary::Embedded;
 
 /// Everything that training needs besides the data.
@@ -101,6 +101,8 @@ pub struct Plan {
     pub interval: Option<Every>,
     /// The version that it goes on with; `None`: it starts from the seed.
     pub start: Option<Start>,
+    /// The same of the networks of groups, where the version has some.
+    pub starts: Vec<GroupStart>,
 }
 
 impl Plan {
@@ -198,6 +200,7 @@ impl Plan {
             clock: clock.clone(),
             interval: interval.and_then(|span| clock.every(span).ok()),
             start: None,
+            starts: Vec::new(),
         })
     }
 

@@ -8,7 +8,7 @@ use super::import::finite;
 use super::plan::input_text;
 use super::scaling::Scaling;
 use crate::config::Skip;
-use crate::model::{Input, Manifest, Version, onnx::import, weights};
+use crate::model::{GroupNetwork, Groups, Input, Manifest, Version, onnx::import, weights};
 use crate::network::{Architecture, Embedding, Layer, Tensor, Vocabulary};
 use crate::{Error, Result};
 
@@ -19,6 +19,19 @@ pub struct Start {
     pub from: String,
     /// Its numbers, with those of its scaling.
     pub tensors: Vec<Tensor>,
+}
+
+/// What the training of a group begins with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupStart {
+    /// The group's value.
+    pub value: String,
+    /// The shape of its network.
+    pub architecture: Architecture,
+    /// Keys with a linear path of their own.
+    pub keys: Vec<String>,
+    /// Its numbers.
+    pub start: Start,
 }
 
 impl Plan {
@@ -34,11 +47,7 @@ impl Plan {
             )));
         }
         if let Some(groups) = &version.manifest.groups {
-            let of = groups.column.as_ref().map_or("key".into(), |column| format!("value of \"{column}\""));
-            return Err(Error::refused(format!(
-                "training can't go on with {from}, which has a network for each {of}: train from scratch, or name a \
-                 version that is one network, with which each network then begins"
-            )));
+            self.has_groups(&from, groups)?;
         }
         if version.manifest.signature.is_some() {
             return self.start_from_graph(version, from);
@@ -80,9 +89,28 @@ impl Plan {
         for (own, there) in self.embeddings.iter_mut().zip(&there.vocabularies) {
             own.tokens.clone_from(&there.tokens);
         }
+        let networks = there.groups.iter().flat_map(|groups| &groups.networks);
+        let starts = networks.map(|network| group_start(version, network, (&from, &architecture)));
+        self.starts = starts.collect::<Result<_>>()?;
         self.architecture = architecture;
         self.start = Some(Start { from, tensors });
         Ok(())
+    }
+
+    /// Refuses a version whose groups are others than those of the plan.
+    fn has_groups(&self, from: &str, groups: &Groups) -> Result<()> {
+        let of = |column: Option<&str>| column.map_or("key".into(), |column| format!("value of \"{column}\""));
+        let there = of(groups.column.as_deref());
+        let here = match &self.per {
+            Some(per) if per.column() == groups.column.as_deref() => return Ok(()),
+            Some(per) => format!("the pipeline one for each {}", of(per.column())),
+            None => "the pipeline one for all keys".into(),
+        };
+        let own = groups.column.as_deref().unwrap_or("key");
+        Err(Error::refused(format!(
+            "training can't go on with {from}, which has a network for each {there}, {here}: write `per: {own}`, name a \
+             version that is one network, with which each network then begins, or train from scratch"
+        )))
     }
 
     /// Goes on with the layers of a graph of others: what is published then is a network of ours.
@@ -131,6 +159,21 @@ impl Plan {
             _ => (chosen(&there.inputs, &architecture.skip), chosen(&self.inputs, &self.architecture.skip)),
         }
     }
+}
+
+/// What the network of a group is in a version; `shared`: its label and the shape of its network of all keys.
+fn group_start(version: &Version, network: &GroupNetwork, (from, shared): (&str, &Architecture)) -> Result<GroupStart> {
+    let refused = |why: &str| {
+        Error::refused(format!("training can't go on with {from}, {} of \"{}\": {why}", network.file, network.value))
+    };
+    let graph = version.files.get(&network.file).ok_or_else(|| refused("the version has no such file"))?;
+    let (architecture, tensors) = import::network(graph).map_err(|error| refused(&error.to_string()))?;
+    let alike = Architecture { skip: shared.skip.clone(), groups: shared.groups, ..architecture.clone() };
+    if alike != *shared {
+        return Err(refused("it is another network than that of all keys"));
+    }
+    let start = Start { from: from.to_string(), tensors };
+    Ok(GroupStart { value: network.value.clone(), architecture, keys: network.keys.clone(), start })
 }
 
 /// Refuses what a version has otherwise than the pipeline, both sides shown.

@@ -7,7 +7,7 @@ use crate::error::counted;
 use crate::model::ModelKind;
 use crate::{Error, Result};
 
-use super::backtest::{self, Backtest};
+use super::backtest::{self, Backtest, Learned};
 use super::calibration::{self, calibrate};
 use super::dataset::Dataset;
 use super::examples;
@@ -140,7 +140,10 @@ pub(super) fn train_one(
     };
     metrics.extend(chosen.iter().flat_map(Chosen::metrics));
     let given = picked.as_ref().map_or_else(|| given.clone(), |picked| given.with_layers(&picked.candidate));
-    let folds = |(section, model)| backtest::backtest(series, &given, section, (plan, &model), keep, watch);
+    let folds = |(section, model)| {
+        let learned = Learned { plan, model: &model, prepare: &|_| {} };
+        backtest::backtest(series, &given, section, &learned, keep, watch)
+    };
     let backtest = judged.map(folds).transpose()?;
     metrics.extend(backtest.iter().flat_map(Backtest::metrics));
     let trained = Trained {

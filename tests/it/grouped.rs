@@ -11,11 +11,11 @@ use super::serve_as_trained::{ROWS, error_of_trained, manifest_of};
 const HOUR: i64 = 3_600_000;
 
 /// Keys with their groups. In group `up` a value follows the one before, in `down` it turns around; others are noise.
-const KEYS: [(&str, Option<&str>); 6] =
+pub const KEYS: [(&str, Option<&str>); 6] =
     [("a", Some("up")), ("b", Some("down")), ("c", Some("up")), ("d", Some("down")), ("e", None), ("f", Some("rare"))];
 
 /// Writes `rows` rows of each key; those of `f` with fewer than a network needs.
-fn write_groups(path: &Path, keys: &[(&str, Option<&str>)], rows: usize) {
+pub fn write_groups(path: &Path, keys: &[(&str, Option<&str>)], rows: usize) {
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;
     let (mut key, mut ts, mut value, mut region) = (vec![], vec![], vec![], vec![]);
     let mut now = vec![0.0; keys.len()];
@@ -45,12 +45,16 @@ fn write_groups(path: &Path, keys: &[(&str, Option<&str>)], rows: usize) {
     write_columns(path, columns, 500);
 }
 
-fn pipeline_of(folder: &Path, data: &str, infer: &str, train: &str, extra: &str) -> String {
+pub fn pipeline_of(folder: &Path, data: &str, infer: &str, train: &str, extra: &str) -> String {
     let file = folder.join("pipeline.yaml");
+    let usual = |field: &str, value: &str| {
+        if train.contains(field) { String::new() } else { format!("  {field} {value}\n") }
+    };
+    let (layers, updates) = (usual("layers:", "[ gru: 6 ]"), usual("updates:", "200"));
     let text = format!(
         "name: whole\nsource: {{ parquet: {{ path: {data} }} }}\nrecord: {{ key: key, time: ts, values: [value] }}\n\
          stages: [ infer: {{ model: m, {infer} }} ]\nsink: {{ parquet: {{ path: out/, fields: [value] }} }}\n{extra}\n\
-         train:\n  target: value\n  horizon: 2\n  layers: [ gru: 6 ]\n  updates: 200\n  batch_size: 16\n\
+         train:\n  target: value\n  horizon: 2\n  batch_size: 16\n{layers}{updates}\
          \x20 optimizer: {{ adam: {{ learning_rate: 0.02 }} }}\n{train}\n"
     );
     std::fs::write(&file, text).unwrap();
@@ -84,6 +88,13 @@ fn what_is_trained_by_group_is_served() {
         "  per: key\n  seeds: 2\n  quantiles: [0.1, 0.9]\n  embeddings: [ { key: true, size: 2 } ]\n",
     );
     error_of("mode: window, window: 6", "  per: region\n  patch: 2\n  skip: linear\n  residual: last\n");
+    // What all keys chose is what each group has.
+    let auto = error_of("mode: window, window: 2", "  per: region\n  layers: auto\n  updates: 60\n");
+    assert!(auto < 0.8 * all, "{auto} by group with layers of its choice, {all} together");
+    // Rows beyond the memory of a training.
+    let mapped = error_of(infer, "  per: region\n  memory: 0MB\n");
+    assert!(mapped < 0.7 * all, "{mapped} from files, {all} together");
+    error_of(infer, "  per: region\n  backtest: { folds: 2, retrain: false }\n");
 }
 
 fn version(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
@@ -133,17 +144,6 @@ fn one_version_has_all_networks() {
     write_groups(&again.path().join("data.parquet"), &KEYS, 130);
     kolk_exits(0, &["train", &pipeline_of(again.path(), "data.parquet", "mode: window, window: 1", train, "")]);
     assert!(version(folder) == version(again.path()), "another version from the same seed and data");
-
-    let (_, told) = kolk_exits(2, &["train", &file, "--from", "m/1"]);
-    assert!(told.contains("m/1, which has a network for each value of \"region\""), "{told}");
-    let plain = pipeline_of(folder, "data.parquet", "mode: window, window: 1", "", "");
-    let (_, told) = kolk_exits(2, &["train", &plain, "--from", "m/1"]);
-    assert!(told.contains("m/1, which has a network for each value"), "{told}");
-    // From a version that is one network, each goes on with it.
-    kolk_exits(0, &["train", &plain]);
-    let file = pipeline_of(folder, "data.parquet", "mode: window, window: 1", train, "");
-    kolk_exits(0, &["train", &file, "--from", "m/2"]);
-    kolk_exits(0, &["run", &file]);
 }
 
 #[test]
@@ -164,6 +164,32 @@ fn a_column_that_cannot_tell_the_group_is_refused() {
         let (_, told) = kolk_exits(2, &["train", &file]);
         assert!(told.contains(expected), "{told}");
     }
+}
+
+/// One network of all keys, whatever the order of the keys; so a trial is that of the pipeline without groups.
+#[test]
+fn a_search_judges_the_network_of_all_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_groups(&folder.join("data.parquet"), &KEYS[..4], 160);
+    let search = "search: { over: { train.batch_size: [8] } }";
+    let infer = "mode: window, window: 1";
+    let trials = |train: &str, results: &str| {
+        let file = pipeline_of(folder, "data.parquet", infer, &format!("  updates: 40\n{train}"), search);
+        let (out, told) = kolk_exits(0, &["search", &file, "--results", folder.join(results).to_str().unwrap()]);
+        assert!(!told.contains("failed"), "{out}{told}");
+        [0, 1].map(|trial| {
+            let trial = std::fs::read_to_string(folder.join(results).join(format!("trial-{trial:05}.json"))).unwrap();
+            let trial: serde_json::Value = serde_json::from_str(&trial).unwrap();
+            (trial["looks"].clone(), trial["failed"].clone())
+        })
+    };
+    let by_group = trials("  per: region\n", "by_group");
+    assert!(by_group[0].0.as_array().is_some_and(|looks| !looks.is_empty()));
+    assert_eq!(by_group, trials("", "together"));
+    let file = pipeline_of(folder, "data.parquet", infer, "", "search: { over: { train.per: [key, region] } }");
+    let (_, told) = kolk_exits(2, &["search", &file]);
+    assert!(told.contains("per"), "{told}");
 }
 
 /// The signature covers all graphs.

@@ -18,6 +18,7 @@ mod foreign_forecasts;
 mod foreign_models;
 mod foreign_runs;
 mod grouped;
+mod grouped_from;
 mod grouped_runs;
 mod grouped_tasks;
 mod grows;

@@ -149,13 +149,9 @@ fn a_network_is_per_column_or_per_key() {
     assert!(streamed.contains("`per`: a transcript that streams in mode carry"), "{streamed}");
     let region = of("per: region").unwrap().unwrap();
     assert_eq!(region.column(), Some("region"));
-    for (rest, expected) in [
-        ("per: [region]", "`per`: expected a column, or key"),
-        ("per: region, backtest: { folds: 3 }", "`per`: each fold of `backtest`"),
-    ] {
-        let found = of(rest).unwrap_err().to_string();
-        assert!(found.contains(expected), "{rest}: {found}");
-    }
+    assert!(of("per: region, backtest: { folds: 3 }").is_ok());
+    let found = of("per: [region]").unwrap_err().to_string();
+    assert!(found.contains("`per`: expected a column, or key"), "{found}");
 }
 
 #[test]
