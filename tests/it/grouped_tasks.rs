@@ -17,6 +17,11 @@ const KEYS: [(&str, Option<&str>); 6] =
 /// A record: key, step, value, whether a sequence ends, answer, part, group.
 type Record = (&'static str, i64, f64, bool, String, &'static str, Option<&'static str>);
 
+fn of_group(record: &Record, group: Option<&'static str>) -> Record {
+    let (key, step, value, ends, answer, part, _) = record.clone();
+    (key, step, value, ends, answer, part, group)
+}
+
 struct Noise(u64);
 
 impl Noise {
@@ -95,11 +100,7 @@ fn write_records(folder: &Path, records: &[Record]) {
     write_columns(&folder.join("data.parquet"), columns, 500);
 }
 
-/// Trains and runs; the answers of the test part that were given and those that were due, and the manifest.
-fn served(records: &[Record], mode: &str, train: &str) -> (Vec<(String, String)>, serde_json::Value) {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write_records(folder, records);
+fn pipeline_of(folder: &Path, mode: &str, train: &str) -> String {
     let sequence = if mode == "sequence" || train.contains("ctc") { ", sequence: { end: last }" } else { "" };
     let text = format!(
         "name: p\nsource: {{ parquet: {{ path: data.parquet }} }}\n\
@@ -111,9 +112,18 @@ fn served(records: &[Record], mode: &str, train: &str) -> (Vec<(String, String)>
     );
     let file = folder.join("p.yaml");
     std::fs::write(&file, text).unwrap();
-    kolk_exits(0, &["train", file.to_str().unwrap()]);
-    kolk_exits(0, &["check", file.to_str().unwrap()]);
-    kolk_exits(0, &["run", file.to_str().unwrap()]);
+    file.to_str().unwrap().to_string()
+}
+
+/// Trains and runs; the answers of the test part that were given and those that were due, and the manifest.
+fn served(records: &[Record], mode: &str, train: &str) -> (Vec<(String, String)>, serde_json::Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_records(folder, records);
+    let file = pipeline_of(folder, mode, train);
+    kolk_exits(0, &["train", &file]);
+    kolk_exits(0, &["check", &file]);
+    kolk_exits(0, &["run", &file]);
     let all = rows(&folder.join("out"));
     // step, part, answer, prediction, and what else there is
     let cells = all.values().flatten().map(|row| row.split(' ').collect::<Vec<_>>());
@@ -166,4 +176,49 @@ fn transcripts_by_group_are_served_as_they_were_judged() {
     };
     let (all, own) = (error(train), error(&format!("{train}  per: region\n")));
     assert!(own < 0.6 * all, "{own} by group, {all} together");
+}
+
+/// The group of a sequence is that of its last record. A network that sees it whole gets all of its records; the state
+/// of one that takes step by step belongs to its network, which then has seen the last records alone and says so.
+#[test]
+fn a_sequence_that_changes_its_group_is_answered_by_the_last_one() {
+    let records = classes(30);
+    let first_of = |records: &[Record], at: usize| at == 0 || records[at - 1].3 || records[at - 1].0 != records[at].0;
+    // The first record of each sequence of `a` is of another group; or is there or is not.
+    let changed = |of: Option<&'static str>, first: Option<Option<&'static str>>| -> Vec<Record> {
+        let of_a = (0..records.len()).filter(|at| records[*at].0 == "a");
+        let group = |at: usize| if first_of(&records, at) { first } else { Some(of) };
+        of_a.filter_map(|at| Some(of_group(&records[at], group(at)?))).collect()
+    };
+    for (layers, is_whole) in [("gru: 6", false), ("{ gru: 4, bidirectional: true }", true)] {
+        let trained = tempfile::tempdir().unwrap();
+        write_records(trained.path(), &records);
+        let train = format!("  epochs: 10\n  layers: [ {layers} ]\n  per: region\n");
+        kolk_exits(0, &["train", &pipeline_of(trained.path(), "sequence", &train)]);
+        // Answer, probability and whether the network saw the sequence from its start, of each.
+        let answers = |records: &[Record]| -> Vec<[String; 3]> {
+            let folder = tempfile::tempdir().unwrap();
+            write_records(folder.path(), records);
+            std::os::unix::fs::symlink(trained.path().join("models"), folder.path().join("models")).unwrap();
+            kolk_exits(0, &["run", &pipeline_of(folder.path(), "sequence", &train)]);
+            let all = rows(&folder.path().join("out")).remove("a").unwrap();
+            let cells = all.iter().map(|row| row.split(' ').map(String::from).collect::<Vec<_>>());
+            cells.map(|cells| [cells[3].clone(), cells[4].clone(), cells[cells.len() - 1].clone()]).collect()
+        };
+        let others = [Some("up"), None, Some("never seen")];
+        for (of, other) in [(Some("down"), others[0]), (Some("up"), others[1]), (None, others[0])] {
+            let found = answers(&changed(of, Some(other)));
+            // What all of it, or the rest of it, is to the network of its last record.
+            let expected = answers(&changed(of, is_whole.then_some(of)));
+            assert_eq!(found.len(), 30);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found[..2], expected[..2], "{layers}: {of:?} after {other:?}");
+                assert_eq!((&*found[2], &*expected[2]), (if is_whole { "false" } else { "true" }, "false"));
+            }
+        }
+        // Two values without a network have the same one, and nothing begins again.
+        let same = answers(&changed(others[1], Some(others[2])));
+        assert_eq!(same, answers(&changed(others[1], Some(others[1]))));
+        assert!(same.iter().all(|answer| answer[2] == "false"));
+    }
 }

@@ -19,12 +19,6 @@ fn pipeline_of(folder: &Path, infer: &str, train: &str) -> String {
 
 /// Starts a training and kills it after it has written so many checkpoints; `false`: it was over before.
 fn killed_after(folder: &Path, file: &str, checkpoints: usize) -> bool {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kolk"))
-        .args(["train", file, "--checkpoint-every", "0s"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
     // What begins with a dot is on its way to its name.
     let now = || -> Vec<u64> {
         let files = std::fs::read_dir(folder.join("models/.training/m")).into_iter().flatten().flatten();
@@ -33,23 +27,38 @@ fn killed_after(folder: &Path, file: &str, checkpoints: usize) -> bool {
         inodes.sort_unstable();
         inodes
     };
-    let (started, mut before, mut seen) = (Instant::now(), now(), 0);
+    let (mut before, mut seen) = (now(), 0);
+    killed_when(file, &mut || {
+        let found = now();
+        // At its end it removes them.
+        if found != before && !found.is_empty() {
+            before = found;
+            seen += 1;
+        }
+        seen >= checkpoints
+    })
+}
+
+/// Starts a training and kills it as soon as something is so; `false`: it was over before.
+fn killed_when(file: &str, is_so: &mut dyn FnMut() -> bool) -> bool {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kolk"))
+        .args(["train", file, "--checkpoint-every", "0s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{status}");
             return false;
         }
-        let found = now();
-        // At its end it removes them.
-        if found != before && !found.is_empty() {
-            (before, seen) = (found, seen + 1);
-        }
-        if seen >= checkpoints {
+        if is_so() {
             child.kill().unwrap();
             child.wait().unwrap();
             return true;
         }
-        assert!(started.elapsed() < Duration::from_secs(300), "no checkpoint");
+        assert!(started.elapsed() < Duration::from_secs(300), "it never is so");
         std::thread::yield_now();
     }
 }
@@ -143,4 +152,47 @@ fn a_training_by_group_goes_on_with_the_network_that_it_was_at() {
     assert!(found.contains_key("group_3.onnx") && found == expected, "after {kills} kills");
     // Killed after it has published, it leaves its checkpoints to the next training.
     assert!(!over || !folder.join("models/.training").exists());
+}
+
+/// Killed where one network is over and the next one begins, when all of them are, and while the version is published.
+#[test]
+fn a_training_by_group_is_killed_between_its_networks_and_while_it_publishes() {
+    let train = "per: key, updates: 8, refit: best_epochs, backtest: { folds: 2 }";
+    let whole = tempfile::tempdir().unwrap();
+    kolk_exits(0, &["train", &pipeline_of(whole.path(), "mode: window, window: 3", train)]);
+    let expected = files(&whole.path().join("models/m/1"));
+    assert!(expected.contains_key("group_3.onnx"));
+    let moments = |folder: &Path| -> Vec<(&'static str, Box<dyn Fn() -> bool>)> {
+        let there = |name: &'static str| {
+            let path = folder.join("models").join(name);
+            Box::new(move || path.exists()) as Box<dyn Fn() -> bool>
+        };
+        let models = folder.join("models/m");
+        vec![
+            // Each is written first when its training begins, so that the one before is over.
+            ("the first group", there(".training/m/group_0_train")),
+            ("the second group's last training", there(".training/m/group_1_refit")),
+            ("the third group", there(".training/m/group_2_train")),
+            ("the first fold", there(".training/m/fold_0_train")),
+            ("a group of the second fold", there(".training/m/group_1_fold_1_train")),
+            ("publishing", Box::new(move || models.read_dir().is_ok_and(|mut entries| entries.next().is_some()))),
+            ("published", there("m/1")),
+        ]
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = pipeline_of(folder, "mode: window, window: 3", train);
+    let mut killed = Vec::new();
+    for (name, is_so) in moments(folder) {
+        if killed_when(&file, &mut || is_so()) {
+            killed.push(name);
+        }
+    }
+    // The last two are short, and a training that is too fast for one of them is over.
+    assert!(killed.len() >= 5, "{killed:?}");
+    // Killed after it has published, it publishes nothing once more.
+    let goes_on = folder.join("models/.training/m/train").exists();
+    kolk_exits(0, &["train", &file]);
+    assert!(files(&folder.join("models/m/1")) == expected, "after kills at {killed:?}");
+    assert!(!(goes_on && folder.join("models/m/2").exists()) && !folder.join("models/.training").exists());
 }
