@@ -162,37 +162,29 @@ fn a_training_by_group_is_killed_between_its_networks_and_while_it_publishes() {
     kolk_exits(0, &["train", &pipeline_of(whole.path(), "mode: window, window: 3", train)]);
     let expected = files(&whole.path().join("models/m/1"));
     assert!(expected.contains_key("group_3.onnx"));
-    let moments = |folder: &Path| -> Vec<(&'static str, Box<dyn Fn() -> bool>)> {
-        let there = |name: &'static str| {
-            let path = folder.join("models").join(name);
-            Box::new(move || path.exists()) as Box<dyn Fn() -> bool>
-        };
-        let models = folder.join("models/m");
-        vec![
-            // Each is written first when its training begins, so that the one before is over.
-            ("the first group", there(".training/m/group_0_train")),
-            ("the second group's last training", there(".training/m/group_1_refit")),
-            ("the third group", there(".training/m/group_2_train")),
-            ("the first fold", there(".training/m/fold_0_train")),
-            ("a group of the second fold", there(".training/m/group_1_fold_1_train")),
-            ("publishing", Box::new(move || models.read_dir().is_ok_and(|mut entries| entries.next().is_some()))),
-            ("published", there("m/1")),
-        ]
-    };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let file = pipeline_of(folder, "mode: window, window: 3", train);
-    let mut killed = Vec::new();
-    for (name, is_so) in moments(folder) {
-        if killed_when(&file, &mut || is_so()) {
-            killed.push(name);
-        }
-    }
+    // Each is first written when its training begins, so that the one before is over.
+    let moments = [
+        ".training/m/group_0_train",
+        ".training/m/group_1_refit",
+        ".training/m/group_2_train",
+        ".training/m/fold_0_train",
+        ".training/m/group_1_fold_1_train",
+        // The folder is there while the version is written, and then has its name.
+        "m",
+        "m/1",
+    ];
+    let models = folder.join("models");
+    let mut killed = moments.to_vec();
+    killed.retain(|moment| killed_when(&file, &mut || models.join(moment).exists()));
     // The last two are short, and a training that is too fast for one of them is over.
     assert!(killed.len() >= 5, "{killed:?}");
     // Killed after it has published, it publishes nothing once more.
     let goes_on = folder.join("models/.training/m/train").exists();
     kolk_exits(0, &["train", &file]);
     assert!(files(&folder.join("models/m/1")) == expected, "after kills at {killed:?}");
-    assert!(!(goes_on && folder.join("models/m/2").exists()) && !folder.join("models/.training").exists());
+    assert!(!goes_on || !folder.join("models/m/2").exists());
+    assert!(!folder.join("models/.training").exists());
 }
