@@ -47,6 +47,7 @@ mod retrained;
 mod score;
 mod search;
 mod secrets;
+mod segments;
 mod sequences;
 mod serve_as_trained;
 mod shards;

@@ -73,6 +73,11 @@ fn killed_again_and_again_the_version_is_that_of_one_training() {
     for (infer, train) in [
         ("mode: carry", "chunk: 16, updates: 60, patience: 30, refit: best_epochs"),
         ("mode: window, window: 6", "epochs: 2, refit: best_epochs"),
+        (
+            "mode: window, window: 6",
+            "epochs: 2, horizon: 4, patch: 2, decoder: position, subtract: last, residual: last, \
+             embeddings: [ { key: true, size: 1 } ], head: [ { dropout: 0.2 } ]",
+        ),
     ] {
         let whole = tempfile::tempdir().unwrap();
         kolk_exits(0, &["train", &pipeline_of(whole.path(), infer, train)]);
