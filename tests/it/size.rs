@@ -136,3 +136,31 @@ fn what_means_nothing_is_refused() {
         assert!(out.is_empty() && said.contains(expected), "{arguments:?}: {said}");
     }
 }
+
+/// Each worker has all networks of a version; made-up records are of all groups.
+#[test]
+fn networks_of_groups_are_measured() {
+    let of = |column: Option<&str>, groups: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), "m", CellKind::Gru, ModelKind::Carry, None);
+        let values: Vec<String> = (0..groups).map(|at| format!("{at:03}")).collect();
+        let values: Vec<(&str, u64)> = values.iter().map(|value| (value.as_str(), 3)).collect();
+        if groups > 0 {
+            crate::grouped_runs::publish_groups(folder.path(), ModelKind::Carry, column, &values);
+        } else {
+            crate::grouped_runs::publish_one(folder.path(), ModelKind::Carry, 3);
+        }
+        let file = topics(folder.path(), "");
+        let (out, _) = kolk_exits(0, &["size", &file, "--events", "1M", "--keys", "1M", "--json"]);
+        let report: Value = serde_json::from_str(&out).unwrap();
+        ["worker_bytes", "checkpoint_key_bytes", "network_steps_per_message"]
+            .map(|name| report["measured"][name].as_f64().unwrap())
+    };
+    let one = of(None, 0);
+    for column in [Some("region"), None] {
+        let many = of(column, 60);
+        assert!(many[0] > one[0] + 5e6, "{column:?}: {} bytes of 61 networks, {} of one", many[0], one[0]);
+        // A key keeps the number of its group, and no more.
+        assert!((many[1] - one[1] - 8.0).abs() < 1.0 && many[2] == 1.0, "{column:?}: {many:?}, {one:?}");
+    }
+}

@@ -40,6 +40,7 @@ pub fn of(report: &Report) -> Value {
             "keys": costs.keys,
             "key_bytes": costs.key_bytes,
             "process_bytes": costs.fixed_bytes,
+            "worker_bytes": costs.worker_bytes,
             "checkpoint_key_bytes": costs.stored_bytes,
             "checkpoint_page_keys": costs.page_keys,
             "checkpoint_write_bytes_per_second": costs.write_rate,

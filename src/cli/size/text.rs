@@ -61,6 +61,7 @@ fn measured(costs: &Costs) -> String {
     lines.push(line("outputs per message", format!("{:.2}", costs.rows)));
     lines.push(line("an output", of_bytes(costs.row_bytes.round())));
     lines.push(line("memory of a process without keys", of_bytes(costs.fixed_bytes)));
+    lines.push(line("memory of the networks of each further worker", of_bytes(costs.worker_bytes)));
     lines
         .push(line(&format!("memory of a key ({} keys)", short(costs.keys as f64)), of_bytes(costs.key_bytes.round())));
     lines.push(line("a checkpoint, per key (not compressed)", of_bytes(costs.stored_bytes.round())));

@@ -38,8 +38,10 @@ pub struct Costs {
     pub keys: u64,
     /// Bytes of memory that a key takes.
     pub key_bytes: f64,
-    /// Bytes of memory of a process without keys.
+    /// Bytes of memory of a process without keys, with one worker.
     pub fixed_bytes: f64,
+    /// Bytes of memory of the networks of each further worker.
+    pub worker_bytes: f64,
     /// Bytes of a checkpoint per key.
     pub stored_bytes: f64,
     /// Keys of a page: a checkpoint of changes has whole pages.

@@ -20,6 +20,8 @@ pub struct Load {
     pub is_step_known: bool,
     /// The time of the records that are made next.
     pub time: i64,
+    /// What the first keys are called, such as those that have a network of their own.
+    pub names: Vec<String>,
     round: u64,
     origin: u64,
 }
@@ -34,7 +36,17 @@ impl Load {
         let first = good.iter().map(|index| sample.times[*index]).max().unwrap_or(0);
         let width = bytes.checked_div(good.len()).unwrap_or(0);
         let step = known.unwrap_or(step).max(1);
-        Load { good, width, step, is_step_known: known.is_some(), time: first, round: 0, origin: 0, sample }
+        Load {
+            good,
+            width,
+            step,
+            is_step_known: known.is_some(),
+            time: first,
+            names: Vec::new(),
+            round: 0,
+            origin: 0,
+            sample,
+        }
     }
 
     /// All keys have had a record: the next ones are a step later, or that of `ticks`.
@@ -52,7 +64,8 @@ impl Load {
         let mut rows: Vec<u32> = Vec::new();
         for key in keys {
             let row = self.good[((key + self.round * 31) % self.good.len() as u64) as usize];
-            let text = format!("{key:0width$}", width = self.width.min(200));
+            let name = usize::try_from(key).ok().and_then(|key| self.names.get(key));
+            let text = name.cloned().unwrap_or_else(|| format!("{key:0width$}", width = self.width.min(200)));
             records.hashes.push(murmur2(text.as_bytes()));
             records.key_text.extend_from_slice(text.as_bytes());
             records.key_ends.push(records.key_text.len());
@@ -119,6 +132,9 @@ mod tests {
         assert_eq!((keys.len(), first.key(7), later.key(0)), (1000, &b"00000007"[..], &b"00000999"[..]));
         assert_eq!((first.times[0], later.times[0]), (8 * 60, 9 * 60));
         assert!(first.bad.is_empty() && first.values[0].len() == 1000);
+        load.names = vec!["north".into(), "south".into()];
+        let named = load.batch(1..3).unwrap();
+        assert_eq!((named.key(0), named.key(1)), (&b"south"[..], &b"00000002"[..]));
     }
 
     #[test]

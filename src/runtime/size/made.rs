@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Envelope, EpochUnit, KafkaSource, Key, KeyFormat, Pipeline};
 use crate::format::Messages;
+use crate::model::Groups;
 use crate::record::{Kind, Layout, Role};
 
 /// How many are made up.
@@ -20,14 +21,21 @@ const SAMPLES: usize = 160;
 /// The text of a column that isn't a number.
 const TEXT: &str = "some text";
 
-/// Messages of different keys, fewer if they are large; with `bytes`, their payloads are filled up to that many.
-pub fn messages(pipeline: &Pipeline, kafka: &KafkaSource, layout: &Layout, bytes: Option<usize>) -> Messages {
+/// Messages of different keys, fewer if they are large; with `bytes`, their payloads are filled up to that many. They
+/// are of all groups that have a network, and of none.
+pub fn messages(
+    pipeline: &Pipeline,
+    kafka: &KafkaSource,
+    layout: &Layout,
+    groups: Option<&Groups>,
+    bytes: Option<usize>,
+) -> Messages {
     let mut messages = Messages::of(&kafka.topic, 0);
     for index in 0..MESSAGES {
         if messages.bytes() >= BYTES {
             break;
         }
-        let payload = payload(pipeline, kafka, layout, index, bytes);
+        let payload = payload((pipeline, kafka, layout), groups, index, bytes);
         messages.push(index as i64, TIME + index as i64, key(pipeline, kafka, index).as_deref(), Some(&payload));
     }
     messages
@@ -48,7 +56,18 @@ fn name(index: usize) -> String {
     format!("key-{index:06}")
 }
 
-fn payload(pipeline: &Pipeline, kafka: &KafkaSource, layout: &Layout, index: usize, bytes: Option<usize>) -> Vec<u8> {
+/// The value of a group that has a network, by which the column tells it; in turn with none.
+fn group<'a>(groups: Option<&'a Groups>, column: &str, index: usize) -> Option<&'a str> {
+    let groups = groups.filter(|groups| groups.column.as_deref() == Some(column))?;
+    groups.networks.get(index % (groups.networks.len() + 1)).map(|network| network.value.as_str())
+}
+
+fn payload(
+    (pipeline, kafka, layout): (&Pipeline, &KafkaSource, &Layout),
+    groups: Option<&Groups>,
+    index: usize,
+    bytes: Option<usize>,
+) -> Vec<u8> {
     let encoding = &kafka.encoding;
     let of_message = |name: &str| {
         let is = |column: &Option<crate::config::At<String>>| column.as_ref().is_some_and(|it| it.value == name);
@@ -64,7 +83,11 @@ fn payload(pipeline: &Pipeline, kafka: &KafkaSource, layout: &Layout, index: usi
     fields.insert(&pipeline.record.time.column, time(pipeline.record.time.unit, index));
     let melted = matches!(pipeline.record.key, Key::Melted(_));
     for column in layout.columns.iter().filter(|column| matches!(column.role, Role::Value | Role::Field)) {
+        let group = group(groups, &column.name, index);
         let value = match &column.kind {
+            Kind::Passthrough(DataType::Utf8) if group.is_some() => json!(group),
+            // Numbers and flags are written as they are read.
+            _ if group.is_some() => serde_json::from_str(group.unwrap_or_default()).unwrap_or_else(|_| json!(group)),
             Kind::Number if melted => continue,
             Kind::Vector(width) => json!(vec![number; *width]),
             Kind::Samples => json!(vec![number; SAMPLES]),
@@ -118,5 +141,25 @@ fn time(unit: Option<EpochUnit>, index: usize) -> Value {
         Some(EpochUnit::Step) => json!(index),
         None => chrono::DateTime::from_timestamp_millis(millis)
             .map_or(Value::Null, |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::GroupNetwork;
+
+    #[test]
+    fn messages_are_of_each_group_in_turn_and_of_none() {
+        let network = |value: &str| GroupNetwork {
+            value: value.into(),
+            file: String::new(),
+            architecture: None,
+            keys: Vec::new(),
+        };
+        let groups = Groups { column: Some("region".into()), networks: vec![network("north"), network("south")] };
+        let of = |column: &str| [0, 1, 2, 3].map(|index| group(Some(&groups), column, index));
+        assert_eq!(of("region"), [Some("north"), Some("south"), None, Some("north")]);
+        assert_eq!(of("shop"), [None; 4]);
     }
 }

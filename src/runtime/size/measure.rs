@@ -12,6 +12,7 @@ use crate::error::Context;
 use crate::format::{Decided, Messages};
 use crate::kafka;
 use crate::metrics::{Spent, Used, resident as memory};
+use crate::model::Groups;
 use crate::record::Batch;
 use crate::runtime::engine::{Chain, Partition};
 use crate::runtime::plan::{Plan, PlannedSource};
@@ -25,6 +26,8 @@ const STAGES: (Duration, Duration) = (Duration::from_millis(1200), Duration::fro
 const SHORT: Duration = Duration::from_millis(400);
 /// Rounds of all keys that are measured at least and at most.
 const ROUNDS: (i64, i64) = (32, 2000);
+/// Keys with which the networks of another worker run; no model has networks of more groups.
+const FEW: u64 = 512;
 /// Messages that go through the Kafka client.
 const SENT: usize = 200_000;
 
@@ -55,7 +58,11 @@ pub fn measure(plan: &Plan, wanted: &Wanted<'_>, say: &dyn Fn(&str)) -> Result<C
     let ticks = clock.nanos_per_tick.map_or(1.0, |nanos| wanted.every * 1e9 / nanos as f64);
     let Sample { from, messages, records } = sample;
     let mut load = Load::new(records, ticks.clamp(1.0, 1e15) as i64);
+    if let Some(Groups { column: None, networks }) = groups(plan) {
+        load.names = networks.iter().map(|network| network.value.clone()).collect();
+    }
     let fixed_bytes = memory().unwrap_or(0) as f64;
+    let worker_bytes = another_worker(plan, &mut load)?;
     say("running the stages");
     let run = Stages::run(plan, &mut chain, &mut out, &mut load)?;
     say("filling the state");
@@ -92,12 +99,34 @@ pub fn measure(plan: &Plan, wanted: &Wanted<'_>, say: &dyn Fn(&str)) -> Result<C
         keys,
         key_bytes,
         fixed_bytes,
+        worker_bytes,
         stored_bytes,
         page_keys,
         write_rate,
         load_rate,
         step: (load.step, load.is_step_known),
     })
+}
+
+/// Networks of groups of the model.
+pub(super) fn groups(plan: &Plan) -> Option<&Groups> {
+    plan.model.as_ref()?.manifest.groups.as_ref()
+}
+
+/// What the networks of another worker take in memory, once they have run: each worker has its own.
+fn another_worker(plan: &Plan, load: &mut Load) -> Result<f64> {
+    let before = memory();
+    let mut chain = plan.chain()?;
+    let mut partition = Partition::new(0.into(), &chain);
+    // A window has to be full before its network runs.
+    for _ in 0..plan.model.as_ref().and_then(|version| version.manifest.window).unwrap_or(1) {
+        let mut records = load.batch(0..FEW)?;
+        partition.process_taking(&mut chain, plan.layout_of_source(), &mut records)?;
+        load.pass(None);
+    }
+    let own = partition.bytes();
+    let grown = memory().zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
+    Ok(grown.saturating_sub(own as u64) as f64)
 }
 
 /// What it costs to get records: of a topic the client and the decoder, of files the reader.

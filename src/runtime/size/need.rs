@@ -156,7 +156,8 @@ impl Need {
         // A checkpoint that is written is there as bytes, and what changes meanwhile is copied: of one partition of
         // each worker.
         let copies = 2.0 * workers * rate.keys * costs.stored_bytes.max(costs.key_bytes) / partitions;
-        let memory = costs.fixed_bytes + state + copies + workers * WORKER;
+        let fixed = costs.fixed_bytes + (workers - 1.0) * costs.worker_bytes;
+        let memory = fixed + state + copies + workers * WORKER;
         let produced = bytes_in + bytes_out;
         let copied = produced * (assumed.replicas - 1.0);
         let transactions = if settings.transactions { all / settings.commit_every } else { 0.0 };

@@ -24,6 +24,7 @@ fn costs() -> Costs {
         keys: 400_000,
         key_bytes: 600.0,
         fixed_bytes: 100e6,
+        worker_bytes: 5e6,
         stored_bytes: 400.0,
         page_keys: 128.0,
         write_rate: 1e9,
@@ -65,7 +66,7 @@ fn known_costs_give_a_known_answer() {
     assert_eq!((need.pods, need.workers, need.partitions), (2.0, 2.0, 16.0));
     near(need.worker_rate, 0.8 / 1.5e-6);
     near(need.memory.1, 300e6);
-    near(need.memory.0, 100e6 + 300e6 + 2.0 * 2.0 * 37.5e6 + 2.0 * WORKER);
+    near(need.memory.0, 100e6 + 5e6 + 300e6 + 2.0 * 2.0 * 37.5e6 + 2.0 * WORKER);
     near(need.network.0, 250e6);
     near(need.network.2, 500e6);
     assert_eq!(need.brokers, 8.0);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::made;
+use super::measure::groups;
 use crate::config::{KafkaSource, Pipeline};
 use crate::format::{Messages, PlannedDecoder, decode_patiently};
 use crate::kafka::sample::Sample as LastMessages;
@@ -69,12 +70,13 @@ pub fn take(plan: &Plan, asked: Asked<'_>) -> Result<Sample> {
             let records = reader.next()?.ok_or_else(|| Error::refused("the source has no records to measure with"))?;
             Ok(Sample { from: From::File, messages: None, records })
         }
-        (PlannedSource::Kafka(topic), Some(kafka)) => of_messages(&plan.pipeline, topic, kafka, asked),
+        (PlannedSource::Kafka(topic), Some(kafka)) => of_messages(plan, topic, kafka, asked),
         _ => Err(Error::refused("kolk size is for pipelines whose source is Kafka or Parquet")),
     }
 }
 
-fn of_messages(pipeline: &Pipeline, topic: &PlannedTopic, kafka: &KafkaSource, asked: Asked<'_>) -> Result<Sample> {
+fn of_messages(plan: &Plan, topic: &PlannedTopic, kafka: &KafkaSource, asked: Asked<'_>) -> Result<Sample> {
+    let (pipeline, groups) = (&plan.pipeline, groups(plan));
     let (from, messages) = match asked.data {
         Some(path) => (From::File, lines(pipeline, kafka, path)?),
         None if asked.topic => return last(kafka, topic),
@@ -83,7 +85,7 @@ fn of_messages(pipeline: &Pipeline, topic: &PlannedTopic, kafka: &KafkaSource, a
                 "messages with schemas can't be made up: measure with the topic's last ones, kolk size --sample",
             ));
         }
-        None => (From::Made, made::messages(pipeline, kafka, &topic.decoder.layout, asked.record_bytes)),
+        None => (From::Made, made::messages(pipeline, kafka, &topic.decoder.layout, groups, asked.record_bytes)),
     };
     let records = decode(&topic.decoder, &messages)?;
     Ok(Sample { from, messages: Some(messages), records })

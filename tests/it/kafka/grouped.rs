@@ -183,3 +183,37 @@ fn a_column_that_is_not_read_is_told_and_read_after_a_restart() {
     assert_eq!(reader.versions.values().collect::<Vec<_>>(), vec![&vec![1, 2]; 4]);
     assert_law_of(&reader, &rows, &|rows, infer| of_file(setup.path(), rows, infer));
 }
+
+/// The range of a topic trains the networks of a file with the same records.
+#[test]
+fn a_topic_trains_the_networks_of_a_file() {
+    let broker = Broker::shared();
+    let setup = Setup::new(&broker, "grouped-trained", "");
+    let rows = series(6, 200);
+    let sender = Sender::new(&broker);
+    send(&sender, &setup.input, &rows[..900]);
+    sender.flush();
+    let ends: Vec<String> =
+        (0..).zip(broker.ranges(&setup.input, true)).map(|(at, of)| format!("{at}: {}", of.1)).collect();
+    send(&sender, &setup.input, &rows[900..]);
+    sender.flush();
+    let train = "target: value, horizon: 2, layers: [ gru: 4 ], chunk: 16, updates: 20, per: key";
+    let until = format!("train: {{ {train}, data: {{ until: {{ {} }} }} }}\n", ends.join(", "));
+    with_infer(&setup, "model: trained, mode: carry", &until);
+    let (_, told) = common::kolk_exits(0, &["train", setup.file().to_str().unwrap()]);
+    assert!(told.contains("900 records read"), "{told}");
+
+    let folder = setup.path().join("files");
+    std::fs::create_dir_all(&folder).unwrap();
+    let placed: Vec<_> = rows[..900].iter().map(|row| (row.clone(), region(&row.0, row.1))).collect();
+    write_placed(&folder, &placed);
+    let file = common::pipeline(&folder, "model: trained, mode: carry", "stdout: {}", &format!("train: {{ {train} }}"));
+    common::kolk_exits(0, &["train", file.to_str().unwrap()]);
+    let graphs = |folder: &Path| {
+        let mut files = common::files(&folder.join("models/trained/1"));
+        files.retain(|name, _| name.ends_with(".onnx"));
+        files
+    };
+    assert_eq!(graphs(setup.path()).len(), 7);
+    assert!(graphs(setup.path()) == graphs(&folder));
+}
