@@ -57,6 +57,7 @@ mod schedule;
 pub mod search;
 mod sequences;
 mod series;
+mod share;
 mod so_far;
 mod space;
 pub mod split;

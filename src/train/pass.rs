@@ -41,6 +41,15 @@ pub struct Run {
     pub to: usize,
 }
 
+/// Losses over the validation part, each with the weight of its entries.
+#[derive(Debug, Clone, Default)]
+pub struct Blocks {
+    /// For every so many steps of the keys: the first block has the first steps of all keys.
+    pub of_steps: Vec<(f64, f64)>,
+    /// For every series.
+    pub of_keys: Vec<(f64, f64)>,
+}
+
 impl Model {
     /// What the layers add to the linear path, times a factor; 0: the path alone.
     pub fn scaled(&self, factor: f64) -> Model {
@@ -198,26 +207,28 @@ impl Model {
     /// Mean loss over the validation part, or over every `thinned`-th window or key of it; `None` where it holds
     /// nothing.
     pub fn validation_loss(&self, data: &Dataset, thinned: usize) -> Option<f64> {
-        let total = self.validation_blocks(data, thinned, usize::MAX).into_iter().next()?;
+        let total = self.validation_blocks(data, thinned, usize::MAX).of_steps.into_iter().next()?;
         (total.1 > 0.0).then(|| total.0 / total.1)
     }
 
-    /// The loss over the validation part and the weight of its entries, apart for every so many steps of the keys: the
-    /// first block has the first steps of all keys.
-    pub fn validation_blocks(&self, data: &Dataset, thinned: usize, steps: usize) -> Vec<(f64, f64)> {
+    /// The loss over the validation part, in blocks of so many steps and by key.
+    pub fn validation_blocks(&self, data: &Dataset, thinned: usize, steps: usize) -> Blocks {
         let first = |series| data.origins(series, Subset::Validation).next().unwrap_or(0);
         let firsts: Vec<usize> = (0..data.series.len()).map(first).collect();
-        let mut blocks: Vec<(f64, f64)> = Vec::new();
+        let mut blocks = Blocks { of_steps: Vec::new(), of_keys: vec![(0.0, 0.0); firsts.len()] };
         let mut add = |series: usize, step: usize, y: &[f32]| {
             let row = data.steps[series].rows[step] as usize;
             if data.examples[series][row] != Some(Subset::Validation) {
                 return;
             }
-            let block = (step - firsts[series]) / steps;
-            if blocks.len() <= block {
-                blocks.resize(block + 1, (0.0, 0.0));
+            let at = (step - firsts[series]) / steps;
+            if blocks.of_steps.len() <= at {
+                blocks.of_steps.resize(at + 1, (0.0, 0.0));
             }
-            data.plan.head.add_loss(data, &self.scaling, (series, step), y, &mut blocks[block]);
+            let (block, key) = (&mut blocks.of_steps[at], &mut blocks.of_keys[series]);
+            let before = *block;
+            data.plan.head.add_loss(data, &self.scaling, (series, step), y, block);
+            *key = (key.0 + block.0 - before.0, key.1 + block.1 - before.1);
         };
         let origins = || windows::origins(data, Subset::Validation).step_by(thinned);
         if data.plan.kind == ModelKind::Window {

@@ -21,17 +21,13 @@ use super::magnitude;
 use super::members::{self, fit_members};
 use super::pass::Model;
 use super::ridge::{self, Choice};
+use super::share::share;
 use super::split::{Cuts, Subset};
 use super::trained::{KeySplit, Trained};
 use super::{Plan, Series, vocabulary};
 
 /// Keys that a warning names.
 const NAMED: usize = 8;
-/// The network has to lower the validation loss of the linear path to this share. It was stopped where that loss was
-/// least, so a smaller gain is often none on other data.
-const NETWORK_GAINS: f64 = 0.99;
-/// Factors that are tried for what the network adds to the linear path.
-const SHARES: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
 /// Trains on the train part, evaluates on the test part, and, if the plan says so, trains again on all data for as long
 /// as was best. The same series, plan and seed give the same bits. `watch` gets what happens meanwhile.
@@ -181,49 +177,6 @@ fn with_linear(data: &Dataset, watch: &mut dyn FnMut(Event)) -> Option<(Plan, Ve
     Some((ridge::plan(data, head, &choices), choices))
 }
 
-/// Scales what the network adds to the linear path by the factor that is best on validation, 0 if none is clearly
-/// better than the path alone; returns it, and the loss of the path alone and of the whole. `None` without a validation
-/// part.
-///
-/// Clearly: by a share of the loss, and by the standard error of the difference (Breiman et al. 1984, "Classification
-/// and Regression Trees", 3.4.3). Errors of forecasts that overlap hang together, so it is that of blocks of a horizon.
-fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])> {
-    let (mut path, mut alone, mut best) = (Vec::new(), f64::INFINITY, (f64::INFINITY, 0.0));
-    for factor in SHARES {
-        let blocks = model.scaled(factor).validation_blocks(data, 1, data.plan.head.reach().max(1));
-        let (sum, weight) = total(blocks.iter().copied());
-        if weight == 0.0 {
-            return None;
-        }
-        let loss = sum / weight;
-        if factor == 0.0 {
-            (path, alone, best) = (blocks, loss, (loss, factor));
-        } else if loss < best.0 && loss < NETWORK_GAINS * alone && loss + standard_error(&path, &blocks) < alone {
-            best = (loss, factor);
-        }
-    }
-    model.net.scale_output(best.1 as f32);
-    Some((best.1, [alone, best.0]))
-}
-
-/// The sums of losses and weights.
-fn total(blocks: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
-    blocks.fold((0.0, 0.0), |total, block| (total.0 + block.0, total.1 + block.1))
-}
-
-/// The standard error of the difference of two mean losses, from their sums over the same blocks: that of a ratio of
-/// sums (Cochran 1977, "Sampling Techniques", 6.4). 0 where a single block can't tell.
-fn standard_error(a: &[(f64, f64)], b: &[(f64, f64)]) -> f64 {
-    let apart = || a.iter().zip(b).map(|(a, b)| (b.0 - a.0, a.1)).filter(|(_, weight)| *weight > 0.0);
-    let blocks = apart().count() as f64;
-    if blocks < 2.0 {
-        return 0.0;
-    }
-    let (sum, weight) = total(apart());
-    let squares: f64 = apart().map(|(difference, of)| (difference - of * sum / weight).powi(2)).sum();
-    (squares * blocks / (blocks - 1.0)).sqrt() / weight
-}
-
 /// What the linear path is, and what the network adds to it.
 fn path_text(choices: &[Choice], part: Option<(f64, [f64; 2])>) -> String {
     let paths: Vec<String> = choices.iter().map(Choice::text).collect();
@@ -371,20 +324,4 @@ fn lacking(keys: &[KeySplit], plan: &Plan) -> Vec<String> {
         )
     });
     blind.into_iter().chain(kinds).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_has_the_standard_error_of_its_blocks() {
-        let a = [(10.0, 10.0), (20.0, 10.0), (0.0, 0.0), (30.0, 10.0)];
-        let b = [(9.0, 10.0), (18.0, 10.0), (0.0, 0.0), (30.0, 10.0)];
-        // -1, -2 and 0 of 10 each, about their mean of -1.
-        assert!((standard_error(&a, &b) - 3.0_f64.sqrt() / 30.0).abs() < 1e-12);
-        // The same share of each block, whatever it weighs.
-        assert_eq!(standard_error(&[(4.0, 2.0), (20.0, 10.0)], &[(3.0, 2.0), (15.0, 10.0)]), 0.0);
-        assert_eq!(standard_error(&a[..1], &b[..1]), 0.0);
-    }
 }

@@ -168,15 +168,16 @@ fn best_own(sums: &Sums, space: &Space, tried: &[usize], shared: &Solved) -> Opt
     let penalties = || PENALTIES.iter().copied().filter(|penalty| *penalty <= shared.candidate.penalty * 10.0);
     let of_lags = |lags: &usize| {
         let mut maps: Vec<Vec<Vec<f64>>> = penalties().map(|_| Vec::new()).collect();
+        let of = |penalty: f64| Candidate { lags: *lags, penalty, per_key: true, ..shared.candidate };
         for gram in &sums.train {
-            let regression = Regression::of(gram, space, (reads, level), *lags);
+            let own = of(0.0).is_own(gram).then(|| Regression::of(gram, space, (reads, level), *lags)).flatten();
             for (penalty, maps) in penalties().zip(&mut maps) {
-                let map = regression.as_ref().and_then(|regression| regression.solve(penalty, constant));
+                let map = own.as_ref().and_then(|own| own.solve(penalty, constant));
                 maps.push(map.unwrap_or_else(|| shared.maps[0].clone()));
             }
         }
         let of_penalty = |(penalty, maps): (f64, Vec<Vec<f64>>)| {
-            let candidate = Candidate { lags: *lags, penalty, per_key: true, ..shared.candidate };
+            let candidate = of(penalty);
             let loss = sums.validation.iter().zip(&maps).map(|(gram, map)| loss(gram, map)).sum();
             Solved { candidate, maps, loss }
         };

@@ -214,13 +214,14 @@ pub fn fit(data: &Dataset, choices: &[Choice]) -> Linear {
 }
 
 /// The average of the members' maps: of all keys together, then of each of `grams`. Those per key are of the key itself
-/// where it has examples.
+/// where it has examples enough.
 fn averaged(pooled: &Gram, grams: &[Gram], space: &Space, members: &Members) -> Vec<Vec<f64>> {
     let mut maps = vec![vec![0.0; space.width() * space.outputs.len()]; 1 + grams.len()];
     for (candidate, weight) in members {
         let shared = solve::solve(pooled, space, candidate).unwrap_or_else(|| vec![0.0; maps[0].len()]);
         for (map, gram) in maps.iter_mut().zip(std::iter::once(None).chain(grams.iter().map(Some))) {
-            let own = gram.filter(|_| candidate.per_key).and_then(|gram| solve::solve(gram, space, candidate));
+            let own = gram.filter(|gram| candidate.is_own(gram));
+            let own = own.and_then(|gram| solve::solve(gram, space, candidate));
             let of = own.as_ref().unwrap_or(&shared);
             map.iter_mut().zip(of).for_each(|(sum, value)| *sum += weight * value);
         }

@@ -1,7 +1,7 @@
 //! One ridge regression (Hoerl and Kennard 1970) from summed products, in closed form.
 //! Must not live here: which one is the best (`choose`), what a regression reads of the seasons (`seasons`).
 
-use super::cholesky;
+use super::{ROWS_PER_LAG, cholesky};
 use super::gram::{Gram, Space};
 use super::seasons::Seasons;
 
@@ -43,6 +43,18 @@ pub(super) struct Candidate {
     pub per_key: bool,
     /// Whether it has a constant, which is a drift from the level.
     pub constant: bool,
+}
+
+impl Candidate {
+    /// Whether the examples of a key alone are enough for its weights; else it has those of all keys.
+    pub fn is_own(&self, of_key: &Gram) -> bool {
+        let weights = match self.reads {
+            Reads::Lags => self.lags,
+            Reads::Phases(season) => self.lags / season,
+            Reads::Seasons(season) => 2 * self.lags / season + 1,
+        };
+        self.per_key && of_key.count >= (ROWS_PER_LAG * weights) as f64
+    }
 }
 
 impl Level {

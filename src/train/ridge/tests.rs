@@ -119,6 +119,22 @@ fn a_drift_is_learned_where_it_pays() {
 }
 
 #[test]
+fn a_key_of_few_rows_has_the_weights_of_all() {
+    let mut series = vec![
+        autoregressive("a", [0.9, 0.0], 50.0, 900, 1.0),
+        autoregressive("b", [-0.6, 0.3], 50.0, 900, 1.0),
+        autoregressive("c", [0.9, 0.0], 50.0, 900, 1.0),
+    ];
+    series.push(plain("d", &series[1].targets[0][..16].to_vec()));
+    let (plan, choices, path) = linear(&series, &train());
+    assert!(choices[0].is_per_key(), "{choices:?}");
+    assert_eq!(plan.keys, ["a", "b", "c", "d"]);
+    let [all, a, b, _, d] = &path.kernels[..] else { panic!("{path:?}") };
+    assert_eq!(d, all);
+    assert!(a[0] > 0.5 && b[0] < 0.0, "{path:?}");
+}
+
+#[test]
 fn a_season_is_read_at_its_phase() {
     let pattern: Vec<f64> = Numbers(8).take(24).map(|value| 10.0 * f64::from(value)).collect();
     let noise = Numbers(9).take(1200);
