@@ -1,9 +1,9 @@
 //! One ridge regression (Hoerl and Kennard 1970) from summed products, in closed form.
 //! Must not live here: which one is the best (`choose`), what a regression reads of the seasons (`seasons`).
 
-use super::{ROWS_PER_LAG, cholesky};
 use super::gram::{Gram, Space};
 use super::seasons::Seasons;
+use super::{ROWS_PER_LAG, cholesky};
 
 /// What is subtracted from every lag and added to the prediction, so that a level that moves does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
