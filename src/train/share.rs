@@ -48,8 +48,8 @@ fn total(blocks: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
     blocks.fold((0.0, 0.0), |total, block| (total.0 + block.0, total.1 + block.1))
 }
 
-/// What a second loss is of a first one, key by key: the geometric mean over the keys by their entries. So a key of great
-/// numbers, whose errors are most of the loss, doesn't decide alone.
+/// What a second loss is of a first one, key by key: the geometric mean over the keys by their entries. So a key of
+/// great numbers, whose errors are most of the loss, doesn't decide alone.
 fn of_keys(a: &Blocks, b: &Blocks) -> f64 {
     let keys = || a.of_keys.iter().zip(&b.of_keys).filter(|(a, _)| a.1 > 0.0);
     let ratio = |a: f64, b: f64| if b <= a { (b / a).max(1.0 / FAR) } else { (b / a).min(FAR) };
@@ -66,8 +66,8 @@ fn standard_error(a: &Blocks, b: &Blocks) -> f64 {
     of_steps.or_else(|| of_difference(&a.of_keys, &b.of_keys)).unwrap_or(f64::INFINITY)
 }
 
-/// From the sums of two losses over the same blocks, that of a ratio of sums (Cochran 1977, "Sampling Techniques", 6.4);
-/// for few blocks as much greater as Student's distribution is wider than the normal one.
+/// From the sums of two losses over the same blocks, that of a ratio of sums (Cochran 1977, "Sampling Techniques",
+/// 6.4); for few blocks as much greater as Student's distribution is wider than the normal one.
 fn of_difference(a: &[(f64, f64)], b: &[(f64, f64)]) -> Option<f64> {
     let apart = || a.iter().zip(b).map(|(a, b)| (b.0 - a.0, a.1)).filter(|(_, weight)| *weight > 0.0);
     let blocks = apart().count() as f64;

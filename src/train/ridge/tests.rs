@@ -125,7 +125,7 @@ fn a_key_of_few_rows_has_the_weights_of_all() {
         autoregressive("b", [-0.6, 0.3], 50.0, 900, 1.0),
         autoregressive("c", [0.9, 0.0], 50.0, 900, 1.0),
     ];
-    series.push(plain("d", &series[1].targets[0][..16].to_vec()));
+    series.push(plain("d", &series[1].targets[0][..16]));
     let (plan, choices, path) = linear(&series, &train());
     assert!(choices[0].is_per_key(), "{choices:?}");
     assert_eq!(plan.keys, ["a", "b", "c", "d"]);
