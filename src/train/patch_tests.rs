@@ -1,5 +1,6 @@
 //! Windows in patches: the graph, the network and its gradients. Needs ONNX Runtime.
 
+use super::dropout::Masks;
 use super::graph_tests::{Graph, bits};
 use super::network::{Pass, Workspace};
 use super::plan::tests::{section, steps_clock};
@@ -149,33 +150,51 @@ fn what_is_centred_is_a_difference_to_the_last_step() {
     assert!(found[0] != 0.0);
 }
 
+/// Of every layer and state, shared by all steps and segments of a lane.
+fn masks(architecture: &Architecture, b: usize) -> Masks<f64> {
+    let mut numbers = Numbers(6);
+    let mut mask = |width: usize| -> Vec<f64> {
+        numbers.by_ref().take(b * width).map(|value| if value < -0.4 { 0.0 } else { 1.25 }).collect()
+    };
+    let inputs = architecture.stack().iter().map(|placed| mask(placed.inputs)).collect();
+    Masks { inputs, recurrent: architecture.recurrent().map(|layer| mask(layer.units)).collect() }
+}
+
 #[test]
 fn gradients_are_those_of_finite_differences() {
     for architecture in architectures().into_iter().filter(|one| one.members == 1 && one.groups == 0) {
-        let mut network = Network::<f64>::restored(&architecture, &tensors(&architecture, 3)).unwrap();
-        let b = 2;
-        let x: Vec<f64> = Numbers(8).take(T * b * 3).map(f64::from).collect();
-        let ids: Vec<u32> = (0..T * b).map(|cell| (cell % b) as u32 + 1).collect();
-        let pass = Pass { t: T, b, x: &x, ids: &ids, mask: Mask::default(), group: &[], last_only: true };
-        let loss = |network: &Network<f64>, work: &mut Workspace<f64>| {
-            let y = network.forward(pass, &mut network.zero_state(b), work);
-            (y.iter().map(|y| y * y).sum::<f64>() / 2.0, y.to_vec())
-        };
-        let mut work = Workspace::default();
-        let (_, d) = loss(&network, &mut work);
-        let mut gradients = vec![0.0; network.parameters().len()];
-        network.backward(pass, &d, &mut work, &mut gradients);
-        let step = if architecture.segments > 0 { 1 } else { 5 };
-        for at in (0..gradients.len()).step_by(step) {
-            let mut moved = |by: f64| {
-                network.parameters_mut()[at] += by;
-                let (value, _) = loss(&network, &mut Workspace::default());
-                network.parameters_mut()[at] -= by;
-                value
-            };
-            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-            assert!((slope - gradients[at]).abs() < 1e-6, "{architecture:?} {at}: {slope} {}", gradients[at]);
+        gradients_are_differences(&architecture, &Masks::default());
+        if architecture.segments > 0 {
+            gradients_are_differences(&architecture, &masks(&architecture, 2));
         }
+    }
+}
+
+fn gradients_are_differences(architecture: &Architecture, masks: &Masks<f64>) {
+    let mut network = Network::<f64>::restored(architecture, &tensors(architecture, 3)).unwrap();
+    let b = 2;
+    let x: Vec<f64> = Numbers(8).take(T * b * 3).map(f64::from).collect();
+    let ids: Vec<u32> = (0..T * b).map(|cell| (cell % b) as u32 + 1).collect();
+    let pass = Pass { t: T, b, x: &x, ids: &ids, mask: Mask::default(), group: &[], last_only: true };
+    let loss = |network: &Network<f64>, work: &mut Workspace<f64>| {
+        work.masks = masks.clone();
+        let y = network.forward(pass, &mut network.zero_state(b), work);
+        (y.iter().map(|y| y * y).sum::<f64>() / 2.0, y.to_vec())
+    };
+    let mut work = Workspace::default();
+    let (_, d) = loss(&network, &mut work);
+    let mut gradients = vec![0.0; network.parameters().len()];
+    network.backward(pass, &d, &mut work, &mut gradients);
+    let step = if architecture.segments > 0 { 1 } else { 5 };
+    for at in (0..gradients.len()).step_by(step) {
+        let mut moved = |by: f64| {
+            network.parameters_mut()[at] += by;
+            let (value, _) = loss(&network, &mut Workspace::default());
+            network.parameters_mut()[at] -= by;
+            value
+        };
+        let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+        assert!((slope - gradients[at]).abs() < 1e-6, "{architecture:?} {at}: {slope} {}", gradients[at]);
     }
 }
 
