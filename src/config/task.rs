@@ -7,8 +7,13 @@ use super::read::{Field, Fields, Reader};
 use super::words::word_of;
 use super::{At, ClassWeights, Mode, Pooling, Task, Tokens, TrainLayer};
 
-pub(super) const TASKS: [(&str, Task); 4] =
-    [("forecast", Task::Forecast), ("classify", Task::Classify), ("label", Task::Label), ("ctc", Task::Ctc)];
+pub(super) const TASKS: [(&str, Task); 5] = [
+    ("forecast", Task::Forecast),
+    ("value", Task::Value),
+    ("classify", Task::Classify),
+    ("label", Task::Label),
+    ("ctc", Task::Ctc),
+];
 pub(super) const POOLS: [(&str, Pooling); 2] = [("last", Pooling::Last), ("mean", Pooling::Mean)];
 pub(super) const TOKENS: [(&str, Tokens); 2] = [("chars", Tokens::Chars), ("words", Tokens::Words)];
 /// Losses of classes.
@@ -52,7 +57,8 @@ pub(super) fn taught(reader: &mut Reader, fields: &Fields, mode: Mode, layers: &
             reader.problems.add(layer.place, message);
         }
     }
-    let two_classes = fields.get("loss").filter(|_| task != Task::Forecast).and_then(|field| match task {
+    let of_numbers = matches!(task, Task::Forecast | Task::Value);
+    let two_classes = fields.get("loss").filter(|_| !of_numbers).and_then(|field| match task {
         Task::Ctc => reader.wrong(field, "the task ctc has a loss of its own, leave `loss` out"),
         _ => reader.word(field, &CROSS_ENTROPIES, &[]),
     });
@@ -72,10 +78,16 @@ fn task(reader: &mut Reader, fields: &Fields, mode: Mode) -> Task {
     let Some(field) = fields.get("task") else { return default };
     let Some(task) = reader.word(field, &TASKS, &[]) else { return default };
     let reason = match (task, mode) {
-        (Task::Forecast, Mode::Sequence) => "mode sequence has one answer at the end of a sequence: `task: classify`",
+        (Task::Forecast, Mode::Sequence) => {
+            "mode sequence has one answer at the end of a sequence: `task: value` for a number, `task: classify` for a class"
+        }
         (Task::Label, Mode::Sequence) => {
             "`label` is one class for each record, and mode sequence has one answer at the end of a sequence: \
              `task: classify`, or `mode: carry`"
+        }
+        (Task::Value, Mode::Carry | Mode::Window) => {
+            "`value` is numbers of each sequence and needs `mode: sequence` under `infer`; numbers of the next rows are \
+             `task: forecast`"
         }
         (Task::Classify, Mode::Carry | Mode::Window) => {
             "`classify` is one class for each sequence and needs `mode: sequence` under `infer`; one for each record is \
@@ -100,8 +112,11 @@ fn refuse_words(reader: &mut Reader, fields: &Fields, task: Task, mode: Mode) {
     };
     if task != Task::Forecast {
         let own = "the target is that of the record or sequence itself, no number ahead";
-        refuse(&["horizon", "residual", "skip", "lags", "seasonality", "quantiles"], own);
-        refuse(&["targets"], "it has one column, `target`");
+        refuse(&["horizon", "residual", "skip", "lags", "seasonality"], own);
+        if task != Task::Value {
+            refuse(&["quantiles"], own);
+            refuse(&["targets"], "it has one column, `target`");
+        }
     }
     match task {
         Task::Forecast => {
@@ -110,6 +125,7 @@ fn refuse_words(reader: &mut Reader, fields: &Fields, task: Task, mode: Mode) {
                 "only classes have it (`task: label`)",
             );
         }
+        Task::Value => refuse(&["classes", "class_weights", "sample_weight", "tokens"], "only classes have it"),
         Task::Classify | Task::Label => refuse(&["tokens"], "only transcripts have it (`task: ctc`)"),
         Task::Ctc => {
             refuse(&["classes", "class_weights", "sample_weight"], "only classes have it");

@@ -49,7 +49,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         Some(field) => reader.some_texts(field, "columns").unwrap_or_default(),
         None => Vec::new(),
     };
-    let inputs = match fields.get("inputs") {
+    let mut inputs = match fields.get("inputs") {
         // Texts may be all there is.
         Some(field) if fields.get("embeddings").is_some() => reader.texts(field, "columns").unwrap_or_default(),
         Some(field) => reader.some_texts(field, "columns").unwrap_or_default(),
@@ -61,6 +61,14 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         None => vec![At::default_value(TrainLayer::Recurrent(Recurrent::new(CellKind::Gru, 64)))],
     };
     let taught = taught(reader, &fields, mode, &layers);
+    if taught.task == Task::Value && mode == Mode::Sequence && fields.get("inputs").is_none() {
+        // What is to be told is known at the end alone.
+        inputs.retain(|input| targets.iter().all(|target: &At<String>| target.value != input.value));
+        if let (true, None, Some(target)) = (inputs.is_empty(), fields.get("embeddings"), targets.first()) {
+            let message = "the target is the record's only value, and by itself no input: name the `inputs`";
+            reader.problems.add(target.place, message);
+        }
+    }
     let mut count = |name, least, most| fields.get(name).and_then(|f| reader.count(f, least, most));
     let horizon = count("horizon", 1, MAX_HORIZON).unwrap_or(1);
     let chunk = count("chunk", 1, ANY).unwrap_or(64);
@@ -114,7 +122,7 @@ pub(super) fn train(reader: &mut Reader, field: Field<'_>, record: &Record, mode
         chunk,
         burn_in,
         loss: match taught.task {
-            Task::Forecast => fields.get("loss").and_then(|f| loss(reader, f)).unwrap_or(Loss::Mse),
+            Task::Forecast | Task::Value => fields.get("loss").and_then(|f| loss(reader, f)).unwrap_or(Loss::Mse),
             _ => Loss::Mse,
         },
         quantiles: fields.get("quantiles").and_then(|f| quantiles(reader, f, &fields)).unwrap_or_default(),

@@ -40,10 +40,11 @@ pub(super) const TRAIN: Words = Words::new(
         word(
             "task",
             Shape::Word(&names(&TASKS)),
-            "What is taught: numbers ahead, the class of each sequence (classify) or record (label), or transcripts",
+            "What is taught: numbers ahead, numbers (value) or the class (classify) of each sequence, the class of each record \
+             (label), or transcripts",
         )
         .or_from(|file| value(if in_mode(file, "sequence") { "classify" } else { "forecast" })),
-        word("target", Shape::Text, "The column that is forecast, or that holds the classes or transcripts"),
+        word("target", Shape::Text, "The column that is forecast, or that holds the numbers, classes or transcripts"),
         word("targets", Shape::SomeTexts, "The columns that are forecast"),
         word("horizon", HORIZON, "Number of steps ahead; one output for each").or_from(|file| of_numbers(file, "1")),
         word(
@@ -86,7 +87,7 @@ pub(super) const TRAIN: Words = Words::new(
             "mse, mae, or huber, which becomes linear at 1, with huber(0.5) at 0.5; smape or msle, in the target's own \
              units; of classes cross_entropy",
         )
-        .or_from(|file| file.near(0, "quantiles").is_none().then(|| of_numbers(file, "mse")).flatten()),
+        .or_from(|file| file.near(0, "quantiles").is_none().then(|| of_numbers(file, "mse").or_else(|| of_values(file, "mse"))).flatten()),
         word(
             "quantiles",
             Shape::Some(&Shape::Number(Bound::Open(0.0), Bound::Open(1.0))),
@@ -226,6 +227,11 @@ fn of_numbers(file: &Written<'_>, text: &str) -> Option<Node> {
     let task = file.near(0, "task").and_then(Node::text);
     let forecast = task.map_or_else(|| !in_mode(file, "sequence"), |task| task == "forecast");
     forecast.then(|| value(text)).flatten()
+}
+
+/// A default that numbers of sequences have too.
+fn of_values(file: &Written<'_>, text: &str) -> Option<Node> {
+    (file.near(0, "task").and_then(Node::text) == Some("value")).then(|| value(text)).flatten()
 }
 
 /// A default that only lanes have: mode carry but for transcripts, which are learned from whole sequences.

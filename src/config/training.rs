@@ -160,6 +160,8 @@ pub enum Task {
     /// Numbers, rows ahead.
     #[default]
     Forecast,
+    /// Numbers of each sequence.
+    Value,
     /// A class of each sequence.
     Classify,
     /// A class of each record.

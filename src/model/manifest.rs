@@ -166,7 +166,8 @@ impl Manifest {
                 // Where the network has quantiles, each is an output of its own.
                 let of_each = if architecture.quantiles.is_empty() { self.quantiles.len() } else { 0 };
                 let forecast = Ahead { targets: self.targets.clone(), horizon: self.horizon, quantiles: of_each };
-                let forecast = self.classes.is_empty().then_some(forecast);
+                // Classes and numbers of a sequence are about no row ahead.
+                let forecast = (self.classes.is_empty() && self.horizon > 0).then_some(forecast);
                 let signature = Signature::of_own(architecture, self.inputs.clone(), &self.keys, forecast);
                 Ok(signature.with_embeddings(architecture, &self.vocabularies))
             }

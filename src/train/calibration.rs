@@ -48,7 +48,10 @@ pub fn conformal(sorted: &[f64], level: f64) -> f64 {
 
 /// Calibrates the quantiles of a model; `None` where it has none, or where no value of the validation part is known.
 pub fn calibrate(data: &Dataset, model: &Model) -> Option<Calibration> {
-    let head = data.plan.head.forecast().filter(|head| !head.quantiles.is_empty())?;
+    let head = &data.plan.head;
+    if head.levels().is_empty() {
+        return None;
+    }
     let outputs = model.scaling.out_mean.len();
     let groups = data.plan.architecture.groups.max(1);
     let mut errors: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); outputs]; groups];
@@ -72,7 +75,7 @@ pub fn calibrate(data: &Dataset, model: &Model) -> Option<Calibration> {
     let all: Vec<Vec<f64>> =
         (0..outputs).map(|output| errors.iter().flat_map(|errors| errors[output].iter().copied()).collect()).collect();
     let values = Some(fewest(&all)).filter(|values| *values > 0)?;
-    let enough = BEYOND / farthest(&head.quantiles);
+    let enough = BEYOND / farthest(head.levels());
     let own =
         errors.drain(1..).map(|errors| (fewest(&errors) as f64 + 1e-6 >= enough).then(|| shifts(errors))).collect();
     Some(Calibration { shifts: shifts(all), own, values })
@@ -85,7 +88,8 @@ fn farthest(levels: &[f64]) -> f64 {
 
 /// That there was nothing to calibrate on, or too little.
 pub fn warning(plan: &Plan, calibration: Option<&Calibration>) -> Option<String> {
-    let levels = &plan.head.forecast()?.quantiles;
+    let levels = plan.head.levels();
+    let each = if plan.head.forecast().is_some() { "a step ahead" } else { "a target" };
     let needed = (1.0 / farthest(levels) - 1.0 - 1e-9).ceil();
     match calibration {
         _ if levels.is_empty() || levels[..] == [0.5] => None,
@@ -95,7 +99,7 @@ pub fn warning(plan: &Plan, calibration: Option<&Calibration>) -> Option<String>
                 .to_string(),
         ),
         Some(Calibration { values, .. }) if (*values as f64) < needed => Some(format!(
-            "the validation part has {} of a step ahead, and the outermost quantile needs {needed} to be calibrated: \
+            "the validation part has {} of {each}, and the outermost quantile needs {needed} to be calibrated: \
              it is that of the outermost error; give `split` a longer validation part",
             counted(*values, "value")
         )),

@@ -3,6 +3,7 @@
 //! Lives here: the view of [`Series`] that windows, lanes, scaling and evaluation share, so that all of them mean the
 //! same by a step, an example and a target. Must not live here: how examples are put into batches.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -175,15 +176,18 @@ impl<'a> Dataset<'a> {
         s.to_network(target, row, value)
     }
 
+    /// The rows of the sequence that ends with a step, from its first step on; `None` where none ends.
+    pub fn rows_of_sequence(&self, series: usize, step: usize) -> Option<RangeInclusive<usize>> {
+        let steps = &self.steps[series];
+        let end = steps.ends.get(step).copied().filter(|end| *end != KeySteps::NONE)?;
+        let first = steps.rows[step + 1 - steps.since[step] as usize];
+        Some(first as usize..=end as usize)
+    }
+
     /// The label of the sequence that ends with a step: that of its last record which has one.
     pub fn label_of_sequence(&self, series: usize, step: usize) -> Option<&'a str> {
-        let (steps, labels) = (&self.steps[series], &self.series[series].labels);
-        let end = steps.ends.get(step).copied().unwrap_or(KeySteps::NONE);
-        if end == KeySteps::NONE {
-            return None;
-        }
-        let first = steps.rows[step + 1 - steps.since[step] as usize];
-        (first as usize..=end as usize).rev().find_map(|row| labels.get(row))
+        let labels = &self.series[series].labels;
+        self.rows_of_sequence(series, step)?.rev().find_map(|row| labels.get(row))
     }
 
     /// Whether a step is an origin of a part that is wanted for at least one output.

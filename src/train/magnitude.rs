@@ -33,12 +33,13 @@ pub fn warnings(data: &Dataset) -> Vec<String> {
         if columns[..feature].contains(column) {
             continue;
         }
-        let targets = if data.plan.head.is_text() { &[] } else { data.plan.head.columns() };
+        let targets =
+            if data.plan.head.is_text() || data.plan.head.is_beside_values() { &[] } else { data.plan.head.columns() };
         let exact = targets.iter().position(|target| target == column);
         let moments = (0..data.series.len()).map(|series| of_key(data, series, feature, exact));
         judge(data, column, &moments.collect::<Vec<_>>(), &mut warnings);
     }
-    if data.plan.head.is_text() {
+    if data.plan.head.is_text() || data.plan.head.is_beside_values() {
         return warnings;
     }
     // A target that isn't an input is scaled all the same.

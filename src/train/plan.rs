@@ -283,7 +283,7 @@ pub fn architecture(train: &config::Train, head: &dyn Head, lag_columns: &[Strin
     let bidirectional = |layer: &Layer| matches!(layer, Layer::Recurrent(layer) if layer.bidirectional);
     let pool = match (train.pool, train.task) {
         _ if train.patch.value > 1 => Pool::Last,
-        (Some(config::Pooling::Last), _) | (None, config::Task::Classify) => Pool::Last,
+        (Some(config::Pooling::Last), _) | (None, config::Task::Classify | config::Task::Value) => Pool::Last,
         (Some(config::Pooling::Mean), _) => Pool::Mean,
         // Of a window, one output is wanted; that of its last row has seen only that row from the other side.
         (None, config::Task::Forecast | config::Task::Label) if layers.iter().any(bidirectional) => Pool::Last,

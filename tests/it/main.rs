@@ -59,6 +59,7 @@ mod summary;
 mod train_killed;
 mod training;
 mod transcripts;
+mod values;
 mod vectors;
 mod vocabularies;
 mod weights;

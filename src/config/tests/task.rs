@@ -45,6 +45,9 @@ fn tasks_and_their_words_are_read() {
     assert!(matches!(read("carry", "  split: { by_key: hash }").split.value, Split::ByKey([0.7, 0.15, 0.15])));
     let ctc = read("sequence", "  task: ctc\n  tokens: words");
     assert_eq!((ctc.task, ctc.tokens), (Task::Ctc, Tokens::Words));
+    let value = read("sequence", "  task: value\n  inputs: [x]\n  quantiles: [0.1, 0.9]\n  pool: mean");
+    assert_eq!((value.task, value.quantiles), (Task::Value, vec![0.1, 0.5, 0.9]));
+    assert_eq!(read("sequence", "  task: value\n  inputs: [x]\n  loss: mae").loss, crate::config::Loss::Mae);
     // In mode carry too: whole sequences are learned from.
     let ctc = read("carry", "  task: ctc");
     assert_eq!((ctc.task, ctc.tokens, ctc.skip), (Task::Ctc, Tokens::Chars, crate::config::Skip::None));
@@ -64,6 +67,14 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
         ),
         ("window", "  task: ctc", "8:9: `task`: `ctc` is one transcript for each sequence"),
         ("sequence", "  task: forecast", "8:9: `task`: mode sequence has one answer at the end of a sequence"),
+        ("sequence", "  task: value", "6:11: the target is the record's only value, and by itself no input"),
+        ("carry", "  task: value", "8:9: `task`: `value` is numbers of each sequence and needs `mode: sequence`"),
+        ("sequence", "  task: value\n  inputs: [x]\n  horizon: 2", "10:3: `horizon` is not for `task: value`"),
+        (
+            "sequence",
+            "  task: value\n  inputs: [x]\n  classes: [a, b]",
+            "10:3: `classes` is not for `task: value`: only classes have it",
+        ),
         ("sequence", "  task: label", "8:9: `task`: `label` is one class for each record"),
         ("sequence", "  horizon: 2", "8:3: `horizon` is not for `task: classify`"),
         ("carry", "  task: label\n  residual: last", "9:3: `residual` is not for `task: label`"),

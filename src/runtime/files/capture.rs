@@ -11,7 +11,7 @@ use super::Late;
 use crate::config::{Mode, Sequence, Stage, Task, TrainData};
 use crate::error::{Context, counted};
 use crate::metrics::free_memory;
-use crate::record::{Batch, Clock, Features, Layout, PartitionId, Values};
+use crate::record::{Batch, Clock, Features, Kind, Layout, PartitionId, Values};
 use crate::runtime::engine::Partition;
 use crate::runtime::kafka::{Takes, read_range};
 use crate::runtime::plan::{Plan, PlannedSource};
@@ -206,7 +206,12 @@ impl Columns {
             .targets
             .iter()
             .map(|name| {
-                let column = layout.number(name).map_err(|e| Error::refused(format!("train.target: {e}")))?;
+                let refused = |message: String| Error::refused(format!("train.target: {message}"));
+                let column =
+                    match layout.find(name).filter(|at| matches!(layout.columns[*at].kind, Kind::Passthrough(_))) {
+                        Some(column) => column,
+                        None => layout.number(name).map_err(refused)?,
+                    };
                 Ok((column, layout.columns[column].scaled_by, layout.columns[column].log))
             })
             .collect::<Result<_>>()?;
@@ -248,7 +253,8 @@ impl Columns {
         let labels = self.label.map(|column| labels(&batch.columns[column].values)).transpose()?;
         let found = |(column, name): &(usize, String)| texts(&batch.columns[*column].values, name);
         let found = self.texts.iter().map(found).collect::<Result<Vec<_>>>()?;
-        let weights = self.weight.map(|column| weights(&batch.columns[column].values)).transpose()?;
+        let weights =
+            self.weight.map(|column| numbers("train.sample_weight", &batch.columns[column].values)).transpose()?;
         let ends = match self.ends.map(|column| &batch.columns[column].values) {
             Some(Values::Flag(ends)) => Some(ends),
             _ => None,
@@ -258,6 +264,11 @@ impl Columns {
             Some(_) => return Err(Error::refused("train.split: the column must hold text")),
             None => None,
         };
+        let beside = |(column, ..): &(usize, Option<Pair>, bool)| match &batch.columns[*column].values {
+            values @ Values::Passthrough(_) => numbers("train.target", values).map(Some),
+            _ => Ok(None),
+        };
+        let beside = self.targets.iter().map(beside).collect::<Result<Vec<_>>>()?;
         for row in 0..batch.rows() {
             let series = &mut series[batch.slots[row] as usize];
             series.times.push(batch.times[row])?;
@@ -280,8 +291,16 @@ impl Columns {
             series.log.resize(self.targets.len(), false);
             for (i, (column, scaled_by, log)) in self.targets.iter().enumerate() {
                 series.log[i] = *log;
-                series.targets[i].push(batch.columns[*column].numbers()[row])?;
-                series.observed[i].push(batch.columns[*column].is_observed(row))?;
+                match &beside[i] {
+                    Some(numbers) => {
+                        series.targets[i].push(numbers[row])?;
+                        series.observed[i].push(numbers[row].is_finite())?;
+                    }
+                    None => {
+                        series.targets[i].push(batch.columns[*column].numbers()[row])?;
+                        series.observed[i].push(batch.columns[*column].is_observed(row))?;
+                    }
+                }
                 if let Some((mean, sd)) = scaled_by {
                     let pair = (batch.columns[*mean].numbers()[row], batch.columns[*sd].numbers()[row]);
                     series.scale[i].get_or_insert_with(|| Column::new(series.times.space())).push(pair)?;
@@ -306,8 +325,8 @@ fn labels(values: &Values) -> Result<StringArray> {
 }
 
 /// Numbers; null is NaN.
-fn weights(values: &Values) -> Result<Vec<f64>> {
-    let refused = || "train.sample_weight: reading the column as numbers".into();
+fn numbers(word: &str, values: &Values) -> Result<Vec<f64>> {
+    let refused = || format!("{word}: reading the column as numbers");
     match values {
         Values::Number(values) => Ok(values.clone()),
         Values::Passthrough(array) => {
@@ -315,7 +334,7 @@ fn weights(values: &Values) -> Result<Vec<f64>> {
             let numbers = numbers.as_primitive::<Float64Type>();
             Ok(numbers.iter().map(|number| number.unwrap_or(f64::NAN)).collect())
         }
-        _ => Err(Error::refused("train.sample_weight: the column must hold numbers")),
+        _ => Err(Error::refused(format!("{word}: the column must hold numbers"))),
     }
 }
 

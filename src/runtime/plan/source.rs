@@ -123,8 +123,9 @@ pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
             let mut after = Vec::new();
             if let Some(train) = train {
                 let head = train::head::head(train);
-                // Numbers are values of the record.
-                let labels: &[_] = if head.is_text() { &train.targets } else { &[] };
+                // Numbers ahead are values of the record.
+                let is_beside = head.is_text() || head.is_beside_values();
+                let labels: &[_] = if is_beside { &train.targets } else { &[] };
                 let weight = head.sample_weight().map(|weight| At { value: weight.into(), place: train.place });
                 let is_value = |name: &At<String>| pipeline.record.values.iter().any(|value| value.value == name.value);
                 let per = match &train.per {

@@ -34,6 +34,7 @@ pub(super) fn before_network(
     for target in &train.targets {
         let found = match head.is_text() {
             true => layout.find(target).ok_or_else(|| layout.unknown(target)),
+            false if head.is_beside_values() => numeric(layout, target),
             false => layout.number(target),
         };
         if let Err(message) = found {
@@ -85,6 +86,16 @@ pub(super) fn before_network(
     chain.stages.extend(last.stages);
     chain.layout = last.layout;
     problems.is_empty().then_some((chain, plan))
+}
+
+/// The index of a column of numbers, also of one beside the record's values.
+fn numeric(layout: &Layout, name: &str) -> Result<usize, String> {
+    let index = layout.find(name).ok_or_else(|| layout.unknown(name))?;
+    match &layout.columns[index].kind {
+        Kind::Number => Ok(index),
+        Kind::Passthrough(kind) if kind.is_numeric() => Ok(index),
+        other => Err(format!("column \"{name}\" is not numeric here: {other:?}")),
+    }
 }
 
 /// Whether a column can tell which network a row has: as the source has it.

@@ -9,7 +9,7 @@ mod naive;
 mod pictures;
 mod report;
 mod samples;
-mod spread;
+pub(super) mod spread;
 mod table;
 mod warm_up;
 
@@ -76,11 +76,6 @@ impl Forecast {
     /// Numbers that are forecast: outputs of a quantile.
     pub fn points(&self) -> usize {
         self.horizon * self.targets.len()
-    }
-
-    /// The level of an output; `None` without quantiles.
-    pub fn level(&self, output: usize) -> Option<f64> {
-        if self.quantiles.is_empty() { None } else { self.quantiles.get(output / self.points()).copied() }
     }
 
     /// Of the outputs of an origin those of the point forecast, the median where there are quantiles: [horizon,
@@ -177,6 +172,14 @@ impl Head for Forecast {
 
     fn quantiles(&self) -> Vec<String> {
         quantiles::outputs(&self.quantiles)
+    }
+
+    fn levels(&self) -> &[f64] {
+        &self.quantiles
+    }
+
+    fn level(&self, output: usize) -> Option<f64> {
+        if self.quantiles.is_empty() { None } else { self.quantiles.get(output / self.points()).copied() }
     }
 
     fn reach(&self) -> usize {

@@ -6,6 +6,7 @@
 pub mod classify;
 pub mod ctc;
 pub mod forecast;
+pub mod value;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::{Result, config};
 pub fn head(train: &config::Train) -> Arc<dyn Head> {
     match train.task {
         config::Task::Forecast => Arc::new(forecast::Forecast::new(train)),
+        config::Task::Value => Arc::new(value::Value::new(train)),
         config::Task::Classify | config::Task::Label => Arc::new(classify::Classify::new(train)),
         config::Task::Ctc => Arc::new(ctc::Ctc::new(train)),
     }
@@ -38,6 +40,11 @@ pub trait Head: fmt::Debug + Send + Sync {
     /// Whether its column holds classes or transcripts: [`super::Series::labels`] instead of targets. Whole numbers are
     /// classes by their text.
     fn is_text(&self) -> bool {
+        false
+    }
+
+    /// Whether its columns can be beside the record's values: read in training alone, null where nothing is known.
+    fn is_beside_values(&self) -> bool {
         false
     }
 
@@ -58,6 +65,16 @@ pub trait Head: fmt::Debug + Send + Sync {
     /// Names of the graph's outputs by quantile, see [`crate::network::quantiles`]; empty: there is one.
     fn quantiles(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Levels of the quantiles, ascending; empty: there are none.
+    fn levels(&self) -> &[f64] {
+        &[]
+    }
+
+    /// The level of an output; `None` without quantiles.
+    fn level(&self, _output: usize) -> Option<f64> {
+        None
     }
 
     /// What the network itself has to make for an output, in its own units and less what is added to it; `None` where

@@ -7,6 +7,7 @@
 use super::Linear;
 use crate::train::calibration::quantile;
 use crate::train::dataset::Dataset;
+use crate::train::head::Head;
 use crate::train::head::forecast::Forecast;
 use crate::train::split::Subset;
 
