@@ -1,7 +1,7 @@
 //! What a pipeline reads: its files or topics, and which columns of them.
 
 use super::Purpose;
-use crate::config::{At, Format, Input, KafkaSource, Metadatum, Per, Pipeline, Split};
+use crate::config::{At, Format, Input, KafkaSource, Metadatum, Mode, Per, Pipeline, Sequence, Split};
 use crate::error::Problems;
 use crate::format::plan_decoder;
 use crate::record::Layout;
@@ -87,7 +87,7 @@ pub(super) fn without_times(pipeline: &Pipeline, purpose: Purpose) -> Option<Pla
 /// Columns that another version of the model looks up, which may take over while the pipeline runs or be active where
 /// it stopped, of those that messages may lack. A field of Avro without a default is none of them.
 fn of_other_versions(pipeline: &Pipeline, kafka: &KafkaSource, fields: &[At<String>]) -> Vec<At<String>> {
-    if matches!(kafka.encoding.format.value, Format::Avro(_)) {
+    if matches!(kafka.encoding.format.value, Format::Avro(_)) || holds_whole_rows(pipeline) {
         return Vec::new();
     }
     let reads = |fields: &[At<String>]| plan_decoder(pipeline, fields, &mut Problems::new(&pipeline.file)).is_some();
@@ -96,6 +96,12 @@ fn of_other_versions(pipeline: &Pipeline, kafka: &KafkaSource, fields: &[At<Stri
         ever.into_iter().filter(|column| !fields.iter().any(|field| field.value == column.value)).collect();
     more.retain(|column| reads(std::slice::from_ref(column)));
     more
+}
+
+/// Whether a stage keeps rows with all their columns in its state, which another column would change.
+fn holds_whole_rows(pipeline: &Pipeline) -> bool {
+    let is_held = matches!(pipeline.record.sequence.as_deref(), Some(Sequence::Gap(_)));
+    pipeline.on.reorder.is_some() || (is_held && pipeline.infer().is_some_and(|infer| infer.mode == Mode::Sequence))
 }
 
 /// Columns that the pipeline file names, and not only its model: those that filters compare and the sink writes.
@@ -140,5 +146,44 @@ pub(super) fn wanted(pipeline: &Pipeline, purpose: Purpose) -> Vec<At<String>> {
             }
             stage::from_source(&stage::before_infer(pipeline), &after)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_other_versions_look_up_is_read_where_messages_may_lack_it_and_no_state_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = folder.path().join("r.avsc");
+        std::fs::write(&schema, r#"{ "type": "record", "name": "R", "fields": [ { "name": "ts", "type": "long" } ] }"#)
+            .unwrap();
+        let avro = format!(", format: {{ avro: {{ schema: {{ file: {} }} }} }}", schema.display());
+        let train = "target: v, per: region, embeddings: [ { column: word, size: 2 }, { column: v, size: 2 } ]";
+        let of = |source: &str, record: &str, infer: &str, train: &str, rest: &str| -> Vec<String> {
+            let text = format!(
+                "name: p\nsource: {{ kafka: {{ brokers: b, topic: t, key: id{source} }} }}\n\
+                 record: {{ key: id, time: {{ column: ts, unit: ms }}, values: [v]{record} }}\n\
+                 stages: [ infer: {{ model: m{infer} }} ]\nsink: {{ kafka: {{ topic: o, fields: [shop] }} }}\n{train}{rest}"
+            );
+            let pipeline = config::parse(&text, Path::new("p.yaml")).unwrap();
+            let fields = wanted(&pipeline, Purpose::Run);
+            assert_eq!(fields.iter().map(|field| field.value.as_str()).collect::<Vec<_>>(), ["shop"]);
+            let kafka = pipeline.source.kafka().unwrap();
+            of_other_versions(&pipeline, kafka, &fields).into_iter().map(|column| column.value).collect()
+        };
+        let forecast = format!("train: {{ {train} }}\n");
+        assert_eq!(of("", "", "", &forecast, ""), ["region", "v", "word"]);
+        assert_eq!(of("", "", "", "", ""), [""; 0]);
+        assert_eq!(of(&avro, "", "", &forecast, ""), [""; 0]);
+        assert_eq!(of("", "", "", &forecast, "on: { reorder: 5s }\n"), [""; 0]);
+        let classes = "train: { target: shop, per: region }\n";
+        let ends = |rule: &str| of("", &format!(", sequence: {rule}"), ", mode: sequence", classes, "");
+        assert_eq!(ends("{ length: 4 }"), ["region"]);
+        assert_eq!(ends("{ gap: 5s }"), [""; 0]);
     }
 }

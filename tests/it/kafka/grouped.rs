@@ -2,8 +2,10 @@
 //! other groups or without any that take over while the pipeline runs, roll back, or need a column that isn't read.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
 use kolk::model::{ModelKind, registry};
 
 use super::broker::{Broker, eventually};
@@ -182,6 +184,61 @@ fn a_column_that_is_not_read_is_told_and_read_after_a_restart() {
     kolk.stop();
     assert_eq!(reader.versions.values().collect::<Vec<_>>(), vec![&vec![1, 2]; 4]);
     assert_law_of(&reader, &rows, &|rows, infer| of_file(setup.path(), rows, infer));
+}
+
+/// What tells the group may be a number or a flag: a message's is that of a file's column, whether the file of the
+/// pipeline says its type or not.
+#[test]
+fn numbers_and_flags_tell_the_group_on_both_sources() {
+    let broker = Broker::shared();
+    let code = |key: &str| (key.ends_with(['0', '3', '5'])).then_some(if key.ends_with('5') { -8_i64 } else { 7 });
+    let flag = |key: &str| code(key).map(|code| code > 0);
+    for (column, values, declared, record) in [
+        ("code", [("-8", 2), ("7", 3)], "", "[value]"),
+        ("code", [("-8", 2), ("7", 3)], ", columns: { code: int64 }", "[value]"),
+        ("code", [("-8", 2), ("7", 3)], "", "[value, code]"),
+        ("flag", [("false", 2), ("true", 3)], "", "[value]"),
+        ("flag", [("false", 2), ("true", 3)], ", columns: { flag: boolean }", "[value]"),
+    ] {
+        let setup = Setup::new(&broker, "grouped-types", EXTRA);
+        publish_groups(setup.path(), ModelKind::Carry, Some(column), &values);
+        let text = std::fs::read_to_string(setup.file()).unwrap();
+        let text = text.replace("key: key, prop", &format!("key: key{declared}, prop"));
+        std::fs::write(setup.file(), text.replace("values: [value]", &format!("values: {record}"))).unwrap();
+        let rows = series(8, 20);
+        let reference = setup.path().join("reference");
+        std::fs::create_dir_all(&reference).unwrap();
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("key", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0.as_str())))),
+            ("ts", Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|row| row.1)))),
+            ("value", Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2)))),
+            ("code", Arc::new(Int64Array::from_iter(rows.iter().map(|row| code(&row.0))))),
+            ("flag", Arc::new(BooleanArray::from_iter(rows.iter().map(|row| flag(&row.0))))),
+        ];
+        common::write_columns(&reference.join("data.parquet"), columns, 100);
+        let sink = "parquet: { path: out/, fields: [value] }";
+        let file = common::pipeline(&reference, "model: m, mode: carry", sink, "models: ../models");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("values: [value]", &format!("values: {record}"))).unwrap();
+        common::kolk_exits(0, &["run", file.to_str().unwrap()]);
+        let expected = written(&reference.join("out"));
+        let (sender, mut reader) = (Sender::new(&broker), Reader::new(&broker, &setup.output));
+        let kolk = setup.start("a");
+        let message = |(key, ts, value): &Row| {
+            let payload = serde_json::json!({ "ts": ts, "value": value, "code": code(key), "flag": flag(key) });
+            (key.clone(), payload.to_string())
+        };
+        sender.send_text(&setup.input, &rows.iter().map(message).collect::<Vec<_>>());
+        reader.read_until(expected.values().map(Vec::len).sum(), SOON);
+        kolk.stop();
+        broker.settled(&setup.output);
+        reader.read(SOON);
+        assert_equal(&reader.outputs, &expected);
+        // The groups are told: with one network those keys have other numbers.
+        let one = of_file(setup.path(), &rows, "model: m/1, mode: carry");
+        assert_ne!(expected["key-000"][9].prediction, one["key-000"][9].prediction, "{column}{declared} {record}");
+        assert_ne!(expected["key-000"][9].prediction, expected["key-005"][9].prediction);
+    }
 }
 
 /// The range of a topic trains the networks of a file with the same records.
