@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::card_words::{CARD, FILE, INPUT, OUTPUT, STATE};
+use super::card_words::{CARD, FILE, INPUT, NO_SEQUENCES, OUTPUT, STATE};
 use super::read::{Field, Fields, Reader};
 use super::stages::{MODES, Mode};
 use super::yaml::{self, Lines};
@@ -260,7 +260,12 @@ pub fn card_of(text: &str, file: &Path) -> Result<Card> {
 fn read(reader: &mut Reader, fields: &Fields, file: &Path) -> Card {
     let onnx = reader.need(fields, "onnx").and_then(|field| path(reader, field)).unwrap_or_default();
     let name = reader.need(fields, "name").and_then(|field| reader.name(field, "a name")).unwrap_or_default();
-    let layout = reader.need(fields, "layout").and_then(|field| Some(field.at(reader.word(field, &LAYOUTS, &[])?)));
+    let layout = reader.need(fields, "layout").and_then(|field| {
+        if field.node.text() == Some("sequence") {
+            return reader.wrong(field, NO_SEQUENCES);
+        }
+        Some(field.at(reader.word(field, &LAYOUTS, &[])?))
+    });
     let window = fields.get("window").and_then(|field| Some(field.at(reader.count(field, 1, usize::MAX)?)));
     match (&layout, fields.get("window")) {
         (Some(At { value: Layout::Window, .. }), None) => {

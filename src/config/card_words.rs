@@ -9,6 +9,11 @@ const SHAPE: Shape = Shape::List(&Shape::Any(&[Shape::Word(&["batch", "time"]), 
 const ABOUT_SHAPE: &str =
     "Its axes in order: batch, time, or a size; where it isn't written, `layout` and the file say";
 
+/// Why there is no layout for sequences.
+pub(super) const NO_SEQUENCES: &str = "a graph that gives one output for a sequence of any length isn't served as it \
+    is: import its weights (`kolk models import FILE.onnx --pipeline PIPELINE`), or take `window` for sequences of one \
+    length";
+
 /// A whole card; the table of its fields begins here.
 pub(super) const CARD: Words = Words::new(
     "the card",

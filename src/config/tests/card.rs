@@ -111,6 +111,8 @@ fn windows_have_rows_and_no_state() {
     assert!(stateful[0].contains("carries no state"), "{stateful:?}");
     let step = problems(&format!("{}window: 10\n", window.replace("layout: window", "layout: step")));
     assert!(step[0].contains("only for layout window, this is step"), "{step:?}");
+    let sequence = problems(&window.replace("layout: window", "layout: sequence"));
+    assert!(sequence[0].contains("import its weights (`kolk models import FILE.onnx"), "{sequence:?}");
     assert!(problems("")[0].contains("the file is empty"));
     assert!(problems("- a\n")[0].contains("a mapping"));
     assert!(problems("source: {}\n").iter().any(|line| line.contains("a pipeline file has it")));

@@ -53,6 +53,9 @@ pub(super) struct Model {
 const IDLE: [&str; 6] =
     ["InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "ActivityRegularization"];
 
+/// What to do about what only graphs are read of.
+const TO_ONNX: &str = "save it with `model.export(\"model.onnx\", format=\"onnx\")`";
+
 /// The model of `config.json`, or what a network of ours can't be.
 pub(super) fn model(config: &Value) -> Result<Model, String> {
     let listed = config["config"]["layers"].as_array().ok_or("config.json lists no layers")?;
@@ -176,7 +179,9 @@ fn add(model: &mut Model, layer: &Value, path: String) -> Result<(), String> {
             let number = |name: &str| config[name].as_f64().ok_or(format!("expected one number as `{name}`"));
             Kind::Rescaling { scale: number("scale")?, offset: number("offset")? }
         }
-        "Bidirectional" => return Err("it also reads backwards; our networks only read forwards".into()),
+        "Bidirectional" => {
+            return Err(format!("it also reads backwards, which is read of ONNX files alone: {TO_ONNX}"));
+        }
         _ => return Err("our networks have no such layer; they have SimpleRNN, LSTM, GRU and Dense".into()),
     };
     model.entries.push(Entry { name: name(layer).into(), path, kind });
@@ -216,6 +221,10 @@ fn activation(config: &Value) -> Result<Activation, String> {
         "linear" => Ok(Activation::Linear),
         "relu" => Ok(Activation::Relu),
         "tanh" => Ok(Activation::Tanh),
+        "softmax" | "sigmoid" => Err(format!(
+            "its activation is {}, which is read of ONNX files alone, as the last layer's: {TO_ONNX}",
+            config["activation"]
+        )),
         _ => Err(format!("its activation is {}; ours are linear, relu and tanh", config["activation"])),
     }
 }

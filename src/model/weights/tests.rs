@@ -212,9 +212,9 @@ fn what_no_network_of_ours_computes_is_refused_by_layer() {
         ("LSTM", json!({ "recurrent_activation": "hard_sigmoid" }), "\"hard_sigmoid\", ours is sigmoid"),
         ("LSTM", json!({ "activation": "relu" }), "its activation is \"relu\", ours is tanh"),
         ("SimpleRNN", json!({ "go_backwards": true }), "backwards"),
-        ("Bidirectional", json!({}), "only read forwards"),
+        ("Bidirectional", json!({}), "read of ONNX files alone: save it with"),
         ("Conv1D", json!({}), "no such layer"),
-        ("Dense", json!({ "activation": "softmax" }), "\"softmax\"; ours are linear, relu and tanh"),
+        ("Dense", json!({ "activation": "softmax" }), "\"softmax\", which is read of ONNX files alone"),
         ("Masking", json!({}), "no such layer"),
     ] {
         let message = model(&config(json!([layer(class, change)]))).unwrap_err();

@@ -65,7 +65,9 @@ pub(super) fn read(bytes: &[u8], architecture: &Architecture, modules: &[String]
 fn split(name: &str) -> Result<(String, usize, String), String> {
     let (module, last) = name.rsplit_once('.').unwrap_or(("", name));
     if last.ends_with("_reverse") {
-        return Err(format!("\"{name}\": the module also reads backwards; our networks only read forwards"));
+        return Err(format!(
+            "\"{name}\": the module also reads backwards, which is read of ONNX files alone: export the model with `torch.onnx.export`"
+        ));
     }
     if last.starts_with("weight_hr") {
         return Err(format!("\"{name}\": the module projects its state (proj_size); our networks have no such cell"));

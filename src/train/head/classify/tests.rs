@@ -98,6 +98,19 @@ fn a_gru_tells_sequences_by_what_was_first_in_every_form() {
 }
 
 #[test]
+fn the_mean_of_several_seeds_has_the_same_bits_on_any_number_of_threads() {
+    let series = sequences(40);
+    let mut section = classes_of(false);
+    (section.seeds, section.length) = (2, Length::Epochs(1));
+    let [one, three] = [1, 3].map(|threads| {
+        let plan = Plan { threads, ..plan(&section, ModelKind::Sequence) };
+        train(&series, &plan, &mut |_| ()).unwrap()
+    });
+    assert_eq!((one.architecture.members, one.members.len()), (2, 2));
+    assert_eq!((one.tensors, one.metrics), (three.tensors, three.metrics));
+}
+
+#[test]
 fn each_record_gets_a_class_with_carried_state_and_in_windows() {
     let mut series = sequences(12);
     for s in &mut series {
