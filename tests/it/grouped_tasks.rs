@@ -84,6 +84,11 @@ fn songs(per_key: usize) -> Vec<Record> {
     records
 }
 
+/// A number of a sequence, by its answer.
+fn number(answer: &str) -> f64 {
+    if answer == "yes" { 5.0 } else { 20.0 }
+}
+
 fn write_records(folder: &Path, records: &[Record]) {
     let texts = |of: &dyn Fn(&Record) -> Option<String>| -> ArrayRef {
         Arc::new(StringArray::from_iter(records.iter().map(of)))
@@ -94,6 +99,7 @@ fn write_records(folder: &Path, records: &[Record]) {
         ("value", Arc::new(Float64Array::from_iter_values(records.iter().map(|record| record.2)))),
         ("last", Arc::new(BooleanArray::from_iter(records.iter().map(|record| Some(record.3))))),
         ("answer", texts(&|record| Some(record.4.clone()))),
+        ("number", Arc::new(Float64Array::from_iter_values(records.iter().map(|record| number(&record.4))))),
         ("part", texts(&|record| Some(record.5.into()))),
         ("region", texts(&|record| record.6.map(String::from))),
     ];
@@ -160,6 +166,37 @@ fn classes_by_group_are_served_as_they_were_judged() {
         assert!(own > 0.9 && all < 0.75, "{mode}: {own} by group, {all} together");
     }
     accuracy(&records, "window, window: 3", &format!("{label}  per: key\n  pool: mean\n"));
+}
+
+#[test]
+fn numbers_by_group_are_served_as_they_were_judged() {
+    let records = classes(40);
+    let train = "  task: value\n  quantiles: [0.1, 0.9]\n  epochs: 30\n";
+    let error = |layers: &str, per: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        write_records(folder, &records);
+        let file = pipeline_of(folder, "sequence", &format!("{train}  layers: [ {layers} ]\n{per}"));
+        let text = std::fs::read_to_string(&file).unwrap().replace("target: answer", "target: number");
+        std::fs::write(&file, text.replace("fields: [part, answer]", "fields: [part, number]")).unwrap();
+        kolk_exits(0, &["train", &file]);
+        kolk_exits(0, &["run", &file]);
+        let reported = manifest_of(folder)["metrics"]["number.mae"].as_f64().unwrap();
+        let cell = |cell: &str| cell.trim_matches(['[', ']']).parse::<f64>().unwrap();
+        let all = rows(&folder.join("out"));
+        // step, part, number, prediction, and what else there is
+        let cells = all.values().flatten().map(|row| row.split(' ').collect::<Vec<_>>());
+        let test = cells.filter(|cells| cells[1] == "test").map(|cells| (cell(cells[3]) - cell(cells[2])).abs());
+        let errors: Vec<f64> = test.collect();
+        let served = errors.iter().sum::<f64>() / errors.len() as f64;
+        assert!((served - reported).abs() < 1e-4 * reported, "{layers} {per}: {served}, reported {reported}");
+        reported
+    };
+    let all = error("gru: 6", "");
+    for layers in ["gru: 6", "{ gru: 4, bidirectional: true }"] {
+        let own = error(layers, "  per: region\n");
+        assert!(own < 0.7 * all, "{layers}: {own} by group, {all} together");
+    }
 }
 
 #[test]
