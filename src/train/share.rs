@@ -18,8 +18,8 @@ const SHARES: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 /// better than the path alone; returns it, and the loss of the path alone and of the whole. `None` without a validation
 /// part.
 ///
-/// Clearly: by a share of the loss, of all and of the keys in the mean, and by the standard error of the difference
-/// (Breiman et al. 1984, "Classification and Regression Trees", 3.4.3).
+/// Clearly: by a share of the loss, by the standard error of the difference (Breiman et al. 1984, "Classification and
+/// Regression Trees", 3.4.3), and so that the keys gain in the mean.
 pub(super) fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])> {
     let (mut path, mut alone, mut best) = (Blocks::default(), f64::INFINITY, (f64::INFINITY, 0.0));
     for factor in SHARES {
@@ -34,7 +34,7 @@ pub(super) fn share(data: &Dataset, model: &mut Model) -> Option<(f64, [f64; 2])
         } else if loss < best.0
             && loss < NETWORK_GAINS * alone
             && loss + standard_error(&path, &blocks) < alone
-            && of_keys(&path, &blocks) < NETWORK_GAINS
+            && of_keys(&path, &blocks) < 1.0
         {
             best = (loss, factor);
         }
