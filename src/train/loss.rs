@@ -79,6 +79,21 @@ pub fn cross_entropy<F: Float>(y: &[F], classes: usize, wanted: &[F], weight: &[
     softmax::cross_entropy(Rows { y, classes, wanted, weight }, total, gradient) / total
 }
 
+/// In words; with quantiles it is theirs.
+pub fn text(loss: Loss, quantiles: &[f64]) -> String {
+    match loss {
+        _ if !quantiles.is_empty() => {
+            let levels: Vec<String> = quantiles.iter().map(f64::to_string).collect();
+            format!("pinball of the quantiles {}", levels.join(", "))
+        }
+        Loss::Smape => "sMAPE, in the target's own units".into(),
+        Loss::Msle => "MSLE, in the target's own units".into(),
+        Loss::Mse => "MSE".into(),
+        Loss::Mae => "MAE".into(),
+        Loss::Huber { delta } => format!("Huber, delta {delta}"),
+    }
+}
+
 /// Loss and slope of one error. Huber 1964 for `Huber`.
 pub fn entry(loss: Loss, error: f64) -> (f64, f64) {
     match loss {

@@ -98,6 +98,7 @@ fn a_version_keeps_its_vocabulary_and_others_are_unseen() {
     let models = models.to_str().unwrap();
     let (shown, _) = kolk_exits(0, &["models", "show", "m", "--models", models]);
     assert!(shown.contains("value, word, among 3 texts, the key, among 3 keys"), "{shown}");
+    assert!(shown.contains("steps ahead"), "{shown}");
     let (summary, _) = kolk_exits(0, &["summary", "m", "--models", models]);
     assert!(summary.contains("embedding (Embedding)") && summary.contains("embedding_1 (Embedding)"), "{summary}");
 

@@ -81,6 +81,8 @@ fn what_is_served_has_the_errors_and_the_coverage_that_were_reported() {
         let (_, said) = kolk_exits(0, &["train", &file]);
         assert!(said.contains("within 80 %"), "{said}");
         let manifest = registry::read_manifest(&folder.join(format!("models/m/{}", version + 1))).unwrap();
+        let (shown, _) = kolk_exits(0, &["models", "show", "m", "--models", folder.join("models").to_str().unwrap()]);
+        assert!(shown.contains("targets") && !shown.contains("steps ahead"), "{shown}");
         let metric = |name: &str| manifest.metrics[&format!("y.{name}")];
         let made = served(&file);
         assert_eq!(made.len(), KEYS);

@@ -68,6 +68,8 @@ pub fn show(root: &Path, target: &str, as_json: bool, keys: &PublicKeys) -> Resu
         ("onnx", format!("opset {}, IR version {}", manifest.opset, manifest.ir_version)),
         ("checked with", format!("ONNX Runtime {}", manifest.onnx_runtime)),
     ];
+    // What is told of a sequence, or of the record itself, is of no later row.
+    lines.retain(|(word, _)| *word != "steps ahead" || manifest.horizon > 0);
     if let Some(signature) = foreign {
         lines.retain(|(word, _)| !matches!(*word, "seed" | "data" | "layers" | "parameters"));
         lines.extend([("states", carried(signature)), ("outputs", given(signature))]);

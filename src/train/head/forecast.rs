@@ -298,18 +298,7 @@ impl Head for Forecast {
             Residual::Last => "the last value".into(),
             Residual::Seasonal(season) => format!("the value a season ({}) before", counted(season, "row")),
         };
-        let loss = match self.loss {
-            _ if !self.quantiles.is_empty() => {
-                let levels: Vec<String> = self.quantiles.iter().map(f64::to_string).collect();
-                format!("pinball of the quantiles {}", levels.join(", "))
-            }
-            Loss::Smape => "sMAPE, in the target's own units".into(),
-            Loss::Msle => "MSLE, in the target's own units".into(),
-            Loss::Mse => "MSE".into(),
-            Loss::Mae => "MAE".into(),
-            Loss::Huber { delta } => format!("Huber, delta {delta}"),
-        };
-        vec![("output is added to", added), ("loss", loss)]
+        vec![("output is added to", added), ("loss", loss::text(self.loss, &self.quantiles))]
     }
 
     fn needs(&self) -> (String, &'static str) {
